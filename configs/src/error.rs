@@ -1,0 +1,42 @@
+//! What can be wrong with a recipe.
+
+use std::path::PathBuf;
+
+/// A recipe that cannot be used. The message says where, what, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    /// The file could not be read.
+    #[error("recipe {}: {source}", path.display())]
+    Read {
+        /// The recipe's path.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of the wrong type; `message` shows the line.
+    #[error("recipe {}: {message}", path.display())]
+    Syntax {
+        /// The recipe's path.
+        path: PathBuf,
+        /// Line, caret and reason.
+        message: String,
+    },
+    /// A `--set` that cannot be applied.
+    #[error("--set {setting}: {message}")]
+    Override {
+        /// The override as typed.
+        setting: String,
+        /// The reason and the remedy.
+        message: String,
+    },
+    /// Values that are well-formed but make no run.
+    #[error("recipe {}: {key}: {message}", path.display())]
+    Value {
+        /// The recipe's path.
+        path: PathBuf,
+        /// The key to change.
+        key: String,
+        /// The reason, with the actual numbers.
+        message: String,
+    },
+}

@@ -1,0 +1,22 @@
+//! Recipes: the TOML files that say one training run completely.
+//!
+//! [`Recipe::load`] reads a file, lays `--set key=value` overrides over it, refuses unknown keys with the line and
+//! the key that was probably meant, and checks that the values make sense together. What it returns is *resolved*:
+//! every default is filled in, and [`Recipe::to_toml`] writes it so that it loads again as the same run.
+//!
+//! Not here: anything that looks at data, models or machines.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod check;
+mod error;
+mod exit;
+mod load;
+mod recipe;
+
+pub use error::RecipeError;
+pub use exit::ExitCode;
+pub use recipe::{
+    Backend, CheckpointSection, DataSection, DataSet, LengthGroup, LogSection, LossPreset, LossSection, ModelSection,
+    Negatives, OptimizerSection, Pooling, Precision, Recipe, Teacher,
+};

@@ -1,0 +1,145 @@
+//! From a file and `--set` overrides to a checked recipe.
+
+use std::path::Path;
+
+use crate::check::check;
+use crate::error::RecipeError;
+use crate::recipe::Recipe;
+
+impl Recipe {
+    /// Reads `path`, applies `overrides` (`loss.temperature=0.05`, later ones win) and checks the result.
+    ///
+    /// An override's value is TOML; what is not valid TOML is taken as a string, so that `loss.preset=dense` needs no
+    /// quotes.
+    ///
+    /// # Errors
+    /// [`RecipeError`], saying where and what; for a misspelt key also what was probably meant.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| RecipeError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path, overrides)
+    }
+
+    /// As [`Recipe::load`], from the text of a recipe; `path` only names it in errors.
+    ///
+    /// # Errors
+    /// As [`Recipe::load`], without [`RecipeError::Read`].
+    pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
+        // The file alone first: its errors can show the line.
+        let mut recipe: Recipe = toml::from_str(text).map_err(|e| RecipeError::Syntax {
+            path: path.to_owned(),
+            message: with_suggestion(e.to_string().trim_end(), e.message()),
+        })?;
+        for setting in overrides {
+            recipe = recipe.with_override(setting)?;
+        }
+        check(&recipe, path)?;
+        Ok(recipe)
+    }
+
+    /// The recipe with all defaults filled in, as TOML that loads as the same run.
+    pub fn to_toml(&self) -> String {
+        // Serialising plain structs of numbers, strings and enums cannot fail.
+        toml::to_string_pretty(self).expect("a recipe is always TOML")
+    }
+
+    /// BLAKE3 of [`Recipe::to_toml`]: two ranks, or a run and its checkpoint, have the same recipe if it is equal.
+    pub fn hash(&self) -> String {
+        blake3::hash(self.to_toml().as_bytes()).to_hex().to_string()
+    }
+
+    fn with_override(&self, setting: &str) -> Result<Self, RecipeError> {
+        let fail = |message: String| RecipeError::Override { setting: setting.to_owned(), message };
+        let (key, value) =
+            setting.split_once('=').ok_or_else(|| fail("expected key=value, e.g. loss.temperature=0.05".into()))?;
+        let value = parse_value(value.trim());
+        let mut root = toml::Table::try_from(self).map_err(|e| fail(e.to_string()))?;
+        let mut table = &mut root;
+        let mut parts = key.trim().split('.').peekable();
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                table.insert(part.to_owned(), value.clone());
+                break;
+            }
+            table = table
+                .entry(part)
+                .or_insert_with(|| toml::Value::Table(toml::Table::new()))
+                .as_table_mut()
+                .ok_or_else(|| fail(format!("{part} is a value, not a section")))?;
+        }
+        root.try_into().map_err(|e: toml::de::Error| fail(with_suggestion(e.to_string().trim_end(), e.message())))
+    }
+}
+
+/// `0.05`, `true`, `[1, 2]` as TOML; anything else as a string.
+fn parse_value(text: &str) -> toml::Value {
+    toml::from_str::<toml::Table>(&format!("value = {text}"))
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| toml::Value::String(text.to_owned()))
+}
+
+/// Adds "did you mean" to serde's "unknown field `x`, expected one of `a`, `b`".
+fn with_suggestion(shown: &str, message: &str) -> String {
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
+    let best = quoted.split_first().filter(|_| unknown).and_then(|(typed, known)| {
+        let scored = known.iter().map(|k| (strsim::jaro_winkler(typed, k), *k));
+        scored.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(score, _)| *score > 0.75)
+    });
+    match best {
+        Some((_, meant)) => format!("{shown}\ndid you mean `{meant}`?"),
+        None => shown.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{LossPreset, Pooling, Precision};
+
+    const SMALL: &str = "name = \"t\"\n[loss]\ntemperature = 0.05\n";
+
+    fn parse(text: &str, overrides: &[&str]) -> Result<Recipe, RecipeError> {
+        let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
+        Recipe::parse(text, Path::new("t.toml"), &overrides)
+    }
+
+    #[test]
+    fn overrides_reach_sections_and_enums_without_quotes() {
+        let recipe =
+            parse(SMALL, &["loss.preset=paper-v1", "model.pooling=mean", "precision=fp64", "loss.distill=false"])
+                .unwrap();
+        assert_eq!(recipe.loss.preset, LossPreset::PaperV1);
+        assert_eq!(recipe.model.pooling, Pooling::Mean);
+        assert_eq!(recipe.precision, Precision::Fp64);
+        assert!(!recipe.loss.distill);
+        assert_eq!(recipe.loss.temperature, 0.05);
+    }
+
+    #[test]
+    fn a_misspelt_key_shows_its_line_and_what_was_meant() {
+        let message = parse("name = \"t\"\n[loss]\ntemprature = 0.05\n", &[]).unwrap_err().to_string();
+        assert!(message.contains("line 3") && message.contains("did you mean `temperature`?"), "{message}");
+    }
+
+    #[test]
+    fn a_wrong_type_shows_its_line() {
+        let message = parse("name = \"t\"\n[loss]\ntemperature = \"hot\"\n", &[]).unwrap_err().to_string();
+        assert!(message.contains("line 3") && message.contains("expected"), "{message}");
+    }
+
+    #[test]
+    fn a_misspelt_override_names_itself_and_what_was_meant() {
+        let message = parse(SMALL, &["loss.tempratur=1"]).unwrap_err().to_string();
+        assert!(message.starts_with("--set loss.tempratur=1") && message.contains("`temperature`"), "{message}");
+    }
+
+    #[test]
+    fn the_resolved_recipe_loads_as_itself() {
+        let recipe = parse(SMALL, &[]).unwrap();
+        let again = parse(&recipe.to_toml(), &[]).unwrap();
+        assert_eq!(recipe, again);
+        assert_eq!(recipe.hash(), again.hash());
+    }
+}

@@ -1,0 +1,335 @@
+//! The recipe's types. Every field says its meaning, its unit and its special values.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// One training run. Relative paths are relative to the working directory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Names the run in logs and in its folder.
+    pub name: String,
+    /// Seeds everything that is random: plan, per-row choices, dropout, fresh weights.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    /// Optimizer steps in all.
+    #[serde(default)]
+    pub steps: u64,
+    /// Arithmetic of encoder, scores and loss.
+    #[serde(default)]
+    pub precision: Precision,
+    /// What carries tensors between ranks.
+    #[serde(default)]
+    pub backend: Backend,
+    /// Padded tokens that one rank pushes through the encoder at a time; a longer text goes alone.
+    #[serde(default = "default_sub_batch_tokens")]
+    pub sub_batch_tokens: usize,
+    /// Texts per sub-batch at most; 0 leaves it to `sub_batch_tokens`.
+    #[serde(default)]
+    pub sub_batch_texts: usize,
+    /// Padded tokens per rank and step whose graphs are kept, so that they need no second forward pass; 0 keeps none.
+    #[serde(default)]
+    pub kept_graph_tokens: usize,
+    /// Where checkpoints, metrics, logs and the resolved recipe go.
+    #[serde(default)]
+    pub run_dir: PathBuf,
+    /// The encoder and its heads.
+    #[serde(default)]
+    pub model: ModelSection,
+    /// The rows.
+    #[serde(default)]
+    pub data: DataSection,
+    /// The objective.
+    #[serde(default)]
+    pub loss: LossSection,
+    /// AdamW and its schedule.
+    #[serde(default)]
+    pub optimizer: OptimizerSection,
+    /// When to save, and how much to keep.
+    #[serde(default)]
+    pub checkpoint: CheckpointSection,
+    /// When to report.
+    #[serde(default)]
+    pub log: LogSection,
+}
+
+/// Arithmetic of a run. Master weights and optimizer state have the same type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floats.
+    #[default]
+    Fp32,
+    /// 64-bit floats; for tests, on the CPU.
+    Fp64,
+}
+
+/// What carries tensors between ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// `mpi` where the process was started as one of several ranks, `solo` otherwise.
+    #[default]
+    Auto,
+    /// MPI over host memory.
+    Mpi,
+    /// One rank, no communication.
+    Solo,
+}
+
+/// `[model]`: where the encoder comes from and how texts become representations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelSection {
+    /// A Hugging Face directory (config.json, model.safetensors, optionally the two heads' .pt files).
+    pub path: Option<PathBuf>,
+    /// A config.json to start from fresh weights instead of `path`.
+    pub config: Option<PathBuf>,
+    /// tokenizer.json; empty: the one beside the model or its config.
+    pub tokenizer: Option<PathBuf>,
+    /// How the dense head reads a text.
+    pub pooling: Pooling,
+    /// Dense and multi-vector representations are scaled to length 1.
+    pub normalize: bool,
+    /// Positions the encoder shall have (8194 for 8192 tokens); 0 keeps the model's. Only ever extends.
+    pub max_position_embeddings: usize,
+    /// Width of the multi-vector head; 0: the hidden size.
+    pub multi_vector_dim: usize,
+    /// Replaces both dropout probabilities of config.json.
+    pub dropout: Option<f64>,
+}
+
+/// How the dense head reads a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooling {
+    /// The first token's hidden state.
+    #[default]
+    Cls,
+    /// The mean over the text's tokens.
+    Mean,
+}
+
+/// `[data]`: the token store and how rows become batches.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataSection {
+    /// The token store that `tercet prepare` wrote.
+    pub store: PathBuf,
+    /// Tokens of a query at most, special tokens included.
+    pub query_max_len: usize,
+    /// Tokens of a passage at most, special tokens included.
+    pub passage_max_len: usize,
+    /// Passages per query: 1 positive + (group_size - 1) negatives.
+    pub group_size: usize,
+    /// Which passages a query is contrasted with.
+    pub negatives: Negatives,
+    /// Also contrasts each positive with all queries (parallel corpora).
+    pub two_way: bool,
+    /// Share of long passages whose three segments are shuffled.
+    pub shuffle_ratio: f64,
+    /// Batch size by length, ascending in `max_len`. Rows longer than the last group's are left out.
+    pub length_groups: Vec<LengthGroup>,
+    /// Per-data-set settings; a data set of the store that is not listed takes the values above.
+    pub sets: Vec<DataSet>,
+}
+
+/// One length group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LengthGroup {
+    /// Rows whose longest text has at most this many tokens (and more than the group before).
+    pub max_len: usize,
+    /// Rows that all ranks together see in one step.
+    pub global_batch: usize,
+}
+
+/// `[[data.sets]]`: what differs for one data set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSet {
+    /// The data set's name in the store.
+    pub name: String,
+    /// Replaces `data.group_size`.
+    pub group_size: Option<usize>,
+    /// Replaces `data.negatives`.
+    pub negatives: Option<Negatives>,
+    /// Replaces `data.two_way`.
+    pub two_way: Option<bool>,
+}
+
+/// Which passages a query is contrasted with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Negatives {
+    /// Its own negatives and every passage of every other query, on all ranks.
+    #[default]
+    All,
+    /// Its own negatives only.
+    Own,
+    /// The other queries' positives only; negatives given in the rows are not read.
+    InBatch,
+}
+
+/// `[loss]`: the objective.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LossSection {
+    /// Which heads train, and how their losses add up.
+    pub preset: LossPreset,
+    /// Every score is divided by it.
+    pub temperature: f64,
+    /// Self-distillation from the hybrid score (presets `unified` and `paper-v1`).
+    pub distill: bool,
+    /// Optimizer steps without self-distillation first: the warm-up of the heads.
+    pub distill_start_step: u64,
+    /// What teacher scores given with the rows do.
+    pub teacher: Teacher,
+}
+
+/// Which heads train, and how their losses add up (docs/loss.md has the formulas).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossPreset {
+    /// The authors' code and the paper's later version.
+    #[default]
+    Unified,
+    /// The paper's first version.
+    PaperV1,
+    /// `unified` without distillation.
+    Independent,
+    /// The dense head alone.
+    Dense,
+}
+
+/// What teacher scores given with the rows do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Teacher {
+    /// They are ignored.
+    #[default]
+    None,
+    /// Cross-entropy to the softmax of the teacher's scores over the query's own group, added to InfoNCE.
+    KlDiv,
+    /// Teacher-weighted InfoNCE over the group's passages in turn, in place of InfoNCE.
+    M3KdLoss,
+}
+
+/// `[optimizer]`: AdamW with linear warm-up and linear decay to zero.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimizerSection {
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Share of `steps` during which the rate rises from 0.
+    pub warmup_ratio: f64,
+    /// Decoupled weight decay; biases and layer norms have none.
+    pub weight_decay: f64,
+    /// Decay of the gradient's running mean.
+    pub beta1: f64,
+    /// Decay of the squared gradient's running mean.
+    pub beta2: f64,
+    /// Added to the root of the squared gradient's mean.
+    pub epsilon: f64,
+    /// The gradient's global norm is scaled down to this; 0 leaves it.
+    pub max_grad_norm: f64,
+    /// The rate falls linearly to 0 at `steps` after the warm-up; false keeps it constant.
+    pub linear_decay: bool,
+}
+
+/// `[checkpoint]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointSection {
+    /// Optimizer steps between checkpoints; 0: only after the last step.
+    pub every_steps: u64,
+    /// Newest checkpoints that are kept; 0 keeps all.
+    pub keep: usize,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSection {
+    /// Optimizer steps between plain log lines.
+    pub every_steps: u64,
+}
+
+fn default_seed() -> u64 {
+    42
+}
+
+fn default_sub_batch_tokens() -> usize {
+    8192
+}
+
+impl Default for ModelSection {
+    fn default() -> Self {
+        Self {
+            path: None,
+            config: None,
+            tokenizer: None,
+            pooling: Pooling::Cls,
+            normalize: true,
+            max_position_embeddings: 0,
+            multi_vector_dim: 0,
+            dropout: None,
+        }
+    }
+}
+
+impl Default for DataSection {
+    fn default() -> Self {
+        Self {
+            store: PathBuf::new(),
+            query_max_len: 512,
+            passage_max_len: 8192,
+            group_size: 8,
+            negatives: Negatives::All,
+            two_way: false,
+            shuffle_ratio: 0.002,
+            length_groups: Vec::new(),
+            sets: Vec::new(),
+        }
+    }
+}
+
+impl Default for LossSection {
+    fn default() -> Self {
+        Self {
+            preset: LossPreset::Unified,
+            temperature: 0.02,
+            distill: true,
+            distill_start_step: 0,
+            teacher: Teacher::None,
+        }
+    }
+}
+
+impl Default for OptimizerSection {
+    fn default() -> Self {
+        Self {
+            learning_rate: 5e-5,
+            warmup_ratio: 0.1,
+            weight_decay: 0.01,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            max_grad_norm: 1.0,
+            linear_decay: true,
+        }
+    }
+}
+
+impl Default for CheckpointSection {
+    fn default() -> Self {
+        Self { every_steps: 1000, keep: 3 }
+    }
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self { every_steps: 10 }
+    }
+}
