@@ -1,1 +1,17 @@
-//! placeholder
+//! Text → token store → plan → batch.
+//!
+//! [`RowReader`] reads the published trainer's JSON Lines, [`TextTokenizer`] turns texts into token ids,
+//! [`prepare`](prepare::prepare) does both for whole corpora and writes a [`Store`], which is memory-mapped and
+//! answers for any row in constant time.
+//!
+//! Not here: tensors, MPI, models.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod error;
+mod special;
+mod store;
+
+pub use error::StoreError;
+pub use special::SpecialTokens;
+pub use store::{DatasetMeta, FileMeta, Manifest, RowLengths, ShardMeta, SourceMeta, Store, StoredRow};
