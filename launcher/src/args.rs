@@ -1,0 +1,262 @@
+//! What can be typed: one struct per command. What it means is decided elsewhere.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::inputs::DataSetInput;
+
+/// Trains and runs text-embedding models with three heads: dense, lexical and multi-vector.
+#[derive(Debug, Parser)]
+#[command(name = "tercet", version, propagate_version = true, max_term_width = 110)]
+#[command(after_help = "Exit codes: 2 a mistake in what was asked, 3 a peer or machine failed (a restart may help), \
+                        4 the data is bad, 75 preempted (resume), 101 a bug of ours.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tokenise JSON Lines into a token store that training reads
+    Prepare(PrepareArgs),
+    /// Train a model as a recipe says
+    Train(TrainArgs),
+    /// Compute one training step on given rows, without updating, and report losses, scores and gradients
+    Step(StepArgs),
+    /// Turn texts into their dense, lexical and multi-vector representations
+    Encode(EncodeArgs),
+    /// Measure retrieval on BEIR-format folders with each head and their combinations
+    Eval(EvalArgs),
+    /// Find hard negatives for training rows in a corpus
+    Mine(MineArgs),
+}
+
+/// How many ranks do the work.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Ranks {
+    /// Ranks (worker processes) to start on this machine; default: one per NVIDIA GPU, or 1 without any
+    #[arg(short = 'n', long = "ranks", value_name = "RANKS")]
+    pub ranks: Option<NonZeroUsize>,
+}
+
+/// `--set key=value`.
+#[derive(Debug, Clone, Args)]
+pub struct Settings {
+    /// Replace a value of the recipe, e.g. --set loss.temperature=0.05; may be repeated, the last one wins
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Further KEY=VALUE after the recipe, as in `--set a=1 b=2`.
+    #[arg(hide = true, value_parser = key_value)]
+    pub more: Vec<String>,
+}
+
+impl Settings {
+    /// All overrides, in the order in which they apply.
+    pub fn all(&self) -> Vec<String> {
+        self.set.iter().chain(&self.more).cloned().collect()
+    }
+}
+
+/// `tercet prepare`.
+#[derive(Debug, Args)]
+pub struct PrepareArgs {
+    /// The model's tokenizer.json
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer: PathBuf,
+    /// The folder to write the token store to
+    #[arg(long, value_name = "STORE")]
+    pub out: PathBuf,
+    /// Tokens of a query at most; longer ones are cut
+    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    pub query_max_len: usize,
+    /// Tokens of a passage at most; longer ones are cut
+    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
+    pub passage_max_len: usize,
+    /// What to do at a malformed line
+    #[arg(long, value_enum, default_value_t = OnError::Stop)]
+    pub on_error: OnError,
+    /// Data sets: files of JSON Lines (plain, .gz or .zst); without NAME, a set is named after its file
+    #[arg(value_name = "NAME=FILE[,FILE…]", required = true)]
+    pub inputs: Vec<DataSetInput>,
+}
+
+/// What to do at a malformed line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnError {
+    /// Stop with file, line and reason
+    Stop,
+    /// Leave the row out, and list what was left out at the end
+    Skip,
+}
+
+/// `tercet train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// The recipe (TOML)
+    pub recipe: PathBuf,
+    /// Overrides.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Continue from the newest good checkpoint of the recipe's run folder
+    #[arg(long)]
+    pub resume: bool,
+    /// World size.
+    #[command(flatten)]
+    pub ranks: Ranks,
+}
+
+/// `tercet step`.
+#[derive(Debug, Args)]
+pub struct StepArgs {
+    /// The recipe (TOML)
+    pub recipe: PathBuf,
+    /// Overrides.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Directory of the model (Hugging Face layout)
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// The batch as rows of JSON Lines, to be tokenised
+    #[arg(long, value_name = "FILE.jsonl", required_unless_present = "tokens", conflicts_with = "tokens")]
+    pub rows: Option<PathBuf>,
+    /// The batch already tokenised: q.input_ids, q.attention_mask, p.input_ids, p.attention_mask
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub tokens: Option<PathBuf>,
+    /// Print everything as one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// World size.
+    #[command(flatten)]
+    pub ranks: Ranks,
+}
+
+/// `tercet encode`.
+#[derive(Debug, Args)]
+pub struct EncodeArgs {
+    /// Directory of the model (Hugging Face layout)
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Texts, one a line (.txt) or as JSON Lines with a "text" (.jsonl); - reads texts from standard input
+    #[arg(long, value_name = "FILE|-")]
+    pub input: PathBuf,
+    /// Where the representations go; the ending chooses the format
+    #[arg(long, value_name = "FILE.safetensors|FILE.jsonl")]
+    pub out: PathBuf,
+    /// Which representations to compute
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "HEADS", default_value = "dense,lexical,multi_vector")]
+    pub heads: Vec<Head>,
+    /// Tokens of a text at most; longer ones are cut
+    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
+    pub max_len: usize,
+    /// Insert a CLS every N tokens and average them for the dense vector (long texts)
+    #[arg(long, value_name = "N")]
+    pub mcls: Option<NonZeroUsize>,
+    /// How the dense head reads a text; default: as the model directory says
+    #[arg(long, value_enum)]
+    pub pooling: Option<Pooling>,
+    /// World size.
+    #[command(flatten)]
+    pub ranks: Ranks,
+}
+
+/// A head of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Head {
+    /// One vector per text
+    Dense,
+    /// A weight per token
+    Lexical,
+    /// A vector per token
+    MultiVector,
+}
+
+/// How the dense head reads a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Pooling {
+    /// The first token's hidden state
+    Cls,
+    /// The mean over the text's tokens
+    Mean,
+}
+
+/// `tercet eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Directory of the model (Hugging Face layout)
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// BEIR-format folders (corpus.jsonl, queries.jsonl, qrels/)
+    #[arg(long, value_name = "FOLDER", required = true, num_args = 1..)]
+    pub data: Vec<PathBuf>,
+    /// Where the TREC run files go
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Tokens of a query at most; longer ones are cut
+    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    pub query_max_len: usize,
+    /// Tokens of a passage at most; longer ones are cut
+    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
+    pub passage_max_len: usize,
+    /// Insert a CLS every N tokens and average them for the dense vector (long texts)
+    #[arg(long, value_name = "N")]
+    pub mcls: Option<NonZeroUsize>,
+    /// Also write the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// World size.
+    #[command(flatten)]
+    pub ranks: Ranks,
+}
+
+/// `tercet mine`.
+#[derive(Debug, Args)]
+pub struct MineArgs {
+    /// Directory of the model (Hugging Face layout)
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Training rows to find negatives for
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub rows: PathBuf,
+    /// Where the rows go, with their negatives
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub out: PathBuf,
+    /// Passages to search, one {"text": …} a line; default: all passages of the rows
+    #[arg(long, value_name = "FILE")]
+    pub corpus: Option<PathBuf>,
+    /// Negatives per row
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    pub negatives: usize,
+    /// Pass over the best A passages and draw from the rest of the best B
+    #[arg(long, value_name = "A-B", default_value = "10-100", value_parser = rank_range)]
+    pub range: String,
+    /// Tokens of a query at most; longer ones are cut
+    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    pub query_max_len: usize,
+    /// Tokens of a passage at most; longer ones are cut
+    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
+    pub passage_max_len: usize,
+    /// World size.
+    #[command(flatten)]
+    pub ranks: Ranks,
+}
+
+fn key_value(text: &str) -> Result<String, String> {
+    match text.contains('=') {
+        true => Ok(text.to_owned()),
+        false => Err("expected KEY=VALUE: a recipe is given only once".into()),
+    }
+}
+
+fn rank_range(text: &str) -> Result<String, String> {
+    let ends = text.split_once('-').and_then(|(a, b)| Some((a.parse::<usize>().ok()?, b.parse::<usize>().ok()?)));
+    match ends {
+        Some((skip, depth)) if skip < depth => Ok(text.to_owned()),
+        Some((skip, depth)) => Err(format!("nothing is left between {skip} and {depth}: the second must be larger")),
+        None => Err("expected two ranks, e.g. 10-100".into()),
+    }
+}

@@ -1,0 +1,69 @@
+//! `NAME=FILE[,FILE…]`: how `tercet prepare` is told a data set's name and files.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// One data set to prepare.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataSetInput {
+    /// Its name in the store.
+    pub name: String,
+    /// Its files, in order.
+    pub paths: Vec<PathBuf>,
+}
+
+impl FromStr for DataSetInput {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // A slash before the `=` means that the `=` belongs to a path.
+        let (name, files) = match text.split_once('=').filter(|(name, _)| !name.contains('/')) {
+            Some((name, files)) => (Some(name), files),
+            None => (None, text),
+        };
+        let paths: Vec<PathBuf> = files.split(',').map(PathBuf::from).collect();
+        if paths.iter().any(|path| path.as_os_str().is_empty()) {
+            return Err("a file name is empty: expected NAME=FILE[,FILE…] or FILE".into());
+        }
+        let name = match name {
+            Some(name) => name.to_owned(),
+            None if paths.len() == 1 => stem(&paths[0]),
+            None => return Err("several files need a name: NAME=FILE,FILE".into()),
+        };
+        if name.is_empty() {
+            return Err("the name before = is empty: expected NAME=FILE[,FILE…] or FILE".into());
+        }
+        Ok(Self { name, paths })
+    }
+}
+
+/// The file name without .gz or .zst and without .jsonl or .json.
+fn stem(path: &Path) -> String {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+    name.strip_suffix(".jsonl").or_else(|| name.strip_suffix(".json")).unwrap_or(name).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<(String, usize), String> {
+        text.parse::<DataSetInput>().map(|input| (input.name, input.paths.len()))
+    }
+
+    #[test]
+    fn names_come_from_the_left_of_the_equals_sign_or_from_the_file() {
+        assert_eq!(parse("man=a.jsonl,b.jsonl.gz"), Ok(("man".into(), 2)));
+        assert_eq!(parse("data/man.de.jsonl.zst"), Ok(("man.de".into(), 1)));
+        assert_eq!(parse("x=1/man.json"), Ok(("x".into(), 1)));
+        assert_eq!(parse("runs/x=1/man.json"), Ok(("man".into(), 1)));
+    }
+
+    #[test]
+    fn what_has_no_name_or_no_file_is_refused() {
+        assert!(parse("a.jsonl,b.jsonl").unwrap_err().contains("NAME=FILE,FILE"));
+        assert!(parse("=a.jsonl").unwrap_err().contains("name before ="));
+        assert!(parse("man=a.jsonl,").unwrap_err().contains("empty"));
+    }
+}

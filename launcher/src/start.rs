@@ -1,0 +1,166 @@
+//! The command line that starts the ranks. Running it and watching it is [`crate::watch`]'s part.
+//!
+//! One rank is `tercet-worker` itself; several are `mpirun -n N … tercet-worker …`, which does the same when typed by
+//! hand. What the worker is given ([`crate::worker_args`]):
+//!
+//! ```text
+//! tercet-worker train RECIPE [--set KEY=VALUE]… [--resume] --events
+//! tercet-worker step RECIPE --model DIR (--rows FILE.jsonl | --tokens FILE.safetensors) [--set KEY=VALUE]…
+//! tercet-worker encode --model DIR --input (FILE.jsonl | FILE.txt | -) --out (FILE.safetensors | FILE.jsonl)
+//!               --heads dense,lexical,multi_vector --max-len 8192 [--mcls N] [--pooling cls|mean]
+//! tercet-worker eval --model DIR --data FOLDER [--data FOLDER]… [--out DIR]
+//!               --query-max-len 512 --passage-max-len 8192 [--mcls N] [--json FILE]
+//! tercet-worker mine --model DIR --rows FILE.jsonl --out FILE.jsonl [--corpus FILE]
+//!               --negatives 7 --range 10-100 --query-max-len 512 --passage-max-len 8192
+//! ```
+//!
+//! and what is expected of it:
+//! - only rank 0 writes to standard output: for `train --events` one JSON object a line ([`crate::events`]), for `step`
+//!   one JSON object, for the others what the user shall see;
+//! - an error is said once, on standard error, as `tercet-worker: rank 3/8 gpu07: …`, and the process ends with one
+//!   of [`tercet_configs::ExitCode`]'s codes (through `MPI_Abort` where there are several ranks);
+//! - with `--input -`, rank 0 has the standard input; the other ranks have none.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tercet_configs::ExitCode;
+
+use crate::exit::Fail;
+
+/// The worker's program.
+const WORKER: &str = "tercet-worker";
+
+/// Open MPI settings, each unless the user has set it in the environment (`OMPI_MCA_…`).
+const MCA: [(&str, &str); 4] = [
+    // A machine that vanishes without a word (power, cable) is noticed within 5 s instead of about 8 minutes.
+    ("oob_tcp_keepalive_time", "2"),
+    ("oob_tcp_keepalive_intvl", "1"),
+    ("oob_tcp_keepalive_probes", "3"),
+    // A rank that waits for the others lets those that compute have its core.
+    ("mpi_yield_when_idle", "1"),
+];
+
+/// The program and arguments that run `worker_args` on `ranks` ranks.
+///
+/// # Errors
+/// [`Fail`] with [`ExitCode::Usage`] where `tercet-worker`, or for several ranks `mpirun`, is not installed.
+pub fn command(ranks: NonZeroUsize, worker_args: &[OsString]) -> Result<Command, Fail> {
+    let worker = find_worker()?;
+    if ranks.get() == 1 {
+        let mut command = Command::new(worker);
+        command.args(worker_args);
+        return Ok(command);
+    }
+    let mpirun = find_in_path("mpirun").ok_or_else(|| {
+        Fail::new(
+            ExitCode::Usage,
+            format!(
+                "{ranks} ranks need mpirun, which is not in PATH: install Debian's package openmpi-bin \
+                 (apt-get install openmpi-bin), or run one rank with -n 1"
+            ),
+        )
+    })?;
+    let mut command = Command::new(mpirun);
+    command.args(mpirun_options(ranks)).arg(worker).args(worker_args);
+    Ok(command)
+}
+
+/// One rank per NVIDIA GPU that this process may use; 1 where there is none.
+pub fn default_ranks() -> NonZeroUsize {
+    let present = std::fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, |gpus| gpus.flatten().count());
+    let visible = env::var("CUDA_VISIBLE_DEVICES").ok();
+    NonZeroUsize::new(usable_gpus(present, visible.as_deref())).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// `CUDA_VISIBLE_DEVICES` lists the devices a process may use; one that is negative ends the list.
+fn usable_gpus(present: usize, visible: Option<&str>) -> usize {
+    match visible {
+        None => present,
+        Some(list) => {
+            let listed = list.split(',').map(str::trim).take_while(|id| !id.is_empty() && !id.starts_with('-')).count();
+            listed.min(present)
+        }
+    }
+}
+
+fn mpirun_options(ranks: NonZeroUsize) -> Vec<OsString> {
+    let mut options: Vec<OsString> = vec!["-n".into(), ranks.to_string().into()];
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    if unsafe { libc::geteuid() } == 0 {
+        // mpirun refuses to run for root otherwise; in containers there is often no other user.
+        options.push("--allow-run-as-root".into());
+    }
+    // How many ranks a machine takes is the user's choice (-n), not the number of its cores; and a worker uses
+    // several threads, which must not be tied to one core.
+    options.extend(["--oversubscribe".into(), "--bind-to".into(), "none".into()]);
+    let mut mca = |name: &str, value: &str| {
+        if env::var_os(format!("OMPI_MCA_{name}")).is_none() {
+            options.extend(["--mca".into(), name.into(), value.into()]);
+        }
+    };
+    for (name, value) in MCA {
+        mca(name, value);
+    }
+    if !may_read_other_processes() {
+        // Otherwise every large message between ranks of this machine fails first, with a warning, and is sent again.
+        mca("btl_vader_single_copy_mechanism", "none");
+    }
+    options
+}
+
+/// Whether the kernel lets processes copy from each other (cross-memory attach); some containers forbid the call.
+fn may_read_other_processes() -> bool {
+    let (from, mut to) = (0u8, 1u8);
+    let local = libc::iovec { iov_base: (&raw mut to).cast(), iov_len: 1 };
+    let remote = libc::iovec { iov_base: (&raw const from).cast_mut().cast(), iov_len: 1 };
+    // SAFETY: both vectors describe one byte of this process that outlives the call; `from` is only read.
+    unsafe { libc::process_vm_readv(libc::getpid(), &local, 1, &remote, 1, 0) == 1 }
+}
+
+/// The worker beside this program, as cargo and packages put it, or the one in PATH.
+fn find_worker() -> Result<PathBuf, Fail> {
+    let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(WORKER)));
+    let beside = beside.filter(|path| is_program(path));
+    beside.or_else(|| find_in_path(WORKER)).ok_or_else(|| {
+        Fail::new(
+            ExitCode::Usage,
+            format!("{WORKER} is neither beside this program nor in PATH: build it with `make build`"),
+        )
+    })
+}
+
+fn find_in_path(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).filter(|dir| dir != OsStr::new("")).map(|dir| dir.join(program)).find(|p| is_program(p))
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpus_are_counted_as_far_as_they_are_visible() {
+        assert_eq!(usable_gpus(8, None), 8);
+        assert_eq!(usable_gpus(8, Some("0,3")), 2);
+        assert_eq!(usable_gpus(8, Some("")), 0);
+        assert_eq!(usable_gpus(8, Some("1,-1,2")), 1);
+        assert_eq!(usable_gpus(0, Some("0")), 0);
+    }
+
+    #[test]
+    fn mpirun_gets_the_ranks_and_no_binding() {
+        let options = mpirun_options(NonZeroUsize::new(3).unwrap()).join(" ".as_ref()).into_string().unwrap();
+        assert!(options.starts_with("-n 3 "), "{options}");
+        assert!(options.contains("--oversubscribe --bind-to none"), "{options}");
+        assert!(options.contains("--mca oob_tcp_keepalive_time 2"), "{options}");
+    }
+}

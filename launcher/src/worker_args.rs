@@ -1,0 +1,164 @@
+//! What the worker is told: each command's arguments as `tercet-worker` takes them (see [`crate::start`]).
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::ValueEnum;
+
+use crate::args::{EncodeArgs, EvalArgs, MineArgs, StepArgs, TrainArgs};
+
+/// A worker's command line, without the program.
+#[derive(Debug, Default)]
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn new(command: &str) -> Self {
+        Self(vec![command.into()])
+    }
+
+    fn word(mut self, word: impl Into<OsString>) -> Self {
+        self.0.push(word.into());
+        self
+    }
+
+    fn flag(self, flag: &str, value: impl Into<OsString>) -> Self {
+        self.word(flag).word(value)
+    }
+
+    fn number(self, flag: &str, value: usize) -> Self {
+        self.flag(flag, value.to_string())
+    }
+
+    fn optional(self, flag: &str, value: Option<impl Into<OsString>>) -> Self {
+        match value {
+            Some(value) => self.flag(flag, value),
+            None => self,
+        }
+    }
+
+    fn each<V: Into<OsString>>(self, flag: &str, values: impl IntoIterator<Item = V>) -> Self {
+        values.into_iter().fold(self, |line, value| line.flag(flag, value))
+    }
+}
+
+/// `tercet-worker train …`.
+pub fn train(args: &TrainArgs) -> Vec<OsString> {
+    let mut line = Line::new("train").word(&args.recipe).each("--set", args.settings.all());
+    if args.resume {
+        line = line.word("--resume");
+    }
+    line.word("--events").0
+}
+
+/// `tercet-worker step …`.
+pub fn step(args: &StepArgs) -> Vec<OsString> {
+    Line::new("step")
+        .word(&args.recipe)
+        .flag("--model", &args.model)
+        .optional("--rows", args.rows.as_deref())
+        .optional("--tokens", args.tokens.as_deref())
+        .each("--set", args.settings.all())
+        .0
+}
+
+/// `tercet-worker encode …`.
+pub fn encode(args: &EncodeArgs) -> Vec<OsString> {
+    let heads: Vec<String> = args.heads.iter().map(name_of).collect();
+    Line::new("encode")
+        .flag("--model", &args.model)
+        .flag("--input", &args.input)
+        .flag("--out", &args.out)
+        .flag("--heads", heads.join(","))
+        .number("--max-len", args.max_len)
+        .optional("--mcls", args.mcls.map(|n| n.to_string()))
+        .optional("--pooling", args.pooling.as_ref().map(name_of))
+        .0
+}
+
+/// `tercet-worker eval …`.
+pub fn eval(args: &EvalArgs) -> Vec<OsString> {
+    Line::new("eval")
+        .flag("--model", &args.model)
+        .each("--data", &args.data)
+        .optional("--out", args.out.as_deref())
+        .number("--query-max-len", args.query_max_len)
+        .number("--passage-max-len", args.passage_max_len)
+        .optional("--mcls", args.mcls.map(|n| n.to_string()))
+        .optional("--json", args.json.as_deref())
+        .0
+}
+
+/// `tercet-worker mine …`.
+pub fn mine(args: &MineArgs) -> Vec<OsString> {
+    Line::new("mine")
+        .flag("--model", &args.model)
+        .flag("--rows", &args.rows)
+        .flag("--out", &args.out)
+        .optional("--corpus", args.corpus.as_deref().map(Path::as_os_str))
+        .number("--negatives", args.negatives)
+        .flag("--range", &args.range)
+        .number("--query-max-len", args.query_max_len)
+        .number("--passage-max-len", args.passage_max_len)
+        .0
+}
+
+/// A value as it is typed.
+fn name_of<V: ValueEnum>(value: &V) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn forwarded(typed: &str) -> String {
+        let words = match Cli::try_parse_from(typed.split(' ')).unwrap().command {
+            Command::Train(args) => train(&args),
+            Command::Step(args) => step(&args),
+            Command::Encode(args) => encode(&args),
+            Command::Eval(args) => eval(&args),
+            Command::Mine(args) => mine(&args),
+            Command::Prepare(_) => unreachable!("runs without a worker"),
+        };
+        words.join(" ".as_ref()).into_string().unwrap()
+    }
+
+    #[test]
+    fn settings_reach_the_worker_in_either_spelling() {
+        let expected = "train r.toml --set a=1 --set b=2 --resume --events";
+        assert_eq!(forwarded("tercet train r.toml -n 2 --set a=1 --set b=2 --resume"), expected);
+        assert_eq!(forwarded("tercet train r.toml --set a=1 b=2 --resume -n 2"), expected);
+        assert_eq!(forwarded("tercet train --resume --set a=1 r.toml b=2"), expected);
+    }
+
+    #[test]
+    fn defaults_are_spelt_out_and_absent_options_are_left_out() {
+        assert_eq!(
+            forwarded("tercet encode --model m --input - --out o.jsonl"),
+            "encode --model m --input - --out o.jsonl --heads dense,lexical,multi_vector --max-len 8192"
+        );
+        assert_eq!(
+            forwarded("tercet eval --model m --data a b --data c --mcls 256 -n 3"),
+            "eval --model m --data a --data b --data c --query-max-len 512 --passage-max-len 8192 --mcls 256"
+        );
+        assert_eq!(
+            forwarded("tercet mine --model m --rows r.jsonl --out o.jsonl --range 2-50"),
+            "mine --model m --rows r.jsonl --out o.jsonl --negatives 7 --range 2-50 \
+             --query-max-len 512 --passage-max-len 8192"
+        );
+    }
+
+    #[test]
+    fn a_step_takes_rows_or_tokens() {
+        assert_eq!(
+            forwarded("tercet step r.toml --model m --tokens t.safetensors --json"),
+            "step r.toml --model m --tokens t.safetensors"
+        );
+        let both = "tercet step r.toml --model m --tokens t --rows r";
+        assert!(Cli::try_parse_from(both.split(' ')).is_err());
+        assert!(Cli::try_parse_from("tercet step r.toml --model m".split(' ')).is_err());
+    }
+}
