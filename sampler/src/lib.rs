@@ -8,10 +8,20 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod batch;
+mod deal;
 mod error;
+mod plan;
+mod prefetch;
 mod special;
 mod store;
 
+pub use batch::{Batch, DealtBatch, deal_batch, read_share};
+pub use deal::{Deal, contiguous_share, deal, text_cost};
 pub use error::StoreError;
+pub use plan::{
+    Cell, Choice, GlobalBatch, GroupSize, Permutation, Plan, PlanError, Policy, Schedule, ScheduledStep,
+};
+pub use prefetch::Prefetcher;
 pub use special::SpecialTokens;
 pub use store::{DatasetMeta, FileMeta, Manifest, RowLengths, ShardMeta, SourceMeta, Store, StoredRow};

@@ -1,0 +1,85 @@
+//! What can be wrong with a plan.
+
+use tercet_configs::ExitCode;
+
+use crate::StoreError;
+
+/// A plan that cannot be made, or a batch that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The recipe names a data set that the store lacks.
+    #[error("data.sets: the store has no data set `{name}`; it has {known}")]
+    UnknownDataset {
+        /// The name in the recipe.
+        name: String,
+        /// The names in the store.
+        known: String,
+    },
+    /// A data set's settings make no batch.
+    #[error("data.sets: `{dataset}`: {message}")]
+    Setting {
+        /// The data set.
+        dataset: String,
+        /// The reason and the remedy.
+        message: String,
+    },
+    /// The recipe says no batch size.
+    #[error(
+        "data.length_groups is empty: give at least one group, e.g. length_groups = [{{ max_len = 512, global_batch = 32 }}]"
+    )]
+    NoLengthGroups,
+    /// No rows fill a global batch.
+    #[error(
+        "no data set fills a global batch: {found}; lower global_batch in data.length_groups, or prepare more rows"
+    )]
+    NothingToTrain {
+        /// What there is and what it would need.
+        found: String,
+    },
+    /// A global batch that ranks cannot share equally.
+    #[error(
+        "data.length_groups: the group up to {max_len} tokens has global_batch {global_batch}, which {world_size} ranks cannot share equally: use {}, or another number of ranks",
+        nearest(*global_batch, *world_size)
+    )]
+    World {
+        /// The length group's upper end.
+        max_len: usize,
+        /// Its global batch.
+        global_batch: usize,
+        /// The number of ranks.
+        world_size: usize,
+    },
+    /// A row that cannot be used as the recipe asks.
+    #[error("data set `{dataset}`, row {row}: {message}")]
+    Row {
+        /// The data set.
+        dataset: String,
+        /// The row's number in it, from 0.
+        row: u64,
+        /// The reason and the remedy.
+        message: String,
+    },
+    /// The store could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl PlanError {
+    /// What a process that meets it ends with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Row { .. } => ExitCode::Data,
+            Self::Store(error) => error.exit_code(),
+            _ => ExitCode::Usage,
+        }
+    }
+}
+
+/// The batch sizes around `global_batch` that `world_size` ranks can share.
+fn nearest(global_batch: usize, world_size: usize) -> String {
+    let below = global_batch / world_size * world_size;
+    match below {
+        0 => format!("{world_size}"),
+        _ => format!("{below} or {}", below + world_size),
+    }
+}

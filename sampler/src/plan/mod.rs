@@ -1,0 +1,242 @@
+//! The plan: the pure function (seed, epoch, step) → rows of that global batch.
+//!
+//! A *cell* is one data set in one length group, a stretch of the data set's by-length order. A step takes one whole
+//! batch of one cell. Every rank computes the same plan from the same store and recipe, with no state and no
+//! communication; a step is found without the steps before it, so resuming, also with another world size, is
+//! arithmetic. Memory is one entry per cell, at any number of rows.
+//!
+//! Not here: which rank takes which row ([`crate::deal`]), and reading tokens ([`crate::read_share`]).
+
+mod cells;
+mod choose;
+mod error;
+mod hash;
+mod permute;
+mod policy;
+mod schedule;
+
+use std::sync::Arc;
+
+use tercet_configs::{LengthGroup, Recipe, Teacher};
+
+use crate::{RowLengths, Store};
+
+pub(crate) use choose::reorder_segments;
+
+pub use choose::Choice;
+pub use error::PlanError;
+pub use permute::Permutation;
+pub use policy::{GroupSize, Policy};
+pub use schedule::{Cell, Schedule, ScheduledStep};
+
+/// Which rows every step of a run takes, and what it takes from them.
+#[derive(Debug)]
+pub struct Plan {
+    store: Arc<Store>,
+    schedule: Schedule,
+    /// One per data set of the store.
+    policies: Vec<Policy>,
+    length_groups: Vec<LengthGroup>,
+    seed: u64,
+    query_max_len: usize,
+    passage_max_len: usize,
+    shuffle_ratio: f64,
+    warnings: Vec<String>,
+}
+
+/// The rows that all ranks together see in one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GlobalBatch {
+    /// The optimizer step, from 0.
+    pub step: u64,
+    /// Passes over the data before this one.
+    pub epoch: u64,
+    /// Data set and length group.
+    pub cell: Cell,
+    /// Row numbers in the data set, `cell.global_batch` of them.
+    pub rows: Vec<u64>,
+}
+
+impl Plan {
+    /// The plan of `recipe` over `store`. Reads one row per cell.
+    ///
+    /// # Errors
+    /// When the recipe and the store do not fit: data sets that do not exist, rows that fill no batch, negatives that
+    /// rows lack. Rows that a plan merely leaves out are in [`Plan::warnings`].
+    pub fn new(store: Arc<Store>, recipe: &Recipe) -> Result<Self, PlanError> {
+        let data = &recipe.data;
+        if data.length_groups.is_empty() {
+            return Err(PlanError::NoLengthGroups);
+        }
+        let policies = policy::policies(&store, data)?;
+        let survey = cells::survey(&store, &data.length_groups);
+        let mut warnings = warnings(&store, recipe);
+        warnings.extend(
+            survey.too_long.iter().map(|found| format!("{found}; they are left out: add a length group for them")),
+        );
+        warnings.extend(survey.too_small.iter().map(|found| {
+            format!("{found}; they are left out: lower the group's global_batch, or join it with its neighbour")
+        }));
+        let schedule = Schedule::new(recipe.seed, survey.cells).ok_or_else(|| PlanError::NothingToTrain {
+            found: first_few(&[survey.too_small, survey.too_long].concat()),
+        })?;
+        let plan = Self {
+            store,
+            schedule,
+            policies,
+            length_groups: data.length_groups.clone(),
+            seed: recipe.seed,
+            query_max_len: data.query_max_len,
+            passage_max_len: data.passage_max_len,
+            shuffle_ratio: data.shuffle_ratio,
+            warnings,
+        };
+        plan.check_first_rows()?;
+        Ok(plan)
+    }
+
+    /// Steps in one pass over the data; at least 1.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.schedule.steps_per_epoch()
+    }
+
+    /// The cells that batches come from.
+    pub fn cells(&self) -> &[Cell] {
+        self.schedule.cells()
+    }
+
+    /// What the recipe asks of data set `dataset`.
+    pub fn policy(&self, dataset: usize) -> Policy {
+        self.policies[dataset]
+    }
+
+    /// The store that the rows are in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Tokens of a query at most, special tokens included.
+    pub fn query_max_len(&self) -> usize {
+        self.query_max_len
+    }
+
+    /// Tokens of a passage at most, special tokens included.
+    pub fn passage_max_len(&self) -> usize {
+        self.passage_max_len
+    }
+
+    /// What the user should know though the run goes on: rows that are left out, with numbers and remedies.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Whether `world_size` ranks can share every global batch equally.
+    ///
+    /// # Errors
+    /// [`PlanError::World`], naming the first length group that they cannot and the nearest sizes that would do.
+    pub fn check_world(&self, world_size: usize) -> Result<(), PlanError> {
+        for cell in self.cells() {
+            let LengthGroup { max_len, global_batch } = self.length_groups[cell.length_group];
+            if global_batch % world_size != 0 {
+                return Err(PlanError::World { max_len, global_batch, world_size });
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of step `step`, which counts from 0 through all epochs. Time and memory: one batch's.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn global_batch(&self, step: u64) -> Result<GlobalBatch, PlanError> {
+        let ScheduledStep { epoch, cell, positions } = self.schedule.step(step);
+        let rows = positions
+            .into_iter()
+            .map(|position| self.store.row_at_length_position(cell.dataset, position))
+            .collect::<Result<_, _>>()?;
+        Ok(GlobalBatch { step, epoch, cell, rows })
+    }
+
+    /// What is taken from `row` of data set `dataset` in `epoch`, in a batch of groups of `group_size`.
+    ///
+    /// # Errors
+    /// [`PlanError::Row`] if the row lacks what the group needs.
+    pub fn choose(
+        &self,
+        epoch: u64,
+        dataset: usize,
+        row: u64,
+        lengths: &RowLengths,
+        group_size: usize,
+    ) -> Result<Choice, PlanError> {
+        let key = hash::hash(&[self.seed, epoch, hash::Purpose::RowChoices as u64, dataset as u64, row]);
+        choose::choose(key, lengths, group_size, self.shuffle_ratio).map_err(|message| PlanError::Row {
+            dataset: self.store.dataset(dataset).name.clone(),
+            row,
+            message,
+        })
+    }
+
+    /// A fingerprint of everything that the plan depends on: ranks with different ones must not train together.
+    pub fn checksum(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        let lens = (self.query_max_len, self.passage_max_len, self.shuffle_ratio);
+        // Debug output of plain numbers and enums: complete, and the same in every process of one build.
+        hasher.update(format!("{:?} {:?} {lens:?}", self.schedule, self.policies).as_bytes());
+        hasher.update(self.store.manifest().tokenizer_hash.as_bytes());
+        for dataset in &self.store.manifest().datasets {
+            hasher.update(format!("{:?}", (&dataset.name, dataset.num_rows, &dataset.by_length.blake3)).as_bytes());
+        }
+        let [a, b, c, d, e, f, g, h, ..] = *hasher.finalize().as_bytes();
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// Rows without the negatives that their group needs are mostly whole data sets, so one row of each cell tells
+    /// before the run starts what reading would tell only later.
+    fn check_first_rows(&self) -> Result<(), PlanError> {
+        for cell in self.cells() {
+            let row = self.store.row_at_length_position(cell.dataset, cell.first_position)?;
+            let lengths = self.store.lengths(cell.dataset, row)?;
+            let group_size = self.policies[cell.dataset].group_size.for_batch(lengths.neg.len());
+            self.choose(0, cell.dataset, row, &lengths, group_size)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the store itself cannot give this recipe.
+fn warnings(store: &Store, recipe: &Recipe) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let data = &recipe.data;
+    let manifest = store.manifest();
+    for (text, stored, asked) in [
+        ("query", manifest.query_max_len, data.query_max_len),
+        ("passage", manifest.passage_max_len, data.passage_max_len),
+    ] {
+        let cut: u64 = manifest.datasets.iter().map(|dataset| dataset.num_texts_cut).sum();
+        if stored < asked && cut > 0 {
+            warnings.push(format!(
+                "the store was prepared with {text}_max_len {stored}, below data.{text}_max_len {asked}: longer texts \
+                 stay cut ({cut} texts in all); prepare it again to have more of them"
+            ));
+        }
+    }
+    if recipe.loss.teacher != Teacher::None {
+        let without = manifest.datasets.iter().filter(|dataset| !dataset.has_scores);
+        warnings.extend(without.map(|dataset| {
+            format!("data set `{}` has no teacher scores: its batches train without loss.teacher", dataset.name)
+        }));
+    }
+    warnings
+}
+
+/// A list that stays readable.
+fn first_few(found: &[String]) -> String {
+    const FEW: usize = 5;
+    let shown = found.iter().take(FEW).cloned().collect::<Vec<_>>().join("; ");
+    match found.len() {
+        0 => "the store has no rows".to_owned(),
+        n if n > FEW => format!("{shown}; and {} more such", n - FEW),
+        _ => shown,
+    }
+}
