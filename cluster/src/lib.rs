@@ -1,1 +1,36 @@
-//! placeholder
+//! What ties ranks together: the [`Collective`] trait and its backends.
+//!
+//! [`connect`] joins the job that this process was started in and returns the backend for it: `mpi` (several ranks,
+//! host memory) or `solo` (one rank, no communication). The rest of Tercet sees the trait alone. The operations work
+//! on typed raw memory ([`Buffer`], [`BufferMut`]), so that this crate needs no libtorch; who has tensors wraps them.
+//!
+//! # Lockstep
+//! All operations are collective: *every* rank calls the same ones, in the same order, with arguments that fit. A rank
+//! that cannot go on must not return early, or its peers would wait for it for ever: it calls [`Collective::abort`]. A
+//! panic does so by itself, with code 101; [`contain_panic`] is for the rare one that must not.
+//!
+//! # Room for NCCL
+//! Device memory will be a second [`Memory`], and its backend a third implementation of the trait whose ranks meet
+//! over MPI. Today every buffer lies in host memory.
+//!
+//! Not here: starting ranks, which is the launcher's and `mpirun`'s work, and deciding what is sent when.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod buffer;
+mod collective;
+mod connect;
+mod error;
+mod mpi;
+mod panic;
+mod solo;
+mod values;
+
+pub use crate::buffer::{Buffer, BufferMut, Element, Memory, Scalar};
+pub use crate::collective::{Collective, ReduceOp};
+pub use crate::connect::connect;
+pub use crate::error::{CollectiveError, Place};
+pub use crate::mpi::{MAX_MESSAGE_BYTES, Mpi};
+pub use crate::panic::contain_panic;
+pub use crate::solo::Solo;
+pub use crate::values::{all_ranks, any_rank, broadcast_bytes, gather_counts};

@@ -1,0 +1,236 @@
+//! Typed raw memory: what collectives read and write.
+//!
+//! A buffer is made safely from a slice, or with an unsafe constructor from a tensor's data pointer. It says nothing
+//! about shapes: a collective sees a run of elements.
+
+use std::marker::PhantomData;
+
+/// The type of a buffer's elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Element {
+    /// 32-bit float.
+    F32,
+    /// 64-bit float.
+    F64,
+    /// 64-bit signed integer.
+    I64,
+    /// Byte.
+    U8,
+}
+
+impl Element {
+    /// The size of one element in bytes.
+    pub fn size_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F64 | Self::I64 => 8,
+            Self::U8 => 1,
+        }
+    }
+}
+
+/// Where a buffer's memory lies. Device memory joins with the backend that can carry it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Memory {
+    /// Memory that the CPU reads and writes.
+    Host,
+}
+
+/// A Rust type that a buffer can hold.
+pub trait Scalar: Copy + private::Sealed {
+    /// The element type that stands for it.
+    const ELEMENT: Element;
+}
+
+mod private {
+    pub trait Sealed {}
+}
+
+macro_rules! scalars {
+    ($($scalar:ty => $element:ident),*) => {$(
+        impl private::Sealed for $scalar {}
+        impl Scalar for $scalar {
+            const ELEMENT: Element = Element::$element;
+        }
+    )*};
+}
+scalars!(f32 => F32, f64 => F64, i64 => I64, u8 => U8);
+
+/// Memory that a collective reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Buffer<'a> {
+    pointer: *const u8,
+    len: usize,
+    element: Element,
+    memory: Memory,
+    lifetime: PhantomData<&'a [u8]>,
+}
+
+/// Memory that a collective writes, or reads and writes.
+#[derive(Debug)]
+pub struct BufferMut<'a> {
+    pointer: *mut u8,
+    len: usize,
+    element: Element,
+    memory: Memory,
+    lifetime: PhantomData<&'a mut [u8]>,
+}
+
+impl<'a> Buffer<'a> {
+    /// A buffer over `len` elements at `pointer`; with `len` 0 the pointer is not looked at and may be null.
+    ///
+    /// # Safety
+    /// For the whole of `'a`, `pointer` is aligned for `element` and points to `len` initialised, contiguous elements
+    /// in `memory` that nobody writes.
+    pub unsafe fn from_raw(pointer: *const u8, len: usize, element: Element, memory: Memory) -> Self {
+        Self { pointer, len, element, memory, lifetime: PhantomData }
+    }
+
+    /// Elements, not bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has no element.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The type of its elements.
+    pub fn element(&self) -> Element {
+        self.element
+    }
+
+    /// Where it lies.
+    pub fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    /// Its elements. The caller has matched on [`Buffer::element`].
+    pub(crate) fn as_slice<T: Scalar>(&self) -> &'a [T] {
+        assert_eq!(self.element, T::ELEMENT, "a buffer is read as what it holds");
+        if self.len == 0 {
+            return &[];
+        }
+        match self.memory {
+            // SAFETY: slices keep, and callers of `from_raw` promise, what a slice over host memory needs; T is the
+            // element type.
+            Memory::Host => unsafe { std::slice::from_raw_parts(self.pointer.cast(), self.len) },
+        }
+    }
+
+    /// Its elements' bytes.
+    pub(crate) fn as_bytes(&self) -> &'a [u8] {
+        if self.len == 0 {
+            return &[];
+        }
+        match self.memory {
+            // SAFETY: as in `as_slice`; numbers have no padding, and any address is aligned for bytes.
+            Memory::Host => unsafe { std::slice::from_raw_parts(self.pointer, self.len * self.element.size_bytes()) },
+        }
+    }
+}
+
+impl<'a> BufferMut<'a> {
+    /// A buffer over `len` elements at `pointer`; with `len` 0 the pointer is not looked at and may be null.
+    ///
+    /// # Safety
+    /// For the whole of `'a`, `pointer` is aligned for `element` and points to `len` initialised, contiguous elements
+    /// in `memory` that nobody else reads or writes.
+    pub unsafe fn from_raw(pointer: *mut u8, len: usize, element: Element, memory: Memory) -> Self {
+        Self { pointer, len, element, memory, lifetime: PhantomData }
+    }
+
+    /// Elements, not bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has no element.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The type of its elements.
+    pub fn element(&self) -> Element {
+        self.element
+    }
+
+    /// Where it lies.
+    pub fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    /// Its elements. The caller has matched on [`BufferMut::element`].
+    pub(crate) fn into_slice<T: Scalar>(self) -> &'a mut [T] {
+        assert_eq!(self.element, T::ELEMENT, "a buffer is written as what it holds");
+        if self.len == 0 {
+            return &mut [];
+        }
+        match self.memory {
+            // SAFETY: slices keep, and callers of `from_raw` promise, what an exclusive slice over host memory needs;
+            // T is the element type, and `self` is consumed, so that there is one slice only.
+            Memory::Host => unsafe { std::slice::from_raw_parts_mut(self.pointer.cast(), self.len) },
+        }
+    }
+
+    /// Its elements' bytes.
+    pub(crate) fn into_bytes(self) -> &'a mut [u8] {
+        if self.len == 0 {
+            return &mut [];
+        }
+        match self.memory {
+            // SAFETY: as in `into_slice`; any bytes make a number, and any address is aligned for bytes.
+            Memory::Host => unsafe {
+                std::slice::from_raw_parts_mut(self.pointer, self.len * self.element.size_bytes())
+            },
+        }
+    }
+}
+
+impl<'a, T: Scalar> From<&'a [T]> for Buffer<'a> {
+    fn from(slice: &'a [T]) -> Self {
+        let (pointer, len) = (slice.as_ptr().cast(), slice.len());
+        // SAFETY: a shared slice is exactly what `from_raw` asks for.
+        unsafe { Self::from_raw(pointer, len, T::ELEMENT, Memory::Host) }
+    }
+}
+
+impl<'a, T: Scalar> From<&'a mut [T]> for BufferMut<'a> {
+    fn from(slice: &'a mut [T]) -> Self {
+        let (pointer, len) = (slice.as_mut_ptr().cast(), slice.len());
+        // SAFETY: an exclusive slice is exactly what `from_raw` asks for.
+        unsafe { Self::from_raw(pointer, len, T::ELEMENT, Memory::Host) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_comes_back_as_itself_and_as_its_bytes() {
+        let mut values = [1i64, -2];
+        assert_eq!(Buffer::from(&values[..]).as_slice::<i64>(), [1, -2]);
+        assert_eq!(Buffer::from(&values[..]).as_bytes(), [1i64.to_ne_bytes(), (-2i64).to_ne_bytes()].concat());
+        BufferMut::from(&mut values[..]).into_slice::<i64>()[1] = 7;
+        BufferMut::from(&mut values[..]).into_bytes()[..8].fill(0);
+        assert_eq!(values, [0, 7]);
+    }
+
+    #[test]
+    fn an_empty_tensor_has_a_null_pointer() {
+        // SAFETY: with no elements there is nothing to promise.
+        let empty = unsafe { Buffer::from_raw(std::ptr::null(), 0, Element::F32, Memory::Host) };
+        assert!(empty.as_slice::<f32>().is_empty() && empty.as_bytes().is_empty() && empty.is_empty());
+    }
+
+    #[test]
+    fn element_sizes_are_rusts() {
+        assert_eq!(Element::F32.size_bytes(), size_of::<f32>());
+        assert_eq!(Element::F64.size_bytes(), size_of::<f64>());
+        assert_eq!(Element::I64.size_bytes(), size_of::<i64>());
+        assert_eq!(Element::U8.size_bytes(), size_of::<u8>());
+    }
+}

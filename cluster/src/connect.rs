@@ -1,0 +1,107 @@
+//! Joining the job that this process was started in.
+
+use tercet_configs::Backend;
+
+use crate::collective::Collective;
+use crate::error::CollectiveError;
+use crate::mpi::{MAX_MESSAGE_BYTES, Mpi};
+use crate::solo::Solo;
+
+/// Joins the job with the recipe's backend. Every rank calls it once, early, on the thread that will do the
+/// collectives; dropping the result leaves the job in good order, which waits until every rank does so.
+///
+/// [`Backend::Auto`] is `mpi` for one of several ranks and `solo` otherwise. It goes by what the launcher left in the
+/// environment: `OMPI_COMM_WORLD_SIZE` (Open MPI's mpirun) or `PMI_SIZE` (MPICH's mpirun, `srun --mpi=pmi2`), else
+/// `PMIX_RANK` with `SLURM_STEP_NUM_TASKS` (`srun --mpi=pmix`).
+///
+/// # Errors
+/// [`CollectiveError::Join`]: several ranks were started, but in a way that MPI cannot see them as one job; or MPI
+/// was joined before.
+pub fn connect(backend: Backend) -> Result<Box<dyn Collective>, CollectiveError> {
+    let launched = Launched::read(|name| std::env::var(name).ok());
+    let mpi = match backend {
+        Backend::Mpi => true,
+        Backend::Solo => false,
+        Backend::Auto => launched.is_several()?,
+    };
+    if !mpi {
+        return Ok(Box::new(Solo::new()));
+    }
+    let ranks = Mpi::join(MAX_MESSAGE_BYTES)?;
+    launched.check_world_size(ranks.world_size())?;
+    Ok(Box::new(ranks))
+}
+
+/// How many ranks the launcher says it started, and whether it told MPI.
+#[derive(Debug, PartialEq, Eq)]
+struct Launched {
+    ranks: Option<usize>,
+    by_mpi: bool,
+}
+
+impl Launched {
+    fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let number = |name: &str| variable(name).and_then(|value| value.parse::<usize>().ok());
+        let from_mpi = number("OMPI_COMM_WORLD_SIZE").or_else(|| number("PMI_SIZE"));
+        Self {
+            ranks: from_mpi.or_else(|| number("SLURM_STEP_NUM_TASKS")),
+            by_mpi: from_mpi.is_some() || variable("PMIX_RANK").is_some(),
+        }
+    }
+
+    fn is_several(&self) -> Result<bool, CollectiveError> {
+        let several = self.ranks.is_some_and(|ranks| ranks > 1);
+        if several && !self.by_mpi {
+            return Err(CollectiveError::Join(format!(
+                "srun started {} tasks, but not as one MPI job: use srun --mpi=pmix, or mpirun; \
+                 for independent single ranks set backend = \"solo\"",
+                self.ranks.unwrap_or_default()
+            )));
+        }
+        Ok(several)
+    }
+
+    /// An MPI library that does not understand the launcher sees as many worlds of one rank.
+    fn check_world_size(&self, world_size: usize) -> Result<(), CollectiveError> {
+        match self.ranks {
+            Some(ranks) if ranks != world_size => Err(CollectiveError::Join(format!(
+                "the launcher started {ranks} ranks, but MPI sees {world_size}: start Tercet with the mpirun (or the \
+                 srun --mpi=…) of the MPI library that it was built with"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn launched(variables: &[(&str, &str)]) -> Launched {
+        Launched::read(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn a_process_on_its_own_is_solo() {
+        assert!(!launched(&[]).is_several().unwrap());
+        assert!(!launched(&[("OMPI_COMM_WORLD_SIZE", "1")]).is_several().unwrap());
+        // In a batch script, outside of any step.
+        assert!(!launched(&[("SLURM_NTASKS", "8")]).is_several().unwrap());
+    }
+
+    #[test]
+    fn mpirun_and_srun_start_several() {
+        assert!(launched(&[("OMPI_COMM_WORLD_SIZE", "2"), ("SLURM_STEP_NUM_TASKS", "1")]).is_several().unwrap());
+        assert!(launched(&[("PMI_SIZE", "4")]).is_several().unwrap());
+        assert!(launched(&[("PMIX_RANK", "0"), ("SLURM_STEP_NUM_TASKS", "4")]).is_several().unwrap());
+    }
+
+    #[test]
+    fn several_ranks_that_cannot_meet_are_refused() {
+        let message = launched(&[("SLURM_STEP_NUM_TASKS", "4")]).is_several().unwrap_err().to_string();
+        assert!(message.contains("4 tasks") && message.contains("--mpi=pmix"), "{message}");
+        let message = launched(&[("PMI_SIZE", "4")]).check_world_size(1).unwrap_err().to_string();
+        assert!(message.contains("4 ranks, but MPI sees 1"), "{message}");
+        assert!(launched(&[]).check_world_size(1).is_ok());
+    }
+}

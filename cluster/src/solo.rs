@@ -1,0 +1,132 @@
+//! The backend of a single rank: what needs peers is a copy, or nothing.
+
+use std::process;
+
+use crate::buffer::{Buffer, BufferMut};
+use crate::collective::{Collective, ReduceOp};
+use crate::error::{Check, CollectiveError, Place};
+
+/// One rank on its own, without MPI.
+#[derive(Debug)]
+pub struct Solo {
+    place: Place,
+}
+
+impl Solo {
+    /// The only rank. Cannot fail and starts nothing.
+    pub fn new() -> Self {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let host = if host.trim().is_empty() { "localhost".to_owned() } else { host.trim().to_owned() };
+        Self { place: Place { rank: 0, world_size: 1, host } }
+    }
+
+    /// Copies what is "received", in every operation with two buffers.
+    fn copy(&self, operation: &'static str, send: Buffer, recv: BufferMut) -> Result<(), CollectiveError> {
+        let check = Check { place: &self.place, operation };
+        check.same_element(&send, &recv)?;
+        check.equal("elements in the receive buffer", send.len(), recv.len())?;
+        recv.into_bytes().copy_from_slice(send.as_bytes());
+        Ok(())
+    }
+}
+
+impl Default for Solo {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Collective for Solo {
+    fn rank(&self) -> usize {
+        0
+    }
+
+    fn world_size(&self) -> usize {
+        1
+    }
+
+    fn local_rank(&self) -> usize {
+        0
+    }
+
+    fn local_size(&self) -> usize {
+        1
+    }
+
+    fn host(&self) -> &str {
+        &self.place.host
+    }
+
+    fn all_reduce(&self, _buffer: BufferMut, _op: ReduceOp) -> Result<(), CollectiveError> {
+        Ok(())
+    }
+
+    fn reduce_scatter(
+        &self,
+        send: Buffer,
+        recv: BufferMut,
+        counts: &[usize],
+        _op: ReduceOp,
+    ) -> Result<(), CollectiveError> {
+        let check = Check { place: &self.place, operation: "reduce_scatter" };
+        check.parts(counts, recv.len(), send.len())?;
+        self.copy("reduce_scatter", send, recv)
+    }
+
+    fn all_gather(&self, send: Buffer, recv: BufferMut, counts: &[usize]) -> Result<(), CollectiveError> {
+        let check = Check { place: &self.place, operation: "all_gather" };
+        check.parts(counts, send.len(), recv.len())?;
+        self.copy("all_gather", send, recv)
+    }
+
+    fn broadcast(&self, _buffer: BufferMut, root: usize) -> Result<(), CollectiveError> {
+        Check { place: &self.place, operation: "broadcast" }.root(root)
+    }
+
+    fn ring_exchange(&self, send: Buffer, recv: BufferMut) -> Result<(), CollectiveError> {
+        self.copy("ring_exchange", send, recv)
+    }
+
+    fn barrier(&self) -> Result<(), CollectiveError> {
+        Ok(())
+    }
+
+    fn abort(&self, code: i32) -> ! {
+        process::exit(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_rank_receives_what_it_sends() {
+        let solo = Solo::new();
+        let send = [1.0f32, 2.0];
+        let mut recv = [0.0f32; 2];
+        solo.ring_exchange(send[..].into(), recv[..].as_mut().into()).unwrap();
+        assert_eq!(recv, send);
+        recv.fill(0.0);
+        solo.all_gather(send[..].into(), recv[..].as_mut().into(), &[2]).unwrap();
+        assert_eq!(recv, send);
+        recv.fill(0.0);
+        solo.reduce_scatter(send[..].into(), recv[..].as_mut().into(), &[2], ReduceOp::Sum).unwrap();
+        assert_eq!(recv, send);
+        solo.all_reduce(recv[..].as_mut().into(), ReduceOp::Max).unwrap();
+        solo.broadcast(recv[..].as_mut().into(), 0).unwrap();
+        solo.barrier().unwrap();
+        assert_eq!(recv, send);
+        assert_eq!((solo.rank(), solo.world_size(), solo.local_rank(), solo.local_size()), (0, 1, 0, 1));
+    }
+
+    #[test]
+    fn arguments_are_checked_as_among_many() {
+        let solo = Solo::new();
+        let mut recv = [0.0f32; 1];
+        assert!(solo.ring_exchange([1.0f32, 2.0][..].into(), recv[..].as_mut().into()).is_err());
+        assert!(solo.ring_exchange([1u8, 2, 3, 4][..].into(), recv[..].as_mut().into()).is_err());
+        assert!(solo.all_gather([1.0f32][..].into(), recv[..].as_mut().into(), &[1, 0]).is_err());
+        assert!(solo.broadcast(recv[..].as_mut().into(), 1).is_err());
+    }
+}
