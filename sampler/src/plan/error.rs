@@ -29,9 +29,7 @@ pub enum PlanError {
     )]
     NoLengthGroups,
     /// No rows fill a global batch.
-    #[error(
-        "no data set fills a global batch: {found}; lower global_batch in data.length_groups, or prepare more rows"
-    )]
+    #[error("no data set fills a global batch, so there is nothing to train on: {found}")]
     NothingToTrain {
         /// What there is and what it would need.
         found: String,

@@ -14,10 +14,11 @@ mod hash;
 mod permute;
 mod policy;
 mod schedule;
+mod warnings;
 
 use std::sync::Arc;
 
-use tercet_configs::{LengthGroup, Recipe, Teacher};
+use tercet_configs::{LengthGroup, Recipe};
 
 use crate::{RowLengths, Store};
 
@@ -70,16 +71,9 @@ impl Plan {
         }
         let policies = policy::policies(&store, data)?;
         let survey = cells::survey(&store, &data.length_groups);
-        let mut warnings = warnings(&store, recipe);
-        warnings.extend(
-            survey.too_long.iter().map(|found| format!("{found}; they are left out: add a length group for them")),
-        );
-        warnings.extend(survey.too_small.iter().map(|found| {
-            format!("{found}; they are left out: lower the group's global_batch, or join it with its neighbour")
-        }));
-        let schedule = Schedule::new(recipe.seed, survey.cells).ok_or_else(|| PlanError::NothingToTrain {
-            found: first_few(&[survey.too_small, survey.too_long].concat()),
-        })?;
+        let warnings = warnings::warnings(&store, recipe, &survey);
+        let schedule = Schedule::new(recipe.seed, survey.cells)
+            .ok_or_else(|| PlanError::NothingToTrain { found: warnings::first_few(&warnings) })?;
         let plan = Self {
             store,
             schedule,
@@ -201,42 +195,5 @@ impl Plan {
             self.choose(0, cell.dataset, row, &lengths, group_size)?;
         }
         Ok(())
-    }
-}
-
-/// What the store itself cannot give this recipe.
-fn warnings(store: &Store, recipe: &Recipe) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let data = &recipe.data;
-    let manifest = store.manifest();
-    for (text, stored, asked) in [
-        ("query", manifest.query_max_len, data.query_max_len),
-        ("passage", manifest.passage_max_len, data.passage_max_len),
-    ] {
-        let cut: u64 = manifest.datasets.iter().map(|dataset| dataset.num_texts_cut).sum();
-        if stored < asked && cut > 0 {
-            warnings.push(format!(
-                "the store was prepared with {text}_max_len {stored}, below data.{text}_max_len {asked}: longer texts \
-                 stay cut ({cut} texts in all); prepare it again to have more of them"
-            ));
-        }
-    }
-    if recipe.loss.teacher != Teacher::None {
-        let without = manifest.datasets.iter().filter(|dataset| !dataset.has_scores);
-        warnings.extend(without.map(|dataset| {
-            format!("data set `{}` has no teacher scores: its batches train without loss.teacher", dataset.name)
-        }));
-    }
-    warnings
-}
-
-/// A list that stays readable.
-fn first_few(found: &[String]) -> String {
-    const FEW: usize = 5;
-    let shown = found.iter().take(FEW).cloned().collect::<Vec<_>>().join("; ");
-    match found.len() {
-        0 => "the store has no rows".to_owned(),
-        n if n > FEW => format!("{shown}; and {} more such", n - FEW),
-        _ => shown,
     }
 }
