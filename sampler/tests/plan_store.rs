@@ -1,0 +1,205 @@
+//! Plan and batches over a store on disk: the same rows for every world size, and the right tokens of them.
+
+mod written_store;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tercet_sampler::{Batch, Plan, Prefetcher, read_share};
+use written_store::{SPECIAL, Written, content_len, marker, plan, recipe, score, store, written};
+
+const DATA: &str = "
+group_size = 4
+shuffle_ratio = 0.0
+length_groups = [{ max_len = 56, global_batch = 24 }, { max_len = 64, global_batch = 12 }]";
+
+fn share(plan: &Plan, step: u64, rank: usize, world_size: usize) -> Batch {
+    read_share(plan, step, rank, world_size).unwrap()
+}
+
+/// The row and text that a framed text is.
+fn source(framed: &[i64]) -> (usize, usize) {
+    let mark = framed[1] as usize - 100;
+    (mark / 20, mark % 20)
+}
+
+#[test]
+fn plans_are_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Plan>();
+}
+
+#[test]
+fn every_world_size_sees_the_same_global_batches() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(&store(dir.path(), &[written("a", 230, 5), written("b", 90, 3)]), DATA).unwrap();
+    for step in 0..2 * plan.steps_per_epoch() + 1 {
+        let global = plan.global_batch(step).unwrap();
+        for world_size in [1, 2, 3, 4, 6, 12] {
+            let shares: Vec<Batch> = (0..world_size).map(|rank| share(&plan, step, rank, world_size)).collect();
+            let mut rows: Vec<u64> = shares.iter().flat_map(|batch| batch.row_ids.clone()).collect();
+            rows.sort_unstable();
+            let mut expected = global.rows.clone();
+            expected.sort_unstable();
+            assert_eq!(rows, expected, "step {step}, {world_size} ranks");
+            for batch in &shares {
+                assert_eq!(batch.row_ids.len() * world_size, batch.num_global_queries);
+                assert_eq!((batch.step, batch.epoch), (step, step / plan.steps_per_epoch()));
+                assert_eq!((batch.imbalance, &batch.dataset), (shares[0].imbalance, &shares[0].dataset));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_is_read_alike_by_every_world_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(&store(dir.path(), &[written("a", 230, 5)]), DATA).unwrap();
+    let by_row = |world_size: usize| {
+        let mut rows = Vec::new();
+        for batch in (0..world_size).map(|rank| share(&plan, 3, rank, world_size)) {
+            for (i, &row) in batch.row_ids.iter().enumerate() {
+                rows.push((row, batch.queries[i].clone(), batch.passages[i * 4..(i + 1) * 4].to_vec()));
+            }
+        }
+        rows.sort();
+        rows
+    };
+    assert_eq!(by_row(1), by_row(2));
+    assert_eq!(by_row(1), by_row(6));
+}
+
+#[test]
+fn an_epoch_reads_every_row_once_but_for_the_remainders() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(&store(dir.path(), &[written("a", 230, 5), written("b", 90, 3)]), DATA).unwrap();
+    for epoch in 0..3 {
+        let steps = epoch * plan.steps_per_epoch()..(epoch + 1) * plan.steps_per_epoch();
+        let mut seen = BTreeSet::new();
+        let mut num_rows = 0;
+        for step in steps {
+            let batch = share(&plan, step, 0, 1);
+            num_rows += batch.row_ids.len() as u64;
+            seen.extend(batch.row_ids.into_iter().map(|row| (batch.dataset.clone(), row)));
+        }
+        assert_eq!(seen.len() as u64, num_rows);
+        let expected: u64 = plan.cells().iter().map(|cell| cell.num_steps() * cell.global_batch).sum();
+        assert_eq!(num_rows, expected);
+    }
+}
+
+#[test]
+fn texts_are_framed_and_belong_to_their_row_and_length_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(&store(dir.path(), &[written("a", 230, 5)]), DATA).unwrap();
+    for step in 0..plan.steps_per_epoch() {
+        let batch = share(&plan, step, 1, 2);
+        assert_eq!((batch.group_size, batch.passages.len()), (4, batch.queries.len() * 4));
+        for (i, &row) in batch.row_ids.iter().enumerate() {
+            let row = row as usize;
+            assert_eq!(source(&batch.queries[i]), (row, 0));
+            let longest = (0..8).map(|text| content_len(row, text) + 2).max().unwrap();
+            assert_eq!(batch.length_group, usize::from(longest > 56), "row {row} of {longest} tokens");
+
+            let texts: Vec<usize> = batch.passages[i * 4..(i + 1) * 4].iter().map(|p| source(p).1).collect();
+            assert!(batch.passages[i * 4..(i + 1) * 4].iter().all(|p| source(p).0 == row));
+            assert!((1..3).contains(&texts[0]), "the positive comes first: {texts:?}");
+            assert!(texts[1..].iter().all(|text| (3..8).contains(text)), "{texts:?}");
+            assert_eq!(texts[1..].iter().collect::<BTreeSet<_>>().len(), 3, "{texts:?}");
+        }
+        for framed in batch.queries.iter().chain(&batch.passages) {
+            let (row, text) = source(framed);
+            assert_eq!(framed.len(), content_len(row, text) + 2);
+            assert_eq!((framed[0], framed[framed.len() - 1]), (i64::from(SPECIAL.cls), i64::from(SPECIAL.eos)));
+        }
+    }
+}
+
+#[test]
+fn texts_are_cut_to_the_recipes_lengths() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = format!("query_max_len = 5\npassage_max_len = 9\n{DATA}");
+    let batch = share(&plan(&store(dir.path(), &[written("a", 50, 5)]), &data).unwrap(), 0, 0, 1);
+    assert_eq!(batch.queries.iter().map(Vec::len).max(), Some(5));
+    assert_eq!(batch.passages.iter().map(Vec::len).max(), Some(9));
+    assert!(batch.queries.iter().chain(&batch.passages).all(|text| text.last() == Some(&i64::from(SPECIAL.eos))));
+}
+
+#[test]
+fn choices_change_from_epoch_to_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = plan(&store(dir.path(), &[written("a", 230, 5)]), DATA).unwrap();
+    let texts_of_row_0 = |epoch: u64| {
+        let steps = epoch * plan.steps_per_epoch()..(epoch + 1) * plan.steps_per_epoch();
+        let mut batches = steps.map(|step| share(&plan, step, 0, 1));
+        batches.find_map(|batch| {
+            let i = batch.row_ids.iter().position(|&row| row == 0)?;
+            Some(batch.passages[i * 4..(i + 1) * 4].to_vec())
+        })
+    };
+    let different: BTreeSet<_> = (0..8).filter_map(texts_of_row_0).collect();
+    assert!(different.len() > 3, "{different:?}");
+}
+
+#[test]
+fn shuffled_positives_keep_their_tokens() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), &[written("a", 230, 5)]);
+    let plain = plan(&store, DATA).unwrap();
+    let shuffled = plan(&store, &DATA.replace("shuffle_ratio = 0.0", "shuffle_ratio = 1.0")).unwrap();
+    let (plain, shuffled) = (share(&plain, 0, 0, 1), share(&shuffled, 0, 0, 1));
+    assert_eq!(plain.row_ids, shuffled.row_ids);
+    let mut num_changed = 0;
+    for (i, (before, after)) in plain.passages.iter().zip(&shuffled.passages).enumerate() {
+        let sorted = |text: &[i64]| {
+            let mut tokens = text.to_vec();
+            tokens.sort_unstable();
+            tokens
+        };
+        assert_eq!(sorted(before), sorted(after));
+        let may_change = i % 4 == 0 && before.len() > 32 + 2;
+        assert!(before == after || may_change, "passage {i}");
+        num_changed += usize::from(before != after);
+    }
+    assert!(num_changed > 0);
+}
+
+#[test]
+fn teacher_scores_stand_beside_their_passages() {
+    let dir = tempfile::tempdir().unwrap();
+    let scored = Written { scores: true, ..written("a", 60, 5) };
+    let store = store(dir.path(), &[scored]);
+    let batch = share(&plan(&store, DATA).unwrap(), 0, 1, 2);
+    let expected: Vec<f32> = batch.passages.iter().map(|p| source(p)).map(|(row, text)| score(row, text)).collect();
+    assert_eq!(batch.teacher_scores, Some(expected));
+    assert_eq!(batch.passages[0][1], i64::from(marker(batch.row_ids[0] as usize, source(&batch.passages[0]).1)));
+}
+
+#[test]
+fn prefetched_batches_are_the_read_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = Arc::new(plan(&store(dir.path(), &[written("a", 230, 5)]), DATA).unwrap());
+    let mut prefetcher = Prefetcher::start(Arc::clone(&plan), 1, 2, 3..9).unwrap();
+    for step in 3..9 {
+        assert_eq!(prefetcher.next().unwrap().unwrap(), share(&plan, step, 1, 2));
+        assert!((0.0..60.0).contains(&prefetcher.wait_secs()));
+    }
+    assert!(prefetcher.next().is_none() && prefetcher.next().is_none());
+    drop(prefetcher);
+
+    // Dropped while its thread waits to hand over the next batch: this must return, and free the plan.
+    drop(Prefetcher::start(Arc::clone(&plan), 0, 2, 0..u64::MAX).unwrap());
+    assert_eq!(Arc::strong_count(&plan), 1);
+}
+
+#[test]
+fn the_checksum_tells_plans_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), &[written("a", 230, 5)]);
+    let checksum = |overrides: &[&str]| Plan::new(Arc::clone(&store), &recipe(DATA, overrides)).unwrap().checksum();
+    let same = checksum(&[]);
+    assert_eq!(same, checksum(&["loss.temperature=0.5"]));
+    for setting in ["seed=1", "data.group_size=3", "data.passage_max_len=60", "data.shuffle_ratio=0.5"] {
+        assert_ne!(same, checksum(&[setting]), "{setting}");
+    }
+}
