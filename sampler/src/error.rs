@@ -1,22 +1,126 @@
-//! What can be wrong with rows, tokenizers and stores.
+//! What can be wrong with rows, tokenizers and stores, and what a process that meets it ends with.
 
+use std::io;
 use std::path::PathBuf;
 
 use tercet_configs::ExitCode;
 
-/// A store that cannot be read.
+/// A row, or a file of rows, that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// A file could not be read.
+pub enum RowError {
+    /// One line is not a row; the lines after it can still be read.
+    #[error("{}:{line}: {reason}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file could not be opened.
     #[error("{}: {source}", path.display())]
-    Io {
+    Open {
         /// The file.
         path: PathBuf,
         /// The operating system's reason.
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// A file is not what the manifest says, or not Arrow.
-    #[error("{}: {reason}", path.display())]
+    /// Reading stopped before the file's end: the disk failed, or compressed data is truncated or damaged.
+    #[error("{}: cannot be read beyond line {line}: {reason}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The last complete line; 0 if there was none.
+        line: u64,
+        /// What is wrong, and what to do.
+        reason: String,
+        /// The decoder's or the operating system's reason.
+        source: io::Error,
+    },
+}
+
+impl RowError {
+    /// What a process that meets it ends with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Line { .. } => ExitCode::Data,
+            Self::Open { source, .. } => exit_code_of_open(source),
+            // Decoders' errors carry no number of the operating system.
+            Self::Read { source, .. } if source.raw_os_error().is_some() => ExitCode::Machine,
+            Self::Read { .. } => ExitCode::Data,
+        }
+    }
+}
+
+/// A tokenizer that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizeError {
+    /// The file could not be read.
+    #[error("tokenizer {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// The file is no tokenizer, or not one that frames a text as the encoders expect.
+    #[error("tokenizer {}: {reason}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and found.
+        reason: String,
+    },
+    /// A text that the tokenizer has no tokens for.
+    #[error("the tokenizer failed on a text: {reason}")]
+    Encode {
+        /// The tokenizer's reason.
+        reason: String,
+    },
+}
+
+impl TokenizeError {
+    /// What a process that meets it ends with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Read { source, .. } => exit_code_of_open(source),
+            Self::Invalid { .. } | Self::Encode { .. } => ExitCode::Data,
+        }
+    }
+}
+
+/// A store that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// The folder has no manifest.
+    #[error("{}: not a token store (it has no manifest.json): write one with `tercet prepare`", dir.display())]
+    NotAStore {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// Another version of Tercet wrote the store.
+    #[error(
+        "{}: token store of format {found}, this Tercet reads format {expected}: prepare the store again", dir.display()
+    )]
+    Version {
+        /// The folder.
+        dir: PathBuf,
+        /// The manifest's format version.
+        found: u32,
+        /// The format version that can be read.
+        expected: u32,
+    },
+    /// A file is missing, is not what the manifest says, or is not Arrow.
+    #[error("{}: {reason}; the store is damaged: copy or prepare it again", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -33,15 +137,91 @@ pub enum StoreError {
         /// The data set's rows.
         num_rows: u64,
     },
+    /// The folder to write to holds something already.
+    #[error("{}: {reason}: nothing is overwritten, choose another folder or remove it first", dir.display())]
+    Occupied {
+        /// The folder.
+        dir: PathBuf,
+        /// What it holds.
+        reason: String,
+    },
+    /// A data set's name cannot be used.
+    #[error("data set {name:?}: {reason}")]
+    Name {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Rows are so long that a record batch's 32-bit offsets overflow.
+    #[error("data set {dataset}: {rows} rows hold more than 2^31 tokens: prepare with fewer rows per shard")]
+    BatchTooLarge {
+        /// The data set's name.
+        dataset: String,
+        /// Rows in the record batch that overflowed.
+        rows: usize,
+    },
 }
 
 impl StoreError {
     /// What a process that meets it ends with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Io { .. } => ExitCode::Machine,
-            Self::Damaged { .. } => ExitCode::Data,
+            Self::Io { source, .. } => exit_code_of_open(source),
+            Self::NotAStore { .. } | Self::Version { .. } | Self::Occupied { .. } | Self::Name { .. } => {
+                ExitCode::Usage
+            }
+            Self::Damaged { .. } | Self::BatchTooLarge { .. } => ExitCode::Data,
             Self::OutOfRange { .. } => ExitCode::Bug,
         }
+    }
+}
+
+/// A corpus that could not be prepared. No store is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The options make no store.
+    #[error("{0}")]
+    Options(String),
+    /// A data set came out empty.
+    #[error("data set {dataset}: no rows in {num_files} files ({skipped} lines were skipped)")]
+    NoRows {
+        /// The data set's name.
+        dataset: String,
+        /// Files that were read.
+        num_files: usize,
+        /// Malformed lines in them.
+        skipped: u64,
+    },
+    /// A row, or a file of rows.
+    #[error(transparent)]
+    Row(#[from] RowError),
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenize(#[from] TokenizeError),
+    /// The store could not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl PrepareError {
+    /// What a process that meets it ends with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Options(_) => ExitCode::Usage,
+            Self::NoRows { .. } => ExitCode::Data,
+            Self::Row(e) => e.exit_code(),
+            Self::Tokenize(e) => e.exit_code(),
+            Self::Store(e) => e.exit_code(),
+        }
+    }
+}
+
+/// A wrong path is the user's mistake, anything else (disk full, I/O error) the machine's.
+fn exit_code_of_open(source: &io::Error) -> ExitCode {
+    use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    match source.kind() {
+        NotFound | PermissionDenied | IsADirectory | NotADirectory => ExitCode::Usage,
+        _ => ExitCode::Machine,
     }
 }

@@ -1,7 +1,7 @@
 //! Text → token store → plan → batch.
 //!
 //! [`RowReader`] reads the published trainer's JSON Lines, [`TextTokenizer`] turns texts into token ids,
-//! [`prepare`](prepare::prepare) does both for whole corpora and writes a [`Store`], which is memory-mapped and
+//! [`prepare()`] does both for whole corpora and writes a [`Store`], which is memory-mapped and
 //! answers for any row in constant time.
 //!
 //! Not here: tensors, MPI, models.
@@ -13,15 +13,24 @@ mod deal;
 mod error;
 mod plan;
 mod prefetch;
+mod prepare;
+mod rows;
 mod special;
 mod store;
+mod tokenize;
 
 pub use batch::{Batch, DealtBatch, deal_batch, read_share};
 pub use deal::{Deal, contiguous_share, deal, text_cost};
-pub use error::StoreError;
+pub use error::{PrepareError, RowError, StoreError, TokenizeError};
 pub use plan::{
     Cell, Choice, GlobalBatch, GroupSize, Permutation, Plan, PlanError, Policy, Schedule, ScheduledStep,
 };
 pub use prefetch::Prefetcher;
+pub use prepare::{OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, prepare};
+pub use rows::{Row, RowReader};
 pub use special::SpecialTokens;
-pub use store::{DatasetMeta, FileMeta, Manifest, RowLengths, ShardMeta, SourceMeta, Store, StoredRow};
+pub use store::{
+    DatasetMeta, DatasetWriter, FileMeta, Manifest, RowLengths, ShardMeta, SourceMeta, Store, StoreSettings,
+    StoreWriter, StoredRow, TokenRow,
+};
+pub use tokenize::TextTokenizer;

@@ -1,8 +1,12 @@
 //! The token ids that frame a text, and the two that pad and replace.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
-/// Special token ids. Reads the `special_tokens.json` of a model directory; fields it does not know are ignored.
+use crate::error::TokenizeError;
+
+/// Special token ids, named as Hugging Face names them where they are written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpecialTokens {
     /// Stands before every text (`<s>`, `[CLS]`).
@@ -23,6 +27,27 @@ impl SpecialTokens {
     /// Tokens that [`frame`](Self::frame) adds to a text.
     pub const NUM_FRAMING: usize = 2;
 
+    /// Reads the `special_tokens.json` of a model directory that has no tokenizer.json.
+    ///
+    /// # Errors
+    /// The file cannot be read, lacks an id, or wants padding on the left, where CLS has to stand.
+    pub fn load(path: &Path) -> Result<Self, TokenizeError> {
+        #[derive(Deserialize)]
+        struct File {
+            #[serde(flatten)]
+            special: SpecialTokens,
+            padding_side: Option<String>,
+        }
+        let invalid = |reason: String| TokenizeError::Invalid { path: path.to_owned(), reason };
+        let text =
+            std::fs::read_to_string(path).map_err(|source| TokenizeError::Read { path: path.to_owned(), source })?;
+        let file: File = serde_json::from_str(&text).map_err(|e| invalid(e.to_string()))?;
+        match file.padding_side.as_deref() {
+            None | Some("right") => Ok(file.special),
+            Some(side) => Err(invalid(format!("padding_side is \"{side}\": only \"right\" is supported"))),
+        }
+    }
+
     /// CLS, then the content cut so that the whole has at most `max_len` tokens, then EOS.
     ///
     /// A `max_len` below 2 still gives CLS and EOS.
@@ -38,5 +63,36 @@ impl SpecialTokens {
     /// The largest of the four ids.
     pub fn max_id(&self) -> u32 {
         self.cls.max(self.eos).max(self.pad).max(self.unk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
+
+    #[test]
+    fn a_frame_is_cut_inside_and_keeps_its_ends() {
+        assert_eq!(SPECIAL.frame(&[7, 8, 9], 8), [0, 7, 8, 9, 2]);
+        assert_eq!(SPECIAL.frame(&[7, 8, 9], 4), [0, 7, 8, 2]);
+        assert_eq!(SPECIAL.frame(&[], 4), [0, 2]);
+        assert_eq!(SPECIAL.frame(&[7], 0), [0, 2]);
+    }
+
+    #[test]
+    fn a_model_directorys_file_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("special_tokens.json");
+        let ids = r#""cls_token_id": 0, "eos_token_id": 2, "pad_token_id": 1, "unk_token_id": 3"#;
+        std::fs::write(&path, format!(r#"{{{ids}, "padding_side": "right", "other": 5}}"#)).unwrap();
+        assert_eq!(SpecialTokens::load(&path).unwrap(), SPECIAL);
+
+        std::fs::write(&path, format!(r#"{{{ids}, "padding_side": "left"}}"#)).unwrap();
+        assert!(SpecialTokens::load(&path).unwrap_err().to_string().contains("padding_side is \"left\""));
+
+        std::fs::write(&path, r#"{"cls_token_id": 0}"#).unwrap();
+        let message = SpecialTokens::load(&path).unwrap_err().to_string();
+        assert!(message.contains("special_tokens.json: missing field `eos_token_id`"), "{message}");
     }
 }

@@ -1,10 +1,11 @@
 //! `manifest.json`: what a store holds. It is written last, so a folder without one is not a store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::SpecialTokens;
+use crate::error::StoreError;
+use crate::special::SpecialTokens;
 
 /// Changes when older readers could no longer read what newer writers write.
 pub(crate) const FORMAT_VERSION: u32 = 1;
@@ -53,6 +54,8 @@ pub struct DatasetMeta {
     pub by_length: FileMeta,
     /// `[length, rows]` ascending: so many rows' longest text has at most `length` tokens, special tokens included.
     pub rows_up_to: Vec<(usize, u64)>,
+    /// Tokens of all texts, without special tokens.
+    pub num_tokens: u64,
     /// Texts that were cut to the maximum length.
     pub num_texts_cut: u64,
     /// The files that the rows came from, in order.
@@ -89,4 +92,99 @@ pub struct SourceMeta {
     pub rows: u64,
     /// Lines that were skipped as malformed.
     pub skipped: u64,
+}
+
+impl Manifest {
+    /// Reads the manifest of the store in `dir` and checks that its figures agree with each other.
+    ///
+    /// # Errors
+    /// There is none, it is of another format version, or it is damaged.
+    pub(crate) fn read(dir: &Path) -> Result<Self, StoreError> {
+        #[derive(Deserialize)]
+        struct Version {
+            format_version: u32,
+        }
+        let path = dir.join(MANIFEST_FILE);
+        let damaged = |reason: String| StoreError::Damaged { path: path.clone(), reason };
+        let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => StoreError::NotAStore { dir: dir.to_owned() },
+            _ => StoreError::Io { path: path.clone(), source },
+        })?;
+        // The version first: the rest may look different in another one.
+        let Version { format_version: found } = serde_json::from_str(&text).map_err(|e| damaged(e.to_string()))?;
+        if found != FORMAT_VERSION {
+            return Err(StoreError::Version { dir: dir.to_owned(), found, expected: FORMAT_VERSION });
+        }
+        let manifest: Self = serde_json::from_str(&text).map_err(|e| damaged(e.to_string()))?;
+        for dataset in &manifest.datasets {
+            dataset.check().map_err(|reason| damaged(format!("data set {}: {reason}", dataset.name)))?;
+        }
+        Ok(manifest)
+    }
+}
+
+impl DatasetMeta {
+    /// Rows whose longest text has at most `len` tokens, special tokens included.
+    pub(crate) fn num_rows_up_to(&self, len: usize) -> u64 {
+        match self.rows_up_to.partition_point(|(length, _)| *length <= len) {
+            0 => 0,
+            above => self.rows_up_to[above - 1].1,
+        }
+    }
+
+    /// Every file of the data set.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &FileMeta> {
+        self.shards.iter().map(|shard| &shard.file).chain([&self.by_length])
+    }
+
+    /// What reading relies on.
+    fn check(&self) -> Result<(), String> {
+        check_name(&self.name)?;
+        for meta in self.files() {
+            check_name(&meta.file)?;
+        }
+        if self.rows_per_shard == 0 || self.rows_per_record_batch == 0 {
+            return Err("rows_per_shard or rows_per_record_batch is 0".into());
+        }
+        let full = self.num_rows / self.rows_per_shard;
+        let rest = self.num_rows % self.rows_per_shard;
+        let expected = (0..full).map(|_| self.rows_per_shard).chain((rest > 0).then_some(rest));
+        if !self.shards.iter().map(|shard| shard.num_rows).eq(expected) {
+            return Err(format!(
+                "its shards do not hold {} rows, {} in each but the last",
+                self.num_rows, self.rows_per_shard
+            ));
+        }
+        let ascending = self.rows_up_to.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
+        if !ascending || self.rows_up_to.last().map_or(0, |last| last.1) != self.num_rows {
+            return Err(format!("rows_up_to does not ascend to {} rows", self.num_rows));
+        }
+        Ok(())
+    }
+}
+
+/// Whether `name` can be a folder or file inside a store, and cannot lead out of it.
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(allowed) {
+        return Err(format!(
+            "{name:?} cannot be a name: letters, digits, '.', '_' and '-' are expected, and no '.' first"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_inside_the_store() {
+        for good in ["en", "docs.sections.zh-hant", "A_1"] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "../x", "a/b", "a b", "ä", "a\\b", ".hidden"] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -1,59 +1,195 @@
-//! The read side.
+//! The read side: any row, any position of the order by length, in constant time.
 
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use super::{DatasetMeta, Manifest, RowLengths, StoredRow};
-use crate::{SpecialTokens, StoreError};
+use rayon::prelude::*;
 
-/// A token store, opened for reading.
+use super::columns::Columns;
+use super::manifest::{DatasetMeta, FileMeta, Manifest};
+use super::mapped::{FromBatch, MappedFile};
+use super::order::{POSITIONS_PER_BATCH, Positions};
+use super::row::{RowLengths, StoredRow};
+use crate::error::StoreError;
+use crate::special::SpecialTokens;
+
+/// A token store, opened for reading. Can be shared between threads.
 #[derive(Debug)]
 pub struct Store {
+    dir: PathBuf,
     manifest: Manifest,
+    datasets: Vec<DatasetFiles>,
+}
+
+/// The files of one data set, mapped when first touched.
+#[derive(Debug)]
+struct DatasetFiles {
+    shards: Vec<OnceLock<MappedFile<Columns>>>,
+    by_length: OnceLock<MappedFile<Positions>>,
 }
 
 impl Store {
-    /// Opens the store in `dir`.
-    pub fn open(_dir: &Path) -> Result<Store, StoreError> {
-        unimplemented!()
+    /// Opens the store in `dir` and checks that every file is there and has its size. Maps nothing yet.
+    ///
+    /// # Errors
+    /// `dir` is no store, is one of another format version, or a file is missing or has another size.
+    pub fn open(dir: &Path) -> Result<Store, StoreError> {
+        let manifest = Manifest::read(dir)?;
+        let store = Store {
+            dir: dir.to_owned(),
+            datasets: manifest
+                .datasets
+                .iter()
+                .map(|dataset| DatasetFiles {
+                    shards: dataset.shards.iter().map(|_| OnceLock::new()).collect(),
+                    by_length: OnceLock::new(),
+                })
+                .collect(),
+            manifest,
+        };
+        for (path, meta) in store.files() {
+            check_size(&path, meta)?;
+        }
+        Ok(store)
     }
-    /// Reads every file and compares its checksum.
+
+    /// Reads every file, on all cores, and compares its checksum with the manifest's.
+    ///
+    /// # Errors
+    /// Names the first file, in the manifest's order, that was altered or cannot be read.
     pub fn verify(&self) -> Result<(), StoreError> {
-        unimplemented!()
+        let files: Vec<_> = self.files().collect();
+        let checked: Vec<_> = files.par_iter().map(|(path, meta)| check_hash(path, meta)).collect();
+        checked.into_iter().collect()
     }
+
     /// What the store holds.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
+
     /// How many data sets it has.
     pub fn num_datasets(&self) -> usize {
         self.manifest.datasets.len()
     }
+
     /// The `i`-th data set.
+    ///
+    /// # Panics
+    /// If `i` is not below [`num_datasets`](Self::num_datasets); so do the functions below.
     pub fn dataset(&self, i: usize) -> &DatasetMeta {
         &self.manifest.datasets[i]
     }
-    /// Rows whose longest text has at most `len` tokens, special tokens included.
-    pub fn num_rows_up_to(&self, _dataset: usize, _len: usize) -> u64 {
-        unimplemented!()
+
+    /// Rows whose longest text has at most `len` tokens, special tokens included. They are the first ones of the
+    /// order by length.
+    pub fn num_rows_up_to(&self, dataset: usize, len: usize) -> u64 {
+        self.dataset(dataset).num_rows_up_to(len)
     }
-    /// The row at `position` in the order by length.
-    pub fn row_at_length_position(&self, _dataset: usize, _position: u64) -> Result<u64, StoreError> {
-        unimplemented!()
+
+    /// The row at `position` in the order by (length of the longest text, row number).
+    ///
+    /// # Errors
+    /// `position` is out of range, or the file cannot be read.
+    pub fn row_at_length_position(&self, dataset: usize, position: u64) -> Result<u64, StoreError> {
+        self.check_range(dataset, position)?;
+        let meta = self.dataset(dataset);
+        let file = mapped(&self.datasets[dataset].by_length, || self.path(meta, &meta.by_length))?;
+        let positions = file.batch((position / POSITIONS_PER_BATCH as u64) as usize)?;
+        let row = positions.0.get((position % POSITIONS_PER_BATCH as u64) as usize);
+        row.copied()
+            .filter(|row| *row < meta.num_rows)
+            .ok_or_else(|| file.damaged(format!("position {position} holds no row of the data set")))
     }
+
     /// A row's tokens.
-    pub fn row(&self, _dataset: usize, _row: u64) -> Result<StoredRow, StoreError> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// `row` is out of range, or its shard cannot be read.
+    pub fn row(&self, dataset: usize, row: u64) -> Result<StoredRow, StoreError> {
+        self.check_range(dataset, row)?;
+        let meta = self.dataset(dataset);
+        let shard = (row / meta.rows_per_shard) as usize;
+        let row_of_shard = row % meta.rows_per_shard;
+        let file = mapped(&self.datasets[dataset].shards[shard], || self.path(meta, &meta.shards[shard].file))?;
+        let columns = file.batch((row_of_shard / meta.rows_per_record_batch) as usize)?;
+        let row_of_batch = (row_of_shard % meta.rows_per_record_batch) as usize;
+        if row_of_batch >= columns.num_rows {
+            return Err(file.damaged(format!("row {row_of_shard} of the shard is missing")));
+        }
+        Ok(StoredRow { columns: columns.clone(), row: row_of_batch })
     }
-    /// A row's token counts; its tokens are not touched.
-    pub fn lengths(&self, _dataset: usize, _row: u64) -> Result<RowLengths, StoreError> {
-        unimplemented!()
+
+    /// A row's token counts, without special tokens; its tokens are not touched.
+    ///
+    /// # Errors
+    /// As [`row`](Self::row).
+    pub fn lengths(&self, dataset: usize, row: u64) -> Result<RowLengths, StoreError> {
+        Ok(self.row(dataset, row)?.lengths())
     }
-    /// The special tokens.
+
+    /// The special tokens of the tokenizer that wrote the store.
     pub fn special(&self) -> &SpecialTokens {
         &self.manifest.special
     }
+
     /// The largest token id, special tokens included.
     pub fn max_token_id(&self) -> u32 {
         self.manifest.max_token_id
     }
+
+    fn path(&self, dataset: &DatasetMeta, file: &FileMeta) -> PathBuf {
+        self.dir.join(&dataset.name).join(&file.file)
+    }
+
+    fn files(&self) -> impl Iterator<Item = (PathBuf, &FileMeta)> {
+        let files_of = |dataset| DatasetMeta::files(dataset).map(|file| (self.path(dataset, file), file));
+        self.manifest.datasets.iter().flat_map(files_of)
+    }
+
+    fn check_range(&self, dataset: usize, row: u64) -> Result<(), StoreError> {
+        let DatasetMeta { name, num_rows, .. } = self.dataset(dataset);
+        if row >= *num_rows {
+            return Err(StoreError::OutOfRange { dataset: name.clone(), row, num_rows: *num_rows });
+        }
+        Ok(())
+    }
+}
+
+/// The file in `cell`, mapped first if it is not yet.
+fn mapped<T: FromBatch>(
+    cell: &OnceLock<MappedFile<T>>,
+    path: impl FnOnce() -> PathBuf,
+) -> Result<&MappedFile<T>, StoreError> {
+    if let Some(file) = cell.get() {
+        return Ok(file);
+    }
+    // Two threads may map the same file at once; the first one's is kept.
+    let file = MappedFile::open(&path())?;
+    Ok(cell.get_or_init(|| file))
+}
+
+fn check_size(path: &Path, meta: &FileMeta) -> Result<(), StoreError> {
+    let damaged = |reason: String| StoreError::Damaged { path: path.to_owned(), reason };
+    match fs::metadata(path) {
+        Ok(found) if found.len() == meta.bytes => Ok(()),
+        Ok(found) => Err(damaged(format!("has {} bytes, expected {}", found.len(), meta.bytes))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(damaged("is missing".into())),
+        Err(source) => Err(StoreError::Io { path: path.to_owned(), source }),
+    }
+}
+
+fn check_hash(path: &Path, meta: &FileMeta) -> Result<(), StoreError> {
+    check_size(path, meta)?;
+    let mut hasher = blake3::Hasher::new();
+    File::open(path)
+        .and_then(|file| hasher.update_reader(file).map(|_| ()))
+        .map_err(|source| StoreError::Io { path: path.to_owned(), source })?;
+    let found = hasher.finalize().to_hex();
+    if found.as_str() != meta.blake3 {
+        let reason = format!("was altered: its BLAKE3 is {found}, expected {}", meta.blake3);
+        return Err(StoreError::Damaged { path: path.to_owned(), reason });
+    }
+    Ok(())
 }

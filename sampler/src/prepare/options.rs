@@ -1,0 +1,118 @@
+//! What `prepare` is asked, and what it tells.
+
+use std::path::PathBuf;
+
+use crate::error::{PrepareError, RowError, StoreError};
+use crate::special::SpecialTokens;
+use crate::store::{Manifest, check_name};
+
+/// What to prepare, and how.
+#[derive(Debug, Clone)]
+pub struct PrepareOptions {
+    /// The model's tokenizer.json.
+    pub tokenizer: PathBuf,
+    /// The data sets.
+    pub inputs: Vec<PrepareInput>,
+    /// The folder of the new store; it must be missing or empty.
+    pub out: PathBuf,
+    /// Tokens of a query at most, special tokens included; longer ones are cut.
+    pub query_max_len: usize,
+    /// Tokens of a passage at most, special tokens included; longer ones are cut.
+    pub passage_max_len: usize,
+    /// What a malformed line does.
+    pub on_error: OnError,
+    /// Rows of every shard but a data set's last.
+    pub rows_per_shard: u64,
+}
+
+/// One data set: rows that may share a batch.
+#[derive(Debug, Clone)]
+pub struct PrepareInput {
+    /// Names the data set: letters, digits, `.`, `_`, `-`.
+    pub name: String,
+    /// JSON Lines files, plain, gzip or zstd; their rows follow each other in this order.
+    pub paths: Vec<PathBuf>,
+}
+
+/// What a malformed line does. A file that cannot be read to its end is always an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    /// It ends the preparation.
+    Stop,
+    /// It is left out, counted, and listed in the store's `skipped.jsonl`.
+    Skip,
+}
+
+/// How far the preparation is; figures are of all data sets together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PrepareProgress<'a> {
+    /// The data set in hand.
+    pub dataset: &'a str,
+    /// Rows stored.
+    pub rows: u64,
+    /// Lines skipped.
+    pub skipped: u64,
+    /// Tokens stored, without special tokens.
+    pub tokens: u64,
+    /// Bytes read of the input files, as they lie on disk.
+    pub input_bytes: u64,
+    /// Bytes of all input files, as they lie on disk.
+    pub input_bytes_total: u64,
+}
+
+/// What was prepared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PrepareReport {
+    /// Rows stored.
+    pub num_rows: u64,
+    /// Lines skipped.
+    pub num_skipped: u64,
+    /// Tokens stored, without special tokens.
+    pub num_tokens: u64,
+    /// Texts cut to the maximum length.
+    pub num_texts_cut: u64,
+    /// The list of skipped lines, with [`OnError::Skip`].
+    pub skipped_list: Option<PathBuf>,
+    /// The store's manifest, with the figures by data set and file.
+    pub manifest: Manifest,
+}
+
+impl PrepareOptions {
+    /// Finds what can be found before hours of work.
+    pub(super) fn check(&self) -> Result<(), PrepareError> {
+        let fail = |message: String| Err(PrepareError::Options(message));
+        if self.inputs.is_empty() {
+            return fail("there is nothing to prepare: name at least one data set with its files".into());
+        }
+        for (i, input) in self.inputs.iter().enumerate() {
+            let name = || input.name.clone();
+            check_name(&input.name).map_err(|reason| StoreError::Name { name: name(), reason })?;
+            if self.inputs[..i].iter().any(|earlier| earlier.name == input.name) {
+                let reason = "is named twice: list all its files under one name".into();
+                return Err(StoreError::Name { name: name(), reason }.into());
+            }
+            if input.paths.is_empty() {
+                return fail(format!("data set {} has no files", input.name));
+            }
+        }
+        for (what, len) in [("query_max_len", self.query_max_len), ("passage_max_len", self.passage_max_len)] {
+            if len <= SpecialTokens::NUM_FRAMING {
+                return fail(format!("{what} is {len}: two special tokens and one of the text need 3"));
+            }
+        }
+        if self.rows_per_shard == 0 {
+            return fail("rows_per_shard is 0: a shard holds at least one row".into());
+        }
+        Ok(())
+    }
+
+    /// Bytes of all input files; fails if one is missing.
+    pub(super) fn input_bytes(&self) -> Result<u64, RowError> {
+        let paths = self.inputs.iter().flat_map(|input| &input.paths);
+        let bytes = paths.map(|path| match std::fs::metadata(path) {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(source) => Err(RowError::Open { path: path.clone(), source }),
+        });
+        bytes.sum()
+    }
+}

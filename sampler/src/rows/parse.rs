@@ -1,0 +1,180 @@
+//! One line of JSON → one [`Row`], or the reason why not.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Row;
+
+/// The fields that are looked at, of whatever type, so that a wrong one can be named. Others are ignored.
+#[derive(Deserialize)]
+struct Fields {
+    query: Option<Value>,
+    pos: Option<Value>,
+    neg: Option<Value>,
+    pos_scores: Option<Value>,
+    neg_scores: Option<Value>,
+    prompt: Option<Value>,
+    #[serde(rename = "type")]
+    kind: Option<Value>,
+}
+
+/// Parses one line; the error is the reason alone, for the caller to put file and line before it.
+pub(crate) fn parse_row(line: &[u8]) -> Result<Row, String> {
+    let line = std::str::from_utf8(line).map_err(|e| format!("not UTF-8 from byte {}", e.valid_up_to() + 1))?;
+    if !line.trim_start().starts_with('{') {
+        return Err("not a JSON object".into());
+    }
+    let fields: Fields = serde_json::from_str(line).map_err(|e| without_line(&e))?;
+
+    let query = text("query", fields.query.ok_or_else(|| missing("query"))?)?;
+    let pos = texts("pos", fields.pos.ok_or_else(|| missing("pos"))?)?;
+    if pos.is_empty() {
+        return Err("\"pos\" is empty: a row needs at least one positive".into());
+    }
+    let neg = fields.neg.map_or(Ok(Vec::new()), |neg| texts("neg", neg))?;
+    let pos_scores = fields.pos_scores.map(|scores| numbers("pos_scores", scores, "pos", pos.len())).transpose()?;
+    let neg_scores = fields.neg_scores.map(|scores| numbers("neg_scores", scores, "neg", neg.len())).transpose()?;
+    let prompt = fields.prompt.map(|prompt| string("prompt", prompt)).transpose()?;
+    let kind = fields.kind.map(|kind| string("type", kind)).transpose()?;
+    Ok(Row { query, pos, neg, pos_scores, neg_scores, prompt, kind })
+}
+
+fn missing(field: &str) -> String {
+    format!("\"{field}\" is missing")
+}
+
+fn string(field: &str, value: Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text),
+        other => Err(format!("\"{field}\" is {}: a string is expected", article(&other))),
+    }
+}
+
+/// A string that is not blank.
+fn text(field: &str, value: Value) -> Result<String, String> {
+    let text = string(field, value)?;
+    if text.trim().is_empty() {
+        return Err(format!("\"{field}\" has no text"));
+    }
+    Ok(text)
+}
+
+fn texts(field: &str, value: Value) -> Result<Vec<String>, String> {
+    let Value::Array(values) = value else {
+        return Err(format!("\"{field}\" is {}: a list of strings is expected", article(&value)));
+    };
+    values.into_iter().enumerate().map(|(i, value)| text(&format!("{field}[{i}]"), value)).collect()
+}
+
+/// A list of numbers, one for each of the `expected` texts of `scored`.
+fn numbers(field: &str, value: Value, scored: &str, expected: usize) -> Result<Vec<f32>, String> {
+    let Value::Array(values) = value else {
+        return Err(format!("\"{field}\" is {}: a list of numbers is expected", article(&value)));
+    };
+    if values.len() != expected {
+        return Err(format!("\"{field}\" has {} numbers, but \"{scored}\" has {expected} texts", values.len()));
+    }
+    let number = |(i, value): (usize, &Value)| {
+        let number =
+            value.as_f64().ok_or_else(|| format!("\"{field}[{i}]\" is {}: a number is expected", article(value)))?;
+        let single = number as f32;
+        if !single.is_finite() {
+            return Err(format!("\"{field}[{i}]\" is {number}: too large for a 32-bit float"));
+        }
+        Ok(single)
+    };
+    values.iter().enumerate().map(number).collect()
+}
+
+fn article(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// serde_json's reason with the column; its line is always 1, which would contradict the file's line before it.
+fn without_line(error: &serde_json::Error) -> String {
+    let shown = error.to_string();
+    let reason = shown.split(" at line ").next().unwrap_or(&shown);
+    format!("not valid JSON: {reason} (column {})", error.column())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_row_is_read_and_unknown_fields_are_ignored() {
+        let line = r#"{"id": [1, {"a": null}], "query": "q", "pos": ["p1", "p2"], "neg": ["n"],
+            "pos_scores": [1, 0.5], "neg_scores": [-2e-1], "prompt": "", "type": "normal"}"#;
+        let expected = Row {
+            query: "q".into(),
+            pos: vec!["p1".into(), "p2".into()],
+            neg: vec!["n".into()],
+            pos_scores: Some(vec![1.0, 0.5]),
+            neg_scores: Some(vec![-0.2]),
+            prompt: Some(String::new()),
+            kind: Some("normal".into()),
+        };
+        assert_eq!(parse_row(line.as_bytes()).unwrap(), expected);
+    }
+
+    #[test]
+    fn null_is_as_good_as_missing() {
+        let row = parse_row(br#"{"query": "q", "pos": ["p"], "neg": null, "pos_scores": null, "type": null}"#).unwrap();
+        assert_eq!((row.neg.len(), row.pos_scores, row.kind), (0, None, None));
+    }
+
+    #[test]
+    fn every_mistake_has_its_reason() {
+        for (line, reason) in [
+            ("[1]", "not a JSON object"),
+            ("query", "not a JSON object"),
+            (r#"{"query": "q", "pos": ["p"]"#, "not valid JSON: EOF while parsing an object (column 27)"),
+            (r#"{"query": "q", "pos": ["p"]} x"#, "not valid JSON: trailing characters (column 30)"),
+            (r#"{"query": "q", "query": "r", "pos": ["p"]}"#, "not valid JSON: duplicate field `query` (column 22)"),
+            (r#"{"pos": ["p"]}"#, r#""query" is missing"#),
+            (r#"{"query": "q"}"#, r#""pos" is missing"#),
+            (r#"{"query": null, "pos": ["p"]}"#, r#""query" is missing"#),
+            (r#"{"query": 3, "pos": ["p"]}"#, r#""query" is a number: a string is expected"#),
+            (r#"{"query": " \n ", "pos": ["p"]}"#, r#""query" has no text"#),
+            (r#"{"query": "q", "pos": "p"}"#, r#""pos" is a string: a list of strings is expected"#),
+            (r#"{"query": "q", "pos": []}"#, r#""pos" is empty: a row needs at least one positive"#),
+            (r#"{"query": "q", "pos": ["p", ""]}"#, r#""pos[1]" has no text"#),
+            (r#"{"query": "q", "pos": ["p", null]}"#, r#""pos[1]" is null: a string is expected"#),
+            (
+                r#"{"query": "q", "pos": ["p"], "neg": {"n": 1}}"#,
+                r#""neg" is an object: a list of strings is expected"#,
+            ),
+            (r#"{"query": "q", "pos": ["p"], "neg": ["\t"]}"#, r#""neg[0]" has no text"#),
+            (
+                r#"{"query": "q", "pos": ["p"], "pos_scores": 1}"#,
+                r#""pos_scores" is a number: a list of numbers is expected"#,
+            ),
+            (
+                r#"{"query": "q", "pos": ["p"], "pos_scores": [1, 2]}"#,
+                r#""pos_scores" has 2 numbers, but "pos" has 1 texts"#,
+            ),
+            (
+                r#"{"query": "q", "pos": ["p"], "neg_scores": [1]}"#,
+                r#""neg_scores" has 1 numbers, but "neg" has 0 texts"#,
+            ),
+            (
+                r#"{"query": "q", "pos": ["p"], "pos_scores": ["1"]}"#,
+                r#""pos_scores[0]" is a string: a number is expected"#,
+            ),
+            (r#"{"query": "q", "pos": ["p"], "pos_scores": [1e60]}"#, "too large for a 32-bit float"),
+            (r#"{"query": "q", "pos": ["p"], "pos_scores": [NaN]}"#, "not valid JSON: expected value (column 45)"),
+            (r#"{"query": "q", "pos": ["p"], "prompt": ["x"]}"#, r#""prompt" is a list: a string is expected"#),
+            (r#"{"query": "q", "pos": ["p"], "type": true}"#, r#""type" is a boolean: a string is expected"#),
+        ] {
+            let message = parse_row(line.as_bytes()).unwrap_err();
+            assert!(message.contains(reason), "{line}\n  gives    {message}\n  expected {reason}");
+        }
+    }
+}
