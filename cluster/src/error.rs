@@ -31,18 +31,14 @@ pub enum CollectiveError {
     #[error("cannot join the job: {0}")]
     Join(String),
     /// Buffers or counts that do not fit together, on this rank or between two.
-    #[error("{place}: {operation}: {what}: expected {expected}, got {got}")]
+    #[error("{place}: {operation}: {problem}")]
     Mismatch {
         /// Who noticed.
         place: Place,
         /// The trait method.
         operation: &'static str,
-        /// What was compared, with its unit.
-        what: String,
-        /// What would have fitted.
-        expected: String,
-        /// What was there.
-        got: String,
+        /// What was compared, with its unit; what would have fitted, and what was there.
+        problem: String,
     },
 }
 
@@ -81,8 +77,8 @@ impl Check<'_> {
     }
 
     fn mismatch(&self, what: &str, expected: String, got: String) -> CollectiveError {
-        let what = what.to_owned();
-        CollectiveError::Mismatch { place: self.place.clone(), operation: self.operation, what, expected, got }
+        let problem = format!("{what}: expected {expected}, got {got}");
+        CollectiveError::Mismatch { place: self.place.clone(), operation: self.operation, problem }
     }
 }
 

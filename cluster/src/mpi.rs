@@ -192,6 +192,11 @@ impl Collective for Mpi {
         check.parts(counts, send.len(), recv.len())?;
         let size_bytes = send.element().size_bytes();
         let (send, recv) = (send.as_bytes(), recv.into_bytes());
+        if recv.is_empty() {
+            return Ok(()); // on every rank
+        }
+        // An empty slice of bytes may lie at address 1, which to Open MPI means MPI_IN_PLACE.
+        let send = if send.is_empty() { &[0][..0] } else { send };
         if recv.len() <= self.max_message_bytes {
             let counts: Vec<Count> = counts.iter().map(|count| (count * size_bytes) as Count).collect();
             let offsets: Vec<Count> =
