@@ -1,0 +1,61 @@
+//! What can be wrong with a task's input.
+
+use std::path::{Path, PathBuf};
+
+use tercet_configs::ExitCode;
+
+/// An input that a task cannot use. The message says where, what, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// A file could not be opened, read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// A line of an input file is malformed.
+    #[error("{}:{line}: {reason}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// The reason and the remedy.
+        reason: String,
+    },
+    /// A file whose lines are well-formed but make no sense together.
+    #[error("{}: {reason}", path.display())]
+    Data {
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason and the remedy.
+        reason: String,
+    },
+    /// An argument that cannot be used.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl TaskError {
+    /// What a process that fails with this ends with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            // An input that is not there is a mistyped path; anything else is the machine's.
+            Self::File { source, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound
+                | std::io::ErrorKind::IsADirectory
+                | std::io::ErrorKind::PermissionDenied => ExitCode::Usage,
+                _ => ExitCode::Machine,
+            },
+            Self::Line { .. } | Self::Data { .. } => ExitCode::Data,
+            Self::Usage(_) => ExitCode::Usage,
+        }
+    }
+
+    /// Names `path` in an I/O error.
+    pub(crate) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        move |source| Self::File { path: path.to_owned(), source }
+    }
+}

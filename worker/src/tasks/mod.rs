@@ -1,0 +1,16 @@
+//! What a trained model is used for: encoding texts, evaluating retrieval, mining hard negatives.
+//!
+//! Each task is a struct of command-line arguments and a `run` that every rank calls. Ranks share the texts; rank 0
+//! alone writes files and standard output. Every rank reads the input files itself, so that a mistake in them ends all
+//! ranks with the same error.
+
+pub mod encode;
+mod error;
+pub mod eval;
+pub mod mine;
+mod output;
+mod records;
+mod texts;
+mod vectors;
+
+pub use error::TaskError;

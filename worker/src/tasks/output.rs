@@ -1,0 +1,95 @@
+//! Output files that are either there whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::error::TaskError;
+
+/// A file that is written beside its place and moved there by [`AtomicFile::commit`]. Dropped without, it leaves
+/// nothing behind.
+#[derive(Debug)]
+pub struct AtomicFile {
+    path: PathBuf,
+    /// `None` once committed.
+    beside: Option<PathBuf>,
+    file: BufWriter<File>,
+}
+
+impl AtomicFile {
+    /// Opens a file for `path`, creating the folders above it.
+    ///
+    /// # Errors
+    /// [`TaskError::File`].
+    pub fn create(path: &Path) -> Result<Self, TaskError> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".tmp-{}", std::process::id()));
+        let beside = path.with_file_name(name);
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::create_dir_all(folder).map_err(TaskError::file(folder))?;
+        }
+        let file = File::create(&beside).map_err(TaskError::file(path))?;
+        Ok(Self { path: path.to_owned(), beside: Some(beside), file: BufWriter::with_capacity(1 << 20, file) })
+    }
+
+    /// Puts the file in its place, once its bytes are on the disk.
+    ///
+    /// # Errors
+    /// [`TaskError::File`].
+    pub fn commit(mut self) -> Result<(), TaskError> {
+        let moved = self.file.flush().and_then(|()| self.file.get_ref().sync_all()).and_then(|()| match &self.beside {
+            Some(beside) => fs::rename(beside, &self.path),
+            None => Ok(()),
+        });
+        moved.map_err(TaskError::file(&self.path))?;
+        self.beside = None;
+        Ok(())
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if let Some(beside) = self.beside.take() {
+            // Nothing is left to do if this fails as well.
+            let _ = fs::remove_file(beside);
+        }
+    }
+}
+
+/// Writes `bytes` to the file at `path`: all of them, or, on an error, none.
+///
+/// # Errors
+/// [`TaskError::File`].
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TaskError> {
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(bytes).map_err(TaskError::file(path))?;
+    file.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_not_committed_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/out.jsonl");
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.write_all(b"half").unwrap();
+        drop(file);
+        assert_eq!(fs::read_dir(dir.path().join("new")).unwrap().count(), 0);
+        write_atomically(&path, b"whole").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert_eq!(fs::read_dir(dir.path().join("new")).unwrap().count(), 1);
+    }
+}

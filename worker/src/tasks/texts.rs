@@ -1,0 +1,178 @@
+//! Texts → token ids → representations in host memory: what every task begins with.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::path::Path;
+
+use tch::{Device, Kind};
+use tercet_cluster::Collective;
+use tercet_configs::Pooling;
+use tercet_sampler::{SpecialTokens, TextTokenizer};
+
+use super::vectors::TextVectors;
+use crate::encode::encode_texts;
+use crate::model::{M3Model, ModelOptions};
+use crate::representation::{Heads, TextInput};
+use crate::sub_batch::SubBatchLimit;
+
+/// Texts whose representations lie in device memory at a time, in bytes of text: some 300,000 tokens, which is about
+/// 1 GB of vectors in a model 1024 wide.
+pub const BLOCK_BYTES: usize = 1 << 20;
+
+/// A model with its tokenizer.
+pub struct TextEncoder {
+    model: M3Model,
+    tokenizer: TextTokenizer,
+    limit: SubBatchLimit,
+    mcls: Option<NonZeroUsize>,
+}
+
+impl TextEncoder {
+    /// Reads the model directory at `dir`, with the tokenizer.json in it. `mcls` puts a CLS before every so many tokens of
+    /// a text; `pooling` replaces what the directory says.
+    ///
+    /// # Errors
+    /// What is wrong with the directory.
+    pub fn load(
+        dir: &Path,
+        pooling: Option<Pooling>,
+        mcls: Option<NonZeroUsize>,
+        sub_batch_tokens: usize,
+        ranks: &dyn Collective,
+    ) -> anyhow::Result<Self> {
+        let options = ModelOptions { pooling, ..ModelOptions::default() };
+        let device = device_of(ranks);
+        let model = M3Model::load(dir, &options, device, Kind::Float)?;
+        let tokenizer = TextTokenizer::load(&dir.join("tokenizer.json"))?;
+        Ok(Self { model, tokenizer, limit: SubBatchLimit { tokens: sub_batch_tokens, texts: 0 }, mcls })
+    }
+
+    /// Where the model is.
+    pub fn device(&self) -> Device {
+        self.model.options().1
+    }
+
+    /// The representations of `texts`, in their order. A text is cut to `max_len` tokens, special ones included, or to
+    /// what the model takes, if that is less.
+    ///
+    /// # Errors
+    /// A tokenizer that does not fit the model, or representations that are not numbers.
+    pub fn encode(&self, texts: &[&str], max_len: usize, heads: Heads) -> anyhow::Result<TextVectors> {
+        let max_len = max_len.min(self.model.config.max_text_len());
+        let mut parts = Vec::new();
+        for block in blocks(texts, BLOCK_BYTES) {
+            let contents = self.tokenizer.encode_contents(&texts[block])?;
+            parts.push(self.encode_block(&contents, max_len, heads)?);
+        }
+        match parts.is_empty() {
+            true => self.encode_block(&[], max_len, heads),
+            false => Ok(TextVectors::concat(parts)),
+        }
+    }
+
+    fn encode_block(&self, contents: &[Vec<u32>], max_len: usize, heads: Heads) -> anyhow::Result<TextVectors> {
+        let inputs: Vec<TextInput> = contents.iter().map(|content| self.frame(content, max_len)).collect();
+        let longest = inputs.iter().map(|input| input.ids.len()).max().unwrap_or(0);
+        let largest = inputs.iter().flat_map(|input| &input.ids).copied().max().unwrap_or(0);
+        self.model.check_lengths(longest, largest)?;
+        let vectors = TextVectors::of(&encode_texts(&self.model, &inputs, heads, self.limit));
+        vectors.check_finite()?;
+        Ok(vectors)
+    }
+
+    fn frame(&self, content: &[u32], max_len: usize) -> TextInput {
+        match self.mcls {
+            Some(every) => frame_with_cls(content, self.tokenizer.special(), every, max_len),
+            None => TextInput::new(self.tokenizer.frame(content, max_len).into_iter().map(i64::from).collect()),
+        }
+    }
+}
+
+/// The GPU of this rank, or the CPU where there is none.
+fn device_of(ranks: &dyn Collective) -> Device {
+    match tch::Cuda::device_count() as usize {
+        0 => Device::Cpu,
+        count => Device::Cuda(ranks.local_rank() % count),
+    }
+}
+
+/// Consecutive ranges of at most `max_bytes` of text; a longer text makes a range of its own.
+pub fn blocks(texts: &[&str], max_bytes: usize) -> Vec<Range<usize>> {
+    let mut blocks = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (i, text) in texts.iter().enumerate() {
+        if i > start && bytes + text.len() > max_bytes {
+            blocks.push(start..i);
+            (start, bytes) = (i, 0);
+        }
+        bytes += text.len();
+    }
+    if start < texts.len() {
+        blocks.push(start..texts.len());
+    }
+    blocks
+}
+
+/// Frames `content` with a CLS before every `every` tokens (MCLS; Chen et al., 2024, section 3.2), an EOS at the end,
+/// and at most `max_len` tokens in all. A text of up to `every` tokens is framed as usual.
+fn frame_with_cls(content: &[u32], special: &SpecialTokens, every: NonZeroUsize, max_len: usize) -> TextInput {
+    let mut ids = vec![i64::from(special.cls)];
+    let mut cls_positions = vec![0];
+    for (i, &token) in content.iter().enumerate() {
+        let begins = i > 0 && i % every == 0;
+        // The token, the EOS, and the CLS that may come before the token.
+        if ids.len() + 2 + usize::from(begins) > max_len {
+            break;
+        }
+        if begins {
+            cls_positions.push(ids.len());
+            ids.push(i64::from(special.cls));
+        }
+        ids.push(i64::from(token));
+    }
+    ids.push(i64::from(special.eos));
+    TextInput { ids, cls_positions }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
+
+    fn framed(num_tokens: u32, every: usize, max_len: usize) -> TextInput {
+        let content: Vec<u32> = (10..10 + num_tokens).collect();
+        frame_with_cls(&content, &SPECIAL, NonZeroUsize::new(every).unwrap(), max_len)
+    }
+
+    #[test]
+    fn a_cls_begins_every_segment() {
+        let text = framed(5, 2, 100);
+        assert_eq!(text.ids, [0, 10, 11, 0, 12, 13, 0, 14, 2]);
+        assert_eq!(text.cls_positions, [0, 3, 6]);
+        assert_eq!(framed(4, 2, 100).ids, [0, 10, 11, 0, 12, 13, 2]);
+    }
+
+    #[test]
+    fn a_short_text_is_framed_as_usual() {
+        assert_eq!(framed(3, 4, 100), TextInput { ids: vec![0, 10, 11, 12, 2], cls_positions: vec![0] });
+        assert_eq!(framed(0, 4, 100).ids, [0, 2]);
+    }
+
+    #[test]
+    fn the_limit_counts_inserted_tokens_and_leaves_no_cls_without_text() {
+        for max_len in 2..20 {
+            let text = framed(50, 3, max_len);
+            assert!(text.ids.len() <= max_len && text.ids.len() + 2 > max_len, "{max_len}: {text:?}");
+            assert_eq!(text.ids.last(), Some(&2));
+            assert!(text.cls_positions.iter().all(|&at| max_len == 2 || text.ids[at + 1] != 2), "{max_len}: {text:?}");
+        }
+    }
+
+    #[test]
+    fn blocks_cover_everything_in_order() {
+        assert_eq!(blocks(&["xx", "xx", "xx", "xxxxx", "y"], 4), [0..2, 2..3, 3..4, 4..5]);
+        assert_eq!(blocks(&["x", ""], 4), [0..2]);
+        assert!(blocks(&[], 4).is_empty());
+    }
+}
