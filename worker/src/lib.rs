@@ -1,1 +1,21 @@
-//! placeholder
+//! One training process per device.
+//!
+//! A batch walks in a straight line: [`step::compute_gradients`] is one step; [`sub_batch`] and [`passes`] are how it is
+//! encoded, [`scoring`] how it is scored over the ranks, [`loss`] what is learnt from it. [`train`] repeats steps and
+//! records them, [`checkpoint`] keeps them, [`tasks`] are the things that a trained model is used for.
+//!
+//! Not here: starting ranks (the launcher), choosing rows (the sampler), what carries tensors (the cluster crate).
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod encode;
+pub mod exchange;
+pub mod loss;
+pub mod model;
+pub mod optimizer;
+pub mod passes;
+pub mod representation;
+pub mod scoring;
+pub mod step;
+pub mod sub_batch;
+pub mod two_way;

@@ -1,0 +1,13 @@
+//! Gives the worker an rpath to libtorch, so that it runs without environment variables.
+
+use std::path::{Path, PathBuf};
+
+fn main() {
+    println!("cargo:rerun-if-env-changed=LIBTORCH");
+    let Some(lib) = std::env::var_os("LIBTORCH").map(|folder| PathBuf::from(folder).join("lib")) else { return };
+    // libtorch_cpu.so finds its CUDA runtime relative to where it really lies, which is not where LIBTORCH links to it.
+    let real = std::fs::canonicalize(lib.join("libtorch_cpu.so")).unwrap_or_else(|_| lib.join("libtorch_cpu.so"));
+    for folder in [real.parent().unwrap_or(Path::new("/")), lib.as_path()] {
+        println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.display());
+    }
+}

@@ -1,0 +1,98 @@
+//! The three heads: hidden states [B, L, d] → representations of a sub-batch.
+//!
+//! Sources: the paper, section 3.1; special tokens' zero weight and the dropped first token as in the published trainer.
+
+use tch::{Kind, Tensor};
+use tercet_configs::Pooling;
+
+use super::config::EncoderConfig;
+use super::parameters::{Init, Parameters, Spec};
+use crate::representation::{Heads, SubBatchRepresentations};
+use crate::sub_batch::SubBatch;
+
+/// Below this a vector counts as zero and is not scaled up (as torch's `normalize`).
+const MIN_NORM: f64 = 1e-12;
+
+/// Names, shapes and starts of the lexical and multi-vector heads' weights.
+pub(super) fn specs(c: &EncoderConfig, multi_vector_dim: usize) -> Vec<Spec> {
+    let d = c.hidden_size as i64;
+    // Of unit gain, so that a fresh multi-vector head already separates tokens.
+    let normal = Init::Normal((d as f64).powf(-0.5));
+    [
+        ("colbert_linear.weight", vec![multi_vector_dim as i64, d], normal),
+        ("colbert_linear.bias", vec![multi_vector_dim as i64], Init::Zeros),
+        ("sparse_linear.weight", vec![1, d], normal),
+        ("sparse_linear.bias", vec![1], Init::Zeros),
+    ]
+    .into_iter()
+    .map(|(name, shape, init)| Spec { name: name.into(), shape, init })
+    .collect()
+}
+
+/// The heads' weights, as views of [`Parameters`].
+pub struct HeadWeights {
+    pooling: Pooling,
+    normalize: bool,
+    lexical: [Tensor; 2],
+    multi_vector: [Tensor; 2],
+}
+
+impl HeadWeights {
+    pub(super) fn new(parameters: &Parameters, pooling: Pooling, normalize: bool) -> Self {
+        Self {
+            pooling,
+            normalize,
+            lexical: ["sparse_linear.weight", "sparse_linear.bias"].map(|name| parameters.leaf(name)),
+            multi_vector: ["colbert_linear.weight", "colbert_linear.bias"].map(|name| parameters.leaf(name)),
+        }
+    }
+
+    /// The wanted heads' outputs for `hidden`, [B, L, d].
+    pub fn represent(&self, hidden: &Tensor, texts: &SubBatch, heads: Heads) -> SubBatchRepresentations {
+        let tokens = hidden.flatten(0, 1); // [B·L, d]
+        SubBatchRepresentations {
+            dense: self.dense(&tokens, texts),
+            lexical: heads.lexical.then(|| self.lexical(&tokens, texts)),
+            multi_vector: heads.multi_vector.then(|| self.multi_vector(&tokens, texts)),
+        }
+    }
+
+    /// [B, d]: the mean of each text's pooled tokens; with CLS pooling that is usually the one CLS.
+    fn dense(&self, tokens: &Tensor, texts: &SubBatch) -> Tensor {
+        let pooled = match self.pooling {
+            Pooling::Cls => &texts.cls,
+            Pooling::Mean => &texts.real,
+        };
+        let rows = tokens.index_select(0, &pooled.token); // [K, d]
+        let dense = if pooled.one_per_text {
+            rows
+        } else {
+            let zeros = Tensor::zeros([texts.num_texts(), tokens.size()[1]], (tokens.kind(), tokens.device()));
+            zeros.index_add(0, &pooled.text, &rows) / pooled.per_text.to_kind(tokens.kind()).unsqueeze(-1)
+        };
+        self.normalised(dense)
+    }
+
+    /// [S]: a weight for every distinct non-special token of every text, the largest where a token repeats.
+    fn lexical(&self, tokens: &Tensor, texts: &SubBatch) -> Tensor {
+        let [weight, bias] = &self.lexical;
+        let rows = tokens.index_select(0, &texts.lexical_token); // [K, d]
+        let weights = rows.linear(weight, Some(bias)).squeeze_dim(-1).relu(); // [K]
+        let zeros = Tensor::zeros([texts.lexical_target.size()[0]], (tokens.kind(), tokens.device()));
+        zeros.internal_scatter_reduce(0, &texts.lexical_slot, &weights, "amax", true) // [S]
+    }
+
+    /// [T, dm]: a vector for every token but CLS.
+    fn multi_vector(&self, tokens: &Tensor, texts: &SubBatch) -> Tensor {
+        let [weight, bias] = &self.multi_vector;
+        self.normalised(tokens.index_select(0, &texts.vector_token).linear(weight, Some(bias)))
+    }
+
+    fn normalised(&self, x: Tensor) -> Tensor {
+        if !self.normalize {
+            return x;
+        }
+        let norm = (&x * &x).sum_dim_intlist([-1i64].as_slice(), true, None::<Kind>).sqrt();
+        x / norm.clamp_min(MIN_NORM)
+    }
+}

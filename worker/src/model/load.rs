@@ -1,0 +1,184 @@
+//! Reads a model from a Hugging Face directory, or draws a fresh one from a config.json.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+use tercet_configs::Pooling;
+use tercet_sampler::{SpecialTokens, TextTokenizer};
+
+use super::{EncoderConfig, M3Model, ModelError, ModelOptions, Parameters, Spec, beside, encoder, heads, pickle};
+
+/// What other programs put before the encoder's names.
+const PREFIXES: [&str; 4] = ["roberta.", "bert.", "model.", "encoder_model."];
+
+impl M3Model {
+    /// Reads `dir`: config.json, model.safetensors, and the heads from colbert_linear.pt and sparse_linear.pt if they
+    /// are there (drawn afresh otherwise, as for a model that never had them).
+    ///
+    /// # Errors
+    /// A missing or broken file by name; weights that are missing or of another shape, all of them listed.
+    pub fn load(dir: &Path, options: &ModelOptions, device: Device, kind: Kind) -> Result<Self, ModelError> {
+        let mut config = EncoderConfig::load(&dir.join("config.json"))?;
+        let weights_path = dir.join("model.safetensors");
+        let mut weights = read_safetensors(&weights_path)?;
+        for (file, prefix) in [("colbert_linear.pt", "colbert_linear"), ("sparse_linear.pt", "sparse_linear")] {
+            if let Some(path) = beside(dir, file) {
+                let tensors =
+                    pickle::read_state_dict(&path).map_err(|reason| ModelError::File { path: path.clone(), reason })?;
+                weights.extend(tensors.into_iter().map(|(name, tensor)| (format!("{prefix}.{name}"), tensor)));
+            }
+        }
+        let special = special_tokens(dir, None)?;
+        let multi_vector_dim = weights.get("colbert_linear.weight").map(|w| w.size()[0] as usize);
+        if let Some(found) = multi_vector_dim.filter(|&f| options.multi_vector_dim > 0 && options.multi_vector_dim != f)
+        {
+            let wanted = options.multi_vector_dim;
+            return Err(ModelError::Setting(format!(
+                "model.multi_vector_dim is {wanted}, but {} holds a head of width {found}",
+                dir.join("colbert_linear.pt").display()
+            )));
+        }
+        let learned_positions = config.max_position_embeddings;
+        extend_positions(&mut config, options);
+        let mut options = options.clone();
+        options.pooling = options.pooling.or_else(|| stored_pooling(dir));
+        let dim = multi_vector_dim.unwrap_or(wanted_dim(&config, &options));
+
+        let with_pooler = weights.contains_key("pooler.dense.weight");
+        let mut parameters = Parameters::new(all_specs(&config, dim, with_pooler), kind, device);
+        let fresh = fill(&mut parameters, &weights, &config, learned_positions, options.seed)
+            .map_err(|problems| ModelError::Weights { path: weights_path, problems })?;
+        Ok(Self::assemble(config, parameters, &options, special, fresh, Some(dir.to_owned())))
+    }
+
+    /// A model of fresh weights as `config` (a config.json) describes; `tokenizer` is a tokenizer.json.
+    ///
+    /// # Errors
+    /// An unreadable config or tokenizer.
+    pub fn fresh(
+        config: &Path,
+        tokenizer: Option<&Path>,
+        options: &ModelOptions,
+        device: Device,
+        kind: Kind,
+    ) -> Result<Self, ModelError> {
+        let dir = config.parent().unwrap_or(Path::new("."));
+        let mut config = EncoderConfig::load(config)?;
+        extend_positions(&mut config, options);
+        let special = special_tokens(dir, tokenizer)?;
+        let specs = all_specs(&config, wanted_dim(&config, options), true);
+        let fresh = specs.iter().map(|spec| spec.name.clone()).collect();
+        let mut parameters = Parameters::new(specs, kind, device);
+        tch::manual_seed(options.seed as i64);
+        parameters.initialise(|_| true);
+        let tokenizer_dir = tokenizer.and_then(Path::parent).unwrap_or(dir).to_owned();
+        Ok(Self::assemble(config, parameters, options, special, fresh, Some(tokenizer_dir)))
+    }
+}
+
+/// The encoder's weights, then the heads'.
+fn all_specs(config: &EncoderConfig, multi_vector_dim: usize, with_pooler: bool) -> Vec<Spec> {
+    let mut specs = encoder::specs(config);
+    if with_pooler {
+        specs.extend(encoder::pooler_specs(config));
+    }
+    specs.extend(heads::specs(config, multi_vector_dim));
+    specs
+}
+
+fn wanted_dim(config: &EncoderConfig, options: &ModelOptions) -> usize {
+    if options.multi_vector_dim > 0 { options.multi_vector_dim } else { config.hidden_size }
+}
+
+fn extend_positions(config: &mut EncoderConfig, options: &ModelOptions) {
+    config.max_position_embeddings = config.max_position_embeddings.max(options.max_position_embeddings);
+    if let Some(p) = options.dropout {
+        (config.hidden_dropout_prob, config.attention_probs_dropout_prob) = (p, p);
+    }
+}
+
+/// Copies the file's weights into place; returns the names that were drawn afresh, or what does not fit.
+fn fill(
+    parameters: &mut Parameters,
+    weights: &HashMap<String, Tensor>,
+    config: &EncoderConfig,
+    learned_positions: usize,
+    seed: u64,
+) -> Result<Vec<String>, Vec<String>> {
+    let _guard = tch::no_grad_guard();
+    let (mut problems, mut fresh) = (Vec::new(), Vec::new());
+    for spec in parameters.specs() {
+        let mut target = parameters.leaf(&spec.name);
+        match weights.get(&spec.name) {
+            Some(found) if found.size() == spec.shape => target.copy_(found),
+            Some(found) if is_extended(spec, found, learned_positions) => {
+                target.copy_(&repeat_positions(found, config));
+            }
+            Some(found) => problems.push(format!("{}: expected {:?}, found {:?}", spec.name, spec.shape, found.size())),
+            None if spec.name.contains("_linear.") => fresh.push(spec.name.clone()),
+            None => problems.push(format!("{}: expected {:?}, not in the file", spec.name, spec.shape)),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    tch::manual_seed(seed as i64);
+    let names: HashSet<&String> = fresh.iter().collect();
+    parameters.initialise(|name| names.contains(&name.to_owned()));
+    Ok(fresh)
+}
+
+fn is_extended(spec: &Spec, found: &Tensor, learned_positions: usize) -> bool {
+    spec.name == encoder::EMBEDDING_TABLES[1]
+        && found.size() == [learned_positions as i64, spec.shape[1]]
+        && spec.shape[0] > found.size()[0]
+}
+
+/// Learned positions, repeated after their end until all are filled: each new one starts as a copy of one whose
+/// neighbours are its neighbours' copies, which keeps what the encoder knows of local order.
+fn repeat_positions(learned: &Tensor, config: &EncoderConfig) -> Tensor {
+    let first = config.first_position() as i64;
+    let usable = learned.size()[0] - first;
+    let rows: Vec<i64> = (0..config.max_position_embeddings as i64)
+        .map(|row| if row < first { row } else { first + (row - first) % usable })
+        .collect();
+    learned.index_select(0, &Tensor::from_slice(&rows).to_device(learned.device()))
+}
+
+fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>, ModelError> {
+    let fail = |reason: String| ModelError::File { path: path.to_owned(), reason };
+    if !path.exists() {
+        return Err(fail("no such file: a model directory has config.json and model.safetensors".into()));
+    }
+    let tensors = Tensor::read_safetensors(path)
+        .map_err(|e| fail(format!("not a readable safetensors file ({e}): is it cut off? fetch it again")))?;
+    Ok(tensors
+        .into_iter()
+        .map(|(name, tensor)| {
+            let bare = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix).map(str::to_owned));
+            (bare.unwrap_or(name), tensor)
+        })
+        .collect())
+}
+
+/// From `tokenizer`, tokenizer.json or special_tokens.json of `dir`.
+fn special_tokens(dir: &Path, tokenizer: Option<&Path>) -> Result<SpecialTokens, ModelError> {
+    let file = |path: &Path, reason: String| ModelError::File { path: path.to_owned(), reason };
+    if let Some(path) = tokenizer.map(Path::to_owned).or_else(|| beside(dir, "tokenizer.json")) {
+        return TextTokenizer::load(&path).map(|t| *t.special()).map_err(|e| file(&path, e.to_string()));
+    }
+    let path = dir.join("special_tokens.json");
+    let text = std::fs::read_to_string(&path).map_err(|_| {
+        file(dir, "neither tokenizer.json nor special_tokens.json is here: put the model's tokenizer.json there".into())
+    })?;
+    serde_json::from_str(&text).map_err(|e| file(&path, e.to_string()))
+}
+
+/// What sentence-transformers' pooling module says, if the directory has one.
+fn stored_pooling(dir: &Path) -> Option<Pooling> {
+    let text = std::fs::read_to_string(dir.join("1_Pooling/config.json")).ok()?;
+    let json: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let mean = json["pooling_mode_mean_tokens"].as_bool().unwrap_or(false);
+    Some(if mean { Pooling::Mean } else { Pooling::Cls })
+}

@@ -1,0 +1,229 @@
+//! The model: encoder and heads over one flat buffer of weights; reading and writing Hugging Face directories.
+
+mod config;
+mod encoder;
+mod heads;
+mod load;
+mod parameters;
+mod pickle;
+mod save;
+
+use std::path::{Path, PathBuf};
+
+use tch::{Device, Kind, Tensor};
+use tercet_configs::{ExitCode, ModelSection, Pooling};
+use tercet_sampler::SpecialTokens;
+
+pub use config::EncoderConfig;
+pub use encoder::Encoder;
+pub use heads::HeadWeights;
+pub use parameters::{Init, Parameters, Spec};
+
+use crate::representation::{Heads, SubBatchRepresentations};
+use crate::sub_batch::SubBatch;
+
+/// Why a model cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A config.json that is unreadable or of another architecture.
+    #[error("{}: {reason}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file of the model directory that cannot be read.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Weights that do not make the model that config.json describes.
+    #[error("{}: the weights do not fit config.json:{}", path.display(), problems.iter().map(|p| format!("\n  {p}")).collect::<String>())]
+    Weights {
+        /// The weights' file.
+        path: PathBuf,
+        /// Name, expected and found shape of each weight that does not fit.
+        problems: Vec<String>,
+    },
+    /// Writing failed.
+    #[error("writing {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// Settings that the model cannot follow.
+    #[error("{0}")]
+    Setting(String),
+}
+
+impl ModelError {
+    /// The exit code of a process that ends with this error.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Write { .. } => ExitCode::Machine,
+            _ => ExitCode::Usage,
+        }
+    }
+}
+
+/// What a recipe or a command line says about a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelOptions {
+    /// How the dense head reads a text; none: what the directory's 1_Pooling/config.json says, else CLS.
+    pub pooling: Option<Pooling>,
+    /// Dense and multi-vector representations have length 1.
+    pub normalize: bool,
+    /// Positions wanted; 0 keeps the model's.
+    pub max_position_embeddings: usize,
+    /// Width of the multi-vector head; 0: as the file says, the hidden size for a fresh one.
+    pub multi_vector_dim: usize,
+    /// Replaces both dropout probabilities.
+    pub dropout: Option<f64>,
+    /// Seeds weights that no file gives.
+    pub seed: u64,
+}
+
+impl Default for ModelOptions {
+    fn default() -> Self {
+        Self {
+            pooling: None,
+            normalize: true,
+            max_position_embeddings: 0,
+            multi_vector_dim: 0,
+            dropout: None,
+            seed: 42,
+        }
+    }
+}
+
+impl ModelOptions {
+    /// The recipe's `[model]`.
+    pub fn of(section: &ModelSection, seed: u64) -> Self {
+        Self {
+            pooling: Some(section.pooling),
+            normalize: section.normalize,
+            max_position_embeddings: section.max_position_embeddings,
+            multi_vector_dim: section.multi_vector_dim,
+            dropout: section.dropout,
+            seed,
+        }
+    }
+}
+
+/// Encoder, heads and all their weights.
+pub struct M3Model {
+    /// The encoder's config.json.
+    pub config: EncoderConfig,
+    /// Every weight and gradient.
+    pub parameters: Parameters,
+    /// How the dense head reads a text.
+    pub pooling: Pooling,
+    /// Dense and multi-vector representations have length 1.
+    pub normalize: bool,
+    /// Ids without a lexical weight: CLS, EOS, PAD, UNK.
+    pub special: SpecialTokens,
+    /// Weights that no file gave and that were drawn afresh.
+    pub fresh: Vec<String>,
+    /// The directory that the tokenizer and its settings come from, for export.
+    tokenizer: Option<PathBuf>,
+    encoder: Encoder,
+    heads: HeadWeights,
+    multi_vector_dim: usize,
+}
+
+impl M3Model {
+    /// The special ids as the lexical head needs them.
+    pub fn special_ids(&self) -> [i64; 4] {
+        let SpecialTokens { cls, eos, pad, unk } = self.special;
+        [cls, eos, pad, unk].map(i64::from)
+    }
+
+    /// Widths of a dense and of a multi-vector representation.
+    pub fn dims(&self) -> (i64, i64) {
+        (self.config.hidden_size as i64, self.multi_vector_dim as i64)
+    }
+
+    /// Type and device of weights and hidden states.
+    pub fn options(&self) -> (Kind, Device) {
+        (self.parameters.flat.kind(), self.parameters.flat.device())
+    }
+
+    /// Allocates gradients; needed once before [`M3Model::backward`].
+    pub fn enable_gradients(&mut self) {
+        self.parameters
+            .enable_gradients(|name| encoder::EMBEDDING_TABLES.contains(&name) || name.starts_with("pooler."));
+    }
+
+    /// Representations of one sub-batch, and the leaf that a gradient with respect to the embeddings arrives at.
+    ///
+    /// Under [`tch::no_grad`] nothing is kept. Otherwise pass the leaf to [`M3Model::backward`].
+    pub fn represent(&self, texts: &SubBatch, heads: Heads, train: bool) -> (SubBatchRepresentations, Tensor) {
+        let embeddings = self.encoder.embed(texts).set_requires_grad(true); // [B, L, d]
+        let hidden = self.encoder.forward(&embeddings, texts, train); // [B, L, d]
+        (self.heads.represent(&hidden, texts, heads), embeddings)
+    }
+
+    /// Adds the gradients of `output` (a scalar made of representations of `texts`) to the flat gradient.
+    pub fn backward(&self, output: &Tensor, texts: &SubBatch, embeddings: &Tensor) {
+        output.backward();
+        self.encoder.embed_backward(texts, &embeddings.grad(), &self.parameters);
+    }
+
+    /// Whether every text fits: its length the positions, its ids the vocabulary.
+    ///
+    /// # Errors
+    /// [`ModelError::Setting`] with the numbers and the setting that mends them.
+    pub fn check_lengths(&self, longest: usize, max_id: i64) -> Result<(), ModelError> {
+        let limit = self.config.max_text_len();
+        if longest > limit {
+            return Err(ModelError::Setting(format!(
+                "a text of {longest} tokens is longer than the model's limit of {limit}: lower data.passage_max_len or \
+                 raise model.max_position_embeddings to {}",
+                longest + self.config.first_position()
+            )));
+        }
+        if max_id >= self.config.vocab_size as i64 {
+            return Err(ModelError::Setting(format!(
+                "token id {max_id} does not fit the model's vocabulary of {}: the texts were tokenised with another \
+                 model's tokenizer",
+                self.config.vocab_size
+            )));
+        }
+        Ok(())
+    }
+
+    fn assemble(
+        config: EncoderConfig,
+        parameters: Parameters,
+        options: &ModelOptions,
+        special: SpecialTokens,
+        fresh: Vec<String>,
+        tokenizer: Option<PathBuf>,
+    ) -> Self {
+        let pooling = options.pooling.unwrap_or_default();
+        let multi_vector_dim = parameters.leaf("colbert_linear.weight").size()[0] as usize;
+        Self {
+            encoder: Encoder::new(&config, &parameters),
+            heads: HeadWeights::new(&parameters, pooling, options.normalize),
+            config,
+            parameters,
+            pooling,
+            normalize: options.normalize,
+            special,
+            fresh,
+            tokenizer,
+            multi_vector_dim,
+        }
+    }
+}
+
+/// The file `name` beside a model, if it is there.
+fn beside(dir: &Path, name: &str) -> Option<PathBuf> {
+    Some(dir.join(name)).filter(|path| path.exists())
+}

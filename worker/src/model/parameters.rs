@@ -1,0 +1,172 @@
+//! All weights in one flat buffer, all gradients in another.
+//!
+//! One buffer means one all-reduce, one norm and one optimizer update, in an order that is the same on every rank.
+//! Weights that decay come first, biases and layer norms after them, so that weight decay is a prefix.
+
+use std::collections::HashMap;
+
+use tch::{Device, Kind, Tensor};
+
+/// How a weight starts when no file gives it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// Normal with this standard deviation.
+    Normal(f64),
+    /// All zero.
+    Zeros,
+    /// All one.
+    Ones,
+}
+
+/// Name, shape and start of one weight.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// The Hugging Face name.
+    pub name: String,
+    /// The shape.
+    pub shape: Vec<i64>,
+    /// The start.
+    pub init: Init,
+}
+
+impl Spec {
+    /// Number of elements.
+    pub fn numel(&self) -> i64 {
+        self.shape.iter().product()
+    }
+
+    /// Biases and layer norms do not decay.
+    fn decays(&self) -> bool {
+        !(self.name.ends_with(".bias") || self.name.contains("LayerNorm"))
+    }
+}
+
+/// The weights of a model, and their gradients once training starts.
+pub struct Parameters {
+    specs: Vec<Spec>,
+    offsets: Vec<i64>,
+    index: HashMap<String, usize>,
+    num_decayed: i64,
+    /// Every weight, [N].
+    pub flat: Tensor,
+    /// Every gradient, [N]; none before [`Parameters::enable_gradients`].
+    flat_grad: Option<Tensor>,
+    leaves: Vec<Tensor>,
+}
+
+impl Parameters {
+    /// Buffers for `specs`, filled with zeros.
+    pub fn new(mut specs: Vec<Spec>, kind: Kind, device: Device) -> Self {
+        specs.sort_by_key(|spec| !spec.decays());
+        let mut offsets = vec![0];
+        for spec in &specs {
+            offsets.push(offsets[offsets.len() - 1] + spec.numel());
+        }
+        let num_decayed = specs.iter().filter(|s| s.decays()).map(Spec::numel).sum();
+        let flat = Tensor::zeros([offsets[specs.len()]], (kind, device));
+        let leaves = (0..specs.len())
+            .map(|i| flat.narrow(0, offsets[i], specs[i].numel()).view(specs[i].shape.as_slice()).detach())
+            .collect();
+        let index = specs.iter().enumerate().map(|(i, s)| (s.name.clone(), i)).collect();
+        Self { specs, offsets, index, num_decayed, flat, flat_grad: None, leaves }
+    }
+
+    /// Draws every weight's start from libtorch's generator as [`tch::manual_seed`] left it, in name order.
+    pub fn initialise(&mut self, wanted: impl Fn(&str) -> bool) {
+        let _guard = tch::no_grad_guard();
+        let mut order: Vec<usize> = (0..self.specs.len()).collect();
+        order.sort_by(|&a, &b| self.specs[a].name.cmp(&self.specs[b].name));
+        for i in order.into_iter().filter(|&i| wanted(&self.specs[i].name)) {
+            let mut leaf = self.leaves[i].shallow_clone();
+            let _ = match self.specs[i].init {
+                Init::Normal(std) => leaf.normal_(0.0, std),
+                Init::Zeros => leaf.zero_(),
+                Init::Ones => leaf.fill_(1.0),
+            };
+        }
+    }
+
+    /// Allocates the flat gradient and makes autograd accumulate into it; `by_hand` are left to the caller.
+    ///
+    /// libtorch adds a new gradient in place to one that exists (`AccumulateGrad`), so a first gradient is made for
+    /// each leaf and then given the flat buffer's memory.
+    pub fn enable_gradients(&mut self, by_hand: impl Fn(&str) -> bool) {
+        let flat_grad = self.flat.zeros_like();
+        for (i, leaf) in self.leaves.iter().enumerate() {
+            if by_hand(&self.specs[i].name) {
+                continue;
+            }
+            let _ = leaf.set_requires_grad(true);
+            (leaf.sum(leaf.kind()) * 0.0).backward();
+            let spec = &self.specs[i];
+            let view = flat_grad.narrow(0, self.offsets[i], spec.numel()).view(spec.shape.as_slice());
+            leaf.grad().set_data(&view);
+        }
+        self.flat_grad = Some(flat_grad);
+    }
+
+    /// The weight called `name`, as autograd's leaf.
+    ///
+    /// # Panics
+    /// If the model has none of that name.
+    pub fn leaf(&self, name: &str) -> Tensor {
+        self.leaves[self.position(name)].shallow_clone()
+    }
+
+    /// The gradient of `name` as a view of the flat one.
+    ///
+    /// # Panics
+    /// If the model has none of that name, or gradients were not enabled.
+    pub fn grad(&self, name: &str) -> Tensor {
+        self.grad_at(self.position(name))
+    }
+
+    /// Every gradient, [N].
+    ///
+    /// # Panics
+    /// If gradients were not enabled.
+    pub fn flat_grad(&self) -> Tensor {
+        self.flat_grad.as_ref().expect("enable_gradients was called").shallow_clone()
+    }
+
+    /// (name, weight, gradient) in the flat buffer's order.
+    pub fn named_grads(&self) -> impl Iterator<Item = (&str, Tensor)> {
+        self.specs.iter().enumerate().map(|(i, spec)| (spec.name.as_str(), self.grad_at(i)))
+    }
+
+    /// (name, view of `buffer`) in the flat buffer's order; `buffer` is [N], e.g. optimizer state.
+    pub fn named_views<'a>(&'a self, buffer: &'a Tensor) -> impl Iterator<Item = (&'a str, Tensor)> + 'a {
+        self.specs.iter().enumerate().map(move |(i, spec)| {
+            let view = buffer.narrow(0, self.offsets[i], spec.numel()).view(spec.shape.as_slice());
+            (spec.name.as_str(), view)
+        })
+    }
+
+    /// The specs in the flat buffer's order.
+    pub fn specs(&self) -> &[Spec] {
+        &self.specs
+    }
+
+    /// Elements in all (N).
+    pub fn numel(&self) -> i64 {
+        self.flat.size()[0]
+    }
+
+    /// How many elements, from the start, weight decay concerns.
+    pub fn num_decayed(&self) -> i64 {
+        self.num_decayed
+    }
+
+    /// Whether a weight of that name exists.
+    pub fn contains(&self, name: &str) -> bool {
+        self.index.contains_key(name)
+    }
+
+    fn position(&self, name: &str) -> usize {
+        *self.index.get(name).unwrap_or_else(|| panic!("the model has no weight {name}"))
+    }
+
+    fn grad_at(&self, i: usize) -> Tensor {
+        self.flat_grad().narrow(0, self.offsets[i], self.specs[i].numel()).view(self.specs[i].shape.as_slice())
+    }
+}

@@ -1,0 +1,203 @@
+//! What the heads make of texts, and how the ragged parts lie in memory.
+//!
+//! Lexical weights and multi-vector vectors differ in number from text to text. They lie one text after another in flat
+//! tensors, without padding; where each text's part starts follows from its token ids alone, so it is known before
+//! anything is encoded.
+//!
+//! Legend: B texts, S distinct (text, token) pairs, T vectors, d hidden size, dm width of a vector.
+
+use tch::{Device, Kind, Tensor};
+use tercet_configs::LossPreset;
+
+/// Which heads run besides the dense one, which always does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// The lexical head.
+    pub lexical: bool,
+    /// The multi-vector head.
+    pub multi_vector: bool,
+}
+
+impl Heads {
+    /// All three.
+    pub const ALL: Heads = Heads { lexical: true, multi_vector: true };
+    /// The dense head alone.
+    pub const DENSE: Heads = Heads { lexical: false, multi_vector: false };
+
+    /// The heads that a loss trains.
+    pub fn of(preset: LossPreset) -> Self {
+        if preset == LossPreset::Dense { Self::DENSE } else { Self::ALL }
+    }
+}
+
+/// One text's token ids, framed by its special tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TextInput {
+    /// Token ids, without padding.
+    pub ids: Vec<i64>,
+    /// Positions of the CLS tokens, ascending, the first one among them, when there are several; empty for just the first.
+    pub cls_positions: Vec<usize>,
+}
+
+impl TextInput {
+    /// A text with its one CLS at the start.
+    pub fn new(ids: Vec<i64>) -> Self {
+        Self { ids, cls_positions: Vec::new() }
+    }
+
+    /// Whether position `i` holds a CLS.
+    pub fn is_cls(&self, i: usize) -> bool {
+        i == 0 || self.cls_positions.binary_search(&i).is_ok()
+    }
+
+    /// Distinct non-special token ids, ascending: the text's lexical vocabulary.
+    pub fn lexical_ids(&self, special: &[i64]) -> Vec<i64> {
+        let mut ids: Vec<i64> = self.ids.iter().copied().filter(|id| !special.contains(id)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Vectors of the multi-vector head.
+    pub fn num_vectors(&self) -> usize {
+        self.ids.len() - self.cls_positions.len().max(1).min(self.ids.len())
+    }
+}
+
+/// The lexical head's output.
+#[derive(Debug)]
+pub struct Lexical {
+    /// Token ids, ascending within a text, int64 [S].
+    pub token_ids: Tensor,
+    /// Weights ≥ 0, [S].
+    pub weights: Tensor,
+    /// Text i has entries `offsets[i]..offsets[i + 1]`; [B + 1].
+    pub offsets: Vec<usize>,
+}
+
+/// The multi-vector head's output.
+#[derive(Debug)]
+pub struct MultiVector {
+    /// [T, dm].
+    pub vectors: Tensor,
+    /// Text i has vectors `offsets[i]..offsets[i + 1]`; [B + 1].
+    pub offsets: Vec<usize>,
+}
+
+/// The representations of B texts.
+#[derive(Debug)]
+pub struct Representations {
+    /// [B, d].
+    pub dense: Tensor,
+    /// The lexical head's, if it ran.
+    pub lexical: Option<Lexical>,
+    /// The multi-vector head's, if it ran.
+    pub multi_vector: Option<MultiVector>,
+}
+
+/// What the heads make of one sub-batch: the same flat tensors, in the sub-batch's own order.
+pub struct SubBatchRepresentations {
+    /// [B, d].
+    pub dense: Tensor,
+    /// [S].
+    pub lexical: Option<Tensor>,
+    /// [T, dm].
+    pub multi_vector: Option<Tensor>,
+}
+
+impl Representations {
+    /// Zeros of the right shapes for `texts`.
+    pub fn zeros(
+        texts: &[TextInput],
+        special: &[i64],
+        (dense_dim, vector_dim): (i64, i64),
+        heads: Heads,
+        (kind, device): (Kind, Device),
+    ) -> Self {
+        let lexical = heads.lexical.then(|| {
+            let per_text: Vec<Vec<i64>> = texts.iter().map(|text| text.lexical_ids(special)).collect();
+            let offsets = offsets(per_text.iter().map(Vec::len));
+            let token_ids = Tensor::from_slice(&per_text.concat()).to_device(device);
+            Lexical { weights: Tensor::zeros([token_ids.size()[0]], (kind, device)), token_ids, offsets }
+        });
+        let multi_vector = heads.multi_vector.then(|| {
+            let offsets = offsets(texts.iter().map(TextInput::num_vectors));
+            let total = offsets[offsets.len() - 1] as i64;
+            MultiVector { vectors: Tensor::zeros([total, vector_dim], (kind, device)), offsets }
+        });
+        Self { dense: Tensor::zeros([texts.len() as i64, dense_dim], (kind, device)), lexical, multi_vector }
+    }
+
+    /// Views of texts `start..end`.
+    pub fn narrow(&self, start: usize, end: usize) -> Self {
+        let part = |offsets: &[usize]| {
+            let (from, to) = (offsets[start], offsets[end]);
+            let own: Vec<usize> = offsets[start..=end].iter().map(|o| o - from).collect();
+            (from as i64, (to - from) as i64, own)
+        };
+        Self {
+            dense: self.dense.narrow(0, start as i64, (end - start) as i64),
+            lexical: self.lexical.as_ref().map(|l| {
+                let (from, len, offsets) = part(&l.offsets);
+                let (token_ids, weights) = (l.token_ids.narrow(0, from, len), l.weights.narrow(0, from, len));
+                Lexical { token_ids, weights, offsets }
+            }),
+            multi_vector: self.multi_vector.as_ref().map(|m| {
+                let (from, len, offsets) = part(&m.offsets);
+                MultiVector { vectors: m.vectors.narrow(0, from, len), offsets }
+            }),
+        }
+    }
+
+    /// How many texts (B).
+    pub fn num_texts(&self) -> usize {
+        self.dense.size()[0] as usize
+    }
+}
+
+/// Gradients of representations: the same flat tensors.
+pub struct Gradients {
+    /// [B, d].
+    pub dense: Tensor,
+    /// Of the lexical weights, [S].
+    pub lexical: Option<Tensor>,
+    /// [T, dm].
+    pub multi_vector: Option<Tensor>,
+}
+
+impl Gradients {
+    /// Zeros for `representations`.
+    pub fn zeros(representations: &Representations) -> Self {
+        Self {
+            dense: representations.dense.zeros_like(),
+            lexical: representations.lexical.as_ref().map(|l| l.weights.zeros_like()),
+            multi_vector: representations.multi_vector.as_ref().map(|m| m.vectors.zeros_like()),
+        }
+    }
+
+    /// Those of this list of texts, then those of `other`.
+    pub fn followed_by(&self, other: &Self) -> Self {
+        let both = |a: &Tensor, b: &Tensor| Tensor::cat(&[a, b], 0);
+        let pair = |a: &Option<Tensor>, b: &Option<Tensor>| a.as_ref().zip(b.as_ref()).map(|(a, b)| both(a, b));
+        Self {
+            dense: both(&self.dense, &other.dense),
+            lexical: pair(&self.lexical, &other.lexical),
+            multi_vector: pair(&self.multi_vector, &other.multi_vector),
+        }
+    }
+}
+
+/// 0 and the running sums of `lengths`.
+pub fn offsets(lengths: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut offsets = vec![0];
+    offsets.extend(lengths.scan(0, |sum, len| {
+        *sum += len;
+        Some(*sum)
+    }));
+    offsets
+}
+
+/// For each entry, the index of the text that it belongs to: the inverse of `offsets`.
+pub fn owners(offsets: &[usize]) -> Vec<i64> {
+    offsets.windows(2).enumerate().flat_map(|(i, w)| std::iter::repeat_n(i as i64, w[1] - w[0])).collect()
+}

@@ -1,0 +1,167 @@
+//! Multi-vector scores: s[q, p] = (1/N_q) Σ_i max_j ⟨E_q[i], E_p[j]⟩, N_q the query's vectors.
+//!
+//! Similarities exist only for a tile of query vectors × passages at a time. The forward pass keeps which passage vector
+//! won (int32 [Tq, P]); with it the backward pass is exact without computing a similarity again.
+//!
+//! Legend: Q queries, P passages, Tq query vectors, Tp passage vectors, dm their width, L the tile's longest passage.
+
+use tch::{Kind, Tensor};
+
+use crate::representation::{MultiVector, owners};
+
+/// Similarities of a tile at most.
+const TILE_ELEMENTS: usize = 1 << 22;
+/// Query vectors of a tile at most.
+const TILE_QUERY_VECTORS: usize = 1 << 10;
+
+/// The passage vector that won, for every query vector and passage: int32 [Tq, P]; −1 where a passage has none.
+pub struct Winners(Tensor);
+
+/// [Q, P], and the winners for [`backward`].
+pub fn forward(queries: &MultiVector, passages: &MultiVector) -> (Tensor, Winners) {
+    let (num_queries, num_passages) = (queries.offsets.len() as i64 - 1, passages.offsets.len() as i64 - 1);
+    let num_vectors = queries.vectors.size()[0];
+    let (kind, device) = (queries.vectors.kind(), queries.vectors.device());
+    let scores = Tensor::zeros([num_queries, num_passages], (kind, device));
+    let winners = Tensor::full([num_vectors, num_passages], -1, (Kind::Int, device));
+    let owner = Tensor::from_slice(&owners(&queries.offsets)).to_device(device); // [Tq]
+
+    for tile in passage_tiles(passages, num_vectors as usize) {
+        let padded = passages.vectors.index_select(0, &tile.vectors.flatten(0, 1)).tr(); // [dm, p·L]
+        for (from, len) in query_tiles(num_vectors) {
+            let similarity = queries.vectors.narrow(0, from, len).matmul(&padded).view([len, tile.count, -1]); // [t, p, L]
+            let similarity = match &tile.padding {
+                Some(padding) => similarity.masked_fill(padding, f64::NEG_INFINITY),
+                None => similarity,
+            };
+            let (best, place) = similarity.max_dim(-1, false); // [t, p]
+            // A passage without any vector has no similarity to win: it scores 0.
+            let best = best.masked_fill(&tile.empty, 0.0);
+            let winner = (place + &tile.first_vector).masked_fill(&tile.empty, -1);
+            winners.narrow(0, from, len).narrow(1, tile.first, tile.count).copy_(&winner);
+            let _ = scores.narrow(1, tile.first, tile.count).index_add_(0, &owner.narrow(0, from, len), &best);
+        }
+    }
+    (scores * inverse_lengths(queries).unsqueeze(-1), Winners(winners))
+}
+
+/// Adds to `d_queries` [Tq, dm] and `d_passages` [Tp, dm] what `d_scores` [Q, P] asks for.
+pub fn backward(
+    (queries, passages): (&MultiVector, &MultiVector),
+    winners: &Winners,
+    d_scores: &Tensor,
+    (d_queries, d_passages): (&mut Tensor, &mut Tensor),
+) {
+    let num_vectors = queries.vectors.size()[0];
+    let num_passages = d_scores.size()[1];
+    let num_passage_vectors = passages.vectors.size()[0];
+    if num_vectors == 0 || num_passages == 0 || num_passage_vectors == 0 {
+        return;
+    }
+    let device = d_scores.device();
+    let owner = Tensor::from_slice(&owners(&queries.offsets)).to_device(device); // [Tq]
+    let d_scores = d_scores * inverse_lengths(queries).unsqueeze(-1); // [Q, P]
+
+    let rows = (TILE_ELEMENTS as i64 / num_passages).clamp(1, num_vectors);
+    for from in (0..num_vectors).step_by(rows as usize) {
+        let len = rows.min(num_vectors - from);
+        let winner = winners.0.narrow(0, from, len).to_kind(Kind::Int64); // [t, P]
+        let gradient = d_scores.index_select(0, &owner.narrow(0, from, len)); // [t, P]
+        let gradient = gradient.masked_fill(&winner.lt(0), 0.0).flatten(0, 1); // [t·P]
+        let winner = winner.clamp_min(0).flatten(0, 1); // [t·P]
+
+        // A query vector's gradient is a weighted sum of the passage vectors that won over the passages.
+        let starts = Tensor::arange_start_step(0, len * num_passages, num_passages, (Kind::Int64, device));
+        let sums = weighted_sums(&passages.vectors, &winner, &starts, &gradient);
+        let _ = d_queries.narrow(0, from, len).g_add_(&sums);
+
+        // A passage vector's is one of the query vectors that it won: the same sums over the pairs in winners' order.
+        let (sorted, order) = winner.sort(0, false);
+        let starts = starts_of(&sorted, num_passage_vectors);
+        let query = order.divide_scalar_mode(num_passages, "floor") + from;
+        let sums = weighted_sums(&queries.vectors, &query, &starts, &gradient.index_select(0, &order));
+        let _ = d_passages.g_add_(&sums);
+    }
+}
+
+/// [bags, dm]: Σ weight · row over each bag; bag b's entries begin at `starts[b]`.
+fn weighted_sums(rows: &Tensor, index: &Tensor, starts: &Tensor, weights: &Tensor) -> Tensor {
+    const SUM: i64 = 0;
+    Tensor::internal_embedding_bag_forward_only(rows, index, starts, false, SUM, false, Some(weights), false, -1).0
+}
+
+/// Where each of 0..num begins in the ascending `sorted`, int64 [num].
+fn starts_of(sorted: &Tensor, num: i64) -> Tensor {
+    let wanted = Tensor::arange(num, (Kind::Int64, sorted.device()));
+    wanted.searchsorted(sorted, false, false, "left", None::<&Tensor>)
+}
+
+/// 1/N of every query, [Q]; a query without vectors scores 0 whatever this is.
+fn inverse_lengths(queries: &MultiVector) -> Tensor {
+    let lengths: Vec<f64> = queries.offsets.windows(2).map(|w| 1.0 / (w[1] - w[0]).max(1) as f64).collect();
+    Tensor::from_slice(&lengths).to_kind(queries.vectors.kind()).to_device(queries.vectors.device())
+}
+
+/// Passages `first..first + count` of a block, padded to the longest.
+struct PassageTile {
+    first: i64,
+    count: i64,
+    /// Their vectors' indices, int64 [p, L]; padding points at some vector.
+    vectors: Tensor,
+    /// True where it does, bool [p, L]; none when all are of one length.
+    padding: Option<Tensor>,
+    /// Index of each passage's first vector, int64 [p].
+    first_vector: Tensor,
+    /// True for a passage without any vector, bool [p].
+    empty: Tensor,
+}
+
+/// Tiles of neighbouring passages whose padded similarities stay within the limit.
+fn passage_tiles(passages: &MultiVector, num_query_vectors: usize) -> Vec<PassageTile> {
+    let per_row = TILE_ELEMENTS / num_query_vectors.clamp(1, TILE_QUERY_VECTORS);
+    let lengths: Vec<usize> = passages.offsets.windows(2).map(|w| w[1] - w[0]).collect();
+    let mut tiles = Vec::new();
+    let mut first = 0;
+    while first < lengths.len() {
+        let mut end = first + 1;
+        let mut longest = lengths[first].max(1);
+        while end < lengths.len() && longest.max(lengths[end]) * (end + 1 - first) <= per_row {
+            longest = longest.max(lengths[end]);
+            end += 1;
+        }
+        tiles.push(passage_tile(passages, first, end, longest));
+        first = end;
+    }
+    tiles
+}
+
+fn passage_tile(passages: &MultiVector, first: usize, end: usize, longest: usize) -> PassageTile {
+    let count = end - first;
+    let device = passages.vectors.device();
+    let mut vectors = vec![0i64; count * longest];
+    let mut padding = vec![false; count * longest];
+    for (p, bounds) in passages.offsets[first..=end].windows(2).enumerate() {
+        for l in 0..longest {
+            let inside = bounds[0] + l < bounds[1];
+            padding[p * longest + l] = !inside;
+            vectors[p * longest + l] = if inside { (bounds[0] + l) as i64 } else { 0 };
+        }
+    }
+    let shape = [count as i64, longest as i64];
+    let padded = padding.iter().any(|&p| p);
+    let starts: Vec<i64> = passages.offsets[first..end].iter().map(|&o| o as i64).collect();
+    let empty: Vec<bool> = passages.offsets[first..=end].windows(2).map(|w| w[0] == w[1]).collect();
+    PassageTile {
+        first: first as i64,
+        count: count as i64,
+        vectors: Tensor::from_slice(&vectors).to_device(device).view(shape),
+        padding: padded.then(|| Tensor::from_slice(&padding).to_kind(Kind::Bool).to_device(device).view(shape)),
+        first_vector: Tensor::from_slice(&starts).to_device(device),
+        empty: Tensor::from_slice(&empty).to_kind(Kind::Bool).to_device(device),
+    }
+}
+
+fn query_tiles(num_vectors: i64) -> impl Iterator<Item = (i64, i64)> {
+    let tile = TILE_QUERY_VECTORS as i64;
+    (0..num_vectors).step_by(TILE_QUERY_VECTORS).map(move |from| (from, tile.min(num_vectors - from)))
+}

@@ -1,0 +1,166 @@
+//! One training step: docs/design's ten phases in order, with nothing else on the screen.
+//!
+//! Gradient caching (Gao et al., 2021) with the score matrices as the cut: encode without graphs, score, take the loss's
+//! gradient back to the representations, then encode again sub-batch by sub-batch with graphs. Activation memory is one
+//! sub-batch's, whatever the batch.
+//!
+//! Legend: Q local queries, G group size, P all ranks' passages.
+
+use tch::Tensor;
+use tercet_cluster::{Collective, CollectiveError};
+use tercet_configs::{LossSection, Negatives, Recipe};
+use tercet_sampler::Batch;
+
+use crate::exchange::all_reduce_sum;
+use crate::loss::{Loss, Targets, Terms, loss};
+use crate::model::M3Model;
+use crate::passes::{Passes, encode_first_pass, encode_second_pass};
+use crate::representation::{Heads, TextInput};
+use crate::scoring::{RingScoring, Scores};
+use crate::sub_batch::{SubBatchLimit, cut};
+use crate::two_way::add_passage_to_query;
+
+/// This rank's part of a global batch.
+#[derive(Debug, Clone)]
+pub struct StepBatch {
+    /// The optimizer step, from 0.
+    pub step: u64,
+    /// Q queries, then their Q·G passages.
+    pub texts: Vec<TextInput>,
+    /// Q.
+    pub num_queries: usize,
+    /// G.
+    pub group_size: usize,
+    /// Queries on all ranks together.
+    pub num_global_queries: usize,
+    /// Teacher scores, [Q·G].
+    pub teacher_scores: Option<Vec<f32>>,
+    /// Which passages a query is contrasted with.
+    pub negatives: Negatives,
+    /// Also contrast each positive with all queries.
+    pub two_way: bool,
+}
+
+impl From<Batch> for StepBatch {
+    fn from(batch: Batch) -> Self {
+        Self {
+            step: batch.step,
+            num_queries: batch.queries.len(),
+            texts: batch.queries.into_iter().chain(batch.passages).map(TextInput::new).collect(),
+            group_size: batch.group_size,
+            num_global_queries: batch.num_global_queries,
+            teacher_scores: batch.teacher_scores,
+            negatives: batch.negatives,
+            two_way: batch.two_way,
+        }
+    }
+}
+
+/// What a step computes with, besides the model.
+#[derive(Debug, Clone)]
+pub struct StepSettings {
+    /// The objective.
+    pub loss: LossSection,
+    /// How much goes through the encoder at a time.
+    pub sub_batch: SubBatchLimit,
+    /// Padded tokens whose graphs the first pass keeps.
+    pub kept_graph_tokens: usize,
+    /// Seeds dropout.
+    pub seed: u64,
+}
+
+impl StepSettings {
+    /// As the recipe says.
+    pub fn of(recipe: &Recipe) -> Self {
+        Self {
+            loss: recipe.loss.clone(),
+            sub_batch: SubBatchLimit { tokens: recipe.sub_batch_tokens, texts: recipe.sub_batch_texts },
+            kept_graph_tokens: recipe.kept_graph_tokens,
+            seed: recipe.seed,
+        }
+    }
+}
+
+/// What a step found. The summed gradient is in the model's flat buffer.
+#[derive(Debug)]
+pub struct StepOutcome {
+    /// The global batch's loss: the same on every rank.
+    pub loss: f64,
+    /// Its parts.
+    pub terms: Terms,
+    /// This rank's scores, undivided, [Q, P] each.
+    pub scores: Scores,
+    /// Real tokens that this rank encoded.
+    pub num_tokens: usize,
+    /// Tokens that it encoded, padding included.
+    pub num_padded_tokens: usize,
+}
+
+/// Computes loss and gradient of one global batch. Every rank calls it with its part.
+///
+/// # Errors
+/// A collective that failed.
+pub fn compute_gradients(
+    model: &M3Model,
+    ranks: &dyn Collective,
+    settings: &StepSettings,
+    batch: &StepBatch,
+) -> Result<StepOutcome, CollectiveError> {
+    let heads = Heads::of(settings.loss.preset);
+    let device = model.options().1;
+    let _ = model.parameters.flat_grad().zero_();
+
+    let sub_batches = cut(&batch.texts, settings.sub_batch, &model.special_ids(), model.special.pad.into(), device);
+    let passes = Passes { model, heads, settings, step: batch.step, rank: ranks.rank() };
+    let (representations, kept) = encode_first_pass(&passes, &batch.texts, &sub_batches);
+
+    let queries = representations.narrow(0, batch.num_queries);
+    let passages = representations.narrow(batch.num_queries, batch.texts.len());
+    let mut scoring = RingScoring::new(ranks, &queries, &passages)?;
+    let scores = scoring.forward()?; // [Q, P]
+
+    let distill = settings.loss.distill && batch.step >= settings.loss.distill_start_step;
+    let targets = targets(batch, scoring.first_passage()[ranks.rank()], &scores);
+    let mut own = loss(&settings.loss, &scores, &targets, distill);
+    if batch.two_way {
+        own = add_passage_to_query(ranks, settings, batch, &scores, own, distill)?;
+    }
+
+    let (d_queries, d_passages) = scoring.backward(&own.d_scores)?;
+    let d_representations = d_queries.followed_by(&d_passages);
+
+    encode_second_pass(&passes, &sub_batches, kept, &d_representations);
+
+    all_reduce_sum(ranks, &mut model.parameters.flat_grad())?;
+    let (loss, terms) = sum_losses(ranks, &own)?;
+    Ok(StepOutcome {
+        loss,
+        terms,
+        scores,
+        num_tokens: sub_batches.iter().map(|s| s.num_tokens).sum(),
+        num_padded_tokens: sub_batches.iter().map(|s| (s.num_texts() * s.padded_len()) as usize).sum(),
+    })
+}
+
+/// Which columns of the score matrix are each query's positive and group; `first` is this rank's first passage.
+fn targets(batch: &StepBatch, first: usize, scores: &Scores) -> Targets {
+    let (q, g) = (batch.num_queries as i64, batch.group_size as i64);
+    let options = (tch::Kind::Int64, scores.dense.device());
+    let group = (Tensor::arange(q * g, options) + first as i64).view([q, g]); // [Q, G]
+    Targets {
+        positive: group.select(1, 0),
+        group,
+        teacher: batch.teacher_scores.as_ref().map(|t| Tensor::from_slice(t).to_device(options.1).view([q, g])),
+        negatives: batch.negatives,
+        num_global_queries: batch.num_global_queries,
+    }
+}
+
+/// The global loss and its parts from every rank's shares. Every rank calls it.
+fn sum_losses(ranks: &dyn Collective, own: &Loss) -> Result<(f64, Terms), CollectiveError> {
+    let parts = own.terms.values();
+    let mut sums: Vec<f64> = parts.iter().map(|part| part.unwrap_or(0.0)).chain([own.total]).collect();
+    ranks.all_reduce(sums.as_mut_slice().into(), tercet_cluster::ReduceOp::Sum)?;
+    let terms = Terms::from_values(std::array::from_fn(|i| parts[i].map(|_| sums[i])));
+    Ok((sums[parts.len()], terms))
+}
