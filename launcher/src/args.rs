@@ -129,9 +129,9 @@ pub struct StepArgs {
     /// Print everything as one JSON object instead of a table
     #[arg(long)]
     pub json: bool,
-    /// World size.
-    #[command(flatten)]
-    pub ranks: Ranks,
+    /// Ranks (worker processes) to start on this machine; the result is the same for any number
+    #[arg(short = 'n', long = "ranks", value_name = "RANKS", default_value = "1")]
+    pub ranks: NonZeroUsize,
 }
 
 /// `tercet encode`.

@@ -1,34 +1,151 @@
 //! Exit codes: which one an error of ours means, and what the code that the ranks ended with means.
 
+use std::os::unix::process::ExitStatusExt;
+
 use tercet_configs::{ExitCode, RecipeError};
+
+use crate::noise::Death;
+use crate::watch::Ended;
+
+/// The code that mpirun ends with when it has lost a machine.
+const LOST_MACHINE: i32 = 205;
 
 /// An error whose exit code is known where it arises.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Fail {
-    code: ExitCode,
+    code: i32,
     message: String,
 }
 
 impl Fail {
     /// An error with `code`; `message` says what, where and what to do.
     pub fn new(code: ExitCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code: code.code(), message: message.into() }
+    }
+
+    /// The ranks have ended with `code` and have said why: nothing more is to be printed.
+    pub fn said(code: i32) -> Self {
+        Self { code, message: String::new() }
     }
 }
 
-/// The exit code that an error of the launcher itself means.
-pub fn code_of(error: &anyhow::Error) -> ExitCode {
+/// The exit code that an error means.
+pub fn code_of(error: &anyhow::Error) -> i32 {
     for cause in error.chain() {
         if let Some(fail) = cause.downcast_ref::<Fail>() {
             return fail.code;
         }
         if cause.is::<RecipeError>() {
-            return ExitCode::Usage;
+            return ExitCode::Usage.code();
         }
         if cause.is::<std::io::Error>() {
-            return ExitCode::Machine;
+            return ExitCode::Machine.code();
         }
     }
-    ExitCode::Bug
+    ExitCode::Bug.code()
+}
+
+/// The error and its causes on one line, each said once; empty where the ranks have said it.
+pub fn message_of(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |message, cause| match () {
+        () if message.is_empty() => cause,
+        () if message.contains(&cause) => message,
+        () => format!("{message}: {cause}"),
+    })
+}
+
+/// Whether the ranks did what was asked. The codes of [`ExitCode`] pass through: the worker has said why. Everything
+/// else is a machine's or a peer's failure, said here.
+///
+/// # Errors
+/// [`Fail`] with the code to end with.
+pub fn check(ended: &Ended, death: Option<&Death>) -> Result<(), Fail> {
+    let machine = |message: String| Err(Fail::new(ExitCode::Machine, message));
+    let own = [ExitCode::Usage, ExitCode::Machine, ExitCode::Data, ExitCode::Preempted, ExitCode::Bug];
+    let code = ended.status.code();
+    match (code, death, ended.status.signal()) {
+        (Some(0), _, _) => Ok(()),
+        (Some(75), _, _) => Err(Fail::said(75)),
+        _ if ended.interrupted.is_some() => {
+            // The shell's way to say it; 3 would make a job script start again what was stopped on purpose.
+            let signal = ended.interrupted.unwrap_or_default();
+            Err(Fail { code: 128 + signal, message: format!("stopped by signal {}", signal_name(signal)) })
+        }
+        (_, Some(Death { rank, node, signal }), _) => {
+            machine(format!("rank {rank} on {node} was ended by signal {signal}{}", why(signal)))
+        }
+        (_, None, Some(signal)) => {
+            let name = signal_name(signal);
+            machine(format!("tercet-worker was ended by signal {name}{}", why(&name)))
+        }
+        (Some(code), _, _) if own.iter().any(|known| known.code() == code) => Err(Fail::said(code)),
+        (Some(LOST_MACHINE), _, _) => {
+            machine("mpirun lost the connection to a machine of this run; start it again with --resume".into())
+        }
+        (code, _, _) => {
+            machine(format!("the ranks ended with code {} and no word of their own", code.unwrap_or_default()))
+        }
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    match signal_hook::low_level::signal_name(signal) {
+        Some(name) => format!("{signal} ({name})"),
+        None => signal.to_string(),
+    }
+}
+
+/// What a signal usually means for a process that computes.
+fn why(signal: &str) -> &'static str {
+    match signal.split(' ').next() {
+        Some("9") => ": often the machine ran out of memory (see `dmesg`)",
+        Some("4") => ": this processor lacks instructions that libtorch was built for",
+        Some("7") => ": often /dev/shm or a memory-mapped file's disk is full",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    fn outcome(wait_status: i32, interrupted: Option<i32>, death: Option<&Death>) -> (i32, String) {
+        let ended = Ended { status: ExitStatus::from_raw(wait_status), interrupted };
+        check(&ended, death).map_or_else(|fail| (fail.code, fail.message), |()| (0, String::new()))
+    }
+
+    #[test]
+    fn the_workers_codes_pass_through_without_words() {
+        for code in [0, 2, 3, 4, 75, 101] {
+            assert_eq!(outcome(code << 8, None, None), (code, String::new()));
+        }
+    }
+
+    #[test]
+    fn signals_and_lost_machines_are_a_machines_failure() {
+        let death = Death { rank: "1".into(), node: "gpu07".into(), signal: "9 (Killed)".into() };
+        let (code, message) = outcome(137 << 8, None, Some(&death));
+        assert_eq!(code, 3);
+        assert!(message.starts_with("rank 1 on gpu07 was ended by signal 9 (Killed): often"), "{message}");
+        let (code, message) = outcome(libc::SIGSEGV, None, None);
+        assert_eq!((code, message.as_str()), (3, "tercet-worker was ended by signal 11 (SIGSEGV)"));
+        assert!(outcome(205 << 8, None, None).1.contains("lost the connection"));
+        assert_eq!(outcome(1 << 8, None, None).0, 3);
+    }
+
+    #[test]
+    fn a_run_that_was_stopped_ends_as_shells_expect_unless_it_can_be_resumed() {
+        assert_eq!(outcome(1 << 8, Some(libc::SIGINT), None).0, 130);
+        assert_eq!(outcome(libc::SIGTERM, Some(libc::SIGTERM), None).0, 143);
+        assert_eq!(outcome(75 << 8, Some(libc::SIGTERM), None).0, 75);
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = anyhow::anyhow!("no such file").context("recipe a.toml: no such file").context("reading");
+        assert_eq!(message_of(&error), "reading: recipe a.toml: no such file");
+    }
 }

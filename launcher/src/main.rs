@@ -5,11 +5,32 @@ mod args;
 mod events;
 mod exit;
 mod inputs;
+mod noise;
+mod progress;
+mod run;
 mod start;
+mod step_table;
+mod watch;
 mod worker_args;
 
 use clap::Parser;
 
+use crate::args::{Cli, Command};
+
 fn main() {
-    let _cli = args::Cli::parse();
+    let done = match Cli::parse().command {
+        Command::Prepare(_) => Ok(()),
+        Command::Train(args) => run::train(&args),
+        Command::Step(args) => run::step(&args),
+        Command::Encode(args) => run::encode(&args),
+        Command::Eval(args) => run::eval(&args),
+        Command::Mine(args) => run::mine(&args),
+    };
+    if let Err(error) = done {
+        let message = exit::message_of(&error);
+        if !message.is_empty() {
+            eprintln!("tercet: {message}");
+        }
+        std::process::exit(exit::code_of(&error));
+    }
 }

@@ -1,0 +1,172 @@
+//! What a user sees of a training run: a bar on a terminal, plain lines in a log. All of it on standard error.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::events::{Event, StepEvent, parse};
+
+/// The terminal or log file, shared by everything that writes to it: lines never tear the bar.
+#[derive(Debug, Clone)]
+pub struct Screen {
+    bar: ProgressBar,
+    terminal: bool,
+}
+
+impl Screen {
+    /// Standard error and standard output as they are.
+    pub fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
+        Self { bar, terminal: std::io::stderr().is_terminal() }
+    }
+
+    /// Writes `text` to standard error as it is.
+    pub fn say(&self, text: &str) {
+        // Nobody is left to be told that standard error is closed.
+        self.bar.suspend(|| _ = std::io::stderr().write_all(text.as_bytes()));
+    }
+
+    /// Writes `bytes` to standard output as they are.
+    pub fn pass(&self, bytes: &[u8]) {
+        // A reader that has seen enough (`| head`) must not end a run.
+        self.bar.suspend(|| _ = std::io::stdout().write_all(bytes).and_then(|()| std::io::stdout().flush()));
+    }
+
+    /// Takes the bar away.
+    pub fn close(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn open_bar(&self, last_step: u64) {
+        if self.terminal {
+            // The template is a constant, and its keys are indicatif's own.
+            let style = ProgressStyle::with_template("{bar:24} {msg}").expect("a valid template");
+            self.bar.set_style(style);
+            self.bar.set_length(last_step);
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+    }
+}
+
+/// Follows a run by its events.
+#[derive(Debug)]
+pub struct Progress {
+    screen: Screen,
+    every_steps: u64,
+    started: Instant,
+    first_step: u64,
+    last_step: u64,
+    seen_step: u64,
+}
+
+impl Progress {
+    /// Without a terminal, every `every_steps`-th step gets a line (0: only the last).
+    pub fn new(screen: Screen, every_steps: u64) -> Self {
+        Self { screen, every_steps, started: Instant::now(), first_step: 0, last_step: 0, seen_step: 0 }
+    }
+
+    /// Takes one line of rank 0's standard output; what is no event is passed on to ours.
+    pub fn line(&mut self, line: &[u8]) {
+        match parse(line) {
+            Some(event) => self.event(event),
+            None => self.screen.pass(line),
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Start { run_dir, first_step, last_step, world_size, warnings } => {
+                (self.started, self.first_step, self.last_step) = (Instant::now(), first_step, last_step);
+                let ranks = if world_size == 1 { "rank" } else { "ranks" };
+                let from = if first_step == 0 { String::new() } else { format!(" from step {first_step}") };
+                self.screen.say(&format!("training{from} to step {last_step} on {world_size} {ranks}\n"));
+                self.screen.say(&format!("run folder {}\n", run_dir.display()));
+                for warning in warnings {
+                    self.screen.say(&format!("warning: {warning}\n"));
+                }
+                self.screen.open_bar(last_step);
+            }
+            Event::Step(step) => self.step(&step),
+            Event::Checkpoint { path } => self.screen.say(&format!("checkpoint {}\n", path.display())),
+            Event::End { run_dir } => {
+                self.screen.close();
+                let steps = self.seen_step.saturating_sub(self.first_step);
+                let took = short(self.started.elapsed());
+                self.screen.say(&format!("{steps} steps in {took}, run folder {}\n", run_dir.display()));
+            }
+        }
+    }
+
+    fn step(&mut self, step: &StepEvent) {
+        self.seen_step = step.step;
+        let text = describe(step, self.last_step, self.time_left());
+        if self.screen.terminal {
+            self.screen.bar.set_position(step.step);
+            self.screen.bar.set_message(text);
+        } else if step.step == self.last_step || (self.every_steps > 0 && step.step.is_multiple_of(self.every_steps)) {
+            self.screen.say(&format!("{text}\n"));
+        }
+    }
+
+    /// From the mean of this run's steps: single steps differ by an order of magnitude between length groups.
+    fn time_left(&self) -> Option<Duration> {
+        let done = self.seen_step.checked_sub(self.first_step).filter(|done| *done > 0)?;
+        let left = self.last_step.checked_sub(self.seen_step)?;
+        Some(self.started.elapsed().mul_f64(left as f64 / done as f64))
+    }
+}
+
+/// `step 120/600  loss 1.234  lr 4.20e-4  812 tok/s  padding 2.1 %  left 3m10s`
+fn describe(step: &StepEvent, last_step: u64, left: Option<Duration>) -> String {
+    let width = last_step.to_string().len();
+    let mut parts = vec![format!("step {:>width$}/{last_step}", step.step)];
+    parts.extend(step.loss.map(|loss| format!("loss {loss:.4}")));
+    parts.extend(step.learning_rate.map(|rate| format!("lr {rate:.2e}")));
+    parts.extend(step.tokens_per_sec.map(|rate| format!("{rate:.0} tok/s")));
+    parts.extend(step.padding_share.map(|share| format!("padding {:.1} %", share * 100.0)));
+    parts.extend(left.map(|left| format!("left {}", short(left))));
+    parts.join("  ")
+}
+
+/// The two largest units that matter: `45s`, `3m10s`, `2h05m`, `1d03h`.
+fn short(time: Duration) -> String {
+    let secs = time.as_secs();
+    let (minutes, hours, days) = (secs / 60, secs / 3600, secs / 86400);
+    match () {
+        () if days > 0 => format!("{days}d{:02}h", hours % 24),
+        () if hours > 0 => format!("{hours}h{:02}m", minutes % 60),
+        () if minutes > 0 => format!("{minutes}m{:02}s", secs % 60),
+        () => format!("{secs}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_one_line_and_leaves_out_what_is_not_known() {
+        let mut step = StepEvent {
+            step: 20,
+            loss: Some(1.23449),
+            learning_rate: Some(4.2e-4),
+            tokens_per_sec: Some(812.4),
+            padding_share: Some(0.0213),
+        };
+        let left = Some(Duration::from_secs(190));
+        assert_eq!(
+            describe(&step, 600, left),
+            "step  20/600  loss 1.2345  lr 4.20e-4  812 tok/s  padding 2.1 %  left 3m10s"
+        );
+        step.loss = None;
+        step.padding_share = None;
+        assert_eq!(describe(&step, 20, None), "step 20/20  lr 4.20e-4  812 tok/s");
+    }
+
+    #[test]
+    fn times_are_short() {
+        let text = |secs| short(Duration::from_secs(secs));
+        assert_eq!([text(0), text(190), text(7500), text(97_200)], ["0s", "3m10s", "2h05m", "1d03h"]);
+    }
+}

@@ -1,0 +1,112 @@
+//! The commands that need ranks: check what can be checked without them, start them, show what they say.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use tercet_configs::{Backend, ExitCode, Recipe};
+
+use crate::args::{EncodeArgs, EvalArgs, MineArgs, Ranks, Settings, StepArgs, TrainArgs};
+use crate::exit::{self, Fail};
+use crate::noise::NoiseFilter;
+use crate::progress::{Progress, Screen};
+use crate::watch::{Input, watch};
+use crate::{start, step_table, worker_args};
+
+/// `tercet train`: until the last step, with progress.
+///
+/// # Errors
+/// A recipe that cannot be used, or ranks that did not end well.
+pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
+    let (recipe, ranks) = load(&args.recipe, &args.settings, args.ranks.ranks)?;
+    let screen = Screen::new();
+    let mut progress = Progress::new(screen.clone(), recipe.log.every_steps);
+    run(ranks, &worker_args::train(args), Input::Nothing, &screen, |line| progress.line(line))
+}
+
+/// `tercet step`: one JSON object on standard output, or its table.
+///
+/// # Errors
+/// A recipe that cannot be used, or ranks that did not end well.
+pub fn step(args: &StepArgs) -> anyhow::Result<()> {
+    let (_, ranks) = load(&args.recipe, &args.settings, Some(args.ranks))?;
+    let words = worker_args::step(args);
+    let screen = Screen::new();
+    if args.json {
+        return run(ranks, &words, Input::Nothing, &screen, |line| screen.pass(line));
+    }
+    let mut output = Vec::new();
+    run(ranks, &words, Input::Nothing, &screen, |line| output.extend_from_slice(line))?;
+    screen.pass(step_table::table(&output)?.as_bytes());
+    Ok(())
+}
+
+/// `tercet encode`.
+///
+/// # Errors
+/// Ranks that did not end well.
+pub fn encode(args: &EncodeArgs) -> anyhow::Result<()> {
+    let input = if args.input == Path::new("-") { Input::Ours } else { Input::Nothing };
+    simple(args.ranks, &worker_args::encode(args), input)
+}
+
+/// `tercet eval`.
+///
+/// # Errors
+/// Ranks that did not end well.
+pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
+    simple(args.ranks, &worker_args::eval(args), Input::Nothing)
+}
+
+/// `tercet mine`.
+///
+/// # Errors
+/// Ranks that did not end well.
+pub fn mine(args: &MineArgs) -> anyhow::Result<()> {
+    simple(args.ranks, &worker_args::mine(args), Input::Nothing)
+}
+
+/// Runs ranks whose standard output is for the user as it is.
+fn simple(ranks: Ranks, words: &[OsString], input: Input) -> anyhow::Result<()> {
+    let screen = Screen::new();
+    run(ranks.ranks.unwrap_or_else(start::default_ranks), words, input, &screen, |line| screen.pass(line))
+}
+
+/// Starts the ranks and stays until they are gone.
+fn run(
+    ranks: NonZeroUsize,
+    words: &[OsString],
+    input: Input,
+    screen: &Screen,
+    stdout: impl FnMut(&[u8]) + Send,
+) -> anyhow::Result<()> {
+    let command = start::command(ranks, words)?;
+    let mut noise = NoiseFilter::default();
+    let say = |line: &[u8]| {
+        if let Some(text) = noise.line(&String::from_utf8_lossy(line)) {
+            screen.say(&text);
+        }
+    };
+    let ended = watch(command, input, stdout, say);
+    screen.close();
+    let (held, death) = noise.finish();
+    if let Some(text) = held {
+        screen.say(&text);
+    }
+    Ok(exit::check(&ended?, death.as_ref())?)
+}
+
+/// The recipe, and the ranks it shall run on.
+fn load(path: &Path, settings: &Settings, asked: Option<NonZeroUsize>) -> anyhow::Result<(Recipe, NonZeroUsize)> {
+    let recipe = Recipe::load(path, &settings.all())?;
+    let solo = recipe.backend == Backend::Solo;
+    let ranks = asked.unwrap_or_else(|| if solo { NonZeroUsize::MIN } else { start::default_ranks() });
+    if solo && ranks.get() > 1 {
+        let message = format!(
+            "recipe {}: backend: is \"solo\", which is one rank, but -n {ranks} asks for more: set backend = \"auto\"",
+            path.display()
+        );
+        return Err(Fail::new(ExitCode::Usage, message).into());
+    }
+    Ok((recipe, ranks))
+}
