@@ -1,5 +1,7 @@
 //! What each rank does in a job of `main.rs`. Expected values are computed here, from all ranks' inputs.
 
+use std::fmt::Debug;
+use std::ops::Add;
 use std::thread;
 use std::time::Duration;
 
@@ -77,9 +79,9 @@ fn input(rank: usize, index: usize) -> usize {
     (rank * 11 + index * 5) % 31
 }
 
-fn reductions<T: Scalar + PartialEq + std::fmt::Debug>(ranks: &dyn Collective, number: fn(usize) -> T)
+fn reductions<T>(ranks: &dyn Collective, number: fn(usize) -> T)
 where
-    T: std::ops::Add<Output = T> + PartialOrd,
+    T: Scalar + Add<Output = T> + PartialOrd + Debug,
 {
     let (rank, world_size) = (ranks.rank(), ranks.world_size());
     let own = |rank: usize, len: usize| -> Vec<T> { (0..len).map(|index| number(input(rank, index))).collect() };
