@@ -1,0 +1,47 @@
+# What people type. The work is done by cargo and by the scripts of cluster/setup.
+#
+# LIBTORCH=FOLDER uses a libtorch that is there; TORCH=cpu or TORCH=cuda chooses the one that `setup` fetches.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test test-peers bench lint clean
+
+BIN := $(or $(CARGO_TARGET_DIR),target)/release
+PEERS := $(CURDIR)/.deps/peers
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing: MPI, libclang, libtorch (into .deps)
+	@cluster/setup/system.sh
+	@cluster/setup/libtorch.sh .deps
+
+# One profile everywhere: third-party code is built once.
+build: setup ## Build tercet and tercet-worker into target/release
+	@cargo build --release --package tercet --package tercet-worker
+
+demo: build ## Train a small model on manual pages in many languages, and show how much better it got
+	@$(BIN)/tercet demo
+
+test: build ## Run all tests
+	@cargo test --release --workspace
+
+test-peers: build $(PEERS)/requirements.txt ## Compare with FlagEmbedding, sentence-transformers and others (5 GB)
+	@TERCET_PEERS_PYTHON=$(PEERS)/bin/python cargo test --release --package tercet-tests --test peers -- --ignored
+
+# The copy of the list is the stamp: it is there when all of it is installed.
+$(PEERS)/requirements.txt: tests/peers/requirements.txt | setup
+	@echo "peers: installing tests/peers/requirements.txt into $(PEERS)" >&2
+	@python3 -m venv --clear $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@cp $< $@
+
+bench: build ## Measure, against peers and the machine's own peak
+	@cargo bench --workspace --benches
+
+lint: setup ## Formatting, clippy and rustdoc, warnings being errors
+	@cargo fmt --all --check
+	@cargo clippy --release --workspace --all-targets -- -D warnings
+	@RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps
+
+clean: ## Remove what was built; .deps and runs stay
+	@cargo clean
