@@ -32,7 +32,7 @@ python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then
   give_up() {
     echo "$1. Missing packages: ${missing[*]}" >&2
-    echo "Have them installed (apt-get install ${missing[*]}) and run this again." >&2
+    echo "Have them installed (on Debian or Ubuntu: apt-get install ${missing[*]}) and run this again." >&2
     exit 2
   }
   have apt-get || give_up "no apt-get here: install what these Debian packages stand for"
