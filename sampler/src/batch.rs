@@ -21,13 +21,13 @@ pub struct Batch {
     pub num_global_queries: usize,
     /// Passages per query.
     pub group_size: usize,
-    /// Row numbers in the data set. [Q]
+    /// Row numbers in the data set. `[Q]`
     pub row_ids: Vec<u64>,
-    /// Token ids of each query, special tokens included. [Q, ragged]
+    /// Token ids of each query, special tokens included. `[Q, ragged]`
     pub queries: Vec<Vec<i64>>,
-    /// Token ids of each passage; query i's positive is at i·G, its negatives follow. [Q·G, ragged]
+    /// Token ids of each passage; query i's positive is at i·G, its negatives follow. `[Q·G, ragged]`
     pub passages: Vec<Vec<i64>>,
-    /// Teacher scores of the passages, if the data set has them. [Q·G]
+    /// Teacher scores of the passages, if the data set has them. `[Q·G]`
     pub teacher_scores: Option<Vec<f32>>,
     /// Which passages a query is contrasted with.
     pub negatives: Negatives,

@@ -1,5 +1,7 @@
 //! Properties of dealing: parts that are disjoint, complete and equal in count, and even in cost.
 
+#![allow(clippy::unwrap_used)]
+
 use std::time::Instant;
 
 use proptest::prelude::*;

@@ -1,5 +1,7 @@
 //! What the recipe and the rows' `type` ask of each data set, and what is said when they do not fit.
 
+#![allow(clippy::unwrap_used)]
+
 mod written_store;
 
 use std::sync::Arc;

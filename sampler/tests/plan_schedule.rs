@@ -1,5 +1,7 @@
 //! Properties of the schedule: a bijection at every size, every row once an epoch, steps that need no history.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::HashSet;
 
 use proptest::prelude::*;

@@ -1,5 +1,7 @@
 //! Plan and batches over a store on disk: the same rows for every world size, and the right tokens of them.
 
+#![allow(clippy::unwrap_used)]
+
 mod written_store;
 
 use std::collections::BTreeSet;

@@ -1,0 +1,95 @@
+//! From text to batch: JSON Lines through `prepare`, a plan over what it wrote, and the batch's tokens back as text.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
+use tercet_configs::Recipe;
+use tercet_sampler::{OnError, Plan, PrepareInput, PrepareOptions, Store, prepare, read_share};
+use tokenizers::models::wordlevel::WordLevel;
+use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{AddedToken, Tokenizer};
+
+const SPECIAL: [&str; 4] = ["<s>", "<pad>", "</s>", "<unk>"];
+
+/// A tokenizer of whole words: query7, positive7, negative7x0 …, and a filler.
+fn words() -> Vec<String> {
+    let of_row = |row: usize| {
+        let negatives = (0..3).map(move |i| format!("negative{row}x{i}"));
+        [format!("query{row}"), format!("positive{row}")].into_iter().chain(negatives)
+    };
+    let special = SPECIAL.into_iter().map(str::to_owned);
+    special.chain(["filler".to_owned()]).chain((0..40).flat_map(of_row)).collect()
+}
+
+fn write_tokenizer(path: &Path) {
+    let vocab = words().into_iter().zip(0..).collect();
+    let model = WordLevel::builder().vocab(vocab).unk_token("<unk>".into()).build().unwrap();
+    let mut frame = TemplateProcessing::builder();
+    frame.try_single("<s> $A </s>").unwrap().special_tokens(vec![("<s>", 0), ("</s>", 2)]);
+    let mut tokenizer = Tokenizer::new(model);
+    tokenizer.with_pre_tokenizer(Some(WhitespaceSplit));
+    tokenizer.with_post_processor(Some(frame.build().unwrap()));
+    tokenizer.add_special_tokens(SPECIAL.map(|token| AddedToken::from(token, true))).unwrap();
+    tokenizer.save(path, false).unwrap();
+}
+
+#[test]
+fn text_comes_back_out_of_the_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    write_tokenizer(&path("tokenizer.json"));
+    let rows: Vec<String> = (0..40)
+        .map(|row| {
+            let filler = "filler ".repeat(row);
+            json!({
+                "query": format!("query{row}"),
+                "pos": [format!("positive{row} {filler}")],
+                "neg": (0..3).map(|i| format!("negative{row}x{i}")).collect::<Vec<_>>(),
+            })
+            .to_string()
+        })
+        .collect();
+    std::fs::write(path("rows.jsonl"), rows.join("\n")).unwrap();
+    let options = PrepareOptions {
+        tokenizer: path("tokenizer.json"),
+        inputs: vec![PrepareInput { name: "words".to_owned(), paths: vec![path("rows.jsonl")] }],
+        out: path("store"),
+        query_max_len: 16,
+        passage_max_len: 64,
+        on_error: OnError::Stop,
+        rows_per_shard: 16,
+    };
+    prepare(&options, &mut |_| {}).unwrap();
+    let store = Arc::new(Store::open(&path("store")).unwrap());
+
+    // Rows 0-17 have up to 20 tokens with their frame, rows 18-39 more.
+    let recipe = "name = \"t\"\n[data]\ngroup_size = 3\n\
+        length_groups = [{ max_len = 20, global_batch = 6 }, { max_len = 64, global_batch = 22 }]";
+    let plan = Plan::new(store, &Recipe::parse(recipe, Path::new("t.toml"), &[]).unwrap()).unwrap();
+    assert_eq!((plan.steps_per_epoch(), plan.warnings().len()), (4, 0));
+
+    let words = words();
+    let text = |tokens: &[i64]| tokens.iter().map(|&id| words[id as usize].as_str()).collect::<Vec<_>>().join(" ");
+    let mut seen: Vec<u64> = Vec::new();
+    for (step, rank) in (0..4).flat_map(|step| [(step, 0), (step, 1)]) {
+        let batch = read_share(&plan, step, rank, 2).unwrap();
+        for (i, &row) in batch.row_ids.iter().enumerate() {
+            assert_eq!(batch.length_group, usize::from(row > 17));
+            assert_eq!(text(&batch.queries[i]), format!("<s> query{row} </s>"));
+            assert_eq!(
+                text(&batch.passages[3 * i]),
+                format!("<s> positive{row} {}</s>", "filler ".repeat(row as usize))
+            );
+            for negative in &batch.passages[3 * i + 1..3 * (i + 1)] {
+                assert!(text(negative).starts_with(&format!("<s> negative{row}x")), "{}", text(negative));
+            }
+            seen.push(row);
+        }
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..40).collect::<Vec<u64>>());
+}
