@@ -1,5 +1,6 @@
 //! From a file and `--set` overrides to a checked recipe.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::check::check;
@@ -48,6 +49,29 @@ impl Recipe {
         blake3::hash(self.to_toml().as_bytes()).to_hex().to_string()
     }
 
+    /// The keys whose values differ from `other`'s and change what is computed; where a run's files go, how often it
+    /// reports or saves, and how it is cut up for a machine may differ between a run and its continuation.
+    pub fn differing_keys(&self, other: &Self) -> Vec<String> {
+        const FREE: [&str; 8] = [
+            "name",
+            "backend",
+            "run_dir",
+            "sub_batch_tokens",
+            "sub_batch_texts",
+            "kept_graph_tokens",
+            "checkpoint",
+            "log",
+        ];
+        // Serialising plain structs cannot fail, as in `to_toml`.
+        let flat = |recipe: &Self| flatten(&toml::Table::try_from(recipe).expect("a recipe is always TOML"));
+        let (own, others) = (flat(self), flat(other));
+        let mut keys: Vec<String> = own.keys().chain(others.keys()).cloned().collect();
+        keys.sort();
+        keys.dedup();
+        keys.retain(|key| own.get(key) != others.get(key) && !FREE.contains(&key.split('.').next().unwrap_or(key)));
+        keys
+    }
+
     fn with_override(&self, setting: &str) -> Result<Self, RecipeError> {
         let fail = |message: String| RecipeError::Override { setting: setting.to_owned(), message };
         let (key, value) =
@@ -69,6 +93,22 @@ impl Recipe {
         }
         root.try_into().map_err(|e: toml::de::Error| fail(with_suggestion(e.to_string().trim_end(), e.message())))
     }
+}
+
+/// `section.key` → value of every value in `table`.
+fn flatten(table: &toml::Table) -> BTreeMap<String, toml::Value> {
+    let mut flat = BTreeMap::new();
+    for (key, value) in table {
+        match value {
+            toml::Value::Table(inner) => {
+                flat.extend(flatten(inner).into_iter().map(|(below, value)| (format!("{key}.{below}"), value)));
+            }
+            value => {
+                flat.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    flat
 }
 
 /// `0.05`, `true`, `[1, 2]` as TOML; anything else as a string.
@@ -133,6 +173,13 @@ mod tests {
     fn a_misspelt_override_names_itself_and_what_was_meant() {
         let message = parse(SMALL, &["loss.tempratur=1"]).unwrap_err().to_string();
         assert!(message.starts_with("--set loss.tempratur=1") && message.contains("`temperature`"), "{message}");
+    }
+
+    #[test]
+    fn only_keys_that_change_the_numbers_count_as_different() {
+        let one = parse(SMALL, &["checkpoint.keep=1", "run_dir=a"]).unwrap();
+        let other = parse(SMALL, &["loss.temperature=0.1", "model.path=b"]).unwrap();
+        assert_eq!(one.differing_keys(&other), ["loss.temperature", "model.path"]);
     }
 
     #[test]

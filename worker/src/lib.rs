@@ -8,8 +8,10 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod checkpoint;
 pub mod encode;
 pub mod exchange;
+pub mod exit;
 pub mod loss;
 pub mod model;
 pub mod optimizer;
@@ -18,4 +20,6 @@ pub mod representation;
 pub mod scoring;
 pub mod step;
 pub mod sub_batch;
+pub mod tasks;
+pub mod train;
 pub mod two_way;

@@ -18,6 +18,7 @@ pub use config::EncoderConfig;
 pub use encoder::Encoder;
 pub use heads::HeadWeights;
 pub use parameters::{Init, Parameters, Spec};
+pub use save::write_safetensors;
 
 use crate::representation::{Heads, SubBatchRepresentations};
 use crate::sub_batch::SubBatch;

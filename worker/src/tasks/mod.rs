@@ -10,6 +10,7 @@ pub mod eval;
 pub mod mine;
 mod output;
 mod records;
+pub mod step;
 mod texts;
 mod vectors;
 

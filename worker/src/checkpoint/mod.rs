@@ -1,0 +1,98 @@
+//! Checkpoints: a directory `step-00001200/` that is complete or absent.
+//!
+//! It is written beside its place, synced, and renamed into it, the manifest of sizes and checksums last. `model/` is a
+//! Hugging Face directory that other programs load; `train/` holds what resuming needs besides the weights. Weights and
+//! optimizer state are stored by parameter name, so that another world size can load them.
+
+mod manifest;
+mod read;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tercet_configs::ExitCode;
+
+use crate::model::ModelError;
+
+pub use read::{Resumed, has_checkpoints, load, newest_good};
+pub use write::{remove_old, write};
+
+/// What `train/state.json` holds besides the tensors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrainState {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// BLAKE3 of the resolved recipe.
+    pub recipe_hash: String,
+    /// The plan's fingerprint: equal plans give equal batches.
+    pub plan_checksum: u64,
+}
+
+/// Why a checkpoint cannot be written or used.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// Writing failed: a full disk, for example. What was there before is untouched.
+    #[error("writing checkpoint {}: {source}{}", path.display(), remedy(source))]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// The checkpoint is torn, altered or not one.
+    #[error("checkpoint {}: {reason}", path.display())]
+    Bad {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The model in it cannot be read or written.
+    #[error("checkpoint {}: {source}", path.display())]
+    Model {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: ModelError,
+    },
+}
+
+impl CheckpointError {
+    /// The exit code of a process that ends with this error.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Write { .. } => ExitCode::Machine,
+            Self::Bad { .. } => ExitCode::Data,
+            Self::Model { source, .. } => source.exit_code(),
+        }
+    }
+}
+
+fn remedy(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            "; the checkpoints before it are intact: free space (or lower checkpoint.keep) and resume"
+        }
+        _ => "",
+    }
+}
+
+/// `step-00001200` in `run_dir`.
+pub fn directory(run_dir: &Path, step: u64) -> PathBuf {
+    run_dir.join(format!("step-{step:08}"))
+}
+
+/// The checkpoints of `run_dir` by step, ascending. Incomplete ones have other names.
+fn list(run_dir: &Path) -> Vec<(u64, PathBuf)> {
+    let entries = std::fs::read_dir(run_dir).into_iter().flatten().flatten();
+    let mut found: Vec<(u64, PathBuf)> = entries
+        .filter_map(|entry| {
+            let step = entry.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?;
+            Some((step, entry.path()))
+        })
+        .collect();
+    found.sort();
+    found
+}

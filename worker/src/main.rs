@@ -1,0 +1,82 @@
+//! `tercet-worker`: one rank. `tercet` starts it; `mpirun -n N tercet-worker …` does the same by hand.
+
+use std::process;
+use std::thread;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use tercet_cluster::{Collective, connect};
+use tercet_configs::Backend;
+use tercet_worker::exit::code_of;
+use tercet_worker::tasks::encode::{self, EncodeArgs};
+use tercet_worker::tasks::eval::{self, EvalArgs};
+use tercet_worker::tasks::mine::{self, MineArgs};
+use tercet_worker::tasks::step::{self, StepArgs};
+use tercet_worker::train::{self, TrainArgs};
+
+/// One training process per device; started by tercet, or by mpirun
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Train as a recipe says
+    Train(TrainArgs),
+    /// One step on given rows, without updating; prints its figures
+    Step(StepArgs),
+    /// Texts to representations
+    Encode(EncodeArgs),
+    /// Retrieval quality on BEIR folders
+    Eval(EvalArgs),
+    /// Hard negatives for rows
+    Mine(MineArgs),
+}
+
+fn main() {
+    let cli = Cli::parse();
+    // Everything so far ran alike on every rank; from here on a rank that fails must end the others.
+    let ranks = connect(Backend::Auto).unwrap_or_else(|error| {
+        eprintln!("tercet-worker: {error}");
+        process::exit(code_of(&error.into()).code());
+    });
+    share_cores(&*ranks);
+    if !matches!(cli.task, Task::Train(_)) && ranks.rank() == 0 {
+        // Training logs to its run folder as well and begins that itself.
+        tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
+    }
+    let done = match &cli.task {
+        Task::Train(args) => train::run(args, &*ranks),
+        Task::Step(args) => step::run(args, &*ranks),
+        Task::Encode(args) => encode::run(args, &*ranks),
+        Task::Eval(args) => eval::run(args, &*ranks),
+        Task::Mine(args) => mine::run(args, &*ranks),
+    };
+    if let Err(error) = done {
+        fail(&*ranks, &error);
+    }
+}
+
+/// libtorch's threads: this rank's part of the cores that its host gives to all its ranks.
+fn share_cores(ranks: &dyn Collective) {
+    let cores = thread::available_parallelism().map_or(1, |n| n.get());
+    tch::set_num_threads((cores / ranks.local_size()).max(1) as i32);
+}
+
+/// Says what went wrong, once, and ends every rank.
+fn fail(ranks: &dyn Collective, error: &anyhow::Error) -> ! {
+    let (rank, world) = (ranks.rank(), ranks.world_size());
+    if rank > 0 {
+        // Most mistakes are every rank's: rank 0 speaks for all, and ends this one before it speaks as well.
+        thread::sleep(Duration::from_secs(1));
+    }
+    if world == 1 {
+        eprintln!("tercet-worker: {error:#}");
+    } else {
+        eprintln!("tercet-worker: rank {rank}/{world} {}: {error:#}", ranks.host());
+    }
+    ranks.abort(code_of(error).code())
+}

@@ -1,0 +1,198 @@
+//! Before the first step: the run folder, the model, the plan, and that all of it fits together on all ranks.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tch::{Device, Kind};
+use tercet_cluster::{Collective, all_ranks, broadcast_bytes};
+use tercet_configs::{ExitCode, Precision, Recipe};
+use tercet_sampler::{Plan, Store};
+
+use super::log;
+use super::recorder::Recorder;
+use crate::checkpoint::{self, Resumed};
+use crate::model::{M3Model, ModelOptions};
+use crate::optimizer::AdamW;
+
+/// Why a run cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The run folder holds another run.
+    #[error("{0} already holds a run: --resume continues it; for a new one choose another folder with --set run_dir=…")]
+    RunExists(String),
+    /// A checkpoint of another recipe.
+    #[error(
+        "{path}: was written by another recipe ({keys}): undo the change to resume, or start a new run from its model with --set model.path={path}/model run_dir=…"
+    )]
+    OtherRecipe {
+        /// The checkpoint.
+        path: String,
+        /// The keys that differ.
+        keys: String,
+    },
+    /// A key that training needs.
+    #[error("the recipe's {0}")]
+    Missing(&'static str),
+    /// Ranks that would train different things.
+    #[error("this rank's {0} differs from rank 0's: all hosts need the same recipe and the same store")]
+    RanksDiffer(&'static str),
+}
+
+impl SetupError {
+    /// The exit code of a process that ends with this error.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::Usage
+    }
+}
+
+/// A loss or gradient that is no number.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "step {step} (data set {dataset}): loss {loss}, gradient norm {grad_norm}: not finite, so the weights were not updated; \
+     lower optimizer.learning_rate, or look at that data set's rows"
+)]
+pub struct NotFinite {
+    /// The step, from 1.
+    pub step: u64,
+    /// The global loss.
+    pub loss: f64,
+    /// The summed gradient's norm.
+    pub grad_norm: f64,
+    /// The batch's data set.
+    pub dataset: String,
+}
+
+impl NotFinite {
+    /// The exit code of a process that ends with this error.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::Data
+    }
+}
+
+/// A run that is ready for its next step.
+pub(super) struct Run {
+    pub model: M3Model,
+    pub optimizer: AdamW,
+    /// None when the recipe has no step to do: its checkpoint is then the starting point.
+    pub plan: Option<Arc<Plan>>,
+    /// Steps done before.
+    pub first_step: u64,
+    pub recorder: Recorder,
+}
+
+/// The libtorch type of a precision.
+pub fn kind_of(precision: Precision) -> Kind {
+    match precision {
+        Precision::Fp32 => Kind::Float,
+        Precision::Fp64 => Kind::Double,
+    }
+}
+
+/// Loads and checks everything. Every rank calls it.
+pub(super) fn set_up(recipe: &Recipe, resume: bool, events: bool, ranks: &dyn Collective) -> anyhow::Result<Run> {
+    let run_dir = &recipe.run_dir;
+    if run_dir.as_os_str().is_empty() {
+        return Err(SetupError::Missing("run_dir is empty: say where the run's files shall go").into());
+    }
+    if !resume && checkpoint::has_checkpoints(run_dir) {
+        return Err(SetupError::RunExists(run_dir.display().to_string()).into());
+    }
+    agree_on_recipe(recipe, ranks)?;
+    if ranks.rank() == 0 {
+        fs::create_dir_all(run_dir).with_context(|| format!("creating {}", run_dir.display()))?;
+        log::init(run_dir, events)?;
+    }
+
+    let plan = if recipe.steps > 0 { Some(Arc::new(plan(recipe, ranks)?)) } else { None };
+    let (model, optimizer, first_step) = weights(recipe, resume, ranks)?;
+    if let Some(plan) = &plan {
+        let longest = recipe.data.query_max_len.max(recipe.data.passage_max_len);
+        let longest = recipe.data.length_groups.last().map_or(longest, |group| group.max_len.min(longest));
+        model.check_lengths(longest, i64::from(plan.store().max_token_id()))?;
+    }
+
+    if ranks.rank() == 0 {
+        let path = run_dir.join("recipe.toml");
+        fs::write(&path, recipe.to_toml()).with_context(|| format!("writing {}", path.display()))?;
+    }
+    ranks.barrier()?;
+    let warnings = plan.as_ref().map_or(&[][..], |plan| plan.warnings());
+    let recorder = Recorder::start(recipe, ranks, first_step, warnings, events)?;
+    for name in &model.fresh {
+        tracing::debug!("{name} starts fresh");
+    }
+    Ok(Run { model, optimizer, plan, first_step, recorder })
+}
+
+fn plan(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Plan> {
+    if recipe.data.store.as_os_str().is_empty() {
+        return Err(SetupError::Missing("data.store is empty: name the folder that `tercet prepare` wrote").into());
+    }
+    if recipe.data.length_groups.is_empty() {
+        return Err(SetupError::Missing(
+            "data.length_groups is empty: say a batch size per length, e.g. [{ max_len = 512, global_batch = 64 }]",
+        )
+        .into());
+    }
+    let store = Arc::new(Store::open(&recipe.data.store)?);
+    let plan = Plan::new(store, recipe)?;
+    plan.check_world(ranks.world_size())?;
+    agree(ranks, plan.checksum().to_le_bytes().to_vec(), "token store")?;
+    Ok(plan)
+}
+
+fn agree_on_recipe(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<()> {
+    agree(ranks, recipe.hash().into_bytes(), "recipe")
+}
+
+/// Whether every rank's `own` is rank 0's. Every rank calls it.
+fn agree(ranks: &dyn Collective, own: Vec<u8>, what: &'static str) -> anyhow::Result<()> {
+    let mut first = own.clone();
+    broadcast_bytes(ranks, &mut first, 0)?;
+    let same = first == own;
+    // All ranks learn of it, so that none goes on into a collective that the odd one never enters.
+    if !all_ranks(ranks, same)? && !same {
+        return Err(SetupError::RanksDiffer(what).into());
+    }
+    Ok(())
+}
+
+/// From the newest good checkpoint when resuming, else from the recipe's `[model]`. Returns the steps done.
+fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective) -> anyhow::Result<(M3Model, AdamW, u64)> {
+    let options = ModelOptions::of(&recipe.model, recipe.seed);
+    let (device, kind) = (Device::Cpu, kind_of(recipe.precision));
+    if resume {
+        let (newest, refused) = checkpoint::newest_good(&recipe.run_dir);
+        if ranks.rank() == 0 {
+            refused.iter().for_each(|reason| tracing::warn!("{reason}; trying the one before"));
+        }
+        if let Some(path) = newest {
+            check_same_recipe(&path, recipe)?;
+            let Resumed { model, optimizer, state } = checkpoint::load(&path, &options, device, kind)?;
+            return Ok((model, optimizer, state.step));
+        }
+    }
+    let section = &recipe.model;
+    let model = match (&section.path, &section.config) {
+        (Some(dir), _) => M3Model::load(dir, &options, device, kind)?,
+        (None, Some(config)) => M3Model::fresh(config, section.tokenizer.as_deref(), &options, device, kind)?,
+        (None, None) => {
+            return Err(SetupError::Missing("model.path is missing (or model.config, for fresh weights)").into());
+        }
+    };
+    let optimizer = AdamW::new(&model.parameters);
+    Ok((model, optimizer, 0))
+}
+
+/// Resuming continues the same computation: whatever changes its numbers must be as it was.
+fn check_same_recipe(path: &Path, recipe: &Recipe) -> anyhow::Result<()> {
+    let stored = path.join("train/recipe.toml");
+    let before = Recipe::load(&stored, &[])?;
+    let keys = recipe.differing_keys(&before);
+    if keys.is_empty() {
+        return Ok(());
+    }
+    Err(SetupError::OtherRecipe { path: path.display().to_string(), keys: keys.join(", ") }.into())
+}

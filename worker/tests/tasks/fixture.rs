@@ -1,0 +1,114 @@
+//! A small model with a tokenizer, and a small retrieval data set, made on the spot.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use tch::{Device, Kind};
+use tempfile::TempDir;
+use tercet_worker::model::{M3Model, ModelOptions};
+
+/// Words that the tokenizer knows: `w0`, `w1`, …
+pub const NUM_WORDS: usize = 300;
+/// Tokens of a text at most.
+pub const MAX_LEN: usize = 128;
+
+/// A folder with everything in it.
+pub struct Fixture {
+    dir: TempDir,
+}
+
+impl Fixture {
+    /// A model of fresh weights in `model/`.
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let model = dir.path().join("model");
+        let source = dir.path().join("source");
+        fs::create_dir(&model).unwrap();
+        fs::create_dir(&source).unwrap();
+        let (config, tokenizer) = (source.join("config.json"), source.join("tokenizer.json"));
+        fs::write(&config, config_json().to_string()).unwrap();
+        fs::write(&tokenizer, tokenizer_json().to_string()).unwrap();
+        let options = ModelOptions::default();
+        M3Model::fresh(&config, Some(&tokenizer), &options, Device::Cpu, Kind::Float).unwrap().save(&model).unwrap();
+        Self { dir }
+    }
+
+    /// The path of `name` in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes the file `name` and returns its path.
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// A BEIR folder `name`: a query's words come from the document that it is judged with.
+    pub fn write_beir(&self, name: &str, num_docs: usize, num_queries: usize) -> PathBuf {
+        let doc =
+            |i: usize| json!({"_id": format!("d{i}"), "title": format!("w{}", i % 9), "text": words(i, 3 + i % 90)});
+        let query = |i: usize| json!({"_id": format!("q{i}"), "text": words(i * 2, 3)});
+        let judgment = |i: usize| format!("q{i}\td{}\t{}\nq{i}\td{}\t1\n", i * 2, 1 + i % 2, (i * 7 + 1) % num_docs);
+        self.write(&format!("{name}/corpus.jsonl"), lines((0..num_docs).map(doc)));
+        self.write(&format!("{name}/queries.jsonl"), lines((0..num_queries).map(query)));
+        let judgments: String = (0..num_queries).map(judgment).collect();
+        self.write(&format!("{name}/qrels/test.tsv"), format!("query-id\tcorpus-id\tscore\n{judgments}"));
+        self.path(name)
+    }
+}
+
+/// `count` words that `seed` fixes.
+pub fn words(seed: usize, count: usize) -> String {
+    let word = |i: usize| format!("w{}", (seed * 7919 + i * i * 31 + i * 17) % NUM_WORDS);
+    (0..count).map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// One JSON value a line.
+pub fn lines(values: impl Iterator<Item = Value>) -> String {
+    values.map(|value| format!("{value}\n")).collect()
+}
+
+/// The JSON values of a file, one a line.
+pub fn read_lines(path: &Path) -> Vec<Value> {
+    fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn config_json() -> Value {
+    json!({
+        "model_type": "xlm-roberta", "vocab_size": NUM_WORDS + 4, "hidden_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": MAX_LEN + 2, "pad_token_id": 1,
+        "layer_norm_eps": 1e-5, "initializer_range": 0.2,
+    })
+}
+
+fn tokenizer_json() -> Value {
+    let special = ["<s>", "<pad>", "</s>", "<unk>"];
+    let words = special.map(str::to_owned).into_iter().chain((0..NUM_WORDS).map(|i| format!("w{i}")));
+    let vocabulary: Map<String, Value> = words.zip(0..).map(|(word, id)| (word, Value::from(id))).collect();
+    let added: Vec<Value> = special
+        .iter()
+        .enumerate()
+        .map(|(id, token)| {
+            json!({"id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
+                   "normalized": false, "special": true})
+        })
+        .collect();
+    let token = |name: &str| json!({"SpecialToken": {"id": name, "type_id": 0}});
+    let sequence = |name: &str| json!({"Sequence": {"id": name, "type_id": 0}});
+    let entry = |name: &str, id: usize| json!({"id": name, "ids": [id], "tokens": [name]});
+    json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
+        "pre_tokenizer": {"type": "WhitespaceSplit"}, "decoder": null,
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [token("<s>"), sequence("A"), token("</s>")],
+            "pair": [token("<s>"), sequence("A"), token("</s>"), sequence("B"), token("</s>")],
+            "special_tokens": {"<s>": entry("<s>", 0), "</s>": entry("</s>", 2)},
+        },
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"},
+    })
+}

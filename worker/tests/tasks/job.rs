@@ -1,0 +1,60 @@
+//! Runs a task on several ranks: mpirun starts this test program again, as the ranks.
+
+use std::process::{Command, Stdio};
+
+use clap::{Parser, Subcommand};
+use tercet_cluster::connect;
+use tercet_configs::Backend;
+use tercet_worker::tasks::encode::{self, EncodeArgs};
+use tercet_worker::tasks::eval::{self, EvalArgs};
+use tercet_worker::tasks::mine::{self, MineArgs};
+
+/// The arguments that the ranks get, one a line.
+const ARGUMENTS: &str = "TERCET_TEST_TASK_ARGUMENTS";
+
+#[derive(Parser)]
+struct Line {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Encode(EncodeArgs),
+    Eval(EvalArgs),
+    Mine(MineArgs),
+}
+
+/// Runs `arguments`, split at blanks, on `num_ranks` ranks; what went wrong, if anything did.
+pub fn run(num_ranks: usize, arguments: &str) -> Result<(), String> {
+    let output = Command::new("mpirun")
+        .args(["-n", &num_ranks.to_string(), "--oversubscribe"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["job::rank_side", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .env(ARGUMENTS, arguments)
+        .env("OMP_NUM_THREADS", "1")
+        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|e| panic!("mpirun does not start ({e}): `make setup` installs it (openmpi-bin)"));
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    if output.status.success() { Ok(()) } else { Err(text) }
+}
+
+#[test]
+#[ignore = "one rank of the other tests"]
+fn rank_side() {
+    let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
+    let line = Line::parse_from(std::iter::once("task").chain(arguments.split_whitespace()));
+    let ranks = connect(Backend::Auto).unwrap();
+    let result = match line.task {
+        Task::Encode(args) => encode::run(&args, ranks.as_ref()),
+        Task::Eval(args) => eval::run(&args, ranks.as_ref()),
+        Task::Mine(args) => mine::run(&args, ranks.as_ref()),
+    };
+    if let Err(error) = result {
+        eprintln!("{error:#}");
+        ranks.abort(1);
+    }
+}
