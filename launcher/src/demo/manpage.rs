@@ -359,13 +359,15 @@ Last words.
 
     #[test]
     fn tables_keep_their_cells() {
-        let page = parse(b".SH NAME\na \\- about things\n.SH T\n.TS\nl lb.\nName\tValue\n_\nx\t1\n.TE\nafter\n").unwrap();
+        let page =
+            parse(b".SH NAME\na \\- about things\n.SH T\n.TS\nl lb.\nName\tValue\n_\nx\t1\n.TE\nafter\n").unwrap();
         assert_eq!(page.sections[0].text, "Name Value\nx 1\nafter");
     }
 
     #[test]
     fn conditional_blocks_for_other_devices_are_skipped() {
-        let page = parse(b".SH NAME\na \\- about things\n.SH T\n.ie t \\{\\\n. ds x y\nno\n.\\}\n.el yes\nmore\n").unwrap();
+        let page =
+            parse(b".SH NAME\na \\- about things\n.SH T\n.ie t \\{\\\n. ds x y\nno\n.\\}\n.el yes\nmore\n").unwrap();
         assert_eq!(page.sections[0].text, "yes more");
     }
 

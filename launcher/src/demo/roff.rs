@@ -213,7 +213,10 @@ mod tests {
 
     #[test]
     fn characters_are_what_a_reader_sees() {
-        assert_eq!(unescape(r"\-\-all \(aqx\(aq \e0 \[u00E9]\[u0065_0301] \(bu\ \[dq]"), "--all 'x' \\0 ée\u{301} • \"");
+        assert_eq!(
+            unescape(r"\-\-all \(aqx\(aq \e0 \[u00E9]\[u0065_0301] \(bu\ \[dq]"),
+            "--all 'x' \\0 ée\u{301} • \""
+        );
         assert_eq!(unescape(r"\(:aber \*(lqq\*(rq \N'65'"), "a\u{308}ber “q” A");
     }
 

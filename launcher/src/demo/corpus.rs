@@ -1,0 +1,323 @@
+//! From pages to training rows and held-out retrieval tasks.
+//!
+//! A page's description is a query; the page, or the section of it that tells most, is the passage. Pages are split by
+//! name: a held-out page was never seen in any language. Everything is decided by hashes of names, so the same pages
+//! give the same files.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::json;
+
+use super::pages::Page;
+
+/// Characters of a page's telling section that make a short passage (about 120 tokens).
+const SECTION_CHARS: usize = 420;
+/// Characters of a page that is a passage as a whole: a little over 8,192 tokens, which `prepare` cuts exactly.
+const PAGE_CHARS: usize = 32_000;
+/// Of every hundred page names, these many are held out.
+const HELD_OUT_PERCENT: u64 = 12;
+/// Other languages whose text a description is paired with.
+const CROSS_LANGUAGES: usize = 2;
+/// Whole pages up to so many tokens, and how many of them: some of every length, few of the expensive long ones.
+const WHOLE_PAGES: [(usize, usize); 9] =
+    [(500, 32), (1000, 32), (2000, 16), (3000, 8), (4000, 4), (5000, 4), (6000, 4), (7000, 4), (usize::MAX, 4)];
+/// Queries per held-out task, and passages that they are looked for in.
+const NUM_QUERIES: usize = 400;
+const NUM_PASSAGES: usize = 1200;
+
+/// What was written: files and folders by their names, in a fixed order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Written {
+    /// Training data sets (`rows/NAME.jsonl`) and their rows.
+    pub data_sets: Vec<(&'static str, usize)>,
+    /// Held-out tasks (`eval/NAME/`), their queries and passages.
+    pub tasks: Vec<(&'static str, usize, usize)>,
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sets: Vec<_> = self.data_sets.iter().map(|(name, num_rows)| format!("{num_rows} {name}")).collect();
+        write!(f, "training rows: {}; held out: {}", sets.join(", "), self.describe_tasks())
+    }
+}
+
+impl Written {
+    /// `mono 400 queries in 1200 passages, cross …`
+    pub fn describe_tasks(&self) -> String {
+        let task = |(name, queries, passages): &(_, _, _)| format!("{name} {queries} queries in {passages} passages");
+        self.tasks.iter().map(task).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A number that depends on `key` and `purpose` only.
+fn dice(purpose: &str, key: &str) -> u64 {
+    let hash = blake3::hash(format!("{purpose}:{key}").as_bytes());
+    hash.as_bytes().iter().take(8).fold(0, |n, &byte| n << 8 | u64::from(byte))
+}
+
+/// Whether the page of this name (`ls.1`) is kept for evaluation. Decided without the chapter: `write.1` explains
+/// things that `write.2` does.
+fn is_held_out(name: &str) -> bool {
+    let bare = name.split('.').next().unwrap_or(name);
+    dice("split", bare) % 100 < HELD_OUT_PERCENT
+}
+
+/// What a tokenizer is trained on: each training page's description and the start of what it tells.
+pub(super) fn sample_texts(pages: &[Page]) -> Vec<String> {
+    let train = pages.iter().filter(|page| !is_held_out(&page.name));
+    train.map(|page| format!("{}\n{}", page.description, page.prose(SECTION_CHARS))).collect()
+}
+
+/// Writes training rows and held-out tasks below `out`; `num_tokens` measures a text.
+///
+/// # Errors
+/// If a file cannot be written.
+pub(super) fn write(pages: &[Page], num_tokens: impl Fn(&str) -> usize, out: &Path) -> anyhow::Result<Written> {
+    let (held_out, train): (Vec<&Page>, Vec<&Page>) = pages.iter().partition(|p| is_held_out(&p.name));
+    let translations = by_name(&train);
+    let mut written = Written::default();
+    for (name, rows) in [
+        ("section", sections(&train)),
+        ("page", whole_pages(&train, num_tokens)),
+        ("cross", cross(&translations)),
+        ("title", titles(&translations)),
+    ] {
+        write_rows(&rows, &out.join("rows"), name)?;
+        written.data_sets.push((name, rows.len()));
+    }
+    for (name, task) in [("mono", mono_task(&held_out)), ("cross", cross_task(&held_out))] {
+        task.write(&out.join("eval").join(name))?;
+        written.tasks.push((name, task.queries.len(), task.passages.len()));
+    }
+    Ok(written)
+}
+
+/// `folder/NAME.jsonl` in the published trainer's row format.
+fn write_rows(rows: &[Row], folder: &Path, name: &str) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
+    let lines = rows.iter().map(|(query, passage)| json!({"query": query, "pos": [passage]}));
+    write_lines(&folder.join(format!("{name}.jsonl")), lines)
+}
+
+/// (query, passage)
+pub(super) type Row = (String, String);
+
+fn by_name<'a>(pages: &[&'a Page]) -> BTreeMap<&'a str, Vec<&'a Page>> {
+    let mut names: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for page in pages {
+        names.entry(page.name.as_str()).or_default().push(*page);
+    }
+    names
+}
+
+/// Same language: description → the page's telling section.
+fn sections(pages: &[&Page]) -> Vec<Row> {
+    pages.iter().map(|p| (p.description.clone(), p.prose(SECTION_CHARS))).collect()
+}
+
+/// Same language: description → the whole page, of each length as many as [`WHOLE_PAGES`] says.
+fn whole_pages(pages: &[&Page], num_tokens: impl Fn(&str) -> usize) -> Vec<Row> {
+    let mut order: Vec<&Page> = pages.to_vec();
+    order.sort_by_key(|p| dice("page", &p.id()));
+    let mut wanted = WHOLE_PAGES;
+    let mut rows = Vec::new();
+    for page in order {
+        if wanted.iter().all(|(_, left)| *left == 0) {
+            break;
+        }
+        let body = page.body(PAGE_CHARS);
+        let len = num_tokens(&body);
+        if let Some((_, left)) = wanted.iter_mut().find(|(max_len, _)| len <= *max_len).filter(|(_, left)| *left > 0) {
+            *left -= 1;
+            rows.push((page.description.clone(), body));
+        }
+    }
+    rows
+}
+
+/// Another language: description → the telling section of the page's translations.
+fn cross(translations: &BTreeMap<&str, Vec<&Page>>) -> Vec<Row> {
+    let pair = |a: &Page, b: &Page| (a.description.clone(), b.prose(SECTION_CHARS));
+    translations.values().flat_map(|pages| partners(pages, "cross", pair)).collect()
+}
+
+/// Another language: description → description. A parallel corpus: either may be the query.
+fn titles(translations: &BTreeMap<&str, Vec<&Page>>) -> Vec<Row> {
+    let pair = |a: &Page, b: &Page| (a.description.clone(), b.description.clone());
+    translations.values().flat_map(|pages| partners(pages, "title", pair)).filter(|(a, b)| a != b).collect()
+}
+
+/// `pair` of each page with up to [`CROSS_LANGUAGES`] of its translations.
+fn partners(pages: &[&Page], purpose: &str, pair: impl Fn(&Page, &Page) -> Row) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for page in pages {
+        let mut others: Vec<_> = pages.iter().filter(|p| p.language != page.language).collect();
+        others.sort_by_key(|other| dice(purpose, &format!("{} {}", page.id(), other.id())));
+        rows.extend(others.into_iter().take(CROSS_LANGUAGES).map(|other| pair(page, other)));
+    }
+    rows
+}
+
+/// Rows of the user's own: all but a tenth (at most [`NUM_QUERIES`]) train as data set `section`, the others ask for
+/// their passage among the held-out ones.
+///
+/// # Errors
+/// If a file cannot be written.
+pub(super) fn write_own(rows: Vec<Row>, out: &Path) -> anyhow::Result<Written> {
+    let num_held_out = (rows.len() / 10).min(NUM_QUERIES);
+    let mut order = rows;
+    order.sort_by_cached_key(|(query, passage)| dice("own", &format!("{query}\n{passage}")));
+    let train = order.split_off(num_held_out);
+    write_rows(&train, &out.join("rows"), "section")?;
+    let (mut task, mut ids) = (Task { passages: Vec::new(), queries: Vec::new() }, BTreeMap::new());
+    for (number, (query, passage)) in order.into_iter().enumerate() {
+        let id = ids.entry(passage).or_insert_with_key(|passage| {
+            task.passages.push((format!("p{number}"), passage.clone()));
+            format!("p{number}")
+        });
+        task.queries.push((format!("q{number}"), query, vec![id.clone()]));
+    }
+    task.write(&out.join("eval/mono"))?;
+    Ok(Written {
+        data_sets: vec![("section", train.len())],
+        tasks: vec![("mono", task.queries.len(), task.passages.len())],
+    })
+}
+
+/// A retrieval task.
+struct Task {
+    /// (id, text)
+    passages: Vec<(String, String)>,
+    /// (id, text, the right passages' ids)
+    queries: Vec<(String, String, Vec<String>)>,
+}
+
+/// Description → the page in the same language, among held-out pages of all languages.
+fn mono_task(held_out: &[&Page]) -> Task {
+    let passages = sample(held_out, "mono passages", NUM_PASSAGES);
+    let queries = sample(&passages, "mono queries", NUM_QUERIES);
+    Task {
+        queries: queries.iter().map(|p| (format!("q/{}", p.id()), p.description.clone(), vec![p.id()])).collect(),
+        passages: passages.iter().map(|p| (p.id(), p.prose(SECTION_CHARS))).collect(),
+    }
+}
+
+/// Description → the page in other languages. Of each page, half of the languages ask and the other half are in the
+/// corpus, so that a query's own language cannot answer it.
+fn cross_task(held_out: &[&Page]) -> Task {
+    let (mut passages, mut asked) = (Vec::new(), Vec::new());
+    for mut pages in by_name(held_out).into_values() {
+        pages.sort_by_key(|p| dice("cross side", &p.id()));
+        let asking = pages.split_off(pages.len().div_ceil(2));
+        let right: Vec<String> = pages.iter().map(|p| p.id()).collect();
+        passages.extend(pages);
+        asked.extend(asking.into_iter().map(|p| (p, right.clone())));
+    }
+    asked.sort_by_key(|(p, _)| dice("cross queries", &p.id()));
+    asked.truncate(NUM_QUERIES);
+    Task {
+        queries: asked.into_iter().map(|(p, right)| (format!("q/{}", p.id()), p.description.clone(), right)).collect(),
+        passages: passages.iter().map(|p| (p.id(), p.prose(SECTION_CHARS))).collect(),
+    }
+}
+
+fn sample<'a>(pages: &[&'a Page], purpose: &str, size: usize) -> Vec<&'a Page> {
+    let mut order = pages.to_vec();
+    order.sort_by_key(|p| dice(purpose, &p.id()));
+    order.truncate(size);
+    order
+}
+
+impl Task {
+    /// BEIR's layout: corpus.jsonl, queries.jsonl, qrels/test.tsv.
+    fn write(&self, folder: &Path) -> anyhow::Result<()> {
+        fs::create_dir_all(folder.join("qrels")).with_context(|| format!("{}", folder.display()))?;
+        let passages = self.passages.iter().map(|(id, text)| json!({"_id": id, "title": "", "text": text}));
+        write_lines(&folder.join("corpus.jsonl"), passages)?;
+        write_lines(
+            &folder.join("queries.jsonl"),
+            self.queries.iter().map(|(id, text, _)| json!({"_id": id, "text": text})),
+        )?;
+        let judged = self.queries.iter().flat_map(|(id, _, right)| right.iter().map(move |r| format!("{id}\t{r}\t1")));
+        let header = std::iter::once("query-id\tcorpus-id\tscore".to_owned());
+        write_lines(&folder.join("qrels/test.tsv"), header.chain(judged))
+    }
+}
+
+fn write_lines(path: &Path, lines: impl Iterator<Item = impl std::fmt::Display>) -> anyhow::Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut file = BufWriter::new(File::create(path)?);
+        for line in lines {
+            writeln!(file, "{line}")?;
+        }
+        file.flush()
+    };
+    write().with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::super::manpage::Section;
+    use super::*;
+
+    fn pages() -> Vec<Page> {
+        let mut pages = Vec::new();
+        for n in 0..200 {
+            for language in ["de", "en", "fr", "pl"] {
+                let text = format!("{language} text {n}. It tells something about number {n}.");
+                pages.push(Page {
+                    name: format!("page{n}.1"),
+                    language: language.into(),
+                    description: format!("{language} {n}"),
+                    sections: vec![Section { title: "T".into(), text }],
+                });
+            }
+        }
+        pages
+    }
+
+    #[test]
+    fn a_held_out_page_is_seen_in_no_language() {
+        let out = tempfile::tempdir().unwrap();
+        let written = write(&pages(), str::len, out.path()).unwrap();
+        let num_held_out = pages().iter().filter(|p| is_held_out(&p.name)).count();
+        assert!((40..200).contains(&num_held_out), "{num_held_out}");
+        assert_eq!(written.data_sets[0], ("section", 800 - num_held_out));
+        let held: HashSet<String> =
+            pages().iter().filter(|p| is_held_out(&p.name)).map(|p| p.description.clone()).collect();
+        for (name, num_rows) in written.data_sets {
+            let rows = fs::read_to_string(out.path().join(format!("rows/{name}.jsonl"))).unwrap();
+            assert_eq!(rows.lines().count(), num_rows);
+            for line in rows.lines() {
+                let row: serde_json::Value = serde_json::from_str(line).unwrap();
+                assert!(!held.contains(row["query"].as_str().unwrap()), "{line}");
+                assert!(!held.contains(row["pos"][0].as_str().unwrap()), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cross_task_asks_in_another_language() {
+        let pages = pages();
+        let held_out: Vec<&Page> = pages.iter().filter(|p| is_held_out(&p.name)).collect();
+        let task = cross_task(&held_out);
+        assert_eq!(task.queries.len(), task.passages.len());
+        for (query, _, right) in &task.queries {
+            let (language, name) = query.strip_prefix("q/").unwrap().split_once('/').unwrap();
+            assert_eq!(right.len(), 2);
+            assert!(right.iter().all(|id| id.ends_with(name) && !id.starts_with(language)), "{query} {right:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_name_in_another_chapter_is_on_the_same_side() {
+        assert_eq!(is_held_out("write.1"), is_held_out("write.2"));
+    }
+}

@@ -1,0 +1,212 @@
+//! `tercet demo`: from nothing to a model with three heads, on real text, in minutes on two CPU cores.
+//!
+//! Fetch Debian's manual pages in 25 languages, train a tokenizer, measure the untrained model, train it in two stages
+//! (dense only; then all three heads with mined negatives), measure again. Everything is done with the commands that a
+//! user would type, and lies in one run folder afterwards.
+//!
+//! Not here: anything that training itself needs.
+
+mod bm25;
+mod commands;
+mod corpus;
+mod fetch;
+mod manpage;
+mod pages;
+mod roff;
+mod source;
+mod summary;
+mod tokenizer;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Args;
+
+use self::commands::{Commands, recipe};
+use self::summary::{Summary, read_figures, tokens_per_sec};
+
+/// The recipes and the model are part of the program, so that it works in any folder.
+const DENSE_RECIPE: &str = include_str!("../../../configs/demo-dense.toml");
+const UNIFIED_RECIPE: &str = include_str!("../../../configs/demo.toml");
+const MODEL_CONFIG: &str = include_str!("../../../configs/demo-model.json");
+
+/// Hard negatives mined per row.
+const NUM_NEGATIVES: usize = 7;
+
+/// `tercet demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// The run folder; one that exists is moved aside
+    #[arg(long, value_name = "DIR", default_value = "runs/demo")]
+    pub out: PathBuf,
+    /// Where downloaded manual pages are kept; default: tercet/manpages in the user's cache folder
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Train on your own text instead: a folder with JSON Lines (.jsonl, .jsonl.gz, .jsonl.zst) of rows
+    /// {"query": …, "pos": ["…"]}
+    #[arg(long, value_name = "FOLDER")]
+    pub corpus: Option<PathBuf>,
+    /// Ranks (worker processes) to start
+    #[arg(short = 'n', long = "ranks", value_name = "RANKS", default_value = "2")]
+    pub ranks: NonZeroUsize,
+}
+
+/// Runs the demo from the first phase to the table.
+///
+/// # Errors
+/// What fails in any phase; its exit code is that of the command that failed.
+pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let out = &args.out;
+    if let Some(aside) = move_aside(out)? {
+        println!("{} exists and was moved to {}", out.display(), aside.display());
+    }
+    fs::create_dir_all(out).with_context(|| format!("run folder {}", out.display()))?;
+    let commands = Commands::new(args.ranks, out.join("log.txt"));
+    let mut clock = Clock(started);
+
+    let text = match &args.corpus {
+        Some(folder) => source::own_rows(folder)?,
+        None => source::manual_pages(args.cache.as_deref())?,
+    };
+    clock.phase("text", &text.to_string());
+    let tokenizer = tokenizer::train(text.sample(), &out.join("tokenizer"))?;
+    clock.phase("tokenizer", &format!("a Unigram model trained on it, {}", tokenizer.display()));
+    let written = text.write(&tokenizer, out)?;
+    clock.phase("rows", &written.to_string());
+    let rows = |name: &str| out.join("rows").join(format!("{name}.jsonl"));
+    let files: Vec<PathBuf> = written.data_sets.iter().map(|(name, _)| rows(name)).collect();
+    let store = out.join("store-dense");
+    commands.prepare(&tokenizer, &store, &files)?;
+    clock.phase("prepare", &format!("token store {}", store.display()));
+
+    let model_config = out.join("model-config.json");
+    fs::write(&model_config, MODEL_CONFIG).with_context(|| format!("writing {}", model_config.display()))?;
+    let run_dir = out.join("dense");
+    let mut dense = recipe(
+        DENSE_RECIPE,
+        "demo-dense.toml",
+        &[
+            ("model.config", &model_config),
+            ("model.tokenizer", &tokenizer),
+            ("data.store", &store),
+            ("run_dir", &run_dir),
+        ],
+    )?;
+    keep_sets(&mut dense.data.sets, &written);
+    let mut fresh = dense.clone();
+    (fresh.steps, fresh.run_dir) = (0, out.join("fresh"));
+    let fresh_model = commands.train(&fresh, &out.join("fresh.toml"))?;
+    let tasks: Vec<PathBuf> = written.tasks.iter().map(|task| out.join("eval").join(task.0)).collect();
+    let eval = |model: &Path, name: &str| {
+        let json = out.join(format!("{name}.json"));
+        commands.eval(model, &tasks, &out.join(name), &json)?;
+        read_figures(&json)
+    };
+    let before = eval(&fresh_model, "before")?;
+    clock.phase("before", "the untrained model on held-out text");
+
+    let dense_model = commands.train(&dense, &out.join("dense.toml"))?;
+    clock.phase("stage 1", &format!("dense head, {} steps on {} ranks", dense.steps, args.ranks));
+    let mined = rows("section-mined");
+    commands.mine(&dense_model, &rows("section"), &mined, NUM_NEGATIVES)?;
+    clock.phase("mine", &format!("{NUM_NEGATIVES} hard negatives per row, {}", mined.display()));
+    let (store, run_dir) = (out.join("store-unified"), out.join("unified"));
+    let mined = PathBuf::from(format!("section={}", mined.display()));
+    let files: Vec<PathBuf> =
+        std::iter::once(mined).chain(files.into_iter().filter(|f| *f != rows("section"))).collect();
+    commands.prepare(&tokenizer, &store, &files)?;
+    clock.phase("prepare", &format!("token store {}", store.display()));
+    let mut unified = recipe(
+        UNIFIED_RECIPE,
+        "demo.toml",
+        &[("model.path", &dense_model), ("data.store", &store), ("run_dir", &run_dir)],
+    )?;
+    keep_sets(&mut unified.data.sets, &written);
+    let model = commands.train(&unified, &out.join("unified.toml"))?;
+    clock.phase("stage 2", &format!("three heads, {} steps on {} ranks", unified.steps, args.ranks));
+    let after = eval(&model, "after")?;
+    clock.phase("after", "the trained model on held-out text");
+
+    let bm25 =
+        written.tasks.iter().map(|task| Ok((task.0.to_owned(), bm25::evaluate(&out.join("eval").join(task.0))?)));
+    let summary = Summary {
+        before,
+        after,
+        bm25: bm25.collect::<anyhow::Result<BTreeMap<_, _>>>()?,
+        steps: dense.steps + unified.steps,
+        tokens_per_sec: tokens_per_sec(&[&dense.run_dir, &unified.run_dir])?,
+        world_size: args.ranks.get(),
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    let path = out.join("summary.json");
+    fs::write(&path, format!("{:#}\n", summary.to_json())).with_context(|| format!("writing {}", path.display()))?;
+    println!("{}", summary.table());
+    println!("{} of held-out text; figures in {}", written.describe_tasks(), path.display());
+    println!("run folder {}, {:.0} s in all; to look further:", out.display(), summary.seconds);
+    println!("  tensorboard --logdir {}", out.display());
+    println!(
+        "  echo 'list directory contents' | tercet encode --model {} --input - --out vectors.jsonl",
+        model.display()
+    );
+    println!("  tercet eval --model {} --data {}", model.display(), tasks[0].display());
+    Ok(())
+}
+
+/// Leaves out the settings of data sets that this text does not have.
+fn keep_sets(sets: &mut Vec<tercet_configs::DataSet>, written: &corpus::Written) {
+    sets.retain(|set| written.data_sets.iter().any(|(name, _)| *name == set.name));
+}
+
+/// Renames `folder`, if it is there, to the first of `folder.1`, `folder.2`… that is free.
+fn move_aside(folder: &Path) -> anyhow::Result<Option<PathBuf>> {
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let free = (1..).map(|n| PathBuf::from(format!("{}.{n}", folder.display()))).find(|p| !p.exists());
+    let Some(aside) = free else { return Ok(None) };
+    fs::rename(folder, &aside).with_context(|| format!("moving {} to {}", folder.display(), aside.display()))?;
+    Ok(Some(aside))
+}
+
+/// Says what each phase was and how long it took.
+struct Clock(Instant);
+
+impl Clock {
+    fn phase(&mut self, name: &str, what: &str) {
+        println!("{name:<10} {:>6.1} s  {what}", self.0.elapsed().as_secs_f64());
+        self.0 = Instant::now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_run_is_moved_aside_and_never_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("demo");
+        assert_eq!(move_aside(&run).unwrap(), None);
+        for n in 1..3 {
+            fs::create_dir(&run).unwrap();
+            assert_eq!(move_aside(&run).unwrap(), Some(folder.path().join(format!("demo.{n}"))));
+        }
+    }
+
+    #[test]
+    fn the_built_in_recipes_load() {
+        let out = Path::new("a folder/with \"quotes\"");
+        let dense = recipe(DENSE_RECIPE, "demo-dense.toml", &[("run_dir", out)]).unwrap();
+        assert_eq!(dense.run_dir, out);
+        assert!(dense.model.path.is_none() && dense.model.config.is_some());
+        let unified = recipe(UNIFIED_RECIPE, "demo.toml", &[]).unwrap();
+        assert!(unified.model.path.is_some() && unified.model.config.is_none());
+        assert_eq!(dense.data.length_groups.last().map(|g| g.max_len), Some(8192));
+        serde_json::from_str::<serde_json::Value>(MODEL_CONFIG).unwrap();
+    }
+}
