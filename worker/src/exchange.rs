@@ -1,6 +1,8 @@
 //! Tensors over the collectives: wraps libtorch's memory as the buffers that the cluster crate knows.
+//!
+//! The backends of today carry host memory, so a GPU's tensors are copied to the host and back.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use tercet_cluster::{Buffer, BufferMut, Collective, CollectiveError, Element, Memory, ReduceOp};
 
 fn element(tensor: &Tensor) -> Element {
@@ -31,7 +33,13 @@ fn buffer_mut(tensor: &mut Tensor) -> BufferMut<'_> {
 /// # Errors
 /// As [`Collective::all_reduce`].
 pub fn all_reduce_sum(ranks: &dyn Collective, tensor: &mut Tensor) -> Result<(), CollectiveError> {
-    ranks.all_reduce(buffer_mut(tensor), ReduceOp::Sum)
+    if tensor.device() == Device::Cpu {
+        return ranks.all_reduce(buffer_mut(tensor), ReduceOp::Sum);
+    }
+    let mut host = tensor.to_device(Device::Cpu);
+    ranks.all_reduce(buffer_mut(&mut host), ReduceOp::Sum)?;
+    tensor.copy_(&host);
+    Ok(())
 }
 
 /// Sends `tensor` to the next rank and returns the previous rank's, whose shape is `shape`. Every rank calls it.
@@ -39,10 +47,10 @@ pub fn all_reduce_sum(ranks: &dyn Collective, tensor: &mut Tensor) -> Result<(),
 /// # Errors
 /// As [`Collective::ring_exchange`].
 pub fn ring_pass(ranks: &dyn Collective, tensor: &Tensor, shape: &[i64]) -> Result<Tensor, CollectiveError> {
-    let tensor = tensor.contiguous();
-    let mut received = Tensor::empty(shape, (tensor.kind(), tensor.device()));
-    ranks.ring_exchange(buffer(&tensor), buffer_mut(&mut received))?;
-    Ok(received)
+    let host = tensor.to_device(Device::Cpu).contiguous();
+    let mut received = Tensor::empty(shape, (tensor.kind(), Device::Cpu));
+    ranks.ring_exchange(buffer(&host), buffer_mut(&mut received))?;
+    Ok(received.to_device(tensor.device()))
 }
 
 /// Stacks the ranks' `tensor`s along the first dimension; `rows[r]` is rank r's. Every rank calls it.
@@ -50,12 +58,12 @@ pub fn ring_pass(ranks: &dyn Collective, tensor: &Tensor, shape: &[i64]) -> Resu
 /// # Errors
 /// As [`Collective::all_gather`].
 pub fn all_gather_rows(ranks: &dyn Collective, tensor: &Tensor, rows: &[usize]) -> Result<Tensor, CollectiveError> {
-    let tensor = tensor.contiguous();
-    let mut shape = tensor.size();
+    let host = tensor.to_device(Device::Cpu).contiguous();
+    let mut shape = host.size();
     let width: i64 = shape[1..].iter().product();
     shape[0] = rows.iter().sum::<usize>() as i64;
-    let mut gathered = Tensor::empty(shape.as_slice(), (tensor.kind(), tensor.device()));
+    let mut gathered = Tensor::empty(shape.as_slice(), (tensor.kind(), Device::Cpu));
     let counts: Vec<usize> = rows.iter().map(|n| n * width as usize).collect();
-    ranks.all_gather(buffer(&tensor), buffer_mut(&mut gathered), &counts)?;
-    Ok(gathered)
+    ranks.all_gather(buffer(&host), buffer_mut(&mut gathered), &counts)?;
+    Ok(gathered.to_device(tensor.device()))
 }

@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod checkpoint;
+pub mod device;
 pub mod encode;
 pub mod exchange;
 pub mod exit;

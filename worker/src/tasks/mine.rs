@@ -105,8 +105,8 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         file.write_all(line.as_bytes()).map_err(TaskError::file(&args.out))?;
     }
     if num_short > 0 {
-        eprintln!(
-            "warning: {num_short} of {} rows got fewer than {} negatives, {num_without} of them none: {} passages are \
+        tracing::warn!(
+            "{num_short} of {} rows got fewer than {} negatives, {num_without} of them none: {} passages are \
              few for --range {}-{}",
             rows.len(),
             args.negatives,

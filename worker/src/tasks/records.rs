@@ -79,14 +79,26 @@ pub fn for_each_line_in(
         if reader.read_until(b'\n', &mut bytes).map_err(TaskError::file(path))? == 0 {
             break;
         }
-        let line = std::str::from_utf8(&bytes).map_err(|e| format!("not UTF-8 at byte {}", e.valid_up_to()));
-        line.and_then(|line| visit(number, line.trim_end_matches(['\n', '\r']))).map_err(|reason| TaskError::Line {
+        let line = std::str::from_utf8(&bytes).map_err(|e| not_text(&bytes, e.valid_up_to()));
+        line.and_then(|line| visit(number, without_ends(line))).map_err(|reason| TaskError::Line {
             path: path.to_owned(),
             line: number,
             reason,
         })?;
     }
     Ok(())
+}
+
+/// The line without its end, and without the mark that some editors put before a file.
+fn without_ends(line: &str) -> &str {
+    line.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r'])
+}
+
+fn not_text(bytes: &[u8], valid_bytes: usize) -> String {
+    match bytes {
+        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => "compressed: unpack the file first".into(),
+        _ => format!("not UTF-8 from byte {}", valid_bytes + 1),
+    }
 }
 
 /// serde_json's reason with the column; its line number, always 1 here, would only mislead.
@@ -135,6 +147,8 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_refused() {
         let error = for_each_line_in(&b"ok\n\xff\xfe\n"[..], Path::new("c.txt"), |_, _| Ok(()));
-        assert_eq!(error.unwrap_err().to_string(), "c.txt:2: not UTF-8 at byte 0");
+        assert_eq!(error.unwrap_err().to_string(), "c.txt:2: not UTF-8 from byte 1");
+        let error = for_each_line_in(&b"\x28\xb5\x2f\xfd\n"[..], Path::new("c.zst"), |_, _| Ok(()));
+        assert_eq!(error.unwrap_err().to_string(), "c.zst:1: compressed: unpack the file first");
     }
 }

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use tch::{Device, Tensor};
+use tch::Tensor;
 use tercet_cluster::{Collective, gather_counts};
 use tercet_configs::{Negatives, Recipe, Teacher};
 use tercet_sampler::{Row, RowReader, TextTokenizer, contiguous_share};
 
 use super::error::TaskError;
+use crate::device::device_of;
 use crate::exchange::all_gather_rows;
 use crate::loss::hybrid;
 use crate::model::{M3Model, ModelOptions};
@@ -56,7 +57,7 @@ struct GivenBatch {
 pub fn run(args: &StepArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let recipe = Recipe::load(&args.recipe, &args.settings)?;
     let options = ModelOptions::of(&recipe.model, recipe.seed);
-    let mut model = M3Model::load(&args.model, &options, Device::Cpu, kind_of(recipe.precision))?;
+    let mut model = M3Model::load(&args.model, &options, device_of(ranks), kind_of(recipe.precision))?;
     model.enable_gradients();
     let batch = match (&args.rows, &args.tokens) {
         (Some(path), _) => read_rows(path, &args.model, &recipe)?,

@@ -10,6 +10,7 @@ use tercet_configs::Pooling;
 use tercet_sampler::{SpecialTokens, TextTokenizer};
 
 use super::vectors::TextVectors;
+use crate::device::device_of;
 use crate::encode::encode_texts;
 use crate::model::{M3Model, ModelOptions};
 use crate::representation::{Heads, TextInput};
@@ -43,6 +44,13 @@ impl TextEncoder {
         let options = ModelOptions { pooling, ..ModelOptions::default() };
         let device = device_of(ranks);
         let model = M3Model::load(dir, &options, device, Kind::Float)?;
+        if !model.fresh.is_empty() {
+            tracing::warn!(
+                "{} lacks {}: what the heads concerned give is of random weights",
+                dir.display(),
+                model.fresh.join(", ")
+            );
+        }
         let tokenizer = TextTokenizer::load(&dir.join("tokenizer.json"))?;
         Ok(Self { model, tokenizer, limit: SubBatchLimit { tokens: sub_batch_tokens, texts: 0 }, mcls })
     }
@@ -85,14 +93,6 @@ impl TextEncoder {
             Some(every) => frame_with_cls(content, self.tokenizer.special(), every, max_len),
             None => TextInput::new(self.tokenizer.frame(content, max_len).into_iter().map(i64::from).collect()),
         }
-    }
-}
-
-/// The GPU of this rank, or the CPU where there is none.
-fn device_of(ranks: &dyn Collective) -> Device {
-    match tch::Cuda::device_count() as usize {
-        0 => Device::Cpu,
-        count => Device::Cuda(ranks.local_rank() % count),
     }
 }
 

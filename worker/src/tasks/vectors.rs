@@ -3,10 +3,10 @@
 //! Ranks share texts in turn: text i of a list is rank i mod world size's ([`share`]), so that neighbours of similar
 //! length go to different ranks.
 
-use anyhow::ensure;
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::{Buffer, Collective, Scalar, gather_counts};
 
+use super::error::TaskError;
 use crate::representation::Representations;
 
 /// Token id → weight, ascending by token id.
@@ -57,19 +57,22 @@ impl TextVectors {
         self.lexical.len()
     }
 
+    /// Checks that every value is a number.
+    ///
     /// # Errors
-    /// A representation that is infinite or no number: the model's weights are.
-    pub fn check_finite(&self) -> anyhow::Result<()> {
+    /// [`TaskError::Usage`]: the model cannot be used.
+    pub fn check_finite(&self) -> Result<(), TaskError> {
         let weights_are = self.lexical.iter().flatten().all(|(_, weight)| weight.is_finite());
-        // One sum per head is infinite or no number as soon as one value is; the values are far from overflow.
+        // A sum is infinite or no number as soon as one value is; the values are far from overflow.
         let vectors_are = std::iter::once(&self.dense)
             .chain(&self.multi_vector)
             .all(|vectors| vectors.sum(Kind::Double).double_value(&[]).is_finite());
-        ensure!(
-            weights_are && vectors_are,
-            "the model's output is infinite or not a number: its weights are broken, or its training has diverged"
-        );
-        Ok(())
+        if weights_are && vectors_are {
+            return Ok(());
+        }
+        let message = "the model gives representations that are no numbers: its weights are broken, or its training has \
+                       diverged; use an earlier checkpoint";
+        Err(TaskError::Usage(message.into()))
     }
 
     /// The representations of all ranks' texts, dealt as [`share`] deals them, on every rank. Every rank calls it.

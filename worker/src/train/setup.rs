@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use tch::{Device, Kind};
+use tch::Kind;
 use tercet_cluster::{Collective, all_ranks, broadcast_bytes};
 use tercet_configs::{ExitCode, Precision, Recipe};
 use tercet_sampler::{Plan, Store};
@@ -13,6 +13,7 @@ use tercet_sampler::{Plan, Store};
 use super::log;
 use super::recorder::Recorder;
 use crate::checkpoint::{self, Resumed};
+use crate::device::device_of;
 use crate::model::{M3Model, ModelOptions};
 use crate::optimizer::AdamW;
 
@@ -162,7 +163,7 @@ fn agree(ranks: &dyn Collective, own: Vec<u8>, what: &'static str) -> anyhow::Re
 /// From the newest good checkpoint when resuming, else from the recipe's `[model]`. Returns the steps done.
 fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective) -> anyhow::Result<(M3Model, AdamW, u64)> {
     let options = ModelOptions::of(&recipe.model, recipe.seed);
-    let (device, kind) = (Device::Cpu, kind_of(recipe.precision));
+    let (device, kind) = (device_of(ranks), kind_of(recipe.precision));
     if resume {
         let (newest, refused) = checkpoint::newest_good(&recipe.run_dir);
         if ranks.rank() == 0 {

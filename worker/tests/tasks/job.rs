@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use clap::{Parser, Subcommand};
 use tercet_cluster::connect;
 use tercet_configs::Backend;
+use tercet_worker::exit::code_of;
 use tercet_worker::tasks::encode::{self, EncodeArgs};
 use tercet_worker::tasks::eval::{self, EvalArgs};
 use tercet_worker::tasks::mine::{self, MineArgs};
@@ -25,8 +26,8 @@ enum Task {
     Mine(MineArgs),
 }
 
-/// Runs `arguments`, split at blanks, on `num_ranks` ranks; what went wrong, if anything did.
-pub fn run(num_ranks: usize, arguments: &str) -> Result<(), String> {
+/// Runs `arguments`, split at blanks, on `num_ranks` ranks; exit code and messages, if that was not well.
+pub fn run(num_ranks: usize, arguments: &str) -> Result<(), (i32, String)> {
     let output = Command::new("mpirun")
         .args(["-n", &num_ranks.to_string(), "--oversubscribe"])
         .arg(std::env::current_exe().unwrap())
@@ -39,7 +40,7 @@ pub fn run(num_ranks: usize, arguments: &str) -> Result<(), String> {
         .output()
         .unwrap_or_else(|e| panic!("mpirun does not start ({e}): `make setup` installs it (openmpi-bin)"));
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    if output.status.success() { Ok(()) } else { Err(text) }
+    if output.status.success() { Ok(()) } else { Err((output.status.code().unwrap(), text)) }
 }
 
 #[test]
@@ -55,6 +56,6 @@ fn rank_side() {
     };
     if let Err(error) = result {
         eprintln!("{error:#}");
-        ranks.abort(1);
+        ranks.abort(code_of(&error).code());
     }
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use fixture::{Fixture, MAX_LEN, lines, read_lines, words};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
+use tercet_configs::ExitCode;
 
 fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
@@ -213,25 +214,31 @@ fn mistakes_end_all_ranks_with_file_line_and_reason() {
     let fixture = Fixture::new();
     let model = fixture.path("model").display().to_string();
     let out = fixture.path("out.jsonl").display().to_string();
-    let error = |arguments: String| job::run(2, &arguments).unwrap_err();
+    let error = |expected: ExitCode, arguments: String| {
+        let (code, message) = job::run(2, &arguments).unwrap_err();
+        assert_eq!(code, expected.code(), "{message}");
+        message
+    };
+    let (usage, data) = (ExitCode::Usage, ExitCode::Data);
 
     let broken = fixture.write("broken.jsonl", "{\"text\": \"w1\"}\n{\"text\": 5}\n");
-    let message = error(format!("encode --model {model} --input {} --out {out}", broken.display()));
+    let message = error(data, format!("encode --model {model} --input {} --out {out}", broken.display()));
     assert!(message.contains("broken.jsonl:2: ") && message.contains("expected a string"), "{message}");
     let empty = fixture.write("empty.txt", "w1\n\nw2\n");
-    let message = error(format!("encode --model {model} --input {} --out {out}", empty.display()));
+    let message = error(data, format!("encode --model {model} --input {} --out {out}", empty.display()));
     assert!(message.contains("empty.txt:2: an empty text"), "{message}");
-    let message = error(format!("encode --model {model} --input {} --out {out}x", empty.display()));
+    let message = error(usage, format!("encode --model {model} --input {} --out {out}x", empty.display()));
     assert!(message.contains("the ending chooses the format"), "{message}");
-    let message = error(format!("encode --model no/model --input {} --out {out}", broken.display()));
-    assert!(message.contains("broken.jsonl:2"), "the input is read first: {message}");
+    let good = fixture.write("good.txt", "w1\n");
+    let message = error(usage, format!("encode --model no/model --input {} --out {out}", good.display()));
+    assert!(message.contains("no/model"), "{message}");
     assert!(!Path::new(&out).exists());
 
-    let data = fixture.write_beir("data", 20, 3);
-    fs::remove_file(data.join("qrels/test.tsv")).unwrap();
-    let message = error(format!("eval --model {model} --data {}", data.display()));
+    let folder = fixture.write_beir("data", 20, 3);
+    fs::remove_file(folder.join("qrels/test.tsv")).unwrap();
+    let message = error(usage, format!("eval --model {model} --data {}", folder.display()));
     assert!(message.contains("qrels/test.tsv"), "{message}");
     let rows = fixture.write("rows.jsonl", "{\"query\": \"w1\", \"pos\": []}\n");
-    let message = error(format!("mine --model {model} --rows {} --out {out}", rows.display()));
+    let message = error(data, format!("mine --model {model} --rows {} --out {out}", rows.display()));
     assert!(message.contains("rows.jsonl:1: \"pos\" must be"), "{message}");
 }

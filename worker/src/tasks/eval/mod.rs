@@ -141,15 +141,17 @@ fn write_runs(folder: &Path, data: &Dataset, rankings: &Rankings) -> Result<(), 
 
 fn warn_of_unknown_ids(data: &Dataset) {
     if data.num_unknown_queries > 0 {
-        eprintln!(
-            "warning: {}: qrels judge {} queries that queries.jsonl lacks; they are left out",
-            data.name, data.num_unknown_queries
+        tracing::warn!(
+            "{}: qrels judge {} queries that queries.jsonl lacks; they are left out",
+            data.name,
+            data.num_unknown_queries
         );
     }
     if data.num_unknown_docs > 0 {
-        eprintln!(
-            "warning: {}: qrels judge {} documents that corpus.jsonl lacks; they count as not found",
-            data.name, data.num_unknown_docs
+        tracing::warn!(
+            "{}: qrels judge {} documents that corpus.jsonl lacks; they count as not found",
+            data.name,
+            data.num_unknown_docs
         );
     }
 }

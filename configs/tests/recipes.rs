@@ -1,0 +1,31 @@
+//! Every recipe that the project ships loads, and the paper's batches divide among the paper's GPUs.
+
+use std::path::Path;
+
+use tercet_configs::Recipe;
+
+fn recipe(name: &str) -> Recipe {
+    Recipe::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join(name), &[]).unwrap()
+}
+
+#[test]
+fn every_shipped_recipe_loads() {
+    let mut count = 0;
+    for entry in std::fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "toml") && !path.ends_with("Cargo.toml") {
+            Recipe::load(&path, &[]).unwrap();
+            count += 1;
+        }
+    }
+    assert!(count >= 7, "{count} recipes");
+}
+
+#[test]
+fn the_papers_batches_divide_among_its_gpus() {
+    for (name, gpus) in [("stage2.toml", 96), ("stage3.toml", 24), ("stage2-rehearsal.toml", 2)] {
+        for group in recipe(name).data.length_groups {
+            assert!(group.global_batch.is_multiple_of(gpus), "{name}: {group:?} on {gpus} ranks");
+        }
+    }
+}
