@@ -174,9 +174,13 @@ impl Plan {
     /// A fingerprint of everything that the plan depends on: ranks with different ones must not train together.
     pub fn checksum(&self) -> u64 {
         let lens = (self.query_max_len, self.passage_max_len, self.shuffle_ratio);
-        // Debug output of plain values: complete, and the same in every process of one build.
+        // Of the store what is in it, not where it came from. Debug output of plain values is complete, and the same in
+        // every process of one build.
         let manifest = self.store.manifest();
-        let everything = format!("{:?} {:?} {lens:?} {manifest:?}", self.schedule, self.policies);
+        let rows =
+            manifest.datasets.iter().map(|set| (&set.name, &set.kind, set.has_scores, &set.shards, &set.by_length));
+        let rows: Vec<_> = rows.collect();
+        let everything = format!("{:?} {:?} {lens:?} {rows:?} {:?}", self.schedule, self.policies, manifest.special);
         let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(everything.as_bytes()).as_bytes();
         u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
