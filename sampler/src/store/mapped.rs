@@ -79,9 +79,10 @@ fn block_range(block: &Block, file_len: usize) -> Result<(usize, usize), String>
         let start = usize::try_from(block.offset()).ok()?;
         let metadata = usize::try_from(block.metaDataLength()).ok()?;
         let len = metadata.checked_add(usize::try_from(block.bodyLength()).ok()?)?;
-        (start.checked_add(len)? <= file_len).then_some((start, len))
+        let aligned = start % 8 == 0 && metadata % 8 == 0;
+        (aligned && start.checked_add(len)? <= file_len).then_some((start, len))
     };
-    range().ok_or_else(|| "it lies outside the file".into())
+    range().ok_or_else(|| "the footer puts it where it cannot be".into())
 }
 
 fn read_footer(map: &Buffer, expected: &SchemaRef) -> Result<(FileDecoder, Vec<Block>), String> {
@@ -113,12 +114,15 @@ fn check_buffers(bytes: &Buffer, block: &Block) -> Result<(), String> {
     let message = root_as_message(message).map_err(|e| format!("its metadata is damaged: {e}"))?;
     let batch = message.header_as_record_batch().ok_or("it is no record batch")?;
     let body = (bytes.len() - metadata.len()) as i64;
-    let inside =
-        |offset: i64, len: i64| offset >= 0 && len >= 0 && offset.checked_add(len).is_some_and(|end| end <= body);
+    let inside = |offset: i64, len: i64| {
+        offset >= 0 && len >= 0 && offset % 8 == 0 && offset.checked_add(len).is_some_and(|end| end <= body)
+    };
     let all_inside = batch.buffers().iter().flatten().all(|buffer| inside(buffer.offset(), buffer.length()));
+    // Every column is a validity bitmap followed by 32-bit or 64-bit items.
+    let whole_items = batch.buffers().iter().flatten().skip(1).step_by(2).all(|buffer| buffer.length() % 4 == 0);
     let none_negative = batch.nodes().iter().flatten().all(|node| node.length() >= 0 && node.null_count() >= 0);
-    if !all_inside || !none_negative {
-        return Err("its buffers lie outside it".into());
+    if !all_inside || !whole_items || !none_negative {
+        return Err("its metadata does not fit its size".into());
     }
     Ok(())
 }
