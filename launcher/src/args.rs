@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::demo::DemoArgs;
 use crate::inputs::DataSetInput;
 
 /// Trains and runs text-embedding models with three heads: dense, lexical and multi-vector.
@@ -33,6 +34,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Find hard negatives for training rows in a corpus
     Mine(MineArgs),
+    /// Train a small model on real multilingual text, from nothing to a table of results, in minutes
+    Demo(DemoArgs),
 }
 
 /// How many ranks do the work.
@@ -158,6 +161,9 @@ pub struct EncodeArgs {
     /// How the dense head reads a text; default: as the model directory says
     #[arg(long, value_enum)]
     pub pooling: Option<Pooling>,
+    /// Padded tokens that a rank pushes through the encoder at a time: fewer need less memory
+    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
+    pub sub_batch_tokens: usize,
     /// World size.
     #[command(flatten)]
     pub ranks: Ranks,
@@ -208,6 +214,9 @@ pub struct EvalArgs {
     /// Also write the figures as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Padded tokens that a rank pushes through the encoder at a time: fewer need less memory
+    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
+    pub sub_batch_tokens: usize,
     /// World size.
     #[command(flatten)]
     pub ranks: Ranks,
@@ -240,6 +249,12 @@ pub struct MineArgs {
     /// Tokens of a passage at most; longer ones are cut
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
     pub passage_max_len: usize,
+    /// Decides, together with the row, which negatives are drawn
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+    /// Padded tokens that a rank pushes through the encoder at a time: fewer need less memory
+    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
+    pub sub_batch_tokens: usize,
     /// World size.
     #[command(flatten)]
     pub ranks: Ranks,

@@ -3,6 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 
 use tercet_configs::{ExitCode, RecipeError};
+use tercet_sampler::PrepareError;
 
 use crate::noise::Death;
 use crate::watch::Ended;
@@ -38,6 +39,9 @@ pub fn code_of(error: &anyhow::Error) -> i32 {
         }
         if cause.is::<RecipeError>() {
             return ExitCode::Usage.code();
+        }
+        if let Some(error) = cause.downcast_ref::<PrepareError>() {
+            return error.exit_code().code();
         }
         if cause.is::<std::io::Error>() {
             return ExitCode::Machine.code();
@@ -78,6 +82,11 @@ pub fn check(ended: &Ended, death: Option<&Death>) -> Result<(), Fail> {
         (_, None, Some(signal)) => {
             let name = signal_name(signal);
             machine(format!("tercet-worker was ended by signal {name}{}", why(&name)))
+        }
+        // mpirun does not always name the rank.
+        (Some(code @ (134..=137 | 139)), _, _) => {
+            let name = signal_name(code - 128);
+            machine(format!("a rank was ended by signal {name}{}", why(&name)))
         }
         (Some(code), _, _) if own.iter().any(|known| known.code() == code) => Err(Fail::said(code)),
         (Some(LOST_MACHINE), _, _) => {
@@ -130,6 +139,7 @@ mod tests {
         let (code, message) = outcome(137 << 8, None, Some(&death));
         assert_eq!(code, 3);
         assert!(message.starts_with("rank 1 on gpu07 was ended by signal 9 (Killed): often"), "{message}");
+        assert_eq!(outcome(134 << 8, None, None), (3, "a rank was ended by signal 6 (SIGABRT)".into()));
         let (code, message) = outcome(libc::SIGSEGV, None, None);
         assert_eq!((code, message.as_str()), (3, "tercet-worker was ended by signal 11 (SIGSEGV)"));
         assert!(outcome(205 << 8, None, None).1.contains("lost the connection"));

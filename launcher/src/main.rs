@@ -2,12 +2,15 @@
 //! how they ended. It holds no tensors; what computes is `tercet-worker`.
 
 mod args;
+mod demo;
 mod events;
 mod exit;
 mod inputs;
 mod noise;
+mod prepare;
 mod progress;
 mod run;
+mod screen;
 mod start;
 mod step_table;
 mod watch;
@@ -19,12 +22,13 @@ use crate::args::{Cli, Command};
 
 fn main() {
     let done = match Cli::parse().command {
-        Command::Prepare(_) => Ok(()),
+        Command::Prepare(args) => prepare::run(&args),
         Command::Train(args) => run::train(&args),
         Command::Step(args) => run::step(&args),
         Command::Encode(args) => run::encode(&args),
         Command::Eval(args) => run::eval(&args),
         Command::Mine(args) => run::mine(&args),
+        Command::Demo(args) => demo::run(&args),
     };
     if let Err(error) = done {
         let message = exit::message_of(&error);

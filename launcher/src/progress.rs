@@ -1,53 +1,9 @@
 //! What a user sees of a training run: a bar on a terminal, plain lines in a log. All of it on standard error.
 
-use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
 use crate::events::{Event, StepEvent, parse};
-
-/// The terminal or log file, shared by everything that writes to it: lines never tear the bar.
-#[derive(Debug, Clone)]
-pub struct Screen {
-    bar: ProgressBar,
-    terminal: bool,
-}
-
-impl Screen {
-    /// Standard error and standard output as they are.
-    pub fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
-        Self { bar, terminal: std::io::stderr().is_terminal() }
-    }
-
-    /// Writes `text` to standard error as it is.
-    pub fn say(&self, text: &str) {
-        // Nobody is left to be told that standard error is closed.
-        self.bar.suspend(|| _ = std::io::stderr().write_all(text.as_bytes()));
-    }
-
-    /// Writes `bytes` to standard output as they are.
-    pub fn pass(&self, bytes: &[u8]) {
-        // A reader that has seen enough (`| head`) must not end a run.
-        self.bar.suspend(|| _ = std::io::stdout().write_all(bytes).and_then(|()| std::io::stdout().flush()));
-    }
-
-    /// Takes the bar away.
-    pub fn close(&self) {
-        self.bar.finish_and_clear();
-    }
-
-    fn open_bar(&self, last_step: u64) {
-        if self.terminal {
-            // The template is a constant, and its keys are indicatif's own.
-            let style = ProgressStyle::with_template("{bar:24} {msg}").expect("a valid template");
-            self.bar.set_style(style);
-            self.bar.set_length(last_step);
-            self.bar.set_draw_target(ProgressDrawTarget::stderr());
-        }
-    }
-}
+use crate::screen::Screen;
 
 /// Follows a run by its events.
 #[derive(Debug)]
@@ -90,7 +46,7 @@ impl Progress {
             Event::Step(step) => self.step(&step),
             Event::Checkpoint { path } => self.screen.say(&format!("checkpoint {}\n", path.display())),
             Event::End { run_dir } => {
-                self.screen.close();
+                self.screen.close_bar();
                 let steps = self.seen_step.saturating_sub(self.first_step);
                 let took = short(self.started.elapsed());
                 self.screen.say(&format!("{steps} steps in {took}, run folder {}\n", run_dir.display()));
@@ -101,9 +57,8 @@ impl Progress {
     fn step(&mut self, step: &StepEvent) {
         self.seen_step = step.step;
         let text = describe(step, self.last_step, self.time_left());
-        if self.screen.terminal {
-            self.screen.bar.set_position(step.step);
-            self.screen.bar.set_message(text);
+        if self.screen.is_terminal() {
+            self.screen.move_bar(step.step, text);
         } else if step.step == self.last_step || (self.every_steps > 0 && step.step.is_multiple_of(self.every_steps)) {
             self.screen.say(&format!("{text}\n"));
         }
@@ -130,7 +85,7 @@ fn describe(step: &StepEvent, last_step: u64, left: Option<Duration>) -> String 
 }
 
 /// The two largest units that matter: `45s`, `3m10s`, `2h05m`, `1d03h`.
-fn short(time: Duration) -> String {
+pub fn short(time: Duration) -> String {
     let secs = time.as_secs();
     let (minutes, hours, days) = (secs / 60, secs / 3600, secs / 86400);
     match () {

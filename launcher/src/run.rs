@@ -9,7 +9,8 @@ use tercet_configs::{Backend, ExitCode, Recipe};
 use crate::args::{EncodeArgs, EvalArgs, MineArgs, Ranks, Settings, StepArgs, TrainArgs};
 use crate::exit::{self, Fail};
 use crate::noise::NoiseFilter;
-use crate::progress::{Progress, Screen};
+use crate::progress::Progress;
+use crate::screen::Screen;
 use crate::watch::{Input, watch};
 use crate::{start, step_table, worker_args};
 
@@ -88,7 +89,7 @@ fn run(
         }
     };
     let ended = watch(command, input, stdout, say);
-    screen.close();
+    screen.close_bar();
     let (held, death) = noise.finish();
     if let Some(text) = held {
         screen.say(&text);

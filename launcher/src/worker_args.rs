@@ -72,6 +72,7 @@ pub fn encode(args: &EncodeArgs) -> Vec<OsString> {
         .number("--max-len", args.max_len)
         .optional("--mcls", args.mcls.map(|n| n.to_string()))
         .optional("--pooling", args.pooling.as_ref().map(name_of))
+        .number("--sub-batch-tokens", args.sub_batch_tokens)
         .0
 }
 
@@ -85,6 +86,7 @@ pub fn eval(args: &EvalArgs) -> Vec<OsString> {
         .number("--passage-max-len", args.passage_max_len)
         .optional("--mcls", args.mcls.map(|n| n.to_string()))
         .optional("--json", args.json.as_deref())
+        .number("--sub-batch-tokens", args.sub_batch_tokens)
         .0
 }
 
@@ -99,6 +101,8 @@ pub fn mine(args: &MineArgs) -> Vec<OsString> {
         .flag("--range", &args.range)
         .number("--query-max-len", args.query_max_len)
         .number("--passage-max-len", args.passage_max_len)
+        .flag("--seed", args.seed.to_string())
+        .number("--sub-batch-tokens", args.sub_batch_tokens)
         .0
 }
 
@@ -121,7 +125,7 @@ mod tests {
             Command::Encode(args) => encode(&args),
             Command::Eval(args) => eval(&args),
             Command::Mine(args) => mine(&args),
-            Command::Prepare(_) => unreachable!("runs without a worker"),
+            Command::Prepare(_) | Command::Demo(_) => unreachable!("runs without a worker"),
         };
         words.join(" ".as_ref()).into_string().unwrap()
     }
@@ -138,16 +142,18 @@ mod tests {
     fn defaults_are_spelt_out_and_absent_options_are_left_out() {
         assert_eq!(
             forwarded("tercet encode --model m --input - --out o.jsonl"),
-            "encode --model m --input - --out o.jsonl --heads dense,lexical,multi_vector --max-len 8192"
+            "encode --model m --input - --out o.jsonl --heads dense,lexical,multi_vector --max-len 8192 \
+             --sub-batch-tokens 8192"
         );
         assert_eq!(
             forwarded("tercet eval --model m --data a b --data c --mcls 256 -n 3"),
-            "eval --model m --data a --data b --data c --query-max-len 512 --passage-max-len 8192 --mcls 256"
+            "eval --model m --data a --data b --data c --query-max-len 512 --passage-max-len 8192 --mcls 256 \
+             --sub-batch-tokens 8192"
         );
         assert_eq!(
             forwarded("tercet mine --model m --rows r.jsonl --out o.jsonl --range 2-50"),
             "mine --model m --rows r.jsonl --out o.jsonl --negatives 7 --range 2-50 \
-             --query-max-len 512 --passage-max-len 8192"
+             --query-max-len 512 --passage-max-len 8192 --seed 42 --sub-batch-tokens 8192"
         );
     }
 

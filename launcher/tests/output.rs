@@ -53,7 +53,11 @@ fn the_json_of_a_step_is_passed_on_to_the_byte() {
 fn the_worker_gets_the_arguments_as_typed() {
     let ran =
         StandIn::new().run("encode --model m --input a.txt --out o.jsonl --heads dense --mcls 256", "echo \"$@\"");
-    assert_eq!(ran.stdout, "encode --model m --input a.txt --out o.jsonl --heads dense --max-len 8192 --mcls 256\n");
+    assert_eq!(
+        ran.stdout,
+        "encode --model m --input a.txt --out o.jsonl --heads dense --max-len 8192 --mcls 256 \
+                    --sub-batch-tokens 8192\n"
+    );
 }
 
 #[test]

@@ -31,7 +31,9 @@ fn a_rank_that_a_signal_ends_is_a_machines_failure_with_words() {
         assert!(ran.stderr.starts_with("tercet: tercet-worker was ended by ") && ran.stderr.contains(named), "{ran:?}");
         let ran = lab.run("train r.toml -n 2", &script);
         assert_eq!(ran.code, Some(3), "{}", ran.stderr);
-        assert!(ran.stderr.starts_with("tercet: rank 1 on ") && ran.stderr.contains(named), "{ran:?}");
+        // mpirun does not always name the rank.
+        let named_rank = ["tercet: rank 1 on ", "tercet: a rank was ended "].iter().any(|s| ran.stderr.starts_with(s));
+        assert!(named_rank && ran.stderr.contains(named), "{ran:?}");
         assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
     }
 }

@@ -1,0 +1,59 @@
+//! Standard error and standard output, shared by everything that writes to them: lines never tear the progress bar.
+
+use std::io::{IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// The terminal or log file; clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Screen {
+    bar: ProgressBar,
+    terminal: bool,
+}
+
+impl Screen {
+    /// Standard error and standard output as they are, without a bar yet.
+    pub fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
+        Self { bar, terminal: std::io::stderr().is_terminal() }
+    }
+
+    /// Whether somebody watches: then there is a bar; a log gets lines instead.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Writes `text` to standard error as it is.
+    pub fn say(&self, text: &str) {
+        // Nobody is left to be told that standard error is closed.
+        self.bar.suspend(|| _ = std::io::stderr().write_all(text.as_bytes()));
+    }
+
+    /// Writes `bytes` to standard output as they are.
+    pub fn pass(&self, bytes: &[u8]) {
+        // A reader that has seen enough (`| head`) must not end a run.
+        self.bar.suspend(|| _ = std::io::stdout().write_all(bytes).and_then(|()| std::io::stdout().flush()));
+    }
+
+    /// Begins a bar of `len` units, on a terminal.
+    pub fn open_bar(&self, len: u64) {
+        if self.terminal {
+            // The template is a constant, and its keys are indicatif's own.
+            let style = ProgressStyle::with_template("{bar:24} {msg}").expect("a valid template");
+            self.bar.set_style(style);
+            self.bar.set_length(len);
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+    }
+
+    /// Moves the bar to `position` units and writes `text` beside it.
+    pub fn move_bar(&self, position: u64, text: String) {
+        self.bar.set_position(position);
+        self.bar.set_message(text);
+    }
+
+    /// Takes the bar away.
+    pub fn close_bar(&self) {
+        self.bar.finish_and_clear();
+    }
+}
