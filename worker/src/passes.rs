@@ -46,11 +46,11 @@ pub fn encode_first_pass(
 ) -> (Representations, Vec<Option<Graph>>) {
     let model = passes.model;
     let mut all = Representations::zeros(texts, &model.special_ids(), model.dims(), passes.heads, model.options());
-    let mut budget = passes.settings.kept_graph_tokens as i64;
+    let mut budget = passes.settings.kept_graph_tokens;
     let mut kept = Vec::with_capacity(sub_batches.len());
     for (i, sub_batch) in sub_batches.iter().enumerate() {
-        budget -= sub_batch.num_texts() * sub_batch.padded_len();
-        if budget >= 0 {
+        if let Some(left) = budget.checked_sub(sub_batch.num_padded_tokens()) {
+            budget = left;
             let graph = passes.represent(i, sub_batch);
             all.scatter(sub_batch, &graph.0);
             kept.push(Some(graph));

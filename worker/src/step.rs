@@ -17,7 +17,7 @@ use crate::model::M3Model;
 use crate::passes::{Passes, encode_first_pass, encode_second_pass};
 use crate::representation::{Heads, TextInput};
 use crate::scoring::{RingScoring, Scores};
-use crate::sub_batch::{SubBatchLimit, cut};
+use crate::sub_batch::{SubBatch, SubBatchLimit, cut};
 use crate::two_way::add_passage_to_query;
 
 /// This rank's part of a global batch.
@@ -138,7 +138,7 @@ pub fn compute_gradients(
         terms,
         scores,
         num_tokens: sub_batches.iter().map(|s| s.num_tokens).sum(),
-        num_padded_tokens: sub_batches.iter().map(|s| (s.num_texts() * s.padded_len()) as usize).sum(),
+        num_padded_tokens: sub_batches.iter().map(SubBatch::num_padded_tokens).sum(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! The transformer encoder: embeddings, then layers of attention and feed-forward, post-norm, as in BERT and
 //! XLM-RoBERTa.
 //!
-//! Legend: B texts, L padded length, d hidden size, h attention heads.
+//! Legend: T tokens of a sub-batch, d hidden size, h attention heads, B and L texts and length of an attention group.
 //!
 //! The embedding sum is linear in its tables, so its gradient is written by hand ([`Encoder::embed_backward`]): autograd
 //! would allocate a [vocabulary, d] gradient for every sub-batch.
@@ -121,59 +121,62 @@ impl Encoder {
         }
     }
 
-    /// Words + positions + token type 0 of every text: [B, L, d], outside autograd.
+    /// Words + positions + token type 0 of every token: [T, d], outside autograd.
     pub fn embed(&self, texts: &SubBatch) -> Tensor {
         tch::no_grad(|| {
             let [words, positions, types] = &self.tables;
-            let (b, l) = (texts.num_texts(), texts.padded_len());
-            let words = words.index_select(0, &texts.token_ids.flatten(0, 1)).view([b, l, -1]); // [B, L, d]
-            let positions = positions.narrow(0, self.config.first_position() as i64, l); // [L, d]
-            words + positions + types.get(0)
+            words.index_select(0, &texts.token_ids)
+                + positions.index_select(0, &(&texts.positions + self.config.first_position() as i64))
+                + types.get(0)
         })
     }
 
-    /// Adds the gradient of [`Encoder::embed`]'s result, [B, L, d], to the tables' gradients.
+    /// Adds the gradient of [`Encoder::embed`]'s result, [T, d], to the tables' gradients.
     ///
     /// Padding contributes nothing: its hidden states reach no representation, so its gradient is exactly 0.
     pub fn embed_backward(&self, texts: &SubBatch, gradient: &Tensor, parameters: &Parameters) {
         tch::no_grad(|| {
-            let [words, positions, types] = EMBEDDING_TABLES.map(|name| parameters.grad(name));
-            let by_position = gradient.sum_dim_intlist([0i64].as_slice(), false, None::<Kind>); // [L, d]
-            let by_token = gradient.flatten(0, 1); // [B·L, d]
-            let _ = { words }.index_add_(0, &texts.token_ids.flatten(0, 1), &by_token);
-            let _ = types.get(0).g_add_(&by_position.sum_dim_intlist([0i64].as_slice(), false, None::<Kind>));
-            let first = self.config.first_position() as i64;
-            let _ = positions.narrow(0, first, texts.padded_len()).g_add_(&by_position);
+            let [mut words, mut positions, types] = EMBEDDING_TABLES.map(|name| parameters.grad(name));
+            let _ = words.index_add_(0, &texts.token_ids, gradient);
+            let _ = positions.index_add_(0, &(&texts.positions + self.config.first_position() as i64), gradient);
+            let _ = types.get(0).g_add_(&gradient.sum_dim_intlist([0i64].as_slice(), false, None::<Kind>));
         });
     }
 
-    /// Hidden states [B, L, d] from embeddings [B, L, d]; `train` turns dropout on.
+    /// Hidden states [T, d] from embeddings [T, d]; `train` turns dropout on.
     pub fn forward(&self, embeddings: &Tensor, texts: &SubBatch, train: bool) -> Tensor {
         let c = &self.config;
         let eps = c.layer_norm_eps;
         let dropout = |x: Tensor| if c.hidden_dropout_prob > 0.0 { x.dropout(c.hidden_dropout_prob, train) } else { x };
-        let attention_dropout = if train { c.attention_probs_dropout_prob } else { 0.0 };
-        let (b, l) = (texts.num_texts(), texts.padded_len());
-        let split = |x: Tensor| x.view([b, l, c.num_attention_heads as i64, -1]).transpose(1, 2); // [B, h, L, d/h]
 
-        let mut hidden = dropout(self.norm.layer_norm(embeddings, eps)); // [B, L, d]
+        let mut hidden = dropout(self.norm.layer_norm(embeddings, eps)); // [T, d]
         for layer in &self.layers {
-            let attended = Tensor::scaled_dot_product_attention(
-                &split(layer.query.forward(&hidden)),
-                &split(layer.key.forward(&hidden)),
-                &split(layer.value.forward(&hidden)),
-                texts.attention_mask.as_ref(),
-                attention_dropout,
-                false,
-                None,
-                false,
-            ); // [B, h, L, d/h]
-            let attended = attended.transpose(1, 2).reshape([b, l, -1]); // [B, L, d]
-            let attended = dropout(layer.attention_output.forward(&attended));
+            let attended = dropout(layer.attention_output.forward(&self.attend(layer, &hidden, texts, train)));
             hidden = layer.attention_norm.layer_norm(&(attended + hidden), eps);
-            let inner = layer.intermediate.forward(&hidden).gelu("none"); // [B, L, ffn]
+            let inner = layer.intermediate.forward(&hidden).gelu("none"); // [T, ffn]
             hidden = layer.output_norm.layer_norm(&(dropout(layer.output.forward(&inner)) + hidden), eps);
         }
         hidden
+    }
+
+    /// Every token attends to its own text: [T, d] from [T, d], group by group.
+    fn attend(&self, layer: &Layer, hidden: &Tensor, texts: &SubBatch, train: bool) -> Tensor {
+        let dropout = if train { self.config.attention_probs_dropout_prob } else { 0.0 };
+        let heads = self.config.num_attention_heads;
+        let (query, key, value) = (layer.query.forward(hidden), layer.key.forward(hidden), layer.value.forward(hidden)); // [T, d]
+        let attended: Vec<Tensor> = texts
+            .groups
+            .iter()
+            .map(|group| {
+                let (b, l) = (group.num_texts, group.len);
+                let split = |x: &Tensor| x.narrow(0, group.first, b * l).view([b, l, heads as i64, -1]).transpose(1, 2);
+                let (query, key, value) = (split(&query), split(&key), split(&value)); // [B, h, L, d/h]
+                let mask = group.attention_mask.as_ref();
+                let attended =
+                    Tensor::scaled_dot_product_attention(&query, &key, &value, mask, dropout, false, None, false);
+                attended.transpose(1, 2).reshape([b * l, -1])
+            })
+            .collect();
+        Tensor::cat(&attended, 0)
     }
 }

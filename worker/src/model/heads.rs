@@ -1,4 +1,4 @@
-//! The three heads: hidden states [B, L, d] → representations of a sub-batch.
+//! The three heads: hidden states [T, d] of a sub-batch's tokens → its representations.
 //!
 //! Sources: the paper, section 3.1; special tokens' zero weight and the dropped first token as in the published trainer.
 
@@ -47,17 +47,16 @@ impl HeadWeights {
         }
     }
 
-    /// The wanted heads' outputs for `hidden`, [B, L, d].
+    /// The wanted heads' outputs for `hidden`, [T, d].
     pub fn represent(&self, hidden: &Tensor, texts: &SubBatch, heads: Heads) -> SubBatchRepresentations {
-        let tokens = hidden.flatten(0, 1); // [B·L, d]
         SubBatchRepresentations {
-            dense: self.dense(&tokens, texts),
-            lexical: heads.lexical.then(|| self.lexical(&tokens, texts)),
-            multi_vector: heads.multi_vector.then(|| self.multi_vector(&tokens, texts)),
+            dense: self.dense(hidden, texts),
+            lexical: heads.lexical.then(|| self.lexical(hidden, texts)),
+            multi_vector: heads.multi_vector.then(|| self.multi_vector(hidden, texts)),
         }
     }
 
-    /// [B, d]: the mean of each text's pooled tokens; with CLS pooling that is usually the one CLS.
+    /// [texts, d]: the mean of each text's pooled tokens; with CLS pooling that is usually the one CLS.
     fn dense(&self, tokens: &Tensor, texts: &SubBatch) -> Tensor {
         let pooled = match self.pooling {
             Pooling::Cls => &texts.cls,
@@ -82,7 +81,7 @@ impl HeadWeights {
         zeros.internal_scatter_reduce(0, &texts.lexical_slot, &weights, "amax", true) // [S]
     }
 
-    /// [T, dm]: a vector for every token but CLS.
+    /// [V, dm]: a vector for every token but CLS.
     fn multi_vector(&self, tokens: &Tensor, texts: &SubBatch) -> Tensor {
         let [weight, bias] = &self.multi_vector;
         self.normalised(tokens.index_select(0, &texts.vector_token).linear(weight, Some(bias)))

@@ -165,8 +165,8 @@ impl M3Model {
     ///
     /// Under [`tch::no_grad`] nothing is kept. Otherwise pass the leaf to [`M3Model::backward`].
     pub fn represent(&self, texts: &SubBatch, heads: Heads, train: bool) -> (SubBatchRepresentations, Tensor) {
-        let embeddings = self.encoder.embed(texts).set_requires_grad(true); // [B, L, d]
-        let hidden = self.encoder.forward(&embeddings, texts, train); // [B, L, d]
+        let embeddings = self.encoder.embed(texts).set_requires_grad(true); // [T, d]
+        let hidden = self.encoder.forward(&embeddings, texts, train); // [T, d]
         (self.heads.represent(&hidden, texts, heads), embeddings)
     }
 

@@ -8,12 +8,12 @@ use tercet_configs::ExitCode;
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
     /// A file could not be opened, read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// The operating system's reason.
-        source: std::io::Error,
+        /// The operating system's reason; part of the message, so no further cause behind it.
+        reason: std::io::Error,
     },
     /// A line of an input file is malformed.
     #[error("{}:{line}: {reason}", path.display())]
@@ -43,7 +43,7 @@ impl TaskError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             // An input that is not there is a mistyped path; anything else is the machine's.
-            Self::File { source, .. } => match source.kind() {
+            Self::File { reason, .. } => match reason.kind() {
                 std::io::ErrorKind::NotFound
                 | std::io::ErrorKind::IsADirectory
                 | std::io::ErrorKind::PermissionDenied => ExitCode::Usage,
@@ -56,6 +56,6 @@ impl TaskError {
 
     /// Names `path` in an I/O error.
     pub(crate) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
-        move |source| Self::File { path: path.to_owned(), source }
+        move |reason| Self::File { path: path.to_owned(), reason }
     }
 }

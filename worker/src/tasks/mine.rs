@@ -107,7 +107,7 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     if num_short > 0 {
         tracing::warn!(
             "{num_short} of {} rows got fewer than {} negatives, {num_without} of them none: {} passages are \
-             few for --range {}-{}",
+             few for --range {}-{}: lower it, or give more passages with --corpus",
             rows.len(),
             args.negatives,
             passages.texts.len(),

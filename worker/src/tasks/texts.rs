@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn blocks_cover_everything_in_order() {
         assert_eq!(blocks(&["xx", "xx", "xx", "xxxxx", "y"], 4), [0..2, 2..3, 3..4, 4..5]);
-        assert_eq!(blocks(&["x", ""], 4), [0..2]);
+        assert_eq!(blocks(&["x", "", "yyyy"], 4), [0..2, 2..3]);
         assert!(blocks(&[], 4).is_empty());
     }
 }

@@ -13,6 +13,9 @@ use crate::tasks::records::{TextRecord, for_each_line};
 /// Judgments of one query: document id → relevance.
 pub type Judgments = HashMap<String, i64>;
 
+/// A document's number and text.
+pub type Document = (u32, String);
+
 /// One query that has judgments.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Query {
@@ -30,7 +33,7 @@ pub struct Dataset {
     /// Id of every document, in descending byte order; a document's number is its place here.
     pub doc_ids: Vec<String>,
     /// This rank's documents: number and text.
-    pub own_docs: Vec<(u32, String)>,
+    pub own_docs: Vec<Document>,
     /// The queries that have judgments, in the order of `queries.jsonl`.
     pub queries: Vec<Query>,
     /// Query id → judgments, for each of `queries`.
@@ -86,7 +89,7 @@ fn folder_name(dir: &Path) -> Result<String, TaskError> {
 }
 
 /// All ids in descending order, and the documents at lines `rank`, `rank + world_size`, … with their numbers.
-fn read_corpus(path: &Path, rank: usize, world_size: usize) -> Result<(Vec<String>, Vec<(u32, String)>), TaskError> {
+fn read_corpus(path: &Path, rank: usize, world_size: usize) -> Result<(Vec<String>, Vec<Document>), TaskError> {
     let mut ids = Vec::new();
     let mut own = Vec::new();
     for_each_line(path, |_, line| {

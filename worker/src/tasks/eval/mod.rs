@@ -76,7 +76,8 @@ pub fn run(args: &EvalArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
             let message = format!("--data: two folders are called {}, and so would their results be", data.name);
             return Err(TaskError::Usage(message).into());
         }
-        let rankings = rank_documents(args, &encoder, &mut data, ranks)?;
+        let mut rankings = rank_documents(args, &encoder, &mut data, ranks)?;
+        list_a_miss(&data, &mut rankings.lexical);
         let figures = rankings.by_head().map(|(head, lists)| (head, figures(&data, lists))).to_vec();
         if ranks.rank() == 0 {
             warn_of_unknown_ids(&data);
@@ -116,6 +117,16 @@ fn rank_documents(
     let docs: Vec<&str> = docs.iter().map(String::as_str).collect();
     let docs = encoder.encode(&docs, args.passage_max_len, Heads::ALL)?;
     search::Corpus::new(numbers, docs, encoder.device()).search(&queries, ranks)
+}
+
+/// Lists one document that is not relevant, with score 0, for each query that finds none: trec_eval leaves a query
+/// without a line out of its means, and finding nothing shall count as 0.
+fn list_a_miss(data: &Dataset, rankings: &mut [Vec<Hit>]) {
+    for (query, ranking) in data.queries.iter().zip(rankings).filter(|(_, ranking)| ranking.is_empty()) {
+        let judgments = &data.qrels[&query.id];
+        let miss = data.doc_ids.iter().position(|id| judgments.get(id).is_none_or(|&relevance| relevance <= 0));
+        ranking.push(Hit::new(miss.unwrap_or(0) as u32, 0.0));
+    }
 }
 
 fn figures(data: &Dataset, rankings: &[Vec<Hit>]) -> Metrics {
