@@ -1,5 +1,7 @@
 //! The tasks from end to end, on one rank and on several.
 
+#![allow(clippy::unwrap_used)]
+
 mod fixture;
 mod job;
 
