@@ -1,0 +1,131 @@
+//! A folder of a test's own, and what the commands read: a tokenizer, rows, a token store, recipes.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::program::Tercet;
+use crate::random::Random;
+
+/// A file below tests/golden.
+pub fn golden(relative: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(relative)
+}
+
+/// A recipe of configs/.
+pub fn recipe(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs").join(name)
+}
+
+/// A temporary folder.
+pub struct Place(TempDir);
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Place {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self(tempfile::Builder::new().prefix("tercet-test-").tempdir().unwrap())
+    }
+
+    /// What is called `name` in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes a file.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Copies a folder and what is in it.
+    pub fn copy(&self, from: &Path, name: &str) -> PathBuf {
+        let to = self.path(name);
+        copy_folder(from, &to);
+        to
+    }
+
+    /// A tokenizer.json whose vocabulary is `<s> <pad> </s> <unk> w4 w5 …`, `size` entries in all.
+    pub fn word_tokenizer(&self, name: &str, size: usize) -> PathBuf {
+        let special = ["<s>", "<pad>", "</s>", "<unk>"];
+        let word = |id: usize| special.get(id).map_or_else(|| format!("w{id}"), |s| (*s).to_owned());
+        let vocabulary: serde_json::Map<String, Value> = (0..size).map(|id| (word(id), id.into())).collect();
+        let added: Vec<Value> = (0..special.len())
+            .map(|id| {
+                json!({"id": id, "content": word(id), "single_word": false, "lstrip": false, "rstrip": false,
+                       "normalized": false, "special": true})
+            })
+            .collect();
+        let framing = |token: &str| json!({"SpecialToken": {"id": token, "type_id": 0}});
+        let text = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
+        let processor = json!({
+            "type": "TemplateProcessing",
+            "single": [framing("<s>"), text("A"), framing("</s>")],
+            "pair": [framing("<s>"), text("A"), framing("</s>"), framing("</s>"), text("B"), framing("</s>")],
+            "special_tokens": {
+                "<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]},
+                "</s>": {"id": "</s>", "ids": [2], "tokens": ["</s>"]},
+            },
+        });
+        let tokenizer = json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
+            "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": processor, "decoder": null,
+            "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"},
+        });
+        self.write(name, &tokenizer.to_string())
+    }
+
+    /// A token store of rows about one topic each: a query, a positive that shares its words, two negatives, teacher
+    /// scores. `lens` are the words of each row's positive; ids stay below `vocabulary`.
+    pub fn store(&self, name: &str, lens: impl IntoIterator<Item = usize>, vocabulary: usize) -> PathBuf {
+        let tokenizer = self.word_tokenizer(&format!("{name}-tokenizer.json"), vocabulary);
+        let mut random = Random::new(7);
+        let mut text = |topic: usize, len: usize| {
+            // Half of a text's words are its topic's four.
+            let words = (0..len).map(|_| match random.within(0..2) {
+                0 => 4 + (topic * 4 + random.within(0..4)) % (vocabulary - 4),
+                _ => random.within(4..vocabulary),
+            });
+            words.map(|id| format!("w{id}")).collect::<Vec<_>>().join(" ")
+        };
+        let mut rows = String::new();
+        for (topic, len) in lens.into_iter().enumerate() {
+            let row = json!({
+                "query": text(topic, 3 + topic % 4),
+                "pos": [text(topic, len)],
+                "neg": [text(topic + 1, len.div_ceil(2)), text(topic + 2, 1 + topic % 5)],
+                "pos_scores": [0.9 + 0.01 * topic as f64],
+                "neg_scores": [0.5, 0.1],
+            });
+            rows += &format!("{row}\n");
+        }
+        let rows = self.write(&format!("{name}.jsonl"), &rows);
+        let out = self.path(name);
+        let input = format!("{name}={}", rows.display());
+        Tercet::new("prepare").arg("--tokenizer").arg(&tokenizer).arg("--out").arg(&out).arg(input).succeed();
+        out
+    }
+}
+
+/// Copies a folder and what is in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())) {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_folder(&path, &target);
+        } else {
+            // Not fs::copy: the copy is to be written to, whatever the original's permissions.
+            std::fs::write(&target, std::fs::read(&path).unwrap()).unwrap();
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Runs the built `tercet`, and sees to it that it ends: in time, in words, and with all its processes.
+
+use std::ffi::OsStr;
+use std::fmt::Display;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::slots;
+
+/// What any one run may take, on a machine that is busy with other things.
+const TIME_LIMIT: Duration = Duration::from_secs(120);
+
+/// What ranks may take to end once one of them has said why.
+pub const TIME_TO_END: Duration = Duration::from_secs(5);
+
+/// Marks a run's processes: every child inherits the environment.
+const MARK: &str = "TERCET_TEST_RUN";
+
+/// `tercet` or `tercet-worker`, where `make build` puts them.
+pub fn program(name: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    // target/release/deps/TEST and target/release/NAME
+    let path = own.parent().and_then(|deps| deps.parent()).unwrap().join(name);
+    assert!(path.is_file(), "{} is missing: run `make build` first", path.display());
+    path
+}
+
+/// A command line of `tercet`.
+pub struct Tercet {
+    command: Command,
+    ranks: usize,
+    alone: bool,
+}
+
+impl Tercet {
+    /// `tercet SUBCOMMAND`.
+    pub fn new(subcommand: &str) -> Self {
+        let mut command = Command::new(program("tercet"));
+        command.arg(subcommand);
+        Self { command, ranks: 1, alone: false }
+    }
+
+    /// Any other program that starts ranks, e.g. a shell that starts `tercet`.
+    pub fn through(command: Command, ranks: usize) -> Self {
+        Self { command, ranks, alone: false }
+    }
+
+    /// One more word.
+    pub fn arg(mut self, word: impl AsRef<OsStr>) -> Self {
+        self.command.arg(word);
+        self
+    }
+
+    /// `--set KEY=VALUE`.
+    pub fn set(self, setting: impl Display) -> Self {
+        self.arg("--set").arg(setting.to_string())
+    }
+
+    /// `-n RANKS`.
+    pub fn ranks(mut self, ranks: usize) -> Self {
+        self.ranks = ranks;
+        self.arg("-n").arg(ranks.to_string())
+    }
+
+    /// Nothing else shall run at the same time.
+    pub fn alone(mut self) -> Self {
+        self.alone = true;
+        self
+    }
+
+    /// Starts it.
+    pub fn start(mut self) -> Running {
+        static RUNS: AtomicUsize = AtomicUsize::new(0);
+        let slots = if self.alone { slots::take_all() } else { slots::take(self.ranks) };
+        let mark = format!("{MARK}={}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
+        let (name, value) = mark.split_once('=').unwrap();
+        self.command.env(name, value).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let line = format!("{:?}", self.command);
+        let mut child = self.command.spawn().unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        let stdout = thread::spawn(move || {
+            let mut text = String::new();
+            stdout.read_to_string(&mut text).unwrap();
+            text
+        });
+        let stderr = child.stderr.take().unwrap();
+        let stderr =
+            thread::spawn(move || BufReader::new(stderr).lines().map(|line| (Instant::now(), line.unwrap())).collect());
+        Running { child, line, mark, stdout: Some(stdout), stderr: Some(stderr), _slots: slots }
+    }
+
+    /// Runs it to its end.
+    pub fn run(self) -> Ended {
+        self.start().wait()
+    }
+
+    /// Runs it to its good end; its standard output.
+    pub fn succeed(self) -> String {
+        let ended = self.run();
+        assert_eq!(ended.code, Some(0), "{}\n{}", ended.line, ended.stderr());
+        ended.stdout
+    }
+}
+
+/// A `tercet` that runs. Dropping it ends it.
+pub struct Running {
+    child: Child,
+    line: String,
+    mark: String,
+    stdout: Option<JoinHandle<String>>,
+    stderr: Option<JoinHandle<Vec<(Instant, String)>>>,
+    _slots: slots::Held,
+}
+
+impl Running {
+    /// The processes below it that still run, as (pid, program).
+    pub fn processes(&self) -> Vec<(i32, String)> {
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        pids.filter(|pid| *pid != self.child.id() as i32)
+            .filter_map(|pid| {
+                let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+                let marked = environment.split(|byte| *byte == 0).any(|pair| pair == self.mark.as_bytes());
+                let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+                marked.then(|| (pid, name.trim_end().to_owned()))
+            })
+            .collect()
+    }
+
+    /// The processes called `name`, once there are `count`.
+    pub fn wait_for_processes(&mut self, name: &str, count: usize) -> Vec<i32> {
+        let mut found = Vec::new();
+        self.wait_until(&format!("{count} processes called {name}"), |run| {
+            found = run.processes().into_iter().filter(|(_, own)| own == name).map(|(pid, _)| pid).collect();
+            found.len() == count
+        });
+        found
+    }
+
+    /// Returns when `met` is; the run must not have ended before.
+    pub fn wait_until(&mut self, what: &str, mut met: impl FnMut(&Self) -> bool) {
+        let started = Instant::now();
+        while !met(self) {
+            assert!(self.child.try_wait().unwrap().is_none(), "{}: ended before there was {what}", self.line);
+            assert!(started.elapsed() < TIME_LIMIT, "{}: no {what} in {TIME_LIMIT:?}", self.line);
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits for its end, which must come in time and leave no process behind.
+    pub fn wait(mut self) -> Ended {
+        let started = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(started.elapsed() < TIME_LIMIT, "{}: still runs after {TIME_LIMIT:?}", self.line);
+            thread::sleep(Duration::from_millis(2));
+        };
+        let at = Instant::now();
+        let left = self.processes();
+        assert!(left.is_empty(), "{}: left processes behind: {left:?}", self.line);
+        // Nobody holds the pipes any more.
+        let stdout = self.stdout.take().unwrap().join().unwrap();
+        let stderr = self.stderr.take().unwrap().join().unwrap();
+        Ended { line: std::mem::take(&mut self.line), code: status.code(), stdout, words: stderr, at }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // After `wait` there is nothing to end; otherwise a test has failed and its ranks must not stay.
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            self.processes().iter().for_each(|(pid, _)| send(*pid, libc::SIGKILL));
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Sends a signal.
+pub fn send(pid: i32, signal: i32) {
+    // SAFETY: kill has no memory effects.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// A `tercet` that has ended.
+pub struct Ended {
+    line: String,
+    /// The exit code; none after a signal.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error by line, with the time of each.
+    pub words: Vec<(Instant, String)>,
+    /// When it ended.
+    pub at: Instant,
+}
+
+impl Ended {
+    /// Its standard error.
+    pub fn stderr(&self) -> String {
+        self.words.iter().map(|(_, line)| format!("{line}\n")).collect()
+    }
+
+    /// It failed as it should: with this exit code, all of these words on standard error, no panic, and soon after it
+    /// had said why.
+    pub fn fails_with(&self, code: i32, expected: &[&str]) {
+        let text = self.stderr();
+        let what = format!("{}\n{text}", self.line);
+        assert_eq!(self.code, Some(code), "{what}");
+        for word in expected {
+            assert!(text.contains(word), "{what}says nothing of {word:?}");
+        }
+        for trace in ["panicked", "backtrace", "terminate called", "MPI_ABORT"] {
+            assert!(!text.contains(trace), "{what}shows {trace:?}");
+        }
+        let error = self.words.iter().find(|(_, line)| expected.iter().any(|word| line.contains(word)));
+        let took = self.at - error.map_or(self.at, |(at, _)| *at);
+        assert!(took < TIME_TO_END, "{what}ended {took:?} after saying why");
+    }
+}

@@ -1,0 +1,127 @@
+//! One rank or several, whatever the sub-batches and kept graphs: the same loss and the same gradients.
+//!
+//! The tolerances leave room for another order of summation in the given precision and for nothing else: temperature 0.02
+//! makes scores up to 50, whose float32 rounding is some 1e-6 of a gradient.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use serde_json::Value;
+use tercet_tests::batch::TokenBatch;
+use tercet_tests::compare::{number, same_gradients, same_step};
+use tercet_tests::place::{Place, golden, recipe};
+use tercet_tests::program::Tercet;
+use tercet_tests::tensors::{self, Tensors};
+
+/// What is trained with, as overrides of configs/golden.toml.
+const OBJECTIVES: [&[&str]; 8] = [
+    &["loss.preset=unified"],
+    &["loss.preset=paper-v1"],
+    &["loss.preset=independent"],
+    &["loss.preset=dense"],
+    &["data.two_way=true"],
+    &["data.negatives=own"],
+    &["loss.teacher=kl_div"],
+    &["loss.teacher=m3_kd_loss", "loss.distill=false"],
+];
+
+/// How the texts are cut: one by one, by threes, by tokens, all at once; no graph kept, some, all.
+const CUTS: [&[&str]; 6] = [
+    &["sub_batch_texts=1", "kept_graph_tokens=0"],
+    &["sub_batch_texts=1", "kept_graph_tokens=100"],
+    &["sub_batch_texts=3", "kept_graph_tokens=0"],
+    &["sub_batch_texts=3", "kept_graph_tokens=1000000"],
+    &["sub_batch_tokens=64", "kept_graph_tokens=100"],
+    &["sub_batch_tokens=1000000", "kept_graph_tokens=1000000"],
+];
+
+/// The cut for an objective on some ranks: between them the objectives take every cut on every number of ranks.
+fn cut(objective: usize, ranks: usize) -> &'static [&'static str] {
+    CUTS[(objective + 2 * ranks) % CUTS.len()]
+}
+
+fn step(tokens: &Path, settings: &[&str], ranks: usize) -> Value {
+    let command = Tercet::new("step").arg(recipe("golden.toml")).arg("--json").ranks(ranks);
+    let command = command.arg("--model").arg(golden("nano_xlmr/hf")).arg("--tokens").arg(tokens);
+    let output = settings.iter().fold(command, |command, setting| command.set(setting)).succeed();
+    serde_json::from_str(&output).unwrap()
+}
+
+/// `tercet step` on ragged texts, 8 queries that three ranks cannot share equally.
+#[test]
+fn step_is_the_same_on_any_ranks() {
+    let place = Place::new();
+    let tokens = place.path("batch.safetensors");
+    TokenBatch::random(1, 8, 3, 32).write(&tokens);
+    for (i, objective) in OBJECTIVES.iter().enumerate() {
+        let expected = step(&tokens, objective, 1);
+        for ranks in 2..=4 {
+            let settings = [objective, cut(i, ranks)].concat();
+            let found = step(&tokens, &settings, ranks);
+            assert_eq!(found["world_size"], ranks);
+            same_step(&format!("{settings:?} on {ranks} ranks"), &found, &expected, 1e-5);
+        }
+    }
+}
+
+/// The gradient itself, of a batch that the sampler deals to the ranks, in float64.
+///
+/// After one update the optimizer's running mean of gradients is (1 − beta1) times the gradient, which a checkpoint
+/// holds by name: with beta1 = 0, the gradient.
+#[test]
+fn gradients_are_the_same_on_any_ranks() {
+    let place = Place::new();
+    let store = place.store("rows", (0..12).map(|i| 2 + (i * 7) % 28), 64);
+    let recipe = place.write(
+        "recipe.toml",
+        &format!(
+            r#"
+            name = "exact"
+            steps = 1
+            precision = "fp64"
+            [model]
+            path = "{}"
+            dropout = 0.0
+            [data]
+            store = "{}"
+            query_max_len = 16
+            passage_max_len = 32
+            group_size = 3
+            length_groups = [{{ max_len = 32, global_batch = 12 }}]
+            [optimizer]
+            beta1 = 0.0
+            max_grad_norm = 0.0
+            "#,
+            golden("nano_xlmr/hf").display(),
+            store.display()
+        ),
+    );
+    for (i, objective) in OBJECTIVES.iter().enumerate() {
+        let run = |ranks: usize, settings: &[&str]| {
+            let run_dir = place.path(&format!("run-{i}-{ranks}"));
+            let command = Tercet::new("train").arg(&recipe).ranks(ranks).set(format!("run_dir={}", run_dir.display()));
+            settings.iter().fold(command, |command, setting| command.set(setting)).succeed();
+            (loss(&run_dir), gradients(&run_dir))
+        };
+        let (expected_loss, expected) = run(1, objective);
+        for ranks in 2..=4 {
+            let settings = [objective, cut(i, ranks)].concat();
+            let what = format!("{settings:?} on {ranks} ranks");
+            let (loss, found) = run(ranks, &settings);
+            assert!((loss - expected_loss).abs() <= 1e-10 * expected_loss, "{what}: {loss} for {expected_loss}");
+            same_gradients(&what, &found, &expected, 1e-10);
+        }
+    }
+}
+
+fn loss(run_dir: &Path) -> f64 {
+    let metrics = std::fs::read_to_string(run_dir.join("metrics.jsonl")).unwrap();
+    number(&serde_json::from_str::<Value>(&metrics).unwrap()["loss"])
+}
+
+fn gradients(run_dir: &Path) -> Tensors {
+    let state = tensors::read(&run_dir.join("step-00000001/train/optimizer.safetensors"));
+    let means = state.into_iter().filter_map(|(name, mean)| Some((name.strip_prefix("mean.")?.to_owned(), mean)));
+    means.collect()
+}
