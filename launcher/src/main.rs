@@ -11,6 +11,7 @@ mod prepare;
 mod progress;
 mod run;
 mod screen;
+mod signals;
 mod start;
 mod step_table;
 mod watch;
@@ -31,7 +32,7 @@ fn main() {
         Command::Demo(args) => demo::run(&args),
     };
     if let Err(error) = done {
-        let message = exit::message_of(&error);
+        let message = tercet_configs::error_line(error.as_ref());
         if !message.is_empty() {
             eprintln!("tercet: {message}");
         }

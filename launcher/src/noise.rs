@@ -1,4 +1,4 @@
-//! Drops what `mpirun` prints around every failure (MPI-3.1 section 8.7's abort is a normal end for us), so that the
+//! Drops what `mpirun` prints around every failure (for us an abort is a usual way to end), so that the
 //! worker's own error is what the user reads. Whatever is not known boilerplate is kept.
 
 /// Longest box that is dropped; a longer one has lost its end.
@@ -84,7 +84,7 @@ fn is_boilerplate(line: &str) -> bool {
 fn is_loose_boilerplate(line: &str) -> bool {
     (line.contains("has sent help message") || line.contains("have sent help message")) && line.contains("mpi-abort")
         || line.contains("Set MCA parameter \"orte_base_help_aggregate\" to 0")
-        || line.contains("ORTE_ERROR_LOG: Out of resource in file") && line.contains("show_help.c")
+        || line.contains("ORTE_ERROR_LOG") && line.contains("show_help.c")
         || line.contains("total processes killed (some possibly by")
 }
 

@@ -43,7 +43,7 @@ pub fn run(args: &PrepareArgs) -> anyhow::Result<()> {
     if let Some(list) = report.skipped_list.as_deref().filter(|_| report.num_skipped > 0) {
         screen.say(&skipped(report.num_skipped, list)?);
     }
-    screen.say(&format!("store {} in {}\n", args.out.display(), short(progress.started.elapsed())));
+    screen.say(&format!("token store {} written in {}\n", args.out.display(), short(progress.started.elapsed())));
     Ok(())
 }
 

@@ -14,12 +14,22 @@ pub struct Progress {
     first_step: u64,
     last_step: u64,
     seen_step: u64,
+    /// The last step's line; on a terminal it stays when the bar goes.
+    last_line: String,
 }
 
 impl Progress {
     /// Without a terminal, every `every_steps`-th step gets a line (0: only the last).
     pub fn new(screen: Screen, every_steps: u64) -> Self {
-        Self { screen, every_steps, started: Instant::now(), first_step: 0, last_step: 0, seen_step: 0 }
+        Self {
+            screen,
+            every_steps,
+            started: Instant::now(),
+            first_step: 0,
+            last_step: 0,
+            seen_step: 0,
+            last_line: String::new(),
+        }
     }
 
     /// Takes one line of rank 0's standard output; what is no event is passed on to ours.
@@ -47,6 +57,9 @@ impl Progress {
             Event::Checkpoint { path } => self.screen.say(&format!("checkpoint {}\n", path.display())),
             Event::End { run_dir } => {
                 self.screen.close_bar();
+                if self.screen.is_terminal() && !self.last_line.is_empty() {
+                    self.screen.say(&format!("{}\n", self.last_line));
+                }
                 let steps = self.seen_step.saturating_sub(self.first_step);
                 let took = short(self.started.elapsed());
                 self.screen.say(&format!("{steps} steps in {took}, run folder {}\n", run_dir.display()));
@@ -58,6 +71,7 @@ impl Progress {
         self.seen_step = step.step;
         let text = describe(step, self.last_step, self.time_left());
         if self.screen.is_terminal() {
+            self.last_line = describe(step, self.last_step, None);
             self.screen.move_bar(step.step, text);
         } else if step.step == self.last_step || (self.every_steps > 0 && step.step.is_multiple_of(self.every_steps)) {
             self.screen.say(&format!("{text}\n"));

@@ -9,6 +9,10 @@ use serde::Deserialize;
 /// How many of the largest gradients are listed.
 const LISTED_GRADIENTS: usize = 5;
 
+/// The terms in the order of the loss's formula.
+const TERMS: [&str; 7] =
+    ["dense", "lexical", "multi_vector", "hybrid", "distill_dense", "distill_lexical", "distill_multi_vector"];
+
 /// What one step computed. A number that JSON cannot hold (an overflow) is null.
 #[derive(Debug, Deserialize)]
 struct Step {
@@ -27,8 +31,12 @@ struct Step {
 pub fn table(output: &[u8]) -> anyhow::Result<String> {
     let step: Step = serde_json::from_slice(output).context("reading what tercet-worker step wrote")?;
     let mut rows = vec![("ranks".to_owned(), step.world_size.to_string()), ("loss".into(), number(step.loss))];
-    rows.extend(step.terms.iter().map(|(term, value)| (format!("  {term}"), number(*value))));
-    rows.extend(step.scores.iter().map(|(head, scores)| {
+    let mut terms: Vec<_> = step.terms.into_iter().collect();
+    terms.sort_by_key(|(term, _)| place(term));
+    rows.extend(terms.iter().map(|(term, value)| (format!("  {term}"), number(*value))));
+    let mut scores: Vec<_> = step.scores.into_iter().collect();
+    scores.sort_by_key(|(head, _)| place(head));
+    rows.extend(scores.iter().map(|(head, scores)| {
         let passages = scores.first().map_or(0, Vec::len);
         (format!("scores, {head}"), format!("{} queries x {passages} passages", scores.len()))
     }));
@@ -49,6 +57,10 @@ pub fn table(output: &[u8]) -> anyhow::Result<String> {
     }))
 }
 
+fn place(term: &str) -> usize {
+    TERMS.iter().position(|known| *known == term).unwrap_or(TERMS.len())
+}
+
 fn number(value: Option<f64>) -> String {
     value.map_or_else(|| "not a number".into(), |value| format!("{value:.6}"))
 }
@@ -66,6 +78,7 @@ mod tests {
         let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0], ["ranks", "2"]);
         assert_eq!(lines[1], ["loss", "1.500000"]);
+        assert_eq!(lines[2], ["dense", "2.000000"]);
         assert_eq!(lines[3], ["hybrid", "not", "a", "number"]);
         assert_eq!(lines[4], ["scores,", "dense", "2", "queries", "x", "2", "passages"]);
         assert_eq!(lines[6], ["b", "7.000000"]);

@@ -8,12 +8,11 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::signals::Noted;
 
 /// How long the ranks may take to end after a signal.
 const GRACE: Duration = Duration::from_secs(5);
@@ -54,11 +53,7 @@ pub fn watch(
     stdout: impl FnMut(&[u8]) + Send,
     stderr: impl FnMut(&[u8]) + Send,
 ) -> anyhow::Result<Ended> {
-    let signal = Arc::new(AtomicUsize::new(0));
-    for number in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register_usize(number, Arc::clone(&signal), number as usize)
-            .with_context(|| format!("installing the handler of signal {number}"))?;
-    }
+    let signals = Noted::begin().context("installing signal handlers")?;
     let program = command.get_program().to_string_lossy().into_owned();
     own_session(&mut command);
     command.stdin(if input == Input::Ours { Stdio::piped() } else { Stdio::null() });
@@ -72,12 +67,12 @@ pub fn watch(
     std::thread::scope(|scope| {
         scope.spawn(|| each_line(out, stdout));
         scope.spawn(|| each_line(err, stderr));
-        wait(&mut child, &signal).with_context(|| format!("waiting for {program}"))
+        wait(&mut child, &signals).with_context(|| format!("waiting for {program}"))
     })
 }
 
 /// Waits for `child`, passing signals on, and then for all of its session; kills what does not end in time.
-fn wait(child: &mut Child, signal: &AtomicUsize) -> io::Result<Ended> {
+fn wait(child: &mut Child, signals: &Noted) -> io::Result<Ended> {
     let session = child.id();
     let mut interrupted = None;
     let mut deadline: Option<Instant> = None;
@@ -85,8 +80,7 @@ fn wait(child: &mut Child, signal: &AtomicUsize) -> io::Result<Ended> {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        let number = signal.swap(0, Ordering::Relaxed) as i32;
-        if number != 0 {
+        if let Some(number) = signals.take() {
             // The second one means: now.
             deadline = Some(if interrupted.is_none() { Instant::now() + GRACE } else { Instant::now() });
             interrupted = interrupted.or(Some(number));
