@@ -10,4 +10,8 @@ fn main() {
     for folder in [real.parent().unwrap_or(Path::new("/")), lib.as_path()] {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.display());
     }
+    // Nothing refers to a symbol of libtorch_cuda.so: it registers its kernels when it is loaded, so it must be loaded.
+    if lib.join("libtorch_cuda.so").exists() {
+        println!("cargo:rustc-link-arg=-Wl,--no-as-needed,-ltorch_cuda,--as-needed");
+    }
 }

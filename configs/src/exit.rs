@@ -1,4 +1,6 @@
-//! Exit codes: an interface that launchers, job scripts and Slurm act on.
+//! How a process ends: exit codes, which launchers, job scripts and Slurm act on, and the one line that says why.
+
+use std::error::Error;
 
 /// What a Tercet process ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,5 +24,32 @@ impl ExitCode {
     /// The number the process ends with.
     pub fn code(self) -> i32 {
         self as i32
+    }
+}
+
+/// An error and its causes in one line; a cause that the text so far already tells is not repeated.
+pub fn error_line(error: &(dyn Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+        cause = error.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RecipeError;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let source = std::io::Error::other("no such file");
+        let error = RecipeError::Read { path: "a.toml".into(), source };
+        assert_eq!(error_line(&error), "recipe a.toml: no such file");
     }
 }

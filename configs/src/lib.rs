@@ -15,7 +15,7 @@ mod load;
 mod recipe;
 
 pub use error::RecipeError;
-pub use exit::ExitCode;
+pub use exit::{ExitCode, error_line};
 pub use recipe::{
     Backend, CheckpointSection, DataSection, DataSet, LengthGroup, LogSection, LossPreset, LossSection, ModelSection,
     Negatives, OptimizerSection, Pooling, Precision, Recipe, Teacher,

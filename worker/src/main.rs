@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tercet_cluster::{Collective, connect};
-use tercet_configs::Backend;
+use tercet_configs::{Backend, error_line};
 use tercet_worker::exit::code_of;
 use tercet_worker::tasks::encode::{self, EncodeArgs};
 use tercet_worker::tasks::eval::{self, EvalArgs};
@@ -73,10 +73,11 @@ fn fail(ranks: &dyn Collective, error: &anyhow::Error) -> ! {
         // Most mistakes are every rank's: rank 0 speaks for all, and ends this one before it speaks as well.
         thread::sleep(Duration::from_secs(1));
     }
+    let line = error_line(error.as_ref());
     if world == 1 {
-        eprintln!("tercet-worker: {error:#}");
+        eprintln!("tercet-worker: {line}");
     } else {
-        eprintln!("tercet-worker: rank {rank}/{world} {}: {error:#}", ranks.host());
+        eprintln!("tercet-worker: rank {rank}/{world} {}: {line}", ranks.host());
     }
     ranks.abort(code_of(error).code())
 }

@@ -3,6 +3,8 @@
 //! tests/golden/README.md says how they were recorded. The tolerance leaves room for another order of summation in
 //! float64 and for nothing else; teacher scores went through float32 in the reference, hence 1e-7 there.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

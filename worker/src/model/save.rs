@@ -104,10 +104,13 @@ pub fn write_safetensors(path: &Path, tensors: &[(&str, Tensor)]) -> Result<(), 
     let fail = |source| ModelError::Write { path: path.to_owned(), source };
     let views: Vec<(&str, TensorBytes)> = tensors.iter().map(|(name, t)| (*name, TensorBytes::of(t))).collect();
     let metadata = [("format".to_string(), "pt".to_string())].into();
+    // The safetensors crate writes through a temporary file that only its owner may read.
+    let permissions = fs::File::create(path).and_then(|file| file.metadata()).map_err(fail)?.permissions();
     safetensors::serialize_to_file(views, Some(metadata), path).map_err(|e| match e {
         safetensors::SafeTensorError::IoError(source) => fail(source),
         other => fail(std::io::Error::other(other)),
     })?;
+    fs::set_permissions(path, permissions).map_err(fail)?;
     fs::File::open(path).and_then(|file| file.sync_all()).map_err(fail)
 }
 
