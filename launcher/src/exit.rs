@@ -50,15 +50,6 @@ pub fn code_of(error: &anyhow::Error) -> i32 {
     ExitCode::Bug.code()
 }
 
-/// The error and its causes on one line, each said once; empty where the ranks have said it.
-pub fn message_of(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |message, cause| match () {
-        () if message.is_empty() => cause,
-        () if message.contains(&cause) => message,
-        () => format!("{message}: {cause}"),
-    })
-}
-
 /// Whether the ranks did what was asked. The codes of [`ExitCode`] pass through: the worker has said why. Everything
 /// else is a machine's or a peer's failure, said here.
 ///
@@ -156,6 +147,6 @@ mod tests {
     #[test]
     fn a_cause_is_said_once() {
         let error = anyhow::anyhow!("no such file").context("recipe a.toml: no such file").context("reading");
-        assert_eq!(message_of(&error), "reading: recipe a.toml: no such file");
+        assert_eq!(tercet_configs::error_line(error.as_ref()), "reading: recipe a.toml: no such file");
     }
 }

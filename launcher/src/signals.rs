@@ -58,7 +58,7 @@ impl Drop for Noted {
 impl Handlers {
     fn install() -> io::Result<Self> {
         let handlers = Self { noted: Arc::default(), idle: Arc::default() };
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        for signal in [SIGINT, SIGTERM] {
             flag::register_conditional_default(signal, Arc::clone(&handlers.idle))?;
             flag::register_usize(signal, Arc::clone(&handlers.noted), signal as usize)?;
         }
