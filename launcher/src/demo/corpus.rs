@@ -23,9 +23,21 @@ const PAGE_CHARS: usize = 32_000;
 const HELD_OUT_PERCENT: u64 = 12;
 /// Other languages whose text a description is paired with.
 const CROSS_LANGUAGES: usize = 2;
-/// Whole pages up to so many tokens, and how many of them: some of every length, few of the expensive long ones.
-const WHOLE_PAGES: [(usize, usize); 9] =
-    [(500, 32), (1000, 32), (2000, 16), (3000, 8), (4000, 4), (5000, 4), (6000, 4), (7000, 4), (usize::MAX, 4)];
+/// Whole pages up to so many tokens, and how many of them: batches of every length group, few of the expensive long ones.
+const WHOLE_PAGES: [(usize, usize); 10] = [
+    (120, 0),
+    (500, 64),
+    (1000, 32),
+    (2000, 16),
+    (3000, 4),
+    (4000, 2),
+    (5000, 2),
+    (6000, 2),
+    (7000, 2),
+    (usize::MAX, 2),
+];
+/// Tokens of a description that is paired with another one at most: the few longer ones would fill no batch.
+const TITLE_TOKENS: usize = 40;
 /// Queries per held-out task, and passages that they are looked for in.
 const NUM_QUERIES: usize = 400;
 const NUM_PASSAGES: usize = 1200;
@@ -83,9 +95,9 @@ pub(super) fn write(pages: &[Page], num_tokens: impl Fn(&str) -> usize, out: &Pa
     let mut written = Written::default();
     for (name, rows) in [
         ("section", sections(&train)),
-        ("page", whole_pages(&train, num_tokens)),
+        ("page", whole_pages(&train, &num_tokens)),
         ("cross", cross(&translations)),
-        ("title", titles(&translations)),
+        ("title", titles(&translations, &num_tokens)),
     ] {
         write_rows(&rows, &out.join("rows"), name)?;
         written.data_sets.push((name, rows.len()));
@@ -147,9 +159,10 @@ fn cross(translations: &BTreeMap<&str, Vec<&Page>>) -> Vec<Row> {
 }
 
 /// Another language: description → description. A parallel corpus: either may be the query.
-fn titles(translations: &BTreeMap<&str, Vec<&Page>>) -> Vec<Row> {
+fn titles(translations: &BTreeMap<&str, Vec<&Page>>, num_tokens: impl Fn(&str) -> usize) -> Vec<Row> {
     let pair = |a: &Page, b: &Page| (a.description.clone(), b.description.clone());
-    translations.values().flat_map(|pages| partners(pages, "title", pair)).filter(|(a, b)| a != b).collect()
+    let fits = |(a, b): &Row| a != b && num_tokens(a).max(num_tokens(b)) <= TITLE_TOKENS;
+    translations.values().flat_map(|pages| partners(pages, "title", pair)).filter(fits).collect()
 }
 
 /// `pair` of each page with up to [`CROSS_LANGUAGES`] of its translations.

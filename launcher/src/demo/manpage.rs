@@ -3,6 +3,7 @@
 //! What a person would read, not what a terminal would show: fonts, tables' rules and indents are dropped, one
 //! paragraph is one line. Definitions, equations and conditions for other output devices are skipped.
 
+use super::mdoc::{self, is_mdoc};
 use super::roff::unescape;
 
 /// One manual page.
@@ -164,40 +165,16 @@ impl Reader {
         }
     }
 
-    /// An mdoc line: macros that print something do, the names of others vanish.
+    /// An mdoc request: what it does to the page, then what it prints.
     fn mdoc(&mut self, name: &str, rest: &str) {
-        let rest = arguments(rest);
+        let arguments = arguments(rest);
         match name {
-            "Dd" | "Dt" | "Os" | "Sm" | "Bk" | "Ek" => return,
-            "Nd" => return self.text(&format!(" - {}", rest.join(" "))),
-            "Nm" if self.mdoc_name.is_empty() => self.mdoc_name = rest.first().cloned().unwrap_or_default(),
+            "Nd" => return self.text(&format!(" - {}", arguments.join(" "))),
+            "Nm" if self.mdoc_name.is_empty() => self.mdoc_name = arguments.first().cloned().unwrap_or_default(),
             "It" => self.break_line(),
             _ => {}
         }
-        let mut line = String::new();
-        let mut glue = false;
-        let mut words = std::iter::once(name.to_owned()).chain(rest).peekable();
-        while let Some(word) = words.next() {
-            let opening = match word.as_str() {
-                "Fl" => "-",
-                "Nm" if words.peek().is_none_or(|w| is_mdoc(w)) => self.mdoc_name.as_str(),
-                "Ns" => {
-                    glue = true;
-                    continue;
-                }
-                "Xr" => {
-                    let page = words.next().unwrap_or_default();
-                    let chapter = words.next().map(|c| format!("({c})")).unwrap_or_default();
-                    push_word(&mut line, &format!("{page}{chapter}"), std::mem::take(&mut glue));
-                    continue;
-                }
-                w if is_mdoc(w) => continue,
-                w => w,
-            };
-            let closes = matches!(opening, "." | "," | ";" | ":" | ")" | "]");
-            push_word(&mut line, opening, std::mem::take(&mut glue) || closes);
-            glue = word == "Fl" || matches!(word.as_str(), "(" | "[");
-        }
+        let line = mdoc::render(name, arguments, &self.mdoc_name);
         self.append(&line);
     }
 
@@ -256,13 +233,6 @@ impl Section {
     }
 }
 
-fn push_word(line: &mut String, word: &str, glued: bool) {
-    if !glued && !line.is_empty() {
-        line.push(' ');
-    }
-    line.push_str(word);
-}
-
 /// A request's arguments, unescaped: blanks separate them, double quotes hold them together.
 fn arguments(rest: &str) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
@@ -296,12 +266,6 @@ fn arguments(rest: &str) -> Vec<String> {
 
 fn braces(line: &str, which: &str) -> usize {
     line.matches(which).count()
-}
-
-/// mdoc's macros: a capital and a small letter (`Fl`, `Ar`), or a capital and `o`/`c` halves of a pair.
-fn is_mdoc(name: &str) -> bool {
-    let mut chars = name.chars();
-    matches!((chars.next(), chars.next(), chars.next()), (Some('A'..='X'), Some('a'..='z'), None))
 }
 
 /// Written without spaces between words.

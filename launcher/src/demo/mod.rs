@@ -11,6 +11,7 @@ mod commands;
 mod corpus;
 mod fetch;
 mod manpage;
+mod mdoc;
 mod pages;
 mod roff;
 mod source;
