@@ -7,6 +7,7 @@ mod load;
 mod parameters;
 mod pickle;
 mod save;
+mod tokenizer_config;
 
 use std::path::{Path, PathBuf};
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tch::Tensor;
 use tercet_configs::Pooling;
 
-use super::{M3Model, ModelError, pickle};
+use super::{M3Model, ModelError, pickle, tokenizer_config};
 
 /// Files of the tokenizer that are taken along as they are.
 const TOKENIZER_FILES: [&str; 6] = [
@@ -53,11 +53,11 @@ impl M3Model {
                 fs::copy(source, &path).map_err(|source| ModelError::Write { path, source })?;
             }
         }
-        if let Some(config) = name_eos_token(dir, self.special.eos) {
-            write_json("tokenizer_config.json", config)?;
-        }
 
         let max_len = self.config.max_text_len();
+        if let Some(config) = tokenizer_config::completed(dir, &self.special, max_len) {
+            write_json("tokenizer_config.json", config)?;
+        }
         write_json("sentence_bert_config.json", json!({"max_seq_length": max_len, "do_lower_case": false}))?;
         let module = |idx: usize, path: &str, class: &str| json!({"idx": idx, "name": idx.to_string(), "path": path, "type": format!("sentence_transformers.models.{class}")});
         let mut modules = vec![module(0, "", "Transformer"), module(1, "1_Pooling", "Pooling")];
@@ -78,22 +78,6 @@ impl M3Model {
             }),
         )
     }
-}
-
-/// tokenizer_config.json with an `eos_token`, if the one in `dir` has none although the tokenizer has the token.
-///
-/// BERT's name it `sep_token` only. FlagEmbedding looks for `eos_token` to take it out of the lexical weights, and stops
-/// when scoring pairs if there is none.
-fn name_eos_token(dir: &Path, eos: u32) -> Option<Value> {
-    let read = |name: &str| serde_json::from_slice::<Value>(&fs::read(dir.join(name)).ok()?).ok();
-    let mut config = read("tokenizer_config.json").unwrap_or_else(|| json!({}));
-    if !config.is_object() || config.get("eos_token").is_some_and(|token| !token.is_null()) {
-        return None;
-    }
-    let tokenizer = read("tokenizer.json")?;
-    let added = tokenizer.get("added_tokens")?.as_array()?;
-    config["eos_token"] = added.iter().find(|token| token["id"] == eos)?.get("content")?.clone();
-    Some(config)
 }
 
 /// Writes tensors with the metadata that Hugging Face's readers ask for, and syncs the file.
@@ -150,29 +134,5 @@ impl safetensors::View for TensorBytes {
 
     fn data_len(&self) -> usize {
         self.bytes.len()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_end_token_is_named_where_it_is_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
-        assert_eq!(name_eos_token(dir.path(), 102), None, "no tokenizer");
-
-        write(
-            "tokenizer.json",
-            r#"{"added_tokens": [{"id": 101, "content": "[CLS]"}, {"id": 102, "content": "[SEP]"}]}"#,
-        );
-        assert_eq!(name_eos_token(dir.path(), 102), Some(json!({"eos_token": "[SEP]"})));
-        write("tokenizer_config.json", r#"{"sep_token": "[SEP]", "do_lower_case": true}"#);
-        let named = json!({"sep_token": "[SEP]", "do_lower_case": true, "eos_token": "[SEP]"});
-        assert_eq!(name_eos_token(dir.path(), 102), Some(named));
-        assert_eq!(name_eos_token(dir.path(), 7), None, "no such token");
-        write("tokenizer_config.json", r#"{"eos_token": "</s>"}"#);
-        assert_eq!(name_eos_token(dir.path(), 102), None, "named already");
     }
 }
