@@ -10,18 +10,19 @@ use tercet_sampler::{SpecialTokens, TextTokenizer};
 use super::{EncoderConfig, M3Model, ModelError, ModelOptions, Parameters, Spec, beside, encoder, heads, pickle};
 
 /// What other programs put before the encoder's names.
-const PREFIXES: [&str; 4] = ["roberta.", "bert.", "model.", "encoder_model."];
+const PREFIXES: [&str; 3] = ["roberta.", "bert.", "model."];
 
 impl M3Model {
-    /// Reads `dir`: config.json, model.safetensors, and the heads from colbert_linear.pt and sparse_linear.pt if they
+    /// Reads `dir`: config.json, model.safetensors (or pytorch_model.bin), and the heads from colbert_linear.pt and sparse_linear.pt if they
     /// are there (drawn afresh otherwise, as for a model that never had them).
     ///
     /// # Errors
     /// A missing or broken file by name; weights that are missing or of another shape, all of them listed.
     pub fn load(dir: &Path, options: &ModelOptions, device: Device, kind: Kind) -> Result<Self, ModelError> {
         let mut config = EncoderConfig::load(&dir.join("config.json"))?;
-        let weights_path = dir.join("model.safetensors");
-        let mut weights = read_safetensors(&weights_path)?;
+        let weights_path = beside(dir, "model.safetensors").or_else(|| beside(dir, "pytorch_model.bin"));
+        let weights_path = weights_path.unwrap_or(dir.join("model.safetensors"));
+        let mut weights = read_weights(&weights_path)?;
         for (file, prefix) in [("colbert_linear.pt", "colbert_linear"), ("sparse_linear.pt", "sparse_linear")] {
             if let Some(path) = beside(dir, file) {
                 let tensors =
@@ -146,13 +147,18 @@ fn repeat_positions(learned: &Tensor, config: &EncoderConfig) -> Tensor {
     learned.index_select(0, &Tensor::from_slice(&rows).to_device(learned.device()))
 }
 
-fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>, ModelError> {
+/// The encoder's weights by their bare names.
+fn read_weights(path: &Path) -> Result<HashMap<String, Tensor>, ModelError> {
     let fail = |reason: String| ModelError::File { path: path.to_owned(), reason };
     if !path.exists() {
         return Err(fail("no such file: a model directory has config.json and model.safetensors".into()));
     }
-    let tensors = Tensor::read_safetensors(path)
-        .map_err(|e| fail(format!("not a readable safetensors file ({e}): is it cut off? fetch it again")))?;
+    let tensors = if path.extension().is_some_and(|e| e == "bin") {
+        read_pickled(path)?
+    } else {
+        Tensor::read_safetensors(path)
+            .map_err(|e| fail(format!("not a readable safetensors file ({e}): is it cut off? fetch it again")))?
+    };
     Ok(tensors
         .into_iter()
         .map(|(name, tensor)| {
@@ -160,6 +166,10 @@ fn read_safetensors(path: &Path) -> Result<HashMap<String, Tensor>, ModelError> 
             (bare.unwrap_or(name), tensor)
         })
         .collect())
+}
+
+fn read_pickled(path: &Path) -> Result<Vec<(String, Tensor)>, ModelError> {
+    pickle::read_state_dict(path).map_err(|reason| ModelError::File { path: path.to_owned(), reason })
 }
 
 /// From `tokenizer`, tokenizer.json or special_tokens.json of `dir`.
@@ -181,4 +191,82 @@ fn stored_pooling(dir: &Path) -> Option<Pooling> {
     let json: serde_json::Value = serde_json::from_str(&text).ok()?;
     let mean = json["pooling_mode_mean_tokens"].as_bool().unwrap_or(false);
     Some(if mean { Pooling::Mean } else { Pooling::Cls })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn golden() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/nano_xlmr/hf")
+    }
+
+    /// A copy of the golden model whose weights went through `change` and into `file`.
+    fn changed(file: &str, change: impl Fn(&str, Tensor) -> Option<(String, Tensor)>) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["config.json", "special_tokens.json", "colbert_linear.pt", "sparse_linear.pt"] {
+            std::fs::copy(golden().join(name), dir.path().join(name)).unwrap();
+        }
+        let tensors = Tensor::read_safetensors(golden().join("model.safetensors")).unwrap();
+        let tensors: Vec<(String, Tensor)> = tensors.into_iter().filter_map(|(n, t)| change(&n, t)).collect();
+        let tensors: Vec<(&str, Tensor)> = tensors.iter().map(|(n, t)| (n.as_str(), t.shallow_clone())).collect();
+        let path = dir.path().join(file);
+        if file.ends_with(".bin") {
+            pickle::write_state_dict(&path, &tensors).unwrap();
+        } else {
+            crate::model::write_safetensors(&path, &tensors).unwrap();
+        }
+        dir
+    }
+
+    fn load(dir: &Path, options: &ModelOptions) -> Result<M3Model, ModelError> {
+        M3Model::load(dir, options, Device::Cpu, Kind::Float)
+    }
+
+    #[test]
+    fn prefixes_a_missing_pooler_and_pickled_weights_make_the_same_model() {
+        let plain = load(&golden(), &ModelOptions::default()).unwrap();
+        let without_pooler = |prefix: &'static str| {
+            move |name: &str, t: Tensor| (!name.starts_with("pooler")).then(|| (format!("{prefix}{name}"), t))
+        };
+        for (file, prefix) in
+            [("model.safetensors", "roberta."), ("model.safetensors", "bert."), ("pytorch_model.bin", "")]
+        {
+            let dir = changed(file, without_pooler(prefix));
+            let model = load(dir.path(), &ModelOptions::default()).unwrap();
+            assert!(model.fresh.is_empty());
+            for spec in model.parameters.specs() {
+                assert_eq!(model.parameters.leaf(&spec.name), plain.parameters.leaf(&spec.name), "{}", spec.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_weight_that_does_not_fit_is_listed_with_its_shapes() {
+        let dir = changed("model.safetensors", |name, t| match name {
+            "embeddings.LayerNorm.bias" => None,
+            "encoder.layer.1.output.dense.weight" => Some((name.into(), t.tr().contiguous())),
+            _ => Some((name.into(), t)),
+        });
+        let message = load(dir.path(), &ModelOptions::default()).err().unwrap().to_string();
+        assert!(message.contains("embeddings.LayerNorm.bias: expected [16], not in the file"), "{message}");
+        assert!(
+            message.contains("encoder.layer.1.output.dense.weight: expected [16, 32], found [32, 16]"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn positions_extend_by_repeating_the_learned_ones() {
+        let options = ModelOptions { max_position_embeddings: 100, ..Default::default() };
+        let model = load(&golden(), &options).unwrap();
+        let table = model.parameters.leaf("embeddings.position_embeddings.weight");
+        assert_eq!(table.size(), [100, 16]);
+        // Position ids start at 2; 32 learned positions repeat.
+        assert_eq!(table.get(2 + 32), table.get(2));
+        assert_eq!(table.get(99), table.get(2 + (99 - 2) % 32));
+        assert_eq!(model.config.max_text_len(), 98);
+    }
 }

@@ -1,7 +1,7 @@
-//! Reads and writes `torch.save`'s files as far as a state dict of float tensors goes.
+//! Reads and writes `torch.save`'s files as far as a state dict of tensors goes.
 //!
-//! The published layout keeps the lexical and multi-vector heads in two such files, and other programs' loaders expect
-//! them. A file is an uncompressed zip archive: `NAME/data.pkl`, a pickle program that rebuilds tensors over storages,
+//! The published layout keeps the lexical and multi-vector heads in two such files, and sometimes the encoder in a third;
+//! other programs' loaders expect the two. A file is an uncompressed zip archive: `NAME/data.pkl`, a pickle program that rebuilds tensors over storages,
 //! and one `NAME/data/KEY` per storage. Only the opcodes that state dicts consist of are understood and nothing is ever
 //! called, so that a hostile file is an error and not a program. Source: the pickle protocol 2 (PEP 307) and files
 //! written by PyTorch 2.
@@ -15,7 +15,7 @@ use tch::{Kind, Tensor};
 use zip::write::FileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-/// Name and tensor of every entry of the state dict at `path`, widened to float32 where it is narrower.
+/// Name and tensor of every entry of the state dict at `path`, widened to float32 where it is another type but float64.
 ///
 /// # Errors
 /// What is unreadable about the file.
@@ -61,7 +61,10 @@ pub(super) fn read_state_dict(path: &Path) -> Result<Vec<(String, Tensor)>, Stri
 pub(super) fn write_state_dict(path: &Path, tensors: &[(&str, Tensor)]) -> std::io::Result<()> {
     let stem = path.file_stem().map_or("archive".into(), |s| s.to_string_lossy());
     let mut archive = ZipWriter::new(File::create(path)?);
-    let options = FileOptions::default().compression_method(CompressionMethod::Stored);
+    // No time of writing: equal weights make equal bytes.
+    let options = FileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .last_modified_time(zip::DateTime::default());
     archive.start_file(format!("{stem}/data.pkl"), options)?;
     archive.write_all(&program(tensors))?;
     archive.start_file(format!("{stem}/byteorder"), options)?;
@@ -290,7 +293,9 @@ fn storage(id: Value) -> Result<Value, String> {
         "torch.DoubleStorage" => Kind::Double,
         "torch.HalfStorage" => Kind::Half,
         "torch.BFloat16Storage" => Kind::BFloat16,
-        other => return Err(format!("{other} holds no floats")),
+        "torch.LongStorage" => Kind::Int64,
+        "torch.IntStorage" => Kind::Int,
+        other => return Err(format!("{other} is of an unknown type")),
     };
     Ok(Value::Storage(Storage { kind, key: key.clone() }))
 }
