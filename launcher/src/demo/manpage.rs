@@ -188,7 +188,10 @@ impl Reader {
             let cells = unescape(line).replace("T{", " ").replace("T}", " ");
             let cells = cells.trim_matches(['_', '=']).replace('\t', "  ");
             self.append(&cells);
-            return if line.contains("T{") { () } else { self.break_line() };
+            if !line.contains("T{") {
+                self.break_line();
+            }
+            return;
         }
         if self.awaits_title {
             self.awaits_title = false;
@@ -212,7 +215,7 @@ impl Reader {
         let Some(section) = self.sections.last_mut() else { return };
         let text = text.trim();
         let (Some(first), last) = (text.chars().next(), section.text.chars().last()) else { return };
-        if last.is_some_and(|last| !last.is_whitespace() && !(is_cjk(last) && is_cjk(first))) {
+        if last.is_some_and(|last| !(last.is_whitespace() || is_cjk(last) && is_cjk(first))) {
             section.text.push(' ');
         }
         section.text.push_str(text);
