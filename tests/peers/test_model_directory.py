@@ -1,0 +1,73 @@
+"""transformers and torch read a model directory: every weight has its place, every token its id."""
+
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+import runs
+from texts import TEXTS
+
+GOLDEN = runs.CHECKOUT / "tests/golden"
+
+
+def load_whole(model: Path) -> torch.nn.Module:
+    """AutoModel, of which nothing may be missing or left over."""
+    loaded, info = AutoModel.from_pretrained(model, output_loading_info=True)
+    for problem in ["missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"]:
+        assert not info[problem], f"{problem}: {info[problem]}"
+    return loaded
+
+
+def test_every_weight_has_its_place(run):
+    model = load_whole(run.model)
+    ours = safetensors.torch.load_file(run.model / "model.safetensors")
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, ours[name]), name
+
+
+def test_the_heads_are_plain_state_dicts(run):
+    config = json.loads((run.model / "config.json").read_text())
+    width = config["hidden_size"]
+    for name, shape in [("colbert_linear.pt", (width, width)), ("sparse_linear.pt", (1, width))]:
+        head = torch.load(run.model / name, weights_only=True)
+        assert {key: tuple(t.shape) for key, t in head.items()} == {"weight": shape, "bias": shape[:1]}
+
+
+@pytest.mark.parametrize("name", ["nano_xlmr", "nano_bert"])
+def test_a_model_saved_again_is_the_same_bit_for_bit(name, tmp_path):
+    original = GOLDEN / name / "hf"
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f'name = "again"\nsteps = 0\nrun_dir = "{tmp_path}/run"\n[model]\npath = "{original}"\n')
+    runs.tercet("train", recipe, "-n", 1)
+    again = tmp_path / "run/step-00000000/model"
+    load_whole(again)
+    before, after = (safetensors.torch.load_file(d / "model.safetensors") for d in [original, again])
+    assert before.keys() <= after.keys()
+    assert all(torch.equal(weight, after[key]) for key, weight in before.items())
+    for head in ["colbert_linear.pt", "sparse_linear.pt"]:
+        before, after = (torch.load(d / head, weights_only=True) for d in [original, again])
+        assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_texts_become_the_same_tokens(run, tmp_path):
+    """Ours are those of a token store, which leaves out the special tokens."""
+    import pyarrow as pa
+
+    rows = tmp_path / "texts.jsonl"
+    runs.write_json_lines(rows, [{"query": text, "pos": [text]} for text in TEXTS])
+    store = tmp_path / "store"
+    runs.tercet("prepare", "--tokenizer", run.model / "tokenizer.json", "--out", store, "--query-max-len", 8192, rows)
+    with pa.OSFile(str(store / "texts/shard-00000.arrow")) as file:
+        ours = pa.ipc.open_file(file).read_all().column("query").to_pylist()
+    tokenizer = AutoTokenizer.from_pretrained(run.model)
+    special = json.loads((store / "manifest.json").read_text())["special"]
+    theirs = tokenizer(TEXTS)["input_ids"]
+    assert [[special["cls_token_id"], *ids, special["eos_token_id"]] for ids in ours] == theirs
+    for role in ["cls", "eos", "pad", "unk"]:
+        assert getattr(tokenizer, f"{role}_token_id") == special[f"{role}_token_id"], role
+    unknown = sum(ids.count(special["unk_token_id"]) for ids in ours)
+    assert unknown > 0, "none of the texts has an unknown token"

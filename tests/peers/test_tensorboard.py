@@ -1,0 +1,43 @@
+"""TensorBoard's own reader finds every figure of metrics.jsonl in our events."""
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import runs
+
+# Tag → the figure's name in metrics.jsonl.
+TAGS = {
+    "loss/total": "loss",
+    "optimizer/learning_rate": "learning_rate",
+    "optimizer/grad_norm": "grad_norm",
+    "speed/tokens_per_sec": "tokens_per_sec",
+    "speed/step_secs": "step_secs",
+    "batch/padding_share": "padding_share",
+    "batch/imbalance": "imbalance",
+    "memory/rss_bytes": "rss_bytes",
+}
+
+
+def test_events(run, compare):
+    events = EventAccumulator(str(run.training / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    metrics = runs.read_json_lines(run.training / "metrics.jsonl")
+    steps = [line["step"] for line in metrics]
+    assert steps == list(range(1, len(steps) + 1))
+    terms = {f"loss/{term}" for line in metrics for term, value in line["terms"].items() if value is not None}
+    assert len(terms) >= 4
+    assert set(events.Tags()["scalars"]) == TAGS.keys() | terms | {"speed/input_wait_share"}
+    for tag, name in TAGS.items():
+        scalars = events.Scalars(tag)
+        assert [scalar.step for scalar in scalars] == steps, tag
+        # Events hold 32-bit floats, hence relative differences.
+        theirs = [scalar.value for scalar in scalars]
+        ours = [line[name] for line in metrics]
+        ratios = [a / b if b else 1.0 + a for a, b in zip(theirs, ours)]
+        compare("TensorBoard: relative to metrics.jsonl", ratios, [1.0] * len(ours), 1e-6)
+    for tag in terms:
+        ours = {line["step"]: line["terms"].get(tag.removeprefix("loss/")) for line in metrics}
+        ours = {step: value for step, value in ours.items() if value is not None}
+        theirs = {scalar.step: scalar.value for scalar in events.Scalars(tag)}
+        assert theirs.keys() == ours.keys(), tag
+        ratios = [theirs[step] / ours[step] if ours[step] else 1.0 + theirs[step] for step in ours]
+        compare("TensorBoard: relative to metrics.jsonl", ratios, [1.0] * len(ours), 1e-6)
