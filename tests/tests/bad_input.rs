@@ -1,0 +1,265 @@
+//! Mistakes and failures: each ends with words that name the thing and say what to do, the right exit code (2 the user's
+//! mistake, 3 a peer or machine, 4 bad data), no trace of a panic, and every rank gone within 5 seconds.
+//!
+//! [`Ended::fails_with`] looks at all of that; no run here may leave a process behind.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use tercet_tests::batch::TokenBatch;
+use tercet_tests::place::{Place, golden, recipe};
+use tercet_tests::program::{Ended, TIME_TO_END, Tercet, program, send};
+
+/// A store of 16 rows that the golden model can train on, and a recipe that does so for `steps` steps.
+fn scene(steps: u64) -> (Place, PathBuf) {
+    let place = Place::new();
+    let store = place.store("rows", (0..16).map(|i| 2 + (i * 5) % 28), 64);
+    let recipe = place.write(
+        "recipe.toml",
+        &format!(
+            r#"name = "bad"
+steps = {steps}
+run_dir = "{}"
+[model]
+path = "{}"
+[data]
+store = "{}"
+query_max_len = 16
+passage_max_len = 32
+group_size = 3
+length_groups = [{{ max_len = 32, global_batch = 4 }}]
+[checkpoint]
+every_steps = 2
+"#,
+            place.path("run").display(),
+            golden("nano_xlmr/hf").display(),
+            store.display()
+        ),
+    );
+    (place, recipe)
+}
+
+fn train(recipe: &Path, ranks: usize) -> Tercet {
+    Tercet::new("train").arg(recipe).ranks(ranks)
+}
+
+fn step(model: &Path, ranks: usize) -> Tercet {
+    Tercet::new("step").arg(recipe("golden.toml")).arg("--json").arg("--model").arg(model).ranks(ranks)
+}
+
+#[test]
+fn a_recipe_with_a_mistake() {
+    let place = Place::new();
+    let run = |text: &str| train(&place.write("r.toml", text), 2).run();
+    run("name = \"a\"\nsteps = 1\n[loss]\ntemprature = 0.1\n").fails_with(2, &["r.toml", "line 4", "`temperature`"]);
+    run("name = \"a\"\nsteps = \"many\"\n").fails_with(2, &["r.toml", "line 2", "steps = \"many\"", "expected u64"]);
+    run("name = \"a\"\nsteps = 1\n[loss]\npreset = \"unifed\"\n").fails_with(2, &["line 4", "`unified`"]);
+    run("steps = 1\n").fails_with(2, &["r.toml", "missing field `name`"]);
+    run("name = \"a\"\nsteps = 1\n").fails_with(2, &["run_dir is empty"]);
+    let run_dir = format!("run_dir={}", place.path("run").display());
+    let run = |text: &str| train(&place.write("r.toml", text), 2).set(&run_dir).run();
+    run("name = \"a\"\nsteps = 1\n").fails_with(2, &["data.store is empty", "tercet prepare"]);
+    train(&place.path("none.toml"), 1).run().fails_with(2, &["none.toml", "No such file"]);
+    let (_place, recipe) = scene(1);
+    train(&recipe, 1).set("loss.temperature=warm").run().fails_with(2, &["--set loss.temperature=warm", "expected f64"]);
+    train(&recipe, 1).set("loss.temperature=0").run().fails_with(2, &["loss.temperature: is 0", "must be above 0"]);
+    train(&recipe, 1).set("data.store=/nowhere").run().fails_with(2, &["/nowhere"]);
+}
+
+#[test]
+fn a_model_that_cannot_be_read() {
+    let place = Place::new();
+    let tokens = place.path("batch.safetensors");
+    TokenBatch::random(1, 4, 2, 16).write(&tokens);
+    let fails = |change: fn(&Path), ranks: usize, words: &[&str]| {
+        let model = place.copy(&golden("nano_xlmr/hf"), "model");
+        change(&model);
+        step(&model, ranks).arg("--tokens").arg(&tokens).run().fails_with(2, words);
+        fs::remove_dir_all(model).unwrap();
+    };
+
+    fails(|model| fs::remove_dir_all(model).and_then(|()| fs::create_dir(model)).unwrap(), 1, &["config.json"]);
+    let missing: fn(&Path) = |model| fs::remove_file(model.join("model.safetensors")).unwrap();
+    let truncated: fn(&Path) = |model| {
+        let path = model.join("model.safetensors");
+        let bytes = fs::read(&path).unwrap();
+        fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+    };
+    for ranks in [1, 2] {
+        fails(missing, ranks, &["model/model.safetensors: no such file", "a model directory has"]);
+        fails(truncated, ranks, &["model/model.safetensors: not a readable safetensors file", "is it cut off?"]);
+    }
+
+    // Every weight that does not fit, with what was expected and what is there.
+    let edit = |model: &Path, from: &str, to: &str| {
+        let path = model.join("config.json");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from));
+        fs::write(path, text.replace(from, to)).unwrap();
+    };
+    let model = place.copy(&golden("nano_xlmr/hf"), "wider");
+    edit(&model, "\"intermediate_size\": 32", "\"intermediate_size\": 48");
+    step(&model, 1).arg("--tokens").arg(&tokens).run().fails_with(
+        2,
+        &[
+            "wider/model.safetensors: the weights do not fit config.json:",
+            "encoder.layer.0.intermediate.dense.weight: expected [48, 16], found [32, 16]",
+            "encoder.layer.0.intermediate.dense.bias: expected [48], found [32]",
+            "encoder.layer.1.output.dense.weight: expected [16, 48], found [16, 32]",
+        ],
+    );
+    let model = place.copy(&golden("nano_xlmr/hf"), "deeper");
+    edit(&model, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3");
+    let words = ["encoder.layer.2.attention.self.query.weight: expected [16, 16], not in the file"];
+    step(&model, 1).arg("--tokens").arg(&tokens).run().fails_with(2, &words);
+    let model = place.copy(&golden("nano_xlmr/hf"), "other");
+    edit(&model, "xlm-roberta", "llama");
+    let words = ["other/config.json: model_type \"llama\" is not supported", "xlm-roberta"];
+    step(&model, 1).arg("--tokens").arg(&tokens).run().fails_with(2, &words);
+    fails(|model| fs::write(model.join("sparse_linear.pt"), "PK").unwrap(), 1, &["model/sparse_linear.pt: "]);
+}
+
+#[test]
+fn texts_that_do_not_fit_the_model() {
+    let (place, recipe) = scene(2);
+    let long = place.path("long.safetensors");
+    TokenBatch::even(1, 2, 2, (8, 40), 64).write(&long);
+    let foreign = place.path("foreign.safetensors");
+    TokenBatch::even(1, 2, 2, (8, 16), 1000).write(&foreign);
+    let model = golden("nano_xlmr/hf");
+    for ranks in [1, 2] {
+        let words = ["a text of 40 tokens is longer than the model's limit of 32", "lower data.passage_max_len"];
+        step(&model, ranks).arg("--tokens").arg(&long).run().fails_with(2, &words);
+        let words = ["does not fit the model's vocabulary of 64", "another model's tokenizer"];
+        step(&model, ranks).arg("--tokens").arg(&foreign).run().fails_with(2, &words);
+
+        let longer = ["data.passage_max_len=60", "data.length_groups=[{max_len=60,global_batch=4}]"];
+        let run = train(&recipe, ranks).set(longer[0]).set(longer[1]).run();
+        run.fails_with(2, &["60 tokens", "longer than the model's limit of 32", "model.max_position_embeddings to 62"]);
+        let store = place.store(&format!("other-{ranks}"), [4; 16], 90);
+        let run = train(&recipe, ranks).set(format!("data.store={}", store.display())).run();
+        run.fails_with(2, &["does not fit the model's vocabulary of 64", "another model's tokenizer"]);
+    }
+}
+
+#[test]
+fn rows_that_are_none() {
+    let place = Place::new();
+    let tokenizer = place.word_tokenizer("tokenizer.json", 64);
+    let good = r#"{"query": "w4", "pos": ["w5"], "neg": ["w6"]}"#;
+    for (bad, reason) in [
+        (r#"{"query": "  ", "pos": ["w5"], "neg": ["w6"]}"#, "\"query\" has no text"),
+        (r#"{"query": "w4", "pos": ["w5", ""], "neg": ["w6"]}"#, "\"pos[1]\" has no text"),
+        (r#"{"query": "w4", "pos": [], "neg": ["w6"]}"#, "\"pos\" is empty: a row needs at least one positive"),
+        (r#"{"query": "w4", "neg": ["w6"]}"#, "\"pos\" is missing"),
+        (r#"{"query": "w4", "pos": ["w5"], "neg": ["#, "not valid JSON"),
+    ] {
+        let rows = place.write("rows.jsonl", &format!("{good}\n{bad}\n{good}\n"));
+        let prepare = || {
+            let command = Tercet::new("prepare").arg("--tokenizer").arg(&tokenizer);
+            command.arg("--out").arg(place.path("store")).arg(format!("rows={}", rows.display()))
+        };
+        prepare().run().fails_with(4, &["rows.jsonl:2: ", reason]);
+        assert!(!place.path("store/manifest.json").exists(), "no store of half the rows");
+
+        let skipped = prepare().arg("--on-error").arg("skip").run();
+        assert_eq!(skipped.code, Some(0), "{}", skipped.stderr());
+        let words = skipped.stdout.clone() + &skipped.stderr();
+        assert!(words.contains("rows.jsonl:2: ") && words.contains(reason), "{words}");
+        fs::remove_dir_all(place.path("store")).unwrap();
+
+        let model = place.copy(&golden("nano_xlmr/hf"), "model");
+        fs::copy(&tokenizer, model.join("tokenizer.json")).unwrap();
+        step(&model, 2).arg("--rows").arg(&rows).run().fails_with(4, &["rows.jsonl:2: ", reason]);
+    }
+    Tercet::new("prepare")
+        .arg("--tokenizer")
+        .arg(place.path("none.json"))
+        .arg("--out")
+        .arg(place.path("store"))
+        .arg(format!("rows={}", place.path("rows.jsonl").display()))
+        .run()
+        .fails_with(2, &["none.json"]);
+}
+
+#[test]
+fn batches_that_the_ranks_cannot_share() {
+    let (place, recipe) = scene(2);
+    let size = |n: usize| format!("data.length_groups=[{{max_len=32,global_batch={n}}}]");
+    let smaller = train(&recipe, 3).set(size(2)).run();
+    smaller.fails_with(2, &["global_batch 2", "3 ranks cannot share equally", "use 3"]);
+    let uneven = train(&recipe, 2).set(size(5)).run();
+    uneven.fails_with(2, &["global_batch 5", "2 ranks cannot share equally", "use 4 or 6"]);
+    let none = train(&recipe, 2).set(size(1000)).run();
+    none.fails_with(2, &["no data set fills a global batch", "1000"]);
+
+    let tokens = place.path("one.safetensors");
+    TokenBatch::even(1, 1, 2, (8, 16), 64).write(&tokens);
+    let words = ["1 rows for 2 ranks", "at least one row per rank"];
+    step(&golden("nano_xlmr/hf"), 2).arg("--tokens").arg(&tokens).run().fails_with(2, &words);
+}
+
+#[test]
+fn a_run_folder_that_holds_a_run() {
+    let (place, recipe) = scene(2);
+    train(&recipe, 1).succeed();
+    let history = fs::read(place.path("run/metrics.jsonl")).unwrap();
+    for ranks in [1, 2] {
+        let words = ["run already holds a run", "--resume continues it", "--set run_dir="];
+        train(&recipe, ranks).run().fails_with(2, &words);
+    }
+    assert_eq!(fs::read(place.path("run/metrics.jsonl")).unwrap(), history, "untouched");
+    let other = train(&recipe, 1).set("optimizer.learning_rate=0.5").arg("--resume").run();
+    other.fails_with(2, &["written by another recipe", "optimizer.learning_rate"]);
+}
+
+/// A file system of the test's own that fills up while the third checkpoint is written.
+#[test]
+fn a_disk_that_fills_up() {
+    let may_mount = Command::new("unshare").args(["--mount", "true"]).output().is_ok_and(|o| o.status.success());
+    if !may_mount {
+        eprintln!("SKIPPED: a_disk_that_fills_up needs the right to mount (root), which this user lacks");
+        return;
+    }
+    // A checkpoint of the golden model has some 90 KiB: one fits, and so does what a run writes besides.
+    let script = r#"mount -t tmpfs -o size=$1 tmpfs "$2" && shift && disk=$1 && shift && "$@"; code=$?
+                    ls -A "$disk" > "$disk.files"; exit $code"#;
+    for ranks in [1, 2] {
+        let (place, recipe) = scene(6);
+        let disk = place.path("disk");
+        fs::create_dir(&disk).unwrap();
+        let mut shell = Command::new("unshare");
+        shell.args(["--mount", "sh", "-c", script, "sh", "300k"]).arg(&disk).arg(program("tercet")).arg("train");
+        shell.arg(&recipe).args(["--set", &format!("run_dir={}", disk.display()), "--set", "checkpoint.keep=0"]);
+        shell.args(["-n", &ranks.to_string()]);
+        let words = ["writing checkpoint", "No space left on device", "checkpoints before it are intact", "free space"];
+        Tercet::through(shell, ranks).run().fails_with(3, &words);
+        // The one before is there; nothing is left of the other.
+        let files = fs::read_to_string(place.path("disk.files")).unwrap();
+        let checkpoints: Vec<&str> = files.lines().filter(|name| name.contains("step-")).collect();
+        assert!(!checkpoints.is_empty(), "{files}");
+        assert!(checkpoints.iter().all(|name| name.starts_with("step-")), "{files}");
+    }
+}
+
+/// A rank of a training run is killed, as the kernel does when memory runs out.
+#[test]
+fn a_rank_that_is_killed() {
+    for victim in [0, 1] {
+        let (place, recipe) = scene(1_000_000);
+        let mut run = train(&recipe, 2).alone().start();
+        let metrics = place.path("run/metrics.jsonl");
+        run.wait_until("step", |_| fs::metadata(&metrics).is_ok_and(|file| file.len() > 0));
+        let workers = run.wait_for_processes("tercet-worker", 2);
+        let killed = Instant::now();
+        send(workers[victim], libc::SIGKILL);
+        let ended: Ended = run.wait();
+        let took = ended.at - killed;
+        ended.fails_with(3, &["was ended by signal 9", "rank "]);
+        assert!(took < TIME_TO_END, "the others were gone after {took:?}");
+    }
+}
