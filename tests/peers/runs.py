@@ -1,8 +1,8 @@
 """The run folders that the tests look at: the demo's, if it is there, and small ones made on the spot.
 
 A small run goes the way of a real one (prepare, train, eval) with generated text and a model of a few thousand weights,
-so it takes seconds. It covers what the demo does not: BERT, mean pooling, hard negatives with teacher scores, texts
-longer than the model takes.
+so it takes seconds. They cover what the demo does not: BERT, mean pooling, narrow multi-vectors, a tokenizer.json all by
+itself, hard negatives with teacher scores, texts longer than the model takes.
 """
 
 import json
@@ -20,11 +20,23 @@ TERCET = Path(os.environ.get("TERCET", CHECKOUT / "target/release/tercet"))
 DEMO = CHECKOUT / "runs/demo"
 STEPS = 12
 
-# Name → encoder family, pooling, and whether the tokenizer comes with companion files.
+
+@dataclass(frozen=True)
+class Small:
+    """What a small run is like."""
+
+    family: str
+    pooling: str = "cls"
+    companions: bool = True
+    """The tokenizer comes with tokenizer_config.json and special_tokens_map.json."""
+    multi_vector_dim: int = 32
+    """The hidden size is 32."""
+
+
 SMALL_RUNS = {
-    "xlm-roberta": ("xlm-roberta", "cls", True),
-    "bert": ("bert", "cls", True),
-    "mean-pooling": ("xlm-roberta", "mean", False),
+    "xlm-roberta": Small("xlm-roberta"),
+    "bert": Small("bert"),
+    "unusual": Small("xlm-roberta", pooling="mean", companions=False, multi_vector_dim=24),
 }
 
 
@@ -44,6 +56,7 @@ class Run:
     """metrics.json and DATASET/HEAD.trec of these."""
     pooling: str
     """cls or mean."""
+    multi_vector_dim: int
 
     @property
     def max_len(self) -> int:
@@ -67,38 +80,40 @@ def names() -> list[str]:
 
 def get(name: str, folder: Path) -> Run:
     """The run called `name`; a small one is made in `folder`."""
-    return demo() if name == "demo" else small(folder, *SMALL_RUNS[name])
+    return demo() if name == "demo" else small(folder, SMALL_RUNS[name])
 
 
 def demo() -> Run:
     """What `make demo` left."""
+    model = sorted(DEMO.glob("unified/step-*/model"))[-1]
     return Run(
-        model=sorted(DEMO.glob("unified/step-*/model"))[-1],
+        model=model,
         store=DEMO / "store-unified",
         training=DEMO / "unified",
         eval_data=sorted((DEMO / "eval").iterdir()),
         eval_out=DEMO / "after",
         pooling="cls",
+        multi_vector_dim=json.loads((model / "config.json").read_text())["hidden_size"],
     )
 
 
-def small(folder: Path, family: str, pooling: str, companions: bool) -> Run:
+def small(folder: Path, kind: Small) -> Run:
     """Makes text, tokenizer, store and model in `folder`, trains on two ranks, evaluates."""
     text = Text(seed=7)
     rows = text.write_rows(folder / "rows")
     data = text.write_beir(folder / "beir")
     start = folder / "start"
-    tokenizer_files.write(start, family, text.passages + KNOWN, companions)
-    write_config(start / "config.json", family)
+    tokenizer_files.write(start, kind.family, text.passages + KNOWN, kind.companions)
+    write_config(start / "config.json", kind.family)
     store, training, eval_out = folder / "store", folder / "training", folder / "eval"
     lens = ["--query-max-len", 32, "--passage-max-len", 128]
     tercet("prepare", "--tokenizer", start / "tokenizer.json", "--out", store, *lens, *rows)
     recipe = folder / "recipe.toml"
-    recipe.write_text(RECIPE.format(start=start, store=store, training=training, pooling=pooling))
+    recipe.write_text(RECIPE.format(start=start, store=store, training=training, kind=kind))
     tercet("train", recipe, "-n", 2)
     model = training / f"step-{STEPS:08}" / "model"
     tercet("eval", "--model", model, "--data", data, "--out", eval_out, *lens, "-n", 2)
-    return Run(model, store, training, [data], eval_out, pooling)
+    return Run(model, store, training, [data], eval_out, kind.pooling, kind.multi_vector_dim)
 
 
 RECIPE = f"""
@@ -110,7 +125,8 @@ sub_batch_tokens = 1024
 
 [model]
 config = "{{start}}/config.json"
-pooling = "{{pooling}}"
+pooling = "{{kind.pooling}}"
+multi_vector_dim = {{kind.multi_vector_dim}}
 
 [data]
 store = "{{store}}"

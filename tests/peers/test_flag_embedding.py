@@ -17,7 +17,9 @@ QUERIES, PASSAGES = TEXTS[:6] + TEXTS[13:15], TEXTS[3:7] + TEXTS[12:16]
 
 @pytest.fixture(scope="module")
 def model(run):
-    model = BGEM3FlagModel(str(run.model), use_fp16=False, devices=["cpu"], pooling_method=run.pooling)
+    model = BGEM3FlagModel(
+        str(run.model), use_fp16=False, devices=["cpu"], pooling_method=run.pooling, colbert_dim=run.multi_vector_dim
+    )
     yield model
     model.stop_self_pool()
 

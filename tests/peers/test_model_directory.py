@@ -30,9 +30,8 @@ def test_every_weight_has_its_place(run):
 
 
 def test_the_heads_are_plain_state_dicts(run):
-    config = json.loads((run.model / "config.json").read_text())
-    width = config["hidden_size"]
-    for name, shape in [("colbert_linear.pt", (width, width)), ("sparse_linear.pt", (1, width))]:
+    width = json.loads((run.model / "config.json").read_text())["hidden_size"]
+    for name, shape in [("colbert_linear.pt", (run.multi_vector_dim, width)), ("sparse_linear.pt", (1, width))]:
         head = torch.load(run.model / name, weights_only=True)
         assert {key: tuple(t.shape) for key, t in head.items()} == {"weight": shape, "bias": shape[:1]}
 

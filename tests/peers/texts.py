@@ -21,6 +21,7 @@ TEXTS = [
     "🦀🦀 🦀",
     "x",
     "int main(int argc, char **argv) { return argc > 1 ? 0 : -1; } /* C */",
+    "  blanks before and after \n",
     "tab\tand\nnew line  and   blanks",
     " ".join(f"kalo{n} rusha{n % 3} mite" for n in range(120)),
     "ка ло ми те ру ша но вер " * 12,
