@@ -118,7 +118,6 @@ def small(folder: Path, kind: Small) -> Run:
 
 RECIPE = f"""
 name = "peers"
-seed = 2  # gives lexical weights of which many are positive and some are 0
 steps = {STEPS}
 run_dir = "{{training}}"
 sub_batch_tokens = 1024
