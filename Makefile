@@ -26,7 +26,7 @@ test: build ## Run all tests
 	@cargo test --release --workspace
 
 test-peers: build $(PEERS)/requirements.txt ## Compare with FlagEmbedding, sentence-transformers and others (5.5 GB)
-	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -m pytest -p no:cacheprovider tests/peers
+	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B -m pytest -p no:cacheprovider tests/peers
 
 # The copy of the list is the stamp: it is there when all of it is installed.
 $(PEERS)/requirements.txt: tests/peers/requirements.txt | setup

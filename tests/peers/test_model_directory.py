@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import safetensors.torch
 import torch
@@ -54,8 +55,6 @@ def test_a_model_saved_again_is_the_same_bit_for_bit(name, tmp_path):
 
 def test_texts_become_the_same_tokens(run, tmp_path):
     """Ours are those of a token store, which leaves out the special tokens."""
-    import pyarrow as pa
-
     rows = tmp_path / "texts.jsonl"
     runs.write_json_lines(rows, [{"query": text, "pos": [text]} for text in TEXTS])
     store = tmp_path / "store"
