@@ -24,7 +24,7 @@ pub(super) fn pooler_specs(c: &EncoderConfig) -> [Spec; 2] {
     let d = c.hidden_size as i64;
     [
         Spec { name: "pooler.dense.weight".into(), shape: vec![d, d], init: Init::Normal(c.initializer_range) },
-        Spec { name: "pooler.dense.bias".into(), shape: vec![d], init: Init::Zeros },
+        Spec { name: "pooler.dense.bias".into(), shape: vec![d], init: Init::Constant(0.0) },
     ]
 }
 
@@ -37,8 +37,8 @@ pub(super) fn specs(c: &EncoderConfig) -> Vec<Spec> {
     add(EMBEDDING_TABLES[0].into(), &[c.vocab_size as i64, d], normal);
     add(EMBEDDING_TABLES[1].into(), &[c.max_position_embeddings as i64, d], normal);
     add(EMBEDDING_TABLES[2].into(), &[c.type_vocab_size as i64, d], normal);
-    add("embeddings.LayerNorm.weight".into(), &[d], Init::Ones);
-    add("embeddings.LayerNorm.bias".into(), &[d], Init::Zeros);
+    add("embeddings.LayerNorm.weight".into(), &[d], Init::Constant(1.0));
+    add("embeddings.LayerNorm.bias".into(), &[d], Init::Constant(0.0));
     for layer in 0..c.num_hidden_layers {
         let p = format!("encoder.layer.{layer}");
         for (name, rows, columns) in [
@@ -50,11 +50,11 @@ pub(super) fn specs(c: &EncoderConfig) -> Vec<Spec> {
             ("output.dense", d, ffn),
         ] {
             add(format!("{p}.{name}.weight"), &[rows, columns], normal);
-            add(format!("{p}.{name}.bias"), &[rows], Init::Zeros);
+            add(format!("{p}.{name}.bias"), &[rows], Init::Constant(0.0));
         }
         for norm in ["attention.output.LayerNorm", "output.LayerNorm"] {
-            add(format!("{p}.{norm}.weight"), &[d], Init::Ones);
-            add(format!("{p}.{norm}.bias"), &[d], Init::Zeros);
+            add(format!("{p}.{norm}.weight"), &[d], Init::Constant(1.0));
+            add(format!("{p}.{norm}.bias"), &[d], Init::Constant(0.0));
         }
     }
     specs

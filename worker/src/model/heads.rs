@@ -17,12 +17,14 @@ const MIN_NORM: f64 = 1e-12;
 pub(super) fn specs(c: &EncoderConfig, multi_vector_dim: usize) -> Vec<Spec> {
     let d = c.hidden_size as i64;
     // Of unit gain, so that a fresh multi-vector head already separates tokens.
-    let normal = Init::Normal((d as f64).powf(-0.5));
+    let unit = (d as f64).powf(-0.5);
     [
-        ("colbert_linear.weight", vec![multi_vector_dim as i64, d], normal),
-        ("colbert_linear.bias", vec![multi_vector_dim as i64], Init::Zeros),
-        ("sparse_linear.weight", vec![1, d], normal),
-        ("sparse_linear.bias", vec![1], Init::Zeros),
+        ("colbert_linear.weight", vec![multi_vector_dim as i64, d], Init::Normal(unit)),
+        ("colbert_linear.bias", vec![multi_vector_dim as i64], Init::Constant(0.0)),
+        // A fresh lexical head counts shared tokens: every weight near 0.3, none behind the ReLU's zero, where it would get
+        // no gradient; and small enough that scores over the temperature stay where InfoNCE does not just shrink them.
+        ("sparse_linear.weight", vec![1, d], Init::Normal(0.1 * unit)),
+        ("sparse_linear.bias", vec![1], Init::Constant(0.3)),
     ]
     .into_iter()
     .map(|(name, shape, init)| Spec { name: name.into(), shape, init })

@@ -12,10 +12,8 @@ use tch::{Device, Kind, Tensor};
 pub enum Init {
     /// Normal with this standard deviation.
     Normal(f64),
-    /// All zero.
-    Zeros,
-    /// All one.
-    Ones,
+    /// All of this value.
+    Constant(f64),
 }
 
 /// Name, shape and start of one weight.
@@ -80,8 +78,7 @@ impl Parameters {
             let mut leaf = self.leaves[i].shallow_clone();
             let _ = match self.specs[i].init {
                 Init::Normal(std) => leaf.normal_(0.0, std),
-                Init::Zeros => leaf.zero_(),
-                Init::Ones => leaf.fill_(1.0),
+                Init::Constant(value) => leaf.fill_(value),
             };
         }
     }

@@ -24,6 +24,9 @@ pub fn forward(queries: &MultiVector, passages: &MultiVector) -> (Tensor, Winner
     let (kind, device) = (queries.vectors.kind(), queries.vectors.device());
     let scores = Tensor::zeros([num_queries, num_passages], (kind, device));
     let winners = Tensor::full([num_vectors, num_passages], -1, (Kind::Int, device));
+    if passages.vectors.size()[0] == 0 {
+        return (scores, Winners(winners)); // nothing that a tile's padding could point at
+    }
     let owner = Tensor::from_slice(&owners(&queries.offsets)).to_device(device); // [Tq]
 
     for tile in passage_tiles(passages, num_vectors as usize) {

@@ -1,0 +1,170 @@
+//! The gradient does not depend on how a rank cuts its texts and which graphs it keeps, element by element; and it is the
+//! derivative of the loss.
+//!
+//! One rank; several are tests/tests/exactness.rs's part.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tch::{Device, Kind, Tensor};
+use tercet_cluster::Solo;
+use tercet_configs::{LossPreset, LossSection, Negatives, Teacher};
+use tercet_worker::model::{M3Model, ModelOptions};
+use tercet_worker::representation::TextInput;
+use tercet_worker::step::{StepBatch, StepSettings, compute_gradients};
+use tercet_worker::sub_batch::SubBatchLimit;
+
+/// Tokens per sub-batch, texts per sub-batch, tokens whose graphs are kept.
+const CUTS: [(usize, usize, usize); 6] =
+    [(10_000, 1, 0), (10_000, 1, 100), (10_000, 3, 0), (10_000, 3, 10_000), (64, 0, 100), (10_000, 0, 10_000)];
+
+/// All texts at once, encoded twice.
+const WHOLE: (usize, usize, usize) = (10_000, 0, 0);
+
+const NUM_QUERIES: usize = 6;
+const GROUP_SIZE: usize = 3;
+
+/// libtorch has one generator of random numbers for all threads: tests that draw take turns.
+fn generator() -> MutexGuard<'static, ()> {
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn model(kind: Kind, dropout: f64) -> M3Model {
+    // Too small to share.
+    tch::set_num_threads(1);
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/nano_xlmr/hf");
+    let options = ModelOptions { dropout: Some(dropout), ..Default::default() };
+    let mut model = M3Model::load(&dir, &options, Device::Cpu, kind).unwrap();
+    model.enable_gradients();
+    model
+}
+
+/// Ragged texts with repeated words, one of them without any, one of them twice.
+fn batch(negatives: Negatives, two_way: bool) -> StepBatch {
+    tch::manual_seed(11);
+    let mut texts: Vec<TextInput> = (0..NUM_QUERIES * (1 + GROUP_SIZE))
+        .map(|i| {
+            let words = Tensor::randint_low(3, 30, [(i as i64 * 7) % 29], (Kind::Int64, Device::Cpu));
+            TextInput::new([vec![0], Vec::<i64>::try_from(words).unwrap(), vec![2]].concat())
+        })
+        .collect();
+    texts[10] = TextInput::new(vec![0, 2]);
+    texts[12] = texts[13].clone();
+    StepBatch {
+        step: 3,
+        texts,
+        num_queries: NUM_QUERIES,
+        group_size: GROUP_SIZE,
+        num_global_queries: NUM_QUERIES,
+        teacher_scores: Some((0..NUM_QUERIES * GROUP_SIZE).map(|i| (i % 4) as f32).collect()),
+        negatives,
+        two_way,
+    }
+}
+
+/// What is trained with: a name, the loss, the batch.
+fn objectives() -> Vec<(&'static str, LossSection, StepBatch)> {
+    let loss = |preset, teacher, distill| LossSection { preset, teacher, distill, ..Default::default() };
+    let all = || batch(Negatives::All, false);
+    vec![
+        ("unified", loss(LossPreset::Unified, Teacher::None, true), all()),
+        ("paper-v1", loss(LossPreset::PaperV1, Teacher::None, true), all()),
+        ("independent", loss(LossPreset::Independent, Teacher::None, false), all()),
+        ("dense", loss(LossPreset::Dense, Teacher::None, false), all()),
+        ("two-way", loss(LossPreset::Unified, Teacher::None, true), batch(Negatives::All, true)),
+        ("own negatives", loss(LossPreset::Unified, Teacher::None, false), batch(Negatives::Own, false)),
+        ("kl_div", loss(LossPreset::Unified, Teacher::KlDiv, false), all()),
+        ("m3_kd_loss", loss(LossPreset::Unified, Teacher::M3KdLoss, false), all()),
+    ]
+}
+
+/// Loss and gradient.
+fn step(model: &M3Model, loss: &LossSection, batch: &StepBatch, cut: (usize, usize, usize)) -> (f64, Tensor) {
+    let (tokens, texts, kept_graph_tokens) = cut;
+    let sub_batch = SubBatchLimit { tokens, texts };
+    let settings = StepSettings { loss: loss.clone(), sub_batch, kept_graph_tokens, seed: 5 };
+    let outcome = compute_gradients(model, &Solo::new(), &settings, batch).unwrap();
+    (outcome.loss, model.parameters.flat_grad().copy())
+}
+
+fn norm(t: &Tensor) -> f64 {
+    t.norm().double_value(&[])
+}
+
+/// Loss, and each parameter's gradient relative to its own norm; where it is what is left of larger ones that cancel (a
+/// key's bias has none at all), to a thousandth, and in float32 a hundredth, of the whole gradient's.
+fn same_in(kind: Kind, tolerance: f64, small: f64) {
+    let _turn = generator();
+    let model = model(kind, 0.0);
+    for (name, loss, batch) in objectives() {
+        let (expected_loss, expected) = step(&model, &loss, &batch, WHOLE);
+        let total = norm(&expected);
+        for cut in CUTS {
+            let (found_loss, found) = step(&model, &loss, &batch, cut);
+            let error = (found_loss - expected_loss).abs() / expected_loss;
+            assert!(error <= tolerance, "{name}, {cut:?}: loss off by {error:e}");
+            let pairs = model.parameters.named_views(&found).zip(model.parameters.named_views(&expected));
+            for ((parameter, found), (_, expected)) in pairs {
+                let error = norm(&(found - &expected)) / norm(&expected).max(small * total);
+                assert!(error <= tolerance, "{name}, {cut:?}: gradient of {parameter} off by {error:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn any_cut_gives_the_same_in_float64() {
+    same_in(Kind::Double, 1e-10, 1e-3);
+}
+
+#[test]
+fn any_cut_gives_the_same_in_float32() {
+    // 1e-5 of a hundredth is float32's last bit of the whole gradient.
+    same_in(Kind::Float, 1e-5, 1e-2);
+}
+
+/// With dropout a cut has its own masks, but the second pass draws those of the first: kept or encoded again is the same.
+#[test]
+fn both_passes_draw_the_same_masks() {
+    let _turn = generator();
+    let model = model(Kind::Double, 0.2);
+    let (_, loss, batch) = objectives().swap_remove(0);
+    for texts in [1, 3, 0] {
+        let (kept_loss, kept) = step(&model, &loss, &batch, (10_000, texts, 10_000));
+        let (loss, again) = step(&model, &loss, &batch, (10_000, texts, 0));
+        assert_eq!(loss, kept_loss);
+        assert!(norm(&(again - &kept)) <= 1e-12 * norm(&kept), "{texts} texts a sub-batch");
+    }
+    let (plain, _) = step(&self::model(Kind::Double, 0.0), &loss, &batch, WHOLE);
+    let (dropped, _) = step(&model, &loss, &batch, WHOLE);
+    assert_ne!(plain, dropped, "dropout is on");
+}
+
+/// Along its own direction the gradient is what the loss changes by, dropout included. Distillation is left out: its
+/// teacher is held fixed, which the loss's difference would not see.
+#[test]
+fn the_gradient_is_the_losss_derivative() {
+    let _turn = generator();
+    let model = model(Kind::Double, 0.1);
+    for (name, loss, batch) in objectives() {
+        // At a higher temperature the loss is smooth enough for a difference.
+        let loss = LossSection { distill: false, temperature: 0.5, ..loss };
+        let (_, gradient) = step(&model, &loss, &batch, (64, 0, 100));
+        let length = norm(&gradient);
+        let direction = gradient / length;
+        let at = |distance: f64| {
+            let mut weights = model.parameters.flat.shallow_clone();
+            let _ = tch::no_grad(|| weights.g_add_(&(&direction * distance)));
+            let (loss, _) = step(&model, &loss, &batch, (64, 0, 100));
+            let _ = tch::no_grad(|| weights.g_sub_(&(&direction * distance)));
+            loss
+        };
+        let h = 1e-5;
+        let slope = (at(h) - at(-h)) / (2.0 * h);
+        let error = (slope - length).abs() / length;
+        assert!(error <= 1e-6, "{name}: the loss rises by {slope}, the gradient says {length}: off by {error:e}");
+    }
+}
