@@ -78,7 +78,9 @@ impl Tercet {
         let slots = if self.alone { slots::take_all() } else { slots::take(self.ranks) };
         let mark = format!("{MARK}={}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
         let (name, value) = mark.split_once('=').unwrap();
-        self.command.env(name, value).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Threads that wait leave their core to the other ranks and tests.
+        self.command.env(name, value).env("OMP_WAIT_POLICY", "passive");
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let line = format!("{:?}", self.command);
         let mut child = self.command.spawn().unwrap();
         let mut stdout = child.stdout.take().unwrap();

@@ -65,7 +65,10 @@ fn a_recipe_with_a_mistake() {
     run("name = \"a\"\nsteps = 1\n").fails_with(2, &["data.store is empty", "tercet prepare"]);
     train(&place.path("none.toml"), 1).run().fails_with(2, &["none.toml", "No such file"]);
     let (_place, recipe) = scene(1);
-    train(&recipe, 1).set("loss.temperature=warm").run().fails_with(2, &["--set loss.temperature=warm", "expected f64"]);
+    train(&recipe, 1)
+        .set("loss.temperature=warm")
+        .run()
+        .fails_with(2, &["--set loss.temperature=warm", "expected f64"]);
     train(&recipe, 1).set("loss.temperature=0").run().fails_with(2, &["loss.temperature: is 0", "must be above 0"]);
     train(&recipe, 1).set("data.store=/nowhere").run().fails_with(2, &["/nowhere"]);
 }

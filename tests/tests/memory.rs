@@ -40,7 +40,7 @@ fn representations_bytes() -> usize {
 }
 
 /// What the allocator may keep beyond what is in use: with small sub-batches it recycles, but not always.
-const ALLOCATOR_BYTES: usize = 24 * MIB;
+const ALLOCATOR_BYTES: usize = 12 * MIB;
 
 /// A model directory of fresh weights: what a run of no steps leaves.
 fn model(place: &Place) -> std::path::PathBuf {
@@ -64,7 +64,7 @@ fn peak_bytes(model: &Path, batch: &Path, kept_graph_tokens: usize) -> usize {
     command.arg("step").arg(recipe("golden.toml")).arg("--model").arg(model).arg("--tokens").arg(batch);
     command.args(["--set", "sub_batch_texts=4", "--set", &format!("kept_graph_tokens={kept_graph_tokens}")]);
     // Every thread allocates from the same place, and what is large is given back when it is freed.
-    command.env("MALLOC_ARENA_MAX", "1").env("MALLOC_MMAP_THRESHOLD_", "65536");
+    command.env("MALLOC_ARENA_MAX", "1").env("MALLOC_MMAP_THRESHOLD_", "65536").env("OMP_WAIT_POLICY", "passive");
     let child = command.stdout(Stdio::null()).spawn().unwrap();
     let mut status = 0;
     // SAFETY: both pointers are to variables of this function; zeros are a valid rusage.
