@@ -6,12 +6,13 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 use tercet_tests::batch::TokenBatch;
 use tercet_tests::compare::{number, same_gradients, same_step};
 use tercet_tests::place::{Place, golden, recipe};
-use tercet_tests::program::Tercet;
+use tercet_tests::program::{Tercet, program};
 use tercet_tests::tensors::{self, Tensors};
 
 /// What is trained with, as overrides of configs/golden.toml.
@@ -63,6 +64,19 @@ fn step_is_the_same_on_any_ranks() {
             same_step(&format!("{settings:?} on {ranks} ranks"), &found, &expected, 1e-5);
         }
     }
+}
+
+/// What `tercet` starts can be typed: the same figures, to the digit.
+#[test]
+fn mpirun_by_hand_does_the_same() {
+    let place = Place::new();
+    let tokens = place.path("batch.safetensors");
+    TokenBatch::random(2, 6, 2, 20).write(&tokens);
+    let mut mpirun = Command::new("mpirun");
+    mpirun.args(["-n", "2", "--allow-run-as-root", "--oversubscribe"]).arg(program("tercet-worker")).arg("step");
+    mpirun.arg(recipe("golden.toml")).arg("--model").arg(golden("nano_xlmr/hf")).arg("--tokens").arg(&tokens);
+    let by_hand: Value = serde_json::from_str(&Tercet::through(mpirun, 2).succeed()).unwrap();
+    assert_eq!(by_hand, step(&tokens, &[], 2));
 }
 
 /// The gradient itself, of a batch that the sampler deals to the ranks, in float64.

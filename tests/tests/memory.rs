@@ -59,6 +59,7 @@ fn model(place: &Place) -> std::path::PathBuf {
 }
 
 /// The largest resident set of one step's process, in bytes.
+#[expect(clippy::zombie_processes, reason = "wait4 waits for it, and says more")]
 fn peak_bytes(model: &Path, batch: &Path, kept_graph_tokens: usize) -> usize {
     let mut command = Command::new(program("tercet-worker"));
     command.arg("step").arg(recipe("golden.toml")).arg("--model").arg(model).arg("--tokens").arg(batch);

@@ -148,7 +148,8 @@ fn a_killed_run_resumes_to_the_same_bits() {
 fn a_torn_checkpoint_is_refused_and_the_one_before_is_used() {
     let scene = Scene::new(6, 2);
     scene.train("whole", 1).succeed();
-    let damages: [(&str, fn(&Path), &str); 4] = [
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage, &str); 4] = [
         ("truncated", truncate, "model/model.safetensors: has "),
         ("altered", flip_a_byte, "train/optimizer.safetensors: its checksum differs"),
         ("unfinished", |path| fs::remove_file(path.join("manifest.json")).unwrap(), "manifest.json: "),
