@@ -30,7 +30,7 @@ fn model(nano: &str, pooling: Pooling, normalize: bool, overrides: Option<&str>)
         std::fs::copy(golden(nano).join(name), dir.path().join(name)).unwrap();
     }
     std::fs::copy(golden(nano).join("weights.safetensors"), dir.path().join("model.safetensors")).unwrap();
-    let options = ModelOptions { pooling: Some(pooling), normalize, ..Default::default() };
+    let options = ModelOptions { pooling: Some(pooling), normalize: Some(normalize), ..Default::default() };
     let mut model = M3Model::load(dir.path(), &options, Device::Cpu, Kind::Double).unwrap();
     assert!(model.fresh.is_empty());
     for (name, tensor) in overrides.iter().flat_map(|path| Tensor::read_safetensors(golden(path)).unwrap()) {

@@ -46,7 +46,9 @@ pub fn load(path: &Path, options: &ModelOptions, device: Device, kind: Kind) -> 
     let bad = |reason: String| CheckpointError::Bad { path: path.to_owned(), reason };
     let state = fs::read_to_string(path.join("train/state.json")).map_err(|e| bad(format!("train/state.json: {e}")))?;
     let state: TrainState = serde_json::from_str(&state).map_err(|e| bad(format!("train/state.json: {e}")))?;
-    let model = M3Model::load(&path.join("model"), options, device, kind)
+    // The checkpoint has its own copy of the tokenizer.
+    let options = ModelOptions { tokenizer: None, ..options.clone() };
+    let model = M3Model::load(&path.join("model"), &options, device, kind)
         .map_err(|source| CheckpointError::Model { path: path.to_owned(), source })?;
     let tensors = Tensor::read_safetensors(path.join("train/optimizer.safetensors"))
         .map_err(|e| bad(format!("train/optimizer.safetensors: {e}")))?;

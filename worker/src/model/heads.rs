@@ -21,10 +21,10 @@ pub(super) fn specs(c: &EncoderConfig, multi_vector_dim: usize) -> Vec<Spec> {
     [
         ("colbert_linear.weight", vec![multi_vector_dim as i64, d], Init::Normal(unit)),
         ("colbert_linear.bias", vec![multi_vector_dim as i64], Init::Constant(0.0)),
-        // A fresh lexical head counts shared tokens: every weight near 0.3, none behind the ReLU's zero, where it would get
-        // no gradient; and small enough that scores over the temperature stay where InfoNCE does not just shrink them.
-        ("sparse_linear.weight", vec![1, d], Init::Normal(0.1 * unit)),
-        ("sparse_linear.bias", vec![1], Init::Constant(0.3)),
+        // Small: over the temperature, sums of products of larger weights are so far apart that InfoNCE drives them all
+        // behind the ReLU's zero, where no gradient brings them back. A little above zero: most tokens start in reach of it.
+        ("sparse_linear.weight", vec![1, d], Init::Normal(0.3 * unit)),
+        ("sparse_linear.bias", vec![1], Init::Constant(0.1)),
     ]
     .into_iter()
     .map(|(name, shape, init)| Spec { name: name.into(), shape, init })

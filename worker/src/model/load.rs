@@ -1,7 +1,7 @@
 //! Reads a model from a Hugging Face directory, or draws a fresh one from a config.json.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 use tercet_configs::Pooling;
@@ -30,7 +30,7 @@ impl M3Model {
                 weights.extend(tensors.into_iter().map(|(name, tensor)| (format!("{prefix}.{name}"), tensor)));
             }
         }
-        let special = special_tokens(dir, None)?;
+        let (tokenizer, special) = special_tokens(dir, options.tokenizer.as_deref())?;
         let multi_vector_dim = weights.get("colbert_linear.weight").map(|w| w.size()[0] as usize);
         if let Some(found) = multi_vector_dim.filter(|&f| options.multi_vector_dim > 0 && options.multi_vector_dim != f)
         {
@@ -44,37 +44,31 @@ impl M3Model {
         extend_positions(&mut config, options);
         let mut options = options.clone();
         options.pooling = options.pooling.or_else(|| stored_pooling(dir));
+        options.normalize = options.normalize.or_else(|| stored_normalize(dir));
         let dim = multi_vector_dim.unwrap_or(wanted_dim(&config, &options));
 
         let with_pooler = weights.contains_key("pooler.dense.weight");
         let mut parameters = Parameters::new(all_specs(&config, dim, with_pooler), kind, device);
         let fresh = fill(&mut parameters, &weights, &config, learned_positions, options.seed)
             .map_err(|problems| ModelError::Weights { path: weights_path, problems })?;
-        Ok(Self::assemble(config, parameters, &options, special, fresh, Some(dir.to_owned())))
+        Ok(Self::assemble(config, parameters, &options, special, fresh, tokenizer))
     }
 
-    /// A model of fresh weights as `config` (a config.json) describes; `tokenizer` is a tokenizer.json.
+    /// A model of fresh weights as `config` (a config.json) describes.
     ///
     /// # Errors
     /// An unreadable config or tokenizer.
-    pub fn fresh(
-        config: &Path,
-        tokenizer: Option<&Path>,
-        options: &ModelOptions,
-        device: Device,
-        kind: Kind,
-    ) -> Result<Self, ModelError> {
+    pub fn fresh(config: &Path, options: &ModelOptions, device: Device, kind: Kind) -> Result<Self, ModelError> {
         let dir = config.parent().unwrap_or(Path::new("."));
         let mut config = EncoderConfig::load(config)?;
         extend_positions(&mut config, options);
-        let special = special_tokens(dir, tokenizer)?;
+        let (tokenizer, special) = special_tokens(dir, options.tokenizer.as_deref())?;
         let specs = all_specs(&config, wanted_dim(&config, options), true);
         let fresh = specs.iter().map(|spec| spec.name.clone()).collect();
         let mut parameters = Parameters::new(specs, kind, device);
         tch::manual_seed(options.seed as i64);
         parameters.initialise(|_| true);
-        let tokenizer_dir = tokenizer.and_then(Path::parent).unwrap_or(dir).to_owned();
-        Ok(Self::assemble(config, parameters, options, special, fresh, Some(tokenizer_dir)))
+        Ok(Self::assemble(config, parameters, options, special, fresh, tokenizer))
     }
 }
 
@@ -172,17 +166,19 @@ fn read_pickled(path: &Path) -> Result<Vec<(String, Tensor)>, ModelError> {
     pickle::read_state_dict(path).map_err(|reason| ModelError::File { path: path.to_owned(), reason })
 }
 
-/// From `tokenizer`, tokenizer.json or special_tokens.json of `dir`.
-fn special_tokens(dir: &Path, tokenizer: Option<&Path>) -> Result<SpecialTokens, ModelError> {
+/// From `tokenizer`, tokenizer.json or special_tokens.json of `dir`; with the file, or the directory for the last.
+fn special_tokens(dir: &Path, tokenizer: Option<&Path>) -> Result<(PathBuf, SpecialTokens), ModelError> {
     let file = |path: &Path, reason: String| ModelError::File { path: path.to_owned(), reason };
     if let Some(path) = tokenizer.map(Path::to_owned).or_else(|| beside(dir, "tokenizer.json")) {
-        return TextTokenizer::load(&path).map(|t| *t.special()).map_err(|e| file(&path, e.to_string()));
+        let tokenizer = TextTokenizer::load(&path).map_err(|e| file(&path, e.to_string()))?;
+        return Ok((path, *tokenizer.special()));
     }
     let path = dir.join("special_tokens.json");
     let text = std::fs::read_to_string(&path).map_err(|_| {
         file(dir, "neither tokenizer.json nor special_tokens.json is here: put the model's tokenizer.json there".into())
     })?;
-    serde_json::from_str(&text).map_err(|e| file(&path, e.to_string()))
+    let special = serde_json::from_str(&text).map_err(|e| file(&path, e.to_string()))?;
+    Ok((dir.to_owned(), special))
 }
 
 /// What sentence-transformers' pooling module says, if the directory has one.
@@ -193,10 +189,15 @@ fn stored_pooling(dir: &Path) -> Option<Pooling> {
     Some(if mean { Pooling::Mean } else { Pooling::Cls })
 }
 
+/// Whether sentence-transformers' modules, if the directory lists them, end in a normalisation.
+fn stored_normalize(dir: &Path) -> Option<bool> {
+    let text = std::fs::read_to_string(dir.join("modules.json")).ok()?;
+    let modules: Vec<serde_json::Value> = serde_json::from_str(&text).ok()?;
+    Some(modules.iter().any(|module| module["type"].as_str().is_some_and(|class| class.ends_with(".Normalize"))))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
     fn golden() -> PathBuf {

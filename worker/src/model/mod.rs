@@ -79,8 +79,10 @@ impl ModelError {
 pub struct ModelOptions {
     /// How the dense head reads a text; none: what the directory's 1_Pooling/config.json says, else CLS.
     pub pooling: Option<Pooling>,
-    /// Dense and multi-vector representations have length 1.
-    pub normalize: bool,
+    /// Dense and multi-vector representations have length 1; none: what the directory's modules.json says, else true.
+    pub normalize: Option<bool>,
+    /// The tokenizer.json, where it is not the one beside the model.
+    pub tokenizer: Option<PathBuf>,
     /// Positions wanted; 0 keeps the model's.
     pub max_position_embeddings: usize,
     /// Width of the multi-vector head; 0: as the file says, the hidden size for a fresh one.
@@ -95,7 +97,8 @@ impl Default for ModelOptions {
     fn default() -> Self {
         Self {
             pooling: None,
-            normalize: true,
+            normalize: None,
+            tokenizer: None,
             max_position_embeddings: 0,
             multi_vector_dim: 0,
             dropout: None,
@@ -109,7 +112,8 @@ impl ModelOptions {
     pub fn of(section: &ModelSection, seed: u64) -> Self {
         Self {
             pooling: Some(section.pooling),
-            normalize: section.normalize,
+            normalize: Some(section.normalize),
+            tokenizer: section.tokenizer.clone(),
             max_position_embeddings: section.max_position_embeddings,
             multi_vector_dim: section.multi_vector_dim,
             dropout: section.dropout,
@@ -132,8 +136,8 @@ pub struct M3Model {
     pub special: SpecialTokens,
     /// Weights that no file gave and that were drawn afresh.
     pub fresh: Vec<String>,
-    /// The directory that the tokenizer and its settings come from, for export.
-    tokenizer: Option<PathBuf>,
+    /// The tokenizer.json, or the directory without one, that the tokenizer comes from, for export.
+    tokenizer: PathBuf,
     encoder: Encoder,
     heads: HeadWeights,
     multi_vector_dim: usize,
@@ -206,17 +210,17 @@ impl M3Model {
         options: &ModelOptions,
         special: SpecialTokens,
         fresh: Vec<String>,
-        tokenizer: Option<PathBuf>,
+        tokenizer: PathBuf,
     ) -> Self {
-        let pooling = options.pooling.unwrap_or_default();
+        let (pooling, normalize) = (options.pooling.unwrap_or_default(), options.normalize.unwrap_or(true));
         let multi_vector_dim = parameters.leaf("colbert_linear.weight").size()[0] as usize;
         Self {
             encoder: Encoder::new(&config, &parameters),
-            heads: HeadWeights::new(&parameters, pooling, options.normalize),
+            heads: HeadWeights::new(&parameters, pooling, normalize),
             config,
             parameters,
             pooling,
-            normalize: options.normalize,
+            normalize,
             special,
             fresh,
             tokenizer,

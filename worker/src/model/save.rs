@@ -9,15 +9,9 @@ use tercet_configs::Pooling;
 
 use super::{M3Model, ModelError, pickle, tokenizer_config};
 
-/// Files of the tokenizer that are taken along as they are.
-const TOKENIZER_FILES: [&str; 6] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "special_tokens.json",
-    "sentencepiece.bpe.model",
-    "vocab.txt",
-];
+/// What lies beside a tokenizer.json and is taken along as it is.
+const TOKENIZER_FILES: [&str; 5] =
+    ["tokenizer_config.json", "special_tokens_map.json", "special_tokens.json", "sentencepiece.bpe.model", "vocab.txt"];
 
 impl M3Model {
     /// Writes config.json, model.safetensors, the heads' .pt files, the tokenizer's files and sentence-transformers'
@@ -46,10 +40,14 @@ impl M3Model {
             pickle::write_state_dict(&path, &own).map_err(|source| ModelError::Write { path, source })?;
         }
 
-        for name in TOKENIZER_FILES {
-            let source = self.tokenizer.as_ref().map(|from| from.join(name)).filter(|path| path.exists());
-            if let Some(source) = source {
-                let path = dir.join(name);
+        let (file, folder) = match self.tokenizer.is_dir() {
+            true => (None, Some(self.tokenizer.as_path())),
+            false => (Some(self.tokenizer.clone()), self.tokenizer.parent()),
+        };
+        let beside = folder.into_iter().flat_map(|from| TOKENIZER_FILES.map(|name| (from.join(name), name)));
+        for (source, name) in file.map(|file| (file, "tokenizer.json")).into_iter().chain(beside) {
+            let path = dir.join(name);
+            if source.exists() {
                 fs::copy(source, &path).map_err(|source| ModelError::Write { path, source })?;
             }
         }

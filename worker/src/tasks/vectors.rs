@@ -17,7 +17,7 @@ pub type TokenWeights = Vec<(i64, f32)>;
 pub struct TextVectors {
     /// [N, d].
     pub dense: Tensor,
-    /// Per text.
+    /// Per text; only what weighs more than 0.
     pub lexical: Vec<TokenWeights>,
     /// Per text, [tokens, dm].
     pub multi_vector: Vec<Tensor>,
@@ -30,7 +30,8 @@ impl TextVectors {
         let lexical = match &all.lexical {
             Some(lexical) => {
                 let pairs = ids(&lexical.token_ids).into_iter().zip(floats(&lexical.weights)).collect::<TokenWeights>();
-                lexical.offsets.windows(2).map(|w| pairs[w[0]..w[1]].to_vec()).collect()
+                let own = |w: &[usize]| pairs[w[0]..w[1]].iter().copied().filter(|pair| pair.1 != 0.0).collect();
+                lexical.offsets.windows(2).map(own).collect()
             }
             None => vec![Vec::new(); num_texts],
         };

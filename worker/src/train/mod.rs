@@ -3,6 +3,7 @@
 mod log;
 mod recorder;
 mod setup;
+mod tensorboard;
 
 use std::path::PathBuf;
 use std::time::Instant;

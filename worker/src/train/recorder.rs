@@ -4,17 +4,17 @@
 //! which is the run's own history: TensorBoard's failures are logged once.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tensorboard_rs::summary_writer::SummaryWriter;
-use tercet_cluster::{Collective, contain_panic};
+use tercet_cluster::Collective;
 use tercet_configs::Recipe;
 use tercet_sampler::Batch;
 
+use super::tensorboard::EventFile;
 use crate::loss::Terms;
 
 /// One step's figures; a line of metrics.jsonl.
@@ -94,7 +94,7 @@ pub(super) struct Recorder {
 
 struct Sink {
     metrics: File,
-    tensorboard: Option<SummaryWriter>,
+    tensorboard: Option<EventFile>,
     events: bool,
     log_every: u64,
     last_step: u64,
@@ -120,7 +120,7 @@ impl Recorder {
         let path = run_dir.join("metrics.jsonl");
         let metrics = open_metrics(&path, first_step).with_context(|| format!("opening {}", path.display()))?;
         let board = run_dir.join("tensorboard");
-        let tensorboard = tensorboard(|| SummaryWriter::new(&board));
+        let tensorboard = or_without(EventFile::create(&board, ranks.host()));
         let (log_every, last_step) = (recipe.log.every_steps.max(1), recipe.steps);
         let sink = Sink { metrics, tensorboard, events, log_every, last_step, run_dir };
         let world_size = ranks.world_size();
@@ -143,17 +143,11 @@ impl Recorder {
         let Some(sink) = &mut self.sink else { return Ok(()) };
         // Plain structs of numbers and strings cannot fail to serialise.
         let mut line = serde_json::to_value(&record).expect("plain data");
-        writeln!(sink.metrics, "{line}").context("writing metrics.jsonl")?;
+        writeln!(sink.metrics, "{line}").with_context(|| sink.about_metrics("writing"))?;
         line["event"] = "step".into();
         sink.event(&line);
-        if let Some(mut writer) = sink.tensorboard.take() {
-            sink.tensorboard = tensorboard(move || {
-                for (tag, value) in record.scalars() {
-                    writer.add_scalar(&tag, value as f32, record.step as usize);
-                }
-                writer.flush();
-                writer
-            });
+        if let Some(mut file) = sink.tensorboard.take() {
+            sink.tensorboard = or_without(file.scalars(record.step, &record.scalars()).map(|()| file));
         }
         if line["step"].as_u64().is_some_and(|step| step % sink.log_every == 0 || step == sink.last_step) {
             let number = |key: &str| line[key].as_f64().unwrap_or(f64::NAN);
@@ -178,7 +172,7 @@ impl Recorder {
     /// metrics.jsonl cannot be synced.
     pub fn checkpoint(&mut self, path: &Path, step: u64) -> anyhow::Result<()> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
-        sink.metrics.sync_data().context("syncing metrics.jsonl")?;
+        sink.metrics.sync_data().with_context(|| sink.about_metrics("syncing"))?;
         sink.event(&json!({"event": "checkpoint", "path": path, "step": step}));
         tracing::info!("checkpoint {}", path.display());
         Ok(())
@@ -190,13 +184,19 @@ impl Recorder {
     /// metrics.jsonl cannot be synced.
     pub fn end(&mut self, steps: u64) -> anyhow::Result<()> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
-        sink.metrics.sync_all().context("syncing metrics.jsonl")?;
+        sink.metrics.sync_all().with_context(|| sink.about_metrics("syncing"))?;
         sink.event(&json!({"event": "end", "steps": steps, "run_dir": sink.run_dir}));
         Ok(())
     }
 }
 
 impl Sink {
+    /// What an error of metrics.jsonl is put after.
+    fn about_metrics(&self, doing: &str) -> String {
+        let path = self.run_dir.join("metrics.jsonl");
+        format!("{doing} {} (if the disk is full: free space, then go on with --resume)", path.display())
+    }
+
     fn event(&self, event: &Value) {
         if self.events {
             println!("{event}");
@@ -204,13 +204,13 @@ impl Sink {
     }
 }
 
-/// Runs what may panic on an I/O error, as tensorboard-rs does; the run goes on without TensorBoard then.
-fn tensorboard(work: impl FnOnce() -> SummaryWriter) -> Option<SummaryWriter> {
-    contain_panic(work).map_err(|reason| tracing::warn!("no TensorBoard events from here on: {reason}")).ok()
+/// The run goes on without TensorBoard when its file cannot be written.
+fn or_without(file: io::Result<EventFile>) -> Option<EventFile> {
+    file.map_err(|error| tracing::warn!("no TensorBoard events from here on: {error}")).ok()
 }
 
 /// metrics.jsonl without the lines after `first_step`, ready to append.
-fn open_metrics(path: &Path, first_step: u64) -> std::io::Result<File> {
+fn open_metrics(path: &Path, first_step: u64) -> io::Result<File> {
     let mut kept = Vec::new();
     if let Ok(file) = File::open(path) {
         for line in BufReader::new(file).lines() {

@@ -178,7 +178,7 @@ fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective) -> anyhow::Res
     let section = &recipe.model;
     let model = match (&section.path, &section.config) {
         (Some(dir), _) => M3Model::load(dir, &options, device, kind)?,
-        (None, Some(config)) => M3Model::fresh(config, section.tokenizer.as_deref(), &options, device, kind)?,
+        (None, Some(config)) => M3Model::fresh(config, &options, device, kind)?,
         (None, None) => {
             return Err(SetupError::Missing("model.path is missing (or model.config, for fresh weights)").into());
         }

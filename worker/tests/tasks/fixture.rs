@@ -30,7 +30,7 @@ impl Fixture {
         fs::write(&config, config_json().to_string()).unwrap();
         fs::write(&tokenizer, tokenizer_json().to_string()).unwrap();
         let options = ModelOptions::default();
-        M3Model::fresh(&config, Some(&tokenizer), &options, Device::Cpu, Kind::Float).unwrap().save(&model).unwrap();
+        M3Model::fresh(&config, &options, Device::Cpu, Kind::Float).unwrap().save(&model).unwrap();
         Self { dir }
     }
 
