@@ -220,32 +220,55 @@ fn a_run_folder_that_holds_a_run() {
     other.fails_with(2, &["written by another recipe", "optimizer.learning_rate"]);
 }
 
-/// A file system of the test's own that fills up while the third checkpoint is written.
-#[test]
-fn a_disk_that_fills_up() {
-    let may_mount = Command::new("unshare").args(["--mount", "true"]).output().is_ok_and(|o| o.status.success());
-    if !may_mount {
-        eprintln!("SKIPPED: a_disk_that_fills_up needs the right to mount (root), which this user lacks");
-        return;
-    }
-    // A checkpoint of the golden model has some 90 KiB: one fits, and so does what a run writes besides.
+/// A training run whose run folder is a file system of its own of `size`; what was in that at the end.
+fn train_on_a_small_disk(size: &str, ranks: usize, settings: &[&str]) -> (Ended, String) {
+    let (place, recipe) = scene(300);
+    let disk = place.path("disk");
+    fs::create_dir(&disk).unwrap();
     let script = r#"mount -t tmpfs -o size=$1 tmpfs "$2" && shift && disk=$1 && shift && "$@"; code=$?
                     ls -A "$disk" > "$disk.files"; exit $code"#;
+    let mut shell = Command::new("unshare");
+    shell.args(["--mount", "sh", "-c", script, "sh", size]).arg(&disk).arg(program("tercet")).arg("train");
+    shell.arg(&recipe).args(["-n", &ranks.to_string(), "--set", &format!("run_dir={}", disk.display())]);
+    settings.iter().for_each(|setting| _ = shell.args(["--set", setting]));
+    let ended = Tercet::through(shell, ranks).run();
+    (ended, fs::read_to_string(place.path("disk.files")).unwrap())
+}
+
+fn may_mount(test: &str) -> bool {
+    let may = Command::new("unshare").args(["--mount", "true"]).output().is_ok_and(|o| o.status.success());
+    if !may {
+        eprintln!("SKIPPED: {test} needs the right to mount (root), which this user lacks");
+    }
+    may
+}
+
+#[test]
+fn a_disk_that_fills_up_while_a_checkpoint_is_written() {
+    if !may_mount("a_disk_that_fills_up_while_a_checkpoint_is_written") {
+        return;
+    }
     for ranks in [1, 2] {
-        let (place, recipe) = scene(6);
-        let disk = place.path("disk");
-        fs::create_dir(&disk).unwrap();
-        let mut shell = Command::new("unshare");
-        shell.args(["--mount", "sh", "-c", script, "sh", "300k"]).arg(&disk).arg(program("tercet")).arg("train");
-        shell.arg(&recipe).args(["--set", &format!("run_dir={}", disk.display()), "--set", "checkpoint.keep=0"]);
-        shell.args(["-n", &ranks.to_string()]);
+        // One checkpoint of the golden model and what a run writes besides fit in; three do not.
+        let (ended, files) = train_on_a_small_disk("300k", ranks, &["checkpoint.keep=0"]);
         let words = ["writing checkpoint", "No space left on device", "checkpoints before it are intact", "free space"];
-        Tercet::through(shell, ranks).run().fails_with(3, &words);
+        ended.fails_with(3, &words);
         // The one before is there; nothing is left of the other.
-        let files = fs::read_to_string(place.path("disk.files")).unwrap();
         let checkpoints: Vec<&str> = files.lines().filter(|name| name.contains("step-")).collect();
         assert!(!checkpoints.is_empty(), "{files}");
         assert!(checkpoints.iter().all(|name| name.starts_with("step-")), "{files}");
+    }
+}
+
+/// With room for a few steps' figures, for one step's, and for not even the resolved recipe.
+#[test]
+fn a_disk_that_fills_up_while_figures_are_written() {
+    if !may_mount("a_disk_that_fills_up_while_figures_are_written") {
+        return;
+    }
+    for (size, file, ranks) in [("24k", "metrics.jsonl", 1), ("16k", "metrics.jsonl", 2), ("4k", "", 1)] {
+        let (ended, _) = train_on_a_small_disk(size, ranks, &["checkpoint.every_steps=0"]);
+        ended.fails_with(3, &["No space left on device", file]);
     }
 }
 
