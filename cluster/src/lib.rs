@@ -7,7 +7,7 @@
 //! # Lockstep
 //! All operations are collective: *every* rank calls the same ones, in the same order, with arguments that fit. A rank
 //! that cannot go on must not return early, or its peers would wait for it for ever: it calls [`Collective::abort`]. A
-//! panic does so by itself, with code 101; [`contain_panic`] is for the rare one that must not.
+//! panic, on any thread, does so by itself, with code 101.
 //!
 //! # Room for NCCL
 //! Device memory will be a second [`Memory`], and its backend a third implementation of the trait whose ranks meet
@@ -31,6 +31,5 @@ pub use crate::collective::{Collective, ReduceOp};
 pub use crate::connect::connect;
 pub use crate::error::{CollectiveError, Place};
 pub use crate::mpi::{MAX_MESSAGE_BYTES, Mpi};
-pub use crate::panic::contain_panic;
 pub use crate::solo::Solo;
 pub use crate::values::{all_ranks, any_rank, broadcast_bytes, gather_counts};

@@ -76,13 +76,6 @@ fn abort_ends_every_rank_with_its_code() {
 }
 
 #[test]
-fn a_contained_panic_lets_the_job_go_on() {
-    let job = Job::run(2, "contained_panic", MESSAGE_BYTES[0]);
-    job.assert_well(2);
-    assert!(!job.stderr.contains("the test's own panic"), "{job}");
-}
-
-#[test]
 fn a_ring_whose_lengths_differ_says_so_and_does_not_hang() {
     let job = Job::run(3, "uneven_ring", MESSAGE_BYTES[0]);
     assert_eq!(job.exit_code, Some(3), "{job}");

@@ -5,9 +5,7 @@ use std::ops::Add;
 use std::thread;
 use std::time::Duration;
 
-use tercet_cluster::{
-    Collective, Mpi, ReduceOp, Scalar, all_ranks, any_rank, broadcast_bytes, connect, contain_panic, gather_counts,
-};
+use tercet_cluster::{Collective, Mpi, ReduceOp, Scalar, all_ranks, any_rank, broadcast_bytes, connect, gather_counts};
 use tercet_configs::Backend;
 
 use crate::job;
@@ -27,9 +25,6 @@ pub fn run(part: &str) {
         "operations" => operations(&ranks),
         "long_ring" => round_trip(&ranks, &vec![60_000; ranks.world_size()]),
         "bits" => bits(&ranks),
-        "contained_panic" => {
-            assert_eq!(contain_panic(|| panic!("the test's own panic")), Err::<(), _>("the test's own panic".into()));
-        }
         "uneven_ring" => uneven_ring(&ranks),
         // Rank 1 fails, and its peers wait for it.
         _ if ranks.rank() == 1 => fail(&ranks, part),
