@@ -1,5 +1,7 @@
 //! Every recipe that the project ships loads, and the paper's batches divide among the paper's GPUs.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 
 use tercet_configs::Recipe;
