@@ -20,7 +20,7 @@ const SECTION_CHARS: usize = 420;
 /// Characters of a page that is a passage as a whole: a little over 8,192 tokens, which `prepare` cuts exactly.
 const PAGE_CHARS: usize = 32_000;
 /// Of every hundred page names, these many are held out.
-const HELD_OUT_PERCENT: u64 = 12;
+const HELD_OUT_PERCENT: u64 = 20;
 /// Other languages whose text a description is paired with.
 const CROSS_LANGUAGES: usize = 2;
 /// Whole pages up to so many tokens, and how many of them: batches of every length group, few of the expensive long ones.
@@ -38,9 +38,8 @@ const WHOLE_PAGES: [(usize, usize); 10] = [
 ];
 /// Tokens of a description that is paired with another one at most: the few longer ones would fill no batch.
 const TITLE_TOKENS: usize = 40;
-/// Queries per held-out task, and passages that they are looked for in.
+/// Queries per held-out task at most.
 const NUM_QUERIES: usize = 400;
-const NUM_PASSAGES: usize = 1200;
 
 /// What was written: files and folders by their names, in a fixed order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -210,13 +209,17 @@ struct Task {
     queries: Vec<(String, String, Vec<String>)>,
 }
 
-/// Description → the page in the same language, among held-out pages of all languages.
+/// Description → the page in the same language. The corpus has pages of all languages mixed, but each in one language
+/// only: its translations would be right as well.
 fn mono_task(held_out: &[&Page]) -> Task {
-    let passages = sample(held_out, "mono passages", NUM_PASSAGES);
-    let queries = sample(&passages, "mono queries", NUM_QUERIES);
+    let names = by_name(held_out).into_values();
+    let mut pages: Vec<&Page> =
+        names.filter_map(|pages| pages.into_iter().min_by_key(|p| dice("mono", &p.id()))).collect();
+    pages.sort_by_key(|p| dice("mono queries", &p.id()));
+    let asked = pages.iter().take(NUM_QUERIES);
     Task {
-        queries: queries.iter().map(|p| (format!("q/{}", p.id()), p.description.clone(), vec![p.id()])).collect(),
-        passages: passages.iter().map(|p| (p.id(), p.prose(SECTION_CHARS))).collect(),
+        queries: asked.map(|p| (format!("q/{}", p.id()), p.description.clone(), vec![p.id()])).collect(),
+        passages: pages.iter().map(|p| (p.id(), p.prose(SECTION_CHARS))).collect(),
     }
 }
 
@@ -237,13 +240,6 @@ fn cross_task(held_out: &[&Page]) -> Task {
         queries: asked.into_iter().map(|(p, right)| (format!("q/{}", p.id()), p.description.clone(), right)).collect(),
         passages: passages.iter().map(|p| (p.id(), p.prose(SECTION_CHARS))).collect(),
     }
-}
-
-fn sample<'a>(pages: &[&'a Page], purpose: &str, size: usize) -> Vec<&'a Page> {
-    let mut order = pages.to_vec();
-    order.sort_by_key(|p| dice(purpose, &p.id()));
-    order.truncate(size);
-    order
 }
 
 impl Task {

@@ -118,8 +118,8 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     clock.phase("mine", &format!("{NUM_NEGATIVES} hard negatives per row, {}", mined.display()));
     let (store, run_dir) = (out.join("store-unified"), out.join("unified"));
     let mined = PathBuf::from(format!("section={}", mined.display()));
-    let files: Vec<PathBuf> =
-        std::iter::once(mined).chain(files.into_iter().filter(|f| *f != rows("section"))).collect();
+    // As in the paper, the last stage is about queries and passages: pairs across languages were the stage before.
+    let files: Vec<PathBuf> = std::iter::once(mined).chain(files.into_iter().filter(|f| *f == rows("page"))).collect();
     commands.prepare(&tokenizer, &store, &files)?;
     clock.phase("prepare", &format!("token store {}", store.display()));
     let mut unified = recipe(
