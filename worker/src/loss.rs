@@ -15,7 +15,7 @@ const LEXICAL_WEIGHT: f64 = 0.1;
 
 /// What a batch asks of its queries.
 pub struct Targets {
-    /// Column of each query's positive, int64 [Q].
+    /// Column of each query's positive, int64 `[Q]`.
     pub positive: Tensor,
     /// Columns of each query's own group, its positive first, int64 [Q, G].
     pub group: Tensor,
@@ -157,7 +157,7 @@ pub fn loss(settings: &LossSection, scores: &Scores, targets: &Targets, distill:
     Loss { total: total.double_value(&[]), terms, d_scores }
 }
 
-/// What a head's hard loss is with the teacher scores that the rows bring, per query [Q]. `group` are columns of `s`.
+/// What a head's hard loss is with the teacher scores that the rows bring, per query `[Q]`. `group` are columns of `s`.
 fn contrast(teacher: Teacher, s: &Tensor, positive: &Tensor, group: &Tensor, scores: Option<&Tensor>) -> Tensor {
     match scores.filter(|_| teacher != Teacher::None).map(|t| t.to_kind(s.kind()).softmax(-1, None)) {
         None => info_nce(s, positive),
@@ -168,18 +168,18 @@ fn contrast(teacher: Teacher, s: &Tensor, positive: &Tensor, group: &Tensor, sco
     }
 }
 
-/// −log softmax(s)[positive], [Q].
+/// −log of the softmax of `s` at the positive, `[Q]`.
 fn info_nce(s: &Tensor, positive: &Tensor) -> Tensor {
     -s.log_softmax(-1, None).gather(1, &positive.unsqueeze(-1), false).squeeze_dim(-1)
 }
 
-/// −Σ t · log softmax(s), [Q].
+/// −Σ t · log softmax(s), `[Q]`.
 fn cross_entropy(t: &Tensor, s: &Tensor) -> Tensor {
     -(t * s.log_softmax(-1, None)).sum_dim_intlist([-1i64].as_slice(), false, None::<Kind>)
 }
 
 /// The published trainer's `m3_kd_loss`: InfoNCE for each passage of the group in turn, weighted by the teacher, the
-/// group's earlier passages being left out; [Q].
+/// group's earlier passages being left out; `[Q]`.
 fn ranked_info_nce(s: &Tensor, group: &Tensor, targets: &Tensor) -> Tensor {
     let mut left = s.shallow_clone();
     let mut sum = Tensor::zeros([s.size()[0]], (s.kind(), s.device()));

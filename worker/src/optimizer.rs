@@ -10,9 +10,9 @@ const CHUNK: i64 = 1 << 22;
 
 /// Running means and the count of updates.
 pub struct AdamW {
-    /// Running mean of gradients, [N].
+    /// Running mean of gradients, `[N]`.
     pub mean: Tensor,
-    /// Running mean of squared gradients, [N].
+    /// Running mean of squared gradients, `[N]`.
     pub square: Tensor,
     /// Updates made.
     pub updates: u64,

@@ -67,9 +67,9 @@ impl TextInput {
 /// The lexical head's output.
 #[derive(Debug)]
 pub struct Lexical {
-    /// Token ids, ascending within a text, int64 [S].
+    /// Token ids, ascending within a text, int64 `[S]`.
     pub token_ids: Tensor,
-    /// Weights ≥ 0, [S].
+    /// Weights ≥ 0, `[S]`.
     pub weights: Tensor,
     /// Text i has entries `offsets[i]..offsets[i + 1]`; [B + 1].
     pub offsets: Vec<usize>,
@@ -99,7 +99,7 @@ pub struct Representations {
 pub struct SubBatchRepresentations {
     /// [B, d].
     pub dense: Tensor,
-    /// [S].
+    /// `[S]`.
     pub lexical: Option<Tensor>,
     /// [T, dm].
     pub multi_vector: Option<Tensor>,
@@ -159,7 +159,7 @@ impl Representations {
 pub struct Gradients {
     /// [B, d].
     pub dense: Tensor,
-    /// Of the lexical weights, [S].
+    /// Of the lexical weights, `[S]`.
     pub lexical: Option<Tensor>,
     /// [T, dm].
     pub multi_vector: Option<Tensor>,

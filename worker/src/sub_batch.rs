@@ -24,11 +24,11 @@ pub struct SubBatchLimit {
 
 /// Tokens whose hidden states a text's dense representation averages.
 pub struct Pooled {
-    /// Places among the T tokens, int64 [K].
+    /// Places among the T tokens, int64 `[K]`.
     pub token: Tensor,
-    /// The text of each, int64 [K].
+    /// The text of each, int64 `[K]`.
     pub text: Tensor,
-    /// How many each text has, int64 [texts].
+    /// How many each text has, int64 `[texts]`.
     pub per_text: Tensor,
     /// Every text has exactly one, in order.
     pub one_per_text: bool,
@@ -50,25 +50,25 @@ pub struct Group {
 pub struct SubBatch {
     /// Longest first; together they are the T tokens.
     pub groups: Vec<Group>,
-    /// The texts' indices in the list that was cut, int64 [texts].
+    /// The texts' indices in the list that was cut, int64 `[texts]`.
     pub texts: Tensor,
-    /// int64 [T].
+    /// int64 `[T]`.
     pub token_ids: Tensor,
-    /// Each token's place in its text, int64 [T].
+    /// Each token's place in its text, int64 `[T]`.
     pub positions: Tensor,
     /// The CLS tokens.
     pub cls: Pooled,
     /// All real tokens.
     pub real: Pooled,
-    /// Places of non-special tokens, int64 [K].
+    /// Places of non-special tokens, int64 `[K]`.
     pub lexical_token: Tensor,
-    /// Which distinct (text, token) pair of the sub-batch each of them is, int64 [K].
+    /// Which distinct (text, token) pair of the sub-batch each of them is, int64 `[K]`.
     pub lexical_slot: Tensor,
-    /// Where each distinct pair lies in the whole list's lexical weights, int64 [S].
+    /// Where each distinct pair lies in the whole list's lexical weights, int64 `[S]`.
     pub lexical_target: Tensor,
-    /// Places of the tokens that get a vector, int64 [V].
+    /// Places of the tokens that get a vector, int64 `[V]`.
     pub vector_token: Tensor,
-    /// Where each vector lies in the whole list's vectors, int64 [V].
+    /// Where each vector lies in the whole list's vectors, int64 `[V]`.
     pub vector_target: Tensor,
     /// Real tokens.
     pub num_tokens: usize,

@@ -74,7 +74,7 @@ impl HeadWeights {
         self.normalised(dense)
     }
 
-    /// [S]: a weight for every distinct non-special token of every text, the largest where a token repeats.
+    /// `[S]`: a weight for every distinct non-special token of every text, the largest where a token repeats.
     fn lexical(&self, tokens: &Tensor, texts: &SubBatch) -> Tensor {
         let [weight, bias] = &self.lexical;
         let rows = tokens.index_select(0, &texts.lexical_token); // [K, d]

@@ -45,9 +45,9 @@ pub struct Parameters {
     offsets: Vec<i64>,
     index: HashMap<String, usize>,
     num_decayed: i64,
-    /// Every weight, [N].
+    /// Every weight, `[N]`.
     pub flat: Tensor,
-    /// Every gradient, [N]; none before [`Parameters::enable_gradients`].
+    /// Every gradient, `[N]`; none before [`Parameters::enable_gradients`].
     flat_grad: Option<Tensor>,
     leaves: Vec<Tensor>,
 }
@@ -118,7 +118,7 @@ impl Parameters {
         self.grad_at(self.position(name))
     }
 
-    /// Every gradient, [N].
+    /// Every gradient, `[N]`.
     ///
     /// # Panics
     /// If gradients were not enabled.
@@ -131,7 +131,7 @@ impl Parameters {
         self.specs.iter().enumerate().map(|(i, spec)| (spec.name.as_str(), self.grad_at(i)))
     }
 
-    /// (name, view of `buffer`) in the flat buffer's order; `buffer` is [N], e.g. optimizer state.
+    /// (name, view of `buffer`) in the flat buffer's order; `buffer` is `[N]`, e.g. optimizer state.
     pub fn named_views<'a>(&'a self, buffer: &'a Tensor) -> impl Iterator<Item = (&'a str, Tensor)> + 'a {
         self.specs.iter().enumerate().map(move |(i, spec)| {
             let view = buffer.narrow(0, self.offsets[i], spec.numel()).view(spec.shape.as_slice());

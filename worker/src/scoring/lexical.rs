@@ -14,9 +14,9 @@ const TILE_ELEMENTS: usize = 1 << 22;
 
 /// The local queries, laid out over their own vocabulary.
 pub struct Queries {
-    /// Their distinct tokens, ascending, int64 [U].
+    /// Their distinct tokens, ascending, int64 `[U]`.
     vocabulary: Tensor,
-    /// Where each of the queries' S pairs lies in [Q, U], flat, int64 [S].
+    /// Where each of the queries' S pairs lies in [Q, U], flat, int64 `[S]`.
     at: Tensor,
     /// Weights, [Q, U].
     weights: Tensor,
@@ -95,9 +95,9 @@ struct Tile {
     first: i64,
     count: i64,
     width: i64,
-    /// The shared pairs' indices in the block's weights, int64 [K].
+    /// The shared pairs' indices in the block's weights, int64 `[K]`.
     pairs: Tensor,
-    /// Where each lies in [count, U], flat, int64 [K].
+    /// Where each lies in [count, U], flat, int64 `[K]`.
     at: Tensor,
 }
 

@@ -93,13 +93,13 @@ fn weighted_sums(rows: &Tensor, index: &Tensor, starts: &Tensor, weights: &Tenso
     Tensor::internal_embedding_bag_forward_only(rows, index, starts, false, SUM, false, Some(weights), false, -1).0
 }
 
-/// Where each of 0..num begins in the ascending `sorted`, int64 [num].
+/// Where each of 0..num begins in the ascending `sorted`, int64 `[num]`.
 fn starts_of(sorted: &Tensor, num: i64) -> Tensor {
     let wanted = Tensor::arange(num, (Kind::Int64, sorted.device()));
     wanted.searchsorted(sorted, false, false, "left", None::<&Tensor>)
 }
 
-/// 1/N of every query, [Q]; a query without vectors scores 0 whatever this is.
+/// 1/N of every query, `[Q]`; a query without vectors scores 0 whatever this is.
 fn inverse_lengths(queries: &MultiVector) -> Tensor {
     let lengths: Vec<f64> = queries.offsets.windows(2).map(|w| 1.0 / (w[1] - w[0]).max(1) as f64).collect();
     Tensor::from_slice(&lengths).to_kind(queries.vectors.kind()).to_device(queries.vectors.device())
@@ -113,9 +113,9 @@ struct PassageTile {
     vectors: Tensor,
     /// True where it does, bool [p, L]; none when all are of one length.
     padding: Option<Tensor>,
-    /// Index of each passage's first vector, int64 [p].
+    /// Index of each passage's first vector, int64 `[p]`.
     first_vector: Tensor,
-    /// True for a passage without any vector, bool [p].
+    /// True for a passage without any vector, bool `[p]`.
     empty: Tensor,
 }
 

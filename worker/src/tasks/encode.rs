@@ -1,7 +1,7 @@
 //! `encode`: texts in, their dense, lexical and multi-vector representations out.
 //!
 //! Formats of the output, by its ending (N texts, in the order of the input):
-//! - `.safetensors`: `dense` f32 [N, d]; `lexical.token_ids` i64 and `lexical.weights` f32 [S], of which text i has
+//! - `.safetensors`: `dense` f32 [N, d]; `lexical.token_ids` i64 and `lexical.weights` f32 `[S]`, of which text i has
 //!   `lexical.offsets[i]..lexical.offsets[i + 1]` (i64 [N + 1]); `multi_vector.vectors` f32 [T, dm] with
 //!   `multi_vector.offsets` alike. It is put together in memory.
 //! - `.jsonl`: `{"id": …, "dense": […], "lexical": {"token id": weight}, "multi_vector": [[…], …]}` a line; written as
