@@ -2,7 +2,7 @@
 //!
 //! Texts are sorted by length. A sub-batch is a run of them whose tokens lie one after another in one flat list, so that
 //! everything that works token by token sees no padding. Attention works text by text: it takes groups of neighbours of
-//! nearly one length, padded to the longest as long as that costs less than [`MAX_PADDING`] of the tokens.
+//! nearly one length, padded to the longest as long as that costs at most 3 % of the tokens.
 //!
 //! Legend: T tokens of the sub-batch, padding included; S its distinct (text, token) pairs; V its vectors.
 

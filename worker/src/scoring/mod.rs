@@ -1,6 +1,6 @@
 //! Score matrices of the three heads: local queries × all ranks' passages, and their gradients.
 //!
-//! No rank ever holds more than two ranks' passages: blocks travel round a [`ring`]. Scores here are not yet divided by
+//! No rank ever holds more than two ranks' passages: blocks travel round a ring. Scores here are not yet divided by
 //! the temperature.
 //!
 //! Legend: Q local queries, P all ranks' passages (in rank order), W ranks.

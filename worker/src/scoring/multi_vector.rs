@@ -1,4 +1,4 @@
-//! Multi-vector scores: s[q, p] = (1/N_q) Σ_i max_j ⟨E_q[i], E_p[j]⟩, N_q the query's vectors.
+//! Multi-vector scores: `s[q, p] = (1/N_q) Σ_i max_j ⟨E_q[i], E_p[j]⟩`, N_q the query's vectors.
 //!
 //! Similarities exist only for a tile of query vectors × passages at a time. The forward pass keeps which passage vector
 //! won (int32 [Tq, P]); with it the backward pass is exact without computing a similarity again.

@@ -32,7 +32,7 @@ pub struct Rankings {
     pub dense: Vec<Vec<Hit>>,
     /// By the lexical head.
     pub lexical: Vec<Vec<Hit>>,
-    /// The dense head's first [`RERANKED`], by the multi-vector head.
+    /// The dense head's first `RERANKED`, by the multi-vector head.
     pub multi_vector: Vec<Vec<Hit>>,
     /// By dense + 0.3·lexical.
     pub dense_lexical: Vec<Vec<Hit>>,
