@@ -36,7 +36,7 @@ pub struct Rankings {
     pub multi_vector: Vec<Vec<Hit>>,
     /// By dense + 0.3·lexical.
     pub dense_lexical: Vec<Vec<Hit>>,
-    /// The dense head's first [`RERANKED`], by dense + 0.3·lexical + multi-vector.
+    /// The dense head's first `RERANKED`, by dense + 0.3·lexical + multi-vector.
     pub all: Vec<Vec<Hit>>,
 }
 
