@@ -23,6 +23,16 @@ fn every_shipped_recipe_loads() {
     assert!(count >= 7, "{count} recipes");
 }
 
+/// What continues from a run names the checkpoint that the run ends with.
+#[test]
+fn recipes_that_continue_the_demo_find_its_model() {
+    let dense = recipe("demo-dense.toml");
+    let model = dense.run_dir.join(format!("step-{:08}/model", dense.steps));
+    for name in ["demo.toml", "stage3-rehearsal.toml"] {
+        assert_eq!(recipe(name).model.path.as_ref(), Some(&model), "{name}");
+    }
+}
+
 #[test]
 fn the_papers_batches_divide_among_its_gpus() {
     for (name, gpus) in [("stage2.toml", 96), ("stage3.toml", 24), ("stage2-rehearsal.toml", 2)] {
