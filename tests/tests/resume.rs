@@ -143,6 +143,17 @@ fn a_killed_run_resumes_to_the_same_bits() {
     }
 }
 
+/// Beginning anew would cut the run's history off and write over what may still be saved.
+#[test]
+fn a_run_without_any_good_checkpoint_is_refused() {
+    let scene = Scene::new(6, 2);
+    scene.train("whole", 1).succeed();
+    scene.copy_until("whole", 2, "damaged");
+    flip_a_byte(&scene.checkpoint("damaged", 2));
+    let ended = scene.train("damaged", 1).arg("--resume").run();
+    ended.fails_with(4, &["no checkpoint of", "can be used", "its checksum differs"]);
+}
+
 /// Every file of a checkpoint is checked before it is used: what is torn is refused by name, the one before is taken.
 #[test]
 fn a_torn_checkpoint_is_refused_and_the_one_before_is_used() {

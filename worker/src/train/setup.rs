@@ -174,6 +174,12 @@ fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective) -> anyhow::Res
             let Resumed { model, optimizer, state } = checkpoint::load(&path, &options, device, kind)?;
             return Ok((model, optimizer, state.step));
         }
+        // To begin anew here would bury what may still be saved.
+        if let Some(reason) = refused.into_iter().next() {
+            let none =
+                format!("no checkpoint of {} can be used; move them away to begin anew", recipe.run_dir.display());
+            return Err(anyhow::Error::from(reason).context(none));
+        }
     }
     let section = &recipe.model;
     let model = match (&section.path, &section.config) {
