@@ -4,7 +4,7 @@ use tercet_configs::Negatives;
 
 use crate::deal::{Deal, deal, text_cost};
 use crate::plan::{Choice, GlobalBatch, Plan, PlanError, reorder_segments};
-use crate::{RowLengths, SpecialTokens};
+use crate::{Shape, SpecialTokens};
 
 /// What one rank trains on in one step. Q: this rank's queries, G: group size.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,17 +55,16 @@ pub struct DealtBatch {
 /// # Errors
 /// If the store cannot be read, or a row lacks what its group needs: then on every rank, in the same step.
 pub fn deal_batch(plan: &Plan, step: u64, world_size: usize) -> Result<DealtBatch, PlanError> {
-    let global = plan.global_batch(step)?;
+    let global = plan.global_batch(step);
     let dataset = global.cell.dataset;
-    let lengths: Vec<RowLengths> =
-        global.rows.iter().map(|&row| plan.store().lengths(dataset, row)).collect::<Result<_, _>>()?;
-    let first_num_neg = lengths.first().map_or(0, |first| first.neg.len());
+    let shapes: Vec<Shape<'_>> =
+        global.positions.iter().map(|&position| plan.store().shape(dataset, position)).collect::<Result<_, _>>()?;
+    let first_num_neg = shapes.first().map_or(0, |first| first.neg.len());
     let group_size = plan.policy(dataset).group_size.for_batch(first_num_neg);
-    let choices: Vec<Choice> = (global.rows.iter().zip(&lengths))
-        .map(|(&row, lengths)| plan.choose(global.epoch, dataset, row, lengths, group_size))
+    let choices: Vec<Choice> = (global.positions.iter().zip(&shapes))
+        .map(|(&position, &shape)| plan.choose(global.epoch, dataset, position, shape, group_size))
         .collect::<Result<_, _>>()?;
-    let costs: Vec<u64> =
-        lengths.iter().zip(&choices).map(|(lengths, choice)| row_cost(plan, lengths, choice)).collect();
+    let costs: Vec<u64> = shapes.iter().zip(&choices).map(|(&shape, choice)| row_cost(plan, shape, choice)).collect();
     let deal = deal(&costs, world_size);
     Ok(DealtBatch { global, group_size, choices, deal })
 }
@@ -85,9 +84,9 @@ pub fn read_share(plan: &Plan, step: u64, rank: usize, world_size: usize) -> Res
         epoch: global.epoch,
         dataset: store.dataset(dataset).name.clone(),
         length_group: global.cell.length_group,
-        num_global_queries: global.rows.len(),
+        num_global_queries: global.positions.len(),
         group_size,
-        row_ids: rows.iter().map(|&i| global.rows[i]).collect(),
+        row_ids: Vec::with_capacity(rows.len()),
         queries: Vec::with_capacity(rows.len()),
         passages: Vec::with_capacity(rows.len() * group_size),
         teacher_scores: None,
@@ -97,7 +96,8 @@ pub fn read_share(plan: &Plan, step: u64, rank: usize, world_size: usize) -> Res
     };
     let mut scores = Vec::with_capacity(rows.len() * group_size);
     for &i in rows {
-        let row = store.row(dataset, global.rows[i])?;
+        let (number, row) = store.read(dataset, global.positions[i])?;
+        batch.row_ids.push(number);
         let Choice { positive, negatives, segment_order } = &choices[i];
         let passage = |content: &[u32]| framed(special, content, plan.passage_max_len());
         batch.queries.push(framed(special, row.query(), plan.query_max_len()));
@@ -121,11 +121,11 @@ fn framed(special: &SpecialTokens, content: &[u32], max_len: usize) -> Vec<i64> 
 }
 
 /// The estimated cost of a row's texts as they will be encoded, cut to length.
-fn row_cost(plan: &Plan, lengths: &RowLengths, choice: &Choice) -> u64 {
-    let cost = |content: usize, max_len: usize| text_cost((content + SpecialTokens::NUM_FRAMING).min(max_len));
-    let passages: u64 = std::iter::once(lengths.pos[choice.positive])
-        .chain(choice.negatives.iter().map(|&i| lengths.neg[i]))
+fn row_cost(plan: &Plan, shape: Shape<'_>, choice: &Choice) -> u64 {
+    let cost = |content: u16, max_len: usize| text_cost((content as usize + SpecialTokens::NUM_FRAMING).min(max_len));
+    let passages: u64 = std::iter::once(shape.pos[choice.positive])
+        .chain(choice.negatives.iter().map(|&i| shape.neg[i]))
         .map(|len| cost(len, plan.passage_max_len()))
         .sum();
-    cost(lengths.query, plan.query_max_len()) + passages
+    cost(shape.query, plan.query_max_len()) + passages
 }

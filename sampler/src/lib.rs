@@ -28,7 +28,7 @@ pub use prepare::{OnError, PrepareInput, PrepareOptions, PrepareProgress, Prepar
 pub use rows::{Row, RowReader};
 pub use special::SpecialTokens;
 pub use store::{
-    DatasetMeta, DatasetWriter, FileMeta, Manifest, RowLengths, ShardMeta, SourceMeta, Store, StoreSettings,
-    StoreWriter, StoredRow, TokenRow,
+    DatasetMeta, DatasetWriter, FileMeta, Manifest, Shape, ShardMeta, SourceMeta, Store, StoreSettings, StoreWriter,
+    StoredRow, TokenRow,
 };
 pub use tokenize::TextTokenizer;

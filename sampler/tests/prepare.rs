@@ -266,17 +266,17 @@ proptest! {
                 prop_assert_eq!(stored.neg(j), cut(text, options.passage_max_len));
                 prop_assert_eq!(stored.neg_score(j), row.scores.map(|score| score / 2.0));
             }
-            let lengths = stored.lengths();
-            let lengths = lengths.pos.into_iter().chain(lengths.neg).chain([lengths.query]);
+            let passages = (0..stored.num_pos()).map(|j| stored.pos(j)).chain((0..stored.num_neg()).map(|j| stored.neg(j)));
+            let lengths = passages.chain([stored.query()]).map(<[u32]>::len);
             longest.push(lengths.max().unwrap() + SpecialTokens::NUM_FRAMING);
         }
         prop_assert_eq!(report.num_texts_cut, num_cut);
 
-        let mut expected: Vec<usize> = (0..rows.len()).collect();
-        expected.sort_by_key(|&i| (longest[i], i));
-        for (position, i) in expected.into_iter().enumerate() {
-            prop_assert_eq!(store.row_at_length_position(0, position as u64).unwrap(), i as u64);
-        }
+        let order: Vec<u64> = (0..rows.len() as u64).map(|position| store.read(0, position).unwrap().0).collect();
+        prop_assert!(order.is_sorted_by_key(|&row| longest[row as usize]));
+        let mut sorted = order;
+        sorted.sort_unstable();
+        prop_assert!(sorted.into_iter().eq(0..rows.len() as u64), "every row once");
         for len in 0..12 {
             let expected = longest.iter().filter(|&&longest| longest <= len).count();
             prop_assert_eq!(store.num_rows_up_to(0, len), expected as u64);

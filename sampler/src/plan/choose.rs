@@ -5,7 +5,7 @@
 //! tokens, of which that is about 32.
 
 use super::hash::Draws;
-use crate::RowLengths;
+use crate::Shape;
 
 /// A positive with more tokens than this may be shuffled.
 const SHUFFLED_ABOVE: usize = 32;
@@ -21,15 +21,15 @@ pub struct Choice {
     pub segment_order: Option<[usize; 3]>,
 }
 
-/// The choice that `key` fixes for a row of these lengths.
+/// The choice that `key` fixes for a row of these shape.
 ///
 /// # Errors
 /// The reason and the remedy, when the row has nothing to choose from.
-pub(super) fn choose(key: u64, lengths: &RowLengths, group_size: usize, shuffle_ratio: f64) -> Result<Choice, String> {
-    if lengths.pos.is_empty() {
+pub(super) fn choose(key: u64, shape: Shape<'_>, group_size: usize, shuffle_ratio: f64) -> Result<Choice, String> {
+    if shape.pos.is_empty() {
         return Err("has no positive: prepare the store again".to_owned());
     }
-    let (num_neg, wanted) = (lengths.neg.len(), group_size - 1);
+    let (num_neg, wanted) = (shape.neg.len(), group_size - 1);
     if num_neg == 0 && wanted > 0 {
         return Err(format!(
             "has no negatives, but group_size {group_size} asks for {wanted}: add negatives to the rows, or set \
@@ -37,8 +37,8 @@ pub(super) fn choose(key: u64, lengths: &RowLengths, group_size: usize, shuffle_
         ));
     }
     let mut draws = Draws::new(key);
-    let positive = draws.below(lengths.pos.len());
-    let shuffled = draws.chance(shuffle_ratio) && lengths.pos[positive] > SHUFFLED_ABOVE;
+    let positive = draws.below(shape.pos.len());
+    let shuffled = draws.chance(shuffle_ratio) && shape.pos[positive] as usize > SHUFFLED_ABOVE;
     let order = draws.sample(vec![0, 1, 2], 3);
     let segment_order = shuffled.then(|| [order[0], order[1], order[2]]);
     let negatives = if wanted == 0 {
@@ -64,14 +64,22 @@ pub(crate) fn reorder_segments(tokens: &[u32], order: [usize; 3]) -> Vec<u32> {
 mod tests {
     use super::*;
 
-    fn lengths(pos: usize, num_neg: usize) -> RowLengths {
-        RowLengths { query: 5, pos: vec![pos; 3], neg: vec![9; num_neg] }
+    fn shape(pos: u16, num_neg: usize) -> Shape<'static> {
+        const NEG: [u16; 7] = [9; 7];
+        let pos: &[u16] = if pos == 40 {
+            &[40; 3]
+        } else if pos == 32 {
+            &[32; 3]
+        } else {
+            &[10; 3]
+        };
+        Shape { query: 5, pos, neg: &NEG[..num_neg] }
     }
 
     #[test]
     fn negatives_do_not_repeat_while_there_are_enough() {
         for key in 0..500 {
-            let mut negatives = choose(key, &lengths(10, 7), 8, 0.0).unwrap().negatives;
+            let mut negatives = choose(key, shape(10, 7), 8, 0.0).unwrap().negatives;
             negatives.sort_unstable();
             assert_eq!(negatives, [0, 1, 2, 3, 4, 5, 6]);
         }
@@ -80,7 +88,7 @@ mod tests {
     #[test]
     fn too_few_negatives_repeat_as_little_as_they_can() {
         for key in 0..500 {
-            let negatives = choose(key, &lengths(10, 3), 8, 0.0).unwrap().negatives;
+            let negatives = choose(key, shape(10, 3), 8, 0.0).unwrap().negatives;
             assert_eq!(negatives.len(), 7);
             // Three copies of three negatives hold seven draws, so none can come more than three times.
             assert!((0..3).all(|i| negatives.iter().filter(|&&n| n == i).count() <= 3), "{negatives:?}");
@@ -89,14 +97,14 @@ mod tests {
 
     #[test]
     fn a_row_without_negatives_says_what_to_do() {
-        let message = choose(1, &lengths(10, 0), 8, 0.0).unwrap_err();
+        let message = choose(1, shape(10, 0), 8, 0.0).unwrap_err();
         assert!(message.contains("asks for 7") && message.contains("in_batch"), "{message}");
-        assert!(choose(1, &lengths(10, 0), 1, 0.0).unwrap().negatives.is_empty());
+        assert!(choose(1, shape(10, 0), 1, 0.0).unwrap().negatives.is_empty());
     }
 
     #[test]
     fn every_positive_and_every_order_comes_up() {
-        let choices: Vec<Choice> = (0..2000).map(|key| choose(key, &lengths(40, 0), 1, 0.5).unwrap()).collect();
+        let choices: Vec<Choice> = (0..2000).map(|key| choose(key, shape(40, 0), 1, 0.5).unwrap()).collect();
         for positive in 0..3 {
             assert!(choices.iter().filter(|c| c.positive == positive).count() > 550);
         }
@@ -108,7 +116,7 @@ mod tests {
 
     #[test]
     fn short_positives_are_not_shuffled() {
-        assert!((0..100).all(|key| choose(key, &lengths(32, 0), 1, 1.0).unwrap().segment_order.is_none()));
+        assert!((0..100).all(|key| choose(key, shape(32, 0), 1, 1.0).unwrap().segment_order.is_none()));
     }
 
     #[test]

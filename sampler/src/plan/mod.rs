@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use tercet_configs::{LengthGroup, Recipe};
 
-use crate::{RowLengths, Store};
+use crate::{Shape, Store};
 
 pub(crate) use choose::reorder_segments;
 
@@ -54,8 +54,8 @@ pub struct GlobalBatch {
     pub epoch: u64,
     /// Data set and length group.
     pub cell: Cell,
-    /// Row numbers in the data set, `cell.global_batch` of them.
-    pub rows: Vec<u64>,
+    /// Positions in the data set's order by length, `cell.global_batch` of them.
+    pub positions: Vec<u64>,
 }
 
 impl Plan {
@@ -139,19 +139,12 @@ impl Plan {
     }
 
     /// The rows of step `step`, which counts from 0 through all epochs. Time and memory: one batch's.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn global_batch(&self, step: u64) -> Result<GlobalBatch, PlanError> {
+    pub fn global_batch(&self, step: u64) -> GlobalBatch {
         let ScheduledStep { epoch, cell, positions } = self.schedule.step(step);
-        let rows = positions
-            .into_iter()
-            .map(|position| self.store.row_at_length_position(cell.dataset, position))
-            .collect::<Result<_, _>>()?;
-        Ok(GlobalBatch { step, epoch, cell, rows })
+        GlobalBatch { step, epoch, cell, positions }
     }
 
-    /// What is taken from `row` of data set `dataset` in `epoch`, in a batch of groups of `group_size`.
+    /// What is taken in `epoch` from the row at `position` of data set `dataset`, in a batch of groups of `group_size`.
     ///
     /// # Errors
     /// [`PlanError::Row`] if the row lacks what the group needs.
@@ -159,14 +152,14 @@ impl Plan {
         &self,
         epoch: u64,
         dataset: usize,
-        row: u64,
-        lengths: &RowLengths,
+        position: u64,
+        shape: Shape<'_>,
         group_size: usize,
     ) -> Result<Choice, PlanError> {
-        let key = hash::hash(&[self.seed, epoch, hash::Purpose::RowChoices as u64, dataset as u64, row]);
-        choose::choose(key, lengths, group_size, self.shuffle_ratio).map_err(|message| PlanError::Row {
+        let key = hash::hash(&[self.seed, epoch, hash::Purpose::RowChoices as u64, dataset as u64, position]);
+        choose::choose(key, shape, group_size, self.shuffle_ratio).map_err(|message| PlanError::Row {
             dataset: self.store.dataset(dataset).name.clone(),
-            row,
+            row: self.store.entry(dataset, position).map_or(position, |(row, _)| row),
             message,
         })
     }
@@ -189,10 +182,10 @@ impl Plan {
     /// before the run starts what reading would tell only later.
     fn check_first_rows(&self) -> Result<(), PlanError> {
         for cell in self.cells() {
-            let row = self.store.row_at_length_position(cell.dataset, cell.first_position)?;
-            let lengths = self.store.lengths(cell.dataset, row)?;
-            let group_size = self.policies[cell.dataset].group_size.for_batch(lengths.neg.len());
-            self.choose(0, cell.dataset, row, &lengths, group_size)?;
+            let position = cell.first_position;
+            let shape = self.store.shape(cell.dataset, position)?;
+            let group_size = self.policies[cell.dataset].group_size.for_batch(shape.neg.len());
+            self.choose(0, cell.dataset, position, shape, group_size)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::{PrepareError, RowError, StoreError};
 use crate::special::SpecialTokens;
-use crate::store::{Manifest, check_name};
+use crate::store::{MAX_TEXT_LEN, Manifest, check_name};
 
 /// What to prepare, and how.
 #[derive(Debug, Clone)]
@@ -96,6 +96,9 @@ impl PrepareOptions {
             }
         }
         for (what, len) in [("query_max_len", self.query_max_len), ("passage_max_len", self.passage_max_len)] {
+            if len > MAX_TEXT_LEN {
+                return fail(format!("{what} is {len}: the store holds texts of up to {MAX_TEXT_LEN} tokens"));
+            }
             if len <= SpecialTokens::NUM_FRAMING {
                 return fail(format!("{what} is {len}: two special tokens and one of the text need 3"));
             }

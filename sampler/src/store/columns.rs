@@ -39,10 +39,6 @@ impl Texts {
         Self { offsets: array.offsets().clone(), tokens: array.values().as_primitive::<UInt32Type>().values().clone() }
     }
 
-    pub(super) fn len_of(&self, i: usize) -> usize {
-        (self.offsets[i + 1] - self.offsets[i]) as usize
-    }
-
     pub(super) fn get(&self, i: usize) -> &[u32] {
         &self.tokens[self.offsets[i] as usize..self.offsets[i + 1] as usize]
     }
@@ -83,11 +79,12 @@ impl Scores {
         }
     }
 
-    pub(super) fn get(&self, r: usize, i: usize) -> Option<f32> {
+    /// Row `r`'s scores, if it has any.
+    pub(super) fn get(&self, r: usize) -> Option<&[f32]> {
         if self.present.as_ref().is_some_and(|present| present.is_null(r)) {
             return None;
         }
-        self.scores[self.rows[r] as usize..self.rows[r + 1] as usize].get(i).copied()
+        Some(&self.scores[self.rows[r] as usize..self.rows[r + 1] as usize])
     }
 }
 
@@ -103,6 +100,8 @@ pub(super) struct Columns {
 }
 
 impl FromBatch for Columns {
+    const ITEM_BYTES: i64 = 4;
+
     fn schema() -> SchemaRef {
         schema()
     }

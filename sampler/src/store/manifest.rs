@@ -8,7 +8,7 @@ use crate::error::StoreError;
 use crate::special::SpecialTokens;
 
 /// Changes when older readers could no longer read what newer writers write.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
 
 /// The manifest's file name.
 pub(crate) const MANIFEST_FILE: &str = "manifest.json";
@@ -30,6 +30,8 @@ pub struct Manifest {
     pub passage_max_len: usize,
     /// The data sets, in the order in which they were given.
     pub datasets: Vec<DatasetMeta>,
+    /// BLAKE3 of the manifest with this field empty, in hex.
+    pub checksum: String,
 }
 
 /// One data set of a store.
@@ -50,8 +52,14 @@ pub struct DatasetMeta {
     pub rows_per_record_batch: u64,
     /// The shards, in row order.
     pub shards: Vec<ShardMeta>,
-    /// The row numbers by (length of the longest text, row number).
+    /// Rows whose query and positives are those of an earlier row.
+    pub num_duplicates: u64,
+    /// The duplicates are in the shards alone, so that no batch takes them.
+    pub duplicates_dropped: bool,
+    /// The rows that batches take, by (longest text, number of negatives, lengths of all texts, row number).
     pub by_length: FileMeta,
+    /// The distinct lengths of rows' texts, in the same order.
+    pub shapes: FileMeta,
     /// `[length, rows]` ascending: so many rows' longest text has at most `length` tokens, special tokens included.
     pub rows_up_to: Vec<(usize, u64)>,
     /// Tokens of all texts, without special tokens.
@@ -95,6 +103,20 @@ pub struct SourceMeta {
 }
 
 impl Manifest {
+    /// The manifest's text, with its checksum.
+    pub(crate) fn to_json(&mut self) -> String {
+        self.checksum = self.own_checksum();
+        // Strings, numbers and lists of them are always JSON.
+        serde_json::to_string(self).expect("a manifest is always JSON") + "\n"
+    }
+
+    fn own_checksum(&self) -> String {
+        let bare = Self { checksum: String::new(), ..self.clone() };
+        // As in `to_json`.
+        let json = serde_json::to_vec(&bare).expect("a manifest is always JSON");
+        blake3::hash(&json).to_hex().to_string()
+    }
+
     /// Reads the manifest of the store in `dir` and checks that its figures agree with each other.
     ///
     /// # Errors
@@ -119,11 +141,19 @@ impl Manifest {
         for dataset in &manifest.datasets {
             dataset.check().map_err(|reason| damaged(format!("data set {}: {reason}", dataset.name)))?;
         }
+        if manifest.checksum != manifest.own_checksum() {
+            return Err(damaged("was altered: its checksum is another".into()));
+        }
         Ok(manifest)
     }
 }
 
 impl DatasetMeta {
+    /// Rows that batches can take: all but dropped duplicates.
+    pub fn num_ordered(&self) -> u64 {
+        self.num_rows - if self.duplicates_dropped { self.num_duplicates } else { 0 }
+    }
+
     /// Rows whose longest text has at most `len` tokens, special tokens included.
     pub(crate) fn num_rows_up_to(&self, len: usize) -> u64 {
         match self.rows_up_to.partition_point(|(length, _)| *length <= len) {
@@ -134,7 +164,7 @@ impl DatasetMeta {
 
     /// Every file of the data set.
     pub(crate) fn files(&self) -> impl Iterator<Item = &FileMeta> {
-        self.shards.iter().map(|shard| &shard.file).chain([&self.by_length])
+        self.shards.iter().map(|shard| &shard.file).chain([&self.by_length, &self.shapes])
     }
 
     /// What reading relies on.
@@ -155,9 +185,12 @@ impl DatasetMeta {
                 self.num_rows, self.rows_per_shard
             ));
         }
+        if self.num_duplicates > self.num_rows {
+            return Err(format!("{} of {} rows are duplicates", self.num_duplicates, self.num_rows));
+        }
         let ascending = self.rows_up_to.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1);
-        if !ascending || self.rows_up_to.last().map_or(0, |last| last.1) != self.num_rows {
-            return Err(format!("rows_up_to does not ascend to {} rows", self.num_rows));
+        if !ascending || self.rows_up_to.last().map_or(0, |last| last.1) != self.num_ordered() {
+            return Err(format!("rows_up_to does not ascend to {} rows", self.num_ordered()));
         }
         Ok(())
     }

@@ -15,6 +15,8 @@ use crate::error::StoreError;
 
 /// What a record batch is turned into before it is kept.
 pub(super) trait FromBatch {
+    /// The size of every column's items is a multiple of this.
+    const ITEM_BYTES: i64;
     /// The columns that the file must have.
     fn schema() -> SchemaRef;
     /// Takes the columns out of a batch of [`schema`](Self::schema), sharing their memory.
@@ -60,6 +62,10 @@ impl<T: FromBatch> MappedFile<T> {
         Ok(cell.get_or_init(|| Arc::new(T::from_batch(&batch))))
     }
 
+    pub(super) fn num_batches(&self) -> usize {
+        self.blocks.len()
+    }
+
     pub(super) fn damaged(&self, reason: String) -> StoreError {
         StoreError::Damaged { path: self.path.clone(), reason }
     }
@@ -67,7 +73,7 @@ impl<T: FromBatch> MappedFile<T> {
     fn decode(&self, block: &Block) -> Result<RecordBatch, String> {
         let (start, len) = block_range(block, self.map.len())?;
         let bytes = self.map.slice_with_length(start, len);
-        check_buffers(&bytes, block)?;
+        check_buffers(&bytes, block, T::ITEM_BYTES)?;
         let batch = self.decoder.read_record_batch(block, &bytes).map_err(|e| e.to_string())?;
         batch.ok_or_else(|| "no record batch where the footer has one".into())
     }
@@ -104,7 +110,7 @@ fn read_footer(map: &Buffer, expected: &SchemaRef) -> Result<(FileDecoder, Vec<B
 }
 
 /// The decoder slices without asking; this asks, so that damaged metadata is an error and not a panic.
-fn check_buffers(bytes: &Buffer, block: &Block) -> Result<(), String> {
+fn check_buffers(bytes: &Buffer, block: &Block, item_bytes: i64) -> Result<(), String> {
     const CONTINUATION: [u8; 4] = [0xff; 4];
     let metadata = &bytes[..block.metaDataLength() as usize];
     let message = metadata
@@ -118,8 +124,9 @@ fn check_buffers(bytes: &Buffer, block: &Block) -> Result<(), String> {
         offset >= 0 && len >= 0 && offset % 8 == 0 && offset.checked_add(len).is_some_and(|end| end <= body)
     };
     let all_inside = batch.buffers().iter().flatten().all(|buffer| inside(buffer.offset(), buffer.length()));
-    // Every column is a validity bitmap followed by 32-bit or 64-bit items.
-    let whole_items = batch.buffers().iter().flatten().skip(1).step_by(2).all(|buffer| buffer.length() % 4 == 0);
+    // Every column is a validity bitmap followed by items.
+    let whole_items =
+        batch.buffers().iter().flatten().skip(1).step_by(2).all(|buffer| buffer.length() % item_bytes == 0);
     let none_negative = batch.nodes().iter().flatten().all(|node| node.length() >= 0 && node.null_count() >= 0);
     if !all_inside || !whole_items || !none_negative {
         return Err("its metadata does not fit its size".into());

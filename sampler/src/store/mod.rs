@@ -3,15 +3,18 @@
 //! ```text
 //! STORE/manifest.json            what is here, with sizes and checksums; written last
 //! STORE/NAME/shard-00000.arrow   rows: query, pos, neg, pos_scores, neg_scores (Arrow IPC file format)
-//! STORE/NAME/by_length.arrow     row numbers by (tokens of the longest text, row number)
+//! STORE/NAME/by_length.arrow     row numbers and checksums, by (longest text, lengths of all texts, row number)
+//! STORE/NAME/shapes.arrow        the distinct lengths of rows' texts, in that order, with the rows up to each
 //! ```
 //!
 //! Tokens lie there without special tokens. Opening costs nothing per row: the manifest has the number of rows up to
-//! each length, so that a length group is a range of `by_length`; shards are mapped when first touched, and a row's
+//! each length, so that a length group is a range of `by_length`, and the small `shapes` has the lengths at any position of
+//! it; shards are mapped when first touched, and a row's
 //! tokens are slices of the map. No compression, because nothing could then be read in place.
 //!
 //! Not here: which rows make a batch (`plan`), and text (`rows`, `tokenize`).
 
+mod check;
 mod columns;
 mod durable;
 mod manifest;
@@ -19,11 +22,14 @@ mod mapped;
 mod order;
 mod read;
 mod row;
+mod shapes;
 mod write;
 
 pub(crate) use durable::DurableFile;
 pub(crate) use manifest::check_name;
 pub use manifest::{DatasetMeta, FileMeta, Manifest, ShardMeta, SourceMeta};
 pub use read::Store;
-pub use row::{RowLengths, StoredRow};
+pub use row::StoredRow;
+pub(crate) use shapes::MAX_TEXT_LEN;
+pub use shapes::Shape;
 pub use write::{DatasetWriter, StoreSettings, StoreWriter, TokenRow};

@@ -1,13 +1,13 @@
-//! Row numbers by the length of their longest text: the `by_length.arrow` of a data set.
+//! The order by length of a data set: `by_length.arrow` and `shapes.arrow`, written.
 //!
-//! A counting sort, because lengths are small numbers. It holds 12 bytes a row while a data set is finished.
+//! Rows are ordered by shape, longest text first in the comparison, and by number among equals.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
-use arrow_array::{RecordBatch, UInt64Array};
+use arrow_array::types::{UInt32Type, UInt64Type};
+use arrow_array::{RecordBatch, UInt32Array, UInt64Array};
 use arrow_buffer::ScalarBuffer;
 use arrow_ipc::writer::FileWriter;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
@@ -15,90 +15,158 @@ use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use super::durable::DurableFile;
 use super::manifest::FileMeta;
 use super::mapped::FromBatch;
+use super::shapes::{OwnedShape, SHAPES_PER_BATCH, Shapes, ShapesBuilder};
 use crate::error::StoreError;
 
-/// Row numbers in a record batch of the file; the last has the rest.
-pub(super) const POSITIONS_PER_BATCH: usize = 1 << 20;
+/// Entries in a record batch of `by_length.arrow`; the last has the rest.
+pub(super) const ENTRIES_PER_BATCH: usize = 1 << 20;
 
-/// Row numbers of one record batch.
+/// Row numbers and checksums of one record batch.
 #[derive(Debug)]
-pub(super) struct Positions(pub(super) ScalarBuffer<u64>);
+pub(super) struct Entries {
+    rows: ScalarBuffer<u64>,
+    checks: ScalarBuffer<u32>,
+}
 
-impl FromBatch for Positions {
+impl Entries {
+    /// The row number and checksum at `i`.
+    pub(super) fn get(&self, i: usize) -> Option<(u64, u32)> {
+        Some((*self.rows.get(i)?, *self.checks.get(i)?))
+    }
+}
+
+impl FromBatch for Entries {
+    const ITEM_BYTES: i64 = 4;
+
     fn schema() -> SchemaRef {
-        Arc::new(Schema::new(vec![Field::new("row", DataType::UInt64, false)]))
+        Arc::new(Schema::new(vec![
+            Field::new("row", DataType::UInt64, false),
+            Field::new("check", DataType::UInt32, false),
+        ]))
     }
 
     fn from_batch(batch: &RecordBatch) -> Self {
-        Self(batch.column(0).as_primitive::<UInt64Type>().values().clone())
-    }
-}
-
-/// The rows ordered by (length, row number), and `[length, rows up to it]` for each length that occurs.
-pub(super) fn order_by_length(lengths: &[u32]) -> (Vec<u64>, Vec<(usize, u64)>) {
-    let longest = lengths.iter().copied().max().unwrap_or(0) as usize;
-    // next[l] is where the next row of length l goes.
-    let mut next = vec![0_usize; longest + 2];
-    for &length in lengths {
-        next[length as usize + 1] += 1;
-    }
-    for length in 0..=longest {
-        next[length + 1] += next[length];
-    }
-    let mut order = vec![0; lengths.len()];
-    for (row, &length) in lengths.iter().enumerate() {
-        let position = &mut next[length as usize];
-        order[*position] = row as u64;
-        *position += 1;
-    }
-    // Every length's rows are placed now, so next[l] is where they end.
-    let mut rows_up_to: Vec<(usize, u64)> = Vec::new();
-    for (length, &end) in next[..=longest].iter().enumerate() {
-        if end as u64 > rows_up_to.last().map_or(0, |last| last.1) {
-            rows_up_to.push((length, end as u64));
+        Self {
+            rows: batch.column(0).as_primitive::<UInt64Type>().values().clone(),
+            checks: batch.column(1).as_primitive::<UInt32Type>().values().clone(),
         }
     }
-    (order, rows_up_to)
 }
 
-/// Writes the order to `path`.
-pub(super) fn write_order(path: &Path, order: Vec<u64>) -> Result<FileMeta, StoreError> {
-    let file = DurableFile::create(path)?;
-    let damaged = |e: ArrowError| arrow_error(path, e);
-    let schema = Positions::schema();
-    let mut writer = FileWriter::try_new(file, &schema).map_err(damaged)?;
-    let rows = UInt64Array::from(order);
-    for start in (0..rows.len()).step_by(POSITIONS_PER_BATCH) {
-        let slice = rows.slice(start, POSITIONS_PER_BATCH.min(rows.len() - start));
-        let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(slice)]).map_err(damaged)?;
-        writer.write(&batch).map_err(damaged)?;
+/// What was written of an order.
+pub(super) struct WrittenOrder {
+    pub(super) by_length: FileMeta,
+    pub(super) shapes: FileMeta,
+    /// `[length, rows]` ascending: so many rows' longest text has at most `length` tokens, special tokens included.
+    pub(super) rows_up_to: Vec<(usize, u64)>,
+}
+
+/// Writes an order, entry by entry.
+pub(super) struct OrderWriter {
+    entries: ArrowFile,
+    shapes: ArrowFile,
+    rows: Vec<u64>,
+    checks: Vec<u32>,
+    distinct: ShapesBuilder,
+    last: Option<OwnedShape>,
+    num_rows: u64,
+    rows_up_to: Vec<(usize, u64)>,
+}
+
+impl OrderWriter {
+    pub(super) fn create(by_length: &Path, shapes: &Path) -> Result<Self, StoreError> {
+        Ok(Self {
+            entries: ArrowFile::create(by_length, &Entries::schema())?,
+            shapes: ArrowFile::create(shapes, &Shapes::schema())?,
+            rows: Vec::new(),
+            checks: Vec::new(),
+            distinct: ShapesBuilder::default(),
+            last: None,
+            num_rows: 0,
+            rows_up_to: Vec::new(),
+        })
     }
-    writer.finish().map_err(damaged)?;
-    writer.into_inner().map_err(damaged)?.finish()
+
+    /// Adds the next row; rows come in order.
+    pub(super) fn push(&mut self, shape: &OwnedShape, row: u64, check: u32) -> Result<(), StoreError> {
+        if self.last.as_ref() != Some(shape) {
+            self.end_shape()?;
+            self.last = Some(shape.clone());
+        }
+        self.num_rows += 1;
+        self.rows.push(row);
+        self.checks.push(check);
+        if self.rows.len() == ENTRIES_PER_BATCH {
+            self.write_entries()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<WrittenOrder, StoreError> {
+        self.end_shape()?;
+        if !self.rows.is_empty() {
+            self.write_entries()?;
+        }
+        if self.distinct.len() > 0 {
+            self.shapes.write(self.distinct.finish())?;
+        }
+        Ok(WrittenOrder {
+            by_length: self.entries.finish()?,
+            shapes: self.shapes.finish()?,
+            rows_up_to: self.rows_up_to,
+        })
+    }
+
+    fn end_shape(&mut self) -> Result<(), StoreError> {
+        let Some(shape) = self.last.take() else { return Ok(()) };
+        let shape = shape.as_shape();
+        self.distinct.push(shape, self.num_rows);
+        match self.rows_up_to.last_mut() {
+            Some((length, rows)) if *length == shape.longest() => *rows = self.num_rows,
+            _ => self.rows_up_to.push((shape.longest(), self.num_rows)),
+        }
+        if self.distinct.len() == SHAPES_PER_BATCH {
+            self.shapes.write(self.distinct.finish())?;
+        }
+        Ok(())
+    }
+
+    fn write_entries(&mut self) -> Result<(), StoreError> {
+        let rows = UInt64Array::from(std::mem::take(&mut self.rows));
+        let checks = UInt32Array::from(std::mem::take(&mut self.checks));
+        self.entries.write(RecordBatch::try_new(Entries::schema(), vec![Arc::new(rows), Arc::new(checks)]))
+    }
+}
+
+/// An Arrow IPC file that is there completely or not at all.
+pub(super) struct ArrowFile {
+    path: std::path::PathBuf,
+    writer: FileWriter<DurableFile>,
+}
+
+impl ArrowFile {
+    pub(super) fn create(path: &Path, schema: &SchemaRef) -> Result<Self, StoreError> {
+        let file = DurableFile::create(path)?;
+        let writer = FileWriter::try_new(file, schema).map_err(|e| arrow_error(path, e))?;
+        Ok(Self { path: path.to_owned(), writer })
+    }
+
+    /// Writes a batch, if it could be made.
+    pub(super) fn write(&mut self, batch: Result<RecordBatch, ArrowError>) -> Result<(), StoreError> {
+        batch.and_then(|batch| self.writer.write(&batch)).map_err(|e| arrow_error(&self.path, e))
+    }
+
+    pub(super) fn finish(mut self) -> Result<FileMeta, StoreError> {
+        self.writer.finish().map_err(|e| arrow_error(&self.path, e))?;
+        self.writer.into_inner().map_err(|e| arrow_error(&self.path, e))?.finish()
+    }
 }
 
 /// An error of Arrow's writer with the file it was writing.
-pub(super) fn arrow_error(path: &Path, error: ArrowError) -> StoreError {
+fn arrow_error(path: &Path, error: ArrowError) -> StoreError {
     let source = match error {
         ArrowError::IoError(_, source) => source,
         other => std::io::Error::other(other),
     };
     StoreError::Io { path: path.to_owned(), source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_are_ordered_by_length_then_number() {
-        let (order, rows_up_to) = order_by_length(&[5, 2, 5, 9, 2, 2]);
-        assert_eq!(order, [1, 4, 5, 0, 2, 3]);
-        assert_eq!(rows_up_to, [(2, 3), (5, 5), (9, 6)]);
-    }
-
-    #[test]
-    fn no_rows_have_an_order_too() {
-        assert_eq!(order_by_length(&[]), (vec![], vec![]));
-    }
 }

@@ -9,8 +9,9 @@ use rayon::prelude::*;
 use super::columns::Columns;
 use super::manifest::{DatasetMeta, FileMeta, Manifest};
 use super::mapped::{FromBatch, MappedFile};
-use super::order::{POSITIONS_PER_BATCH, Positions};
-use super::row::{RowLengths, StoredRow};
+use super::order::{ENTRIES_PER_BATCH, Entries};
+use super::row::StoredRow;
+use super::shapes::{Shape, ShapeTable};
 use crate::error::StoreError;
 use crate::special::SpecialTokens;
 
@@ -26,7 +27,8 @@ pub struct Store {
 #[derive(Debug)]
 struct DatasetFiles {
     shards: Vec<OnceLock<MappedFile<Columns>>>,
-    by_length: OnceLock<MappedFile<Positions>>,
+    by_length: OnceLock<MappedFile<Entries>>,
+    shapes: OnceLock<ShapeTable>,
 }
 
 impl Store {
@@ -44,6 +46,7 @@ impl Store {
                 .map(|dataset| DatasetFiles {
                     shards: dataset.shards.iter().map(|_| OnceLock::new()).collect(),
                     by_length: OnceLock::new(),
+                    shapes: OnceLock::new(),
                 })
                 .collect(),
             manifest,
@@ -82,34 +85,79 @@ impl Store {
         &self.manifest.datasets[i]
     }
 
-    /// Rows whose longest text has at most `len` tokens, special tokens included. They are the first ones of the
-    /// order by length.
+    /// Rows whose longest text has at most `len` tokens, special tokens included. They are the first of the order by
+    /// length.
     pub fn num_rows_up_to(&self, dataset: usize, len: usize) -> u64 {
         self.dataset(dataset).num_rows_up_to(len)
     }
 
-    /// The row at `position` in the order by (length of the longest text, row number).
+    /// The number of the row at `position` in the order by length, and its checksum.
     ///
     /// # Errors
     /// `position` is out of range, or the file cannot be read.
-    pub fn row_at_length_position(&self, dataset: usize, position: u64) -> Result<u64, StoreError> {
-        self.check_range(dataset, position)?;
+    pub fn entry(&self, dataset: usize, position: u64) -> Result<(u64, u32), StoreError> {
         let meta = self.dataset(dataset);
+        check_range(&meta.name, position, meta.num_ordered())?;
         let file = mapped(&self.datasets[dataset].by_length, || self.path(meta, &meta.by_length))?;
-        let positions = file.batch((position / POSITIONS_PER_BATCH as u64) as usize)?;
-        let row = positions.0.get((position % POSITIONS_PER_BATCH as u64) as usize);
-        row.copied()
-            .filter(|row| *row < meta.num_rows)
+        let entries = file.batch((position / ENTRIES_PER_BATCH as u64) as usize)?;
+        let entry = entries.get((position % ENTRIES_PER_BATCH as u64) as usize);
+        entry
+            .filter(|(row, _)| *row < meta.num_rows)
             .ok_or_else(|| file.damaged(format!("position {position} holds no row of the data set")))
     }
 
-    /// A row's tokens.
+    /// The row at `position` in the order by length, with its number. It is what was written: its checksum is verified.
+    ///
+    /// # Errors
+    /// `position` is out of range, a file cannot be read, or the row was altered.
+    pub fn read(&self, dataset: usize, position: u64) -> Result<(u64, StoredRow), StoreError> {
+        let (number, check) = self.entry(dataset, position)?;
+        let row = self.row(dataset, number)?;
+        if row.check(number) != check {
+            let meta = self.dataset(dataset);
+            let shard = &meta.shards[(number / meta.rows_per_shard) as usize].file;
+            let reason = format!("row {number} of data set {} was altered (or by_length.arrow was)", meta.name);
+            return Err(StoreError::Damaged { path: self.path(meta, shard), reason });
+        }
+        Ok((number, row))
+    }
+
+    /// The lengths of the texts of the row at `position` in the order by length. Reads no row.
+    ///
+    /// # Errors
+    /// `position` is out of range, or the table of shapes is damaged, which the first call finds out.
+    pub fn shape(&self, dataset: usize, position: u64) -> Result<Shape<'_>, StoreError> {
+        Ok(self.shapes_from(dataset, position)?.0)
+    }
+
+    /// As [`shape`](Self::shape), with the first position after those of this shape.
+    ///
+    /// # Errors
+    /// As [`shape`](Self::shape).
+    pub fn shapes_from(&self, dataset: usize, position: u64) -> Result<(Shape<'_>, u64), StoreError> {
+        let meta = self.dataset(dataset);
+        check_range(&meta.name, position, meta.num_ordered())?;
+        let cell = &self.datasets[dataset].shapes;
+        let table = match cell.get() {
+            Some(table) => table,
+            None => {
+                let path = self.path(meta, &meta.shapes);
+                // Every batch depends on it and it is small: all of it is checked.
+                check_hash(&path, &meta.shapes)?;
+                let table = ShapeTable::open(MappedFile::open(&path)?)?;
+                cell.get_or_init(|| table)
+            }
+        };
+        table.at(position)
+    }
+
+    /// A row's tokens. Its checksum is not looked at.
     ///
     /// # Errors
     /// `row` is out of range, or its shard cannot be read.
     pub fn row(&self, dataset: usize, row: u64) -> Result<StoredRow, StoreError> {
-        self.check_range(dataset, row)?;
         let meta = self.dataset(dataset);
+        check_range(&meta.name, row, meta.num_rows)?;
         let shard = (row / meta.rows_per_shard) as usize;
         let row_of_shard = row % meta.rows_per_shard;
         let file = mapped(&self.datasets[dataset].shards[shard], || self.path(meta, &meta.shards[shard].file))?;
@@ -119,14 +167,6 @@ impl Store {
             return Err(file.damaged(format!("row {row_of_shard} of the shard is missing")));
         }
         Ok(StoredRow { columns: columns.clone(), row: row_of_batch })
-    }
-
-    /// A row's token counts, without special tokens; its tokens are not touched.
-    ///
-    /// # Errors
-    /// As [`row`](Self::row).
-    pub fn lengths(&self, dataset: usize, row: u64) -> Result<RowLengths, StoreError> {
-        Ok(self.row(dataset, row)?.lengths())
     }
 
     /// The special tokens of the tokenizer that wrote the store.
@@ -147,14 +187,13 @@ impl Store {
         let files_of = |dataset| DatasetMeta::files(dataset).map(|file| (self.path(dataset, file), file));
         self.manifest.datasets.iter().flat_map(files_of)
     }
+}
 
-    fn check_range(&self, dataset: usize, row: u64) -> Result<(), StoreError> {
-        let DatasetMeta { name, num_rows, .. } = self.dataset(dataset);
-        if row >= *num_rows {
-            return Err(StoreError::OutOfRange { dataset: name.clone(), row, num_rows: *num_rows });
-        }
-        Ok(())
+fn check_range(dataset: &str, row: u64, num_rows: u64) -> Result<(), StoreError> {
+    if row >= num_rows {
+        return Err(StoreError::OutOfRange { dataset: dataset.to_owned(), row, num_rows });
     }
+    Ok(())
 }
 
 /// The file in `cell`, mapped first if it is not yet.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::check::row_check;
 use super::columns::{Columns, TextLists};
 
 /// A row's token ids, without special tokens: slices of the memory map, which stays open as long as a row of it lives.
@@ -9,17 +10,6 @@ use super::columns::{Columns, TextLists};
 pub struct StoredRow {
     pub(super) columns: Arc<Columns>,
     pub(super) row: usize,
-}
-
-/// Token counts of a row's texts, without special tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RowLengths {
-    /// The query's tokens.
-    pub query: usize,
-    /// Tokens of each positive.
-    pub pos: Vec<usize>,
-    /// Tokens of each negative.
-    pub neg: Vec<usize>,
 }
 
 impl StoredRow {
@@ -56,22 +46,20 @@ impl StoredRow {
 
     /// The `i`-th positive's teacher score, if the row has them.
     pub fn pos_score(&self, i: usize) -> Option<f32> {
-        self.columns.pos_scores.get(self.row, i)
+        self.columns.pos_scores.get(self.row)?.get(i).copied()
     }
 
     /// The `i`-th negative's teacher score, if the row has them.
     pub fn neg_score(&self, i: usize) -> Option<f32> {
-        self.columns.neg_scores.get(self.row, i)
+        self.columns.neg_scores.get(self.row)?.get(i).copied()
     }
 
-    /// The token counts alone; the tokens' pages are not touched.
-    pub fn lengths(&self) -> RowLengths {
-        let lengths = |lists: &TextLists| lists.range(self.row).map(|i| lists.texts.len_of(i)).collect();
-        RowLengths {
-            query: self.columns.query.len_of(self.row),
-            pos: lengths(&self.columns.pos),
-            neg: lengths(&self.columns.neg),
-        }
+    /// The checksum that the row has if it is what was written as row `number`.
+    pub(super) fn check(&self, number: u64) -> u32 {
+        let Columns { pos, neg, pos_scores, neg_scores, .. } = &*self.columns;
+        let texts = |lists: &'_ TextLists| lists.range(self.row);
+        let passages = [pos, neg].map(|lists| texts(lists).map(|i| lists.texts.get(i)));
+        row_check(number, self.query(), passages, [pos_scores.get(self.row), neg_scores.get(self.row)])
     }
 
     fn text<'a>(&self, lists: &'a TextLists, i: usize) -> &'a [u32] {

@@ -4,12 +4,12 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use arrow_ipc::writer::FileWriter;
-
+use super::check::row_check;
 use super::columns::{ColumnsBuilder, schema};
 use super::durable::DurableFile;
 use super::manifest::{DatasetMeta, FORMAT_VERSION, MANIFEST_FILE, Manifest, ShardMeta, SourceMeta, check_name};
-use super::order::{arrow_error, order_by_length, write_order};
+use super::order::{ArrowFile, OrderWriter, WrittenOrder};
+use super::shapes::{MAX_TEXT_LEN, OwnedShape};
 use crate::error::StoreError;
 use crate::special::SpecialTokens;
 
@@ -18,6 +18,7 @@ use crate::special::SpecialTokens;
 const ROWS_PER_RECORD_BATCH: u64 = 4096;
 
 const BY_LENGTH_FILE: &str = "by_length.arrow";
+const SHAPES_FILE: &str = "shapes.arrow";
 
 /// A tokenised row, without special tokens and not yet cut.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -68,6 +69,7 @@ impl StoreWriter {
     /// `dir` holds something already, or cannot be made.
     pub fn create(dir: &Path, settings: StoreSettings) -> Result<Self, StoreError> {
         let io = |source| StoreError::Io { path: dir.to_owned(), source };
+        debug_assert!(settings.query_max_len.max(settings.passage_max_len) <= MAX_TEXT_LEN);
         let occupied = |reason: &str| StoreError::Occupied { dir: dir.to_owned(), reason: reason.into() };
         if dir.join(MANIFEST_FILE).exists() {
             return Err(occupied("holds a token store"));
@@ -102,7 +104,7 @@ impl StoreWriter {
             builder: ColumnsBuilder::new(),
             shard: None,
             shards: Vec::new(),
-            lengths: Vec::new(),
+            rows: Vec::new(),
             all_scored: true,
             num_tokens: 0,
             num_texts_cut: 0,
@@ -122,7 +124,7 @@ impl StoreWriter {
     /// # Errors
     /// The manifest cannot be written.
     pub fn finish(mut self) -> Result<Manifest, StoreError> {
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             format_version: FORMAT_VERSION,
             tokenizer_hash: self.settings.tokenizer_hash.clone(),
             special: self.settings.special,
@@ -130,11 +132,11 @@ impl StoreWriter {
             query_max_len: self.settings.query_max_len,
             passage_max_len: self.settings.passage_max_len,
             datasets: std::mem::take(&mut self.datasets),
+            checksum: String::new(),
         };
         let mut file = self.file(MANIFEST_FILE)?;
-        // Strings, numbers and lists of them are always JSON.
-        let text = serde_json::to_string(&manifest).expect("a manifest is always JSON");
-        file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")).map_err(|e| file.error(e))?;
+        let text = manifest.to_json();
+        file.write_all(text.as_bytes()).map_err(|e| file.error(e))?;
         file.finish()?;
         self.written.clear();
         self.created_dir = false;
@@ -164,8 +166,8 @@ pub struct DatasetWriter<'a> {
     builder: ColumnsBuilder,
     shard: Option<ShardWriter>,
     shards: Vec<ShardMeta>,
-    /// Tokens of each row's longest text, special tokens included.
-    lengths: Vec<u32>,
+    /// Shape and checksum of each row.
+    rows: Vec<(OwnedShape, u32)>,
     all_scored: bool,
     num_tokens: u64,
     num_texts_cut: u64,
@@ -183,8 +185,7 @@ impl DatasetWriter<'_> {
             self.cut(passage, passage_max_len);
         }
         let texts = || [&row.query].into_iter().chain(&row.pos).chain(&row.neg);
-        let longest = texts().map(Vec::len).max().unwrap_or(0) + SpecialTokens::NUM_FRAMING;
-        self.lengths.push(longest as u32);
+        self.rows.push((row.shape(), row.check(self.rows.len() as u64)));
         self.num_tokens += texts().map(|text| text.len() as u64).sum::<u64>();
         let largest = texts().flatten().copied().max().unwrap_or(0);
         self.store.max_token_id = self.store.max_token_id.max(largest);
@@ -193,7 +194,7 @@ impl DatasetWriter<'_> {
             return Err(StoreError::BatchTooLarge { dataset: self.name.clone(), rows: self.builder.num_rows() });
         }
         if self.builder.num_rows() as u64 == self.rows_per_record_batch
-            || (self.lengths.len() as u64).is_multiple_of(self.store.settings.rows_per_shard)
+            || (self.rows.len() as u64).is_multiple_of(self.store.settings.rows_per_shard)
         {
             self.write_batch()?;
         }
@@ -209,17 +210,20 @@ impl DatasetWriter<'_> {
             self.write_batch()?;
         }
         self.finish_shard()?;
-        let (order, rows_up_to) = order_by_length(&self.lengths);
-        let by_length = write_order(&self.dir.join(BY_LENGTH_FILE), order)?;
+        let num_rows = self.rows.len() as u64;
+        let WrittenOrder { by_length, shapes, rows_up_to } = self.write_order()?;
         self.store.datasets.push(DatasetMeta {
             name: self.name,
             kind,
-            num_rows: self.lengths.len() as u64,
-            has_scores: self.all_scored && !self.lengths.is_empty(),
+            num_rows,
+            has_scores: self.all_scored && num_rows > 0,
             rows_per_shard: self.store.settings.rows_per_shard,
             rows_per_record_batch: self.rows_per_record_batch,
             shards: self.shards,
+            num_duplicates: 0,
+            duplicates_dropped: false,
             by_length,
+            shapes,
             rows_up_to,
             num_tokens: self.num_tokens,
             num_texts_cut: self.num_texts_cut,
@@ -231,6 +235,20 @@ impl DatasetWriter<'_> {
     /// Tokens stored so far, without special tokens.
     pub fn num_tokens(&self) -> u64 {
         self.num_tokens
+    }
+
+    fn write_order(&mut self) -> Result<WrittenOrder, StoreError> {
+        let mut order: Vec<usize> = (0..self.rows.len()).collect();
+        order.sort_by(|&a, &b| {
+            let key = |i: usize| self.rows[i].0.as_shape();
+            key(a).order_key().cmp(&key(b).order_key())
+        });
+        let mut writer = OrderWriter::create(&self.dir.join(BY_LENGTH_FILE), &self.dir.join(SHAPES_FILE))?;
+        for row in order {
+            let (shape, check) = &self.rows[row];
+            writer.push(shape, row as u64, *check)?;
+        }
+        writer.finish()
     }
 
     fn cut(&mut self, content: &mut Vec<u32>, max_len: usize) {
@@ -248,10 +266,10 @@ impl DatasetWriter<'_> {
             Some(shard) => shard,
             None => {
                 let path = self.dir.join(format!("shard-{:05}.arrow", self.shards.len()));
-                self.shard.insert(ShardWriter::create(path)?)
+                self.shard.insert(ShardWriter { file: ArrowFile::create(&path, &schema())?, num_rows: 0 })
             }
         };
-        shard.write(&mut self.builder)?;
+        shard.file.write(self.builder.finish())?;
         shard.num_rows += rows;
         if shard.num_rows == self.store.settings.rows_per_shard {
             self.finish_shard()?;
@@ -261,7 +279,7 @@ impl DatasetWriter<'_> {
 
     fn finish_shard(&mut self) -> Result<(), StoreError> {
         if let Some(shard) = self.shard.take() {
-            self.shards.push(shard.finish()?);
+            self.shards.push(ShardMeta { num_rows: shard.num_rows, file: shard.file.finish()? });
         }
         Ok(())
     }
@@ -269,26 +287,19 @@ impl DatasetWriter<'_> {
 
 /// The shard being written.
 struct ShardWriter {
-    path: PathBuf,
-    writer: FileWriter<DurableFile>,
+    file: ArrowFile,
     num_rows: u64,
 }
 
-impl ShardWriter {
-    fn create(path: PathBuf) -> Result<Self, StoreError> {
-        let file = DurableFile::create(&path)?;
-        let writer = FileWriter::try_new(file, &schema()).map_err(|e| arrow_error(&path, e))?;
-        Ok(Self { path, writer, num_rows: 0 })
+impl TokenRow {
+    /// Token counts of its texts; all are below 2^16 once they are cut.
+    fn shape(&self) -> OwnedShape {
+        let lens = |texts: &[Vec<u32>]| texts.iter().map(|text| text.len() as u16).collect();
+        OwnedShape { query: self.query.len() as u16, pos: lens(&self.pos), neg: lens(&self.neg) }
     }
 
-    fn write(&mut self, builder: &mut ColumnsBuilder) -> Result<(), StoreError> {
-        builder.finish().and_then(|batch| self.writer.write(&batch)).map_err(|e| arrow_error(&self.path, e))
-    }
-
-    fn finish(self) -> Result<ShardMeta, StoreError> {
-        let Self { path, mut writer, num_rows } = self;
-        writer.finish().map_err(|e| arrow_error(&path, e))?;
-        let file = writer.into_inner().map_err(|e| arrow_error(&path, e))?.finish()?;
-        Ok(ShardMeta { num_rows, file })
+    fn check(&self, number: u64) -> u32 {
+        let passages = [&self.pos, &self.neg].map(|texts| texts.iter().map(Vec::as_slice));
+        row_check(number, &self.query, passages, [self.pos_scores.as_deref(), self.neg_scores.as_deref()])
     }
 }
