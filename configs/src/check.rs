@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use crate::check_data::check_data;
 use crate::error::RecipeError;
-use crate::recipe::{LossPreset, Negatives, Recipe, Teacher};
+use crate::recipe::{LossPreset, Recipe, Teacher};
 
 /// Whether the recipe's values make a run.
 pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
@@ -29,36 +30,7 @@ pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
             format!("is {}: scores are divided by it, so it must be above 0", loss.temperature),
         );
     }
-    if !(0.0..=1.0).contains(&data.shuffle_ratio) {
-        return fail("data.shuffle_ratio", format!("is {}: a share from 0 to 1 is expected", data.shuffle_ratio));
-    }
-    for (key, len) in [("data.query_max_len", data.query_max_len), ("data.passage_max_len", data.passage_max_len)] {
-        if len < 3 {
-            return fail(key, format!("is {len}: two special tokens and one of the text need 3"));
-        }
-    }
-    if data.group_size == 0 {
-        return fail("data.group_size", "is 0: a group has at least its positive".into());
-    }
-    if data.group_size == 1 && data.negatives == Negatives::Own {
-        return fail("data.group_size", "is 1 with negatives = \"own\": there is nothing to contrast with".into());
-    }
-    if data.two_way && data.negatives == Negatives::Own {
-        return fail("data.two_way", "needs in-batch negatives: set data.negatives to \"all\" or \"in_batch\"".into());
-    }
-    let mut previous = 0;
-    for group in &data.length_groups {
-        if group.max_len <= previous {
-            return fail(
-                "data.length_groups",
-                format!("max_len {} follows {previous}: list them ascending", group.max_len),
-            );
-        }
-        if group.global_batch == 0 {
-            return fail("data.length_groups", format!("the group up to {} tokens has global_batch 0", group.max_len));
-        }
-        previous = group.max_len;
-    }
+    check_data(data).or_else(|(key, message)| fail(&format!("data.{key}"), message))?;
     if loss.preset == LossPreset::Dense && loss.teacher == Teacher::None && loss.distill_start_step > 0 {
         return fail("loss.distill_start_step", "has no meaning with preset = \"dense\", which does not distil".into());
     }

@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod check;
+mod check_data;
 mod error;
 mod exit;
 mod load;
@@ -17,6 +18,6 @@ mod recipe;
 pub use error::RecipeError;
 pub use exit::{ExitCode, error_line};
 pub use recipe::{
-    Backend, CheckpointSection, DataSection, DataSet, LengthGroup, LogSection, LossPreset, LossSection, ModelSection,
-    Negatives, OptimizerSection, Pooling, Precision, Recipe, Teacher,
+    Backend, CheckpointSection, DataSection, DataSet, FewNegatives, LengthGroup, LogSection, LossPreset, LossSection,
+    ModelSection, Negatives, OptimizerSection, Pooling, Precision, Recipe, Teacher, WeightChange,
 };

@@ -3,7 +3,7 @@
 use tercet_configs::Negatives;
 
 use crate::deal::{Deal, deal, text_cost};
-use crate::plan::{Choice, GlobalBatch, Plan, PlanError, reorder_segments};
+use crate::plan::{Choice, GlobalBatch, Plan, PlanError, Policy, Source, reorder_segments};
 use crate::{Shape, SpecialTokens};
 
 /// What one rank trains on in one step. Q: this rank's queries, G: group size.
@@ -11,18 +11,18 @@ use crate::{Shape, SpecialTokens};
 pub struct Batch {
     /// The optimizer step, from 0.
     pub step: u64,
-    /// Passes over the data before this one.
+    /// Passes over these rows before this one.
     pub epoch: u64,
-    /// The data set's name.
+    /// The name of the data set, or of the small ones merged.
     pub dataset: String,
-    /// The length group's index in the recipe.
+    /// The length group's index in the data set's table.
     pub length_group: usize,
     /// Queries on all ranks together.
     pub num_global_queries: usize,
     /// Passages per query.
     pub group_size: usize,
-    /// Row numbers in the data set. `[Q]`
-    pub row_ids: Vec<u64>,
+    /// Which rows these are. `[Q]`
+    pub row_ids: Vec<RowId>,
     /// Token ids of each query, special tokens included. `[Q, ragged]`
     pub queries: Vec<Vec<i64>>,
     /// Token ids of each passage; query i's positive is at i·G, its negatives follow. `[Q·G, ragged]`
@@ -35,6 +35,15 @@ pub struct Batch {
     pub two_way: bool,
     /// The most loaded rank's estimated cost over the mean; 1 is perfect.
     pub imbalance: f64,
+}
+
+/// A row of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowId {
+    /// The data set's index in the store.
+    pub dataset: usize,
+    /// The row's number in it.
+    pub row: u64,
 }
 
 /// A global batch with everything decided, tokens not yet read.
@@ -55,16 +64,25 @@ pub struct DealtBatch {
 /// # Errors
 /// If the store cannot be read, or a row lacks what its group needs: then on every rank, in the same step.
 pub fn deal_batch(plan: &Plan, step: u64, world_size: usize) -> Result<DealtBatch, PlanError> {
-    let global = plan.global_batch(step);
-    let dataset = global.cell.dataset;
-    let shapes: Vec<Shape<'_>> =
-        global.positions.iter().map(|&position| plan.store().shape(dataset, position)).collect::<Result<_, _>>()?;
-    let first_num_neg = shapes.first().map_or(0, |first| first.neg.len());
-    let group_size = plan.policy(dataset).group_size.for_batch(first_num_neg);
-    let choices: Vec<Choice> = (global.positions.iter().zip(&shapes))
-        .map(|(&position, &shape)| plan.choose(global.epoch, dataset, position, shape, group_size))
+    deal_global(plan, plan.global_batch(step), world_size)
+}
+
+/// As [`deal_batch`], for a global batch in hand.
+///
+/// # Errors
+/// As [`deal_batch`].
+pub fn deal_global(plan: &Plan, global: GlobalBatch, world_size: usize) -> Result<DealtBatch, PlanError> {
+    let policy = &plan.source(&plan.cells()[global.cell]).policy;
+    let shapes: Vec<Shape<'_>> = (global.positions.iter())
+        .map(|&(dataset, position)| plan.store().shape(dataset, position))
         .collect::<Result<_, _>>()?;
-    let costs: Vec<u64> = shapes.iter().zip(&choices).map(|(&shape, choice)| row_cost(plan, shape, choice)).collect();
+    let first_num_neg = shapes.first().map_or(0, |first| first.neg.len());
+    let group_size = policy.group_size.for_batch(first_num_neg);
+    let choices: Vec<Choice> = (global.positions.iter().zip(&shapes))
+        .map(|(&position, &shape)| plan.choose(global.epoch, position, shape, group_size))
+        .collect::<Result<_, _>>()?;
+    let lens = TextLens::of(plan, policy);
+    let costs: Vec<u64> = shapes.iter().zip(&choices).map(|(&shape, choice)| lens.row_cost(shape, choice)).collect();
     let deal = deal(&costs, world_size);
     Ok(DealtBatch { global, group_size, choices, deal })
 }
@@ -75,15 +93,14 @@ pub fn deal_batch(plan: &Plan, step: u64, world_size: usize) -> Result<DealtBatc
 /// As [`deal_batch`].
 pub fn read_share(plan: &Plan, step: u64, rank: usize, world_size: usize) -> Result<Batch, PlanError> {
     let DealtBatch { global, group_size, choices, deal } = deal_batch(plan, step, world_size)?;
-    let (store, special) = (plan.store(), plan.store().special());
-    let dataset = global.cell.dataset;
-    let policy = plan.policy(dataset);
+    let (store, cell) = (plan.store(), &plan.cells()[global.cell]);
+    let Source { policy, name, has_scores, .. } = plan.source(cell);
     let rows = &deal.rows[rank];
     let mut batch = Batch {
         step,
         epoch: global.epoch,
-        dataset: store.dataset(dataset).name.clone(),
-        length_group: global.cell.length_group,
+        dataset: name.clone(),
+        length_group: cell.length_group,
         num_global_queries: global.positions.len(),
         group_size,
         row_ids: Vec::with_capacity(rows.len()),
@@ -94,13 +111,15 @@ pub fn read_share(plan: &Plan, step: u64, rank: usize, world_size: usize) -> Res
         two_way: policy.two_way,
         imbalance: deal.imbalance,
     };
+    let query = |content: &[u32]| framed(store.special(), &policy.query_prefix, content, plan.query_max_len());
+    let passage = |content: &[u32]| framed(store.special(), &policy.passage_prefix, content, plan.passage_max_len());
     let mut scores = Vec::with_capacity(rows.len() * group_size);
     for &i in rows {
-        let (number, row) = store.read(dataset, global.positions[i])?;
-        batch.row_ids.push(number);
+        let (dataset, position) = global.positions[i];
+        let (number, row) = store.read(dataset, position)?;
+        batch.row_ids.push(RowId { dataset, row: number });
         let Choice { positive, negatives, segment_order } = &choices[i];
-        let passage = |content: &[u32]| framed(special, content, plan.passage_max_len());
-        batch.queries.push(framed(special, row.query(), plan.query_max_len()));
+        batch.queries.push(query(row.query()));
         batch.passages.push(match *segment_order {
             Some(order) => passage(&reorder_segments(row.pos(*positive), order)),
             None => passage(row.pos(*positive)),
@@ -111,21 +130,41 @@ pub fn read_share(plan: &Plan, step: u64, rank: usize, world_size: usize) -> Res
             scores.extend(row.neg_score(negative));
         }
     }
-    // The data set decides, not this rank's rows: ranks must agree on whether there is a teacher.
-    batch.teacher_scores = store.dataset(dataset).has_scores.then_some(scores);
+    // The source decides, not this rank's rows: ranks must agree on whether there is a teacher.
+    batch.teacher_scores = has_scores.then_some(scores);
     Ok(batch)
 }
 
-fn framed(special: &SpecialTokens, content: &[u32], max_len: usize) -> Vec<i64> {
-    special.frame(content, max_len).into_iter().map(i64::from).collect()
+/// Special tokens round prefix and content, cut to `max_len`.
+fn framed(special: &SpecialTokens, prefix: &[u32], content: &[u32], max_len: usize) -> Vec<i64> {
+    let framed = match prefix {
+        [] => special.frame(content, max_len),
+        prefix => special.frame(&[prefix, content].concat(), max_len),
+    };
+    framed.into_iter().map(i64::from).collect()
 }
 
-/// The estimated cost of a row's texts as they will be encoded, cut to length.
-fn row_cost(plan: &Plan, shape: Shape<'_>, choice: &Choice) -> u64 {
-    let cost = |content: u16, max_len: usize| text_cost((content as usize + SpecialTokens::NUM_FRAMING).min(max_len));
-    let passages: u64 = std::iter::once(shape.pos[choice.positive])
-        .chain(choice.negatives.iter().map(|&i| shape.neg[i]))
-        .map(|len| cost(len, plan.passage_max_len()))
-        .sum();
-    cost(shape.query, plan.query_max_len()) + passages
+/// How long texts are once they are framed.
+struct TextLens {
+    /// Tokens beside the content, and tokens at most.
+    query: (usize, usize),
+    passage: (usize, usize),
+}
+
+impl TextLens {
+    fn of(plan: &Plan, policy: &Policy) -> Self {
+        let added = |prefix: &[u32]| prefix.len() + SpecialTokens::NUM_FRAMING;
+        Self {
+            query: (added(&policy.query_prefix), plan.query_max_len()),
+            passage: (added(&policy.passage_prefix), plan.passage_max_len()),
+        }
+    }
+
+    /// The estimated cost of a row's texts as they will be encoded, cut to length.
+    fn row_cost(&self, shape: Shape<'_>, choice: &Choice) -> u64 {
+        let cost = |content: u16, (added, max_len): (usize, usize)| text_cost((content as usize + added).min(max_len));
+        let passages =
+            std::iter::once(shape.pos[choice.positive]).chain(choice.negatives.iter().map(|&i| shape.neg[i]));
+        cost(shape.query, self.query) + passages.map(|len| cost(len, self.passage)).sum::<u64>()
+    }
 }

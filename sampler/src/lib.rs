@@ -19,10 +19,13 @@ mod special;
 mod store;
 mod tokenize;
 
-pub use batch::{Batch, DealtBatch, deal_batch, read_share};
+pub use batch::{Batch, DealtBatch, RowId, deal_batch, deal_global, read_share};
 pub use deal::{Deal, contiguous_share, deal, text_cost};
 pub use error::{PrepareError, RowError, StoreError, TokenizeError};
-pub use plan::{Cell, Choice, GlobalBatch, GroupSize, Permutation, Plan, PlanError, Policy, Schedule, ScheduledStep};
+pub use plan::{
+    Cell, CellSize, Choice, GlobalBatch, GroupSize, Permutation, Phase, Plan, PlanError, Policy, Schedule,
+    ScheduledStep, Source,
+};
 pub use prefetch::Prefetcher;
 pub use prepare::{OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, prepare};
 pub use rows::{Row, RowReader};

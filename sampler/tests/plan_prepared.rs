@@ -70,14 +70,14 @@ fn text_comes_back_out_of_the_batch() {
     let recipe = "name = \"t\"\n[data]\ngroup_size = 3\n\
         length_groups = [{ max_len = 20, global_batch = 6 }, { max_len = 64, global_batch = 22 }]";
     let plan = Plan::new(store, &Recipe::parse(recipe, Path::new("t.toml"), &[]).unwrap()).unwrap();
-    assert_eq!((plan.steps_per_epoch(), plan.warnings().len()), (4, 0));
+    assert_eq!((plan.phases()[0].steps_per_round(), plan.warnings().len()), (4, 0));
 
     let words = words();
     let text = |tokens: &[i64]| tokens.iter().map(|&id| words[id as usize].as_str()).collect::<Vec<_>>().join(" ");
     let mut seen: Vec<u64> = Vec::new();
     for (step, rank) in (0..4).flat_map(|step| [(step, 0), (step, 1)]) {
         let batch = read_share(&plan, step, rank, 2).unwrap();
-        for (i, &row) in batch.row_ids.iter().enumerate() {
+        for (i, row) in batch.row_ids.iter().map(|id| id.row).enumerate() {
             assert_eq!(batch.length_group, usize::from(row > 17));
             assert_eq!(text(&batch.queries[i]), format!("<s> query{row} </s>"));
             assert_eq!(

@@ -7,7 +7,7 @@ mod written_store;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tercet_sampler::{Batch, Plan, Prefetcher, read_share};
+use tercet_sampler::{Batch, Plan, Prefetcher, RowId, read_share};
 use written_store::{SPECIAL, Written, content_len, marker, plan, recipe, score, store, written};
 
 const DATA: &str = "
@@ -17,6 +17,11 @@ length_groups = [{ max_len = 56, global_batch = 24 }, { max_len = 64, global_bat
 
 fn share(plan: &Plan, step: u64, rank: usize, world_size: usize) -> Batch {
     read_share(plan, step, rank, world_size).unwrap()
+}
+
+/// Steps in one pass over the data.
+fn epoch_steps(plan: &Plan) -> u64 {
+    plan.phases()[0].steps_per_round()
 }
 
 /// The row and text that a framed text is.
@@ -35,19 +40,19 @@ fn plans_are_shared_between_threads() {
 fn every_world_size_sees_the_same_global_batches() {
     let dir = tempfile::tempdir().unwrap();
     let plan = plan(&store(dir.path(), &[written("a", 230, 5), written("b", 90, 3)]), DATA).unwrap();
-    for step in 0..2 * plan.steps_per_epoch() + 1 {
+    for step in 0..2 * epoch_steps(&plan) + 1 {
         let global = plan.global_batch(step);
         for world_size in [1, 2, 3, 4, 6, 12] {
             let shares: Vec<Batch> = (0..world_size).map(|rank| share(&plan, step, rank, world_size)).collect();
-            let mut rows: Vec<u64> = shares.iter().flat_map(|batch| batch.row_ids.clone()).collect();
+            let mut rows: Vec<RowId> = shares.iter().flat_map(|batch| batch.row_ids.clone()).collect();
             rows.sort_unstable();
-            let row = |&position: &u64| plan.store().entry(global.cell.dataset, position).unwrap().0;
-            let mut expected: Vec<u64> = global.positions.iter().map(row).collect();
+            let row = |&(dataset, position)| RowId { dataset, row: plan.store().entry(dataset, position).unwrap().0 };
+            let mut expected: Vec<RowId> = global.positions.iter().map(row).collect();
             expected.sort_unstable();
             assert_eq!(rows, expected, "step {step}, {world_size} ranks");
             for batch in &shares {
                 assert_eq!(batch.row_ids.len() * world_size, batch.num_global_queries);
-                assert_eq!((batch.step, batch.epoch), (step, step / plan.steps_per_epoch()));
+                assert_eq!((batch.step, batch.epoch), (step, step / epoch_steps(&plan)));
                 assert_eq!((batch.imbalance, &batch.dataset), (shares[0].imbalance, &shares[0].dataset));
             }
         }
@@ -77,7 +82,7 @@ fn an_epoch_reads_every_row_once_but_for_the_remainders() {
     let dir = tempfile::tempdir().unwrap();
     let plan = plan(&store(dir.path(), &[written("a", 230, 5), written("b", 90, 3)]), DATA).unwrap();
     for epoch in 0..3 {
-        let steps = epoch * plan.steps_per_epoch()..(epoch + 1) * plan.steps_per_epoch();
+        let steps = epoch * epoch_steps(&plan)..(epoch + 1) * epoch_steps(&plan);
         let mut seen = BTreeSet::new();
         let mut num_rows = 0;
         for step in steps {
@@ -86,7 +91,7 @@ fn an_epoch_reads_every_row_once_but_for_the_remainders() {
             seen.extend(batch.row_ids.into_iter().map(|row| (batch.dataset.clone(), row)));
         }
         assert_eq!(seen.len() as u64, num_rows);
-        let expected: u64 = plan.cells().iter().map(|cell| cell.num_steps() * cell.global_batch).sum();
+        let expected: u64 = plan.cells().iter().map(|cell| cell.size.batches_per_pass() * cell.size.global_batch).sum();
         assert_eq!(num_rows, expected);
     }
 }
@@ -95,11 +100,11 @@ fn an_epoch_reads_every_row_once_but_for_the_remainders() {
 fn texts_are_framed_and_belong_to_their_row_and_length_group() {
     let dir = tempfile::tempdir().unwrap();
     let plan = plan(&store(dir.path(), &[written("a", 230, 5)]), DATA).unwrap();
-    for step in 0..plan.steps_per_epoch() {
+    for step in 0..epoch_steps(&plan) {
         let batch = share(&plan, step, 1, 2);
         assert_eq!((batch.group_size, batch.passages.len()), (4, batch.queries.len() * 4));
         for (i, &row) in batch.row_ids.iter().enumerate() {
-            let row = row as usize;
+            let row = row.row as usize;
             assert_eq!(source(&batch.queries[i]), (row, 0));
             let longest = (0..8).map(|text| content_len(row, text) + 2).max().unwrap();
             assert_eq!(batch.length_group, usize::from(longest > 56), "row {row} of {longest} tokens");
@@ -133,10 +138,10 @@ fn choices_change_from_epoch_to_epoch() {
     let dir = tempfile::tempdir().unwrap();
     let plan = plan(&store(dir.path(), &[written("a", 230, 5)]), DATA).unwrap();
     let texts_of_row_0 = |epoch: u64| {
-        let steps = epoch * plan.steps_per_epoch()..(epoch + 1) * plan.steps_per_epoch();
+        let steps = epoch * epoch_steps(&plan)..(epoch + 1) * epoch_steps(&plan);
         let mut batches = steps.map(|step| share(&plan, step, 0, 1));
         batches.find_map(|batch| {
-            let i = batch.row_ids.iter().position(|&row| row == 0)?;
+            let i = batch.row_ids.iter().position(|id| id.row == 0)?;
             Some(batch.passages[i * 4..(i + 1) * 4].to_vec())
         })
     };
@@ -175,7 +180,7 @@ fn teacher_scores_stand_beside_their_passages() {
     let batch = share(&plan(&store, DATA).unwrap(), 0, 1, 2);
     let expected: Vec<f32> = batch.passages.iter().map(|p| source(p)).map(|(row, text)| score(row, text)).collect();
     assert_eq!(batch.teacher_scores, Some(expected));
-    assert_eq!(batch.passages[0][1], i64::from(marker(batch.row_ids[0] as usize, source(&batch.passages[0]).1)));
+    assert_eq!(batch.passages[0][1], i64::from(marker(batch.row_ids[0].row as usize, source(&batch.passages[0]).1)));
 }
 
 #[test]
@@ -199,10 +204,32 @@ fn prefetched_batches_are_the_read_ones() {
 fn the_checksum_tells_plans_apart() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path(), &[written("a", 230, 5)]);
-    let checksum = |overrides: &[&str]| Plan::new(Arc::clone(&store), &recipe(DATA, overrides)).unwrap().checksum();
+    let checksum = |overrides: &[&str]| Plan::new(Arc::clone(&store), &recipe(DATA, overrides)).unwrap().checksum(10);
     let same = checksum(&[]);
     assert_eq!(same, checksum(&["loss.temperature=0.5"]));
     for setting in ["seed=1", "data.group_size=3", "data.passage_max_len=60", "data.shuffle_ratio=0.5"] {
         assert_ne!(same, checksum(&[setting]), "{setting}");
     }
+    // What begins after these steps is not part of it.
+    let change = |from_step: u64| format!("data.changes=[{{ from_step = {from_step}, weights = {{ a = 2.0 }} }}]");
+    assert_eq!(same, checksum(&[&change(10)]));
+    assert_ne!(same, checksum(&[&change(9)]));
+}
+
+#[test]
+fn a_data_set_added_later_changes_no_step_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = plan(&store(&dir.path().join("1"), &[written("a", 230, 5)]), DATA).unwrap();
+    let both = store(&dir.path().join("2"), &[written("new", 90, 5), written("a", 230, 5)]);
+    let joins = "[[data.sets]]\nname = \"new\"\nweight = 0\n[[data.changes]]\nfrom_step = 7\nweights = { new = 1.0 }\n";
+    let after = plan(&both, &format!("{DATA}\n{joins}")).unwrap();
+    assert_eq!(before.checksum(7), after.checksum(7));
+    assert_ne!(before.checksum(8), after.checksum(8));
+    for step in 0..7 {
+        let (a, b) = (share(&before, step, 1, 2), share(&after, step, 1, 2));
+        assert_eq!((a.queries, a.passages), (b.queries, b.passages));
+    }
+    assert!((7..20).any(|step| share(&after, step, 0, 2).dataset == "new"));
+    // Without a weight of 0 it would have been drawn from since the start.
+    assert_ne!(before.checksum(7), plan(&both, DATA).unwrap().checksum(7));
 }

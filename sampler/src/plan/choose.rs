@@ -31,10 +31,7 @@ pub(super) fn choose(key: u64, shape: Shape<'_>, group_size: usize, shuffle_rati
     }
     let (num_neg, wanted) = (shape.neg.len(), group_size - 1);
     if num_neg == 0 && wanted > 0 {
-        return Err(format!(
-            "has no negatives, but group_size {group_size} asks for {wanted}: add negatives to the rows, or set \
-             negatives = \"in_batch\" or group_size = 1 for the data set under [[data.sets]]"
-        ));
+        return Err(format!("has no negatives, but group_size {group_size} asks for {wanted}"));
     }
     let mut draws = Draws::new(key);
     let positive = draws.below(shape.pos.len());
@@ -98,7 +95,7 @@ mod tests {
     #[test]
     fn a_row_without_negatives_says_what_to_do() {
         let message = choose(1, shape(10, 0), 8, 0.0).unwrap_err();
-        assert!(message.contains("asks for 7") && message.contains("in_batch"), "{message}");
+        assert!(message.contains("asks for 7"), "{message}");
         assert!(choose(1, shape(10, 0), 1, 0.0).unwrap().negatives.is_empty());
     }
 

@@ -8,8 +8,10 @@ use crate::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The recipe names a data set that the store lacks.
-    #[error("data.sets: the store has no data set `{name}`; it has {known}")]
+    #[error("{key}: the store has no data set `{name}`; it has {known}")]
     UnknownDataset {
+        /// The recipe's key.
+        key: &'static str,
         /// The name in the recipe.
         name: String,
         /// The names in the store.
@@ -34,6 +36,38 @@ pub enum PlanError {
         /// What there is and what it would need.
         found: String,
     },
+    /// Weights that draw from nothing.
+    #[error("from step {from_step} on every data set has weight 0: give one of them a weight")]
+    NoWeight {
+        /// The first step, from 0.
+        from_step: u64,
+    },
+    /// Rows that have no negatives, where the group size asks for some.
+    #[error(
+        "data set `{dataset}`: {rows} of {all} rows have no negatives, but their group_size is above 1: add negatives \
+         (tercet mine), or for this data set set negatives = \"in_batch\", group_size = 1, or few_negatives = \"reject\" \
+         to leave these rows out"
+    )]
+    NoNegatives {
+        /// The data set.
+        dataset: String,
+        /// Rows without negatives.
+        rows: u64,
+        /// All of its rows.
+        all: u64,
+    },
+    /// A prefix, and no tokenizer to make tokens of it.
+    #[error("data.query_prefix or data.passage_prefix needs the model's tokenizer: set model.tokenizer")]
+    PrefixTokenizer,
+    /// A prefix's tokenizer is not that of the store.
+    #[error("{}: is not the tokenizer that the token store was prepared with: prepare it again with this one", path.display())]
+    OtherTokenizer {
+        /// The model's tokenizer.
+        path: std::path::PathBuf,
+    },
+    /// The tokenizer could not be used.
+    #[error(transparent)]
+    Tokenize(#[from] crate::TokenizeError),
     /// A global batch that ranks cannot share equally.
     #[error(
         "data.length_groups: the group up to {max_len} tokens has global_batch {global_batch}, which {world_size} ranks cannot share equally: use {}, or another number of ranks",
@@ -66,7 +100,8 @@ impl PlanError {
     /// What a process that meets it ends with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Row { .. } => ExitCode::Data,
+            Self::Row { .. } | Self::NoNegatives { .. } => ExitCode::Data,
+            Self::Tokenize(error) => error.exit_code(),
             Self::Store(error) => error.exit_code(),
             _ => ExitCode::Usage,
         }

@@ -18,10 +18,15 @@ pub(super) fn hash(parts: &[u64]) -> u64 {
     parts.iter().fold(parts.len() as u64, |state, &part| mix((state ^ part).wrapping_add(INCREMENT)))
 }
 
+/// A hash of a name.
+pub(super) fn hash_name(name: &str) -> u64 {
+    name.bytes().fold(0, |state, byte| mix((state ^ u64::from(byte)).wrapping_add(INCREMENT)))
+}
+
 /// What a hash decides; keys of two purposes never meet.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
-    /// The order of an epoch's batches.
+    /// The order of the batches of a round.
     BatchOrder = 1,
     /// The order of a cell's rows.
     RowOrder = 2,

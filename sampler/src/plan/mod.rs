@@ -1,43 +1,49 @@
-//! The plan: the pure function (seed, epoch, step) → rows of that global batch.
+//! The plan: the pure function (seed, step) → rows of that global batch.
 //!
-//! A *cell* is one data set in one length group, a stretch of the data set's by-length order. A step takes one whole
-//! batch of one cell. Every rank computes the same plan from the same store and recipe, with no state and no
-//! communication; a step is found without the steps before it, so resuming, also with another world size, is
-//! arithmetic. Memory is one entry per cell, at any number of rows.
+//! A *source* is a data set, or small ones merged; a *cell* is one source in one length group, made of stretches of the
+//! data sets' orders by length. A step takes one whole batch of one cell. Every rank computes the same plan from the same
+//! store and recipe, with no state and no communication; a step is found without the steps before it, so resuming, also
+//! with another world size, is arithmetic. Memory is one entry per cell, at any number of rows.
 //!
 //! Not here: which rank takes which row ([`crate::deal`]), and reading tokens ([`crate::read_share`]).
 
 mod cells;
 mod choose;
 mod error;
+mod fingerprint;
 mod hash;
+mod interleave;
+mod mixture;
 mod permute;
 mod policy;
+mod prefix;
 mod schedule;
+mod source;
 mod warnings;
 
 use std::sync::Arc;
 
-use tercet_configs::{LengthGroup, Recipe};
+use tercet_configs::Recipe;
 
 use crate::{Shape, Store};
 
 pub(crate) use choose::reorder_segments;
 
+pub use cells::Cell;
 pub use choose::Choice;
 pub use error::PlanError;
 pub use permute::Permutation;
 pub use policy::{GroupSize, Policy};
-pub use schedule::{Cell, Schedule, ScheduledStep};
+pub use schedule::{CellSize, Phase, Schedule, ScheduledStep};
+pub use source::Source;
 
 /// Which rows every step of a run takes, and what it takes from them.
 #[derive(Debug)]
 pub struct Plan {
     store: Arc<Store>,
+    sources: Vec<Source>,
+    cells: Vec<Cell>,
     schedule: Schedule,
-    /// One per data set of the store.
-    policies: Vec<Policy>,
-    length_groups: Vec<LengthGroup>,
     seed: u64,
     query_max_len: usize,
     passage_max_len: usize,
@@ -48,60 +54,76 @@ pub struct Plan {
 /// The rows that all ranks together see in one step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GlobalBatch {
-    /// The optimizer step, from 0.
-    pub step: u64,
-    /// Passes over the data before this one.
+    /// The cell's index in the plan.
+    pub cell: usize,
+    /// Passes over the cell's rows before this one.
     pub epoch: u64,
-    /// Data set and length group.
-    pub cell: Cell,
-    /// Positions in the data set's order by length, `cell.global_batch` of them.
-    pub positions: Vec<u64>,
+    /// Data set and position in its order by length of each row, in the batch's order.
+    pub positions: Vec<(usize, u64)>,
 }
 
 impl Plan {
-    /// The plan of `recipe` over `store`. Reads one row per cell.
+    /// The plan of `recipe` over `store`. Reads tables of shapes where rows must have negatives, and no row.
     ///
     /// # Errors
     /// When the recipe and the store do not fit: data sets that do not exist, rows that fill no batch, negatives that
     /// rows lack. Rows that a plan merely leaves out are in [`Plan::warnings`].
     pub fn new(store: Arc<Store>, recipe: &Recipe) -> Result<Self, PlanError> {
         let data = &recipe.data;
-        if data.length_groups.is_empty() {
-            return Err(PlanError::NoLengthGroups);
+        let source::Sources { sources, notes } = source::sources(&store, recipe)?;
+        let survey = cells::survey(&store, &sources)?;
+        let warnings = warnings::warnings(&store, recipe, &sources, &notes, &survey);
+        let cells = survey.cells;
+        if cells.is_empty() {
+            return Err(PlanError::NothingToTrain { found: warnings::first_few(&warnings) });
         }
-        let policies = policy::policies(&store, data)?;
-        let survey = cells::survey(&store, &data.length_groups);
-        let warnings = warnings::warnings(&store, recipe, &survey);
-        let schedule = Schedule::new(recipe.seed, survey.cells)
-            .ok_or_else(|| PlanError::NothingToTrain { found: warnings::first_few(&warnings) })?;
-        let plan = Self {
+        let sizes: Vec<_> =
+            (cells.iter()).map(|cell| (cell.source, cell.size.batches_per_pass(), cell.size.global_batch)).collect();
+        let phases = source::phases(&sources, data).into_iter().map(|(first_step, draws)| Phase {
+            first_step,
+            batches_per_round: mixture::batches_per_round(&sizes, &draws, data.sampling_temperature),
+        });
+        let phases: Vec<Phase> = phases.collect();
+        if let Some(empty) = phases.iter().find(|phase| phase.steps_per_round() == 0) {
+            return Err(PlanError::NoWeight { from_step: empty.first_step });
+        }
+        let schedule = Schedule::new(recipe.seed, cells.iter().map(|cell| cell.size).collect(), phases);
+        Ok(Self {
             store,
+            sources,
+            cells,
             schedule,
-            policies,
-            length_groups: data.length_groups.clone(),
             seed: recipe.seed,
             query_max_len: data.query_max_len,
             passage_max_len: data.passage_max_len,
             shuffle_ratio: data.shuffle_ratio,
             warnings,
-        };
-        plan.check_first_rows()?;
-        Ok(plan)
+        })
     }
 
-    /// Steps in one pass over the data; at least 1.
-    pub fn steps_per_epoch(&self) -> u64 {
-        self.schedule.steps_per_epoch()
+    /// What batches are taken from.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
     }
 
     /// The cells that batches come from.
     pub fn cells(&self) -> &[Cell] {
-        self.schedule.cells()
+        &self.cells
     }
 
-    /// What the recipe asks of data set `dataset`.
-    pub fn policy(&self, dataset: usize) -> Policy {
-        self.policies[dataset]
+    /// The source of a cell.
+    pub fn source(&self, cell: &Cell) -> &Source {
+        &self.sources[cell.source]
+    }
+
+    /// The mixtures of the run, by their first steps.
+    pub fn phases(&self) -> &[Phase] {
+        self.schedule.phases()
+    }
+
+    /// How many batches each cell gives in the first `steps` steps. Time: independent of the steps.
+    pub fn batches_given_by(&self, steps: u64) -> Vec<u64> {
+        self.schedule.given_by(steps)
     }
 
     /// The store that the rows are in.
@@ -127,10 +149,10 @@ impl Plan {
     /// Whether `world_size` ranks can share every global batch equally.
     ///
     /// # Errors
-    /// [`PlanError::World`], naming the first length group that they cannot and the nearest sizes that would do.
+    /// [`PlanError::World`], naming the first cell's batch that they cannot and the nearest sizes that would do.
     pub fn check_world(&self, world_size: usize) -> Result<(), PlanError> {
-        for cell in self.cells() {
-            let LengthGroup { max_len, global_batch } = self.length_groups[cell.length_group];
+        for cell in &self.cells {
+            let (max_len, global_batch) = (cell.lens.1, cell.size.global_batch as usize);
             if global_batch % world_size != 0 {
                 return Err(PlanError::World { max_len, global_batch, world_size });
             }
@@ -138,10 +160,19 @@ impl Plan {
         Ok(())
     }
 
-    /// The rows of step `step`, which counts from 0 through all epochs. Time and memory: one batch's.
+    /// The rows of step `step`, which counts from 0. Time and memory: one batch's.
     pub fn global_batch(&self, step: u64) -> GlobalBatch {
-        let ScheduledStep { epoch, cell, positions } = self.schedule.step(step);
-        GlobalBatch { step, epoch, cell, positions }
+        self.located(self.schedule.step(step))
+    }
+
+    /// The rows of the `nth` batch that a cell gives. Time and memory: one batch's.
+    pub fn batch_of_cell(&self, cell: usize, nth: u64) -> GlobalBatch {
+        self.located(self.schedule.batch(cell, nth))
+    }
+
+    fn located(&self, ScheduledStep { cell, pass, rows }: ScheduledStep) -> GlobalBatch {
+        let positions = rows.into_iter().map(|row| self.cells[cell].locate(row)).collect();
+        GlobalBatch { cell, epoch: pass, positions }
     }
 
     /// What is taken in `epoch` from the row at `position` of data set `dataset`, in a batch of groups of `group_size`.
@@ -151,12 +182,12 @@ impl Plan {
     pub fn choose(
         &self,
         epoch: u64,
-        dataset: usize,
-        position: u64,
+        (dataset, position): (usize, u64),
         shape: Shape<'_>,
         group_size: usize,
     ) -> Result<Choice, PlanError> {
-        let key = hash::hash(&[self.seed, epoch, hash::Purpose::RowChoices as u64, dataset as u64, position]);
+        let name = hash::hash_name(&self.store.dataset(dataset).name);
+        let key = hash::hash(&[self.seed, epoch, hash::Purpose::RowChoices as u64, name, position]);
         choose::choose(key, shape, group_size, self.shuffle_ratio).map_err(|message| PlanError::Row {
             dataset: self.store.dataset(dataset).name.clone(),
             row: self.store.entry(dataset, position).map_or(position, |(row, _)| row),
@@ -164,29 +195,9 @@ impl Plan {
         })
     }
 
-    /// A fingerprint of everything that the plan depends on: ranks with different ones must not train together.
-    pub fn checksum(&self) -> u64 {
-        let lens = (self.query_max_len, self.passage_max_len, self.shuffle_ratio);
-        // Of the store what is in it, not where it came from. Debug output of plain values is complete, and the same in
-        // every process of one build.
-        let manifest = self.store.manifest();
-        let rows =
-            manifest.datasets.iter().map(|set| (&set.name, &set.kind, set.has_scores, &set.shards, &set.by_length));
-        let rows: Vec<_> = rows.collect();
-        let everything = format!("{:?} {:?} {lens:?} {rows:?} {:?}", self.schedule, self.policies, manifest.special);
-        let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(everything.as_bytes()).as_bytes();
-        u64::from_le_bytes([a, b, c, d, e, f, g, h])
-    }
-
-    /// Rows without the negatives that their group needs are mostly whole data sets, so one row of each cell tells
-    /// before the run starts what reading would tell only later.
-    fn check_first_rows(&self) -> Result<(), PlanError> {
-        for cell in self.cells() {
-            let position = cell.first_position;
-            let shape = self.store.shape(cell.dataset, position)?;
-            let group_size = self.policies[cell.dataset].group_size.for_batch(shape.neg.len());
-            self.choose(0, cell.dataset, position, shape, group_size)?;
-        }
-        Ok(())
+    /// A fingerprint of everything that the first `steps` steps depend on: ranks, or a run and its continuation, with
+    /// different ones must not train together. What begins later is not part of it.
+    pub fn checksum(&self, steps: u64) -> u64 {
+        fingerprint::fingerprint(self, steps)
     }
 }

@@ -1,12 +1,13 @@
 //! What the recipe asks of each data set: its own settings over the common ones, and what its rows' `type` implies.
 
-use tercet_configs::{DataSection, DataSet, Negatives};
+use tercet_configs::{DataSection, DataSet, FewNegatives, LengthGroup, Negatives};
 
 use super::PlanError;
-use crate::{DatasetMeta, Store};
+use super::prefix::Prefixes;
+use crate::DatasetMeta;
 
-/// How a data set's rows become queries and passages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a data set's rows become batches.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Passages per query.
     pub group_size: GroupSize,
@@ -14,12 +15,20 @@ pub struct Policy {
     pub negatives: Negatives,
     /// Also contrasts each positive with all queries.
     pub two_way: bool,
+    /// What is done with rows that have too few negatives.
+    pub few_negatives: FewNegatives,
+    /// Token ids that stand before every query.
+    pub query_prefix: Vec<u32>,
+    /// Token ids that stand before every passage.
+    pub passage_prefix: Vec<u32>,
+    /// Batch size by length.
+    pub length_groups: Vec<LengthGroup>,
 }
 
 /// Passages per query: 1 positive and the rest negatives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupSize {
-    /// Always so many; a row with fewer negatives repeats them.
+    /// Always so many.
     Fixed(usize),
     /// As the batch's first row has, but at most so many. For classes, where a row's negatives are all other labels.
     AsRowsHave(usize),
@@ -35,49 +44,64 @@ impl GroupSize {
     }
 }
 
-/// One policy for every data set of `store`.
-pub(super) fn policies(store: &Store, data: &DataSection) -> Result<Vec<Policy>, PlanError> {
-    let datasets: Vec<&DatasetMeta> = (0..store.num_datasets()).map(|i| store.dataset(i)).collect();
-    for (i, set) in data.sets.iter().enumerate() {
-        if !datasets.iter().any(|dataset| dataset.name == set.name) {
-            let known: Vec<String> = datasets.iter().map(|dataset| format!("`{}`", dataset.name)).collect();
-            return Err(PlanError::UnknownDataset { name: set.name.clone(), known: known.join(", ") });
-        }
-        if data.sets[..i].iter().any(|earlier| earlier.name == set.name) {
-            return Err(setting(&set.name, "is listed twice: merge the two entries"));
+impl Policy {
+    /// Negatives that a row must have: with fewer it cannot be used as the recipe says.
+    pub(super) fn min_negatives(&self) -> usize {
+        match (self.few_negatives, self.group_size) {
+            (_, GroupSize::Fixed(1) | GroupSize::AsRowsHave(_)) => 0,
+            (FewNegatives::Reject, GroupSize::Fixed(size)) => size - 1,
+            (FewNegatives::Repeat, GroupSize::Fixed(_)) => 1,
         }
     }
-    datasets.iter().map(|dataset| policy(dataset, data)).collect()
 }
 
-/// The policy of one data set. The published trainer's meaning of `type`; a group size given for this very data set
-/// wins over `only_1neg`.
-fn policy(dataset: &DatasetMeta, data: &DataSection) -> Result<Policy, PlanError> {
+/// The policy of one data set. The published trainer's meaning of `type`; a group size given for this very data set wins
+/// over `only_1neg`.
+pub(super) fn policy(
+    dataset: &DatasetMeta,
+    data: &DataSection,
+    prefixes: &mut Prefixes<'_>,
+) -> Result<Policy, PlanError> {
     let own: Option<&DataSet> = data.sets.iter().find(|set| set.name == dataset.name);
+    let refused = |message: &str| Err(setting(&dataset.name, message));
     let own_size = own.and_then(|set| set.group_size);
     let negatives = own.and_then(|set| set.negatives).unwrap_or(data.negatives);
     let two_way = own.and_then(|set| set.two_way).unwrap_or(data.two_way);
     let size = own_size.unwrap_or(data.group_size);
-    let group_size = match (negatives, dataset.kind.as_deref()) {
+    let kind = dataset.kind.as_deref().unwrap_or_default();
+    let group_size = match (negatives, kind) {
         (Negatives::InBatch, _) => GroupSize::Fixed(1),
-        (_, Some("symmetric_class")) => GroupSize::AsRowsHave(size),
-        (_, Some("only_1neg")) => GroupSize::Fixed(own_size.unwrap_or(2)),
+        (_, "symmetric_class") => GroupSize::AsRowsHave(size),
+        (_, "only_1neg") => GroupSize::Fixed(own_size.unwrap_or(2)),
         _ => GroupSize::Fixed(size),
     };
     if own_size == Some(0) {
-        return Err(setting(&dataset.name, "group_size is 0: a group has at least its positive"));
+        return refused("group_size is 0: a group has at least its positive");
     }
     if negatives == Negatives::Own && matches!(group_size, GroupSize::Fixed(1) | GroupSize::AsRowsHave(1)) {
-        let message = "group_size is 1 with negatives = \"own\": there is nothing to contrast with";
-        return Err(setting(&dataset.name, message));
+        return refused("group_size is 1 with negatives = \"own\": there is nothing to contrast with");
     }
     if negatives == Negatives::Own && two_way {
-        let message = "two_way needs in-batch negatives: set negatives to \"all\" or \"in_batch\" for it";
-        return Err(setting(&dataset.name, message));
+        return refused("two_way needs in-batch negatives: set negatives to \"all\" or \"in_batch\" for it");
     }
-    Ok(Policy { group_size, negatives, two_way })
+    let length_groups = own.and_then(|set| set.length_groups.as_ref()).unwrap_or(&data.length_groups).clone();
+    if length_groups.is_empty() {
+        return Err(PlanError::NoLengthGroups);
+    }
+    let symmetric = own.and_then(|set| set.symmetric).unwrap_or(kind.starts_with("symmetric"));
+    let query_prefix = own.and_then(|set| set.query_prefix.as_deref()).unwrap_or(&data.query_prefix);
+    let passage_prefix = own.and_then(|set| set.passage_prefix.as_deref()).unwrap_or(&data.passage_prefix);
+    Ok(Policy {
+        group_size,
+        negatives,
+        two_way,
+        few_negatives: own.and_then(|set| set.few_negatives).unwrap_or(data.few_negatives),
+        query_prefix: prefixes.tokens(query_prefix)?,
+        passage_prefix: prefixes.tokens(if symmetric { query_prefix } else { passage_prefix })?,
+        length_groups,
+    })
 }
 
-fn setting(dataset: &str, message: &str) -> PlanError {
+pub(super) fn setting(dataset: &str, message: &str) -> PlanError {
     PlanError::Setting { dataset: dataset.to_owned(), message: message.to_owned() }
 }

@@ -1,93 +1,141 @@
-//! From a step to positions of rows: which cell, and which rows of it in by-length order.
+//! From a step to rows: which cell, and which rows of it.
 //!
-//! Pure arithmetic on the cells' sizes. An epoch's batches are numbered cell after cell; one permutation orders them,
-//! another orders each cell's rows, and both have the epoch in their key. The rows that do not fill a last batch are
-//! left out of an epoch, and they are others in the next. Nothing here knows what a row holds.
+//! Pure arithmetic on sizes. A *round* is a mixture's smallest unit: every cell gives its number of batches once, spread
+//! evenly ([`super::interleave`]). A cell's batches are numbered through all rounds, and one *pass* over its rows after the
+//! other fills them: so every row is taken once before any is taken twice, whatever the weights are or become. The rows
+//! that do not fill a pass's last batch are left out of it, and are others in the next. Without weights a round has
+//! every cell's whole batches once: it is an epoch. Nothing here knows what a row holds.
 
 use super::hash::{Purpose, hash};
+use super::interleave::Round;
 use super::permute::Permutation;
 
-/// The rows of one data set in one length group.
+/// The rows that share batches: how many, and how many at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cell {
-    /// The data set's index in the store.
-    pub dataset: usize,
-    /// The length group's index in the recipe.
-    pub length_group: usize,
-    /// Where its rows start in the data set's by-length order.
-    pub first_position: u64,
+pub struct CellSize {
+    /// Names the cell in hashes, so that leaving out or adding another does not reorder this one.
+    pub key: u64,
     /// Rows.
     pub num_rows: u64,
     /// Rows that all ranks together take in one step; at least 1.
     pub global_batch: u64,
 }
 
-impl Cell {
-    /// Whole batches in an epoch.
-    pub fn num_steps(&self) -> u64 {
+impl CellSize {
+    /// Whole batches in a pass.
+    pub fn batches_per_pass(&self) -> u64 {
         self.num_rows / self.global_batch
     }
 }
 
-/// The order of all steps of all epochs.
+/// A stretch of the run with one mixture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Phase {
+    /// Its first step; it lasts until the next phase's.
+    pub first_step: u64,
+    /// Batches of each cell in a round.
+    pub batches_per_round: Vec<u64>,
+}
+
+impl Phase {
+    /// Steps of a round.
+    pub fn steps_per_round(&self) -> u64 {
+        self.batches_per_round.iter().sum()
+    }
+}
+
+/// The order of all steps.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     seed: u64,
-    cells: Vec<Cell>,
-    /// For each cell, the epoch's batches up to and including its own.
-    batches_up_to: Vec<u64>,
+    cells: Vec<CellSize>,
+    phases: Vec<Phase>,
+    /// For each phase, the batches that each cell gave before it.
+    given_before: Vec<Vec<u64>>,
 }
 
 /// What a step takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScheduledStep {
-    /// Passes over the data before this one.
-    pub epoch: u64,
-    /// The cell that the rows come from.
-    pub cell: Cell,
-    /// Positions in the data set's by-length order, `cell.global_batch` of them, in the batch's order.
-    pub positions: Vec<u64>,
+    /// The cell's index.
+    pub cell: usize,
+    /// Passes over the cell's rows before this one.
+    pub pass: u64,
+    /// Rows, as indices into the cell: as many as its batch has, in the batch's order.
+    pub rows: Vec<u64>,
 }
 
 impl Schedule {
-    /// The schedule of `cells` under `seed`; `None` if no cell fills a batch.
-    pub fn new(seed: u64, cells: Vec<Cell>) -> Option<Self> {
-        let batches_up_to: Vec<u64> = cells
-            .iter()
-            .scan(0, |sum, cell| {
-                *sum += cell.num_steps();
-                Some(*sum)
-            })
-            .collect();
-        batches_up_to.last().is_some_and(|&total| total > 0).then_some(Self { seed, cells, batches_up_to })
+    /// The schedule of `cells` under `seed`. Phases ascend, the first begins at step 0, and each has steps in its round.
+    ///
+    /// # Panics
+    /// If the phases are not so.
+    pub fn new(seed: u64, cells: Vec<CellSize>, phases: Vec<Phase>) -> Self {
+        assert_eq!(phases.first().map(|phase| phase.first_step), Some(0), "the first phase begins with the run");
+        assert!(phases.is_sorted_by(|a, b| a.first_step < b.first_step), "phases ascend");
+        assert!(phases.iter().all(|phase| phase.steps_per_round() > 0), "a phase has something to train on");
+        let mut schedule = Self { seed, given_before: vec![vec![0; cells.len()]], cells, phases };
+        for phase in 1..schedule.phases.len() {
+            let given = schedule.given_by(schedule.phases[phase].first_step);
+            schedule.given_before.push(given);
+        }
+        schedule
     }
 
-    /// The cells, those that fill no batch included.
-    pub fn cells(&self) -> &[Cell] {
+    /// The cells.
+    pub fn cells(&self) -> &[CellSize] {
         &self.cells
     }
 
-    /// Steps in one pass over the data; at least 1.
-    pub fn steps_per_epoch(&self) -> u64 {
-        self.batches_up_to.last().copied().unwrap_or(0)
+    /// The phases.
+    pub fn phases(&self) -> &[Phase] {
+        &self.phases
     }
 
-    /// What step `step` takes; steps count from 0 and go on through the epochs. Time and memory: one batch's.
+    /// How many batches each cell gives before step `step`. Time: independent of the steps.
+    pub fn given_by(&self, step: u64) -> Vec<u64> {
+        // A phase that has not been begun yet has given nothing.
+        let phase = self.phases[..self.given_before.len()].partition_point(|phase| phase.first_step < step);
+        let Some(phase) = phase.checked_sub(1) else { return vec![0; self.cells.len()] };
+        let (rounds, nth) = self.place(phase, step);
+        let in_round = self.round(phase, rounds).before(nth);
+        let per_round = &self.phases[phase].batches_per_round;
+        let given = (0..self.cells.len()).map(|c| self.given_before[phase][c] + rounds * per_round[c] + in_round[c]);
+        given.collect()
+    }
+
+    /// What step `step` takes; steps count from 0. Time and memory: one batch's and one pass over the cells.
     pub fn step(&self, step: u64) -> ScheduledStep {
-        let steps_per_epoch = self.steps_per_epoch();
-        let epoch = step / steps_per_epoch;
-        let batch_order = Permutation::new(steps_per_epoch, hash(&[self.seed, epoch, Purpose::BatchOrder as u64]));
-        let batch = batch_order.apply(step % steps_per_epoch);
+        let phase = self.phases.partition_point(|phase| phase.first_step <= step) - 1;
+        let (rounds, nth) = self.place(phase, step);
+        let (cell, in_round) = self.round(phase, rounds).batch(nth);
+        let given = self.given_before[phase][cell] + rounds * self.phases[phase].batches_per_round[cell];
+        self.batch(cell, given + in_round)
+    }
 
-        let index = self.batches_up_to.partition_point(|&up_to| up_to <= batch);
-        let cell = self.cells[index];
-        let batch_in_cell = batch - (self.batches_up_to[index] - cell.num_steps());
+    /// The `nth` batch of a cell, from 0 through all passes. Time and memory: one batch's.
+    pub fn batch(&self, cell: usize, nth: u64) -> ScheduledStep {
+        let CellSize { key, num_rows, global_batch } = self.cells[cell];
+        let per_pass = self.cells[cell].batches_per_pass();
+        let (pass, batch) = (nth / per_pass, nth % per_pass);
+        let order = Permutation::new(num_rows, hash(&[self.seed, pass, Purpose::RowOrder as u64, key]));
+        let rows = (batch * global_batch..(batch + 1) * global_batch).map(|i| order.apply(i)).collect();
+        ScheduledStep { cell, pass, rows }
+    }
 
-        // The cell's own name, not its index: leaving another cell out does not reorder this one.
-        let key = [self.seed, epoch, Purpose::RowOrder as u64, cell.dataset as u64, cell.length_group as u64];
-        let row_order = Permutation::new(cell.num_rows, hash(&key));
-        let first = batch_in_cell * cell.global_batch;
-        let positions = (first..first + cell.global_batch).map(|i| cell.first_position + row_order.apply(i)).collect();
-        ScheduledStep { epoch, cell, positions }
+    /// Whole rounds of a phase before `step`, and steps in the one begun.
+    fn place(&self, phase: usize, step: u64) -> (u64, u64) {
+        let Phase { first_step, .. } = self.phases[phase];
+        let per_round = self.phases[phase].steps_per_round();
+        ((step - first_step) / per_round, (step - first_step) % per_round)
+    }
+
+    fn round(&self, phase: usize, rounds: u64) -> Round<'_, impl Fn(usize, u64) -> u32> {
+        let per_round = &self.phases[phase].batches_per_round;
+        let jitter = move |cell: usize, i: u64| {
+            let nth = self.given_before[phase][cell] + rounds * per_round[cell] + i;
+            hash(&[self.seed, Purpose::BatchOrder as u64, self.cells[cell].key, nth]) as u32
+        };
+        Round::new(per_round, jitter)
     }
 }

@@ -3,16 +3,27 @@
 use tercet_configs::{Recipe, Teacher};
 
 use super::cells::Survey;
+use super::policy::GroupSize;
+use super::source::Source;
 use crate::Store;
 
-/// Everything that the recipe asks for and the store's rows do not give, with numbers and remedies.
-pub(super) fn warnings(store: &Store, recipe: &Recipe, survey: &Survey) -> Vec<String> {
+/// Everything that the recipe asks for and the store's rows do not give, with numbers and remedies; `notes` come first.
+pub(super) fn warnings(
+    store: &Store,
+    recipe: &Recipe,
+    sources: &[Source],
+    notes: &[String],
+    survey: &Survey,
+) -> Vec<String> {
     let too_small = survey.too_small.iter().map(|found| {
         format!("{found}; they are left out: lower the group's global_batch, or join it with its neighbour")
     });
     let too_long =
         survey.too_long.iter().map(|found| format!("{found}; they are left out: add a length group for them"));
-    too_small.chain(too_long).chain(texts_cut(store, recipe)).chain(teacherless(store, recipe)).collect()
+    let rejected = survey.rejected.iter().map(|found| format!("{found}; they are left out (few_negatives)"));
+    let left_out = too_small.chain(too_long).chain(rejected);
+    let settings = texts_cut(store, recipe).into_iter().chain(teacherless(recipe, sources)).chain(alone(sources));
+    notes.iter().cloned().chain(left_out).chain(settings).collect()
 }
 
 /// A list that stays readable.
@@ -43,14 +54,22 @@ fn texts_cut(store: &Store, recipe: &Recipe) -> Vec<String> {
         .collect()
 }
 
-fn teacherless(store: &Store, recipe: &Recipe) -> Vec<String> {
+fn teacherless(recipe: &Recipe, sources: &[Source]) -> Vec<String> {
     if recipe.loss.teacher == Teacher::None {
         return Vec::new();
     }
-    let without = store.manifest().datasets.iter().filter(|dataset| !dataset.has_scores);
-    without
-        .map(|dataset| {
-            format!("data set `{}` has no teacher scores: its batches train without loss.teacher", dataset.name)
-        })
-        .collect()
+    let without = sources.iter().filter(|source| !source.has_scores);
+    without.map(|source| format!("{source} has no teacher scores: its batches train without loss.teacher")).collect()
+}
+
+/// Sources whose batches of one row have nothing to contrast with.
+fn alone(sources: &[Source]) -> impl Iterator<Item = String> {
+    let no_loss = |source: &&Source| {
+        let alone = source.policy.length_groups.iter().any(|group| group.global_batch == 1);
+        alone && matches!(source.policy.group_size, GroupSize::Fixed(1))
+    };
+    sources
+        .iter()
+        .filter(no_loss)
+        .map(|source| format!("{source}: a global batch of 1 row with group_size 1 has no negatives, so its loss is 0"))
 }

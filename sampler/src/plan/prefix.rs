@@ -1,0 +1,47 @@
+//! Instruction prefixes: text in the recipe, token ids in the plan.
+//!
+//! The store holds texts without prefixes, so that a recipe can change them. A prefix is tokenised by itself; tokenizers
+//! that split at spaces, as those of the XLM-RoBERTa and BERT families do, make the same of prefix, space and text together.
+
+use tercet_configs::ModelSection;
+
+use super::PlanError;
+use crate::{Store, TextTokenizer};
+
+/// Tokenises prefixes; loads the model's tokenizer when there is one to tokenise.
+pub(super) struct Prefixes<'a> {
+    store: &'a Store,
+    model: &'a ModelSection,
+    tokenizer: Option<TextTokenizer>,
+}
+
+impl<'a> Prefixes<'a> {
+    pub(super) fn new(store: &'a Store, model: &'a ModelSection) -> Self {
+        Self { store, model, tokenizer: None }
+    }
+
+    /// The prefix's token ids, without special tokens.
+    pub(super) fn tokens(&mut self, prefix: &str) -> Result<Vec<u32>, PlanError> {
+        let prefix = prefix.trim_end();
+        if prefix.is_empty() {
+            return Ok(Vec::new());
+        }
+        let tokenizer = match self.tokenizer.take() {
+            Some(tokenizer) => tokenizer,
+            None => self.load()?,
+        };
+        let tokens = tokenizer.encode_content(prefix)?;
+        self.tokenizer = Some(tokenizer);
+        Ok(tokens)
+    }
+
+    fn load(&self) -> Result<TextTokenizer, PlanError> {
+        let path = self.model.tokenizer_json().ok_or(PlanError::PrefixTokenizer)?;
+        let tokenizer = TextTokenizer::load(&path)?;
+        let expected = &self.store.manifest().tokenizer_hash;
+        if tokenizer.hash() != expected {
+            return Err(PlanError::OtherTokenizer { path });
+        }
+        Ok(tokenizer)
+    }
+}
