@@ -50,7 +50,7 @@ pub fn run(args: &TrainArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let state = |step| TrainState {
         step,
         recipe_hash: recipe.hash(),
-        plan_checksum: plan.as_ref().map_or(0, |plan| plan.checksum()),
+        plan_checksum: plan.as_ref().map_or(0, |plan| plan.checksum(step)),
     };
 
     if let Some(plan) = &plan {

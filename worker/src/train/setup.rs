@@ -12,7 +12,7 @@ use tercet_sampler::{Plan, Store};
 
 use super::log;
 use super::recorder::Recorder;
-use crate::checkpoint::{self, Resumed};
+use crate::checkpoint::{self, Resumed, TrainState};
 use crate::device::device_of;
 use crate::model::{M3Model, ModelOptions};
 use crate::optimizer::AdamW;
@@ -32,6 +32,18 @@ pub enum SetupError {
         path: String,
         /// The keys that differ.
         keys: String,
+    },
+    /// A checkpoint whose steps took other rows than this plan would have.
+    #[error(
+        "{path}: its {step} steps were not taken from these rows in this way ({differs}): what is added or changed must begin at or after step {step} ([[data.changes]] with from_step; a new data set needs weight 0 until then)"
+    )]
+    OtherPlan {
+        /// The checkpoint.
+        path: String,
+        /// Steps done.
+        step: u64,
+        /// What is another.
+        differs: String,
     },
     /// A key that training needs.
     #[error("the recipe's {0}")]
@@ -107,7 +119,7 @@ pub(super) fn set_up(recipe: &Recipe, resume: bool, events: bool, ranks: &dyn Co
     }
 
     let plan = if recipe.steps > 0 { Some(Arc::new(plan(recipe, ranks)?)) } else { None };
-    let (model, optimizer, first_step) = weights(recipe, resume, ranks)?;
+    let (model, optimizer, first_step) = weights(recipe, plan.as_deref(), resume, ranks)?;
     if let Some(plan) = &plan {
         let longest = recipe.data.query_max_len.max(recipe.data.passage_max_len);
         let longest = recipe.data.length_groups.last().map_or(longest, |group| group.max_len.min(longest));
@@ -140,7 +152,7 @@ fn plan(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Plan> {
     let store = Arc::new(Store::open(&recipe.data.store)?);
     let plan = Plan::new(store, recipe)?;
     plan.check_world(ranks.world_size())?;
-    agree(ranks, plan.checksum().to_le_bytes().to_vec(), "token store")?;
+    agree(ranks, plan.checksum(recipe.steps).to_le_bytes().to_vec(), "token store")?;
     Ok(plan)
 }
 
@@ -161,7 +173,12 @@ fn agree(ranks: &dyn Collective, own: Vec<u8>, what: &'static str) -> anyhow::Re
 }
 
 /// From the newest good checkpoint when resuming, else from the recipe's `[model]`. Returns the steps done.
-fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective) -> anyhow::Result<(M3Model, AdamW, u64)> {
+fn weights(
+    recipe: &Recipe,
+    plan: Option<&Plan>,
+    resume: bool,
+    ranks: &dyn Collective,
+) -> anyhow::Result<(M3Model, AdamW, u64)> {
     let options = ModelOptions::of(&recipe.model, recipe.seed);
     let (device, kind) = (device_of(ranks), kind_of(recipe.precision));
     if resume {
@@ -170,8 +187,8 @@ fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective) -> anyhow::Res
             refused.iter().for_each(|reason| tracing::warn!("{reason}; trying the one before"));
         }
         if let Some(path) = newest {
-            check_same_recipe(&path, recipe)?;
             let Resumed { model, optimizer, state } = checkpoint::load(&path, &options, device, kind)?;
+            check_same_run(&path, recipe, plan, &state)?;
             return Ok((model, optimizer, state.step));
         }
         // To begin anew here would bury what may still be saved.
@@ -193,13 +210,19 @@ fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective) -> anyhow::Res
     Ok((model, optimizer, 0))
 }
 
-/// Resuming continues the same computation: whatever changes its numbers must be as it was.
-fn check_same_recipe(path: &Path, recipe: &Recipe) -> anyhow::Result<()> {
-    let stored = path.join("train/recipe.toml");
-    let before = Recipe::load(&stored, &[])?;
-    let keys = recipe.differing_keys(&before);
-    if keys.is_empty() {
-        return Ok(());
+/// Resuming continues the same computation: whatever changes its numbers must be as it was. The data may change from the
+/// checkpoint's step on.
+fn check_same_run(path: &Path, recipe: &Recipe, plan: Option<&Plan>, state: &TrainState) -> anyhow::Result<()> {
+    let before = Recipe::load(&path.join("train/recipe.toml"), &[])?;
+    let (data, others): (Vec<String>, Vec<String>) =
+        recipe.differing_keys(&before).into_iter().partition(|key| key.starts_with("data."));
+    let path = path.display().to_string();
+    if !others.is_empty() {
+        return Err(SetupError::OtherRecipe { path, keys: others.join(", ") }.into());
     }
-    Err(SetupError::OtherRecipe { path: path.display().to_string(), keys: keys.join(", ") }.into())
+    if plan.is_some_and(|plan| plan.checksum(state.step) != state.plan_checksum) {
+        let differs = if data.is_empty() { "the token store is another".into() } else { data.join(", ") };
+        return Err(SetupError::OtherPlan { path, step: state.step, differs }.into());
+    }
+    Ok(())
 }
