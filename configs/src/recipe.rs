@@ -127,6 +127,9 @@ pub struct DataSection {
     pub negatives: Negatives,
     /// Also contrasts each positive with all queries (parallel corpora).
     pub two_way: bool,
+    /// Leaves out of a query's negatives what is known to answer it: the positives of every row of the global batch that
+    /// has the same query. The published trainer counts them as negatives.
+    pub mask_false_negatives: bool,
     /// Share of long passages whose three segments are shuffled.
     pub shuffle_ratio: f64,
     /// Batch size by length, ascending in `max_len`. Rows longer than the last group's are left out.
@@ -288,6 +291,7 @@ impl Default for DataSection {
             group_size: 8,
             negatives: Negatives::All,
             two_way: false,
+            mask_false_negatives: true,
             shuffle_ratio: 0.002,
             length_groups: Vec::new(),
             sets: Vec::new(),

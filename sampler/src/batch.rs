@@ -3,8 +3,9 @@
 use tercet_configs::Negatives;
 
 use crate::deal::{Deal, deal, text_cost};
+use crate::identity::{TextIds, text_id};
 use crate::plan::{Choice, GlobalBatch, Plan, PlanError, reorder_segments};
-use crate::{RowLengths, SpecialTokens};
+use crate::{RowLengths, SpecialTokens, StoredRow};
 
 /// What one rank trains on in one step. Q: this rank's queries, G: group size.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +28,8 @@ pub struct Batch {
     pub queries: Vec<Vec<i64>>,
     /// Token ids of each passage; query i's positive is at i·G, its negatives follow. `[Q·G, ragged]`
     pub passages: Vec<Vec<i64>>,
+    /// Which of all these texts are the same.
+    pub text_ids: TextIds,
     /// Teacher scores of the passages, if the data set has them. `[Q·G]`
     pub teacher_scores: Option<Vec<f32>>,
     /// Which passages a query is contrasted with.
@@ -90,6 +93,7 @@ pub fn read_share(plan: &Plan, step: u64, rank: usize, world_size: usize) -> Res
         row_ids: rows.iter().map(|&i| global.rows[i]).collect(),
         queries: Vec::with_capacity(rows.len()),
         passages: Vec::with_capacity(rows.len() * group_size),
+        text_ids: TextIds::default(),
         teacher_scores: None,
         negatives: policy.negatives,
         two_way: policy.two_way,
@@ -99,6 +103,7 @@ pub fn read_share(plan: &Plan, step: u64, rank: usize, world_size: usize) -> Res
     for &i in rows {
         let row = store.row(dataset, global.rows[i])?;
         let Choice { positive, negatives, segment_order } = &choices[i];
+        identify(&row, &choices[i], &mut batch.text_ids);
         let passage = |content: &[u32]| framed(special, content, plan.passage_max_len());
         batch.queries.push(framed(special, row.query(), plan.query_max_len()));
         batch.passages.push(match *segment_order {
@@ -114,6 +119,15 @@ pub fn read_share(plan: &Plan, step: u64, rank: usize, world_size: usize) -> Res
     // The data set decides, not this rank's rows: ranks must agree on whether there is a teacher.
     batch.teacher_scores = store.dataset(dataset).has_scores.then_some(scores);
     Ok(batch)
+}
+
+/// Appends the identities of a row's texts.
+fn identify(row: &StoredRow, choice: &Choice, ids: &mut TextIds) {
+    let positives: Vec<u64> = (0..row.num_pos()).map(|i| text_id(row.pos(i))).collect();
+    ids.queries.push(text_id(row.query()));
+    ids.passages.push(positives[choice.positive]);
+    ids.passages.extend(choice.negatives.iter().map(|&i| text_id(row.neg(i))));
+    ids.positives.push(positives);
 }
 
 fn framed(special: &SpecialTokens, content: &[u32], max_len: usize) -> Vec<i64> {

@@ -11,6 +11,8 @@
 mod batch;
 mod deal;
 mod error;
+mod identity;
+mod layout;
 mod plan;
 mod prefetch;
 mod prepare;
@@ -22,6 +24,8 @@ mod tokenize;
 pub use batch::{Batch, DealtBatch, deal_batch, read_share};
 pub use deal::{Deal, contiguous_share, deal, text_cost};
 pub use error::{PrepareError, RowError, StoreError, TokenizeError};
+pub use identity::{TextIds, text_id};
+pub use layout::{SubBatchLayout, SubBatchLimit, TextGroup, lay_out};
 pub use plan::{Cell, Choice, GlobalBatch, GroupSize, Permutation, Plan, PlanError, Policy, Schedule, ScheduledStep};
 pub use prefetch::Prefetcher;
 pub use prepare::{OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, prepare};
