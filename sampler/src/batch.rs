@@ -3,8 +3,9 @@
 use tercet_configs::Negatives;
 
 use crate::deal::{Deal, deal, text_cost};
+use crate::identity::{TextIds, text_id};
 use crate::plan::{Choice, GlobalBatch, Plan, PlanError, Policy, Source, reorder_segments};
-use crate::{Shape, SpecialTokens};
+use crate::{Shape, SpecialTokens, StoredRow};
 
 /// What one rank trains on in one step. Q: this rank's queries, G: group size.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +28,8 @@ pub struct Batch {
     pub queries: Vec<Vec<i64>>,
     /// Token ids of each passage; query i's positive is at i·G, its negatives follow. `[Q·G, ragged]`
     pub passages: Vec<Vec<i64>>,
+    /// Which of all these texts are the same.
+    pub text_ids: TextIds,
     /// Teacher scores of the passages, if the data set has them. `[Q·G]`
     pub teacher_scores: Option<Vec<f32>>,
     /// Which passages a query is contrasted with.
@@ -106,6 +109,7 @@ pub fn read_share(plan: &Plan, step: u64, rank: usize, world_size: usize) -> Res
         row_ids: Vec::with_capacity(rows.len()),
         queries: Vec::with_capacity(rows.len()),
         passages: Vec::with_capacity(rows.len() * group_size),
+        text_ids: TextIds::default(),
         teacher_scores: None,
         negatives: policy.negatives,
         two_way: policy.two_way,
@@ -119,6 +123,7 @@ pub fn read_share(plan: &Plan, step: u64, rank: usize, world_size: usize) -> Res
         let (number, row) = store.read(dataset, position)?;
         batch.row_ids.push(RowId { dataset, row: number });
         let Choice { positive, negatives, segment_order } = &choices[i];
+        identify(&row, &choices[i], &mut batch.text_ids);
         batch.queries.push(query(row.query()));
         batch.passages.push(match *segment_order {
             Some(order) => passage(&reorder_segments(row.pos(*positive), order)),
@@ -133,6 +138,15 @@ pub fn read_share(plan: &Plan, step: u64, rank: usize, world_size: usize) -> Res
     // The source decides, not this rank's rows: ranks must agree on whether there is a teacher.
     batch.teacher_scores = has_scores.then_some(scores);
     Ok(batch)
+}
+
+/// Appends the identities of a row's texts.
+fn identify(row: &StoredRow, choice: &Choice, ids: &mut TextIds) {
+    let positives: Vec<u64> = (0..row.num_pos()).map(|i| text_id(row.pos(i))).collect();
+    ids.queries.push(text_id(row.query()));
+    ids.passages.push(positives[choice.positive]);
+    ids.passages.extend(choice.negatives.iter().map(|&i| text_id(row.neg(i))));
+    ids.positives.push(positives);
 }
 
 /// Special tokens round prefix and content, cut to `max_len`.

@@ -11,6 +11,8 @@
 mod batch;
 mod deal;
 mod error;
+mod identity;
+mod layout;
 mod plan;
 mod prefetch;
 mod prepare;
@@ -22,6 +24,8 @@ mod tokenize;
 pub use batch::{Batch, DealtBatch, RowId, deal_batch, deal_global, read_share};
 pub use deal::{Deal, contiguous_share, deal, text_cost};
 pub use error::{PrepareError, RowError, StoreError, TokenizeError};
+pub use identity::{TextIds, text_id};
+pub use layout::{SubBatchLayout, SubBatchLimit, TextGroup, lay_out};
 pub use plan::{
     Cell, CellSize, Choice, GlobalBatch, GroupSize, Permutation, Phase, Plan, PlanError, Policy, Schedule,
     ScheduledStep, Source,

@@ -12,7 +12,9 @@ TAGS = {
     "speed/tokens_per_sec": "tokens_per_sec",
     "speed/step_secs": "step_secs",
     "batch/padding_share": "padding_share",
+    "speed/input_wait_share": "wait_share",
     "batch/imbalance": "imbalance",
+    "batch/false_negatives": "false_negatives",
     "memory/rss_bytes": "rss_bytes",
 }
 
@@ -25,7 +27,7 @@ def test_events(run, compare):
     assert steps == list(range(1, len(steps) + 1))
     terms = {f"loss/{term}" for line in metrics for term, value in line["terms"].items() if value is not None}
     assert len(terms) >= 4
-    assert set(events.Tags()["scalars"]) == TAGS.keys() | terms | {"speed/input_wait_share"}
+    assert set(events.Tags()["scalars"]) == TAGS.keys() | terms
     for tag, name in TAGS.items():
         scalars = events.Scalars(tag)
         assert [scalar.step for scalar in scalars] == steps, tag

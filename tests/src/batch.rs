@@ -24,7 +24,8 @@ pub struct TokenBatch {
 
 impl TokenBatch {
     /// `num_queries` queries with `group_size` passages each, of 2 (no words at all) to `max_len` tokens. Words repeat
-    /// within and between texts; some are unknown.
+    /// within and between texts; some are unknown. Two queries are the same, and some passages answer queries that they are
+    /// not the positive of, on other ranks too.
     pub fn random(seed: u64, num_queries: usize, group_size: usize, max_len: usize) -> Self {
         let mut random = Random::new(seed);
         let mut text = |longest: usize| {
@@ -37,7 +38,12 @@ impl TokenBatch {
         let mut passages: Vec<_> = (0..num_queries * group_size).map(|_| text(max_len)).collect();
         queries[1] = vec![CLS, EOS];
         passages[2] = vec![CLS, EOS];
+        queries[num_queries - 1] = queries[0].clone();
         passages[5] = passages[4].clone();
+        // A query's own negative, a later one's negative, and another's positive.
+        passages[1] = passages[0].clone();
+        passages[num_queries * group_size - 1] = passages[group_size].clone();
+        passages[(num_queries - 2) * group_size] = passages[group_size].clone();
         let scores = (0..num_queries).map(|_| (0..group_size).map(|_| random.unit() as f32 * 4.0).collect());
         let teacher = Some(scores.collect());
         Self { queries, passages, teacher }

@@ -27,6 +27,7 @@ pub fn same_step(what: &str, found: &Value, expected: &Value, tolerance: f64) {
     close(&format!("{what}: loss"), number(&found["loss"]), number(&expected["loss"]), tolerance);
     let total = number(&expected["total_grad_norm"]);
     close(&format!("{what}: gradient norm"), number(&found["total_grad_norm"]), total, tolerance);
+    assert_eq!(found["false_negatives"], expected["false_negatives"], "{what}: false negatives");
     same_keys(what, &found["terms"], &expected["terms"]);
     for (name, term) in expected["terms"].as_object().unwrap() {
         close(&format!("{what}: {name}"), number(&found["terms"][name]), number(term), tolerance);

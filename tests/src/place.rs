@@ -83,36 +83,45 @@ impl Place {
         self.write(name, &tokenizer.to_string())
     }
 
-    /// A token store of rows about one topic each: a query, a positive that shares its words, two negatives, teacher
-    /// scores. `lens` are the words of each row's positive; ids stay below `vocabulary`.
+    /// A token store of [`topic_rows`].
     pub fn store(&self, name: &str, lens: impl IntoIterator<Item = usize>, vocabulary: usize) -> PathBuf {
+        self.store_of(name, &topic_rows(lens, vocabulary), vocabulary)
+    }
+
+    /// A token store of `rows`, whose words are those of a [tokenizer](Place::word_tokenizer) of `vocabulary` words.
+    pub fn store_of(&self, name: &str, rows: &[Value], vocabulary: usize) -> PathBuf {
         let tokenizer = self.word_tokenizer(&format!("{name}-tokenizer.json"), vocabulary);
-        let mut random = Random::new(7);
-        let mut text = |topic: usize, len: usize| {
-            // Half of a text's words are its topic's four.
-            let words = (0..len).map(|_| match random.within(0..2) {
-                0 => 4 + (topic * 4 + random.within(0..4)) % (vocabulary - 4),
-                _ => random.within(4..vocabulary),
-            });
-            words.map(|id| format!("w{id}")).collect::<Vec<_>>().join(" ")
-        };
-        let mut rows = String::new();
-        for (topic, len) in lens.into_iter().enumerate() {
-            let row = json!({
-                "query": text(topic, 3 + topic % 4),
-                "pos": [text(topic, len)],
-                "neg": [text(topic + 1, len.div_ceil(2)), text(topic + 2, 1 + topic % 5)],
-                "pos_scores": [0.9 + 0.01 * topic as f64],
-                "neg_scores": [0.5, 0.1],
-            });
-            rows += &format!("{row}\n");
-        }
+        let rows: String = rows.iter().map(|row| format!("{row}\n")).collect();
         let rows = self.write(&format!("{name}.jsonl"), &rows);
         let out = self.path(name);
         let input = format!("{name}={}", rows.display());
         Tercet::new("prepare").arg("--tokenizer").arg(&tokenizer).arg("--out").arg(&out).arg(input).succeed();
         out
     }
+}
+
+/// Rows about one topic each: a query, a positive that shares its words, two negatives, teacher scores. `lens` are the
+/// words of each row's positive; ids stay below `vocabulary`.
+pub fn topic_rows(lens: impl IntoIterator<Item = usize>, vocabulary: usize) -> Vec<Value> {
+    let mut random = Random::new(7);
+    let mut text = |topic: usize, len: usize| {
+        // Half of a text's words are its topic's four.
+        let words = (0..len).map(|_| match random.within(0..2) {
+            0 => 4 + (topic * 4 + random.within(0..4)) % (vocabulary - 4),
+            _ => random.within(4..vocabulary),
+        });
+        words.map(|id| format!("w{id}")).collect::<Vec<_>>().join(" ")
+    };
+    let row = |(topic, len): (usize, usize)| {
+        json!({
+            "query": text(topic, 3 + topic % 4),
+            "pos": [text(topic, len)],
+            "neg": [text(topic + 1, len.div_ceil(2)), text(topic + 2, 1 + topic % 5)],
+            "pos_scores": [0.9 + 0.01 * topic as f64],
+            "neg_scores": [0.5, 0.1],
+        })
+    };
+    lens.into_iter().enumerate().map(row).collect()
 }
 
 /// Copies a folder and what is in it.

@@ -149,6 +149,36 @@ fn texts_that_do_not_fit_the_model() {
     }
 }
 
+/// The model's tokenizer is the one beside it, or the one that the recipe names, or the checkpoint's.
+#[test]
+fn a_store_of_another_tokenizer() {
+    let (place, recipe) = scene(4);
+    let other = place.store("other", [4; 16], 60);
+    let hash = |store: &str| {
+        let manifest = fs::read_to_string(place.path(store).join("manifest.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&manifest).unwrap()["tokenizer_hash"].as_str().unwrap().to_owned()
+    };
+    let (own_hash, other_hash) = (hash("rows"), hash("other"));
+    assert_ne!(own_hash, other_hash);
+    let model = place.copy(&golden("nano_xlmr/hf"), "model");
+    fs::copy(place.path("other-tokenizer.json"), model.join("tokenizer.json")).unwrap();
+
+    let beside = |ranks: usize| train(&recipe, ranks).set(format!("model.path={}", model.display()));
+    let remedy = format!("prepare the rows again with --tokenizer {}", model.join("tokenizer.json").display());
+    for ranks in [1, 2] {
+        let words = ["/rows holds the token ids of another tokenizer", &own_hash, &other_hash, &remedy];
+        beside(ranks).run().fails_with(2, &words);
+    }
+
+    let named = || beside(1).set(format!("model.tokenizer={}", place.path("rows-tokenizer.json").display()));
+    named().succeed();
+    fs::remove_dir_all(place.path("run/step-00000004")).unwrap();
+    fs::remove_dir_all(place.path("rows")).unwrap();
+    fs::rename(other, place.path("rows")).unwrap();
+    let words = ["step-00000002/model/tokenizer.json has ", &own_hash, &other_hash];
+    named().arg("--resume").run().fails_with(2, &words);
+}
+
 #[test]
 fn rows_that_are_none() {
     let place = Place::new();

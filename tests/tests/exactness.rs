@@ -5,13 +5,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tercet_tests::batch::TokenBatch;
 use tercet_tests::compare::{number, same_gradients, same_step};
-use tercet_tests::place::{Place, golden, recipe};
+use tercet_tests::place::{Place, golden, recipe, topic_rows};
 use tercet_tests::program::{Tercet, program};
 use tercet_tests::tensors::{self, Tensors};
 
@@ -57,6 +58,7 @@ fn step_is_the_same_on_any_ranks() {
     TokenBatch::random(1, 8, 3, 32).write(&tokens);
     for (i, objective) in OBJECTIVES.iter().enumerate() {
         let expected = step(&tokens, objective, 1);
+        assert!(expected["false_negatives"].as_u64() > Some(0), "{objective:?}: nothing is masked");
         for ranks in 2..=4 {
             let settings = [objective, cut(i, ranks)].concat();
             let found = step(&tokens, &settings, ranks);
@@ -86,7 +88,7 @@ fn mpirun_by_hand_does_the_same() {
 #[test]
 fn gradients_are_the_same_on_any_ranks() {
     let place = Place::new();
-    let store = place.store("rows", (0..12).map(|i| 2 + (i * 7) % 28), 64);
+    let store = place.store_of("rows", &rows_that_answer_each_other(), 64);
     let recipe = place.write(
         "recipe.toml",
         &format!(
@@ -113,25 +115,39 @@ fn gradients_are_the_same_on_any_ranks() {
     );
     for (i, objective) in OBJECTIVES.iter().enumerate() {
         let run = |ranks: usize, settings: &[&str]| {
-            let run_dir = place.path(&format!("run-{i}-{ranks}"));
+            let run_dir = place.path(&format!("run-{i}-{ranks}-{}", settings.len()));
             let command = Tercet::new("train").arg(&recipe).ranks(ranks).set(format!("run_dir={}", run_dir.display()));
             settings.iter().fold(command, |command, setting| command.set(setting)).succeed();
-            (loss(&run_dir), gradients(&run_dir))
+            let metrics = fs::read_to_string(run_dir.join("metrics.jsonl")).unwrap();
+            let metrics: Value = serde_json::from_str(&metrics).unwrap();
+            (number(&metrics["loss"]), metrics["false_negatives"].as_u64().unwrap(), gradients(&run_dir))
         };
-        let (expected_loss, expected) = run(1, objective);
+        let (expected_loss, masked, expected) = run(1, objective);
+        assert!(masked > 0, "{objective:?}: no false negatives");
+        let (unmasked_loss, ..) = run(1, &[objective, &["data.mask_false_negatives=false"][..]].concat());
+        assert!((unmasked_loss - expected_loss).abs() > 1e-6 * expected_loss, "{objective:?}: masking does nothing");
         for ranks in 2..=4 {
             let settings = [objective, cut(i, ranks)].concat();
             let what = format!("{settings:?} on {ranks} ranks");
-            let (loss, found) = run(ranks, &settings);
+            let (loss, found_masked, found) = run(ranks, &settings);
+            assert_eq!(found_masked, masked, "{what}");
             assert!((loss - expected_loss).abs() <= 1e-10 * expected_loss, "{what}: {loss} for {expected_loss}");
             same_gradients(&what, &found, &expected, 1e-10);
         }
     }
 }
 
-fn loss(run_dir: &Path) -> f64 {
-    let metrics = std::fs::read_to_string(run_dir.join("metrics.jsonl")).unwrap();
-    number(&serde_json::from_str::<Value>(&metrics).unwrap()["loss"])
+/// 12 rows: two ask the same, two have the same positive, one has its own positive as a negative, and negatives are
+/// other rows' positives, chosen in the batch or not.
+fn rows_that_answer_each_other() -> Vec<Value> {
+    let mut rows = topic_rows((0..12).map(|i| 2 + (i * 7) % 28), 64);
+    rows[7]["query"] = rows[2]["query"].clone();
+    rows[9]["pos"] = rows[1]["pos"].clone();
+    rows[5]["neg"][1] = rows[5]["pos"][0].clone();
+    rows[4]["neg"][0] = rows[1]["pos"][0].clone();
+    rows[8]["pos"] = json!([rows[8]["pos"][0], rows[3]["neg"][0]]);
+    rows[8]["pos_scores"] = json!([0.9, 0.8]);
+    rows
 }
 
 fn gradients(run_dir: &Path) -> Tensors {

@@ -1,10 +1,11 @@
 //! Texts → representations, without gradients: what inference needs, and the training step's first pass.
 
 use tch::Tensor;
+use tercet_sampler::SubBatchLimit;
 
 use crate::model::M3Model;
 use crate::representation::{Gradients, Heads, Representations, SubBatchRepresentations, TextInput};
-use crate::sub_batch::{SubBatch, SubBatchLimit, cut};
+use crate::sub_batch::{SubBatch, cut};
 
 /// Encodes `texts` sub-batch by sub-batch; the result is in their order.
 ///

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tch::{Kind, Tensor};
 use tercet_configs::{LossPreset, LossSection, Negatives, Teacher};
 
+use crate::false_negatives::FalseNegatives;
 use crate::scoring::Scores;
 
 /// Weight of the lexical head among the heads (λ2 of the authors' code).
@@ -19,7 +20,9 @@ pub struct Targets {
     pub positive: Tensor,
     /// Columns of each query's own group, its positive first, int64 [Q, G].
     pub group: Tensor,
-    /// The teacher's scores of the group's passages, [Q, G].
+    /// Entries of [Q, P] that are left out of every softmax.
+    pub false_negatives: FalseNegatives,
+    /// The teacher's scores of the group's passages, [Q, G]; −∞ for those that are left out.
     pub teacher: Option<Tensor>,
     /// Which passages a query is contrasted with.
     pub negatives: Negatives,
@@ -100,7 +103,7 @@ pub fn hybrid(settings: &LossSection, scores: &Scores) -> Option<Tensor> {
 /// The loss of `scores` (undivided, [Q, P] each); `distill` says whether self-distillation is on at this step.
 pub fn loss(settings: &LossSection, scores: &Scores, targets: &Targets, distill: bool) -> Loss {
     let leaves = scores.map(|s| s.detach().set_requires_grad(true));
-    let tempered = leaves.map(|s| s / settings.temperature);
+    let tempered = leaves.map(|s| targets.false_negatives.mask(s / settings.temperature));
     // Without in-batch negatives a query sees its own group only, whose first passage is the positive.
     let (seen, positive) = match targets.negatives {
         Negatives::Own => (tempered.map(|s| s.gather(1, &targets.group, false)), targets.positive.zeros_like()),

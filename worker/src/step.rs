@@ -9,15 +9,16 @@
 use tch::Tensor;
 use tercet_cluster::{Collective, CollectiveError};
 use tercet_configs::{LossSection, Negatives, Recipe};
-use tercet_sampler::Batch;
+use tercet_sampler::{Batch, SubBatchLimit, TextIds};
 
 use crate::exchange::all_reduce_sum;
+use crate::false_negatives::{FalseNegatives, KnownAnswers};
 use crate::loss::{Loss, Targets, Terms, loss};
 use crate::model::M3Model;
 use crate::passes::{Passes, encode_first_pass, encode_second_pass};
 use crate::representation::{Heads, TextInput};
 use crate::scoring::{RingScoring, Scores};
-use crate::sub_batch::{SubBatch, SubBatchLimit, cut};
+use crate::sub_batch::{SubBatch, cut};
 use crate::two_way::add_passage_to_query;
 
 /// This rank's part of a global batch.
@@ -27,6 +28,8 @@ pub struct StepBatch {
     pub step: u64,
     /// Q queries, then their Q·G passages.
     pub texts: Vec<TextInput>,
+    /// Which of them are the same.
+    pub text_ids: TextIds,
     /// Q.
     pub num_queries: usize,
     /// G.
@@ -47,6 +50,7 @@ impl From<Batch> for StepBatch {
             step: batch.step,
             num_queries: batch.queries.len(),
             texts: batch.queries.into_iter().chain(batch.passages).map(TextInput::new).collect(),
+            text_ids: batch.text_ids,
             group_size: batch.group_size,
             num_global_queries: batch.num_global_queries,
             teacher_scores: batch.teacher_scores,
@@ -61,6 +65,8 @@ impl From<Batch> for StepBatch {
 pub struct StepSettings {
     /// The objective.
     pub loss: LossSection,
+    /// Passages that are known to answer a query are no negatives of it.
+    pub mask_false_negatives: bool,
     /// How much goes through the encoder at a time.
     pub sub_batch: SubBatchLimit,
     /// Padded tokens whose graphs the first pass keeps.
@@ -74,6 +80,7 @@ impl StepSettings {
     pub fn of(recipe: &Recipe) -> Self {
         Self {
             loss: recipe.loss.clone(),
+            mask_false_negatives: recipe.data.mask_false_negatives,
             sub_batch: SubBatchLimit { tokens: recipe.sub_batch_tokens, texts: recipe.sub_batch_texts },
             kept_graph_tokens: recipe.kept_graph_tokens,
             seed: recipe.seed,
@@ -90,6 +97,8 @@ pub struct StepOutcome {
     pub terms: Terms,
     /// This rank's scores, undivided, [Q, P] each.
     pub scores: Scores,
+    /// Pairs of this rank's queries and passages that were left out of the loss.
+    pub num_false_negatives: usize,
     /// Real tokens that this rank encoded.
     pub num_tokens: usize,
     /// Tokens that it encoded, padding included.
@@ -120,10 +129,14 @@ pub fn compute_gradients(
     let scores = scoring.forward()?; // [Q, P]
 
     let distill = settings.loss.distill && batch.step >= settings.loss.distill_start_step;
-    let targets = targets(batch, scoring.first_passage()[ranks.rank()], &scores);
+    let known = match settings.mask_false_negatives {
+        true => KnownAnswers::gather(ranks, batch)?,
+        false => KnownAnswers::default(),
+    };
+    let targets = targets(batch, scoring.first_passage()[ranks.rank()], &scores, known.among_passages());
     let mut own = loss(&settings.loss, &scores, &targets, distill);
     if batch.two_way {
-        own = add_passage_to_query(ranks, settings, batch, &scores, own, distill)?;
+        own = add_passage_to_query(ranks, settings, batch, &scores, known.among_queries(), own, distill)?;
     }
 
     let (d_queries, d_passages) = scoring.backward(&own.d_scores)?;
@@ -137,20 +150,26 @@ pub fn compute_gradients(
         loss,
         terms,
         scores,
+        num_false_negatives: targets.false_negatives.count(),
         num_tokens: sub_batches.iter().map(|s| s.num_tokens).sum(),
         num_padded_tokens: sub_batches.iter().map(SubBatch::num_padded_tokens).sum(),
     })
 }
 
 /// Which columns of the score matrix are each query's positive and group; `first` is this rank's first passage.
-fn targets(batch: &StepBatch, first: usize, scores: &Scores) -> Targets {
+fn targets(batch: &StepBatch, first: usize, scores: &Scores, false_negatives: FalseNegatives) -> Targets {
     let (q, g) = (batch.num_queries as i64, batch.group_size as i64);
     let options = (tch::Kind::Int64, scores.dense.device());
     let group = (Tensor::arange(q * g, options) + first as i64).view([q, g]); // [Q, G]
+    let teacher = batch.teacher_scores.clone().map(|mut teacher| {
+        false_negatives.leave_out_of_groups(&mut teacher, first, batch.group_size);
+        Tensor::from_slice(&teacher).to_device(options.1).view([q, g]) // [Q, G]
+    });
     Targets {
         positive: group.select(1, 0),
         group,
-        teacher: batch.teacher_scores.as_ref().map(|t| Tensor::from_slice(t).to_device(options.1).view([q, g])),
+        false_negatives,
+        teacher,
         negatives: batch.negatives,
         num_global_queries: batch.num_global_queries,
     }

@@ -1,26 +1,15 @@
-//! Cuts a rank's texts into sub-batches and lays out, from token ids alone, where every hidden state goes.
+//! The tensors of a rank's sub-batches: from token ids alone, where every hidden state goes.
 //!
-//! Texts are sorted by length. A sub-batch is a run of them whose tokens lie one after another in one flat list, so that
-//! everything that works token by token sees no padding. Attention works text by text: it takes groups of neighbours of
-//! nearly one length, padded to the longest as long as that costs at most 3 % of the tokens.
+//! Which texts go together says the sampler's layout. A sub-batch's tokens lie one after another in one flat list, so that
+//! everything that works token by token sees no padding. Attention works text by text: it takes the layout's groups of
+//! neighbours of nearly one length, padded to the longest.
 //!
 //! Legend: T tokens of the sub-batch, padding included; S its distinct (text, token) pairs; V its vectors.
 
 use tch::{Device, Kind, Tensor};
+use tercet_sampler::{SubBatchLimit, TextGroup, lay_out};
 
 use crate::representation::{TextInput, offsets};
-
-/// Padding's largest share of a group's tokens.
-const MAX_PADDING: f64 = 0.03;
-
-/// How much goes through the encoder at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SubBatchLimit {
-    /// Padded tokens at most; a longer text goes alone.
-    pub tokens: usize,
-    /// Texts at most; 0: as many as `tokens` allows.
-    pub texts: usize,
-}
 
 /// Tokens whose hidden states a text's dense representation averages.
 pub struct Pooled {
@@ -86,54 +75,20 @@ impl SubBatch {
     }
 }
 
-/// Cuts `texts` into sub-batches, longest texts first: if memory does not suffice, that shows at once.
+/// Cuts `texts` into sub-batches as [`lay_out`] says.
 pub fn cut(texts: &[TextInput], limit: SubBatchLimit, special: &[i64], pad: i64, device: Device) -> Vec<SubBatch> {
-    let mut order: Vec<usize> = (0..texts.len()).collect();
-    order.sort_by_key(|&i| std::cmp::Reverse(texts[i].ids.len()));
     let whole = WholeList {
         texts,
         lexical: offsets(texts.iter().map(|text| text.lexical_ids(special).len())),
         vector: offsets(texts.iter().map(TextInput::num_vectors)),
     };
-    let groups = group(texts, &order);
-
-    let mut sub_batches = Vec::new();
-    let mut builder = Builder::default();
-    for members in groups {
-        let len = texts[members[0]].ids.len();
-        for &text in members {
-            let full = builder.num_tokens() + len > limit.tokens;
-            let many = limit.texts > 0 && builder.texts.len() >= limit.texts;
-            if !builder.texts.is_empty() && (full || many) {
-                sub_batches.push(std::mem::take(&mut builder).finish(device));
-            }
-            builder.push(text, len, &whole, special, pad);
-        }
-        builder.end_group();
-    }
-    if !builder.texts.is_empty() {
-        sub_batches.push(builder.finish(device));
-    }
-    sub_batches
-}
-
-/// Runs of `order` (by length, longest first) that are padded together.
-fn group<'a>(texts: &[TextInput], order: &'a [usize]) -> Vec<&'a [usize]> {
-    let mut groups = Vec::new();
-    let (mut start, mut real) = (0, 0);
-    for (i, &text) in order.iter().enumerate() {
-        let len = texts[text].ids.len();
-        let padded = (i + 1 - start) * texts[order[start]].ids.len();
-        if i > start && (padded - real - len) as f64 > MAX_PADDING * padded as f64 {
-            groups.push(&order[start..i]);
-            (start, real) = (i, 0);
-        }
-        real += len;
-    }
-    if start < order.len() {
-        groups.push(&order[start..]);
-    }
-    groups
+    let lens: Vec<usize> = texts.iter().map(|text| text.ids.len()).collect();
+    let build = |groups: &[TextGroup]| {
+        let mut builder = Builder::default();
+        groups.iter().for_each(|group| builder.push_group(group, &whole, special, pad));
+        builder.finish(device)
+    };
+    lay_out(&lens, limit).iter().map(|layout| build(&layout.groups)).collect()
 }
 
 /// The list that is cut, and where each text's ragged parts start in its flat tensors.
@@ -146,8 +101,8 @@ struct WholeList<'a> {
 /// A sub-batch as it grows, text by text.
 #[derive(Default)]
 struct Builder {
+    /// First token, texts, tokens of each.
     groups: Vec<(usize, usize, usize)>,
-    open: bool,
     texts: Vec<i64>,
     ids: Vec<i64>,
     positions: Vec<i64>,
@@ -162,18 +117,14 @@ struct Builder {
 }
 
 impl Builder {
-    fn num_tokens(&self) -> usize {
-        self.ids.len()
+    fn push_group(&mut self, group: &TextGroup, whole: &WholeList, special: &[i64], pad: i64) {
+        self.groups.push((self.ids.len(), group.texts.len(), group.padded_len));
+        group.texts.iter().for_each(|&i| self.push_text(i, group.padded_len, whole, special, pad));
     }
 
-    /// Appends text `i`, padded to `len`, to the open group or a new one.
-    fn push(&mut self, i: usize, len: usize, whole: &WholeList, special: &[i64], pad: i64) {
+    /// Appends text `i`, padded to `len`.
+    fn push_text(&mut self, i: usize, len: usize, whole: &WholeList, special: &[i64], pad: i64) {
         let (text, base, b) = (&whole.texts[i], self.ids.len(), self.texts.len());
-        match self.groups.last_mut().filter(|_| self.open) {
-            Some((_, count, _)) => *count += 1,
-            None => self.groups.push((base, 1, len)),
-        }
-        self.open = true;
         self.texts.push(i as i64);
         let vocabulary = text.lexical_ids(special);
         let first_slot = self.lexical_target.len();
@@ -194,10 +145,6 @@ impl Builder {
         self.ids.extend(text.ids.iter().copied().chain(std::iter::repeat(pad)).take(len));
         self.positions.extend(0..len as i64);
         self.mask.extend((0..len).map(|t| t < text.ids.len()));
-    }
-
-    fn end_group(&mut self) {
-        self.open = false;
     }
 
     fn finish(self, device: Device) -> SubBatch {
@@ -250,34 +197,23 @@ mod tests {
             .collect()
     }
 
-    fn cut_all(lens: &[usize], tokens: usize, limit: usize) -> Vec<SubBatch> {
-        cut(&texts(lens), SubBatchLimit { tokens, texts: limit }, &[0, 1, 2, 3], 1, Device::Cpu)
-    }
-
-    /// (texts, tokens) of each sub-batch.
-    fn sizes(lens: &[usize], tokens: usize, limit: usize) -> Vec<(i64, usize)> {
-        cut_all(lens, tokens, limit).iter().map(|s| (s.num_texts(), s.num_padded_tokens())).collect()
+    fn cut_all(lens: &[usize], tokens: usize) -> Vec<SubBatch> {
+        cut(&texts(lens), SubBatchLimit { tokens, texts: 0 }, &[0, 1, 2, 3], 1, Device::Cpu)
     }
 
     #[test]
-    fn texts_are_cut_by_tokens_longest_first() {
-        assert_eq!(sizes(&[3, 9, 4, 4], 8, 0), [(1, 9), (2, 8), (1, 3)]);
-        assert_eq!(sizes(&[3, 9, 4, 4], 1000, 3), [(3, 17), (1, 3)]);
-        assert_eq!(sizes(&[5; 7], 10, 0), [(2, 10), (2, 10), (2, 10), (1, 5)]);
-    }
-
-    #[test]
-    fn only_neighbours_of_nearly_one_length_are_padded_together() {
-        let cut = cut_all(&[100, 99, 98, 50, 50], 1000, 0);
+    fn groups_lie_one_after_another_and_are_masked_where_padded() {
+        let cut = cut_all(&[100, 99, 98, 50, 50], 1000);
         let groups: Vec<(i64, i64, i64)> = cut[0].groups.iter().map(|g| (g.first, g.num_texts, g.len)).collect();
         assert_eq!(groups, [(0, 3, 100), (300, 2, 50)]);
         assert!(cut[0].groups[0].attention_mask.is_some() && cut[0].groups[1].attention_mask.is_none());
+        assert_eq!(cut[0].num_texts(), 5);
         assert_eq!((cut[0].num_tokens, cut[0].num_padded_tokens()), (397, 400));
     }
 
     #[test]
     fn repeated_tokens_share_a_slot_and_cls_gets_no_vector() {
-        let cut = cut_all(&[6], 100, 0);
+        let cut = cut_all(&[6], 100);
         // Ids 0 5 6 4 5 6: three distinct ones, the CLS without weight and vector.
         assert_eq!(cut[0].lexical_target.size(), [3]);
         assert_eq!(Vec::<i64>::try_from(&cut[0].lexical_slot).unwrap(), [1, 2, 0, 1, 2]);

@@ -10,12 +10,14 @@ use tercet_cluster::{Collective, CollectiveError, gather_counts};
 use tercet_configs::{LossSection, Negatives, Teacher};
 
 use crate::exchange::ring_pass;
+use crate::false_negatives::FalseNegatives;
 use crate::loss::{Loss, Targets, Terms, loss};
 use crate::representation::offsets;
 use crate::scoring::Scores;
 use crate::step::{StepBatch, StepSettings};
 
-/// The mean of `forward` (query → passage) and the loss of the other direction. Every rank calls it.
+/// The mean of `forward` (query → passage) and the loss of the other direction, from which `false_negatives`, entries of
+/// [Q, R], are left out. Every rank calls it.
 ///
 /// # Errors
 /// A collective that failed.
@@ -24,6 +26,7 @@ pub fn add_passage_to_query(
     settings: &StepSettings,
     batch: &StepBatch,
     scores: &Scores,
+    false_negatives: FalseNegatives,
     forward: Loss,
     distill: bool,
 ) -> Result<Loss, CollectiveError> {
@@ -40,6 +43,7 @@ pub fn add_passage_to_query(
     let targets = Targets {
         group: own.unsqueeze(-1),
         positive: own,
+        false_negatives,
         teacher: None,
         negatives: Negatives::InBatch,
         num_global_queries: batch.num_global_queries,

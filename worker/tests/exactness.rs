@@ -11,10 +11,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::Solo;
 use tercet_configs::{LossPreset, LossSection, Negatives, Teacher};
+use tercet_sampler::{SubBatchLimit, TextIds, text_id};
 use tercet_worker::model::{M3Model, ModelOptions};
 use tercet_worker::representation::TextInput;
 use tercet_worker::step::{StepBatch, StepSettings, compute_gradients};
-use tercet_worker::sub_batch::SubBatchLimit;
 
 /// Tokens per sub-batch, texts per sub-batch, tokens whose graphs are kept.
 const CUTS: [(usize, usize, usize); 6] =
@@ -42,7 +42,8 @@ fn model(kind: Kind, dropout: f64) -> M3Model {
     model
 }
 
-/// Ragged texts with repeated words, one of them without any, one of them twice.
+/// Ragged texts with repeated words, one of them without any; some queries are the same, and some passages are known
+/// answers of queries that they are not the positive of: of their own, of the same query's and of another's.
 fn batch(negatives: Negatives, two_way: bool) -> StepBatch {
     tch::manual_seed(11);
     let mut texts: Vec<TextInput> = (0..NUM_QUERIES * (1 + GROUP_SIZE))
@@ -52,9 +53,17 @@ fn batch(negatives: Negatives, two_way: bool) -> StepBatch {
         })
         .collect();
     texts[10] = TextInput::new(vec![0, 2]);
-    texts[12] = texts[13].clone();
+    for (text, same_as) in [(12, 13), (4, 2), (17, 9), (21, 15)] {
+        texts[text] = texts[same_as].clone();
+    }
+    let ids: Vec<u64> =
+        texts.iter().map(|text| text_id(&text.ids.iter().map(|&id| id as u32).collect::<Vec<_>>())).collect();
+    let (queries, passages) = ids.split_at(NUM_QUERIES);
+    let mut positives: Vec<Vec<u64>> = passages.iter().step_by(GROUP_SIZE).map(|&id| vec![id]).collect();
+    positives[0].push(passages[5]);
     StepBatch {
         step: 3,
+        text_ids: TextIds { queries: queries.to_vec(), positives, passages: passages.to_vec() },
         texts,
         num_queries: NUM_QUERIES,
         group_size: GROUP_SIZE,
@@ -63,6 +72,13 @@ fn batch(negatives: Negatives, two_way: bool) -> StepBatch {
         negatives,
         two_way,
     }
+}
+
+/// No text is another.
+fn distinct() -> TextIds {
+    let passages: Vec<u64> = (0..(NUM_QUERIES * GROUP_SIZE) as u64).collect();
+    let positives = passages.iter().step_by(GROUP_SIZE).map(|&id| vec![id]).collect();
+    TextIds { queries: passages[..NUM_QUERIES].to_vec(), positives, passages }
 }
 
 /// What is trained with: a name, the loss, the batch.
@@ -85,7 +101,8 @@ fn objectives() -> Vec<(&'static str, LossSection, StepBatch)> {
 fn step(model: &M3Model, loss: &LossSection, batch: &StepBatch, cut: (usize, usize, usize)) -> (f64, Tensor) {
     let (tokens, texts, kept_graph_tokens) = cut;
     let sub_batch = SubBatchLimit { tokens, texts };
-    let settings = StepSettings { loss: loss.clone(), sub_batch, kept_graph_tokens, seed: 5 };
+    let settings =
+        StepSettings { loss: loss.clone(), mask_false_negatives: true, sub_batch, kept_graph_tokens, seed: 5 };
     let outcome = compute_gradients(model, &Solo::new(), &settings, batch).unwrap();
     (outcome.loss, model.parameters.flat_grad().copy())
 }
@@ -101,6 +118,8 @@ fn same_in(kind: Kind, tolerance: f64, small: f64) {
     let model = model(kind, 0.0);
     for (name, loss, batch) in objectives() {
         let (expected_loss, expected) = step(&model, &loss, &batch, WHOLE);
+        let unmasked = StepBatch { text_ids: distinct(), ..batch.clone() };
+        assert_ne!(step(&model, &loss, &unmasked, WHOLE).0, expected_loss, "{name}: nothing is masked");
         let total = norm(&expected);
         for cut in CUTS {
             let (found_loss, found) = step(&model, &loss, &batch, cut);

@@ -12,12 +12,12 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::Solo;
 use tercet_configs::{LossPreset, LossSection, Negatives, OptimizerSection, Pooling, Teacher};
+use tercet_sampler::{SubBatchLimit, TextIds};
 use tercet_worker::loss::{Terms, hybrid};
 use tercet_worker::model::{M3Model, ModelOptions};
 use tercet_worker::optimizer::{AdamW, clip_grad_norm};
 use tercet_worker::representation::TextInput;
 use tercet_worker::step::{StepBatch, StepOutcome, StepSettings, compute_gradients};
-use tercet_worker::sub_batch::SubBatchLimit;
 
 fn golden(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(relative)
@@ -71,6 +71,7 @@ fn read_case(folder: &str, tensors: &str, reference: &str) -> Case {
         group_size: passages.len() / queries.len(),
         num_global_queries: queries.len(),
         texts: queries.into_iter().chain(passages).collect(),
+        text_ids: TextIds::default(),
         negatives: if s["no_in_batch_neg"].as_bool().unwrap() { Negatives::Own } else { Negatives::All },
         teacher_scores: teacher.clone(),
         two_way: false,
@@ -87,7 +88,10 @@ fn read_case(folder: &str, tensors: &str, reference: &str) -> Case {
         },
     };
     let sub_batch = SubBatchLimit { tokens: 40, texts: 0 };
-    Case { tensors, reference, batch, settings: StepSettings { loss, sub_batch, kept_graph_tokens: 0, seed: 1 } }
+    // The published trainer masks nothing.
+    let mask_false_negatives = false;
+    let settings = StepSettings { loss, mask_false_negatives, sub_batch, kept_graph_tokens: 0, seed: 1 };
+    Case { tensors, reference, batch, settings }
 }
 
 fn close(what: &str, found: f64, expected: f64, tolerance: f64) {

@@ -181,6 +181,11 @@ impl M3Model {
         self.encoder.embed_backward(texts, &embeddings.grad(), &self.parameters);
     }
 
+    /// The model's tokenizer.json; none if its directory only names the special tokens.
+    pub fn tokenizer_json(&self) -> Option<&Path> {
+        Some(self.tokenizer.as_path()).filter(|path| !path.is_dir())
+    }
+
     /// Whether every text fits: its length the positions, its ids the vocabulary.
     ///
     /// # Errors

@@ -40,9 +40,9 @@ impl M3Model {
             pickle::write_state_dict(&path, &own).map_err(|source| ModelError::Write { path, source })?;
         }
 
-        let (file, folder) = match self.tokenizer.is_dir() {
-            true => (None, Some(self.tokenizer.as_path())),
-            false => (Some(self.tokenizer.clone()), self.tokenizer.parent()),
+        let (file, folder) = match self.tokenizer_json() {
+            Some(file) => (Some(file.to_owned()), file.parent()),
+            None => (None, Some(self.tokenizer.as_path())),
         };
         let beside = folder.into_iter().flat_map(|from| TOKENIZER_FILES.map(|name| (from.join(name), name)));
         for (source, name) in file.map(|file| (file, "tokenizer.json")).into_iter().chain(beside) {

@@ -7,6 +7,7 @@
 pub mod encode;
 mod error;
 pub mod eval;
+mod given_batch;
 pub mod mine;
 mod output;
 mod records;

@@ -7,14 +7,13 @@ use std::path::Path;
 use tch::{Device, Kind};
 use tercet_cluster::Collective;
 use tercet_configs::Pooling;
-use tercet_sampler::{SpecialTokens, TextTokenizer};
+use tercet_sampler::{SpecialTokens, SubBatchLimit, TextTokenizer};
 
 use super::vectors::TextVectors;
 use crate::device::device_of;
 use crate::encode::encode_texts;
 use crate::model::{M3Model, ModelOptions};
 use crate::representation::{Heads, TextInput};
-use crate::sub_batch::SubBatchLimit;
 
 /// Texts whose representations lie in device memory at a time, in bytes of text: some 300,000 tokens, which is about
 /// 1 GB of vectors in a model 1024 wide.

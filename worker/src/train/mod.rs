@@ -102,18 +102,20 @@ fn share_figures(
     record: &mut StepRecord,
     started: Instant,
 ) -> anyhow::Result<()> {
-    let mut sums = [outcome.num_tokens as f64, outcome.num_padded_tokens as f64];
+    let counts = [outcome.num_tokens, outcome.num_padded_tokens, outcome.num_false_negatives];
+    let mut sums = counts.map(|count| count as f64);
     ranks.all_reduce(sums.as_mut_slice().into(), ReduceOp::Sum)?;
-    let mut maxima = [recorder::resident_bytes() as f64, record.wait_secs];
+    let mut maxima = [recorder::resident_bytes() as f64, record.wait_secs, started.elapsed().as_secs_f64()];
     ranks.all_reduce(maxima.as_mut_slice().into(), ReduceOp::Max)?;
     record.loss = outcome.loss;
     record.terms = outcome.terms.clone();
-    record.step_secs = started.elapsed().as_secs_f64();
+    (record.wait_secs, record.step_secs) = (maxima[1], maxima[2]);
+    record.wait_share = record.wait_secs / record.step_secs.max(f64::MIN_POSITIVE);
     record.tokens = sums[0] as u64;
     record.tokens_per_sec = sums[0] / record.step_secs;
     record.padding_share = 1.0 - sums[0] / sums[1];
+    record.false_negatives = sums[2] as u64;
     record.rss_bytes = maxima[0] as u64;
-    record.wait_secs = maxima[1];
     Ok(())
 }
 

@@ -42,9 +42,14 @@ pub(super) struct StepRecord {
     pub padding_share: f64,
     /// Largest over mean estimated cost of the ranks.
     pub imbalance: f64,
+    /// Query-passage pairs of the global batch that were left out of the loss.
+    pub false_negatives: u64,
+    /// The slowest rank's.
     pub step_secs: f64,
     /// The longest that a rank waited for its batch.
     pub wait_secs: f64,
+    /// The two's ratio: the part of a step that reading holds up.
+    pub wait_share: f64,
     /// The largest resident memory of a rank.
     pub rss_bytes: u64,
 }
@@ -69,16 +74,16 @@ impl StepRecord {
         let terms = terms.as_object().into_iter().flatten();
         let terms = terms.filter_map(|(name, value)| Some((format!("loss/{name}"), value.as_f64()?)));
         let mut scalars: Vec<(String, f64)> = terms.collect();
-        let wait_share = self.wait_secs / self.step_secs.max(f64::MIN_POSITIVE);
         for (tag, value) in [
             ("loss/total", self.loss),
             ("optimizer/learning_rate", self.learning_rate),
             ("optimizer/grad_norm", self.grad_norm),
             ("speed/tokens_per_sec", self.tokens_per_sec),
             ("speed/step_secs", self.step_secs),
-            ("speed/input_wait_share", wait_share),
+            ("speed/input_wait_share", self.wait_share),
             ("batch/padding_share", self.padding_share),
             ("batch/imbalance", self.imbalance),
+            ("batch/false_negatives", self.false_negatives as f64),
             ("memory/rss_bytes", self.rss_bytes as f64),
         ] {
             scalars.push((tag.to_owned(), value));

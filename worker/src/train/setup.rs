@@ -45,6 +45,22 @@ pub enum SetupError {
         /// What is another.
         differs: String,
     },
+    /// A store of another tokenizer's token ids.
+    #[error(
+        "{store} holds the token ids of another tokenizer than the model's: its tokenizer.json has BLAKE3 {store_hash}, \
+         {tokenizer} has {hash}; prepare the rows again with --tokenizer {tokenizer}, or name the store's tokenizer.json in \
+         model.tokenizer if the model was trained with that one"
+    )]
+    OtherTokenizer {
+        /// The store.
+        store: String,
+        /// BLAKE3 of the tokenizer.json that it was made with.
+        store_hash: String,
+        /// The model's tokenizer.json.
+        tokenizer: String,
+        /// Its BLAKE3.
+        hash: String,
+    },
     /// A key that training needs.
     #[error("the recipe's {0}")]
     Missing(&'static str),
@@ -123,6 +139,7 @@ pub(super) fn set_up(recipe: &Recipe, resume: bool, events: bool, ranks: &dyn Co
     if let Some(plan) = &plan {
         let longest = recipe.data.query_max_len.max(recipe.data.passage_max_len);
         let longest = recipe.data.length_groups.last().map_or(longest, |group| group.max_len.min(longest));
+        check_same_tokenizer(&model, plan.store(), &recipe.data.store)?;
         model.check_lengths(longest, i64::from(plan.store().max_token_id()))?;
     }
 
@@ -210,12 +227,26 @@ fn weights(
     Ok((model, optimizer, 0))
 }
 
+/// The same token id must be the same token. A model without a tokenizer.json leaves nothing to compare.
+fn check_same_tokenizer(model: &M3Model, store: &Store, store_dir: &Path) -> anyhow::Result<()> {
+    let Some(path) = model.tokenizer_json() else { return Ok(()) };
+    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let (hash, store_hash) = (blake3::hash(&bytes).to_hex().to_string(), &store.manifest().tokenizer_hash);
+    if hash == *store_hash {
+        return Ok(());
+    }
+    let (store, tokenizer) = (store_dir.display().to_string(), path.display().to_string());
+    Err(SetupError::OtherTokenizer { store, store_hash: store_hash.clone(), tokenizer, hash }.into())
+}
+
 /// Resuming continues the same computation: whatever changes its numbers must be as it was. The data may change from the
 /// checkpoint's step on.
 fn check_same_run(path: &Path, recipe: &Recipe, plan: Option<&Plan>, state: &TrainState) -> anyhow::Result<()> {
     let before = Recipe::load(&path.join("train/recipe.toml"), &[])?;
-    let (data, others): (Vec<String>, Vec<String>) =
-        recipe.differing_keys(&before).into_iter().partition(|key| key.starts_with("data."));
+    let (data, others): (Vec<String>, Vec<String>) = recipe
+        .differing_keys(&before)
+        .into_iter()
+        .partition(|key| key.starts_with("data.") && key != "data.mask_false_negatives");
     let path = path.display().to_string();
     if !others.is_empty() {
         return Err(SetupError::OtherRecipe { path, keys: others.join(", ") }.into());

@@ -1,0 +1,155 @@
+//! False negatives: passages of the global batch that are known to answer a query, and so must not count against it.
+//!
+//! A query's known answers are the positives of every row of the global batch that asks the same, its own row among them,
+//! the positives that were not chosen included. docs/loss.md says what leaving them out does to each loss.
+//!
+//! Texts are compared by their hashes, which the ranks gather: memory is 8 bytes for each text of the global batch and 16
+//! for each pair found, and which pairs are found does not depend on how rows lie on ranks.
+//!
+//! Legend: Q local queries, R all ranks' queries, P all ranks' passages.
+
+use tch::Tensor;
+use tercet_cluster::{Collective, CollectiveError, gather_counts};
+use tercet_configs::Negatives;
+
+use crate::step::StepBatch;
+
+/// What a masked score becomes: far below any real one, so that its softmax is exactly 0, and finite, because 0 · ∞ would
+/// be no number. It leaves room for the hybrid score's sum in float32.
+const MASKED: f64 = -1e30;
+
+/// Entries (row, column) of this rank's score matrices that are no negatives.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FalseNegatives(Vec<(usize, usize)>);
+
+impl FalseNegatives {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// `scores` with those entries far below all others: they get no probability and no gradient.
+    pub fn mask(&self, mut scores: Tensor) -> Tensor {
+        if self.0.is_empty() {
+            return scores;
+        }
+        let (kind, device) = (scores.kind(), scores.device());
+        let index = |part: fn(&(usize, usize)) -> usize| {
+            let places: Vec<i64> = self.0.iter().map(|pair| part(pair) as i64).collect();
+            Some(Tensor::from_slice(&places).to_device(device))
+        };
+        let masked = Tensor::full([1], MASKED, (kind, device));
+        scores.index_put_(&[index(|pair| pair.0), index(|pair| pair.1)], &masked, false)
+    }
+
+    /// Takes them out of the teacher's choice among each query's own group; `scores` [Q·G] are the teacher's and `first`
+    /// is the column of this rank's first passage.
+    pub fn leave_out_of_groups(&self, scores: &mut [f32], first: usize, group_size: usize) {
+        for &(query, column) in &self.0 {
+            if let Some(own) = column.checked_sub(first).filter(|own| own / group_size == query) {
+                scores[own] = f32::NEG_INFINITY;
+            }
+        }
+    }
+}
+
+/// What the global batch knows about which text answers which query. The default knows nothing.
+#[derive(Debug, Default)]
+pub struct KnownAnswers {
+    /// This rank's queries. `[Q]`
+    own_queries: Vec<u64>,
+    /// Their positives that are in the batch. `[Q]`
+    own_positives: Vec<u64>,
+    first_query: usize,
+    first_passage: usize,
+    group_size: usize,
+    negatives: Negatives,
+    /// All ranks' (query, text) where the text answers the query.
+    answers: Vec<(u64, u64)>,
+    /// Each query's index among all ranks' queries. `[R]`
+    queries: Relation<usize>,
+    /// Each passage's column. `[P]`
+    passages: Relation<usize>,
+}
+
+impl KnownAnswers {
+    /// Puts together what the ranks know. Every rank calls it with its part of the batch.
+    ///
+    /// # Errors
+    /// A collective that failed.
+    pub fn gather(ranks: &dyn Collective, batch: &StepBatch) -> Result<Self, CollectiveError> {
+        let own = &batch.text_ids;
+        let num_positives: Vec<u64> = own.positives.iter().map(|texts| texts.len() as u64).collect();
+        let (queries, first_query) = gather(ranks, &own.queries)?; // [R]
+        let (passages, first_passage) = gather(ranks, &own.passages)?; // [P]
+        let (num_positives, _) = gather(ranks, &num_positives)?; // [R]
+        let (positives, _) = gather(ranks, &own.positives.concat())?;
+        let asked = queries.iter().zip(num_positives).flat_map(|(&query, n)| std::iter::repeat_n(query, n as usize));
+        Ok(Self {
+            own_queries: own.queries.clone(),
+            own_positives: own.passages.iter().step_by(batch.group_size).copied().collect(),
+            first_query,
+            first_passage,
+            group_size: batch.group_size,
+            negatives: batch.negatives,
+            answers: asked.zip(positives).collect(),
+            queries: queries.into_iter().zip(0..).collect(),
+            passages: passages.into_iter().zip(0..).collect(),
+        })
+    }
+
+    /// For this rank's queries (rows of [Q, P]), the known answers among all passages but its own positive.
+    pub fn among_passages(&self) -> FalseNegatives {
+        let answers: Relation<u64> = self.answers.iter().copied().collect();
+        let positive = |row: usize| self.first_passage + row * self.group_size;
+        let mut pairs = join(&self.own_queries, &answers, &self.passages);
+        pairs.retain(|&(row, column)| column != positive(row));
+        if self.negatives == Negatives::Own {
+            pairs.retain(|&(row, column)| (positive(row)..positive(row) + self.group_size).contains(&column));
+        }
+        FalseNegatives(pairs)
+    }
+
+    /// For this rank's positives (rows of [Q, R]), the queries that they are known to answer but its own.
+    pub fn among_queries(&self) -> FalseNegatives {
+        let answered: Relation<u64> = self.answers.iter().map(|&(query, text)| (text, query)).collect();
+        let mut pairs = join(&self.own_positives, &answered, &self.queries);
+        pairs.retain(|&(row, column)| column != self.first_query + row);
+        FalseNegatives(pairs)
+    }
+}
+
+/// (row, column) for each of `rows`, what it leads to by `via`, and what that leads to by `to`.
+fn join(rows: &[u64], via: &Relation<u64>, to: &Relation<usize>) -> Vec<(usize, usize)> {
+    let columns = |id: u64| via.of(id).flat_map(|via| to.of(via));
+    rows.iter().enumerate().flat_map(|(row, &id)| columns(id).map(move |column| (row, column))).collect()
+}
+
+/// Which identities lead to which values: ascending and without repetitions.
+#[derive(Debug, Default)]
+struct Relation<T>(Vec<(u64, T)>);
+
+impl<T: Copy> Relation<T> {
+    fn of(&self, id: u64) -> impl Iterator<Item = T> {
+        let from = self.0.partition_point(|entry| entry.0 < id);
+        self.0[from..].iter().take_while(move |entry| entry.0 == id).map(|entry| entry.1)
+    }
+}
+
+impl<T: Ord> FromIterator<(u64, T)> for Relation<T> {
+    fn from_iter<I: IntoIterator<Item = (u64, T)>>(entries: I) -> Self {
+        let mut entries: Vec<(u64, T)> = entries.into_iter().collect();
+        entries.sort_unstable();
+        entries.dedup();
+        Self(entries)
+    }
+}
+
+/// The ranks' numbers one after another, and where this rank's begin. Every rank calls it.
+fn gather(ranks: &dyn Collective, own: &[u64]) -> Result<(Vec<u64>, usize), CollectiveError> {
+    let counts = gather_counts(ranks, own.len())?;
+    let own: Vec<i64> = own.iter().map(|id| id.cast_signed()).collect();
+    let mut all = vec![0i64; counts.iter().sum()];
+    ranks.all_gather(own.as_slice().into(), all.as_mut_slice().into(), &counts)?;
+    Ok((all.into_iter().map(i64::cast_unsigned).collect(), counts[..ranks.rank()].iter().sum()))
+}
