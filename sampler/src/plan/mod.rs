@@ -141,6 +141,16 @@ impl Plan {
         self.passage_max_len
     }
 
+    /// Tokens that no text of any batch exceeds, prefixes and special tokens included.
+    pub fn longest_text(&self) -> usize {
+        let cut = self.query_max_len.max(self.passage_max_len);
+        let longest = self.cells.iter().map(|cell| {
+            let Policy { query_prefix, passage_prefix, .. } = &self.source(cell).policy;
+            cell.lens.1 + query_prefix.len().max(passage_prefix.len())
+        });
+        longest.max().unwrap_or(0).min(cut)
+    }
+
     /// What the user should know though the run goes on: rows that are left out, with numbers and remedies.
     pub fn warnings(&self) -> &[String] {
         &self.warnings

@@ -1,7 +1,7 @@
 //! Before the first step: the run folder, the model, the plan, and that all of it fits together on all ranks.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -135,13 +135,15 @@ pub(super) fn set_up(recipe: &Recipe, resume: bool, events: bool, ranks: &dyn Co
     }
 
     let plan = if recipe.steps > 0 { Some(Arc::new(plan(recipe, ranks)?)) } else { None };
-    let (model, optimizer, first_step) = weights(recipe, plan.as_deref(), resume, ranks)?;
+    let (model, optimizer, resumed) = weights(recipe, resume, ranks)?;
     if let Some(plan) = &plan {
-        let longest = recipe.data.query_max_len.max(recipe.data.passage_max_len);
-        let longest = recipe.data.length_groups.last().map_or(longest, |group| group.max_len.min(longest));
         check_same_tokenizer(&model, plan.store(), &recipe.data.store)?;
-        model.check_lengths(longest, i64::from(plan.store().max_token_id()))?;
+        model.check_lengths(plan.longest_text(), i64::from(plan.store().max_token_id()))?;
     }
+    if let Some((path, state)) = &resumed {
+        check_same_run(path, recipe, plan.as_deref(), state)?;
+    }
+    let first_step = resumed.map_or(0, |(_, state)| state.step);
 
     if ranks.rank() == 0 {
         let path = run_dir.join("recipe.toml");
@@ -159,12 +161,6 @@ pub(super) fn set_up(recipe: &Recipe, resume: bool, events: bool, ranks: &dyn Co
 fn plan(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Plan> {
     if recipe.data.store.as_os_str().is_empty() {
         return Err(SetupError::Missing("data.store is empty: name the folder that `tercet prepare` wrote").into());
-    }
-    if recipe.data.length_groups.is_empty() {
-        return Err(SetupError::Missing(
-            "data.length_groups is empty: say a batch size per length, e.g. [{ max_len = 512, global_batch = 64 }]",
-        )
-        .into());
     }
     let store = Arc::new(Store::open(&recipe.data.store)?);
     let plan = Plan::new(store, recipe)?;
@@ -189,13 +185,12 @@ fn agree(ranks: &dyn Collective, own: Vec<u8>, what: &'static str) -> anyhow::Re
     Ok(())
 }
 
-/// From the newest good checkpoint when resuming, else from the recipe's `[model]`. Returns the steps done.
+/// From the newest good checkpoint when resuming, else from the recipe's `[model]`. Returns the checkpoint too.
 fn weights(
     recipe: &Recipe,
-    plan: Option<&Plan>,
     resume: bool,
     ranks: &dyn Collective,
-) -> anyhow::Result<(M3Model, AdamW, u64)> {
+) -> anyhow::Result<(M3Model, AdamW, Option<(PathBuf, TrainState)>)> {
     let options = ModelOptions::of(&recipe.model, recipe.seed);
     let (device, kind) = (device_of(ranks), kind_of(recipe.precision));
     if resume {
@@ -205,8 +200,7 @@ fn weights(
         }
         if let Some(path) = newest {
             let Resumed { model, optimizer, state } = checkpoint::load(&path, &options, device, kind)?;
-            check_same_run(&path, recipe, plan, &state)?;
-            return Ok((model, optimizer, state.step));
+            return Ok((model, optimizer, Some((path, state))));
         }
         // To begin anew here would bury what may still be saved.
         if let Some(reason) = refused.into_iter().next() {
@@ -224,7 +218,7 @@ fn weights(
         }
     };
     let optimizer = AdamW::new(&model.parameters);
-    Ok((model, optimizer, 0))
+    Ok((model, optimizer, None))
 }
 
 /// The same token id must be the same token. A model without a tokenizer.json leaves nothing to compare.
