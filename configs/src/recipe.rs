@@ -134,9 +134,6 @@ pub struct DataSection {
     pub query_prefix: String,
     /// Stands before every passage, with a space between; it counts towards `passage_max_len`.
     pub passage_prefix: String,
-    /// Leaves out of a query's negatives what is known to answer it: the positives of every row of the global batch that
-    /// has the same query. The published trainer counts them as negatives.
-    pub mask_false_negatives: bool,
     /// Share of long passages whose three segments are shuffled.
     pub shuffle_ratio: f64,
     /// Batch size by length, ascending in `max_len`. Rows longer than the last group's are left out.
@@ -241,6 +238,9 @@ pub struct LossSection {
     pub distill_start_step: u64,
     /// What teacher scores given with the rows do.
     pub teacher: Teacher,
+    /// Leaves out of a query's negatives what is known to answer it: the positives of every row of the global batch that
+    /// has the same query. The published trainer counts them as negatives.
+    pub mask_false_negatives: bool,
 }
 
 /// Which heads train, and how their losses add up (docs/loss.md has the formulas).
@@ -358,7 +358,6 @@ impl Default for DataSection {
             few_negatives: FewNegatives::Repeat,
             query_prefix: String::new(),
             passage_prefix: String::new(),
-            mask_false_negatives: true,
             shuffle_ratio: 0.002,
             length_groups: Vec::new(),
             sampling_temperature: 1.0,
@@ -378,6 +377,7 @@ impl Default for LossSection {
             distill: true,
             distill_start_step: 0,
             teacher: Teacher::None,
+            mask_false_negatives: true,
         }
     }
 }

@@ -30,7 +30,6 @@ mod tests {
     fn texts_differ_by_ids_order_and_length() {
         let texts: [&[u32]; 7] = [&[], &[0], &[1], &[0, 1], &[1, 0], &[256], &[0, 0]];
         for (i, a) in texts.iter().enumerate() {
-            assert_eq!(text_id(a), text_id(&a.to_vec()));
             assert!(texts[i + 1..].iter().all(|b| text_id(a) != text_id(b)), "{a:?}");
         }
     }

@@ -7,7 +7,7 @@ mod written_store;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tercet_sampler::{Batch, Plan, Prefetcher, RowId, read_share};
+use tercet_sampler::{Batch, Plan, Prefetcher, RowId, read_share, text_id};
 use written_store::{SPECIAL, Written, content_len, marker, plan, recipe, score, store, written};
 
 const DATA: &str = "
@@ -181,6 +181,27 @@ fn teacher_scores_stand_beside_their_passages() {
     let expected: Vec<f32> = batch.passages.iter().map(|p| source(p)).map(|(row, text)| score(row, text)).collect();
     assert_eq!(batch.teacher_scores, Some(expected));
     assert_eq!(batch.passages[0][1], i64::from(marker(batch.row_ids[0].row as usize, source(&batch.passages[0]).1)));
+}
+
+/// Identities are those of the stored texts, whatever cutting and shuffling made of them.
+#[test]
+fn texts_are_identified_as_they_are_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), &[written("a", 230, 5)]);
+    let short = DATA.replace("shuffle_ratio = 0.0", "shuffle_ratio = 1.0\npassage_max_len = 20");
+    let [plain, changed] = [DATA, &short].map(|data| share(&plan(&store, data).unwrap(), 0, 0, 1));
+    assert_ne!(plain.passages, changed.passages);
+    assert_eq!(plain.text_ids, changed.text_ids);
+    for (i, row) in plain.row_ids.iter().map(|id| id.row).enumerate() {
+        let stored = store.row(0, row).unwrap();
+        assert_eq!(plain.text_ids.queries[i], text_id(stored.query()));
+        assert_eq!(plain.text_ids.positives[i], [text_id(stored.pos(0)), text_id(stored.pos(1))]);
+        for place in 4 * i..4 * i + 4 {
+            let (of, text) = source(&plain.passages[place]);
+            let tokens = if text < 3 { stored.pos(text - 1) } else { stored.neg(text - 3) };
+            assert_eq!((of as u64, plain.text_ids.passages[place]), (row, text_id(tokens)));
+        }
+    }
 }
 
 #[test]

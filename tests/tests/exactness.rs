@@ -124,7 +124,7 @@ fn gradients_are_the_same_on_any_ranks() {
         };
         let (expected_loss, masked, expected) = run(1, objective);
         assert!(masked > 0, "{objective:?}: no false negatives");
-        let (unmasked_loss, ..) = run(1, &[objective, &["data.mask_false_negatives=false"][..]].concat());
+        let (unmasked_loss, ..) = run(1, &[objective, &["loss.mask_false_negatives=false"][..]].concat());
         assert!((unmasked_loss - expected_loss).abs() > 1e-6 * expected_loss, "{objective:?}: masking does nothing");
         for ranks in 2..=4 {
             let settings = [objective, cut(i, ranks)].concat();

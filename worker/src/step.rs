@@ -65,8 +65,6 @@ impl From<Batch> for StepBatch {
 pub struct StepSettings {
     /// The objective.
     pub loss: LossSection,
-    /// Passages that are known to answer a query are no negatives of it.
-    pub mask_false_negatives: bool,
     /// How much goes through the encoder at a time.
     pub sub_batch: SubBatchLimit,
     /// Padded tokens whose graphs the first pass keeps.
@@ -80,7 +78,6 @@ impl StepSettings {
     pub fn of(recipe: &Recipe) -> Self {
         Self {
             loss: recipe.loss.clone(),
-            mask_false_negatives: recipe.data.mask_false_negatives,
             sub_batch: SubBatchLimit { tokens: recipe.sub_batch_tokens, texts: recipe.sub_batch_texts },
             kept_graph_tokens: recipe.kept_graph_tokens,
             seed: recipe.seed,
@@ -129,7 +126,7 @@ pub fn compute_gradients(
     let scores = scoring.forward()?; // [Q, P]
 
     let distill = settings.loss.distill && batch.step >= settings.loss.distill_start_step;
-    let known = match settings.mask_false_negatives {
+    let known = match settings.loss.mask_false_negatives {
         true => KnownAnswers::gather(ranks, batch)?,
         false => KnownAnswers::default(),
     };

@@ -85,7 +85,12 @@ fn step(loss: &LossSection, batch: &StepBatch, mask_false_negatives: bool) -> St
     let mut model = M3Model::load(&dir, &options, Device::Cpu, Kind::Double).unwrap();
     model.enable_gradients();
     let sub_batch = SubBatchLimit { tokens: 10_000, texts: 0 };
-    let settings = StepSettings { loss: loss.clone(), mask_false_negatives, sub_batch, kept_graph_tokens: 0, seed: 5 };
+    let settings = StepSettings {
+        loss: LossSection { mask_false_negatives, ..loss.clone() },
+        sub_batch,
+        kept_graph_tokens: 0,
+        seed: 5,
+    };
     let outcome = compute_gradients(&model, &Solo::new(), &settings, batch).unwrap();
     assert!(model.parameters.flat_grad().isfinite().all().double_value(&[]) == 1.0, "a gradient that is no number");
     outcome

@@ -86,11 +86,11 @@ fn read_case(folder: &str, tensors: &str, reference: &str) -> Case {
             (Some(_), "kl_div") => Teacher::KlDiv,
             (Some(_), _) => Teacher::M3KdLoss,
         },
+        // The published trainer masks nothing.
+        mask_false_negatives: false,
     };
     let sub_batch = SubBatchLimit { tokens: 40, texts: 0 };
-    // The published trainer masks nothing.
-    let mask_false_negatives = false;
-    let settings = StepSettings { loss, mask_false_negatives, sub_batch, kept_graph_tokens: 0, seed: 1 };
+    let settings = StepSettings { loss, sub_batch, kept_graph_tokens: 0, seed: 1 };
     Case { tensors, reference, batch, settings }
 }
 

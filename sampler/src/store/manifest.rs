@@ -103,18 +103,20 @@ pub struct SourceMeta {
 }
 
 impl Manifest {
-    /// The manifest's text, with its checksum.
-    pub(crate) fn to_json(&mut self) -> String {
-        self.checksum = self.own_checksum();
+    /// With its checksum.
+    pub(crate) fn sealed(self) -> Self {
+        Self { checksum: self.own_checksum(), ..self }
+    }
+
+    /// The file's text.
+    pub(crate) fn to_json(&self) -> String {
         // Strings, numbers and lists of them are always JSON.
-        serde_json::to_string(self).expect("a manifest is always JSON") + "\n"
+        serde_json::to_string(self).expect("a manifest is always JSON")
     }
 
     fn own_checksum(&self) -> String {
         let bare = Self { checksum: String::new(), ..self.clone() };
-        // As in `to_json`.
-        let json = serde_json::to_vec(&bare).expect("a manifest is always JSON");
-        blake3::hash(&json).to_hex().to_string()
+        blake3::hash(bare.to_json().as_bytes()).to_hex().to_string()
     }
 
     /// Reads the manifest of the store in `dir` and checks that its figures agree with each other.

@@ -124,7 +124,7 @@ impl StoreWriter {
     /// # Errors
     /// The manifest cannot be written.
     pub fn finish(mut self) -> Result<Manifest, StoreError> {
-        let mut manifest = Manifest {
+        let manifest = Manifest {
             format_version: FORMAT_VERSION,
             tokenizer_hash: self.settings.tokenizer_hash.clone(),
             special: self.settings.special,
@@ -134,9 +134,9 @@ impl StoreWriter {
             datasets: std::mem::take(&mut self.datasets),
             checksum: String::new(),
         };
+        let manifest = manifest.sealed();
         let mut file = self.file(MANIFEST_FILE)?;
-        let text = manifest.to_json();
-        file.write_all(text.as_bytes()).map_err(|e| file.error(e))?;
+        writeln!(file, "{}", manifest.to_json()).map_err(|e| file.error(e))?;
         file.finish()?;
         self.written.clear();
         self.created_dir = false;

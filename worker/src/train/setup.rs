@@ -111,6 +111,14 @@ pub(super) struct Run {
     pub recorder: Recorder,
 }
 
+/// What a run goes on from.
+struct Start {
+    model: M3Model,
+    optimizer: AdamW,
+    /// The checkpoint, and how far it is.
+    resumed: Option<(PathBuf, TrainState)>,
+}
+
 /// The libtorch type of a precision.
 pub fn kind_of(precision: Precision) -> Kind {
     match precision {
@@ -135,7 +143,7 @@ pub(super) fn set_up(recipe: &Recipe, resume: bool, events: bool, ranks: &dyn Co
     }
 
     let plan = if recipe.steps > 0 { Some(Arc::new(plan(recipe, ranks)?)) } else { None };
-    let (model, optimizer, resumed) = weights(recipe, resume, ranks)?;
+    let Start { model, optimizer, resumed } = weights(recipe, resume, ranks)?;
     if let Some(plan) = &plan {
         check_same_tokenizer(&model, plan.store(), &recipe.data.store)?;
         model.check_lengths(plan.longest_text(), i64::from(plan.store().max_token_id()))?;
@@ -185,12 +193,8 @@ fn agree(ranks: &dyn Collective, own: Vec<u8>, what: &'static str) -> anyhow::Re
     Ok(())
 }
 
-/// From the newest good checkpoint when resuming, else from the recipe's `[model]`. Returns the checkpoint too.
-fn weights(
-    recipe: &Recipe,
-    resume: bool,
-    ranks: &dyn Collective,
-) -> anyhow::Result<(M3Model, AdamW, Option<(PathBuf, TrainState)>)> {
+/// From the newest good checkpoint when resuming, else from the recipe's `[model]`. Every rank calls it.
+fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective) -> anyhow::Result<Start> {
     let options = ModelOptions::of(&recipe.model, recipe.seed);
     let (device, kind) = (device_of(ranks), kind_of(recipe.precision));
     if resume {
@@ -200,7 +204,7 @@ fn weights(
         }
         if let Some(path) = newest {
             let Resumed { model, optimizer, state } = checkpoint::load(&path, &options, device, kind)?;
-            return Ok((model, optimizer, Some((path, state))));
+            return Ok(Start { model, optimizer, resumed: Some((path, state)) });
         }
         // To begin anew here would bury what may still be saved.
         if let Some(reason) = refused.into_iter().next() {
@@ -218,7 +222,7 @@ fn weights(
         }
     };
     let optimizer = AdamW::new(&model.parameters);
-    Ok((model, optimizer, None))
+    Ok(Start { model, optimizer, resumed: None })
 }
 
 /// The same token id must be the same token. A model without a tokenizer.json leaves nothing to compare.
@@ -237,10 +241,8 @@ fn check_same_tokenizer(model: &M3Model, store: &Store, store_dir: &Path) -> any
 /// checkpoint's step on.
 fn check_same_run(path: &Path, recipe: &Recipe, plan: Option<&Plan>, state: &TrainState) -> anyhow::Result<()> {
     let before = Recipe::load(&path.join("train/recipe.toml"), &[])?;
-    let (data, others): (Vec<String>, Vec<String>) = recipe
-        .differing_keys(&before)
-        .into_iter()
-        .partition(|key| key.starts_with("data.") && key != "data.mask_false_negatives");
+    let (data, others): (Vec<String>, Vec<String>) =
+        recipe.differing_keys(&before).into_iter().partition(|key| key.starts_with("data."));
     let path = path.display().to_string();
     if !others.is_empty() {
         return Err(SetupError::OtherRecipe { path, keys: others.join(", ") }.into());
