@@ -23,6 +23,7 @@ pub fn draw(path: &Path, lines: &[Line]) -> Result<(), Box<dyn Error>> {
         let mut chart = ChartBuilder::on(&area)
             .caption(name, ("sans-serif", 15))
             .margin(8)
+            .margin_right(24)
             .x_label_area_size(36)
             .y_label_area_size(44)
             .build_cartesian_2d((2.0..1024.0).log_scale(), 1.0..highest * 1.02)?;
