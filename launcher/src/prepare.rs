@@ -14,9 +14,6 @@ use crate::args::{self, PrepareArgs};
 use crate::progress::short;
 use crate::screen::Screen;
 
-/// Rows per shard file: some hundred megabytes of usual rows, so that shards copy and check quickly one by one.
-const ROWS_PER_SHARD: u64 = 250_000;
-
 /// How often a log gets a line.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -62,7 +59,8 @@ fn options(args: &PrepareArgs) -> PrepareOptions {
             args::OnError::Stop => OnError::Stop,
             args::OnError::Skip => OnError::Skip,
         },
-        rows_per_shard: ROWS_PER_SHARD,
+        drop_duplicates: args.drop_duplicates,
+        rows_per_shard: args.rows_per_shard.get(),
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! The ids are always those of the `tokenizers` crate. Tokenizers of the XLM-RoBERTa family take a faster way to them.
 
+mod memo;
 mod normalize;
 mod pipeline;
 mod unigram;
@@ -17,6 +18,7 @@ use tokenizers::Tokenizer;
 
 use crate::error::TokenizeError;
 use crate::special::SpecialTokens;
+pub(crate) use memo::Memo;
 use pipeline::Pipeline;
 
 /// A tokenizer.json, with its own truncation and padding switched off. Can be shared between threads.
@@ -57,6 +59,11 @@ impl TextTokenizer {
         let encoding =
             self.tokenizer.encode_fast(text, false).map_err(|e| TokenizeError::Encode { reason: e.to_string() })?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// [`encode_content`](Self::encode_content), or what `memo` has of it.
+    pub(crate) fn encode_remembered(&self, text: &str, memo: &Memo) -> Result<Vec<u32>, TokenizeError> {
+        memo.get_or_try(text, |text| self.encode_content(text))
     }
 
     /// [`encode_content`](Self::encode_content) of each text, on all cores.
