@@ -2,23 +2,10 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod stand_in;
+mod word_rows;
 
 use stand_in::StandIn;
-
-/// A tokenizer that knows five words, with the special tokens of XLM-RoBERTa.
-const TOKENIZER: &str = r#"{"version": "1.0", "truncation": null, "padding": null,
-  "added_tokens": [
-    {"id": 0, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
-    {"id": 1, "content": "<pad>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
-    {"id": 2, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
-    {"id": 3, "content": "<unk>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}],
-  "normalizer": null, "pre_tokenizer": {"type": "Whitespace"}, "decoder": null,
-  "post_processor": {"type": "TemplateProcessing",
-    "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}],
-    "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
-    "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}, "</s>": {"id": "</s>", "ids": [2], "tokens": ["</s>"]}}},
-  "model": {"type": "WordLevel", "unk_token": "<unk>",
-    "vocab": {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "one": 4, "two": 5, "three": 6, "four": 7, "five": 8}}}"#;
+use word_rows::TOKENIZER;
 
 const GOOD: &str = "{\"query\": \"one\", \"pos\": [\"one two three\"], \"neg\": [\"four five\"]}\n";
 
@@ -43,13 +30,21 @@ fn the_table_has_every_data_set_and_the_sum() {
     assert_eq!(
         table,
         [
-            vec!["data", "set", "rows", "skipped", "tokens", "longest"],
-            vec!["a", "3", "0", "18", "5"],
-            vec!["more", "5", "2", "30", "5"],
-            vec!["all", "8", "2", "48", "5"],
+            vec!["data", "set", "rows", "skipped", "duplicates", "tokens", "longest"],
+            vec!["a", "3", "0", "2", "18", "5"],
+            vec!["more", "5", "2", "4", "30", "5"],
+            vec!["all", "8", "2", "6", "48", "5"],
+            vec![],
+            vec!["language", "rows", "duplicates", "tokens", "longest"],
+            vec!["und", "8", "6", "48", "5"],
+            vec![],
+            vec!["longest", "text", "rows", "share"],
+            vec!["5–6", "8", "100.0", "%"],
         ]
     );
-    assert!(ran.stderr.contains("2 lines were skipped") && ran.stderr.contains("b.jsonl:2: "), "{}", ran.stderr);
+    let picture = std::fs::read_to_string(lab.path("store/lengths.svg")).unwrap();
+    assert!(picture.contains("5–6 tokens") && picture.contains("more: rows by longest text"), "{picture}");
+    assert!(ran.stderr.contains("2 rows were skipped") && ran.stderr.contains("b.jsonl:2: "), "{}", ran.stderr);
     assert!(lab.path("store/manifest.json").exists());
 }
 
@@ -73,7 +68,12 @@ fn a_malformed_line_stops_with_file_line_and_reason() {
 
 #[test]
 fn a_wrong_path_is_a_mistake_of_the_user() {
-    for words in ["--out store absent.jsonl", "--out store a.jsonl --query-max-len 2", "--out . a.jsonl"] {
+    for words in [
+        "--out store absent.jsonl",
+        "--out store a.jsonl --query-max-len 2",
+        "--out . a.jsonl",
+        "--out b.jsonl a.jsonl",
+    ] {
         let ran = prepare(&lab(), words);
         assert_eq!(ran.code, Some(2), "{words}: {}", ran.stderr);
         assert_eq!(ran.stderr.lines().count(), 1, "{words}: {}", ran.stderr);
