@@ -121,10 +121,14 @@ def split(args):
 
 
 def tokenize(args):
+    import datasets
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
     tokenizer.model_max_length = 10**9
+    ids = datasets.Sequence(datasets.Value("int32"))
+    # Said, because `map` cannot tell them from a batch without negatives.
+    features = datasets.Features({"query": ids, "pos": datasets.Sequence(ids), "neg": datasets.Sequence(ids)})
 
     def token_ids(batch):
         rows = [[query, *pos, *neg] for query, pos, neg in zip(batch["query"], batch["pos"], batch["neg"])]
@@ -140,7 +144,8 @@ def tokenize(args):
     saved = []
     for number, path in enumerate(args.rows):
         rows = load(path, args.out / "cache")
-        rows = rows.map(token_ids, batched=True, num_proc=args.processes, remove_columns=rows.column_names)
+        rows = rows.map(token_ids, batched=True, num_proc=args.processes, features=features,
+                        remove_columns=rows.column_names)
         saved.append(args.out / f"{number}")
         rows.save_to_disk(str(saved[-1]), num_proc=min(args.processes, len(rows)))
     took = time.monotonic() - began

@@ -18,6 +18,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::Row;
 use super::fields::{COLUMNS, row_of};
+use super::guarded::guarded;
 use super::lines::CountingFile;
 use crate::error::RowError;
 
@@ -54,7 +55,7 @@ impl ColumnReader {
         };
         let format = if first_bytes.starts_with(b"PAR1") { "Parquet" } else { "Arrow" };
         let file = File::open(path).map_err(|source| RowError::Open { path: path.to_owned(), source })?;
-        let batches = opener(file, bytes_read).map_err(|e| unreadable(path, format, 0, &e))?;
+        let batches = guarded(|| opener(file, bytes_read)).map_err(|e| unreadable(path, format, 0, &e))?;
         Ok(Some(Self { path: path.to_owned(), format, batches: Some(batches), batch: None, next: 0, row: 0 }))
     }
 
@@ -83,14 +84,13 @@ impl ColumnReader {
     fn has_row(&mut self) -> Result<bool, RowError> {
         while self.batch.as_ref().is_none_or(|batch| self.next >= batch.num_rows()) {
             let Some(batches) = &mut self.batches else { return Ok(false) };
-            let batch = batches.next();
-            match batch {
-                Some(Ok(batch)) => (self.batch, self.next) = (Some(batch), 0),
-                Some(Err(e)) => {
+            match guarded(|| batches.next().transpose().map_err(|e| e.to_string())) {
+                Ok(Some(batch)) => (self.batch, self.next) = (Some(batch), 0),
+                Ok(None) => (self.batches, self.batch) = (None, None),
+                Err(reason) => {
                     (self.batches, self.batch) = (None, None);
-                    return Err(unreadable(&self.path, self.format, self.row, &e.to_string()));
+                    return Err(unreadable(&self.path, self.format, self.row, &reason));
                 }
-                None => (self.batches, self.batch) = (None, None),
             }
         }
         Ok(true)

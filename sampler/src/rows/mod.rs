@@ -5,6 +5,7 @@
 mod columns;
 mod fields;
 mod folder;
+mod guarded;
 mod lines;
 mod parse;
 mod source;

@@ -181,7 +181,7 @@ impl DatasetMeta {
     }
 
     /// Every file of the data set.
-    pub(crate) fn files(&self) -> impl Iterator<Item = &FileMeta> {
+    pub fn files(&self) -> impl Iterator<Item = &FileMeta> {
         self.shards.iter().map(|shard| &shard.file).chain([&self.by_length, &self.shapes])
     }
 
