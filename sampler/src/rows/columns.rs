@@ -25,6 +25,9 @@ use crate::error::RowError;
 /// Rows of Parquet that are decoded together.
 const ROWS_PER_BATCH: usize = 1024;
 
+/// A row's number, from 1, and the row, or why it cannot be used.
+type NumberedRow = (u64, Result<Row, String>);
+
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
 
 /// Reads the rows of one file.
@@ -59,7 +62,7 @@ impl ColumnReader {
         Ok(Some(Self { path: path.to_owned(), format, batches: Some(batches), batch: None, next: 0, row: 0 }))
     }
 
-    pub(super) fn next(&mut self) -> Result<Option<(u64, Result<Row, String>)>, RowError> {
+    pub(super) fn next(&mut self) -> Result<Option<NumberedRow>, RowError> {
         if !self.has_row()? {
             return Ok(None);
         }

@@ -78,7 +78,7 @@ pub(crate) struct LeftShards(pub(super) Vec<ShardRecord>);
 
 /// A finished data set.
 #[derive(Debug)]
-pub(crate) struct LeftDataset(pub(super) DatasetRecord);
+pub(crate) struct LeftDataset(pub(super) Box<DatasetRecord>);
 
 impl Left {
     /// The state given with the last that was finished.
@@ -95,7 +95,7 @@ impl Left {
         if let Some(record) = read::<DatasetRecord>(&dir.join(DATASET_RECORD))?
             && record.dataset.files().all(|file| is_there(dir, file))
         {
-            return Ok(Self::Dataset(LeftDataset(record)));
+            return Ok(Self::Dataset(LeftDataset(Box::new(record))));
         }
         let mut shards = Vec::new();
         while let Some(record) = read::<ShardRecord>(&shard_path(dir, shards.len(), "json"))?

@@ -171,7 +171,7 @@ impl StoreWriter {
 
     /// Takes over a data set that an earlier attempt finished.
     pub(crate) fn take_dataset(&mut self, left: LeftDataset) -> &DatasetMeta {
-        self.add(left.0)
+        self.add(*left.0)
     }
 
     /// Starts a file beside the data sets.
