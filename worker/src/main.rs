@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use tercet_cluster::{Collective, connect};
+use tercet_cluster::{Collective, Counted, connect};
 use tercet_configs::{Backend, error_line};
 use tercet_worker::exit::code_of;
 use tercet_worker::tasks::encode::{self, EncodeArgs};
@@ -43,20 +43,21 @@ fn main() {
         eprintln!("tercet-worker: {error}");
         process::exit(code_of(&error.into()).code());
     });
-    share_cores(&*ranks);
+    let ranks = Counted::new(ranks);
+    share_cores(&ranks);
     if !matches!(cli.task, Task::Train(_)) && ranks.rank() == 0 {
         // Training logs to its run folder as well and begins that itself.
         tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
     }
     let done = match &cli.task {
-        Task::Train(args) => train::run(args, &*ranks),
-        Task::Step(args) => step::run(args, &*ranks),
-        Task::Encode(args) => encode::run(args, &*ranks),
-        Task::Eval(args) => eval::run(args, &*ranks),
-        Task::Mine(args) => mine::run(args, &*ranks),
+        Task::Train(args) => train::run(args, &ranks),
+        Task::Step(args) => step::run(args, &ranks),
+        Task::Encode(args) => encode::run(args, &ranks),
+        Task::Eval(args) => eval::run(args, &ranks),
+        Task::Mine(args) => mine::run(args, &ranks),
     };
     if let Err(error) = done {
-        fail(&*ranks, &error);
+        fail(&ranks, &error);
     }
 }
 

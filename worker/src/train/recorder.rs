@@ -50,6 +50,10 @@ pub(super) struct StepRecord {
     pub wait_secs: f64,
     /// The two's ratio: the part of a step that reading holds up.
     pub wait_share: f64,
+    /// What a rank hands to the collectives while it computes the gradient, the mean over ranks.
+    pub all_reduce_bytes: u64,
+    pub ring_bytes: u64,
+    pub gather_bytes: u64,
     /// The largest resident memory of a rank.
     pub rss_bytes: u64,
 }
