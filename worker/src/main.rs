@@ -10,6 +10,7 @@ use tercet_configs::{Backend, error_line};
 use tercet_worker::exit::code_of;
 use tercet_worker::tasks::encode::{self, EncodeArgs};
 use tercet_worker::tasks::eval::{self, EvalArgs};
+use tercet_worker::tasks::measure::{self, MeasureArgs};
 use tercet_worker::tasks::mine::{self, MineArgs};
 use tercet_worker::tasks::step::{self, StepArgs};
 use tercet_worker::train::{self, TrainArgs};
@@ -26,6 +27,8 @@ struct Cli {
 enum Task {
     /// Train as a recipe says
     Train(TrainArgs),
+    /// How fast the ranks are with a recipe's model
+    Measure(MeasureArgs),
     /// One step on given rows, without updating; prints its figures
     Step(StepArgs),
     /// Texts to representations
@@ -51,6 +54,7 @@ fn main() {
     }
     let done = match &cli.task {
         Task::Train(args) => train::run(args, &ranks),
+        Task::Measure(args) => measure::run(args, &ranks),
         Task::Step(args) => step::run(args, &ranks),
         Task::Encode(args) => encode::run(args, &ranks),
         Task::Eval(args) => eval::run(args, &ranks),

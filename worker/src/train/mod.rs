@@ -111,11 +111,12 @@ fn share_figures(
     sums[..3].copy_from_slice(&counts.map(|count| count as f64));
     sums[3..].copy_from_slice(&bytes.map(|bytes| bytes as f64 / ranks.world_size() as f64));
     ranks.all_reduce(sums.as_mut_slice().into(), ReduceOp::Sum)?;
-    let mut maxima = [recorder::resident_bytes() as f64, record.wait_secs, started.elapsed().as_secs_f64()];
+    let [resident, peak] = recorder::resident_bytes().map(|bytes| bytes as f64);
+    let mut maxima = [resident, peak, record.wait_secs, started.elapsed().as_secs_f64()];
     ranks.all_reduce(maxima.as_mut_slice().into(), ReduceOp::Max)?;
     record.loss = outcome.loss;
     record.terms = outcome.terms.clone();
-    (record.wait_secs, record.step_secs) = (maxima[1], maxima[2]);
+    (record.wait_secs, record.step_secs) = (maxima[2], maxima[3]);
     record.wait_share = record.wait_secs / record.step_secs.max(f64::MIN_POSITIVE);
     record.tokens = sums[0] as u64;
     record.tokens_per_sec = sums[0] / record.step_secs;
@@ -123,7 +124,7 @@ fn share_figures(
     record.false_negatives = sums[2] as u64;
     [record.all_reduce_bytes, record.ring_bytes, record.gather_bytes] =
         [sums[3], sums[4], sums[5]].map(|bytes| bytes.round() as u64);
-    record.rss_bytes = maxima[0] as u64;
+    (record.rss_bytes, record.peak_rss_bytes) = (maxima[0] as u64, maxima[1] as u64);
     Ok(())
 }
 

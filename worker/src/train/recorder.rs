@@ -56,6 +56,8 @@ pub(super) struct StepRecord {
     pub gather_bytes: u64,
     /// The largest resident memory of a rank.
     pub rss_bytes: u64,
+    /// The largest that a rank's has been so far.
+    pub peak_rss_bytes: u64,
 }
 
 impl StepRecord {
@@ -234,9 +236,11 @@ fn open_metrics(path: &Path, first_step: u64) -> io::Result<File> {
     OpenOptions::new().append(true).open(path)
 }
 
-/// Resident memory of this process in bytes; 0 where the system does not say.
-pub(super) fn resident_bytes() -> u64 {
+/// Resident memory of this process in bytes, now and at most so far; 0 where the system does not say.
+pub(super) fn resident_bytes() -> [u64; 2] {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
+    ["VmRSS:", "VmHWM:"].map(|name| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
+    })
 }

@@ -1,0 +1,4 @@
+//! Pictures as SVG files.
+
+pub mod bars;
+pub mod plan;
