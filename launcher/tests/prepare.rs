@@ -5,26 +5,11 @@ mod stand_in;
 
 use stand_in::StandIn;
 
-/// A tokenizer that knows five words, with the special tokens of XLM-RoBERTa.
-const TOKENIZER: &str = r#"{"version": "1.0", "truncation": null, "padding": null,
-  "added_tokens": [
-    {"id": 0, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
-    {"id": 1, "content": "<pad>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
-    {"id": 2, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
-    {"id": 3, "content": "<unk>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}],
-  "normalizer": null, "pre_tokenizer": {"type": "Whitespace"}, "decoder": null,
-  "post_processor": {"type": "TemplateProcessing",
-    "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}],
-    "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
-    "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}, "</s>": {"id": "</s>", "ids": [2], "tokens": ["</s>"]}}},
-  "model": {"type": "WordLevel", "unk_token": "<unk>",
-    "vocab": {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "one": 4, "two": 5, "three": 6, "four": 7, "five": 8}}}"#;
-
 const GOOD: &str = "{\"query\": \"one\", \"pos\": [\"one two three\"], \"neg\": [\"four five\"]}\n";
 
 fn lab() -> StandIn {
     let lab = StandIn::without_worker();
-    std::fs::write(lab.path("tokenizer.json"), TOKENIZER).unwrap();
+    lab.write_tokenizer();
     std::fs::write(lab.path("a.jsonl"), GOOD.repeat(3)).unwrap();
     std::fs::write(lab.path("b.jsonl"), format!("{GOOD}{{\"query\": \"one\"}}\n{GOOD}nonsense\n")).unwrap();
     lab

@@ -42,11 +42,19 @@ pub struct PeakMemory {
     pub parts: Vec<Part>,
 }
 
-/// Program and libraries before any tensor: libtorch's pages and heap on the CPU, a CUDA context on a GPU.
-const PROGRAM_BYTES: [f64; 2] = [175e6, 500e6];
+/// Program and libraries: on the CPU pages of libtorch, and heap that reading a tokenizer and a model leaves; on a GPU its
+/// context.
+const PROGRAM_BYTES: [f64; 2] = [225e6, 500e6];
 
-/// MPI's own memory in a rank of several: its buffers and the shared segments.
-const MPI_BYTES: f64 = 40e6;
+/// MPI's own memory in a rank of several.
+const MPI_BYTES: f64 = 10e6;
+
+/// Tiles of similarities that a step's scoring has at once: as computed, masked, and what finds the maxima. The allocator
+/// keeps them until the next step.
+const SIMILARITY_TILES: f64 = 5.0;
+
+/// Query vectors of a tile at most.
+const TILE_QUERY_VECTORS: f64 = (1 << 10) as f64;
 
 /// Elements that AdamW updates at a time, and its temporaries of that size.
 const UPDATE_CHUNK: f64 = (1 << 22) as f64;
@@ -84,24 +92,26 @@ pub struct Holder<'a> {
 impl Holder<'_> {
     /// The phase that needs most, and its parts.
     pub fn peak(&self) -> PeakMemory {
-        let phases =
-            [self.first_pass(), self.scores_and_loss(), self.score_backward(), self.second_pass(), self.update()];
+        let phases = [
+            self.first_pass(),
+            self.scores_and_loss(),
+            self.score_backward(),
+            self.second_pass(),
+            self.reduce(),
+            self.update(),
+        ];
         let totals = phases.into_iter().map(|(phase, parts)| {
             let parts: Vec<Part> = self.always().into_iter().chain(parts).filter(|part| part.bytes > 0.0).collect();
             PeakMemory { phase, total_bytes: parts.iter().map(|part| part.bytes).sum(), parts }
         });
-        // There are five of them.
+        // There are six of them.
         totals.max_by(|a, b| a.total_bytes.total_cmp(&b.total_bytes)).expect("a step has phases")
     }
 
     fn always(&self) -> Vec<Part> {
         let weights = self.e() * self.shape.num_parameters;
         let program = PROGRAM_BYTES[self.device as usize];
-        let mpi = match self.device {
-            // Open MPI's all-reduce copies a message and receives another.
-            Device::Cpu if self.world_size > 1 => MPI_BYTES + 2.0 * MESSAGE_BYTES.min(weights),
-            _ => 0.0,
-        };
+        let mpi = if self.device == Device::Cpu && self.world_size > 1 { MPI_BYTES } else { 0.0 };
         vec![
             part("program and libraries", program),
             part("weights", weights),
@@ -109,6 +119,7 @@ impl Holder<'_> {
             part("AdamW's two moments", 2.0 * weights),
             part("MPI", mpi),
             part("batch and its layout", self.batch()),
+            part("tiles of similarities", self.similarity_tiles()),
         ]
     }
 
@@ -154,16 +165,38 @@ impl Holder<'_> {
         ("second pass", parts)
     }
 
+    fn reduce(&self) -> (&'static str, Vec<Part>) {
+        let weights = self.e() * self.shape.num_parameters;
+        let messages = match self.device {
+            // MPI is given a copy of a message and has one more on its way.
+            Device::Cpu if self.world_size > 1 => 2.0 * MESSAGE_BYTES.min(weights),
+            _ => 0.0,
+        };
+        ("all-reduce", self.after_passes(part("messages of the all-reduce", messages)))
+    }
+
     fn update(&self) -> (&'static str, Vec<Part>) {
         let chunk = UPDATE_TEMPORARIES * self.e() * UPDATE_CHUNK.min(self.shape.num_parameters);
+        ("update", self.after_passes(part("AdamW's temporaries", chunk)))
+    }
+
+    /// What a step still holds when its gradient is complete, and one part more.
+    fn after_passes(&self, more: Part) -> Vec<Part> {
         let representations = self.representations();
-        let parts = vec![
+        vec![
             part("representations", representations),
             part("gradients of representations", 2.0 * representations),
             part("score matrices", self.score_matrix() * self.num_heads()),
-            part("AdamW's temporaries", chunk),
-        ];
-        ("update", parts)
+            more,
+        ]
+    }
+
+    fn similarity_tiles(&self) -> f64 {
+        if !self.shape.heads.multi_vector {
+            return 0.0;
+        }
+        let pairs = self.load.query_vectors.min(TILE_QUERY_VECTORS) * self.load.passage_vectors;
+        SIMILARITY_TILES * self.e() * pairs.min(TILE_ELEMENTS)
     }
 
     /// What is there from the first trip round the ring to the second.
@@ -292,4 +325,70 @@ impl Holder<'_> {
 
 fn part(name: &'static str, bytes: f64) -> Part {
     Part { name, bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::shape::tests::shape;
+
+    fn peak(shape: &ModelShape, load: &RankLoad, world_size: usize) -> PeakMemory {
+        let holder = Holder { shape, device: Device::Cuda, world_size, load, num_global_passages: 4.0, distils: false };
+        holder.peak()
+    }
+
+    fn bytes(memory: &PeakMemory, name: &str) -> f64 {
+        memory.parts.iter().find(|part| part.name == name).map_or(0.0, |part| part.bytes)
+    }
+
+    #[test]
+    fn a_large_sub_batch_is_the_peak_and_is_counted_by_hand() {
+        let shape = shape(false);
+        let texts = Encoded { num_texts: 10.0, tokens: 1e6, squares: 1e11 };
+        let load = RankLoad { encoded: texts, largest: texts, largest_recomputed: texts, ..RankLoad::default() };
+        let memory = peak(&shape, &load, 1);
+        assert_eq!(memory.phase, "second pass");
+        // d 8, ffn 16, 2 heads: a layer keeps 9·8 + 2·16 + 2 + 4 floats of a token; embeddings 2·8 before two of them.
+        assert_eq!(bytes(&memory, "graph of one sub-batch"), 4.0 * 1e6 * (2.0 * 110.0 + 16.0));
+        assert_eq!(bytes(&memory, "weights"), 4.0 * shape.num_parameters);
+        assert_eq!(bytes(&memory, "AdamW's two moments"), 8.0 * shape.num_parameters);
+        assert_eq!(memory.total_bytes, memory.parts.iter().map(|part| part.bytes).sum::<f64>());
+    }
+
+    #[test]
+    fn kept_graphs_add_up_and_dropout_of_probabilities_is_quadratic_on_the_cpu() {
+        let mut shape = shape(false);
+        shape.config.attention_probs_dropout_prob = 0.1;
+        let kept = Encoded { num_texts: 10.0, tokens: 1e6, squares: 1e8 };
+        let load = RankLoad { encoded: kept, kept, largest: kept, ..RankLoad::default() };
+        let cuda = peak(&shape, &load, 1);
+        let holder = Holder {
+            shape: &shape,
+            device: Device::Cpu,
+            world_size: 1,
+            load: &load,
+            num_global_passages: 4.0,
+            distils: false,
+        };
+        let cpu = holder.peak();
+        let more = bytes(&cpu, "kept graphs") - bytes(&cuda, "kept graphs");
+        assert_eq!(more, 4.0 * 2.0 * 3.0 * 2.0 * 1e8);
+    }
+
+    #[test]
+    fn large_score_matrices_are_the_peak_of_the_loss() {
+        let load = RankLoad { num_queries: 1e5, num_passages: 1e5, ..RankLoad::default() };
+        let shape = shape(false);
+        let holder = Holder {
+            shape: &shape,
+            device: Device::Cuda,
+            world_size: 2,
+            load: &load,
+            num_global_passages: 2e5,
+            distils: false,
+        };
+        let memory = holder.peak();
+        assert_eq!(memory.phase, "scores and loss");
+        assert_eq!(bytes(&memory, "score matrices"), 4.0 * 1e5 * 2e5 * 6.0);
+    }
 }

@@ -25,7 +25,7 @@ pub fn errors(plan: &Plan, recipe: &Recipe, world_size: usize, shape: Option<&Mo
         errors.push(error.to_string());
     }
     if let Some(shape) = shape {
-        errors.extend(too_long(recipe, shape));
+        errors.extend(too_long(plan, shape));
         let largest = plan.store().max_token_id() as usize;
         if largest >= shape.config.vocab_size {
             errors.push(format!(
@@ -39,10 +39,9 @@ pub fn errors(plan: &Plan, recipe: &Recipe, world_size: usize, shape: Option<&Mo
 }
 
 /// As the worker checks it.
-fn too_long(recipe: &Recipe, shape: &ModelShape) -> Option<String> {
-    let data = &recipe.data;
-    let longest = data.query_max_len.max(data.passage_max_len);
-    let longest = data.length_groups.last().map_or(longest, |group| group.max_len.min(longest));
+fn too_long(plan: &Plan, shape: &ModelShape) -> Option<String> {
+    let longest_group = plan.cells().iter().map(|cell| cell.lens.1).max()?;
+    let longest = plan.query_max_len().max(plan.passage_max_len()).min(longest_group);
     let limit = shape.config.max_text_len();
     (longest > limit).then(|| {
         format!(
