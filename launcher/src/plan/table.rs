@@ -170,7 +170,12 @@ fn time(report: &Report) -> String {
         percent(time.parts.all_reduce_secs / time.secs),
         percent(time.parts.update_secs / time.secs),
     );
-    _ = writeln!(text, "the run takes {}, {:.3} rank-hours, without checkpoints", duration(time.secs), time.rank_hours);
+    _ = writeln!(
+        text,
+        "the run takes {}, {} rank-hours, without checkpoints",
+        duration(time.secs),
+        scaled(time.rank_hours, "")
+    );
     _ = write!(text, "at {} a rank", scaled(rates.flops_per_sec, "FLOP/s"));
     if let Some(peak) = rates.peak_flops_per_sec {
         _ = write!(text, " ({} of what one large product reaches)", percent(rates.flops_per_sec / peak));
