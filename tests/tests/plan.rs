@@ -15,7 +15,7 @@ const UP_TO: [u64; 2] = [24, 64];
 /// What is trained with, as overrides.
 const OBJECTIVES: [&[&str]; 3] = [
     &["loss.preset=unified", "data.group_size=3"],
-    &["loss.preset=dense", "data.two_way=true", "data.mask_false_negatives=false"],
+    &["loss.preset=dense", "data.two_way=true", "loss.mask_false_negatives=false"],
     &["loss.preset=paper-v1", "data.two_way=true", "data.group_size=2"],
 ];
 

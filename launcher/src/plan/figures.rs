@@ -44,7 +44,7 @@ impl Run<'_> {
         let cost = self.shape.map(|shape| {
             let flops = step.ranks.iter().map(|rank| StepFlops::of(shape, rank, passages));
             let slowest = flops.max_by(|a, b| a.total().total_cmp(&b.total())).unwrap_or_default();
-            let masks = self.recipe.data.mask_false_negatives;
+            let masks = self.recipe.loss.mask_false_negatives;
             (slowest, StepTraffic::of(shape, &step.ranks, step.two_way, masks))
         });
         let (flops, traffic) = cost.unwrap_or_default();
