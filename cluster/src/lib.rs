@@ -20,6 +20,7 @@
 mod buffer;
 mod collective;
 mod connect;
+mod counted;
 mod error;
 mod mpi;
 mod panic;
@@ -29,6 +30,7 @@ mod values;
 pub use crate::buffer::{Buffer, BufferMut, Element, Memory, Scalar};
 pub use crate::collective::{Collective, ReduceOp};
 pub use crate::connect::connect;
+pub use crate::counted::{Counted, Traffic};
 pub use crate::error::{CollectiveError, Place};
 pub use crate::mpi::{MAX_MESSAGE_BYTES, Mpi};
 pub use crate::solo::Solo;

@@ -4,17 +4,21 @@
 //! the key that was probably meant, and checks that the values make sense together. What it returns is *resolved*:
 //! every default is filled in, and [`Recipe::to_toml`] writes it so that it loads again as the same run.
 //!
-//! Not here: anything that looks at data, models or machines.
+//! [`EncoderConfig`] is what a model's config.json says of its shape, for those who compute with it and for those who plan.
+//!
+//! Not here: anything that looks at data, weights or machines.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod check;
 mod check_data;
+mod encoder_config;
 mod error;
 mod exit;
 mod load;
 mod recipe;
 
+pub use encoder_config::{EncoderConfig, EncoderConfigError};
 pub use error::RecipeError;
 pub use exit::{ExitCode, error_line};
 pub use recipe::{

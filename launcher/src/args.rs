@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::demo::DemoArgs;
 use crate::inputs::DataSetInput;
+use crate::plan::Device;
 
 /// Trains and runs text-embedding models with three heads: dense, lexical and multi-vector.
 #[derive(Debug, Parser)]
@@ -24,6 +25,8 @@ pub struct Cli {
 pub enum Command {
     /// Tokenise rows of text into a token store that training reads
     Prepare(PrepareArgs),
+    /// Say what a recipe's run will do and cost, before anything is booked for it
+    Plan(PlanArgs),
     /// Train a model as a recipe says
     Train(TrainArgs),
     /// Compute one training step on given rows, without updating, and report losses, scores and gradients
@@ -101,6 +104,43 @@ pub enum OnError {
     Stop,
     /// Leave the row out, and list what was left out at the end
     Skip,
+}
+
+/// `tercet plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The recipe (TOML)
+    pub recipe: PathBuf,
+    /// Overrides.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Ranks that the run shall have; default: as many as `tercet train` would start here
+    #[arg(long, value_name = "RANKS")]
+    pub world: Option<NonZeroUsize>,
+    /// A config.json to go by instead of the recipe's model, for one that is not there yet
+    #[arg(long, value_name = "FILE")]
+    pub model_config: Option<PathBuf>,
+    /// What memory is estimated for; default: cuda if this machine has an NVIDIA GPU
+    #[arg(long, value_enum)]
+    pub device: Option<Device>,
+    /// Floating-point operations per second that a rank achieves in the encoder, e.g. 120e12
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub flops: Option<f64>,
+    /// Bytes per second that a rank sends, e.g. 20e9
+    #[arg(long, value_name = "RATE", value_parser = rate, requires = "flops")]
+    pub bandwidth: Option<f64>,
+    /// Measure these rates here, with the recipe's model on as many ranks
+    #[arg(long, conflicts_with = "flops")]
+    pub measure: bool,
+    /// Ranks to measure with, where this machine is not the one that will train
+    #[arg(long, value_name = "RANKS", requires = "measure")]
+    pub measure_ranks: Option<NonZeroUsize>,
+    /// Also write everything as JSON; - writes it to standard output instead of the table
+    #[arg(long, value_name = "FILE|-")]
+    pub json: Option<PathBuf>,
+    /// Also draw tokens, time and memory
+    #[arg(long, value_name = "FILE.svg")]
+    pub picture: Option<PathBuf>,
 }
 
 /// `tercet train`.
@@ -272,6 +312,11 @@ fn key_value(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err("expected KEY=VALUE: a recipe is given only once".into()),
     }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().ok().filter(|rate| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| "expected a number above 0 per second, e.g. 120e12".into())
 }
 
 fn rank_range(text: &str) -> Result<String, String> {

@@ -2,8 +2,8 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use tercet_configs::{ExitCode, RecipeError};
-use tercet_sampler::PrepareError;
+use tercet_configs::{EncoderConfigError, ExitCode, RecipeError};
+use tercet_sampler::{PlanError, PrepareError, StoreError};
 
 use crate::noise::Death;
 use crate::watch::Ended;
@@ -37,10 +37,16 @@ pub fn code_of(error: &anyhow::Error) -> i32 {
         if let Some(fail) = cause.downcast_ref::<Fail>() {
             return fail.code;
         }
-        if cause.is::<RecipeError>() {
+        if cause.is::<RecipeError>() || cause.is::<EncoderConfigError>() {
             return ExitCode::Usage.code();
         }
         if let Some(error) = cause.downcast_ref::<PrepareError>() {
+            return error.exit_code().code();
+        }
+        if let Some(error) = cause.downcast_ref::<PlanError>() {
+            return error.exit_code().code();
+        }
+        if let Some(error) = cause.downcast_ref::<StoreError>() {
             return error.exit_code().code();
         }
         if cause.is::<std::io::Error>() {

@@ -9,6 +9,7 @@ mod inputs;
 mod lengths;
 mod noise;
 mod picture;
+mod plan;
 mod prepare;
 mod progress;
 mod run;
@@ -26,6 +27,7 @@ use crate::args::{Cli, Command};
 fn main() {
     let done = match Cli::parse().command {
         Command::Prepare(args) => prepare::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Train(args) => run::train(&args),
         Command::Step(args) => run::step(&args),
         Command::Encode(args) => run::encode(&args),

@@ -73,6 +73,19 @@ fn simple(ranks: Ranks, words: &[OsString], input: Input) -> anyhow::Result<()> 
     run(ranks.ranks.unwrap_or_else(start::default_ranks), words, input, &screen, |line| screen.pass(line))
 }
 
+/// Ranks that read nothing and whose standard output is taken line by line.
+///
+/// # Errors
+/// Ranks that did not end well.
+pub fn ranks(
+    ranks: NonZeroUsize,
+    words: &[OsString],
+    screen: &Screen,
+    stdout: impl FnMut(&[u8]) + Send,
+) -> anyhow::Result<()> {
+    run(ranks, words, Input::Nothing, screen, stdout)
+}
+
 /// Starts the ranks and stays until they are gone.
 fn run(
     ranks: NonZeroUsize,
@@ -98,7 +111,10 @@ fn run(
 }
 
 /// The recipe, and the ranks it shall run on.
-fn load(path: &Path, settings: &Settings, asked: Option<NonZeroUsize>) -> anyhow::Result<(Recipe, NonZeroUsize)> {
+///
+/// # Errors
+/// A recipe that cannot be used, or not on so many ranks.
+pub fn load(path: &Path, settings: &Settings, asked: Option<NonZeroUsize>) -> anyhow::Result<(Recipe, NonZeroUsize)> {
     let recipe = Recipe::load(path, &settings.all())?;
     let solo = recipe.backend == Backend::Solo;
     let ranks = asked.unwrap_or_else(|| if solo { NonZeroUsize::MIN } else { start::default_ranks() });

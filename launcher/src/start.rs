@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! tercet-worker train RECIPE [--set KEY=VALUE]… [--resume] --events
+//! tercet-worker measure RECIPE [--set KEY=VALUE]… --text-len 256
 //! tercet-worker step RECIPE --model DIR (--rows FILE.jsonl | --tokens FILE.safetensors) [--set KEY=VALUE]…
 //! tercet-worker encode --model DIR --input (FILE.jsonl | FILE.txt | -) --out (FILE.safetensors | FILE.jsonl)
 //!               --heads dense,lexical,multi_vector --max-len 8192 [--mcls N] [--pooling cls|mean]
@@ -16,7 +17,7 @@
 //! ```
 //!
 //! and what is expected of it:
-//! - only rank 0 writes to standard output: for `train --events` one JSON object a line ([`crate::events`]), for `step`
+//! - only rank 0 writes to standard output: for `train --events` one JSON object a line ([`crate::events`]), for `step` and `measure`
 //!   one JSON object, for the others what the user shall see;
 //! - an error is said once, on standard error, as `tercet-worker: rank 3/8 gpu07: …`, and the process ends with one
 //!   of [`tercet_configs::ExitCode`]'s codes (through `MPI_Abort` where there are several ranks);
@@ -72,9 +73,14 @@ pub fn command(ranks: NonZeroUsize, worker_args: &[OsString]) -> Result<Command,
 
 /// One rank per NVIDIA GPU that this process may use; 1 where there is none.
 pub fn default_ranks() -> NonZeroUsize {
+    NonZeroUsize::new(num_gpus()).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// NVIDIA GPUs that this process may use.
+pub fn num_gpus() -> usize {
     let present = std::fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, |gpus| gpus.flatten().count());
     let visible = env::var("CUDA_VISIBLE_DEVICES").ok();
-    NonZeroUsize::new(usable_gpus(present, visible.as_deref())).unwrap_or(NonZeroUsize::MIN)
+    usable_gpus(present, visible.as_deref())
 }
 
 /// `CUDA_VISIBLE_DEVICES` lists the devices a process may use; one that is negative ends the list.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 
-use crate::args::{EncodeArgs, EvalArgs, MineArgs, StepArgs, TrainArgs};
+use crate::args::{EncodeArgs, EvalArgs, MineArgs, PlanArgs, StepArgs, TrainArgs};
 
 /// A worker's command line, without the program.
 #[derive(Debug, Default)]
@@ -48,6 +48,11 @@ pub fn train(args: &TrainArgs) -> Vec<OsString> {
         line = line.word("--resume");
     }
     line.word("--events").0
+}
+
+/// `tercet-worker measure …`.
+pub fn measure(args: &PlanArgs, text_len: usize) -> Vec<OsString> {
+    Line::new("measure").word(&args.recipe).each("--set", args.settings.all()).number("--text-len", text_len).0
 }
 
 /// `tercet-worker step …`.
@@ -125,6 +130,7 @@ mod tests {
             Command::Encode(args) => encode(&args),
             Command::Eval(args) => eval(&args),
             Command::Mine(args) => mine(&args),
+            Command::Plan(args) => measure(&args, 256),
             Command::Prepare(_) | Command::Demo(_) => unreachable!("runs without a worker"),
         };
         words.join(" ".as_ref()).into_string().unwrap()

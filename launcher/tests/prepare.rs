@@ -2,16 +2,14 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod stand_in;
-mod word_rows;
 
 use stand_in::StandIn;
-use word_rows::TOKENIZER;
 
 const GOOD: &str = "{\"query\": \"one\", \"pos\": [\"one two three\"], \"neg\": [\"four five\"]}\n";
 
 fn lab() -> StandIn {
     let lab = StandIn::without_worker();
-    std::fs::write(lab.path("tokenizer.json"), TOKENIZER).unwrap();
+    lab.write_tokenizer();
     std::fs::write(lab.path("a.jsonl"), GOOD.repeat(3)).unwrap();
     std::fs::write(lab.path("b.jsonl"), format!("{GOOD}{{\"query\": \"one\"}}\n{GOOD}nonsense\n")).unwrap();
     lab

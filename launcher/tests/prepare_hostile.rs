@@ -7,11 +7,11 @@ mod word_rows;
 use std::io::Write;
 
 use stand_in::StandIn;
-use word_rows::{TOKENIZER, good_rows};
+use word_rows::good_rows;
 
 fn lab() -> StandIn {
     let lab = StandIn::without_worker();
-    std::fs::write(lab.path("tokenizer.json"), TOKENIZER).unwrap();
+    lab.write_tokenizer();
     lab
 }
 

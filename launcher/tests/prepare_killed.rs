@@ -10,13 +10,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use stand_in::StandIn;
-use word_rows::{TOKENIZER, rows};
+use word_rows::rows;
 
 const COMMAND: &str = "prepare --tokenizer tokenizer.json --on-error skip --drop-duplicates --rows-per-shard 97";
 
 fn lab() -> StandIn {
     let lab = StandIn::without_worker();
-    std::fs::write(lab.path("tokenizer.json"), TOKENIZER).unwrap();
+    lab.write_tokenizer();
     std::fs::write(lab.path("a.jsonl"), rows(6_000)).unwrap();
     std::fs::write(lab.path("b.jsonl"), rows(1_000)).unwrap();
     lab

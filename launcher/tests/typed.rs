@@ -14,7 +14,7 @@ fn tercet(words: &str) -> Ran {
 fn help_has_one_line_for_every_command() {
     let ran = tercet("--help");
     assert_eq!(ran.code, Some(0));
-    for command in ["prepare", "train", "step", "encode", "eval", "mine"] {
+    for command in ["prepare", "plan", "train", "step", "encode", "eval", "mine"] {
         let line = ran.stdout.lines().find(|line| line.trim_start().starts_with(command));
         assert!(line.is_some_and(|line| line.split_whitespace().count() > 4), "{command}: {}", ran.stdout);
         let help = tercet(&format!("{command} --help"));

@@ -62,6 +62,36 @@ pub struct DealtBatch {
     pub deal: Deal,
 }
 
+/// One rank's share of a batch as lengths: tokens of its texts as they will be encoded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ShareLens {
+    /// Of each query. `[Q]`
+    pub queries: Vec<usize>,
+    /// Of each passage. `[Q·G]`
+    pub passages: Vec<usize>,
+    /// Positives of all its rows, the ones that were not chosen included.
+    pub num_positives: usize,
+}
+
+impl DealtBatch {
+    /// The lengths of rank `rank`'s texts. Reads no row.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn share_lens(&self, plan: &Plan, rank: usize) -> Result<ShareLens, PlanError> {
+        let lens = TextLens::of(plan, &plan.source(&plan.cells()[self.global.cell]).policy);
+        let mut share = ShareLens::default();
+        for &i in &self.deal.rows[rank] {
+            let (dataset, position) = self.global.positions[i];
+            let shape = plan.store().shape(dataset, position)?;
+            share.queries.push(lens.query(shape));
+            share.passages.extend(lens.passages(shape, &self.choices[i]));
+            share.num_positives += shape.pos.len();
+        }
+        Ok(share)
+    }
+}
+
 /// Decides step `step` for all ranks. Reads lengths only; the result is the same on every rank.
 ///
 /// # Errors
@@ -95,7 +125,15 @@ pub fn deal_global(plan: &Plan, global: GlobalBatch, world_size: usize) -> Resul
 /// # Errors
 /// As [`deal_batch`].
 pub fn read_share(plan: &Plan, step: u64, rank: usize, world_size: usize) -> Result<Batch, PlanError> {
-    let DealtBatch { global, group_size, choices, deal } = deal_batch(plan, step, world_size)?;
+    read_dealt(plan, step, deal_batch(plan, step, world_size)?, rank)
+}
+
+/// As [`read_share`], for a batch in hand.
+///
+/// # Errors
+/// If the store cannot be read.
+pub fn read_dealt(plan: &Plan, step: u64, dealt: DealtBatch, rank: usize) -> Result<Batch, PlanError> {
+    let DealtBatch { global, group_size, choices, deal } = dealt;
     let (store, cell) = (plan.store(), &plan.cells()[global.cell]);
     let Source { policy, name, has_scores, .. } = plan.source(cell);
     let rows = &deal.rows[rank];
@@ -174,11 +212,22 @@ impl TextLens {
         }
     }
 
+    fn query(&self, shape: Shape<'_>) -> usize {
+        let (added, max_len) = self.query;
+        (usize::from(shape.query) + added).min(max_len)
+    }
+
+    /// The chosen passages', the positive's first.
+    fn passages<'a>(&self, shape: Shape<'a>, choice: &'a Choice) -> impl Iterator<Item = usize> + use<'a> {
+        let (added, max_len) = self.passage;
+        let negatives = choice.negatives.iter().map(move |&i| shape.neg[i]);
+        std::iter::once(shape.pos[choice.positive])
+            .chain(negatives)
+            .map(move |content| (usize::from(content) + added).min(max_len))
+    }
+
     /// The estimated cost of a row's texts as they will be encoded, cut to length.
     fn row_cost(&self, shape: Shape<'_>, choice: &Choice) -> u64 {
-        let cost = |content: u16, (added, max_len): (usize, usize)| text_cost((content as usize + added).min(max_len));
-        let passages =
-            std::iter::once(shape.pos[choice.positive]).chain(choice.negatives.iter().map(|&i| shape.neg[i]));
-        cost(shape.query, self.query) + passages.map(|len| cost(len, self.passage)).sum::<u64>()
+        text_cost(self.query(shape)) + self.passages(shape, choice).map(text_cost).sum::<u64>()
     }
 }

@@ -21,7 +21,7 @@ mod special;
 mod store;
 mod tokenize;
 
-pub use batch::{Batch, DealtBatch, RowId, deal_batch, deal_global, read_share};
+pub use batch::{Batch, DealtBatch, RowId, ShareLens, deal_batch, deal_global, read_dealt, read_share};
 pub use deal::{Deal, contiguous_share, deal, text_cost};
 pub use error::{PrepareError, RowError, StoreError, TokenizeError};
 pub use identity::{TextIds, text_id};

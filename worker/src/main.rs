@@ -5,11 +5,12 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use tercet_cluster::{Collective, connect};
+use tercet_cluster::{Collective, Counted, connect};
 use tercet_configs::{Backend, error_line};
 use tercet_worker::exit::code_of;
 use tercet_worker::tasks::encode::{self, EncodeArgs};
 use tercet_worker::tasks::eval::{self, EvalArgs};
+use tercet_worker::tasks::measure::{self, MeasureArgs};
 use tercet_worker::tasks::mine::{self, MineArgs};
 use tercet_worker::tasks::step::{self, StepArgs};
 use tercet_worker::train::{self, TrainArgs};
@@ -26,6 +27,8 @@ struct Cli {
 enum Task {
     /// Train as a recipe says
     Train(TrainArgs),
+    /// How fast the ranks are with a recipe's model
+    Measure(MeasureArgs),
     /// One step on given rows, without updating; prints its figures
     Step(StepArgs),
     /// Texts to representations
@@ -43,20 +46,22 @@ fn main() {
         eprintln!("tercet-worker: {error}");
         process::exit(code_of(&error.into()).code());
     });
-    share_cores(&*ranks);
+    let ranks = Counted::new(ranks);
+    share_cores(&ranks);
     if !matches!(cli.task, Task::Train(_)) && ranks.rank() == 0 {
         // Training logs to its run folder as well and begins that itself.
         tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
     }
     let done = match &cli.task {
-        Task::Train(args) => train::run(args, &*ranks),
-        Task::Step(args) => step::run(args, &*ranks),
-        Task::Encode(args) => encode::run(args, &*ranks),
-        Task::Eval(args) => eval::run(args, &*ranks),
-        Task::Mine(args) => mine::run(args, &*ranks),
+        Task::Train(args) => train::run(args, &ranks),
+        Task::Measure(args) => measure::run(args, &ranks),
+        Task::Step(args) => step::run(args, &ranks),
+        Task::Encode(args) => encode::run(args, &ranks),
+        Task::Eval(args) => eval::run(args, &ranks),
+        Task::Mine(args) => mine::run(args, &ranks),
     };
     if let Err(error) = done {
-        fail(&*ranks, &error);
+        fail(&ranks, &error);
     }
 }
 

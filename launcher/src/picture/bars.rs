@@ -65,14 +65,14 @@ fn draw_all(panels: &[Panel], area: &DrawingArea<SVGBackend<'_>, Shift>) -> anyh
 
 fn draw_panel(panel: &Panel, area: &DrawingArea<SVGBackend<'_>, Shift>, top: i32) -> anyhow::Result<()> {
     let text = |size: f64| ("sans-serif", size).into_font().color(&BLACK);
-    area.draw(&Text::new(panel.title.as_str(), (20, top + 18), text(16.0)))?;
+    area.draw(&Text::new(panel.title.as_str(), (20, top + 18), text(19.0)))?;
     let longest = panel.bars.iter().map(|bar| bar.value).fold(f64::MIN_POSITIVE, f64::max);
     let mut y = top + TITLE_HEIGHT as i32;
     for bar in &panel.bars {
         let end = LEFT + (f64::from(RIGHT - LEFT) * bar.value / longest).round() as i32;
         area.draw(&Rectangle::new([(LEFT, y + 3), (end, y + BAR_HEIGHT as i32 - 3)], COLOR.filled()))?;
-        area.draw(&Text::new(bar.name.as_str(), (20, y + 5), text(13.0)))?;
-        area.draw(&Text::new(bar.label.as_str(), (end + 8, y + 5), text(13.0)))?;
+        area.draw(&Text::new(bar.name.as_str(), (20, y + 5), text(15.0)))?;
+        area.draw(&Text::new(bar.label.as_str(), (end + 8, y + 5), text(15.0)))?;
         y += BAR_HEIGHT as i32;
     }
     Ok(())

@@ -4,6 +4,7 @@
 //! Pairs in twelve data sets whose sizes fall as 1/rank. The longest text's length falls off like a Pareto distribution of
 //! exponent 1.1 from 40 tokens on, so that every length group up to 8192 has rows; queries are geometric, about 20 tokens.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -78,6 +79,7 @@ fn dataset(dir: &Path, name: &str, num_rows: u64) -> DatasetMeta {
         rows_up_to,
         num_tokens: 0,
         num_texts_cut: 0,
+        languages: BTreeMap::new(),
         sources: Vec::new(),
     }
 }

@@ -7,8 +7,8 @@
 //! would allocate a [vocabulary, d] gradient for every sub-batch.
 
 use tch::{Kind, Tensor};
+use tercet_configs::EncoderConfig;
 
-use super::config::EncoderConfig;
 use super::parameters::{Init, Parameters, Spec};
 use crate::sub_batch::SubBatch;
 

@@ -3,9 +3,8 @@
 //! Sources: the paper, section 3.1; special tokens' zero weight and the dropped first token as in the published trainer.
 
 use tch::{Kind, Tensor};
-use tercet_configs::Pooling;
+use tercet_configs::{EncoderConfig, Pooling};
 
-use super::config::EncoderConfig;
 use super::parameters::{Init, Parameters, Spec};
 use crate::representation::{Heads, SubBatchRepresentations};
 use crate::sub_batch::SubBatch;

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
-use tercet_configs::Pooling;
+use tercet_configs::{EncoderConfig, Pooling};
 use tercet_sampler::{SpecialTokens, TextTokenizer};
 
-use super::{EncoderConfig, M3Model, ModelError, ModelOptions, Parameters, Spec, beside, encoder, heads, pickle};
+use super::{M3Model, ModelError, ModelOptions, Parameters, Spec, beside, encoder, heads, pickle};
 
 /// What other programs put before the encoder's names.
 const PREFIXES: [&str; 3] = ["roberta.", "bert.", "model."];
@@ -242,6 +242,17 @@ mod tests {
                 assert_eq!(model.parameters.leaf(&spec.name), plain.parameters.leaf(&spec.name), "{}", spec.name);
             }
         }
+    }
+
+    #[test]
+    fn the_config_alone_tells_how_many_weights_there_are() {
+        let with = load(&golden(), &ModelOptions::default()).unwrap();
+        assert!(with.parameters.contains("pooler.dense.weight"));
+        assert_eq!(with.config.num_parameters(with.multi_vector_dim, true) as i64, with.parameters.numel());
+        let dir = changed("model.safetensors", |n, t| (!n.starts_with("pooler")).then(|| (n.into(), t)));
+        let longer = ModelOptions { max_position_embeddings: 100, ..Default::default() };
+        let without = load(dir.path(), &longer).unwrap();
+        assert_eq!(without.config.num_parameters(without.multi_vector_dim, false) as i64, without.parameters.numel());
     }
 
     #[test]

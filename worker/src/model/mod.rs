@@ -1,6 +1,5 @@
 //! The model: encoder and heads over one flat buffer of weights; reading and writing Hugging Face directories.
 
-mod config;
 mod encoder;
 mod heads;
 mod load;
@@ -12,10 +11,9 @@ mod tokenizer_config;
 use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
-use tercet_configs::{ExitCode, ModelSection, Pooling};
+use tercet_configs::{EncoderConfig, EncoderConfigError, ExitCode, ModelSection, Pooling};
 use tercet_sampler::SpecialTokens;
 
-pub use config::EncoderConfig;
 pub use encoder::Encoder;
 pub use heads::HeadWeights;
 pub use parameters::{Init, Parameters, Spec};
@@ -28,13 +26,8 @@ use crate::sub_batch::SubBatch;
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// A config.json that is unreadable or of another architecture.
-    #[error("{}: {reason}", path.display())]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    #[error(transparent)]
+    Config(#[from] EncoderConfigError),
     /// A file of the model directory that cannot be read.
     #[error("{}: {reason}", path.display())]
     File {

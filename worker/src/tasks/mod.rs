@@ -8,6 +8,7 @@ pub mod encode;
 mod error;
 pub mod eval;
 mod given_batch;
+pub mod measure;
 pub mod mine;
 mod output;
 mod records;

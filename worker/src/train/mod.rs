@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
-use tercet_cluster::{Collective, ReduceOp};
+use tercet_cluster::{Collective, Counted, ReduceOp, Traffic};
 use tercet_configs::Recipe;
 use tercet_sampler::Prefetcher;
 
@@ -41,7 +41,7 @@ pub struct TrainArgs {
 ///
 /// # Errors
 /// Whatever ends the run; the error chain says on what.
-pub fn run(args: &TrainArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
+pub fn run(args: &TrainArgs, ranks: &Counted) -> anyhow::Result<()> {
     let recipe = Recipe::load(&args.recipe, &args.settings)?;
     let Run { mut model, mut optimizer, plan, first_step, mut recorder } =
         setup::set_up(&recipe, args.resume, args.events, ranks)?;
@@ -60,13 +60,15 @@ pub fn run(args: &TrainArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
             let started = Instant::now();
             let batch = batches.next().context("the plan ended early")??;
             let mut record = StepRecord::of(&batch, batches.wait_secs());
+            ranks.take_traffic();
             let outcome = compute_gradients(&model, ranks, &settings, &batch.into())
                 .with_context(|| format!("step {}", step + 1))?;
+            let traffic = ranks.take_traffic();
             record.grad_norm = clip_grad_norm(&model.parameters, recipe.optimizer.max_grad_norm);
             record.learning_rate = learning_rate(&recipe.optimizer, step, recipe.steps);
             check_finite(&outcome, &record)?;
             optimizer.update(&model.parameters, &recipe.optimizer, record.learning_rate);
-            share_figures(ranks, &outcome, &mut record, started)?;
+            share_figures(ranks, &outcome, traffic, &mut record, started)?;
             recorder.step(record)?;
 
             let done = step + 1;
@@ -99,23 +101,30 @@ fn check_finite(outcome: &StepOutcome, record: &StepRecord) -> anyhow::Result<()
 fn share_figures(
     ranks: &dyn Collective,
     outcome: &StepOutcome,
+    traffic: Traffic,
     record: &mut StepRecord,
     started: Instant,
 ) -> anyhow::Result<()> {
     let counts = [outcome.num_tokens, outcome.num_padded_tokens, outcome.num_false_negatives];
-    let mut sums = counts.map(|count| count as f64);
+    let bytes = [traffic.all_reduce_bytes, traffic.ring_bytes, traffic.gather_bytes];
+    let mut sums = [0.0; 6];
+    sums[..3].copy_from_slice(&counts.map(|count| count as f64));
+    sums[3..].copy_from_slice(&bytes.map(|bytes| bytes as f64 / ranks.world_size() as f64));
     ranks.all_reduce(sums.as_mut_slice().into(), ReduceOp::Sum)?;
-    let mut maxima = [recorder::resident_bytes() as f64, record.wait_secs, started.elapsed().as_secs_f64()];
+    let [resident, peak] = recorder::resident_bytes().map(|bytes| bytes as f64);
+    let mut maxima = [resident, peak, record.wait_secs, started.elapsed().as_secs_f64()];
     ranks.all_reduce(maxima.as_mut_slice().into(), ReduceOp::Max)?;
     record.loss = outcome.loss;
     record.terms = outcome.terms.clone();
-    (record.wait_secs, record.step_secs) = (maxima[1], maxima[2]);
+    (record.wait_secs, record.step_secs) = (maxima[2], maxima[3]);
     record.wait_share = record.wait_secs / record.step_secs.max(f64::MIN_POSITIVE);
     record.tokens = sums[0] as u64;
     record.tokens_per_sec = sums[0] / record.step_secs;
     record.padding_share = 1.0 - sums[0] / sums[1];
     record.false_negatives = sums[2] as u64;
-    record.rss_bytes = maxima[0] as u64;
+    [record.all_reduce_bytes, record.ring_bytes, record.gather_bytes] =
+        [sums[3], sums[4], sums[5]].map(|bytes| bytes.round() as u64);
+    (record.rss_bytes, record.peak_rss_bytes) = (maxima[0] as u64, maxima[1] as u64);
     Ok(())
 }
 

@@ -50,8 +50,14 @@ pub(super) struct StepRecord {
     pub wait_secs: f64,
     /// The two's ratio: the part of a step that reading holds up.
     pub wait_share: f64,
+    /// What a rank hands to the collectives while it computes the gradient, the mean over ranks.
+    pub all_reduce_bytes: u64,
+    pub ring_bytes: u64,
+    pub gather_bytes: u64,
     /// The largest resident memory of a rank.
     pub rss_bytes: u64,
+    /// The largest that a rank's has been so far.
+    pub peak_rss_bytes: u64,
 }
 
 impl StepRecord {
@@ -230,9 +236,11 @@ fn open_metrics(path: &Path, first_step: u64) -> io::Result<File> {
     OpenOptions::new().append(true).open(path)
 }
 
-/// Resident memory of this process in bytes; 0 where the system does not say.
-pub(super) fn resident_bytes() -> u64 {
+/// Resident memory of this process in bytes, now and at most so far; 0 where the system does not say.
+pub(super) fn resident_bytes() -> [u64; 2] {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
+    ["VmRSS:", "VmHWM:"].map(|name| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
+    })
 }

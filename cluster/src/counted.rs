@@ -1,0 +1,127 @@
+//! A backend that counts what goes through it, for the run's metrics.
+
+use std::cell::Cell;
+
+use crate::buffer::{Buffer, BufferMut};
+use crate::collective::{Collective, ReduceOp};
+use crate::error::CollectiveError;
+
+/// Bytes that this rank has handed to each kind of operation: its buffers' sizes, not what an algorithm makes of them on
+/// the wire.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// All-reduced.
+    pub all_reduce_bytes: u64,
+    /// Sent to the next rank of the ring.
+    pub ring_bytes: u64,
+    /// Given to all ranks: all-gathered, broadcast or reduce-scattered.
+    pub gather_bytes: u64,
+}
+
+/// Any backend, and a count of its traffic.
+pub struct Counted {
+    ranks: Box<dyn Collective>,
+    traffic: Cell<Traffic>,
+}
+
+impl Counted {
+    /// Counts from 0.
+    pub fn new(ranks: Box<dyn Collective>) -> Self {
+        Self { ranks, traffic: Cell::default() }
+    }
+
+    /// What went through since this was last asked.
+    pub fn take_traffic(&self) -> Traffic {
+        self.traffic.take()
+    }
+
+    fn count(&self, add: impl Fn(&mut Traffic)) {
+        let mut traffic = self.traffic.get();
+        add(&mut traffic);
+        self.traffic.set(traffic);
+    }
+}
+
+fn bytes(len: usize, size_bytes: usize) -> u64 {
+    (len * size_bytes) as u64
+}
+
+impl Collective for Counted {
+    fn rank(&self) -> usize {
+        self.ranks.rank()
+    }
+
+    fn world_size(&self) -> usize {
+        self.ranks.world_size()
+    }
+
+    fn local_rank(&self) -> usize {
+        self.ranks.local_rank()
+    }
+
+    fn local_size(&self) -> usize {
+        self.ranks.local_size()
+    }
+
+    fn host(&self) -> &str {
+        self.ranks.host()
+    }
+
+    fn all_reduce(&self, buffer: BufferMut, op: ReduceOp) -> Result<(), CollectiveError> {
+        self.count(|t| t.all_reduce_bytes += bytes(buffer.len(), buffer.element().size_bytes()));
+        self.ranks.all_reduce(buffer, op)
+    }
+
+    fn reduce_scatter(
+        &self,
+        send: Buffer,
+        recv: BufferMut,
+        counts: &[usize],
+        op: ReduceOp,
+    ) -> Result<(), CollectiveError> {
+        self.count(|t| t.gather_bytes += bytes(send.len(), send.element().size_bytes()));
+        self.ranks.reduce_scatter(send, recv, counts, op)
+    }
+
+    fn all_gather(&self, send: Buffer, recv: BufferMut, counts: &[usize]) -> Result<(), CollectiveError> {
+        self.count(|t| t.gather_bytes += bytes(send.len(), send.element().size_bytes()));
+        self.ranks.all_gather(send, recv, counts)
+    }
+
+    fn broadcast(&self, buffer: BufferMut, root: usize) -> Result<(), CollectiveError> {
+        self.count(|t| t.gather_bytes += bytes(buffer.len(), buffer.element().size_bytes()));
+        self.ranks.broadcast(buffer, root)
+    }
+
+    fn ring_exchange(&self, send: Buffer, recv: BufferMut) -> Result<(), CollectiveError> {
+        self.count(|t| t.ring_bytes += bytes(send.len(), send.element().size_bytes()));
+        self.ranks.ring_exchange(send, recv)
+    }
+
+    fn barrier(&self) -> Result<(), CollectiveError> {
+        self.ranks.barrier()
+    }
+
+    fn abort(&self, code: i32) -> ! {
+        self.ranks.abort(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Solo;
+
+    #[test]
+    fn each_kind_is_counted_in_bytes_and_taken_once() {
+        let ranks = Counted::new(Box::new(Solo::new()));
+        let (send, mut recv) = ([1.0f32, 2.0], [0.0f32; 2]);
+        ranks.ring_exchange(send[..].into(), recv[..].as_mut().into()).unwrap();
+        ranks.all_reduce(recv[..].as_mut().into(), ReduceOp::Sum).unwrap();
+        ranks.all_reduce([7i64][..].as_mut().into(), ReduceOp::Max).unwrap();
+        ranks.all_gather(send[..].into(), recv[..].as_mut().into(), &[2]).unwrap();
+        ranks.broadcast([0u8][..].as_mut().into(), 0).unwrap();
+        assert_eq!(ranks.take_traffic(), Traffic { all_reduce_bytes: 16, ring_bytes: 8, gather_bytes: 9 });
+        assert_eq!((recv, ranks.take_traffic()), (send, Traffic::default()));
+    }
+}

@@ -1,0 +1,114 @@
+//! Deals some steps of the plan for real: from the lengths of their texts to what every rank would do.
+//!
+//! All steps would take too long for a large run, so a bounded number of each cell's batches is taken, evenly spread over
+//! those that the run takes. The same recipe, store and world give the same figures.
+
+use rayon::prelude::*;
+use tercet_configs::Recipe;
+use tercet_sampler::{DealtBatch, Plan, PlanError, SubBatchLimit, deal_global};
+
+use super::load::RankLoad;
+use super::vocabulary::add_distinct;
+
+/// Batches of a cell at most.
+const BATCHES_PER_CELL: u64 = 32;
+
+/// Rows of all dealt batches together, about: a second or two.
+const ROWS: u64 = 2_000_000;
+
+/// One batch as it would be dealt.
+#[derive(Debug, Clone)]
+pub struct DealtStep {
+    /// Index of its cell.
+    pub cell: usize,
+    /// Which of the cell's batches it is, from 0.
+    pub nth: u64,
+    /// How much of the run is over by then, from 0 to 1, about.
+    pub progress: f64,
+    /// Passages per query.
+    pub group_size: usize,
+    /// Most loaded rank's estimated cost over the mean, as the sampler estimates it.
+    pub imbalance: f64,
+    /// Also contrasts each positive with all queries.
+    pub two_way: bool,
+    /// One per rank.
+    pub ranks: Vec<RankLoad>,
+}
+
+impl DealtStep {
+    /// Real tokens of all ranks.
+    pub fn tokens(&self) -> f64 {
+        self.ranks.iter().map(|rank| rank.tokens).sum()
+    }
+
+    /// Padding's share of the tokens of all ranks.
+    pub fn padding_share(&self) -> f64 {
+        1.0 - self.tokens() / self.ranks.iter().map(|rank| rank.encoded.tokens).sum::<f64>().max(1.0)
+    }
+
+    /// Passages of all ranks.
+    pub fn num_passages(&self) -> f64 {
+        self.ranks.iter().map(|rank| rank.num_passages).sum()
+    }
+}
+
+/// Deals a sample of the batches that the run takes to `world_size` ranks; `lexical` also counts distinct tokens, which
+/// needs the texts themselves.
+///
+/// # Errors
+/// If the store cannot be read, or rows lack what the recipe asks for.
+pub fn deal_sample(
+    plan: &Plan,
+    recipe: &Recipe,
+    batches: &[u64],
+    world_size: usize,
+    lexical: bool,
+) -> Result<Vec<DealtStep>, PlanError> {
+    let wanted = sample(plan, batches);
+    let dealt = wanted.into_par_iter().map(|(cell, nth)| {
+        let progress = (nth as f64 + 0.5) / batches[cell] as f64;
+        deal_one(plan, recipe, (cell, nth), progress, world_size)
+    });
+    let mut dealt: Vec<DealtStep> = dealt.collect::<Result<_, _>>()?;
+    if lexical {
+        add_distinct(plan, &mut dealt)?;
+    }
+    Ok(dealt)
+}
+
+/// (cell, batch) pairs: of every cell that gives `batches`, evenly spread ones, as many as the rows allow. Where even one
+/// of each would be too many rows, cells take turns, the ones with most batches first.
+fn sample(plan: &Plan, batches: &[u64]) -> Vec<(usize, u64)> {
+    let mut cells: Vec<usize> = (0..batches.len()).filter(|&cell| batches[cell] > 0).collect();
+    cells.sort_by_key(|&cell| std::cmp::Reverse(batches[cell]));
+    let share = ROWS / cells.len().max(1) as u64;
+    let mut left = ROWS;
+    let mut chosen = Vec::new();
+    for cell in cells {
+        let global_batch = plan.cells()[cell].size.global_batch;
+        let wanted = (share / global_batch).clamp(1, BATCHES_PER_CELL).min(batches[cell]);
+        let Some(rest) = left.checked_sub(wanted * global_batch).or((chosen.is_empty()).then_some(0)) else { continue };
+        left = rest;
+        chosen.extend((0..wanted).map(|i| (cell, (2 * i + 1) * batches[cell] / (2 * wanted))));
+    }
+    chosen.sort_unstable();
+    chosen
+}
+
+fn deal_one(
+    plan: &Plan,
+    recipe: &Recipe,
+    (cell, nth): (usize, u64),
+    progress: f64,
+    world_size: usize,
+) -> Result<DealtStep, PlanError> {
+    let dealt = deal_global(plan, plan.batch_of_cell(cell, nth), world_size)?;
+    let limit = SubBatchLimit { tokens: recipe.sub_batch_tokens, texts: recipe.sub_batch_texts };
+    let mut ranks = Vec::with_capacity(world_size);
+    for rank in 0..world_size {
+        ranks.push(RankLoad::new(&dealt.share_lens(plan, rank)?, limit, recipe.kept_graph_tokens));
+    }
+    let DealtBatch { group_size, deal, .. } = dealt;
+    let two_way = plan.source(&plan.cells()[cell]).policy.two_way;
+    Ok(DealtStep { cell, nth, progress, group_size, imbalance: deal.imbalance, two_way, ranks })
+}

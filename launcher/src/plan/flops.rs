@@ -1,0 +1,111 @@
+//! Floating-point operations of one rank's step: the encoder's two passes, and the scores.
+//!
+//! A multiply-add counts as two. Only matrix products are counted; on long enough rows everything else is memory traffic
+//! that a rate measured with `--measure` contains and a data sheet's rate does not.
+//!
+//! Legend: d hidden size, Q local queries, P all ranks' passages, U distinct tokens of the queries, L tokens of a text.
+
+use serde::Serialize;
+
+use super::load::{Encoded, RankLoad};
+use super::shape::ModelShape;
+
+/// What one rank computes in one step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct StepFlops {
+    /// First pass of the encoder and the heads.
+    pub forward: f64,
+    /// The second forward pass of the sub-batches whose graphs are not kept.
+    pub recomputed: f64,
+    /// Encoder and heads backward: twice the forward pass.
+    pub backward: f64,
+    /// Score matrices and their gradients.
+    pub scores: f64,
+}
+
+impl StepFlops {
+    /// Of a rank with this load, `num_global_passages` being P.
+    pub fn of(shape: &ModelShape, load: &RankLoad, num_global_passages: f64) -> Self {
+        let forward = encoder(shape, &load.encoded);
+        Self {
+            forward,
+            recomputed: forward - encoder(shape, &load.kept),
+            backward: 2.0 * forward,
+            scores: scores(shape, load, num_global_passages),
+        }
+    }
+
+    /// All of it.
+    pub fn total(&self) -> f64 {
+        self.forward + self.recomputed + self.backward + self.scores
+    }
+}
+
+/// One forward pass over encoder and heads.
+pub fn encoder(shape: &ModelShape, texts: &Encoded) -> f64 {
+    let c = &shape.config;
+    let (d, ffn) = (c.hidden_size as f64, c.intermediate_size as f64);
+    // Four d × d maps and two d × ffn; attention's two products, L × L × d each.
+    let layer = texts.tokens * (8.0 * d * d + 4.0 * d * ffn) + 4.0 * d * texts.squares;
+    let lexical = if shape.heads.lexical { 2.0 * d } else { 0.0 };
+    let multi_vector = if shape.heads.multi_vector { 2.0 * d * shape.multi_vector_dim as f64 } else { 0.0 };
+    c.num_hidden_layers as f64 * layer + texts.tokens * (lexical + multi_vector)
+}
+
+/// Forward, and backward to queries and to passages.
+fn scores(shape: &ModelShape, load: &RankLoad, num_global_passages: f64) -> f64 {
+    let (q, p) = (load.num_queries, num_global_passages);
+    let dense = 3.0 * 2.0 * q * p * shape.config.hidden_size as f64;
+    let lexical = if shape.heads.lexical { 3.0 * 2.0 * q * p * load.query_vocabulary } else { 0.0 };
+    let multi_vector = if shape.heads.multi_vector {
+        // Every pair of vectors forward; backward goes by the one winner per query vector and passage.
+        let vectors = load.passage_vectors / load.num_passages.max(1.0) * p;
+        let dim = shape.multi_vector_dim as f64;
+        2.0 * load.query_vectors * vectors * dim + 2.0 * 2.0 * load.query_vectors * p * dim
+    } else {
+        0.0
+    };
+    dense + lexical + multi_vector
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::shape::tests::shape;
+
+    fn load() -> RankLoad {
+        let encoded = Encoded { num_texts: 2.0, tokens: 10.0, squares: 58.0 };
+        let kept = Encoded { num_texts: 1.0, tokens: 7.0, squares: 49.0 };
+        RankLoad {
+            encoded,
+            kept,
+            num_queries: 3.0,
+            num_passages: 2.0,
+            query_vectors: 5.0,
+            passage_vectors: 8.0,
+            query_vocabulary: 6.0,
+            ..RankLoad::default()
+        }
+    }
+
+    #[test]
+    fn a_dense_step_by_hand() {
+        // d 8, ffn 16, 2 layers: per token and layer 8·64 + 4·128 = 1024; attention 32 per square.
+        let flops = StepFlops::of(&shape(false), &load(), 4.0);
+        let forward = 2.0 * (10.0 * 1024.0 + 32.0 * 58.0);
+        let kept = 2.0 * (7.0 * 1024.0 + 32.0 * 49.0);
+        assert_eq!(flops.forward, forward);
+        assert_eq!((flops.recomputed, flops.backward), (forward - kept, 2.0 * forward));
+        assert_eq!(flops.scores, 3.0 * 2.0 * 3.0 * 4.0 * 8.0);
+        assert_eq!(flops.total(), 4.0 * forward - kept + 576.0);
+    }
+
+    #[test]
+    fn all_heads_by_hand() {
+        let flops = StepFlops::of(&shape(true), &load(), 4.0);
+        // Lexical 2·8 and multi-vector 2·8·4 a token.
+        assert_eq!(flops.forward, 2.0 * (10.0 * 1024.0 + 32.0 * 58.0) + 10.0 * (16.0 + 64.0));
+        // Dense 576; lexical 6·3·4·6; multi-vector 2·5·16·4 forward (8 vectors in 2 passages are 16 in 4), 4·5·4·4 back.
+        assert_eq!(flops.scores, 576.0 + 432.0 + 640.0 + 320.0);
+    }
+}

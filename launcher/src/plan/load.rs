@@ -1,0 +1,123 @@
+//! What one rank does in one step, as numbers: all that costs depend on.
+//!
+//! Legend: Q local queries, P all ranks' passages, L tokens of a text.
+
+use tercet_sampler::{ShareLens, SubBatchLayout, SubBatchLimit, lay_out};
+
+/// A sub-batch, or several together, as the encoder sees them.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Encoded {
+    /// Texts.
+    pub num_texts: f64,
+    /// Tokens, padding included.
+    pub tokens: f64,
+    /// Σ L² over the texts, padding included: what attention costs.
+    pub squares: f64,
+}
+
+impl Encoded {
+    fn of(layout: &SubBatchLayout) -> Self {
+        layout.groups.iter().fold(Self::default(), |sum, group| {
+            let (texts, len) = (group.texts.len() as f64, group.padded_len as f64);
+            sum.plus(Self { num_texts: texts, tokens: texts * len, squares: texts * len * len })
+        })
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            num_texts: self.num_texts + other.num_texts,
+            tokens: self.tokens + other.tokens,
+            squares: self.squares + other.squares,
+        }
+    }
+}
+
+/// A rank's share of one step.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct RankLoad {
+    /// Q.
+    pub num_queries: f64,
+    /// This rank's passages.
+    pub num_passages: f64,
+    /// Positives of its rows, chosen or not.
+    pub num_positives: f64,
+    /// Real tokens of all its texts.
+    pub tokens: f64,
+    /// All its texts.
+    pub encoded: Encoded,
+    /// Those whose graphs the first pass keeps.
+    pub kept: Encoded,
+    /// The largest sub-batch that is encoded twice.
+    pub largest_recomputed: Encoded,
+    /// The largest sub-batch of all.
+    pub largest: Encoded,
+    /// Multi-vector vectors of its queries.
+    pub query_vectors: f64,
+    /// Multi-vector vectors of its passages.
+    pub passage_vectors: f64,
+    /// Distinct (passage, token) pairs of the lexical head; an estimate where texts were only sampled.
+    pub passage_pairs: f64,
+    /// Distinct (query, token) pairs, likewise.
+    pub query_pairs: f64,
+    /// Distinct tokens of all its queries together, likewise.
+    pub query_vocabulary: f64,
+}
+
+impl RankLoad {
+    /// The load of a share, cut into sub-batches as a worker does it.
+    pub fn new(share: &ShareLens, limit: SubBatchLimit, kept_graph_tokens: usize) -> Self {
+        let ShareLens { queries, passages, num_positives } = share;
+        let lens: Vec<usize> = queries.iter().chain(passages).copied().collect();
+        let sum = |lens: &[usize]| lens.iter().sum::<usize>() as f64;
+        let mut load = Self {
+            num_queries: queries.len() as f64,
+            num_passages: passages.len() as f64,
+            num_positives: *num_positives as f64,
+            tokens: sum(&lens),
+            query_vectors: sum(queries) - queries.len() as f64,
+            passage_vectors: sum(passages) - passages.len() as f64,
+            ..Self::default()
+        };
+        let larger = |a: Encoded, b: Encoded| if b.tokens > a.tokens { b } else { a };
+        let mut budget = kept_graph_tokens;
+        for layout in lay_out(&lens, limit) {
+            let own = Encoded::of(&layout);
+            load.encoded = load.encoded.plus(own);
+            load.largest = larger(load.largest, own);
+            match budget.checked_sub(layout.num_padded_tokens()) {
+                Some(left) => {
+                    budget = left;
+                    load.kept = load.kept.plus(own);
+                }
+                None => load.largest_recomputed = larger(load.largest_recomputed, own),
+            }
+        }
+        load
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_and_recomputed_sub_batches_are_told_apart() {
+        // Sub-batches of (5, 5), (5, 2): 10 tokens each where 10 are kept, then padded tokens 7 in two groups.
+        let share = ShareLens { queries: vec![2, 5], passages: vec![5, 5], num_positives: 3 };
+        let load = RankLoad::new(&share, SubBatchLimit { tokens: 10, texts: 0 }, 10);
+        assert_eq!((load.num_queries, load.num_passages, load.tokens), (2.0, 2.0, 17.0));
+        assert_eq!((load.query_vectors, load.passage_vectors), (5.0, 8.0));
+        assert_eq!(load.encoded, Encoded { num_texts: 4.0, tokens: 17.0, squares: 79.0 });
+        assert_eq!(load.kept, Encoded { num_texts: 2.0, tokens: 10.0, squares: 50.0 });
+        assert_eq!(load.largest_recomputed, Encoded { num_texts: 2.0, tokens: 7.0, squares: 29.0 });
+        assert_eq!(load.largest, load.kept);
+    }
+
+    #[test]
+    fn padding_is_what_the_layout_adds() {
+        let share = ShareLens { passages: vec![100, 99], ..ShareLens::default() };
+        let load = RankLoad::new(&share, SubBatchLimit { tokens: 1000, texts: 0 }, 0);
+        assert_eq!((load.encoded.tokens, load.encoded.squares, load.kept.tokens), (200.0, 20_000.0, 0.0));
+        assert_eq!(load.tokens, 199.0);
+    }
+}

@@ -1,0 +1,394 @@
+//! Peak memory of a rank and what it is made of, phase by phase of a step: what `worker/src/{step,passes,loss}.rs` and
+//! libtorch's autograd hold at once.
+//!
+//! On the CPU it is resident memory, held against real runs (docs/figures.md). On a GPU it is an estimate that has never
+//! been compared with one: the allocator's fragmentation is not in it.
+//!
+//! Legend: T tokens of a sub-batch, d hidden size, e bytes of an element, Q local queries, P all ranks' passages.
+
+use serde::Serialize;
+
+use super::load::{Encoded, RankLoad};
+use super::shape::ModelShape;
+use super::traffic::{block_bytes, gradient_bytes};
+
+/// What the ranks compute on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// Resident memory of a process.
+    Cpu,
+    /// Memory of a GPU.
+    Cuda,
+}
+
+/// A part of the peak.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Part {
+    /// What it is.
+    pub name: &'static str,
+    /// How much.
+    pub bytes: f64,
+}
+
+/// The most that a rank holds at once.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PeakMemory {
+    /// The phase of a step in which that is.
+    pub phase: &'static str,
+    /// The sum of the parts.
+    pub total_bytes: f64,
+    /// What it is made of; together the peak.
+    pub parts: Vec<Part>,
+}
+
+/// Program and libraries: on the CPU pages of libtorch, and heap that reading a tokenizer and a model leaves; on a GPU its
+/// context.
+const PROGRAM_BYTES: [f64; 2] = [225e6, 500e6];
+
+/// MPI's own memory in a rank of several.
+const MPI_BYTES: f64 = 10e6;
+
+/// Tiles of similarities that a step's scoring has at once: as computed, masked, and what finds the maxima. The allocator
+/// keeps them until the next step.
+const SIMILARITY_TILES: f64 = 5.0;
+
+/// Query vectors of a tile at most.
+const TILE_QUERY_VECTORS: f64 = (1 << 10) as f64;
+
+/// Elements that AdamW updates at a time, and its temporaries of that size.
+const UPDATE_CHUNK: f64 = (1 << 22) as f64;
+const UPDATE_TEMPORARIES: f64 = 5.0;
+
+/// Elements of a tile of similarities, and of lexical weights, at most.
+const TILE_ELEMENTS: f64 = (1 << 22) as f64;
+
+/// What an all-reduce copies at a time, at most.
+const MESSAGE_BYTES: f64 = (64 << 20) as f64;
+
+/// Bytes per token of a batch's ids, and of the places that its sub-batches' tensors hold for it.
+const BATCH_TOKEN_BYTES: f64 = 8.0;
+const LAYOUT_TOKEN_BYTES: f64 = 104.0;
+
+/// Batches that lie ready beside the one in use, and the one being read.
+const BATCHES_AHEAD: f64 = 3.0;
+
+/// One rank in one step.
+pub struct Holder<'a> {
+    /// The model.
+    pub shape: &'a ModelShape,
+    /// Where it computes.
+    pub device: Device,
+    /// W.
+    pub world_size: usize,
+    /// The rank's share.
+    pub load: &'a RankLoad,
+    /// P.
+    pub num_global_passages: f64,
+    /// The step distils.
+    pub distils: bool,
+}
+
+impl Holder<'_> {
+    /// The phase that needs most, and its parts.
+    pub fn peak(&self) -> PeakMemory {
+        let phases = [
+            self.first_pass(),
+            self.scores_and_loss(),
+            self.score_backward(),
+            self.second_pass(),
+            self.reduce(),
+            self.update(),
+        ];
+        let totals = phases.into_iter().map(|(phase, parts)| {
+            let parts: Vec<Part> = self.always().into_iter().chain(parts).filter(|part| part.bytes > 0.0).collect();
+            PeakMemory { phase, total_bytes: parts.iter().map(|part| part.bytes).sum(), parts }
+        });
+        // There are six of them.
+        totals.max_by(|a, b| a.total_bytes.total_cmp(&b.total_bytes)).expect("a step has phases")
+    }
+
+    fn always(&self) -> Vec<Part> {
+        let weights = self.e() * self.shape.num_parameters;
+        let program = PROGRAM_BYTES[self.device as usize];
+        let mpi = if self.device == Device::Cpu && self.world_size > 1 { MPI_BYTES } else { 0.0 };
+        vec![
+            part("program and libraries", program),
+            part("weights", weights),
+            part("gradient", weights),
+            part("AdamW's two moments", 2.0 * weights),
+            part("MPI", mpi),
+            part("batch and its layout", self.batch()),
+            part("tiles of similarities", self.similarity_tiles()),
+        ]
+    }
+
+    fn first_pass(&self) -> (&'static str, Vec<Part>) {
+        let (load, e) = (self.load, self.e());
+        let transient = e * self.transient_forward(load.largest.tokens);
+        let mut parts = vec![part("representations", self.representations())];
+        parts.push(part("kept graphs", self.graph(&load.kept)));
+        parts.push(part("activations of one sub-batch", transient));
+        ("first pass", parts)
+    }
+
+    fn scores_and_loss(&self) -> (&'static str, Vec<Part>) {
+        let mut parts = self.around_scores();
+        parts.push(part("score matrices", self.score_matrix() * self.matrices_in_loss()));
+        parts.push(part("multi-vector winners", self.winners()));
+        ("scores and loss", parts)
+    }
+
+    fn score_backward(&self) -> (&'static str, Vec<Part>) {
+        let mut parts = self.around_scores();
+        parts.push(part("gradients of representations", self.representations()));
+        parts.push(part("score matrices", self.score_matrix() * 2.0 * self.num_heads()));
+        parts.push(part("multi-vector winners", self.winners()));
+        parts.push(part("temporaries of scoring", self.scoring_temporaries()));
+        ("scores backward", parts)
+    }
+
+    fn second_pass(&self) -> (&'static str, Vec<Part>) {
+        let (load, e) = (self.load, self.e());
+        // Kept graphs go first: they are there while the first of them is walked back, and gone when others are built.
+        let kept = self.graph(&load.kept);
+        let recomputed = self.graph(&load.largest_recomputed);
+        let backward = e * self.transient_backward(load.largest.tokens);
+        let representations = self.representations();
+        let parts = vec![
+            part("representations", representations),
+            part("gradients of representations", 2.0 * representations),
+            part("score matrices", self.score_matrix() * 2.0 * self.num_heads()),
+            part(if kept > recomputed { "kept graphs" } else { "graph of one sub-batch" }, kept.max(recomputed)),
+            part("activations of one sub-batch", backward),
+        ];
+        ("second pass", parts)
+    }
+
+    fn reduce(&self) -> (&'static str, Vec<Part>) {
+        let weights = self.e() * self.shape.num_parameters;
+        let messages = match self.device {
+            // MPI is given a copy of a message and has one more on its way.
+            Device::Cpu if self.world_size > 1 => 2.0 * MESSAGE_BYTES.min(weights),
+            _ => 0.0,
+        };
+        ("all-reduce", self.after_passes(part("messages of the all-reduce", messages)))
+    }
+
+    fn update(&self) -> (&'static str, Vec<Part>) {
+        let chunk = UPDATE_TEMPORARIES * self.e() * UPDATE_CHUNK.min(self.shape.num_parameters);
+        ("update", self.after_passes(part("AdamW's temporaries", chunk)))
+    }
+
+    /// What a step still holds when its gradient is complete, and one part more.
+    fn after_passes(&self, more: Part) -> Vec<Part> {
+        let representations = self.representations();
+        vec![
+            part("representations", representations),
+            part("gradients of representations", 2.0 * representations),
+            part("score matrices", self.score_matrix() * self.num_heads()),
+            more,
+        ]
+    }
+
+    fn similarity_tiles(&self) -> f64 {
+        if !self.shape.heads.multi_vector {
+            return 0.0;
+        }
+        let pairs = self.load.query_vectors.min(TILE_QUERY_VECTORS) * self.load.passage_vectors;
+        SIMILARITY_TILES * self.e() * pairs.min(TILE_ELEMENTS)
+    }
+
+    /// What is there from the first trip round the ring to the second.
+    fn around_scores(&self) -> Vec<Part> {
+        // A block that visits, and the next one as it arrives.
+        let visiting = if self.world_size > 1 { 2.0 * block_bytes(self.shape, self.load) } else { 0.0 };
+        let passing = if self.world_size > 1 { gradient_bytes(self.shape, self.load) } else { 0.0 };
+        vec![
+            part("kept graphs", self.graph(&self.load.kept)),
+            part("representations", self.representations()),
+            part("passages on their way", visiting + passing),
+        ]
+    }
+
+    fn e(&self) -> f64 {
+        self.shape.element_bytes
+    }
+
+    fn num_heads(&self) -> f64 {
+        1.0 + f64::from(self.shape.heads.lexical) + f64::from(self.shape.heads.multi_vector)
+    }
+
+    /// One [Q, P].
+    fn score_matrix(&self) -> f64 {
+        self.e() * self.load.num_queries * self.num_global_passages
+    }
+
+    /// Score matrices that are alive together while the loss is walked back. Each head has its scores, divided by the
+    /// temperature, and the logarithm of their softmax; so has the hybrid but for the division. Distillation adds the
+    /// teacher, and for each head another softmax and its product with the teacher. Gradients come on top.
+    fn matrices_in_loss(&self) -> f64 {
+        const GRADIENTS: f64 = 3.0;
+        let heads = self.num_heads();
+        let hybrid = if heads > 1.0 { 2.0 } else { 0.0 };
+        let distilled = if self.distils && heads > 1.0 { 1.0 + heads } else { 0.0 };
+        3.0 * heads + hybrid + distilled + GRADIENTS
+    }
+
+    /// int32 for every local query vector and passage.
+    fn winners(&self) -> f64 {
+        if self.shape.heads.multi_vector { 4.0 * self.load.query_vectors * self.num_global_passages } else { 0.0 }
+    }
+
+    /// Tiles, and what finds the winners' sums.
+    fn scoring_temporaries(&self) -> f64 {
+        let block = self.load.num_passages;
+        let lexical = if self.shape.heads.lexical {
+            let weights = self.load.num_queries * self.load.query_vocabulary;
+            self.e() * (2.0 * weights + 2.0 * TILE_ELEMENTS.min(block * self.load.query_vocabulary))
+        } else {
+            0.0
+        };
+        // Winner, its clamp, order, sorted and query in int64, three gradients.
+        let pairs = TILE_ELEMENTS.min(self.load.query_vectors * block);
+        let multi_vector = if self.shape.heads.multi_vector { pairs * (5.0 * 8.0 + 3.0 * self.e()) } else { 0.0 };
+        lexical + multi_vector
+    }
+
+    /// All texts' dense vectors, lexical weights with their token ids, and multi-vectors.
+    fn representations(&self) -> f64 {
+        let (load, heads) = (self.load, self.shape.heads);
+        let texts = load.num_queries + load.num_passages;
+        let dense = texts * self.shape.config.hidden_size as f64;
+        let lexical =
+            if heads.lexical { (load.query_pairs + load.passage_pairs) * (1.0 + 8.0 / self.e()) } else { 0.0 };
+        let vectors = load.query_vectors + load.passage_vectors;
+        let multi_vector = if heads.multi_vector { vectors * self.shape.multi_vector_dim as f64 } else { 0.0 };
+        self.e() * (dense + lexical + multi_vector)
+    }
+
+    fn batch(&self) -> f64 {
+        let ids = BATCH_TOKEN_BYTES * self.load.tokens * (1.0 + BATCHES_AHEAD);
+        let layout = LAYOUT_TOKEN_BYTES * self.load.encoded.tokens;
+        match self.device {
+            Device::Cpu => ids + layout,
+            Device::Cuda => layout,
+        }
+    }
+
+    /// What autograd keeps of sub-batches of these tokens.
+    fn graph(&self, texts: &Encoded) -> f64 {
+        let c = &self.shape.config;
+        let (d, ffn, heads) = (c.hidden_size as f64, c.intermediate_size as f64, c.num_attention_heads as f64);
+        let dropped = c.hidden_dropout_prob > 0.0;
+        // Dropout keeps its mask, and on the CPU, where the mask is of floats, also what it was applied to.
+        let dropout = match (dropped, self.device) {
+            (false, _) => 0.0,
+            (true, Device::Cpu) => 2.0 * d,
+            (true, Device::Cuda) => d / self.e(),
+        };
+        // Query, key, value; attended and put together again; twice the sum before a norm and the norm's result; the
+        // feed-forward layer before and after its activation; attention's normaliser, and mean and deviation of norms.
+        let layer = 9.0 * d + 2.0 * ffn + heads + 4.0 + 2.0 * dropout;
+        let tokens = texts.tokens * (c.num_hidden_layers as f64 * layer + 2.0 * d + dropout + self.head_floats());
+        // With dropout of probabilities the CPU has no attention without the [L, L] matrix: softmax, mask, product.
+        let quadratic = match self.device {
+            Device::Cpu if c.attention_probs_dropout_prob > 0.0 => 3.0 * heads * texts.squares,
+            _ => 0.0,
+        };
+        self.e() * (tokens + c.num_hidden_layers as f64 * quadratic)
+    }
+
+    /// Per token, what the lexical and the multi-vector head keep: the selected hidden states, vectors and their norm.
+    fn head_floats(&self) -> f64 {
+        let (d, dim) = (self.shape.config.hidden_size as f64, self.shape.multi_vector_dim as f64);
+        let lexical = if self.shape.heads.lexical { d + 2.0 } else { 0.0 };
+        let multi_vector = if self.shape.heads.multi_vector { d + 2.0 * dim + 2.0 } else { 0.0 };
+        lexical + multi_vector
+    }
+
+    /// Elements alive at once in a forward pass that keeps nothing.
+    fn transient_forward(&self, tokens: f64) -> f64 {
+        let c = &self.shape.config;
+        let (d, ffn) = (c.hidden_size as f64, c.intermediate_size as f64);
+        tokens * (d + (2.0 * ffn).max(5.0 * d).max(self.head_floats()) + d)
+    }
+
+    /// Elements alive at once besides the graph while it is walked back: gradients of the feed-forward layer's two
+    /// tensors, of its input and of its output.
+    fn transient_backward(&self, tokens: f64) -> f64 {
+        let c = &self.shape.config;
+        let (d, ffn) = (c.hidden_size as f64, c.intermediate_size as f64);
+        tokens * (2.0 * ffn + 2.0 * d)
+    }
+}
+
+fn part(name: &'static str, bytes: f64) -> Part {
+    Part { name, bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::shape::tests::shape;
+
+    fn peak(shape: &ModelShape, load: &RankLoad, world_size: usize) -> PeakMemory {
+        let holder = Holder { shape, device: Device::Cuda, world_size, load, num_global_passages: 4.0, distils: false };
+        holder.peak()
+    }
+
+    fn bytes(memory: &PeakMemory, name: &str) -> f64 {
+        memory.parts.iter().find(|part| part.name == name).map_or(0.0, |part| part.bytes)
+    }
+
+    #[test]
+    fn a_large_sub_batch_is_the_peak_and_is_counted_by_hand() {
+        let shape = shape(false);
+        let texts = Encoded { num_texts: 10.0, tokens: 1e6, squares: 1e11 };
+        let load = RankLoad { encoded: texts, largest: texts, largest_recomputed: texts, ..RankLoad::default() };
+        let memory = peak(&shape, &load, 1);
+        assert_eq!(memory.phase, "second pass");
+        // d 8, ffn 16, 2 heads: a layer keeps 9·8 + 2·16 + 2 + 4 floats of a token; embeddings 2·8 before two of them.
+        assert_eq!(bytes(&memory, "graph of one sub-batch"), 4.0 * 1e6 * (2.0 * 110.0 + 16.0));
+        assert_eq!(bytes(&memory, "weights"), 4.0 * shape.num_parameters);
+        assert_eq!(bytes(&memory, "AdamW's two moments"), 8.0 * shape.num_parameters);
+        assert_eq!(memory.total_bytes, memory.parts.iter().map(|part| part.bytes).sum::<f64>());
+    }
+
+    #[test]
+    fn kept_graphs_add_up_and_dropout_of_probabilities_is_quadratic_on_the_cpu() {
+        let mut shape = shape(false);
+        shape.config.attention_probs_dropout_prob = 0.1;
+        let kept = Encoded { num_texts: 10.0, tokens: 1e6, squares: 1e8 };
+        let load = RankLoad { encoded: kept, kept, largest: kept, ..RankLoad::default() };
+        let cuda = peak(&shape, &load, 1);
+        let holder = Holder {
+            shape: &shape,
+            device: Device::Cpu,
+            world_size: 1,
+            load: &load,
+            num_global_passages: 4.0,
+            distils: false,
+        };
+        let cpu = holder.peak();
+        let more = bytes(&cpu, "kept graphs") - bytes(&cuda, "kept graphs");
+        assert_eq!(more, 4.0 * 2.0 * 3.0 * 2.0 * 1e8);
+    }
+
+    #[test]
+    fn large_score_matrices_are_the_peak_of_the_loss() {
+        let load = RankLoad { num_queries: 1e5, num_passages: 1e5, ..RankLoad::default() };
+        let shape = shape(false);
+        let holder = Holder {
+            shape: &shape,
+            device: Device::Cuda,
+            world_size: 2,
+            load: &load,
+            num_global_passages: 2e5,
+            distils: false,
+        };
+        let memory = holder.peak();
+        assert_eq!(memory.phase, "scores and loss");
+        assert_eq!(bytes(&memory, "score matrices"), 4.0 * 1e5 * 2e5 * 6.0);
+    }
+}

@@ -1,0 +1,185 @@
+//! What `tercet plan` finds out, as `--json` writes it (docs/formats.md); the table and the picture are drawn from it.
+
+use serde::Serialize;
+
+use super::flops::StepFlops;
+use super::memory::{Device, PeakMemory};
+use super::time::{Rates, StepSecs};
+use super::traffic::StepTraffic;
+
+/// A whole plan. What could not be found out is absent, and `errors` says why.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The recipe's name.
+    pub recipe: String,
+    /// Ranks.
+    pub world_size: usize,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// What memory is estimated for.
+    pub device: Device,
+    /// The model.
+    pub model: Option<ModelReport>,
+    /// Rows of all data sets.
+    pub rows: u64,
+    /// Steps of one pass over all rows as the data's mixture has them, phase by phase.
+    pub steps_per_round: Vec<u64>,
+    /// One for every data set and length group that has rows.
+    pub cells: Vec<CellReport>,
+    /// The whole run.
+    pub totals: Option<Totals>,
+    /// The largest rank of the largest step.
+    pub memory: Option<PeakMemory>,
+    /// A rank's bytes per step, the mean over the run's steps.
+    pub traffic: Option<StepTraffic>,
+    /// What times rest on.
+    pub rates: Option<Rates>,
+    /// The batches that were dealt to find all this.
+    pub dealt_batches: Vec<StepReport>,
+    /// What would waste, and what to do.
+    pub warnings: Vec<String>,
+    /// Why the run would fail.
+    pub errors: Vec<String>,
+}
+
+/// The model's shape.
+#[derive(Debug, Clone, Serialize)]
+pub struct ModelReport {
+    /// Encoder layers.
+    pub num_layers: usize,
+    /// Width of a hidden state.
+    pub hidden_size: usize,
+    /// Width of the feed-forward layer.
+    pub intermediate_size: usize,
+    /// Elements of all weights.
+    pub num_parameters: u64,
+}
+
+/// One data set in one length group. Figures of a batch are means over its dealt batches, or over its length
+/// group's where it has none.
+#[derive(Debug, Clone, Serialize)]
+pub struct CellReport {
+    /// The data set.
+    pub dataset: String,
+    /// Rows have more tokens than this.
+    pub above_tokens: usize,
+    /// And at most so many.
+    pub up_to_tokens: usize,
+    /// Rows.
+    pub rows: u64,
+    /// Rows that all ranks together take in one step.
+    pub global_batch: u64,
+    /// Whole batches in one pass over the data.
+    pub batches_per_pass: u64,
+    /// Steps of the run.
+    pub steps: u64,
+    /// How often each row is seen.
+    pub passes: f64,
+    /// How many of its batches were dealt.
+    pub dealt_batches: usize,
+    /// A batch.
+    pub batch: Option<StepFigures>,
+}
+
+/// A step of one cell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct StepFigures {
+    /// Passages per query.
+    pub group_size: f64,
+    /// Real tokens, all ranks.
+    pub tokens: f64,
+    /// Padding's share of the encoded tokens.
+    pub padding_share: f64,
+    /// Most loaded rank's estimated cost over the mean.
+    pub imbalance: f64,
+    /// The rank that computes most.
+    pub flops: StepFlops,
+    /// A rank's bytes.
+    pub traffic: StepTraffic,
+    /// With rates.
+    pub secs: Option<StepSecs>,
+    /// The largest rank's.
+    pub peak_memory_bytes: f64,
+}
+
+/// A step that was dealt.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepReport {
+    /// Index in `cells`.
+    pub cell: usize,
+    /// Which of the cell's batches it is, from 0.
+    pub nth: u64,
+    /// What it costs.
+    #[serde(flatten)]
+    pub figures: StepFigures,
+}
+
+/// The whole run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Totals {
+    /// Passes over the data.
+    pub epochs: f64,
+    /// Real tokens.
+    pub tokens: f64,
+    /// Padding's share of the encoded tokens.
+    pub padding_share: f64,
+    /// Most loaded rank's cost over the mean, the mean over steps.
+    pub imbalance: f64,
+    /// Operations of the slowest ranks.
+    pub flops_per_rank: f64,
+    /// Bytes that a rank sends.
+    pub sent_bytes_per_rank: f64,
+    /// With rates.
+    pub time: Option<TotalTime>,
+}
+
+/// The whole run's time.
+#[derive(Debug, Clone, Serialize)]
+pub struct TotalTime {
+    /// The mean step.
+    pub step_secs: f64,
+    /// All steps, checkpoints not counted.
+    pub secs: f64,
+    /// `secs` times ranks, in hours.
+    pub rank_hours: f64,
+    /// Sums over the run's steps.
+    pub parts: StepSecs,
+}
+
+impl StepFigures {
+    /// The mean of `figures`; `None` without any.
+    pub fn mean<'a>(figures: impl Iterator<Item = &'a StepFigures>) -> Option<Self> {
+        let all: Vec<&StepFigures> = figures.collect();
+        let n = all.len() as f64;
+        let mean = |f: &dyn Fn(&StepFigures) -> f64| all.iter().map(|own| f(own)).sum::<f64>() / n;
+        let secs = |f: &dyn Fn(&StepSecs) -> f64| mean(&|own| own.secs.as_ref().map_or(0.0, f));
+        let first = all.first()?;
+        Some(Self {
+            group_size: mean(&|f| f.group_size),
+            tokens: mean(&|f| f.tokens),
+            padding_share: mean(&|f| f.padding_share),
+            imbalance: mean(&|f| f.imbalance),
+            flops: StepFlops {
+                forward: mean(&|f| f.flops.forward),
+                recomputed: mean(&|f| f.flops.recomputed),
+                backward: mean(&|f| f.flops.backward),
+                scores: mean(&|f| f.flops.scores),
+            },
+            traffic: StepTraffic {
+                all_reduce_bytes: mean(&|f| f.traffic.all_reduce_bytes),
+                ring_bytes: mean(&|f| f.traffic.ring_bytes),
+                ring_block_bytes: mean(&|f| f.traffic.ring_block_bytes),
+                ring_gradient_bytes: mean(&|f| f.traffic.ring_gradient_bytes),
+                ring_score_bytes: mean(&|f| f.traffic.ring_score_bytes),
+                gather_bytes: mean(&|f| f.traffic.gather_bytes),
+            },
+            secs: first.secs.map(|_| StepSecs {
+                compute_secs: secs(&|s| s.compute_secs),
+                ring_secs: secs(&|s| s.ring_secs),
+                all_reduce_secs: secs(&|s| s.all_reduce_secs),
+                update_secs: secs(&|s| s.update_secs),
+            }),
+            peak_memory_bytes: all.iter().map(|f| f.peak_memory_bytes).fold(0.0, f64::max),
+        })
+    }
+}

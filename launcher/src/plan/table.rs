@@ -1,0 +1,223 @@
+//! The plan as text, at most 110 columns wide.
+
+use std::fmt::Write;
+
+use super::memory::Device;
+use super::report::{CellReport, Report, StepFigures};
+use super::units::{duration, grouped, percent, scaled};
+
+/// Longest message line.
+const WIDTH: usize = 110;
+
+/// Everything a terminal shows.
+pub fn table(report: &Report) -> String {
+    let mut text = head(report);
+    text += &cells(&report.cells, report.world_size);
+    text += &totals(report);
+    text += &memory(report);
+    text += &collectives(report);
+    text += &time(report);
+    let marked = |mark: &str, lines: &[String]| lines.iter().map(|line| wrapped(mark, line)).collect::<String>();
+    text += &marked("warning: ", &report.warnings);
+    text += &marked("error: ", &report.errors);
+    text
+}
+
+fn head(report: &Report) -> String {
+    let mut text = format!(
+        "{}: {} steps on {} rank{}, {} rows",
+        report.recipe,
+        grouped(report.steps),
+        report.world_size,
+        if report.world_size == 1 { "" } else { "s" },
+        grouped(report.rows)
+    );
+    if let Some(model) = &report.model {
+        _ = write!(
+            text,
+            "; {} layers of width {}, {} parameters",
+            model.num_layers,
+            model.hidden_size,
+            scaled(model.num_parameters as f64, "")
+        );
+    }
+    text + "\n"
+}
+
+/// One block per data set, one line per length group.
+fn cells(cells: &[CellReport], world_size: usize) -> String {
+    let mut text = String::new();
+    let mut dataset = None;
+    for cell in cells {
+        if dataset.replace(&cell.dataset) != Some(&cell.dataset) {
+            _ = writeln!(text, "\n{}", cell.dataset);
+            _ = writeln!(
+                text,
+                "{:>11}{:>15}{:>9}{:>10}{:>8}{:>8}{:>9}{:>8}{:>8}{:>10}{:>8}",
+                "tokens", "rows", "batch", "batches", "steps", "tokens", "padding", "balance", "FLOP", "sent", "time"
+            );
+        }
+        let figures = cell.batch.map_or_else(|| ["-"; 6].map(str::to_owned), |batch| figures(&batch, world_size));
+        let [tokens, padding, balance, flops, sent, time] = figures;
+        _ = writeln!(
+            text,
+            "{:>11}{:>15}{:>9}{:>10}{:>8}{tokens:>8}{padding:>9}{balance:>8}{flops:>8}{sent:>10}{time:>8}",
+            format!("{}-{}", cell.above_tokens + 1, cell.up_to_tokens),
+            grouped(cell.rows),
+            grouped(cell.global_batch),
+            grouped(cell.batches_per_pass),
+            grouped(cell.steps),
+        );
+    }
+    text
+}
+
+/// tokens, padding, balance, FLOP per rank, bytes per rank, seconds of a step.
+fn figures(batch: &StepFigures, world_size: usize) -> [String; 6] {
+    let known = batch.flops.total() > 0.0;
+    let or_dash = |text: String| if known { text } else { "-".to_owned() };
+    [
+        scaled(batch.tokens, ""),
+        percent(batch.padding_share),
+        format!("{:.3}", batch.imbalance),
+        or_dash(scaled(batch.flops.total(), "")),
+        or_dash(scaled(batch.traffic.sent_bytes(world_size), "B")),
+        batch.secs.map_or("-".to_owned(), |secs| duration(secs.total())),
+    ]
+}
+
+fn totals(report: &Report) -> String {
+    let mut text = String::from("\n");
+    for (i, steps) in report.steps_per_round.iter().enumerate() {
+        let phase = if report.steps_per_round.len() > 1 { format!(", mixture {}", i + 1) } else { String::new() };
+        _ = writeln!(text, "an epoch       {} steps{phase}", grouped(*steps));
+    }
+    if let Some(totals) = &report.totals {
+        _ = writeln!(
+            text,
+            "the run        {:.2} epochs, {} tokens, padding {}, most loaded rank over mean {:.3}",
+            totals.epochs,
+            scaled(totals.tokens, ""),
+            percent(totals.padding_share),
+            totals.imbalance
+        );
+        if totals.flops_per_rank > 0.0 {
+            _ = writeln!(
+                text,
+                "per rank       {}, {} sent",
+                scaled(totals.flops_per_rank, "FLOP"),
+                scaled(totals.sent_bytes_per_rank, "B")
+            );
+        }
+        _ = writeln!(text, "estimated from {} batches, dealt as training would", report.dealt_batches.len());
+    }
+    text
+}
+
+fn memory(report: &Report) -> String {
+    let Some(memory) = &report.memory else { return String::new() };
+    let place = match report.device {
+        Device::Cpu => "resident memory",
+        Device::Cuda => "GPU memory (an estimate that has never been compared with a GPU)",
+    };
+    let mut text =
+        format!("\npeak of a rank's {place}: {}, in the {}\n", scaled(memory.total_bytes, "B"), memory.phase);
+    for part in &memory.parts {
+        _ = writeln!(
+            text,
+            "  {:<34}{:>9}  {:>6}",
+            part.name,
+            scaled(part.bytes, "B"),
+            percent(part.bytes / memory.total_bytes)
+        );
+    }
+    text
+}
+
+fn collectives(report: &Report) -> String {
+    let Some(traffic) = report.traffic.as_ref().filter(|_| report.memory.is_some()) else { return String::new() };
+    let mut text = String::from("\na rank's bytes per step, mean over the run\n");
+    let mut line = |name: &str, handed: f64, sent: f64| {
+        _ = writeln!(text, "  {name:<34}{:>9}  sent {}", scaled(handed, "B"), scaled(sent, "B"));
+    };
+    line("all-reduce of the gradient", traffic.all_reduce_bytes, traffic.all_reduce_sent_bytes(report.world_size));
+    line("ring: passages, both trips", traffic.ring_block_bytes, traffic.ring_block_bytes);
+    line("ring: their gradients", traffic.ring_gradient_bytes, traffic.ring_gradient_bytes);
+    if traffic.ring_score_bytes > 0.0 {
+        line("ring: scores of a two-way loss", traffic.ring_score_bytes, traffic.ring_score_bytes);
+    }
+    line(
+        "all-gather of counts and identities",
+        traffic.gather_bytes,
+        traffic.gather_bytes * (report.world_size as f64 - 1.0),
+    );
+    text
+}
+
+fn time(report: &Report) -> String {
+    if report.memory.is_none() {
+        return String::new();
+    }
+    let Some((rates, time)) = report.rates.zip(report.totals.as_ref().and_then(|totals| totals.time.as_ref())) else {
+        return "\ntimes: say how fast a rank is with --flops 120e12 --bandwidth 20e9, or let --measure find out here\n"
+            .into();
+    };
+    let mut text = format!(
+        "\na step takes {} (computing {}, ring {}, all-reduce {}, update {})\n",
+        duration(time.step_secs),
+        percent(time.parts.compute_secs / time.secs),
+        percent(time.parts.ring_secs / time.secs),
+        percent(time.parts.all_reduce_secs / time.secs),
+        percent(time.parts.update_secs / time.secs),
+    );
+    _ = writeln!(
+        text,
+        "the run takes {}, {} rank-hours, without checkpoints",
+        duration(time.secs),
+        scaled(time.rank_hours, "")
+    );
+    _ = write!(text, "at {} a rank", scaled(rates.flops_per_sec, "FLOP/s"));
+    if let Some(peak) = rates.peak_flops_per_sec {
+        _ = write!(text, " ({} of what one large product reaches)", percent(rates.flops_per_sec / peak));
+    }
+    if report.world_size > 1 {
+        _ = write!(
+            text,
+            ", all-reduce {}, ring {}",
+            scaled(rates.all_reduce_bytes_per_sec, "B/s"),
+            scaled(rates.ring_bytes_per_sec, "B/s")
+        );
+    }
+    text + "\n"
+}
+
+/// `mark` and `message`, broken between words.
+fn wrapped(mark: &str, message: &str) -> String {
+    let mut text = format!("\n{mark}");
+    let mut column = mark.chars().count();
+    for (i, word) in message.split_whitespace().enumerate() {
+        let len = word.chars().count();
+        if i > 0 && column + 1 + len > WIDTH {
+            text += "\n    ";
+            column = 4;
+        } else if i > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text += word;
+        column += len;
+    }
+    text + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_broken_between_words() {
+        let text = wrapped("warning: ", &"word ".repeat(60));
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert_eq!(text.split_whitespace().count(), 61);
+    }
+}

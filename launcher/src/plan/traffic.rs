@@ -1,0 +1,141 @@
+//! Bytes that a rank hands to the collectives in one step, as `worker/src/{scoring/ring,exchange,step,two_way}.rs` send
+//! them, and what of them goes over the wire.
+//!
+//! Legend: W ranks, a *block* one rank's passages, e bytes of an element.
+
+use serde::Serialize;
+
+use super::load::RankLoad;
+use super::shape::ModelShape;
+
+/// An int64: a token id, an offset, a count.
+const INT_BYTES: f64 = 8.0;
+
+/// Numbers whose sums over ranks make the step's loss: its seven terms and the whole.
+const LOSS_NUMBERS: f64 = 8.0;
+
+/// Bytes per rank and step, the mean over ranks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct StepTraffic {
+    /// Handed to all-reduces: the gradient, and the loss's parts.
+    pub all_reduce_bytes: f64,
+    /// Handed to the ring: passage blocks, and their gradients.
+    pub ring_bytes: f64,
+    /// Of these, passage blocks on both trips.
+    pub ring_block_bytes: f64,
+    /// Of these, the blocks' gradients.
+    pub ring_gradient_bytes: f64,
+    /// Of these, score matrices that a two-way loss transposes.
+    pub ring_score_bytes: f64,
+    /// Handed to all-gathers: counts, and what the texts' identities are.
+    pub gather_bytes: f64,
+}
+
+impl StepTraffic {
+    /// Of a step with these loads, one per rank; `masks` where known answers are left out of the negatives.
+    pub fn of(shape: &ModelShape, ranks: &[RankLoad], two_way: bool, masks: bool) -> Self {
+        let world = ranks.len() as f64;
+        let e = shape.element_bytes;
+        let others = world - 1.0;
+        let mean = |bytes: &dyn Fn(&RankLoad) -> f64| ranks.iter().map(bytes).sum::<f64>() / world;
+        let num_heads = 1.0 + f64::from(shape.heads.lexical) + f64::from(shape.heads.multi_vector);
+        let num_queries: f64 = ranks.iter().map(|rank| rank.num_queries).sum();
+        let travels = ranks.len() > 1;
+
+        // Each trip has W − 1 hops of a block; gradients make one more and are home.
+        let ring_block_bytes = 2.0 * others * mean(&|rank| block_bytes(shape, rank));
+        let ring_gradient_bytes = if travels { world * mean(&|rank| gradient_bytes(shape, rank)) } else { 0.0 };
+        // There and back, W − 1 hops each of [Q, all queries].
+        let transposed = if two_way { 2.0 * num_heads * others } else { 0.0 };
+        let ring_score_bytes = transposed * mean(&|rank| e * rank.num_queries * num_queries);
+        let counts = if two_way { 5.0 } else { 3.0 };
+        // Of queries, passages, numbers of positives and positives: how many, and 64 bits each.
+        let identities = mean(&|rank| 4.0 + 2.0 * rank.num_queries + rank.num_passages + rank.num_positives);
+        let identities = if masks { identities } else { 0.0 };
+        Self {
+            all_reduce_bytes: e * shape.num_parameters + LOSS_NUMBERS * 8.0,
+            ring_bytes: ring_block_bytes + ring_gradient_bytes + ring_score_bytes,
+            ring_block_bytes,
+            ring_gradient_bytes,
+            ring_score_bytes,
+            // Texts, pairs and vectors of the block; for a two-way loss queries and group size.
+            gather_bytes: INT_BYTES * (counts + identities),
+        }
+    }
+
+    /// All that a rank sends.
+    pub fn sent_bytes(&self, world_size: usize) -> f64 {
+        self.all_reduce_sent_bytes(world_size) + self.ring_bytes + self.gather_bytes * (world_size as f64 - 1.0)
+    }
+
+    /// What a rank sends for its all-reduces with the ring algorithm, which no algorithm undercuts.
+    pub fn all_reduce_sent_bytes(&self, world_size: usize) -> f64 {
+        let world = world_size as f64;
+        2.0 * (world - 1.0) / world * self.all_reduce_bytes
+    }
+}
+
+/// A block: dense vectors; lexical token ids, weights and offsets; multi-vectors and offsets.
+pub fn block_bytes(shape: &ModelShape, rank: &RankLoad) -> f64 {
+    let offsets = INT_BYTES * (rank.num_passages + 1.0);
+    let lexical = if shape.heads.lexical { INT_BYTES * rank.passage_pairs + offsets } else { 0.0 };
+    let multi_vector = if shape.heads.multi_vector { offsets } else { 0.0 };
+    gradient_bytes(shape, rank) + lexical + multi_vector
+}
+
+/// The gradients of a block: a number for each of its numbers.
+pub fn gradient_bytes(shape: &ModelShape, rank: &RankLoad) -> f64 {
+    let dense = rank.num_passages * shape.config.hidden_size as f64;
+    let lexical = if shape.heads.lexical { rank.passage_pairs } else { 0.0 };
+    let multi_vector =
+        if shape.heads.multi_vector { rank.passage_vectors * shape.multi_vector_dim as f64 } else { 0.0 };
+    shape.element_bytes * (dense + lexical + multi_vector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::shape::tests::shape;
+
+    fn rank(num_queries: f64, passage_vectors: f64, passage_pairs: f64) -> RankLoad {
+        RankLoad {
+            num_queries,
+            num_passages: 2.0,
+            num_positives: 3.0,
+            passage_vectors,
+            passage_pairs,
+            ..RankLoad::default()
+        }
+    }
+
+    #[test]
+    fn one_rank_sends_nothing_round_a_ring() {
+        let traffic = StepTraffic::of(&shape(true), &[rank(2.0, 9.0, 7.0)], true, false);
+        assert_eq!((traffic.ring_bytes, traffic.all_reduce_sent_bytes(1)), (0.0, 0.0));
+    }
+
+    #[test]
+    fn dense_blocks_of_three_ranks_by_hand() {
+        let shape = shape(false);
+        let traffic = StepTraffic::of(&shape, &[rank(2.0, 9.0, 7.0); 3], false, false);
+        // A block is 2 · 8 floats: 64 bytes. Two trips of two hops; its gradient three.
+        assert_eq!((traffic.ring_block_bytes, traffic.ring_gradient_bytes), (256.0, 192.0));
+        assert_eq!((traffic.ring_bytes, traffic.gather_bytes), (448.0, 24.0));
+        assert_eq!(traffic.all_reduce_bytes, 4.0 * shape.num_parameters + 64.0);
+        assert_eq!(traffic.all_reduce_sent_bytes(3), traffic.all_reduce_bytes * 4.0 / 3.0);
+    }
+
+    #[test]
+    fn all_heads_of_two_ranks_by_hand() {
+        let ranks = [rank(2.0, 9.0, 7.0), rank(4.0, 11.0, 5.0)];
+        let traffic = StepTraffic::of(&shape(true), &ranks, true, true);
+        // Gradients: 4 · (16 + 7 + 9·4) = 236 and 4 · (16 + 5 + 11·4) = 260; blocks have 8 more for each pair, and 24
+        // for each of two lists of offsets.
+        assert_eq!(traffic.ring_gradient_bytes, 236.0 + 260.0);
+        assert_eq!(traffic.ring_block_bytes, 2.0 * (236.0 + 56.0 + 48.0 + 260.0 + 40.0 + 48.0) / 2.0);
+        // Three heads there and back, one hop: rows of 6 floats, 2 and 4 of them.
+        assert_eq!(traffic.ring_score_bytes, 6.0 * (2.0 * 24.0 + 4.0 * 24.0) / 2.0);
+        // Five counts and four; 2 and 4 queries twice, 2 passages and 3 positives each.
+        assert_eq!(traffic.gather_bytes, 8.0 * (5.0 + 4.0 + 6.0 + 2.0 + 3.0));
+    }
+}

@@ -1,0 +1,87 @@
+//! Distinct tokens of texts, which the lexical head's costs depend on and lengths do not tell.
+
+use std::collections::HashMap;
+
+use rayon::prelude::*;
+use tercet_sampler::{Batch, Plan, PlanError, deal_global, read_dealt};
+
+use super::deal::DealtStep;
+
+/// Steps with at most so many passages are counted exactly; for others one rank's texts of one step stand for the cell.
+const EXACT_PASSAGES: f64 = 1024.0;
+
+/// Distinct tokens of one rank's texts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Distinct {
+    /// (query, token) pairs.
+    query_pairs: f64,
+    /// Tokens of all queries together.
+    query_vocabulary: f64,
+    /// (passage, token) pairs.
+    passage_pairs: f64,
+}
+
+/// Fills in the distinct tokens of all `steps`.
+///
+/// # Errors
+/// If the store cannot be read.
+pub fn add_distinct(plan: &Plan, steps: &mut [DealtStep]) -> Result<(), PlanError> {
+    let exact = |step: &DealtStep| step.num_passages() <= EXACT_PASSAGES;
+    steps.par_iter_mut().filter(|step| exact(step)).try_for_each(|step| {
+        let world_size = step.ranks.len();
+        for (rank, load) in step.ranks.iter_mut().enumerate() {
+            let found = distinct(plan, &read(plan, step.cell, step.nth, world_size, rank)?);
+            load.query_pairs = found.query_pairs;
+            load.query_vocabulary = found.query_vocabulary;
+            load.passage_pairs = found.passage_pairs;
+        }
+        Ok::<(), PlanError>(())
+    })?;
+
+    let mut first_of_cell: HashMap<usize, (f64, f64, f64)> = HashMap::new();
+    for step in steps.iter_mut().filter(|step| !exact(step)) {
+        let (queries, vocabulary, passages) = match first_of_cell.get(&step.cell) {
+            Some(&shares) => shares,
+            None => {
+                let found = distinct(plan, &read(plan, step.cell, step.nth, step.ranks.len(), 0)?);
+                let load = &step.ranks[0];
+                let of = |found: f64, vectors: f64| found / vectors.max(1.0);
+                let shares = (
+                    of(found.query_pairs, load.query_vectors),
+                    of(found.query_vocabulary, load.query_vectors),
+                    of(found.passage_pairs, load.passage_vectors),
+                );
+                *first_of_cell.entry(step.cell).or_insert(shares)
+            }
+        };
+        for load in &mut step.ranks {
+            load.query_pairs = queries * load.query_vectors;
+            load.query_vocabulary = vocabulary * load.query_vectors;
+            load.passage_pairs = passages * load.passage_vectors;
+        }
+    }
+    Ok(())
+}
+
+fn read(plan: &Plan, cell: usize, nth: u64, world_size: usize, rank: usize) -> Result<Batch, PlanError> {
+    let dealt = deal_global(plan, plan.batch_of_cell(cell, nth), world_size)?;
+    // Which step of the run it is changes nothing in it.
+    read_dealt(plan, 0, dealt, rank)
+}
+
+fn distinct(plan: &Plan, batch: &Batch) -> Distinct {
+    let special = plan.store().special();
+    let special = [special.cls, special.eos, special.pad, special.unk].map(i64::from);
+    let of = |ids: &mut Vec<i64>| {
+        ids.retain(|id| !special.contains(id));
+        ids.sort_unstable();
+        ids.dedup();
+        ids.len() as f64
+    };
+    let pairs = |texts: &[Vec<i64>]| texts.iter().map(|ids| of(&mut ids.clone())).sum();
+    Distinct {
+        query_pairs: pairs(&batch.queries),
+        query_vocabulary: of(&mut batch.queries.concat()),
+        passage_pairs: pairs(&batch.passages),
+    }
+}

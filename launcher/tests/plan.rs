@@ -1,0 +1,131 @@
+//! `tercet plan` from the command line, over a small store: table, JSON, picture, and what would fail.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod stand_in;
+
+use serde_json::Value;
+use stand_in::{Ran, StandIn};
+
+const CONFIG: &str = r#"{"model_type": "xlm-roberta", "vocab_size": 16, "hidden_size": 8, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 34, "pad_token_id": 1}"#;
+
+const RECIPE: &str = "name = \"small\"\nsteps = 10\n[model]\nconfig = \"config.json\"\n[data]\nstore = \"store\"\n\
+    passage_max_len = 32\nquery_max_len = 32\ngroup_size = 2\n\
+    length_groups = [{ max_len = 5, global_batch = 4 }, { max_len = 8, global_batch = 6 }]\n";
+
+/// Twelve rows of at most 5 tokens and eighteen of 7, a negative each; a model and a recipe.
+fn lab() -> StandIn {
+    let lab = StandIn::new();
+    let rows = |query: &str, text: &str, n: usize| {
+        format!("{{\"query\": \"{query}\", \"pos\": [\"{text}\"], \"neg\": [\"four\"]}}\n").repeat(n)
+    };
+    lab.write_tokenizer();
+    let rows = rows("one", "one two three", 12) + &rows("two", "one two three four five", 18);
+    std::fs::write(lab.path("rows.jsonl"), rows).unwrap();
+    std::fs::write(lab.path("config.json"), CONFIG).unwrap();
+    std::fs::write(lab.path("small.toml"), RECIPE).unwrap();
+    let ran = lab.run("prepare --tokenizer tokenizer.json --out store rows.jsonl", "");
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    lab
+}
+
+fn json(ran: &Ran) -> Value {
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", ran.stdout, ran.stderr))
+}
+
+#[test]
+fn rows_batches_and_steps_are_those_of_the_store() {
+    let lab = lab();
+    let ran = lab.run("plan small.toml --world 2 --json -", "");
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let plan = json(&ran);
+    let cells = plan["cells"].as_array().unwrap();
+    let figures = |key: &str| cells.iter().map(|cell| cell[key].as_u64().unwrap()).collect::<Vec<_>>();
+    assert_eq!((figures("rows"), figures("global_batch")), (vec![12, 18], vec![4, 6]));
+    assert_eq!((figures("batches_per_pass"), figures("up_to_tokens")), (vec![3, 3], vec![5, 8]));
+    assert_eq!(figures("steps").iter().sum::<u64>(), 10);
+    // Queries of 3 tokens, negatives of 3, positives of 5 and 7.
+    assert_eq!(cells[0]["batch"]["tokens"], 4.0 * 11.0);
+    assert_eq!(cells[1]["batch"]["tokens"], 6.0 * 13.0);
+    assert_eq!(cells[0]["batch"]["group_size"], 2.0);
+    assert!(plan["totals"]["time"].is_null() && plan["rates"].is_null());
+    assert_eq!(plan["errors"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn the_table_is_narrow_and_says_how_to_get_times() {
+    let lab = lab();
+    let ran = lab.run("plan small.toml --picture plan.svg --json plan.json", "");
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stdout.lines().all(|line| line.chars().count() <= 110), "{}", ran.stdout);
+    for words in ["an epoch       6 steps", "--flops 120e12 --bandwidth 20e9", "AdamW's two moments", "all-reduce"] {
+        assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
+    }
+    assert!(std::fs::read_to_string(lab.path("plan.svg")).unwrap().contains("tokens of the run"));
+    assert!(std::fs::read_to_string(lab.path("plan.json")).unwrap().contains("\"memory\""));
+}
+
+#[test]
+fn given_rates_become_times_and_rank_hours() {
+    let lab = lab();
+    let slow = json(&lab.run("plan small.toml --world 2 --flops 1e6 --bandwidth 1e9 --json -", ""));
+    let fast = json(&lab.run("plan small.toml --world 2 --flops 2e6 --bandwidth 2e9 --json -", ""));
+    let secs = |plan: &Value| plan["totals"]["time"]["secs"].as_f64().unwrap();
+    assert!((secs(&slow) / secs(&fast) - 2.0).abs() < 1e-9);
+    let hours = slow["totals"]["time"]["rank_hours"].as_f64().unwrap();
+    assert!((hours - secs(&slow) * 2.0 / 3600.0).abs() < 1e-12);
+    let ran = lab.run("plan small.toml --world 2 --flops 1e6", "");
+    assert!(ran.code == Some(2) && ran.stderr.contains("--bandwidth"), "{}", ran.stderr);
+}
+
+#[test]
+fn rates_are_measured_by_the_ranks() {
+    let lab = lab();
+    let measured = r#"[ "$1" = measure ] || exit 9
+        echo '{"product_flops_per_sec": 4e6, "num_texts": 2, "text_len": 5, "encoder_secs": 0.5, "update_secs": 0.25,
+               "all_reduce_bytes_per_sec": 0.0, "ring_bytes_per_sec": 1.0}' | tr -d '\n'"#;
+    let plan = json(&lab.run("plan small.toml --measure --json -", measured));
+    assert_eq!(plan["rates"]["update_secs"], 0.25);
+    // Three times the forward pass of two texts of 5 tokens, all heads: by hand in flops.rs.
+    let forward = 2.0 * (10.0 * 1024.0 + 32.0 * 50.0) + 10.0 * (16.0 + 128.0);
+    assert_eq!(plan["rates"]["flops_per_sec"], 3.0 * forward / 0.5);
+}
+
+#[test]
+fn what_would_fail_is_planned_as_far_as_it_goes_and_ends_with_2() {
+    let lab = lab();
+    for (words, reason, shown) in [
+        ("--world 4", "global_batch 6, which 4 ranks cannot share equally: use 4 or 8", "an epoch"),
+        (
+            "--set data.passage_max_len=64 data.length_groups=[{max_len=64,global_batch=4}]",
+            "longer than the model's",
+            "an epoch",
+        ),
+        ("--set model.config=absent.json", "absent.json", "rows"),
+        ("--set data.store=absent", "tercet prepare", "small: 10 steps"),
+        ("--set data.length_groups=[{max_len=8,global_batch=64}]", "nothing to train on", "1-8"),
+        ("--set steps=0", "steps is 0", "rows"),
+    ] {
+        let ran = lab.run(&format!("plan small.toml {words}"), "");
+        assert_eq!(ran.code, Some(2), "{words}: {}{}", ran.stdout, ran.stderr);
+        assert!(ran.stderr.contains(reason), "{words}: {}", ran.stderr);
+        assert!(ran.stdout.contains(shown), "{words}: {}", ran.stdout);
+    }
+}
+
+#[test]
+fn waste_is_warned_of_with_numbers_and_a_remedy() {
+    let lab = lab();
+    let groups = "data.length_groups=[{max_len=5,global_batch=1},{max_len=8,global_batch=20}]";
+    for (words, warning) in [
+        (format!("--set data.group_size=1 {groups}"), "has no negatives, so its loss is 0"),
+        (format!("--set {groups}"), "18 rows for a global batch of 20"),
+        ("--set sub_batch_tokens=6".to_owned(), "sub_batch_tokens is 6, but texts have up to 8 tokens"),
+        ("--set steps=600".to_owned(), "is seen 100 times"),
+    ] {
+        let ran = lab.run(&format!("plan small.toml {words}"), "");
+        assert_eq!(ran.code, Some(0), "{words}: {}{}", ran.stdout, ran.stderr);
+        let text = ran.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains("warning: ") && text.contains(warning), "{words}: {}", ran.stdout);
+    }
+}
