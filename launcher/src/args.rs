@@ -1,6 +1,6 @@
 //! What can be typed: one struct per command. What it means is decided elsewhere.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -23,7 +23,7 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Tokenise JSON Lines into a token store that training reads
+    /// Tokenise rows of text into a token store that training reads
     Prepare(PrepareArgs),
     /// Say what a recipe's run will do and cost, before anything is booked for it
     Plan(PlanArgs),
@@ -85,7 +85,14 @@ pub struct PrepareArgs {
     /// What to do at a malformed line
     #[arg(long, value_enum, default_value_t = OnError::Stop)]
     pub on_error: OnError,
-    /// Data sets: files of JSON Lines (plain, .gz or .zst); without NAME, a set is named after its file
+    /// Leave rows out of all batches whose query and positives are those of an earlier row of the data set
+    #[arg(long)]
+    pub drop_duplicates: bool,
+    /// Rows of a shard file at most; a shard also ends at about 512 MiB
+    #[arg(long, value_name = "ROWS", default_value = "1000000")]
+    pub rows_per_shard: NonZeroU64,
+    /// Data sets: files of JSON Lines (plain, .gz or .zst), Parquet or Arrow, or folders of Hugging Face datasets;
+    /// without NAME, a set is named after its file
     #[arg(value_name = "NAME=FILE[,FILE…]", required = true)]
     pub inputs: Vec<DataSetInput>,
 }

@@ -6,6 +6,7 @@ mod demo;
 mod events;
 mod exit;
 mod inputs;
+mod lengths;
 mod noise;
 mod picture;
 mod plan;

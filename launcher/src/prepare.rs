@@ -1,5 +1,7 @@
 //! `tercet prepare`: from what was typed to [`tercet_sampler::prepare`], and from its report to a table.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -8,14 +10,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde::Deserialize;
-use tercet_sampler::{OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport};
+use tercet_sampler::{
+    DatasetMeta, LanguageMeta, OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport,
+};
 
 use crate::args::{self, PrepareArgs};
+use crate::lengths::LengthCounts;
+use crate::picture;
 use crate::progress::short;
 use crate::screen::Screen;
 
-/// Rows per shard file: some hundred megabytes of usual rows, so that shards copy and check quickly one by one.
-const ROWS_PER_SHARD: u64 = 250_000;
+/// The picture of the rows' lengths, in the store.
+const LENGTHS_FILE: &str = "lengths.svg";
 
 /// How often a log gets a line.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -33,8 +39,12 @@ pub fn run(args: &PrepareArgs) -> anyhow::Result<()> {
         Progress { screen: screen.clone(), started: Instant::now(), logged: Instant::now(), open: false };
     let report = tercet_sampler::prepare(&options(args), &mut |so_far| progress.show(so_far));
     screen.close_bar();
-    let report = report?;
-    screen.pass(table(&report).as_bytes());
+    let report = report.map_err(|e| going_on(e.into(), &args.out))?;
+    let datasets = &report.manifest.datasets;
+    let tables = [table(&report), languages(datasets), LengthCounts::of(datasets).table()];
+    screen.pass(tables.join("\n").as_bytes());
+    let picture = args.out.join(LENGTHS_FILE);
+    picture::lengths::draw(datasets, &picture)?;
     if report.num_texts_cut > 0 {
         let (query, passage) = (args.query_max_len, args.passage_max_len);
         let cut = report.num_texts_cut;
@@ -45,6 +55,17 @@ pub fn run(args: &PrepareArgs) -> anyhow::Result<()> {
     }
     screen.say(&format!("token store {} written in {}\n", args.out.display(), short(progress.started.elapsed())));
     Ok(())
+}
+
+/// Says how to go on, if something is there to go on with.
+fn going_on(error: anyhow::Error, out: &Path) -> anyhow::Error {
+    if !tercet_sampler::is_unfinished(out) {
+        return error;
+    }
+    error.context(format!(
+        "{} keeps what is finished: the same command goes on with it, but for data sets whose files have changed",
+        out.display()
+    ))
 }
 
 fn options(args: &PrepareArgs) -> PrepareOptions {
@@ -62,7 +83,8 @@ fn options(args: &PrepareArgs) -> PrepareOptions {
             args::OnError::Stop => OnError::Stop,
             args::OnError::Skip => OnError::Skip,
         },
-        rows_per_shard: ROWS_PER_SHARD,
+        drop_duplicates: args.drop_duplicates,
+        rows_per_shard: args.rows_per_shard.get(),
     }
 }
 
@@ -109,22 +131,47 @@ fn table(report: &PrepareReport) -> String {
     let datasets = &report.manifest.datasets;
     let width = datasets.iter().map(|dataset| dataset.name.len()).fold("data set".len(), usize::max);
     let mut table = String::new();
-    let mut row = |name: &str, cells: [&str; 4]| {
-        let [rows, skipped, tokens, longest] = cells;
+    let mut row = |name: &str, cells: [&str; 5]| {
+        let [rows, skipped, duplicates, tokens, longest] = cells;
         // Writing to a string cannot fail.
-        _ = writeln!(table, "{name:width$}  {rows:>12}  {skipped:>8}  {tokens:>14}  {longest:>8}");
+        _ = writeln!(table, "{name:width$}  {rows:>12}  {skipped:>8}  {duplicates:>10}  {tokens:>14}  {longest:>8}");
     };
-    row("data set", ["rows", "skipped", "tokens", "longest"]);
+    row("data set", ["rows", "skipped", "duplicates", "tokens", "longest"]);
     let longest = |rows_up_to: &[(usize, u64)]| rows_up_to.last().map_or(0, |(length, _)| *length);
     for dataset in datasets {
         let skipped: u64 = dataset.sources.iter().map(|source| source.skipped).sum();
-        let figures = [dataset.num_rows, skipped, dataset.num_tokens, longest(&dataset.rows_up_to) as u64];
+        let longest = longest(&dataset.rows_up_to) as u64;
+        let figures = [dataset.num_rows, skipped, dataset.num_duplicates, dataset.num_tokens, longest];
         row(&dataset.name, figures.map(|figure| figure.to_string()).each_ref().map(String::as_str));
     }
     if datasets.len() > 1 {
         let all = datasets.iter().map(|dataset| longest(&dataset.rows_up_to)).max().unwrap_or_default();
-        let figures = [report.num_rows, report.num_skipped, report.num_tokens, all as u64];
+        let duplicates = datasets.iter().map(|dataset| dataset.num_duplicates).sum();
+        let figures = [report.num_rows, report.num_skipped, duplicates, report.num_tokens, all as u64];
         row("all", figures.map(|figure| figure.to_string()).each_ref().map(String::as_str));
+    }
+    table
+}
+
+/// What each language has, the most frequent first.
+fn languages(datasets: &[DatasetMeta]) -> String {
+    let mut languages: BTreeMap<&str, LanguageMeta> = BTreeMap::new();
+    for (name, language) in datasets.iter().flat_map(|dataset| &dataset.languages) {
+        let sum = languages.entry(name).or_default();
+        sum.num_rows += language.num_rows;
+        sum.num_tokens += language.num_tokens;
+        sum.num_duplicates += language.num_duplicates;
+        sum.longest = sum.longest.max(language.longest);
+    }
+    let mut languages: Vec<_> = languages.into_iter().collect();
+    languages.sort_by_key(|(_, language)| Reverse(language.num_rows));
+    let width = languages.iter().map(|(name, _)| name.len()).fold("language".len(), usize::max);
+    let [rows, duplicates, tokens, longest] = ["rows", "duplicates", "tokens", "longest"];
+    let mut table = format!("{:width$}  {rows:>12}  {duplicates:>10}  {tokens:>14}  {longest:>8}\n", "language");
+    for (name, language) in languages {
+        let LanguageMeta { num_rows, num_tokens, num_duplicates, longest } = language;
+        // Writing to a string cannot fail.
+        _ = writeln!(table, "{name:width$}  {num_rows:>12}  {num_duplicates:>10}  {num_tokens:>14}  {longest:>8}");
     }
     table
 }
@@ -134,15 +181,18 @@ fn skipped(num_skipped: u64, list: &Path) -> anyhow::Result<String> {
     #[derive(Deserialize)]
     struct Skipped {
         file: String,
-        line: u64,
+        line: Option<u64>,
+        row: Option<u64>,
         reason: String,
     }
     let reading = || format!("reading {}", list.display());
-    let mut text = format!("{num_skipped} lines were skipped; all of them are listed in {}\n", list.display());
+    let mut text = format!("{num_skipped} rows were skipped; all of them are listed in {}\n", list.display());
     for line in BufReader::new(File::open(list).with_context(reading)?).lines().take(SHOWN_SKIPPED) {
-        let Skipped { file, line, reason } =
+        let Skipped { file, line, row, reason } =
             serde_json::from_str(&line.with_context(reading)?).with_context(reading)?;
-        text += &format!("  {file}:{line}: {reason}\n");
+        let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+        let row = row.map(|row| format!(" row {row}:")).unwrap_or_default();
+        text += &format!("  {file}{line}:{row} {reason}\n");
     }
     if num_skipped > SHOWN_SKIPPED as u64 {
         text += "  …\n";

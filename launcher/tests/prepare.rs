@@ -2,14 +2,16 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod stand_in;
+mod word_rows;
 
 use stand_in::StandIn;
+use word_rows::TOKENIZER;
 
 const GOOD: &str = "{\"query\": \"one\", \"pos\": [\"one two three\"], \"neg\": [\"four five\"]}\n";
 
 fn lab() -> StandIn {
     let lab = StandIn::without_worker();
-    lab.write_tokenizer();
+    std::fs::write(lab.path("tokenizer.json"), TOKENIZER).unwrap();
     std::fs::write(lab.path("a.jsonl"), GOOD.repeat(3)).unwrap();
     std::fs::write(lab.path("b.jsonl"), format!("{GOOD}{{\"query\": \"one\"}}\n{GOOD}nonsense\n")).unwrap();
     lab
@@ -28,13 +30,21 @@ fn the_table_has_every_data_set_and_the_sum() {
     assert_eq!(
         table,
         [
-            vec!["data", "set", "rows", "skipped", "tokens", "longest"],
-            vec!["a", "3", "0", "18", "5"],
-            vec!["more", "5", "2", "30", "5"],
-            vec!["all", "8", "2", "48", "5"],
+            vec!["data", "set", "rows", "skipped", "duplicates", "tokens", "longest"],
+            vec!["a", "3", "0", "2", "18", "5"],
+            vec!["more", "5", "2", "4", "30", "5"],
+            vec!["all", "8", "2", "6", "48", "5"],
+            vec![],
+            vec!["language", "rows", "duplicates", "tokens", "longest"],
+            vec!["und", "8", "6", "48", "5"],
+            vec![],
+            vec!["longest", "text", "rows", "share"],
+            vec!["5–6", "8", "100.0", "%"],
         ]
     );
-    assert!(ran.stderr.contains("2 lines were skipped") && ran.stderr.contains("b.jsonl:2: "), "{}", ran.stderr);
+    let picture = std::fs::read_to_string(lab.path("store/lengths.svg")).unwrap();
+    assert!(picture.contains("5–6 tokens") && picture.contains("more: rows by longest text"), "{picture}");
+    assert!(ran.stderr.contains("2 rows were skipped") && ran.stderr.contains("b.jsonl:2: "), "{}", ran.stderr);
     assert!(lab.path("store/manifest.json").exists());
 }
 
@@ -58,7 +68,12 @@ fn a_malformed_line_stops_with_file_line_and_reason() {
 
 #[test]
 fn a_wrong_path_is_a_mistake_of_the_user() {
-    for words in ["--out store absent.jsonl", "--out store a.jsonl --query-max-len 2", "--out . a.jsonl"] {
+    for words in [
+        "--out store absent.jsonl",
+        "--out store a.jsonl --query-max-len 2",
+        "--out . a.jsonl",
+        "--out b.jsonl a.jsonl",
+    ] {
         let ran = prepare(&lab(), words);
         assert_eq!(ran.code, Some(2), "{words}: {}", ran.stderr);
         assert_eq!(ran.stderr.lines().count(), 1, "{words}: {}", ran.stderr);

@@ -18,6 +18,16 @@ pub enum RowError {
         /// What is wrong with it.
         reason: String,
     },
+    /// One row of a file of columns cannot be used; the rows after it can still be read.
+    #[error("{}: row {row}: {reason}", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// Its row, from 1.
+        row: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The file could not be opened.
     #[error("{}: {source}", path.display())]
     Open {
@@ -25,6 +35,24 @@ pub enum RowError {
         path: PathBuf,
         /// The operating system's reason.
         source: io::Error,
+    },
+    /// A folder that is not one of rows.
+    #[error("{}: {reason}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// Reading stopped before the end of a file of columns: it is damaged or cut off, or its columns are not a row's.
+    #[error("{}: cannot be read beyond row {row}: {reason}", path.display())]
+    ReadColumns {
+        /// The file.
+        path: PathBuf,
+        /// The last row that was read; 0 if there was none.
+        row: u64,
+        /// What is wrong.
+        reason: String,
     },
     /// Reading stopped before the file's end: the disk failed, or compressed data is truncated or damaged.
     #[error("{}: cannot be read beyond line {line}: {reason}", path.display())]
@@ -44,7 +72,8 @@ impl RowError {
     /// What a process that meets it ends with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Line { .. } => ExitCode::Data,
+            Self::Line { .. } | Self::Row { .. } | Self::ReadColumns { .. } => ExitCode::Data,
+            Self::Folder { .. } => ExitCode::Usage,
             Self::Open { source, .. } => exit_code_of_open(source),
             // Decoders' errors carry no number of the operating system.
             Self::Read { source, .. } if source.raw_os_error().is_some() => ExitCode::Machine,

@@ -31,11 +31,11 @@ pub use plan::{
     ScheduledStep, Source,
 };
 pub use prefetch::Prefetcher;
-pub use prepare::{OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, prepare};
+pub use prepare::{OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, is_unfinished, prepare};
 pub use rows::{Row, RowReader};
 pub use special::SpecialTokens;
 pub use store::{
-    DatasetMeta, DatasetWriter, FileMeta, Manifest, Shape, ShardMeta, SourceMeta, Store, StoreSettings, StoreWriter,
-    StoredRow, TokenRow,
+    DatasetMeta, DatasetWriter, FileMeta, LanguageMeta, Manifest, Shape, ShardMeta, SourceMeta, Store, StoreSettings,
+    StoreWriter, StoredRow, TokenRow,
 };
 pub use tokenize::TextTokenizer;

@@ -61,6 +61,7 @@ fn text_comes_back_out_of_the_batch() {
         query_max_len: 16,
         passage_max_len: 64,
         on_error: OnError::Stop,
+        drop_duplicates: false,
         rows_per_shard: 16,
     };
     prepare(&options, &mut |_| {}).unwrap();

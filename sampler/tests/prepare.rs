@@ -26,6 +26,7 @@ fn options(dir: &Path, inputs: &[(&str, &[PathBuf])]) -> PrepareOptions {
         query_max_len: 6,
         passage_max_len: 9,
         on_error: OnError::Stop,
+        drop_duplicates: false,
         rows_per_shard: 1000,
     }
 }

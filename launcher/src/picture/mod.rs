@@ -1,4 +1,5 @@
 //! Pictures as SVG files.
 
 pub mod bars;
+pub mod lengths;
 pub mod plan;

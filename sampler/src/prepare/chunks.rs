@@ -1,41 +1,55 @@
-//! Lines of several files in chunks, read ahead by a thread of their own.
+//! Rows of several files in chunks, read ahead by a thread of their own.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use crate::error::{PrepareError, RowError};
-use crate::rows::LineReader;
+use serde::{Deserialize, Serialize};
 
-/// A chunk ends with the line that reaches one of these.
-const CHUNK_LINES: usize = 4096;
+use crate::error::{PrepareError, RowError};
+use crate::rows::{Numbered, Place, RawRow, RowSource};
+
+/// A chunk ends with the row that reaches one of these.
+const CHUNK_ROWS: usize = 4096;
 const CHUNK_BYTES: usize = 16 << 20;
 
-/// A line's number in its file, and the line or what is wrong with it.
-pub(super) type NumberedLine = (u64, Result<Vec<u8>, String>);
-
-/// Lines of one file that are tokenised together.
+/// Rows of one file that are tokenised together.
 pub(super) struct Chunk {
     /// Which of the files.
     pub(super) source: usize,
+    /// How its rows are numbered.
+    pub(super) place: Place,
     /// In order.
-    pub(super) lines: Vec<NumberedLine>,
+    pub(super) rows: Vec<Numbered>,
     /// Bytes read from all files so far, as they lie on disk.
     pub(super) input_bytes: u64,
 }
 
-/// Hands the lines of all files to `consume`, in order. Two chunks at most wait meanwhile.
+/// A place between two rows: after row or line `number` of file `source`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Position {
+    pub(super) source: usize,
+    pub(super) number: u64,
+}
+
+/// Hands the rows of all files after `start` to `consume`, in order. Two chunks at most wait meanwhile.
 ///
 /// # Errors
 /// A file cannot be opened or read to its end, or `consume` fails.
 pub(super) fn read_chunks(
     paths: &[PathBuf],
+    start: Position,
     mut consume: impl FnMut(Chunk) -> Result<(), PrepareError>,
 ) -> Result<(), PrepareError> {
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(1);
-        scope.spawn(move || send_chunks(paths, &sender));
+        scope.spawn(move || {
+            if let Err(e) = send_chunks(paths, start, &sender) {
+                // Nobody may be listening any more; then there is nobody to tell.
+                let _ = sender.send(Err(e));
+            }
+        });
         // On an error the receiver is dropped, which ends the reading thread.
         for chunk in receiver {
             consume(chunk?)?;
@@ -44,56 +58,57 @@ pub(super) fn read_chunks(
     })
 }
 
-fn send_chunks(paths: &[PathBuf], sender: &SyncSender<Result<Chunk, RowError>>) {
+fn send_chunks(
+    paths: &[PathBuf],
+    start: Position,
+    sender: &SyncSender<Result<Chunk, RowError>>,
+) -> Result<(), RowError> {
     let input_bytes = Arc::new(AtomicU64::new(0));
     for (source, path) in paths.iter().enumerate() {
-        let mut reader = match LineReader::open_counting(path, input_bytes.clone()) {
-            Ok(reader) => reader,
-            Err(e) => {
-                // Nobody may be listening any more; then there is nobody to tell.
-                let _ = sender.send(Err(e));
-                return;
-            }
-        };
+        if source < start.source {
+            let passed = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+            input_bytes.fetch_add(passed, Ordering::Relaxed);
+            continue;
+        }
+        let mut reader = RowSource::open(path, input_bytes.clone())?;
+        if source == start.source {
+            reader.skip_to(start.number)?;
+        }
         loop {
-            let (lines, end) = next_lines(&mut reader);
-            let chunk = Chunk { source, lines, input_bytes: input_bytes.load(Ordering::Relaxed) };
-            if sender.send(Ok(chunk)).is_err() {
-                return;
+            let (rows, end) = next_rows(&mut reader);
+            let input_bytes = input_bytes.load(Ordering::Relaxed);
+            if sender.send(Ok(Chunk { source, place: reader.place(), rows, input_bytes })).is_err() {
+                return Ok(());
             }
             match end {
                 End::OfChunk => {}
                 End::OfFile => break,
-                End::Failed(e) => {
-                    let _ = sender.send(Err(e));
-                    return;
-                }
+                End::Failed(e) => return Err(e),
             }
         }
     }
+    Ok(())
 }
 
-/// Why a chunk has no further line.
+/// Why a chunk has no further row.
 enum End {
     OfChunk,
     OfFile,
     Failed(RowError),
 }
 
-fn next_lines(reader: &mut LineReader) -> (Vec<NumberedLine>, End) {
-    let mut lines = Vec::new();
+fn next_rows(reader: &mut RowSource) -> (Vec<Numbered>, End) {
+    let mut rows = Vec::new();
     let mut bytes = 0;
-    while lines.len() < CHUNK_LINES && bytes < CHUNK_BYTES {
-        let mut line = Vec::new();
-        match reader.read_line(&mut line) {
-            Ok(Some(number)) => {
-                bytes += line.len();
-                lines.push((number, Ok(line)));
+    while rows.len() < CHUNK_ROWS && bytes < CHUNK_BYTES {
+        match reader.next() {
+            Ok(Some((number, row))) => {
+                bytes += row.as_ref().map_or(0, RawRow::len);
+                rows.push((number, row));
             }
-            Ok(None) => return (lines, End::OfFile),
-            Err(RowError::Line { line, reason, .. }) => lines.push((line, Err(reason))),
-            Err(e) => return (lines, End::Failed(e)),
+            Ok(None) => return (rows, End::OfFile),
+            Err(e) => return (rows, End::Failed(e)),
         }
     }
-    (lines, End::OfChunk)
+    (rows, End::OfChunk)
 }

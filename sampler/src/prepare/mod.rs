@@ -1,39 +1,48 @@
 //! Text → token store, once, before training.
 //!
-//! One thread reads and decompresses while all cores parse and tokenise, chunk by chunk, so that a corpus may be larger
-//! than memory (but for 12 bytes a row of the data set in hand). The store depends on its input alone, not on the
-//! number of cores.
+//! One thread reads and decompresses while all cores parse and tokenise, chunk by chunk; a chunk is written while the
+//! next one is tokenised. A corpus may be larger than memory: what is held is a few chunks, the memo of texts and what
+//! the orders need to know of one shard's rows. The store depends on its input alone, not on the number of cores.
+//!
+//! What is stopped goes on with the last finished shard when it is asked for again (`progress`).
 
 mod chunks;
+mod language;
 mod options;
+mod progress;
+mod skipped;
 
-use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use serde::Serialize;
 
 pub use options::{OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport};
 
-use crate::error::{PrepareError, RowError};
-use crate::rows::parse_row;
-use crate::store::{DurableFile, SourceMeta, StoreSettings, StoreWriter, TokenRow};
-use crate::tokenize::TextTokenizer;
+use crate::error::PrepareError;
+use crate::rows::{Numbered, Place, RawRow, Row, files_of};
+use crate::store::{DatasetWriter, LabelledRow, Left, StoreSettings, StoreWriter, TokenRow, UNFINISHED_FILE};
+use crate::tokenize::{Memo, TextTokenizer};
 use chunks::{Chunk, read_chunks};
+use language::language_of;
+use progress::{InputState, request};
+use skipped::{SKIPPED_FILE, SkippedList};
 
-/// Lists what was left out of the store.
-const SKIPPED_FILE: &str = "skipped.jsonl";
-
-/// Tokenises all inputs into a new store at `options.out`, and tells `progress` after every chunk of rows.
+/// Tokenises all inputs into a store at `options.out`, and tells `progress` after every chunk of rows. Goes on with what
+/// an earlier call with the same options left there.
 ///
 /// # Errors
-/// An option, a file or a row cannot be used (a malformed line only with [`OnError::Stop`]), or the store cannot be
-/// written. No store is left behind then.
+/// An option, a file or a row cannot be used (a malformed row only with [`OnError::Stop`]), or the store cannot be
+/// written. Finished shards are kept then ([`is_unfinished`]); if there are none, nothing is left behind.
 pub fn prepare(
     options: &PrepareOptions,
     progress: &mut dyn FnMut(PrepareProgress<'_>),
 ) -> Result<PrepareReport, PrepareError> {
     options.check()?;
+    let mut options = options.clone();
+    for input in &mut options.inputs {
+        let files = input.paths.iter().map(|path| files_of(path)).collect::<Result<Vec<_>, _>>()?;
+        input.paths = files.concat();
+    }
     let input_bytes_total = options.input_bytes()?;
     let tokenizer = TextTokenizer::load(&options.tokenizer)?;
     let settings = StoreSettings {
@@ -43,19 +52,17 @@ pub fn prepare(
         passage_max_len: options.passage_max_len,
         rows_per_shard: options.rows_per_shard,
     };
-    let mut store = StoreWriter::create(&options.out, settings)?;
-    let skipped_file = match options.on_error {
-        OnError::Stop => None,
-        OnError::Skip => Some(store.file(SKIPPED_FILE)?),
-    };
+    let request = request(&options, &tokenizer);
+    let mut store = StoreWriter::create_or_resume(&options.out, settings, options.drop_duplicates, &request)?;
     let so_far = PrepareProgress { input_bytes_total, ..PrepareProgress::default() };
-    let mut run = Run { tokenizer, skipped_file, so_far, progress };
+    let mut run = Run { tokenizer, memo: Memo::new(), on_error: options.on_error, so_far, progress };
     for input in &options.inputs {
         run.prepare_dataset(input, &mut store)?;
     }
-    let skipped_list = run.skipped_file.is_some().then(|| options.out.join(SKIPPED_FILE));
-    if let Some(file) = run.skipped_file {
-        file.finish()?;
+    let skipped_list = (options.on_error == OnError::Skip).then(|| options.out.join(SKIPPED_FILE));
+    if skipped_list.is_some() {
+        let dirs: Vec<PathBuf> = options.inputs.iter().map(|input| options.out.join(&input.name)).collect();
+        skipped::join(&dirs, store.file(SKIPPED_FILE)?)?;
     }
     let manifest = store.finish()?;
     Ok(PrepareReport {
@@ -68,11 +75,16 @@ pub fn prepare(
     })
 }
 
+/// Whether `dir` holds a store that was begun and not finished: the same [`prepare`] goes on with it.
+pub fn is_unfinished(dir: &Path) -> bool {
+    dir.join(UNFINISHED_FILE).exists()
+}
+
 /// What the data sets share while they are prepared.
 struct Run<'a> {
     tokenizer: TextTokenizer,
-    /// None: a malformed line ends it all.
-    skipped_file: Option<DurableFile>,
+    memo: Memo,
+    on_error: OnError,
     so_far: PrepareProgress<'a>,
     progress: &'a mut dyn FnMut(PrepareProgress<'_>),
 }
@@ -81,73 +93,135 @@ impl<'a> Run<'a> {
     fn prepare_dataset(&mut self, input: &'a PrepareInput, store: &mut StoreWriter) -> Result<(), PrepareError> {
         let before = self.so_far;
         self.so_far.dataset = &input.name;
-        let mut dataset = store.dataset(&input.name)?;
-        let mut kind = None;
-        let mut sources: Vec<SourceMeta> =
-            input.paths.iter().map(|path| SourceMeta { path: path.clone(), rows: 0, skipped: 0 }).collect();
-        read_chunks(&input.paths, |chunk| {
-            let source = &mut sources[chunk.source];
-            for (line, row) in tokenize_chunk(&chunk, &self.tokenizer) {
-                match row.and_then(|row| of_one_kind(&mut kind, row)) {
-                    Ok(row) => {
-                        dataset.push(row)?;
-                        source.rows += 1;
-                        self.so_far.rows += 1;
-                    }
-                    Err(reason) => {
-                        self.skip(&source.path, line, reason)?;
-                        source.skipped += 1;
-                        self.so_far.skipped += 1;
-                    }
-                }
+        let at_start = InputState::at_start(&input.paths)?;
+        let left = store.left_of(&input.name)?;
+        let (writer, state) = match (at_start.go_on_from(left.state()), left) {
+            (Some(state), Left::Dataset(left)) => {
+                let dataset = store.take_dataset(left);
+                let (rows, tokens) = (dataset.num_rows, dataset.num_tokens);
+                self.tell(&before, &state, rows, tokens, state.input_bytes());
+                return Ok(());
             }
-            self.so_far.tokens = before.tokens + dataset.num_tokens();
-            self.so_far.input_bytes = before.input_bytes + chunk.input_bytes;
-            (self.progress)(self.so_far);
+            (Some(state), Left::Shards(left)) => (store.resume_dataset(&input.name, left), state),
+            _ => (store.dataset(&input.name)?, at_start),
+        };
+        let mut in_hand = InHand::new(writer, state, self.on_error)?;
+        let mut tokenized = None;
+        let read = read_chunks(&input.paths, in_hand.state.position, |chunk| {
+            let input_bytes = chunk.input_bytes;
+            let (tokenizer, memo) = (&self.tokenizer, &self.memo);
+            let before_it = tokenized.take();
+            let (written, now) = rayon::join(
+                || before_it.map_or(Ok(()), |chunk| in_hand.write(chunk)),
+                || chunk.tokenize(tokenizer, memo),
+            );
+            written?;
+            tokenized = Some(now);
+            self.tell(&before, &in_hand.state, in_hand.writer.num_rows(), in_hand.writer.num_tokens(), input_bytes);
             Ok(())
-        })?;
-        if self.so_far.rows == before.rows {
-            let skipped = self.so_far.skipped - before.skipped;
+        });
+        // What was read before an error may have an error of its own, which comes first.
+        tokenized.map_or(Ok(()), |chunk| in_hand.write(chunk))?;
+        read?;
+        let InHand { writer, mut state, mut skipped } = in_hand;
+        self.tell(&before, &state, writer.num_rows(), writer.num_tokens(), state.input_bytes());
+        if writer.num_rows() == 0 {
             let (dataset, num_files) = (input.name.clone(), input.paths.len());
-            return Err(PrepareError::NoRows { dataset, num_files, skipped });
+            return Err(PrepareError::NoRows { dataset, num_files, skipped: state.num_skipped() });
         }
-        Ok(dataset.finish(kind, sources)?)
+        state.sync(skipped.as_mut())?;
+        Ok(writer.finish_with(state.kind.clone(), state.sources.clone(), state.to_value())?)
     }
 
-    /// Lists the line as skipped, or returns it as the error that it is.
-    fn skip(&mut self, path: &Path, line: u64, reason: String) -> Result<(), PrepareError> {
-        #[derive(Serialize)]
-        struct Skipped<'a> {
-            file: &'a str,
-            line: u64,
-            reason: &'a str,
-        }
-        let Some(list) = &mut self.skipped_file else {
-            return Err(RowError::Line { path: path.to_owned(), line, reason }.into());
-        };
-        let skipped = Skipped { file: &path.to_string_lossy(), line, reason: &reason };
-        let written =
-            serde_json::to_writer(&mut *list, &skipped).map_err(Into::into).and_then(|()| list.write_all(b"\n"));
-        written.map_err(|source| list.error(source).into())
+    /// Tells how far all data sets are: those `before` and the one in hand.
+    fn tell(&mut self, before: &PrepareProgress<'_>, state: &InputState, rows: u64, tokens: u64, input_bytes: u64) {
+        self.so_far.rows = before.rows + rows;
+        self.so_far.skipped = before.skipped + state.num_skipped();
+        self.so_far.tokens = before.tokens + tokens;
+        self.so_far.input_bytes = (before.input_bytes + input_bytes).min(self.so_far.input_bytes_total);
+        (self.progress)(self.so_far);
     }
+}
+
+/// The data set in hand.
+struct InHand<'a> {
+    writer: DatasetWriter<'a>,
+    state: InputState,
+    /// None: a malformed row ends it all.
+    skipped: Option<SkippedList>,
+}
+
+impl<'a> InHand<'a> {
+    fn new(writer: DatasetWriter<'a>, state: InputState, on_error: OnError) -> Result<Self, PrepareError> {
+        let skipped = match on_error {
+            OnError::Stop => None,
+            OnError::Skip => Some(SkippedList::open(writer.dir(), state.skipped_bytes)?),
+        };
+        Ok(Self { writer, state, skipped })
+    }
+
+    fn write(&mut self, chunk: TokenizedChunk) -> Result<(), PrepareError> {
+        let TokenizedChunk { source, place, rows } = chunk;
+        self.writer.expect(rows.iter().filter_map(|(_, row)| Some(&row.as_ref().ok()?.row.tokens)));
+        let mut good = Vec::new();
+        for (number, row) in rows {
+            self.state.position = chunks::Position { source, number };
+            match row.and_then(|row| of_one_kind(&mut self.state.kind, row)) {
+                Ok(row) => {
+                    self.state.sources[source].rows += 1;
+                    good.push(row);
+                }
+                Err(reason) => self.skip(place, reason)?,
+            }
+            if self.writer.room().is_some_and(|room| room <= good.len() as u64) {
+                self.writer.extend(std::mem::take(&mut good))?;
+                self.state.sync(self.skipped.as_mut())?;
+                self.writer.end_shard(self.state.to_value())?;
+            }
+        }
+        Ok(self.writer.extend(good)?)
+    }
+
+    /// Lists the row as skipped, or returns it as the error that it is.
+    fn skip(&mut self, place: Place, reason: String) -> Result<(), PrepareError> {
+        let chunks::Position { source, number } = self.state.position;
+        let source = &mut self.state.sources[source];
+        let Some(list) = &mut self.skipped else {
+            return Err(place.error(&source.path, number, reason).into());
+        };
+        source.skipped += 1;
+        Ok(list.push(&source.path, place, number, &reason)?)
+    }
+}
+
+/// The rows of a chunk, tokenised, each with its number.
+struct TokenizedChunk {
+    source: usize,
+    place: Place,
+    rows: Vec<(u64, Result<TokenizedRow, String>)>,
 }
 
 /// A row on its way from text to store.
 struct TokenizedRow {
-    tokens: TokenRow,
+    row: LabelledRow,
     kind: Option<String>,
 }
 
-/// Parses and tokenises the lines of a chunk on all cores; each with its line number, in order.
-fn tokenize_chunk(chunk: &Chunk, tokenizer: &TextTokenizer) -> Vec<(u64, Result<TokenizedRow, String>)> {
-    let tokenized = |line: &Result<Vec<u8>, String>| tokenize_row(line.as_ref().map_err(String::clone)?, tokenizer);
-    chunk.lines.par_iter().map(|(number, line)| (*number, tokenized(line))).collect()
+impl Chunk {
+    /// Parses and tokenises the rows on all cores.
+    fn tokenize(self, tokenizer: &TextTokenizer, memo: &Memo) -> TokenizedChunk {
+        let rows = self.rows.into_par_iter().map(|(number, row): Numbered| {
+            let tokenized = row.and_then(RawRow::into_row).and_then(|row| tokenize_row(row, tokenizer, memo));
+            (number, tokenized)
+        });
+        TokenizedChunk { source: self.source, place: self.place, rows: rows.collect() }
+    }
 }
 
-fn tokenize_row(line: &[u8], tokenizer: &TextTokenizer) -> Result<TokenizedRow, String> {
-    let row = parse_row(line)?;
-    let encode = |text: &str| tokenizer.encode_content(text).map_err(|e| e.to_string());
+fn tokenize_row(mut row: Row, tokenizer: &TextTokenizer, memo: &Memo) -> Result<TokenizedRow, String> {
+    let encode = |text: &str| tokenizer.encode_remembered(text, memo).map_err(|e| e.to_string());
     let encode_all = |texts: &[String]| texts.iter().map(|text| encode(text)).collect::<Result<Vec<_>, _>>();
+    let language = language_of(&mut row);
     let tokens = TokenRow {
         query: encode(&row.query_text())?,
         pos: encode_all(&row.pos)?,
@@ -155,19 +229,19 @@ fn tokenize_row(line: &[u8], tokenizer: &TextTokenizer) -> Result<TokenizedRow, 
         pos_scores: row.pos_scores,
         neg_scores: row.neg_scores,
     };
-    Ok(TokenizedRow { tokens, kind: row.kind })
+    Ok(TokenizedRow { row: LabelledRow { tokens, language }, kind: row.kind })
 }
 
 /// The published trainer treats all rows of a data set alike, by their `type`; so a second one is a mistake.
-fn of_one_kind(kind: &mut Option<String>, row: TokenizedRow) -> Result<TokenRow, String> {
+fn of_one_kind(kind: &mut Option<String>, row: TokenizedRow) -> Result<LabelledRow, String> {
     match (&kind, row.kind) {
         (Some(first), Some(other)) if *first != other => Err(format!(
             "\"type\" is \"{other}\", but \"{first}\" in the rows before: split the file, a data set has one type"
         )),
-        (_, None) | (Some(_), _) => Ok(row.tokens),
+        (_, None) | (Some(_), _) => Ok(row.row),
         (None, first) => {
             *kind = first;
-            Ok(row.tokens)
+            Ok(row.row)
         }
     }
 }

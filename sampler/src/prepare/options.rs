@@ -13,7 +13,7 @@ pub struct PrepareOptions {
     pub tokenizer: PathBuf,
     /// The data sets.
     pub inputs: Vec<PrepareInput>,
-    /// The folder of the new store; it must be missing or empty.
+    /// The folder of the store: missing, empty, or with what the same command left unfinished.
     pub out: PathBuf,
     /// Tokens of a query at most, special tokens included; longer ones are cut.
     pub query_max_len: usize,
@@ -21,7 +21,9 @@ pub struct PrepareOptions {
     pub passage_max_len: usize,
     /// What a malformed line does.
     pub on_error: OnError,
-    /// Rows of every shard but a data set's last.
+    /// Leave duplicates (query and positives of an earlier row of the data set) out of all batches.
+    pub drop_duplicates: bool,
+    /// Rows of every shard but a data set's last; fewer where rows are so long that a shard would be huge.
     pub rows_per_shard: u64,
 }
 
@@ -30,7 +32,8 @@ pub struct PrepareOptions {
 pub struct PrepareInput {
     /// Names the data set: letters, digits, `.`, `_`, `-`.
     pub name: String,
-    /// JSON Lines files, plain, gzip or zstd; their rows follow each other in this order.
+    /// JSON Lines (plain, gzip or zstd), Parquet, Arrow, and folders of Hugging Face `datasets`; their rows follow each
+    /// other in this order.
     pub paths: Vec<PathBuf>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,11 +58,7 @@ pub(crate) struct LineReader {
 }
 
 impl LineReader {
-    pub(crate) fn open(path: &Path) -> Result<Self, RowError> {
-        Self::open_counting(path, Arc::default())
-    }
-
-    /// As [`open`](Self::open); adds what is read from the file, still compressed, to `bytes_read`.
+    /// Opens `path`; adds what is read from the file, still compressed, to `bytes_read`.
     pub(crate) fn open_counting(path: &Path, bytes_read: Arc<AtomicU64>) -> Result<Self, RowError> {
         let file = File::open(path).map_err(|source| RowError::Open { path: path.to_owned(), source })?;
         let mut file = BufReader::with_capacity(READ_BUFFER_BYTES, CountingFile { file, bytes_read });
@@ -81,10 +77,6 @@ impl LineReader {
             }
         };
         Ok(Self { path: path.to_owned(), compression, input, max_line_bytes: MAX_LINE_BYTES, line: 0, failed: false })
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Reads the next non-blank line into `buffer`, without its end, and returns its number from 1.
@@ -116,6 +108,18 @@ impl LineReader {
         Ok(None)
     }
 
+    /// Passes over everything up to and including line `number`.
+    pub(crate) fn skip_to(&mut self, number: u64) -> Result<(), RowError> {
+        while !self.failed && self.line < number {
+            let skipped = self.input.skip_until(b'\n');
+            if self.checked(skipped)? == 0 {
+                break;
+            }
+            self.line += 1;
+        }
+        Ok(())
+    }
+
     fn checked(&mut self, read: io::Result<usize>) -> Result<usize, RowError> {
         read.map_err(|source| {
             self.failed = true;
@@ -141,9 +145,16 @@ fn buffered<R: Read>(reader: R) -> BufReader<R> {
     BufReader::with_capacity(READ_BUFFER_BYTES, reader)
 }
 
-struct CountingFile {
-    file: File,
-    bytes_read: Arc<AtomicU64>,
+/// A file that says how much of it was read.
+pub(super) struct CountingFile {
+    pub(super) file: File,
+    pub(super) bytes_read: Arc<AtomicU64>,
+}
+
+impl Seek for CountingFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
 }
 
 impl Read for CountingFile {
@@ -164,7 +175,7 @@ mod tests {
         let path = dir.path().join("long.jsonl");
         let limit = 1 << 20;
         std::fs::write(&path, ["a".repeat(limit), "b".repeat(limit + 1), "c".into()].join("\n")).unwrap();
-        let mut reader = LineReader::open(&path).unwrap();
+        let mut reader = LineReader::open_counting(&path, Arc::default()).unwrap();
         reader.max_line_bytes = limit;
         let mut line = Vec::new();
         assert_eq!(reader.read_line(&mut line).unwrap(), Some(1));
@@ -181,7 +192,7 @@ mod tests {
         let path = dir.path().join("bom.jsonl");
         std::fs::write(&path, b"\xef\xbb\xbf{}\n").unwrap();
         let mut line = Vec::new();
-        LineReader::open(&path).unwrap().read_line(&mut line).unwrap();
+        LineReader::open_counting(&path, Arc::default()).unwrap().read_line(&mut line).unwrap();
         assert_eq!(line, b"{}");
     }
 

@@ -1,15 +1,21 @@
-//! Training rows as the published trainer's JSON Lines have them, plain or compressed.
+//! Training rows with the fields of the published trainer's JSON Lines: lines, plain or compressed, Parquet or Arrow.
 //!
 //! Not here: tokens. A [`Row`] is text.
 
+mod columns;
+mod fields;
+mod folder;
+mod guarded;
 mod lines;
 mod parse;
+mod source;
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-pub(crate) use lines::LineReader;
+pub(crate) use folder::files_of;
 pub(crate) use parse::parse_row;
+pub(crate) use source::{Numbered, Place, RawRow, RowSource};
 
 use crate::error::RowError;
 
@@ -30,6 +36,34 @@ pub struct Row {
     pub prompt: Option<String>,
     /// The row's `type`.
     pub kind: Option<String>,
+    /// What the row says of its language (`lang` or `language`).
+    pub language: Option<String>,
+}
+
+/// Longest name of a language that is taken for one.
+const MAX_LANGUAGE_BYTES: usize = 35;
+
+/// The name of a language as it is counted, if it can be one. RFC 5646 asks for room for 35 characters.
+fn language_name(name: &str) -> Option<String> {
+    let name = name.trim();
+    (!name.is_empty() && name.len() <= MAX_LANGUAGE_BYTES).then(|| name.to_owned())
+}
+
+fn is_blank(text: &str) -> bool {
+    text.trim().is_empty()
+}
+
+fn no_text(field: &str) -> String {
+    format!("\"{field}\" has no text")
+}
+
+fn wrong_count(field: &str, found: usize, scored: &str, expected: usize) -> String {
+    format!("\"{field}\" has {found} numbers, but \"{scored}\" has {expected} texts")
+}
+
+fn not_finite(field: &str, number: f64) -> String {
+    let why = if number.is_finite() { "too large for a 32-bit float" } else { "a finite number is expected" };
+    format!("\"{field}\" is {number}: {why}")
 }
 
 impl Row {
@@ -42,22 +76,23 @@ impl Row {
     }
 }
 
-/// Reads the rows of one JSON Lines file (plain, gzip or zstd), in order. Blank lines are skipped.
+/// Reads the rows of one file, in order: JSON Lines (plain, gzip or zstd; blank lines are skipped), Parquet or Arrow.
 ///
-/// After a [`RowError::Line`] the next line follows; after a [`RowError::Read`] nothing does.
+/// After a [`RowError::Line`] or [`RowError::Row`] the next row follows; after any other error nothing does.
 #[derive(Debug)]
 pub struct RowReader {
-    lines: LineReader,
-    line: Vec<u8>,
+    path: PathBuf,
+    source: RowSource,
+    failed: bool,
 }
 
 impl RowReader {
     /// Opens `path`.
     ///
     /// # Errors
-    /// [`RowError::Open`] or [`RowError::Read`], if not even the file's first bytes can be read.
+    /// Not even the file's first bytes can be read, or its columns are not those of rows.
     pub fn open(path: &Path) -> Result<Self, RowError> {
-        Ok(Self { lines: LineReader::open(path)?, line: Vec::new() })
+        Ok(Self { path: path.to_owned(), source: RowSource::open(path, Default::default())?, failed: false })
     }
 }
 
@@ -65,13 +100,19 @@ impl Iterator for RowReader {
     type Item = Result<Row, RowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.lines.read_line(&mut self.line) {
+        if self.failed {
+            return None;
+        }
+        match self.source.next() {
             Ok(None) => None,
-            Ok(Some(line)) => {
-                let path = self.lines.path();
-                Some(parse_row(&self.line).map_err(|reason| RowError::Line { path: path.to_owned(), line, reason }))
+            Ok(Some((number, row))) => {
+                let row = row.and_then(RawRow::into_row);
+                Some(row.map_err(|reason| self.source.place().error(&self.path, number, reason)))
             }
-            Err(e) => Some(Err(e)),
+            Err(e) => {
+                self.failed = true;
+                Some(Err(e))
+            }
         }
     }
 }
@@ -79,7 +120,6 @@ impl Iterator for RowReader {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::path::PathBuf;
 
     use super::*;
     use tercet_configs::ExitCode;

@@ -1,9 +1,12 @@
 //! One line of JSON → one [`Row`], or the reason why not.
+//!
+//! A good row is read straight into its fields. Whatever is not one is read again, as values of any type, so that what is
+//! wrong can be named.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Row;
+use super::{Row, is_blank, language_name, no_text, not_finite, wrong_count};
 
 /// The fields that are looked at, of whatever type, so that a wrong one can be named. Others are ignored.
 #[derive(Deserialize)]
@@ -16,6 +19,43 @@ struct Fields {
     prompt: Option<Value>,
     #[serde(rename = "type")]
     kind: Option<Value>,
+    lang: Option<Value>,
+    language: Option<Value>,
+}
+
+/// A row whose fields have the right types.
+#[derive(Deserialize)]
+struct TypedFields {
+    query: String,
+    pos: Vec<String>,
+    neg: Option<Vec<String>>,
+    pos_scores: Option<Vec<f64>>,
+    neg_scores: Option<Vec<f64>>,
+    prompt: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    lang: Option<Value>,
+    language: Option<Value>,
+}
+
+impl TypedFields {
+    /// The row, if nothing is wrong with it.
+    fn into_row(self) -> Option<Row> {
+        let Self { query, pos, neg, prompt, kind, .. } = self;
+        let neg = neg.unwrap_or_default();
+        let scores = |scores: Option<Vec<f64>>, expected: usize| match scores {
+            None => Some(None),
+            Some(scores) => {
+                let scores: Vec<f32> = scores.into_iter().map(|score| score as f32).collect();
+                (scores.len() == expected && scores.iter().all(|score| score.is_finite())).then_some(Some(scores))
+            }
+        };
+        let pos_scores = scores(self.pos_scores, pos.len())?;
+        let neg_scores = scores(self.neg_scores, neg.len())?;
+        let is_good = !pos.is_empty() && [&query].into_iter().chain(&pos).chain(&neg).all(|text| !is_blank(text));
+        let language = language(self.lang, self.language);
+        is_good.then_some(Row { query, pos, neg, pos_scores, neg_scores, prompt, kind, language })
+    }
 }
 
 /// Parses one line; the error is the reason alone, for the caller to put file and line before it.
@@ -23,6 +63,9 @@ pub(crate) fn parse_row(line: &[u8]) -> Result<Row, String> {
     let line = std::str::from_utf8(line).map_err(|e| format!("not UTF-8 from byte {}", e.valid_up_to() + 1))?;
     if !line.trim_start().starts_with('{') {
         return Err("not a JSON object".into());
+    }
+    if let Some(row) = serde_json::from_str(line).ok().and_then(TypedFields::into_row) {
+        return Ok(row);
     }
     let fields: Fields = serde_json::from_str(line).map_err(|e| without_line(&e))?;
 
@@ -36,7 +79,16 @@ pub(crate) fn parse_row(line: &[u8]) -> Result<Row, String> {
     let neg_scores = fields.neg_scores.map(|scores| numbers("neg_scores", scores, "neg", neg.len())).transpose()?;
     let prompt = fields.prompt.map(|prompt| string("prompt", prompt)).transpose()?;
     let kind = fields.kind.map(|kind| string("type", kind)).transpose()?;
-    Ok(Row { query, pos, neg, pos_scores, neg_scores, prompt, kind })
+    let language = language(fields.lang, fields.language);
+    Ok(Row { query, pos, neg, pos_scores, neg_scores, prompt, kind, language })
+}
+
+/// What the row says of its language; anything but a name is ignored, as other fields are.
+fn language(lang: Option<Value>, language: Option<Value>) -> Option<String> {
+    [lang, language].into_iter().flatten().find_map(|value| match value {
+        Value::String(name) => language_name(&name),
+        _ => None,
+    })
 }
 
 fn missing(field: &str) -> String {
@@ -53,8 +105,8 @@ fn string(field: &str, value: Value) -> Result<String, String> {
 /// A string that is not blank.
 fn text(field: &str, value: Value) -> Result<String, String> {
     let text = string(field, value)?;
-    if text.trim().is_empty() {
-        return Err(format!("\"{field}\" has no text"));
+    if is_blank(&text) {
+        return Err(no_text(field));
     }
     Ok(text)
 }
@@ -72,14 +124,14 @@ fn numbers(field: &str, value: Value, scored: &str, expected: usize) -> Result<V
         return Err(format!("\"{field}\" is {}: a list of numbers is expected", article(&value)));
     };
     if values.len() != expected {
-        return Err(format!("\"{field}\" has {} numbers, but \"{scored}\" has {expected} texts", values.len()));
+        return Err(wrong_count(field, values.len(), scored, expected));
     }
     let number = |(i, value): (usize, &Value)| {
         let number =
             value.as_f64().ok_or_else(|| format!("\"{field}[{i}]\" is {}: a number is expected", article(value)))?;
         let single = number as f32;
         if !single.is_finite() {
-            return Err(format!("\"{field}[{i}]\" is {number}: too large for a 32-bit float"));
+            return Err(not_finite(&format!("{field}[{i}]"), number));
         }
         Ok(single)
     };
@@ -120,8 +172,22 @@ mod tests {
             neg_scores: Some(vec![-0.2]),
             prompt: Some(String::new()),
             kind: Some("normal".into()),
+            language: None,
         };
         assert_eq!(parse_row(line.as_bytes()).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_language_has_two_names_and_is_never_wrong() {
+        for (fields, expected) in [
+            (r#""lang": "de""#, Some("de")),
+            (r#""language": "zh-Hant""#, Some("zh-Hant")),
+            (r#""lang": 3, "language": "fr""#, Some("fr")),
+            (r#""lang": "  ", "language": null"#, None),
+        ] {
+            let row = parse_row(format!(r#"{{"query": "q", "pos": ["p"], {fields}}}"#).as_bytes()).unwrap();
+            assert_eq!(row.language.as_deref(), expected, "{fields}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `manifest.json`: what a store holds. It is written last, so a folder without one is not a store.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -66,8 +67,23 @@ pub struct DatasetMeta {
     pub num_tokens: u64,
     /// Texts that were cut to the maximum length.
     pub num_texts_cut: u64,
+    /// The rows' languages: what the rows say, or else what was detected, or `und`.
+    pub languages: BTreeMap<String, LanguageMeta>,
     /// The files that the rows came from, in order.
     pub sources: Vec<SourceMeta>,
+}
+
+/// The rows of one language.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LanguageMeta {
+    /// Rows.
+    pub num_rows: u64,
+    /// Tokens of all their texts, without special tokens.
+    pub num_tokens: u64,
+    /// Tokens of the longest text, special tokens included.
+    pub longest: usize,
+    /// Rows whose query and positives are those of an earlier row of the data set.
+    pub num_duplicates: u64,
 }
 
 /// One shard of a data set.
@@ -165,7 +181,7 @@ impl DatasetMeta {
     }
 
     /// Every file of the data set.
-    pub(crate) fn files(&self) -> impl Iterator<Item = &FileMeta> {
+    pub fn files(&self) -> impl Iterator<Item = &FileMeta> {
         self.shards.iter().map(|shard| &shard.file).chain([&self.by_length, &self.shapes])
     }
 

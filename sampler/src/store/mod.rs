@@ -16,20 +16,27 @@
 
 mod check;
 mod columns;
+mod dataset;
 mod durable;
 mod manifest;
 mod mapped;
+mod measure;
 mod order;
 mod read;
 mod row;
+mod runs;
 mod shapes;
+mod unfinished;
 mod write;
 
+pub use dataset::DatasetWriter;
+pub(crate) use dataset::{LabelledRow, UNKNOWN_LANGUAGE};
 pub(crate) use durable::DurableFile;
 pub(crate) use manifest::check_name;
-pub use manifest::{DatasetMeta, FileMeta, Manifest, ShardMeta, SourceMeta};
+pub use manifest::{DatasetMeta, FileMeta, LanguageMeta, Manifest, ShardMeta, SourceMeta};
 pub use read::Store;
 pub use row::StoredRow;
 pub(crate) use shapes::MAX_TEXT_LEN;
 pub use shapes::Shape;
-pub use write::{DatasetWriter, StoreSettings, StoreWriter, TokenRow};
+pub(crate) use unfinished::{Left, UNFINISHED_FILE};
+pub use write::{StoreSettings, StoreWriter, TokenRow};

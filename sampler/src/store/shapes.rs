@@ -43,6 +43,7 @@ impl Shape<'_> {
 
     /// What rows are ordered by. The number of negatives comes second, so that rows with enough of them are one stretch
     /// among the rows of one length.
+    #[cfg(test)]
     pub(crate) fn order_key(&self) -> (usize, usize, u16, &[u16], &[u16]) {
         (self.longest(), self.neg.len(), self.query, self.pos, self.neg)
     }

@@ -2,7 +2,15 @@
 //!
 //! Encoders of the XLM-RoBERTa and BERT families put one token before a text and one after it. Everything here keeps
 //! those apart from the *content* between them, so that a text can be cut, shuffled or joined and framed afterwards.
+//!
+//! The ids are always those of the `tokenizers` crate. Tokenizers of the XLM-RoBERTa family take a faster way to them.
 
+mod memo;
+mod normalize;
+mod pipeline;
+mod unigram;
+
+use std::fmt;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -10,11 +18,14 @@ use tokenizers::Tokenizer;
 
 use crate::error::TokenizeError;
 use crate::special::SpecialTokens;
+pub(crate) use memo::Memo;
+use pipeline::Pipeline;
 
 /// A tokenizer.json, with its own truncation and padding switched off. Can be shared between threads.
-#[derive(Debug)]
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
+    /// The faster way, where there is one.
+    pipeline: Option<Pipeline>,
     special: SpecialTokens,
     hash: String,
 }
@@ -33,7 +44,8 @@ impl TextTokenizer {
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| invalid(e.to_string()))?;
         let special = special_tokens(&tokenizer).map_err(invalid)?;
-        Ok(Self { tokenizer, special, hash: blake3::hash(&bytes).to_hex().to_string() })
+        let pipeline = Pipeline::of(&bytes);
+        Ok(Self { tokenizer, pipeline, special, hash: blake3::hash(&bytes).to_hex().to_string() })
     }
 
     /// The text's token ids, without special tokens and not cut.
@@ -41,9 +53,17 @@ impl TextTokenizer {
     /// # Errors
     /// The tokenizer's model has no token for a part of the text, not even an unknown one.
     pub fn encode_content(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
+        if let Some(tokens) = self.pipeline.as_ref().and_then(|pipeline| pipeline.encode(text)) {
+            return Ok(tokens);
+        }
         let encoding =
             self.tokenizer.encode_fast(text, false).map_err(|e| TokenizeError::Encode { reason: e.to_string() })?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// [`encode_content`](Self::encode_content), or what `memo` has of it.
+    pub(crate) fn encode_remembered(&self, text: &str, memo: &Memo) -> Result<Vec<u32>, TokenizeError> {
+        memo.get_or_try(text, |text| self.encode_content(text))
     }
 
     /// [`encode_content`](Self::encode_content) of each text, on all cores.
@@ -52,6 +72,11 @@ impl TextTokenizer {
     /// As [`encode_content`](Self::encode_content), for one of the texts.
     pub fn encode_contents<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Vec<Vec<u32>>, TokenizeError> {
         texts.par_iter().map(|text| self.encode_content(text.as_ref())).collect()
+    }
+
+    /// Whether the fast way is taken, for texts without special tokens in them.
+    pub fn is_fast(&self) -> bool {
+        self.pipeline.is_some()
     }
 
     /// The special tokens, for [framing](SpecialTokens::frame) and padding.
@@ -72,6 +97,15 @@ impl TextTokenizer {
     /// BLAKE3 of the file, in hex.
     pub fn hash(&self) -> &str {
         &self.hash
+    }
+}
+
+impl fmt::Debug for TextTokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TextTokenizer")
+            .field("special", &self.special)
+            .field("hash", &self.hash)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,0 +1,47 @@
+//! A row's language: what it says, or else what its texts look like.
+
+use crate::rows::Row;
+use crate::store::UNKNOWN_LANGUAGE;
+
+/// Characters of a row that are looked at.
+const MAX_CHARACTERS: usize = 240;
+
+/// The name of the row's language: as the row has it, or the ISO 639-3 code of what was detected, or `und`.
+pub(super) fn language_of(row: &mut Row) -> String {
+    row.language.take().unwrap_or_else(|| detect(&row.pos[0]))
+}
+
+/// By the first positive: queries are often too short to tell.
+fn detect(text: &str) -> String {
+    let end = text.char_indices().nth(MAX_CHARACTERS).map_or(text.len(), |(end, _)| end);
+    let detected = whatlang::detect(&text[..end]).filter(whatlang::Info::is_reliable);
+    detected.map_or(UNKNOWN_LANGUAGE, |info| info.lang().code()).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_row_knows_best_and_doubt_is_said() {
+        let row = |language: Option<&str>, text: &str| Row {
+            query: "q".into(),
+            pos: vec![text.into()],
+            neg: vec![],
+            pos_scores: None,
+            neg_scores: None,
+            prompt: None,
+            kind: None,
+            language: language.map(str::to_owned),
+        };
+        let russian = "Все люди рождаются свободными и равными в своём достоинстве и правах. ".repeat(20);
+        for (language, text, expected) in [
+            (None, russian.as_str(), "rus"),
+            (None, "すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である。", "jpn"),
+            (Some("be"), russian.as_str(), "be"),
+            (None, "42", "und"),
+        ] {
+            assert_eq!(language_of(&mut row(language, text)), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! How far a data set is: what is kept with every finished shard, so that the same command goes on after it.
+
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::chunks::Position;
+use super::options::{OnError, PrepareOptions};
+use super::skipped::SkippedList;
+use crate::error::{RowError, StoreError};
+use crate::store::SourceMeta;
+use crate::tokenize::TextTokenizer;
+
+/// A data set up to some row.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct InputState {
+    /// The files as they were when they were begun.
+    files: Vec<FileState>,
+    /// The files with what was taken from them.
+    pub(super) sources: Vec<SourceMeta>,
+    /// The rows' `type`.
+    pub(super) kind: Option<String>,
+    /// The last row or line that was taken or skipped.
+    pub(super) position: Position,
+    /// Bytes of the list of skipped rows.
+    pub(super) skipped_bytes: u64,
+}
+
+/// A file that has not changed has the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct FileState {
+    bytes: u64,
+    modified_nanos: Option<u128>,
+}
+
+impl InputState {
+    /// Before the first row.
+    pub(super) fn at_start(paths: &[PathBuf]) -> Result<Self, RowError> {
+        let files = paths.iter().map(|path| FileState::of(path)).collect::<Result<_, _>>()?;
+        let sources = paths.iter().map(|path| SourceMeta { path: path.clone(), rows: 0, skipped: 0 }).collect();
+        Ok(Self { files, sources, kind: None, position: Position::default(), skipped_bytes: 0 })
+    }
+
+    /// Where an earlier attempt stopped, if the files are still those that it read.
+    pub(super) fn go_on_from(&self, left: Option<&Value>) -> Option<Self> {
+        let left: Self = serde_json::from_value(left?.clone()).ok()?;
+        let paths = |state: &Self| state.sources.iter().map(|source| source.path.clone()).collect::<Vec<_>>();
+        (left.files == self.files && paths(&left) == paths(self)).then_some(left)
+    }
+
+    /// Sees to it that the list of skipped rows is on the disk, so that this state can be gone on from.
+    pub(super) fn sync(&mut self, skipped: Option<&mut SkippedList>) -> Result<(), StoreError> {
+        if let Some(list) = skipped {
+            self.skipped_bytes = list.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Rows left out.
+    pub(super) fn num_skipped(&self) -> u64 {
+        self.sources.iter().map(|source| source.skipped).sum()
+    }
+
+    /// Bytes of all files.
+    pub(super) fn input_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// As it is kept.
+    pub(super) fn to_value(&self) -> Value {
+        // Numbers, strings and lists of them are always JSON.
+        serde_json::to_value(self).expect("a state is always JSON")
+    }
+}
+
+impl FileState {
+    fn of(path: &Path) -> Result<Self, RowError> {
+        let metadata = std::fs::metadata(path).map_err(|source| RowError::Open { path: path.to_owned(), source })?;
+        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        Ok(Self { bytes: metadata.len(), modified_nanos: modified.map(|since| since.as_nanos()) })
+    }
+}
+
+/// What is asked, in words that change if and only if the store would: the same command finds its own work again.
+pub(super) fn request(options: &PrepareOptions, tokenizer: &TextTokenizer) -> String {
+    let inputs: Vec<_> = options.inputs.iter().map(|input| (&input.name, &input.paths)).collect();
+    let request = serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "tokenizer": tokenizer.hash(),
+        "inputs": inputs,
+        "query_max_len": options.query_max_len,
+        "passage_max_len": options.passage_max_len,
+        "skip_malformed": options.on_error == OnError::Skip,
+        "drop_duplicates": options.drop_duplicates,
+        "rows_per_shard": options.rows_per_shard,
+    });
+    format!("{request}\n")
+}

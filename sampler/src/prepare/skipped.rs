@@ -1,0 +1,83 @@
+//! The list of rows left out: a line of JSON each, per data set while the store is made and one for all in the end.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::error::StoreError;
+use crate::rows::Place;
+use crate::store::DurableFile;
+
+/// The list's name, in the store and, until that is finished, in each data set's folder.
+pub(super) const SKIPPED_FILE: &str = "skipped.jsonl";
+
+/// The list of one data set, written as rows are skipped.
+pub(super) struct SkippedList {
+    path: PathBuf,
+    file: BufWriter<File>,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Skipped<'a> {
+    file: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    row: Option<u64>,
+    reason: &'a str,
+}
+
+impl SkippedList {
+    /// Opens the list in a data set's folder, as it was when it had `bytes`.
+    pub(super) fn open(dir: &Path, bytes: u64) -> Result<Self, StoreError> {
+        let path = dir.join(SKIPPED_FILE);
+        let open = || {
+            let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+            file.set_len(bytes)?;
+            io::Seek::seek(&mut file, io::SeekFrom::Start(bytes))?;
+            Ok(BufWriter::new(file))
+        };
+        let file = open().map_err(|source| StoreError::Io { path: path.clone(), source })?;
+        Ok(Self { path, file, bytes })
+    }
+
+    pub(super) fn push(&mut self, path: &Path, place: Place, number: u64, reason: &str) -> Result<(), StoreError> {
+        let (line, row) = match place {
+            Place::Line => (Some(number), None),
+            Place::Row => (None, Some(number)),
+        };
+        let skipped = Skipped { file: &path.to_string_lossy(), line, row, reason };
+        let mut line = serde_json::to_vec(&skipped).map_err(io::Error::from).map_err(|e| self.error(e))?;
+        line.push(b'\n');
+        self.bytes += line.len() as u64;
+        self.file.write_all(&line).map_err(|e| self.error(e))
+    }
+
+    /// Sees to it that the list is on the disk; gives its length.
+    pub(super) fn sync(&mut self) -> Result<u64, StoreError> {
+        let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        synced.map_err(|e| self.error(e))?;
+        Ok(self.bytes)
+    }
+
+    fn error(&self, source: io::Error) -> StoreError {
+        StoreError::Io { path: self.path.clone(), source }
+    }
+}
+
+/// Puts the lists of all data sets together.
+pub(super) fn join(dirs: &[PathBuf], mut to: DurableFile) -> Result<(), StoreError> {
+    for dir in dirs {
+        let path = dir.join(SKIPPED_FILE);
+        let copied = match File::open(&path) {
+            Ok(mut list) => io::copy(&mut list, &mut to).map(|_| ()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        };
+        copied.map_err(|source| StoreError::Io { path, source })?;
+    }
+    to.finish().map(|_| ())
+}

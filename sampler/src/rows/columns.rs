@@ -1,0 +1,162 @@
+//! Rows of Parquet and Arrow files, which have a column for each field.
+//!
+//! Arrow files may be of the file or of the stream format; Hugging Face `datasets` writes the latter. Other columns than
+//! a row's are not decoded.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufReader, Seek};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow_array::RecordBatch;
+use arrow_ipc::reader::{FileReader, StreamReader};
+use arrow_schema::{ArrowError, Schema};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::Row;
+use super::fields::{COLUMNS, row_of};
+use super::guarded::guarded;
+use super::lines::CountingFile;
+use crate::error::RowError;
+
+/// Rows of Parquet that are decoded together.
+const ROWS_PER_BATCH: usize = 1024;
+
+/// A row's number, from 1, and the row, or why it cannot be used.
+type NumberedRow = (u64, Result<Row, String>);
+
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
+
+/// Reads the rows of one file.
+pub(crate) struct ColumnReader {
+    path: PathBuf,
+    format: &'static str,
+    /// None after an error or the end.
+    batches: Option<Batches>,
+    batch: Option<RecordBatch>,
+    /// The next row of the batch.
+    next: usize,
+    /// Rows read.
+    row: u64,
+}
+
+impl ColumnReader {
+    /// None if the first bytes are of another format.
+    pub(super) fn open(
+        path: &Path,
+        first_bytes: [u8; 6],
+        bytes_read: Arc<AtomicU64>,
+    ) -> Result<Option<Self>, RowError> {
+        let opener = match &first_bytes {
+            b"ARROW1" => open_arrow_file,
+            [0xff, 0xff, 0xff, 0xff, ..] => open_arrow_stream,
+            [b'P', b'A', b'R', b'1', ..] => open_parquet,
+            _ => return Ok(None),
+        };
+        let format = if first_bytes.starts_with(b"PAR1") { "Parquet" } else { "Arrow" };
+        let file = File::open(path).map_err(|source| RowError::Open { path: path.to_owned(), source })?;
+        let batches = guarded(|| opener(file, bytes_read)).map_err(|e| unreadable(path, format, 0, &e))?;
+        Ok(Some(Self { path: path.to_owned(), format, batches: Some(batches), batch: None, next: 0, row: 0 }))
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<NumberedRow>, RowError> {
+        if !self.has_row()? {
+            return Ok(None);
+        }
+        let Some(batch) = &self.batch else { return Ok(None) };
+        let row = row_of(batch, self.next);
+        self.next += 1;
+        self.row += 1;
+        Ok(Some((self.row, row)))
+    }
+
+    pub(super) fn skip_to(&mut self, number: u64) -> Result<(), RowError> {
+        while self.row < number && self.has_row()? {
+            let left = self.batch.as_ref().map_or(0, |batch| batch.num_rows() - self.next);
+            let skipped = left.min((number - self.row) as usize);
+            self.next += skipped;
+            self.row += skipped as u64;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the batch has a next row; false at the end.
+    fn has_row(&mut self) -> Result<bool, RowError> {
+        while self.batch.as_ref().is_none_or(|batch| self.next >= batch.num_rows()) {
+            let Some(batches) = &mut self.batches else { return Ok(false) };
+            match guarded(|| batches.next().transpose().map_err(|e| e.to_string())) {
+                Ok(Some(batch)) => (self.batch, self.next) = (Some(batch), 0),
+                Ok(None) => (self.batches, self.batch) = (None, None),
+                Err(reason) => {
+                    (self.batches, self.batch) = (None, None);
+                    return Err(unreadable(&self.path, self.format, self.row, &reason));
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl fmt::Debug for ColumnReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ColumnReader").field("path", &self.path).field("row", &self.row).finish_non_exhaustive()
+    }
+}
+
+fn unreadable(path: &Path, format: &str, row: u64, reason: &str) -> RowError {
+    let reason = format!("not valid {format} data, or cut off: {reason}");
+    RowError::ReadColumns { path: path.to_owned(), row, reason }
+}
+
+fn open_parquet(mut file: File, bytes_read: Arc<AtomicU64>) -> Result<Batches, String> {
+    let bytes = file.seek(std::io::SeekFrom::End(0)).map_err(|e| e.to_string())?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string())?;
+    let wanted = projection(builder.schema());
+    check_columns(builder.schema())?;
+    let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
+    let num_rows = builder.metadata().file_metadata().num_rows().max(1) as u64;
+    let reader = builder.with_batch_size(ROWS_PER_BATCH).with_projection(mask).build().map_err(|e| e.to_string())?;
+    // The reader reads where it likes; progress is told by its rows.
+    let mut rows_read = 0;
+    Ok(Box::new(reader.inspect(move |batch| {
+        let before = rows_read;
+        rows_read = (rows_read + batch.as_ref().map_or(0, RecordBatch::num_rows) as u64).min(num_rows);
+        let bytes_at = |rows: u64| (u128::from(bytes) * u128::from(rows) / u128::from(num_rows)) as u64;
+        bytes_read.fetch_add(bytes_at(rows_read) - bytes_at(before), Ordering::Relaxed);
+    })))
+}
+
+fn open_arrow_file(file: File, bytes_read: Arc<AtomicU64>) -> Result<Batches, String> {
+    let file = BufReader::new(CountingFile { file, bytes_read });
+    let reader = FileReader::try_new(file, None).map_err(|e| e.to_string())?;
+    check_columns(&reader.schema())?;
+    let wanted = projection(&reader.schema());
+    Ok(Box::new(reader.map(move |batch| batch?.project(&wanted))))
+}
+
+fn open_arrow_stream(file: File, bytes_read: Arc<AtomicU64>) -> Result<Batches, String> {
+    let file = BufReader::new(CountingFile { file, bytes_read });
+    let reader = StreamReader::try_new(file, None).map_err(|e| e.to_string())?;
+    check_columns(&reader.schema())?;
+    let wanted = projection(&reader.schema());
+    Ok(Box::new(reader.map(move |batch| batch?.project(&wanted))))
+}
+
+/// The numbers of the columns that a row takes.
+fn projection(schema: &Schema) -> Vec<usize> {
+    let wanted = |(i, field): (usize, &Arc<arrow_schema::Field>)| COLUMNS.contains(&field.name().as_str()).then_some(i);
+    schema.fields().iter().enumerate().filter_map(wanted).collect()
+}
+
+fn check_columns(schema: &Schema) -> Result<(), String> {
+    for needed in ["query", "pos"] {
+        if schema.field_with_name(needed).is_err() {
+            let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            return Err(format!("there is no column \"{needed}\" among {names:?}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! Decoders of Arrow and Parquet panic on some damaged files; here such a panic becomes an error.
+//!
+//! What they leave behind is thrown away. Their panics are not printed: a hook that is set once asks the thread.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
+
+thread_local! {
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+static HOOK: Once = Once::new();
+
+/// What `decode` gives, or its panic's message as the error.
+pub(super) fn guarded<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    HOOK.call_once(|| {
+        let hook = take_hook();
+        set_hook(Box::new(move |panic| {
+            if !IS_GUARDED.get() {
+                hook(panic);
+            }
+        }));
+    });
+    IS_GUARDED.set(true);
+    let decoded = catch_unwind(AssertUnwindSafe(decode));
+    IS_GUARDED.set(false);
+    decoded.unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(format!("the decoder gave up: {}", message.unwrap_or("no reason given")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_and_the_next_one_is_a_panic_again() {
+        assert_eq!(guarded(|| Ok(1)), Ok(1));
+        let error = guarded::<()>(|| panic!("bad {}", 7)).unwrap_err();
+        assert_eq!(error, "the decoder gave up: bad 7");
+        assert!(!IS_GUARDED.get());
+    }
+}

@@ -1,0 +1,120 @@
+//! One file of rows, whatever its format: what its first bytes say.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use super::columns::ColumnReader;
+use super::lines::LineReader;
+use super::{Row, parse_row};
+use crate::error::RowError;
+
+/// A row that is read but perhaps not parsed, so that parsing can be shared among threads.
+#[derive(Debug)]
+pub(crate) enum RawRow {
+    /// A line of JSON.
+    Line(Vec<u8>),
+    /// A row of columns.
+    Row(Row),
+}
+
+impl RawRow {
+    /// The row; the error is the reason alone.
+    pub(crate) fn into_row(self) -> Result<Row, String> {
+        match self {
+            Self::Line(line) => parse_row(&line),
+            Self::Row(row) => Ok(row),
+        }
+    }
+
+    /// About as many bytes as the row has text.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Line(line) => line.len(),
+            Self::Row(row) => [&row.query].into_iter().chain(&row.pos).chain(&row.neg).map(String::len).sum(),
+        }
+    }
+}
+
+/// How a row is found again in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// By the line's number, from 1.
+    Line,
+    /// By the row's number, from 1.
+    Row,
+}
+
+impl Place {
+    /// The error of a row that is wrong for `reason`.
+    pub(crate) fn error(self, path: &Path, number: u64, reason: String) -> RowError {
+        let path = path.to_owned();
+        match self {
+            Self::Line => RowError::Line { path, line: number, reason },
+            Self::Row => RowError::Row { path, row: number, reason },
+        }
+    }
+}
+
+/// Reads a file's rows in order.
+#[derive(Debug)]
+pub(crate) enum RowSource {
+    Lines(LineReader),
+    Columns(ColumnReader),
+}
+
+/// A row's number and the row, or why it cannot be used.
+pub(crate) type Numbered = (u64, Result<RawRow, String>);
+
+impl RowSource {
+    /// Opens `path`; what is read of it, as it lies on disk, is added to `bytes_read`.
+    pub(crate) fn open(path: &Path, bytes_read: Arc<AtomicU64>) -> Result<Self, RowError> {
+        let mut first_bytes = [0; 6];
+        let mut open = || -> std::io::Result<usize> {
+            let mut file = File::open(path)?;
+            // Shorter files are no columns.
+            file.read(&mut first_bytes)
+        };
+        open().map_err(|source| RowError::Open { path: path.to_owned(), source })?;
+        match ColumnReader::open(path, first_bytes, bytes_read.clone())? {
+            Some(reader) => Ok(Self::Columns(reader)),
+            None => Ok(Self::Lines(LineReader::open_counting(path, bytes_read)?)),
+        }
+    }
+
+    /// The next row; None at the end, and after an error.
+    pub(crate) fn next(&mut self) -> Result<Option<Numbered>, RowError> {
+        match self {
+            Self::Lines(reader) => {
+                let mut line = Vec::new();
+                match reader.read_line(&mut line) {
+                    Ok(Some(number)) => Ok(Some((number, Ok(RawRow::Line(line))))),
+                    Ok(None) => Ok(None),
+                    Err(RowError::Line { line, reason, .. }) => Ok(Some((line, Err(reason)))),
+                    Err(e) => Err(e),
+                }
+            }
+            Self::Columns(reader) => {
+                let next = reader.next()?;
+                Ok(next.map(|(number, row)| (number, row.map(RawRow::Row))))
+            }
+        }
+    }
+
+    /// Passes over everything up to and including row or line `number`.
+    pub(crate) fn skip_to(&mut self, number: u64) -> Result<(), RowError> {
+        match self {
+            Self::Lines(reader) => reader.skip_to(number),
+            Self::Columns(reader) => reader.skip_to(number),
+        }
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        match self {
+            Self::Lines(_) => Place::Line,
+            Self::Columns(_) => Place::Row,
+        }
+    }
+}

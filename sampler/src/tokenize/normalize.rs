@@ -1,0 +1,132 @@
+//! Normalisation of a text to a string, without the alignments with the original that the `tokenizers` crate keeps.
+
+use tokenizers::normalizers::Precompiled;
+use unicode_segmentation::UnicodeSegmentation;
+
+/// One step of a normalizer.
+pub(super) enum Step {
+    /// SentencePiece's table of replacements.
+    Charsmap(Charsmap),
+    /// Two and more spaces become this.
+    CollapseSpaces(String),
+    /// White space at the ends is taken away.
+    Strip {
+        /// At the beginning.
+        left: bool,
+        /// At the end.
+        right: bool,
+    },
+}
+
+impl Step {
+    /// Appends the normalised `text` to `normalized`.
+    pub(super) fn apply(&self, text: &str, normalized: &mut String) {
+        match self {
+            Self::Charsmap(charsmap) => charsmap.apply(text, normalized),
+            Self::CollapseSpaces(to) => collapse_spaces(text, to, normalized),
+            Self::Strip { left, right } => {
+                let text = if *left { text.trim_start() } else { text };
+                normalized.push_str(if *right { text.trim_end() } else { text });
+            }
+        }
+    }
+}
+
+fn collapse_spaces(text: &str, to: &str, normalized: &mut String) {
+    let mut rest = text;
+    while let Some(run) = rest.find("  ") {
+        let (before, spaces) = rest.split_at(run);
+        normalized.push_str(before);
+        normalized.push_str(to);
+        rest = spaces.trim_start_matches(' ');
+    }
+    normalized.push_str(rest);
+}
+
+/// SentencePiece's precompiled table of replacements.
+///
+/// The table is asked for each grapheme of less than 6 bytes, and else for each of its characters. Finding graphemes is
+/// slow, and most characters are graphemes of their own; so those that may share one with a neighbour are found once.
+pub(super) struct Charsmap {
+    precompiled: Precompiled,
+    /// For each character of the basic plane: [`MAY_JOIN`], and 1 + the number of its replacement if it has one.
+    characters: Vec<u16>,
+    replacements: Vec<Box<str>>,
+}
+
+/// The character may share a grapheme with a neighbour.
+const MAY_JOIN: u16 = 1 << 15;
+
+/// Characters of the basic plane.
+const NUM_CHARACTERS: u32 = 1 << 16;
+
+impl Charsmap {
+    /// None if there are more replacements than fit.
+    pub(super) fn new(precompiled: Precompiled) -> Option<Self> {
+        let mut replacements = Vec::new();
+        let mut characters = Vec::with_capacity(NUM_CHARACTERS as usize);
+        let mut buffer = [0; 4];
+        for code in 0..NUM_CHARACTERS {
+            let Some(character) = char::from_u32(code) else {
+                characters.push(0);
+                continue;
+            };
+            let mut entry = if may_join(character) { MAY_JOIN } else { 0 };
+            if let Some(replacement) = precompiled.transform(character.encode_utf8(&mut buffer)) {
+                replacements.push(replacement.into());
+                entry |= u16::try_from(replacements.len()).ok().filter(|number| *number < MAY_JOIN)?;
+            }
+            characters.push(entry);
+        }
+        Some(Self { precompiled, characters, replacements })
+    }
+
+    /// Cuts the text where graphemes certainly end: between two characters that join no other.
+    fn apply(&self, text: &str, normalized: &mut String) {
+        let mut start = 0;
+        let mut previous_may_join = false;
+        for (i, character) in text.char_indices() {
+            let may_join = self.characters.get(character as usize).is_none_or(|entry| entry & MAY_JOIN != 0);
+            if !may_join && !previous_may_join && i > start {
+                self.push_cluster(&text[start..i], normalized);
+                start = i;
+            }
+            previous_may_join = may_join;
+        }
+        self.push_cluster(&text[start..], normalized);
+    }
+
+    /// Normalises one or more whole graphemes.
+    fn push_cluster(&self, cluster: &str, normalized: &mut String) {
+        let mut characters = cluster.chars();
+        let first = characters.next();
+        let is_one = characters.as_str().is_empty();
+        // Graphemes of several such characters have 6 bytes or more.
+        let is_long = || cluster.chars().all(|character| character.len_utf8() >= 3);
+        if is_one || is_long() {
+            first.into_iter().chain(characters).for_each(|character| self.push_character(character, normalized));
+        } else {
+            normalized.push_str(&self.precompiled.normalize_string(cluster));
+        }
+    }
+
+    fn push_character(&self, character: char, normalized: &mut String) {
+        match self.characters.get(character as usize).map(|entry| entry & !MAY_JOIN) {
+            Some(0) => normalized.push(character),
+            Some(number) => normalized.push_str(&self.replacements[number as usize - 1]),
+            None => {
+                let mut buffer = [0; 4];
+                let text: &str = character.encode_utf8(&mut buffer);
+                normalized.push_str(self.precompiled.transform(text).unwrap_or(text));
+            }
+        }
+    }
+}
+
+/// Whether the character can share a grapheme with any other (UAX 29): as what follows a base, as what precedes it, as
+/// one of a kind that forms pairs or syllables (regional indicators, Hangul jamo), or in a line end. What else is joined
+/// (conjuncts, emoji sequences) has such a character between.
+fn may_join(character: char) -> bool {
+    let is_one = |first: char, second: char| String::from_iter([first, second]).graphemes(true).count() == 1;
+    matches!(character, '\r' | '\n') || is_one('a', character) || is_one(character, 'a') || is_one(character, character)
+}

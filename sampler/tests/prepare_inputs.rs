@@ -1,0 +1,221 @@
+//! Every format of rows gives the same store, and what is wrong with a file is said with the file and the row.
+
+#![allow(clippy::unwrap_used)]
+
+mod word_tokenizer;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::builder::{Float64Builder, LargeStringBuilder, ListBuilder, StringBuilder};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
+use arrow_ipc::writer::{FileWriter, StreamWriter};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
+use tercet_configs::ExitCode;
+use tercet_sampler::{
+    OnError, PrepareError, PrepareInput, PrepareOptions, PrepareReport, RowError, RowReader, Store, prepare,
+};
+
+const NUM_ROWS: usize = 300;
+
+fn query(i: usize) -> String {
+    ["river", "stone bridge", "water under"][i % 3].to_owned()
+}
+
+fn texts(i: usize, num: usize) -> Vec<String> {
+    (0..num).map(|j| word_tokenizer::WORDS[..1 + (i + j) % 8].join(" ")).collect()
+}
+
+fn as_lines() -> String {
+    let row = |i: usize| {
+        let neg = texts(i + 1, i % 3);
+        let scores = vec![i as f64 / 8.0; neg.len()];
+        let row = serde_json::json!({"query": query(i), "pos": texts(i, 1 + i % 2), "neg": neg, "neg_scores": scores,
+            "pos_scores": vec![0.5; 1 + i % 2], "prompt": "over ", "lang": "en"});
+        format!("{row}\n")
+    };
+    (0..NUM_ROWS).map(row).collect()
+}
+
+/// The same rows as columns of several types; `bad` has a row with no positive.
+fn as_batch(bad: Option<usize>) -> RecordBatch {
+    let mut pos = ListBuilder::new(StringBuilder::new());
+    let mut neg = ListBuilder::new(LargeStringBuilder::new());
+    let [mut pos_scores, mut neg_scores] = [(); 2].map(|()| ListBuilder::new(Float64Builder::new()));
+    for i in 0..NUM_ROWS {
+        let num_pos = if bad == Some(i) { 0 } else { 1 + i % 2 };
+        pos.append_value(texts(i, num_pos).into_iter().map(Some));
+        neg.append_value(texts(i + 1, i % 3).into_iter().map(Some));
+        pos_scores.append_value(vec![Some(0.5); num_pos]);
+        neg_scores.append_value(vec![Some(i as f64 / 8.0); i % 3]);
+    }
+    let columns: [(&str, ArrayRef); 8] = [
+        ("id", Arc::new(Int64Array::from_iter_values(0..NUM_ROWS as i64))),
+        ("neg_scores", Arc::new(neg_scores.finish())),
+        ("query", Arc::new(StringViewArray::from_iter_values((0..NUM_ROWS).map(query)))),
+        ("pos", Arc::new(pos.finish())),
+        ("neg", Arc::new(neg.finish())),
+        ("pos_scores", Arc::new(pos_scores.finish())),
+        ("prompt", Arc::new(StringViewArray::from_iter_values(vec!["over "; NUM_ROWS]))),
+        ("lang", Arc::new(StringViewArray::from_iter_values(vec!["en"; NUM_ROWS]))),
+    ];
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+/// In batches of 70 rows.
+fn batches(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
+    (0..NUM_ROWS).step_by(70).map(|start| batch.slice(start, 70.min(NUM_ROWS - start)))
+}
+
+fn write_parquet(path: &Path, batch: &RecordBatch, compression: Compression) {
+    let properties = WriterProperties::builder().set_compression(compression).set_max_row_group_row_count(Some(100));
+    let mut writer =
+        ArrowWriter::try_new(File::create(path).unwrap(), batch.schema(), Some(properties.build())).unwrap();
+    batches(batch).for_each(|part| writer.write(&part).unwrap());
+    writer.close().unwrap();
+}
+
+fn write_stream(path: &Path, batch: &RecordBatch) {
+    let mut writer = StreamWriter::try_new(File::create(path).unwrap(), &batch.schema()).unwrap();
+    batches(batch).for_each(|part| writer.write(&part).unwrap());
+    writer.finish().unwrap();
+}
+
+fn write_file(path: &Path, batch: &RecordBatch) {
+    let mut writer = FileWriter::try_new(File::create(path).unwrap(), &batch.schema()).unwrap();
+    batches(batch).for_each(|part| writer.write(&part).unwrap());
+    writer.finish().unwrap();
+}
+
+/// As `datasets` saves a data set to disk.
+fn write_folder(dir: &Path, batch: &RecordBatch) {
+    fs::create_dir_all(dir).unwrap();
+    write_stream(&dir.join("data-00000-of-00001.arrow"), batch);
+    fs::write(
+        dir.join("state.json"),
+        r#"{"_data_files": [{"filename": "data-00000-of-00001.arrow"}], "_split": "train"}"#,
+    )
+    .unwrap();
+}
+
+fn prepared(dir: &Path, out: &str, path: PathBuf, on_error: OnError) -> Result<PrepareReport, PrepareError> {
+    let options = PrepareOptions {
+        tokenizer: word_tokenizer::write(dir),
+        inputs: vec![PrepareInput { name: "rows".into(), paths: vec![path] }],
+        out: dir.join(out),
+        query_max_len: 16,
+        passage_max_len: 16,
+        on_error,
+        drop_duplicates: false,
+        rows_per_shard: 64,
+    };
+    prepare(&options, &mut |_| {})
+}
+
+#[test]
+fn all_formats_give_the_same_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let batch = as_batch(None);
+    fs::write(dir.join("rows.jsonl"), as_lines()).unwrap();
+    for (name, compression) in [
+        ("plain.parquet", Compression::UNCOMPRESSED),
+        ("snappy.parquet", Compression::SNAPPY),
+        ("zstd.parquet", Compression::ZSTD(Default::default())),
+        ("gzip.parquet", Compression::GZIP(Default::default())),
+    ] {
+        write_parquet(&dir.join(name), &batch, compression);
+    }
+    write_stream(&dir.join("stream.arrow"), &batch);
+    write_file(&dir.join("file.arrow"), &batch);
+    write_folder(&dir.join("folder"), &batch);
+    write_folder(&dir.join("dict/train"), &batch);
+    fs::write(dir.join("dict/dataset_dict.json"), r#"{"splits": ["train"]}"#).unwrap();
+
+    let files = |name: &str| {
+        let report = prepared(dir, &format!("{name}.store"), dir.join(name), OnError::Stop).unwrap();
+        let dataset = report.manifest.datasets[0].clone();
+        assert_eq!(dataset.sources[0].rows, NUM_ROWS as u64);
+        (dataset.files().cloned().collect::<Vec<_>>(), dataset.languages, dataset.has_scores)
+    };
+    let expected = files("rows.jsonl");
+    assert!(expected.1.keys().eq(["en"]) && expected.2);
+    for name in [
+        "plain.parquet",
+        "snappy.parquet",
+        "zstd.parquet",
+        "gzip.parquet",
+        "stream.arrow",
+        "file.arrow",
+        "folder",
+        "dict",
+    ] {
+        // The manifest holds the checksums of all files.
+        assert_eq!(files(name), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_bad_row_of_columns_is_named_by_its_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rows.parquet");
+    write_parquet(&path, &as_batch(Some(210)), Compression::SNAPPY);
+    let error = prepared(dir.path(), "store", path.clone(), OnError::Stop).unwrap_err();
+    assert!(error.to_string().contains("rows.parquet: row 211: \"pos\" is empty"), "{error}");
+    assert_eq!(error.exit_code(), ExitCode::Data);
+
+    let report = prepared(dir.path(), "skipping", path, OnError::Skip).unwrap();
+    assert_eq!((report.num_rows, report.num_skipped), (NUM_ROWS as u64 - 1, 1));
+    let list = fs::read_to_string(report.skipped_list.unwrap()).unwrap();
+    assert!(list.contains("\"row\":211") && !list.contains("\"line\""), "{list}");
+    assert_eq!(Store::open(&dir.path().join("skipping")).unwrap().dataset(0).num_rows, NUM_ROWS as u64 - 1);
+}
+
+#[test]
+fn cut_files_of_columns_name_the_last_good_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let batch = as_batch(None);
+    type Write = fn(&Path, &RecordBatch);
+    let parquet: Write = |path, batch| write_parquet(path, batch, Compression::SNAPPY);
+    for (name, write, rows) in [("a.parquet", parquet, 0), ("a.arrow", write_file, 0), ("s.arrow", write_stream, 140)] {
+        let path = dir.path().join(name);
+        write(&path, &batch);
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() * 3 / 5]).unwrap();
+        let error = match RowReader::open(&path) {
+            Ok(reader) => reader.filter_map(Result::err).next().unwrap(),
+            Err(e) => e,
+        };
+        let message = error.to_string();
+        assert!(message.contains(&format!("{name}: cannot be read beyond row {rows}: ")), "{message}");
+        assert_eq!(error.exit_code(), ExitCode::Data);
+    }
+}
+
+#[test]
+fn folders_and_columns_that_are_no_rows_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fs::create_dir(dir.join("empty")).unwrap();
+    fs::create_dir(dir.join("splits")).unwrap();
+    fs::write(dir.join("splits/dataset_dict.json"), r#"{"splits": ["train", "test"]}"#).unwrap();
+    for (name, message) in [("empty", "it has no state.json"), ("splits", "has the splits [\"train\", \"test\"]")] {
+        let error = prepared(dir, "store", dir.join(name), OnError::Stop).unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+        assert_eq!(error.exit_code(), ExitCode::Usage);
+    }
+    let other = RecordBatch::try_from_iter([("text", as_batch(None).column(2).clone())]).unwrap();
+    write_stream(&dir.join("other.arrow"), &other.slice(0, NUM_ROWS));
+    let error = RowReader::open(&dir.join("other.arrow")).unwrap_err();
+    assert!(matches!(error, RowError::ReadColumns { .. }), "{error}");
+    assert!(error.to_string().contains("there is no column \"query\" among [\"text\"]"), "{error}");
+
+    // One string is no list of positives.
+    let columns = [("query", as_batch(None).column(2).clone()), ("pos", as_batch(None).column(2).clone())];
+    write_stream(&dir.join("flat.arrow"), &RecordBatch::try_from_iter(columns).unwrap());
+    let error = RowReader::open(&dir.join("flat.arrow")).unwrap().next().unwrap().unwrap_err();
+    assert!(error.to_string().contains("row 1: \"pos\" is of type Utf8View: a list of strings is expected"), "{error}");
+}
