@@ -32,7 +32,7 @@ pub fn draw(path: &Path, lines: &[Line]) -> Result<(), Box<dyn Error>> {
             .x_desc("ranks")
             .y_desc("slowest rank / mean")
             .x_labels(6)
-            .light_line_style(WHITE)
+            .max_light_lines(0)
             .draw()?;
         for (side, colour) in [(Side::Tercet, BLUE), (Side::Published, RED)] {
             let line = LineSeries::new(of(side), colour.stroke_width(2)).point_size(3);
