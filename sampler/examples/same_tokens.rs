@@ -36,7 +36,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             return Err(format!("{path}: other tokens for {:?}", texts[i]).into());
         }
         let tokens: usize = ids.iter().map(Vec::len).sum();
-        println!("{path}: {} texts, {tokens} tokens, the same; {:.1} times as fast", texts.len(), their_secs / our_secs);
+        println!(
+            "{path}: {} texts, {tokens} tokens, the same; {:.1} times as fast",
+            texts.len(),
+            their_secs / our_secs
+        );
     }
     Ok(())
 }

@@ -27,13 +27,7 @@ pub fn draw(path: &Path, lines: &[Line]) -> Result<(), Box<dyn Error>> {
             .x_label_area_size(36)
             .y_label_area_size(44)
             .build_cartesian_2d((2.0..1024.0).log_scale(), 1.0..highest * 1.02)?;
-        chart
-            .configure_mesh()
-            .x_desc("ranks")
-            .y_desc("slowest rank / mean")
-            .x_labels(6)
-            .max_light_lines(0)
-            .draw()?;
+        chart.configure_mesh().x_desc("ranks").y_desc("slowest rank / mean").x_labels(6).max_light_lines(0).draw()?;
         for (side, colour) in [(Side::Tercet, BLUE), (Side::Published, RED)] {
             let line = LineSeries::new(of(side), colour.stroke_width(2)).point_size(3);
             chart
