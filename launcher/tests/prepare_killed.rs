@@ -17,8 +17,8 @@ const COMMAND: &str = "prepare --tokenizer tokenizer.json --on-error skip --drop
 fn lab() -> StandIn {
     let lab = StandIn::without_worker();
     lab.write_tokenizer();
-    std::fs::write(lab.path("a.jsonl"), rows(6_000)).unwrap();
-    std::fs::write(lab.path("b.jsonl"), rows(1_000)).unwrap();
+    std::fs::write(lab.path("a.jsonl"), rows(2_000)).unwrap();
+    std::fs::write(lab.path("b.jsonl"), rows(400)).unwrap();
     lab
 }
 
@@ -56,10 +56,10 @@ fn killed_at_any_moment_it_goes_on_to_the_same_store() {
     let lab = lab();
     assert!(start(&lab, "whole").wait().unwrap().success());
     let whole = files(&lab.path("whole"));
-    assert!(whole.len() > 130 && whole.keys().all(|name| name.ends_with(".arrow") || !name.contains('/')));
+    assert!(whole.len() > 45 && whole.keys().all(|name| name.ends_with(".arrow") || !name.contains('/')));
 
     let (mut num_killed, mut num_resumed) = (0, 0);
-    for round in 0_u64..6 {
+    for round in 0_u64..3 {
         let store = format!("store{round}");
         for attempt in 0_u64.. {
             let began_with = lab.path(&store).join("a/shard-00003.json").exists();
@@ -81,7 +81,7 @@ fn killed_at_any_moment_it_goes_on_to_the_same_store() {
         }
         assert_eq!(files(&lab.path(&store)), whole, "round {round}");
     }
-    assert!(num_killed > 6 && num_resumed > 3, "{num_killed} kills, {num_resumed} of them of a resumed attempt");
+    assert!(num_killed > 6 && num_resumed > 2, "{num_killed} kills, {num_resumed} of them of a resumed attempt");
 }
 
 #[test]
