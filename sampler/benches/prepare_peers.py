@@ -100,11 +100,15 @@ def load(path, cache):
     return datasets.load_dataset("json", data_files=str(path), split="train", features=features, cache_dir=str(cache))
 
 
-def split(args):
-    from transformers import AutoTokenizer
+def load_tokenizer(args):
+    """The tokenizer.json as it is. AutoTokenizer of transformers 5 replaces the pre-tokenizer of an XLM-RoBERTa one."""
+    from transformers import PreTrainedTokenizerFast
 
-    tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
-    tokenizer.model_max_length = 10**9
+    return PreTrainedTokenizerFast(tokenizer_file=str(args.tokenizer / "tokenizer.json"))
+
+
+def split(args):
+    tokenizer = load_tokenizer(args)
 
     def longest(batch):
         texts = ([query, *pos, *neg] for query, pos, neg in zip(batch["query"], batch["pos"], batch["neg"]))
@@ -122,10 +126,8 @@ def split(args):
 
 def tokenize(args):
     import datasets
-    from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
-    tokenizer.model_max_length = 10**9
+    tokenizer = load_tokenizer(args)
     ids = datasets.Sequence(datasets.Value("int32"))
     # Said, because `map` cannot tell them from a batch without negatives.
     features = datasets.Features({"query": ids, "pos": datasets.Sequence(ids), "neg": datasets.Sequence(ids)})

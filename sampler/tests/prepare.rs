@@ -146,6 +146,43 @@ fn mistakes_are_found_before_the_work() {
 }
 
 #[test]
+fn duplicates_are_counted_by_language_and_dropped_if_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = |query: &str, pos: &[&str], neg: &str, lang: &str| {
+        serde_json::json!({"query": query, "pos": pos, "neg": [neg], "lang": lang}).to_string()
+    };
+    let lines = [
+        row("river", &["stone", "water"], "over", "en"),
+        row("river", &["stone water"], "over", "en"),
+        // Other negatives, another language: the first of the three counts.
+        row("river", &["stone", "water"], "under", "de"),
+        row("river stone", &["water"], "over", "en"),
+        row("river", &["stone", "water"], "over", "en"),
+        row("river", &["water", "stone"], "over", "en"),
+    ];
+    let path = file(dir.path(), "a.jsonl", &lines.each_ref().map(String::as_str));
+    for (drop_duplicates, expected) in [(false, vec![0, 1, 2, 3, 4, 5]), (true, vec![0, 1, 3, 5])] {
+        let options = PrepareOptions {
+            drop_duplicates,
+            rows_per_shard: 2,
+            out: dir.path().join(format!("{drop_duplicates}")),
+            ..options(dir.path(), &[("en", std::slice::from_ref(&path))])
+        };
+        run(&options).unwrap();
+        let store = Store::open(&options.out).unwrap();
+        let dataset = store.dataset(0);
+        assert_eq!((dataset.num_rows, dataset.num_duplicates), (6, 2));
+        let by_language = |name: &str| (dataset.languages[name].num_rows, dataset.languages[name].num_duplicates);
+        assert_eq!((by_language("en"), by_language("de")), ((5, 1), (1, 1)));
+        let mut rows: Vec<u64> = (0..expected.len() as u64).map(|i| store.read(0, i).unwrap().0).collect();
+        rows.sort_unstable();
+        assert_eq!(rows, expected);
+        assert!(store.read(0, expected.len() as u64).is_err());
+        assert_eq!(store.num_rows_up_to(0, 100), expected.len() as u64);
+    }
+}
+
+#[test]
 fn a_data_set_without_rows_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = file(dir.path(), "a.jsonl", &["", "{}"]);
@@ -231,7 +268,7 @@ fn as_json(row: &TextRow) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn the_store_holds_exactly_the_content_cut_to_the_maxima(

@@ -123,10 +123,34 @@ impl Charsmap {
     }
 }
 
-/// Whether the character can share a grapheme with any other (UAX 29): as what follows a base, as what precedes it, as
-/// one of a kind that forms pairs or syllables (regional indicators, Hangul jamo), or in a line end. What else is joined
-/// (conjuncts, emoji sequences) has such a character between.
+/// Whether the character can share a grapheme with any other (UAX 29). All that can join a second one of themselves
+/// (marks, joiners, what is prepended, regional indicators, Hangul jamo), but for line ends. What else is joined
+/// (conjuncts, emoji sequences, syllables with jamo) has such a character between or at an end.
 fn may_join(character: char) -> bool {
-    let is_one = |first: char, second: char| String::from_iter([first, second]).graphemes(true).count() == 1;
-    matches!(character, '\r' | '\n') || is_one('a', character) || is_one(character, 'a') || is_one(character, character)
+    let twice = String::from_iter([character, character]);
+    matches!(character, '\r' | '\n') || twice.graphemes(true).count() == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_that_join_no_other_are_graphemes_of_their_own_beside_any() {
+        let is_one = |first: char, second: char| String::from_iter([first, second]).graphemes(true).count() == 1;
+        let neighbours = [
+            'a', '\r', '\n', '\u{301}', '\u{200d}', '\u{903}', '\u{600}', '\u{1100}', '\u{1161}', '\u{11a8}', '가',
+            '각', '\u{94d}', '\u{915}', '\u{2764}',
+        ];
+        for character in ('\0'..='\u{ffff}').filter(|character| !may_join(*character)) {
+            for other in neighbours.into_iter().filter(|other| !may_join(*other)) {
+                assert!(!is_one(character, other) && !is_one(other, character), "{character:?} {other:?}");
+            }
+        }
+        for character in
+            ['\u{301}', '\u{200d}', '\u{903}', '\u{600}', '\u{1100}', '\u{1161}', '\u{11a8}', '\u{94d}', '\r', '\n']
+        {
+            assert!(may_join(character), "{character:?}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use yada::builder::DoubleArrayBuilder;
 
 /// Replaced by the table, in the order of the bytes: a control character goes, white space becomes a space, two
 /// characters become one, one becomes two, full width becomes half, jamo become a syllable.
-const REPLACED: [(&str, &str); 13] = [
+const REPLACED: [(&str, &str); 14] = [
     ("\u{1}", ""),
     ("\t", " "),
     ("\n", " "),
@@ -20,6 +20,7 @@ const REPLACED: [(&str, &str); 13] = [
     ("\u{a0}", " "),
     ("\u{308}", "¨"),
     ("\u{1100}\u{1161}", "가"),
+    ("\u{1161}\u{301}", "ab"),
     ("\u{200d}", ""),
     ("\u{2028}", " "),
     ("\u{3000}", " "),
