@@ -1,6 +1,6 @@
 //! Checks of `[data]` that need no store.
 
-use crate::recipe::{DataSection, LengthGroup, Negatives};
+use crate::data::{DataSection, LengthGroup, Negatives};
 
 /// Whether the section's values make batches; the error is the key below `data` and what is wrong with it.
 pub(crate) fn check_data(data: &DataSection) -> Result<(), (&'static str, String)> {

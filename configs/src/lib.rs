@@ -12,16 +12,18 @@
 
 mod check;
 mod check_data;
+mod data;
 mod encoder_config;
 mod error;
 mod exit;
 mod load;
 mod recipe;
 
+pub use data::{DataSection, DataSet, FewNegatives, LengthGroup, Negatives, WeightChange};
 pub use encoder_config::{EncoderConfig, EncoderConfigError};
 pub use error::RecipeError;
 pub use exit::{ExitCode, error_line};
 pub use recipe::{
-    Backend, CheckpointSection, DataSection, DataSet, FewNegatives, LengthGroup, LogSection, LossPreset, LossSection,
-    ModelSection, Negatives, OptimizerSection, Pooling, Precision, Recipe, Teacher, WeightChange,
+    Backend, CheckpointSection, LogSection, LossPreset, LossSection, ModelSection, OptimizerSection, Pooling,
+    Precision, Recipe, Teacher,
 };

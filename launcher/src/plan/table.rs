@@ -170,11 +170,12 @@ fn time(report: &Report) -> String {
         percent(time.parts.all_reduce_secs / time.secs),
         percent(time.parts.update_secs / time.secs),
     );
+    let hours = if report.device == Device::Cuda { "GPU-hours" } else { "rank-hours" };
     _ = writeln!(
         text,
-        "the run takes {}, {} rank-hours, without checkpoints",
+        "the run takes {}, {} {hours}, without checkpoints",
         duration(time.secs),
-        scaled(time.rank_hours, "")
+        scaled(time.rank_hours, "").trim_end()
     );
     _ = write!(text, "at {} a rank", scaled(rates.flops_per_sec, "FLOP/s"));
     if let Some(peak) = rates.peak_flops_per_sec {

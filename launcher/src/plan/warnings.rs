@@ -40,8 +40,7 @@ pub fn errors(plan: &Plan, recipe: &Recipe, world_size: usize, shape: Option<&Mo
 
 /// As the worker checks it.
 fn too_long(plan: &Plan, shape: &ModelShape) -> Option<String> {
-    let longest_group = plan.cells().iter().map(|cell| cell.lens.1).max()?;
-    let longest = plan.query_max_len().max(plan.passage_max_len()).min(longest_group);
+    let longest = plan.longest_text();
     let limit = shape.config.max_text_len();
     (longest > limit).then(|| {
         format!(
