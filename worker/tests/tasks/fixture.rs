@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Map, Value, json};
 use tch::{Device, Kind};
@@ -12,6 +13,8 @@ use tercet_worker::model::{M3Model, ModelOptions};
 pub const NUM_WORDS: usize = 300;
 /// Tokens of a text at most.
 pub const MAX_LEN: usize = 128;
+
+static FRESH: Mutex<()> = Mutex::new(());
 
 /// A folder with everything in it.
 pub struct Fixture {
@@ -30,6 +33,8 @@ impl Fixture {
         fs::write(&config, config_json().to_string()).unwrap();
         fs::write(&tokenizer, tokenizer_json().to_string()).unwrap();
         let options = ModelOptions::default();
+        // Fresh weights come from libtorch's one generator: two tests at once would draw from each other's.
+        let _alone = FRESH.lock().unwrap_or_else(PoisonError::into_inner);
         M3Model::fresh(&config, &options, Device::Cpu, Kind::Float).unwrap().save(&model).unwrap();
         Self { dir }
     }
