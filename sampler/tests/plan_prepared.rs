@@ -37,10 +37,9 @@ fn write_tokenizer(path: &Path) {
     tokenizer.save(path, false).unwrap();
 }
 
-#[test]
-fn text_comes_back_out_of_the_batch() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = |name: &str| dir.path().join(name);
+/// 40 rows of ever longer positives as a store in `dir`, beside its tokenizer.
+fn prepared(dir: &Path) -> Arc<Store> {
+    let path = |name: &str| dir.join(name);
     write_tokenizer(&path("tokenizer.json"));
     let rows: Vec<String> = (0..40)
         .map(|row| {
@@ -65,7 +64,13 @@ fn text_comes_back_out_of_the_batch() {
         rows_per_shard: 16,
     };
     prepare(&options, &mut |_| {}).unwrap();
-    let store = Arc::new(Store::open(&path("store")).unwrap());
+    Arc::new(Store::open(&path("store")).unwrap())
+}
+
+#[test]
+fn text_comes_back_out_of_the_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = prepared(dir.path());
 
     // Rows 0-17 have up to 20 tokens with their frame, rows 18-39 more.
     let recipe = "name = \"t\"\n[data]\ngroup_size = 3\n\
@@ -93,4 +98,32 @@ fn text_comes_back_out_of_the_batch() {
     }
     seen.sort_unstable();
     assert_eq!(seen, (0..40).collect::<Vec<u64>>());
+}
+
+#[test]
+fn prefixes_stand_before_the_texts_and_need_the_stores_tokenizer() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = prepared(dir.path());
+    let plan = |tokenizer: &Path, data: &str| {
+        let text = format!(
+            "name = \"t\"\n[model]\ntokenizer = \"{}\"\n[data]\ngroup_size = 2\n{data}\n\
+             length_groups = [{{ max_len = 64, global_batch = 40 }}]",
+            tokenizer.display()
+        );
+        Plan::new(Arc::clone(&store), &Recipe::parse(&text, Path::new("t.toml"), &[]).unwrap())
+    };
+    let tokenizer = dir.path().join("tokenizer.json");
+    let prefixed = plan(&tokenizer, "query_prefix = \"query0 filler \"\npassage_prefix = \"query1\"").unwrap();
+    let (bare, with) = [plan(&tokenizer, "").unwrap(), prefixed].map(|plan| read_share(&plan, 0, 0, 1).unwrap()).into();
+    let id = |word: &str| words().iter().position(|known| known == word).unwrap() as i64;
+    let before = |prefix: &[i64], text: &Vec<i64>| [&text[..1], prefix, &text[1..]].concat();
+    let queries: Vec<_> = bare.queries.iter().map(|text| before(&[id("query0"), id("filler")], text)).collect();
+    let passages: Vec<_> = bare.passages.iter().map(|text| before(&[id("query1")], text)).collect();
+    assert_eq!((with.queries, with.passages), (queries, passages));
+    assert_eq!(with.text_ids, bare.text_ids, "a text is the same with and without a prefix");
+
+    let other = dir.path().join("other.json");
+    std::fs::write(&other, std::fs::read_to_string(&tokenizer).unwrap() + "\n").unwrap();
+    let message = plan(&other, "query_prefix = \"query0\"").unwrap_err().to_string();
+    assert!(message.contains("other.json: is not the tokenizer that the token store was prepared with"), "{message}");
 }
