@@ -3,9 +3,7 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from transformers import AutoTokenizer
 
 import runs
@@ -54,23 +52,28 @@ def test_counts_and_types(run):
         assert has_scores == dataset["has_scores"]
 
 
-def longest_texts(table: pa.Table) -> np.ndarray:
-    """Tokens of each row's longest text; two special ones frame every text."""
-    longest = pc.list_value_length(table["query"]).to_numpy()
-    for name in ["pos", "neg"]:
-        texts = table[name].combine_chunks()
-        lengths = pa.ListArray.from_arrays(texts.offsets, pc.list_value_length(texts.values))
-        longest = np.maximum(longest, [max(row, default=0) for row in lengths.to_pylist()])
-    return longest + 2
-
-
 def test_rows_by_length(run):
     for dataset in manifest(run.store)["datasets"]:
-        lengths = longest_texts(read_shards(run.store, dataset))
-        order = read(run.store / dataset["name"] / dataset["by_length"]["file"])["row"].to_numpy()
-        assert np.array_equal(order, np.argsort(lengths, kind="stable"))
+        shapes = []
+        for row in read_shards(run.store, dataset).to_pylist():
+            pos, neg = [[len(text) for text in row[name]] for name in ["pos", "neg"]]
+            query = len(row["query"])
+            # Two special tokens frame every text.
+            shapes.append((max([query, *pos, *neg]) + 2, len(neg), query, pos, neg))
+        expected = sorted(range(len(shapes)), key=lambda row: (shapes[row], row))
+        folder = run.store / dataset["name"]
+        order = read(folder / dataset["by_length"]["file"])
+        assert [(field.name, field.type) for field in order.schema] == [("row", pa.uint64()), ("check", pa.uint32())]
+        assert order["row"].to_pylist() == expected
+
+        distinct = read(folder / dataset["shapes"]["file"]).to_pylist()
+        ends = [shape.pop("rows_up_to") for shape in distinct]
+        assert ends == sorted(set(ends)) and ends[-1] == len(shapes)
+        for start, end, shape in zip([0, *ends], ends, distinct):
+            for row in expected[start:end]:
+                assert shape == dict(zip(["query", "pos", "neg"], shapes[row][2:]))
         limits, num_rows = zip(*dataset["rows_up_to"])
-        assert list(num_rows) == np.searchsorted(np.sort(lengths), limits, side="right").tolist()
+        assert list(num_rows) == [sum(shape[0] <= limit for shape in shapes) for limit in limits]
 
 
 def test_tokens_are_those_of_the_texts(run):
