@@ -1,10 +1,21 @@
-//! Gives the worker an rpath to libtorch, so that it runs without environment variables.
+//! Gives the worker an rpath to libtorch, so that it runs without environment variables, and compiles the calls into
+//! libtorch that `tch` does not bind.
 
 use std::path::{Path, PathBuf};
 
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     let Some(lib) = std::env::var_os("LIBTORCH").map(|folder| PathBuf::from(folder).join("lib")) else { return };
+    let include = lib.with_file_name("include");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++20")
+        .warnings(false)
+        .include(&include)
+        .include(include.join("torch/csrc/api/include"))
+        .file("src/libtorch/calls.cpp")
+        .compile("tercet_libtorch_calls");
+    println!("cargo:rerun-if-changed=src/libtorch/calls.cpp");
     // libtorch_cpu.so finds its CUDA runtime relative to where it really lies, which is not where LIBTORCH links to it.
     let real = std::fs::canonicalize(lib.join("libtorch_cpu.so")).unwrap_or_else(|_| lib.join("libtorch_cpu.so"));
     for folder in [real.parent().unwrap_or(Path::new("/")), lib.as_path()] {

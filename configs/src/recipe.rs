@@ -56,13 +56,16 @@ pub struct Recipe {
     pub log: LogSection,
 }
 
-/// Arithmetic of a run. Master weights and optimizer state have the same type.
+/// Arithmetic of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floats.
     #[default]
     Fp32,
+    /// The encoder computes in bfloat16; weights, gradients' sums, optimizer state, representations, scores and loss are
+    /// 32-bit floats.
+    Bf16,
     /// 64-bit floats; for tests, on the CPU.
     Fp64,
 }

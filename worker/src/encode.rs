@@ -15,7 +15,7 @@ pub fn encode_texts(model: &M3Model, texts: &[TextInput], heads: Heads, limit: S
     let special = model.special_ids();
     let mut all = Representations::zeros(texts, &special, model.dims(), heads, model.options());
     for sub_batch in cut(texts, limit, &special, i64::from(model.special.pad), model.options().1) {
-        let (own, _) = model.represent(&sub_batch, heads, false);
+        let (own, _) = model.represent(&sub_batch, heads, None, false);
         all.scatter(&sub_batch, &own);
     }
     all
@@ -38,19 +38,17 @@ impl Representations {
 }
 
 impl Gradients {
-    /// ⟨gradient, representation⟩ of a sub-batch: the scalar whose gradient is the vector-Jacobian product, `self` being
-    /// the gradients of all texts.
-    pub fn surrogate(&self, at: &SubBatch, own: &SubBatchRepresentations) -> Tensor {
-        let dot = |gradient: &Tensor, index: &Tensor, values: &Tensor| {
-            (gradient.index_select(0, index) * values).sum(values.kind())
-        };
-        let mut sum = dot(&self.dense, &at.texts, &own.dense);
-        if let (Some(lexical), Some(weights)) = (&self.lexical, &own.lexical) {
-            sum += dot(lexical, &at.lexical_target, weights);
+    /// The heads that they are of.
+    pub fn heads(&self) -> Heads {
+        Heads { lexical: self.lexical.is_some(), multi_vector: self.multi_vector.is_some() }
+    }
+
+    /// A sub-batch's part in the sub-batch's own order.
+    pub fn gather(&self, at: &SubBatch) -> SubBatchRepresentations {
+        SubBatchRepresentations {
+            dense: self.dense.index_select(0, &at.texts),
+            lexical: self.lexical.as_ref().map(|lexical| lexical.index_select(0, &at.lexical_target)),
+            multi_vector: self.multi_vector.as_ref().map(|vectors| vectors.index_select(0, &at.vector_target)),
         }
-        if let (Some(multi_vector), Some(vectors)) = (&self.multi_vector, &own.multi_vector) {
-            sum += dot(multi_vector, &at.vector_target, vectors);
-        }
-        sum
     }
 }

@@ -14,6 +14,7 @@ pub mod encode;
 pub mod exchange;
 pub mod exit;
 pub mod false_negatives;
+pub mod libtorch;
 pub mod loss;
 pub mod model;
 pub mod optimizer;

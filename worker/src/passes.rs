@@ -1,8 +1,8 @@
 //! The two passes of the encoder over a rank's sub-batches.
 
-use tch::Tensor;
+use std::ops::Range;
 
-use crate::model::M3Model;
+use crate::model::{Graph, M3Model};
 use crate::representation::{Gradients, Heads, Representations, SubBatchRepresentations, TextInput};
 use crate::step::StepSettings;
 use crate::sub_batch::SubBatch;
@@ -21,19 +21,18 @@ pub struct Passes<'a> {
     pub rank: usize,
 }
 
-/// A sub-batch's representations with their graph, and the embeddings at its root.
-pub type Graph = (SubBatchRepresentations, Tensor);
-
 impl Passes<'_> {
-    /// Encodes sub-batch `i`; both passes draw the same dropout masks.
-    fn represent(&self, i: usize, sub_batch: &SubBatch) -> Graph {
+    /// What dropout's masks in sub-batch `i` depend on: the same in both passes.
+    fn seed(&self, i: usize) -> Option<u64> {
         let mut hash = blake3::Hasher::new();
         for part in [self.settings.seed, self.step, self.rank as u64, i as u64] {
             hash.update(&part.to_le_bytes());
         }
-        let bytes: [u8; 8] = std::array::from_fn(|b| hash.finalize().as_bytes()[b]);
-        tch::manual_seed(i64::from_le_bytes(bytes));
-        self.model.represent(sub_batch, self.heads, true)
+        Some(u64::from_le_bytes(std::array::from_fn(|b| hash.finalize().as_bytes()[b])))
+    }
+
+    fn represent(&self, i: usize, sub_batch: &SubBatch, keep: bool) -> (SubBatchRepresentations, Option<Graph>) {
+        self.model.represent(sub_batch, self.heads, self.seed(i), keep)
     }
 }
 
@@ -49,31 +48,33 @@ pub fn encode_first_pass(
     let mut budget = passes.settings.kept_graph_tokens;
     let mut kept = Vec::with_capacity(sub_batches.len());
     for (i, sub_batch) in sub_batches.iter().enumerate() {
-        if let Some(left) = budget.checked_sub(sub_batch.num_padded_tokens()) {
-            budget = left;
-            let graph = passes.represent(i, sub_batch);
-            all.scatter(sub_batch, &graph.0);
-            kept.push(Some(graph));
-        } else {
-            let (own, _) = tch::no_grad(|| passes.represent(i, sub_batch));
-            all.scatter(sub_batch, &own);
-            kept.push(None);
-        }
+        let left = budget.checked_sub(sub_batch.num_padded_tokens());
+        budget = left.unwrap_or(budget);
+        let (own, graph) = passes.represent(i, sub_batch, left.is_some());
+        all.scatter(sub_batch, &own);
+        kept.push(graph);
     }
     (all, kept)
 }
 
-/// Adds the parameters' gradients to the flat buffer: forward (unless kept) and backward of each sub-batch, the
-/// gradient of its representations as the seed.
+/// Adds the parameters' gradients to the flat buffer: forward (unless kept) and backward of each sub-batch, from the
+/// gradients of all representations. Tells `ready` which part of the buffer is complete, as soon as it is.
 pub fn encode_second_pass(
     passes: &Passes,
     sub_batches: &[SubBatch],
     kept: Vec<Option<Graph>>,
     d_representations: &Gradients,
+    mut ready: impl FnMut(Range<i64>),
 ) {
     for (i, (sub_batch, graph)) in sub_batches.iter().zip(kept).enumerate() {
-        let (own, embeddings) = graph.unwrap_or_else(|| passes.represent(i, sub_batch));
-        let surrogate = d_representations.surrogate(sub_batch, &own);
-        passes.model.backward(&surrogate, sub_batch, &embeddings);
+        let last = i + 1 == sub_batches.len();
+        let graph = graph.or_else(|| passes.represent(i, sub_batch, true).1);
+        let Some(graph) = graph else { unreachable!("a graph was asked for") };
+        let mut ready = |range| {
+            if last {
+                ready(range)
+            }
+        };
+        passes.model.backward(graph, d_representations, sub_batch, passes.seed(i), &mut ready);
     }
 }

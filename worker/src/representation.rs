@@ -105,6 +105,13 @@ pub struct SubBatchRepresentations {
     pub multi_vector: Option<Tensor>,
 }
 
+impl SubBatchRepresentations {
+    /// Those of the heads that ran, in one fixed order.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        [Some(&self.dense), self.lexical.as_ref(), self.multi_vector.as_ref()].into_iter().flatten()
+    }
+}
+
 impl Representations {
     /// Zeros of the right shapes for `texts`.
     pub fn zeros(

@@ -115,6 +115,7 @@ pub fn compute_gradients(
     let heads = Heads::of(settings.loss.preset);
     let device = model.options().1;
     let _ = model.parameters.flat_grad().zero_();
+    model.parameters.refresh();
 
     let sub_batches = cut(&batch.texts, settings.sub_batch, &model.special_ids(), model.special.pad.into(), device);
     let passes = Passes { model, heads, settings, step: batch.step, rank: ranks.rank() };
@@ -139,7 +140,7 @@ pub fn compute_gradients(
     let (d_queries, d_passages) = scoring.backward(&own.d_scores)?;
     let d_representations = d_queries.followed_by(&d_passages);
 
-    encode_second_pass(&passes, &sub_batches, kept, &d_representations);
+    encode_second_pass(&passes, &sub_batches, kept, &d_representations, |_| ());
 
     all_reduce_sum(ranks, &mut model.parameters.flat_grad())?;
     let (loss, terms) = sum_losses(ranks, &own)?;

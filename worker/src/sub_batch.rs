@@ -35,6 +35,13 @@ pub struct Group {
     pub attention_mask: Option<Tensor>,
 }
 
+impl Group {
+    /// Tokens of all its texts, padding included.
+    pub fn num_tokens(&self) -> i64 {
+        self.num_texts * self.len
+    }
+}
+
 /// One sub-batch on its device.
 pub struct SubBatch {
     /// Longest first; together they are the T tokens.

@@ -38,7 +38,7 @@ fn model(kind: Kind, dropout: f64) -> M3Model {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/nano_xlmr/hf");
     let options = ModelOptions { dropout: Some(dropout), ..Default::default() };
     let mut model = M3Model::load(&dir, &options, Device::Cpu, kind).unwrap();
-    model.enable_gradients();
+    model.enable_gradients(Kind::Double);
     model
 }
 

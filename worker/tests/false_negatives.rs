@@ -83,7 +83,7 @@ fn step(loss: &LossSection, batch: &StepBatch, mask_false_negatives: bool) -> St
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/nano_xlmr/hf");
     let options = ModelOptions { dropout: Some(0.0), ..Default::default() };
     let mut model = M3Model::load(&dir, &options, Device::Cpu, Kind::Double).unwrap();
-    model.enable_gradients();
+    model.enable_gradients(Kind::Double);
     let sub_batch = SubBatchLimit { tokens: 10_000, texts: 0 };
     let settings = StepSettings {
         loss: LossSection { mask_false_negatives, ..loss.clone() },

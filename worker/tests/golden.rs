@@ -36,7 +36,7 @@ fn model(nano: &str, pooling: Pooling, normalize: bool, overrides: Option<&str>)
     for (name, tensor) in overrides.iter().flat_map(|path| Tensor::read_safetensors(golden(path)).unwrap()) {
         tch::no_grad(|| model.parameters.leaf(&name).copy_(&tensor));
     }
-    model.enable_gradients();
+    model.enable_gradients(Kind::Double);
     model
 }
 

@@ -70,7 +70,7 @@ impl ModelShape {
             num_parameters,
             heads: Heads { lexical: all, multi_vector: all },
             element_bytes: match recipe.precision {
-                Precision::Fp32 => 4.0,
+                Precision::Fp32 | Precision::Bf16 => 4.0,
                 Precision::Fp64 => 8.0,
             },
         })

@@ -1,18 +1,23 @@
 //! The transformer encoder: embeddings, then layers of attention and feed-forward, post-norm, as in BERT and
 //! XLM-RoBERTa.
 //!
-//! Legend: T tokens of a sub-batch, d hidden size, h attention heads, B and L texts and length of an attention group.
+//! Legend: T tokens of a sub-batch, d hidden size.
 //!
-//! The embedding sum is linear in its tables, so its gradient is written by hand ([`Encoder::embed_backward`]): autograd
-//! would allocate a [vocabulary, d] gradient for every sub-batch.
+//! The backward pass is written by hand (the layers say why). The embedding sum is linear in its tables, so its gradient
+//! is three additions; autograd would allocate a [vocabulary, d] gradient for every sub-batch.
+
+use std::ops::Range;
 
 use tch::{Kind, Tensor};
 use tercet_configs::EncoderConfig;
 
+use super::dropout::Dropout;
+use super::layer::{Layer, LayerNorm, SavedLayer, dropout};
 use super::parameters::{Init, Parameters, Spec};
+use crate::libtorch::Normalised;
 use crate::sub_batch::SubBatch;
 
-/// Embedding tables whose gradients [`Encoder::embed_backward`] writes.
+/// Words, positions, token types.
 pub(super) const EMBEDDING_TABLES: [&str; 3] = [
     "embeddings.word_embeddings.weight",
     "embeddings.position_embeddings.weight",
@@ -60,123 +65,102 @@ pub(super) fn specs(c: &EncoderConfig) -> Vec<Spec> {
     specs
 }
 
-struct Linear {
-    weight: Tensor,
-    bias: Tensor,
+/// What a forward pass leaves for the backward pass.
+pub struct SavedEncoder {
+    norm: Normalised,
+    layers: Vec<SavedLayer>,
 }
 
-impl Linear {
-    fn new(parameters: &Parameters, name: &str) -> Self {
-        Self { weight: parameters.leaf(&format!("{name}.weight")), bias: parameters.leaf(&format!("{name}.bias")) }
-    }
-
-    fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, Some(&self.bias))
-    }
-
-    fn layer_norm(&self, x: &Tensor, eps: f64) -> Tensor {
-        x.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), eps, true)
-    }
-}
-
-struct Layer {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    attention_output: Linear,
-    attention_norm: Linear,
-    intermediate: Linear,
-    output: Linear,
-    output_norm: Linear,
-}
-
-/// The encoder; its weights are views of [`Parameters`].
+/// The encoder; its weights lie in [`Parameters`].
 pub struct Encoder {
     config: EncoderConfig,
     tables: [Tensor; 3],
-    norm: Linear,
+    norm: LayerNorm,
     layers: Vec<Layer>,
 }
 
 impl Encoder {
-    pub(super) fn new(config: &EncoderConfig, parameters: &Parameters) -> Self {
-        let layers = (0..config.num_hidden_layers).map(|i| {
-            let linear = |name: &str| Linear::new(parameters, &format!("encoder.layer.{i}.{name}"));
-            Layer {
-                query: linear("attention.self.query"),
-                key: linear("attention.self.key"),
-                value: linear("attention.self.value"),
-                attention_output: linear("attention.output.dense"),
-                attention_norm: linear("attention.output.LayerNorm"),
-                intermediate: linear("intermediate.dense"),
-                output: linear("output.dense"),
-                output_norm: linear("output.LayerNorm"),
-            }
-        });
+    /// The encoder of `config` over `parameters`, which hold [`specs`].
+    pub fn new(config: &EncoderConfig, parameters: &Parameters) -> Self {
         Self {
             config: config.clone(),
             tables: EMBEDDING_TABLES.map(|name| parameters.leaf(name)),
-            norm: Linear::new(parameters, "embeddings.LayerNorm"),
-            layers: layers.collect(),
+            norm: LayerNorm::new(parameters, "embeddings.LayerNorm", config.layer_norm_eps),
+            layers: (0..config.num_hidden_layers).map(|i| Layer::new(config, parameters, i)).collect(),
         }
     }
 
-    /// Words + positions + token type 0 of every token: [T, d], outside autograd.
-    pub fn embed(&self, texts: &SubBatch) -> Tensor {
-        tch::no_grad(|| {
-            let [words, positions, types] = &self.tables;
-            words.index_select(0, &texts.token_ids)
-                + positions.index_select(0, &(&texts.positions + self.config.first_position() as i64))
-                + types.get(0)
-        })
+    /// Hidden states [T, d] in the encoder's type; with `keep`, what [`Encoder::backward`] needs as well. `seed` seeds
+    /// dropout; none: no dropout.
+    pub fn forward(
+        &self,
+        parameters: &Parameters,
+        texts: &SubBatch,
+        seed: Option<u64>,
+        keep: bool,
+    ) -> (Tensor, Option<SavedEncoder>) {
+        let _guard = tch::no_grad_guard();
+        // In the weights' own type up to here: an embedding is a sum of three, and costs nothing.
+        let (mut hidden, norm) = self.norm.forward(parameters, self.embed(texts));
+        self.dropout(seed).apply(&mut hidden);
+        let mut hidden = hidden.to_kind(parameters.compute_kind()); // [T, d]
+        let mut layers = Vec::with_capacity(if keep { self.layers.len() } else { 0 });
+        for (i, layer) in self.layers.iter().enumerate() {
+            let (output, saved) = layer.forward(parameters, hidden, texts, layer_seed(seed, i), keep);
+            hidden = output;
+            layers.extend(saved);
+        }
+        (hidden, keep.then_some(SavedEncoder { norm, layers }))
+    }
+
+    /// Adds the gradients of all weights, from the hidden states' gradient [T, d]. Tells `ready` which part of the flat
+    /// gradient this sub-batch has nothing to add to any more.
+    ///
+    /// Padding contributes nothing: its hidden states reach no representation, so its gradient is exactly 0.
+    pub fn backward(
+        &self,
+        parameters: &Parameters,
+        saved: SavedEncoder,
+        texts: &SubBatch,
+        seed: Option<u64>,
+        grad: Tensor,
+        ready: &mut dyn FnMut(Range<i64>),
+    ) {
+        let _guard = tch::no_grad_guard();
+        let mut grad = grad;
+        for (i, (layer, saved)) in self.layers.iter().zip(saved.layers).enumerate().rev() {
+            grad = layer.backward(parameters, saved, texts, layer_seed(seed, i), grad);
+            layer.gradient_ranges().into_iter().for_each(&mut *ready);
+        }
+        let mut grad = grad.to_kind(parameters.flat.kind());
+        self.dropout(seed).apply(&mut grad);
+        let grad = self.norm.backward(parameters, &saved.norm, &grad);
+        self.embed_backward(texts, &grad, parameters);
+    }
+
+    fn dropout(&self, seed: Option<u64>) -> Dropout {
+        dropout(seed, self.config.hidden_dropout_prob)
+    }
+
+    /// Words + positions + token type 0 of every token: [T, d].
+    fn embed(&self, texts: &SubBatch) -> Tensor {
+        let [words, positions, types] = &self.tables;
+        let places = &texts.positions + self.config.first_position() as i64;
+        let mut sum = words.index_select(0, &texts.token_ids);
+        let _ = sum.g_add_(&positions.index_select(0, &places)).g_add_(&types.get(0));
+        sum
     }
 
     /// Adds the gradient of [`Encoder::embed`]'s result, [T, d], to the tables' gradients.
-    ///
-    /// Padding contributes nothing: its hidden states reach no representation, so its gradient is exactly 0.
-    pub fn embed_backward(&self, texts: &SubBatch, gradient: &Tensor, parameters: &Parameters) {
-        tch::no_grad(|| {
-            let [mut words, mut positions, types] = EMBEDDING_TABLES.map(|name| parameters.grad(name));
-            let _ = words.index_add_(0, &texts.token_ids, gradient);
-            let _ = positions.index_add_(0, &(&texts.positions + self.config.first_position() as i64), gradient);
-            let _ = types.get(0).g_add_(&gradient.sum_dim_intlist([0i64].as_slice(), false, None::<Kind>));
-        });
+    fn embed_backward(&self, texts: &SubBatch, gradient: &Tensor, parameters: &Parameters) {
+        let [mut words, mut positions, types] = EMBEDDING_TABLES.map(|name| parameters.grad(name));
+        let _ = words.index_add_(0, &texts.token_ids, gradient);
+        let _ = positions.index_add_(0, &(&texts.positions + self.config.first_position() as i64), gradient);
+        let _ = types.get(0).g_add_(&gradient.sum_dim_intlist([0i64].as_slice(), false, None::<Kind>));
     }
+}
 
-    /// Hidden states [T, d] from embeddings [T, d]; `train` turns dropout on.
-    pub fn forward(&self, embeddings: &Tensor, texts: &SubBatch, train: bool) -> Tensor {
-        let c = &self.config;
-        let eps = c.layer_norm_eps;
-        let dropout = |x: Tensor| if c.hidden_dropout_prob > 0.0 { x.dropout(c.hidden_dropout_prob, train) } else { x };
-
-        let mut hidden = dropout(self.norm.layer_norm(embeddings, eps)); // [T, d]
-        for layer in &self.layers {
-            let attended = dropout(layer.attention_output.forward(&self.attend(layer, &hidden, texts, train)));
-            hidden = layer.attention_norm.layer_norm(&(attended + hidden), eps);
-            let inner = layer.intermediate.forward(&hidden).gelu("none"); // [T, ffn]
-            hidden = layer.output_norm.layer_norm(&(dropout(layer.output.forward(&inner)) + hidden), eps);
-        }
-        hidden
-    }
-
-    /// Every token attends to its own text: [T, d] from [T, d], group by group.
-    fn attend(&self, layer: &Layer, hidden: &Tensor, texts: &SubBatch, train: bool) -> Tensor {
-        let dropout = if train { self.config.attention_probs_dropout_prob } else { 0.0 };
-        let heads = self.config.num_attention_heads;
-        let (query, key, value) = (layer.query.forward(hidden), layer.key.forward(hidden), layer.value.forward(hidden)); // [T, d]
-        let attended: Vec<Tensor> = texts
-            .groups
-            .iter()
-            .map(|group| {
-                let (b, l) = (group.num_texts, group.len);
-                let split = |x: &Tensor| x.narrow(0, group.first, b * l).view([b, l, heads as i64, -1]).transpose(1, 2);
-                let (query, key, value) = (split(&query), split(&key), split(&value)); // [B, h, L, d/h]
-                let mask = group.attention_mask.as_ref();
-                let attended =
-                    Tensor::scaled_dot_product_attention(&query, &key, &value, mask, dropout, false, None, false);
-                attended.transpose(1, 2).reshape([b * l, -1])
-            })
-            .collect();
-        Tensor::cat(&attended, 0)
-    }
+/// Every layer drops at places of its own.
+fn layer_seed(seed: Option<u64>, layer: usize) -> Option<u64> {
+    seed.map(|seed| seed.wrapping_add((layer as u64 + 1) << 32))
 }

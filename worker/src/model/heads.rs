@@ -30,6 +30,11 @@ pub(super) fn specs(c: &EncoderConfig, multi_vector_dim: usize) -> Vec<Spec> {
     .collect()
 }
 
+/// Whether autograd trains the weight of this name.
+pub(super) fn trains(name: &str) -> bool {
+    name.starts_with("colbert_linear.") || name.starts_with("sparse_linear.")
+}
+
 /// The heads' weights, as views of [`Parameters`].
 pub struct HeadWeights {
     pooling: Pooling,
@@ -48,7 +53,7 @@ impl HeadWeights {
         }
     }
 
-    /// The wanted heads' outputs for `hidden`, [T, d].
+    /// The wanted heads' outputs for `hidden`, [T, d]; they are of the weights' type, whatever the encoder's is.
     pub fn represent(&self, hidden: &Tensor, texts: &SubBatch, heads: Heads) -> SubBatchRepresentations {
         SubBatchRepresentations {
             dense: self.dense(hidden, texts),
@@ -63,29 +68,36 @@ impl HeadWeights {
             Pooling::Cls => &texts.cls,
             Pooling::Mean => &texts.real,
         };
-        let rows = tokens.index_select(0, &pooled.token); // [K, d]
+        let rows = tokens.index_select(0, &pooled.token).to_kind(self.kind()); // [K, d]
         let dense = if pooled.one_per_text {
             rows
         } else {
-            let zeros = Tensor::zeros([texts.num_texts(), tokens.size()[1]], (tokens.kind(), tokens.device()));
-            zeros.index_add(0, &pooled.text, &rows) / pooled.per_text.to_kind(tokens.kind()).unsqueeze(-1)
+            let zeros = Tensor::zeros([texts.num_texts(), tokens.size()[1]], (self.kind(), tokens.device()));
+            zeros.index_add(0, &pooled.text, &rows) / pooled.per_text.to_kind(self.kind()).unsqueeze(-1)
         };
         self.normalised(dense)
     }
 
     /// `[S]`: a weight for every distinct non-special token of every text, the largest where a token repeats.
     fn lexical(&self, tokens: &Tensor, texts: &SubBatch) -> Tensor {
-        let [weight, bias] = &self.lexical;
-        let rows = tokens.index_select(0, &texts.lexical_token); // [K, d]
-        let weights = rows.linear(weight, Some(bias)).squeeze_dim(-1).relu(); // [K]
-        let zeros = Tensor::zeros([texts.lexical_target.size()[0]], (tokens.kind(), tokens.device()));
+        let weights = self.map(tokens, &self.lexical).squeeze_dim(-1).relu(); // [T]
+        let weights = weights.index_select(0, &texts.lexical_token); // [K]
+        let zeros = Tensor::zeros([texts.lexical_target.size()[0]], (self.kind(), tokens.device()));
         zeros.internal_scatter_reduce(0, &texts.lexical_slot, &weights, "amax", true) // [S]
     }
 
     /// [V, dm]: a vector for every token but CLS.
     fn multi_vector(&self, tokens: &Tensor, texts: &SubBatch) -> Tensor {
-        let [weight, bias] = &self.multi_vector;
-        self.normalised(tokens.index_select(0, &texts.vector_token).linear(weight, Some(bias)))
+        self.normalised(self.map(tokens, &self.multi_vector).index_select(0, &texts.vector_token))
+    }
+
+    /// A linear map computed in the type of `x`; its result is of the weights'.
+    fn map(&self, x: &Tensor, [weight, bias]: &[Tensor; 2]) -> Tensor {
+        x.linear(&weight.to_kind(x.kind()), Some(bias.to_kind(x.kind()))).to_kind(self.kind())
+    }
+
+    fn kind(&self) -> Kind {
+        self.lexical[0].kind()
     }
 
     fn normalised(&self, x: Tensor) -> Tensor {

@@ -1,13 +1,17 @@
 //! The model: encoder and heads over one flat buffer of weights; reading and writing Hugging Face directories.
 
+mod attention;
+mod dropout;
 mod encoder;
 mod heads;
+mod layer;
 mod load;
 mod parameters;
 mod pickle;
 mod save;
 mod tokenizer_config;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
@@ -19,7 +23,8 @@ pub use heads::HeadWeights;
 pub use parameters::{Init, Parameters, Spec};
 pub use save::write_safetensors;
 
-use crate::representation::{Heads, SubBatchRepresentations};
+use crate::libtorch;
+use crate::representation::{Gradients, Heads, SubBatchRepresentations};
 use crate::sub_batch::SubBatch;
 
 /// Why a model cannot be read or written.
@@ -115,6 +120,13 @@ impl ModelOptions {
     }
 }
 
+/// What the backward pass of a sub-batch needs of its forward pass.
+pub struct Graph {
+    saved: encoder::SavedEncoder,
+    /// [T, d].
+    hidden: Tensor,
+}
+
 /// Encoder, heads and all their weights.
 pub struct M3Model {
     /// The encoder's config.json.
@@ -148,30 +160,54 @@ impl M3Model {
         (self.config.hidden_size as i64, self.multi_vector_dim as i64)
     }
 
-    /// Type and device of weights and hidden states.
+    /// Type and device of weights, gradients and representations.
     pub fn options(&self) -> (Kind, Device) {
         (self.parameters.flat.kind(), self.parameters.flat.device())
     }
 
-    /// Allocates gradients; needed once before [`M3Model::backward`].
-    pub fn enable_gradients(&mut self) {
-        self.parameters
-            .enable_gradients(|name| encoder::EMBEDDING_TABLES.contains(&name) || name.starts_with("pooler."));
+    /// Allocates gradients and makes the encoder compute in `kind`; needed once before [`M3Model::backward`].
+    pub fn enable_gradients(&mut self, kind: Kind) {
+        self.parameters.enable_gradients(|name| !heads::trains(name));
+        self.parameters.compute_in(kind);
     }
 
-    /// Representations of one sub-batch, and the leaf that a gradient with respect to the embeddings arrives at.
+    /// Representations of one sub-batch without gradient; with `keep`, what [`M3Model::backward`] needs as well. `seed`
+    /// seeds dropout; none: no dropout.
+    pub fn represent(
+        &self,
+        texts: &SubBatch,
+        heads: Heads,
+        seed: Option<u64>,
+        keep: bool,
+    ) -> (SubBatchRepresentations, Option<Graph>) {
+        let _guard = tch::no_grad_guard();
+        let (hidden, saved) = self.encoder.forward(&self.parameters, texts, seed, keep); // [T, d]
+        let own = self.heads.represent(&hidden, texts, heads);
+        (own, saved.map(|saved| Graph { saved, hidden }))
+    }
+
+    /// Adds the gradients of all weights to the flat gradient; `gradients` are those of all texts' representations,
+    /// `seed` is the one that `graph` was made with. Tells `ready` which parts of the flat gradient this sub-batch has
+    /// nothing to add to any more.
     ///
-    /// Under [`tch::no_grad`] nothing is kept. Otherwise pass the leaf to [`M3Model::backward`].
-    pub fn represent(&self, texts: &SubBatch, heads: Heads, train: bool) -> (SubBatchRepresentations, Tensor) {
-        let embeddings = self.encoder.embed(texts).set_requires_grad(true); // [T, d]
-        let hidden = self.encoder.forward(&embeddings, texts, train); // [T, d]
-        (self.heads.represent(&hidden, texts, heads), embeddings)
-    }
-
-    /// Adds the gradients of `output` (a scalar made of representations of `texts`) to the flat gradient.
-    pub fn backward(&self, output: &Tensor, texts: &SubBatch, embeddings: &Tensor) {
-        output.backward();
-        self.encoder.embed_backward(texts, &embeddings.grad(), &self.parameters);
+    /// The heads compute their representations once more, which is cheap, instead of keeping what autograd needs.
+    pub fn backward(
+        &self,
+        graph: Graph,
+        gradients: &Gradients,
+        texts: &SubBatch,
+        seed: Option<u64>,
+        ready: &mut dyn FnMut(Range<i64>),
+    ) {
+        let Graph { saved, hidden } = graph;
+        let hidden = hidden.set_requires_grad(true);
+        let own = self.heads.represent(&hidden, texts, gradients.heads());
+        let seeds = gradients.gather(texts);
+        libtorch::backward(&own.tensors().zip(seeds.tensors()).collect::<Vec<_>>());
+        drop((own, seeds));
+        let grad = hidden.grad();
+        drop(hidden);
+        self.encoder.backward(&self.parameters, saved, texts, seed, grad, ready);
     }
 
     /// The model's tokenizer.json; none if its directory only names the special tokens.

@@ -4,6 +4,7 @@
 //! Weights that decay come first, biases and layer norms after them, so that weight decay is a prefix.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use tch::{Device, Kind, Tensor};
 
@@ -39,6 +40,24 @@ impl Spec {
     }
 }
 
+/// Where one weight lies in the flat buffers, or several neighbours whose rows follow each other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Span {
+    start: i64,
+    shape: Vec<i64>,
+}
+
+impl Span {
+    fn of(&self, buffer: &Tensor) -> Tensor {
+        buffer.narrow(0, self.start, self.shape.iter().product()).view(self.shape.as_slice())
+    }
+
+    /// The elements of the flat buffers that it covers.
+    pub fn range(&self) -> Range<i64> {
+        self.start..self.start + self.shape.iter().product::<i64>()
+    }
+}
+
 /// The weights of a model, and their gradients once training starts.
 pub struct Parameters {
     specs: Vec<Spec>,
@@ -47,6 +66,8 @@ pub struct Parameters {
     num_decayed: i64,
     /// Every weight, `[N]`.
     pub flat: Tensor,
+    /// The encoder's copy of them in its own type, `[N]`; none where it is the same.
+    compute: Option<Tensor>,
     /// Every gradient, `[N]`; none before [`Parameters::enable_gradients`].
     flat_grad: Option<Tensor>,
     leaves: Vec<Tensor>,
@@ -66,7 +87,7 @@ impl Parameters {
             .map(|i| flat.narrow(0, offsets[i], specs[i].numel()).view(specs[i].shape.as_slice()).detach())
             .collect();
         let index = specs.iter().enumerate().map(|(i, s)| (s.name.clone(), i)).collect();
-        Self { specs, offsets, index, num_decayed, flat, flat_grad: None, leaves }
+        Self { specs, offsets, index, num_decayed, flat, compute: None, flat_grad: None, leaves }
     }
 
     /// Draws every weight's start from libtorch's generator as [`tch::manual_seed`] left it, in name order.
@@ -81,6 +102,56 @@ impl Parameters {
                 Init::Constant(value) => leaf.fill_(value),
             };
         }
+    }
+
+    /// Makes the encoder compute in `kind`: with a copy of the weights, if it is not theirs.
+    pub fn compute_in(&mut self, kind: Kind) {
+        self.compute = (kind != self.flat.kind()).then(|| self.flat.to_kind(kind));
+    }
+
+    /// Renews the encoder's copy after the weights have changed.
+    pub fn refresh(&self) {
+        if let Some(copy) = &self.compute {
+            tch::no_grad(|| copy.shallow_clone().copy_(&self.flat));
+        }
+    }
+
+    /// The type that the encoder computes in.
+    pub fn compute_kind(&self) -> Kind {
+        self.compute.as_ref().unwrap_or(&self.flat).kind()
+    }
+
+    /// Where `names` lie, which must be neighbours in this order with rows of one length.
+    ///
+    /// # Panics
+    /// If the model has none of a name, or they are no such neighbours.
+    pub fn span(&self, names: &[String]) -> Span {
+        let positions: Vec<usize> = names.iter().map(|name| self.position(name)).collect();
+        let neighbours = positions
+            .windows(2)
+            .all(|pair| pair[1] == pair[0] + 1 && self.specs[pair[0]].shape[1..] == self.specs[pair[1]].shape[1..]);
+        assert!(neighbours, "{names:?} are neighbours");
+        let mut shape = self.specs[positions[0]].shape.clone();
+        shape[0] = positions.iter().map(|&i| self.specs[i].shape[0]).sum();
+        Span { start: self.offsets[positions[0]], shape }
+    }
+
+    /// A span of the weights as the encoder computes with them.
+    pub fn weight_at(&self, span: &Span) -> Tensor {
+        span.of(self.compute.as_ref().unwrap_or(&self.flat))
+    }
+
+    /// A span of the weights themselves.
+    pub fn master_at(&self, span: &Span) -> Tensor {
+        span.of(&self.flat)
+    }
+
+    /// A span of the gradient.
+    ///
+    /// # Panics
+    /// If gradients were not enabled.
+    pub fn grad_at(&self, span: &Span) -> Tensor {
+        span.of(self.flat_grad.as_ref().expect("enable_gradients was called"))
     }
 
     /// Allocates the flat gradient and makes autograd accumulate into it; `by_hand` are left to the caller.
@@ -115,7 +186,7 @@ impl Parameters {
     /// # Panics
     /// If the model has none of that name, or gradients were not enabled.
     pub fn grad(&self, name: &str) -> Tensor {
-        self.grad_at(self.position(name))
+        self.nth_grad(self.position(name))
     }
 
     /// Every gradient, `[N]`.
@@ -128,7 +199,7 @@ impl Parameters {
 
     /// (name, weight, gradient) in the flat buffer's order.
     pub fn named_grads(&self) -> impl Iterator<Item = (&str, Tensor)> {
-        self.specs.iter().enumerate().map(|(i, spec)| (spec.name.as_str(), self.grad_at(i)))
+        self.specs.iter().enumerate().map(|(i, spec)| (spec.name.as_str(), self.nth_grad(i)))
     }
 
     /// (name, view of `buffer`) in the flat buffer's order; `buffer` is `[N]`, e.g. optimizer state.
@@ -163,7 +234,7 @@ impl Parameters {
         *self.index.get(name).unwrap_or_else(|| panic!("the model has no weight {name}"))
     }
 
-    fn grad_at(&self, i: usize) -> Tensor {
+    fn nth_grad(&self, i: usize) -> Tensor {
         self.flat_grad().narrow(0, self.offsets[i], self.specs[i].numel()).view(self.specs[i].shape.as_slice())
     }
 }

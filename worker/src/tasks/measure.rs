@@ -17,10 +17,10 @@ use crate::device::device_of;
 use crate::exchange::{all_reduce_sum, ring_pass};
 use crate::model::{M3Model, ModelOptions};
 use crate::optimizer::{AdamW, clip_grad_norm};
-use crate::representation::{Heads, TextInput};
+use crate::representation::{Gradients, Heads, Representations, TextInput};
 use crate::step::StepSettings;
 use crate::sub_batch::{SubBatch, cut};
-use crate::train::kind_of;
+use crate::train::{compute_kind_of, kind_of};
 
 /// Each thing is done so often; the median counts.
 const REPEATS: usize = 5;
@@ -48,7 +48,7 @@ pub struct MeasureArgs {
 pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let recipe = Recipe::load(&args.recipe, &args.settings)?;
     let mut model = load(&recipe, ranks)?;
-    model.enable_gradients();
+    model.enable_gradients(compute_kind_of(recipe.precision));
     let texts = made_up(&model, recipe.sub_batch_tokens, args.text_len);
     let limit = StepSettings::of(&recipe).sub_batch;
     let special = model.special_ids();
@@ -59,7 +59,7 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let (left, right) = (Tensor::randn([rows, d], model.options()), Tensor::randn([d, 4 * d], model.options()));
     let product_secs = slowest(ranks, || done(&left.matmul(&right)))?;
     let heads = Heads::of(recipe.loss.preset);
-    let encoder_secs = slowest(ranks, || forward_and_backward(&model, sub_batch, heads))?;
+    let encoder_secs = slowest(ranks, || forward_and_backward(&model, &texts, sub_batch, heads))?;
     let mut optimizer = AdamW::new(&model.parameters);
     let update_secs = slowest(ranks, || {
         clip_grad_norm(&model.parameters, recipe.optimizer.max_grad_norm);
@@ -112,12 +112,12 @@ fn made_up(model: &M3Model, sub_batch_tokens: usize, text_len: usize) -> Vec<Tex
     vec![text; (sub_batch_tokens / len).max(1)]
 }
 
-fn forward_and_backward(model: &M3Model, sub_batch: &SubBatch, heads: Heads) {
-    let (own, embeddings) = model.represent(sub_batch, heads, true);
-    let sums = [Some(&own.dense), own.lexical.as_ref(), own.multi_vector.as_ref()];
-    let sums = sums.into_iter().flatten().map(|t| t.sum(t.kind()));
-    let Some(sum) = sums.reduce(|a, b| a + b) else { return };
-    model.backward(&sum, sub_batch, &embeddings);
+fn forward_and_backward(model: &M3Model, texts: &[TextInput], sub_batch: &SubBatch, heads: Heads) {
+    let (own, graph) = model.represent(sub_batch, heads, Some(0), true);
+    let mut all = Representations::zeros(texts, &model.special_ids(), model.dims(), heads, model.options());
+    all.scatter(sub_batch, &own);
+    let Some(graph) = graph else { return };
+    model.backward(graph, &Gradients::zeros(&all), sub_batch, Some(0), &mut |_| ());
     done(&model.parameters.flat_grad().narrow(0, 0, 1));
 }
 

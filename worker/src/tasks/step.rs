@@ -18,7 +18,7 @@ use crate::exchange::all_gather_rows;
 use crate::loss::hybrid;
 use crate::model::{M3Model, ModelOptions};
 use crate::step::{StepOutcome, StepSettings, compute_gradients};
-use crate::train::kind_of;
+use crate::train::{compute_kind_of, kind_of};
 
 /// Arguments of `tercet-worker step`.
 #[derive(Debug, Args)]
@@ -48,7 +48,7 @@ pub fn run(args: &StepArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let recipe = Recipe::load(&args.recipe, &args.settings)?;
     let options = ModelOptions::of(&recipe.model, recipe.seed);
     let mut model = M3Model::load(&args.model, &options, device_of(ranks), kind_of(recipe.precision))?;
-    model.enable_gradients();
+    model.enable_gradients(compute_kind_of(recipe.precision));
     let batch = match (&args.rows, &args.tokens) {
         (Some(path), _) => GivenBatch::read_rows(path, &args.model, &recipe)?,
         (None, Some(path)) => GivenBatch::read_tokens(path)?,

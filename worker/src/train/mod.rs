@@ -19,7 +19,7 @@ use crate::optimizer::{clip_grad_norm, learning_rate};
 use crate::step::{StepOutcome, StepSettings, compute_gradients};
 use recorder::{Recorder, StepRecord};
 use setup::Run;
-pub use setup::{NotFinite, SetupError, kind_of};
+pub use setup::{NotFinite, SetupError, compute_kind_of, kind_of};
 
 /// Arguments of `tercet-worker train`.
 #[derive(Debug, Args)]
@@ -45,7 +45,7 @@ pub fn run(args: &TrainArgs, ranks: &Counted) -> anyhow::Result<()> {
     let recipe = Recipe::load(&args.recipe, &args.settings)?;
     let Run { mut model, mut optimizer, plan, first_step, mut recorder } =
         setup::set_up(&recipe, args.resume, args.events, ranks)?;
-    model.enable_gradients();
+    model.enable_gradients(compute_kind_of(recipe.precision));
     let settings = StepSettings::of(&recipe);
     let state = |step| TrainState {
         step,

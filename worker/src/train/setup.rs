@@ -119,11 +119,19 @@ struct Start {
     resumed: Option<(PathBuf, TrainState)>,
 }
 
-/// The libtorch type of a precision.
+/// The libtorch type of weights, gradients, optimizer state, scores and loss.
 pub fn kind_of(precision: Precision) -> Kind {
     match precision {
-        Precision::Fp32 => Kind::Float,
+        Precision::Fp32 | Precision::Bf16 => Kind::Float,
         Precision::Fp64 => Kind::Double,
+    }
+}
+
+/// The libtorch type that the encoder computes in.
+pub fn compute_kind_of(precision: Precision) -> Kind {
+    match precision {
+        Precision::Bf16 => Kind::BFloat16,
+        Precision::Fp32 | Precision::Fp64 => kind_of(precision),
     }
 }
 

@@ -1,0 +1,57 @@
+// What the worker calls in libtorch and the `tch` crate does not bind. Nothing throws across this border: a failure's
+// message is copied into `error` and the call returns false.
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/native_layer_norm_backward.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <cstring>
+#include <exception>
+#include <vector>
+
+namespace {
+
+template <class Work>
+bool attempt(char* error, size_t error_len, Work work) {
+  try {
+    work();
+    return true;
+  } catch (const std::exception& caught) {
+    std::strncpy(error, caught.what(), error_len - 1);
+    error[error_len - 1] = '\0';
+    return false;
+  }
+}
+
+}  // namespace
+
+extern "C" {
+
+// out receives three new tensors: the gradients of input, weight and bias.
+bool tercet_layer_norm_backward(const at::Tensor* grad, const at::Tensor* input, const at::Tensor* mean,
+                                const at::Tensor* rstd, const at::Tensor* weight, const at::Tensor* bias,
+                                at::Tensor** out, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] {
+    const auto width = weight->sizes();
+    auto [d_input, d_weight, d_bias] =
+        at::native_layer_norm_backward(*grad, *input, width, *mean, *rstd, *weight, *bias, {true, true, true});
+    out[0] = new at::Tensor(d_input);
+    out[1] = new at::Tensor(d_weight);
+    out[2] = new at::Tensor(d_bias);
+  });
+}
+
+// Adds to the leaves below `outputs` what the gradients `grads` of the outputs ask for.
+bool tercet_backward(const at::Tensor* const* outputs, const at::Tensor* const* grads, size_t count, char* error,
+                     size_t error_len) {
+  return attempt(error, error_len, [&] {
+    std::vector<at::Tensor> roots, seeds;
+    for (size_t i = 0; i < count; ++i) {
+      roots.push_back(*outputs[i]);
+      seeds.push_back(*grads[i]);
+    }
+    torch::autograd::backward(roots, seeds);
+  });
+}
+
+}

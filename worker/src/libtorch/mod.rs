@@ -1,0 +1,118 @@
+//! The few calls into libtorch that `tch` does not bind, through the C++ file beside this one.
+//!
+//! A failure here is a mistake in this crate (shapes that do not fit), so it panics with libtorch's message, as `tch` does.
+
+use std::ffi::{CStr, c_char};
+use std::ptr;
+
+use tch::Tensor;
+
+/// Room for libtorch's message.
+const MESSAGE_BYTES: usize = 4096;
+
+/// A `torch::Tensor`, as `tch` hands it out.
+type Handle = std::ffi::c_void;
+
+unsafe extern "C" {
+    fn tercet_layer_norm_backward(
+        grad: *const Handle,
+        input: *const Handle,
+        mean: *const Handle,
+        rstd: *const Handle,
+        weight: *const Handle,
+        bias: *const Handle,
+        out: *mut *mut Handle,
+        error: *mut c_char,
+        error_len: usize,
+    ) -> bool;
+    fn tercet_backward(
+        outputs: *const *const Handle,
+        grads: *const *const Handle,
+        count: usize,
+        error: *mut c_char,
+        error_len: usize,
+    ) -> bool;
+}
+
+/// What a layer norm's forward pass leaves for its backward pass.
+pub struct Normalised {
+    /// The input, [T, d].
+    pub input: Tensor,
+    /// [T, 1].
+    pub mean: Tensor,
+    /// One over the standard deviation, [T, 1].
+    pub rstd: Tensor,
+}
+
+/// Gradients of a layer norm's input [T, d], weight `[d]` and bias `[d]`, `grad` [T, d] being its output's.
+pub fn layer_norm_backward(grad: &Tensor, saved: &Normalised, weight: &Tensor, bias: &Tensor) -> [Tensor; 3] {
+    let mut out = [ptr::null_mut(); 3];
+    checked(|error, len| {
+        // SAFETY: all handles are of live tensors; `out` has room for the three that a successful call makes.
+        unsafe {
+            tercet_layer_norm_backward(
+                handle(grad),
+                handle(&saved.input),
+                handle(&saved.mean),
+                handle(&saved.rstd),
+                handle(weight),
+                handle(bias),
+                out.as_mut_ptr(),
+                error,
+                len,
+            )
+        }
+    });
+    // SAFETY: the call made three tensors and gave them away.
+    out.map(|made| unsafe { Tensor::from_ptr(made.cast()) })
+}
+
+/// Adds to the gradients of the leaves that `outputs` were computed from; each output comes with its own gradient.
+pub fn backward(outputs: &[(&Tensor, &Tensor)]) {
+    let roots: Vec<_> = outputs.iter().map(|(output, _)| handle(output)).collect();
+    let grads: Vec<_> = outputs.iter().map(|(_, grad)| handle(grad)).collect();
+    // SAFETY: both lists hold as many handles of live tensors as the count says.
+    checked(|error, len| unsafe { tercet_backward(roots.as_ptr(), grads.as_ptr(), roots.len(), error, len) });
+}
+
+fn handle(tensor: &Tensor) -> *const Handle {
+    tensor.as_ptr().cast()
+}
+
+fn checked(call: impl FnOnce(*mut c_char, usize) -> bool) {
+    let mut message = [0 as c_char; MESSAGE_BYTES];
+    if !call(message.as_mut_ptr(), MESSAGE_BYTES) {
+        // SAFETY: a call that fails leaves a message that ends within the buffer.
+        let message = unsafe { CStr::from_ptr(message.as_ptr()) };
+        panic!("libtorch: {}", message.to_string_lossy());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    #[test]
+    fn layer_norm_backward_is_autograds() {
+        let options = (Kind::Double, Device::Cpu);
+        let leaf = |shape: &[i64]| Tensor::linspace(-1, 2, shape.iter().product(), options).sin().view(shape).detach();
+        let [input, weight, bias] = [leaf(&[3, 4]), leaf(&[4]), leaf(&[4])].map(|t| t.set_requires_grad(true));
+        let grad = leaf(&[3, 4]) * 2.0;
+        backward(&[(&input.layer_norm([4], Some(&weight), Some(&bias), 1e-5, true), &grad)]);
+        let (_, mean, rstd) = tch::no_grad(|| input.native_layer_norm([4], Some(&weight), Some(&bias), 1e-5));
+        let saved = Normalised { input: input.detach(), mean, rstd };
+        let by_hand = layer_norm_backward(&grad, &saved, &weight.detach(), &bias.detach());
+        for (leaf, gradient) in [input, weight, bias].iter().zip(by_hand) {
+            assert!(leaf.grad().allclose(&gradient, 1e-12, 1e-12, false));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "libtorch: ")]
+    fn a_failure_carries_libtorchs_message() {
+        let options = (Kind::Float, Device::Cpu);
+        backward(&[(&Tensor::ones([2], options), &Tensor::ones([3], options))]);
+    }
+}

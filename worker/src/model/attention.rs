@@ -1,0 +1,219 @@
+//! Attention of every token to its own text, forward and backward, group by group of nearly equally long texts.
+//!
+//! Two ways lead there. libtorch's fused kernels (flash attention, or what a GPU has) never build the similarities of a
+//! text. Where they do not serve, on a CPU in bfloat16 (their backward pass is several times slower than the
+//! machine's products) or with dropout of attention probabilities (they would fall back to building all
+//! similarities), probabilities exist for a tile of rows at a time and are computed again in the backward pass.
+//!
+//! Legend: T tokens of the sub-batch, d hidden size, h heads, k head size, B and L texts and length of a group, N (text,
+//! head) pairs of a tile, R its rows.
+
+use tch::{Device, Kind, Tensor};
+
+use super::dropout::Dropout;
+use crate::libtorch;
+use crate::sub_batch::{Group, SubBatch};
+
+/// Probabilities of a tile at most: they stay in a core's cache.
+const TILE_ELEMENTS: i64 = 1 << 19;
+/// Rows of a tile at least: fewer would make thin matrix products.
+const MIN_TILE_ROWS: i64 = 64;
+
+/// What the forward pass leaves for the backward pass.
+pub enum Attended {
+    /// With the fused kernels, per group: queries, keys and values as leaves and the result above them, [B, h, L, k] each.
+    Fused(Vec<([Tensor; 3], Tensor)>),
+    /// In tiles: the result, [T, d].
+    Tiled(Tensor),
+}
+
+impl Attended {
+    /// The result, [T, d].
+    pub fn output(&self) -> Tensor {
+        match self {
+            Self::Tiled(output) => output.shallow_clone(),
+            Self::Fused(groups) => {
+                let rows =
+                    |(_, output): &([Tensor; 3], Tensor)| output.detach().transpose(1, 2).flatten(2, 3).flatten(0, 1);
+                match &groups[..] {
+                    [group] => rows(group),
+                    _ => Tensor::cat(&groups.iter().map(rows).collect::<Vec<_>>(), 0),
+                }
+            }
+        }
+    }
+}
+
+/// How to attend.
+#[derive(Debug, Clone, Copy)]
+pub struct Attention {
+    /// h.
+    pub num_heads: i64,
+    /// Of probabilities.
+    pub dropout: Dropout,
+}
+
+impl Attention {
+    fn fused(&self, qkv: &Tensor) -> bool {
+        let dropout_falls_back = self.dropout.is_on() && qkv.device() == Device::Cpu;
+        let slow = qkv.kind() == Kind::BFloat16 && qkv.device() == Device::Cpu;
+        !(dropout_falls_back || slow)
+    }
+
+    /// From queries, keys and values beside each other, [T, 3d]; `keep` keeps what the backward pass needs.
+    pub fn forward(&self, qkv: &Tensor, texts: &SubBatch, keep: bool) -> Attended {
+        let groups = texts.groups.iter().enumerate();
+        if self.fused(qkv) {
+            Attended::Fused(groups.map(|(place, group)| self.forward_fused(qkv, group, place, keep)).collect())
+        } else {
+            let parts: Vec<Tensor> = groups.map(|(place, group)| self.forward_tiled(qkv, group, place)).collect();
+            Attended::Tiled(if parts.len() == 1 { parts[0].shallow_clone() } else { Tensor::cat(&parts, 0) })
+        }
+    }
+
+    /// The gradient of `qkv`, [T, 3d], from the output's, [T, d].
+    pub fn backward(&self, qkv: &Tensor, texts: &SubBatch, attended: Attended, d_output: &Tensor) -> Tensor {
+        let d_qkv = qkv.empty_like();
+        let mut graphs = match attended {
+            Attended::Fused(graphs) => graphs,
+            Attended::Tiled(_) => Vec::new(),
+        }
+        .into_iter();
+        for (place, group) in texts.groups.iter().enumerate() {
+            let rows = |t: &Tensor| t.narrow(0, group.first, group.num_tokens());
+            let shape = [group.num_texts, group.len, 3, self.num_heads, -1];
+            let (d_group, d_out) = (rows(&d_qkv).view(shape), rows(d_output).view([shape[0], shape[1], shape[3], -1]));
+            let gradients = match graphs.next() {
+                Some((leaves, output)) => {
+                    libtorch::backward(&[(&output, &d_out.transpose(1, 2))]);
+                    leaves.map(|leaf| leaf.grad())
+                }
+                None => self.backward_tiled(qkv, group, place, &d_out),
+            };
+            for (i, gradient) in (0..3).zip(gradients) {
+                d_group.select(2, i).transpose(1, 2).copy_(&gradient);
+            }
+        }
+        d_qkv
+    }
+
+    fn forward_fused(&self, qkv: &Tensor, group: &Group, place: usize, keep: bool) -> ([Tensor; 3], Tensor) {
+        // Dimensions are views of one matrix; each is a leaf of its own, so that each gets a gradient of its own.
+        let parts = self.split(qkv, group).map(|part| part.detach().set_requires_grad(keep)); // [B, h, L, k]
+        let [query, key, value] = &parts;
+        if self.dropout.is_on() {
+            tch::manual_seed(self.dropout.at(place as u64).seed());
+        }
+        let (mask, p) = (group.attention_mask.as_ref(), self.dropout.probability());
+        let attend = || Tensor::scaled_dot_product_attention(query, key, value, mask, p, false, None, false);
+        let attended = if keep { tch::with_grad(attend) } else { tch::no_grad(attend) };
+        (parts, attended)
+    }
+
+    /// [B·L, d] of one group.
+    fn forward_tiled(&self, qkv: &Tensor, group: &Group, place: usize) -> Tensor {
+        let [query, key, value] = self.pairs(qkv, group);
+        let output = query.empty_like();
+        for (i, tile) in tiles(group, query.size()[0]).into_iter().enumerate() {
+            let mut probabilities = self.probabilities(&tile, &query, &key, group);
+            self.dropout.at(place as u64).at(i as u64).apply(&mut probabilities);
+            tile.rows(&output).copy_(&probabilities.bmm(&tile.pairs(&value)));
+        }
+        let shape = [group.num_texts, self.num_heads, group.len, -1];
+        output.view(shape).transpose(1, 2).reshape([group.num_tokens(), -1])
+    }
+
+    /// Gradients of queries, keys and values, [B, h, L, k] each, from the output's [B, L, h, k].
+    fn backward_tiled(&self, qkv: &Tensor, group: &Group, place: usize, d_output: &Tensor) -> [Tensor; 3] {
+        let [query, key, value] = self.pairs(qkv, group);
+        let d_output = d_output.transpose(1, 2).reshape(query.size().as_slice()); // [B·h, L, k]
+        let d_query = query.empty_like();
+        let (d_key, d_value) = (key.zeros_like(), value.zeros_like());
+        for (i, tile) in tiles(group, query.size()[0]).into_iter().enumerate() {
+            let dropout = self.dropout.at(place as u64).at(i as u64);
+            let probabilities = self.probabilities(&tile, &query, &key, group); // [N, R, L]
+            let d_rows = tile.rows(&d_output); // [N, R, k]
+            let mut dropped = probabilities.shallow_clone();
+            if dropout.is_on() {
+                dropped = probabilities.copy();
+                dropout.apply(&mut dropped);
+            }
+            let _ = tile.pairs(&d_value).baddbmm_(&dropped.transpose(1, 2), &d_rows);
+            let mut d_probabilities = d_rows.bmm(&tile.pairs(&value).transpose(1, 2)); // [N, R, L]
+            dropout.apply(&mut d_probabilities);
+            let kind = probabilities.kind();
+            let d_similarities =
+                Tensor::internal_softmax_backward_data(&d_probabilities, &probabilities, -1, kind) * self.scale(&query);
+            tile.rows(&d_query).copy_(&d_similarities.bmm(&tile.pairs(&key)));
+            let _ = tile.pairs(&d_key).baddbmm_(&d_similarities.transpose(1, 2), &tile.rows(&query));
+        }
+        let shape = [group.num_texts, self.num_heads, group.len, -1];
+        [d_query, d_key, d_value].map(|gradient| gradient.view(shape))
+    }
+
+    /// Softmax of a tile's similarities, [N, R, L].
+    fn probabilities(&self, tile: &Tile, query: &Tensor, key: &Tensor, group: &Group) -> Tensor {
+        let query = tile.rows(query) * self.scale(query);
+        let mut similarities = query.bmm(&tile.pairs(key).transpose(1, 2)); // [N, R, L]
+        if let Some(mask) = &group.attention_mask {
+            let shape = [group.num_texts, self.num_heads, 1, group.len];
+            let mask = mask.expand(shape, false).reshape([-1, 1, group.len]); // [B·h, 1, L]
+            let _ = similarities.masked_fill_(&tile.pairs(&mask).logical_not(), f64::NEG_INFINITY);
+        }
+        similarities.softmax(-1, None)
+    }
+
+    /// Similarities are divided by the root of the head size.
+    fn scale(&self, query: &Tensor) -> f64 {
+        (query.size()[2] as f64).powf(-0.5)
+    }
+
+    /// Views of queries, keys and values of a group, [B, h, L, k].
+    fn split(&self, qkv: &Tensor, group: &Group) -> [Tensor; 3] {
+        let rows = qkv.narrow(0, group.first, group.num_tokens());
+        let parts = rows.view([group.num_texts, group.len, 3, self.num_heads, -1]);
+        [0, 1, 2].map(|i| parts.select(2, i).transpose(1, 2))
+    }
+
+    /// The same with texts and heads in one dimension, [B·h, L, k], contiguous.
+    fn pairs(&self, qkv: &Tensor, group: &Group) -> [Tensor; 3] {
+        self.split(qkv, group).map(|part| part.reshape([group.num_texts * self.num_heads, group.len, -1]))
+    }
+}
+
+/// Rows `first_row..first_row + num_rows` of pairs `first_pair..first_pair + num_pairs`.
+struct Tile {
+    first_pair: i64,
+    num_pairs: i64,
+    first_row: i64,
+    num_rows: i64,
+}
+
+impl Tile {
+    fn pairs(&self, t: &Tensor) -> Tensor {
+        t.narrow(0, self.first_pair, self.num_pairs)
+    }
+
+    fn rows(&self, t: &Tensor) -> Tensor {
+        self.pairs(t).narrow(1, self.first_row, self.num_rows)
+    }
+}
+
+/// All rows of all pairs: several pairs in a tile where texts are short, part of a pair where they are long.
+fn tiles(group: &Group, num_pairs: i64) -> Vec<Tile> {
+    let len = group.len;
+    let pairs = (TILE_ELEMENTS / (len * len)).clamp(1, num_pairs);
+    let rows = if pairs > 1 { len } else { (TILE_ELEMENTS / len).clamp(MIN_TILE_ROWS.min(len), len) };
+    let mut tiles = Vec::new();
+    for first_pair in (0..num_pairs).step_by(pairs as usize) {
+        for first_row in (0..len).step_by(rows as usize) {
+            tiles.push(Tile {
+                first_pair,
+                num_pairs: pairs.min(num_pairs - first_pair),
+                first_row,
+                num_rows: rows.min(len - first_row),
+            });
+        }
+    }
+    tiles
+}

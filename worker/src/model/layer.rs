@@ -1,0 +1,232 @@
+//! One transformer layer, forward and backward, both by hand.
+//!
+//! Autograd would keep twice of what the backward pass needs, add every sub-batch's weight gradient in a pass of its own,
+//! round gradients to the encoder's type before they are summed, and tell nobody when a layer's gradient is complete. By
+//! hand a layer keeps what cannot be had again cheaply (the activation function's output can), and each product adds its
+//! gradient straight to the flat fp32 buffer.
+//!
+//! Legend: T tokens of a sub-batch, d hidden size, f intermediate size.
+
+use std::ops::Range;
+
+use tch::Tensor;
+use tercet_configs::EncoderConfig;
+
+use super::attention::{Attended, Attention};
+use super::dropout::Dropout;
+use super::parameters::{Parameters, Span};
+use crate::libtorch::{Normalised, layer_norm_backward};
+use crate::sub_batch::SubBatch;
+
+/// Weight [out, in] and bias `[out]`.
+struct Linear {
+    weight: Span,
+    bias: Span,
+}
+
+impl Linear {
+    /// Several maps of the same input beside each other.
+    fn new(parameters: &Parameters, names: &[String]) -> Self {
+        let all = |suffix: &str| names.iter().map(|name| format!("{name}.{suffix}")).collect::<Vec<_>>();
+        Self { weight: parameters.span(&all("weight")), bias: parameters.span(&all("bias")) }
+    }
+
+    /// [T, out] from [T, in].
+    fn forward(&self, parameters: &Parameters, x: &Tensor) -> Tensor {
+        x.linear(&parameters.weight_at(&self.weight), Some(parameters.weight_at(&self.bias)))
+    }
+
+    /// Adds the gradients of weight and bias, from the input [T, in] and the output's gradient [T, out].
+    fn add_gradients(&self, parameters: &Parameters, x: &Tensor, grad: &Tensor) {
+        let mut weight = parameters.grad_at(&self.weight);
+        if weight.kind() == grad.kind() {
+            let _ = weight.addmm_(&grad.tr(), x);
+        } else {
+            let _ = weight.g_add_(&grad.tr().matmul(x));
+        }
+        let bias = grad.sum_dim_intlist([0i64].as_slice(), false, weight.kind());
+        let _ = parameters.grad_at(&self.bias).g_add_(&bias);
+    }
+
+    /// Adds the input's gradient to `d_x`, [T, in].
+    fn add_input_gradient(&self, parameters: &Parameters, grad: &Tensor, d_x: &mut Tensor) {
+        let _ = d_x.addmm_(grad, &parameters.weight_at(&self.weight));
+    }
+}
+
+/// Weight and bias, `[d]` each.
+pub(super) struct LayerNorm {
+    weight: Span,
+    bias: Span,
+    eps: f64,
+}
+
+impl LayerNorm {
+    pub(super) fn new(parameters: &Parameters, name: &str, eps: f64) -> Self {
+        let span = |suffix: &str| parameters.span(&[format!("{name}.{suffix}")]);
+        Self { weight: span("weight"), bias: span("bias"), eps }
+    }
+
+    /// Weight and bias in the type of `x`.
+    fn weights(&self, parameters: &Parameters, x: &Tensor) -> [Tensor; 2] {
+        [&self.weight, &self.bias].map(|span| match x.kind() == parameters.compute_kind() {
+            true => parameters.weight_at(span),
+            false => parameters.master_at(span),
+        })
+    }
+
+    /// Every row of `x`, [T, d], normalised.
+    pub(super) fn forward(&self, parameters: &Parameters, x: Tensor) -> (Tensor, Normalised) {
+        let [weight, bias] = self.weights(parameters, &x);
+        let (output, mean, rstd) = x.native_layer_norm([x.size()[1]], Some(weight), Some(bias), self.eps);
+        (output, Normalised { input: x, mean, rstd })
+    }
+
+    /// The input's gradient from the output's, [T, d]; adds those of weight and bias.
+    pub(super) fn backward(&self, parameters: &Parameters, saved: &Normalised, grad: &Tensor) -> Tensor {
+        let [weight, bias] = self.weights(parameters, grad);
+        let [d_input, d_weight, d_bias] = layer_norm_backward(grad, saved, &weight, &bias);
+        for (span, gradient) in [(&self.weight, d_weight), (&self.bias, d_bias)] {
+            let _ = parameters.grad_at(span).g_add_(&gradient);
+        }
+        d_input
+    }
+}
+
+/// What a layer's forward pass leaves for its backward pass.
+pub(super) struct SavedLayer {
+    input: Tensor,
+    qkv: Tensor,
+    attended: Attended,
+    attention_norm: Normalised,
+    /// After attention and its norm, [T, d].
+    middle: Tensor,
+    /// Before the activation function, [T, f].
+    inner: Tensor,
+    output_norm: Normalised,
+}
+
+/// Post-norm attention and feed-forward, as in BERT and XLM-RoBERTa.
+pub(super) struct Layer {
+    num_heads: i64,
+    hidden_dropout: f64,
+    attention_dropout: f64,
+    qkv: Linear,
+    attention_output: Linear,
+    attention_norm: LayerNorm,
+    intermediate: Linear,
+    output: Linear,
+    output_norm: LayerNorm,
+}
+
+impl Layer {
+    pub(super) fn new(config: &EncoderConfig, parameters: &Parameters, index: usize) -> Self {
+        let named = |name: &str| format!("encoder.layer.{index}.{name}");
+        let linear = |names: &[&str]| Linear::new(parameters, &names.iter().map(|n| named(n)).collect::<Vec<_>>());
+        let norm = |name: &str| LayerNorm::new(parameters, &named(name), config.layer_norm_eps);
+        Self {
+            num_heads: config.num_attention_heads as i64,
+            hidden_dropout: config.hidden_dropout_prob,
+            attention_dropout: config.attention_probs_dropout_prob,
+            qkv: linear(&["attention.self.query", "attention.self.key", "attention.self.value"]),
+            attention_output: linear(&["attention.output.dense"]),
+            attention_norm: norm("attention.output.LayerNorm"),
+            intermediate: linear(&["intermediate.dense"]),
+            output: linear(&["output.dense"]),
+            output_norm: norm("output.LayerNorm"),
+        }
+    }
+
+    /// [T, d] from [T, d]; with `keep`, what [`Layer::backward`] needs as well. `seed` seeds dropout; none: no dropout.
+    pub(super) fn forward(
+        &self,
+        parameters: &Parameters,
+        input: Tensor,
+        texts: &SubBatch,
+        seed: Option<u64>,
+        keep: bool,
+    ) -> (Tensor, Option<SavedLayer>) {
+        let [after_attention, after_output] = self.hidden_dropouts(seed);
+        let qkv = self.qkv.forward(parameters, &input); // [T, 3d]
+        let attended = self.attention(seed).forward(&qkv, texts, keep);
+        let mut sum = self.attention_output.forward(parameters, &attended.output()); // [T, d]
+        after_attention.apply(&mut sum);
+        let _ = sum.g_add_(&input);
+        let (middle, attention_norm) = self.attention_norm.forward(parameters, sum);
+
+        let inner = self.intermediate.forward(parameters, &middle); // [T, f]
+        let mut sum = self.output.forward(parameters, &inner.gelu("none")); // [T, d]
+        after_output.apply(&mut sum);
+        let _ = sum.g_add_(&middle);
+        let (output, output_norm) = self.output_norm.forward(parameters, sum);
+        let saved = SavedLayer { input, qkv, attended, attention_norm, middle, inner, output_norm };
+        (output, keep.then_some(saved))
+    }
+
+    /// The input's gradient from the output's, [T, d]; adds the gradients of the layer's weights.
+    pub(super) fn backward(
+        &self,
+        parameters: &Parameters,
+        saved: SavedLayer,
+        texts: &SubBatch,
+        seed: Option<u64>,
+        grad: Tensor,
+    ) -> Tensor {
+        let [after_attention, after_output] = self.hidden_dropouts(seed);
+        let SavedLayer { input, qkv, attended, attention_norm, middle, inner, output_norm } = saved;
+
+        let mut d_middle = self.output_norm.backward(parameters, &output_norm, &grad);
+        drop((grad, output_norm));
+        let d_output = dropped(&after_output, &d_middle);
+        self.output.add_gradients(parameters, &inner.gelu("none"), &d_output);
+        let d_activated = d_output.matmul(&parameters.weight_at(&self.output.weight)); // [T, f]
+        let d_inner = inner.gelu_backward(&d_activated, "none");
+        drop((d_output, d_activated, inner));
+        self.intermediate.add_gradients(parameters, &middle, &d_inner);
+        self.intermediate.add_input_gradient(parameters, &d_inner, &mut d_middle);
+        drop((d_inner, middle));
+
+        let mut d_input = self.attention_norm.backward(parameters, &attention_norm, &d_middle);
+        drop((d_middle, attention_norm));
+        let d_output = dropped(&after_attention, &d_input);
+        self.attention_output.add_gradients(parameters, &attended.output(), &d_output);
+        let d_attended = d_output.matmul(&parameters.weight_at(&self.attention_output.weight)); // [T, d]
+        let d_qkv = self.attention(seed).backward(&qkv, texts, attended, &d_attended);
+        drop((d_output, d_attended, qkv));
+        self.qkv.add_gradients(parameters, &input, &d_qkv);
+        self.qkv.add_input_gradient(parameters, &d_qkv, &mut d_input);
+        d_input
+    }
+
+    /// Where the layer's gradients lie: matrices, then biases and norms.
+    pub(super) fn gradient_ranges(&self) -> [Range<i64>; 2] {
+        [
+            self.qkv.weight.range().start..self.output.weight.range().end,
+            self.qkv.bias.range().start..self.output_norm.bias.range().end,
+        ]
+    }
+
+    fn attention(&self, seed: Option<u64>) -> Attention {
+        Attention { num_heads: self.num_heads, dropout: dropout(seed, self.attention_dropout).at(2) }
+    }
+
+    /// After attention and after the feed-forward network.
+    fn hidden_dropouts(&self, seed: Option<u64>) -> [Dropout; 2] {
+        [0, 1].map(|place| dropout(seed, self.hidden_dropout).at(place))
+    }
+}
+
+/// Off without a seed.
+pub(super) fn dropout(seed: Option<u64>, probability: f64) -> Dropout {
+    Dropout::new(seed.unwrap_or(0), if seed.is_some() { probability } else { 0.0 })
+}
+
+/// The gradient before dropout from the one after it.
+fn dropped(dropout: &Dropout, grad: &Tensor) -> Tensor {
+    if !dropout.is_on() {
+        return grad.shallow_clone();
+    }
+    let mut grad = grad.copy();
+    dropout.apply(&mut grad);
+    grad
+}
