@@ -8,6 +8,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod allocator;
 pub mod checkpoint;
 pub mod device;
 pub mod encode;
@@ -19,6 +20,7 @@ pub mod loss;
 pub mod model;
 pub mod optimizer;
 pub mod passes;
+pub mod phase;
 pub mod representation;
 pub mod scoring;
 pub mod step;

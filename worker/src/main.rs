@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use tercet_cluster::{Collective, Counted, connect};
 use tercet_configs::{Backend, error_line};
 use tercet_worker::exit::code_of;
+use tercet_worker::tasks::bench::{self, BenchArgs};
 use tercet_worker::tasks::encode::{self, EncodeArgs};
 use tercet_worker::tasks::eval::{self, EvalArgs};
 use tercet_worker::tasks::measure::{self, MeasureArgs};
@@ -29,6 +30,8 @@ enum Task {
     Train(TrainArgs),
     /// How fast the ranks are with a recipe's model
     Measure(MeasureArgs),
+    /// A recipe's steps, timed phase by phase
+    Bench(BenchArgs),
     /// One step on given rows, without updating; prints its figures
     Step(StepArgs),
     /// Texts to representations
@@ -55,6 +58,7 @@ fn main() {
     let done = match &cli.task {
         Task::Train(args) => train::run(args, &ranks),
         Task::Measure(args) => measure::run(args, &ranks),
+        Task::Bench(args) => bench::run(args, &ranks),
         Task::Step(args) => step::run(args, &ranks),
         Task::Encode(args) => encode::run(args, &ranks),
         Task::Eval(args) => eval::run(args, &ranks),

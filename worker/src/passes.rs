@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::model::{Graph, M3Model};
+use crate::phase::{Phase, during};
 use crate::representation::{Gradients, Heads, Representations, SubBatchRepresentations, TextInput};
 use crate::step::StepSettings;
 use crate::sub_batch::SubBatch;
@@ -68,7 +69,7 @@ pub fn encode_second_pass(
 ) {
     for (i, (sub_batch, graph)) in sub_batches.iter().zip(kept).enumerate() {
         let last = i + 1 == sub_batches.len();
-        let graph = graph.or_else(|| passes.represent(i, sub_batch, true).1);
+        let graph = graph.or_else(|| during(Phase::Recompute, || passes.represent(i, sub_batch, true).1));
         let Some(graph) = graph else { unreachable!("a graph was asked for") };
         let mut ready = |range| {
             if last {

@@ -16,6 +16,7 @@ use crate::false_negatives::{FalseNegatives, KnownAnswers};
 use crate::loss::{Loss, Targets, Terms, loss};
 use crate::model::M3Model;
 use crate::passes::{Passes, encode_first_pass, encode_second_pass};
+use crate::phase::{Phase, begin};
 use crate::representation::{Heads, TextInput};
 use crate::scoring::{RingScoring, Scores};
 use crate::sub_batch::{SubBatch, cut};
@@ -117,15 +118,19 @@ pub fn compute_gradients(
     let _ = model.parameters.flat_grad().zero_();
     model.parameters.refresh();
 
+    begin(Phase::Input);
     let sub_batches = cut(&batch.texts, settings.sub_batch, &model.special_ids(), model.special.pad.into(), device);
+    begin(Phase::Forward);
     let passes = Passes { model, heads, settings, step: batch.step, rank: ranks.rank() };
     let (representations, kept) = encode_first_pass(&passes, &batch.texts, &sub_batches);
 
     let queries = representations.narrow(0, batch.num_queries);
     let passages = representations.narrow(batch.num_queries, batch.texts.len());
+    begin(Phase::Scoring);
     let mut scoring = RingScoring::new(ranks, &queries, &passages)?;
     let scores = scoring.forward()?; // [Q, P]
 
+    begin(Phase::Loss);
     let distill = settings.loss.distill && batch.step >= settings.loss.distill_start_step;
     let known = match settings.loss.mask_false_negatives {
         true => KnownAnswers::gather(ranks, batch)?,
@@ -137,13 +142,17 @@ pub fn compute_gradients(
         own = add_passage_to_query(ranks, settings, batch, &scores, known.among_queries(), own, distill)?;
     }
 
+    begin(Phase::Scoring);
     let (d_queries, d_passages) = scoring.backward(&own.d_scores)?;
     let d_representations = d_queries.followed_by(&d_passages);
 
+    begin(Phase::Backward);
     encode_second_pass(&passes, &sub_batches, kept, &d_representations, |_| ());
 
+    begin(Phase::Reduce);
     all_reduce_sum(ranks, &mut model.parameters.flat_grad())?;
     let (loss, terms) = sum_losses(ranks, &own)?;
+    begin(Phase::Other);
     Ok(StepOutcome {
         loss,
         terms,

@@ -24,6 +24,7 @@ pub use parameters::{Init, Parameters, Spec};
 pub use save::write_safetensors;
 
 use crate::libtorch;
+use crate::phase::{Phase, during};
 use crate::representation::{Gradients, Heads, SubBatchRepresentations};
 use crate::sub_batch::SubBatch;
 
@@ -182,7 +183,7 @@ impl M3Model {
     ) -> (SubBatchRepresentations, Option<Graph>) {
         let _guard = tch::no_grad_guard();
         let (hidden, saved) = self.encoder.forward(&self.parameters, texts, seed, keep); // [T, d]
-        let own = self.heads.represent(&hidden, texts, heads);
+        let own = during(Phase::Heads, || self.heads.represent(&hidden, texts, heads));
         (own, saved.map(|saved| Graph { saved, hidden }))
     }
 
@@ -200,13 +201,12 @@ impl M3Model {
         ready: &mut dyn FnMut(Range<i64>),
     ) {
         let Graph { saved, hidden } = graph;
-        let hidden = hidden.set_requires_grad(true);
-        let own = self.heads.represent(&hidden, texts, gradients.heads());
-        let seeds = gradients.gather(texts);
-        libtorch::backward(&own.tensors().zip(seeds.tensors()).collect::<Vec<_>>());
-        drop((own, seeds));
-        let grad = hidden.grad();
-        drop(hidden);
+        let grad = during(Phase::Heads, || {
+            let hidden = hidden.set_requires_grad(true);
+            let (own, seeds) = (self.heads.represent(&hidden, texts, gradients.heads()), gradients.gather(texts));
+            libtorch::backward(&own.tensors().zip(seeds.tensors()).collect::<Vec<_>>());
+            hidden.grad()
+        });
         self.encoder.backward(&self.parameters, saved, texts, seed, grad, ready);
     }
 

@@ -92,7 +92,7 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn load(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<M3Model> {
+pub(super) fn load(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<M3Model> {
     let options = ModelOptions::of(&recipe.model, recipe.seed);
     let (device, kind) = (device_of(ranks), kind_of(recipe.precision));
     match (&recipe.model.path, &recipe.model.config) {

@@ -4,6 +4,7 @@
 //! alone writes files and standard output. Every rank reads the input files itself, so that a mistake in them ends all
 //! ranks with the same error.
 
+pub mod bench;
 pub mod encode;
 mod error;
 pub mod eval;

@@ -17,6 +17,7 @@ use tercet_sampler::Prefetcher;
 use crate::checkpoint::{self, TrainState};
 use crate::optimizer::{clip_grad_norm, learning_rate};
 use crate::step::{StepOutcome, StepSettings, compute_gradients};
+pub use recorder::resident_bytes;
 use recorder::{Recorder, StepRecord};
 use setup::Run;
 pub use setup::{NotFinite, SetupError, compute_kind_of, kind_of};

@@ -237,7 +237,7 @@ fn open_metrics(path: &Path, first_step: u64) -> io::Result<File> {
 }
 
 /// Resident memory of this process in bytes, now and at most so far; 0 where the system does not say.
-pub(super) fn resident_bytes() -> [u64; 2] {
+pub fn resident_bytes() -> [u64; 2] {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     ["VmRSS:", "VmHWM:"].map(|name| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));

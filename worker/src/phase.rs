@@ -1,0 +1,135 @@
+//! Where a step's time goes: a stopwatch that is always in exactly one phase, so that the phases sum to the step.
+//!
+//! Training is single-threaded, so there is one stopwatch per thread. A device computes behind the calls that ask it to:
+//! its time shows where something waits for it, unless [`wait_for_device`] is on.
+
+use std::cell::RefCell;
+use std::time::Instant;
+
+use serde::Serialize;
+
+/// What a rank is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Waiting for the batch, building the sub-batches.
+    Input,
+    /// The encoder's first pass.
+    Forward,
+    /// Forward passes done again for the backward pass.
+    Recompute,
+    /// The encoder's backward pass.
+    Backward,
+    /// The three heads, both ways.
+    Heads,
+    /// Score matrices and their gradients, what travels for them included.
+    Scoring,
+    /// The loss, its gradient, and known answers.
+    Loss,
+    /// Waiting for the gradient's sum over ranks.
+    Reduce,
+    /// Clipping and updating.
+    Optimizer,
+    /// Everything else.
+    Other,
+}
+
+const NUM_PHASES: usize = Phase::Other as usize + 1;
+
+/// Seconds by phase.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(into = "serde_json::Map<String, serde_json::Value>")]
+pub struct PhaseSecs(pub [f64; NUM_PHASES]);
+
+impl PhaseSecs {
+    /// (name, seconds) in the order of a step.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
+        let names =
+            ["input", "forward", "recompute", "backward", "heads", "scoring", "loss", "reduce", "optimizer", "other"];
+        names.into_iter().zip(self.0)
+    }
+}
+
+impl From<PhaseSecs> for serde_json::Map<String, serde_json::Value> {
+    fn from(secs: PhaseSecs) -> Self {
+        secs.named().map(|(name, secs)| (name.to_owned(), secs.into())).collect()
+    }
+}
+
+struct Stopwatch {
+    phase: Phase,
+    since: Instant,
+    secs: PhaseSecs,
+    synchronous: bool,
+}
+
+impl Stopwatch {
+    /// Books the time until now, and goes on in `next`; returns the phase that was.
+    fn switch(&mut self, next: Phase) -> Phase {
+        if self.synchronous && tch::Cuda::is_available() {
+            tch::Cuda::synchronize(0);
+        }
+        let now = Instant::now();
+        self.secs.0[self.phase as usize] += (now - self.since).as_secs_f64();
+        self.since = now;
+        std::mem::replace(&mut self.phase, next)
+    }
+}
+
+thread_local! {
+    static STOPWATCH: RefCell<Stopwatch> = RefCell::new(Stopwatch {
+        phase: Phase::Other,
+        since: Instant::now(),
+        secs: PhaseSecs::default(),
+        synchronous: false,
+    });
+}
+
+/// Does `work` in `phase`; afterwards the phase is what it was. Within it other phases may take over.
+pub fn during<T>(phase: Phase, work: impl FnOnce() -> T) -> T {
+    let before = STOPWATCH.with_borrow_mut(|watch| watch.switch(phase));
+    let result = work();
+    STOPWATCH.with_borrow_mut(|watch| watch.switch(before));
+    result
+}
+
+/// From here on it is `phase`.
+pub fn begin(phase: Phase) {
+    STOPWATCH.with_borrow_mut(|watch| watch.switch(phase));
+}
+
+/// The seconds since this was last called.
+pub fn take() -> PhaseSecs {
+    STOPWATCH.with_borrow_mut(|watch| {
+        watch.switch(watch.phase);
+        std::mem::take(&mut watch.secs)
+    })
+}
+
+/// From now on a phase ends when the device has done its work: what a benchmark wants, and training does not.
+pub fn wait_for_device() {
+    STOPWATCH.with_borrow_mut(|watch| watch.synchronous = true);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::sleep;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn phases_nest_and_sum_to_the_whole() {
+        take();
+        let started = Instant::now();
+        during(Phase::Scoring, || {
+            sleep(Duration::from_millis(2));
+            during(Phase::Heads, || sleep(Duration::from_millis(4)));
+        });
+        let whole = started.elapsed().as_secs_f64();
+        let secs = take();
+        assert!(secs.0[Phase::Scoring as usize] >= 0.002 && secs.0[Phase::Heads as usize] >= 0.004);
+        let sum: f64 = secs.0.iter().sum();
+        assert!(sum >= whole, "{sum} of {whole}");
+        assert_eq!(secs.0[Phase::Loss as usize], 0.0);
+    }
+}
