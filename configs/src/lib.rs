@@ -17,12 +17,14 @@ mod encoder_config;
 mod error;
 mod exit;
 mod load;
+mod memory_budget;
 mod recipe;
 
 pub use data::{DataSection, DataSet, FewNegatives, LengthGroup, Negatives, WeightChange};
 pub use encoder_config::{EncoderConfig, EncoderConfigError};
 pub use error::RecipeError;
 pub use exit::{ExitCode, error_line};
+pub use memory_budget::MemoryBudget;
 pub use recipe::{
     Backend, CheckpointSection, LogSection, LossPreset, LossSection, ModelSection, OptimizerSection, Pooling,
     Precision, Recipe, Teacher,

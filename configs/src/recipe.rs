@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::data::DataSection;
+use crate::memory_budget::MemoryBudget;
 
 /// One training run. Relative paths are relative to the working directory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +25,11 @@ pub struct Recipe {
     /// What carries tensors between ranks.
     #[serde(default)]
     pub backend: Backend,
+    /// What one rank may use of memory, e.g. "12GiB", or "auto": decides how many tokens go through the encoder at a time
+    /// (`sub_batch_tokens` at most) and how many graphs are kept (in place of `kept_graph_tokens`), by trying the longest
+    /// batch of the plan before the first step. Without it those two hold as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_budget: Option<MemoryBudget>,
     /// Padded tokens that one rank pushes through the encoder at a time; a longer text goes alone.
     #[serde(default = "default_sub_batch_tokens")]
     pub sub_batch_tokens: usize,

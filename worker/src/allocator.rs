@@ -39,6 +39,12 @@ pub fn held_bytes() -> i64 {
     count(c"thread.allocated") - count(c"thread.deallocated")
 }
 
+/// Gives what is free back to the system, so that what is resident is what is used.
+pub fn give_back() {
+    // 4096 stands for all arenas.
+    control::<u64>(c"arena.4096.purge", false);
+}
+
 /// Reads the value of one of jemalloc's names, or, unless `reads`, triggers what it stands for.
 fn control<T: Copy + Default>(name: &CStr, reads: bool) -> Option<T> {
     let (mut value, mut len) = (T::default(), size_of::<T>());

@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod allocator;
+pub mod budget;
 pub mod checkpoint;
 pub mod device;
 pub mod encode;
@@ -17,6 +18,7 @@ pub mod exit;
 pub mod false_negatives;
 pub mod libtorch;
 pub mod loss;
+pub mod meter;
 pub mod model;
 pub mod optimizer;
 pub mod passes;

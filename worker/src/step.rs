@@ -17,7 +17,7 @@ use crate::loss::{Loss, Targets, Terms, loss};
 use crate::model::M3Model;
 use crate::passes::{Passes, encode_first_pass, encode_second_pass};
 use crate::phase::{Phase, begin};
-use crate::representation::{Heads, TextInput};
+use crate::representation::{Gradients, Heads, Representations, TextInput};
 use crate::scoring::{RingScoring, Scores};
 use crate::sub_batch::{SubBatch, cut};
 use crate::two_way::add_passage_to_query;
@@ -124,6 +124,48 @@ pub fn compute_gradients(
     let passes = Passes { model, heads, settings, step: batch.step, rank: ranks.rank() };
     let (representations, kept) = encode_first_pass(&passes, &batch.texts, &sub_batches);
 
+    let Scored { scores, loss: own, d_representations, num_false_negatives } =
+        score(ranks, settings, batch, &representations)?;
+
+    begin(Phase::Backward);
+    encode_second_pass(&passes, &sub_batches, kept, &d_representations, |_| ());
+
+    begin(Phase::Reduce);
+    all_reduce_sum(ranks, &mut model.parameters.flat_grad())?;
+    let (loss, terms) = sum_losses(ranks, &own)?;
+    begin(Phase::Other);
+    Ok(StepOutcome {
+        loss,
+        terms,
+        scores,
+        num_false_negatives,
+        num_tokens: sub_batches.iter().map(|s| s.num_tokens).sum(),
+        num_padded_tokens: sub_batches.iter().map(SubBatch::num_padded_tokens).sum(),
+    })
+}
+
+/// What scoring a batch gives.
+pub struct Scored {
+    /// This rank's scores, undivided, [Q, P] each.
+    pub scores: Scores,
+    /// This rank's share of the loss.
+    pub loss: Loss,
+    /// The gradients of this rank's queries' and passages' representations.
+    pub d_representations: Gradients,
+    /// Pairs that were left out of the loss.
+    pub num_false_negatives: usize,
+}
+
+/// From representations to their gradients: scores, loss, and back. Every rank calls it.
+///
+/// # Errors
+/// A collective that failed.
+pub fn score(
+    ranks: &dyn Collective,
+    settings: &StepSettings,
+    batch: &StepBatch,
+    representations: &Representations,
+) -> Result<Scored, CollectiveError> {
     let queries = representations.narrow(0, batch.num_queries);
     let passages = representations.narrow(batch.num_queries, batch.texts.len());
     begin(Phase::Scoring);
@@ -145,22 +187,7 @@ pub fn compute_gradients(
     begin(Phase::Scoring);
     let (d_queries, d_passages) = scoring.backward(&own.d_scores)?;
     let d_representations = d_queries.followed_by(&d_passages);
-
-    begin(Phase::Backward);
-    encode_second_pass(&passes, &sub_batches, kept, &d_representations, |_| ());
-
-    begin(Phase::Reduce);
-    all_reduce_sum(ranks, &mut model.parameters.flat_grad())?;
-    let (loss, terms) = sum_losses(ranks, &own)?;
-    begin(Phase::Other);
-    Ok(StepOutcome {
-        loss,
-        terms,
-        scores,
-        num_false_negatives: targets.false_negatives.count(),
-        num_tokens: sub_batches.iter().map(|s| s.num_tokens).sum(),
-        num_padded_tokens: sub_batches.iter().map(SubBatch::num_padded_tokens).sum(),
-    })
+    Ok(Scored { scores, loss: own, d_representations, num_false_negatives: targets.false_negatives.count() })
 }
 
 /// Which columns of the score matrix are each query's positive and group; `first` is this rank's first passage.

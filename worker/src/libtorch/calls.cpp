@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/native_layer_norm_backward.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cstring>
@@ -38,6 +39,20 @@ bool tercet_layer_norm_backward(const at::Tensor* grad, const at::Tensor* input,
     out[0] = new at::Tensor(d_input);
     out[1] = new at::Tensor(d_weight);
     out[2] = new at::Tensor(d_bias);
+  });
+}
+
+// out receives a GPU's bytes: held by tensors, at most held since the last call, free, and in all; begins a new peak.
+bool tercet_device_memory(int64_t index, uint64_t* out, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] {
+    auto* allocator = c10::getDeviceAllocator(c10::kCUDA);
+    const auto held = allocator->getDeviceStats(index).allocated_bytes[0];
+    const auto [free, total] = allocator->getMemoryInfo(index);
+    out[0] = held.current;
+    out[1] = held.peak;
+    out[2] = free;
+    out[3] = total;
+    allocator->resetPeakStats(index);
   });
 }
 

@@ -25,6 +25,7 @@ unsafe extern "C" {
         error: *mut c_char,
         error_len: usize,
     ) -> bool;
+    fn tercet_device_memory(index: i64, out: *mut u64, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_backward(
         outputs: *const *const Handle,
         grads: *const *const Handle,
@@ -73,6 +74,26 @@ pub fn backward(outputs: &[(&Tensor, &Tensor)]) {
     let grads: Vec<_> = outputs.iter().map(|(_, grad)| handle(grad)).collect();
     // SAFETY: both lists hold as many handles of live tensors as the count says.
     checked(|error, len| unsafe { tercet_backward(roots.as_ptr(), grads.as_ptr(), roots.len(), error, len) });
+}
+
+/// A GPU's memory, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct DeviceMemory {
+    /// In tensors.
+    pub held: u64,
+    /// The most of that since the last call.
+    pub peak: u64,
+    /// What the driver has left.
+    pub free: u64,
+}
+
+/// The memory of GPU `index`; begins a new peak.
+pub fn device_memory(index: usize) -> DeviceMemory {
+    let mut out = [0u64; 4];
+    // SAFETY: `out` has room for the four numbers that the call writes.
+    checked(|error, len| unsafe { tercet_device_memory(index as i64, out.as_mut_ptr(), error, len) });
+    let [held, peak, free, _] = out;
+    DeviceMemory { held, peak, free }
 }
 
 fn handle(tensor: &Tensor) -> *const Handle {

@@ -1,0 +1,243 @@
+//! `memory_budget`: how large sub-batches are and how many keep their graphs, found by trying.
+//!
+//! A step holds, besides what the run always holds: the representations of its batch with all that scoring them needs,
+//! one sub-batch on its way through the encoder and back, and the graphs that are kept. The first is tried with the longest
+//! batch that the plan can give, its representations made up (the encoder has no part in it); the second and what one kept
+//! graph's token takes with one sub-batch of the longest texts. What is left of the budget is for graphs.
+//!
+//! A graph that is kept changes no number, so ranks may keep differently many. How texts are cut into sub-batches changes
+//! rounding, so all ranks cut alike; sizes are powers of two of a base, so that small differences of free memory
+//! between two runs do not show.
+
+use tch::Tensor;
+use tercet_cluster::{Collective, ReduceOp};
+use tercet_configs::{MemoryBudget, Negatives, Recipe};
+use tercet_sampler::{Cell, Plan, TextIds};
+
+use crate::meter::{Taken, free_bytes, measure, used_bytes};
+use crate::model::M3Model;
+use crate::representation::{Gradients, Heads, Representations, TextInput};
+use crate::step::{StepBatch, StepSettings, score};
+use crate::sub_batch::cut;
+
+/// Of the memory that "auto" finds free.
+const AUTO_SHARE: f64 = 0.9;
+/// Part of the budget that stays free: what the allocator loses between blocks.
+const SLACK: f64 = 0.05;
+/// Sub-batches larger than this gain nothing, those smaller than a text do not exist.
+const SMALLEST_SUB_BATCH: usize = 512;
+
+/// The budget cannot hold one step.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "memory_budget: {budget_bytes} bytes are too few: the run holds {used_bytes} (weights, gradient, optimizer, program), \
+     the longest batch's representations and scores take {scoring_bytes} and its longest text {text_bytes}: give at least \
+     {} bytes, lower the batch of the longest length group, or use more ranks",
+    ((used_bytes + scoring_bytes + text_bytes) as f64 / (1.0 - SLACK)).ceil()
+)]
+pub struct TooSmall {
+    /// The budget.
+    pub budget_bytes: u64,
+    /// Held before the first step.
+    pub used_bytes: u64,
+    /// Representations, scores, gradients of the longest batch.
+    pub scoring_bytes: u64,
+    /// One text, forward and backward.
+    pub text_bytes: u64,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fitted {
+    /// The budget.
+    pub budget_bytes: u64,
+    /// Held before the first step.
+    pub used_bytes: u64,
+    /// Representations, scores, gradients of the longest batch.
+    pub scoring_bytes: u64,
+    /// One sub-batch, forward and backward.
+    pub sub_batch_bytes: u64,
+    /// Padded tokens of a sub-batch.
+    pub sub_batch_tokens: usize,
+    /// Padded tokens whose graphs are kept: the smallest rank's.
+    pub kept_graph_tokens: usize,
+}
+
+/// Finds and sets the sizes in `settings`, if the recipe has a budget. Every rank calls it, when all is allocated that the
+/// run holds between steps.
+///
+/// # Errors
+/// [`TooSmall`], or a collective that failed.
+pub fn fit(
+    model: &M3Model,
+    ranks: &dyn Collective,
+    plan: &Plan,
+    recipe: &Recipe,
+    settings: &mut StepSettings,
+) -> anyhow::Result<Option<Fitted>> {
+    let Some(budget) = recipe.memory_budget else { return Ok(None) };
+    let device = model.options().1;
+    let used = used_bytes(device);
+    let budget_bytes = match budget {
+        MemoryBudget::Bytes(bytes) => bytes,
+        MemoryBudget::Auto => {
+            // Nobody takes its share before everybody has looked.
+            let free = free_bytes(device) / ranks.local_size() as u64;
+            ranks.barrier()?;
+            used + (free as f64 * AUTO_SHARE) as u64
+        }
+    };
+    let left = (budget_bytes as f64 * (1.0 - SLACK)) as u64;
+    let left = left.saturating_sub(used);
+
+    let shapes: Vec<Shape> = plan.cells().iter().map(|cell| Shape::longest(plan, cell, ranks.world_size())).collect();
+    let mut scoring = 0;
+    // Most tokens, and most pairs.
+    let extremes = [shapes.iter().max_by_key(|s| s.tokens()), shapes.iter().max_by_key(|s| s.pairs())];
+    for shape in extremes.into_iter().flatten() {
+        scoring = scoring.max(try_scoring(model, ranks, settings, shape)?.peak);
+    }
+    let longest = shapes.iter().map(|s| s.query_len.max(s.passage_len)).max().unwrap_or(2);
+    let (tokens, sub_batch) = largest_sub_batch(model, settings, longest, left.saturating_sub(scoring));
+    let tokens = agree_on_least(ranks, tokens)?;
+    let too_small = TooSmall { budget_bytes, used_bytes: used, scoring_bytes: scoring, text_bytes: sub_batch.peak };
+    let fits = used + scoring + sub_batch.peak <= left + used;
+    let all_fit = agree_on_least(ranks, usize::from(fits))? == 1;
+    if !all_fit {
+        return Err(too_small.into());
+    }
+    let left = left - scoring - sub_batch.peak;
+    let kept = (left as f64 / (sub_batch.kept as f64 / tokens_of(longest, tokens) as f64)) as usize;
+    settings.sub_batch.tokens = tokens;
+    settings.kept_graph_tokens = kept;
+    used_bytes(device);
+    Ok(Some(Fitted {
+        budget_bytes,
+        used_bytes: used,
+        scoring_bytes: scoring,
+        sub_batch_bytes: sub_batch.peak,
+        sub_batch_tokens: tokens,
+        kept_graph_tokens: agree_on_least(ranks, kept)?,
+    }))
+}
+
+/// The longest batch of one cell: all its texts as long as any of them can be.
+struct Shape {
+    num_queries: usize,
+    num_global_queries: usize,
+    group_size: usize,
+    query_len: usize,
+    passage_len: usize,
+    negatives: Negatives,
+    two_way: bool,
+}
+
+impl Shape {
+    fn longest(plan: &Plan, cell: &Cell, world_size: usize) -> Self {
+        let longest = cell.lens.1.min(plan.longest_text());
+        let (policy, num_global_queries) = (&plan.source(cell).policy, cell.size.global_batch as usize);
+        Self {
+            num_queries: num_global_queries.div_ceil(world_size),
+            num_global_queries,
+            group_size: policy.group_size.for_batch(usize::MAX - 1),
+            query_len: longest.min(plan.query_max_len()).max(2),
+            passage_len: longest.min(plan.passage_max_len()).max(2),
+            negatives: policy.negatives,
+            two_way: policy.two_way,
+        }
+    }
+
+    fn tokens(&self) -> usize {
+        self.num_queries * (self.query_len + self.group_size * self.passage_len)
+    }
+
+    fn pairs(&self) -> usize {
+        self.num_queries * self.num_global_queries * self.group_size
+    }
+}
+
+/// Scores made-up representations of a batch of `shape`, forward and backward. Every rank calls it.
+fn try_scoring(
+    model: &M3Model,
+    ranks: &dyn Collective,
+    settings: &StepSettings,
+    shape: &Shape,
+) -> anyhow::Result<Taken> {
+    let text = |len: usize, salt: usize| made_up_text(model, len, salt);
+    let queries = (0..shape.num_queries).map(|i| text(shape.query_len, i));
+    let passages = (0..shape.num_queries * shape.group_size).map(|i| text(shape.passage_len, i + 1));
+    let texts: Vec<TextInput> = queries.chain(passages).collect();
+    let batch = StepBatch {
+        step: settings.loss.distill_start_step,
+        num_queries: shape.num_queries,
+        group_size: shape.group_size,
+        num_global_queries: shape.num_queries * ranks.world_size(),
+        text_ids: TextIds::default(),
+        teacher_scores: None,
+        negatives: shape.negatives,
+        two_way: shape.two_way,
+        texts,
+    };
+    let mut settings = settings.clone();
+    // Made-up texts have no known answers.
+    settings.loss.mask_false_negatives = false;
+    let heads = Heads::of(settings.loss.preset);
+    let (done, taken) = measure(model.options().1, || {
+        let all = Representations::zeros(&batch.texts, &model.special_ids(), model.dims(), heads, model.options());
+        let fill = |t: &Tensor| drop(tch::no_grad(|| t.shallow_clone().uniform_(-0.1, 0.1)));
+        fill(&all.dense);
+        all.lexical.iter().for_each(|lexical| fill(&lexical.weights));
+        all.multi_vector.iter().for_each(|vectors| fill(&vectors.vectors));
+        score(ranks, &settings, &batch, &all).map(|_| ())
+    });
+    done?;
+    Ok(taken)
+}
+
+/// The largest sub-batch of texts of `longest` tokens that `bytes` hold, and what it takes.
+fn largest_sub_batch(model: &M3Model, settings: &StepSettings, longest: usize, bytes: u64) -> (usize, Taken) {
+    let most = settings.sub_batch.tokens;
+    let mut tokens = SMALLEST_SUB_BATCH.max(longest).min(most);
+    let mut taken = try_sub_batch(model, settings, longest, tokens);
+    // Memory grows no faster than tokens: the next size is tried only if it must fit.
+    while tokens < most && taken.peak + taken.peak * (most.min(2 * tokens) - tokens) as u64 / tokens as u64 <= bytes {
+        tokens = most.min(2 * tokens);
+        taken = try_sub_batch(model, settings, longest, tokens);
+    }
+    (tokens, taken)
+}
+
+/// One sub-batch through the encoder and back; what is kept is its graph.
+fn try_sub_batch(model: &M3Model, settings: &StepSettings, longest: usize, tokens: usize) -> Taken {
+    let heads = Heads::of(settings.loss.preset);
+    let texts = vec![made_up_text(model, longest, 0); (tokens / longest).max(1)];
+    let (special, pad, device) = (model.special_ids(), model.special.pad.into(), model.options().1);
+    let limit = tercet_sampler::SubBatchLimit { tokens, texts: 0 };
+    let sub_batch = &cut(&texts, limit, &special, pad, device)[0];
+    let all = Representations::zeros(&texts, &special, model.dims(), heads, model.options());
+    let gradients = Gradients::zeros(&all);
+    let ((_, graph), forward) = measure(device, || model.represent(sub_batch, heads, Some(0), true));
+    let Some(graph) = graph else { unreachable!("a graph was asked for") };
+    let (_, backward) = measure(device, || model.backward(graph, &gradients, sub_batch, Some(0), &mut |_| ()));
+    Taken { peak: forward.peak.max(forward.kept + backward.peak), kept: forward.kept }
+}
+
+/// Tokens of a sub-batch that is allowed `tokens` and made of texts of `longest`.
+fn tokens_of(longest: usize, tokens: usize) -> usize {
+    (tokens / longest).max(1) * longest
+}
+
+/// A text of `len` tokens, framed as any other, nearly all of them distinct.
+fn made_up_text(model: &M3Model, len: usize, salt: usize) -> TextInput {
+    let vocabulary = model.config.vocab_size.max(2);
+    let id =
+        |t: usize| if t == 0 { i64::from(model.special.cls) } else { ((t * 7919 + salt * 31) % vocabulary) as i64 };
+    TextInput::new((0..len).map(id).collect())
+}
+
+/// The smallest of all ranks' numbers. Every rank calls it.
+fn agree_on_least(ranks: &dyn Collective, own: usize) -> anyhow::Result<usize> {
+    let mut least = [own as i64];
+    ranks.all_reduce(least.as_mut_slice().into(), ReduceOp::Min)?;
+    Ok(least[0] as usize)
+}

@@ -1,0 +1,104 @@
+//! How much memory the rank's device has, and how much a piece of work takes.
+
+use std::fs;
+
+use tch::Device;
+
+use crate::allocator;
+use crate::libtorch::device_memory;
+
+/// What a piece of work took, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// At most, while it ran.
+    pub peak: u64,
+    /// What its result holds on to.
+    pub kept: u64,
+}
+
+/// Does `work` and measures it: on a CPU by what this thread asked the allocator for, on a GPU by what tensors held.
+pub fn measure<T>(device: Device, work: impl FnOnce() -> T) -> (T, Taken) {
+    match device {
+        Device::Cuda(index) => {
+            let before = device_memory(index).held;
+            let result = work();
+            tch::Cuda::synchronize(index as i64);
+            let after = device_memory(index);
+            let taken = Taken { peak: after.peak.saturating_sub(before), kept: after.held.saturating_sub(before) };
+            (result, taken)
+        }
+        _ => {
+            let before = allocator::held_bytes();
+            allocator::begin_peak();
+            let result = work();
+            let kept = u64::try_from(allocator::held_bytes() - before).unwrap_or(0);
+            (result, Taken { peak: allocator::peak_growth_bytes(), kept })
+        }
+    }
+}
+
+/// Bytes that this process uses of the device now: on a CPU what is resident, after freed memory was given back.
+pub fn used_bytes(device: Device) -> u64 {
+    match device {
+        Device::Cuda(index) => device_memory(index).held,
+        _ => {
+            allocator::give_back();
+            resident_bytes()[0]
+        }
+    }
+}
+
+/// Bytes of the device that nobody uses: on a CPU what the system or the process's control group has left.
+pub fn free_bytes(device: Device) -> u64 {
+    match device {
+        Device::Cuda(index) => device_memory(index).free,
+        _ => {
+            let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+            let available = field(&meminfo, "MemAvailable:").unwrap_or(u64::MAX);
+            available.min(group_free_bytes().unwrap_or(u64::MAX))
+        }
+    }
+}
+
+/// Resident memory of this process in bytes, now and at most so far; 0 where the system does not say.
+pub fn resident_bytes() -> [u64; 2] {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ["VmRSS:", "VmHWM:"].map(|name| field(&status, name).unwrap_or(0))
+}
+
+/// A line `name  number kB`, in bytes.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// What the control group's limit leaves, where it has one (cgroup v2: what Slurm and containers set).
+fn group_free_bytes() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let read = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup{path}/{name}")).ok()?.trim().parse::<u64>().ok();
+    Some(read("memory.max")?.saturating_sub(read("memory.current")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Kind, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn what_work_takes_is_its_peak_and_its_result() {
+        let (result, taken) = measure(Device::Cpu, || {
+            drop(Tensor::zeros([3 << 20], (Kind::Float, Device::Cpu)));
+            Tensor::zeros([1 << 20], (Kind::Float, Device::Cpu))
+        });
+        assert!((12 << 20..13 << 20).contains(&taken.peak) && (4 << 20..5 << 20).contains(&taken.kept), "{taken:?}");
+        drop(result);
+    }
+
+    #[test]
+    fn the_system_says_how_much_there_is() {
+        let (used, free) = (used_bytes(Device::Cpu), free_bytes(Device::Cpu));
+        assert!(used > 1 << 20 && free > 1 << 20 && free < 1 << 50, "{used} used, {free} free");
+    }
+}
