@@ -11,11 +11,11 @@ use tercet_cluster::{Collective, CollectiveError};
 use tercet_configs::{LossSection, Negatives, Recipe};
 use tercet_sampler::{Batch, SubBatchLimit, TextIds};
 
-use crate::exchange::all_reduce_sum;
 use crate::false_negatives::{FalseNegatives, KnownAnswers};
 use crate::loss::{Loss, Targets, Terms, loss};
 use crate::model::M3Model;
 use crate::passes::{Passes, encode_first_pass, encode_second_pass};
+use crate::reduce::GradientReducer;
 use crate::representation::{Heads, TextInput};
 use crate::scoring::{RingScoring, Scores};
 use crate::sub_batch::{SubBatch, cut};
@@ -141,7 +141,7 @@ pub fn compute_gradients(
 
     encode_second_pass(&passes, &sub_batches, kept, &d_representations);
 
-    all_reduce_sum(ranks, &mut model.parameters.flat_grad())?;
+    GradientReducer::new(ranks, &model.parameters).finish()?;
     let (loss, terms) = sum_losses(ranks, &own)?;
     Ok(StepOutcome {
         loss,

@@ -154,6 +154,15 @@ impl Parameters {
         self.num_decayed
     }
 
+    /// Where in the flat buffers the first weight lies whose name begins with `prefix`.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn first_of(&self, prefix: &str) -> i64 {
+        let first = self.specs.iter().position(|spec| spec.name.starts_with(prefix));
+        self.offsets[first.unwrap_or_else(|| panic!("the model has no weight {prefix}…"))]
+    }
+
     /// Whether a weight of that name exists.
     pub fn contains(&self, name: &str) -> bool {
         self.index.contains_key(name)

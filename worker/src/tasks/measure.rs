@@ -14,9 +14,10 @@ use tercet_configs::Recipe;
 
 use super::TaskError;
 use crate::device::device_of;
-use crate::exchange::{all_reduce_sum, ring_pass};
+use crate::exchange::ring_pass;
 use crate::model::{M3Model, ModelOptions};
 use crate::optimizer::{AdamW, clip_grad_norm};
+use crate::reduce::GradientReducer;
 use crate::representation::{Heads, TextInput};
 use crate::step::StepSettings;
 use crate::sub_batch::{SubBatch, cut};
@@ -67,8 +68,7 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         optimizer.update(&model.parameters, &recipe.optimizer, 0.0);
         done(&model.parameters.flat.narrow(0, 0, 1));
     })?;
-    let mut gradient = model.parameters.flat_grad();
-    let all_reduce_secs = slowest_of(ranks, || all_reduce_sum(ranks, &mut gradient))?;
+    let all_reduce_secs = slowest_of(ranks, || GradientReducer::new(ranks, &model.parameters).finish())?;
     let block = Tensor::zeros([RING_ELEMENTS], model.options());
     let ring_secs = slowest_of(ranks, || ring_pass(ranks, &block, &[RING_ELEMENTS]).map(|_| ()))?;
 
