@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn buckets_go_from_the_last_decayed_weight_to_the_first_and_then_to_the_rest() {
         assert_eq!(buckets(4, 10, 13), [8..10, 4..8, 0..4, 10..13]);
-        assert_eq!(buckets(4, 0, 3), [0..3]);
+        assert_eq!(buckets(2, 0, 3), [0..2, 2..3]);
         assert_eq!(buckets(4, 0, 0), []);
     }
 

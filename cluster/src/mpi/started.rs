@@ -114,7 +114,7 @@ pub(super) struct InParts<'a, T> {
 }
 
 enum Stage<T> {
-    /// All ranks' values of this rank's part, one rank's after the other, as they arrive.
+    /// The other ranks' values of this rank's part, one rank's after the other, as they arrive.
     Reducing { contributions: Vec<T>, then_gather: bool },
     /// The last messages are under way.
     Last,
@@ -137,10 +137,12 @@ impl<'a, T: Scalar + Add<Output = T>> InParts<'a, T> {
         });
         let mut own = Self { mpi, messages, parts: parts.collect(), stage: Stage::Last };
         // SAFETY: the caller leaves the buffer alone until it has waited for the operation.
-        match halves {
-            Halves::AllGather => unsafe { own.gather() },
-            Halves::ReduceScatter => unsafe { own.reduce(false) },
-            Halves::AllReduce => unsafe { own.reduce(true) },
+        unsafe {
+            match halves {
+                Halves::AllGather => own.gather(),
+                Halves::ReduceScatter => own.reduce(false),
+                Halves::AllReduce => own.reduce(true),
+            }
         }
         own
     }
@@ -148,11 +150,13 @@ impl<'a, T: Scalar + Add<Output = T>> InParts<'a, T> {
     /// # Safety
     /// As [`InParts::start`].
     unsafe fn reduce(&mut self, then_gather: bool) {
-        let rank = self.mpi.place.rank;
+        let (rank, world_size) = (self.mpi.place.rank, self.parts.len());
         let own = &self.parts[rank];
-        let mut contributions = own.repeat(self.parts.len());
+        // Whatever they hold is overwritten.
+        let mut contributions = own.repeat(world_size - 1);
         if !own.is_empty() {
-            for (from, part) in contributions.chunks_mut(own.len()).enumerate().filter(|(from, _)| *from != rank) {
+            let others = (0..world_size).filter(|from| *from != rank);
+            for (from, part) in others.zip(contributions.chunks_mut(own.len())) {
                 // SAFETY: the vector belongs to the operation, which is not dropped before it is complete.
                 unsafe { self.messages.receive(from, BufferMut::from(part).into_bytes()) };
             }
@@ -186,7 +190,9 @@ impl<T: Scalar + Add<Output = T>> Operation for InParts<'_, T> {
         let Stage::Reducing { contributions, then_gather } = std::mem::replace(&mut self.stage, Stage::Last) else {
             return Ok(true);
         };
-        sum_in_order(&contributions, self.parts[self.mpi.place.rank]);
+        let rank = self.mpi.place.rank;
+        let (before, after) = contributions.split_at(rank * self.parts[rank].len());
+        sum_in_order(before, self.parts[rank], after);
         if then_gather {
             // SAFETY: as promised to `start`; what was under way is complete.
             unsafe { self.gather() };
@@ -195,15 +201,21 @@ impl<T: Scalar + Add<Output = T>> Operation for InParts<'_, T> {
     }
 }
 
-/// `sums[i]` becomes the sum of the i-th elements of all runs of its length that `contributions` has, in their order.
-fn sum_in_order<T: Scalar + Add<Output = T>>(contributions: &[T], sums: &mut [T]) {
-    let len = sums.len();
-    for (i, sums) in sums.chunks_mut(SUMMED_ELEMENTS).enumerate() {
+/// Adds up runs of equal length in order, those in `before`, `own` and those in `after`, and leaves the sums in `own`.
+fn sum_in_order<'r, T: Scalar + Add<Output = T>>(before: &'r [T], own: &mut [T], after: &'r [T]) {
+    let len = own.len();
+    let mut kept = Vec::with_capacity(SUMMED_ELEMENTS.min(len));
+    for (i, sums) in own.chunks_mut(SUMMED_ELEMENTS).enumerate() {
         let (at, end) = (i * SUMMED_ELEMENTS, i * SUMMED_ELEMENTS + sums.len());
-        let mut of_ranks = contributions.chunks(len).map(|part| &part[at..end]);
-        sums.copy_from_slice(of_ranks.next().unwrap_or_default());
-        for part in of_ranks {
-            sums.iter_mut().zip(part).for_each(|(sum, value)| *sum = *sum + *value);
+        kept.clear();
+        kept.extend_from_slice(sums);
+        let stretch = |run: &'r [T]| &run[at..end];
+        let runs = before.chunks(len).map(stretch).chain([&kept[..]]).chain(after.chunks(len).map(stretch));
+        for (nth, run) in runs.enumerate() {
+            match nth {
+                0 => sums.copy_from_slice(run),
+                _ => sums.iter_mut().zip(run).for_each(|(sum, value)| *sum = *sum + *value),
+            }
         }
     }
 }
@@ -216,10 +228,12 @@ mod tests {
     fn sums_are_taken_from_the_first_to_the_last() {
         let len = SUMMED_ELEMENTS + 3;
         // (big + small) + -big loses the small one; another order would not.
-        let contributions = [vec![1e30f32; len], vec![1.0; len], vec![-1e30; len], vec![2.0; len]].concat();
-        let mut sums = vec![7.0; len];
-        sum_in_order(&contributions, &mut sums);
-        assert_eq!(sums, vec![2.0; len]);
-        sum_in_order::<f32>(&[], &mut []);
+        let runs = [vec![1e30f32; len], vec![1.0; len], vec![-1e30; len], vec![2.0; len]];
+        for rank in 0..4 {
+            let mut own = runs[rank].clone();
+            sum_in_order(&runs[..rank].concat(), &mut own, &runs[rank + 1..].concat());
+            assert_eq!(own, vec![2.0; len], "rank {rank}");
+        }
+        sum_in_order::<f32>(&[], &mut [], &[]);
     }
 }
