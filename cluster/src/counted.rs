@@ -11,11 +11,11 @@ use crate::pending::Pending;
 /// the wire.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// All-reduced.
+    /// All-reduced, or reduced and left with the parts' owners.
     pub all_reduce_bytes: u64,
     /// Sent to the next rank of the ring.
     pub ring_bytes: u64,
-    /// Given to all ranks: all-gathered, broadcast or reduce-scattered.
+    /// Given to all ranks: all-gathered or broadcast.
     pub gather_bytes: u64,
 }
 
@@ -94,7 +94,7 @@ impl Collective for Counted {
         buffer: BufferMut<'a>,
         counts: &[usize],
     ) -> Result<Pending<'a>, CollectiveError> {
-        self.count(|t| t.gather_bytes += bytes(buffer.len(), buffer.element().size_bytes()));
+        self.count(|t| t.all_reduce_bytes += bytes(buffer.len(), buffer.element().size_bytes()));
         // SAFETY: as promised to this function.
         unsafe { self.ranks.start_reduce_scatter(buffer, counts) }
     }
@@ -151,7 +151,7 @@ mod tests {
             ranks.start_reduce_scatter(recv[..].as_mut().into(), &[2]).unwrap().wait().unwrap();
             ranks.start_all_gather(recv[..].as_mut().into(), &[2]).unwrap().wait().unwrap();
         }
-        assert_eq!(ranks.take_traffic(), Traffic { all_reduce_bytes: 8, ring_bytes: 8, gather_bytes: 16 });
+        assert_eq!(ranks.take_traffic(), Traffic { all_reduce_bytes: 16, ring_bytes: 8, gather_bytes: 8 });
         assert_eq!((recv, ranks.take_traffic()), (send, Traffic::default()));
     }
 }

@@ -8,7 +8,7 @@
 use std::mem::ManuallyDrop;
 
 use tch::{Device, Kind, Tensor};
-use tercet_cluster::{Buffer, BufferMut, Collective, CollectiveError, Element, Memory, Pending};
+use tercet_cluster::{Buffer, BufferMut, Collective, CollectiveError, Element, Memory, Pending, part_counts};
 
 fn element(tensor: &Tensor) -> Element {
     match tensor.kind() {
@@ -52,23 +52,53 @@ impl<'a> UnderWay<'a> {
     }
 }
 
-/// A sum over all ranks that is under way.
-pub struct Sum<'a> {
+/// An operation on one tensor that is under way. Until it has been waited for nobody touches the tensor's memory, not
+/// through another tensor either.
+///
+/// Where a rank's part is spoken of, the tensor is cut as [`part_counts`] says.
+pub struct InPlace<'a> {
     under_way: UnderWay<'a>,
     values: Tensor,
 }
 
-impl<'a> Sum<'a> {
-    /// Starts replacing `values` by their sum over all ranks. Every rank calls it with the same shape; until it has been
-    /// waited for nobody touches that memory, not through another tensor either.
+impl<'a> InPlace<'a> {
+    /// Starts replacing `values` by their sum over all ranks. Every rank calls it with the same shape.
     ///
     /// # Errors
     /// As [`Collective::start_all_reduce`].
-    pub fn start(ranks: &'a dyn Collective, values: Tensor) -> Result<Self, CollectiveError> {
+    pub fn sum(ranks: &'a dyn Collective, values: Tensor) -> Result<Self, CollectiveError> {
+        // SAFETY: `start` asks no more.
+        Self::start(values, |buffer| unsafe { ranks.start_all_reduce(buffer) })
+    }
+
+    /// Starts replacing this rank's part of `values` by its sum over all ranks. Every rank calls it with the same shape.
+    ///
+    /// # Errors
+    /// As [`Collective::start_reduce_scatter`].
+    pub fn sum_part(ranks: &'a dyn Collective, values: Tensor) -> Result<Self, CollectiveError> {
+        let counts = part_counts(values.numel(), ranks.world_size());
+        // SAFETY: `start` asks no more.
+        Self::start(values, |buffer| unsafe { ranks.start_reduce_scatter(buffer, &counts) })
+    }
+
+    /// Starts replacing every other rank's part of `values` by that rank's. Every rank calls it with the same shape.
+    ///
+    /// # Errors
+    /// As [`Collective::start_all_gather`].
+    pub fn gather_parts(ranks: &'a dyn Collective, values: Tensor) -> Result<Self, CollectiveError> {
+        let counts = part_counts(values.numel(), ranks.world_size());
+        // SAFETY: `start` asks no more.
+        Self::start(values, |buffer| unsafe { ranks.start_all_gather(buffer, &counts) })
+    }
+
+    /// The memory that `operation` is given is freed when the operation is over and not before. That nobody touches it is
+    /// asked of the caller; a copy on the host is known here alone.
+    fn start(
+        values: Tensor,
+        operation: impl FnOnce(BufferMut<'a>) -> Result<Pending<'a>, CollectiveError>,
+    ) -> Result<Self, CollectiveError> {
         let mut host = values.to_device(Device::Cpu);
-        // SAFETY: `UnderWay` frees the memory when the operation is over and not before; that nobody touches it is asked
-        // of the caller, and a copy on the host is known here alone.
-        let pending = unsafe { ranks.start_all_reduce(buffer_mut(&mut host)) }?;
+        let pending = operation(buffer_mut(&mut host))?;
         Ok(Self { under_way: UnderWay::of(pending, vec![host]), values })
     }
 
@@ -77,10 +107,10 @@ impl<'a> Sum<'a> {
         self.under_way.pending.poll()
     }
 
-    /// Returns when `values` are the sums.
+    /// Returns when the tensor is as was asked for.
     ///
     /// # Errors
-    /// As [`Collective::start_all_reduce`].
+    /// As the operation that was started.
     pub fn wait(mut self) -> Result<(), CollectiveError> {
         let host = self.under_way.wait()?;
         if self.values.device() != Device::Cpu {
@@ -105,7 +135,7 @@ impl<'a> Passing<'a> {
     pub fn start(ranks: &'a dyn Collective, tensor: &Tensor, shape: &[i64]) -> Result<Self, CollectiveError> {
         let host = tensor.to_device(Device::Cpu).contiguous();
         let mut received = Tensor::empty(shape, (tensor.kind(), Device::Cpu));
-        // SAFETY: as in `Sum::start`; `received` is known here alone.
+        // SAFETY: as in `InPlace::start`; `received` is known here alone.
         let pending = unsafe { ranks.start_ring_exchange(buffer(&host), buffer_mut(&mut received)) }?;
         Ok(Self { under_way: UnderWay::of(pending, vec![host, received]), device: tensor.device() })
     }

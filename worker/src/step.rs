@@ -71,6 +71,8 @@ pub struct StepSettings {
     pub kept_graph_tokens: usize,
     /// Seeds dropout.
     pub seed: u64,
+    /// Each rank needs the summed gradient of its parts only.
+    pub shard_state: bool,
 }
 
 impl StepSettings {
@@ -81,11 +83,12 @@ impl StepSettings {
             sub_batch: SubBatchLimit { tokens: recipe.sub_batch_tokens, texts: recipe.sub_batch_texts },
             kept_graph_tokens: recipe.kept_graph_tokens,
             seed: recipe.seed,
+            shard_state: recipe.optimizer.shard_state,
         }
     }
 }
 
-/// What a step found. The summed gradient is in the model's flat buffer.
+/// What a step found. The summed gradient, or this rank's parts of it, is in the model's flat buffer.
 #[derive(Debug)]
 pub struct StepOutcome {
     /// The global batch's loss: the same on every rank.
@@ -141,7 +144,7 @@ pub fn compute_gradients(
 
     encode_second_pass(&passes, &sub_batches, kept, &d_representations);
 
-    GradientReducer::new(ranks, &model.parameters).finish()?;
+    GradientReducer::new(ranks, &model.parameters, settings.shard_state).finish()?;
     let (loss, terms) = sum_losses(ranks, &own)?;
     Ok(StepOutcome {
         loss,

@@ -87,6 +87,8 @@ pub struct Holder<'a> {
     pub num_global_passages: f64,
     /// The step distils.
     pub distils: bool,
+    /// The ranks share AdamW's moments out.
+    pub shards_state: bool,
 }
 
 impl Holder<'_> {
@@ -116,7 +118,7 @@ impl Holder<'_> {
             part("program and libraries", program),
             part("weights", weights),
             part("gradient", weights),
-            part("AdamW's two moments", 2.0 * weights),
+            part("AdamW's two moments", 2.0 * weights / if self.shards_state { self.world_size as f64 } else { 1.0 }),
             part("MPI", mpi),
             part("batch and its layout", self.batch()),
             part("tiles of similarities", self.similarity_tiles()),
@@ -333,7 +335,15 @@ mod tests {
     use crate::plan::shape::tests::shape;
 
     fn peak(shape: &ModelShape, load: &RankLoad, world_size: usize) -> PeakMemory {
-        let holder = Holder { shape, device: Device::Cuda, world_size, load, num_global_passages: 4.0, distils: false };
+        let holder = Holder {
+            shape,
+            device: Device::Cuda,
+            world_size,
+            load,
+            num_global_passages: 4.0,
+            distils: false,
+            shards_state: false,
+        };
         holder.peak()
     }
 
@@ -369,6 +379,7 @@ mod tests {
             load: &load,
             num_global_passages: 4.0,
             distils: false,
+            shards_state: false,
         };
         let cpu = holder.peak();
         let more = bytes(&cpu, "kept graphs") - bytes(&cuda, "kept graphs");
@@ -386,6 +397,7 @@ mod tests {
             load: &load,
             num_global_passages: 2e5,
             distils: false,
+            shards_state: false,
         };
         let memory = holder.peak();
         assert_eq!(memory.phase, "scores and loss");
