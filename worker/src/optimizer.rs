@@ -1,8 +1,8 @@
 //! AdamW (Loshchilov and Hutter, 2019) over the flat buffers, as torch.optim.AdamW computes it.
 //!
 //! A rank may keep the state of its parts of the buffers only (`optimizer.shard_state`) and then updates no other weights. The
-//! weights are the same bits either way: every number of the update is computed from its own element's alone, by operations
-//! that IEEE 754 defines, and the gradient's norm is put together from the same parts in the same order.
+//! weights are the same bits either way: every number of the update comes from its own element's alone, wherever in a tensor that
+//! lies, and the gradient's norm is put together from the same parts in the same order.
 
 use std::ops::Range;
 
@@ -87,8 +87,7 @@ impl AdamW {
             if chunk.start < decayed {
                 let _ = weight.g_mul_scalar_(1.0 - learning_rate * settings.weight_decay);
             }
-            // Not `lerp_`, which fuses multiplication and addition for some elements and not for those at a tensor's end.
-            let _ = mean.g_add_(&((&gradient - &mean) * (1.0 - b1)));
+            let _ = mean.lerp_(&gradient, 1.0 - b1);
             let _ = square.g_mul_scalar_(b2).g_add_(&(&gradient * &gradient * (1.0 - b2)));
             let denominator = square.sqrt() / correction2.sqrt() + settings.epsilon;
             let _ = weight.g_sub_(&(mean / denominator * (learning_rate / correction1)));
