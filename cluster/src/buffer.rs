@@ -107,26 +107,14 @@ impl<'a> Buffer<'a> {
         self.memory
     }
 
-    /// Its elements. The caller has matched on [`Buffer::element`].
-    pub(crate) fn as_slice<T: Scalar>(&self) -> &'a [T] {
-        assert_eq!(self.element, T::ELEMENT, "a buffer is read as what it holds");
-        if self.len == 0 {
-            return &[];
-        }
-        match self.memory {
-            // SAFETY: slices keep, and callers of `from_raw` promise, what a slice over host memory needs; T is the
-            // element type.
-            Memory::Host => unsafe { std::slice::from_raw_parts(self.pointer.cast(), self.len) },
-        }
-    }
-
     /// Its elements' bytes.
     pub(crate) fn as_bytes(&self) -> &'a [u8] {
         if self.len == 0 {
             return &[];
         }
         match self.memory {
-            // SAFETY: as in `as_slice`; numbers have no padding, and any address is aligned for bytes.
+            // SAFETY: slices keep, and callers of `from_raw` promise, what a slice over host memory needs; numbers have no
+            // padding, and any address is aligned for bytes.
             Memory::Host => unsafe { std::slice::from_raw_parts(self.pointer, self.len * self.element.size_bytes()) },
         }
     }
@@ -212,7 +200,6 @@ mod tests {
     #[test]
     fn a_slice_comes_back_as_itself_and_as_its_bytes() {
         let mut values = [1i64, -2];
-        assert_eq!(Buffer::from(&values[..]).as_slice::<i64>(), [1, -2]);
         assert_eq!(Buffer::from(&values[..]).as_bytes(), [1i64.to_ne_bytes(), (-2i64).to_ne_bytes()].concat());
         BufferMut::from(&mut values[..]).into_slice::<i64>()[1] = 7;
         BufferMut::from(&mut values[..]).into_bytes()[..8].fill(0);
@@ -223,7 +210,7 @@ mod tests {
     fn an_empty_tensor_has_a_null_pointer() {
         // SAFETY: with no elements there is nothing to promise.
         let empty = unsafe { Buffer::from_raw(std::ptr::null(), 0, Element::F32, Memory::Host) };
-        assert!(empty.as_slice::<f32>().is_empty() && empty.as_bytes().is_empty() && empty.is_empty());
+        assert!(empty.as_bytes().is_empty() && empty.is_empty());
     }
 
     #[test]

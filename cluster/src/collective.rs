@@ -2,6 +2,7 @@
 
 use crate::buffer::{Buffer, BufferMut};
 use crate::error::CollectiveError;
+use crate::pending::Pending;
 
 /// How elements of different ranks become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +20,12 @@ pub enum ReduceOp {
 /// Unless said otherwise *every rank calls each operation, in the same order*, with the same element type, `counts`,
 /// `op` and `root`; a call returns when this rank's buffers may be used again, which need not be when its peers' may.
 ///
+/// The `start_…` operations return at once. What they return is waited for in the order in which they were started, and
+/// before any operation that blocks ([`Pending`]).
+///
 /// Results are deterministic: the same inputs on the same number of ranks give the same bits on every run, and
-/// [`all_reduce`](Collective::all_reduce) leaves the same bits on every rank. Another number of ranks adds in another
+/// [`all_reduce`](Collective::all_reduce) and [`start_all_reduce`](Collective::start_all_reduce) leave the same bits on
+/// every rank. Another number of ranks adds in another
 /// order and differs by rounding.
 ///
 /// # Errors
@@ -50,22 +55,6 @@ pub trait Collective: Send {
     /// None today but for what the trait says.
     fn all_reduce(&self, buffer: BufferMut, op: ReduceOp) -> Result<(), CollectiveError>;
 
-    /// Reduces `send` over all ranks and leaves each rank its part: rank r receives the `counts[r]` elements that
-    /// follow the first `counts[0] + … + counts[r-1]`. Every rank calls it.
-    ///
-    /// `send` has the sum of `counts` elements, `recv` has `counts[rank]`; a count may be 0. Rounding may differ from
-    /// [`all_reduce`](Collective::all_reduce)'s.
-    ///
-    /// # Errors
-    /// Lengths that differ from `counts`; element types that differ.
-    fn reduce_scatter(
-        &self,
-        send: Buffer,
-        recv: BufferMut,
-        counts: &[usize],
-        op: ReduceOp,
-    ) -> Result<(), CollectiveError>;
-
     /// Concatenates the ranks' `send` in rank order into `recv` on every rank. Every rank calls it.
     ///
     /// `send` has `counts[rank]` elements, `recv` the sum of `counts`; a count may be 0.
@@ -89,7 +78,64 @@ pub trait Collective: Send {
     ///
     /// # Errors
     /// `recv` and the predecessor's `send` differ in bytes; element types that differ.
-    fn ring_exchange(&self, send: Buffer, recv: BufferMut) -> Result<(), CollectiveError>;
+    fn ring_exchange(&self, send: Buffer, recv: BufferMut) -> Result<(), CollectiveError> {
+        // SAFETY: both buffers are borrowed until this function returns, and no later is anything under way.
+        unsafe { self.start_ring_exchange(send, recv) }?.wait()
+    }
+
+    /// Starts replacing every element of `buffer` by its sum over all ranks, added in rank order. Every rank calls it
+    /// with equally many elements.
+    ///
+    /// # Errors
+    /// None today.
+    ///
+    /// # Safety
+    /// Until [`Pending::wait`] has returned `Ok`, nobody frees or touches the buffer's memory, even if what this
+    /// returns is dropped or forgotten: then for ever.
+    unsafe fn start_all_reduce<'a>(&'a self, buffer: BufferMut<'a>) -> Result<Pending<'a>, CollectiveError>;
+
+    /// Starts the first half of [`start_all_reduce`](Collective::start_all_reduce): of `buffer` this rank's part becomes
+    /// the sum, to the same bits, and the other parts stay as they are. Every rank calls it.
+    ///
+    /// The first `counts[0]` elements are rank 0's part, and so on; a count may be 0. [`part_counts`] are the ones that
+    /// an all-reduce takes.
+    ///
+    /// # Errors
+    /// A length that is not the sum of `counts`, or another number of these than of ranks.
+    ///
+    /// # Safety
+    /// As [`start_all_reduce`](Collective::start_all_reduce).
+    unsafe fn start_reduce_scatter<'a>(
+        &'a self,
+        buffer: BufferMut<'a>,
+        counts: &[usize],
+    ) -> Result<Pending<'a>, CollectiveError>;
+
+    /// Starts the second half: every rank's part of `buffer` becomes all ranks'. Every rank calls it.
+    ///
+    /// # Errors
+    /// As [`start_reduce_scatter`](Collective::start_reduce_scatter).
+    ///
+    /// # Safety
+    /// As [`start_all_reduce`](Collective::start_all_reduce).
+    unsafe fn start_all_gather<'a>(
+        &'a self,
+        buffer: BufferMut<'a>,
+        counts: &[usize],
+    ) -> Result<Pending<'a>, CollectiveError>;
+
+    /// Starts what [`ring_exchange`](Collective::ring_exchange) does. Every rank calls it.
+    ///
+    /// # Errors
+    /// As `ring_exchange`; what a peer has wrong is found by [`Pending::wait`].
+    ///
+    /// # Safety
+    /// As [`start_all_reduce`](Collective::start_all_reduce), of both buffers' memory; that of `send` may be read.
+    unsafe fn start_ring_exchange<'a>(
+        &'a self,
+        send: Buffer<'a>,
+        recv: BufferMut<'a>,
+    ) -> Result<Pending<'a>, CollectiveError>;
 
     /// Returns when every rank has called it.
     ///
@@ -100,4 +146,21 @@ pub trait Collective: Send {
     /// Ends every rank of the job; the job's launcher ends with `code`. *Any one* rank calls it, at any time; who
     /// calls it has printed why.
     fn abort(&self, code: i32) -> !;
+}
+
+/// Lengths of the parts that `len` elements have for as many ranks: as equal as can be, the longer ones first.
+pub fn part_counts(len: usize, world_size: usize) -> Vec<usize> {
+    (0..world_size).map(|rank| len / world_size + usize::from(rank < len % world_size)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_near_equal_and_make_the_whole() {
+        assert_eq!(part_counts(10, 4), [3, 3, 2, 2]);
+        assert_eq!(part_counts(2, 3), [1, 1, 0]);
+        assert_eq!(part_counts(0, 2), [0, 0]);
+    }
 }

@@ -5,16 +5,17 @@ use std::cell::Cell;
 use crate::buffer::{Buffer, BufferMut};
 use crate::collective::{Collective, ReduceOp};
 use crate::error::CollectiveError;
+use crate::pending::Pending;
 
 /// Bytes that this rank has handed to each kind of operation: its buffers' sizes, not what an algorithm makes of them on
 /// the wire.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// All-reduced.
+    /// All-reduced, or reduced and left with the parts' owners.
     pub all_reduce_bytes: u64,
     /// Sent to the next rank of the ring.
     pub ring_bytes: u64,
-    /// Given to all ranks: all-gathered, broadcast or reduce-scattered.
+    /// Given to all ranks: all-gathered or broadcast.
     pub gather_bytes: u64,
 }
 
@@ -72,17 +73,6 @@ impl Collective for Counted {
         self.ranks.all_reduce(buffer, op)
     }
 
-    fn reduce_scatter(
-        &self,
-        send: Buffer,
-        recv: BufferMut,
-        counts: &[usize],
-        op: ReduceOp,
-    ) -> Result<(), CollectiveError> {
-        self.count(|t| t.gather_bytes += bytes(send.len(), send.element().size_bytes()));
-        self.ranks.reduce_scatter(send, recv, counts, op)
-    }
-
     fn all_gather(&self, send: Buffer, recv: BufferMut, counts: &[usize]) -> Result<(), CollectiveError> {
         self.count(|t| t.gather_bytes += bytes(send.len(), send.element().size_bytes()));
         self.ranks.all_gather(send, recv, counts)
@@ -93,9 +83,41 @@ impl Collective for Counted {
         self.ranks.broadcast(buffer, root)
     }
 
-    fn ring_exchange(&self, send: Buffer, recv: BufferMut) -> Result<(), CollectiveError> {
+    unsafe fn start_all_reduce<'a>(&'a self, buffer: BufferMut<'a>) -> Result<Pending<'a>, CollectiveError> {
+        self.count(|t| t.all_reduce_bytes += bytes(buffer.len(), buffer.element().size_bytes()));
+        // SAFETY: as promised to this function.
+        unsafe { self.ranks.start_all_reduce(buffer) }
+    }
+
+    unsafe fn start_reduce_scatter<'a>(
+        &'a self,
+        buffer: BufferMut<'a>,
+        counts: &[usize],
+    ) -> Result<Pending<'a>, CollectiveError> {
+        self.count(|t| t.all_reduce_bytes += bytes(buffer.len(), buffer.element().size_bytes()));
+        // SAFETY: as promised to this function.
+        unsafe { self.ranks.start_reduce_scatter(buffer, counts) }
+    }
+
+    unsafe fn start_all_gather<'a>(
+        &'a self,
+        buffer: BufferMut<'a>,
+        counts: &[usize],
+    ) -> Result<Pending<'a>, CollectiveError> {
+        let own_len = counts.get(self.rank()).copied().unwrap_or_default();
+        self.count(|t| t.gather_bytes += bytes(own_len, buffer.element().size_bytes()));
+        // SAFETY: as promised to this function.
+        unsafe { self.ranks.start_all_gather(buffer, counts) }
+    }
+
+    unsafe fn start_ring_exchange<'a>(
+        &'a self,
+        send: Buffer<'a>,
+        recv: BufferMut<'a>,
+    ) -> Result<Pending<'a>, CollectiveError> {
         self.count(|t| t.ring_bytes += bytes(send.len(), send.element().size_bytes()));
-        self.ranks.ring_exchange(send, recv)
+        // SAFETY: as promised to this function.
+        unsafe { self.ranks.start_ring_exchange(send, recv) }
     }
 
     fn barrier(&self) -> Result<(), CollectiveError> {
@@ -122,6 +144,14 @@ mod tests {
         ranks.all_gather(send[..].into(), recv[..].as_mut().into(), &[2]).unwrap();
         ranks.broadcast([0u8][..].as_mut().into(), 0).unwrap();
         assert_eq!(ranks.take_traffic(), Traffic { all_reduce_bytes: 16, ring_bytes: 8, gather_bytes: 9 });
+        // SAFETY: with one rank they are complete when they are started.
+        unsafe {
+            ranks.start_ring_exchange(send[..].into(), recv[..].as_mut().into()).unwrap().wait().unwrap();
+            ranks.start_all_reduce(recv[..].as_mut().into()).unwrap().wait().unwrap();
+            ranks.start_reduce_scatter(recv[..].as_mut().into(), &[2]).unwrap().wait().unwrap();
+            ranks.start_all_gather(recv[..].as_mut().into(), &[2]).unwrap().wait().unwrap();
+        }
+        assert_eq!(ranks.take_traffic(), Traffic { all_reduce_bytes: 16, ring_bytes: 8, gather_bytes: 8 });
         assert_eq!((recv, ranks.take_traffic()), (send, Traffic::default()));
     }
 }

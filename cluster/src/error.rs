@@ -73,6 +73,12 @@ impl Check<'_> {
     pub fn parts(&self, counts: &[usize], part: usize, whole: usize) -> Result<(), CollectiveError> {
         self.equal("number of counts", self.place.world_size, counts.len())?;
         self.equal("elements in this rank's part", counts[self.place.rank], part)?;
+        self.whole(counts, whole)
+    }
+
+    /// One count for each rank; `whole` elements hold all their parts.
+    pub fn whole(&self, counts: &[usize], whole: usize) -> Result<(), CollectiveError> {
+        self.equal("number of counts", self.place.world_size, counts.len())?;
         self.equal("elements in the buffer of all parts", counts.iter().sum(), whole)
     }
 

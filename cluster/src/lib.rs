@@ -11,7 +11,8 @@
 //!
 //! # Room for NCCL
 //! Device memory will be a second [`Memory`], and its backend a third implementation of the trait whose ranks meet
-//! over MPI. Today every buffer lies in host memory.
+//! over MPI. What is started goes to a stream of its own, and a [`Pending`] holds the event that ends it. Today every
+//! buffer lies in host memory.
 //!
 //! Not here: starting ranks, which is the launcher's and `mpirun`'s work, and deciding what is sent when.
 
@@ -24,14 +25,16 @@ mod counted;
 mod error;
 mod mpi;
 mod panic;
+mod pending;
 mod solo;
 mod values;
 
 pub use crate::buffer::{Buffer, BufferMut, Element, Memory, Scalar};
-pub use crate::collective::{Collective, ReduceOp};
+pub use crate::collective::{Collective, ReduceOp, part_counts};
 pub use crate::connect::connect;
 pub use crate::counted::{Counted, Traffic};
 pub use crate::error::{CollectiveError, Place};
 pub use crate::mpi::{MAX_MESSAGE_BYTES, Mpi};
+pub use crate::pending::Pending;
 pub use crate::solo::Solo;
 pub use crate::values::{all_ranks, any_rank, broadcast_bytes, gather_counts};

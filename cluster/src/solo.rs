@@ -5,6 +5,7 @@ use std::process;
 use crate::buffer::{Buffer, BufferMut};
 use crate::collective::{Collective, ReduceOp};
 use crate::error::{Check, CollectiveError, Place};
+use crate::pending::Pending;
 
 /// One rank on its own, without MPI.
 #[derive(Debug)]
@@ -61,18 +62,6 @@ impl Collective for Solo {
         Ok(())
     }
 
-    fn reduce_scatter(
-        &self,
-        send: Buffer,
-        recv: BufferMut,
-        counts: &[usize],
-        _op: ReduceOp,
-    ) -> Result<(), CollectiveError> {
-        let check = Check { place: &self.place, operation: "reduce_scatter" };
-        check.parts(counts, recv.len(), send.len())?;
-        self.copy("reduce_scatter", send, recv)
-    }
-
     fn all_gather(&self, send: Buffer, recv: BufferMut, counts: &[usize]) -> Result<(), CollectiveError> {
         let check = Check { place: &self.place, operation: "all_gather" };
         check.parts(counts, send.len(), recv.len())?;
@@ -83,8 +72,35 @@ impl Collective for Solo {
         Check { place: &self.place, operation: "broadcast" }.root(root)
     }
 
-    fn ring_exchange(&self, send: Buffer, recv: BufferMut) -> Result<(), CollectiveError> {
-        self.copy("ring_exchange", send, recv)
+    unsafe fn start_all_reduce<'a>(&'a self, _buffer: BufferMut<'a>) -> Result<Pending<'a>, CollectiveError> {
+        Ok(Pending::complete())
+    }
+
+    unsafe fn start_reduce_scatter<'a>(
+        &'a self,
+        buffer: BufferMut<'a>,
+        counts: &[usize],
+    ) -> Result<Pending<'a>, CollectiveError> {
+        Check { place: &self.place, operation: "start_reduce_scatter" }.whole(counts, buffer.len())?;
+        Ok(Pending::complete())
+    }
+
+    unsafe fn start_all_gather<'a>(
+        &'a self,
+        buffer: BufferMut<'a>,
+        counts: &[usize],
+    ) -> Result<Pending<'a>, CollectiveError> {
+        Check { place: &self.place, operation: "start_all_gather" }.whole(counts, buffer.len())?;
+        Ok(Pending::complete())
+    }
+
+    unsafe fn start_ring_exchange<'a>(
+        &'a self,
+        send: Buffer<'a>,
+        recv: BufferMut<'a>,
+    ) -> Result<Pending<'a>, CollectiveError> {
+        self.copy("ring_exchange", send, recv)?;
+        Ok(Pending::complete())
     }
 
     fn barrier(&self) -> Result<(), CollectiveError> {
@@ -110,10 +126,13 @@ mod tests {
         recv.fill(0.0);
         solo.all_gather(send[..].into(), recv[..].as_mut().into(), &[2]).unwrap();
         assert_eq!(recv, send);
-        recv.fill(0.0);
-        solo.reduce_scatter(send[..].into(), recv[..].as_mut().into(), &[2], ReduceOp::Sum).unwrap();
-        assert_eq!(recv, send);
         solo.all_reduce(recv[..].as_mut().into(), ReduceOp::Max).unwrap();
+        // SAFETY: alone, they are complete when they are started.
+        unsafe {
+            solo.start_all_reduce(recv[..].as_mut().into()).unwrap().wait().unwrap();
+            solo.start_reduce_scatter(recv[..].as_mut().into(), &[2]).unwrap().wait().unwrap();
+            assert!(solo.start_all_gather(recv[..].as_mut().into(), &[2]).unwrap().poll());
+        }
         solo.broadcast(recv[..].as_mut().into(), 0).unwrap();
         solo.barrier().unwrap();
         assert_eq!(recv, send);
@@ -128,5 +147,7 @@ mod tests {
         assert!(solo.ring_exchange([1u8, 2, 3, 4][..].into(), recv[..].as_mut().into()).is_err());
         assert!(solo.all_gather([1.0f32][..].into(), recv[..].as_mut().into(), &[1, 0]).is_err());
         assert!(solo.broadcast(recv[..].as_mut().into(), 1).is_err());
+        // SAFETY: as above.
+        assert!(unsafe { solo.start_reduce_scatter(recv[..].as_mut().into(), &[2]) }.is_err());
     }
 }

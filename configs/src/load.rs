@@ -62,13 +62,15 @@ impl Recipe {
             "checkpoint",
             "log",
         ];
+        let is_free =
+            |key: &str| key == "optimizer.shard_state" || FREE.contains(&key.split('.').next().unwrap_or(key));
         // Serialising plain structs cannot fail, as in `to_toml`.
         let flat = |recipe: &Self| flatten(&toml::Table::try_from(recipe).expect("a recipe is always TOML"));
         let (own, others) = (flat(self), flat(other));
         let mut keys: Vec<String> = own.keys().chain(others.keys()).cloned().collect();
         keys.sort();
         keys.dedup();
-        keys.retain(|key| own.get(key) != others.get(key) && !FREE.contains(&key.split('.').next().unwrap_or(key)));
+        keys.retain(|key| own.get(key) != others.get(key) && !is_free(key));
         keys
     }
 
@@ -177,7 +179,7 @@ mod tests {
 
     #[test]
     fn only_keys_that_change_the_numbers_count_as_different() {
-        let one = parse(SMALL, &["checkpoint.keep=1", "run_dir=a"]).unwrap();
+        let one = parse(SMALL, &["checkpoint.keep=1", "run_dir=a", "optimizer.shard_state=true"]).unwrap();
         let other = parse(SMALL, &["loss.temperature=0.1", "model.path=b"]).unwrap();
         assert_eq!(one.differing_keys(&other), ["loss.temperature", "model.path"]);
     }

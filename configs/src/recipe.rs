@@ -189,6 +189,9 @@ pub struct OptimizerSection {
     pub max_grad_norm: f64,
     /// The rate falls linearly to 0 at `steps` after the warm-up; false keeps it constant.
     pub linear_decay: bool,
+    /// Each rank keeps the running means of its part of the weights only (ZeRO-1), which saves memory and computes the
+    /// same numbers to the bit; the gradient's sums and the weights travel instead of the gradient's sums twice.
+    pub shard_state: bool,
 }
 
 /// `[checkpoint]`
@@ -268,6 +271,7 @@ impl Default for OptimizerSection {
             epsilon: 1e-8,
             max_grad_norm: 1.0,
             linear_decay: true,
+            shard_state: false,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! One training process per device.
 //!
 //! A batch walks in a straight line: [`step::compute_gradients`] is one step; [`sub_batch`] and [`passes`] are how it is
-//! encoded, [`scoring`] how it is scored over the ranks, [`loss`] what is learnt from it, [`false_negatives`] what is not. [`train`] repeats steps and
-//! records them, [`checkpoint`] keeps them, [`tasks`] are the things that a trained model is used for.
+//! encoded, [`scoring`] how it is scored over the ranks, [`loss`] what is learnt from it, [`false_negatives`] what is not,
+//! [`reduce`] how the gradient is summed. [`train`] repeats steps and records them, [`checkpoint`] keeps them, [`tasks`] are the things that a trained model is used for.
 //!
 //! Not here: starting ranks (the launcher), choosing rows (the sampler), what carries tensors (the cluster crate).
 
@@ -23,6 +23,7 @@ pub mod model;
 pub mod optimizer;
 pub mod passes;
 pub mod phase;
+pub mod reduce;
 pub mod representation;
 pub mod scoring;
 pub mod step;

@@ -1,31 +1,87 @@
 //! AdamW (Loshchilov and Hutter, 2019) over the flat buffers, as torch.optim.AdamW computes it.
+//!
+//! A rank may keep the state of its parts of the buffers only (`optimizer.shard_state`) and then updates no other weights. The
+//! weights are the same bits either way: every number of the update comes from its own element's alone, wherever in a tensor that
+//! lies, and the gradient's norm is put together from the same parts in the same order.
 
-use tch::Tensor;
+use std::ops::Range;
+
+use tch::{Kind, Tensor};
+use tercet_cluster::{Collective, CollectiveError};
 use tercet_configs::OptimizerSection;
 
+use crate::exchange::InPlace;
 use crate::model::Parameters;
+use crate::reduce::{buckets, gather_weights, parts};
 
 /// Elements updated at a time: bounds the temporaries.
 const CHUNK: i64 = 1 << 22;
 
 /// Running means and the count of updates.
 pub struct AdamW {
-    /// Running mean of gradients, `[N]`.
+    /// Running mean of gradients, `[N]`; of a sharded state this rank's parts, one after the other.
     pub mean: Tensor,
-    /// Running mean of squared gradients, `[N]`.
+    /// Running mean of squared gradients, likewise.
     pub square: Tensor,
     /// Updates made.
     pub updates: u64,
+    /// The elements of the flat buffers that the state is of.
+    kept: Vec<Range<i64>>,
 }
 
 impl AdamW {
     /// Zero state for `parameters`.
+    #[allow(clippy::single_range_in_vec_init, reason = "one range of elements")]
     pub fn new(parameters: &Parameters) -> Self {
-        Self { mean: parameters.flat.zeros_like(), square: parameters.flat.zeros_like(), updates: 0 }
+        let (mean, square) = (parameters.flat.zeros_like(), parameters.flat.zeros_like());
+        Self { mean, square, updates: 0, kept: vec![0..parameters.numel()] }
     }
 
-    /// One update of all weights with the gradient that is in the flat buffer.
-    pub fn update(&mut self, parameters: &Parameters, settings: &OptimizerSection, learning_rate: f64) {
+    /// Of this whole state the part that a rank keeps.
+    pub fn shard(self, ranks: &dyn Collective, parameters: &Parameters) -> Self {
+        let kept = own_parts(ranks, parameters);
+        let pick = |flat: &Tensor| {
+            let parts: Vec<Tensor> = kept.iter().map(|part| narrow(flat, part)).collect();
+            Tensor::cat(&parts, 0)
+        };
+        Self { mean: pick(&self.mean), square: pick(&self.square), updates: self.updates, kept }
+    }
+
+    /// The whole of a sharded state, on rank 0. Every rank calls it.
+    ///
+    /// # Errors
+    /// A collective that failed.
+    pub fn gather(&self, ranks: &dyn Collective, parameters: &Parameters) -> Result<Option<Self>, CollectiveError> {
+        let mut whole = (ranks.rank() == 0).then(|| Self::new(parameters));
+        let mut at = 0;
+        for (bucket, own) in buckets(parameters).into_iter().zip(&self.kept) {
+            let moments = [(&self.mean, 0), (&self.square, 1)];
+            for (moment, which) in moments {
+                let values = Tensor::zeros([bucket.end - bucket.start], (moment.kind(), moment.device()));
+                let len = own.end - own.start;
+                values.narrow(0, own.start - bucket.start, len).copy_(&moment.narrow(0, at, len));
+                InPlace::gather_parts(ranks, values.shallow_clone())?.wait()?;
+                if let Some(whole) = &mut whole {
+                    narrow([&whole.mean, &whole.square][which], &bucket).copy_(&values);
+                }
+            }
+            at += own.end - own.start;
+        }
+        Ok(whole.map(|whole| Self { updates: self.updates, ..whole }))
+    }
+
+    /// One update of all weights with the gradient that is in the flat buffer. Every rank calls it; with
+    /// `settings.shard_state` each updates the weights whose state it keeps, and gets the others from their ranks.
+    ///
+    /// # Errors
+    /// A collective that failed.
+    pub fn update(
+        &mut self,
+        ranks: &dyn Collective,
+        parameters: &Parameters,
+        settings: &OptimizerSection,
+        learning_rate: f64,
+    ) -> Result<(), CollectiveError> {
         let _guard = tch::no_grad_guard();
         self.updates += 1;
         let (b1, b2) = (settings.beta1, settings.beta2);
@@ -33,38 +89,81 @@ impl AdamW {
         let correction2 = 1.0 - b2.powf(self.updates as f64);
         let gradient = parameters.flat_grad();
         let decayed = parameters.num_decayed();
-        let mut start = 0;
-        while start < parameters.numel() {
-            // A chunk lies on one side of where weight decay ends.
-            let end = if start < decayed { decayed } else { parameters.numel() };
-            let len = CHUNK.min(end - start);
-            let part = |t: &Tensor| t.narrow(0, start, len);
-            let (mut weight, gradient) = (part(&parameters.flat), part(&gradient));
-            let (mut mean, mut square) = (part(&self.mean), part(&self.square));
-            if start < decayed {
+        let mut at = 0;
+        for chunk in self.kept.iter().flat_map(|kept| chunks(kept, decayed)) {
+            let len = chunk.end - chunk.start;
+            let (mut weight, gradient) = (narrow(&parameters.flat, &chunk), narrow(&gradient, &chunk));
+            let (mut mean, mut square) = (self.mean.narrow(0, at, len), self.square.narrow(0, at, len));
+            if chunk.start < decayed {
                 let _ = weight.g_mul_scalar_(1.0 - learning_rate * settings.weight_decay);
             }
             let _ = mean.lerp_(&gradient, 1.0 - b1);
             let _ = square.g_mul_scalar_(b2).g_add_(&(&gradient * &gradient * (1.0 - b2)));
             let denominator = square.sqrt() / correction2.sqrt() + settings.epsilon;
             let _ = weight.g_sub_(&(mean / denominator * (learning_rate / correction1)));
-            start += len;
+            at += len;
         }
+        if settings.shard_state { gather_weights(ranks, parameters) } else { Ok(()) }
     }
 }
 
-/// The gradient's global norm; scales the gradient down to `max_norm` if it is larger (0: never).
+/// The elements whose state this rank keeps: a part of every bucket, in the buckets' order.
+fn own_parts(ranks: &dyn Collective, parameters: &Parameters) -> Vec<Range<i64>> {
+    let own = |bucket: &Range<i64>| parts(bucket, ranks.world_size()).swap_remove(ranks.rank());
+    buckets(parameters).iter().map(own).collect()
+}
+
+/// `elements` in pieces that are updated at a time, each on one side of where weight decay ends.
+fn chunks(elements: &Range<i64>, decayed: i64) -> impl Iterator<Item = Range<i64>> + use<> {
+    let boundary = decayed.clamp(elements.start, elements.end);
+    let cut = |from: i64, to: i64| (from..to).step_by(CHUNK as usize).map(move |start| start..(start + CHUNK).min(to));
+    cut(elements.start, boundary).chain(cut(boundary, elements.end))
+}
+
+fn narrow(flat: &Tensor, elements: &Range<i64>) -> Tensor {
+    flat.narrow(0, elements.start, elements.end - elements.start)
+}
+
+/// The gradient's global norm; scales the gradient down to `settings.max_grad_norm` if it is larger (0: never). Every
+/// rank calls it; with `settings.shard_state` each knows the gradient of its parts only.
 ///
 /// As torch's clip_grad_norm_, 1e-6 keeps the quotient finite.
-pub fn clip_grad_norm(parameters: &Parameters, max_norm: f64) -> f64 {
+///
+/// # Errors
+/// A collective that failed.
+pub fn clip_grad_norm(
+    ranks: &dyn Collective,
+    parameters: &Parameters,
+    settings: &OptimizerSection,
+) -> Result<f64, CollectiveError> {
     let _guard = tch::no_grad_guard();
-    let mut gradient = parameters.flat_grad();
-    let norm = gradient.norm().double_value(&[]);
+    let norm = grad_norm(ranks, parameters, settings.shard_state)?;
+    let max_norm = settings.max_grad_norm;
     let scale = max_norm / (norm + 1e-6);
     if max_norm > 0.0 && scale < 1.0 {
-        let _ = gradient.g_mul_scalar_(scale);
+        let _ = parameters.flat_grad().g_mul_scalar_(scale);
     }
-    norm
+    Ok(norm)
+}
+
+/// From the norms of all parts, added up rank by rank.
+fn grad_norm(ranks: &dyn Collective, parameters: &Parameters, sharded: bool) -> Result<f64, CollectiveError> {
+    let (buckets, world_size) = (buckets(parameters), ranks.world_size());
+    let gradient = parameters.flat_grad();
+    let norms_of = |rank: usize| {
+        let norms: Vec<Tensor> =
+            buckets.iter().map(|bucket| narrow(&gradient, &parts(bucket, world_size)[rank]).norm()).collect();
+        Vec::<f64>::try_from(Tensor::stack(&norms, 0).to_kind(Kind::Double)).expect("one number a bucket")
+    };
+    let norms = if sharded {
+        let mut all = vec![0.0; world_size * buckets.len()];
+        let own = norms_of(ranks.rank());
+        ranks.all_gather(own[..].into(), all.as_mut_slice().into(), &vec![buckets.len(); world_size])?;
+        all
+    } else {
+        (0..world_size).flat_map(norms_of).collect()
+    };
+    Ok(norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt())
 }
 
 /// The learning rate of optimizer step `step` (from 0) of `steps`: a linear rise over the warm-up, then a linear fall
@@ -80,6 +179,14 @@ pub fn learning_rate(settings: &OptimizerSection, step: u64, steps: u64) -> f64 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chunks_lie_on_one_side_of_where_decay_ends() {
+        let all = |elements, decayed| chunks(&elements, decayed).collect::<Vec<_>>();
+        assert_eq!(all(0..CHUNK + 5, 3), [0..3, 3..CHUNK + 3, CHUNK + 3..CHUNK + 5]);
+        assert_eq!(all(7..9, 20), all(7..9, 0));
+        assert_eq!(all(4..4, 4), []);
+    }
 
     #[test]
     fn the_rate_rises_peaks_and_falls() {

@@ -1,7 +1,5 @@
 //! The two passes of the encoder over a rank's sub-batches.
 
-use std::ops::Range;
-
 use crate::model::{Graph, M3Model};
 use crate::phase::{Phase, during};
 use crate::representation::{Gradients, Heads, Representations, SubBatchRepresentations, TextInput};
@@ -59,13 +57,14 @@ pub fn encode_first_pass(
 }
 
 /// Adds the parameters' gradients to the flat buffer: forward (unless kept) and backward of each sub-batch, from the
-/// gradients of all representations. Tells `ready` which part of the buffer is complete, as soon as it is.
+/// gradients of all representations. Tells `ready`
+/// from where on the matrices' gradients are complete, as soon as they are.
 pub fn encode_second_pass(
     passes: &Passes,
     sub_batches: &[SubBatch],
     kept: Vec<Option<Graph>>,
     d_representations: &Gradients,
-    mut ready: impl FnMut(Range<i64>),
+    mut ready: impl FnMut(i64),
 ) {
     for (i, (sub_batch, graph)) in sub_batches.iter().zip(kept).enumerate() {
         let last = i + 1 == sub_batches.len();

@@ -11,12 +11,12 @@ use tercet_cluster::{Collective, CollectiveError};
 use tercet_configs::{LossSection, Negatives, Recipe};
 use tercet_sampler::{Batch, SubBatchLimit, TextIds};
 
-use crate::exchange::all_reduce_sum;
 use crate::false_negatives::{FalseNegatives, KnownAnswers};
 use crate::loss::{Loss, Targets, Terms, loss};
 use crate::model::M3Model;
 use crate::passes::{Passes, encode_first_pass, encode_second_pass};
-use crate::phase::{Phase, begin};
+use crate::phase::{Phase, begin, during};
+use crate::reduce::GradientReducer;
 use crate::representation::{Gradients, Heads, Representations, TextInput};
 use crate::scoring::{RingScoring, Scores};
 use crate::sub_batch::{SubBatch, cut};
@@ -72,6 +72,8 @@ pub struct StepSettings {
     pub kept_graph_tokens: usize,
     /// Seeds dropout.
     pub seed: u64,
+    /// Each rank needs the summed gradient of its parts only.
+    pub shard_state: bool,
 }
 
 impl StepSettings {
@@ -82,11 +84,12 @@ impl StepSettings {
             sub_batch: SubBatchLimit { tokens: recipe.sub_batch_tokens, texts: recipe.sub_batch_texts },
             kept_graph_tokens: recipe.kept_graph_tokens,
             seed: recipe.seed,
+            shard_state: recipe.optimizer.shard_state,
         }
     }
 }
 
-/// What a step found. The summed gradient is in the model's flat buffer.
+/// What a step found. The summed gradient, or this rank's parts of it, is in the model's flat buffer.
 #[derive(Debug)]
 pub struct StepOutcome {
     /// The global batch's loss: the same on every rank.
@@ -128,10 +131,17 @@ pub fn compute_gradients(
         score(ranks, settings, batch, &representations)?;
 
     begin(Phase::Backward);
-    encode_second_pass(&passes, &sub_batches, kept, &d_representations, |_| ());
+    let mut reducer = GradientReducer::new(ranks, &model.parameters, settings.shard_state);
+    let mut reduced = Ok(());
+    encode_second_pass(&passes, &sub_batches, kept, &d_representations, |first| {
+        if reduced.is_ok() {
+            reduced = during(Phase::Reduce, || reducer.final_from(first));
+        }
+    });
+    reduced?;
 
     begin(Phase::Reduce);
-    all_reduce_sum(ranks, &mut model.parameters.flat_grad())?;
+    reducer.finish()?;
     let (loss, terms) = sum_losses(ranks, &own)?;
     begin(Phase::Other);
     Ok(StepOutcome {

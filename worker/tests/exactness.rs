@@ -101,7 +101,7 @@ fn objectives() -> Vec<(&'static str, LossSection, StepBatch)> {
 fn step(model: &M3Model, loss: &LossSection, batch: &StepBatch, cut: (usize, usize, usize)) -> (f64, Tensor) {
     let (tokens, texts, kept_graph_tokens) = cut;
     let sub_batch = SubBatchLimit { tokens, texts };
-    let settings = StepSettings { loss: loss.clone(), sub_batch, kept_graph_tokens, seed: 5 };
+    let settings = StepSettings { loss: loss.clone(), sub_batch, kept_graph_tokens, seed: 5, shard_state: false };
     let outcome = compute_gradients(model, &Solo::new(), &settings, batch).unwrap();
     (outcome.loss, model.parameters.flat_grad().copy())
 }

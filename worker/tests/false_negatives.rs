@@ -90,6 +90,7 @@ fn step(loss: &LossSection, batch: &StepBatch, mask_false_negatives: bool) -> St
         sub_batch,
         kept_graph_tokens: 0,
         seed: 5,
+        shard_state: false,
     };
     let outcome = compute_gradients(&model, &Solo::new(), &settings, batch).unwrap();
     assert!(model.parameters.flat_grad().isfinite().all().double_value(&[]) == 1.0, "a gradient that is no number");

@@ -4,6 +4,7 @@
 
 mod job;
 mod rank_side;
+mod started;
 
 use std::time::Duration;
 
@@ -30,6 +31,31 @@ fn every_operation_on_one_to_four_ranks_whole_and_split() {
 fn a_ring_of_long_messages_does_not_block() {
     for limit in [tercet_cluster::MAX_MESSAGE_BYTES, 100_000] {
         Job::run(3, "long_ring", limit).assert_well(3);
+    }
+}
+
+/// The parts are longer than MPI sends without a receiver, whole and in pieces that end amid an element.
+#[test]
+fn a_started_sum_is_taken_in_rank_order() {
+    for num_ranks in 2..=4 {
+        for limit in [tercet_cluster::MAX_MESSAGE_BYTES, 100_001] {
+            Job::run(num_ranks, "long_sum", limit).assert_well(num_ranks);
+        }
+    }
+}
+
+/// Each would leave the ranks out of step.
+#[test]
+fn operations_under_way_that_are_misused_end_the_job() {
+    for (part, message) in [
+        ("out_of_order", "waited for in the order in which they were started"),
+        ("before_a_barrier", "waited for before one that blocks"),
+        ("abandoned", "leaves the job with an operation under way"),
+    ] {
+        let job = Job::run(2, part, MESSAGE_BYTES[0]);
+        assert_eq!(job.exit_code, Some(101), "{part}: {job}");
+        assert!(job.stderr.contains(message), "{part}: {job}");
+        job.assert_gone_within(GONE_WITHIN);
     }
 }
 

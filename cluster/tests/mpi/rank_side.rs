@@ -8,7 +8,7 @@ use std::time::Duration;
 use tercet_cluster::{Collective, Mpi, ReduceOp, Scalar, all_ranks, any_rank, broadcast_bytes, connect, gather_counts};
 use tercet_configs::Backend;
 
-use crate::job;
+use crate::{job, started};
 
 /// Plays `part`.
 pub fn run(part: &str) {
@@ -24,8 +24,11 @@ pub fn run(part: &str) {
     match part {
         "operations" => operations(&ranks),
         "long_ring" => round_trip(&ranks, &vec![60_000; ranks.world_size()]),
+        "long_sum" => started::order_of_sums(&ranks, 300_001),
         "bits" => bits(&ranks),
         "uneven_ring" => uneven_ring(&ranks),
+        "out_of_order" | "before_a_barrier" => started::misuse(&ranks, part),
+        "abandoned" => return started::misuse(&ranks, part),
         // Rank 1 fails, and its peers wait for it.
         _ if ranks.rank() == 1 => fail(&ranks, part),
         _ => {}
@@ -53,13 +56,18 @@ fn operations(ranks: &dyn Collective) {
     gathers(ranks);
     broadcasts(ranks);
     rings(ranks);
+    started::sums(ranks, |number| number as f32 * 1e6);
+    started::sums(ranks, |number| number as f64 / 3.0);
+    started::sums(ranks, |number| number as i64 - 20);
+    started::gathers(ranks);
+    started::several_at_once(ranks);
     values(ranks);
     refusals(ranks);
 }
 
 /// Every list of part lengths that the tests use: empty parts at the ends, within, everywhere but on one rank, and
 /// everywhere.
-fn ragged_counts(world_size: usize) -> Vec<Vec<usize>> {
+pub fn ragged_counts(world_size: usize) -> Vec<Vec<usize>> {
     vec![
         (0..world_size).map(|rank| rank * 7 % 17).collect(),
         (0..world_size).map(|rank| if rank % 2 == 0 { 13 } else { 0 }).collect(),
@@ -70,7 +78,7 @@ fn ragged_counts(world_size: usize) -> Vec<Vec<usize>> {
 }
 
 /// Small whole numbers, exact in every type, different for each rank and index, and with their largest on any rank.
-fn input(rank: usize, index: usize) -> usize {
+pub fn input(rank: usize, index: usize) -> usize {
     (rank * 11 + index * 5) % 31
 }
 
@@ -93,13 +101,6 @@ where
             let mut values = own(rank, len);
             ranks.all_reduce(values.as_mut_slice().into(), op).unwrap();
             assert_eq!(values, expected(len), "all_reduce {op:?} of {len}");
-        }
-        for counts in ragged_counts(world_size) {
-            let len = counts.iter().sum();
-            let mut part = vec![number(0); counts[rank]];
-            ranks.reduce_scatter(own(rank, len)[..].into(), part.as_mut_slice().into(), &counts, op).unwrap();
-            let start: usize = counts[..rank].iter().sum();
-            assert_eq!(part, expected(len)[start..start + counts[rank]], "reduce_scatter {op:?} {counts:?}");
         }
     }
 }
@@ -172,7 +173,13 @@ fn refusals(ranks: &dyn Collective) {
     assert_eq!(message, format!("rank {}/{world_size} {}: {rest}", ranks.rank(), ranks.host()));
     assert!(ranks.ring_exchange([1u8; 4][..].into(), recv[..1].as_mut().into()).is_err());
     assert!(ranks.broadcast(recv.as_mut_slice().into(), world_size).is_err());
-    assert!(ranks.reduce_scatter(recv[..1].into(), [0.0f64][..].as_mut().into(), &counts, ReduceOp::Sum).is_err());
+    // SAFETY: nothing is started.
+    unsafe {
+        let message = ranks.start_reduce_scatter(recv.as_mut_slice().into(), &counts).err().unwrap().to_string();
+        assert!(message.ends_with(&rest.replace("all_gather", "start_reduce_scatter")), "{message}");
+        assert!(ranks.start_all_gather(recv[..world_size].as_mut().into(), &counts[1..]).is_err());
+        assert!(ranks.start_ring_exchange([1u8; 4][..].into(), recv[..1].as_mut().into()).is_err());
+    }
     ranks.barrier().unwrap();
 }
 
@@ -180,19 +187,23 @@ fn refusals(ranks: &dyn Collective) {
 fn bits(ranks: &dyn Collective) {
     let mut digest = 0u64;
     for len in [3usize, 1000, 300_000] {
-        let mut state = ranks.rank() as u32 * 7919 + 17;
-        let mut values: Vec<f32> = (0..len)
-            .map(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state as f32 / u32::MAX as f32 - 0.5) * 10f32.powi((state >> 8) as i32 % 7)
-            })
-            .collect();
+        let mut values = any_floats(ranks.rank(), len);
         ranks.all_reduce(values.as_mut_slice().into(), ReduceOp::Sum).unwrap();
         digest = values
             .iter()
             .fold(digest, |digest, value| (digest ^ u64::from(value.to_bits())).wrapping_mul(0x100_0000_01b3));
     }
     println!("bits {digest:016x}");
+}
+
+/// Numbers of a rank whose sum depends on the order of addition.
+pub fn any_floats(rank: usize, len: usize) -> Vec<f32> {
+    let mut state = rank as u32 * 7919 + 17;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state as f32 / u32::MAX as f32 - 0.5) * 10f32.powi((state >> 8) as i32 % 7)
+    };
+    (0..len).map(next).collect()
 }
 
 /// Rank 1 sends 8 bytes where rank 2 waits for 12.

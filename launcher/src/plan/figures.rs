@@ -72,6 +72,7 @@ impl Run<'_> {
                 load,
                 num_global_passages: step.num_passages(),
                 distils: distils && step.progress * self.recipe.steps as f64 >= loss.distill_start_step as f64,
+                shards_state: self.recipe.optimizer.shard_state,
             }
             .peak()
         });

@@ -63,8 +63,8 @@ const UPDATE_TEMPORARIES: f64 = 5.0;
 /// Elements of a tile of similarities, and of lexical weights, at most.
 const TILE_ELEMENTS: f64 = (1 << 22) as f64;
 
-/// What an all-reduce copies at a time, at most.
-const MESSAGE_BYTES: f64 = (64 << 20) as f64;
+/// The gradient's buckets that are summed at a time, at most: as many bytes again of other ranks' values.
+const BUCKETS_BYTES: f64 = (4 * (25 << 20)) as f64;
 
 /// Bytes per token of a batch's ids, and of the places that its sub-batches' tensors hold for it.
 const BATCH_TOKEN_BYTES: f64 = 8.0;
@@ -87,6 +87,8 @@ pub struct Holder<'a> {
     pub num_global_passages: f64,
     /// The step distils.
     pub distils: bool,
+    /// The ranks share AdamW's moments out.
+    pub shards_state: bool,
 }
 
 impl Holder<'_> {
@@ -116,7 +118,7 @@ impl Holder<'_> {
             part("program and libraries", program),
             part("weights", weights),
             part("gradient", weights),
-            part("AdamW's two moments", 2.0 * weights),
+            part("AdamW's two moments", 2.0 * weights / if self.shards_state { self.world_size as f64 } else { 1.0 }),
             part("MPI", mpi),
             part("batch and its layout", self.batch()),
             part("tiles of similarities", self.similarity_tiles()),
@@ -168,11 +170,10 @@ impl Holder<'_> {
     fn reduce(&self) -> (&'static str, Vec<Part>) {
         let weights = self.e() * self.shape.num_parameters;
         let messages = match self.device {
-            // MPI is given a copy of a message and has one more on its way.
-            Device::Cpu if self.world_size > 1 => 2.0 * MESSAGE_BYTES.min(weights),
+            Device::Cpu if self.world_size > 1 => BUCKETS_BYTES.min(weights),
             _ => 0.0,
         };
-        ("all-reduce", self.after_passes(part("messages of the all-reduce", messages)))
+        ("all-reduce", self.after_passes(part("other ranks' gradients", messages)))
     }
 
     fn update(&self) -> (&'static str, Vec<Part>) {
@@ -203,7 +204,8 @@ impl Holder<'_> {
     fn around_scores(&self) -> Vec<Part> {
         // A block that visits, and the next one as it arrives.
         let visiting = if self.world_size > 1 { 2.0 * block_bytes(self.shape, self.load) } else { 0.0 };
-        let passing = if self.world_size > 1 { gradient_bytes(self.shape, self.load) } else { 0.0 };
+        // Gradients that leave and that arrive, besides the ones computed.
+        let passing = if self.world_size > 1 { 2.0 * gradient_bytes(self.shape, self.load) } else { 0.0 };
         vec![
             part("kept graphs", self.graph(&self.load.kept)),
             part("representations", self.representations()),
@@ -333,7 +335,15 @@ mod tests {
     use crate::plan::shape::tests::shape;
 
     fn peak(shape: &ModelShape, load: &RankLoad, world_size: usize) -> PeakMemory {
-        let holder = Holder { shape, device: Device::Cuda, world_size, load, num_global_passages: 4.0, distils: false };
+        let holder = Holder {
+            shape,
+            device: Device::Cuda,
+            world_size,
+            load,
+            num_global_passages: 4.0,
+            distils: false,
+            shards_state: false,
+        };
         holder.peak()
     }
 
@@ -369,6 +379,7 @@ mod tests {
             load: &load,
             num_global_passages: 4.0,
             distils: false,
+            shards_state: false,
         };
         let cpu = holder.peak();
         let more = bytes(&cpu, "kept graphs") - bytes(&cuda, "kept graphs");
@@ -386,6 +397,7 @@ mod tests {
             load: &load,
             num_global_passages: 2e5,
             distils: false,
+            shards_state: false,
         };
         let memory = holder.peak();
         assert_eq!(memory.phase, "scores and loss");

@@ -1,4 +1,4 @@
-//! Bytes that a rank hands to the collectives in one step, as `worker/src/{scoring/ring,exchange,step,two_way}.rs` send
+//! Bytes that a rank hands to the collectives in one step, as `worker/src/{scoring/ring,reduce,step,two_way}.rs` send
 //! them, and what of them goes over the wire.
 //!
 //! Legend: W ranks, a *block* one rank's passages, e bytes of an element.
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::load::RankLoad;
 use super::shape::ModelShape;
 
-/// An int64: a token id, an offset, a count.
+/// An int64: a token id, a length, a count.
 const INT_BYTES: f64 = 8.0;
 
 /// Numbers whose sums over ranks make the step's loss: its seven terms and the whole.
@@ -27,7 +27,7 @@ pub struct StepTraffic {
     pub ring_gradient_bytes: f64,
     /// Of these, score matrices that a two-way loss transposes.
     pub ring_score_bytes: f64,
-    /// Handed to all-gathers: counts, and what the texts' identities are.
+    /// Handed to all-gathers: counts, how long the passages' parts are, and what the texts' identities are.
     pub gather_bytes: f64,
 }
 
@@ -48,7 +48,9 @@ impl StepTraffic {
         // There and back, W − 1 hops each of [Q, all queries].
         let transposed = if two_way { 2.0 * num_heads * others } else { 0.0 };
         let ring_score_bytes = transposed * mean(&|rank| e * rank.num_queries * num_queries);
-        let counts = if two_way { 5.0 } else { 3.0 };
+        let counts = if two_way { 3.0 } else { 1.0 };
+        let ragged_heads = num_heads - 1.0;
+        let lengths = ragged_heads * mean(&|rank| rank.num_passages);
         // Of queries, passages, numbers of positives and positives: how many, and 64 bits each.
         let identities = mean(&|rank| 4.0 + 2.0 * rank.num_queries + rank.num_passages + rank.num_positives);
         let identities = if masks { identities } else { 0.0 };
@@ -58,8 +60,8 @@ impl StepTraffic {
             ring_block_bytes,
             ring_gradient_bytes,
             ring_score_bytes,
-            // Texts, pairs and vectors of the block; for a two-way loss queries and group size.
-            gather_bytes: INT_BYTES * (counts + identities),
+            // Texts of the block; for a two-way loss queries and group size.
+            gather_bytes: INT_BYTES * (counts + lengths + identities),
         }
     }
 
@@ -75,12 +77,10 @@ impl StepTraffic {
     }
 }
 
-/// A block: dense vectors; lexical token ids, weights and offsets; multi-vectors and offsets.
+/// A block: dense vectors; lexical token ids and weights; multi-vectors.
 pub fn block_bytes(shape: &ModelShape, rank: &RankLoad) -> f64 {
-    let offsets = INT_BYTES * (rank.num_passages + 1.0);
-    let lexical = if shape.heads.lexical { INT_BYTES * rank.passage_pairs + offsets } else { 0.0 };
-    let multi_vector = if shape.heads.multi_vector { offsets } else { 0.0 };
-    gradient_bytes(shape, rank) + lexical + multi_vector
+    let token_ids = if shape.heads.lexical { INT_BYTES * rank.passage_pairs } else { 0.0 };
+    gradient_bytes(shape, rank) + token_ids
 }
 
 /// The gradients of a block: a number for each of its numbers.
@@ -120,7 +120,7 @@ mod tests {
         let traffic = StepTraffic::of(&shape, &[rank(2.0, 9.0, 7.0); 3], false, false);
         // A block is 2 · 8 floats: 64 bytes. Two trips of two hops; its gradient three.
         assert_eq!((traffic.ring_block_bytes, traffic.ring_gradient_bytes), (256.0, 192.0));
-        assert_eq!((traffic.ring_bytes, traffic.gather_bytes), (448.0, 24.0));
+        assert_eq!((traffic.ring_bytes, traffic.gather_bytes), (448.0, 8.0));
         assert_eq!(traffic.all_reduce_bytes, 4.0 * shape.num_parameters + 64.0);
         assert_eq!(traffic.all_reduce_sent_bytes(3), traffic.all_reduce_bytes * 4.0 / 3.0);
     }
@@ -129,13 +129,12 @@ mod tests {
     fn all_heads_of_two_ranks_by_hand() {
         let ranks = [rank(2.0, 9.0, 7.0), rank(4.0, 11.0, 5.0)];
         let traffic = StepTraffic::of(&shape(true), &ranks, true, true);
-        // Gradients: 4 · (16 + 7 + 9·4) = 236 and 4 · (16 + 5 + 11·4) = 260; blocks have 8 more for each pair, and 24
-        // for each of two lists of offsets.
+        // Gradients: 4 · (16 + 7 + 9·4) = 236 and 4 · (16 + 5 + 11·4) = 260; blocks have 8 more for each pair.
         assert_eq!(traffic.ring_gradient_bytes, 236.0 + 260.0);
-        assert_eq!(traffic.ring_block_bytes, 2.0 * (236.0 + 56.0 + 48.0 + 260.0 + 40.0 + 48.0) / 2.0);
+        assert_eq!(traffic.ring_block_bytes, 2.0 * (236.0 + 56.0 + 260.0 + 40.0) / 2.0);
         // Three heads there and back, one hop: rows of 6 floats, 2 and 4 of them.
         assert_eq!(traffic.ring_score_bytes, 6.0 * (2.0 * 24.0 + 4.0 * 24.0) / 2.0);
-        // Five counts and four; 2 and 4 queries twice, 2 passages and 3 positives each.
-        assert_eq!(traffic.gather_bytes, 8.0 * (5.0 + 4.0 + 6.0 + 2.0 + 3.0));
+        // Three counts and four; 2 passages' lengths for two heads; 2 and 4 queries twice, 2 passages and 3 positives each.
+        assert_eq!(traffic.gather_bytes, 8.0 * (3.0 + 4.0 + 4.0 + 6.0 + 2.0 + 3.0));
     }
 }

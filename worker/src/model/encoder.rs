@@ -6,8 +6,6 @@
 //! The backward pass is written by hand (the layers say why). The embedding sum is linear in its tables, so its gradient
 //! is three additions; autograd would allocate a [vocabulary, d] gradient for every sub-batch.
 
-use std::ops::Range;
-
 use tch::{Kind, Tensor};
 use tercet_configs::EncoderConfig;
 
@@ -113,8 +111,8 @@ impl Encoder {
         (hidden, keep.then_some(SavedEncoder { norm, layers }))
     }
 
-    /// Adds the gradients of all weights, from the hidden states' gradient [T, d]. Tells `ready` which part of the flat
-    /// gradient this sub-batch has nothing to add to any more.
+    /// Adds the gradients of all weights, from the hidden states' gradient [T, d]. Tells `ready` from
+    /// where on this sub-batch adds nothing to the gradients of matrices any more.
     ///
     /// Padding contributes nothing: its hidden states reach no representation, so its gradient is exactly 0.
     pub fn backward(
@@ -124,13 +122,13 @@ impl Encoder {
         texts: &SubBatch,
         seed: Option<u64>,
         grad: Tensor,
-        ready: &mut dyn FnMut(Range<i64>),
+        ready: &mut dyn FnMut(i64),
     ) {
         let _guard = tch::no_grad_guard();
         let mut grad = grad;
         for (i, (layer, saved)) in self.layers.iter().zip(saved.layers).enumerate().rev() {
             grad = layer.backward(parameters, saved, texts, layer_seed(seed, i), grad);
-            layer.gradient_ranges().into_iter().for_each(&mut *ready);
+            ready(layer.first_matrix());
         }
         let mut grad = grad.to_kind(parameters.flat.kind());
         self.dropout(seed).apply(&mut grad);

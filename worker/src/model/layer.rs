@@ -7,8 +7,6 @@
 //!
 //! Legend: T tokens of a sub-batch, d hidden size, f intermediate size.
 
-use std::ops::Range;
-
 use tch::Tensor;
 use tercet_configs::EncoderConfig;
 
@@ -198,12 +196,9 @@ impl Layer {
         d_input
     }
 
-    /// Where the layer's gradients lie: matrices, then biases and norms.
-    pub(super) fn gradient_ranges(&self) -> [Range<i64>; 2] {
-        [
-            self.qkv.weight.range().start..self.output.weight.range().end,
-            self.qkv.bias.range().start..self.output_norm.bias.range().end,
-        ]
+    /// Where the first of the layer's matrices lies in the flat buffers; those of layers above and of the heads follow.
+    pub(super) fn first_matrix(&self) -> i64 {
+        self.qkv.weight.start()
     }
 
     fn attention(&self, seed: Option<u64>) -> Attention {

@@ -11,7 +11,6 @@ mod pickle;
 mod save;
 mod tokenizer_config;
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
@@ -188,8 +187,8 @@ impl M3Model {
     }
 
     /// Adds the gradients of all weights to the flat gradient; `gradients` are those of all texts' representations,
-    /// `seed` is the one that `graph` was made with. Tells `ready` which parts of the flat gradient this sub-batch has
-    /// nothing to add to any more.
+    /// `seed` is the one that `graph` was made with. Tells `ready` from where on this sub-batch adds nothing to the
+    /// gradients of matrices any more.
     ///
     /// The heads compute their representations once more, which is cheap, instead of keeping what autograd needs.
     pub fn backward(
@@ -198,7 +197,7 @@ impl M3Model {
         gradients: &Gradients,
         texts: &SubBatch,
         seed: Option<u64>,
-        ready: &mut dyn FnMut(Range<i64>),
+        ready: &mut dyn FnMut(i64),
     ) {
         let Graph { saved, hidden } = graph;
         let grad = during(Phase::Heads, || {

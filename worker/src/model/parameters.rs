@@ -4,7 +4,6 @@
 //! Weights that decay come first, biases and layer norms after them, so that weight decay is a prefix.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use tch::{Device, Kind, Tensor};
 
@@ -52,9 +51,9 @@ impl Span {
         buffer.narrow(0, self.start, self.shape.iter().product()).view(self.shape.as_slice())
     }
 
-    /// The elements of the flat buffers that it covers.
-    pub fn range(&self) -> Range<i64> {
-        self.start..self.start + self.shape.iter().product::<i64>()
+    /// Its first element.
+    pub fn start(&self) -> i64 {
+        self.start
     }
 }
 

@@ -1,7 +1,8 @@
 //! Score matrices of the three heads: local queries × all ranks' passages, and their gradients.
 //!
-//! No rank ever holds more than two ranks' passages: blocks travel round a ring. Scores here are not yet divided by
-//! the temperature.
+//! No rank ever holds more than three ranks' passages: blocks travel round a ring, and while one that visits is scored the
+//! next one arrives. Gradients travel likewise: there are the ones computed, the ones that arrive to be added to them, and
+//! the ones that leave. Scores here are not yet divided by the temperature.
 //!
 //! Legend: Q local queries, P all ranks' passages (in rank order), W ranks.
 
@@ -13,8 +14,9 @@ mod ring;
 use tch::Tensor;
 use tercet_cluster::{Collective, CollectiveError};
 
+use crate::exchange::Passing;
 use crate::representation::{Gradients, Representations, offsets};
-use ring::BlockSizes;
+use ring::{Block, Blocks};
 
 /// One matrix per head: scores, or gradients with respect to them.
 #[derive(Debug)]
@@ -54,8 +56,7 @@ impl Scores {
 pub struct RingScoring<'a> {
     ranks: &'a dyn Collective,
     queries: &'a Representations,
-    passages: &'a Representations,
-    sizes: BlockSizes,
+    blocks: Blocks<'a>,
     lexical_queries: Option<lexical::Queries>,
     /// By the rank that owns the block.
     winners: Vec<Option<multi_vector::Winners>>,
@@ -74,8 +75,7 @@ impl<'a> RingScoring<'a> {
         Ok(Self {
             ranks,
             queries,
-            passages,
-            sizes: BlockSizes::gather(ranks, passages)?,
+            blocks: Blocks::gather(ranks, passages)?,
             lexical_queries: queries.lexical.as_ref().map(lexical::Queries::new),
             winners: (0..ranks.world_size()).map(|_| None).collect(),
         })
@@ -83,7 +83,7 @@ impl<'a> RingScoring<'a> {
 
     /// Where each rank's passages start among all (W + 1 numbers).
     pub fn first_passage(&self) -> Vec<usize> {
-        offsets(self.sizes.num_texts().into_iter())
+        offsets(self.blocks.num_texts())
     }
 
     /// The score matrices, [Q, P] each. Every rank calls it.
@@ -93,16 +93,15 @@ impl<'a> RingScoring<'a> {
     pub fn forward(&mut self) -> Result<Scores, CollectiveError> {
         let (rank, world) = (self.ranks.rank(), self.ranks.world_size());
         let mut by_owner: Vec<Option<Scores>> = (0..world).map(|_| None).collect();
-        let mut visiting: Option<Representations> = None;
+        let mut block = self.blocks.own();
         for hop in 0..world {
             let owner = (rank + world - hop) % world;
-            let (scores, winners) = self.score(visiting.as_ref().unwrap_or(self.passages));
+            let mut next = self.pass(&block, owner, hop)?;
+            let (scores, winners) = self.score(block.passages(), &mut || poll(&mut next));
             by_owner[owner] = Some(scores);
             self.winners[owner] = winners;
-            if hop + 1 < world {
-                let next_owner = (owner + world - 1) % world;
-                let block = visiting.as_ref().unwrap_or(self.passages);
-                visiting = Some(self.sizes.pass_block(self.ranks, block, next_owner)?);
+            if let Some(next) = next {
+                block = self.blocks.arrived(next, self.before(owner))?;
             }
         }
         let blocks: Vec<Scores> = by_owner.into_iter().flatten().collect();
@@ -126,32 +125,57 @@ impl<'a> RingScoring<'a> {
         let (rank, world) = (self.ranks.rank(), self.ranks.world_size());
         let first = self.first_passage();
         let mut d_queries = Gradients::zeros(self.queries);
-        let mut d_passages = Gradients::zeros(self.passages);
-        let mut visiting: Option<Representations> = None;
+        let mut block = self.blocks.own();
+        let mut d_block = self.blocks.zero_gradients(rank);
+        let mut arriving: Option<Passing> = None;
         for hop in 0..world {
             let owner = (rank + world - hop) % world;
-            let block = visiting.as_ref().unwrap_or(self.passages);
+            let mut next = self.pass(&block, owner, hop)?;
             let (from, len) = (first[owner] as i64, (first[owner + 1] - first[owner]) as i64);
-            let d_block = d_scores.map(|d| d.narrow(1, from, len));
-            self.score_backward(block, owner, &d_block, &mut d_queries, &mut d_passages);
+            let d = d_scores.map(|d| d.narrow(1, from, len));
+            self.score_backward(block.passages(), owner, &d, &mut d_queries, &mut d_block.parts, &mut || {
+                poll(&mut arriving);
+                poll(&mut next);
+            });
+            if let Some(arriving) = arriving.take() {
+                self.blocks.add_arrived(arriving, &mut d_block)?;
+            }
             if world > 1 {
                 // After `world` hops a block's gradients are back with its owner; the block itself need not return.
-                let next_owner = (owner + world - 1) % world;
-                d_passages = self.sizes.pass_gradients(self.ranks, &d_passages, next_owner)?;
-                if hop + 1 < world {
-                    visiting = Some(self.sizes.pass_block(self.ranks, block, next_owner)?);
-                }
+                arriving = Some(self.blocks.pass_gradients(&d_block, self.before(owner))?);
+                d_block = self.blocks.zero_gradients(self.before(owner));
+            }
+            if let Some(next) = next {
+                block = self.blocks.arrived(next, self.before(owner))?;
             }
         }
-        Ok((d_queries, d_passages))
+        if let Some(home) = arriving {
+            self.blocks.add_arrived(home, &mut d_block)?;
+        }
+        Ok((d_queries, d_block.parts))
     }
 
-    /// This rank's queries against one block.
-    fn score(&self, block: &Representations) -> (Scores, Option<multi_vector::Winners>) {
+    /// The rank before `rank`, whose blocks follow `rank`'s.
+    fn before(&self, rank: usize) -> usize {
+        (rank + self.ranks.world_size() - 1) % self.ranks.world_size()
+    }
+
+    /// Starts to exchange `owner`'s block for the next one, unless it is a trip's last.
+    fn pass(&self, block: &Block, owner: usize, hop: usize) -> Result<Option<Passing<'a>>, CollectiveError> {
+        let more = hop + 1 < self.ranks.world_size();
+        more.then(|| self.blocks.pass(block, self.before(owner))).transpose()
+    }
+
+    /// This rank's queries against one block; `between` is called between the heads.
+    fn score(&self, block: &Representations, between: &mut dyn FnMut()) -> (Scores, Option<multi_vector::Winners>) {
+        let dense = dense::forward(&self.queries.dense, &block.dense);
+        between();
         let lexical = self.lexical_queries.as_ref().zip(block.lexical.as_ref()).map(|(q, p)| q.forward(p));
+        between();
         let multi_vector = self.queries.multi_vector.as_ref().zip(block.multi_vector.as_ref());
         let (multi_vector, winners) = multi_vector.map(|(q, p)| multi_vector::forward(q, p)).unzip();
-        (Scores { dense: dense::forward(&self.queries.dense, &block.dense), lexical, multi_vector }, winners)
+        between();
+        (Scores { dense, lexical, multi_vector }, winners)
     }
 
     fn score_backward(
@@ -161,14 +185,17 @@ impl<'a> RingScoring<'a> {
         d_scores: &Scores,
         d_queries: &mut Gradients,
         d_block: &mut Gradients,
+        between: &mut dyn FnMut(),
     ) {
         let embeddings = (&self.queries.dense, &block.dense);
         dense::backward(embeddings, &d_scores.dense, (&mut d_queries.dense, &mut d_block.dense));
+        between();
         if let (Some(queries), Some(own), Some(d), Some(dq), Some(dp)) =
             (&self.lexical_queries, &block.lexical, &d_scores.lexical, &mut d_queries.lexical, &mut d_block.lexical)
         {
             queries.backward(own, d, dq, dp);
         }
+        between();
         if let (Some(q), Some(p), Some(d), Some(dq), Some(dp), Some(winners)) = (
             &self.queries.multi_vector,
             &block.multi_vector,
@@ -179,5 +206,13 @@ impl<'a> RingScoring<'a> {
         ) {
             multi_vector::backward((q, p), winners, d, (dq, dp));
         }
+        between();
+    }
+}
+
+/// Lets what is on its way move on: MPI does so only when it is called.
+fn poll(passing: &mut Option<Passing>) {
+    if let Some(passing) = passing {
+        passing.poll();
     }
 }

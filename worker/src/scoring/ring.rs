@@ -1,99 +1,196 @@
 //! Passage blocks on their way round the ring of ranks.
 //!
-//! In W − 1 hops every rank sees every other's passages, holding one foreign block at a time. On the way back for
-//! gradients a block carries its accumulator and makes W hops, so that it ends where it began.
+//! In W − 1 hops every rank sees every other's passages. While it scores one block the next one arrives, so it holds two
+//! foreign blocks at most. A block is one message: the ranks tell each other the lengths of all texts before, so that no
+//! more than numbers travel. On the way back for gradients every rank adds its part to a block's and passes the sum on;
+//! after W hops it is home.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 use tercet_cluster::{Collective, CollectiveError, gather_counts};
 
-use crate::exchange::ring_pass;
-use crate::representation::{Gradients, Lexical, MultiVector, Representations};
+use crate::exchange::Passing;
+use crate::representation::{Gradients, Lexical, MultiVector, Representations, offsets};
 
-/// How large every rank's block is: what a receiver must know before it can receive.
-pub struct BlockSizes {
-    /// Texts, lexical pairs and vectors of each rank's block.
-    sizes: Vec<[i64; 3]>,
+/// What every rank's block looks like, and how blocks and their gradients lie in messages.
+pub struct Blocks<'a> {
+    ranks: &'a dyn Collective,
+    own: &'a Representations,
+    /// By owner.
+    shapes: Vec<Shape>,
 }
 
-impl BlockSizes {
-    /// Learns all ranks' block sizes. Every rank calls it with its own block.
+/// The shape of one rank's block; offsets as in [`Representations`], of no text for a head that does not run.
+struct Shape {
+    num_texts: usize,
+    lexical_offsets: Vec<usize>,
+    vector_offsets: Vec<usize>,
+}
+
+impl Shape {
+    fn num_pairs(&self) -> i64 {
+        self.lexical_offsets[self.lexical_offsets.len() - 1] as i64
+    }
+
+    fn num_vectors(&self) -> i64 {
+        self.vector_offsets[self.vector_offsets.len() - 1] as i64
+    }
+}
+
+/// A block that is being scored.
+pub enum Block<'a> {
+    /// This rank's.
+    Own(&'a Representations),
+    /// Another's: its message, and what that says.
+    Foreign(Tensor, Representations),
+}
+
+impl Block<'_> {
+    /// The passages.
+    pub fn passages(&self) -> &Representations {
+        match self {
+            Self::Own(passages) => passages,
+            Self::Foreign(_, passages) => passages,
+        }
+    }
+}
+
+/// A block's gradients: views of one flat tensor, which is their message.
+pub struct BlockGradients {
+    flat: Tensor,
+    /// By head.
+    pub parts: Gradients,
+}
+
+impl<'a> Blocks<'a> {
+    /// Learns all blocks' shapes. Every rank calls it with its own block.
     ///
     /// # Errors
     /// A collective that failed.
-    pub fn gather(ranks: &dyn Collective, own: &Representations) -> Result<Self, CollectiveError> {
-        let counts = [
-            own.num_texts(),
-            own.lexical.as_ref().map_or(0, |l| l.weights.size()[0] as usize),
-            own.multi_vector.as_ref().map_or(0, |m| m.vectors.size()[0] as usize),
-        ];
-        let columns: Vec<Vec<usize>> = counts.iter().map(|&n| gather_counts(ranks, n)).collect::<Result<_, _>>()?;
-        let sizes = (0..ranks.world_size()).map(|r| [0, 1, 2].map(|c: usize| columns[c][r] as i64)).collect();
-        Ok(Self { sizes })
+    pub fn gather(ranks: &'a dyn Collective, own: &'a Representations) -> Result<Self, CollectiveError> {
+        let num_texts = gather_counts(ranks, own.num_texts())?;
+        let lexical = own.lexical.as_ref().map(|lexical| gather_lengths(ranks, &lexical.offsets, &num_texts));
+        let vectors = own.multi_vector.as_ref().map(|vectors| gather_lengths(ranks, &vectors.offsets, &num_texts));
+        let (lexical, vectors) = (lexical.transpose()?, vectors.transpose()?);
+        let of = |owner: usize, all: &Option<Vec<Vec<usize>>>| all.as_ref().map_or(vec![0], |all| all[owner].clone());
+        let shape = |(owner, num_texts)| Shape {
+            num_texts,
+            lexical_offsets: of(owner, &lexical),
+            vector_offsets: of(owner, &vectors),
+        };
+        Ok(Self { ranks, own, shapes: num_texts.into_iter().enumerate().map(shape).collect() })
     }
 
     /// Texts of every rank's block.
-    pub fn num_texts(&self) -> Vec<usize> {
-        self.sizes.iter().map(|s| s[0] as usize).collect()
+    pub fn num_texts(&self) -> impl Iterator<Item = usize> + '_ {
+        self.shapes.iter().map(|shape| shape.num_texts)
     }
 
-    /// Passes a block on and returns the previous rank's, which is `owner`'s. Every rank calls it.
+    /// This rank's, where each trip begins.
+    pub fn own(&self) -> Block<'a> {
+        Block::Own(self.own)
+    }
+
+    /// Starts passing `block` on and receiving `next_owner`'s. Every rank calls it.
     ///
     /// # Errors
     /// A collective that failed.
-    pub fn pass_block(
-        &self,
-        ranks: &dyn Collective,
-        block: &Representations,
-        owner: usize,
-    ) -> Result<Representations, CollectiveError> {
-        let [texts, pairs, vectors] = self.sizes[owner];
-        let pass_offsets = |offsets: &[usize]| -> Result<Vec<usize>, CollectiveError> {
-            let offsets = Tensor::from_slice(&offsets.iter().map(|&o| o as i64).collect::<Vec<_>>());
-            let received = ring_pass(ranks, &offsets, &[texts + 1])?;
-            Ok(Vec::<i64>::try_from(received).expect("one-dimensional int64").iter().map(|&o| o as usize).collect())
+    pub fn pass(&self, block: &Block, next_owner: usize) -> Result<Passing<'a>, CollectiveError> {
+        let message = match block {
+            Block::Own(own) => packed(own),
+            Block::Foreign(message, _) => message.shallow_clone(),
         };
-        let lexical = block.lexical.as_ref().map(|own| {
-            Ok(Lexical {
-                token_ids: ring_pass(ranks, &own.token_ids, &[pairs])?,
-                weights: ring_pass(ranks, &own.weights, &[pairs])?,
-                offsets: pass_offsets(&own.offsets)?,
-            })
-        });
-        let multi_vector = block.multi_vector.as_ref().map(|own| {
-            Ok(MultiVector {
-                vectors: ring_pass(ranks, &own.vectors, &[vectors, own.vectors.size()[1]])?,
-                offsets: pass_offsets(&own.offsets)?,
-            })
-        });
-        let dense = ring_pass(ranks, &block.dense, &[texts, block.dense.size()[1]])?;
-        Ok(Representations { dense, lexical: lexical.transpose()?, multi_vector: multi_vector.transpose()? })
+        let shape = &self.shapes[next_owner];
+        let num_bytes = shape.num_pairs() * Kind::Int64.elt_size_in_bytes() as i64
+            + self.num_floats(shape) * self.own.dense.kind().elt_size_in_bytes() as i64;
+        Passing::start(self.ranks, &message, &[num_bytes])
     }
 
-    /// Passes a block's gradients on and returns those of the previous rank's block, which is `owner`'s. Every rank
-    /// calls it.
+    /// The block that has arrived, `owner`'s.
+    ///
+    /// # Errors
+    /// A collective that failed.
+    pub fn arrived(&self, passing: Passing, owner: usize) -> Result<Block<'a>, CollectiveError> {
+        let message = passing.wait()?;
+        let shape = &self.shapes[owner];
+        let ids_bytes = shape.num_pairs() * Kind::Int64.elt_size_in_bytes() as i64;
+        let token_ids = message.narrow(0, 0, ids_bytes).view_dtype(Kind::Int64);
+        let floats = message.narrow(0, ids_bytes, message.size()[0] - ids_bytes).view_dtype(self.own.dense.kind());
+        let parts = self.parts(&floats, shape);
+        let lexical =
+            parts.lexical.map(|weights| Lexical { token_ids, weights, offsets: shape.lexical_offsets.clone() });
+        let vectors = parts.multi_vector;
+        let multi_vector = vectors.map(|vectors| MultiVector { vectors, offsets: shape.vector_offsets.clone() });
+        Ok(Block::Foreign(message, Representations { dense: parts.dense, lexical, multi_vector }))
+    }
+
+    /// Zeros for `owner`'s block.
+    pub fn zero_gradients(&self, owner: usize) -> BlockGradients {
+        let shape = &self.shapes[owner];
+        let flat = Tensor::zeros([self.num_floats(shape)], (self.own.dense.kind(), self.own.dense.device()));
+        BlockGradients { parts: self.parts(&flat, shape), flat }
+    }
+
+    /// Starts passing a block's gradients on and receiving those of `next_owner`'s. Every rank calls it.
     ///
     /// # Errors
     /// A collective that failed.
     pub fn pass_gradients(
         &self,
-        ranks: &dyn Collective,
-        gradients: &Gradients,
-        owner: usize,
-    ) -> Result<Gradients, CollectiveError> {
-        let [texts, pairs, vectors] = self.sizes[owner];
-        let pass = |own: &Option<Tensor>, rows: i64| {
-            own.as_ref()
-                .map(|own| {
-                    let mut shape = own.size();
-                    shape[0] = rows;
-                    ring_pass(ranks, own, &shape)
-                })
-                .transpose()
-        };
-        Ok(Gradients {
-            dense: ring_pass(ranks, &gradients.dense, &[texts, gradients.dense.size()[1]])?,
-            lexical: pass(&gradients.lexical, pairs)?,
-            multi_vector: pass(&gradients.multi_vector, vectors)?,
-        })
+        gradients: &BlockGradients,
+        next_owner: usize,
+    ) -> Result<Passing<'a>, CollectiveError> {
+        Passing::start(self.ranks, &gradients.flat, &[self.num_floats(&self.shapes[next_owner])])
     }
+
+    /// Adds the gradients that have arrived.
+    ///
+    /// # Errors
+    /// A collective that failed.
+    pub fn add_arrived(&self, passing: Passing, gradients: &mut BlockGradients) -> Result<(), CollectiveError> {
+        let _ = gradients.flat.g_add_(&passing.wait()?);
+        Ok(())
+    }
+
+    fn num_floats(&self, shape: &Shape) -> i64 {
+        shape.num_texts as i64 * self.own.dense.size()[1] + shape.num_pairs() + shape.num_vectors() * self.vector_dim()
+    }
+
+    fn vector_dim(&self) -> i64 {
+        self.own.multi_vector.as_ref().map_or(0, |own| own.vectors.size()[1])
+    }
+
+    /// The heads' parts of a block's numbers, as views.
+    fn parts(&self, floats: &Tensor, shape: &Shape) -> Gradients {
+        let (texts, dim) = (shape.num_texts as i64, self.own.dense.size()[1]);
+        let (pairs, vectors) = (shape.num_pairs(), shape.num_vectors());
+        let parts = floats.split_with_sizes([texts * dim, pairs, vectors * self.vector_dim()], 0);
+        Gradients {
+            dense: parts[0].view([texts, dim]),
+            lexical: self.own.lexical.as_ref().map(|_| parts[1].shallow_clone()),
+            multi_vector: self.own.multi_vector.as_ref().map(|_| parts[2].view([vectors, self.vector_dim()])),
+        }
+    }
+}
+
+/// Every rank's offsets, from the lengths of its texts' parts; `num_texts[r]` are rank r's. Every rank calls it.
+fn gather_lengths(
+    ranks: &dyn Collective,
+    own: &[usize],
+    num_texts: &[usize],
+) -> Result<Vec<Vec<usize>>, CollectiveError> {
+    let lengths: Vec<i64> = own.windows(2).map(|bounds| (bounds[1] - bounds[0]) as i64).collect();
+    let mut all = vec![0i64; num_texts.iter().sum()];
+    ranks.all_gather(lengths[..].into(), all.as_mut_slice().into(), num_texts)?;
+    let mut lengths = all.into_iter().map(|len| len as usize);
+    Ok(num_texts.iter().map(|&num| offsets(lengths.by_ref().take(num))).collect())
+}
+
+/// The bytes of a block: token ids, dense vectors, lexical weights, multi-vectors. The widest numbers come first, so that
+/// all are aligned.
+fn packed(block: &Representations) -> Tensor {
+    let lexical = block.lexical.as_ref();
+    let vectors = block.multi_vector.as_ref().map(|own| &own.vectors);
+    let tensors = [lexical.map(|own| &own.token_ids), Some(&block.dense), lexical.map(|own| &own.weights), vectors];
+    let bytes = tensors.into_iter().flatten().map(|tensor| tensor.contiguous().flatten(0, -1).view_dtype(Kind::Uint8));
+    Tensor::cat(&bytes.collect::<Vec<_>>(), 0)
 }

@@ -47,6 +47,9 @@ pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let mut model = load(&recipe, ranks)?;
     model.enable_gradients(compute_kind_of(recipe.precision));
     let mut optimizer = AdamW::new(&model.parameters);
+    if recipe.optimizer.shard_state {
+        optimizer = optimizer.shard(ranks, &model.parameters);
+    }
     let store = Arc::new(Store::open(&recipe.data.store)?);
     let plan = Arc::new(Plan::new(store, &recipe)?);
     plan.check_world(ranks.world_size())?;
@@ -67,13 +70,10 @@ pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         let squares: f64 = batch.texts.iter().map(|text| (text.ids.len() as f64).powi(2)).sum();
         let outcome = compute_gradients(&model, ranks, &settings, &batch)?;
         during(Phase::Optimizer, || {
-            clip_grad_norm(&model.parameters, recipe.optimizer.max_grad_norm);
-            optimizer.update(
-                &model.parameters,
-                &recipe.optimizer,
-                learning_rate(&recipe.optimizer, step, recipe.steps),
-            );
-        });
+            let rate = learning_rate(&recipe.optimizer, step, recipe.steps);
+            clip_grad_norm(ranks, &model.parameters, &recipe.optimizer)?;
+            optimizer.update(ranks, &model.parameters, &recipe.optimizer, rate)
+        })?;
         let secs = started.elapsed().as_secs_f64();
         let tokens = [outcome.num_tokens as f64, outcome.num_padded_tokens as f64, squares];
         let report = report(ranks, secs, &phase::take(), tokens)?;

@@ -14,9 +14,10 @@ use tercet_configs::Recipe;
 
 use super::TaskError;
 use crate::device::device_of;
-use crate::exchange::{all_reduce_sum, ring_pass};
+use crate::exchange::ring_pass;
 use crate::model::{M3Model, ModelOptions};
 use crate::optimizer::{AdamW, clip_grad_norm};
+use crate::reduce::GradientReducer;
 use crate::representation::{Gradients, Heads, Representations, TextInput};
 use crate::step::StepSettings;
 use crate::sub_batch::{SubBatch, cut};
@@ -61,14 +62,17 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let heads = Heads::of(recipe.loss.preset);
     let encoder_secs = slowest(ranks, || forward_and_backward(&model, &texts, sub_batch, heads))?;
     let mut optimizer = AdamW::new(&model.parameters);
-    let update_secs = slowest(ranks, || {
-        clip_grad_norm(&model.parameters, recipe.optimizer.max_grad_norm);
+    if recipe.optimizer.shard_state {
+        optimizer = optimizer.shard(ranks, &model.parameters);
+    }
+    let update_secs = slowest_of(ranks, || {
+        clip_grad_norm(ranks, &model.parameters, &recipe.optimizer)?;
         // A rate of 0 costs what any other does and leaves the weights.
-        optimizer.update(&model.parameters, &recipe.optimizer, 0.0);
+        optimizer.update(ranks, &model.parameters, &recipe.optimizer, 0.0)?;
         done(&model.parameters.flat.narrow(0, 0, 1));
+        Ok(())
     })?;
-    let mut gradient = model.parameters.flat_grad();
-    let all_reduce_secs = slowest_of(ranks, || all_reduce_sum(ranks, &mut gradient))?;
+    let all_reduce_secs = slowest_of(ranks, || GradientReducer::new(ranks, &model.parameters, false).finish())?;
     let block = Tensor::zeros([RING_ELEMENTS], model.options());
     let ring_secs = slowest_of(ranks, || ring_pass(ranks, &block, &[RING_ELEMENTS]).map(|_| ()))?;
 

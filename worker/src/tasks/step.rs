@@ -57,7 +57,9 @@ pub fn run(args: &StepArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     check(&batch, &model, &recipe, ranks.world_size())?;
     let share = contiguous_share(batch.queries.len(), ranks.rank(), ranks.world_size());
     let own = batch.share(share, &recipe);
-    let outcome = compute_gradients(&model, ranks, &StepSettings::of(&recipe), &own)?;
+    // The report has every weight's gradient.
+    let settings = StepSettings { shard_state: false, ..StepSettings::of(&recipe) };
+    let outcome = compute_gradients(&model, ranks, &settings, &own)?;
     let report = report(&model, &outcome, &recipe, own.num_queries, ranks)?;
     if ranks.rank() == 0 {
         println!("{report}");

@@ -65,10 +65,10 @@ pub fn run(args: &TrainArgs, ranks: &Counted) -> anyhow::Result<()> {
             let outcome = compute_gradients(&model, ranks, &settings, &batch.into())
                 .with_context(|| format!("step {}", step + 1))?;
             let traffic = ranks.take_traffic();
-            record.grad_norm = clip_grad_norm(&model.parameters, recipe.optimizer.max_grad_norm);
+            record.grad_norm = clip_grad_norm(ranks, &model.parameters, &recipe.optimizer)?;
             record.learning_rate = learning_rate(&recipe.optimizer, step, recipe.steps);
             check_finite(&outcome, &record)?;
-            optimizer.update(&model.parameters, &recipe.optimizer, record.learning_rate);
+            optimizer.update(ranks, &model.parameters, &recipe.optimizer, record.learning_rate)?;
             share_figures(ranks, &outcome, traffic, &mut record, started)?;
             recorder.step(record)?;
 
@@ -138,8 +138,10 @@ fn save(
     state: &TrainState,
     recorder: &mut Recorder,
 ) -> anyhow::Result<()> {
+    let sharded = recipe.optimizer.shard_state;
+    let whole = if sharded { optimizer.gather(ranks, &model.parameters)? } else { None };
     if ranks.rank() == 0 {
-        let path = checkpoint::write(&recipe.run_dir, recipe, model, optimizer, state)?;
+        let path = checkpoint::write(&recipe.run_dir, recipe, model, whole.as_ref().unwrap_or(optimizer), state)?;
         checkpoint::remove_old(&recipe.run_dir, recipe.checkpoint.keep)?;
         recorder.checkpoint(&path, state.step)?;
     }

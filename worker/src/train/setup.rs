@@ -151,7 +151,10 @@ pub(super) fn set_up(recipe: &Recipe, resume: bool, events: bool, ranks: &dyn Co
     }
 
     let plan = if recipe.steps > 0 { Some(Arc::new(plan(recipe, ranks)?)) } else { None };
-    let Start { model, optimizer, resumed } = weights(recipe, resume, ranks)?;
+    let Start { model, mut optimizer, resumed } = weights(recipe, resume, ranks)?;
+    if recipe.optimizer.shard_state {
+        optimizer = optimizer.shard(ranks, &model.parameters);
+    }
     if let Some(plan) = &plan {
         check_same_tokenizer(&model, plan.store(), &recipe.data.store)?;
         model.check_lengths(plan.longest_text(), i64::from(plan.store().max_token_id()))?;

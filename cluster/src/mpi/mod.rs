@@ -3,29 +3,45 @@
 //! MPI counts are 32-bit, so a large operation is done in pieces of at most [`MAX_MESSAGE_BYTES`].
 //!
 //! # What determinism rests on
-//! All operations are blocking, use one communicator, and hand MPI the same sizes on every run. Open MPI picks its
-//! algorithm by message size and number of ranks alone, combines in an order that these fix, and of each sum computes
+//! The sums that are started, those of gradients, are taken here and in rank order. For the blocking reductions, all ranks
+//! use one communicator and hand MPI the same sizes on every run. Open MPI picks its algorithm by message size and number of ranks alone, combines in an order that these fix, and of each sum computes
 //! either one and spreads it, or mirrored ones (a + b here, b + a there) that IEEE 754 makes equal. MPI recommends
 //! as much to every library (MPI 4.0, section 6.9.1) and asks that all ranks end with the same result.
+//!
+//! # Operations under way
+//! Each has a tag of its own, and a number; they are settled in the order of these. Nothing here runs beside the ranks'
+//! own work: messages move when MPI is called, by polling or waiting.
 //!
 //! # Failure
 //! MPI's default error handler stays: a failing peer or network ends the job with MPI's own message.
 
+mod messages;
+mod started;
+
+use std::cell::Cell;
+
 use ::mpi::collective::{CommunicatorCollectives, Root, SystemOperation};
 use ::mpi::datatype::{Equivalence, PartitionMut};
 use ::mpi::environment::{Threading, Universe, initialize_with_threading, processor_name};
-use ::mpi::point_to_point::{Destination, Source, send_receive_into};
 use ::mpi::topology::{Communicator, SimpleCommunicator};
-use ::mpi::{Count, Rank, request};
+use ::mpi::{Count, Rank, Tag};
 
-use crate::buffer::{Buffer, BufferMut, Element, Scalar};
-use crate::collective::{Collective, ReduceOp};
+use tercet_configs::ExitCode;
+
+use crate::buffer::{Buffer, BufferMut, Element};
+use crate::collective::{Collective, ReduceOp, part_counts};
 use crate::error::{Check, CollectiveError, Place};
 use crate::panic::abort_on_panic;
+use crate::pending::Pending;
+use messages::Messages;
+use started::{Halves, InParts, Ring, Started};
 
 /// The largest single MPI message: far below the 2^31 elements that MPI can count, large enough for full bandwidth,
 /// and small enough that an all-reduce's copy of one does not show beside a model.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
+/// Tags of operations under way, used in turn: MPI promises that there are 32,768.
+const NUM_TAGS: u64 = 1 << 15;
 
 /// The ranks of an MPI job. Dropping it finalises MPI, which waits until every rank does so.
 pub struct Mpi {
@@ -33,6 +49,10 @@ pub struct Mpi {
     local_rank: usize,
     local_size: usize,
     max_message_bytes: usize,
+    /// Non-blocking operations so far.
+    num_started: Cell<u64>,
+    /// Of these, those waited for.
+    num_settled: Cell<u64>,
     // Last: nothing of MPI outlives it.
     universe: Universe,
 }
@@ -86,11 +106,46 @@ impl Mpi {
         }
         let machine = world.split_shared(world.rank());
         let (local_rank, local_size) = (machine.rank() as usize, machine.size() as usize);
-        Ok(Self { place, local_rank, local_size, max_message_bytes: max_message_bytes.clamp(8, 1 << 30), universe })
+        let max_message_bytes = max_message_bytes.clamp(8, 1 << 30);
+        let (num_started, num_settled) = Default::default();
+        Ok(Self { place, local_rank, local_size, max_message_bytes, num_started, num_settled, universe })
     }
 
+    /// All ranks, for an operation that blocks.
     fn world(&self) -> SimpleCommunicator {
+        assert!(self.is_settled(), "an operation under way is waited for before one that blocks");
         self.universe.world()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.num_started == self.num_settled
+    }
+
+    /// The messages of the operation with this number.
+    fn messages(&self, number: u64) -> Messages {
+        Messages::new(self.universe.world(), (number % NUM_TAGS) as Tag, self.max_message_bytes)
+    }
+
+    /// The next rank of the ring and the previous one.
+    fn neighbours(&self) -> [usize; 2] {
+        let Place { rank, world_size, .. } = self.place;
+        [(rank + 1) % world_size, (rank + world_size - 1) % world_size]
+    }
+
+    /// The other ranks, the next one first, so that not all send to the same one at once.
+    fn peers(&self) -> impl Iterator<Item = usize> + use<> {
+        let Place { rank, world_size, .. } = self.place;
+        (1..world_size).map(move |distance| (rank + distance) % world_size)
+    }
+
+    /// # Safety
+    /// As [`Collective::start_all_reduce`].
+    unsafe fn start_in_parts<'a>(&'a self, buffer: BufferMut<'a>, counts: &[usize], halves: Halves) -> Pending<'a> {
+        with_scalar!(buffer.element(), T => {
+            let values = buffer.into_slice::<T>();
+            // SAFETY: as promised to this function.
+            Pending::of(Started::new(self, |messages| unsafe { InParts::start(self, messages, values, counts, halves) }))
+        })
     }
 
     fn check(&self, operation: &'static str) -> Check<'_> {
@@ -109,29 +164,6 @@ impl Mpi {
             own.clear();
             own.extend_from_slice(piece);
             world.all_reduce_into(&own[..], piece, op);
-        }
-    }
-
-    fn reduce_scatter_typed<T: Equivalence + Scalar>(
-        &self,
-        mut send: &[T],
-        recv: &mut [T],
-        counts: &[usize],
-        op: SystemOperation,
-    ) {
-        let world = self.world();
-        for (root, count) in counts.iter().enumerate() {
-            let (part, rest) = send.split_at(*count);
-            send = rest;
-            let process = world.process_at_rank(root as Rank);
-            let pieces = part.chunks(self.piece_len::<T>());
-            if root == self.place.rank {
-                for (piece, reduced) in pieces.zip(recv.chunks_mut(self.piece_len::<T>())) {
-                    process.reduce_into_root(piece, reduced, op);
-                }
-            } else {
-                pieces.for_each(|piece| process.reduce_into(piece, op));
-            }
         }
     }
 
@@ -167,22 +199,6 @@ impl Collective for Mpi {
 
     fn all_reduce(&self, buffer: BufferMut, op: ReduceOp) -> Result<(), CollectiveError> {
         with_scalar!(buffer.element(), T => self.all_reduce_typed::<T>(buffer.into_slice(), operation(op)));
-        Ok(())
-    }
-
-    fn reduce_scatter(
-        &self,
-        send: Buffer,
-        recv: BufferMut,
-        counts: &[usize],
-        op: ReduceOp,
-    ) -> Result<(), CollectiveError> {
-        let check = self.check("reduce_scatter");
-        check.same_element(&send, &recv)?;
-        check.parts(counts, recv.len(), send.len())?;
-        with_scalar!(send.element(), T => {
-            self.reduce_scatter_typed::<T>(send.as_slice(), recv.into_slice(), counts, operation(op));
-        });
         Ok(())
     }
 
@@ -223,30 +239,40 @@ impl Collective for Mpi {
         Ok(())
     }
 
-    fn ring_exchange(&self, send: Buffer, recv: BufferMut) -> Result<(), CollectiveError> {
-        let check = self.check("ring_exchange");
-        check.same_element(&send, &recv)?;
-        let (send, recv) = (send.as_bytes(), recv.into_bytes());
-        let Place { rank, world_size, .. } = self.place;
-        let (next, previous) = ((rank + 1) % world_size, (rank + world_size - 1) % world_size);
-        let world = self.world();
-        let (to, from) = (world.process_at_rank(next as Rank), world.process_at_rank(previous as Rank));
+    unsafe fn start_all_reduce<'a>(&'a self, buffer: BufferMut<'a>) -> Result<Pending<'a>, CollectiveError> {
+        let counts = part_counts(buffer.len(), self.place.world_size);
+        // SAFETY: as promised to this function.
+        Ok(unsafe { self.start_in_parts(buffer, &counts, Halves::AllReduce) })
+    }
 
-        // The length first: MPI would fill a long buffer halfway without a word, and wait for ever for a missing piece.
-        let mut announced = [0u64];
-        send_receive_into(&[send.len() as u64][..], &to, &mut announced[..], &from);
-        check.equal(&format!("bytes from rank {previous}"), recv.len() as u64, announced[0])?;
+    unsafe fn start_reduce_scatter<'a>(
+        &'a self,
+        buffer: BufferMut<'a>,
+        counts: &[usize],
+    ) -> Result<Pending<'a>, CollectiveError> {
+        self.check("start_reduce_scatter").whole(counts, buffer.len())?;
+        // SAFETY: as promised to this function.
+        Ok(unsafe { self.start_in_parts(buffer, counts, Halves::ReduceScatter) })
+    }
 
-        // Nobody waits before both directions are under way, so a ring of any length cannot block. Pieces between two
-        // ranks arrive in the order in which they were sent.
-        request::scope(|scope| {
-            let pieces = recv.chunks_mut(self.max_message_bytes);
-            let received: Vec<_> = pieces.map(|piece| from.immediate_receive_into(scope, piece)).collect();
-            let pieces = send.chunks(self.max_message_bytes);
-            let sent: Vec<_> = pieces.map(|piece| to.immediate_send(scope, piece)).collect();
-            received.into_iter().chain(sent).for_each(|request| request.wait_without_status());
-        });
-        Ok(())
+    unsafe fn start_all_gather<'a>(
+        &'a self,
+        buffer: BufferMut<'a>,
+        counts: &[usize],
+    ) -> Result<Pending<'a>, CollectiveError> {
+        self.check("start_all_gather").whole(counts, buffer.len())?;
+        // SAFETY: as promised to this function.
+        Ok(unsafe { self.start_in_parts(buffer, counts, Halves::AllGather) })
+    }
+
+    unsafe fn start_ring_exchange<'a>(
+        &'a self,
+        send: Buffer<'a>,
+        recv: BufferMut<'a>,
+    ) -> Result<Pending<'a>, CollectiveError> {
+        self.check("ring_exchange").same_element(&send, &recv)?;
+        // SAFETY: as promised to this function.
+        Ok(Pending::of(Started::new(self, |messages| unsafe { Ring::start(self, messages, send, recv) })))
     }
 
     fn barrier(&self) -> Result<(), CollectiveError> {
@@ -255,7 +281,17 @@ impl Collective for Mpi {
     }
 
     fn abort(&self, code: i32) -> ! {
-        self.world().abort(code)
+        self.universe.world().abort(code)
+    }
+}
+
+impl Drop for Mpi {
+    fn drop(&mut self) {
+        if !self.is_settled() {
+            // Finalising would wait for peers that wait for this rank.
+            eprintln!("{}: leaves the job with an operation under way: this is a bug", self.place);
+            self.abort(ExitCode::Bug.code());
+        }
     }
 }
 

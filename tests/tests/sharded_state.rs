@@ -1,0 +1,92 @@
+//! The optimizer's state sharded over ranks: the same run to the bit, whose checkpoints anyone can load.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tercet_tests::compare::{close, number};
+use tercet_tests::place::Place;
+use tercet_tests::program::Tercet;
+
+const STEPS: u64 = 4;
+
+/// A recipe whose gradients are clipped, and a model of more than one bucket of 25 MiB, whose parts are uneven on 3 ranks.
+fn recipe(place: &Place) -> PathBuf {
+    let store = place.store("rows", (0..40).map(|i| 4 + (i * 7) % 30), 100);
+    let tokenizer = place.word_tokenizer("model/tokenizer.json", 100);
+    let config = json!({
+        "model_type": "xlm-roberta", "vocab_size": 220_001, "hidden_size": 32, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 66, "type_vocab_size": 1,
+        "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "layer_norm_eps": 1e-5, "hidden_act": "gelu",
+        "initializer_range": 0.1,
+    });
+    let config = place.write("model/config.json", &config.to_string());
+    let text = format!(
+        "name = \"sharded\"\nsteps = {STEPS}\nsub_batch_tokens = 256\n[model]\nconfig = \"{}\"\ntokenizer = \"{}\"\n\
+         [data]\nstore = \"{}\"\nquery_max_len = 16\npassage_max_len = 64\ngroup_size = 2\n\
+         length_groups = [{{ max_len = 64, global_batch = 12 }}]\n[optimizer]\nlearning_rate = 1e-3\nmax_grad_norm = 0.01\n\
+         [checkpoint]\nevery_steps = 2\nkeep = 0\n",
+        config.display(),
+        tokenizer.display(),
+        store.display(),
+    );
+    place.write("recipe.toml", &text)
+}
+
+/// One run, or its continuation, and what it recorded.
+fn train(place: &Place, run: &str, ranks: usize, sharded: bool, more: &[&str]) -> Vec<Value> {
+    let run_dir = place.path(run);
+    let command = Tercet::new("train").arg(place.path("recipe.toml")).ranks(ranks);
+    let command = command.set(format!("run_dir={}", run_dir.display())).set(format!("optimizer.shard_state={sharded}"));
+    more.iter().fold(command, |command, arg| command.arg(arg)).succeed();
+    let metrics = fs::read_to_string(run_dir.join("metrics.jsonl")).unwrap();
+    metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn assert_same_state(place: &Place, found: &str, expected: &str) {
+    for file in ["model/model.safetensors", "model/colbert_linear.pt", "train/optimizer.safetensors"] {
+        let [found, expected] =
+            [found, expected].map(|run| fs::read(place.path(run).join(format!("step-{STEPS:08}")).join(file)).unwrap());
+        assert!(found == expected, "{file} differs");
+    }
+}
+
+#[test]
+fn a_sharded_run_is_the_whole_one_to_the_bit_on_any_ranks() {
+    let place = Place::new();
+    recipe(&place);
+    for ranks in 1..=4 {
+        let [whole, sharded] = ["whole", "sharded"].map(|name| format!("{name}-{ranks}"));
+        let expected = train(&place, &whole, ranks, false, &[]);
+        let found = train(&place, &sharded, ranks, true, &[]);
+        assert_same_state(&place, &sharded, &whole);
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!(number(&expected["grad_norm"]) > 0.01, "nothing is clipped");
+            for key in ["loss", "grad_norm", "all_reduce_bytes"] {
+                assert_eq!(found[key], expected[key], "{key}");
+            }
+        }
+    }
+}
+
+/// From its middle, a sharded run goes on sharded or whole to the same bits, and on other ranks to the same figures.
+#[test]
+fn a_sharded_runs_checkpoint_is_anyones() {
+    let place = Place::new();
+    recipe(&place);
+    let expected = train(&place, "whole", 3, true, &[]);
+    for (ranks, sharded) in [(3, true), (3, false), (2, true), (1, false)] {
+        let name = format!("resumed-{ranks}-{sharded}");
+        fs::remove_dir_all(place.copy(&place.path("whole"), &name).join(format!("step-{STEPS:08}"))).unwrap();
+        let found = train(&place, &name, ranks, sharded, &["--resume"]);
+        assert_eq!(found.len() as u64, STEPS);
+        if ranks == 3 {
+            assert_same_state(&place, &name, "whole");
+        }
+        for (found, expected) in found.iter().zip(&expected) {
+            close(&name, number(&found["loss"]), number(&expected["loss"]), 1e-4);
+        }
+    }
+}
