@@ -203,7 +203,7 @@ fn adamw_trajectory() {
         case.batch.step = step as u64;
         let outcome = run(&case, &model);
         let norm = clip_grad_norm(&Solo::new(), &model.parameters, &settings).unwrap();
-        optimizer.update(&model.parameters, &settings, settings.learning_rate);
+        optimizer.update(&Solo::new(), &model.parameters, &settings, settings.learning_rate).unwrap();
         close("loss", outcome.loss, expected["loss"].as_f64().unwrap(), 1e-9);
         close("gradient norm", norm, expected["grad_norm"].as_f64().unwrap(), 1e-9);
     }

@@ -217,3 +217,51 @@ fn tiles(group: &Group, num_pairs: i64) -> Vec<Tile> {
     }
     tiles
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two texts of `len` tokens in float64, the second `padding` shorter.
+    fn group(len: i64, padding: i64) -> (Tensor, Group) {
+        let options = (Kind::Double, Device::Cpu);
+        let qkv = (Tensor::arange(2 * len * 3 * 8, options) * 0.7).sin().view([2 * len, 24]) * 3.0;
+        let place = Tensor::arange(2 * len, (Kind::Int64, Device::Cpu)).view([2, 1, 1, len]);
+        let attention_mask = (padding > 0).then(|| place.lt(2 * len - padding));
+        (qkv, Group { first: 0, num_texts: 2, len, attention_mask })
+    }
+
+    fn close(a: &Tensor, b: &Tensor) -> bool {
+        a.allclose(b, 1e-10, 1e-10, false)
+    }
+
+    #[test]
+    fn tiles_are_the_fused_kernels() {
+        let attention = Attention { num_heads: 2, dropout: Dropout::new(0, 0.0) };
+        // Many pairs in a tile, and many tiles in a pair.
+        for (len, padding) in [(5, 0), (5, 2), (900, 0), (900, 7)] {
+            let (qkv, group) = group(len, padding);
+            let (leaves, fused) = attention.forward_fused(&qkv, &group, 0, true);
+            let tiled = attention.forward_tiled(&qkv, &group, 0);
+            let rows = |t: &Tensor| t.detach().transpose(1, 2).reshape([2 * len, 8]);
+            assert!(close(&rows(&fused), &tiled), "{len} tokens, {padding} of them padding");
+
+            let d_output = (Tensor::arange(2 * len * 8, (Kind::Double, Device::Cpu)) * 0.3).cos().view([2, len, 2, 4]);
+            libtorch::backward(&[(&fused, &d_output.transpose(1, 2))]);
+            for (leaf, by_tiles) in leaves.iter().zip(attention.backward_tiled(&qkv, &group, 0, &d_output)) {
+                assert!(close(&leaf.grad(), &by_tiles), "{len} tokens, {padding} of them padding: backward");
+            }
+        }
+    }
+
+    #[test]
+    fn tiles_cover_every_row_of_every_pair_once_and_stay_small() {
+        for (len, pairs) in [(1, 3), (64, 1000), (700, 12), (8192, 2)] {
+            let group = Group { first: 0, num_texts: 1, len, attention_mask: None };
+            let tiles = tiles(&group, pairs);
+            let rows: i64 = tiles.iter().map(|tile| tile.num_pairs * tile.num_rows).sum();
+            assert_eq!(rows, len * pairs);
+            assert!(tiles.iter().all(|t| t.num_pairs * t.num_rows * len <= TILE_ELEMENTS.max(MIN_TILE_ROWS * len)));
+        }
+    }
+}
