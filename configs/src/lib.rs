@@ -24,6 +24,6 @@ pub use encoder_config::{EncoderConfig, EncoderConfigError};
 pub use error::RecipeError;
 pub use exit::{ExitCode, error_line};
 pub use recipe::{
-    Backend, CheckpointSection, LogSection, LossPreset, LossSection, ModelSection, OptimizerSection, Pooling,
-    Precision, Recipe, Teacher,
+    Backend, CheckpointSection, FaultsSection, LogSection, LossPreset, LossSection, ModelSection, OnFaults,
+    OptimizerSection, Pooling, Precision, Recipe, Teacher,
 };

@@ -25,3 +25,4 @@ pub mod sub_batch;
 pub mod tasks;
 pub mod train;
 pub mod two_way;
+pub mod watch;

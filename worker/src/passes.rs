@@ -6,6 +6,7 @@ use crate::model::M3Model;
 use crate::representation::{Gradients, Heads, Representations, SubBatchRepresentations, TextInput};
 use crate::step::StepSettings;
 use crate::sub_batch::SubBatch;
+use crate::watch::Watch;
 
 /// What both passes share.
 pub struct Passes<'a> {
@@ -70,10 +71,12 @@ pub fn encode_second_pass(
     sub_batches: &[SubBatch],
     kept: Vec<Option<Graph>>,
     d_representations: &Gradients,
+    watch: &mut dyn Watch,
 ) {
     for (i, (sub_batch, graph)) in sub_batches.iter().zip(kept).enumerate() {
         let (own, embeddings) = graph.unwrap_or_else(|| passes.represent(i, sub_batch));
         let surrogate = d_representations.surrogate(sub_batch, &own);
         passes.model.backward(&surrogate, sub_batch, &embeddings);
+        watch.gradient_of(sub_batch);
     }
 }

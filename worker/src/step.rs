@@ -20,6 +20,7 @@ use crate::representation::{Heads, TextInput};
 use crate::scoring::{RingScoring, Scores};
 use crate::sub_batch::{SubBatch, cut};
 use crate::two_way::add_passage_to_query;
+use crate::watch::{Unwatched, Watch};
 
 /// This rank's part of a global batch.
 #[derive(Debug, Clone)]
@@ -112,6 +113,20 @@ pub fn compute_gradients(
     settings: &StepSettings,
     batch: &StepBatch,
 ) -> Result<StepOutcome, CollectiveError> {
+    compute_watched(model, ranks, settings, batch, &mut Unwatched)
+}
+
+/// As [`compute_gradients`], under the eyes of `watch`.
+///
+/// # Errors
+/// As there.
+pub fn compute_watched(
+    model: &M3Model,
+    ranks: &dyn Collective,
+    settings: &StepSettings,
+    batch: &StepBatch,
+    watch: &mut dyn Watch,
+) -> Result<StepOutcome, CollectiveError> {
     let heads = Heads::of(settings.loss.preset);
     let device = model.options().1;
     let _ = model.parameters.flat_grad().zero_();
@@ -119,11 +134,13 @@ pub fn compute_gradients(
     let sub_batches = cut(&batch.texts, settings.sub_batch, &model.special_ids(), model.special.pad.into(), device);
     let passes = Passes { model, heads, settings, step: batch.step, rank: ranks.rank() };
     let (representations, kept) = encode_first_pass(&passes, &batch.texts, &sub_batches);
+    watch.representations(&representations);
 
     let queries = representations.narrow(0, batch.num_queries);
     let passages = representations.narrow(batch.num_queries, batch.texts.len());
     let mut scoring = RingScoring::new(ranks, &queries, &passages)?;
     let scores = scoring.forward()?; // [Q, P]
+    watch.scores(&scores);
 
     let distill = settings.loss.distill && batch.step >= settings.loss.distill_start_step;
     let known = match settings.loss.mask_false_negatives {
@@ -136,10 +153,11 @@ pub fn compute_gradients(
         own = add_passage_to_query(ranks, settings, batch, &scores, known.among_queries(), own, distill)?;
     }
 
+    watch.d_scores(&own.d_scores);
     let (d_queries, d_passages) = scoring.backward(&own.d_scores)?;
     let d_representations = d_queries.followed_by(&d_passages);
 
-    encode_second_pass(&passes, &sub_batches, kept, &d_representations);
+    encode_second_pass(&passes, &sub_batches, kept, &d_representations, watch);
 
     all_reduce_sum(ranks, &mut model.parameters.flat_grad())?;
     let (loss, terms) = sum_losses(ranks, &own)?;

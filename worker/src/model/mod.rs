@@ -2,6 +2,7 @@
 
 mod encoder;
 mod heads;
+mod host;
 mod load;
 mod parameters;
 mod pickle;
@@ -16,8 +17,9 @@ use tercet_sampler::SpecialTokens;
 
 pub use encoder::Encoder;
 pub use heads::HeadWeights;
+pub use host::HostTensor;
 pub use parameters::{Init, Parameters, Spec};
-pub use save::write_safetensors;
+pub use save::{ModelFiles, write_safetensors};
 
 use crate::representation::{Heads, SubBatchRepresentations};
 use crate::sub_batch::SubBatch;
