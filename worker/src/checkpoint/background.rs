@@ -25,13 +25,26 @@ pub struct Complete {
     pub path: PathBuf,
 }
 
-/// The memory, to be used again, and what became of it.
-type Written = (Snapshot, Result<Complete, CheckpointError>);
+/// The memory, to be used again, and the checkpoint that was made of it, if one was.
+type Written = (Snapshot, Result<Option<Complete>, CheckpointError>);
 
 impl Background {
     /// Checkpoints of `snapshot`'s run in `run_dir`, of which the `keep` newest stay (0: all).
     pub fn new(run_dir: PathBuf, keep: usize, snapshot: Snapshot) -> Self {
         Self { run_dir, keep, snapshot: Some(snapshot), writing: None }
+    }
+
+    /// Has the system give the snapshot's memory now, in the background, and not page by page during the first snapshot.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Write`] if the system gives no thread.
+    pub fn prepare(&mut self) -> Result<(), CheckpointError> {
+        let Some(mut snapshot) = self.snapshot.take() else { return Ok(()) };
+        let path = self.run_dir.clone();
+        self.start(path, move || {
+            snapshot.touch();
+            (snapshot, Ok(None))
+        })
     }
 
     /// Whether a checkpoint is being written.
@@ -56,10 +69,15 @@ impl Background {
         let work = move || {
             let written = write(&run_dir, &snapshot, &history);
             let written = written.and_then(|path| remove_old(&run_dir, keep).map(|()| Complete { step, path }));
-            (snapshot, written)
+            (snapshot, written.map(Some))
         };
+        self.start(target, work)
+    }
+
+    /// Runs `work` in a thread; `path` is what it is for.
+    fn start(&mut self, path: PathBuf, work: impl FnOnce() -> Written + Send + 'static) -> Result<(), CheckpointError> {
         let thread = Builder::new().name("checkpoint".to_owned()).spawn(work);
-        self.writing = Some(thread.map_err(|source| CheckpointError::Write { path: target, source })?);
+        self.writing = Some(thread.map_err(|source| CheckpointError::Write { path, source })?);
         Ok(())
     }
 
@@ -79,7 +97,7 @@ impl Background {
         let Some(thread) = self.writing.take() else { return Ok(None) };
         let (snapshot, written) = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         self.snapshot = Some(snapshot);
-        written.map(Some)
+        written
     }
 }
 

@@ -44,6 +44,11 @@ impl Snapshot {
         })
     }
 
+    /// Writes to every page of the room, so that it is there.
+    pub(super) fn touch(&mut self) {
+        [&mut self.weights, &mut self.mean, &mut self.square].into_iter().for_each(|room| room.fill(1));
+    }
+
     /// Copies the flat buffers, `[N]` each. This is all that training waits for.
     pub fn take(&mut self, weights: &Tensor, [mean, square]: [&Tensor; 2], state: TrainState) {
         for (flat, room) in [(weights, &mut self.weights), (mean, &mut self.mean), (square, &mut self.square)] {

@@ -183,7 +183,7 @@ impl Recorder {
         if let Some(mut file) = sink.tensorboard.take() {
             sink.tensorboard = or_without(file.scalars(record.step, &record.scalars()).map(|()| file));
         }
-        if record.step % sink.log_every == 0 || record.step == sink.last_step {
+        if record.step.is_multiple_of(sink.log_every) || record.step == sink.last_step {
             tracing::info!(
                 "step {}/{}  loss {:.4}  lr {:.2e}  grad norm {:.3}  {:.0} tokens/s  padding {:.1} %  wait {:.3} s",
                 record.step,

@@ -26,12 +26,16 @@ impl Saver {
     /// # Errors
     /// As [`Snapshot::new`].
     pub fn new(recipe: &Recipe, model: &M3Model, ranks: &dyn Collective) -> anyhow::Result<Self> {
-        let background = if ranks.rank() == 0 {
-            Some(Background::new(recipe.run_dir.clone(), recipe.checkpoint.keep, Snapshot::new(model, recipe)?))
-        } else {
-            None
-        };
         let every_steps = recipe.checkpoint.every_steps;
+        let mut background = None;
+        if ranks.rank() == 0 {
+            let snapshot = Snapshot::new(model, recipe)?;
+            let background =
+                background.insert(Background::new(recipe.run_dir.clone(), recipe.checkpoint.keep, snapshot));
+            if every_steps > 0 {
+                background.prepare()?;
+            }
+        }
         Ok(Self { background, every_steps, last_step: recipe.steps, overdue: false, stall: Duration::ZERO })
     }
 
@@ -62,7 +66,7 @@ impl Saver {
         let state = state();
         let was_busy = background.is_busy();
         let before = background.wait()?;
-        if was_busy {
+        if was_busy && before.is_some() {
             let secs = started.elapsed().as_secs_f64();
             recorder.warn(&format!(
                 "step {}: waited {secs:.2} s for the checkpoint before, which was still being written: raise \
