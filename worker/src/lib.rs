@@ -1,8 +1,9 @@
 //! One training process per device.
 //!
-//! A batch walks in a straight line: [`step::compute_gradients`] is one step; [`sub_batch`] and [`passes`] are how it is
-//! encoded, [`scoring`] how it is scored over the ranks, [`loss`] what is learnt from it, [`false_negatives`] what is not; [`watch`]
-//! looks on where something has to be found. [`train`] repeats steps and records them, [`checkpoint`] keeps them, [`tasks`] are the things that a trained model is used for.
+//! A batch walks in a straight line: [`step::compute_gradients`] is one step; [`sub_batch`] and [`passes`] are how it
+//! is encoded, [`scoring`] how it is scored over the ranks, [`loss`] what is learnt from it, [`false_negatives`] what
+//! is not; [`watch`] looks on where something has to be found. [`train`] repeats steps and records them, [`checkpoint`]
+//! keeps them, [`tasks`] are the things that a trained model is used for.
 //!
 //! Not here: starting ranks (the launcher), choosing rows (the sampler), what carries tensors (the cluster crate).
 
