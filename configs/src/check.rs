@@ -10,7 +10,7 @@ use crate::recipe::{LossPreset, Recipe, Teacher};
 pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
     let fail =
         |key: &str, message: String| Err(RecipeError::Value { path: path.to_owned(), key: key.to_owned(), message });
-    let Recipe { model, data, loss, optimizer, .. } = recipe;
+    let Recipe { model, data, loss, optimizer, faults, .. } = recipe;
 
     if recipe.sub_batch_tokens == 0 {
         return fail("sub_batch_tokens", "is 0: a sub-batch needs at least one token".into());
@@ -40,7 +40,11 @@ pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
     if loss.preset == LossPreset::Dense && loss.teacher == Teacher::None && loss.distill_start_step > 0 {
         return fail("loss.distill_start_step", "has no meaning with preset = \"dense\", which does not distil".into());
     }
+    if faults.max_in_a_row == 0 {
+        return fail("faults.max_in_a_row", "is 0: at least 1 is expected, which acts at the first fault".into());
+    }
     for (key, value) in [
+        ("faults.grad_norm_spike", faults.grad_norm_spike),
         ("optimizer.learning_rate", optimizer.learning_rate),
         ("optimizer.weight_decay", optimizer.weight_decay),
         ("optimizer.max_grad_norm", optimizer.max_grad_norm),

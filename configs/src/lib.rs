@@ -26,6 +26,6 @@ pub use error::RecipeError;
 pub use exit::{ExitCode, error_line};
 pub use memory_budget::MemoryBudget;
 pub use recipe::{
-    Backend, CheckpointSection, LogSection, LossPreset, LossSection, ModelSection, OptimizerSection, Pooling,
-    Precision, Recipe, Teacher,
+    Backend, CheckpointSection, FaultsSection, LogSection, LossPreset, LossSection, ModelSection, OnFaults,
+    OptimizerSection, Pooling, Precision, Recipe, Teacher,
 };

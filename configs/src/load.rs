@@ -50,9 +50,10 @@ impl Recipe {
     }
 
     /// The keys whose values differ from `other`'s and change what is computed; where a run's files go, how often it
-    /// reports or saves, and how it is cut up for a machine may differ between a run and its continuation.
+    /// reports or saves, what it does about faults, and how it is cut up for a machine may differ between a run and its
+    /// continuation.
     pub fn differing_keys(&self, other: &Self) -> Vec<String> {
-        const FREE: [&str; 8] = [
+        const FREE: [&str; 9] = [
             "name",
             "backend",
             "run_dir",
@@ -60,6 +61,7 @@ impl Recipe {
             "sub_batch_texts",
             "kept_graph_tokens",
             "checkpoint",
+            "faults",
             "log",
         ];
         let is_free =

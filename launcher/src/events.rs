@@ -1,9 +1,11 @@
 //! What rank 0 of `tercet-worker train --events` says on standard output: one JSON object a line.
 //!
 //! ```text
-//! {"event":"start","run_dir":"runs/demo","first_step":0,"last_step":600,"world_size":2,"warnings":["…"]}
+//! {"event":"start","run_dir":"runs/demo","first_step":0,"last_step":600,"world_size":2,"startup_secs":1.1,
+//!  "warnings":["…"]}
 //! {"event":"step","step":1,"epoch":0,"loss":1.2,"terms":{"dense":1.1},"learning_rate":4.2e-4,"grad_norm":3.0,
 //!  "tokens_per_sec":812.0,"padding_share":0.021,"imbalance":1.004,"step_secs":0.9,…}      (a line of metrics.jsonl)
+//! {"event":"warning","text":"step 120: loss NaN, …: update skipped (1 in a row, 4 in all)"}
 //! {"event":"checkpoint","path":"runs/demo/step-00000600","step":600}
 //! {"event":"end","steps":600,"run_dir":"runs/demo"}
 //! ```
@@ -36,6 +38,11 @@ pub enum Event {
     },
     /// A step is done.
     Step(StepEvent),
+    /// Something that the user should know of.
+    Warning {
+        /// One line.
+        text: String,
+    },
     /// A checkpoint is complete.
     Checkpoint {
         /// Its directory.

@@ -54,6 +54,7 @@ impl Progress {
                 self.screen.open_bar(last_step);
             }
             Event::Step(step) => self.step(&step),
+            Event::Warning { text } => self.screen.say(&format!("warning: {text}\n")),
             Event::Checkpoint { path } => self.screen.say(&format!("checkpoint {}\n", path.display())),
             Event::End { run_dir } => {
                 self.screen.close_bar();

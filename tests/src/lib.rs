@@ -2,7 +2,7 @@
 //! ranks where several are asked for, on models and texts small enough to take a second.
 //!
 //! [`program`] runs `tercet` and looks after its processes; [`place`] is a folder of a test's own with what commands
-//! read; [`batch`] draws batches of token ids; [`tensors`] and [`compare`] look at what came out.
+//! read; [`scene`] is a run to train; [`batch`] draws batches of token ids; [`tensors`] and [`compare`] look at what came out.
 //!
 //! Everything here fails by panicking: it is called by tests only.
 
@@ -13,5 +13,6 @@ pub mod compare;
 pub mod place;
 pub mod program;
 pub mod random;
+pub mod scene;
 pub mod slots;
 pub mod tensors;

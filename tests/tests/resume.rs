@@ -3,123 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde_json::{Value, json};
 use tercet_tests::compare::{close, number};
-use tercet_tests::place::{Place, copy_folder};
-use tercet_tests::program::{Tercet, send};
-
-/// Where a run begins: a store of two length groups, a small fresh model with dropout, a recipe of `steps` steps.
-struct Scene {
-    place: Place,
-    recipe: PathBuf,
-}
-
-impl Scene {
-    fn new(steps: u64, checkpoint_every: u64) -> Self {
-        let place = Place::new();
-        let store = place.store("rows", (0..40).map(|i| if i % 3 == 0 { 30 + i % 17 } else { 4 + i % 11 }), 100);
-        let tokenizer = place.word_tokenizer("model/tokenizer.json", 100);
-        let config = json!({
-            "model_type": "xlm-roberta", "vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 66, "type_vocab_size": 1,
-            "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "layer_norm_eps": 1e-5, "hidden_act": "gelu",
-            "initializer_range": 0.1, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
-        });
-        let config = place.write("model/config.json", &config.to_string());
-        let text = format!(
-            r#"
-            name = "resume"
-            steps = {steps}
-            sub_batch_tokens = 256
-            [model]
-            config = "{}"
-            tokenizer = "{}"
-            [data]
-            store = "{}"
-            query_max_len = 16
-            passage_max_len = 64
-            group_size = 2
-            length_groups = [{{ max_len = 20, global_batch = 8 }}, {{ max_len = 64, global_batch = 4 }}]
-            shuffle_ratio = 0.5
-            [loss]
-            distill_start_step = 3
-            [optimizer]
-            learning_rate = 1e-3
-            [checkpoint]
-            every_steps = {checkpoint_every}
-            keep = 0
-            "#,
-            config.display(),
-            tokenizer.display(),
-            store.display()
-        );
-        let recipe = place.write("recipe.toml", &text);
-        Self { place, recipe }
-    }
-
-    fn train(&self, run: &str, ranks: usize) -> Tercet {
-        let run_dir = self.place.path(run);
-        Tercet::new("train").arg(&self.recipe).ranks(ranks).set(format!("run_dir={}", run_dir.display()))
-    }
-
-    fn checkpoint(&self, run: &str, step: u64) -> PathBuf {
-        self.place.path(run).join(format!("step-{step:08}"))
-    }
-
-    /// A copy of a run as it was right after its checkpoint of `step`, all later ones gone.
-    fn copy_until(&self, run: &str, step: u64, name: &str) -> PathBuf {
-        let copy = self.place.copy(&self.place.path(run), name);
-        for entry in fs::read_dir(&copy).unwrap().flatten() {
-            let of = entry.file_name().to_str().and_then(|name| name.strip_prefix("step-")?.parse::<u64>().ok());
-            if of.is_some_and(|of| of > step) {
-                fs::remove_dir_all(entry.path()).unwrap();
-            }
-        }
-        copy
-    }
-}
-
-/// The lines of metrics.jsonl.
-fn metrics(run_dir: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(run_dir.join("metrics.jsonl")).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-/// What of a step does not depend on how fast the machine was.
-fn timeless(step: &Value) -> Vec<Value> {
-    let keys = ["step", "epoch", "dataset", "length_group", "tokens", "loss", "terms", "learning_rate", "grad_norm"];
-    keys.iter().map(|key| step[key].clone()).collect()
-}
-
-/// Weights, heads, optimizer state and position, byte for byte; and the history of every step.
-fn assert_same_run(scene: &Scene, found: &str, expected: &str, steps: u64) {
-    for file in [
-        "model/model.safetensors",
-        "model/colbert_linear.pt",
-        "model/sparse_linear.pt",
-        "train/optimizer.safetensors",
-        "train/state.json",
-    ] {
-        let read = |run: &str| fs::read(scene.checkpoint(run, steps).join(file)).unwrap();
-        // The state has the recipe's hash, which covers the run folder.
-        let read = |run: &str| if file.ends_with("json") { without_hash(&read(run)) } else { read(run) };
-        assert!(read(found) == read(expected), "{found}: {file} differs from the uninterrupted run's");
-    }
-    let [found, expected] = [found, expected].map(|run| metrics(&scene.place.path(run)));
-    assert_eq!(expected.len() as u64, steps);
-    assert_eq!(found.len(), expected.len());
-    for (found, expected) in found.iter().zip(&expected) {
-        assert_eq!(timeless(found), timeless(expected));
-    }
-}
-
-fn without_hash(state: &[u8]) -> Vec<u8> {
-    let mut state: Value = serde_json::from_slice(state).unwrap();
-    assert!(state.as_object_mut().unwrap().remove("recipe_hash").is_some());
-    state.to_string().into_bytes()
-}
+use tercet_tests::place::copy_folder;
+use tercet_tests::program::send;
+use tercet_tests::scene::{Scene, assert_same_run, metrics};
 
 /// Killed with SIGKILL, the launcher's child first, after a checkpoint and before the end.
 #[test]
@@ -233,4 +122,23 @@ fn a_moved_run_resumes() {
     copy_folder(&there, &scene.place.path("moved"));
     scene.train("moved", 1).arg("--resume").succeed();
     assert_same_run(&scene, "moved", "here", 4);
+}
+
+/// Old checkpoints go while the run goes on, also the one that it was resumed from: what the next ones take from the model
+/// directory is not lost with it.
+#[test]
+fn a_resumed_run_keeps_its_tokenizer_when_the_checkpoint_it_came_from_is_gone() {
+    let scene = Scene::new(6, 1);
+    scene.train("run", 1).succeed();
+    scene.copy_until("run", 2, "resumed");
+    scene.train("resumed", 1).set("checkpoint.keep=1").arg("--resume").succeed();
+    assert!(!scene.checkpoint("resumed", 2).exists());
+    let files = |run: &str| {
+        let entries = fs::read_dir(scene.checkpoint(run, 6).join("model")).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(files("resumed"), files("run"));
+    assert!(files("run").contains(&"tokenizer.json".into()));
 }

@@ -19,6 +19,7 @@ use crate::model::M3Model;
 use crate::representation::{Gradients, Heads, Representations, TextInput};
 use crate::step::{StepBatch, StepSettings, score};
 use crate::sub_batch::cut;
+use crate::watch::Unwatched;
 
 /// Of the memory that "auto" finds free.
 const AUTO_SHARE: f64 = 0.9;
@@ -188,7 +189,7 @@ fn try_scoring(
         fill(&all.dense);
         all.lexical.iter().for_each(|lexical| fill(&lexical.weights));
         all.multi_vector.iter().for_each(|vectors| fill(&vectors.vectors));
-        score(ranks, &settings, &batch, &all).map(|_| ())
+        score(ranks, &settings, &batch, &all, &mut Unwatched).map(|_| ())
     });
     done?;
     Ok(taken)

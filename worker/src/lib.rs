@@ -2,7 +2,9 @@
 //!
 //! A batch walks in a straight line: [`step::compute_gradients`] is one step; [`sub_batch`] and [`passes`] are how it is
 //! encoded, [`scoring`] how it is scored over the ranks, [`loss`] what is learnt from it, [`false_negatives`] what is not,
-//! [`reduce`] how the gradient is summed. [`train`] repeats steps and records them, [`checkpoint`] keeps them, [`tasks`] are the things that a trained model is used for.
+//! [`reduce`] how the gradient is summed; [`watch`] looks on where something has to be found. [`train`] repeats steps and
+//! records them, [`checkpoint`] keeps them, [`tasks`] are the things that a trained model is used for. [`budget`] fits a
+//! step into memory, [`phase`] tells where its time goes.
 //!
 //! Not here: starting ranks (the launcher), choosing rows (the sampler), what carries tensors (the cluster crate).
 
@@ -31,3 +33,4 @@ pub mod sub_batch;
 pub mod tasks;
 pub mod train;
 pub mod two_way;
+pub mod watch;

@@ -5,6 +5,7 @@ use crate::phase::{Phase, during};
 use crate::representation::{Gradients, Heads, Representations, SubBatchRepresentations, TextInput};
 use crate::step::StepSettings;
 use crate::sub_batch::SubBatch;
+use crate::watch::Watch;
 
 /// What both passes share.
 pub struct Passes<'a> {
@@ -64,17 +65,19 @@ pub fn encode_second_pass(
     sub_batches: &[SubBatch],
     kept: Vec<Option<Graph>>,
     d_representations: &Gradients,
+    watch: &mut dyn Watch,
     mut ready: impl FnMut(i64),
 ) {
     for (i, (sub_batch, graph)) in sub_batches.iter().zip(kept).enumerate() {
         let last = i + 1 == sub_batches.len();
         let graph = graph.or_else(|| during(Phase::Recompute, || passes.represent(i, sub_batch, true).1));
         let Some(graph) = graph else { unreachable!("a graph was asked for") };
-        let mut ready = |range| {
+        let mut ready = |first| {
             if last {
-                ready(range)
+                ready(first)
             }
         };
         passes.model.backward(graph, d_representations, sub_batch, passes.seed(i), &mut ready);
+        watch.gradient_of(sub_batch);
     }
 }

@@ -21,6 +21,7 @@ use crate::representation::{Gradients, Heads, Representations, TextInput};
 use crate::scoring::{RingScoring, Scores};
 use crate::sub_batch::{SubBatch, cut};
 use crate::two_way::add_passage_to_query;
+use crate::watch::{Unwatched, Watch};
 
 /// This rank's part of a global batch.
 #[derive(Debug, Clone)]
@@ -116,6 +117,20 @@ pub fn compute_gradients(
     settings: &StepSettings,
     batch: &StepBatch,
 ) -> Result<StepOutcome, CollectiveError> {
+    compute_watched(model, ranks, settings, batch, &mut Unwatched)
+}
+
+/// As [`compute_gradients`], under the eyes of `watch`.
+///
+/// # Errors
+/// As there.
+pub fn compute_watched(
+    model: &M3Model,
+    ranks: &dyn Collective,
+    settings: &StepSettings,
+    batch: &StepBatch,
+    watch: &mut dyn Watch,
+) -> Result<StepOutcome, CollectiveError> {
     let heads = Heads::of(settings.loss.preset);
     let device = model.options().1;
     let _ = model.parameters.flat_grad().zero_();
@@ -126,15 +141,17 @@ pub fn compute_gradients(
     begin(Phase::Forward);
     let passes = Passes { model, heads, settings, step: batch.step, rank: ranks.rank() };
     let (representations, kept) = encode_first_pass(&passes, &batch.texts, &sub_batches);
+    watch.representations(&representations);
 
     let Scored { scores, loss: own, d_representations, num_false_negatives } =
-        score(ranks, settings, batch, &representations)?;
+        score(ranks, settings, batch, &representations, watch)?;
 
     begin(Phase::Backward);
     let mut reducer = GradientReducer::new(ranks, &model.parameters, settings.shard_state);
     let mut reduced = Ok(());
-    encode_second_pass(&passes, &sub_batches, kept, &d_representations, |first| {
-        if reduced.is_ok() {
+    let early = !watch.looks_at_gradients();
+    encode_second_pass(&passes, &sub_batches, kept, &d_representations, watch, |first| {
+        if early && reduced.is_ok() {
             reduced = during(Phase::Reduce, || reducer.final_from(first));
         }
     });
@@ -175,12 +192,14 @@ pub fn score(
     settings: &StepSettings,
     batch: &StepBatch,
     representations: &Representations,
+    watch: &mut dyn Watch,
 ) -> Result<Scored, CollectiveError> {
     let queries = representations.narrow(0, batch.num_queries);
     let passages = representations.narrow(batch.num_queries, batch.texts.len());
     begin(Phase::Scoring);
     let mut scoring = RingScoring::new(ranks, &queries, &passages)?;
     let scores = scoring.forward()?; // [Q, P]
+    watch.scores(&scores);
 
     begin(Phase::Loss);
     let distill = settings.loss.distill && batch.step >= settings.loss.distill_start_step;
@@ -194,6 +213,7 @@ pub fn score(
         own = add_passage_to_query(ranks, settings, batch, &scores, known.among_queries(), own, distill)?;
     }
 
+    watch.d_scores(&own.d_scores);
     begin(Phase::Scoring);
     let (d_queries, d_passages) = scoring.backward(&own.d_scores)?;
     let d_representations = d_queries.followed_by(&d_passages);

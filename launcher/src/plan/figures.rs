@@ -64,13 +64,14 @@ impl Run<'_> {
     fn peak(&self, shape: &ModelShape, step: &DealtStep) -> Option<PeakMemory> {
         let loss = &self.recipe.loss;
         let distils = loss.distill && matches!(loss.preset, LossPreset::Unified | LossPreset::PaperV1);
-        let peaks = step.ranks.iter().map(|load| {
+        let peaks = step.ranks.iter().enumerate().map(|(rank, load)| {
             Holder {
                 shape,
                 device: self.device,
                 world_size: self.world_size,
                 load,
                 num_global_passages: step.num_passages(),
+                keeps_snapshot: rank == 0 && self.recipe.checkpoint.every_steps > 0,
                 distils: distils && step.progress * self.recipe.steps as f64 >= loss.distill_start_step as f64,
                 shards_state: self.recipe.optimizer.shard_state,
             }

@@ -85,6 +85,8 @@ pub struct Holder<'a> {
     pub load: &'a RankLoad,
     /// P.
     pub num_global_passages: f64,
+    /// The rank writes checkpoints while it trains.
+    pub keeps_snapshot: bool,
     /// The step distils.
     pub distils: bool,
     /// The ranks share AdamW's moments out.
@@ -113,12 +115,15 @@ impl Holder<'_> {
     fn always(&self) -> Vec<Part> {
         let weights = self.e() * self.shape.num_parameters;
         let program = PROGRAM_BYTES[self.device as usize];
+        // In host memory, beside what a GPU holds.
+        let snapshot = if self.device == Device::Cpu && self.keeps_snapshot { 3.0 * weights } else { 0.0 };
         let mpi = if self.device == Device::Cpu && self.world_size > 1 { MPI_BYTES } else { 0.0 };
         vec![
             part("program and libraries", program),
             part("weights", weights),
             part("gradient", weights),
             part("AdamW's two moments", 2.0 * weights / if self.shards_state { self.world_size as f64 } else { 1.0 }),
+            part("snapshot for checkpoints", snapshot),
             part("MPI", mpi),
             part("batch and its layout", self.batch()),
             part("tiles of similarities", self.similarity_tiles()),
@@ -341,6 +346,7 @@ mod tests {
             world_size,
             load,
             num_global_passages: 4.0,
+            keeps_snapshot: false,
             distils: false,
             shards_state: false,
         };
@@ -378,6 +384,7 @@ mod tests {
             world_size: 1,
             load: &load,
             num_global_passages: 4.0,
+            keeps_snapshot: false,
             distils: false,
             shards_state: false,
         };
@@ -396,6 +403,7 @@ mod tests {
             world_size: 2,
             load: &load,
             num_global_passages: 2e5,
+            keeps_snapshot: false,
             distils: false,
             shards_state: false,
         };

@@ -167,6 +167,16 @@ impl Manifest {
 }
 
 impl DatasetMeta {
+    /// The file that row `row` came from, and how many of the data set's rows came from that file before it.
+    pub fn source_of(&self, row: u64) -> Option<(&SourceMeta, u64)> {
+        let mut before = 0;
+        self.sources.iter().find_map(|source| {
+            let own = row.checked_sub(before).filter(|own| *own < source.rows);
+            before += source.rows;
+            Some((source, own?))
+        })
+    }
+
     /// Rows that batches can take: all but dropped duplicates.
     pub fn num_ordered(&self) -> u64 {
         self.num_rows - if self.duplicates_dropped { self.num_duplicates } else { 0 }

@@ -36,6 +36,9 @@ impl Manifest {
     /// What differs between the manifest in `dir` and the files beside it.
     pub fn check(dir: &Path) -> Result<(), String> {
         let text = fs::read_to_string(dir.join(NAME)).map_err(|e| format!("{NAME}: {e}"))?;
+        if !text.ends_with("}\n") {
+            return Err(format!("{NAME}: is cut off"));
+        }
         let manifest: Manifest = serde_json::from_str(&text).map_err(|e| format!("{NAME}: {e}"))?;
         if manifest.format != 1 {
             return Err(format!("is of format {}, which this version does not know", manifest.format));

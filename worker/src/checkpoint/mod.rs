@@ -1,13 +1,17 @@
 //! Checkpoints: a directory `step-00001200/` that is complete or absent.
 //!
-//! It is written beside its place, synced, and renamed into it, the manifest of sizes and checksums last. `model/` is a
-//! Hugging Face directory that other programs load; `train/` holds what resuming needs besides the weights. Weights and
+//! Training copies what it holds into a [`Snapshot`] and goes on; a thread ([`Background`]) writes it beside its place,
+//! syncs it, the manifest of sizes and checksums last, and renames it into its place. `model/` is a Hugging Face
+//! directory that other programs load; `train/` holds what resuming needs besides the weights. Weights and
 //! optimizer state are stored by parameter name, so that another world size can load them.
 
+mod background;
 mod manifest;
 mod read;
+mod snapshot;
 mod write;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -15,18 +19,42 @@ use tercet_configs::ExitCode;
 
 use crate::model::ModelError;
 
+pub use background::{Background, Complete};
 pub use read::{Resumed, has_checkpoints, load, newest_good};
+pub use snapshot::Snapshot;
 pub use write::{remove_old, write};
 
 /// What `train/state.json` holds besides the tensors.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrainState {
-    /// Optimizer steps done.
-    pub step: u64,
+    /// How far the run is.
+    #[serde(flatten)]
+    pub progress: Progress,
     /// BLAKE3 of the resolved recipe.
     pub recipe_hash: String,
     /// The plan's fingerprint: equal plans give equal batches.
     pub plan_checksum: u64,
+}
+
+/// How far a run is. The same on every rank.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps done, those without an update included.
+    pub step: u64,
+    /// Steps of these that made no update: their loss or gradient was not finite, or they were left out. (Absent in
+    /// checkpoints of before faults were survived.)
+    #[serde(default)]
+    pub skipped: u64,
+    /// Steps, from 1, whose batches the run leaves out since it rolled back from them.
+    #[serde(default)]
+    pub left_out: BTreeSet<u64>,
+}
+
+impl Progress {
+    /// Updates that the optimizer has made.
+    pub fn updates(&self) -> u64 {
+        self.step.saturating_sub(self.skipped)
+    }
 }
 
 /// Why a checkpoint cannot be written or used.

@@ -54,7 +54,7 @@ pub fn load(path: &Path, options: &ModelOptions, device: Device, kind: Kind) -> 
         .map_err(|e| bad(format!("train/optimizer.safetensors: {e}")))?;
     let tensors: HashMap<String, Tensor> = tensors.into_iter().collect();
     let mut optimizer = AdamW::new(&model.parameters);
-    optimizer.updates = state.step;
+    optimizer.updates = state.progress.updates();
     for (moment, flat) in [("mean", &optimizer.mean), ("square", &optimizer.square)] {
         for (name, mut view) in model.parameters.named_views(flat) {
             let found = tensors.get(&format!("{moment}.{name}")).filter(|t| t.size() == view.size());

@@ -199,6 +199,7 @@ fn stored_normalize(dir: &Path) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::HostTensor;
 
     fn golden() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/nano_xlmr/hf")
@@ -212,8 +213,9 @@ mod tests {
         }
         let tensors = Tensor::read_safetensors(golden().join("model.safetensors")).unwrap();
         let tensors: Vec<(String, Tensor)> = tensors.into_iter().filter_map(|(n, t)| change(&n, t)).collect();
-        let tensors: Vec<(&str, Tensor)> = tensors.iter().map(|(n, t)| (n.as_str(), t.shallow_clone())).collect();
+        let tensors: Vec<(&str, HostTensor)> = tensors.iter().map(|(n, t)| (n.as_str(), t.into())).collect();
         let path = dir.path().join(file);
+        let tensors: Vec<(&str, &HostTensor)> = tensors.iter().map(|(n, t)| (*n, t)).collect();
         if file.ends_with(".bin") {
             pickle::write_state_dict(&path, &tensors).unwrap();
         } else {

@@ -4,6 +4,7 @@ mod attention;
 mod dropout;
 mod encoder;
 mod heads;
+mod host;
 mod layer;
 mod load;
 mod parameters;
@@ -19,8 +20,9 @@ use tercet_sampler::SpecialTokens;
 
 pub use encoder::Encoder;
 pub use heads::HeadWeights;
+pub use host::HostTensor;
 pub use parameters::{Init, Parameters, Spec};
-pub use save::write_safetensors;
+pub use save::{ModelFiles, write_safetensors};
 
 use crate::libtorch;
 use crate::phase::{Phase, during};

@@ -15,6 +15,8 @@ use tch::{Kind, Tensor};
 use zip::write::FileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
+use super::HostTensor;
+
 /// Name and tensor of every entry of the state dict at `path`, widened to float32 where it is another type but float64.
 ///
 /// # Errors
@@ -58,7 +60,7 @@ pub(super) fn read_state_dict(path: &Path) -> Result<Vec<(String, Tensor)>, Stri
 ///
 /// # Errors
 /// The operating system's.
-pub(super) fn write_state_dict(path: &Path, tensors: &[(&str, Tensor)]) -> std::io::Result<()> {
+pub(super) fn write_state_dict(path: &Path, tensors: &[(&str, &HostTensor)]) -> std::io::Result<()> {
     let stem = path.file_stem().map_or("archive".into(), |s| s.to_string_lossy());
     let mut archive = ZipWriter::new(File::create(path)?);
     // No time of writing: equal weights make equal bytes.
@@ -70,11 +72,8 @@ pub(super) fn write_state_dict(path: &Path, tensors: &[(&str, Tensor)]) -> std::
     archive.start_file(format!("{stem}/byteorder"), options)?;
     archive.write_all(b"little")?;
     for (key, (_, tensor)) in tensors.iter().enumerate() {
-        let tensor = tensor.contiguous();
-        let mut bytes = vec![0u8; tensor.numel() * tensor.kind().elt_size_in_bytes()];
-        tensor.copy_data_u8(&mut bytes, tensor.numel());
         archive.start_file(format!("{stem}/data/{key}"), options)?;
-        archive.write_all(&bytes)?;
+        archive.write_all(&tensor.bytes)?;
     }
     archive.start_file(format!("{stem}/version"), options)?;
     archive.write_all(b"3\n")?;
@@ -82,7 +81,7 @@ pub(super) fn write_state_dict(path: &Path, tensors: &[(&str, Tensor)]) -> std::
 }
 
 /// The pickle program of a dict of tensors, each over a storage of its own.
-fn program(tensors: &[(&str, Tensor)]) -> Vec<u8> {
+fn program(tensors: &[(&str, &HostTensor)]) -> Vec<u8> {
     let mut out = b"\x80\x02}(".to_vec(); // protocol 2, empty dict, mark
     let text = |out: &mut Vec<u8>, s: &str| {
         out.push(b'X');
@@ -94,7 +93,7 @@ fn program(tensors: &[(&str, Tensor)]) -> Vec<u8> {
         out.extend((n as i32).to_le_bytes());
     };
     for (key, (name, tensor)) in tensors.iter().enumerate() {
-        let storage = if tensor.kind() == Kind::Double { "DoubleStorage" } else { "FloatStorage" };
+        let storage = if tensor.kind == Kind::Double { "DoubleStorage" } else { "FloatStorage" };
         text(&mut out, name);
         out.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
         text(&mut out, "storage");
@@ -104,9 +103,10 @@ fn program(tensors: &[(&str, Tensor)]) -> Vec<u8> {
         int(&mut out, tensor.numel() as i64);
         out.extend(b"tQ"); // tuple, persistent id
         int(&mut out, 0); // offset
-        for sizes in [tensor.size(), tensor.contiguous().stride()] {
+        let strides = (1..=tensor.shape.len()).map(|i| tensor.shape[i..].iter().product()).collect();
+        for sizes in [tensor.shape.clone(), strides] {
             out.push(b'(');
-            sizes.iter().for_each(|&n| int(&mut out, n));
+            sizes.iter().for_each(|&n| int(&mut out, n as i64));
             out.push(b't');
         }
         out.extend(b"\x89ccollections\nOrderedDict\n)RtR"); // requires_grad False, no hooks; call
@@ -335,7 +335,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sparse_linear.pt");
         let weight = Tensor::from_slice(&[1.5f32, -2.0, 0.25, 7.0, 8.0, 9.0]).view([2, 3]);
-        write_state_dict(&path, &[("weight", weight.shallow_clone()), ("bias", Tensor::from_slice(&[0.5f64]))])
+        write_state_dict(&path, &[("weight", &(&weight).into()), ("bias", &(&Tensor::from_slice(&[0.5f64])).into())])
             .unwrap();
         let back = read_state_dict(&path).unwrap();
         assert_eq!(back[0].0, "weight");

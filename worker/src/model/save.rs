@@ -4,22 +4,70 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tch::Tensor;
-use tercet_configs::Pooling;
+use tercet_configs::{EncoderConfig, Pooling};
+use tercet_sampler::SpecialTokens;
 
-use super::{M3Model, ModelError, pickle, tokenizer_config};
+use super::{HostTensor, M3Model, ModelError, pickle, tokenizer_config};
 
 /// What lies beside a tokenizer.json and is taken along as it is.
 const TOKENIZER_FILES: [&str; 5] =
     ["tokenizer_config.json", "special_tokens_map.json", "special_tokens.json", "sentencepiece.bpe.model", "vocab.txt"];
 
+/// What a model's directory has besides the weights. Its sources are read once: what is written later does not depend on
+/// their still being there, as a checkpoint that was resumed from may not be.
+#[derive(Debug, Clone)]
+pub struct ModelFiles {
+    config: EncoderConfig,
+    special: SpecialTokens,
+    pooling: Pooling,
+    normalize: bool,
+    /// Names and contents.
+    tokenizer: Vec<(&'static str, Vec<u8>)>,
+}
+
 impl M3Model {
+    /// What [`M3Model::save`] writes besides the weights.
+    ///
+    /// # Errors
+    /// [`ModelError::File`]: a file of the tokenizer cannot be read.
+    pub fn files(&self) -> Result<ModelFiles, ModelError> {
+        let (file, folder) = match self.tokenizer_json() {
+            Some(file) => (Some(file.to_owned()), file.parent()),
+            None => (None, Some(self.tokenizer.as_path())),
+        };
+        let beside = folder.into_iter().flat_map(|from| TOKENIZER_FILES.map(|name| (from.join(name), name)));
+        let sources = file.map(|file| (file, "tokenizer.json")).into_iter().chain(beside);
+        let tokenizer = sources.filter(|(source, _)| source.exists()).map(|(source, name)| {
+            let read = fs::read(&source).map_err(|e| ModelError::File { path: source, reason: e.to_string() });
+            Ok((name, read?))
+        });
+        Ok(ModelFiles {
+            config: self.config.clone(),
+            special: self.special,
+            pooling: self.pooling,
+            normalize: self.normalize,
+            tokenizer: tokenizer.collect::<Result<_, ModelError>>()?,
+        })
+    }
+
+    /// Writes the model into the existing folder `dir`, as [`ModelFiles::save`] does.
+    ///
+    /// # Errors
+    /// As [`M3Model::files`] and [`ModelFiles::save`].
+    pub fn save(&self, dir: &Path) -> Result<(), ModelError> {
+        let views = self.parameters.named_views(&self.parameters.flat);
+        let weights: Vec<(&str, HostTensor)> = views.map(|(name, view)| (name, HostTensor::from(&view))).collect();
+        self.files()?.save(dir, &weights)
+    }
+}
+
+impl ModelFiles {
     /// Writes config.json, model.safetensors, the heads' .pt files, the tokenizer's files and sentence-transformers'
-    /// module descriptions into the existing folder `dir`.
+    /// module descriptions into the existing folder `dir`. Needs no libtorch.
     ///
     /// # Errors
     /// [`ModelError::Write`] with the file that could not be written.
-    pub fn save(&self, dir: &Path) -> Result<(), ModelError> {
+    pub fn save(&self, dir: &Path, weights: &[(&str, HostTensor)]) -> Result<(), ModelError> {
         let write = |name: &str, bytes: &[u8]| {
             let path = dir.join(name);
             fs::write(&path, bytes).map_err(|source| ModelError::Write { path, source })
@@ -27,29 +75,18 @@ impl M3Model {
         let write_json = |name: &str, json: Value| write(name, format!("{json:#}\n").as_bytes());
 
         write_json("config.json", self.config.to_json())?;
-        let tensors = |of_heads: bool| -> Vec<(&str, Tensor)> {
-            let flat = &self.parameters.flat;
-            self.parameters.named_views(flat).filter(|(name, _)| name.contains("_linear.") == of_heads).collect()
-        };
-        write_safetensors(&dir.join("model.safetensors"), &tensors(false))?;
+        let weights = weights.iter().map(|(name, weight)| (*name, weight));
+        let (heads, encoder): (Vec<_>, Vec<_>) = weights.partition(|(name, _)| name.contains("_linear."));
+        write_safetensors(&dir.join("model.safetensors"), &encoder)?;
         for head in ["colbert_linear", "sparse_linear"] {
             let prefix = format!("{head}.");
-            let own: Vec<(&str, Tensor)> =
-                tensors(true).into_iter().filter_map(|(name, t)| Some((name.strip_prefix(&prefix)?, t))).collect();
+            let own = heads.iter().filter_map(|(name, weight)| Some((name.strip_prefix(&prefix)?, *weight)));
             let path = dir.join(format!("{head}.pt"));
-            pickle::write_state_dict(&path, &own).map_err(|source| ModelError::Write { path, source })?;
+            pickle::write_state_dict(&path, &own.collect::<Vec<_>>())
+                .map_err(|source| ModelError::Write { path, source })?;
         }
-
-        let (file, folder) = match self.tokenizer_json() {
-            Some(file) => (Some(file.to_owned()), file.parent()),
-            None => (None, Some(self.tokenizer.as_path())),
-        };
-        let beside = folder.into_iter().flat_map(|from| TOKENIZER_FILES.map(|name| (from.join(name), name)));
-        for (source, name) in file.map(|file| (file, "tokenizer.json")).into_iter().chain(beside) {
-            let path = dir.join(name);
-            if source.exists() {
-                fs::copy(source, &path).map_err(|source| ModelError::Write { path, source })?;
-            }
+        for (name, bytes) in &self.tokenizer {
+            write(name, bytes)?;
         }
 
         let max_len = self.config.max_text_len();
@@ -82,9 +119,9 @@ impl M3Model {
 ///
 /// # Errors
 /// [`ModelError::Write`].
-pub fn write_safetensors(path: &Path, tensors: &[(&str, Tensor)]) -> Result<(), ModelError> {
+pub fn write_safetensors(path: &Path, tensors: &[(&str, &HostTensor)]) -> Result<(), ModelError> {
     let fail = |source| ModelError::Write { path: path.to_owned(), source };
-    let views: Vec<(&str, TensorBytes)> = tensors.iter().map(|(name, t)| (*name, TensorBytes::of(t))).collect();
+    let views = tensors.iter().copied();
     let metadata = [("format".to_string(), "pt".to_string())].into();
     // The safetensors crate writes through a temporary file that only its owner may read.
     let permissions = fs::File::create(path).and_then(|file| file.metadata()).map_err(fail)?.permissions();
@@ -94,43 +131,4 @@ pub fn write_safetensors(path: &Path, tensors: &[(&str, Tensor)]) -> Result<(), 
     })?;
     fs::set_permissions(path, permissions).map_err(fail)?;
     fs::File::open(path).and_then(|file| file.sync_all()).map_err(fail)
-}
-
-/// A tensor's bytes as the safetensors crate wants them.
-struct TensorBytes {
-    dtype: safetensors::Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl TensorBytes {
-    fn of(tensor: &Tensor) -> Self {
-        let dtype = match tensor.kind() {
-            tch::Kind::Double => safetensors::Dtype::F64,
-            tch::Kind::Int64 => safetensors::Dtype::I64,
-            _ => safetensors::Dtype::F32,
-        };
-        let tensor = tensor.contiguous();
-        let mut bytes = vec![0u8; tensor.numel() * tensor.kind().elt_size_in_bytes()];
-        tensor.copy_data_u8(&mut bytes, tensor.numel());
-        Self { dtype, shape: tensor.size().iter().map(|&n| n as usize).collect(), bytes }
-    }
-}
-
-impl safetensors::View for TensorBytes {
-    fn dtype(&self) -> safetensors::Dtype {
-        self.dtype
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
-        std::borrow::Cow::Borrowed(&self.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
 }

@@ -14,10 +14,11 @@ use tercet_configs::Recipe;
 use tercet_sampler::{Plan, Prefetcher, Store};
 
 use super::measure::load;
+use crate::meter::resident_bytes;
 use crate::optimizer::{AdamW, clip_grad_norm, learning_rate};
 use crate::phase::{self, Phase, PhaseSecs, during};
 use crate::step::{StepBatch, StepSettings, compute_gradients};
-use crate::train::{compute_kind_of, resident_bytes};
+use crate::train::compute_kind_of;
 
 /// The machine's peak is the best of so many products.
 const PRODUCTS: usize = 12;

@@ -1,26 +1,37 @@
 //! `train`: repeats steps, records them, keeps checkpoints.
 
+mod diagnosis;
+mod faults;
+mod history;
 mod log;
 mod recorder;
+mod saver;
 mod setup;
+mod spikes;
 mod tensorboard;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
-use tercet_cluster::{Collective, Counted, ReduceOp, Traffic};
+use tercet_cluster::{Collective, Counted, ReduceOp, Traffic, any_rank};
 use tercet_configs::Recipe;
-use tercet_sampler::Prefetcher;
+use tercet_sampler::{Batch, Plan, Prefetcher};
 
-use crate::checkpoint::{self, TrainState};
+use crate::budget;
+use crate::checkpoint::TrainState;
+use crate::meter::resident_bytes;
 use crate::optimizer::{clip_grad_norm, learning_rate};
-use crate::step::{StepOutcome, StepSettings, compute_gradients};
-pub use recorder::resident_bytes;
-use recorder::{Recorder, StepRecord};
+use crate::phase::{self, Phase, during};
+use crate::step::{StepBatch, StepOutcome, StepSettings, compute_gradients};
+pub use faults::NotFinite;
+use faults::{Faults, Reaction, RollBack};
+use recorder::StepRecord;
+use saver::Saver;
 use setup::Run;
-pub use setup::{NotFinite, SetupError, compute_kind_of, kind_of};
+pub use setup::{SetupError, compute_kind_of, kind_of};
 
 /// Arguments of `tercet-worker train`.
 #[derive(Debug, Args)]
@@ -44,58 +55,191 @@ pub struct TrainArgs {
 /// Whatever ends the run; the error chain says on what.
 pub fn run(args: &TrainArgs, ranks: &Counted) -> anyhow::Result<()> {
     let recipe = Recipe::load(&args.recipe, &args.settings)?;
-    let Run { mut model, mut optimizer, plan, first_step, mut recorder } =
-        setup::set_up(&recipe, args.resume, args.events, ranks)?;
-    model.enable_gradients(compute_kind_of(recipe.precision));
+    let run = setup::set_up(&recipe, args.resume, args.events, ranks)?;
+    let saver = Saver::new(&recipe, &run.model, ranks)?;
     let settings = StepSettings::of(&recipe);
-    let state = |step| TrainState {
-        step,
-        recipe_hash: recipe.hash(),
-        plan_checksum: plan.as_ref().map_or(0, |plan| plan.checksum(step)),
+    let mut training = Training { recipe: &recipe, ranks, faults: Faults::new(recipe.faults), run, saver, settings };
+    let Some(plan) = training.run.plan.clone() else {
+        training.save()?;
+        return training.end();
     };
-
-    if let Some(plan) = &plan {
-        let mut batches = Prefetcher::start(plan.clone(), ranks.rank(), ranks.world_size(), first_step..recipe.steps)
-            .context("starting the prefetch thread")?;
-        for step in first_step..recipe.steps {
-            let started = Instant::now();
-            let batch = batches.next().context("the plan ended early")??;
-            let mut record = StepRecord::of(&batch, batches.wait_secs());
-            ranks.take_traffic();
-            let outcome = compute_gradients(&model, ranks, &settings, &batch.into())
-                .with_context(|| format!("step {}", step + 1))?;
-            let traffic = ranks.take_traffic();
-            record.grad_norm = clip_grad_norm(ranks, &model.parameters, &recipe.optimizer)?;
-            record.learning_rate = learning_rate(&recipe.optimizer, step, recipe.steps);
-            check_finite(&outcome, &record)?;
-            optimizer.update(ranks, &model.parameters, &recipe.optimizer, record.learning_rate)?;
-            share_figures(ranks, &outcome, traffic, &mut record, started)?;
-            recorder.step(record)?;
-
-            let done = step + 1;
-            let due = recipe.checkpoint.every_steps > 0 && done.is_multiple_of(recipe.checkpoint.every_steps);
-            if due || done == recipe.steps {
-                save(ranks, &recipe, &model, &optimizer, &state(done), &mut recorder)?;
-            }
-        }
-    } else {
-        save(ranks, &recipe, &model, &optimizer, &state(0), &mut recorder)?;
+    training.fit(&plan)?;
+    while let Some(roll_back) = training.steps(&plan)? {
+        training.roll_back(roll_back)?;
     }
-    recorder.end(recipe.steps)
+    training.end()
 }
 
-/// A loss or gradient that is not finite would ruin the weights: all ranks see the same numbers and all stop here.
-fn check_finite(outcome: &StepOutcome, record: &StepRecord) -> anyhow::Result<()> {
-    if outcome.loss.is_finite() && record.grad_norm.is_finite() {
-        return Ok(());
+/// A run, and what happens around its steps.
+struct Training<'a> {
+    recipe: &'a Recipe,
+    ranks: &'a Counted,
+    faults: Faults,
+    run: Run,
+    saver: Saver,
+    settings: StepSettings,
+}
+
+/// What a step came to.
+enum Done {
+    Updated,
+    /// Its batch was left out, or its update skipped.
+    Skipped,
+    RollBack(RollBack),
+}
+
+impl Training<'_> {
+    /// Allocates what the steps need, and fits a step into the memory budget. Every rank calls it.
+    fn fit(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        let Run { model, recorder, .. } = &mut self.run;
+        model.enable_gradients(compute_kind_of(self.recipe.precision));
+        if let Some(fitted) = budget::fit(model, self.ranks, plan, self.recipe, &mut self.settings)? {
+            recorder.fitted(&fitted);
+        }
+        Ok(())
     }
-    Err(setup::NotFinite {
-        step: record.step,
-        loss: outcome.loss,
-        grad_norm: record.grad_norm,
-        dataset: record.dataset.clone(),
+
+    /// Trains until all steps are done, or until the run has to roll back. Every rank calls it.
+    fn steps(&mut self, plan: &Arc<Plan>) -> anyhow::Result<Option<RollBack>> {
+        let steps = self.run.progress.step..self.recipe.steps;
+        let mut batches = Prefetcher::start(plan.clone(), self.ranks.rank(), self.ranks.world_size(), steps.clone())
+            .context("starting the prefetch thread")?;
+        for _ in steps {
+            let batch = batches.next().context("the plan ended early")??;
+            let done = self.step(batch, batches.wait_secs(), plan);
+            // The checkpoint that is being written is finished first. If it cannot be, that is the cause to tell.
+            let done = done.or_else(|error| self.saver.wait(&mut self.run.recorder).and(Err(error)))?;
+            let updated = matches!(done, Done::Updated);
+            if let Done::RollBack(roll_back) = done {
+                return Ok(Some(roll_back));
+            }
+            if self.saver.is_due(self.run.progress.step, updated) {
+                self.save()?;
+            }
+        }
+        Ok(None)
     }
-    .into())
+
+    /// One step, recorded. Every rank calls it.
+    fn step(&mut self, batch: Batch, wait_secs: f64, plan: &Plan) -> anyhow::Result<Done> {
+        let started = Instant::now();
+        phase::take();
+        self.saver.report(&mut self.run.recorder)?;
+        let Run { model, optimizer, progress, recorder, .. } = &mut self.run;
+        progress.step = batch.step + 1;
+        let mut record = StepRecord::of(&batch, wait_secs);
+        record.checkpoint_stall_secs = self.saver.take_stall_secs();
+        if progress.left_out.contains(&progress.step) {
+            progress.skipped += 1;
+            recorder.step(record.left_out(progress.skipped))?;
+            return Ok(Done::Skipped);
+        }
+        let settings = self.settings.clone();
+        let rows = batch.row_ids.clone();
+        let batch = StepBatch::from(batch);
+        self.ranks.take_traffic();
+        let outcome = compute_gradients(model, self.ranks, &settings, &batch)
+            .with_context(|| format!("step {}", progress.step))?;
+        let traffic = self.ranks.take_traffic();
+        record.grad_norm =
+            during(Phase::Optimizer, || clip_grad_norm(self.ranks, &model.parameters, &self.recipe.optimizer))?;
+        record.learning_rate = learning_rate(&self.recipe.optimizer, batch.step, self.recipe.steps);
+        // All ranks have the same sums, but a norm's rounding depends on a host's number of threads, and near the largest
+        // number it may overflow on one of them only. So they agree, before any weight changes.
+        let finite = outcome.loss.is_finite() && record.grad_norm.is_finite();
+        let faulty = any_rank(self.ranks, !finite)?;
+        if faulty {
+            progress.skipped += 1;
+        } else {
+            let rate = record.learning_rate;
+            during(Phase::Optimizer, || optimizer.update(self.ranks, &model.parameters, &self.recipe.optimizer, rate))?;
+        }
+        record.skipped = progress.skipped;
+        record.phase_secs = phase::take();
+        share_figures(self.ranks, &outcome, traffic, &mut record, started)?;
+        recorder.step(record.clone())?;
+        if !faulty {
+            self.faults.updated();
+            return Ok(Done::Updated);
+        }
+        let culprit = diagnosis::find_culprit(model, self.ranks, &settings, &batch, &rows, plan.store())?;
+        self.react(&record, culprit)
+    }
+
+    /// Tells of a fault, and what follows. Every rank calls it.
+    ///
+    /// # Errors
+    /// [`NotFinite`] if the run ends here.
+    fn react(&mut self, record: &StepRecord, culprit: String) -> anyhow::Result<Done> {
+        let StepRecord { step, loss, grad_norm, dataset, skipped, .. } = record.clone();
+        let in_a_row = self.faults.num_in_a_row() + 1;
+        let told = format!(
+            "step {step} (data set {dataset}): loss {loss}, gradient norm {grad_norm}: {culprit}: update skipped \
+             ({in_a_row} in a row, {skipped} in all)"
+        );
+        let stopped_because = String::new();
+        let last_good = step - in_a_row;
+        let fault = NotFinite { step, loss, grad_norm, dataset, culprit, in_a_row, stopped_because, last_good };
+        let reaction = self.faults.add(step, self.run.progress.updates());
+        if let Reaction::Stop(stopped_because) = reaction {
+            // No rank ends the others before the checkpoint that rank 0 may be writing is complete.
+            self.saver.wait_together(&mut self.run.recorder, self.ranks)?;
+            return Err(NotFinite { stopped_because, ..fault }.into());
+        }
+        self.run.recorder.warn(&told);
+        Ok(match reaction {
+            Reaction::RollBack(left_out) => Done::RollBack(RollBack { left_out, fault }),
+            _ => Done::Skipped,
+        })
+    }
+
+    /// Goes back to the newest good checkpoint, to go on from there without some steps' batches. Every rank calls it.
+    ///
+    /// # Errors
+    /// There is none.
+    fn roll_back(&mut self, RollBack { left_out, fault }: RollBack) -> anyhow::Result<()> {
+        // What is being written may be the one to go back to.
+        self.saver.wait_together(&mut self.run.recorder, self.ranks)?;
+        let Some((path, resumed)) = setup::load_newest(self.recipe, self.ranks)? else {
+            let stopped_because = "there is no checkpoint yet to roll back to".to_owned();
+            return Err(NotFinite { stopped_because, ..fault }.into());
+        };
+        let known = std::mem::replace(&mut self.run.progress, resumed.state.progress).left_out;
+        (self.run.model, self.run.optimizer) = (resumed.model, resumed.optimizer);
+        self.run.model.enable_gradients(compute_kind_of(self.recipe.precision));
+        let progress = &mut self.run.progress;
+        progress.left_out.extend(known.iter().chain(&left_out));
+        self.run.recorder.roll_back(progress.step)?;
+        self.run.recorder.warn(&format!(
+            "rolled back from step {} to step {} ({}): the batches of steps {left_out:?} are left out from now on",
+            fault.step,
+            progress.step,
+            path.display()
+        ));
+        Ok(())
+    }
+
+    /// Takes a checkpoint. Every rank calls it; rank 0 has it written.
+    fn save(&mut self) -> anyhow::Result<()> {
+        let Run { model, optimizer, plan, progress, recorder } = &mut self.run;
+        let mut whole = None;
+        if self.recipe.optimizer.shard_state {
+            whole = optimizer.gather(self.ranks, &model.parameters)?;
+        }
+        let optimizer = whole.as_ref().unwrap_or(optimizer);
+        let state = || TrainState {
+            progress: progress.clone(),
+            recipe_hash: self.recipe.hash(),
+            plan_checksum: plan.as_ref().map_or(0, |plan| plan.checksum(progress.step)),
+        };
+        self.saver.save(model, optimizer, state, recorder)
+    }
+
+    /// The last checkpoint is complete, and with it the run. Every rank calls it.
+    fn end(mut self) -> anyhow::Result<()> {
+        self.saver.wait_together(&mut self.run.recorder, self.ranks)?;
+        self.run.recorder.end(self.recipe.steps)
+    }
 }
 
 /// Fills in what needs all ranks' figures. Every rank calls it.
@@ -112,7 +256,7 @@ fn share_figures(
     sums[..3].copy_from_slice(&counts.map(|count| count as f64));
     sums[3..].copy_from_slice(&bytes.map(|bytes| bytes as f64 / ranks.world_size() as f64));
     ranks.all_reduce(sums.as_mut_slice().into(), ReduceOp::Sum)?;
-    let [resident, peak] = recorder::resident_bytes().map(|bytes| bytes as f64);
+    let [resident, peak] = resident_bytes().map(|bytes| bytes as f64);
     let mut maxima = [resident, peak, record.wait_secs, started.elapsed().as_secs_f64()];
     ranks.all_reduce(maxima.as_mut_slice().into(), ReduceOp::Max)?;
     record.loss = outcome.loss;
@@ -126,25 +270,5 @@ fn share_figures(
     [record.all_reduce_bytes, record.ring_bytes, record.gather_bytes] =
         [sums[3], sums[4], sums[5]].map(|bytes| bytes.round() as u64);
     (record.rss_bytes, record.peak_rss_bytes) = (maxima[0] as u64, maxima[1] as u64);
-    Ok(())
-}
-
-/// Rank 0 writes; the others wait, so that no rank runs ahead of a checkpoint that then fails. Every rank calls it.
-fn save(
-    ranks: &dyn Collective,
-    recipe: &Recipe,
-    model: &crate::model::M3Model,
-    optimizer: &crate::optimizer::AdamW,
-    state: &TrainState,
-    recorder: &mut Recorder,
-) -> anyhow::Result<()> {
-    let sharded = recipe.optimizer.shard_state;
-    let whole = if sharded { optimizer.gather(ranks, &model.parameters)? } else { None };
-    if ranks.rank() == 0 {
-        let path = checkpoint::write(&recipe.run_dir, recipe, model, whole.as_ref().unwrap_or(optimizer), state)?;
-        checkpoint::remove_old(&recipe.run_dir, recipe.checkpoint.keep)?;
-        recorder.checkpoint(&path, state.step)?;
-    }
-    ranks.barrier()?;
     Ok(())
 }

@@ -3,19 +3,23 @@
 //! Rank 0 records; on the other ranks everything here does nothing. Recording never ends a run but for metrics.jsonl,
 //! which is the run's own history: TensorBoard's failures are logged once.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
-use std::path::Path;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tercet_cluster::Collective;
 use tercet_configs::Recipe;
 use tercet_sampler::Batch;
 
+use super::history::History;
+use super::spikes::{self, Spikes};
 use super::tensorboard::EventFile;
+use crate::budget::Fitted;
+use crate::checkpoint::Complete;
 use crate::loss::Terms;
+use crate::phase::PhaseSecs;
 
 /// One step's figures; a line of metrics.jsonl.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -44,8 +48,16 @@ pub(super) struct StepRecord {
     pub imbalance: f64,
     /// Query-passage pairs of the global batch that were left out of the loss.
     pub false_negatives: u64,
+    /// Steps so far that made no update: this one is the last of them if the number has grown.
+    pub skipped: u64,
+    /// Steps so far whose gradient norm was far above the usual one.
+    pub grad_norm_spikes: u64,
     /// The slowest rank's.
     pub step_secs: f64,
+    /// What training has waited for checkpoints since the step before.
+    pub checkpoint_stall_secs: f64,
+    /// Where rank 0's time went in the step; the wait for its batch is not in it.
+    pub phase_secs: PhaseSecs,
     /// The longest that a rank waited for its batch.
     pub wait_secs: f64,
     /// The two's ratio: the part of a step that reading holds up.
@@ -74,6 +86,11 @@ impl StepRecord {
         }
     }
 
+    /// The same for a step that computes nothing; `skipped` counts it as well.
+    pub fn left_out(self, skipped: u64) -> Self {
+        Self { loss: f64::NAN, grad_norm: f64::NAN, learning_rate: f64::NAN, skipped, ..self }
+    }
+
     /// TensorBoard's tags and values.
     fn scalars(&self) -> Vec<(String, f64)> {
         let terms = serde_json::to_value(&self.terms).unwrap_or_default();
@@ -90,6 +107,9 @@ impl StepRecord {
             ("batch/padding_share", self.padding_share),
             ("batch/imbalance", self.imbalance),
             ("batch/false_negatives", self.false_negatives as f64),
+            ("faults/skipped", self.skipped as f64),
+            ("faults/grad_norm_spikes", self.grad_norm_spikes as f64),
+            ("speed/checkpoint_stall_secs", self.checkpoint_stall_secs),
             ("memory/rss_bytes", self.rss_bytes as f64),
         ] {
             scalars.push((tag.to_owned(), value));
@@ -104,12 +124,16 @@ pub(super) struct Recorder {
 }
 
 struct Sink {
-    metrics: File,
+    history: History,
+    spikes: Spikes,
+    /// How many there were.
+    num_spikes: u64,
+    spike_ratio: f64,
     tensorboard: Option<EventFile>,
     events: bool,
     log_every: u64,
     last_step: u64,
-    run_dir: std::path::PathBuf,
+    run_dir: PathBuf,
 }
 
 impl Recorder {
@@ -128,64 +152,102 @@ impl Recorder {
             return Ok(Self { sink: None });
         }
         let run_dir = recipe.run_dir.clone();
-        let path = run_dir.join("metrics.jsonl");
-        let metrics = open_metrics(&path, first_step).with_context(|| format!("opening {}", path.display()))?;
-        let board = run_dir.join("tensorboard");
-        let tensorboard = or_without(EventFile::create(&board, ranks.host()));
+        let spike_ratio = recipe.faults.grad_norm_spike;
+        let (history, spikes, num_spikes) = open(&run_dir, first_step, spike_ratio)?;
+        let tensorboard = or_without(EventFile::create(&run_dir.join("tensorboard"), ranks.host()));
         let (log_every, last_step) = (recipe.log.every_steps.max(1), recipe.steps);
-        let sink = Sink { metrics, tensorboard, events, log_every, last_step, run_dir };
-        let world_size = ranks.world_size();
+        let sink =
+            Sink { history, spikes, num_spikes, spike_ratio, tensorboard, events, log_every, last_step, run_dir };
+        let (world_size, startup_secs) = (ranks.world_size(), process_secs());
         sink.event(&json!({
             "event": "start", "run_dir": sink.run_dir, "first_step": first_step, "last_step": recipe.steps,
-            "world_size": world_size, "warnings": warnings,
+            "world_size": world_size, "startup_secs": startup_secs, "warnings": warnings,
         }));
         if !events {
             warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         }
-        tracing::info!("{}: {world_size} ranks, steps {} to {}", recipe.name, first_step + 1, recipe.steps);
+        let steps = format!("steps {} to {}", first_step + 1, recipe.steps);
+        tracing::info!("{}: {world_size} ranks, {steps}, ready after {startup_secs:.2} s", recipe.name);
         Ok(Self { sink: Some(sink) })
+    }
+
+    /// What the memory budget came to.
+    pub fn fitted(&self, fitted: &Fitted) {
+        if self.sink.is_some() {
+            let mib = |bytes: u64| bytes >> 20;
+            tracing::info!(
+                "memory budget {} MiB: {} held between steps, {} for the longest batch's representations and scores, {} for \
+                 a sub-batch of {} tokens; the rest keeps the graphs of {} tokens",
+                mib(fitted.budget_bytes),
+                mib(fitted.used_bytes),
+                mib(fitted.scoring_bytes),
+                mib(fitted.sub_batch_bytes),
+                fitted.sub_batch_tokens,
+                fitted.kept_graph_tokens
+            );
+        }
     }
 
     /// Records one step.
     ///
     /// # Errors
     /// metrics.jsonl cannot be written.
-    pub fn step(&mut self, record: StepRecord) -> anyhow::Result<()> {
+    pub fn step(&mut self, mut record: StepRecord) -> anyhow::Result<()> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
+        sink.look_for_spike(&record);
+        record.grad_norm_spikes = sink.num_spikes;
         // Plain structs of numbers and strings cannot fail to serialise.
         let mut line = serde_json::to_value(&record).expect("plain data");
-        writeln!(sink.metrics, "{line}").with_context(|| sink.about_metrics("writing"))?;
+        sink.history.push(&line)?;
         line["event"] = "step".into();
         sink.event(&line);
         if let Some(mut file) = sink.tensorboard.take() {
             sink.tensorboard = or_without(file.scalars(record.step, &record.scalars()).map(|()| file));
         }
-        if line["step"].as_u64().is_some_and(|step| step % sink.log_every == 0 || step == sink.last_step) {
-            let number = |key: &str| line[key].as_f64().unwrap_or(f64::NAN);
+        if record.step.is_multiple_of(sink.log_every) || record.step == sink.last_step {
             tracing::info!(
                 "step {}/{}  loss {:.4}  lr {:.2e}  grad norm {:.3}  {:.0} tokens/s  padding {:.1} %  wait {:.3} s",
-                line["step"],
+                record.step,
                 sink.last_step,
-                number("loss"),
-                number("learning_rate"),
-                number("grad_norm"),
-                number("tokens_per_sec"),
-                100.0 * number("padding_share"),
-                number("wait_secs"),
+                record.loss,
+                record.learning_rate,
+                record.grad_norm,
+                record.tokens_per_sec,
+                100.0 * record.padding_share,
+                record.wait_secs,
             );
         }
         Ok(())
     }
 
+    /// Says what the user should know: in the log, and where he looks.
+    pub fn warn(&self, text: &str) {
+        let Some(sink) = &self.sink else { return };
+        sink.warn(text);
+    }
+
     /// A checkpoint is complete.
+    pub fn checkpoint(&self, complete: &Complete) {
+        let Some(sink) = &self.sink else { return };
+        sink.event(&json!({"event": "checkpoint", "path": complete.path, "step": complete.step}));
+        tracing::info!("checkpoint {}", complete.path.display());
+    }
+
+    /// The file that has to be synced before a checkpoint is complete; none on the ranks that do not record.
     ///
     /// # Errors
-    /// metrics.jsonl cannot be synced.
-    pub fn checkpoint(&mut self, path: &Path, step: u64) -> anyhow::Result<()> {
+    /// The system gives no handle.
+    pub fn history(&self) -> anyhow::Result<Option<File>> {
+        self.sink.as_ref().map(|sink| sink.history.handle()).transpose()
+    }
+
+    /// The run goes on from an earlier step: what follows it is told anew.
+    ///
+    /// # Errors
+    /// metrics.jsonl cannot be cut back.
+    pub fn roll_back(&mut self, step: u64) -> anyhow::Result<()> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
-        sink.metrics.sync_data().with_context(|| sink.about_metrics("syncing"))?;
-        sink.event(&json!({"event": "checkpoint", "path": path, "step": step}));
-        tracing::info!("checkpoint {}", path.display());
+        (sink.history, sink.spikes, sink.num_spikes) = open(&sink.run_dir, step, sink.spike_ratio)?;
         Ok(())
     }
 
@@ -195,17 +257,30 @@ impl Recorder {
     /// metrics.jsonl cannot be synced.
     pub fn end(&mut self, steps: u64) -> anyhow::Result<()> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
-        sink.metrics.sync_all().with_context(|| sink.about_metrics("syncing"))?;
+        sink.history.sync()?;
         sink.event(&json!({"event": "end", "steps": steps, "run_dir": sink.run_dir}));
         Ok(())
     }
 }
 
 impl Sink {
-    /// What an error of metrics.jsonl is put after.
-    fn about_metrics(&self, doing: &str) -> String {
-        let path = self.run_dir.join("metrics.jsonl");
-        format!("{doing} {} (if the disk is full: free space, then go on with --resume)", path.display())
+    fn look_for_spike(&mut self, record: &StepRecord) {
+        if !record.grad_norm.is_finite() {
+            return;
+        }
+        if let Some(times) = self.spikes.take(record.grad_norm) {
+            self.num_spikes += 1;
+            let StepRecord { step, grad_norm, dataset, .. } = record;
+            self.warn(&format!(
+                "step {step}: gradient norm {grad_norm:.3} is {times:.1} times the median of the steps before (data set \
+                 {dataset})"
+            ));
+        }
+    }
+
+    fn warn(&self, text: &str) {
+        self.event(&json!({"event": "warning", "text": text}));
+        tracing::warn!("{text}");
     }
 
     fn event(&self, event: &Value) {
@@ -215,32 +290,25 @@ impl Sink {
     }
 }
 
+/// The history up to `step`, and what its last lines say of usual gradient norms and of spikes so far.
+fn open(run_dir: &Path, step: u64, spike_ratio: f64) -> anyhow::Result<(History, Spikes, u64)> {
+    let (history, last) = History::open(run_dir.join("metrics.jsonl"), step, spikes::WINDOW)?;
+    let spikes = Spikes::new(spike_ratio, last.iter().filter_map(|line| line["grad_norm"].as_f64()));
+    let num_spikes = last.last().and_then(|line| line["grad_norm_spikes"].as_u64()).unwrap_or(0);
+    Ok((history, spikes, num_spikes))
+}
+
 /// The run goes on without TensorBoard when its file cannot be written.
 fn or_without(file: io::Result<EventFile>) -> Option<EventFile> {
     file.map_err(|error| tracing::warn!("no TensorBoard events from here on: {error}")).ok()
 }
 
-/// metrics.jsonl without the lines after `first_step`, ready to append.
-fn open_metrics(path: &Path, first_step: u64) -> io::Result<File> {
-    let mut kept = Vec::new();
-    if let Ok(file) = File::open(path) {
-        for line in BufReader::new(file).lines() {
-            let line = line?;
-            let step = serde_json::from_str::<Value>(&line).ok().and_then(|v| v["step"].as_u64());
-            if step.is_some_and(|step| step <= first_step) {
-                kept.push(line + "\n");
-            }
-        }
-    }
-    fs::write(path, kept.concat())?;
-    OpenOptions::new().append(true).open(path)
-}
-
-/// Resident memory of this process in bytes, now and at most so far; 0 where the system does not say.
-pub fn resident_bytes() -> [u64; 2] {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    ["VmRSS:", "VmHWM:"].map(|name| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
-    })
+/// Seconds since this process began; 0 where the system does not say.
+fn process_secs() -> f64 {
+    // Both count from the machine's start; the process's beginning is the 20th field after its name, in hundredths.
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let began = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse::<f64>().ok());
+    let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let now = uptime.split_whitespace().next().and_then(|secs| secs.parse::<f64>().ok());
+    now.zip(began).map_or(0.0, |(now, began)| now - began / 100.0)
 }

@@ -12,7 +12,7 @@ use tercet_sampler::{Plan, Store};
 
 use super::log;
 use super::recorder::Recorder;
-use crate::checkpoint::{self, Resumed, TrainState};
+use crate::checkpoint::{self, Progress, Resumed, TrainState};
 use crate::device::device_of;
 use crate::model::{M3Model, ModelOptions};
 use crate::optimizer::AdamW;
@@ -76,38 +76,14 @@ impl SetupError {
     }
 }
 
-/// A loss or gradient that is no number.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "step {step} (data set {dataset}): loss {loss}, gradient norm {grad_norm}: not finite, so the weights were not updated; \
-     lower optimizer.learning_rate, or look at that data set's rows"
-)]
-pub struct NotFinite {
-    /// The step, from 1.
-    pub step: u64,
-    /// The global loss.
-    pub loss: f64,
-    /// The summed gradient's norm.
-    pub grad_norm: f64,
-    /// The batch's data set.
-    pub dataset: String,
-}
-
-impl NotFinite {
-    /// The exit code of a process that ends with this error.
-    pub fn exit_code(&self) -> ExitCode {
-        ExitCode::Data
-    }
-}
-
 /// A run that is ready for its next step.
 pub(super) struct Run {
     pub model: M3Model,
     pub optimizer: AdamW,
     /// None when the recipe has no step to do: its checkpoint is then the starting point.
     pub plan: Option<Arc<Plan>>,
-    /// Steps done before.
-    pub first_step: u64,
+    /// How far it is.
+    pub progress: Progress,
     pub recorder: Recorder,
 }
 
@@ -151,10 +127,7 @@ pub(super) fn set_up(recipe: &Recipe, resume: bool, events: bool, ranks: &dyn Co
     }
 
     let plan = if recipe.steps > 0 { Some(Arc::new(plan(recipe, ranks)?)) } else { None };
-    let Start { model, mut optimizer, resumed } = weights(recipe, resume, ranks)?;
-    if recipe.optimizer.shard_state {
-        optimizer = optimizer.shard(ranks, &model.parameters);
-    }
+    let Start { model, optimizer, resumed } = weights(recipe, resume, ranks)?;
     if let Some(plan) = &plan {
         check_same_tokenizer(&model, plan.store(), &recipe.data.store)?;
         model.check_lengths(plan.longest_text(), i64::from(plan.store().max_token_id()))?;
@@ -162,7 +135,7 @@ pub(super) fn set_up(recipe: &Recipe, resume: bool, events: bool, ranks: &dyn Co
     if let Some((path, state)) = &resumed {
         check_same_run(path, recipe, plan.as_deref(), state)?;
     }
-    let first_step = resumed.map_or(0, |(_, state)| state.step);
+    let progress = resumed.map_or_else(Progress::default, |(_, state)| state.progress);
 
     if ranks.rank() == 0 {
         let path = run_dir.join("recipe.toml");
@@ -170,11 +143,11 @@ pub(super) fn set_up(recipe: &Recipe, resume: bool, events: bool, ranks: &dyn Co
     }
     ranks.barrier()?;
     let warnings = plan.as_ref().map_or(&[][..], |plan| plan.warnings());
-    let recorder = Recorder::start(recipe, ranks, first_step, warnings, events)?;
+    let recorder = Recorder::start(recipe, ranks, progress.step, warnings, events)?;
     for name in &model.fresh {
         tracing::debug!("{name} starts fresh");
     }
-    Ok(Run { model, optimizer, plan, first_step, recorder })
+    Ok(Run { model, optimizer, plan, progress, recorder })
 }
 
 fn plan(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Plan> {
@@ -206,24 +179,11 @@ fn agree(ranks: &dyn Collective, own: Vec<u8>, what: &'static str) -> anyhow::Re
 
 /// From the newest good checkpoint when resuming, else from the recipe's `[model]`. Every rank calls it.
 fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective) -> anyhow::Result<Start> {
+    if resume && let Some((path, Resumed { model, optimizer, state })) = load_newest(recipe, ranks)? {
+        return Ok(Start { model, optimizer, resumed: Some((path, state)) });
+    }
     let options = ModelOptions::of(&recipe.model, recipe.seed);
     let (device, kind) = (device_of(ranks), kind_of(recipe.precision));
-    if resume {
-        let (newest, refused) = checkpoint::newest_good(&recipe.run_dir);
-        if ranks.rank() == 0 {
-            refused.iter().for_each(|reason| tracing::warn!("{reason}; trying the one before"));
-        }
-        if let Some(path) = newest {
-            let Resumed { model, optimizer, state } = checkpoint::load(&path, &options, device, kind)?;
-            return Ok(Start { model, optimizer, resumed: Some((path, state)) });
-        }
-        // To begin anew here would bury what may still be saved.
-        if let Some(reason) = refused.into_iter().next() {
-            let none =
-                format!("no checkpoint of {} can be used; move them away to begin anew", recipe.run_dir.display());
-            return Err(anyhow::Error::from(reason).context(none));
-        }
-    }
     let section = &recipe.model;
     let model = match (&section.path, &section.config) {
         (Some(dir), _) => M3Model::load(dir, &options, device, kind)?,
@@ -232,8 +192,47 @@ fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective) -> anyhow::Res
             return Err(SetupError::Missing("model.path is missing (or model.config, for fresh weights)").into());
         }
     };
-    let optimizer = AdamW::new(&model.parameters);
+    let optimizer = own_part(recipe, ranks, &model, AdamW::new(&model.parameters));
     Ok(Start { model, optimizer, resumed: None })
+}
+
+/// The newest good checkpoint, if there is any, as rank 0 sees it: one rank reads all of them and all take the same. Every
+/// rank calls it.
+fn newest_good(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Option<PathBuf>> {
+    let mut name = Vec::new();
+    if ranks.rank() == 0 {
+        let (newest, refused) = checkpoint::newest_good(&recipe.run_dir);
+        refused.iter().for_each(|reason| tracing::warn!("{reason}; trying the one before"));
+        match (newest, refused.into_iter().next()) {
+            (Some(path), _) => name = path.file_name().unwrap_or_default().as_encoded_bytes().to_vec(),
+            // To begin anew here would bury what may still be saved.
+            (None, Some(reason)) => {
+                let dir = recipe.run_dir.display();
+                let none = format!("no checkpoint of {dir} can be used; move them away to begin anew");
+                return Err(anyhow::Error::from(reason).context(none));
+            }
+            (None, None) => {}
+        }
+    }
+    broadcast_bytes(ranks, &mut name, 0)?;
+    Ok((!name.is_empty()).then(|| recipe.run_dir.join(String::from_utf8_lossy(&name).as_ref())))
+}
+
+/// Loads the newest good checkpoint, if there is any. Every rank calls it.
+///
+/// # Errors
+/// There are some, but none is good; or it cannot be loaded.
+pub(super) fn load_newest(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Option<(PathBuf, Resumed)>> {
+    let Some(path) = newest_good(recipe, ranks)? else { return Ok(None) };
+    let options = ModelOptions::of(&recipe.model, recipe.seed);
+    let mut resumed = checkpoint::load(&path, &options, device_of(ranks), kind_of(recipe.precision))?;
+    resumed.optimizer = own_part(recipe, ranks, &resumed.model, resumed.optimizer);
+    Ok(Some((path, resumed)))
+}
+
+/// What of the optimizer's state this rank keeps.
+fn own_part(recipe: &Recipe, ranks: &dyn Collective, model: &M3Model, optimizer: AdamW) -> AdamW {
+    if recipe.optimizer.shard_state { optimizer.shard(ranks, &model.parameters) } else { optimizer }
 }
 
 /// The same token id must be the same token. A model without a tokenizer.json leaves nothing to compare.
@@ -258,9 +257,9 @@ fn check_same_run(path: &Path, recipe: &Recipe, plan: Option<&Plan>, state: &Tra
     if !others.is_empty() {
         return Err(SetupError::OtherRecipe { path, keys: others.join(", ") }.into());
     }
-    if plan.is_some_and(|plan| plan.checksum(state.step) != state.plan_checksum) {
+    if plan.is_some_and(|plan| plan.checksum(state.progress.step) != state.plan_checksum) {
         let differs = if data.is_empty() { "the token store is another".into() } else { data.join(", ") };
-        return Err(SetupError::OtherPlan { path, step: state.step, differs }.into());
+        return Err(SetupError::OtherPlan { path, step: state.progress.step, differs }.into());
     }
     Ok(())
 }

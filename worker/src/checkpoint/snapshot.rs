@@ -1,0 +1,82 @@
+//! What a checkpoint holds, copied into memory of its own: training goes on while a thread writes it.
+//!
+//! The memory is three times the weights' and is used again for every checkpoint. Nothing here but [`Snapshot::take`]
+//! needs libtorch: a tensor may not leave the thread that trains, and libtorch's threads are that thread's.
+
+use tch::{Kind, Tensor};
+use tercet_configs::Recipe;
+
+use super::TrainState;
+use crate::model::{HostTensor, M3Model, ModelError, ModelFiles};
+
+/// A run at one step, as plain bytes.
+pub struct Snapshot {
+    pub(super) files: ModelFiles,
+    pub(super) recipe: String,
+    pub(super) state: TrainState,
+    kind: Kind,
+    /// Name and shape of every parameter, in the flat buffers' order.
+    parameters: Vec<(String, Vec<usize>)>,
+    /// Of every parameter, one after another: the weights and the optimizer's two moments.
+    weights: Vec<u8>,
+    mean: Vec<u8>,
+    square: Vec<u8>,
+}
+
+impl Snapshot {
+    /// Room for snapshots of `model`, and what of them stays the same through a run.
+    ///
+    /// # Errors
+    /// As [`M3Model::files`].
+    pub fn new(model: &M3Model, recipe: &Recipe) -> Result<Self, ModelError> {
+        let kind = model.options().0;
+        let shape = |shape: &[i64]| shape.iter().map(|&n| n as usize).collect();
+        let room = || vec![0; model.parameters.numel() as usize * kind.elt_size_in_bytes()];
+        Ok(Self {
+            files: model.files()?,
+            recipe: recipe.to_toml(),
+            state: TrainState::default(),
+            kind,
+            parameters: model.parameters.specs().iter().map(|spec| (spec.name.clone(), shape(&spec.shape))).collect(),
+            weights: room(),
+            mean: room(),
+            square: room(),
+        })
+    }
+
+    /// Writes to every page of the room, so that it is there.
+    pub(super) fn touch(&mut self) {
+        [&mut self.weights, &mut self.mean, &mut self.square].into_iter().for_each(|room| room.fill(1));
+    }
+
+    /// Copies the flat buffers, `[N]` each. This is all that training waits for.
+    pub fn take(&mut self, weights: &Tensor, [mean, square]: [&Tensor; 2], state: TrainState) {
+        for (flat, room) in [(weights, &mut self.weights), (mean, &mut self.mean), (square, &mut self.square)] {
+            flat.copy_data_u8(room, flat.numel());
+        }
+        self.state = state;
+    }
+
+    /// Every weight.
+    pub(super) fn weights(&self) -> Vec<(&str, HostTensor<'_>)> {
+        self.views(&self.weights).collect()
+    }
+
+    /// Every moment, as `mean.NAME` and `square.NAME`.
+    pub(super) fn moments(&self) -> Vec<(String, HostTensor<'_>)> {
+        let named = |moment: &'static str, flat| {
+            self.views(flat).map(move |(name, tensor)| (format!("{moment}.{name}"), tensor))
+        };
+        named("mean", &self.mean).chain(named("square", &self.square)).collect()
+    }
+
+    fn views<'a>(&'a self, flat: &'a [u8]) -> impl Iterator<Item = (&'a str, HostTensor<'a>)> {
+        let mut start = 0;
+        self.parameters.iter().map(move |(name, shape)| {
+            let len = shape.iter().product::<usize>() * self.kind.elt_size_in_bytes();
+            let bytes = flat[start..start + len].into();
+            start += len;
+            (name.as_str(), HostTensor { kind: self.kind, shape: shape.clone(), bytes })
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! When checkpoints are taken, and what training waits for because of them.
+
+use std::time::{Duration, Instant};
+
+use tercet_cluster::{Collective, CollectiveError};
+use tercet_configs::Recipe;
+
+use super::recorder::Recorder;
+use crate::checkpoint::{Background, Snapshot, TrainState};
+use crate::model::M3Model;
+use crate::optimizer::AdamW;
+
+/// A run's checkpoints: rank 0 writes them, in the background; on the other ranks most of this does nothing.
+pub(super) struct Saver {
+    background: Option<Background>,
+    every_steps: u64,
+    last_step: u64,
+    /// A checkpoint was due at a step that made no update.
+    overdue: bool,
+    stall: Duration,
+}
+
+impl Saver {
+    /// Checkpoints as the recipe asks for them.
+    ///
+    /// # Errors
+    /// As [`Snapshot::new`].
+    pub fn new(recipe: &Recipe, model: &M3Model, ranks: &dyn Collective) -> anyhow::Result<Self> {
+        let every_steps = recipe.checkpoint.every_steps;
+        let mut background = None;
+        if ranks.rank() == 0 {
+            let snapshot = Snapshot::new(model, recipe)?;
+            let background =
+                background.insert(Background::new(recipe.run_dir.clone(), recipe.checkpoint.keep, snapshot));
+            if every_steps > 0 {
+                background.prepare()?;
+            }
+        }
+        Ok(Self { background, every_steps, last_step: recipe.steps, overdue: false, stall: Duration::ZERO })
+    }
+
+    /// Whether a checkpoint has to be taken after `step` steps, the last of which made an update or did not.
+    ///
+    /// None is taken between a fault and the next update, so that whoever rolls back to one is before the first of the
+    /// steps that failed. The run's last state is always kept.
+    pub fn is_due(&mut self, step: u64, updated: bool) -> bool {
+        self.overdue |= self.every_steps > 0 && step.is_multiple_of(self.every_steps);
+        let due = step == self.last_step || (self.overdue && updated);
+        self.overdue &= !due;
+        due
+    }
+
+    /// Takes a checkpoint and has it written. If the one before is still being written, training waits for it.
+    ///
+    /// # Errors
+    /// The one before could not be written.
+    pub fn save(
+        &mut self,
+        model: &M3Model,
+        optimizer: &AdamW,
+        state: impl FnOnce() -> TrainState,
+        recorder: &mut Recorder,
+    ) -> anyhow::Result<()> {
+        let Some(background) = &mut self.background else { return Ok(()) };
+        let started = Instant::now();
+        let state = state();
+        let was_busy = background.is_busy();
+        let before = background.wait()?;
+        if was_busy && before.is_some() {
+            let secs = started.elapsed().as_secs_f64();
+            recorder.warn(&format!(
+                "step {}: waited {secs:.2} s for the checkpoint before, which was still being written: raise \
+                 checkpoint.every_steps if this repeats",
+                state.progress.step
+            ));
+        }
+        if let Some(history) = recorder.history()? {
+            let moments = [&optimizer.mean, &optimizer.square];
+            background.begin(history, |snapshot| snapshot.take(&model.parameters.flat, moments, state))?;
+        }
+        self.stall += started.elapsed();
+        if let Some(complete) = before {
+            recorder.checkpoint(&complete);
+        }
+        Ok(())
+    }
+
+    /// Reports a checkpoint that has become complete. Waits for nothing.
+    ///
+    /// # Errors
+    /// It could not be written: a full disk, for example. Rank 0 then ends the job.
+    pub fn report(&mut self, recorder: &mut Recorder) -> anyhow::Result<()> {
+        let Some(background) = &mut self.background else { return Ok(()) };
+        if let Some(complete) = background.completed()? {
+            recorder.checkpoint(&complete);
+        }
+        Ok(())
+    }
+
+    /// Waits for what is being written.
+    ///
+    /// # Errors
+    /// As [`Saver::report`].
+    pub fn wait(&mut self, recorder: &mut Recorder) -> anyhow::Result<()> {
+        let Some(background) = &mut self.background else { return Ok(()) };
+        if let Some(complete) = background.wait()? {
+            recorder.checkpoint(&complete);
+        }
+        Ok(())
+    }
+
+    /// As [`Saver::wait`], on all ranks: none goes on before it is known that the checkpoint is complete. Every rank calls
+    /// it.
+    ///
+    /// # Errors
+    /// As [`Saver::report`]; a collective that failed.
+    pub fn wait_together(&mut self, recorder: &mut Recorder, ranks: &dyn Collective) -> anyhow::Result<()> {
+        self.wait(recorder)?;
+        ranks.barrier().map_err(|error: CollectiveError| error.into())
+    }
+
+    /// Seconds that training has waited for checkpoints since this was last asked.
+    pub fn take_stall_secs(&mut self) -> f64 {
+        std::mem::take(&mut self.stall).as_secs_f64()
+    }
+}
