@@ -21,6 +21,7 @@ pub use recorder::resident_bytes;
 use recorder::{Recorder, StepRecord};
 use setup::Run;
 pub use setup::{NotFinite, SetupError, compute_kind_of, kind_of};
+pub(crate) use setup::{agree_on_recipe, check_same_tokenizer, plan};
 
 /// Arguments of `tercet-worker train`.
 #[derive(Debug, Args)]

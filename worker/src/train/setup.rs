@@ -174,7 +174,7 @@ pub(super) fn set_up(recipe: &Recipe, resume: bool, events: bool, ranks: &dyn Co
     Ok(Run { model, optimizer, plan, first_step, recorder })
 }
 
-fn plan(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Plan> {
+pub(crate) fn plan(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Plan> {
     if recipe.data.store.as_os_str().is_empty() {
         return Err(SetupError::Missing("data.store is empty: name the folder that `tercet prepare` wrote").into());
     }
@@ -185,7 +185,7 @@ fn plan(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Plan> {
     Ok(plan)
 }
 
-fn agree_on_recipe(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<()> {
+pub(crate) fn agree_on_recipe(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<()> {
     agree(ranks, recipe.hash().into_bytes(), "recipe")
 }
 
@@ -234,7 +234,7 @@ fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective) -> anyhow::Res
 }
 
 /// The same token id must be the same token. A model without a tokenizer.json leaves nothing to compare.
-fn check_same_tokenizer(model: &M3Model, store: &Store, store_dir: &Path) -> anyhow::Result<()> {
+pub(crate) fn check_same_tokenizer(model: &M3Model, store: &Store, store_dir: &Path) -> anyhow::Result<()> {
     let Some(path) = model.tokenizer_json() else { return Ok(()) };
     let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     let (hash, store_hash) = (blake3::hash(&bytes).to_hex().to_string(), &store.manifest().tokenizer_hash);
