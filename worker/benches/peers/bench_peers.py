@@ -33,9 +33,12 @@ def comparisons(args) -> list[Comparison]:
     checkpointing = ["M3 trainer, checkpointing"] if args.checkpointing or args.limit_memory else []
     m3 = ["Tercet", "M3 trainer", *checkpointing]
     small = args.smoke
+    num_queries = {"unified": 2, "dense": 8} if small else {"unified": 8, "dense": 64}
+    if args.num_queries:
+        num_queries = dict.fromkeys(num_queries, args.num_queries)
     both = [
-        Comparison("unified", True, 2 if small else 8, 3 if small else 8, m3),
-        Comparison("dense", False, 8 if small else 64, 1, [*m3, "cached MNRL"]),
+        Comparison("unified", True, num_queries["unified"], 3 if small else 8, m3),
+        Comparison("dense", False, num_queries["dense"], 1, [*m3, "cached MNRL"]),
     ]
     return [comparison for comparison in both if comparison.name in args.only]
 
@@ -57,6 +60,7 @@ def arguments():
     add("--tokenizer", required=True, type=pathlib.Path, help="model directory with a tokenizer.json")
     add("--vocabularies", type=int, nargs="+", help="embeddings of the models; default: the tokenizer's, and 250002")
     add("--only", nargs="+", choices=["unified", "dense"], default=["unified", "dense"])
+    add("--num-queries", type=int, help="of a batch; default: 8 with 8 passages each, dense 64 with one")
     add("--turns", type=int, default=3, help="how often each side runs, each time with other rows")
     add("--steps", type=int, default=5, help="timed steps of a turn, after one that is not")
     add("--threads", type=int, default=1)
@@ -144,7 +148,8 @@ class Bench:
         """Doubles each side's batch until it does not fit any more, or takes too long."""
         found = {}
         for side in comparison.sides:
-            fits, outcome, num_queries = None, None, comparison.num_queries
+            # From an eighth on: with a large vocabulary a peer may not even do the batch that is timed.
+            fits, outcome, num_queries = None, None, max(comparison.num_queries // 8, 1)
             while num_queries <= self.args.max_queries and not (outcome and outcome.failure):
                 larger = dataclasses.replace(comparison, num_queries=num_queries)
                 outcome = self.run(side, larger, num_words, 0, 1, min(self.args.limit_memory, self.all_memory))

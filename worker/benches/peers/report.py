@@ -81,13 +81,13 @@ def largest(compared, num_words, limit, found) -> str:
     lines = [
         f"\n{compared.name}, {num_words} words, groups of {compared.group_size}, at most {gib(limit)}",
         "",
-        "| side | largest batch that ran | its real tokens | its peak memory | twice as many |",
+        "| side | largest batch that ran | its real tokens | its peak memory | the next |",
         "|---|---|---|---|---|",
     ]
     for side, (fits, last) in found.items():
         after = last.failure if last.failure else "was not tried"
         if fits is None:
-            lines.append(f"| {side} | none | | | {compared.num_queries} queries: {after} |")
+            lines.append(f"| {side} | none | | | {after} |")
         else:
             num_queries, outcome = fits
             tokens = f"{outcome.steps[0].tokens:,}"
