@@ -3,7 +3,7 @@
 # LIBTORCH=FOLDER uses a libtorch that is there; TORCH=cpu or TORCH=cuda chooses the one that `setup` fetches.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-peers bench bench-prepare lint clean
+.PHONY: help setup build demo test test-peers bench bench-prepare bench-peers lint clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
@@ -40,6 +40,9 @@ bench: setup ## Measure, as ratios to what the machine can do
 
 bench-prepare: build $(PEERS)/requirements.txt ## Measure prepare beside Python: TOKENIZER=MODEL_DIR [ROWS="FILE.jsonl …"]
 	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B sampler/benches/prepare_peers.py --tokenizer $(TOKENIZER) $(ROWS)
+
+bench-peers: build $(PEERS)/requirements.txt ## Measure training beside Python: TOKENIZER=MODEL_DIR ROWS="FILE.jsonl …" [ARGS=…]
+	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B worker/benches/peers/bench_peers.py --tokenizer $(TOKENIZER) $(ROWS) $(ARGS)
 
 lint: setup ## Formatting, clippy and rustdoc, warnings being errors
 	@cargo fmt --all --check

@@ -53,13 +53,14 @@ impl Recipe {
     /// reports or saves, what it does about faults, and how it is cut up for a machine may differ between a run and its
     /// continuation.
     pub fn differing_keys(&self, other: &Self) -> Vec<String> {
-        const FREE: [&str; 9] = [
+        const FREE: [&str; 10] = [
             "name",
             "backend",
             "run_dir",
             "sub_batch_tokens",
             "sub_batch_texts",
             "kept_graph_tokens",
+            "memory_budget",
             "checkpoint",
             "faults",
             "log",

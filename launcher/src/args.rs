@@ -29,6 +29,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Train a model as a recipe says
     Train(TrainArgs),
+    /// Time a recipe's steps: where their time goes, and how much of the machine's peak they reach
+    Bench(BenchArgs),
     /// Compute one training step on given rows, without updating, and report losses, scores and gradients
     Step(StepArgs),
     /// Turn texts into their dense, lexical and multi-vector representations
@@ -154,6 +156,28 @@ pub struct TrainArgs {
     /// Continue from the newest good checkpoint of the recipe's run folder
     #[arg(long)]
     pub resume: bool,
+    /// World size.
+    #[command(flatten)]
+    pub ranks: Ranks,
+}
+
+/// `tercet bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// The recipe (TOML)
+    pub recipe: PathBuf,
+    /// Overrides.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Steps that are timed, after one that is not
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub steps: NonZeroU64,
+    /// The run's step to begin with, counted from 0
+    #[arg(long, value_name = "STEP", default_value_t = 0)]
+    pub from: u64,
+    /// Print everything as one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
     /// World size.
     #[command(flatten)]
     pub ranks: Ranks,

@@ -2,6 +2,7 @@
 //! how they ended. It holds no tensors; what computes is `tercet-worker`.
 
 mod args;
+mod bench;
 mod demo;
 mod events;
 mod exit;
@@ -29,6 +30,7 @@ fn main() {
         Command::Prepare(args) => prepare::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Train(args) => run::train(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Step(args) => run::step(&args),
         Command::Encode(args) => run::encode(&args),
         Command::Eval(args) => run::eval(&args),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 
-use crate::args::{EncodeArgs, EvalArgs, MineArgs, PlanArgs, StepArgs, TrainArgs};
+use crate::args::{BenchArgs, EncodeArgs, EvalArgs, MineArgs, PlanArgs, StepArgs, TrainArgs};
 
 /// A worker's command line, without the program.
 #[derive(Debug, Default)]
@@ -53,6 +53,16 @@ pub fn train(args: &TrainArgs) -> Vec<OsString> {
 /// `tercet-worker measure …`.
 pub fn measure(args: &PlanArgs, text_len: usize) -> Vec<OsString> {
     Line::new("measure").word(&args.recipe).each("--set", args.settings.all()).number("--text-len", text_len).0
+}
+
+/// `tercet-worker bench …`.
+pub fn bench(args: &BenchArgs) -> Vec<OsString> {
+    Line::new("bench")
+        .word(&args.recipe)
+        .each("--set", args.settings.all())
+        .flag("--steps", args.steps.to_string())
+        .flag("--from", args.from.to_string())
+        .0
 }
 
 /// `tercet-worker step …`.
@@ -126,6 +136,7 @@ mod tests {
     fn forwarded(typed: &str) -> String {
         let words = match Cli::try_parse_from(typed.split(' ')).unwrap().command {
             Command::Train(args) => train(&args),
+            Command::Bench(args) => bench(&args),
             Command::Step(args) => step(&args),
             Command::Encode(args) => encode(&args),
             Command::Eval(args) => eval(&args),
@@ -161,6 +172,13 @@ mod tests {
             "mine --model m --rows r.jsonl --out o.jsonl --negatives 7 --range 2-50 \
              --query-max-len 512 --passage-max-len 8192 --seed 42 --sub-batch-tokens 8192"
         );
+    }
+
+    #[test]
+    fn a_bench_says_which_steps() {
+        let typed = "tercet bench r.toml -n 2 --steps 7 --set a=1 b=2 --json";
+        assert_eq!(forwarded(typed), "bench r.toml --set a=1 --set b=2 --steps 7 --from 0");
+        assert!(Cli::try_parse_from("tercet bench r.toml --steps 0".split(' ')).is_err());
     }
 
     #[test]

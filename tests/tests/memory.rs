@@ -43,11 +43,11 @@ fn representations_bytes() -> usize {
 const ALLOCATOR_BYTES: usize = 12 * MIB;
 
 /// A model directory of fresh weights: what a run of no steps leaves.
-fn model(place: &Place) -> std::path::PathBuf {
+fn model(place: &Place, hidden: usize, layers: usize, vocabulary: usize, longest: usize) -> std::path::PathBuf {
     let tokenizer = place.word_tokenizer("start/tokenizer.json", VOCABULARY);
     let config = json!({
-        "model_type": "xlm-roberta", "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": LAYERS,
-        "num_attention_heads": 4, "intermediate_size": 4 * HIDDEN, "max_position_embeddings": PASSAGE_LEN + 2,
+        "model_type": "xlm-roberta", "vocab_size": vocabulary, "hidden_size": hidden, "num_hidden_layers": layers,
+        "num_attention_heads": 4, "intermediate_size": 4 * hidden, "max_position_embeddings": longest + 2,
         "type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-5, "hidden_act": "gelu",
     });
     let config = place.write("start/config.json", &config.to_string());
@@ -60,12 +60,11 @@ fn model(place: &Place) -> std::path::PathBuf {
 
 /// The largest resident set of one step's process, in bytes.
 #[expect(clippy::zombie_processes, reason = "wait4 waits for it, and says more")]
-fn peak_bytes(model: &Path, batch: &Path, kept_graph_tokens: usize) -> usize {
+fn peak_bytes(model: &Path, batch: &Path, settings: &[&str]) -> usize {
     let mut command = Command::new(program("tercet-worker"));
     command.arg("step").arg(recipe("golden.toml")).arg("--model").arg(model).arg("--tokens").arg(batch);
-    command.args(["--set", "sub_batch_texts=4", "--set", &format!("kept_graph_tokens={kept_graph_tokens}")]);
-    // Every thread allocates from the same place, and what is large is given back when it is freed.
-    command.env("MALLOC_ARENA_MAX", "1").env("MALLOC_MMAP_THRESHOLD_", "65536").env("OMP_WAIT_POLICY", "passive");
+    settings.iter().for_each(|setting| drop(command.args(["--set", setting])));
+    command.env("OMP_WAIT_POLICY", "passive");
     let child = command.stdout(Stdio::null()).spawn().unwrap();
     let mut status = 0;
     // SAFETY: both pointers are to variables of this function; zeros are a valid rusage.
@@ -81,7 +80,7 @@ fn peak_bytes(model: &Path, batch: &Path, kept_graph_tokens: usize) -> usize {
 #[test]
 fn doubling_the_batch_adds_only_its_representations() {
     let place = Place::new();
-    let model = model(&place);
+    let model = model(&place, HIDDEN, LAYERS, VOCABULARY, PASSAGE_LEN);
     let batch = |name: &str, num_queries| {
         let path = place.path(name);
         TokenBatch::even(3, num_queries, GROUP_SIZE, (QUERY_LEN, PASSAGE_LEN), VOCABULARY).write(&path);
@@ -89,7 +88,10 @@ fn doubling_the_batch_adds_only_its_representations() {
     };
     let (once, twice) = (batch("once.safetensors", QUERIES), batch("twice.safetensors", 2 * QUERIES));
     let _alone = slots::take_all();
-    let growth = |kept| peak_bytes(&model, &twice, kept).saturating_sub(peak_bytes(&model, &once, kept));
+    let growth = |kept: usize| {
+        let settings = ["sub_batch_texts=4", &format!("kept_graph_tokens={kept}")];
+        peak_bytes(&model, &twice, &settings).saturating_sub(peak_bytes(&model, &once, &settings))
+    };
 
     let bound = representations_bytes() + ALLOCATOR_BYTES;
     let recomputed = growth(0);
@@ -104,4 +106,37 @@ fn doubling_the_batch_adds_only_its_representations() {
     println!("{report}");
     assert!(recomputed <= bound, "{report}");
     assert!(kept >= 4 * bound, "{report}");
+}
+
+/// One layer of four heads over texts of 8,192 tokens, with a vocabulary of XLM-R's size.
+#[test]
+fn nothing_is_as_large_as_a_texts_square_or_as_texts_times_the_vocabulary() {
+    const LONG: usize = 8192;
+    const XLMR_VOCABULARY: usize = 250_002;
+    const NARROW: usize = 64;
+    let place = Place::new();
+    let model = model(&place, NARROW, 1, XLMR_VOCABULARY, LONG);
+    let batch = |name: &str, passage_len| {
+        let path = place.path(name);
+        TokenBatch::even(3, 2, 2, (QUERY_LEN, passage_len), XLMR_VOCABULARY).write(&path);
+        path
+    };
+    let (short, long) = (batch("short.safetensors", QUERY_LEN), batch("long.safetensors", LONG));
+    let _alone = slots::take_all();
+    // A layer keeps some twenty numbers of the width for each token of the one text that is encoded at a time, and has as
+    // many on the way; all texts have a vector a token, with its gradients. Tiles are the rest.
+    let activations = 40 * LONG * NARROW * size_of::<f32>();
+    let bound = activations + 4 * (4 * LONG * NARROW * size_of::<f32>()) + 64 * MIB;
+    // What must not be there: one head's similarities of one text, or a row of the vocabulary for every token.
+    assert!(bound < LONG * LONG * size_of::<f32>() && bound < LONG * XLMR_VOCABULARY);
+    for settings in [
+        ["model.dropout=0.0", "precision=\"fp32\""],
+        ["model.dropout=0.1", "precision=\"fp32\""],
+        ["model.dropout=0.1", "precision=\"bf16\""],
+    ] {
+        let grown = peak_bytes(&model, &long, &settings).saturating_sub(peak_bytes(&model, &short, &settings));
+        let report = format!("{settings:?}: {} MiB for long texts, at most {} expected", grown / MIB, bound / MIB);
+        println!("{report}");
+        assert!(grown <= bound, "{report}");
+    }
 }

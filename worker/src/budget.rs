@@ -11,7 +11,7 @@
 
 use tch::Tensor;
 use tercet_cluster::{Collective, ReduceOp};
-use tercet_configs::{MemoryBudget, Negatives, Recipe};
+use tercet_configs::{ExitCode, MemoryBudget, Negatives, Recipe};
 use tercet_sampler::{Cell, Plan, TextIds};
 
 use crate::meter::{Taken, free_bytes, measure, used_bytes};
@@ -45,6 +45,13 @@ pub struct TooSmall {
     pub scoring_bytes: u64,
     /// One text, forward and backward.
     pub text_bytes: u64,
+}
+
+impl TooSmall {
+    /// The exit code of a process that ends with this error.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::Usage
+    }
 }
 
 /// What was found.

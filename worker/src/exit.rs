@@ -4,6 +4,7 @@ use tercet_cluster::CollectiveError;
 use tercet_configs::{ExitCode, RecipeError};
 use tercet_sampler::{PlanError, RowError, StoreError, TokenizeError};
 
+use crate::budget::TooSmall;
 use crate::checkpoint::CheckpointError;
 use crate::model::ModelError;
 use crate::tasks::TaskError;
@@ -28,6 +29,7 @@ fn known_code(cause: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
         TaskError,
         SetupError,
         NotFinite,
+        TooSmall,
         PlanError,
         RowError,
         StoreError,

@@ -69,10 +69,18 @@ fn main() {
     }
 }
 
-/// libtorch's threads: this rank's part of the cores that its host gives to all its ranks.
+/// Sets libtorch's threads.
 fn share_cores(ranks: &dyn Collective) {
     let cores = thread::available_parallelism().map_or(1, |n| n.get());
-    tch::set_num_threads((cores / ranks.local_size()).max(1) as i32);
+    let asked = std::env::var("OMP_NUM_THREADS").ok();
+    tch::set_num_threads(num_threads(asked.as_deref(), cores, ranks.local_size()));
+}
+
+/// What `OMP_NUM_THREADS` asks for (the first of a list, as OpenMP has one a level); without it, this rank's part of the
+/// cores that its host gives to all its ranks.
+fn num_threads(asked: Option<&str>, cores: usize, local_size: usize) -> i32 {
+    let asked = asked.and_then(|list| list.split(',').next()?.trim().parse().ok()).filter(|threads| *threads > 0);
+    asked.unwrap_or((cores / local_size).max(1) as i32)
 }
 
 /// Says what went wrong, once, and ends every rank.
@@ -89,4 +97,20 @@ fn fail(ranks: &dyn Collective, error: &anyhow::Error) -> ! {
         eprintln!("tercet-worker: rank {rank}/{world} {}: {line}", ranks.host());
     }
     ranks.abort(code_of(error).code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::num_threads;
+
+    #[test]
+    fn threads_are_as_asked_or_a_share_of_the_cores() {
+        assert_eq!(num_threads(None, 8, 2), 4);
+        assert_eq!(num_threads(None, 2, 3), 1);
+        assert_eq!(num_threads(Some("3"), 8, 2), 3);
+        assert_eq!(num_threads(Some(" 2,1"), 8, 2), 2);
+        for nonsense in ["", "0", "-1", "many"] {
+            assert_eq!(num_threads(Some(nonsense), 8, 2), 4, "{nonsense}");
+        }
+    }
 }

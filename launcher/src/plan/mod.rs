@@ -32,14 +32,18 @@ use crate::picture;
 use crate::screen::Screen;
 use crate::{run, start, worker_args};
 
+pub use flops::encoder as encoder_flops;
+pub use load::Encoded;
 pub use memory::Device;
 pub use report::{CellReport, Report, StepFigures};
-pub use units::{percent, scaled};
+pub use shape::ModelShape;
+#[cfg(test)]
+pub use shape::tests::shape as test_shape;
+pub use units::{duration, grouped, percent, scaled};
 
 use deal::DealtStep;
 use figures::Run;
 use report::ModelReport;
-use shape::ModelShape;
 use time::Rates;
 
 /// Says what the recipe's run will do: a table, and JSON and a picture where asked for.

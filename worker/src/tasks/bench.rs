@@ -11,14 +11,16 @@ use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::{Collective, ReduceOp};
 use tercet_configs::Recipe;
-use tercet_sampler::{Plan, Prefetcher, Store};
+use tercet_sampler::Prefetcher;
 
+use super::TaskError;
 use super::measure::load;
+use crate::budget;
 use crate::meter::resident_bytes;
 use crate::optimizer::{AdamW, clip_grad_norm, learning_rate};
 use crate::phase::{self, Phase, PhaseSecs, during};
 use crate::step::{StepBatch, StepSettings, compute_gradients};
-use crate::train::compute_kind_of;
+use crate::train::{agree_on_recipe, check_same_tokenizer, compute_kind_of, plan};
 
 /// The machine's peak is the best of so many products.
 const PRODUCTS: usize = 12;
@@ -45,18 +47,19 @@ pub struct BenchArgs {
 /// A recipe that cannot be trained, or a collective that failed.
 pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let recipe = Recipe::load(&args.recipe, &args.settings)?;
+    let until = last_step(args, &recipe)? + 1;
+    agree_on_recipe(&recipe, ranks)?;
+    let plan = Arc::new(plan(&recipe, ranks)?);
     let mut model = load(&recipe, ranks)?;
+    check_same_tokenizer(&model, plan.store(), &recipe.data.store)?;
+    model.check_lengths(plan.longest_text(), i64::from(plan.store().max_token_id()))?;
     model.enable_gradients(compute_kind_of(recipe.precision));
     let mut optimizer = AdamW::new(&model.parameters);
     if recipe.optimizer.shard_state {
         optimizer = optimizer.shard(ranks, &model.parameters);
     }
-    let store = Arc::new(Store::open(&recipe.data.store)?);
-    let plan = Arc::new(Plan::new(store, &recipe)?);
-    plan.check_world(ranks.world_size())?;
-    model.check_lengths(plan.longest_text(), i64::from(plan.store().max_token_id()))?;
-    let settings = StepSettings::of(&recipe);
-    let until = (args.from + args.steps + 1).min(recipe.steps.max(args.from + 1));
+    let mut settings = StepSettings::of(&recipe);
+    budget::fit(&model, ranks, &plan, &recipe, &mut settings)?;
     let mut batches = Prefetcher::start(plan, ranks.rank(), ranks.world_size(), args.from..until)?;
 
     phase::wait_for_device();
@@ -65,7 +68,7 @@ pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     for step in args.from..until {
         ranks.barrier()?;
         phase::take();
-        let started = Instant::now();
+        let (started, cpu_started) = (Instant::now(), cpu_secs());
         let Some(batch) = during(Phase::Input, || batches.next().transpose())? else { break };
         let batch = StepBatch::from(batch);
         let squares: f64 = batch.texts.iter().map(|text| (text.ids.len() as f64).powi(2)).sum();
@@ -76,8 +79,9 @@ pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
             optimizer.update(ranks, &model.parameters, &recipe.optimizer, rate)
         })?;
         let secs = started.elapsed().as_secs_f64();
+        let cpu_secs = cpu_secs() - cpu_started;
         let tokens = [outcome.num_tokens as f64, outcome.num_padded_tokens as f64, squares];
-        let report = report(ranks, secs, &phase::take(), tokens)?;
+        let report = report(ranks, [secs, cpu_secs], &phase::take(), tokens)?;
         if step > args.from {
             steps.push(report);
         }
@@ -102,26 +106,49 @@ pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One step's figures: the ranks' mean seconds by phase and in all, and all ranks' tokens. Every rank calls it.
-fn report(ranks: &dyn Collective, secs: f64, phases: &PhaseSecs, tokens: [f64; 3]) -> anyhow::Result<Value> {
-    let mut all: Vec<f64> = phases.0.iter().copied().chain([secs]).chain(tokens).collect();
+/// The last step to time: the recipe's last one at most.
+fn last_step(args: &BenchArgs, recipe: &Recipe) -> Result<u64, TaskError> {
+    let last = args.from.saturating_add(args.steps).min(recipe.steps.saturating_sub(1));
+    if last > args.from {
+        return Ok(last);
+    }
+    Err(TaskError::Usage(format!(
+        "the recipe's {} steps leave none to time after step {}, which is not timed: raise steps, or lower --from",
+        recipe.steps, args.from
+    )))
+}
+
+/// Processor time of all threads of this process so far.
+fn cpu_secs() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is ours for the length of the call. The clock is there on Linux, so the call cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
+}
+
+/// One step's figures: the ranks' mean seconds by phase, in all and of processors, and all ranks' tokens. Every rank calls it.
+fn report(ranks: &dyn Collective, secs: [f64; 2], phases: &PhaseSecs, tokens: [f64; 3]) -> anyhow::Result<Value> {
+    let mut all: Vec<f64> = phases.0.iter().copied().chain(secs).chain(tokens).collect();
     ranks.all_reduce(all.as_mut_slice().into(), ReduceOp::Sum)?;
     let num_phases = phases.0.len();
-    let means: Vec<f64> = all[..=num_phases].iter().map(|sum| sum / ranks.world_size() as f64).collect();
+    let means: Vec<f64> = all[..num_phases + 2].iter().map(|sum| sum / ranks.world_size() as f64).collect();
     let mut mean_phases = PhaseSecs::default();
     mean_phases.0.copy_from_slice(&means[..num_phases]);
     Ok(json!({
         "step_secs": means[num_phases],
+        "cpu_secs": means[num_phases + 1],
         "phase_secs": mean_phases,
-        "tokens": all[num_phases + 1],
-        "padded_tokens": all[num_phases + 2],
-        "squares": all[num_phases + 3],
+        "tokens": all[num_phases + 2],
+        "padded_tokens": all[num_phases + 3],
+        "squares": all[num_phases + 4],
     }))
 }
 
 /// The best rate of large products in `kind`, on this rank's threads: a cube, and the shape of the encoder's widest map.
 fn product_flops_per_sec(kind: Kind, device: Device, d: i64) -> f64 {
-    let shapes = [[2048, 2048, 2048], [4096, d, 4 * d]];
+    // What it takes to start a product and wait for it must not count.
+    let cube = if device.is_cuda() { 8192 } else { 2048 };
+    let shapes = [[cube; 3], [4096, d, 4 * d]];
     let rates = shapes.iter().flat_map(|&[m, k, n]| {
         let (left, right) = (Tensor::randn([m, k], (kind, device)), Tensor::randn([n, k], (kind, device)));
         (0..PRODUCTS).map(move |_| {

@@ -32,6 +32,7 @@ use recorder::StepRecord;
 use saver::Saver;
 use setup::Run;
 pub use setup::{SetupError, compute_kind_of, kind_of};
+pub(crate) use setup::{agree_on_recipe, check_same_tokenizer, plan};
 
 /// Arguments of `tercet-worker train`.
 #[derive(Debug, Args)]

@@ -150,7 +150,7 @@ pub(super) fn set_up(recipe: &Recipe, resume: bool, events: bool, ranks: &dyn Co
     Ok(Run { model, optimizer, plan, progress, recorder })
 }
 
-fn plan(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Plan> {
+pub(crate) fn plan(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Plan> {
     if recipe.data.store.as_os_str().is_empty() {
         return Err(SetupError::Missing("data.store is empty: name the folder that `tercet prepare` wrote").into());
     }
@@ -161,7 +161,7 @@ fn plan(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Plan> {
     Ok(plan)
 }
 
-fn agree_on_recipe(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<()> {
+pub(crate) fn agree_on_recipe(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<()> {
     agree(ranks, recipe.hash().into_bytes(), "recipe")
 }
 
@@ -236,7 +236,7 @@ fn own_part(recipe: &Recipe, ranks: &dyn Collective, model: &M3Model, optimizer:
 }
 
 /// The same token id must be the same token. A model without a tokenizer.json leaves nothing to compare.
-fn check_same_tokenizer(model: &M3Model, store: &Store, store_dir: &Path) -> anyhow::Result<()> {
+pub(crate) fn check_same_tokenizer(model: &M3Model, store: &Store, store_dir: &Path) -> anyhow::Result<()> {
     let Some(path) = model.tokenizer_json() else { return Ok(()) };
     let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     let (hash, store_hash) = (blake3::hash(&bytes).to_hex().to_string(), &store.manifest().tokenizer_hash);

@@ -1,0 +1,87 @@
+//! `tercet bench`: the phases are the whole step, the share is one, and what cannot be trained cannot be timed.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tercet_tests::place::{Place, golden};
+use tercet_tests::program::Tercet;
+
+/// What may pass between the two readings of a clock, on a machine that does other things as well.
+const BETWEEN_CLOCKS_SECS: f64 = 0.05;
+
+/// The golden model over 32 rows, 10 steps of 8.
+fn recipe(place: &Place) -> PathBuf {
+    place.store("store", (0..32).map(|i| 2 + (i * 5) % 28), 64);
+    let text = format!(
+        "name = \"timed\"\nsteps = 10\nsub_batch_tokens = 96\nkept_graph_tokens = 0\n[model]\npath = \"{}\"\n\
+         [data]\nstore = \"{}\"\nquery_max_len = 16\npassage_max_len = 32\ngroup_size = 3\n\
+         length_groups = [{{ max_len = 32, global_batch = 8 }}]\n",
+        golden("nano_xlmr/hf").display(),
+        place.path("store").display(),
+    );
+    place.write("recipe.toml", &text)
+}
+
+fn bench(recipe: &Path, ranks: usize) -> Tercet {
+    Tercet::new("bench").arg(recipe).ranks(ranks)
+}
+
+#[test]
+fn the_phases_sum_to_the_step_and_the_share_is_one() {
+    let place = Place::new();
+    let recipe = recipe(&place);
+    for ranks in [1, 2] {
+        let report: Value = serde_json::from_str(&bench(&recipe, ranks).arg("--json").succeed()).unwrap();
+        assert_eq!(report["world_size"], ranks);
+        let steps = report["steps"].as_array().unwrap();
+        assert_eq!(steps.len(), 5);
+        assert!(steps.contains(&report["median"]));
+        for step in steps {
+            let number = |key: &str| step[key].as_f64().unwrap();
+            let phases = step["phase_secs"].as_object().unwrap();
+            let sum: f64 = phases.values().map(|secs| secs.as_f64().unwrap()).sum();
+            assert!((sum - number("step_secs")).abs() < BETWEEN_CLOCKS_SECS, "{sum} in {step}");
+            for phase in ["forward", "recompute", "backward", "heads", "scoring", "loss", "optimizer"] {
+                assert!(phases[phase].as_f64().unwrap() > 0.0, "{phase} in {step}");
+            }
+            assert!(0.0 < number("peak_share") && number("peak_share") < 1.0, "{step}");
+            assert!((0.0..1.0).contains(&number("padding_share")), "{step}");
+        }
+    }
+    let table = bench(&recipe, 1).arg("--steps").arg("2").succeed();
+    for words in ["timed: 2 steps timed on 1 rank of", "recompute", "sum", "share of that peak"] {
+        assert!(table.contains(words), "{words}:\n{table}");
+    }
+}
+
+#[test]
+fn the_threads_asked_for_are_used() {
+    let place = Place::new();
+    let recipe = recipe(&place);
+    let program = tercet_tests::program::program("tercet");
+    let mut command = std::process::Command::new(program);
+    command.arg("bench").arg(&recipe).args(["--json", "--steps", "1"]).env("OMP_NUM_THREADS", "3");
+    let report: Value = serde_json::from_str(&Tercet::through(command, 1).succeed()).unwrap();
+    assert_eq!(report["threads"], 3);
+}
+
+#[test]
+fn what_cannot_be_trained_cannot_be_timed() {
+    let place = Place::new();
+    let recipe = recipe(&place);
+    bench(&recipe, 1).set("data.store=").run().fails_with(2, &["data.store is empty", "tercet prepare"]);
+    bench(&recipe, 1).set("loss.temperature=0").run().fails_with(2, &["loss.temperature: is 0"]);
+    bench(&recipe, 1).set("model.path=/nowhere").run().fails_with(2, &["/nowhere/config.json"]);
+    bench(&recipe, 1).arg("--from").arg("9").run().fails_with(2, &["10 steps leave none", "lower --from"]);
+    let other = place.word_tokenizer("other.json", 60);
+    for ranks in [1, 2] {
+        let longer = "data.length_groups=[{max_len=60,global_batch=8}]";
+        let run = bench(&recipe, ranks).set("data.passage_max_len=60").set(longer).run();
+        run.fails_with(2, &["longer than the model's limit of 32"]);
+        let run = bench(&recipe, ranks).set(format!("model.tokenizer={}", other.display())).run();
+        run.fails_with(2, &["token ids of another tokenizer"]);
+    }
+    bench(&recipe, 9).run().fails_with(2, &["9 ranks"]);
+}

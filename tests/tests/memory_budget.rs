@@ -1,0 +1,93 @@
+//! `memory_budget`: a run stays within it, uses it, computes the same whatever it is, and says so when it cannot be kept.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tercet_tests::place::Place;
+use tercet_tests::program::Tercet;
+use tercet_tests::slots;
+
+const VOCABULARY: usize = 500;
+const HIDDEN: usize = 128;
+const MIB: u64 = 1 << 20;
+
+/// 40 rows of up to 500 words, four to a batch, and a model whose graphs are larger than itself.
+fn recipe(place: &Place) -> PathBuf {
+    place.store("store", (0..40).map(|i| 20 + (i * 97) % 480), VOCABULARY);
+    let config = json!({
+        "model_type": "xlm-roberta", "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": 6,
+        "num_attention_heads": 4, "intermediate_size": 4 * HIDDEN, "max_position_embeddings": 514,
+        "type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-5, "hidden_act": "gelu",
+    });
+    place.write("config.json", &config.to_string());
+    let path = |name: &str| place.path(name).display().to_string();
+    let text = format!(
+        "name = \"fitted\"\nsteps = 6\nsub_batch_tokens = 1024\n[model]\nconfig = \"{}\"\ntokenizer = \"{}\"\n[data]\n\
+         store = \"{}\"\nquery_max_len = 16\npassage_max_len = 512\ngroup_size = 2\n\
+         length_groups = [{{ max_len = 512, global_batch = 8 }}]\n",
+        path("config.json"),
+        path("store-tokenizer.json"),
+        path("store"),
+    );
+    place.write("recipe.toml", &text)
+}
+
+fn train(place: &Place, recipe: &Path, budget: &str, ranks: usize) -> Tercet {
+    let run_dir = place.path(&format!("run-{budget}-{ranks}"));
+    let command = Tercet::new("train").arg(recipe).ranks(ranks).set(format!("run_dir={}", run_dir.display()));
+    command.set(format!("memory_budget=\"{budget}\""))
+}
+
+/// The lines of metrics.jsonl, and the log.
+fn trained(place: &Place, recipe: &Path, budget: &str, ranks: usize) -> (Vec<Value>, String) {
+    train(place, recipe, budget, ranks).succeed();
+    let read = |name: &str| std::fs::read_to_string(place.path(&format!("run-{budget}-{ranks}")).join(name)).unwrap();
+    (read("metrics.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect(), read("train.log"))
+}
+
+fn kept_tokens(log: &str) -> u64 {
+    let (_, rest) = log.split_once("the rest keeps the graphs of ").unwrap();
+    rest.split_once(' ').unwrap().0.parse().unwrap()
+}
+
+#[test]
+fn a_run_stays_within_its_budget_and_a_larger_one_keeps_more_and_changes_nothing() {
+    let place = Place::new();
+    let recipe = recipe(&place);
+    let _alone = slots::take_all();
+    for ranks in [1, 2] {
+        let mut before: Option<(Vec<Value>, u64)> = None;
+        for budget in [420, 480, 700] {
+            let (steps, log) = trained(&place, &recipe, &format!("{budget}MiB"), ranks);
+            let peak = steps.iter().map(|step| step["peak_rss_bytes"].as_u64().unwrap()).max().unwrap();
+            println!("{budget} MiB, {ranks} ranks: at most {} MiB, {} tokens kept", peak / MIB, kept_tokens(&log));
+            assert!(peak <= budget * MIB, "{budget} MiB, {ranks} ranks: {peak} bytes\n{log}");
+            if let Some((steps_before, kept_before)) = before {
+                assert!(kept_tokens(&log) > kept_before, "{log}");
+                for (step, step_before) in steps.iter().zip(&steps_before) {
+                    assert_eq!(step["loss"], step_before["loss"]);
+                }
+            }
+            before = Some((steps, kept_tokens(&log)));
+        }
+    }
+}
+
+#[test]
+fn auto_takes_what_is_free() {
+    let place = Place::new();
+    let recipe = recipe(&place);
+    let (_, log) = trained(&place, &recipe, "auto", 1);
+    assert!(kept_tokens(&log) > 10_000, "{log}");
+}
+
+#[test]
+fn a_budget_that_cannot_hold_a_step() {
+    let place = Place::new();
+    let recipe = recipe(&place);
+    train(&place, &recipe, "100MiB", 2)
+        .run()
+        .fails_with(2, &["memory_budget: 104857600 bytes are too few", "give at least"]);
+}
