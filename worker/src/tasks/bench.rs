@@ -63,7 +63,8 @@ pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let mut batches = Prefetcher::start(plan, ranks.rank(), ranks.world_size(), args.from..until)?;
 
     phase::wait_for_device();
-    let peak = product_flops_per_sec(compute_kind_of(recipe.precision), model.options().1, model.dims().0);
+    let peak = || product_flops_per_sec(compute_kind_of(recipe.precision), model.options().1, model.dims().0);
+    let peak_before = peak();
     let mut steps = Vec::new();
     for step in args.from..until {
         ranks.barrier()?;
@@ -88,7 +89,9 @@ pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     }
     let mut maxima = resident_bytes().map(|bytes| bytes as f64);
     ranks.all_reduce(maxima.as_mut_slice().into(), ReduceOp::Max)?;
-    let mut rates = [peak];
+    // Other work may have held up the first products.
+    ranks.barrier()?;
+    let mut rates = [peak().max(peak_before)];
     ranks.all_reduce(rates.as_mut_slice().into(), ReduceOp::Sum)?;
     if ranks.rank() == 0 {
         println!(
