@@ -63,7 +63,7 @@ fn model(place: &Place, hidden: usize, layers: usize, vocabulary: usize, longest
 fn peak_bytes(model: &Path, batch: &Path, settings: &[&str]) -> usize {
     let mut command = Command::new(program("tercet-worker"));
     command.arg("step").arg(recipe("golden.toml")).arg("--model").arg(model).arg("--tokens").arg(batch);
-    settings.iter().for_each(|setting| drop(command.args(["--set", setting])));
+    command.args(settings.iter().flat_map(|setting| ["--set", setting]));
     command.env("OMP_WAIT_POLICY", "passive");
     let child = command.stdout(Stdio::null()).spawn().unwrap();
     let mut status = 0;
