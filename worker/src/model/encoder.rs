@@ -78,7 +78,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// The encoder of `config` over `parameters`, which hold [`specs`].
+    /// The encoder of `config` over `parameters`, which hold its weights.
     pub fn new(config: &EncoderConfig, parameters: &Parameters) -> Self {
         Self {
             config: config.clone(),
