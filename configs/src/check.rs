@@ -78,6 +78,24 @@ mod tests {
     }
 
     #[test]
+    fn fp16_is_refused_with_the_reason() {
+        let recipe = Recipe::parse("name = \"t\"\nprecision = \"fp16\"", Path::new("t.toml"), &[]);
+        let message = recipe.unwrap_err().to_string();
+        assert!(message.contains("loss scaling") && message.contains("use \"bf16\""), "{message}");
+        for precision in ["fp32", "bf16", "fp64"] {
+            let text = format!("name = \"t\"\nprecision = \"{precision}\"");
+            let recipe = Recipe::parse(&text, Path::new("t.toml"), &[]).unwrap();
+            assert!(recipe.to_toml().contains(&format!("precision = \"{precision}\"")));
+        }
+    }
+
+    #[test]
+    fn a_budget_decides_what_is_kept() {
+        let text = "name = \"t\"\nmemory_budget = \"8GiB\"\nkept_graph_tokens = 5";
+        assert!(Recipe::parse(text, Path::new("t.toml"), &[]).unwrap_err().to_string().contains("keep one of the two"));
+    }
+
+    #[test]
     fn length_groups_ascend() {
         let text =
             "name = \"t\"\n[data]\nlength_groups = [{max_len = 9, global_batch = 1}, {max_len = 8, global_batch = 1}]";

@@ -67,7 +67,7 @@ pub struct Recipe {
 
 /// Arithmetic of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "String")]
 pub enum Precision {
     /// 32-bit floats.
     #[default]
@@ -77,6 +77,22 @@ pub enum Precision {
     Bf16,
     /// 64-bit floats; for tests, on the CPU.
     Fp64,
+}
+
+impl TryFrom<String> for Precision {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        match name.as_str() {
+            "fp32" => Ok(Self::Fp32),
+            "bf16" => Ok(Self::Bf16),
+            "fp64" => Ok(Self::Fp64),
+            "fp16" => Err("precision \"fp16\" is not supported: at a temperature of 0.02 scores reach 50 and their \
+                           gradients leave fp16's range, so it would need loss scaling; use \"bf16\", which is as fast"
+                .into()),
+            _ => Err(format!("precision {name:?} is unknown: fp32, bf16 or fp64 is expected")),
+        }
+    }
 }
 
 /// What carries tensors between ranks.

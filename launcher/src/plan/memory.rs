@@ -122,6 +122,10 @@ impl Holder<'_> {
             part("program and libraries", program),
             part("weights", weights),
             part("gradient", weights),
+            part(
+                "the encoder's bfloat16 weights",
+                if self.shape.compute_bytes < self.e() { weights / 2.0 } else { 0.0 },
+            ),
             part("AdamW's two moments", 2.0 * weights / if self.shards_state { self.world_size as f64 } else { 1.0 }),
             part("snapshot for checkpoints", snapshot),
             part("MPI", mpi),
@@ -131,8 +135,8 @@ impl Holder<'_> {
     }
 
     fn first_pass(&self) -> (&'static str, Vec<Part>) {
-        let (load, e) = (self.load, self.e());
-        let transient = e * self.transient_forward(load.largest.tokens);
+        let load = self.load;
+        let transient = self.transient_forward(load.largest.tokens);
         let mut parts = vec![part("representations", self.representations())];
         parts.push(part("kept graphs", self.graph(&load.kept)));
         parts.push(part("activations of one sub-batch", transient));
@@ -156,11 +160,11 @@ impl Holder<'_> {
     }
 
     fn second_pass(&self) -> (&'static str, Vec<Part>) {
-        let (load, e) = (self.load, self.e());
+        let load = self.load;
         // Kept graphs go first: they are there while the first of them is walked back, and gone when others are built.
         let kept = self.graph(&load.kept);
         let recomputed = self.graph(&load.largest_recomputed);
-        let backward = e * self.transient_backward(load.largest.tokens);
+        let backward = self.transient_backward(load.largest.tokens);
         let representations = self.representations();
         let parts = vec![
             part("representations", representations),
@@ -287,23 +291,17 @@ impl Holder<'_> {
     fn graph(&self, texts: &Encoded) -> f64 {
         let c = &self.shape.config;
         let (d, ffn, heads) = (c.hidden_size as f64, c.intermediate_size as f64, c.num_attention_heads as f64);
-        let dropped = c.hidden_dropout_prob > 0.0;
-        // Dropout keeps its mask, and on the CPU, where the mask is of floats, also what it was applied to.
-        let dropout = match (dropped, self.device) {
-            (false, _) => 0.0,
-            (true, Device::Cpu) => 2.0 * d,
-            (true, Device::Cuda) => d / self.e(),
-        };
-        // Query, key, value; attended and put together again; twice the sum before a norm and the norm's result; the
-        // feed-forward layer before and after its activation; attention's normaliser, and mean and deviation of norms.
-        let layer = 9.0 * d + 2.0 * ffn + heads + 4.0 + 2.0 * dropout;
-        let tokens = texts.tokens * (c.num_hidden_layers as f64 * layer + 2.0 * d + dropout + self.head_floats());
-        // With dropout of probabilities the CPU has no attention without the [L, L] matrix: softmax, mask, product.
-        let quadratic = match self.device {
-            Device::Cpu if c.attention_probs_dropout_prob > 0.0 => 3.0 * heads * texts.squares,
-            _ => 0.0,
-        };
-        self.e() * (tokens + c.num_hidden_layers as f64 * quadratic)
+        // The layer's input; query, key, value; attended; the two sums before a norm and the first one's result; the
+        // feed-forward layer before its activation; attention's normaliser, and mean and deviation of norms.
+        let layer = 8.0 * d + ffn + heads + 4.0;
+        // The embedding's norm keeps its input in the weights' own type.
+        let tokens = texts.tokens * (c.num_hidden_layers as f64 * layer + d);
+        self.compute_bytes() * tokens + self.e() * texts.tokens * d
+    }
+
+    /// Bytes of an element of the encoder's.
+    fn compute_bytes(&self) -> f64 {
+        self.shape.compute_bytes
     }
 
     /// Per token, what the lexical and the multi-vector head keep: the selected hidden states, vectors and their norm.
@@ -314,19 +312,21 @@ impl Holder<'_> {
         lexical + multi_vector
     }
 
-    /// Elements alive at once in a forward pass that keeps nothing.
+    /// Bytes of one sub-batch on its way through a layer, or through the heads, nothing of it kept.
     fn transient_forward(&self, tokens: f64) -> f64 {
         let c = &self.shape.config;
         let (d, ffn) = (c.hidden_size as f64, c.intermediate_size as f64);
-        tokens * (d + (2.0 * ffn).max(5.0 * d).max(self.head_floats()) + d)
+        let layer = self.compute_bytes() * (d + (2.0 * ffn).max(5.0 * d) + d);
+        tokens * layer.max(self.compute_bytes() * d + self.e() * self.head_floats())
     }
 
-    /// Elements alive at once besides the graph while it is walked back: gradients of the feed-forward layer's two
-    /// tensors, of its input and of its output.
+    /// Bytes alive besides the graph while it is walked back: the activation again, its gradient and the gradient before
+    /// it, of the layer's two sums; or the heads with their gradients.
     fn transient_backward(&self, tokens: f64) -> f64 {
         let c = &self.shape.config;
         let (d, ffn) = (c.hidden_size as f64, c.intermediate_size as f64);
-        tokens * (2.0 * ffn + 2.0 * d)
+        let layer = self.compute_bytes() * (3.0 * ffn + 3.0 * d);
+        tokens * layer.max(2.0 * self.e() * self.head_floats())
     }
 }
 

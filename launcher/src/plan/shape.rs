@@ -34,6 +34,8 @@ pub struct ModelShape {
     pub heads: Heads,
     /// Bytes of a weight, an activation, a score.
     pub element_bytes: f64,
+    /// Bytes of an element of the encoder's hidden states.
+    pub compute_bytes: f64,
 }
 
 impl ModelShape {
@@ -73,6 +75,11 @@ impl ModelShape {
                 Precision::Fp32 | Precision::Bf16 => 4.0,
                 Precision::Fp64 => 8.0,
             },
+            compute_bytes: match recipe.precision {
+                Precision::Bf16 => 2.0,
+                Precision::Fp32 => 4.0,
+                Precision::Fp64 => 8.0,
+            },
         })
     }
 }
@@ -105,6 +112,7 @@ pub mod tests {
             multi_vector_dim: 4,
             heads: Heads { lexical: all_heads, multi_vector: all_heads },
             element_bytes: 4.0,
+            compute_bytes: 4.0,
         }
     }
 

@@ -114,6 +114,7 @@ impl StepRecord {
         ] {
             scalars.push((tag.to_owned(), value));
         }
+        scalars.extend(self.phase_secs.named().map(|(name, secs)| (format!("phase_secs/{name}"), secs)));
         scalars
     }
 }
