@@ -364,33 +364,23 @@ mod tests {
         let load = RankLoad { encoded: texts, largest: texts, largest_recomputed: texts, ..RankLoad::default() };
         let memory = peak(&shape, &load, 1);
         assert_eq!(memory.phase, "second pass");
-        // d 8, ffn 16, 2 heads: a layer keeps 9·8 + 2·16 + 2 + 4 floats of a token; embeddings 2·8 before two of them.
-        assert_eq!(bytes(&memory, "graph of one sub-batch"), 4.0 * 1e6 * (2.0 * 110.0 + 16.0));
+        // d 8, ffn 16, 2 heads: a layer keeps 8·8 + 16 + 2 + 4 floats of a token; the last output and the embedding are 2·8.
+        assert_eq!(bytes(&memory, "graph of one sub-batch"), 4.0 * 1e6 * (2.0 * 86.0 + 16.0));
         assert_eq!(bytes(&memory, "weights"), 4.0 * shape.num_parameters);
         assert_eq!(bytes(&memory, "AdamW's two moments"), 8.0 * shape.num_parameters);
         assert_eq!(memory.total_bytes, memory.parts.iter().map(|part| part.bytes).sum::<f64>());
     }
 
     #[test]
-    fn kept_graphs_add_up_and_dropout_of_probabilities_is_quadratic_on_the_cpu() {
+    fn kept_graphs_add_up_and_in_bfloat16_are_half_but_for_the_embeddings() {
         let mut shape = shape(false);
-        shape.config.attention_probs_dropout_prob = 0.1;
         let kept = Encoded { num_texts: 10.0, tokens: 1e6, squares: 1e8 };
         let load = RankLoad { encoded: kept, kept, largest: kept, ..RankLoad::default() };
-        let cuda = peak(&shape, &load, 1);
-        let holder = Holder {
-            shape: &shape,
-            device: Device::Cpu,
-            world_size: 1,
-            load: &load,
-            num_global_passages: 4.0,
-            keeps_snapshot: false,
-            distils: false,
-            shards_state: false,
-        };
-        let cpu = holder.peak();
-        let more = bytes(&cpu, "kept graphs") - bytes(&cuda, "kept graphs");
-        assert_eq!(more, 4.0 * 2.0 * 3.0 * 2.0 * 1e8);
+        assert_eq!(bytes(&peak(&shape, &load, 1), "kept graphs"), 4.0 * 1e6 * (2.0 * 86.0 + 16.0));
+        shape.compute_bytes = 2.0;
+        let memory = peak(&shape, &load, 1);
+        assert_eq!(bytes(&memory, "kept graphs"), 2.0 * 1e6 * (2.0 * 86.0 + 8.0) + 4.0 * 1e6 * 8.0);
+        assert_eq!(bytes(&memory, "the encoder's bfloat16 weights"), 2.0 * shape.num_parameters);
     }
 
     #[test]
