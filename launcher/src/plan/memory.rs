@@ -1,5 +1,5 @@
 //! Peak memory of a rank and what it is made of, phase by phase of a step: what `worker/src/{step,passes,loss}.rs` and
-//! libtorch's autograd hold at once.
+//! `worker/src/model/layer.rs` hold at once.
 //!
 //! On the CPU it is resident memory, held against real runs (docs/figures.md). On a GPU it is an estimate that has never
 //! been compared with one: the allocator's fragmentation is not in it.
@@ -296,12 +296,7 @@ impl Holder<'_> {
         let layer = 8.0 * d + ffn + heads + 4.0;
         // The embedding's norm keeps its input in the weights' own type.
         let tokens = texts.tokens * (c.num_hidden_layers as f64 * layer + d);
-        self.compute_bytes() * tokens + self.e() * texts.tokens * d
-    }
-
-    /// Bytes of an element of the encoder's.
-    fn compute_bytes(&self) -> f64 {
-        self.shape.compute_bytes
+        self.shape.compute_bytes * tokens + self.e() * texts.tokens * d
     }
 
     /// Per token, what the lexical and the multi-vector head keep: the selected hidden states, vectors and their norm.
@@ -316,8 +311,8 @@ impl Holder<'_> {
     fn transient_forward(&self, tokens: f64) -> f64 {
         let c = &self.shape.config;
         let (d, ffn) = (c.hidden_size as f64, c.intermediate_size as f64);
-        let layer = self.compute_bytes() * (d + (2.0 * ffn).max(5.0 * d) + d);
-        tokens * layer.max(self.compute_bytes() * d + self.e() * self.head_floats())
+        let layer = self.shape.compute_bytes * (d + (2.0 * ffn).max(5.0 * d) + d);
+        tokens * layer.max(self.shape.compute_bytes * d + self.e() * self.head_floats())
     }
 
     /// Bytes alive besides the graph while it is walked back: the activation again, its gradient and the gradient before
@@ -325,7 +320,7 @@ impl Holder<'_> {
     fn transient_backward(&self, tokens: f64) -> f64 {
         let c = &self.shape.config;
         let (d, ffn) = (c.hidden_size as f64, c.intermediate_size as f64);
-        let layer = self.compute_bytes() * (3.0 * ffn + 3.0 * d);
+        let layer = self.shape.compute_bytes * (3.0 * ffn + 3.0 * d);
         tokens * layer.max(2.0 * self.e() * self.head_floats())
     }
 }
