@@ -16,6 +16,9 @@ TAGS = {
     "batch/imbalance": "imbalance",
     "batch/false_negatives": "false_negatives",
     "memory/rss_bytes": "rss_bytes",
+    "faults/skipped": "skipped",
+    "faults/grad_norm_spikes": "grad_norm_spikes",
+    "speed/checkpoint_stall_secs": "checkpoint_stall_secs",
 }
 
 
@@ -27,7 +30,12 @@ def test_events(run, compare):
     assert steps == list(range(1, len(steps) + 1))
     terms = {f"loss/{term}" for line in metrics for term, value in line["terms"].items() if value is not None}
     assert len(terms) >= 4
-    assert set(events.Tags()["scalars"]) == TAGS.keys() | terms
+    phases = {f"phase_secs/{phase}" for phase in metrics[0]["phase_secs"]}
+    assert set(events.Tags()["scalars"]) == TAGS.keys() | terms | phases
+    for tag in phases:
+        ours = [line["phase_secs"][tag.removeprefix("phase_secs/")] for line in metrics]
+        theirs = [scalar.value for scalar in events.Scalars(tag)]
+        compare("TensorBoard: seconds of phases", theirs, ours, 1e-5)
     for tag, name in TAGS.items():
         scalars = events.Scalars(tag)
         assert [scalar.step for scalar in scalars] == steps, tag
