@@ -14,6 +14,7 @@ use tercet_cluster::{Collective, ReduceOp};
 use tercet_configs::{ExitCode, MemoryBudget, Negatives, Recipe};
 use tercet_sampler::{Cell, Plan, TextIds};
 
+use crate::allocator;
 use crate::meter::{Taken, free_bytes, measure, used_bytes};
 use crate::model::M3Model;
 use crate::representation::{Gradients, Heads, Representations, TextInput};
@@ -108,17 +109,17 @@ pub fn fit(
     let longest = shapes.iter().map(|s| s.query_len.max(s.passage_len)).max().unwrap_or(2);
     let (tokens, sub_batch) = largest_sub_batch(model, settings, longest, left.saturating_sub(scoring));
     let tokens = agree_on_least(ranks, tokens)?;
-    let too_small = TooSmall { budget_bytes, used_bytes: used, scoring_bytes: scoring, text_bytes: sub_batch.peak };
-    let fits = used + scoring + sub_batch.peak <= left + used;
-    let all_fit = agree_on_least(ranks, usize::from(fits))? == 1;
-    if !all_fit {
-        return Err(too_small.into());
+    let fits = scoring + sub_batch.peak <= left;
+    if agree_on_least(ranks, usize::from(fits))? == 0 {
+        let text_bytes = sub_batch.peak;
+        return Err(TooSmall { budget_bytes, used_bytes: used, scoring_bytes: scoring, text_bytes }.into());
     }
     let left = left - scoring - sub_batch.peak;
     let kept = (left as f64 / (sub_batch.kept as f64 / tokens_of(longest, tokens) as f64)) as usize;
     settings.sub_batch.tokens = tokens;
     settings.kept_graph_tokens = kept;
-    used_bytes(device);
+    // What the trials took is free for the steps, and not counted as resident.
+    allocator::give_back();
     Ok(Some(Fitted {
         budget_bytes,
         used_bytes: used,
@@ -236,7 +237,7 @@ fn tokens_of(longest: usize, tokens: usize) -> usize {
 }
 
 /// A text of `len` tokens, framed as any other, nearly all of them distinct.
-fn made_up_text(model: &M3Model, len: usize, salt: usize) -> TextInput {
+pub(crate) fn made_up_text(model: &M3Model, len: usize, salt: usize) -> TextInput {
     let vocabulary = model.config.vocab_size.max(2);
     let id =
         |t: usize| if t == 0 { i64::from(model.special.cls) } else { ((t * 7919 + salt * 31) % vocabulary) as i64 };

@@ -13,6 +13,7 @@ use tercet_cluster::{Collective, CollectiveError, ReduceOp};
 use tercet_configs::Recipe;
 
 use super::TaskError;
+use crate::budget::made_up_text;
 use crate::device::device_of;
 use crate::exchange::ring_pass;
 use crate::model::{M3Model, ModelOptions};
@@ -57,7 +58,8 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let sub_batch = &sub_batches[0];
 
     let [rows, d] = [sub_batch.num_padded_tokens() as i64, model.dims().0];
-    let (left, right) = (Tensor::randn([rows, d], model.options()), Tensor::randn([d, 4 * d], model.options()));
+    let compute = (compute_kind_of(recipe.precision), model.options().1);
+    let (left, right) = (Tensor::randn([rows, d], compute), Tensor::randn([d, 4 * d], compute));
     let product_secs = slowest(ranks, || done(&left.matmul(&right)))?;
     let heads = Heads::of(recipe.loss.preset);
     let encoder_secs = slowest(ranks, || forward_and_backward(&model, &texts, sub_batch, heads))?;
@@ -108,12 +110,10 @@ pub(super) fn load(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<M3
     }
 }
 
-/// As many texts as a sub-batch takes, one at least, of ids that any vocabulary has.
+/// As many texts as a sub-batch takes, one at least.
 fn made_up(model: &M3Model, sub_batch_tokens: usize, text_len: usize) -> Vec<TextInput> {
     let len = text_len.clamp(2, model.config.max_text_len());
-    let id = |t: usize| if t == 0 { 0 } else { (t * 7919 % model.config.vocab_size) as i64 };
-    let text = TextInput::new((0..len).map(id).collect());
-    vec![text; (sub_batch_tokens / len).max(1)]
+    vec![made_up_text(model, len, 0); (sub_batch_tokens / len).max(1)]
 }
 
 fn forward_and_backward(model: &M3Model, texts: &[TextInput], sub_batch: &SubBatch, heads: Heads) {
