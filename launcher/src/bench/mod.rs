@@ -163,14 +163,14 @@ pub mod tests {
             steps: step_secs.iter().map(|secs| step(*secs)).collect(),
             peak_rss_bytes: 1e6,
         };
-        Report::new("a".into(), &test_shape(false), measured).unwrap()
+        Report::new("a".into(), &test_shape(true), measured).unwrap()
     }
 
     #[test]
     fn the_share_is_three_passes_over_the_real_tokens_by_hand() {
-        // d 8, ffn 16, 2 layers: 1024 a token and layer; attention 32 per square and layer.
+        // d 8, ffn 16, 2 layers: 1024 a token and layer; attention 32 per square and layer; heads 16 + 64 a token.
         let step = &report(&[8.0]).median;
-        assert_eq!(step.model_flops, 3.0 * 2.0 * (10.0 * 1024.0 + 32.0 * 58.0));
+        assert_eq!(step.model_flops, 3.0 * (2.0 * (10.0 * 1024.0 + 32.0 * 58.0) + 10.0 * 80.0));
         assert_eq!(step.peak_share, step.model_flops / (8.0 * 20_000.0));
         assert_eq!((step.tokens_per_sec, step.padding_share), (1.25, 0.375));
     }

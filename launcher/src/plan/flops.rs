@@ -47,9 +47,15 @@ pub fn encoder(shape: &ModelShape, texts: &Encoded) -> f64 {
     let (d, ffn) = (c.hidden_size as f64, c.intermediate_size as f64);
     // Four d × d maps and two d × ffn; attention's two products, L × L × d each.
     let layer = texts.tokens * (8.0 * d * d + 4.0 * d * ffn) + 4.0 * d * texts.squares;
+    // Where CLS alone is wanted, the last layer does for the other tokens no more than their keys and values.
+    let last = if shape.only_cls {
+        texts.tokens * (4.0 * d * d + 4.0 * d) + texts.num_texts * (4.0 * d * d + 4.0 * d * ffn)
+    } else {
+        layer
+    };
     let lexical = if shape.heads.lexical { 2.0 * d } else { 0.0 };
     let multi_vector = if shape.heads.multi_vector { 2.0 * d * shape.multi_vector_dim as f64 } else { 0.0 };
-    c.num_hidden_layers as f64 * layer + texts.tokens * (lexical + multi_vector)
+    (c.num_hidden_layers as f64 - 1.0) * layer + last + texts.tokens * (lexical + multi_vector)
 }
 
 /// Forward, and backward to queries and to passages.
@@ -90,10 +96,11 @@ mod tests {
 
     #[test]
     fn a_dense_step_by_hand() {
-        // d 8, ffn 16, 2 layers: per token and layer 8·64 + 4·128 = 1024; attention 32 per square.
+        // d 8, ffn 16, 2 layers: per token and layer 8·64 + 4·128 = 1024; attention 32 per square. In the last layer
+        // 4·64 + 4·8 = 288 a token and 4·64 + 4·128 = 768 a text.
         let flops = StepFlops::of(&shape(false), &load(), 4.0);
-        let forward = 2.0 * (10.0 * 1024.0 + 32.0 * 58.0);
-        let kept = 2.0 * (7.0 * 1024.0 + 32.0 * 49.0);
+        let forward = 10.0 * 1024.0 + 32.0 * 58.0 + 10.0 * 288.0 + 2.0 * 768.0;
+        let kept = 7.0 * 1024.0 + 32.0 * 49.0 + 7.0 * 288.0 + 768.0;
         assert_eq!(flops.forward, forward);
         assert_eq!((flops.recomputed, flops.backward), (forward - kept, 2.0 * forward));
         assert_eq!(flops.scores, 3.0 * 2.0 * 3.0 * 4.0 * 8.0);

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use serde_json::Value;
-use tercet_configs::{EncoderConfig, ExitCode, LossPreset, Precision, Recipe};
+use tercet_configs::{EncoderConfig, ExitCode, LossPreset, Pooling, Precision, Recipe};
 
 use crate::exit::Fail;
 
@@ -32,6 +32,8 @@ pub struct ModelShape {
     pub num_parameters: f64,
     /// The heads that run.
     pub heads: Heads,
+    /// Only the texts' first tokens leave the last layer: the dense head alone, with CLS pooling.
+    pub only_cls: bool,
     /// Bytes of a weight, an activation, a score.
     pub element_bytes: f64,
     /// Bytes of an element of the encoder's hidden states.
@@ -71,6 +73,7 @@ impl ModelShape {
             multi_vector_dim,
             num_parameters,
             heads: Heads { lexical: all, multi_vector: all },
+            only_cls: !all && section.pooling == Pooling::Cls,
             element_bytes: match recipe.precision {
                 Precision::Fp32 | Precision::Bf16 => 4.0,
                 Precision::Fp64 => 8.0,
@@ -111,6 +114,7 @@ pub mod tests {
             config,
             multi_vector_dim: 4,
             heads: Heads { lexical: all_heads, multi_vector: all_heads },
+            only_cls: !all_heads,
             element_bytes: 4.0,
             compute_bytes: 4.0,
         }

@@ -122,9 +122,9 @@ mod tests {
             all_reduce_bytes_per_sec: 3.0,
             ring_bytes_per_sec: 4.0,
         };
-        let rates = Rates::measured(&shape(false), &found);
-        // Two layers of 10 tokens at 1024 and attention over 2 · 25 squares at 32.
-        assert_eq!(rates.flops_per_sec, 3.0 * 2.0 * (10_240.0 + 1_600.0) / 0.5);
+        let rates = Rates::measured(&shape(true), &found);
+        // Two layers of 10 tokens at 1024 and attention over 2 · 25 squares at 32; heads at 80 a token.
+        assert_eq!(rates.flops_per_sec, 3.0 * (2.0 * (10_240.0 + 1_600.0) + 800.0) / 0.5);
         assert_eq!((rates.peak_flops_per_sec, rates.update_secs), (Some(1e6), 0.1));
     }
 

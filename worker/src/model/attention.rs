@@ -143,7 +143,7 @@ impl Attention {
             dropout.apply(&mut d_probabilities);
             let kind = probabilities.kind();
             let d_similarities =
-                Tensor::internal_softmax_backward_data(&d_probabilities, &probabilities, -1, kind) * self.scale(&query);
+                Tensor::internal_softmax_backward_data(&d_probabilities, &probabilities, -1, kind) * scale(&query);
             tile.rows(&d_query).copy_(&d_similarities.bmm(&tile.pairs(&key)));
             let _ = tile.pairs(&d_key).baddbmm_(&d_similarities.transpose(1, 2), &tile.rows(&query));
         }
@@ -153,7 +153,7 @@ impl Attention {
 
     /// Softmax of a tile's similarities, [N, R, L].
     fn probabilities(&self, tile: &Tile, query: &Tensor, key: &Tensor, group: &Group) -> Tensor {
-        let query = tile.rows(query) * self.scale(query);
+        let query = tile.rows(query) * scale(query);
         let mut similarities = query.bmm(&tile.pairs(key).transpose(1, 2)); // [N, R, L]
         if let Some(mask) = &group.attention_mask {
             let shape = [group.num_texts, self.num_heads, 1, group.len];
@@ -161,11 +161,6 @@ impl Attention {
             let _ = similarities.masked_fill_(&tile.pairs(&mask).logical_not(), f64::NEG_INFINITY);
         }
         similarities.softmax(-1, None)
-    }
-
-    /// Similarities are divided by the root of the head size.
-    fn scale(&self, query: &Tensor) -> f64 {
-        (query.size()[2] as f64).powf(-0.5)
     }
 
     /// Views of queries, keys and values of a group, [B, h, L, k].
@@ -179,6 +174,11 @@ impl Attention {
     fn pairs(&self, qkv: &Tensor, group: &Group) -> [Tensor; 3] {
         self.split(qkv, group).map(|part| part.reshape([group.num_texts * self.num_heads, group.len, -1]))
     }
+}
+
+/// Similarities are divided by the root of the head size, the last of `query`'s three dimensions.
+pub(super) fn scale(query: &Tensor) -> f64 {
+    (query.size()[2] as f64).powf(-0.5)
 }
 
 /// Rows `first_row..first_row + num_rows` of pairs `first_pair..first_pair + num_pairs`.

@@ -88,12 +88,13 @@ impl Encoder {
         }
     }
 
-    /// Hidden states [T, d] in the encoder's type; with `keep`, what [`Encoder::backward`] needs as well. `seed` seeds
-    /// dropout; none: no dropout.
+    /// Hidden states [T, d] in the encoder's type, or with `only_cls` those of the texts' first tokens, [texts, d]; with
+    /// `keep`, what [`Encoder::backward`] needs as well. `seed` seeds dropout; none: no dropout.
     pub fn forward(
         &self,
         parameters: &Parameters,
         texts: &SubBatch,
+        only_cls: bool,
         seed: Option<u64>,
         keep: bool,
     ) -> (Tensor, Option<SavedEncoder>) {
@@ -104,14 +105,19 @@ impl Encoder {
         let mut hidden = hidden.to_kind(parameters.compute_kind()); // [T, d]
         let mut layers = Vec::with_capacity(if keep { self.layers.len() } else { 0 });
         for (i, layer) in self.layers.iter().enumerate() {
-            let (output, saved) = layer.forward(parameters, hidden, texts, layer_seed(seed, i), keep);
+            let seed = layer_seed(seed, i);
+            let (output, saved) = if only_cls && i + 1 == self.layers.len() {
+                layer.forward_chosen(parameters, hidden, texts, seed, keep)
+            } else {
+                layer.forward(parameters, hidden, texts, seed, keep)
+            };
             hidden = output;
             layers.extend(saved);
         }
         (hidden, keep.then_some(SavedEncoder { norm, layers }))
     }
 
-    /// Adds the gradients of all weights, from the hidden states' gradient [T, d]. Tells `ready` from
+    /// Adds the gradients of all weights, from the gradient of the hidden states that the forward pass gave. Tells `ready` from
     /// where on this sub-batch adds nothing to the gradients of matrices any more.
     ///
     /// Padding contributes nothing: its hidden states reach no representation, so its gradient is exactly 0.

@@ -53,10 +53,20 @@ impl HeadWeights {
         }
     }
 
-    /// The wanted heads' outputs for `hidden`, [T, d]; they are of the weights' type, whatever the encoder's is.
+    /// Whether the hidden states of the texts' first tokens are all that `heads` look at.
+    pub fn want_only_cls(&self, texts: &SubBatch, heads: Heads) -> bool {
+        let dense_alone = !heads.lexical && !heads.multi_vector;
+        dense_alone && matches!(self.pooling, Pooling::Cls) && texts.cls.one_per_text
+    }
+
+    /// The wanted heads' outputs for `hidden`, [T, d], or [texts, d] if they
+    /// [want only CLS](HeadWeights::want_only_cls); they are of the weights' type, whatever the encoder's is.
     pub fn represent(&self, hidden: &Tensor, texts: &SubBatch, heads: Heads) -> SubBatchRepresentations {
         SubBatchRepresentations {
-            dense: self.dense(hidden, texts),
+            dense: match self.want_only_cls(texts, heads) {
+                true => self.normalised(hidden.to_kind(self.kind())),
+                false => self.dense(hidden, texts),
+            },
             lexical: heads.lexical.then(|| self.lexical(hidden, texts)),
             multi_vector: heads.multi_vector.then(|| self.multi_vector(hidden, texts)),
         }

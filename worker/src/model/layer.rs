@@ -11,6 +11,7 @@ use tch::Tensor;
 use tercet_configs::EncoderConfig;
 
 use super::attention::{Attended, Attention};
+use super::chosen::Chosen;
 use super::dropout::Dropout;
 use super::parameters::{Parameters, Span};
 use crate::libtorch::{Normalised, layer_norm_backward};
@@ -27,6 +28,12 @@ impl Linear {
     fn new(parameters: &Parameters, names: &[String]) -> Self {
         let all = |suffix: &str| names.iter().map(|name| format!("{name}.{suffix}")).collect::<Vec<_>>();
         Self { weight: parameters.span(&all("weight")), bias: parameters.span(&all("bias")) }
+    }
+
+    /// Its first `rows` outputs, and the others.
+    fn cut_at(&self, rows: i64) -> [Self; 2] {
+        let ([first_weight, weight], [first_bias, bias]) = (self.weight.cut_at(rows), self.bias.cut_at(rows));
+        [Self { weight: first_weight, bias: first_bias }, Self { weight, bias }]
     }
 
     /// [T, out] from [T, in].
@@ -94,8 +101,20 @@ impl LayerNorm {
 /// What a layer's forward pass leaves for its backward pass.
 pub(super) struct SavedLayer {
     input: Tensor,
-    qkv: Tensor,
-    attended: Attended,
+    attention: SavedAttention,
+    rest: SavedRest,
+}
+
+/// Of attention.
+enum SavedAttention {
+    /// Every token attends: queries, keys and values beside each other, [T, 3d].
+    All(Tensor, Attended),
+    /// One token of each text does.
+    Chosen(Chosen),
+}
+
+/// Of what follows attention, token by token.
+struct SavedRest {
     attention_norm: Normalised,
     /// After attention and its norm, [T, d].
     middle: Tensor,
@@ -144,12 +163,47 @@ impl Layer {
         seed: Option<u64>,
         keep: bool,
     ) -> (Tensor, Option<SavedLayer>) {
-        let [after_attention, after_output] = self.hidden_dropouts(seed);
         let qkv = self.qkv.forward(parameters, &input); // [T, 3d]
         let attended = self.attention(seed).forward(&qkv, texts, keep);
-        let mut sum = self.attention_output.forward(parameters, &attended.output()); // [T, d]
+        let (output, rest) = self.forward_rest(parameters, &input, &attended.output(), seed);
+        let attention = SavedAttention::All(qkv, attended);
+        (output, keep.then_some(SavedLayer { input, attention, rest }))
+    }
+
+    /// As [`Layer::forward`] for the first token of each text alone, [texts, d]: of the others only keys and values are
+    /// computed, which is a sixth of a layer.
+    pub(super) fn forward_chosen(
+        &self,
+        parameters: &Parameters,
+        input: Tensor,
+        texts: &SubBatch,
+        seed: Option<u64>,
+        keep: bool,
+    ) -> (Tensor, Option<SavedLayer>) {
+        let chosen_input = input.index_select(0, &texts.cls.token);
+        let [query, key_value] = self.qkv.cut_at(chosen_input.size()[1]);
+        let chosen = Chosen {
+            query: query.forward(parameters, &chosen_input),
+            key_value: key_value.forward(parameters, &input),
+        };
+        let attended = self.attention(seed).forward_chosen(&chosen, texts);
+        let (output, rest) = self.forward_rest(parameters, &chosen_input, &attended, seed);
+        let attention = SavedAttention::Chosen(chosen);
+        (output, keep.then_some(SavedLayer { input, attention, rest }))
+    }
+
+    /// What follows attention, token by token.
+    fn forward_rest(
+        &self,
+        parameters: &Parameters,
+        input: &Tensor,
+        attended: &Tensor,
+        seed: Option<u64>,
+    ) -> (Tensor, SavedRest) {
+        let [after_attention, after_output] = self.hidden_dropouts(seed);
+        let mut sum = self.attention_output.forward(parameters, attended); // [T, d]
         after_attention.apply(&mut sum);
-        let _ = sum.g_add_(&input);
+        let _ = sum.g_add_(input);
         let (middle, attention_norm) = self.attention_norm.forward(parameters, sum);
 
         let inner = self.intermediate.forward(parameters, &middle); // [T, f]
@@ -157,11 +211,10 @@ impl Layer {
         after_output.apply(&mut sum);
         let _ = sum.g_add_(&middle);
         let (output, output_norm) = self.output_norm.forward(parameters, sum);
-        let saved = SavedLayer { input, qkv, attended, attention_norm, middle, inner, output_norm };
-        (output, keep.then_some(saved))
+        (output, SavedRest { attention_norm, middle, inner, output_norm })
     }
 
-    /// The input's gradient from the output's, [T, d]; adds the gradients of the layer's weights.
+    /// The input's gradient, [T, d], from the output's; adds the gradients of the layer's weights.
     pub(super) fn backward(
         &self,
         parameters: &Parameters,
@@ -170,8 +223,43 @@ impl Layer {
         seed: Option<u64>,
         grad: Tensor,
     ) -> Tensor {
+        let SavedLayer { input, attention, rest } = saved;
+        match attention {
+            SavedAttention::All(qkv, attended) => {
+                let (mut d_input, d_attended) = self.backward_rest(parameters, rest, &attended.output(), seed, grad);
+                let d_qkv = self.attention(seed).backward(&qkv, texts, attended, &d_attended);
+                drop((d_attended, qkv));
+                self.qkv.add_gradients(parameters, &input, &d_qkv);
+                self.qkv.add_input_gradient(parameters, &d_qkv, &mut d_input);
+                d_input
+            }
+            SavedAttention::Chosen(chosen) => {
+                // One row a text: cheaper to have again than to keep.
+                let attended = self.attention(seed).forward_chosen(&chosen, texts);
+                let (mut d_chosen, d_attended) = self.backward_rest(parameters, rest, &attended, seed, grad);
+                let d = self.attention(seed).backward_chosen(&chosen, texts, &d_attended);
+                let [query, key_value] = self.qkv.cut_at(d_chosen.size()[1]);
+                query.add_gradients(parameters, &input.index_select(0, &texts.cls.token), &d.query);
+                query.add_input_gradient(parameters, &d.query, &mut d_chosen);
+                key_value.add_gradients(parameters, &input, &d.key_value);
+                let mut d_input = input.zeros_like().index_add(0, &texts.cls.token, &d_chosen);
+                key_value.add_input_gradient(parameters, &d.key_value, &mut d_input);
+                d_input
+            }
+        }
+    }
+
+    /// Gradients of [`Layer::forward_rest`]'s two inputs, [T, d], from its output's.
+    fn backward_rest(
+        &self,
+        parameters: &Parameters,
+        saved: SavedRest,
+        attended: &Tensor,
+        seed: Option<u64>,
+        grad: Tensor,
+    ) -> (Tensor, Tensor) {
         let [after_attention, after_output] = self.hidden_dropouts(seed);
-        let SavedLayer { input, qkv, attended, attention_norm, middle, inner, output_norm } = saved;
+        let SavedRest { attention_norm, middle, inner, output_norm } = saved;
 
         let mut d_middle = self.output_norm.backward(parameters, &output_norm, &grad);
         drop((grad, output_norm));
@@ -184,16 +272,12 @@ impl Layer {
         self.intermediate.add_input_gradient(parameters, &d_inner, &mut d_middle);
         drop((d_inner, middle));
 
-        let mut d_input = self.attention_norm.backward(parameters, &attention_norm, &d_middle);
+        let d_input = self.attention_norm.backward(parameters, &attention_norm, &d_middle);
         drop((d_middle, attention_norm));
         let d_output = dropped(&after_attention, &d_input);
-        self.attention_output.add_gradients(parameters, &attended.output(), &d_output);
+        self.attention_output.add_gradients(parameters, attended, &d_output);
         let d_attended = d_output.matmul(&parameters.weight_at(&self.attention_output.weight)); // [T, d]
-        let d_qkv = self.attention(seed).backward(&qkv, texts, attended, &d_attended);
-        drop((d_output, d_attended, qkv));
-        self.qkv.add_gradients(parameters, &input, &d_qkv);
-        self.qkv.add_input_gradient(parameters, &d_qkv, &mut d_input);
-        d_input
+        (d_input, d_attended)
     }
 
     /// Where the first of the layer's matrices lies in the flat buffers; those of layers above and of the heads follow.

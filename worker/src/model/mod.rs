@@ -1,6 +1,7 @@
 //! The model: encoder and heads over one flat buffer of weights; reading and writing Hugging Face directories.
 
 mod attention;
+mod chosen;
 mod dropout;
 mod encoder;
 mod heads;
@@ -125,7 +126,7 @@ impl ModelOptions {
 /// What the backward pass of a sub-batch needs of its forward pass.
 pub struct Graph {
     saved: encoder::SavedEncoder,
-    /// [T, d].
+    /// [T, d], or [texts, d].
     hidden: Tensor,
 }
 
@@ -183,7 +184,8 @@ impl M3Model {
         keep: bool,
     ) -> (SubBatchRepresentations, Option<Graph>) {
         let _guard = tch::no_grad_guard();
-        let (hidden, saved) = self.encoder.forward(&self.parameters, texts, seed, keep); // [T, d]
+        let only_cls = self.heads.want_only_cls(texts, heads);
+        let (hidden, saved) = self.encoder.forward(&self.parameters, texts, only_cls, seed, keep);
         let own = during(Phase::Heads, || self.heads.represent(&hidden, texts, heads));
         (own, saved.map(|saved| Graph { saved, hidden }))
     }

@@ -51,6 +51,17 @@ impl Span {
         buffer.narrow(0, self.start, self.shape.iter().product()).view(self.shape.as_slice())
     }
 
+    /// Its first `rows` rows, and the others.
+    pub fn cut_at(&self, rows: i64) -> [Self; 2] {
+        let row_len: i64 = self.shape[1..].iter().product();
+        let part = |start: i64, rows: i64| {
+            let mut shape = self.shape.clone();
+            shape[0] = rows;
+            Self { start, shape }
+        };
+        [part(self.start, rows), part(self.start + rows * row_len, self.shape[0] - rows)]
+    }
+
     /// Its first element.
     pub fn start(&self) -> i64 {
         self.start
