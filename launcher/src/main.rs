@@ -18,6 +18,7 @@ mod screen;
 mod signals;
 mod start;
 mod step_table;
+mod supervise;
 mod watch;
 mod worker_args;
 
@@ -29,7 +30,7 @@ fn main() {
     let done = match Cli::parse().command {
         Command::Prepare(args) => prepare::run(&args),
         Command::Plan(args) => plan::run(&args),
-        Command::Train(args) => run::train(&args),
+        Command::Train(args) => supervise::train(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Step(args) => run::step(&args),
         Command::Encode(args) => run::encode(&args),

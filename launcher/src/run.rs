@@ -4,26 +4,16 @@ use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+use anyhow::Context;
 use tercet_configs::{Backend, ExitCode, Recipe};
 
-use crate::args::{EncodeArgs, EvalArgs, MineArgs, Ranks, Settings, StepArgs, TrainArgs};
+use crate::args::{EncodeArgs, EvalArgs, MineArgs, Ranks, Settings, StepArgs};
 use crate::exit::{self, Fail};
-use crate::noise::NoiseFilter;
-use crate::progress::Progress;
+use crate::noise::{Death, NoiseFilter};
 use crate::screen::Screen;
-use crate::watch::{Input, watch};
+use crate::signals::Noted;
+use crate::watch::{Ended, Input, Stop, watch};
 use crate::{start, step_table, worker_args};
-
-/// `tercet train`: until the last step, with progress.
-///
-/// # Errors
-/// A recipe that cannot be used, or ranks that did not end well.
-pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
-    let (recipe, ranks) = load(&args.recipe, &args.settings, args.ranks.ranks)?;
-    let screen = Screen::new();
-    let mut progress = Progress::new(screen.clone(), recipe.log.every_steps);
-    run(ranks, &worker_args::train(args), Input::Nothing, &screen, |line| progress.line(line))
-}
 
 /// `tercet step`: one JSON object on standard output, or its table.
 ///
@@ -94,6 +84,27 @@ fn run(
     screen: &Screen,
     stdout: impl FnMut(&[u8]) + Send,
 ) -> anyhow::Result<()> {
+    let signals = Noted::begin().context("installing signal handlers")?;
+    let (ended, death) = attempt(ranks, words, input, Stop::AT_ONCE, &signals, screen, || false, stdout)?;
+    Ok(exit::check(&ended, death.as_ref())?)
+}
+
+/// Starts the ranks once and stays until they are gone; says on the screen what they say on standard error. Which rank a
+/// signal ended is known if `mpirun` says it.
+///
+/// # Errors
+/// The ranks cannot be started.
+#[expect(clippy::too_many_arguments, reason = "each is one thing, used once")]
+pub fn attempt(
+    ranks: NonZeroUsize,
+    words: &[OsString],
+    input: Input,
+    stop: Stop,
+    signals: &Noted,
+    screen: &Screen,
+    hangs: impl FnMut() -> bool,
+    stdout: impl FnMut(&[u8]) + Send,
+) -> anyhow::Result<(Ended, Option<Death>)> {
     let command = start::command(ranks, words)?;
     let mut noise = NoiseFilter::default();
     let say = |line: &[u8]| {
@@ -101,13 +112,13 @@ fn run(
             screen.say(&text);
         }
     };
-    let ended = watch(command, input, stdout, say);
+    let ended = watch(command, input, stop, signals, hangs, stdout, say);
     screen.close_bar();
     let (held, death) = noise.finish();
     if let Some(text) = held {
         screen.say(&text);
     }
-    Ok(exit::check(&ended?, death.as_ref())?)
+    Ok((ended?, death))
 }
 
 /// The recipe, and the ranks it shall run on.

@@ -10,9 +10,11 @@
 
 pub mod batch;
 pub mod compare;
+pub mod injury;
 pub mod place;
 pub mod program;
 pub mod random;
 pub mod scene;
+pub mod shim;
 pub mod slots;
 pub mod tensors;
