@@ -6,6 +6,7 @@
 //! ```text
 //! tercet-worker train RECIPE [--set KEY=VALUE]… [--resume] --events
 //! tercet-worker measure RECIPE [--set KEY=VALUE]… --text-len 256
+//! tercet-worker doctor [RECIPE [--set KEY=VALUE]…]
 //! tercet-worker bench RECIPE [--set KEY=VALUE]… --steps 5 --from 0
 //! tercet-worker step RECIPE --model DIR (--rows FILE.jsonl | --tokens FILE.safetensors) [--set KEY=VALUE]…
 //! tercet-worker encode --model DIR --input (FILE.jsonl | FILE.txt | -) --out (FILE.safetensors | FILE.jsonl)
@@ -18,7 +19,7 @@
 //! ```
 //!
 //! and what is expected of it:
-//! - only rank 0 writes to standard output: for `train --events` one JSON object a line ([`crate::events`]), for `step`, `bench`
+//! - only rank 0 writes to standard output: for `train --events` one JSON object a line ([`crate::events`]), for `step`, `bench`, `doctor`
 //!   and `measure` one JSON object, for the others what the user shall see;
 //! - an error is said once, on standard error, as `tercet-worker: rank 3/8 gpu07: …`, and the process ends with one
 //!   of [`tercet_configs::ExitCode`]'s codes (through `MPI_Abort` where there are several ranks);

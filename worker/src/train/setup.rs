@@ -111,8 +111,14 @@ pub fn compute_kind_of(precision: Precision) -> Kind {
     }
 }
 
-/// Loads and checks everything. Every rank calls it.
-pub(super) fn set_up(recipe: &Recipe, resume: bool, events: bool, ranks: &dyn Collective) -> anyhow::Result<Run> {
+/// Loads and checks everything; `remarks` are told beside the plan's warnings. Every rank calls it.
+pub(super) fn set_up(
+    recipe: &Recipe,
+    resume: bool,
+    events: bool,
+    mut remarks: Vec<String>,
+    ranks: &dyn Collective,
+) -> anyhow::Result<Run> {
     let run_dir = &recipe.run_dir;
     if run_dir.as_os_str().is_empty() {
         return Err(SetupError::Missing("run_dir is empty: say where the run's files shall go").into());
@@ -142,8 +148,8 @@ pub(super) fn set_up(recipe: &Recipe, resume: bool, events: bool, ranks: &dyn Co
         fs::write(&path, recipe.to_toml()).with_context(|| format!("writing {}", path.display()))?;
     }
     ranks.barrier()?;
-    let warnings = plan.as_ref().map_or(&[][..], |plan| plan.warnings());
-    let recorder = Recorder::start(recipe, ranks, progress.step, warnings, events)?;
+    remarks.extend_from_slice(plan.as_ref().map_or(&[][..], |plan| plan.warnings()));
+    let recorder = Recorder::start(recipe, ranks, progress.step, &remarks, events)?;
     for name in &model.fresh {
         tracing::debug!("{name} starts fresh");
     }
