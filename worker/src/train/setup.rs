@@ -123,7 +123,9 @@ pub(super) fn set_up(
     if run_dir.as_os_str().is_empty() {
         return Err(SetupError::Missing("run_dir is empty: say where the run's files shall go").into());
     }
-    if !resume && checkpoint::has_checkpoints(run_dir) {
+    // A run that ended before its first checkpoint has left its history.
+    let has_history = run_dir.join("metrics.jsonl").metadata().is_ok_and(|file| file.len() > 0);
+    if !resume && (has_history || checkpoint::has_checkpoints(run_dir)) {
         return Err(SetupError::RunExists(run_dir.display().to_string()).into());
     }
     agree_on_recipe(recipe, ranks)?;
