@@ -94,8 +94,10 @@ fn another_store_or_none_on_one_rank_is_named() {
     let place = Place::new();
     let folders = ["a", "b", "c"].map(|name| place.path(name));
     folders.iter().for_each(|folder| fs::create_dir(folder).unwrap());
-    place.store("a/store", (0..20).map(|i| 3 + i % 7), 50);
-    place.store("b/store", (0..20).map(|i| 4 + i % 7), 50);
+    for (name, shortest) in [("a", 3), ("b", 4)] {
+        let store = place.store(&format!("store-{name}"), (0..20).map(|i| shortest + i % 7), 50);
+        fs::rename(store, place.path(name).join("store")).unwrap();
+    }
     let recipe = place.write("recipe.toml", "name = \"t\"\nsteps = 1\n[data]\nstore = \"store\"\n");
     let worker = program("tercet-worker");
     let [a, b, c] = folders.each_ref().map(|folder| (worker.as_path(), folder.as_path()));
