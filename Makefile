@@ -3,7 +3,7 @@
 # LIBTORCH=FOLDER uses a libtorch that is there; TORCH=cpu or TORCH=cuda chooses the one that `setup` fetches.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test soak test-peers bench bench-prepare bench-peers lint clean
+.PHONY: help setup build demo test soak rehearse-96 test-peers bench bench-prepare bench-peers lint clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
@@ -27,6 +27,9 @@ test: build ## Run all tests
 
 soak: build ## Hurt a training run a hundred times, in every way, and compare its weights with an undisturbed one's
 	@cargo test --release --workspace --test soak -- --ignored --nocapture
+
+rehearse-96: build ## The stage-2 recipe with a miniature model on 96 real ranks of this machine
+	@cargo test --release --workspace --test rehearse -- --ignored --nocapture
 
 test-peers: build $(PEERS)/requirements.txt ## Compare with FlagEmbedding, sentence-transformers and others (5.5 GB)
 	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B -m pytest -p no:cacheprovider tests/peers

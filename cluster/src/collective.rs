@@ -83,6 +83,14 @@ pub trait Collective: Send {
         unsafe { self.start_ring_exchange(send, recv) }?.wait()
     }
 
+    /// Sends `send` to rank `peer` and fills `recv`, which is as long, from it. *These two ranks* call it, each with the
+    /// other as `peer`; pairs do not wait for each other. It is for measuring connections, in host memory whatever the
+    /// backend.
+    ///
+    /// # Errors
+    /// `peer` is no rank; lengths that differ.
+    fn pair_exchange(&self, peer: usize, send: &[u8], recv: &mut [u8]) -> Result<(), CollectiveError>;
+
     /// Starts replacing every element of `buffer` by its sum over all ranks, added in rank order. Every rank calls it
     /// with equally many elements.
     ///

@@ -84,6 +84,10 @@ impl Collective for Counted {
         heartbeat::during(Doing::Broadcast, || self.ranks.broadcast(buffer, root))
     }
 
+    fn pair_exchange(&self, peer: usize, send: &[u8], recv: &mut [u8]) -> Result<(), CollectiveError> {
+        self.ranks.pair_exchange(peer, send, recv)
+    }
+
     unsafe fn start_all_reduce<'a>(&'a self, buffer: BufferMut<'a>) -> Result<Pending<'a>, CollectiveError> {
         self.count(|t| t.all_reduce_bytes += bytes(buffer.len(), buffer.element().size_bytes()));
         // SAFETY: as promised to this function.

@@ -72,6 +72,11 @@ impl Collective for Solo {
         Check { place: &self.place, operation: "broadcast" }.root(root)
     }
 
+    fn pair_exchange(&self, peer: usize, send: &[u8], recv: &mut [u8]) -> Result<(), CollectiveError> {
+        Check { place: &self.place, operation: "pair_exchange" }.root(peer)?;
+        self.copy("pair_exchange", send.into(), recv.into())
+    }
+
     unsafe fn start_all_reduce<'a>(&'a self, _buffer: BufferMut<'a>) -> Result<Pending<'a>, CollectiveError> {
         Ok(Pending::complete())
     }

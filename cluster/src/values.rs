@@ -16,6 +16,23 @@ pub fn gather_counts(ranks: &dyn Collective, count: usize) -> Result<Vec<usize>,
     Ok(all.into_iter().map(|count| count as usize).collect())
 }
 
+/// Every rank's `own`, of whatever length, in rank order. Every rank calls it.
+///
+/// # Errors
+/// As [`Collective::all_gather`].
+pub fn gather_bytes(ranks: &dyn Collective, own: &[u8]) -> Result<Vec<Vec<u8>>, CollectiveError> {
+    let counts = gather_counts(ranks, own.len())?;
+    let mut all = vec![0u8; counts.iter().sum()];
+    ranks.all_gather(own.into(), all.as_mut_slice().into(), &counts)?;
+    let mut rest = &all[..];
+    let parts = counts.iter().map(|&count| {
+        let (part, tail) = rest.split_at(count);
+        rest = tail;
+        part.to_vec()
+    });
+    Ok(parts.collect())
+}
+
 /// Replaces `bytes` on every rank by those of rank `root`, of whatever length. Every rank calls it.
 ///
 /// # Errors

@@ -276,6 +276,8 @@ pub struct RestartSection {
 pub struct LogSection {
     /// Optimizer steps between plain log lines.
     pub every_steps: u64,
+    /// Also writes each rank's rows, tokens and memory of every step to ranks.jsonl.
+    pub per_rank: bool,
 }
 
 fn default_seed() -> u64 {
@@ -362,6 +364,6 @@ impl Default for RestartSection {
 
 impl Default for LogSection {
     fn default() -> Self {
-        Self { every_steps: 10 }
+        Self { every_steps: 10, per_rank: false }
     }
 }

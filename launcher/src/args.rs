@@ -27,6 +27,8 @@ pub enum Command {
     Prepare(PrepareArgs),
     /// Say what a recipe's run will do and cost, before anything is booked for it
     Plan(PlanArgs),
+    /// Examine the machines that shall train: alike, healthy, fast enough; what to do where they are not
+    Doctor(DoctorArgs),
     /// Train a model as a recipe says
     Train(TrainArgs),
     /// Time a recipe's steps: where their time goes, and how much of the machine's peak they reach
@@ -143,6 +145,22 @@ pub struct PlanArgs {
     /// Also draw tokens, time and memory
     #[arg(long, value_name = "FILE.svg")]
     pub picture: Option<PathBuf>,
+}
+
+/// `tercet doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The recipe (TOML) that shall run; without it only machines and programs are examined
+    pub recipe: Option<PathBuf>,
+    /// Replace a value of the recipe, e.g. --set run_dir=runs/a; may be repeated, the last one wins
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "recipe")]
+    pub set: Vec<String>,
+    /// Also write everything as JSON; - writes it to standard output instead of the table
+    #[arg(long, value_name = "FILE|-")]
+    pub json: Option<PathBuf>,
+    /// World size.
+    #[command(flatten)]
+    pub ranks: Ranks,
 }
 
 /// `tercet train`.

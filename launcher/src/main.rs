@@ -4,6 +4,7 @@
 mod args;
 mod bench;
 mod demo;
+mod doctor;
 mod events;
 mod exit;
 mod inputs;
@@ -30,6 +31,7 @@ fn main() {
     let done = match Cli::parse().command {
         Command::Prepare(args) => prepare::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Train(args) => supervise::train(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Step(args) => run::step(&args),

@@ -6,6 +6,7 @@
 //! ```text
 //! tercet-worker train RECIPE [--set KEY=VALUE]… [--resume] [--lock-wait-secs 60] --events
 //! tercet-worker measure RECIPE [--set KEY=VALUE]… --text-len 256
+//! tercet-worker doctor [RECIPE [--set KEY=VALUE]…]
 //! tercet-worker bench RECIPE [--set KEY=VALUE]… --steps 5 --from 0
 //! tercet-worker step RECIPE --model DIR (--rows FILE.jsonl | --tokens FILE.safetensors) [--set KEY=VALUE]…
 //! tercet-worker encode --model DIR --input (FILE.jsonl | FILE.txt | -) --out (FILE.safetensors | FILE.jsonl)
@@ -19,7 +20,7 @@
 //!
 //! and what is expected of it:
 //! - only rank 0 writes to standard output, but for signs of life: for `train --events` one JSON object a line
-//!   ([`crate::events`]), for `step`, `bench`
+//!   ([`crate::events`]), for `step`, `bench`, `doctor`
 //!   and `measure` one JSON object, for the others what the user shall see;
 //! - an error is said once, on standard error, as `tercet-worker: rank 3/8 gpu07: …`, and the process ends with one
 //!   of [`tercet_configs::ExitCode`]'s codes (through `MPI_Abort` where there are several ranks);
@@ -114,6 +115,8 @@ fn mpirun_options(ranks: NonZeroUsize) -> Vec<OsString> {
     for (name, value) in MCA {
         mca(name, value);
     }
+    // All ranks are on this machine and talk through its memory: without this each would listen on a network port.
+    mca("btl", "^tcp");
     if !may_read_other_processes() {
         // Otherwise every large message between ranks of this machine fails first, with a warning, and is sent again.
         mca("btl_vader_single_copy_mechanism", "none");
@@ -171,5 +174,6 @@ mod tests {
         assert!(options.starts_with("-n 3 "), "{options}");
         assert!(options.contains("--oversubscribe --bind-to none"), "{options}");
         assert!(options.contains("--mca oob_tcp_keepalive_time 2"), "{options}");
+        assert!(options.contains("--mca btl ^tcp"), "no rank listens on a port: {options}");
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 
-use crate::args::{BenchArgs, EncodeArgs, EvalArgs, MineArgs, PlanArgs, StepArgs, TrainArgs};
+use crate::args::{BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, MineArgs, PlanArgs, StepArgs, TrainArgs};
 
 /// A worker's command line, without the program.
 #[derive(Debug, Default)]
@@ -66,6 +66,13 @@ pub fn bench(args: &BenchArgs) -> Vec<OsString> {
         .flag("--steps", args.steps.to_string())
         .flag("--from", args.from.to_string())
         .0
+}
+
+/// `tercet-worker doctor …`.
+pub fn doctor(args: &DoctorArgs) -> Vec<OsString> {
+    let line = Line::new("doctor");
+    let line = args.recipe.iter().fold(line, |line, recipe| line.word(recipe));
+    line.each("--set", &args.set).0
 }
 
 /// `tercet-worker step …`.
@@ -140,6 +147,7 @@ mod tests {
         let words = match Cli::try_parse_from(typed.split(' ')).unwrap().command {
             Command::Train(args) => train(&args),
             Command::Bench(args) => bench(&args),
+            Command::Doctor(args) => doctor(&args),
             Command::Step(args) => step(&args),
             Command::Encode(args) => encode(&args),
             Command::Eval(args) => eval(&args),
@@ -182,6 +190,13 @@ mod tests {
         let typed = "tercet bench r.toml -n 2 --steps 7 --set a=1 b=2 --json";
         assert_eq!(forwarded(typed), "bench r.toml --set a=1 --set b=2 --steps 7 --from 0");
         assert!(Cli::try_parse_from("tercet bench r.toml --steps 0".split(' ')).is_err());
+    }
+
+    #[test]
+    fn a_doctor_may_do_without_a_recipe() {
+        assert_eq!(forwarded("tercet doctor -n 2"), "doctor");
+        assert_eq!(forwarded("tercet doctor r.toml --set a=1 --json - -n 2"), "doctor r.toml --set a=1");
+        assert!(Cli::try_parse_from("tercet doctor --set a=1".split(' ')).is_err());
     }
 
     #[test]

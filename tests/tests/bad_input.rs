@@ -250,6 +250,18 @@ fn a_run_folder_that_holds_a_run() {
     other.fails_with(2, &["written by another recipe", "optimizer.learning_rate"]);
 }
 
+/// As one that ended before its first checkpoint leaves it.
+#[test]
+fn a_run_folder_that_holds_a_history_without_checkpoints() {
+    let (place, recipe) = scene(2);
+    train(&recipe, 1).succeed();
+    fs::remove_dir_all(place.path("run/step-00000002")).unwrap();
+    let history = fs::read(place.path("run/metrics.jsonl")).unwrap();
+    train(&recipe, 2).run().fails_with(2, &["run already holds a run", "--resume continues it"]);
+    assert_eq!(fs::read(place.path("run/metrics.jsonl")).unwrap(), history, "untouched");
+    train(&recipe, 1).arg("--resume").succeed();
+}
+
 /// A training run whose run folder is a file system of its own of `size`; what was in that at the end.
 fn train_on_a_small_disk(size: &str, ranks: usize, settings: &[&str]) -> (Ended, String) {
     let (place, recipe) = scene(300);

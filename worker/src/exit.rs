@@ -7,6 +7,7 @@ use tercet_sampler::{PlanError, RowError, StoreError, TokenizeError};
 use crate::budget::TooSmall;
 use crate::checkpoint::CheckpointError;
 use crate::model::ModelError;
+use crate::preflight::SickMachine;
 use crate::tasks::TaskError;
 use crate::train::{NotFinite, SetupError};
 
@@ -30,6 +31,7 @@ fn known_code(cause: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
         SetupError,
         NotFinite,
         TooSmall,
+        SickMachine,
         PlanError,
         RowError,
         StoreError,

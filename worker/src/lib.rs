@@ -4,7 +4,7 @@
 //! encoded, [`scoring`] how it is scored over the ranks, [`loss`] what is learnt from it, [`false_negatives`] what is not,
 //! [`reduce`] how the gradient is summed; [`watch`] looks on where something has to be found. [`train`] repeats steps and
 //! records them, [`checkpoint`] keeps them, [`tasks`] are the things that a trained model is used for. [`budget`] fits a
-//! step into memory, [`phase`] tells where its time goes.
+//! step into memory, [`phase`] tells where its time goes, [`preflight`] whether the machines are fit for it.
 //!
 //! Not here: starting ranks (the launcher), choosing rows (the sampler), what carries tensors (the cluster crate).
 
@@ -25,6 +25,7 @@ pub mod model;
 pub mod optimizer;
 pub mod passes;
 pub mod phase;
+pub mod preflight;
 pub mod reduce;
 pub mod representation;
 pub mod scoring;

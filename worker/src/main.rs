@@ -9,6 +9,7 @@ use tercet_cluster::{Collective, Counted, connect};
 use tercet_configs::{Backend, ExitCode, error_line};
 use tercet_worker::exit::code_of;
 use tercet_worker::tasks::bench::{self, BenchArgs};
+use tercet_worker::tasks::doctor::{self, DoctorArgs};
 use tercet_worker::tasks::encode::{self, EncodeArgs};
 use tercet_worker::tasks::eval::{self, EvalArgs};
 use tercet_worker::tasks::measure::{self, MeasureArgs};
@@ -32,6 +33,8 @@ enum Task {
     Measure(MeasureArgs),
     /// A recipe's steps, timed phase by phase
     Bench(BenchArgs),
+    /// Whether the machines are fit for a run; ends with 3 if one is not
+    Doctor(DoctorArgs),
     /// One step on given rows, without updating; prints its figures
     Step(StepArgs),
     /// Texts to representations
@@ -61,22 +64,24 @@ fn main() {
         // Training logs to its run folder as well and begins that itself.
         tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
     }
-    let mut outcome = ExitCode::Success;
-    let done = match &cli.task {
-        Task::Train(args) => train::run(args, &ranks).map(|code| outcome = code),
-        Task::Measure(args) => measure::run(args, &ranks),
-        Task::Bench(args) => bench::run(args, &ranks),
-        Task::Step(args) => step::run(args, &ranks),
-        Task::Encode(args) => encode::run(args, &ranks),
-        Task::Eval(args) => eval::run(args, &ranks),
-        Task::Mine(args) => mine::run(args, &ranks),
-    };
-    if let Err(error) = done {
-        fail(&ranks, &error);
-    }
-    // In good order: every rank waits here for the others.
+    let code = work(&cli.task, &ranks).unwrap_or_else(|error| fail(&ranks, &error));
+    // Leaves the job in good order first.
     drop(ranks);
-    process::exit(outcome.code())
+    process::exit(code.code());
+}
+
+fn work(task: &Task, ranks: &Counted) -> anyhow::Result<ExitCode> {
+    match task {
+        Task::Doctor(args) => return doctor::run(args, ranks),
+        Task::Train(args) => return train::run(args, ranks),
+        Task::Measure(args) => measure::run(args, ranks),
+        Task::Bench(args) => bench::run(args, ranks),
+        Task::Step(args) => step::run(args, ranks),
+        Task::Encode(args) => encode::run(args, ranks),
+        Task::Eval(args) => eval::run(args, ranks),
+        Task::Mine(args) => mine::run(args, ranks),
+    }?;
+    Ok(ExitCode::Success)
 }
 
 /// Sets libtorch's threads.

@@ -72,12 +72,34 @@ fn field(text: &str, name: &str) -> Option<u64> {
     line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// What the control group's limit leaves, where it has one (cgroup v2: what Slurm and containers set).
+/// The machine's memory in bytes; 0 where the system does not say.
+pub fn memory_bytes() -> u64 {
+    field(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemTotal:").unwrap_or(0)
+}
+
+/// The control group's limit, where it has one (cgroup v2: what Slurm and containers set), in bytes.
+pub fn group_limit_bytes() -> Option<u64> {
+    group_bytes("memory.max")
+}
+
+/// What that limit leaves.
 fn group_free_bytes() -> Option<u64> {
+    Some(group_limit_bytes()?.saturating_sub(group_bytes("memory.current")?))
+}
+
+/// One of the control group's numbers.
+fn group_bytes(name: &str) -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let read = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup{path}/{name}")).ok()?.trim().parse::<u64>().ok();
-    Some(read("memory.max")?.saturating_sub(read("memory.current")?))
+    fs::read_to_string(format!("/sys/fs/cgroup{path}/{name}")).ok()?.trim().parse::<u64>().ok()
+}
+
+/// Processor time of all threads of this process so far.
+pub fn cpu_secs() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is ours for the length of the call. The clock is there on Linux, so the call cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
 }
 
 #[cfg(test)]

@@ -22,7 +22,8 @@ use std::cell::Cell;
 
 use ::mpi::collective::{CommunicatorCollectives, Root, SystemOperation};
 use ::mpi::datatype::{Equivalence, PartitionMut};
-use ::mpi::environment::{Threading, Universe, initialize_with_threading, processor_name};
+use ::mpi::environment::{Threading, Universe, initialize_with_threading, library_version, processor_name};
+use ::mpi::point_to_point::send_receive_into;
 use ::mpi::topology::{Communicator, SimpleCommunicator};
 use ::mpi::{Count, Rank, Tag};
 
@@ -42,6 +43,12 @@ pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// Tags of operations under way, used in turn: MPI promises that there are 32,768.
 const NUM_TAGS: u64 = 1 << 15;
+
+/// The MPI library's own description of itself, in one line; it need not have been initialised.
+pub fn mpi_version() -> String {
+    // Open MPI adds its packager and dates behind commas.
+    library_version().unwrap_or_default().split([',', '\n', '\0']).next().unwrap_or_default().trim().to_owned()
+}
 
 /// The ranks of an MPI job. Dropping it finalises MPI, which waits until every rank does so.
 pub struct Mpi {
@@ -236,6 +243,18 @@ impl Collective for Mpi {
     fn broadcast(&self, buffer: BufferMut, root: usize) -> Result<(), CollectiveError> {
         self.check("broadcast").root(root)?;
         self.broadcast_from(buffer.into_bytes(), root);
+        Ok(())
+    }
+
+    fn pair_exchange(&self, peer: usize, send: &[u8], recv: &mut [u8]) -> Result<(), CollectiveError> {
+        let check = self.check("pair_exchange");
+        check.root(peer)?;
+        check.equal("bytes in the receive buffer", send.len(), recv.len())?;
+        let world = self.world();
+        let process = world.process_at_rank(peer as Rank);
+        for (send, recv) in send.chunks(self.max_message_bytes).zip(recv.chunks_mut(self.max_message_bytes)) {
+            send_receive_into(send, &process, recv, &process);
+        }
         Ok(())
     }
 

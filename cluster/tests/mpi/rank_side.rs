@@ -37,6 +37,19 @@ pub fn run(part: &str) {
     println!("{}", job::DONE);
 }
 
+/// The first rank and the last exchange, in pieces too, while the others do nothing.
+fn pairs(ranks: &dyn Collective) {
+    let (rank, last) = (ranks.rank(), ranks.world_size() - 1);
+    let bytes = |of: usize| (0..100).map(|i| (i * 3 + of) as u8).collect::<Vec<_>>();
+    if rank == 0 || rank == last {
+        let (peer, mut received) = (last - rank, [0; 100]);
+        ranks.pair_exchange(peer, &bytes(rank), &mut received).unwrap();
+        assert_eq!(received[..], bytes(peer));
+    }
+    assert!(ranks.pair_exchange(0, &[1], &mut []).is_err());
+    assert!(ranks.pair_exchange(last + 1, &[], &mut []).is_err());
+}
+
 fn fail(ranks: &dyn Collective, part: &str) {
     match part {
         "panic" => panic!("the test's own panic"),
@@ -56,6 +69,7 @@ fn operations(ranks: &dyn Collective) {
     gathers(ranks);
     broadcasts(ranks);
     rings(ranks);
+    pairs(ranks);
     started::sums(ranks, |number| number as f32 * 1e6);
     started::sums(ranks, |number| number as f64 / 3.0);
     started::sums(ranks, |number| number as i64 - 20);

@@ -20,7 +20,7 @@ use tercet_configs::ExitCode;
 use crate::model::ModelError;
 
 pub use background::{Background, Complete};
-pub use read::{Resumed, has_checkpoints, load, newest_good};
+pub use read::{Resumed, has_checkpoints, load, newest_good, num_checkpoints};
 pub use snapshot::Snapshot;
 pub use write::{remove_old, write};
 

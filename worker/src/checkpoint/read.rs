@@ -26,6 +26,11 @@ pub fn has_checkpoints(run_dir: &Path) -> bool {
     !list(run_dir).is_empty()
 }
 
+/// How many checkpoints `run_dir` holds, good or bad.
+pub fn num_checkpoints(run_dir: &Path) -> u64 {
+    list(run_dir).len() as u64
+}
+
 /// The newest checkpoint of `run_dir` that passes every check, and why each newer one did not.
 pub fn newest_good(run_dir: &Path) -> (Option<PathBuf>, Vec<CheckpointError>) {
     let mut refused = Vec::new();

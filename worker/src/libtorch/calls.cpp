@@ -1,6 +1,7 @@
 // What the worker calls in libtorch and the `tch` crate does not bind. Nothing throws across this border: a failure's
 // message is copied into `error` and the call returns false.
 
+#include <ATen/Version.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/native_layer_norm_backward.h>
 #include <c10/core/CachingDeviceAllocator.h>
@@ -53,6 +54,14 @@ bool tercet_device_memory(int64_t index, uint64_t* out, char* error, size_t erro
     out[2] = free;
     out[3] = total;
     allocator->resetPeakStats(index);
+  });
+}
+
+// How libtorch was built, as text; what does not fit into `out` is left off.
+bool tercet_config(char* out, size_t out_len, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] {
+    std::strncpy(out, at::show_config().c_str(), out_len - 1);
+    out[out_len - 1] = '\0';
   });
 }
 

@@ -26,6 +26,7 @@ unsafe extern "C" {
         error_len: usize,
     ) -> bool;
     fn tercet_device_memory(index: i64, out: *mut u64, error: *mut c_char, error_len: usize) -> bool;
+    fn tercet_config(out: *mut c_char, out_len: usize, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_backward(
         outputs: *const *const Handle,
         grads: *const *const Handle,
@@ -74,6 +75,15 @@ pub fn backward(outputs: &[(&Tensor, &Tensor)]) {
     let grads: Vec<_> = outputs.iter().map(|(_, grad)| handle(grad)).collect();
     // SAFETY: both lists hold as many handles of live tensors as the count says.
     checked(|error, len| unsafe { tercet_backward(roots.as_ptr(), grads.as_ptr(), roots.len(), error, len) });
+}
+
+/// How libtorch was built: its version, CUDA's, and the settings of its build.
+pub fn config() -> String {
+    let mut text = [0 as c_char; 4 * MESSAGE_BYTES];
+    // SAFETY: `text` has room for as many bytes as the call is told.
+    checked(|error, len| unsafe { tercet_config(text.as_mut_ptr(), text.len(), error, len) });
+    // SAFETY: the call leaves a text that ends within the buffer.
+    unsafe { CStr::from_ptr(text.as_ptr()) }.to_string_lossy().into_owned()
 }
 
 /// A GPU's memory, in bytes.

@@ -16,7 +16,7 @@ use tercet_sampler::Prefetcher;
 use super::TaskError;
 use super::measure::load;
 use crate::budget;
-use crate::meter::resident_bytes;
+use crate::meter::{cpu_secs, resident_bytes};
 use crate::optimizer::{AdamW, clip_grad_norm, learning_rate};
 use crate::phase::{self, Phase, PhaseSecs, during};
 use crate::step::{StepBatch, StepSettings, compute_gradients};
@@ -119,14 +119,6 @@ fn last_step(args: &BenchArgs, recipe: &Recipe) -> Result<u64, TaskError> {
         "the recipe's {} steps leave none to time after step {}, which is not timed: raise steps, or lower --from",
         recipe.steps, args.from
     )))
-}
-
-/// Processor time of all threads of this process so far.
-fn cpu_secs() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is ours for the length of the call. The clock is there on Linux, so the call cannot fail.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
-    time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
 }
 
 /// One step's figures: the ranks' mean seconds by phase, in all and of processors, and all ranks' tokens. Every rank calls it.

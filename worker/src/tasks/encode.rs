@@ -19,7 +19,7 @@ use tercet_cluster::{Collective, broadcast_bytes};
 use tercet_configs::Pooling;
 
 use super::error::TaskError;
-use super::output::AtomicFile;
+use super::output::{AtomicFile, must_be_free};
 use super::records::{TextRecord, for_each_line_in};
 use super::texts::{BLOCK_BYTES, TextEncoder, blocks};
 use super::vectors::{TextVectors, floats, share};
@@ -90,6 +90,7 @@ impl From<PoolingArg> for Pooling {
 /// What is wrong with model, input or output; [`TaskError`] where it is the input or the output.
 pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let format = Format::of(&args.out)?;
+    must_be_free(ranks, [args.out.as_path()])?;
     let input = read_input(&args.input, ranks)?;
     let encoder =
         TextEncoder::load(&args.model, args.pooling.map(Into::into), args.mcls, args.sub_batch_tokens, ranks)?;

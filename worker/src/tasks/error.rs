@@ -33,6 +33,9 @@ pub enum TaskError {
         /// The reason and the remedy.
         reason: String,
     },
+    /// An output that would take another file's place.
+    #[error("{} is there already and is not overwritten: choose another name, or move it away", .0.display())]
+    Exists(PathBuf),
     /// An argument that cannot be used.
     #[error("{0}")]
     Usage(String),
@@ -50,7 +53,7 @@ impl TaskError {
                 _ => ExitCode::Machine,
             },
             Self::Line { .. } | Self::Data { .. } => ExitCode::Data,
-            Self::Usage(_) => ExitCode::Usage,
+            Self::Usage(_) | Self::Exists(_) => ExitCode::Usage,
         }
     }
 

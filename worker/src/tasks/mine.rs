@@ -16,7 +16,7 @@ use tercet_cluster::Collective;
 
 use super::error::TaskError;
 use super::eval::{Hit, TopHits, for_each_dense_row, merge_ranks};
-use super::output::AtomicFile;
+use super::output::{AtomicFile, must_be_free};
 use super::records::{TextRecord, for_each_line, parse_object};
 use super::texts::TextEncoder;
 use super::vectors::share;
@@ -80,6 +80,7 @@ fn rank_range(text: &str) -> Result<RankRange, String> {
 /// # Errors
 /// What is wrong with model, rows, corpus or output; [`TaskError`] where it is one of the latter three.
 pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
+    must_be_free(ranks, [args.out.as_path()])?;
     let mut rows = read_rows(&args.rows)?;
     let passages = match &args.corpus {
         Some(path) => read_corpus(path)?,

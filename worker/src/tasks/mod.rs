@@ -5,6 +5,7 @@
 //! ranks with the same error.
 
 pub mod bench;
+pub mod doctor;
 pub mod encode;
 mod error;
 pub mod eval;

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use tercet_cluster::Collective;
+
 use super::error::TaskError;
 
 /// A file that is written beside its place and moved there by [`AtomicFile::commit`]. Dropped without, it leaves
@@ -66,6 +68,15 @@ impl Drop for AtomicFile {
     }
 }
 
+/// Whether all of `paths` are free for what rank 0 will write; asked before the work, not after it.
+///
+/// # Errors
+/// [`TaskError::Exists`], on rank 0.
+pub fn must_be_free<'a>(ranks: &dyn Collective, paths: impl IntoIterator<Item = &'a Path>) -> Result<(), TaskError> {
+    let taken = paths.into_iter().find(|path| ranks.rank() == 0 && path.symlink_metadata().is_ok());
+    taken.map_or(Ok(()), |path| Err(TaskError::Exists(path.to_owned())))
+}
+
 /// Writes `bytes` to the file at `path`: all of them, or, on an error, none.
 ///
 /// # Errors
@@ -79,6 +90,15 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TaskError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_there_is_not_written_over() {
+        let (dir, ranks) = (tempfile::tempdir().unwrap(), tercet_cluster::Solo::new());
+        must_be_free(&ranks, [dir.path().join("new").as_path()]).unwrap();
+        for taken in [dir.path(), Path::new("/dev/null")] {
+            assert!(must_be_free(&ranks, [taken]).unwrap_err().to_string().contains("not overwritten"));
+        }
+    }
 
     #[test]
     fn a_file_that_is_not_committed_leaves_nothing() {

@@ -10,6 +10,7 @@ mod log;
 mod recorder;
 mod saver;
 mod setup;
+mod shares;
 mod spikes;
 pub mod stop;
 mod tensorboard;
@@ -30,6 +31,7 @@ use crate::checkpoint::TrainState;
 use crate::meter::resident_bytes;
 use crate::optimizer::{clip_grad_norm, learning_rate};
 use crate::phase::{self, Phase, during};
+use crate::preflight;
 use crate::step::{StepBatch, StepOutcome, StepSettings, compute_gradients};
 pub use faults::NotFinite;
 use faults::{Faults, Reaction, RollBack};
@@ -38,6 +40,7 @@ use saver::Saver;
 use setup::Run;
 pub use setup::{SetupError, compute_kind_of, kind_of};
 pub(crate) use setup::{agree_on_recipe, check_same_tokenizer, plan};
+use shares::Shares;
 
 /// Arguments of `tercet-worker train`.
 #[derive(Debug, Args)]
@@ -67,11 +70,12 @@ pub fn run(args: &TrainArgs, ranks: &Counted) -> anyhow::Result<ExitCode> {
         beat::start(ranks).context("starting the heartbeat thread")?;
     }
     let recipe = Recipe::load(&args.recipe, &args.settings)?;
-    let run = setup::set_up(&recipe, args, ranks)?;
+    let remarks = preflight::check(&recipe, ranks)?;
+    let run = setup::set_up(&recipe, args, remarks, ranks)?;
     let saver = Saver::new(&recipe, &run.model, ranks)?;
-    let settings = StepSettings::of(&recipe);
+    let (settings, shares) = (StepSettings::of(&recipe), Shares::start(&recipe, ranks)?);
     let faults = Faults::new(recipe.faults);
-    let mut training = Training { recipe: &recipe, ranks, faults, run, saver, settings, stopping: false };
+    let mut training = Training { recipe: &recipe, ranks, faults, run, saver, settings, shares, stopping: false };
     let Some(plan) = training.run.plan.clone() else {
         training.save()?;
         return training.end();
@@ -97,6 +101,7 @@ struct Training<'a> {
     run: Run,
     saver: Saver,
     settings: StepSettings,
+    shares: Option<Shares>,
     /// All ranks know that one of them has been asked to stop.
     stopping: bool,
 }
@@ -194,6 +199,9 @@ impl Training<'_> {
         record.phase_secs = phase::take();
         share_figures(self.ranks, &outcome, traffic, &mut record, started)?;
         recorder.step(record.clone(), !faulty)?;
+        if let Some(shares) = &mut self.shares {
+            shares.step(self.ranks, record.step, &rows, outcome.num_tokens)?;
+        }
         if !faulty {
             self.faults.updated();
             return Ok(Done::Updated);

@@ -126,8 +126,13 @@ pub fn compute_kind_of(precision: Precision) -> Kind {
     }
 }
 
-/// Loads and checks everything. Every rank calls it.
-pub(super) fn set_up(recipe: &Recipe, args: &TrainArgs, ranks: &dyn Collective) -> anyhow::Result<Run> {
+/// Loads and checks everything; `remarks` are told beside the plan's warnings. Every rank calls it.
+pub(super) fn set_up(
+    recipe: &Recipe,
+    args: &TrainArgs,
+    mut remarks: Vec<String>,
+    ranks: &dyn Collective,
+) -> anyhow::Result<Run> {
     let TrainArgs { resume, events, lock_wait_secs, .. } = *args;
     let run_dir = &recipe.run_dir;
     if run_dir.as_os_str().is_empty() {
@@ -139,7 +144,9 @@ pub(super) fn set_up(recipe: &Recipe, args: &TrainArgs, ranks: &dyn Collective) 
         fs::create_dir_all(run_dir).with_context(|| format!("creating {}", run_dir.display()))?;
         lock = Some(RunLock::take(run_dir, ranks.host(), Duration::from_secs(lock_wait_secs))?);
     }
-    if !resume && checkpoint::has_checkpoints(run_dir) {
+    // A run that ended before its first checkpoint has left its history.
+    let has_history = run_dir.join("metrics.jsonl").metadata().is_ok_and(|file| file.len() > 0);
+    if !resume && (has_history || checkpoint::has_checkpoints(run_dir)) {
         return Err(SetupError::RunExists(run_dir.display().to_string()).into());
     }
     if ranks.rank() == 0 {
@@ -162,8 +169,8 @@ pub(super) fn set_up(recipe: &Recipe, args: &TrainArgs, ranks: &dyn Collective) 
         fs::write(&path, recipe.to_toml()).with_context(|| format!("writing {}", path.display()))?;
     }
     ranks.barrier()?;
-    let warnings = plan.as_ref().map_or(&[][..], |plan| plan.warnings());
-    let recorder = Recorder::start(recipe, ranks, progress.step, warnings, events)?;
+    remarks.extend_from_slice(plan.as_ref().map_or(&[][..], |plan| plan.warnings()));
+    let recorder = Recorder::start(recipe, ranks, progress.step, &remarks, events)?;
     for name in &model.fresh {
         tracing::debug!("{name} starts fresh");
     }

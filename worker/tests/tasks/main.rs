@@ -56,7 +56,7 @@ fn any_number_of_ranks_encodes_alike_and_in_order() {
     };
     let one = read_lines(&encode(1, "one.jsonl"));
     for ranks in [2, 3] {
-        let several = read_lines(&encode(ranks, "several.jsonl"));
+        let several = read_lines(&encode(ranks, &format!("several-{ranks}.jsonl")));
         assert_eq!(several.len(), texts.len());
         one.iter().zip(&several).for_each(|(a, b)| assert_same_text(a, b));
     }
@@ -185,7 +185,9 @@ fn mined_negatives_are_nobodys_positives_and_the_same_on_any_number_of_ranks() {
         let (model, out) = (fixture.path("model"), fixture.path("mined.jsonl"));
         let paths = format!("--model {} --rows {} --out {}", model.display(), input.display(), out.display());
         job::run(ranks, &format!("mine {paths} {options}")).unwrap();
-        read_lines(&out)
+        let mined = read_lines(&out);
+        fs::remove_file(&out).unwrap(); // it would not be written over
+        mined
     };
     let one = mine(1, "");
     assert_eq!(one, mine(2, ""));
@@ -236,6 +238,11 @@ fn mistakes_end_all_ranks_with_file_line_and_reason() {
     let message = error(usage, format!("encode --model no/model --input {} --out {out}", good.display()));
     assert!(message.contains("no/model"), "{message}");
     assert!(!Path::new(&out).exists());
+    for task in ["encode --input", "mine --rows"] {
+        let broken = broken.display();
+        let message = error(usage, format!("{task} {broken} --model {model} --out {broken}"));
+        assert!(message.contains("broken.jsonl is there already and is not overwritten"), "{message}");
+    }
 
     let folder = fixture.write_beir("data", 20, 3);
     fs::remove_file(folder.join("qrels/test.tsv")).unwrap();

@@ -1,0 +1,158 @@
+//! The run folder before there is anything in it: whether it can be made, how much room it has, how fast it is, and whether
+//! all machines see the same one. Nothing is left behind, and the folder itself is not made.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use tercet_cluster::{Collective, CollectiveError, broadcast_bytes};
+use tercet_configs::{EncoderConfig, Precision, Recipe};
+
+use super::facts::FolderFacts;
+use super::machine::space;
+use crate::checkpoint;
+
+/// What is written to time the disk: more than a disk's own cache answers for at once.
+const WRITE_BYTES: usize = 64 << 20;
+
+/// The folder, as far as looking tells.
+pub fn look(recipe: &Recipe) -> Option<FolderFacts> {
+    if recipe.run_dir.as_os_str().is_empty() {
+        return None;
+    }
+    let place = nearest(&recipe.run_dir);
+    let (checkpoint_bytes, num_checkpoints) = (checkpoint_bytes(recipe), num_checkpoints(recipe));
+    Some(FolderFacts {
+        path: recipe.run_dir.clone(),
+        error: place.as_ref().err().map(io::Error::to_string),
+        free_bytes: place.ok().and_then(|place| space(&place)).map_or(0, |(_, free)| free),
+        checkpoint_bytes,
+        num_checkpoints,
+        ..FolderFacts::default()
+    })
+}
+
+/// Times a file beside where the run's will be. This machine's first rank calls it.
+pub fn time_writing(folder: &mut FolderFacts) {
+    if folder.error.is_some() {
+        return;
+    }
+    match nearest(&folder.path).and_then(|place| write_synced(&place)) {
+        Ok(rate) => folder.write_bytes_per_sec = Some(rate),
+        Err(error) => folder.error = Some(format!("writing {} MiB: {error}", WRITE_BYTES >> 20)),
+    }
+}
+
+/// Whether this rank sees what rank 0 writes to the folder; None where nothing can be written. Every rank calls it.
+pub fn sees_rank_0(ranks: &dyn Collective, run_dir: Option<&Path>) -> Result<Option<bool>, CollectiveError> {
+    let mut name = Vec::new();
+    let run_dir = run_dir.filter(|run_dir| ranks.rank() == 0 && !run_dir.as_os_str().is_empty());
+    if let Some(Ok(place)) = run_dir.map(nearest) {
+        let file = place.join(format!(".tercet-doctor-{}-{}", ranks.host(), std::process::id()));
+        if File::options().write(true).create_new(true).open(&file).is_ok() {
+            name = file.into_os_string().into_encoded_bytes();
+        }
+    }
+    broadcast_bytes(ranks, &mut name, 0)?;
+    let path = PathBuf::from(String::from_utf8_lossy(&name).into_owned());
+    let seen = (!name.is_empty()).then(|| path.exists());
+    ranks.barrier()?;
+    if ranks.rank() == 0 && !name.is_empty() {
+        // What cannot be removed is an empty file that says whose it is.
+        let _ = fs::remove_file(&path);
+    }
+    Ok(seen)
+}
+
+/// The run folder, or what of the folders above it is there: where it will be made. An error if nothing can be.
+fn nearest(run_dir: &Path) -> io::Result<PathBuf> {
+    let whole = std::path::absolute(run_dir)?;
+    let place = whole.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    if !place.is_dir() {
+        return Err(io::Error::other(format!("{} is no folder", place.display())));
+    }
+    let path = CString::new(place.as_os_str().as_encoded_bytes())?;
+    // SAFETY: the path ends in NUL and lives for the length of the call.
+    match unsafe { libc::access(path.as_ptr(), libc::W_OK | libc::X_OK) } {
+        0 => Ok(place.to_owned()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn write_synced(place: &Path) -> io::Result<f64> {
+    let path = place.join(format!(".tercet-doctor-{}", std::process::id()));
+    let written = (|| {
+        let mut file = File::options().write(true).create_new(true).open(&path)?;
+        // Not zeros, which some file systems do not store.
+        let block: Vec<u8> = (0..1u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let started = Instant::now();
+        for _ in 0..WRITE_BYTES / block.len() {
+            file.write_all(&block)?;
+        }
+        file.sync_all()?;
+        Ok(WRITE_BYTES as f64 / started.elapsed().as_secs_f64())
+    })();
+    let _ = fs::remove_file(&path);
+    written
+}
+
+/// Weights and AdamW's two moments; the rest of a checkpoint is small.
+fn checkpoint_bytes(recipe: &Recipe) -> Option<u64> {
+    let section = &recipe.model;
+    let path = section.path.as_ref().map(|dir| dir.join("config.json")).or_else(|| section.config.clone())?;
+    let mut config = EncoderConfig::load(&path).ok()?;
+    config.max_position_embeddings = config.max_position_embeddings.max(section.max_position_embeddings);
+    let dim = if section.multi_vector_dim > 0 { section.multi_vector_dim } else { config.hidden_size };
+    let number_bytes = if recipe.precision == Precision::Fp64 { 8 } else { 4 };
+    Some(3 * number_bytes * config.num_parameters(dim, true) as u64)
+}
+
+/// Those that the run keeps at the same time, and the one that is written beside them, less those that are there.
+fn num_checkpoints(recipe: &Recipe) -> u64 {
+    let section = &recipe.checkpoint;
+    let made = recipe.steps.checked_div(section.every_steps).unwrap_or(1).max(1);
+    let kept = if section.keep == 0 { made } else { made.min(section.keep as u64 + 1) };
+    kept.saturating_sub(checkpoint::num_checkpoints(&recipe.run_dir)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe(settings: &[&str]) -> Recipe {
+        let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        Recipe::parse("name = \"t\"\nsteps = 100\n", Path::new("t.toml"), &settings).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_there_yet_will_be_made_below_what_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let run_dir = dir.path().join("a/b/run");
+        let found = look(&recipe(&[&format!("run_dir={}", run_dir.display())])).unwrap();
+        assert!(found.error.is_none() && found.free_bytes > 0, "{found:?}");
+        let mut timed = found;
+        time_writing(&mut timed);
+        assert!(timed.write_bytes_per_sec.is_some_and(|rate| rate > 0.0));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
+        assert_eq!(sees_rank_0(&tercet_cluster::Solo::new(), Some(&run_dir)).unwrap(), Some(true));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
+    }
+
+    #[test]
+    fn a_folder_below_a_file_cannot_be_made() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let found = look(&recipe(&[&format!("run_dir={}/run", file.path().display())])).unwrap();
+        assert!(found.error.is_some_and(|error| error.contains("is no folder")));
+        assert_eq!(look(&recipe(&[])), None);
+    }
+
+    #[test]
+    fn checkpoints_are_those_kept_and_one_more() {
+        let number = |every: u64, keep: usize| {
+            num_checkpoints(&recipe(&[&format!("checkpoint.every_steps={every}"), &format!("checkpoint.keep={keep}")]))
+        };
+        assert_eq!([number(10, 3), number(10, 0), number(50, 3), number(0, 3)], [4, 10, 2, 1]);
+    }
+}

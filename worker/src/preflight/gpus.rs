@@ -1,0 +1,127 @@
+//! A machine's NVIDIA GPUs as `nvidia-smi` describes them.
+//!
+//! It is asked in another process, so that nothing here loads CUDA, and given up on when it hangs, which is how a broken
+//! driver or GPU often shows.
+
+use std::io::{self, Read};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::facts::GpuFacts;
+
+/// Without a persistence daemon the driver takes seconds to wake up eight GPUs.
+const TIME_LIMIT: Duration = Duration::from_secs(20);
+
+/// What is asked for, in the order of [`parse`]. The field of throttle reasons has two names, by the driver's age.
+const FIELDS: [&str; 10] = [
+    "index",
+    "name",
+    "driver_version",
+    "memory.total",
+    "memory.used",
+    "clocks_throttle_reasons.active",
+    "ecc.errors.uncorrected.volatile.total",
+    "temperature.gpu",
+    "power.limit",
+    "power.default_limit",
+];
+const NEWER_NAME: (&str, &str) = ("clocks_throttle_reasons", "clocks_event_reasons");
+
+/// All GPUs of this machine; none where no NVIDIA driver is. An error where there is one that does not answer.
+pub fn query() -> Result<Vec<GpuFacts>, String> {
+    let fields = FIELDS.join(",");
+    let answer = match ask(&fields) {
+        // `nvidia-smi` is not installed: right where there is no GPU.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return match std::path::Path::new("/proc/driver/nvidia/gpus").exists() {
+                true => Err("there is an NVIDIA driver, but no nvidia-smi in PATH to ask it".into()),
+                false => Ok(Vec::new()),
+            };
+        }
+        Ok((false, _)) => ask(&fields.replace(NEWER_NAME.0, NEWER_NAME.1)),
+        other => other,
+    };
+    match answer {
+        Ok((true, text)) => parse(&text),
+        Ok((false, text)) => Err(format!("nvidia-smi: {}", text.trim().lines().next().unwrap_or("failed"))),
+        Err(error) => Err(format!("nvidia-smi: {error}")),
+    }
+}
+
+/// Whether nvidia-smi ended well, and what it wrote.
+fn ask(fields: &str) -> io::Result<(bool, String)> {
+    let mut command = Command::new("nvidia-smi");
+    command.arg(format!("--query-gpu={fields}")).arg("--format=csv,noheader,nounits");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let started = Instant::now();
+    // What it writes for a machine's GPUs fits into a pipe, so that it never waits for its reader.
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if started.elapsed() > TIME_LIMIT {
+            child.kill()?;
+            let _ = child.wait();
+            return Err(io::Error::other(format!("has not answered within {} s", TIME_LIMIT.as_secs())));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let mut text = String::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        stdout.read_to_string(&mut text)?;
+    }
+    Ok((status.success(), text))
+}
+
+/// The GPUs in nvidia-smi's comma-separated lines.
+pub fn parse(text: &str) -> Result<Vec<GpuFacts>, String> {
+    text.lines().filter(|line| !line.trim().is_empty()).map(parse_line).collect()
+}
+
+fn parse_line(line: &str) -> Result<GpuFacts, String> {
+    let values: Vec<&str> = line.split(',').map(str::trim).collect();
+    let &[index, name, driver, memory, used, reasons, errors, temperature, limit, default_limit] = values.as_slice()
+    else {
+        return Err(format!("nvidia-smi wrote {line:?}: {} values are expected", FIELDS.len()));
+    };
+    // "[N/A]" and "[Not Supported]" are no numbers.
+    let mib = |value: &str| value.parse::<u64>().ok().map(|mib| mib << 20);
+    Ok(GpuFacts {
+        index: index.parse().map_err(|_| format!("nvidia-smi wrote {line:?}: a GPU's number is expected first"))?,
+        name: name.to_owned(),
+        driver: driver.to_owned(),
+        memory_bytes: mib(memory),
+        used_bytes: mib(used),
+        throttle_reasons: reasons.strip_prefix("0x").and_then(|hex| u64::from_str_radix(hex, 16).ok()),
+        uncorrected_errors: errors.parse().ok(),
+        temperature: temperature.parse().ok(),
+        power_limit: limit.parse().ok(),
+        default_power_limit: default_limit.parse().ok(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_become_gpus_and_what_is_not_supported_is_unknown() {
+        let text = "0, NVIDIA A100-SXM4-80GB, 535.161.08, 81920, 4, 0x0000000000000001, 0, 31, 400.00, 400.00\n\
+                    1, NVIDIA GeForce RTX 4090, 550.54.14, 24564, 812, [N/A], [N/A], 44, 450.00, [Not Supported]\n\n";
+        let gpus = parse(text).unwrap();
+        assert_eq!(gpus.len(), 2);
+        assert_eq!((gpus[0].name.as_str(), gpus[0].driver.as_str()), ("NVIDIA A100-SXM4-80GB", "535.161.08"));
+        assert_eq!((gpus[0].memory_bytes, gpus[0].used_bytes), (Some(81920 << 20), Some(4 << 20)));
+        assert_eq!((gpus[0].throttle_reasons, gpus[0].uncorrected_errors), (Some(1), Some(0)));
+        assert_eq!((gpus[0].power_limit, gpus[0].default_power_limit), (Some(400.0), Some(400.0)));
+        assert_eq!((gpus[1].throttle_reasons, gpus[1].uncorrected_errors), (None, None));
+        assert_eq!((gpus[1].index, gpus[1].temperature, gpus[1].default_power_limit), (1, Some(44.0), None));
+    }
+
+    #[test]
+    fn other_text_is_an_error_with_the_line() {
+        for text in ["No devices were found", "x, A100, 535, 1, 1, 0x0, 0, 30, 400, 400"] {
+            assert!(parse(text).unwrap_err().contains(text), "{text}");
+        }
+    }
+}

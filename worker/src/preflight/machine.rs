@@ -1,0 +1,106 @@
+//! A machine's processor and memory, as Linux tells of them.
+
+use std::ffi::{CStr, CString};
+use std::fs;
+use std::path::Path;
+
+use tch::Device;
+use tercet_cluster::Collective;
+
+use super::facts::MachineFacts;
+use super::gpus;
+use crate::meter;
+
+/// Everything that takes no time to find out, but for GPUs, which take as long as the driver does.
+pub fn look(ranks: &dyn Collective) -> MachineFacts {
+    let (gpus, gpu_error) = match gpus::query() {
+        Ok(gpus) => (gpus, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    let (shm_bytes, shm_free_bytes) = space(Path::new("/dev/shm")).unwrap_or_default();
+    let memory_bytes = meter::memory_bytes();
+    MachineFacts {
+        num_ranks: ranks.local_size(),
+        kernel: read_trimmed("/proc/sys/kernel/osrelease"),
+        libc: libc_version(),
+        num_cores: std::thread::available_parallelism().map_or(1, |n| n.get()),
+        load: read_trimmed("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()).unwrap_or_default(),
+        memory_bytes,
+        available_bytes: meter::free_bytes(Device::Cpu),
+        memory_limit_bytes: meter::group_limit_bytes().filter(|limit| *limit < memory_bytes),
+        shm_bytes,
+        shm_free_bytes,
+        gpus,
+        gpu_error,
+        ..MachineFacts::default()
+    }
+}
+
+/// Size of the file system that holds `path`, and what of it is free for this user, in bytes.
+pub fn space(path: &Path) -> Option<(u64, u64)> {
+    let path = CString::new(path.as_os_str().as_encoded_bytes()).ok()?;
+    // SAFETY: statvfs is plain data, for which zeros are valid.
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends in NUL and `found` is ours for the length of the call.
+    let done = unsafe { libc::statvfs(path.as_ptr(), &mut found) } == 0;
+    done.then_some((found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize))
+}
+
+/// The cores' clock now over their highest, the mean of those that tell.
+pub fn clock_share() -> Option<f64> {
+    let number =
+        |core: &Path, name: &str| fs::read_to_string(core.join("cpufreq").join(name)).ok()?.trim().parse().ok();
+    let share = |core: &Path| {
+        let highest: f64 = number(core, "cpuinfo_max_freq")?;
+        Some(number(core, "scaling_cur_freq")? / highest)
+    };
+    let shares: Vec<f64> = cores().iter().filter_map(|core| share(core)).collect();
+    (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
+}
+
+/// How often cores have been slowed by heat since the machine was started, where the kernel counts it.
+pub fn num_throttled() -> Option<u64> {
+    let count = |core: &Path| {
+        let text = fs::read_to_string(core.join("thermal_throttle/core_throttle_count")).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    let counts: Vec<u64> = cores().iter().filter_map(|core| count(core)).collect();
+    (!counts.is_empty()).then(|| counts.iter().sum())
+}
+
+fn cores() -> Vec<std::path::PathBuf> {
+    let entries =
+        fs::read_dir("/sys/devices/system/cpu").map(|entries| entries.flatten().collect()).unwrap_or(Vec::new());
+    let is_core =
+        |name: &str| name.strip_prefix("cpu").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    entries.iter().filter(|entry| entry.file_name().to_str().is_some_and(is_core)).map(|entry| entry.path()).collect()
+}
+
+fn read_trimmed(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+fn libc_version() -> String {
+    // SAFETY: the C library returns a string of its own that lives for ever.
+    unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) }.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn space_is_told_of_what_exists() {
+        let (size, free) = space(Path::new("/")).unwrap();
+        assert!(size > 0 && free <= size);
+        assert_eq!(space(Path::new("/nowhere/at/all")), None);
+    }
+
+    #[test]
+    fn this_machine_has_cores_memory_and_a_kernel() {
+        let machine = look(&tercet_cluster::Solo::new());
+        assert!(machine.num_cores > 0 && machine.num_ranks == 1);
+        assert!(machine.available_bytes > 0 && machine.available_bytes <= machine.memory_bytes);
+        assert!(!machine.kernel.is_empty() && !machine.libc.is_empty());
+    }
+}

@@ -1,0 +1,190 @@
+//! Before a run: is every machine fit for it, and are all of them alike?
+//!
+//! Each rank looks at its program, libraries, recipe and data ([`software`]), the first rank of each machine at GPUs,
+//! processor and memory ([`gpus`], [`machine`]) and at the run folder ([`folder`]); rank 0 gathers these [`facts`] and
+//! judges ([`verdict`]). [`check`] is what every training run begins with: nothing in it takes time but what the driver
+//! takes to answer. [`examine`] also measures ([`speed`]): that is `tercet doctor`.
+//!
+//! It finds what a machine says of itself or shows within seconds. A GPU that computes wrongly once an hour it does not.
+
+mod facts;
+mod folder;
+mod gpus;
+mod machine;
+mod software;
+mod speed;
+mod verdict;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tercet_cluster::{Collective, CollectiveError, broadcast_bytes, gather_bytes};
+use tercet_configs::{ExitCode, Recipe};
+
+use facts::{NetworkFacts, RankFacts};
+pub use verdict::{Finding, Level};
+
+/// Clocks are compared so often; the smallest difference counts, as the rest is waiting.
+const CLOCK_TRIALS: usize = 3;
+
+/// A machine that must not take part in a run.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} (`tercet doctor` looks closer)")]
+pub struct SickMachine(String);
+
+impl SickMachine {
+    /// The exit code of a process that ends with this error.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::Machine
+    }
+}
+
+/// All that `doctor` found out.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    world_size: usize,
+    verdict: Level,
+    findings: Vec<Finding>,
+    ranks: Vec<RankFacts>,
+    network: NetworkFacts,
+}
+
+/// What does not go without saying of the machines that are to train `recipe`, a sentence each. Every rank calls it.
+///
+/// # Errors
+/// [`SickMachine`], on every rank, if one of them must not take part.
+pub fn check(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Vec<String>> {
+    let own = look(Some(Ok(recipe)), ranks)?;
+    let facts = gather(ranks, &own)?;
+    let findings = facts.map(|facts| verdict::findings(&facts, None)).unwrap_or_default();
+    let findings = from_rank_0(ranks, &findings)?;
+    let said = |level: Level| {
+        let of_level = findings.iter().filter(move |finding| finding.level == level);
+        of_level.map(|finding| format!("{}: {}", finding.host, finding.text))
+    };
+    let sick: Vec<String> = said(Level::Sick).collect();
+    // A mistake in the recipe is told by whoever meets it next, in more words.
+    if sick.is_empty() { Ok(said(Level::Warning).collect()) } else { Err(SickMachine(sick.join("; ")).into()) }
+}
+
+/// Looks and measures; the report on rank 0, and the worst of it on every rank. Every rank calls it.
+///
+/// # Errors
+/// A collective that failed.
+pub fn examine(
+    recipe: Option<Result<&Recipe, String>>,
+    ranks: &dyn Collective,
+) -> Result<(Option<Report>, Level), CollectiveError> {
+    let mut own = look(recipe, ranks)?;
+    let throttled_before = machine::num_throttled();
+    own.product = Some(speed::products(ranks)?);
+    if let Some(found) = &mut own.machine {
+        found.clock_share = machine::clock_share();
+        found.num_throttled = machine::num_throttled().zip(throttled_before).map(|(now, before)| now - before);
+        // One machine after the other would be fairer to a shared disk, and take minutes on many.
+        found.folder.iter_mut().for_each(folder::time_writing);
+    }
+    let hosts = gather_bytes(ranks, ranks.host().as_bytes())?;
+    let hosts: Vec<String> = hosts.iter().map(|host| String::from_utf8_lossy(host).into_owned()).collect();
+    let network = speed::network(ranks, &hosts)?;
+    let report = gather(ranks, &own)?.map(|facts| {
+        let findings = verdict::findings(&facts, Some(&network));
+        let verdict = verdict::level(&findings);
+        Report { world_size: ranks.world_size(), verdict, findings, ranks: facts, network }
+    });
+    let level = from_rank_0(ranks, &report.as_ref().map_or(Level::Ok, |report| report.verdict))?;
+    Ok((report, level))
+}
+
+/// What this rank finds without measuring. Every rank calls it.
+fn look(recipe: Option<Result<&Recipe, String>>, ranks: &dyn Collective) -> Result<RankFacts, CollectiveError> {
+    let (recipe, recipe_error) = match recipe {
+        Some(Ok(recipe)) => (Some(recipe), None),
+        Some(Err(error)) => (None, Some(error)),
+        None => (None, None),
+    };
+    let mut facts = RankFacts {
+        rank: ranks.rank(),
+        host: ranks.host().to_owned(),
+        versions: software::versions(),
+        hashes: software::hashes(recipe),
+        recipe_error,
+        ..RankFacts::default()
+    };
+    if ranks.local_rank() == 0 {
+        let mut machine = machine::look(ranks);
+        machine.folder = recipe.and_then(folder::look);
+        facts.machine = Some(machine);
+    }
+    if ranks.world_size() > ranks.local_size() {
+        facts.clock_ahead_secs = clock_ahead_secs(ranks)?;
+        let seen = folder::sees_rank_0(ranks, recipe.map(|recipe| recipe.run_dir.as_path()))?;
+        if let Some(folder) = facts.machine.as_mut().and_then(|machine| machine.folder.as_mut()) {
+            folder.sees_rank_0 = seen;
+        }
+    }
+    Ok(facts)
+}
+
+/// All ranks' facts, on rank 0. Every rank calls it.
+fn gather(ranks: &dyn Collective, own: &RankFacts) -> Result<Option<Vec<RankFacts>>, CollectiveError> {
+    let all = gather_bytes(ranks, &serde_json::to_vec(own).expect("plain data"))?;
+    // A rank of another build may write what this one cannot read: it is then one without a program.
+    let read = |(rank, bytes): (usize, &Vec<u8>)| {
+        serde_json::from_slice(bytes).unwrap_or_else(|_| RankFacts { rank, ..RankFacts::default() })
+    };
+    Ok((ranks.rank() == 0).then(|| all.iter().enumerate().map(read).collect()))
+}
+
+/// Rank 0's `value`, on every rank. Every rank calls it.
+fn from_rank_0<T: Serialize + for<'a> Deserialize<'a>>(
+    ranks: &dyn Collective,
+    value: &T,
+) -> Result<T, CollectiveError> {
+    let mut bytes = serde_json::to_vec(value).expect("plain data");
+    broadcast_bytes(ranks, &mut bytes, 0)?;
+    Ok(serde_json::from_slice(&bytes).expect("what rank 0 wrote"))
+}
+
+/// By how much this machine's clock is ahead of rank 0's. Every rank calls it.
+fn clock_ahead_secs(ranks: &dyn Collective) -> Result<f64, CollectiveError> {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+    let mut nearest = f64::INFINITY;
+    for _ in 0..CLOCK_TRIALS {
+        ranks.barrier()?;
+        let mut first = [now()];
+        ranks.broadcast(first[..].as_mut().into(), 0)?;
+        let ahead = now() - first[0];
+        if ahead.abs() < nearest.abs() {
+            nearest = ahead;
+        }
+    }
+    Ok(nearest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tercet_cluster::Solo;
+
+    use super::*;
+
+    #[test]
+    fn a_run_without_machines_to_compare_may_begin() {
+        let dir = tempfile::tempdir().unwrap();
+        let setting = format!("run_dir={}/run", dir.path().display());
+        let recipe = Recipe::parse("name = \"t\"", Path::new("t.toml"), &[setting]).unwrap();
+        check(&recipe, &Solo::new()).unwrap();
+        let setting = "run_dir=/proc/self/status/run".to_owned();
+        let recipe = Recipe::parse("name = \"t\"", Path::new("t.toml"), &[setting]).unwrap();
+        let error = check(&recipe, &Solo::new()).unwrap_err();
+        assert!(error.is::<SickMachine>() && error.to_string().contains("is no folder"), "{error}");
+    }
+
+    #[test]
+    fn facts_of_another_build_are_read_as_far_as_they_are_known() {
+        let facts: RankFacts = serde_json::from_str(r#"{"rank":3,"unknown":{"a":1},"host":"b"}"#).unwrap();
+        assert_eq!((facts.rank, facts.host.as_str(), facts.hashes.len()), (3, "b", 0));
+    }
+}

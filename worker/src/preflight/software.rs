@@ -1,0 +1,113 @@
+//! What must be the same on all ranks: libraries by version; program, recipe and data by BLAKE3.
+
+use std::collections::BTreeMap;
+use std::ffi::c_int;
+use std::fs::{self, File};
+use std::path::Path;
+
+use tercet_cluster::mpi_version;
+use tercet_configs::Recipe;
+
+use crate::libtorch;
+
+/// What is hashed, as people call it.
+pub const PROGRAM: &str = "program";
+const RECIPE: &str = "recipe";
+const STORE: &str = "token store";
+const TOKENIZER: &str = "tokenizer";
+const MODEL: &str = "model's config.json";
+
+/// Versions of what this process is linked with, by name.
+pub fn versions() -> BTreeMap<String, String> {
+    let mut versions = of_libtorch(&libtorch::config());
+    versions.insert("tercet".into(), env!("CARGO_PKG_VERSION").into());
+    versions.insert("MPI".into(), mpi_version());
+    if versions.contains_key("CUDA") && tch::Cuda::is_available() {
+        versions.insert("NCCL".into(), nccl_version().unwrap_or_else(|| "not found".into()));
+    }
+    versions
+}
+
+/// libtorch's version and CUDA's from its description of its build.
+fn of_libtorch(config: &str) -> BTreeMap<String, String> {
+    let behind = |key: &str| {
+        let value = config.split_once(key)?.1;
+        let end = value.find(|c: char| c == ',' || c == ';' || c.is_whitespace()).unwrap_or(value.len());
+        (end > 0).then(|| value[..end].to_owned())
+    };
+    let found = [("libtorch", "TORCH_VERSION="), ("CUDA", "CUDA Runtime "), ("cuDNN", "CuDNN ")];
+    found.into_iter().filter_map(|(name, key)| Some((name.to_owned(), behind(key)?))).collect()
+}
+
+/// NCCL's version as its number, where the loader finds it.
+fn nccl_version() -> Option<String> {
+    // SAFETY: the name ends in NUL; loading NCCL runs no code that this process must be ready for.
+    let library = unsafe { libc::dlopen(c"libnccl.so.2".as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL) };
+    if library.is_null() {
+        return None;
+    }
+    // SAFETY: the library stays loaded, and the name ends in NUL.
+    let symbol = unsafe { libc::dlsym(library, c"ncclGetVersion".as_ptr()) };
+    if symbol.is_null() {
+        return None;
+    }
+    // SAFETY: this is the function's type in nccl.h of every NCCL 2.
+    let get_version: unsafe extern "C" fn(*mut c_int) -> c_int = unsafe { std::mem::transmute(symbol) };
+    let mut version: c_int = 0;
+    // SAFETY: `version` is ours for the length of the call.
+    let done = unsafe { get_version(&mut version) } == 0;
+    // 2.9 was 2903 + 18000 …: since then major * 10000 + minor * 100 + patch.
+    done.then(|| format!("{}.{}.{}", version / 10_000, version % 10_000 / 100, version % 100))
+}
+
+/// BLAKE3 of what this rank runs and, with a recipe, of what it reads; None of what cannot be read.
+pub fn hashes(recipe: Option<&Recipe>) -> BTreeMap<String, Option<String>> {
+    let mut hashes = BTreeMap::from([(PROGRAM.to_owned(), of_file(Path::new("/proc/self/exe")))]);
+    let Some(recipe) = recipe else { return hashes };
+    hashes.insert(RECIPE.into(), Some(recipe.hash()));
+    if !recipe.data.store.as_os_str().is_empty() {
+        // It lists all files of the store with their own.
+        hashes.insert(STORE.into(), of_file(&recipe.data.store.join("manifest.json")));
+    }
+    if let Some(tokenizer) = recipe.model.tokenizer_json() {
+        hashes.insert(TOKENIZER.into(), of_file(&tokenizer));
+    }
+    let config = recipe.model.path.as_ref().map(|dir| dir.join("config.json")).or_else(|| recipe.model.config.clone());
+    if let Some(config) = config {
+        hashes.insert(MODEL.into(), of_file(&config));
+    }
+    hashes
+}
+
+fn of_file(path: &Path) -> Option<String> {
+    let mut hasher = blake3::Hasher::new();
+    fs::metadata(path).ok().filter(|meta| meta.is_file())?;
+    hasher.update_reader(File::open(path).ok()?).ok()?;
+    Some(hasher.finalize().to_hex().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_says_its_versions() {
+        let text = "PyTorch built with:\n  - CUDA Runtime 13.0\n  - CuDNN 91.0.2  (built against CUDA 12.9)\n  - Build \
+                    settings: BLAS_INFO=mkl, TORCH_VERSION=2.13.0, USE_CUDA=ON, ";
+        let versions = of_libtorch(text);
+        assert_eq!(
+            (&versions["libtorch"][..], &versions["CUDA"][..], &versions["cuDNN"][..]),
+            ("2.13.0", "13.0", "91.0.2")
+        );
+        assert!(of_libtorch("nothing").is_empty());
+    }
+
+    #[test]
+    fn this_process_knows_what_it_runs() {
+        let versions = versions();
+        for name in ["libtorch", "tercet", "MPI"] {
+            assert!(versions.get(name).is_some_and(|version| version.contains('.')), "{name}: {versions:?}");
+        }
+        assert!(hashes(None)[PROGRAM].as_ref().is_some_and(|hash| hash.len() == 64));
+    }
+}

@@ -1,0 +1,112 @@
+//! From facts to what is wrong: pure functions, so that every sickness can be tried without having it.
+
+mod alike;
+mod folder;
+mod machine;
+mod speed;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+use super::facts::{MachineFacts, NetworkFacts, RankFacts};
+use alike::{differences, recipes};
+use folder::folders;
+use machine::{clocks, memory, sick_gpu, unlike_gpus};
+use speed::{slow_links, slow_ranks};
+
+/// A rank with less than this of the median rate is slow.
+pub const SLOW_RANK: f64 = 0.7;
+
+/// A link with less than this of the median of its kind is slow.
+pub const SLOW_LINK: f64 = 1.0 / 3.0;
+
+/// Clocks that differ by more make logs and file times hard to read.
+const CLOCKS_APART_SECS: f64 = 2.0;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Nothing.
+    Ok,
+    /// A run works, but not as well as it could.
+    Warning,
+    /// What was asked for is wrong on all machines alike.
+    Mistake,
+    /// A machine must not take part as it is.
+    Sick,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub level: Level,
+    /// The machine; empty if it is all of them.
+    pub host: String,
+    /// What it is, with numbers, and what to do.
+    pub text: String,
+}
+
+impl Finding {
+    fn new(level: Level, host: &str, text: impl Into<String>) -> Self {
+        Self { level, host: host.to_owned(), text: text.into() }
+    }
+}
+
+/// The worst of them.
+pub fn level(findings: &[Finding]) -> Level {
+    findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
+}
+
+/// What is wrong, machine by machine in the order of ranks. `network` is measured by `doctor` only.
+pub fn findings(facts: &[RankFacts], network: Option<&NetworkFacts>) -> Vec<Finding> {
+    let mut found = recipes(facts);
+    found.extend(differences("version of ", "install the same one on all machines", facts, |rank| {
+        rank.versions.iter().map(|(name, version)| (name.clone(), Some(version.clone()))).collect()
+    }));
+    found.extend(differences("", "give all machines the same one, under the same path", facts, |rank| {
+        rank.hashes.clone()
+    }));
+    let machines: Vec<(&str, &MachineFacts)> =
+        facts.iter().filter_map(|rank| Some((rank.host.as_str(), rank.machine.as_ref()?))).collect();
+    for &(host, machine) in &machines {
+        found.extend(memory(host, machine));
+        found.extend(machine.gpu_error.iter().map(|error| {
+            let text = format!("{error}: look at `nvidia-smi` and `dmesg` there; a reboot may help");
+            Finding::new(Level::Sick, host, text)
+        }));
+        found.extend(machine.gpus.iter().flat_map(|gpu| sick_gpu(host, gpu)));
+        found.extend(clocks(host, machine));
+    }
+    found.extend(unlike_gpus(&machines));
+    found.extend(folders(&machines));
+    for rank in facts.iter().filter(|rank| rank.machine.is_some() && rank.clock_ahead_secs.abs() > CLOCKS_APART_SECS) {
+        let text = format!("its clock is {:+.1} s from rank 0's: set it (NTP, chrony)", rank.clock_ahead_secs);
+        found.push(Finding::new(Level::Warning, &rank.host, text));
+    }
+    found.extend(slow_ranks(facts));
+    found.extend(network.iter().flat_map(|network| slow_links(&network.links)));
+    found
+}
+
+/// The middle value, of an even number the larger of the two; 0 of none.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}
+
+/// `rank 3: …`, `ranks 8 to 15: …`.
+fn named(ranks: &[usize], text: &str) -> String {
+    match ranks {
+        [rank] => format!("rank {rank}: {text}"),
+        [first, .., last] if last - first + 1 == ranks.len() => format!("ranks {first} to {last}: {text}"),
+        _ => format!("ranks {}: {text}", ranks.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")),
+    }
+}
