@@ -53,9 +53,10 @@ impl Recipe {
     /// reports or saves, what it does about faults, and how it is cut up for a machine may differ between a run and its
     /// continuation.
     pub fn differing_keys(&self, other: &Self) -> Vec<String> {
-        const FREE: [&str; 10] = [
+        const FREE: [&str; 11] = [
             "name",
             "backend",
+            "backend_deadline_secs",
             "run_dir",
             "sub_batch_tokens",
             "sub_batch_texts",

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::time::Instant;
 
 use serde::Serialize;
+use tch::Device;
 
 /// What a rank is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,14 +60,15 @@ struct Stopwatch {
     phase: Phase,
     since: Instant,
     secs: PhaseSecs,
-    synchronous: bool,
+    /// A device whose work counts to the phase that asked for it.
+    waits_for: Option<Device>,
 }
 
 impl Stopwatch {
     /// Books the time until now, and goes on in `next`; returns the phase that was.
     fn switch(&mut self, next: Phase) -> Phase {
-        if self.synchronous && tch::Cuda::is_available() {
-            tch::Cuda::synchronize(0);
+        if let Some(Device::Cuda(index)) = self.waits_for {
+            tch::Cuda::synchronize(index as i64);
         }
         let now = Instant::now();
         self.secs.0[self.phase as usize] += (now - self.since).as_secs_f64();
@@ -80,7 +82,7 @@ thread_local! {
         phase: Phase::Other,
         since: Instant::now(),
         secs: PhaseSecs::default(),
-        synchronous: false,
+        waits_for: None,
     });
 }
 
@@ -105,9 +107,9 @@ pub fn take() -> PhaseSecs {
     })
 }
 
-/// From now on a phase ends when the device has done its work: what a benchmark wants, and training does not.
-pub fn wait_for_device() {
-    STOPWATCH.with_borrow_mut(|watch| watch.synchronous = true);
+/// From now on a phase ends when `device` has done its work: what a benchmark wants, and training does not.
+pub fn wait_for_device(device: Device) {
+    STOPWATCH.with_borrow_mut(|watch| watch.waits_for = Some(device));
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/native_layer_norm_backward.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cstring>
@@ -53,6 +54,15 @@ bool tercet_device_memory(int64_t index, uint64_t* out, char* error, size_t erro
     out[2] = free;
     out[3] = total;
     allocator->resetPeakStats(index);
+  });
+}
+
+// out receives the handle of the stream that a GPU's work goes to from this thread.
+bool tercet_current_stream(int64_t index, void** out, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] {
+    const c10::impl::VirtualGuardImpl guard(c10::kCUDA);
+    const auto stream = guard.getStream(c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index)));
+    *out = guard.getStreamNativeHandle(stream);
   });
 }
 
