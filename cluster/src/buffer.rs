@@ -12,6 +12,8 @@ pub enum Element {
     F32,
     /// 64-bit float.
     F64,
+    /// The upper half of a 32-bit float. Hosts move it; devices reduce it too.
+    BF16,
     /// 64-bit signed integer.
     I64,
     /// Byte.
@@ -24,17 +26,24 @@ impl Element {
         match self {
             Self::F32 => 4,
             Self::F64 | Self::I64 => 8,
+            Self::BF16 => 2,
             Self::U8 => 1,
         }
     }
 }
 
-/// Where a buffer's memory lies. Device memory joins with the backend that can carry it.
+/// Where a buffer's memory lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Memory {
     /// Memory that the CPU reads and writes.
     Host,
+    /// Memory of this rank's GPU, for a backend whose
+    /// [`is_device_memory`](crate::Collective::is_device_memory) says so.
+    Device {
+        /// The address of the CUDA stream that has made what is in it; 0 is the default stream.
+        stream: usize,
+    },
 }
 
 /// A Rust type that a buffer can hold.
@@ -56,6 +65,8 @@ macro_rules! scalars {
     )*};
 }
 scalars!(f32 => F32, f64 => F64, i64 => I64, u8 => U8);
+
+const NOT_THE_HOSTS: &str = "device memory was handed to a backend that does not carry it";
 
 /// Memory that a collective reads.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +118,12 @@ impl<'a> Buffer<'a> {
         self.memory
     }
 
-    /// Its elements' bytes.
+    /// Where it begins.
+    pub(crate) fn address(&self) -> *const u8 {
+        self.pointer
+    }
+
+    /// Its elements' bytes, of host memory.
     pub(crate) fn as_bytes(&self) -> &'a [u8] {
         if self.len == 0 {
             return &[];
@@ -116,6 +132,7 @@ impl<'a> Buffer<'a> {
             // SAFETY: slices keep, and callers of `from_raw` promise, what a slice over host memory needs; numbers have no
             // padding, and any address is aligned for bytes.
             Memory::Host => unsafe { std::slice::from_raw_parts(self.pointer, self.len * self.element.size_bytes()) },
+            Memory::Device { .. } => unreachable!("{NOT_THE_HOSTS}"),
         }
     }
 }
@@ -150,7 +167,12 @@ impl<'a> BufferMut<'a> {
         self.memory
     }
 
-    /// Its elements. The caller has matched on [`BufferMut::element`].
+    /// Where it begins.
+    pub(crate) fn address(&self) -> *mut u8 {
+        self.pointer
+    }
+
+    /// Its elements, of host memory. The caller has matched on [`BufferMut::element`].
     pub(crate) fn into_slice<T: Scalar>(self) -> &'a mut [T] {
         assert_eq!(self.element, T::ELEMENT, "a buffer is written as what it holds");
         if self.len == 0 {
@@ -160,10 +182,11 @@ impl<'a> BufferMut<'a> {
             // SAFETY: slices keep, and callers of `from_raw` promise, what an exclusive slice over host memory needs;
             // T is the element type, and `self` is consumed, so that there is one slice only.
             Memory::Host => unsafe { std::slice::from_raw_parts_mut(self.pointer.cast(), self.len) },
+            Memory::Device { .. } => unreachable!("{NOT_THE_HOSTS}"),
         }
     }
 
-    /// Its elements' bytes.
+    /// Its elements' bytes, of host memory.
     pub(crate) fn into_bytes(self) -> &'a mut [u8] {
         if self.len == 0 {
             return &mut [];
@@ -173,6 +196,7 @@ impl<'a> BufferMut<'a> {
             Memory::Host => unsafe {
                 std::slice::from_raw_parts_mut(self.pointer, self.len * self.element.size_bytes())
             },
+            Memory::Device { .. } => unreachable!("{NOT_THE_HOSTS}"),
         }
     }
 }
@@ -219,5 +243,6 @@ mod tests {
         assert_eq!(Element::F64.size_bytes(), size_of::<f64>());
         assert_eq!(Element::I64.size_bytes(), size_of::<i64>());
         assert_eq!(Element::U8.size_bytes(), size_of::<u8>());
+        assert_eq!(Element::BF16.size_bytes(), 2);
     }
 }

@@ -25,13 +25,13 @@ pub enum ReduceOp {
 ///
 /// Results are deterministic: the same inputs on the same number of ranks give the same bits on every run, and
 /// [`all_reduce`](Collective::all_reduce) and [`start_all_reduce`](Collective::start_all_reduce) leave the same bits on
-/// every rank. Another number of ranks adds in another
-/// order and differs by rounding.
+/// every rank. Another number of ranks adds in another order and differs by rounding; so does another backend, and with
+/// NCCL another placement of the ranks ([`Nccl`](crate::Nccl) says what that rests on).
 ///
 /// # Errors
 /// Each operation returns [`CollectiveError::Mismatch`] if this rank's buffers and counts do not fit together. The
 /// ranks are then out of step: [`abort`](Collective::abort) is what remains. A peer or a network that fails ends the
-/// process (MPI's default), it does not return.
+/// process where MPI carries the operation (its default), and is [`CollectiveError::Failed`] where NCCL does.
 pub trait Collective: Send {
     /// This process, from 0 to below [`world_size`](Collective::world_size).
     fn rank(&self) -> usize;
@@ -47,6 +47,15 @@ pub trait Collective: Send {
 
     /// This machine's name.
     fn host(&self) -> &str;
+
+    /// What carries the operations, for logs: libraries with their versions, and the device.
+    fn description(&self) -> String;
+
+    /// Whether what lies at `address` is a [`Memory::Device`](crate::Memory::Device) that this backend carries without
+    /// the host. `false` for all of the host's memory, and from backends that know no other.
+    fn is_device_memory(&self, _address: *const u8) -> bool {
+        false
+    }
 
     /// Replaces every element of `buffer` by its reduction over all ranks. Every rank calls it with equally many
     /// elements.
@@ -91,8 +100,8 @@ pub trait Collective: Send {
     /// `peer` is no rank; lengths that differ.
     fn pair_exchange(&self, peer: usize, send: &[u8], recv: &mut [u8]) -> Result<(), CollectiveError>;
 
-    /// Starts replacing every element of `buffer` by its sum over all ranks, added in rank order. Every rank calls it
-    /// with equally many elements.
+    /// Starts replacing every element of `buffer` by its sum over all ranks, added in rank order by MPI, in a fixed
+    /// order of its own by NCCL. Every rank calls it with equally many elements.
     ///
     /// # Errors
     /// None today.
@@ -103,7 +112,8 @@ pub trait Collective: Send {
     unsafe fn start_all_reduce<'a>(&'a self, buffer: BufferMut<'a>) -> Result<Pending<'a>, CollectiveError>;
 
     /// Starts the first half of [`start_all_reduce`](Collective::start_all_reduce): of `buffer` this rank's part becomes
-    /// the sum, to the same bits, and the other parts stay as they are. Every rank calls it.
+    /// the sum, and the other parts stay as they are. Every rank calls it. The sum has the whole's bits with MPI, and
+    /// NCCL's order for this operation with NCCL.
     ///
     /// The first `counts[0]` elements are rank 0's part, and so on; a count may be 0. [`part_counts`] are the ones that
     /// an all-reduce takes.

@@ -1,26 +1,32 @@
 //! Joining the job that this process was started in.
 
+use std::time::Duration;
+
 use tercet_configs::Backend;
 
 use crate::collective::Collective;
 use crate::error::CollectiveError;
 use crate::mpi::{MAX_MESSAGE_BYTES, Mpi};
+use crate::nccl::Nccl;
 use crate::solo::Solo;
+use crate::values::all_ranks;
 
 /// Joins the job with the recipe's backend. Every rank calls it once, early, on the thread that will do the
-/// collectives; dropping the result leaves the job in good order, which waits until every rank does so.
+/// collectives; dropping the result leaves the job in good order, which waits until every rank does so. `deadline` is what one operation
+/// on a GPU's memory may take.
 ///
-/// [`Backend::Auto`] is `mpi` for one of several ranks and `solo` otherwise. It goes by what the launcher left in the
+/// [`Backend::Auto`] is `solo` for a single rank; for one of several it is `nccl` if every one of them computes on a GPU
+/// (`on_gpu`), and `mpi` otherwise. It goes by what the launcher left in the
 /// environment: `OMPI_COMM_WORLD_SIZE` (Open MPI's mpirun) or `PMI_SIZE` (MPICH's mpirun, `srun --mpi=pmi2`), else
 /// `PMIX_RANK` with `SLURM_STEP_NUM_TASKS` (`srun --mpi=pmix`).
 ///
 /// # Errors
 /// [`CollectiveError::Join`]: several ranks were started, but in a way that MPI cannot see them as one job; or MPI
-/// was joined before.
-pub fn connect(backend: Backend) -> Result<Box<dyn Collective>, CollectiveError> {
+/// was joined before. What [`Nccl::join`] says, where it is taken.
+pub fn connect(backend: Backend, on_gpu: bool, deadline: Duration) -> Result<Box<dyn Collective>, CollectiveError> {
     let launched = Launched::read(|name| std::env::var(name).ok());
     let mpi = match backend {
-        Backend::Mpi => true,
+        Backend::Mpi | Backend::Nccl => true,
         Backend::Solo => false,
         Backend::Auto => launched.is_several()?,
     };
@@ -29,7 +35,12 @@ pub fn connect(backend: Backend) -> Result<Box<dyn Collective>, CollectiveError>
     }
     let ranks = Mpi::join(MAX_MESSAGE_BYTES)?;
     launched.check_world_size(ranks.world_size())?;
-    Ok(Box::new(ranks))
+    let nccl = match backend {
+        Backend::Nccl => true,
+        Backend::Auto => all_ranks(&ranks, on_gpu)?,
+        Backend::Mpi | Backend::Solo => false,
+    };
+    if nccl { Ok(Box::new(Nccl::join(ranks, deadline)?)) } else { Ok(Box::new(ranks)) }
 }
 
 /// How many ranks the launcher says it started, and whether it told MPI.

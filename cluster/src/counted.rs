@@ -69,6 +69,14 @@ impl Collective for Counted {
         self.ranks.host()
     }
 
+    fn description(&self) -> String {
+        self.ranks.description()
+    }
+
+    fn is_device_memory(&self, address: *const u8) -> bool {
+        self.ranks.is_device_memory(address)
+    }
+
     fn all_reduce(&self, buffer: BufferMut, op: ReduceOp) -> Result<(), CollectiveError> {
         self.count(|t| t.all_reduce_bytes += bytes(buffer.len(), buffer.element().size_bytes()));
         heartbeat::during(Doing::AllReduce, || self.ranks.all_reduce(buffer, op))

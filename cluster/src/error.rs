@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::buffer::{Buffer, BufferMut};
+use crate::buffer::{Buffer, BufferMut, Element};
 
 /// Which rank speaks: the beginning of every message, `rank 3/8 gpu07`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,16 @@ pub enum CollectiveError {
         /// What was compared, with its unit; what would have fitted, and what was there.
         problem: String,
     },
+    /// An operation that a peer, a network or a device did not bring to an end.
+    #[error("{place}: {operation}: {problem}")]
+    Failed {
+        /// Who noticed.
+        place: Place,
+        /// The trait method; `join` and `leave` are the job's beginning and end.
+        operation: &'static str,
+        /// What the library below says.
+        problem: String,
+    },
 }
 
 /// Checks one operation's arguments on behalf of a backend.
@@ -67,6 +77,19 @@ impl Check<'_> {
     /// Two buffers of one operation hold the same type.
     pub fn same_element(&self, send: &Buffer, recv: &BufferMut) -> Result<(), CollectiveError> {
         self.equal("element type of the receive buffer", send.element(), recv.element())
+    }
+
+    /// Two buffers of one operation lie in the same memory.
+    pub fn same_memory(&self, send: &Buffer, recv: &BufferMut) -> Result<(), CollectiveError> {
+        self.equal("memory of the receive buffer", send.memory(), recv.memory())
+    }
+
+    /// The host can add and compare such elements.
+    pub fn reducible(&self, element: Element) -> Result<(), CollectiveError> {
+        match element {
+            Element::BF16 => Err(self.mismatch("element type", "one that the host can reduce".into(), "BF16".into())),
+            _ => Ok(()),
+        }
     }
 
     /// One count for each rank; `part` holds this rank's, `whole` all of them.

@@ -1,18 +1,13 @@
 //! What ties ranks together: the [`Collective`] trait and its backends.
 //!
-//! [`connect`] joins the job that this process was started in and returns the backend for it: `mpi` (several ranks,
-//! host memory) or `solo` (one rank, no communication). The rest of Tercet sees the trait alone. The operations work
+//! [`connect`] joins the job that this process was started in and returns the backend for it: `nccl` (several ranks,
+//! each with a GPU), `mpi` (several ranks, host memory) or `solo` (one rank, no communication). The rest of Tercet sees the trait alone. The operations work
 //! on typed raw memory ([`Buffer`], [`BufferMut`]), so that this crate needs no libtorch; who has tensors wraps them.
 //!
 //! # Lockstep
 //! All operations are collective: *every* rank calls the same ones, in the same order, with arguments that fit. A rank
 //! that cannot go on must not return early, or its peers would wait for it for ever: it calls [`Collective::abort`]. A
 //! panic, on any thread, does so by itself, with code 101.
-//!
-//! # Room for NCCL
-//! Device memory will be a second [`Memory`], and its backend a third implementation of the trait whose ranks meet
-//! over MPI. What is started goes to a stream of its own, and a [`Pending`] holds the event that ends it. Today every
-//! buffer lies in host memory.
 //!
 //! Not here: starting ranks, which is the launcher's and `mpirun`'s work, and deciding what is sent when.
 
@@ -25,6 +20,7 @@ mod counted;
 mod error;
 pub mod heartbeat;
 mod mpi;
+mod nccl;
 mod panic;
 mod pending;
 mod solo;
@@ -36,6 +32,7 @@ pub use crate::connect::connect;
 pub use crate::counted::{Counted, Traffic};
 pub use crate::error::{CollectiveError, Place};
 pub use crate::mpi::{MAX_MESSAGE_BYTES, Mpi, mpi_version};
+pub use crate::nccl::Nccl;
 pub use crate::pending::Pending;
 pub use crate::solo::Solo;
 pub use crate::values::{all_ranks, any_rank, any_rank_each, broadcast_bytes, gather_bytes, gather_counts};

@@ -58,6 +58,10 @@ impl Collective for Solo {
         &self.place.host
     }
 
+    fn description(&self) -> String {
+        "one rank, no communication".into()
+    }
+
     fn all_reduce(&self, _buffer: BufferMut, _op: ReduceOp) -> Result<(), CollectiveError> {
         Ok(())
     }

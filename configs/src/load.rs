@@ -56,6 +56,7 @@ impl Recipe {
         const FREE: [&str; 11] = [
             "name",
             "backend",
+            "backend_deadline_secs",
             "run_dir",
             "sub_batch_tokens",
             "sub_batch_texts",

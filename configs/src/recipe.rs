@@ -25,6 +25,10 @@ pub struct Recipe {
     /// What carries tensors between ranks.
     #[serde(default)]
     pub backend: Backend,
+    /// Seconds that one NCCL operation may take before the rank gives up and ends the job. Longer than the slowest rank
+    /// may lag: reading data, saving, sharing a GPU with others.
+    #[serde(default = "default_backend_deadline_secs")]
+    pub backend_deadline_secs: u64,
     /// What one rank may use of memory, e.g. "12GiB", or "auto": decides how many tokens go through the encoder at a time
     /// (`sub_batch_tokens` at most) and how many graphs are kept (in place of `kept_graph_tokens`), by trying the longest
     /// batch of the plan before the first step. Without it those two hold as they are.
@@ -102,9 +106,11 @@ impl TryFrom<String> for Precision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
-    /// `mpi` where the process was started as one of several ranks, `solo` otherwise.
+    /// `solo` for a single rank; for several `nccl` where all of them compute on GPUs, `mpi` otherwise.
     #[default]
     Auto,
+    /// NCCL over the memory of one GPU per rank; MPI brings the ranks together.
+    Nccl,
     /// MPI over host memory.
     Mpi,
     /// One rank, no communication.
@@ -282,6 +288,10 @@ pub struct LogSection {
 
 fn default_seed() -> u64 {
     42
+}
+
+fn default_backend_deadline_secs() -> u64 {
+    600
 }
 
 fn default_sub_batch_tokens() -> usize {

@@ -1,12 +1,13 @@
 //! `tercet-worker`: one rank. `tercet` starts it; `mpirun -n N tercet-worker …` does the same by hand.
 
+use std::path::Path;
 use std::process;
 use std::thread;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tercet_cluster::{Collective, Counted, connect};
-use tercet_configs::{Backend, ExitCode, error_line};
+use tercet_configs::{Backend, ExitCode, Recipe, error_line};
 use tercet_worker::exit::code_of;
 use tercet_worker::tasks::bench::{self, BenchArgs};
 use tercet_worker::tasks::doctor::{self, DoctorArgs};
@@ -16,6 +17,9 @@ use tercet_worker::tasks::measure::{self, MeasureArgs};
 use tercet_worker::tasks::mine::{self, MineArgs};
 use tercet_worker::tasks::step::{self, StepArgs};
 use tercet_worker::train::{self, TrainArgs, stop};
+
+/// What one operation between GPUs may take in a task without a recipe.
+const DEADLINE: Duration = Duration::from_secs(600);
 
 /// One training process per device; started by tercet, or by mpirun
 #[derive(Parser)]
@@ -45,6 +49,24 @@ enum Task {
     Mine(MineArgs),
 }
 
+impl Task {
+    /// What the task's recipe has the ranks joined with, and what one of their operations may take; of a recipe that cannot
+    /// be read the task itself speaks, when the ranks have met.
+    fn backend(&self) -> (Backend, Duration) {
+        let (recipe, settings): (&Path, &[String]) = match self {
+            Self::Train(args) => (&args.recipe, &args.settings),
+            Self::Measure(args) => (&args.recipe, &args.settings),
+            Self::Bench(args) => (&args.recipe, &args.settings),
+            Self::Step(args) => (&args.recipe, &args.settings),
+            Self::Doctor(DoctorArgs { recipe: Some(recipe), settings }) => (recipe, settings),
+            Self::Doctor(_) | Self::Encode(_) | Self::Eval(_) | Self::Mine(_) => return (Backend::Auto, DEADLINE),
+        };
+        Recipe::load(recipe, settings).map_or((Backend::Auto, DEADLINE), |recipe| {
+            (recipe.backend, Duration::from_secs(recipe.backend_deadline_secs))
+        })
+    }
+}
+
 fn main() {
     let cli = Cli::parse();
     if matches!(cli.task, Task::Train(_))
@@ -54,7 +76,8 @@ fn main() {
         process::exit(ExitCode::Machine.code());
     }
     // Everything so far ran alike on every rank; from here on a rank that fails must end the others.
-    let ranks = connect(Backend::Auto).unwrap_or_else(|error| {
+    let (backend, deadline) = cli.task.backend();
+    let ranks = connect(backend, tch::Cuda::device_count() > 0, deadline).unwrap_or_else(|error| {
         eprintln!("tercet-worker: {error}");
         process::exit(code_of(&error.into()).code());
     });

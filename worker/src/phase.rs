@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use serde::Serialize;
+use tch::Device;
 use tercet_cluster::heartbeat;
 
 /// What a rank is doing.
@@ -70,14 +71,15 @@ struct Stopwatch {
     phase: Phase,
     since: Instant,
     secs: PhaseSecs,
-    synchronous: bool,
+    /// A device whose work counts to the phase that asked for it.
+    waits_for: Option<Device>,
 }
 
 impl Stopwatch {
     /// Books the time until now, and goes on in `next`; returns the phase that was.
     fn switch(&mut self, next: Phase) -> Phase {
-        if self.synchronous && tch::Cuda::is_available() {
-            tch::Cuda::synchronize(0);
+        if let Some(Device::Cuda(index)) = self.waits_for {
+            tch::Cuda::synchronize(index as i64);
         }
         let now = Instant::now();
         self.secs.0[self.phase as usize] += (now - self.since).as_secs_f64();
@@ -93,7 +95,7 @@ thread_local! {
         phase: Phase::Other,
         since: Instant::now(),
         secs: PhaseSecs::default(),
-        synchronous: false,
+        waits_for: None,
     });
 }
 
@@ -118,9 +120,9 @@ pub fn take() -> PhaseSecs {
     })
 }
 
-/// From now on a phase ends when the device has done its work: what a benchmark wants, and training does not.
-pub fn wait_for_device() {
-    STOPWATCH.with_borrow_mut(|watch| watch.synchronous = true);
+/// From now on a phase ends when `device` has done its work: what a benchmark wants, and training does not.
+pub fn wait_for_device(device: Device) {
+    STOPWATCH.with_borrow_mut(|watch| watch.waits_for = Some(device));
 }
 
 #[cfg(test)]

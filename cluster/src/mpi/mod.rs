@@ -84,6 +84,7 @@ macro_rules! with_scalar {
                 type $scalar = u8;
                 $body
             }
+            Element::BF16 => unreachable!("refused before"),
         }
     };
 }
@@ -134,7 +135,7 @@ impl Mpi {
     }
 
     /// The next rank of the ring and the previous one.
-    fn neighbours(&self) -> [usize; 2] {
+    pub(crate) fn neighbours(&self) -> [usize; 2] {
         let Place { rank, world_size, .. } = self.place;
         [(rank + 1) % world_size, (rank + world_size - 1) % world_size]
     }
@@ -204,7 +205,13 @@ impl Collective for Mpi {
         &self.place.host
     }
 
+    fn description(&self) -> String {
+        let version = ::mpi::environment::library_version().unwrap_or_default();
+        version.split(',').next().unwrap_or_default().trim().to_owned()
+    }
+
     fn all_reduce(&self, buffer: BufferMut, op: ReduceOp) -> Result<(), CollectiveError> {
+        self.check("all_reduce").reducible(buffer.element())?;
         with_scalar!(buffer.element(), T => self.all_reduce_typed::<T>(buffer.into_slice(), operation(op)));
         Ok(())
     }
@@ -259,6 +266,7 @@ impl Collective for Mpi {
     }
 
     unsafe fn start_all_reduce<'a>(&'a self, buffer: BufferMut<'a>) -> Result<Pending<'a>, CollectiveError> {
+        self.check("start_all_reduce").reducible(buffer.element())?;
         let counts = part_counts(buffer.len(), self.place.world_size);
         // SAFETY: as promised to this function.
         Ok(unsafe { self.start_in_parts(buffer, &counts, Halves::AllReduce) })
@@ -269,7 +277,9 @@ impl Collective for Mpi {
         buffer: BufferMut<'a>,
         counts: &[usize],
     ) -> Result<Pending<'a>, CollectiveError> {
-        self.check("start_reduce_scatter").whole(counts, buffer.len())?;
+        let check = self.check("start_reduce_scatter");
+        check.reducible(buffer.element())?;
+        check.whole(counts, buffer.len())?;
         // SAFETY: as promised to this function.
         Ok(unsafe { self.start_in_parts(buffer, counts, Halves::ReduceScatter) })
     }
@@ -280,8 +290,10 @@ impl Collective for Mpi {
         counts: &[usize],
     ) -> Result<Pending<'a>, CollectiveError> {
         self.check("start_all_gather").whole(counts, buffer.len())?;
+        let size_bytes = buffer.element().size_bytes();
+        let counts: Vec<usize> = counts.iter().map(|count| count * size_bytes).collect();
         // SAFETY: as promised to this function.
-        Ok(unsafe { self.start_in_parts(buffer, counts, Halves::AllGather) })
+        Ok(unsafe { self.start_in_parts(buffer.into_bytes().into(), &counts, Halves::AllGather) })
     }
 
     unsafe fn start_ring_exchange<'a>(

@@ -36,6 +36,11 @@ pub struct Job {
 impl Job {
     /// Runs `part` on `num_ranks` ranks to its end.
     pub fn run(num_ranks: usize, part: &str, message_bytes: usize) -> Self {
+        Self::run_with(num_ranks, part, message_bytes, &[])
+    }
+
+    /// The same, with more environment variables.
+    pub fn run_with(num_ranks: usize, part: &str, message_bytes: usize, variables: &[(&str, String)]) -> Self {
         let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut mpirun = Command::new("mpirun")
             .args(["-n", &num_ranks.to_string(), "--oversubscribe"])
@@ -43,6 +48,7 @@ impl Job {
             .args(["rank_side", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
             .env(PART, part)
             .env(MESSAGE_BYTES, message_bytes.to_string())
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
             .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
             .stdin(Stdio::null())

@@ -13,7 +13,7 @@ use crate::{job, started};
 /// Plays `part`.
 pub fn run(part: &str) {
     if part == "auto" {
-        let ranks = connect(Backend::Auto).unwrap();
+        let ranks = connect(Backend::Auto, false, Duration::from_secs(60)).unwrap();
         println!("world of {}, local {}/{}", ranks.world_size(), ranks.local_rank(), ranks.local_size());
         return;
     }
@@ -61,7 +61,7 @@ fn fail(ranks: &dyn Collective, part: &str) {
     }
 }
 
-fn operations(ranks: &dyn Collective) {
+pub fn operations(ranks: &dyn Collective) {
     reductions(ranks, |number| number as f32);
     reductions(ranks, |number| number as f64);
     reductions(ranks, |number| number as i64 - 20);

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/native_layer_norm_backward.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cstring>
@@ -62,6 +63,15 @@ bool tercet_config(char* out, size_t out_len, char* error, size_t error_len) {
   return attempt(error, error_len, [&] {
     std::strncpy(out, at::show_config().c_str(), out_len - 1);
     out[out_len - 1] = '\0';
+  });
+}
+
+// out receives the handle of the stream that a GPU's work goes to from this thread.
+bool tercet_current_stream(int64_t index, void** out, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] {
+    const c10::impl::VirtualGuardImpl guard(c10::kCUDA);
+    const auto stream = guard.getStream(c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index)));
+    *out = guard.getStreamNativeHandle(stream);
   });
 }
 

@@ -5,7 +5,7 @@
 use std::ffi::{CStr, c_char};
 use std::ptr;
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 /// Room for libtorch's message.
 const MESSAGE_BYTES: usize = 4096;
@@ -27,6 +27,7 @@ unsafe extern "C" {
     ) -> bool;
     fn tercet_device_memory(index: i64, out: *mut u64, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_config(out: *mut c_char, out_len: usize, error: *mut c_char, error_len: usize) -> bool;
+    fn tercet_current_stream(index: i64, out: *mut *mut Handle, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_backward(
         outputs: *const *const Handle,
         grads: *const *const Handle,
@@ -106,6 +107,15 @@ pub fn device_memory(index: usize) -> DeviceMemory {
     DeviceMemory { held, peak, free }
 }
 
+/// The address of the CUDA stream that the device's work goes to; 0, the default stream, of the CPU.
+pub fn current_stream(device: Device) -> usize {
+    let Device::Cuda(index) = device else { return 0 };
+    let mut out = ptr::null_mut();
+    // SAFETY: the call writes one handle.
+    checked(|error, len| unsafe { tercet_current_stream(index as i64, &mut out, error, len) });
+    out as usize
+}
+
 fn handle(tensor: &Tensor) -> *const Handle {
     tensor.as_ptr().cast()
 }
@@ -121,7 +131,7 @@ fn checked(call: impl FnOnce(*mut c_char, usize) -> bool) {
 
 #[cfg(test)]
 mod tests {
-    use tch::{Device, Kind};
+    use tch::Kind;
 
     use super::*;
 

@@ -16,6 +16,7 @@ use tercet_sampler::Prefetcher;
 use super::TaskError;
 use super::measure::load;
 use crate::budget;
+use crate::device::device_of;
 use crate::meter::{cpu_secs, resident_bytes};
 use crate::optimizer::{AdamW, clip_grad_norm, learning_rate};
 use crate::phase::{self, Phase, PhaseSecs, during};
@@ -62,7 +63,7 @@ pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     budget::fit(&model, ranks, &plan, &recipe, &mut settings)?;
     let mut batches = Prefetcher::start(plan, ranks.rank(), ranks.world_size(), args.from..until)?;
 
-    phase::wait_for_device();
+    phase::wait_for_device(device_of(ranks));
     let peak = || product_flops_per_sec(compute_kind_of(recipe.precision), model.options().1, model.dims().0);
     let peak_before = peak();
     let mut steps = Vec::new();

@@ -48,7 +48,7 @@ pub fn run(num_ranks: usize, arguments: &str) -> Result<(), (i32, String)> {
 fn rank_side() {
     let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
     let line = Line::parse_from(std::iter::once("task").chain(arguments.split_whitespace()));
-    let ranks = connect(Backend::Auto).unwrap();
+    let ranks = connect(Backend::Auto, false, Duration::from_secs(60)).unwrap();
     let result = match line.task {
         Task::Encode(args) => encode::run(&args, ranks.as_ref()),
         Task::Eval(args) => eval::run(&args, ranks.as_ref()),

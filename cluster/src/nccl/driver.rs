@@ -1,0 +1,149 @@
+//! The little of CUDA's driver that a backend needs: its GPU, a stream, events, and whose memory an address is.
+//!
+//! Through cudarc's binding, which loads `libcuda.so.1` when it is first called.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::ptr;
+
+use cudarc::driver::sys::{self, CUcontext, CUevent, CUresult, CUstream};
+
+/// An error in the driver's words, after the call that it is of.
+fn check(call: &str, result: CUresult) -> Result<(), String> {
+    if result == CUresult::CUDA_SUCCESS {
+        return Ok(());
+    }
+    let mut words = ptr::null();
+    // SAFETY: the driver leaves `words` null or points it to a text of its own.
+    let words = unsafe {
+        sys::cuGetErrorString(result, &mut words);
+        if words.is_null() { "unknown".into() } else { CStr::from_ptr(words).to_string_lossy().into_owned() }
+    };
+    Err(format!("CUDA's driver: {call}: {words} ({result:?})"))
+}
+
+macro_rules! call {
+    ($function:ident($($argument:expr),*)) => {
+        check(stringify!($function), sys::$function($($argument),*))
+    };
+}
+
+/// The GPU of this rank.
+pub(super) struct Device {
+    pub ordinal: c_int,
+    pub name: String,
+    /// Tells GPUs of all machines apart.
+    pub uuid: [u8; 16],
+    context: CUcontext,
+}
+
+impl Device {
+    /// The GPU of the rank with this place among its machine's ranks, made current for this thread: its primary context,
+    /// which is libtorch's as well.
+    ///
+    /// A rank that sees fewer GPUs than its machine has ranks was given its own by the launcher (CUDA_VISIBLE_DEVICES).
+    pub fn of_rank(local_rank: usize) -> Result<Self, String> {
+        // SAFETY: loads the driver's library, which is made to be loaded.
+        if !unsafe { sys::is_culib_present() } {
+            return Err("no NVIDIA driver here: libcuda.so.1 is not found".into());
+        }
+        let (mut count, mut device, mut context) = (0, 0, ptr::null_mut());
+        let mut name = [0; 256];
+        let mut uuid = sys::CUuuid { bytes: [0; 16] };
+        // SAFETY: every call writes what it is given room for.
+        unsafe {
+            call!(cuInit(0))?;
+            call!(cuDeviceGetCount(&mut count))?;
+            if count == 0 {
+                return Err("CUDA's driver sees no GPU (CUDA_VISIBLE_DEVICES?)".into());
+            }
+            let ordinal = (local_rank % count as usize) as c_int;
+            call!(cuDeviceGet(&mut device, ordinal))?;
+            call!(cuDeviceGetName(name.as_mut_ptr(), name.len() as c_int - 1, device))?;
+            call!(cuDeviceGetUuid_v2(&mut uuid, device))?;
+            call!(cuDevicePrimaryCtxRetain(&mut context, device))?;
+            call!(cuCtxSetCurrent(context))?;
+            let name = CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned();
+            Ok(Self { ordinal, name, uuid: uuid.bytes.map(|byte| byte as u8), context })
+        }
+    }
+
+    /// Whether `address` is memory of a GPU.
+    pub fn has(&self, address: *const u8) -> bool {
+        let mut kind = 0u32;
+        let attribute = sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE;
+        // SAFETY: the attribute is one unsigned number; the address is not followed.
+        let result = unsafe { sys::cuPointerGetAttribute((&raw mut kind).cast::<c_void>(), attribute, address as u64) };
+        result == CUresult::CUDA_SUCCESS && kind == sys::CUmemorytype::CU_MEMORYTYPE_DEVICE as u32
+    }
+
+    /// A stream that does not wait for the default one.
+    pub fn stream(&self) -> Result<Stream, String> {
+        let mut stream = ptr::null_mut();
+        // SAFETY: the context is this thread's, and the call writes one handle.
+        unsafe {
+            call!(cuCtxSetCurrent(self.context))?;
+            call!(cuStreamCreate(&mut stream, sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32))?;
+        }
+        Ok(Stream(stream))
+    }
+}
+
+/// A stream of this backend.
+pub(super) struct Stream(CUstream);
+
+impl Stream {
+    /// The handle, for NCCL.
+    pub fn handle(&self) -> *mut c_void {
+        self.0.cast()
+    }
+
+    /// What is asked of this stream from here on comes after what has been asked of `other`, a stream's address.
+    pub fn follow(&self, other: usize) -> Result<(), String> {
+        let asked = Event::on(other as CUstream)?;
+        // SAFETY: both handles are live; the driver keeps what it needs of an event that is destroyed.
+        unsafe { call!(cuStreamWaitEvent(self.0, asked.0, 0)) }
+    }
+
+    /// An event that has happened when everything asked of this stream is done.
+    pub fn mark(&self) -> Result<Event, String> {
+        Event::on(self.0)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // SAFETY: the handle is this one's own, and nobody uses it again; the driver ends what is under way first.
+        let _ = unsafe { sys::cuStreamDestroy_v2(self.0) };
+    }
+}
+
+/// A moment in a stream.
+pub(super) struct Event(CUevent);
+
+impl Event {
+    fn on(stream: CUstream) -> Result<Self, String> {
+        let mut event = ptr::null_mut();
+        // SAFETY: the call writes one handle.
+        unsafe { call!(cuEventCreate(&mut event, sys::CUevent_flags::CU_EVENT_DISABLE_TIMING as u32))? };
+        let event = Self(event);
+        // SAFETY: the event is live, and so is the stream, its owner being who calls.
+        unsafe { call!(cuEventRecord(event.0, stream))? };
+        Ok(event)
+    }
+
+    /// Whether it has happened.
+    pub fn is_over(&self) -> Result<bool, String> {
+        // SAFETY: the handle is live.
+        match unsafe { sys::cuEventQuery(self.0) } {
+            CUresult::CUDA_ERROR_NOT_READY => Ok(false),
+            result => check("cuEventQuery", result).map(|()| true),
+        }
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: the handle is this one's own; the driver frees it when it has happened.
+        let _ = unsafe { sys::cuEventDestroy_v2(self.0) };
+    }
+}

@@ -1,0 +1,235 @@
+//! The NCCL backend: a GPU's memory goes from GPU to GPU, the host's over MPI.
+//!
+//! The ranks meet over MPI, choose their GPUs by their places on their machines, and make one communicator on a stream
+//! of its own. What an operation does depends on where its buffer lies: in the GPU's memory ([`Memory::Device`]) NCCL
+//! carries it, in the host's MPI does, as counts, flags and other small things are.
+//!
+//! # What determinism rests on
+//! Of an all-reduce NCCL promises identical copies on all ranks (its guide, ncclAllReduce): a sum is taken once and
+//! copied. The order of addition is not the ranks' but that of the rings or trees which NCCL lays through the
+//! machines; it picks them by topology, number of ranks, size and its environment variables, and not by who is first. So on the
+//! same machines, with the same NCCL and variables, a run has the same bits again; on others it differs by rounding. This
+//! is NCCL's practice and no promise of its guide. The one exception known is a reduction within NVSwitch (NVLS,
+//! Hopper and newer), whose order NVIDIA does not document: NCCL_NVLS_ENABLE=0 does without.
+//!
+//! # Failure
+//! Whatever NCCL reports, at once or behind a call, and an operation that outlasts the deadline become
+//! [`CollectiveError::Failed`](crate::CollectiveError::Failed); the communicator is then aborted. What goes over MPI
+//! fails as MPI does.
+//!
+//! # Limits
+//! Which part of this has met hardware is told in docs/gpu.md.
+
+mod api;
+mod communicator;
+mod driver;
+mod join;
+mod library;
+mod search;
+mod started;
+
+use std::ops::Range;
+
+use crate::buffer::{Buffer, BufferMut, Memory};
+use crate::collective::{Collective, ReduceOp};
+use crate::error::{Check, CollectiveError, Place};
+use crate::mpi::Mpi;
+use crate::pending::Pending;
+use communicator::Communicator;
+use driver::{Device, Stream};
+use started::{Calls, Lengths, Run, Started};
+
+/// The ranks of an MPI job, each with a GPU of its own. Dropping it leaves NCCL and then MPI in good order.
+pub struct Nccl {
+    place: Place,
+    // In the order in which they must end.
+    communicator: Communicator,
+    stream: Stream,
+    device: Device,
+    mpi: Mpi,
+}
+
+// SAFETY: the handles within belong to this value alone, and CUDA and NCCL let any one thread at a time use them; a thread
+// that it moves to has the GPU's context current if it works with libtorch on that GPU, as every user does.
+unsafe impl Send for Nccl {}
+
+impl Nccl {
+    fn check(&self, operation: &'static str) -> Check<'_> {
+        Check { place: &self.place, operation }
+    }
+
+    /// Starts `calls`; nothing if there are no elements, on any rank.
+    fn start<'a>(
+        &'a self,
+        operation: &'static str,
+        stream: usize,
+        num_elements: usize,
+        calls: impl FnOnce(&Calls) -> Result<(), (&'static str, i32)>,
+    ) -> Result<Pending<'a>, CollectiveError> {
+        if num_elements == 0 {
+            return Ok(Pending::complete());
+        }
+        Ok(Pending::of(Started::new(self, operation, stream, calls)?))
+    }
+}
+
+/// The stretch of each rank's part.
+fn ranges(counts: &[usize]) -> Vec<Range<usize>> {
+    let stretch = |end: &mut usize, count: &usize| {
+        *end += count;
+        Some(*end - count..*end)
+    };
+    counts.iter().scan(0, stretch).collect()
+}
+
+fn run(buffer: &BufferMut) -> Run {
+    Run { address: buffer.address(), len: buffer.len(), element: buffer.element() }
+}
+
+/// NCCL's calls ask for a pointer that they do not write through.
+fn run_of(buffer: &Buffer) -> Run {
+    Run { address: buffer.address().cast_mut(), len: buffer.len(), element: buffer.element() }
+}
+
+impl Collective for Nccl {
+    fn rank(&self) -> usize {
+        self.place.rank
+    }
+
+    fn world_size(&self) -> usize {
+        self.place.world_size
+    }
+
+    fn local_rank(&self) -> usize {
+        self.mpi.local_rank()
+    }
+
+    fn local_size(&self) -> usize {
+        self.mpi.local_size()
+    }
+
+    fn host(&self) -> &str {
+        &self.place.host
+    }
+
+    fn description(&self) -> String {
+        let uuid: String = self.device.uuid.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (name, ordinal) = (&self.device.name, self.device.ordinal);
+        format!(
+            "{}, GPU {ordinal} {name} {uuid}; {} for host memory",
+            self.communicator.description(),
+            self.mpi.description()
+        )
+    }
+
+    fn is_device_memory(&self, address: *const u8) -> bool {
+        self.device.has(address)
+    }
+
+    fn all_reduce(&self, buffer: BufferMut, op: ReduceOp) -> Result<(), CollectiveError> {
+        let Memory::Device { stream } = buffer.memory() else { return self.mpi.all_reduce(buffer, op) };
+        let run = run(&buffer);
+        self.start("all_reduce", stream, run.len, |calls| calls.all_reduce(run, op))?.wait()
+    }
+
+    fn all_gather(&self, send: Buffer, recv: BufferMut, counts: &[usize]) -> Result<(), CollectiveError> {
+        let check = self.check("all_gather");
+        check.same_memory(&send, &recv)?;
+        let Memory::Device { stream } = recv.memory() else { return self.mpi.all_gather(send, recv, counts) };
+        check.same_element(&send, &recv)?;
+        check.parts(counts, send.len(), recv.len())?;
+        let (own, whole, parts) = (run_of(&send), run(&recv), ranges(counts));
+        let calls = |calls: &Calls| calls.gather_parts(own, whole, &parts, self.rank());
+        self.start("all_gather", stream, whole.len, calls)?.wait()
+    }
+
+    fn broadcast(&self, buffer: BufferMut, root: usize) -> Result<(), CollectiveError> {
+        let Memory::Device { stream } = buffer.memory() else { return self.mpi.broadcast(buffer, root) };
+        self.check("broadcast").root(root)?;
+        let run = run(&buffer);
+        self.start("broadcast", stream, run.len, |calls| calls.broadcast(run, run, root))?.wait()
+    }
+
+    fn pair_exchange(&self, peer: usize, send: &[u8], recv: &mut [u8]) -> Result<(), CollectiveError> {
+        self.mpi.pair_exchange(peer, send, recv)
+    }
+
+    unsafe fn start_all_reduce<'a>(&'a self, buffer: BufferMut<'a>) -> Result<Pending<'a>, CollectiveError> {
+        let Memory::Device { stream } = buffer.memory() else {
+            // SAFETY: as promised to this function.
+            return unsafe { self.mpi.start_all_reduce(buffer) };
+        };
+        let run = run(&buffer);
+        self.start("start_all_reduce", stream, run.len, |calls| calls.all_reduce(run, ReduceOp::Sum))
+    }
+
+    unsafe fn start_reduce_scatter<'a>(
+        &'a self,
+        buffer: BufferMut<'a>,
+        counts: &[usize],
+    ) -> Result<Pending<'a>, CollectiveError> {
+        let Memory::Device { stream } = buffer.memory() else {
+            // SAFETY: as promised to this function.
+            return unsafe { self.mpi.start_reduce_scatter(buffer, counts) };
+        };
+        self.check("start_reduce_scatter").whole(counts, buffer.len())?;
+        let (whole, parts) = (run(&buffer), ranges(counts));
+        let calls = |calls: &Calls| calls.reduce_parts(whole, &parts, self.rank());
+        self.start("start_reduce_scatter", stream, whole.len, calls)
+    }
+
+    unsafe fn start_all_gather<'a>(
+        &'a self,
+        buffer: BufferMut<'a>,
+        counts: &[usize],
+    ) -> Result<Pending<'a>, CollectiveError> {
+        let Memory::Device { stream } = buffer.memory() else {
+            // SAFETY: as promised to this function.
+            return unsafe { self.mpi.start_all_gather(buffer, counts) };
+        };
+        self.check("start_all_gather").whole(counts, buffer.len())?;
+        let (whole, parts) = (run(&buffer), ranges(counts));
+        let own = whole.part(&parts[self.rank()]);
+        let calls = |calls: &Calls| calls.gather_parts(own, whole, &parts, self.rank());
+        self.start("start_all_gather", stream, whole.len, calls)
+    }
+
+    unsafe fn start_ring_exchange<'a>(
+        &'a self,
+        send: Buffer<'a>,
+        recv: BufferMut<'a>,
+    ) -> Result<Pending<'a>, CollectiveError> {
+        let check = self.check("ring_exchange");
+        check.same_memory(&send, &recv)?;
+        let Memory::Device { stream } = recv.memory() else {
+            // SAFETY: as promised to this function.
+            return unsafe { self.mpi.start_ring_exchange(send, recv) };
+        };
+        check.same_element(&send, &recv)?;
+        let (send, recv) = (run_of(&send), run(&recv));
+        let size_bytes = send.element.size_bytes();
+        let lengths = Lengths::announce(self, check, send.len * size_bytes, recv.len * size_bytes)?;
+        let [next, previous] = self.mpi.neighbours();
+        let calls = |calls: &Calls| calls.exchange(send, next, recv, previous);
+        Ok(Pending::of(Started::new(self, "ring_exchange", stream, calls)?.with(lengths)))
+    }
+
+    fn barrier(&self) -> Result<(), CollectiveError> {
+        self.mpi.barrier()
+    }
+
+    fn abort(&self, code: i32) -> ! {
+        // MPI ends the process, and with it what NCCL has on the GPU.
+        self.mpi.abort(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_lie_one_behind_the_other() {
+        assert_eq!(ranges(&[2, 0, 3]), [0..2, 2..2, 2..5]);
+    }
+}

@@ -1,0 +1,257 @@
+//! Operations on the GPU's memory that are under way.
+
+use std::ffi::{c_int, c_void};
+use std::ops::Range;
+
+use cudarc::nccl::sys::{ncclDataType_t, ncclRedOp_t};
+
+use super::Nccl;
+use super::api::{Code, SUCCESS};
+use super::driver::Event;
+use crate::buffer::{Buffer, BufferMut, Element, Memory};
+use crate::collective::{Collective, ReduceOp};
+use crate::error::{Check, CollectiveError};
+use crate::pending::{Operation, Pending};
+
+/// A group of NCCL calls in the backend's stream.
+///
+/// The stream runs it when the buffers' stream has done what was asked of it before. The rank waits for it itself, by
+/// asking, and does not leave that to the buffers' stream: so an operation that never ends is noticed where it is waited
+/// for, and memory is not freed before its last use.
+pub(super) struct Started<'a> {
+    nccl: &'a Nccl,
+    operation: &'static str,
+    done: Event,
+    lengths: Option<Lengths<'a>>,
+}
+
+impl<'a> Started<'a> {
+    /// Starts `calls` behind what `stream` has been asked for.
+    ///
+    /// # Errors
+    /// A call that failed.
+    pub fn new(
+        nccl: &'a Nccl,
+        operation: &'static str,
+        stream: usize,
+        calls: impl FnOnce(&Calls) -> Result<(), (&'static str, Code)>,
+    ) -> Result<Self, CollectiveError> {
+        let fail = |problem| nccl.communicator.fail(operation, problem);
+        nccl.stream.follow(stream).map_err(fail)?;
+        nccl.communicator
+            .launch(operation, |api, communicator| calls(&Calls { api, communicator, stream: nccl.stream.handle() }))?;
+        let done = nccl.stream.mark().map_err(fail)?;
+        Ok(Self { nccl, operation, done, lengths: None })
+    }
+
+    /// The same, after the lengths have been compared.
+    pub fn with(self, lengths: Lengths<'a>) -> Self {
+        Self { lengths: Some(lengths), ..self }
+    }
+}
+
+impl Operation for Started<'_> {
+    fn advance(&mut self, block: bool) -> Result<bool, CollectiveError> {
+        if let Some(lengths) = &mut self.lengths {
+            match lengths.advance(block) {
+                Ok(true) => self.lengths = None,
+                Ok(false) => return Ok(false),
+                Err(error) => {
+                    self.nccl.communicator.fail(self.operation, error.to_string());
+                    return Err(error);
+                }
+            }
+        }
+        let is_over = || self.done.is_over();
+        if !block {
+            return self.nccl.communicator.is_over(self.operation, is_over);
+        }
+        self.nccl.communicator.wait_until(self.operation, is_over)?;
+        Ok(true)
+    }
+}
+
+/// How much the previous rank of the ring sends: NCCL would wait for ever for what is missing, and drop what is too much.
+pub(super) struct Lengths<'a> {
+    check: Check<'a>,
+    expected: i64,
+    from: usize,
+    under_way: Option<Pending<'a>>,
+    own: Box<[i64; 1]>,
+    announced: Box<[i64; 1]>,
+}
+
+impl<'a> Lengths<'a> {
+    /// Tells the next rank over MPI that `send` bytes come; `expected` are to come from the previous one.
+    ///
+    /// # Errors
+    /// As [`Collective::start_ring_exchange`].
+    pub fn announce(nccl: &'a Nccl, check: Check<'a>, send: usize, expected: usize) -> Result<Self, CollectiveError> {
+        let (own, mut announced) = (Box::new([send as i64]), Box::new([0i64]));
+        // SAFETY: the boxes live in this operation, which is forgotten, not dropped, if nobody waits for it.
+        let under_way = unsafe {
+            let own = Buffer::from_raw(own.as_ptr().cast(), 1, Element::I64, Memory::Host);
+            let announced = BufferMut::from_raw(announced.as_mut_ptr().cast(), 1, Element::I64, Memory::Host);
+            nccl.mpi.start_ring_exchange(own, announced)?
+        };
+        let from = (nccl.rank() + nccl.world_size() - 1) % nccl.world_size();
+        Ok(Self { check, expected: expected as i64, from, under_way: Some(under_way), own, announced })
+    }
+
+    /// Whether the length has come, and is right.
+    fn advance(&mut self, block: bool) -> Result<bool, CollectiveError> {
+        let Some(under_way) = &mut self.under_way else { return Ok(true) };
+        if !under_way.poll() && !block {
+            return Ok(false);
+        }
+        self.under_way.take().map_or(Ok(()), Pending::wait)?;
+        debug_assert!(self.own[0] >= 0, "MPI left it alone");
+        self.check.equal(&format!("bytes from rank {}", self.from), self.expected, self.announced[0])?;
+        Ok(true)
+    }
+}
+
+/// NCCL's operations on runs of elements, in one communicator and stream. Runs without elements are left out, on every
+/// rank alike.
+pub(super) struct Calls<'a> {
+    api: &'a super::api::Api,
+    communicator: cudarc::nccl::sys::ncclComm_t,
+    stream: *mut c_void,
+}
+
+type Called = Result<(), (&'static str, Code)>;
+
+/// Where elements lie and what they are.
+#[derive(Clone, Copy)]
+pub(super) struct Run {
+    pub address: *mut u8,
+    pub len: usize,
+    pub element: Element,
+}
+
+impl Run {
+    pub fn part(self, range: &Range<usize>) -> Self {
+        let address = self.address.wrapping_add(range.start * self.element.size_bytes());
+        Self { address, len: range.len(), element: self.element }
+    }
+
+    fn kind(self) -> ncclDataType_t {
+        match self.element {
+            Element::F32 => ncclDataType_t::ncclFloat32,
+            Element::F64 => ncclDataType_t::ncclFloat64,
+            Element::BF16 => ncclDataType_t::ncclBfloat16,
+            Element::I64 => ncclDataType_t::ncclInt64,
+            Element::U8 => ncclDataType_t::ncclUint8,
+        }
+    }
+}
+
+fn called(call: &'static str, code: Code) -> Called {
+    if code == SUCCESS || code == super::api::IN_PROGRESS { Ok(()) } else { Err((call, code)) }
+}
+
+impl Calls<'_> {
+    pub fn all_reduce(&self, run: Run, op: ReduceOp) -> Called {
+        let op = match op {
+            ReduceOp::Sum => ncclRedOp_t::ncclSum,
+            ReduceOp::Max => ncclRedOp_t::ncclMax,
+            ReduceOp::Min => ncclRedOp_t::ncclMin,
+        };
+        let at = run.address.cast::<c_void>();
+        // SAFETY: who started the operation keeps the run, which is of this GPU, until it is over; so in all calls here.
+        let code =
+            unsafe { (self.api.all_reduce)(at, at, run.len, run.kind(), op, self.communicator, self.stream.cast()) };
+        called("ncclAllReduce", code)
+    }
+
+    /// Each rank's part of `whole` becomes the sum of all ranks', on that rank.
+    pub fn reduce_parts(&self, whole: Run, parts: &[Range<usize>], rank: usize) -> Called {
+        let sum = ncclRedOp_t::ncclSum;
+        if let Some(len) = equal_len(parts) {
+            let own = whole.part(&parts[rank]).address.cast();
+            // SAFETY: as above; in place, as NCCL asks: the own part lies where it lies in the whole.
+            let code = unsafe {
+                let (api, stream) = (self.api, self.stream.cast());
+                (api.reduce_scatter)(whole.address.cast(), own, len, whole.kind(), sum, self.communicator, stream)
+            };
+            return called("ncclReduceScatter", code);
+        }
+        with_elements(parts).try_for_each(|(owner, range)| {
+            let part = whole.part(range);
+            let at = part.address.cast::<c_void>();
+            // SAFETY: as above. What is not the owner's is read and not written.
+            let code = unsafe {
+                let (api, stream) = (self.api, self.stream.cast());
+                (api.reduce)(at, at, part.len, part.kind(), sum, owner as c_int, self.communicator, stream)
+            };
+            called("ncclReduce", code)
+        })
+    }
+
+    /// Each rank's part of `whole` becomes what `own` is on that rank.
+    pub fn gather_parts(&self, own: Run, whole: Run, parts: &[Range<usize>], rank: usize) -> Called {
+        if let Some(len) = equal_len(parts) {
+            let (from, into) = (own.address.cast(), whole.address.cast());
+            // SAFETY: as above.
+            let code =
+                unsafe { (self.api.all_gather)(from, into, len, own.kind(), self.communicator, self.stream.cast()) };
+            return called("ncclAllGather", code);
+        }
+        with_elements(parts).try_for_each(|(owner, range)| {
+            let part = whole.part(range);
+            self.broadcast(if owner == rank { own } else { part }, part, owner)
+        })
+    }
+
+    /// `into` becomes what `from` is on rank `root`.
+    pub fn broadcast(&self, from: Run, into: Run, root: usize) -> Called {
+        let (from, at, len, root) = (from.address.cast(), into.address.cast(), into.len, root as c_int);
+        // SAFETY: as above.
+        let code =
+            unsafe { (self.api.broadcast)(from, at, len, into.kind(), root, self.communicator, self.stream.cast()) };
+        called("ncclBroadcast", code)
+    }
+
+    /// `send` to one rank and `recv` from another.
+    pub fn exchange(&self, send: Run, to: usize, recv: Run, from: usize) -> Called {
+        let (communicator, stream) = (self.communicator, self.stream.cast());
+        if send.len > 0 {
+            // SAFETY: as above.
+            let code = unsafe {
+                (self.api.send)(send.address.cast(), send.len, send.kind(), to as c_int, communicator, stream)
+            };
+            called("ncclSend", code)?;
+        }
+        if recv.len > 0 {
+            // SAFETY: as above.
+            let code = unsafe {
+                (self.api.recv)(recv.address.cast(), recv.len, recv.kind(), from as c_int, communicator, stream)
+            };
+            called("ncclRecv", code)?;
+        }
+        Ok(())
+    }
+}
+
+/// The parts' length if all have the same.
+fn equal_len(parts: &[Range<usize>]) -> Option<usize> {
+    let len = parts.first().map_or(0, ExactSizeIterator::len);
+    parts.iter().all(|part| part.len() == len).then_some(len)
+}
+
+fn with_elements(parts: &[Range<usize>]) -> impl Iterator<Item = (usize, &Range<usize>)> {
+    parts.iter().enumerate().filter(|(_, part)| !part.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_parts_are_one_call_and_ragged_ones_one_for_each_that_has_elements() {
+        assert_eq!(equal_len(&[0..2, 2..4]), Some(2));
+        assert_eq!(equal_len(&[0..2, 2..3]), None);
+        let owners: Vec<usize> = with_elements(&[0..2, 2..2, 2..3]).map(|(owner, _)| owner).collect();
+        assert_eq!(owners, [0, 2]);
+    }
+}

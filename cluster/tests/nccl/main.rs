@@ -1,0 +1,116 @@
+//! The NCCL backend with real ranks, over a stand-in for NCCL and CUDA: this test binary starts itself under `mpirun`.
+//!
+//! The backend is the one that is shipped, to the last line; the library under it is not NVIDIA's but the one in
+//! stand_in/, over host memory. It shows that the backend calls what it should in the order in which it should, and what
+//! it makes of failures. It shows nothing about GPUs.
+
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code)]
+#[path = "../mpi/job.rs"]
+mod job;
+mod library;
+mod on_gpu;
+mod operations;
+mod punished;
+#[allow(dead_code)]
+#[path = "../mpi/rank_side.rs"]
+mod rank_side;
+#[allow(dead_code)]
+#[path = "../mpi/started.rs"]
+mod started;
+
+use std::time::Duration;
+
+use job::Job;
+use library::stand_in;
+use tercet_cluster::{Collective, MAX_MESSAGE_BYTES, Mpi, Nccl};
+
+/// A rank that fails takes its peers along within this.
+const GONE_WITHIN: Duration = Duration::from_secs(20);
+
+fn job(num_ranks: usize, part: &str) -> Job {
+    Job::run_with(num_ranks, part, MAX_MESSAGE_BYTES, &stand_in(&[]))
+}
+
+#[test]
+fn every_operation_on_one_to_four_ranks() {
+    for num_ranks in 1..=4 {
+        job(num_ranks, "operations").assert_well(num_ranks);
+    }
+}
+
+/// What the stand-in notices, or the backend: the job ends, with words, and soon.
+#[test]
+fn what_does_not_fit_together_ends_the_job_with_words() {
+    for (part, words) in [
+        ("counts_differ", ["start_all_reduce: NCCL 2.29.7 says to", "calls differ: rank 0 all-reduce of 100"]),
+        ("types_differ", ["invalid usage", "calls differ: rank 0 all-reduce of 100 of type 7"]),
+        ("order_differs", ["calls differ: rank 0 all-reduce", "broadcast"]),
+        ("collective_and_message", ["calls differ", "messages with rank"]),
+        ("uneven_ring", ["ring_exchange: bytes from rank", "expected 12, got 8"]),
+        ("wrong_gpu", ["invalid argument", "memory of GPU 1, but the communicator's is 0"]),
+        ("host_memory", ["invalid argument", "is not the memory of a GPU"]),
+        ("late", ["not done after 1 s, the deadline (backend_deadline_secs)", "another rank has not come"]),
+        ("after_a_failure", ["NCCL was given up after an earlier failure: start_all_reduce:", "calls differ"]),
+    ] {
+        let job = job(2, part);
+        assert_eq!(job.exit_code, Some(3), "{part}: {job}");
+        for word in words {
+            assert!(job.stderr.contains(word), "{part} says nothing of {word:?}: {job}");
+        }
+        let named = (0..2).any(|rank| job.stderr.contains(&format!("rank {rank}/2 ")));
+        assert!(named, "{part} names no rank: {job}");
+        job.assert_gone_within(GONE_WITHIN);
+    }
+}
+
+/// What the backend cannot be brought to do, done to the stand-in itself: it would notice.
+#[test]
+fn the_stand_in_punishes_what_nccl_would() {
+    job(1, "punished").assert_well(1);
+}
+
+#[test]
+fn a_job_that_cannot_have_nccl_says_why_once_for_all_ranks() {
+    let run = |changes: &[(&'static str, &str)]| Job::run_with(2, "operations", MAX_MESSAGE_BYTES, &stand_in(changes));
+    for (changes, words) in [
+        (&[("NCCL_HOME", "/nowhere")][..], "/nowhere/lib/libnccl.so.2: not there"),
+        (&[("TERCET_STAND_IN_VERSION", "21602")], "libnccl.so.2: is version 2.16.2"),
+        (&[("TERCET_STAND_IN_GPUS", "0")], "no CUDA-capable device is detected"),
+        (&[("TERCET_STAND_IN_GPUS", "1")], "drives the same GPU as rank 0"),
+    ] {
+        let job = run(changes);
+        assert_eq!(job.exit_code, Some(3), "{changes:?}: {job}");
+        assert_eq!(job.stderr.matches(words).count(), 1, "{changes:?}: {job}");
+        assert!(job.stderr.contains("cannot join the job: rank "), "{changes:?}: {job}");
+    }
+}
+
+#[test]
+#[ignore = "one rank of the other tests"]
+fn rank_side() {
+    let Ok(part) = std::env::var(job::PART) else { return };
+    if part == "punished" {
+        punished::run();
+        return println!("{}", job::DONE);
+    }
+    let deadline = Duration::from_secs(if part == "late" { 1 } else { 60 });
+    let ranks = match Nccl::join(Mpi::join(MAX_MESSAGE_BYTES).unwrap(), deadline) {
+        Ok(ranks) => ranks,
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::exit(3);
+        }
+    };
+    println!("{} {}", job::READY, std::process::id());
+    if part == "operations" {
+        rank_side::operations(&ranks);
+        operations::run(&ranks);
+    } else if let Err(error) = operations::misuse(&ranks, &part) {
+        eprintln!("{error}");
+        ranks.abort(3);
+    }
+    ranks.barrier().unwrap();
+    println!("{}", job::DONE);
+}
