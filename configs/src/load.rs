@@ -53,7 +53,7 @@ impl Recipe {
     /// reports or saves, what it does about faults and about ranks that die, and how it is cut up for a machine may differ between a run and its
     /// continuation.
     pub fn differing_keys(&self, other: &Self) -> Vec<String> {
-        const FREE: [&str; 11] = [
+        const FREE: [&str; 12] = [
             "name",
             "backend",
             "backend_deadline_secs",
