@@ -115,8 +115,8 @@ fn mpirun_options(ranks: NonZeroUsize) -> Vec<OsString> {
     for (name, value) in MCA {
         mca(name, value);
     }
-    // All ranks are on this machine and talk through its memory: without this each would listen on a network port.
-    mca("btl", "^tcp");
+    // All ranks are on this machine and talk through its memory; whatever else Open MPI finds listens on network ports.
+    mca("btl", "self,vader");
     if !may_read_other_processes() {
         // Otherwise every large message between ranks of this machine fails first, with a warning, and is sent again.
         mca("btl_vader_single_copy_mechanism", "none");
@@ -174,6 +174,6 @@ mod tests {
         assert!(options.starts_with("-n 3 "), "{options}");
         assert!(options.contains("--oversubscribe --bind-to none"), "{options}");
         assert!(options.contains("--mca oob_tcp_keepalive_time 2"), "{options}");
-        assert!(options.contains("--mca btl ^tcp"), "no rank listens on a port: {options}");
+        assert!(options.contains("--mca btl self,vader"), "no rank listens on a port: {options}");
     }
 }

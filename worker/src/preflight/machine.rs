@@ -69,8 +69,9 @@ pub fn num_throttled() -> Option<u64> {
 }
 
 fn cores() -> Vec<std::path::PathBuf> {
-    let entries =
-        fs::read_dir("/sys/devices/system/cpu").map(|entries| entries.flatten().collect()).unwrap_or(Vec::new());
+    let entries = fs::read_dir("/sys/devices/system/cpu")
+        .map(|entries| entries.flatten().collect::<Vec<_>>())
+        .unwrap_or_default();
     let is_core =
         |name: &str| name.strip_prefix("cpu").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
     entries.iter().filter(|entry| entry.file_name().to_str().is_some_and(is_core)).map(|entry| entry.path()).collect()
