@@ -22,7 +22,7 @@ pub fn build(folder: &Path) -> PathBuf {
     let home = folder.join(format!("nccl-stand-in-{}", std::process::id()));
     let lib = home.join("lib");
     std::fs::create_dir_all(&lib).unwrap();
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nccl/stand_in");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cluster/tests/nccl/stand_in");
     let file = lib.join("libnccl.so.2");
     let mut cc = Command::new("cc");
     cc.args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o"]).arg(&file);
