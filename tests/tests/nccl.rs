@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tercet_tests::exactness::{self, Backend};
 
@@ -22,7 +22,22 @@ fn over_the_stand_in(name: &str, part: impl FnOnce(&Backend)) {
     part(&backend);
     let calls: Vec<u64> = fs::read_to_string(&report).unwrap().lines().map(|line| line.parse().unwrap()).collect();
     assert!(calls.len() > 1 && calls.iter().all(|calls| *calls > 0), "{calls:?}: a rank has not used NCCL");
-    fs::remove_file(PathBuf::from(report)).unwrap();
+    fs::remove_file(report).unwrap();
+}
+
+/// NVIDIA's library and this machine's GPUs, against one rank on one of them.
+#[test]
+#[ignore = "needs GPUs: make test-gpu"]
+fn exactness_on_this_machines_gpus() {
+    let num_gpus = library::num_gpus();
+    assert!(num_gpus > 0, "there is no GPU here (nvidia-smi -L lists none): this group of tests cannot pass");
+    if num_gpus == 1 {
+        return println!("one GPU: there are no several ranks to compare with one");
+    }
+    let settings = vec!["backend=nccl".into()];
+    let backend = Backend { max_ranks: num_gpus.min(4), settings, ..Backend::default() };
+    exactness::step_is_the_same_on_any_ranks(&backend);
+    exactness::gradients_are_the_same_on_any_ranks(&backend);
 }
 
 #[test]
