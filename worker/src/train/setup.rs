@@ -124,6 +124,7 @@ pub(super) fn set_up(recipe: &Recipe, resume: bool, events: bool, ranks: &dyn Co
     if ranks.rank() == 0 {
         fs::create_dir_all(run_dir).with_context(|| format!("creating {}", run_dir.display()))?;
         log::init(run_dir, events)?;
+        tracing::info!("{} rank(s): {}", ranks.world_size(), ranks.description());
     }
 
     let plan = if recipe.steps > 0 { Some(Arc::new(plan(recipe, ranks)?)) } else { None };
