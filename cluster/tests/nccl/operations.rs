@@ -47,7 +47,7 @@ fn sums<T: Scalar + Add<Output = T> + PartialEq + Debug>(ranks: &dyn Collective,
         let [values, expected] = numbers(ranks, len, number);
         let (blocking, started) = (OnGpu::of(&values), OnGpu::of(&values));
         ranks.all_reduce(blocking.buffer_mut(), ReduceOp::Sum).unwrap();
-        // SAFETY: waited for before the values are touched; so everywhere here.
+        // SAFETY: waited for before the values are touched.
         unsafe { ranks.start_all_reduce(started.buffer_mut()) }.unwrap().wait().unwrap();
         assert!(blocking.values() == expected && started.values() == expected, "all_reduce of {len}");
     }
@@ -59,8 +59,10 @@ fn sums<T: Scalar + Add<Output = T> + PartialEq + Debug>(ranks: &dyn Collective,
         let own = own_part(ranks, &counts);
         expected[own.clone()].copy_from_slice(&sums[own]);
         let values = OnGpu::of(&values);
+        // SAFETY: waited for before the values are touched or freed.
         unsafe { ranks.start_reduce_scatter(values.buffer_mut(), &counts) }.unwrap().wait().unwrap();
         assert!(values.values() == expected, "reduce_scatter {counts:?}");
+        // SAFETY: waited for before the values are touched or freed.
         unsafe { ranks.start_all_gather(values.buffer_mut(), &counts) }.unwrap().wait().unwrap();
         assert!(values.values() == sums, "all_gather {counts:?}");
     }
@@ -76,6 +78,7 @@ fn brain_floats(ranks: &dyn Collective) {
     let memory = Memory::Device { stream: 0 };
     // SAFETY: half as many elements as bytes, kept until after the wait.
     let buffer = unsafe { BufferMut::from_raw(on_gpu.address_mut(), 50, Element::BF16, memory) };
+    // SAFETY: waited for before the values are touched or freed.
     unsafe { ranks.start_all_reduce(buffer) }.unwrap().wait().unwrap();
     assert_eq!(on_gpu.values(), bytes(&expected));
 }
@@ -138,6 +141,7 @@ fn several_at_once(ranks: &dyn Collective) {
     let on_gpu: Vec<OnGpu<f32>> = sums.iter().map(|[values, _]| OnGpu::of(values)).collect();
     let mut on_host = sums[0][0].clone();
     let mut under_way: Vec<Pending> = Vec::new();
+    // SAFETY: waited for before the values are touched or freed.
     unsafe {
         for values in &on_gpu {
             under_way.push(ranks.start_all_reduce(values.buffer_mut()).unwrap());
@@ -178,6 +182,7 @@ pub fn bandwidth(ranks: &dyn Collective) {
     const LEN: usize = 64 << 20;
     const TIMES: u32 = 20;
     let values = OnGpu::of(&vec![0.0f32; LEN]);
+    // SAFETY: waited for before the values are touched or freed.
     let sum = || unsafe { ranks.start_all_reduce(values.buffer_mut()) }.unwrap().wait().unwrap();
     sum();
     ranks.barrier().unwrap();
@@ -192,6 +197,7 @@ pub fn bandwidth(ranks: &dyn Collective) {
 /// What two ranks do that does not fit together.
 pub fn misuse(ranks: &dyn Collective, part: &str) -> Result<(), CollectiveError> {
     let rank = ranks.rank();
+    // SAFETY: waited for before the values are touched or freed.
     let start = |values: &OnGpu<f32>| unsafe { ranks.start_all_reduce(values.buffer_mut()) }?.wait();
     let hundred = OnGpu::of(&[1.0f32; 100]);
     match part {
