@@ -3,10 +3,11 @@
 # LIBTORCH=FOLDER uses a libtorch that is there; TORCH=cpu or TORCH=cuda chooses the one that `setup` fetches.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test soak rehearse-96 test-peers bench bench-prepare bench-peers lint clean
+.PHONY: help setup build demo test soak rehearse-96 test-nccl test-gpu test-peers bench bench-prepare bench-peers lint clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
+NCCL := $(CURDIR)/.deps/nccl
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +31,18 @@ soak: build ## Hurt a training run a hundred times, in every way, and compare it
 
 rehearse-96: build ## The stage-2 recipe with a miniature model on 96 real ranks of this machine
 	@cargo test --release --workspace --test rehearse -- --ignored --nocapture
+
+# Apart from `test`: the wheel is 240 MB unpacked, for one test.
+test-nccl: build $(NCCL)/nvidia/nccl/lib/libnccl.so.2 ## Load NVIDIA's NCCL, read its version, be refused without a driver
+	@TERCET_TEST_NCCL=1 NCCL_HOME=$(NCCL)/nvidia/nccl cargo test --release --workspace --lib the_real_library -- --nocapture
+
+$(NCCL)/nvidia/nccl/lib/libnccl.so.2: | setup
+	@echo "nccl: installing the PyPI wheel into $(NCCL)" >&2
+	@rm -rf $(NCCL) && python3 -m venv $(NCCL)/venv
+	@$(NCCL)/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(NCCL) nvidia-nccl-cu13
+
+test-gpu: build ## The backend on this machine's GPUs; fails where there is none
+	@cargo test --release --workspace --test nccl -- --ignored --nocapture --test-threads=1 this_machines_gpus
 
 test-peers: build $(PEERS)/requirements.txt ## Compare with FlagEmbedding, sentence-transformers and others (5.5 GB)
 	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B -m pytest -p no:cacheprovider tests/peers

@@ -10,6 +10,7 @@
 
 pub mod batch;
 pub mod compare;
+pub mod exactness;
 pub mod injury;
 pub mod place;
 pub mod program;

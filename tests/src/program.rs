@@ -61,6 +61,12 @@ impl Tercet {
         self.arg("--set").arg(setting.to_string())
     }
 
+    /// An environment variable.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     /// `-n RANKS`.
     pub fn ranks(mut self, ranks: usize) -> Self {
         self.ranks = ranks;

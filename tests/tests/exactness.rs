@@ -5,153 +5,19 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
+use tercet_tests::exactness::{self, Backend};
 
-use serde_json::{Value, json};
-use tercet_tests::batch::TokenBatch;
-use tercet_tests::compare::{number, same_gradients, same_step};
-use tercet_tests::place::{Place, golden, recipe, topic_rows};
-use tercet_tests::program::{Tercet, program};
-use tercet_tests::tensors::{self, Tensors};
-
-/// What is trained with, as overrides of configs/golden.toml.
-const OBJECTIVES: [&[&str]; 8] = [
-    &["loss.preset=unified"],
-    &["loss.preset=paper-v1"],
-    &["loss.preset=independent"],
-    &["loss.preset=dense"],
-    &["data.two_way=true"],
-    &["data.negatives=own"],
-    &["loss.teacher=kl_div"],
-    &["loss.teacher=m3_kd_loss", "loss.distill=false"],
-];
-
-/// How the texts are cut: one by one, by threes, by tokens, all at once; no graph kept, some, all.
-const CUTS: [&[&str]; 6] = [
-    &["sub_batch_texts=1", "kept_graph_tokens=0"],
-    &["sub_batch_texts=1", "kept_graph_tokens=100"],
-    &["sub_batch_texts=3", "kept_graph_tokens=0"],
-    &["sub_batch_texts=3", "kept_graph_tokens=1000000"],
-    &["sub_batch_tokens=64", "kept_graph_tokens=100"],
-    &["sub_batch_tokens=1000000", "kept_graph_tokens=1000000"],
-];
-
-/// The cut for an objective on some ranks: between them the objectives take every cut on every number of ranks.
-fn cut(objective: usize, ranks: usize) -> &'static [&'static str] {
-    CUTS[(objective + 2 * ranks) % CUTS.len()]
-}
-
-fn step(tokens: &Path, settings: &[&str], ranks: usize) -> Value {
-    let command = Tercet::new("step").arg(recipe("golden.toml")).arg("--json").ranks(ranks);
-    let command = command.arg("--model").arg(golden("nano_xlmr/hf")).arg("--tokens").arg(tokens);
-    let output = settings.iter().fold(command, |command, setting| command.set(setting)).succeed();
-    serde_json::from_str(&output).unwrap()
-}
-
-/// `tercet step` on ragged texts, 8 queries that three ranks cannot share equally.
 #[test]
 fn step_is_the_same_on_any_ranks() {
-    let place = Place::new();
-    let tokens = place.path("batch.safetensors");
-    TokenBatch::random(1, 8, 3, 32).write(&tokens);
-    for (i, objective) in OBJECTIVES.iter().enumerate() {
-        let expected = step(&tokens, objective, 1);
-        assert!(expected["false_negatives"].as_u64() > Some(0), "{objective:?}: nothing is masked");
-        for ranks in 2..=4 {
-            let settings = [objective, cut(i, ranks)].concat();
-            let found = step(&tokens, &settings, ranks);
-            assert_eq!(found["world_size"], ranks);
-            same_step(&format!("{settings:?} on {ranks} ranks"), &found, &expected, 1e-5);
-        }
-    }
+    exactness::step_is_the_same_on_any_ranks(&Backend::default());
 }
 
-/// What `tercet` starts can be typed: the same figures, to the digit.
 #[test]
 fn mpirun_by_hand_does_the_same() {
-    let place = Place::new();
-    let tokens = place.path("batch.safetensors");
-    TokenBatch::random(2, 6, 2, 20).write(&tokens);
-    let mut mpirun = Command::new("mpirun");
-    mpirun.args(["-n", "2", "--allow-run-as-root", "--oversubscribe"]).arg(program("tercet-worker")).arg("step");
-    mpirun.arg(recipe("golden.toml")).arg("--model").arg(golden("nano_xlmr/hf")).arg("--tokens").arg(&tokens);
-    let by_hand: Value = serde_json::from_str(&Tercet::through(mpirun, 2).succeed()).unwrap();
-    assert_eq!(by_hand, step(&tokens, &[], 2));
+    exactness::mpirun_by_hand_does_the_same(&Backend::default());
 }
 
-/// The gradient itself, of a batch that the sampler deals to the ranks, in float64.
-///
-/// After one update the optimizer's running mean of gradients is (1 − beta1) times the gradient, which a checkpoint
-/// holds by name: with beta1 = 0, the gradient.
 #[test]
 fn gradients_are_the_same_on_any_ranks() {
-    let place = Place::new();
-    let store = place.store_of("rows", &rows_that_answer_each_other(), 64);
-    let recipe = place.write(
-        "recipe.toml",
-        &format!(
-            r#"
-            name = "exact"
-            steps = 1
-            precision = "fp64"
-            [model]
-            path = "{}"
-            dropout = 0.0
-            [data]
-            store = "{}"
-            query_max_len = 16
-            passage_max_len = 32
-            group_size = 3
-            length_groups = [{{ max_len = 32, global_batch = 12 }}]
-            [optimizer]
-            beta1 = 0.0
-            max_grad_norm = 0.0
-            "#,
-            golden("nano_xlmr/hf").display(),
-            store.display()
-        ),
-    );
-    for (i, objective) in OBJECTIVES.iter().enumerate() {
-        let run = |ranks: usize, settings: &[&str]| {
-            let run_dir = place.path(&format!("run-{i}-{ranks}-{}", settings.len()));
-            let command = Tercet::new("train").arg(&recipe).ranks(ranks).set(format!("run_dir={}", run_dir.display()));
-            settings.iter().fold(command, |command, setting| command.set(setting)).succeed();
-            let metrics = fs::read_to_string(run_dir.join("metrics.jsonl")).unwrap();
-            let metrics: Value = serde_json::from_str(&metrics).unwrap();
-            (number(&metrics["loss"]), metrics["false_negatives"].as_u64().unwrap(), gradients(&run_dir))
-        };
-        let (expected_loss, masked, expected) = run(1, objective);
-        assert!(masked > 0, "{objective:?}: no false negatives");
-        let (unmasked_loss, ..) = run(1, &[objective, &["loss.mask_false_negatives=false"][..]].concat());
-        assert!((unmasked_loss - expected_loss).abs() > 1e-6 * expected_loss, "{objective:?}: masking does nothing");
-        for ranks in 2..=4 {
-            let settings = [objective, cut(i, ranks)].concat();
-            let what = format!("{settings:?} on {ranks} ranks");
-            let (loss, found_masked, found) = run(ranks, &settings);
-            assert_eq!(found_masked, masked, "{what}");
-            assert!((loss - expected_loss).abs() <= 1e-10 * expected_loss, "{what}: {loss} for {expected_loss}");
-            same_gradients(&what, &found, &expected, 1e-10);
-        }
-    }
-}
-
-/// 12 rows: two ask the same, two have the same positive, one has its own positive as a negative, and negatives are
-/// other rows' positives, chosen in the batch or not.
-fn rows_that_answer_each_other() -> Vec<Value> {
-    let mut rows = topic_rows((0..12).map(|i| 2 + (i * 7) % 28), 64);
-    rows[7]["query"] = rows[2]["query"].clone();
-    rows[9]["pos"] = rows[1]["pos"].clone();
-    rows[5]["neg"][1] = rows[5]["pos"][0].clone();
-    rows[4]["neg"][0] = rows[1]["pos"][0].clone();
-    rows[8]["pos"] = json!([rows[8]["pos"][0], rows[3]["neg"][0]]);
-    rows[8]["pos_scores"] = json!([0.9, 0.8]);
-    rows
-}
-
-fn gradients(run_dir: &Path) -> Tensors {
-    let state = tensors::read(&run_dir.join("step-00000001/train/optimizer.safetensors"));
-    let means = state.into_iter().filter_map(|(name, mean)| Some((name.strip_prefix("mean.")?.to_owned(), mean)));
-    means.collect()
+    exactness::gradients_are_the_same_on_any_ranks(&Backend::default());
 }

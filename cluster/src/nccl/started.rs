@@ -54,7 +54,7 @@ impl Operation for Started<'_> {
     fn advance(&mut self, block: bool) -> Result<bool, CollectiveError> {
         if let Some(lengths) = &mut self.lengths {
             match lengths.advance(block) {
-                Ok(true) => self.lengths = None,
+                Ok(true) => {}
                 Ok(false) => return Ok(false),
                 Err(error) => {
                     self.nccl.communicator.fail(self.operation, error.to_string());
@@ -68,6 +68,12 @@ impl Operation for Started<'_> {
         }
         self.nccl.communicator.wait_until(self.operation, is_over)?;
         Ok(true)
+    }
+
+    fn settle(&mut self) {
+        if let Some(lengths) = &mut self.lengths {
+            lengths.settle();
+        }
     }
 }
 
@@ -100,14 +106,22 @@ impl<'a> Lengths<'a> {
 
     /// Whether the length has come, and is right.
     fn advance(&mut self, block: bool) -> Result<bool, CollectiveError> {
-        let Some(under_way) = &mut self.under_way else { return Ok(true) };
-        if !under_way.poll() && !block {
+        // Polled in any order, but waited for in the order of all operations: when the whole one is.
+        if block {
+            self.under_way.take().map_or(Ok(()), Pending::wait)?;
+        } else if !self.under_way.as_mut().is_none_or(Pending::poll) {
             return Ok(false);
         }
-        self.under_way.take().map_or(Ok(()), Pending::wait)?;
         debug_assert!(self.own[0] >= 0, "MPI left it alone");
         self.check.equal(&format!("bytes from rank {}", self.from), self.expected, self.announced[0])?;
         Ok(true)
+    }
+
+    /// The whole operation has been waited for: the length was found right.
+    fn settle(&mut self) {
+        if let Some(under_way) = self.under_way.take() {
+            let _ = under_way.wait();
+        }
     }
 }
 

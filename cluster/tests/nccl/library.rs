@@ -17,12 +17,18 @@ pub fn stand_in(changes: &[(&'static str, &str)]) -> Vec<(&'static str, String)>
     variables
 }
 
+/// The real GPUs of this machine.
+pub fn num_gpus() -> usize {
+    let listed = Command::new("nvidia-smi").arg("-L").output();
+    listed.map_or(0, |output| String::from_utf8_lossy(&output.stdout).lines().filter(|l| l.starts_with("GPU ")).count())
+}
+
 /// Compiles the stand-in into `folder`; what goes into NCCL_HOME.
 pub fn build(folder: &Path) -> PathBuf {
     let home = folder.join(format!("nccl-stand-in-{}", std::process::id()));
     let lib = home.join("lib");
     std::fs::create_dir_all(&lib).unwrap();
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nccl/stand_in");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cluster/tests/nccl/stand_in");
     let file = lib.join("libnccl.so.2");
     let mut cc = Command::new("cc");
     cc.args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o"]).arg(&file);

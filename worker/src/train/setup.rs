@@ -151,6 +151,7 @@ pub(super) fn set_up(
     }
     if ranks.rank() == 0 {
         log::init(run_dir, events)?;
+        tracing::info!("{} rank(s): {}", ranks.world_size(), ranks.description());
     }
 
     let plan = if recipe.steps > 0 { Some(Arc::new(plan(recipe, ranks)?)) } else { None };

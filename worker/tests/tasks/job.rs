@@ -1,6 +1,7 @@
 //! Runs a task on several ranks: mpirun starts this test program again, as the ranks.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tercet_cluster::connect;

@@ -35,6 +35,7 @@ typedef struct Comm {
   /* A closed group that the stream has not got yet. */
   struct Group* staged;
   int polls;
+  int num_calls;
 } Comm;
 
 typedef struct Group {
@@ -131,8 +132,15 @@ int ncclCommAbort(Comm* comm) {
   return atomic_store(&comm->aborted, 1), SUCCESS;
 }
 
+/* TERCET_STAND_IN_REPORT: a file to which a rank adds how many calls it has made, so that a test sees that it made some. */
 int ncclCommDestroy(Comm* comm) {
   if (usable(comm)) return usable(comm);
+  const char* path = getenv("TERCET_STAND_IN_REPORT");
+  FILE* report = path ? fopen(path, "a") : NULL;
+  if (report) {
+    fprintf(report, "%d\n", comm->num_calls);
+    fclose(report);
+  }
   return atomic_store(&comm->aborted, 1), SUCCESS;
 }
 
@@ -180,6 +188,7 @@ static int add(Comm* comm, Stream* stream, Call call, size_t send_parts, size_t 
   if (call.send && send_parts && wrong_memory(comm, call.send, bytes * send_parts)) return INVALID_ARGUMENT;
   if (call.recv && recv_parts && wrong_memory(comm, call.recv, bytes * recv_parts)) return INVALID_ARGUMENT;
   comm->stream = stream;
+  ++comm->num_calls;
   Group* group = open_group ? open_group : calloc(1, sizeof *group);
   group->comm = comm;
   group->stream = stream;

@@ -1,0 +1,56 @@
+//! The suite of exactness over the NCCL backend, with the stand-in for NCCL and CUDA that cluster/tests/nccl has: the
+//! program as it is shipped, on real ranks, without a GPU.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+
+use tercet_tests::exactness::{self, Backend};
+
+#[allow(dead_code)]
+#[path = "../../cluster/tests/nccl/library.rs"]
+mod library;
+
+/// The suite's part, and proof that its ranks have been to the library.
+fn over_the_stand_in(name: &str, part: impl FnOnce(&Backend)) {
+    let report = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("nccl-calls-{name}-{}", std::process::id()));
+    let mut backend = Backend { settings: vec!["backend=nccl".into()], ..Backend::default() };
+    let changes: [(&'static str, &str); 1] = [("TERCET_STAND_IN_REPORT", report.to_str().unwrap())];
+    let variables = library::stand_in(&changes).into_iter();
+    backend.variables = variables.map(|(name, value)| (name.to_owned(), value)).collect();
+    part(&backend);
+    let calls: Vec<u64> = fs::read_to_string(&report).unwrap().lines().map(|line| line.parse().unwrap()).collect();
+    assert!(calls.len() > 1 && calls.iter().all(|calls| *calls > 0), "{calls:?}: a rank has not used NCCL");
+    fs::remove_file(report).unwrap();
+}
+
+/// NVIDIA's library and this machine's GPUs, against one rank on one of them.
+#[test]
+#[ignore = "needs GPUs: make test-gpu"]
+fn exactness_on_this_machines_gpus() {
+    let num_gpus = library::num_gpus();
+    assert!(num_gpus > 0, "there is no GPU here (nvidia-smi -L lists none): this group of tests cannot pass");
+    if num_gpus == 1 {
+        return println!("one GPU: there are no several ranks to compare with one");
+    }
+    let settings = vec!["backend=nccl".into()];
+    let backend = Backend { max_ranks: num_gpus.min(4), settings, ..Backend::default() };
+    exactness::step_is_the_same_on_any_ranks(&backend);
+    exactness::gradients_are_the_same_on_any_ranks(&backend);
+}
+
+#[test]
+fn step_is_the_same_on_any_ranks() {
+    over_the_stand_in("step", exactness::step_is_the_same_on_any_ranks);
+}
+
+#[test]
+fn mpirun_by_hand_does_the_same() {
+    over_the_stand_in("mpirun", exactness::mpirun_by_hand_does_the_same);
+}
+
+#[test]
+fn gradients_are_the_same_on_any_ranks() {
+    over_the_stand_in("gradients", exactness::gradients_are_the_same_on_any_ranks);
+}
