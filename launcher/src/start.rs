@@ -40,11 +40,13 @@ use crate::exit::Fail;
 const WORKER: &str = "tercet-worker";
 
 /// Open MPI settings, each unless the user has set it in the environment (`OMPI_MCA_…`).
-const MCA: [(&str, &str); 4] = [
+const MCA: [(&str, &str); 5] = [
     // A machine that vanishes without a word (power, cable) is noticed within 5 s instead of about 8 minutes.
     ("oob_tcp_keepalive_time", "2"),
     ("oob_tcp_keepalive_intvl", "1"),
     ("oob_tcp_keepalive_probes", "3"),
+    // When a rank dies the others have nothing to finish: they end at once, not after another second.
+    ("odls_base_sigkill_timeout", "0"),
     // A rank that waits for the others lets those that compute have its core.
     ("mpi_yield_when_idle", "1"),
 ];

@@ -145,7 +145,7 @@ mod tests {
 
     fn forwarded(typed: &str) -> String {
         let words = match Cli::try_parse_from(typed.split(' ')).unwrap().command {
-            Command::Train(args) => train(&args),
+            Command::Train(args) => train(&args, false),
             Command::Bench(args) => bench(&args),
             Command::Doctor(args) => doctor(&args),
             Command::Step(args) => step(&args),

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(100);
 pub enum Injury {
     /// SIGKILL to a rank, as the kernel does when memory is short.
     KillRank,
-    /// SIGSEGV to a rank.
+    /// A rank writes to where no memory is.
     CrashRank,
     /// SIGSTOP to a rank.
     StopRank,
@@ -177,7 +177,7 @@ impl<S: Fn() -> Running> Patient<S> {
         let rank = workers[random.within(0..ranks)];
         match injury {
             Injury::KillRank => send(rank, libc::SIGKILL),
-            Injury::CrashRank => send(rank, libc::SIGSEGV),
+            Injury::CrashRank => shim::make(rank, Act::Crash),
             Injury::StopRank => send(rank, libc::SIGSTOP),
             Injury::TermRank => send(rank, libc::SIGTERM),
             Injury::ExitRank => shim::make(rank, Act::ExitZero),

@@ -32,10 +32,13 @@ static void act(int signal) {
     }
     case 3:
         clock_fails = 1;
+        break;
+    case 4:
+        *(volatile int *)0 = 1;
     }
 }
 
 __attribute__((constructor)) static void begin(void) {
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         signal(SIGRTMIN + i, act);
 }

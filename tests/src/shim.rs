@@ -17,6 +17,8 @@ pub enum Act {
     MpiAbort,
     /// Panics.
     Panic,
+    /// Writes to where no memory is.
+    Crash,
 }
 
 /// Compiles it into `dir`; the value of LD_PRELOAD.
