@@ -29,6 +29,11 @@ impl Fail {
     pub fn said(code: i32) -> Self {
         Self { code, message: String::new() }
     }
+
+    /// A peer or a machine has failed.
+    pub fn is_machine(&self) -> bool {
+        self.code == ExitCode::Machine.code()
+    }
 }
 
 /// The exit code that an error means.

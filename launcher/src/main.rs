@@ -10,6 +10,7 @@ mod inputs;
 mod lengths;
 mod noise;
 mod picture;
+mod place;
 mod plan;
 mod prepare;
 mod progress;
@@ -18,6 +19,7 @@ mod screen;
 mod signals;
 mod start;
 mod step_table;
+mod submit;
 mod watch;
 mod worker_args;
 
@@ -30,6 +32,7 @@ fn main() {
         Command::Prepare(args) => prepare::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Train(args) => run::train(&args),
+        Command::Submit(args) => submit::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Step(args) => run::step(&args),
         Command::Encode(args) => run::encode(&args),

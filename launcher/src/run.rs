@@ -9,6 +9,7 @@ use tercet_configs::{Backend, ExitCode, Recipe};
 use crate::args::{EncodeArgs, EvalArgs, MineArgs, Ranks, Settings, StepArgs, TrainArgs};
 use crate::exit::{self, Fail};
 use crate::noise::NoiseFilter;
+use crate::place::Placement;
 use crate::progress::Progress;
 use crate::screen::Screen;
 use crate::watch::{Input, watch};
@@ -19,10 +20,10 @@ use crate::{start, step_table, worker_args};
 /// # Errors
 /// A recipe that cannot be used, or ranks that did not end well.
 pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
-    let (recipe, ranks) = load(&args.recipe, &args.settings, args.ranks.ranks)?;
+    let (recipe, placement) = load(&args.recipe, &args.settings, &args.ranks)?;
     let screen = Screen::new();
     let mut progress = Progress::new(screen.clone(), recipe.log.every_steps);
-    run(ranks, &worker_args::train(args), Input::Nothing, &screen, |line| progress.line(line))
+    run(&placement, &worker_args::train(args), Input::Nothing, &screen, |line| progress.line(line))
 }
 
 /// `tercet step`: one JSON object on standard output, or its table.
@@ -30,14 +31,16 @@ pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
 /// # Errors
 /// A recipe that cannot be used, or ranks that did not end well.
 pub fn step(args: &StepArgs) -> anyhow::Result<()> {
-    let (_, ranks) = load(&args.recipe, &args.settings, Some(args.ranks))?;
+    let recipe = Recipe::load(&args.recipe, &args.settings.all())?;
+    check_backend(&recipe, &args.recipe, args.ranks)?;
+    let placement = Placement::here(args.ranks);
     let words = worker_args::step(args);
     let screen = Screen::new();
     if args.json {
-        return run(ranks, &words, Input::Nothing, &screen, |line| screen.pass(line));
+        return run(&placement, &words, Input::Nothing, &screen, |line| screen.pass(line));
     }
     let mut output = Vec::new();
-    run(ranks, &words, Input::Nothing, &screen, |line| output.extend_from_slice(line))?;
+    run(&placement, &words, Input::Nothing, &screen, |line| output.extend_from_slice(line))?;
     screen.pass(step_table::table(&output)?.as_bytes());
     Ok(())
 }
@@ -48,7 +51,7 @@ pub fn step(args: &StepArgs) -> anyhow::Result<()> {
 /// Ranks that did not end well.
 pub fn encode(args: &EncodeArgs) -> anyhow::Result<()> {
     let input = if args.input == Path::new("-") { Input::Ours } else { Input::Nothing };
-    simple(args.ranks, &worker_args::encode(args), input)
+    simple(&args.ranks, &worker_args::encode(args), input)
 }
 
 /// `tercet eval`.
@@ -56,7 +59,7 @@ pub fn encode(args: &EncodeArgs) -> anyhow::Result<()> {
 /// # Errors
 /// Ranks that did not end well.
 pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
-    simple(args.ranks, &worker_args::eval(args), Input::Nothing)
+    simple(&args.ranks, &worker_args::eval(args), Input::Nothing)
 }
 
 /// `tercet mine`.
@@ -64,13 +67,13 @@ pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
 /// # Errors
 /// Ranks that did not end well.
 pub fn mine(args: &MineArgs) -> anyhow::Result<()> {
-    simple(args.ranks, &worker_args::mine(args), Input::Nothing)
+    simple(&args.ranks, &worker_args::mine(args), Input::Nothing)
 }
 
 /// Runs ranks whose standard output is for the user as it is.
-fn simple(ranks: Ranks, words: &[OsString], input: Input) -> anyhow::Result<()> {
+fn simple(ranks: &Ranks, words: &[OsString], input: Input) -> anyhow::Result<()> {
     let screen = Screen::new();
-    run(ranks.ranks.unwrap_or_else(start::default_ranks), words, input, &screen, |line| screen.pass(line))
+    run(&Placement::find(ranks)?, words, input, &screen, |line| screen.pass(line))
 }
 
 /// Ranks that read nothing and whose standard output is taken line by line.
@@ -78,23 +81,23 @@ fn simple(ranks: Ranks, words: &[OsString], input: Input) -> anyhow::Result<()> 
 /// # Errors
 /// Ranks that did not end well.
 pub fn ranks(
-    ranks: NonZeroUsize,
+    placement: &Placement,
     words: &[OsString],
     screen: &Screen,
     stdout: impl FnMut(&[u8]) + Send,
 ) -> anyhow::Result<()> {
-    run(ranks, words, Input::Nothing, screen, stdout)
+    run(placement, words, Input::Nothing, screen, stdout)
 }
 
 /// Starts the ranks and stays until they are gone.
 fn run(
-    ranks: NonZeroUsize,
+    placement: &Placement,
     words: &[OsString],
     input: Input,
     screen: &Screen,
     stdout: impl FnMut(&[u8]) + Send,
 ) -> anyhow::Result<()> {
-    let command = start::command(ranks, words)?;
+    let command = start::command(placement, words)?;
     let mut noise = NoiseFilter::default();
     let say = |line: &[u8]| {
         if let Some(text) = noise.line(&String::from_utf8_lossy(line)) {
@@ -107,23 +110,43 @@ fn run(
     if let Some(text) = held {
         screen.say(&text);
     }
-    Ok(exit::check(&ended?, death.as_ref())?)
+    let checked = exit::check(&ended?, death.as_ref());
+    if checked.as_ref().is_err_and(Fail::is_machine) {
+        say_who_is_lost(placement, screen);
+    }
+    Ok(checked?)
 }
 
-/// The recipe, and the ranks it shall run on.
+/// Names the hosts that do not answer any more.
+fn say_who_is_lost(placement: &Placement, screen: &Screen) {
+    let survey = placement.without_lost();
+    if !survey.lost.is_empty() {
+        let slots = survey.rest.map_or(0, |rest| rest.num_ranks().get());
+        screen.say(&format!("tercet: no answer from {}: the other hosts have {slots} slots", survey.lost.join(", ")));
+    }
+}
+
+/// The recipe, and where its ranks shall run.
 ///
 /// # Errors
-/// A recipe that cannot be used, or not on so many ranks.
-pub fn load(path: &Path, settings: &Settings, asked: Option<NonZeroUsize>) -> anyhow::Result<(Recipe, NonZeroUsize)> {
+/// A recipe that cannot be used, or not on so many ranks; hosts that cannot be used.
+pub fn load(path: &Path, settings: &Settings, asked: &Ranks) -> anyhow::Result<(Recipe, Placement)> {
     let recipe = Recipe::load(path, &settings.all())?;
-    let solo = recipe.backend == Backend::Solo;
-    let ranks = asked.unwrap_or_else(|| if solo { NonZeroUsize::MIN } else { start::default_ranks() });
-    if solo && ranks.get() > 1 {
+    let alone = recipe.backend == Backend::Solo && asked.ranks.is_none() && asked.hosts.is_none();
+    let placement = if alone { Placement::here(NonZeroUsize::MIN) } else { Placement::find(asked)? };
+    check_backend(&recipe, path, placement.num_ranks())?;
+    Ok((recipe, placement))
+}
+
+/// # Errors
+/// The recipe's backend is not for so many ranks.
+pub fn check_backend(recipe: &Recipe, path: &Path, num_ranks: NonZeroUsize) -> Result<(), Fail> {
+    if recipe.backend == Backend::Solo && num_ranks.get() > 1 {
         let message = format!(
-            "recipe {}: backend: is \"solo\", which is one rank, but -n {ranks} asks for more: set backend = \"auto\"",
+            "recipe {}: backend: is \"solo\", which is one rank, but {num_ranks} are asked for: set backend = \"auto\"",
             path.display()
         );
-        return Err(Fail::new(ExitCode::Usage, message).into());
+        return Err(Fail::new(ExitCode::Usage, message));
     }
-    Ok((recipe, ranks))
+    Ok(())
 }
