@@ -8,7 +8,10 @@
 
 pub mod slurm;
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -171,21 +174,24 @@ pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("lab").join(name)
 }
 
-/// The processes at and below `head`.
+/// The processes of `head`'s namespace and of those nested in it.
 fn nested_in(head: u32) -> impl Iterator<Item = i32> {
+    let own = fs::metadata(format!("/proc/{head}/ns/pid")).map(|meta| meta.ino()).ok();
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(move |pid| descends(*pid, head as i32).unwrap_or(false))
+    pids.filter(move |pid| {
+        // A host is one level down.
+        let namespace = File::open(format!("/proc/{pid}/ns/pid")).ok();
+        let parent = namespace.as_ref().and_then(parent_namespace);
+        [namespace, parent].iter().flatten().any(|file| file.metadata().map(|meta| meta.ino()).ok() == own)
+    })
 }
 
-/// Whether `ancestor` is above `pid`: orphans of a lab go to its processes 1, which are below its head.
-fn descends(mut pid: i32, ancestor: i32) -> Option<bool> {
-    while pid > 1 {
-        if pid == ancestor {
-            return Some(true);
-        }
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        pid = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
-    }
-    Some(false)
+fn parent_namespace(namespace: &File) -> Option<File> {
+    /// ioctl_ns(2)
+    const NS_GET_PARENT: libc::c_ulong = 0xb702;
+    // SAFETY: the request takes no argument, and answers with a new descriptor or -1.
+    let parent = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_PARENT as _) };
+    // SAFETY: the descriptor is new and nobody else's.
+    (parent >= 0).then(|| unsafe { File::from_raw_fd(parent) })
 }
