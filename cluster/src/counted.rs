@@ -1,10 +1,11 @@
-//! A backend that counts what goes through it, for the run's metrics.
+//! A backend that counts what goes through it, for the run's metrics, and says what this rank waits in ([`heartbeat`]).
 
 use std::cell::Cell;
 
 use crate::buffer::{Buffer, BufferMut};
 use crate::collective::{Collective, ReduceOp};
 use crate::error::CollectiveError;
+use crate::heartbeat::{self, Doing};
 use crate::pending::Pending;
 
 /// Bytes that this rank has handed to each kind of operation: its buffers' sizes, not what an algorithm makes of them on
@@ -70,23 +71,23 @@ impl Collective for Counted {
 
     fn all_reduce(&self, buffer: BufferMut, op: ReduceOp) -> Result<(), CollectiveError> {
         self.count(|t| t.all_reduce_bytes += bytes(buffer.len(), buffer.element().size_bytes()));
-        self.ranks.all_reduce(buffer, op)
+        heartbeat::during(Doing::AllReduce, || self.ranks.all_reduce(buffer, op))
     }
 
     fn all_gather(&self, send: Buffer, recv: BufferMut, counts: &[usize]) -> Result<(), CollectiveError> {
         self.count(|t| t.gather_bytes += bytes(send.len(), send.element().size_bytes()));
-        self.ranks.all_gather(send, recv, counts)
+        heartbeat::during(Doing::AllGather, || self.ranks.all_gather(send, recv, counts))
     }
 
     fn broadcast(&self, buffer: BufferMut, root: usize) -> Result<(), CollectiveError> {
         self.count(|t| t.gather_bytes += bytes(buffer.len(), buffer.element().size_bytes()));
-        self.ranks.broadcast(buffer, root)
+        heartbeat::during(Doing::Broadcast, || self.ranks.broadcast(buffer, root))
     }
 
     unsafe fn start_all_reduce<'a>(&'a self, buffer: BufferMut<'a>) -> Result<Pending<'a>, CollectiveError> {
         self.count(|t| t.all_reduce_bytes += bytes(buffer.len(), buffer.element().size_bytes()));
         // SAFETY: as promised to this function.
-        unsafe { self.ranks.start_all_reduce(buffer) }
+        Ok(unsafe { self.ranks.start_all_reduce(buffer) }?.known_as(Doing::AllReduce))
     }
 
     unsafe fn start_reduce_scatter<'a>(
@@ -96,7 +97,7 @@ impl Collective for Counted {
     ) -> Result<Pending<'a>, CollectiveError> {
         self.count(|t| t.all_reduce_bytes += bytes(buffer.len(), buffer.element().size_bytes()));
         // SAFETY: as promised to this function.
-        unsafe { self.ranks.start_reduce_scatter(buffer, counts) }
+        Ok(unsafe { self.ranks.start_reduce_scatter(buffer, counts) }?.known_as(Doing::ReduceScatter))
     }
 
     unsafe fn start_all_gather<'a>(
@@ -107,7 +108,7 @@ impl Collective for Counted {
         let own_len = counts.get(self.rank()).copied().unwrap_or_default();
         self.count(|t| t.gather_bytes += bytes(own_len, buffer.element().size_bytes()));
         // SAFETY: as promised to this function.
-        unsafe { self.ranks.start_all_gather(buffer, counts) }
+        Ok(unsafe { self.ranks.start_all_gather(buffer, counts) }?.known_as(Doing::AllGather))
     }
 
     unsafe fn start_ring_exchange<'a>(
@@ -117,11 +118,11 @@ impl Collective for Counted {
     ) -> Result<Pending<'a>, CollectiveError> {
         self.count(|t| t.ring_bytes += bytes(send.len(), send.element().size_bytes()));
         // SAFETY: as promised to this function.
-        unsafe { self.ranks.start_ring_exchange(send, recv) }
+        Ok(unsafe { self.ranks.start_ring_exchange(send, recv) }?.known_as(Doing::RingExchange))
     }
 
     fn barrier(&self) -> Result<(), CollectiveError> {
-        self.ranks.barrier()
+        heartbeat::during(Doing::Barrier, || self.ranks.barrier())
     }
 
     fn abort(&self, code: i32) -> ! {

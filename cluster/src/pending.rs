@@ -1,6 +1,7 @@
 //! Operations that are under way while their rank computes.
 
 use crate::error::CollectiveError;
+use crate::heartbeat::{self, Doing};
 
 /// What a backend does for an operation under way.
 pub(crate) trait Operation {
@@ -23,6 +24,8 @@ pub struct Pending<'a> {
     /// None once it is complete, or if it was from the start.
     operation: Option<Box<dyn Operation + 'a>>,
     progress: Progress,
+    /// What its rank is doing while it waits for it.
+    doing: Doing,
 }
 
 enum Progress {
@@ -34,11 +37,17 @@ enum Progress {
 impl<'a> Pending<'a> {
     /// One that was complete when it was started.
     pub(crate) fn complete() -> Self {
-        Self { operation: None, progress: Progress::Complete }
+        Self { operation: None, progress: Progress::Complete, doing: Doing::Computing }
     }
 
     pub(crate) fn of(operation: impl Operation + 'a) -> Self {
-        Self { operation: Some(Box::new(operation)), progress: Progress::UnderWay }
+        Self { operation: Some(Box::new(operation)), progress: Progress::UnderWay, doing: Doing::Computing }
+    }
+
+    /// Who waits for it is `doing` this.
+    pub(crate) fn known_as(mut self, doing: Doing) -> Self {
+        self.doing = doing;
+        self
     }
 
     /// Whether it has ended, well or not, without waiting for it. The MPI backend moves data only within calls, so who
@@ -53,7 +62,9 @@ impl<'a> Pending<'a> {
     /// # Errors
     /// What the operation that was started says.
     pub fn wait(mut self) -> Result<(), CollectiveError> {
-        self.advance(true);
+        if matches!(self.progress, Progress::UnderWay) {
+            heartbeat::during(self.doing, || self.advance(true));
+        }
         if let Progress::Failed(error) = std::mem::replace(&mut self.progress, Progress::Complete) {
             return Err(error);
         }

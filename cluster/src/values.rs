@@ -43,6 +43,16 @@ pub fn any_rank(ranks: &dyn Collective, flag: bool) -> Result<bool, CollectiveEr
     reduce_flag(ranks, flag, ReduceOp::Max)
 }
 
+/// As [`any_rank`] for several flags at once. Every rank calls it.
+///
+/// # Errors
+/// As [`Collective::all_reduce`].
+pub fn any_rank_each<const N: usize>(ranks: &dyn Collective, flags: [bool; N]) -> Result<[bool; N], CollectiveError> {
+    let mut values = flags.map(u8::from);
+    ranks.all_reduce(values[..].as_mut().into(), ReduceOp::Max)?;
+    Ok(values.map(|value| value != 0))
+}
+
 fn reduce_flag(ranks: &dyn Collective, flag: bool, op: ReduceOp) -> Result<bool, CollectiveError> {
     let mut value = [u8::from(flag)];
     ranks.all_reduce(value[..].as_mut().into(), op)?;

@@ -10,7 +10,7 @@ use crate::recipe::{LossPreset, Recipe, Teacher};
 pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
     let fail =
         |key: &str, message: String| Err(RecipeError::Value { path: path.to_owned(), key: key.to_owned(), message });
-    let Recipe { model, data, loss, optimizer, faults, .. } = recipe;
+    let Recipe { model, data, loss, optimizer, faults, restart, .. } = recipe;
 
     if recipe.sub_batch_tokens == 0 {
         return fail("sub_batch_tokens", "is 0: a sub-batch needs at least one token".into());
@@ -45,6 +45,9 @@ pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
     }
     for (key, value) in [
         ("faults.grad_norm_spike", faults.grad_norm_spike),
+        ("restart.backoff_secs", restart.backoff_secs),
+        ("restart.hang_secs", restart.hang_secs),
+        ("restart.stop_secs", restart.stop_secs),
         ("optimizer.learning_rate", optimizer.learning_rate),
         ("optimizer.weight_decay", optimizer.weight_decay),
         ("optimizer.max_grad_norm", optimizer.max_grad_norm),

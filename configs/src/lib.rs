@@ -27,5 +27,5 @@ pub use exit::{ExitCode, error_line};
 pub use memory_budget::MemoryBudget;
 pub use recipe::{
     Backend, CheckpointSection, FaultsSection, LogSection, LossPreset, LossSection, ModelSection, OnFaults,
-    OptimizerSection, Pooling, Precision, Recipe, Teacher,
+    OptimizerSection, Pooling, Precision, Recipe, RestartSection, Teacher,
 };

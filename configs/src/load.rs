@@ -50,10 +50,10 @@ impl Recipe {
     }
 
     /// The keys whose values differ from `other`'s and change what is computed; where a run's files go, how often it
-    /// reports or saves, what it does about faults, and how it is cut up for a machine may differ between a run and its
+    /// reports or saves, what it does about faults and about ranks that die, and how it is cut up for a machine may differ between a run and its
     /// continuation.
     pub fn differing_keys(&self, other: &Self) -> Vec<String> {
-        const FREE: [&str; 10] = [
+        const FREE: [&str; 11] = [
             "name",
             "backend",
             "run_dir",
@@ -63,6 +63,7 @@ impl Recipe {
             "memory_budget",
             "checkpoint",
             "faults",
+            "restart",
             "log",
         ];
         let is_free =
@@ -182,7 +183,8 @@ mod tests {
 
     #[test]
     fn only_keys_that_change_the_numbers_count_as_different() {
-        let one = parse(SMALL, &["checkpoint.keep=1", "run_dir=a", "optimizer.shard_state=true"]).unwrap();
+        let one =
+            parse(SMALL, &["checkpoint.keep=1", "run_dir=a", "restart.limit=0", "optimizer.shard_state=true"]).unwrap();
         let other = parse(SMALL, &["loss.temperature=0.1", "model.path=b"]).unwrap();
         assert_eq!(one.differing_keys(&other), ["loss.temperature", "model.path"]);
     }

@@ -152,7 +152,7 @@ pub struct PlanArgs {
 }
 
 /// `tercet train`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct TrainArgs {
     /// The recipe (TOML)
     pub recipe: PathBuf,

@@ -1,4 +1,5 @@
-//! What rank 0 of `tercet-worker train --events` says on standard output: one JSON object a line.
+//! What `tercet-worker train --events` says on standard output: one JSON object a line, its `event` first. Every rank gives
+//! a sign of life once a second; all else is rank 0's.
 //!
 //! ```text
 //! {"event":"start","run_dir":"runs/demo","first_step":0,"last_step":600,"world_size":2,"startup_secs":1.1,
@@ -8,6 +9,9 @@
 //! {"event":"warning","text":"step 120: loss NaN, …: update skipped (1 in a row, 4 in all)"}
 //! {"event":"checkpoint","path":"runs/demo/step-00000600","step":600}
 //! {"event":"end","steps":600,"run_dir":"runs/demo"}
+//! {"event":"stopped","step":412}
+//! {"event":"heartbeat","rank":1,"host":"gpu04","pid":77,"step":413,"phase":"reduce","doing":"all-reduce of bucket 3",
+//!  "waits":true,"saves":false,"secs":0.2}
 //! ```
 //!
 //! Steps count from 1: `step` is how many are done, `last_step` how many there will be, and `first_step` how many were
@@ -47,12 +51,42 @@ pub enum Event {
     Checkpoint {
         /// Its directory.
         path: PathBuf,
+        /// Steps done in it.
+        step: u64,
     },
+    /// The ranks stop because they were asked to; what they have done is kept.
+    Stopped {
+        /// Steps done.
+        step: u64,
+    },
+    /// A rank lives.
+    Heartbeat(Beat),
     /// Training is complete.
     End {
         /// Where everything was written.
         run_dir: PathBuf,
     },
+}
+
+/// What a rank was doing when it gave a sign of life.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Beat {
+    /// The rank.
+    pub rank: usize,
+    /// Its machine.
+    pub host: String,
+    /// The step it is at, from 1; 0 before the first.
+    pub step: u64,
+    /// The step's phase.
+    pub phase: String,
+    /// In words, e.g. `all-reduce of bucket 3`.
+    pub doing: String,
+    /// That is a wait for other ranks.
+    pub waits: bool,
+    /// It waits for a checkpoint to be written.
+    pub saves: bool,
+    /// Seconds for which nothing of this has changed.
+    pub secs: f64,
 }
 
 /// The part of a step's metrics that is shown.
@@ -68,6 +102,8 @@ pub struct StepEvent {
     pub tokens_per_sec: Option<f64>,
     /// Padding's share of the tokens that went through the encoder, 0 to 1.
     pub padding_share: Option<f64>,
+    /// The share of the run's time, from its first start on, that its steps took.
+    pub goodput: Option<f64>,
 }
 
 /// The event in `line`, or none if it is something else.

@@ -25,14 +25,19 @@ impl Fail {
         Self { code: code.code(), message: message.into() }
     }
 
+    /// Whether the ranks have said why.
+    pub fn was_said(&self) -> bool {
+        self.message.is_empty()
+    }
+
+    /// What the process ends with.
+    pub fn code(&self) -> i32 {
+        self.code
+    }
+
     /// The ranks have ended with `code` and have said why: nothing more is to be printed.
     pub fn said(code: i32) -> Self {
         Self { code, message: String::new() }
-    }
-
-    /// A peer or a machine has failed.
-    pub fn is_machine(&self) -> bool {
-        self.code == ExitCode::Machine.code()
     }
 }
 
@@ -73,11 +78,7 @@ pub fn check(ended: &Ended, death: Option<&Death>) -> Result<(), Fail> {
     match (code, death, ended.status.signal()) {
         (Some(0), _, _) => Ok(()),
         (Some(75), _, _) => Err(Fail::said(75)),
-        _ if ended.interrupted.is_some() => {
-            // The shell's way to say it; 3 would make a job script start again what was stopped on purpose.
-            let signal = ended.interrupted.unwrap_or_default();
-            Err(Fail { code: 128 + signal, message: format!("stopped by signal {}", signal_name(signal)) })
-        }
+        _ if ended.interrupted.is_some() => Err(interrupted(ended.interrupted.unwrap_or_default())),
         (_, Some(Death { rank, node, signal }), _) => {
             machine(format!("rank {rank} on {node} was ended by signal {signal}{}", why(signal)))
         }
@@ -97,6 +98,17 @@ pub fn check(ended: &Ended, death: Option<&Death>) -> Result<(), Fail> {
         (code, _, _) => {
             machine(format!("the ranks ended with code {} and no word of their own", code.unwrap_or_default()))
         }
+    }
+}
+
+/// The launcher was asked to stop, and the ranks did not stop in good order.
+pub fn interrupted(signal: i32) -> Fail {
+    let message = format!("stopped by signal {}", signal_name(signal));
+    match signal {
+        // Who sends it wants to go on elsewhere, from the newest checkpoint there is.
+        libc::SIGUSR1 => Fail::new(ExitCode::Preempted, message),
+        // The shell's way to say it; 3 would make a job script start again what was stopped on purpose.
+        _ => Fail { code: 128 + signal, message },
     }
 }
 
@@ -124,7 +136,7 @@ mod tests {
     use super::*;
 
     fn outcome(wait_status: i32, interrupted: Option<i32>, death: Option<&Death>) -> (i32, String) {
-        let ended = Ended { status: ExitStatus::from_raw(wait_status), interrupted };
+        let ended = Ended { status: ExitStatus::from_raw(wait_status), interrupted, taken_down: false };
         check(&ended, death).map_or_else(|fail| (fail.code, fail.message), |()| (0, String::new()))
     }
 
@@ -153,6 +165,7 @@ mod tests {
         assert_eq!(outcome(1 << 8, Some(libc::SIGINT), None).0, 130);
         assert_eq!(outcome(libc::SIGTERM, Some(libc::SIGTERM), None).0, 143);
         assert_eq!(outcome(75 << 8, Some(libc::SIGTERM), None).0, 75);
+        assert_eq!(outcome(libc::SIGKILL, Some(libc::SIGUSR1), None).0, 75);
     }
 
     #[test]

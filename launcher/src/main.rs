@@ -20,6 +20,7 @@ mod signals;
 mod start;
 mod step_table;
 mod submit;
+mod supervise;
 mod watch;
 mod worker_args;
 
@@ -31,7 +32,7 @@ fn main() {
     let done = match Cli::parse().command {
         Command::Prepare(args) => prepare::run(&args),
         Command::Plan(args) => plan::run(&args),
-        Command::Train(args) => run::train(&args),
+        Command::Train(args) => supervise::train(&args),
         Command::Submit(args) => submit::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Step(args) => run::step(&args),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::events::{Event, StepEvent, parse};
+use crate::events::{Event, StepEvent};
 use crate::screen::Screen;
 
 /// Follows a run by its events.
@@ -10,10 +10,17 @@ use crate::screen::Screen;
 pub struct Progress {
     screen: Screen,
     every_steps: u64,
+    /// When the ranks that run now began, and from which step.
     started: Instant,
     first_step: u64,
+    /// The same of the launcher's first ranks.
+    begun: Option<(Instant, u64)>,
     last_step: u64,
     seen_step: u64,
+    goodput: Option<f64>,
+    restarts: u32,
+    /// Steps that had to be done again.
+    lost_steps: u64,
     /// The last step's line; on a terminal it stays when the bar goes.
     last_line: String,
 }
@@ -26,24 +33,30 @@ impl Progress {
             every_steps,
             started: Instant::now(),
             first_step: 0,
+            begun: None,
             last_step: 0,
             seen_step: 0,
+            goodput: None,
+            restarts: 0,
+            lost_steps: 0,
             last_line: String::new(),
         }
     }
 
-    /// Takes one line of rank 0's standard output; what is no event is passed on to ours.
-    pub fn line(&mut self, line: &[u8]) {
-        match parse(line) {
-            Some(event) => self.event(event),
-            None => self.screen.pass(line),
-        }
+    /// The ranks have been started again, which cost so many steps.
+    pub fn restarted(&mut self, lost_steps: u64) {
+        self.restarts += 1;
+        self.lost_steps += lost_steps;
     }
 
-    fn event(&mut self, event: Event) {
+    /// Takes an event.
+    pub fn event(&mut self, event: Event) {
         match event {
+            Event::Heartbeat(_) => {}
+            Event::Stopped { step } => self.screen.say(&format!("stopped after step {step}\n")),
             Event::Start { run_dir, first_step, last_step, world_size, warnings } => {
                 (self.started, self.first_step, self.last_step) = (Instant::now(), first_step, last_step);
+                self.begun.get_or_insert((self.started, first_step));
                 let ranks = if world_size == 1 { "rank" } else { "ranks" };
                 let from = if first_step == 0 { String::new() } else { format!(" from step {first_step}") };
                 self.screen.say(&format!("training{from} to step {last_step} on {world_size} {ranks}\n"));
@@ -55,21 +68,32 @@ impl Progress {
             }
             Event::Step(step) => self.step(&step),
             Event::Warning { text } => self.screen.say(&format!("warning: {text}\n")),
-            Event::Checkpoint { path } => self.screen.say(&format!("checkpoint {}\n", path.display())),
+            Event::Checkpoint { path, .. } => self.screen.say(&format!("checkpoint {}\n", path.display())),
             Event::End { run_dir } => {
                 self.screen.close_bar();
                 if self.screen.is_terminal() && !self.last_line.is_empty() {
                     self.screen.say(&format!("{}\n", self.last_line));
                 }
-                let steps = self.seen_step.saturating_sub(self.first_step);
-                let took = short(self.started.elapsed());
-                self.screen.say(&format!("{steps} steps in {took}, run folder {}\n", run_dir.display()));
+                self.screen.say(&format!("{}, run folder {}\n", self.summary(), run_dir.display()));
             }
         }
     }
 
+    /// `600 steps in 3m10s, goodput 93.1 %, 2 restarts (17 steps done again)`
+    fn summary(&self) -> String {
+        let (begun, first_step) = self.begun.unwrap_or((self.started, self.first_step));
+        let steps = self.seen_step.saturating_sub(first_step);
+        let mut parts = vec![format!("{steps} steps in {}", short(begun.elapsed()))];
+        parts.extend(self.goodput.map(|share| format!("goodput {:.1} %", share * 100.0)));
+        if self.restarts > 0 {
+            let restarts = if self.restarts == 1 { "restart" } else { "restarts" };
+            parts.push(format!("{} {restarts} ({} steps done again)", self.restarts, self.lost_steps));
+        }
+        parts.join(", ")
+    }
+
     fn step(&mut self, step: &StepEvent) {
-        self.seen_step = step.step;
+        (self.seen_step, self.goodput) = (step.step, step.goodput.or(self.goodput));
         let text = describe(step, self.last_step, self.time_left());
         if self.screen.is_terminal() {
             self.last_line = describe(step, self.last_step, None);
@@ -123,6 +147,7 @@ mod tests {
             learning_rate: Some(4.2e-4),
             tokens_per_sec: Some(812.4),
             padding_share: Some(0.0213),
+            goodput: Some(0.9),
         };
         let left = Some(Duration::from_secs(190));
         assert_eq!(

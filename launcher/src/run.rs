@@ -4,27 +4,17 @@ use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+use anyhow::Context;
 use tercet_configs::{Backend, ExitCode, Recipe};
 
-use crate::args::{EncodeArgs, EvalArgs, MineArgs, Ranks, Settings, StepArgs, TrainArgs};
+use crate::args::{EncodeArgs, EvalArgs, MineArgs, Ranks, Settings, StepArgs};
 use crate::exit::{self, Fail};
-use crate::noise::NoiseFilter;
+use crate::noise::{Death, NoiseFilter};
 use crate::place::Placement;
-use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::watch::{Input, watch};
+use crate::signals::Noted;
+use crate::watch::{Ended, Input, Stop, watch};
 use crate::{start, step_table, worker_args};
-
-/// `tercet train`: until the last step, with progress.
-///
-/// # Errors
-/// A recipe that cannot be used, or ranks that did not end well.
-pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
-    let (recipe, placement) = load(&args.recipe, &args.settings, &args.ranks)?;
-    let screen = Screen::new();
-    let mut progress = Progress::new(screen.clone(), recipe.log.every_steps);
-    run(&placement, &worker_args::train(args), Input::Nothing, &screen, |line| progress.line(line))
-}
 
 /// `tercet step`: one JSON object on standard output, or its table.
 ///
@@ -97,6 +87,27 @@ fn run(
     screen: &Screen,
     stdout: impl FnMut(&[u8]) + Send,
 ) -> anyhow::Result<()> {
+    let signals = Noted::begin().context("installing signal handlers")?;
+    let (ended, death) = attempt(placement, words, input, Stop::AT_ONCE, &signals, screen, || false, stdout)?;
+    Ok(exit::check(&ended, death.as_ref())?)
+}
+
+/// Starts the ranks once and stays until they are gone; says on the screen what they say on standard error. Which rank a
+/// signal ended is known if `mpirun` says it.
+///
+/// # Errors
+/// The ranks cannot be started.
+#[expect(clippy::too_many_arguments, reason = "each is one thing, used once")]
+pub fn attempt(
+    placement: &Placement,
+    words: &[OsString],
+    input: Input,
+    stop: Stop,
+    signals: &Noted,
+    screen: &Screen,
+    hangs: impl FnMut() -> bool,
+    stdout: impl FnMut(&[u8]) + Send,
+) -> anyhow::Result<(Ended, Option<Death>)> {
     let command = start::command(placement, words)?;
     let mut noise = NoiseFilter::default();
     let say = |line: &[u8]| {
@@ -104,26 +115,13 @@ fn run(
             screen.say(&text);
         }
     };
-    let ended = watch(command, input, stdout, say);
+    let ended = watch(command, input, stop, signals, hangs, stdout, say);
     screen.close_bar();
     let (held, death) = noise.finish();
     if let Some(text) = held {
         screen.say(&text);
     }
-    let checked = exit::check(&ended?, death.as_ref());
-    if checked.as_ref().is_err_and(Fail::is_machine) {
-        say_who_is_lost(placement, screen);
-    }
-    Ok(checked?)
-}
-
-/// Names the hosts that do not answer any more.
-fn say_who_is_lost(placement: &Placement, screen: &Screen) {
-    let survey = placement.without_lost();
-    if !survey.lost.is_empty() {
-        let slots = survey.rest.map_or(0, |rest| rest.num_ranks().get());
-        screen.say(&format!("tercet: no answer from {}: the other hosts have {slots} slots", survey.lost.join(", ")));
-    }
+    Ok((ended?, death))
 }
 
 /// The recipe, and where its ranks shall run.

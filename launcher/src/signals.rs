@@ -1,12 +1,12 @@
 //! Signals that ask the launcher to stop: while ranks run they are noted, and passed on by [`crate::watch`]; at any
-//! other time they end the launcher, as they end any program. SIGHUP keeps its default (the kernel then ends the ranks),
+//! other time they end the launcher, as they end any program. SIGUSR1 is what job systems send before a time limit. SIGHUP keeps its default (the kernel then ends the ranks),
 //! so that `nohup` works.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
 /// The process's handlers; installed once, they stay.
@@ -58,7 +58,7 @@ impl Drop for Noted {
 impl Handlers {
     fn install() -> io::Result<Self> {
         let handlers = Self { noted: Arc::default(), idle: Arc::default() };
-        for signal in [SIGINT, SIGTERM] {
+        for signal in [SIGINT, SIGTERM, SIGUSR1] {
             flag::register_conditional_default(signal, Arc::clone(&handlers.idle))?;
             flag::register_usize(signal, Arc::clone(&handlers.noted), signal as usize)?;
         }

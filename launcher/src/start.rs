@@ -4,7 +4,7 @@
 //! same when typed by hand. Inside a Slurm allocation too: `mpirun` has `srun` start its daemons. What the worker is given ([`crate::worker_args`]):
 //!
 //! ```text
-//! tercet-worker train RECIPE [--set KEY=VALUE]… [--resume] --events
+//! tercet-worker train RECIPE [--set KEY=VALUE]… [--resume] [--lock-wait-secs 60] --events
 //! tercet-worker measure RECIPE [--set KEY=VALUE]… --text-len 256
 //! tercet-worker bench RECIPE [--set KEY=VALUE]… --steps 5 --from 0
 //! tercet-worker step RECIPE --model DIR (--rows FILE.jsonl | --tokens FILE.safetensors) [--set KEY=VALUE]…
@@ -18,7 +18,8 @@
 //! ```
 //!
 //! and what is expected of it:
-//! - only rank 0 writes to standard output: for `train --events` one JSON object a line ([`crate::events`]), for `step`, `bench`
+//! - only rank 0 writes to standard output, but for signs of life: for `train --events` one JSON object a line
+//!   ([`crate::events`]), for `step`, `bench`
 //!   and `measure` one JSON object, for the others what the user shall see;
 //! - an error is said once, on standard error, as `tercet-worker: rank 3/8 gpu07: …`, and the process ends with one
 //!   of [`tercet_configs::ExitCode`]'s codes (through `MPI_Abort` where there are several ranks);

@@ -14,8 +14,11 @@ use anyhow::Context;
 
 use crate::signals::Noted;
 
-/// How long the ranks may take to end after a signal.
-const GRACE: Duration = Duration::from_secs(5);
+/// How long ranks that hang may take to end, which is `mpirun`'s work.
+const TAKE_DOWN_GRACE: Duration = Duration::from_secs(3);
+
+/// Time between two requests to stop: what is not ready for the first yet may be for the next.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long those that `mpirun` left behind may take; normally there are none.
 const STRAGGLER_GRACE: Duration = Duration::from_secs(1);
@@ -32,6 +35,20 @@ pub enum Input {
     Ours,
 }
 
+/// How the ranks are asked to stop when the launcher is.
+#[derive(Debug, Clone, Copy)]
+pub struct Stop {
+    /// The signal that is sent to them; none passes on the launcher's. It may come more than once.
+    pub signal: Option<i32>,
+    /// How long they may take to end.
+    pub grace: Duration,
+}
+
+impl Stop {
+    /// Nothing is kept, so nothing takes long.
+    pub const AT_ONCE: Self = Self { signal: None, grace: Duration::from_secs(5) };
+}
+
 /// How the ranks ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Ended {
@@ -39,21 +56,26 @@ pub struct Ended {
     pub status: ExitStatus,
     /// The signal that made the launcher stop the ranks, if one did.
     pub interrupted: Option<i32>,
+    /// They were taken down because they hang.
+    pub taken_down: bool,
 }
 
 /// Runs `command`; every line of its output (line feed included) goes to `stdout` or `stderr`, each on its own thread.
+/// `hangs` is asked all the time, and once it says so the ranks are taken down.
 ///
 /// Call it on the main thread: the kernel ends the ranks when the thread that started them ends.
 ///
 /// # Errors
-/// The program cannot be started, or signal handlers cannot be installed.
+/// The program cannot be started.
 pub fn watch(
     mut command: Command,
     input: Input,
+    stop: Stop,
+    signals: &Noted,
+    hangs: impl FnMut() -> bool,
     stdout: impl FnMut(&[u8]) + Send,
     stderr: impl FnMut(&[u8]) + Send,
 ) -> anyhow::Result<Ended> {
-    let signals = Noted::begin().context("installing signal handlers")?;
     let program = command.get_program().to_string_lossy().into_owned();
     own_session(&mut command);
     command.stdin(if input == Input::Ours { Stdio::piped() } else { Stdio::null() });
@@ -67,14 +89,16 @@ pub fn watch(
     std::thread::scope(|scope| {
         scope.spawn(|| each_line(out, stdout));
         scope.spawn(|| each_line(err, stderr));
-        wait(&mut child, &signals).with_context(|| format!("waiting for {program}"))
+        wait(&mut child, stop, signals, hangs).with_context(|| format!("waiting for {program}"))
     })
 }
 
 /// Waits for `child`, passing signals on, and then for all of its session; kills what does not end in time.
-fn wait(child: &mut Child, signals: &Noted) -> io::Result<Ended> {
+fn wait(child: &mut Child, stop: Stop, signals: &Noted, mut hangs: impl FnMut() -> bool) -> io::Result<Ended> {
     let session = child.id();
     let mut interrupted = None;
+    let mut taken_down = false;
+    let mut asked = Instant::now();
     let mut deadline: Option<Instant> = None;
     let status = loop {
         if let Some(status) = child.try_wait()? {
@@ -82,9 +106,21 @@ fn wait(child: &mut Child, signals: &Noted) -> io::Result<Ended> {
         }
         if let Some(number) = signals.take() {
             // The second one means: now.
-            deadline = Some(if interrupted.is_none() { Instant::now() + GRACE } else { Instant::now() });
+            deadline = Some(if interrupted.is_none() { Instant::now() + stop.grace } else { Instant::now() });
             interrupted = interrupted.or(Some(number));
-            send(session, number);
+            send(session, stop.signal.unwrap_or(number));
+            asked = Instant::now();
+        }
+        if let (Some(_), Some(signal)) = (interrupted, stop.signal)
+            && asked.elapsed() >= ASK_AGAIN
+        {
+            send(session, signal);
+            asked = Instant::now();
+        }
+        if !taken_down && hangs() {
+            taken_down = true;
+            send(session, libc::SIGTERM);
+            deadline = Some(Instant::now() + TAKE_DOWN_GRACE);
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             kill_session(session);
@@ -98,7 +134,7 @@ fn wait(child: &mut Child, signals: &Noted) -> io::Result<Ended> {
         }
         std::thread::sleep(POLL);
     }
-    Ok(Ended { status, interrupted })
+    Ok(Ended { status, interrupted, taken_down })
 }
 
 /// Puts the child in a session of its own, and has the kernel end it should the launcher be killed. (With `mpirun` gone,

@@ -41,11 +41,14 @@ impl Line {
     }
 }
 
-/// `tercet-worker train …`.
-pub fn train(args: &TrainArgs) -> Vec<OsString> {
+/// `tercet-worker train …`; `again` goes on with what the ranks before, who may not all be gone yet, have left.
+pub fn train(args: &TrainArgs, again: bool) -> Vec<OsString> {
     let mut line = Line::new("train").word(&args.recipe).each("--set", args.settings.all());
-    if args.resume {
+    if args.resume || again {
         line = line.word("--resume");
+    }
+    if again {
+        line = line.number("--lock-wait-secs", 60);
     }
     line.word("--events").0
 }

@@ -13,10 +13,10 @@ use stand_in::StandIn;
 const SLEEPER: &str = "echo $$ > pid-${OMPI_COMM_WORLD_RANK:-0}; exec sleep 60";
 
 /// The same, but deaf to polite signals.
-const STUBBORN: &str = "trap '' INT TERM HUP; echo $$ > pid-${OMPI_COMM_WORLD_RANK:-0}; exec sleep 60";
+const STUBBORN: &str = "trap '' INT TERM HUP USR1; echo $$ > pid-${OMPI_COMM_WORLD_RANK:-0}; exec sleep 60";
 
 fn started(lab: &StandIn, ranks: usize, script: &str) -> (Child, Vec<PathBuf>) {
-    let mut command = lab.tercet(&format!("train r.toml -n {ranks}"), script);
+    let mut command = lab.tercet(&format!("train r.toml --set restart.stop_secs=3 -n {ranks}"), script);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let processes = (0..ranks).map(|rank| {
         let file = lab.path(&format!("pid-{rank}"));

@@ -10,10 +10,12 @@
 
 pub mod batch;
 pub mod compare;
+pub mod injury;
 pub mod lab;
 pub mod place;
 pub mod program;
 pub mod random;
 pub mod scene;
+pub mod shim;
 pub mod slots;
 pub mod tensors;

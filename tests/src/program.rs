@@ -66,6 +66,12 @@ impl Tercet {
         self.arg("-n").arg(ranks.to_string())
     }
 
+    /// A variable of its environment, and of its ranks'.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     /// Nothing else shall run at the same time.
     pub fn alone(mut self) -> Self {
         self.alone = true;
@@ -119,6 +125,27 @@ pub struct Running {
 }
 
 impl Running {
+    /// `tercet`'s own process.
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits until the processes of a `tercet` that was itself killed are gone, too.
+    pub fn wait_for_all(mut self) -> Ended {
+        self.child.wait().unwrap();
+        let started = Instant::now();
+        while !self.processes().is_empty() {
+            assert!(started.elapsed() < 3 * TIME_TO_END, "{}: left behind: {:?}", self.line, self.processes());
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.wait()
+    }
+
     /// The processes below it that still run, as (pid, program).
     pub fn processes(&self) -> Vec<(i32, String)> {
         let entries = std::fs::read_dir("/proc").unwrap().flatten();

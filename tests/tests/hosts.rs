@@ -38,7 +38,7 @@ impl Cluster {
         let mut command = self.lab.tercet();
         command.arg("train").arg(&self.scene.recipe).arg("--hosts").arg(&self.hosts).arg("--set");
         command.arg(format!("run_dir={}", self.scene.place.path(run).display()));
-        Tercet::through(command, 4)
+        Tercet::through(command, 4).set("restart.backoff_secs=0")
     }
 
     /// A run that has its first checkpoint, with its ranks on all hosts.

@@ -19,7 +19,7 @@ fn a_killed_run_resumes_to_the_same_bits() {
         let (whole, killed) = (format!("whole-{ranks}"), format!("killed-{ranks}"));
         scene.train(&whole, ranks).succeed();
 
-        let mut run = scene.train(&killed, ranks).start();
+        let mut run = scene.train(&killed, ranks).set("restart.limit=0").start();
         let first = scene.checkpoint(&killed, every);
         run.wait_until("checkpoint", |_| first.exists());
         let victim = if ranks == 1 { "tercet-worker" } else { "mpirun" };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tercet_cluster::{Collective, Counted, connect};
-use tercet_configs::{Backend, error_line};
+use tercet_configs::{Backend, ExitCode, error_line};
 use tercet_worker::exit::code_of;
 use tercet_worker::tasks::bench::{self, BenchArgs};
 use tercet_worker::tasks::encode::{self, EncodeArgs};
@@ -14,7 +14,7 @@ use tercet_worker::tasks::eval::{self, EvalArgs};
 use tercet_worker::tasks::measure::{self, MeasureArgs};
 use tercet_worker::tasks::mine::{self, MineArgs};
 use tercet_worker::tasks::step::{self, StepArgs};
-use tercet_worker::train::{self, TrainArgs};
+use tercet_worker::train::{self, TrainArgs, stop};
 
 /// One training process per device; started by tercet, or by mpirun
 #[derive(Parser)]
@@ -44,6 +44,12 @@ enum Task {
 
 fn main() {
     let cli = Cli::parse();
+    if matches!(cli.task, Task::Train(_))
+        && let Err(error) = stop::listen()
+    {
+        eprintln!("tercet-worker: installing signal handlers: {error}");
+        process::exit(ExitCode::Machine.code());
+    }
     // Everything so far ran alike on every rank; from here on a rank that fails must end the others.
     let ranks = connect(Backend::Auto).unwrap_or_else(|error| {
         eprintln!("tercet-worker: {error}");
@@ -55,8 +61,9 @@ fn main() {
         // Training logs to its run folder as well and begins that itself.
         tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
     }
+    let mut outcome = ExitCode::Success;
     let done = match &cli.task {
-        Task::Train(args) => train::run(args, &ranks),
+        Task::Train(args) => train::run(args, &ranks).map(|code| outcome = code),
         Task::Measure(args) => measure::run(args, &ranks),
         Task::Bench(args) => bench::run(args, &ranks),
         Task::Step(args) => step::run(args, &ranks),
@@ -67,6 +74,9 @@ fn main() {
     if let Err(error) = done {
         fail(&ranks, &error);
     }
+    // In good order: every rank waits here for the others.
+    drop(ranks);
+    process::exit(outcome.code())
 }
 
 /// Sets libtorch's threads.

@@ -4,9 +4,11 @@
 //! its time shows where something waits for it, unless [`wait_for_device`] is on.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use serde::Serialize;
+use tercet_cluster::heartbeat;
 
 /// What a rank is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +37,17 @@ pub enum Phase {
 
 const NUM_PHASES: usize = Phase::Other as usize + 1;
 
+const NAMES: [&str; NUM_PHASES] =
+    ["input", "forward", "recompute", "backward", "heads", "scoring", "loss", "reduce", "optimizer", "other"];
+
+/// The phase that the process's training thread is in, for other threads.
+static CURRENT: AtomicUsize = AtomicUsize::new(Phase::Other as usize);
+
+/// The name of the phase that training is in now; any thread may ask.
+pub fn current_name() -> &'static str {
+    NAMES[CURRENT.load(Ordering::Relaxed)]
+}
+
 /// Seconds by phase.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(into = "serde_json::Map<String, serde_json::Value>")]
@@ -43,9 +56,7 @@ pub struct PhaseSecs(pub [f64; NUM_PHASES]);
 impl PhaseSecs {
     /// (name, seconds) in the order of a step.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
-        let names =
-            ["input", "forward", "recompute", "backward", "heads", "scoring", "loss", "reduce", "optimizer", "other"];
-        names.into_iter().zip(self.0)
+        NAMES.into_iter().zip(self.0)
     }
 }
 
@@ -71,6 +82,8 @@ impl Stopwatch {
         let now = Instant::now();
         self.secs.0[self.phase as usize] += (now - self.since).as_secs_f64();
         self.since = now;
+        CURRENT.store(next as usize, Ordering::Relaxed);
+        heartbeat::touch();
         std::mem::replace(&mut self.phase, next)
     }
 }

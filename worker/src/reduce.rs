@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use tch::Tensor;
-use tercet_cluster::{Collective, CollectiveError, part_counts};
+use tercet_cluster::{Collective, CollectiveError, heartbeat, part_counts};
 
 use crate::exchange::InPlace;
 use crate::model::Parameters;
@@ -33,6 +33,8 @@ pub struct GradientReducer<'a> {
     waiting: VecDeque<Range<i64>>,
     /// Started and not yet waited for, in the same order.
     under_way: VecDeque<InPlace<'a>>,
+    /// Waited for.
+    num_settled: usize,
     /// Leave each rank with the sums of its parts only.
     sharded: bool,
     num_decayed: i64,
@@ -54,7 +56,7 @@ impl<'a> GradientReducer<'a> {
         sharded: bool,
     ) -> Self {
         let (waiting, under_way) = (buckets.into(), VecDeque::new());
-        Self { ranks, gradient, waiting, under_way, sharded, num_decayed, final_from: num_decayed }
+        Self { ranks, gradient, waiting, under_way, num_settled: 0, sharded, num_decayed, final_from: num_decayed }
     }
 
     /// From here on no gradient is added to any weight that decays and lies at `first` or behind it
@@ -115,7 +117,8 @@ impl<'a> GradientReducer<'a> {
     }
 
     fn settle_first(&mut self) -> Result<(), CollectiveError> {
-        self.under_way.pop_front().map_or(Ok(()), InPlace::wait)
+        self.num_settled += 1;
+        heartbeat::with_bucket(self.num_settled, || self.under_way.pop_front().map_or(Ok(()), InPlace::wait))
     }
 }
 

@@ -13,8 +13,9 @@ use tercet_configs::{ExitCode, Recipe};
 
 use crate::args::{Ranks, Settings, TrainArgs};
 use crate::exit::{self, Fail};
-use crate::run;
-use crate::watch::{Input, watch};
+use crate::signals::Noted;
+use crate::supervise;
+use crate::watch::{Input, Stop, watch};
 
 /// Calls commands on a fixed number of ranks.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Commands {
         if recipe.steps == 0 {
             self.quietly("train", vec![file.into(), "-n".into(), "1".into()])?;
         } else {
-            run::train(&TrainArgs {
+            supervise::train(&TrainArgs {
                 recipe: file.to_owned(),
                 settings: Settings { set: Vec::new(), more: Vec::new() },
                 resume: false,
@@ -83,9 +84,10 @@ impl Commands {
                 output.extend_from_slice(line);
             }
         };
+        let signals = Noted::begin().context("installing signal handlers")?;
         let mut child = Command::new(program);
         child.arg(command).args(words);
-        let ended = watch(child, Input::Nothing, keep, keep)?;
+        let ended = watch(child, Input::Nothing, Stop::AT_ONCE, &signals, || false, keep, keep)?;
         let output = output.into_inner().unwrap_or_default();
         let mut log = File::options().create(true).append(true).open(&self.log)?;
         log.write_all(&output).with_context(|| format!("writing {}", self.log.display()))?;

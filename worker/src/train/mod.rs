@@ -1,13 +1,17 @@
 //! `train`: repeats steps, records them, keeps checkpoints.
 
+mod beat;
 mod diagnosis;
 mod faults;
+mod goodput;
 mod history;
+mod lock;
 mod log;
 mod recorder;
 mod saver;
 mod setup;
 mod spikes;
+pub mod stop;
 mod tensorboard;
 
 use std::path::PathBuf;
@@ -16,8 +20,9 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
-use tercet_cluster::{Collective, Counted, ReduceOp, Traffic, any_rank};
-use tercet_configs::Recipe;
+use tercet_cluster::heartbeat::{self, Doing};
+use tercet_cluster::{Collective, Counted, ReduceOp, Traffic, any_rank, any_rank_each};
+use tercet_configs::{ExitCode, Recipe};
 use tercet_sampler::{Batch, Plan, Prefetcher};
 
 use crate::budget;
@@ -48,27 +53,40 @@ pub struct TrainArgs {
     /// Writes one JSON object per event to standard output (rank 0)
     #[arg(long)]
     pub events: bool,
+    /// Seconds to wait for another run that is about to leave the run folder
+    #[arg(long, value_name = "SECS", default_value_t = 5)]
+    pub lock_wait_secs: u64,
 }
 
-/// Trains as the recipe says. Every rank calls it.
+/// Trains as the recipe says. Every rank calls it. [`ExitCode::Preempted`] says that it was asked to stop and can go on.
 ///
 /// # Errors
 /// Whatever ends the run; the error chain says on what.
-pub fn run(args: &TrainArgs, ranks: &Counted) -> anyhow::Result<()> {
+pub fn run(args: &TrainArgs, ranks: &Counted) -> anyhow::Result<ExitCode> {
+    if args.events {
+        beat::start(ranks).context("starting the heartbeat thread")?;
+    }
     let recipe = Recipe::load(&args.recipe, &args.settings)?;
-    let run = setup::set_up(&recipe, args.resume, args.events, ranks)?;
+    let run = setup::set_up(&recipe, args, ranks)?;
     let saver = Saver::new(&recipe, &run.model, ranks)?;
     let settings = StepSettings::of(&recipe);
-    let mut training = Training { recipe: &recipe, ranks, faults: Faults::new(recipe.faults), run, saver, settings };
+    let faults = Faults::new(recipe.faults);
+    let mut training = Training { recipe: &recipe, ranks, faults, run, saver, settings, stopping: false };
     let Some(plan) = training.run.plan.clone() else {
         training.save()?;
         return training.end();
     };
     training.fit(&plan)?;
-    while let Some(roll_back) = training.steps(&plan)? {
-        training.roll_back(roll_back)?;
+    if any_rank(ranks, stop::asked())? {
+        return training.stop();
     }
-    training.end()
+    loop {
+        match training.steps(&plan)? {
+            Until::RollBack(roll_back) => training.roll_back(roll_back)?,
+            Until::Asked => return training.stop(),
+            Until::End => return training.end(),
+        }
+    }
 }
 
 /// A run, and what happens around its steps.
@@ -79,6 +97,17 @@ struct Training<'a> {
     run: Run,
     saver: Saver,
     settings: StepSettings,
+    /// All ranks know that one of them has been asked to stop.
+    stopping: bool,
+}
+
+/// What ended a row of steps.
+enum Until {
+    /// The last one is done.
+    End,
+    /// Somebody asked to stop.
+    Asked,
+    RollBack(RollBack),
 }
 
 /// What a step came to.
@@ -100,25 +129,30 @@ impl Training<'_> {
         Ok(())
     }
 
-    /// Trains until all steps are done, or until the run has to roll back. Every rank calls it.
-    fn steps(&mut self, plan: &Arc<Plan>) -> anyhow::Result<Option<RollBack>> {
+    /// Trains until all steps are done, the run has to roll back, or it was asked to stop. Every rank calls it.
+    fn steps(&mut self, plan: &Arc<Plan>) -> anyhow::Result<Until> {
         let steps = self.run.progress.step..self.recipe.steps;
         let mut batches = Prefetcher::start(plan.clone(), self.ranks.rank(), self.ranks.world_size(), steps.clone())
             .context("starting the prefetch thread")?;
-        for _ in steps {
-            let batch = batches.next().context("the plan ended early")??;
+        for step in steps {
+            beat::at_step(step + 1);
+            let batch = heartbeat::during(Doing::ReadingBatch, || batches.next()).context("the plan ended early")??;
             let done = self.step(batch, batches.wait_secs(), plan);
             // The checkpoint that is being written is finished first. If it cannot be, that is the cause to tell.
             let done = done.or_else(|error| self.saver.wait(&mut self.run.recorder).and(Err(error)))?;
             let updated = matches!(done, Done::Updated);
             if let Done::RollBack(roll_back) = done {
-                return Ok(Some(roll_back));
+                return Ok(Until::RollBack(roll_back));
             }
-            if self.saver.is_due(self.run.progress.step, updated) {
+            let stops = self.stopping && updated && step + 1 < self.recipe.steps;
+            if self.saver.is_due(step + 1, updated) || stops {
                 self.save()?;
             }
+            if stops {
+                return Ok(Until::Asked);
+            }
         }
-        Ok(None)
+        Ok(Until::End)
     }
 
     /// One step, recorded. Every rank calls it.
@@ -132,7 +166,7 @@ impl Training<'_> {
         record.checkpoint_stall_secs = self.saver.take_stall_secs();
         if progress.left_out.contains(&progress.step) {
             progress.skipped += 1;
-            recorder.step(record.left_out(progress.skipped))?;
+            recorder.step(record.left_out(progress.skipped), false)?;
             return Ok(Done::Skipped);
         }
         let settings = self.settings.clone();
@@ -146,9 +180,10 @@ impl Training<'_> {
             during(Phase::Optimizer, || clip_grad_norm(self.ranks, &model.parameters, &self.recipe.optimizer))?;
         record.learning_rate = learning_rate(&self.recipe.optimizer, batch.step, self.recipe.steps);
         // All ranks have the same sums, but a norm's rounding depends on a host's number of threads, and near the largest
-        // number it may overflow on one of them only. So they agree, before any weight changes.
+        // number it may overflow on one of them only. So they agree, before any weight changes; and on stopping.
         let finite = outcome.loss.is_finite() && record.grad_norm.is_finite();
-        let faulty = any_rank(self.ranks, !finite)?;
+        let [faulty, stops] = any_rank_each(self.ranks, [!finite, stop::asked()])?;
+        self.stopping |= stops;
         if faulty {
             progress.skipped += 1;
         } else {
@@ -158,7 +193,7 @@ impl Training<'_> {
         record.skipped = progress.skipped;
         record.phase_secs = phase::take();
         share_figures(self.ranks, &outcome, traffic, &mut record, started)?;
-        recorder.step(record.clone())?;
+        recorder.step(record.clone(), !faulty)?;
         if !faulty {
             self.faults.updated();
             return Ok(Done::Updated);
@@ -222,7 +257,7 @@ impl Training<'_> {
 
     /// Takes a checkpoint. Every rank calls it; rank 0 has it written.
     fn save(&mut self) -> anyhow::Result<()> {
-        let Run { model, optimizer, plan, progress, recorder } = &mut self.run;
+        let Run { model, optimizer, plan, progress, recorder, .. } = &mut self.run;
         let mut whole = None;
         if self.recipe.optimizer.shard_state {
             whole = optimizer.gather(self.ranks, &model.parameters)?;
@@ -237,9 +272,17 @@ impl Training<'_> {
     }
 
     /// The last checkpoint is complete, and with it the run. Every rank calls it.
-    fn end(mut self) -> anyhow::Result<()> {
+    fn end(mut self) -> anyhow::Result<ExitCode> {
         self.saver.wait_together(&mut self.run.recorder, self.ranks)?;
-        self.run.recorder.end(self.recipe.steps)
+        self.run.recorder.end(self.recipe.steps)?;
+        Ok(ExitCode::Success)
+    }
+
+    /// The run stops where it is, and can go on from there. Every rank calls it.
+    fn stop(mut self) -> anyhow::Result<ExitCode> {
+        self.saver.wait_together(&mut self.run.recorder, self.ranks)?;
+        self.run.recorder.stopped(self.run.progress.step)?;
+        Ok(ExitCode::Preempted)
     }
 }
 

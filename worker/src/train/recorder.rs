@@ -13,6 +13,8 @@ use tercet_cluster::Collective;
 use tercet_configs::Recipe;
 use tercet_sampler::Batch;
 
+use super::beat;
+use super::goodput::Goodput;
 use super::history::History;
 use super::spikes::{self, Spikes};
 use super::tensorboard::EventFile;
@@ -54,6 +56,10 @@ pub(super) struct StepRecord {
     pub grad_norm_spikes: u64,
     /// The slowest rank's.
     pub step_secs: f64,
+    /// Of all steps so far that made an update, each counted once.
+    pub useful_secs: f64,
+    /// These seconds' share of the time since the run first began.
+    pub goodput: f64,
     /// What training has waited for checkpoints since the step before.
     pub checkpoint_stall_secs: f64,
     /// Where rank 0's time went in the step; the wait for its batch is not in it.
@@ -103,6 +109,7 @@ impl StepRecord {
             ("optimizer/grad_norm", self.grad_norm),
             ("speed/tokens_per_sec", self.tokens_per_sec),
             ("speed/step_secs", self.step_secs),
+            ("speed/goodput", self.goodput),
             ("speed/input_wait_share", self.wait_share),
             ("batch/padding_share", self.padding_share),
             ("batch/imbalance", self.imbalance),
@@ -129,6 +136,7 @@ struct Sink {
     spikes: Spikes,
     /// How many there were.
     num_spikes: u64,
+    goodput: Goodput,
     spike_ratio: f64,
     tensorboard: Option<EventFile>,
     events: bool,
@@ -154,16 +162,28 @@ impl Recorder {
         }
         let run_dir = recipe.run_dir.clone();
         let spike_ratio = recipe.faults.grad_norm_spike;
-        let (history, spikes, num_spikes) = open(&run_dir, first_step, spike_ratio)?;
+        let Opened { history, spikes, num_spikes, goodput } = open(&run_dir, first_step, spike_ratio)?;
         let tensorboard = or_without(EventFile::create(&run_dir.join("tensorboard"), ranks.host()));
         let (log_every, last_step) = (recipe.log.every_steps.max(1), recipe.steps);
-        let sink =
-            Sink { history, spikes, num_spikes, spike_ratio, tensorboard, events, log_every, last_step, run_dir };
+        let sink = Sink {
+            history,
+            spikes,
+            num_spikes,
+            goodput,
+            spike_ratio,
+            tensorboard,
+            events,
+            log_every,
+            last_step,
+            run_dir,
+        };
         let (world_size, startup_secs) = (ranks.world_size(), process_secs());
-        sink.event(&json!({
-            "event": "start", "run_dir": sink.run_dir, "first_step": first_step, "last_step": recipe.steps,
-            "world_size": world_size, "startup_secs": startup_secs, "warnings": warnings,
-        }));
+        sink.event(
+            "start",
+            &json!({"run_dir": sink.run_dir, "first_step": first_step, "last_step": recipe.steps,
+                "world_size": world_size, "startup_secs": startup_secs, "warnings": warnings,
+            }),
+        );
         if !events {
             warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         }
@@ -189,19 +209,22 @@ impl Recorder {
         }
     }
 
-    /// Records one step.
+    /// Records one step, which has made an update or not.
     ///
     /// # Errors
     /// metrics.jsonl cannot be written.
-    pub fn step(&mut self, mut record: StepRecord) -> anyhow::Result<()> {
+    pub fn step(&mut self, mut record: StepRecord, updated: bool) -> anyhow::Result<()> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
+        if updated {
+            sink.goodput.add(record.step_secs);
+        }
+        (record.useful_secs, record.goodput) = (sink.goodput.useful_secs(), sink.goodput.share());
         sink.look_for_spike(&record);
         record.grad_norm_spikes = sink.num_spikes;
         // Plain structs of numbers and strings cannot fail to serialise.
-        let mut line = serde_json::to_value(&record).expect("plain data");
+        let line = serde_json::to_value(&record).expect("plain data");
         sink.history.push(&line)?;
-        line["event"] = "step".into();
-        sink.event(&line);
+        sink.event("step", &line);
         if let Some(mut file) = sink.tensorboard.take() {
             sink.tensorboard = or_without(file.scalars(record.step, &record.scalars()).map(|()| file));
         }
@@ -230,7 +253,7 @@ impl Recorder {
     /// A checkpoint is complete.
     pub fn checkpoint(&self, complete: &Complete) {
         let Some(sink) = &self.sink else { return };
-        sink.event(&json!({"event": "checkpoint", "path": complete.path, "step": complete.step}));
+        sink.event("checkpoint", &json!({"path": complete.path, "step": complete.step}));
         tracing::info!("checkpoint {}", complete.path.display());
     }
 
@@ -248,7 +271,20 @@ impl Recorder {
     /// metrics.jsonl cannot be cut back.
     pub fn roll_back(&mut self, step: u64) -> anyhow::Result<()> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
-        (sink.history, sink.spikes, sink.num_spikes) = open(&sink.run_dir, step, sink.spike_ratio)?;
+        let Opened { history, spikes, num_spikes, goodput } = open(&sink.run_dir, step, sink.spike_ratio)?;
+        (sink.history, sink.spikes, sink.num_spikes, sink.goodput) = (history, spikes, num_spikes, goodput);
+        Ok(())
+    }
+
+    /// The run has stopped because it was asked to, `steps` steps being done and kept.
+    ///
+    /// # Errors
+    /// metrics.jsonl cannot be synced.
+    pub fn stopped(&mut self, steps: u64) -> anyhow::Result<()> {
+        let Some(sink) = &mut self.sink else { return Ok(()) };
+        sink.history.sync()?;
+        sink.event("stopped", &json!({"step": steps}));
+        tracing::info!("asked to stop: stopped after step {steps}; --resume goes on from there");
         Ok(())
     }
 
@@ -259,7 +295,7 @@ impl Recorder {
     pub fn end(&mut self, steps: u64) -> anyhow::Result<()> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
         sink.history.sync()?;
-        sink.event(&json!({"event": "end", "steps": steps, "run_dir": sink.run_dir}));
+        sink.event("end", &json!({"steps": steps, "run_dir": sink.run_dir}));
         Ok(())
     }
 }
@@ -280,23 +316,34 @@ impl Sink {
     }
 
     fn warn(&self, text: &str) {
-        self.event(&json!({"event": "warning", "text": text}));
+        self.event("warning", &json!({"text": text}));
         tracing::warn!("{text}");
     }
 
-    fn event(&self, event: &Value) {
+    /// `values` is an object with at least one key.
+    fn event(&self, name: &str, values: &Value) {
         if self.events {
-            println!("{event}");
+            let values = values.to_string();
+            // The launcher knows a line by its beginning.
+            beat::say(&format!("{{\"event\":\"{name}\",{}", &values[1..]));
         }
     }
 }
 
-/// The history up to `step`, and what its last lines say of usual gradient norms and of spikes so far.
-fn open(run_dir: &Path, step: u64, spike_ratio: f64) -> anyhow::Result<(History, Spikes, u64)> {
+/// The history up to some step, and what its last lines say of usual gradient norms, of spikes so far and of useful time.
+struct Opened {
+    history: History,
+    spikes: Spikes,
+    num_spikes: u64,
+    goodput: Goodput,
+}
+
+fn open(run_dir: &Path, step: u64, spike_ratio: f64) -> anyhow::Result<Opened> {
     let (history, last) = History::open(run_dir.join("metrics.jsonl"), step, spikes::WINDOW)?;
     let spikes = Spikes::new(spike_ratio, last.iter().filter_map(|line| line["grad_norm"].as_f64()));
     let num_spikes = last.last().and_then(|line| line["grad_norm_spikes"].as_u64()).unwrap_or(0);
-    Ok((history, spikes, num_spikes))
+    let useful_secs = last.last().and_then(|line| line["useful_secs"].as_f64()).unwrap_or(0.0);
+    Ok(Opened { history, spikes, num_spikes, goodput: Goodput::new(run_dir, useful_secs) })
 }
 
 /// The run goes on without TensorBoard when its file cannot be written.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use tercet_cluster::heartbeat::{self, Doing};
 use tercet_cluster::{Collective, CollectiveError};
 use tercet_configs::Recipe;
 
@@ -65,7 +66,7 @@ impl Saver {
         let started = Instant::now();
         let state = state();
         let was_busy = background.is_busy();
-        let before = background.wait()?;
+        let before = heartbeat::during(Doing::WritingCheckpoint, || background.wait())?;
         if was_busy && before.is_some() {
             let secs = started.elapsed().as_secs_f64();
             recorder.warn(&format!(
@@ -103,7 +104,7 @@ impl Saver {
     /// As [`Saver::report`].
     pub fn wait(&mut self, recorder: &mut Recorder) -> anyhow::Result<()> {
         let Some(background) = &mut self.background else { return Ok(()) };
-        if let Some(complete) = background.wait()? {
+        if let Some(complete) = heartbeat::during(Doing::WritingCheckpoint, || background.wait())? {
             recorder.checkpoint(&complete);
         }
         Ok(())

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tch::Kind;
@@ -10,8 +11,9 @@ use tercet_cluster::{Collective, all_ranks, broadcast_bytes};
 use tercet_configs::{ExitCode, Precision, Recipe};
 use tercet_sampler::{Plan, Store};
 
-use super::log;
+use super::lock::RunLock;
 use super::recorder::Recorder;
+use super::{TrainArgs, log};
 use crate::checkpoint::{self, Progress, Resumed, TrainState};
 use crate::device::device_of;
 use crate::model::{M3Model, ModelOptions};
@@ -23,6 +25,16 @@ pub enum SetupError {
     /// The run folder holds another run.
     #[error("{0} already holds a run: --resume continues it; for a new one choose another folder with --set run_dir=…")]
     RunExists(String),
+    /// Another process trains in the run folder.
+    #[error(
+        "run folder {run_dir} is in use {holder}: wait for that run or stop it, or choose another folder with --set run_dir=…"
+    )]
+    Locked {
+        /// The run folder.
+        run_dir: String,
+        /// By whom, and since when.
+        holder: String,
+    },
     /// A checkpoint of another recipe.
     #[error(
         "{path}: was written by another recipe ({keys}): undo the change to resume, or start a new run from its model with --set model.path={path}/model run_dir=…"
@@ -85,6 +97,9 @@ pub(super) struct Run {
     /// How far it is.
     pub progress: Progress,
     pub recorder: Recorder,
+    /// Rank 0's, held until the run ends.
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    pub lock: Option<RunLock>,
 }
 
 /// What a run goes on from.
@@ -112,17 +127,22 @@ pub fn compute_kind_of(precision: Precision) -> Kind {
 }
 
 /// Loads and checks everything. Every rank calls it.
-pub(super) fn set_up(recipe: &Recipe, resume: bool, events: bool, ranks: &dyn Collective) -> anyhow::Result<Run> {
+pub(super) fn set_up(recipe: &Recipe, args: &TrainArgs, ranks: &dyn Collective) -> anyhow::Result<Run> {
+    let TrainArgs { resume, events, lock_wait_secs, .. } = *args;
     let run_dir = &recipe.run_dir;
     if run_dir.as_os_str().is_empty() {
         return Err(SetupError::Missing("run_dir is empty: say where the run's files shall go").into());
     }
+    agree_on_recipe(recipe, ranks)?;
+    let mut lock = None;
+    if ranks.rank() == 0 {
+        fs::create_dir_all(run_dir).with_context(|| format!("creating {}", run_dir.display()))?;
+        lock = Some(RunLock::take(run_dir, ranks.host(), Duration::from_secs(lock_wait_secs))?);
+    }
     if !resume && checkpoint::has_checkpoints(run_dir) {
         return Err(SetupError::RunExists(run_dir.display().to_string()).into());
     }
-    agree_on_recipe(recipe, ranks)?;
     if ranks.rank() == 0 {
-        fs::create_dir_all(run_dir).with_context(|| format!("creating {}", run_dir.display()))?;
         log::init(run_dir, events)?;
     }
 
@@ -147,7 +167,7 @@ pub(super) fn set_up(recipe: &Recipe, resume: bool, events: bool, ranks: &dyn Co
     for name in &model.fresh {
         tracing::debug!("{name} starts fresh");
     }
-    Ok(Run { model, optimizer, plan, progress, recorder })
+    Ok(Run { model, optimizer, plan, progress, recorder, lock })
 }
 
 pub(crate) fn plan(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Plan> {

@@ -1,0 +1,335 @@
+//! How the ranks are, by their signs of life: who is silent, whether the run hangs and on whom, who lags.
+//!
+//! Time is the launcher's own, and only as far as it ran itself: after it was stopped or starved for a while, nobody is
+//! blamed for what it did not hear.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::events::Beat;
+
+/// Without a deadline from the recipe: at least this, and [`SLOWEST_TIMES`] the slowest of the last steps.
+const MIN_HANG_SECS: f64 = 60.0;
+const SLOWEST_TIMES: f64 = 20.0;
+
+/// Steps of which the slowest counts.
+const RECENT_STEPS: usize = 50;
+
+/// A start, and a checkpoint that is waited for, may take this many times as long as a step.
+const PATIENCE: f64 = 10.0;
+
+/// A rank that lives is heard of once a second; so long it is not even on a machine that is much too busy.
+const SILENT_SECS: f64 = 15.0;
+
+/// Looks, one a second, of which one rank must be the only one at work in [`LAG_LOOKS`] to be called slow.
+const LOOKS: u32 = 60;
+const LAG_LOOKS: u32 = 54;
+
+/// The longest pause between two looks that counts in full.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why the ranks have to be taken down.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trouble {
+    /// Who, where, what, and what the others do meanwhile.
+    pub words: String,
+    /// Seconds since it began, as far as that is known.
+    pub secs: f64,
+}
+
+#[derive(Debug)]
+struct Seen {
+    beat: Beat,
+    at: Duration,
+}
+
+/// What is known of the ranks.
+#[derive(Debug)]
+pub struct Health {
+    hang_secs: f64,
+    now: Duration,
+    ranks: Vec<Option<Seen>>,
+    /// When the last step was done; the start before the first one.
+    stepped_at: Duration,
+    step_secs: VecDeque<f64>,
+    num_steps: u64,
+    /// Looks so far, and in how many of them a rank was the only one at work.
+    looks: u32,
+    alone: Vec<u32>,
+    looked_at: Duration,
+}
+
+impl Health {
+    /// Of `world_size` ranks that are being started; `hang_secs` as in the recipe.
+    pub fn new(world_size: usize, hang_secs: f64) -> Self {
+        Self {
+            hang_secs,
+            now: Duration::ZERO,
+            ranks: (0..world_size).map(|_| None).collect(),
+            stepped_at: Duration::ZERO,
+            step_secs: VecDeque::new(),
+            num_steps: 0,
+            looks: 0,
+            alone: vec![0; world_size],
+            looked_at: Duration::ZERO,
+        }
+    }
+
+    /// A rank lives.
+    pub fn heard(&mut self, beat: Beat) {
+        let at = self.now;
+        if let Some(seen) = self.ranks.get_mut(beat.rank) {
+            *seen = Some(Seen { beat, at });
+        }
+    }
+
+    /// A step is done.
+    pub fn stepped(&mut self) {
+        if self.num_steps > 0 {
+            self.step_secs.push_back((self.now - self.stepped_at).as_secs_f64());
+            if self.step_secs.len() > RECENT_STEPS {
+                self.step_secs.pop_front();
+            }
+        }
+        self.num_steps += 1;
+        self.stepped_at = self.now;
+    }
+
+    /// `passed` since the last look. What is wrong, if anything is.
+    pub fn look(&mut self, passed: Duration) -> Option<Trouble> {
+        self.now += passed.min(MAX_PAUSE);
+        self.silence().or_else(|| self.hang())
+    }
+
+    /// A rank that the others wait for all the time, told once.
+    pub fn lag(&mut self) -> Option<String> {
+        if self.now - self.looked_at < Duration::from_secs(1) || self.num_steps == 0 || self.ranks.len() < 2 {
+            return None;
+        }
+        self.looked_at = self.now;
+        let mut at_work = self.ranks.iter().flatten().filter(|seen| !seen.beat.waits).map(|seen| seen.beat.rank);
+        if let (Some(rank), None) = (at_work.next(), at_work.next()) {
+            self.alone[rank] += 1;
+        }
+        self.looks += 1;
+        if self.looks < LOOKS {
+            return None;
+        }
+        let alone = std::mem::replace(&mut self.alone, vec![0; self.ranks.len()]);
+        self.looks = 0;
+        let (rank, count) = alone.into_iter().enumerate().max_by_key(|(_, count)| *count)?;
+        let seen = self.ranks[rank].as_ref()?;
+        (count >= LAG_LOOKS).then(|| {
+            let Beat { host, phase, .. } = &seen.beat;
+            format!(
+                "rank {rank} ({host}) is slow: in {count} of the last {LOOKS} s all others waited for it (now in {phase})"
+            )
+        })
+    }
+
+    /// Seconds without a step after which the run hangs.
+    fn hang_deadline(&self) -> f64 {
+        let slowest = self.step_secs.iter().copied().fold(0.0, f64::max);
+        let base = match self.hang_secs {
+            0.0 => (SLOWEST_TIMES * slowest).max(MIN_HANG_SECS),
+            secs => secs,
+        };
+        let saves = self.ranks.iter().flatten().any(|seen| seen.beat.saves);
+        if self.num_steps == 0 || saves { base * PATIENCE } else { base }
+    }
+
+    fn silence(&self) -> Option<Trouble> {
+        let deadline = if self.hang_secs > 0.0 { self.hang_secs.min(SILENT_SECS) } else { SILENT_SECS };
+        let silent_secs = |seen: &Seen| (self.now - seen.at).as_secs_f64();
+        let silent: Vec<&Seen> = self.ranks.iter().flatten().filter(|seen| silent_secs(seen) > deadline).collect();
+        let secs = silent.iter().map(|seen| silent_secs(seen)).fold(0.0, f64::max);
+        let first = silent.first()?;
+        let Beat { rank, host, .. } = &first.beat;
+        let on_host = self.ranks.iter().flatten().filter(|seen| seen.beat.host == *host).count();
+        let several_hosts = self.ranks.iter().flatten().any(|seen| seen.beat.host != *host);
+        let who = match silent.len() {
+            1 => format!("rank {rank} ({host}): no sign of life for {secs:.0} s, it was {}", work(&first.beat)),
+            num if num == self.ranks.len() => {
+                format!("no rank has given a sign of life for {secs:.0} s: mpirun may be stopped or cut off")
+            }
+            num if num == on_host && several_hosts && silent.iter().all(|seen| seen.beat.host == *host) => {
+                format!("host {host} with its {num} ranks: no sign of life for {secs:.0} s, it or its link is gone")
+            }
+            _ => format!("ranks {}: no sign of life for {secs:.0} s", list(&silent)),
+        };
+        let others = self.waiting(&silent.iter().map(|seen| seen.beat.rank).collect::<Vec<_>>());
+        Some(Trouble { words: format!("{who}{others}"), secs })
+    }
+
+    fn hang(&self) -> Option<Trouble> {
+        let secs = (self.now - self.stepped_at).as_secs_f64();
+        if secs <= self.hang_deadline() {
+            return None;
+        }
+        let missing: Vec<String> = self.unheard().map(|rank| rank.to_string()).collect();
+        let stuck_secs = |seen: &Seen| seen.beat.secs + (self.now - seen.at).as_secs_f64();
+        let at_work = self.ranks.iter().flatten().filter(|seen| !seen.beat.waits);
+        let culprit = at_work.max_by(|a, b| stuck_secs(a).total_cmp(&stuck_secs(b)));
+        let words = match culprit {
+            _ if !missing.is_empty() => {
+                format!("nothing was ever heard of rank {} in {secs:.0} s since the start", missing.join(", "))
+            }
+            Some(seen) => {
+                let Beat { rank, host, .. } = &seen.beat;
+                let others = self.waiting(&[*rank]);
+                format!("rank {rank} ({host}): {} for {:.0} s{others}", work(&seen.beat), stuck_secs(seen))
+            }
+            None => format!("no step for {secs:.0} s, and no rank is at work{}", self.waiting(&[])),
+        };
+        Some(Trouble { words, secs })
+    }
+
+    /// Seconds since the last sign of life of the rank that was heard of the longest ago.
+    pub fn longest_silence(&self) -> f64 {
+        self.ranks.iter().flatten().map(|seen| (self.now - seen.at).as_secs_f64()).fold(0.0, f64::max)
+    }
+
+    fn unheard(&self) -> impl Iterator<Item = usize> + '_ {
+        self.ranks.iter().enumerate().filter(|(_, seen)| seen.is_none()).map(|(rank, _)| rank)
+    }
+
+    /// `; 95 ranks wait in all-reduce of bucket 3`, all but `without`.
+    fn waiting(&self, without: &[usize]) -> String {
+        let mut by_operation: BTreeMap<&str, Vec<&Seen>> = BTreeMap::new();
+        let others = self.ranks.iter().flatten().filter(|seen| seen.beat.waits && !without.contains(&seen.beat.rank));
+        others.for_each(|seen| by_operation.entry(&seen.beat.doing).or_default().push(seen));
+        let mut groups: Vec<(&str, Vec<&Seen>)> = by_operation.into_iter().collect();
+        groups.sort_by_key(|(_, ranks)| std::cmp::Reverse(ranks.len()));
+        let groups = groups.into_iter().map(|(operation, ranks)| match &ranks[..] {
+            [one] => format!("rank {} ({}) waits in {operation}", one.beat.rank, one.beat.host),
+            many => format!("{} ranks wait in {operation}", many.len()),
+        });
+        groups.map(|group| format!("; {group}")).collect()
+    }
+}
+
+/// `reading batch 4817`, `computing step 12 (backward)`
+fn work(beat: &Beat) -> String {
+    match beat.doing.as_str() {
+        "computing" => format!("computing step {} ({})", beat.step, beat.phase),
+        doing => doing.to_owned(),
+    }
+}
+
+/// `3 (gpu01), 4 (gpu02)`
+fn list(ranks: &[&Seen]) -> String {
+    ranks.iter().map(|seen| format!("{} ({})", seen.beat.rank, seen.beat.host)).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn beat(rank: usize, doing: &str, secs: f64) -> Beat {
+        let (waits, saves) = (doing.starts_with("all-reduce"), doing.starts_with("writing"));
+        let (host, phase) = (format!("gpu{:02}", rank / 8), "reduce".to_owned());
+        Beat { rank, host, step: 4817, phase, doing: doing.into(), waits, saves, secs }
+    }
+
+    /// After a step, `secs` of which each rank gives signs of life as `doing` has it; none is silence.
+    fn after(
+        world_size: usize,
+        hang_secs: f64,
+        secs: u32,
+        doing: impl Fn(usize) -> Option<&'static str>,
+    ) -> Option<Trouble> {
+        let mut health = Health::new(world_size, hang_secs);
+        (0..world_size).for_each(|rank| health.heard(beat(rank, "computing", 0.0)));
+        health.stepped();
+        (1..=secs).find_map(|sec| {
+            let heard = (0..world_size).filter_map(|rank| Some(beat(rank, doing(rank)?, f64::from(sec))));
+            heard.for_each(|beat| health.heard(beat));
+            health.look(SECOND)
+        })
+    }
+
+    fn words(trouble: Option<Trouble>) -> String {
+        trouble.map(|trouble| trouble.words).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_hang_names_who_holds_the_others_up() {
+        let doing = |rank| Some(if rank == 13 { "reading batch 4817" } else { "all-reduce of bucket 3" });
+        assert_eq!(after(96, 0.0, 60, doing), None);
+        let expected = "rank 13 (gpu01): reading batch 4817 for 62 s; 95 ranks wait in all-reduce of bucket 3";
+        assert_eq!(words(after(96, 0.0, 62, doing)), expected);
+        assert!(words(after(96, 5.0, 6, doing)).starts_with("rank 13 (gpu01): reading batch 4817 for"));
+    }
+
+    #[test]
+    fn a_checkpoint_has_more_time() {
+        let doing = |rank| Some(if rank == 0 { "writing a checkpoint" } else { "all-reduce" });
+        assert_eq!(after(4, 0.0, 600, doing), None);
+        assert!(words(after(4, 0.0, 602, doing)).starts_with("rank 0 (gpu00): writing a checkpoint for 60"));
+    }
+
+    #[test]
+    fn silence_is_a_ranks_or_a_hosts() {
+        let one = |rank| (rank != 3).then_some("all-reduce of bucket 1");
+        assert_eq!(after(16, 0.0, 15, one), None);
+        let text = words(after(16, 0.0, 16, one));
+        let expected = "rank 3 (gpu00): no sign of life for 16 s, it was computing step 4817 (reduce); 15 ranks wait in \
+                        all-reduce of bucket 1";
+        assert_eq!(text, expected);
+        let host = |rank| (rank < 8).then_some("all-reduce");
+        let expected =
+            "host gpu01 with its 8 ranks: no sign of life for 16 s, it or its link is gone; 8 ranks wait in all-reduce";
+        assert_eq!(words(after(16, 0.0, 16, host)), expected);
+        assert!(words(after(2, 3.0, 4, |_| None)).starts_with("no rank has given a sign of life"));
+    }
+
+    #[test]
+    fn who_was_stopped_itself_blames_nobody() {
+        let mut health = Health::new(1, 0.0);
+        health.heard(beat(0, "computing", 0.0));
+        health.stepped();
+        for _ in 0..10 {
+            assert_eq!(health.look(Duration::from_secs(300)), None);
+        }
+    }
+
+    #[test]
+    fn a_start_has_more_time_and_tells_who_never_came() {
+        let mut health = Health::new(2, 0.0);
+        let trouble = (0..602).find_map(|_| {
+            health.heard(beat(0, "all-reduce", 0.0));
+            health.look(SECOND)
+        });
+        assert_eq!(words(trouble), "nothing was ever heard of rank 1 in 601 s since the start");
+    }
+
+    #[test]
+    fn slow_steps_have_a_later_deadline() {
+        let mut health = Health::new(1, 0.0);
+        for _ in 0..3 {
+            for _ in 0..10 {
+                health.heard(beat(0, "computing", 1.0));
+                assert_eq!(health.look(SECOND), None);
+            }
+            health.stepped();
+        }
+        assert_eq!(health.hang_deadline(), 200.0);
+    }
+
+    #[test]
+    fn a_slow_rank_is_told_once_a_while() {
+        let mut health = Health::new(4, 0.0);
+        health.stepped();
+        let mut told = Vec::new();
+        for _ in 0..130 {
+            (0..4).for_each(|rank| health.heard(beat(rank, if rank == 2 { "computing" } else { "all-reduce" }, 0.0)));
+            health.stepped();
+            assert_eq!(health.look(SECOND), None);
+            told.extend(health.lag());
+        }
+        assert_eq!(told.len(), 2);
+        assert!(told[0].starts_with("rank 2 (gpu00) is slow: in 60 of the last 60 s"), "{told:?}");
+    }
+}

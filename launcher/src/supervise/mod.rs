@@ -1,0 +1,165 @@
+//! `tercet train`: starts the ranks, follows them, and starts them again when they die or hang.
+//!
+//! The ranks tell on their standard output what they do ([`crate::events`]); [`health`] finds who is silent, hangs or lags;
+//! [`policy`] decides whether there is a restart, which goes on from the newest good checkpoint; [`record`] writes down
+//! what happened; [`survivors`] finds out which hosts are left. What an exit code means is [`crate::exit`]'s part, and ending processes is [`crate::watch`]'s.
+
+mod follow;
+mod health;
+mod lines;
+mod policy;
+mod record;
+mod survivors;
+
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, MutexGuard};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tercet_configs::{ExitCode, Recipe};
+
+use crate::args::TrainArgs;
+use crate::exit::{self, Fail};
+use crate::place::Placement;
+use crate::run;
+use crate::screen::Screen;
+use crate::signals::Noted;
+use crate::watch::{Input, Stop};
+use crate::worker_args;
+use follow::Follower;
+use policy::Failure;
+
+/// How often signals are looked for between two starts.
+const POLL: Duration = Duration::from_millis(20);
+
+/// `tercet train`: until the last step, with progress.
+///
+/// # Errors
+/// A recipe that cannot be used, or ranks that did not end well for the last time.
+pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
+    let (recipe, asked) = run::load(&args.recipe, &args.settings, &args.ranks)?;
+    let signals = Noted::begin().context("installing signal handlers")?;
+    let screen = Screen::new();
+    let run = Supervised { args, recipe: &recipe, signals: &signals, screen: &screen };
+    let follower = Mutex::new(Follower::new(&recipe, screen.clone()));
+    let (mut placement, mut again) = (asked.clone(), false);
+    while let Some(pause) = run.attempt(&placement, again, &follower)? {
+        run.pause(pause)?;
+        placement = survivors::place(&asked, &recipe, &screen)?;
+        again = true;
+    }
+    Ok(())
+}
+
+/// What all attempts have in common.
+struct Supervised<'a> {
+    args: &'a TrainArgs,
+    recipe: &'a Recipe,
+    signals: &'a Noted,
+    screen: &'a Screen,
+}
+
+impl Supervised<'_> {
+    /// Runs the ranks once. How long to wait before the next time, or none if the run is complete.
+    ///
+    /// # Errors
+    /// They failed, and there is no next time.
+    fn attempt(
+        &self,
+        placement: &Placement,
+        again: bool,
+        follower: &Mutex<Follower>,
+    ) -> anyhow::Result<Option<Duration>> {
+        let ranks = placement.num_ranks();
+        locked(follower).begin(ranks);
+        let words = worker_args::train(self.args, again);
+        let stop = Stop { signal: Some(libc::SIGUSR1), grace: Duration::from_secs_f64(self.recipe.restart.stop_secs) };
+        let hangs = || locked(follower).hangs();
+        let line = |line: &[u8]| locked(follower).line(line);
+        let (ended, death) =
+            run::attempt(placement, &words, Input::Nothing, stop, self.signals, self.screen, hangs, line)?;
+        let mut follower = locked(follower);
+        let fail = match (exit::check(&ended, death.as_ref()), follower.trouble()) {
+            (Ok(()), _) => return Ok(None),
+            (Err(_), Some(trouble)) if ended.taken_down && ended.interrupted.is_none() => {
+                Fail::new(ExitCode::Machine, &trouble.words)
+            }
+            (Err(fail), _) => fail,
+        };
+        let failure = Failure {
+            code: fail.code(),
+            said: fail.was_said(),
+            interrupted: ended.interrupted.is_some(),
+            has_stepped: follower.has_stepped(),
+        };
+        if follower.stopped {
+            self.screen.say(&format!("to go on: {}\n", self.resume_line(ranks)));
+            return Err(fail.into());
+        }
+        if failure.interrupted || failure.code == ExitCode::Usage.code() {
+            return Err(fail.into());
+        }
+        let why = if fail.was_said() { format!("a rank ended with code {}", fail.code()) } else { fail.to_string() };
+        follower.failed(&why);
+        let Some(pause) = follower.policy.after(failure) else {
+            if follower.policy.is_spent() {
+                self.screen.say(&format!("{} without a new checkpoint: giving up\n", follower.policy.count()));
+            }
+            return Err(fail.into());
+        };
+        if !fail.was_said() {
+            self.screen.say(&format!("tercet: {why}\n"));
+        }
+        let (count, secs) = (follower.policy.count(), pause.as_secs_f64());
+        self.screen.say(&format!("{count} in {secs:.0} s, from the newest good checkpoint\n"));
+        Ok(Some(pause))
+    }
+
+    /// Waits, unless the launcher is asked to stop.
+    fn pause(&self, pause: Duration) -> Result<(), Fail> {
+        let begun = Instant::now();
+        while begun.elapsed() < pause {
+            if let Some(signal) = self.signals.take() {
+                return Err(exit::interrupted(signal));
+            }
+            sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// The command that goes on with the run, as a shell takes it.
+    fn resume_line(&self, ranks: NonZeroUsize) -> String {
+        let settings = self.args.settings.all().into_iter().flat_map(|setting| ["--set".to_owned(), setting]);
+        let recipe = self.args.recipe.to_string_lossy().into_owned();
+        let words = ["tercet".to_owned(), "train".to_owned(), recipe].into_iter().chain(settings);
+        let words = words.chain(["--resume".to_owned(), "-n".to_owned(), ranks.to_string()]);
+        words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn locked(follower: &Mutex<Follower>) -> MutexGuard<'_, Follower> {
+    follower.lock().expect("nobody panics with it")
+}
+
+/// `word` as one word of a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_for_a_shell() {
+        assert_eq!(quoted("run_dir=/a/b-1.2"), "run_dir=/a/b-1.2");
+        assert_eq!(quoted("a b"), "'a b'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+}

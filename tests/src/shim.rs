@@ -1,0 +1,35 @@
+//! A library that ranks are started with where a test wants them to end in a way that cannot be brought about from
+//! outside.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::program::send;
+
+/// What a rank does on a signal of the library's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Ends as if all were well, without leaving the job.
+    ExitZero,
+    /// Ends with code 3.
+    ExitThree,
+    /// Calls MPI_Abort.
+    MpiAbort,
+    /// Panics.
+    Panic,
+}
+
+/// Compiles it into `dir`; the value of LD_PRELOAD.
+pub fn compile(dir: &Path) -> PathBuf {
+    let (source, library) = (dir.join("shim.c"), dir.join("shim.so"));
+    std::fs::write(&source, include_str!("shim.c")).unwrap();
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).arg("-ldl");
+    assert!(cc.status().unwrap().success(), "{cc:?}");
+    library
+}
+
+/// Makes the process `pid`, which has the library, do it.
+pub fn make(pid: i32, act: Act) {
+    send(pid, libc::SIGRTMIN() + act as i32);
+}

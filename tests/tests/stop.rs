@@ -1,0 +1,98 @@
+//! A run that is asked to stop takes a checkpoint of its step, ends with 75, and goes on from there; a run folder has one
+//! run at a time.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+
+use tercet_tests::program::{Running, send};
+use tercet_tests::scene::{Scene, assert_same_run, metrics};
+
+const STEPS: u64 = 60;
+
+fn wait_for_steps(run: &mut Running, scene: &Scene, name: &str, steps: usize) {
+    let file = scene.place.path(name).join("metrics.jsonl");
+    let done = || fs::read_to_string(&file).map_or(0, |text| text.lines().count());
+    run.wait_until("steps", |_| done() >= steps);
+}
+
+/// Whoever is asked, and however: all ranks end at the same step, which is kept.
+#[test]
+fn a_run_stops_in_good_order_and_goes_on() {
+    // No checkpoint would be due.
+    let scene = Scene::new(STEPS, 0);
+    for ranks in [1, 2] {
+        let whole = format!("whole-{ranks}");
+        scene.train(&whole, ranks).succeed();
+        let signals = [("USR1-rank", libc::SIGUSR1), ("TERM-rank", libc::SIGTERM), ("TERM-tercet", libc::SIGTERM)];
+        for (how, signal) in signals.into_iter().chain([("INT-tercet", libc::SIGINT), ("USR1-tercet", libc::SIGUSR1)]) {
+            let name = format!("{how}-{ranks}");
+            let mut run = scene.train(&name, ranks).start();
+            wait_for_steps(&mut run, &scene, &name, 5);
+            match how.ends_with("tercet") {
+                true => send(run.pid(), signal),
+                // Any of them.
+                false => send(*run.wait_for_processes("tercet-worker", ranks).last().unwrap(), signal),
+            }
+            let ended = run.wait();
+            assert_eq!(ended.code, Some(75), "{name}: {}", ended.stderr());
+            let step = metrics(&scene.place.path(&name)).len() as u64;
+            assert!(step < STEPS, "{name}: the run was over before it could be stopped");
+            assert!(
+                scene.checkpoint(&name, step).join("manifest.json").is_file(),
+                "{name}: a checkpoint of step {step}"
+            );
+            let text = ended.stderr();
+            assert!(text.contains(&format!("stopped after step {step}\n")), "{name}: {text}");
+            assert!(text.contains("to go on: tercet train ") && text.contains("--resume"), "{name}: {text}");
+
+            scene.train(&name, ranks).arg("--resume").succeed();
+            assert_same_run(&scene, &name, &whole, STEPS);
+        }
+    }
+}
+
+/// Asked while it starts, it ends before its first step, and nothing is lost.
+#[test]
+fn a_run_can_be_stopped_before_its_first_step() {
+    let scene = Scene::new(6, 2);
+    let mut run = scene.train("run", 2).start();
+    run.wait_for_processes("tercet-worker", 2);
+    send(run.pid(), libc::SIGUSR1);
+    let ended = run.wait();
+    assert_eq!(ended.code, Some(75), "{}", ended.stderr());
+    scene.train("run", 2).arg("--resume").succeed();
+    assert_eq!(metrics(&scene.place.path("run")).len(), 6);
+}
+
+/// Ranks that cannot finish their step are given up after the recipe's time.
+#[test]
+fn a_run_that_does_not_stop_is_killed() {
+    let scene = Scene::new(100_000, 10);
+    let mut run = scene.train("run", 2).set("restart.stop_secs=2").start();
+    wait_for_steps(&mut run, &scene, "run", 2);
+    send(run.wait_for_processes("tercet-worker", 2)[1], libc::SIGSTOP);
+    send(run.pid(), libc::SIGTERM);
+    let ended = run.wait();
+    assert_eq!(ended.code, Some(143), "{}", ended.stderr());
+}
+
+#[test]
+fn a_run_folder_has_one_run_at_a_time() {
+    let scene = Scene::new(100_000, 10);
+    let mut run = scene.train("run", 2).start();
+    wait_for_steps(&mut run, &scene, "run", 2);
+    let second = scene.train("run", 1).arg("--resume").run();
+    second.fails_with(2, &["is in use by process", "on ", "wait for that run or stop it"]);
+    // The lock is the process's: a killed one leaves it behind for nobody.
+    send(run.pid(), libc::SIGKILL);
+    run.wait_for_all();
+    let mut next = scene.train("run", 1).arg("--resume").start();
+    let before = metrics(&scene.place.path("run")).len();
+    next.wait_until("more steps", |_| {
+        fs::read_to_string(scene.place.path("run").join("metrics.jsonl"))
+            .is_ok_and(|text| text.lines().count() > before)
+    });
+    send(next.pid(), libc::SIGTERM);
+    assert_eq!(next.wait().code, Some(75));
+}

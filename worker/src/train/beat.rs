@@ -1,0 +1,93 @@
+//! The sign of life that every rank gives once a second, whatever its training thread is doing: a line on standard output,
+//! which mpirun brings to the launcher. No port is opened and no file written for it.
+//!
+//! It says where the rank is and nothing else: no rows, no paths.
+
+use std::io::{self, Write};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{Builder, sleep};
+use std::time::Duration;
+
+use serde::Serialize;
+use tercet_cluster::Collective;
+use tercet_cluster::heartbeat::{self, Doing};
+
+use crate::phase;
+
+/// Time between two signs of life.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// The step that is being done, from 1; 0 before the first.
+static STEP: AtomicU64 = AtomicU64::new(0);
+
+/// The launcher knows such a line by its beginning, wherever it is: `event` comes first.
+#[derive(Serialize)]
+struct Beat<'a> {
+    event: &'static str,
+    rank: usize,
+    host: &'a str,
+    pid: u32,
+    step: u64,
+    phase: &'static str,
+    doing: String,
+    /// For other ranks.
+    waits: bool,
+    /// A checkpoint takes what the disk takes.
+    saves: bool,
+    /// Without any change.
+    secs: f64,
+}
+
+/// Step `step`, from 1, begins.
+pub(super) fn at_step(step: u64) {
+    STEP.store(step, Ordering::Relaxed);
+}
+
+/// Starts to give signs of life, until the process ends.
+///
+/// # Errors
+/// The system gives no thread.
+pub(super) fn start(ranks: &dyn Collective) -> io::Result<()> {
+    let (rank, host) = (ranks.rank(), ranks.host().to_owned());
+    let beat = move || {
+        loop {
+            say(&line(rank, &host));
+            sleep(EVERY);
+        }
+    };
+    Builder::new().name("heartbeat".into()).spawn(beat).map(drop)
+}
+
+fn line(rank: usize, host: &str) -> String {
+    let now = heartbeat::now();
+    let step = STEP.load(Ordering::Relaxed);
+    let doing = match (now.doing, now.bucket) {
+        (Doing::ReadingBatch, _) => format!("{} {step}", now.doing.name()),
+        (doing, Some(bucket)) => format!("{} of bucket {bucket}", doing.name()),
+        (doing, None) => doing.name().to_owned(),
+    };
+    let (waits, saves) = (now.doing.waits(), now.doing == Doing::WritingCheckpoint);
+    let (pid, phase, secs) = (process::id(), phase::current_name(), (now.secs * 10.0).round() / 10.0);
+    let beat = Beat { event: "heartbeat", rank, host, pid, step, phase, doing, waits, saves, secs };
+    // Plain data cannot fail to serialise.
+    serde_json::to_string(&beat).expect("plain data")
+}
+
+/// Writes a line in one piece, so that what other ranks write does not get into it. Who is gone misses nothing.
+pub(super) fn say(line: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdout.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sign_of_life_begins_as_the_launcher_expects_and_fits_a_pipe() {
+        let line = line(13, &"h".repeat(64));
+        assert!(line.starts_with(r#"{"event":"heartbeat","rank":13,"host":"hhh"#), "{line}");
+        assert!(line.len() < libc::PIPE_BUF / 2, "{}", line.len());
+    }
+}

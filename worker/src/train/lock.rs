@@ -1,0 +1,118 @@
+//! One run per run folder: rank 0 holds a lock on the file `lock` in it, and the system lets go of it when the process
+//! ends, however it ends.
+//!
+//! It is `flock`: Linux carries it over NFS as well, and over Lustre where that is mounted with `flock`. On a file system
+//! that knows no locks the run goes on without one, and says so.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use super::SetupError;
+
+/// How often a lock that somebody holds is tried.
+const POLL: Duration = Duration::from_millis(50);
+
+/// A lock that is held until this is dropped.
+pub(super) struct RunLock(#[allow(dead_code, reason = "the lock is the open file's")] File);
+
+/// Who holds it, for the message of who does not get it. Left in the file when the lock is free again.
+#[derive(Debug, Serialize, Deserialize)]
+struct Holder {
+    host: String,
+    pid: u32,
+    slurm_job: Option<String>,
+    /// Seconds since 1970.
+    since: u64,
+}
+
+impl RunLock {
+    /// Takes the lock of `run_dir`, which exists; waits up to `patience` for a holder that is about to end.
+    ///
+    /// # Errors
+    /// [`SetupError::Locked`] where another process holds it; an I/O error.
+    pub fn take(run_dir: &Path, host: &str, patience: Duration) -> anyhow::Result<Self> {
+        let path = run_dir.join("lock");
+        let about = || format!("locking {}", path.display());
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = file.with_context(about)?;
+        let begun = Instant::now();
+        while let Err(error) = try_lock(&file) {
+            match error.kind() {
+                ErrorKind::WouldBlock if begun.elapsed() < patience => sleep(POLL),
+                ErrorKind::WouldBlock => {
+                    let (run_dir, holder) = (run_dir.display().to_string(), holder_of(&mut file));
+                    return Err(SetupError::Locked { run_dir, holder }.into());
+                }
+                ErrorKind::Interrupted => {}
+                _ if matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS)) => {
+                    // The run's log, which is in the run folder, has not begun.
+                    eprintln!("{}: this file system knows no locks: nothing keeps a second run away", path.display());
+                    break;
+                }
+                _ => return Err(error).with_context(about),
+            }
+        }
+        let own = Holder {
+            host: host.to_owned(),
+            pid: std::process::id(),
+            slurm_job: std::env::var("SLURM_JOB_ID").ok(),
+            since: seconds_since_1970(),
+        };
+        // A full disk is no reason not to hold the lock.
+        let text = serde_json::to_string(&own).unwrap_or_default();
+        if let Err(error) = file.set_len(0).and_then(|()| file.write_all(format!("{text}\n").as_bytes())) {
+            eprintln!("{}: {error}", path.display());
+        }
+        Ok(Self(file))
+    }
+}
+
+fn try_lock(file: &File) -> io::Result<()> {
+    // SAFETY: flock has no memory effects; the descriptor is open.
+    match unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// `by process 77 on gpu04 (Slurm job 12), since 310 s ago`, as far as the file says.
+fn holder_of(file: &mut File) -> String {
+    let mut text = String::new();
+    let holder = file.read_to_string(&mut text).ok().and_then(|_| serde_json::from_str::<Holder>(&text).ok());
+    let Some(Holder { host, pid, slurm_job, since }) = holder else { return "by another process".into() };
+    let job = slurm_job.map(|job| format!(" (Slurm job {job})")).unwrap_or_default();
+    let secs = seconds_since_1970().saturating_sub(since);
+    format!("by process {pid} on {host}{job} for {secs} s now")
+}
+
+/// 0 on a machine whose clock is before that.
+pub(super) fn seconds_since_1970() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_the_first_is_and_gets_it_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let take = |patience| RunLock::take(dir.path(), "gpu04", Duration::from_millis(patience));
+        let first = take(0).unwrap();
+        let error = take(60).err().unwrap().to_string();
+        assert!(error.contains(&format!("by process {} on gpu04", std::process::id())), "{error}");
+        std::thread::scope(|scope| {
+            let patient = scope.spawn(|| take(20_000));
+            sleep(Duration::from_millis(100));
+            drop(first);
+            assert!(patient.join().unwrap().is_ok());
+        });
+    }
+}
