@@ -32,7 +32,9 @@ pub fn run(args: &SubmitArgs) -> anyhow::Result<()> {
     let folder = here.join(&recipe.run_dir);
     let tercet = std::env::current_exe().context("finding this program")?;
     let recipe_file = fs::canonicalize(&args.recipe).with_context(|| args.recipe.display().to_string())?;
-    let text = script::Job { args, name: &recipe.name, recipe: &recipe_file, tercet: &tercet, here: &here }.text()?;
+    let text =
+        script::Job { args, name: &recipe.name, recipe: &recipe_file, tercet: &tercet, here: &here, folder: &folder }
+            .text()?;
     let file = keep(&folder, &text)?;
     if args.dry_run {
         print!("{text}");

@@ -20,6 +20,8 @@ pub struct Job<'a> {
     pub tercet: &'a Path,
     /// The folder that relative paths of the recipe start from.
     pub here: &'a Path,
+    /// The run folder.
+    pub folder: &'a Path,
 }
 
 impl Job<'_> {
@@ -38,7 +40,13 @@ impl Job<'_> {
         }
         let command = self.command()?;
         let _ = write!(text, "\ncd -- {} || exit 3\n", quote::shell(self.here.as_os_str())?);
-        let _ = write!(text, "max_losses={}\n\n{}", self.args.max_losses, RUN.replace("COMMAND", &command));
+        let _ = write!(
+            text,
+            "run_dir={}\nmax_losses={}\n\n{}",
+            quote::shell(self.folder.as_os_str())?,
+            self.args.max_losses,
+            RUN.replace("COMMAND", &command)
+        );
         Ok(text)
     }
 
@@ -67,7 +75,7 @@ impl Job<'_> {
             options.push((format!("gpus-per-node={}", args.gpus_per_node), "and one rank per GPU"));
         }
         options.extend([
-            ("exclusive".into(), "all cores of a node: ranks share them out by GPU"),
+            ("exclusive".into(), "all cores of a node, which its ranks share"),
             ("mem=0".into(), "all memory of a node"),
             (format!("time={}", quote::sbatch("--time", &args.time)?), ""),
             (format!("signal=B:USR1@{}", args.signal_secs), "seconds before the end: time for a checkpoint"),
@@ -102,7 +110,7 @@ impl Job<'_> {
 
 /// For GPUs of the A100's kind and InfiniBand. Few on purpose: what NCCL finds out by itself it mostly finds better.
 const ENVIRONMENT: &str = "
-# The order in which the nodes' GPUs are counted is that of their slots, so that a rank's GPU and its cores are neighbours.
+# GPUs are counted in the order of their slots, the same on all nodes, not by speed.
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 # NCCL says what goes wrong, and nothing else.
 export NCCL_DEBUG=WARN
@@ -136,7 +144,7 @@ case $(scontrol --oneliner show job "$SLURM_JOB_ID") in
   *JobState=RUNNING*) ;;
   *) exit "$code" ;;
 esac
-losses_file=losses-$SLURM_JOB_ID
+losses_file=$run_dir/losses-$SLURM_JOB_ID
 case $code in
   75) # stopped after a checkpoint: goes on where it was
     rm -f "$losses_file"
@@ -167,7 +175,7 @@ mod tests {
         let words = ["tercet", "submit", "r.toml"].into_iter().chain(typed.iter().copied());
         let args::Command::Submit(args) = args::Cli::try_parse_from(words).unwrap().command else { unreachable!() };
         let (recipe, here) = (Path::new(recipe), Path::new(here));
-        Job { args: &args, name, recipe, tercet: Path::new("/opt/tercet"), here }.text()
+        Job { args: &args, name, recipe, tercet: Path::new("/opt/tercet"), here, folder: Path::new("/runs/x y") }.text()
     }
 
     #[test]
