@@ -32,6 +32,7 @@ export NCCL_IB_RETRY_CNT=7
 # Nothing is set for NVLink: an A800's is slower than an A100's, and NCCL measures the topology.
 
 cd -- "$SLURM_SUBMIT_DIR" || exit 3   # submit it from the folder that the recipe's paths start from
+run_dir=runs/stage2-seed-$SLURM_ARRAY_TASK_ID   # one run per task
 max_losses=5
 
 # Signals go to the launcher, which has all ranks take a checkpoint of the same step and ends with 75.
@@ -50,7 +51,7 @@ case $(scontrol --oneliner show job "$SLURM_JOB_ID") in
   *JobState=RUNNING*) ;;
   *) exit "$code" ;;
 esac
-losses_file=losses-$SLURM_JOB_ID
+losses_file=$run_dir/losses-$SLURM_JOB_ID
 case $code in
   75) # stopped after a checkpoint: goes on where it was
     rm -f "$losses_file"

@@ -32,7 +32,11 @@ impl Cluster {
     /// Submits the training on two nodes of one rank, with further options.
     fn submit(&self, run: &str, options: &[&str]) -> u32 {
         let mut command = self.slurm.head(program("tercet"));
-        command.arg("submit").arg(&self.scene.recipe).args("--nodes 2 --gpus-per-node 0 --time 10".split(' '));
+        command.arg("submit").arg(&self.scene.recipe).args("--nodes 2 --gpus-per-node 0".split(' '));
+        if !options.iter().any(|option| option.starts_with("--time")) {
+            // Long before the limit: no signal but the test's.
+            command.args(["--time=30", "--signal-secs=60"]);
+        }
         command.arg("--set").arg(format!("run_dir={}", self.scene.place.path(run).display())).args(options);
         self.slurm.submit(&mut command)
     }
