@@ -3,7 +3,7 @@
 # LIBTORCH=FOLDER uses a libtorch that is there; TORCH=cpu or TORCH=cuda chooses the one that `setup` fetches.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test soak rehearse-96 test-nccl test-gpu test-peers bench bench-prepare bench-peers lint clean
+.PHONY: help setup build demo test test-slurm soak rehearse-96 test-nccl test-gpu test-peers bench bench-prepare bench-peers lint clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
@@ -25,6 +25,10 @@ demo: build ## Train a small model on manual pages in many languages, and show h
 
 test: build ## Run all tests
 	@cargo test --release --workspace
+
+test-slurm: build ## Run the tests that need a real Slurm, in namespaces of this machine (root; installs slurm-wlm and munge)
+	@cluster/setup/system.sh slurm
+	@time cargo test --release --package tercet-tests --test slurm -- --ignored --test-threads=1
 
 soak: build ## Hurt a training run a hundred times, in every way, and compare its weights with an undisturbed one's
 	@cargo test --release --workspace --test soak -- --ignored --nocapture

@@ -2,8 +2,9 @@
 # Installs the system packages that Tercet needs and does not find: an MPI, libclang (its binding is generated from
 # the MPI's headers), a C++ compiler, pkg-config, and a python3 that can make virtual environments.
 #
-#   cluster/setup/system.sh
+#   cluster/setup/system.sh [slurm]
 #
+# With `slurm` also what `make test-slurm` brings up a Slurm of its own with: munge, Slurm's daemons, ip, namespaces.
 # For Debian 12 and Ubuntu 22.04 or newer. What is there, from whatever source, is kept; with everything there it does
 # nothing. Ends with 2, and the list of what is missing, where it may not install.
 set -euo pipefail
@@ -28,6 +29,13 @@ have mpicc || missing+=(libopenmpi-dev)
 have_libclang || missing+=(libclang-dev)
 have python3 || missing+=(python3)
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
+if [ "${1:-}" = slurm ]; then
+  PATH="$PATH:/usr/sbin:/sbin"
+  have munged || missing+=(munge)
+  { have slurmctld && have slurmd && have sbatch; } || missing+=(slurm-wlm)
+  have ip || missing+=(iproute2)
+  have unshare || missing+=(util-linux)
+fi
 
 if [ ${#missing[@]} -gt 0 ]; then
   give_up() {

@@ -31,6 +31,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Train a model as a recipe says
     Train(TrainArgs),
+    /// Train a model on nodes that Slurm gives: write a job script into the run folder, and submit it
+    Submit(SubmitArgs),
     /// Time a recipe's steps: where their time goes, and how much of the machine's peak they reach
     Bench(BenchArgs),
     /// Compute one training step on given rows, without updating, and report losses, scores and gradients
@@ -45,12 +47,16 @@ pub enum Command {
     Demo(DemoArgs),
 }
 
-/// How many ranks do the work.
-#[derive(Debug, Clone, Copy, Args)]
+/// How many ranks do the work, and where.
+#[derive(Debug, Clone, Default, Args)]
 pub struct Ranks {
-    /// Ranks (worker processes) to start on this machine; default: one per NVIDIA GPU, or 1 without any
+    /// Ranks (worker processes) to start; default: one per NVIDIA GPU of this machine, or 1 without any; with hosts or
+    /// in a Slurm allocation, all that they take
     #[arg(short = 'n', long = "ranks", value_name = "RANKS")]
     pub ranks: Option<NonZeroUsize>,
+    /// Hosts to start them on, as lines `NAME slots=RANKS`; default: the Slurm allocation, or this machine
+    #[arg(long, value_name = "HOSTFILE")]
+    pub hosts: Option<PathBuf>,
 }
 
 /// `--set key=value`.
@@ -177,6 +183,58 @@ pub struct TrainArgs {
     /// World size.
     #[command(flatten)]
     pub ranks: Ranks,
+}
+
+/// `tercet submit`.
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    /// The recipe (TOML)
+    pub recipe: PathBuf,
+    /// Overrides.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Nodes to ask for
+    #[arg(long, value_name = "N")]
+    pub nodes: NonZeroUsize,
+    /// GPUs of a node, each with a rank; 0 computes on CPUs
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub gpus_per_node: usize,
+    /// Ranks of a node without GPUs
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub ranks_per_node: NonZeroUsize,
+    /// How long a job may run, as Slurm writes it; training that needs longer is queued again
+    #[arg(long, value_name = "TIME", default_value = "1-00:00:00")]
+    pub time: String,
+    /// Seconds before the end of that time at which the run takes its last checkpoint
+    #[arg(long = "signal-secs", value_name = "SECS", default_value_t = 600)]
+    pub signal_secs: u32,
+    /// Slurm's partition; default: the site's
+    #[arg(long)]
+    pub partition: Option<String>,
+    /// Keep the job when a node fails, for a recipe that may go on with fewer ranks
+    #[arg(long)]
+    pub no_kill: bool,
+    /// How often in a row a failed machine may queue the job again
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub max_losses: u32,
+    /// A further option of sbatch, e.g. --sbatch=--account=NAME; may be repeated
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    pub sbatch: Vec<String>,
+    /// Write the script and print it, but do not submit it
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+impl SubmitArgs {
+    /// One per GPU, or as asked.
+    pub fn ranks_per_node(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.gpus_per_node).unwrap_or(self.ranks_per_node)
+    }
+
+    /// World size.
+    pub fn num_ranks(&self) -> NonZeroUsize {
+        self.nodes.saturating_mul(self.ranks_per_node())
+    }
 }
 
 /// `tercet bench`.

@@ -11,6 +11,7 @@ mod inputs;
 mod lengths;
 mod noise;
 mod picture;
+mod place;
 mod plan;
 mod prepare;
 mod progress;
@@ -19,6 +20,7 @@ mod screen;
 mod signals;
 mod start;
 mod step_table;
+mod submit;
 mod supervise;
 mod watch;
 mod worker_args;
@@ -33,6 +35,7 @@ fn main() {
         Command::Plan(args) => plan::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Train(args) => supervise::train(&args),
+        Command::Submit(args) => submit::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Step(args) => run::step(&args),
         Command::Encode(args) => run::encode(&args),

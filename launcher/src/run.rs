@@ -10,6 +10,7 @@ use tercet_configs::{Backend, ExitCode, Recipe};
 use crate::args::{EncodeArgs, EvalArgs, MineArgs, Ranks, Settings, StepArgs};
 use crate::exit::{self, Fail};
 use crate::noise::{Death, NoiseFilter};
+use crate::place::Placement;
 use crate::screen::Screen;
 use crate::signals::Noted;
 use crate::watch::{Ended, Input, Stop, watch};
@@ -20,14 +21,16 @@ use crate::{start, step_table, worker_args};
 /// # Errors
 /// A recipe that cannot be used, or ranks that did not end well.
 pub fn step(args: &StepArgs) -> anyhow::Result<()> {
-    let (_, ranks) = load(&args.recipe, &args.settings, Some(args.ranks))?;
+    let recipe = Recipe::load(&args.recipe, &args.settings.all())?;
+    check_backend(&recipe, &args.recipe, args.ranks)?;
+    let placement = Placement::here(args.ranks);
     let words = worker_args::step(args);
     let screen = Screen::new();
     if args.json {
-        return run(ranks, &words, Input::Nothing, &screen, |line| screen.pass(line));
+        return run(&placement, &words, Input::Nothing, &screen, |line| screen.pass(line));
     }
     let mut output = Vec::new();
-    run(ranks, &words, Input::Nothing, &screen, |line| output.extend_from_slice(line))?;
+    run(&placement, &words, Input::Nothing, &screen, |line| output.extend_from_slice(line))?;
     screen.pass(step_table::table(&output)?.as_bytes());
     Ok(())
 }
@@ -38,7 +41,7 @@ pub fn step(args: &StepArgs) -> anyhow::Result<()> {
 /// Ranks that did not end well.
 pub fn encode(args: &EncodeArgs) -> anyhow::Result<()> {
     let input = if args.input == Path::new("-") { Input::Ours } else { Input::Nothing };
-    simple(args.ranks, &worker_args::encode(args), input)
+    simple(&args.ranks, &worker_args::encode(args), input)
 }
 
 /// `tercet eval`.
@@ -46,7 +49,7 @@ pub fn encode(args: &EncodeArgs) -> anyhow::Result<()> {
 /// # Errors
 /// Ranks that did not end well.
 pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
-    simple(args.ranks, &worker_args::eval(args), Input::Nothing)
+    simple(&args.ranks, &worker_args::eval(args), Input::Nothing)
 }
 
 /// `tercet mine`.
@@ -54,13 +57,13 @@ pub fn eval(args: &EvalArgs) -> anyhow::Result<()> {
 /// # Errors
 /// Ranks that did not end well.
 pub fn mine(args: &MineArgs) -> anyhow::Result<()> {
-    simple(args.ranks, &worker_args::mine(args), Input::Nothing)
+    simple(&args.ranks, &worker_args::mine(args), Input::Nothing)
 }
 
 /// Runs ranks whose standard output is for the user as it is.
-fn simple(ranks: Ranks, words: &[OsString], input: Input) -> anyhow::Result<()> {
+fn simple(ranks: &Ranks, words: &[OsString], input: Input) -> anyhow::Result<()> {
     let screen = Screen::new();
-    run(ranks.ranks.unwrap_or_else(start::default_ranks), words, input, &screen, |line| screen.pass(line))
+    run(&Placement::find(ranks)?, words, input, &screen, |line| screen.pass(line))
 }
 
 /// Ranks that read nothing and whose standard output is taken line by line.
@@ -68,24 +71,24 @@ fn simple(ranks: Ranks, words: &[OsString], input: Input) -> anyhow::Result<()> 
 /// # Errors
 /// Ranks that did not end well.
 pub fn ranks(
-    ranks: NonZeroUsize,
+    placement: &Placement,
     words: &[OsString],
     screen: &Screen,
     stdout: impl FnMut(&[u8]) + Send,
 ) -> anyhow::Result<()> {
-    run(ranks, words, Input::Nothing, screen, stdout)
+    run(placement, words, Input::Nothing, screen, stdout)
 }
 
 /// Starts the ranks and stays until they are gone.
 fn run(
-    ranks: NonZeroUsize,
+    placement: &Placement,
     words: &[OsString],
     input: Input,
     screen: &Screen,
     stdout: impl FnMut(&[u8]) + Send,
 ) -> anyhow::Result<()> {
     let signals = Noted::begin().context("installing signal handlers")?;
-    let (ended, death) = attempt(ranks, words, input, Stop::AT_ONCE, &signals, screen, || false, stdout)?;
+    let (ended, death) = attempt(placement, words, input, Stop::AT_ONCE, &signals, screen, || false, stdout)?;
     Ok(exit::check(&ended, death.as_ref())?)
 }
 
@@ -96,7 +99,7 @@ fn run(
 /// The ranks cannot be started.
 #[expect(clippy::too_many_arguments, reason = "each is one thing, used once")]
 pub fn attempt(
-    ranks: NonZeroUsize,
+    placement: &Placement,
     words: &[OsString],
     input: Input,
     stop: Stop,
@@ -105,7 +108,7 @@ pub fn attempt(
     hangs: impl FnMut() -> bool,
     stdout: impl FnMut(&[u8]) + Send,
 ) -> anyhow::Result<(Ended, Option<Death>)> {
-    let command = start::command(ranks, words)?;
+    let command = start::command(placement, words)?;
     let mut noise = NoiseFilter::default();
     let say = |line: &[u8]| {
         if let Some(text) = noise.line(&String::from_utf8_lossy(line)) {
@@ -121,20 +124,27 @@ pub fn attempt(
     Ok((ended?, death))
 }
 
-/// The recipe, and the ranks it shall run on.
+/// The recipe, and where its ranks shall run.
 ///
 /// # Errors
-/// A recipe that cannot be used, or not on so many ranks.
-pub fn load(path: &Path, settings: &Settings, asked: Option<NonZeroUsize>) -> anyhow::Result<(Recipe, NonZeroUsize)> {
+/// A recipe that cannot be used, or not on so many ranks; hosts that cannot be used.
+pub fn load(path: &Path, settings: &Settings, asked: &Ranks) -> anyhow::Result<(Recipe, Placement)> {
     let recipe = Recipe::load(path, &settings.all())?;
-    let solo = recipe.backend == Backend::Solo;
-    let ranks = asked.unwrap_or_else(|| if solo { NonZeroUsize::MIN } else { start::default_ranks() });
-    if solo && ranks.get() > 1 {
+    let alone = recipe.backend == Backend::Solo && asked.ranks.is_none() && asked.hosts.is_none();
+    let placement = if alone { Placement::here(NonZeroUsize::MIN) } else { Placement::find(asked)? };
+    check_backend(&recipe, path, placement.num_ranks())?;
+    Ok((recipe, placement))
+}
+
+/// # Errors
+/// The recipe's backend is not for so many ranks.
+pub fn check_backend(recipe: &Recipe, path: &Path, num_ranks: NonZeroUsize) -> Result<(), Fail> {
+    if recipe.backend == Backend::Solo && num_ranks.get() > 1 {
         let message = format!(
-            "recipe {}: backend: is \"solo\", which is one rank, but -n {ranks} asks for more: set backend = \"auto\"",
+            "recipe {}: backend: is \"solo\", which is one rank, but {num_ranks} are asked for: set backend = \"auto\"",
             path.display()
         );
-        return Err(Fail::new(ExitCode::Usage, message).into());
+        return Err(Fail::new(ExitCode::Usage, message));
     }
-    Ok((recipe, ranks))
+    Ok(())
 }

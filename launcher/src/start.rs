@@ -1,7 +1,7 @@
 //! The command line that starts the ranks. Running it and watching it is [`crate::watch`]'s part.
 //!
-//! One rank is `tercet-worker` itself; several are `mpirun -n N … tercet-worker …`, which does the same when typed by
-//! hand. What the worker is given ([`crate::worker_args`]):
+//! One rank on this machine is `tercet-worker` itself; anything else is `mpirun -n N … tercet-worker …`, which does the
+//! same when typed by hand. Inside a Slurm allocation too: `mpirun` has `srun` start its daemons. What the worker is given ([`crate::worker_args`]):
 //!
 //! ```text
 //! tercet-worker train RECIPE [--set KEY=VALUE]… [--resume] [--lock-wait-secs 60] --events
@@ -35,6 +35,7 @@ use std::process::Command;
 use tercet_configs::ExitCode;
 
 use crate::exit::Fail;
+use crate::place::{Launch, Placement};
 
 /// The worker's program.
 const WORKER: &str = "tercet-worker";
@@ -51,13 +52,36 @@ const MCA: [(&str, &str); 5] = [
     ("mpi_yield_when_idle", "1"),
 ];
 
-/// The program and arguments that run `worker_args` on `ranks` ranks.
+/// Variables that every rank must have as they are here, by name or by beginning: what they compute, log and exchange
+/// with. A list, because the whole environment may hold secrets; `mpirun` is given the names, never the values.
+const TRAVELLING: [&str; 17] = [
+    "CUDA_DEVICE_ORDER",
+    "CUDA_LAUNCH_BLOCKING",
+    "FI_",
+    "KMP_",
+    "LD_LIBRARY_PATH",
+    "LIBTORCH",
+    "MALLOC_CONF",
+    "MKL_",
+    "NCCL_",
+    "OMP_",
+    "PYTORCH_",
+    "RUST_BACKTRACE",
+    "RUST_LOG",
+    "TERCET_",
+    "TORCH_",
+    "UCX_",
+    "_RJEM_MALLOC_CONF",
+];
+
+/// The program and arguments that run `worker_args` where `placement` says.
 ///
 /// # Errors
-/// [`Fail`] with [`ExitCode::Usage`] where `tercet-worker`, or for several ranks `mpirun`, is not installed.
-pub fn command(ranks: NonZeroUsize, worker_args: &[OsString]) -> Result<Command, Fail> {
+/// [`Fail`] with [`ExitCode::Usage`] where `tercet-worker`, or `mpirun` if it is needed, is not installed.
+pub fn command(placement: &Placement, worker_args: &[OsString]) -> Result<Command, Fail> {
     let worker = find_worker()?;
-    if ranks.get() == 1 {
+    let ranks = placement.num_ranks();
+    if ranks.get() == 1 && placement.launch() == Launch::Here {
         let mut command = Command::new(worker);
         command.args(worker_args);
         return Ok(command);
@@ -72,7 +96,12 @@ pub fn command(ranks: NonZeroUsize, worker_args: &[OsString]) -> Result<Command,
         )
     })?;
     let mut command = Command::new(mpirun);
-    command.args(mpirun_options(ranks)).arg(worker).args(worker_args);
+    let names: Vec<String> = env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    command.args(mpirun_options(ranks)).args(place_options(placement, &names)).arg(worker).args(worker_args);
+    if placement.launch() == Launch::Slurm {
+        // Otherwise a site's default may tie mpirun's daemon, and with it a node's ranks, to the cores of one task.
+        command.env("SLURM_CPU_BIND", "none");
+    }
     Ok(command)
 }
 
@@ -126,6 +155,25 @@ fn mpirun_options(ranks: NonZeroUsize) -> Vec<OsString> {
     options
 }
 
+/// Which host takes how many ranks, and what of the environment (`variables`) goes there.
+fn place_options(placement: &Placement, variables: &[String]) -> Vec<OsString> {
+    let mut words = match placement.launch() {
+        Launch::Here => return Vec::new(),
+        // The hosts are the file's, also inside an allocation, which Open MPI would otherwise look at.
+        Launch::RemoteShell => vec!["--mca", "plm", "rsh", "--mca", "ras", "^slurm"],
+        Launch::Slurm => vec!["--mca", "plm", "slurm"],
+    };
+    let hosts: Vec<String> = placement.shares().iter().map(|(name, ranks)| format!("{name}:{ranks}")).collect();
+    let hosts = hosts.join(",");
+    words.extend(["--host", &hosts, "--map-by", "slot"]);
+    let travelling = variables.iter().filter(|name| travels(name)).flat_map(|name| ["-x", name.as_str()]);
+    words.into_iter().chain(travelling).map(OsString::from).collect()
+}
+
+fn travels(variable: &str) -> bool {
+    TRAVELLING.iter().any(|known| if known.ends_with('_') { variable.starts_with(known) } else { variable == *known })
+}
+
 /// Whether the kernel lets processes copy from each other (cross-memory attach); some containers forbid the call.
 fn may_read_other_processes() -> bool {
     let (from, mut to) = (0u8, 1u8);
@@ -177,5 +225,15 @@ mod tests {
         assert!(options.contains("--oversubscribe --bind-to none"), "{options}");
         assert!(options.contains("--mca oob_tcp_keepalive_time 2"), "{options}");
         assert!(options.contains("--mca btl self,vader"), "no rank listens on a port: {options}");
+    }
+
+    #[test]
+    fn only_what_is_on_the_list_travels() {
+        for name in ["NCCL_DEBUG", "OMP_NUM_THREADS", "RUST_LOG", "LD_LIBRARY_PATH"] {
+            assert!(travels(name), "{name}");
+        }
+        for name in ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "CUDA_VISIBLE_DEVICES", "RUST_LOG_TOKEN", "NCCL", "PATH"] {
+            assert!(!travels(name), "{name}");
+        }
     }
 }

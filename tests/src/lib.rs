@@ -2,7 +2,7 @@
 //! ranks where several are asked for, on models and texts small enough to take a second.
 //!
 //! [`program`] runs `tercet` and looks after its processes; [`place`] is a folder of a test's own with what commands
-//! read; [`scene`] is a run to train; [`batch`] draws batches of token ids; [`tensors`] and [`compare`] look at what came out.
+//! read; [`lab`] is several hosts, with a Slurm if wanted; [`scene`] is a run to train; [`batch`] draws batches of token ids; [`tensors`] and [`compare`] look at what came out.
 //!
 //! Everything here fails by panicking: it is called by tests only.
 
@@ -12,6 +12,7 @@ pub mod batch;
 pub mod compare;
 pub mod exactness;
 pub mod injury;
+pub mod lab;
 pub mod place;
 pub mod program;
 pub mod random;

@@ -84,11 +84,11 @@ pub struct StepReport {
 /// # Errors
 /// A recipe that cannot be used, or ranks that did not end well.
 pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
-    let (recipe, ranks) = run::load(&args.recipe, &args.settings, args.ranks.ranks)?;
+    let (recipe, placement) = run::load(&args.recipe, &args.settings, &args.ranks)?;
     let shape = ModelShape::of(&recipe, None)?;
     let screen = Screen::new();
     let mut output = Vec::new();
-    run::ranks(ranks, &worker_args::bench(args), &screen, |line| output.extend_from_slice(line))?;
+    run::ranks(&placement, &worker_args::bench(args), &screen, |line| output.extend_from_slice(line))?;
     let measured = serde_json::from_slice(&output).context("reading what tercet-worker bench wrote")?;
     let report = Report::new(recipe.name, &shape, measured)?;
     let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { table::table(&report) };

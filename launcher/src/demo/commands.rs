@@ -47,7 +47,7 @@ impl Commands {
                 recipe: file.to_owned(),
                 settings: Settings { set: Vec::new(), more: Vec::new() },
                 resume: false,
-                ranks: Ranks { ranks: Some(self.ranks) },
+                ranks: Ranks { ranks: Some(self.ranks), hosts: None },
             })?;
         }
         let model = recipe.run_dir.join(format!("step-{:08}", recipe.steps)).join("model");

@@ -26,9 +26,10 @@ use anyhow::Context;
 use tercet_configs::{ExitCode, Recipe, error_line};
 use tercet_sampler::{Phase, Plan, Store};
 
-use crate::args::PlanArgs;
+use crate::args::{PlanArgs, Ranks};
 use crate::exit::Fail;
 use crate::picture;
+use crate::place::Placement;
 use crate::screen::Screen;
 use crate::{run, start, worker_args};
 
@@ -51,7 +52,7 @@ use time::Rates;
 /// # Errors
 /// A recipe, a store or a model that cannot be used; all that can be said nevertheless is printed before.
 pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
-    let (recipe, world_size) = run::load(&args.recipe, &args.settings, args.world)?;
+    let (recipe, world_size) = load(args)?;
     let report = report(args, &recipe, world_size)?;
     let screen = Screen::new();
     let json = serde_json::to_string_pretty(&report).context("writing the plan as JSON")? + "\n";
@@ -70,6 +71,17 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
         [] => Ok(()),
         [first, ..] => Err(Fail::new(ExitCode::Usage, format!("this run would fail: {first}")).into()),
     }
+}
+
+/// The recipe, and how many ranks it shall be planned for: they need not be here.
+fn load(args: &PlanArgs) -> anyhow::Result<(Recipe, NonZeroUsize)> {
+    let Some(world) = args.world else {
+        let (recipe, placement) = run::load(&args.recipe, &args.settings, &Ranks::default())?;
+        return Ok((recipe, placement.num_ranks()));
+    };
+    let recipe = Recipe::load(&args.recipe, &args.settings.all())?;
+    run::check_backend(&recipe, &args.recipe, world)?;
+    Ok((recipe, world))
 }
 
 fn report(args: &PlanArgs, recipe: &Recipe, world_size: NonZeroUsize) -> anyhow::Result<Report> {
@@ -154,7 +166,7 @@ fn rates(
     }
     let mut output = Vec::new();
     let words = worker_args::measure(args, text_len);
-    run::ranks(ranks, &words, &Screen::new(), |line| output.extend_from_slice(line))?;
+    run::ranks(&Placement::here(ranks), &words, &Screen::new(), |line| output.extend_from_slice(line))?;
     let found = serde_json::from_slice(&output).context("reading what the ranks measured")?;
     Ok(Some(Rates::measured(shape, &found)))
 }

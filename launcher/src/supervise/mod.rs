@@ -2,13 +2,14 @@
 //!
 //! The ranks tell on their standard output what they do ([`crate::events`]); [`health`] finds who is silent, hangs or lags;
 //! [`policy`] decides whether there is a restart, which goes on from the newest good checkpoint; [`record`] writes down
-//! what happened. What an exit code means is [`crate::exit`]'s part, and ending processes is [`crate::watch`]'s.
+//! what happened; [`survivors`] finds out which hosts are left. What an exit code means is [`crate::exit`]'s part, and ending processes is [`crate::watch`]'s.
 
 mod follow;
 mod health;
 mod lines;
 mod policy;
 mod record;
+mod survivors;
 
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard};
@@ -20,6 +21,7 @@ use tercet_configs::{ExitCode, Recipe};
 
 use crate::args::TrainArgs;
 use crate::exit::{self, Fail};
+use crate::place::Placement;
 use crate::run;
 use crate::screen::Screen;
 use crate::signals::Noted;
@@ -36,14 +38,15 @@ const POLL: Duration = Duration::from_millis(20);
 /// # Errors
 /// A recipe that cannot be used, or ranks that did not end well for the last time.
 pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
-    let (recipe, ranks) = run::load(&args.recipe, &args.settings, args.ranks.ranks)?;
+    let (recipe, asked) = run::load(&args.recipe, &args.settings, &args.ranks)?;
     let signals = Noted::begin().context("installing signal handlers")?;
     let screen = Screen::new();
     let run = Supervised { args, recipe: &recipe, signals: &signals, screen: &screen };
     let follower = Mutex::new(Follower::new(&recipe, screen.clone()));
-    let mut again = false;
-    while let Some(pause) = run.attempt(ranks, again, &follower)? {
+    let (mut placement, mut again) = (asked.clone(), false);
+    while let Some(pause) = run.attempt(&placement, again, &follower)? {
         run.pause(pause)?;
+        placement = survivors::place(&asked, &recipe, &screen)?;
         again = true;
     }
     Ok(())
@@ -64,16 +67,18 @@ impl Supervised<'_> {
     /// They failed, and there is no next time.
     fn attempt(
         &self,
-        ranks: NonZeroUsize,
+        placement: &Placement,
         again: bool,
         follower: &Mutex<Follower>,
     ) -> anyhow::Result<Option<Duration>> {
+        let ranks = placement.num_ranks();
         locked(follower).begin(ranks);
         let words = worker_args::train(self.args, again);
         let stop = Stop { signal: Some(libc::SIGUSR1), grace: Duration::from_secs_f64(self.recipe.restart.stop_secs) };
         let hangs = || locked(follower).hangs();
         let line = |line: &[u8]| locked(follower).line(line);
-        let (ended, death) = run::attempt(ranks, &words, Input::Nothing, stop, self.signals, self.screen, hangs, line)?;
+        let (ended, death) =
+            run::attempt(placement, &words, Input::Nothing, stop, self.signals, self.screen, hangs, line)?;
         let mut follower = locked(follower);
         let fail = match (exit::check(&ended, death.as_ref()), follower.trouble()) {
             (Ok(()), _) => return Ok(None),

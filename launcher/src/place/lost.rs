@@ -1,0 +1,163 @@
+//! Which hosts still answer, asked after ranks were lost.
+//!
+//! With a remote shell: whether the agent that would start the ranks can run `true` there. Inside Slurm: whether Slurm
+//! counts the node as up, and its daemon takes a connection; Slurm alone may need minutes to notice.
+
+use std::net::{TcpStream, ToSocketAddrs};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, io, thread};
+
+use crate::place::{Host, Launch, Placement, slots};
+
+/// What a host may take to answer.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How often a remote shell is looked at.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The port of Slurm's daemon where the site has not chosen another.
+const SLURMD_PORT: u16 = 6818;
+
+/// What is left of a placement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survey {
+    /// The hosts that do not answer.
+    pub lost: Vec<String>,
+    /// The others, with the placement's ranks as far as they have slots; `None` if nobody answers.
+    pub rest: Option<Placement>,
+}
+
+impl Placement {
+    /// Asks every host, all at once, and waits for a few seconds at most. Ask the placement that the run began with, so
+    /// that a host that is back takes part again.
+    pub fn without_lost(&self) -> Survey {
+        let answers: Vec<bool> = thread::scope(|scope| {
+            let asked: Vec<_> = self.hosts.iter().map(|host| scope.spawn(|| self.answers(host))).collect();
+            // One that cannot be asked is one that does not answer.
+            asked.into_iter().map(|thread| thread.join().unwrap_or(false)).collect()
+        });
+        self.keep(&answers)
+    }
+
+    fn keep(&self, answers: &[bool]) -> Survey {
+        let (up, down): (Vec<_>, Vec<_>) = self.hosts.iter().zip(answers).partition(|(_, answers)| **answers);
+        let lost: Vec<String> = down.into_iter().map(|(host, _)| host.name.clone()).collect();
+        if lost.is_empty() {
+            return Survey { lost, rest: Some(self.clone()) };
+        }
+        let hosts: Vec<Host> = up.into_iter().map(|(host, _)| host.clone()).collect();
+        let num_ranks = std::num::NonZeroUsize::new(self.num_ranks.get().min(slots(&hosts)));
+        Survey { lost, rest: num_ranks.map(|num_ranks| Self { launch: self.launch, hosts, num_ranks }) }
+    }
+
+    fn answers(&self, host: &Host) -> bool {
+        match self.launch {
+            Launch::Here => true,
+            Launch::RemoteShell => is_this_machine(&host.name) || shell_answers(&host.name),
+            Launch::Slurm => slurm_answers(&host.name),
+        }
+    }
+}
+
+/// Open MPI starts no agent for the machine it runs on.
+fn is_this_machine(name: &str) -> bool {
+    let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name == "localhost" || name == own.trim()
+}
+
+fn shell_answers(host: &str) -> bool {
+    let mut command = match env::var("OMPI_MCA_plm_rsh_agent") {
+        Ok(agent) if !agent.trim().is_empty() => {
+            let mut words = agent.split_whitespace();
+            let mut command = Command::new(words.next().unwrap_or_default());
+            command.args(words);
+            command
+        }
+        _ => {
+            let mut command = Command::new("ssh");
+            // A question for a password would never be answered.
+            command.args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=4"]);
+            command
+        }
+    };
+    ends_well(command.arg(host).arg("true"), DEADLINE).unwrap_or(false)
+}
+
+/// Whether `command` succeeds within `limit`.
+fn ends_well(command: &mut Command, limit: Duration) -> io::Result<bool> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.success());
+        }
+        thread::sleep(POLL);
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(false)
+}
+
+fn slurm_answers(node: &str) -> bool {
+    let shown = Command::new("scontrol").args(["--oneliner", "show", "node", node]).stderr(Stdio::null()).output();
+    let Ok(shown) = shown else { return false };
+    let text = String::from_utf8_lossy(&shown.stdout);
+    if !is_up(&text) {
+        return false;
+    }
+    let port = value(&text, "Port").and_then(|port| port.parse().ok()).unwrap_or(SLURMD_PORT);
+    let addresses = (value(&text, "NodeAddr").unwrap_or(node), port).to_socket_addrs();
+    addresses.is_ok_and(|mut all| all.any(|address| TcpStream::connect_timeout(&address, DEADLINE).is_ok()))
+}
+
+/// `State=ALLOCATED+DRAIN` runs what it runs; `State=DOWN*` and `IDLE*`, which does not respond, do not.
+fn is_up(node: &str) -> bool {
+    let bad = |state: &str| ["DOWN", "FAIL", "POWERED_DOWN", "POWERING_DOWN", "REBOOT_ISSUED"].contains(&state);
+    value(node, "State").is_some_and(|state| !state.contains('*') && !state.split('+').any(bad))
+}
+
+/// What stands behind `key=` in `scontrol`'s line.
+fn value<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    line.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+
+    fn placement(num_ranks: usize) -> Placement {
+        let host = |name: &str| Host { name: name.into(), slots: NonZeroUsize::new(4).unwrap() };
+        let hosts = ["n1", "n2", "n3"].map(host).to_vec();
+        Placement { launch: Launch::RemoteShell, hosts, num_ranks: NonZeroUsize::new(num_ranks).unwrap() }
+    }
+
+    #[test]
+    fn the_rest_takes_the_ranks_as_far_as_it_has_slots() {
+        let survey = placement(12).keep(&[true, false, true]);
+        assert_eq!(survey.lost, ["n2"]);
+        assert_eq!(survey.rest.unwrap().shares(), [("n1", 4), ("n3", 4)]);
+        // A host that was spare stands in.
+        let survey = placement(6).keep(&[false, true, true]);
+        assert_eq!(survey.rest.unwrap().shares(), [("n2", 4), ("n3", 2)]);
+        assert_eq!(placement(12).keep(&[false; 3]).rest, None);
+        assert_eq!(placement(5).keep(&[true; 3]), Survey { lost: Vec::new(), rest: Some(placement(5)) });
+    }
+
+    #[test]
+    fn slurms_states_are_read() {
+        let up = |state: &str| is_up(&format!("NodeName=n1 Arch=x86_64 State={state} ThreadsPerCore=1"));
+        assert!(["IDLE", "ALLOCATED", "MIXED+DRAIN", "ALLOCATED+COMPLETING"].iter().all(|state| up(state)));
+        assert!(!["DOWN*", "IDLE*", "DOWN+DRAIN", "ALLOCATED*", "IDLE+FAIL"].iter().any(|state| up(state)));
+        assert!(!is_up(""), "no answer is no node");
+    }
+
+    #[test]
+    fn a_command_that_hangs_or_fails_is_no_answer() {
+        assert!(ends_well(&mut Command::new("true"), DEADLINE).unwrap());
+        assert!(!ends_well(&mut Command::new("false"), DEADLINE).unwrap());
+        assert!(!ends_well(Command::new("sleep").arg("600"), Duration::from_millis(50)).unwrap());
+    }
+}

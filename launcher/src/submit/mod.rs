@@ -1,0 +1,102 @@
+//! `tercet submit`: checks a recipe, writes a job script for Slurm into its run folder, and submits it.
+//!
+//! The script is what runs; it can be read, changed and submitted by hand. [`script`] is its text, [`quote`] makes safe
+//! what is inserted into it.
+
+mod quote;
+mod script;
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+use tercet_configs::{ExitCode, Recipe};
+
+use crate::args::SubmitArgs;
+use crate::exit::Fail;
+use crate::run;
+
+/// Job scripts that a run folder may hold; more are somebody's loop.
+const MAX_SCRIPTS: usize = 1000;
+
+/// Writes the script, prints its path, and submits it, or prints it with `--dry-run`.
+///
+/// # Errors
+/// A recipe that cannot be used; a run folder that cannot be written to; what `sbatch` refuses.
+pub fn run(args: &SubmitArgs) -> anyhow::Result<()> {
+    let recipe = Recipe::load(&args.recipe, &args.settings.all())?;
+    run::check_backend(&recipe, &args.recipe, args.num_ranks())?;
+    let here = std::env::current_dir().context("finding the current folder")?;
+    let folder = here.join(&recipe.run_dir);
+    let tercet = std::env::current_exe().context("finding this program")?;
+    let recipe_file = fs::canonicalize(&args.recipe).with_context(|| args.recipe.display().to_string())?;
+    let text =
+        script::Job { args, name: &recipe.name, recipe: &recipe_file, tercet: &tercet, here: &here, folder: &folder }
+            .text()?;
+    let file = keep(&folder, &text)?;
+    if args.dry_run {
+        print!("{text}");
+        eprintln!("tercet: this is {}; submit it with", file.display());
+        eprintln!("  sbatch --chdir={} {}", quote::shell(folder.as_os_str())?, quote::shell(file.as_os_str())?);
+        return Ok(());
+    }
+    println!("{}", file.display());
+    submit(&folder, &file)
+}
+
+/// Writes the script beside those that are there, unless one of them is the same: `job.sh`, `job-2.sh`, …
+fn keep(folder: &Path, text: &str) -> anyhow::Result<PathBuf> {
+    fs::create_dir_all(folder).with_context(|| format!("making the run folder {}", folder.display()))?;
+    for number in 1..=MAX_SCRIPTS {
+        let file = folder.join(if number == 1 { "job.sh".into() } else { format!("job-{number}.sh") });
+        match File::create_new(&file) {
+            Ok(mut new) => {
+                new.write_all(text.as_bytes()).with_context(|| format!("writing {}", file.display()))?;
+                return Ok(file);
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                if fs::read(&file).is_ok_and(|there| there == text.as_bytes()) {
+                    return Ok(file);
+                }
+            }
+            Err(error) => return Err(error).with_context(|| format!("writing {}", file.display())),
+        }
+    }
+    let message = format!("{} holds {MAX_SCRIPTS} different job scripts: remove some", folder.display());
+    Err(Fail::new(ExitCode::Usage, message).into())
+}
+
+/// `sbatch`, whose words are the user's.
+fn submit(folder: &Path, file: &Path) -> anyhow::Result<()> {
+    let mut chdir = std::ffi::OsString::from("--chdir=");
+    chdir.push(folder);
+    let status = Command::new("sbatch").arg(chdir).arg(file).status();
+    let refused = |what: String| {
+        let message = format!("sbatch {}: {what}; the script stays, to be submitted by hand", file.display());
+        Err(Fail::new(ExitCode::Usage, message).into())
+    };
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => refused(status.to_string()),
+        Err(error) => refused(format!("{error}: is this a machine that submits to Slurm?")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_is_kept_once_and_never_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let run_dir = folder.path().join("runs/new");
+        let names = ["one", "one", "two", "one", "two"].map(|text| {
+            let file = keep(&run_dir, text).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), text);
+            file.file_name().unwrap().to_str().unwrap().to_owned()
+        });
+        assert_eq!(names, ["job.sh", "job.sh", "job-2.sh", "job.sh", "job-2.sh"]);
+    }
+}

@@ -1,0 +1,62 @@
+//! Where a run goes on after hosts were lost: on all that were asked for if they answer again, else on fewer ranks as far
+//! as the recipe allows. The global batches stay the same, so the world size must share each of them equally.
+
+use std::num::NonZeroUsize;
+
+use tercet_configs::{ExitCode, Recipe};
+
+use crate::exit::Fail;
+use crate::place::Placement;
+use crate::screen::Screen;
+
+/// Asks the hosts of `asked`, and says which of them do not answer.
+///
+/// # Errors
+/// [`ExitCode::Machine`] if those that answer have too few slots.
+pub fn place(asked: &Placement, recipe: &Recipe, screen: &Screen) -> Result<Placement, Fail> {
+    let survey = asked.without_lost();
+    if survey.lost.is_empty() {
+        return Ok(asked.clone());
+    }
+    let slots = survey.rest.as_ref().map_or(0, |rest| rest.num_ranks().get());
+    let lost = format!("no answer from {}: the other hosts have {slots} slots", survey.lost.join(", "));
+    let batches: Vec<usize> = recipe.data.length_groups.iter().map(|group| group.global_batch).collect();
+    let world = world_size(asked.num_ranks().get(), slots, recipe.restart.min_world, &batches);
+    match survey.rest.zip(world).and_then(|(rest, world)| rest.with_num_ranks(world)) {
+        Some(placement) => {
+            screen.say(&format!("tercet: {lost}; going on with {} ranks\n", placement.num_ranks()));
+            Ok(placement)
+        }
+        None => Err(Fail::new(
+            ExitCode::Machine,
+            format!(
+                "{lost}, too few for {} ranks; restart.min_world is {}: with a number above 0 the run may go on with so few",
+                asked.num_ranks(),
+                recipe.restart.min_world
+            ),
+        )),
+    }
+}
+
+/// The largest world of at most `slots` ranks that may be; `batches` are the global batches.
+fn world_size(asked: usize, slots: usize, min_world: usize, batches: &[usize]) -> Option<NonZeroUsize> {
+    let least = if min_world == 0 { asked } else { min_world.min(asked) };
+    let shares = |world: &usize| batches.iter().all(|batch| batch % world == 0);
+    (least.max(1)..=slots.min(asked)).rev().find(shares).and_then(NonZeroUsize::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_world_shrinks_as_far_as_the_recipe_allows() {
+        let world = |asked, slots, min| world_size(asked, slots, min, &[96, 48]).map(NonZeroUsize::get);
+        assert_eq!(world(24, 24, 0), Some(24), "spare hosts stand in");
+        assert_eq!(world(24, 16, 0), None);
+        assert_eq!(world(24, 16, 8), Some(16));
+        // 15 ranks cannot share 96 rows.
+        assert_eq!(world(24, 15, 8), Some(12));
+        assert_eq!(world(24, 7, 8), None);
+    }
+}

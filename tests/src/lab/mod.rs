@@ -1,0 +1,197 @@
+//! Several hosts on one machine: each is a set of namespaces with a name, an address, processes and shared memory of its
+//! own, behind one switch; the file system is shared. The scripts are in tests/lab.
+//!
+//! All hosts are nested in the head's namespaces, and the head ends when the pipe that [`Lab`] holds closes: whatever
+//! becomes of a test, nothing of its lab stays.
+//!
+//! Limits: no delays and no losses on the links, no devices.
+
+pub mod slurm;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use crate::program::program;
+
+/// What the hosts may take to come up, or to go.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// A head and hosts `n1`, `n2`, … Dropping it ends all of them.
+pub struct Lab {
+    outer: Child,
+    /// The head lives while this is open.
+    pipe: Option<ChildStdin>,
+    /// Process 1 of the head, as this machine counts.
+    head: u32,
+}
+
+impl Lab {
+    /// Brings up the head and `num_hosts` hosts; `None`, said loudly, where the machine does not allow namespaces.
+    pub fn start(num_hosts: usize) -> Option<Self> {
+        if let Err(reason) = allowed() {
+            skipped(&reason);
+            return None;
+        }
+        let mut command = Command::new("unshare");
+        // SAFETY: geteuid has no preconditions and cannot fail.
+        if unsafe { libc::geteuid() } != 0 {
+            command.args(["--user", "--map-root-user"]);
+        }
+        command.args("--net --mount --pid --ipc --uts --fork --kill-child=KILL --mount-proc".split(' '));
+        command.arg(script("head.sh")).arg(num_hosts.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut outer = command.spawn().unwrap();
+        let pipe = outer.stdin.take();
+        let mut said = String::new();
+        BufReader::new(outer.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "ready\n", "the lab's head did not come up");
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", outer.id())).unwrap();
+        let lab = Self { outer, pipe, head: children.trim().parse().unwrap() };
+        thread::scope(|scope| {
+            let lab = &lab;
+            (1..=num_hosts).for_each(|number| drop(scope.spawn(move || lab.boot(number))));
+        });
+        Some(lab)
+    }
+
+    /// A program on the head, on which people type.
+    pub fn head(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new("nsenter");
+        // SAFETY: as above.
+        if unsafe { libc::geteuid() } != 0 {
+            command.args(["--user", "--preserve-credentials"]);
+        }
+        command.args(["--target", &self.head.to_string()]).args("--net --mount --uts --ipc --pid --".split(' '));
+        command.arg(program.as_ref());
+        // Sessions of Open MPI are not to meet those of another lab's host of the same name.
+        command.env("OMPI_MCA_orte_tmpdir_base", "/dev/shm").env("OMPI_MCA_plm_rsh_agent", script("shell.sh"));
+        // As many threads on every host, so that sums come out the same.
+        command.env("OMP_NUM_THREADS", "1").env("OMP_WAIT_POLICY", "passive");
+        command
+    }
+
+    /// `tercet` on the head.
+    pub fn tercet(&self) -> Command {
+        self.head(program("tercet"))
+    }
+
+    /// A line of shell on a host; its output.
+    pub fn on(&self, host: &str, line: &str) -> String {
+        let output = self.head(script("shell.sh")).args([host, line]).output().unwrap();
+        assert!(output.status.success(), "{host}: {line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Starts host number `number`.
+    pub fn boot(&self, number: usize) {
+        self.host(&["boot", &format!("n{number}"), &number.to_string()]);
+    }
+
+    /// Ends all of a host's processes at once.
+    pub fn crash(&self, host: &str) {
+        self.host(&["crash", host]);
+    }
+
+    /// The same, and its peers hear nothing any more.
+    pub fn power_off(&self, host: &str) {
+        self.host(&["power-off", host]);
+    }
+
+    /// Pulls a host's cable.
+    pub fn cut(&self, host: &str) {
+        self.host(&["cut", host]);
+    }
+
+    /// Plugs it in again.
+    pub fn heal(&self, host: &str) {
+        self.host(&["heal", host]);
+    }
+
+    fn host(&self, words: &[&str]) {
+        let mut command = self.head(script("host.sh"));
+        let status = command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap();
+        assert!(status.success(), "host.sh {words:?}");
+    }
+
+    /// The processes called `name` on all hosts and the head, by this machine's count.
+    pub fn processes(&self, name: &str) -> Vec<i32> {
+        let called =
+            |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|own| own.trim_end() == name);
+        nested_in(self.head).filter(called).collect()
+    }
+
+    /// Those of one host.
+    pub fn processes_of(&self, host: &str, name: &str) -> Vec<i32> {
+        let own = self.on(host, "readlink /proc/1/ns/pid");
+        let same =
+            |pid: &i32| fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|ns| ns.to_str() == Some(own.trim()));
+        self.processes(name).into_iter().filter(same).collect()
+    }
+
+    /// Returns when none of these programs runs on any host.
+    pub fn wait_until_none(&self, names: &[&str]) {
+        wait_until(&format!("end of {names:?}"), || names.iter().all(|name| self.processes(name).is_empty()));
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        drop(self.pipe.take());
+        let _ = self.outer.wait();
+    }
+}
+
+/// Returns when `met` is.
+pub fn wait_until(what: &str, mut met: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !met() {
+        assert!(started.elapsed() < TIME_LIMIT, "no {what} in {TIME_LIMIT:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Says past the test harness, which hides what a test prints, why a test has done nothing.
+pub fn skipped(reason: &str) {
+    let _ = std::io::stderr().write_all(format!("\nSKIPPED, nothing was tested: {reason}\n").as_bytes());
+}
+
+fn allowed() -> Result<(), String> {
+    let output = Command::new("unshare").args("--map-root-user --net --pid --fork true".split(' ')).output();
+    match output {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(format!("no namespaces: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        Err(error) => Err(format!("unshare: {error}")),
+    }
+}
+
+/// A script of tests/lab.
+pub fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("lab").join(name)
+}
+
+/// The processes of `head`'s namespace and of those nested in it.
+fn nested_in(head: u32) -> impl Iterator<Item = i32> {
+    let own = fs::metadata(format!("/proc/{head}/ns/pid")).map(|meta| meta.ino()).ok();
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(move |pid| {
+        // A host is one level down.
+        let namespace = File::open(format!("/proc/{pid}/ns/pid")).ok();
+        let parent = namespace.as_ref().and_then(parent_namespace);
+        [namespace, parent].iter().flatten().any(|file| file.metadata().map(|meta| meta.ino()).ok() == own)
+    })
+}
+
+fn parent_namespace(namespace: &File) -> Option<File> {
+    /// ioctl_ns(2)
+    const NS_GET_PARENT: libc::c_ulong = 0xb702;
+    // SAFETY: the request takes no argument, and answers with a new descriptor or -1.
+    let parent = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_PARENT as _) };
+    // SAFETY: the descriptor is new and nobody else's.
+    (parent >= 0).then(|| unsafe { File::from_raw_fd(parent) })
+}

@@ -1,0 +1,93 @@
+//! Training over several hosts with their own names, addresses, processes and shared memory. Hosts crash and cables are
+//! pulled: the run ends in words, and on all hosts.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+
+use tercet_tests::lab::Lab;
+use tercet_tests::program::{Running, Tercet, program};
+use tercet_tests::scene::{Scene, assert_same_run};
+
+const STEPS: u64 = 60;
+const EVERY: u64 = 15;
+
+/// What a run consists of.
+const PROGRAMS: [&str; 4] = ["tercet", "mpirun", "orted", "tercet-worker"];
+
+/// Three hosts, what to train, and the run that nothing happened to, on one host.
+struct Cluster {
+    lab: Lab,
+    scene: Scene,
+    hosts: PathBuf,
+}
+
+impl Cluster {
+    fn new() -> Option<Self> {
+        let lab = Lab::start(3)?;
+        let scene = Scene::new(STEPS, EVERY);
+        let hosts = scene.place.write("hosts", "# four ranks\nn1 slots=2\nn2 slots=1\nn3 slots=1\n");
+        let mut command = std::process::Command::new(program("tercet"));
+        command.env("OMP_NUM_THREADS", "1").arg("train").arg(&scene.recipe).args(["-n", "4", "--set"]);
+        command.arg(format!("run_dir={}", scene.place.path("one").display()));
+        Tercet::through(command, 4).succeed();
+        Some(Self { lab, scene, hosts })
+    }
+
+    fn train(&self, run: &str) -> Tercet {
+        let mut command = self.lab.tercet();
+        command.arg("train").arg(&self.scene.recipe).arg("--hosts").arg(&self.hosts).arg("--set");
+        command.arg(format!("run_dir={}", self.scene.place.path(run).display()));
+        Tercet::through(command, 4).set("restart.backoff_secs=0")
+    }
+
+    /// A run that has its first checkpoint, with its ranks on all hosts.
+    fn train_past_a_checkpoint(&self, run: &str) -> Running {
+        let mut running = self.train(run).start();
+        let first = self.scene.checkpoint(run, EVERY);
+        running.wait_until("checkpoint", |_| first.exists());
+        for (host, ranks) in [("n1", 2), ("n2", 1), ("n3", 1)] {
+            assert_eq!(self.lab.processes_of(host, "tercet-worker").len(), ranks, "{host}");
+        }
+        running
+    }
+
+    /// Nothing is left anywhere, and the run goes on to the same end.
+    fn ends_everywhere_and_resumes(&self, run: &str, mend: impl FnOnce(&Lab)) {
+        self.lab.wait_until_none(&PROGRAMS);
+        assert!(!self.scene.checkpoint(run, STEPS).exists(), "the run was over before anything happened to it");
+        mend(&self.lab);
+        self.train(run).arg("--resume").succeed();
+        assert_same_run(&self.scene, run, "one", STEPS);
+    }
+}
+
+/// One lab for all of it: it and the run on one host take longer than what is tested.
+#[test]
+fn three_hosts_compute_what_one_computes_and_a_lost_one_ends_the_run() {
+    let Some(cluster) = Cluster::new() else { return };
+    cluster.train("three").succeed();
+    assert_same_run(&cluster.scene, "three", "one", STEPS);
+
+    let words = ["lost the connection to a machine", "no answer from n2: the other hosts have 3 slots"];
+    let running = cluster.train_past_a_checkpoint("crashed");
+    cluster.lab.crash("n2");
+    running.wait().fails_with(3, &words);
+    cluster.ends_everywhere_and_resumes("crashed", |lab| lab.boot(2));
+
+    let running = cluster.train_past_a_checkpoint("cut");
+    cluster.lab.cut("n2");
+    running.wait().fails_with(3, &words);
+    cluster.ends_everywhere_and_resumes("cut", |lab| lab.heal("n2"));
+}
+
+#[test]
+fn a_file_of_hosts_with_a_mistake_is_refused_with_its_line() {
+    let scene = Scene::new(2, 1);
+    let hosts = scene.place.write("hosts", "n1 slots=2\nn2 slot=2\n");
+    let ended = Tercet::new("train").arg(&scene.recipe).arg("--hosts").arg(&hosts).run();
+    ended.fails_with(2, &["hosts: line 2: \"slot=2\" is unknown"]);
+    let hosts = scene.place.write("hosts", "n1 slots=2\n");
+    let ended = Tercet::new("train").arg(&scene.recipe).ranks(3).arg("--hosts").arg(&hosts).run();
+    ended.fails_with(2, &["-n asks for 3 ranks, but 1 hosts have 2 slots"]);
+}
