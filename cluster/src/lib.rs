@@ -32,7 +32,7 @@ pub use crate::connect::connect;
 pub use crate::counted::{Counted, Traffic};
 pub use crate::error::{CollectiveError, Place};
 pub use crate::mpi::{MAX_MESSAGE_BYTES, Mpi, mpi_version};
-pub use crate::nccl::Nccl;
+pub use crate::nccl::{Nccl, nccl_version};
 pub use crate::pending::Pending;
 pub use crate::solo::Solo;
 pub use crate::values::{all_ranks, any_rank, any_rank_each, broadcast_bytes, gather_bytes, gather_counts};

@@ -97,7 +97,11 @@ pub fn command(placement: &Placement, worker_args: &[OsString]) -> Result<Comman
     })?;
     let mut command = Command::new(mpirun);
     let names: Vec<String> = env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
-    command.args(mpirun_options(ranks)).args(place_options(placement, &names)).arg(worker).args(worker_args);
+    command
+        .args(mpirun_options(ranks, placement.launch() == Launch::Here))
+        .args(place_options(placement, &names))
+        .arg(worker)
+        .args(worker_args);
     if placement.launch() == Launch::Slurm {
         // Otherwise a site's default may tie mpirun's daemon, and with it a node's ranks, to the cores of one task.
         command.env("SLURM_CPU_BIND", "none");
@@ -128,7 +132,7 @@ fn usable_gpus(present: usize, visible: Option<&str>) -> usize {
     }
 }
 
-fn mpirun_options(ranks: NonZeroUsize) -> Vec<OsString> {
+fn mpirun_options(ranks: NonZeroUsize, here: bool) -> Vec<OsString> {
     let mut options: Vec<OsString> = vec!["-n".into(), ranks.to_string().into()];
     // SAFETY: geteuid has no preconditions and cannot fail.
     if unsafe { libc::geteuid() } == 0 {
@@ -146,8 +150,10 @@ fn mpirun_options(ranks: NonZeroUsize) -> Vec<OsString> {
     for (name, value) in MCA {
         mca(name, value);
     }
-    // All ranks are on this machine and talk through its memory; whatever else Open MPI finds listens on network ports.
-    mca("btl", "self,vader");
+    if here {
+        // All ranks are on this machine and talk through its memory; whatever else Open MPI finds listens on network ports.
+        mca("btl", "self,vader");
+    }
     if !may_read_other_processes() {
         // Otherwise every large message between ranks of this machine fails first, with a warning, and is sent again.
         mca("btl_vader_single_copy_mechanism", "none");
@@ -220,7 +226,7 @@ mod tests {
 
     #[test]
     fn mpirun_gets_the_ranks_and_no_binding() {
-        let options = mpirun_options(NonZeroUsize::new(3).unwrap()).join(" ".as_ref()).into_string().unwrap();
+        let options = mpirun_options(NonZeroUsize::new(3).unwrap(), true).join(" ".as_ref()).into_string().unwrap();
         assert!(options.starts_with("-n 3 "), "{options}");
         assert!(options.contains("--oversubscribe --bind-to none"), "{options}");
         assert!(options.contains("--mca oob_tcp_keepalive_time 2"), "{options}");

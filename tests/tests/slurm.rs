@@ -136,7 +136,9 @@ fn a_requeue_and_a_preemption_resume() {
 #[ignore = "needs Slurm: make test-slurm"]
 fn a_node_that_fails_is_replaced() {
     let Some(cluster) = Cluster::new(10) else { return };
-    let fail: [(&str, fn(&Cluster, &str)); 2] = [
+    /// Makes a node fail.
+    type Fail = fn(&Cluster, &str);
+    let fail: [(&str, Fail); 2] = [
         ("crashed", |cluster, node| cluster.slurm.lab.crash(node)),
         ("powered-off", |cluster, node| cluster.slurm.lab.power_off(node)),
     ];

@@ -97,6 +97,11 @@ impl Library {
     }
 }
 
+/// The version of the NCCL that the `nccl` backend would take, if there is one that will do.
+pub fn nccl_version() -> Option<String> {
+    Library::find().ok().map(|library| library.version.to_string())
+}
+
 fn said(error: &libloading::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -37,6 +37,7 @@ use crate::mpi::Mpi;
 use crate::pending::Pending;
 use communicator::Communicator;
 use driver::{Device, Stream};
+pub use library::nccl_version;
 use started::{Calls, Lengths, Run, Started};
 
 /// The ranks of an MPI job, each with a GPU of its own. Dropping it leaves NCCL and then MPI in good order.

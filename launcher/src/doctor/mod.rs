@@ -12,8 +12,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::args::DoctorArgs;
+use crate::place::Placement;
 use crate::screen::Screen;
-use crate::{run, start, worker_args};
+use crate::{run, worker_args};
 
 /// What is shown of the ranks' report.
 #[derive(Debug, Deserialize)]
@@ -96,10 +97,10 @@ struct Link {
 /// # Errors
 /// A machine that is sick (exit code 3), a recipe that cannot be used on any (2), or ranks that did not end well.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
-    let ranks = args.ranks.ranks.unwrap_or_else(start::default_ranks);
+    let placement = Placement::find(&args.ranks)?;
     let screen = Screen::new();
     let mut output = Vec::new();
-    let ended = run::ranks(ranks, &worker_args::doctor(args), &screen, |line| output.extend_from_slice(line));
+    let ended = run::ranks(&placement, &worker_args::doctor(args), &screen, |line| output.extend_from_slice(line));
     if output.is_empty() {
         return ended.context("not all ranks could be started, so none was examined");
     }

@@ -1,11 +1,10 @@
 //! What must be the same on all ranks: libraries by version; program, recipe and data by BLAKE3.
 
 use std::collections::BTreeMap;
-use std::ffi::c_int;
 use std::fs::{self, File};
 use std::path::Path;
 
-use tercet_cluster::mpi_version;
+use tercet_cluster::{mpi_version, nccl_version};
 use tercet_configs::Recipe;
 
 use crate::libtorch;
@@ -37,27 +36,6 @@ fn of_libtorch(config: &str) -> BTreeMap<String, String> {
     };
     let found = [("libtorch", "TORCH_VERSION="), ("CUDA", "CUDA Runtime "), ("cuDNN", "CuDNN ")];
     found.into_iter().filter_map(|(name, key)| Some((name.to_owned(), behind(key)?))).collect()
-}
-
-/// NCCL's version as its number, where the loader finds it.
-fn nccl_version() -> Option<String> {
-    // SAFETY: the name ends in NUL; loading NCCL runs no code that this process must be ready for.
-    let library = unsafe { libc::dlopen(c"libnccl.so.2".as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL) };
-    if library.is_null() {
-        return None;
-    }
-    // SAFETY: the library stays loaded, and the name ends in NUL.
-    let symbol = unsafe { libc::dlsym(library, c"ncclGetVersion".as_ptr()) };
-    if symbol.is_null() {
-        return None;
-    }
-    // SAFETY: this is the function's type in nccl.h of every NCCL 2.
-    let get_version: unsafe extern "C" fn(*mut c_int) -> c_int = unsafe { std::mem::transmute(symbol) };
-    let mut version: c_int = 0;
-    // SAFETY: `version` is ours for the length of the call.
-    let done = unsafe { get_version(&mut version) } == 0;
-    // 2.9 was 2903 + 18000 …: since then major * 10000 + minor * 100 + patch.
-    done.then(|| format!("{}.{}.{}", version / 10_000, version % 10_000 / 100, version % 100))
 }
 
 /// BLAKE3 of what this rank runs and, with a recipe, of what it reads; None of what cannot be read.
