@@ -1,9 +1,9 @@
 //! Before a run: is every machine fit for it, and are all of them alike?
 //!
-//! Each rank looks at its program, libraries, recipe and data ([`software`]), the first rank of each machine at GPUs,
-//! processor and memory ([`gpus`], [`machine`]) and at the run folder ([`folder`]); rank 0 gathers these [`facts`] and
-//! judges ([`verdict`]). [`check`] is what every training run begins with: nothing in it takes time but what the driver
-//! takes to answer. [`examine`] also measures ([`speed`]): that is `tercet doctor`.
+//! Each rank looks at its program, libraries, recipe and data (`software`), the first rank of each machine at GPUs,
+//! processor and memory (`gpus`, `machine`) and at the run folder (`folder`); rank 0 gathers these `facts` and
+//! judges (`verdict`). [`check`] is what every training run begins with: nothing in it takes time but what the driver
+//! takes to answer. [`examine`] also measures (`speed`): that is `tercet doctor`.
 //!
 //! It finds what a machine says of itself or shows within seconds. A GPU that computes wrongly once an hour it does not.
 
