@@ -80,6 +80,11 @@ impl Supervised<'_> {
         let (ended, death) =
             run::attempt(placement, &words, Input::Nothing, stop, self.signals, self.screen, hangs, line)?;
         let mut follower = locked(follower);
+        if follower.stopped {
+            // Whatever mpirun makes of it: signals that reach it while its ranks leave have it end in other ways.
+            self.screen.say(&format!("to go on: {}\n", self.resume_line(ranks)));
+            return Err(Fail::said(ExitCode::Preempted.code()).into());
+        }
         let fail = match (exit::check(&ended, death.as_ref()), follower.trouble()) {
             (Ok(()), _) => return Ok(None),
             (Err(_), Some(trouble)) if ended.taken_down && ended.interrupted.is_none() => {
@@ -93,10 +98,6 @@ impl Supervised<'_> {
             interrupted: ended.interrupted.is_some(),
             has_stepped: follower.has_stepped(),
         };
-        if follower.stopped {
-            self.screen.say(&format!("to go on: {}\n", self.resume_line(ranks)));
-            return Err(fail.into());
-        }
         if failure.interrupted || failure.code == ExitCode::Usage.code() {
             return Err(fail.into());
         }
