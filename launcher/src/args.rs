@@ -207,7 +207,7 @@ pub struct SubmitArgs {
     pub time: String,
     /// Seconds before the end of that time at which the run takes its last checkpoint
     #[arg(long = "signal-secs", value_name = "SECS", default_value_t = 600)]
-    pub signal_secs: u32,
+    pub signal_secs: u16,
     /// Slurm's partition; default: the site's
     #[arg(long)]
     pub partition: Option<String>,

@@ -5,6 +5,7 @@
 
 mod quote;
 mod script;
+mod time;
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -26,6 +27,7 @@ const MAX_SCRIPTS: usize = 1000;
 /// # Errors
 /// A recipe that cannot be used; a run folder that cannot be written to; what `sbatch` refuses.
 pub fn run(args: &SubmitArgs) -> anyhow::Result<()> {
+    time::check(&args.time, args.signal_secs)?;
     let recipe = Recipe::load(&args.recipe, &args.settings.all())?;
     run::check_backend(&recipe, &args.recipe, args.num_ranks())?;
     let here = std::env::current_dir().context("finding the current folder")?;

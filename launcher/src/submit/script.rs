@@ -35,6 +35,7 @@ impl Job<'_> {
             let line = format!("#SBATCH --{option}");
             text += &if why.is_empty() { format!("{line}\n") } else { format!("{line:<36} # {why}\n") };
         }
+        text += SIGNALS;
         if self.args.gpus_per_node > 0 {
             text += ENVIRONMENT;
         }
@@ -127,35 +128,51 @@ export NCCL_IB_RETRY_CNT=7
 # Nothing is set for NVLink: an A800's is slower than an A100's, and NCCL measures the topology.
 ";
 
-/// Starts the training, passes signals on, and queues the job again where that helps.
-const RUN: &str = r#"# Signals go to the launcher, which has all ranks take a checkpoint of the same step and ends with 75.
+/// Before anything that takes time: a signal may come as soon as the script runs.
+const SIGNALS: &str = r#"
+# Signals go to the launcher, which has all ranks take a checkpoint of the same step and ends with 75. One that comes before
+# there is a launcher is kept for it.
+launcher=
 signalled=0
-pass_on() { signalled=1; kill -s "$1" "$launcher" 2> /dev/null; }
-trap 'pass_on USR1' USR1
-trap 'pass_on TERM' TERM
+early=0
+stop() {
+  signalled=1
+  if [ "$launcher" ]; then kill -s USR1 "$launcher" 2> /dev/null; else early=1; fi
+}
+trap stop USR1 TERM
+"#;
 
-COMMAND &
+/// Starts the training, and queues the job again where that helps.
+const RUN: &str = r#"COMMAND &
 launcher=$!
+[ "$early" = 0 ] || stop
 # A signal ends `wait` early; the launcher's own code comes from the `wait` that none has disturbed.
 while wait "$launcher"; code=$?; [ "$signalled" = 1 ]; do signalled=0; done
+launcher=
 
-# Cancelled, preempted, or queued again by Slurm already: it has decided.
-case $(scontrol --oneliner show job "$SLURM_JOB_ID") in
-  *JobState=RUNNING*) ;;
-  *) exit "$code" ;;
-esac
-losses_file=$run_dir/losses-$SLURM_JOB_ID
+# Of an array one task: its number alone may stand for the whole array.
+job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
+# Whether Slurm has not decided otherwise: the job may be cancelled, preempted, or queued again already.
+is_running() { [[ $(scontrol --oneliner show job "$job") == *JobState=RUNNING* ]]; }
+losses_file=$run_dir/losses-$job
 case $code in
-  75) # stopped after a checkpoint: goes on where it was
+  75 | 138) # stopped after a checkpoint, or (138) before it could listen to signals: goes on where it was
+    is_running || exit "$code"
     rm -f "$losses_file"
-    scontrol requeue "$SLURM_JOB_ID" ;;
+    scontrol requeue "$job" ;;
   3) # a machine has failed: other nodes may do
+    # If it is a node, Slurm queues the job again when it counts the node as down. A job of whole nodes that asks for it
+    # earlier is never started again (seen with Slurm 22.05: BadConstraints).
+    patience=$(scontrol show config | sed -n 's/^SlurmdTimeout *= *\([0-9]*\).*/\1/p')
+    deadline=$((SECONDS + ${patience:-300} + 30))
+    while is_running && [ "$SECONDS" -lt "$deadline" ] && [ "$signalled" = 0 ]; do sleep 2; done
+    is_running || exit "$code"
     losses=$(cat "$losses_file" 2> /dev/null)
     losses=$((${losses:-0} + 1))
     if [ "$losses" -le "$max_losses" ]; then
       echo "$losses" > "$losses_file"
-      echo "job $SLURM_JOB_ID: machine failure $losses of at most $max_losses: queued again" >&2
-      scontrol requeue "$SLURM_JOB_ID"
+      echo "job $job: machine failure $losses of at most $max_losses: queued again" >&2
+      scontrol requeue "$job"
     fi ;;
 esac
 # Everything else is done, or would happen again: 2 a mistake in what was asked, 4 bad data, 101 a bug.
@@ -195,6 +212,42 @@ mod tests {
         assert!(!text.contains("gpu") && !text.contains("NCCL"), "{text}");
         assert!(options(&text).contains(&"ntasks-per-node=2") && options(&text).contains(&"account=me"), "{text}");
         assert!(script(&["--nodes=3", "--partition=a b"], "x", "/r.toml", "/work").is_err());
+    }
+
+    /// Runs a script of CPUs with `tercet` as the shell's `launcher`, and a Slurm that says that the job runs; what it asked
+    /// of Slurm, and its own code.
+    fn run(launcher: &str, change: impl Fn(String) -> String) -> (String, Option<i32>) {
+        let folder = tempfile::tempdir().unwrap();
+        let text =
+            script(&["--nodes=1", "--gpus-per-node=0"], "x", "/r.toml", folder.path().to_str().unwrap()).unwrap();
+        let slurm = "scontrol() { case $1 in requeue) echo \"$@\" ;; show) echo SlurmdTimeout = 0 sec ;; *) echo JobState=RUNNING ;; esac; }";
+        let text = text.replace("/opt/tercet train /r.toml --resume", launcher).replace("+ 30))", "+ 3))");
+        let text = text.replace("/runs/x y", folder.path().to_str().unwrap());
+        let file = folder.path().join("job.sh");
+        std::fs::write(&file, change(text.replacen("\nlauncher=\n", &format!("\n{slurm}\nlauncher=\n"), 1))).unwrap();
+        let output = Command::new("bash").arg(&file).env("SLURM_JOB_ID", "7").output().unwrap();
+        (String::from_utf8(output.stdout).unwrap(), output.status.code())
+    }
+
+    #[test]
+    fn codes_that_a_new_start_helps_queue_the_job_again() {
+        for (code, asked) in [(0, ""), (2, ""), (3, "requeue 7\n"), (4, ""), (75, "requeue 7\n"), (101, "")] {
+            assert_eq!(run(&format!("sh -c 'exit {code}'"), |text| text), (asked.to_owned(), Some(code)));
+        }
+    }
+
+    /// Before there is a launcher, before it listens, and while it runs.
+    #[test]
+    fn no_signal_is_lost() {
+        let requeued = |code| ("requeue 7\n".to_owned(), Some(code));
+        for signal in ["USR1", "TERM"] {
+            let early = |text: String| text.replace("\nrun_dir=", &format!("\nkill -{signal} $$\nrun_dir="));
+            assert_eq!(run("sleep 600", early), requeued(138));
+            let late = |text: String| text.replace("launcher=$!\n", &format!("launcher=$!\nkill -{signal} $$\n"));
+            assert_eq!(run("sleep 600", late), requeued(138));
+        }
+        let listening = "bash -c 'trap \"exit 75\" USR1; kill -USR1 $PPID; while :; do sleep 0.1; done'";
+        assert_eq!(run(listening, |text| text), requeued(75));
     }
 
     /// Names are the only thing a stranger can choose: bash must take each as one word, and run nothing in them.
