@@ -34,6 +34,8 @@ group_size = 3
 length_groups = [{{ max_len = 32, global_batch = 4 }}]
 [checkpoint]
 every_steps = 2
+[restart]
+limit = 0
 "#,
             place.path("run").display(),
             golden("nano_xlmr/hf").display(),
