@@ -17,8 +17,8 @@ fn ranks_of_one_machine_listen_on_no_port_and_write_down_no_environment() {
     let scene = Scene::new(1_000_000, 0);
     let run_dir = scene.place.path("run");
     let mut command = Command::new(program("tercet"));
-    command.env("SOME_API_TOKEN", SECRET).arg("train").arg(&scene.recipe).args(["-n", "2", "--set"]);
-    command.arg(format!("run_dir={}", run_dir.display())).args(["--set", "restart.limit=0"]);
+    command.arg("train").arg(&scene.recipe).args(["-n", "2", "--set"]).arg(format!("run_dir={}", run_dir.display()));
+    command.args(["--set", "restart.limit=0"]).env("HF_TOKEN", SECRET);
     let mut run = Tercet::through(command, 2).start();
     let workers = run.wait_for_processes("tercet-worker", 2);
     run.wait_until("a step", |_| fs::metadata(run_dir.join("metrics.jsonl")).is_ok_and(|file| file.len() > 0));

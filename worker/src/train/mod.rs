@@ -139,6 +139,7 @@ impl Training<'_> {
         let steps = self.run.progress.step..self.recipe.steps;
         let mut batches = Prefetcher::start(plan.clone(), self.ranks.rank(), self.ranks.world_size(), steps.clone())
             .context("starting the prefetch thread")?;
+        heartbeat::begin(Doing::Computing);
         for step in steps {
             beat::at_step(step + 1);
             let batch = heartbeat::during(Doing::ReadingBatch, || batches.next()).context("the plan ended early")??;
