@@ -30,7 +30,8 @@ fn ranks_of_one_machine_listen_on_no_port_and_write_down_no_environment() {
         assert!(open.is_disjoint(&listening), "rank {worker} listens on a port");
     }
     send(workers[0], libc::SIGKILL);
-    run.wait();
+    let ended = run.wait();
+    assert!(!ended.stdout.contains(SECRET) && !ended.stderr().contains(SECRET));
     let files = files_below(&run_dir);
     assert!(files.len() >= 4, "{files:?}");
     for file in files {

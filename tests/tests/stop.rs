@@ -128,3 +128,16 @@ fn a_run_folder_has_one_run_at_a_time() {
     send(next.pid(), libc::SIGTERM);
     assert_eq!(next.wait().code, Some(75));
 }
+
+/// Started at the same moment, only one of them trains.
+#[test]
+fn of_two_runs_that_begin_together_one_is_refused() {
+    let scene = Scene::new(6, 2);
+    let (first, second) = (scene.train("run", 1).start(), scene.train("run", 1).start());
+    let ended = [first.wait(), second.wait()];
+    let mut codes = ended.each_ref().map(|ended| ended.code.unwrap());
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 2], "{}", ended.each_ref().map(|ended| ended.stderr()).concat());
+    assert_eq!(metrics(&scene.place.path("run")).len(), 6);
+    assert!(scene.checkpoint("run", 6).join("manifest.json").is_file());
+}
