@@ -77,7 +77,7 @@ impl Supervised<'_> {
         let stop = Stop { signal: Some(libc::SIGUSR1), grace: Duration::from_secs_f64(self.recipe.restart.stop_secs) };
         let hangs = || locked(follower).hangs();
         let line = |line: &[u8]| locked(follower).line(line);
-        let (ended, death) =
+        let (ended, cause) =
             run::attempt(placement, &words, Input::Nothing, stop, self.signals, self.screen, hangs, line)?;
         let mut follower = locked(follower);
         if follower.stopped {
@@ -87,7 +87,7 @@ impl Supervised<'_> {
             }
             return Err(Fail::said(ExitCode::Preempted.code()).into());
         }
-        let fail = match (exit::check(&ended, death.as_ref()), follower.trouble()) {
+        let fail = match (exit::check(&ended, &cause), follower.trouble()) {
             (Ok(()), _) => return Ok(None),
             (Err(_), Some(trouble)) if ended.taken_down && ended.interrupted.is_none() => {
                 Fail::new(ExitCode::Machine, &trouble.words)
@@ -103,7 +103,8 @@ impl Supervised<'_> {
         if failure.interrupted || failure.code == ExitCode::Usage.code() {
             return Err(fail.into());
         }
-        let why = if fail.was_said() { format!("a rank ended with code {}", fail.code()) } else { fail.to_string() };
+        let silent = || format!("a rank ended with code {}", fail.code());
+        let why = if fail.was_said() { cause.error.unwrap_or_else(silent) } else { fail.to_string() };
         follower.failed(&why);
         let Some(pause) = follower.policy.after(failure) else {
             if follower.policy.is_spent() {

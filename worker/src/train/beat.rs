@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tercet_cluster::Collective;
 use tercet_cluster::heartbeat::{self, Doing};
+use tercet_configs::ExitCode;
 
 use crate::phase;
 
@@ -44,17 +45,22 @@ pub(super) fn at_step(step: u64) {
     STEP.store(step, Ordering::Relaxed);
 }
 
-/// Starts to give signs of life, until the process ends.
+/// Starts to give signs of life, until the process ends. When nobody is there any more to read them, the kernel or mpirun
+/// has asked this rank to stop: if it has not after `stop_secs`, it is ended, so that no rank that hangs outlives its
+/// launcher.
 ///
 /// # Errors
 /// The system gives no thread.
-pub(super) fn start(ranks: &dyn Collective) -> io::Result<()> {
+pub(super) fn start(ranks: &dyn Collective, stop_secs: f64) -> io::Result<()> {
     let (rank, host) = (ranks.rank(), ranks.host().to_owned());
     let beat = move || {
-        loop {
-            say(&line(rank, &host));
+        while say(&line(rank, &host)).is_ok() {
             sleep(EVERY);
         }
+        sleep(Duration::from_secs_f64(stop_secs));
+        // SAFETY: nothing of this process is used afterwards. What runs at an ordinary exit may wait for the thread that
+        // hangs.
+        unsafe { libc::_exit(ExitCode::Machine.code()) }
     };
     Builder::new().name("heartbeat".into()).spawn(beat).map(drop)
 }
@@ -74,10 +80,13 @@ fn line(rank: usize, host: &str) -> String {
     serde_json::to_string(&beat).expect("plain data")
 }
 
-/// Writes a line in one piece, so that what other ranks write does not get into it. Who is gone misses nothing.
-pub(super) fn say(line: &str) {
+/// Writes a line in one piece, so that what other ranks write does not get into it.
+///
+/// # Errors
+/// Nobody is there any more to read it, which is no reason to stop.
+pub(super) fn say(line: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdout.flush());
+    stdout.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdout.flush())
 }
 
 #[cfg(test)]
