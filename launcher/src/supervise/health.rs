@@ -293,7 +293,7 @@ mod tests {
             words(trouble)
         };
         let expected =
-            "rank 2 (gpu00): stuck in all-reduce of bucket 1 for 6 s; 3 ranks wait in all-reduce of bucket 1";
+            "rank 2 (gpu00): stuck in all-reduce of bucket 1 for 7 s; 3 ranks wait in all-reduce of bucket 1";
         assert_eq!(words(&[2]), expected);
         let nobody = "no step for 6 s, and no rank is at work; 4 ranks wait in all-reduce of bucket 1";
         assert_eq!(words(&[]), nobody);
