@@ -80,6 +80,13 @@ impl Supervised<'_> {
         let (ended, cause) =
             run::attempt(placement, &words, Input::Nothing, stop, self.signals, self.screen, hangs, line)?;
         let mut follower = locked(follower);
+        if follower.stopped {
+            // Whatever mpirun makes of it: signals that reach it while its ranks leave have it end in other ways.
+            if let Ok(line) = self.resume_line() {
+                self.screen.say(&format!("to go on: {line}\n"));
+            }
+            return Err(Fail::said(ExitCode::Preempted.code()).into());
+        }
         let fail = match (exit::check(&ended, cause.death.as_ref()), follower.trouble()) {
             (Ok(()), _) => return Ok(None),
             (Err(_), Some(trouble)) if ended.taken_down && ended.interrupted.is_none() => {
@@ -93,12 +100,6 @@ impl Supervised<'_> {
             interrupted: ended.interrupted.is_some(),
             has_stepped: follower.has_stepped(),
         };
-        if follower.stopped {
-            if let Ok(line) = self.resume_line() {
-                self.screen.say(&format!("to go on: {line}\n"));
-            }
-            return Err(fail.into());
-        }
         if failure.interrupted || failure.code == ExitCode::Usage.code() {
             return Err(fail.into());
         }
