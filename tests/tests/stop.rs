@@ -69,26 +69,6 @@ fn a_run_can_be_stopped_before_its_first_step() {
     assert_eq!(metrics(&scene.place.path("run")).len(), 6);
 }
 
-/// The checkpoint counts, not how the ranks' processes came to their end after it.
-#[test]
-fn a_run_that_has_said_that_it_stopped_ends_with_75_whatever_its_ranks_end_with() {
-    let scene = Scene::new(2, 0);
-    let tercet = scene.place.path("bin/tercet");
-    let worker = scene.place.write(
-        "bin/tercet-worker",
-        "#!/bin/sh\ntrap : USR1\ntouch \"$0.listens\"\nsleep 600 & wait $!\nkill $!\necho '{\"event\":\"stopped\",\"step\":1}'\nexit 1\n",
-    );
-    fs::set_permissions(&worker, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::copy(program("tercet"), &tercet).unwrap();
-    let mut command = Command::new(tercet);
-    command.arg("train").arg(&scene.recipe);
-    let mut run = Tercet::through(command, 1).ranks(1).start();
-    run.wait_until("worker", |_| scene.place.path("bin/tercet-worker.listens").exists());
-    send(run.pid(), libc::SIGTERM);
-    let ended = run.wait();
-    assert_eq!(ended.code, Some(75), "{}", ended.stderr());
-}
-
 /// A rank on its own has no mpirun that would end it: the kernel asks it to stop.
 #[test]
 fn a_lone_rank_stops_in_good_order_when_its_launcher_is_killed() {
@@ -117,6 +97,26 @@ fn a_lone_rank_that_hangs_does_not_outlive_its_launcher_for_long() {
     shim::make(run.wait_for_ranks(1)[0], Act::Hang);
     send(run.pid(), libc::SIGKILL);
     run.wait_for_all();
+}
+
+/// The checkpoint counts, not how the ranks' processes came to their end after it.
+#[test]
+fn a_run_that_has_said_that_it_stopped_ends_with_75_whatever_its_ranks_end_with() {
+    let scene = Scene::new(2, 0);
+    let tercet = scene.place.path("bin/tercet");
+    let worker = scene.place.write(
+        "bin/tercet-worker",
+        "#!/bin/sh\ntrap : USR1\ntouch \"$0.listens\"\nsleep 600 & wait $!\nkill $!\necho '{\"event\":\"stopped\",\"step\":1}'\nexit 1\n",
+    );
+    fs::set_permissions(&worker, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::copy(program("tercet"), &tercet).unwrap();
+    let mut command = Command::new(tercet);
+    command.arg("train").arg(&scene.recipe);
+    let mut run = Tercet::through(command, 1).ranks(1).start();
+    run.wait_until("worker", |_| scene.place.path("bin/tercet-worker.listens").exists());
+    send(run.pid(), libc::SIGTERM);
+    let ended = run.wait();
+    assert_eq!(ended.code, Some(75), "{}", ended.stderr());
 }
 
 /// Ranks that cannot finish their step are given up after the recipe's time.

@@ -18,7 +18,7 @@ const EVERY: u64 = 7;
 const RANKS: usize = 2;
 
 /// Seconds without a step after which the recipe calls it a hang.
-const HANG_SECS: f64 = 3.0;
+const HANG_SECS: f64 = 4.0;
 
 /// What to train, and the library that ranks hang with.
 struct Watched {
@@ -84,10 +84,8 @@ fn a_rank_whose_training_hangs_is_noticed_and_the_run_goes_on() {
     let mut run = watched.train_some_steps("training");
     shim::make(run.wait_for_ranks(RANKS)[1], Act::Hang);
     let why = ends_after_a_failure(&watched.scene, STEPS, "training", run, Instant::now());
-    let own_work = why.contains("): computing step ") || why.contains("): reading batch ");
-    let at_work = why.starts_with("rank 1 (") && own_work && why.contains("; rank 0 (");
-    let in_operation = why.starts_with("no step for ") && why.contains("no rank is at work; ");
-    assert!(at_work || in_operation, "{why}");
+    let named = ["computing step ", "reading batch ", "stuck in "].map(|doing| why.contains(&format!("): {doing}")));
+    assert!(why.starts_with("rank 1 (") && named.contains(&true) && why.contains("; rank 0 ("), "{why}");
 }
 
 /// The process may have little more memory than it has: enough for what libraries still set up, not for a large tensor.
