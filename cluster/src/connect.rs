@@ -1,5 +1,6 @@
 //! Joining the job that this process was started in.
 
+use std::process;
 use std::time::Duration;
 
 use tercet_configs::Backend;
@@ -8,6 +9,7 @@ use crate::collective::Collective;
 use crate::error::CollectiveError;
 use crate::mpi::{MAX_MESSAGE_BYTES, Mpi};
 use crate::nccl::Nccl;
+use crate::panic::end_on_panic;
 use crate::solo::Solo;
 use crate::values::all_ranks;
 
@@ -31,7 +33,9 @@ pub fn connect(backend: Backend, on_gpu: bool, deadline: Duration) -> Result<Box
         Backend::Auto => launched.is_several()?,
     };
     if !mpi {
-        return Ok(Box::new(Solo::new()));
+        let solo = Solo::new();
+        end_on_panic(solo.place(), |code| process::exit(code.code()));
+        return Ok(Box::new(solo));
     }
     let ranks = Mpi::join(MAX_MESSAGE_BYTES)?;
     launched.check_world_size(ranks.world_size())?;

@@ -21,6 +21,11 @@ impl Solo {
         Self { place: Place { rank: 0, world_size: 1, host } }
     }
 
+    /// Who speaks.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Copies what is "received", in every operation with two buffers.
     fn copy(&self, operation: &'static str, send: Buffer, recv: BufferMut) -> Result<(), CollectiveError> {
         let check = Check { place: &self.place, operation };

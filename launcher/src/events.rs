@@ -11,7 +11,7 @@
 //! {"event":"end","steps":600,"run_dir":"runs/demo"}
 //! {"event":"stopped","step":412}
 //! {"event":"heartbeat","rank":1,"host":"gpu04","pid":77,"step":413,"phase":"reduce","doing":"all-reduce of bucket 3",
-//!  "waits":true,"saves":false,"secs":0.2}
+//!  "waits":true,"saves":false,"secs":0.2,"still_secs":0.0}
 //! ```
 //!
 //! Steps count from 1: `step` is how many are done, `last_step` how many there will be, and `first_step` how many were
@@ -87,6 +87,8 @@ pub struct Beat {
     pub saves: bool,
     /// Seconds for which nothing of this has changed.
     pub secs: f64,
+    /// Seconds in which its training thread has used no processor time: who waits for other ranks asks for them all the time.
+    pub still_secs: f64,
 }
 
 /// The part of a step's metrics that is shown.

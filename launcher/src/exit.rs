@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use tercet_configs::{EncoderConfigError, ExitCode, RecipeError};
 use tercet_sampler::{PlanError, PrepareError, StoreError};
 
-use crate::noise::Death;
+use crate::noise::{Cause, Death};
 use crate::watch::Ended;
 
 /// The code that mpirun ends with when it has lost a machine.
@@ -71,17 +71,22 @@ pub fn code_of(error: &anyhow::Error) -> i32 {
 ///
 /// # Errors
 /// [`Fail`] with the code to end with.
-pub fn check(ended: &Ended, death: Option<&Death>) -> Result<(), Fail> {
+pub fn check(ended: &Ended, cause: &Cause) -> Result<(), Fail> {
     let machine = |message: String| Err(Fail::new(ExitCode::Machine, message));
     let own = [ExitCode::Usage, ExitCode::Machine, ExitCode::Data, ExitCode::Preempted, ExitCode::Bug];
     let code = ended.status.code();
-    match (code, death, ended.status.signal()) {
+    match (code, &cause.death, ended.status.signal()) {
         (Some(0), _, _) => Ok(()),
         (Some(75), _, _) => Err(Fail::said(75)),
         _ if ended.interrupted.is_some() => Err(interrupted(ended.interrupted.unwrap_or_default())),
         (_, Some(Death { rank, node, signal }), _) => {
             machine(format!("rank {rank} on {node} was ended by signal {signal}{}", why(signal)))
         }
+        // mpirun's own code is then its remote shell's, whatever that is.
+        (code, None, _) if cause.no_daemon || code == Some(LOST_MACHINE) => machine(
+            "mpirun lost the connection to a machine of this run, or never had one; start it again with --resume"
+                .into(),
+        ),
         (_, None, Some(signal)) => {
             let name = signal_name(signal);
             machine(format!("tercet-worker was ended by signal {name}{}", why(&name)))
@@ -92,9 +97,6 @@ pub fn check(ended: &Ended, death: Option<&Death>) -> Result<(), Fail> {
             machine(format!("a rank was ended by signal {name}{}", why(&name)))
         }
         (Some(code), _, _) if own.iter().any(|known| known.code() == code) => Err(Fail::said(code)),
-        (Some(LOST_MACHINE), _, _) => {
-            machine("mpirun lost the connection to a machine of this run; start it again with --resume".into())
-        }
         (code, _, _) => {
             machine(format!("the ranks ended with code {} and no word of their own", code.unwrap_or_default()))
         }
@@ -136,8 +138,9 @@ mod tests {
     use super::*;
 
     fn outcome(wait_status: i32, interrupted: Option<i32>, death: Option<&Death>) -> (i32, String) {
+        let cause = Cause { death: death.cloned(), ..Cause::default() };
         let ended = Ended { status: ExitStatus::from_raw(wait_status), interrupted, taken_down: false };
-        check(&ended, death).map_or_else(|fail| (fail.code, fail.message), |()| (0, String::new()))
+        check(&ended, &cause).map_or_else(|fail| (fail.code, fail.message), |()| (0, String::new()))
     }
 
     #[test]
@@ -157,6 +160,9 @@ mod tests {
         let (code, message) = outcome(libc::SIGSEGV, None, None);
         assert_eq!((code, message.as_str()), (3, "tercet-worker was ended by signal 11 (SIGSEGV)"));
         assert!(outcome(205 << 8, None, None).1.contains("lost the connection"));
+        let ended = Ended { status: ExitStatus::from_raw(9 << 8), interrupted: None, taken_down: false };
+        let cause = Cause { no_daemon: true, ..Cause::default() };
+        assert!(check(&ended, &cause).unwrap_err().message.contains("lost the connection"));
         assert_eq!(outcome(1 << 8, None, None).0, 3);
     }
 

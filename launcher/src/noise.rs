@@ -4,6 +4,9 @@
 /// Longest box that is dropped; a longer one has lost its end.
 const BOX_LINES: usize = 16;
 
+/// How a rank's error begins.
+const WORKER: &str = "tercet-worker:";
+
 /// A rank that a signal ended, as `mpirun` reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Death {
@@ -15,11 +18,22 @@ pub struct Death {
     pub signal: String,
 }
 
+/// Why ranks ended, as far as standard error tells.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Cause {
+    /// What `mpirun` says.
+    pub death: Option<Death>,
+    /// What the first rank that failed by itself says.
+    pub error: Option<String>,
+    /// `mpirun` has no daemon on a machine: it could not be started, or its remote shell has ended.
+    pub no_daemon: bool,
+}
+
 /// Reads `mpirun`'s standard error line by line.
 #[derive(Debug, Default)]
 pub struct NoiseFilter {
     state: State,
-    death: Option<Death>,
+    cause: Cause,
 }
 
 #[derive(Debug, Default)]
@@ -35,9 +49,14 @@ enum State {
 impl NoiseFilter {
     /// What of `line` (and of lines held back) is to be shown.
     pub fn line(&mut self, line: &str) -> Option<String> {
+        // The box about it stays: at a start it helps.
+        self.cause.no_daemon |= line.starts_with("ORTE was unable to reliably start one or more daemons");
+        if let (None, Some(error)) = (&self.cause.error, line.strip_prefix(WORKER)) {
+            self.cause.error = Some(error.trim().to_owned());
+        }
         if let State::Dropping(left) = self.state {
             // Other ranks write while mpirun does.
-            let worker = line.starts_with("tercet-worker:");
+            let worker = line.starts_with(WORKER);
             self.state = match left {
                 _ if is_border(line) => State::Outside,
                 0 => State::Outside,
@@ -47,7 +66,7 @@ impl NoiseFilter {
         }
         if let State::Opening(border) = std::mem::take(&mut self.state) {
             if is_boilerplate(line) {
-                self.death = self.death.take().or_else(|| death_in(line));
+                self.cause.death = self.cause.death.take().or_else(|| death_in(line));
                 self.state = State::Dropping(BOX_LINES);
                 return None;
             }
@@ -60,10 +79,10 @@ impl NoiseFilter {
         (!is_loose_boilerplate(line)).then(|| line.to_owned())
     }
 
-    /// At the end of the output: what was held back, and the rank that a signal ended, if there was one.
-    pub fn finish(self) -> (Option<String>, Option<Death>) {
+    /// At the end of the output: what was held back, and why the ranks ended.
+    pub fn finish(self) -> (Option<String>, Cause) {
         let held = if let State::Opening(border) = self.state { Some(border) } else { None };
-        (held, self.death)
+        (held, self.cause)
     }
 }
 
@@ -101,12 +120,12 @@ mod tests {
 
     const BORDER: &str = "--------------------------------------------------------------------------\n";
 
-    fn filtered(text: &str) -> (String, Option<Death>) {
+    fn filtered(text: &str) -> (String, Cause) {
         let mut filter = NoiseFilter::default();
         let mut shown: String = text.split_inclusive('\n').filter_map(|line| filter.line(line)).collect();
-        let (held, death) = filter.finish();
+        let (held, cause) = filter.finish();
         shown.extend(held);
-        (shown, death)
+        (shown, cause)
     }
 
     #[test]
@@ -118,7 +137,8 @@ mod tests {
              help-mpi-api.txt / mpi-abort\nlast\n"
         );
         let expected = "tercet-worker: rank 1/2 a: bad row\ntercet-worker: rank 0/2 b: bad row\nlast\n";
-        assert_eq!(filtered(&text), (expected.into(), None));
+        let cause = Cause { error: Some("rank 1/2 a: bad row".into()), ..Cause::default() };
+        assert_eq!(filtered(&text), (expected.into(), cause));
     }
 
     #[test]
@@ -128,7 +148,7 @@ mod tests {
              mpirun noticed that process rank 1 with PID 0 on node gpu07 exited on signal 9 (Killed).\n{BORDER}"
         );
         let death = Death { rank: "1".into(), node: "gpu07".into(), signal: "9 (Killed)".into() };
-        assert_eq!(filtered(&text), (String::new(), Some(death)));
+        assert_eq!(filtered(&text), (String::new(), Cause { death: Some(death), ..Cause::default() }));
     }
 
     #[test]
@@ -138,7 +158,7 @@ mod tests {
             format!("head\n{BORDER}1 2 3\n{BORDER}tail\n"),
             BORDER.to_owned(),
         ] {
-            assert_eq!(filtered(&text), (text.clone(), None));
+            assert_eq!(filtered(&text), (text.clone(), Cause::default()));
         }
     }
 

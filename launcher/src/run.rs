@@ -9,7 +9,7 @@ use tercet_configs::{Backend, ExitCode, Recipe};
 
 use crate::args::{EncodeArgs, EvalArgs, MineArgs, Ranks, Settings, StepArgs};
 use crate::exit::{self, Fail};
-use crate::noise::{Death, NoiseFilter};
+use crate::noise::{Cause, NoiseFilter};
 use crate::place::Placement;
 use crate::screen::Screen;
 use crate::signals::Noted;
@@ -88,12 +88,11 @@ fn run(
     stdout: impl FnMut(&[u8]) + Send,
 ) -> anyhow::Result<()> {
     let signals = Noted::begin().context("installing signal handlers")?;
-    let (ended, death) = attempt(placement, words, input, Stop::AT_ONCE, &signals, screen, || false, stdout)?;
-    Ok(exit::check(&ended, death.as_ref())?)
+    let (ended, cause) = attempt(placement, words, input, Stop::AT_ONCE, &signals, screen, || false, stdout)?;
+    Ok(exit::check(&ended, &cause)?)
 }
 
-/// Starts the ranks once and stays until they are gone; says on the screen what they say on standard error. Which rank a
-/// signal ended is known if `mpirun` says it.
+/// Starts the ranks once and stays until they are gone; says on the screen what they say on standard error.
 ///
 /// # Errors
 /// The ranks cannot be started.
@@ -107,7 +106,7 @@ pub fn attempt(
     screen: &Screen,
     hangs: impl FnMut() -> bool,
     stdout: impl FnMut(&[u8]) + Send,
-) -> anyhow::Result<(Ended, Option<Death>)> {
+) -> anyhow::Result<(Ended, Cause)> {
     let command = start::command(placement, words)?;
     let mut noise = NoiseFilter::default();
     let say = |line: &[u8]| {
@@ -117,11 +116,11 @@ pub fn attempt(
     };
     let ended = watch(command, input, stop, signals, hangs, stdout, say);
     screen.close_bar();
-    let (held, death) = noise.finish();
+    let (held, cause) = noise.finish();
     if let Some(text) = held {
         screen.say(&text);
     }
-    Ok((ended?, death))
+    Ok((ended?, cause))
 }
 
 /// The recipe, and where its ranks shall run.

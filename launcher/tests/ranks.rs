@@ -26,10 +26,10 @@ fn a_rank_that_a_signal_ends_is_a_machines_failure_with_words() {
     for (signal, named) in [("KILL", "signal 9"), ("SEGV", "signal 11"), ("ABRT", "signal 6")] {
         let script =
             format!("ulimit -c 0; if [ ${{OMPI_COMM_WORLD_RANK:-1}} = 1 ]; then kill -{signal} $$; fi; sleep 60");
-        let ran = lab.run("train r.toml -n 1", &script);
+        let ran = lab.run("train r.toml -n 1 --set restart.limit=0", &script);
         assert_eq!(ran.code, Some(3), "{}", ran.stderr);
         assert!(ran.stderr.starts_with("tercet: tercet-worker was ended by ") && ran.stderr.contains(named), "{ran:?}");
-        let ran = lab.run("train r.toml -n 2", &script);
+        let ran = lab.run("train r.toml -n 2 --set restart.limit=0", &script);
         assert_eq!(ran.code, Some(3), "{}", ran.stderr);
         // mpirun does not always name the rank.
         let named_rank = ["tercet: rank 1 on ", "tercet: a rank was ended "].iter().any(|s| ran.stderr.starts_with(s));
@@ -40,7 +40,7 @@ fn a_rank_that_a_signal_ends_is_a_machines_failure_with_words() {
 
 #[test]
 fn an_end_without_a_known_code_is_a_machines_failure() {
-    let ran = StandIn::new().run("train r.toml -n 1", "echo kept >&2; exit 7");
+    let ran = StandIn::new().run("train r.toml -n 1 --set restart.limit=0", "echo kept >&2; exit 7");
     assert_eq!(ran.code, Some(3));
     assert_eq!(ran.stderr, "kept\ntercet: the ranks ended with code 7 and no word of their own\n");
 }

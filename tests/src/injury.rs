@@ -23,6 +23,8 @@ pub enum Injury {
     CrashRank,
     /// SIGSTOP to a rank.
     StopRank,
+    /// A rank's training thread does nothing more, while its signs of life go on.
+    HangRank,
     /// SIGTERM to a rank, as from a job system.
     TermRank,
     /// A rank ends as if all were well.
@@ -46,10 +48,11 @@ pub enum Injury {
 }
 
 /// All kinds.
-pub const ALL: [Injury; 13] = [
+pub const ALL: [Injury; 14] = [
     Injury::KillRank,
     Injury::CrashRank,
     Injury::StopRank,
+    Injury::HangRank,
     Injury::TermRank,
     Injury::ExitRank,
     Injury::ExitThreeRank,
@@ -61,6 +64,20 @@ pub const ALL: [Injury; 13] = [
     Injury::TermLauncher,
     Injury::CutCheckpoint,
 ];
+
+/// Kinds in an order that nobody knows, each as often as any other.
+#[derive(Debug, Default)]
+pub struct Deck(Vec<Injury>);
+
+impl Deck {
+    /// The next one.
+    pub fn draw(&mut self, random: &mut Random) -> Injury {
+        if self.0.is_empty() {
+            self.0.extend(ALL);
+        }
+        self.0.swap_remove(random.within(0..self.0.len()))
+    }
+}
 
 /// What one came to.
 #[derive(Debug, Clone, Copy)]
@@ -179,6 +196,7 @@ impl<S: Fn() -> Running> Patient<S> {
             Injury::KillRank => send(rank, libc::SIGKILL),
             Injury::CrashRank => shim::make(rank, Act::Crash),
             Injury::StopRank => send(rank, libc::SIGSTOP),
+            Injury::HangRank => shim::make(rank, Act::Hang),
             Injury::TermRank => send(rank, libc::SIGTERM),
             Injury::ExitRank => shim::make(rank, Act::ExitZero),
             Injury::ExitThreeRank => shim::make(rank, Act::ExitThree),

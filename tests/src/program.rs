@@ -184,6 +184,20 @@ impl Running {
         found
     }
 
+    /// The processes of its `world_size` ranks, by rank, once there are so many.
+    pub fn wait_for_ranks(&mut self, world_size: usize) -> Vec<i32> {
+        let mut workers = self.wait_for_processes("tercet-worker", world_size);
+        // What mpirun has given each.
+        let rank = |pid: &i32| {
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+            let pairs = environment.split(|byte| *byte == 0);
+            let value = pairs.filter_map(|pair| pair.strip_prefix(b"OMPI_COMM_WORLD_RANK=")).next();
+            value.map_or(0, |rank| String::from_utf8_lossy(rank).parse::<usize>().unwrap())
+        };
+        workers.sort_by_key(rank);
+        workers
+    }
+
     /// Returns when `met` is; the run must not have ended before.
     pub fn wait_until(&mut self, what: &str, mut met: impl FnMut(&Self) -> bool) {
         let started = Instant::now();

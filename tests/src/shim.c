@@ -1,4 +1,4 @@
-/* Preloaded into ranks by tests: ways to end that nobody can bring about from outside, each on a signal of its own. */
+/* Preloaded into ranks by tests: ways to end or to hang that nobody can bring about from outside, each on a signal of its own. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <signal.h>
@@ -35,10 +35,13 @@ static void act(int signal) {
         break;
     case 4:
         *(volatile int *)0 = 1;
+    case 5:
+        for (;;)
+            pause();
     }
 }
 
 __attribute__((constructor)) static void begin(void) {
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 6; i++)
         signal(SIGRTMIN + i, act);
 }

@@ -1,4 +1,4 @@
-//! A library that ranks are started with where a test wants them to end in a way that cannot be brought about from
+//! A library that ranks are started with where a test wants them to end or to hang in a way that cannot be brought about from
 //! outside.
 
 use std::path::{Path, PathBuf};
@@ -19,6 +19,8 @@ pub enum Act {
     Panic,
     /// Writes to where no memory is.
     Crash,
+    /// The thread that gets the signal, which is the main thread unless another is meant, does nothing more.
+    Hang,
 }
 
 /// Compiles it into `dir`; the value of LD_PRELOAD.
@@ -34,4 +36,15 @@ pub fn compile(dir: &Path) -> PathBuf {
 /// Makes the process `pid`, which has the library, do it.
 pub fn make(pid: i32, act: Act) {
     send(pid, libc::SIGRTMIN() + act as i32);
+}
+
+/// Makes that thread of the process `pid` do it that is called `name`.
+pub fn make_thread(pid: i32, name: &str, act: Act) {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let called = |tid: &i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/comm")).is_ok_and(|own| own.trim_end() == name)
+    };
+    let tid = threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(called).unwrap();
+    // SAFETY: tgkill has no memory effects.
+    unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, libc::SIGRTMIN() + act as i32) };
 }

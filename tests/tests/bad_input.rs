@@ -34,6 +34,10 @@ group_size = 3
 length_groups = [{{ max_len = 32, global_batch = 4 }}]
 [checkpoint]
 every_steps = 2
+# What is looked at is the first failure.
+[restart]
+limit = 0
+backoff_secs = 0
 "#,
             place.path("run").display(),
             golden("nano_xlmr/hf").display(),
@@ -300,6 +304,22 @@ fn a_disk_that_fills_up_while_a_checkpoint_is_written() {
         assert!(!checkpoints.is_empty(), "{files}");
         assert!(checkpoints.iter().all(|name| name.starts_with("step-")), "{files}");
     }
+}
+
+/// Room may be made meanwhile, so it is tried again, but only as often as the recipe says.
+#[test]
+fn a_disk_that_stays_full_ends_the_run() {
+    if !may_mount("a_disk_that_stays_full_ends_the_run") {
+        return;
+    }
+    let (ended, files) = train_on_a_small_disk("300k", 2, &["checkpoint.keep=0", "restart.limit=2"]);
+    let text = ended.stderr();
+    assert_eq!(ended.code, Some(3), "{text}");
+    assert_eq!(text.matches("No space left on device").count(), 3, "{text}");
+    assert!(text.ends_with("restart 2 of 2 without a new checkpoint: giving up\n"), "{text}");
+    let checkpoints: Vec<&str> = files.lines().filter(|name| name.contains("step-")).collect();
+    assert_eq!(checkpoints, ["step-00000002"], "{files}");
+    println!("{text}");
 }
 
 /// With room for a few steps' figures, for one step's, and for not even the resolved recipe.

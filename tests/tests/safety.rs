@@ -7,8 +7,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use tercet_tests::place::topic_rows;
 use tercet_tests::program::{Tercet, program, send};
-use tercet_tests::scene::Scene;
+use tercet_tests::scene::{Scene, VOCABULARY};
 
 const SECRET: &str = "a-token-that-nobody-may-see";
 
@@ -18,14 +19,8 @@ fn ranks_of_one_machine_listen_on_no_port_and_write_down_no_environment() {
     let run_dir = scene.place.path("run");
     let mut command = Command::new(program("tercet"));
     command.arg("train").arg(&scene.recipe).args(["-n", "2", "--set"]).arg(format!("run_dir={}", run_dir.display()));
-    let mut run = Tercet::through(
-        {
-            command.env("SOME_API_TOKEN", SECRET);
-            command
-        },
-        2,
-    )
-    .start();
+    command.args(["--set", "restart.limit=0"]).env("HF_TOKEN", SECRET);
+    let mut run = Tercet::through(command, 2).start();
     let workers = run.wait_for_processes("tercet-worker", 2);
     run.wait_until("a step", |_| fs::metadata(run_dir.join("metrics.jsonl")).is_ok_and(|file| file.len() > 0));
     let listening = listening_sockets();
@@ -35,12 +30,46 @@ fn ranks_of_one_machine_listen_on_no_port_and_write_down_no_environment() {
         assert!(open.is_disjoint(&listening), "rank {worker} listens on a port");
     }
     send(workers[0], libc::SIGKILL);
-    run.wait();
+    let ended = run.wait();
+    assert!(!ended.stdout.contains(SECRET) && !ended.stderr().contains(SECRET));
     let files = files_below(&run_dir);
     assert!(files.len() >= 4, "{files:?}");
     for file in files {
         let bytes = fs::read(&file).unwrap();
         assert!(!bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()), "{}", file.display());
+    }
+}
+
+/// Languages of rows, and a recipe's name, that would lead elsewhere if they became the name of a file.
+#[test]
+fn names_do_not_lead_out_of_the_run_folder() {
+    // Two folders up from a data set, and one up from a run folder, is the place that is looked at.
+    let names = ["../../escaped", "../escaped", "/escaped", "a/../../escaped", "..", "escaped\nescaped", "escaped\0"];
+    let mut rows = topic_rows((0..42).map(|i| 4 + i % 7), VOCABULARY);
+    for (row, name) in rows.iter_mut().zip(names.into_iter().cycle()) {
+        row["lang"] = name.into();
+    }
+    let scene = Scene::of(&rows, 2, 1);
+    let before = files_below(&scene.place.path(""));
+    let run_dir = scene.place.path("run");
+    for name in names {
+        let name = format!("name={}", serde_json::Value::from(name));
+        scene.train("run", 1).set(&name).succeed();
+        let script = ["--nodes", "1", "--gpus-per-node", "0", "--dry-run"];
+        let submit = Tercet::new("submit").arg(&scene.recipe).set(&name).set(format!("run_dir={}", run_dir.display()));
+        let script = script.into_iter().fold(submit, Tercet::arg).succeed();
+        let job_names: Vec<&str> = script.lines().filter(|line| line.starts_with("#SBATCH --job-name=")).collect();
+        assert!(matches!(job_names[..], [one] if !one.contains('/')), "{name}: {job_names:?}");
+        assert!(!script.lines().any(|line| line.starts_with("escaped")), "{name}: {script}");
+        fs::remove_dir_all(&run_dir).unwrap();
+        assert_eq!(files_below(&scene.place.path("")), before, "{name}");
+    }
+    let rows = scene.place.path("rows.jsonl");
+    for name in ["../escaped", "a/b", "..", ".hidden", "a\nb"] {
+        let prepare = Tercet::new("prepare").arg("--tokenizer").arg(scene.place.path("model/tokenizer.json"));
+        let prepare = prepare.arg("--out").arg(scene.place.path("store"));
+        prepare.arg(format!("{name}={}", rows.display())).run().fails_with(2, &["tercet: "]);
+        assert_eq!(files_below(&scene.place.path("")), before, "{name}");
     }
 }
 
@@ -62,5 +91,8 @@ fn sockets_of(pid: i32) -> HashSet<String> {
 
 fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
     let entries = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
-    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+    let mut files: Vec<_> =
+        entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect();
+    files.sort();
+    files
 }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use tercet_tests::injury::{self, Injury, Outcome, Patient};
+use tercet_tests::injury::{self, Deck, Injury, Outcome, Patient};
 use tercet_tests::random::Random;
 use tercet_tests::scene::{Scene, assert_same_run};
 use tercet_tests::shim;
@@ -58,8 +58,8 @@ fn a_run_survives_every_kind_of_fault() {
     assert_eq!(outcomes.len(), injury::ALL.len());
     for Outcome { injury, detected, .. } in outcomes {
         // Deaths are known within two seconds, and what is stopped within the recipe's four, on a machine that is not busy
-        // with other things.
-        assert!(detected < Duration::from_secs(30), "{injury:?} detected in {detected:?}");
+        // with other things; what hangs while a checkpoint is written, within ten times those.
+        assert!(detected < Duration::from_secs(60), "{injury:?} detected in {detected:?}");
     }
 }
 
@@ -71,12 +71,12 @@ fn a_run_survives_a_hundred_faults() {
     let faults = setting("TERCET_SOAK_FAULTS").unwrap_or(100) as usize;
     println!("seed {seed}");
     let mut random = Random::new(seed);
-    let mut outcomes = Vec::new();
+    let (mut outcomes, mut deck) = (Vec::new(), Deck::default());
     for (ranks, share) in [(2, faults - faults / 3), (4, faults / 3)] {
         let mut left = share;
         outcomes.extend(soak(ranks, &mut random, |random| {
             left = left.checked_sub(1)?;
-            Some(injury::ALL[random.within(0..injury::ALL.len())])
+            Some(deck.draw(random))
         }));
     }
     println!("seed {seed}, {} of {faults} faults survived\n{}", outcomes.len(), injury::table(&outcomes));

@@ -6,9 +6,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::time::Instant;
 
 use tercet_tests::program::{Running, Tercet, program, send};
 use tercet_tests::scene::{Scene, assert_same_run, metrics};
+use tercet_tests::shim::{self, Act};
 
 const STEPS: u64 = 60;
 
@@ -67,6 +69,36 @@ fn a_run_can_be_stopped_before_its_first_step() {
     assert_eq!(metrics(&scene.place.path("run")).len(), 6);
 }
 
+/// A rank on its own has no mpirun that would end it: the kernel asks it to stop.
+#[test]
+fn a_lone_rank_stops_in_good_order_when_its_launcher_is_killed() {
+    let scene = Scene::new(STEPS, 0);
+    scene.train("whole", 1).succeed();
+    let mut run = scene.train("run", 1).start();
+    wait_for_steps(&mut run, &scene, "run", 5);
+    let killed = Instant::now();
+    send(run.pid(), libc::SIGKILL);
+    run.wait_for_all();
+    println!("nothing was left after {:?}", killed.elapsed());
+    let step = metrics(&scene.place.path("run")).len() as u64;
+    assert!(step < STEPS, "the run was over before its launcher was killed");
+    assert!(scene.checkpoint("run", step).join("manifest.json").is_file(), "a checkpoint of step {step}");
+    scene.train("run", 1).arg("--resume").succeed();
+    assert_same_run(&scene, "run", "whole", STEPS);
+}
+
+/// One that hangs cannot stop in good order, and is not left behind either.
+#[test]
+fn a_lone_rank_that_hangs_does_not_outlive_its_launcher_for_long() {
+    let scene = Scene::new(100_000, 10);
+    let library = shim::compile(&scene.place.path(""));
+    let mut run = scene.train("run", 1).set("restart.stop_secs=1").env("LD_PRELOAD", library).start();
+    wait_for_steps(&mut run, &scene, "run", 2);
+    shim::make(run.wait_for_ranks(1)[0], Act::Hang);
+    send(run.pid(), libc::SIGKILL);
+    run.wait_for_all();
+}
+
 /// The checkpoint counts, not how the ranks' processes came to their end after it.
 #[test]
 fn a_run_that_has_said_that_it_stopped_ends_with_75_whatever_its_ranks_end_with() {
@@ -117,4 +149,17 @@ fn a_run_folder_has_one_run_at_a_time() {
     });
     send(next.pid(), libc::SIGTERM);
     assert_eq!(next.wait().code, Some(75));
+}
+
+/// Started at the same moment, only one of them trains.
+#[test]
+fn of_two_runs_that_begin_together_one_is_refused() {
+    let scene = Scene::new(6, 2);
+    let (first, second) = (scene.train("run", 1).start(), scene.train("run", 1).start());
+    let ended = [first.wait(), second.wait()];
+    let mut codes = ended.each_ref().map(|ended| ended.code.unwrap());
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 2], "{}", ended.each_ref().map(|ended| ended.stderr()).concat());
+    assert_eq!(metrics(&scene.place.path("run")).len(), 6);
+    assert!(scene.checkpoint("run", 6).join("manifest.json").is_file());
 }

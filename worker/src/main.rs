@@ -128,12 +128,10 @@ fn fail(ranks: &dyn Collective, error: &anyhow::Error) -> ! {
         // Most mistakes are every rank's: rank 0 speaks for all, and ends this one before it speaks as well.
         thread::sleep(Duration::from_secs(1));
     }
-    let line = error_line(error.as_ref());
-    if world == 1 {
-        eprintln!("tercet-worker: {line}");
-    } else {
-        eprintln!("tercet-worker: rank {rank}/{world} {}: {line}", ranks.host());
-    }
+    let place = if world == 1 { String::new() } else { format!("rank {rank}/{world} {}: ", ranks.host()) };
+    // In one piece: ranks that speak at the same time share one pipe.
+    let line = format!("tercet-worker: {place}{}\n", error_line(error.as_ref()));
+    eprint!("{line}");
     ranks.abort(code_of(error).code())
 }
 

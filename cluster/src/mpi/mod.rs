@@ -32,7 +32,7 @@ use tercet_configs::ExitCode;
 use crate::buffer::{Buffer, BufferMut, Element};
 use crate::collective::{Collective, ReduceOp, part_counts};
 use crate::error::{Check, CollectiveError, Place};
-use crate::panic::abort_on_panic;
+use crate::panic::{abort_all, end_on_panic};
 use crate::pending::Pending;
 use messages::Messages;
 use started::{Halves, InParts, Ring, Started};
@@ -106,7 +106,7 @@ impl Mpi {
             world_size: world.size() as usize,
             host: processor_name().unwrap_or_else(|_| "unknown host".into()),
         };
-        abort_on_panic(&place);
+        end_on_panic(&place, abort_all);
         if threading < Threading::Serialized {
             return Err(CollectiveError::Join(format!(
                 "{place}: this MPI offers threads at level {threading:?} only, Serialized is needed"

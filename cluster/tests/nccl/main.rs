@@ -112,7 +112,7 @@ fn rank_side() {
     let ranks = match Nccl::join(Mpi::join(MAX_MESSAGE_BYTES).unwrap(), deadline) {
         Ok(ranks) => ranks,
         Err(error) => {
-            eprintln!("{error}");
+            say(&error);
             std::process::exit(3);
         }
     };
@@ -123,9 +123,15 @@ fn rank_side() {
     } else if part == "bandwidth" {
         operations::bandwidth(&ranks);
     } else if let Err(error) = operations::misuse(&ranks, &part) {
-        eprintln!("{error}");
+        say(&error);
         ranks.abort(3);
     }
     ranks.barrier().unwrap();
     println!("{}", job::DONE);
+}
+
+/// In one piece: ranks that speak at the same time share one pipe.
+fn say(error: &dyn std::error::Error) {
+    let line = format!("{error}\n");
+    eprint!("{line}");
 }

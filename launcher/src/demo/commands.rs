@@ -13,6 +13,7 @@ use tercet_configs::{ExitCode, Recipe};
 
 use crate::args::{Ranks, Settings, TrainArgs};
 use crate::exit::{self, Fail};
+use crate::noise::Cause;
 use crate::signals::Noted;
 use crate::supervise;
 use crate::watch::{Input, Stop, watch};
@@ -97,7 +98,7 @@ impl Commands {
                 eprint!("{}", String::from_utf8_lossy(&output));
                 Err(Fail::said(code).into())
             }
-            _ => Ok(exit::check(&ended, None)?),
+            _ => Ok(exit::check(&ended, &Cause::default())?),
         }
     }
 }

@@ -127,6 +127,14 @@ fn report(args: &PlanArgs, recipe: &Recipe, world_size: NonZeroUsize) -> anyhow:
     Ok(report)
 }
 
+/// What the recipe's steps will take from its store.
+///
+/// # Errors
+/// A store that cannot be read, or that the recipe does not fit.
+pub fn plan_of(recipe: &Recipe) -> anyhow::Result<Plan> {
+    Ok(Plan::new(open_store(recipe)?, recipe)?)
+}
+
 fn open_store(recipe: &Recipe) -> anyhow::Result<Arc<Store>> {
     if recipe.data.store.as_os_str().is_empty() {
         let message = "the recipe's data.store is empty: name the folder that `tercet prepare` wrote";

@@ -3,7 +3,7 @@
 //! The script is what runs; it can be read, changed and submitted by hand. [`script`] is its text, [`quote`] makes safe
 //! what is inserted into it.
 
-mod quote;
+pub mod quote;
 mod script;
 mod time;
 

@@ -21,6 +21,9 @@ const PATIENCE: f64 = 10.0;
 /// A rank that lives is heard of once a second; so long it is not even on a machine that is much too busy.
 const SILENT_SECS: f64 = 15.0;
 
+/// A rank in an operation whose training thread has not run for so long is stuck in it, if others do run.
+const STILL_SECS: f64 = 2.0;
+
 /// Looks, one a second, of which one rank must be the only one at work in [`LAG_LOOKS`] to be called slow.
 const LOOKS: u32 = 60;
 const LAG_LOOKS: u32 = 54;
@@ -169,7 +172,7 @@ impl Health {
         let missing: Vec<String> = self.unheard().map(|rank| rank.to_string()).collect();
         let stuck_secs = |seen: &Seen| seen.beat.secs + (self.now - seen.at).as_secs_f64();
         let at_work = self.ranks.iter().flatten().filter(|seen| !seen.beat.waits);
-        let culprit = at_work.max_by(|a, b| stuck_secs(a).total_cmp(&stuck_secs(b)));
+        let culprit = at_work.max_by(|a, b| stuck_secs(a).total_cmp(&stuck_secs(b))).or_else(|| self.still());
         let words = match culprit {
             _ if !missing.is_empty() => {
                 format!("nothing was ever heard of rank {} in {secs:.0} s since the start", missing.join(", "))
@@ -177,11 +180,20 @@ impl Health {
             Some(seen) => {
                 let Beat { rank, host, .. } = &seen.beat;
                 let others = self.waiting(&[*rank]);
-                format!("rank {rank} ({host}): {} for {:.0} s{others}", work(&seen.beat), stuck_secs(seen))
+                let stuck = if seen.beat.waits { "stuck in " } else { "" };
+                format!("rank {rank} ({host}): {stuck}{} for {:.0} s{others}", work(&seen.beat), stuck_secs(seen))
             }
             None => format!("no step for {secs:.0} s, and no rank is at work{}", self.waiting(&[])),
         };
         Some(Trouble { words, secs })
+    }
+
+    /// The rank that does not move, where others do.
+    fn still(&self) -> Option<&Seen> {
+        let is_still = |seen: &&Seen| seen.beat.still_secs >= STILL_SECS;
+        let (still, moving): (Vec<&Seen>, Vec<&Seen>) = self.ranks.iter().flatten().partition(is_still);
+        let longest = still.into_iter().max_by(|a, b| a.beat.still_secs.total_cmp(&b.beat.still_secs));
+        longest.filter(|_| !moving.is_empty())
     }
 
     /// Seconds since the last sign of life of the rank that was heard of the longest ago.
@@ -230,7 +242,7 @@ mod tests {
     fn beat(rank: usize, doing: &str, secs: f64) -> Beat {
         let (waits, saves) = (doing.starts_with("all-reduce"), doing.starts_with("writing"));
         let (host, phase) = (format!("gpu{:02}", rank / 8), "reduce".to_owned());
-        Beat { rank, host, step: 4817, phase, doing: doing.into(), waits, saves, secs }
+        Beat { rank, host, step: 4817, phase, doing: doing.into(), waits, saves, secs, still_secs: 0.0 }
     }
 
     /// After a step, `secs` of which each rank gives signs of life as `doing` has it; none is silence.
@@ -261,6 +273,31 @@ mod tests {
         let expected = "rank 13 (gpu01): reading batch 4817 for 62 s; 95 ranks wait in all-reduce of bucket 3";
         assert_eq!(words(after(96, 0.0, 62, doing)), expected);
         assert!(words(after(96, 5.0, 6, doing)).starts_with("rank 13 (gpu01): reading batch 4817 for"));
+    }
+
+    #[test]
+    fn who_is_stuck_in_an_operation_is_told_from_who_waits_in_it() {
+        let words = |still: &[usize]| {
+            let mut health = Health::new(4, 5.0);
+            let trouble = (1..10).find_map(|sec| {
+                let secs = f64::from(sec);
+                let still_secs = |rank: usize| if still.contains(&rank) { secs } else { 0.0 };
+                (0..4).for_each(|rank| {
+                    health.heard(Beat { still_secs: still_secs(rank), ..beat(rank, "all-reduce of bucket 1", secs) })
+                });
+                if sec == 1 {
+                    health.stepped();
+                }
+                health.look(SECOND)
+            });
+            words(trouble)
+        };
+        let expected =
+            "rank 2 (gpu00): stuck in all-reduce of bucket 1 for 7 s; 3 ranks wait in all-reduce of bucket 1";
+        assert_eq!(words(&[2]), expected);
+        let nobody = "no step for 6 s, and no rank is at work; 4 ranks wait in all-reduce of bucket 1";
+        assert_eq!(words(&[]), nobody);
+        assert_eq!(words(&[0, 1, 2, 3]), nobody);
     }
 
     #[test]

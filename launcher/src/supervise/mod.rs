@@ -11,7 +11,7 @@ mod policy;
 mod record;
 mod survivors;
 
-use std::num::NonZeroUsize;
+use std::ffi::OsString;
 use std::sync::{Mutex, MutexGuard};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -25,6 +25,7 @@ use crate::place::Placement;
 use crate::run;
 use crate::screen::Screen;
 use crate::signals::Noted;
+use crate::submit::quote;
 use crate::watch::{Input, Stop};
 use crate::worker_args;
 use follow::Follower;
@@ -71,21 +72,22 @@ impl Supervised<'_> {
         again: bool,
         follower: &Mutex<Follower>,
     ) -> anyhow::Result<Option<Duration>> {
-        let ranks = placement.num_ranks();
-        locked(follower).begin(ranks);
+        locked(follower).begin(placement.num_ranks());
         let words = worker_args::train(self.args, again);
         let stop = Stop { signal: Some(libc::SIGUSR1), grace: Duration::from_secs_f64(self.recipe.restart.stop_secs) };
         let hangs = || locked(follower).hangs();
         let line = |line: &[u8]| locked(follower).line(line);
-        let (ended, death) =
+        let (ended, cause) =
             run::attempt(placement, &words, Input::Nothing, stop, self.signals, self.screen, hangs, line)?;
         let mut follower = locked(follower);
         if follower.stopped {
             // Whatever mpirun makes of it: signals that reach it while its ranks leave have it end in other ways.
-            self.screen.say(&format!("to go on: {}\n", self.resume_line(ranks)));
+            if let Ok(line) = self.resume_line() {
+                self.screen.say(&format!("to go on: {line}\n"));
+            }
             return Err(Fail::said(ExitCode::Preempted.code()).into());
         }
-        let fail = match (exit::check(&ended, death.as_ref()), follower.trouble()) {
+        let fail = match (exit::check(&ended, &cause), follower.trouble()) {
             (Ok(()), _) => return Ok(None),
             (Err(_), Some(trouble)) if ended.taken_down && ended.interrupted.is_none() => {
                 Fail::new(ExitCode::Machine, &trouble.words)
@@ -101,7 +103,8 @@ impl Supervised<'_> {
         if failure.interrupted || failure.code == ExitCode::Usage.code() {
             return Err(fail.into());
         }
-        let why = if fail.was_said() { format!("a rank ended with code {}", fail.code()) } else { fail.to_string() };
+        let silent = || format!("a rank ended with code {}", fail.code());
+        let why = if fail.was_said() { cause.error.unwrap_or_else(silent) } else { fail.to_string() };
         follower.failed(&why);
         let Some(pause) = follower.policy.after(failure) else {
             if follower.policy.is_spent() {
@@ -129,38 +132,21 @@ impl Supervised<'_> {
         Ok(())
     }
 
-    /// The command that goes on with the run, as a shell takes it.
-    fn resume_line(&self, ranks: NonZeroUsize) -> String {
-        let settings = self.args.settings.all().into_iter().flat_map(|setting| ["--set".to_owned(), setting]);
-        let recipe = self.args.recipe.to_string_lossy().into_owned();
-        let words = ["tercet".to_owned(), "train".to_owned(), recipe].into_iter().chain(settings);
-        let words = words.chain(["--resume".to_owned(), "-n".to_owned(), ranks.to_string()]);
-        words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ")
+    /// What was typed, to be typed again so that the run goes on.
+    ///
+    /// # Errors
+    /// A name that is not UTF-8.
+    fn resume_line(&self) -> Result<String, Fail> {
+        let TrainArgs { recipe, settings, ranks, .. } = self.args;
+        let mut words: Vec<OsString> = vec!["tercet".into(), "train".into(), recipe.into()];
+        words.extend(settings.all().into_iter().flat_map(|setting| ["--set".into(), setting.into()]));
+        words.push("--resume".into());
+        words.extend(ranks.ranks.into_iter().flat_map(|ranks| ["-n".into(), ranks.to_string().into()]));
+        words.extend(ranks.hosts.iter().flat_map(|hosts| ["--hosts".into(), hosts.into()]));
+        Ok(words.iter().map(|word| quote::shell(word)).collect::<Result<Vec<_>, _>>()?.join(" "))
     }
 }
 
 fn locked(follower: &Mutex<Follower>) -> MutexGuard<'_, Follower> {
     follower.lock().expect("nobody panics with it")
-}
-
-/// `word` as one word of a shell.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn words_for_a_shell() {
-        assert_eq!(quoted("run_dir=/a/b-1.2"), "run_dir=/a/b-1.2");
-        assert_eq!(quoted("a b"), "'a b'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-    }
 }

@@ -68,13 +68,16 @@ impl Drop for AtomicFile {
     }
 }
 
-/// Whether all of `paths` are free for what rank 0 will write; asked before the work, not after it.
+/// Whether all of `paths` are free for what rank 0 will write; asked before the work, not after it. The others wait for
+/// the answer, so that this mistake is the one that is reported, whatever else is wrong.
 ///
 /// # Errors
-/// [`TaskError::Exists`], on rank 0.
-pub fn must_be_free<'a>(ranks: &dyn Collective, paths: impl IntoIterator<Item = &'a Path>) -> Result<(), TaskError> {
-    let taken = paths.into_iter().find(|path| ranks.rank() == 0 && path.symlink_metadata().is_ok());
-    taken.map_or(Ok(()), |path| Err(TaskError::Exists(path.to_owned())))
+/// [`TaskError::Exists`], on rank 0; a rank that is gone.
+pub fn must_be_free<'a>(ranks: &dyn Collective, paths: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
+    if let Some(taken) = paths.into_iter().find(|path| ranks.rank() == 0 && path.symlink_metadata().is_ok()) {
+        return Err(TaskError::Exists(taken.to_owned()).into());
+    }
+    Ok(ranks.barrier()?)
 }
 
 /// Writes `bytes` to the file at `path`: all of them, or, on an error, none.

@@ -66,10 +66,10 @@ pub struct TrainArgs {
 /// # Errors
 /// Whatever ends the run; the error chain says on what.
 pub fn run(args: &TrainArgs, ranks: &Counted) -> anyhow::Result<ExitCode> {
-    if args.events {
-        beat::start(ranks).context("starting the heartbeat thread")?;
-    }
     let recipe = Recipe::load(&args.recipe, &args.settings)?;
+    if args.events {
+        beat::start(ranks, recipe.restart.stop_secs).context("starting the heartbeat thread")?;
+    }
     let remarks = preflight::check(&recipe, ranks)?;
     let run = setup::set_up(&recipe, args, remarks, ranks)?;
     let saver = Saver::new(&recipe, &run.model, ranks)?;
@@ -139,6 +139,7 @@ impl Training<'_> {
         let steps = self.run.progress.step..self.recipe.steps;
         let mut batches = Prefetcher::start(plan.clone(), self.ranks.rank(), self.ranks.world_size(), steps.clone())
             .context("starting the prefetch thread")?;
+        heartbeat::begin(Doing::Computing);
         for step in steps {
             beat::at_step(step + 1);
             let batch = heartbeat::during(Doing::ReadingBatch, || batches.next()).context("the plan ended early")??;
