@@ -1,21 +1,36 @@
 #!/bin/bash
-# Trains stage2 on 1 nodes with 8 GPUs each. Written by `tercet submit`; change what you like:
-# the lines that name stage2 are to be changed for another recipe. Submit with sbatch.
+# Trains stage2 on one node with 8 GPUs. Written by `tercet submit`; change what you like:
+# the lines that name stage2 are to be changed for another recipe. Submit it with sbatch from the
+# folder that the recipe's paths start from.
 #
 #SBATCH --job-name=stage2
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=8          # one task per rank
 #SBATCH --gpus-per-node=8            # and one rank per GPU
-#SBATCH --exclusive                  # all cores of a node: ranks share them out by GPU
+#SBATCH --exclusive                  # all cores of a node, which its ranks share
 #SBATCH --mem=0                      # all memory of a node
 #SBATCH --time=1-00:00:00
 #SBATCH --signal=B:USR1@600          # seconds before the end: time for a checkpoint
 #SBATCH --requeue                    # Slurm may queue it again: node failure, preemption
 #SBATCH --open-mode=append           # what was said before a requeue stays
-#SBATCH --output=slurm-%A_%a.out        # in the folder that sbatch is called in
+#SBATCH --output=slurm-%A_%a.out     # in the folder that sbatch is called in
 #SBATCH --array=0-3
 
-# The order in which the nodes' GPUs are counted is that of their slots, so that a rank's GPU and its cores are neighbours.
+# Signals go to the launcher, which has all ranks take a checkpoint of the same step and ends with 75. One that comes before
+# there is a launcher is kept for it.
+launcher=
+signalled=0
+early=0
+stop() {
+  signalled=1
+  if [ -z "$launcher" ]; then early=1; return; fi
+  # As long as it is still this shell's copy, it would lose the signal.
+  for _ in {1..100}; do [ "/proc/$launcher/exe" -ef "/proc/$$/exe" ] || break; sleep 0.1; done
+  kill -s USR1 "$launcher" 2> /dev/null
+}
+trap stop USR1 TERM
+
+# GPUs are counted in the order of their slots, the same on all nodes, not by speed.
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 # NCCL says what goes wrong, and nothing else.
 export NCCL_DEBUG=WARN
@@ -31,38 +46,40 @@ export NCCL_IB_RETRY_CNT=7
 # export NCCL_IB_GID_INDEX=3              # Ethernet (RoCE v2) in place of InfiniBand
 # Nothing is set for NVLink: an A800's is slower than an A100's, and NCCL measures the topology.
 
-cd -- "$SLURM_SUBMIT_DIR" || exit 3   # submit it from the folder that the recipe's paths start from
-run_dir=runs/stage2-seed-$SLURM_ARRAY_TASK_ID   # one run per task
+cd -- "$SLURM_SUBMIT_DIR" || exit 3
+run_dir=runs/stage2-seed-$SLURM_ARRAY_TASK_ID   # one for each task
 max_losses=5
-
-# Signals go to the launcher, which has all ranks take a checkpoint of the same step and ends with 75.
-signalled=0
-pass_on() { signalled=1; kill -s "$1" "$launcher" 2> /dev/null; }
-trap 'pass_on USR1' USR1
-trap 'pass_on TERM' TERM
 
 tercet train configs/stage2.toml --set "seed=$SLURM_ARRAY_TASK_ID" --set "run_dir=$run_dir" --resume &
 launcher=$!
+[ "$early" = 0 ] || stop
 # A signal ends `wait` early; the launcher's own code comes from the `wait` that none has disturbed.
 while wait "$launcher"; code=$?; [ "$signalled" = 1 ]; do signalled=0; done
+launcher=
 
-# Cancelled, preempted, or queued again by Slurm already: it has decided.
-case $(scontrol --oneliner show job "$SLURM_JOB_ID") in
-  *JobState=RUNNING*) ;;
-  *) exit "$code" ;;
-esac
-losses_file=$run_dir/losses-$SLURM_JOB_ID
+# Of an array one task: its number alone may stand for the whole array.
+job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
+# Whether Slurm has not decided otherwise: the job may be cancelled, preempted, or queued again already.
+is_running() { [[ $(scontrol --oneliner show job "$job") == *JobState=RUNNING* ]]; }
+losses_file=$run_dir/losses-$job
 case $code in
-  75) # stopped after a checkpoint: goes on where it was
+  75 | 138) # stopped after a checkpoint, or (138) before it could listen to signals: goes on where it was
+    is_running || exit "$code"
     rm -f "$losses_file"
-    scontrol requeue "$SLURM_JOB_ID" ;;
+    scontrol requeue "$job" ;;
   3) # a machine has failed: other nodes may do
+    # If it is a node, Slurm queues the job again when it counts the node as down. A job of whole nodes that asks for it
+    # earlier is never started again (seen with Slurm 22.05: BadConstraints).
+    patience=$(scontrol show config | sed -n 's/^SlurmdTimeout *= *\([0-9]*\).*/\1/p')
+    deadline=$((SECONDS + ${patience:-300} + 30))
+    while is_running && [ "$SECONDS" -lt "$deadline" ] && [ "$signalled" = 0 ]; do sleep 2; done
+    is_running || exit "$code"
     losses=$(cat "$losses_file" 2> /dev/null)
     losses=$((${losses:-0} + 1))
     if [ "$losses" -le "$max_losses" ]; then
       echo "$losses" > "$losses_file"
-      echo "job $SLURM_JOB_ID: machine failure $losses of at most $max_losses: queued again" >&2
-      scontrol requeue "$SLURM_JOB_ID"
+      echo "job $job: machine failure $losses of at most $max_losses: queued again" >&2
+      scontrol requeue "$job"
     fi ;;
 esac
 # Everything else is done, or would happen again: 2 a mistake in what was asked, 4 bad data, 101 a bug.

@@ -13,7 +13,6 @@ use tercet_tests::scene::{Scene, assert_same_run, metrics};
 /// Killed with SIGKILL, the launcher's child first, after a checkpoint and before the end.
 #[test]
 fn a_killed_run_resumes_to_the_same_bits() {
-    // Many after the first checkpoint: on a busy machine some are done before the signal has its effect.
     let (steps, every) = (180, 15);
     let scene = Scene::new(steps, every);
     for ranks in [1, 2] {
@@ -23,8 +22,11 @@ fn a_killed_run_resumes_to_the_same_bits() {
         let mut run = scene.train(&killed, ranks).set("restart.limit=0").start();
         let first = scene.checkpoint(&killed, every);
         run.wait_until("checkpoint", |_| first.exists());
-        let victim = if ranks == 1 { "tercet-worker" } else { "mpirun" };
-        send(run.wait_for_processes(victim, 1)[0], libc::SIGKILL);
+        let workers = run.wait_for_ranks(ranks);
+        // Ranks outlive mpirun by a second: long enough to train to the end.
+        workers.iter().for_each(|rank| send(*rank, libc::SIGSTOP));
+        let victim = if ranks == 1 { workers[0] } else { run.wait_for_processes("mpirun", 1)[0] };
+        send(victim, libc::SIGKILL);
         run.wait().fails_with(3, &["signal 9"]);
         assert!(!scene.checkpoint(&killed, steps).exists(), "the run was over before it could be killed");
 

@@ -52,14 +52,17 @@ impl Job<'_> {
     }
 
     fn head(&self) -> String {
-        let nodes = self.args.nodes;
+        let (nodes, every) = match self.args.nodes.get() {
+            1 => ("one node".to_owned(), ""),
+            nodes => (format!("{nodes} nodes"), " each"),
+        };
         let each = match self.args.gpus_per_node {
             0 => format!("{} ranks on CPUs", self.args.ranks_per_node()),
             gpus => format!("{gpus} GPUs"),
         };
         let name = quote::comment(self.name);
         format!(
-            "#!/bin/bash\n# Trains {name} on {nodes} nodes with {each} each. Written by `tercet submit`; change what you \
+            "#!/bin/bash\n# Trains {name} on {nodes} with {each}{every}. Written by `tercet submit`; change what you \
              like:\n# it can be submitted by hand with sbatch, from the run folder.\n#\n"
         )
     }
@@ -137,7 +140,10 @@ signalled=0
 early=0
 stop() {
   signalled=1
-  if [ "$launcher" ]; then kill -s USR1 "$launcher" 2> /dev/null; else early=1; fi
+  if [ -z "$launcher" ]; then early=1; return; fi
+  # As long as it is still this shell's copy, it would lose the signal.
+  for _ in {1..100}; do [ "/proc/$launcher/exe" -ef "/proc/$$/exe" ] || break; sleep 0.1; done
+  kill -s USR1 "$launcher" 2> /dev/null
 }
 trap stop USR1 TERM
 "#;
@@ -236,7 +242,7 @@ mod tests {
         }
     }
 
-    /// Before there is a launcher, before it listens, and while it runs.
+    /// Before there is a launcher, while it is being started, and while it runs.
     #[test]
     fn no_signal_is_lost() {
         let requeued = |code| ("requeue 7\n".to_owned(), Some(code));
@@ -246,8 +252,53 @@ mod tests {
             let late = |text: String| text.replace("launcher=$!\n", &format!("launcher=$!\nkill -{signal} $$\n"));
             assert_eq!(run("sleep 600", late), requeued(138));
         }
-        let listening = "bash -c 'trap \"exit 75\" USR1; kill -USR1 $PPID; while :; do sleep 0.1; done'";
+        let listening = "sh -c 'trap \"exit 75\" USR1; kill -USR1 $PPID; while :; do sleep 0.1; done'";
         assert_eq!(run(listening, |text| text), requeued(75));
+    }
+
+    /// The scripts of cluster/slurm are what is written for stage2.toml, but for the lines named here. `TERCET_BLESS=1`
+    /// writes them anew.
+    #[test]
+    fn the_ready_scripts_are_what_is_written() {
+        let hand = [
+            (
+                "# it can be submitted by hand with sbatch, from the run folder.",
+                "# the lines that name stage2 are to be changed \
+              for another recipe. Submit it with sbatch from the\n# folder that the recipe's paths start from.",
+            ),
+            ("cd -- /here ||", "cd -- \"$SLURM_SUBMIT_DIR\" ||"),
+            ("run_dir=/run\n", "run_dir=runs/stage2   # as in the recipe\n"),
+        ];
+        let left = [("stage2.toml --resume", "stage2.toml --set restart.min_world=64 --resume")];
+        let array = [
+            ("output=slurm-%j.out   ", "output=slurm-%A_%a.out"),
+            (
+                "run_dir=runs/stage2   # as in the recipe",
+                "run_dir=runs/stage2-seed-$SLURM_ARRAY_TASK_ID   # one for each task",
+            ),
+            (
+                "stage2.toml --resume",
+                "stage2.toml --set \"seed=$SLURM_ARRAY_TASK_ID\" --set \"run_dir=$run_dir\" --resume",
+            ),
+        ];
+        let none: [(&str, &str); 0] = [];
+        for (file, typed, changes) in [
+            ("train.sh", &["--nodes=12"][..], &none[..]),
+            ("train-on-what-is-left.sh", &["--nodes=12", "--no-kill"], &left),
+            ("array.sh", &["--nodes=1", "--sbatch=array=0-3"], &array),
+        ] {
+            let mut text = script(typed, "stage2", "configs/stage2.toml", "/here").unwrap();
+            text = text.replace("/opt/tercet train", "tercet train").replace("run_dir='/runs/x y'", "run_dir=/run");
+            for (written, ready) in hand.iter().chain(changes) {
+                assert_eq!(text.matches(written).count(), 1, "{file}: {written:?}: {text}");
+                text = text.replace(written, ready);
+            }
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cluster/slurm").join(file);
+            if std::env::var_os("TERCET_BLESS").is_some() {
+                std::fs::write(&path, &text).unwrap();
+            }
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "{file} is not what `tercet submit` writes");
+        }
     }
 
     /// Names are the only thing a stranger can choose: bash must take each as one word, and run nothing in them.
