@@ -28,7 +28,7 @@ test: build ## Run all tests
 
 test-slurm: build ## Run the tests that need a real Slurm, in namespaces of this machine (root; installs slurm-wlm and munge)
 	@cluster/setup/system.sh slurm
-	@time cargo test --release --package tercet-tests --test slurm -- --ignored --test-threads=1
+	@time cargo test --release --workspace --test slurm -- --ignored --test-threads=1
 
 soak: build ## Hurt a training run a hundred times, in every way, and compare its weights with an undisturbed one's
 	@cargo test --release --workspace --test soak -- --ignored --nocapture

@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
 
 use tercet_tests::lab::slurm::Slurm;
 use tercet_tests::lab::wait_until;
 use tercet_tests::program::{Tercet, program, send};
-use tercet_tests::scene::{Scene, assert_same_run};
+use tercet_tests::scene::{Scene, assert_same_run, metrics};
 
-const STEPS: u64 = 120;
+const STEPS: u64 = 300;
 
 /// Three nodes, of which a job gets two, and the run that nothing happened to.
 struct Cluster {
@@ -49,7 +52,13 @@ impl Cluster {
     }
 
     fn num_steps(&self, run: &str) -> usize {
-        fs::read_to_string(self.scene.place.path(run).join("metrics.jsonl")).map_or(0, |text| text.lines().count())
+        num_steps(&self.scene.place.path(run))
+    }
+
+    /// The job's node that its batch script, whose loss is Slurm's part, does not run on.
+    fn second_node(&self, job: u32) -> String {
+        let nodes = self.slurm.say(&format!("scontrol show hostnames {}", self.slurm.field(job, "NodeList")));
+        nodes.lines().nth(1).unwrap().to_owned()
     }
 
     /// Checkpoints before the last step.
@@ -77,6 +86,23 @@ impl Cluster {
         self.comes_back(run, job);
         assert_eq!(self.early_checkpoints(run).len(), 1, "{}", self.log(run, job));
     }
+}
+
+fn num_steps(run_dir: &Path) -> usize {
+    fs::read_to_string(run_dir.join("metrics.jsonl")).map_or(0, |text| text.lines().count())
+}
+
+/// Whether a stopped process has been sent a signal.
+fn is_pending(pid: i32, signal: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"));
+    let status = status.unwrap_or_else(|error| panic!("process {pid}: {error}"));
+    let line = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap();
+    u64::from_str_radix(line.trim(), 16).unwrap() >> (signal - 1) & 1 == 1
+}
+
+/// A script of cluster/slurm.
+fn ready(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../cluster/slurm").join(name)).unwrap()
 }
 
 #[test]
@@ -110,25 +136,43 @@ fn a_signal_to_a_rank_or_to_the_batch_shell_is_a_checkpoint_and_a_requeue() {
 #[ignore = "needs Slurm: make test-slurm"]
 fn the_signal_before_the_time_limit_comes_in_time() {
     let Some(cluster) = Cluster::new(0) else { return };
-    // The limit is a minute, and the signal may come as soon as the job runs.
-    let job = cluster.submit("limit", &["--time=1", "--signal-secs=58"]);
+    // The limit is a minute, and Slurm looks at it every half minute: until then the ranks mostly sleep.
+    let settings = ["--time=1", "--signal-secs=58", "--set=restart.hang_secs=600"];
+    let job = cluster.submit_and_wait("limit", &settings);
+    let ranks = cluster.slurm.lab.processes("tercet-worker");
+    let all = |signal| ranks.iter().for_each(|rank| send(*rank, signal));
+    wait_until("signal", || {
+        all(libc::SIGSTOP);
+        sleep(Duration::from_secs(4));
+        let heard = ranks.iter().all(|rank| is_pending(*rank, libc::SIGUSR1));
+        all(libc::SIGCONT);
+        sleep(Duration::from_millis(20));
+        heard
+    });
     cluster.comes_back_from_a_signal("limit", job);
 }
 
+/// Slurm gives the ranks no time: a checkpoint that was there has to do.
 #[test]
 #[ignore = "needs Slurm: make test-slurm"]
-fn a_requeue_and_a_preemption_resume() {
-    let Some(cluster) = Cluster::new(0) else { return };
-    let job = cluster.submit_and_wait("requeued", &[]);
+fn a_requeue_resumes() {
+    let Some(cluster) = Cluster::new(3) else { return };
+    let job = cluster.submit_and_wait("run", &[]);
     cluster.slurm.say(&format!("scontrol requeue {job}"));
-    cluster.comes_back_from_a_signal("requeued", job);
+    cluster.comes_back("run", job);
+}
 
-    let job = cluster.submit_and_wait("preempted", &["--partition=main"]);
+/// In a partition with a grace time.
+#[test]
+#[ignore = "needs Slurm: make test-slurm"]
+fn a_preempted_job_takes_a_checkpoint_and_comes_back() {
+    let Some(cluster) = Cluster::new(0) else { return };
+    let job = cluster.submit_and_wait("run", &["--partition=main"]);
     let sleep = cluster.scene.place.write("sleep.sh", "#!/bin/bash\nsleep 3\n");
     let mut urgent = cluster.slurm.head("/usr/bin/sbatch");
     let urgent =
         cluster.slurm.submit(urgent.args(["-p", "urgent", "-N3", "--exclusive", "-o", "/dev/null"]).arg(&sleep));
-    cluster.comes_back_from_a_signal("preempted", job);
+    cluster.comes_back_from_a_signal("run", job);
     assert_eq!(cluster.slurm.wait_for_end(urgent), "COMPLETED");
 }
 
@@ -146,9 +190,7 @@ fn a_node_that_fails_is_replaced() {
         let job = cluster.submit(run, &[]);
         let first = cluster.scene.checkpoint(run, 10);
         wait_until("checkpoint", || first.exists());
-        // The batch script runs on the first node; its loss is Slurm's part.
-        let nodes = cluster.slurm.say(&format!("scontrol show hostnames {}", cluster.slurm.field(job, "NodeList")));
-        let node = nodes.lines().nth(1).unwrap().to_owned();
+        let node = cluster.second_node(job);
         fail(&cluster, &node);
         cluster.slurm.wait_for_restart(job, 1);
         let state = cluster.slurm.wait_for_end(job);
@@ -174,4 +216,80 @@ fn a_cancelled_job_ends_and_stays_so() {
     let job = cluster.submit("run", &[]);
     assert_eq!(cluster.slurm.wait_for_end(job), "COMPLETED", "{}", cluster.log("run", job));
     assert_same_run(&cluster.scene, "run", "whole", STEPS);
+}
+
+/// Slurm leaves the job its other node, and it trains on with that.
+#[test]
+#[ignore = "needs Slurm: make test-slurm"]
+fn a_job_that_may_goes_on_with_the_nodes_that_are_left() {
+    let Some(cluster) = Cluster::new(10) else { return };
+    let job = cluster.submit("run", &["--no-kill", "--set=restart.min_world=1"]);
+    let first = cluster.scene.checkpoint("run", 10);
+    wait_until("checkpoint", || first.exists());
+    cluster.slurm.lab.crash(&cluster.second_node(job));
+    assert_eq!(cluster.slurm.wait_for_end(job), "COMPLETED", "{}", cluster.log("run", job));
+    assert_eq!(cluster.slurm.field(job, "Restarts"), "0", "{}", cluster.log("run", job));
+    let (found, expected) = (metrics(&cluster.scene.place.path("run")), metrics(&cluster.scene.place.path("whole")));
+    assert_eq!(found.len() as u64, STEPS);
+    assert!(cluster.scene.checkpoint("run", STEPS).exists());
+    for (found, expected) in found.iter().zip(&expected) {
+        for key in ["step", "epoch", "length_group", "tokens", "learning_rate"] {
+            assert_eq!(found[key], expected[key], "{key} of step {}", expected["step"]);
+        }
+    }
+}
+
+/// As a user changes array.sh: this recipe, this `tercet`, and one CPU in place of eight GPUs.
+#[test]
+#[ignore = "needs Slurm: make test-slurm"]
+fn the_tasks_of_an_array_are_runs_of_their_own() {
+    let Some(cluster) = Cluster::new(0) else { return };
+    let run_dir = |seed: &str| cluster.scene.place.path(&format!("seed-{seed}"));
+    let tercet = format!("{} train {}", program("tercet").display(), cluster.scene.recipe.display());
+    let log = cluster.scene.place.path("%A_%a.out");
+    let mut script = ready("array.sh");
+    for (ready, own) in [
+        ("#SBATCH --gpus-per-node=8 ", "##"),
+        ("tasks-per-node=8", "tasks-per-node=1"),
+        ("--array=0-3", "--array=0-2"),
+        ("slurm-%A_%a.out", log.to_str().unwrap()),
+        ("tercet train configs/stage2.toml", &tercet),
+        ("runs/stage2-seed-", run_dir("").to_str().unwrap()),
+    ] {
+        assert_eq!(script.matches(ready).count(), 1, "{ready}: {script}");
+        script = script.replace(ready, own);
+    }
+    let script = cluster.scene.place.write("array.sh", &script);
+    let job = cluster.slurm.submit(cluster.slurm.head("/usr/bin/sbatch").arg(&script));
+    let task_1 = |pid: &i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|pair| pair == b"SLURM_ARRAY_TASK_ID=1")
+    };
+    wait_until("steps of task 1", || num_steps(&run_dir("1")) >= 5);
+    let rank = cluster.slurm.lab.processes("tercet-worker").into_iter().find(task_1).unwrap();
+    send(rank, libc::SIGTERM);
+    let restarted = format!("{job}_1");
+    cluster.slurm.wait_for_restart(&restarted, 1);
+    for seed in ["0", "1", "2"] {
+        let task = format!("{job}_{seed}");
+        let log = || fs::read_to_string(cluster.scene.place.path(&format!("{task}.out"))).unwrap();
+        assert_eq!(cluster.slurm.wait_for_end(&task), "COMPLETED", "{}", log());
+        assert_eq!(cluster.slurm.field(&task, "Restarts"), if task == restarted { "1" } else { "0" });
+        let whole = format!("whole-{seed}");
+        cluster.scene.train(&whole, 1).env("OMP_NUM_THREADS", "1").set(format!("seed={seed}")).succeed();
+        assert_same_run(&cluster.scene, &format!("seed-{seed}"), &whole, STEPS);
+    }
+}
+
+#[test]
+#[ignore = "needs Slurm: make test-slurm"]
+fn slurm_takes_the_ready_scripts() {
+    let Some(slurm) = Slurm::start(1) else { return };
+    slurm.say("scontrol update NodeName=gpu[01-12] State=IDLE");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cluster/slurm");
+    for name in ["train.sh", "train-on-what-is-left.sh", "array.sh"] {
+        let output = slurm.head("sbatch").args(["--test-only", "-p", "gpu"]).arg(folder.join(name)).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("on nodes gpu"), "{name}: {said}");
+    }
 }

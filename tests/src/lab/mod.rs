@@ -19,8 +19,8 @@ use std::{fs, thread};
 
 use crate::program::program;
 
-/// What the hosts may take to come up, or to go.
-const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// What hosts may take to come up or to go, and Slurm to notice: it looks at time limits once a minute or so.
+const TIME_LIMIT: Duration = Duration::from_secs(240);
 
 /// A head and hosts `n1`, `n2`, … Dropping it ends all of them.
 pub struct Lab {

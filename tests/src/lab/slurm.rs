@@ -3,6 +3,7 @@
 //!
 //! Limits: no accounting, no control groups, no devices.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -82,31 +83,26 @@ impl Slurm {
         number.unwrap_or_else(|| panic!("no job in {said:?}")).parse().unwrap()
     }
 
-    /// A field of `scontrol show job`, e.g. `JobState`.
-    pub fn field(&self, job: u32, key: &str) -> String {
+    /// A field of `scontrol show job`, e.g. `JobState`; tasks of an array are jobs of names like `7_1`.
+    pub fn field(&self, job: impl Display, key: &str) -> String {
         let output = self.try_say(&format!("scontrol --oneliner show job {job}"));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let value = text.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
         value.unwrap_or_default().to_owned()
     }
 
-    /// Returns when the job is in `state`.
-    pub fn wait_for(&self, job: u32, state: &str) {
-        wait_until(&format!("{state} of job {job}"), || self.field(job, "JobState") == state);
-    }
-
     /// Returns when the job has been queued again `times` times and runs.
-    pub fn wait_for_restart(&self, job: u32, times: u32) {
+    pub fn wait_for_restart(&self, job: impl Display, times: u32) {
         wait_until(&format!("restart {times} of job {job}"), || {
-            self.field(job, "Restarts") == times.to_string() && self.field(job, "JobState") == "RUNNING"
+            self.field(&job, "Restarts") == times.to_string() && self.field(&job, "JobState") == "RUNNING"
         });
     }
 
     /// Waits for the job's end; its last state.
-    pub fn wait_for_end(&self, job: u32) -> String {
+    pub fn wait_for_end(&self, job: impl Display) -> String {
         let mut state = String::new();
         wait_until(&format!("end of job {job}"), || {
-            state = self.field(job, "JobState");
+            state = self.field(&job, "JobState");
             ["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"].contains(&state.as_str())
         });
         state
