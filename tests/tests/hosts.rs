@@ -81,6 +81,13 @@ fn three_hosts_compute_what_one_computes_and_a_lost_one_ends_the_run() {
     let Some(cluster) = Cluster::new(&[]) else { return };
     cluster.train("three").succeed();
     assert_same_run(&cluster.scene, "three", "one", STEPS);
+    let cores = |run: &str| {
+        let log = fs::read_to_string(cluster.scene.place.path(run).join("train.log")).unwrap();
+        log.lines().find_map(|line| Some(line.split_once("thread(s) on cores ")?.1.to_owned())).unwrap()
+    };
+    if std::thread::available_parallelism().unwrap().get() > 1 {
+        assert_ne!(cores("three"), cores("one"), "the two ranks of n1 share its cores");
+    }
 
     let words = ["lost the connection to a machine", "no answer from n2: the other hosts have 3 slots"];
     let running = cluster.train_past_a_checkpoint("crashed");

@@ -13,6 +13,7 @@
 pub mod allocator;
 pub mod budget;
 pub mod checkpoint;
+pub mod cores;
 pub mod device;
 pub mod encode;
 pub mod exchange;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use tercet_cluster::{Collective, Counted, connect};
 use tercet_configs::{Backend, ExitCode, Recipe, error_line};
+use tercet_worker::cores;
 use tercet_worker::exit::code_of;
 use tercet_worker::tasks::bench::{self, BenchArgs};
 use tercet_worker::tasks::doctor::{self, DoctorArgs};
@@ -82,7 +83,7 @@ fn main() {
         process::exit(code_of(&error.into()).code());
     });
     let ranks = Counted::new(ranks);
-    share_cores(&ranks);
+    cores::share(&ranks);
     if !matches!(cli.task, Task::Train(_)) && ranks.rank() == 0 {
         // Training logs to its run folder as well and begins that itself.
         tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
@@ -107,20 +108,6 @@ fn work(task: &Task, ranks: &Counted) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::Success)
 }
 
-/// Sets libtorch's threads.
-fn share_cores(ranks: &dyn Collective) {
-    let cores = thread::available_parallelism().map_or(1, |n| n.get());
-    let asked = std::env::var("OMP_NUM_THREADS").ok();
-    tch::set_num_threads(num_threads(asked.as_deref(), cores, ranks.local_size()));
-}
-
-/// What `OMP_NUM_THREADS` asks for (the first of a list, as OpenMP has one a level); without it, this rank's part of the
-/// cores that its host gives to all its ranks.
-fn num_threads(asked: Option<&str>, cores: usize, local_size: usize) -> i32 {
-    let asked = asked.and_then(|list| list.split(',').next()?.trim().parse().ok()).filter(|threads| *threads > 0);
-    asked.unwrap_or((cores / local_size).max(1) as i32)
-}
-
 /// Says what went wrong, once, and ends every rank.
 fn fail(ranks: &dyn Collective, error: &anyhow::Error) -> ! {
     let (rank, world) = (ranks.rank(), ranks.world_size());
@@ -133,20 +120,4 @@ fn fail(ranks: &dyn Collective, error: &anyhow::Error) -> ! {
     let line = format!("tercet-worker: {place}{}\n", error_line(error.as_ref()));
     eprint!("{line}");
     ranks.abort(code_of(error).code())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::num_threads;
-
-    #[test]
-    fn threads_are_as_asked_or_a_share_of_the_cores() {
-        assert_eq!(num_threads(None, 8, 2), 4);
-        assert_eq!(num_threads(None, 2, 3), 1);
-        assert_eq!(num_threads(Some("3"), 8, 2), 3);
-        assert_eq!(num_threads(Some(" 2,1"), 8, 2), 2);
-        for nonsense in ["", "0", "-1", "many"] {
-            assert_eq!(num_threads(Some(nonsense), 8, 2), 4, "{nonsense}");
-        }
-    }
 }

@@ -9,7 +9,7 @@ use tercet_cluster::Collective;
 
 use super::facts::MachineFacts;
 use super::gpus;
-use crate::meter;
+use crate::{cores, meter};
 
 /// Everything that takes no time to find out, but for GPUs, which take as long as the driver does.
 pub fn look(ranks: &dyn Collective) -> MachineFacts {
@@ -23,7 +23,7 @@ pub fn look(ranks: &dyn Collective) -> MachineFacts {
         num_ranks: ranks.local_size(),
         kernel: read_trimmed("/proc/sys/kernel/osrelease"),
         libc: libc_version(),
-        num_cores: std::thread::available_parallelism().map_or(1, |n| n.get()),
+        num_cores: cores::of_host().len().max(1),
         load: read_trimmed("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()).unwrap_or_default(),
         memory_bytes,
         available_bytes: meter::free_bytes(Device::Cpu),

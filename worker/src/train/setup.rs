@@ -15,6 +15,7 @@ use super::lock::RunLock;
 use super::recorder::Recorder;
 use super::{TrainArgs, log};
 use crate::checkpoint::{self, Progress, Resumed, TrainState};
+use crate::cores;
 use crate::device::device_of;
 use crate::model::{M3Model, ModelOptions};
 use crate::optimizer::AdamW;
@@ -152,6 +153,7 @@ pub(super) fn set_up(
     if ranks.rank() == 0 {
         log::init(run_dir, events)?;
         tracing::info!("{} rank(s): {}", ranks.world_size(), ranks.description());
+        tracing::info!("rank 0: {} thread(s) on cores {}", tch::get_num_threads(), cores::own());
     }
 
     let plan = if recipe.steps > 0 { Some(Arc::new(plan(recipe, ranks)?)) } else { None };
