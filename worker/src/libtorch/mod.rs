@@ -25,6 +25,22 @@ unsafe extern "C" {
         error: *mut c_char,
         error_len: usize,
     ) -> bool;
+    fn tercet_product(
+        a: *const Handle,
+        b: *const Handle,
+        sum: *mut Handle,
+        beta: f32,
+        error: *mut c_char,
+        error_len: usize,
+    ) -> bool;
+    fn tercet_linear(
+        x: *const Handle,
+        weight: *const Handle,
+        bias: *const Handle,
+        out: *mut *mut Handle,
+        error: *mut c_char,
+        error_len: usize,
+    ) -> bool;
     fn tercet_device_memory(index: i64, out: *mut u64, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_config(out: *mut c_char, out_len: usize, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_current_stream(index: i64, out: *mut *mut Handle, error: *mut c_char, error_len: usize) -> bool;
@@ -68,6 +84,36 @@ pub fn layer_norm_backward(grad: &Tensor, saved: &Normalised, weight: &Tensor, b
     });
     // SAFETY: the call made three tensors and gave them away.
     out.map(|made| unsafe { Tensor::from_ptr(made.cast()) })
+}
+
+/// [m, out] from `x` [m, in], `weight` [out, in] and `bias` `[out]`; no autograd.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+    let mut out = ptr::null_mut();
+    // SAFETY: all handles are of live tensors; `out` has room for the one that a successful call makes.
+    checked(|error, len| unsafe { tercet_linear(handle(x), handle(weight), handle(bias), &mut out, error, len) });
+    // SAFETY: the call made a tensor and gave it away.
+    unsafe { Tensor::from_ptr(out.cast()) }
+}
+
+/// `a`·`b`, [m, n] from [m, k] and [k, n], or as many such products as all three have in a first dimension.
+pub fn product(a: &Tensor, b: &Tensor) -> Tensor {
+    let mut shape = a.size();
+    if let (Some(width), Some(&columns)) = (shape.last_mut(), b.size().last()) {
+        *width = columns;
+    }
+    let mut out = Tensor::empty(&shape, (a.kind(), a.device()));
+    set_product(&mut out, 0.0, a, b);
+    out
+}
+
+/// Adds `a`·`b` to `sum`; shapes as [`product`] has them.
+pub fn add_product(sum: &mut Tensor, a: &Tensor, b: &Tensor) {
+    set_product(sum, 1.0, a, b);
+}
+
+fn set_product(sum: &mut Tensor, beta: f32, a: &Tensor, b: &Tensor) {
+    // SAFETY: all handles are of live tensors, and nothing else uses `sum` meanwhile.
+    checked(|error, len| unsafe { tercet_product(handle(a), handle(b), sum.as_mut_ptr().cast(), beta, error, len) });
 }
 
 /// Adds to the gradients of the leaves that `outputs` were computed from; each output comes with its own gradient.
@@ -147,6 +193,34 @@ mod tests {
         let by_hand = layer_norm_backward(&grad, &saved, &weight.detach(), &bias.detach());
         for (leaf, gradient) in [input, weight, bias].iter().zip(by_hand) {
             assert!(leaf.grad().allclose(&gradient, 1e-12, 1e-12, false));
+        }
+    }
+
+    #[test]
+    fn products_are_libtorchs_in_every_type_and_layout() {
+        for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 1e-5), (Kind::BFloat16, 1e-1)] {
+            let filled = |shape: &[i64]| {
+                let count = shape.iter().product();
+                Tensor::linspace(-1, 2, count, (Kind::Double, Device::Cpu)).sin().view(shape).to_kind(kind)
+            };
+            let same = |ours: &Tensor, theirs: &Tensor| {
+                let difference = (ours.to_kind(Kind::Double) - theirs.to_kind(Kind::Double)).abs();
+                assert_eq!(ours.size(), theirs.size());
+                assert!(difference.numel() == 0 || difference.max().double_value(&[]) < tolerance, "{kind:?}");
+            };
+            let (x, weight, bias) = (filled(&[5, 7]), filled(&[3, 7]), filled(&[3]));
+            same(&linear(&x, &weight, &bias), &x.linear(&weight, Some(&bias)));
+            same(&linear(&x.narrow(0, 0, 0), &weight, &bias), &Tensor::zeros([0, 3], (kind, Device::Cpu)));
+            same(&product(&x, &weight.tr()), &x.matmul(&weight.tr()));
+            // A view of a larger buffer, as gradients are.
+            let buffer = filled(&[40]);
+            let mut sum = buffer.narrow(0, 2, 21).view([3, 7]);
+            let grad = filled(&[5, 3]);
+            let expected = &sum + grad.tr().matmul(&x);
+            add_product(&mut sum, &grad.tr(), &x);
+            same(&buffer.narrow(0, 2, 21).view([3, 7]), &expected);
+            let (many, more) = (filled(&[2, 5, 7]), filled(&[2, 3, 7]).transpose(1, 2));
+            same(&product(&many, &more), &many.bmm(&more));
         }
     }
 

@@ -14,7 +14,7 @@ use super::attention::{Attended, Attention};
 use super::chosen::Chosen;
 use super::dropout::Dropout;
 use super::parameters::{Parameters, Span};
-use crate::libtorch::{Normalised, layer_norm_backward};
+use crate::libtorch::{Normalised, add_product, layer_norm_backward, linear, product};
 use crate::sub_batch::SubBatch;
 
 /// Weight [out, in] and bias `[out]`.
@@ -38,16 +38,16 @@ impl Linear {
 
     /// [T, out] from [T, in].
     fn forward(&self, parameters: &Parameters, x: &Tensor) -> Tensor {
-        x.linear(&parameters.weight_at(&self.weight), Some(parameters.weight_at(&self.bias)))
+        linear(x, &parameters.weight_at(&self.weight), &parameters.weight_at(&self.bias))
     }
 
     /// Adds the gradients of weight and bias, from the input [T, in] and the output's gradient [T, out].
     fn add_gradients(&self, parameters: &Parameters, x: &Tensor, grad: &Tensor) {
         let mut weight = parameters.grad_at(&self.weight);
         if weight.kind() == grad.kind() {
-            let _ = weight.addmm_(&grad.tr(), x);
+            add_product(&mut weight, &grad.tr(), x);
         } else {
-            let _ = weight.g_add_(&grad.tr().matmul(x));
+            let _ = weight.g_add_(&product(&grad.tr(), x));
         }
         let bias = grad.sum_dim_intlist([0i64].as_slice(), false, weight.kind());
         let _ = parameters.grad_at(&self.bias).g_add_(&bias);
@@ -55,7 +55,7 @@ impl Linear {
 
     /// Adds the input's gradient to `d_x`, [T, in].
     fn add_input_gradient(&self, parameters: &Parameters, grad: &Tensor, d_x: &mut Tensor) {
-        let _ = d_x.addmm_(grad, &parameters.weight_at(&self.weight));
+        add_product(d_x, grad, &parameters.weight_at(&self.weight));
     }
 }
 
@@ -265,7 +265,7 @@ impl Layer {
         drop((grad, output_norm));
         let d_output = dropped(&after_output, &d_middle);
         self.output.add_gradients(parameters, &inner.gelu("none"), &d_output);
-        let d_activated = d_output.matmul(&parameters.weight_at(&self.output.weight)); // [T, f]
+        let d_activated = product(&d_output, &parameters.weight_at(&self.output.weight)); // [T, f]
         let d_inner = inner.gelu_backward(&d_activated, "none");
         drop((d_output, d_activated, inner));
         self.intermediate.add_gradients(parameters, &middle, &d_inner);
@@ -276,7 +276,7 @@ impl Layer {
         drop((d_middle, attention_norm));
         let d_output = dropped(&after_attention, &d_input);
         self.attention_output.add_gradients(parameters, attended, &d_output);
-        let d_attended = d_output.matmul(&parameters.weight_at(&self.attention_output.weight)); // [T, d]
+        let d_attended = product(&d_output, &parameters.weight_at(&self.attention_output.weight)); // [T, d]
         (d_input, d_attended)
     }
 

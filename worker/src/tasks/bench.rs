@@ -17,6 +17,7 @@ use super::TaskError;
 use super::measure::load;
 use crate::budget;
 use crate::device::device_of;
+use crate::libtorch::product;
 use crate::meter::{cpu_secs, resident_bytes};
 use crate::optimizer::{AdamW, clip_grad_norm, learning_rate};
 use crate::phase::{self, Phase, PhaseSecs, during};
@@ -149,7 +150,7 @@ fn product_flops_per_sec(kind: Kind, device: Device, d: i64) -> f64 {
         let (left, right) = (Tensor::randn([m, k], (kind, device)), Tensor::randn([n, k], (kind, device)));
         (0..PRODUCTS).map(move |_| {
             let started = Instant::now();
-            let product = left.matmul(&right.tr());
+            let product = product(&left, &right.tr());
             let _ = product.get(0).get(0).to_kind(Kind::Double).double_value(&[]);
             2.0 * (m * k * n) as f64 / started.elapsed().as_secs_f64()
         })
