@@ -19,6 +19,7 @@ pub mod encode;
 pub mod exchange;
 pub mod exit;
 pub mod false_negatives;
+pub mod kernels;
 pub mod libtorch;
 pub mod loss;
 pub mod meter;

@@ -9,6 +9,7 @@
 use tch::{Device, Kind, Tensor};
 use tercet_sampler::{SubBatchLimit, TextGroup, lay_out};
 
+use crate::kernels::attention::Rows;
 use crate::representation::{TextInput, offsets};
 
 /// Tokens whose hidden states a text's dense representation averages.
@@ -46,6 +47,8 @@ impl Group {
 pub struct SubBatch {
     /// Longest first; together they are the T tokens.
     pub groups: Vec<Group>,
+    /// Where each text's real tokens lie.
+    pub rows: Vec<Rows>,
     /// The texts' indices in the list that was cut, int64 `[texts]`.
     pub texts: Tensor,
     /// int64 `[T]`.
@@ -110,6 +113,7 @@ struct WholeList<'a> {
 struct Builder {
     /// First token, texts, tokens of each.
     groups: Vec<(usize, usize, usize)>,
+    rows: Vec<Rows>,
     texts: Vec<i64>,
     ids: Vec<i64>,
     positions: Vec<i64>,
@@ -132,6 +136,7 @@ impl Builder {
     /// Appends text `i`, padded to `len`.
     fn push_text(&mut self, i: usize, len: usize, whole: &WholeList, special: &[i64], pad: i64) {
         let (text, base, b) = (&whole.texts[i], self.ids.len(), self.texts.len());
+        self.rows.push(Rows { first: base, len: text.ids.len() });
         self.texts.push(i as i64);
         let vocabulary = text.lexical_ids(special);
         let first_slot = self.lexical_target.len();
@@ -165,6 +170,7 @@ impl Builder {
         });
         SubBatch {
             groups: groups.collect(),
+            rows: self.rows,
             num_tokens: self.real.len(),
             cls: pooled(&self.cls, self.texts.len(), device),
             real: pooled(&self.real, self.texts.len(), device),

@@ -2,6 +2,7 @@
 // message is copied into `error` and the call returns false.
 
 #include <ATen/Context.h>
+#include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/addmm.h>
@@ -80,7 +81,7 @@ bool tercet_linear(const at::Tensor* x, const at::Tensor* weight, const at::Tens
                    size_t error_len) {
   return attempt(error, error_len, [&] {
     if (for_onednn(*x)) {
-      *out = new at::Tensor(bias->expand({x->size(0), -1}).contiguous());
+      *out = new at::Tensor(bias->expand({x->size(0), -1}).clone(at::MemoryFormat::Contiguous));
       at::native::mkldnn_matmul(*x, weight->t(), **out, 1.0f, 1.0f);
     } else {
       *out = new at::Tensor(at::linear(*x, *weight, *bias));
@@ -99,6 +100,14 @@ bool tercet_device_memory(int64_t index, uint64_t* out, char* error, size_t erro
     out[2] = free;
     out[3] = total;
     allocator->resetPeakStats(index);
+  });
+}
+
+// Calls `work` with parts of 0..count of at least `grain` on libtorch's threads.
+bool tercet_parallel(int64_t count, int64_t grain, void (*work)(const void*, int64_t, int64_t), const void* data,
+                     char* error, size_t error_len) {
+  return attempt(error, error_len, [&] {
+    at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) { work(data, begin, end); });
   });
 }
 

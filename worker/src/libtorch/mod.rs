@@ -2,7 +2,8 @@
 //!
 //! A failure here is a mistake in this crate (shapes that do not fit), so it panics with libtorch's message, as `tch` does.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
+use std::ops::Range;
 use std::ptr;
 
 use tch::{Device, Tensor};
@@ -11,7 +12,7 @@ use tch::{Device, Tensor};
 const MESSAGE_BYTES: usize = 4096;
 
 /// A `torch::Tensor`, as `tch` hands it out.
-type Handle = std::ffi::c_void;
+type Handle = c_void;
 
 unsafe extern "C" {
     fn tercet_layer_norm_backward(
@@ -38,6 +39,14 @@ unsafe extern "C" {
         weight: *const Handle,
         bias: *const Handle,
         out: *mut *mut Handle,
+        error: *mut c_char,
+        error_len: usize,
+    ) -> bool;
+    fn tercet_parallel(
+        count: i64,
+        grain: i64,
+        work: unsafe extern "C" fn(*const c_void, i64, i64),
+        data: *const c_void,
         error: *mut c_char,
         error_len: usize,
     ) -> bool;
@@ -114,6 +123,19 @@ pub fn add_product(sum: &mut Tensor, a: &Tensor, b: &Tensor) {
 fn set_product(sum: &mut Tensor, beta: f32, a: &Tensor, b: &Tensor) {
     // SAFETY: all handles are of live tensors, and nothing else uses `sum` meanwhile.
     checked(|error, len| unsafe { tercet_product(handle(a), handle(b), sum.as_mut_ptr().cast(), beta, error, len) });
+}
+
+/// Calls `work` with parts of 0..`count`, of at least `grain` each, on libtorch's threads.
+pub fn parallel<W: Fn(Range<usize>) + Sync>(count: usize, grain: usize, work: W) {
+    /// # Safety
+    /// `data` points to a `W` that lives.
+    unsafe extern "C" fn call<W: Fn(Range<usize>) + Sync>(data: *const c_void, begin: i64, end: i64) {
+        // SAFETY: as the caller says; a `Sync` closure may be called from any thread.
+        unsafe { (*data.cast::<W>())(begin as usize..end as usize) };
+    }
+    let data = (&raw const work).cast();
+    // SAFETY: `work` outlives the call, which returns when all parts are done.
+    checked(|error, len| unsafe { tercet_parallel(count as i64, grain as i64, call::<W>, data, error, len) });
 }
 
 /// Adds to the gradients of the leaves that `outputs` were computed from; each output comes with its own gradient.

@@ -1,9 +1,9 @@
 //! Attention of every token to its own text, forward and backward, group by group of nearly equally long texts.
 //!
-//! Two ways lead there. libtorch's fused kernels (flash attention, or what a GPU has) never build the similarities of a
-//! text. Where they do not serve, on a CPU in bfloat16 (their backward pass is several times slower than the
-//! machine's products) or with dropout of attention probabilities (they would fall back to building all
-//! similarities), probabilities exist for a tile of rows at a time and are computed again in the backward pass.
+//! Three ways lead there. On a CPU in float32 and bfloat16 it is a kernel of our own. Elsewhere libtorch's fused kernels (flash
+//! attention, or what a GPU has) never build the similarities of a text either. In float64 on a CPU, where they fall back to
+//! building all similarities with dropout, probabilities exist for a tile of rows at a time and are computed again in
+//! the backward pass.
 //!
 //! Legend: T tokens of the sub-batch, d hidden size, h heads, k head size, B and L texts and length of a group, N (text,
 //! head) pairs of a tile, R its rows.
@@ -11,6 +11,8 @@
 use tch::{Device, Kind, Tensor};
 
 use super::dropout::Dropout;
+use crate::kernels::attention::Rows;
+use crate::kernels::{self, BFloat16, elements, elements_mut};
 use crate::libtorch;
 use crate::sub_batch::{Group, SubBatch};
 
@@ -25,13 +27,15 @@ pub enum Attended {
     Fused(Vec<([Tensor; 3], Tensor)>),
     /// In tiles: the result, [T, d].
     Tiled(Tensor),
+    /// By the kernel: the result, [T, d], and the logarithms of its rows' sums of exponentials, [T, h].
+    Kernel(Tensor, Tensor),
 }
 
 impl Attended {
     /// The result, [T, d].
     pub fn output(&self) -> Tensor {
         match self {
-            Self::Tiled(output) => output.shallow_clone(),
+            Self::Tiled(output) | Self::Kernel(output, _) => output.shallow_clone(),
             Self::Fused(groups) => {
                 let rows =
                     |(_, output): &([Tensor; 3], Tensor)| output.detach().transpose(1, 2).flatten(2, 3).flatten(0, 1);
@@ -55,15 +59,16 @@ pub struct Attention {
 
 impl Attention {
     fn fused(&self, qkv: &Tensor) -> bool {
-        let dropout_falls_back = self.dropout.is_on() && qkv.device() == Device::Cpu;
-        let slow = qkv.kind() == Kind::BFloat16 && qkv.device() == Device::Cpu;
-        !(dropout_falls_back || slow)
+        let falls_back = self.dropout.is_on() && qkv.device() == Device::Cpu;
+        !falls_back
     }
 
     /// From queries, keys and values beside each other, [T, 3d]; `keep` keeps what the backward pass needs.
     pub fn forward(&self, qkv: &Tensor, texts: &SubBatch, keep: bool) -> Attended {
         let groups = texts.groups.iter().enumerate();
-        if self.fused(qkv) {
+        if kernels::serve(qkv) {
+            self.forward_kernel(qkv, &texts.rows)
+        } else if self.fused(qkv) {
             Attended::Fused(groups.map(|(place, group)| self.forward_fused(qkv, group, place, keep)).collect())
         } else {
             let parts: Vec<Tensor> = groups.map(|(place, group)| self.forward_tiled(qkv, group, place)).collect();
@@ -73,12 +78,15 @@ impl Attention {
 
     /// The gradient of `qkv`, [T, 3d], from the output's, [T, d].
     pub fn backward(&self, qkv: &Tensor, texts: &SubBatch, attended: Attended, d_output: &Tensor) -> Tensor {
-        let d_qkv = qkv.empty_like();
         let mut graphs = match attended {
+            Attended::Kernel(output, log_sums) => {
+                return self.backward_kernel(qkv, &texts.rows, [&output, &log_sums], d_output);
+            }
             Attended::Fused(graphs) => graphs,
             Attended::Tiled(_) => Vec::new(),
         }
         .into_iter();
+        let d_qkv = qkv.empty_like();
         for (place, group) in texts.groups.iter().enumerate() {
             let rows = |t: &Tensor| t.narrow(0, group.first, group.num_tokens());
             let shape = [group.num_texts, group.len, 3, self.num_heads, -1];
@@ -93,6 +101,55 @@ impl Attention {
             for (i, gradient) in (0..3).zip(gradients) {
                 d_group.select(2, i).transpose(1, 2).copy_(&gradient);
             }
+        }
+        d_qkv
+    }
+
+    fn kernel<'a>(&self, qkv: &Tensor, texts: &'a [Rows]) -> kernels::attention::Attention<'a> {
+        let (num_heads, width) = (self.num_heads as usize, qkv.size()[1] as usize / 3);
+        kernels::attention::Attention { texts, num_heads, head_len: width / num_heads, dropout: self.dropout }
+    }
+
+    fn forward_kernel(&self, qkv: &Tensor, texts: &[Rows]) -> Attended {
+        let size = qkv.size();
+        // Zeros for padding, whose rows the kernel leaves out.
+        let mut output = Tensor::zeros([size[0], size[1] / 3], (qkv.kind(), Device::Cpu));
+        let mut log_sums = Tensor::zeros([size[0], self.num_heads], (Kind::Float, Device::Cpu));
+        let kernel = self.kernel(qkv, texts);
+        match qkv.kind() {
+            Kind::BFloat16 => {
+                kernel.forward(elements::<BFloat16>(qkv), elements_mut(&mut output), elements_mut(&mut log_sums));
+            }
+            _ => kernel.forward(elements::<f32>(qkv), elements_mut(&mut output), elements_mut(&mut log_sums)),
+        }
+        Attended::Kernel(output, log_sums)
+    }
+
+    fn backward_kernel(
+        &self,
+        qkv: &Tensor,
+        texts: &[Rows],
+        [output, log_sums]: [&Tensor; 2],
+        d_output: &Tensor,
+    ) -> Tensor {
+        let mut d_qkv = qkv.zeros_like();
+        let kernel = self.kernel(qkv, texts);
+        let log_sums = elements::<f32>(log_sums);
+        match qkv.kind() {
+            Kind::BFloat16 => kernel.backward(
+                elements::<BFloat16>(qkv),
+                elements(output),
+                log_sums,
+                elements(d_output),
+                elements_mut(&mut d_qkv),
+            ),
+            _ => kernel.backward(
+                elements::<f32>(qkv),
+                elements(output),
+                log_sums,
+                elements(d_output),
+                elements_mut(&mut d_qkv),
+            ),
         }
         d_qkv
     }

@@ -66,6 +66,68 @@ impl Dropout {
     }
 }
 
+/// Of rows of probabilities, which the kernel of attention has in its hands one at a time; `first` is the place of a row's first
+/// element.
+impl Dropout {
+    /// As [`Dropout::apply`], for one row.
+    #[inline(always)]
+    pub fn apply_row(self, row: &mut [f32], first: usize) {
+        if self.is_on() {
+            let draw = Draw::new(self);
+            for (i, x) in row.iter_mut().enumerate() {
+                *x *= draw.factor(first as u32 + i as u32);
+            }
+        }
+    }
+
+    /// From a row's probabilities `p` and the gradients `d` of what became of them after dropout, and their product with each
+    /// other summed over the row: makes `p` what became of them, and `d` the gradients before softmax.
+    #[inline(always)]
+    pub fn differentiate_row(self, p: &mut [f32], d: &mut [f32], sum: f32, first: usize) {
+        if self.is_on() {
+            let draw = Draw::new(self);
+            for (i, (p, d)) in p.iter_mut().zip(d).enumerate() {
+                let factor = draw.factor(first as u32 + i as u32);
+                *d = *p * (*d * factor - sum);
+                *p *= factor;
+            }
+        } else {
+            p.iter().zip(d).for_each(|(p, d)| *d = *p * (*d - sum));
+        }
+    }
+}
+
+/// What an element is multiplied with.
+#[derive(Clone, Copy)]
+struct Draw {
+    seed: [u32; 2],
+    threshold: u32,
+    scale: f32,
+}
+
+impl Draw {
+    #[inline(always)]
+    fn new(dropout: Dropout) -> Self {
+        let threshold = (dropout.probability * STEPS).round().min(STEPS - 1.0);
+        let scale = (STEPS / (STEPS - threshold)) as f32;
+        Self { seed: [dropout.seed as u32, (dropout.seed >> 32) as u32], threshold: threshold as u32, scale }
+    }
+
+    #[inline(always)]
+    fn factor(self, place: u32) -> f32 {
+        if hash(self.seed, place) >= self.threshold { self.scale } else { 0.0 }
+    }
+}
+
+/// Of an element's place.
+#[inline(always)]
+fn hash([low, high]: [u32; 2], place: u32) -> u32 {
+    let hash = place.wrapping_mul(0x9e37_79b1).wrapping_add(low);
+    let hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b) ^ high;
+    let hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
+    hash ^ (hash >> 16)
+}
+
 /// The memory of a contiguous tensor on the CPU, whose elements have the size of `T`.
 fn elements<T>(x: &mut Tensor) -> &mut [T] {
     assert!(x.is_contiguous() && x.kind().elt_size_in_bytes() == size_of::<T>(), "contiguous, of this size");
@@ -93,13 +155,9 @@ fn draw_with_avx2<T: Copy + Default>(x: &mut [T], seed: u64, threshold: u32, sca
 
 #[inline(always)]
 fn draw_each<T: Copy + Default>(x: &mut [T], seed: u64, threshold: u32, scaled: impl Fn(T) -> T) {
-    let (low, high) = (seed as u32, (seed >> 32) as u32);
+    let seed = [seed as u32, (seed >> 32) as u32];
     for (i, x) in x.iter_mut().enumerate() {
-        let mut hash = (i as u32).wrapping_mul(0x9e37_79b1).wrapping_add(low);
-        hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b) ^ high;
-        hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
-        hash ^= hash >> 16;
-        *x = if hash >= threshold { scaled(*x) } else { T::default() };
+        *x = if hash(seed, i as u32) >= threshold { scaled(*x) } else { T::default() };
     }
 }
 

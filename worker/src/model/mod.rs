@@ -2,7 +2,7 @@
 
 mod attention;
 mod chosen;
-mod dropout;
+pub mod dropout;
 mod encoder;
 mod heads;
 mod host;
