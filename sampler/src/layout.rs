@@ -1,14 +1,15 @@
 //! Cuts a rank's texts into sub-batches, from their lengths alone.
 //!
 //! Texts are sorted by length. A sub-batch is a run of them that goes through the encoder together; inside it, neighbours
-//! of nearly one length form groups, padded to the longest as long as that costs at most 3 % of the tokens.
+//! of nearly one length form groups, padded to the longest: for devices that want to attend to many texts at a time. Who
+//! attends text by text asks for no padding, and groups are of one length.
 //!
 //! Not here: tensors, which the worker builds from this.
 
 use std::cmp::Reverse;
 
-/// Padding's largest share of a group's tokens.
-const MAX_PADDING: f64 = 0.03;
+/// Padding's largest share of a group's tokens on a GPU.
+pub const GPU_PADDING: f64 = 0.03;
 
 /// How much goes through the encoder at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,14 +55,15 @@ impl SubBatchLayout {
     }
 }
 
-/// Cuts texts of `lens` tokens into sub-batches, longest texts first: if memory does not suffice, that shows at once.
-pub fn lay_out(lens: &[usize], limit: SubBatchLimit) -> Vec<SubBatchLayout> {
+/// Cuts texts of `lens` tokens into sub-batches, longest texts first: if memory does not suffice, that shows at once. Of a
+/// group's tokens at most the share `max_padding` is padding.
+pub fn lay_out(lens: &[usize], limit: SubBatchLimit, max_padding: f64) -> Vec<SubBatchLayout> {
     let mut order: Vec<usize> = (0..lens.len()).collect();
     order.sort_by_key(|&i| Reverse(lens[i]));
 
     let mut sub_batches = Vec::new();
     let mut open = SubBatchLayout::default();
-    for mut texts in neighbours(lens, &order) {
+    for mut texts in neighbours(lens, &order, max_padding) {
         let padded_len = lens[texts[0]];
         while !texts.is_empty() {
             let room = open.room(padded_len, limit);
@@ -81,12 +83,12 @@ pub fn lay_out(lens: &[usize], limit: SubBatchLimit) -> Vec<SubBatchLayout> {
 }
 
 /// Runs of `order` (by length, longest first) that are padded together.
-fn neighbours<'a>(lens: &[usize], order: &'a [usize]) -> Vec<&'a [usize]> {
+fn neighbours<'a>(lens: &[usize], order: &'a [usize], max_padding: f64) -> Vec<&'a [usize]> {
     let mut runs = Vec::new();
     let (mut start, mut real) = (0, 0);
     for (i, &text) in order.iter().enumerate() {
         let padded = (i + 1 - start) * lens[order[start]];
-        if i > start && (padded - real - lens[text]) as f64 > MAX_PADDING * padded as f64 {
+        if i > start && (padded - real - lens[text]) as f64 > max_padding * padded as f64 {
             runs.push(&order[start..i]);
             (start, real) = (i, 0);
         }
@@ -104,7 +106,7 @@ mod tests {
 
     /// (texts, tokens) of each sub-batch.
     fn sizes(lens: &[usize], tokens: usize, texts: usize) -> Vec<(usize, usize)> {
-        let sub_batches = lay_out(lens, SubBatchLimit { tokens, texts });
+        let sub_batches = lay_out(lens, SubBatchLimit { tokens, texts }, GPU_PADDING);
         sub_batches.iter().map(|s| (s.num_texts(), s.num_padded_tokens())).collect()
     }
 
@@ -119,7 +121,7 @@ mod tests {
 
     #[test]
     fn only_neighbours_of_nearly_one_length_are_padded_together() {
-        let sub_batches = lay_out(&[50, 98, 100, 99, 50], SubBatchLimit { tokens: 1000, texts: 0 });
+        let sub_batches = lay_out(&[50, 98, 100, 99, 50], SubBatchLimit { tokens: 1000, texts: 0 }, GPU_PADDING);
         let groups =
             vec![TextGroup { texts: vec![2, 3, 1], padded_len: 100 }, TextGroup { texts: vec![0, 4], padded_len: 50 }];
         assert_eq!(sub_batches, [SubBatchLayout { groups }]);
@@ -128,8 +130,9 @@ mod tests {
     #[test]
     fn every_text_is_in_one_group_and_padding_stays_below_its_share() {
         let lens: Vec<usize> = (0..500).map(|i| 2 + (i * 7919) % 300).collect();
-        for limit in [SubBatchLimit { tokens: 10, texts: 0 }, SubBatchLimit { tokens: 4000, texts: 7 }] {
-            let sub_batches = lay_out(&lens, limit);
+        let limits = [SubBatchLimit { tokens: 10, texts: 0 }, SubBatchLimit { tokens: 4000, texts: 7 }];
+        for (limit, max_padding) in limits.into_iter().flat_map(|limit| [(limit, GPU_PADDING), (limit, 0.0)]) {
+            let sub_batches = lay_out(&lens, limit, max_padding);
             let groups = || sub_batches.iter().flat_map(|s| &s.groups);
             let mut texts: Vec<usize> = groups().flat_map(|g| g.texts.iter().copied()).collect();
             texts.sort_unstable();
@@ -137,7 +140,7 @@ mod tests {
             assert!(groups().all(|g| g.texts.iter().all(|&t| lens[t] <= g.padded_len)));
             let padded: usize = sub_batches.iter().map(SubBatchLayout::num_padded_tokens).sum();
             let real: usize = lens.iter().sum();
-            assert!((padded - real) as f64 <= MAX_PADDING * padded as f64, "{real} of {padded}");
+            assert!((padded - real) as f64 <= max_padding * padded as f64, "{real} of {padded}");
         }
     }
 }

@@ -7,7 +7,7 @@
 //! Legend: T tokens of the sub-batch, padding included; S its distinct (text, token) pairs; V its vectors.
 
 use tch::{Device, Kind, Tensor};
-use tercet_sampler::{SubBatchLimit, TextGroup, lay_out};
+use tercet_sampler::{GPU_PADDING, SubBatchLimit, TextGroup, lay_out};
 
 use crate::kernels::attention::Rows;
 use crate::representation::{TextInput, offsets};
@@ -85,8 +85,21 @@ impl SubBatch {
     }
 }
 
-/// Cuts `texts` into sub-batches as [`lay_out`] says.
+/// Cuts `texts` into sub-batches as [`lay_out`] says; on a CPU, where attention goes text by text, without padding.
 pub fn cut(texts: &[TextInput], limit: SubBatchLimit, special: &[i64], pad: i64, device: Device) -> Vec<SubBatch> {
+    let max_padding = if device == Device::Cpu { 0.0 } else { GPU_PADDING };
+    cut_padded(texts, limit, max_padding, special, pad, device)
+}
+
+/// As [`cut`], with padding up to a share of a group's tokens.
+pub(crate) fn cut_padded(
+    texts: &[TextInput],
+    limit: SubBatchLimit,
+    max_padding: f64,
+    special: &[i64],
+    pad: i64,
+    device: Device,
+) -> Vec<SubBatch> {
     let whole = WholeList {
         texts,
         lexical: offsets(texts.iter().map(|text| text.lexical_ids(special).len())),
@@ -98,7 +111,7 @@ pub fn cut(texts: &[TextInput], limit: SubBatchLimit, special: &[i64], pad: i64,
         groups.iter().for_each(|group| builder.push_group(group, &whole, special, pad));
         builder.finish(device)
     };
-    lay_out(&lens, limit).iter().map(|layout| build(&layout.groups)).collect()
+    lay_out(&lens, limit, max_padding).iter().map(|layout| build(&layout.groups)).collect()
 }
 
 /// The list that is cut, and where each text's ragged parts start in its flat tensors.
@@ -211,7 +224,7 @@ mod tests {
     }
 
     fn cut_all(lens: &[usize], tokens: usize) -> Vec<SubBatch> {
-        cut(&texts(lens), SubBatchLimit { tokens, texts: 0 }, &[0, 1, 2, 3], 1, Device::Cpu)
+        cut_padded(&texts(lens), SubBatchLimit { tokens, texts: 0 }, GPU_PADDING, &[0, 1, 2, 3], 1, Device::Cpu)
     }
 
     #[test]
@@ -222,6 +235,15 @@ mod tests {
         assert!(cut[0].groups[0].attention_mask.is_some() && cut[0].groups[1].attention_mask.is_none());
         assert_eq!(cut[0].num_texts(), 5);
         assert_eq!((cut[0].num_tokens, cut[0].num_padded_tokens()), (397, 400));
+    }
+
+    #[test]
+    fn on_a_cpu_nothing_is_padded() {
+        let cut = cut(&texts(&[100, 99, 99]), SubBatchLimit { tokens: 1000, texts: 0 }, &[0, 1, 2, 3], 1, Device::Cpu);
+        let groups: Vec<(i64, i64, i64)> = cut[0].groups.iter().map(|g| (g.first, g.num_texts, g.len)).collect();
+        assert_eq!(groups, [(0, 1, 100), (100, 2, 99)]);
+        assert_eq!(cut[0].num_padded_tokens(), cut[0].num_tokens);
+        assert_eq!(cut[0].rows[2], Rows { first: 199, len: 99 });
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tercet_configs::Recipe;
 use tercet_sampler::{DealtBatch, Plan, PlanError, SubBatchLimit, deal_global};
 
 use super::load::RankLoad;
+use super::memory::Device;
 use super::vocabulary::add_distinct;
 
 /// Batches of a cell at most.
@@ -52,8 +53,8 @@ impl DealtStep {
     }
 }
 
-/// Deals a sample of the batches that the run takes to `world_size` ranks; `lexical` also counts distinct tokens, which
-/// needs the texts themselves.
+/// Deals a sample of the batches that the run takes to `world_size` ranks of a kind of `device`; `lexical` also counts
+/// distinct tokens, which needs the texts themselves.
 ///
 /// # Errors
 /// If the store cannot be read, or rows lack what the recipe asks for.
@@ -61,13 +62,13 @@ pub fn deal_sample(
     plan: &Plan,
     recipe: &Recipe,
     batches: &[u64],
-    world_size: usize,
+    (world_size, device): (usize, Device),
     lexical: bool,
 ) -> Result<Vec<DealtStep>, PlanError> {
     let wanted = sample(plan, batches);
     let dealt = wanted.into_par_iter().map(|(cell, nth)| {
         let progress = (nth as f64 + 0.5) / batches[cell] as f64;
-        deal_one(plan, recipe, (cell, nth), progress, world_size)
+        deal_one(plan, recipe, (cell, nth), progress, (world_size, device))
     });
     let mut dealt: Vec<DealtStep> = dealt.collect::<Result<_, _>>()?;
     if lexical {
@@ -100,13 +101,14 @@ fn deal_one(
     recipe: &Recipe,
     (cell, nth): (usize, u64),
     progress: f64,
-    world_size: usize,
+    (world_size, device): (usize, Device),
 ) -> Result<DealtStep, PlanError> {
     let dealt = deal_global(plan, plan.batch_of_cell(cell, nth), world_size)?;
     let limit = SubBatchLimit { tokens: recipe.sub_batch_tokens, texts: recipe.sub_batch_texts };
     let mut ranks = Vec::with_capacity(world_size);
     for rank in 0..world_size {
-        ranks.push(RankLoad::new(&dealt.share_lens(plan, rank)?, limit, recipe.kept_graph_tokens));
+        let share = dealt.share_lens(plan, rank)?;
+        ranks.push(RankLoad::new(&share, limit, device.max_padding(), recipe.kept_graph_tokens));
     }
     let DealtBatch { group_size, deal, .. } = dealt;
     let two_way = plan.source(&plan.cells()[cell]).policy.two_way;

@@ -64,8 +64,8 @@ pub struct RankLoad {
 }
 
 impl RankLoad {
-    /// The load of a share, cut into sub-batches as a worker does it.
-    pub fn new(share: &ShareLens, limit: SubBatchLimit, kept_graph_tokens: usize) -> Self {
+    /// The load of a share, cut into sub-batches as a worker does it whose device wants padding up to `max_padding`.
+    pub fn new(share: &ShareLens, limit: SubBatchLimit, max_padding: f64, kept_graph_tokens: usize) -> Self {
         let ShareLens { queries, passages, num_positives } = share;
         let lens: Vec<usize> = queries.iter().chain(passages).copied().collect();
         let sum = |lens: &[usize]| lens.iter().sum::<usize>() as f64;
@@ -80,7 +80,7 @@ impl RankLoad {
         };
         let larger = |a: Encoded, b: Encoded| if b.tokens > a.tokens { b } else { a };
         let mut budget = kept_graph_tokens;
-        for layout in lay_out(&lens, limit) {
+        for layout in lay_out(&lens, limit, max_padding) {
             let own = Encoded::of(&layout);
             load.encoded = load.encoded.plus(own);
             load.largest = larger(load.largest, own);
@@ -98,13 +98,15 @@ impl RankLoad {
 
 #[cfg(test)]
 mod tests {
+    use tercet_sampler::GPU_PADDING;
+
     use super::*;
 
     #[test]
     fn kept_and_recomputed_sub_batches_are_told_apart() {
         // Sub-batches of (5, 5), (5, 2): 10 tokens each where 10 are kept, then padded tokens 7 in two groups.
         let share = ShareLens { queries: vec![2, 5], passages: vec![5, 5], num_positives: 3 };
-        let load = RankLoad::new(&share, SubBatchLimit { tokens: 10, texts: 0 }, 10);
+        let load = RankLoad::new(&share, SubBatchLimit { tokens: 10, texts: 0 }, GPU_PADDING, 10);
         assert_eq!((load.num_queries, load.num_passages, load.tokens), (2.0, 2.0, 17.0));
         assert_eq!((load.query_vectors, load.passage_vectors), (5.0, 8.0));
         assert_eq!(load.encoded, Encoded { num_texts: 4.0, tokens: 17.0, squares: 79.0 });
@@ -116,7 +118,7 @@ mod tests {
     #[test]
     fn padding_is_what_the_layout_adds() {
         let share = ShareLens { passages: vec![100, 99], ..ShareLens::default() };
-        let load = RankLoad::new(&share, SubBatchLimit { tokens: 1000, texts: 0 }, 0);
+        let load = RankLoad::new(&share, SubBatchLimit { tokens: 1000, texts: 0 }, GPU_PADDING, 0);
         assert_eq!((load.encoded.tokens, load.encoded.squares, load.kept.tokens), (200.0, 20_000.0, 0.0));
         assert_eq!(load.tokens, 199.0);
     }

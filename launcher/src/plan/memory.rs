@@ -7,6 +7,7 @@
 //! Legend: T tokens of a sub-batch, d hidden size, e bytes of an element, Q local queries, P all ranks' passages.
 
 use serde::Serialize;
+use tercet_sampler::GPU_PADDING;
 
 use super::load::{Encoded, RankLoad};
 use super::shape::ModelShape;
@@ -20,6 +21,16 @@ pub enum Device {
     Cpu,
     /// Memory of a GPU.
     Cuda,
+}
+
+impl Device {
+    /// Padding's largest share of a group of texts that go through the encoder together.
+    pub fn max_padding(self) -> f64 {
+        match self {
+            Self::Cpu => 0.0,
+            Self::Cuda => GPU_PADDING,
+        }
+    }
 }
 
 /// A part of the peak.

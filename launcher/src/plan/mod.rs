@@ -112,7 +112,7 @@ fn report(args: &PlanArgs, recipe: &Recipe, world_size: NonZeroUsize) -> anyhow:
     if let Some(plan) = &plan {
         let batches = plan.batches_given_by(recipe.steps);
         let lexical = shape.as_ref().is_some_and(|shape| shape.heads.lexical);
-        let dealt = deal::deal_sample(plan, recipe, &batches, world, lexical)?;
+        let dealt = deal::deal_sample(plan, recipe, &batches, (world, report.device), lexical)?;
         if let Some(shape) = &shape {
             report.rates = rates(args, shape, world_size, typical_len(&dealt))?;
         }

@@ -1,6 +1,6 @@
 //! The two ways of giving a global batch to ranks and cutting a rank's part into sub-batches.
 
-use tercet_sampler::{SubBatchLimit, contiguous_share, deal, lay_out, text_cost};
+use tercet_sampler::{GPU_PADDING, SubBatchLimit, contiguous_share, deal, lay_out, text_cost};
 
 use crate::batches::Table;
 use crate::distribution::Distribution;
@@ -89,7 +89,7 @@ fn encoded(rows: &[&[usize]], rank: &[usize], up_to: usize, side: Side) -> Vec<(
     match side {
         Side::Tercet => {
             let lens: Vec<usize> = rank.iter().flat_map(|&i| rows[i].iter().copied()).collect();
-            let sub_batches = lay_out(&lens, SubBatchLimit { tokens: SUB_BATCH_TOKENS, texts: 0 });
+            let sub_batches = lay_out(&lens, SubBatchLimit { tokens: SUB_BATCH_TOKENS, texts: 0 }, GPU_PADDING);
             let groups = sub_batches.into_iter().flat_map(|sub_batch| sub_batch.groups);
             groups.map(|group| (group.texts.len(), group.padded_len)).collect()
         }

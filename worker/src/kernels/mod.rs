@@ -4,14 +4,52 @@
 //! Elsewhere (on a GPU, in float64) the same things are put together from libtorch's operations, and the tests hold the two
 //! against each other. Every result is the same on any number of threads.
 
+pub mod adamw;
 pub mod attention;
+pub mod gelu;
+pub mod norm;
 mod product;
 
+use std::ops::Range;
+
 use tch::{Device, Kind, Tensor};
+
+use crate::libtorch::parallel;
+
+/// Rows that are worked on at a time: enough to be worth a thread's while, few enough to stay in its cache.
+const BLOCK_ROWS: usize = 32;
 
 /// Whether there is a kernel for tensors like `x`.
 pub fn serve(x: &Tensor) -> bool {
     x.device() == Device::Cpu && matches!(x.kind(), Kind::Float | Kind::BFloat16)
+}
+
+/// Calls `work` with every block of 0..`num_rows`, and its number, on all threads.
+fn for_each_block(num_rows: usize, work: impl Fn(usize, Range<usize>) + Sync) {
+    parallel(num_rows.div_ceil(BLOCK_ROWS), 1, |blocks| {
+        for block in blocks {
+            work(block, block * BLOCK_ROWS..((block + 1) * BLOCK_ROWS).min(num_rows));
+        }
+    });
+}
+
+/// As [`for_each_block`], each with sums of its own, which are then added to `sums` in the order of the blocks.
+fn column_sums<const N: usize>(
+    num_rows: usize,
+    sums: [&mut [f32]; N],
+    work: impl Fn(Range<usize>, [&mut [f32]; N]) + Sync,
+) {
+    let width = sums[0].len();
+    assert!(sums.iter().all(|sum| sum.len() == width));
+    let mut of_blocks = vec![0.0; num_rows.div_ceil(BLOCK_ROWS) * N * width];
+    let shared = Shared::new(&mut of_blocks);
+    for_each_block(num_rows, |block, rows| {
+        // SAFETY: a block has sums of its own, and each of them its own place.
+        work(rows, std::array::from_fn(|n| unsafe { shared.slice((block * N + n) * width, width) }));
+    });
+    for (place, own) in of_blocks.chunks_exact(width.max(1)).enumerate() {
+        sums[place % N].iter_mut().zip(own).for_each(|(sum, own)| *sum += own);
+    }
 }
 
 /// e^x to about 1e-7 of it; 0 where that is below 1e-37. The polynomial is that of Cephes (Moshier, 1989).

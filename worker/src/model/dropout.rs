@@ -66,17 +66,29 @@ impl Dropout {
     }
 }
 
-/// Of rows of probabilities, which the kernel of attention has in its hands one at a time; `first` is the place of a row's first
-/// element.
+/// For kernels, which have one row of float32 numbers in their hands at a time; `first` is the place of its first element.
 impl Dropout {
+    /// Calls `work` with every element of a row, what dropout multiplies it with, and its number in the row.
+    #[inline(always)]
+    pub fn each<T>(self, first: usize, row: &mut [T], mut work: impl FnMut(&mut T, f32, usize)) {
+        if self.is_on() {
+            let draw = Draw::new(self);
+            row.iter_mut().enumerate().for_each(|(i, x)| work(x, draw.factor((first + i) as u32), i));
+        } else {
+            row.iter_mut().enumerate().for_each(|(i, x)| work(x, 1.0, i));
+        }
+    }
+
     /// As [`Dropout::apply`], for one row.
     #[inline(always)]
     pub fn apply_row(self, row: &mut [f32], first: usize) {
         if self.is_on() {
-            let draw = Draw::new(self);
-            for (i, x) in row.iter_mut().enumerate() {
-                *x *= draw.factor(first as u32 + i as u32);
-            }
+            self.each(
+                first,
+                row,
+                #[inline(always)]
+                |x, factor, _| *x *= factor,
+            );
         }
     }
 

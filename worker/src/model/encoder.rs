@@ -10,8 +10,9 @@ use tch::{Kind, Tensor};
 use tercet_configs::EncoderConfig;
 
 use super::dropout::Dropout;
-use super::layer::{Layer, LayerNorm, SavedLayer, dropout};
+use super::layer::{Layer, SavedLayer, dropout};
 use super::parameters::{Init, Parameters, Spec};
+use super::pointwise::LayerNorm;
 use crate::libtorch::Normalised;
 use crate::sub_batch::SubBatch;
 
@@ -83,7 +84,7 @@ impl Encoder {
         Self {
             config: config.clone(),
             tables: EMBEDDING_TABLES.map(|name| parameters.leaf(name)),
-            norm: LayerNorm::new(parameters, "embeddings.LayerNorm", config.layer_norm_eps),
+            norm: LayerNorm::new(config, parameters, "embeddings.LayerNorm"),
             layers: (0..config.num_hidden_layers).map(|i| Layer::new(config, parameters, i)).collect(),
         }
     }

@@ -14,7 +14,8 @@ use super::attention::{Attended, Attention};
 use super::chosen::Chosen;
 use super::dropout::Dropout;
 use super::parameters::{Parameters, Span};
-use crate::libtorch::{Normalised, add_product, layer_norm_backward, linear, product};
+use super::pointwise::{LayerNorm, add_column_sums, gelu, gelu_backward};
+use crate::libtorch::{Normalised, add_product, linear, product};
 use crate::sub_batch::SubBatch;
 
 /// Weight [out, in] and bias `[out]`.
@@ -43,58 +44,23 @@ impl Linear {
 
     /// Adds the gradients of weight and bias, from the input [T, in] and the output's gradient [T, out].
     fn add_gradients(&self, parameters: &Parameters, x: &Tensor, grad: &Tensor) {
+        self.add_weight_gradient(parameters, x, grad);
+        add_column_sums(parameters, &self.bias, grad);
+    }
+
+    /// The weight's alone.
+    fn add_weight_gradient(&self, parameters: &Parameters, x: &Tensor, grad: &Tensor) {
         let mut weight = parameters.grad_at(&self.weight);
         if weight.kind() == grad.kind() {
             add_product(&mut weight, &grad.tr(), x);
         } else {
             let _ = weight.g_add_(&product(&grad.tr(), x));
         }
-        let bias = grad.sum_dim_intlist([0i64].as_slice(), false, weight.kind());
-        let _ = parameters.grad_at(&self.bias).g_add_(&bias);
     }
 
     /// Adds the input's gradient to `d_x`, [T, in].
     fn add_input_gradient(&self, parameters: &Parameters, grad: &Tensor, d_x: &mut Tensor) {
         add_product(d_x, grad, &parameters.weight_at(&self.weight));
-    }
-}
-
-/// Weight and bias, `[d]` each.
-pub(super) struct LayerNorm {
-    weight: Span,
-    bias: Span,
-    eps: f64,
-}
-
-impl LayerNorm {
-    pub(super) fn new(parameters: &Parameters, name: &str, eps: f64) -> Self {
-        let span = |suffix: &str| parameters.span(&[format!("{name}.{suffix}")]);
-        Self { weight: span("weight"), bias: span("bias"), eps }
-    }
-
-    /// Weight and bias in the type of `x`.
-    fn weights(&self, parameters: &Parameters, x: &Tensor) -> [Tensor; 2] {
-        [&self.weight, &self.bias].map(|span| match x.kind() == parameters.compute_kind() {
-            true => parameters.weight_at(span),
-            false => parameters.master_at(span),
-        })
-    }
-
-    /// Every row of `x`, [T, d], normalised.
-    pub(super) fn forward(&self, parameters: &Parameters, x: Tensor) -> (Tensor, Normalised) {
-        let [weight, bias] = self.weights(parameters, &x);
-        let (output, mean, rstd) = x.native_layer_norm([x.size()[1]], Some(weight), Some(bias), self.eps);
-        (output, Normalised { input: x, mean, rstd })
-    }
-
-    /// The input's gradient from the output's, [T, d]; adds those of weight and bias.
-    pub(super) fn backward(&self, parameters: &Parameters, saved: &Normalised, grad: &Tensor) -> Tensor {
-        let [weight, bias] = self.weights(parameters, grad);
-        let [d_input, d_weight, d_bias] = layer_norm_backward(grad, saved, &weight, &bias);
-        for (span, gradient) in [(&self.weight, d_weight), (&self.bias, d_bias)] {
-            let _ = parameters.grad_at(span).g_add_(&gradient);
-        }
-        d_input
     }
 }
 
@@ -140,7 +106,7 @@ impl Layer {
     pub(super) fn new(config: &EncoderConfig, parameters: &Parameters, index: usize) -> Self {
         let named = |name: &str| format!("encoder.layer.{index}.{name}");
         let linear = |names: &[&str]| Linear::new(parameters, &names.iter().map(|n| named(n)).collect::<Vec<_>>());
-        let norm = |name: &str| LayerNorm::new(parameters, &named(name), config.layer_norm_eps);
+        let norm = |name: &str| LayerNorm::new(config, parameters, &named(name));
         Self {
             num_heads: config.num_attention_heads as i64,
             hidden_dropout: config.hidden_dropout_prob,
@@ -201,16 +167,12 @@ impl Layer {
         seed: Option<u64>,
     ) -> (Tensor, SavedRest) {
         let [after_attention, after_output] = self.hidden_dropouts(seed);
-        let mut sum = self.attention_output.forward(parameters, attended); // [T, d]
-        after_attention.apply(&mut sum);
-        let _ = sum.g_add_(input);
-        let (middle, attention_norm) = self.attention_norm.forward(parameters, sum);
+        let projected = self.attention_output.forward(parameters, attended); // [T, d]
+        let (middle, attention_norm) = self.attention_norm.forward_sum(parameters, projected, input, after_attention);
 
         let inner = self.intermediate.forward(parameters, &middle); // [T, f]
-        let mut sum = self.output.forward(parameters, &inner.gelu("none")); // [T, d]
-        after_output.apply(&mut sum);
-        let _ = sum.g_add_(&middle);
-        let (output, output_norm) = self.output_norm.forward(parameters, sum);
+        let projected = self.output.forward(parameters, &gelu(&inner)); // [T, d]
+        let (output, output_norm) = self.output_norm.forward_sum(parameters, projected, &middle, after_output);
         (output, SavedRest { attention_norm, middle, inner, output_norm })
     }
 
@@ -261,21 +223,22 @@ impl Layer {
         let [after_attention, after_output] = self.hidden_dropouts(seed);
         let SavedRest { attention_norm, middle, inner, output_norm } = saved;
 
-        let mut d_middle = self.output_norm.backward(parameters, &output_norm, &grad);
+        let [mut d_middle, d_output] =
+            self.output_norm.backward_sum(parameters, &output_norm, &grad, after_output, &self.output.bias);
         drop((grad, output_norm));
-        let d_output = dropped(&after_output, &d_middle);
-        self.output.add_gradients(parameters, &inner.gelu("none"), &d_output);
         let d_activated = product(&d_output, &parameters.weight_at(&self.output.weight)); // [T, f]
-        let d_inner = inner.gelu_backward(&d_activated, "none");
-        drop((d_output, d_activated, inner));
-        self.intermediate.add_gradients(parameters, &middle, &d_inner);
+        let [activated, d_inner] = gelu_backward(parameters, &inner, d_activated, &self.intermediate.bias);
+        self.output.add_weight_gradient(parameters, &activated, &d_output);
+        drop((d_output, activated, inner));
+        self.intermediate.add_weight_gradient(parameters, &middle, &d_inner);
         self.intermediate.add_input_gradient(parameters, &d_inner, &mut d_middle);
         drop((d_inner, middle));
 
-        let d_input = self.attention_norm.backward(parameters, &attention_norm, &d_middle);
+        let bias = &self.attention_output.bias;
+        let [d_input, d_output] =
+            self.attention_norm.backward_sum(parameters, &attention_norm, &d_middle, after_attention, bias);
         drop((d_middle, attention_norm));
-        let d_output = dropped(&after_attention, &d_input);
-        self.attention_output.add_gradients(parameters, attended, &d_output);
+        self.attention_output.add_weight_gradient(parameters, attended, &d_output);
         let d_attended = product(&d_output, &parameters.weight_at(&self.attention_output.weight)); // [T, d]
         (d_input, d_attended)
     }
@@ -298,14 +261,4 @@ impl Layer {
 /// Off without a seed.
 pub(super) fn dropout(seed: Option<u64>, probability: f64) -> Dropout {
     Dropout::new(seed.unwrap_or(0), if seed.is_some() { probability } else { 0.0 })
-}
-
-/// The gradient before dropout from the one after it.
-fn dropped(dropout: &Dropout, grad: &Tensor) -> Tensor {
-    if !dropout.is_on() {
-        return grad.shallow_clone();
-    }
-    let mut grad = grad.copy();
-    dropout.apply(&mut grad);
-    grad
 }

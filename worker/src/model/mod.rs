@@ -10,6 +10,7 @@ mod layer;
 mod load;
 mod parameters;
 mod pickle;
+mod pointwise;
 mod save;
 mod tokenizer_config;
 
