@@ -30,7 +30,7 @@ pub use plan::{
     Cell, CellSize, Choice, GlobalBatch, GroupSize, Permutation, Phase, Plan, PlanError, Policy, Schedule,
     ScheduledStep, Source,
 };
-pub use prefetch::Prefetcher;
+pub use prefetch::{BATCHES_AHEAD, Prefetcher};
 pub use prepare::{OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, is_unfinished, prepare};
 pub use rows::{Row, RowReader};
 pub use special::SpecialTokens;

@@ -13,6 +13,9 @@ use crate::plan::{Plan, PlanError};
 /// Batches that lie ready beside the one being read.
 const READY: usize = 2;
 
+/// Batches that are in memory beside the one in use, at most.
+pub const BATCHES_AHEAD: usize = READY + 1;
+
 /// One rank's batches in order of steps. After an error it ends. Dropping it ends its thread.
 #[derive(Debug)]
 pub struct Prefetcher {

@@ -1,6 +1,6 @@
 //! `memory_budget`: how large sub-batches are and how many keep their graphs, found by trying.
 //!
-//! A step holds, besides what the run always holds: the representations of its batch with all that scoring them needs,
+//! A step holds, besides what the run always holds: the texts and representations of its batch with all that scoring needs,
 //! one sub-batch on its way through the encoder and back, and the graphs that are kept. The first is tried with the longest
 //! batch that the plan can give, its representations made up (the encoder has no part in it); the second and what one kept
 //! graph's token takes with one sub-batch of the longest texts. What is left of the budget is for graphs.
@@ -9,17 +9,17 @@
 //! rounding, so all ranks cut alike; sizes are powers of two of a base, so that small differences of free memory
 //! between two runs do not show.
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 use tercet_cluster::{Collective, ReduceOp};
 use tercet_configs::{ExitCode, MemoryBudget, Negatives, Recipe};
-use tercet_sampler::{Cell, Plan, TextIds};
+use tercet_sampler::{BATCHES_AHEAD, Cell, Plan, TextIds};
 
 use crate::allocator;
 use crate::meter::{Taken, free_bytes, measure, used_bytes};
 use crate::model::M3Model;
 use crate::representation::{Gradients, Heads, Representations, TextInput};
 use crate::step::{StepBatch, StepSettings, score};
-use crate::sub_batch::cut;
+use crate::sub_batch::Cut;
 use crate::watch::Unwatched;
 
 /// Of the memory that "auto" finds free.
@@ -165,7 +165,8 @@ impl Shape {
     }
 }
 
-/// Scores made-up representations of a batch of `shape`, forward and backward. Every rank calls it.
+/// Scores made-up representations of a batch of `shape`, forward and backward; its token ids count, and on a CPU those of the
+/// batches that are read ahead. Every rank calls it.
 fn try_scoring(
     model: &M3Model,
     ranks: &dyn Collective,
@@ -175,7 +176,6 @@ fn try_scoring(
     let text = |len: usize, salt: usize| made_up_text(model, len, salt);
     let queries = (0..shape.num_queries).map(|i| text(shape.query_len, i));
     let passages = (0..shape.num_queries * shape.group_size).map(|i| text(shape.passage_len, i + 1));
-    let texts: Vec<TextInput> = queries.chain(passages).collect();
     let batch = StepBatch {
         step: settings.loss.distill_start_step,
         num_queries: shape.num_queries,
@@ -185,13 +185,15 @@ fn try_scoring(
         teacher_scores: None,
         negatives: shape.negatives,
         two_way: shape.two_way,
-        texts,
+        texts: Vec::new(),
     };
     let mut settings = settings.clone();
     // Made-up texts have no known answers.
     settings.loss.mask_false_negatives = false;
     let heads = Heads::of(settings.loss.preset);
-    let (done, taken) = measure(model.options().1, || {
+    let device = model.options().1;
+    let (done, mut taken) = measure(device, || {
+        let batch = StepBatch { texts: queries.chain(passages).collect(), ..batch };
         let all = Representations::zeros(&batch.texts, &model.special_ids(), model.dims(), heads, model.options());
         let fill = |t: &Tensor| drop(tch::no_grad(|| t.shallow_clone().uniform_(-0.1, 0.1)));
         fill(&all.dense);
@@ -200,6 +202,9 @@ fn try_scoring(
         score(ranks, &settings, &batch, &all, &mut Unwatched).map(|_| ())
     });
     done?;
+    if device == Device::Cpu {
+        taken.peak += (BATCHES_AHEAD * shape.tokens() * size_of::<i64>()) as u64;
+    }
     Ok(taken)
 }
 
@@ -220,10 +225,10 @@ fn largest_sub_batch(model: &M3Model, settings: &StepSettings, longest: usize, b
 fn try_sub_batch(model: &M3Model, settings: &StepSettings, longest: usize, tokens: usize) -> Taken {
     let heads = Heads::of(settings.loss.preset);
     let texts = vec![made_up_text(model, longest, 0); (tokens / longest).max(1)];
-    let (special, pad, device) = (model.special_ids(), model.special.pad.into(), model.options().1);
+    let device = model.options().1;
     let limit = tercet_sampler::SubBatchLimit { tokens, texts: 0 };
-    let sub_batch = &cut(&texts, limit, &special, pad, device)[0];
-    let all = Representations::zeros(&texts, &special, model.dims(), heads, model.options());
+    let sub_batch = &Cut::new(&texts, limit, model, heads).build(0);
+    let all = Representations::zeros(&texts, &model.special_ids(), model.dims(), heads, model.options());
     let gradients = Gradients::zeros(&all);
     let ((_, graph), forward) = measure(device, || model.represent(sub_batch, heads, Some(0), true));
     let Some(graph) = graph else { unreachable!("a graph was asked for") };

@@ -5,16 +5,15 @@ use tercet_sampler::SubBatchLimit;
 
 use crate::model::M3Model;
 use crate::representation::{Gradients, Heads, Representations, SubBatchRepresentations, TextInput};
-use crate::sub_batch::{SubBatch, cut};
+use crate::sub_batch::{Cut, SubBatch};
 
 /// Encodes `texts` sub-batch by sub-batch; the result is in their order.
 ///
 /// A text alone gives what it gives inside a batch: padding is masked everywhere.
 pub fn encode_texts(model: &M3Model, texts: &[TextInput], heads: Heads, limit: SubBatchLimit) -> Representations {
     let _guard = tch::no_grad_guard();
-    let special = model.special_ids();
-    let mut all = Representations::zeros(texts, &special, model.dims(), heads, model.options());
-    for sub_batch in cut(texts, limit, &special, i64::from(model.special.pad), model.options().1) {
+    let mut all = Representations::zeros(texts, &model.special_ids(), model.dims(), heads, model.options());
+    for sub_batch in Cut::new(texts, limit, model, heads).iter() {
         let (own, _) = model.represent(&sub_batch, heads, None, false);
         all.scatter(&sub_batch, &own);
     }

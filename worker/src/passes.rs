@@ -4,7 +4,7 @@ use crate::model::{Graph, M3Model};
 use crate::phase::{Phase, during};
 use crate::representation::{Gradients, Heads, Representations, SubBatchRepresentations, TextInput};
 use crate::step::StepSettings;
-use crate::sub_batch::SubBatch;
+use crate::sub_batch::{Cut, SubBatch};
 use crate::watch::Watch;
 
 /// What both passes share.
@@ -34,6 +34,22 @@ impl Passes<'_> {
     fn represent(&self, i: usize, sub_batch: &SubBatch, keep: bool) -> (SubBatchRepresentations, Option<Graph>) {
         self.model.represent(sub_batch, self.heads, self.seed(i), keep)
     }
+
+    /// What was not kept.
+    fn again(&self, i: usize, sub_batches: &Cut) -> Kept {
+        during(Phase::Recompute, || {
+            let sub_batch = sub_batches.build(i);
+            let (_, graph) = self.represent(i, &sub_batch, true);
+            let Some(graph) = graph else { unreachable!("a graph was asked for") };
+            Kept { sub_batch, graph }
+        })
+    }
+}
+
+/// A sub-batch and the graph of its forward pass.
+pub struct Kept {
+    sub_batch: SubBatch,
+    graph: Graph,
 }
 
 /// Representations of all `texts` without gradient; the graphs of the first sub-batches, as far as the budget of kept
@@ -41,8 +57,8 @@ impl Passes<'_> {
 pub fn encode_first_pass(
     passes: &Passes,
     texts: &[TextInput],
-    sub_batches: &[SubBatch],
-) -> (Representations, Vec<Option<Graph>>) {
+    sub_batches: &Cut,
+) -> (Representations, Vec<Option<Kept>>) {
     let model = passes.model;
     let mut all = Representations::zeros(texts, &model.special_ids(), model.dims(), passes.heads, model.options());
     let mut budget = passes.settings.kept_graph_tokens;
@@ -50,9 +66,9 @@ pub fn encode_first_pass(
     for (i, sub_batch) in sub_batches.iter().enumerate() {
         let left = budget.checked_sub(sub_batch.num_padded_tokens());
         budget = left.unwrap_or(budget);
-        let (own, graph) = passes.represent(i, sub_batch, left.is_some());
-        all.scatter(sub_batch, &own);
-        kept.push(graph);
+        let (own, graph) = passes.represent(i, &sub_batch, left.is_some());
+        all.scatter(&sub_batch, &own);
+        kept.push(graph.map(|graph| Kept { sub_batch, graph }));
     }
     (all, kept)
 }
@@ -62,22 +78,21 @@ pub fn encode_first_pass(
 /// from where on the matrices' gradients are complete, as soon as they are.
 pub fn encode_second_pass(
     passes: &Passes,
-    sub_batches: &[SubBatch],
-    kept: Vec<Option<Graph>>,
+    sub_batches: &Cut,
+    kept: Vec<Option<Kept>>,
     d_representations: &Gradients,
     watch: &mut dyn Watch,
     mut ready: impl FnMut(i64),
 ) {
-    for (i, (sub_batch, graph)) in sub_batches.iter().zip(kept).enumerate() {
+    for (i, kept) in kept.into_iter().enumerate() {
         let last = i + 1 == sub_batches.len();
-        let graph = graph.or_else(|| during(Phase::Recompute, || passes.represent(i, sub_batch, true).1));
-        let Some(graph) = graph else { unreachable!("a graph was asked for") };
+        let Kept { sub_batch, graph } = kept.unwrap_or_else(|| passes.again(i, sub_batches));
         let mut ready = |first| {
             if last {
                 ready(first)
             }
         };
-        passes.model.backward(graph, d_representations, sub_batch, passes.seed(i), &mut ready);
-        watch.gradient_of(sub_batch);
+        passes.model.backward(graph, d_representations, &sub_batch, passes.seed(i), &mut ready);
+        watch.gradient_of(&sub_batch);
     }
 }

@@ -19,7 +19,7 @@ use crate::phase::{Phase, begin, during};
 use crate::reduce::GradientReducer;
 use crate::representation::{Gradients, Heads, Representations, TextInput};
 use crate::scoring::{RingScoring, Scores};
-use crate::sub_batch::{SubBatch, cut};
+use crate::sub_batch::Cut;
 use crate::two_way::add_passage_to_query;
 use crate::watch::{Unwatched, Watch};
 
@@ -132,12 +132,11 @@ pub fn compute_watched(
     watch: &mut dyn Watch,
 ) -> Result<StepOutcome, CollectiveError> {
     let heads = Heads::of(settings.loss.preset);
-    let device = model.options().1;
     let _ = model.parameters.flat_grad().zero_();
     model.parameters.refresh();
 
     begin(Phase::Input);
-    let sub_batches = cut(&batch.texts, settings.sub_batch, &model.special_ids(), model.special.pad.into(), device);
+    let sub_batches = Cut::new(&batch.texts, settings.sub_batch, model, heads);
     begin(Phase::Forward);
     let passes = Passes { model, heads, settings, step: batch.step, rank: ranks.rank() };
     let (representations, kept) = encode_first_pass(&passes, &batch.texts, &sub_batches);
@@ -166,8 +165,8 @@ pub fn compute_watched(
         terms,
         scores,
         num_false_negatives,
-        num_tokens: sub_batches.iter().map(|s| s.num_tokens).sum(),
-        num_padded_tokens: sub_batches.iter().map(SubBatch::num_padded_tokens).sum(),
+        num_tokens: sub_batches.num_tokens(),
+        num_padded_tokens: sub_batches.num_padded_tokens(),
     })
 }
 

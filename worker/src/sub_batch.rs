@@ -1,4 +1,4 @@
-//! The tensors of a rank's sub-batches: from token ids alone, where every hidden state goes.
+//! A rank's sub-batches and their tensors: from token ids alone, where every hidden state goes.
 //!
 //! Which texts go together says the sampler's layout. A sub-batch's tokens lie one after another in one flat list, so that
 //! everything that works token by token sees no padding. Attention works text by text: it takes the layout's groups of
@@ -7,10 +7,11 @@
 //! Legend: T tokens of the sub-batch, padding included; S its distinct (text, token) pairs; V its vectors.
 
 use tch::{Device, Kind, Tensor};
-use tercet_sampler::{GPU_PADDING, SubBatchLimit, TextGroup, lay_out};
+use tercet_sampler::{GPU_PADDING, SubBatchLayout, SubBatchLimit, TextGroup, lay_out};
 
 use crate::kernels::attention::Rows;
-use crate::representation::{TextInput, offsets};
+use crate::model::M3Model;
+use crate::representation::{Heads, TextInput, offsets};
 
 /// Tokens whose hidden states a text's dense representation averages.
 pub struct Pooled {
@@ -59,7 +60,7 @@ pub struct SubBatch {
     pub cls: Pooled,
     /// All real tokens.
     pub real: Pooled,
-    /// Places of non-special tokens, int64 `[K]`.
+    /// Places of non-special tokens, int64 `[K]`; none, like what follows, where the head does not run.
     pub lexical_token: Tensor,
     /// Which distinct (text, token) pair of the sub-batch each of them is, int64 `[K]`.
     pub lexical_slot: Tensor,
@@ -85,40 +86,83 @@ impl SubBatch {
     }
 }
 
-/// Cuts `texts` into sub-batches as [`lay_out`] says; on a CPU, where attention goes text by text, without padding.
-pub fn cut(texts: &[TextInput], limit: SubBatchLimit, special: &[i64], pad: i64, device: Device) -> Vec<SubBatch> {
-    let max_padding = if device == Device::Cpu { 0.0 } else { GPU_PADDING };
-    cut_padded(texts, limit, max_padding, special, pad, device)
-}
-
-/// As [`cut`], with padding up to a share of a group's tokens.
-pub(crate) fn cut_padded(
-    texts: &[TextInput],
-    limit: SubBatchLimit,
-    max_padding: f64,
-    special: &[i64],
+/// A list of texts, cut into sub-batches as [`lay_out`] says; on a CPU, where attention goes text by text, without padding.
+///
+/// A sub-batch's tensors are made when it is asked for: all of them together would take some seventy bytes a token.
+pub struct Cut<'a> {
+    texts: &'a [TextInput],
+    heads: Heads,
+    special: [i64; 4],
     pad: i64,
     device: Device,
-) -> Vec<SubBatch> {
-    let whole = WholeList {
-        texts,
-        lexical: offsets(texts.iter().map(|text| text.lexical_ids(special).len())),
-        vector: offsets(texts.iter().map(TextInput::num_vectors)),
-    };
-    let lens: Vec<usize> = texts.iter().map(|text| text.ids.len()).collect();
-    let build = |groups: &[TextGroup]| {
-        let mut builder = Builder::default();
-        groups.iter().for_each(|group| builder.push_group(group, &whole, special, pad));
-        builder.finish(device)
-    };
-    lay_out(&lens, limit, max_padding).iter().map(|layout| build(&layout.groups)).collect()
-}
-
-/// The list that is cut, and where each text's ragged parts start in its flat tensors.
-struct WholeList<'a> {
-    texts: &'a [TextInput],
+    /// Where each text's ragged parts start in the whole list's flat tensors.
     lexical: Vec<usize>,
     vector: Vec<usize>,
+    layouts: Vec<SubBatchLayout>,
+}
+
+impl<'a> Cut<'a> {
+    /// Cuts `texts` for `model`, of which `heads` run.
+    pub fn new(texts: &'a [TextInput], limit: SubBatchLimit, model: &M3Model, heads: Heads) -> Self {
+        let device = model.options().1;
+        let max_padding = if device == Device::Cpu { 0.0 } else { GPU_PADDING };
+        Self::with(texts, limit, max_padding, model.special_ids(), model.special.pad.into(), device, heads)
+    }
+
+    pub(crate) fn with(
+        texts: &'a [TextInput],
+        limit: SubBatchLimit,
+        max_padding: f64,
+        special: [i64; 4],
+        pad: i64,
+        device: Device,
+        heads: Heads,
+    ) -> Self {
+        let lens: Vec<usize> = texts.iter().map(|text| text.ids.len()).collect();
+        let lexical = |text: &TextInput| if heads.lexical { text.lexical_ids(&special).len() } else { 0 };
+        Self {
+            lexical: offsets(texts.iter().map(lexical)),
+            vector: offsets(texts.iter().map(TextInput::num_vectors)),
+            layouts: lay_out(&lens, limit, max_padding),
+            texts,
+            heads,
+            special,
+            pad,
+            device,
+        }
+    }
+
+    /// How many sub-batches.
+    pub fn len(&self) -> usize {
+        self.layouts.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.layouts.is_empty()
+    }
+
+    /// Real tokens of all of them.
+    pub fn num_tokens(&self) -> usize {
+        self.texts.iter().map(|text| text.ids.len()).sum()
+    }
+
+    /// Tokens of all of them, padding included.
+    pub fn num_padded_tokens(&self) -> usize {
+        self.layouts.iter().map(SubBatchLayout::num_padded_tokens).sum()
+    }
+
+    /// The tensors of sub-batch `i`.
+    pub fn build(&self, i: usize) -> SubBatch {
+        let mut builder = Builder::default();
+        self.layouts[i].groups.iter().for_each(|group| builder.push_group(group, self));
+        builder.finish(self.device)
+    }
+
+    /// All sub-batches, one after the other.
+    pub fn iter(&self) -> impl Iterator<Item = SubBatch> {
+        (0..self.len()).map(|i| self.build(i))
+    }
 }
 
 /// A sub-batch as it grows, text by text.
@@ -141,35 +185,46 @@ struct Builder {
 }
 
 impl Builder {
-    fn push_group(&mut self, group: &TextGroup, whole: &WholeList, special: &[i64], pad: i64) {
+    fn push_group(&mut self, group: &TextGroup, whole: &Cut) {
         self.groups.push((self.ids.len(), group.texts.len(), group.padded_len));
-        group.texts.iter().for_each(|&i| self.push_text(i, group.padded_len, whole, special, pad));
+        group.texts.iter().for_each(|&i| self.push_text(i, group.padded_len, whole));
     }
 
     /// Appends text `i`, padded to `len`.
-    fn push_text(&mut self, i: usize, len: usize, whole: &WholeList, special: &[i64], pad: i64) {
+    fn push_text(&mut self, i: usize, len: usize, whole: &Cut) {
         let (text, base, b) = (&whole.texts[i], self.ids.len(), self.texts.len());
         self.rows.push(Rows { first: base, len: text.ids.len() });
         self.texts.push(i as i64);
-        let vocabulary = text.lexical_ids(special);
-        let first_slot = self.lexical_target.len();
-        self.lexical_target.extend((0..vocabulary.len()).map(|k| (whole.lexical[i] + k) as i64));
-        self.vector_target.extend((whole.vector[i]..whole.vector[i + 1]).map(|k| k as i64));
-        for (t, &id) in text.ids.iter().enumerate() {
+        for t in 0..text.ids.len() {
             self.real.push((base + t, b));
             if text.is_cls(t) {
                 self.cls.push((base + t, b));
-            } else {
-                self.vector_token.push((base + t) as i64);
             }
-            if let Ok(k) = vocabulary.binary_search(&id) {
+        }
+        if whole.heads.lexical {
+            self.push_lexical(text, base, whole.lexical[i], &whole.special);
+        }
+        if whole.heads.multi_vector {
+            let tokens = (0..text.ids.len()).filter(|&t| !text.is_cls(t));
+            self.vector_token.extend(tokens.map(|t| (base + t) as i64));
+            self.vector_target.extend((whole.vector[i]..whole.vector[i + 1]).map(|k| k as i64));
+        }
+        self.ids.extend(text.ids.iter().copied().chain(std::iter::repeat(whole.pad)).take(len));
+        self.positions.extend(0..len as i64);
+        self.mask.extend((0..len).map(|t| t < text.ids.len()));
+    }
+
+    /// A text's distinct tokens, whose weights begin at `first` in the whole list's.
+    fn push_lexical(&mut self, text: &TextInput, base: usize, first: usize, special: &[i64]) {
+        let vocabulary = text.lexical_ids(special);
+        let first_slot = self.lexical_target.len();
+        self.lexical_target.extend((first..first + vocabulary.len()).map(|k| k as i64));
+        for (t, id) in text.ids.iter().enumerate() {
+            if let Ok(k) = vocabulary.binary_search(id) {
                 self.lexical_token.push((base + t) as i64);
                 self.lexical_slot.push((first_slot + k) as i64);
             }
         }
-        self.ids.extend(text.ids.iter().copied().chain(std::iter::repeat(pad)).take(len));
-        self.positions.extend(0..len as i64);
-        self.mask.extend((0..len).map(|t| t < text.ids.len()));
     }
 
     fn finish(self, device: Device) -> SubBatch {
@@ -223,13 +278,14 @@ mod tests {
             .collect()
     }
 
-    fn cut_all(lens: &[usize], tokens: usize) -> Vec<SubBatch> {
-        cut_padded(&texts(lens), SubBatchLimit { tokens, texts: 0 }, GPU_PADDING, &[0, 1, 2, 3], 1, Device::Cpu)
+    fn cut_all(lens: &[usize], tokens: usize, max_padding: f64) -> Vec<SubBatch> {
+        let (texts, limit) = (texts(lens), SubBatchLimit { tokens, texts: 0 });
+        Cut::with(&texts, limit, max_padding, [0, 1, 2, 3], 1, Device::Cpu, Heads::ALL).iter().collect()
     }
 
     #[test]
     fn groups_lie_one_after_another_and_are_masked_where_padded() {
-        let cut = cut_all(&[100, 99, 98, 50, 50], 1000);
+        let cut = cut_all(&[100, 99, 98, 50, 50], 1000, GPU_PADDING);
         let groups: Vec<(i64, i64, i64)> = cut[0].groups.iter().map(|g| (g.first, g.num_texts, g.len)).collect();
         assert_eq!(groups, [(0, 3, 100), (300, 2, 50)]);
         assert!(cut[0].groups[0].attention_mask.is_some() && cut[0].groups[1].attention_mask.is_none());
@@ -238,8 +294,8 @@ mod tests {
     }
 
     #[test]
-    fn on_a_cpu_nothing_is_padded() {
-        let cut = cut(&texts(&[100, 99, 99]), SubBatchLimit { tokens: 1000, texts: 0 }, &[0, 1, 2, 3], 1, Device::Cpu);
+    fn groups_without_padding_are_of_one_length() {
+        let cut = cut_all(&[100, 99, 99], 1000, 0.0);
         let groups: Vec<(i64, i64, i64)> = cut[0].groups.iter().map(|g| (g.first, g.num_texts, g.len)).collect();
         assert_eq!(groups, [(0, 1, 100), (100, 2, 99)]);
         assert_eq!(cut[0].num_padded_tokens(), cut[0].num_tokens);
@@ -248,7 +304,7 @@ mod tests {
 
     #[test]
     fn repeated_tokens_share_a_slot_and_cls_gets_no_vector() {
-        let cut = cut_all(&[6], 100);
+        let cut = cut_all(&[6], 100, 0.0);
         // Ids 0 5 6 4 5 6: three distinct ones, the CLS without weight and vector.
         assert_eq!(cut[0].lexical_target.size(), [3]);
         assert_eq!(Vec::<i64>::try_from(&cut[0].lexical_slot).unwrap(), [1, 2, 0, 1, 2]);

@@ -27,6 +27,8 @@ struct Measured {
     precision: String,
     /// A rank's best rate in a large matrix product.
     product_flops_per_sec: f64,
+    /// The same by libtorch's `matmul`, which is not always the fastest way.
+    libtorch_product_flops_per_sec: f64,
     steps: Vec<MeasuredStep>,
     peak_rss_bytes: f64,
 }
@@ -54,6 +56,8 @@ pub struct Report {
     num_parameters: f64,
     /// A rank's best rate in a large matrix product, on its threads, in this precision, while all ranks do the same.
     peak_flops_per_sec: f64,
+    /// The same by libtorch's `matmul`, which is not always the fastest way.
+    libtorch_flops_per_sec: f64,
     /// The step whose rate of real tokens is the median; of an even number the slower of the two in the middle.
     median: StepReport,
     steps: Vec<StepReport>,
@@ -107,6 +111,7 @@ impl Report {
             precision: measured.precision,
             num_parameters: shape.num_parameters,
             peak_flops_per_sec: measured.product_flops_per_sec,
+            libtorch_flops_per_sec: measured.libtorch_product_flops_per_sec,
             median: median(&steps).context("tercet-worker bench timed no step")?,
             steps,
             peak_rss_bytes: measured.peak_rss_bytes,
@@ -160,6 +165,7 @@ pub mod tests {
             threads: 1,
             precision: "fp32".into(),
             product_flops_per_sec: 10_000.0,
+            libtorch_product_flops_per_sec: 8_000.0,
             steps: step_secs.iter().map(|secs| step(*secs)).collect(),
             peak_rss_bytes: 1e6,
         };

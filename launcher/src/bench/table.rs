@@ -56,7 +56,7 @@ fn breakdown(step: &StepReport) -> String {
     text + "\n"
 }
 
-fn figures(report: &Report) -> [(&'static str, String); 7] {
+fn figures(report: &Report) -> [(&'static str, String); 8] {
     let step = &report.median;
     let rates = || report.steps.iter().map(|step| step.tokens_per_sec);
     let (slowest, fastest) = (rates().fold(f64::INFINITY, f64::min), rates().fold(0.0, f64::max));
@@ -68,6 +68,14 @@ fn figures(report: &Report) -> [(&'static str, String); 7] {
         ("model operations", format!("{} (real tokens, forward and backward once)", scaled(step.model_flops, "FLOP"))),
         ("matrix products", format!("{} a rank, at best", scaled(report.peak_flops_per_sec, "FLOP/s"))),
         ("share of that peak", percent(step.peak_share)),
+        (
+            "libtorch's matmul",
+            format!(
+                "{} at best; {} of that",
+                scaled(report.libtorch_flops_per_sec, "FLOP/s"),
+                percent(step.peak_share * report.peak_flops_per_sec / report.libtorch_flops_per_sec)
+            ),
+        ),
         ("peak memory", format!("{} a rank", scaled(report.peak_rss_bytes, "B"))),
     ]
 }
@@ -94,6 +102,7 @@ mod tests {
         assert_eq!(line("scoring"), ["scoring", "0.0000", "s", "0.0", "%"]);
         assert_eq!(line("sum"), ["sum", "8.0000", "s", "100.0", "%"]);
         assert_eq!(line("padding"), ["padding", "37.5", "%"]);
+        assert!(table.contains("8.00 kFLOP/s at best; "), "{table}");
         assert!(table.starts_with("a: 3 steps timed on 2 ranks of 1 thread, fp32; "), "{table}");
     }
 }

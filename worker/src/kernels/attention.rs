@@ -211,7 +211,8 @@ impl<E: Element> WithSimd for Forward<'_, E> {
                     let sum = exponentials(row, max);
                     factors[i] = 1.0 / sum;
                     // SAFETY: the place is this pair's and row's own.
-                    let log_sum = unsafe { log_sums.slice((pair.text.first + first + i) * attention.num_heads + pair.head, 1) };
+                    let log_sum =
+                        unsafe { log_sums.slice((pair.text.first + first + i) * attention.num_heads + pair.head, 1) };
                     log_sum[0] = max + sum.ln();
                     pair.dropout.apply_row(row, (first + i) * n);
                 }
@@ -401,7 +402,8 @@ mod tests {
                 first += len;
                 Rows { first: first - len, len }
             });
-            let attention = Attention { texts: &texts, num_heads: HEADS, head_len, dropout: Dropout::new(3, probability) };
+            let attention =
+                Attention { texts: &texts, num_heads: HEADS, head_len, dropout: Dropout::new(3, probability) };
             let wave = |columns: i64, step: f64| {
                 let numbers = Tensor::arange(first as i64 * columns, (Kind::Double, Device::Cpu)) * step;
                 (numbers.sin() * 2.0).view([first as i64, columns])

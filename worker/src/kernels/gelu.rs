@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn the_kernel_is_the_function_and_its_derivative() {
-        let wave = |step: f64| (Tensor::arange(SHAPE.iter().product::<i64>(), (Kind::Double, Device::Cpu)) * step).sin();
+        let wave =
+            |step: f64| (Tensor::arange(SHAPE.iter().product::<i64>(), (Kind::Double, Device::Cpu)) * step).sin();
         for (kind, tolerance) in [(Kind::Float, 1e-6), (Kind::BFloat16, 2e-2)] {
             let (x, d) = ((wave(0.7) * 6.0).view(SHAPE).to_kind(kind), wave(0.3).view(SHAPE).to_kind(kind));
             let found = match kind {

@@ -248,7 +248,10 @@ mod tests {
                 for (which, (found, exact)) in found.iter().zip(by_autograd(&inputs, &weights, p)).enumerate() {
                     let error = (found.to_kind(Kind::Double) - &exact).abs().max().double_value(&[]);
                     let scale = exact.abs().max().double_value(&[]);
-                    assert!(error <= tolerance * scale, "{kind:?}, width {width}, number {which}: off by {error} of {scale}");
+                    assert!(
+                        error <= tolerance * scale,
+                        "{kind:?}, width {width}, number {which}: off by {error} of {scale}"
+                    );
                 }
             }
         }

@@ -152,7 +152,9 @@ mod tests {
 
     #[test]
     fn every_size_is_the_sum_of_products_and_nothing_else_is_touched() {
-        for (rows, depth, columns, add) in [(1, 1, 16, false), (13, 0, 32, true), (30, 7, 48, true), (17, 33, 176, false)] {
+        for (rows, depth, columns, add) in
+            [(1, 1, 16, false), (13, 0, 32, true), (30, 7, 48, true), (17, 33, 176, false)]
+        {
             for [row_stride, depth_stride] in [[depth + 1, 1], [1, rows + 2]] {
                 let (b_len, c_len) = (columns + 3, columns + 1);
                 // Small integers: every order of summation gives the same.

@@ -113,15 +113,15 @@ mod tests {
 
     use super::*;
     use crate::model::dropout::Dropout;
-    use crate::representation::TextInput;
-    use crate::sub_batch::cut_padded;
+    use crate::representation::{Heads, TextInput};
+    use crate::sub_batch::Cut;
 
     #[test]
     fn chosen_tokens_get_what_they_get_among_all() {
         let lens = [40, 40, 39, 5, 2];
         let texts: Vec<TextInput> = lens.iter().map(|&len| TextInput::new((0..len).collect())).collect();
         let limit = SubBatchLimit { tokens: 1000, texts: 0 };
-        let texts = cut_padded(&texts, limit, GPU_PADDING, &[0, 1, 2, 3], 1, Device::Cpu).swap_remove(0);
+        let texts = Cut::with(&texts, limit, GPU_PADDING, [0, 1, 2, 3], 1, Device::Cpu, Heads::DENSE).build(0);
         assert!(texts.groups.iter().any(|group| group.attention_mask.is_some()), "something is padded");
         let (attention, tokens) =
             (Attention { num_heads: 2, dropout: Dropout::new(0, 0.0) }, texts.num_padded_tokens() as i64);

@@ -56,10 +56,16 @@ impl LayerNorm {
         let mut output = x.empty_like();
         let [mut mean, mut rstd] = [(); 2].map(|()| Tensor::empty([x.size()[0], 1], (Kind::Float, x.device())));
         match x.kind() {
-            Kind::BFloat16 => {
-                self.forward_sum_in::<BFloat16>(parameters, [&mut x, &mut output], residual, dropout, [&mut mean, &mut rstd])
+            Kind::BFloat16 => self.forward_sum_in::<BFloat16>(
+                parameters,
+                [&mut x, &mut output],
+                residual,
+                dropout,
+                [&mut mean, &mut rstd],
+            ),
+            _ => {
+                self.forward_sum_in::<f32>(parameters, [&mut x, &mut output], residual, dropout, [&mut mean, &mut rstd])
             }
-            _ => self.forward_sum_in::<f32>(parameters, [&mut x, &mut output], residual, dropout, [&mut mean, &mut rstd]),
         }
         (output, Normalised { input: x, mean, rstd })
     }

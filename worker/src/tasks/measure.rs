@@ -21,7 +21,7 @@ use crate::optimizer::{AdamW, clip_grad_norm};
 use crate::reduce::GradientReducer;
 use crate::representation::{Gradients, Heads, Representations, TextInput};
 use crate::step::StepSettings;
-use crate::sub_batch::{SubBatch, cut};
+use crate::sub_batch::{Cut, SubBatch};
 use crate::train::{compute_kind_of, kind_of};
 
 /// Each thing is done so often; the median counts.
@@ -53,15 +53,13 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     model.enable_gradients(compute_kind_of(recipe.precision));
     let texts = made_up(&model, recipe.sub_batch_tokens, args.text_len);
     let limit = StepSettings::of(&recipe).sub_batch;
-    let special = model.special_ids();
-    let sub_batches = cut(&texts, limit, &special, model.special.pad.into(), model.options().1);
-    let sub_batch = &sub_batches[0];
+    let heads = Heads::of(recipe.loss.preset);
+    let sub_batch = &Cut::new(&texts, limit, &model, heads).build(0);
 
     let [rows, d] = [sub_batch.num_padded_tokens() as i64, model.dims().0];
     let compute = (compute_kind_of(recipe.precision), model.options().1);
     let (left, right) = (Tensor::randn([rows, d], compute), Tensor::randn([d, 4 * d], compute));
     let product_secs = slowest(ranks, || done(&left.matmul(&right)))?;
-    let heads = Heads::of(recipe.loss.preset);
     let encoder_secs = slowest(ranks, || forward_and_backward(&model, &texts, sub_batch, heads))?;
     let mut optimizer = AdamW::new(&model.parameters);
     if recipe.optimizer.shard_state {
