@@ -7,7 +7,7 @@
 //! Legend: T tokens of a sub-batch, d hidden size, e bytes of an element, Q local queries, P all ranks' passages.
 
 use serde::Serialize;
-use tercet_sampler::GPU_PADDING;
+use tercet_sampler::{BATCHES_AHEAD, GPU_PADDING};
 
 use super::load::{Encoded, RankLoad};
 use super::shape::ModelShape;
@@ -67,7 +67,7 @@ const SIMILARITY_TILES: f64 = 5.0;
 /// Query vectors of a tile at most.
 const TILE_QUERY_VECTORS: f64 = (1 << 10) as f64;
 
-/// Elements that AdamW updates at a time, and its temporaries of that size.
+/// Elements that AdamW updates at a time on a GPU, and its temporaries of that size.
 const UPDATE_CHUNK: f64 = (1 << 22) as f64;
 const UPDATE_TEMPORARIES: f64 = 5.0;
 
@@ -77,12 +77,9 @@ const TILE_ELEMENTS: f64 = (1 << 22) as f64;
 /// The gradient's buckets that are summed at a time, at most: as many bytes again of other ranks' values.
 const BUCKETS_BYTES: f64 = (4 * (25 << 20)) as f64;
 
-/// Bytes per token of a batch's ids, and of the places that its sub-batches' tensors hold for it.
+/// Bytes per token of a batch's ids, and of the places that a sub-batch's tensors hold for it while it is encoded.
 const BATCH_TOKEN_BYTES: f64 = 8.0;
 const LAYOUT_TOKEN_BYTES: f64 = 104.0;
-
-/// Batches that lie ready beside the one in use, and the one being read.
-const BATCHES_AHEAD: f64 = 3.0;
 
 /// One rank in one step.
 pub struct Holder<'a> {
@@ -197,7 +194,10 @@ impl Holder<'_> {
     }
 
     fn update(&self) -> (&'static str, Vec<Part>) {
-        let chunk = UPDATE_TEMPORARIES * self.e() * UPDATE_CHUNK.min(self.shape.num_parameters);
+        let chunk = match self.device {
+            Device::Cpu => 0.0,
+            Device::Cuda => UPDATE_TEMPORARIES * self.e() * UPDATE_CHUNK.min(self.shape.num_parameters),
+        };
         ("update", self.after_passes(part("AdamW's temporaries", chunk)))
     }
 
@@ -290,8 +290,8 @@ impl Holder<'_> {
     }
 
     fn batch(&self) -> f64 {
-        let ids = BATCH_TOKEN_BYTES * self.load.tokens * (1.0 + BATCHES_AHEAD);
-        let layout = LAYOUT_TOKEN_BYTES * self.load.encoded.tokens;
+        let ids = BATCH_TOKEN_BYTES * self.load.tokens * (1 + BATCHES_AHEAD) as f64;
+        let layout = LAYOUT_TOKEN_BYTES * (self.load.kept.tokens + self.load.largest.tokens);
         match self.device {
             Device::Cpu => ids + layout,
             Device::Cuda => layout,

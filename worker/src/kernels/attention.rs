@@ -35,6 +35,8 @@ pub struct Attention<'a> {
     pub num_heads: usize,
     /// k.
     pub head_len: usize,
+    /// Is added to queries, keys and values, `[3d]`.
+    pub bias: &'a [f32],
     /// Of probabilities.
     pub dropout: Dropout,
 }
@@ -45,7 +47,7 @@ impl Attention<'_> {
     }
 
     /// The result, [T, d], and the logarithm of each row's sum of exponentials, [T, h], from queries, keys and values beside
-    /// each other, [T, 3d].
+    /// each other, [T, 3d], before their bias.
     ///
     /// # Panics
     /// If the slices have other lengths.
@@ -69,6 +71,7 @@ impl Attention<'_> {
 
     fn check(&self, qkv: usize, output: usize, log_sums: usize) {
         assert_eq!(qkv, 3 * output, "[T, 3d] and [T, d]");
+        assert_eq!(self.bias.len(), 3 * self.width(), "[3d]");
         assert_eq!(output, log_sums * self.head_len, "[T, d] and [T, h]");
     }
 
@@ -119,12 +122,29 @@ impl Pair {
         &numbers[self.at(i, stride, part)..][..self.head_len]
     }
 
-    /// Copies the head's part of all tokens into rows of `row_len` numbers.
+    /// Copies the head's part of all tokens' gradients, [T, d], into rows of `row_len` numbers.
     #[inline(always)]
-    fn gather<E: Element>(&self, from: &[E], stride: usize, part: usize, factor: f32, to: &mut [f32], row_len: usize) {
+    fn gather<E: Element>(&self, from: &[E], to: &mut [f32], row_len: usize) {
         for (i, to) in to.chunks_exact_mut(row_len).take(self.text.len).enumerate() {
-            for (to, from) in to.iter_mut().zip(self.row(from, i, stride, part)) {
-                *to = from.widen() * factor;
+            to.iter_mut().zip(self.row(from, i, self.width, 0)).for_each(|(to, from)| *to = from.widen());
+        }
+    }
+
+    /// Likewise queries, keys or values, the `part`th block of `qkv`, with their `bias` and times `factor`.
+    #[inline(always)]
+    fn gather_part<E: Element>(
+        &self,
+        qkv: &[E],
+        bias: &[f32],
+        part: usize,
+        factor: f32,
+        to: &mut [f32],
+        row_len: usize,
+    ) {
+        let bias = &bias[part * self.width + self.head * self.head_len..][..self.head_len];
+        for (i, to) in to.chunks_exact_mut(row_len).take(self.text.len).enumerate() {
+            for ((to, from), bias) in to.iter_mut().zip(self.row(qkv, i, 3 * self.width, part)).zip(bias) {
+                *to = (from.widen() + bias) * factor;
             }
         }
     }
@@ -185,7 +205,7 @@ impl<E: Element> WithSimd for Forward<'_, E> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { attention, pairs, qkv, output, log_sums } = self;
-        let (scratch, stride) = (attention.scratch(), 3 * attention.width());
+        let scratch = attention.scratch();
         let head = scratch.head;
         let (mut query, mut key, mut value) = (scratch.per_token(), scratch.per_token(), scratch.per_token());
         let (mut key_columns, mut all) = (scratch.per_token(), scratch.similarities());
@@ -193,9 +213,9 @@ impl<E: Element> WithSimd for Forward<'_, E> {
         for pair in pairs.map(|number| attention.pair(number)) {
             let n = pair.text.len;
             let tokens = n.next_multiple_of(LANES);
-            pair.gather(qkv, stride, 0, attention.scale(), &mut query, head);
-            pair.gather(qkv, stride, 1, 1.0, &mut key, head);
-            pair.gather(qkv, stride, 2, 1.0, &mut value, head);
+            pair.gather_part(qkv, attention.bias, 0, attention.scale(), &mut query, head);
+            pair.gather_part(qkv, attention.bias, 1, 1.0, &mut key, head);
+            pair.gather_part(qkv, attention.bias, 2, 1.0, &mut value, head);
             transpose(&key, head, n, &mut key_columns, tokens);
             let rows = scratch.rows(tokens);
             for first in (0..n).step_by(rows) {
@@ -261,10 +281,10 @@ impl<E: Element> WithSimd for Backward<'_, E> {
         for pair in pairs.map(|number| attention.pair(number)) {
             let n = pair.text.len;
             let tokens = n.next_multiple_of(LANES);
-            pair.gather(qkv, stride, 0, scale, &mut query, head);
-            pair.gather(qkv, stride, 1, 1.0, &mut key, head);
-            pair.gather(qkv, stride, 2, 1.0, &mut value, head);
-            pair.gather(saved.d_output, pair.width, 0, 1.0, &mut d_output, head);
+            pair.gather_part(qkv, attention.bias, 0, scale, &mut query, head);
+            pair.gather_part(qkv, attention.bias, 1, 1.0, &mut key, head);
+            pair.gather_part(qkv, attention.bias, 2, 1.0, &mut value, head);
+            pair.gather(saved.d_output, &mut d_output, head);
             transpose(&key, head, n, &mut key_columns, tokens);
             transpose(&value, head, n, &mut value_columns, tokens);
             let rows = scratch.rows(tokens);
@@ -358,7 +378,8 @@ mod tests {
     /// What autograd makes of it in float64, every number of a similarity's own: result and gradient of `qkv`.
     fn by_autograd(attention: &Attention, qkv: &Tensor, d_output: &Tensor) -> [Tensor; 2] {
         let options = (Kind::Double, Device::Cpu);
-        let qkv = qkv.to_kind(Kind::Double).set_requires_grad(true);
+        let bias = Tensor::from_slice(attention.bias).to_kind(Kind::Double);
+        let qkv = (qkv.to_kind(Kind::Double) + bias).set_requires_grad(true);
         let k = attention.head_len as i64;
         let width = HEADS as i64 * k;
         let mut outputs = Vec::new();
@@ -402,8 +423,9 @@ mod tests {
                 first += len;
                 Rows { first: first - len, len }
             });
-            let attention =
-                Attention { texts: &texts, num_heads: HEADS, head_len, dropout: Dropout::new(3, probability) };
+            let bias: Vec<f32> = (0..3 * HEADS * head_len).map(|i| 0.3 * (i as f32).sin()).collect();
+            let dropout = Dropout::new(3, probability);
+            let attention = Attention { texts: &texts, num_heads: HEADS, head_len, bias: &bias, dropout };
             let wave = |columns: i64, step: f64| {
                 let numbers = Tensor::arange(first as i64 * columns, (Kind::Double, Device::Cpu)) * step;
                 (numbers.sin() * 2.0).view([first as i64, columns])
@@ -427,7 +449,8 @@ mod tests {
     #[test]
     fn what_is_not_a_number_stays_none() {
         let texts = [Rows { first: 0, len: 3 }];
-        let attention = Attention { texts: &texts, num_heads: HEADS, head_len: 4, dropout: Dropout::new(0, 0.0) };
+        let dropout = Dropout::new(0, 0.0);
+        let attention = Attention { texts: &texts, num_heads: HEADS, head_len: 4, bias: &[0.0; 24], dropout };
         let mut qkv = vec![0.5f32; 3 * 24];
         qkv[24] = f32::NAN;
         let (mut output, mut log_sums) = (vec![0.0; 24], vec![0.0; 6]);

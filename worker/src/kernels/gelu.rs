@@ -4,26 +4,29 @@ use pulp::Arch;
 
 use super::{Element, Shared, column_sums, exp, for_each_block};
 
-/// [T, f] from [T, f], rows of `width` (f).
+/// [T, f] of `x` + `bias`, [T, f] and `[f]`.
 ///
 /// # Panics
 /// If the slices have other lengths.
-pub fn forward<E: Element>(x: &[E], width: usize, output: &mut [E]) {
-    assert_eq!(x.len(), output.len());
+pub fn forward<E: Element>(x: &[E], bias: &[f32], output: &mut [E]) {
+    let width = bias.len();
+    assert!(x.len() == output.len() && x.len().is_multiple_of(width));
     let output = Shared::new(output);
     for_each_block(x.len() / width, |_, rows| {
-        // SAFETY: the rows of a block are its own.
-        let output = unsafe { output.slice(rows.start * width, rows.len() * width) };
-        let x = &x[rows.start * width..rows.end * width];
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for (x, output) in x.iter().zip(output) {
-                    let x = x.widen();
-                    *output = E::narrow(x * normal(x).0);
-                }
-            },
-        )
+        for row in rows {
+            // SAFETY: the rows of a block are its own.
+            let output = unsafe { output.slice(row * width, width) };
+            let x = &x[row * width..][..width];
+            Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    for ((x, bias), output) in x.iter().zip(bias).zip(output) {
+                        let x = x.widen() + bias;
+                        *output = E::narrow(x * normal(x).0);
+                    }
+                },
+            )
+        }
     });
 }
 
@@ -32,9 +35,10 @@ pub fn forward<E: Element>(x: &[E], width: usize, output: &mut [E]) {
 ///
 /// # Panics
 /// If the slices have other lengths.
-pub fn backward<E: Element>(x: &[E], d: &mut [E], output: &mut [E], sums: &mut [f32]) {
+pub fn backward<E: Element>(x: &[E], bias: &[f32], d: &mut [E], output: &mut [E], sums: &mut [f32]) {
     let width = sums.len();
     assert!(x.len() == d.len() && x.len() == output.len() && x.len().is_multiple_of(width));
+    assert_eq!(bias.len(), width);
     let (d, output) = (Shared::new(d), Shared::new(output));
     column_sums(x.len() / width, [sums], |rows, [sums]| {
         for row in rows {
@@ -44,8 +48,8 @@ pub fn backward<E: Element>(x: &[E], d: &mut [E], output: &mut [E], sums: &mut [
             Arch::new().dispatch(
                 #[inline(always)]
                 || {
-                    for (((x, d), output), sum) in x.iter().zip(d).zip(output).zip(&mut *sums) {
-                        let x = x.widen();
+                    for ((((x, bias), d), output), sum) in x.iter().zip(bias).zip(d).zip(output).zip(&mut *sums) {
+                        let x = x.widen() + bias;
                         let (below, density) = normal(x);
                         *output = E::narrow(x * below);
                         *d = E::narrow(d.widen() * x.mul_add(density, below));
@@ -81,11 +85,17 @@ mod tests {
 
     const SHAPE: [i64; 2] = [70, 41];
 
-    fn by_kernel<E: Element>(x: &Tensor, d: &Tensor) -> [Tensor; 4] {
+    fn by_kernel<E: Element>(x: &Tensor, bias: &Tensor, d: &Tensor) -> [Tensor; 4] {
         let [mut once, mut again, mut d] = [x.empty_like(), x.empty_like(), d.copy()];
         let mut sums = Tensor::ones([SHAPE[1]], (Kind::Float, Device::Cpu));
-        forward::<E>(elements(x), SHAPE[1] as usize, elements_mut(&mut once));
-        backward::<E>(elements(x), elements_mut(&mut d), elements_mut(&mut again), elements_mut(&mut sums));
+        forward::<E>(elements(x), elements(bias), elements_mut(&mut once));
+        backward::<E>(
+            elements(x),
+            elements(bias),
+            elements_mut(&mut d),
+            elements_mut(&mut again),
+            elements_mut(&mut sums),
+        );
         [once, again, d, sums - 1.0]
     }
 
@@ -93,13 +103,15 @@ mod tests {
     fn the_kernel_is_the_function_and_its_derivative() {
         let wave =
             |step: f64| (Tensor::arange(SHAPE.iter().product::<i64>(), (Kind::Double, Device::Cpu)) * step).sin();
-        for (kind, tolerance) in [(Kind::Float, 1e-6), (Kind::BFloat16, 2e-2)] {
+        // The approximation to 1e-7, times x, and the rounded sum with the bias.
+        for (kind, tolerance) in [(Kind::Float, 2e-6), (Kind::BFloat16, 2e-2)] {
             let (x, d) = ((wave(0.7) * 6.0).view(SHAPE).to_kind(kind), wave(0.3).view(SHAPE).to_kind(kind));
+            let bias = (wave(0.5).narrow(0, 0, SHAPE[1]) * 0.2).to_kind(Kind::Float);
             let found = match kind {
-                Kind::Float => by_kernel::<f32>(&x, &d),
-                _ => by_kernel::<BFloat16>(&x, &d),
+                Kind::Float => by_kernel::<f32>(&x, &bias, &d),
+                _ => by_kernel::<BFloat16>(&x, &bias, &d),
             };
-            let (x, d) = (x.to_kind(Kind::Double), d.to_kind(Kind::Double));
+            let (x, d) = (x.to_kind(Kind::Double) + &bias, d.to_kind(Kind::Double));
             let (exact, d_x) = (x.gelu("none"), x.gelu_backward(&d, "none"));
             let sums = d_x.sum_dim_intlist([0i64].as_slice(), false, Kind::Double);
             for (found, exact) in found.iter().zip([&exact, &exact, &d_x, &sums]) {
@@ -109,7 +121,7 @@ mod tests {
             }
         }
         let mut found = [0.0; 3];
-        forward(&[f32::NAN, -1e30, 1e30], 3, &mut found);
+        forward(&[f32::NAN, -1e30, 1e30], &[0.0; 3], &mut found);
         assert!(found[0].is_nan() && found[1] == 0.0 && found[2] == 1e30, "{found:?}");
     }
 }

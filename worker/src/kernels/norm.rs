@@ -42,13 +42,14 @@ pub struct Gradients<'a, E> {
 }
 
 impl Norm<'_> {
-    /// [T, d]: norm(dropout(`x`) + `residual`). `x` becomes the sum that is normalised.
+    /// [T, d]: norm(dropout(`x` + `linear_bias`) + `residual`). `x` becomes the sum that is normalised.
     ///
     /// # Panics
     /// If the slices have other lengths.
     pub fn forward<E: Element>(
         &self,
         x: &mut [E],
+        linear_bias: &[f32],
         residual: &[E],
         dropout: Dropout,
         output: &mut [E],
@@ -56,6 +57,7 @@ impl Norm<'_> {
     ) {
         let d = self.weight.len();
         assert!(x.len() == residual.len() && x.len() == output.len() && x.len() == d * mean.len());
+        assert!(linear_bias.len() == d && self.bias.len() == d);
         let (x, output, mean, inverse) = (Shared::new(x), Shared::new(output), Shared::new(mean), Shared::new(inverse));
         for_each_block(residual.len() / d, |_, rows| {
             Arch::new().dispatch(
@@ -73,7 +75,7 @@ impl Norm<'_> {
                             x,
                             #[inline(always)]
                             |x, factor, i| {
-                                *x = E::narrow(x.widen().mul_add(factor, residual[i].widen()));
+                                *x = E::narrow((x.widen() + linear_bias[i]).mul_add(factor, residual[i].widen()));
                                 sum[i] = x.widen();
                             },
                         );
@@ -198,12 +200,20 @@ mod tests {
     const ROWS: i64 = 70;
 
     /// Result, and gradients of the linear map's result, the residual, the norm's weight and bias, the map's bias.
-    fn by_kernel<E: Element>([x, residual, grad]: &[Tensor; 3], [weight, bias]: &[Tensor; 2], p: f64) -> [Tensor; 6] {
+    fn by_kernel<E: Element>([x, residual, grad]: &[Tensor; 3], weights: &[Tensor; 3], p: f64) -> [Tensor; 6] {
+        let [weight, bias, linear_bias] = weights;
         let (norm, dropout) = (Norm { weight: elements(weight), bias: elements(bias), eps: 1e-5 }, Dropout::new(5, p));
         let [mut sum, mut output] = [x.copy(), x.empty_like()];
         let (mut mean, mut inverse) = ([0.0; ROWS as usize], [0.0; ROWS as usize]);
         let moments = [&mut mean[..], &mut inverse[..]];
-        norm.forward::<E>(elements_mut(&mut sum), elements(residual), dropout, elements_mut(&mut output), moments);
+        norm.forward::<E>(
+            elements_mut(&mut sum),
+            elements(linear_bias),
+            elements(residual),
+            dropout,
+            elements_mut(&mut output),
+            moments,
+        );
         let [mut d_x, mut d_residual] = [x.empty_like(), x.empty_like()];
         let mut sums = [(); 3].map(|()| Tensor::zeros(weight.size(), (Kind::Float, Device::Cpu)));
         let gradients = Gradients {
@@ -218,17 +228,17 @@ mod tests {
         [output, d_x, d_residual, d_weight, d_bias, d_linear_bias]
     }
 
-    fn by_autograd(inputs: &[Tensor; 3], weights: &[Tensor; 2], p: f64) -> [Tensor; 6] {
+    fn by_autograd(inputs: &[Tensor; 3], weights: &[Tensor; 3], p: f64) -> [Tensor; 6] {
         let exact = |t: &Tensor| t.to_kind(Kind::Double).set_requires_grad(true);
         let [x, residual, grad] = inputs.each_ref().map(exact);
-        let [weight, bias] = weights.each_ref().map(exact);
+        let [weight, bias, linear_bias] = weights.each_ref().map(exact);
         let mut kept = vec![1.0f32; x.numel()];
         Dropout::new(5, p).apply_row(&mut kept, 0);
         let kept = Tensor::from_slice(&kept).to_kind(Kind::Double).view_as(&x);
-        let output = (&x * kept + &residual).layer_norm([x.size()[1]], Some(&weight), Some(&bias), 1e-5, false);
+        let output =
+            ((&x + &linear_bias) * kept + &residual).layer_norm([x.size()[1]], Some(&weight), Some(&bias), 1e-5, false);
         libtorch::backward(&[(&output, &grad)]);
-        let d_linear_bias = x.grad().sum_dim_intlist([0i64].as_slice(), false, Kind::Double);
-        [output.detach(), x.grad(), residual.grad(), weight.grad(), bias.grad(), d_linear_bias]
+        [output.detach(), x.grad(), residual.grad(), weight.grad(), bias.grad(), linear_bias.grad()]
     }
 
     #[test]
@@ -238,7 +248,7 @@ mod tests {
                 let numbers = Tensor::arange(rows * width, (Kind::Double, Device::Cpu)) * step;
                 (numbers.sin() * 2.0 + 0.3).view([rows, width])
             };
-            let weights = [0.11, 0.23].map(|step| wave(1, step).flatten(0, 1).to_kind(Kind::Float));
+            let weights = [0.11, 0.23, 0.19].map(|step| wave(1, step).flatten(0, 1).to_kind(Kind::Float));
             for (kind, tolerance) in [(Kind::Float, 3e-6), (Kind::BFloat16, 3e-2)] {
                 let inputs = [0.71, 0.37, 0.53].map(|step| wave(ROWS, step).to_kind(kind));
                 let found = match kind {

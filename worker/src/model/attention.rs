@@ -63,11 +63,12 @@ impl Attention {
         !falls_back
     }
 
-    /// From queries, keys and values beside each other, [T, 3d]; `keep` keeps what the backward pass needs.
-    pub fn forward(&self, qkv: &Tensor, texts: &SubBatch, keep: bool) -> Attended {
+    /// From queries, keys and values beside each other, [T, 3d], of which the kernel wants the `bias`, `[3d]` in float32, apart;
+    /// `keep` keeps what the backward pass needs.
+    pub fn forward(&self, qkv: &Tensor, bias: &Tensor, texts: &SubBatch, keep: bool) -> Attended {
         let groups = texts.groups.iter().enumerate();
         if kernels::serve(qkv) {
-            self.forward_kernel(qkv, &texts.rows)
+            self.forward_kernel(qkv, bias, &texts.rows)
         } else if self.fused(qkv) {
             Attended::Fused(groups.map(|(place, group)| self.forward_fused(qkv, group, place, keep)).collect())
         } else {
@@ -77,10 +78,17 @@ impl Attention {
     }
 
     /// The gradient of `qkv`, [T, 3d], from the output's, [T, d].
-    pub fn backward(&self, qkv: &Tensor, texts: &SubBatch, attended: Attended, d_output: &Tensor) -> Tensor {
+    pub fn backward(
+        &self,
+        qkv: &Tensor,
+        bias: &Tensor,
+        texts: &SubBatch,
+        attended: Attended,
+        d_output: &Tensor,
+    ) -> Tensor {
         let mut graphs = match attended {
             Attended::Kernel(output, log_sums) => {
-                return self.backward_kernel(qkv, &texts.rows, [&output, &log_sums], d_output);
+                return self.backward_kernel([qkv, bias], &texts.rows, [&output, &log_sums], d_output);
             }
             Attended::Fused(graphs) => graphs,
             Attended::Tiled(_) => Vec::new(),
@@ -105,17 +113,18 @@ impl Attention {
         d_qkv
     }
 
-    fn kernel<'a>(&self, qkv: &Tensor, texts: &'a [Rows]) -> kernels::attention::Attention<'a> {
-        let (num_heads, width) = (self.num_heads as usize, qkv.size()[1] as usize / 3);
-        kernels::attention::Attention { texts, num_heads, head_len: width / num_heads, dropout: self.dropout }
+    fn kernel<'a>(&self, bias: &'a Tensor, texts: &'a [Rows]) -> kernels::attention::Attention<'a> {
+        let (bias, num_heads) = (elements::<f32>(bias), self.num_heads as usize);
+        let head_len = bias.len() / 3 / num_heads;
+        kernels::attention::Attention { texts, num_heads, head_len, bias, dropout: self.dropout }
     }
 
-    fn forward_kernel(&self, qkv: &Tensor, texts: &[Rows]) -> Attended {
+    fn forward_kernel(&self, qkv: &Tensor, bias: &Tensor, texts: &[Rows]) -> Attended {
         let size = qkv.size();
         // Zeros for padding, whose rows the kernel leaves out.
         let mut output = Tensor::zeros([size[0], size[1] / 3], (qkv.kind(), Device::Cpu));
         let mut log_sums = Tensor::zeros([size[0], self.num_heads], (Kind::Float, Device::Cpu));
-        let kernel = self.kernel(qkv, texts);
+        let kernel = self.kernel(bias, texts);
         match qkv.kind() {
             Kind::BFloat16 => {
                 kernel.forward(elements::<BFloat16>(qkv), elements_mut(&mut output), elements_mut(&mut log_sums));
@@ -127,13 +136,13 @@ impl Attention {
 
     fn backward_kernel(
         &self,
-        qkv: &Tensor,
+        [qkv, bias]: [&Tensor; 2],
         texts: &[Rows],
         [output, log_sums]: [&Tensor; 2],
         d_output: &Tensor,
     ) -> Tensor {
         let mut d_qkv = qkv.zeros_like();
-        let kernel = self.kernel(qkv, texts);
+        let kernel = self.kernel(bias, texts);
         let log_sums = elements::<f32>(log_sums);
         match qkv.kind() {
             Kind::BFloat16 => kernel.backward(

@@ -15,6 +15,7 @@ use super::chosen::Chosen;
 use super::dropout::Dropout;
 use super::parameters::{Parameters, Span};
 use super::pointwise::{LayerNorm, add_column_sums, gelu, gelu_backward};
+use crate::kernels;
 use crate::libtorch::{Normalised, add_product, linear, product};
 use crate::sub_batch::SubBatch;
 
@@ -40,6 +41,14 @@ impl Linear {
     /// [T, out] from [T, in].
     fn forward(&self, parameters: &Parameters, x: &Tensor) -> Tensor {
         linear(x, &parameters.weight_at(&self.weight), &parameters.weight_at(&self.bias))
+    }
+
+    /// The same for a kernel to read, which adds the bias on the way; without kernels it is in the result.
+    fn forward_to_kernel(&self, parameters: &Parameters, x: &Tensor) -> Tensor {
+        match kernels::serve(x) {
+            true => product(x, &parameters.weight_at(&self.weight).tr()),
+            false => self.forward(parameters, x),
+        }
     }
 
     /// Adds the gradients of weight and bias, from the input [T, in] and the output's gradient [T, out].
@@ -73,7 +82,7 @@ pub(super) struct SavedLayer {
 
 /// Of attention.
 enum SavedAttention {
-    /// Every token attends: queries, keys and values beside each other, [T, 3d].
+    /// Every token attends: queries, keys and values beside each other, with kernels before their bias, [T, 3d].
     All(Tensor, Attended),
     /// One token of each text does.
     Chosen(Chosen),
@@ -84,7 +93,7 @@ struct SavedRest {
     attention_norm: Normalised,
     /// After attention and its norm, [T, d].
     middle: Tensor,
-    /// Before the activation function, [T, f].
+    /// Before the activation function, and with kernels before the bias, [T, f].
     inner: Tensor,
     output_norm: Normalised,
 }
@@ -129,8 +138,8 @@ impl Layer {
         seed: Option<u64>,
         keep: bool,
     ) -> (Tensor, Option<SavedLayer>) {
-        let qkv = self.qkv.forward(parameters, &input); // [T, 3d]
-        let attended = self.attention(seed).forward(&qkv, texts, keep);
+        let qkv = self.qkv.forward_to_kernel(parameters, &input); // [T, 3d]
+        let attended = self.attention(seed).forward(&qkv, &parameters.master_at(&self.qkv.bias), texts, keep);
         let (output, rest) = self.forward_rest(parameters, &input, &attended.output(), seed);
         let attention = SavedAttention::All(qkv, attended);
         (output, keep.then_some(SavedLayer { input, attention, rest }))
@@ -167,12 +176,16 @@ impl Layer {
         seed: Option<u64>,
     ) -> (Tensor, SavedRest) {
         let [after_attention, after_output] = self.hidden_dropouts(seed);
-        let projected = self.attention_output.forward(parameters, attended); // [T, d]
-        let (middle, attention_norm) = self.attention_norm.forward_sum(parameters, projected, input, after_attention);
+        let projected = self.attention_output.forward_to_kernel(parameters, attended); // [T, d]
+        let bias = &self.attention_output.bias;
+        let (middle, attention_norm) =
+            self.attention_norm.forward_sum(parameters, projected, bias, input, after_attention);
 
-        let inner = self.intermediate.forward(parameters, &middle); // [T, f]
-        let projected = self.output.forward(parameters, &gelu(&inner)); // [T, d]
-        let (output, output_norm) = self.output_norm.forward_sum(parameters, projected, &middle, after_output);
+        let inner = self.intermediate.forward_to_kernel(parameters, &middle); // [T, f]
+        let activated = gelu(parameters, &inner, &self.intermediate.bias);
+        let projected = self.output.forward_to_kernel(parameters, &activated); // [T, d]
+        let bias = &self.output.bias;
+        let (output, output_norm) = self.output_norm.forward_sum(parameters, projected, bias, &middle, after_output);
         (output, SavedRest { attention_norm, middle, inner, output_norm })
     }
 
@@ -189,7 +202,8 @@ impl Layer {
         match attention {
             SavedAttention::All(qkv, attended) => {
                 let (mut d_input, d_attended) = self.backward_rest(parameters, rest, &attended.output(), seed, grad);
-                let d_qkv = self.attention(seed).backward(&qkv, texts, attended, &d_attended);
+                let bias = parameters.master_at(&self.qkv.bias);
+                let d_qkv = self.attention(seed).backward(&qkv, &bias, texts, attended, &d_attended);
                 drop((d_attended, qkv));
                 self.qkv.add_gradients(parameters, &input, &d_qkv);
                 self.qkv.add_input_gradient(parameters, &d_qkv, &mut d_input);

@@ -40,11 +40,12 @@ impl LayerNorm {
         d_input
     }
 
-    /// dropout(`x`) + `residual`, normalised, [T, d]; `x` is what a linear map gave.
+    /// dropout(`x`) + `residual`, normalised, [T, d]; `x` is what a linear map gave, whose bias the kernel adds.
     pub(super) fn forward_sum(
         &self,
         parameters: &Parameters,
         mut x: Tensor,
+        linear_bias: &Span,
         residual: &Tensor,
         dropout: Dropout,
     ) -> (Tensor, Normalised) {
@@ -53,34 +54,33 @@ impl LayerNorm {
             let _ = x.g_add_(residual);
             return self.forward(parameters, x);
         }
-        let mut output = x.empty_like();
-        let [mut mean, mut rstd] = [(); 2].map(|()| Tensor::empty([x.size()[0], 1], (Kind::Float, x.device())));
         match x.kind() {
-            Kind::BFloat16 => self.forward_sum_in::<BFloat16>(
-                parameters,
-                [&mut x, &mut output],
-                residual,
-                dropout,
-                [&mut mean, &mut rstd],
-            ),
-            _ => {
-                self.forward_sum_in::<f32>(parameters, [&mut x, &mut output], residual, dropout, [&mut mean, &mut rstd])
-            }
+            Kind::BFloat16 => self.forward_sum_in::<BFloat16>(parameters, x, linear_bias, residual, dropout),
+            _ => self.forward_sum_in::<f32>(parameters, x, linear_bias, residual, dropout),
         }
-        (output, Normalised { input: x, mean, rstd })
     }
 
     fn forward_sum_in<E: Element>(
         &self,
         parameters: &Parameters,
-        [x, output]: [&mut Tensor; 2],
+        mut x: Tensor,
+        linear_bias: &Span,
         residual: &Tensor,
         dropout: Dropout,
-        moments: [&mut Tensor; 2],
-    ) {
-        let weights = self.masters(parameters);
-        let [x, output] = [x, output].map(elements_mut::<E>);
-        self.kernel(&weights).forward(x, elements(residual), dropout, output, moments.map(elements_mut));
+    ) -> (Tensor, Normalised) {
+        let mut output = x.empty_like();
+        let mut moments = [(); 2].map(|()| Tensor::empty([x.size()[0], 1], (Kind::Float, x.device())));
+        let (weights, linear_bias) = (self.masters(parameters), parameters.master_at(linear_bias));
+        self.kernel(&weights).forward(
+            elements_mut::<E>(&mut x),
+            elements(&linear_bias),
+            elements(residual),
+            dropout,
+            elements_mut(&mut output),
+            moments.each_mut().map(elements_mut),
+        );
+        let [mean, rstd] = moments;
+        (output, Normalised { input: x, mean, rstd })
     }
 
     /// Gradients of the residual and of `x` from the output's, [T, d]; adds those of weight and bias, and to
@@ -153,39 +153,39 @@ impl LayerNorm {
     }
 }
 
-/// The activation function, [T, f] from [T, f].
-pub(super) fn gelu(x: &Tensor) -> Tensor {
+/// The activation function, [T, f], of what a linear map gave, whose bias the kernel adds.
+pub(super) fn gelu(parameters: &Parameters, x: &Tensor, linear_bias: &Span) -> Tensor {
     if !kernels::serve(x) {
         return x.gelu("none");
     }
-    let (mut output, width) = (x.empty_like(), x.size()[1] as usize);
+    let (mut output, bias) = (x.empty_like(), parameters.master_at(linear_bias));
+    let bias = elements(&bias);
     match x.kind() {
-        Kind::BFloat16 => kernels::gelu::forward(elements::<BFloat16>(x), width, elements_mut(&mut output)),
-        _ => kernels::gelu::forward(elements::<f32>(x), width, elements_mut(&mut output)),
+        Kind::BFloat16 => kernels::gelu::forward(elements::<BFloat16>(x), bias, elements_mut(&mut output)),
+        _ => kernels::gelu::forward(elements::<f32>(x), bias, elements_mut(&mut output)),
     }
     output
 }
 
 /// The activation function's result once more, and the gradient of `x` from the result's, [T, f] each; adds that of the bias of
 /// the map which gave `x`.
-pub(super) fn gelu_backward(parameters: &Parameters, x: &Tensor, mut d: Tensor, linear_bias: &Span) -> [Tensor; 2] {
+pub(super) fn gelu_backward(parameters: &Parameters, x: &Tensor, d: Tensor, linear_bias: &Span) -> [Tensor; 2] {
     if !kernels::serve(x) {
         let d_x = x.gelu_backward(&d, "none");
         add_column_sums(parameters, linear_bias, &d_x);
         return [x.gelu("none"), d_x];
     }
-    let (mut output, mut sums) = (x.empty_like(), parameters.grad_at(linear_bias));
-    let sums = elements_mut(&mut sums);
     match x.kind() {
-        Kind::BFloat16 => {
-            let [d, output] = [&mut d, &mut output].map(elements_mut);
-            kernels::gelu::backward(elements::<BFloat16>(x), d, output, sums);
-        }
-        _ => {
-            let [d, output] = [&mut d, &mut output].map(elements_mut);
-            kernels::gelu::backward(elements::<f32>(x), d, output, sums);
-        }
+        Kind::BFloat16 => gelu_backward_in::<BFloat16>(parameters, x, d, linear_bias),
+        _ => gelu_backward_in::<f32>(parameters, x, d, linear_bias),
     }
+}
+
+fn gelu_backward_in<E: Element>(parameters: &Parameters, x: &Tensor, mut d: Tensor, linear_bias: &Span) -> [Tensor; 2] {
+    let (mut output, bias) = (x.empty_like(), parameters.master_at(linear_bias));
+    let mut sums = parameters.grad_at(linear_bias);
+    let [d_x, again] = [&mut d, &mut output].map(elements_mut::<E>);
+    kernels::gelu::backward(elements(x), elements(&bias), d_x, again, elements_mut(&mut sums));
     [output, d]
 }
 
