@@ -66,13 +66,13 @@ impl Attention {
     /// From queries, keys and values beside each other, [T, 3d], of which the kernel wants the `bias`, `[3d]` in float32, apart;
     /// `keep` keeps what the backward pass needs.
     pub fn forward(&self, qkv: &Tensor, bias: &Tensor, texts: &SubBatch, keep: bool) -> Attended {
-        let groups = texts.groups.iter().enumerate();
+        let groups = with_first_texts(texts);
         if kernels::serve(qkv) {
             self.forward_kernel(qkv, bias, &texts.rows)
         } else if self.fused(qkv) {
-            Attended::Fused(groups.map(|(place, group)| self.forward_fused(qkv, group, place, keep)).collect())
+            Attended::Fused(groups.map(|(text, group)| self.forward_fused(qkv, group, text, keep)).collect())
         } else {
-            let parts: Vec<Tensor> = groups.map(|(place, group)| self.forward_tiled(qkv, group, place)).collect();
+            let parts: Vec<Tensor> = groups.map(|(text, group)| self.forward_tiled(qkv, group, text)).collect();
             Attended::Tiled(if parts.len() == 1 { parts[0].shallow_clone() } else { Tensor::cat(&parts, 0) })
         }
     }
@@ -95,7 +95,7 @@ impl Attention {
         }
         .into_iter();
         let d_qkv = qkv.empty_like();
-        for (place, group) in texts.groups.iter().enumerate() {
+        for (text, group) in with_first_texts(texts) {
             let rows = |t: &Tensor| t.narrow(0, group.first, group.num_tokens());
             let shape = [group.num_texts, group.len, 3, self.num_heads, -1];
             let (d_group, d_out) = (rows(&d_qkv).view(shape), rows(d_output).view([shape[0], shape[1], shape[3], -1]));
@@ -104,7 +104,7 @@ impl Attention {
                     libtorch::backward(&[(&output, &d_out.transpose(1, 2))]);
                     leaves.map(|leaf| leaf.grad())
                 }
-                None => self.backward_tiled(qkv, group, place, &d_out),
+                None => self.backward_tiled(qkv, group, text, &d_out),
             };
             for (i, gradient) in (0..3).zip(gradients) {
                 d_group.select(2, i).transpose(1, 2).copy_(&gradient);
@@ -163,12 +163,12 @@ impl Attention {
         d_qkv
     }
 
-    fn forward_fused(&self, qkv: &Tensor, group: &Group, place: usize, keep: bool) -> ([Tensor; 3], Tensor) {
+    fn forward_fused(&self, qkv: &Tensor, group: &Group, text: usize, keep: bool) -> ([Tensor; 3], Tensor) {
         // Dimensions are views of one matrix; each is a leaf of its own, so that each gets a gradient of its own.
         let parts = self.split(qkv, group).map(|part| part.detach().set_requires_grad(keep)); // [B, h, L, k]
         let [query, key, value] = &parts;
         if self.dropout.is_on() {
-            tch::manual_seed(self.dropout.at(place as u64).seed());
+            tch::manual_seed(self.dropout.at(text as u64).seed());
         }
         let (mask, p) = (group.attention_mask.as_ref(), self.dropout.probability());
         let attend = || Tensor::scaled_dot_product_attention(query, key, value, mask, p, false, None, false);
@@ -177,12 +177,12 @@ impl Attention {
     }
 
     /// [B·L, d] of one group.
-    fn forward_tiled(&self, qkv: &Tensor, group: &Group, place: usize) -> Tensor {
+    fn forward_tiled(&self, qkv: &Tensor, group: &Group, text: usize) -> Tensor {
         let [query, key, value] = self.pairs(qkv, group);
         let output = query.empty_like();
-        for (i, tile) in tiles(group, query.size()[0]).into_iter().enumerate() {
+        for tile in tiles(group, query.size()[0]) {
             let mut probabilities = self.probabilities(&tile, &query, &key, group);
-            self.dropout.at(place as u64).at(i as u64).apply(&mut probabilities);
+            self.drop_tile(&tile, text, &probabilities);
             tile.rows(&output).copy_(&probabilities.bmm(&tile.pairs(&value)));
         }
         let shape = [group.num_texts, self.num_heads, group.len, -1];
@@ -190,23 +190,22 @@ impl Attention {
     }
 
     /// Gradients of queries, keys and values, [B, h, L, k] each, from the output's [B, L, h, k].
-    fn backward_tiled(&self, qkv: &Tensor, group: &Group, place: usize, d_output: &Tensor) -> [Tensor; 3] {
+    fn backward_tiled(&self, qkv: &Tensor, group: &Group, text: usize, d_output: &Tensor) -> [Tensor; 3] {
         let [query, key, value] = self.pairs(qkv, group);
         let d_output = d_output.transpose(1, 2).reshape(query.size().as_slice()); // [B·h, L, k]
         let d_query = query.empty_like();
         let (d_key, d_value) = (key.zeros_like(), value.zeros_like());
-        for (i, tile) in tiles(group, query.size()[0]).into_iter().enumerate() {
-            let dropout = self.dropout.at(place as u64).at(i as u64);
+        for tile in tiles(group, query.size()[0]) {
             let probabilities = self.probabilities(&tile, &query, &key, group); // [N, R, L]
             let d_rows = tile.rows(&d_output); // [N, R, k]
             let mut dropped = probabilities.shallow_clone();
-            if dropout.is_on() {
+            if self.dropout.is_on() {
                 dropped = probabilities.copy();
-                dropout.apply(&mut dropped);
+                self.drop_tile(&tile, text, &dropped);
             }
             let _ = tile.pairs(&d_value).baddbmm_(&dropped.transpose(1, 2), &d_rows);
-            let mut d_probabilities = d_rows.bmm(&tile.pairs(&value).transpose(1, 2)); // [N, R, L]
-            dropout.apply(&mut d_probabilities);
+            let d_probabilities = d_rows.bmm(&tile.pairs(&value).transpose(1, 2)); // [N, R, L]
+            self.drop_tile(&tile, text, &d_probabilities);
             let kind = probabilities.kind();
             let d_similarities =
                 Tensor::internal_softmax_backward_data(&d_probabilities, &probabilities, -1, kind) * scale(&query);
@@ -215,6 +214,18 @@ impl Attention {
         }
         let shape = [group.num_texts, self.num_heads, group.len, -1];
         [d_query, d_key, d_value].map(|gradient| gradient.view(shape))
+    }
+
+    /// Dropout of a tile's probabilities, [N, R, L], in place, by the same masks as the kernel's; `text` is the group's first.
+    fn drop_tile(&self, tile: &Tile, text: usize, probabilities: &Tensor) {
+        if !self.dropout.is_on() {
+            return;
+        }
+        let (first, len) = (text as i64 * self.num_heads + tile.first_pair, probabilities.size()[2]);
+        for pair in 0..tile.num_pairs {
+            let dropout = self.dropout.at((first + pair) as u64);
+            dropout.apply_from((tile.first_row * len) as usize, &mut probabilities.get(pair));
+        }
     }
 
     /// Softmax of a tile's similarities, [N, R, L].
@@ -240,6 +251,15 @@ impl Attention {
     fn pairs(&self, qkv: &Tensor, group: &Group) -> [Tensor; 3] {
         self.split(qkv, group).map(|part| part.reshape([group.num_texts * self.num_heads, group.len, -1]))
     }
+}
+
+/// The groups, each with the number of its first text.
+fn with_first_texts(texts: &SubBatch) -> impl Iterator<Item = (usize, &Group)> {
+    texts.groups.iter().scan(0, |text, group| {
+        let first = *text;
+        *text += group.num_texts as usize;
+        Some((first, group))
+    })
 }
 
 /// Similarities are divided by the root of the head size, the last of `query`'s three dimensions.

@@ -45,6 +45,11 @@ impl Dropout {
 
     /// Zeroes elements of `x` in place and scales the others; the gradient's elements likewise. `x` is contiguous.
     pub fn apply(self, x: &mut Tensor) {
+        self.apply_from(0, x);
+    }
+
+    /// As [`Dropout::apply`], where the place of the first element is `first`.
+    pub fn apply_from(self, first: usize, x: &mut Tensor) {
         if !self.is_on() {
             return;
         }
@@ -58,9 +63,11 @@ impl Dropout {
         }
         let threshold = threshold as u32;
         match x.kind() {
-            Kind::Float => draw(elements::<f32>(x), self.seed, threshold, |x| x * scale as f32),
-            Kind::Double => draw(elements::<f64>(x), self.seed, threshold, |x| x * scale),
-            Kind::BFloat16 => draw(elements::<u16>(x), self.seed, threshold, |x| scaled_bfloat16(x, scale as f32)),
+            Kind::Float => draw(elements::<f32>(x), first, self.seed, threshold, |x| x * scale as f32),
+            Kind::Double => draw(elements::<f64>(x), first, self.seed, threshold, |x| x * scale),
+            Kind::BFloat16 => {
+                draw(elements::<u16>(x), first, self.seed, threshold, |x| scaled_bfloat16(x, scale as f32))
+            }
             other => unreachable!("an encoder does not compute in {other:?}"),
         }
     }
@@ -149,27 +156,27 @@ fn elements<T>(x: &mut Tensor) -> &mut [T] {
 }
 
 /// Zeroes the elements whose hash is below `threshold` and replaces the others by what `scaled` makes of them.
-fn draw<T: Copy + Default>(x: &mut [T], seed: u64, threshold: u32, scaled: impl Fn(T) -> T) {
+fn draw<T: Copy + Default>(x: &mut [T], first: usize, seed: u64, threshold: u32, scaled: impl Fn(T) -> T) {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has just said that it has these instructions.
-        return unsafe { draw_with_avx2(x, seed, threshold, scaled) };
+        return unsafe { draw_with_avx2(x, first, seed, threshold, scaled) };
     }
-    draw_each(x, seed, threshold, scaled);
+    draw_each(x, first, seed, threshold, scaled);
 }
 
 /// As [`draw_each`], compiled for processors that are not twenty years old.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn draw_with_avx2<T: Copy + Default>(x: &mut [T], seed: u64, threshold: u32, scaled: impl Fn(T) -> T) {
-    draw_each(x, seed, threshold, scaled);
+fn draw_with_avx2<T: Copy + Default>(x: &mut [T], first: usize, seed: u64, threshold: u32, scaled: impl Fn(T) -> T) {
+    draw_each(x, first, seed, threshold, scaled);
 }
 
 #[inline(always)]
-fn draw_each<T: Copy + Default>(x: &mut [T], seed: u64, threshold: u32, scaled: impl Fn(T) -> T) {
+fn draw_each<T: Copy + Default>(x: &mut [T], first: usize, seed: u64, threshold: u32, scaled: impl Fn(T) -> T) {
     let seed = [seed as u32, (seed >> 32) as u32];
     for (i, x) in x.iter_mut().enumerate() {
-        *x = if hash(seed, i as u32) >= threshold { scaled(*x) } else { T::default() };
+        *x = if hash(seed, (first + i) as u32) >= threshold { scaled(*x) } else { T::default() };
     }
 }
 
