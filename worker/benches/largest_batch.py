@@ -2,7 +2,7 @@
 
     python3 worker/benches/largest_batch.py --tokenizer MODEL_DIR [--budget 12GiB] [--lengths 1024 4096 8192] [--preset dense]
 
-A model of XLM-R-base's shape with fresh weights, fp32, one rank. A batch is N queries of up to 64 tokens, each with one
+A model of XLM-R-base's shape with fresh weights (or of --config's), fp32, one rank. A batch is N queries of up to 64 tokens, each with one
 passage of the given length. Tercet itself measures, when it fits a run into `memory_budget`: what the run holds, what the
 batch's representations and scores take, and what one text's graph takes. With split batches the largest N is searched: the
 table says the largest that was accepted and the smallest that was refused. Without, all graphs exist at once: N is what is
@@ -43,7 +43,8 @@ class Bench:
         self.words = [(word if isinstance(word, str) else word[0]).lstrip("\u2581") for word in words]
         self.tokenizer = tokenizer
         config = self.folder / "config.json"
-        config.write_text(json.dumps(BASE | {"vocab_size": args.vocabulary}))
+        shape = json.loads(args.config.read_text()) if args.config else BASE | {"vocab_size": args.vocabulary}
+        config.write_text(json.dumps(shape))
         self.config = config
 
     def prepare(self, length):
@@ -126,6 +127,7 @@ def main():
     add("--budget", default="12GiB")
     add("--lengths", type=int, nargs="+", default=[1024, 4096, 8192])
     add("--vocabulary", type=int, default=250_002)
+    add("--config", type=pathlib.Path, help="another config.json than XLM-R-base's")
     add("--preset", default="dense")
     add("--first", type=int, default=2000, help="N to begin with")
     add("--most", type=int, default=30_000, help="rows to make: the largest N that can be tried")

@@ -38,7 +38,7 @@ impl Passes<'_> {
     /// What was not kept.
     fn again(&self, i: usize, sub_batches: &Cut) -> Kept {
         during(Phase::Recompute, || {
-            let sub_batch = sub_batches.build(i);
+            let sub_batch = during(Phase::Input, || sub_batches.build(i));
             let (_, graph) = self.represent(i, &sub_batch, true);
             let Some(graph) = graph else { unreachable!("a graph was asked for") };
             Kept { sub_batch, graph }
@@ -63,7 +63,8 @@ pub fn encode_first_pass(
     let mut all = Representations::zeros(texts, &model.special_ids(), model.dims(), passes.heads, model.options());
     let mut budget = passes.settings.kept_graph_tokens;
     let mut kept = Vec::with_capacity(sub_batches.len());
-    for (i, sub_batch) in sub_batches.iter().enumerate() {
+    for i in 0..sub_batches.len() {
+        let sub_batch = during(Phase::Input, || sub_batches.build(i));
         let left = budget.checked_sub(sub_batch.num_padded_tokens());
         budget = left.unwrap_or(budget);
         let (own, graph) = passes.represent(i, &sub_batch, left.is_some());

@@ -242,6 +242,20 @@ mod tests {
     }
 
     #[test]
+    fn the_number_of_threads_changes_no_bit() {
+        let wave = |rows: i64, step: f64| (Tensor::arange(rows * 48, (Kind::Float, Device::Cpu)) * step).sin();
+        let weights = [0.11, 0.23, 0.19].map(|step| wave(1, step));
+        let inputs = [0.71, 0.37, 0.53].map(|step| wave(ROWS, step).view([ROWS, 48]));
+        let threads = tch::get_num_threads();
+        let [one, three] = [1, 3].map(|count| {
+            tch::set_num_threads(count);
+            by_kernel::<f32>(&inputs, &weights, 0.1)
+        });
+        tch::set_num_threads(threads);
+        assert_eq!(one, three);
+    }
+
+    #[test]
     fn the_kernel_is_dropout_residual_norm_and_their_derivatives() {
         for (width, p) in [(48, 0.0), (41, 0.1), (768, 0.1)] {
             let wave = |rows: i64, step: f64| {

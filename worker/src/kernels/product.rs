@@ -161,10 +161,21 @@ mod tests {
                 let a: Vec<f32> = (0..1000).map(|i| (i % 7) as f32 - 3.0).collect();
                 let b: Vec<f32> = (0..depth.max(1) * b_len).map(|i| (i % 5) as f32 - 2.0).collect();
                 let before: Vec<f32> = (0..rows * c_len).map(|i| (i % 3) as f32).collect();
-                let mut c = before.clone();
                 let left = Left { numbers: &a, row_stride, depth_stride };
-                Arch::new().dispatch(Product(Shape { rows, depth, columns, b_len, c_len, add }, left, &b, &mut c));
-                for (place, (&found, &before)) in c.iter().zip(&before).enumerate() {
+                let shape = Shape { rows, depth, columns, b_len, c_len, add };
+                let with = |run: &dyn Fn(Product)| {
+                    let mut c = before.clone();
+                    run(Product(shape, left, &b, &mut c));
+                    c
+                };
+                // By this processor's instructions, by none, and by older ones.
+                let found = with(&|product| Arch::new().dispatch(product));
+                assert_eq!(found, with(&|product| Simd::vectorize(pulp::Scalar::new(), product)));
+                #[cfg(target_arch = "x86_64")]
+                if let Some(simd) = pulp::x86::V3::try_new() {
+                    assert_eq!(found, with(&|product| Simd::vectorize(simd, product)));
+                }
+                for (place, (&found, &before)) in found.iter().zip(&before).enumerate() {
                     let (i, j) = (place / c_len, place % c_len);
                     let sum: f32 = (0..depth).map(|p| a[i * row_stride + p * depth_stride] * b[p * b_len + j]).sum();
                     let expected = match (j < columns, add) {

@@ -181,7 +181,7 @@ impl Attention {
         let [query, key, value] = self.pairs(qkv, group);
         let output = query.empty_like();
         for tile in tiles(group, query.size()[0]) {
-            let mut probabilities = self.probabilities(&tile, &query, &key, group);
+            let probabilities = self.probabilities(&tile, &query, &key, group);
             self.drop_tile(&tile, text, &probabilities);
             tile.rows(&output).copy_(&probabilities.bmm(&tile.pairs(&value)));
         }
