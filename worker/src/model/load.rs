@@ -8,6 +8,7 @@ use tercet_configs::{EncoderConfig, Pooling};
 use tercet_sampler::{SpecialTokens, TextTokenizer};
 
 use super::{M3Model, ModelError, ModelOptions, Parameters, Spec, beside, encoder, heads, pickle};
+use crate::allocator;
 
 /// What other programs put before the encoder's names.
 const PREFIXES: [&str; 3] = ["roberta.", "bert.", "model."];
@@ -51,6 +52,9 @@ impl M3Model {
         let mut parameters = Parameters::new(all_specs(&config, dim, with_pooler), kind, device);
         let fresh = fill(&mut parameters, &weights, &config, learned_positions, options.seed)
             .map_err(|problems| ModelError::Weights { path: weights_path, problems })?;
+        // The weights as they were read are as large as the model, and in pieces that nothing later fits into.
+        drop(weights);
+        allocator::give_back();
         Ok(Self::assemble(config, parameters, &options, special, fresh, tokenizer))
     }
 
