@@ -86,6 +86,16 @@ pub fn fit(
 ) -> anyhow::Result<Option<Fitted>> {
     let Some(budget) = recipe.memory_budget else { return Ok(None) };
     let device = model.options().1;
+    let shapes: Vec<Shape> = plan.cells().iter().map(|cell| Shape::longest(plan, cell, ranks.world_size())).collect();
+    let longest = shapes.iter().map(|s| s.query_len.max(s.passage_len)).max().unwrap_or(2);
+    let mut scoring = 0;
+    // Most tokens, and most pairs.
+    let extremes = [shapes.iter().max_by_key(|s| s.tokens()), shapes.iter().max_by_key(|s| s.pairs())];
+    for shape in extremes.into_iter().flatten() {
+        scoring = scoring.max(try_scoring(model, ranks, settings, shape)?.peak);
+    }
+    // What the program itself takes shows only when it has done everything once: libraries' code, and what they compile.
+    try_sub_batch(model, settings, longest, SMALLEST_SUB_BATCH);
     let used = used_bytes(device);
     let budget_bytes = match budget {
         MemoryBudget::Bytes(bytes) => bytes,
@@ -99,14 +109,6 @@ pub fn fit(
     let left = (budget_bytes as f64 * (1.0 - SLACK)) as u64;
     let left = left.saturating_sub(used);
 
-    let shapes: Vec<Shape> = plan.cells().iter().map(|cell| Shape::longest(plan, cell, ranks.world_size())).collect();
-    let mut scoring = 0;
-    // Most tokens, and most pairs.
-    let extremes = [shapes.iter().max_by_key(|s| s.tokens()), shapes.iter().max_by_key(|s| s.pairs())];
-    for shape in extremes.into_iter().flatten() {
-        scoring = scoring.max(try_scoring(model, ranks, settings, shape)?.peak);
-    }
-    let longest = shapes.iter().map(|s| s.query_len.max(s.passage_len)).max().unwrap_or(2);
     let (tokens, sub_batch) = largest_sub_batch(model, settings, longest, left.saturating_sub(scoring));
     let tokens = agree_on_least(ranks, tokens)?;
     let fits = scoring + sub_batch.peak <= left;

@@ -68,7 +68,18 @@ impl Task {
     }
 }
 
+/// What oneDNN and libtorch's layer over it keep, if nobody says otherwise: programs compiled for one shape each. Sub-batches
+/// have as many shapes as numbers of tokens, so a thousand of them, the default, grow to hundreds of megabytes, most of which are
+/// never asked for again; one sub-batch's layers share a dozen.
+const KEPT_PROGRAMS: [(&str, &str); 2] = [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32"), ("LRU_CACHE_CAPACITY", "32")];
+
 fn main() {
+    for (name, number) in KEPT_PROGRAMS {
+        if std::env::var_os(name).is_none() {
+            // SAFETY: no other thread runs yet that might read the environment.
+            unsafe { std::env::set_var(name, number) };
+        }
+    }
     let cli = Cli::parse();
     if matches!(cli.task, Task::Train(_))
         && let Err(error) = stop::listen()
