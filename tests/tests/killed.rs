@@ -14,7 +14,7 @@ use tercet_tests::random::Random;
 use tercet_tests::scene::{Scene, assert_same_run};
 use tercet_tests::slots;
 
-const STEPS: u64 = 60;
+const STEPS: u64 = 200;
 const KILLS: usize = 30;
 
 /// The worker itself, without a launcher that would see to its end.
