@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use tercet_configs::Recipe;
 use tercet_sampler::{DealtBatch, Plan, PlanError, SubBatchLimit, deal_global};
 
+use super::device::Device;
 use super::load::RankLoad;
-use super::memory::Device;
 use super::vocabulary::add_distinct;
 
 /// Batches of a cell at most.

@@ -3,8 +3,9 @@
 use tercet_configs::{LossPreset, Recipe};
 
 use super::deal::DealtStep;
+use super::device::Device;
 use super::flops::StepFlops;
-use super::memory::{Device, Holder, PeakMemory};
+use super::memory::{Holder, PeakMemory};
 use super::report::{CellReport, StepFigures, StepReport, TotalTime, Totals};
 use super::shape::ModelShape;
 use super::time::{Rates, StepSecs};

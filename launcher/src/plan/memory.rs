@@ -7,31 +7,12 @@
 //! Legend: T tokens of a sub-batch, d hidden size, e bytes of an element, Q local queries, P all ranks' passages.
 
 use serde::Serialize;
-use tercet_sampler::{BATCHES_AHEAD, GPU_PADDING};
+use tercet_sampler::BATCHES_AHEAD;
 
+use super::device::Device;
 use super::load::{Encoded, RankLoad};
 use super::shape::ModelShape;
 use super::traffic::{block_bytes, gradient_bytes};
-
-/// What the ranks compute on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Device {
-    /// Resident memory of a process.
-    Cpu,
-    /// Memory of a GPU.
-    Cuda,
-}
-
-impl Device {
-    /// Padding's largest share of a group of texts that go through the encoder together.
-    pub fn max_padding(self) -> f64 {
-        match self {
-            Self::Cpu => 0.0,
-            Self::Cuda => GPU_PADDING,
-        }
-    }
-}
 
 /// A part of the peak.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -5,6 +5,7 @@
 
 mod cells;
 mod deal;
+mod device;
 mod figures;
 mod flops;
 mod load;
@@ -33,9 +34,9 @@ use crate::place::Placement;
 use crate::screen::Screen;
 use crate::{run, start, worker_args};
 
+pub use device::Device;
 pub use flops::encoder as encoder_flops;
 pub use load::Encoded;
-pub use memory::Device;
 pub use report::{CellReport, Report, StepFigures};
 pub use shape::ModelShape;
 #[cfg(test)]

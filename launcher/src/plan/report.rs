@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
+use super::device::Device;
 use super::flops::StepFlops;
-use super::memory::{Device, PeakMemory};
+use super::memory::PeakMemory;
 use super::time::{Rates, StepSecs};
 use super::traffic::StepTraffic;
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::memory::Device;
+use super::device::Device;
 use super::report::{CellReport, Report, StepFigures};
 use super::units::{duration, grouped, percent, scaled};
 

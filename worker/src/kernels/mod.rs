@@ -6,6 +6,7 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod dropout;
 pub mod gelu;
 pub mod norm;
 mod product;
@@ -76,12 +77,56 @@ pub(crate) fn exp(x: f32) -> f32 {
     if x < SMALLEST { 0.0 } else { series * power }
 }
 
+/// Does `$work` with `$element` naming the type of a tensor's numbers, of one that the kernels [`serve`].
+macro_rules! in_elements_of {
+    ($tensor:expr, $element:ident => $work:expr) => {
+        match $tensor.kind() {
+            tch::Kind::BFloat16 => {
+                type $element = $crate::kernels::BFloat16;
+                $work
+            }
+            _ => {
+                type $element = f32;
+                $work
+            }
+        }
+    };
+}
+pub(crate) use in_elements_of;
+
 /// A number as it lies in a tensor.
-pub trait Element: Copy + Send + Sync {
+pub trait Number: Copy + Send + Sync {
+    /// The number times `factor`.
+    fn times(self, factor: f32) -> Self;
+}
+
+/// A number that kernels compute with in float32.
+pub trait Element: Number {
     /// What is computed with.
     fn widen(self) -> f32;
     /// Rounds to the nearest, ties to even.
     fn narrow(number: f32) -> Self;
+}
+
+impl Number for f64 {
+    #[inline(always)]
+    fn times(self, factor: f32) -> Self {
+        self * f64::from(factor)
+    }
+}
+
+impl Number for f32 {
+    #[inline(always)]
+    fn times(self, factor: f32) -> Self {
+        self * factor
+    }
+}
+
+impl Number for BFloat16 {
+    #[inline(always)]
+    fn times(self, factor: f32) -> Self {
+        Self::narrow(self.widen() * factor)
+    }
 }
 
 impl Element for f32 {
@@ -120,7 +165,7 @@ impl Element for BFloat16 {
 ///
 /// # Panics
 /// If it is another tensor, or its elements have another size.
-pub fn elements<T: Element>(x: &Tensor) -> &[T] {
+pub fn elements<T: Number>(x: &Tensor) -> &[T] {
     assert_holds::<T>(x);
     // SAFETY: a contiguous tensor's data pointer points to numel aligned elements, any bits of which make a number;
     // nobody writes to a tensor that is borrowed, and libtorch's threads are idle between its calls.
@@ -131,13 +176,13 @@ pub fn elements<T: Element>(x: &Tensor) -> &[T] {
 ///
 /// # Panics
 /// As there.
-pub fn elements_mut<T: Element>(x: &mut Tensor) -> &mut [T] {
+pub fn elements_mut<T: Number>(x: &mut Tensor) -> &mut [T] {
     assert_holds::<T>(x);
     // SAFETY: as in `elements`; the exclusive borrow keeps this thread's other code from them.
     unsafe { std::slice::from_raw_parts_mut(x.data_ptr().cast(), x.numel()) }
 }
 
-fn assert_holds<T: Element>(x: &Tensor) {
+fn assert_holds<T: Number>(x: &Tensor) {
     assert!(x.device() == Device::Cpu && x.is_contiguous(), "contiguous, on the CPU");
     assert_eq!(x.kind().elt_size_in_bytes(), size_of::<T>(), "of this size");
 }
@@ -151,11 +196,11 @@ pub struct Shared<'a, T> {
 }
 
 // SAFETY: what is reached through it is plain numbers; who writes says that no other thread uses the place.
-unsafe impl<T: Element> Sync for Shared<'_, T> {}
+unsafe impl<T: Number> Sync for Shared<'_, T> {}
 // SAFETY: likewise.
-unsafe impl<T: Element> Send for Shared<'_, T> {}
+unsafe impl<T: Number> Send for Shared<'_, T> {}
 
-impl<'a, T: Element> Shared<'a, T> {
+impl<'a, T: Number> Shared<'a, T> {
     /// Shares `numbers` out.
     pub fn new(numbers: &'a mut [T]) -> Self {
         Self { start: numbers.as_mut_ptr(), len: numbers.len(), borrowed: std::marker::PhantomData }

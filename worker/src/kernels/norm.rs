@@ -5,9 +5,9 @@
 
 use pulp::Arch;
 
+use super::dropout::Dropout;
 use super::product::LANES;
 use super::{Element, Shared, column_sums, for_each_block};
-use crate::model::dropout::Dropout;
 
 /// Weight and bias, `[d]` each, and what is added to the variance.
 #[derive(Clone, Copy)]

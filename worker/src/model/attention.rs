@@ -10,9 +10,9 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::dropout::Dropout;
 use crate::kernels::attention::Rows;
-use crate::kernels::{self, BFloat16, elements, elements_mut};
+use crate::kernels::dropout::Dropout;
+use crate::kernels::{self, elements, elements_mut, in_elements_of};
 use crate::libtorch;
 use crate::sub_batch::{Group, SubBatch};
 
@@ -125,12 +125,9 @@ impl Attention {
         let mut output = Tensor::zeros([size[0], size[1] / 3], (qkv.kind(), Device::Cpu));
         let mut log_sums = Tensor::zeros([size[0], self.num_heads], (Kind::Float, Device::Cpu));
         let kernel = self.kernel(bias, texts);
-        match qkv.kind() {
-            Kind::BFloat16 => {
-                kernel.forward(elements::<BFloat16>(qkv), elements_mut(&mut output), elements_mut(&mut log_sums));
-            }
-            _ => kernel.forward(elements::<f32>(qkv), elements_mut(&mut output), elements_mut(&mut log_sums)),
-        }
+        in_elements_of!(qkv, E => {
+            kernel.forward(elements::<E>(qkv), elements_mut(&mut output), elements_mut(&mut log_sums));
+        });
         Attended::Kernel(output, log_sums)
     }
 
@@ -143,23 +140,10 @@ impl Attention {
     ) -> Tensor {
         let mut d_qkv = qkv.zeros_like();
         let kernel = self.kernel(bias, texts);
-        let log_sums = elements::<f32>(log_sums);
-        match qkv.kind() {
-            Kind::BFloat16 => kernel.backward(
-                elements::<BFloat16>(qkv),
-                elements(output),
-                log_sums,
-                elements(d_output),
-                elements_mut(&mut d_qkv),
-            ),
-            _ => kernel.backward(
-                elements::<f32>(qkv),
-                elements(output),
-                log_sums,
-                elements(d_output),
-                elements_mut(&mut d_qkv),
-            ),
-        }
+        in_elements_of!(qkv, E => {
+            let saved = [output, d_output].map(elements::<E>);
+            kernel.backward(elements(qkv), saved, elements(log_sums), elements_mut(&mut d_qkv));
+        });
         d_qkv
     }
 

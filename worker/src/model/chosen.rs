@@ -112,7 +112,7 @@ mod tests {
     use tercet_sampler::{GPU_PADDING, SubBatchLimit};
 
     use super::*;
-    use crate::model::dropout::Dropout;
+    use crate::kernels::dropout::Dropout;
     use crate::representation::{Heads, TextInput};
     use crate::sub_batch::Cut;
 

@@ -9,10 +9,10 @@
 use tch::{Kind, Tensor};
 use tercet_configs::EncoderConfig;
 
-use super::dropout::Dropout;
 use super::layer::{Layer, SavedLayer, dropout};
 use super::parameters::{Init, Parameters, Spec};
 use super::pointwise::LayerNorm;
+use crate::kernels::dropout::Dropout;
 use crate::libtorch::Normalised;
 use crate::sub_batch::SubBatch;
 

@@ -12,10 +12,9 @@ use tercet_configs::EncoderConfig;
 
 use super::attention::{Attended, Attention};
 use super::chosen::Chosen;
-use super::dropout::Dropout;
 use super::parameters::{Parameters, Span};
 use super::pointwise::{LayerNorm, add_column_sums, gelu, gelu_backward};
-use crate::kernels;
+use crate::kernels::{self, dropout::Dropout};
 use crate::libtorch::{Normalised, add_product, linear, product};
 use crate::sub_batch::SubBatch;
 

@@ -2,7 +2,6 @@
 
 mod attention;
 mod chosen;
-pub mod dropout;
 mod encoder;
 mod heads;
 mod host;

@@ -5,9 +5,9 @@
 use tch::{Kind, Tensor};
 use tercet_configs::EncoderConfig;
 
-use super::dropout::Dropout;
 use super::parameters::{Parameters, Span};
-use crate::kernels::{self, BFloat16, Element, elements, elements_mut};
+use crate::kernels::dropout::Dropout;
+use crate::kernels::{self, Element, elements, elements_mut, in_elements_of};
 use crate::libtorch::{Normalised, layer_norm_backward};
 
 /// Weight and bias, `[d]` each.
@@ -54,31 +54,17 @@ impl LayerNorm {
             let _ = x.g_add_(residual);
             return self.forward(parameters, x);
         }
-        match x.kind() {
-            Kind::BFloat16 => self.forward_sum_in::<BFloat16>(parameters, x, linear_bias, residual, dropout),
-            _ => self.forward_sum_in::<f32>(parameters, x, linear_bias, residual, dropout),
-        }
-    }
-
-    fn forward_sum_in<E: Element>(
-        &self,
-        parameters: &Parameters,
-        mut x: Tensor,
-        linear_bias: &Span,
-        residual: &Tensor,
-        dropout: Dropout,
-    ) -> (Tensor, Normalised) {
         let mut output = x.empty_like();
         let mut moments = [(); 2].map(|()| Tensor::empty([x.size()[0], 1], (Kind::Float, x.device())));
         let (weights, linear_bias) = (self.masters(parameters), parameters.master_at(linear_bias));
-        self.kernel(&weights).forward(
+        in_elements_of!(x, E => self.kernel(&weights).forward(
             elements_mut::<E>(&mut x),
             elements(&linear_bias),
             elements(residual),
             dropout,
             elements_mut(&mut output),
             moments.each_mut().map(elements_mut),
-        );
+        ));
         let [mean, rstd] = moments;
         (output, Normalised { input: x, mean, rstd })
     }
@@ -103,10 +89,7 @@ impl LayerNorm {
             add_column_sums(parameters, linear_bias, &d_x);
             return [d_residual, d_x];
         }
-        match grad.kind() {
-            Kind::BFloat16 => self.backward_sum_in::<BFloat16>(parameters, saved, grad, dropout, linear_bias),
-            _ => self.backward_sum_in::<f32>(parameters, saved, grad, dropout, linear_bias),
-        }
+        in_elements_of!(grad, E => self.backward_sum_in::<E>(parameters, saved, grad, dropout, linear_bias))
     }
 
     fn backward_sum_in<E: Element>(
@@ -160,32 +143,24 @@ pub(super) fn gelu(parameters: &Parameters, x: &Tensor, linear_bias: &Span) -> T
     }
     let (mut output, bias) = (x.empty_like(), parameters.master_at(linear_bias));
     let bias = elements(&bias);
-    match x.kind() {
-        Kind::BFloat16 => kernels::gelu::forward(elements::<BFloat16>(x), bias, elements_mut(&mut output)),
-        _ => kernels::gelu::forward(elements::<f32>(x), bias, elements_mut(&mut output)),
-    }
+    in_elements_of!(x, E => kernels::gelu::forward(elements::<E>(x), bias, elements_mut(&mut output)));
     output
 }
 
 /// The activation function's result once more, and the gradient of `x` from the result's, [T, f] each; adds that of the bias of
 /// the map which gave `x`.
-pub(super) fn gelu_backward(parameters: &Parameters, x: &Tensor, d: Tensor, linear_bias: &Span) -> [Tensor; 2] {
+pub(super) fn gelu_backward(parameters: &Parameters, x: &Tensor, mut d: Tensor, linear_bias: &Span) -> [Tensor; 2] {
     if !kernels::serve(x) {
         let d_x = x.gelu_backward(&d, "none");
         add_column_sums(parameters, linear_bias, &d_x);
         return [x.gelu("none"), d_x];
     }
-    match x.kind() {
-        Kind::BFloat16 => gelu_backward_in::<BFloat16>(parameters, x, d, linear_bias),
-        _ => gelu_backward_in::<f32>(parameters, x, d, linear_bias),
-    }
-}
-
-fn gelu_backward_in<E: Element>(parameters: &Parameters, x: &Tensor, mut d: Tensor, linear_bias: &Span) -> [Tensor; 2] {
     let (mut output, bias) = (x.empty_like(), parameters.master_at(linear_bias));
     let mut sums = parameters.grad_at(linear_bias);
-    let [d_x, again] = [&mut d, &mut output].map(elements_mut::<E>);
-    kernels::gelu::backward(elements(x), elements(&bias), d_x, again, elements_mut(&mut sums));
+    in_elements_of!(x, E => {
+        let [d_x, again] = [&mut d, &mut output].map(elements_mut::<E>);
+        kernels::gelu::backward(elements(x), elements(&bias), d_x, again, elements_mut(&mut sums));
+    });
     [output, d]
 }
 

@@ -199,7 +199,11 @@ impl Training<'_> {
         record.skipped = progress.skipped;
         record.phase_secs = phase::take();
         share_figures(self.ranks, &outcome, traffic, &mut record, started)?;
-        recorder.step(record.clone(), !faulty)?;
+        if let Err(error) = recorder.step(record.clone(), !faulty) {
+            // A checkpoint on its way may be what has filled the disk; then its failure says more.
+            self.saver.wait(recorder)?;
+            return Err(error);
+        }
         if let Some(shares) = &mut self.shares {
             shares.step(self.ranks, record.step, &rows, outcome.num_tokens)?;
         }

@@ -4,7 +4,14 @@
 //! On the CPU an element's fate is a hash of its place (MurmurHash3's finaliser, whose 32-bit steps a compiler turns into
 //! vector instructions) and drawing is one pass over the tensor; libtorch's generator takes some twenty times as long.
 
+use pulp::Arch;
 use tch::{Device, Kind, Tensor};
+
+use super::{Number, Shared, elements_mut, in_elements_of};
+use crate::libtorch::parallel;
+
+/// Numbers that a thread takes at a time.
+const BLOCK: usize = 1 << 14;
 
 /// A probability is a multiple of 1/2³².
 const STEPS: f64 = 4_294_967_296.0;
@@ -53,23 +60,39 @@ impl Dropout {
         if !self.is_on() {
             return;
         }
-        let threshold = (self.probability * STEPS).round().min(STEPS - 1.0);
-        let scale = STEPS / (STEPS - threshold);
         if x.device() != Device::Cpu {
             tch::manual_seed(self.seed());
-            let kept = x.empty_like().bernoulli_float_(1.0 / scale);
-            let _ = x.g_mul_(&(kept * scale));
+            let draw = Draw::new(self);
+            let kept = x.empty_like().bernoulli_float_(1.0 - f64::from(draw.threshold) / STEPS);
+            let _ = x.g_mul_(&(kept * f64::from(draw.scale)));
             return;
         }
-        let threshold = threshold as u32;
         match x.kind() {
-            Kind::Float => draw(elements::<f32>(x), first, self.seed, threshold, |x| x * scale as f32),
-            Kind::Double => draw(elements::<f64>(x), first, self.seed, threshold, |x| x * scale),
-            Kind::BFloat16 => {
-                draw(elements::<u16>(x), first, self.seed, threshold, |x| scaled_bfloat16(x, scale as f32))
-            }
-            other => unreachable!("an encoder does not compute in {other:?}"),
+            Kind::Double => self.apply_to(first, elements_mut::<f64>(x)),
+            _ => in_elements_of!(x, E => self.apply_to(first, elements_mut::<E>(x))),
         }
+    }
+
+    /// In one pass over memory, on all threads.
+    fn apply_to<T: Number>(self, first: usize, x: &mut [T]) {
+        let len = x.len();
+        let x = Shared::new(x);
+        parallel(len.div_ceil(BLOCK), 1, |blocks| {
+            let (from, to) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(len));
+            // SAFETY: a block's numbers are its own.
+            let x = unsafe { x.slice(from, to - from) };
+            Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    self.each(
+                        first + from,
+                        x,
+                        #[inline(always)]
+                        |x, factor, _| *x = x.times(factor),
+                    )
+                },
+            )
+        });
     }
 }
 
@@ -145,48 +168,6 @@ fn hash([low, high]: [u32; 2], place: u32) -> u32 {
     let hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b) ^ high;
     let hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
     hash ^ (hash >> 16)
-}
-
-/// The memory of a contiguous tensor on the CPU, whose elements have the size of `T`.
-fn elements<T>(x: &mut Tensor) -> &mut [T] {
-    assert!(x.is_contiguous() && x.kind().elt_size_in_bytes() == size_of::<T>(), "contiguous, of this size");
-    // SAFETY: a contiguous tensor's data pointer points to numel aligned elements, any bits of which make a number; the
-    // exclusive borrow keeps this thread's other code from them, and libtorch's threads are idle between its calls.
-    unsafe { std::slice::from_raw_parts_mut(x.data_ptr().cast(), x.numel()) }
-}
-
-/// Zeroes the elements whose hash is below `threshold` and replaces the others by what `scaled` makes of them.
-fn draw<T: Copy + Default>(x: &mut [T], first: usize, seed: u64, threshold: u32, scaled: impl Fn(T) -> T) {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has just said that it has these instructions.
-        return unsafe { draw_with_avx2(x, first, seed, threshold, scaled) };
-    }
-    draw_each(x, first, seed, threshold, scaled);
-}
-
-/// As [`draw_each`], compiled for processors that are not twenty years old.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn draw_with_avx2<T: Copy + Default>(x: &mut [T], first: usize, seed: u64, threshold: u32, scaled: impl Fn(T) -> T) {
-    draw_each(x, first, seed, threshold, scaled);
-}
-
-#[inline(always)]
-fn draw_each<T: Copy + Default>(x: &mut [T], first: usize, seed: u64, threshold: u32, scaled: impl Fn(T) -> T) {
-    let seed = [seed as u32, (seed >> 32) as u32];
-    for (i, x) in x.iter_mut().enumerate() {
-        *x = if hash(seed, (first + i) as u32) >= threshold { scaled(*x) } else { T::default() };
-    }
-}
-
-/// The bits of a bfloat16 times `scale`, rounded to the nearest, ties to even.
-#[inline(always)]
-fn scaled_bfloat16(bits: u16, scale: f32) -> u16 {
-    let product = (f32::from_bits(u32::from(bits) << 16) * scale).to_bits();
-    let rounded = (product.wrapping_add(0x7fff + ((product >> 16) & 1)) >> 16) as u16;
-    // Rounding must not carry a NaN on to an infinity or to zero.
-    if bits & 0x7fff > 0x7f80 { bits } else { rounded }
 }
 
 /// SplitMix64's finaliser (Steele, Lea and Flood, 2014).
