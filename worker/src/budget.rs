@@ -232,8 +232,7 @@ fn try_sub_batch(model: &M3Model, settings: &StepSettings, longest: usize, token
     let sub_batch = &Cut::new(&texts, limit, model, heads).build(0);
     let all = Representations::zeros(&texts, &model.special_ids(), model.dims(), heads, model.options());
     let gradients = Gradients::zeros(&all);
-    let ((_, graph), forward) = measure(device, || model.represent(sub_batch, heads, Some(0), true));
-    let Some(graph) = graph else { unreachable!("a graph was asked for") };
+    let (graph, forward) = measure(device, || model.graph(sub_batch, heads, Some(0)));
     let (_, backward) = measure(device, || model.backward(graph, &gradients, sub_batch, Some(0), &mut |_| ()));
     Taken { peak: forward.peak.max(forward.kept + backward.peak), kept: forward.kept }
 }

@@ -2,7 +2,7 @@
 
 use crate::model::{Graph, M3Model};
 use crate::phase::{Phase, during};
-use crate::representation::{Gradients, Heads, Representations, SubBatchRepresentations, TextInput};
+use crate::representation::{Gradients, Heads, Representations, TextInput};
 use crate::step::StepSettings;
 use crate::sub_batch::{Cut, SubBatch};
 use crate::watch::Watch;
@@ -31,18 +31,11 @@ impl Passes<'_> {
         Some(u64::from_le_bytes(std::array::from_fn(|b| hash.finalize().as_bytes()[b])))
     }
 
-    fn represent(&self, i: usize, sub_batch: &SubBatch, keep: bool) -> (SubBatchRepresentations, Option<Graph>) {
-        self.model.represent(sub_batch, self.heads, self.seed(i), keep)
-    }
-
     /// What was not kept.
     fn again(&self, i: usize, sub_batches: &Cut) -> Kept {
-        during(Phase::Recompute, || {
-            let sub_batch = during(Phase::Input, || sub_batches.build(i));
-            let (_, graph) = self.represent(i, &sub_batch, true);
-            let Some(graph) = graph else { unreachable!("a graph was asked for") };
-            Kept { sub_batch, graph }
-        })
+        let sub_batch = during(Phase::Input, || sub_batches.build(i));
+        let graph = during(Phase::Recompute, || self.model.graph(&sub_batch, self.heads, self.seed(i)));
+        Kept { sub_batch, graph }
     }
 }
 
@@ -67,7 +60,7 @@ pub fn encode_first_pass(
         let sub_batch = during(Phase::Input, || sub_batches.build(i));
         let left = budget.checked_sub(sub_batch.num_padded_tokens());
         budget = left.unwrap_or(budget);
-        let (own, graph) = passes.represent(i, &sub_batch, left.is_some());
+        let (own, graph) = model.represent(&sub_batch, passes.heads, passes.seed(i), left.is_some());
         all.scatter(&sub_batch, &own);
         kept.push(graph.map(|graph| Kept { sub_batch, graph }));
     }

@@ -1,8 +1,8 @@
 //! A rank's sub-batches and their tensors: from token ids alone, where every hidden state goes.
 //!
 //! Which texts go together says the sampler's layout. A sub-batch's tokens lie one after another in one flat list, so that
-//! everything that works token by token sees no padding. Attention works text by text: it takes the layout's groups of
-//! neighbours of nearly one length, padded to the longest.
+//! everything that works token by token sees no padding. On a CPU attention works text by text; on a GPU it takes the layout's
+//! groups of neighbours of nearly one length, padded to the longest.
 //!
 //! Legend: T tokens of the sub-batch, padding included; S its distinct (text, token) pairs; V its vectors.
 
@@ -70,8 +70,6 @@ pub struct SubBatch {
     pub vector_token: Tensor,
     /// Where each vector lies in the whole list's vectors, int64 `[V]`.
     pub vector_target: Tensor,
-    /// Real tokens.
-    pub num_tokens: usize,
 }
 
 impl SubBatch {
@@ -239,7 +237,6 @@ impl Builder {
         SubBatch {
             groups: groups.collect(),
             rows: self.rows,
-            num_tokens: self.real.len(),
             cls: pooled(&self.cls, self.texts.len(), device),
             real: pooled(&self.real, self.texts.len(), device),
             texts: to_tensor(&self.texts),
@@ -290,7 +287,7 @@ mod tests {
         assert_eq!(groups, [(0, 3, 100), (300, 2, 50)]);
         assert!(cut[0].groups[0].attention_mask.is_some() && cut[0].groups[1].attention_mask.is_none());
         assert_eq!(cut[0].num_texts(), 5);
-        assert_eq!((cut[0].num_tokens, cut[0].num_padded_tokens()), (397, 400));
+        assert_eq!((cut[0].real.token.size(), cut[0].num_padded_tokens()), (vec![397], 400));
     }
 
     #[test]
@@ -298,7 +295,7 @@ mod tests {
         let cut = cut_all(&[100, 99, 99], 1000, 0.0);
         let groups: Vec<(i64, i64, i64)> = cut[0].groups.iter().map(|g| (g.first, g.num_texts, g.len)).collect();
         assert_eq!(groups, [(0, 1, 100), (100, 2, 99)]);
-        assert_eq!(cut[0].num_padded_tokens(), cut[0].num_tokens);
+        assert_eq!(cut[0].num_padded_tokens(), 298);
         assert_eq!(cut[0].rows[2], Rows { first: 199, len: 99 });
     }
 

@@ -6,8 +6,6 @@
 #include <ATen/Version.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/addmm.h>
-#include <ATen/ops/baddbmm.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/native_layer_norm_backward.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -62,29 +60,14 @@ bool tercet_layer_norm_backward(const at::Tensor* grad, const at::Tensor* input,
   });
 }
 
-// sum = beta·sum + a·b, of matrices or of batches of them.
+// sum = beta·sum + a·b, of matrices.
 bool tercet_product(const at::Tensor* a, const at::Tensor* b, at::Tensor* sum, float beta, char* error,
                     size_t error_len) {
   return attempt(error, error_len, [&] {
     if (for_onednn(*a) && sum->numel() > 0) {
       at::native::mkldnn_matmul(*a, *b, *sum, beta, 1.0f);
-    } else if (sum->dim() == 3) {
-      at::baddbmm_out(*sum, *sum, *a, *b, beta, 1);
     } else {
       at::addmm_out(*sum, *sum, *a, *b, beta, 1);
-    }
-  });
-}
-
-// out receives x·weightᵀ + bias, of matrices.
-bool tercet_linear(const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias, at::Tensor** out, char* error,
-                   size_t error_len) {
-  return attempt(error, error_len, [&] {
-    if (for_onednn(*x)) {
-      *out = new at::Tensor(bias->expand({x->size(0), -1}).clone(at::MemoryFormat::Contiguous));
-      at::native::mkldnn_matmul(*x, weight->t(), **out, 1.0f, 1.0f);
-    } else {
-      *out = new at::Tensor(at::linear(*x, *weight, *bias));
     }
   });
 }

@@ -15,7 +15,7 @@ use super::chosen::Chosen;
 use super::parameters::{Parameters, Span};
 use super::pointwise::{LayerNorm, add_column_sums, gelu, gelu_backward};
 use crate::kernels::{self, dropout::Dropout};
-use crate::libtorch::{Normalised, add_product, linear, product};
+use crate::libtorch::{Normalised, add_product, product};
 use crate::sub_batch::SubBatch;
 
 /// Weight [out, in] and bias `[out]`.
@@ -39,14 +39,19 @@ impl Linear {
 
     /// [T, out] from [T, in].
     fn forward(&self, parameters: &Parameters, x: &Tensor) -> Tensor {
-        linear(x, &parameters.weight_at(&self.weight), &parameters.weight_at(&self.bias))
+        let mut result = self.forward_to_kernel(parameters, x);
+        if kernels::serve(x) {
+            let _ = result.g_add_(&parameters.weight_at(&self.bias));
+        }
+        result
     }
 
     /// The same for a kernel to read, which adds the bias on the way; without kernels it is in the result.
     fn forward_to_kernel(&self, parameters: &Parameters, x: &Tensor) -> Tensor {
+        let weight = parameters.weight_at(&self.weight);
         match kernels::serve(x) {
-            true => product(x, &parameters.weight_at(&self.weight).tr()),
-            false => self.forward(parameters, x),
+            true => product(x, &weight.tr()),
+            false => x.linear(&weight, Some(parameters.weight_at(&self.bias))),
         }
     }
 

@@ -184,10 +184,28 @@ impl M3Model {
         keep: bool,
     ) -> (SubBatchRepresentations, Option<Graph>) {
         let _guard = tch::no_grad_guard();
-        let only_cls = self.heads.want_only_cls(texts, heads);
-        let (hidden, saved) = self.encoder.forward(&self.parameters, texts, only_cls, seed, keep);
+        let (hidden, saved) = self.encode(texts, heads, seed, keep);
         let own = during(Phase::Heads, || self.heads.represent(&hidden, texts, heads));
         (own, saved.map(|saved| Graph { saved, hidden }))
+    }
+
+    /// What [`M3Model::backward`] needs, alone.
+    pub fn graph(&self, texts: &SubBatch, heads: Heads, seed: Option<u64>) -> Graph {
+        match self.encode(texts, heads, seed, true) {
+            (hidden, Some(saved)) => Graph { saved, hidden },
+            (_, None) => unreachable!("a graph was asked for"),
+        }
+    }
+
+    /// Hidden states that `heads` look at.
+    fn encode(
+        &self,
+        texts: &SubBatch,
+        heads: Heads,
+        seed: Option<u64>,
+        keep: bool,
+    ) -> (Tensor, Option<encoder::SavedEncoder>) {
+        self.encoder.forward(&self.parameters, texts, self.heads.want_only_cls(texts, heads), seed, keep)
     }
 
     /// Adds the gradients of all weights to the flat gradient; `gradients` are those of all texts' representations,

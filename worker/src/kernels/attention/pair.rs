@@ -74,21 +74,15 @@ impl Pair {
     }
 }
 
-/// Writes rows of `row_len` numbers, as many as `rows`, as columns of `columns_len` numbers.
+/// Writes rows of `row_len` numbers, as many as `rows`, as columns, and zeros after them up to `columns_len`, whole vectors.
 #[inline(always)]
 pub fn transpose(from: &[f32], row_len: usize, rows: usize, to: &mut [f32], columns_len: usize) {
-    for first in (0..rows).step_by(LANES) {
-        let last = rows.min(first + LANES);
+    for first in (0..columns_len).step_by(LANES) {
+        let num = LANES.min(rows.saturating_sub(first));
         for c in 0..row_len {
-            let to = &mut to[c * columns_len + first..][..last - first];
-            for (i, to) in to.iter_mut().enumerate() {
-                *to = from[(first + i) * row_len + c];
-            }
-        }
-        // What follows the last row is read by products, but its results are not.
-        for c in 0..row_len {
-            let end = (first + LANES).min(columns_len);
-            to[c * columns_len + last..c * columns_len + end].fill(0.0);
+            let (numbers, rest) = to[c * columns_len + first..][..LANES].split_at_mut(num);
+            numbers.iter_mut().enumerate().for_each(|(i, to)| *to = from[(first + i) * row_len + c]);
+            rest.fill(0.0);
         }
     }
 }
