@@ -22,7 +22,7 @@ use crate::model::ModelError;
 pub use background::{Background, Complete};
 pub use read::{Resumed, has_checkpoints, load, newest_good, num_checkpoints};
 pub use snapshot::Snapshot;
-pub use write::{remove_old, write};
+pub use write::{remove_interrupted, remove_old, write};
 
 /// What `train/state.json` holds besides the tensors.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,11 +16,7 @@ use crate::model::{HostTensor, ModelError, write_safetensors};
 pub fn write(run_dir: &Path, snapshot: &Snapshot, history: &File) -> Result<PathBuf, CheckpointError> {
     let step = snapshot.state.progress.step;
     let target = directory(run_dir, step);
-    let beside = run_dir.join(format!(".step-{step:08}.{}", std::process::id()));
-    if beside.exists() {
-        // Left by a killed process that had the same number.
-        fs::remove_dir_all(&beside).map_err(|source| io_error(&beside, source))?;
-    }
+    let beside = run_dir.join(format!(".step-{step:08}"));
     let written = fill(&beside, snapshot).and_then(|()| {
         history.sync_data().map_err(|source| io_error(run_dir, source))?;
         if target.exists() {
@@ -38,17 +34,24 @@ pub fn write(run_dir: &Path, snapshot: &Snapshot, history: &File) -> Result<Path
     Ok(target)
 }
 
-/// Removes all but the `keep` newest checkpoints (0 keeps all), and what interrupted writers left.
+/// Removes what interrupted writers left: what a run does before anything else, when the folder is its own.
+///
+/// # Errors
+/// [`CheckpointError::Write`].
+pub fn remove_interrupted(run_dir: &Path) -> Result<(), CheckpointError> {
+    let left = fs::read_dir(run_dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut left = left.filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(".step-")));
+    left.try_for_each(|path| fs::remove_dir_all(&path).map_err(|source| io_error(&path, source)))
+}
+
+/// Removes all but the `keep` newest checkpoints (0 keeps all).
 ///
 /// # Errors
 /// [`CheckpointError::Write`].
 pub fn remove_old(run_dir: &Path, keep: usize) -> Result<(), CheckpointError> {
     let checkpoints = list(run_dir);
     let old = if keep == 0 { 0 } else { checkpoints.len().saturating_sub(keep) };
-    checkpoints[..old].iter().try_for_each(|(_, path)| remove(path))?;
-    let left = fs::read_dir(run_dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut left = left.filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(".step-")));
-    left.try_for_each(|path| fs::remove_dir_all(&path).map_err(|source| io_error(&path, source)))
+    checkpoints[..old].iter().try_for_each(|(_, path)| remove(path))
 }
 
 /// Removes a checkpoint so that, whenever the process ends, it is there whole or not at all.

@@ -7,7 +7,7 @@ use tercet_cluster::{Collective, CollectiveError};
 use tercet_configs::Recipe;
 
 use super::recorder::Recorder;
-use crate::checkpoint::{Background, Snapshot, TrainState};
+use crate::checkpoint::{Background, Snapshot, TrainState, remove_interrupted};
 use crate::model::M3Model;
 use crate::optimizer::AdamW;
 
@@ -22,7 +22,7 @@ pub(super) struct Saver {
 }
 
 impl Saver {
-    /// Checkpoints as the recipe asks for them.
+    /// Checkpoints as the recipe asks for them; the run folder is this run's alone from here on.
     ///
     /// # Errors
     /// As [`Snapshot::new`].
@@ -30,6 +30,7 @@ impl Saver {
         let every_steps = recipe.checkpoint.every_steps;
         let mut background = None;
         if ranks.rank() == 0 {
+            remove_interrupted(&recipe.run_dir)?;
             let snapshot = Snapshot::new(model, recipe)?;
             let background =
                 background.insert(Background::new(recipe.run_dir.clone(), recipe.checkpoint.keep, snapshot));
