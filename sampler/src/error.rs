@@ -36,6 +36,14 @@ pub enum RowError {
         /// The operating system's reason.
         source: io::Error,
     },
+    /// A file that is evidently something else, so that no line of it can be used.
+    #[error("{}:1: {reason}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        reason: String,
+    },
     /// A folder that is not one of rows.
     #[error("{}: {reason}", path.display())]
     Folder {
@@ -72,7 +80,7 @@ impl RowError {
     /// What a process that meets it ends with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Line { .. } | Self::Row { .. } | Self::ReadColumns { .. } => ExitCode::Data,
+            Self::Line { .. } | Self::Row { .. } | Self::Foreign { .. } | Self::ReadColumns { .. } => ExitCode::Data,
             Self::Folder { .. } => ExitCode::Usage,
             Self::Open { source, .. } => exit_code_of_open(source),
             // Decoders' errors carry no number of the operating system.

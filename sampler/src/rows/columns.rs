@@ -19,8 +19,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::Row;
 use super::fields::{COLUMNS, row_of};
 use super::guarded::guarded;
-use super::lines::CountingFile;
 use crate::error::RowError;
+use crate::lines::CountingFile;
 
 /// Rows of Parquet that are decoded together.
 const ROWS_PER_BATCH: usize = 1024;
@@ -47,6 +47,7 @@ impl ColumnReader {
     /// None if the first bytes are of another format.
     pub(super) fn open(
         path: &Path,
+        file: &File,
         first_bytes: [u8; 6],
         bytes_read: Arc<AtomicU64>,
     ) -> Result<Option<Self>, RowError> {
@@ -57,7 +58,8 @@ impl ColumnReader {
             _ => return Ok(None),
         };
         let format = if first_bytes.starts_with(b"PAR1") { "Parquet" } else { "Arrow" };
-        let file = File::open(path).map_err(|source| RowError::Open { path: path.to_owned(), source })?;
+        let reopened = file.try_clone().and_then(|mut file| file.rewind().map(|()| file));
+        let file = reopened.map_err(|source| RowError::Open { path: path.to_owned(), source })?;
         let batches = guarded(|| opener(file, bytes_read)).map_err(|e| unreadable(path, format, 0, &e))?;
         Ok(Some(Self { path: path.to_owned(), format, batches: Some(batches), batch: None, next: 0, row: 0 }))
     }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Row, is_blank, language_name, no_text, not_finite, wrong_count};
+use crate::lines::{json_object, utf8};
 
 /// The fields that are looked at, of whatever type, so that a wrong one can be named. Others are ignored.
 #[derive(Deserialize)]
@@ -60,14 +61,11 @@ impl TypedFields {
 
 /// Parses one line; the error is the reason alone, for the caller to put file and line before it.
 pub(crate) fn parse_row(line: &[u8]) -> Result<Row, String> {
-    let line = std::str::from_utf8(line).map_err(|e| format!("not UTF-8 from byte {}", e.valid_up_to() + 1))?;
-    if !line.trim_start().starts_with('{') {
-        return Err("not a JSON object".into());
-    }
-    if let Some(row) = serde_json::from_str(line).ok().and_then(TypedFields::into_row) {
+    let line = utf8(line)?;
+    if let Some(row) = json_object(line).ok().and_then(TypedFields::into_row) {
         return Ok(row);
     }
-    let fields: Fields = serde_json::from_str(line).map_err(|e| without_line(&e))?;
+    let fields: Fields = json_object(line)?;
 
     let query = text("query", fields.query.ok_or_else(|| missing("query"))?)?;
     let pos = texts("pos", fields.pos.ok_or_else(|| missing("pos"))?)?;
@@ -149,13 +147,6 @@ fn article(value: &Value) -> &'static str {
     }
 }
 
-/// serde_json's reason with the column; its line is always 1, which would contradict the file's line before it.
-fn without_line(error: &serde_json::Error) -> String {
-    let shown = error.to_string();
-    let reason = shown.split(" at line ").next().unwrap_or(&shown);
-    format!("not valid JSON: {reason} (column {})", error.column())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,7 +194,10 @@ mod tests {
             ("query", "not a JSON object"),
             (r#"{"query": "q", "pos": ["p"]"#, "not valid JSON: EOF while parsing an object (column 27)"),
             (r#"{"query": "q", "pos": ["p"]} x"#, "not valid JSON: trailing characters (column 30)"),
-            (r#"{"query": "q", "query": "r", "pos": ["p"]}"#, "not valid JSON: duplicate field `query` (column 22)"),
+            (
+                r#"{"query": "q", "query": "r", "pos": ["p"]}"#,
+                "not the expected JSON object: duplicate field `query` (column 22)",
+            ),
             (r#"{"pos": ["p"]}"#, r#""query" is missing"#),
             (r#"{"query": "q"}"#, r#""pos" is missing"#),
             (r#"{"query": null, "pos": ["p"]}"#, r#""query" is missing"#),
@@ -235,7 +229,10 @@ mod tests {
                 r#""pos_scores[0]" is a string: a number is expected"#,
             ),
             (r#"{"query": "q", "pos": ["p"], "pos_scores": [1e60]}"#, "too large for a 32-bit float"),
-            (r#"{"query": "q", "pos": ["p"], "pos_scores": [NaN]}"#, "not valid JSON: expected value (column 45)"),
+            (
+                r#"{"query": "q", "pos": ["p"], "pos_scores": [NaN]}"#,
+                "not valid JSON: expected value (column 45): NaN is no JSON",
+            ),
             (r#"{"query": "q", "pos": ["p"], "prompt": ["x"]}"#, r#""prompt" is a list: a string is expected"#),
             (r#"{"query": "q", "pos": ["p"], "type": true}"#, r#""type" is a boolean: a string is expected"#),
         ] {

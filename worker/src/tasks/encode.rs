@@ -8,7 +8,7 @@
 //!   it is computed.
 
 use std::collections::HashMap;
-use std::io::{BufReader, Read, Write};
+use std::io::{Cursor, Read, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -17,10 +17,11 @@ use safetensors::tensor::{Dtype, TensorView};
 use tch::Tensor;
 use tercet_cluster::{Collective, broadcast_bytes};
 use tercet_configs::Pooling;
+use tercet_sampler::{LineReader, LinesOf, unpacked_name};
 
 use super::error::TaskError;
 use super::output::{AtomicFile, must_be_free};
-use super::records::{TextRecord, for_each_line_in};
+use super::records::{TextRecord, for_each_line_of};
 use super::texts::{BLOCK_BYTES, TextEncoder, blocks};
 use super::vectors::{TextVectors, floats, share};
 use crate::representation::{Heads, offsets};
@@ -118,23 +119,32 @@ pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
 
 /// Id (the place, from 0, where none is given) and text of each input. Every rank calls it.
 fn read_input(path: &Path, ranks: &dyn Collective) -> anyhow::Result<Vec<(String, String)>> {
-    let mut bytes = Vec::new();
-    if path != Path::new("-") {
-        bytes = std::fs::read(path).map_err(TaskError::file(path))?;
+    let reader = if path != Path::new("-") {
+        LineReader::open(path, lines_of(path))
     } else {
         // Only the first rank has the standard input.
+        let mut bytes = Vec::new();
         if ranks.rank() == 0 {
             std::io::stdin().read_to_end(&mut bytes).map_err(TaskError::file(path))?;
         }
         broadcast_bytes(ranks, &mut bytes, 0)?;
-    }
-    Ok(parse_input(path, &bytes)?)
+        LineReader::over(path, Cursor::new(bytes), lines_of(path))
+    };
+    Ok(parse_input(path, reader.map_err(TaskError::from)?)?)
 }
 
-fn parse_input(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String)>, TaskError> {
-    let is_json = path.extension().is_some_and(|ending| ending == "jsonl" || ending == "json");
+/// What the name says that the lines are.
+fn lines_of(path: &Path) -> LinesOf {
+    match unpacked_name(path).extension().and_then(|ending| ending.to_str()) {
+        Some("jsonl" | "json" | "ndjson") => LinesOf::Objects,
+        _ => LinesOf::Text,
+    }
+}
+
+fn parse_input(path: &Path, reader: LineReader) -> Result<Vec<(String, String)>, TaskError> {
+    let is_json = lines_of(path) == LinesOf::Objects;
     let mut input = Vec::new();
-    for_each_line_in(BufReader::new(bytes), path, |_, line| {
+    for_each_line_of(reader, path, |_, line| {
         if is_json && line.trim().is_empty() {
             return Ok(());
         }
@@ -164,11 +174,12 @@ enum Format {
 
 impl Format {
     fn of(path: &Path) -> Result<Self, TaskError> {
-        match path.extension().and_then(|ending| ending.to_str()) {
-            Some("safetensors") => Ok(Self::Safetensors),
-            Some("jsonl") => Ok(Self::JsonLines),
+        let ending = |path: &Path| path.extension().and_then(|ending| ending.to_str()).map(str::to_owned);
+        match (ending(path).as_deref(), ending(&unpacked_name(path)).as_deref()) {
+            (Some("safetensors"), _) => Ok(Self::Safetensors),
+            (_, Some("jsonl")) => Ok(Self::JsonLines),
             _ => Err(TaskError::Usage(format!(
-                "--out {}: the ending chooses the format: .safetensors or .jsonl",
+                "--out {}: the ending chooses the format: .safetensors, .jsonl, .jsonl.gz or .jsonl.zst",
                 path.display()
             ))),
         }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Map, Value};
 use tercet_cluster::Collective;
+use tercet_sampler::LinesOf;
 
 use super::error::TaskError;
 use super::eval::{Hit, TopHits, for_each_dense_row, merge_ranks};
@@ -197,7 +198,7 @@ impl MinedRow {
 
 fn read_rows(path: &Path) -> Result<Vec<MinedRow>, TaskError> {
     let mut rows = Vec::new();
-    for_each_line(path, |_, line| {
+    for_each_line(path, LinesOf::Objects, |_, line| {
         if !line.trim().is_empty() {
             rows.push(MinedRow::parse(line)?);
         }
@@ -211,7 +212,7 @@ fn read_rows(path: &Path) -> Result<Vec<MinedRow>, TaskError> {
 
 fn read_corpus(path: &Path) -> Result<Passages, TaskError> {
     let mut passages = Passages::default();
-    for_each_line(path, |_, line| {
+    for_each_line(path, LinesOf::Objects, |_, line| {
         if !line.trim().is_empty() {
             passages.add(&TextRecord::parse(line)?.full_text());
         }
@@ -302,7 +303,7 @@ mod tests {
         assert_eq!(reason(r#"{"pos": ["a"]}"#), "no \"query\"");
         assert!(reason(r#"{"query": "q", "pos": []}"#).starts_with("\"pos\" must be"));
         assert!(reason(r#"{"query": "q", "pos": ["a", ""]}"#).starts_with("\"pos\" must be"));
-        assert!(reason("[1]").starts_with("not the expected JSON object"));
+        assert!(reason("[1]").starts_with("not a JSON object"));
         assert_eq!(rank_range("10-100").unwrap(), RankRange { skip: 10, depth: 100 });
         assert!(rank_range("100-10").is_err() && rank_range("10").is_err());
     }
