@@ -34,10 +34,10 @@ pub use plan::{
 };
 pub use prefetch::{BATCHES_AHEAD, Prefetcher};
 pub use prepare::{OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, is_unfinished, prepare};
-pub use rows::{Row, RowReader};
+pub use rows::{NearKey, Row, RowReader};
 pub use special::SpecialTokens;
 pub use store::{
     DatasetMeta, DatasetWriter, FileMeta, LanguageMeta, Manifest, Shape, ShardMeta, SourceMeta, Store, StoreSettings,
     StoreWriter, StoredRow, TokenRow,
 };
-pub use tokenize::TextTokenizer;
+pub use tokenize::{TextTokenizer, not_in_table};

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 pub use evident::evident;
 pub use json::json_object;
+pub(crate) use json::shown;
 pub(crate) use packed::CountingFile;
 pub use packed::{PackedWriter, plain_or_packed, unpacked_name};
 
@@ -64,19 +65,23 @@ impl LineReader {
     pub fn over(path: &Path, file: impl Read + Send + 'static, lines_of: LinesOf) -> Result<Self, RowError> {
         let opening = |source| RowError::Open { path: path.to_owned(), source };
         let foreign = |reason| RowError::Foreign { path: path.to_owned(), reason };
-        let mut file = buffered(file);
+        let mut packed = Judged::of(Box::new(file));
         // Here a folder is told from a file.
-        let first_bytes = file.fill_buf().map_err(opening)?;
-        let packing = Packing::of_bytes(first_bytes);
-        let named = Packing::of_name(path);
-        if packing == Packing::Plain && named != Packing::Plain && !first_bytes.is_empty() {
-            let reason = evident(first_bytes).unwrap_or_else(|| {
+        if let Some(e) = packed.failed.take_if(|_| packed.first_bytes.is_empty()) {
+            return Err(opening(e));
+        }
+        let (packing, named) = (Packing::of_bytes(&packed.first_bytes), Packing::of_name(path));
+        if packing == Packing::Plain && named != Packing::Plain && !packed.first_bytes.is_empty() {
+            let reason = evident(&packed.first_bytes).unwrap_or_else(|| {
                 let name = named.name();
                 format!("named as {name}, but it is not valid {name} data: unpacked already? Then give it its name")
             });
             return Err(foreign(reason));
         }
-        let input = Judged::of(packing.unpack(file).map_err(opening)?);
+        let input = match packing {
+            Packing::Plain => packed,
+            _ => Judged::of(packing.unpack(packed.into_whole()).map_err(opening)?),
+        };
         if let Some(reason) = evident::of_lines(&input.first_bytes, lines_of) {
             return Err(foreign(reason));
         }

@@ -6,6 +6,7 @@ mod columns;
 mod fields;
 mod folder;
 mod guarded;
+mod keys;
 mod parse;
 mod source;
 
@@ -13,6 +14,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 pub(crate) use folder::files_of;
+pub use keys::NearKey;
 pub(crate) use parse::parse_row;
 pub(crate) use source::{Numbered, Place, RawRow, RowSource};
 
@@ -37,6 +39,8 @@ pub struct Row {
     pub kind: Option<String>,
     /// What the row says of its language (`lang` or `language`).
     pub language: Option<String>,
+    /// Keys of the row that are ignored and nearly one of these.
+    pub near_keys: Vec<NearKey>,
 }
 
 /// Longest name of a language that is taken for one.

@@ -3,9 +3,13 @@
 //! A good row is read straight into its fields. Whatever is not one is read again, as values of any type, so that what is
 //! wrong can be named.
 
+use std::fmt;
+
 use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
+use super::keys::{self, Key};
 use super::{Row, is_blank, language_name, no_text, not_finite, wrong_count};
 use crate::lines::{json_object, utf8};
 
@@ -55,18 +59,35 @@ impl TypedFields {
         let neg_scores = scores(self.neg_scores, neg.len())?;
         let is_good = !pos.is_empty() && [&query].into_iter().chain(&pos).chain(&neg).all(|text| !is_blank(text));
         let language = language(self.lang, self.language);
-        is_good.then_some(Row { query, pos, neg, pos_scores, neg_scores, prompt, kind, language })
+        is_good.then_some(Row {
+            query,
+            pos,
+            neg,
+            pos_scores,
+            neg_scores,
+            prompt,
+            kind,
+            language,
+            near_keys: Vec::new(),
+        })
     }
 }
 
 /// Parses one line; the error is the reason alone, for the caller to put file and line before it.
 pub(crate) fn parse_row(line: &[u8]) -> Result<Row, String> {
     let line = utf8(line)?;
-    if let Some(row) = json_object(line).ok().and_then(TypedFields::into_row) {
-        return Ok(row);
-    }
-    let fields: Fields = json_object(line)?;
+    let mut row = match json_object(line).ok().and_then(TypedFields::into_row) {
+        Some(row) => row,
+        None => row_of(line)?,
+    };
+    row.near_keys = keys::near(&keys_of(line))?;
+    Ok(row)
+}
 
+/// The row, field by field, so that what is wrong can be named.
+fn row_of(line: &str) -> Result<Row, String> {
+    let fields: Fields = json_object(line)?;
+    let missing = |field| keys::missing(field, "keys", &keys_of(line));
     let query = text("query", fields.query.ok_or_else(|| missing("query"))?)?;
     let pos = texts("pos", fields.pos.ok_or_else(|| missing("pos"))?)?;
     if pos.is_empty() {
@@ -78,7 +99,7 @@ pub(crate) fn parse_row(line: &[u8]) -> Result<Row, String> {
     let prompt = fields.prompt.map(|prompt| string("prompt", prompt)).transpose()?;
     let kind = fields.kind.map(|kind| string("type", kind)).transpose()?;
     let language = language(fields.lang, fields.language);
-    Ok(Row { query, pos, neg, pos_scores, neg_scores, prompt, kind, language })
+    Ok(Row { query, pos, neg, pos_scores, neg_scores, prompt, kind, language, near_keys: Vec::new() })
 }
 
 /// What the row says of its language; anything but a name is ignored, as other fields are.
@@ -89,8 +110,33 @@ fn language(lang: Option<Value>, language: Option<Value>) -> Option<String> {
     })
 }
 
-fn missing(field: &str) -> String {
-    format!("\"{field}\" is missing")
+/// The line's keys.
+fn keys_of(line: &str) -> Vec<Key> {
+    serde_json::from_str(line).map(|Keys(keys)| keys).unwrap_or_default()
+}
+
+struct Keys(Vec<Key>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Keys;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Keys, A::Error> {
+                let mut keys = Vec::new();
+                while let Some((name, value)) = object.next_entry::<String, Option<IgnoredAny>>()? {
+                    keys.push(Key { name, is_null: value.is_none() });
+                }
+                Ok(Keys(keys))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
 }
 
 fn string(field: &str, value: Value) -> Result<String, String> {
@@ -164,6 +210,7 @@ mod tests {
             prompt: Some(String::new()),
             kind: Some("normal".into()),
             language: None,
+            near_keys: vec![],
         };
         assert_eq!(parse_row(line.as_bytes()).unwrap(), expected);
     }
@@ -198,7 +245,8 @@ mod tests {
                 r#"{"query": "q", "query": "r", "pos": ["p"]}"#,
                 "not the expected JSON object: duplicate field `query` (column 22)",
             ),
-            (r#"{"pos": ["p"]}"#, r#""query" is missing"#),
+            (r#"{"pos": ["p"]}"#, r#""query" is missing among the keys "pos""#),
+            (r#"{"query": "q", "pos": ["p"], "negs": ["n"]}"#, r#""negs" would be ignored, and "neg" is missing"#),
             (r#"{"query": "q"}"#, r#""pos" is missing"#),
             (r#"{"query": null, "pos": ["p"]}"#, r#""query" is missing"#),
             (r#"{"query": 3, "pos": ["p"]}"#, r#""query" is a number: a string is expected"#),

@@ -48,6 +48,14 @@ pub(crate) enum Place {
 }
 
 impl Place {
+    /// Where row or line `number` of the file at `path` is, in words.
+    pub(crate) fn named(self, path: &Path, number: u64) -> String {
+        match self {
+            Self::Line => format!("{}:{number}", path.display()),
+            Self::Row => format!("{}: row {number}", path.display()),
+        }
+    }
+
     /// The error of a row that is wrong for `reason`.
     pub(crate) fn error(self, path: &Path, number: u64, reason: String) -> RowError {
         let path = path.to_owned();

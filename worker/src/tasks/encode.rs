@@ -17,7 +17,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use tch::Tensor;
 use tercet_cluster::{Collective, broadcast_bytes};
 use tercet_configs::Pooling;
-use tercet_sampler::{LineReader, LinesOf, unpacked_name};
+use tercet_sampler::{LineReader, LinesOf, RowError, unpacked_name};
 
 use super::error::TaskError;
 use super::output::{AtomicFile, must_be_free};
@@ -101,12 +101,17 @@ pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         0 => Some(Writer::create(&args.out, format, &args.heads)?),
         _ => None,
     };
-    let texts: Vec<&str> = input.iter().map(|(_, text)| text.as_str()).collect();
+    let texts: Vec<&str> = input.iter().map(|input| input.text.as_str()).collect();
+    if let Some(&i) = encoder.tokenless(&texts)?.first() {
+        let reason = "a text of which the tokenizer makes no token has no representation: remove the line".into();
+        let (path, line) = (args.input.clone(), input[i].line as u64);
+        return Err(TaskError::from(RowError::Line { path, line, reason }).into());
+    }
     for block in blocks(&texts, BLOCK_BYTES * ranks.world_size()) {
         let own: Vec<&str> = share(&texts[block.clone()], ranks).copied().collect();
         let vectors = encoder.encode(&own, args.max_len, heads)?.gather(ranks)?;
         if let Some(writer) = &mut writer {
-            let ids = input[block].iter().map(|(id, _)| id.as_str());
+            let ids = input[block].iter().map(|input| input.id.as_str());
             writer.write(ids, vectors)?;
         }
     }
@@ -117,8 +122,18 @@ pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Id (the place, from 0, where none is given) and text of each input. Every rank calls it.
-fn read_input(path: &Path, ranks: &dyn Collective) -> anyhow::Result<Vec<(String, String)>> {
+/// A text to encode.
+#[derive(Debug)]
+struct Input {
+    /// Its line, from 1.
+    line: usize,
+    /// Its place, from 0, where none is given.
+    id: String,
+    text: String,
+}
+
+/// The texts. Every rank calls it.
+fn read_input(path: &Path, ranks: &dyn Collective) -> anyhow::Result<Vec<Input>> {
     let reader = if path != Path::new("-") {
         LineReader::open(path, lines_of(path))
     } else {
@@ -141,10 +156,10 @@ fn lines_of(path: &Path) -> LinesOf {
     }
 }
 
-fn parse_input(path: &Path, reader: LineReader) -> Result<Vec<(String, String)>, TaskError> {
+fn parse_input(path: &Path, reader: LineReader) -> Result<Vec<Input>, TaskError> {
     let is_json = lines_of(path) == LinesOf::Objects;
     let mut input = Vec::new();
-    for_each_line_of(reader, path, |_, line| {
+    for_each_line_of(reader, path, |number, line| {
         if is_json && line.trim().is_empty() {
             return Ok(());
         }
@@ -157,7 +172,7 @@ fn parse_input(path: &Path, reader: LineReader) -> Result<Vec<(String, String)>,
         if text.trim().is_empty() {
             return Err("an empty text has no representation: remove the line".into());
         }
-        input.push((id.unwrap_or_else(|| input.len().to_string()), text));
+        input.push(Input { line: number, id: id.unwrap_or_else(|| input.len().to_string()), text });
         Ok(())
     })?;
     match input.is_empty() {

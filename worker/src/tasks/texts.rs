@@ -59,6 +59,14 @@ impl TextEncoder {
         self.model.options().1
     }
 
+    /// The places of those of `texts` of which the tokenizer makes no token; blank ones are among them.
+    ///
+    /// # Errors
+    /// A text that the tokenizer cannot take.
+    pub fn tokenless(&self, texts: &[&str]) -> anyhow::Result<Vec<usize>> {
+        Ok(self.tokenizer.tokenless(texts)?)
+    }
+
     /// The representations of `texts`, in their order. A text is cut to `max_len` tokens, special ones included, or to
     /// what the model takes, if that is less.
     ///
