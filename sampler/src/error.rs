@@ -113,6 +113,18 @@ pub enum TokenizeError {
         /// The operating system's reason.
         source: io::Error,
     },
+    /// The model has a tokenizer in another form.
+    #[error(
+        "tokenizer {}: is not there, but {slow} is: make it of that, as with \
+         transformers.AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+        path.display()
+    )]
+    Slow {
+        /// The file that is needed.
+        path: PathBuf,
+        /// The file that is there.
+        slow: &'static str,
+    },
     /// The file is no tokenizer, or not one that frames a text as the encoders expect.
     #[error("tokenizer {}: {reason}", path.display())]
     Invalid {
@@ -134,6 +146,7 @@ impl TokenizeError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Read { source, .. } => exit_code_of_open(source),
+            Self::Slow { .. } => ExitCode::Usage,
             Self::Invalid { .. } | Self::Encode { .. } => ExitCode::Data,
         }
     }

@@ -199,3 +199,83 @@ fn number_at(array: &dyn Array, i: usize) -> Option<f64> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::builder::{
+        BinaryBuilder, Decimal128Builder, FixedSizeListBuilder, Int8Builder, ListBuilder, ListViewBuilder,
+        StringDictionaryBuilder, StringRunBuilder, StringViewBuilder, UInt64Builder,
+    };
+
+    use super::*;
+
+    /// Two rows: (a, [b, c], [n], scores 1 2 and 3), (a, [d, e], null, null).
+    fn rows(columns: Vec<(&str, ArrayRef)>) -> Result<Vec<Row>, String> {
+        columns.iter().try_for_each(|(name, column)| check_type(name, column.data_type()))?;
+        let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true))).unwrap();
+        (0..2).map(|i| row_of(&batch, i, &[])).collect()
+    }
+
+    #[test]
+    fn what_a_column_holds_counts_and_not_how() {
+        let mut query = StringDictionaryBuilder::<Int8Type>::new();
+        query.extend([Some("a"), Some("a")]);
+        let mut kind = StringRunBuilder::<Int32Type>::new();
+        kind.extend([Some("normal"), Some("normal")]);
+        let mut prompt = BinaryBuilder::new();
+        prompt.extend([Some("p: "), None]);
+        let mut pos = FixedSizeListBuilder::new(StringViewBuilder::new(), 2);
+        for texts in [["b", "c"], ["d", "e"]] {
+            texts.iter().for_each(|text| pos.values().append_value(text));
+            pos.append(true);
+        }
+        let mut neg = ListViewBuilder::new(StringDictionaryBuilder::<UInt16Type>::new());
+        neg.values().append_value("n");
+        neg.append(true);
+        neg.append(false);
+        let mut pos_scores = ListBuilder::new(Int8Builder::new());
+        pos_scores.append_value([Some(1), Some(2)]);
+        pos_scores.append(false);
+        let mut neg_scores = ListBuilder::new(Decimal128Builder::new().with_precision_and_scale(9, 2).unwrap());
+        neg_scores.append_value([Some(325)]);
+        neg_scores.append(false);
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("query", Arc::new(query.finish())),
+            ("pos", Arc::new(pos.finish())),
+            ("neg", Arc::new(neg.finish())),
+            ("pos_scores", Arc::new(pos_scores.finish())),
+            ("neg_scores", Arc::new(neg_scores.finish())),
+            ("prompt", Arc::new(prompt.finish())),
+            ("type", Arc::new(kind.finish())),
+        ];
+        let rows = rows(columns).unwrap();
+        let expected = Row {
+            query: "a".into(),
+            pos: vec!["b".into(), "c".into()],
+            neg: vec!["n".into()],
+            pos_scores: Some(vec![1.0, 2.0]),
+            neg_scores: Some(vec![3.25]),
+            prompt: Some("p: ".into()),
+            kind: Some("normal".into()),
+            language: None,
+            near_keys: vec![],
+        };
+        assert_eq!(rows[0], expected);
+        let pos = vec!["d".into(), "e".into()];
+        let without = Row { pos, neg: vec![], pos_scores: None, neg_scores: None, prompt: None, ..expected };
+        assert_eq!(rows[1], without);
+    }
+
+    #[test]
+    fn columns_that_hold_something_else_are_named_with_their_type() {
+        let mut numbers = UInt64Builder::new();
+        numbers.append_slice(&[1, 2]);
+        let numbers: ArrayRef = Arc::new(numbers.finish());
+        let reason = rows(vec![("query", numbers.clone())]).unwrap_err();
+        assert_eq!(reason, "\"query\" is of type UInt64: a string is expected; cast the column");
+        let reason = rows(vec![("pos_scores", numbers)]).unwrap_err();
+        assert!(reason.contains("UInt64: a list of numbers is expected"), "{reason}");
+    }
+}

@@ -40,15 +40,18 @@ pub struct TextTokenizer {
 const MAX_LEADING_CHARACTERS: usize = 64;
 
 impl TextTokenizer {
-    /// Loads a Hugging Face tokenizer.json.
+    /// Loads a Hugging Face tokenizer.json, or the one of a model's directory.
     ///
     /// # Errors
     /// The file cannot be read or is no tokenizer; it does not put exactly one token before and one after a text; it
     /// has no padding or no unknown token; it states an id that its vocabulary has otherwise.
     pub fn load(tokenizer_json: &Path) -> Result<Self, TokenizeError> {
-        let invalid = |reason: String| TokenizeError::Invalid { path: tokenizer_json.to_owned(), reason };
-        let bytes = std::fs::read(tokenizer_json)
-            .map_err(|source| TokenizeError::Read { path: tokenizer_json.to_owned(), source })?;
+        let path = if tokenizer_json.is_dir() { &tokenizer_json.join("tokenizer.json") } else { tokenizer_json };
+        let invalid = |reason: String| TokenizeError::Invalid { path: path.to_owned(), reason };
+        let bytes = std::fs::read(path).map_err(|source| match slow_tokenizer_beside(path) {
+            Some(slow) => TokenizeError::Slow { path: path.to_owned(), slow },
+            None => TokenizeError::Read { path: path.to_owned(), source },
+        })?;
         let not_one =
             |e: &dyn fmt::Display| invalid(evident(&bytes).unwrap_or_else(|| format!("not a tokenizer.json: {e}")));
         let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|e| not_one(&e))?;
@@ -146,6 +149,12 @@ impl fmt::Debug for TextTokenizer {
     }
 }
 
+/// A file beside `path`, which is not there, of which only Python makes a tokenizer.
+fn slow_tokenizer_beside(path: &Path) -> Option<&'static str> {
+    let names = ["sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "vocab.txt", "vocab.json"];
+    names.into_iter().find(|name| !path.exists() && path.with_file_name(name).exists())
+}
+
 /// Why a token id has no row in a model's table of `table_rows` embeddings, with all that it is likely to come of;
 /// `tokenizer_json` is the model's, which names the token.
 pub fn not_in_table(id: u32, table_rows: usize, tokenizer_json: Option<&Path>) -> String {
@@ -161,8 +170,9 @@ pub fn not_in_table(id: u32, table_rows: usize, tokenizer_json: Option<&Path>) -
         },
     };
     format!(
-        "{what} has no row in the model's table of {table_rows} embeddings: tokens were added to the tokenizer and the \
-         table was not made larger (resize_token_embeddings), or the texts were tokenised with another model's tokenizer"
+        "{what} does not fit the model's vocabulary of {table_rows}: tokens were added to the tokenizer and the table of \
+         embeddings was not made larger (resize_token_embeddings), or the texts were tokenised with another model's \
+         tokenizer"
     )
 }
 

@@ -159,6 +159,7 @@ fn lines_of(path: &Path) -> LinesOf {
 fn parse_input(path: &Path, reader: LineReader) -> Result<Vec<Input>, TaskError> {
     let is_json = lines_of(path) == LinesOf::Objects;
     let mut input = Vec::new();
+    let mut num_records = 0;
     for_each_line_of(reader, path, |number, line| {
         if is_json && line.trim().is_empty() {
             return Ok(());
@@ -167,6 +168,7 @@ fn parse_input(path: &Path, reader: LineReader) -> Result<Vec<Input>, TaskError>
             let mut record = TextRecord::parse(line)?;
             (record.id.take(), record.full_text())
         } else {
+            num_records += usize::from(line.starts_with('{') && TextRecord::parse(line).is_ok());
             (None, line.to_owned())
         };
         if text.trim().is_empty() {
@@ -175,6 +177,12 @@ fn parse_input(path: &Path, reader: LineReader) -> Result<Vec<Input>, TaskError>
         input.push(Input { line: number, id: id.unwrap_or_else(|| input.len().to_string()), text });
         Ok(())
     })?;
+    if num_records > 0 && num_records == input.len() {
+        let path = path.display();
+        tracing::warn!(
+            "{path}: its lines are JSON objects with a \"text\", and are encoded as they are: name it .jsonl"
+        );
+    }
     match input.is_empty() {
         true => Err(TaskError::Data { path: path.to_owned(), reason: "holds no text".into() }),
         false => Ok(input),
