@@ -36,8 +36,12 @@ fn a_framed_text_is_what_the_tokenizer_itself_makes_of_it() {
 fn the_hash_is_the_files() {
     let dir = tempfile::tempdir().unwrap();
     let path = word_tokenizer::write(dir.path());
-    let expected = blake3::hash(&std::fs::read(&path).unwrap()).to_hex().to_string();
-    assert_eq!(TextTokenizer::load(&path).unwrap().hash(), expected);
+    let hash = |bytes: &[u8]| blake3::hash(bytes).to_hex().to_string();
+    let bytes = std::fs::read(&path).unwrap();
+    assert_eq!(TextTokenizer::load(&path).unwrap().hash(), hash(&bytes));
+    let marked = ["\u{feff}".as_bytes(), &bytes].concat();
+    std::fs::write(&path, &marked).unwrap();
+    assert_eq!(TextTokenizer::load(&path).unwrap().hash(), hash(&marked));
 }
 
 #[test]

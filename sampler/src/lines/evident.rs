@@ -31,10 +31,10 @@ const SIGNATURES: [(&[u8], &str); 20] = [
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file: write its rows as JSON Lines or Parquet"),
     (b"\x93NUMPY", "a NumPy array: write its rows as JSON Lines or Parquet"),
     (b"SQLite format 3\x00", "an SQLite database: write its rows as JSON Lines or Parquet"),
-    (b"%PDF-", "a PDF document"),
-    (b"\x89PNG", "a picture"),
-    (b"\x7fELF", "a program"),
-    (b"GGUF", "a GGUF model"),
+    (b"%PDF-", "a PDF document: lines of text are expected"),
+    (b"\x89PNG", "a picture: lines of text are expected"),
+    (b"\x7fELF", "a program: lines of text are expected"),
+    (b"GGUF", "a GGUF model: lines of text are expected"),
 ];
 
 /// How those begin that `git lfs` leaves in place of files that it has not fetched; the second is its former name.
@@ -47,7 +47,10 @@ pub fn evident(first_bytes: &[u8]) -> Option<String> {
     if LFS_POINTERS.iter().any(|begin| first_bytes.starts_with(begin)) {
         return Some("a Git LFS pointer, not the file that it stands for: fetch that with `git lfs pull`".into());
     }
-    let signature = SIGNATURES.iter().find(|(begin, _)| first_bytes.starts_with(begin)).map(|(_, what)| *what);
+    // A text may begin with the letters of a signature, and has no control characters soon after them.
+    let is_binary = first_bytes.iter().take(64).any(|&byte| byte < b'\t' || byte >= 0x80);
+    let signature = SIGNATURES.iter().find(|(begin, _)| is_binary && first_bytes.starts_with(begin));
+    let signature = signature.map(|(_, what)| *what);
     let is_bzip2 = first_bytes.starts_with(b"BZh") && first_bytes.get(4..10) == Some(b"1AY&SY");
     let bzip2 = is_bzip2.then_some("compressed with bzip2: unpack it first (`bunzip2`)");
     let tar = (first_bytes.get(257..262) == Some(b"ustar")).then_some("a tar archive: unpack it first (`tar -x`)");
@@ -217,6 +220,9 @@ mod tests {
         ] {
             assert_eq!(objects(text.as_bytes()), "", "{text}");
         }
-        assert_eq!(evident(b"OR"), None);
+        for text in ["ORCHIDS\nneed light\n", "PAR1\n", "BZh9 is no archive", "version https://example.org"] {
+            assert_eq!(evident(text.as_bytes()), None, "{text}");
+        }
+        assert!(evident(b"ORC\x0a\x03\x00").unwrap().contains("ORC file"));
     }
 }

@@ -62,6 +62,11 @@ fn hint(line: &str, at: usize) -> Option<String> {
     if rest.starts_with('{') && serde_json::from_str::<IgnoredAny>(&line[..at]).is_ok() {
         return Some("a second object begins there: one object a line is expected".into());
     }
+    if rest.starts_with(',') && serde_json::from_str::<IgnoredAny>(&line[..at]).is_ok() {
+        return Some(
+            "a comma, as between the objects of a list: one object a line is expected, and nothing else".into(),
+        );
+    }
     let start = line.trim_start().strip_prefix('{')?.trim_start();
     start.starts_with('\'').then(|| "single quotes are Python's, not JSON's: write rows with json.dumps".into())
 }
@@ -102,6 +107,7 @@ mod tests {
             ("query,pos", r#"not a JSON object: "query,pos""#),
             (r#"{"query": "q"}{"query": "r"}"#, "trailing characters (column 15): a second object begins there"),
             ("{\"query\": \"q\"}\u{feff}{\"query\": \"r\"}", "(column 15): a byte order mark: two files"),
+            (r#"{"query": "q"},"#, "(column 15): a comma, as between the objects of a list"),
             (r#"{"query": 1} x"#, "not valid JSON: trailing characters (column 14)"),
             (r#"{"pos_scores": [1, NaN]}"#, "(column 20): NaN is no JSON; a finite number is expected"),
             (r#"{"pos_scores": [Infinity]}"#, "Infinity is no JSON"),

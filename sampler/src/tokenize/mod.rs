@@ -52,15 +52,17 @@ impl TextTokenizer {
             Some(slow) => TokenizeError::Slow { path: path.to_owned(), slow },
             None => TokenizeError::Read { path: path.to_owned(), source },
         })?;
+        // Editors on Windows put a mark before a file; the hash is of the whole file all the same.
+        let json = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
         let not_one =
             |e: &dyn fmt::Display| invalid(evident(&bytes).unwrap_or_else(|| format!("not a tokenizer.json: {e}")));
-        let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|e| not_one(&e))?;
-        let file: Value = serde_json::from_slice(&bytes).map_err(|e| not_one(&e))?;
+        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|e| not_one(&e))?;
+        let file: Value = serde_json::from_slice(json).map_err(|e| not_one(&e))?;
         stated::check_ids(&file, &tokenizer).map_err(invalid)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| invalid(e.to_string()))?;
         let special = special_tokens(&tokenizer, stated::unknown_token(&file)).map_err(invalid)?;
-        let pipeline = Pipeline::of(&bytes);
+        let pipeline = Pipeline::of(json);
         let joins_at_spaces = joined::joins_at_spaces(&file);
         Ok(Self { tokenizer, pipeline, special, joins_at_spaces, hash: blake3::hash(&bytes).to_hex().to_string() })
     }

@@ -78,12 +78,23 @@ impl Drop for AtomicFile {
     }
 }
 
-/// Whether all of `paths` are free for what rank 0 will write; asked before the work, not after it. The others wait for
-/// the answer, so that this mistake is the one that is reported, whatever else is wrong.
+/// Endings of formats in which nothing is written here; a file that is named so would not be what its name says.
+const OTHER_FORMATS: [&str; 10] = ["bz2", "xz", "lz4", "zip", "7z", "br", "parquet", "arrow", "feather", "csv"];
+
+/// Whether all of `paths` are free for what rank 0 will write, and not named as what it will not; asked before the work, not
+/// after it. The others wait for the answer, so that this mistake is the one that is reported, whatever else is wrong.
 ///
 /// # Errors
-/// [`TaskError::Exists`], on rank 0; a rank that is gone.
+/// [`TaskError::Exists`] or [`TaskError::Usage`], on rank 0; a rank that is gone.
 pub fn must_be_free<'a>(ranks: &dyn Collective, paths: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
+    let paths: Vec<&Path> = paths.into_iter().collect();
+    let ending = |path: &Path| path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+    let other = |path: &Path| ending(path).filter(|ending| OTHER_FORMATS.contains(&ending.as_str()));
+    if let Some((path, ending)) = paths.iter().find_map(|path| Some((path, other(path)?))).filter(|_| ranks.rank() == 0)
+    {
+        let reason = "is a format in which nothing is written here: name it .jsonl, .jsonl.gz or .jsonl.zst";
+        return Err(TaskError::Usage(format!("{}: .{ending} {reason}", path.display())).into());
+    }
     if let Some(taken) = paths.into_iter().find(|path| ranks.rank() == 0 && path.symlink_metadata().is_ok()) {
         return Err(TaskError::Exists(taken.to_owned()).into());
     }
@@ -108,6 +119,8 @@ mod tests {
     fn what_is_there_is_not_written_over() {
         let (dir, ranks) = (tempfile::tempdir().unwrap(), tercet_cluster::Solo::new());
         must_be_free(&ranks, [dir.path().join("new").as_path()]).unwrap();
+        let other = must_be_free(&ranks, [dir.path().join("new.jsonl.bz2").as_path()]).unwrap_err();
+        assert!(other.to_string().contains("new.jsonl.bz2: .bz2 is a format"), "{other}");
         for taken in [dir.path(), Path::new("/dev/null")] {
             assert!(must_be_free(&ranks, [taken]).unwrap_err().to_string().contains("not overwritten"));
         }
