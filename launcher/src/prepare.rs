@@ -45,6 +45,9 @@ pub fn run(args: &PrepareArgs) -> anyhow::Result<()> {
     screen.pass(tables.join("\n").as_bytes());
     let picture = args.out.join(LENGTHS_FILE);
     picture::lengths::draw(datasets, &picture)?;
+    for warning in &report.warnings {
+        screen.say(&format!("warning: {warning}\n"));
+    }
     if report.num_texts_cut > 0 {
         let (query, passage) = (args.query_max_len, args.passage_max_len);
         let cut = report.num_texts_cut;

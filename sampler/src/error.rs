@@ -36,6 +36,14 @@ pub enum RowError {
         /// The operating system's reason.
         source: io::Error,
     },
+    /// A file that is evidently something else, so that no line of it can be used.
+    #[error("{}:1: {reason}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        reason: String,
+    },
     /// A folder that is not one of rows.
     #[error("{}: {reason}", path.display())]
     Folder {
@@ -44,7 +52,15 @@ pub enum RowError {
         /// What is wrong with it, and what to do.
         reason: String,
     },
-    /// Reading stopped before the end of a file of columns: it is damaged or cut off, or its columns are not a row's.
+    /// The columns of a whole file are not those of rows.
+    #[error("{}: {reason}", path.display())]
+    Columns {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with them, and what to do.
+        reason: String,
+    },
+    /// Reading stopped before the end of a file of columns: it is damaged or cut off.
     #[error("{}: cannot be read beyond row {row}: {reason}", path.display())]
     ReadColumns {
         /// The file.
@@ -72,7 +88,11 @@ impl RowError {
     /// What a process that meets it ends with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Line { .. } | Self::Row { .. } | Self::ReadColumns { .. } => ExitCode::Data,
+            Self::Line { .. }
+            | Self::Row { .. }
+            | Self::Foreign { .. }
+            | Self::Columns { .. }
+            | Self::ReadColumns { .. } => ExitCode::Data,
             Self::Folder { .. } => ExitCode::Usage,
             Self::Open { source, .. } => exit_code_of_open(source),
             // Decoders' errors carry no number of the operating system.
@@ -92,6 +112,18 @@ pub enum TokenizeError {
         path: PathBuf,
         /// The operating system's reason.
         source: io::Error,
+    },
+    /// The model has a tokenizer in another form.
+    #[error(
+        "tokenizer {}: is not there, but {slow} is: make it of that, as with \
+         transformers.AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+        path.display()
+    )]
+    Slow {
+        /// The file that is needed.
+        path: PathBuf,
+        /// The file that is there.
+        slow: &'static str,
     },
     /// The file is no tokenizer, or not one that frames a text as the encoders expect.
     #[error("tokenizer {}: {reason}", path.display())]
@@ -114,6 +146,7 @@ impl TokenizeError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Read { source, .. } => exit_code_of_open(source),
+            Self::Slow { .. } => ExitCode::Usage,
             Self::Invalid { .. } | Self::Encode { .. } => ExitCode::Data,
         }
     }
@@ -213,7 +246,10 @@ pub enum PrepareError {
     #[error("{0}")]
     Options(String),
     /// A data set came out empty.
-    #[error("data set {dataset}: no rows in {num_files} files ({skipped} lines were skipped)")]
+    #[error(
+        "data set {dataset}: no rows in {num_files} files ({skipped} lines were skipped){}",
+        first.as_ref().map(|first| format!("; the first is {first}")).unwrap_or_default()
+    )]
     NoRows {
         /// The data set's name.
         dataset: String,
@@ -221,6 +257,8 @@ pub enum PrepareError {
         num_files: usize,
         /// Malformed lines in them.
         skipped: u64,
+        /// The first of these, with the reason; or the first of the files, if it is empty.
+        first: Option<String>,
     },
     /// A row, or a file of rows.
     #[error(transparent)]

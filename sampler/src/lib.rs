@@ -1,6 +1,6 @@
 //! Text → token store → plan → batch.
 //!
-//! [`RowReader`] reads the published trainer's JSON Lines, [`TextTokenizer`] turns texts into token ids,
+//! [`LineReader`] reads lines of whatever file people bring, [`RowReader`] reads the published trainer's JSON Lines, [`TextTokenizer`] turns texts into token ids,
 //! [`prepare()`] does both for whole corpora and writes a [`Store`], which is memory-mapped and
 //! answers for any row in constant time.
 //!
@@ -13,6 +13,7 @@ mod deal;
 mod error;
 mod identity;
 mod layout;
+mod lines;
 mod plan;
 mod prefetch;
 mod prepare;
@@ -26,16 +27,17 @@ pub use deal::{Deal, contiguous_share, deal, text_cost};
 pub use error::{PrepareError, RowError, StoreError, TokenizeError};
 pub use identity::{TextIds, text_id};
 pub use layout::{GPU_PADDING, SubBatchLayout, SubBatchLimit, TextGroup, lay_out};
+pub use lines::{LineReader, LinesOf, PackedWriter, evident, json_object, plain_or_packed, unpacked_name, utf8};
 pub use plan::{
     Cell, CellSize, Choice, GlobalBatch, GroupSize, Permutation, Phase, Plan, PlanError, Policy, Schedule,
     ScheduledStep, Source,
 };
 pub use prefetch::{BATCHES_AHEAD, Prefetcher};
 pub use prepare::{OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, is_unfinished, prepare};
-pub use rows::{Row, RowReader};
+pub use rows::{NearKey, Row, RowReader};
 pub use special::SpecialTokens;
 pub use store::{
     DatasetMeta, DatasetWriter, FileMeta, LanguageMeta, Manifest, Shape, ShardMeta, SourceMeta, Store, StoreSettings,
     StoreWriter, StoredRow, TokenRow,
 };
-pub use tokenize::TextTokenizer;
+pub use tokenize::{TextTokenizer, not_in_table};

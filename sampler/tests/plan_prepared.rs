@@ -5,9 +5,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::json;
-use tercet_configs::Recipe;
-use tercet_sampler::{OnError, Plan, PrepareInput, PrepareOptions, Store, prepare, read_share};
+use serde_json::{Value, json};
+use tercet_configs::{ExitCode, Recipe};
+use tercet_sampler::{OnError, Plan, PlanError, PrepareInput, PrepareOptions, Store, prepare, read_share};
 use tokenizers::models::wordlevel::WordLevel;
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::processors::template::TemplateProcessing;
@@ -39,8 +39,7 @@ fn write_tokenizer(path: &Path) {
 
 /// 40 rows of ever longer positives as a store in `dir`, beside its tokenizer.
 fn prepared(dir: &Path) -> Arc<Store> {
-    let path = |name: &str| dir.join(name);
-    write_tokenizer(&path("tokenizer.json"));
+    write_tokenizer(&dir.join("tokenizer.json"));
     let rows: Vec<String> = (0..40)
         .map(|row| {
             let filler = "filler ".repeat(row);
@@ -52,6 +51,12 @@ fn prepared(dir: &Path) -> Arc<Store> {
             .to_string()
         })
         .collect();
+    store_of(dir, &rows)
+}
+
+/// The rows as a store in `dir`, where their tokenizer is.
+fn store_of(dir: &Path, rows: &[String]) -> Arc<Store> {
+    let path = |name: &str| dir.join(name);
     std::fs::write(path("rows.jsonl"), rows.join("\n")).unwrap();
     let options = PrepareOptions {
         tokenizer: path("tokenizer.json"),
@@ -126,4 +131,45 @@ fn prefixes_stand_before_the_texts_and_need_the_stores_tokenizer() {
     std::fs::write(&other, std::fs::read_to_string(&tokenizer).unwrap() + "\n").unwrap();
     let message = plan(&other, "query_prefix = \"query0\"").unwrap_err().to_string();
     assert!(message.contains("other.json: is not the tokenizer that the token store was prepared with"), "{message}");
+}
+
+fn plan_of(dir: &Path, store: Arc<Store>, data: &str, loss: &str) -> Result<Plan, PlanError> {
+    let text = format!(
+        "name = \"t\"\n[model]\ntokenizer = \"{}\"\n[data]\ngroup_size = 1\n{data}\n\
+         length_groups = [{{ max_len = 64, global_batch = 2 }}]\n[loss]\n{loss}",
+        dir.join("tokenizer.json").display()
+    );
+    Plan::new(store, &Recipe::parse(&text, Path::new("t.toml"), &[]).unwrap())
+}
+
+#[test]
+fn a_prefix_is_refused_where_it_would_be_other_tokens_than_prefix_and_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokenizer.json");
+    write_tokenizer(&path);
+    let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    tokenizer["pre_tokenizer"] =
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    std::fs::write(&path, tokenizer.to_string()).unwrap();
+    let row = json!({"query": "query0", "pos": ["positive0"]}).to_string();
+    let store = store_of(dir.path(), &[row.clone(), row]);
+    assert!(plan_of(dir.path(), store.clone(), "", "").is_ok());
+    let error = plan_of(dir.path(), store, "query_prefix = \"query: \"", "").unwrap_err();
+    assert!(error.to_string().contains("the prefix \"query:\" cannot be put before texts"), "{error}");
+    assert!(error.to_string().contains("ByteLevel") && error.to_string().contains("\"prompt\""), "{error}");
+    assert_eq!(error.exit_code(), ExitCode::Usage);
+}
+
+#[test]
+fn scores_of_some_rows_are_refused_only_where_a_teacher_would_lose_them() {
+    let dir = tempfile::tempdir().unwrap();
+    write_tokenizer(&dir.path().join("tokenizer.json"));
+    let row = |i: usize| json!({"query": format!("query{i}"), "pos": ["positive0"], "neg": ["negative0x0"]});
+    let mut scored = row(1);
+    (scored["pos_scores"], scored["neg_scores"]) = (json!([1]), json!([0.5]));
+    let store = store_of(dir.path(), &[row(0).to_string(), scored.to_string(), row(2).to_string()]);
+    assert!(plan_of(dir.path(), store.clone(), "", "").is_ok());
+    let error = plan_of(dir.path(), store, "", "teacher = \"kl_div\"").unwrap_err();
+    assert!(error.to_string().contains("data set `words`: 2 of 3 rows lack teacher scores"), "{error}");
+    assert_eq!(error.exit_code(), ExitCode::Usage);
 }

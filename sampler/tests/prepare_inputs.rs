@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use arrow_array::builder::{Float64Builder, LargeStringBuilder, ListBuilder, StringBuilder};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
-use arrow_ipc::writer::{FileWriter, StreamWriter};
+use arrow_ipc::CompressionType;
+use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
@@ -90,6 +91,14 @@ fn write_file(path: &Path, batch: &RecordBatch) {
     writer.finish().unwrap();
 }
 
+/// As pandas' `to_feather` writes it.
+fn write_packed_file(path: &Path, batch: &RecordBatch, compression: CompressionType) {
+    let options = IpcWriteOptions::default().try_with_compression(Some(compression)).unwrap();
+    let mut writer = FileWriter::try_new_with_options(File::create(path).unwrap(), &batch.schema(), options).unwrap();
+    batches(batch).for_each(|part| writer.write(&part).unwrap());
+    writer.finish().unwrap();
+}
+
 /// As `datasets` saves a data set to disk.
 fn write_folder(dir: &Path, batch: &RecordBatch) {
     fs::create_dir_all(dir).unwrap();
@@ -126,11 +135,14 @@ fn all_formats_give_the_same_store() {
         ("snappy.parquet", Compression::SNAPPY),
         ("zstd.parquet", Compression::ZSTD(Default::default())),
         ("gzip.parquet", Compression::GZIP(Default::default())),
+        ("lz4.parquet", Compression::LZ4_RAW),
     ] {
         write_parquet(&dir.join(name), &batch, compression);
     }
     write_stream(&dir.join("stream.arrow"), &batch);
     write_file(&dir.join("file.arrow"), &batch);
+    write_packed_file(&dir.join("lz4.feather"), &batch, CompressionType::LZ4_FRAME);
+    write_packed_file(&dir.join("zstd.feather"), &batch, CompressionType::ZSTD);
     write_folder(&dir.join("folder"), &batch);
     write_folder(&dir.join("dict/train"), &batch);
     fs::write(dir.join("dict/dataset_dict.json"), r#"{"splits": ["train"]}"#).unwrap();
@@ -148,6 +160,9 @@ fn all_formats_give_the_same_store() {
         "snappy.parquet",
         "zstd.parquet",
         "gzip.parquet",
+        "lz4.parquet",
+        "lz4.feather",
+        "zstd.feather",
         "stream.arrow",
         "file.arrow",
         "folder",
@@ -210,12 +225,62 @@ fn folders_and_columns_that_are_no_rows_are_refused() {
     let other = RecordBatch::try_from_iter([("text", as_batch(None).column(2).clone())]).unwrap();
     write_stream(&dir.join("other.arrow"), &other.slice(0, NUM_ROWS));
     let error = RowReader::open(&dir.join("other.arrow")).unwrap_err();
-    assert!(matches!(error, RowError::ReadColumns { .. }), "{error}");
-    assert!(error.to_string().contains("there is no column \"query\" among [\"text\"]"), "{error}");
+    assert!(matches!(error, RowError::Columns { .. }), "{error}");
+    assert!(
+        error.to_string().ends_with("\"query\" is missing among the columns \"text\" (\"query\" is a string)"),
+        "{error}"
+    );
 
     // One string is no list of positives.
     let columns = [("query", as_batch(None).column(2).clone()), ("pos", as_batch(None).column(2).clone())];
     write_stream(&dir.join("flat.arrow"), &RecordBatch::try_from_iter(columns).unwrap());
-    let error = RowReader::open(&dir.join("flat.arrow")).unwrap().next().unwrap().unwrap_err();
-    assert!(error.to_string().contains("row 1: \"pos\" is of type Utf8View: a list of strings is expected"), "{error}");
+    let error = RowReader::open(&dir.join("flat.arrow")).unwrap_err();
+    assert!(
+        error.to_string().contains("flat.arrow: \"pos\" is of type Utf8View: a list of strings is expected"),
+        "{error}"
+    );
+}
+
+#[test]
+fn files_that_are_evidently_something_else_are_refused_whole_also_when_skipping() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = r#"{"query": "river", "pos": ["stone"]}"#;
+    for (name, content, expected) in [
+        ("array.json", format!("[{row}, {row}]"), "array.json:1: a JSON array"),
+        ("lfs.parquet", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n".into(), "git lfs pull"),
+        ("lfs.jsonl.gz", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n".into(), "git lfs pull"),
+        ("cr.jsonl", format!("{row}\r{row}\r"), "CR alone"),
+        (
+            "other.jsonl",
+            "{\"anchor\": \"river\"}\n".into(),
+            "other.jsonl:1: \"query\" is missing among the keys \"anchor\"",
+        ),
+        ("empty.jsonl", String::new(), "empty.jsonl, an empty file"),
+    ] {
+        let path = dir.path().join(name);
+        fs::write(&path, content).unwrap();
+        let error = prepared(dir.path(), "store", path, OnError::Skip).unwrap_err();
+        assert!(error.to_string().contains(expected), "{name}: {error}");
+        assert_eq!(error.exit_code(), ExitCode::Data, "{name}");
+    }
+}
+
+#[test]
+fn what_is_in_the_rows_and_not_used_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = [
+        r#"{"query": "river", "pos": ["stone"], "pos_scores": [1], "score": 3}"#,
+        r#"{"query": "water", "pos": ["stone"], "prmpt": "over "}"#,
+        r#"{"query": "under", "pos": ["stone"], "pos_scores": [1]}"#,
+    ];
+    fs::write(dir.path().join("rows.jsonl"), lines.join("\n")).unwrap();
+    let report = prepared(dir.path(), "store", dir.path().join("rows.jsonl"), OnError::Stop).unwrap();
+    assert_eq!(report.manifest.datasets[0].num_unscored, Some(1));
+    let [near, scores] = report.warnings.as_slice() else { panic!("{:?}", report.warnings) };
+    assert!(
+        near.contains("1 row has a key \"prmpt\", which is ignored: perhaps \"prompt\"")
+            && near.contains("rows.jsonl:2"),
+        "{near}"
+    );
+    assert!(scores.contains("1 of 3 rows lack teacher scores"), "{scores}");
 }

@@ -5,7 +5,7 @@
 mod word_tokenizer;
 
 use tercet_configs::ExitCode;
-use tercet_sampler::{SpecialTokens, TextTokenizer};
+use tercet_sampler::{SpecialTokens, TextTokenizer, not_in_table};
 
 #[test]
 fn content_has_no_special_tokens_and_is_not_cut() {
@@ -36,8 +36,12 @@ fn a_framed_text_is_what_the_tokenizer_itself_makes_of_it() {
 fn the_hash_is_the_files() {
     let dir = tempfile::tempdir().unwrap();
     let path = word_tokenizer::write(dir.path());
-    let expected = blake3::hash(&std::fs::read(&path).unwrap()).to_hex().to_string();
-    assert_eq!(TextTokenizer::load(&path).unwrap().hash(), expected);
+    let hash = |bytes: &[u8]| blake3::hash(bytes).to_hex().to_string();
+    let bytes = std::fs::read(&path).unwrap();
+    assert_eq!(TextTokenizer::load(&path).unwrap().hash(), hash(&bytes));
+    let marked = ["\u{feff}".as_bytes(), &bytes].concat();
+    std::fs::write(&path, &marked).unwrap();
+    assert_eq!(TextTokenizer::load(&path).unwrap().hash(), hash(&marked));
 }
 
 #[test]
@@ -66,8 +70,75 @@ fn a_missing_or_broken_file_is_named() {
     assert!(error.to_string().contains("tokenizer.json"), "{error}");
     assert_eq!(error.exit_code(), ExitCode::Usage);
 
+    std::fs::write(dir.path().join("vocab.txt"), "").unwrap();
+    for asked in [path.as_path(), dir.path()] {
+        let error = TextTokenizer::load(asked).unwrap_err();
+        assert!(error.to_string().contains("tokenizer.json: is not there, but vocab.txt is"), "{error}");
+        assert_eq!(error.exit_code(), ExitCode::Usage);
+    }
+
     std::fs::write(&path, "{\"model\": 3}").unwrap();
-    let error = TextTokenizer::load(&path).unwrap_err();
+    let error = TextTokenizer::load(dir.path()).unwrap_err();
     assert!(error.to_string().contains("not a tokenizer.json"), "{error}");
     assert_eq!(error.exit_code(), ExitCode::Data);
+}
+
+#[test]
+fn ids_that_the_vocabulary_has_otherwise_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = std::fs::read_to_string(word_tokenizer::write(dir.path())).unwrap();
+    let path = dir.path().join("changed.json");
+    let bert = serde_json::json!({"type": "BertProcessing", "cls": ["<s>", 0], "sep": ["</s>", 5]});
+    let roberta = serde_json::json!({"type": "RobertaProcessing", "cls": ["<s>", 7], "sep": ["</s>", 2], "trim_offsets": true, "add_prefix_space": false});
+    for (pointer, value, expected) in [
+        (
+            "/post_processor/special_tokens/<s>/ids",
+            serde_json::json!([5]),
+            "names id 5 for \"<s>\", which its vocabulary has as id 0",
+        ),
+        ("/post_processor/special_tokens/<~1s>/ids", serde_json::json!([500]), "names id 500 for \"</s>\""),
+        ("/post_processor", bert, "names id 5 for \"</s>\""),
+        ("/post_processor", serde_json::json!({"type": "Sequence", "processors": [roberta]}), "names id 7 for \"<s>\""),
+        ("/added_tokens/3/id", 9.into(), "its added_tokens names id 9 for \"<unk>\", which its vocabulary has as id 3"),
+    ] {
+        let mut json: serde_json::Value = serde_json::from_str(&good).unwrap();
+        *json.pointer_mut(pointer).unwrap() = value;
+        std::fs::write(&path, json.to_string()).unwrap();
+        let error = TextTokenizer::load(&path).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(error.exit_code(), ExitCode::Data);
+    }
+}
+
+#[test]
+fn the_unknown_token_is_the_models_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = word_tokenizer::write(dir.path());
+    let text = std::fs::read_to_string(&path).unwrap().replace("<unk>", "<|unk|>");
+    std::fs::write(&path, text).unwrap();
+    assert_eq!(TextTokenizer::load(&path).unwrap().special().unk, 3);
+}
+
+#[test]
+fn texts_of_which_no_token_is_left_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = word_tokenizer::write(dir.path());
+    let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    json["normalizer"] = serde_json::json!({"type": "Replace", "pattern": {"String": "\u{200b}"}, "content": ""});
+    std::fs::write(&path, json.to_string()).unwrap();
+    let tokenizer = TextTokenizer::load(&path).unwrap();
+    let (nothing, late) = ("\u{200b}".repeat(200), "\u{200b}".repeat(200) + "river");
+    let texts = ["river", "\u{200b}", " ", "", nothing.as_str(), late.as_str()];
+    assert_eq!(tokenizer.tokenless(&texts).unwrap(), [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_token_without_an_embedding_is_named_with_its_likely_causes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = word_tokenizer::write(dir.path());
+    let reason = not_in_table(5, 5, Some(&path));
+    assert!(reason.starts_with("token \"stone\" (id 5 of ") && reason.contains("resize_token_embeddings"), "{reason}");
+    let reason = not_in_table(50, 12, Some(&path));
+    assert!(reason.contains("does not have among its 12 tokens") && reason.contains("another model's"), "{reason}");
+    assert!(not_in_table(50, 12, None).starts_with("token id 50 does not fit the model's vocabulary of 12: "));
 }

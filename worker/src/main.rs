@@ -17,7 +17,7 @@ use tercet_worker::tasks::eval::{self, EvalArgs};
 use tercet_worker::tasks::measure::{self, MeasureArgs};
 use tercet_worker::tasks::mine::{self, MineArgs};
 use tercet_worker::tasks::step::{self, StepArgs};
-use tercet_worker::train::{self, TrainArgs, stop};
+use tercet_worker::train::{self, TrainArgs, is_coloured, stop};
 
 /// What one operation between GPUs may take in a task without a recipe.
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -97,7 +97,8 @@ fn main() {
     cores::share(&ranks);
     if !matches!(cli.task, Task::Train(_)) && ranks.rank() == 0 {
         // Training logs to its run folder as well and begins that itself.
-        tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
+        let lines = tracing_subscriber::fmt().with_ansi(is_coloured()).with_writer(std::io::stderr);
+        lines.without_time().with_target(false).init();
     }
     let code = work(&cli.task, &ranks).unwrap_or_else(|error| fail(&ranks, &error));
     // Leaves the job in good order first.

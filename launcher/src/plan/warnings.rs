@@ -1,7 +1,7 @@
 //! What a user should know before a GPU is booked: what would fail, and what would waste.
 
 use tercet_configs::Recipe;
-use tercet_sampler::Plan;
+use tercet_sampler::{Plan, not_in_table};
 
 use super::report::{CellReport, StepFigures};
 use super::shape::ModelShape;
@@ -26,13 +26,9 @@ pub fn errors(plan: &Plan, recipe: &Recipe, world_size: usize, shape: Option<&Mo
     }
     if let Some(shape) = shape {
         errors.extend(too_long(plan, shape));
-        let largest = plan.store().max_token_id() as usize;
-        if largest >= shape.config.vocab_size {
-            errors.push(format!(
-                "token id {largest} does not fit the model's vocabulary of {}: prepare the store with this model's \
-                 tokenizer",
-                shape.config.vocab_size
-            ));
+        let (largest, table_rows) = (plan.store().max_token_id(), shape.config.vocab_size);
+        if largest as usize >= table_rows {
+            errors.push(not_in_table(largest, table_rows, recipe.model.tokenizer_json().as_deref()));
         }
     }
     errors

@@ -69,6 +69,7 @@ fn dataset(dir: &Path, name: &str, num_rows: u64) -> DatasetMeta {
         kind: None,
         num_rows,
         has_scores: false,
+        num_unscored: None,
         rows_per_shard: ROWS_PER_SHARD,
         rows_per_record_batch: 4096,
         shards,

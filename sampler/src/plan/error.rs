@@ -59,6 +59,35 @@ pub enum PlanError {
     /// A prefix, and no tokenizer to make tokens of it.
     #[error("data.query_prefix or data.passage_prefix needs the model's tokenizer: set model.tokenizer")]
     PrefixTokenizer,
+    /// A prefix, and a tokenizer for which it would be other tokens than prefix and text together.
+    #[error(
+        "the prefix {prefix:?} cannot be put before texts that were tokenised without it: {} makes other tokens of prefix \
+         and text together, as {why}; write the prefix into the rows (\"prompt\" stands before a query), prepare them \
+         again, and leave the recipe's prefixes empty",
+        path.display()
+    )]
+    Prefix {
+        /// The prefix.
+        prefix: String,
+        /// The tokenizer.
+        path: std::path::PathBuf,
+        /// What of it makes the difference.
+        why: String,
+    },
+    /// Teacher scores that would not be used, because some rows lack them.
+    #[error(
+        "data set `{dataset}`: {lacking} of {rows} rows lack teacher scores, so loss.teacher could not use those of the \
+         others: give every text of every row a score (pos_scores and neg_scores) and prepare it again, make the rows \
+         without scores a data set of their own, or set loss.teacher=none"
+    )]
+    SomeScores {
+        /// The data set.
+        dataset: String,
+        /// Rows of which not every text has a score.
+        lacking: u64,
+        /// All of its rows.
+        rows: u64,
+    },
     /// A prefix's tokenizer is not that of the store.
     #[error("{}: is not the tokenizer that the token store was prepared with: prepare it again with this one", path.display())]
     OtherTokenizer {

@@ -1,7 +1,7 @@
 //! Instruction prefixes: text in the recipe, token ids in the plan.
 //!
-//! The store holds texts without prefixes, so that a recipe can change them. A prefix is tokenised by itself; tokenizers
-//! that split at spaces, as those of the XLM-RoBERTa and BERT families do, make the same of prefix, space and text together.
+//! The store holds texts without prefixes, so that a recipe can change them. A prefix is tokenised by itself, which is right
+//! where prefix, space and text together are the same tokens; with other tokenizers a prefix is refused.
 
 use tercet_configs::ModelSection;
 
@@ -30,6 +30,10 @@ impl<'a> Prefixes<'a> {
             Some(tokenizer) => tokenizer,
             None => self.load()?,
         };
+        if let Err(why) = tokenizer.joins_at_spaces() {
+            let path = self.model.tokenizer_json().unwrap_or_default();
+            return Err(PlanError::Prefix { prefix: prefix.to_owned(), path, why: why.to_owned() });
+        }
         let tokens = tokenizer.encode_content(prefix)?;
         self.tokenizer = Some(tokenizer);
         Ok(tokens)

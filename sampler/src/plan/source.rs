@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tercet_configs::{DataSection, Recipe};
+use tercet_configs::{DataSection, Recipe, Teacher};
 
 use super::PlanError;
 use super::mixture::Draw;
@@ -48,6 +48,9 @@ pub(super) fn sources(store: &Store, recipe: &Recipe) -> Result<Sources, PlanErr
     }
     found.describe_merged(store);
     found.drop_small(store, data.drop_below);
+    if recipe.loss.teacher != Teacher::None {
+        found.check_scores(store)?;
+    }
     Ok(found)
 }
 
@@ -77,6 +80,17 @@ impl Sources {
             let rows = num_rows(store, source);
             self.notes.push(format!("{} small data sets are merged, {rows} rows: {}", names.len(), names.join(", ")));
         }
+    }
+
+    /// Whether the teacher's scores are used wherever there are any.
+    fn check_scores(&self, store: &Store) -> Result<(), PlanError> {
+        for meta in self.sources.iter().flat_map(|source| &source.datasets).map(|&i| store.dataset(i)) {
+            let (rows, dataset) = (meta.num_rows, meta.name.clone());
+            if let Some(lacking) = meta.num_unscored.filter(|lacking| (1..rows).contains(lacking)) {
+                return Err(PlanError::SomeScores { dataset, lacking, rows });
+            }
+        }
+        Ok(())
     }
 
     fn drop_small(&mut self, store: &Store, drop_below: u64) {

@@ -59,7 +59,8 @@ fn teacherless(recipe: &Recipe, sources: &[Source]) -> Vec<String> {
         return Vec::new();
     }
     let without = sources.iter().filter(|source| !source.has_scores);
-    without.map(|source| format!("{source} has no teacher scores: its batches train without loss.teacher")).collect()
+    let words = "has no teacher scores (of all of a row's texts: pos_scores and neg_scores)";
+    without.map(|source| format!("{source} {words}: its batches train without loss.teacher")).collect()
 }
 
 /// Sources whose batches of one row have nothing to contrast with.

@@ -39,6 +39,7 @@ mod tests {
             prompt: None,
             kind: None,
             language: language.map(str::to_owned),
+            near_keys: vec![],
         };
         let russian = "Все люди рождаются свободными и равными в своём достоинстве и правах. ".repeat(20);
         for (language, text, expected) in [

@@ -19,8 +19,11 @@ use rayon::prelude::*;
 pub use options::{OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport};
 
 use crate::error::PrepareError;
-use crate::rows::{Numbered, Place, RawRow, Row, files_of};
-use crate::store::{DatasetWriter, LabelledRow, Left, StoreSettings, StoreWriter, TokenRow, UNFINISHED_FILE};
+use crate::lines::shown;
+use crate::rows::{NearKey, Numbered, Place, RawRow, Row, files_of};
+use crate::store::{
+    DatasetMeta, DatasetWriter, LabelledRow, Left, StoreSettings, StoreWriter, TokenRow, UNFINISHED_FILE,
+};
 use crate::tokenize::{Memo, TextTokenizer};
 use chunks::{Chunk, read_chunks};
 use language::language_of;
@@ -55,7 +58,8 @@ pub fn prepare(
     let request = request(&options, &tokenizer);
     let mut store = StoreWriter::create_or_resume(&options.out, settings, options.drop_duplicates, &request)?;
     let so_far = PrepareProgress { input_bytes_total, ..PrepareProgress::default() };
-    let mut run = Run { tokenizer, memo: Memo::new(), on_error: options.on_error, so_far, progress };
+    let (memo, warnings) = (Memo::new(), Vec::new());
+    let mut run = Run { tokenizer, memo, on_error: options.on_error, so_far, warnings, progress };
     for input in &options.inputs {
         run.prepare_dataset(input, &mut store)?;
     }
@@ -70,6 +74,7 @@ pub fn prepare(
         num_skipped: run.so_far.skipped,
         num_tokens: run.so_far.tokens,
         num_texts_cut: manifest.datasets.iter().map(|dataset| dataset.num_texts_cut).sum(),
+        warnings: run.warnings.into_iter().chain(manifest.datasets.iter().filter_map(partly_scored)).collect(),
         skipped_list,
         manifest,
     })
@@ -80,12 +85,22 @@ pub fn is_unfinished(dir: &Path) -> bool {
     dir.join(UNFINISHED_FILE).exists()
 }
 
+/// A word on teacher scores that only some rows have: the data set trains as if none had.
+fn partly_scored(dataset: &DatasetMeta) -> Option<String> {
+    let DatasetMeta { name, num_rows, .. } = dataset;
+    let lacking = dataset.num_unscored.filter(|lacking| (1..*num_rows).contains(lacking))?;
+    Some(format!(
+        "data set {name}: {lacking} of {num_rows} rows lack teacher scores, so loss.teacher cannot use those of the others"
+    ))
+}
+
 /// What the data sets share while they are prepared.
 struct Run<'a> {
     tokenizer: TextTokenizer,
     memo: Memo,
     on_error: OnError,
     so_far: PrepareProgress<'a>,
+    warnings: Vec<String>,
     progress: &'a mut dyn FnMut(PrepareProgress<'_>),
 }
 
@@ -100,6 +115,7 @@ impl<'a> Run<'a> {
                 let dataset = store.take_dataset(left);
                 let (rows, tokens) = (dataset.num_rows, dataset.num_tokens);
                 self.tell(&before, &state, rows, tokens, state.input_bytes());
+                self.warnings.extend(state.warnings(&input.name));
                 return Ok(());
             }
             (Some(state), Left::Shards(left)) => (store.resume_dataset(&input.name, left), state),
@@ -127,8 +143,10 @@ impl<'a> Run<'a> {
         self.tell(&before, &state, writer.num_rows(), writer.num_tokens(), state.input_bytes());
         if writer.num_rows() == 0 {
             let (dataset, num_files) = (input.name.clone(), input.paths.len());
-            return Err(PrepareError::NoRows { dataset, num_files, skipped: state.num_skipped() });
+            let (skipped, first) = (state.num_skipped(), state.first_skipped.take().or_else(|| state.first_empty()));
+            return Err(PrepareError::NoRows { dataset, num_files, skipped, first });
         }
+        self.warnings.extend(state.warnings(&input.name));
         state.sync(skipped.as_mut())?;
         Ok(writer.finish_with(state.kind.clone(), state.sources.clone(), state.to_value())?)
     }
@@ -167,8 +185,9 @@ impl<'a> InHand<'a> {
         for (number, row) in rows {
             self.state.position = chunks::Position { source, number };
             match row.and_then(|row| of_one_kind(&mut self.state.kind, row)) {
-                Ok(row) => {
+                Ok((row, near_keys)) => {
                     self.state.sources[source].rows += 1;
+                    near_keys.into_iter().for_each(|near| self.state.count_near_key(near, place));
                     good.push(row);
                 }
                 Err(reason) => self.skip(place, reason)?,
@@ -190,6 +209,9 @@ impl<'a> InHand<'a> {
             return Err(place.error(&source.path, number, reason).into());
         };
         source.skipped += 1;
+        if self.state.first_skipped.is_none() {
+            self.state.first_skipped = Some(place.error(&source.path, number, reason.clone()).to_string());
+        }
         Ok(list.push(&source.path, place, number, &reason)?)
     }
 }
@@ -205,6 +227,7 @@ struct TokenizedChunk {
 struct TokenizedRow {
     row: LabelledRow,
     kind: Option<String>,
+    near_keys: Vec<NearKey>,
 }
 
 impl Chunk {
@@ -219,29 +242,44 @@ impl Chunk {
 }
 
 fn tokenize_row(mut row: Row, tokenizer: &TextTokenizer, memo: &Memo) -> Result<TokenizedRow, String> {
-    let encode = |text: &str| tokenizer.encode_remembered(text, memo).map_err(|e| e.to_string());
-    let encode_all = |texts: &[String]| texts.iter().map(|text| encode(text)).collect::<Result<Vec<_>, _>>();
+    let encode = |field: &dyn Fn() -> String, text: &str| {
+        let tokens = tokenizer.encode_remembered(text, memo).map_err(|e| e.to_string())?;
+        if tokens.is_empty() { Err(no_token(&field(), text)) } else { Ok(tokens) }
+    };
+    let encode_all = |field: &str, texts: &[String]| {
+        let texts = texts.iter().enumerate().map(|(i, text)| encode(&|| format!("{field}[{i}]"), text));
+        texts.collect::<Result<Vec<_>, _>>()
+    };
     let language = language_of(&mut row);
+    let mut query = encode(&|| "query".into(), &row.query)?;
+    if row.prompt.is_some() {
+        query = encode(&|| "query".into(), &row.query_text())?;
+    }
     let tokens = TokenRow {
-        query: encode(&row.query_text())?,
-        pos: encode_all(&row.pos)?,
-        neg: encode_all(&row.neg)?,
+        query,
+        pos: encode_all("pos", &row.pos)?,
+        neg: encode_all("neg", &row.neg)?,
         pos_scores: row.pos_scores,
         neg_scores: row.neg_scores,
     };
-    Ok(TokenizedRow { row: LabelledRow { tokens, language }, kind: row.kind })
+    Ok(TokenizedRow { row: LabelledRow { tokens, language }, kind: row.kind, near_keys: row.near_keys })
+}
+
+/// As a blank text, one of characters that the tokenizer drops says nothing.
+fn no_token(field: &str, text: &str) -> String {
+    format!("\"{field}\" has no text for the tokenizer, which makes no token of {}", shown(text))
 }
 
 /// The published trainer treats all rows of a data set alike, by their `type`; so a second one is a mistake.
-fn of_one_kind(kind: &mut Option<String>, row: TokenizedRow) -> Result<LabelledRow, String> {
+fn of_one_kind(kind: &mut Option<String>, row: TokenizedRow) -> Result<(LabelledRow, Vec<NearKey>), String> {
     match (&kind, row.kind) {
         (Some(first), Some(other)) if *first != other => Err(format!(
             "\"type\" is \"{other}\", but \"{first}\" in the rows before: split the file, a data set has one type"
         )),
-        (_, None) | (Some(_), _) => Ok(row.row),
+        (_, None) | (Some(_), _) => Ok((row.row, row.near_keys)),
         (None, first) => {
             *kind = first;
-            Ok(row.row)
+            Ok((row.row, row.near_keys))
         }
     }
 }

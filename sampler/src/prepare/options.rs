@@ -74,6 +74,8 @@ pub struct PrepareReport {
     pub num_tokens: u64,
     /// Texts cut to the maximum length.
     pub num_texts_cut: u64,
+    /// What is in the rows that is not used, with numbers.
+    pub warnings: Vec<String>,
     /// The list of skipped lines, with [`OnError::Skip`].
     pub skipped_list: Option<PathBuf>,
     /// The store's manifest, with the figures by data set and file.

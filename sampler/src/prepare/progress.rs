@@ -1,5 +1,6 @@
 //! How far a data set is: what is kept with every finished shard, so that the same command goes on after it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -10,6 +11,7 @@ use super::chunks::Position;
 use super::options::{OnError, PrepareOptions};
 use super::skipped::SkippedList;
 use crate::error::{RowError, StoreError};
+use crate::rows::{NearKey, Place};
 use crate::store::SourceMeta;
 use crate::tokenize::TextTokenizer;
 
@@ -26,7 +28,23 @@ pub(super) struct InputState {
     pub(super) position: Position,
     /// Bytes of the list of skipped rows.
     pub(super) skipped_bytes: u64,
+    /// The first skipped row and the reason.
+    pub(super) first_skipped: Option<String>,
+    /// Keys that are ignored and nearly ours, by name.
+    near_keys: BTreeMap<String, NearKeyRows>,
 }
+
+/// Rows with a key that is nearly one of ours.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct NearKeyRows {
+    meant: String,
+    num_rows: u64,
+    /// Where the first is.
+    first: String,
+}
+
+/// Keys of rows that are told of; more are hardly keys.
+const MAX_NEAR_KEYS: usize = 20;
 
 /// A file that has not changed has the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +58,15 @@ impl InputState {
     pub(super) fn at_start(paths: &[PathBuf]) -> Result<Self, RowError> {
         let files = paths.iter().map(|path| FileState::of(path)).collect::<Result<_, _>>()?;
         let sources = paths.iter().map(|path| SourceMeta { path: path.clone(), rows: 0, skipped: 0 }).collect();
-        Ok(Self { files, sources, kind: None, position: Position::default(), skipped_bytes: 0 })
+        Ok(Self {
+            files,
+            sources,
+            kind: None,
+            position: Position::default(),
+            skipped_bytes: 0,
+            first_skipped: None,
+            near_keys: BTreeMap::new(),
+        })
     }
 
     /// Where an earlier attempt stopped, if the files are still those that it read.
@@ -56,6 +82,41 @@ impl InputState {
             self.skipped_bytes = list.sync()?;
         }
         Ok(())
+    }
+
+    /// Counts a key of the row in hand that is nearly one of ours.
+    pub(super) fn count_near_key(&mut self, near: NearKey, place: Place) {
+        let Position { source, number } = self.position;
+        let num_keys = self.near_keys.len();
+        match self.near_keys.get_mut(&near.key) {
+            Some(rows) => rows.num_rows += 1,
+            None if num_keys < MAX_NEAR_KEYS => {
+                let first = place.named(&self.sources[source].path, number);
+                self.near_keys.insert(near.key, NearKeyRows { meant: near.meant.to_owned(), num_rows: 1, first });
+            }
+            None => {}
+        }
+    }
+
+    /// What is in the files that is not used, with numbers.
+    pub(super) fn warnings(&self, dataset: &str) -> Vec<String> {
+        let near = self.near_keys.iter().map(|(key, NearKeyRows { meant, num_rows, first })| {
+            let rows = if *num_rows == 1 { "1 row has".to_owned() } else { format!("{num_rows} rows have") };
+            format!(
+                "data set {dataset}: {rows} a key {key:?}, which is ignored: perhaps \"{meant}\" is meant ({first})"
+            )
+        });
+        let without = self.sources.iter().filter(|source| source.rows == 0).map(|source| {
+            let SourceMeta { path, skipped, .. } = source;
+            format!("data set {dataset}: no row was taken from {} ({skipped} were skipped)", path.display())
+        });
+        near.chain(without).collect()
+    }
+
+    /// The first file that is empty.
+    pub(super) fn first_empty(&self) -> Option<String> {
+        let mut files = self.files.iter().zip(&self.sources);
+        files.find(|(file, _)| file.bytes == 0).map(|(_, source)| format!("{}, an empty file", source.path.display()))
     }
 
     /// Rows left out.

@@ -12,15 +12,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::RecordBatch;
 use arrow_ipc::reader::{FileReader, StreamReader};
-use arrow_schema::{ArrowError, Schema};
+use arrow_schema::{ArrowError, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::Row;
-use super::fields::{COLUMNS, row_of};
+use super::fields::{check_type, row_of};
 use super::guarded::guarded;
-use super::lines::CountingFile;
+use super::keys::{self, KEYS, Key, NearKey};
 use crate::error::RowError;
+use crate::lines::CountingFile;
 
 /// Rows of Parquet that are decoded together.
 const ROWS_PER_BATCH: usize = 1024;
@@ -30,10 +31,18 @@ type NumberedRow = (u64, Result<Row, String>);
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
 
+/// A file's columns, and their rows.
+struct Opened {
+    schema: SchemaRef,
+    batches: Batches,
+}
+
 /// Reads the rows of one file.
 pub(crate) struct ColumnReader {
     path: PathBuf,
     format: &'static str,
+    /// Columns that are ignored and nearly those of rows.
+    near_keys: Vec<NearKey>,
     /// None after an error or the end.
     batches: Option<Batches>,
     batch: Option<RecordBatch>,
@@ -47,6 +56,7 @@ impl ColumnReader {
     /// None if the first bytes are of another format.
     pub(super) fn open(
         path: &Path,
+        file: &File,
         first_bytes: [u8; 6],
         bytes_read: Arc<AtomicU64>,
     ) -> Result<Option<Self>, RowError> {
@@ -57,9 +67,13 @@ impl ColumnReader {
             _ => return Ok(None),
         };
         let format = if first_bytes.starts_with(b"PAR1") { "Parquet" } else { "Arrow" };
-        let file = File::open(path).map_err(|source| RowError::Open { path: path.to_owned(), source })?;
-        let batches = guarded(|| opener(file, bytes_read)).map_err(|e| unreadable(path, format, 0, &e))?;
-        Ok(Some(Self { path: path.to_owned(), format, batches: Some(batches), batch: None, next: 0, row: 0 }))
+        let reopened = file.try_clone().and_then(|mut file| file.rewind().map(|()| file));
+        let file = reopened.map_err(|source| RowError::Open { path: path.to_owned(), source })?;
+        let opened = guarded(|| opener(file, bytes_read)).map_err(|e| unreadable(path, format, 0, &e))?;
+        let near_keys =
+            check_columns(&opened.schema).map_err(|reason| RowError::Columns { path: path.to_owned(), reason })?;
+        let (path, batches) = (path.to_owned(), Some(opened.batches));
+        Ok(Some(Self { path, format, near_keys, batches, batch: None, next: 0, row: 0 }))
     }
 
     pub(super) fn next(&mut self) -> Result<Option<NumberedRow>, RowError> {
@@ -67,7 +81,7 @@ impl ColumnReader {
             return Ok(None);
         }
         let Some(batch) = &self.batch else { return Ok(None) };
-        let row = row_of(batch, self.next);
+        let row = row_of(batch, self.next, &self.near_keys);
         self.next += 1;
         self.row += 1;
         Ok(Some((self.row, row)))
@@ -107,56 +121,67 @@ impl fmt::Debug for ColumnReader {
 }
 
 fn unreadable(path: &Path, format: &str, row: u64, reason: &str) -> RowError {
+    // What the decoders say of a good file that was written in a way of which they know only the name.
+    if ["Disabled feature", "not supported", "NYI", "not yet implemented"].iter().any(|words| reason.contains(words)) {
+        let reason = format!("{format} written in a way that is not read here ({reason}): write it again, with zstd");
+        return RowError::Columns { path: path.to_owned(), reason };
+    }
     let reason = format!("not valid {format} data, or cut off: {reason}");
     RowError::ReadColumns { path: path.to_owned(), row, reason }
 }
 
-fn open_parquet(mut file: File, bytes_read: Arc<AtomicU64>) -> Result<Batches, String> {
+fn open_parquet(mut file: File, bytes_read: Arc<AtomicU64>) -> Result<Opened, String> {
     let bytes = file.seek(std::io::SeekFrom::End(0)).map_err(|e| e.to_string())?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string())?;
-    let wanted = projection(builder.schema());
-    check_columns(builder.schema())?;
+    let schema = builder.schema().clone();
+    let wanted = projection(&schema);
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
     let num_rows = builder.metadata().file_metadata().num_rows().max(1) as u64;
     let reader = builder.with_batch_size(ROWS_PER_BATCH).with_projection(mask).build().map_err(|e| e.to_string())?;
     // The reader reads where it likes; progress is told by its rows.
     let mut rows_read = 0;
-    Ok(Box::new(reader.inspect(move |batch| {
+    let batches = reader.inspect(move |batch| {
         let before = rows_read;
         rows_read = (rows_read + batch.as_ref().map_or(0, RecordBatch::num_rows) as u64).min(num_rows);
         let bytes_at = |rows: u64| (u128::from(bytes) * u128::from(rows) / u128::from(num_rows)) as u64;
         bytes_read.fetch_add(bytes_at(rows_read) - bytes_at(before), Ordering::Relaxed);
-    })))
+    });
+    Ok(Opened { schema, batches: Box::new(batches) })
 }
 
-fn open_arrow_file(file: File, bytes_read: Arc<AtomicU64>) -> Result<Batches, String> {
+fn open_arrow_file(file: File, bytes_read: Arc<AtomicU64>) -> Result<Opened, String> {
     let file = BufReader::new(CountingFile { file, bytes_read });
     let reader = FileReader::try_new(file, None).map_err(|e| e.to_string())?;
-    check_columns(&reader.schema())?;
-    let wanted = projection(&reader.schema());
-    Ok(Box::new(reader.map(move |batch| batch?.project(&wanted))))
+    let schema = reader.schema();
+    let wanted = projection(&schema);
+    Ok(Opened { schema, batches: Box::new(reader.map(move |batch| batch?.project(&wanted))) })
 }
 
-fn open_arrow_stream(file: File, bytes_read: Arc<AtomicU64>) -> Result<Batches, String> {
+fn open_arrow_stream(file: File, bytes_read: Arc<AtomicU64>) -> Result<Opened, String> {
     let file = BufReader::new(CountingFile { file, bytes_read });
     let reader = StreamReader::try_new(file, None).map_err(|e| e.to_string())?;
-    check_columns(&reader.schema())?;
-    let wanted = projection(&reader.schema());
-    Ok(Box::new(reader.map(move |batch| batch?.project(&wanted))))
+    let schema = reader.schema();
+    let wanted = projection(&schema);
+    Ok(Opened { schema, batches: Box::new(reader.map(move |batch| batch?.project(&wanted))) })
 }
 
 /// The numbers of the columns that a row takes.
 fn projection(schema: &Schema) -> Vec<usize> {
-    let wanted = |(i, field): (usize, &Arc<arrow_schema::Field>)| COLUMNS.contains(&field.name().as_str()).then_some(i);
+    let wanted = |(i, field): (usize, &Arc<arrow_schema::Field>)| KEYS.contains(&field.name().as_str()).then_some(i);
     schema.fields().iter().enumerate().filter_map(wanted).collect()
 }
 
-fn check_columns(schema: &Schema) -> Result<(), String> {
+/// Whether the columns are those of rows; gives those that nearly are.
+fn check_columns(schema: &Schema) -> Result<Vec<NearKey>, String> {
+    let keys: Vec<Key> =
+        schema.fields().iter().map(|field| Key { name: field.name().clone(), is_null: false }).collect();
     for needed in ["query", "pos"] {
         if schema.field_with_name(needed).is_err() {
-            let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-            return Err(format!("there is no column \"{needed}\" among {names:?}"));
+            return Err(keys::missing(needed, "columns", &keys));
         }
     }
-    Ok(())
+    for field in schema.fields() {
+        check_type(field.name(), field.data_type())?;
+    }
+    keys::near(&keys)
 }

@@ -25,11 +25,16 @@ pub(crate) fn files_of(path: &Path) -> Result<Vec<PathBuf>, RowError> {
             }
         };
     }
-    let Some(State { files }) = read(&path.join("state.json")).map_err(refused)? else {
+    let Some(State { files, indices }) = read(&path.join("state.json")).map_err(refused)? else {
         return Err(refused(
             "is a folder, and not one of Hugging Face `datasets` (it has no state.json): name its files".into(),
         ));
     };
+    if indices.is_some_and(|indices| !indices.is_empty()) {
+        let reason = "is a selection of rows, kept as indices by an old version of Hugging Face `datasets`: call \
+                      flatten_indices() and save it again";
+        return Err(refused(reason.into()));
+    }
     Ok(files.into_iter().map(|file| path.join(file.filename)).collect())
 }
 
@@ -42,6 +47,9 @@ struct Splits {
 struct State {
     #[serde(rename = "_data_files")]
     files: Vec<DataFile>,
+    /// Which rows of the files the data set has, in which order; long since not written any more.
+    #[serde(rename = "_indices_data_files")]
+    indices: Option<Vec<DataFile>>,
 }
 
 #[derive(Deserialize)]

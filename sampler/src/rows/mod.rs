@@ -6,7 +6,7 @@ mod columns;
 mod fields;
 mod folder;
 mod guarded;
-mod lines;
+mod keys;
 mod parse;
 mod source;
 
@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 pub(crate) use folder::files_of;
+pub use keys::NearKey;
 pub(crate) use parse::parse_row;
 pub(crate) use source::{Numbered, Place, RawRow, RowSource};
 
@@ -38,6 +39,8 @@ pub struct Row {
     pub kind: Option<String>,
     /// What the row says of its language (`lang` or `language`).
     pub language: Option<String>,
+    /// Keys of the row that are ignored and nearly one of these.
+    pub near_keys: Vec<NearKey>,
 }
 
 /// Longest name of a language that is taken for one.
@@ -209,8 +212,9 @@ mod tests {
     fn what_is_named_gzip_but_is_not_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = written(&dir, "rows.jsonl.gz", TWO_ROWS);
-        let message = RowReader::open(&path).unwrap().next().unwrap().unwrap_err().to_string();
-        assert!(message.contains("rows.jsonl.gz") && message.contains("gzip"), "{message}");
+        let error = RowReader::open(&path).unwrap_err();
+        assert!(error.to_string().contains("rows.jsonl.gz:1: named as gzip, but"), "{error}");
+        assert_eq!(error.exit_code(), ExitCode::Data);
     }
 
     #[test]

@@ -3,10 +3,15 @@
 //! A good row is read straight into its fields. Whatever is not one is read again, as values of any type, so that what is
 //! wrong can be named.
 
+use std::fmt;
+
 use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
+use super::keys::{self, Key};
 use super::{Row, is_blank, language_name, no_text, not_finite, wrong_count};
+use crate::lines::{json_object, utf8};
 
 /// The fields that are looked at, of whatever type, so that a wrong one can be named. Others are ignored.
 #[derive(Deserialize)]
@@ -54,21 +59,35 @@ impl TypedFields {
         let neg_scores = scores(self.neg_scores, neg.len())?;
         let is_good = !pos.is_empty() && [&query].into_iter().chain(&pos).chain(&neg).all(|text| !is_blank(text));
         let language = language(self.lang, self.language);
-        is_good.then_some(Row { query, pos, neg, pos_scores, neg_scores, prompt, kind, language })
+        is_good.then_some(Row {
+            query,
+            pos,
+            neg,
+            pos_scores,
+            neg_scores,
+            prompt,
+            kind,
+            language,
+            near_keys: Vec::new(),
+        })
     }
 }
 
 /// Parses one line; the error is the reason alone, for the caller to put file and line before it.
 pub(crate) fn parse_row(line: &[u8]) -> Result<Row, String> {
-    let line = std::str::from_utf8(line).map_err(|e| format!("not UTF-8 from byte {}", e.valid_up_to() + 1))?;
-    if !line.trim_start().starts_with('{') {
-        return Err("not a JSON object".into());
-    }
-    if let Some(row) = serde_json::from_str(line).ok().and_then(TypedFields::into_row) {
-        return Ok(row);
-    }
-    let fields: Fields = serde_json::from_str(line).map_err(|e| without_line(&e))?;
+    let line = utf8(line)?;
+    let mut row = match json_object(line).ok().and_then(TypedFields::into_row) {
+        Some(row) => row,
+        None => row_of(line)?,
+    };
+    row.near_keys = keys::near(&keys_of(line))?;
+    Ok(row)
+}
 
+/// The row, field by field, so that what is wrong can be named.
+fn row_of(line: &str) -> Result<Row, String> {
+    let fields: Fields = json_object(line)?;
+    let missing = |field| keys::missing(field, "keys", &keys_of(line));
     let query = text("query", fields.query.ok_or_else(|| missing("query"))?)?;
     let pos = texts("pos", fields.pos.ok_or_else(|| missing("pos"))?)?;
     if pos.is_empty() {
@@ -80,7 +99,7 @@ pub(crate) fn parse_row(line: &[u8]) -> Result<Row, String> {
     let prompt = fields.prompt.map(|prompt| string("prompt", prompt)).transpose()?;
     let kind = fields.kind.map(|kind| string("type", kind)).transpose()?;
     let language = language(fields.lang, fields.language);
-    Ok(Row { query, pos, neg, pos_scores, neg_scores, prompt, kind, language })
+    Ok(Row { query, pos, neg, pos_scores, neg_scores, prompt, kind, language, near_keys: Vec::new() })
 }
 
 /// What the row says of its language; anything but a name is ignored, as other fields are.
@@ -91,8 +110,33 @@ fn language(lang: Option<Value>, language: Option<Value>) -> Option<String> {
     })
 }
 
-fn missing(field: &str) -> String {
-    format!("\"{field}\" is missing")
+/// The line's keys.
+fn keys_of(line: &str) -> Vec<Key> {
+    serde_json::from_str(line).map(|Keys(keys)| keys).unwrap_or_default()
+}
+
+struct Keys(Vec<Key>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Keys;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Keys, A::Error> {
+                let mut keys = Vec::new();
+                while let Some((name, value)) = object.next_entry::<String, Option<IgnoredAny>>()? {
+                    keys.push(Key { name, is_null: value.is_none() });
+                }
+                Ok(Keys(keys))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
 }
 
 fn string(field: &str, value: Value) -> Result<String, String> {
@@ -149,13 +193,6 @@ fn article(value: &Value) -> &'static str {
     }
 }
 
-/// serde_json's reason with the column; its line is always 1, which would contradict the file's line before it.
-fn without_line(error: &serde_json::Error) -> String {
-    let shown = error.to_string();
-    let reason = shown.split(" at line ").next().unwrap_or(&shown);
-    format!("not valid JSON: {reason} (column {})", error.column())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +210,7 @@ mod tests {
             prompt: Some(String::new()),
             kind: Some("normal".into()),
             language: None,
+            near_keys: vec![],
         };
         assert_eq!(parse_row(line.as_bytes()).unwrap(), expected);
     }
@@ -203,8 +241,12 @@ mod tests {
             ("query", "not a JSON object"),
             (r#"{"query": "q", "pos": ["p"]"#, "not valid JSON: EOF while parsing an object (column 27)"),
             (r#"{"query": "q", "pos": ["p"]} x"#, "not valid JSON: trailing characters (column 30)"),
-            (r#"{"query": "q", "query": "r", "pos": ["p"]}"#, "not valid JSON: duplicate field `query` (column 22)"),
-            (r#"{"pos": ["p"]}"#, r#""query" is missing"#),
+            (
+                r#"{"query": "q", "query": "r", "pos": ["p"]}"#,
+                "not the expected JSON object: duplicate field `query` (column 22)",
+            ),
+            (r#"{"pos": ["p"]}"#, r#""query" is missing among the keys "pos""#),
+            (r#"{"query": "q", "pos": ["p"], "negs": ["n"]}"#, r#""negs" would be ignored, and "neg" is missing"#),
             (r#"{"query": "q"}"#, r#""pos" is missing"#),
             (r#"{"query": null, "pos": ["p"]}"#, r#""query" is missing"#),
             (r#"{"query": 3, "pos": ["p"]}"#, r#""query" is a number: a string is expected"#),
@@ -235,7 +277,10 @@ mod tests {
                 r#""pos_scores[0]" is a string: a number is expected"#,
             ),
             (r#"{"query": "q", "pos": ["p"], "pos_scores": [1e60]}"#, "too large for a 32-bit float"),
-            (r#"{"query": "q", "pos": ["p"], "pos_scores": [NaN]}"#, "not valid JSON: expected value (column 45)"),
+            (
+                r#"{"query": "q", "pos": ["p"], "pos_scores": [NaN]}"#,
+                "not valid JSON: expected value (column 45): NaN is no JSON",
+            ),
             (r#"{"query": "q", "pos": ["p"], "prompt": ["x"]}"#, r#""prompt" is a list: a string is expected"#),
             (r#"{"query": "q", "pos": ["p"], "type": true}"#, r#""type" is a boolean: a string is expected"#),
         ] {

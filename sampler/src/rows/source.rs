@@ -1,15 +1,15 @@
 //! One file of rows, whatever its format: what its first bytes say.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::columns::ColumnReader;
-use super::lines::LineReader;
 use super::{Row, parse_row};
 use crate::error::RowError;
+use crate::lines::{CountingFile, LineReader, LinesOf};
 
 /// A row that is read but perhaps not parsed, so that parsing can be shared among threads.
 #[derive(Debug)]
@@ -48,6 +48,14 @@ pub(crate) enum Place {
 }
 
 impl Place {
+    /// Where row or line `number` of the file at `path` is, in words.
+    pub(crate) fn named(self, path: &Path, number: u64) -> String {
+        match self {
+            Self::Line => format!("{}:{number}", path.display()),
+            Self::Row => format!("{}: row {number}", path.display()),
+        }
+    }
+
     /// The error of a row that is wrong for `reason`.
     pub(crate) fn error(self, path: &Path, number: u64, reason: String) -> RowError {
         let path = path.to_owned();
@@ -71,17 +79,18 @@ pub(crate) type Numbered = (u64, Result<RawRow, String>);
 impl RowSource {
     /// Opens `path`; what is read of it, as it lies on disk, is added to `bytes_read`.
     pub(crate) fn open(path: &Path, bytes_read: Arc<AtomicU64>) -> Result<Self, RowError> {
+        let opening = |source| RowError::Open { path: path.to_owned(), source };
+        let mut file = File::open(path).map_err(opening)?;
         let mut first_bytes = [0; 6];
-        let mut open = || -> std::io::Result<usize> {
-            let mut file = File::open(path)?;
-            // Shorter files are no columns.
-            file.read(&mut first_bytes)
-        };
-        open().map_err(|source| RowError::Open { path: path.to_owned(), source })?;
-        match ColumnReader::open(path, first_bytes, bytes_read.clone())? {
-            Some(reader) => Ok(Self::Columns(reader)),
-            None => Ok(Self::Lines(LineReader::open_counting(path, bytes_read)?)),
+        let read = read_up_to(&mut file, &mut first_bytes).map_err(opening)?;
+        // Shorter files are no columns.
+        if let Some(reader) = ColumnReader::open(path, &file, first_bytes, bytes_read.clone())? {
+            return Ok(Self::Columns(reader));
         }
+        // A pipe cannot be read from its beginning again.
+        bytes_read.fetch_add(read as u64, Ordering::Relaxed);
+        let whole = Cursor::new(first_bytes[..read].to_vec()).chain(CountingFile { file, bytes_read });
+        Ok(Self::Lines(LineReader::over(path, whole, LinesOf::Objects)?))
     }
 
     /// The next row; None at the end, and after an error.
@@ -89,7 +98,11 @@ impl RowSource {
         match self {
             Self::Lines(reader) => {
                 let mut line = Vec::new();
-                match reader.read_line(&mut line) {
+                let mut read = reader.read_line(&mut line);
+                while matches!(read, Ok(Some(_))) && line.trim_ascii().is_empty() {
+                    read = reader.read_line(&mut line);
+                }
+                match read {
                     Ok(Some(number)) => Ok(Some((number, Ok(RawRow::Line(line))))),
                     Ok(None) => Ok(None),
                     Err(RowError::Line { line, reason, .. }) => Ok(Some((line, Err(reason)))),
@@ -117,4 +130,18 @@ impl RowSource {
             Self::Columns(_) => Place::Row,
         }
     }
+}
+
+/// Fills `buffer` as far as the file goes, in as many reads as a pipe takes.
+fn read_up_to(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match file.read(&mut buffer[read..]) {
+            Ok(0) => break,
+            Ok(n) => read += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(read)
 }

@@ -163,6 +163,7 @@ impl<'a> DatasetWriter<'a> {
             kind,
             num_rows: totals.num_rows,
             has_scores: totals.num_unscored == 0 && totals.num_rows > 0,
+            num_unscored: Some(totals.num_unscored),
             rows_per_shard: totals.rows_per_shard.max(1),
             rows_per_record_batch: totals.rows_per_record_batch.max(1),
             shards: self.shards,

@@ -47,6 +47,9 @@ pub struct DatasetMeta {
     pub num_rows: u64,
     /// Every text of every row has a teacher score.
     pub has_scores: bool,
+    /// Rows of which not every text has a teacher score; older stores do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_unscored: Option<u64>,
     /// Rows of every shard but the last, which may have fewer.
     pub rows_per_shard: u64,
     /// Rows of every record batch but a shard's last, which may have fewer.

@@ -5,18 +5,22 @@
 //!
 //! The ids are always those of the `tokenizers` crate. Tokenizers of the XLM-RoBERTa family take a faster way to them.
 
+mod joined;
 mod memo;
 mod normalize;
 mod pipeline;
+mod stated;
 mod unigram;
 
 use std::fmt;
 use std::path::Path;
 
 use rayon::prelude::*;
+use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use crate::error::TokenizeError;
+use crate::lines::evident;
 use crate::special::SpecialTokens;
 pub(crate) use memo::Memo;
 use pipeline::Pipeline;
@@ -27,25 +31,40 @@ pub struct TextTokenizer {
     /// The faster way, where there is one.
     pipeline: Option<Pipeline>,
     special: SpecialTokens,
+    /// Whether tokens of texts can be put together, or why not.
+    joins_at_spaces: Result<(), String>,
     hash: String,
 }
 
+/// Characters of a text that are tokenised first to see whether it has tokens.
+const MAX_LEADING_CHARACTERS: usize = 64;
+
 impl TextTokenizer {
-    /// Loads a Hugging Face tokenizer.json.
+    /// Loads a Hugging Face tokenizer.json, or the one of a model's directory.
     ///
     /// # Errors
     /// The file cannot be read or is no tokenizer; it does not put exactly one token before and one after a text; it
-    /// has no padding or no unknown token.
+    /// has no padding or no unknown token; it states an id that its vocabulary has otherwise.
     pub fn load(tokenizer_json: &Path) -> Result<Self, TokenizeError> {
-        let invalid = |reason: String| TokenizeError::Invalid { path: tokenizer_json.to_owned(), reason };
-        let bytes = std::fs::read(tokenizer_json)
-            .map_err(|source| TokenizeError::Read { path: tokenizer_json.to_owned(), source })?;
-        let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|e| invalid(format!("not a tokenizer.json: {e}")))?;
+        let path = if tokenizer_json.is_dir() { &tokenizer_json.join("tokenizer.json") } else { tokenizer_json };
+        let invalid = |reason: String| TokenizeError::Invalid { path: path.to_owned(), reason };
+        let bytes = std::fs::read(path).map_err(|source| match slow_tokenizer_beside(path) {
+            Some(slow) => TokenizeError::Slow { path: path.to_owned(), slow },
+            None => TokenizeError::Read { path: path.to_owned(), source },
+        })?;
+        // Editors on Windows put a mark before a file; the hash is of the whole file all the same.
+        let json = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+        let not_one =
+            |e: &dyn fmt::Display| invalid(evident(&bytes).unwrap_or_else(|| format!("not a tokenizer.json: {e}")));
+        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|e| not_one(&e))?;
+        let file: Value = serde_json::from_slice(json).map_err(|e| not_one(&e))?;
+        stated::check_ids(&file, &tokenizer).map_err(invalid)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| invalid(e.to_string()))?;
-        let special = special_tokens(&tokenizer).map_err(invalid)?;
-        let pipeline = Pipeline::of(&bytes);
-        Ok(Self { tokenizer, pipeline, special, hash: blake3::hash(&bytes).to_hex().to_string() })
+        let special = special_tokens(&tokenizer, stated::unknown_token(&file)).map_err(invalid)?;
+        let pipeline = Pipeline::of(json);
+        let joins_at_spaces = joined::joins_at_spaces(&file);
+        Ok(Self { tokenizer, pipeline, special, joins_at_spaces, hash: blake3::hash(&bytes).to_hex().to_string() })
     }
 
     /// The text's token ids, without special tokens and not cut.
@@ -72,6 +91,29 @@ impl TextTokenizer {
     /// As [`encode_content`](Self::encode_content), for one of the texts.
     pub fn encode_contents<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Vec<Vec<u32>>, TokenizeError> {
         texts.par_iter().map(|text| self.encode_content(text.as_ref())).collect()
+    }
+
+    /// The places of those of `texts` of which no token is left: blank ones, and those of characters that the tokenizer
+    /// drops, which say as little. On all cores; it costs little where texts are long.
+    ///
+    /// # Errors
+    /// As [`encode_content`](Self::encode_content), for one of the texts.
+    pub fn tokenless<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Vec<usize>, TokenizeError> {
+        let is_nothing = |text: &str| {
+            let leading = text.char_indices().nth(MAX_LEADING_CHARACTERS).map_or(text, |(end, _)| &text[..end]);
+            Ok(self.encode_content(leading)?.is_empty()
+                && (leading.len() == text.len() || self.encode_content(text)?.is_empty()))
+        };
+        let found = texts.par_iter().enumerate().map(|(i, text)| Ok(is_nothing(text.as_ref())?.then_some(i)));
+        Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    /// Whether the tokens of two texts with a space between are those of the one and then those of the other.
+    ///
+    /// # Errors
+    /// What of the tokenizer makes a difference, or may.
+    pub fn joins_at_spaces(&self) -> Result<(), &str> {
+        self.joins_at_spaces.as_ref().map(|()| ()).map_err(String::as_str)
     }
 
     /// Whether the fast way is taken, for texts without special tokens in them.
@@ -109,8 +151,35 @@ impl fmt::Debug for TextTokenizer {
     }
 }
 
-/// What the post-processor puts round a text, and the padding and unknown tokens by their usual names.
-fn special_tokens(tokenizer: &Tokenizer) -> Result<SpecialTokens, String> {
+/// A file beside `path`, which is not there, of which only Python makes a tokenizer.
+fn slow_tokenizer_beside(path: &Path) -> Option<&'static str> {
+    let names = ["sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "vocab.txt", "vocab.json"];
+    names.into_iter().find(|name| !path.exists() && path.with_file_name(name).exists())
+}
+
+/// Why a token id has no row in a model's table of `table_rows` embeddings, with all that it is likely to come of;
+/// `tokenizer_json` is the model's, which names the token.
+pub fn not_in_table(id: u32, table_rows: usize, tokenizer_json: Option<&Path>) -> String {
+    let tokenizer = tokenizer_json.and_then(|path| Some((path, Tokenizer::from_file(path).ok()?)));
+    let what = match &tokenizer {
+        None => format!("token id {id}"),
+        Some((path, tokenizer)) => match tokenizer.id_to_token(id) {
+            Some(token) => format!("token {token:?} (id {id} of {})", path.display()),
+            None => {
+                let size = tokenizer.get_vocab_size(true);
+                format!("token id {id}, which {} does not have among its {size} tokens,", path.display())
+            }
+        },
+    };
+    format!(
+        "{what} does not fit the model's vocabulary of {table_rows}: tokens were added to the tokenizer and the table of \
+         embeddings was not made larger (resize_token_embeddings), or the texts were tokenised with another model's \
+         tokenizer"
+    )
+}
+
+/// What the post-processor puts round a text, the padding token by its usual names, and the unknown one by its own.
+fn special_tokens(tokenizer: &Tokenizer, unknown: Option<&str>) -> Result<SpecialTokens, String> {
     let ids = |with_special| {
         let encoding = tokenizer.encode_fast("a", with_special).map_err(|e| e.to_string())?;
         Ok::<_, String>(encoding.get_ids().to_vec())
@@ -136,6 +205,9 @@ fn special_tokens(tokenizer: &Tokenizer) -> Result<SpecialTokens, String> {
         cls,
         eos,
         pad: by_name("padding", ["<pad>", "[PAD]"])?,
-        unk: by_name("unknown", ["<unk>", "[UNK]"])?,
+        unk: match unknown.and_then(|token| tokenizer.token_to_id(token)) {
+            Some(id) => id,
+            None => by_name("unknown", ["<unk>", "[UNK]"])?,
+        },
     })
 }

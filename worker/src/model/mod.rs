@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 use tercet_configs::{EncoderConfig, EncoderConfigError, ExitCode, ModelSection, Pooling};
-use tercet_sampler::SpecialTokens;
+use tercet_sampler::{SpecialTokens, not_in_table};
 
 pub use encoder::Encoder;
 pub use heads::HeadWeights;
@@ -250,10 +250,10 @@ impl M3Model {
             )));
         }
         if max_id >= self.config.vocab_size as i64 {
-            return Err(ModelError::Setting(format!(
-                "token id {max_id} does not fit the model's vocabulary of {}: the texts were tokenised with another \
-                 model's tokenizer",
-                self.config.vocab_size
+            return Err(ModelError::Setting(not_in_table(
+                max_id.try_into().unwrap_or(u32::MAX),
+                self.config.vocab_size,
+                self.tokenizer_json(),
             )));
         }
         Ok(())

@@ -8,7 +8,7 @@
 //!   it is computed.
 
 use std::collections::HashMap;
-use std::io::{BufReader, Read, Write};
+use std::io::{Cursor, Read, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -17,10 +17,11 @@ use safetensors::tensor::{Dtype, TensorView};
 use tch::Tensor;
 use tercet_cluster::{Collective, broadcast_bytes};
 use tercet_configs::Pooling;
+use tercet_sampler::{LineReader, LinesOf, RowError, unpacked_name};
 
 use super::error::TaskError;
 use super::output::{AtomicFile, must_be_free};
-use super::records::{TextRecord, for_each_line_in};
+use super::records::{TextRecord, for_each_line_of};
 use super::texts::{BLOCK_BYTES, TextEncoder, blocks};
 use super::vectors::{TextVectors, floats, share};
 use crate::representation::{Heads, offsets};
@@ -100,12 +101,17 @@ pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         0 => Some(Writer::create(&args.out, format, &args.heads)?),
         _ => None,
     };
-    let texts: Vec<&str> = input.iter().map(|(_, text)| text.as_str()).collect();
+    let texts: Vec<&str> = input.iter().map(|input| input.text.as_str()).collect();
+    if let Some(&i) = encoder.tokenless(&texts)?.first() {
+        let reason = "a text of which the tokenizer makes no token has no representation: remove the line".into();
+        let (path, line) = (args.input.clone(), input[i].line as u64);
+        return Err(TaskError::from(RowError::Line { path, line, reason }).into());
+    }
     for block in blocks(&texts, BLOCK_BYTES * ranks.world_size()) {
         let own: Vec<&str> = share(&texts[block.clone()], ranks).copied().collect();
         let vectors = encoder.encode(&own, args.max_len, heads)?.gather(ranks)?;
         if let Some(writer) = &mut writer {
-            let ids = input[block].iter().map(|(id, _)| id.as_str());
+            let ids = input[block].iter().map(|input| input.id.as_str());
             writer.write(ids, vectors)?;
         }
     }
@@ -116,25 +122,45 @@ pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Id (the place, from 0, where none is given) and text of each input. Every rank calls it.
-fn read_input(path: &Path, ranks: &dyn Collective) -> anyhow::Result<Vec<(String, String)>> {
-    let mut bytes = Vec::new();
-    if path != Path::new("-") {
-        bytes = std::fs::read(path).map_err(TaskError::file(path))?;
+/// A text to encode.
+#[derive(Debug)]
+struct Input {
+    /// Its line, from 1.
+    line: usize,
+    /// Its place, from 0, where none is given.
+    id: String,
+    text: String,
+}
+
+/// The texts. Every rank calls it.
+fn read_input(path: &Path, ranks: &dyn Collective) -> anyhow::Result<Vec<Input>> {
+    let reader = if path != Path::new("-") {
+        LineReader::open(path, lines_of(path))
     } else {
         // Only the first rank has the standard input.
+        let mut bytes = Vec::new();
         if ranks.rank() == 0 {
             std::io::stdin().read_to_end(&mut bytes).map_err(TaskError::file(path))?;
         }
         broadcast_bytes(ranks, &mut bytes, 0)?;
-    }
-    Ok(parse_input(path, &bytes)?)
+        LineReader::over(path, Cursor::new(bytes), lines_of(path))
+    };
+    Ok(parse_input(path, reader.map_err(TaskError::from)?)?)
 }
 
-fn parse_input(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String)>, TaskError> {
-    let is_json = path.extension().is_some_and(|ending| ending == "jsonl" || ending == "json");
+/// What the name says that the lines are.
+fn lines_of(path: &Path) -> LinesOf {
+    match unpacked_name(path).extension().and_then(|ending| ending.to_str()) {
+        Some("jsonl" | "json" | "ndjson") => LinesOf::Objects,
+        _ => LinesOf::Text,
+    }
+}
+
+fn parse_input(path: &Path, reader: LineReader) -> Result<Vec<Input>, TaskError> {
+    let is_json = lines_of(path) == LinesOf::Objects;
     let mut input = Vec::new();
-    for_each_line_in(BufReader::new(bytes), path, |_, line| {
+    let mut num_records = 0;
+    for_each_line_of(reader, path, |number, line| {
         if is_json && line.trim().is_empty() {
             return Ok(());
         }
@@ -142,14 +168,21 @@ fn parse_input(path: &Path, bytes: &[u8]) -> Result<Vec<(String, String)>, TaskE
             let mut record = TextRecord::parse(line)?;
             (record.id.take(), record.full_text())
         } else {
+            num_records += usize::from(line.starts_with('{') && TextRecord::parse(line).is_ok());
             (None, line.to_owned())
         };
         if text.trim().is_empty() {
             return Err("an empty text has no representation: remove the line".into());
         }
-        input.push((id.unwrap_or_else(|| input.len().to_string()), text));
+        input.push(Input { line: number, id: id.unwrap_or_else(|| input.len().to_string()), text });
         Ok(())
     })?;
+    if num_records > 0 && num_records == input.len() {
+        let path = path.display();
+        tracing::warn!(
+            "{path}: its lines are JSON objects with a \"text\", and are encoded as they are: name it .jsonl"
+        );
+    }
     match input.is_empty() {
         true => Err(TaskError::Data { path: path.to_owned(), reason: "holds no text".into() }),
         false => Ok(input),
@@ -164,11 +197,12 @@ enum Format {
 
 impl Format {
     fn of(path: &Path) -> Result<Self, TaskError> {
-        match path.extension().and_then(|ending| ending.to_str()) {
-            Some("safetensors") => Ok(Self::Safetensors),
-            Some("jsonl") => Ok(Self::JsonLines),
+        let ending = |path: &Path| path.extension().and_then(|ending| ending.to_str()).map(str::to_owned);
+        match (ending(path).as_deref(), ending(&unpacked_name(path)).as_deref()) {
+            (Some("safetensors"), _) => Ok(Self::Safetensors),
+            (_, Some("jsonl")) => Ok(Self::JsonLines),
             _ => Err(TaskError::Usage(format!(
-                "--out {}: the ending chooses the format: .safetensors or .jsonl",
+                "--out {}: the ending chooses the format: .safetensors, .jsonl, .jsonl.gz or .jsonl.zst",
                 path.display()
             ))),
         }

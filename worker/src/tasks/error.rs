@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tercet_configs::ExitCode;
+use tercet_sampler::RowError;
 
 /// An input that a task cannot use. The message says where, what, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -15,16 +16,9 @@ pub enum TaskError {
         /// The operating system's reason; part of the message, so no further cause behind it.
         reason: std::io::Error,
     },
-    /// A line of an input file is malformed.
-    #[error("{}:{line}: {reason}", path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// The reason and the remedy.
-        reason: String,
-    },
+    /// A file of lines, or one of its lines, that cannot be used.
+    #[error(transparent)]
+    Lines(#[from] RowError),
     /// A file whose lines are well-formed but make no sense together.
     #[error("{}: {reason}", path.display())]
     Data {
@@ -52,7 +46,8 @@ impl TaskError {
                 | std::io::ErrorKind::PermissionDenied => ExitCode::Usage,
                 _ => ExitCode::Machine,
             },
-            Self::Line { .. } | Self::Data { .. } => ExitCode::Data,
+            Self::Lines(e) => e.exit_code(),
+            Self::Data { .. } => ExitCode::Data,
             Self::Usage(_) | Self::Exists(_) => ExitCode::Usage,
         }
     }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Map, Value};
 use tercet_cluster::Collective;
+use tercet_sampler::{LinesOf, RowError};
 
 use super::error::TaskError;
 use super::eval::{Hit, TopHits, for_each_dense_row, merge_ranks};
@@ -87,6 +88,8 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         None => Passages::of_rows(&rows),
     };
     let encoder = TextEncoder::load(&args.model, None, None, args.sub_batch_tokens, ranks)?;
+    check_tokens(&args.rows, &rows, &encoder)?;
+    let passages = passages.with_tokens(&encoder)?;
     let rankings = rank_passages(args, &encoder, &rows, &passages, ranks)?;
     if ranks.rank() != 0 {
         return Ok(());
@@ -119,6 +122,18 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     file.commit()?;
     println!("{} rows with negatives from {} passages in {}", rows.len(), passages.texts.len(), args.out.display());
     Ok(())
+}
+
+/// Whether the tokenizer makes something of every query and positive; passages without are left out.
+fn check_tokens(path: &Path, rows: &[MinedRow], encoder: &TextEncoder) -> anyhow::Result<()> {
+    let texts = |row: &'_ MinedRow| 1 + row.texts("pos").count();
+    let places: Vec<usize> = rows.iter().enumerate().flat_map(|(i, row)| std::iter::repeat_n(i, texts(row))).collect();
+    let all: Vec<&str> =
+        rows.iter().flat_map(|row| std::iter::once(row.query.as_str()).chain(row.texts("pos"))).collect();
+    let Some(&first) = encoder.tokenless(&all)?.first() else { return Ok(()) };
+    let reason = format!("a text of which the tokenizer makes no token has no meaning to search by: {:?}", all[first]);
+    let line = rows[places[first]].line as u64;
+    Err(TaskError::from(RowError::Line { path: path.to_owned(), line, reason }).into())
 }
 
 /// The best passages for each row, without its own, on every rank. Every rank calls it.
@@ -171,6 +186,8 @@ struct MinedRow {
     object: Map<String, Value>,
     /// What the model reads: the prompt, if there is one, and the query.
     query: String,
+    /// Its line, from 1; 0 until it is known.
+    line: usize,
 }
 
 impl MinedRow {
@@ -186,7 +203,7 @@ impl MinedRow {
             Some(pos) if !pos.is_empty() && pos.iter().all(is_text) => {}
             _ => return Err("\"pos\" must be a list of at least one text, none of them empty".into()),
         }
-        Ok(Self { object, query })
+        Ok(Self { object, query, line: 0 })
     }
 
     /// The texts in the list `field`.
@@ -197,9 +214,9 @@ impl MinedRow {
 
 fn read_rows(path: &Path) -> Result<Vec<MinedRow>, TaskError> {
     let mut rows = Vec::new();
-    for_each_line(path, |_, line| {
+    for_each_line(path, LinesOf::Objects, |number, line| {
         if !line.trim().is_empty() {
-            rows.push(MinedRow::parse(line)?);
+            rows.push(MinedRow { line: number, ..MinedRow::parse(line)? });
         }
         Ok(())
     })?;
@@ -211,7 +228,7 @@ fn read_rows(path: &Path) -> Result<Vec<MinedRow>, TaskError> {
 
 fn read_corpus(path: &Path) -> Result<Passages, TaskError> {
     let mut passages = Passages::default();
-    for_each_line(path, |_, line| {
+    for_each_line(path, LinesOf::Objects, |_, line| {
         if !line.trim().is_empty() {
             passages.add(&TextRecord::parse(line)?.full_text());
         }
@@ -242,6 +259,19 @@ impl Passages {
             self.numbers.insert(text.to_owned(), self.texts.len() as u32);
             self.texts.push(text.to_owned());
         }
+    }
+
+    /// Those that the tokenizer makes something of.
+    fn with_tokens(self, encoder: &TextEncoder) -> anyhow::Result<Self> {
+        let texts: Vec<&str> = self.texts.iter().map(String::as_str).collect();
+        let tokenless = encoder.tokenless(&texts)?;
+        if tokenless.is_empty() {
+            return Ok(self);
+        }
+        let mut passages = Self::default();
+        let is_kept = |(i, _): &(usize, &&str)| tokenless.binary_search(i).is_err();
+        texts.iter().enumerate().filter(is_kept).for_each(|(_, text)| passages.add(text));
+        Ok(passages)
     }
 
     /// Passages that are no negatives of `row`.
@@ -302,7 +332,7 @@ mod tests {
         assert_eq!(reason(r#"{"pos": ["a"]}"#), "no \"query\"");
         assert!(reason(r#"{"query": "q", "pos": []}"#).starts_with("\"pos\" must be"));
         assert!(reason(r#"{"query": "q", "pos": ["a", ""]}"#).starts_with("\"pos\" must be"));
-        assert!(reason("[1]").starts_with("not the expected JSON object"));
+        assert!(reason("[1]").starts_with("not a JSON object"));
         assert_eq!(rank_range("10-100").unwrap(), RankRange { skip: 10, depth: 100 });
         assert!(rank_range("100-10").is_err() && rank_range("10").is_err());
     }

@@ -1,13 +1,12 @@
 //! Reading the tasks' inputs line by line: plain text, and JSON Lines whose objects hold a text.
 //!
-//! Not here: training rows on their way into a token store, which the sampler reads.
+//! The lines themselves are the sampler's: plain or compressed, with or without marks, the same for all commands.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tercet_sampler::{LineReader, LinesOf, RowError, json_object, utf8};
 
 use super::error::TaskError;
 
@@ -28,7 +27,7 @@ impl TextRecord {
     /// # Errors
     /// The reason, to be put behind file and line.
     pub fn parse(line: &str) -> Result<Self, String> {
-        let record: Self = serde_json::from_str(line).map_err(|e| json_reason(&e))?;
+        let record: Self = json_object(line)?;
         match record.text {
             Some(_) => Ok(record),
             None => {
@@ -52,60 +51,39 @@ impl TextRecord {
 /// # Errors
 /// The reason, to be put behind file and line.
 pub fn parse_object(line: &str) -> Result<Map<String, Value>, String> {
-    serde_json::from_str(line).map_err(|e| json_reason(&e))
+    json_object(line)
 }
 
-/// Calls `visit` with the number (from 1) and content of each line of the file at `path`.
+/// Calls `visit` with the number (from 1) and content of each line of the file at `path`, also of blank ones.
 ///
 /// # Errors
-/// The file cannot be read, a line is not UTF-8, or `visit` refuses a line by giving a reason.
-pub fn for_each_line(path: &Path, visit: impl FnMut(usize, &str) -> Result<(), String>) -> Result<(), TaskError> {
-    let file = File::open(path).map_err(TaskError::file(path))?;
-    for_each_line_in(BufReader::with_capacity(1 << 20, file), path, visit)
+/// The file cannot be read or is evidently another, a line is not UTF-8, or `visit` refuses a line by giving a reason.
+pub fn for_each_line(
+    path: &Path,
+    lines_of: LinesOf,
+    visit: impl FnMut(usize, &str) -> Result<(), String>,
+) -> Result<(), TaskError> {
+    for_each_line_of(LineReader::open(path, lines_of)?, path, visit)
 }
 
 /// As [`for_each_line`], from an open reader; `path` only names it in errors.
 ///
 /// # Errors
 /// As [`for_each_line`].
-pub fn for_each_line_in(
-    mut reader: impl BufRead,
+pub fn for_each_line_of(
+    mut reader: LineReader,
     path: &Path,
     mut visit: impl FnMut(usize, &str) -> Result<(), String>,
 ) -> Result<(), TaskError> {
     let mut bytes = Vec::new();
-    for number in 1.. {
-        bytes.clear();
-        if reader.read_until(b'\n', &mut bytes).map_err(TaskError::file(path))? == 0 {
-            break;
-        }
-        let line = std::str::from_utf8(&bytes).map_err(|e| not_text(&bytes, e.valid_up_to()));
-        line.and_then(|line| visit(number, without_ends(line))).map_err(|reason| TaskError::Line {
+    while let Some(line) = reader.read_line(&mut bytes)? {
+        utf8(&bytes).and_then(|text| visit(line as usize, text)).map_err(|reason| RowError::Line {
             path: path.to_owned(),
-            line: number,
+            line,
             reason,
         })?;
     }
     Ok(())
-}
-
-/// The line without its end, and without the mark that some editors put before a file.
-fn without_ends(line: &str) -> &str {
-    line.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r'])
-}
-
-fn not_text(bytes: &[u8], valid_bytes: usize) -> String {
-    match bytes {
-        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => "compressed: unpack the file first".into(),
-        _ => format!("not UTF-8 from byte {}", valid_bytes + 1),
-    }
-}
-
-/// serde_json's reason with the column; its line number, always 1 here, would only mislead.
-fn json_reason(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
-    format!("not the expected JSON object: {reason} at column {}", error.column())
 }
 
 fn string_or_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -136,19 +114,24 @@ mod tests {
         assert_eq!(TextRecord::parse(r#"{"text": ""}"#).unwrap().id, None);
     }
 
+    fn error(bytes: &'static [u8], visit: impl FnMut(usize, &str) -> Result<(), String>) -> String {
+        let path = Path::new("c.jsonl");
+        let read = LineReader::over(path, bytes, LinesOf::Text).map_err(Into::into);
+        read.and_then(|reader| for_each_line_of(reader, path, visit)).unwrap_err().to_string()
+    }
+
     #[test]
     fn a_bad_line_names_file_line_and_reason() {
-        let input = "{\"text\": \"a\"}\n{\"text\": \n".as_bytes();
-        let error = for_each_line_in(input, Path::new("c.jsonl"), |_, line| TextRecord::parse(line).map(drop));
-        let message = error.unwrap_err().to_string();
-        assert!(message.starts_with("c.jsonl:2: not the expected JSON object: EOF"), "{message}");
+        let message = error(b"{\"text\": \"a\"}\n{\"text\": \n", |_, line| TextRecord::parse(line).map(drop));
+        assert!(message.starts_with("c.jsonl:2: not valid JSON: EOF"), "{message}");
+        let message = error(b"[1, \"title\", \"text\"]\n", |_, line| TextRecord::parse(line).map(drop));
+        assert!(message.starts_with("c.jsonl:1: not a JSON object but a list"), "{message}");
     }
 
     #[test]
     fn bytes_that_are_no_text_are_refused() {
-        let error = for_each_line_in(&b"ok\n\xff\xfe\n"[..], Path::new("c.txt"), |_, _| Ok(()));
-        assert_eq!(error.unwrap_err().to_string(), "c.txt:2: not UTF-8 from byte 1");
-        let error = for_each_line_in(&b"\x28\xb5\x2f\xfd\n"[..], Path::new("c.zst"), |_, _| Ok(()));
-        assert_eq!(error.unwrap_err().to_string(), "c.zst:1: compressed: unpack the file first");
+        assert!(error(b"ok\n\xff\xfe\n", |_, _| Ok(())).starts_with("c.jsonl:2: not UTF-8 from byte 1"));
+        let message = error(b"\x28\xb5\x2f\xfd\n", |_, _| Ok(()));
+        assert!(message.starts_with("c.jsonl: cannot be read beyond line 0: "), "{message}");
     }
 }

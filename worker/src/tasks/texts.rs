@@ -61,6 +61,14 @@ impl TextEncoder {
         self.model.options().1
     }
 
+    /// The places of those of `texts` of which the tokenizer makes no token; blank ones are among them.
+    ///
+    /// # Errors
+    /// A text that the tokenizer cannot take.
+    pub fn tokenless(&self, texts: &[&str]) -> anyhow::Result<Vec<usize>> {
+        Ok(self.tokenizer.tokenless(texts)?)
+    }
+
     /// The representations of `texts`, in their order. A text is cut to `max_len` tokens, special ones included, or to
     /// what the model takes, if that is less.
     ///
@@ -69,9 +77,14 @@ impl TextEncoder {
     pub fn encode(&self, texts: &[&str], max_len: usize, heads: Heads) -> anyhow::Result<TextVectors> {
         let max_len = max_len.min(self.model.config.max_text_len());
         let mut parts = Vec::new();
+        let mut num_empty = 0;
         for block in blocks(texts, BLOCK_BYTES) {
             let contents = self.tokenizer.encode_contents(&texts[block])?;
+            num_empty += contents.iter().filter(|content| content.is_empty()).count();
             parts.push(self.encode_block(&contents, max_len, heads)?);
+        }
+        if num_empty > 0 {
+            tracing::warn!("{num_empty} texts are blank or without a token: they all get the same representation");
         }
         match parts.is_empty() {
             true => self.encode_block(&[], max_len, heads),

@@ -1,6 +1,7 @@
 //! Rank 0's log: plain lines in the run folder's train.log, and on standard error unless a launcher shows events.
 
 use std::fs::OpenOptions;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -21,7 +22,13 @@ pub(super) fn init(run_dir: &Path, events: bool) -> anyhow::Result<()> {
     let file = file.with_context(|| format!("opening {}", path.display()))?;
     let to_file = layer().with_ansi(false).with_target(false).with_writer(Mutex::new(file));
     let level = if events { LevelFilter::OFF } else { LevelFilter::INFO };
-    let to_terminal = layer().without_time().with_target(false).with_writer(std::io::stderr).with_filter(level);
+    let to_terminal = layer().with_ansi(is_coloured()).without_time().with_target(false).with_writer(std::io::stderr);
+    let to_terminal = to_terminal.with_filter(level);
     tracing_subscriber::registry().with(to_file.with_filter(LevelFilter::INFO)).with(to_terminal).init();
     Ok(())
+}
+
+/// Whether what goes to standard error may have colours: only on a terminal, and not where NO_COLOR says not to.
+pub fn is_coloured() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

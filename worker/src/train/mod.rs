@@ -36,6 +36,7 @@ use crate::preflight;
 use crate::step::{StepBatch, StepOutcome, StepSettings, compute_gradients};
 pub use faults::NotFinite;
 use faults::{Faults, Reaction, RollBack};
+pub use log::is_coloured;
 use recorder::StepRecord;
 use saver::Saver;
 use setup::Run;

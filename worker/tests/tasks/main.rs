@@ -7,12 +7,14 @@ mod job;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use fixture::{Fixture, MAX_LEN, lines, read_lines, words};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 use tercet_configs::ExitCode;
+use tercet_sampler::{LineReader, LinesOf, PackedWriter};
 
 fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
@@ -70,6 +72,47 @@ fn any_number_of_ranks_encodes_alike_and_in_order() {
         assert!(weights.values().all(|weight| weight.as_f64().unwrap() > 0.0), "only what weighs: {weights:?}");
         assert!(["0", "1", "2", "3"].iter().all(|special| !weights.contains_key(*special)));
     }
+}
+
+#[test]
+fn compressed_files_are_read_and_written_as_plain_ones() {
+    let fixture = Fixture::new();
+    let packed = |name: &str, text: &str| {
+        let mut writer = PackedWriter::new(Path::new(name), Vec::new()).unwrap();
+        writer.write_all(text.as_bytes()).unwrap();
+        fixture.write(name, writer.finish().unwrap())
+    };
+    let run = |arguments: String| job::run(1, &arguments).unwrap();
+    let model = fixture.path("model");
+    let out = |name: &str| fixture.path(name);
+    let texts = format!("{}\n{}\n", words(1, 10), words(2, 25));
+    for (input, name) in
+        [(fixture.write("t.txt", &texts), "plain.jsonl"), (packed("t.txt.zst", &texts), "packed.jsonl.gz")]
+    {
+        run(format!("encode --model {} --input {} --out {}", model.display(), input.display(), out(name).display()));
+    }
+    let mut reader = LineReader::open(&out("packed.jsonl.gz"), LinesOf::Objects).unwrap();
+    let (mut line, mut unpacked) = (Vec::new(), String::new());
+    while reader.read_line(&mut line).unwrap().is_some() {
+        unpacked += std::str::from_utf8(&line).unwrap();
+        unpacked.push('\n');
+    }
+    assert_eq!(unpacked, fs::read_to_string(out("plain.jsonl")).unwrap());
+    assert!(fs::read(out("packed.jsonl.gz")).unwrap().starts_with(&[0x1f, 0x8b]));
+
+    let data = fixture.write_beir("small", 40, 5);
+    let evaluate = |name: &str| {
+        let (model, data, out) = (model.display(), data.display(), out(name));
+        run(format!("eval --model {model} --data {data} --out {}", out.display()));
+        fs::read(out.join("metrics.json")).unwrap()
+    };
+    let plain = evaluate("plain");
+    for name in ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"] {
+        let text = fs::read_to_string(data.join(name)).unwrap();
+        packed(&format!("small/{name}.gz"), &text);
+        fs::remove_file(data.join(name)).unwrap();
+    }
+    assert_eq!(evaluate("packed"), plain);
 }
 
 #[test]

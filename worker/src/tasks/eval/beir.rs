@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
+use tercet_sampler::{LinesOf, plain_or_packed};
+
 use crate::tasks::error::TaskError;
 use crate::tasks::records::{TextRecord, for_each_line};
 
@@ -51,9 +53,9 @@ impl Dataset {
     /// [`TaskError`] with file, line and reason for anything missing, malformed or named twice, and where no query is
     /// left to evaluate.
     pub fn load(dir: &Path, rank: usize, world_size: usize) -> Result<Self, TaskError> {
-        let (doc_ids, own_docs) = read_corpus(&dir.join("corpus.jsonl"), rank, world_size)?;
-        let mut queries = read_queries(&dir.join("queries.jsonl"))?;
-        let qrels_path = dir.join("qrels").join("test.tsv");
+        let (doc_ids, own_docs) = read_corpus(&plain_or_packed(&dir.join("corpus.jsonl")), rank, world_size)?;
+        let mut queries = read_queries(&plain_or_packed(&dir.join("queries.jsonl")))?;
+        let qrels_path = plain_or_packed(&dir.join("qrels").join("test.tsv"));
         let mut qrels = read_qrels(&qrels_path)?;
 
         queries.retain(|query| qrels.contains_key(&query.id));
@@ -92,7 +94,7 @@ fn folder_name(dir: &Path) -> Result<String, TaskError> {
 fn read_corpus(path: &Path, rank: usize, world_size: usize) -> Result<(Vec<String>, Vec<Document>), TaskError> {
     let mut ids = Vec::new();
     let mut own = Vec::new();
-    for_each_line(path, |_, line| {
+    for_each_line(path, LinesOf::Objects, |_, line| {
         if line.trim().is_empty() {
             return Ok(());
         }
@@ -129,7 +131,7 @@ fn too_large(path: &Path) -> TaskError {
 fn read_queries(path: &Path) -> Result<Vec<Query>, TaskError> {
     let mut queries = Vec::new();
     let mut seen = HashSet::new();
-    for_each_line(path, |_, line| {
+    for_each_line(path, LinesOf::Objects, |_, line| {
         if line.trim().is_empty() {
             return Ok(());
         }
@@ -156,7 +158,7 @@ fn required_id(id: Option<String>) -> Result<String, String> {
 /// `query-id <tab> corpus-id <tab> relevance`, with or without the header line; of two judgments the later one holds.
 fn read_qrels(path: &Path) -> Result<BTreeMap<String, Judgments>, TaskError> {
     let mut qrels = BTreeMap::<String, Judgments>::new();
-    for_each_line(path, |number, line| {
+    for_each_line(path, LinesOf::Text, |number, line| {
         if line.trim().is_empty() {
             return Ok(());
         }

@@ -1,0 +1,123 @@
+//! Why a line is not a JSON object, in words that lead to what wrote it.
+
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::error::Category;
+
+/// Characters of a line that a message shows.
+const SHOWN_CHARACTERS: usize = 40;
+
+/// What Python's `json` writes for floats that are no numbers; JSON has no such words.
+const NOT_NUMBERS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+
+/// The JSON object on one line.
+///
+/// # Errors
+/// The reason why it is none, or not the one that is expected, for the caller to put file and line before it.
+pub fn json_object<T: DeserializeOwned>(line: &str) -> Result<T, String> {
+    match line.trim_start().chars().next() {
+        // serde would take a list's values for an object's in their order.
+        Some('{') => serde_json::from_str(line).map_err(|e| reason(line, &e)),
+        Some('[') => Err(format!("not a JSON object but a list: {}", shown(line))),
+        _ => Err(format!("not a JSON object: {}", shown(line))),
+    }
+}
+
+/// What serde_json's `error` on the line means. Its line number is left out: it is always 1.
+fn reason(line: &str, error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
+    // The column is of bytes, from 1, and never 0 but at an empty line.
+    let at = error.column().saturating_sub(1).min(line.len());
+    let said = format!("not valid JSON: {reason} (column {})", error.column());
+    match error.classify() {
+        Category::Data => format!("not the expected JSON object: {reason} (column {})", error.column()),
+        Category::Eof => match unfinished(line) {
+            Some(Unfinished::String) => format!(
+                "{said}: the line ends inside a string, so it was cut off, or a line break in a text is not written \\n"
+            ),
+            _ => {
+                format!("{said}: the line ends before the object does, so it was cut off, or goes on in the next line")
+            }
+        },
+        Category::Syntax | Category::Io => match hint(line, at) {
+            Some(hint) => format!("{said}: {hint}"),
+            None => said,
+        },
+    }
+}
+
+/// What stands at byte `at` of the line, or before it, that explains why the parser stopped there.
+fn hint(line: &str, at: usize) -> Option<String> {
+    // A sign or a letter may have been read before it stopped.
+    let from = |back: usize| line.get(at.checked_sub(back)?..);
+    let not_number =
+        (0..3).rev().filter_map(from).find_map(|rest| NOT_NUMBERS.into_iter().find(|word| rest.starts_with(word)));
+    if let Some(word) = not_number {
+        return Some(format!("{word} is no JSON; a finite number is expected"));
+    }
+    let rest = from(0)?;
+    if rest.starts_with('\u{feff}') {
+        return Some("a byte order mark: two files were put together, the first without a line end".into());
+    }
+    if rest.starts_with('{') && serde_json::from_str::<IgnoredAny>(&line[..at]).is_ok() {
+        return Some("a second object begins there: one object a line is expected".into());
+    }
+    if rest.starts_with(',') && serde_json::from_str::<IgnoredAny>(&line[..at]).is_ok() {
+        return Some(
+            "a comma, as between the objects of a list: one object a line is expected, and nothing else".into(),
+        );
+    }
+    let start = line.trim_start().strip_prefix('{')?.trim_start();
+    start.starts_with('\'').then(|| "single quotes are Python's, not JSON's: write rows with json.dumps".into())
+}
+
+/// The beginning of a line, for a message.
+pub(crate) fn shown(line: &str) -> String {
+    match line.char_indices().nth(SHOWN_CHARACTERS) {
+        Some((end, _)) => format!("{:?}…", &line[..end]),
+        None => format!("{line:?}"),
+    }
+}
+
+/// What a line ends in the middle of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfinished {
+    /// A string.
+    String,
+    /// An object or a list.
+    Object,
+}
+
+/// What `line` ends in the middle of; None if it is whole, or wrong before.
+pub(super) fn unfinished(line: &str) -> Option<Unfinished> {
+    let error = serde_json::from_str::<IgnoredAny>(line).err().filter(serde_json::Error::is_eof)?;
+    Some(if error.to_string().contains("parsing a string") { Unfinished::String } else { Unfinished::Object })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, Value};
+
+    use super::*;
+
+    #[test]
+    fn reasons_lead_to_what_wrote_the_line() {
+        for (line, expected) in [
+            (r#"["a", "b"]"#, r#"not a JSON object but a list: "[\"a\", \"b\"]""#),
+            ("query,pos", r#"not a JSON object: "query,pos""#),
+            (r#"{"query": "q"}{"query": "r"}"#, "trailing characters (column 15): a second object begins there"),
+            ("{\"query\": \"q\"}\u{feff}{\"query\": \"r\"}", "(column 15): a byte order mark: two files"),
+            (r#"{"query": "q"},"#, "(column 15): a comma, as between the objects of a list"),
+            (r#"{"query": 1} x"#, "not valid JSON: trailing characters (column 14)"),
+            (r#"{"pos_scores": [1, NaN]}"#, "(column 20): NaN is no JSON; a finite number is expected"),
+            (r#"{"pos_scores": [Infinity]}"#, "Infinity is no JSON"),
+            (r#"{"pos_scores": [-Infinity]}"#, "-Infinity is no JSON"),
+            ("{'query': 'q'}", "json.dumps"),
+            (r#"{"query": "q"#, "(column 12): the line ends inside a string"),
+            (r#"{"query": "q","#, "the line ends before the object does"),
+        ] {
+            let reason = json_object::<Map<String, Value>>(line).unwrap_err();
+            assert!(reason.contains(expected), "{line}\n  gives    {reason}\n  expected {expected}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Lines of text files that people bring, whatever wrote them: the one reader of all commands.
+//!
+//! Plain, gzip and zstd, by content. A line ends with LF or CR LF; a byte order mark before a line, as it is left where
+//! files were put together, is no part of it. What is evidently no file of such lines (`evident`) is refused as a whole.
+
+mod evident;
+mod json;
+mod packed;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+pub use evident::evident;
+pub use json::json_object;
+pub(crate) use json::shown;
+pub(crate) use packed::CountingFile;
+pub use packed::{PackedWriter, plain_or_packed, unpacked_name};
+
+use crate::error::RowError;
+use packed::{Packing, buffered};
+
+/// Longest line that is read. Longer ones are reported and passed over without being held in memory.
+const MAX_LINE_BYTES: usize = 64 << 20;
+
+/// Bytes of a file, unpacked, by which it is judged.
+const JUDGED_BYTES: u64 = 64 << 10;
+
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// What the lines of a file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinesOf {
+    /// JSON Lines: an object each.
+    Objects,
+    /// Any text: one each, or a table's columns.
+    Text,
+}
+
+/// Reads the lines of one file and counts them.
+pub struct LineReader {
+    path: PathBuf,
+    packing: Packing,
+    input: Box<dyn BufRead + Send>,
+    max_line_bytes: usize,
+    line: u64,
+    failed: bool,
+}
+
+impl LineReader {
+    /// Opens `path`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is evidently not one of such lines.
+    pub fn open(path: &Path, lines_of: LinesOf) -> Result<Self, RowError> {
+        let file = File::open(path).map_err(|source| RowError::Open { path: path.to_owned(), source })?;
+        Self::over(path, file, lines_of)
+    }
+
+    /// Reads what `file` gives; `path` names it in errors.
+    ///
+    /// # Errors
+    /// As [`LineReader::open`].
+    pub fn over(path: &Path, file: impl Read + Send + 'static, lines_of: LinesOf) -> Result<Self, RowError> {
+        let opening = |source| RowError::Open { path: path.to_owned(), source };
+        let foreign = |reason| RowError::Foreign { path: path.to_owned(), reason };
+        let mut packed = Judged::of(Box::new(file));
+        // Here a folder is told from a file.
+        if let Some(e) = packed.failed.take_if(|_| packed.first_bytes.is_empty()) {
+            return Err(opening(e));
+        }
+        let (packing, named) = (Packing::of_bytes(&packed.first_bytes), Packing::of_name(path));
+        if packing == Packing::Plain && named != Packing::Plain && !packed.first_bytes.is_empty() {
+            let reason = evident(&packed.first_bytes).unwrap_or_else(|| {
+                let name = named.name();
+                format!("named as {name}, but it is not valid {name} data: unpacked already? Then give it its name")
+            });
+            return Err(foreign(reason));
+        }
+        let input = match packing {
+            Packing::Plain => packed,
+            _ => Judged::of(packing.unpack(packed.into_whole()).map_err(opening)?),
+        };
+        if let Some(reason) = evident::of_lines(&input.first_bytes, lines_of) {
+            return Err(foreign(reason));
+        }
+        let input = input.into_whole();
+        Ok(Self { path: path.to_owned(), packing, input, max_line_bytes: MAX_LINE_BYTES, line: 0, failed: false })
+    }
+
+    /// Reads the next line into `buffer`, without its end, and returns its number from 1; None at the end of the file.
+    ///
+    /// # Errors
+    /// [`RowError::Line`] for a line that is too long, after which the next one follows; [`RowError::Read`] where reading
+    /// fails, after which nothing does.
+    pub fn read_line(&mut self, buffer: &mut Vec<u8>) -> Result<Option<u64>, RowError> {
+        buffer.clear();
+        if self.failed {
+            return Ok(None);
+        }
+        // One byte more than allowed shows that a line is too long.
+        let limit = self.max_line_bytes as u64 + 1;
+        let read = self.input.by_ref().take(limit).read_until(b'\n', buffer);
+        if self.checked(read)? == 0 {
+            return Ok(None);
+        }
+        if !buffer.ends_with(b"\n") && buffer.len() > self.max_line_bytes {
+            let skipped = self.input.skip_until(b'\n');
+            self.checked(skipped)?;
+            self.line += 1;
+            let reason = format!("the line is longer than {} MiB", self.max_line_bytes >> 20);
+            return Err(RowError::Line { path: self.path.clone(), line: self.line, reason });
+        }
+        self.line += 1;
+        while buffer.starts_with(BYTE_ORDER_MARK) {
+            buffer.drain(..BYTE_ORDER_MARK.len());
+        }
+        while let Some(b'\n' | b'\r') = buffer.last() {
+            buffer.pop();
+        }
+        Ok(Some(self.line))
+    }
+
+    /// Passes over everything up to and including line `number`.
+    pub(crate) fn skip_to(&mut self, number: u64) -> Result<(), RowError> {
+        while !self.failed && self.line < number {
+            let skipped = self.input.skip_until(b'\n');
+            if self.checked(skipped)? == 0 {
+                break;
+            }
+            self.line += 1;
+        }
+        Ok(())
+    }
+
+    fn checked(&mut self, read: io::Result<usize>) -> Result<usize, RowError> {
+        read.map_err(|source| {
+            self.failed = true;
+            let reason = match (self.packing, source.kind()) {
+                (Packing::Plain, _) => source.to_string(),
+                (_, io::ErrorKind::UnexpectedEof) => {
+                    format!("the {} data ends early: copy the file again", self.packing.name())
+                }
+                _ => format!("not valid {} data: {source}", self.packing.name()),
+            };
+            RowError::Read { path: self.path.clone(), line: self.line, reason, source }
+        })
+    }
+}
+
+/// The line as text; the error is the reason alone.
+///
+/// # Errors
+/// It is not UTF-8.
+pub fn utf8(line: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(line).map_err(|e| {
+        let at = e.valid_up_to();
+        format!(
+            "not UTF-8 from byte {} (0x{:02x}): convert the file, as with `iconv -f WINDOWS-1252 -t UTF-8` if that is \
+             its encoding",
+            at + 1,
+            line[at]
+        )
+    })
+}
+
+impl fmt::Debug for LineReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LineReader").field("path", &self.path).field("line", &self.line).finish_non_exhaustive()
+    }
+}
+
+/// A file of which the first bytes were looked at.
+struct Judged {
+    first_bytes: Vec<u8>,
+    /// What came in place of more.
+    failed: Option<io::Error>,
+    rest: Box<dyn Read + Send>,
+}
+
+impl Judged {
+    fn of(mut file: Box<dyn Read + Send>) -> Self {
+        let mut first_bytes = Vec::new();
+        let failed = file.by_ref().take(JUDGED_BYTES).read_to_end(&mut first_bytes).err();
+        Self { first_bytes, failed, rest: file }
+    }
+
+    /// The whole file, as if nobody had looked.
+    fn into_whole(self) -> Box<dyn BufRead + Send> {
+        let first_bytes = Cursor::new(self.first_bytes);
+        match self.failed {
+            None => Box::new(first_bytes.chain(buffered(self.rest))),
+            Some(e) => Box::new(first_bytes.chain(buffered(Failing(Some(e))))),
+        }
+    }
+}
+
+/// Gives an error, and then nothing.
+struct Failing(Option<io::Error>);
+
+impl Read for Failing {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    fn reader(bytes: &[u8], lines_of: LinesOf) -> Result<LineReader, RowError> {
+        LineReader::over(Path::new("a.jsonl"), Cursor::new(bytes.to_vec()), lines_of)
+    }
+
+    fn lines(bytes: &[u8]) -> Vec<String> {
+        let mut reader = reader(bytes, LinesOf::Text).unwrap();
+        let mut line = Vec::new();
+        std::iter::from_fn(|| reader.read_line(&mut line).unwrap().map(|_| String::from_utf8(line.clone()).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_reported_and_passed_over() {
+        let limit = 1 << 20;
+        let text = ["a".repeat(limit), "b".repeat(limit + 1), "c".into()].join("\n");
+        let mut reader = reader(text.as_bytes(), LinesOf::Text).unwrap();
+        reader.max_line_bytes = limit;
+        let mut line = Vec::new();
+        assert_eq!(reader.read_line(&mut line).unwrap(), Some(1));
+        let message = reader.read_line(&mut line).unwrap_err().to_string();
+        assert_eq!(message, "a.jsonl:2: the line is longer than 1 MiB");
+        assert_eq!(reader.read_line(&mut line).unwrap(), Some(3));
+        assert_eq!(line, b"c");
+        assert_eq!(reader.read_line(&mut line).unwrap(), None);
+    }
+
+    #[test]
+    fn marks_and_line_ends_are_no_part_of_a_line_and_blanks_are() {
+        assert_eq!(lines("\u{feff}{}\n\u{feff}\u{feff}{} \r\n\n \r\nlast".as_bytes()), ["{}", "{} ", "", " ", "last"]);
+        assert_eq!(lines("a\u{2028}b\u{85}c\rd\n".as_bytes()), ["a\u{2028}b\u{85}c\rd"]);
+        assert!(lines(b"").is_empty());
+    }
+
+    #[test]
+    fn bytes_read_are_those_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.jsonl.zst");
+        let packed = zstd::encode_all(&[b'x'; 100_000][..], 3).unwrap();
+        std::fs::write(&path, &packed).unwrap();
+        let bytes_read = Arc::new(AtomicU64::new(0));
+        let file = CountingFile { file: File::open(&path).unwrap(), bytes_read: bytes_read.clone() };
+        let mut reader = LineReader::over(&path, file, LinesOf::Text).unwrap();
+        while reader.read_line(&mut Vec::new()).unwrap().is_some() {}
+        assert_eq!(bytes_read.load(Ordering::Relaxed), packed.len() as u64);
+    }
+
+    #[test]
+    fn zstd_that_begins_with_a_frame_to_skip_is_read() {
+        let mut packed = vec![0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4];
+        packed.extend(zstd::encode_all(&b"text\n"[..], 3).unwrap());
+        assert_eq!(lines(&packed), ["text"]);
+    }
+
+    #[test]
+    fn what_no_text_is_is_refused_whatever_the_lines_are() {
+        let packed = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+        for lines_of in [LinesOf::Objects, LinesOf::Text] {
+            let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+            for (bytes, expected) in [(pointer.to_vec(), "git lfs pull"), (packed(&packed(b"x")), "zstd")] {
+                let error = reader(&bytes, lines_of).unwrap_err();
+                assert!(
+                    error.to_string().starts_with("a.jsonl:1: ") && error.to_string().contains(expected),
+                    "{error}"
+                );
+            }
+        }
+        let message = utf8(b"caf\xe9").unwrap_err();
+        assert!(message.starts_with("not UTF-8 from byte 4 (0xe9): convert"), "{message}");
+    }
+}

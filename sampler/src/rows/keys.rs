@@ -1,0 +1,191 @@
+//! Keys and columns of rows: those that are looked at, and those that are nearly one of them.
+//!
+//! Others are ignored, so what a row lacks because its key is misspelt, or another trainer's, would be lost in silence.
+
+/// The keys that a row takes.
+pub(super) const KEYS: [&str; 9] =
+    ["query", "pos", "neg", "pos_scores", "neg_scores", "prompt", "type", "lang", "language"];
+
+/// Keys of a row that a message names.
+const SHOWN_KEYS: usize = 12;
+
+/// A key of a row.
+#[derive(Debug, Clone)]
+pub(super) struct Key {
+    pub(super) name: String,
+    /// Its value is as good as missing.
+    pub(super) is_null: bool,
+}
+
+/// A key that is ignored, and the one that was perhaps meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NearKey {
+    /// As the row has it.
+    pub key: String,
+    /// The key of rows that it is like.
+    pub meant: &'static str,
+}
+
+/// Words for what a key holds: what comes before, if anything, and after them is left out of the comparison.
+const POSITIVE: [&str; 3] = ["positives", "positive", "pos"];
+const NEGATIVE: [&str; 4] = ["negatives", "negative", "negs", "neg"];
+const TEXTS: [&str; 18] = [
+    "",
+    "text",
+    "texts",
+    "doc",
+    "docs",
+    "document",
+    "documents",
+    "passage",
+    "passages",
+    "ctx",
+    "ctxs",
+    "context",
+    "contexts",
+    "messages",
+    "response",
+    "responses",
+    "sample",
+    "samples",
+];
+const SCORES: [&str; 4] = ["score", "scores", "logit", "logits"];
+
+/// Other trainers' words; they are only suggested where ours is missing.
+const OTHERS: [(&str, &[&str]); 4] = [
+    ("query", &["anchor", "question", "questions", "queries", "querytext", "q", "sentence", "messages", "input"]),
+    ("pos", &["response", "answer", "answers", "document", "documents", "passage", "passages", "context", "chosen"]),
+    ("neg", &["rejected", "rejectedresponse", "rejectedresponses"]),
+    ("prompt", &["instruction", "instructions", "queryinstruction", "queryprompt", "prompts"]),
+];
+
+/// How sure it is that a key is meant as ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Likeness {
+    /// It is our word, or plainly a form of it.
+    Same,
+    /// It looks like it, or others call it so.
+    Perhaps,
+}
+
+/// Why a row of these keys (`what` are "keys" or "columns") cannot do without `needed`.
+pub(super) fn missing(needed: &str, what: &str, keys: &[Key]) -> String {
+    let mut names: Vec<String> = keys.iter().take(SHOWN_KEYS).map(|key| format!("{:?}", key.name)).collect();
+    if keys.len() > SHOWN_KEYS {
+        names.push("…".into());
+    }
+    let is_ours = |key: &&Key| KEYS.contains(&key.name.as_str());
+    let meant = keys.iter().filter(|key| !is_ours(key)).find(|key| meant(&key.name).is_some_and(|m| m.0 == needed));
+    let hint = meant.map_or_else(String::new, |key| format!("; perhaps {:?} is what is meant", key.name));
+    let form = if needed == "query" { "a string" } else { "a list of strings" };
+    format!("\"{needed}\" is missing among the {what} {}{hint} (\"{needed}\" is {form})", names.join(", "))
+}
+
+/// The keys that are nearly ours, of those that the row does not have.
+///
+/// # Errors
+/// One is certainly meant, so that negatives or scores would be lost.
+pub(super) fn near(keys: &[Key]) -> Result<Vec<NearKey>, String> {
+    let has = |ours: &str| keys.iter().any(|key| key.name == ours && !key.is_null);
+    let is_named = |ours: &str| keys.iter().any(|key| key.name == ours);
+    let mut near = Vec::new();
+    for key in keys.iter().filter(|key| !key.is_null && !KEYS.contains(&key.name.as_str())) {
+        let Some((meant, likeness)) = meant(&key.name).filter(|(meant, _)| !has(meant)) else { continue };
+        let loses = matches!(meant, "neg" | "pos_scores" | "neg_scores");
+        if likeness == Likeness::Same && loses && !is_named(meant) {
+            let key = &key.name;
+            return Err(format!("{key:?} would be ignored, and \"{meant}\" is missing: rename it, or take it out"));
+        }
+        near.push(NearKey { key: key.name.clone(), meant });
+    }
+    Ok(near)
+}
+
+/// Which of our keys `key`, which is none of them, is like.
+fn meant(key: &str) -> Option<(&'static str, Likeness)> {
+    let plain: String = key.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    let plain = plain.trim_end_matches(|c: char| c.is_ascii_digit());
+    let same = |ours: &&&str| ours.replace('_', "") == plain;
+    if let Some(ours) = KEYS[..7].iter().find(same) {
+        return Some((ours, Likeness::Same));
+    }
+    let word = plain.strip_prefix("hard").unwrap_or(plain);
+    for (words, texts, scores) in [(&POSITIVE[..], "pos", "pos_scores"), (&NEGATIVE[..], "neg", "neg_scores")] {
+        for rest in words.iter().filter_map(|own| word.strip_prefix(own)) {
+            if SCORES.contains(&rest) {
+                return Some((scores, Likeness::Same));
+            }
+            if TEXTS.contains(&rest) {
+                return Some((texts, Likeness::Same));
+            }
+        }
+    }
+    if SCORES.contains(&plain) {
+        return Some(("pos_scores", Likeness::Perhaps));
+    }
+    if let Some((ours, _)) = OTHERS.iter().find(|(_, words)| words.contains(&plain)) {
+        return Some((ours, Likeness::Perhaps));
+    }
+    // One slip of the pen; in a longer word, two.
+    let slips = |ours: &str| if ours.len() < 8 { 1 } else { 2 };
+    let is_like = |ours: &&&str| {
+        plain.len().abs_diff(ours.len()) <= slips(ours)
+            && strsim::osa_distance(plain, &ours.replace('_', "")) <= slips(ours)
+    };
+    KEYS[..7].iter().find(is_like).map(|ours| (*ours, Likeness::Perhaps))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(names: &[&str]) -> Vec<Key> {
+        names.iter().map(|name| Key { name: name.trim_end_matches('!').into(), is_null: name.ends_with('!') }).collect()
+    }
+
+    #[test]
+    fn what_would_be_lost_is_refused_and_what_only_looks_like_it_is_told() {
+        for lost in ["negs", "Neg", "negative", "negatives", "hard_negatives", "negative_passages", "negative_2", "NEG"]
+        {
+            let reason = near(&keys(&["query", "pos", lost])).unwrap_err();
+            assert!(reason.contains(&format!("{lost:?} would be ignored, and \"neg\"")), "{reason}");
+        }
+        for (lost, meant) in
+            [("pos_score", "pos_scores"), ("positive_scores", "pos_scores"), ("neg-scores", "neg_scores")]
+        {
+            let reason = near(&keys(&["query", "pos", "neg", lost])).unwrap_err();
+            assert!(reason.contains(&format!("\"{meant}\" is missing")), "{reason}");
+        }
+        for (like, meant) in [("scores", "pos_scores"), ("net", "neg"), ("Type", "type"), ("instruction", "prompt")] {
+            let told = near(&keys(&["query", "pos", like])).unwrap();
+            assert_eq!(told, [NearKey { key: like.into(), meant }], "{like}");
+        }
+        // An empty list says that there are none, so the other key is something else, or a slip.
+        assert_eq!(near(&keys(&["query", "pos", "neg", "negatives"])).unwrap(), []);
+        assert_eq!(near(&keys(&["query", "pos", "neg!", "negatives"])).unwrap().len(), 1);
+        for other in ["id", "_id", "source", "title", "negs!", "positive", "lang_id", "metadata", "label"] {
+            assert_eq!(near(&keys(&["query", "pos", other])).unwrap(), [], "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_what_is_there() {
+        for (names, needed, expected) in [
+            (
+                &["anchor", "positive", "negative"][..],
+                "query",
+                r#"among the keys "anchor", "positive", "negative"; perhaps "anchor""#,
+            ),
+            (
+                &["query", "positive_passages"],
+                "pos",
+                r#"perhaps "positive_passages" is what is meant ("pos" is a list of strings)"#,
+            ),
+            (&["Query", "Pos"], "query", r#"perhaps "Query""#),
+            (&["a", "b"], "query", r#""query" is missing among the keys "a", "b" ("query" is a string)"#),
+        ] {
+            let reason = missing(needed, "keys", &keys(names));
+            assert!(reason.contains(expected), "{reason}");
+        }
+    }
+}
