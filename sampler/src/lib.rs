@@ -28,7 +28,7 @@ pub use identity::{TextIds, text_id};
 pub use layout::{GPU_PADDING, SubBatchLayout, SubBatchLimit, TextGroup, lay_out};
 pub use plan::{
     Cell, CellSize, Choice, GlobalBatch, GroupSize, Permutation, Phase, Plan, PlanError, Policy, Schedule,
-    ScheduledStep, Source,
+    ScheduledStep, Source, agreed_prefixes,
 };
 pub use prefetch::{BATCHES_AHEAD, Prefetcher};
 pub use prepare::{OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, is_unfinished, prepare};

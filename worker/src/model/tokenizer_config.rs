@@ -11,6 +11,7 @@ use tercet_sampler::SpecialTokens;
 ///
 /// - If there is none, transformers takes the tokenizer class that goes with the model type, which keeps the vocabulary
 ///   and replaces the normalizer. `PreTrainedTokenizerFast` takes tokenizer.json as it is, which is what we do.
+/// - A length limit is the model's own: positions may have been added, and some files state none that a model could take.
 /// - Every special token that the lexical head leaves out is named. BERT's files name the last one `sep_token` only;
 ///   FlagEmbedding wants an `eos_token` and cannot score pairs without.
 pub(super) fn completed(dir: &Path, special: &SpecialTokens, max_len: usize) -> Option<Value> {
@@ -25,18 +26,29 @@ pub(super) fn completed(dir: &Path, special: &SpecialTokens, max_len: usize) -> 
         ("pad_token", special.pad),
         ("unk_token", special.unk),
     ];
-    if roles.iter().all(|(role, _)| config.get(role).is_some_and(|token| !token.is_null())) {
-        return None;
-    }
     let tokenizer = read("tokenizer.json")?;
-    let added = tokenizer.get("added_tokens")?.as_array()?;
+    let added = tokenizer.get("added_tokens").and_then(Value::as_array);
+    if config.get("model_max_length").is_some() {
+        config["model_max_length"] = max_len.into();
+    }
     for (role, id) in roles {
-        let token = added.iter().find(|token| token["id"] == id).and_then(|token| token.get("content"));
+        let token = added.into_iter().flatten().find(|token| token["id"] == id).and_then(|token| token.get("content"));
         if let Some(token) = token.filter(|_| config.get(role).is_none_or(Value::is_null)) {
             config[role] = token.clone();
         }
     }
     Some(config).filter(|config| Some(config) != found.as_ref())
+}
+
+/// The token with this id in a tokenizer.json, if it can be told.
+pub(super) fn token_of(path: &Path, id: i64) -> Option<String> {
+    let json: Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    let added = json["added_tokens"].as_array().into_iter().flatten();
+    let added = added.filter(|token| token["id"] == id).find_map(|token| token["content"].as_str());
+    let vocab = &json["model"]["vocab"];
+    let listed = || vocab.get(usize::try_from(id).ok()?)?.get(0)?.as_str();
+    let keyed = || vocab.as_object()?.iter().find(|(_, known)| **known == id).map(|(token, _)| token.as_str());
+    added.or_else(listed).or_else(keyed).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -78,7 +90,26 @@ mod tests {
         expected["eos_token"] = "[SEP]".into();
         assert_eq!(completed(directory(Some(bert)).path(), &SPECIAL, 128), Some(expected.clone()));
         assert_eq!(completed(directory(Some(&expected.to_string())).path(), &SPECIAL, 128), None, "complete");
+        let limited = |len: &str| bert.replacen('{', &format!("{{\"model_max_length\": {len}, "), 1);
+        for len in ["64", "1000000000000000019884624838656"] {
+            assert_eq!(
+                completed(directory(Some(&limited(len))).path(), &SPECIAL, 128).unwrap()["model_max_length"],
+                128
+            );
+        }
         let other = SpecialTokens { eos: 9, ..SPECIAL };
         assert_eq!(completed(directory(Some(bert)).path(), &other, 128), None, "no such token to name");
+    }
+
+    #[test]
+    fn a_token_is_found_by_its_id() {
+        let dir = directory(None);
+        let path = dir.path().join("tokenizer.json");
+        assert_eq!(token_of(&path, 2).as_deref(), Some("[SEP]"));
+        assert_eq!(token_of(&path, 9), None);
+        for vocab in [json!({"a": 0, "b": 1}), json!([["a", -1.0], ["b", -2.0]])] {
+            fs::write(&path, json!({"model": {"vocab": vocab}}).to_string()).unwrap();
+            assert_eq!(token_of(&path, 1).as_deref(), Some("b"));
+        }
     }
 }
