@@ -37,13 +37,23 @@ pub fn in_its_place(head: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// Why `path` cannot be opened or read: the operating system's reason, or that it is a link to what is not there.
+pub fn unreadable(path: &Path, error: &std::io::Error) -> String {
+    match path.read_link() {
+        Ok(to) if error.kind() == std::io::ErrorKind::NotFound => {
+            format!("is a link to {}, and nothing is there: fetch it again", to.display())
+        }
+        _ => error.to_string(),
+    }
+}
+
 /// The JSON value in `path`.
 ///
 /// # Errors
 /// The file cannot be read, or is no JSON.
 pub(crate) fn read_json(path: &Path) -> Result<Value, ModelFolderError> {
     let fail = |reason: String| ModelFolderError { path: path.to_owned(), reason };
-    let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
+    let bytes = std::fs::read(path).map_err(|e| fail(unreadable(path, &e)))?;
     if let Some(instead) = in_its_place(&bytes) {
         return Err(fail(instead.into()));
     }
@@ -85,6 +95,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("modules.json");
         std::os::unix::fs::symlink(dir.path().join("blob"), &path).unwrap();
-        assert!(read_json_if_there(&path).is_err());
+        assert!(read_json_if_there(&path).unwrap_err().to_string().contains("is a link to"));
     }
 }

@@ -30,7 +30,7 @@ pub use data::{DataSection, DataSet, FewNegatives, LengthGroup, Negatives, Weigh
 pub use encoder_config::EncoderConfig;
 pub use error::RecipeError;
 pub use exit::{ExitCode, error_line};
-pub use json_file::{ModelFolderError, in_its_place};
+pub use json_file::{ModelFolderError, in_its_place, unreadable};
 pub use matmul::{CpuMatmul, MatmulLibrary};
 pub use memory_budget::MemoryBudget;
 pub use model_folder::ModelFolder;

@@ -320,4 +320,160 @@ mod tests {
         assert_eq!(table.get(99), table.get(2 + (99 - 2) % 32));
         assert_eq!(model.config.max_text_len(), 98);
     }
+
+    /// The names and values of all weights.
+    fn weights_of(model: &M3Model) -> Vec<(String, Tensor)> {
+        model.parameters.specs().iter().map(|spec| (spec.name.clone(), model.parameters.leaf(&spec.name))).collect()
+    }
+
+    fn write(path: &Path, tensors: &[(&str, Tensor)]) {
+        let tensors: Vec<(&str, HostTensor)> = tensors.iter().map(|(name, t)| (*name, t.into())).collect();
+        let tensors: Vec<(&str, &HostTensor)> = tensors.iter().map(|(name, t)| (*name, t)).collect();
+        match path.extension().is_some_and(|ending| ending == "safetensors") {
+            true => crate::model::write_safetensors(path, &tensors).unwrap(),
+            false => pickle::write_state_dict(path, &tensors).unwrap(),
+        }
+    }
+
+    /// The golden model, with these tensors beside its own.
+    fn with_more(more: &[(&str, Tensor)]) -> tempfile::TempDir {
+        let dir = changed("model.safetensors", |name, t| Some((name.into(), t)));
+        let path = dir.path().join("model.safetensors");
+        let mut all = Tensor::read_safetensors(&path).unwrap();
+        all.extend(more.iter().map(|(name, t)| ((*name).to_owned(), t.shallow_clone())));
+        write(&path, &all.iter().map(|(name, t)| (name.as_str(), t.shallow_clone())).collect::<Vec<_>>());
+        dir
+    }
+
+    #[test]
+    fn a_tensor_that_is_there_twice_is_the_same_or_refused() {
+        let plain = load(&golden(), &ModelOptions::default()).unwrap();
+        let bias = plain.parameters.leaf("embeddings.LayerNorm.bias");
+        let dir = with_more(&[("roberta.embeddings.LayerNorm.beta", bias.shallow_clone())]);
+        assert_eq!(weights_of(&load(dir.path(), &ModelOptions::default()).unwrap()), weights_of(&plain));
+        let dir = with_more(&[("roberta.embeddings.LayerNorm.bias", &bias + 1.0)]);
+        let message = load(dir.path(), &ModelOptions::default()).err().unwrap().to_string();
+        assert!(message.contains("twice") && message.contains("roberta.embeddings.LayerNorm.bias"), "{message}");
+    }
+
+    #[test]
+    fn a_tensor_without_a_place_is_refused_unless_it_is_known() {
+        let one = || Tensor::from_slice(&[1f32]);
+        let harmless = [("cls.predictions.bias", one()), ("lm_head.bias", one()), ("classifier.weight", one())];
+        let dir = with_more(&harmless);
+        let model = load(dir.path(), &ModelOptions::default()).unwrap();
+        assert!(model.remarks.len() == 1 && model.remarks[0].contains("classifier."), "{:?}", model.remarks);
+        for (name, reason) in [
+            ("encoder.layer.0.attention.self.distance_embedding.weight", "position_embedding_type"),
+            ("encoder.layer.2.output.dense.bias", "num_hidden_layers 2"),
+            ("encoder.layer.0.gate", "encoder.layer.0.gate"),
+        ] {
+            let message = load(with_more(&[(name, one())]).path(), &ModelOptions::default()).err().unwrap().to_string();
+            assert!(message.contains(reason) && message.contains("no part of the model"), "{message}");
+        }
+        let dir = changed("model.safetensors", |name, t| {
+            Some((name.into(), if name == "embeddings.LayerNorm.bias" { t.to_kind(Kind::Int64) } else { t }))
+        });
+        let message = load(dir.path(), &ModelOptions::default()).err().unwrap().to_string();
+        assert!(message.contains("embeddings.LayerNorm.bias is of type I64"), "{message}");
+    }
+
+    #[test]
+    fn shards_make_the_same_model() {
+        let plain = load(&golden(), &ModelOptions::default()).unwrap();
+        let tensors = Tensor::read_safetensors(golden().join("model.safetensors")).unwrap();
+        for (ending, index) in
+            [("safetensors", "model.safetensors.index.json"), ("bin", "pytorch_model.bin.index.json")]
+        {
+            let dir = changed("model.safetensors", |name, t| Some((name.into(), t)));
+            std::fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+            let mut map = Map::new();
+            for part in 0..2 {
+                let file = format!("part-{part}.{ending}");
+                let own = || {
+                    tensors.iter().enumerate().filter(|(i, _)| i % 2 == part).map(|(_, (name, t))| (name.as_str(), t))
+                };
+                write(&dir.path().join(&file), &own().map(|(name, t)| (name, t.shallow_clone())).collect::<Vec<_>>());
+                map.extend(own().map(|(name, _)| (name.to_owned(), Value::from(file.clone()))));
+            }
+            let put = |map: &Map<String, Value>| {
+                let json = serde_json::json!({"metadata": {}, "weight_map": map}).to_string();
+                std::fs::write(dir.path().join(index), json).unwrap();
+            };
+            put(&map);
+            assert_eq!(weights_of(&load(dir.path(), &ModelOptions::default()).unwrap()), weights_of(&plain));
+            map.insert("encoder.other".into(), format!("part-1.{ending}").into());
+            put(&map);
+            let message = load(dir.path(), &ModelOptions::default()).err().unwrap().to_string();
+            assert!(message.contains("should be in") && message.contains("part-1."), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_head_that_is_there_is_never_drawn_afresh() {
+        let weight = Tensor::zeros([16, 16], (Kind::Float, Device::Cpu));
+        for (tensors, reason) in [
+            (vec![("weight", weight.shallow_clone())], "has no bias"),
+            (vec![("proj", weight.shallow_clone())], "holds proj"),
+        ] {
+            let dir = changed("model.safetensors", |name, t| Some((name.into(), t)));
+            write(&dir.path().join("colbert_linear.pt"), &tensors);
+            let message = load(dir.path(), &ModelOptions::default()).err().unwrap().to_string();
+            assert!(message.contains("colbert_linear.pt") && message.contains(reason), "{message}");
+        }
+        let dir = changed("model.safetensors", |name, t| Some((name.into(), t)));
+        std::fs::write(dir.path().join("sparse_linear.pt"), "version https://git-lfs.github.com/spec/v1\n").unwrap();
+        let message = load(dir.path(), &ModelOptions::default()).err().unwrap().to_string();
+        assert!(message.contains("git lfs pull"), "{message}");
+    }
+
+    #[test]
+    fn an_exported_folder_reads_as_the_model_that_was_trained() {
+        let dir = changed("model.safetensors", |name, t| Some((name.into(), t)));
+        let put = |name: &str, json: Value| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, json.to_string()).unwrap();
+        };
+        let class = |name: &str| format!("sentence_transformers.models.{name}");
+        put(
+            "modules.json",
+            serde_json::json!([{"path": "", "type": class("Transformer")}, {"path": "1_Pooling", "type": class("Pooling")}]),
+        );
+        put("1_Pooling/config.json", serde_json::json!({"pooling_mode": "mean"}));
+        put("sentence_bert_config.json", serde_json::json!({"max_seq_length": 8}));
+        let prompts = serde_json::json!({"query": "q: ", "clustering": "c: "});
+        put(
+            "config_sentence_transformers.json",
+            serde_json::json!({"prompts": prompts, "__version__": {"pytorch": "1"}}),
+        );
+        let mut model = load(dir.path(), &ModelOptions::default()).unwrap();
+        assert_eq!((model.pooling, model.normalize, model.max_seq_len), (tercet_configs::Pooling::Mean, true, 8));
+        assert_eq!(model.prompts.query.as_deref(), Some("q: "));
+        assert!(model.remarks.iter().any(|remark| remark.contains("up to 8 tokens")), "{:?}", model.remarks);
+
+        model.trains_on(Some(Prompts::of_prefixes("find:", "")), 20);
+        assert!(model.remarks.iter().any(|remark| remark.contains("query \"q: \"")), "{:?}", model.remarks);
+        let out = tempfile::tempdir().unwrap();
+        model.save(out.path()).unwrap();
+        let read = |name: &str| -> Value {
+            serde_json::from_str(&std::fs::read_to_string(out.path().join(name)).unwrap()).unwrap()
+        };
+        let config = read("config.json");
+        assert!(["dtype", "torch_dtype"].iter().filter_map(|key| config.get(*key)).all(|dtype| dtype == "float32"));
+        let settings = read("config_sentence_transformers.json");
+        assert_eq!(settings["prompts"]["query"], "find: ");
+        assert_eq!(settings["prompts"]["clustering"], "c: ");
+        assert_eq!(settings["similarity_fn_name"], "cosine");
+        assert!(settings.get("__version__").is_none());
+        assert_eq!(read("sentence_bert_config.json")["max_seq_length"], 20);
+        let again = load(out.path(), &ModelOptions::default()).unwrap();
+        assert_eq!((again.pooling, again.max_seq_len), (tercet_configs::Pooling::Mean, 20));
+        assert_eq!(again.prompts, model.prompts);
+        assert_eq!(weights_of(&again), weights_of(&model));
+        let plain = ModelOptions { normalize: Some(false), ..Default::default() };
+        let out = tempfile::tempdir().unwrap();
+        load(dir.path(), &plain).unwrap().save(out.path()).unwrap();
+        assert!(!load(out.path(), &ModelOptions::default()).unwrap().normalize, "compared by dot products");
+    }
 }

@@ -280,20 +280,8 @@ impl M3Model {
                 longest + self.config.first_position()
             )));
         }
-        let rows = self.config.vocab_size;
-        if max_id >= rows as i64 {
-            let name = self.tokenizer_json().and_then(|path| tokenizer_config::token_of(path, max_id));
-            return Err(ModelError::Setting(match name {
-                Some(token) => format!(
-                    "token id {max_id} ({token:?}) does not fit the model, whose table of word embeddings has {rows} rows: \
-                     tokens were added to its tokenizer and the table was not made larger (resize_token_embeddings in \
-                     transformers); make it larger, or leave such tokens out of the texts"
-                ),
-                None => format!(
-                    "token id {max_id} does not fit the model's vocabulary of {rows}: the texts were tokenised with another \
-                     model's tokenizer"
-                ),
-            }));
+        if max_id >= self.config.vocab_size as i64 {
+            return Err(ModelError::Setting(self.config.no_row_for(max_id, self.tokenizer_json())));
         }
         Ok(())
     }

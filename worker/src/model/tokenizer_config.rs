@@ -40,17 +40,6 @@ pub(super) fn completed(dir: &Path, special: &SpecialTokens, max_len: usize) -> 
     Some(config).filter(|config| Some(config) != found.as_ref())
 }
 
-/// The token with this id in a tokenizer.json, if it can be told.
-pub(super) fn token_of(path: &Path, id: i64) -> Option<String> {
-    let json: Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    let added = json["added_tokens"].as_array().into_iter().flatten();
-    let added = added.filter(|token| token["id"] == id).find_map(|token| token["content"].as_str());
-    let vocab = &json["model"]["vocab"];
-    let listed = || vocab.get(usize::try_from(id).ok()?)?.get(0)?.as_str();
-    let keyed = || vocab.as_object()?.iter().find(|(_, known)| **known == id).map(|(token, _)| token.as_str());
-    added.or_else(listed).or_else(keyed).map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,17 +88,5 @@ mod tests {
         }
         let other = SpecialTokens { eos: 9, ..SPECIAL };
         assert_eq!(completed(directory(Some(bert)).path(), &other, 128), None, "no such token to name");
-    }
-
-    #[test]
-    fn a_token_is_found_by_its_id() {
-        let dir = directory(None);
-        let path = dir.path().join("tokenizer.json");
-        assert_eq!(token_of(&path, 2).as_deref(), Some("[SEP]"));
-        assert_eq!(token_of(&path, 9), None);
-        for vocab in [json!({"a": 0, "b": 1}), json!([["a", -1.0], ["b", -2.0]])] {
-            fs::write(&path, json!({"model": {"vocab": vocab}}).to_string()).unwrap();
-            assert_eq!(token_of(&path, 1).as_deref(), Some("b"));
-        }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 use tch::{Kind, Tensor};
-use tercet_configs::{EncoderConfig, ModelFolder, WeightFiles, WeightFormat, in_its_place};
+use tercet_configs::{EncoderConfig, ModelFolder, WeightFiles, WeightFormat, in_its_place, unreadable};
 
 use super::{ModelError, encoder, heads, names, pickle};
 
@@ -175,7 +175,7 @@ impl Gathered {
 
 /// The tensors of a safetensors file whose names are `wanted`, in name order.
 fn read_safetensors(path: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<(String, Tensor)>, String> {
-    let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
+    let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
     if let Some(instead) = in_its_place(&bytes) {
         return Err(instead.into());
     }

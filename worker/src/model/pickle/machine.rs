@@ -154,10 +154,7 @@ impl<'a> Machine<'a> {
                 b'M' => self.int::<2>()?,
                 b'J' => self.int::<4>()?,
                 0x8a => self.long()?,
-                b'G' => {
-                    self.bytes::<8>()?;
-                    self.stack.push(Value::Other);
-                }
+                b'G' => self.skip(8)?,
                 b'X' => {
                     let len = u32::from_le_bytes(self.bytes()?) as usize;
                     self.text(len)?;
@@ -165,6 +162,19 @@ impl<'a> Machine<'a> {
                 0x8c => {
                     let len = self.byte()?;
                     self.text(usize::from(len))?;
+                }
+                // Python 2's text, and bytes of another object.
+                b'U' => {
+                    let len = self.byte()?;
+                    self.text(usize::from(len))?;
+                }
+                b'C' => {
+                    let len = self.byte()?;
+                    self.skip(usize::from(len))?;
+                }
+                b'B' => {
+                    let len = u32::from_le_bytes(self.bytes()?) as usize;
+                    self.skip(len)?;
                 }
                 b'c' => {
                     let global = format!("{}.{}", self.line()?, self.line()?);
@@ -225,7 +235,7 @@ impl<'a> Machine<'a> {
                     let (_, class) = (self.pop()?, self.pop()?);
                     return Err(no_place(&class));
                 }
-                other => return Err(format!("opcode {other:#04x} has no place in a state dict")),
+                other => return Err(format!("opcode {other:#04x} has no place in a state dict: {REMEDY}")),
             }
         }
     }
@@ -290,6 +300,13 @@ impl<'a> Machine<'a> {
     fn text(&mut self, len: usize) -> Result<(), String> {
         let text = std::str::from_utf8(self.take(len)?).map_err(|e| e.to_string())?;
         self.stack.push(Value::Text(text.into()));
+        Ok(())
+    }
+
+    /// A value of so many bytes that is no part of a model.
+    fn skip(&mut self, len: usize) -> Result<(), String> {
+        self.take(len)?;
+        self.stack.push(Value::Other);
         Ok(())
     }
 

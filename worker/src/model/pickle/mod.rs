@@ -17,7 +17,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use tch::Tensor;
-use tercet_configs::in_its_place;
+use tercet_configs::{in_its_place, unreadable};
 use zip::ZipArchive;
 
 use machine::{StateDict, Storage, TensorRef};
@@ -26,6 +26,9 @@ pub(super) use write::write_state_dict;
 /// How the files before PyTorch 1.6 begin: a pickled number of their own.
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 
+/// No program of a state dict is longer: each of its tensors takes some hundred bytes.
+const MAX_PROGRAM_BYTES: usize = 256 << 20;
+
 /// Name and tensor of every entry of the state dict at `path` whose name is `wanted`, in the file's order. Every tensor has
 /// its rows one after another, whatever its layout in the file.
 ///
@@ -33,7 +36,7 @@ const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19
 /// What is unreadable about the file.
 pub(super) fn read_state_dict(path: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<(String, Tensor)>, String> {
     let mut archive = Archive::open(path)?;
-    let StateDict { tensors } = machine::run(&archive.entry("data.pkl")?)?;
+    let StateDict { tensors } = machine::run(&archive.entry("data.pkl", MAX_PROGRAM_BYTES)?)?;
     let tensors: Vec<(Rc<str>, Rc<TensorRef>)> = tensors.into_iter().filter(|(name, _)| wanted(name)).collect();
     let mut uses: HashMap<Rc<str>, usize> = HashMap::new();
     for (_, tensor) in &tensors {
@@ -78,7 +81,7 @@ struct Archive {
 
 impl Archive {
     fn open(path: &Path) -> Result<Self, String> {
-        let mut file = File::open(path).map_err(|e| e.to_string())?;
+        let mut file = File::open(path).map_err(|e| unreadable(path, &e))?;
         let mut head = Vec::new();
         file.by_ref().take(512).read_to_end(&mut head).map_err(|e| e.to_string())?;
         if let Some(other) = what_else(&head) {
@@ -100,7 +103,7 @@ impl Archive {
         let has_order = zip.file_names().any(|name| name.strip_prefix(&folder) == Some("byteorder"));
         let mut archive = Self { zip, folder, big_endian: false };
         if has_order {
-            archive.big_endian = match archive.entry("byteorder")?.trim_ascii() {
+            archive.big_endian = match archive.entry("byteorder", 16)?.trim_ascii() {
                 b"little" => false,
                 b"big" => true,
                 other => {
@@ -114,19 +117,22 @@ impl Archive {
         Ok(archive)
     }
 
-    fn entry(&mut self, name: &str) -> Result<Vec<u8>, String> {
+    /// The first `max_bytes` of an entry: what is compressed may be of any length.
+    fn entry(&mut self, name: &str, max_bytes: usize) -> Result<Vec<u8>, String> {
         let mut bytes = Vec::new();
-        let mut entry = self.zip.by_name(&format!("{}{name}", self.folder)).map_err(|e| format!("{name}: {e}"))?;
-        entry.read_to_end(&mut bytes).map_err(|e| format!("{name}: {e}"))?;
+        let entry = self.zip.by_name(&format!("{}{name}", self.folder)).map_err(|e| format!("{name}: {e}"))?;
+        entry.take(max_bytes as u64).read_to_end(&mut bytes).map_err(|e| format!("{name}: {e}"))?;
         Ok(bytes)
     }
 
     /// All elements of a storage, one after another.
     fn storage(&mut self, storage: &Storage) -> Result<Tensor, String> {
-        let mut bytes = self.entry(&format!("data/{}", storage.key))?;
         let element_bytes = storage.kind.elt_size_in_bytes();
-        let len = storage.numel.checked_mul(element_bytes).filter(|&len| len <= bytes.len());
-        bytes.truncate(len.ok_or("its data is cut off")?);
+        let len = storage.numel.checked_mul(element_bytes).ok_or("its storage is too large")?;
+        let mut bytes = self.entry(&format!("data/{}", storage.key), len)?;
+        if bytes.len() < len {
+            return Err("its data is cut off".into());
+        }
         if self.big_endian != cfg!(target_endian = "big") {
             bytes.chunks_exact_mut(element_bytes).for_each(<[u8]>::reverse);
         }
