@@ -165,22 +165,6 @@ impl EncoderConfig {
         self.max_position_embeddings.saturating_sub(self.first_position())
     }
 
-    /// Why token `id` cannot be embedded; `tokenizer` is the model's tokenizer.json, if it has one, for the token's name.
-    pub fn no_row_for(&self, id: i64, tokenizer: Option<&Path>) -> String {
-        let rows = self.vocab_size;
-        match tokenizer.and_then(|path| token_of(path, id)) {
-            Some(token) => format!(
-                "token id {id} ({token:?}) does not fit the model, whose table of word embeddings has {rows} rows: tokens \
-                 were added to its tokenizer and the table was not made larger (resize_token_embeddings in transformers); \
-                 make it larger, or leave such tokens out of the texts"
-            ),
-            None => format!(
-                "token id {id} does not fit the model's vocabulary of {rows}: the texts were tokenised with another model's \
-                 tokenizer; prepare them with this model's"
-            ),
-        }
-    }
-
     /// `config.json` of the encoder as it is now, with weights of the type `dtype` (as torch names it).
     pub fn to_json(&self, dtype: &str) -> Value {
         let mut json = self.raw.clone();
@@ -199,17 +183,6 @@ impl EncoderConfig {
         }
         Value::Object(json)
     }
-}
-
-/// The token with this id in the tokenizer.json at `path`, if it can be told.
-fn token_of(path: &Path, id: i64) -> Option<String> {
-    let json = read_json(path).ok()?;
-    let added = json["added_tokens"].as_array().into_iter().flatten();
-    let added = added.filter(|token| token["id"] == id).find_map(|token| token["content"].as_str());
-    let vocab = &json["model"]["vocab"];
-    let listed = || vocab.get(usize::try_from(id).ok()?)?.get(0)?.as_str();
-    let keyed = || vocab.as_object()?.iter().find(|(_, known)| **known == id).map(|(token, _)| token.as_str());
-    added.or_else(listed).or_else(keyed).map(str::to_owned)
 }
 
 /// Keys with the values that Hugging Face gives them where they are missing.
@@ -453,23 +426,5 @@ mod tests {
         assert!(inside_a_file.contains("is a file: name the model's folder"), "{inside_a_file}");
         std::fs::write(&path, "version https://git-lfs.github.com/spec/v1\n").unwrap();
         assert!(message().contains("Git LFS pointer"), "{}", message());
-    }
-
-    #[test]
-    fn a_token_without_a_row_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tokenizer.json");
-        let config = config(&[]).unwrap();
-        for json in [
-            serde_json::json!({"added_tokens": [{"id": 100, "content": "[NEW]"}], "model": {"vocab": {"a": 0}}}),
-            serde_json::json!({"added_tokens": [], "model": {"vocab": {"a": 0, "[NEW]": 100}}}),
-            serde_json::json!({"model": {"vocab": vec![("[NEW]", -1.0); 101]}}),
-        ] {
-            std::fs::write(&path, json.to_string()).unwrap();
-            let message = config.no_row_for(100, Some(&path));
-            assert!(message.contains("100 (\"[NEW]\")") && message.contains("has 100 rows"), "{message}");
-        }
-        assert!(config.no_row_for(101, Some(&path)).contains("another model's tokenizer"));
-        assert!(config.no_row_for(101, None).contains("another model's tokenizer"));
     }
 }

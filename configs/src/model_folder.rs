@@ -84,6 +84,20 @@ impl ModelFolder {
         Self::with_settings(dir, dir.to_owned(), pooling, None)
     }
 
+    /// The folder `dir` as one that says nothing: for whoever takes no model from it.
+    pub fn plain(dir: &Path) -> Self {
+        Self {
+            transformer: dir.to_owned(),
+            root: dir.to_owned(),
+            normalize: None,
+            prompts: Prompts::default(),
+            max_seq_len: None,
+            lower_case: false,
+            settings: Map::new(),
+            pooling: StoredPooling::Unsaid,
+        }
+    }
+
     fn of_modules(root: &Path, modules: &Value) -> Result<Self, ModelFolderError> {
         let path = root.join("modules.json");
         let modules = listed(modules).map_err(|reason| ModelFolderError::new(&path, reason))?;

@@ -25,9 +25,8 @@ const STANDARD: [(&str, &str, WeightFormat); 2] = [
 ];
 
 /// What other programs call weights, by the beginning or the end of the name.
-const OTHERS: [(&str, &str); 11] = [
+const OTHERS: [(&str, &str); 10] = [
     ("adapter_model.", "an adapter (LoRA), not a model: merge it into its base model and save that"),
-    ("adapter_config.json", "an adapter's (LoRA), not a model's: merge it into its base model and save that"),
     ("tf_model", "TensorFlow's"),
     ("model.ckpt", "TensorFlow's"),
     ("flax_model", "Flax's"),
@@ -58,6 +57,13 @@ impl WeightFiles {
     /// # Errors
     /// There are none, saying what is there instead; or an index that cannot be followed, naming the files that are missing.
     pub fn find(dir: &Path) -> Result<Self, ModelFolderError> {
+        let adapter = dir.join("adapter_config.json");
+        if adapter.symlink_metadata().is_ok() {
+            // transformers would leave the weights beside it alone, and apply it to those of its base model.
+            let reason = "the folder is an adapter's (LoRA), which is not read: merge it into its base model \
+                          (merge_and_unload in PEFT) and save that, or move this file away if the weights beside it are whole";
+            return Err(ModelFolderError::new(&adapter, reason));
+        }
         for (whole, index, format) in STANDARD {
             let (whole, index) = (dir.join(whole), dir.join(index));
             // A link that leads nowhere is there: who opens it says so.
@@ -161,6 +167,13 @@ mod tests {
         assert_eq!(WeightFiles::find(dir.path()).unwrap().files, [dir.path().join("model.safetensors")]);
         let dir = folder(&files[..1]);
         assert_eq!(WeightFiles::find(dir.path()).unwrap().format, WeightFormat::Torch);
+    }
+
+    #[test]
+    fn an_adapter_is_no_model_whatever_lies_beside_it() {
+        let dir = folder(&[("model.safetensors", ""), ("adapter_config.json", "{}")]);
+        let message = WeightFiles::find(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("adapter_config.json") && message.contains("merge"), "{message}");
     }
 
     #[test]

@@ -26,9 +26,13 @@ pub fn errors(plan: &Plan, recipe: &Recipe, world_size: usize, shape: Option<&Mo
     }
     if let Some(shape) = shape {
         errors.extend(too_long(plan, shape));
-        let largest = plan.store().max_token_id();
-        if largest as usize >= shape.config.vocab_size {
-            errors.push(shape.config.no_row_for(i64::from(largest), recipe.model.tokenizer_json().as_deref()));
+        let largest = plan.store().max_token_id() as usize;
+        if largest >= shape.config.vocab_size {
+            errors.push(format!(
+                "token id {largest} does not fit the model's vocabulary of {}: prepare the store with this model's \
+                 tokenizer",
+                shape.config.vocab_size
+            ));
         }
     }
     errors

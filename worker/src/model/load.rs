@@ -73,7 +73,7 @@ impl M3Model {
     /// # Errors
     /// An unreadable config or tokenizer.
     pub fn fresh(config: &Path, options: &ModelOptions, device: Device, kind: Kind) -> Result<Self, ModelError> {
-        let folder = ModelFolder::open(config.parent().unwrap_or(Path::new(".")))?;
+        let folder = ModelFolder::plain(config.parent().unwrap_or(Path::new(".")));
         let mut config = EncoderConfig::load(config)?;
         extend_positions(&mut config, options);
         let (tokenizer, special) = special_tokens(&folder, options.tokenizer.as_deref())?;

@@ -281,7 +281,11 @@ impl M3Model {
             )));
         }
         if max_id >= self.config.vocab_size as i64 {
-            return Err(ModelError::Setting(self.config.no_row_for(max_id, self.tokenizer_json())));
+            return Err(ModelError::Setting(format!(
+                "token id {max_id} does not fit the model's vocabulary of {}: the texts were tokenised with another \
+                 model's tokenizer",
+                self.config.vocab_size
+            )));
         }
         Ok(())
     }

@@ -144,8 +144,13 @@ impl Gathered {
         }
         let from = format!("{name} in {}", file.display());
         if let Some((before, other)) = self.tensors.get(&place) {
-            let same =
-                other.size() == tensor.size() && other.to_kind(Kind::Double).equal(&tensor.to_kind(Kind::Double));
+            let values = |tensor: &Tensor| tensor.to_kind(Kind::Double);
+            let same = other.size() == tensor.size()
+                && if other.kind() == tensor.kind() {
+                    other.equal(&tensor)
+                } else {
+                    values(other).equal(&values(&tensor))
+                };
             if !same {
                 return Err(fail(format!(
                     "{place} is there twice with different values, as {before} and as {from}: take out the wrong one"
