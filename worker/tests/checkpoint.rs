@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 use tercet_configs::Recipe;
-use tercet_worker::checkpoint::{self, Background, Progress, Snapshot, TrainState, newest_good};
+use tercet_worker::checkpoint::{self, Background, Kept, Progress, Snapshot, TrainState, newest_good};
 use tercet_worker::model::{M3Model, ModelOptions};
 use tercet_worker::optimizer::AdamW;
 
@@ -34,7 +34,7 @@ fn run_folder(steps: &[u64], keep: usize) -> (tempfile::TempDir, M3Model, AdamW)
     let model = model();
     let optimizer = AdamW::new(&model.parameters);
     let snapshot = Snapshot::new(&model, &recipe()).unwrap();
-    let mut background = Background::new(dir.path().to_owned(), keep, snapshot);
+    let mut background = Background::new(dir.path().to_owned(), Kept::new(keep, 0), snapshot);
     for &step in steps {
         let add = |tensor: &Tensor, value: f64| _ = tensor.shallow_clone().g_add_scalar_(value);
         add(&model.parameters.flat, 0.125);

@@ -5,33 +5,37 @@ use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::thread::{Builder, JoinHandle};
 
-use super::{CheckpointError, Snapshot, directory, remove_old, write};
+use super::{CheckpointError, Complete, Kept, Snapshot, directory, write};
 
 /// A run's checkpoints in the making. Only rank 0 has one. Dropping it waits for what is being written.
 pub struct Background {
     run_dir: PathBuf,
-    keep: usize,
     /// None while it is being written.
-    snapshot: Option<Snapshot>,
+    desk: Option<Desk>,
     writing: Option<JoinHandle<Written>>,
 }
 
-/// A checkpoint that is complete.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Complete {
-    /// Steps done.
-    pub step: u64,
-    /// Its directory.
-    pub path: PathBuf,
+/// What the thread works with, one checkpoint after another.
+struct Desk {
+    snapshot: Snapshot,
+    kept: Kept,
 }
 
-/// The memory, to be used again, and the checkpoint that was made of it, if one was.
-type Written = (Snapshot, Result<Option<Complete>, CheckpointError>);
+/// The desk, to be used again, and the checkpoint that was made on it, if one was.
+type Written = (Desk, Result<Option<Complete>, CheckpointError>);
 
 impl Background {
-    /// Checkpoints of `snapshot`'s run in `run_dir`, of which the `keep` newest stay (0: all).
-    pub fn new(run_dir: PathBuf, keep: usize, snapshot: Snapshot) -> Self {
-        Self { run_dir, keep, snapshot: Some(snapshot), writing: None }
+    /// Checkpoints of `snapshot`'s run in `run_dir`, of which those stay that are `kept`.
+    pub fn new(run_dir: PathBuf, kept: Kept, snapshot: Snapshot) -> Self {
+        Self { run_dir, desk: Some(Desk { snapshot, kept }), writing: None }
+    }
+
+    /// The run goes on from the checkpoint of `step`. Call [`Background::wait`] first.
+    ///
+    /// # Panics
+    /// If a snapshot is being written.
+    pub fn goes_on_from(&mut self, step: u64) {
+        self.desk.as_mut().expect("the one before was waited for").kept.goes_on_from(step);
     }
 
     /// Has the system give the snapshot's memory now, in the background, and not page by page during the first snapshot.
@@ -39,11 +43,11 @@ impl Background {
     /// # Errors
     /// [`CheckpointError::Write`] if the system gives no thread.
     pub fn prepare(&mut self) -> Result<(), CheckpointError> {
-        let Some(mut snapshot) = self.snapshot.take() else { return Ok(()) };
+        let Some(mut desk) = self.desk.take() else { return Ok(()) };
         let path = self.run_dir.clone();
         self.start(path, move || {
-            snapshot.touch();
-            (snapshot, Ok(None))
+            desk.snapshot.touch();
+            (desk, Ok(None))
         })
     }
 
@@ -61,15 +65,16 @@ impl Background {
     /// # Panics
     /// If a snapshot is being written.
     pub fn begin(&mut self, history: File, fill: impl FnOnce(&mut Snapshot)) -> Result<(), CheckpointError> {
-        let mut snapshot = self.snapshot.take().expect("the one before was waited for");
-        fill(&mut snapshot);
-        let (run_dir, keep) = (self.run_dir.clone(), self.keep);
-        let step = snapshot.state.progress.step;
-        let target = directory(&run_dir, step);
+        let mut desk = self.desk.take().expect("the one before was waited for");
+        fill(&mut desk.snapshot);
+        let run_dir = self.run_dir.clone();
+        let target = directory(&run_dir, desk.snapshot.state.progress.step);
         let work = move || {
-            let written = write(&run_dir, &snapshot, &history);
-            let written = written.and_then(|path| remove_old(&run_dir, keep).map(|()| Complete { step, path }));
-            (snapshot, written.map(Some))
+            let written = write(&run_dir, &desk.snapshot, &history).map(|mut complete| {
+                complete.remarks.extend(desk.kept.complete(&run_dir, complete.step));
+                Some(complete)
+            });
+            (desk, written)
         };
         self.start(target, work)
     }
@@ -84,7 +89,7 @@ impl Background {
     /// The checkpoint that has become complete since this was last asked.
     ///
     /// # Errors
-    /// What [`write()`] or [`remove_old`] failed with.
+    /// What [`write()`] failed with.
     pub fn completed(&mut self) -> Result<Option<Complete>, CheckpointError> {
         if self.is_busy() { Ok(None) } else { self.wait() }
     }
@@ -95,8 +100,8 @@ impl Background {
     /// As there.
     pub fn wait(&mut self) -> Result<Option<Complete>, CheckpointError> {
         let Some(thread) = self.writing.take() else { return Ok(None) };
-        let (snapshot, written) = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
-        self.snapshot = Some(snapshot);
+        let (desk, written) = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+        self.desk = Some(desk);
         written
     }
 }

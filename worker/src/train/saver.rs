@@ -7,7 +7,8 @@ use tercet_cluster::{Collective, CollectiveError};
 use tercet_configs::Recipe;
 
 use super::recorder::Recorder;
-use crate::checkpoint::{Background, Snapshot, TrainState, remove_interrupted};
+use super::setup::Run;
+use crate::checkpoint::{Background, Kept, Snapshot, TrainState, remove_interrupted};
 use crate::model::M3Model;
 use crate::optimizer::AdamW;
 
@@ -22,18 +23,18 @@ pub(super) struct Saver {
 }
 
 impl Saver {
-    /// Checkpoints as the recipe asks for them; the run folder is this run's alone from here on.
+    /// Checkpoints of `run` as the recipe asks for them; the run folder is this run's alone from here on.
     ///
     /// # Errors
     /// As [`Snapshot::new`].
-    pub fn new(recipe: &Recipe, model: &M3Model, ranks: &dyn Collective) -> anyhow::Result<Self> {
+    pub fn new(recipe: &Recipe, run: &Run, ranks: &dyn Collective) -> anyhow::Result<Self> {
         let every_steps = recipe.checkpoint.every_steps;
         let mut background = None;
         if ranks.rank() == 0 {
-            remove_interrupted(&recipe.run_dir)?;
-            let snapshot = Snapshot::new(model, recipe)?;
-            let background =
-                background.insert(Background::new(recipe.run_dir.clone(), recipe.checkpoint.keep, snapshot));
+            remove_interrupted(&recipe.run_dir).iter().for_each(|left| run.recorder.warn(left));
+            let snapshot = Snapshot::new(&run.model, recipe)?;
+            let kept = Kept::new(recipe.checkpoint.keep, run.progress.step);
+            let background = background.insert(Background::new(recipe.run_dir.clone(), kept, snapshot));
             if every_steps > 0 {
                 background.prepare()?;
             }
@@ -119,6 +120,13 @@ impl Saver {
     pub fn wait_together(&mut self, recorder: &mut Recorder, ranks: &dyn Collective) -> anyhow::Result<()> {
         self.wait(recorder)?;
         ranks.barrier().map_err(|error: CollectiveError| error.into())
+    }
+
+    /// The run goes on from the checkpoint of `step`. Call [`Saver::wait`] first.
+    pub fn goes_on_from(&mut self, step: u64) {
+        if let Some(background) = &mut self.background {
+            background.goes_on_from(step);
+        }
     }
 
     /// Seconds that training has waited for checkpoints since this was last asked.
