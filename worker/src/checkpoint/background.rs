@@ -19,6 +19,8 @@ pub struct Background {
 struct Desk {
     snapshot: Snapshot,
     kept: Kept,
+    /// What the user should know, and has not been told.
+    remarks: Vec<String>,
 }
 
 /// The desk, to be used again, and the checkpoint that was made on it, if one was.
@@ -27,7 +29,7 @@ type Written = (Desk, Result<Option<Complete>, CheckpointError>);
 impl Background {
     /// Checkpoints of `snapshot`'s run in `run_dir`, of which those stay that are `kept`.
     pub fn new(run_dir: PathBuf, kept: Kept, snapshot: Snapshot) -> Self {
-        Self { run_dir, desk: Some(Desk { snapshot, kept }), writing: None }
+        Self { run_dir, desk: Some(Desk { snapshot, kept, remarks: Vec::new() }), writing: None }
     }
 
     /// The run goes on from the checkpoint of `step`. Call [`Background::wait`] first.
@@ -38,14 +40,17 @@ impl Background {
         self.desk.as_mut().expect("the one before was waited for").kept.goes_on_from(step);
     }
 
-    /// Has the system give the snapshot's memory now, in the background, and not page by page during the first snapshot.
+    /// Has the system give the snapshot's memory now, in the background, and not page by page during the first snapshot. A
+    /// run that goes on from a checkpoint, of `step`, removes those that need not stay: the run before may have been
+    /// killed when it was about to.
     ///
     /// # Errors
     /// [`CheckpointError::Write`] if the system gives no thread.
-    pub fn prepare(&mut self) -> Result<(), CheckpointError> {
+    pub fn prepare(&mut self, step: Option<u64>) -> Result<(), CheckpointError> {
         let Some(mut desk) = self.desk.take() else { return Ok(()) };
-        let path = self.run_dir.clone();
-        self.start(path, move || {
+        let run_dir = self.run_dir.clone();
+        self.start(run_dir.clone(), move || {
+            desk.remarks.extend(step.into_iter().flat_map(|step| desk.kept.complete(&run_dir, step)));
             desk.snapshot.touch();
             (desk, Ok(None))
         })
@@ -56,7 +61,7 @@ impl Background {
         self.writing.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
-    /// Has `fill` take a snapshot and begins to write it; `history` is synced before the checkpoint is complete. Call
+    /// Has `fill` take a snapshot and begins to write it; `histories` are synced before the checkpoint is complete. Call
     /// [`Background::wait`] first: there is room for one snapshot.
     ///
     /// # Errors
@@ -64,14 +69,15 @@ impl Background {
     ///
     /// # Panics
     /// If a snapshot is being written.
-    pub fn begin(&mut self, history: File, fill: impl FnOnce(&mut Snapshot)) -> Result<(), CheckpointError> {
+    pub fn begin(&mut self, histories: Vec<File>, fill: impl FnOnce(&mut Snapshot)) -> Result<(), CheckpointError> {
         let mut desk = self.desk.take().expect("the one before was waited for");
         fill(&mut desk.snapshot);
         let run_dir = self.run_dir.clone();
         let target = directory(&run_dir, desk.snapshot.state.progress.step);
         let work = move || {
-            let written = write(&run_dir, &desk.snapshot, &history).map(|mut complete| {
-                complete.remarks.extend(desk.kept.complete(&run_dir, complete.step));
+            let written = write(&run_dir, &desk.snapshot, &histories).map(|(complete, remarks)| {
+                desk.remarks.extend(remarks);
+                desk.remarks.extend(desk.kept.complete(&run_dir, complete.step));
                 Some(complete)
             });
             (desk, written)
@@ -84,6 +90,11 @@ impl Background {
         let thread = Builder::new().name("checkpoint".to_owned()).spawn(work);
         self.writing = Some(thread.map_err(|source| CheckpointError::Write { path, source })?);
         Ok(())
+    }
+
+    /// What the user should know of other checkpoints, if he has not been told, and nothing is being written.
+    pub fn take_remarks(&mut self) -> Vec<String> {
+        self.desk.as_mut().map(|desk| std::mem::take(&mut desk.remarks)).unwrap_or_default()
     }
 
     /// The checkpoint that has become complete since this was last asked.

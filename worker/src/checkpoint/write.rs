@@ -15,25 +15,27 @@ pub struct Complete {
     pub step: u64,
     /// Its directory.
     pub path: PathBuf,
-    /// What the user should know of others.
-    pub remarks: Vec<String>,
 }
 
-/// Writes the checkpoint that `snapshot` holds into `run_dir`. `history`, the file with what the run tells of its steps, is
-/// synced before the checkpoint is there, so that no checkpoint is ahead of it.
+/// Writes the checkpoint that `snapshot` holds into `run_dir`, and says what the user should know of others. `histories`, the files with what the run tells of its steps, are
+/// synced before the checkpoint is there, so that no checkpoint is ahead of them.
 ///
 /// # Errors
 /// [`CheckpointError::Write`], after which nothing of this checkpoint is left.
-pub fn write(run_dir: &Path, snapshot: &Snapshot, history: &File) -> Result<Complete, CheckpointError> {
+pub fn write(
+    run_dir: &Path,
+    snapshot: &Snapshot,
+    histories: &[File],
+) -> Result<(Complete, Vec<String>), CheckpointError> {
     let step = snapshot.state.progress.step;
     let target = directory(run_dir, step);
     let beside = run_dir.join(format!(".step-{step:08}"));
     let written = fill(&beside, snapshot).and_then(|()| {
-        history.sync_data().map_err(|source| io_error(run_dir, source))?;
+        histories.iter().try_for_each(File::sync_data).map_err(|source| io_error(run_dir, source))?;
         put_in_place(&beside, &target).map_err(|source| io_error(&target, source))
     });
     match written {
-        Ok(remarks) => Ok(Complete { step, path: target, remarks }),
+        Ok(remarks) => Ok((Complete { step, path: target }, remarks)),
         Err(error) => {
             // The first error is the one to report.
             let _ = fs::remove_dir_all(&beside);

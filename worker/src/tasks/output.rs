@@ -1,7 +1,9 @@
 //! Output files that are either there whole or not at all.
 //!
 //! A file is written beside its place, under a name that is always the same: what a killed process has left there is
-//! written over by the next. A lock on it (`flock`, where the file system knows it) keeps a second process away.
+//! written over by the next. A lock on it (`flock`, where the file system knows it) keeps a second process away. The file
+//! has both names until it and all that belong to it are in their places; so what a process has put there that was
+//! killed before the end is told from what is finished, and is not in the way of the same command.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -21,12 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is looked after.
 const POLL: Duration = Duration::from_millis(50);
 
-/// A file that is written beside its place and moved there by [`AtomicFile::commit`]. Dropped without, it leaves
-/// nothing behind.
+/// A file that is written beside its place and put there by [`AtomicFile::commit`]. Dropped without, it leaves nothing
+/// behind.
 #[derive(Debug)]
 pub struct AtomicFile {
     path: PathBuf,
-    /// `None` once committed.
+    /// Its name there; `None` once it has no other than its place's.
     beside: Option<PathBuf>,
     file: BufWriter<File>,
 }
@@ -48,35 +50,82 @@ impl AtomicFile {
             )),
             _ => TaskError::file(path)(error),
         })?;
-        let file = Self { path: path.to_owned(), beside: Some(beside), file: BufWriter::with_capacity(1 << 20, file) };
-        file.file.get_ref().set_len(0).map_err(TaskError::file(path))?;
-        Ok(file)
+        if is_interrupted(path) {
+            fs::remove_file(path).map_err(TaskError::file(path))?;
+        }
+        file.set_len(0).map_err(TaskError::file(path))?;
+        Ok(Self { path: path.to_owned(), beside: Some(beside), file: BufWriter::with_capacity(1 << 20, file) })
     }
 
     /// Puts what was written on the disk, not yet in its place.
-    ///
-    /// # Errors
-    /// [`TaskError::File`].
-    pub fn sync(&mut self) -> Result<(), TaskError> {
+    fn sync(&mut self) -> Result<(), TaskError> {
         let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
         synced.map_err(TaskError::file(&self.path))
     }
 
-    /// Puts the file in its place, once its bytes are on the disk.
+    /// Puts the file in its place, where nothing may be.
+    ///
+    /// # Errors
+    /// [`TaskError::File`]; [`TaskError::Exists`].
+    pub fn commit(self) -> Result<(), TaskError> {
+        commit_together(vec![self])
+    }
+
+    /// Puts the file in its place, also where another one is.
     ///
     /// # Errors
     /// [`TaskError::File`].
-    pub fn commit(mut self) -> Result<(), TaskError> {
+    pub fn replace(mut self) -> Result<(), TaskError> {
         self.sync()?;
+        self.rename()
+    }
+
+    fn rename(&mut self) -> Result<(), TaskError> {
         if let Some(beside) = &self.beside {
             fs::rename(beside, &self.path).map_err(TaskError::file(&self.path))?;
         }
         self.beside = None;
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // The file is there; not every file system can sync a folder.
-        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+        sync_folder_of(&self.path);
         Ok(())
     }
+
+    /// Gives the file its place's name as well.
+    fn link(&mut self) -> Result<(), TaskError> {
+        let Some(beside) = &self.beside else { return Ok(()) };
+        match fs::hard_link(beside, &self.path) {
+            Ok(()) => {
+                sync_folder_of(&self.path);
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(TaskError::Exists(self.path.clone())),
+            // A file system without links.
+            Err(_) => self.rename(),
+        }
+    }
+}
+
+/// As [`AtomicFile::commit`], for files that belong together.
+fn commit_together(mut files: Vec<AtomicFile>) -> Result<(), TaskError> {
+    files.iter_mut().try_for_each(AtomicFile::sync)?;
+    let linked = files.iter_mut().try_for_each(AtomicFile::link);
+    for file in files.iter().filter(|file| linked.is_err() && is_interrupted(&file.path)) {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&file.path);
+    }
+    // Dropping them takes the other names away.
+    linked
+}
+
+/// A name is durable only once its folder is. Not every file system can sync one; the file is there.
+fn sync_folder_of(path: &Path) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+}
+
+/// Whether the file at `path` has its other name yet.
+fn is_interrupted(path: &Path) -> bool {
+    let identity = |path: &Path| path.symlink_metadata().ok().map(|file| (file.dev(), file.ino()));
+    identity(path).is_some_and(|own| identity(&beside(path)) == Some(own))
 }
 
 /// Where the file for `path` is written.
@@ -139,49 +188,52 @@ impl Drop for AtomicFile {
 /// # Errors
 /// [`TaskError::Exists`], on rank 0; a rank that is gone.
 pub fn must_be_free<'a>(ranks: &dyn Collective, paths: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
-    if let Some(taken) = paths.into_iter().find(|path| ranks.rank() == 0 && path.symlink_metadata().is_ok()) {
-        return Err(TaskError::Exists(taken.to_owned()).into());
+    let paths: Vec<&Path> = paths.into_iter().collect();
+    if ranks.rank() == 0
+        && let Some(taken) = (0..paths.len()).find(|&i| paths[i].symlink_metadata().is_ok() && !is_left(&paths, i))
+    {
+        return Err(TaskError::Exists(paths[taken].to_owned()).into());
     }
     Ok(ranks.barrier()?)
 }
 
-/// How many of `paths`, which [`write_together`] writes, a process that was killed has put in their places before it came to
-/// the others: these are not finished, and do not have to be free. What it was about to do next lies beside its place.
-pub fn num_interrupted(paths: &[&Path]) -> usize {
-    let num_there = paths.iter().take_while(|path| path.symlink_metadata().is_ok()).count();
-    let (there, others) = paths.split_at(num_there);
-    let (Some(last), Some(next)) = (there.last(), others.first()) else { return 0 };
-    let same = |next: Vec<u8>| fs::read(last).is_ok_and(|last| last == next);
-    if fs::read(beside(next)).is_ok_and(same) { num_there } else { 0 }
+/// Whether what is at `paths[i]` was put there by a process that was killed before all of `paths`, which have the same
+/// content, were finished.
+fn is_left(paths: &[&Path], i: usize) -> bool {
+    let same = |other: &&Path| Some(fs::read(beside(other)).ok()? == fs::read(paths[i]).ok()?);
+    is_interrupted(paths[i]) || paths[i + 1..].iter().any(|other| same(other) == Some(true))
 }
 
-/// Writes `bytes` to each of `paths`: if the process is killed between them, [`num_interrupted`] knows.
+/// Writes `bytes` to each of `paths`.
 ///
 /// # Errors
-/// As [`AtomicFile::create`].
+/// As [`AtomicFile::create`] and [`AtomicFile::commit`].
 pub fn write_together(paths: &[&Path], bytes: &[u8]) -> Result<(), TaskError> {
-    for path in &paths[..num_interrupted(paths)] {
-        // First, for what says that it is not finished is about to be written anew.
-        fs::remove_file(path).map_err(TaskError::file(path))?;
+    for i in 0..paths.len() {
+        // First, for what says that they are not finished is about to be written anew.
+        if paths[i].symlink_metadata().is_ok() && is_left(paths, i) {
+            fs::remove_file(paths[i]).map_err(TaskError::file(paths[i]))?;
+        }
     }
-    let write = |path: &&Path| {
-        let mut file = AtomicFile::create(path)?;
-        file.write_all(bytes).map_err(TaskError::file(path))?;
-        file.sync()?;
-        Ok(file)
-    };
-    let files = paths.iter().map(write).collect::<Result<Vec<_>, TaskError>>()?;
-    files.into_iter().try_for_each(AtomicFile::commit)
+    let mut files: Vec<AtomicFile> = Vec::new();
+    for path in paths {
+        if files.iter().all(|file| std::path::absolute(&file.path).ok() != std::path::absolute(path).ok()) {
+            let mut file = AtomicFile::create(path)?;
+            file.write_all(bytes).map_err(TaskError::file(path))?;
+            files.push(file);
+        }
+    }
+    commit_together(files)
 }
 
-/// Writes `bytes` to the file at `path`: all of them, or, on an error, none.
+/// Writes `bytes` to the file at `path`, which may be there: all of them, or, on an error, none.
 ///
 /// # Errors
 /// [`TaskError::File`].
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TaskError> {
     let mut file = AtomicFile::create(path)?;
     file.write_all(bytes).map_err(TaskError::file(path))?;
-    file.commit()
+    file.replace()
 }
 
 #[cfg(test)]
@@ -232,18 +284,29 @@ mod tests {
     }
 
     #[test]
-    fn files_that_belong_together_are_told_from_those_that_are_finished() {
-        let dir = tempfile::tempdir().unwrap();
+    fn what_a_killed_process_has_put_in_place_is_told_from_what_is_finished() {
+        let (dir, ranks) = (tempfile::tempdir().unwrap(), tercet_cluster::Solo::new());
         let [first, second] = ["metrics.json", "figures.json"].map(|name| dir.path().join(name));
         let paths = [first.as_path(), second.as_path()];
+        let is_free = || must_be_free(&ranks, paths).is_ok();
         fs::write(&first, "1").unwrap();
-        assert_eq!(num_interrupted(&paths), 0, "somebody's");
+        assert!(!is_free(), "somebody's");
         fs::write(beside(&second), "2").unwrap();
-        assert_eq!(num_interrupted(&paths), 0, "of another command");
+        assert!(!is_free(), "another command was killed before it put the second in its place");
         fs::write(beside(&second), "1").unwrap();
-        assert_eq!(num_interrupted(&paths), 1);
+        assert!(is_free(), "this one was killed before");
+        fs::hard_link(beside(&second), &second).unwrap();
+        assert!(is_free(), "or right after");
+        fs::remove_file(beside(&second)).unwrap();
+        assert!(!is_free(), "finished");
+        fs::hard_link(&first, beside(&first)).unwrap();
+        fs::rename(&second, beside(&second)).unwrap();
         write_together(&paths, b"3").unwrap();
         assert_eq!(paths.map(|path| fs::read(path).unwrap()), [b"3", b"3"]);
-        assert_eq!((num_interrupted(&paths), fs::read_dir(dir.path()).unwrap().count()), (0, 2), "finished");
+        assert_eq!((is_free(), fs::read_dir(dir.path()).unwrap().count()), (false, 2), "finished");
+        let error = AtomicFile::create(&first).unwrap().commit().unwrap_err();
+        assert!(matches!(error, TaskError::Exists(_)), "{error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        write_together(&[&dir.path().join("same"), &dir.path().join("./same")], b"4").unwrap();
     }
 }

@@ -290,7 +290,7 @@ impl Training<'_> {
             plan_checksum: plan.as_ref().map_or(0, |plan| plan.checksum(progress.step)),
             cpu_matmul: matmul.clone(),
         };
-        self.saver.save(model, optimizer, state, recorder)
+        self.saver.save(model, optimizer, state, recorder, self.shares.as_ref())
     }
 
     /// The last checkpoint is complete, and with it the run. Every rank calls it.

@@ -255,7 +255,6 @@ impl Recorder {
         let Some(sink) = &self.sink else { return };
         sink.event("checkpoint", &json!({"path": complete.path, "step": complete.step}));
         tracing::info!("checkpoint {}", complete.path.display());
-        complete.remarks.iter().for_each(|remark| sink.warn(remark));
     }
 
     /// The file that has to be synced before a checkpoint is complete; none on the ranks that do not record.

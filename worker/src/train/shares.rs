@@ -1,5 +1,7 @@
 //! Each rank's share of every step, in `ranks.jsonl`: for who wants to see that the plan is kept, or which rank lags.
 
+use std::fs::File;
+
 use serde_json::json;
 use tercet_cluster::{Collective, CollectiveError};
 use tercet_configs::Recipe;
@@ -22,6 +24,14 @@ impl Shares {
         }
         let open = || History::open(recipe.run_dir.join("ranks.jsonl"), u64::MAX, 0).map(|(file, _)| file);
         Ok(Some(Self(if ranks.rank() == 0 { Some(open()?) } else { None })))
+    }
+
+    /// As [`History::handle`]; none on the ranks that write nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn history(&self) -> anyhow::Result<Option<File>> {
+        self.0.as_ref().map(History::handle).transpose()
     }
 
     /// Writes what the ranks had of step `step`: this one `rows` with `num_tokens` real tokens. Every rank calls it.
