@@ -37,14 +37,22 @@ pub fn run(args: &PrepareArgs) -> anyhow::Result<()> {
     let screen = Screen::new();
     let mut progress =
         Progress { screen: screen.clone(), started: Instant::now(), logged: Instant::now(), open: false };
-    let report = tercet_sampler::prepare(&options(args), &mut |so_far| progress.show(so_far));
+    // A store without its picture is still a store.
+    let mut picture = Ok(());
+    let mut companions = |datasets: &[DatasetMeta]| match picture::lengths::svg(datasets) {
+        Ok(svg) => vec![(LENGTHS_FILE, svg)],
+        Err(error) => {
+            picture = Err(error);
+            Vec::new()
+        }
+    };
+    let report = tercet_sampler::prepare_with(&options(args), &mut |so_far| progress.show(so_far), &mut companions);
     screen.close_bar();
     let report = report.map_err(|e| going_on(e.into(), &args.out))?;
     let datasets = &report.manifest.datasets;
     let tables = [table(&report), languages(datasets), LengthCounts::of(datasets).table()];
     screen.pass(tables.join("\n").as_bytes());
-    let picture = args.out.join(LENGTHS_FILE);
-    picture::lengths::draw(datasets, &picture)?;
+    picture?;
     for warning in &report.warnings {
         screen.say(&format!("warning: {warning}\n"));
     }

@@ -33,11 +33,13 @@ pub use plan::{
     ScheduledStep, Source, agreed_prefixes,
 };
 pub use prefetch::{BATCHES_AHEAD, Prefetcher};
-pub use prepare::{OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, is_unfinished, prepare};
+pub use prepare::{
+    OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, is_unfinished, prepare, prepare_with,
+};
 pub use rows::{NearKey, Row, RowReader};
 pub use special::SpecialTokens;
 pub use store::{
     DatasetMeta, DatasetWriter, FileMeta, LanguageMeta, Manifest, Shape, ShardMeta, SourceMeta, Store, StoreSettings,
-    StoreWriter, StoredRow, TokenRow,
+    StoreWriter, StoredRow, TokenRow, write_durably,
 };
 pub use tokenize::{TextTokenizer, not_in_table};

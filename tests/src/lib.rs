@@ -12,6 +12,7 @@ pub mod batch;
 pub mod compare;
 pub mod exactness;
 pub mod injury;
+pub mod killer;
 pub mod lab;
 pub mod place;
 pub mod program;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 use tercet_configs::Recipe;
-use tercet_worker::checkpoint::{self, Background, Progress, Snapshot, TrainState, newest_good};
+use tercet_worker::checkpoint::{self, Background, Kept, Progress, Snapshot, TrainState, newest_good};
 use tercet_worker::model::{M3Model, ModelOptions};
 use tercet_worker::optimizer::AdamW;
 
@@ -31,26 +31,167 @@ fn state(step: u64) -> TrainState {
 /// A run folder with checkpoints of `steps`, the `keep` newest of them, and what the model was at the last.
 fn run_folder(steps: &[u64], keep: usize) -> (tempfile::TempDir, M3Model, AdamW) {
     let dir = tempfile::tempdir().unwrap();
+    let (model, optimizer, _) = write_to(dir.path(), steps, Kept::new(keep, 0));
+    (dir, model, optimizer)
+}
+
+/// Writes checkpoints of `steps` to `run_dir`; what the model was at the last, and what was remarked.
+fn write_to(run_dir: &Path, steps: &[u64], kept: Kept) -> (M3Model, AdamW, Vec<String>) {
     let model = model();
     let optimizer = AdamW::new(&model.parameters);
     let snapshot = Snapshot::new(&model, &recipe()).unwrap();
-    let mut background = Background::new(dir.path().to_owned(), keep, snapshot);
+    let mut background = Background::new(run_dir.to_owned(), kept, snapshot);
+    let mut remarks = Vec::new();
     for &step in steps {
         let add = |tensor: &Tensor, value: f64| _ = tensor.shallow_clone().g_add_scalar_(value);
         add(&model.parameters.flat, 0.125);
         add(&optimizer.mean, 0.5);
         add(&optimizer.square, 0.25);
         background.wait().unwrap();
-        let history = File::create(dir.path().join("metrics.jsonl")).unwrap();
+        let history = File::create(run_dir.join("metrics.jsonl")).unwrap();
         let moments = [&optimizer.mean, &optimizer.square];
-        background.begin(history, |snapshot| snapshot.take(&model.parameters.flat, moments, state(step))).unwrap();
+        background
+            .begin(vec![history], |snapshot| snapshot.take(&model.parameters.flat, moments, state(step)))
+            .unwrap();
         // Training goes on at once: what is written is what there was.
         add(&model.parameters.flat, 1.0);
         let complete = background.wait().unwrap().unwrap();
         add(&model.parameters.flat, -1.0);
-        assert_eq!((complete.step, complete.path), (step, checkpoint::directory(dir.path(), step)));
+        assert_eq!((complete.step, complete.path), (step, checkpoint::directory(run_dir, step)));
+        remarks.extend(background.take_remarks());
     }
-    (dir, model, optimizer)
+    (model, optimizer, remarks)
+}
+
+/// What is called `step-…` or otherwise made of a checkpoint's name, in order.
+fn names(run_dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(run_dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = entries.filter(|name| name != "metrics.jsonl").collect();
+    names.sort();
+    names
+}
+
+/// As an interrupted copy leaves it.
+fn cut_off(run_dir: &Path, steps: &[u64]) {
+    for &step in steps {
+        let path = checkpoint::directory(run_dir, step).join("model/model.safetensors");
+        File::options().write(true).open(path).unwrap().set_len(100).unwrap();
+    }
+}
+
+/// Damage that has no other size.
+fn alter(run_dir: &Path, step: u64) {
+    let path = checkpoint::directory(run_dir, step).join("train/optimizer.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+}
+
+fn newest_step(run_dir: &Path) -> PathBuf {
+    newest_good(run_dir).0.unwrap()
+}
+
+#[test]
+fn damaged_ones_take_nobodys_place_whatever_their_numbers_are() {
+    for keep in [1, 2] {
+        let (dir, ..) = run_folder(&[10, 20, 30, 40, 50], 0);
+        let run_dir = dir.path();
+        cut_off(run_dir, &[30, 50]);
+        alter(run_dir, 40);
+        // As a run does that is resumed: from 20, in a new process.
+        assert_eq!(newest_step(run_dir), checkpoint::directory(run_dir, 20));
+        let (.., remarks) = write_to(run_dir, &[25], Kept::new(keep, 20));
+        let kept: &[&str] = if keep == 1 { &["step-00000025"] } else { &["step-00000020", "step-00000025"] };
+        let damaged = ["step-00000030", "step-00000040", "step-00000050"];
+        assert_eq!(names(run_dir), [kept, &damaged[..]].concat());
+        assert_eq!(remarks, [""; 0]);
+        assert_eq!(newest_step(run_dir), checkpoint::directory(run_dir, 25));
+        // A damaged one of the same number gives way; one of a lower number goes.
+        let (.., remarks) = write_to(run_dir, &[30, 45], Kept::new(keep, 25));
+        let kept: &[&str] = if keep == 1 { &["step-00000045"] } else { &["step-00000030", "step-00000045"] };
+        assert_eq!(names(run_dir), [kept, &["step-00000050"]].concat());
+        assert_eq!(newest_step(run_dir), checkpoint::directory(run_dir, 45));
+        match keep {
+            // Nothing is looked at that is not needed.
+            1 => assert_eq!(remarks, [""; 0]),
+            _ => assert!(
+                remarks[0].contains("step-00000040: train/optimizer.safetensors: its checksum differs"),
+                "{remarks:?}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn those_that_are_kept_are_good_also_if_they_were_damaged_since_they_were_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = dir.path();
+    write_to(run_dir, &[10, 20, 30], Kept::new(0, 0));
+    alter(run_dir, 20);
+    // Not of this process: it is read, once.
+    let (.., remarks) = write_to(run_dir, &[40], Kept::new(2, 30));
+    assert_eq!((names(run_dir), remarks.len()), (vec!["step-00000030".to_owned(), "step-00000040".to_owned()], 0));
+    cut_off(run_dir, &[30]);
+    let (.., remarks) = write_to(run_dir, &[50], Kept::new(3, 30));
+    assert_eq!(names(run_dir), ["step-00000040", "step-00000050"]);
+    assert!(remarks[0].contains("step-00000030: model/model.safetensors: has 100 bytes of"), "{remarks:?}");
+    // After rolling back to 40, 50 is known to be damaged, although this process once found it good.
+    let mut kept = Kept::new(2, 50);
+    alter(run_dir, 50);
+    kept.goes_on_from(40);
+    write_to(run_dir, &[60], kept);
+    assert_eq!(names(run_dir), ["step-00000040", "step-00000060"]);
+}
+
+#[test]
+fn what_is_no_checkpoint_is_neither_counted_nor_removed() {
+    let (dir, ..) = run_folder(&[10, 20, 30, 40], 0);
+    let run_dir = dir.path();
+    let path = |name: &str| run_dir.join(name);
+    fs::remove_file(path("step-00000040/manifest.json")).unwrap();
+    let later =
+        fs::read_to_string(path("step-00000030/manifest.json")).unwrap().replace("\"format\": 1", "\"format\": 2");
+    fs::write(path("step-00000030/manifest.json"), later).unwrap();
+    for folder in ["step-xyz", "step-25", "step-+0000025", "step-00000025-copy"] {
+        fs::create_dir(path(folder)).unwrap();
+    }
+    fs::write(path("step-00000045"), "a file").unwrap();
+    std::os::unix::fs::symlink("nowhere", path("step-00000046")).unwrap();
+    assert_eq!(newest_step(run_dir), path("step-00000020"));
+    let before = names(run_dir);
+    let (.., remarks) = write_to(run_dir, &[50], Kept::new(3, 20));
+    let mut expected = before.clone();
+    expected.push("step-00000050".to_owned());
+    expected.sort();
+    assert_eq!(names(run_dir), expected, "two good ones are older");
+    assert!(
+        remarks.len() == 2 && remarks.iter().all(|remark| remark.ends_with("left alone, and counted as none")),
+        "{remarks:?}"
+    );
+    // Nor is it lost where a checkpoint has to be.
+    let (.., remarks) = write_to(run_dir, &[40, 45, 46], Kept::new(0, 0));
+    assert_eq!(remarks.len(), 3, "{remarks:?}");
+    assert_eq!(fs::read(path("aside-1-step-00000045")).unwrap(), b"a file");
+    assert!(path("aside-1-step-00000040/model/model.safetensors").exists());
+    assert!(fs::read_link(path("aside-1-step-00000046")).is_ok());
+    assert_eq!(newest_step(run_dir), path("step-00000050"));
+    // A link to a checkpoint is one; removing it leaves what it leads to.
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::rename(path("step-00000050"), elsewhere.path().join("moved")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path().join("moved"), path("step-00000050")).unwrap();
+    assert_eq!(newest_step(run_dir), path("step-00000050"));
+    write_to(run_dir, &[60], Kept::new(1, 50));
+    assert!(path("step-00000050").symlink_metadata().is_err() && elsewhere.path().join("moved/manifest.json").exists());
+}
+
+#[test]
+fn what_is_left_where_a_checkpoint_is_written_is_no_part_of_it() {
+    let (dir, ..) = run_folder(&[10], 0);
+    let left = dir.path().join(".step-00000020");
+    fs::create_dir_all(left.join("model/left")).unwrap();
+    write_to(dir.path(), &[20], Kept::new(1, 10));
+    assert_eq!(names(dir.path()), ["step-00000020"]);
+    assert!(!dir.path().join("step-00000020/model/left").exists());
 }
 
 /// Every file below `dir`.

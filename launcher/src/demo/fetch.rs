@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -58,6 +59,9 @@ const PACKAGES: [&str; 40] = [
     "coreutils",
     "util-linux",
 ];
+
+/// Of a program that is not there.
+const CANNOT_RUN: &str = "cannot be run";
 
 /// The unpacked packages.
 #[derive(Debug)]
@@ -132,7 +136,8 @@ fn download_with(cache: &Path, wanted: &[&str], options: &[String]) -> Result<us
     Ok(available.len())
 }
 
-/// Unpacks every `name_version_arch.deb` in `cache` to `pages/name` and removes it.
+/// Unpacks every `name_version_arch.deb` in `cache` to `pages/name` and removes it; one that is cut off, because the
+/// download was, is removed as well and counts as not fetched.
 fn unpack_all(cache: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(cache)? {
         let deb = entry?.path();
@@ -145,15 +150,36 @@ fn unpack_all(cache: &Path) -> anyhow::Result<()> {
         if part.exists() {
             fs::remove_dir_all(&part)?;
         }
-        let words = [OsStr::new("-x"), deb.as_os_str(), part.as_os_str()];
-        run("dpkg-deb", cache, words).map_err(|reason| Fail::new(ExitCode::Machine, reason))?;
-        // Renamed when complete: an interrupted run leaves no half package.
-        if !done.exists() {
-            fs::rename(&part, &done).with_context(|| format!("{}", done.display()))?;
+        if done.exists() {
+            // An earlier run was interrupted before it removed the file.
+            fs::remove_file(&deb)?;
+            continue;
+        }
+        let failed = |reason| Fail::new(ExitCode::Machine, reason);
+        match run("dpkg-deb", cache, [OsStr::new("--contents"), deb.as_os_str()]) {
+            Err(reason) if reason.contains(CANNOT_RUN) => return Err(failed(reason).into()),
+            Err(_) => {}
+            Ok(_) => {
+                let words = [OsStr::new("-x"), deb.as_os_str(), part.as_os_str()];
+                run("dpkg-deb", cache, words).map_err(failed)?;
+                // Renamed when complete and on the disk: an interrupted run leaves no half package.
+                sync_file_system(cache)?;
+                fs::rename(&part, &done).with_context(|| format!("{}", done.display()))?;
+            }
         }
         fs::remove_file(&deb)?;
     }
     Ok(())
+}
+
+/// Puts all files on the disk that `folder` lies on; `dpkg-deb` syncs none of its own.
+fn sync_file_system(folder: &Path) -> std::io::Result<()> {
+    let folder = fs::File::open(folder)?;
+    // SAFETY: syncfs has no memory effects; the descriptor is open.
+    match unsafe { libc::syncfs(folder.as_raw_fd()) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
 }
 
 /// Runs a program in `folder` and returns its standard output; the error is the last thing it said.
@@ -163,7 +189,7 @@ fn run(program: &str, folder: &Path, arguments: impl IntoIterator<Item = impl As
         .env("LC_ALL", "C")
         .current_dir(folder)
         .output()
-        .map_err(|e| format!("{program} cannot be run ({e})"))?;
+        .map_err(|e| format!("{program} {CANNOT_RUN} ({e})"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
@@ -185,6 +211,43 @@ mod tests {
             "sh: two"
         );
         assert_eq!(run("sh", here, ["-c", "echo out"]).unwrap(), "out\n");
+    }
+
+    /// Built by hand: an `ar` archive with the three members of a package.
+    fn package(cache: &Path) -> Vec<u8> {
+        let pack = r#"mkdir -p man/usr/share/man c && echo page > man/usr/share/man/x && echo 2.0 > debian-binary &&
+            printf 'Package: p\nVersion: 1\nArchitecture: all\nMaintainer: m\nDescription: d\n' > c/control &&
+            tar czf control.tar.gz -C c ./control && tar czf data.tar.gz -C man . &&
+            dpkg-deb --version > version && rm -r man c"#;
+        run("sh", cache, ["-c", pack]).unwrap();
+        let mut deb = b"!<arch>\n".to_vec();
+        for name in ["debian-binary", "control.tar.gz", "data.tar.gz"] {
+            let bytes = fs::read(cache.join(name)).unwrap();
+            deb.extend(format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100644, bytes.len()).bytes());
+            deb.extend(&bytes);
+            deb.resize(deb.len().next_multiple_of(2), b'\n');
+        }
+        deb
+    }
+
+    #[test]
+    fn a_download_that_is_cut_off_anywhere_is_thrown_away_and_what_is_unpacked_stays() {
+        if Command::new("dpkg-deb").arg("--version").output().is_err() {
+            return println!("skipped: no dpkg-deb");
+        }
+        let cache = tempfile::tempdir().unwrap();
+        let whole = package(cache.path());
+        fs::create_dir(cache.path().join("pages")).unwrap();
+        let (deb, page) = (cache.path().join("p_1_all.deb"), cache.path().join("pages/p/usr/share/man/x"));
+        for len in (0..whole.len() - 2).step_by(97).chain([whole.len(), whole.len() / 2]) {
+            fs::write(&deb, &whole[..len]).unwrap();
+            // What an interrupted run has unpacked of another version is no part of this one.
+            fs::create_dir_all(cache.path().join("p.part/left")).unwrap();
+            let there = page.exists();
+            unpack_all(cache.path()).unwrap();
+            assert_eq!((page.exists(), deb.exists()), (there || len == whole.len(), false), "cut off at {len}");
+        }
+        assert!(!cache.path().join("pages/p/left").exists() && page.exists());
     }
 
     #[test]

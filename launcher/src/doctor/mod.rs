@@ -111,7 +111,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
         return ended;
     }
     if let Some(path) = &args.json {
-        std::fs::write(path, json).with_context(|| format!("writing {}", path.display()))?;
+        tercet_sampler::write_durably(path, json.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
     }
     let report = serde_json::from_value(report).context("reading what tercet-worker doctor wrote")?;
     screen.pass(table::table(&report).as_bytes());

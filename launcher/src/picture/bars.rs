@@ -43,6 +43,15 @@ impl Panel {
 /// # Errors
 /// The file cannot be written.
 pub fn draw(panels: &[Panel], path: &Path) -> anyhow::Result<()> {
+    let svg = svg(panels)?;
+    tercet_sampler::write_durably(path, svg.as_bytes()).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Draws `panels`.
+///
+/// # Errors
+/// The picture cannot be drawn.
+pub fn svg(panels: &[Panel]) -> anyhow::Result<String> {
     let height = panels.iter().map(Panel::height).sum::<u32>() + BAR_HEIGHT;
     let mut svg = String::new();
     {
@@ -50,7 +59,7 @@ pub fn draw(panels: &[Panel], path: &Path) -> anyhow::Result<()> {
         let drawn = draw_all(panels, &area).and_then(|()| Ok(area.present()?));
         drawn.context("drawing the picture")?;
     }
-    std::fs::write(path, svg).with_context(|| format!("writing {}", path.display()))
+    Ok(svg)
 }
 
 fn draw_all(panels: &[Panel], area: &DrawingArea<SVGBackend<'_>, Shift>) -> anyhow::Result<()> {

@@ -1,19 +1,17 @@
 //! How long a store's rows are, as a picture: a panel for each data set.
 
-use std::path::Path;
-
 use tercet_sampler::DatasetMeta;
 
 use super::bars::{self, Bar, Panel};
 use crate::lengths::LengthCounts;
 
-/// Draws the lengths of the rows' longest texts to `path`.
+/// Draws the lengths of the rows' longest texts.
 ///
 /// # Errors
-/// The file cannot be written.
-pub fn draw(datasets: &[DatasetMeta], path: &Path) -> anyhow::Result<()> {
+/// As [`bars::svg`].
+pub fn svg(datasets: &[DatasetMeta]) -> anyhow::Result<String> {
     let panels: Vec<Panel> = datasets.iter().map(panel).collect();
-    bars::draw(&panels, path)
+    bars::svg(&panels)
 }
 
 fn panel(dataset: &DatasetMeta) -> Panel {

@@ -61,7 +61,8 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
         Some(path) if path == Path::new("-") => screen.pass(json.as_bytes()),
         Some(path) => {
             screen.pass(table::table(&report).as_bytes());
-            std::fs::write(path, json).with_context(|| format!("writing {}", path.display()))?;
+            tercet_sampler::write_durably(path, json.as_bytes())
+                .with_context(|| format!("writing {}", path.display()))?;
         }
         None => screen.pass(table::table(&report).as_bytes()),
     }

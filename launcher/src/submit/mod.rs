@@ -8,7 +8,7 @@ mod script;
 mod time;
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -53,11 +53,8 @@ fn keep(folder: &Path, text: &str) -> anyhow::Result<PathBuf> {
     fs::create_dir_all(folder).with_context(|| format!("making the run folder {}", folder.display()))?;
     for number in 1..=MAX_SCRIPTS {
         let file = folder.join(if number == 1 { "job.sh".into() } else { format!("job-{number}.sh") });
-        match File::create_new(&file) {
-            Ok(mut new) => {
-                new.write_all(text.as_bytes()).with_context(|| format!("writing {}", file.display()))?;
-                return Ok(file);
-            }
+        match write_new(&file, text) {
+            Ok(()) => return Ok(file),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 if fs::read(&file).is_ok_and(|there| there == text.as_bytes()) {
                     return Ok(file);
@@ -68,6 +65,25 @@ fn keep(folder: &Path, text: &str) -> anyhow::Result<PathBuf> {
     }
     let message = format!("{} holds {MAX_SCRIPTS} different job scripts: remove some", folder.display());
     Err(Fail::new(ExitCode::Usage, message).into())
+}
+
+/// Writes a file that is not there yet: whole, or not at all.
+fn write_new(file: &Path, text: &str) -> io::Result<()> {
+    let beside = file.with_extension("sh.partial");
+    // A command that was killed has left it.
+    let _ = fs::remove_file(&beside);
+    if file.symlink_metadata().is_ok() {
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    let mut new = File::create_new(&beside)?;
+    new.write_all(text.as_bytes())?;
+    new.sync_all()?;
+    // Unlike renaming, linking takes the place of no file that has come meanwhile.
+    match fs::hard_link(&beside, file) {
+        // A file system without links.
+        Err(error) if !matches!(error.kind(), ErrorKind::AlreadyExists) => fs::rename(&beside, file),
+        linked => fs::remove_file(&beside).and(linked),
+    }
 }
 
 /// `sbatch`, whose words are the user's.
@@ -100,5 +116,6 @@ mod tests {
             file.file_name().unwrap().to_str().unwrap().to_owned()
         });
         assert_eq!(names, ["job.sh", "job.sh", "job-2.sh", "job.sh", "job-2.sh"]);
+        assert_eq!(fs::read_dir(&run_dir).unwrap().count(), 2);
     }
 }

@@ -1,7 +1,7 @@
 //! restarts.jsonl in the run folder: a line for every failure, and one when the run goes on.
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -40,6 +40,38 @@ pub fn append(run_dir: &Path, line: &Line) {
     // Plain data cannot fail to serialise.
     let mut value = serde_json::to_value(line).expect("plain data");
     value["time"] = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()).into();
-    let file = OpenOptions::new().create(true).append(true).open(run_dir.join("restarts.jsonl"));
-    let _ = file.and_then(|mut file| file.write_all(format!("{value}\n").as_bytes()));
+    let _ = append_line(&run_dir.join("restarts.jsonl"), &format!("{value}\n"));
+}
+
+/// Appends `line` after the last whole line: a full disk or a machine that went down may have left half a one.
+fn append_line(path: &Path, line: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+    let mut before = Vec::new();
+    file.read_to_end(&mut before)?;
+    let whole = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |feed| feed + 1);
+    if whole < before.len() {
+        file.set_len(whole as u64)?;
+    }
+    file.write_all(line.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_line_is_cut_off_before_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("restarts.jsonl");
+        let failed = || Line::Failed { why: "signal 9", step: 7, world_size: 2, detected_secs: 0.5 };
+        append(dir.path(), &failed());
+        let one = std::fs::read_to_string(&path).unwrap();
+        for torn in ["", "{\"event\":", "{}"] {
+            std::fs::write(&path, format!("{one}{torn}")).unwrap();
+            append(dir.path(), &failed());
+            let text = std::fs::read_to_string(&path).unwrap();
+            let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            assert_eq!((lines.len(), &lines[1]["step"]), (2, &7.into()), "{text}");
+        }
+    }
 }

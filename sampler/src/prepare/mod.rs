@@ -12,6 +12,7 @@ mod options;
 mod progress;
 mod skipped;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -22,13 +23,13 @@ use crate::error::PrepareError;
 use crate::lines::shown;
 use crate::rows::{NearKey, Numbered, Place, RawRow, Row, files_of};
 use crate::store::{
-    DatasetMeta, DatasetWriter, LabelledRow, Left, StoreSettings, StoreWriter, TokenRow, UNFINISHED_FILE,
+    DatasetMeta, DatasetWriter, LIST_FILE, LabelledRow, Left, StoreSettings, StoreWriter, TokenRow, UNFINISHED_FILE,
 };
 use crate::tokenize::{Memo, TextTokenizer};
 use chunks::{Chunk, read_chunks};
 use language::language_of;
 use progress::{InputState, request};
-use skipped::{SKIPPED_FILE, SkippedList};
+use skipped::SkippedList;
 
 /// Tokenises all inputs into a store at `options.out`, and tells `progress` after every chunk of rows. Goes on with what
 /// an earlier call with the same options left there.
@@ -39,6 +40,19 @@ use skipped::{SKIPPED_FILE, SkippedList};
 pub fn prepare(
     options: &PrepareOptions,
     progress: &mut dyn FnMut(PrepareProgress<'_>),
+) -> Result<PrepareReport, PrepareError> {
+    prepare_with(options, progress, &mut |_| Vec::new())
+}
+
+/// As [`prepare`], with `companions`, name and content, made from the data sets and put beside them. The store is not
+/// finished before they are there.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_with(
+    options: &PrepareOptions,
+    progress: &mut dyn FnMut(PrepareProgress<'_>),
+    companions: &mut dyn FnMut(&[DatasetMeta]) -> Vec<(&'static str, String)>,
 ) -> Result<PrepareReport, PrepareError> {
     options.check()?;
     let mut options = options.clone();
@@ -63,10 +77,15 @@ pub fn prepare(
     for input in &options.inputs {
         run.prepare_dataset(input, &mut store)?;
     }
-    let skipped_list = (options.on_error == OnError::Skip).then(|| options.out.join(SKIPPED_FILE));
+    let skipped_list = (options.on_error == OnError::Skip).then(|| options.out.join(LIST_FILE));
     if skipped_list.is_some() {
         let dirs: Vec<PathBuf> = options.inputs.iter().map(|input| options.out.join(&input.name)).collect();
-        skipped::join(&dirs, store.file(SKIPPED_FILE)?)?;
+        skipped::join(&dirs, store.file(LIST_FILE)?)?;
+    }
+    for (name, content) in companions(store.datasets()) {
+        let mut file = store.file(name)?;
+        file.write_all(content.as_bytes()).map_err(|e| file.error(e))?;
+        file.finish()?;
     }
     let manifest = store.finish()?;
     Ok(PrepareReport {

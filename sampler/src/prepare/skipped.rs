@@ -1,4 +1,5 @@
-//! The list of rows left out: a line of JSON each, per data set while the store is made and one for all in the end.
+//! The list of rows left out, `skipped.jsonl`: a line of JSON each, per data set while the store is made and one for all
+//! in the end.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -8,10 +9,7 @@ use serde::Serialize;
 
 use crate::error::StoreError;
 use crate::rows::Place;
-use crate::store::DurableFile;
-
-/// The list's name, in the store and, until that is finished, in each data set's folder.
-pub(super) const SKIPPED_FILE: &str = "skipped.jsonl";
+use crate::store::{DurableFile, LIST_FILE};
 
 /// The list of one data set, written as rows are skipped.
 pub(super) struct SkippedList {
@@ -33,7 +31,7 @@ struct Skipped<'a> {
 impl SkippedList {
     /// Opens the list in a data set's folder, as it was when it had `bytes`.
     pub(super) fn open(dir: &Path, bytes: u64) -> Result<Self, StoreError> {
-        let path = dir.join(SKIPPED_FILE);
+        let path = dir.join(LIST_FILE);
         let open = || {
             let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
             file.set_len(bytes)?;
@@ -71,7 +69,7 @@ impl SkippedList {
 /// Puts the lists of all data sets together.
 pub(super) fn join(dirs: &[PathBuf], mut to: DurableFile) -> Result<(), StoreError> {
     for dir in dirs {
-        let path = dir.join(SKIPPED_FILE);
+        let path = dir.join(LIST_FILE);
         let copied = match File::open(&path) {
             Ok(mut list) => io::copy(&mut list, &mut to).map(|_| ()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

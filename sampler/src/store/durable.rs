@@ -1,4 +1,4 @@
-//! A file that is there completely or not at all.
+//! A file that is there completely or not at all, also after the machine went down.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -17,11 +17,45 @@ pub(crate) struct DurableFile {
     bytes: u64,
 }
 
+/// Where a file is written before it gets its name. Always the same: what a killed process left is written over.
+pub(super) fn partial(path: &Path) -> PathBuf {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    PathBuf::from(partial)
+}
+
+/// As [`partial`], in a folder that is the user's.
+fn beside(path: &Path) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".tercet-partial");
+    PathBuf::from(beside)
+}
+
+/// Writes `bytes` to the file at `path`, which may be there: after a kill at any moment the old or the new content is.
+///
+/// # Errors
+/// The operating system's.
+pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // What is no plain file, such as /dev/stdout, cannot be replaced by one.
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
+        return fs::write(path, bytes);
+    }
+    let partial = beside(path);
+    let mut file = File::create(&partial)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&partial, path));
+    if written.is_err() {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&partial);
+        return written;
+    }
+    // The file is there; not every file system can sync a folder.
+    let _ = sync_folder_of(path);
+    Ok(())
+}
+
 impl DurableFile {
     pub(crate) fn create(path: &Path) -> Result<Self, StoreError> {
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
+        let partial = partial(path);
         let file = File::create(&partial).map_err(|source| StoreError::Io { path: partial.clone(), source })?;
         Ok(Self {
             path: path.to_owned(),
@@ -65,9 +99,28 @@ impl Write for DurableFile {
 }
 
 /// A rename is durable only once its folder is.
-fn sync_folder_of(path: &Path) -> io::Result<()> {
+pub(super) fn sync_folder_of(path: &Path) -> io::Result<()> {
     match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         Some(parent) => File::open(parent)?.sync_all(),
         None => File::open(".")?.sync_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_takes_the_place_of_what_was_there_and_of_what_was_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("plan.json");
+        fs::write(beside(&path), "half of an earlier attempt, longer than the new one").unwrap();
+        for text in ["first", "second"] {
+            write_durably(&path, text.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        write_durably(Path::new("/dev/null"), b"gone").unwrap();
+        assert!(write_durably(&dir.path().join("absent/plan.json"), b"").is_err());
     }
 }

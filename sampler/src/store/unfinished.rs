@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Every file appears under its name when it is complete and on the disk. What an attempt left without its record is
-//! written anew.
+//! written anew. What is kept goes when the manifest is there: first what no record is needed for, then the records, last
+//! the request; so whatever is left at any moment can be gone on with.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,6 +29,9 @@ use crate::error::StoreError;
 pub(crate) const UNFINISHED_FILE: &str = "unfinished.json";
 
 const DATASET_RECORD: &str = "dataset.json";
+
+/// A data set's list of rows that were left out; `prepare` writes it.
+pub(crate) const LIST_FILE: &str = "skipped.jsonl";
 
 /// The figures of a data set up to the end of a shard.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -124,18 +128,34 @@ pub(super) fn shard_path(dir: &Path, number: usize, extension: &str) -> PathBuf 
     dir.join(format!("shard-{number:05}.{extension}"))
 }
 
-/// Removes from a data set's folder what is not part of the finished store.
-pub(super) fn tidy(dir: &Path, dataset: &DatasetMeta) -> Result<(), StoreError> {
-    let remove_others = || {
+/// Removes from the data sets' folders in `store` what is not part of the finished store.
+pub(super) fn tidy(store: &Path, datasets: &[DatasetMeta]) -> Result<(), StoreError> {
+    // With its record a data set is not looked at again. Its list of skipped rows, which is no part of the record, is
+    // needed as long; so it goes after it.
+    for dataset in datasets {
+        remove_from(&store.join(&dataset.name), dataset, |name| name != DATASET_RECORD && name != LIST_FILE)?;
+    }
+    for dataset in datasets {
+        remove_from(&store.join(&dataset.name), dataset, |name| name == DATASET_RECORD)?;
+        remove_from(&store.join(&dataset.name), dataset, |_| true)?;
+    }
+    Ok(())
+}
+
+/// Removes from a data set's folder what `goes`, the files of the finished store aside.
+fn remove_from(dir: &Path, dataset: &DatasetMeta, goes: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+    let remove = || {
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
-            if !dataset.files().any(|file| file.file.as_str() == entry.file_name()) {
+            let name = entry.file_name();
+            let stays = dataset.files().any(|file| file.file.as_str() == name);
+            if !stays && goes(&name.to_string_lossy()) {
                 fs::remove_file(entry.path())?;
             }
         }
         Ok(())
     };
-    remove_others().map_err(|source| StoreError::Io { path: dir.to_owned(), source })
+    remove().map_err(|source| StoreError::Io { path: dir.to_owned(), source })
 }
 
 fn is_there(dir: &Path, file: &FileMeta) -> bool {

@@ -1,13 +1,13 @@
 //! The write side: tokenised rows in, a finished store out, or none, or one to be gone on with.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::dataset::DatasetWriter;
-use super::durable::DurableFile;
+use super::durable::{DurableFile, partial, sync_folder_of};
 use super::manifest::{DatasetMeta, FORMAT_VERSION, MANIFEST_FILE, Manifest, check_name};
 use super::shapes::MAX_TEXT_LEN;
 use super::unfinished::{DatasetRecord, Left, LeftDataset, LeftShards, UNFINISHED_FILE, tidy};
@@ -70,8 +70,12 @@ impl StoreWriter {
     pub fn create(dir: &Path, settings: StoreSettings) -> Result<Self, StoreError> {
         let io = |source| StoreError::Io { path: dir.to_owned(), source };
         let writer = Self::new(dir, settings)?;
-        if fs::read_dir(dir).map_err(io)?.next().is_some() {
-            return Err(occupied(dir, "is not empty (an unfinished store, or other files)"));
+        // A process that was killed before its first record may have left the record's beginning, which says nothing yet.
+        let begun = partial(&dir.join(UNFINISHED_FILE));
+        for entry in fs::read_dir(dir).map_err(io)? {
+            if entry.map_err(io)?.path() != begun {
+                return Err(occupied(dir, "is not empty (other files, or a store that cannot be gone on with)"));
+            }
         }
         Ok(writer)
     }
@@ -97,6 +101,9 @@ impl StoreWriter {
                 let reason = "holds an unfinished store of another command: repeat that one to go on with it";
                 return Err(occupied(dir, reason));
             }
+            Err(source) if source.kind() != ErrorKind::NotFound && source.kind() != ErrorKind::NotADirectory => {
+                return Err(StoreError::Io { path, source });
+            }
             Err(_) => {
                 let mut writer = Self::create(dir, settings)?;
                 let mut file = writer.file(UNFINISHED_FILE)?;
@@ -118,6 +125,8 @@ impl StoreWriter {
         }
         let created_dir = !dir.exists();
         fs::create_dir_all(dir).map_err(|source| StoreError::Io { path: dir.to_owned(), source })?;
+        // Nothing is lost yet if the folder is; and not every file system can sync one.
+        let _ = sync_folder_of(dir);
         let mut writer = Self::unchecked(dir, settings);
         writer.created_dir = created_dir;
         Ok(writer)
@@ -151,7 +160,11 @@ impl StoreWriter {
         let dir = self.dir.join(name);
         let io = |source| StoreError::Io { path: dir.clone(), source };
         if self.is_resumable && dir.exists() {
-            fs::remove_dir_all(&dir).map_err(io)?;
+            // An attempt that was stopped while it tidied up has left a manifest, which is not true from here on.
+            match fs::remove_file(self.dir.join(MANIFEST_FILE)) {
+                Err(source) if source.kind() != ErrorKind::NotFound => return Err(io(source)),
+                _ => fs::remove_dir_all(&dir).map_err(io)?,
+            }
         }
         fs::create_dir(&dir).map_err(io)?;
         self.written.push(dir.clone());
@@ -178,7 +191,7 @@ impl StoreWriter {
     pub(crate) fn file(&mut self, name: &str) -> Result<DurableFile, StoreError> {
         let path = self.dir.join(name);
         let file = DurableFile::create(&path)?;
-        self.written.extend([path.with_file_name(format!("{name}.partial")), path]);
+        self.written.extend([partial(&path), path]);
         Ok(file)
     }
 
@@ -202,14 +215,17 @@ impl StoreWriter {
         writeln!(file, "{}", manifest.to_json()).map_err(|e| file.error(e))?;
         file.finish()?;
         self.is_kept = true;
-        for dataset in &manifest.datasets {
-            tidy(&self.dir.join(&dataset.name), dataset)?;
-        }
+        tidy(&self.dir, &manifest.datasets)?;
         if self.is_resumable {
             let path = self.dir.join(UNFINISHED_FILE);
             fs::remove_file(&path).map_err(|source| StoreError::Io { path, source })?;
         }
         Ok(manifest)
+    }
+
+    /// The data sets that are finished.
+    pub(crate) fn datasets(&self) -> &[DatasetMeta] {
+        &self.datasets
     }
 
     pub(super) fn settings(&self) -> &StoreSettings {
@@ -240,7 +256,8 @@ impl Drop for StoreWriter {
         if self.is_kept {
             return;
         }
-        for path in &self.written {
+        // Backwards: the request, which says that the rest may be gone on with, goes last.
+        for path in self.written.iter().rev() {
             // What cannot be removed is named by the next attempt as being in the way.
             let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         }

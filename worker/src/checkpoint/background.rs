@@ -5,45 +5,54 @@ use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::thread::{Builder, JoinHandle};
 
-use super::{CheckpointError, Snapshot, directory, remove_old, write};
+use super::{CheckpointError, Complete, Kept, Snapshot, directory, write};
 
 /// A run's checkpoints in the making. Only rank 0 has one. Dropping it waits for what is being written.
 pub struct Background {
     run_dir: PathBuf,
-    keep: usize,
     /// None while it is being written.
-    snapshot: Option<Snapshot>,
+    desk: Option<Desk>,
     writing: Option<JoinHandle<Written>>,
 }
 
-/// A checkpoint that is complete.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Complete {
-    /// Steps done.
-    pub step: u64,
-    /// Its directory.
-    pub path: PathBuf,
+/// What the thread works with, one checkpoint after another.
+struct Desk {
+    snapshot: Snapshot,
+    kept: Kept,
+    /// What the user should know, and has not been told.
+    remarks: Vec<String>,
 }
 
-/// The memory, to be used again, and the checkpoint that was made of it, if one was.
-type Written = (Snapshot, Result<Option<Complete>, CheckpointError>);
+/// The desk, to be used again, and the checkpoint that was made on it, if one was.
+type Written = (Desk, Result<Option<Complete>, CheckpointError>);
 
 impl Background {
-    /// Checkpoints of `snapshot`'s run in `run_dir`, of which the `keep` newest stay (0: all).
-    pub fn new(run_dir: PathBuf, keep: usize, snapshot: Snapshot) -> Self {
-        Self { run_dir, keep, snapshot: Some(snapshot), writing: None }
+    /// Checkpoints of `snapshot`'s run in `run_dir`, of which those stay that are `kept`.
+    pub fn new(run_dir: PathBuf, kept: Kept, snapshot: Snapshot) -> Self {
+        Self { run_dir, desk: Some(Desk { snapshot, kept, remarks: Vec::new() }), writing: None }
     }
 
-    /// Has the system give the snapshot's memory now, in the background, and not page by page during the first snapshot.
+    /// The run goes on from the checkpoint of `step`. Call [`Background::wait`] first.
+    ///
+    /// # Panics
+    /// If a snapshot is being written.
+    pub fn goes_on_from(&mut self, step: u64) {
+        self.desk.as_mut().expect("the one before was waited for").kept.goes_on_from(step);
+    }
+
+    /// Has the system give the snapshot's memory now, in the background, and not page by page during the first snapshot. A
+    /// run that goes on from a checkpoint, of `step`, removes those that need not stay: the run before may have been
+    /// killed when it was about to.
     ///
     /// # Errors
     /// [`CheckpointError::Write`] if the system gives no thread.
-    pub fn prepare(&mut self) -> Result<(), CheckpointError> {
-        let Some(mut snapshot) = self.snapshot.take() else { return Ok(()) };
-        let path = self.run_dir.clone();
-        self.start(path, move || {
-            snapshot.touch();
-            (snapshot, Ok(None))
+    pub fn prepare(&mut self, step: Option<u64>) -> Result<(), CheckpointError> {
+        let Some(mut desk) = self.desk.take() else { return Ok(()) };
+        let run_dir = self.run_dir.clone();
+        self.start(run_dir.clone(), move || {
+            desk.remarks.extend(step.into_iter().flat_map(|step| desk.kept.complete(&run_dir, step)));
+            desk.snapshot.touch();
+            (desk, Ok(None))
         })
     }
 
@@ -52,7 +61,7 @@ impl Background {
         self.writing.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
-    /// Has `fill` take a snapshot and begins to write it; `history` is synced before the checkpoint is complete. Call
+    /// Has `fill` take a snapshot and begins to write it; `histories` are synced before the checkpoint is complete. Call
     /// [`Background::wait`] first: there is room for one snapshot.
     ///
     /// # Errors
@@ -60,16 +69,18 @@ impl Background {
     ///
     /// # Panics
     /// If a snapshot is being written.
-    pub fn begin(&mut self, history: File, fill: impl FnOnce(&mut Snapshot)) -> Result<(), CheckpointError> {
-        let mut snapshot = self.snapshot.take().expect("the one before was waited for");
-        fill(&mut snapshot);
-        let (run_dir, keep) = (self.run_dir.clone(), self.keep);
-        let step = snapshot.state.progress.step;
-        let target = directory(&run_dir, step);
+    pub fn begin(&mut self, histories: Vec<File>, fill: impl FnOnce(&mut Snapshot)) -> Result<(), CheckpointError> {
+        let mut desk = self.desk.take().expect("the one before was waited for");
+        fill(&mut desk.snapshot);
+        let run_dir = self.run_dir.clone();
+        let target = directory(&run_dir, desk.snapshot.state.progress.step);
         let work = move || {
-            let written = write(&run_dir, &snapshot, &history);
-            let written = written.and_then(|path| remove_old(&run_dir, keep).map(|()| Complete { step, path }));
-            (snapshot, written.map(Some))
+            let written = write(&run_dir, &desk.snapshot, &histories).map(|(complete, remarks)| {
+                desk.remarks.extend(remarks);
+                desk.remarks.extend(desk.kept.complete(&run_dir, complete.step));
+                Some(complete)
+            });
+            (desk, written)
         };
         self.start(target, work)
     }
@@ -81,10 +92,15 @@ impl Background {
         Ok(())
     }
 
+    /// What the user should know of other checkpoints, if he has not been told, and nothing is being written.
+    pub fn take_remarks(&mut self) -> Vec<String> {
+        self.desk.as_mut().map(|desk| std::mem::take(&mut desk.remarks)).unwrap_or_default()
+    }
+
     /// The checkpoint that has become complete since this was last asked.
     ///
     /// # Errors
-    /// What [`write()`] or [`remove_old`] failed with.
+    /// What [`write()`] failed with.
     pub fn completed(&mut self) -> Result<Option<Complete>, CheckpointError> {
         if self.is_busy() { Ok(None) } else { self.wait() }
     }
@@ -95,8 +111,8 @@ impl Background {
     /// As there.
     pub fn wait(&mut self) -> Result<Option<Complete>, CheckpointError> {
         let Some(thread) = self.writing.take() else { return Ok(None) };
-        let (snapshot, written) = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
-        self.snapshot = Some(snapshot);
+        let (desk, written) = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+        self.desk = Some(desk);
         written
     }
 }

@@ -1,14 +1,22 @@
-//! The list of a checkpoint's files with sizes and checksums.
+//! The list of a checkpoint's files with sizes and checksums, and the checks that go by it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 /// The manifest's name.
 pub(super) const NAME: &str = "manifest.json";
+
+/// What this version writes and reads.
+const FORMAT: u32 = 1;
+
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
 
 /// Every file below the checkpoint but the manifest itself.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,34 +33,84 @@ pub(super) struct FileEntry {
     pub blake3: String,
 }
 
+/// Why a folder is no good checkpoint.
+#[derive(Debug)]
+pub(super) struct Flaw {
+    /// In words.
+    pub reason: String,
+    /// It is one of our checkpoints, and what is there is not what was written. Otherwise it cannot be told: there is no
+    /// manifest, it is another version's, or the disk does not answer.
+    pub is_damage: bool,
+}
+
+impl Flaw {
+    fn damage(reason: String) -> Self {
+        Self { reason, is_damage: true }
+    }
+
+    fn unknown(reason: String) -> Self {
+        Self { reason, is_damage: false }
+    }
+
+    /// A file that the manifest lists and that cannot be read.
+    fn of_file(name: &str, error: &io::Error) -> Self {
+        let is_damage = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+        Self { reason: format!("{name}: {error}"), is_damage }
+    }
+
+    fn of_size(name: &str, found: u64, expected: u64) -> Self {
+        let what = if found < expected { "it is cut off" } else { "something was added to it" };
+        Self::damage(format!("{name}: has {found} bytes of {expected}: {what}"))
+    }
+}
+
 impl Manifest {
     /// Reads, sums and syncs every file below `dir`.
     pub fn of(dir: &Path) -> io::Result<Self> {
         let mut files = BTreeMap::new();
         visit(dir, dir, &mut files)?;
-        Ok(Self { format: 1, files })
+        Ok(Self { format: FORMAT, files })
     }
 
-    /// What differs between the manifest in `dir` and the files beside it.
-    pub fn check(dir: &Path) -> Result<(), String> {
-        let text = fs::read_to_string(dir.join(NAME)).map_err(|e| format!("{NAME}: {e}"))?;
-        if !text.ends_with("}\n") {
-            return Err(format!("{NAME}: is cut off"));
-        }
-        let manifest: Manifest = serde_json::from_str(&text).map_err(|e| format!("{NAME}: {e}"))?;
-        if manifest.format != 1 {
-            return Err(format!("is of format {}, which this version does not know", manifest.format));
-        }
-        for (name, expected) in &manifest.files {
-            let found = FileEntry::of(&dir.join(name)).map_err(|e| format!("{name}: {e}"))?;
+    /// What differs between the manifest in `dir` and the files beside it. Reads all of them.
+    pub fn check(dir: &Path) -> Result<(), Flaw> {
+        for (name, expected) in &Self::read(dir)?.files {
+            let found = FileEntry::of(&dir.join(name)).map_err(|e| Flaw::of_file(name, &e))?;
             if found.bytes != expected.bytes {
-                return Err(format!("{name}: has {} bytes of {}: it is cut off", found.bytes, expected.bytes));
+                return Err(Flaw::of_size(name, found.bytes, expected.bytes));
             }
             if found != *expected {
-                return Err(format!("{name}: its checksum differs: it was altered"));
+                return Err(Flaw::damage(format!("{name}: its checksum differs: it was altered")));
             }
         }
         Ok(())
+    }
+
+    /// As [`Manifest::check`], but goes by sizes: all that there is to find where a check has passed before, but for disks
+    /// that alter what they hold.
+    pub fn check_sizes(dir: &Path) -> Result<(), Flaw> {
+        for (name, expected) in &Self::read(dir)?.files {
+            let found = fs::metadata(dir.join(name)).map_err(|e| Flaw::of_file(name, &e))?.len();
+            if found != expected.bytes {
+                return Err(Flaw::of_size(name, found, expected.bytes));
+            }
+        }
+        Ok(())
+    }
+
+    fn read(dir: &Path) -> Result<Self, Flaw> {
+        let text = fs::read(dir.join(NAME)).map_err(|e| Flaw::unknown(format!("{NAME}: {e}")))?;
+        if !text.ends_with(b"}\n") {
+            return Err(Flaw::damage(format!("{NAME}: is cut off")));
+        }
+        let damaged = |e: serde_json::Error| Flaw::damage(format!("{NAME}: {e}"));
+        // A later version's may have other fields.
+        let Format { format } = serde_json::from_slice(&text).map_err(damaged)?;
+        if format != FORMAT {
+            let reason = format!("is of format {format}, which this version does not know");
+            return Err(Flaw::unknown(reason));
+        }
+        serde_json::from_slice(&text).map_err(damaged)
     }
 }
 

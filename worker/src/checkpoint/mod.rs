@@ -6,6 +6,7 @@
 //! optimizer state are stored by parameter name, so that another world size can load them.
 
 mod background;
+mod keep;
 mod manifest;
 mod read;
 mod snapshot;
@@ -20,10 +21,11 @@ use tercet_configs::ExitCode;
 use crate::matmul::Measured;
 use crate::model::ModelError;
 
-pub use background::{Background, Complete};
+pub use background::Background;
+pub use keep::Kept;
 pub use read::{Resumed, has_checkpoints, load, newest_good, num_checkpoints};
 pub use snapshot::Snapshot;
-pub use write::{remove_interrupted, remove_old, write};
+pub use write::{Complete, remove_interrupted, write};
 
 /// What `train/state.json` holds besides the tensors.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,13 +119,15 @@ pub fn directory(run_dir: &Path, step: u64) -> PathBuf {
     run_dir.join(format!("step-{step:08}"))
 }
 
-/// The checkpoints of `run_dir` by step, ascending. Incomplete ones have other names.
+/// The checkpoints of `run_dir` by step, ascending. Incomplete ones have other names; what is no folder, or has a name that
+/// no checkpoint is given, is none.
 fn list(run_dir: &Path) -> Vec<(u64, PathBuf)> {
     let entries = std::fs::read_dir(run_dir).into_iter().flatten().flatten();
     let mut found: Vec<(u64, PathBuf)> = entries
         .filter_map(|entry| {
             let step = entry.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?;
-            Some((step, entry.path()))
+            let path = entry.path();
+            (path == directory(run_dir, step) && path.is_dir()).then_some((step, path))
         })
         .collect();
     found.sort();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 
-use super::manifest::Manifest;
+use super::manifest::{Flaw, Manifest};
 use super::{CheckpointError, TrainState, list};
 use crate::model::{M3Model, ModelOptions};
 use crate::optimizer::AdamW;
@@ -37,7 +37,7 @@ pub fn newest_good(run_dir: &Path) -> (Option<PathBuf>, Vec<CheckpointError>) {
     for (_, path) in list(run_dir).into_iter().rev() {
         match Manifest::check(&path) {
             Ok(()) => return (Some(path), refused),
-            Err(reason) => refused.push(CheckpointError::Bad { path, reason }),
+            Err(Flaw { reason, .. }) => refused.push(CheckpointError::Bad { path, reason }),
         }
     }
     (None, refused)

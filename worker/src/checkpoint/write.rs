@@ -1,66 +1,105 @@
-//! Writing: beside, sync, rename.
+//! Writing: beside, sync, rename. Whenever the process ends, what was complete before is there, or what is complete now.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::manifest::{Manifest, NAME};
-use super::{CheckpointError, Snapshot, directory, list};
+use super::manifest::{Flaw, Manifest, NAME};
+use super::{CheckpointError, Snapshot, directory, keep};
 use crate::model::{HostTensor, ModelError, write_safetensors};
 
-/// Writes the checkpoint that `snapshot` holds into `run_dir` and returns its directory. `history`, the file with what the
-/// run tells of its steps, is synced before the checkpoint is there, so that no checkpoint is ahead of it.
+/// A checkpoint that is complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complete {
+    /// Steps done.
+    pub step: u64,
+    /// Its directory.
+    pub path: PathBuf,
+}
+
+/// Writes the checkpoint that `snapshot` holds into `run_dir`, and says what the user should know of others. `histories`, the files with what the run tells of its steps, are
+/// synced before the checkpoint is there, so that no checkpoint is ahead of them.
 ///
 /// # Errors
 /// [`CheckpointError::Write`], after which nothing of this checkpoint is left.
-pub fn write(run_dir: &Path, snapshot: &Snapshot, history: &File) -> Result<PathBuf, CheckpointError> {
+pub fn write(
+    run_dir: &Path,
+    snapshot: &Snapshot,
+    histories: &[File],
+) -> Result<(Complete, Vec<String>), CheckpointError> {
     let step = snapshot.state.progress.step;
     let target = directory(run_dir, step);
     let beside = run_dir.join(format!(".step-{step:08}"));
     let written = fill(&beside, snapshot).and_then(|()| {
-        history.sync_data().map_err(|source| io_error(run_dir, source))?;
-        if target.exists() {
-            // Only a bad checkpoint of the same step can be in the way: a good one would have been resumed from.
-            remove(&target)?;
-        }
-        fs::rename(&beside, &target).map_err(|source| io_error(&target, source))?;
-        File::open(run_dir).and_then(|dir| dir.sync_all()).map_err(|source| io_error(run_dir, source))
+        histories.iter().try_for_each(File::sync_data).map_err(|source| io_error(run_dir, source))?;
+        put_in_place(&beside, &target).map_err(|source| io_error(&target, source))
     });
-    if let Err(error) = written {
-        // The first error is the one to report.
-        let _ = fs::remove_dir_all(&beside);
+    match written {
+        Ok(remarks) => Ok((Complete { step, path: target }, remarks)),
+        Err(error) => {
+            // The first error is the one to report.
+            let _ = fs::remove_dir_all(&beside);
+            Err(error)
+        }
+    }
+}
+
+/// Renames a checkpoint to its place and makes that durable. What was there gives way: a checkpoint is removed, for it was
+/// damaged, or it would have been resumed from; anything else is set aside.
+fn put_in_place(beside: &Path, target: &Path) -> io::Result<Vec<String>> {
+    let mut remarks = Vec::new();
+    let mut removed = None;
+    if target.symlink_metadata().is_ok() {
+        if matches!(Manifest::check(target), Ok(()) | Err(Flaw { is_damage: true, .. })) {
+            let aside = keep::beside(target);
+            fs::rename(target, &aside)?;
+            removed = Some(aside);
+        } else {
+            let aside = set_aside(target)?;
+            remarks.push(format!("{} was no checkpoint; it is {} now", target.display(), aside.display()));
+        }
+    }
+    if let Err(error) = fs::rename(beside, target) {
+        // What was there is no worse than nothing.
+        if let Some(aside) = removed {
+            let _ = fs::rename(aside, target);
+        }
         return Err(error);
     }
-    Ok(target)
+    File::open(target.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+    if let Some(aside) = removed
+        && let Err(error) = keep::remove_anything(&aside)
+    {
+        remarks.push(format!("{}: cannot be removed: {error}", aside.display()));
+    }
+    Ok(remarks)
 }
 
-/// Removes what interrupted writers left: what a run does before anything else, when the folder is its own.
-///
-/// # Errors
-/// [`CheckpointError::Write`].
-pub fn remove_interrupted(run_dir: &Path) -> Result<(), CheckpointError> {
-    let left = fs::read_dir(run_dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut left = left.filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(".step-")));
-    left.try_for_each(|path| fs::remove_dir_all(&path).map_err(|source| io_error(&path, source)))
+/// Gives what is called `target` another name, which no checkpoint has.
+fn set_aside(target: &Path) -> io::Result<PathBuf> {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let mut numbered = (1..).map(|n: u32| target.with_file_name(format!("aside-{n}-{name}")));
+    let aside = numbered.find(|path| path.symlink_metadata().is_err()).unwrap_or_default();
+    fs::rename(target, &aside)?;
+    Ok(aside)
 }
 
-/// Removes all but the `keep` newest checkpoints (0 keeps all).
-///
-/// # Errors
-/// [`CheckpointError::Write`].
-pub fn remove_old(run_dir: &Path, keep: usize) -> Result<(), CheckpointError> {
-    let checkpoints = list(run_dir);
-    let old = if keep == 0 { 0 } else { checkpoints.len().saturating_sub(keep) };
-    checkpoints[..old].iter().try_for_each(|(_, path)| remove(path))
+/// Removes what interrupted writers left: what a run does before anything else, when the folder is its own. Says what cannot
+/// be removed; it is in nobody's way.
+pub fn remove_interrupted(run_dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(run_dir).into_iter().flatten().flatten();
+    let left = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_interrupted));
+    let removed = left.map(|entry| keep::remove_anything(&entry.path()).map_err(|error| (entry.path(), error)));
+    let failed = removed.filter_map(Result::err);
+    failed.map(|(path, error)| format!("{}: cannot be removed: {error}", path.display())).collect()
 }
 
-/// Removes a checkpoint so that, whenever the process ends, it is there whole or not at all.
-fn remove(checkpoint: &Path) -> Result<(), CheckpointError> {
-    let name = checkpoint.file_name().unwrap_or_default().to_string_lossy();
-    let aside = checkpoint.with_file_name(format!(".{name}.removed"));
-    fs::rename(checkpoint, &aside)
-        .and_then(|()| fs::remove_dir_all(&aside))
-        .map_err(|source| io_error(checkpoint, source))
+/// `.step-00000020`, `.step-00000020.removed`, `.step-00000020.removed2`
+fn is_interrupted(name: &str) -> bool {
+    let Some(name) = name.strip_prefix(".step-") else { return false };
+    let digits = name.trim_start_matches(|c: char| c.is_ascii_digit());
+    let number = digits.strip_prefix(".removed").unwrap_or(digits);
+    digits.len() + 8 <= name.len() && number.chars().all(|c| c.is_ascii_digit())
 }
 
 fn fill(dir: &Path, snapshot: &Snapshot) -> Result<(), CheckpointError> {
@@ -69,6 +108,10 @@ fn fill(dir: &Path, snapshot: &Snapshot) -> Result<(), CheckpointError> {
         source => CheckpointError::Model { path: dir.to_owned(), source },
     };
     let save = |path: PathBuf, text: &str| fs::write(&path, text).map_err(|source| io_error(&path, source));
+    if dir.symlink_metadata().is_ok() {
+        // Nothing of another checkpoint may get into this one.
+        keep::remove_anything(dir).map_err(|source| io_error(dir, source))?;
+    }
     for folder in ["model", "train"] {
         let path = dir.join(folder);
         fs::create_dir_all(&path).map_err(|source| io_error(&path, source))?;
@@ -93,4 +136,28 @@ fn json(value: &impl serde::Serialize) -> String {
 
 fn io_error(path: &Path, source: io::Error) -> CheckpointError {
     CheckpointError::Write { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_writers_leave_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let ours = [".step-00000020", ".step-00000020.removed", ".step-123456789.removed12"];
+        let others = ["step-00000020", ".step-20", ".step-00000020.old", ".step-xyz", ".step-", ".step-00000020x", "x"];
+        for name in ours.iter().chain(&others) {
+            fs::create_dir_all(dir.path().join(name).join("model")).unwrap();
+        }
+        fs::write(dir.path().join(".step-00000030"), "a file").unwrap();
+        std::os::unix::fs::symlink("step-00000020", dir.path().join(".step-00000040")).unwrap();
+        assert_eq!(remove_interrupted(dir.path()), [""; 0]);
+        let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        let mut expected = others;
+        expected.sort_unstable();
+        assert_eq!(left, expected);
+        assert!(dir.path().join("step-00000020/model").exists(), "what a link leads to stays");
+    }
 }

@@ -50,6 +50,7 @@ pub fn sees_rank_0(ranks: &dyn Collective, run_dir: Option<&Path>) -> Result<Opt
     let mut name = Vec::new();
     let run_dir = run_dir.filter(|run_dir| ranks.rank() == 0 && !run_dir.as_os_str().is_empty());
     if let Some(Ok(place)) = run_dir.map(nearest) {
+        remove_left(&place, ranks.host());
         let file = place.join(format!(".tercet-doctor-{}-{}", ranks.host(), std::process::id()));
         if File::options().write(true).create_new(true).open(&file).is_ok() {
             name = file.into_os_string().into_encoded_bytes();
@@ -83,8 +84,10 @@ fn nearest(run_dir: &Path) -> io::Result<PathBuf> {
 
 fn write_synced(place: &Path) -> io::Result<f64> {
     let path = place.join(format!(".tercet-doctor-{}", std::process::id()));
-    let written = (|| {
+    (|| {
         let mut file = File::options().write(true).create_new(true).open(&path)?;
+        // Nothing is left if the process is killed.
+        let _ = fs::remove_file(&path);
         // Not zeros, which some file systems do not store.
         let block: Vec<u8> = (0..1u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let started = Instant::now();
@@ -93,9 +96,21 @@ fn write_synced(place: &Path) -> io::Result<f64> {
         }
         file.sync_all()?;
         Ok(WRITE_BYTES as f64 / started.elapsed().as_secs_f64())
-    })();
-    let _ = fs::remove_file(&path);
-    written
+    })()
+}
+
+/// Removes what looks on this host have left that were killed: the processes that the names tell of are gone.
+fn remove_left(place: &Path, host: &str) {
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let own = name.to_str().and_then(|name| name.strip_prefix(".tercet-doctor-"));
+        let pid =
+            own.map(|own| own.strip_prefix(&format!("{host}-")).unwrap_or(own)).and_then(|pid| pid.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            // An empty file that stays does no harm.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Weights and AdamW's two moments; the rest of a checkpoint is small.
@@ -137,7 +152,12 @@ mod tests {
         time_writing(&mut timed);
         assert!(timed.write_bytes_per_sec.is_some_and(|rate| rate > 0.0));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
-        assert_eq!(sees_rank_0(&tercet_cluster::Solo::new(), Some(&run_dir)).unwrap(), Some(true));
+        let ranks = tercet_cluster::Solo::new();
+        // No process has this number.
+        for name in ["4294967295".to_owned(), format!("{}-4294967295", ranks.host())] {
+            fs::write(dir.path().join(format!(".tercet-doctor-{name}")), "").unwrap();
+        }
+        assert_eq!(sees_rank_0(&ranks, Some(&run_dir)).unwrap(), Some(true));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
     }
 

@@ -1,61 +1,173 @@
 //! Output files that are either there whole or not at all, compressed if they are named `.gz` or `.zst`.
+//!
+//! A file is written beside its place, under a name that is always the same: what a killed process has left there is
+//! written over by the next. A lock on it (`flock`, where the file system knows it) keeps a second process away. The file
+//! has both names until it and all that belong to it are in their places; so what a process has put there that was
+//! killed before the end is told from what is finished, and is not in the way of the same command.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use tercet_cluster::Collective;
 use tercet_sampler::PackedWriter;
 
 use super::error::TaskError;
 
-/// A file that is written beside its place and moved there by [`AtomicFile::commit`]. Dropped without, it leaves
-/// nothing behind.
+/// How long a process that was killed may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it is looked after.
+const POLL: Duration = Duration::from_millis(50);
+
+/// A file that is written beside its place and put there by [`AtomicFile::commit`]. Dropped without, it leaves nothing
+/// behind.
 pub struct AtomicFile {
     path: PathBuf,
-    /// `None` once committed.
+    /// Its name there; `None` once it has no other than its place's.
     beside: Option<PathBuf>,
-    /// `None` once committed.
+    /// `None` once all is written.
     file: Option<PackedWriter<BufWriter<File>>>,
+    /// The same file, locked until this is dropped.
+    held: File,
 }
 
 impl AtomicFile {
     /// Opens a file for `path`, creating the folders above it.
     ///
     /// # Errors
-    /// [`TaskError::File`].
+    /// [`TaskError::File`]; [`TaskError::Usage`] while another process writes the same one.
     pub fn create(path: &Path) -> Result<Self, TaskError> {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".tmp-{}", std::process::id()));
-        let beside = path.with_file_name(name);
+        let beside = beside(path);
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder).map_err(TaskError::file(folder))?;
         }
-        let file = File::create(&beside)
-            .and_then(|file| PackedWriter::new(path, BufWriter::with_capacity(1 << 20, file)))
-            .map_err(TaskError::file(path))?;
-        Ok(Self { path: path.to_owned(), beside: Some(beside), file: Some(file) })
+        let file = open_locked(&beside, PATIENCE).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => TaskError::Usage(format!(
+                "{} is being written by another process: wait for it or stop it, or choose another name",
+                path.display()
+            )),
+            _ => TaskError::file(path)(error),
+        })?;
+        if is_interrupted(path) {
+            fs::remove_file(path).map_err(TaskError::file(path))?;
+        }
+        file.set_len(0).map_err(TaskError::file(path))?;
+        let packed = |held: &File| PackedWriter::new(path, BufWriter::with_capacity(1 << 20, held.try_clone()?));
+        let packed = packed(&file).map_err(TaskError::file(path))?;
+        Ok(Self { path: path.to_owned(), beside: Some(beside), file: Some(packed), held: file })
     }
 
-    /// Puts the file in its place, once its bytes are on the disk.
+    /// Puts what was written on the disk, not yet in its place.
+    fn sync(&mut self) -> Result<(), TaskError> {
+        let written = match self.file.take() {
+            Some(file) => file.finish().and_then(|mut file| file.flush()),
+            None => Ok(()),
+        };
+        written.and_then(|()| self.held.sync_all()).map_err(TaskError::file(&self.path))
+    }
+
+    /// Puts the file in its place, where nothing may be.
+    ///
+    /// # Errors
+    /// [`TaskError::File`]; [`TaskError::Exists`].
+    pub fn commit(self) -> Result<(), TaskError> {
+        commit_together(vec![self])
+    }
+
+    /// Puts the file in its place, also where another one is.
     ///
     /// # Errors
     /// [`TaskError::File`].
-    pub fn commit(mut self) -> Result<(), TaskError> {
-        let moved = self.write_out().and_then(|()| match &self.beside {
-            Some(beside) => fs::rename(beside, &self.path),
-            None => Ok(()),
-        });
-        moved.map_err(TaskError::file(&self.path))?;
+    pub fn replace(mut self) -> Result<(), TaskError> {
+        self.sync()?;
+        self.rename()
+    }
+
+    fn rename(&mut self) -> Result<(), TaskError> {
+        if let Some(beside) = &self.beside {
+            fs::rename(beside, &self.path).map_err(TaskError::file(&self.path))?;
+        }
         self.beside = None;
+        sync_folder_of(&self.path);
         Ok(())
     }
 
-    fn write_out(&mut self) -> std::io::Result<()> {
-        let Some(file) = self.file.take() else { return Ok(()) };
-        let mut file = file.finish()?;
-        file.flush()?;
-        file.get_ref().sync_all()
+    /// Gives the file its place's name as well.
+    fn link(&mut self) -> Result<(), TaskError> {
+        let Some(beside) = &self.beside else { return Ok(()) };
+        match fs::hard_link(beside, &self.path) {
+            Ok(()) => {
+                sync_folder_of(&self.path);
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(TaskError::Exists(self.path.clone())),
+            // A file system without links.
+            Err(_) => self.rename(),
+        }
+    }
+}
+
+/// As [`AtomicFile::commit`], for files that belong together.
+fn commit_together(mut files: Vec<AtomicFile>) -> Result<(), TaskError> {
+    files.iter_mut().try_for_each(AtomicFile::sync)?;
+    let linked = files.iter_mut().try_for_each(AtomicFile::link);
+    for file in files.iter().filter(|file| linked.is_err() && is_interrupted(&file.path)) {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&file.path);
+    }
+    // Dropping them takes the other names away.
+    linked
+}
+
+/// A name is durable only once its folder is. Not every file system can sync one; the file is there.
+fn sync_folder_of(path: &Path) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+}
+
+/// Whether the file at `path` has its other name yet.
+fn is_interrupted(path: &Path) -> bool {
+    let identity = |path: &Path| path.symlink_metadata().ok().map(|file| (file.dev(), file.ino()));
+    identity(path).is_some_and(|own| identity(&beside(path)) == Some(own))
+}
+
+/// Where the file for `path` is written.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tercet-partial");
+    path.with_file_name(name)
+}
+
+/// Opens a file, which may be there, for this process alone.
+///
+/// # Errors
+/// [`ErrorKind::WouldBlock`] if another process has it for as long as `patience`; what opening fails with.
+fn open_locked(path: &Path, patience: Duration) -> io::Result<File> {
+    let begun = Instant::now();
+    loop {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        // SAFETY: flock has no memory effects; the descriptor is open.
+        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+            let error = io::Error::last_os_error();
+            match error.kind() {
+                ErrorKind::WouldBlock if begun.elapsed() >= patience => return Err(error),
+                ErrorKind::WouldBlock => sleep(POLL),
+                ErrorKind::Interrupted => {}
+                // A file system that knows no locks.
+                _ => return Ok(file),
+            }
+            continue;
+        }
+        // Whoever had it may have renamed or removed it meanwhile.
+        let own = file.metadata()?;
+        if path.metadata().is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())) {
+            return Ok(file);
+        }
     }
 }
 
@@ -95,20 +207,51 @@ pub fn must_be_free<'a>(ranks: &dyn Collective, paths: impl IntoIterator<Item = 
         let reason = "is a format in which nothing is written here: name it .jsonl, .jsonl.gz or .jsonl.zst";
         return Err(TaskError::Usage(format!("{}: .{ending} {reason}", path.display())).into());
     }
-    if let Some(taken) = paths.into_iter().find(|path| ranks.rank() == 0 && path.symlink_metadata().is_ok()) {
-        return Err(TaskError::Exists(taken.to_owned()).into());
+    if ranks.rank() == 0
+        && let Some(taken) = (0..paths.len()).find(|&i| paths[i].symlink_metadata().is_ok() && !is_left(&paths, i))
+    {
+        return Err(TaskError::Exists(paths[taken].to_owned()).into());
     }
     Ok(ranks.barrier()?)
 }
 
-/// Writes `bytes` to the file at `path`: all of them, or, on an error, none.
+/// Whether what is at `paths[i]` was put there by a process that was killed before all of `paths`, which have the same
+/// content, were finished.
+fn is_left(paths: &[&Path], i: usize) -> bool {
+    let same = |other: &&Path| Some(fs::read(beside(other)).ok()? == fs::read(paths[i]).ok()?);
+    is_interrupted(paths[i]) || paths[i + 1..].iter().any(|other| same(other) == Some(true))
+}
+
+/// Writes `bytes` to each of `paths`.
+///
+/// # Errors
+/// As [`AtomicFile::create`] and [`AtomicFile::commit`].
+pub fn write_together(paths: &[&Path], bytes: &[u8]) -> Result<(), TaskError> {
+    for i in 0..paths.len() {
+        // First, for what says that they are not finished is about to be written anew.
+        if paths[i].symlink_metadata().is_ok() && is_left(paths, i) {
+            fs::remove_file(paths[i]).map_err(TaskError::file(paths[i]))?;
+        }
+    }
+    let mut files: Vec<AtomicFile> = Vec::new();
+    for path in paths {
+        if files.iter().all(|file| std::path::absolute(&file.path).ok() != std::path::absolute(path).ok()) {
+            let mut file = AtomicFile::create(path)?;
+            file.write_all(bytes).map_err(TaskError::file(path))?;
+            files.push(file);
+        }
+    }
+    commit_together(files)
+}
+
+/// Writes `bytes` to the file at `path`, which may be there: all of them, or, on an error, none.
 ///
 /// # Errors
 /// [`TaskError::File`].
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TaskError> {
     let mut file = AtomicFile::create(path)?;
     file.write_all(bytes).map_err(TaskError::file(path))?;
-    file.commit()
+    file.replace()
 }
 
 #[cfg(test)]
@@ -119,8 +262,6 @@ mod tests {
     fn what_is_there_is_not_written_over() {
         let (dir, ranks) = (tempfile::tempdir().unwrap(), tercet_cluster::Solo::new());
         must_be_free(&ranks, [dir.path().join("new").as_path()]).unwrap();
-        let other = must_be_free(&ranks, [dir.path().join("new.jsonl.bz2").as_path()]).unwrap_err();
-        assert!(other.to_string().contains("new.jsonl.bz2: .bz2 is a format"), "{other}");
         for taken in [dir.path(), Path::new("/dev/null")] {
             assert!(must_be_free(&ranks, [taken]).unwrap_err().to_string().contains("not overwritten"));
         }
@@ -134,10 +275,58 @@ mod tests {
         file.write_all(b"half").unwrap();
         drop(file);
         assert_eq!(fs::read_dir(dir.path().join("new")).unwrap().count(), 0);
+        fs::write(beside(&path), "what a killed process left, which is longer").unwrap();
         write_atomically(&path, b"whole").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"whole");
         assert_eq!(fs::read_dir(dir.path().join("new")).unwrap().count(), 1);
         write_atomically(&dir.path().join("out.gz"), b"whole").unwrap();
         assert!(fs::read(dir.path().join("out.gz")).unwrap().starts_with(&[0x1f, 0x8b]));
+    }
+
+    #[test]
+    fn two_processes_do_not_write_the_same_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.jsonl.tercet-partial");
+        let first = open_locked(&path, Duration::ZERO).unwrap();
+        assert_eq!(open_locked(&path, POLL).unwrap_err().kind(), ErrorKind::WouldBlock);
+        drop(first);
+        assert!(open_locked(&path, Duration::ZERO).is_ok());
+        // Somebody else's file, renamed between opening and locking, is not taken.
+        let opened = open_locked(&path, Duration::ZERO).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| open_locked(&path, PATIENCE).unwrap());
+            fs::rename(&path, dir.path().join("out.jsonl")).unwrap();
+            drop(opened);
+            let second = second.join().unwrap().metadata().unwrap().ino();
+            assert_eq!(second, fs::metadata(&path).unwrap().ino());
+            assert_ne!(second, fs::metadata(dir.path().join("out.jsonl")).unwrap().ino());
+        });
+    }
+
+    #[test]
+    fn what_a_killed_process_has_put_in_place_is_told_from_what_is_finished() {
+        let (dir, ranks) = (tempfile::tempdir().unwrap(), tercet_cluster::Solo::new());
+        let [first, second] = ["metrics.json", "figures.json"].map(|name| dir.path().join(name));
+        let paths = [first.as_path(), second.as_path()];
+        let is_free = || must_be_free(&ranks, paths).is_ok();
+        fs::write(&first, "1").unwrap();
+        assert!(!is_free(), "somebody's");
+        fs::write(beside(&second), "2").unwrap();
+        assert!(!is_free(), "another command was killed before it put the second in its place");
+        fs::write(beside(&second), "1").unwrap();
+        assert!(is_free(), "this one was killed before");
+        fs::hard_link(beside(&second), &second).unwrap();
+        assert!(is_free(), "or right after");
+        fs::remove_file(beside(&second)).unwrap();
+        assert!(!is_free(), "finished");
+        fs::hard_link(&first, beside(&first)).unwrap();
+        fs::rename(&second, beside(&second)).unwrap();
+        write_together(&paths, b"3").unwrap();
+        assert_eq!(paths.map(|path| fs::read(path).unwrap()), [b"3", b"3"]);
+        assert_eq!((is_free(), fs::read_dir(dir.path()).unwrap().count()), (false, 2), "finished");
+        let error = AtomicFile::create(&first).unwrap().commit().unwrap_err();
+        assert!(matches!(error, TaskError::Exists(_)), "{error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        write_together(&[&dir.path().join("same"), &dir.path().join("./same")], b"4").unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! metrics.jsonl: a line per step, in order, whatever happened to the run in between.
+//! metrics.jsonl: a line per step, in order, whatever happened to the run in between. ranks.jsonl is alike.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -94,9 +94,10 @@ fn cut_back(file: &mut File, step: u64, num_last: usize) -> io::Result<Vec<Value
         }
         bytes.truncate(line_start - 1);
     }
-    file.set_len(end)?;
-    if end > 0 {
-        // The line feed is not part of the line.
+    // The line feed is not part of the line. It is only missing where a file ends in the middle of one.
+    let has_feed = end > 0 && end < file.metadata()?.len();
+    file.set_len(end + u64::from(has_feed))?;
+    if end > 0 && !has_feed {
         file.write_all(b"\n")?;
     }
     kept.truncate(num_last);

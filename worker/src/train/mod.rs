@@ -75,12 +75,15 @@ pub fn run(args: &TrainArgs, ranks: &Counted) -> anyhow::Result<ExitCode> {
     }
     let remarks = preflight::check(&recipe, ranks)?;
     let run = setup::set_up(&recipe, args, remarks, ranks)?;
-    let saver = Saver::new(&recipe, &run.model, ranks)?;
+    let saver = Saver::new(&recipe, &run, ranks)?;
     let (settings, shares) = (StepSettings::of(&recipe), Shares::start(&recipe, ranks)?);
     let faults = Faults::new(recipe.faults);
     let mut training = Training { recipe: &recipe, ranks, faults, run, saver, settings, shares, stopping: false };
     let Some(plan) = training.run.plan.clone() else {
-        training.save()?;
+        // Its one checkpoint, unless that is what the run goes on from.
+        if !training.run.is_resumed {
+            training.save()?;
+        }
         return training.end();
     };
     training.fit(&plan)?;
@@ -262,6 +265,7 @@ impl Training<'_> {
         (self.run.model, self.run.optimizer) = (resumed.model, resumed.optimizer);
         self.run.model.parameters.matmul = matmul;
         self.run.model.enable_gradients(compute_kind_of(self.recipe.precision));
+        self.saver.goes_on_from(self.run.progress.step);
         let progress = &mut self.run.progress;
         progress.left_out.extend(known.iter().chain(&left_out));
         self.run.recorder.roll_back(progress.step)?;
@@ -288,7 +292,7 @@ impl Training<'_> {
             plan_checksum: plan.as_ref().map_or(0, |plan| plan.checksum(progress.step)),
             cpu_matmul: matmul.clone(),
         };
-        self.saver.save(model, optimizer, state, recorder)
+        self.saver.save(model, optimizer, state, recorder, self.shares.as_ref())
     }
 
     /// The last checkpoint is complete, and with it the run. Every rank calls it.

@@ -7,7 +7,9 @@ use tercet_cluster::{Collective, CollectiveError};
 use tercet_configs::Recipe;
 
 use super::recorder::Recorder;
-use crate::checkpoint::{Background, Snapshot, TrainState, remove_interrupted};
+use super::setup::Run;
+use super::shares::Shares;
+use crate::checkpoint::{Background, Complete, Kept, Snapshot, TrainState, remove_interrupted};
 use crate::model::M3Model;
 use crate::optimizer::AdamW;
 
@@ -22,20 +24,20 @@ pub(super) struct Saver {
 }
 
 impl Saver {
-    /// Checkpoints as the recipe asks for them; the run folder is this run's alone from here on.
+    /// Checkpoints of `run` as the recipe asks for them; the run folder is this run's alone from here on.
     ///
     /// # Errors
     /// As [`Snapshot::new`].
-    pub fn new(recipe: &Recipe, model: &M3Model, ranks: &dyn Collective) -> anyhow::Result<Self> {
+    pub fn new(recipe: &Recipe, run: &Run, ranks: &dyn Collective) -> anyhow::Result<Self> {
         let every_steps = recipe.checkpoint.every_steps;
         let mut background = None;
         if ranks.rank() == 0 {
-            remove_interrupted(&recipe.run_dir)?;
-            let snapshot = Snapshot::new(model, recipe)?;
-            let background =
-                background.insert(Background::new(recipe.run_dir.clone(), recipe.checkpoint.keep, snapshot));
-            if every_steps > 0 {
-                background.prepare()?;
+            remove_interrupted(&recipe.run_dir).iter().for_each(|left| run.recorder.warn(left));
+            let snapshot = Snapshot::new(&run.model, recipe)?;
+            let kept = Kept::new(recipe.checkpoint.keep, run.progress.step);
+            let background = background.insert(Background::new(recipe.run_dir.clone(), kept, snapshot));
+            if every_steps > 0 || run.is_resumed {
+                background.prepare(run.is_resumed.then_some(run.progress.step))?;
             }
         }
         Ok(Self { background, every_steps, last_step: recipe.steps, overdue: false, stall: Duration::ZERO })
@@ -62,12 +64,14 @@ impl Saver {
         optimizer: &AdamW,
         state: impl FnOnce() -> TrainState,
         recorder: &mut Recorder,
+        shares: Option<&Shares>,
     ) -> anyhow::Result<()> {
         let Some(background) = &mut self.background else { return Ok(()) };
         let started = Instant::now();
         let state = state();
         let was_busy = background.is_busy();
         let before = heartbeat::during(Doing::WritingCheckpoint, || background.wait())?;
+        let remarks = background.take_remarks();
         if was_busy && before.is_some() {
             let secs = started.elapsed().as_secs_f64();
             recorder.warn(&format!(
@@ -77,13 +81,14 @@ impl Saver {
             ));
         }
         if let Some(history) = recorder.history()? {
+            let shares = shares.map(Shares::history).transpose()?.flatten();
             let moments = [&optimizer.mean, &optimizer.square];
-            background.begin(history, |snapshot| snapshot.take(&model.parameters.flat, moments, state))?;
+            background.begin([history].into_iter().chain(shares).collect(), |snapshot| {
+                snapshot.take(&model.parameters.flat, moments, state)
+            })?;
         }
         self.stall += started.elapsed();
-        if let Some(complete) = before {
-            recorder.checkpoint(&complete);
-        }
+        tell(recorder, before, &remarks);
         Ok(())
     }
 
@@ -93,9 +98,8 @@ impl Saver {
     /// It could not be written: a full disk, for example. Rank 0 then ends the job.
     pub fn report(&mut self, recorder: &mut Recorder) -> anyhow::Result<()> {
         let Some(background) = &mut self.background else { return Ok(()) };
-        if let Some(complete) = background.completed()? {
-            recorder.checkpoint(&complete);
-        }
+        let complete = background.completed()?;
+        tell(recorder, complete, &background.take_remarks());
         Ok(())
     }
 
@@ -105,9 +109,8 @@ impl Saver {
     /// As [`Saver::report`].
     pub fn wait(&mut self, recorder: &mut Recorder) -> anyhow::Result<()> {
         let Some(background) = &mut self.background else { return Ok(()) };
-        if let Some(complete) = heartbeat::during(Doing::WritingCheckpoint, || background.wait())? {
-            recorder.checkpoint(&complete);
-        }
+        let complete = heartbeat::during(Doing::WritingCheckpoint, || background.wait())?;
+        tell(recorder, complete, &background.take_remarks());
         Ok(())
     }
 
@@ -121,8 +124,23 @@ impl Saver {
         ranks.barrier().map_err(|error: CollectiveError| error.into())
     }
 
+    /// The run goes on from the checkpoint of `step`. Call [`Saver::wait`] first.
+    pub fn goes_on_from(&mut self, step: u64) {
+        if let Some(background) = &mut self.background {
+            background.goes_on_from(step);
+        }
+    }
+
     /// Seconds that training has waited for checkpoints since this was last asked.
     pub fn take_stall_secs(&mut self) -> f64 {
         std::mem::take(&mut self.stall).as_secs_f64()
     }
+}
+
+/// Records a checkpoint that has become complete, if one has, and what is to be known of others.
+fn tell(recorder: &Recorder, complete: Option<Complete>, remarks: &[String]) {
+    if let Some(complete) = complete {
+        recorder.checkpoint(&complete);
+    }
+    remarks.iter().for_each(|remark| recorder.warn(remark));
 }

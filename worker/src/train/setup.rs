@@ -9,7 +9,7 @@ use anyhow::Context;
 use tch::Kind;
 use tercet_cluster::{Collective, all_ranks, broadcast_bytes};
 use tercet_configs::{ExitCode, Precision, Prompts, Recipe};
-use tercet_sampler::{Plan, Store, agreed_prefixes};
+use tercet_sampler::{Plan, Store, agreed_prefixes, write_durably};
 
 use super::lock::RunLock;
 use super::recorder::Recorder;
@@ -98,6 +98,8 @@ pub(super) struct Run {
     pub plan: Option<Arc<Plan>>,
     /// How far it is.
     pub progress: Progress,
+    /// It goes on from a checkpoint.
+    pub is_resumed: bool,
     pub recorder: Recorder,
     /// What multiplies matrices, where it was measured.
     pub matmul: Option<Measured>,
@@ -171,11 +173,12 @@ pub(super) fn set_up(
     if let Some((path, state)) = &resumed {
         check_same_run(path, recipe, plan.as_deref(), state)?;
     }
+    let is_resumed = resumed.is_some();
     let (progress, matmul) = resumed.map_or_else(Default::default, |(_, state)| (state.progress, state.cpu_matmul));
 
     if ranks.rank() == 0 {
         let path = run_dir.join("recipe.toml");
-        fs::write(&path, recipe.to_toml()).with_context(|| format!("writing {}", path.display()))?;
+        write_durably(&path, recipe.to_toml().as_bytes()).with_context(|| format!("writing {}", path.display()))?;
     }
     ranks.barrier()?;
     remarks.append(&mut model.remarks);
@@ -184,7 +187,7 @@ pub(super) fn set_up(
     for name in &model.fresh {
         tracing::debug!("{name} starts fresh");
     }
-    Ok(Run { model, optimizer, plan, progress, recorder, matmul, lock })
+    Ok(Run { model, optimizer, plan, progress, is_resumed, recorder, matmul, lock })
 }
 
 pub(crate) fn plan(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Plan> {

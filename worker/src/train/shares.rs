@@ -1,34 +1,37 @@
 //! Each rank's share of every step, in `ranks.jsonl`: for who wants to see that the plan is kept, or which rank lags.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::fs::File;
 
-use anyhow::Context;
 use serde_json::json;
 use tercet_cluster::{Collective, CollectiveError};
 use tercet_configs::Recipe;
 use tercet_sampler::RowId;
 
+use super::history::History;
 use crate::meter::resident_bytes;
 
 /// The file, on rank 0.
-pub(super) struct Shares(Option<File>);
+pub(super) struct Shares(Option<History>);
 
 impl Shares {
-    /// None unless the recipe asks for it. A run that is resumed goes on in the same file.
+    /// None unless the recipe asks for it. A run that is resumed goes on in the same file, after its last whole line.
     ///
     /// # Errors
-    /// The file cannot be opened.
+    /// As [`History::open`].
     pub fn start(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Option<Self>> {
         if !recipe.log.per_rank {
             return Ok(None);
         }
-        let open = || {
-            let path = recipe.run_dir.join("ranks.jsonl");
-            let file = OpenOptions::new().create(true).append(true).open(&path);
-            file.with_context(|| format!("opening {}", path.display()))
-        };
+        let open = || History::open(recipe.run_dir.join("ranks.jsonl"), u64::MAX, 0).map(|(file, _)| file);
         Ok(Some(Self(if ranks.rank() == 0 { Some(open()?) } else { None })))
+    }
+
+    /// As [`History::handle`]; none on the ranks that write nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn history(&self) -> anyhow::Result<Option<File>> {
+        self.0.as_ref().map(History::handle).transpose()
     }
 
     /// Writes what the ranks had of step `step`: this one `rows` with `num_tokens` real tokens. Every rank calls it.
@@ -46,7 +49,7 @@ impl Shares {
             "step": step, "rows": column(0), "tokens": column(1), "rows_checksum": checksums,
             "rss_bytes": column(3), "peak_rss_bytes": column(4),
         });
-        writeln!(file, "{line}").context("writing ranks.jsonl")
+        file.push(&line)
     }
 }
 

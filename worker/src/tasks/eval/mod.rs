@@ -26,7 +26,7 @@ pub(super) use search::{for_each_dense_row, merge_ranks};
 pub use trec::write_run;
 
 use super::error::TaskError;
-use super::output::{must_be_free, write_atomically};
+use super::output::{must_be_free, write_together};
 use super::texts::TextEncoder;
 use super::vectors::share;
 use crate::representation::Heads;
@@ -69,7 +69,8 @@ type Figures = Vec<(&'static str, Metrics)>;
 /// What is wrong with model, data or output; [`TaskError`] where it is data or output.
 pub fn run(args: &EvalArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let metrics = args.out.as_ref().map(|out| out.join("metrics.json"));
-    must_be_free(ranks, metrics.as_deref().into_iter().chain(args.json.as_deref()))?;
+    let outputs: Vec<&Path> = metrics.iter().chain(&args.json).map(PathBuf::as_path).collect();
+    must_be_free(ranks, outputs.iter().copied())?;
     let encoder = TextEncoder::load(&args.model, None, args.mcls, args.sub_batch_tokens, ranks)?;
     let mut results = BTreeMap::new();
     for folder in &args.data {
@@ -96,9 +97,7 @@ pub fn run(args: &EvalArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
                 .map(|(name, result)| (name, result.0.iter().copied().collect()))
                 .collect::<BTreeMap<_, BTreeMap<_, _>>>(),
         )?;
-        for path in metrics.iter().chain(&args.json) {
-            write_atomically(path, &json)?;
-        }
+        write_together(&outputs, &json)?;
         for (name, (figures, num_docs, num_queries)) in &results {
             print!("{}", table(name, figures, *num_docs, *num_queries));
         }

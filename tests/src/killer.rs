@@ -1,0 +1,61 @@
+//! A library that commands are started with where a test wants them killed at one of their operations on files, and so at
+//! every moment that leaves something else behind.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Compiled once for a test.
+pub struct Killer(PathBuf);
+
+/// When a command is killed, and which of its processes.
+#[derive(Debug, Clone, Copy)]
+pub struct Strike {
+    /// The name of the program whose operations count.
+    pub program: &'static str,
+    /// The operations that count, e.g. `rename`; none means all. killer.c has their names.
+    pub only: Option<&'static str>,
+    /// Which of them, from 1. It does not happen. A write counts twice: it does not begin, or ends in the middle.
+    pub at: usize,
+    /// Not the program itself is killed but who has started it, and the operation does happen.
+    pub parent: bool,
+}
+
+impl Strike {
+    /// At the operation `at` of `program`.
+    pub fn at(program: &'static str, at: usize) -> Self {
+        Self { program, only: None, at, parent: false }
+    }
+
+    /// At the operation `at` of that name.
+    pub fn at_the(program: &'static str, only: &'static str, at: usize) -> Self {
+        Self { only: Some(only), ..Self::at(program, at) }
+    }
+}
+
+impl Killer {
+    /// Compiles it into `dir`.
+    pub fn new(dir: &Path) -> Self {
+        let (source, library) = (dir.join("killer.c"), dir.join("killer.so"));
+        std::fs::write(&source, include_str!("killer.c")).unwrap();
+        let mut cc = Command::new("cc");
+        cc.args(["-shared", "-fPIC", "-O1", "-w", "-o"]).arg(&library).arg(&source).args(["-ldl", "-lpthread"]);
+        assert!(cc.status().unwrap().success(), "{cc:?}");
+        Self(library)
+    }
+
+    /// The variables of a command that is killed as `strike` says, counting operations below `folder`, which exists. With
+    /// every other one, what was not synced is half lost, as when the machine goes down with the process.
+    pub fn variables(&self, folder: &Path, strike: Strike) -> Vec<(&'static str, String)> {
+        let path = |path: &Path| path.to_str().unwrap().to_owned();
+        let mut variables = vec![
+            ("LD_PRELOAD", path(&self.0)),
+            ("KILLER_PROGRAM", strike.program.to_owned()),
+            ("KILLER_FOLDER", path(&folder.canonicalize().unwrap())),
+            ("KILLER_AT", strike.at.to_string()),
+            ("KILLER_VICTIM", if strike.parent { "parent" } else { "self" }.to_owned()),
+            ("KILLER_TEAR", (strike.at % 2).to_string()),
+        ];
+        variables.extend(strike.only.map(|only| ("KILLER_ONLY", only.to_owned())));
+        variables
+    }
+}
