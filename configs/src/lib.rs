@@ -19,6 +19,7 @@ mod exit;
 mod load;
 mod memory_budget;
 mod recipe;
+mod visible_devices;
 
 pub use data::{DataSection, DataSet, FewNegatives, LengthGroup, Negatives, WeightChange};
 pub use encoder_config::{EncoderConfig, EncoderConfigError};
@@ -29,3 +30,4 @@ pub use recipe::{
     Backend, CheckpointSection, FaultsSection, LogSection, LossPreset, LossSection, ModelSection, OnFaults,
     OptimizerSection, Pooling, Precision, Recipe, RestartSection, Teacher,
 };
+pub use visible_devices::VisibleDevices;

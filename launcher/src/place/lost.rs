@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, io, thread};
 
+use crate::place::machine::ThisMachine;
 use crate::place::{Host, Launch, Placement, slots};
 
 /// What a host may take to answer.
@@ -48,22 +49,18 @@ impl Placement {
         }
         let hosts: Vec<Host> = up.into_iter().map(|(host, _)| host.clone()).collect();
         let num_ranks = std::num::NonZeroUsize::new(self.num_ranks.get().min(slots(&hosts)));
-        Survey { lost, rest: num_ranks.map(|num_ranks| Self { launch: self.launch, hosts, num_ranks }) }
+        let changes = self.changes.clone();
+        Survey { lost, rest: num_ranks.map(|num_ranks| Self { launch: self.launch, hosts, num_ranks, changes }) }
     }
 
     fn answers(&self, host: &Host) -> bool {
         match self.launch {
             Launch::Here => true,
-            Launch::RemoteShell => is_this_machine(&host.name) || shell_answers(&host.name),
+            // Open MPI starts no agent for the machine it runs on.
+            Launch::RemoteShell => ThisMachine::new().is(&host.name) || shell_answers(&host.name),
             Launch::Slurm => slurm_answers(&host.name),
         }
     }
-}
-
-/// Open MPI starts no agent for the machine it runs on.
-fn is_this_machine(name: &str) -> bool {
-    let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name == "localhost" || name == own.trim()
 }
 
 fn shell_answers(host: &str) -> bool {
@@ -131,7 +128,8 @@ mod tests {
     fn placement(num_ranks: usize) -> Placement {
         let host = |name: &str| Host { name: name.into(), slots: NonZeroUsize::new(4).unwrap() };
         let hosts = ["n1", "n2", "n3"].map(host).to_vec();
-        Placement { launch: Launch::RemoteShell, hosts, num_ranks: NonZeroUsize::new(num_ranks).unwrap() }
+        let num_ranks = NonZeroUsize::new(num_ranks).unwrap();
+        Placement { launch: Launch::RemoteShell, hosts, num_ranks, changes: Vec::new() }
     }
 
     #[test]
