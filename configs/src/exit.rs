@@ -27,7 +27,8 @@ impl ExitCode {
     }
 
     /// What an operation on a file that failed means, where nobody knows better: a file that is not there, or may not be
-    /// read or written, is there or allowed the next time only if somebody changes something.
+    /// read or written, is there or allowed the next time only if somebody changes something. (A file system that has
+    /// become read-only has mostly met a broken disk.)
     pub fn of_io(error: &std::io::Error) -> Self {
         use std::io::ErrorKind as Kind;
         match error.kind() {
@@ -36,7 +37,6 @@ impl ExitCode {
             | Kind::AlreadyExists
             | Kind::NotADirectory
             | Kind::IsADirectory
-            | Kind::ReadOnlyFilesystem
             | Kind::InvalidFilename
             | Kind::InvalidInput => Self::Usage,
             _ => Self::Machine,

@@ -24,7 +24,9 @@ impl VisibleDevices {
             return none(None);
         }
         let entries: Vec<&str> = list.split(',').map(str::trim).collect();
-        if let Some(twice) = (1..entries.len()).find(|i| !entries[*i].is_empty() && entries[..*i].contains(&entries[*i])) {
+        if let Some(twice) =
+            (1..entries.len()).find(|i| !entries[*i].is_empty() && entries[..*i].contains(&entries[*i]))
+        {
             return none(Some(format!("names {} twice, and CUDA then shows no GPU at all", entries[twice])));
         }
         if let Some(kind) = ["GPU-", "MIG-"].into_iter().find(|kind| list.starts_with(kind)) {
@@ -57,9 +59,11 @@ impl VisibleDevices {
 
     fn of_uuids(kind: &str, entries: &[&str], num_present: Option<usize>) -> Self {
         let num_listed = entries.iter().take_while(|entry| entry.starts_with(kind)).count();
-        let stranger = entries.get(num_listed).map(|entry| format!("ends at {entry:?}, which is not written as {kind}…"));
+        let stranger =
+            entries.get(num_listed).map(|entry| format!("ends at {entry:?}, which is not written as {kind}…"));
         if kind == "MIG-" {
-            let more = (num_listed > 1).then(|| format!("names {num_listed} MIG instances, of which CUDA shows the first alone"));
+            let more = (num_listed > 1)
+                .then(|| format!("names {num_listed} MIG instances, of which CUDA shows the first alone"));
             return Self { num: 1, numbers: None, remark: more.or(stranger) };
         }
         let num = num_listed.min(num_present.unwrap_or(num_listed));

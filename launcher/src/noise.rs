@@ -54,7 +54,9 @@ impl NoiseFilter {
     /// What of `line` (and of lines held back) is to be shown.
     pub fn line(&mut self, line: &str) -> Option<String> {
         // The box about it stays: at a start it helps.
-        self.cause.no_daemon |= line.starts_with("ORTE was unable to reliably start one or more daemons");
+        let no_daemon =
+            ["ORTE was unable to reliably start one or more", "An ORTE daemon has unexpectedly failed after launch"];
+        self.cause.no_daemon |= no_daemon.iter().any(|begin| line.starts_with(begin));
         if let (None, Some(error)) = (&self.cause.error, line.strip_prefix(WORKER)) {
             self.cause.error = Some(error.trim().to_owned());
         }
@@ -129,7 +131,9 @@ fn mistake_in(line: &str) -> Option<&'static str> {
     }
     let has = |words: &[&str]| words.iter().any(|word| line.contains(word));
     if has(&["Could not resolve hostname"]) && !has(&["Temporary failure"]) {
-        return Some("a host's name is not known here: correct it in the file, or add it to ~/.ssh/config or /etc/hosts");
+        return Some(
+            "a host's name is not known here: correct it in the file, or add it to ~/.ssh/config or /etc/hosts",
+        );
     }
     if has(&[": Permission denied ("]) || line.starts_with("Host key verification failed") {
         return Some(
@@ -149,9 +153,12 @@ fn mistake_in(line: &str) -> Option<&'static str> {
              build under the same path",
         );
     }
-    if line.starts_with("[mpiexec@") || has(&["unrecognized argument allow-run-as-root", "unrecognized argument oversubscribe"])
+    if line.starts_with("[mpiexec@")
+        || has(&["unrecognized argument allow-run-as-root", "unrecognized argument oversubscribe"])
     {
-        return Some("the mpirun in PATH is MPICH's or Intel's: put the bin folder of the Open MPI that Tercet was built with first");
+        return Some(
+            "the mpirun in PATH is MPICH's or Intel's: put the bin folder of the Open MPI that Tercet was built with first",
+        );
     }
     if has(&["Error: unknown option"]) {
         return Some("the mpirun in PATH does not know these options: put that of Open MPI 4 or 5 first");
@@ -230,7 +237,10 @@ mod tests {
             ("[mpiexec@gpu01] match_arg (utils/args/args.c:166): unrecognized argument allow-run-as-root\n", "MPICH's"),
             ("srun: error: Unable to confirm allocation for job 7: Invalid job id specified\n", "SLURM_JOB_ID"),
             ("mpirun does not support recursive calls\n", "without it"),
-            ("A call to mkdir was unable to create the desired directory:\n\n  Directory: /x\n  Error:     Permission denied\n", "TMPDIR"),
+            (
+                "A call to mkdir was unable to create the desired directory:\n\n  Directory: /x\n  Error:     Permission denied\n",
+                "TMPDIR",
+            ),
         ] {
             let (shown, cause) = filtered(line);
             assert_eq!(shown, line);

@@ -83,7 +83,7 @@ const BATCH_SYSTEMS: [&str; 6] = ["SLURM_JOB", "SLURM_NODELIST", "PBS_", "LSB_",
 
 /// What an `mpirun`, or an `srun` that knows PMIx, gives to what it starts, by name or by beginning. A second `mpirun`
 /// would take itself for one of the first one's ranks.
-const OF_A_RANK: [&str; 17] = [
+const OF_A_RANK: [&str; 18] = [
     "OMPI_APP_CTX_NUM_PROCS",
     "OMPI_COMM_WORLD_",
     "OMPI_FILE_LOCATION",
@@ -100,6 +100,7 @@ const OF_A_RANK: [&str; 17] = [
     "OMPI_MCA_orte_num_nodes",
     "OMPI_MCA_orte_top_session_dir",
     "OMPI_MCA_pmix",
+    "OMPI_UNIVERSE_SIZE",
     "PMIX_",
 ];
 
@@ -137,7 +138,7 @@ pub fn command(placement: &Placement, worker_args: &[OsString]) -> Result<Comman
 
 /// What `mpirun` is to have in its environment otherwise than this process.
 fn set_environment(command: &mut Command, placement: &Placement, names: &[String]) {
-    if names.iter().any(|name| ["OMPI_COMM_WORLD_RANK", "PMIX_RANK"].contains(&name.as_str())) {
+    if names.iter().any(|name| ["OMPI_COMM_WORLD_RANK", "OMPI_UNIVERSE_SIZE", "PMIX_RANK"].contains(&name.as_str())) {
         names.iter().filter(|name| is_of_a_rank(name)).for_each(|name| _ = command.env_remove(name));
     }
     if placement.launch() == Launch::Slurm {
@@ -164,7 +165,9 @@ fn is_of_a_rank(variable: &str) -> bool {
 
 /// One rank per NVIDIA GPU that this process may use, and a word where it may use fewer than it seems; 1 where there is none.
 pub fn default_ranks(screen: &Screen) -> NonZeroUsize {
-    if let (true, Some((list, VisibleDevices { num, remark: Some(remark), .. }))) = (num_present_gpus() > 0, visible_gpus()) {
+    if let (true, Some((list, VisibleDevices { num, remark: Some(remark), .. }))) =
+        (num_present_gpus() > 0, visible_gpus())
+    {
         screen.say(&format!("warning: CUDA_VISIBLE_DEVICES, {list:?}, {remark}: {num} GPUs are used\n"));
     }
     NonZeroUsize::new(num_gpus()).unwrap_or(NonZeroUsize::MIN)

@@ -1,5 +1,6 @@
 //! `tercet-worker`: one rank. `tercet` starts it; `mpirun -n N tercet-worker …` does the same by hand.
 
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process;
 use std::thread;
@@ -97,7 +98,9 @@ fn main() {
     cores::share(&ranks);
     if !matches!(cli.task, Task::Train(_)) && ranks.rank() == 0 {
         // Training logs to its run folder as well and begins that itself.
-        tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
+        // Colours are for people who look, not for files.
+        let ansi = std::io::stderr().is_terminal();
+        tracing_subscriber::fmt().with_ansi(ansi).with_writer(std::io::stderr).without_time().with_target(false).init();
     }
     let code = work(&cli.task, &ranks).unwrap_or_else(|error| fail(&ranks, &error));
     // Leaves the job in good order first.

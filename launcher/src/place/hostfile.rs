@@ -131,7 +131,8 @@ fn parse_line(line: &str) -> Result<Option<(String, Option<NonZeroUsize>)>, Stri
         let value = words.next_if_eq(&"=").and_then(|_| words.next_if(|word| *word != "="));
         let word = value.map_or(key.to_owned(), |value| format!("{key}={value}"));
         let number = || {
-            let number = value.and_then(|value| value.parse().ok()).filter(|number: &NonZeroUsize| number.get() <= MAX_SLOTS);
+            let number =
+                value.and_then(|value| value.parse().ok()).filter(|number: &NonZeroUsize| number.get() <= MAX_SLOTS);
             number.ok_or_else(|| format!("{word:?}: expected a number above 0, as in slots=8, and at most {MAX_SLOTS}"))
         };
         match key {
@@ -206,7 +207,10 @@ mod tests {
                 &[("gpu02", 8), ("10.0.0.7", 4), ("login-1.site", 1)][..],
             ),
             ("\u{feff}gpu01 slots=2\r\nGPU02.site slots = 3\r\n", &[("gpu01", 2), ("GPU02.site", 3)]),
-            ("n1.rack1.example slots= 2\nn1.rack2.example slots =2", &[("n1.rack1.example", 2), ("n1.rack2.example", 2)]),
+            (
+                "n1.rack1.example slots= 2\nn1.rack2.example slots =2",
+                &[("n1.rack1.example", 2), ("n1.rack2.example", 2)],
+            ),
             ("localhost slots=2\ngpu01 slots=8", &[("localhost", 2), ("gpu01", 8)]),
             // As batch systems write them.
             ("gpu01\ngpu01\ngpu02\ngpu01\ngpu02\n", &[("gpu01", 3), ("gpu02", 2)]),

@@ -21,6 +21,7 @@ use crate::args::Ranks;
 use crate::exit::Fail;
 use crate::screen::Screen;
 use crate::start;
+pub use lost::no_such_job;
 use machine::ThisMachine;
 
 /// Where the ranks of one run are started.

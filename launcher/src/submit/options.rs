@@ -39,8 +39,16 @@ const REFUSED: [(&str, &str, &str); 27] = [
     ("no-kill", "k", "write --no-kill"),
     ("no-requeue", "", REQUEUE),
     ("requeue", "", "the script says so already"),
-    ("chdir", "D", "the script runs in the folder that tercet submit is called in, and its output is in the run folder"),
-    ("workdir", "D", "the script runs in the folder that tercet submit is called in, and its output is in the run folder"),
+    (
+        "chdir",
+        "D",
+        "the script runs in the folder that tercet submit is called in, and its output is in the run folder",
+    ),
+    (
+        "workdir",
+        "D",
+        "the script runs in the folder that tercet submit is called in, and its output is in the run folder",
+    ),
     ("hetjob", "", HETEROGENEOUS),
     ("packjob", "", HETEROGENEOUS),
     ("wrap", "", "the job script is tercet's"),
@@ -79,7 +87,11 @@ impl SbatchOption {
         if let Some(short) = typed.strip_prefix('-').filter(|rest| !rest.starts_with('-')) {
             let mut letters = short.chars();
             let name = letters.next().map(String::from).unwrap_or_default();
-            return Ok(Self { name, value: letters.as_str().trim_start_matches('=').to_owned(), line: typed.to_owned() });
+            return Ok(Self {
+                name,
+                value: letters.as_str().trim_start_matches('=').to_owned(),
+                line: typed.to_owned(),
+            });
         }
         let option = typed.strip_prefix("--").unwrap_or(typed);
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
@@ -104,7 +116,8 @@ impl SbatchOption {
             1 => self.name == letter,
             _ => self.name == name,
         };
-        let shortened = |name: &str| name.starts_with(&self.name) && self.name.len() > 2 && !WHOLE.contains(&&*self.name);
+        let shortened =
+            |name: &str| name.starts_with(&self.name) && self.name.len() > 2 && !WHOLE.contains(&&*self.name);
         let whole = REFUSED.iter().find(|(name, letter, _)| is(name, letter));
         let found = whole.or_else(|| REFUSED.iter().find(|(name, _, _)| shortened(name)));
         let why = found.map(|(_, _, why)| *why).or_else(|| self.value_refused());
@@ -121,7 +134,10 @@ impl SbatchOption {
                 "without this shell's environment neither mpirun nor its daemons find what they need: use ALL, or \
                  ALL,NAME=VALUE",
             ),
-            "gres" if values().any(|value| value.split([':', '=']).next() == Some("gpu") || value.starts_with("gres/gpu")) => {
+            "gres"
+                if values()
+                    .any(|value| value.split([':', '=']).next() == Some("gpu") || value.starts_with("gres/gpu")) =>
+            {
                 Some(GPUS)
             }
             _ => None,
@@ -192,9 +208,25 @@ mod tests {
             assert!(error.contains(word), "{typed}: {error}");
         }
         for typed in [
-            "--account=me", "account=me", "-Ame", "--qos=high", "--constraint=a100", "-Ca100", "--exclude=gpu07",
-            "--nodelist=gpu01", "--time-min=10", "--export=ALL,A=1", "--gres=tmp:1", "--mem=100G", "--output=o.txt",
-            "--dependency=afterok:7", "--cpus-per-task=4", "-c4", "--exclusive=user", "--nice=100", "--switches=1",
+            "--account=me",
+            "account=me",
+            "-Ame",
+            "--qos=high",
+            "--constraint=a100",
+            "-Ca100",
+            "--exclude=gpu07",
+            "--nodelist=gpu01",
+            "--time-min=10",
+            "--export=ALL,A=1",
+            "--gres=tmp:1",
+            "--mem=100G",
+            "--output=o.txt",
+            "--dependency=afterok:7",
+            "--cpus-per-task=4",
+            "-c4",
+            "--exclusive=user",
+            "--nice=100",
+            "--switches=1",
         ] {
             assert_eq!(check(typed), Ok(()), "{typed}");
         }

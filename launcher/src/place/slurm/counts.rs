@@ -115,13 +115,15 @@ impl Reader<'_> {
         if let (Some(here), Some(listed)) = (here, listed)
             && here != listed
         {
-            self.words.push(format!("SLURM_GPUS_ON_NODE is {here}, but SLURM_JOB_GPUS lists {listed}: the former counts"));
+            self.words
+                .push(format!("SLURM_GPUS_ON_NODE is {here}, but SLURM_JOB_GPUS lists {listed}: the former counts"));
         }
         let here = here.or(listed);
         if let (Some(asked), Some(here)) = (asked, here)
             && asked != here
         {
-            self.words.push(format!("SLURM_GPUS_PER_NODE is {asked}, but this node has {here} GPUs: the former counts"));
+            self.words
+                .push(format!("SLURM_GPUS_PER_NODE is {asked}, but this node has {here} GPUs: the former counts"));
         }
         let by_task = self.read("SLURM_GPUS_PER_TASK", gpus).filter(|_| asked.is_none()).zip(tasks);
         if let Some((each, tasks)) = by_task {
@@ -160,7 +162,8 @@ impl Reader<'_> {
             }
             (None, Some(total)) if total.is_multiple_of(nodes) => {
                 if nodes > 1 {
-                    self.words.push(format!("SLURM_GPUS is {total}: taken for {} on each of {nodes} nodes", total / nodes));
+                    self.words
+                        .push(format!("SLURM_GPUS is {total}: taken for {} on each of {nodes} nodes", total / nodes));
                 }
                 Ok(Some(total / nodes))
             }
@@ -311,18 +314,43 @@ mod tests {
     fn what_contradicts_itself_has_a_word() {
         let three = ("SLURM_TASKS_PER_NODE", "4(x2),2");
         for (num_nodes, set, expected, word) in [
-            (3, &[("SLURM_NTASKS", "10"), three, ("SLURM_GPUS_ON_NODE", "4")][..], &[4, 4, 2][..], "a rank for each task"),
-            (3, &[("SLURM_NTASKS", "12"), three], &[4, 4, 2], "SLURM_NTASKS is 12, but SLURM_TASKS_PER_NODE, 4(x2),2, makes 10"),
+            (
+                3,
+                &[("SLURM_NTASKS", "10"), three, ("SLURM_GPUS_ON_NODE", "4")][..],
+                &[4, 4, 2][..],
+                "a rank for each task",
+            ),
+            (
+                3,
+                &[("SLURM_NTASKS", "12"), three],
+                &[4, 4, 2],
+                "SLURM_NTASKS is 12, but SLURM_TASKS_PER_NODE, 4(x2),2, makes 10",
+            ),
             (2, &[("SLURM_NTASKS_PER_NODE", "4"), ("SLURM_GPUS_ON_NODE", "8")], &[8, 8], "a rank for each GPU"),
-            (2, &[("SLURM_NTASKS", "4"), ("SLURM_TASKS_PER_NODE", "2(y2)")], &[1, 1], "\"2(y2)\", which is not understood"),
+            (
+                2,
+                &[("SLURM_NTASKS", "4"), ("SLURM_TASKS_PER_NODE", "2(y2)")],
+                &[1, 1],
+                "\"2(y2)\", which is not understood",
+            ),
             (2, &[("SLURM_NTASKS", "4"), ("SLURM_TASKS_PER_NODE", "4")], &[1, 1], "which of the 2 nodes"),
             (2, &[("SLURM_GPUS_ON_NODE", "four")], &[1, 1], "SLURM_GPUS_ON_NODE is \"four\""),
             (2, &[("SLURM_GPUS_ON_NODE", "4"), ("SLURM_JOB_GPUS", "0,1")], &[4, 4], "SLURM_JOB_GPUS lists 2"),
             (2, &[("SLURM_GPUS_PER_NODE", "8"), ("SLURM_GPUS_ON_NODE", "4")], &[8, 8], "this node has 4 GPUs"),
             (2, &[("SLURM_GPUS", "8")], &[4, 4], "taken for 4 on each"),
             (1, &[("SLURM_GPUS", "8"), ("SLURM_GPUS_ON_NODE", "4")], &[4], "SLURM_GPUS is 8"),
-            (2, &[("SLURM_GPUS_ON_NODE", "2"), ("SLURM_JOB_CPUS_PER_NODE", "1(x2)")], &[2, 2], "2 ranks of a node share 1"),
-            (2, &[("SLURM_GPUS_ON_NODE", "2"), ("SLURM_JOB_CPUS_PER_NODE", "72,36")], &[2, 2], "not alike, they have 72,36"),
+            (
+                2,
+                &[("SLURM_GPUS_ON_NODE", "2"), ("SLURM_JOB_CPUS_PER_NODE", "1(x2)")],
+                &[2, 2],
+                "2 ranks of a node share 1",
+            ),
+            (
+                2,
+                &[("SLURM_GPUS_ON_NODE", "2"), ("SLURM_JOB_CPUS_PER_NODE", "72,36")],
+                &[2, 2],
+                "not alike, they have 72,36",
+            ),
             (2, &[("SLURM_JOB_CPUS_PER_NODE", "72(x3)")], &[1, 1], "is about 3 nodes"),
             (
                 1,
@@ -330,7 +358,12 @@ mod tests {
                 &[8],
                 "SLURM_CPUS_PER_TASK is 16, but 8 ranks",
             ),
-            (1, &[("SLURM_GPUS_ON_NODE", "4"), ("CUDA_VISIBLE_DEVICES", "0,1")], &[4], "shows 2 GPUs, and the job has 4"),
+            (
+                1,
+                &[("SLURM_GPUS_ON_NODE", "4"), ("CUDA_VISIBLE_DEVICES", "0,1")],
+                &[4],
+                "shows 2 GPUs, and the job has 4",
+            ),
             (1, &[("SLURM_GPUS_ON_NODE", "2"), ("CUDA_VISIBLE_DEVICES", "0,0")], &[2], "names 0 twice"),
         ] {
             let (ranks, words) = read(num_nodes, false, set).unwrap();

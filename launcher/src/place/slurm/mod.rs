@@ -59,7 +59,8 @@ pub fn find(asked: Option<NonZeroUsize>, around: &Surroundings) -> Result<(Found
     let (nodes, list) = step.unwrap_or((all, list));
     check_number(&nodes, in_step, &get, &mut words);
     let is_known = get("SLURMD_NODENAME").is_some_and(|name| nodes.contains(&name));
-    let is_here = |node: &String| around.this.is_evidently(node) || is_known && get("SLURMD_NODENAME").as_ref() == Some(node);
+    let is_here =
+        |node: &String| around.this.is_evidently(node) || is_known && get("SLURMD_NODENAME").as_ref() == Some(node);
     if !nodes.iter().any(is_here) {
         words.push(format!(
             "this machine, {}, is no node of job {job} ({list}): that is right for a shell of salloc's; else the variables are \
@@ -131,7 +132,8 @@ fn other_components(
     }
     let lists: Vec<String> = (1..components).filter_map(named).collect();
     let others = if lists.is_empty() { String::new() } else { format!(" ({})", lists.join("; ")) };
-    let what = format!("job {job} is heterogeneous, of {components} components, and ranks are started in the first alone");
+    let what =
+        format!("job {job} is heterogeneous, of {components} components, and ranks are started in the first alone");
     match asked {
         Some(_) => Ok(Some(format!("{what}: the others' nodes{others} are not used"))),
         None => Err(Fail::new(
@@ -208,11 +210,7 @@ mod tests {
 
     const JOB: (&str, &str) = ("SLURM_JOB_ID", "7");
 
-    fn around(
-        set: &[(&str, &str)],
-        has_srun: bool,
-        asked: Option<usize>,
-    ) -> Result<(Found, Vec<String>), String> {
+    fn around(set: &[(&str, &str)], has_srun: bool, asked: Option<usize>) -> Result<(Found, Vec<String>), String> {
         let variable = |name: &str| set.iter().find(|(own, _)| *own == name).map(|(_, value)| (*value).to_owned());
         let around = Surroundings { variable: &variable, this: ThisMachine::called("gpu01.site"), has_srun };
         find(asked.and_then(NonZeroUsize::new), &around).map_err(|fail| {
@@ -238,7 +236,8 @@ mod tests {
 
     #[test]
     fn mpirun_is_told_what_each_node_takes() {
-        let set = [JOB, ("SLURM_JOB_NODELIST", "gpu[01-03]"), ("SLURM_NTASKS", "10"), ("SLURM_TASKS_PER_NODE", "4(x2),2")];
+        let set =
+            [JOB, ("SLURM_JOB_NODELIST", "gpu[01-03]"), ("SLURM_NTASKS", "10"), ("SLURM_TASKS_PER_NODE", "4(x2),2")];
         let (found, words) = around(&set, true, None).unwrap();
         assert_eq!((shares(&found), words.len()), (vec![("gpu01", 4), ("gpu02", 4), ("gpu03", 2)], 0));
         let Found::Nodes(_, changes) = found else { unreachable!() };
@@ -246,7 +245,9 @@ mod tests {
         assert!(changes.contains(&("SLURM_GPUS_PER_NODE", None)), "{changes:?}");
         let set = [JOB, ("SLURM_JOB_NODELIST", "gpu[01-02]"), ("SLURM_GPUS_ON_NODE", "8"), ("SLURM_GPUS", "16")];
         let Found::Nodes(_, changes) = around(&set, true, None).unwrap().0 else { unreachable!() };
-        for change in [("SLURM_GPUS_PER_NODE", Some("8".into())), ("SLURM_GPUS", None), ("SLURM_JOBID", Some("7".into()))] {
+        for change in
+            [("SLURM_GPUS_PER_NODE", Some("8".into())), ("SLURM_GPUS", None), ("SLURM_JOBID", Some("7".into()))]
+        {
             assert!(changes.contains(&change), "{change:?}: {changes:?}");
         }
     }
