@@ -168,8 +168,7 @@ impl Reader<'_> {
                 Ok(Some(total / nodes))
             }
             (None, Some(total)) => Err(unlike(&format!("SLURM_GPUS is {total} on {nodes} nodes"))),
-            (each, None) => Ok(each),
-            (each, Some(_)) => Ok(each),
+            (each, _) => Ok(each),
         }
     }
 
