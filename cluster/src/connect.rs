@@ -23,8 +23,8 @@ use crate::values::all_ranks;
 /// `PMIX_RANK` with `SLURM_STEP_NUM_TASKS` (`srun --mpi=pmix`).
 ///
 /// # Errors
-/// [`CollectiveError::Join`]: several ranks were started, but in a way that MPI cannot see them as one job; or MPI
-/// was joined before. What [`Nccl::join`] says, where it is taken.
+/// [`CollectiveError::Started`]: several ranks were started, but in a way that MPI cannot see them as one job;
+/// [`CollectiveError::Join`]: MPI was joined before. What [`Nccl::join`] says, where it is taken.
 pub fn connect(backend: Backend, on_gpu: bool, deadline: Duration) -> Result<Box<dyn Collective>, CollectiveError> {
     let launched = Launched::read(|name| std::env::var(name).ok());
     let mpi = match backend {
@@ -67,7 +67,7 @@ impl Launched {
     fn is_several(&self) -> Result<bool, CollectiveError> {
         let several = self.ranks.is_some_and(|ranks| ranks > 1);
         if several && !self.by_mpi {
-            return Err(CollectiveError::Join(format!(
+            return Err(CollectiveError::Started(format!(
                 "srun started {} tasks, but not as one MPI job: use srun --mpi=pmix, or mpirun; \
                  for independent single ranks set backend = \"solo\"",
                 self.ranks.unwrap_or_default()
@@ -79,7 +79,7 @@ impl Launched {
     /// An MPI library that does not understand the launcher sees as many worlds of one rank.
     fn check_world_size(&self, world_size: usize) -> Result<(), CollectiveError> {
         match self.ranks {
-            Some(ranks) if ranks != world_size => Err(CollectiveError::Join(format!(
+            Some(ranks) if ranks != world_size => Err(CollectiveError::Started(format!(
                 "the launcher started {ranks} ranks, but MPI sees {world_size}: start Tercet with the mpirun (or the \
                  srun --mpi=…) of the MPI library that it was built with"
             ))),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tercet_configs::ExitCode;
+
 use crate::buffer::{Buffer, BufferMut, Element};
 
 /// Which rank speaks: the beginning of every message, `rank 3/8 gpu07`.
@@ -30,6 +32,9 @@ pub enum CollectiveError {
     /// The process could not join a job.
     #[error("cannot join the job: {0}")]
     Join(String),
+    /// The process was started in a way in which it cannot join one.
+    #[error("cannot join the job: {0}")]
+    Started(String),
     /// Buffers or counts that do not fit together, on this rank or between two.
     #[error("{place}: {operation}: {problem}")]
     Mismatch {
@@ -50,6 +55,16 @@ pub enum CollectiveError {
         /// What the library below says.
         problem: String,
     },
+}
+
+impl CollectiveError {
+    /// The exit code of a process that ends with this error.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Started(_) => ExitCode::Usage,
+            Self::Join(_) | Self::Mismatch { .. } | Self::Failed { .. } => ExitCode::Machine,
+        }
+    }
 }
 
 /// Checks one operation's arguments on behalf of a backend.

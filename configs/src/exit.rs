@@ -25,6 +25,23 @@ impl ExitCode {
     pub fn code(self) -> i32 {
         self as i32
     }
+
+    /// What an operation on a file that failed means, where nobody knows better: a file that is not there, or may not be
+    /// read or written, is there or allowed the next time only if somebody changes something. (A file system that has
+    /// become read-only has mostly met a broken disk.)
+    pub fn of_io(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind as Kind;
+        match error.kind() {
+            Kind::NotFound
+            | Kind::PermissionDenied
+            | Kind::AlreadyExists
+            | Kind::NotADirectory
+            | Kind::IsADirectory
+            | Kind::InvalidFilename
+            | Kind::InvalidInput => Self::Usage,
+            _ => Self::Machine,
+        }
+    }
 }
 
 /// An error and its causes in one line; a cause that the text so far already tells is not repeated.

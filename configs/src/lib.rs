@@ -24,6 +24,7 @@ mod memory_budget;
 mod model_folder;
 mod prompts;
 mod recipe;
+mod visible_devices;
 mod weight_files;
 
 pub use data::{DataSection, DataSet, FewNegatives, LengthGroup, Negatives, WeightChange};
@@ -39,4 +40,5 @@ pub use recipe::{
     Backend, CheckpointSection, FaultsSection, LogSection, LossPreset, LossSection, ModelSection, OnFaults,
     OptimizerSection, Pooling, Precision, Recipe, RestartSection, Teacher,
 };
+pub use visible_devices::VisibleDevices;
 pub use weight_files::{WeightFiles, WeightFormat};

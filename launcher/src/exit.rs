@@ -59,8 +59,8 @@ pub fn code_of(error: &anyhow::Error) -> i32 {
         if let Some(error) = cause.downcast_ref::<StoreError>() {
             return error.exit_code().code();
         }
-        if cause.is::<std::io::Error>() {
-            return ExitCode::Machine.code();
+        if let Some(error) = cause.downcast_ref::<std::io::Error>() {
+            return ExitCode::of_io(error).code();
         }
     }
     ExitCode::Bug.code()
@@ -82,11 +82,14 @@ pub fn check(ended: &Ended, cause: &Cause) -> Result<(), Fail> {
         (_, Some(Death { rank, node, signal }), _) => {
             machine(format!("rank {rank} on {node} was ended by signal {signal}{}", why(signal)))
         }
-        // mpirun's own code is then its remote shell's, whatever that is.
-        (code, None, _) if cause.no_daemon || code == Some(LOST_MACHINE) => machine(
-            "mpirun lost the connection to a machine of this run, or never had one; start it again with --resume"
-                .into(),
-        ),
+        // mpirun's own code is then its remote shell's, whatever that is, or one that signals have, too.
+        (_, None, _) if cause.mistake.is_some() && cause.error.is_none() => {
+            let mistake = cause.mistake.unwrap_or_default();
+            Err(Fail::new(ExitCode::Usage, format!("the ranks could not be started: {mistake}")))
+        }
+        (code, None, _) if cause.no_daemon || code == Some(LOST_MACHINE) => {
+            machine("mpirun lost the connection to a machine of this run, or never had one".into())
+        }
         (_, None, Some(signal)) => {
             let name = signal_name(signal);
             machine(format!("tercet-worker was ended by signal {name}{}", why(&name)))
@@ -164,6 +167,26 @@ mod tests {
         let cause = Cause { no_daemon: true, ..Cause::default() };
         assert!(check(&ended, &cause).unwrap_err().message.contains("lost the connection"));
         assert_eq!(outcome(1 << 8, None, None).0, 3);
+    }
+
+    #[test]
+    fn a_mistake_in_what_was_to_be_started_is_the_users() {
+        for code in [1, 2, 132, 205, 255] {
+            let ended = Ended { status: ExitStatus::from_raw(code << 8), interrupted: None, taken_down: false };
+            let cause = Cause { no_daemon: true, mistake: Some("no key"), ..Cause::default() };
+            let fail = check(&ended, &cause).unwrap_err();
+            assert_eq!((fail.code, fail.message.as_str()), (2, "the ranks could not be started: no key"));
+            let cause = Cause { error: Some("rank 0/2 a: said why".into()), ..cause };
+            assert_ne!(check(&ended, &cause).unwrap_err().message, "the ranks could not be started: no key");
+        }
+    }
+
+    #[test]
+    fn files_that_are_not_there_are_the_users_and_full_disks_the_machines() {
+        use std::io::ErrorKind;
+        let code = |kind: ErrorKind| code_of(&anyhow::Error::from(std::io::Error::from(kind)).context("writing x"));
+        assert_eq!([ErrorKind::NotFound, ErrorKind::PermissionDenied, ErrorKind::NotADirectory].map(code), [2; 3]);
+        assert_eq!([ErrorKind::StorageFull, ErrorKind::TimedOut, ErrorKind::OutOfMemory].map(code), [3; 3]);
     }
 
     #[test]

@@ -25,6 +25,8 @@ mod supervise;
 mod watch;
 mod worker_args;
 
+use std::io::Write;
+
 use clap::Parser;
 
 use crate::args::{Cli, Command};
@@ -46,7 +48,8 @@ fn main() {
     if let Err(error) = done {
         let message = tercet_configs::error_line(error.as_ref());
         if !message.is_empty() {
-            eprintln!("tercet: {message}");
+            // Nobody is left to be told that standard error is closed.
+            _ = writeln!(std::io::stderr(), "tercet: {message}");
         }
         std::process::exit(exit::code_of(&error));
     }

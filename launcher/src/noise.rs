@@ -27,6 +27,8 @@ pub struct Cause {
     pub error: Option<String>,
     /// `mpirun` has no daemon on a machine: it could not be started, or its remote shell has ended.
     pub no_daemon: bool,
+    /// Why ranks could not be started, where no new start mends it, and what does.
+    pub mistake: Option<&'static str>,
 }
 
 /// Reads `mpirun`'s standard error line by line.
@@ -34,6 +36,8 @@ pub struct Cause {
 pub struct NoiseFilter {
     state: State,
     cause: Cause,
+    /// Open MPI has said that it cannot make a folder; why comes next.
+    no_folder: bool,
 }
 
 #[derive(Debug, Default)]
@@ -50,10 +54,13 @@ impl NoiseFilter {
     /// What of `line` (and of lines held back) is to be shown.
     pub fn line(&mut self, line: &str) -> Option<String> {
         // The box about it stays: at a start it helps.
-        self.cause.no_daemon |= line.starts_with("ORTE was unable to reliably start one or more daemons");
+        let no_daemon =
+            ["ORTE was unable to reliably start one or more", "An ORTE daemon has unexpectedly failed after launch"];
+        self.cause.no_daemon |= no_daemon.iter().any(|begin| line.starts_with(begin));
         if let (None, Some(error)) = (&self.cause.error, line.strip_prefix(WORKER)) {
             self.cause.error = Some(error.trim().to_owned());
         }
+        self.cause.mistake = self.cause.mistake.or_else(|| mistake_in(line)).or_else(|| self.folder_mistake_in(line));
         if let State::Dropping(left) = self.state {
             // Other ranks write while mpirun does.
             let worker = line.starts_with(WORKER);
@@ -77,6 +84,16 @@ impl NoiseFilter {
             return None;
         }
         (!is_loose_boilerplate(line)).then(|| line.to_owned())
+    }
+
+    fn folder_mistake_in(&mut self, line: &str) -> Option<&'static str> {
+        self.no_folder |= line.starts_with("A call to mkdir was unable to create the desired directory");
+        let why = line.trim_start().strip_prefix("Error:").filter(|_| self.no_folder)?;
+        let lasts = ["Permission denied", "Not a directory", "Read-only", "No such file"];
+        lasts.iter().any(|word| why.contains(word)).then_some(
+            "mpirun cannot make its folder for the ranks of a machine, as it says above: set TMPDIR to a folder that can be \
+             written to",
+        )
     }
 
     /// At the end of the output: what was held back, and why the ranks ended.
@@ -105,6 +122,64 @@ fn is_loose_boilerplate(line: &str) -> bool {
         || line.contains("Set MCA parameter \"orte_base_help_aggregate\" to 0")
         || line.contains("ORTE_ERROR_LOG") && line.contains("show_help.c")
         || line.contains("total processes killed (some possibly by")
+}
+
+/// What lines at a start mean that no new start mends: those of ssh, of shells, of Slurm's `srun`, of `mpirun`.
+fn mistake_in(line: &str) -> Option<&'static str> {
+    if line.starts_with(WORKER) {
+        return None;
+    }
+    let has = |words: &[&str]| words.iter().any(|word| line.contains(word));
+    if has(&["Could not resolve hostname"]) && !has(&["Temporary failure"]) {
+        return Some(
+            "a host's name is not known here: correct it in the file, or add it to ~/.ssh/config or /etc/hosts",
+        );
+    }
+    if has(&[": Permission denied ("]) || line.starts_with("Host key verification failed") {
+        return Some(
+            "ssh does not let this user in to a host without a question: give it a key there (ssh-copy-id), and accept the \
+             host's (ssh once, by hand)",
+        );
+    }
+    if has(&["orted: ", "prted: "]) && has(&["not found", "No such file"]) {
+        return Some(
+            "Open MPI's daemon is not found on a host: install the same Open MPI there, in PATH also of shells that nobody \
+             types in",
+        );
+    }
+    if has(&["run was unable to launch the specified application", "run was unable to find the specified executable"]) {
+        return Some(
+            "tercet-worker is not there, or may not be run, on the machine that mpirun names: every host needs the same \
+             build under the same path",
+        );
+    }
+    if line.starts_with("[mpiexec@")
+        || has(&["unrecognized argument allow-run-as-root", "unrecognized argument oversubscribe"])
+    {
+        return Some(
+            "the mpirun in PATH is MPICH's or Intel's: put the bin folder of the Open MPI that Tercet was built with first",
+        );
+    }
+    if has(&["Error: unknown option"]) {
+        return Some("the mpirun in PATH does not know these options: put that of Open MPI 4 or 5 first");
+    }
+    if has(&["run does not support recursive calls"]) {
+        return Some("it was itself started by mpirun: start tercet without it");
+    }
+    if has(&["The value of the MCA parameter \"plm_rsh_agent\" was set to a path"]) {
+        return Some("the remote shell that mpirun starts ranks with is not there: install ssh, or name another");
+    }
+    let refusals = [
+        "Invalid job id specified",
+        "Job/step already completing or completed",
+        "Invalid generic resource",
+        "Requested node configuration is not available",
+        "Access/permission denied",
+    ];
+    (line.starts_with("srun: error:") && has(&refusals)).then_some(
+        "Slurm starts no ranks in the job that SLURM_JOB_ID names: unset it if it is another's or over, else ask for what \
+         the nodes have",
+    )
 }
 
 /// `mpirun noticed that process rank 1 with PID 0 on node gpu07 exited on signal 9 (Killed).`
@@ -149,6 +224,37 @@ mod tests {
         );
         let death = Death { rank: "1".into(), node: "gpu07".into(), signal: "9 (Killed)".into() };
         assert_eq!(filtered(&text), (String::new(), Cause { death: Some(death), ..Cause::default() }));
+    }
+
+    #[test]
+    fn what_no_new_start_mends_is_told_apart() {
+        for (line, expected) in [
+            ("ssh: Could not resolve hostname gpu99: Name or service not known\n", "name is not known"),
+            ("me@gpu01: Permission denied (publickey,password).\n", "ssh-copy-id"),
+            ("Host key verification failed.\n", "ssh once, by hand"),
+            ("bash: line 1: orted: command not found\n", "Open MPI's daemon"),
+            ("mpirun was unable to launch the specified application as it could not access\n", "tercet-worker"),
+            ("[mpiexec@gpu01] match_arg (utils/args/args.c:166): unrecognized argument allow-run-as-root\n", "MPICH's"),
+            ("srun: error: Unable to confirm allocation for job 7: Invalid job id specified\n", "SLURM_JOB_ID"),
+            ("mpirun does not support recursive calls\n", "without it"),
+            (
+                "A call to mkdir was unable to create the desired directory:\n\n  Directory: /x\n  Error:     Permission denied\n",
+                "TMPDIR",
+            ),
+        ] {
+            let (shown, cause) = filtered(line);
+            assert_eq!(shown, line);
+            assert!(cause.mistake.is_some_and(|mistake| mistake.contains(expected)), "{line}: {cause:?}");
+        }
+        for line in [
+            "ssh: Could not resolve hostname gpu01: Temporary failure in name resolution\n",
+            "ssh: connect to host gpu01 port 22: Connection refused\n",
+            "srun: error: Unable to create step for job 7: Required node not available (down, drained or reserved)\n",
+            "A call to mkdir was unable to create the desired directory:\n  Error:     No space left on device\n",
+            "tercet-worker: rank 0/2 a: Permission denied (os error 13)\n",
+        ] {
+            assert_eq!(filtered(line).1.mistake, None, "{line}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tercet_configs::{Backend, ExitCode, Recipe};
 use crate::args::{EncodeArgs, EvalArgs, MineArgs, Ranks, Settings, StepArgs};
 use crate::exit::{self, Fail};
 use crate::noise::{Cause, NoiseFilter};
-use crate::place::Placement;
+use crate::place::{self, Launch, Placement};
 use crate::screen::Screen;
 use crate::signals::Noted;
 use crate::watch::{Ended, Input, Stop, watch};
@@ -120,7 +120,11 @@ pub fn attempt(
     if let Some(text) = held {
         screen.say(&text);
     }
-    Ok((ended?, cause))
+    let (ended, mut cause) = (ended?, cause);
+    if cause.no_daemon && cause.mistake.is_none() && placement.launch() == Launch::Slurm {
+        cause.mistake = place::no_such_job();
+    }
+    Ok((ended, cause))
 }
 
 /// The recipe, and where its ranks shall run.

@@ -32,10 +32,11 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tercet_configs::ExitCode;
+use tercet_configs::{ExitCode, VisibleDevices};
 
 use crate::exit::Fail;
 use crate::place::{Launch, Placement};
+use crate::screen::Screen;
 
 /// The worker's program.
 const WORKER: &str = "tercet-worker";
@@ -74,6 +75,35 @@ const TRAVELLING: [&str; 17] = [
     "_RJEM_MALLOC_CONF",
 ];
 
+/// Open MPI's readers of what batch systems say of a job's nodes. The hosts are ours to choose.
+const OTHERS_NODES: &str = "^slurm,tm,lsf,gridengine,alps";
+
+/// Beginnings of variables that a job of a batch system has.
+const BATCH_SYSTEMS: [&str; 6] = ["SLURM_JOB", "SLURM_NODELIST", "PBS_", "LSB_", "PE_HOSTFILE", "COBALT_"];
+
+/// What an `mpirun`, or an `srun` that knows PMIx, gives to what it starts, by name or by beginning. A second `mpirun`
+/// would take itself for one of the first one's ranks.
+const OF_A_RANK: [&str; 18] = [
+    "OMPI_APP_CTX_NUM_PROCS",
+    "OMPI_COMM_WORLD_",
+    "OMPI_FILE_LOCATION",
+    "OMPI_FIRST_RANKS",
+    "OMPI_MCA_ess",
+    "OMPI_MCA_ess_",
+    "OMPI_MCA_initial_wdir",
+    "OMPI_MCA_orte_app_num",
+    "OMPI_MCA_orte_ess_",
+    "OMPI_MCA_orte_hnp_uri",
+    "OMPI_MCA_orte_jobfam_session_dir",
+    "OMPI_MCA_orte_launch",
+    "OMPI_MCA_orte_local_daemon_uri",
+    "OMPI_MCA_orte_num_nodes",
+    "OMPI_MCA_orte_top_session_dir",
+    "OMPI_MCA_pmix",
+    "OMPI_UNIVERSE_SIZE",
+    "PMIX_",
+];
+
 /// The program and arguments that run `worker_args` where `placement` says.
 ///
 /// # Errors
@@ -102,34 +132,62 @@ pub fn command(placement: &Placement, worker_args: &[OsString]) -> Result<Comman
         .args(place_options(placement, &names))
         .arg(worker)
         .args(worker_args);
+    set_environment(&mut command, placement, &names);
+    Ok(command)
+}
+
+/// What `mpirun` is to have in its environment otherwise than this process.
+fn set_environment(command: &mut Command, placement: &Placement, names: &[String]) {
+    if names.iter().any(|name| ["OMPI_COMM_WORLD_RANK", "OMPI_UNIVERSE_SIZE", "PMIX_RANK"].contains(&name.as_str())) {
+        names.iter().filter(|name| is_of_a_rank(name)).for_each(|name| _ = command.env_remove(name));
+    }
     if placement.launch() == Launch::Slurm {
         // Otherwise a site's default may tie mpirun's daemon, and with it a node's ranks, to the cores of one task.
         command.env("SLURM_CPU_BIND", "none");
     }
-    Ok(command)
+    if placement.has_domains() {
+        // Otherwise hosts that differ in their domains alone are one, and are called by a name that nobody has written.
+        // Open MPI 4 reads the first, the runtime of Open MPI 5 the second.
+        command.env("OMPI_MCA_orte_keep_fqdn_hostnames", "1").env("PRTE_MCA_prte_keep_fqdn_hostnames", "1");
+    }
+    for (name, value) in placement.changes() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
 }
 
-/// One rank per NVIDIA GPU that this process may use; 1 where there is none.
-pub fn default_ranks() -> NonZeroUsize {
+fn is_of_a_rank(variable: &str) -> bool {
+    // What a user sets of PMIx begins like this.
+    !variable.starts_with("PMIX_MCA_") && listed(&OF_A_RANK, variable)
+}
+
+/// One rank per NVIDIA GPU that this process may use, and a word where it may use fewer than it seems; 1 where there is none.
+pub fn default_ranks(screen: &Screen) -> NonZeroUsize {
+    if let (true, Some((list, VisibleDevices { num, remark: Some(remark), .. }))) =
+        (num_present_gpus() > 0, visible_gpus())
+    {
+        screen.say(&format!("warning: CUDA_VISIBLE_DEVICES, {list:?}, {remark}: {num} GPUs are used\n"));
+    }
     NonZeroUsize::new(num_gpus()).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// NVIDIA GPUs that this process may use.
 pub fn num_gpus() -> usize {
-    let present = std::fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, |gpus| gpus.flatten().count());
-    let visible = env::var("CUDA_VISIBLE_DEVICES").ok();
-    usable_gpus(present, visible.as_deref())
+    let present = num_present_gpus();
+    visible_gpus().map_or(present, |(_, visible)| if present == 0 { 0 } else { visible.num })
 }
 
-/// `CUDA_VISIBLE_DEVICES` lists the devices a process may use; one that is negative ends the list.
-fn usable_gpus(present: usize, visible: Option<&str>) -> usize {
-    match visible {
-        None => present,
-        Some(list) => {
-            let listed = list.split(',').map(str::trim).take_while(|id| !id.is_empty() && !id.starts_with('-')).count();
-            listed.min(present)
-        }
-    }
+fn num_present_gpus() -> usize {
+    std::fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, |gpus| gpus.flatten().count())
+}
+
+/// What `CUDA_VISIBLE_DEVICES` says, where it is set.
+fn visible_gpus() -> Option<(String, VisibleDevices)> {
+    let list = env::var("CUDA_VISIBLE_DEVICES").ok()?;
+    let visible = VisibleDevices::read(&list, Some(num_present_gpus()));
+    Some((list, visible))
 }
 
 fn mpirun_options(ranks: NonZeroUsize, here: bool) -> Vec<OsString> {
@@ -153,6 +211,10 @@ fn mpirun_options(ranks: NonZeroUsize, here: bool) -> Vec<OsString> {
     if here {
         // All ranks are on this machine and talk through its memory; whatever else Open MPI finds listens on network ports.
         mca("btl", "self,vader");
+        if find_in_path("ssh").or_else(|| find_in_path("rsh")).is_none() {
+            // Nothing is started with it, but without any, as in containers, mpirun does not begin.
+            mca("plm_rsh_agent", "/bin/sh");
+        }
     }
     if !may_read_other_processes() {
         // Otherwise every large message between ranks of this machine fails first, with a warning, and is sent again.
@@ -163,10 +225,16 @@ fn mpirun_options(ranks: NonZeroUsize, here: bool) -> Vec<OsString> {
 
 /// Which host takes how many ranks, and what of the environment (`variables`) goes there.
 fn place_options(placement: &Placement, variables: &[String]) -> Vec<OsString> {
+    let in_a_job = || variables.iter().any(|name| BATCH_SYSTEMS.iter().any(|known| name.starts_with(known)));
     let mut words = match placement.launch() {
+        // Inside a job Open MPI would otherwise look at the job's nodes, and go there.
+        Launch::Here if in_a_job() => {
+            let words = ["--mca", "plm", "^slurm,tm,lsf,alps", "--mca", "ras", OTHERS_NODES];
+            return words.map(OsString::from).to_vec();
+        }
         Launch::Here => return Vec::new(),
-        // The hosts are the file's, also inside an allocation, which Open MPI would otherwise look at.
-        Launch::RemoteShell => vec!["--mca", "plm", "rsh", "--mca", "ras", "^slurm"],
+        // The hosts are the file's, also inside a job.
+        Launch::RemoteShell => vec!["--mca", "plm", "rsh", "--mca", "ras", OTHERS_NODES],
         Launch::Slurm => vec!["--mca", "plm", "slurm"],
     };
     let hosts: Vec<String> = placement.shares().iter().map(|(name, ranks)| format!("{name}:{ranks}")).collect();
@@ -177,7 +245,12 @@ fn place_options(placement: &Placement, variables: &[String]) -> Vec<OsString> {
 }
 
 fn travels(variable: &str) -> bool {
-    TRAVELLING.iter().any(|known| if known.ends_with('_') { variable.starts_with(known) } else { variable == *known })
+    listed(&TRAVELLING, variable)
+}
+
+/// By name, or by a beginning that ends in an underscore.
+fn listed(names: &[&str], variable: &str) -> bool {
+    names.iter().any(|known| if known.ends_with('_') { variable.starts_with(known) } else { variable == *known })
 }
 
 /// Whether the kernel lets processes copy from each other (cross-memory attach); some containers forbid the call.
@@ -201,7 +274,8 @@ fn find_worker() -> Result<PathBuf, Fail> {
     })
 }
 
-fn find_in_path(program: &str) -> Option<PathBuf> {
+/// A program, where it is in PATH.
+pub fn find_in_path(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).filter(|dir| dir != OsStr::new("")).map(|dir| dir.join(program)).find(|p| is_program(p))
 }
@@ -216,21 +290,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gpus_are_counted_as_far_as_they_are_visible() {
-        assert_eq!(usable_gpus(8, None), 8);
-        assert_eq!(usable_gpus(8, Some("0,3")), 2);
-        assert_eq!(usable_gpus(8, Some("")), 0);
-        assert_eq!(usable_gpus(8, Some("1,-1,2")), 1);
-        assert_eq!(usable_gpus(0, Some("0")), 0);
-    }
-
-    #[test]
     fn mpirun_gets_the_ranks_and_no_binding() {
         let options = mpirun_options(NonZeroUsize::new(3).unwrap(), true).join(" ".as_ref()).into_string().unwrap();
         assert!(options.starts_with("-n 3 "), "{options}");
         assert!(options.contains("--oversubscribe --bind-to none"), "{options}");
         assert!(options.contains("--mca oob_tcp_keepalive_time 2"), "{options}");
         assert!(options.contains("--mca btl self,vader"), "no rank listens on a port: {options}");
+    }
+
+    #[test]
+    fn inside_a_job_ranks_of_this_machine_stay_on_it() {
+        let placement = Placement::here(NonZeroUsize::new(2).unwrap());
+        let options = |name: &str| place_options(&placement, &[name.to_owned()]).join(" ".as_ref());
+        assert_eq!(options("HOME"), "");
+        for name in ["SLURM_JOBID", "SLURM_NODELIST", "PBS_NODEFILE"] {
+            assert_eq!(options(name), format!("--mca plm ^slurm,tm,lsf,alps --mca ras {OTHERS_NODES}").as_str());
+        }
+    }
+
+    #[test]
+    fn an_mpirun_inside_another_is_not_its_rank() {
+        let mine = ["OMPI_MCA_btl", "OMPI_MCA_orte_tmpdir_base", "PMIX_MCA_gds", "OMPI_ALLOW_RUN_AS_ROOT", "PATH"];
+        assert!(!mine.into_iter().any(is_of_a_rank));
+        for name in ["OMPI_COMM_WORLD_RANK", "OMPI_MCA_ess", "OMPI_MCA_ess_base_jobid", "PMIX_RANK", "OMPI_MCA_pmix"] {
+            assert!(is_of_a_rank(name), "{name}");
+        }
     }
 
     #[test]

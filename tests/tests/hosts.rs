@@ -145,6 +145,26 @@ fn a_run_that_may_goes_on_with_fewer_ranks_and_comes_to_the_same_weights() {
     }
 }
 
+/// What calls them is a script that notes their names and fails.
+#[test]
+fn each_host_is_called_by_the_name_that_stands_in_the_file() {
+    let scene = Scene::new(2, 1);
+    let called = scene.place.path("called");
+    let agent = scene.place.write("agent", &format!("#!/bin/sh\necho \"$1\" >> '{}'\nexit 255\n", called.display()));
+    fs::set_permissions(&agent, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for names in [["n1.rack1.example", "n1.rack2.example"], ["n1.example", "n2.example"], ["192.0.2.7", "192.0.2.8"]] {
+        let hosts = scene.place.write("hosts", &names.map(|name| format!("{name} slots=2\n")).concat());
+        let ended = Tercet::new("doctor").arg("--hosts").arg(&hosts).env("OMPI_MCA_plm_rsh_agent", &agent).run();
+        ended.fails_with(3, &["lost the connection to a machine of this run, or never had one"]);
+        assert!(!ended.stderr().contains("--resume"), "doctor has no such option: {}", ended.stderr());
+        let mut found: Vec<String> = fs::read_to_string(&called).unwrap().lines().map(str::to_owned).collect();
+        found.sort();
+        found.dedup();
+        assert_eq!(found, names);
+        fs::remove_file(&called).unwrap();
+    }
+}
+
 #[test]
 fn a_file_of_hosts_with_a_mistake_is_refused_with_its_line() {
     let scene = Scene::new(2, 1);
@@ -154,4 +174,7 @@ fn a_file_of_hosts_with_a_mistake_is_refused_with_its_line() {
     let hosts = scene.place.write("hosts", "n1 slots=2\n");
     let ended = Tercet::new("train").arg(&scene.recipe).ranks(3).arg("--hosts").arg(&hosts).run();
     ended.fails_with(2, &["-n asks for 3 ranks, but 1 hosts have 2 slots"]);
+    let hosts = scene.place.write("hosts", "n1 slots=2\nN1.site slots=2\n");
+    let ended = Tercet::new("train").arg(&scene.recipe).arg("--hosts").arg(&hosts).run();
+    ended.fails_with(2, &["hosts: line 2: N1.site and n1 on line 1 are names of one machine"]);
 }

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::{env, fs};
 
 use tercet_cluster::Collective;
+use tercet_configs::VisibleDevices;
 
 /// Variables by which users place OpenMP's threads themselves.
 const PLACED_BY_USER: [&str; 4] = ["GOMP_CPU_AFFINITY", "KMP_AFFINITY", "OMP_PLACES", "OMP_PROC_BIND"];
@@ -79,7 +80,7 @@ fn nodes_of_gpus(root: &Path, num_ranks: usize) -> Vec<BTreeSet<usize>> {
     let all: BTreeSet<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     let all: Vec<String> = all.into_iter().collect();
     let visible: Option<Vec<usize>> = match env::var("CUDA_VISIBLE_DEVICES") {
-        Ok(list) => list.split(',').map(|id| id.trim().parse().ok()).collect(),
+        Ok(list) => VisibleDevices::read(&list, Some(all.len())).numbers,
         Err(_) => Some((0..all.len()).collect()),
     };
     let nodes = (0..num_ranks).map(|rank| {

@@ -11,7 +11,7 @@ use crate::preflight::SickMachine;
 use crate::tasks::TaskError;
 use crate::train::{NotFinite, SetupError};
 
-/// The code of the first cause that has one; an I/O error without more is the machine's, anything else a bug.
+/// The code of the first cause that has one, of an I/O error by its kind; anything else is a bug.
 pub fn code_of(error: &anyhow::Error) -> ExitCode {
     error.chain().find_map(known_code).unwrap_or(ExitCode::Bug)
 }
@@ -30,6 +30,7 @@ fn known_code(cause: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
         TaskError,
         SetupError,
         NotFinite,
+        CollectiveError,
         TooSmall,
         SickMachine,
         PlanError,
@@ -40,5 +41,5 @@ fn known_code(cause: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
     if cause.is::<RecipeError>() || cause.is::<ModelFolderError>() {
         return Some(ExitCode::Usage);
     }
-    (cause.is::<CollectiveError>() || cause.is::<std::io::Error>()).then_some(ExitCode::Machine)
+    cause.downcast_ref::<std::io::Error>().map(ExitCode::of_io)
 }

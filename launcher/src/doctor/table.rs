@@ -52,7 +52,9 @@ type MachineRanks<'a> = (&'a str, Vec<&'a Rank>, Machine);
 fn machines(report: &Report) -> Vec<MachineRanks<'_>> {
     let mut machines: Vec<MachineRanks> = Vec::new();
     for rank in &report.ranks {
-        match machines.iter_mut().find(|(host, _, _)| *host == rank.host) {
+        // Its first rank describes a machine: two may have one name, in different domains.
+        let known = machines.iter_mut().rfind(|(host, _, _)| *host == rank.host && rank.machine.is_none());
+        match known {
             Some((_, ranks, _)) => ranks.push(rank),
             None => machines.push((&rank.host, vec![rank], rank.machine.clone().unwrap_or_default())),
         }

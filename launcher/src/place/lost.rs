@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, io, thread};
 
+use crate::place::machine::ThisMachine;
 use crate::place::{Host, Launch, Placement, slots};
 
 /// What a host may take to answer.
@@ -48,22 +49,18 @@ impl Placement {
         }
         let hosts: Vec<Host> = up.into_iter().map(|(host, _)| host.clone()).collect();
         let num_ranks = std::num::NonZeroUsize::new(self.num_ranks.get().min(slots(&hosts)));
-        Survey { lost, rest: num_ranks.map(|num_ranks| Self { launch: self.launch, hosts, num_ranks }) }
+        let changes = self.changes.clone();
+        Survey { lost, rest: num_ranks.map(|num_ranks| Self { launch: self.launch, hosts, num_ranks, changes }) }
     }
 
     fn answers(&self, host: &Host) -> bool {
         match self.launch {
             Launch::Here => true,
-            Launch::RemoteShell => is_this_machine(&host.name) || shell_answers(&host.name),
+            // Open MPI starts no agent for the machine it runs on.
+            Launch::RemoteShell => ThisMachine::new().is(&host.name) || shell_answers(&host.name),
             Launch::Slurm => slurm_answers(&host.name),
         }
     }
-}
-
-/// Open MPI starts no agent for the machine it runs on.
-fn is_this_machine(name: &str) -> bool {
-    let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name == "localhost" || name == own.trim()
 }
 
 fn shell_answers(host: &str) -> bool {
@@ -111,6 +108,24 @@ fn slurm_answers(node: &str) -> bool {
     addresses.is_ok_and(|mut all| all.any(|address| TcpStream::connect_timeout(&address, DEADLINE).is_ok()))
 }
 
+/// Why no rank could be started in this process's job, if that is so because Slurm does not know it, or not any more: `mpirun`
+/// passes on nothing that its `srun` says.
+pub fn no_such_job() -> Option<&'static str> {
+    let job = env::var("SLURM_JOB_ID").ok()?;
+    let shown = Command::new("scontrol").args(["--oneliner", "show", "job", &job]).output().ok()?;
+    is_gone(&String::from_utf8_lossy(&shown.stdout), &String::from_utf8_lossy(&shown.stderr)).then_some(
+        "the job that SLURM_JOB_ID names is over, or none of the Slurm that is found here: unset SLURM_JOB_ID, so that ranks \
+         run on this machine, or name the hosts with --hosts FILE",
+    )
+}
+
+/// From what `scontrol` says of a job.
+fn is_gone(stdout: &str, stderr: &str) -> bool {
+    let over = |state: &str| !["RUNNING", "COMPLETING", "SUSPENDED", "CONFIGURING"].contains(&state);
+    let unknown = ["Invalid job id", "Could not establish a configuration source"];
+    value(stdout, "JobState").is_some_and(over) || unknown.iter().any(|words| stderr.contains(words))
+}
+
 /// `State=ALLOCATED+DRAIN` runs what it runs; `State=DOWN*` and `IDLE*`, which does not respond, do not.
 fn is_up(node: &str) -> bool {
     let bad = |state: &str| ["DOWN", "FAIL", "POWERED_DOWN", "POWERING_DOWN", "REBOOT_ISSUED"].contains(&state);
@@ -131,7 +146,8 @@ mod tests {
     fn placement(num_ranks: usize) -> Placement {
         let host = |name: &str| Host { name: name.into(), slots: NonZeroUsize::new(4).unwrap() };
         let hosts = ["n1", "n2", "n3"].map(host).to_vec();
-        Placement { launch: Launch::RemoteShell, hosts, num_ranks: NonZeroUsize::new(num_ranks).unwrap() }
+        let num_ranks = NonZeroUsize::new(num_ranks).unwrap();
+        Placement { launch: Launch::RemoteShell, hosts, num_ranks, changes: Vec::new() }
     }
 
     #[test]
@@ -152,6 +168,14 @@ mod tests {
         assert!(["IDLE", "ALLOCATED", "MIXED+DRAIN", "ALLOCATED+COMPLETING"].iter().all(|state| up(state)));
         assert!(!["DOWN*", "IDLE*", "DOWN+DRAIN", "ALLOCATED*", "IDLE+FAIL"].iter().any(|state| up(state)));
         assert!(!is_up(""), "no answer is no node");
+    }
+
+    #[test]
+    fn a_job_that_is_over_or_unknown_is_told_from_one_that_runs() {
+        assert!(!is_gone("JobId=7 JobName=x JobState=RUNNING Reason=None", ""));
+        assert!(is_gone("JobId=7 JobName=x JobState=CANCELLED Reason=None", ""));
+        assert!(is_gone("", "slurm_load_jobs error: Invalid job id specified"));
+        assert!(!is_gone("", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"));
     }
 
     #[test]

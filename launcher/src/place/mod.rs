@@ -3,10 +3,13 @@
 //! Hosts take ranks in order, each as many as it has slots, so that neighbours in rank are neighbours in the machine
 //! room. [`crate::start`] makes the command line of it; [`lost`] finds out which hosts have gone.
 //!
+//! What is one machine is [`machine`]'s to say, for all of them.
+//!
 //! Limits: one kind of node. An allocation whose nodes have different numbers of GPUs needs `--hosts`.
 
 mod hostfile;
 mod lost;
+mod machine;
 mod slurm;
 
 use std::env;
@@ -16,7 +19,10 @@ use tercet_configs::ExitCode;
 
 use crate::args::Ranks;
 use crate::exit::Fail;
+use crate::screen::Screen;
 use crate::start;
+pub use lost::no_such_job;
+use machine::ThisMachine;
 
 /// Where the ranks of one run are started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +31,8 @@ pub struct Placement {
     /// Empty on this machine alone.
     hosts: Vec<Host>,
     num_ranks: NonZeroUsize,
+    /// Variables that `mpirun` is to have otherwise than this process, or, without a value, not at all.
+    changes: Vec<(&'static str, Option<String>)>,
 }
 
 /// Who starts processes on the hosts.
@@ -52,22 +60,29 @@ impl Placement {
     /// else this machine. Without `-n` every slot, GPU or task gets a rank.
     ///
     /// # Errors
-    /// [`ExitCode::Usage`] for a file of hosts that cannot be used, more ranks than slots, or a launcher that is itself
-    /// one of several ranks; [`ExitCode::Machine`] if Slurm does not answer.
+    /// [`ExitCode::Usage`] for a file of hosts or an allocation that cannot be used, more ranks than slots, or a launcher
+    /// that is itself one of several ranks.
     pub fn find(asked: &Ranks) -> Result<Self, Fail> {
-        refuse_to_be_a_rank(|name| env::var(name).ok())?;
+        let variable = |name: &str| env::var(name).ok();
+        refuse_to_be_a_rank(variable)?;
         if let Some(file) = &asked.hosts {
             return Self::on(Launch::RemoteShell, hostfile::read(file)?, asked.ranks);
         }
-        match slurm::allocation()? {
-            Some(hosts) => Self::on(Launch::Slurm, hosts, asked.ranks),
-            None => Ok(Self::here(asked.ranks.unwrap_or_else(start::default_ranks))),
+        let has_srun = start::find_in_path("srun").is_some();
+        let around = slurm::Surroundings { variable: &variable, this: ThisMachine::new(), has_srun };
+        let (found, words) = slurm::find(asked.ranks, &around)?;
+        let screen = Screen::new();
+        words.iter().for_each(|word| screen.say(&format!("warning: {word}\n")));
+        match found {
+            slurm::Found::Nodes(hosts, changes) => Ok(Self { changes, ..Self::on(Launch::Slurm, hosts, asked.ranks)? }),
+            slurm::Found::Here(ranks) => Ok(Self::here(asked.ranks.unwrap_or(ranks))),
+            slurm::Found::Outside => Ok(Self::here(asked.ranks.unwrap_or_else(|| start::default_ranks(&screen)))),
         }
     }
 
     /// This machine alone.
     pub fn here(num_ranks: NonZeroUsize) -> Self {
-        Self { launch: Launch::Here, hosts: Vec::new(), num_ranks }
+        Self { launch: Launch::Here, hosts: Vec::new(), num_ranks, changes: Vec::new() }
     }
 
     /// Every slot of `hosts`, or only as many as are asked for.
@@ -76,7 +91,7 @@ impl Placement {
         let what = format!("ranks, but {} hosts have {num_slots} slots", hosts.len());
         let refuse = |num_ranks: usize| Fail::new(ExitCode::Usage, format!("-n asks for {num_ranks} {what}"));
         let num_ranks = NonZeroUsize::new(num_slots).ok_or_else(|| refuse(0))?;
-        let all = Self { launch, hosts, num_ranks };
+        let all = Self { launch, hosts, num_ranks, changes: Vec::new() };
         let asked = asked.unwrap_or(num_ranks);
         all.with_num_ranks(asked).ok_or_else(|| refuse(asked.get()))
     }
@@ -89,6 +104,16 @@ impl Placement {
     /// Who starts the processes.
     pub fn launch(&self) -> Launch {
         self.launch
+    }
+
+    /// What `mpirun` is to have in its environment otherwise than this process, or, without a value, not at all.
+    pub fn changes(&self) -> &[(&'static str, Option<String>)] {
+        &self.changes
+    }
+
+    /// Whether hosts have domains in their names, which Open MPI cuts off unless it is told not to.
+    pub fn has_domains(&self) -> bool {
+        self.hosts.iter().any(|host| host.name.contains('.') && !machine::is_address(&host.name))
     }
 
     /// The hosts that take ranks, in the order of the ranks, with how many each takes; empty on this machine alone.
@@ -116,13 +141,14 @@ fn slots(hosts: &[Host]) -> usize {
 
 /// Started once per rank, every launcher would start all ranks.
 fn refuse_to_be_a_rank(variable: impl Fn(&str) -> Option<String>) -> Result<(), Fail> {
-    for (starter, size) in [("mpirun", "OMPI_COMM_WORLD_SIZE"), ("srun", "SLURM_STEP_NUM_TASKS")] {
+    let sizes = [("mpirun", "OMPI_COMM_WORLD_SIZE"), ("mpirun", "PMI_SIZE"), ("srun", "SLURM_STEP_NUM_TASKS")];
+    for (starter, size) in sizes {
         if variable(size).and_then(|tasks| tasks.parse::<usize>().ok()).is_some_and(|tasks| tasks > 1) {
             return Err(Fail::new(
                 ExitCode::Usage,
                 format!(
-                    "{starter} has started tercet several times, but tercet starts the ranks itself: start it once, \
-                     without {starter}; or start the ranks yourself with `{starter} … tercet-worker train RECIPE`"
+                    "{starter} has started tercet several times ({size}), but tercet starts the ranks itself: start it \
+                     once, without {starter}; or start the ranks yourself with `{starter} … tercet-worker train RECIPE`"
                 ),
             ));
         }

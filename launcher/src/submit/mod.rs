@@ -1,8 +1,9 @@
 //! `tercet submit`: checks a recipe, writes a job script for Slurm into its run folder, and submits it.
 //!
 //! The script is what runs; it can be read, changed and submitted by hand. [`script`] is its text, [`quote`] makes safe
-//! what is inserted into it.
+//! what is inserted into it, [`options`] looks at what the user asks of `sbatch` beside it.
 
+mod options;
 pub mod quote;
 mod script;
 mod time;
@@ -18,6 +19,7 @@ use tercet_configs::{ExitCode, Recipe};
 use crate::args::SubmitArgs;
 use crate::exit::Fail;
 use crate::run;
+use options::SbatchOption;
 
 /// Job scripts that a run folder may hold; more are somebody's loop.
 const MAX_SCRIPTS: usize = 1000;
@@ -28,6 +30,10 @@ const MAX_SCRIPTS: usize = 1000;
 /// A recipe that cannot be used; a run folder that cannot be written to; what `sbatch` refuses.
 pub fn run(args: &SubmitArgs) -> anyhow::Result<()> {
     time::check(&args.time, args.signal_secs)?;
+    args.sbatch.iter().try_for_each(|typed| SbatchOption::read(typed)?.check())?;
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let words = options::check_variables(names)?;
+    words.iter().for_each(|word| eprintln!("warning: {word}"));
     let recipe = Recipe::load(&args.recipe, &args.settings.all())?;
     run::check_backend(&recipe, &args.recipe, args.num_ranks())?;
     let here = std::env::current_dir().context("finding the current folder")?;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::args::SubmitArgs;
 use crate::exit::Fail;
+use crate::submit::options::SbatchOption;
 use crate::submit::quote;
 
 /// What a script is made of.
@@ -32,7 +33,7 @@ impl Job<'_> {
     pub fn text(&self) -> Result<String, Fail> {
         let mut text = self.head();
         for (option, why) in self.options()? {
-            let line = format!("#SBATCH --{option}");
+            let line = format!("#SBATCH {option}");
             text += &if why.is_empty() { format!("{line}\n") } else { format!("{line:<36} # {why}\n") };
         }
         text += SIGNALS;
@@ -93,11 +94,11 @@ impl Job<'_> {
         if let Some(partition) = &args.partition {
             options.push((format!("partition={}", quote::sbatch("--partition", partition)?), ""));
         }
-        for option in &args.sbatch {
-            let option = option.strip_prefix("--").unwrap_or(option);
-            options.push((quote::sbatch("--sbatch", option)?, ""));
-        }
-        Ok(options)
+        let typed = args.sbatch.iter().map(|typed| SbatchOption::read(typed)).collect::<Result<Vec<_>, _>>()?;
+        options.retain(|(own, _)| !typed.iter().any(|option| option.replaces(own)));
+        let mut lines: Vec<_> = options.into_iter().map(|(option, why)| (format!("--{option}"), why)).collect();
+        lines.extend(typed.iter().map(|option| (option.line().to_owned(), "")));
+        Ok(lines)
     }
 
     /// The line that trains.
@@ -218,6 +219,10 @@ mod tests {
         assert!(!text.contains("gpu") && !text.contains("NCCL"), "{text}");
         assert!(options(&text).contains(&"ntasks-per-node=2") && options(&text).contains(&"account=me"), "{text}");
         assert!(script(&["--nodes=3", "--partition=a b"], "x", "/r.toml", "/work").is_err());
+        let own = ["--nodes=3", "--sbatch=--output=o.txt", "--sbatch=--mem-per-gpu=9G", "--sbatch=-Ame"];
+        let text = script(&own, "x", "/r.toml", "/work").unwrap();
+        assert!(options(&text).contains(&"output=o.txt") && text.contains("\n#SBATCH -Ame\n"), "{text}");
+        assert!(!text.contains("slurm-%j.out") && !options(&text).contains(&"mem=0"), "{text}");
     }
 
     /// Runs a script of CPUs with `tercet` as the shell's `launcher`, and a Slurm that says that the job runs; what it asked

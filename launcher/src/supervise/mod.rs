@@ -82,15 +82,17 @@ impl Supervised<'_> {
         let mut follower = locked(follower);
         if follower.stopped {
             // Whatever mpirun makes of it: signals that reach it while its ranks leave have it end in other ways.
-            if let Ok(line) = self.resume_line() {
-                self.screen.say(&format!("to go on: {line}\n"));
-            }
+            self.say_how_to_go_on();
             return Err(Fail::said(ExitCode::Preempted.code()).into());
         }
         let fail = match (exit::check(&ended, &cause), follower.trouble()) {
             (Ok(()), _) => return Ok(None),
             (Err(_), Some(trouble)) if ended.taken_down && ended.interrupted.is_none() => {
                 Fail::new(ExitCode::Machine, &trouble.words)
+            }
+            // They have been started before, so that it is their machines that have changed.
+            (Err(fail), _) if again && fail.code() == ExitCode::Usage.code() && !fail.was_said() => {
+                Fail::new(ExitCode::Machine, fail.to_string())
             }
             (Err(fail), _) => fail,
         };
@@ -110,6 +112,9 @@ impl Supervised<'_> {
             if follower.policy.is_spent() {
                 self.screen.say(&format!("{} without a new checkpoint: giving up\n", follower.policy.count()));
             }
+            if failure.code == ExitCode::Machine.code() && failure.has_stepped {
+                self.say_how_to_go_on();
+            }
             return Err(fail.into());
         };
         if !fail.was_said() {
@@ -118,6 +123,12 @@ impl Supervised<'_> {
         let (count, secs) = (follower.policy.count(), pause.as_secs_f64());
         self.screen.say(&format!("{count} in {secs:.0} s, from the newest good checkpoint\n"));
         Ok(Some(pause))
+    }
+
+    fn say_how_to_go_on(&self) {
+        if let Ok(line) = self.resume_line() {
+            self.screen.say(&format!("to go on: {line}\n"));
+        }
     }
 
     /// Waits, unless the launcher is asked to stop.

@@ -20,6 +20,8 @@ pub struct RankFacts {
     pub versions: BTreeMap<String, String>,
     /// BLAKE3 of what must be equal on all ranks, by what it is; None where it cannot be read.
     pub hashes: BTreeMap<String, Option<String>>,
+    /// Its `CUDA_VISIBLE_DEVICES`, where it is set.
+    pub visible_devices: Option<String>,
     /// Why the recipe cannot be used here.
     pub recipe_error: Option<String>,
     /// By how much this machine's clock is ahead of rank 0's.
@@ -100,6 +102,8 @@ pub struct FolderFacts {
     pub path: PathBuf,
     /// Why nothing can be written there.
     pub error: Option<String>,
+    /// Trying again does not help: another folder is needed, or other rights.
+    pub is_mistake: bool,
     /// Free space for this user.
     pub free_bytes: u64,
     /// About what one checkpoint takes; None if the model is not known.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use tercet_cluster::{Collective, CollectiveError, broadcast_bytes};
-use tercet_configs::{EncoderConfig, ModelFolder, Precision, Recipe};
+use tercet_configs::{EncoderConfig, ExitCode, ModelFolder, Precision, Recipe};
 
 use super::facts::FolderFacts;
 use super::machine::space;
@@ -27,6 +27,7 @@ pub fn look(recipe: &Recipe) -> Option<FolderFacts> {
     Some(FolderFacts {
         path: recipe.run_dir.clone(),
         error: place.as_ref().err().map(io::Error::to_string),
+        is_mistake: place.as_ref().err().is_some_and(is_mistake),
         free_bytes: place.ok().and_then(|place| space(&place)).map_or(0, |(_, free)| free),
         checkpoint_bytes,
         num_checkpoints,
@@ -41,8 +42,15 @@ pub fn time_writing(folder: &mut FolderFacts) {
     }
     match nearest(&folder.path).and_then(|place| write_synced(&place)) {
         Ok(rate) => folder.write_bytes_per_sec = Some(rate),
-        Err(error) => folder.error = Some(format!("writing {} MiB: {error}", WRITE_BYTES >> 20)),
+        Err(error) => {
+            folder.is_mistake = is_mistake(&error);
+            folder.error = Some(format!("writing {} MiB: {error}", WRITE_BYTES >> 20));
+        }
     }
+}
+
+fn is_mistake(error: &io::Error) -> bool {
+    ExitCode::of_io(error) == ExitCode::Usage
 }
 
 /// Whether this rank sees what rank 0 writes to the folder; None where nothing can be written. Every rank calls it.
@@ -72,7 +80,7 @@ fn nearest(run_dir: &Path) -> io::Result<PathBuf> {
     let whole = std::path::absolute(run_dir)?;
     let place = whole.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     if !place.is_dir() {
-        return Err(io::Error::other(format!("{} is no folder", place.display())));
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} is no folder", place.display())));
     }
     let path = CString::new(place.as_os_str().as_encoded_bytes())?;
     // SAFETY: the path ends in NUL and lives for the length of the call.

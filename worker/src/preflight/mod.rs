@@ -28,15 +28,15 @@ pub use verdict::{Finding, Level};
 /// Clocks are compared so often; the smallest difference counts, as the rest is waiting.
 const CLOCK_TRIALS: usize = 3;
 
-/// A machine that must not take part in a run.
+/// A machine that must not take part in a run, and whether another start may help.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} (`tercet doctor` looks closer)")]
-pub struct SickMachine(String);
+pub struct SickMachine(String, ExitCode);
 
 impl SickMachine {
     /// The exit code of a process that ends with this error.
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::Machine
+        self.1
     }
 }
 
@@ -64,8 +64,15 @@ pub fn check(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Vec<Stri
         of_level.map(|finding| format!("{}: {}", finding.host, finding.text))
     };
     let sick: Vec<String> = said(Level::Sick).collect();
-    // A mistake in the recipe is told by whoever meets it next, in more words.
-    if sick.is_empty() { Ok(said(Level::Warning).collect()) } else { Err(SickMachine(sick.join("; ")).into()) }
+    if !sick.is_empty() {
+        return Err(SickMachine(sick.join("; "), ExitCode::Machine).into());
+    }
+    // A mistake in the recipe, which is all machines', is told by whoever meets it next, in more words.
+    let here = |finding: &&Finding| finding.level == Level::Mistake && !finding.host.is_empty();
+    match findings.iter().find(here) {
+        Some(Finding { host, text, .. }) => Err(SickMachine(format!("{host}: {text}"), ExitCode::Usage).into()),
+        None => Ok(said(Level::Warning).collect()),
+    }
 }
 
 /// Looks and measures; the report on rank 0, and the worst of it on every rank. Every rank calls it.
@@ -109,6 +116,7 @@ fn look(recipe: Option<Result<&Recipe, String>>, ranks: &dyn Collective) -> Resu
         host: ranks.host().to_owned(),
         versions: software::versions(),
         hashes: software::hashes(recipe),
+        visible_devices: std::env::var("CUDA_VISIBLE_DEVICES").ok(),
         recipe_error,
         ..RankFacts::default()
     };
@@ -180,7 +188,8 @@ mod tests {
         let setting = "run_dir=/proc/self/status/run".to_owned();
         let recipe = Recipe::parse("name = \"t\"", Path::new("t.toml"), &[setting]).unwrap();
         let error = check(&recipe, &Solo::new()).unwrap_err();
-        assert!(error.is::<SickMachine>() && error.to_string().contains("is no folder"), "{error}");
+        assert!(error.to_string().contains("is no folder"), "{error}");
+        assert_eq!(error.downcast_ref::<SickMachine>().unwrap().exit_code(), ExitCode::Usage);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! that knows no locks the run goes on without one, and says so.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::thread::sleep;
@@ -20,7 +20,12 @@ use super::SetupError;
 const POLL: Duration = Duration::from_millis(50);
 
 /// A lock that is held until this is dropped.
-pub(super) struct RunLock(#[allow(dead_code, reason = "the lock is the open file's")] File);
+pub(super) struct RunLock {
+    #[expect(dead_code, reason = "the lock is the open file's")]
+    file: File,
+    /// The task of this process's own job array that has begun the run, where it was another.
+    pub begun_by_task: Option<String>,
+}
 
 /// Who holds it, for the message of who does not get it. Left in the file when the lock is free again.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,8 +33,38 @@ struct Holder {
     host: String,
     pid: u32,
     slurm_job: Option<String>,
+    #[serde(default)]
+    array: Option<ArrayTask>,
     /// Seconds since 1970.
     since: u64,
+}
+
+/// A task of a Slurm job array.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct ArrayTask {
+    /// The array's number, which all its tasks have.
+    job: String,
+    task: String,
+    /// The array's first task that held this lock.
+    first: String,
+}
+
+impl ArrayTask {
+    /// This process's, after `before`.
+    fn own(before: Option<Self>) -> Option<Self> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let (job, task) = (variable("SLURM_ARRAY_JOB_ID")?, variable("SLURM_ARRAY_TASK_ID")?);
+        Some(Self::after(before, job, task))
+    }
+
+    fn after(before: Option<Self>, job: String, task: String) -> Self {
+        let first = before.filter(|before| before.job == job).map_or_else(|| task.clone(), |before| before.first);
+        Self { job, task, first }
+    }
+
+    fn begun_by_another(&self) -> Option<String> {
+        (self.first != self.task).then(|| self.first.clone())
+    }
 }
 
 impl RunLock {
@@ -59,19 +94,29 @@ impl RunLock {
                 _ => return Err(error).with_context(about),
             }
         }
+        let array = ArrayTask::own(last_holder(&mut file).and_then(|holder| holder.array));
+        let begun_by_task = array.as_ref().and_then(ArrayTask::begun_by_another);
         let own = Holder {
             host: host.to_owned(),
             pid: std::process::id(),
             slurm_job: std::env::var("SLURM_JOB_ID").ok(),
+            array,
             since: seconds_since_1970(),
         };
         // A full disk is no reason not to hold the lock.
         let text = serde_json::to_string(&own).unwrap_or_default();
-        if let Err(error) = file.set_len(0).and_then(|()| file.write_all(format!("{text}\n").as_bytes())) {
+        let emptied = file.rewind().and_then(|()| file.set_len(0));
+        if let Err(error) = emptied.and_then(|()| file.write_all(format!("{text}\n").as_bytes())) {
             eprintln!("{}: {error}", path.display());
         }
-        Ok(Self(file))
+        Ok(Self { file, begun_by_task })
     }
+}
+
+/// Who holds the lock, or has held it before, as far as the file says.
+fn last_holder(file: &mut File) -> Option<Holder> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok().and_then(|_| serde_json::from_str(&text).ok())
 }
 
 fn try_lock(file: &File) -> io::Result<()> {
@@ -82,12 +127,13 @@ fn try_lock(file: &File) -> io::Result<()> {
     }
 }
 
-/// `by process 77 on gpu04 (Slurm job 12), since 310 s ago`, as far as the file says.
+/// `by process 77 on gpu04 (Slurm job 12, task 0 of array 11) for 310 s now`, as far as the file says.
 fn holder_of(file: &mut File) -> String {
-    let mut text = String::new();
-    let holder = file.read_to_string(&mut text).ok().and_then(|_| serde_json::from_str::<Holder>(&text).ok());
-    let Some(Holder { host, pid, slurm_job, since }) = holder else { return "by another process".into() };
-    let job = slurm_job.map(|job| format!(" (Slurm job {job})")).unwrap_or_default();
+    let Some(Holder { host, pid, slurm_job, array, since }) = last_holder(file) else {
+        return "by another process".into();
+    };
+    let task = array.map(|array| format!(", task {} of array {}", array.task, array.job)).unwrap_or_default();
+    let job = slurm_job.map(|job| format!(" (Slurm job {job}{task})")).unwrap_or_default();
     let secs = seconds_since_1970().saturating_sub(since);
     format!("by process {pid} on {host}{job} for {secs} s now")
 }
@@ -100,6 +146,20 @@ pub(super) fn seconds_since_1970() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_task_of_an_array_is_remembered() {
+        let task = |before: Option<&ArrayTask>, job: &str, task: &str| {
+            ArrayTask::after(before.cloned(), job.to_owned(), task.to_owned())
+        };
+        let first = task(None, "7", "0");
+        let second = task(Some(&first), "7", "1");
+        let third = task(Some(&second), "7", "2");
+        assert_eq!(first.begun_by_another(), None);
+        assert_eq!([&second, &third].map(ArrayTask::begun_by_another), [Some("0".to_owned()), Some("0".to_owned())]);
+        assert_eq!(task(Some(&third), "7", "0").begun_by_another(), None, "it is the first one's run");
+        assert_eq!(task(Some(&third), "8", "1").begun_by_another(), None, "another array goes on with it");
+    }
 
     #[test]
     fn the_second_is_told_who_the_first_is_and_gets_it_afterwards() {

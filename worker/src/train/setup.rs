@@ -37,6 +37,17 @@ pub enum SetupError {
         /// By whom, and since when.
         holder: String,
     },
+    /// Another task of the same job array has trained this run to its end.
+    #[error(
+        "{run_dir} holds the run of task {task} of this job array, which is complete, and this task would train nothing: each \
+         task needs a run folder of its own, --set run_dir=…$SLURM_ARRAY_TASK_ID (cluster/slurm/array.sh shows one run per seed)"
+    )]
+    OtherTask {
+        /// The run folder.
+        run_dir: String,
+        /// The other task.
+        task: String,
+    },
     /// A checkpoint of another recipe.
     #[error(
         "{path}: was written by another recipe ({keys}): undo the change to resume, or start a new run from its model with --set model.path={path}/model run_dir=…"
@@ -175,6 +186,15 @@ pub(super) fn set_up(
     }
     let is_resumed = resumed.is_some();
     let (progress, matmul) = resumed.map_or_else(Default::default, |(_, state)| (state.progress, state.cpu_matmul));
+    if let Some(task) = lock.as_ref().and_then(|lock| lock.begun_by_task.clone()) {
+        let run_dir = run_dir.display().to_string();
+        if recipe.steps > 0 && progress.step >= recipe.steps {
+            return Err(SetupError::OtherTask { run_dir, task }.into());
+        }
+        remarks.push(format!(
+            "{run_dir} holds the run of task {task} of this job array: this task goes on with it, and is no run of its own"
+        ));
+    }
 
     if ranks.rank() == 0 {
         let path = run_dir.join("recipe.toml");

@@ -16,7 +16,7 @@ pub(super) fn folders(machines: &[(&str, &MachineFacts)]) -> Vec<Finding> {
     let mut add = |level, host: &str, text: String| found.push(Finding::new(level, host, text));
     if let Some(error) = &folder.error {
         add(
-            Level::Sick,
+            if folder.is_mistake { Level::Mistake } else { Level::Sick },
             host,
             format!("run folder {path}: nothing can be written there: {error}: make it, or set run_dir"),
         );

@@ -104,10 +104,6 @@ pub(super) fn unlike_gpus(machines: &[(&str, &MachineFacts)]) -> Vec<Finding> {
                 format!("{} GPUs, most machines have {usual}: one has dropped out? (`dmesg`, Xid)", machine.gpus.len());
             found.push(Finding::new(Level::Sick, host, text));
         }
-        if !machine.gpus.is_empty() && machine.num_ranks > machine.gpus.len() {
-            let text = format!("{} ranks share {} GPUs", machine.num_ranks, machine.gpus.len());
-            found.push(Finding::new(Level::Warning, host, text));
-        }
     }
     type Property = (&'static str, fn(&GpuFacts) -> String);
     let properties: [Property; 3] = [

@@ -6,6 +6,7 @@ mod machine;
 mod speed;
 #[cfg(test)]
 mod tests;
+mod visible;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,7 @@ use alike::{differences, recipes};
 use folder::folders;
 use machine::{clocks, memory, sick_gpu, unlike_gpus};
 use speed::{slow_links, slow_ranks};
+use visible::visible_gpus;
 
 /// A rank with less than this of the median rate is slow.
 pub const SLOW_RANK: f64 = 0.7;
@@ -81,6 +83,7 @@ pub fn findings(facts: &[RankFacts], network: Option<&NetworkFacts>) -> Vec<Find
         found.extend(clocks(host, machine));
     }
     found.extend(unlike_gpus(&machines));
+    found.extend(visible_gpus(facts));
     found.extend(folders(&machines));
     for rank in facts.iter().filter(|rank| rank.machine.is_some() && rank.clock_ahead_secs.abs() > CLOCKS_APART_SECS) {
         let text = format!("its clock is {:+.1} s from rank 0's: set it (NTP, chrony)", rank.clock_ahead_secs);

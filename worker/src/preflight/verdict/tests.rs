@@ -150,12 +150,40 @@ fn little_memory_is_told_before_it_runs_out() {
 }
 
 #[test]
+fn ranks_see_the_gpus_that_are_meant() {
+    let set = |list: &str, num_ranks: usize| {
+        found(|facts| {
+            machine(facts, 2).num_ranks = num_ranks;
+            facts[2..4].iter_mut().for_each(|rank| rank.visible_devices = Some(list.into()));
+        })
+    };
+    for good in ["0,1", "1,0", "GPU-8932f937,GPU-3c31", "0"] {
+        assert_eq!(set(good, if good == "0" { 1 } else { 2 }), [], "{good}");
+    }
+    is(&set("", 2), "b", Level::Warning, &["CUDA_VISIBLE_DEVICES, \"\", hides its 2 GPUs"]);
+    is(&set("-1", 2), "b", Level::Warning, &["hides its 2 GPUs"]);
+    is(&set("NoDevFiles", 2), "b", Level::Warning, &["hides its 2 GPUs"]);
+    is(&set("0,0", 2), "b", Level::Warning, &["names 0 twice", "ranks see 0 of its 2 GPUs"]);
+    is(&set("0,7", 2), "b", Level::Warning, &["names GPU 7, but there are 0 to 1", "ranks see 1 of its 2"]);
+    is(&set("MIG-a,MIG-b", 2), "b", Level::Warning, &["shows the first alone"]);
+    is(&set("0", 2), "b", Level::Warning, &["2 ranks share 1 GPUs (CUDA_VISIBLE_DEVICES, \"0\")"]);
+    is(&found(|facts| machine(facts, 2).num_ranks = 4), "b", Level::Warning, &["4 ranks share 2 GPUs"]);
+    // Each rank was given its own.
+    let own = found(|facts| (2..4).for_each(|rank| facts[rank].visible_devices = Some((rank - 2).to_string())));
+    assert_eq!(own, []);
+}
+
+#[test]
 fn the_run_folder_must_take_what_rank_0_writes() {
     fn folder(facts: &mut [RankFacts], rank: usize) -> &mut FolderFacts {
         machine(facts, rank).folder.as_mut().unwrap()
     }
     let read_only = found(|facts| folder(facts, 0).error = Some("Read-only file system (os error 30)".into()));
     is(&read_only, "a", Level::Sick, &["run folder runs/a: nothing can be written there: Read-only file system"]);
+    let forbidden = found(|facts| {
+        (folder(facts, 0).error, folder(facts, 0).is_mistake) = (Some("Permission denied (os error 13)".into()), true);
+    });
+    is(&forbidden, "a", Level::Mistake, &["nothing can be written there: Permission denied"]);
     let elsewhere = found(|facts| folder(facts, 2).error = Some("Read-only file system".into()));
     assert_eq!(elsewhere, [], "only rank 0 writes");
     let tight = found(|facts| folder(facts, 0).free_bytes = 2 << 30);

@@ -1,0 +1,41 @@
+//! The GPUs that ranks see: `CUDA_VISIBLE_DEVICES` against those that are there, and against the machine's ranks.
+
+use tercet_configs::VisibleDevices;
+
+use super::{Finding, Level};
+use crate::preflight::facts::{MachineFacts, RankFacts};
+
+/// Ranks that see no GPU, or fewer than was probably meant, or have to share some.
+pub(super) fn visible_gpus(facts: &[RankFacts]) -> Vec<Finding> {
+    let machines = facts.iter().filter_map(|rank| Some((rank, rank.machine.as_ref()?)));
+    machines.filter_map(|(first, machine)| judge(first, machine, facts)).collect()
+}
+
+fn judge(first: &RankFacts, machine: &MachineFacts, facts: &[RankFacts]) -> Option<Finding> {
+    let (ranks, present) = (machine.num_ranks, machine.gpus.len());
+    let warning = |text: String| Some(Finding::new(Level::Warning, &first.host, text));
+    let Some(list) = &first.visible_devices else {
+        return (present > 0 && ranks > present)
+            .then(|| warning(format!("{ranks} ranks share {present} GPUs")))
+            .flatten();
+    };
+    let visible = VisibleDevices::read(list, Some(present));
+    // Where nobody sees any, nobody thinks so either.
+    if present == 0 && visible.remark.is_none() || machine.gpu_error.is_some() {
+        return None;
+    }
+    let num = visible.num;
+    if let Some(remark) = visible.remark {
+        return warning(format!("CUDA_VISIBLE_DEVICES, {list:?}, {remark}: ranks see {num} of its {present} GPUs"));
+    }
+    if num == 0 {
+        return warning(format!(
+            "CUDA_VISIBLE_DEVICES, {list:?}, hides its {present} GPUs: ranks compute on the processor; unset it to use them"
+        ));
+    }
+    // Where each rank was given its own, the first one's says nothing of the others'.
+    let same = facts.iter().all(|rank| rank.host != first.host || rank.visible_devices.as_ref() == Some(list));
+    (same && ranks > num)
+        .then(|| warning(format!("{ranks} ranks share {num} GPUs (CUDA_VISIBLE_DEVICES, {list:?})")))
+        .flatten()
+}
