@@ -1,16 +1,13 @@
 //! `tercet prepare`, killed: the same command goes on, and the store in the end is the one made at a stretch.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod stand_in;
-mod word_rows;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use stand_in::StandIn;
-use word_rows::rows;
+use crate::stand_in::StandIn;
+use crate::word_rows::rows;
 
 const COMMAND: &str = "prepare --tokenizer tokenizer.json --on-error skip --drop-duplicates --rows-per-shard 97";
 
@@ -105,13 +102,13 @@ fn a_mended_file_is_read_from_its_beginning_and_finished_sets_are_kept() {
     let bad = rows(1_000).replace("\"seed\": 700,", "\"seed\": 700");
     std::fs::write(lab.path("b.jsonl"), bad).unwrap();
     let words = "prepare --tokenizer tokenizer.json --rows-per-shard 97 --out store a=a.jsonl b=b.jsonl";
-    std::fs::write(lab.path("a.jsonl"), word_rows::good_rows(500)).unwrap();
+    std::fs::write(lab.path("a.jsonl"), crate::word_rows::good_rows(500)).unwrap();
     let ran = lab.run(words, "");
     assert_eq!(ran.code, Some(4), "{}", ran.stderr);
     assert!(ran.stderr.contains("b.jsonl:") && ran.stderr.contains("store keeps what is finished"), "{}", ran.stderr);
     let kept = std::fs::read(lab.path("store/a/dataset.json")).unwrap();
 
-    std::fs::write(lab.path("b.jsonl"), word_rows::good_rows(900)).unwrap();
+    std::fs::write(lab.path("b.jsonl"), crate::word_rows::good_rows(900)).unwrap();
     let ran = lab.run(words, "");
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(!kept.is_empty() && !lab.path("store/a/dataset.json").exists());
