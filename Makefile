@@ -23,18 +23,19 @@ build: setup ## Build tercet and tercet-worker into target/release
 demo: build ## Train a small model on manual pages in many languages, and show how much better it got
 	@$(BIN)/tercet demo
 
+# Two tests per core: many wait for a process more than they compute.
 test: build ## Run all tests
-	@cargo test --release --workspace
+	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test --release --workspace
 
 test-slurm: build ## Run the tests that need a real Slurm, in namespaces of this machine (root; installs slurm-wlm and munge)
 	@cluster/setup/system.sh slurm
-	@time cargo test --release --workspace --test slurm -- --ignored --test-threads=1
+	@time cargo test --release --workspace --test system slurm:: -- --ignored --test-threads=1
 
 soak: build ## Hurt a training run a hundred times, in every way, and compare its weights with an undisturbed one's
-	@cargo test --release --workspace --test soak -- --ignored --nocapture
+	@cargo test --release --workspace --test system soak:: -- --ignored --nocapture
 
 rehearse-96: build ## The stage-2 recipe with a miniature model on 96 real ranks of this machine
-	@cargo test --release --workspace --test rehearse -- --ignored --nocapture
+	@cargo test --release --workspace --test system rehearse:: -- --ignored --nocapture
 
 # Apart from `test`: the wheel is 240 MB unpacked, for one test.
 test-nccl: build $(NCCL)/nvidia/nccl/lib/libnccl.so.2 ## Load NVIDIA's NCCL, read its version, be refused without a driver
@@ -46,7 +47,7 @@ $(NCCL)/nvidia/nccl/lib/libnccl.so.2: | setup
 	@$(NCCL)/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(NCCL) nvidia-nccl-cu13
 
 test-gpu: build ## The backend on this machine's GPUs; fails where there is none
-	@cargo test --release --workspace --test nccl -- --ignored --nocapture --test-threads=1 this_machines_gpus
+	@cargo test --release --workspace --test system --test nccl this_machines_gpus -- --ignored --nocapture --test-threads=1
 
 test-peers: build $(PEERS)/requirements.txt ## Compare with FlagEmbedding, sentence-transformers and others (5.5 GB)
 	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B -m pytest -p no:cacheprovider tests/peers

@@ -1,11 +1,9 @@
 //! What batch systems leave in the environment, and what is asked of them.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod stand_in;
-
 use std::path::Path;
 
-use stand_in::{Ran, StandIn};
+use crate::stand_in::{Ran, StandIn};
 
 const ENCODE: &str = "encode --model m --input a.txt --out o.jsonl";
 

@@ -1,12 +1,10 @@
 //! What of the worker's output reaches the user, and in which form.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod stand_in;
-
 use std::io::Write;
 use std::process::Stdio;
 
-use stand_in::{Ran, StandIn};
+use crate::stand_in::{Ran, StandIn};
 
 const EVENTS: &str = r#"
 echo '{"event":"start","run_dir":"runs/t","first_step":0,"last_step":5,"world_size":2,"warnings":["few rows"]}'

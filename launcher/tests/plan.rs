@@ -1,10 +1,8 @@
 //! `tercet plan` from the command line, over a small store: table, JSON, picture, and what would fail.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod stand_in;
-
+use crate::stand_in::{Ran, StandIn};
 use serde_json::Value;
-use stand_in::{Ran, StandIn};
 
 const CONFIG: &str = r#"{"model_type": "xlm-roberta", "vocab_size": 16, "hidden_size": 8, "num_hidden_layers": 2,
     "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 34, "pad_token_id": 1,

@@ -1,9 +1,7 @@
 //! `tercet prepare` from the command line: the table, what was skipped, and mistakes.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod stand_in;
-
-use stand_in::StandIn;
+use crate::stand_in::StandIn;
 
 const GOOD: &str = "{\"query\": \"one\", \"pos\": [\"one two three\"], \"neg\": [\"four five\"]}\n";
 
@@ -15,7 +13,7 @@ fn lab() -> StandIn {
     lab
 }
 
-fn prepare(lab: &StandIn, words: &str) -> stand_in::Ran {
+fn prepare(lab: &StandIn, words: &str) -> crate::stand_in::Ran {
     lab.run(&format!("prepare --tokenizer tokenizer.json {words}"), "")
 }
 

@@ -1,13 +1,10 @@
 //! `tercet prepare` and rows that are wrong in every way: each is named, none is lost with it, nothing panics.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod stand_in;
-mod word_rows;
-
 use std::io::Write;
 
-use stand_in::StandIn;
-use word_rows::good_rows;
+use crate::stand_in::StandIn;
+use crate::word_rows::good_rows;
 
 fn lab() -> StandIn {
     let lab = StandIn::without_worker();

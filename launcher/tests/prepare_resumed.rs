@@ -2,14 +2,11 @@
 //! stretch. (That it may be killed at any moment is tested with the whole system's.)
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod stand_in;
-mod word_rows;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use stand_in::StandIn;
-use word_rows::rows;
+use crate::stand_in::StandIn;
+use crate::word_rows::rows;
 
 fn lab() -> StandIn {
     let lab = StandIn::without_worker();

@@ -1,9 +1,7 @@
 //! How ranks end, and what the user reads then: exit codes and words, for one rank and under mpirun.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod stand_in;
-
-use stand_in::StandIn;
+use crate::stand_in::StandIn;
 
 #[test]
 fn the_workers_exit_codes_pass_through_and_its_words_stand_alone() {
@@ -11,7 +9,7 @@ fn the_workers_exit_codes_pass_through_and_its_words_stand_alone() {
     for code in [2, 3, 4, 75, 101] {
         let words = "tercet-worker: rank 0: something is wrong";
         let script =
-            format!("if [ ${{OMPI_COMM_WORLD_RANK:-0}} = 0 ]; then echo '{words}' >&2; exit {code}; fi; sleep 60");
+            format!("if [ ${{OMPI_COMM_WORLD_RANK:-0}} = 0 ]; then echo '{words}' >&2; exit {code}; fi; sleep 1000");
         for ranks in [1, 2] {
             let ran = lab.run(&format!("train r.toml -n {ranks}"), &script);
             assert_eq!(ran.code, Some(code), "{ranks} ranks: {}", ran.stderr);
@@ -25,7 +23,7 @@ fn a_rank_that_a_signal_ends_is_a_machines_failure_with_words() {
     let lab = StandIn::new();
     for (signal, named) in [("KILL", "signal 9"), ("SEGV", "signal 11"), ("ABRT", "signal 6")] {
         let script =
-            format!("ulimit -c 0; if [ ${{OMPI_COMM_WORLD_RANK:-1}} = 1 ]; then kill -{signal} $$; fi; sleep 60");
+            format!("ulimit -c 0; if [ ${{OMPI_COMM_WORLD_RANK:-1}} = 1 ]; then kill -{signal} $$; fi; sleep 1000");
         let ran = lab.run("train r.toml -n 1 --set restart.limit=0", &script);
         assert_eq!(ran.code, Some(3), "{}", ran.stderr);
         assert!(ran.stderr.starts_with("tercet: tercet-worker was ended by ") && ran.stderr.contains(named), "{ran:?}");

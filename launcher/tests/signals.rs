@@ -1,22 +1,30 @@
-//! Signals to the launcher: every rank is gone within 5 seconds, and none is left behind.
+//! Signals to the launcher: every rank ends, and none is left behind.
+//!
+//! What would go wrong shows in what ends the ranks, not in how long it takes: where the recipe's time to stop is not to
+//! pass, it is longer than [`PATIENCE`], and so is the ranks' sleep.
 #![allow(clippy::unwrap_used, missing_docs)]
-
-mod stand_in;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use stand_in::StandIn;
+use crate::stand_in::StandIn;
+
+/// What takes so long has failed, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Ranks leave their process id in the folder and sleep.
-const SLEEPER: &str = "echo $$ > pid-${OMPI_COMM_WORLD_RANK:-0}; exec sleep 60";
+const SLEEPER: &str = "echo $$ > pid-${OMPI_COMM_WORLD_RANK:-0}; exec sleep 1000";
 
 /// The same, but deaf to polite signals.
-const STUBBORN: &str = "trap '' INT TERM HUP USR1; echo $$ > pid-${OMPI_COMM_WORLD_RANK:-0}; exec sleep 60";
+const STUBBORN: &str = "trap '' INT TERM HUP USR1; echo $$ > pid-${OMPI_COMM_WORLD_RANK:-0}; exec sleep 1000";
 
-fn started(lab: &StandIn, ranks: usize, script: &str) -> (Child, Vec<PathBuf>) {
-    let mut command = lab.tercet(&format!("train r.toml --set restart.stop_secs=3 -n {ranks}"), script);
+/// Notes that it was asked, and stays.
+const LISTENING: &str =
+    "trap 'echo > asked' INT TERM USR1; echo $$ > pid-${OMPI_COMM_WORLD_RANK:-0}; while :; do sleep 0.1; done";
+
+fn started(lab: &StandIn, ranks: usize, stop_secs: u64, script: &str) -> (Child, Vec<PathBuf>) {
+    let mut command = lab.tercet(&format!("train r.toml --set restart.stop_secs={stop_secs} -n {ranks}"), script);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let processes = (0..ranks).map(|rank| {
         let file = lab.path(&format!("pid-{rank}"));
@@ -27,13 +35,12 @@ fn started(lab: &StandIn, ranks: usize, script: &str) -> (Child, Vec<PathBuf>) {
     (child, processes)
 }
 
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) -> Duration {
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "waited in vain for {what}");
+        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
-    begun.elapsed()
 }
 
 fn gone(process: &Path) -> bool {
@@ -51,15 +58,14 @@ fn a_signal_ends_every_rank_and_the_launcher_says_which() {
     for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
         for ranks in [1, 2] {
             let lab = StandIn::new();
-            let (mut child, processes) = started(&lab, ranks, SLEEPER);
+            let (mut child, processes) = started(&lab, ranks, 1000, SLEEPER);
             send(&child, signal);
             let mut ended = None;
-            let took = wait_for("the launcher", || {
+            wait_for("the launcher", || {
                 ended = child.try_wait().unwrap();
                 ended.is_some()
             });
             assert_eq!(ended.unwrap().code(), Some(code));
-            assert!(took < Duration::from_secs(5), "{signal} with {ranks} ranks took {took:?}");
             assert!(processes.iter().all(|process| gone(process)), "{signal} with {ranks} ranks");
         }
     }
@@ -69,10 +75,9 @@ fn a_signal_ends_every_rank_and_the_launcher_says_which() {
 fn ranks_that_do_not_listen_are_killed() {
     for ranks in [1, 2] {
         let lab = StandIn::new();
-        let (mut child, processes) = started(&lab, ranks, STUBBORN);
+        let (mut child, processes) = started(&lab, ranks, 3, STUBBORN);
         send(&child, "-TERM");
-        let took = wait_for("the launcher", || child.try_wait().unwrap().is_some());
-        assert!(took < Duration::from_millis(6500), "{ranks} ranks took {took:?}");
+        wait_for("the launcher", || child.try_wait().unwrap().is_some());
         assert!(processes.iter().all(|process| gone(process)), "{ranks} ranks");
     }
 }
@@ -80,12 +85,11 @@ fn ranks_that_do_not_listen_are_killed() {
 #[test]
 fn a_second_signal_does_not_wait() {
     let lab = StandIn::new();
-    let (mut child, processes) = started(&lab, 1, STUBBORN);
+    let (mut child, processes) = started(&lab, 1, 1000, LISTENING);
     send(&child, "-INT");
-    std::thread::sleep(Duration::from_millis(200));
+    wait_for("the launcher to pass the first one on", || lab.path("asked").exists());
     send(&child, "-INT");
-    let took = wait_for("the launcher", || child.try_wait().unwrap().is_some());
-    assert!(took < Duration::from_secs(2), "took {took:?}");
+    wait_for("the launcher", || child.try_wait().unwrap().is_some());
     assert!(processes.iter().all(|process| gone(process)));
 }
 
@@ -93,9 +97,8 @@ fn a_second_signal_does_not_wait() {
 fn a_killed_launcher_leaves_no_worker() {
     // One rank only: ranks under mpirun end because their connection to it breaks, and a stand-in has none.
     let lab = StandIn::new();
-    let (mut child, processes) = started(&lab, 1, SLEEPER);
+    let (mut child, processes) = started(&lab, 1, 1000, SLEEPER);
     send(&child, "-KILL");
     child.wait().unwrap();
-    let took = wait_for("the worker", || processes.iter().all(|process| gone(process)));
-    assert!(took < Duration::from_secs(5), "took {took:?}");
+    wait_for("the worker", || processes.iter().all(|process| gone(process)));
 }

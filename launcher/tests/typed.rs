@@ -1,9 +1,7 @@
 //! What is typed: help, version, and mistakes that are found before anything is started.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod stand_in;
-
-use stand_in::{Ran, StandIn};
+use crate::stand_in::{Ran, StandIn};
 
 fn tercet(words: &str) -> Ran {
     // A worker that is started here would be a mistake.

@@ -1,16 +1,15 @@
 //! Altered bytes: readers of rows end with rows or an error, and a store gives its own rows or none.
 //!
-//! `PROPTEST_CASES=100000 cargo test --release -p tercet-sampler --test hostile_bytes` looks for longer.
+//! `PROPTEST_CASES=100000 cargo test --release --workspace --test sampler hostile_bytes::` looks for longer.
 
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code, reason = "each test file uses its part")]
-mod written_store;
-
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::written_store::{store, written};
 use arrow_array::builder::{Float64Builder, ListBuilder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_ipc::writer::{FileWriter, StreamWriter};
@@ -19,7 +18,6 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
 use tercet_sampler::{RowReader, Store};
-use written_store::{store, written};
 
 const NUM_ROWS: usize = 40;
 

@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod written_store;
-
+use crate::written_store::{Written, plan, recipe, store, written};
 use tercet_configs::{ExitCode, Negatives};
 use tercet_sampler::{Plan, PlanError, read_share};
-use written_store::{Written, plan, recipe, store, written};
 
 const GROUPS: &str = "length_groups = [{ max_len = 64, global_batch = 8 }]\n";
 

@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod written_store;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::written_store::{SPECIAL, Written, content_len, marker, plan, recipe, score, store, written};
 use tercet_sampler::{Batch, Plan, Prefetcher, RowId, read_share, text_id};
-use written_store::{SPECIAL, Written, content_len, marker, plan, recipe, score, store, written};
 
 const DATA: &str = "
 group_size = 4

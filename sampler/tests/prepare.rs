@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod word_tokenizer;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +15,7 @@ const GOOD: &str = r#"{"query": "river", "pos": ["stone bridge"], "neg": ["water
 
 fn options(dir: &Path, inputs: &[(&str, &[PathBuf])]) -> PrepareOptions {
     PrepareOptions {
-        tokenizer: word_tokenizer::write(dir),
+        tokenizer: crate::word_tokenizer::write(dir),
         inputs: inputs
             .iter()
             .map(|(name, paths)| PrepareInput { name: name.to_string(), paths: paths.to_vec() })
@@ -246,7 +244,7 @@ struct TextRow {
 
 fn any_text() -> impl Strategy<Value = String> {
     let word = prop_oneof![
-        4 => prop::sample::select(&word_tokenizer::WORDS[..]).prop_map(str::to_owned),
+        4 => prop::sample::select(&crate::word_tokenizer::WORDS[..]).prop_map(str::to_owned),
         1 => "[a-z\"\\\\é水\u{1f600}]{1,4}",
     ];
     prop::collection::vec(word, 1..14).prop_map(|words| words.join(" "))

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod word_tokenizer;
-
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +25,7 @@ fn query(i: usize) -> String {
 }
 
 fn texts(i: usize, num: usize) -> Vec<String> {
-    (0..num).map(|j| word_tokenizer::WORDS[..1 + (i + j) % 8].join(" ")).collect()
+    (0..num).map(|j| crate::word_tokenizer::WORDS[..1 + (i + j) % 8].join(" ")).collect()
 }
 
 fn as_lines() -> String {
@@ -112,7 +110,7 @@ fn write_folder(dir: &Path, batch: &RecordBatch) {
 
 fn prepared(dir: &Path, out: &str, path: PathBuf, on_error: OnError) -> Result<PrepareReport, PrepareError> {
     let options = PrepareOptions {
-        tokenizer: word_tokenizer::write(dir),
+        tokenizer: crate::word_tokenizer::write(dir),
         inputs: vec![PrepareInput { name: "rows".into(), paths: vec![path] }],
         out: dir.join(out),
         query_max_len: 16,

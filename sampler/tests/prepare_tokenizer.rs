@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod word_tokenizer;
-
 use tercet_configs::ExitCode;
 use tercet_sampler::{SpecialTokens, TextTokenizer, not_in_table};
 
 #[test]
 fn content_has_no_special_tokens_and_is_not_cut() {
     let dir = tempfile::tempdir().unwrap();
-    let tokenizer = TextTokenizer::load(&word_tokenizer::write(dir.path())).unwrap();
+    let tokenizer = TextTokenizer::load(&crate::word_tokenizer::write(dir.path())).unwrap();
     assert_eq!(*tokenizer.special(), SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 });
-    assert_eq!(tokenizer.vocab_size(), 4 + word_tokenizer::WORDS.len());
+    assert_eq!(tokenizer.vocab_size(), 4 + crate::word_tokenizer::WORDS.len());
     let text = "river stone bridge water under über 橋 lava";
     assert_eq!(tokenizer.encode_content(text).unwrap(), [4, 5, 6, 7, 8, 9, 10, 3]);
     assert_eq!(tokenizer.encode_content("").unwrap(), [0_u32; 0]);
@@ -22,7 +20,7 @@ fn content_has_no_special_tokens_and_is_not_cut() {
 #[test]
 fn a_framed_text_is_what_the_tokenizer_itself_makes_of_it() {
     let dir = tempfile::tempdir().unwrap();
-    let path = word_tokenizer::write(dir.path());
+    let path = crate::word_tokenizer::write(dir.path());
     let ours = TextTokenizer::load(&path).unwrap();
     // The file's own truncation is at 5 tokens.
     let theirs = tokenizers::Tokenizer::from_file(&path).unwrap();
@@ -35,7 +33,7 @@ fn a_framed_text_is_what_the_tokenizer_itself_makes_of_it() {
 #[test]
 fn the_hash_is_the_files() {
     let dir = tempfile::tempdir().unwrap();
-    let path = word_tokenizer::write(dir.path());
+    let path = crate::word_tokenizer::write(dir.path());
     let hash = |bytes: &[u8]| blake3::hash(bytes).to_hex().to_string();
     let bytes = std::fs::read(&path).unwrap();
     assert_eq!(TextTokenizer::load(&path).unwrap().hash(), hash(&bytes));
@@ -47,14 +45,14 @@ fn the_hash_is_the_files() {
 #[test]
 fn what_cannot_frame_or_pad_a_text_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let path = word_tokenizer::write(dir.path());
+    let path = crate::word_tokenizer::write(dir.path());
     let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     json["post_processor"]["single"].as_array_mut().unwrap().remove(0);
     std::fs::write(&path, json.to_string()).unwrap();
     let error = TextTokenizer::load(&path).unwrap_err();
     assert!(error.to_string().contains("one special token before and one after"), "{error}");
 
-    let path = word_tokenizer::write(dir.path());
+    let path = crate::word_tokenizer::write(dir.path());
     let text = std::fs::read_to_string(&path).unwrap().replace("<pad>", "<filler>");
     std::fs::write(&path, text).unwrap();
     let error = TextTokenizer::load(&path).unwrap_err();
@@ -86,7 +84,7 @@ fn a_missing_or_broken_file_is_named() {
 #[test]
 fn ids_that_the_vocabulary_has_otherwise_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let good = std::fs::read_to_string(word_tokenizer::write(dir.path())).unwrap();
+    let good = std::fs::read_to_string(crate::word_tokenizer::write(dir.path())).unwrap();
     let path = dir.path().join("changed.json");
     let bert = serde_json::json!({"type": "BertProcessing", "cls": ["<s>", 0], "sep": ["</s>", 5]});
     let roberta = serde_json::json!({"type": "RobertaProcessing", "cls": ["<s>", 7], "sep": ["</s>", 2], "trim_offsets": true, "add_prefix_space": false});
@@ -113,7 +111,7 @@ fn ids_that_the_vocabulary_has_otherwise_are_refused() {
 #[test]
 fn the_unknown_token_is_the_models_own() {
     let dir = tempfile::tempdir().unwrap();
-    let path = word_tokenizer::write(dir.path());
+    let path = crate::word_tokenizer::write(dir.path());
     let text = std::fs::read_to_string(&path).unwrap().replace("<unk>", "<|unk|>");
     std::fs::write(&path, text).unwrap();
     assert_eq!(TextTokenizer::load(&path).unwrap().special().unk, 3);
@@ -122,7 +120,7 @@ fn the_unknown_token_is_the_models_own() {
 #[test]
 fn texts_of_which_no_token_is_left_are_found() {
     let dir = tempfile::tempdir().unwrap();
-    let path = word_tokenizer::write(dir.path());
+    let path = crate::word_tokenizer::write(dir.path());
     let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     json["normalizer"] = serde_json::json!({"type": "Replace", "pattern": {"String": "\u{200b}"}, "content": ""});
     std::fs::write(&path, json.to_string()).unwrap();
@@ -135,7 +133,7 @@ fn texts_of_which_no_token_is_left_are_found() {
 #[test]
 fn a_token_without_an_embedding_is_named_with_its_likely_causes() {
     let dir = tempfile::tempdir().unwrap();
-    let path = word_tokenizer::write(dir.path());
+    let path = crate::word_tokenizer::write(dir.path());
     let reason = not_in_table(5, 5, Some(&path));
     assert!(reason.starts_with("token \"stone\" (id 5 of ") && reason.contains("resize_token_embeddings"), "{reason}");
     let reason = not_in_table(50, 12, Some(&path));

@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod unigram_tokenizer;
-
 use proptest::prelude::*;
 use tercet_sampler::TextTokenizer;
 use tokenizers::Tokenizer;
 
 fn both() -> Vec<(TextTokenizer, Tokenizer)> {
     let dir = tempfile::tempdir().unwrap();
-    let pairs = unigram_tokenizer::variants().into_iter().map(|variant| {
-        let path = unigram_tokenizer::write(dir.path(), variant);
+    let pairs = crate::unigram_tokenizer::variants().into_iter().map(|variant| {
+        let path = crate::unigram_tokenizer::write(dir.path(), variant);
         let ours = TextTokenizer::load(&path).unwrap();
         assert!(ours.is_fast(), "else there is nothing to compare");
         (ours, Tokenizer::from_file(&path).unwrap())

@@ -11,6 +11,7 @@ TAGS = {
     "optimizer/grad_norm": "grad_norm",
     "speed/tokens_per_sec": "tokens_per_sec",
     "speed/step_secs": "step_secs",
+    "speed/goodput": "goodput",
     "batch/padding_share": "padding_share",
     "speed/input_wait_share": "wait_share",
     "batch/imbalance": "imbalance",

@@ -11,8 +11,8 @@ use crate::program::{Ended, Running, send};
 use crate::random::Random;
 use crate::shim::{self, Act};
 
-/// What may take long only if something is wrong.
-const PATIENCE: Duration = Duration::from_secs(100);
+/// What takes so long only if something is wrong, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,7 +2,7 @@
 //! ranks where several are asked for, on models and texts small enough to take a second.
 //!
 //! [`program`] runs `tercet` and looks after its processes; [`place`] is a folder of a test's own with what commands
-//! read; [`lab`] is several hosts, with a Slurm if wanted; [`scene`] is a run to train; [`batch`] draws batches of token ids; [`tensors`] and [`compare`] look at what came out.
+//! read; [`lab`] is several hosts, with a Slurm if wanted; [`scene`] is a run to train, and [`hold`] has it stand still; [`batch`] draws batches of token ids; [`tensors`] and [`compare`] look at what came out.
 //!
 //! Everything here fails by panicking: it is called by tests only.
 
@@ -11,6 +11,7 @@
 pub mod batch;
 pub mod compare;
 pub mod exactness;
+pub mod hold;
 pub mod injury;
 pub mod killer;
 pub mod lab;

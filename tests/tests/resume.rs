@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use tercet_tests::compare::{close, number};
+use tercet_tests::hold::Hold;
 use tercet_tests::place::copy_folder;
 use tercet_tests::program::send;
 use tercet_tests::scene::{Scene, assert_same_run, metrics};
@@ -13,17 +14,19 @@ use tercet_tests::scene::{Scene, assert_same_run, metrics};
 /// Killed with SIGKILL, the launcher's child first, after a checkpoint and before the end.
 #[test]
 fn a_killed_run_resumes_to_the_same_bits() {
-    let (steps, every) = (180, 15);
+    let (steps, every) = (24, 8);
     let scene = Scene::new(steps, every);
     for ranks in [1, 2] {
         let (whole, killed) = (format!("whole-{ranks}"), format!("killed-{ranks}"));
         scene.train(&whole, ranks).succeed();
 
-        let mut run = scene.train(&killed, ranks).set("restart.limit=0").start();
+        let hold = Hold::after(every + 2, &scene.place.path(""), &format!("go-{ranks}"));
+        let mut run = hold.on(scene.train(&killed, ranks)).set("restart.limit=0").start();
+        hold.wait(&mut run, ranks);
         let first = scene.checkpoint(&killed, every);
         run.wait_until("checkpoint", |_| first.exists());
         let workers = run.wait_for_ranks(ranks);
-        // Ranks outlive mpirun by a second: long enough to train to the end.
+        // Ranks outlive mpirun by a second, and one that is asked to stop does not wait.
         workers.iter().for_each(|rank| send(*rank, libc::SIGSTOP));
         let victim = if ranks == 1 { workers[0] } else { run.wait_for_processes("mpirun", 1)[0] };
         send(victim, libc::SIGKILL);

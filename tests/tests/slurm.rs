@@ -4,15 +4,18 @@
 
 use std::fs;
 use std::path::Path;
-use std::thread::sleep;
-use std::time::Duration;
+use std::process::Command;
 
+use tercet_tests::hold::Hold;
 use tercet_tests::lab::slurm::Slurm;
 use tercet_tests::lab::wait_until;
 use tercet_tests::program::{Tercet, program, send};
 use tercet_tests::scene::{Scene, assert_same_run, metrics};
 
-const STEPS: u64 = 300;
+const STEPS: u64 = 24;
+
+/// Where jobs are held until something has happened to them.
+const HELD: u64 = 13;
 
 /// Three nodes, of which a job gets two, and the run that nothing happened to.
 struct Cluster {
@@ -25,17 +28,28 @@ impl Cluster {
     fn new(every: u64) -> Option<Self> {
         let slurm = Slurm::start(3)?;
         let scene = Scene::new(STEPS, every);
-        let mut command = std::process::Command::new(program("tercet"));
+        let mut command = Command::new(program("tercet"));
         command.env("OMP_NUM_THREADS", "1").arg("train").arg(&scene.recipe).args(["-n", "2", "--set"]);
         command.arg(format!("run_dir={}", scene.place.path("whole").display()));
         Tercet::through(command, 2).succeed();
         Some(Self { slurm, scene })
     }
 
+    /// Where a run is held.
+    fn hold(&self, run: &str) -> Hold {
+        Hold::after(HELD, &self.scene.place.path(""), &format!("go-{run}"))
+    }
+
     /// Submits the training on two nodes of one rank, with further options.
     fn submit(&self, run: &str, options: &[&str]) -> u32 {
-        let mut command = self.slurm.head(program("tercet"));
+        self.submit_in(self.slurm.head(program("tercet")), run, options)
+    }
+
+    /// Submits it from an environment, which jobs take over.
+    fn submit_in(&self, mut command: Command, run: &str, options: &[&str]) -> u32 {
         command.arg("submit").arg(&self.scene.recipe).args("--nodes 2 --gpus-per-node 0".split(' '));
+        // To stand still is not to hang.
+        command.arg("--set=restart.hang_secs=900");
         if !options.iter().any(|option| option.starts_with("--time")) {
             // Long before the limit: no signal but the test's.
             command.args(["--time=30", "--signal-secs=60"]);
@@ -44,15 +58,23 @@ impl Cluster {
         self.slurm.submit(&mut command)
     }
 
-    /// Submits it and waits until it has recorded some steps.
-    fn submit_and_wait(&self, run: &str, options: &[&str]) -> u32 {
-        let job = self.submit(run, options);
-        wait_until("steps", || self.num_steps(run) >= 5);
+    /// Submits it and waits until it stands still.
+    fn submit_and_hold(&self, run: &str, options: &[&str]) -> u32 {
+        let hold = self.hold(run);
+        let (name, value) = hold.variable();
+        let mut command = self.slurm.head(program("tercet"));
+        command.env(name, value);
+        let job = self.submit_in(command, run, options);
+        wait_until("held ranks", || hold.has(2));
         job
     }
 
-    fn num_steps(&self, run: &str) -> usize {
-        num_steps(&self.scene.place.path(run))
+    /// The same, when it has a checkpoint of step `step`.
+    fn submit_and_hold_after_a_checkpoint(&self, run: &str, step: u64, options: &[&str]) -> u32 {
+        let job = self.submit_and_hold(run, options);
+        let first = self.scene.checkpoint(run, step);
+        wait_until("checkpoint", || first.exists());
+        job
     }
 
     /// The job's node that its batch script, whose loss is Slurm's part, does not run on.
@@ -75,6 +97,7 @@ impl Cluster {
     /// The job is queued again, resumes, and ends as the run that nothing happened to.
     fn comes_back(&self, run: &str, job: u32) {
         self.slurm.wait_for_restart(job, 1);
+        self.hold(run).release();
         let state = self.slurm.wait_for_end(job);
         assert_eq!(state, "COMPLETED", "{}", self.log(run, job));
         assert_same_run(&self.scene, run, "whole", STEPS);
@@ -90,14 +113,6 @@ impl Cluster {
 
 fn num_steps(run_dir: &Path) -> usize {
     fs::read_to_string(run_dir.join("metrics.jsonl")).map_or(0, |text| text.lines().count())
-}
-
-/// Whether a stopped process has been sent a signal.
-fn is_pending(pid: i32, signal: i32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"));
-    let status = status.unwrap_or_else(|error| panic!("process {pid}: {error}"));
-    let line = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap();
-    u64::from_str_radix(line.trim(), 16).unwrap() >> (signal - 1) & 1 == 1
 }
 
 /// A script of cluster/slurm.
@@ -119,14 +134,15 @@ fn a_job_trains_as_one_machine_does() {
 fn a_signal_to_a_rank_or_to_the_batch_shell_is_a_checkpoint_and_a_requeue() {
     let Some(cluster) = Cluster::new(0) else { return };
     for (run, signal) in [("rank-usr1", libc::SIGUSR1), ("rank-term", libc::SIGTERM)] {
-        let job = cluster.submit_and_wait(run, &[]);
+        let job = cluster.submit_and_hold(run, &[]);
         let ranks = cluster.slurm.lab.processes("tercet-worker");
         assert_eq!(ranks.len(), 2, "{ranks:?}");
         send(ranks[1], signal);
+        cluster.hold(run).release();
         cluster.comes_back_from_a_signal(run, job);
     }
     for (run, signal) in [("shell-usr1", "USR1"), ("shell-term", "TERM")] {
-        let job = cluster.submit_and_wait(run, &[]);
+        let job = cluster.submit_and_hold(run, &[]);
         cluster.slurm.say(&format!("scancel --batch --signal={signal} {job}"));
         cluster.comes_back_from_a_signal(run, job);
     }
@@ -136,19 +152,9 @@ fn a_signal_to_a_rank_or_to_the_batch_shell_is_a_checkpoint_and_a_requeue() {
 #[ignore = "needs Slurm: make test-slurm"]
 fn the_signal_before_the_time_limit_comes_in_time() {
     let Some(cluster) = Cluster::new(0) else { return };
-    // The limit is a minute, and Slurm looks at it every half minute: until then the ranks mostly sleep.
-    let settings = ["--time=1", "--signal-secs=58", "--set=restart.hang_secs=600"];
-    let job = cluster.submit_and_wait("limit", &settings);
-    let ranks = cluster.slurm.lab.processes("tercet-worker");
-    let all = |signal| ranks.iter().for_each(|rank| send(*rank, signal));
-    wait_until("signal", || {
-        all(libc::SIGSTOP);
-        sleep(Duration::from_secs(4));
-        let heard = ranks.iter().all(|rank| is_pending(*rank, libc::SIGUSR1));
-        all(libc::SIGCONT);
-        sleep(Duration::from_millis(20));
-        heard
-    });
+    // The limit is a minute, and Slurm looks at it every half minute.
+    let settings = ["--time=1", "--signal-secs=58"];
+    let job = cluster.submit_and_hold("limit", &settings);
     cluster.comes_back_from_a_signal("limit", job);
 }
 
@@ -157,7 +163,7 @@ fn the_signal_before_the_time_limit_comes_in_time() {
 #[ignore = "needs Slurm: make test-slurm"]
 fn a_requeue_resumes() {
     let Some(cluster) = Cluster::new(3) else { return };
-    let job = cluster.submit_and_wait("run", &[]);
+    let job = cluster.submit_and_hold_after_a_checkpoint("run", 12, &[]);
     cluster.slurm.say(&format!("scontrol requeue {job}"));
     cluster.comes_back("run", job);
 }
@@ -167,7 +173,7 @@ fn a_requeue_resumes() {
 #[ignore = "needs Slurm: make test-slurm"]
 fn a_preempted_job_takes_a_checkpoint_and_comes_back() {
     let Some(cluster) = Cluster::new(0) else { return };
-    let job = cluster.submit_and_wait("run", &["--partition=main"]);
+    let job = cluster.submit_and_hold("run", &["--partition=main"]);
     let sleep = cluster.scene.place.write("sleep.sh", "#!/bin/bash\nsleep 3\n");
     let mut urgent = cluster.slurm.head("/usr/bin/sbatch");
     let urgent =
@@ -187,12 +193,11 @@ fn a_node_that_fails_is_replaced() {
         ("powered-off", |cluster, node| cluster.slurm.lab.power_off(node)),
     ];
     for (run, fail) in fail {
-        let job = cluster.submit(run, &[]);
-        let first = cluster.scene.checkpoint(run, 10);
-        wait_until("checkpoint", || first.exists());
+        let job = cluster.submit_and_hold_after_a_checkpoint(run, 10, &[]);
         let node = cluster.second_node(job);
         fail(&cluster, &node);
         cluster.slurm.wait_for_restart(job, 1);
+        cluster.hold(run).release();
         let state = cluster.slurm.wait_for_end(job);
         assert_eq!(state, "COMPLETED", "{}", cluster.log(run, job));
         assert_same_run(&cluster.scene, run, "whole", STEPS);
@@ -207,12 +212,13 @@ fn a_node_that_fails_is_replaced() {
 #[ignore = "needs Slurm: make test-slurm"]
 fn a_cancelled_job_ends_and_stays_so() {
     let Some(cluster) = Cluster::new(0) else { return };
-    let job = cluster.submit_and_wait("run", &[]);
+    let job = cluster.submit_and_hold("run", &[]);
     cluster.slurm.say(&format!("scancel {job}"));
     assert_eq!(cluster.slurm.wait_for_end(job), "CANCELLED");
     cluster.slurm.lab.wait_until_none(&["tercet-worker", "orted", "mpirun", "tercet"]);
     assert_eq!(cluster.slurm.field(job, "Restarts"), "0");
     // What it had is there to go on with.
+    cluster.hold("run").release();
     let job = cluster.submit("run", &[]);
     assert_eq!(cluster.slurm.wait_for_end(job), "COMPLETED", "{}", cluster.log("run", job));
     assert_same_run(&cluster.scene, "run", "whole", STEPS);
@@ -223,10 +229,10 @@ fn a_cancelled_job_ends_and_stays_so() {
 #[ignore = "needs Slurm: make test-slurm"]
 fn a_job_that_may_goes_on_with_the_nodes_that_are_left() {
     let Some(cluster) = Cluster::new(10) else { return };
-    let job = cluster.submit("run", &["--no-kill", "--set=restart.min_world=1"]);
-    let first = cluster.scene.checkpoint("run", 10);
-    wait_until("checkpoint", || first.exists());
+    let options = ["--no-kill", "--set=restart.min_world=1"];
+    let job = cluster.submit_and_hold_after_a_checkpoint("run", 10, &options);
     cluster.slurm.lab.crash(&cluster.second_node(job));
+    cluster.hold("run").release();
     assert_eq!(cluster.slurm.wait_for_end(job), "COMPLETED", "{}", cluster.log("run", job));
     assert_eq!(cluster.slurm.field(job, "Restarts"), "0", "{}", cluster.log("run", job));
     let (found, expected) = (metrics(&cluster.scene.place.path("run")), metrics(&cluster.scene.place.path("whole")));
@@ -260,14 +266,18 @@ fn the_tasks_of_an_array_are_runs_of_their_own() {
         script = script.replace(ready, own);
     }
     let script = cluster.scene.place.write("array.sh", &script);
-    let job = cluster.slurm.submit(cluster.slurm.head("/usr/bin/sbatch").arg(&script));
+    // One for all tasks.
+    let hold = cluster.hold("array");
+    let (name, value) = hold.variable();
+    let job = cluster.slurm.submit(cluster.slurm.head("/usr/bin/sbatch").arg(&script).env(name, value));
     let task_1 = |pid: &i32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environment.split(|byte| *byte == 0).any(|pair| pair == b"SLURM_ARRAY_TASK_ID=1")
     };
-    wait_until("steps of task 1", || num_steps(&run_dir("1")) >= 5);
+    wait_until("steps of task 1", || num_steps(&run_dir("1")) as u64 == HELD);
     let rank = cluster.slurm.lab.processes("tercet-worker").into_iter().find(task_1).unwrap();
     send(rank, libc::SIGTERM);
+    hold.release();
     let restarted = format!("{job}_1");
     cluster.slurm.wait_for_restart(&restarted, 1);
     for seed in ["0", "1", "2"] {

@@ -56,11 +56,6 @@ fn a_run_survives_every_kind_of_fault() {
     let mut kinds = injury::ALL.into_iter();
     let outcomes = soak(2, &mut Random::new(5), |_| kinds.next());
     assert_eq!(outcomes.len(), injury::ALL.len());
-    for Outcome { injury, detected, .. } in outcomes {
-        // Deaths are known within two seconds, and what is stopped within the recipe's four, on a machine that is not busy
-        // with other things; what hangs while a checkpoint is written, within ten times those.
-        assert!(detected < Duration::from_secs(60), "{injury:?} detected in {detected:?}");
-    }
 }
 
 #[test]

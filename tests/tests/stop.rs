@@ -8,17 +8,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Instant;
 
-use tercet_tests::program::{Running, Tercet, program, send};
+use tercet_tests::hold::Hold;
+use tercet_tests::program::{Tercet, program, send};
 use tercet_tests::scene::{Scene, assert_same_run, metrics};
 use tercet_tests::shim::{self, Act};
 
-const STEPS: u64 = 60;
+const STEPS: u64 = 12;
 
-fn wait_for_steps(run: &mut Running, scene: &Scene, name: &str, steps: usize) {
-    let file = scene.place.path(name).join("metrics.jsonl");
-    let done = || fs::read_to_string(&file).map_or(0, |text| text.lines().count());
-    run.wait_until("steps", |_| done() >= steps);
-}
+/// Where runs are held.
+const HELD: u64 = 5;
 
 /// Whoever is asked, and however: all ranks end at the same step, which is kept.
 #[test]
@@ -31,12 +29,16 @@ fn a_run_stops_in_good_order_and_goes_on() {
         let signals = [("USR1-rank", libc::SIGUSR1), ("TERM-rank", libc::SIGTERM), ("TERM-tercet", libc::SIGTERM)];
         for (how, signal) in signals.into_iter().chain([("INT-tercet", libc::SIGINT), ("USR1-tercet", libc::SIGUSR1)]) {
             let name = format!("{how}-{ranks}");
-            let mut run = scene.train(&name, ranks).start();
-            wait_for_steps(&mut run, &scene, &name, 5);
-            match how.ends_with("tercet") {
-                true => send(run.pid(), signal),
+            let hold = Hold::after(HELD, &scene.place.path(""), &format!("go-{name}"));
+            let mut run = hold.on(scene.train(&name, ranks)).start();
+            hold.wait(&mut run, ranks);
+            if how.ends_with("tercet") {
+                // It asks every rank, which ends the wait of each.
+                send(run.pid(), signal);
+            } else {
                 // Any of them.
-                false => send(*run.wait_for_processes("tercet-worker", ranks).last().unwrap(), signal),
+                send(*run.wait_for_processes("tercet-worker", ranks).last().unwrap(), signal);
+                hold.release();
             }
             let ended = run.wait();
             assert_eq!(ended.code, Some(75), "{name}: {}", ended.stderr());
@@ -60,7 +62,9 @@ fn a_run_stops_in_good_order_and_goes_on() {
 #[test]
 fn a_run_can_be_stopped_before_its_first_step() {
     let scene = Scene::new(6, 2);
-    let mut run = scene.train("run", 2).start();
+    let hold = Hold::after(0, &scene.place.path(""), "go");
+    let mut run = hold.on(scene.train("run", 2)).start();
+    // Wherever they are on their way to the first step.
     run.wait_for_processes("tercet-worker", 2);
     send(run.pid(), libc::SIGUSR1);
     let ended = run.wait();
@@ -74,8 +78,9 @@ fn a_run_can_be_stopped_before_its_first_step() {
 fn a_lone_rank_stops_in_good_order_when_its_launcher_is_killed() {
     let scene = Scene::new(STEPS, 0);
     scene.train("whole", 1).succeed();
-    let mut run = scene.train("run", 1).start();
-    wait_for_steps(&mut run, &scene, "run", 5);
+    let hold = Hold::after(HELD, &scene.place.path(""), "go");
+    let mut run = hold.on(scene.train("run", 1)).start();
+    hold.wait(&mut run, 1);
     let killed = Instant::now();
     send(run.pid(), libc::SIGKILL);
     run.wait_for_all();
@@ -90,10 +95,11 @@ fn a_lone_rank_stops_in_good_order_when_its_launcher_is_killed() {
 /// One that hangs cannot stop in good order, and is not left behind either.
 #[test]
 fn a_lone_rank_that_hangs_does_not_outlive_its_launcher_for_long() {
-    let scene = Scene::new(100_000, 10);
+    let scene = Scene::new(STEPS, 10);
     let library = shim::compile(&scene.place.path(""));
-    let mut run = scene.train("run", 1).set("restart.stop_secs=1").env("LD_PRELOAD", library).start();
-    wait_for_steps(&mut run, &scene, "run", 2);
+    let hold = Hold::after(2, &scene.place.path(""), "go");
+    let mut run = hold.on(scene.train("run", 1)).set("restart.stop_secs=1").env("LD_PRELOAD", library).start();
+    hold.wait(&mut run, 1);
     shim::make(run.wait_for_ranks(1)[0], Act::Hang);
     send(run.pid(), libc::SIGKILL);
     run.wait_for_all();
@@ -122,9 +128,10 @@ fn a_run_that_has_said_that_it_stopped_ends_with_75_whatever_its_ranks_end_with(
 /// Ranks that cannot finish their step are given up after the recipe's time.
 #[test]
 fn a_run_that_does_not_stop_is_killed() {
-    let scene = Scene::new(100_000, 10);
-    let mut run = scene.train("run", 2).set("restart.stop_secs=2").start();
-    wait_for_steps(&mut run, &scene, "run", 2);
+    let scene = Scene::new(STEPS, 10);
+    let hold = Hold::after(2, &scene.place.path(""), "go");
+    let mut run = hold.on(scene.train("run", 2)).set("restart.stop_secs=2").start();
+    hold.wait(&mut run, 2);
     send(run.wait_for_processes("tercet-worker", 2)[1], libc::SIGSTOP);
     send(run.pid(), libc::SIGTERM);
     let ended = run.wait();
@@ -133,20 +140,19 @@ fn a_run_that_does_not_stop_is_killed() {
 
 #[test]
 fn a_run_folder_has_one_run_at_a_time() {
-    let scene = Scene::new(100_000, 10);
-    let mut run = scene.train("run", 2).start();
-    wait_for_steps(&mut run, &scene, "run", 2);
+    let scene = Scene::new(STEPS, 10);
+    let held = |step, name| Hold::after(step, &scene.place.path(""), name);
+    let hold = held(2, "go");
+    let mut run = hold.on(scene.train("run", 2)).start();
+    hold.wait(&mut run, 2);
     let second = scene.train("run", 1).arg("--resume").run();
     second.fails_with(2, &["is in use by process", "on ", "wait for that run or stop it"]);
     // The lock is the process's: a killed one leaves it behind for nobody.
     send(run.pid(), libc::SIGKILL);
     run.wait_for_all();
-    let mut next = scene.train("run", 1).arg("--resume").start();
-    let before = metrics(&scene.place.path("run")).len();
-    next.wait_until("more steps", |_| {
-        fs::read_to_string(scene.place.path("run").join("metrics.jsonl"))
-            .is_ok_and(|text| text.lines().count() > before)
-    });
+    let hold = held(HELD, "go-on");
+    let mut next = hold.on(scene.train("run", 1)).arg("--resume").start();
+    hold.wait(&mut next, 1);
     send(next.pid(), libc::SIGTERM);
     assert_eq!(next.wait().code, Some(75));
 }

@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::Solo;
@@ -25,12 +24,6 @@ const WHOLE: (usize, usize, usize) = (10_000, 0, 0);
 
 const NUM_QUERIES: usize = 6;
 const GROUP_SIZE: usize = 3;
-
-/// libtorch has one generator of random numbers for all threads: tests that draw take turns.
-fn generator() -> MutexGuard<'static, ()> {
-    static GENERATOR: Mutex<()> = Mutex::new(());
-    GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn model(kind: Kind, dropout: f64) -> M3Model {
     model_computing_in(kind, kind, dropout)
@@ -117,7 +110,7 @@ fn norm(t: &Tensor) -> f64 {
 /// Loss, and each parameter's gradient relative to its own norm; where it is what is left of larger ones that cancel (a
 /// key's bias has none at all), to a thousandth, and in float32 a hundredth, of the whole gradient's.
 fn same_in(kind: Kind, tolerance: f64, small: f64) {
-    let _turn = generator();
+    let _turn = crate::generator();
     let model = model(kind, 0.0);
     for (name, loss, batch) in objectives() {
         let (expected_loss, expected) = step(&model, &loss, &batch, WHOLE);
@@ -151,7 +144,7 @@ fn any_cut_gives_the_same_in_float32() {
 /// With dropout a cut has its own masks, but the second pass draws those of the first: kept or encoded again is the same.
 #[test]
 fn both_passes_draw_the_same_masks() {
-    let _turn = generator();
+    let _turn = crate::generator();
     let (_, loss, batch) = objectives().swap_remove(0);
     for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 1e-6)] {
         let model = model(kind, 0.2);
@@ -171,7 +164,7 @@ fn both_passes_draw_the_same_masks() {
 /// the same. At a temperature of 0.1 a score's rounding counts tenfold, and twenty roundings follow each other.
 #[test]
 fn float32_by_kernels_is_float64_by_libtorch() {
-    let _turn = generator();
+    let _turn = crate::generator();
     for dropout in [0.0, 0.2] {
         let (exact, rounded) = (model(Kind::Double, dropout), model(Kind::Float, dropout));
         for (name, loss, batch) in objectives() {
@@ -193,7 +186,7 @@ fn float32_by_kernels_is_float64_by_libtorch() {
 /// teacher is held fixed, which the loss's difference would not see.
 #[test]
 fn the_gradient_is_the_losss_derivative() {
-    let _turn = generator();
+    let _turn = crate::generator();
     let model = model(Kind::Double, 0.1);
     for (name, loss, batch) in objectives() {
         // At a higher temperature the loss is smooth enough for a difference.
@@ -220,7 +213,7 @@ fn the_gradient_is_the_losss_derivative() {
 /// it, however finely a batch is cut.
 #[test]
 fn bfloat16_is_float32_but_for_its_rounding() {
-    let _turn = generator();
+    let _turn = crate::generator();
     let (exact, rough) = (model(Kind::Float, 0.0), model_computing_in(Kind::BFloat16, Kind::Float, 0.0));
     for (name, loss, batch) in objectives() {
         let loss = LossSection { temperature: 0.1, ..loss };

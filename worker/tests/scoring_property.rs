@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::Solo;
@@ -19,8 +19,7 @@ const VECTOR_DIM: i64 = 4;
 
 /// Seeds libtorch's generator of random numbers, of which there is one for all threads: tests take turns.
 fn seeded(seed: i64) -> MutexGuard<'static, ()> {
-    static GENERATOR: Mutex<()> = Mutex::new(());
-    let turn = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    let turn = crate::generator();
     tch::manual_seed(seed);
     // Too small to share.
     tch::set_num_threads(1);

@@ -18,7 +18,7 @@ pub const READY: &str = "ready, process";
 pub const DONE: &str = "part done";
 
 /// A hung job is killed, and fails its test, after this. Long: a busy machine starts ranks slowly.
-const HUNG_AFTER: Duration = Duration::from_secs(60);
+const HUNG_AFTER: Duration = Duration::from_secs(300);
 
 /// One at a time: ranks that spin for each other on few cores would make the times meaningless.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

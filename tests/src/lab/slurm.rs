@@ -91,10 +91,11 @@ impl Slurm {
         value.unwrap_or_default().to_owned()
     }
 
-    /// Returns when the job has been queued again `times` times and runs.
+    /// Returns when the job has been queued again `times` times and runs, or has run.
     pub fn wait_for_restart(&self, job: impl Display, times: u32) {
         wait_until(&format!("restart {times} of job {job}"), || {
-            self.field(&job, "Restarts") == times.to_string() && self.field(&job, "JobState") == "RUNNING"
+            self.field(&job, "Restarts") == times.to_string()
+                && ["RUNNING", "COMPLETING", "COMPLETED"].contains(&self.field(&job, "JobState").as_str())
         });
     }
 

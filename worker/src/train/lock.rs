@@ -169,7 +169,7 @@ mod tests {
         let error = take(60).err().unwrap().to_string();
         assert!(error.contains(&format!("by process {} on gpu04", std::process::id())), "{error}");
         std::thread::scope(|scope| {
-            let patient = scope.spawn(|| take(20_000));
+            let patient = scope.spawn(|| take(600_000));
             sleep(Duration::from_millis(100));
             drop(first);
             assert!(patient.join().unwrap().is_ok());

@@ -5,6 +5,7 @@ mod diagnosis;
 mod faults;
 mod goodput;
 mod history;
+mod hold;
 mod lock;
 mod log;
 mod recorder;
@@ -36,6 +37,7 @@ use crate::preflight;
 use crate::step::{StepBatch, StepOutcome, StepSettings, compute_gradients};
 pub use faults::NotFinite;
 use faults::{Faults, Reaction, RollBack};
+use hold::Hold;
 pub use log::is_coloured;
 use recorder::StepRecord;
 use saver::Saver;
@@ -78,7 +80,8 @@ pub fn run(args: &TrainArgs, ranks: &Counted) -> anyhow::Result<ExitCode> {
     let saver = Saver::new(&recipe, &run, ranks)?;
     let (settings, shares) = (StepSettings::of(&recipe), Shares::start(&recipe, ranks)?);
     let faults = Faults::new(recipe.faults);
-    let mut training = Training { recipe: &recipe, ranks, faults, run, saver, settings, shares, stopping: false };
+    let hold = Hold::of_environment(ranks.rank())?;
+    let mut training = Training { recipe: &recipe, ranks, faults, run, saver, settings, shares, hold, stopping: false };
     let Some(plan) = training.run.plan.clone() else {
         // Its one checkpoint, unless that is what the run goes on from.
         if !training.run.is_resumed {
@@ -87,6 +90,7 @@ pub fn run(args: &TrainArgs, ranks: &Counted) -> anyhow::Result<ExitCode> {
         return training.end();
     };
     training.fit(&plan)?;
+    training.hold.after(training.run.progress.step)?;
     if any_rank(ranks, stop::asked())? {
         return training.stop();
     }
@@ -108,6 +112,7 @@ struct Training<'a> {
     saver: Saver,
     settings: StepSettings,
     shares: Option<Shares>,
+    hold: Hold,
     /// All ranks know that one of them has been asked to stop.
     stopping: bool,
 }
@@ -164,6 +169,7 @@ impl Training<'_> {
             if stops {
                 return Ok(Until::Asked);
             }
+            self.hold.after(step + 1)?;
         }
         Ok(Until::End)
     }

@@ -32,7 +32,7 @@ pub fn run(num_ranks: usize, arguments: &str) -> Result<(), (i32, String)> {
     let output = Command::new("mpirun")
         .args(["-n", &num_ranks.to_string(), "--oversubscribe"])
         .arg(std::env::current_exe().unwrap())
-        .args(["job::rank_side", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["tasks::job::rank_side", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
         .env(ARGUMENTS, arguments)
         .env("OMP_NUM_THREADS", "1")
         .env("OMPI_ALLOW_RUN_AS_ROOT", "1")

@@ -1,0 +1,43 @@
+//! The whole-system tests, a module each, in one program: it is linked once, and its tests share the machine's cores.
+//!
+//! `cargo test --release --workspace --test system stop::` runs those of one module.
+
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod bench;
+mod data;
+mod determinism;
+mod doctor;
+mod exactness;
+mod faults;
+mod golden;
+mod hosts;
+mod killed;
+mod killed_anywhere;
+mod memory;
+mod memory_budget;
+mod nccl;
+mod plan;
+mod precision;
+mod rehearse;
+mod resume;
+mod safety;
+mod sharded_state;
+mod slurm;
+mod soak;
+mod stop;
+mod watching;
+
+/// A file that is not a module here would be compiled by nobody, and its tests would seem to pass.
+#[test]
+fn every_file_here_is_a_module() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let text = std::fs::read_to_string(folder.join("main.rs")).unwrap();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if let Some(module) = name.strip_suffix(".rs").filter(|module| *module != "main") {
+            assert!(text.lines().any(|line| line == format!("mod {module};")), "main.rs lacks `mod {module};`");
+        }
+    }
+}
