@@ -47,9 +47,9 @@ pub fn evident(first_bytes: &[u8]) -> Option<String> {
     if LFS_POINTERS.iter().any(|begin| first_bytes.starts_with(begin)) {
         return Some("a Git LFS pointer, not the file that it stands for: fetch that with `git lfs pull`".into());
     }
-    // A text may begin with the letters of a signature, and has no control characters soon after them.
-    let is_binary = first_bytes.iter().take(64).any(|&byte| byte < b'\t' || byte >= 0x80);
-    let signature = SIGNATURES.iter().find(|(begin, _)| is_binary && first_bytes.starts_with(begin));
+    // A text may begin with the letters of a signature.
+    let is_certain = |begin: &[u8]| !begin.iter().all(u8::is_ascii_graphic) || is_binary(first_bytes);
+    let signature = SIGNATURES.iter().find(|(begin, _)| first_bytes.starts_with(begin) && is_certain(begin));
     let signature = signature.map(|(_, what)| *what);
     let is_bzip2 = first_bytes.starts_with(b"BZh") && first_bytes.get(4..10) == Some(b"1AY&SY");
     let bzip2 = is_bzip2.then_some("compressed with bzip2: unpack it first (`bunzip2`)");
@@ -58,6 +58,13 @@ pub fn evident(first_bytes: &[u8]) -> Option<String> {
     let pickle = is_pickle.then_some("a Python pickle: write its rows as JSON Lines or Parquet");
     let known = signature.or(bzip2).or(tar).or(pickle).map(str::to_owned);
     known.or_else(|| encoding(first_bytes)).or_else(|| page(first_bytes))
+}
+
+/// Whether there is soon something that no text has.
+fn is_binary(first_bytes: &[u8]) -> bool {
+    let start = &first_bytes[..first_bytes.len().min(64)];
+    let has_control = start.iter().any(|&byte| byte < b'\t');
+    has_control || std::str::from_utf8(start).is_err_and(|e| e.error_len().is_some())
 }
 
 /// [`evident`], and what cannot be a file of such lines.
@@ -211,7 +218,7 @@ mod tests {
             format!("\n\n{row}"),
             format!("{{\"query\": \"cut off\n{row}\n"),
             format!("{{\"query\": \"a\", \n{row}\n"),
-            format!("{{\"query\": \"a\", \"pos\":"),
+            "{\"query\": \"a\", \"pos\":".into(),
             format!("{{\"data\": [{row}]}}\n{row}\n"),
             "[\"a\", \"b\"]\n[\"c\", \"d\"]\n".into(),
             "query,pos\na,b\n".into(),
@@ -220,7 +227,8 @@ mod tests {
         ] {
             assert_eq!(objects(text.as_bytes()), "", "{text}");
         }
-        for text in ["ORCHIDS\nneed light\n", "PAR1\n", "BZh9 is no archive", "version https://example.org"] {
+        for text in ["ORCHIDS\nneed light\n", "ORCé\n", "PAR1\n", "BZh9 is no archive", "version https://example.org"]
+        {
             assert_eq!(evident(text.as_bytes()), None, "{text}");
         }
         assert!(evident(b"ORC\x0a\x03\x00").unwrap().contains("ORC file"));

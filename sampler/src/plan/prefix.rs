@@ -32,7 +32,7 @@ impl<'a> Prefixes<'a> {
         };
         if let Err(why) = tokenizer.joins_at_spaces() {
             let path = self.model.tokenizer_json().unwrap_or_default();
-            return Err(PlanError::Prefix { prefix: prefix.to_owned(), path, why: why.to_owned() });
+            return Err(PlanError::Prefix { prefix: prefix.to_owned(), path, why });
         }
         let tokens = tokenizer.encode_content(prefix)?;
         self.tokenizer = Some(tokenizer);

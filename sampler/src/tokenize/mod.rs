@@ -112,8 +112,8 @@ impl TextTokenizer {
     ///
     /// # Errors
     /// What of the tokenizer makes a difference, or may.
-    pub fn joins_at_spaces(&self) -> Result<(), &str> {
-        self.joins_at_spaces.as_ref().map(|()| ()).map_err(String::as_str)
+    pub fn joins_at_spaces(&self) -> Result<(), String> {
+        self.joins_at_spaces.clone()
     }
 
     /// Whether the fast way is taken, for texts without special tokens in them.
