@@ -96,7 +96,7 @@ fn a_model_that_cannot_be_read() {
         fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
     };
     for ranks in [1, 2] {
-        fails(missing, ranks, &["model/model.safetensors: no such file", "a model directory has"]);
+        fails(missing, ranks, &["model: no weights here: model.safetensors", "pytorch_model.bin"]);
         fails(truncated, ranks, &["model/model.safetensors: not a readable safetensors file", "is it cut off?"]);
     }
 
