@@ -218,7 +218,7 @@ mod tests {
         let pack = r#"mkdir -p man/usr/share/man c && echo page > man/usr/share/man/x && echo 2.0 > debian-binary &&
             printf 'Package: p\nVersion: 1\nArchitecture: all\nMaintainer: m\nDescription: d\n' > c/control &&
             tar czf control.tar.gz -C c ./control && tar czf data.tar.gz -C man . &&
-            dpkg-deb --version > version && rm -r man c"#;
+            rm -r man c"#;
         run("sh", cache, ["-c", pack]).unwrap();
         let mut deb = b"!<arch>\n".to_vec();
         for name in ["debian-binary", "control.tar.gz", "data.tar.gz"] {
