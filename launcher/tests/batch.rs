@@ -12,8 +12,9 @@ fn encode_in(words: &str, variables: &[(&str, &str)]) -> Ran {
     let lab = StandIn::new();
     let bin = lab.path("bin");
     std::fs::create_dir(&bin).unwrap();
-    let bash = std::env::split_paths(&std::env::var_os("PATH").unwrap()).map(|dir| dir.join("bash"));
-    std::os::unix::fs::symlink(bash.into_iter().find(|path| path.is_file()).unwrap(), bin.join("bash")).unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let bash = std::env::split_paths(&path).map(|dir| dir.join("bash")).find(|path| path.is_file()).unwrap();
+    std::os::unix::fs::symlink(bash, bin.join("bash")).unwrap();
     let mpirun =
         "#!/bin/bash\necho \"mpirun $* tasks $SLURM_TASKS_PER_NODE domains $OMPI_MCA_orte_keep_fqdn_hostnames\"\n";
     program(&bin.join("mpirun"), mpirun);
