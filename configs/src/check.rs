@@ -15,7 +15,7 @@ pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
     if recipe.sub_batch_tokens == 0 {
         return fail("sub_batch_tokens", "is 0: a sub-batch needs at least one token".into());
     }
-    if recipe.memory_budget.is_some() && recipe.kept_graph_tokens > 0 {
+    if recipe.memory_budget.is_some() && recipe.kept_graph_tokens.is_some() {
         return fail(
             "kept_graph_tokens",
             "is given beside memory_budget, which decides it: keep one of the two".into(),

@@ -17,6 +17,7 @@ mod encoder_config;
 mod error;
 mod exit;
 mod load;
+mod matmul;
 mod memory_budget;
 mod recipe;
 
@@ -24,6 +25,7 @@ pub use data::{DataSection, DataSet, FewNegatives, LengthGroup, Negatives, Weigh
 pub use encoder_config::{EncoderConfig, EncoderConfigError};
 pub use error::RecipeError;
 pub use exit::{ExitCode, error_line};
+pub use matmul::{CpuMatmul, MatmulLibrary};
 pub use memory_budget::MemoryBudget;
 pub use recipe::{
     Backend, CheckpointSection, FaultsSection, LogSection, LossPreset, LossSection, ModelSection, OnFaults,

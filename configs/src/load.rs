@@ -53,8 +53,9 @@ impl Recipe {
     /// reports or saves, what it does about faults and about ranks that die, and how it is cut up for a machine may differ between a run and its
     /// continuation.
     pub fn differing_keys(&self, other: &Self) -> Vec<String> {
-        const FREE: [&str; 12] = [
+        const FREE: [&str; 13] = [
             "name",
+            "cpu_matmul",
             "backend",
             "backend_deadline_secs",
             "run_dir",

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::data::DataSection;
+use crate::matmul::CpuMatmul;
 use crate::memory_budget::MemoryBudget;
 
 /// One training run. Relative paths are relative to the working directory.
@@ -22,6 +23,10 @@ pub struct Recipe {
     /// Arithmetic of encoder, scores and loss.
     #[serde(default)]
     pub precision: Precision,
+    /// Which library multiplies float32 matrices on a CPU: "onednn", "blas" (MKL in libtorch's builds for x86-64), or "auto",
+    /// which times both before the first step. They round differently; a resumed run keeps what it has found.
+    #[serde(default)]
+    pub cpu_matmul: CpuMatmul,
     /// What carries tensors between ranks.
     #[serde(default)]
     pub backend: Backend,
@@ -31,7 +36,7 @@ pub struct Recipe {
     pub backend_deadline_secs: u64,
     /// What one rank may use of memory, e.g. "12GiB", or "auto": decides how many tokens go through the encoder at a time
     /// (`sub_batch_tokens` at most) and how many graphs are kept (in place of `kept_graph_tokens`), by trying the longest
-    /// batch of the plan before the first step. Without it those two hold as they are.
+    /// batch of the plan before the first step. Without it `sub_batch_tokens` holds as it is, and so does `kept_graph_tokens`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_budget: Option<MemoryBudget>,
     /// Padded tokens that one rank pushes through the encoder at a time; a longer text goes alone.
@@ -40,9 +45,10 @@ pub struct Recipe {
     /// Texts per sub-batch at most; 0 leaves it to `sub_batch_tokens`.
     #[serde(default)]
     pub sub_batch_texts: usize,
-    /// Padded tokens per rank and step whose graphs are kept, so that they need no second forward pass; 0 keeps none.
-    #[serde(default)]
-    pub kept_graph_tokens: usize,
+    /// Padded tokens per rank and step whose graphs are kept, so that they need no second forward pass; 0 keeps none. Without
+    /// it, on a CPU, as many as half of the memory holds that is free when the run begins; on a GPU none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_graph_tokens: Option<usize>,
     /// Where checkpoints, metrics, logs and the resolved recipe go.
     #[serde(default)]
     pub run_dir: PathBuf,

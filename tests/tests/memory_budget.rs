@@ -82,6 +82,44 @@ fn auto_takes_what_is_free() {
 }
 
 #[test]
+fn a_recipe_that_says_nothing_of_memory_keeps_graphs_and_computes_the_same_as_one_that_keeps_none() {
+    let place = Place::new();
+    let recipe = recipe(&place);
+    let trained = |name: &str, settings: &[&str]| {
+        let run_dir = place.path(name);
+        let command = Tercet::new("train").arg(&recipe).ranks(1).alone().set(format!("run_dir={}", run_dir.display()));
+        settings.iter().fold(command, |command, setting| command.set(*setting)).succeed();
+        let read = |file: &str| std::fs::read_to_string(run_dir.join(file)).unwrap();
+        let losses = |line: &str| serde_json::from_str::<Value>(line).unwrap()["loss"].clone();
+        (read("metrics.jsonl").lines().map(losses).collect::<Vec<_>>(), read("train.log"))
+    };
+    let (losses, log) = trained("unasked", &["cpu_matmul=onednn"]);
+    assert!(kept_tokens(&log) > 10_000, "{log}");
+    let (losses_without, log) = trained("none", &["cpu_matmul=onednn", "kept_graph_tokens=0"]);
+    assert!(!log.contains("keeps the graphs"), "{log}");
+    assert_eq!(losses, losses_without);
+}
+
+#[test]
+fn the_library_of_products_is_chosen_and_told_of_and_a_resumed_run_keeps_it() {
+    let place = Place::new();
+    let recipe = recipe(&place);
+    let run_dir = place.path("chosen");
+    let train = || Tercet::new("train").arg(&recipe).ranks(2).alone().set(format!("run_dir={}", run_dir.display()));
+    train().set("checkpoint.every_steps=3").set("checkpoint.keep=0").succeed();
+    let timed = |log: &str| log.matches("matrix products of ").count();
+    let read = |name: &str| std::fs::read_to_string(run_dir.join(name)).unwrap();
+    assert_eq!(timed(&read("train.log")), 1, "{}", read("train.log"));
+    let state =
+        |step: u32| -> Value { serde_json::from_str(&read(&format!("step-{step:08}/train/state.json"))).unwrap() };
+    assert!(state(3)["cpu_matmul"]["forward"].is_string(), "{}", state(3));
+    std::fs::remove_dir_all(run_dir.join("step-00000006")).unwrap();
+    train().arg("--resume").succeed();
+    assert_eq!(timed(&read("train.log")), 1, "{}", read("train.log"));
+    assert_eq!(state(6)["cpu_matmul"], state(3)["cpu_matmul"]);
+}
+
+#[test]
 fn a_budget_that_cannot_hold_a_step() {
     let place = Place::new();
     let recipe = recipe(&place);

@@ -24,6 +24,10 @@ use crate::watch::Unwatched;
 
 /// Of the memory that "auto" finds free.
 const AUTO_SHARE: f64 = 0.9;
+/// Of the memory that is free where the recipe says nothing of memory: others may need the rest.
+const UNASKED_SHARE: f64 = 0.5;
+/// Tokens of the sub-batches that are tried where nothing was asked for: little work even for a large model.
+const SAMPLED_TOKENS: [usize; 2] = [256, 512];
 /// Part of the budget that stays free: what the allocator loses between blocks.
 const SLACK: f64 = 0.05;
 /// Sub-batches larger than this gain nothing, those smaller than a text do not exist.
@@ -72,11 +76,11 @@ pub struct Fitted {
     pub kept_graph_tokens: usize,
 }
 
-/// Finds and sets the sizes in `settings`, if the recipe has a budget. Every rank calls it, when all is allocated that the
-/// run holds between steps.
+/// Finds and sets the sizes in `settings`: both, if the recipe has a budget; how many graphs are kept, if it says nothing of
+/// memory and the device is a CPU. Every rank calls it, when all is allocated that the run holds between steps.
 ///
 /// # Errors
-/// [`TooSmall`], or a collective that failed.
+/// [`TooSmall`] of a budget that was asked for, or a collective that failed.
 pub fn fit(
     model: &M3Model,
     ranks: &dyn Collective,
@@ -84,27 +88,22 @@ pub fn fit(
     recipe: &Recipe,
     settings: &mut StepSettings,
 ) -> anyhow::Result<Option<Fitted>> {
-    let Some(budget) = recipe.memory_budget else { return Ok(None) };
     let device = model.options().1;
+    // A graph that is kept changes no number, so a run that asked for nothing computes what it always would.
+    let unasked = recipe.kept_graph_tokens.is_none() && device == Device::Cpu;
+    let Some(budget) = recipe.memory_budget.or(unasked.then_some(MemoryBudget::Auto)) else { return Ok(None) };
     let shapes: Vec<Shape> = plan.cells().iter().map(|cell| Shape::longest(plan, cell, ranks.world_size())).collect();
     let longest = shapes.iter().map(|s| s.query_len.max(s.passage_len)).max().unwrap_or(2);
-    let mut scoring = 0;
-    // Most tokens, and most pairs.
-    let extremes = [shapes.iter().max_by_key(|s| s.tokens()), shapes.iter().max_by_key(|s| s.pairs())];
-    for shape in extremes.into_iter().flatten() {
-        scoring = scoring.max(try_scoring(model, ranks, settings, shape)?.peak);
+    if recipe.memory_budget.is_none() {
+        return keep_what_fits(model, ranks, &shapes, longest, settings).map(Some);
     }
+    let scoring = longest_scoring(model, ranks, settings, &shapes)?;
     // What the program itself takes shows only when it has done everything once: libraries' code, and what they compile.
     try_sub_batch(model, settings, longest, SMALLEST_SUB_BATCH);
     let used = used_bytes(device);
     let budget_bytes = match budget {
         MemoryBudget::Bytes(bytes) => bytes,
-        MemoryBudget::Auto => {
-            // Nobody takes its share before everybody has looked.
-            let free = free_bytes(device) / ranks.local_size() as u64;
-            ranks.barrier()?;
-            used + (free as f64 * AUTO_SHARE) as u64
-        }
+        MemoryBudget::Auto => used + share_of_free(ranks, device, AUTO_SHARE)?,
     };
     let left = (budget_bytes as f64 * (1.0 - SLACK)) as u64;
     let left = left.saturating_sub(used);
@@ -130,6 +129,63 @@ pub fn fit(
         sub_batch_tokens: tokens,
         kept_graph_tokens: agree_on_least(ranks, kept)?,
     }))
+}
+
+/// Keeps as many graphs as fit into a part of the free memory, whatever else the run takes. Every rank calls it.
+fn keep_what_fits(
+    model: &M3Model,
+    ranks: &dyn Collective,
+    shapes: &[Shape],
+    longest: usize,
+    settings: &mut StepSettings,
+) -> anyhow::Result<Fitted> {
+    let device = model.options().1;
+    let scoring = longest_scoring(model, ranks, settings, shapes)?;
+    let [small, large] = SAMPLED_TOKENS.map(|tokens| {
+        let len = longest.min(tokens);
+        (tokens_of(len, tokens) as f64, try_sub_batch(model, settings, len, tokens))
+    });
+    // On a CPU a sub-batch takes something, and something for each token.
+    let per_token = (large.1.peak.saturating_sub(small.1.peak)) as f64 / (large.0 - small.0).max(1.0);
+    let tokens = tokens_of(longest, settings.sub_batch.tokens.max(longest)) as f64;
+    let sub_batch = large.1.peak + (per_token * (tokens - large.0).max(0.0)) as u64;
+    let used = used_bytes(device);
+    let budget_bytes = used + share_of_free(ranks, device, UNASKED_SHARE)?;
+    let left = (budget_bytes as f64 * (1.0 - SLACK)) as u64;
+    let left = left.saturating_sub(used + scoring + sub_batch);
+    settings.kept_graph_tokens = (left as f64 / (large.1.kept as f64 / large.0)) as usize;
+    allocator::give_back();
+    Ok(Fitted {
+        budget_bytes,
+        used_bytes: used,
+        scoring_bytes: scoring,
+        sub_batch_bytes: sub_batch,
+        sub_batch_tokens: settings.sub_batch.tokens,
+        kept_graph_tokens: agree_on_least(ranks, settings.kept_graph_tokens)?,
+    })
+}
+
+/// What scoring takes for the batches with most tokens and with most pairs. Every rank calls it.
+fn longest_scoring(
+    model: &M3Model,
+    ranks: &dyn Collective,
+    settings: &StepSettings,
+    shapes: &[Shape],
+) -> anyhow::Result<u64> {
+    let extremes = [shapes.iter().max_by_key(|s| s.tokens()), shapes.iter().max_by_key(|s| s.pairs())];
+    let mut most = 0;
+    for shape in extremes.into_iter().flatten() {
+        most = most.max(try_scoring(model, ranks, settings, shape)?.peak);
+    }
+    Ok(most)
+}
+
+/// This rank's part of the given share of what is free. Every rank calls it.
+fn share_of_free(ranks: &dyn Collective, device: Device, share: f64) -> anyhow::Result<u64> {
+    // Nobody takes its share before everybody has looked.
+    let free = free_bytes(device) / ranks.local_size() as u64;
+    ranks.barrier()?;
+    Ok((free as f64 * share) as u64)
 }
 
 /// The longest batch of one cell: all its texts as long as any of them can be.

@@ -22,6 +22,7 @@ pub mod false_negatives;
 pub mod kernels;
 pub mod libtorch;
 pub mod loss;
+pub mod matmul;
 pub mod meter;
 pub mod model;
 pub mod optimizer;

@@ -83,7 +83,7 @@ impl StepSettings {
         Self {
             loss: recipe.loss.clone(),
             sub_batch: SubBatchLimit { tokens: recipe.sub_batch_tokens, texts: recipe.sub_batch_texts },
-            kept_graph_tokens: recipe.kept_graph_tokens,
+            kept_graph_tokens: recipe.kept_graph_tokens.unwrap_or(0),
             seed: recipe.seed,
             shard_state: recipe.optimizer.shard_state,
         }

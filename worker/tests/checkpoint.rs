@@ -25,7 +25,7 @@ fn recipe() -> Recipe {
 
 fn state(step: u64) -> TrainState {
     let progress = Progress { step, skipped: 2, left_out: BTreeSet::from([3, 9]) };
-    TrainState { progress, recipe_hash: "hash".into(), plan_checksum: 5 }
+    TrainState { progress, recipe_hash: "hash".into(), plan_checksum: 5, cpu_matmul: None }
 }
 
 /// A run folder with checkpoints of `steps`, the `keep` newest of them, and what the model was at the last.

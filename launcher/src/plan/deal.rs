@@ -105,10 +105,13 @@ fn deal_one(
 ) -> Result<DealtStep, PlanError> {
     let dealt = deal_global(plan, plan.batch_of_cell(cell, nth), world_size)?;
     let limit = SubBatchLimit { tokens: recipe.sub_batch_tokens, texts: recipe.sub_batch_texts };
+    // Where nothing is said a CPU keeps what its memory holds: of batches that fit a machine, all.
+    let unsaid = if device == Device::Cpu { usize::MAX } else { 0 };
+    let kept_graph_tokens = recipe.kept_graph_tokens.unwrap_or(unsaid);
     let mut ranks = Vec::with_capacity(world_size);
     for rank in 0..world_size {
         let share = dealt.share_lens(plan, rank)?;
-        ranks.push(RankLoad::new(&share, limit, device.max_padding(), recipe.kept_graph_tokens));
+        ranks.push(RankLoad::new(&share, limit, device.max_padding(), kept_graph_tokens));
     }
     let DealtBatch { group_size, deal, .. } = dealt;
     let two_way = plan.source(&plan.cells()[cell]).policy.two_way;

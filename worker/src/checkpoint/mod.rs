@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tercet_configs::ExitCode;
 
+use crate::matmul::Measured;
 use crate::model::ModelError;
 
 pub use background::{Background, Complete};
@@ -34,6 +35,10 @@ pub struct TrainState {
     pub recipe_hash: String,
     /// The plan's fingerprint: equal plans give equal batches.
     pub plan_checksum: u64,
+    /// What multiplies matrices, where it was measured: another library rounds differently. (Absent in checkpoints of before
+    /// there was a choice.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_matmul: Option<Measured>,
 }
 
 /// How far a run is. The same on every rank.

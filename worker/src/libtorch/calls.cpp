@@ -36,9 +36,7 @@ bool attempt(char* error, size_t error_len, Work work) {
   }
 }
 
-// libtorch takes float32 products on the CPU to MKL, which uses half the width of the vector units of other makers'
-// processors; oneDNN asks what they can do.
-bool for_onednn(const at::Tensor& a) {
+bool has_onednn(const at::Tensor& a) {
   return a.is_cpu() && a.scalar_type() == at::kFloat && a.numel() > 0 && at::globalContext().hasMKLDNN();
 }
 
@@ -60,11 +58,11 @@ bool tercet_layer_norm_backward(const at::Tensor* grad, const at::Tensor* input,
   });
 }
 
-// sum = beta·sum + a·b, of matrices.
-bool tercet_product(const at::Tensor* a, const at::Tensor* b, at::Tensor* sum, float beta, char* error,
+// sum = beta·sum + a·b, of matrices; in float32 on a CPU by oneDNN if `onednn`, and else as libtorch does it.
+bool tercet_product(const at::Tensor* a, const at::Tensor* b, at::Tensor* sum, float beta, bool onednn, char* error,
                     size_t error_len) {
   return attempt(error, error_len, [&] {
-    if (for_onednn(*a) && sum->numel() > 0) {
+    if (onednn && has_onednn(*a) && sum->numel() > 0) {
       at::native::mkldnn_matmul(*a, *b, *sum, beta, 1.0f);
     } else {
       at::addmm_out(*sum, *sum, *a, *b, beta, 1);

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::ptr;
 
 use tch::{Device, Tensor};
+use tercet_configs::MatmulLibrary;
 
 /// Room for libtorch's message.
 const MESSAGE_BYTES: usize = 4096;
@@ -31,6 +32,7 @@ unsafe extern "C" {
         b: *const Handle,
         sum: *mut Handle,
         beta: f32,
+        onednn: bool,
         error: *mut c_char,
         error_len: usize,
     ) -> bool;
@@ -87,21 +89,22 @@ pub fn layer_norm_backward(grad: &Tensor, saved: &Normalised, weight: &Tensor, b
     out.map(|made| unsafe { Tensor::from_ptr(made.cast()) })
 }
 
-/// `a`·`b`, [m, n] from [m, k] and [k, n].
-pub fn product(a: &Tensor, b: &Tensor) -> Tensor {
+/// `a`·`b`, [m, n] from [m, k] and [k, n]; float32 on a CPU by `library`.
+pub fn product(library: MatmulLibrary, a: &Tensor, b: &Tensor) -> Tensor {
     let mut out = Tensor::empty([a.size()[0], b.size()[1]], (a.kind(), a.device()));
-    set_product(&mut out, 0.0, a, b);
+    set_product(library, &mut out, 0.0, a, b);
     out
 }
 
 /// Adds `a`·`b` to `sum`; shapes as [`product`] has them.
-pub fn add_product(sum: &mut Tensor, a: &Tensor, b: &Tensor) {
-    set_product(sum, 1.0, a, b);
+pub fn add_product(library: MatmulLibrary, sum: &mut Tensor, a: &Tensor, b: &Tensor) {
+    set_product(library, sum, 1.0, a, b);
 }
 
-fn set_product(sum: &mut Tensor, beta: f32, a: &Tensor, b: &Tensor) {
+fn set_product(library: MatmulLibrary, sum: &mut Tensor, beta: f32, a: &Tensor, b: &Tensor) {
+    let (sum, onednn) = (sum.as_mut_ptr().cast(), library == MatmulLibrary::Onednn);
     // SAFETY: all handles are of live tensors, and nothing else uses `sum` meanwhile.
-    checked(|error, len| unsafe { tercet_product(handle(a), handle(b), sum.as_mut_ptr().cast(), beta, error, len) });
+    checked(|error, len| unsafe { tercet_product(handle(a), handle(b), sum, beta, onednn, error, len) });
 }
 
 /// Calls `work` with parts of 0..`count`, of at least `grain` each, on libtorch's threads.
@@ -198,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn products_are_libtorchs_in_every_type_and_layout() {
+    fn products_are_libtorchs_by_every_library_in_every_type_and_layout() {
         for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 1e-5), (Kind::BFloat16, 1e-1)] {
             let filled = |shape: &[i64]| {
                 let count = shape.iter().product();
@@ -210,17 +213,19 @@ mod tests {
                 assert!(difference.numel() == 0 || difference.max().double_value(&[]) < tolerance, "{kind:?}");
             };
             let (x, weight) = (filled(&[5, 7]), filled(&[3, 7]));
-            for rows in [5, 1, 0] {
-                let x = x.narrow(0, 0, rows);
-                same(&product(&x, &weight.tr()), &x.matmul(&weight.tr()));
+            for library in [MatmulLibrary::Onednn, MatmulLibrary::Blas] {
+                for rows in [5, 1, 0] {
+                    let x = x.narrow(0, 0, rows);
+                    same(&product(library, &x, &weight.tr()), &x.matmul(&weight.tr()));
+                }
+                // A view of a larger buffer, as gradients are.
+                let buffer = filled(&[40]);
+                let mut sum = buffer.narrow(0, 2, 21).view([3, 7]);
+                let grad = filled(&[5, 3]);
+                let expected = &sum + grad.tr().matmul(&x);
+                add_product(library, &mut sum, &grad.tr(), &x);
+                same(&buffer.narrow(0, 2, 21).view([3, 7]), &expected);
             }
-            // A view of a larger buffer, as gradients are.
-            let buffer = filled(&[40]);
-            let mut sum = buffer.narrow(0, 2, 21).view([3, 7]);
-            let grad = filled(&[5, 3]);
-            let expected = &sum + grad.tr().matmul(&x);
-            add_product(&mut sum, &grad.tr(), &x);
-            same(&buffer.narrow(0, 2, 21).view([3, 7]), &expected);
         }
     }
 

@@ -50,7 +50,7 @@ impl Linear {
     fn forward_to_kernel(&self, parameters: &Parameters, x: &Tensor) -> Tensor {
         let weight = parameters.weight_at(&self.weight);
         match kernels::serve(x) {
-            true => product(x, &weight.tr()),
+            true => product(parameters.matmul.forward, x, &weight.tr()),
             false => x.linear(&weight, Some(parameters.weight_at(&self.bias))),
         }
     }
@@ -65,15 +65,20 @@ impl Linear {
     fn add_weight_gradient(&self, parameters: &Parameters, x: &Tensor, grad: &Tensor) {
         let mut weight = parameters.grad_at(&self.weight);
         if weight.kind() == grad.kind() {
-            add_product(&mut weight, &grad.tr(), x);
+            add_product(parameters.matmul.weight_gradient, &mut weight, &grad.tr(), x);
         } else {
-            let _ = weight.g_add_(&product(&grad.tr(), x));
+            let _ = weight.g_add_(&product(parameters.matmul.weight_gradient, &grad.tr(), x));
         }
     }
 
     /// Adds the input's gradient to `d_x`, [T, in].
     fn add_input_gradient(&self, parameters: &Parameters, grad: &Tensor, d_x: &mut Tensor) {
-        add_product(d_x, grad, &parameters.weight_at(&self.weight));
+        add_product(parameters.matmul.input_gradient, d_x, grad, &parameters.weight_at(&self.weight));
+    }
+
+    /// The input's gradient alone, [T, in], from the output's, [T, out].
+    fn input_gradient(&self, parameters: &Parameters, grad: &Tensor) -> Tensor {
+        product(parameters.matmul.input_gradient, grad, &parameters.weight_at(&self.weight))
     }
 }
 
@@ -244,7 +249,7 @@ impl Layer {
         let [mut d_middle, d_output] =
             self.output_norm.backward_sum(parameters, &output_norm, &grad, after_output, &self.output.bias);
         drop((grad, output_norm));
-        let d_activated = product(&d_output, &parameters.weight_at(&self.output.weight)); // [T, f]
+        let d_activated = self.output.input_gradient(parameters, &d_output); // [T, f]
         let [activated, d_inner] = gelu_backward(parameters, &inner, d_activated, &self.intermediate.bias);
         self.output.add_weight_gradient(parameters, &activated, &d_output);
         drop((d_output, activated, inner));
@@ -257,7 +262,7 @@ impl Layer {
             self.attention_norm.backward_sum(parameters, &attention_norm, &d_middle, after_attention, bias);
         drop((d_middle, attention_norm));
         self.attention_output.add_weight_gradient(parameters, attended, &d_output);
-        let d_attended = product(&d_output, &parameters.weight_at(&self.attention_output.weight)); // [T, d]
+        let d_attended = self.attention_output.input_gradient(parameters, &d_output); // [T, d]
         (d_input, d_attended)
     }
 

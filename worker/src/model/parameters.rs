@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 use tch::{Device, Kind, Tensor};
 
+use crate::matmul::Matmul;
+
 /// How a weight starts when no file gives it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
@@ -81,6 +83,8 @@ pub struct Parameters {
     /// Every gradient, `[N]`; none before [`Parameters::enable_gradients`].
     flat_grad: Option<Tensor>,
     leaves: Vec<Tensor>,
+    /// What multiplies matrices of the weights in float32 on a CPU.
+    pub matmul: Matmul,
 }
 
 impl Parameters {
@@ -97,7 +101,17 @@ impl Parameters {
             .map(|i| flat.narrow(0, offsets[i], specs[i].numel()).view(specs[i].shape.as_slice()).detach())
             .collect();
         let index = specs.iter().enumerate().map(|(i, s)| (s.name.clone(), i)).collect();
-        Self { specs, offsets, index, num_decayed, flat, compute: None, flat_grad: None, leaves }
+        Self {
+            specs,
+            offsets,
+            index,
+            num_decayed,
+            flat,
+            compute: None,
+            flat_grad: None,
+            leaves,
+            matmul: Matmul::default(),
+        }
     }
 
     /// Draws every weight's start from libtorch's generator as [`tch::manual_seed`] left it, in name order.

@@ -36,6 +36,22 @@ pub fn look(ranks: &dyn Collective) -> MachineFacts {
     }
 }
 
+/// The processor's name, family and model: hosts of a cloud often give the name of the maker's whole line.
+pub fn processor_name() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let value = |key: &str| {
+        first
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .find(|(name, _)| name.trim() == key)
+            .map(|(_, v)| v.trim())
+    };
+    let named = [("", "model name"), ("family ", "cpu family"), ("model ", "model")];
+    let parts = named.iter().filter_map(|(word, key)| Some(format!("{word}{}", value(key)?)));
+    parts.collect::<Vec<_>>().join(" ")
+}
+
 /// Size of the file system that holds `path`, and what of it is free for this user, in bytes.
 pub fn space(path: &Path) -> Option<(u64, u64)> {
     let path = CString::new(path.as_os_str().as_encoded_bytes()).ok()?;

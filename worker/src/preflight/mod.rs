@@ -22,6 +22,7 @@ use tercet_cluster::{Collective, CollectiveError, broadcast_bytes, gather_bytes}
 use tercet_configs::{ExitCode, Recipe};
 
 use facts::{NetworkFacts, RankFacts};
+pub use machine::processor_name;
 pub use verdict::{Finding, Level};
 
 /// Clocks are compared so often; the smallest difference counts, as the rest is waiting.

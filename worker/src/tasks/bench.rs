@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::{Collective, ReduceOp};
-use tercet_configs::Recipe;
+use tercet_configs::{MatmulLibrary, Recipe};
 use tercet_sampler::Prefetcher;
 
 use super::TaskError;
@@ -18,6 +18,7 @@ use super::measure::load;
 use crate::budget;
 use crate::device::device_of;
 use crate::libtorch::product;
+use crate::matmul::{self, Needs};
 use crate::meter::{cpu_secs, resident_bytes};
 use crate::optimizer::{AdamW, clip_grad_norm, learning_rate};
 use crate::phase::{self, Phase, PhaseSecs, during};
@@ -56,6 +57,7 @@ pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     check_same_tokenizer(&model, plan.store(), &recipe.data.store)?;
     model.check_lengths(plan.longest_text(), i64::from(plan.store().max_token_id()))?;
     model.enable_gradients(compute_kind_of(recipe.precision));
+    matmul::choose(&mut model, recipe.cpu_matmul, None, Needs::Training, ranks)?;
     let mut optimizer = AdamW::new(&model.parameters);
     if recipe.optimizer.shard_state {
         optimizer = optimizer.shard(ranks, &model.parameters);
@@ -103,6 +105,7 @@ pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
                 "world_size": ranks.world_size(),
                 "threads": tch::get_num_threads(),
                 "precision": recipe.precision,
+                "cpu_matmul": model.parameters.matmul,
                 "product_flops_per_sec": rates[0].max(rates[1]) / ranks.world_size() as f64,
                 "libtorch_product_flops_per_sec": rates[1] / ranks.world_size() as f64,
                 "steps": steps,
@@ -143,7 +146,7 @@ fn report(ranks: &dyn Collective, secs: [f64; 2], phases: &PhaseSecs, tokens: [f
     }))
 }
 
-/// The best rates of large products in `kind`, on this rank's threads, as the encoder does them and as libtorch's `matmul`: of a
+/// The best rates of large products in `kind`, on this rank's threads, as oneDNN does them and as libtorch's `matmul`: of a
 /// cube, and of the shape of the encoder's widest map.
 fn product_flops_per_sec(kind: Kind, device: Device, d: i64) -> [f64; 2] {
     // What it takes to start a product and wait for it must not count.
@@ -151,7 +154,8 @@ fn product_flops_per_sec(kind: Kind, device: Device, d: i64) -> [f64; 2] {
     let mut best = [0.0f64; 2];
     for [m, k, n] in [[cube; 3], [4096, d, 4 * d]] {
         let (left, right) = (Tensor::randn([m, k], (kind, device)), Tensor::randn([n, k], (kind, device)));
-        let ways: [fn(&Tensor, &Tensor) -> Tensor; 2] = [product, |left, right| left.matmul(right)];
+        let ways: [fn(&Tensor, &Tensor) -> Tensor; 2] =
+            [|left, right| product(MatmulLibrary::Onednn, left, right), |left, right| left.matmul(right)];
         for (best, way) in best.iter_mut().zip(ways) {
             for _ in 0..PRODUCTS {
                 let started = Instant::now();

@@ -16,6 +16,7 @@ use super::TaskError;
 use crate::budget::made_up_text;
 use crate::device::device_of;
 use crate::exchange::ring_pass;
+use crate::matmul::{self, Needs};
 use crate::model::{M3Model, ModelOptions};
 use crate::optimizer::{AdamW, clip_grad_norm};
 use crate::reduce::GradientReducer;
@@ -51,6 +52,7 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let recipe = Recipe::load(&args.recipe, &args.settings)?;
     let mut model = load(&recipe, ranks)?;
     model.enable_gradients(compute_kind_of(recipe.precision));
+    matmul::choose(&mut model, recipe.cpu_matmul, None, Needs::Training, ranks)?;
     let texts = made_up(&model, recipe.sub_batch_tokens, args.text_len);
     let limit = StepSettings::of(&recipe).sub_batch;
     let heads = Heads::of(recipe.loss.preset);

@@ -6,12 +6,13 @@ use std::path::Path;
 
 use tch::{Device, Kind};
 use tercet_cluster::Collective;
-use tercet_configs::Pooling;
+use tercet_configs::{CpuMatmul, Pooling};
 use tercet_sampler::{SpecialTokens, SubBatchLimit, TextTokenizer};
 
 use super::vectors::TextVectors;
 use crate::device::device_of;
 use crate::encode::encode_texts;
+use crate::matmul::{self, Needs};
 use crate::model::{M3Model, ModelOptions};
 use crate::representation::{Heads, TextInput};
 
@@ -42,7 +43,8 @@ impl TextEncoder {
     ) -> anyhow::Result<Self> {
         let options = ModelOptions { pooling, ..ModelOptions::default() };
         let device = device_of(ranks);
-        let model = M3Model::load(dir, &options, device, Kind::Float)?;
+        let mut model = M3Model::load(dir, &options, device, Kind::Float)?;
+        matmul::choose(&mut model, CpuMatmul::Auto, None, Needs::Forward, ranks)?;
         if !model.fresh.is_empty() {
             tracing::warn!(
                 "{} lacks {}: what the heads concerned give is of random weights",

@@ -28,6 +28,7 @@ use tercet_sampler::{Batch, Plan, Prefetcher};
 
 use crate::budget;
 use crate::checkpoint::TrainState;
+use crate::matmul::{self, Needs};
 use crate::meter::resident_bytes;
 use crate::optimizer::{clip_grad_norm, learning_rate};
 use crate::phase::{self, Phase, during};
@@ -127,8 +128,9 @@ enum Done {
 impl Training<'_> {
     /// Allocates what the steps need, and fits a step into the memory budget. Every rank calls it.
     fn fit(&mut self, plan: &Plan) -> anyhow::Result<()> {
-        let Run { model, recorder, .. } = &mut self.run;
+        let Run { model, recorder, matmul, .. } = &mut self.run;
         model.enable_gradients(compute_kind_of(self.recipe.precision));
+        *matmul = matmul::choose(model, self.recipe.cpu_matmul, matmul.as_ref(), Needs::Training, self.ranks)?;
         if let Some(fitted) = budget::fit(model, self.ranks, plan, self.recipe, &mut self.settings)? {
             recorder.fitted(&fitted);
         }
@@ -255,7 +257,9 @@ impl Training<'_> {
             return Err(NotFinite { stopped_because, ..fault }.into());
         };
         let known = std::mem::replace(&mut self.run.progress, resumed.state.progress).left_out;
+        let matmul = self.run.model.parameters.matmul;
         (self.run.model, self.run.optimizer) = (resumed.model, resumed.optimizer);
+        self.run.model.parameters.matmul = matmul;
         self.run.model.enable_gradients(compute_kind_of(self.recipe.precision));
         let progress = &mut self.run.progress;
         progress.left_out.extend(known.iter().chain(&left_out));
@@ -271,7 +275,7 @@ impl Training<'_> {
 
     /// Takes a checkpoint. Every rank calls it; rank 0 has it written.
     fn save(&mut self) -> anyhow::Result<()> {
-        let Run { model, optimizer, plan, progress, recorder, .. } = &mut self.run;
+        let Run { model, optimizer, plan, progress, recorder, matmul, .. } = &mut self.run;
         let mut whole = None;
         if self.recipe.optimizer.shard_state {
             whole = optimizer.gather(self.ranks, &model.parameters)?;
@@ -281,6 +285,7 @@ impl Training<'_> {
             progress: progress.clone(),
             recipe_hash: self.recipe.hash(),
             plan_checksum: plan.as_ref().map_or(0, |plan| plan.checksum(progress.step)),
+            cpu_matmul: matmul.clone(),
         };
         self.saver.save(model, optimizer, state, recorder)
     }

@@ -17,6 +17,7 @@ use super::{TrainArgs, log};
 use crate::checkpoint::{self, Progress, Resumed, TrainState};
 use crate::cores;
 use crate::device::device_of;
+use crate::matmul::Measured;
 use crate::model::{M3Model, ModelOptions};
 use crate::optimizer::AdamW;
 
@@ -98,6 +99,8 @@ pub(super) struct Run {
     /// How far it is.
     pub progress: Progress,
     pub recorder: Recorder,
+    /// What multiplies matrices, where it was measured.
+    pub matmul: Option<Measured>,
     /// Rank 0's, held until the run ends.
     #[expect(dead_code, reason = "it is there to be dropped")]
     pub lock: Option<RunLock>,
@@ -165,7 +168,7 @@ pub(super) fn set_up(
     if let Some((path, state)) = &resumed {
         check_same_run(path, recipe, plan.as_deref(), state)?;
     }
-    let progress = resumed.map_or_else(Progress::default, |(_, state)| state.progress);
+    let (progress, matmul) = resumed.map_or_else(Default::default, |(_, state)| (state.progress, state.cpu_matmul));
 
     if ranks.rank() == 0 {
         let path = run_dir.join("recipe.toml");
@@ -177,7 +180,7 @@ pub(super) fn set_up(
     for name in &model.fresh {
         tracing::debug!("{name} starts fresh");
     }
-    Ok(Run { model, optimizer, plan, progress, recorder, lock })
+    Ok(Run { model, optimizer, plan, progress, recorder, matmul, lock })
 }
 
 pub(crate) fn plan(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Plan> {

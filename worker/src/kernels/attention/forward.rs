@@ -53,7 +53,9 @@ impl<E: Element> WithSimd for Forward<'_, E> {
                 for (i, sum) in sums.chunks_exact(head).take(rows).enumerate() {
                     // SAFETY: the place is this pair's and row's own.
                     let to = unsafe { output.slice(pair.at(first + i, pair.width, 0), pair.head_len) };
-                    to.iter_mut().zip(sum).for_each(|(to, sum)| *to = E::narrow(sum * factors[i]));
+                    for (to, sum) in to.iter_mut().zip(sum) {
+                        *to = E::narrow(sum * factors[i]);
+                    }
                 }
             }
         }
@@ -65,7 +67,9 @@ impl<E: Element> WithSimd for Forward<'_, E> {
 fn maximum(row: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     for numbers in row.chunks_exact(LANES) {
-        lanes.iter_mut().zip(numbers).for_each(|(lane, x)| *lane = if *x > *lane { *x } else { *lane });
+        for (lane, x) in lanes.iter_mut().zip(numbers) {
+            *lane = if *x > *lane { *x } else { *lane };
+        }
     }
     lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
 }
