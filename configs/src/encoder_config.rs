@@ -1,21 +1,16 @@
 //! Reads a Hugging Face `config.json` of the XLM-RoBERTa or BERT family.
+//!
+//! A key that is missing has the value that transformers' configuration class of the family gives it. A key that makes the
+//! model compute something else than Tercet does is refused by name.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::Deserialize;
+use serde_json::{Map, Value};
 
-/// A config.json that is unreadable, or of a model that is not supported.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {reason}", path.display())]
-pub struct EncoderConfigError {
-    /// The file.
-    pub path: PathBuf,
-    /// What is wrong with it.
-    pub reason: String,
-}
+use crate::json_file::{ModelFolderError, read_json};
 
 /// What the encoder needs of `config.json`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct EncoderConfig {
     /// `xlm-roberta`, `roberta`, `camembert` or `bert`.
     pub model_type: String,
@@ -32,70 +27,118 @@ pub struct EncoderConfig {
     /// Rows of the position embedding.
     pub max_position_embeddings: usize,
     /// Rows of the token type embedding; texts are of type 0.
-    #[serde(default = "one")]
     pub type_vocab_size: usize,
     /// Id of the padding token.
-    #[serde(default)]
     pub pad_token_id: usize,
     /// Added to the variance in layer norms.
-    #[serde(default = "default_layer_norm_eps")]
     pub layer_norm_eps: f64,
     /// Standard deviation of fresh weights.
-    #[serde(default = "default_initializer_range")]
     pub initializer_range: f64,
     /// Dropout of embeddings, attention output and feed-forward output.
-    #[serde(default)]
     pub hidden_dropout_prob: f64,
     /// Dropout of attention probabilities.
-    #[serde(default)]
     pub attention_probs_dropout_prob: f64,
-    /// Activation of the feed-forward layer.
-    #[serde(default = "default_hidden_act")]
-    pub hidden_act: String,
+    /// The keys that the file lacks, with the values that they have instead.
+    pub defaults: Vec<String>,
     /// The file as it was, for export.
-    #[serde(skip)]
-    pub raw: serde_json::Value,
+    pub raw: Map<String, Value>,
 }
 
-fn one() -> usize {
-    1
-}
+/// The families, with their padding id and the class of a bare encoder. All else that transformers fills in is the same for
+/// all of them.
+const FAMILIES: [(&str, usize, &str); 4] = [
+    ("xlm-roberta", 1, "XLMRobertaModel"),
+    ("roberta", 1, "RobertaModel"),
+    ("camembert", 1, "CamembertModel"),
+    ("bert", 0, "BertModel"),
+];
 
-fn default_layer_norm_eps() -> f64 {
-    1e-12
-}
+/// Keys of an exported config.json that no longer hold, or that only another program's model had: labels of a task's head,
+/// code of the folder it came from, who wrote the file before.
+const NOT_EXPORTED: [&str; 13] = [
+    "_name_or_path",
+    "_num_labels",
+    "adapters",
+    "auto_map",
+    "classifier_dropout",
+    "finetuning_task",
+    "id2label",
+    "label2id",
+    "num_labels",
+    "problem_type",
+    "quantization_config",
+    "sentence_transformers",
+    "transformers_version",
+];
 
-fn default_initializer_range() -> f64 {
-    0.02
-}
-
-fn default_hidden_act() -> String {
-    "gelu".into()
-}
+/// More of anything is a number gone wrong, and would overflow what is computed from it.
+const MAX_SIZE: u64 = 1 << 28;
 
 impl EncoderConfig {
     /// Reads and checks `path`.
     ///
     /// # Errors
     /// An unreadable file, another architecture or activation than the supported ones, or sizes that do not fit.
-    pub fn load(path: &Path) -> Result<Self, EncoderConfigError> {
-        let fail = |reason: String| EncoderConfigError { path: path.to_owned(), reason };
-        let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
-        let raw: serde_json::Value = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
-        let mut config: EncoderConfig = serde_json::from_value(raw.clone()).map_err(|e| fail(e.to_string()))?;
-        config.raw = raw;
-        if !["xlm-roberta", "roberta", "camembert", "bert"].contains(&config.model_type.as_str()) {
-            let found = &config.model_type;
-            return Err(fail(format!(
-                "model_type {found:?} is not supported: xlm-roberta, roberta, camembert and bert are"
-            )));
+    pub fn load(path: &Path) -> Result<Self, ModelFolderError> {
+        let fail = |reason: String| ModelFolderError::new(path, reason);
+        if path.symlink_metadata().is_err() {
+            return Err(fail(missing(path)));
         }
-        if config.hidden_act != "gelu" {
-            return Err(fail(format!("hidden_act {:?} is not supported: gelu is", config.hidden_act)));
+        match read_json(path)? {
+            Value::Object(raw) => Self::from_json(raw).map_err(fail),
+            _ => Err(fail("is no JSON object".into())),
         }
-        if config.num_attention_heads == 0 || !config.hidden_size.is_multiple_of(config.num_attention_heads) {
+    }
+
+    /// Reads and checks a config.json's object.
+    ///
+    /// # Errors
+    /// As [`EncoderConfig::load`]; what is wrong, by its key.
+    pub fn from_json(raw: Map<String, Value>) -> Result<Self, String> {
+        let names = FAMILIES.map(|(name, ..)| name).join(", ");
+        let model_type = match raw.get("model_type") {
+            Some(Value::String(name)) => name.clone(),
+            Some(other) => return Err(format!("model_type is {other}: one of {names} is expected")),
+            None => return Err(format!("has no model_type: one of {names} is expected")),
+        };
+        let Some(&(_, pad, _)) = FAMILIES.iter().find(|(name, ..)| *name == model_type) else {
+            return Err(format!("model_type {model_type:?} is not supported: {names} are"));
+        };
+        refuse_other_models(&raw)?;
+        let mut keys = Keys { raw: &raw, defaults: Vec::new() };
+        let mut config = Self {
+            vocab_size: keys.size("vocab_size", 30522)?,
+            hidden_size: keys.size("hidden_size", 768)?,
+            num_hidden_layers: keys.size("num_hidden_layers", 12)?,
+            num_attention_heads: keys.size("num_attention_heads", 12)?,
+            intermediate_size: keys.size("intermediate_size", 3072)?,
+            max_position_embeddings: keys.size("max_position_embeddings", 512)?,
+            type_vocab_size: keys.size("type_vocab_size", 2)?,
+            pad_token_id: keys.pad_token_id(pad)?,
+            layer_norm_eps: keys.real("layer_norm_eps", 1e-12, 1.0)?,
+            initializer_range: keys.real("initializer_range", 0.02, f64::MAX)?,
+            hidden_dropout_prob: keys.real("hidden_dropout_prob", 0.1, 1.0)?,
+            attention_probs_dropout_prob: keys.real("attention_probs_dropout_prob", 0.1, 1.0)?,
+            defaults: Vec::new(),
+            model_type,
+            raw: Map::new(),
+        };
+        let defaults = keys.defaults;
+        (config.defaults, config.raw) = (defaults, raw);
+        if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             let (d, h) = (config.hidden_size, config.num_attention_heads);
-            return Err(fail(format!("hidden_size {d} is not a multiple of num_attention_heads {h}")));
+            let mut reason = format!("hidden_size {d} is not a multiple of num_attention_heads {h}");
+            if !config.defaults.is_empty() {
+                reason += &format!("; missing, and so of Hugging Face's defaults, are {}", config.defaults.join(", "));
+            }
+            return Err(reason);
+        }
+        if config.max_text_len() == 0 {
+            let (positions, pad) = (config.max_position_embeddings, config.pad_token_id);
+            return Err(format!(
+                "max_position_embeddings {positions} leaves no position for a text: they are counted from pad_token_id \
+                 {pad} + 1"
+            ));
         }
         Ok(config)
     }
@@ -122,13 +165,152 @@ impl EncoderConfig {
         self.max_position_embeddings.saturating_sub(self.first_position())
     }
 
-    /// `config.json` as it is now (positions may have been extended).
-    pub fn to_json(&self) -> serde_json::Value {
+    /// `config.json` of the encoder as it is now, with weights of the type `dtype` (as torch names it).
+    pub fn to_json(&self, dtype: &str) -> Value {
         let mut json = self.raw.clone();
-        json["max_position_embeddings"] = self.max_position_embeddings.into();
-        json["hidden_dropout_prob"] = self.hidden_dropout_prob.into();
-        json["attention_probs_dropout_prob"] = self.attention_probs_dropout_prob.into();
-        json
+        json.retain(|key, _| !NOT_EXPORTED.contains(&key.as_str()));
+        let class = FAMILIES.iter().find(|(name, ..)| *name == self.model_type).map(|(.., class)| *class);
+        json.insert("architectures".into(), class.into_iter().collect());
+        json.insert("max_position_embeddings".into(), self.max_position_embeddings.into());
+        json.insert("hidden_dropout_prob".into(), self.hidden_dropout_prob.into());
+        json.insert("attention_probs_dropout_prob".into(), self.attention_probs_dropout_prob.into());
+        // transformers 4 reads the first name, transformers 5 both.
+        if !json.contains_key("dtype") {
+            json.insert("torch_dtype".into(), dtype.into());
+        }
+        for key in ["dtype", "torch_dtype"] {
+            json.entry(key).and_modify(|stated| *stated = dtype.into());
+        }
+        Value::Object(json)
+    }
+}
+
+/// Keys with the values that Hugging Face gives them where they are missing.
+struct Keys<'a> {
+    raw: &'a Map<String, Value>,
+    defaults: Vec<String>,
+}
+
+impl Keys<'_> {
+    /// The value of `key`; none, and noted, where it is missing.
+    fn get(&mut self, key: &str, default: &str) -> Option<&Value> {
+        if !self.raw.contains_key(key) {
+            self.defaults.push(format!("{key} ({default})"));
+        }
+        self.raw.get(key)
+    }
+
+    fn size(&mut self, key: &str, default: usize) -> Result<usize, String> {
+        let Some(value) = self.get(key, &default.to_string()) else { return Ok(default) };
+        match value.as_u64() {
+            Some(n) if (1..=MAX_SIZE).contains(&n) => Ok(n as usize),
+            _ => Err(format!("{key} is {value}: a whole number from 1 to {MAX_SIZE} is expected")),
+        }
+    }
+
+    fn real(&mut self, key: &str, default: f64, below: f64) -> Result<f64, String> {
+        let Some(value) = self.get(key, &default.to_string()) else { return Ok(default) };
+        match value.as_f64() {
+            Some(x) if (0.0..below).contains(&x) => Ok(x),
+            _ if below == 1.0 => Err(format!("{key} is {value}: a number from 0 to below 1 is expected")),
+            _ => Err(format!("{key} is {value}: a number of at least 0 is expected")),
+        }
+    }
+
+    fn pad_token_id(&mut self, default: usize) -> Result<usize, String> {
+        let key = "pad_token_id";
+        match self.get(key, &default.to_string()) {
+            None => Ok(default),
+            Some(Value::Null) if default == 0 => Ok(0),
+            Some(Value::Null) => Err(format!(
+                "{key} is null: positions are counted from it, so write the padding token's id ({default})"
+            )),
+            Some(value) => match value.as_u64() {
+                Some(n) if n <= MAX_SIZE => Ok(n as usize),
+                _ => Err(format!("{key} is {value}: a token's id is expected")),
+            },
+        }
+    }
+}
+
+/// Refuses what makes of the family's encoder another model.
+fn refuse_other_models(raw: &Map<String, Value>) -> Result<(), String> {
+    let said = |key: &str| raw.get(key).filter(|value| !value.is_null());
+    for (key, what) in [
+        ("is_decoder", "its attention looks backwards only"),
+        ("is_encoder_decoder", "it has a decoder"),
+        ("add_cross_attention", "it attends to another model's states"),
+    ] {
+        match said(key) {
+            None | Some(Value::Bool(false)) => {}
+            Some(Value::Bool(true)) => return Err(format!("{key} is true, which is not supported: {what}")),
+            Some(other) => return Err(format!("{key} is {other}: true or false is expected")),
+        }
+    }
+    match raw.get("position_embedding_type") {
+        None => {}
+        Some(Value::String(kind)) if kind == "absolute" => {}
+        Some(other) => return Err(format!("position_embedding_type {other} is not supported: \"absolute\" is")),
+    }
+    match raw.get("hidden_act") {
+        // The second is the same function in other words.
+        None => {}
+        Some(Value::String(name)) if name == "gelu" || name == "gelu_python" => {}
+        Some(other) => return Err(format!("hidden_act {other} is not supported: \"gelu\" is")),
+    }
+    if let Some(method) = said("quantization_config") {
+        let method = method.get("quant_method").and_then(Value::as_str).unwrap_or("unknown");
+        return Err(format!(
+            "quantization_config: the weights are quantised ({method}), which is not supported: take the model that they \
+             were made from"
+        ));
+    }
+    if let Some(pruned) = said("pruned_heads").filter(|pruned| pruned.as_object().is_none_or(|heads| !heads.is_empty()))
+    {
+        return Err(format!("pruned_heads is {pruned}: layers with fewer heads than others are not supported"));
+    }
+    let own_code = |class: &&str| said("auto_map").and_then(|map| map.get(*class)).is_some_and(|code| !code.is_null());
+    if let Some(class) = ["AutoConfig", "AutoModel"].iter().find(|class| own_code(class)) {
+        let code = &raw["auto_map"][*class];
+        return Err(format!(
+            "auto_map: the model has code of its own for {class} ({code}), which is not read; if it computes what \
+             model_type says, take auto_map out"
+        ));
+    }
+    match (said("embedding_size"), said("hidden_size")) {
+        (Some(words), Some(hidden)) if words != hidden => Err(format!(
+            "embedding_size {words} is not hidden_size {hidden}: word embeddings of another width are not supported"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Why there is no config.json: what its folder looks like instead.
+fn missing(path: &Path) -> String {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    if !dir.exists() {
+        return "no such folder: models are not downloaded; fetch it first and name where it lies".into();
+    }
+    if dir.is_file() {
+        return format!("{} is a file: name the model's folder", dir.display());
+    }
+    let mut below: Vec<String> = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .collect();
+    below.sort();
+    let holds = |name: &&String| dir.join(name).join("config.json").exists();
+    let step = below.iter().rev().find(|name| dir.join(name).join("model/config.json").exists());
+    let snapshot = || std::fs::read_dir(dir.join("snapshots")).ok()?.next()?.ok();
+    if let Some(name) = below.iter().find(holds) {
+        format!("no such file: the model seems to be in {}", dir.join(name).display())
+    } else if let Some(name) = step {
+        format!("no such file: the model seems to be in {}", dir.join(name).join("model").display())
+    } else if let Some(snapshot) = snapshot() {
+        format!("no such file: the model seems to be in {}", snapshot.path().display())
+    } else {
+        "no such file: a model's folder has config.json, its weights and tokenizer.json".into()
     }
 }
 
@@ -136,18 +318,18 @@ impl EncoderConfig {
 mod tests {
     use super::*;
 
-    fn config(changes: &[(&str, serde_json::Value)]) -> Result<EncoderConfig, EncoderConfigError> {
-        let mut json = serde_json::json!({
-            "model_type": "xlm-roberta", "vocab_size": 100, "hidden_size": 8, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 34, "pad_token_id": 1,
+    fn family(model_type: &str) -> Map<String, Value> {
+        let json = serde_json::json!({
+            "model_type": model_type, "vocab_size": 100, "hidden_size": 8, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 34, "type_vocab_size": 1,
         });
-        for (key, value) in changes {
-            json[key] = value.clone();
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("config.json");
-        std::fs::write(&path, json.to_string()).unwrap();
-        EncoderConfig::load(&path)
+        json.as_object().unwrap().clone()
+    }
+
+    fn config(changes: &[(&str, Value)]) -> Result<EncoderConfig, String> {
+        let mut json = family("xlm-roberta");
+        json.extend(changes.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+        EncoderConfig::from_json(json)
     }
 
     #[test]
@@ -160,20 +342,89 @@ mod tests {
 
     #[test]
     fn positions_start_behind_the_padding_id_but_for_bert() {
-        assert_eq!(config(&[]).unwrap().max_text_len(), 32);
-        assert_eq!(config(&[("model_type", "bert".into())]).unwrap().max_text_len(), 34);
+        for (model_type, max_text_len) in [("xlm-roberta", 32), ("roberta", 32), ("camembert", 32), ("bert", 34)] {
+            let config = EncoderConfig::from_json(family(model_type)).unwrap();
+            assert_eq!(config.max_text_len(), max_text_len, "{model_type}");
+        }
+        assert_eq!(config(&[("pad_token_id", 0.into())]).unwrap().max_text_len(), 33);
+        let null = Value::Null;
+        let mut bert = family("bert");
+        bert.insert("pad_token_id".into(), null.clone());
+        assert_eq!(EncoderConfig::from_json(bert).unwrap().max_text_len(), 34);
+        assert!(config(&[("pad_token_id", null)]).unwrap_err().contains("pad_token_id is null"));
     }
 
     #[test]
-    fn an_unsupported_model_is_named_with_its_file() {
+    fn a_missing_key_has_hugging_faces_default() {
+        let only_type = serde_json::json!({"model_type": "bert"});
+        let config = EncoderConfig::from_json(only_type.as_object().unwrap().clone()).unwrap();
+        assert_eq!((config.vocab_size, config.hidden_size, config.num_hidden_layers), (30522, 768, 12));
+        assert_eq!((config.type_vocab_size, config.layer_norm_eps, config.hidden_dropout_prob), (2, 1e-12, 0.1));
+        assert!(config.defaults.contains(&"vocab_size (30522)".to_owned()), "{:?}", config.defaults);
+    }
+
+    #[test]
+    fn an_unsupported_model_is_named_with_its_key() {
         for (key, value, reason) in [
             ("model_type", "gpt2".into(), "model_type \"gpt2\" is not supported"),
             ("hidden_act", "relu".into(), "hidden_act \"relu\" is not supported"),
             ("num_attention_heads", 3.into(), "hidden_size 8 is not a multiple of num_attention_heads 3"),
-            ("vocab_size", "many".into(), "invalid type"),
+            ("vocab_size", "many".into(), "vocab_size is \"many\""),
+            ("vocab_size", Value::Null, "vocab_size is null"),
+            ("hidden_size", 8.5.into(), "hidden_size is 8.5"),
+            ("num_hidden_layers", 0.into(), "num_hidden_layers is 0"),
+            ("layer_norm_eps", "1e-5".into(), "layer_norm_eps is \"1e-5\""),
+            ("hidden_dropout_prob", 1.5.into(), "hidden_dropout_prob is 1.5"),
+            ("max_position_embeddings", 2.into(), "max_position_embeddings 2"),
+            ("is_decoder", true.into(), "is_decoder is true"),
+            ("add_cross_attention", true.into(), "add_cross_attention is true"),
+            ("position_embedding_type", "relative_key".into(), "position_embedding_type \"relative_key\""),
+            ("quantization_config", serde_json::json!({"quant_method": "gptq"}), "quantised (gptq)"),
+            ("pruned_heads", serde_json::json!({"0": [1]}), "pruned_heads"),
+            ("auto_map", serde_json::json!({"AutoModel": "modeling.Own"}), "modeling.Own"),
+            ("embedding_size", 4.into(), "embedding_size 4"),
         ] {
-            let message = config(&[(key, value)]).unwrap_err().to_string();
-            assert!(message.contains("config.json: ") && message.contains(reason), "{message}");
+            let message = config(&[(key, value)]).unwrap_err();
+            assert!(message.contains(reason), "{message}");
         }
+        let harmless = serde_json::json!({"AutoModelForSequenceClassification": "modeling.Own"});
+        let changes = [("is_decoder", false.into()), ("pruned_heads", serde_json::json!({})), ("auto_map", harmless)];
+        config(&changes).unwrap();
+    }
+
+    #[test]
+    fn an_exported_config_says_what_is_true_of_the_export() {
+        let labels = serde_json::json!({"0": "no", "1": "yes"});
+        for key in ["dtype", "torch_dtype"] {
+            let found = config(&[
+                (key, "float16".into()),
+                ("id2label", labels.clone()),
+                ("architectures", serde_json::json!(["XLMRobertaForSequenceClassification"])),
+                ("transformers_version", "4.30.0".into()),
+            ]);
+            let json = found.unwrap().to_json("float32");
+            assert_eq!(json[key], "float32");
+            assert_eq!(json["architectures"], serde_json::json!(["XLMRobertaModel"]));
+            assert!(json.get("id2label").is_none() && json.get("transformers_version").is_none());
+            assert_eq!(json["num_attention_heads"], 2);
+        }
+    }
+
+    #[test]
+    fn a_folder_without_the_file_is_looked_into() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        let message = || EncoderConfig::load(&path).unwrap_err().to_string();
+        assert!(message().contains("config.json: no such file: a model's folder has"), "{}", message());
+        let model = dir.path().join("step-00000001/model");
+        std::fs::create_dir_all(&model).unwrap();
+        std::fs::write(model.join("config.json"), "{}").unwrap();
+        assert!(message().contains("step-00000001/model"), "{}", message());
+        let gone = EncoderConfig::load(&dir.path().join("org/name/config.json")).unwrap_err().to_string();
+        assert!(gone.contains("no such folder"), "{gone}");
+        let inside_a_file = EncoderConfig::load(&model.join("config.json/config.json")).unwrap_err().to_string();
+        assert!(inside_a_file.contains("is a file: name the model's folder"), "{inside_a_file}");
+        std::fs::write(&path, "version https://git-lfs.github.com/spec/v1\n").unwrap();
+        assert!(message().contains("Git LFS pointer"), "{}", message());
     }
 }

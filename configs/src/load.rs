@@ -159,7 +159,7 @@ mod tests {
             parse(SMALL, &["loss.preset=paper-v1", "model.pooling=mean", "precision=fp64", "loss.distill=false"])
                 .unwrap();
         assert_eq!(recipe.loss.preset, LossPreset::PaperV1);
-        assert_eq!(recipe.model.pooling, Pooling::Mean);
+        assert_eq!(recipe.model.pooling, Some(Pooling::Mean));
         assert_eq!(recipe.precision, Precision::Fp64);
         assert!(!recipe.loss.distill);
         assert_eq!(recipe.loss.temperature, 0.05);

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::data::DataSection;
+use crate::json_file::ModelFolderError;
 use crate::matmul::CpuMatmul;
 use crate::memory_budget::MemoryBudget;
+use crate::model_folder::ModelFolder;
 
 /// One training run. Relative paths are relative to the working directory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -133,8 +135,9 @@ pub struct ModelSection {
     pub config: Option<PathBuf>,
     /// tokenizer.json; empty: the one beside the model or its config.
     pub tokenizer: Option<PathBuf>,
-    /// How the dense head reads a text.
-    pub pooling: Pooling,
+    /// How the dense head reads a text; left out: as the model's folder says, else CLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<Pooling>,
     /// Dense and multi-vector representations are scaled to length 1.
     pub normalize: bool,
     /// Positions the encoder shall have (8194 for 8192 tokens); 0 keeps the model's. Only ever extends.
@@ -154,6 +157,16 @@ pub enum Pooling {
     Cls,
     /// The mean over the text's tokens.
     Mean,
+}
+
+impl Pooling {
+    /// As recipes name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cls => "cls",
+            Self::Mean => "mean",
+        }
+    }
 }
 
 /// `[loss]`: the objective.
@@ -310,7 +323,7 @@ impl Default for ModelSection {
             path: None,
             config: None,
             tokenizer: None,
-            pooling: Pooling::Cls,
+            pooling: None,
             normalize: true,
             max_position_embeddings: 0,
             multi_vector_dim: 0,
@@ -319,11 +332,36 @@ impl Default for ModelSection {
     }
 }
 
+impl Recipe {
+    /// Fills in the pooling, where the recipe leaves it to the model's folder. A folder that is gone, as it may be when a run
+    /// goes on from its checkpoint, leaves it open.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or has a pooling that is not supported.
+    pub fn resolve_pooling(&mut self) -> Result<(), ModelFolderError> {
+        let section = &mut self.model;
+        if section.pooling.is_none() {
+            section.pooling = match &section.path {
+                Some(dir) if !dir.exists() => None,
+                Some(dir) => Some(ModelFolder::open(dir)?.pooling(None)?),
+                None => Some(Pooling::Cls),
+            };
+        }
+        Ok(())
+    }
+}
+
 impl ModelSection {
     /// The model's tokenizer.json: the one named, or the one beside the weights or the config.
     pub fn tokenizer_json(&self) -> Option<PathBuf> {
         let beside = || match (&self.path, &self.config) {
-            (Some(dir), _) => Some(dir.join("tokenizer.json")),
+            // What is wrong with the folder is told by who loads the model.
+            (Some(dir), _) => Some(
+                ModelFolder::open(dir)
+                    .ok()
+                    .and_then(|folder| folder.file("tokenizer.json"))
+                    .unwrap_or_else(|| dir.join("tokenizer.json")),
+            ),
             (None, Some(config)) => Some(config.with_file_name("tokenizer.json")),
             (None, None) => None,
         };

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use tercet_configs::{EncoderConfigError, ExitCode, RecipeError};
+use tercet_configs::{ExitCode, ModelFolderError, RecipeError};
 use tercet_sampler::{PlanError, PrepareError, StoreError};
 
 use crate::noise::{Cause, Death};
@@ -47,7 +47,7 @@ pub fn code_of(error: &anyhow::Error) -> i32 {
         if let Some(fail) = cause.downcast_ref::<Fail>() {
             return fail.code;
         }
-        if cause.is::<RecipeError>() || cause.is::<EncoderConfigError>() {
+        if cause.is::<RecipeError>() || cause.is::<ModelFolderError>() {
             return ExitCode::Usage.code();
         }
         if let Some(error) = cause.downcast_ref::<PrepareError>() {

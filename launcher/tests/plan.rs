@@ -7,7 +7,8 @@ use serde_json::Value;
 use stand_in::{Ran, StandIn};
 
 const CONFIG: &str = r#"{"model_type": "xlm-roberta", "vocab_size": 16, "hidden_size": 8, "num_hidden_layers": 2,
-    "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 34, "pad_token_id": 1}"#;
+    "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 34, "pad_token_id": 1,
+    "type_vocab_size": 1, "hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0}"#;
 
 const RECIPE: &str = "name = \"small\"\nsteps = 10\n[model]\nconfig = \"config.json\"\n[data]\nstore = \"store\"\n\
     passage_max_len = 32\nquery_max_len = 32\ngroup_size = 2\n\

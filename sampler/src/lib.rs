@@ -30,7 +30,7 @@ pub use layout::{GPU_PADDING, SubBatchLayout, SubBatchLimit, TextGroup, lay_out}
 pub use lines::{LineReader, LinesOf, PackedWriter, evident, json_object, plain_or_packed, unpacked_name, utf8};
 pub use plan::{
     Cell, CellSize, Choice, GlobalBatch, GroupSize, Permutation, Phase, Plan, PlanError, Policy, Schedule,
-    ScheduledStep, Source,
+    ScheduledStep, Source, agreed_prefixes,
 };
 pub use prefetch::{BATCHES_AHEAD, Prefetcher};
 pub use prepare::{OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, is_unfinished, prepare};

@@ -34,6 +34,7 @@ fn recipe(place: &Place, name: &str, data_store: &Path, data: &str) -> PathBuf {
         "model_type": "xlm-roberta", "vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 1,
         "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 66, "type_vocab_size": 1,
         "pad_token_id": 1, "layer_norm_eps": 1e-5, "hidden_act": "gelu", "initializer_range": 0.1,
+        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
     });
     let config = place.write("model/config.json", &config.to_string());
     let text = format!(

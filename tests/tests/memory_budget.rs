@@ -19,6 +19,7 @@ fn recipe(place: &Place) -> PathBuf {
         "model_type": "xlm-roberta", "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": 6,
         "num_attention_heads": 4, "intermediate_size": 4 * HIDDEN, "max_position_embeddings": 514,
         "type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-5, "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
     });
     place.write("config.json", &config.to_string());
     let path = |name: &str| place.path(name).display().to_string();

@@ -42,6 +42,7 @@ fn config(hidden: usize, layers: usize, positions: usize) -> Value {
         "model_type": "xlm-roberta", "vocab_size": VOCABULARY, "hidden_size": hidden, "num_hidden_layers": layers,
         "num_attention_heads": 4, "intermediate_size": 4 * hidden, "max_position_embeddings": positions,
         "type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-5, "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
     })
 }
 

@@ -1,7 +1,7 @@
 //! From an error chain to the code that the process ends with.
 
 use tercet_cluster::CollectiveError;
-use tercet_configs::{ExitCode, RecipeError};
+use tercet_configs::{ExitCode, ModelFolderError, RecipeError};
 use tercet_sampler::{PlanError, RowError, StoreError, TokenizeError};
 
 use crate::budget::TooSmall;
@@ -37,7 +37,7 @@ fn known_code(cause: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
         StoreError,
         TokenizeError
     );
-    if cause.is::<RecipeError>() {
+    if cause.is::<RecipeError>() || cause.is::<ModelFolderError>() {
         return Some(ExitCode::Usage);
     }
     (cause.is::<CollectiveError>() || cause.is::<std::io::Error>()).then_some(ExitCode::Machine)

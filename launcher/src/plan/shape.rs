@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use serde_json::Value;
-use tercet_configs::{EncoderConfig, ExitCode, LossPreset, Pooling, Precision, Recipe};
+use serde_json::{Map, Value};
+use tercet_configs::{
+    EncoderConfig, ExitCode, LossPreset, ModelFolder, Pooling, Precision, Recipe, WeightFiles, WeightFormat,
+};
 
 use crate::exit::Fail;
 
@@ -48,9 +50,13 @@ impl ModelShape {
     /// The recipe names no model, or config.json cannot be used.
     pub fn of(recipe: &Recipe, config: Option<&Path>) -> anyhow::Result<Self> {
         let section = &recipe.model;
-        let path = match (config, &section.path, &section.config) {
+        let folder = match (config, &section.path) {
+            (None, Some(dir)) => Some(ModelFolder::open(dir)?),
+            _ => None,
+        };
+        let path = match (config, &folder, &section.config) {
             (Some(path), _, _) => path.to_owned(),
-            (None, Some(dir), _) => dir.join("config.json"),
+            (None, Some(folder), _) => folder.transformer.join("config.json"),
             (None, None, Some(path)) => path.clone(),
             (None, None, None) => {
                 let message = "the recipe's model.path is missing (or model.config, for fresh weights)";
@@ -65,15 +71,19 @@ impl ModelShape {
         let multi_vector_dim =
             if section.multi_vector_dim > 0 { section.multi_vector_dim } else { encoder.hidden_size };
         // Fresh models have a pooler, and so do most that are published.
-        let with_pooler = section.path.as_ref().and_then(|dir| has_pooler(&dir.join("model.safetensors")));
+        let with_pooler = folder.as_ref().and_then(|folder| has_pooler(&WeightFiles::find(&folder.transformer).ok()?));
         let num_parameters = encoder.num_parameters(multi_vector_dim, with_pooler.unwrap_or(true)) as f64;
+        let pooling = match &folder {
+            Some(folder) => folder.pooling(section.pooling)?,
+            None => section.pooling.unwrap_or_default(),
+        };
         let all = recipe.loss.preset != LossPreset::Dense;
         Ok(Self {
             config: encoder,
             multi_vector_dim,
             num_parameters,
             heads: Heads { lexical: all, multi_vector: all },
-            only_cls: !all && section.pooling == Pooling::Cls,
+            only_cls: !all && pooling == Pooling::Cls,
             element_bytes: match recipe.precision {
                 Precision::Fp32 | Precision::Bf16 => 4.0,
                 Precision::Fp64 => 8.0,
@@ -87,15 +97,24 @@ impl ModelShape {
     }
 }
 
-/// Whether the weights' file has BERT's pooler; `None` if there is no such file.
-fn has_pooler(weights: &Path) -> Option<bool> {
-    let mut file = File::open(weights).ok()?;
+/// Whether the weights have BERT's pooler; `None` if it cannot be told without reading them.
+fn has_pooler(weights: &WeightFiles) -> Option<bool> {
+    let is_pooler = |name: &String| name.ends_with("pooler.dense.weight");
+    match (weights.format, weights.files.as_slice()) {
+        _ if weights.index.is_some() => Some(weights.tensors.keys().any(is_pooler)),
+        (WeightFormat::Safetensors, [file]) => Some(header(file)?.keys().any(is_pooler)),
+        _ => None,
+    }
+}
+
+/// What a safetensors file says of its tensors.
+fn header(path: &Path) -> Option<Map<String, Value>> {
+    let mut file = File::open(path).ok()?;
     let mut len = [0; 8];
     file.read_exact(&mut len).ok()?;
     let mut header = Vec::new();
     file.take(u64::from_le_bytes(len).min(MAX_HEADER_BYTES)).read_to_end(&mut header).ok()?;
-    let header: Value = serde_json::from_slice(&header).ok()?;
-    Some(header.as_object()?.keys().any(|name| name.ends_with("pooler.dense.weight")))
+    serde_json::from_slice(&header).ok()
 }
 
 #[cfg(test)]
@@ -107,8 +126,9 @@ pub mod tests {
         let json = serde_json::json!({
             "model_type": "xlm-roberta", "vocab_size": 100, "hidden_size": 8, "num_hidden_layers": 2,
             "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 34, "pad_token_id": 1,
+            "type_vocab_size": 1, "hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0,
         });
-        let config: EncoderConfig = serde_json::from_value(json).unwrap();
+        let config = EncoderConfig::from_json(json.as_object().unwrap().clone()).unwrap();
         ModelShape {
             num_parameters: config.num_parameters(4, true) as f64,
             config,
@@ -122,14 +142,19 @@ pub mod tests {
 
     #[test]
     fn a_weights_file_tells_whether_it_has_a_pooler() {
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/nano_xlmr/hf/model.safetensors");
+        let has_pooler = |dir: &Path| has_pooler(&WeightFiles::find(dir).unwrap());
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/nano_xlmr/hf");
         assert_eq!(has_pooler(&golden), Some(true));
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("model.safetensors");
-        assert_eq!(has_pooler(&path), None);
         std::fs::write(&path, b"\x02\0\0\0\0\0\0\0{}").unwrap();
-        assert_eq!(has_pooler(&path), Some(false));
+        assert_eq!(has_pooler(dir.path()), Some(false));
         std::fs::write(&path, b"\xff\xff\xff\xff\xff\xff\xff\xffx").unwrap();
-        assert_eq!(has_pooler(&path), None);
+        assert_eq!(has_pooler(dir.path()), None);
+        std::fs::remove_file(&path).unwrap();
+        let index = r#"{"weight_map": {"bert.pooler.dense.weight": "a.safetensors"}}"#;
+        std::fs::write(dir.path().join("model.safetensors.index.json"), index).unwrap();
+        std::fs::write(dir.path().join("a.safetensors"), b"").unwrap();
+        assert_eq!(has_pooler(dir.path()), Some(true));
     }
 }

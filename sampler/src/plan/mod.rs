@@ -33,7 +33,7 @@ pub use cells::Cell;
 pub use choose::Choice;
 pub use error::PlanError;
 pub use permute::Permutation;
-pub use policy::{GroupSize, Policy};
+pub use policy::{GroupSize, Policy, agreed_prefixes};
 pub use schedule::{CellSize, Phase, Schedule, ScheduledStep};
 pub use source::Source;
 

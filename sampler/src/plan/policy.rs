@@ -4,7 +4,7 @@ use tercet_configs::{DataSection, DataSet, FewNegatives, LengthGroup, Negatives}
 
 use super::PlanError;
 use super::prefix::Prefixes;
-use crate::DatasetMeta;
+use crate::{DatasetMeta, Store};
 
 /// How a data set's rows become batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,18 +88,50 @@ pub(super) fn policy(
     if length_groups.is_empty() {
         return Err(PlanError::NoLengthGroups);
     }
-    let symmetric = own.and_then(|set| set.symmetric).unwrap_or(kind.starts_with("symmetric"));
-    let query_prefix = own.and_then(|set| set.query_prefix.as_deref()).unwrap_or(&data.query_prefix);
-    let passage_prefix = own.and_then(|set| set.passage_prefix.as_deref()).unwrap_or(&data.passage_prefix);
+    let [query_prefix, passage_prefix] = prefixes_of(dataset, data);
     Ok(Policy {
         group_size,
         negatives,
         two_way,
         few_negatives: own.and_then(|set| set.few_negatives).unwrap_or(data.few_negatives),
         query_prefix: prefixes.tokens(query_prefix)?,
-        passage_prefix: prefixes.tokens(if symmetric { query_prefix } else { passage_prefix })?,
+        passage_prefix: prefixes.tokens(passage_prefix)?,
         length_groups,
     })
+}
+
+/// What stands before a data set's queries and before its passages.
+fn prefixes_of<'a>(dataset: &DatasetMeta, data: &'a DataSection) -> [&'a str; 2] {
+    let own = data.sets.iter().find(|set| set.name == dataset.name);
+    let query = own.and_then(|set| set.query_prefix.as_deref()).unwrap_or(&data.query_prefix);
+    let passage = own.and_then(|set| set.passage_prefix.as_deref()).unwrap_or(&data.passage_prefix);
+    [query, if is_symmetric(dataset, data) { query } else { passage }]
+}
+
+fn is_symmetric(dataset: &DatasetMeta, data: &DataSection) -> bool {
+    let own = data.sets.iter().find(|set| set.name == dataset.name).and_then(|set| set.symmetric);
+    own.unwrap_or_else(|| dataset.kind.as_deref().unwrap_or_default().starts_with("symmetric"))
+}
+
+/// What stands before queries and before passages in all data sets that are drawn from; none where they differ. The passages
+/// of symmetric sets are of the queries' kind, and do not count where other sets have passages.
+pub fn agreed_prefixes<'a>(store: &Store, data: &'a DataSection) -> Option<(&'a str, &'a str)> {
+    let weight = |name: &str| data.sets.iter().find(|set| set.name == name).and_then(|set| set.weight);
+    let drawn: Vec<&DatasetMeta> =
+        store.manifest().datasets.iter().filter(|dataset| weight(&dataset.name) != Some(0.0)).collect();
+    let all_symmetric = drawn.iter().all(|dataset| is_symmetric(dataset, data));
+    let queries = drawn.iter().map(|dataset| prefixes_of(dataset, data)[0].trim_end());
+    let passages = drawn
+        .iter()
+        .filter(|dataset| all_symmetric || !is_symmetric(dataset, data))
+        .map(|dataset| prefixes_of(dataset, data)[1].trim_end());
+    Some((only(queries)?, only(passages)?))
+}
+
+/// What all of `texts` are; none where they differ, or there are none.
+fn only<'a>(mut texts: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let first = texts.next()?;
+    texts.all(|text| text == first).then_some(first)
 }
 
 pub(super) fn setting(dataset: &str, message: &str) -> PlanError {

@@ -1,61 +1,71 @@
-//! Reads a model from a Hugging Face directory, or draws a fresh one from a config.json.
+//! Reads a model from a Hugging Face or sentence-transformers folder, or draws a fresh one from a config.json.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
-use tercet_configs::{EncoderConfig, Pooling};
+use tercet_configs::{EncoderConfig, ModelFolder, Prompts, in_its_place};
 use tercet_sampler::{SpecialTokens, TextTokenizer};
 
-use super::{M3Model, ModelError, ModelOptions, Parameters, Spec, beside, encoder, heads, pickle};
+use super::weights::Weights;
+use super::{M3Model, ModelError, ModelOptions, Origin, Parameters, Spec, encoder, heads};
 use crate::allocator;
 
-/// What other programs put before the encoder's names.
-const PREFIXES: [&str; 3] = ["roberta.", "bert.", "model."];
-
 impl M3Model {
-    /// Reads `dir`: config.json, model.safetensors (or pytorch_model.bin), and the heads from colbert_linear.pt and sparse_linear.pt if they
-    /// are there (drawn afresh otherwise, as for a model that never had them).
+    /// Reads `dir`: config.json, the weights (model.safetensors or pytorch_model.bin, whole or in shards), and the heads from
+    /// colbert_linear.pt and sparse_linear.pt if they are there (drawn afresh otherwise, as for a model that never had them).
+    /// Where the model lies and how it pools is as sentence-transformers' files say, if there are any.
     ///
     /// # Errors
-    /// A missing or broken file by name; weights that are missing or of another shape, all of them listed.
+    /// A missing or broken file by name; weights that are missing or of another shape, all of them listed; a model that
+    /// computes something else.
     pub fn load(dir: &Path, options: &ModelOptions, device: Device, kind: Kind) -> Result<Self, ModelError> {
-        let mut config = EncoderConfig::load(&dir.join("config.json"))?;
-        let weights_path = beside(dir, "model.safetensors").or_else(|| beside(dir, "pytorch_model.bin"));
-        let weights_path = weights_path.unwrap_or(dir.join("model.safetensors"));
-        let mut weights = read_weights(&weights_path)?;
-        for (file, prefix) in [("colbert_linear.pt", "colbert_linear"), ("sparse_linear.pt", "sparse_linear")] {
-            if let Some(path) = beside(dir, file) {
-                let tensors =
-                    pickle::read_state_dict(&path).map_err(|reason| ModelError::File { path: path.clone(), reason })?;
-                weights.extend(tensors.into_iter().map(|(name, tensor)| (format!("{prefix}.{name}"), tensor)));
-            }
-        }
-        let (tokenizer, special) = special_tokens(dir, options.tokenizer.as_deref())?;
-        let multi_vector_dim = weights.get("colbert_linear.weight").map(|w| w.size()[0] as usize);
+        let folder = ModelFolder::open(dir)?;
+        let mut config = EncoderConfig::load(&folder.transformer.join("config.json"))?;
+        let (tokenizer, special) = special_tokens(&folder, options.tokenizer.as_deref())?;
+        let pooling = folder.pooling(options.pooling)?;
+        let Weights { tensors: weights, path, mut remarks } = Weights::read(&folder, &config)?;
+        remarks.extend(folder.remark_on(options.pooling));
+        remarks.extend(remark_on_lengths(&folder, &config));
+        let multi_vector_dim = weights.get("colbert_linear.weight").and_then(|w| Some(*w.size().first()? as usize));
         if let Some(found) = multi_vector_dim.filter(|&f| options.multi_vector_dim > 0 && options.multi_vector_dim != f)
         {
             let wanted = options.multi_vector_dim;
             return Err(ModelError::Setting(format!(
                 "model.multi_vector_dim is {wanted}, but {} holds a head of width {found}",
-                dir.join("colbert_linear.pt").display()
+                folder.file("colbert_linear.pt").unwrap_or(path).display()
             )));
         }
         let learned_positions = config.max_position_embeddings;
         extend_positions(&mut config, options);
-        let mut options = options.clone();
-        options.pooling = options.pooling.or_else(|| stored_pooling(dir));
-        options.normalize = options.normalize.or_else(|| stored_normalize(dir));
-        let dim = multi_vector_dim.unwrap_or(wanted_dim(&config, &options));
-
+        let dim = multi_vector_dim.unwrap_or(wanted_dim(&config, options));
         let with_pooler = weights.contains_key("pooler.dense.weight");
-        let mut parameters = Parameters::new(all_specs(&config, dim, with_pooler), kind, device);
-        let fresh = fill(&mut parameters, &weights, &config, learned_positions, options.seed)
-            .map_err(|problems| ModelError::Weights { path: weights_path, problems })?;
+        let specs = all_specs(&config, dim, with_pooler);
+        // Before there is room for them: sizes that do not fit may be of any size.
+        let problems = misfits(&specs, &weights, &config, learned_positions);
+        if !problems.is_empty() {
+            return Err(ModelError::Weights { path, problems });
+        }
+        let mut parameters = Parameters::new(specs, kind, device);
+        let fresh = fill(&mut parameters, &weights, &config, options.seed);
         // The weights as they were read are as large as the model, and in pieces that nothing later fits into.
         drop(weights);
         allocator::give_back();
-        Ok(Self::assemble(config, parameters, &options, special, fresh, tokenizer))
+        let max_len = config.max_text_len();
+        let extended = config.max_position_embeddings > learned_positions;
+        let origin = Origin {
+            special,
+            fresh,
+            tokenizer,
+            normalize: options.normalize.or(folder.normalize).unwrap_or(true),
+            max_seq_len: folder.max_seq_len.filter(|_| !extended).map_or(max_len, |len| len.min(max_len)),
+            prompts: folder.prompts,
+            settings: folder.settings,
+            remarks,
+        };
+        Ok(Self::assemble(config, parameters, pooling, origin))
     }
 
     /// A model of fresh weights as `config` (a config.json) describes.
@@ -63,16 +73,26 @@ impl M3Model {
     /// # Errors
     /// An unreadable config or tokenizer.
     pub fn fresh(config: &Path, options: &ModelOptions, device: Device, kind: Kind) -> Result<Self, ModelError> {
-        let dir = config.parent().unwrap_or(Path::new("."));
+        let folder = ModelFolder::plain(config.parent().unwrap_or(Path::new(".")));
         let mut config = EncoderConfig::load(config)?;
         extend_positions(&mut config, options);
-        let (tokenizer, special) = special_tokens(dir, options.tokenizer.as_deref())?;
+        let (tokenizer, special) = special_tokens(&folder, options.tokenizer.as_deref())?;
         let specs = all_specs(&config, wanted_dim(&config, options), true);
         let fresh = specs.iter().map(|spec| spec.name.clone()).collect();
         let mut parameters = Parameters::new(specs, kind, device);
         tch::manual_seed(options.seed as i64);
         parameters.initialise(|_| true);
-        Ok(Self::assemble(config, parameters, options, special, fresh, tokenizer))
+        let origin = Origin {
+            special,
+            fresh,
+            tokenizer,
+            normalize: options.normalize.unwrap_or(true),
+            max_seq_len: config.max_text_len(),
+            prompts: Prompts::default(),
+            settings: Map::new(),
+            remarks: Vec::new(),
+        };
+        Ok(Self::assemble(config, parameters, options.pooling.unwrap_or_default(), origin))
     }
 }
 
@@ -97,35 +117,50 @@ fn extend_positions(config: &mut EncoderConfig, options: &ModelOptions) {
     }
 }
 
-/// Copies the file's weights into place; returns the names that were drawn afresh, or what does not fit.
-fn fill(
-    parameters: &mut Parameters,
-    weights: &HashMap<String, Tensor>,
+/// What does not fit: every weight that is missing or of another shape.
+fn misfits(
+    specs: &[Spec],
+    weights: &BTreeMap<String, Tensor>,
     config: &EncoderConfig,
     learned_positions: usize,
+) -> Vec<String> {
+    let mut problems: Vec<String> = specs
+        .iter()
+        .filter_map(|spec| match weights.get(&spec.name) {
+            Some(found) if found.size() == spec.shape || is_extended(spec, found, learned_positions) => None,
+            Some(found) => Some(format!("{}: expected {:?}, found {:?}", spec.name, spec.shape, found.size())),
+            None if spec.name.contains("_linear.") => None,
+            None => Some(format!("{}: expected {:?}, not in the file", spec.name, spec.shape)),
+        })
+        .collect();
+    if !problems.is_empty() && !config.defaults.is_empty() {
+        let defaults = config.defaults.join(", ");
+        problems.push(format!("config.json lacks keys, for which Hugging Face's defaults stand: {defaults}"));
+    }
+    problems
+}
+
+/// Copies the files' weights into place; returns the names that were drawn afresh.
+fn fill(
+    parameters: &mut Parameters,
+    weights: &BTreeMap<String, Tensor>,
+    config: &EncoderConfig,
     seed: u64,
-) -> Result<Vec<String>, Vec<String>> {
+) -> Vec<String> {
     let _guard = tch::no_grad_guard();
-    let (mut problems, mut fresh) = (Vec::new(), Vec::new());
+    let mut fresh = Vec::new();
     for spec in parameters.specs() {
         let mut target = parameters.leaf(&spec.name);
         match weights.get(&spec.name) {
             Some(found) if found.size() == spec.shape => target.copy_(found),
-            Some(found) if is_extended(spec, found, learned_positions) => {
-                target.copy_(&repeat_positions(found, config));
-            }
-            Some(found) => problems.push(format!("{}: expected {:?}, found {:?}", spec.name, spec.shape, found.size())),
-            None if spec.name.contains("_linear.") => fresh.push(spec.name.clone()),
-            None => problems.push(format!("{}: expected {:?}, not in the file", spec.name, spec.shape)),
+            Some(found) => target.copy_(&repeat_positions(found, config)),
+            None => fresh.push(spec.name.clone()),
         }
-    }
-    if !problems.is_empty() {
-        return Err(problems);
     }
     tch::manual_seed(seed as i64);
     let names: HashSet<&String> = fresh.iter().collect();
     parameters.initialise(|name| names.contains(&name.to_owned()));
-    Ok(fresh)
+    fresh
 }
 
 fn is_extended(spec: &Spec, found: &Tensor, learned_positions: usize) -> bool {
@@ -145,65 +180,63 @@ fn repeat_positions(learned: &Tensor, config: &EncoderConfig) -> Tensor {
     learned.index_select(0, &Tensor::from_slice(&rows).to_device(learned.device()))
 }
 
-/// The encoder's weights by their bare names.
-fn read_weights(path: &Path) -> Result<HashMap<String, Tensor>, ModelError> {
-    let fail = |reason: String| ModelError::File { path: path.to_owned(), reason };
-    if !path.exists() {
-        return Err(fail("no such file: a model directory has config.json and model.safetensors".into()));
-    }
-    let tensors = if path.extension().is_some_and(|e| e == "bin") {
-        read_pickled(path)?
-    } else {
-        Tensor::read_safetensors(path)
-            .map_err(|e| fail(format!("not a readable safetensors file ({e}): is it cut off? fetch it again")))?
-    };
-    Ok(tensors
-        .into_iter()
-        .map(|(name, tensor)| {
-            let bare = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix).map(str::to_owned));
-            (bare.unwrap_or(name), tensor)
-        })
-        .collect())
-}
-
-fn read_pickled(path: &Path) -> Result<Vec<(String, Tensor)>, ModelError> {
-    pickle::read_state_dict(path).map_err(|reason| ModelError::File { path: path.to_owned(), reason })
-}
-
-/// From `tokenizer`, tokenizer.json or special_tokens.json of `dir`; with the file, or the directory for the last.
-fn special_tokens(dir: &Path, tokenizer: Option<&Path>) -> Result<(PathBuf, SpecialTokens), ModelError> {
+/// From `tokenizer`, tokenizer.json or special_tokens.json of `folder`; with the file, or the directory for the last.
+fn special_tokens(folder: &ModelFolder, tokenizer: Option<&Path>) -> Result<(PathBuf, SpecialTokens), ModelError> {
     let file = |path: &Path, reason: String| ModelError::File { path: path.to_owned(), reason };
-    if let Some(path) = tokenizer.map(Path::to_owned).or_else(|| beside(dir, "tokenizer.json")) {
+    if let Some(path) = tokenizer.map(Path::to_owned).or_else(|| folder.file("tokenizer.json")) {
+        let mut head = Vec::new();
+        let read = std::fs::File::open(&path).and_then(|file| file.take(512).read_to_end(&mut head));
+        read.map_err(|e| file(&path, e.to_string()))?;
+        if let Some(instead) = in_its_place(&head) {
+            return Err(file(&path, instead.into()));
+        }
         let tokenizer = TextTokenizer::load(&path).map_err(|e| file(&path, e.to_string()))?;
+        if folder.lower_case && !lower_cases(&path) {
+            let reason = "do_lower_case is true in the model's sentence_bert_config.json, and no normalizer here puts texts \
+                          in lower case: add {\"type\": \"Lowercase\"} to its normalizer, or set do_lower_case to false";
+            return Err(file(&path, reason.into()));
+        }
         return Ok((path, *tokenizer.special()));
     }
+    let dir = &folder.transformer;
     let path = dir.join("special_tokens.json");
     let text = std::fs::read_to_string(&path).map_err(|_| {
         file(dir, "neither tokenizer.json nor special_tokens.json is here: put the model's tokenizer.json there".into())
     })?;
     let special = serde_json::from_str(&text).map_err(|e| file(&path, e.to_string()))?;
-    Ok((dir.to_owned(), special))
+    Ok((dir.clone(), special))
 }
 
-/// What sentence-transformers' pooling module says, if the directory has one.
-fn stored_pooling(dir: &Path) -> Option<Pooling> {
-    let text = std::fs::read_to_string(dir.join("1_Pooling/config.json")).ok()?;
-    let json: serde_json::Value = serde_json::from_str(&text).ok()?;
-    let mean = json["pooling_mode_mean_tokens"].as_bool().unwrap_or(false);
-    Some(if mean { Pooling::Mean } else { Pooling::Cls })
+/// Whether the normalizer of the tokenizer.json at `path` puts texts in lower case.
+fn lower_cases(path: &Path) -> bool {
+    fn lowers(normalizer: &Value) -> bool {
+        match normalizer["type"].as_str() {
+            Some("Lowercase") => true,
+            Some("BertNormalizer") => normalizer["lowercase"].as_bool().unwrap_or(false),
+            Some("Sequence") => normalizer["normalizers"].as_array().is_some_and(|steps| steps.iter().any(lowers)),
+            _ => false,
+        }
+    }
+    let json = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    json.is_some_and(|json| lowers(&json["normalizer"]))
 }
 
-/// Whether sentence-transformers' modules, if the directory lists them, end in a normalisation.
-fn stored_normalize(dir: &Path) -> Option<bool> {
-    let text = std::fs::read_to_string(dir.join("modules.json")).ok()?;
-    let modules: Vec<serde_json::Value> = serde_json::from_str(&text).ok()?;
-    Some(modules.iter().any(|module| module["type"].as_str().is_some_and(|class| class.ends_with(".Normalize"))))
+/// What is to be said where sentence-transformers cuts texts shorter than the model's positions allow.
+fn remark_on_lengths(folder: &ModelFolder, config: &EncoderConfig) -> Option<String> {
+    let (cut, limit) = (folder.max_seq_len?, config.max_text_len());
+    (cut < limit).then(|| {
+        format!(
+            "{}: the model was made for texts of up to {cut} tokens (max_seq_length); they are cut at the lengths asked for \
+             here, up to {limit}",
+            folder.root.display()
+        )
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::HostTensor;
+    use crate::model::{HostTensor, pickle};
 
     fn golden() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/nano_xlmr/hf")
@@ -286,5 +319,161 @@ mod tests {
         assert_eq!(table.get(2 + 32), table.get(2));
         assert_eq!(table.get(99), table.get(2 + (99 - 2) % 32));
         assert_eq!(model.config.max_text_len(), 98);
+    }
+
+    /// The names and values of all weights.
+    fn weights_of(model: &M3Model) -> Vec<(String, Tensor)> {
+        model.parameters.specs().iter().map(|spec| (spec.name.clone(), model.parameters.leaf(&spec.name))).collect()
+    }
+
+    fn write(path: &Path, tensors: &[(&str, Tensor)]) {
+        let tensors: Vec<(&str, HostTensor)> = tensors.iter().map(|(name, t)| (*name, t.into())).collect();
+        let tensors: Vec<(&str, &HostTensor)> = tensors.iter().map(|(name, t)| (*name, t)).collect();
+        match path.extension().is_some_and(|ending| ending == "safetensors") {
+            true => crate::model::write_safetensors(path, &tensors).unwrap(),
+            false => pickle::write_state_dict(path, &tensors).unwrap(),
+        }
+    }
+
+    /// The golden model, with these tensors beside its own.
+    fn with_more(more: &[(&str, Tensor)]) -> tempfile::TempDir {
+        let dir = changed("model.safetensors", |name, t| Some((name.into(), t)));
+        let path = dir.path().join("model.safetensors");
+        let mut all = Tensor::read_safetensors(&path).unwrap();
+        all.extend(more.iter().map(|(name, t)| ((*name).to_owned(), t.shallow_clone())));
+        write(&path, &all.iter().map(|(name, t)| (name.as_str(), t.shallow_clone())).collect::<Vec<_>>());
+        dir
+    }
+
+    #[test]
+    fn a_tensor_that_is_there_twice_is_the_same_or_refused() {
+        let plain = load(&golden(), &ModelOptions::default()).unwrap();
+        let bias = plain.parameters.leaf("embeddings.LayerNorm.bias");
+        let dir = with_more(&[("roberta.embeddings.LayerNorm.beta", bias.shallow_clone())]);
+        assert_eq!(weights_of(&load(dir.path(), &ModelOptions::default()).unwrap()), weights_of(&plain));
+        let dir = with_more(&[("roberta.embeddings.LayerNorm.bias", &bias + 1.0)]);
+        let message = load(dir.path(), &ModelOptions::default()).err().unwrap().to_string();
+        assert!(message.contains("twice") && message.contains("roberta.embeddings.LayerNorm.bias"), "{message}");
+    }
+
+    #[test]
+    fn a_tensor_without_a_place_is_refused_unless_it_is_known() {
+        let one = || Tensor::from_slice(&[1f32]);
+        let harmless = [("cls.predictions.bias", one()), ("lm_head.bias", one()), ("classifier.weight", one())];
+        let dir = with_more(&harmless);
+        let model = load(dir.path(), &ModelOptions::default()).unwrap();
+        assert!(model.remarks.len() == 1 && model.remarks[0].contains("classifier."), "{:?}", model.remarks);
+        for (name, reason) in [
+            ("encoder.layer.0.attention.self.distance_embedding.weight", "position_embedding_type"),
+            ("encoder.layer.2.output.dense.bias", "num_hidden_layers 2"),
+            ("encoder.layer.0.gate", "encoder.layer.0.gate"),
+        ] {
+            let message = load(with_more(&[(name, one())]).path(), &ModelOptions::default()).err().unwrap().to_string();
+            assert!(message.contains(reason) && message.contains("no part of the model"), "{message}");
+        }
+        let dir = changed("model.safetensors", |name, t| {
+            Some((name.into(), if name == "embeddings.LayerNorm.bias" { t.to_kind(Kind::Int64) } else { t }))
+        });
+        let message = load(dir.path(), &ModelOptions::default()).err().unwrap().to_string();
+        assert!(message.contains("embeddings.LayerNorm.bias is of type I64"), "{message}");
+    }
+
+    #[test]
+    fn shards_make_the_same_model() {
+        let plain = load(&golden(), &ModelOptions::default()).unwrap();
+        let tensors = Tensor::read_safetensors(golden().join("model.safetensors")).unwrap();
+        for (ending, index) in
+            [("safetensors", "model.safetensors.index.json"), ("bin", "pytorch_model.bin.index.json")]
+        {
+            let dir = changed("model.safetensors", |name, t| Some((name.into(), t)));
+            std::fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+            let mut map = Map::new();
+            for part in 0..2 {
+                let file = format!("part-{part}.{ending}");
+                let own = || {
+                    tensors.iter().enumerate().filter(|(i, _)| i % 2 == part).map(|(_, (name, t))| (name.as_str(), t))
+                };
+                write(&dir.path().join(&file), &own().map(|(name, t)| (name, t.shallow_clone())).collect::<Vec<_>>());
+                map.extend(own().map(|(name, _)| (name.to_owned(), Value::from(file.clone()))));
+            }
+            let put = |map: &Map<String, Value>| {
+                let json = serde_json::json!({"metadata": {}, "weight_map": map}).to_string();
+                std::fs::write(dir.path().join(index), json).unwrap();
+            };
+            put(&map);
+            assert_eq!(weights_of(&load(dir.path(), &ModelOptions::default()).unwrap()), weights_of(&plain));
+            map.insert("encoder.other".into(), format!("part-1.{ending}").into());
+            put(&map);
+            let message = load(dir.path(), &ModelOptions::default()).err().unwrap().to_string();
+            assert!(message.contains("should be in") && message.contains("part-1."), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_head_that_is_there_is_never_drawn_afresh() {
+        let weight = Tensor::zeros([16, 16], (Kind::Float, Device::Cpu));
+        for (tensors, reason) in [
+            (vec![("weight", weight.shallow_clone())], "has no bias"),
+            (vec![("proj", weight.shallow_clone())], "holds proj"),
+        ] {
+            let dir = changed("model.safetensors", |name, t| Some((name.into(), t)));
+            write(&dir.path().join("colbert_linear.pt"), &tensors);
+            let message = load(dir.path(), &ModelOptions::default()).err().unwrap().to_string();
+            assert!(message.contains("colbert_linear.pt") && message.contains(reason), "{message}");
+        }
+        let dir = changed("model.safetensors", |name, t| Some((name.into(), t)));
+        std::fs::write(dir.path().join("sparse_linear.pt"), "version https://git-lfs.github.com/spec/v1\n").unwrap();
+        let message = load(dir.path(), &ModelOptions::default()).err().unwrap().to_string();
+        assert!(message.contains("git lfs pull"), "{message}");
+    }
+
+    #[test]
+    fn an_exported_folder_reads_as_the_model_that_was_trained() {
+        let dir = changed("model.safetensors", |name, t| Some((name.into(), t)));
+        let put = |name: &str, json: Value| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, json.to_string()).unwrap();
+        };
+        let class = |name: &str| format!("sentence_transformers.models.{name}");
+        put(
+            "modules.json",
+            serde_json::json!([{"path": "", "type": class("Transformer")}, {"path": "1_Pooling", "type": class("Pooling")}]),
+        );
+        put("1_Pooling/config.json", serde_json::json!({"pooling_mode": "mean"}));
+        put("sentence_bert_config.json", serde_json::json!({"max_seq_length": 8}));
+        let prompts = serde_json::json!({"query": "q: ", "clustering": "c: "});
+        put(
+            "config_sentence_transformers.json",
+            serde_json::json!({"prompts": prompts, "__version__": {"pytorch": "1"}}),
+        );
+        let mut model = load(dir.path(), &ModelOptions::default()).unwrap();
+        assert_eq!((model.pooling, model.normalize, model.max_seq_len), (tercet_configs::Pooling::Mean, true, 8));
+        assert_eq!(model.prompts.query.as_deref(), Some("q: "));
+        assert!(model.remarks.iter().any(|remark| remark.contains("up to 8 tokens")), "{:?}", model.remarks);
+
+        model.trains_on(Some(Prompts::of_prefixes("find:", "")), 20);
+        assert!(model.remarks.iter().any(|remark| remark.contains("query \"q: \"")), "{:?}", model.remarks);
+        let out = tempfile::tempdir().unwrap();
+        model.save(out.path()).unwrap();
+        let read = |name: &str| -> Value {
+            serde_json::from_str(&std::fs::read_to_string(out.path().join(name)).unwrap()).unwrap()
+        };
+        let config = read("config.json");
+        assert!(["dtype", "torch_dtype"].iter().filter_map(|key| config.get(*key)).all(|dtype| dtype == "float32"));
+        let settings = read("config_sentence_transformers.json");
+        assert_eq!(settings["prompts"]["query"], "find: ");
+        assert_eq!(settings["prompts"]["clustering"], "c: ");
+        assert_eq!(settings["similarity_fn_name"], "cosine");
+        assert!(settings.get("__version__").is_none());
+        assert_eq!(read("sentence_bert_config.json")["max_seq_length"], 20);
+        let again = load(out.path(), &ModelOptions::default()).unwrap();
+        assert_eq!((again.pooling, again.max_seq_len), (tercet_configs::Pooling::Mean, 20));
+        assert_eq!(again.prompts, model.prompts);
+        assert_eq!(weights_of(&again), weights_of(&model));
+        let plain = ModelOptions { normalize: Some(false), ..Default::default() };
+        let out = tempfile::tempdir().unwrap();
+        load(dir.path(), &plain).unwrap().save(out.path()).unwrap();
+        assert!(!load(out.path(), &ModelOptions::default()).unwrap().normalize, "compared by dot products");
     }
 }

@@ -7,16 +7,19 @@ mod heads;
 mod host;
 mod layer;
 mod load;
+mod names;
 mod parameters;
 mod pickle;
 mod pointwise;
 mod save;
 mod tokenizer_config;
+mod weights;
 
 use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
-use tercet_configs::{EncoderConfig, EncoderConfigError, ExitCode, ModelSection, Pooling};
+use tercet_configs::{EncoderConfig, ExitCode, ModelFolderError, ModelSection, Pooling, Prompts};
 use tercet_sampler::{SpecialTokens, not_in_table};
 
 pub use encoder::Encoder;
@@ -33,9 +36,9 @@ use crate::sub_batch::SubBatch;
 /// Why a model cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// A config.json that is unreadable or of another architecture.
+    /// A folder or config.json that is unreadable or of another architecture.
     #[error(transparent)]
-    Config(#[from] EncoderConfigError),
+    Folder(#[from] ModelFolderError),
     /// A file of the model directory that cannot be read.
     #[error("{}: {reason}", path.display())]
     File {
@@ -78,9 +81,9 @@ impl ModelError {
 /// What a recipe or a command line says about a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelOptions {
-    /// How the dense head reads a text; none: what the directory's 1_Pooling/config.json says, else CLS.
+    /// How the dense head reads a text; none: what the folder's pooling says, else CLS.
     pub pooling: Option<Pooling>,
-    /// Dense and multi-vector representations have length 1; none: what the directory's modules.json says, else true.
+    /// Dense and multi-vector representations have length 1; none: what the folder's modules.json says, else true.
     pub normalize: Option<bool>,
     /// The tokenizer.json, where it is not the one beside the model.
     pub tokenizer: Option<PathBuf>,
@@ -112,7 +115,7 @@ impl ModelOptions {
     /// The recipe's `[model]`.
     pub fn of(section: &ModelSection, seed: u64) -> Self {
         Self {
-            pooling: Some(section.pooling),
+            pooling: section.pooling,
             normalize: Some(section.normalize),
             tokenizer: section.tokenizer.clone(),
             max_position_embeddings: section.max_position_embeddings,
@@ -130,6 +133,18 @@ pub struct Graph {
     hidden: Tensor,
 }
 
+/// What a model has besides encoder, heads and weights: what its folder says.
+struct Origin {
+    special: SpecialTokens,
+    fresh: Vec<String>,
+    tokenizer: PathBuf,
+    normalize: bool,
+    max_seq_len: usize,
+    prompts: Prompts,
+    settings: Map<String, Value>,
+    remarks: Vec<String>,
+}
+
 /// Encoder, heads and all their weights.
 pub struct M3Model {
     /// The encoder's config.json.
@@ -144,8 +159,16 @@ pub struct M3Model {
     pub special: SpecialTokens,
     /// Weights that no file gave and that were drawn afresh.
     pub fresh: Vec<String>,
+    /// What stands before texts, as the folder says it, or as the model was trained with.
+    pub prompts: Prompts,
+    /// What the user should know about the folder that the model was read from.
+    pub remarks: Vec<String>,
     /// The tokenizer.json, or the directory without one, that the tokenizer comes from, for export.
     tokenizer: PathBuf,
+    /// Tokens of a text at most, for export.
+    max_seq_len: usize,
+    /// The folder's config_sentence_transformers.json, for export.
+    settings: Map<String, Value>,
     encoder: Encoder,
     heads: HeadWeights,
     multi_vector_dim: usize,
@@ -236,6 +259,14 @@ impl M3Model {
         Some(self.tokenizer.as_path()).filter(|path| !path.is_dir())
     }
 
+    /// The folder of the model's tokenizer.
+    pub fn tokenizer_folder(&self) -> &Path {
+        match self.tokenizer_json() {
+            Some(file) => file.parent().unwrap_or(Path::new(".")),
+            None => &self.tokenizer,
+        }
+    }
+
     /// Whether every text fits: its length the positions, its ids the vocabulary.
     ///
     /// # Errors
@@ -259,15 +290,35 @@ impl M3Model {
         Ok(())
     }
 
-    fn assemble(
-        config: EncoderConfig,
-        parameters: Parameters,
-        options: &ModelOptions,
-        special: SpecialTokens,
-        fresh: Vec<String>,
-        tokenizer: PathBuf,
-    ) -> Self {
-        let (pooling, normalize) = (options.pooling.unwrap_or_default(), options.normalize.unwrap_or(true));
+    /// Notes what the model is trained with, for export: what stands before queries and passages (none: not the same in all
+    /// data sets), and the longest text's tokens.
+    pub fn trains_on(&mut self, prompts: Option<Prompts>, longest: usize) {
+        self.max_seq_len = self.max_seq_len.max(longest).min(self.config.max_text_len());
+        let trained = prompts.clone().unwrap_or_default();
+        let before = &self.prompts;
+        if !before.are_empty() && (before.query != trained.query || before.passage != trained.passage) {
+            let shown = |prompts: &Prompts| {
+                let text = |prompt: &Option<String>| prompt.clone().unwrap_or_default();
+                format!("query {:?}, passage {:?}", text(&prompts.query), text(&prompts.passage))
+            };
+            self.remarks.push(match &prompts {
+                Some(now) => format!(
+                    "the model's folder puts prompts before texts ({}), and this run puts others ({}): data.query_prefix and \
+                     data.passage_prefix say which",
+                    shown(before),
+                    shown(now)
+                ),
+                None => "the data sets have different prefixes: the exported model names no prompts".into(),
+            });
+        }
+        self.prompts = Prompts { query: Some(String::new()), passage: Some(String::new()), default: None };
+        if let Some(now) = prompts {
+            self.prompts = now;
+        }
+    }
+
+    fn assemble(config: EncoderConfig, parameters: Parameters, pooling: Pooling, origin: Origin) -> Self {
+        let Origin { special, fresh, tokenizer, normalize, max_seq_len, prompts, settings, remarks } = origin;
         let multi_vector_dim = parameters.leaf("colbert_linear.weight").size()[0] as usize;
         Self {
             encoder: Encoder::new(&config, &parameters),
@@ -278,13 +329,12 @@ impl M3Model {
             normalize,
             special,
             fresh,
+            prompts,
+            remarks,
             tokenizer,
+            max_seq_len,
+            settings,
             multi_vector_dim,
         }
     }
-}
-
-/// The file `name` beside a model, if it is there.
-fn beside(dir: &Path, name: &str) -> Option<PathBuf> {
-    Some(dir.join(name)).filter(|path| path.exists())
 }

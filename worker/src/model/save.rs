@@ -3,15 +3,24 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::{Value, json};
-use tercet_configs::{EncoderConfig, Pooling};
+use serde_json::{Map, Value, json};
+use tch::Kind;
+use tercet_configs::{EncoderConfig, Pooling, Prompts, in_its_place};
 use tercet_sampler::SpecialTokens;
 
 use super::{HostTensor, M3Model, ModelError, pickle, tokenizer_config};
 
 /// What lies beside a tokenizer.json and is taken along as it is.
-const TOKENIZER_FILES: [&str; 5] =
-    ["tokenizer_config.json", "special_tokens_map.json", "special_tokens.json", "sentencepiece.bpe.model", "vocab.txt"];
+const TOKENIZER_FILES: [&str; 8] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "special_tokens.json",
+    "added_tokens.json",
+    "sentencepiece.bpe.model",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+];
 
 /// What a model's directory has besides the weights. Its sources are read once: what is written later does not depend on
 /// their still being there, as a checkpoint that was resumed from may not be.
@@ -21,6 +30,10 @@ pub struct ModelFiles {
     special: SpecialTokens,
     pooling: Pooling,
     normalize: bool,
+    max_seq_len: usize,
+    prompts: Prompts,
+    /// config_sentence_transformers.json as it was read.
+    settings: Map<String, Value>,
     /// Names and contents.
     tokenizer: Vec<(&'static str, Vec<u8>)>,
 }
@@ -38,14 +51,22 @@ impl M3Model {
         let beside = folder.into_iter().flat_map(|from| TOKENIZER_FILES.map(|name| (from.join(name), name)));
         let sources = file.map(|file| (file, "tokenizer.json")).into_iter().chain(beside);
         let tokenizer = sources.filter(|(source, _)| source.exists()).map(|(source, name)| {
-            let read = fs::read(&source).map_err(|e| ModelError::File { path: source, reason: e.to_string() });
-            Ok((name, read?))
+            let fail = |reason: String| ModelError::File { path: source.clone(), reason };
+            let bytes = fs::read(&source).map_err(|e| fail(e.to_string()))?;
+            match in_its_place(&bytes) {
+                // What is empty here may be meant so.
+                Some(instead) if !bytes.is_empty() => Err(fail(instead.into())),
+                _ => Ok((name, bytes)),
+            }
         });
         Ok(ModelFiles {
             config: self.config.clone(),
             special: self.special,
             pooling: self.pooling,
             normalize: self.normalize,
+            max_seq_len: self.max_seq_len,
+            prompts: self.prompts.clone(),
+            settings: self.settings.clone(),
             tokenizer: tokenizer.collect::<Result<_, ModelError>>()?,
         })
     }
@@ -74,7 +95,8 @@ impl ModelFiles {
         };
         let write_json = |name: &str, json: Value| write(name, format!("{json:#}\n").as_bytes());
 
-        write_json("config.json", self.config.to_json())?;
+        let is_double = weights.iter().any(|(_, weight)| weight.kind == Kind::Double);
+        write_json("config.json", self.config.to_json(if is_double { "float64" } else { "float32" }))?;
         let weights = weights.iter().map(|(name, weight)| (*name, weight));
         let (heads, encoder): (Vec<_>, Vec<_>) = weights.partition(|(name, _)| name.contains("_linear."));
         write_safetensors(&dir.join("model.safetensors"), &encoder)?;
@@ -89,7 +111,7 @@ impl ModelFiles {
             write(name, bytes)?;
         }
 
-        let max_len = self.config.max_text_len();
+        let max_len = self.max_seq_len;
         if let Some(config) = tokenizer_config::completed(dir, &self.special, max_len) {
             write_json("tokenizer_config.json", config)?;
         }
@@ -100,6 +122,7 @@ impl ModelFiles {
             modules.push(module(2, "2_Normalize", "Normalize"));
         }
         write_json("modules.json", modules.into())?;
+        write_json("config_sentence_transformers.json", self.sentence_transformers().into())?;
         let pooling = dir.join("1_Pooling");
         fs::create_dir_all(&pooling).map_err(|source| ModelError::Write { path: pooling, source })?;
         write_json(
@@ -112,6 +135,21 @@ impl ModelFiles {
                 "pooling_mode_mean_sqrt_len_tokens": false,
             }),
         )
+    }
+
+    /// config_sentence_transformers.json: the prompts, and by what vectors are compared.
+    fn sentence_transformers(&self) -> Map<String, Value> {
+        let mut settings = self.settings.clone();
+        // Versions of the programs that wrote it before.
+        settings.remove("__version__");
+        if self.prompts.query.is_some() || self.prompts.passage.is_some() {
+            self.prompts.write(&mut settings);
+        }
+        for key in ["prompts", "default_prompt_name"] {
+            settings.entry(key).or_insert(if key == "prompts" { json!({}) } else { Value::Null });
+        }
+        settings.insert("similarity_fn_name".into(), if self.normalize { "cosine" } else { "dot" }.into());
+        settings
     }
 }
 

@@ -11,6 +11,7 @@ use tercet_sampler::SpecialTokens;
 ///
 /// - If there is none, transformers takes the tokenizer class that goes with the model type, which keeps the vocabulary
 ///   and replaces the normalizer. `PreTrainedTokenizerFast` takes tokenizer.json as it is, which is what we do.
+/// - A length limit is the model's own: positions may have been added, and some files state none that a model could take.
 /// - Every special token that the lexical head leaves out is named. BERT's files name the last one `sep_token` only;
 ///   FlagEmbedding wants an `eos_token` and cannot score pairs without.
 pub(super) fn completed(dir: &Path, special: &SpecialTokens, max_len: usize) -> Option<Value> {
@@ -25,13 +26,13 @@ pub(super) fn completed(dir: &Path, special: &SpecialTokens, max_len: usize) -> 
         ("pad_token", special.pad),
         ("unk_token", special.unk),
     ];
-    if roles.iter().all(|(role, _)| config.get(role).is_some_and(|token| !token.is_null())) {
-        return None;
-    }
     let tokenizer = read("tokenizer.json")?;
-    let added = tokenizer.get("added_tokens")?.as_array()?;
+    let added = tokenizer.get("added_tokens").and_then(Value::as_array);
+    if config.get("model_max_length").is_some() {
+        config["model_max_length"] = max_len.into();
+    }
     for (role, id) in roles {
-        let token = added.iter().find(|token| token["id"] == id).and_then(|token| token.get("content"));
+        let token = added.into_iter().flatten().find(|token| token["id"] == id).and_then(|token| token.get("content"));
         if let Some(token) = token.filter(|_| config.get(role).is_none_or(Value::is_null)) {
             config[role] = token.clone();
         }
@@ -78,6 +79,13 @@ mod tests {
         expected["eos_token"] = "[SEP]".into();
         assert_eq!(completed(directory(Some(bert)).path(), &SPECIAL, 128), Some(expected.clone()));
         assert_eq!(completed(directory(Some(&expected.to_string())).path(), &SPECIAL, 128), None, "complete");
+        let limited = |len: &str| bert.replacen('{', &format!("{{\"model_max_length\": {len}, "), 1);
+        for len in ["64", "1000000000000000019884624838656"] {
+            assert_eq!(
+                completed(directory(Some(&limited(len))).path(), &SPECIAL, 128).unwrap()["model_max_length"],
+                128
+            );
+        }
         let other = SpecialTokens { eos: 9, ..SPECIAL };
         assert_eq!(completed(directory(Some(bert)).path(), &other, 128), None, "no such token to name");
     }

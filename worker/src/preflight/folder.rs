@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use tercet_cluster::{Collective, CollectiveError, broadcast_bytes};
-use tercet_configs::{EncoderConfig, Precision, Recipe};
+use tercet_configs::{EncoderConfig, ModelFolder, Precision, Recipe};
 
 use super::facts::FolderFacts;
 use super::machine::space;
@@ -101,7 +101,8 @@ fn write_synced(place: &Path) -> io::Result<f64> {
 /// Weights and AdamW's two moments; the rest of a checkpoint is small.
 fn checkpoint_bytes(recipe: &Recipe) -> Option<u64> {
     let section = &recipe.model;
-    let path = section.path.as_ref().map(|dir| dir.join("config.json")).or_else(|| section.config.clone())?;
+    let of_folder = |dir: &PathBuf| Some(ModelFolder::open(dir).ok()?.transformer.join("config.json"));
+    let path = section.path.as_ref().map_or_else(|| section.config.clone(), of_folder)?;
     let mut config = EncoderConfig::load(&path).ok()?;
     config.max_position_embeddings = config.max_position_embeddings.max(section.max_position_embeddings);
     let dim = if section.multi_vector_dim > 0 { section.multi_vector_dim } else { config.hidden_size };

@@ -48,9 +48,12 @@ pub fn run(args: &StepArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let recipe = Recipe::load(&args.recipe, &args.settings)?;
     let options = ModelOptions::of(&recipe.model, recipe.seed);
     let mut model = M3Model::load(&args.model, &options, device_of(ranks), kind_of(recipe.precision))?;
+    if ranks.rank() == 0 {
+        model.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
+    }
     model.enable_gradients(compute_kind_of(recipe.precision));
     let batch = match (&args.rows, &args.tokens) {
-        (Some(path), _) => GivenBatch::read_rows(path, &args.model, &recipe)?,
+        (Some(path), _) => GivenBatch::read_rows(path, model.tokenizer_folder(), &recipe)?,
         (None, Some(path)) => GivenBatch::read_tokens(path)?,
         (None, None) => return Err(TaskError::Usage("give --rows or --tokens".into()).into()),
     };

@@ -52,7 +52,10 @@ impl TextEncoder {
                 model.fresh.join(", ")
             );
         }
-        let tokenizer = TextTokenizer::load(&dir.join("tokenizer.json"))?;
+        if ranks.rank() == 0 {
+            model.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
+        }
+        let tokenizer = TextTokenizer::load(&model.tokenizer_folder().join("tokenizer.json"))?;
         Ok(Self { model, tokenizer, limit: SubBatchLimit { tokens: sub_batch_tokens, texts: 0 }, mcls })
     }
 

@@ -68,7 +68,8 @@ pub struct TrainArgs {
 /// # Errors
 /// Whatever ends the run; the error chain says on what.
 pub fn run(args: &TrainArgs, ranks: &Counted) -> anyhow::Result<ExitCode> {
-    let recipe = Recipe::load(&args.recipe, &args.settings)?;
+    let mut recipe = Recipe::load(&args.recipe, &args.settings)?;
+    recipe.resolve_pooling()?;
     if args.events {
         beat::start(ranks, recipe.restart.stop_secs).context("starting the heartbeat thread")?;
     }

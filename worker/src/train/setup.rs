@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use tch::Kind;
 use tercet_cluster::{Collective, all_ranks, broadcast_bytes};
-use tercet_configs::{ExitCode, Precision, Recipe};
-use tercet_sampler::{Plan, Store};
+use tercet_configs::{ExitCode, Precision, Prompts, Recipe};
+use tercet_sampler::{Plan, Store, agreed_prefixes};
 
 use super::lock::RunLock;
 use super::recorder::Recorder;
@@ -160,8 +160,11 @@ pub(super) fn set_up(
     }
 
     let plan = if recipe.steps > 0 { Some(Arc::new(plan(recipe, ranks)?)) } else { None };
-    let Start { model, optimizer, resumed } = weights(recipe, resume, ranks)?;
+    let Start { mut model, optimizer, resumed } = weights(recipe, resume, ranks)?;
     if let Some(plan) = &plan {
+        let prefixes = agreed_prefixes(plan.store(), &recipe.data);
+        let prompts = prefixes.map(|(query, passage)| Prompts::of_prefixes(query, passage));
+        model.trains_on(prompts, plan.longest_text());
         check_same_tokenizer(&model, plan.store(), &recipe.data.store)?;
         model.check_lengths(plan.longest_text(), i64::from(plan.store().max_token_id()))?;
     }
@@ -175,6 +178,7 @@ pub(super) fn set_up(
         fs::write(&path, recipe.to_toml()).with_context(|| format!("writing {}", path.display()))?;
     }
     ranks.barrier()?;
+    remarks.append(&mut model.remarks);
     remarks.extend_from_slice(plan.as_ref().map_or(&[][..], |plan| plan.warnings()));
     let recorder = Recorder::start(recipe, ranks, progress.step, &remarks, events)?;
     for name in &model.fresh {
@@ -284,8 +288,10 @@ pub(crate) fn check_same_tokenizer(model: &M3Model, store: &Store, store_dir: &P
 /// checkpoint's step on.
 fn check_same_run(path: &Path, recipe: &Recipe, plan: Option<&Plan>, state: &TrainState) -> anyhow::Result<()> {
     let before = Recipe::load(&path.join("train/recipe.toml"), &[])?;
-    let (data, others): (Vec<String>, Vec<String>) =
-        recipe.differing_keys(&before).into_iter().partition(|key| key.starts_with("data."));
+    // Left open where the folder that says it is gone; the checkpoint's own model has it.
+    let is_open = |key: &String| key == "model.pooling" && recipe.model.pooling.is_none();
+    let keys = recipe.differing_keys(&before).into_iter().filter(|key| !is_open(key));
+    let (data, others): (Vec<String>, Vec<String>) = keys.partition(|key| key.starts_with("data."));
     let path = path.display().to_string();
     if !others.is_empty() {
         return Err(SetupError::OtherRecipe { path, keys: others.join(", ") }.into());

@@ -86,7 +86,7 @@ fn config_json() -> Value {
     json!({
         "model_type": "xlm-roberta", "vocab_size": NUM_WORDS + 4, "hidden_size": 32, "num_hidden_layers": 2,
         "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": MAX_LEN + 2, "pad_token_id": 1,
-        "layer_norm_eps": 1e-5, "initializer_range": 0.2,
+        "layer_norm_eps": 1e-5, "initializer_range": 0.2, "type_vocab_size": 1,
     })
 }
 

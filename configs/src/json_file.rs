@@ -1,0 +1,100 @@
+//! Reading the small JSON files of a model's folder, with errors that say what a file evidently is.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// A file or folder of a model that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {reason}", path.display())]
+pub struct ModelFolderError {
+    /// The file or the folder.
+    pub path: PathBuf,
+    /// What is wrong with it, and what to do.
+    pub reason: String,
+}
+
+impl ModelFolderError {
+    /// The error that `path` is of no use for `reason`.
+    pub fn new(path: &Path, reason: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), reason: reason.into() }
+    }
+}
+
+/// What stands in a file's place, going by its first bytes: nothing, a Git LFS pointer or a web page. None where it may be
+/// the file itself.
+pub fn in_its_place(head: &[u8]) -> Option<&'static str> {
+    let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
+    let begins = |with: &[u8]| text.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
+    if head.is_empty() {
+        Some("is empty: fetch it again")
+    } else if begins(b"version https://git-lfs.github.com/spec/") {
+        Some("is a Git LFS pointer and not the file itself: run `git lfs pull` in its repository")
+    } else if begins(b"<!doctype html") || begins(b"<html") {
+        Some("is a web page that was saved in the file's place: download the file itself")
+    } else {
+        None
+    }
+}
+
+/// Why `path` cannot be opened or read: the operating system's reason, or that it is a link to what is not there.
+pub fn unreadable(path: &Path, error: &std::io::Error) -> String {
+    match path.read_link() {
+        Ok(to) if error.kind() == std::io::ErrorKind::NotFound => {
+            format!("is a link to {}, and nothing is there: fetch it again", to.display())
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// The JSON value in `path`.
+///
+/// # Errors
+/// The file cannot be read, or is no JSON.
+pub(crate) fn read_json(path: &Path) -> Result<Value, ModelFolderError> {
+    let fail = |reason: String| ModelFolderError { path: path.to_owned(), reason };
+    let bytes = std::fs::read(path).map_err(|e| fail(unreadable(path, &e)))?;
+    if let Some(instead) = in_its_place(&bytes) {
+        return Err(fail(instead.into()));
+    }
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    serde_json::from_slice(text).map_err(|e| fail(format!("is not JSON: {e}")))
+}
+
+/// As [`read_json`]; none where there is no such file.
+pub(crate) fn read_json_if_there(path: &Path) -> Result<Option<Value>, ModelFolderError> {
+    // A link that leads nowhere is there, and an error.
+    if path.symlink_metadata().is_ok() { read_json(path).map(Some) } else { Ok(None) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_a_files_place_is_said() {
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n";
+        assert!(in_its_place(pointer).unwrap().contains("git lfs pull"));
+        assert!(in_its_place(b"\n<!DOCTYPE html><html>").unwrap().contains("web page"));
+        assert!(in_its_place(b"").unwrap().contains("empty"));
+        assert_eq!(in_its_place(b"{\"version\": 1}"), None);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_json() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        assert!(read_json_if_there(&path).unwrap().is_none());
+        std::fs::write(&path, "\u{feff}{\"a\": 1}").unwrap();
+        assert_eq!(read_json(&path).unwrap()["a"], 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_nothing_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("modules.json");
+        std::os::unix::fs::symlink(dir.path().join("blob"), &path).unwrap();
+        assert!(read_json_if_there(&path).unwrap_err().to_string().contains("is a link to"));
+    }
+}

@@ -1,0 +1,209 @@
+//! Which files of a folder hold the encoder's weights, in the order in which transformers looks for them.
+//!
+//! Weights in several files come with an index: a JSON object whose `weight_map` says for every tensor in which file it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::json_file::{ModelFolderError, read_json};
+
+/// How a weights' file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WeightFormat {
+    /// safetensors.
+    Safetensors,
+    /// `torch.save`.
+    Torch,
+}
+
+/// The names to look for: whole, then with an index.
+const STANDARD: [(&str, &str, WeightFormat); 2] = [
+    ("model.safetensors", "model.safetensors.index.json", WeightFormat::Safetensors),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json", WeightFormat::Torch),
+];
+
+/// What other programs call weights, by the beginning or the end of the name.
+const OTHERS: [(&str, &str); 10] = [
+    ("adapter_model.", "an adapter (LoRA), not a model: merge it into its base model and save that"),
+    ("tf_model", "TensorFlow's"),
+    ("model.ckpt", "TensorFlow's"),
+    ("flax_model", "Flax's"),
+    ("rust_model.ot", "rust-bert's"),
+    ("consolidated.", "in another layout than Hugging Face's"),
+    (".onnx", "ONNX"),
+    (".gguf", "GGUF (llama.cpp)"),
+    ("openvino", "OpenVINO's"),
+    (".incomplete", "a download that broke off"),
+];
+
+/// The files that hold a model's weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WeightFiles {
+    /// How they are written.
+    pub format: WeightFormat,
+    /// The file, or all that the index names, in order.
+    pub files: Vec<PathBuf>,
+    /// The index, where there is one.
+    pub index: Option<PathBuf>,
+    /// Tensor → file, as the index says.
+    pub tensors: BTreeMap<String, PathBuf>,
+}
+
+impl WeightFiles {
+    /// Looks into `dir`.
+    ///
+    /// # Errors
+    /// There are none, saying what is there instead; or an index that cannot be followed, naming the files that are missing.
+    pub fn find(dir: &Path) -> Result<Self, ModelFolderError> {
+        let adapter = dir.join("adapter_config.json");
+        if adapter.symlink_metadata().is_ok() {
+            // transformers would leave the weights beside it alone, and apply it to those of its base model.
+            let reason = "the folder is an adapter's (LoRA), which is not read: merge it into its base model \
+                          (merge_and_unload in PEFT) and save that, or move this file away if the weights beside it are whole";
+            return Err(ModelFolderError::new(&adapter, reason));
+        }
+        for (whole, index, format) in STANDARD {
+            let (whole, index) = (dir.join(whole), dir.join(index));
+            // A link that leads nowhere is there: who opens it says so.
+            if whole.symlink_metadata().is_ok() {
+                return Ok(Self { format, files: vec![whole], index: None, tensors: BTreeMap::new() });
+            }
+            if index.symlink_metadata().is_ok() {
+                return Self::indexed(dir, index, format);
+            }
+        }
+        Err(ModelFolderError::new(dir, none_here(dir)))
+    }
+
+    fn indexed(dir: &Path, index: PathBuf, format: WeightFormat) -> Result<Self, ModelFolderError> {
+        let fail = |reason: String| ModelFolderError::new(&index, reason);
+        let json = read_json(&index)?;
+        let map = json.get("weight_map").and_then(Value::as_object).filter(|map| !map.is_empty());
+        let map = map.ok_or_else(|| fail("has no weight_map, which says in which file a tensor is".into()))?;
+        let mut tensors = BTreeMap::new();
+        for (name, file) in map {
+            let file = file.as_str().ok_or_else(|| fail(format!("weight_map: the file of {name} is {file}")))?;
+            let inside = Path::new(file).components().all(|part| matches!(part, Component::Normal(_)));
+            if file.is_empty() || !inside {
+                return Err(fail(format!("weight_map: {name} is in {file:?}, outside of the model's folder")));
+            }
+            tensors.insert(name.clone(), dir.join(file));
+        }
+        let files: BTreeSet<&PathBuf> = tensors.values().collect();
+        let missing = |path: &&&PathBuf| path.symlink_metadata().is_err();
+        let missing: Vec<_> = files.iter().filter(missing).map(|path| path.display().to_string()).collect();
+        if !missing.is_empty() {
+            let (n, all) = (missing.len(), files.len());
+            return Err(fail(format!("{n} of {all} shards are missing: {}; fetch them", missing.join(", "))));
+        }
+        let files = files.into_iter().cloned().collect();
+        Ok(Self { format, files, tensors, index: Some(index) })
+    }
+}
+
+/// Why there are no weights in `dir`: what it holds instead.
+fn none_here(dir: &Path) -> String {
+    let mut names: Vec<String> = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    let shard = |name: &&String| name.contains("-of-") && (name.ends_with(".safetensors") || name.ends_with(".bin"));
+    let seen = if let Some(shard) = names.iter().find(shard) {
+        format!("{shard} is one of several shards, whose index (…index.json) is not there: fetch it, too")
+    } else if let Some((name, what)) = names.iter().find_map(|name| Some((name, other(name)?))) {
+        format!("{name} is {what}")
+    } else {
+        let more =
+            names.iter().find(|name| [".safetensors", ".bin", ".pt", ".pth"].iter().any(|end| name.ends_with(end)));
+        match more.filter(|name| !name.ends_with("_linear.pt") && *name != "training_args.bin") {
+            Some(name) => format!("if {name} holds them, give it one of these names"),
+            None => "fetch the model's weights".into(),
+        }
+    };
+    format!(
+        "no weights here: model.safetensors or pytorch_model.bin, whole or in shards with an index, are read (save_pretrained \
+         writes them); {seen}"
+    )
+}
+
+fn other(name: &str) -> Option<&'static str> {
+    OTHERS.iter().find(|(part, _)| name.starts_with(part) || name.ends_with(part)).map(|(_, what)| *what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            std::fs::write(dir.path().join(name), content).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn safetensors_before_pickles_and_whole_before_shards() {
+        let index =
+            json!({"weight_map": {"a": "one.safetensors", "b": "two.safetensors", "c": "one.safetensors"}}).to_string();
+        let mut files = vec![
+            ("pytorch_model.bin", ""),
+            ("one.safetensors", ""),
+            ("two.safetensors", ""),
+            ("model.safetensors.index.json", index.as_str()),
+        ];
+        let dir = folder(&files);
+        let found = WeightFiles::find(dir.path()).unwrap();
+        assert_eq!(found.format, WeightFormat::Safetensors);
+        assert_eq!(found.files, [dir.path().join("one.safetensors"), dir.path().join("two.safetensors")]);
+        assert_eq!(found.tensors["c"], found.files[0]);
+        files.push(("model.safetensors", ""));
+        let dir = folder(&files);
+        assert_eq!(WeightFiles::find(dir.path()).unwrap().files, [dir.path().join("model.safetensors")]);
+        let dir = folder(&files[..1]);
+        assert_eq!(WeightFiles::find(dir.path()).unwrap().format, WeightFormat::Torch);
+    }
+
+    #[test]
+    fn an_adapter_is_no_model_whatever_lies_beside_it() {
+        let dir = folder(&[("model.safetensors", ""), ("adapter_config.json", "{}")]);
+        let message = WeightFiles::find(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("adapter_config.json") && message.contains("merge"), "{message}");
+    }
+
+    #[test]
+    fn an_index_that_cannot_be_followed_says_why() {
+        for (index, reason) in [
+            (json!({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}), "two.safetensors; fetch"),
+            (json!({"weight_map": {"a": "../one.safetensors"}}), "outside of the model's folder"),
+            (json!({"weight_map": {"a": "/one.safetensors"}}), "outside of the model's folder"),
+            (json!({"weight_map": {"a": 1}}), "the file of a is 1"),
+            (json!({"weights": {}}), "has no weight_map"),
+        ] {
+            let dir = folder(&[("model.safetensors.index.json", &index.to_string()), ("one.safetensors", "")]);
+            let message = WeightFiles::find(dir.path()).unwrap_err().to_string();
+            assert!(message.contains(reason) && message.contains("index.json"), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_lies_in_the_weights_place_is_named() {
+        for (name, reason) in [
+            ("tf_model.h5", "tf_model.h5 is TensorFlow's"),
+            ("adapter_model.safetensors", "LoRA"),
+            ("bge-m3-q8.gguf", "GGUF"),
+            ("model.onnx", "ONNX"),
+            ("model-00001-of-00002.safetensors", "one of several shards"),
+            ("best.pt", "if best.pt holds them"),
+            ("README.md", "fetch the model's weights"),
+        ] {
+            let message = WeightFiles::find(folder(&[(name, "")]).path()).unwrap_err().to_string();
+            assert!(message.contains(reason) && message.contains("pytorch_model.bin"), "{message}");
+        }
+    }
+}

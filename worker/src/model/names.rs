@@ -1,0 +1,98 @@
+//! Under which names other programs keep an encoder's weights, and which weights beside them change nothing.
+
+/// What wrappers put before the encoder's names: a model with a head, DistributedDataParallel, torch.compile,
+/// sentence-transformers' list of modules, PEFT.
+const PREFIXES: [&str; 9] =
+    ["module.", "_orig_mod.", "0.", "auto_model.", "base_model.", "model.", "roberta.", "bert.", "xlm_roberta."];
+
+/// What layer norms' weights were called before.
+const OLD_NAMES: [(&str, &str); 2] = [("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")];
+
+/// Heads of pre-training, and buffers that hold nothing but 0, 1, 2, …
+const HARMLESS: [&str; 5] = ["pooler.", "lm_head.", "cls.", "embeddings.position_ids", "embeddings.token_type_ids"];
+
+/// Heads of what a model was fine-tuned for.
+const TASK_HEADS: [&str; 4] = ["classifier.", "qa_outputs.", "score.", "classification_head."];
+
+/// The encoder's own name for what a file calls `name`.
+pub(super) fn bare(name: &str) -> String {
+    let mut name = name;
+    while let Some(rest) = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)) {
+        name = rest;
+    }
+    for (old, new) in OLD_NAMES {
+        if let Some(stem) = name.strip_suffix(old) {
+            return format!("{stem}{new}");
+        }
+    }
+    name.to_owned()
+}
+
+/// A head's own name, `weight` or `bias`, for what the file of `head` calls `name`.
+pub(super) fn bare_in_head<'a>(name: &'a str, head: &str) -> &'a str {
+    let name = name.strip_prefix("module.").unwrap_or(name);
+    let name = name.strip_prefix(head).and_then(|rest| rest.strip_prefix('.')).unwrap_or(name);
+    name.strip_prefix("linear.").unwrap_or(name)
+}
+
+/// Whether a tensor of this bare name is known to change nothing of the encoder.
+pub(super) fn is_harmless(bare: &str) -> bool {
+    HARMLESS.iter().any(|known| bare.starts_with(known))
+}
+
+/// The head of another task that a tensor of this bare name belongs to.
+pub(super) fn task_head(bare: &str) -> Option<&'static str> {
+    TASK_HEADS.iter().find(|head| bare.starts_with(*head)).copied()
+}
+
+/// What a tensor without a place means, where it is known.
+pub(super) fn why_no_place(bare: &str, num_layers: usize) -> Option<String> {
+    let layer = bare.strip_prefix("encoder.layer.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+    if let Some(layer) = layer.filter(|&layer| layer >= num_layers) {
+        return Some(format!(
+            "there is a layer {layer} (counted from 0), but config.json says num_hidden_layers {num_layers}"
+        ));
+    }
+    [
+        ("distance_embedding", "relative positions (position_embedding_type) are not supported"),
+        ("lora_", "an adapter (LoRA) is still beside the weights: merge it into them"),
+        ("base_layer.", "an adapter (LoRA) is still beside the weights: merge it into them"),
+        ("crossattention", "a decoder's attention to another model is not supported"),
+        ("adapter", "adapters are not supported: merge them or leave them out"),
+        ("weight_scale", "the weights are quantised, which is not supported"),
+        ("qweight", "the weights are quantised, which is not supported"),
+        ("absmax", "the weights are quantised, which is not supported"),
+        (".SCB", "the weights are quantised, which is not supported"),
+        ("decoder.", "a decoder is not supported"),
+    ]
+    .into_iter()
+    .find(|(part, _)| bare.contains(part))
+    .map(|(_, why)| why.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrappers_and_old_names_come_off() {
+        for name in ["roberta.", "module.model.", "0.auto_model.", "module._orig_mod.bert.", ""] {
+            assert_eq!(bare(&format!("{name}embeddings.LayerNorm.gamma")), "embeddings.LayerNorm.weight");
+        }
+        assert_eq!(bare("encoder.layer.0.output.LayerNorm.beta"), "encoder.layer.0.output.LayerNorm.bias");
+        assert_eq!(bare_in_head("module.colbert_linear.weight", "colbert_linear"), "weight");
+        assert_eq!(bare_in_head("linear.bias", "sparse_linear"), "bias");
+    }
+
+    #[test]
+    fn what_has_no_place_is_explained() {
+        assert!(is_harmless(&bare("bert.pooler.dense.weight")) && is_harmless("cls.predictions.bias"));
+        assert!(!is_harmless("encoder.layer.0.attention.self.distance_embedding.weight"));
+        assert_eq!(task_head("classifier.out_proj.weight"), Some("classifier."));
+        assert!(why_no_place("encoder.layer.2.output.dense.bias", 2).unwrap().contains("num_hidden_layers 2"));
+        assert!(
+            why_no_place("encoder.layer.0.attention.self.distance_embedding.weight", 2).unwrap().contains("position")
+        );
+        assert_eq!(why_no_place("encoder.rel_bias", 2), None);
+    }
+}

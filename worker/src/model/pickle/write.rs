@@ -1,0 +1,70 @@
+//! Writing: a dict of tensors, each over a storage of its own.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use tch::Kind;
+use zip::write::FileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+use crate::model::HostTensor;
+
+/// Writes `tensors` (float32 or float64) so that `torch.load` gives them back as a dict.
+///
+/// # Errors
+/// The operating system's.
+pub fn write_state_dict(path: &Path, tensors: &[(&str, &HostTensor)]) -> std::io::Result<()> {
+    let stem = path.file_stem().map_or("archive".into(), |s| s.to_string_lossy());
+    let mut archive = ZipWriter::new(File::create(path)?);
+    // No time of writing: equal weights make equal bytes.
+    let options = FileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .last_modified_time(zip::DateTime::default());
+    archive.start_file(format!("{stem}/data.pkl"), options)?;
+    archive.write_all(&program(tensors))?;
+    archive.start_file(format!("{stem}/byteorder"), options)?;
+    archive.write_all(b"little")?;
+    for (key, (_, tensor)) in tensors.iter().enumerate() {
+        archive.start_file(format!("{stem}/data/{key}"), options)?;
+        archive.write_all(&tensor.bytes)?;
+    }
+    archive.start_file(format!("{stem}/version"), options)?;
+    archive.write_all(b"3\n")?;
+    archive.finish()?.sync_all()
+}
+
+/// The pickle program of a dict of tensors, each over a storage of its own.
+fn program(tensors: &[(&str, &HostTensor)]) -> Vec<u8> {
+    let mut out = b"\x80\x02}(".to_vec(); // protocol 2, empty dict, mark
+    let text = |out: &mut Vec<u8>, s: &str| {
+        out.push(b'X');
+        out.extend((s.len() as u32).to_le_bytes());
+        out.extend(s.as_bytes());
+    };
+    let int = |out: &mut Vec<u8>, n: i64| {
+        out.push(b'J');
+        out.extend((n as i32).to_le_bytes());
+    };
+    for (key, (name, tensor)) in tensors.iter().enumerate() {
+        let storage = if tensor.kind == Kind::Double { "DoubleStorage" } else { "FloatStorage" };
+        text(&mut out, name);
+        out.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+        text(&mut out, "storage");
+        out.extend(format!("ctorch\n{storage}\n").as_bytes());
+        text(&mut out, &key.to_string());
+        text(&mut out, "cpu");
+        int(&mut out, tensor.numel() as i64);
+        out.extend(b"tQ"); // tuple, persistent id
+        int(&mut out, 0); // offset
+        let strides = (1..=tensor.shape.len()).map(|i| tensor.shape[i..].iter().product()).collect();
+        for sizes in [tensor.shape.clone(), strides] {
+            out.push(b'(');
+            sizes.iter().for_each(|&n| int(&mut out, n as i64));
+            out.push(b't');
+        }
+        out.extend(b"\x89ccollections\nOrderedDict\n)RtR"); // requires_grad False, no hooks; call
+    }
+    out.extend(b"u."); // set items, stop
+    out
+}
