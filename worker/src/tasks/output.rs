@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use tercet_cluster::Collective;
-use tercet_sampler::PackedWriter;
+use tercet_sampler::{PackedWriter, unpacked_name};
 
 use super::error::TaskError;
 
@@ -78,16 +78,47 @@ impl Drop for AtomicFile {
     }
 }
 
-/// Whether all of `paths` are free for what rank 0 will write; asked before the work, not after it. The others wait for
-/// the answer, so that this mistake is the one that is reported, whatever else is wrong.
+/// Whether all of `paths` are free for what rank 0 will write, and can be written; asked before the work, not after it. The
+/// others wait for the answer, so that this mistake is the one that is reported, whatever else is wrong.
 ///
 /// # Errors
-/// [`TaskError::Exists`], on rank 0; a rank that is gone.
+/// [`TaskError::Exists`] or [`TaskError::File`], on rank 0; a rank that is gone.
 pub fn must_be_free<'a>(ranks: &dyn Collective, paths: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
-    if let Some(taken) = paths.into_iter().find(|path| ranks.rank() == 0 && path.symlink_metadata().is_ok()) {
-        return Err(TaskError::Exists(taken.to_owned()).into());
+    if ranks.rank() == 0 {
+        for path in paths {
+            if path.symlink_metadata().is_ok() {
+                return Err(TaskError::Exists(path.to_owned()).into());
+            }
+            try_to_write(path)?;
+        }
     }
     Ok(ranks.barrier()?)
+}
+
+/// Whether a file could be made at `path`: tried, and taken back, in the nearest folder above that is there.
+fn try_to_write(path: &Path) -> Result<(), TaskError> {
+    let mut above =
+        path.ancestors().skip(1).map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    let Some(folder) = above.find(|folder| folder.symlink_metadata().is_ok()) else { return Ok(()) };
+    let probe = folder.join(format!(".tercet-probe-{}", std::process::id()));
+    // What is in the way of folders and what may not be written to is told by the system.
+    File::create(&probe).map_err(TaskError::file(path))?;
+    fs::remove_file(&probe).map_err(TaskError::file(path))
+}
+
+/// Whether what goes to `path` may be JSON Lines: another format's name would be no true one.
+///
+/// # Errors
+/// [`TaskError::Usage`].
+pub fn must_be_lines(path: &Path) -> Result<(), TaskError> {
+    let unpacked = unpacked_name(path);
+    match unpacked.extension().and_then(|ending| ending.to_str()) {
+        Some("jsonl" | "json" | "ndjson") => Ok(()),
+        _ => Err(TaskError::Usage(format!(
+            "--out {}: rows are written as JSON Lines: give it a name that ends with .jsonl, .jsonl.gz or .jsonl.zst",
+            path.display()
+        ))),
+    }
 }
 
 /// Writes `bytes` to the file at `path`: all of them, or, on an error, none.
@@ -110,6 +141,27 @@ mod tests {
         must_be_free(&ranks, [dir.path().join("new").as_path()]).unwrap();
         for taken in [dir.path(), Path::new("/dev/null")] {
             assert!(must_be_free(&ranks, [taken]).unwrap_err().to_string().contains("not overwritten"));
+        }
+    }
+
+    #[test]
+    fn where_nothing_can_be_written_is_told_before() {
+        let (dir, ranks) = (tempfile::tempdir().unwrap(), tercet_cluster::Solo::new());
+        fs::write(dir.path().join("file"), "").unwrap();
+        let below = dir.path().join("file/out.jsonl");
+        let error = must_be_free(&ranks, [below.as_path()]).unwrap_err().to_string();
+        assert!(error.contains("file/out.jsonl: "), "{error}");
+        must_be_free(&ranks, [dir.path().join("new/folder/out.jsonl").as_path()]).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left");
+    }
+
+    #[test]
+    fn rows_are_not_named_as_what_they_are_not() {
+        for name in ["a.jsonl", "a.jsonl.gz", "a.json.zst", "b/a.ndjson"] {
+            must_be_lines(Path::new(name)).unwrap();
+        }
+        for name in ["a.parquet", "a.csv", "-", "a", "a.gz", "a.jsonl.bz2"] {
+            assert!(must_be_lines(Path::new(name)).is_err(), "{name}");
         }
     }
 
