@@ -273,6 +273,9 @@ pub struct StepArgs {
     /// The batch as rows of JSON Lines, to be tokenised
     #[arg(long, value_name = "FILE.jsonl", required_unless_present = "tokens", conflicts_with = "tokens")]
     pub rows: Option<PathBuf>,
+    /// Whose settings in the recipe's data.sets the rows take; default: the data set that has the file's name
+    #[arg(long, value_name = "NAME", requires = "rows")]
+    pub dataset: Option<String>,
     /// The batch already tokenised: q.input_ids, q.attention_mask, p.input_ids, p.attention_mask
     #[arg(long, value_name = "FILE.safetensors")]
     pub tokens: Option<PathBuf>,
@@ -296,6 +299,12 @@ pub struct EncodeArgs {
     /// Where the representations go; the ending chooses the format
     #[arg(long, value_name = "FILE.safetensors|FILE.jsonl")]
     pub out: PathBuf,
+    /// What the texts are, for the prompt in the model's folder; default: the folder's default prompt, or none
+    #[arg(long = "as", value_enum, value_name = "SIDE")]
+    pub side: Option<Side>,
+    /// Stands before every text, with a space between, in place of the folder's prompt
+    #[arg(long, value_name = "TEXT")]
+    pub prefix: Option<String>,
     /// Which representations to compute
     #[arg(long, value_enum, value_delimiter = ',', value_name = "HEADS", default_value = "dense,lexical,multi_vector")]
     pub heads: Vec<Head>,
@@ -328,6 +337,26 @@ pub enum Head {
     MultiVector,
 }
 
+/// What a text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Side {
+    /// A query
+    Query,
+    /// A passage
+    Passage,
+}
+
+/// What stands before texts, where it is not as the model's folder says.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Prefixes {
+    /// Stands before every query, with a space between; default: the query prompt in the model's folder
+    #[arg(long, value_name = "TEXT")]
+    pub query_prefix: Option<String>,
+    /// Stands before every passage, with a space between; default: the passage prompt in the model's folder
+    #[arg(long, value_name = "TEXT")]
+    pub passage_prefix: Option<String>,
+}
+
 /// How the dense head reads a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Pooling {
@@ -343,9 +372,18 @@ pub struct EvalArgs {
     /// Directory of the model (Hugging Face layout)
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// BEIR-format folders (corpus.jsonl, queries.jsonl, qrels/)
+    /// BEIR-format folders (corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv)
     #[arg(long, value_name = "FOLDER", required = true, num_args = 1..)]
     pub data: Vec<PathBuf>,
+    /// Which judgments to take: qrels/SPLIT.tsv
+    #[arg(long, value_name = "SPLIT", default_value = "test")]
+    pub split: String,
+    /// Keep the document that has the query's own id in its list; it is left out otherwise, as in BEIR's own evaluation
+    #[arg(long)]
+    pub keep_identical_ids: bool,
+    /// What stands before texts.
+    #[command(flatten)]
+    pub prefixes: Prefixes,
     /// Where the TREC run files go
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -358,8 +396,8 @@ pub struct EvalArgs {
     /// Insert a CLS every N tokens and average them for the dense vector (long texts)
     #[arg(long, value_name = "N")]
     pub mcls: Option<NonZeroUsize>,
-    /// Also write the figures as JSON
-    #[arg(long, value_name = "FILE")]
+    /// Also write the figures as JSON; - writes them to standard output instead of the table
+    #[arg(long, value_name = "FILE|-")]
     pub json: Option<PathBuf>,
     /// Padded tokens that a rank pushes through the encoder at a time: fewer need less memory
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
@@ -384,6 +422,9 @@ pub struct MineArgs {
     /// Passages to search, one {"text": …} a line; default: all passages of the rows
     #[arg(long, value_name = "FILE")]
     pub corpus: Option<PathBuf>,
+    /// What stands before texts.
+    #[command(flatten)]
+    pub prefixes: Prefixes,
     /// Negatives per row
     #[arg(long, value_name = "N", default_value_t = 7)]
     pub negatives: usize,

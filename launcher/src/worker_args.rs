@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 
-use crate::args::{BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, MineArgs, PlanArgs, StepArgs, TrainArgs};
+use crate::args::{BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, MineArgs, PlanArgs, Prefixes, StepArgs, TrainArgs};
 
 /// A worker's command line, without the program.
 #[derive(Debug, Default)]
@@ -34,6 +34,19 @@ impl Line {
             Some(value) => self.flag(flag, value),
             None => self,
         }
+    }
+
+    /// What is typed may begin with a dash, so flag and value are one word.
+    fn text(self, flag: &str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.word(format!("{flag}={value}")),
+            None => self,
+        }
+    }
+
+    fn prefixes(self, prefixes: &Prefixes) -> Self {
+        self.text("--query-prefix", prefixes.query_prefix.as_deref())
+            .text("--passage-prefix", prefixes.passage_prefix.as_deref())
     }
 
     fn each<V: Into<OsString>>(self, flag: &str, values: impl IntoIterator<Item = V>) -> Self {
@@ -81,6 +94,7 @@ pub fn step(args: &StepArgs) -> Vec<OsString> {
         .word(&args.recipe)
         .flag("--model", &args.model)
         .optional("--rows", args.rows.as_deref())
+        .text("--dataset", args.dataset.as_deref())
         .optional("--tokens", args.tokens.as_deref())
         .each("--set", args.settings.all())
         .0
@@ -93,6 +107,8 @@ pub fn encode(args: &EncodeArgs) -> Vec<OsString> {
         .flag("--model", &args.model)
         .flag("--input", &args.input)
         .flag("--out", &args.out)
+        .optional("--as", args.side.as_ref().map(name_of))
+        .text("--prefix", args.prefix.as_deref())
         .flag("--heads", heads.join(","))
         .number("--max-len", args.max_len)
         .optional("--mcls", args.mcls.map(|n| n.to_string()))
@@ -103,9 +119,10 @@ pub fn encode(args: &EncodeArgs) -> Vec<OsString> {
 
 /// `tercet-worker eval …`.
 pub fn eval(args: &EvalArgs) -> Vec<OsString> {
-    Line::new("eval")
-        .flag("--model", &args.model)
-        .each("--data", &args.data)
+    let line = Line::new("eval").flag("--model", &args.model).each("--data", &args.data);
+    let line = if args.keep_identical_ids { line.word("--keep-identical-ids") } else { line };
+    line.flag("--split", &args.split)
+        .prefixes(&args.prefixes)
         .optional("--out", args.out.as_deref())
         .number("--query-max-len", args.query_max_len)
         .number("--passage-max-len", args.passage_max_len)
@@ -122,6 +139,7 @@ pub fn mine(args: &MineArgs) -> Vec<OsString> {
         .flag("--rows", &args.rows)
         .flag("--out", &args.out)
         .optional("--corpus", args.corpus.as_deref().map(Path::as_os_str))
+        .prefixes(&args.prefixes)
         .number("--negatives", args.negatives)
         .flag("--range", &args.range)
         .number("--query-max-len", args.query_max_len)
@@ -175,7 +193,7 @@ mod tests {
         );
         assert_eq!(
             forwarded("tercet eval --model m --data a b --data c --mcls 256 -n 3"),
-            "eval --model m --data a --data b --data c --query-max-len 512 --passage-max-len 8192 --mcls 256 \
+            "eval --model m --data a --data b --data c --split test --query-max-len 512 --passage-max-len 8192 --mcls 256 \
              --sub-batch-tokens 8192"
         );
         assert_eq!(
@@ -183,6 +201,20 @@ mod tests {
             "mine --model m --rows r.jsonl --out o.jsonl --negatives 7 --range 2-50 \
              --query-max-len 512 --passage-max-len 8192 --seed 42 --sub-batch-tokens 8192"
         );
+    }
+
+    #[test]
+    fn prefixes_may_be_empty_and_begin_with_a_dash() {
+        let words = "tercet mine --model m --rows r.jsonl --out o.jsonl --query-prefix= --passage-prefix=-p";
+        assert!(forwarded(words).contains("--query-prefix= --passage-prefix=-p --negatives"));
+        let words = "tercet eval --model m --data d --keep-identical-ids --split dev --query-prefix q";
+        assert!(
+            forwarded(words).contains("--data d --keep-identical-ids --split dev --query-prefix=q --query-max-len")
+        );
+        let words = "tercet encode --model m --input i --out o.jsonl --as query --prefix p";
+        assert!(forwarded(words).contains("--out o.jsonl --as query --prefix=p --heads"));
+        let words = "tercet step r.toml --model m --rows r.jsonl --dataset d";
+        assert!(forwarded(words).contains("--rows r.jsonl --dataset=d"));
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub use prefetch::{BATCHES_AHEAD, Prefetcher};
 pub use prepare::{
     OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, is_unfinished, prepare, prepare_with,
 };
-pub use rows::{NearKey, Row, RowReader};
+pub use rows::{NearKey, Row, RowReader, parse_row};
 pub use special::SpecialTokens;
 pub use store::{
     DatasetMeta, DatasetWriter, FileMeta, LanguageMeta, Manifest, Shape, ShardMeta, SourceMeta, Store, StoreSettings,

@@ -4,6 +4,7 @@
 //! training would; operations from the model's shape; times from rates that are given or measured.
 
 mod cells;
+mod contrast;
 mod deal;
 mod device;
 mod figures;

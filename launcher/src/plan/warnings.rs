@@ -3,6 +3,7 @@
 use tercet_configs::Recipe;
 use tercet_sampler::{Plan, not_in_table};
 
+use super::contrast;
 use super::report::{CellReport, StepFigures};
 use super::shape::ModelShape;
 
@@ -50,6 +51,8 @@ fn too_long(plan: &Plan, shape: &ModelShape) -> Option<String> {
 /// What would waste, each with numbers and a remedy.
 pub fn warnings(plan: &Plan, recipe: &Recipe, world_size: usize, cells: &[CellReport]) -> Vec<String> {
     let mut warnings = plan.warnings().to_vec();
+    let steps: Vec<u64> = cells.iter().map(|cell| cell.steps).collect();
+    warnings.extend(contrast::warnings(plan, recipe, &steps));
     warnings.extend(unbalanced(cells, world_size));
     warnings.extend(padded(cells));
     warnings.extend(sub_batches(recipe, cells));

@@ -1,10 +1,10 @@
 //! What the recipe asks of each data set: its own settings over the common ones, and what its rows' `type` implies.
 
-use tercet_configs::{DataSection, DataSet, FewNegatives, LengthGroup, Negatives};
+use tercet_configs::{DataSection, DataSet, FewNegatives, LengthGroup, Negatives, Recipe};
 
 use super::PlanError;
 use super::prefix::Prefixes;
-use crate::{DatasetMeta, Store};
+use crate::{DatasetMeta, Store, TextTokenizer};
 
 /// How a data set's rows become batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,19 @@ impl GroupSize {
 }
 
 impl Policy {
+    /// The policy of rows in hand, of data set `name` and of type `kind`; length groups are not asked for.
+    ///
+    /// # Errors
+    /// What the recipe says of this data set makes no batch, or `tokenizer` cannot take a prefix.
+    pub fn of_rows(
+        name: &str,
+        kind: Option<&str>,
+        recipe: &Recipe,
+        tokenizer: TextTokenizer,
+    ) -> Result<Self, PlanError> {
+        policy_of(name, kind, &recipe.data, &mut Prefixes::with(tokenizer, &recipe.model))
+    }
+
     /// Negatives that a row must have: with fewer it cannot be used as the recipe says.
     pub(super) fn min_negatives(&self) -> usize {
         match (self.few_negatives, self.group_size) {
@@ -62,14 +75,23 @@ pub(super) fn policy(
     data: &DataSection,
     prefixes: &mut Prefixes<'_>,
 ) -> Result<Policy, PlanError> {
-    let own: Option<&DataSet> = data.sets.iter().find(|set| set.name == dataset.name);
-    let refused = |message: &str| Err(setting(&dataset.name, message));
+    let policy = policy_of(&dataset.name, dataset.kind.as_deref(), data, prefixes)?;
+    if policy.length_groups.is_empty() { Err(PlanError::NoLengthGroups) } else { Ok(policy) }
+}
+
+fn policy_of(
+    name: &str,
+    kind: Option<&str>,
+    data: &DataSection,
+    prefixes: &mut Prefixes<'_>,
+) -> Result<Policy, PlanError> {
+    let own: Option<&DataSet> = data.sets.iter().find(|set| set.name == name);
+    let refused = |message: &str| Err(setting(name, message));
     let own_size = own.and_then(|set| set.group_size);
     let negatives = own.and_then(|set| set.negatives).unwrap_or(data.negatives);
     let two_way = own.and_then(|set| set.two_way).unwrap_or(data.two_way);
     let size = own_size.unwrap_or(data.group_size);
-    let kind = dataset.kind.as_deref().unwrap_or_default();
-    let group_size = match (negatives, kind) {
+    let group_size = match (negatives, kind.unwrap_or_default()) {
         (Negatives::InBatch, _) => GroupSize::Fixed(1),
         (_, "symmetric_class") => GroupSize::AsRowsHave(size),
         (_, "only_1neg") => GroupSize::Fixed(own_size.unwrap_or(2)),
@@ -85,10 +107,7 @@ pub(super) fn policy(
         return refused("two_way needs in-batch negatives: set negatives to \"all\" or \"in_batch\" for it");
     }
     let length_groups = own.and_then(|set| set.length_groups.as_ref()).unwrap_or(&data.length_groups).clone();
-    if length_groups.is_empty() {
-        return Err(PlanError::NoLengthGroups);
-    }
-    let [query_prefix, passage_prefix] = prefixes_of(dataset, data);
+    let [query_prefix, passage_prefix] = prefixes_of(name, kind, data);
     Ok(Policy {
         group_size,
         negatives,
@@ -101,16 +120,16 @@ pub(super) fn policy(
 }
 
 /// What stands before a data set's queries and before its passages.
-fn prefixes_of<'a>(dataset: &DatasetMeta, data: &'a DataSection) -> [&'a str; 2] {
-    let own = data.sets.iter().find(|set| set.name == dataset.name);
+fn prefixes_of<'a>(name: &str, kind: Option<&str>, data: &'a DataSection) -> [&'a str; 2] {
+    let own = data.sets.iter().find(|set| set.name == name);
     let query = own.and_then(|set| set.query_prefix.as_deref()).unwrap_or(&data.query_prefix);
     let passage = own.and_then(|set| set.passage_prefix.as_deref()).unwrap_or(&data.passage_prefix);
-    [query, if is_symmetric(dataset, data) { query } else { passage }]
+    [query, if is_symmetric(name, kind, data) { query } else { passage }]
 }
 
-fn is_symmetric(dataset: &DatasetMeta, data: &DataSection) -> bool {
-    let own = data.sets.iter().find(|set| set.name == dataset.name).and_then(|set| set.symmetric);
-    own.unwrap_or_else(|| dataset.kind.as_deref().unwrap_or_default().starts_with("symmetric"))
+fn is_symmetric(name: &str, kind: Option<&str>, data: &DataSection) -> bool {
+    let own = data.sets.iter().find(|set| set.name == name).and_then(|set| set.symmetric);
+    own.unwrap_or_else(|| kind.unwrap_or_default().starts_with("symmetric"))
 }
 
 /// What stands before queries and before passages in all data sets that are drawn from; none where they differ. The passages
@@ -119,12 +138,14 @@ pub fn agreed_prefixes<'a>(store: &Store, data: &'a DataSection) -> Option<(&'a 
     let weight = |name: &str| data.sets.iter().find(|set| set.name == name).and_then(|set| set.weight);
     let drawn: Vec<&DatasetMeta> =
         store.manifest().datasets.iter().filter(|dataset| weight(&dataset.name) != Some(0.0)).collect();
-    let all_symmetric = drawn.iter().all(|dataset| is_symmetric(dataset, data));
-    let queries = drawn.iter().map(|dataset| prefixes_of(dataset, data)[0].trim_end());
+    let is_symmetric = |dataset: &DatasetMeta| is_symmetric(&dataset.name, dataset.kind.as_deref(), data);
+    let prefixes_of = |dataset: &DatasetMeta| prefixes_of(&dataset.name, dataset.kind.as_deref(), data);
+    let all_symmetric = drawn.iter().all(|dataset| is_symmetric(dataset));
+    let queries = drawn.iter().map(|dataset| prefixes_of(dataset)[0].trim_end());
     let passages = drawn
         .iter()
-        .filter(|dataset| all_symmetric || !is_symmetric(dataset, data))
-        .map(|dataset| prefixes_of(dataset, data)[1].trim_end());
+        .filter(|dataset| all_symmetric || !is_symmetric(dataset))
+        .map(|dataset| prefixes_of(dataset)[1].trim_end());
     Some((only(queries)?, only(passages)?))
 }
 

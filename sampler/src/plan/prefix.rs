@@ -10,14 +10,20 @@ use crate::{Store, TextTokenizer};
 
 /// Tokenises prefixes; loads the model's tokenizer when there is one to tokenise.
 pub(super) struct Prefixes<'a> {
-    store: &'a Store,
+    /// What the tokenizer must be that of, if it is loaded here.
+    store: Option<&'a Store>,
     model: &'a ModelSection,
     tokenizer: Option<TextTokenizer>,
 }
 
 impl<'a> Prefixes<'a> {
     pub(super) fn new(store: &'a Store, model: &'a ModelSection) -> Self {
-        Self { store, model, tokenizer: None }
+        Self { store: Some(store), model, tokenizer: None }
+    }
+
+    /// With the tokenizer in hand.
+    pub(super) fn with(tokenizer: TextTokenizer, model: &'a ModelSection) -> Self {
+        Self { store: None, model, tokenizer: Some(tokenizer) }
     }
 
     /// The prefix's token ids, without special tokens.
@@ -42,8 +48,7 @@ impl<'a> Prefixes<'a> {
     fn load(&self) -> Result<TextTokenizer, PlanError> {
         let path = self.model.tokenizer_json().ok_or(PlanError::PrefixTokenizer)?;
         let tokenizer = TextTokenizer::load(&path)?;
-        let expected = &self.store.manifest().tokenizer_hash;
-        if tokenizer.hash() != expected {
+        if self.store.is_some_and(|store| tokenizer.hash() != store.manifest().tokenizer_hash) {
             return Err(PlanError::OtherTokenizer { path });
         }
         Ok(tokenizer)

@@ -1,6 +1,6 @@
 //! What a user should know about a plan though the run goes on.
 
-use tercet_configs::{Recipe, Teacher};
+use tercet_configs::{Negatives, Recipe, Teacher};
 
 use super::cells::Survey;
 use super::policy::GroupSize;
@@ -69,8 +69,11 @@ fn alone(sources: &[Source]) -> impl Iterator<Item = String> {
         let alone = source.policy.length_groups.iter().any(|group| group.global_batch == 1);
         alone && matches!(source.policy.group_size, GroupSize::Fixed(1))
     };
-    sources
-        .iter()
-        .filter(no_loss)
-        .map(|source| format!("{source}: a global batch of 1 row with group_size 1 has no negatives, so its loss is 0"))
+    sources.iter().filter(no_loss).map(|source| {
+        let because = match source.policy.negatives {
+            Negatives::InBatch => "negatives = \"in_batch\"",
+            _ => "group_size 1",
+        };
+        format!("{source}: a global batch of 1 row with {because} has no negatives, so its loss is 0")
+    })
 }

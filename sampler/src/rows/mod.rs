@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use folder::files_of;
 pub use keys::NearKey;
-pub(crate) use parse::parse_row;
+pub use parse::parse_row;
 pub(crate) use source::{Numbered, Place, RawRow, RowSource};
 
 use crate::error::RowError;

@@ -73,8 +73,11 @@ impl TypedFields {
     }
 }
 
-/// Parses one line; the error is the reason alone, for the caller to put file and line before it.
-pub(crate) fn parse_row(line: &[u8]) -> Result<Row, String> {
+/// Parses one line.
+///
+/// # Errors
+/// The reason alone, for the caller to put file and line before it.
+pub fn parse_row(line: &[u8]) -> Result<Row, String> {
     let line = utf8(line)?;
     let mut row = match json_object(line).ok().and_then(TypedFields::into_row) {
         Some(row) => row,

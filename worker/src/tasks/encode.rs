@@ -7,7 +7,7 @@
 //! - `.jsonl`: `{"id": …, "dense": […], "lexical": {"token id": weight}, "multi_vector": [[…], …]}` a line; written as
 //!   it is computed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{Cursor, Read, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,8 @@ use tercet_sampler::{LineReader, LinesOf, RowError, unpacked_name};
 
 use super::error::TaskError;
 use super::output::{AtomicFile, must_be_free};
-use super::records::{TextRecord, for_each_line_of};
+use super::prefixes::{self, Side};
+use super::records::{TextRecord, for_each_line_of, like_an_id};
 use super::texts::{BLOCK_BYTES, TextEncoder, blocks};
 use super::vectors::{TextVectors, floats, share};
 use crate::representation::{Heads, offsets};
@@ -38,6 +39,12 @@ pub struct EncodeArgs {
     /// Where the representations go; the ending chooses the format
     #[arg(long, value_name = "FILE.safetensors|FILE.jsonl")]
     pub out: PathBuf,
+    /// What the texts are, for the prompt in the model's folder; default: the folder's default prompt, or none
+    #[arg(long = "as", value_enum)]
+    pub side: Option<Side>,
+    /// Stands before every text, with a space between, in place of the folder's prompt
+    #[arg(long, value_name = "TEXT")]
+    pub prefix: Option<String>,
     /// Which representations to write
     #[arg(long, value_enum, value_delimiter = ',', value_name = "HEADS", default_value = "dense,lexical,multi_vector")]
     pub heads: Vec<Head>,
@@ -107,9 +114,10 @@ pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         let (path, line) = (args.input.clone(), input[i].line as u64);
         return Err(TaskError::from(RowError::Line { path, line, reason }).into());
     }
+    let prompt = prompt(args, &encoder, &texts, ranks);
     for block in blocks(&texts, BLOCK_BYTES * ranks.world_size()) {
         let own: Vec<&str> = share(&texts[block.clone()], ranks).copied().collect();
-        let vectors = encoder.encode(&own, args.max_len, heads)?.gather(ranks)?;
+        let vectors = encoder.encode(&prompt, &own, args.max_len, heads)?.gather(ranks)?;
         if let Some(writer) = &mut writer {
             let ids = input[block].iter().map(|input| input.id.as_str());
             writer.write(ids, vectors)?;
@@ -120,6 +128,22 @@ pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         println!("{} texts encoded to {}", input.len(), args.out.display());
     }
     Ok(())
+}
+
+/// What stands before the texts; says so, and what is left to be chosen.
+fn prompt(args: &EncodeArgs, encoder: &TextEncoder, texts: &[&str], ranks: &dyn Collective) -> String {
+    let folder = encoder.prompts();
+    let prompt = prefixes::of_texts(args.prefix.as_deref(), args.side, folder);
+    prefixes::tell(ranks, "texts", &prompt, texts.iter().copied());
+    let unsaid = args.prefix.is_none() && args.side.is_none() && prompt.is_empty() && !folder.are_empty();
+    if unsaid && ranks.rank() == 0 {
+        let [query, passage] = [&folder.query, &folder.passage].map(|prompt| prompt.clone().unwrap_or_default());
+        tracing::warn!(
+            "the model's folder puts {query:?} before queries and {passage:?} before passages; nothing is put before these \
+             texts: say --as query or --as passage if they are such"
+        );
+    }
+    prompt
 }
 
 /// A text to encode.
@@ -145,7 +169,11 @@ fn read_input(path: &Path, ranks: &dyn Collective) -> anyhow::Result<Vec<Input>>
         broadcast_bytes(ranks, &mut bytes, 0)?;
         LineReader::over(path, Cursor::new(bytes), lines_of(path))
     };
-    Ok(parse_input(path, reader.map_err(TaskError::from)?)?)
+    let (input, remarks) = parse_input(path, reader.map_err(TaskError::from)?)?;
+    if ranks.rank() == 0 {
+        remarks.iter().for_each(|remark| tracing::warn!("{}: {remark}", path.display()));
+    }
+    Ok(input)
 }
 
 /// What the name says that the lines are.
@@ -156,16 +184,19 @@ fn lines_of(path: &Path) -> LinesOf {
     }
 }
 
-fn parse_input(path: &Path, reader: LineReader) -> Result<Vec<Input>, TaskError> {
+/// The texts, and what is worth a word about their names.
+fn parse_input(path: &Path, reader: LineReader) -> Result<(Vec<Input>, Vec<String>), TaskError> {
     let is_json = lines_of(path) == LinesOf::Objects;
-    let mut input = Vec::new();
-    let mut num_records = 0;
+    let (mut input, mut unread_name, mut num_records) = (Vec::new(), None, 0);
     for_each_line_of(reader, path, |number, line| {
         if is_json && line.trim().is_empty() {
             return Ok(());
         }
         let (id, text) = if is_json {
             let mut record = TextRecord::parse(line)?;
+            if record.id.is_none() && unread_name.is_none() {
+                unread_name = like_an_id(line);
+            }
             (record.id.take(), record.full_text())
         } else {
             num_records += usize::from(line.starts_with('{') && TextRecord::parse(line).is_ok());
@@ -177,16 +208,25 @@ fn parse_input(path: &Path, reader: LineReader) -> Result<Vec<Input>, TaskError>
         input.push(Input { line: number, id: id.unwrap_or_else(|| input.len().to_string()), text });
         Ok(())
     })?;
-    if num_records > 0 && num_records == input.len() {
-        let path = path.display();
-        tracing::warn!(
-            "{path}: its lines are JSON objects with a \"text\", and are encoded as they are: name it .jsonl"
-        );
+    if input.is_empty() {
+        return Err(TaskError::Data { path: path.to_owned(), reason: "holds no text".into() });
     }
-    match input.is_empty() {
-        true => Err(TaskError::Data { path: path.to_owned(), reason: "holds no text".into() }),
-        false => Ok(input),
+    let mut remarks = Vec::new();
+    if num_records == input.len() {
+        remarks
+            .push("its lines are JSON objects with a \"text\", and are encoded as they are: name it .jsonl".to_owned());
     }
+    if let Some(key) = unread_name {
+        remarks.push(format!("texts without \"_id\" or \"id\" are numbered from 0; {key:?} is not read"));
+    }
+    let num_names = input.iter().map(|input| &input.id).collect::<HashSet<_>>().len();
+    if num_names < input.len() {
+        remarks.push(format!(
+            "{} texts have the name of another: their vectors are told apart by order alone",
+            input.len() - num_names
+        ));
+    }
+    Ok((input, remarks))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -42,6 +42,7 @@ impl TaskError {
             // An input that is not there is a mistyped path; anything else is the machine's.
             Self::File { reason, .. } => match reason.kind() {
                 std::io::ErrorKind::NotFound
+                | std::io::ErrorKind::NotADirectory
                 | std::io::ErrorKind::IsADirectory
                 | std::io::ErrorKind::PermissionDenied => ExitCode::Usage,
                 _ => ExitCode::Machine,

@@ -1,14 +1,20 @@
 //! The batch that `step` is given: rows of text or token ids, read whole by every rank.
+//!
+//! Rows become a batch as in training: with the prefixes, the group size and the negatives of their data set, and what their
+//! `type` implies. Only the choice is another: always the first positive and the first negatives; and all rows are one
+//! batch, however long they are.
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
 use tch::Tensor;
-use tercet_configs::{Negatives, Recipe};
-use tercet_sampler::{Row, RowReader, TextIds, TextTokenizer, text_id};
+use tercet_cluster::Collective;
+use tercet_configs::{FewNegatives, Negatives, Recipe};
+use tercet_sampler::{GroupSize, Policy, Row, RowReader, TextIds, TextTokenizer, text_id, unpacked_name};
 
 use super::error::TaskError;
+use super::records::tell_near_keys;
 use crate::representation::TextInput;
 use crate::step::StepBatch;
 
@@ -23,41 +29,78 @@ pub(super) struct GivenBatch {
     pub text_ids: TextIds,
     /// `[Q·G]`
     pub teacher_scores: Option<Vec<f32>>,
+    /// Which passages a query is contrasted with.
+    pub negatives: Negatives,
+    /// Also contrast each positive with all queries.
+    pub two_way: bool,
 }
 
 impl GivenBatch {
-    /// Rows as training reads them, but always the first positive and the first negatives.
-    pub fn read_rows(path: &Path, model: &Path, recipe: &Recipe) -> anyhow::Result<Self> {
-        let rows: Vec<Row> = RowReader::open(path)?.collect::<Result<_, _>>()?;
+    /// Rows as training reads them, as those of the data set `dataset`, or of the one that is called as the file.
+    pub fn read_rows(
+        path: &Path,
+        dataset: Option<&str>,
+        tokenizer_folder: &Path,
+        recipe: &Recipe,
+        ranks: &dyn Collective,
+    ) -> anyhow::Result<Self> {
+        let bad = |reason: String| TaskError::Data { path: path.to_owned(), reason };
+        let mut rows: Vec<Row> = RowReader::open(path)?.collect::<Result<_, _>>()?;
         if rows.is_empty() {
-            return Err(TaskError::Data { path: path.to_owned(), reason: "has no rows".into() }.into());
+            return Err(bad("has no rows".into()).into());
         }
-        let tokenizer = TextTokenizer::load(&model.join("tokenizer.json"))?;
-        let data = &recipe.data;
-        let without = rows.iter().all(|row| row.neg.is_empty()) || data.negatives == Negatives::InBatch;
-        let num_negatives = if without { 0 } else { data.group_size - 1 };
-        let frame = |content: &[u32], max_len: usize| {
-            TextInput::new(tokenizer.frame(content, max_len).into_iter().map(i64::from).collect())
+        let load = || TextTokenizer::load(&tokenizer_folder.join("tokenizer.json"));
+        let kind = kind_of(&rows).map_err(bad)?;
+        let name = name_of(path, dataset, recipe)?;
+        let (policy, tokenizer) = (Policy::of_rows(&name, kind, recipe, load()?)?, load()?);
+        if ranks.rank() == 0 && recipe.data.sets.iter().any(|set| set.name == name) {
+            tracing::info!("the rows take the settings of data set `{name}` (--dataset chooses another)");
+        }
+        if ranks.rank() == 0 {
+            tell_near_keys(path, rows.iter());
+        }
+        leave_out_few(&mut rows, &policy, ranks);
+        let Some(first) = rows.first() else {
+            return Err(bad("no row has negatives enough (few_negatives = \"reject\")".into()).into());
         };
-        let mut batch = Self { teacher_scores: Some(Vec::new()), ..Self::default() };
+        let without = rows.iter().all(|row| row.neg.is_empty());
+        if without && policy.group_size != GroupSize::Fixed(1) && ranks.rank() == 0 {
+            tracing::warn!("no row has negatives: groups are of 1 passage, where training refuses such a data set");
+        }
+        let num_negatives = if without { 0 } else { policy.group_size.for_batch(first.neg.len()) - 1 };
+        let data = &recipe.data;
+        let batch = Self { negatives: policy.negatives, two_way: policy.two_way, ..Self::default() };
+        let mut batch = Self { teacher_scores: Some(Vec::new()), ..batch };
         for (i, row) in rows.iter().enumerate() {
             if row.neg.is_empty() && num_negatives > 0 {
-                let reason = format!("row {} has no negatives where others do: set data.group_size=1", i + 1);
-                return Err(TaskError::Data { path: path.to_owned(), reason }.into());
+                return Err(
+                    bad(format!("row {} has no negatives where others do: set data.group_size=1", i + 1)).into()
+                );
             }
             // Too few negatives repeat, as in the published trainer.
             let negatives = (0..num_negatives).map(|k| k % row.neg.len());
-            let query = tokenizer.encode_content(&row.query_text())?;
-            batch.queries.push(frame(&query, data.query_max_len));
+            let content = |field: &str, text: &str| match tokenizer.encode_content(text) {
+                Ok(tokens) if tokens.is_empty() => {
+                    Err(anyhow::Error::from(bad(format!("row {}: no token is left of its {field}: {text:?}", i + 1))))
+                }
+                content => Ok(content?),
+            };
+            let framed = |prefix: &[u32], content: &[u32], max_len: usize| {
+                let framed = tokenizer.frame(&[prefix, content].concat(), max_len);
+                TextInput::new(framed.into_iter().map(i64::from).collect())
+            };
+            let query = content("query", &row.query_text())?;
+            batch.queries.push(framed(&policy.query_prefix, &query, data.query_max_len));
             batch.text_ids.queries.push(text_id(&query));
-            let positives = tokenizer.encode_contents(&row.pos)?;
-            batch.text_ids.positives.push(positives.iter().map(|text| text_id(text)).collect());
+            let positives = row.pos.iter().map(|text| Ok(text_id(&content("positive", text)?)));
+            batch.text_ids.positives.push(positives.collect::<anyhow::Result<_>>()?);
             for text in std::iter::once(&row.pos[0]).chain(negatives.clone().map(|k| &row.neg[k])) {
-                let content = tokenizer.encode_content(text)?;
-                batch.passages.push(frame(&content, data.passage_max_len));
-                batch.text_ids.passages.push(text_id(&content));
+                let passage = content("passage", text)?;
+                batch.passages.push(framed(&policy.passage_prefix, &passage, data.passage_max_len));
+                batch.text_ids.passages.push(text_id(&passage));
             }
-            let scores = row.pos_scores.as_ref().zip(row.neg_scores.as_ref());
+            let scores =
+                row.pos_scores.clone().zip(row.neg_scores.clone().or_else(|| row.neg.is_empty().then(Vec::new)));
             let scores =
                 scores.map(|(p, n)| std::iter::once(p[0]).chain(negatives.map(|k| n[k])).collect::<Vec<f32>>());
             batch.teacher_scores = batch.teacher_scores.zip(scores).map(|(mut all, own)| {
@@ -69,7 +112,7 @@ impl GivenBatch {
     }
 
     /// A batch that is already token ids. Texts are the same where these are.
-    pub fn read_tokens(path: &Path) -> anyhow::Result<Self> {
+    pub fn read_tokens(path: &Path, recipe: &Recipe) -> anyhow::Result<Self> {
         let fail = |reason: String| TaskError::Data { path: path.to_owned(), reason };
         let tensors =
             Tensor::read_safetensors(path).map_err(|e| fail(format!("not a readable safetensors file ({e})")))?;
@@ -109,11 +152,12 @@ impl GivenBatch {
                 .collect(),
             passages: passage_ids,
         };
-        Ok(Self { queries, passages, text_ids, teacher_scores })
+        let (negatives, two_way) = (recipe.data.negatives, recipe.data.two_way);
+        Ok(Self { queries, passages, text_ids, teacher_scores, negatives, two_way })
     }
 
     /// One rank's queries, those of `share`, and their passages.
-    pub fn share(&self, share: Range<usize>, recipe: &Recipe) -> StepBatch {
+    pub fn share(&self, share: Range<usize>) -> StepBatch {
         let group_size = self.passages.len() / self.queries.len();
         let passages = share.start * group_size..share.end * group_size;
         StepBatch {
@@ -128,8 +172,52 @@ impl GivenBatch {
                 passages: self.text_ids.passages[passages.clone()].to_vec(),
             },
             teacher_scores: self.teacher_scores.as_ref().map(|scores| scores[passages].to_vec()),
-            negatives: recipe.data.negatives,
-            two_way: recipe.data.two_way,
+            negatives: self.negatives,
+            two_way: self.two_way,
         }
     }
+}
+
+/// Leaves out the rows that training rejects, and says how many.
+fn leave_out_few(rows: &mut Vec<Row>, policy: &Policy, ranks: &dyn Collective) {
+    let (FewNegatives::Reject, GroupSize::Fixed(size)) = (policy.few_negatives, policy.group_size) else { return };
+    let all = rows.len();
+    rows.retain(|row| row.neg.len() + 1 >= size);
+    if rows.len() < all && ranks.rank() == 0 {
+        let rejected = all - rows.len();
+        tracing::warn!(
+            "{rejected} of {all} rows have fewer than {} negatives and are left out (few_negatives)",
+            size - 1
+        );
+    }
+}
+
+/// The rows' `type`: one, as a data set has.
+fn kind_of(rows: &[Row]) -> Result<Option<&str>, String> {
+    let mut kinds = rows.iter().filter_map(|row| row.kind.as_deref());
+    let first = kinds.next();
+    match kinds.find(|other| Some(*other) != first) {
+        Some(other) => Err(format!(
+            "rows have the types {:?} and {other:?}: split the file, a data set has one type",
+            first.unwrap_or_default()
+        )),
+        None => Ok(first),
+    }
+}
+
+/// The data set whose settings the rows take: the one asked for, or the one that `tercet prepare` would name after the file.
+fn name_of(path: &Path, asked: Option<&str>, recipe: &Recipe) -> Result<String, TaskError> {
+    let Some(name) = asked else {
+        let unpacked = unpacked_name(path);
+        let name = unpacked.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = name.strip_suffix(".jsonl").or_else(|| name.strip_suffix(".json"));
+        return Ok(stem.map_or_else(|| name.clone(), str::to_owned));
+    };
+    let sets = &recipe.data.sets;
+    if sets.iter().any(|set| set.name == name) {
+        return Ok(name.to_owned());
+    }
+    let known: Vec<&str> = sets.iter().map(|set| set.name.as_str()).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    Err(TaskError::Usage(format!("--dataset {name}: the recipe's data.sets has {known}")))
 }

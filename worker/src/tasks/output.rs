@@ -5,6 +5,7 @@
 //! has both names until it and all that belong to it are in their places; so what a process has put there that was
 //! killed before the end is told from what is finished, and is not in the way of the same command.
 
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::fd::AsRawFd;
@@ -14,7 +15,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tercet_cluster::Collective;
-use tercet_sampler::PackedWriter;
+use tercet_sampler::{PackedWriter, unpacked_name};
 
 use super::error::TaskError;
 
@@ -193,26 +194,67 @@ impl Drop for AtomicFile {
 /// Endings of formats in which nothing is written here; a file that is named so would not be what its name says.
 const OTHER_FORMATS: [&str; 10] = ["bz2", "xz", "lz4", "zip", "7z", "br", "parquet", "arrow", "feather", "csv"];
 
-/// Whether all of `paths` are free for what rank 0 will write, and not named as what it will not; asked before the work, not
-/// after it. The others wait for the answer, so that this mistake is the one that is reported, whatever else is wrong.
+/// Whether all of `paths` are free for what rank 0 will write, can be written, and are not named as what it will not; asked
+/// before the work, not after it. The others wait for the answer, so that this mistake is the one that is reported, whatever
+/// else is wrong.
 ///
 /// # Errors
-/// [`TaskError::Exists`] or [`TaskError::Usage`], on rank 0; a rank that is gone.
+/// [`TaskError::Exists`], [`TaskError::File`] or [`TaskError::Usage`], on rank 0; a rank that is gone.
 pub fn must_be_free<'a>(ranks: &dyn Collective, paths: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
     let paths: Vec<&Path> = paths.into_iter().collect();
-    let ending = |path: &Path| path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
-    let other = |path: &Path| ending(path).filter(|ending| OTHER_FORMATS.contains(&ending.as_str()));
-    if let Some((path, ending)) = paths.iter().find_map(|path| Some((path, other(path)?))).filter(|_| ranks.rank() == 0)
-    {
-        let reason = "is a format in which nothing is written here: name it .jsonl, .jsonl.gz or .jsonl.zst";
-        return Err(TaskError::Usage(format!("{}: .{ending} {reason}", path.display())).into());
-    }
-    if ranks.rank() == 0
-        && let Some(taken) = (0..paths.len()).find(|&i| paths[i].symlink_metadata().is_ok() && !is_left(&paths, i))
-    {
-        return Err(TaskError::Exists(paths[taken].to_owned()).into());
+    if ranks.rank() == 0 {
+        paths.iter().try_for_each(|path| must_be_of_its_name(path))?;
+        if let Some(taken) = (0..paths.len()).find(|&i| paths[i].symlink_metadata().is_ok() && !is_left(&paths, i)) {
+            return Err(TaskError::Exists(paths[taken].to_owned()).into());
+        }
+        paths.iter().try_for_each(|path| must_be_writable(path))?;
     }
     Ok(ranks.barrier()?)
+}
+
+fn must_be_of_its_name(path: &Path) -> Result<(), TaskError> {
+    let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+    match ending.filter(|ending| OTHER_FORMATS.contains(&ending.as_str())) {
+        Some(ending) => Err(TaskError::Usage(format!(
+            "{}: .{ending} is a format in which nothing is written here: name it .jsonl, .jsonl.gz or .jsonl.zst",
+            path.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Whether a file may be made at `path`, or the folders above it in the nearest one that is there.
+fn must_be_writable(path: &Path) -> Result<(), TaskError> {
+    let mut above =
+        path.ancestors().skip(1).map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    let Some(folder) = above.find(|folder| folder.symlink_metadata().is_ok()) else { return Ok(()) };
+    let denied = |error| Err(TaskError::file(path)(error));
+    if !folder.is_dir() {
+        return denied(ErrorKind::NotADirectory.into());
+    }
+    let Ok(name) = CString::new(folder.as_os_str().as_encoded_bytes()) else {
+        return denied(ErrorKind::InvalidInput.into());
+    };
+    // SAFETY: the name ends in NUL and lives for the length of the call.
+    match unsafe { libc::access(name.as_ptr(), libc::W_OK | libc::X_OK) } {
+        0 => Ok(()),
+        _ => denied(io::Error::last_os_error()),
+    }
+}
+
+/// Whether what goes to `path` may be JSON Lines: another format's name would be no true one.
+///
+/// # Errors
+/// [`TaskError::Usage`].
+pub fn must_be_lines(path: &Path) -> Result<(), TaskError> {
+    let unpacked = unpacked_name(path);
+    match unpacked.extension().and_then(|ending| ending.to_str()) {
+        Some("jsonl" | "json" | "ndjson") => Ok(()),
+        _ => Err(TaskError::Usage(format!(
+            "--out {}: rows are written as JSON Lines: give it a name that ends with .jsonl, .jsonl.gz or .jsonl.zst",
+            path.display()
+        ))),
+    }
 }
 
 /// Whether what is at `paths[i]` was put there by a process that was killed before all of `paths`, which have the same
@@ -264,6 +306,27 @@ mod tests {
         must_be_free(&ranks, [dir.path().join("new").as_path()]).unwrap();
         for taken in [dir.path(), Path::new("/dev/null")] {
             assert!(must_be_free(&ranks, [taken]).unwrap_err().to_string().contains("not overwritten"));
+        }
+    }
+
+    #[test]
+    fn where_nothing_can_be_written_is_told_before() {
+        let (dir, ranks) = (tempfile::tempdir().unwrap(), tercet_cluster::Solo::new());
+        fs::write(dir.path().join("file"), "").unwrap();
+        let below = dir.path().join("file/out.jsonl");
+        let error = must_be_free(&ranks, [below.as_path()]).unwrap_err().to_string();
+        assert!(error.contains("file/out.jsonl: "), "{error}");
+        must_be_free(&ranks, [dir.path().join("new/folder/out.jsonl").as_path()]).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left");
+    }
+
+    #[test]
+    fn rows_are_not_named_as_what_they_are_not() {
+        for name in ["a.jsonl", "a.jsonl.gz", "a.json.zst", "b/a.ndjson"] {
+            must_be_lines(Path::new(name)).unwrap();
+        }
+        for name in ["a.parquet", "a.csv", "-", "a", "a.gz", "a.jsonl.bz2"] {
+            assert!(must_be_lines(Path::new(name)).is_err(), "{name}");
         }
     }
 

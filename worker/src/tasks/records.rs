@@ -2,23 +2,71 @@
 //!
 //! The lines themselves are the sampler's: plain or compressed, with or without marks, the same for all commands.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
-use tercet_sampler::{LineReader, LinesOf, RowError, json_object, utf8};
+use serde::de::IgnoredAny;
+use serde_json::{Deserializer, Value};
+use tercet_sampler::{LineReader, LinesOf, Row, RowError, json_object, utf8};
 
 use super::error::TaskError;
 
+/// Other people's names for a text, and for what names it.
+const TEXT_LIKE: [&str; 13] = [
+    "contents",
+    "content",
+    "passage",
+    "document",
+    "doc",
+    "sentence",
+    "paragraph",
+    "body",
+    "context",
+    "question",
+    "queries",
+    "texts",
+    "input",
+];
+const ID_LIKE: [&str; 13] = [
+    "docid",
+    "documentid",
+    "qid",
+    "queryid",
+    "pid",
+    "passageid",
+    "corpusid",
+    "textid",
+    "uuid",
+    "idx",
+    "key",
+    "docno",
+    "id",
+];
+
+/// Keys of an object that a message names.
+const SHOWN_KEYS: usize = 12;
+
 /// One JSON object that holds a text: a BEIR document or query, or a row of anyone's corpus. Other keys are ignored.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct TextRecord {
-    /// The text's name, `_id` or `id`; a number is taken as its digits.
-    #[serde(rename = "_id", alias = "id", default, deserialize_with = "string_or_number")]
+    /// The text's name: `_id`, or else `id`; an integer is taken as its digits.
     pub id: Option<String>,
+    /// What stands before the text in a document.
     title: Option<String>,
-    #[serde(alias = "query")]
-    text: Option<String>,
+    /// `text`, or else `query`.
+    pub text: String,
+}
+
+/// The fields that are looked at, of whatever type.
+#[derive(Deserialize)]
+struct Fields {
+    #[serde(rename = "_id")]
+    beir_id: Option<Value>,
+    id: Option<Value>,
+    title: Option<Value>,
+    text: Option<Value>,
+    query: Option<Value>,
 }
 
 impl TextRecord {
@@ -27,31 +75,115 @@ impl TextRecord {
     /// # Errors
     /// The reason, to be put behind file and line.
     pub fn parse(line: &str) -> Result<Self, String> {
-        let record: Self = json_object(line)?;
-        match record.text {
-            Some(_) => Ok(record),
-            None => {
-                Err("no \"text\"; expected an object like {\"_id\": \"d1\", \"title\": \"…\", \"text\": \"…\"}".into())
+        let Fields { beir_id, id, title, text, query } = json_object(line)?;
+        let id = match (beir_id, id) {
+            (Some(id), _) => Some(id_of("_id", id)?),
+            (None, Some(id)) => Some(id_of("id", id)?),
+            (None, None) => None,
+        };
+        let text = match (text, query) {
+            (Some(text), _) => string("text", text)?,
+            (None, Some(query)) => string("query", query)?,
+            (None, None) => {
+                return Err(format!("no \"text\" among the keys {}", keys_and_meant(line, &TEXT_LIKE)));
             }
-        }
+        };
+        // A query's title is not read, so what it is does not matter before it is asked for.
+        let title = title.and_then(|title| title.as_str().map(str::to_owned));
+        Ok(Self { id, title, text })
     }
 
-    /// What the model reads: the title, if there is one, a space, and the text.
+    /// What the model reads of a document: the title, if there is one, a space, and the text, as BEIR's loader has it.
     pub fn full_text(self) -> String {
-        let text = self.text.unwrap_or_default();
         match self.title {
-            Some(title) if !title.is_empty() => format!("{title} {text}"),
-            _ => text,
+            Some(title) if !title.trim().is_empty() => format!("{title} {}", self.text).trim().to_owned(),
+            _ => self.text,
         }
     }
 }
 
-/// The JSON object on one line, with all its fields.
-///
-/// # Errors
-/// The reason, to be put behind file and line.
-pub fn parse_object(line: &str) -> Result<Map<String, Value>, String> {
-    json_object(line)
+/// Why an object without `_id` cannot be used where texts must have names.
+pub fn no_id(line: &str) -> String {
+    format!("no \"_id\" among the keys {}", keys_and_meant(line, &ID_LIKE))
+}
+
+/// The key of the object on `line` that is perhaps meant as the text's name, if it has neither `_id` nor `id`.
+pub fn like_an_id(line: &str) -> Option<String> {
+    fields_of(line).into_iter().map(|(key, _)| key).find(|key| is_like(key, &ID_LIKE))
+}
+
+/// The name in the field `key`.
+fn id_of(key: &str, value: Value) -> Result<String, String> {
+    match value {
+        Value::String(id) => Ok(id),
+        Value::Number(id) if id.is_i64() || id.is_u64() => Ok(id.to_string()),
+        Value::Number(id) => Err(format!(
+            "\"{key}\" is a number beyond 64 bits or with a fraction (about {id}), of which not every digit is kept: write it \
+             as a string"
+        )),
+        other => Err(format!("\"{key}\" is {other}: a string is expected")),
+    }
+}
+
+fn string(key: &str, value: Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text),
+        Value::Array(_) => Err(format!("\"{key}\" is a list: a string is expected")),
+        Value::Object(_) => Err(format!("\"{key}\" is an object: a string is expected")),
+        other => Err(format!("\"{key}\" is {other}: a string is expected")),
+    }
+}
+
+/// The object's keys, and the one that is like one of `names`.
+fn keys_and_meant(line: &str, names: &[&str]) -> String {
+    let keys: Vec<String> = fields_of(line).into_iter().map(|(key, _)| key).collect();
+    let mut shown = keys.iter().take(SHOWN_KEYS).map(|key| format!("{key:?}")).collect::<Vec<_>>().join(", ");
+    if keys.len() > SHOWN_KEYS {
+        shown += ", …";
+    }
+    match keys.iter().find(|key| is_like(key, names)) {
+        Some(key) => format!("{shown}; perhaps {key:?} is what is meant: rename it"),
+        None => format!("{shown}; expected an object like {{\"_id\": \"d1\", \"title\": \"…\", \"text\": \"…\"}}"),
+    }
+}
+
+fn is_like(key: &str, names: &[&str]) -> bool {
+    let plain: String = key.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    names.contains(&plain.as_str()) || (plain == "text" && names.contains(&"texts"))
+}
+
+/// Keys and values of the object on `line`, in their order and as they are written, so that what is not looked at stays as
+/// it is. Empty where the line is no such object.
+pub fn fields_of(line: &str) -> Vec<(String, &str)> {
+    scan(line).unwrap_or_default()
+}
+
+fn scan(line: &str) -> Option<Vec<(String, &str)>> {
+    let mut fields = Vec::new();
+    let mut rest = line.trim_start().strip_prefix('{')?.trim_start();
+    while !rest.starts_with('}') {
+        let mut keys = Deserializer::from_str(rest).into_iter::<String>();
+        let key = keys.next()?.ok()?;
+        rest = rest[keys.byte_offset()..].trim_start().strip_prefix(':')?.trim_start();
+        let mut values = Deserializer::from_str(rest).into_iter::<IgnoredAny>();
+        values.next()?.ok()?;
+        let value = &rest[..values.byte_offset()];
+        rest = rest[values.byte_offset()..].trim_start();
+        rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
+        fields.push((key, value));
+    }
+    Some(fields)
+}
+
+/// Says which keys of rows are not read though they are like one that is.
+pub fn tell_near_keys<'a>(path: &Path, rows: impl Iterator<Item = &'a Row>) {
+    let mut found = BTreeMap::<(&str, &str), usize>::new();
+    for near in rows.flat_map(|row| &row.near_keys) {
+        *found.entry((&near.key, near.meant)).or_default() += 1;
+    }
+    for ((key, meant), rows) in found {
+        tracing::warn!("{}: {key:?} of {rows} rows is not read; perhaps {meant:?} is what is meant", path.display());
+    }
 }
 
 /// Calls `visit` with the number (from 1) and content of each line of the file at `path`, also of blank ones.
@@ -86,15 +218,6 @@ pub fn for_each_line_of(
     Ok(())
 }
 
-fn string_or_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    match Option::<Value>::deserialize(deserializer)? {
-        None => Ok(None),
-        Some(Value::String(id)) => Ok(Some(id)),
-        Some(Value::Number(id)) => Ok(Some(id.to_string())),
-        Some(other) => Err(serde::de::Error::custom(format!("\"_id\" must be a string, found {other}"))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,14 +227,50 @@ mod tests {
         let text = |line: &str| TextRecord::parse(line).unwrap().full_text();
         assert_eq!(text(r#"{"_id": "1", "title": "A", "text": "b", "metadata": {}}"#), "A b");
         assert_eq!(text(r#"{"_id": "1", "title": "", "text": "b"}"#), "b");
+        assert_eq!(text(r#"{"_id": "1", "title": " ", "text": "b"}"#), "b");
         assert_eq!(text(r#"{"_id": "1", "title": null, "text": "b"}"#), "b");
         assert_eq!(text(r#"{"query": "b"}"#), "b");
+        assert_eq!(text(r#"{"query": {"a": 1}, "text": "c", "title": 3}"#), "c");
     }
 
     #[test]
-    fn ids_may_be_numbers() {
-        assert_eq!(TextRecord::parse(r#"{"_id": 12, "text": ""}"#).unwrap().id.as_deref(), Some("12"));
-        assert_eq!(TextRecord::parse(r#"{"text": ""}"#).unwrap().id, None);
+    fn ids_are_taken_as_they_are_written_or_refused() {
+        let id = |line: &str| TextRecord::parse(line).map(|record| record.id);
+        let named = |id: &str| Ok(Some(id.to_owned()));
+        assert_eq!(id(r#"{"_id": 12, "text": ""}"#), named("12"));
+        assert_eq!(id(r#"{"_id": 18446744073709551615, "text": ""}"#), named("18446744073709551615"));
+        assert_eq!(id(r#"{"id": 1, "_id": "a", "text": ""}"#), named("a"));
+        assert_eq!(id(r#"{"id": "b", "_id": null, "text": ""}"#), named("b"));
+        assert_eq!(id(r#"{"text": ""}"#), Ok(None));
+        for lost in ["18446744073709551616", "1.0", "1e3", "-0"] {
+            let reason = id(&format!(r#"{{"_id": {lost}, "text": ""}}"#)).unwrap_err();
+            assert!(reason.contains("\"_id\" is a number") && reason.contains("string"), "{reason}");
+        }
+        assert!(id(r#"{"id": [1], "text": ""}"#).unwrap_err().contains("\"id\" is [1]"));
+        assert!(id(r#"{"_id": "a", "_id": "b", "text": ""}"#).unwrap_err().contains("duplicate field `_id`"));
+    }
+
+    #[test]
+    fn what_is_nearly_our_key_is_named() {
+        let reason = |line: &str| TextRecord::parse(line).unwrap_err();
+        for key in ["contents", "content", "passage", "sentence", "Text", "document"] {
+            let told = reason(&format!(r#"{{"_id": "a", "{key}": "b"}}"#));
+            assert!(told.contains(&format!("perhaps {key:?} is what is meant")), "{told}");
+        }
+        assert!(reason(r#"{"a": "b"}"#).contains("no \"text\" among the keys \"a\"; expected an object like"));
+        assert!(reason(r#"{"text": 3}"#).contains("\"text\" is 3: a string is expected"));
+        assert!(reason(r#"{"text": ["a"]}"#).contains("\"text\" is a list"));
+        assert!(no_id(r#"{"doc_id": 3, "text": "a"}"#).contains("perhaps \"doc_id\""));
+        assert_eq!(like_an_id(r#"{"ID": 3, "text": "a"}"#).as_deref(), Some("ID"));
+        assert_eq!(like_an_id(r#"{"label": 3, "text": "a"}"#), None);
+    }
+
+    #[test]
+    fn fields_are_given_as_they_are_written() {
+        let line = r#" { "a" : 123456789012345678901, "b\"":{"c": [1, "}"]} ,"d":1.10, "e": "x" }"#;
+        let expected = [("a", "123456789012345678901"), ("b\"", r#"{"c": [1, "}"]}"#), ("d", "1.10"), ("e", r#""x""#)];
+        assert_eq!(fields_of(line), expected.map(|(key, value)| (key.to_owned(), value)));
+        assert!(fields_of("{}").is_empty() && fields_of("[1]").is_empty());
     }
 
     fn error(bytes: &'static [u8], visit: impl FnMut(usize, &str) -> Result<(), String>) -> String {

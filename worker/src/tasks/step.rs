@@ -31,6 +31,9 @@ pub struct StepArgs {
     /// Rows in the published trainer's format
     #[arg(long, value_name = "FILE.jsonl", required_unless_present = "tokens", conflicts_with = "tokens")]
     pub rows: Option<PathBuf>,
+    /// Whose settings in the recipe's data.sets the rows take; default: the data set that has the file's name
+    #[arg(long, value_name = "NAME", requires = "rows")]
+    pub dataset: Option<String>,
     /// A batch already tokenised: q.input_ids, q.attention_mask, p.input_ids, p.attention_mask, and for a recipe with a
     /// teacher teacher_scores
     #[arg(long, value_name = "FILE.safetensors")]
@@ -53,13 +56,15 @@ pub fn run(args: &StepArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     }
     model.enable_gradients(compute_kind_of(recipe.precision));
     let batch = match (&args.rows, &args.tokens) {
-        (Some(path), _) => GivenBatch::read_rows(path, model.tokenizer_folder(), &recipe)?,
-        (None, Some(path)) => GivenBatch::read_tokens(path)?,
+        (Some(path), _) => {
+            GivenBatch::read_rows(path, args.dataset.as_deref(), model.tokenizer_folder(), &recipe, ranks)?
+        }
+        (None, Some(path)) => GivenBatch::read_tokens(path, &recipe)?,
         (None, None) => return Err(TaskError::Usage("give --rows or --tokens".into()).into()),
     };
     check(&batch, &model, &recipe, ranks.world_size())?;
     let share = contiguous_share(batch.queries.len(), ranks.rank(), ranks.world_size());
-    let own = batch.share(share, &recipe);
+    let own = batch.share(share);
     // The report has every weight's gradient.
     let settings = StepSettings { shard_state: false, ..StepSettings::of(&recipe) };
     let outcome = compute_gradients(&model, ranks, &settings, &own)?;

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use tch::{Device, Kind};
 use tercet_cluster::Collective;
-use tercet_configs::{CpuMatmul, Pooling};
-use tercet_sampler::{SpecialTokens, SubBatchLimit, TextTokenizer};
+use tercet_configs::{CpuMatmul, Pooling, Prompts};
+use tercet_sampler::{SpecialTokens, SubBatchLimit, TextTokenizer, text_id};
 
-use super::vectors::TextVectors;
+use super::vectors::{TextVectors, gather, share};
 use crate::device::device_of;
 use crate::encode::encode_texts;
 use crate::matmul::{self, Needs};
@@ -72,18 +72,49 @@ impl TextEncoder {
         Ok(self.tokenizer.tokenless(texts)?)
     }
 
-    /// The representations of `texts`, in their order. A text is cut to `max_len` tokens, special ones included, or to
-    /// what the model takes, if that is less.
+    /// What the model's folder names to stand before texts.
+    pub fn prompts(&self) -> &Prompts {
+        &self.model.prompts
+    }
+
+    /// Which of `texts` are the same, as training tells it: by their tokens, whole and without what stands before them. None
+    /// for a text of which no token is left. Every rank calls it with the same texts.
+    ///
+    /// # Errors
+    /// A text that the tokenizer cannot take; a collective that failed.
+    pub fn identities(&self, texts: &[&str], ranks: &dyn Collective) -> anyhow::Result<Vec<Option<u64>>> {
+        let own: Vec<&str> = share(texts, ranks).copied().collect();
+        let mut ids = Vec::with_capacity(own.len());
+        for block in blocks(&own, BLOCK_BYTES) {
+            let contents = self.tokenizer.encode_contents(&own[block])?;
+            ids.extend(contents.iter().map(|content| text_id(content).cast_signed()));
+        }
+        let (all, nothing) = (gather(ranks, &ids)?, text_id(&[]));
+        let id = |i: usize| all[i % all.len()][i / all.len()].cast_unsigned();
+        Ok((0..texts.len()).map(|i| Some(id(i)).filter(|id| *id != nothing)).collect())
+    }
+
+    /// The representations of `texts` with `prompt` directly before each, in their order. A text is cut to `max_len` tokens,
+    /// special ones included, or to what the model takes, if that is less.
     ///
     /// # Errors
     /// A tokenizer that does not fit the model, or representations that are not numbers.
-    pub fn encode(&self, texts: &[&str], max_len: usize, heads: Heads) -> anyhow::Result<TextVectors> {
+    pub fn encode(&self, prompt: &str, texts: &[&str], max_len: usize, heads: Heads) -> anyhow::Result<TextVectors> {
         let max_len = max_len.min(self.model.config.max_text_len());
         let mut parts = Vec::new();
         let mut num_empty = 0;
         for block in blocks(texts, BLOCK_BYTES) {
-            let contents = self.tokenizer.encode_contents(&texts[block])?;
-            num_empty += contents.iter().filter(|content| content.is_empty()).count();
+            let contents = match prompt {
+                "" => self.tokenizer.encode_contents(&texts[block.clone()])?,
+                prompt => {
+                    let prompted: Vec<String> =
+                        texts[block.clone()].iter().map(|text| format!("{prompt}{text}")).collect();
+                    self.tokenizer.encode_contents(&prompted)?
+                }
+            };
+            // With a prompt they are not without tokens, but no less empty.
+            let is_empty = |(text, content): (&&str, &Vec<u32>)| content.is_empty() || text.trim().is_empty();
+            num_empty += texts[block].iter().zip(&contents).filter(|pair| is_empty(*pair)).count();
             parts.push(self.encode_block(&contents, max_len, heads)?);
         }
         if num_empty > 0 {

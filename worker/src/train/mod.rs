@@ -6,6 +6,7 @@ mod faults;
 mod goodput;
 mod history;
 mod hold;
+mod idle;
 mod lock;
 mod log;
 mod recorder;
@@ -24,7 +25,7 @@ use anyhow::Context;
 use clap::Args;
 use tercet_cluster::heartbeat::{self, Doing};
 use tercet_cluster::{Collective, Counted, ReduceOp, Traffic, any_rank, any_rank_each};
-use tercet_configs::{ExitCode, Recipe};
+use tercet_configs::{ExitCode, Recipe, Teacher};
 use tercet_sampler::{Batch, Plan, Prefetcher};
 
 use crate::budget;
@@ -38,6 +39,7 @@ use crate::step::{StepBatch, StepOutcome, StepSettings, compute_gradients};
 pub use faults::NotFinite;
 use faults::{Faults, Reaction, RollBack};
 use hold::Hold;
+use idle::Signs;
 pub use log::is_coloured;
 use recorder::StepRecord;
 use saver::Saver;
@@ -211,6 +213,7 @@ impl Training<'_> {
         }
         record.skipped = progress.skipped;
         record.phase_secs = phase::take();
+        record.signs = Signs::of(&batch, &outcome, self.recipe.loss.teacher != Teacher::None);
         share_figures(self.ranks, &outcome, traffic, &mut record, started)?;
         if let Err(error) = recorder.step(record.clone(), !faulty) {
             // A checkpoint on its way may be what has filled the disk; then its failure says more.
@@ -331,11 +334,13 @@ fn share_figures(
     sums[3..].copy_from_slice(&bytes.map(|bytes| bytes as f64 / ranks.world_size() as f64));
     ranks.all_reduce(sums.as_mut_slice().into(), ReduceOp::Sum)?;
     let [resident, peak] = resident_bytes().map(|bytes| bytes as f64);
-    let mut maxima = [resident, peak, record.wait_secs, started.elapsed().as_secs_f64()];
+    let [spread, lexical, teacher] = record.signs.largest();
+    let mut maxima = [resident, peak, record.wait_secs, started.elapsed().as_secs_f64(), spread, lexical, teacher];
     ranks.all_reduce(maxima.as_mut_slice().into(), ReduceOp::Max)?;
     record.loss = outcome.loss;
     record.terms = outcome.terms.clone();
     (record.wait_secs, record.step_secs) = (maxima[2], maxima[3]);
+    record.signs = Signs { spread: maxima[4], lexical: maxima[5], teacher: maxima[6], ..record.signs };
     record.wait_share = record.wait_secs / record.step_secs.max(f64::MIN_POSITIVE);
     record.tokens = sums[0] as u64;
     record.tokens_per_sec = sums[0] / record.step_secs;

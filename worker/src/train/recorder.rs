@@ -16,6 +16,7 @@ use tercet_sampler::Batch;
 use super::beat;
 use super::goodput::Goodput;
 use super::history::History;
+use super::idle::{Idle, Signs, Step};
 use super::spikes::{self, Spikes};
 use super::tensorboard::EventFile;
 use crate::budget::Fitted;
@@ -76,6 +77,9 @@ pub(super) struct StepRecord {
     pub rss_bytes: u64,
     /// The largest that a rank's has been so far.
     pub peak_rss_bytes: u64,
+    /// What tells whether anything was learnt.
+    #[serde(skip)]
+    pub signs: Signs,
 }
 
 impl StepRecord {
@@ -136,6 +140,7 @@ struct Sink {
     spikes: Spikes,
     /// How many there were.
     num_spikes: u64,
+    idle: Idle,
     goodput: Goodput,
     spike_ratio: f64,
     tensorboard: Option<EventFile>,
@@ -169,6 +174,7 @@ impl Recorder {
             history,
             spikes,
             num_spikes,
+            idle: Idle::default(),
             goodput,
             spike_ratio,
             tensorboard,
@@ -220,6 +226,7 @@ impl Recorder {
         }
         (record.useful_secs, record.goodput) = (sink.goodput.useful_secs(), sink.goodput.share());
         sink.look_for_spike(&record);
+        sink.look_for_idleness(&record);
         record.grad_norm_spikes = sink.num_spikes;
         // Plain structs of numbers and strings cannot fail to serialise.
         let line = serde_json::to_value(&record).expect("plain data");
@@ -313,6 +320,13 @@ impl Sink {
                  {dataset})"
             ));
         }
+    }
+
+    fn look_for_idleness(&mut self, record: &StepRecord) {
+        let &StepRecord { step, loss, grad_norm, learning_rate, false_negatives, signs, ref dataset, .. } = record;
+        let taken = Step { step, dataset, loss, grad_norm, learning_rate, false_negatives, signs };
+        let words = self.idle.take(&taken, step == self.last_step);
+        words.iter().for_each(|text| self.warn(text));
     }
 
     fn warn(&self, text: &str) {

@@ -4,6 +4,7 @@
 
 mod fixture;
 mod job;
+mod meaning;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -271,7 +272,7 @@ fn mistakes_end_all_ranks_with_file_line_and_reason() {
 
     let broken = fixture.write("broken.jsonl", "{\"text\": \"w1\"}\n{\"text\": 5}\n");
     let message = error(data, format!("encode --model {model} --input {} --out {out}", broken.display()));
-    assert!(message.contains("broken.jsonl:2: ") && message.contains("expected a string"), "{message}");
+    assert!(message.contains("broken.jsonl:2: \"text\" is 5: a string is expected"), "{message}");
     let empty = fixture.write("empty.txt", "w1\n\nw2\n");
     let message = error(data, format!("encode --model {model} --input {} --out {out}", empty.display()));
     assert!(message.contains("empty.txt:2: an empty text"), "{message}");
@@ -293,5 +294,5 @@ fn mistakes_end_all_ranks_with_file_line_and_reason() {
     assert!(message.contains("qrels/test.tsv"), "{message}");
     let rows = fixture.write("rows.jsonl", "{\"query\": \"w1\", \"pos\": []}\n");
     let message = error(data, format!("mine --model {model} --rows {} --out {out}", rows.display()));
-    assert!(message.contains("rows.jsonl:1: \"pos\" must be"), "{message}");
+    assert!(message.contains("rows.jsonl:1: \"pos\" is empty"), "{message}");
 }

@@ -1,19 +1,22 @@
-//! BEIR folders: `corpus.jsonl`, `queries.jsonl` and `qrels/test.tsv` (Thakur et al., 2021).
+//! BEIR folders: `corpus.jsonl`, `queries.jsonl` and `qrels/SPLIT.tsv` (Thakur et al., 2021), as BEIR's own loader reads
+//! them: a document is its title, a space and its text, a query its text alone, `_id` its name; queries that the split does
+//! not judge are left out. Unlike that loader, two texts of one name are refused.
 //!
 //! Every rank reads the whole folder, knows all ids and keeps the texts of its own documents. Documents are numbered
 //! by id in *descending* byte order, because that is how trec_eval breaks ties: of two documents with the same score
 //! the one with the smaller number ranks first.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tercet_sampler::{LinesOf, plain_or_packed};
 
+use super::qrels::{Judgments, read_qrels};
 use crate::tasks::error::TaskError;
-use crate::tasks::records::{TextRecord, for_each_line};
+use crate::tasks::records::{TextRecord, for_each_line, no_id};
 
-/// Judgments of one query: document id → relevance.
-pub type Judgments = HashMap<String, i64>;
+/// Names in a folder that a message lists.
+const LISTED_NAMES: usize = 12;
 
 /// A document's number and text.
 pub type Document = (u32, String);
@@ -40,43 +43,131 @@ pub struct Dataset {
     pub queries: Vec<Query>,
     /// Query id → judgments, for each of `queries`.
     pub qrels: BTreeMap<String, Judgments>,
-    /// Queries that have judgments but are not in `queries.jsonl`; they are left out.
-    pub num_unknown_queries: usize,
-    /// Judgments of documents that are not in the corpus; they stay and cannot be found.
-    pub num_unknown_docs: usize,
+    /// The document that has the query's very id, for each of `queries`.
+    pub namesakes: Vec<Option<u32>>,
+    /// What was left out and is worth a word: numbers, and what follows from them.
+    pub remarks: Vec<String>,
+    /// An id with a blank in it, which a run file cannot carry.
+    pub id_with_blank: Option<String>,
 }
 
 impl Dataset {
-    /// Reads the folder at `dir` for rank `rank` of `world_size`.
+    /// Whether the folder at `dir` has the files of `split`.
     ///
     /// # Errors
-    /// [`TaskError`] with file, line and reason for anything missing, malformed or named twice, and where no query is
-    /// left to evaluate.
-    pub fn load(dir: &Path, rank: usize, world_size: usize) -> Result<Self, TaskError> {
-        let (doc_ids, own_docs) = read_corpus(&plain_or_packed(&dir.join("corpus.jsonl")), rank, world_size)?;
-        let mut queries = read_queries(&plain_or_packed(&dir.join("queries.jsonl")))?;
-        let qrels_path = plain_or_packed(&dir.join("qrels").join("test.tsv"));
-        let mut qrels = read_qrels(&qrels_path)?;
+    /// [`TaskError::Usage`] with what is missing and what is there.
+    pub fn check(dir: &Path, split: &str) -> Result<(), TaskError> {
+        qrels_of(dir, split)?;
+        file_of(dir, "corpus.jsonl")?;
+        file_of(dir, "queries.jsonl").map(drop)
+    }
 
-        queries.retain(|query| qrels.contains_key(&query.id));
-        if queries.is_empty() {
-            let reason = "judges no query of queries.jsonl: the ids of the two files must be the same".into();
+    /// Reads the folder at `dir`, with the judgments of `split`, for rank `rank` of `world_size`.
+    ///
+    /// # Errors
+    /// [`TaskError`] with file, line and reason for anything missing, malformed or named twice, and where no query or no
+    /// document is left to evaluate.
+    pub fn load(dir: &Path, split: &str, rank: usize, world_size: usize) -> Result<Self, TaskError> {
+        let qrels_path = qrels_of(dir, split)?;
+        let mut remarks = Vec::new();
+        let (doc_ids, own_docs) = read_corpus(&file_of(dir, "corpus.jsonl")?, rank, world_size)?;
+        let mut queries = read_queries(&file_of(dir, "queries.jsonl")?)?;
+        let known: HashSet<&str> = queries.iter().map(|query| query.id.as_str()).collect();
+        let is_doc = |id: &str| doc_number(&doc_ids, id).is_some();
+        let mut qrels = read_qrels(&qrels_path, |id| [known.contains(id), is_doc(id)])?;
+
+        let unknown_queries: Vec<String> = qrels.keys().filter(|id| !known.contains(id.as_str())).cloned().collect();
+        if unknown_queries.len() == qrels.len() {
+            let swapped =
+                if qrels.keys().all(|id| is_doc(id)) { "; its first column holds documents' ids" } else { "" };
+            let reason =
+                format!("judges no query of queries.jsonl: the ids of the two files must be the same{swapped}");
             return Err(TaskError::Data { path: qrels_path, reason });
         }
-        let num_judged = qrels.len();
-        let known: HashSet<&str> = queries.iter().map(|query| query.id.as_str()).collect();
-        qrels.retain(|query, _| known.contains(query.as_str()));
-        let judged_docs = qrels.values().flat_map(HashMap::keys);
-        let num_unknown_docs = judged_docs.filter(|id| doc_number(&doc_ids, id).is_none()).count();
-        Ok(Self {
-            name: folder_name(dir)?,
-            num_unknown_queries: num_judged - qrels.len(),
-            num_unknown_docs,
-            doc_ids,
-            own_docs,
-            queries,
-            qrels,
-        })
+        if let Some(first) = unknown_queries.first() {
+            let (lacking, all) = (unknown_queries.len(), qrels.len());
+            remarks.push(format!(
+                "{lacking} of {all} judged queries are not in queries.jsonl ({first:?}); they are left out of the means"
+            ));
+            qrels.retain(|query, _| known.contains(query.as_str()));
+        }
+        let judged: HashSet<&str> = qrels.values().flat_map(HashMap::keys).map(String::as_str).collect();
+        let unknown: Vec<&str> = judged.iter().copied().filter(|id| !is_doc(id)).collect();
+        if unknown.len() == judged.len() {
+            let reason = "judges no document of corpus.jsonl: the ids of the two files must be the same".into();
+            return Err(TaskError::Data { path: qrels_path, reason });
+        }
+        if let Some(first) = unknown.iter().min() {
+            remarks.push(format!(
+                "{} of {} judged documents are not in corpus.jsonl ({first:?}); they count as not found",
+                unknown.len(),
+                judged.len()
+            ));
+        }
+        let num_without = qrels.values().filter(|docs| docs.values().all(|&score| score <= 0)).count();
+        if num_without > 0 {
+            remarks.push(format!("{num_without} queries have no document judged above 0; they score 0"));
+        }
+        drop(known);
+        queries.retain(|query| qrels.contains_key(&query.id));
+        let namesakes =
+            queries.iter().map(|query| doc_number(&doc_ids, &query.id).map(|number| number as u32)).collect();
+        let ids = || doc_ids.iter().chain(queries.iter().map(|query| &query.id));
+        let id_with_blank = ids().find(|id| id.contains(char::is_whitespace)).cloned();
+        Ok(Self { name: folder_name(dir)?, namesakes, remarks, id_with_blank, doc_ids, own_docs, queries, qrels })
+    }
+}
+
+/// The file `name` of the folder, plain or packed.
+fn file_of(dir: &Path, name: &str) -> Result<PathBuf, TaskError> {
+    let path = plain_or_packed(&dir.join(name));
+    if path.exists() {
+        return Ok(path);
+    }
+    if !dir.is_dir() {
+        return Err(TaskError::Usage(format!("--data {}: there is no such folder", dir.display())));
+    }
+    let below: Vec<String> = names_in(dir).into_iter().filter(|below| dir.join(below).join(name).exists()).collect();
+    let remedy = match below.first() {
+        Some(below) => format!("{} has one: give that to --data", dir.join(below).display()),
+        None => format!("there are: {}", listed(&names_in(dir))),
+    };
+    Err(TaskError::Usage(format!("{}: no such file; {remedy}", dir.join(name).display())))
+}
+
+/// The judgments of a split.
+fn qrels_of(dir: &Path, split: &str) -> Result<PathBuf, TaskError> {
+    let folder = dir.join("qrels");
+    let named = folder.join(format!("{split}.tsv"));
+    let path = plain_or_packed(&named);
+    if path.exists() || !folder.is_dir() {
+        // What a folder without judgments lacks is told by its other files first.
+        file_of(dir, "corpus.jsonl")?;
+        return file_of(dir, &format!("qrels/{split}.tsv"));
+    }
+    let names = names_in(&folder);
+    let splits: Vec<&str> = names.iter().filter_map(|name| name.split_once(".tsv").map(|(split, _)| split)).collect();
+    let remedy = match splits.first() {
+        Some(first) => format!("{} has {}: choose one with --split {first}", folder.display(), listed(&splits)),
+        None => format!("{} holds {}", folder.display(), listed(&names)),
+    };
+    Err(TaskError::Usage(format!("{}: no such file; {remedy}", named.display())))
+}
+
+/// The names in a folder, in order; none if it cannot be read.
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+fn listed<T: AsRef<str>>(names: &[T]) -> String {
+    let shown: Vec<&str> = names.iter().map(AsRef::as_ref).take(LISTED_NAMES).collect();
+    match names.len().saturating_sub(LISTED_NAMES) {
+        0 if names.is_empty() => "nothing".into(),
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 
@@ -84,7 +175,8 @@ fn doc_number(doc_ids: &[String], id: &str) -> Option<usize> {
     doc_ids.binary_search_by(|known| id.cmp(known.as_str())).ok()
 }
 
-fn folder_name(dir: &Path) -> Result<String, TaskError> {
+/// The folder's name.
+pub(super) fn folder_name(dir: &Path) -> Result<String, TaskError> {
     // `.` and `data/..` have a name once resolved.
     let full = dir.canonicalize().map_err(TaskError::file(dir))?;
     Ok(full.file_name().map_or_else(|| "dataset".into(), |name| name.to_string_lossy().into_owned()))
@@ -92,17 +184,17 @@ fn folder_name(dir: &Path) -> Result<String, TaskError> {
 
 /// All ids in descending order, and the documents at lines `rank`, `rank + world_size`, … with their numbers.
 fn read_corpus(path: &Path, rank: usize, world_size: usize) -> Result<(Vec<String>, Vec<Document>), TaskError> {
-    let mut ids = Vec::new();
-    let mut own = Vec::new();
+    let (mut ids, mut own) = (Vec::new(), Vec::new());
     for_each_line(path, LinesOf::Objects, |_, line| {
         if line.trim().is_empty() {
             return Ok(());
         }
         let mut record = TextRecord::parse(line)?;
         let place = ids.len();
-        ids.push(required_id(record.id.take())?);
+        ids.push(required_id(record.id.take(), line)?);
+        let text = record.full_text();
         if place % world_size == rank {
-            own.push((place, record.full_text()));
+            own.push((place, text));
         }
         Ok(())
     })?;
@@ -136,47 +228,26 @@ fn read_queries(path: &Path) -> Result<Vec<Query>, TaskError> {
             return Ok(());
         }
         let mut record = TextRecord::parse(line)?;
-        let id = required_id(record.id.take())?;
+        let id = required_id(record.id.take(), line)?;
         if !seen.insert(id.clone()) {
             return Err(format!("a second query with the _id {id:?}; ids must be unique"));
         }
-        queries.push(Query { id, text: record.full_text() });
+        queries.push(Query { id, text: record.text });
         Ok(())
     })?;
     Ok(queries)
 }
 
-fn required_id(id: Option<String>) -> Result<String, String> {
-    let id = id.ok_or("no \"_id\"")?;
-    // A run file separates its columns by blanks.
-    if id.is_empty() || id.contains(char::is_whitespace) {
-        return Err(format!("the _id {id:?} is empty or has blanks in it, which run files cannot carry"));
+/// The name of the text on `line`.
+fn required_id(id: Option<String>, line: &str) -> Result<String, String> {
+    let id = id.ok_or_else(|| no_id(line))?;
+    // Judgments put names between tabs, one a line.
+    if id.trim().is_empty() || id.trim() != id || id.contains(['\t', '\n', '\r']) {
+        return Err(format!(
+            "the _id {id:?} is empty, or has a blank at an end or a tab in it, which judgments cannot carry"
+        ));
     }
     Ok(id)
-}
-
-/// `query-id <tab> corpus-id <tab> relevance`, with or without the header line; of two judgments the later one holds.
-fn read_qrels(path: &Path) -> Result<BTreeMap<String, Judgments>, TaskError> {
-    let mut qrels = BTreeMap::<String, Judgments>::new();
-    for_each_line(path, LinesOf::Text, |number, line| {
-        if line.trim().is_empty() {
-            return Ok(());
-        }
-        let columns: Vec<&str> = line.split('\t').map(str::trim).collect();
-        let &[query, doc, relevance] = columns.as_slice() else {
-            return Err(format!(
-                "expected 3 columns between tabs (query-id, corpus-id, score), found {}",
-                columns.len()
-            ));
-        };
-        match relevance.parse() {
-            Ok(relevance) => qrels.entry(query.into()).or_default().insert(doc.into(), relevance),
-            Err(_) if number == 1 => None, // the header
-            Err(_) => return Err(format!("the score {relevance:?} is not a whole number")),
-        };
-        Ok(())
-    })?;
-    Ok(qrels)
 }
 
 #[cfg(test)]
@@ -198,14 +269,14 @@ mod tests {
     }
 
     fn error(corpus: &str, queries: &str, qrels: &str) -> String {
-        Dataset::load(folder(corpus, queries, qrels).path(), 0, 1).unwrap_err().to_string()
+        Dataset::load(folder(corpus, queries, qrels).path(), "test", 0, 1).unwrap_err().to_string()
     }
 
     #[test]
     fn documents_are_numbered_by_descending_id_and_shared_by_lines() {
         let dir = folder(CORPUS, QUERIES, QRELS);
-        let first = Dataset::load(dir.path(), 0, 2).unwrap();
-        let second = Dataset::load(dir.path(), 1, 2).unwrap();
+        let first = Dataset::load(dir.path(), "test", 0, 2).unwrap();
+        let second = Dataset::load(dir.path(), "test", 1, 2).unwrap();
         assert_eq!(first.doc_ids, ["d2", "d10", "d1"]);
         assert_eq!(second.doc_ids, first.doc_ids);
         assert_eq!(first.own_docs, [(2, "T one".to_owned()), (0, "two".to_owned())]);
@@ -214,38 +285,64 @@ mod tests {
 
     #[test]
     fn unknown_ids_are_counted_and_unjudged_queries_left_out() {
-        let data = Dataset::load(folder(CORPUS, QUERIES, QRELS).path(), 0, 1).unwrap();
+        let data = Dataset::load(folder(CORPUS, QUERIES, QRELS).path(), "test", 0, 1).unwrap();
         assert_eq!(data.queries, [Query { id: "q1".into(), text: "first".into() }]);
-        assert_eq!(data.num_unknown_queries, 1);
-        assert_eq!(data.num_unknown_docs, 1);
+        assert_eq!(data.remarks.len(), 2, "{:?}", data.remarks);
+        assert!(data.remarks[0].contains("1 of 2 judged queries") && data.remarks[0].contains("\"q9\""));
+        assert!(data.remarks[1].contains("1 of 2 judged documents") && data.remarks[1].contains("\"gone\""));
         assert_eq!(data.qrels["q1"]["d10"], 2);
         assert!(!data.qrels.contains_key("q9"));
+        let data = Dataset::load(folder(CORPUS, QUERIES, "q1\td1\t0\n").path(), "test", 0, 1).unwrap();
+        assert!(data.remarks[0].contains("1 queries have no document judged above 0"), "{:?}", data.remarks);
     }
 
     #[test]
-    fn a_header_is_optional() {
-        let data = Dataset::load(folder(CORPUS, QUERIES, "q1\td1\t1\n").path(), 0, 1).unwrap();
-        assert_eq!(data.qrels["q1"]["d1"], 1);
+    fn a_query_is_its_text_and_may_be_a_document() {
+        let queries = "{\"_id\": \"d2\", \"title\": \"T\", \"text\": \"two\"}\n{\"_id\": \"q 1\", \"text\": \"one\"}\n";
+        let qrels = "d2\td1\t1\nq 1\td1\t1\n";
+        let data = Dataset::load(folder(CORPUS, queries, qrels).path(), "test", 0, 1).unwrap();
+        assert_eq!(data.queries[0].text, "two");
+        assert_eq!(data.namesakes, [Some(0), None]);
+        assert_eq!(data.id_with_blank.as_deref(), Some("q 1"));
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_what_is_there() {
+        let missing = |dir: &Path, split: &str| Dataset::load(dir, split, 0, 1).unwrap_err();
+        let message = missing(Path::new("no/such/folder"), "test").to_string();
+        assert!(message.contains("no/such/folder: there is no such folder"), "{message}");
+        let dir = folder(CORPUS, QUERIES, QRELS);
+        let error = missing(dir.path(), "dev");
+        assert!(error.to_string().contains("qrels/dev.tsv: no such file"), "{error}");
+        assert!(error.to_string().contains("has test: choose one with --split test"), "{error}");
+        assert_eq!(error.exit_code(), tercet_configs::ExitCode::Usage);
+        let outer = tempfile::tempdir().unwrap();
+        fs::rename(dir.path(), outer.path().join("small")).unwrap();
+        let message = missing(outer.path(), "test").to_string();
+        assert!(message.contains("small has one: give that to --data"), "{message}");
+        fs::remove_file(outer.path().join("small/queries.jsonl")).unwrap();
+        let message = missing(&outer.path().join("small"), "test").to_string();
+        assert!(message.contains("queries.jsonl: no such file; there are: corpus.jsonl, qrels"), "{message}");
     }
 
     #[test]
     fn mistakes_name_file_line_and_reason() {
-        let missing = Dataset::load(Path::new("no/such/folder"), 0, 1).unwrap_err();
-        assert!(missing.to_string().contains("no/such/folder/corpus.jsonl"), "{missing}");
         let message = error("{\"_id\": \"d1\"}\n", QUERIES, QRELS);
         assert!(message.contains("corpus.jsonl:1: no \"text\""), "{message}");
         let message = error("{\"text\": \"x\"}\n", QUERIES, QRELS);
         assert!(message.contains("corpus.jsonl:1: no \"_id\""), "{message}");
+        let message = error("{\"_id\": \" d1\", \"text\": \"x\"}\n", QUERIES, QRELS);
+        assert!(message.contains("corpus.jsonl:1: the _id \" d1\""), "{message}");
         let message = error(&CORPUS.repeat(2), QUERIES, QRELS);
         assert!(message.contains("corpus.jsonl: two documents have the _id \"d2\""), "{message}");
         let message = error(CORPUS, &QUERIES.repeat(2), QRELS);
         assert!(message.contains("queries.jsonl:3: a second query with the _id \"q1\""), "{message}");
-        let message = error(CORPUS, QUERIES, "h\th\th\nq1\td1\tgood\n");
-        assert!(message.contains("test.tsv:2: the score \"good\""), "{message}");
-        let message = error(CORPUS, QUERIES, "q1 d1 1\n");
-        assert!(message.contains("test.tsv:1: expected 3 columns"), "{message}");
         let message = error(CORPUS, QUERIES, "q7\td1\t1\n");
         assert!(message.contains("judges no query"), "{message}");
+        let message = error(CORPUS, QUERIES, "d1\tq1\t1\n");
+        assert!(message.contains("first column holds documents' ids"), "{message}");
+        let message = error(CORPUS, QUERIES, "q1\tgone\t1\n");
+        assert!(message.contains("judges no document"), "{message}");
         let message = error("", QUERIES, QRELS);
         assert!(message.contains("holds no document"), "{message}");
     }

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::beir::Judgments;
+use super::qrels::Judgments;
 
 /// One query's figures, or their mean over queries. Each lies in 0..=1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]

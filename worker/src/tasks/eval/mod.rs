@@ -3,11 +3,15 @@
 //! Every rank encodes and keeps its part of a corpus; queries are encoded in parts too and then shared, every rank
 //! searches its part for all of them, and the best lists are merged. [`Rankings`] says what is ranked how.
 //!
+//! The document that has the query's very id is left out of its list, as in BEIR's own evaluation: in some data sets (Quora,
+//! ArguAna) queries are documents of the corpus.
+//!
 //! A rank's documents stay in its memory as 32-bit floats, multi-vector ones too: 2 KB a token for a model 512 wide.
 
 mod beir;
 mod hits;
 mod metrics;
+mod qrels;
 mod search;
 mod trec;
 
@@ -18,15 +22,18 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use tercet_cluster::Collective;
 
-pub use beir::{Dataset, Judgments, Query};
+use beir::folder_name;
+pub use beir::{Dataset, Query};
 pub use hits::{Hit, TopHits};
 pub use metrics::Metrics;
+pub use qrels::Judgments;
 pub use search::Rankings;
 pub(super) use search::{for_each_dense_row, merge_ranks};
 pub use trec::write_run;
 
 use super::error::TaskError;
 use super::output::{must_be_free, write_together};
+use super::prefixes::{self, PrefixArgs};
 use super::texts::TextEncoder;
 use super::vectors::share;
 use crate::representation::Heads;
@@ -37,9 +44,18 @@ pub struct EvalArgs {
     /// Directory of the model (Hugging Face layout)
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// BEIR-format folders (corpus.jsonl, queries.jsonl, qrels/test.tsv)
+    /// BEIR-format folders (corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv)
     #[arg(long, value_name = "FOLDER", required = true, num_args = 1..)]
     pub data: Vec<PathBuf>,
+    /// Which judgments to take: qrels/SPLIT.tsv
+    #[arg(long, value_name = "SPLIT", default_value = "test")]
+    pub split: String,
+    /// Keep the document that has the query's own id in its list
+    #[arg(long)]
+    pub keep_identical_ids: bool,
+    /// What stands before texts.
+    #[command(flatten)]
+    pub prefixes: PrefixArgs,
     /// Where the TREC run files (DATASET/HEAD.trec) and metrics.json go
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -52,8 +68,8 @@ pub struct EvalArgs {
     /// Insert a CLS every N tokens and average them for the dense vector (long texts)
     #[arg(long, value_name = "N")]
     pub mcls: Option<NonZeroUsize>,
-    /// Also write the figures as JSON
-    #[arg(long, value_name = "FILE")]
+    /// Also write the figures as JSON; - writes them to standard output instead of the table
+    #[arg(long, value_name = "FILE|-")]
     pub json: Option<PathBuf>,
     /// Padded tokens that go through the encoder at a time
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
@@ -68,22 +84,24 @@ type Figures = Vec<(&'static str, Metrics)>;
 /// # Errors
 /// What is wrong with model, data or output; [`TaskError`] where it is data or output.
 pub fn run(args: &EvalArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
+    check_folders(args)?;
     let metrics = args.out.as_ref().map(|out| out.join("metrics.json"));
-    let outputs: Vec<&Path> = metrics.iter().chain(&args.json).map(PathBuf::as_path).collect();
+    let to_screen = args.json.as_deref() == Some(Path::new("-"));
+    let json_file = args.json.as_ref().filter(|_| !to_screen);
+    // Runs are written before: without metrics.json they are what an evaluation left that was killed.
+    let outputs: Vec<&Path> = metrics.iter().chain(json_file).map(PathBuf::as_path).collect();
     must_be_free(ranks, outputs.iter().copied())?;
     let encoder = TextEncoder::load(&args.model, None, args.mcls, args.sub_batch_tokens, ranks)?;
     let mut results = BTreeMap::new();
     for folder in &args.data {
-        let mut data = Dataset::load(folder, ranks.rank(), ranks.world_size())?;
-        if results.contains_key(&data.name) {
-            let message = format!("--data: two folders are called {}, and so would their results be", data.name);
-            return Err(TaskError::Usage(message).into());
-        }
+        let mut data = Dataset::load(folder, &args.split, ranks.rank(), ranks.world_size())?;
+        check_names(args, &data)?;
+        leave_out_namesakes(args, &mut data, ranks);
         let mut rankings = rank_documents(args, &encoder, &mut data, ranks)?;
         list_a_miss(&data, &mut rankings.lexical);
         let figures = rankings.by_head().map(|(head, lists)| (head, figures(&data, lists))).to_vec();
         if ranks.rank() == 0 {
-            warn_of_unknown_ids(&data);
+            data.remarks.iter().for_each(|remark| tracing::warn!("{}: {remark}", data.name));
             if let Some(out) = &args.out {
                 write_runs(&out.join(&data.name), &data, &rankings)?;
             }
@@ -98,11 +116,57 @@ pub fn run(args: &EvalArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
                 .collect::<BTreeMap<_, BTreeMap<_, _>>>(),
         )?;
         write_together(&outputs, &json)?;
+        if to_screen {
+            println!("{}", String::from_utf8_lossy(&json));
+            return Ok(());
+        }
         for (name, (figures, num_docs, num_queries)) in &results {
-            print!("{}", table(name, figures, *num_docs, *num_queries));
+            print!("{}", table(name, &args.split, figures, *num_docs, *num_queries));
         }
     }
     Ok(())
+}
+
+/// Whether every folder has what it needs, and a name of its own: asked before the first one's work, not after it.
+fn check_folders(args: &EvalArgs) -> Result<(), TaskError> {
+    let mut names = Vec::new();
+    for folder in &args.data {
+        Dataset::check(folder, &args.split)?;
+        let name = folder_name(folder)?;
+        if names.contains(&name) {
+            let message = format!("--data: two folders are called {name}, and so would their results be");
+            return Err(TaskError::Usage(message));
+        }
+        names.push(name);
+    }
+    Ok(())
+}
+
+/// Whether the names of the texts can be written into run files, which have blanks between their columns.
+fn check_names(args: &EvalArgs, data: &Dataset) -> Result<(), TaskError> {
+    match (&args.out, &data.id_with_blank) {
+        (Some(_), Some(id)) => Err(TaskError::Usage(format!(
+            "{}: the _id {id:?} has a blank in it, which TREC's run files cannot carry: leave out --out (--json FILE has the \
+             figures), or rename it",
+            data.name
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Sees to it that documents with their query's id are kept only if that is asked for, and says how many there are.
+fn leave_out_namesakes(args: &EvalArgs, data: &mut Dataset, ranks: &dyn Collective) {
+    let num = data.namesakes.iter().flatten().count();
+    if args.keep_identical_ids {
+        data.namesakes.fill(None);
+    } else if num > 0 && ranks.rank() == 0 {
+        tracing::info!(
+            "{}: {num} of {} queries have the id of a document, which is left out of their lists as in BEIR's own \
+             evaluation (--keep-identical-ids keeps it)",
+            data.name,
+            data.queries.len()
+        );
+    }
 }
 
 /// Ranks the corpus for every query; takes the documents' texts out of `data`. Every rank calls it.
@@ -112,12 +176,16 @@ fn rank_documents(
     data: &mut Dataset,
     ranks: &dyn Collective,
 ) -> anyhow::Result<Rankings> {
-    let queries: Vec<&str> = share(&data.queries, ranks).map(|query| query.text.as_str()).collect();
-    let queries = encoder.encode(&queries, args.query_max_len, Heads::ALL)?.gather(ranks)?;
+    let [query_prompt, passage_prompt] = args.prefixes.over(encoder.prompts());
+    let queries: Vec<&str> = data.queries.iter().map(|query| query.text.as_str()).collect();
     let (numbers, docs): (Vec<u32>, Vec<String>) = std::mem::take(&mut data.own_docs).into_iter().unzip();
     let docs: Vec<&str> = docs.iter().map(String::as_str).collect();
-    let docs = encoder.encode(&docs, args.passage_max_len, Heads::ALL)?;
-    search::Corpus::new(numbers, docs, encoder.device()).search(&queries, ranks)
+    prefixes::tell(ranks, "queries", &query_prompt, queries.iter().copied());
+    prefixes::tell(ranks, "documents", &passage_prompt, docs.iter().copied());
+    let queries: Vec<&str> = share(&queries, ranks).copied().collect();
+    let queries = encoder.encode(&query_prompt, &queries, args.query_max_len, Heads::ALL)?.gather(ranks)?;
+    let docs = encoder.encode(&passage_prompt, &docs, args.passage_max_len, Heads::ALL)?;
+    search::Corpus::new(numbers, docs, encoder.device()).search(&queries, &data.namesakes, ranks)
 }
 
 /// Lists one document that is not relevant, with score 0, for each query that finds none: trec_eval leaves a query
@@ -125,8 +193,10 @@ fn rank_documents(
 fn list_a_miss(data: &Dataset, rankings: &mut [Vec<Hit>]) {
     for (query, ranking) in data.queries.iter().zip(rankings).filter(|(_, ranking)| ranking.is_empty()) {
         let judgments = &data.qrels[&query.id];
-        let miss = data.doc_ids.iter().position(|id| judgments.get(id).is_none_or(|&relevance| relevance <= 0));
-        ranking.push(Hit::new(miss.unwrap_or(0) as u32, 0.0));
+        let is_miss = |id: &String| *id != query.id && judgments.get(id).is_none_or(|&relevance| relevance <= 0);
+        if let Some(miss) = data.doc_ids.iter().position(is_miss) {
+            ranking.push(Hit::new(miss as u32, 0.0));
+        }
     }
 }
 
@@ -151,25 +221,9 @@ fn write_runs(folder: &Path, data: &Dataset, rankings: &Rankings) -> Result<(), 
     Ok(())
 }
 
-fn warn_of_unknown_ids(data: &Dataset) {
-    if data.num_unknown_queries > 0 {
-        tracing::warn!(
-            "{}: qrels judge {} queries that queries.jsonl lacks; they are left out",
-            data.name,
-            data.num_unknown_queries
-        );
-    }
-    if data.num_unknown_docs > 0 {
-        tracing::warn!(
-            "{}: qrels judge {} documents that corpus.jsonl lacks; they count as not found",
-            data.name,
-            data.num_unknown_docs
-        );
-    }
-}
-
-fn table(name: &str, figures: &Figures, num_docs: usize, num_queries: usize) -> String {
-    let mut table = format!("{name}: {num_docs} documents, {num_queries} queries\n");
+fn table(name: &str, split: &str, figures: &Figures, num_docs: usize, num_queries: usize) -> String {
+    let split = if split == "test" { String::new() } else { format!(", {split}") };
+    let mut table = format!("{name}{split}: {num_docs} documents, {num_queries} queries\n");
     table += &format!("  {:<14}{:>9}{:>12}{:>9}\n", "head", "nDCG@10", "Recall@100", "MRR@10");
     for (head, m) in figures {
         table += &format!("  {head:<14}{:>9.4}{:>12.4}{:>9.4}\n", m.ndcg_at_10, m.recall_at_100, m.mrr_at_10);

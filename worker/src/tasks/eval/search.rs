@@ -73,12 +73,18 @@ impl Corpus {
         Self { numbers, vectors, postings, device }
     }
 
-    /// Ranks the whole corpus for `queries`, the same on all ranks. Every rank calls it; all have the result.
+    /// Ranks the whole corpus for `queries`, the same on all ranks, but for the one document that `left_out` names for each
+    /// query. Every rank calls it; all have the result.
     ///
     /// # Errors
     /// As the collectives'.
-    pub fn search(&self, queries: &TextVectors, ranks: &dyn Collective) -> anyhow::Result<Rankings> {
-        let [dense, lexical, dense_lexical] = self.search_own(queries);
+    pub fn search(
+        &self,
+        queries: &TextVectors,
+        left_out: &[Option<u32>],
+        ranks: &dyn Collective,
+    ) -> anyhow::Result<Rankings> {
+        let [dense, lexical, dense_lexical] = self.search_own(queries, left_out);
         let dense = merge_ranks(ranks, dense, DEPTH)?;
         let [multi_vector, all] = self.rerank_own(queries, &dense);
         Ok(Rankings {
@@ -91,13 +97,16 @@ impl Corpus {
     }
 
     /// The best of this rank's documents: dense, lexical, dense + lexical.
-    fn search_own(&self, queries: &TextVectors) -> [Vec<Vec<Hit>>; 3] {
+    fn search_own(&self, queries: &TextVectors, left_out: &[Option<u32>]) -> [Vec<Vec<Hit>>; 3] {
         let mut found: [Vec<Vec<Hit>>; 3] = Default::default();
         let mut lexical_scores = vec![0f32; self.numbers.len()];
         for_each_dense_row(&queries.dense, &self.vectors.dense, self.device, |query, dense_scores| {
             self.lexical_scores(&queries.lexical[query], &mut lexical_scores);
             let mut top: [TopHits; 3] = std::array::from_fn(|_| TopHits::new(DEPTH));
             for ((&doc, &dense), &lexical) in self.numbers.iter().zip(dense_scores).zip(&lexical_scores) {
+                if left_out[query] == Some(doc) {
+                    continue;
+                }
                 top[0].push(Hit::new(doc, dense));
                 if lexical > 0.0 {
                     top[1].push(Hit::new(doc, lexical));
@@ -262,10 +271,13 @@ mod tests {
             (dense[q * 300 + d], lexical, late_interaction(&queries.multi_vector[q], &docs.multi_vector[d]))
         };
         let expected: Vec<Vec<_>> = (0..3).map(|q| (0..300).map(|d| pair(q, d)).collect()).collect();
-        let found = Corpus::new(numbers.clone(), docs, Device::Cpu).search(&queries, &Solo::new()).unwrap();
+        let corpus = Corpus::new(numbers.clone(), docs, Device::Cpu);
+        let left_out = [None, Some(7), None];
+        let found = corpus.search(&queries, &left_out, &Solo::new()).unwrap();
         for (q, scores) in expected.iter().enumerate() {
             let hits = |score: &dyn Fn(&(f32, f32, f32)) -> f32| -> Vec<Hit> {
-                numbers.iter().zip(scores).map(|(&number, scores)| Hit::new(number, score(scores))).collect()
+                let listed = numbers.iter().zip(scores).filter(|(number, _)| left_out[q] != Some(**number));
+                listed.map(|(&number, scores)| Hit::new(number, score(scores))).collect()
             };
             assert_same(&found.dense[q], hits(&|s| s.0), DEPTH);
             assert_same(&found.dense_lexical[q], hits(&|s| s.0 + 0.3 * s.1), DEPTH);
@@ -281,7 +293,8 @@ mod tests {
     fn texts_without_tokens_score_nothing() {
         let mut queries = texts(&[0, 2]);
         queries.lexical[0].clear();
-        let found = Corpus::new(vec![1, 0], texts(&[0, 3]), Device::Cpu).search(&queries, &Solo::new()).unwrap();
+        let corpus = Corpus::new(vec![1, 0], texts(&[0, 3]), Device::Cpu);
+        let found = corpus.search(&queries, &[None, None], &Solo::new()).unwrap();
         assert!(found.multi_vector[0].iter().all(|hit| hit.score == 0.0));
         assert!(found.lexical[0].is_empty());
     }
