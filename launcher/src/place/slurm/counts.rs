@@ -126,11 +126,11 @@ impl Reader<'_> {
                 .push(format!("SLURM_GPUS_PER_NODE is {asked}, but this node has {here} GPUs: the former counts"));
         }
         let by_task = self.read("SLURM_GPUS_PER_TASK", gpus).filter(|_| asked.is_none()).zip(tasks);
-        if let Some((each, tasks)) = by_task {
-            if tasks.iter().any(|number| *number != tasks[0]) {
-                let list = counted(&tasks.iter().map(|number| number * each).collect::<Vec<_>>());
-                return Err(unlike(&format!("SLURM_GPUS_PER_TASK and SLURM_TASKS_PER_NODE make {list} GPUs")));
-            }
+        if let Some((each, tasks)) = by_task
+            && tasks.iter().any(|number| *number != tasks[0])
+        {
+            let list = counted(&tasks.iter().map(|number| number * each).collect::<Vec<_>>());
+            return Err(unlike(&format!("SLURM_GPUS_PER_TASK and SLURM_TASKS_PER_NODE make {list} GPUs")));
         }
         let each = asked.or_else(|| by_task.map(|(each, tasks)| each * tasks[0])).or(here);
         let total = self.read("SLURM_GPUS", gpus).filter(|_| !self.in_step);
