@@ -14,11 +14,14 @@ const INNER: [&str; 4] = ["state_dict", "model_state_dict", "model", "module"];
 /// What whoever saved more than a state dict has to do.
 const REMEDY: &str = "save model.state_dict() alone with torch.save";
 
+/// A tensor's name and layout.
+pub type Named = (Rc<str>, Rc<TensorRef>);
+
 /// The tensors of a state dict, in its order.
 #[derive(Debug)]
 pub struct StateDict {
     /// Name and layout.
-    pub tensors: Vec<(Rc<str>, Rc<TensorRef>)>,
+    pub tensors: Vec<Named>,
 }
 
 /// Elements of one type, one after another.
@@ -251,7 +254,7 @@ impl<'a> Machine<'a> {
     }
 
     fn set_items(&mut self, items: Vec<Value>) -> Result<(), String> {
-        if items.len() % 2 != 0 {
+        if !items.len().is_multiple_of(2) {
             return Err("a key without a value".into());
         }
         match self.stack.last() {
@@ -360,7 +363,7 @@ impl<'a> Machine<'a> {
     }
 
     /// The tensors among the dict's values.
-    fn tensors(&self, dict: Handle) -> Result<Vec<(Rc<str>, Rc<TensorRef>)>, String> {
+    fn tensors(&self, dict: Handle) -> Result<Vec<Named>, String> {
         let tensors = self.items(dict).filter_map(|item| match item {
             (Value::Text(name), Value::Tensor(tensor)) => Some(Ok((name.clone(), tensor.clone()))),
             (_, Value::Tensor(_)) => Some(Err("a tensor whose name is no text".into())),

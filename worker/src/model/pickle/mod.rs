@@ -20,7 +20,7 @@ use tch::Tensor;
 use tercet_configs::{in_its_place, unreadable};
 use zip::ZipArchive;
 
-use machine::{StateDict, Storage, TensorRef};
+use machine::{Named, StateDict, Storage};
 pub(super) use write::write_state_dict;
 
 /// How the files before PyTorch 1.6 begin: a pickled number of their own.
@@ -37,7 +37,7 @@ const MAX_PROGRAM_BYTES: usize = 256 << 20;
 pub(super) fn read_state_dict(path: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<(String, Tensor)>, String> {
     let mut archive = Archive::open(path)?;
     let StateDict { tensors } = machine::run(&archive.entry("data.pkl", MAX_PROGRAM_BYTES)?)?;
-    let tensors: Vec<(Rc<str>, Rc<TensorRef>)> = tensors.into_iter().filter(|(name, _)| wanted(name)).collect();
+    let tensors: Vec<Named> = tensors.into_iter().filter(|(name, _)| wanted(name)).collect();
     let mut uses: HashMap<Rc<str>, usize> = HashMap::new();
     for (_, tensor) in &tensors {
         *uses.entry(tensor.storage.key.clone()).or_default() += 1;
