@@ -186,15 +186,7 @@ pub(super) fn set_up(
     }
     let is_resumed = resumed.is_some();
     let (progress, matmul) = resumed.map_or_else(Default::default, |(_, state)| (state.progress, state.cpu_matmul));
-    if let Some(task) = lock.as_ref().and_then(|lock| lock.begun_by_task.clone()) {
-        let run_dir = run_dir.display().to_string();
-        if recipe.steps > 0 && progress.step >= recipe.steps {
-            return Err(SetupError::OtherTask { run_dir, task }.into());
-        }
-        remarks.push(format!(
-            "{run_dir} holds the run of task {task} of this job array: this task goes on with it, and is no run of its own"
-        ));
-    }
+    remarks.extend(of_another_task(lock.as_ref(), recipe, progress.step)?);
 
     if ranks.rank() == 0 {
         let path = run_dir.join("recipe.toml");
@@ -208,6 +200,18 @@ pub(super) fn set_up(
         tracing::debug!("{name} starts fresh");
     }
     Ok(Run { model, optimizer, plan, progress, is_resumed, recorder, matmul, lock })
+}
+
+/// What is to be said of a run that another task of this process's job array has begun.
+fn of_another_task(lock: Option<&RunLock>, recipe: &Recipe, step: u64) -> Result<Option<String>, SetupError> {
+    let Some(task) = lock.and_then(|lock| lock.begun_by_task.clone()) else { return Ok(None) };
+    let run_dir = recipe.run_dir.display().to_string();
+    if recipe.steps > 0 && step >= recipe.steps {
+        return Err(SetupError::OtherTask { run_dir, task });
+    }
+    Ok(Some(format!(
+        "{run_dir} holds the run of task {task} of this job array: this task goes on with it, and is no run of its own"
+    )))
 }
 
 pub(crate) fn plan(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Plan> {
