@@ -27,6 +27,7 @@ mod sharded_state;
 mod slurm;
 mod soak;
 mod stop;
+mod teaching;
 mod watching;
 
 /// A file that is not a module here would be compiled by nobody, and its tests would seem to pass.
