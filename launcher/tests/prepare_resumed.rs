@@ -36,7 +36,7 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 fn another_command_does_not_go_on_with_it() {
     let lab = lab();
     // It stops at the first malformed line, after some shards.
-    std::fs::write(lab.path("b.jsonl"), word_rows::good_rows(200) + "{\"query\": 3}\n").unwrap();
+    std::fs::write(lab.path("b.jsonl"), crate::word_rows::good_rows(200) + "{\"query\": 3}\n").unwrap();
     let words = "prepare --tokenizer tokenizer.json --rows-per-shard 97 --out store b.jsonl";
     let ran = lab.run(words, "");
     assert!(ran.code == Some(4) && lab.path("store/b/shard-00001.json").exists(), "{}", ran.stderr);
@@ -51,13 +51,13 @@ fn a_mended_file_is_read_from_its_beginning_and_finished_sets_are_kept() {
     let bad = rows(1_000).replace("\"seed\": 700,", "\"seed\": 700");
     std::fs::write(lab.path("b.jsonl"), bad).unwrap();
     let words = "prepare --tokenizer tokenizer.json --rows-per-shard 97 --out store a=a.jsonl b=b.jsonl";
-    std::fs::write(lab.path("a.jsonl"), word_rows::good_rows(500)).unwrap();
+    std::fs::write(lab.path("a.jsonl"), crate::word_rows::good_rows(500)).unwrap();
     let ran = lab.run(words, "");
     assert_eq!(ran.code, Some(4), "{}", ran.stderr);
     assert!(ran.stderr.contains("b.jsonl:") && ran.stderr.contains("store keeps what is finished"), "{}", ran.stderr);
     let kept = std::fs::read(lab.path("store/a/dataset.json")).unwrap();
 
-    std::fs::write(lab.path("b.jsonl"), word_rows::good_rows(900)).unwrap();
+    std::fs::write(lab.path("b.jsonl"), crate::word_rows::good_rows(900)).unwrap();
     let ran = lab.run(words, "");
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(!kept.is_empty() && !lab.path("store/a/dataset.json").exists());

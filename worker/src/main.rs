@@ -1,6 +1,5 @@
 //! `tercet-worker`: one rank. `tercet` starts it; `mpirun -n N tercet-worker …` does the same by hand.
 
-use std::io::IsTerminal;
 use std::path::Path;
 use std::process;
 use std::thread;

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tercet_configs::ExitCode;
 
-use crate::fixture::{Fixture, lines, read_lines};
-use crate::job;
+use crate::tasks::fixture::{Fixture, lines, read_lines};
+use crate::tasks::job;
 
 fn dense(path: &Path) -> Vec<Vec<f64>> {
     let vector = |line: Value| line["dense"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
