@@ -15,7 +15,7 @@ pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
     if recipe.sub_batch_tokens == 0 {
         return fail("sub_batch_tokens", "is 0: a sub-batch needs at least one token".into());
     }
-    if recipe.memory_budget.is_some() && recipe.kept_graph_tokens.is_some() {
+    if recipe.memory_budget.is_some() && recipe.kept_graph_tokens.is_some_and(|tokens| tokens > 0) {
         return fail(
             "kept_graph_tokens",
             "is given beside memory_budget, which decides it: keep one of the two".into(),
@@ -96,6 +96,9 @@ mod tests {
     fn a_budget_decides_what_is_kept() {
         let text = "name = \"t\"\nmemory_budget = \"8GiB\"\nkept_graph_tokens = 5";
         assert!(Recipe::parse(text, Path::new("t.toml"), &[]).unwrap_err().to_string().contains("keep one of the two"));
+        // As recipes were written that had no other way to say nothing.
+        let none = text.replace("= 5", "= 0");
+        assert!(Recipe::parse(&none, Path::new("t.toml"), &[]).is_ok());
     }
 
     #[test]

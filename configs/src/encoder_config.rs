@@ -287,7 +287,7 @@ fn refuse_other_models(raw: &Map<String, Value>) -> Result<(), String> {
 
 /// Why there is no config.json: what its folder looks like instead.
 fn missing(path: &Path) -> String {
-    let dir = path.parent().unwrap_or(Path::new("."));
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !dir.exists() {
         return "no such folder: models are not downloaded; fetch it first and name where it lies".into();
     }

@@ -135,7 +135,10 @@ fn mistake_in(line: &str) -> Option<&'static str> {
             "a host's name is not known here: correct it in the file, or add it to ~/.ssh/config or /etc/hosts",
         );
     }
-    if has(&[": Permission denied ("]) || line.starts_with("Host key verification failed") {
+    // `user@host: Permission denied (publickey,password).`
+    let denied =
+        line.split_once(": Permission denied (").is_some_and(|(who, _)| who.contains('@') && !who.contains(' '));
+    if denied || line.starts_with("Host key verification failed") {
         return Some(
             "ssh does not let this user in to a host without a question: give it a key there (ssh-copy-id), and accept the \
              host's (ssh once, by hand)",

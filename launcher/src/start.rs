@@ -8,14 +8,17 @@
 //! tercet-worker measure RECIPE [--set KEY=VALUE]… --text-len 256
 //! tercet-worker doctor [RECIPE [--set KEY=VALUE]…]
 //! tercet-worker bench RECIPE [--set KEY=VALUE]… --steps 5 --from 0
-//! tercet-worker step RECIPE --model DIR (--rows FILE.jsonl | --tokens FILE.safetensors) [--set KEY=VALUE]…
+//! tercet-worker step RECIPE --model DIR (--rows FILE.jsonl | --tokens FILE.safetensors) [--dataset NAME]
+//!               [--set KEY=VALUE]…
 //! tercet-worker encode --model DIR --input (FILE.jsonl | FILE.txt | -) --out (FILE.safetensors | FILE.jsonl)
 //!               --heads dense,lexical,multi_vector --max-len 8192 [--mcls N] [--pooling cls|mean]
-//!               --sub-batch-tokens 8192
+//!               [--as query|passage] [--prefix=TEXT] --sub-batch-tokens 8192
 //! tercet-worker eval --model DIR --data FOLDER [--data FOLDER]… [--out DIR] --query-max-len 512
-//!               --passage-max-len 8192 [--mcls N] [--json FILE] --sub-batch-tokens 8192
+//!               --passage-max-len 8192 [--mcls N] [--json FILE|-] [--keep-identical-ids] --split test
+//!               [--query-prefix=TEXT] [--passage-prefix=TEXT] --sub-batch-tokens 8192
 //! tercet-worker mine --model DIR --rows FILE.jsonl --out FILE.jsonl [--corpus FILE] --negatives 7 --range 10-100
-//!               --query-max-len 512 --passage-max-len 8192 --seed 42 --sub-batch-tokens 8192
+//!               --query-max-len 512 --passage-max-len 8192 --seed 42 [--query-prefix=TEXT] [--passage-prefix=TEXT]
+//!               --sub-batch-tokens 8192
 //! ```
 //!
 //! and what is expected of it:

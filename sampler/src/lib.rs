@@ -1,8 +1,8 @@
 //! Text → token store → plan → batch.
 //!
-//! [`LineReader`] reads lines of whatever file people bring, [`RowReader`] reads the published trainer's JSON Lines, [`TextTokenizer`] turns texts into token ids,
-//! [`prepare()`] does both for whole corpora and writes a [`Store`], which is memory-mapped and
-//! answers for any row in constant time.
+//! [`LineReader`] reads lines of whatever file people bring, [`RowReader`] the published trainer's rows, [`TextTokenizer`]
+//! turns texts into token ids, [`prepare()`] does both for whole corpora and writes a [`Store`], which is memory-mapped
+//! and answers for any row in constant time.
 //!
 //! Not here: tensors, MPI, models.
 

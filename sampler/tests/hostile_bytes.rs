@@ -4,7 +4,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[allow(dead_code, reason = "each test file uses its part")]
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;

@@ -10,7 +10,7 @@
 //! between two runs do not show.
 
 use tch::{Device, Tensor};
-use tercet_cluster::{Collective, ReduceOp};
+use tercet_cluster::{Collective, ReduceOp, all_ranks};
 use tercet_configs::{ExitCode, MemoryBudget, Negatives, Recipe};
 use tercet_sampler::{BATCHES_AHEAD, Cell, Plan, TextIds};
 
@@ -90,7 +90,8 @@ pub fn fit(
 ) -> anyhow::Result<Option<Fitted>> {
     let device = model.options().1;
     // A graph that is kept changes no number, so a run that asked for nothing computes what it always would.
-    let unasked = recipe.kept_graph_tokens.is_none() && device == Device::Cpu;
+    let says_nothing = recipe.memory_budget.is_none() && recipe.kept_graph_tokens.is_none();
+    let unasked = says_nothing && all_ranks(ranks, device == Device::Cpu)?;
     let Some(budget) = recipe.memory_budget.or(unasked.then_some(MemoryBudget::Auto)) else { return Ok(None) };
     let shapes: Vec<Shape> = plan.cells().iter().map(|cell| Shape::longest(plan, cell, ranks.world_size())).collect();
     let longest = shapes.iter().map(|s| s.query_len.max(s.passage_len)).max().unwrap_or(2);
@@ -141,10 +142,9 @@ fn keep_what_fits(
 ) -> anyhow::Result<Fitted> {
     let device = model.options().1;
     let scoring = longest_scoring(model, ranks, settings, shapes)?;
-    let [small, large] = SAMPLED_TOKENS.map(|tokens| {
-        let len = longest.min(tokens);
-        (tokens_of(len, tokens) as f64, try_sub_batch(model, settings, len, tokens))
-    });
+    let len = longest.min(SAMPLED_TOKENS[0]);
+    let [small, large] =
+        SAMPLED_TOKENS.map(|tokens| (tokens_of(len, tokens) as f64, try_sub_batch(model, settings, len, tokens)));
     // On a CPU a sub-batch takes something, and something for each token.
     let per_token = (large.1.peak.saturating_sub(small.1.peak)) as f64 / (large.0 - small.0).max(1.0);
     let tokens = tokens_of(longest, settings.sub_batch.tokens.max(longest)) as f64;
@@ -172,9 +172,10 @@ fn longest_scoring(
     settings: &StepSettings,
     shapes: &[Shape],
 ) -> anyhow::Result<u64> {
-    let extremes = [shapes.iter().max_by_key(|s| s.tokens()), shapes.iter().max_by_key(|s| s.pairs())];
+    let (largest, widest) = (shapes.iter().max_by_key(|s| s.tokens()), shapes.iter().max_by_key(|s| s.pairs()));
+    let other = widest.filter(|widest| largest.is_some_and(|largest| !std::ptr::eq(*widest, largest)));
     let mut most = 0;
-    for shape in extremes.into_iter().flatten() {
+    for shape in largest.into_iter().chain(other) {
         most = most.max(try_scoring(model, ranks, settings, shape)?.peak);
     }
     Ok(most)

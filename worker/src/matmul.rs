@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
-use tercet_cluster::{Collective, ReduceOp, broadcast_bytes};
+use tercet_cluster::{Collective, ReduceOp, all_ranks, broadcast_bytes};
 use tercet_configs::{CpuMatmul, MatmulLibrary};
 
 use crate::libtorch::{add_product, product};
@@ -34,7 +34,7 @@ pub struct Matmul {
 /// A choice that a timing made, and on which processor: it holds on others of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measured {
-    /// The processor's name, as the system gives it.
+    /// The processor's name, as the system gives it; empty for any.
     pub processor: String,
     /// What was faster.
     #[serde(flatten)]
@@ -78,18 +78,25 @@ pub fn choose(
         return Ok(None);
     }
     let is_served = model.parameters.compute_kind() == Kind::Float && model.options().1 == Device::Cpu;
-    if !is_served || model.config.hidden_size < SMALLEST_WIDTH {
+    if model.config.hidden_size < SMALLEST_WIDTH || !all_ranks(ranks, is_served)? {
         return Ok(None);
     }
     let mut processor = processor_name().into_bytes();
     broadcast_bytes(ranks, &mut processor, 0)?;
     let processor = String::from_utf8_lossy(&processor).into_owned();
-    let matmul = match earlier.filter(|earlier| earlier.processor == processor) {
+    let matmul = match earlier.filter(|earlier| earlier.processor.is_empty() || earlier.processor == processor) {
         Some(earlier) => earlier.matmul,
         None => faster(&shapes(model, needs), ranks)?,
     };
     model.parameters.matmul = matmul;
     Ok(Some(Measured { processor, matmul }))
+}
+
+impl Measured {
+    /// What a run computed with before there was a choice: whoever goes on with it keeps to that.
+    pub fn before_there_was_a_choice() -> Self {
+        Self { processor: String::new(), matmul: Matmul::default() }
+    }
 }
 
 /// The products of the widest linear maps, [T, d] → [T, f] and back.
@@ -142,13 +149,16 @@ fn faster(shapes: &Shapes, ranks: &dyn Collective) -> anyhow::Result<Matmul> {
 fn tell(shapes: &Shapes, onednn: &[f64], blas: &[f64], ranks: &dyn Collective) {
     let flops: i64 = shapes.widths.iter().map(|(input, output)| 2 * shapes.rows * input * output).sum();
     let rate = |secs: f64| flops as f64 * ranks.world_size() as f64 / secs / 1e9;
-    let rates = |secs: &[f64]| match shapes.needs {
-        Needs::Forward => format!("{:.0}", rate(secs[0])),
-        Needs::Training => format!("{:.0}, {:.0}, {:.0}", rate(secs[0]), rate(secs[1]), rate(secs[2])),
+    let (kinds, num_kinds) = match shapes.needs {
+        Needs::Forward => ("", 1),
+        Needs::Training => (", forward and both gradients", 3),
+    };
+    let rates = |secs: &[f64]| {
+        secs[..num_kinds].iter().map(|secs| format!("{:.0}", rate(*secs))).collect::<Vec<_>>().join(", ")
     };
     if ranks.rank() == 0 {
         tracing::info!(
-            "matrix products of {} rows, GFLOP/s of a rank, forward and both gradients: oneDNN {}; libtorch's BLAS {}",
+            "matrix products of {} rows, GFLOP/s of a rank{kinds}: oneDNN {}; libtorch's BLAS {}",
             shapes.rows,
             rates(onednn),
             rates(blas)
@@ -177,8 +187,9 @@ impl Operands {
         }
     }
 
-    /// Seconds of the three products; 0 for one that is not needed. They are this thread's seconds on a processor, which other work on
-    /// the machine hardly changes; the library's other threads work as long as this one does, or it waits for them awake.
+    /// Seconds of the three products; 0 for one that is not needed. They are this thread's seconds on a processor, which
+    /// other work on the machine hardly changes; the library's other threads work as long as this one does, or it waits for
+    /// them awake.
     fn secs(&self, library: MatmulLibrary, needs: Needs) -> [f64; 3] {
         let timed = |work: &dyn Fn()| {
             let started = thread_cpu_secs();
@@ -208,7 +219,8 @@ mod tests {
         let shapes = Shapes { rows: 8, widths: [(64, 128), (128, 64)], needs: Needs::Training };
         let secs = Operands::new(8, 64, 128).secs(MatmulLibrary::Blas, Needs::Training);
         assert!(secs.iter().all(|secs| *secs > 0.0));
-        faster(&shapes, &Solo::new()).unwrap();
+        let chosen = faster(&shapes, &Solo::new()).unwrap();
+        assert!(MatmulLibrary::ALL.contains(&chosen.forward));
     }
 
     #[test]

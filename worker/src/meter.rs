@@ -1,6 +1,7 @@
 //! How much memory the rank's device has, and how much a piece of work takes.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use tch::Device;
 
@@ -77,21 +78,29 @@ pub fn memory_bytes() -> u64 {
     field(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemTotal:").unwrap_or(0)
 }
 
-/// The control group's limit, where it has one (cgroup v2: what Slurm and containers set), in bytes.
+/// The smallest limit of the control group and of those above it, where there is one (cgroup v2: what Slurm, which limits the
+/// job and not the task, and containers set), in bytes.
 pub fn group_limit_bytes() -> Option<u64> {
-    group_bytes("memory.max")
+    groups().iter().filter_map(|group| group_bytes(group, "memory.max")).min()
 }
 
-/// What that limit leaves.
+/// What these limits leave.
 fn group_free_bytes() -> Option<u64> {
-    Some(group_limit_bytes()?.saturating_sub(group_bytes("memory.current")?))
+    let free =
+        |group: &PathBuf| Some(group_bytes(group, "memory.max")?.saturating_sub(group_bytes(group, "memory.current")?));
+    groups().iter().filter_map(free).min()
 }
 
-/// One of the control group's numbers.
-fn group_bytes(name: &str) -> Option<u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    fs::read_to_string(format!("/sys/fs/cgroup{path}/{name}")).ok()?.trim().parse::<u64>().ok()
+/// The folders of the control group and of those above it.
+fn groups() -> Vec<PathBuf> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let Some(own) = groups.lines().find_map(|line| line.strip_prefix("0::/")) else { return Vec::new() };
+    Path::new(own).ancestors().map(|group| Path::new("/sys/fs/cgroup").join(group)).collect()
+}
+
+/// One of a control group's numbers; none where it says `max`.
+fn group_bytes(group: &Path, name: &str) -> Option<u64> {
+    fs::read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok()
 }
 
 /// Processor time of all threads of this process so far.

@@ -30,10 +30,21 @@ const MAX_SCRIPTS: usize = 1000;
 /// A recipe that cannot be used; a run folder that cannot be written to; what `sbatch` refuses.
 pub fn run(args: &SubmitArgs) -> anyhow::Result<()> {
     time::check(&args.time, args.signal_secs)?;
-    args.sbatch.iter().try_for_each(|typed| SbatchOption::read(typed)?.check())?;
+    for typed in &args.sbatch {
+        let option = SbatchOption::read(typed)?;
+        option.check()?;
+        if let Some(gpus) = option.gpus_per_node().filter(|gpus| gpus.parse().ok() != Some(args.gpus_per_node)) {
+            let message = format!(
+                "--sbatch={typed}: that is {gpus} GPUs a node, and --gpus-per-node is {}: give the same number twice",
+                args.gpus_per_node
+            );
+            return Err(Fail::new(ExitCode::Usage, message).into());
+        }
+    }
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let words = options::check_variables(names)?;
-    words.iter().for_each(|word| eprintln!("warning: {word}"));
+    // Standard error may be closed.
+    words.iter().for_each(|word| _ = writeln!(io::stderr(), "warning: {word}"));
     let recipe = Recipe::load(&args.recipe, &args.settings.all())?;
     run::check_backend(&recipe, &args.recipe, args.num_ranks())?;
     let here = std::env::current_dir().context("finding the current folder")?;

@@ -19,7 +19,7 @@ pub struct SbatchOption {
 }
 
 /// Options that may not be given, with the letter of some, and why not.
-const REFUSED: [(&str, &str, &str); 27] = [
+const REFUSED: [(&str, &str, &str); 25] = [
     ("array", "a", ARRAY),
     ("nodes", "N", "the script's nodes are --nodes"),
     ("ntasks", "n", TASKS),
@@ -29,16 +29,14 @@ const REFUSED: [(&str, &str, &str); 27] = [
     ("ntasks-per-socket", "", TASKS),
     ("ntasks-per-gpu", "", TASKS),
     ("gpus", "G", GPUS),
-    ("gpus-per-node", "", GPUS),
     ("gpus-per-task", "", GPUS),
     ("gpus-per-socket", "", GPUS),
     ("tres-per-task", "", GPUS),
     ("time", "t", "the time limit is --time, by which the signal before the end is checked"),
     ("partition", "p", "the partition is --partition"),
     ("signal", "", "seconds before the end are --signal-secs; the signal is the script's, which waits for it"),
-    ("no-kill", "k", "write --no-kill"),
+    ("no-kill", "k", "it is an option of tercet submit itself: --no-kill, without --sbatch"),
     ("no-requeue", "", REQUEUE),
-    ("requeue", "", "the script says so already"),
     (
         "chdir",
         "D",
@@ -60,13 +58,15 @@ const REFUSED: [(&str, &str, &str); 27] = [
 const ARRAY: &str = "the tasks of an array would share one run folder, and a run folder belongs to one run: cluster/slurm/array.sh \
                      shows one run for each task, with a run folder of its own";
 const TASKS: &str = "tasks are ranks: one for each GPU (--gpus-per-node), or --ranks-per-node";
-const GPUS: &str = "GPUs are --gpus-per-node, the same on all nodes";
+const GPUS: &str =
+    "GPUs are --gpus-per-node, the same on all nodes; of a type, --sbatch=--gpus-per-node=TYPE:N with the same number";
 const REQUEUE: &str = "the script queues itself again after a checkpoint or a machine's failure; for a job that never does, \
                        change the script that --dry-run writes";
 const HETEROGENEOUS: &str = "ranks would start on the first component's nodes alone";
 
 /// Options of the script that a user's option stands in place of.
-const REPLACED: [(&str, &[&str]); 5] = [
+const REPLACED: [(&str, &[&str]); 6] = [
+    ("gpus-per-node", &["gpus-per-node"]),
     ("job-name", &["job-name", "J"]),
     ("exclusive", &["exclusive"]),
     ("mem", &["mem", "mem-per-cpu", "mem-per-gpu"]),
@@ -101,6 +101,11 @@ impl SbatchOption {
     /// What stands behind `#SBATCH `.
     pub fn line(&self) -> &str {
         &self.line
+    }
+
+    /// The GPUs of each node that it asks for, if it is about them: `8`, or `a100:8` of a type.
+    pub fn gpus_per_node(&self) -> Option<&str> {
+        (self.name == "gpus-per-node").then(|| self.value.rsplit(':').next().unwrap_or_default())
     }
 
     /// Whether it stands in place of the script's own `option`.

@@ -91,7 +91,9 @@ impl Supervised<'_> {
                 Fail::new(ExitCode::Machine, &trouble.words)
             }
             // They have been started before, so that it is their machines that have changed.
-            (Err(fail), _) if again && fail.code() == ExitCode::Usage.code() && !fail.was_said() => {
+            (Err(fail), _)
+                if (again || follower.has_stepped()) && fail.code() == ExitCode::Usage.code() && !fail.was_said() =>
+            {
                 Fail::new(ExitCode::Machine, fail.to_string())
             }
             (Err(fail), _) => fail,

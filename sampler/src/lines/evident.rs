@@ -115,7 +115,10 @@ fn page(first_bytes: &[u8]) -> Option<String> {
 
 /// Lines that end with CR alone, as on old Macs.
 fn line_ends(first_bytes: &[u8]) -> Option<String> {
-    let is_cr = !first_bytes.contains(&b'\n') && first_bytes.trim_ascii_end().contains(&b'\r');
+    // One may stand in a line; several, and no LF, are line ends.
+    let num_cr = first_bytes.trim_ascii_end().iter().filter(|&&byte| byte == b'\r').count();
+    let is_objects = first_bytes.windows(2).any(|pair| pair == b"\r{");
+    let is_cr = !first_bytes.contains(&b'\n') && (num_cr > 1 || is_objects);
     is_cr.then(|| "its lines end with CR alone: `tr '\\r' '\\n'` makes lines of them".into())
 }
 
@@ -136,7 +139,7 @@ fn layout(text: &str) -> Option<String> {
         return (rest.is_empty() || unfinished(first).is_some()).then_some(reason);
     }
     // A line that was cut off is followed by another object.
-    let goes_on = !rest.is_empty() && (first.trim_end().ends_with(['{', '[']) || !rest.starts_with('{'));
+    let goes_on = !rest.is_empty() && (first.trim() == "{" || !rest.starts_with('{'));
     let reason = "objects over several lines, where one object a line is expected: `jq -c .` writes them so";
     (goes_on && unfinished(first) == Some(Unfinished::Object)).then(|| reason.into())
 }

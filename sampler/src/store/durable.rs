@@ -36,8 +36,8 @@ fn beside(path: &Path) -> PathBuf {
 /// # Errors
 /// The operating system's.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // What is no plain file, such as /dev/stdout, cannot be replaced by one.
-    if path.metadata().is_ok_and(|there| !there.is_file()) {
+    // What is no plain file, such as /dev/stdout, or a link, cannot be replaced by one.
+    if path.symlink_metadata().is_ok_and(|there| !there.file_type().is_file()) {
         return fs::write(path, bytes);
     }
     let partial = beside(path);

@@ -17,8 +17,9 @@ pub struct Complete {
     pub path: PathBuf,
 }
 
-/// Writes the checkpoint that `snapshot` holds into `run_dir`, and says what the user should know of others. `histories`, the files with what the run tells of its steps, are
-/// synced before the checkpoint is there, so that no checkpoint is ahead of them.
+/// Writes the checkpoint that `snapshot` holds into `run_dir`, and says what the user should know of others. `histories`,
+/// the files with what the run tells of its steps, are synced before the checkpoint is there, so that no checkpoint is
+/// ahead of them.
 ///
 /// # Errors
 /// [`CheckpointError::Write`], after which nothing of this checkpoint is left.

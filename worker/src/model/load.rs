@@ -28,6 +28,14 @@ impl M3Model {
         let pooling = folder.pooling(options.pooling)?;
         let Weights { tensors: weights, path, mut remarks } = Weights::read(&folder, &config)?;
         remarks.extend(folder.remark_on(options.pooling));
+        if let (Some(asked), Some(said)) = (options.normalize, folder.normalize)
+            && asked != said
+        {
+            let root = folder.root.display();
+            remarks.push(format!(
+                "{root}: the model was made with normalize = {said}; it is used with {asked}, as asked for"
+            ));
+        }
         remarks.extend(remark_on_lengths(&folder, &config));
         let multi_vector_dim = weights.get("colbert_linear.weight").and_then(|w| Some(*w.size().first()? as usize));
         if let Some(found) = multi_vector_dim.filter(|&f| options.multi_vector_dim > 0 && options.multi_vector_dim != f)
@@ -73,7 +81,8 @@ impl M3Model {
     /// # Errors
     /// An unreadable config or tokenizer.
     pub fn fresh(config: &Path, options: &ModelOptions, device: Device, kind: Kind) -> Result<Self, ModelError> {
-        let folder = ModelFolder::plain(config.parent().unwrap_or(Path::new(".")));
+        let beside = config.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let folder = ModelFolder::plain(beside.unwrap_or(Path::new(".")));
         let mut config = EncoderConfig::load(config)?;
         extend_positions(&mut config, options);
         let (tokenizer, special) = special_tokens(&folder, options.tokenizer.as_deref())?;
@@ -183,7 +192,9 @@ fn repeat_positions(learned: &Tensor, config: &EncoderConfig) -> Tensor {
 /// From `tokenizer`, tokenizer.json or special_tokens.json of `folder`; with the file, or the directory for the last.
 fn special_tokens(folder: &ModelFolder, tokenizer: Option<&Path>) -> Result<(PathBuf, SpecialTokens), ModelError> {
     let file = |path: &Path, reason: String| ModelError::File { path: path.to_owned(), reason };
-    if let Some(path) = tokenizer.map(Path::to_owned).or_else(|| folder.file("tokenizer.json")) {
+    // A model's folder stands for the file in it.
+    let named = tokenizer.map(|path| if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() });
+    if let Some(path) = named.or_else(|| folder.file("tokenizer.json")) {
         let mut head = Vec::new();
         let read = std::fs::File::open(&path).and_then(|file| file.take(512).read_to_end(&mut head));
         read.map_err(|e| file(&path, e.to_string()))?;

@@ -296,11 +296,11 @@ impl M3Model {
         self.max_seq_len = self.max_seq_len.max(longest).min(self.config.max_text_len());
         let trained = prompts.clone().unwrap_or_default();
         let before = &self.prompts;
-        if !before.are_empty() && (before.query != trained.query || before.passage != trained.passage) {
-            let shown = |prompts: &Prompts| {
-                let text = |prompt: &Option<String>| prompt.clone().unwrap_or_default();
-                format!("query {:?}, passage {:?}", text(&prompts.query), text(&prompts.passage))
-            };
+        let text = |prompt: &Option<String>| prompt.clone().unwrap_or_default();
+        let differs = text(&before.query) != text(&trained.query) || text(&before.passage) != text(&trained.passage);
+        if !before.are_empty() && differs {
+            let shown =
+                |prompts: &Prompts| format!("query {:?}, passage {:?}", text(&prompts.query), text(&prompts.passage));
             self.remarks.push(match &prompts {
                 Some(now) => format!(
                     "the model's folder puts prompts before texts ({}), and this run puts others ({}): data.query_prefix and \

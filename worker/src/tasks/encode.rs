@@ -109,7 +109,9 @@ pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         _ => None,
     };
     let texts: Vec<&str> = input.iter().map(|input| input.text.as_str()).collect();
-    if let Some(&i) = encoder.tokenless(&texts)?.first() {
+    let own: Vec<&str> = share(&texts, ranks).copied().collect();
+    if let Some(&nth) = encoder.tokenless(&own)?.first() {
+        let i = nth * ranks.world_size() + ranks.rank();
         let reason = "a text of which the tokenizer makes no token has no representation: remove the line".into();
         let (path, line) = (args.input.clone(), input[i].line as u64);
         return Err(TaskError::from(RowError::Line { path, line, reason }).into());
@@ -117,7 +119,7 @@ pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let prompt = prompt(args, &encoder, &texts, ranks);
     for block in blocks(&texts, BLOCK_BYTES * ranks.world_size()) {
         let own: Vec<&str> = share(&texts[block.clone()], ranks).copied().collect();
-        let vectors = encoder.encode(&prompt, &own, args.max_len, heads)?.gather(ranks)?;
+        let vectors = encoder.encode(&prompt, &own, args.max_len, heads, ranks)?.gather(ranks)?;
         if let Some(writer) = &mut writer {
             let ids = input[block].iter().map(|input| input.id.as_str());
             writer.write(ids, vectors)?;
@@ -197,7 +199,7 @@ fn parse_input(path: &Path, reader: LineReader) -> Result<(Vec<Input>, Vec<Strin
             if record.id.is_none() && unread_name.is_none() {
                 unread_name = like_an_id(line);
             }
-            (record.id.take(), record.full_text())
+            (record.id.take(), record.full_text()?)
         } else {
             num_records += usize::from(line.starts_with('{') && TextRecord::parse(line).is_ok());
             (None, line.to_owned())

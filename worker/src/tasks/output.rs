@@ -216,7 +216,8 @@ fn must_be_of_its_name(path: &Path) -> Result<(), TaskError> {
     let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
     match ending.filter(|ending| OTHER_FORMATS.contains(&ending.as_str())) {
         Some(ending) => Err(TaskError::Usage(format!(
-            "{}: .{ending} is a format in which nothing is written here: name it .jsonl, .jsonl.gz or .jsonl.zst",
+            "{}: .{ending} is a format in which nothing is written here: name it for JSON (Lines) or safetensors, plain or \
+             ending with .gz or .zst",
             path.display()
         ))),
         None => Ok(()),
@@ -304,6 +305,8 @@ mod tests {
     fn what_is_there_is_not_written_over() {
         let (dir, ranks) = (tempfile::tempdir().unwrap(), tercet_cluster::Solo::new());
         must_be_free(&ranks, [dir.path().join("new").as_path()]).unwrap();
+        let other = must_be_free(&ranks, [dir.path().join("new.jsonl.bz2").as_path()]).unwrap_err();
+        assert!(other.to_string().contains(".bz2 is a format"), "{other}");
         for taken in [dir.path(), Path::new("/dev/null")] {
             assert!(must_be_free(&ranks, [taken]).unwrap_err().to_string().contains("not overwritten"));
         }

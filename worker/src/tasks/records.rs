@@ -53,7 +53,7 @@ pub struct TextRecord {
     /// The text's name: `_id`, or else `id`; an integer is taken as its digits.
     pub id: Option<String>,
     /// What stands before the text in a document.
-    title: Option<String>,
+    title: Option<Value>,
     /// `text`, or else `query`.
     pub text: String,
 }
@@ -88,17 +88,18 @@ impl TextRecord {
                 return Err(format!("no \"text\" among the keys {}", keys_and_meant(line, &TEXT_LIKE)));
             }
         };
-        // A query's title is not read, so what it is does not matter before it is asked for.
-        let title = title.and_then(|title| title.as_str().map(str::to_owned));
         Ok(Self { id, title, text })
     }
 
     /// What the model reads of a document: the title, if there is one, a space, and the text, as BEIR's loader has it.
-    pub fn full_text(self) -> String {
-        match self.title {
+    ///
+    /// # Errors
+    /// The title is no string: a query's may be anything, as it is not read.
+    pub fn full_text(self) -> Result<String, String> {
+        Ok(match self.title.map(|title| string("title", title)).transpose()? {
             Some(title) if !title.trim().is_empty() => format!("{title} {}", self.text).trim().to_owned(),
             _ => self.text,
-        }
+        })
     }
 }
 
@@ -224,7 +225,7 @@ mod tests {
 
     #[test]
     fn the_title_goes_before_the_text_when_there_is_one() {
-        let text = |line: &str| TextRecord::parse(line).unwrap().full_text();
+        let text = |line: &str| TextRecord::parse(line).unwrap().full_text().unwrap();
         assert_eq!(text(r#"{"_id": "1", "title": "A", "text": "b", "metadata": {}}"#), "A b");
         assert_eq!(text(r#"{"_id": "1", "title": "", "text": "b"}"#), "b");
         assert_eq!(text(r#"{"_id": "1", "title": " ", "text": "b"}"#), "b");

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use tch::{Device, Kind};
-use tercet_cluster::Collective;
+use tercet_cluster::{Collective, ReduceOp};
 use tercet_configs::{CpuMatmul, Pooling, Prompts};
 use tercet_sampler::{SpecialTokens, SubBatchLimit, TextTokenizer, text_id};
 
@@ -95,11 +95,18 @@ impl TextEncoder {
     }
 
     /// The representations of `texts` with `prompt` directly before each, in their order. A text is cut to `max_len` tokens,
-    /// special ones included, or to what the model takes, if that is less.
+    /// special ones included, or to what the model takes, if that is less. Every rank calls it, each with texts of its own.
     ///
     /// # Errors
-    /// A tokenizer that does not fit the model, or representations that are not numbers.
-    pub fn encode(&self, prompt: &str, texts: &[&str], max_len: usize, heads: Heads) -> anyhow::Result<TextVectors> {
+    /// A tokenizer that does not fit the model, representations that are not numbers, or a collective that failed.
+    pub fn encode(
+        &self,
+        prompt: &str,
+        texts: &[&str],
+        max_len: usize,
+        heads: Heads,
+        ranks: &dyn Collective,
+    ) -> anyhow::Result<TextVectors> {
         let max_len = max_len.min(self.model.config.max_text_len());
         let mut parts = Vec::new();
         let mut num_empty = 0;
@@ -117,6 +124,9 @@ impl TextEncoder {
             num_empty += texts[block].iter().zip(&contents).filter(|pair| is_empty(*pair)).count();
             parts.push(self.encode_block(&contents, max_len, heads)?);
         }
+        let mut num_empty = [num_empty as i64];
+        ranks.all_reduce(num_empty.as_mut_slice().into(), ReduceOp::Sum)?;
+        let [num_empty] = num_empty;
         if num_empty > 0 {
             tracing::warn!("{num_empty} texts are blank or without a token: they all get the same representation");
         }

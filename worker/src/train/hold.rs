@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::stop;
+use crate::tasks::TaskError;
 
 /// Who sets it, sets it for all ranks: `tercet` passes it on to other machines as well.
 const VARIABLE: &str = "TERCET_TEST_HOLD";
@@ -40,7 +41,8 @@ impl Hold {
     fn parse(value: &str, rank: usize) -> anyhow::Result<Self> {
         let parts = value.split_once(':').and_then(|(step, file)| Some((step.parse().ok()?, file)));
         let Some((step, file)) = parts else {
-            anyhow::bail!("{VARIABLE}={value}: expected STEP:FILE; unset it, it is for Tercet's own tests")
+            let message = format!("{VARIABLE}={value}: expected STEP:FILE; unset it, it is for Tercet's own tests");
+            return Err(TaskError::Usage(message).into());
         };
         Ok(Self(Some(Place { step, released: file.into(), arrived: format!("{file}.{rank}").into() })))
     }

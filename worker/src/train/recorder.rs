@@ -203,8 +203,9 @@ impl Recorder {
         if self.sink.is_some() {
             let mib = |bytes: u64| bytes >> 20;
             tracing::info!(
-                "memory budget {} MiB: {} held between steps, {} for the longest batch's representations and scores, {} for \
-                 a sub-batch of {} tokens; the rest keeps the graphs of {} tokens",
+                "memory of {} MiB (memory_budget, or without it half of what is free): {} held between steps, {} for the \
+                 longest batch's representations and scores, {} for a sub-batch of {} tokens; the rest keeps the graphs of {} \
+                 tokens",
                 mib(fitted.budget_bytes),
                 mib(fitted.used_bytes),
                 mib(fitted.scoring_bytes),

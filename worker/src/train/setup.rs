@@ -40,7 +40,7 @@ pub enum SetupError {
     /// Another task of the same job array has trained this run to its end.
     #[error(
         "{run_dir} holds the run of task {task} of this job array, which is complete, and this task would train nothing: each \
-         task needs a run folder of its own, --set run_dir=…$SLURM_ARRAY_TASK_ID (cluster/slurm/array.sh shows one run per seed)"
+         task needs a run folder of its own, --set run_dir=…$SLURM_ARRAY_TASK_ID (cluster/slurm/array.sh shows one run per seed); the rest of a chain of tasks that continue one run can be cancelled"
     )]
     OtherTask {
         /// The run folder.
@@ -185,7 +185,9 @@ pub(super) fn set_up(
         check_same_run(path, recipe, plan.as_deref(), state)?;
     }
     let is_resumed = resumed.is_some();
-    let (progress, matmul) = resumed.map_or_else(Default::default, |(_, state)| (state.progress, state.cpu_matmul));
+    let (progress, matmul) = resumed.map_or_else(Default::default, |(_, state)| {
+        (state.progress, state.cpu_matmul.or_else(|| Some(Measured::before_there_was_a_choice())))
+    });
     remarks.extend(of_another_task(lock.as_ref(), recipe, progress.step)?);
 
     if ranks.rank() == 0 {

@@ -135,8 +135,7 @@ fn what_cannot_be_written_is_told_before_the_work() {
     assert!(message.contains("JSON Lines"), "{message}");
     let (_, message) = job::run(1, &format!("{mine} --out {}/mined.jsonl", file.display())).unwrap_err();
     assert!(message.contains("file/mined.jsonl: "), "{message}");
-    // An older run's file is not written over either.
-    fixture.write("old/data/dense.trec", "");
+    fixture.write("old/metrics.json", "{}");
     let message = refused(format!("{eval} --out {}", fixture.path("old").display()));
-    assert!(message.contains("dense.trec is there already"), "{message}");
+    assert!(message.contains("metrics.json is there already"), "{message}");
 }

@@ -86,6 +86,8 @@ pub fn find(asked: Option<NonZeroUsize>, around: &Surroundings) -> Result<(Found
         ("SLURM_GPUS_PER_SOCKET", None),
         ("SLURM_NTASKS_PER_GPU", None),
         ("SLURM_TRES_PER_TASK", None),
+        ("SLURM_GPU_BIND", None),
+        ("SLURM_TRES_BIND", None),
         ("SLURM_GPUS_PER_NODE", counts.gpus_per_node.map(|gpus| gpus.to_string())),
     ];
     let hosts = nodes.into_iter().zip(counts.ranks).map(|(name, slots)| Host { name, slots }).collect();

@@ -1,8 +1,8 @@
 //! Reads and writes `torch.save`'s files as far as a state dict of tensors goes.
 //!
 //! The published layout keeps the lexical and multi-vector heads in two such files, and sometimes the encoder in a third;
-//! other programs' loaders expect the two. A file is an uncompressed zip archive: `NAME/data.pkl`, a pickle program that rebuilds tensors over storages,
-//! and one `NAME/data/KEY` per storage. A tensor says where in its storage it begins and how far apart its elements lie
+//! other programs' loaders expect the two. A file is an uncompressed zip archive: `NAME/data.pkl`, a pickle program that
+//! rebuilds tensors over storages, and one `NAME/data/KEY` per storage. A tensor says where in its storage it begins and how far apart its elements lie
 //! (strides), and several may share one. Only the opcodes that state dicts consist of are understood and nothing is ever
 //! called, so that a hostile file is an error and not a program. Source: the pickle protocol 2 (PEP 307) and files
 //! written by PyTorch 2.

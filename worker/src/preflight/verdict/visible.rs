@@ -20,8 +20,8 @@ fn judge(first: &RankFacts, machine: &MachineFacts, facts: &[RankFacts]) -> Opti
             .flatten();
     };
     let visible = VisibleDevices::read(list, Some(present));
-    // Where nobody sees any, nobody thinks so either.
-    if present == 0 && visible.remark.is_none() || machine.gpu_error.is_some() {
+    // Where there is none, nobody thinks that ranks compute on it.
+    if present == 0 || machine.gpu_error.is_some() {
         return None;
     }
     let num = visible.num;

@@ -192,7 +192,7 @@ fn read_corpus(path: &Path, rank: usize, world_size: usize) -> Result<(Vec<Strin
         let mut record = TextRecord::parse(line)?;
         let place = ids.len();
         ids.push(required_id(record.id.take(), line)?);
-        let text = record.full_text();
+        let text = record.full_text()?;
         if place % world_size == rank {
             own.push((place, text));
         }

@@ -183,8 +183,8 @@ fn rank_documents(
     prefixes::tell(ranks, "queries", &query_prompt, queries.iter().copied());
     prefixes::tell(ranks, "documents", &passage_prompt, docs.iter().copied());
     let queries: Vec<&str> = share(&queries, ranks).copied().collect();
-    let queries = encoder.encode(&query_prompt, &queries, args.query_max_len, Heads::ALL)?.gather(ranks)?;
-    let docs = encoder.encode(&passage_prompt, &docs, args.passage_max_len, Heads::ALL)?;
+    let queries = encoder.encode(&query_prompt, &queries, args.query_max_len, Heads::ALL, ranks)?.gather(ranks)?;
+    let docs = encoder.encode(&passage_prompt, &docs, args.passage_max_len, Heads::ALL, ranks)?;
     search::Corpus::new(numbers, docs, encoder.device()).search(&queries, &data.namesakes, ranks)
 }
 

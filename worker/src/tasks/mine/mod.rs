@@ -195,9 +195,9 @@ fn rank_passages<'a>(
     prefixes::tell(ranks, "queries", &query_prompt, rows.iter().map(|row| row.query.as_str()));
     prefixes::tell(ranks, "passages", &passage_prompt, passages.texts.iter().copied());
     let queries: Vec<&str> = share(rows, ranks).map(|row| row.query.as_str()).collect();
-    let queries = encoder.encode(&query_prompt, &queries, args.query_max_len, Heads::DENSE)?.gather(ranks)?;
+    let queries = encoder.encode(&query_prompt, &queries, args.query_max_len, Heads::DENSE, ranks)?.gather(ranks)?;
     let own: Vec<&str> = share(&passages.texts, ranks).copied().collect();
-    let own = encoder.encode(&passage_prompt, &own, args.passage_max_len, Heads::DENSE)?;
+    let own = encoder.encode(&passage_prompt, &own, args.passage_max_len, Heads::DENSE, ranks)?;
     let mut lists = Vec::with_capacity(rows.len());
     for_each_dense_row(&queries.dense, &own.dense, encoder.device(), |row, scores| {
         let left_out = left_out(row);
@@ -235,7 +235,7 @@ fn read_corpus(path: &Path) -> Result<Vec<String>, TaskError> {
     let mut passages = Vec::new();
     for_each_line(path, LinesOf::Objects, |_, line| {
         if !line.trim().is_empty() {
-            passages.push(TextRecord::parse(line)?.full_text());
+            passages.push(TextRecord::parse(line)?.full_text()?);
         }
         Ok(())
     })?;
