@@ -315,7 +315,7 @@ fn a_disk_that_stays_full_ends_the_run() {
     let text = ended.stderr();
     assert_eq!(ended.code, Some(3), "{text}");
     assert_eq!(text.matches("No space left on device").count(), 3, "{text}");
-    assert!(text.ends_with("restart 2 of 2 without a new checkpoint: giving up\n"), "{text}");
+    assert!(text.contains("restart 2 of 2 without a new checkpoint: giving up\nto go on: "), "{text}");
     let checkpoints: Vec<&str> = files.lines().filter(|name| name.contains("step-")).collect();
     assert_eq!(checkpoints, ["step-00000002"], "{files}");
     println!("{text}");
