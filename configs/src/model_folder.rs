@@ -155,8 +155,8 @@ impl ModelFolder {
         let prompts = Prompts::read(&settings).map_err(|reason| ModelFolderError::new(&path, reason))?;
         // Without a Normalize, cosines are the dot products of vectors that are scaled to length 1 after all.
         let by_cosine = match settings.get("similarity_fn_name") {
-            // Without the file nothing is said but by the modules: exports of before it was written.
-            None | Some(Value::Null) => !settings.is_empty(),
+            // What sentence-transformers compares by where nothing is said.
+            None | Some(Value::Null) => true,
             Some(Value::String(name)) if name == "cosine" || name == "cos_sim" => true,
             Some(Value::String(name)) if name == "dot" || name == "dot_score" || ends_normalised == Some(true) => false,
             Some(other) => {
@@ -414,10 +414,8 @@ mod tests {
             assert_eq!(folder.root, dir.path());
             assert_eq!(folder.pooling(None).unwrap(), Pooling::Mean);
             assert_eq!((folder.max_seq_len, folder.lower_case), (Some(128), true));
-            assert_eq!(folder.normalize, Some(false), "nothing but the modules says it");
+            assert_eq!(folder.normalize, Some(true), "compared by cosine");
         }
-        put(dir.path(), "config_sentence_transformers.json", json!({"__version__": {}}));
-        assert_eq!(ModelFolder::open(dir.path()).unwrap().normalize, Some(true), "compared by cosine");
         put(dir.path(), "config_sentence_transformers.json", json!({"similarity_fn_name": "euclidean"}));
         assert!(ModelFolder::open(dir.path()).is_err());
         put(dir.path(), "config_sentence_transformers.json", json!({"similarity_fn_name": "dot"}));
