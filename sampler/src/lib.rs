@@ -34,7 +34,8 @@ pub use plan::{
 };
 pub use prefetch::{BATCHES_AHEAD, Prefetcher};
 pub use prepare::{
-    OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, is_unfinished, prepare, prepare_with,
+    Companions, OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, is_unfinished, prepare,
+    prepare_with,
 };
 pub use rows::{NearKey, Row, RowReader, parse_row};
 pub use special::SpecialTokens;

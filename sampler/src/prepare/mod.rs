@@ -44,6 +44,9 @@ pub fn prepare(
     prepare_with(options, progress, &mut |_| Vec::new())
 }
 
+/// What a finished store's data sets give for files beside them: names and contents.
+pub type Companions<'a> = dyn FnMut(&[DatasetMeta]) -> Vec<(&'static str, String)> + 'a;
+
 /// As [`prepare`], with `companions`, name and content, made from the data sets and put beside them. The store is not
 /// finished before they are there.
 ///
@@ -52,7 +55,7 @@ pub fn prepare(
 pub fn prepare_with(
     options: &PrepareOptions,
     progress: &mut dyn FnMut(PrepareProgress<'_>),
-    companions: &mut dyn FnMut(&[DatasetMeta]) -> Vec<(&'static str, String)>,
+    companions: &mut Companions,
 ) -> Result<PrepareReport, PrepareError> {
     options.check()?;
     let mut options = options.clone();
