@@ -1,7 +1,7 @@
 //! `mine`: hard negatives for training rows, found with the model that shall learn from them (ANCE; Xiong et al., 2020).
 //!
 //! All distinct passages are ranked for each query by the dense head. What is known to answer the query, and passages that
-//! are the query itself, are left out ([`Known`]); of the ranks that `--range` names (the best few are often unlabelled
+//! are the query itself, are left out (`known.rs`); of the ranks that `--range` names (the best few are often unlabelled
 //! positives), `--negatives` are drawn by a hash of seed and row and put in the row's `neg`, best first. All other
 //! fields stay, as they are written, but for `neg_scores`, which the old negatives had. The same input gives the same rows
 //! on any number of ranks, as far as rounding lets scores be the same.
