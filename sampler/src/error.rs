@@ -207,6 +207,12 @@ pub enum StoreError {
         /// What it holds.
         reason: String,
     },
+    /// Another process has the folder to write to.
+    #[error("{}: is being written by another process: wait for it or stop it, or choose another folder", dir.display())]
+    Busy {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// A data set's name cannot be used.
     #[error("data set {name:?}: {reason}")]
     Name {
@@ -230,9 +236,11 @@ impl StoreError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Io { source, .. } => exit_code_of_open(source),
-            Self::NotAStore { .. } | Self::Version { .. } | Self::Occupied { .. } | Self::Name { .. } => {
-                ExitCode::Usage
-            }
+            Self::NotAStore { .. }
+            | Self::Version { .. }
+            | Self::Occupied { .. }
+            | Self::Busy { .. }
+            | Self::Name { .. } => ExitCode::Usage,
             Self::Damaged { .. } | Self::BatchTooLarge { .. } => ExitCode::Data,
             Self::OutOfRange { .. } => ExitCode::Bug,
         }

@@ -127,6 +127,17 @@ fn prefixes_stand_before_the_texts_and_need_the_stores_tokenizer() {
     assert_eq!((with.queries, with.passages), (queries, passages));
     assert_eq!(with.text_ids, bare.text_ids, "a text is the same with and without a prefix");
 
+    for side in ["query", "passage"] {
+        let short = |max_len: usize| {
+            plan(&tokenizer, &format!("{side}_prefix = \"query0 filler\"\n{side}_max_len = {max_len}"))
+        };
+        short(5).unwrap();
+        let error = short(4).unwrap_err();
+        let expected = format!("has 2 tokens, and {side}_max_len 4 leaves none for the text");
+        assert!(error.to_string().contains(&expected), "{error}");
+        assert_eq!(error.exit_code(), ExitCode::Usage);
+    }
+
     let other = dir.path().join("other.json");
     std::fs::write(&other, std::fs::read_to_string(&tokenizer).unwrap() + "\n").unwrap();
     let message = plan(&other, "query_prefix = \"query0\"").unwrap_err().to_string();

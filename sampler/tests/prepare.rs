@@ -48,6 +48,22 @@ fn assert_refused(options: &PrepareOptions, message: &str, exit_code: ExitCode) 
 }
 
 #[test]
+fn texts_that_the_tokenizer_does_not_know_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let foreign = r#"{"query": "река", "pos": ["каменный мост"], "neg": ["вода", "мост over"]}"#;
+    let path = file(dir.path(), "a.jsonl", &[GOOD, foreign]);
+    let report = run(&options(dir.path(), &[("a", std::slice::from_ref(&path))])).unwrap();
+    let [warning] = report.warnings.as_slice() else { panic!("{:?}", report.warnings) };
+    assert!(warning.contains("data set a: 3 of 7 texts (42.9 %) are nothing but unknown tokens"), "{warning}");
+    assert!(warning.contains("(first in ") && warning.contains("a.jsonl:2)"), "{warning}");
+    let known = PrepareOptions {
+        out: dir.path().join("known"),
+        ..options(dir.path(), &[("a", &[file(dir.path(), "b.jsonl", &[GOOD])])])
+    };
+    assert_eq!(run(&known).unwrap().warnings, [""; 0]);
+}
+
+#[test]
 fn several_files_and_data_sets_keep_their_order() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

@@ -325,6 +325,29 @@ fn an_unfinished_store_is_no_store_and_leaves_nothing() {
 }
 
 #[test]
+fn two_writers_do_not_write_one_store() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("store");
+    let mut writer = StoreWriter::create(&dir, settings(10)).unwrap();
+    let error = StoreWriter::create(&dir, settings(10)).unwrap_err();
+    assert!(error.to_string().contains("store: is being written by another process: wait for it"), "{error}");
+    assert_eq!(error.exit_code(), ExitCode::Usage);
+    let mut dataset = writer.dataset("numbers").unwrap();
+    (0..35).for_each(|number| dataset.push(row(number)).unwrap());
+    assert!(StoreWriter::create(&dir, settings(10)).unwrap_err().to_string().contains("another process"));
+    dataset.finish(None, Vec::new()).unwrap();
+    writer.finish().unwrap();
+    Store::open(&dir).unwrap();
+    assert!(StoreWriter::create(&dir, settings(10)).unwrap_err().to_string().contains("holds a token store"));
+    // One that is given up is free at once, whether or not its folder was there before.
+    let dir = parent.path().join("other");
+    for _ in 0..2 {
+        drop(StoreWriter::create(&dir, settings(10)).unwrap());
+        assert!(!dir.exists());
+    }
+}
+
+#[test]
 fn a_data_set_has_one_good_name() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = StoreWriter::create(dir.path(), settings(10)).unwrap();

@@ -39,6 +39,11 @@ fn reason(line: &str, error: &serde_json::Error) -> String {
                 format!("{said}: the line ends before the object does, so it was cut off, or goes on in the next line")
             }
         },
+        // What serde_json says of "\\ud83d" alone, and of its other half.
+        Category::Syntax if reason.contains("of hex escape") || reason.contains("surrogate") => format!(
+            "{said}: half of a pair of \\u escapes, which stand for one character such as an emoji: a text was cut inside it; \
+             cut texts before they are written as JSON"
+        ),
         Category::Syntax | Category::Io => match hint(line, at) {
             Some(hint) => format!("{said}: {hint}"),
             None => said,
@@ -113,6 +118,12 @@ mod tests {
             (r#"{"pos_scores": [Infinity]}"#, "Infinity is no JSON"),
             (r#"{"pos_scores": [-Infinity]}"#, "-Infinity is no JSON"),
             ("{'query': 'q'}", "json.dumps"),
+            (
+                r#"{"query": "so \ud83d"}"#,
+                ": half of a pair of \\u escapes, which stand for one character such as an emoji",
+            ),
+            (r#"{"query": "so \ud83d\n"}"#, ": half of a pair of"),
+            (r#"{"query": "\ude00"}"#, ": half of a pair of"),
             (r#"{"query": "q"#, "(column 12): the line ends inside a string"),
             (r#"{"query": "q","#, "the line ends before the object does"),
         ] {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use flate2::bufread::GzDecoder;
+
 pub(super) const READ_BUFFER_BYTES: usize = 256 << 10;
 
 /// The largest window that zstd has, so that files packed with `zstd --long` can be read.
@@ -51,13 +53,48 @@ impl Packing {
     pub(super) fn unpack(self, packed: impl BufRead + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
             Self::Plain => Box::new(packed),
-            Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(packed)),
+            Self::Gzip => Box::new(GzipReader { member: Some(GzDecoder::new(packed)) }),
             Self::Zstd => {
                 let mut decoder = zstd::Decoder::with_buffer(packed)?;
                 decoder.window_log_max(MAX_WINDOW_LOG)?;
                 Box::new(decoder)
             }
         })
+    }
+}
+
+/// All members of a gzip file; zeros after one, as tapes and block devices pad with, are passed over.
+struct GzipReader<R> {
+    /// None after the last.
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for GzipReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let read = member.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            let has_more = skip_zeros(member.get_mut())?;
+            self.member = self.member.take().filter(|_| has_more).map(|member| GzDecoder::new(member.into_inner()));
+        }
+        Ok(0)
+    }
+}
+
+/// Passes over zeros; whether something follows them.
+fn skip_zeros(packed: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let held = match packed.fill_buf() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            held => held?,
+        };
+        let (zeros, len) = (held.iter().take_while(|&&byte| byte == 0).count(), held.len());
+        packed.consume(zeros);
+        if len == 0 || zeros < len {
+            return Ok(len > 0);
+        }
     }
 }
 
@@ -177,6 +214,26 @@ mod tests {
             packing.unpack(io::Cursor::new(packed)).unwrap().read_to_string(&mut text).unwrap();
             assert_eq!(text, "some text\n", "{name}");
         }
+    }
+
+    #[test]
+    fn zeros_after_a_gzip_member_are_passed_over_and_nothing_else_is() {
+        let member = |text: &[u8]| {
+            let mut writer = PackedWriter::new(Path::new("a.gz"), Vec::new()).unwrap();
+            writer.write_all(text).unwrap();
+            writer.finish().unwrap()
+        };
+        let read = |packed: Vec<u8>| {
+            let mut text = String::new();
+            let mut packed = Packing::Gzip.unpack(buffered(io::Cursor::new(packed))).unwrap();
+            packed.read_to_string(&mut text).map(|_| text)
+        };
+        let (one, two, zeros) = (member(b"one\n"), member(b"two\n"), vec![0; READ_BUFFER_BYTES + 7]);
+        assert_eq!(read([one.clone(), two.clone()].concat()).unwrap(), "one\ntwo\n");
+        assert_eq!(read([one.clone(), zeros.clone()].concat()).unwrap(), "one\n");
+        assert_eq!(read([one.clone(), zeros.clone(), member(b""), two, vec![0]].concat()).unwrap(), "one\ntwo\n");
+        assert!(read([one.clone(), zeros, b"x".to_vec()].concat()).is_err());
+        assert!(read(one[..one.len() - 1].to_vec()).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use tercet_configs::{DataSection, DataSet, FewNegatives, LengthGroup, Negatives,
 
 use super::PlanError;
 use super::prefix::Prefixes;
-use crate::{DatasetMeta, Store, TextTokenizer};
+use crate::{DatasetMeta, SpecialTokens, Store, TextTokenizer};
 
 /// How a data set's rows become batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,15 +108,32 @@ fn policy_of(
     }
     let length_groups = own.and_then(|set| set.length_groups.as_ref()).unwrap_or(&data.length_groups).clone();
     let [query_prefix, passage_prefix] = prefixes_of(name, kind, data);
+    let (query_prefix, passage_prefix) = (prefixes.tokens(query_prefix)?, prefixes.tokens(passage_prefix)?);
+    must_leave_room(name, "query", &query_prefix, data.query_max_len)?;
+    must_leave_room(name, "passage", &passage_prefix, data.passage_max_len)?;
     Ok(Policy {
         group_size,
         negatives,
         two_way,
         few_negatives: own.and_then(|set| set.few_negatives).unwrap_or(data.few_negatives),
-        query_prefix: prefixes.tokens(query_prefix)?,
-        passage_prefix: prefixes.tokens(passage_prefix)?,
+        query_prefix,
+        passage_prefix,
         length_groups,
     })
+}
+
+/// Whether a prefix leaves a token for the text; else all texts would be the same.
+fn must_leave_room(name: &str, side: &str, prefix: &[u32], max_len: usize) -> Result<(), PlanError> {
+    if prefix.is_empty() || prefix.len() + SpecialTokens::NUM_FRAMING < max_len {
+        return Ok(());
+    }
+    let message = format!(
+        "the prefix of its {} has {} tokens, and {side}_max_len {max_len} leaves none for the text: shorten the prefix, or \
+         raise data.{side}_max_len",
+        if side == "query" { "queries" } else { "passages" },
+        prefix.len()
+    );
+    Err(setting(name, &message))
 }
 
 /// What stands before a data set's queries and before its passages.

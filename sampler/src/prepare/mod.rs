@@ -206,9 +206,12 @@ impl<'a> InHand<'a> {
         let mut good = Vec::new();
         for (number, row) in rows {
             self.state.position = chunks::Position { source, number };
+            let num_unknown = row.as_ref().map_or(0, |row| row.num_unknown);
             match row.and_then(|row| of_one_kind(&mut self.state.kind, row)) {
                 Ok((row, near_keys)) => {
                     self.state.sources[source].rows += 1;
+                    let TokenRow { pos, neg, .. } = &row.tokens;
+                    self.state.count_texts(1 + pos.len() as u64 + neg.len() as u64, num_unknown, place);
                     near_keys.into_iter().for_each(|near| self.state.count_near_key(near, place));
                     good.push(row);
                 }
@@ -250,6 +253,8 @@ struct TokenizedRow {
     row: LabelledRow,
     kind: Option<String>,
     near_keys: Vec<NearKey>,
+    /// Texts that are nothing but unknown tokens.
+    num_unknown: u64,
 }
 
 impl Chunk {
@@ -274,6 +279,9 @@ fn tokenize_row(mut row: Row, tokenizer: &TextTokenizer, memo: &Memo) -> Result<
     };
     let language = language_of(&mut row);
     let mut query = encode(&|| "query".into(), &row.query)?;
+    let unknown = tokenizer.special().unk;
+    let is_unknown = |tokens: &&Vec<u32>| tokens.iter().all(|&token| token == unknown);
+    let is_query_unknown = is_unknown(&&query);
     if row.prompt.is_some() {
         query = encode(&|| "query".into(), &row.query_text())?;
     }
@@ -284,7 +292,10 @@ fn tokenize_row(mut row: Row, tokenizer: &TextTokenizer, memo: &Memo) -> Result<
         pos_scores: row.pos_scores,
         neg_scores: row.neg_scores,
     };
-    Ok(TokenizedRow { row: LabelledRow { tokens, language }, kind: row.kind, near_keys: row.near_keys })
+    let num_unknown =
+        u64::from(is_query_unknown) + tokens.pos.iter().chain(&tokens.neg).filter(is_unknown).count() as u64;
+    let (kind, near_keys) = (row.kind, row.near_keys);
+    Ok(TokenizedRow { row: LabelledRow { tokens, language }, kind, near_keys, num_unknown })
 }
 
 /// As a blank text, one of characters that the tokenizer drops says nothing.

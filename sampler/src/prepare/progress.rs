@@ -32,6 +32,16 @@ pub(super) struct InputState {
     pub(super) first_skipped: Option<String>,
     /// Keys that are ignored and nearly ours, by name.
     near_keys: BTreeMap<String, NearKeyRows>,
+    unknown: UnknownTexts,
+}
+
+/// Texts of which the tokenizer knows nothing.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct UnknownTexts {
+    num_texts: u64,
+    num_unknown: u64,
+    /// Where the first is.
+    first: Option<String>,
 }
 
 /// Rows with a key that is nearly one of ours.
@@ -66,6 +76,7 @@ impl InputState {
             skipped_bytes: 0,
             first_skipped: None,
             near_keys: BTreeMap::new(),
+            unknown: UnknownTexts::default(),
         })
     }
 
@@ -98,6 +109,16 @@ impl InputState {
         }
     }
 
+    /// Counts the texts of the row in hand, and those of them that are nothing but unknown tokens.
+    pub(super) fn count_texts(&mut self, num_texts: u64, num_unknown: u64, place: Place) {
+        let Position { source, number } = self.position;
+        self.unknown.num_texts += num_texts;
+        self.unknown.num_unknown += num_unknown;
+        if num_unknown > 0 && self.unknown.first.is_none() {
+            self.unknown.first = Some(place.named(&self.sources[source].path, number));
+        }
+    }
+
     /// What is in the files that is not used, with numbers.
     pub(super) fn warnings(&self, dataset: &str) -> Vec<String> {
         let near = self.near_keys.iter().map(|(key, NearKeyRows { meant, num_rows, first })| {
@@ -110,7 +131,15 @@ impl InputState {
             let SourceMeta { path, skipped, .. } = source;
             format!("data set {dataset}: no row was taken from {} ({skipped} were skipped)", path.display())
         });
-        near.chain(without).collect()
+        let UnknownTexts { num_texts, num_unknown, first } = &self.unknown;
+        let unknown = first.as_ref().map(|first| {
+            let share = 100.0 * *num_unknown as f64 / *num_texts as f64;
+            format!(
+                "data set {dataset}: {num_unknown} of {num_texts} texts ({share:.1} %) are nothing but unknown tokens: \
+                 perhaps the tokenizer is for another language (first in {first})"
+            )
+        });
+        near.chain(without).chain(unknown).collect()
     }
 
     /// The first file that is empty.

@@ -52,10 +52,11 @@ const TEXTS: [&str; 18] = [
 const SCORES: [&str; 4] = ["score", "scores", "logit", "logits"];
 
 /// Other trainers' words; they are only suggested where ours is missing.
-const OTHERS: [(&str, &[&str]); 4] = [
+const OTHERS: [(&str, &[&str]); 5] = [
     ("query", &["anchor", "question", "questions", "queries", "querytext", "q", "sentence", "messages", "input"]),
     ("pos", &["response", "answer", "answers", "document", "documents", "passage", "passages", "context", "chosen"]),
-    ("neg", &["rejected", "rejectedresponse", "rejectedresponses"]),
+    ("neg", &["rejected", "rejectedresponse", "rejectedresponses", "hn", "distractor", "distractors"]),
+    ("pos_scores", &["teacherscore", "teacherscores"]),
     ("prompt", &["instruction", "instructions", "queryinstruction", "queryprompt", "prompts"]),
 ];
 
@@ -81,16 +82,23 @@ pub(super) fn missing(needed: &str, what: &str, keys: &[Key]) -> String {
     format!("\"{needed}\" is missing among the {what} {}{hint} (\"{needed}\" is {form})", names.join(", "))
 }
 
-/// The keys that are nearly ours, of those that the row does not have.
+/// The keys that are nearly ours, of those that the row does not have. `empty` gives the names of the keys that hold an empty
+/// list, which is as good as missing; it is called only where there are such keys.
 ///
 /// # Errors
 /// One is certainly meant, so that negatives or scores would be lost.
-pub(super) fn near(keys: &[Key]) -> Result<Vec<NearKey>, String> {
-    let has = |ours: &str| keys.iter().any(|key| key.name == ours && !key.is_null);
+pub(super) fn near(keys: &[Key], empty: impl FnOnce() -> Vec<String>) -> Result<Vec<NearKey>, String> {
+    let others = keys.iter().filter(|key| !key.is_null && !KEYS.contains(&key.name.as_str()));
+    let like: Vec<_> = others.filter_map(|key| Some((key, meant(&key.name)?))).collect();
+    if like.is_empty() {
+        return Ok(Vec::new());
+    }
+    let empty = empty();
+    let holds = |key: &Key| !key.is_null && !empty.contains(&key.name);
+    let has = |ours: &str| keys.iter().any(|key| key.name == ours && holds(key));
     let is_named = |ours: &str| keys.iter().any(|key| key.name == ours);
     let mut near = Vec::new();
-    for key in keys.iter().filter(|key| !key.is_null && !KEYS.contains(&key.name.as_str())) {
-        let Some((meant, likeness)) = meant(&key.name).filter(|(meant, _)| !has(meant)) else { continue };
+    for (key, (meant, likeness)) in like.into_iter().filter(|(key, (meant, _))| holds(key) && !has(meant)) {
         let loses = matches!(meant, "neg" | "pos_scores" | "neg_scores");
         if likeness == Likeness::Same && loses && !is_named(meant) {
             let key = &key.name;
@@ -143,28 +151,35 @@ mod tests {
         names.iter().map(|name| Key { name: name.trim_end_matches('!').into(), is_null: name.ends_with('!') }).collect()
     }
 
+    fn told(names: &[&str]) -> Result<Vec<NearKey>, String> {
+        near(&keys(names), Vec::new)
+    }
+
     #[test]
     fn what_would_be_lost_is_refused_and_what_only_looks_like_it_is_told() {
         for lost in ["negs", "Neg", "negative", "negatives", "hard_negatives", "negative_passages", "negative_2", "NEG"]
         {
-            let reason = near(&keys(&["query", "pos", lost])).unwrap_err();
+            let reason = told(&["query", "pos", lost]).unwrap_err();
             assert!(reason.contains(&format!("{lost:?} would be ignored, and \"neg\"")), "{reason}");
         }
         for (lost, meant) in
             [("pos_score", "pos_scores"), ("positive_scores", "pos_scores"), ("neg-scores", "neg_scores")]
         {
-            let reason = near(&keys(&["query", "pos", "neg", lost])).unwrap_err();
+            let reason = told(&["query", "pos", "neg", lost]).unwrap_err();
             assert!(reason.contains(&format!("\"{meant}\" is missing")), "{reason}");
         }
         for (like, meant) in [("scores", "pos_scores"), ("net", "neg"), ("Type", "type"), ("instruction", "prompt")] {
-            let told = near(&keys(&["query", "pos", like])).unwrap();
-            assert_eq!(told, [NearKey { key: like.into(), meant }], "{like}");
+            let found = told(&["query", "pos", like]).unwrap();
+            assert_eq!(found, [NearKey { key: like.into(), meant }], "{like}");
         }
-        // An empty list says that there are none, so the other key is something else, or a slip.
-        assert_eq!(near(&keys(&["query", "pos", "neg", "negatives"])).unwrap(), []);
-        assert_eq!(near(&keys(&["query", "pos", "neg!", "negatives"])).unwrap().len(), 1);
+        for (like, meant) in [("teacher_scores", "pos_scores"), ("hn", "neg"), ("distractors", "neg")] {
+            assert_eq!(told(&["query", "pos", like]).unwrap(), [NearKey { key: like.into(), meant }], "{like}");
+        }
+        // With negatives of its own, a row's other key is something else.
+        assert_eq!(told(&["query", "pos", "neg", "negatives"]).unwrap(), []);
+        assert_eq!(told(&["query", "pos", "neg!", "negatives"]).unwrap().len(), 1);
         for other in ["id", "_id", "source", "title", "negs!", "positive", "lang_id", "metadata", "label"] {
-            assert_eq!(near(&keys(&["query", "pos", other])).unwrap(), [], "{other}");
+            assert_eq!(told(&["query", "pos", other]).unwrap(), [], "{other}");
         }
     }
 

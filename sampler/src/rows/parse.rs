@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::keys::{self, Key};
 use super::{Row, is_blank, language_name, no_text, not_finite, wrong_count};
@@ -83,7 +83,7 @@ pub fn parse_row(line: &[u8]) -> Result<Row, String> {
         Some(row) => row,
         None => row_of(line)?,
     };
-    row.near_keys = keys::near(&keys_of(line))?;
+    row.near_keys = keys::near(&keys_of(line), || empty_keys_of(line))?;
     Ok(row)
 }
 
@@ -116,6 +116,13 @@ fn language(lang: Option<Value>, language: Option<Value>) -> Option<String> {
 /// The line's keys.
 fn keys_of(line: &str) -> Vec<Key> {
     serde_json::from_str(line).map(|Keys(keys)| keys).unwrap_or_default()
+}
+
+/// Those of the line's keys that hold an empty list.
+fn empty_keys_of(line: &str) -> Vec<String> {
+    let object: Map<String, Value> = serde_json::from_str(line).unwrap_or_default();
+    let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+    object.into_iter().filter(|(_, value)| is_empty(value)).map(|(name, _)| name).collect()
 }
 
 struct Keys(Vec<Key>);
@@ -235,6 +242,16 @@ mod tests {
     fn null_is_as_good_as_missing() {
         let row = parse_row(br#"{"query": "q", "pos": ["p"], "neg": null, "pos_scores": null, "type": null}"#).unwrap();
         assert_eq!((row.neg.len(), row.pos_scores, row.kind), (0, None, None));
+    }
+
+    #[test]
+    fn an_empty_list_is_as_good_as_missing() {
+        let near = |rest: &str| parse_row(format!(r#"{{"query": "q", "pos": ["p"], {rest}}}"#).as_bytes());
+        let told = near(r#""neg": [], "negatives": ["w9"]"#).unwrap().near_keys;
+        assert_eq!(told, [keys::NearKey { key: "negatives".into(), meant: "neg" }]);
+        assert_eq!(near(r#""negatives": []"#).unwrap().near_keys, []);
+        assert_eq!(near(r#""neg": ["n"], "negatives": ["w9"]"#).unwrap().near_keys, []);
+        assert!(near(r#""negatives": ["w9"]"#).unwrap_err().contains("would be ignored"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod check;
 mod columns;
 mod dataset;
 mod durable;
+mod held;
 mod manifest;
 mod mapped;
 mod measure;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dataset::DatasetWriter;
 use super::durable::{DurableFile, partial, sync_folder_of};
+use super::held::HeldFolder;
 use super::manifest::{DatasetMeta, FORMAT_VERSION, MANIFEST_FILE, Manifest, check_name};
 use super::shapes::MAX_TEXT_LEN;
 use super::unfinished::{DatasetRecord, Left, LeftDataset, LeftShards, UNFINISHED_FILE, tidy};
@@ -49,7 +50,8 @@ pub struct StoreSettings {
 #[derive(Debug)]
 pub struct StoreWriter {
     dir: PathBuf,
-    created_dir: bool,
+    /// Until all is written or removed.
+    held: HeldFolder,
     settings: StoreSettings,
     drop_duplicates: bool,
     max_token_id: u32,
@@ -66,10 +68,19 @@ impl StoreWriter {
     /// Starts a store in `dir`, which is made if it is missing. It cannot be gone on with.
     ///
     /// # Errors
-    /// `dir` holds something already, or cannot be made.
+    /// `dir` holds something already, cannot be made, or is being written by another process.
     pub fn create(dir: &Path, settings: StoreSettings) -> Result<Self, StoreError> {
+        Self::create_in(dir, hold(dir)?, settings)
+    }
+
+    fn create_in(dir: &Path, held: HeldFolder, settings: StoreSettings) -> Result<Self, StoreError> {
         let io = |source| StoreError::Io { path: dir.to_owned(), source };
-        let writer = Self::new(dir, settings)?;
+        if dir.join(MANIFEST_FILE).exists() {
+            return Err(occupied(dir, "holds a token store"));
+        }
+        // Nothing is lost yet if the folder is; and not every file system can sync one.
+        let _ = sync_folder_of(dir);
+        let writer = Self::unchecked(dir, held, settings);
         // A process that was killed before its first record may have left the record's beginning, which says nothing yet.
         let begun = partial(&dir.join(UNFINISHED_FILE));
         for entry in fs::read_dir(dir).map_err(io)? {
@@ -83,17 +94,17 @@ impl StoreWriter {
     /// Starts a store in `dir`, or goes on with the one that was begun there with the same `request`.
     ///
     /// # Errors
-    /// `dir` holds something else, or what was begun with another request; or it cannot be made.
+    /// `dir` holds something else, or what was begun with another request; it cannot be made, or another process writes it.
     pub(crate) fn create_or_resume(
         dir: &Path,
         settings: StoreSettings,
         drop_duplicates: bool,
         request: &str,
     ) -> Result<Self, StoreError> {
-        let path = dir.join(UNFINISHED_FILE);
+        let (path, held) = (dir.join(UNFINISHED_FILE), hold(dir)?);
         let mut writer = match fs::read_to_string(&path) {
             Ok(begun) if begun == request => {
-                let mut writer = Self::unchecked(dir, settings);
+                let mut writer = Self::unchecked(dir, held, settings);
                 writer.is_kept = true;
                 writer
             }
@@ -101,11 +112,11 @@ impl StoreWriter {
                 let reason = "holds an unfinished store of another command: repeat that one to go on with it";
                 return Err(occupied(dir, reason));
             }
-            Err(source) if source.kind() != ErrorKind::NotFound && source.kind() != ErrorKind::NotADirectory => {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
                 return Err(StoreError::Io { path, source });
             }
             Err(_) => {
-                let mut writer = Self::create(dir, settings)?;
+                let mut writer = Self::create_in(dir, held, settings)?;
                 let mut file = writer.file(UNFINISHED_FILE)?;
                 file.write_all(request.as_bytes()).map_err(|e| file.error(e))?;
                 file.finish()?;
@@ -116,27 +127,11 @@ impl StoreWriter {
         Ok(writer)
     }
 
-    fn new(dir: &Path, settings: StoreSettings) -> Result<Self, StoreError> {
-        if dir.join(MANIFEST_FILE).exists() {
-            return Err(occupied(dir, "holds a token store"));
-        }
-        if dir.exists() && !dir.is_dir() {
-            return Err(occupied(dir, "is a file, not a folder"));
-        }
-        let created_dir = !dir.exists();
-        fs::create_dir_all(dir).map_err(|source| StoreError::Io { path: dir.to_owned(), source })?;
-        // Nothing is lost yet if the folder is; and not every file system can sync one.
-        let _ = sync_folder_of(dir);
-        let mut writer = Self::unchecked(dir, settings);
-        writer.created_dir = created_dir;
-        Ok(writer)
-    }
-
-    fn unchecked(dir: &Path, settings: StoreSettings) -> Self {
+    fn unchecked(dir: &Path, held: HeldFolder, settings: StoreSettings) -> Self {
         debug_assert!(settings.query_max_len.max(settings.passage_max_len) <= MAX_TEXT_LEN);
         Self {
             dir: dir.to_owned(),
-            created_dir: false,
+            held,
             max_token_id: settings.special.max_id(),
             settings,
             drop_duplicates: false,
@@ -261,10 +256,18 @@ impl Drop for StoreWriter {
             // What cannot be removed is named by the next attempt as being in the way.
             let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         }
-        if self.created_dir {
+        if self.held.is_new {
             let _ = fs::remove_dir(&self.dir);
         }
     }
+}
+
+/// Takes the folder before anything in it is looked at or changed.
+fn hold(dir: &Path) -> Result<HeldFolder, StoreError> {
+    if dir.exists() && !dir.is_dir() {
+        return Err(occupied(dir, "is a file, not a folder"));
+    }
+    HeldFolder::take(dir)
 }
 
 fn occupied(dir: &Path, reason: &str) -> StoreError {

@@ -1,0 +1,58 @@
+//! One writer at a time: a lock on the store's folder itself, so that no file tells of it in the store.
+//!
+//! The system lets go of it when the process ends, however it ends. Where a file system locks no folders (NFS is one), there
+//! is none, and nothing keeps a second writer away.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::error::StoreError;
+
+/// A folder that no other writer has; dropped, others may.
+#[derive(Debug)]
+pub(super) struct HeldFolder {
+    folder: File,
+    /// It was not there before.
+    pub(super) is_new: bool,
+}
+
+impl HeldFolder {
+    /// Takes the folder `dir`, and makes it if it is missing.
+    ///
+    /// # Errors
+    /// Another writer has it ([`StoreError::Busy`]), or it cannot be made or opened.
+    pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
+        let io = |source| StoreError::Io { path: dir.to_owned(), source };
+        loop {
+            let is_new = !dir.exists();
+            fs::create_dir_all(dir).map_err(io)?;
+            let folder = match File::open(dir) {
+                Ok(folder) => folder,
+                // Whoever had it removed it meanwhile.
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                Err(e) => return Err(io(e)),
+            };
+            // SAFETY: flock has no memory effects; the descriptor is open.
+            if unsafe { libc::flock(folder.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0
+                && io::Error::last_os_error().kind() == ErrorKind::WouldBlock
+            {
+                return Err(StoreError::Busy { dir: dir.to_owned() });
+            }
+            let own = folder.metadata().map_err(io)?;
+            if dir.metadata().is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())) {
+                return Ok(Self { folder, is_new });
+            }
+        }
+    }
+}
+
+impl Drop for HeldFolder {
+    fn drop(&mut self) {
+        // Closing would do, were it not for a process that another thread is starting, which has the descriptor for a moment.
+        // SAFETY: flock has no memory effects; the descriptor is open.
+        unsafe { libc::flock(self.folder.as_raw_fd(), libc::LOCK_UN) };
+    }
+}
