@@ -74,6 +74,9 @@ const NOT_EXPORTED: [&str; 13] = [
 /// More of anything is a number gone wrong, and would overflow what is computed from it.
 const MAX_SIZE: u64 = 1 << 28;
 
+/// Two special tokens and one of the text: below that all texts are the same.
+const MIN_TEXT_LEN: usize = 3;
+
 impl EncoderConfig {
     /// Reads and checks `path`.
     ///
@@ -133,11 +136,15 @@ impl EncoderConfig {
             }
             return Err(reason);
         }
-        if config.max_text_len() == 0 {
-            let (positions, pad) = (config.max_position_embeddings, config.pad_token_id);
+        if config.max_text_len() < MIN_TEXT_LEN {
+            let (positions, first) = (config.max_position_embeddings, config.first_position());
+            let counted = match first {
+                0 => String::new(),
+                _ => format!(", as they are counted from pad_token_id {} + 1", config.pad_token_id),
+            };
             return Err(format!(
-                "max_position_embeddings {positions} leaves no position for a text: they are counted from pad_token_id \
-                 {pad} + 1"
+                "max_position_embeddings {positions} leaves too few positions for a text{counted}: two special tokens and \
+                 one of the text need {MIN_TEXT_LEN}"
             ));
         }
         Ok(config)
@@ -375,7 +382,7 @@ mod tests {
             ("num_hidden_layers", 0.into(), "num_hidden_layers is 0"),
             ("layer_norm_eps", "1e-5".into(), "layer_norm_eps is \"1e-5\""),
             ("hidden_dropout_prob", 1.5.into(), "hidden_dropout_prob is 1.5"),
-            ("max_position_embeddings", 2.into(), "max_position_embeddings 2"),
+            ("max_position_embeddings", 4.into(), "max_position_embeddings 4"),
             ("is_decoder", true.into(), "is_decoder is true"),
             ("add_cross_attention", true.into(), "add_cross_attention is true"),
             ("position_embedding_type", "relative_key".into(), "position_embedding_type \"relative_key\""),

@@ -68,6 +68,8 @@ impl Recipe {
             "restart",
             "log",
         ];
+        /// Whose files are what counts, however they are named.
+        const OF_A_MODEL: [&str; 3] = ["model.path", "model.config", "model.tokenizer"];
         let is_free =
             |key: &str| key == "optimizer.shard_state" || FREE.contains(&key.split('.').next().unwrap_or(key));
         // Serialising plain structs cannot fail, as in `to_toml`.
@@ -76,7 +78,10 @@ impl Recipe {
         let mut keys: Vec<String> = own.keys().chain(others.keys()).cloned().collect();
         keys.sort();
         keys.dedup();
-        keys.retain(|key| own.get(key) != others.get(key) && !is_free(key));
+        keys.retain(|key| {
+            let (own, other) = (own.get(key), others.get(key));
+            own != other && !is_free(key) && !(OF_A_MODEL.contains(&key.as_str()) && are_one_place(own, other))
+        });
         keys
     }
 
@@ -101,6 +106,12 @@ impl Recipe {
         }
         root.try_into().map_err(|e: toml::de::Error| fail(with_suggestion(e.to_string().trim_end(), e.message())))
     }
+}
+
+/// Whether both are paths to one file or folder that is there.
+fn are_one_place(one: Option<&toml::Value>, other: Option<&toml::Value>) -> bool {
+    let place = |value: Option<&toml::Value>| std::fs::canonicalize(value?.as_str()?).ok();
+    place(one).is_some_and(|one| place(other) == Some(one))
 }
 
 /// `section.key` → value of every value in `table`.
@@ -189,6 +200,16 @@ mod tests {
             parse(SMALL, &["checkpoint.keep=1", "run_dir=a", "restart.limit=0", "optimizer.shard_state=true"]).unwrap();
         let other = parse(SMALL, &["loss.temperature=0.1", "model.path=b"]).unwrap();
         assert_eq!(one.differing_keys(&other), ["loss.temperature", "model.path"]);
+    }
+
+    #[test]
+    fn a_model_in_other_words_is_the_same_model() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("m")).unwrap();
+        let of = |path: &str| parse(SMALL, &[&format!("model.path={}/{path}", dir.path().display())]).unwrap();
+        assert!(of("m").differing_keys(&of("./m/../m/")).is_empty());
+        assert_eq!(of("m").differing_keys(&of("n")), ["model.path"]);
+        assert_eq!(of("n").differing_keys(&of("./n/../n")), ["model.path"], "is not there");
     }
 
     #[test]

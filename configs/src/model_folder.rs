@@ -110,12 +110,20 @@ impl ModelFolder {
             ends => (None, ends),
         };
         let known = TRANSFORMERS.contains(&first.class) && ends.iter().all(|module| module.class == "Normalize");
-        if let Some(other) = modules.iter().find(|module| module.is_other()) {
+        if first.is_other() {
             let reason = format!(
-                "the module {:?} ({}) is not supported: its vectors are those of Transformer, Pooling and Normalize, \
+                "the module {:?} ({}) is not supported: sentence-transformers' Transformer is expected first",
+                first.path, first.full
+            );
+            return Err(ModelFolderError::new(&path, reason));
+        }
+        if let Some(other) = rest.iter().find(|module| module.is_other()) {
+            let class = if other.own { other.class } else { other.full };
+            let reason = format!(
+                "the module {:?} ({class}) is not supported: its vectors are those of Transformer, Pooling and Normalize, \
                  changed once more; to go on without it, name the Transformer's folder with a copy of the files that has \
                  no modules.json",
-                other.path, other.class
+                other.path
             );
             return Err(ModelFolderError::new(&path, reason));
         }
@@ -227,9 +235,11 @@ fn outer(dir: &Path) -> Option<PathBuf> {
 struct Module<'a> {
     /// The class, without where it is defined.
     class: &'a str,
+    /// The class as it is listed.
+    full: &'a str,
     /// Whether it is sentence-transformers' own.
     own: bool,
-    /// Its folder, without a trailing slash; empty: the root.
+    /// Its folder, without a leading `./` and a trailing slash; empty: the root.
     path: &'a str,
 }
 
@@ -247,14 +257,23 @@ fn listed(modules: &Value) -> Result<Vec<Module<'_>>, String> {
             let text = |key: &str| module.get(key).and_then(Value::as_str);
             let class = text("type").ok_or("a module has no type")?;
             let path = text("path").ok_or_else(|| format!("the module {class} has no path"))?.trim_end_matches('/');
+            let path = without_dot(path);
             let inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
             if !inside {
                 return Err(format!("the module {class} is at {path:?}, outside of the model's folder"));
             }
             let own = class.starts_with("sentence_transformers.");
-            Ok(Module { class: class.rsplit('.').next().unwrap_or(class), own, path })
+            Ok(Module { class: class.rsplit('.').next().unwrap_or(class), full: class, own, path })
         })
         .collect()
+}
+
+/// `./a` and `.` are `a` and the root.
+fn without_dot(mut path: &str) -> &str {
+    while let Some(below) = path.strip_prefix("./") {
+        path = below.trim_start_matches('/');
+    }
+    if path == "." { "" } else { path }
 }
 
 /// What a pooling's config.json says. Without any mode it is the mean, as sentence-transformers has it.
@@ -430,7 +449,7 @@ mod tests {
         put(dir.path(), "1_Pooling/config.json", json!({"pooling_mode": "cls"}));
         for (classes, reason) in [
             (vec![("", &*transformer), ("1_Pooling", &*pooling), ("2_Dense", &*dense)], "\"2_Dense\" (Dense)"),
-            (vec![("", "custom.Transformer"), ("1_Pooling", &*pooling)], "(Transformer) is not supported"),
+            (vec![("", "custom.Transformer"), ("1_Pooling", &*pooling)], "(custom.Transformer) is not supported"),
             (
                 vec![("", &*transformer), ("2", &*normalize), ("1_Pooling", &*pooling)],
                 "Transformer, Normalize, Pooling",
@@ -442,7 +461,11 @@ mod tests {
             put(dir.path(), "modules.json", modules(&classes));
             let message = ModelFolder::open(dir.path()).unwrap_err().to_string();
             assert!(message.contains(reason) && message.contains("modules.json"), "{message}");
+            assert_eq!(message.contains("go on without it"), reason.contains("2_Dense"), "{message}");
         }
+        put(dir.path(), "modules.json", modules(&[(".", &*transformer), ("./1_Pooling/", &*pooling)]));
+        let folder = ModelFolder::open(dir.path()).unwrap();
+        assert_eq!((folder.transformer.as_path(), folder.pooling(None).unwrap()), (dir.path(), Pooling::Cls));
         put(dir.path(), "modules.json", modules(&[("", &*transformer)]));
         let message = ModelFolder::open(dir.path()).unwrap().pooling(None).unwrap_err().to_string();
         assert!(message.contains("no Pooling"), "{message}");

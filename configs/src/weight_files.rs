@@ -38,6 +38,9 @@ const OTHERS: [(&str, &str); 10] = [
     (".incomplete", "a download that broke off"),
 ];
 
+/// Folders in which other programs keep weights.
+const OTHER_FOLDERS: [(&str, &str); 2] = [("onnx", "ONNX"), ("openvino", "OpenVINO's")];
+
 /// The files that hold a model's weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WeightFiles {
@@ -105,23 +108,32 @@ impl WeightFiles {
 
 /// Why there are no weights in `dir`: what it holds instead.
 fn none_here(dir: &Path) -> String {
-    let mut names: Vec<String> = std::fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
-        .collect();
+    let (mut folders, mut names) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let listed = if entry.path().is_dir() { &mut folders } else { &mut names };
+        listed.push(entry.file_name().to_string_lossy().into_owned());
+    }
     names.sort();
+    folders.sort();
     let shard = |name: &&String| name.contains("-of-") && (name.ends_with(".safetensors") || name.ends_with(".bin"));
     let seen = if let Some(shard) = names.iter().find(shard) {
         format!("{shard} is one of several shards, whose index (…index.json) is not there: fetch it, too")
     } else if let Some((name, what)) = names.iter().find_map(|name| Some((name, other(name)?))) {
         format!("{name} is {what}")
     } else {
-        let more =
-            names.iter().find(|name| [".safetensors", ".bin", ".pt", ".pth"].iter().any(|end| name.ends_with(end)));
-        match more.filter(|name| !name.ends_with("_linear.pt") && *name != "training_args.bin") {
+        let may_hold_them = |name: &&String| {
+            [".safetensors", ".bin", ".pt", ".pth"]
+                .iter()
+                .any(|end| name.strip_suffix(end).is_some_and(|stem| !stem.ends_with("_linear")))
+                && *name != "training_args.bin"
+        };
+        let of_others = |folder: &String| {
+            let (_, what) = OTHER_FOLDERS.iter().find(|(name, _)| folder == name)?;
+            Some(format!("what is in {folder}/ is {what}: fetch the model's weights, too"))
+        };
+        match names.iter().find(may_hold_them) {
             Some(name) => format!("if {name} holds them, give it one of these names"),
-            None => "fetch the model's weights".into(),
+            None => folders.iter().find_map(of_others).unwrap_or_else(|| "fetch the model's weights".into()),
         }
     };
     format!(
@@ -205,5 +217,12 @@ mod tests {
             let message = WeightFiles::find(folder(&[(name, "")]).path()).unwrap_err().to_string();
             assert!(message.contains(reason) && message.contains("pytorch_model.bin"), "{message}");
         }
+        let dir = folder(&[("colbert_linear.pt", ""), ("training_args.bin", "")]);
+        std::fs::create_dir(dir.path().join("onnx")).unwrap();
+        let message = WeightFiles::find(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("what is in onnx/ is ONNX"), "{message}");
+        std::fs::write(dir.path().join("weights.pt"), "").unwrap();
+        let message = WeightFiles::find(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("if weights.pt holds them"), "{message}");
     }
 }

@@ -309,7 +309,7 @@ pub struct EncodeArgs {
     #[arg(long, value_enum, value_delimiter = ',', value_name = "HEADS", default_value = "dense,lexical,multi_vector")]
     pub heads: Vec<Head>,
     /// Tokens of a text at most; longer ones are cut
-    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 8192, value_parser = text_len)]
     pub max_len: usize,
     /// Insert a CLS every N tokens and average them for the dense vector (long texts)
     #[arg(long, value_name = "N")]
@@ -388,10 +388,10 @@ pub struct EvalArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Tokens of a query at most; longer ones are cut
-    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = text_len)]
     pub query_max_len: usize,
     /// Tokens of a passage at most; longer ones are cut
-    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 8192, value_parser = text_len)]
     pub passage_max_len: usize,
     /// Insert a CLS every N tokens and average them for the dense vector (long texts)
     #[arg(long, value_name = "N")]
@@ -432,10 +432,10 @@ pub struct MineArgs {
     #[arg(long, value_name = "A-B", default_value = "10-100", value_parser = rank_range)]
     pub range: String,
     /// Tokens of a query at most; longer ones are cut
-    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = text_len)]
     pub query_max_len: usize,
     /// Tokens of a passage at most; longer ones are cut
-    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 8192, value_parser = text_len)]
     pub passage_max_len: usize,
     /// Decides, together with the row, which negatives are drawn
     #[arg(long, value_name = "N", default_value_t = 42)]
@@ -452,6 +452,15 @@ fn key_value(text: &str) -> Result<String, String> {
     match text.contains('=') {
         true => Ok(text.to_owned()),
         false => Err("expected KEY=VALUE: a recipe is given only once".into()),
+    }
+}
+
+/// Tokens of a text at most: of fewer all texts would be the same.
+fn text_len(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(len) if len >= 3 => Ok(len),
+        Ok(_) => Err("two special tokens and one of the text need 3".into()),
+        Err(e) => Err(e.to_string()),
     }
 }
 

@@ -218,6 +218,20 @@ mod tests {
     }
 
     #[test]
+    fn a_text_has_room_for_a_token() {
+        for (typed, option) in [
+            ("tercet encode --model m --input i --out o.jsonl", "--max-len"),
+            ("tercet eval --model m --data d", "--query-max-len"),
+            ("tercet mine --model m --rows r.jsonl --out o.jsonl", "--passage-max-len"),
+        ] {
+            let parsed = |len: usize| Cli::try_parse_from(format!("{typed} {option} {len}").split(' '));
+            let message = parsed(2).unwrap_err().to_string();
+            assert!(message.contains(option) && message.contains("need 3"), "{message}");
+            assert!(parsed(3).is_ok());
+        }
+    }
+
+    #[test]
     fn a_bench_says_which_steps() {
         let typed = "tercet bench r.toml -n 2 --steps 7 --set a=1 b=2 --json";
         assert_eq!(forwarded(typed), "bench r.toml --set a=1 --set b=2 --steps 7 --from 0");

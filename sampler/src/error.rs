@@ -125,6 +125,16 @@ pub enum TokenizeError {
         /// The file that is there.
         slow: &'static str,
     },
+    /// A vocabulary in the place of a tokenizer.
+    #[error(
+        "tokenizer {}: is a vocabulary, and a tokenizer.json is expected: make one of it, as with \
+         transformers.AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+        path.display()
+    )]
+    Vocabulary {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is no tokenizer, or not one that frames a text as the encoders expect.
     #[error("tokenizer {}: {reason}", path.display())]
     Invalid {
@@ -146,7 +156,7 @@ impl TokenizeError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Read { source, .. } => exit_code_of_open(source),
-            Self::Slow { .. } => ExitCode::Usage,
+            Self::Slow { .. } | Self::Vocabulary { .. } => ExitCode::Usage,
             Self::Invalid { .. } | Self::Encode { .. } => ExitCode::Data,
         }
     }

@@ -75,6 +75,14 @@ fn a_missing_or_broken_file_is_named() {
         assert_eq!(error.exit_code(), ExitCode::Usage);
     }
 
+    for (name, content) in [("vocab.txt", "[PAD]\n"), ("vocab.json", "{\"a\": 0}"), ("own.model", "\n\u{e}")] {
+        let asked = dir.path().join(name);
+        std::fs::write(&asked, content).unwrap();
+        let error = TextTokenizer::load(&asked).unwrap_err();
+        assert!(error.to_string().contains(&format!("{name}: is a vocabulary")), "{error}");
+        assert_eq!(error.exit_code(), ExitCode::Usage);
+    }
+
     std::fs::write(&path, "{\"model\": 3}").unwrap();
     let error = TextTokenizer::load(dir.path()).unwrap_err();
     assert!(error.to_string().contains("not a tokenizer.json"), "{error}");

@@ -39,11 +39,14 @@ pub struct TextTokenizer {
 /// Characters of a text that are tokenised first to see whether it has tokens.
 const MAX_LEADING_CHARACTERS: usize = 64;
 
+/// Files of which only Python makes a tokenizer.
+const SLOW: [&str; 5] = ["sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "vocab.txt", "vocab.json"];
+
 impl TextTokenizer {
     /// Loads a Hugging Face tokenizer.json, or the one of a model's directory.
     ///
     /// # Errors
-    /// The file cannot be read or is no tokenizer; it does not put exactly one token before and one after a text; it
+    /// The file cannot be read or is no tokenizer, but a vocabulary perhaps; it does not put exactly one token before and one after a text; it
     /// has no padding or no unknown token; it states an id that its vocabulary has otherwise.
     pub fn load(tokenizer_json: &Path) -> Result<Self, TokenizeError> {
         let path = if tokenizer_json.is_dir() { &tokenizer_json.join("tokenizer.json") } else { tokenizer_json };
@@ -56,7 +59,11 @@ impl TextTokenizer {
         let json = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
         let not_one =
             |e: &dyn fmt::Display| invalid(evident(&bytes).unwrap_or_else(|| format!("not a tokenizer.json: {e}")));
-        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|e| not_one(&e))?;
+        let mut tokenizer =
+            Tokenizer::from_bytes(json).map_err(|e| match is_slow(path) && evident(&bytes).is_none() {
+                true => TokenizeError::Vocabulary { path: path.to_owned() },
+                false => not_one(&e),
+            })?;
         let file: Value = serde_json::from_slice(json).map_err(|e| not_one(&e))?;
         stated::check_ids(&file, &tokenizer).map_err(invalid)?;
         tokenizer.with_padding(None);
@@ -153,8 +160,13 @@ impl fmt::Debug for TextTokenizer {
 
 /// A file beside `path`, which is not there, of which only Python makes a tokenizer.
 fn slow_tokenizer_beside(path: &Path) -> Option<&'static str> {
-    let names = ["sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "vocab.txt", "vocab.json"];
-    names.into_iter().find(|name| !path.exists() && path.with_file_name(name).exists())
+    SLOW.into_iter().find(|name| !path.exists() && path.with_file_name(name).exists())
+}
+
+/// Whether `path` is such a file by its name.
+fn is_slow(path: &Path) -> bool {
+    let named = |name: &str| path.file_name().is_some_and(|file| file == name);
+    SLOW.into_iter().any(named) || path.extension().is_some_and(|ending| ending == "model")
 }
 
 /// Why a token id has no row in a model's table of `table_rows` embeddings, with all that it is likely to come of;

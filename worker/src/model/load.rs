@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
 use tercet_configs::{EncoderConfig, ModelFolder, Prompts, in_its_place};
-use tercet_sampler::{SpecialTokens, TextTokenizer};
+use tercet_sampler::{SpecialTokens, TextTokenizer, TokenizeError};
 
 use super::weights::Weights;
 use super::{M3Model, ModelError, ModelOptions, Origin, Parameters, Spec, encoder, heads};
@@ -25,6 +25,7 @@ impl M3Model {
         let folder = ModelFolder::open(dir)?;
         let mut config = EncoderConfig::load(&folder.transformer.join("config.json"))?;
         let (tokenizer, special) = special_tokens(&folder, options.tokenizer.as_deref())?;
+        check_padding(&config, &special, &folder.transformer.join("config.json"), &tokenizer)?;
         let pooling = folder.pooling(options.pooling)?;
         let Weights { tensors: weights, path, mut remarks } = Weights::read(&folder, &config)?;
         remarks.extend(folder.remark_on(options.pooling));
@@ -37,6 +38,7 @@ impl M3Model {
             ));
         }
         remarks.extend(remark_on_lengths(&folder, &config));
+        remarks.extend(remark_on_case(&tokenizer));
         let multi_vector_dim = weights.get("colbert_linear.weight").and_then(|w| Some(*w.size().first()? as usize));
         if let Some(found) = multi_vector_dim.filter(|&f| options.multi_vector_dim > 0 && options.multi_vector_dim != f)
         {
@@ -52,12 +54,16 @@ impl M3Model {
         let with_pooler = weights.contains_key("pooler.dense.weight");
         let specs = all_specs(&config, dim, with_pooler);
         // Before there is room for them: sizes that do not fit may be of any size.
-        let problems = misfits(&specs, &weights, &config, learned_positions);
+        let problems = misfits(&specs, &weights, &config, learned_positions, &folder);
         if !problems.is_empty() {
+            let of_heads: Option<Vec<PathBuf>> = problems.iter().map(|problem| head_file(&folder, problem)).collect();
+            let path = of_heads.map_or(path, |mut files| files.swap_remove(0));
             return Err(ModelError::Weights { path, problems });
         }
         let mut parameters = Parameters::new(specs, kind, device);
         let fresh = fill(&mut parameters, &weights, &config, options.seed);
+        check_finite(&parameters, &special, &folder, &path)?;
+        remarks.extend(remarks_on_heads(&folder, &fresh));
         // The weights as they were read are as large as the model, and in pieces that nothing later fits into.
         drop(weights);
         allocator::give_back();
@@ -76,16 +82,17 @@ impl M3Model {
         Ok(Self::assemble(config, parameters, pooling, origin))
     }
 
-    /// A model of fresh weights as `config` (a config.json) describes.
+    /// A model of fresh weights as the config.json at `path` describes.
     ///
     /// # Errors
     /// An unreadable config or tokenizer.
-    pub fn fresh(config: &Path, options: &ModelOptions, device: Device, kind: Kind) -> Result<Self, ModelError> {
-        let beside = config.parent().filter(|dir| !dir.as_os_str().is_empty());
+    pub fn fresh(path: &Path, options: &ModelOptions, device: Device, kind: Kind) -> Result<Self, ModelError> {
+        let beside = path.parent().filter(|dir| !dir.as_os_str().is_empty());
         let folder = ModelFolder::plain(beside.unwrap_or(Path::new(".")));
-        let mut config = EncoderConfig::load(config)?;
+        let mut config = EncoderConfig::load(path)?;
         extend_positions(&mut config, options);
         let (tokenizer, special) = special_tokens(&folder, options.tokenizer.as_deref())?;
+        check_padding(&config, &special, path, &tokenizer)?;
         let specs = all_specs(&config, wanted_dim(&config, options), true);
         let fresh = specs.iter().map(|spec| spec.name.clone()).collect();
         let mut parameters = Parameters::new(specs, kind, device);
@@ -132,12 +139,18 @@ fn misfits(
     weights: &BTreeMap<String, Tensor>,
     config: &EncoderConfig,
     learned_positions: usize,
+    folder: &ModelFolder,
 ) -> Vec<String> {
+    // The list is headed by the encoder's file.
+    let of_file = |spec: &Spec| head_file(folder, &spec.name).map(|file| format!(", in {}", file.display()));
     let mut problems: Vec<String> = specs
         .iter()
         .filter_map(|spec| match weights.get(&spec.name) {
             Some(found) if found.size() == spec.shape || is_extended(spec, found, learned_positions) => None,
-            Some(found) => Some(format!("{}: expected {:?}, found {:?}", spec.name, spec.shape, found.size())),
+            Some(found) => {
+                let place = of_file(spec).unwrap_or_default();
+                Some(format!("{}: expected {:?}, found {:?}{place}", spec.name, spec.shape, found.size()))
+            }
             None if spec.name.contains("_linear.") => None,
             None => Some(format!("{}: expected {:?}, not in the file", spec.name, spec.shape)),
         })
@@ -147,6 +160,63 @@ fn misfits(
         problems.push(format!("config.json lacks keys, for which Hugging Face's defaults stand: {defaults}"));
     }
     problems
+}
+
+/// The file of its own that a head's weight is from.
+fn head_file(folder: &ModelFolder, weight: &str) -> Option<PathBuf> {
+    let (head, _) = weight.split_once("_linear.")?;
+    folder.file(&format!("{head}_linear.pt"))
+}
+
+/// RoBERTa's family counts positions from the padding id, which config.json and the tokenizer both state. BERT's does not.
+fn check_padding(
+    config: &EncoderConfig,
+    special: &SpecialTokens,
+    path: &Path,
+    tokenizer: &Path,
+) -> Result<(), ModelError> {
+    if config.model_type == "bert" || config.pad_token_id == special.pad as usize {
+        return Ok(());
+    }
+    let reason = format!(
+        "pad_token_id is {}, from which positions are counted, and the padding token of {} has the id {}: put right the \
+         one that is not as the model was made with",
+        config.pad_token_id,
+        tokenizer.display(),
+        special.pad
+    );
+    Err(ModelError::File { path: path.to_owned(), reason })
+}
+
+/// Refuses weights that leave no text a number. Rows of the word embeddings concern the texts with that token alone, and
+/// show there; the one of CLS is every text's. Nothing is computed with the pooler.
+fn check_finite(
+    parameters: &Parameters,
+    special: &SpecialTokens,
+    folder: &ModelFolder,
+    path: &Path,
+) -> Result<(), ModelError> {
+    // A sum takes no memory. One of finite numbers may be too large, all the same.
+    let is_finite = |tensor: &Tensor| {
+        tensor.sum(tensor.kind()).double_value(&[]).is_finite() || tensor.isfinite().all().int64_value(&[]) != 0
+    };
+    let _guard = tch::no_grad_guard();
+    let is_bad = |spec: &&Spec| {
+        let leaf = parameters.leaf(&spec.name);
+        match spec.name.as_str() {
+            name if name.starts_with("pooler.") => false,
+            name if name == encoder::EMBEDDING_TABLES[0] => {
+                let cls = i64::from(special.cls);
+                cls < leaf.size()[0] && !is_finite(&leaf.get(cls))
+            }
+            _ => !is_finite(&leaf),
+        }
+    };
+    let Some(bad) = parameters.specs().iter().find(is_bad) else { return Ok(()) };
+    let path = head_file(folder, &bad.name).unwrap_or_else(|| path.to_owned());
+    let reason =
+        format!("{} holds numbers that are not finite (NaN or infinity): fetch or make the model again", bad.name);
+    Err(ModelError::File { path, reason })
 }
 
 /// Copies the files' weights into place; returns the names that were drawn afresh.
@@ -212,7 +282,11 @@ fn special_tokens(folder: &ModelFolder, tokenizer: Option<&Path>) -> Result<(Pat
     let dir = &folder.transformer;
     let path = dir.join("special_tokens.json");
     let text = std::fs::read_to_string(&path).map_err(|_| {
-        file(dir, "neither tokenizer.json nor special_tokens.json is here: put the model's tokenizer.json there".into())
+        let slow = [dir, &folder.root].into_iter().find_map(|dir| {
+            TextTokenizer::load(&dir.join("tokenizer.json")).err().filter(|e| matches!(e, TokenizeError::Slow { .. }))
+        });
+        let neither = "neither tokenizer.json nor special_tokens.json is here: put the model's tokenizer.json there";
+        slow.map_or_else(|| file(dir, neither.into()), |slow| ModelError::Setting(slow.to_string()))
     })?;
     let special = serde_json::from_str(&text).map_err(|e| file(&path, e.to_string()))?;
     Ok((dir.clone(), special))
@@ -242,6 +316,37 @@ fn remark_on_lengths(folder: &ModelFolder, config: &EncoderConfig) -> Option<Str
             folder.root.display()
         )
     })
+}
+
+/// What is to be said of heads drawn afresh whose weights may lie in a file that is not looked for.
+fn remarks_on_heads(folder: &ModelFolder, fresh: &[String]) -> Vec<String> {
+    let unread = |head: &str| {
+        let is_fresh = fresh.iter().any(|name| name.strip_prefix(head) == Some(".weight"));
+        let endings = ["safetensors", "bin", "pth"].into_iter().filter(|_| is_fresh);
+        let file = endings.filter_map(|ending| folder.file(&format!("{head}.{ending}"))).next()?;
+        Some(format!(
+            "{} is not read, and {head} is drawn afresh: {head}.pt (torch.save) is looked for",
+            file.display()
+        ))
+    };
+    ["colbert_linear", "sparse_linear"].into_iter().filter_map(unread).collect()
+}
+
+/// What is to be said where transformers would put other texts in lower case than tokenizer.json does: its BERT tokenizers
+/// go by tokenizer_config.json.
+fn remark_on_case(tokenizer: &Path) -> Option<String> {
+    let read = |path: &Path| serde_json::from_slice::<Value>(&std::fs::read(path).ok()?).ok();
+    let config_path = tokenizer.with_file_name("tokenizer_config.json");
+    let config = read(&config_path).filter(|c| c["tokenizer_class"].as_str().is_some_and(|c| c.starts_with("Bert")))?;
+    let asked = config["do_lower_case"].as_bool()?;
+    let json = read(tokenizer)?;
+    let normalizer = Some(&json["normalizer"]).filter(|normalizer| normalizer["type"] == "BertNormalizer")?;
+    let done = normalizer["lowercase"].as_bool().filter(|done| *done != asked)?;
+    Some(format!(
+        "{}: do_lower_case is {asked}, and the normalizer of {} has lowercase {done}: texts are tokenised as the latter says",
+        config_path.display(),
+        tokenizer.display()
+    ))
 }
 
 #[cfg(test)]
@@ -318,6 +423,75 @@ mod tests {
             message.contains("encoder.layer.1.output.dense.weight: expected [16, 32], found [32, 16]"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn a_head_that_does_not_fit_is_named_with_its_file() {
+        let dir = changed("model.safetensors", |name, t| Some((name.into(), t)));
+        let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, Device::Cpu));
+        write(&dir.path().join("sparse_linear.pt"), &[("weight", zeros(&[1, 8])), ("bias", zeros(&[1]))]);
+        let message = load(dir.path(), &ModelOptions::default()).err().unwrap().to_string();
+        let file = dir.path().join("sparse_linear.pt");
+        let expected = format!("sparse_linear.weight: expected [1, 16], found [1, 8], in {}", file.display());
+        assert!(message.contains(&expected) && !message.contains("model.safetensors"), "{message}");
+    }
+
+    #[test]
+    fn padding_that_positions_are_not_counted_from_is_refused() {
+        let dir = changed("model.safetensors", |name, t| Some((name.into(), t)));
+        let special = std::fs::read_to_string(golden().join("special_tokens.json")).unwrap();
+        let path = dir.path().join("special_tokens.json");
+        std::fs::write(&path, special.replace("\"pad_token_id\": 1", "\"pad_token_id\": 4")).unwrap();
+        let message = load(dir.path(), &ModelOptions::default()).err().unwrap().to_string();
+        assert!(message.contains("pad_token_id is 1") && message.contains("has the id 4"), "{message}");
+        let config = dir.path().join("config.json");
+        assert!(M3Model::fresh(&config, &ModelOptions::default(), Device::Cpu, Kind::Float).is_err());
+
+        std::fs::remove_file(path).unwrap();
+        std::fs::write(dir.path().join("vocab.txt"), "").unwrap();
+        let message = load(dir.path(), &ModelOptions::default()).err().unwrap().to_string();
+        assert!(message.contains("vocab.txt") && message.contains("AutoTokenizer"), "{message}");
+    }
+
+    #[test]
+    fn weights_that_are_not_finite_are_refused_where_every_text_meets_them() {
+        for (bad, row) in [("encoder.layer.1.output.dense.weight", 3), (encoder::EMBEDDING_TABLES[0], 0)] {
+            let dir = changed("model.safetensors", |name, t| {
+                if name == bad {
+                    let _ = t.get(row).fill_(f64::NAN);
+                }
+                Some((name.into(), t))
+            });
+            let message = load(dir.path(), &ModelOptions::default()).err().unwrap().to_string();
+            assert!(message.contains(bad) && message.contains("not finite"), "{message}");
+        }
+        let dir = changed("model.safetensors", |name, t| {
+            if name == encoder::EMBEDDING_TABLES[0] {
+                let _ = t.get(9).fill_(f64::INFINITY);
+            }
+            Some((name.into(), t))
+        });
+        assert!(load(dir.path(), &ModelOptions::default()).is_ok(), "a token's own row");
+    }
+
+    #[test]
+    fn what_other_programs_read_otherwise_is_remarked_on() {
+        let dir = changed("model.safetensors", |name, t| Some((name.into(), t)));
+        std::fs::rename(dir.path().join("sparse_linear.pt"), dir.path().join("sparse_linear.bin")).unwrap();
+        let model = load(dir.path(), &ModelOptions::default()).unwrap();
+        assert!(model.remarks.len() == 1 && model.remarks[0].contains("sparse_linear.bin"), "{:?}", model.remarks);
+
+        let tokenizer = dir.path().join("tokenizer.json");
+        for (asked, done) in [(true, false), (false, true), (true, true)] {
+            let normalizer = serde_json::json!({"type": "BertNormalizer", "lowercase": done});
+            std::fs::write(&tokenizer, serde_json::json!({"normalizer": normalizer}).to_string()).unwrap();
+            let config = serde_json::json!({"tokenizer_class": "BertTokenizer", "do_lower_case": asked});
+            std::fs::write(dir.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+            let remark = remark_on_case(&tokenizer);
+            let expected = (asked != done).then(|| format!("do_lower_case is {asked}"));
+            assert_eq!(remark.is_some(), expected.is_some());
+            assert!(remark.zip(expected).is_none_or(|(remark, expected)| remark.contains(&expected)));
+        }
     }
 
     #[test]

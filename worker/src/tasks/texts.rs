@@ -9,6 +9,7 @@ use tercet_cluster::{Collective, ReduceOp};
 use tercet_configs::{CpuMatmul, Pooling, Prompts};
 use tercet_sampler::{SpecialTokens, SubBatchLimit, TextTokenizer, text_id};
 
+use super::error::TaskError;
 use super::vectors::{TextVectors, gather, share};
 use crate::device::device_of;
 use crate::encode::encode_texts;
@@ -98,7 +99,7 @@ impl TextEncoder {
     /// special ones included, or to what the model takes, if that is less. Every rank calls it, each with texts of its own.
     ///
     /// # Errors
-    /// A tokenizer that does not fit the model, representations that are not numbers, or a collective that failed.
+    /// A prompt that leaves no room for a text, a tokenizer that does not fit the model, representations that are not numbers, or a collective that failed.
     pub fn encode(
         &self,
         prompt: &str,
@@ -108,6 +109,7 @@ impl TextEncoder {
         ranks: &dyn Collective,
     ) -> anyhow::Result<TextVectors> {
         let max_len = max_len.min(self.model.config.max_text_len());
+        self.check_room(prompt, max_len)?;
         let mut parts = Vec::new();
         let mut num_empty = 0;
         for block in blocks(texts, BLOCK_BYTES) {
@@ -134,6 +136,22 @@ impl TextEncoder {
             true => self.encode_block(&[], max_len, heads),
             false => Ok(TextVectors::concat(parts)),
         }
+    }
+
+    /// Refuses what would leave nothing of any text behind `prompt`.
+    fn check_room(&self, prompt: &str, max_len: usize) -> anyhow::Result<()> {
+        // A space at the end becomes one with what follows.
+        let mut content = self.tokenizer.encode_content(prompt.trim_end())?;
+        let num_tokens = content.len();
+        content.push(self.tokenizer.special().unk);
+        if self.frame(&content, max_len).ids.len() == self.frame(&content, usize::MAX).ids.len() {
+            return Ok(());
+        }
+        let message = format!(
+            "the prefix {prompt:?} has {num_tokens} tokens, and the maximum length of {max_len}, special tokens included, \
+             leaves none for the text: take a shorter prefix, or cut texts later"
+        );
+        Err(TaskError::Usage(message).into())
     }
 
     fn encode_block(&self, contents: &[Vec<u32>], max_len: usize, heads: Heads) -> anyhow::Result<TextVectors> {
