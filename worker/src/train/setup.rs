@@ -186,7 +186,9 @@ pub(super) fn set_up(
         check_same_run(path, recipe, plan.as_deref(), state)?;
     }
     let is_resumed = resumed.is_some();
-    remarks.extend(lost_history(run_dir).filter(|_| !is_resumed));
+    if ranks.rank() == 0 && !is_resumed {
+        remarks.extend(lost_history(run_dir));
+    }
     let (progress, matmul) = resumed.map_or_else(Default::default, |(_, state)| {
         (state.progress, state.cpu_matmul.or_else(|| Some(Measured::before_there_was_a_choice())))
     });
