@@ -25,6 +25,11 @@ impl Fail {
         Self { code: code.code(), message: message.into() }
     }
 
+    /// As [`Fail::new`], with the code that another error means.
+    pub fn with_code(code: i32, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
     /// Whether the ranks have said why.
     pub fn was_said(&self) -> bool {
         self.message.is_empty()

@@ -45,7 +45,7 @@ fn main() {
         Command::Mine(args) => run::mine(&args),
         Command::Demo(args) => demo::run(&args),
     };
-    if let Err(error) = done {
+    if let Err(error) = done.and_then(|()| Ok(screen::check_output()?)) {
         let message = tercet_configs::error_line(error.as_ref());
         if !message.is_empty() {
             // Nobody is left to be told that standard error is closed.

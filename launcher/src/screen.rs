@@ -1,8 +1,15 @@
 //! Standard error and standard output, shared by everything that writes to them: lines never tear the progress bar.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tercet_configs::ExitCode;
+
+use crate::exit::Fail;
+
+/// Why the first output that was lost could not be written.
+static LOST: OnceLock<io::Error> = OnceLock::new();
 
 /// The terminal or log file; clones are the same one.
 #[derive(Debug, Clone)]
@@ -29,10 +36,9 @@ impl Screen {
         self.bar.suspend(|| _ = std::io::stderr().write_all(text.as_bytes()));
     }
 
-    /// Writes `bytes` to standard output as they are.
+    /// Writes `bytes` to standard output as they are. What fails ends no run; [`check_output`] tells it at the end.
     pub fn pass(&self, bytes: &[u8]) {
-        // A reader that has seen enough (`| head`) must not end a run.
-        self.bar.suspend(|| _ = std::io::stdout().write_all(bytes).and_then(|()| std::io::stdout().flush()));
+        self.bar.suspend(|| note(std::io::stdout().write_all(bytes).and_then(|()| std::io::stdout().flush()), &LOST));
     }
 
     /// Begins a bar of `len` units, on a terminal.
@@ -55,5 +61,40 @@ impl Screen {
     /// Takes the bar away.
     pub fn close_bar(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// Keeps the first error in `lost`. A reader that has seen enough (`| head`) has lost nothing.
+fn note(written: io::Result<()>, lost: &OnceLock<io::Error>) {
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        _ = lost.set(error);
+    }
+}
+
+/// Whether all that this process was to write to standard output is written.
+///
+/// # Errors
+/// [`ExitCode::Machine`] if it is not, as on a full disk.
+pub fn check_output() -> Result<(), Fail> {
+    match LOST.get() {
+        None => Ok(()),
+        Some(error) => Err(Fail::new(ExitCode::Machine, format!("writing to standard output: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_loss_is_kept_and_a_reader_that_leaves_is_none() {
+        let lost = OnceLock::new();
+        for kind in [ErrorKind::BrokenPipe, ErrorKind::StorageFull, ErrorKind::Other] {
+            note(Err(kind.into()), &lost);
+            note(Ok(()), &lost);
+        }
+        assert_eq!(lost.get().map(io::Error::kind), Some(ErrorKind::StorageFull));
     }
 }

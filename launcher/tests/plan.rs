@@ -128,3 +128,26 @@ fn waste_is_warned_of_with_numbers_and_a_remedy() {
         assert!(text.contains("warning: ") && text.contains(warning), "{words}: {}", ran.stdout);
     }
 }
+
+#[test]
+fn a_damaged_store_ends_with_4_as_it_does_in_training() {
+    let lab = lab();
+    std::fs::write(lab.path("store/manifest.json"), "{").unwrap();
+    let ran = lab.run("plan small.toml", "");
+    assert_eq!(ran.code, Some(4), "{}", ran.stderr);
+    assert!(ran.stderr.contains("this run would fail: "), "{}", ran.stderr);
+}
+
+#[test]
+fn what_standard_output_does_not_take_is_told_unless_its_reader_has_gone() {
+    let lab = lab();
+    let mut command = lab.tercet("plan small.toml", "");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let ran = Ran::from(command.stdout(full).output().unwrap());
+    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
+    assert!(ran.stderr.contains("writing to standard output: No space left"), "{}", ran.stderr);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ran = Ran::from(lab.tercet("plan small.toml", "").stdout(writer).output().unwrap());
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+}

@@ -29,6 +29,7 @@ use clap::Args;
 
 use self::commands::{Commands, recipe};
 use self::summary::{Summary, read_figures, tokens_per_sec};
+use crate::screen::Screen;
 
 /// The recipes and the model are part of the program, so that it works in any folder.
 const DENSE_RECIPE: &str = include_str!("../../../configs/demo-dense.toml");
@@ -64,7 +65,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let out = &args.out;
     if let Some(aside) = move_aside(out)? {
-        println!("{} exists and was moved to {}", out.display(), aside.display());
+        tell(format_args!("{} exists and was moved to {}", out.display(), aside.display()));
     }
     fs::create_dir_all(out).with_context(|| format!("run folder {}", out.display()))?;
     let commands = Commands::new(args.ranks, out.join("log.txt"));
@@ -146,16 +147,21 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     };
     let path = out.join("summary.json");
     fs::write(&path, format!("{:#}\n", summary.to_json())).with_context(|| format!("writing {}", path.display()))?;
-    println!("{}", summary.table());
-    println!("{} of held-out text; figures in {}", written.describe_tasks(), path.display());
-    println!("run folder {}, {:.0} s in all; to look further:", out.display(), summary.seconds);
-    println!("  tensorboard --logdir {}", out.display());
-    println!(
+    tell(format_args!("{}", summary.table()));
+    tell(format_args!("{} of held-out text; figures in {}", written.describe_tasks(), path.display()));
+    tell(format_args!("run folder {}, {:.0} s in all; to look further:", out.display(), summary.seconds));
+    tell(format_args!("  tensorboard --logdir {}", out.display()));
+    tell(format_args!(
         "  echo 'list directory contents' | tercet encode --model {} --input - --out vectors.jsonl",
         model.display()
-    );
-    println!("  tercet eval --model {} --data {}", model.display(), tasks[0].display());
+    ));
+    tell(format_args!("  tercet eval --model {} --data {}", model.display(), tasks[0].display()));
     Ok(())
+}
+
+/// A line on standard output, whose reader may have gone.
+fn tell(line: std::fmt::Arguments<'_>) {
+    Screen::new().pass(format!("{line}\n").as_bytes());
 }
 
 /// Leaves out the settings of data sets that this text does not have.
@@ -179,7 +185,7 @@ struct Clock(Instant);
 
 impl Clock {
     fn phase(&mut self, name: &str, what: &str) {
-        println!("{name:<10} {:>6.1} s  {what}", self.0.elapsed().as_secs_f64());
+        tell(format_args!("{name:<10} {:>6.1} s  {what}", self.0.elapsed().as_secs_f64()));
         self.0 = Instant::now();
     }
 }

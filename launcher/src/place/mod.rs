@@ -12,6 +12,7 @@ mod lost;
 mod machine;
 mod slurm;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::num::NonZeroUsize;
 
@@ -76,7 +77,12 @@ impl Placement {
         match found {
             slurm::Found::Nodes(hosts, changes) => Ok(Self { changes, ..Self::on(Launch::Slurm, hosts, asked.ranks)? }),
             slurm::Found::Here(ranks) => Ok(Self::here(asked.ranks.unwrap_or(ranks))),
-            slurm::Found::Outside => Ok(Self::here(asked.ranks.unwrap_or_else(|| start::default_ranks(&screen)))),
+            slurm::Found::Outside => {
+                if let Some(word) = other_allocation(variable, |file| std::fs::read_to_string(file).ok()) {
+                    screen.say(&format!("warning: {word}\n"));
+                }
+                Ok(Self::here(asked.ranks.unwrap_or_else(|| start::default_ranks(&screen))))
+            }
         }
     }
 
@@ -139,6 +145,24 @@ fn slots(hosts: &[Host]) -> usize {
     hosts.iter().map(|host| host.slots.get()).sum()
 }
 
+/// What is to be said of several hosts that PBS or LSF has given: they are used only if they are named.
+fn other_allocation(
+    variable: impl Fn(&str) -> Option<String>,
+    read: impl Fn(&str) -> Option<String>,
+) -> Option<String> {
+    let num_hosts = |hosts: String| hosts.split_whitespace().collect::<BTreeSet<_>>().len();
+    let said = |num_hosts: usize, whose: &str, how: &str| {
+        (num_hosts > 1).then(|| {
+            format!("{whose} has given this job {num_hosts} hosts, but ranks run on this machine alone: {how} uses all of them")
+        })
+    };
+    if let Some(hosts) = variable("PBS_NODEFILE").and_then(|file| read(&file)) {
+        return said(num_hosts(hosts), "PBS (PBS_NODEFILE)", "--hosts \"$PBS_NODEFILE\"");
+    }
+    let how = "--hosts with a file that has each of them in a line";
+    said(num_hosts(variable("LSB_HOSTS")?), "LSF (LSB_HOSTS)", how)
+}
+
 /// Started once per rank, every launcher would start all ranks.
 fn refuse_to_be_a_rank(variable: impl Fn(&str) -> Option<String>) -> Result<(), Fail> {
     let sizes = [("mpirun", "OMPI_COMM_WORLD_SIZE"), ("mpirun", "PMI_SIZE"), ("srun", "SLURM_STEP_NUM_TASKS")];
@@ -191,6 +215,20 @@ mod tests {
         let here = Placement::here(count(2));
         assert_eq!(here.shares(), []);
         assert_eq!(here.with_num_ranks(count(64)).unwrap().num_ranks().get(), 64);
+    }
+
+    #[test]
+    fn several_hosts_of_pbs_or_lsf_are_told_of() {
+        let told = |name: &'static str, value: &'static str, file: &'static str| {
+            let read = |path: &str| (path == "nodes").then(|| file.to_owned());
+            other_allocation(|asked| (asked == name).then(|| value.to_owned()), read)
+        };
+        assert!(told("PBS_NODEFILE", "nodes", "a\na\nb\n").unwrap().contains("given this job 2 hosts"));
+        assert!(told("LSB_HOSTS", "a a b c", "").unwrap().contains("LSF (LSB_HOSTS) has given this job 3 hosts"));
+        assert_eq!(told("PBS_NODEFILE", "nodes", "a\na\n"), None);
+        assert_eq!(told("PBS_NODEFILE", "gone", ""), None);
+        assert_eq!(told("LSB_HOSTS", "a a", ""), None);
+        assert_eq!(told("PATH", "/bin", ""), None);
     }
 
     #[test]

@@ -29,7 +29,7 @@ use tercet_configs::{ExitCode, Recipe, error_line};
 use tercet_sampler::{Phase, Plan, Store};
 
 use crate::args::{PlanArgs, Ranks};
-use crate::exit::Fail;
+use crate::exit::{self, Fail};
 use crate::picture;
 use crate::place::Placement;
 use crate::screen::Screen;
@@ -55,7 +55,7 @@ use time::Rates;
 /// A recipe, a store or a model that cannot be used; all that can be said nevertheless is printed before.
 pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
     let (recipe, world_size) = load(args)?;
-    let report = report(args, &recipe, world_size)?;
+    let (report, code) = report(args, &recipe, world_size)?;
     let screen = Screen::new();
     let json = serde_json::to_string_pretty(&report).context("writing the plan as JSON")? + "\n";
     match args.json.as_deref() {
@@ -72,7 +72,7 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
     }
     match report.errors.as_slice() {
         [] => Ok(()),
-        [first, ..] => Err(Fail::new(ExitCode::Usage, format!("this run would fail: {first}")).into()),
+        [first, ..] => Err(Fail::with_code(code, format!("this run would fail: {first}")).into()),
     }
 }
 
@@ -87,10 +87,14 @@ fn load(args: &PlanArgs) -> anyhow::Result<(Recipe, NonZeroUsize)> {
     Ok((recipe, world))
 }
 
-fn report(args: &PlanArgs, recipe: &Recipe, world_size: NonZeroUsize) -> anyhow::Result<Report> {
+/// The plan, and the exit code that the first of its errors means.
+fn report(args: &PlanArgs, recipe: &Recipe, world_size: NonZeroUsize) -> anyhow::Result<(Report, i32)> {
     let world = world_size.get();
-    let mut errors = Vec::new();
-    let mut take = |error: anyhow::Error| errors.push(error_line(error.as_ref()));
+    let (mut errors, mut code) = (Vec::new(), None);
+    let mut take = |error: anyhow::Error| {
+        code.get_or_insert(exit::code_of(&error));
+        errors.push(error_line(error.as_ref()));
+    };
     let shape = ModelShape::of(recipe, args.model_config.as_deref()).map_err(&mut take).ok();
     let store = open_store(recipe).map_err(&mut take).ok();
     let plan =
@@ -127,7 +131,8 @@ fn report(args: &PlanArgs, recipe: &Recipe, world_size: NonZeroUsize) -> anyhow:
         report.errors.extend(warnings::errors(plan, recipe, world, shape.as_ref()));
         report.warnings = warnings::warnings(plan, recipe, world, &report.cells);
     }
-    Ok(report)
+    // What is found without an error of its own is the recipe's.
+    Ok((report, code.unwrap_or(ExitCode::Usage.code())))
 }
 
 /// What the recipe's steps will take from its store.

@@ -19,6 +19,7 @@ use tercet_configs::{ExitCode, Recipe};
 use crate::args::SubmitArgs;
 use crate::exit::Fail;
 use crate::run;
+use crate::screen::Screen;
 use options::SbatchOption;
 
 /// Job scripts that a run folder may hold; more are somebody's loop.
@@ -43,8 +44,8 @@ pub fn run(args: &SubmitArgs) -> anyhow::Result<()> {
     }
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let words = options::check_variables(names)?;
-    // Standard error may be closed.
-    words.iter().for_each(|word| _ = writeln!(io::stderr(), "warning: {word}"));
+    let screen = Screen::new();
+    words.iter().for_each(|word| screen.say(&format!("warning: {word}\n")));
     let recipe = Recipe::load(&args.recipe, &args.settings.all())?;
     run::check_backend(&recipe, &args.recipe, args.num_ranks())?;
     let here = std::env::current_dir().context("finding the current folder")?;
@@ -56,12 +57,12 @@ pub fn run(args: &SubmitArgs) -> anyhow::Result<()> {
             .text()?;
     let file = keep(&folder, &text)?;
     if args.dry_run {
-        print!("{text}");
-        eprintln!("tercet: this is {}; submit it with", file.display());
-        eprintln!("  sbatch --chdir={} {}", quote::shell(folder.as_os_str())?, quote::shell(file.as_os_str())?);
+        screen.pass(text.as_bytes());
+        let (chdir, script) = (quote::shell(folder.as_os_str())?, quote::shell(file.as_os_str())?);
+        screen.say(&format!("tercet: this is {}; submit it with\n  sbatch --chdir={chdir} {script}\n", file.display()));
         return Ok(());
     }
-    println!("{}", file.display());
+    screen.pass(format!("{}\n", file.display()).as_bytes());
     submit(&folder, &file)
 }
 

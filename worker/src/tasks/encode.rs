@@ -215,8 +215,9 @@ fn parse_input(path: &Path, reader: LineReader) -> Result<(Vec<Input>, Vec<Strin
     }
     let mut remarks = Vec::new();
     if num_records == input.len() {
-        remarks
-            .push("its lines are JSON objects with a \"text\", and are encoded as they are: name it .jsonl".to_owned());
+        // Standard input has no name to say what it holds.
+        let remedy = if path == Path::new("-") { "put them into a file named .jsonl" } else { "name it .jsonl" };
+        remarks.push(format!("its lines are JSON objects with a \"text\", and are encoded as they are: {remedy}"));
     }
     if let Some(key) = unread_name {
         remarks.push(format!("texts without \"_id\" or \"id\" are numbered from 0; {key:?} is not read"));

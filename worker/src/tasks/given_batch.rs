@@ -45,7 +45,7 @@ impl GivenBatch {
         ranks: &dyn Collective,
     ) -> anyhow::Result<Self> {
         let bad = |reason: String| TaskError::Data { path: path.to_owned(), reason };
-        let mut rows: Vec<Row> = RowReader::open(path)?.collect::<Result<_, _>>()?;
+        let rows: Vec<Row> = RowReader::open(path)?.collect::<Result<_, _>>()?;
         if rows.is_empty() {
             return Err(bad("has no rows".into()).into());
         }
@@ -59,11 +59,11 @@ impl GivenBatch {
         if ranks.rank() == 0 {
             tell_near_keys(path, rows.iter());
         }
-        leave_out_few(&mut rows, &policy, ranks);
-        let Some(first) = rows.first() else {
+        let rows = leave_out_few(rows, &policy, ranks);
+        let Some((_, first)) = rows.first() else {
             return Err(bad("no row has negatives enough (few_negatives = \"reject\")".into()).into());
         };
-        let without = rows.iter().all(|row| row.neg.is_empty());
+        let without = rows.iter().all(|(_, row)| row.neg.is_empty());
         if without && policy.group_size != GroupSize::Fixed(1) && ranks.rank() == 0 {
             tracing::warn!("no row has negatives: groups are of 1 passage, where training refuses such a data set");
         }
@@ -71,17 +71,15 @@ impl GivenBatch {
         let data = &recipe.data;
         let batch = Self { negatives: policy.negatives, two_way: policy.two_way, ..Self::default() };
         let mut batch = Self { teacher_scores: Some(Vec::new()), ..batch };
-        for (i, row) in rows.iter().enumerate() {
+        for (number, row) in &rows {
             if row.neg.is_empty() && num_negatives > 0 {
-                return Err(
-                    bad(format!("row {} has no negatives where others do: set data.group_size=1", i + 1)).into()
-                );
+                return Err(bad(format!("row {number} has no negatives where others do: set data.group_size=1")).into());
             }
             // Too few negatives repeat, as in the published trainer.
             let negatives = (0..num_negatives).map(|k| k % row.neg.len());
             let content = |field: &str, text: &str| match tokenizer.encode_content(text) {
                 Ok(tokens) if tokens.is_empty() => {
-                    Err(anyhow::Error::from(bad(format!("row {}: no token is left of its {field}: {text:?}", i + 1))))
+                    Err(anyhow::Error::from(bad(format!("row {number}: no token is left of its {field}: {text:?}"))))
                 }
                 content => Ok(content?),
             };
@@ -178,11 +176,12 @@ impl GivenBatch {
     }
 }
 
-/// Leaves out the rows that training rejects, and says how many.
-fn leave_out_few(rows: &mut Vec<Row>, policy: &Policy, ranks: &dyn Collective) {
-    let (FewNegatives::Reject, GroupSize::Fixed(size)) = (policy.few_negatives, policy.group_size) else { return };
+/// The rows with their numbers in the file, from 1, but those that training rejects; says how many these are.
+fn leave_out_few(rows: Vec<Row>, policy: &Policy, ranks: &dyn Collective) -> Vec<(usize, Row)> {
     let all = rows.len();
-    rows.retain(|row| row.neg.len() + 1 >= size);
+    let mut rows: Vec<(usize, Row)> = (1..).zip(rows).collect();
+    let (FewNegatives::Reject, GroupSize::Fixed(size)) = (policy.few_negatives, policy.group_size) else { return rows };
+    rows.retain(|(_, row)| row.neg.len() + 1 >= size);
     if rows.len() < all && ranks.rank() == 0 {
         let rejected = all - rows.len();
         tracing::warn!(
@@ -190,6 +189,7 @@ fn leave_out_few(rows: &mut Vec<Row>, policy: &Policy, ranks: &dyn Collective) {
             size - 1
         );
     }
+    rows
 }
 
 /// The rows' `type`: one, as a data set has.

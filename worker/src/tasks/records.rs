@@ -85,7 +85,8 @@ impl TextRecord {
             (Some(text), _) => string("text", text)?,
             (None, Some(query)) => string("query", query)?,
             (None, None) => {
-                return Err(format!("no \"text\" among the keys {}", keys_and_meant(line, &TEXT_LIKE)));
+                return Err(null_among(line, ["text", "query"])
+                    .unwrap_or_else(|| format!("no \"text\" among the keys {}", keys_and_meant(line, &TEXT_LIKE))));
             }
         };
         Ok(Self { id, title, text })
@@ -105,7 +106,15 @@ impl TextRecord {
 
 /// Why an object without `_id` cannot be used where texts must have names.
 pub fn no_id(line: &str) -> String {
-    format!("no \"_id\" among the keys {}", keys_and_meant(line, &ID_LIKE))
+    null_among(line, ["_id", "id"])
+        .unwrap_or_else(|| format!("no \"_id\" among the keys {}", keys_and_meant(line, &ID_LIKE)))
+}
+
+/// What is wrong with the first of `keys` that the object on `line` has without a value.
+fn null_among(line: &str, keys: [&str; 2]) -> Option<String> {
+    let fields = fields_of(line);
+    let key = keys.into_iter().find(|key| fields.iter().any(|(own, value)| own == key && *value == "null"))?;
+    Some(format!("\"{key}\" is null: a string is expected"))
 }
 
 /// The key of the object on `line` that is perhaps meant as the text's name, if it has neither `_id` nor `id`.
@@ -259,6 +268,9 @@ mod tests {
             assert!(told.contains(&format!("perhaps {key:?} is what is meant")), "{told}");
         }
         assert!(reason(r#"{"a": "b"}"#).contains("no \"text\" among the keys \"a\"; expected an object like"));
+        assert_eq!(reason(r#"{"_id": "a", "text" : null }"#), "\"text\" is null: a string is expected");
+        assert_eq!(reason(r#"{"query": null}"#), "\"query\" is null: a string is expected");
+        assert_eq!(no_id(r#"{"_id": null, "text": "a"}"#), "\"_id\" is null: a string is expected");
         assert!(reason(r#"{"text": 3}"#).contains("\"text\" is 3: a string is expected"));
         assert!(reason(r#"{"text": ["a"]}"#).contains("\"text\" is a list"));
         assert!(no_id(r#"{"doc_id": 3, "text": "a"}"#).contains("perhaps \"doc_id\""));

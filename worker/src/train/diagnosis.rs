@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
-use tercet_cluster::{Collective, CollectiveError, broadcast_bytes};
+use tercet_cluster::{Collective, CollectiveError, all_ranks, broadcast_bytes};
 use tercet_sampler::{RowId, Store};
 
 use crate::model::{M3Model, Parameters};
@@ -62,7 +62,9 @@ pub(super) fn find_culprit(
 ) -> Result<String, CollectiveError> {
     let mut inspection = Inspection { parameters: &model.parameters, batch, found: None, parameter: None };
     let outcome = compute_watched(model, ranks, settings, batch, &mut inspection)?;
-    let finite = outcome.loss.is_finite() && is_finite(&model.parameters.flat_grad());
+    // Numbers that are finite may have a norm that is not.
+    let finite = outcome.loss.is_finite() && has_norm(&model.parameters.flat_grad());
+    let finite = all_ranks(ranks, finite)?;
     let parameter = inspection.parameter;
     let own = inspection.found.map(|(stage, heads, queries)| Finding {
         stage,
@@ -220,6 +222,11 @@ fn is_finite(tensor: &Tensor) -> bool {
     tensor.isfinite().all().int64_value(&[]) != 0
 }
 
+/// Whether the norm is finite, in the tensor's own precision, as the optimizer takes it.
+fn has_norm(gradient: &Tensor) -> bool {
+    is_finite(&gradient.norm())
+}
+
 fn first_not_finite<'a>(mut named: impl Iterator<Item = (&'a str, Tensor)>) -> Option<String> {
     named.find(|(_, tensor)| !is_finite(tensor)).map(|(name, _)| name.to_owned())
 }
@@ -228,4 +235,17 @@ fn distinct(mut values: Vec<usize>) -> Vec<usize> {
     values.sort_unstable();
     values.dedup();
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_norm_may_overflow_where_no_number_does() {
+        let large = Tensor::from_slice(&[1e30f32, -1e30]);
+        assert!(is_finite(&large) && !has_norm(&large));
+        assert!(has_norm(&Tensor::from_slice(&[1e10f32, -1e10])));
+        assert!(!has_norm(&Tensor::from_slice(&[1.0f32, f32::NAN])));
+    }
 }

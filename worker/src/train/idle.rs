@@ -178,8 +178,8 @@ fn words_for(cause: Cause, step: &Step<'_>) -> String {
         }
         Cause::AllKnown => format!(
             "{at}: each of the batch's {} negatives is a known answer of its query and is left out, so the loss is 0 and nothing \
-             is learnt: its rows ask one and the same, or have one and the same positive; give them negatives, mix them with \
-             other rows, or set loss.mask_false_negatives=false",
+             is learnt: its rows ask one and the same, or have one and the same positive, or the tokenizer knows none of their \
+             words; give them negatives, mix them with other rows, or set loss.mask_false_negatives=false",
             signs.num_negatives
         ),
         Cause::NoGradient => format!(

@@ -265,7 +265,10 @@ impl Training<'_> {
     fn roll_back(&mut self, RollBack { left_out, fault }: RollBack) -> anyhow::Result<()> {
         // What is being written may be the one to go back to.
         self.saver.wait_together(&mut self.run.recorder, self.ranks)?;
-        let Some((path, resumed)) = setup::load_newest(self.recipe, self.ranks)? else {
+        let mut remarks = Vec::new();
+        let newest = setup::load_newest(self.recipe, self.ranks, &mut remarks)?;
+        remarks.iter().for_each(|text| self.run.recorder.warn(text));
+        let Some((path, resumed)) = newest else {
             let stopped_because = "there is no checkpoint yet to roll back to".to_owned();
             return Err(NotFinite { stopped_because, ..fault }.into());
         };

@@ -1,6 +1,7 @@
 //! Before the first step: the run folder, the model, the plan, and that all of it fits together on all ranks.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -173,7 +174,7 @@ pub(super) fn set_up(
     }
 
     let plan = if recipe.steps > 0 { Some(Arc::new(plan(recipe, ranks)?)) } else { None };
-    let Start { mut model, optimizer, resumed } = weights(recipe, resume, ranks)?;
+    let Start { mut model, optimizer, resumed } = weights(recipe, resume, ranks, &mut remarks)?;
     if let Some(plan) = &plan {
         let prefixes = agreed_prefixes(plan.store(), &recipe.data);
         let prompts = prefixes.map(|(query, passage)| Prompts::of_prefixes(query, passage));
@@ -185,6 +186,9 @@ pub(super) fn set_up(
         check_same_run(path, recipe, plan.as_deref(), state)?;
     }
     let is_resumed = resumed.is_some();
+    if ranks.rank() == 0 && !is_resumed {
+        remarks.extend(lost_history(run_dir));
+    }
     let (progress, matmul) = resumed.map_or_else(Default::default, |(_, state)| {
         (state.progress, state.cpu_matmul.or_else(|| Some(Measured::before_there_was_a_choice())))
     });
@@ -202,6 +206,17 @@ pub(super) fn set_up(
         tracing::debug!("{name} starts fresh");
     }
     Ok(Run { model, optimizer, plan, progress, is_resumed, recorder, matmul, lock })
+}
+
+/// What is to be said of a history that no checkpoint goes with: the run begins anew.
+fn lost_history(run_dir: &Path) -> Option<String> {
+    let history = File::open(run_dir.join("metrics.jsonl")).ok()?;
+    let num_steps =
+        BufReader::new(history).split(b'\n').map_while(Result::ok).filter(|line| line.ends_with(b"}")).count();
+    let run_dir = run_dir.display();
+    (num_steps > 0).then(|| {
+        format!("no checkpoint in {run_dir}: the run begins anew, and its history of {num_steps} steps is written over")
+    })
 }
 
 /// What is to be said of a run that another task of this process's job array has begun.
@@ -244,8 +259,8 @@ fn agree(ranks: &dyn Collective, own: Vec<u8>, what: &'static str) -> anyhow::Re
 }
 
 /// From the newest good checkpoint when resuming, else from the recipe's `[model]`. Every rank calls it.
-fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective) -> anyhow::Result<Start> {
-    if resume && let Some((path, Resumed { model, optimizer, state })) = load_newest(recipe, ranks)? {
+fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective, remarks: &mut Vec<String>) -> anyhow::Result<Start> {
+    if resume && let Some((path, Resumed { model, optimizer, state })) = load_newest(recipe, ranks, remarks)? {
         return Ok(Start { model, optimizer, resumed: Some((path, state)) });
     }
     let options = ModelOptions::of(&recipe.model, recipe.seed);
@@ -262,13 +277,18 @@ fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective) -> anyhow::Res
     Ok(Start { model, optimizer, resumed: None })
 }
 
-/// The newest good checkpoint, if there is any, as rank 0 sees it: one rank reads all of them and all take the same. Every
-/// rank calls it.
-fn newest_good(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Option<PathBuf>> {
+/// The newest good checkpoint, if there is any, as rank 0 sees it: one rank reads all of them and all take the same. What
+/// rank 0 passes over goes to its `remarks`. Every rank calls it.
+fn newest_good(recipe: &Recipe, ranks: &dyn Collective, remarks: &mut Vec<String>) -> anyhow::Result<Option<PathBuf>> {
     let mut name = Vec::new();
     if ranks.rank() == 0 {
         let (newest, refused) = checkpoint::newest_good(&recipe.run_dir);
-        refused.iter().for_each(|reason| tracing::warn!("{reason}; trying the one before"));
+        let passed_over = refused.iter().map(|reason| format!("{reason}; trying the one before"));
+        match newest {
+            Some(_) => remarks.extend(passed_over),
+            // Nothing goes on that could tell it.
+            None => passed_over.for_each(|text| tracing::warn!("{text}")),
+        }
         match (newest, refused.into_iter().next()) {
             (Some(path), _) => name = path.file_name().unwrap_or_default().as_encoded_bytes().to_vec(),
             // To begin anew here would bury what may still be saved.
@@ -284,14 +304,19 @@ fn newest_good(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Option
     Ok((!name.is_empty()).then(|| recipe.run_dir.join(String::from_utf8_lossy(&name).as_ref())))
 }
 
-/// Loads the newest good checkpoint, if there is any. Every rank calls it.
+/// Loads the newest good checkpoint, if there is any; rank 0's `remarks` get what is to be told of others. Every rank calls it.
 ///
 /// # Errors
 /// There are some, but none is good; or it cannot be loaded.
-pub(super) fn load_newest(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Option<(PathBuf, Resumed)>> {
-    let Some(path) = newest_good(recipe, ranks)? else { return Ok(None) };
+pub(super) fn load_newest(
+    recipe: &Recipe,
+    ranks: &dyn Collective,
+    remarks: &mut Vec<String>,
+) -> anyhow::Result<Option<(PathBuf, Resumed)>> {
+    let Some(path) = newest_good(recipe, ranks, remarks)? else { return Ok(None) };
     let options = ModelOptions::of(&recipe.model, recipe.seed);
-    let mut resumed = checkpoint::load(&path, &options, device_of(ranks), kind_of(recipe.precision))?;
+    let mut resumed = checkpoint::load(&path, &options, device_of(ranks), kind_of(recipe.precision))
+        .inspect_err(|_| remarks.iter().for_each(|text| tracing::warn!("{text}")))?;
     resumed.optimizer = own_part(recipe, ranks, &resumed.model, resumed.optimizer);
     Ok(Some((path, resumed)))
 }
@@ -330,4 +355,21 @@ fn check_same_run(path: &Path, recipe: &Recipe, plan: Option<&Plan>, state: &Tra
         return Err(SetupError::OtherPlan { path, step: state.progress.step, differs }.into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_without_a_checkpoint_is_told_of_if_it_has_steps() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(lost_history(folder.path()), None);
+        for (text, steps) in [("", None), ("{\"step\":1,\"lo", None), ("{\"step\":1}\n{\"step\":2}\n{\"st", Some(2))] {
+            fs::write(folder.path().join("metrics.jsonl"), text).unwrap();
+            let told = lost_history(folder.path());
+            assert_eq!(told.is_some(), steps.is_some(), "{told:?}");
+            assert!(told.is_none_or(|told| told.contains(&format!("history of {} steps", steps.unwrap()))));
+        }
+    }
 }

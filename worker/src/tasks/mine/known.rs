@@ -15,23 +15,34 @@ pub(super) struct Passages<'a> {
     /// Those that were left out because no token is left of them.
     pub num_tokenless: usize,
     numbers: HashMap<u64, u32>,
+    /// Those with a title, by the identity of what they are without it.
+    untitled: HashMap<u64, Vec<u32>>,
 }
 
 impl<'a> Passages<'a> {
-    /// Of `texts`, whose identities `id_of` gives.
-    pub fn new(texts: impl Iterator<Item = &'a str>, id_of: impl Fn(&str) -> Option<u64>) -> Self {
-        let mut passages = Self { texts: Vec::new(), num_tokenless: 0, numbers: HashMap::new() };
-        for text in texts {
+    /// Of `texts`, each with what it is without its title if it has one; `id_of` gives their identities.
+    pub fn new(texts: impl Iterator<Item = (&'a str, Option<&'a str>)>, id_of: impl Fn(&str) -> Option<u64>) -> Self {
+        let (numbers, untitled) = (HashMap::new(), HashMap::<u64, Vec<u32>>::new());
+        let mut passages = Self { texts: Vec::new(), num_tokenless: 0, numbers, untitled };
+        for (text, without_title) in texts {
             let Some(id) = id_of(text) else {
                 passages.num_tokenless += 1;
                 continue;
             };
-            passages.numbers.entry(id).or_insert_with(|| {
+            let number = *passages.numbers.entry(id).or_insert_with(|| {
                 passages.texts.push(text);
                 passages.texts.len() as u32 - 1
             });
+            if let Some(id) = without_title.and_then(&id_of) {
+                passages.untitled.entry(id).or_default().push(number);
+            }
         }
         passages
+    }
+
+    /// The passages that are the text of this identity, with a title or without.
+    pub fn that_are(&self, id: u64) -> impl Iterator<Item = u32> {
+        self.numbers.get(&id).into_iter().chain(self.untitled.get(&id).into_iter().flatten()).copied()
     }
 }
 
@@ -46,11 +57,11 @@ impl Known {
     /// What all rows know together. A query that stands among the passages is no negative of itself.
     pub fn of_rows(rows: &[MinedRow], passages: &Passages<'_>, id_of: impl Fn(&str) -> Option<u64>) -> Self {
         let mut answers = HashMap::<u64, Vec<u32>>::new();
-        let number = |text: &str| id_of(text).and_then(|id| passages.numbers.get(&id).copied());
+        let numbers = |text: &str| id_of(text).into_iter().flat_map(|id| passages.that_are(id));
         for row in rows {
             let Some(query) = id_of(&row.query) else { continue };
             let texts = row.row.pos.iter().map(String::as_str).chain(row.queries());
-            answers.entry(query).or_default().extend(texts.filter_map(number));
+            answers.entry(query).or_default().extend(texts.flat_map(numbers));
         }
         for known in answers.values_mut() {
             known.sort_unstable();
@@ -88,7 +99,7 @@ mod tests {
             r#"{"query": "c", "pos": ["d"]}"#,
         ]);
         let texts = ["c", "d", " d", "e", "f", "a  b", "b", " "];
-        let passages = Passages::new(texts.into_iter(), id_of);
+        let passages = Passages::new(texts.into_iter().map(|text| (text, None)), id_of);
         assert_eq!(passages.texts, ["c", "d", "e", "f", "a  b", "b"]);
         assert_eq!(passages.num_tokenless, 1);
         let known = Known::of_rows(&rows, &passages, id_of);
@@ -98,5 +109,16 @@ mod tests {
         assert_eq!(of(1), of(0));
         assert_eq!(of(2), of(0));
         assert_eq!(of(3), [0, 1]);
+    }
+
+    #[test]
+    fn an_answer_is_known_with_any_title_and_without() {
+        let rows = rows(&[r#"{"query": "q", "pos": ["c"]}"#, r#"{"query": "r", "pos": ["t c"]}"#]);
+        let texts = [("t c", Some("c")), ("d", None), ("u c", Some("c")), ("c", None), ("t", Some(""))];
+        let passages = Passages::new(texts.into_iter(), id_of);
+        let known = Known::of_rows(&rows, &passages, id_of);
+        let of = |row: usize| known.answers(id_of(&rows[row].query).unwrap());
+        assert_eq!(of(0), [0, 2, 3]);
+        assert_eq!(of(1), [0]);
     }
 }

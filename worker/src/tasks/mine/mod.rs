@@ -96,12 +96,13 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
 
     let own = || rows.iter().flat_map(|row| row.row.pos.iter().chain(&row.row.neg)).map(String::as_str);
     let queries = rows.iter().flat_map(MinedRow::queries);
-    let (texts, places) = distinct(queries.chain(own()).chain(corpus.iter().flatten().map(String::as_str)));
+    let of_corpus = corpus.iter().flatten().flat_map(|text| [Some(&text.full), text.untitled.as_ref()]).flatten();
+    let (texts, places) = distinct(queries.chain(own()).chain(of_corpus.map(String::as_str)));
     let ids = encoder.identities(&texts, ranks)?;
     let id_of = |text: &str| ids[places[text]];
     let passages = match &corpus {
-        Some(corpus) => Passages::new(corpus.iter().map(String::as_str), id_of),
-        None => Passages::new(own(), id_of),
+        Some(corpus) => Passages::new(corpus.iter().map(|text| (text.full.as_str(), text.untitled.as_deref())), id_of),
+        None => Passages::new(own().map(|text| (text, None)), id_of),
     };
     check_tokens(&args.rows, &rows, id_of)?;
     let known = Known::of_rows(&rows, &passages, id_of);
@@ -109,6 +110,7 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let rankings = rank_passages(args, &encoder, &rows, &passages, left_out, ranks)?;
     if ranks.rank() == 0 {
         tell_near_keys(&args.rows, rows.iter().map(|row| &row.row));
+        tell_of_strangers(args, &rows, &passages, id_of);
         write_rows(args, &rows, &passages, &rankings)?;
         println!("{} rows with negatives from {} passages in {}", rows.len(), passages.texts.len(), args.out.display());
     }
@@ -126,6 +128,22 @@ fn check_tokens(path: &Path, rows: &[MinedRow], id_of: impl Fn(&str) -> Option<u
         }
     }
     Ok(())
+}
+
+/// Says how many positives are no passage of the corpus: there they may stand a little otherwise, and be drawn.
+fn tell_of_strangers(args: &MineArgs, rows: &[MinedRow], passages: &Passages<'_>, id_of: impl Fn(&str) -> Option<u64>) {
+    let Some(corpus) = &args.corpus else { return };
+    let positives = || rows.iter().flat_map(|row| &row.row.pos);
+    let is_there = |text: &str| id_of(text).is_some_and(|id| passages.that_are(id).next().is_some());
+    let num_strangers = positives().filter(|text| !is_there(text)).count();
+    if num_strangers > 0 {
+        tracing::warn!(
+            "{num_strangers} of {} positives are no passage of {}: one that stands there in other words may be drawn as its \
+             own negative",
+            positives().count(),
+            corpus.display()
+        );
+    }
 }
 
 fn write_rows(
@@ -230,12 +248,30 @@ fn mix(seed: u64, row: u64, rank: u64) -> u64 {
     u64::from_le_bytes(first)
 }
 
+/// A passage of a corpus.
+#[derive(Debug, PartialEq, Eq)]
+struct CorpusText {
+    /// What the model reads.
+    full: String,
+    /// That without its title, if it has one.
+    untitled: Option<String>,
+}
+
+impl CorpusText {
+    fn of(record: TextRecord) -> Result<Self, String> {
+        let text = record.text.clone();
+        let full = record.full_text()?;
+        let untitled = (full != text).then_some(text);
+        Ok(Self { full, untitled })
+    }
+}
+
 /// The texts of a file of passages.
-fn read_corpus(path: &Path) -> Result<Vec<String>, TaskError> {
+fn read_corpus(path: &Path) -> Result<Vec<CorpusText>, TaskError> {
     let mut passages = Vec::new();
     for_each_line(path, LinesOf::Objects, |_, line| {
         if !line.trim().is_empty() {
-            passages.push(TextRecord::parse(line)?.full_text()?);
+            passages.push(CorpusText::of(TextRecord::parse(line)?)?);
         }
         Ok(())
     })?;
