@@ -39,7 +39,7 @@ fn reason(line: &str, error: &serde_json::Error) -> String {
                 format!("{said}: the line ends before the object does, so it was cut off, or goes on in the next line")
             }
         },
-        // What serde_json says of "\\ud83d" alone, and of its other half.
+        // What serde_json says of "\ud83d" alone, and of its other half.
         Category::Syntax if reason.contains("of hex escape") || reason.contains("surrogate") => format!(
             "{said}: half of a pair of \\u escapes, which stand for one character such as an emoji: a text was cut inside it; \
              cut texts before they are written as JSON"

@@ -240,7 +240,9 @@ mod tests {
         assert_eq!(text(r#"{"_id": "1", "title": " ", "text": "b"}"#), "b");
         assert_eq!(text(r#"{"_id": "1", "title": null, "text": "b"}"#), "b");
         assert_eq!(text(r#"{"query": "b"}"#), "b");
-        assert_eq!(text(r#"{"query": {"a": 1}, "text": "c", "title": 3}"#), "c");
+        let titled = TextRecord::parse(r#"{"query": {"a": 1}, "text": "c", "title": 3}"#).unwrap();
+        assert_eq!(titled.text, "c");
+        assert_eq!(titled.full_text().unwrap_err(), "\"title\" is 3: a string is expected");
     }
 
     #[test]
