@@ -148,7 +148,14 @@ fn a_run_that_may_goes_on_with_fewer_ranks_and_comes_to_the_same_weights() {
 fn each_host_is_called_by_the_name_that_stands_in_the_file() {
     let scene = Scene::new(2, 1);
     let called = scene.place.path("called");
-    let agent = scene.place.write("agent", &format!("#!/bin/sh\necho \"$1\" >> '{}'\nexit 255\n", called.display()));
+    // The first that fails has mpirun end the others; so each waits for both (a minute at most).
+    let agent = format!(
+        "#!/bin/sh\necho \"$1\" >> '{0}'\ntries=0\n\
+         while [ \"$(sort -u '{0}' | wc -l)\" -lt 2 ] && [ $tries -lt 600 ]; do sleep 0.1; tries=$((tries + 1)); done\n\
+         exit 255\n",
+        called.display()
+    );
+    let agent = scene.place.write("agent", &agent);
     fs::set_permissions(&agent, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     for names in [["n1.rack1.example", "n1.rack2.example"], ["n1.example", "n2.example"], ["192.0.2.7", "192.0.2.8"]] {
         let hosts = scene.place.write("hosts", &names.map(|name| format!("{name} slots=2\n")).concat());

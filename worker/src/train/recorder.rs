@@ -190,9 +190,8 @@ impl Recorder {
                 "world_size": world_size, "startup_secs": startup_secs, "warnings": warnings,
             }),
         );
-        if !events {
-            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        }
+        // With events it is the launcher that shows them; the log file has them in any case.
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let steps = format!("steps {} to {}", first_step + 1, recipe.steps);
         tracing::info!("{}: {world_size} ranks, {steps}, ready after {startup_secs:.2} s", recipe.name);
         Ok(Self { sink: Some(sink) })
