@@ -21,6 +21,10 @@ impl ModelFolderError {
     }
 }
 
+/// How those begin that `git lfs` leaves in place of files that it has not fetched; the second is its former name.
+const LFS_POINTERS: [&[u8]; 2] =
+    [b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/"];
+
 /// What stands in a file's place, going by its first bytes: nothing, a Git LFS pointer or a web page. None where it may be
 /// the file itself.
 pub fn in_its_place(head: &[u8]) -> Option<&'static str> {
@@ -28,7 +32,7 @@ pub fn in_its_place(head: &[u8]) -> Option<&'static str> {
     let begins = |with: &[u8]| text.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
     if head.is_empty() {
         Some("is empty: fetch it again")
-    } else if begins(b"version https://git-lfs.github.com/spec/") {
+    } else if LFS_POINTERS.iter().any(|begin| begins(begin)) {
         Some("is a Git LFS pointer and not the file itself: run `git lfs pull` in its repository")
     } else if begins(b"<!doctype html") || begins(b"<html") {
         Some("is a web page that was saved in the file's place: download the file itself")

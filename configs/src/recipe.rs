@@ -352,6 +352,15 @@ impl Recipe {
 }
 
 impl ModelSection {
+    /// The model's config.json; none where it is not told, or the folder cannot be read: what is wrong is told by who loads
+    /// the model.
+    pub fn config_json(&self) -> Option<PathBuf> {
+        match &self.path {
+            Some(dir) => Some(ModelFolder::open(dir).ok()?.transformer.join("config.json")),
+            None => self.config.clone(),
+        }
+    }
+
     /// The model's tokenizer.json: the one named, or the one beside the weights or the config.
     pub fn tokenizer_json(&self) -> Option<PathBuf> {
         let beside = || match (&self.path, &self.config) {

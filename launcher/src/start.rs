@@ -168,29 +168,28 @@ fn is_of_a_rank(variable: &str) -> bool {
 
 /// One rank per NVIDIA GPU that this process may use, and a word where it may use fewer than it seems; 1 where there is none.
 pub fn default_ranks(screen: &Screen) -> NonZeroUsize {
-    if let (true, Some((list, VisibleDevices { num, remark: Some(remark), .. }))) =
-        (num_present_gpus() > 0, visible_gpus())
-    {
-        screen.say(&format!("warning: CUDA_VISIBLE_DEVICES, {list:?}, {remark}: {num} GPUs are used\n"));
+    let (num, fewer) = usable_gpus();
+    if let Some(why) = fewer {
+        screen.say(&format!("warning: {why}: {num} GPUs are used\n"));
     }
-    NonZeroUsize::new(num_gpus()).unwrap_or(NonZeroUsize::MIN)
+    NonZeroUsize::new(num).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// NVIDIA GPUs that this process may use.
 pub fn num_gpus() -> usize {
-    let present = num_present_gpus();
-    visible_gpus().map_or(present, |(_, visible)| if present == 0 { 0 } else { visible.num })
+    usable_gpus().0
 }
 
-fn num_present_gpus() -> usize {
-    std::fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, |gpus| gpus.flatten().count())
-}
-
-/// What `CUDA_VISIBLE_DEVICES` says, where it is set.
-fn visible_gpus() -> Option<(String, VisibleDevices)> {
-    let list = env::var("CUDA_VISIBLE_DEVICES").ok()?;
-    let visible = VisibleDevices::read(&list, Some(num_present_gpus()));
-    Some((list, visible))
+/// The same, and why they are fewer than were probably meant.
+fn usable_gpus() -> (usize, Option<String>) {
+    let present = std::fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, |gpus| gpus.flatten().count());
+    match env::var("CUDA_VISIBLE_DEVICES") {
+        Ok(list) if present > 0 => {
+            let VisibleDevices { num, remark, .. } = VisibleDevices::read(&list, Some(present));
+            (num, remark.map(|remark| format!("CUDA_VISIBLE_DEVICES, {list:?}, {remark}")))
+        }
+        _ => (present, None),
+    }
 }
 
 fn mpirun_options(ranks: NonZeroUsize, here: bool) -> Vec<OsString> {

@@ -25,6 +25,13 @@ pub fn warnings(plan: &Plan, recipe: &Recipe, steps_of_cells: &[u64]) -> Vec<Str
 
 fn of_cell(plan: &Plan, recipe: &Recipe, index: usize, cell: &Cell) -> Option<String> {
     let source = plan.source(cell);
+    let policy = &source.policy;
+    let only_positives = policy.group_size == GroupSize::Fixed(1) && policy.negatives != Negatives::Own;
+    let has_teacher =
+        recipe.loss.teacher != Teacher::None && source.has_scores && policy.group_size != GroupSize::Fixed(1);
+    if !(only_positives || has_teacher) {
+        return None;
+    }
     let mut positions = plan.batch_of_cell(index, 0).positions;
     let num_rows = positions.len();
     positions.truncate(LOOKED_AT);
@@ -40,9 +47,8 @@ fn of_cell(plan: &Plan, recipe: &Recipe, index: usize, cell: &Cell) -> Option<St
         }
         _ => format!("{source}, {}-{up_to} tokens: the rows of its first batch", above + 1),
     };
-    let policy = &source.policy;
-    let only_positives =
-        policy.group_size == GroupSize::Fixed(1) && policy.negatives != Negatives::Own && rows.len() > 1;
+    // A batch of one row has a word of its own.
+    let only_positives = only_positives && rows.len() > 1;
     if only_positives && recipe.loss.mask_false_negatives && all_known(&rows) {
         return Some(format!(
             "{which} have no negative that is not a known answer, because they ask one and the same, or have one and the same \
@@ -54,8 +60,6 @@ fn of_cell(plan: &Plan, recipe: &Recipe, index: usize, cell: &Cell) -> Option<St
             "{which} have one and the same positive: the scores of a query cannot differ, and nothing is learnt"
         ));
     }
-    let has_teacher =
-        recipe.loss.teacher != Teacher::None && source.has_scores && policy.group_size != GroupSize::Fixed(1);
     (has_teacher && rows.iter().all(one_score)).then(|| {
         format!("{which} have the same teacher score for all of a row's passages: the teacher says nothing of them")
     })

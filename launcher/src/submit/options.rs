@@ -37,21 +37,13 @@ const REFUSED: [(&str, &str, &str); 25] = [
     ("signal", "", "seconds before the end are --signal-secs; the signal is the script's, which waits for it"),
     ("no-kill", "k", "it is an option of tercet submit itself: --no-kill, without --sbatch"),
     ("no-requeue", "", REQUEUE),
-    (
-        "chdir",
-        "D",
-        "the script runs in the folder that tercet submit is called in, and its output is in the run folder",
-    ),
-    (
-        "workdir",
-        "D",
-        "the script runs in the folder that tercet submit is called in, and its output is in the run folder",
-    ),
+    ("chdir", "D", FOLDER),
+    ("workdir", "D", FOLDER),
     ("hetjob", "", HETEROGENEOUS),
     ("packjob", "", HETEROGENEOUS),
     ("wrap", "", "the job script is tercet's"),
-    ("oversubscribe", "s", "ranks share all cores of a node among themselves"),
-    ("share", "", "ranks share all cores of a node among themselves"),
+    ("oversubscribe", "s", SHARED),
+    ("share", "", SHARED),
     ("clusters", "M", "the script asks one cluster's Slurm, the one that it runs in"),
 ];
 
@@ -62,6 +54,9 @@ const GPUS: &str =
     "GPUs are --gpus-per-node, the same on all nodes; of a type, --sbatch=--gpus-per-node=TYPE:N with the same number";
 const REQUEUE: &str = "the script queues itself again after a checkpoint or a machine's failure; for a job that never does, \
                        change the script that --dry-run writes";
+const FOLDER: &str =
+    "the script runs in the folder that tercet submit is called in, and its output is in the run folder";
+const SHARED: &str = "ranks share all cores of a node among themselves";
 const HETEROGENEOUS: &str = "ranks would start on the first component's nodes alone";
 
 /// Options of the script that a user's option stands in place of.

@@ -3,6 +3,7 @@
 //! Only what is certain is said: a file that may be right is left to whoever reads it.
 
 use serde_json::{Map, Value};
+use tercet_configs::in_its_place;
 
 use super::LinesOf;
 use super::json::{Unfinished, unfinished};
@@ -37,15 +38,12 @@ const SIGNATURES: [(&[u8], &str); 20] = [
     (b"GGUF", "a GGUF model: lines of text are expected"),
 ];
 
-/// How those begin that `git lfs` leaves in place of files that it has not fetched; the second is its former name.
-const LFS_POINTERS: [&[u8]; 2] =
-    [b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/"];
-
 /// What a file with these first bytes is, if it is certainly no text that anybody means (a Git LFS pointer, an archive, a
 /// server's page, UTF-16, …), with what to do. For the reader of any file, also of one that is not lines.
 pub fn evident(first_bytes: &[u8]) -> Option<String> {
-    if LFS_POINTERS.iter().any(|begin| first_bytes.starts_with(begin)) {
-        return Some("a Git LFS pointer, not the file that it stands for: fetch that with `git lfs pull`".into());
+    // As in the place of a model's files; but an empty file may be one of lines.
+    if let Some(instead) = in_its_place(first_bytes).filter(|_| !first_bytes.is_empty()) {
+        return Some(instead.into());
     }
     // A text may begin with the letters of a signature.
     let is_certain = |begin: &[u8]| !begin.iter().all(u8::is_ascii_graphic) || is_binary(first_bytes);
@@ -56,8 +54,10 @@ pub fn evident(first_bytes: &[u8]) -> Option<String> {
     let tar = (first_bytes.get(257..262) == Some(b"ustar")).then_some("a tar archive: unpack it first (`tar -x`)");
     let is_pickle = matches!(first_bytes, [0x80, 2..=5, b'c' | b'}' | b']' | b'(' | 0x8a | 0x95, ..]);
     let pickle = is_pickle.then_some("a Python pickle: write its rows as JSON Lines or Parquet");
-    let known = signature.or(bzip2).or(tar).or(pickle).map(str::to_owned);
-    known.or_else(|| encoding(first_bytes)).or_else(|| page(first_bytes))
+    let is_xml = first_bytes.trim_ascii_start().starts_with(b"<?xml");
+    let xml = is_xml.then_some("an XML document, perhaps a server's answer in place of the file: fetch the file again");
+    let known = signature.or(bzip2).or(tar).or(pickle).or(xml).map(str::to_owned);
+    known.or_else(|| encoding(first_bytes))
 }
 
 /// Whether there is soon something that no text has.
@@ -99,18 +99,6 @@ fn without_mark(first_bytes: &[u8]) -> Option<&'static str> {
         (n, 0) if n == LOOKED_AT / 2 => Some("UTF-16BE"),
         _ => None,
     }
-}
-
-/// What a server sends in place of a file that it does not give away.
-fn page(first_bytes: &[u8]) -> Option<String> {
-    let start = first_bytes.trim_ascii_start();
-    let begins = |with: &str| start.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with.as_bytes()));
-    let what = match () {
-        () if begins("<!doctype html") || begins("<html") => "an HTML page",
-        () if begins("<?xml") => "an XML document",
-        () => return None,
-    };
-    Some(format!("{what}, perhaps a server's answer in place of the file: look into it, and fetch the file again"))
 }
 
 /// Lines that end with CR alone, as on old Macs.
@@ -180,7 +168,7 @@ mod tests {
             (b"BZh91AY&SY...".to_vec(), "bunzip2"),
             (b"\x80\x04\x95\x00\x00".to_vec(), "pickle"),
             (b"version https://git-lfs.github.com/spec/v1\noid".to_vec(), "git lfs pull"),
-            (b"\n<!DOCTYPE HTML>\n<p>404".to_vec(), "an HTML page"),
+            (b"\n<!DOCTYPE HTML>\n<p>404".to_vec(), "is a web page"),
             (b"<?xml version=\"1.0\"?><Error>".to_vec(), "an XML document"),
             (b"\xff\xfe{\0".to_vec(), "iconv -f UTF-16 -t UTF-8"),
             (b"\xff\xfe\0\0{\0\0\0".to_vec(), "iconv -f UTF-32"),

@@ -3,9 +3,8 @@
 //! The system lets go of it when the process ends, however it ends. Where a file system locks no folders (NFS is one), there
 //! is none, and nothing keeps a second writer away.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind};
-use std::os::fd::AsRawFd;
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -35,10 +34,7 @@ impl HeldFolder {
                 Err(e) if e.kind() == ErrorKind::NotFound => continue,
                 Err(e) => return Err(io(e)),
             };
-            // SAFETY: flock has no memory effects; the descriptor is open.
-            if unsafe { libc::flock(folder.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0
-                && io::Error::last_os_error().kind() == ErrorKind::WouldBlock
-            {
+            if let Err(TryLockError::WouldBlock) = folder.try_lock() {
                 return Err(StoreError::Busy { dir: dir.to_owned() });
             }
             let own = folder.metadata().map_err(io)?;
@@ -52,7 +48,6 @@ impl HeldFolder {
 impl Drop for HeldFolder {
     fn drop(&mut self) {
         // Closing would do, were it not for a process that another thread is starting, which has the descriptor for a moment.
-        // SAFETY: flock has no memory effects; the descriptor is open.
-        unsafe { libc::flock(self.folder.as_raw_fd(), libc::LOCK_UN) };
+        let _ = self.folder.unlock();
     }
 }

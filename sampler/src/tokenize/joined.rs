@@ -6,14 +6,14 @@
 
 use serde_json::Value;
 
-/// Whether the tokenizer with this file is such a one.
+/// Whether the tokenizer with these parts is such a one.
 ///
 /// # Errors
 /// What may make a difference, for a message.
-pub(super) fn joins_at_spaces(file: &Value) -> Result<(), String> {
+pub(super) fn joins_at_spaces(normalizes: &Value, pre_tokenizer: &Value) -> Result<(), String> {
     let mut collapses = false;
-    normalizer(&file["normalizer"], &mut collapses)?;
-    let steps = match &file["pre_tokenizer"] {
+    normalizer(normalizes, &mut collapses)?;
+    let steps = match pre_tokenizer {
         step if step["type"] == "Sequence" => step["pretokenizers"].as_array().map_or(&[][..], Vec::as_slice),
         step => std::slice::from_ref(step),
     };
@@ -106,8 +106,8 @@ mod tests {
             (json!({"type": "Prepend", "prepend": "▁"}), split(), false),
             (json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"}), split(), false),
         ] {
-            let file = json!({"normalizer": normalizer, "pre_tokenizer": pre_tokenizer});
-            assert_eq!(joins_at_spaces(&file).is_ok(), joins, "{file}");
+            let found = joins_at_spaces(&normalizer, &pre_tokenizer);
+            assert_eq!(found.is_ok(), joins, "{normalizer} {pre_tokenizer}");
         }
     }
 }

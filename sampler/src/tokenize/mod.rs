@@ -16,7 +16,6 @@ use std::fmt;
 use std::path::Path;
 
 use rayon::prelude::*;
-use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use crate::error::TokenizeError;
@@ -24,6 +23,7 @@ use crate::lines::evident;
 use crate::special::SpecialTokens;
 pub(crate) use memo::Memo;
 use pipeline::Pipeline;
+use stated::Stated;
 
 /// A tokenizer.json, with its own truncation and padding switched off. Can be shared between threads.
 pub struct TextTokenizer {
@@ -64,13 +64,13 @@ impl TextTokenizer {
                 true => TokenizeError::Vocabulary { path: path.to_owned() },
                 false => not_one(&e),
             })?;
-        let file: Value = serde_json::from_slice(json).map_err(|e| not_one(&e))?;
-        stated::check_ids(&file, &tokenizer).map_err(invalid)?;
+        let file: Stated = serde_json::from_slice(json).map_err(|e| not_one(&e))?;
+        file.check_ids(&tokenizer).map_err(invalid)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| invalid(e.to_string()))?;
-        let special = special_tokens(&tokenizer, stated::unknown_token(&file)).map_err(invalid)?;
+        let special = special_tokens(&tokenizer, file.unknown_token(&tokenizer).as_deref()).map_err(invalid)?;
         let pipeline = Pipeline::of(json);
-        let joins_at_spaces = joined::joins_at_spaces(&file);
+        let joins_at_spaces = joined::joins_at_spaces(&file.normalizer, &file.pre_tokenizer);
         Ok(Self { tokenizer, pipeline, special, joins_at_spaces, hash: blake3::hash(&bytes).to_hex().to_string() })
     }
 

@@ -1,27 +1,53 @@
-//! Ids that a tokenizer.json states more than once: each is held against the vocabulary.
+//! What a tokenizer.json states beside its vocabulary. Ids that it states more than once are held against that.
 //!
 //! The `tokenizers` crate takes a post-processor's ids as they are written, and numbers added tokens itself. Where a file
 //! was put together of two, or its vocabulary was changed by hand, the ids are other tokens than the names beside them.
 
+use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-/// Whether the file's ids are those of its vocabulary.
-///
-/// # Errors
-/// The reason, with the token and both ids.
-pub(super) fn check_ids(file: &Value, tokenizer: &Tokenizer) -> Result<(), String> {
-    for token in file["added_tokens"].as_array().into_iter().flatten() {
-        check(tokenizer, "added_tokens", &token["content"], &token["id"])?;
-    }
-    check_post_processor(&file["post_processor"], tokenizer)
+/// A tokenizer.json without its vocabulary, which may be most of twenty megabytes.
+#[derive(Debug, Deserialize)]
+pub(super) struct Stated {
+    #[serde(default)]
+    added_tokens: Value,
+    #[serde(default)]
+    pub(super) normalizer: Value,
+    #[serde(default)]
+    pub(super) pre_tokenizer: Value,
+    #[serde(default)]
+    post_processor: Value,
+    model: Model,
 }
 
-/// The token that the model takes for what it does not know, where it names one.
-pub(super) fn unknown_token(file: &Value) -> Option<&str> {
-    let model = &file["model"];
-    let by_id = || model["vocab"].get(usize::try_from(model["unk_id"].as_u64()?).ok()?)?.get(0)?.as_str();
-    model["unk_token"].as_str().or_else(by_id)
+#[derive(Debug, Deserialize)]
+struct Model {
+    /// As WordPiece and BPE have it.
+    #[serde(default)]
+    unk_token: Value,
+    /// As Unigram has it.
+    #[serde(default)]
+    unk_id: Value,
+}
+
+impl Stated {
+    /// Whether the file's ids are those of its vocabulary.
+    ///
+    /// # Errors
+    /// The reason, with the token and both ids.
+    pub(super) fn check_ids(&self, tokenizer: &Tokenizer) -> Result<(), String> {
+        for token in self.added_tokens.as_array().into_iter().flatten() {
+            check(tokenizer, "added_tokens", &token["content"], &token["id"])?;
+        }
+        check_post_processor(&self.post_processor, tokenizer)
+    }
+
+    /// The token that the model takes for what it does not know, where it names one.
+    pub(super) fn unknown_token(&self, tokenizer: &Tokenizer) -> Option<String> {
+        let by_id = || tokenizer.id_to_token(u32::try_from(self.model.unk_id.as_u64()?).ok()?);
+        self.model.unk_token.as_str().map(str::to_owned).or_else(by_id)
+    }
 }
 
 fn check_post_processor(processor: &Value, tokenizer: &Tokenizer) -> Result<(), String> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use tercet_cluster::{Collective, CollectiveError, broadcast_bytes};
-use tercet_configs::{EncoderConfig, ExitCode, ModelFolder, Precision, Recipe};
+use tercet_configs::{EncoderConfig, ExitCode, Precision, Recipe};
 
 use super::facts::FolderFacts;
 use super::machine::space;
@@ -124,8 +124,7 @@ fn remove_left(place: &Path, host: &str) {
 /// Weights and AdamW's two moments; the rest of a checkpoint is small.
 fn checkpoint_bytes(recipe: &Recipe) -> Option<u64> {
     let section = &recipe.model;
-    let of_folder = |dir: &PathBuf| Some(ModelFolder::open(dir).ok()?.transformer.join("config.json"));
-    let path = section.path.as_ref().map_or_else(|| section.config.clone(), of_folder)?;
+    let path = section.config_json()?;
     let mut config = EncoderConfig::load(&path).ok()?;
     config.max_position_embeddings = config.max_position_embeddings.max(section.max_position_embeddings);
     let dim = if section.multi_vector_dim > 0 { section.multi_vector_dim } else { config.hidden_size };

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tercet_cluster::{mpi_version, nccl_version};
-use tercet_configs::{ModelFolder, Recipe};
+use tercet_configs::Recipe;
 
 use crate::libtorch;
 
@@ -50,9 +50,7 @@ pub fn hashes(recipe: Option<&Recipe>) -> BTreeMap<String, Option<String>> {
     if let Some(tokenizer) = recipe.model.tokenizer_json() {
         hashes.insert(TOKENIZER.into(), of_file(&tokenizer));
     }
-    // A folder that cannot be read has none: what is wrong with it is told when the model is loaded.
-    let of_folder = |dir: &PathBuf| Some(ModelFolder::open(dir).ok()?.transformer.join("config.json"));
-    let config = recipe.model.path.as_ref().map_or_else(|| recipe.model.config.clone(), of_folder);
+    let config = recipe.model.config_json();
     if let Some(config) = config {
         hashes.insert(MODEL.into(), of_file(&config));
     }

@@ -6,9 +6,8 @@
 //! killed before the end is told from what is finished, and is not in the way of the same command.
 
 use std::ffi::CString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, ErrorKind, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -152,17 +151,15 @@ fn open_locked(path: &Path, patience: Duration) -> io::Result<File> {
     let begun = Instant::now();
     loop {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-        // SAFETY: flock has no memory effects; the descriptor is open.
-        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
-            let error = io::Error::last_os_error();
-            match error.kind() {
-                ErrorKind::WouldBlock if begun.elapsed() >= patience => return Err(error),
-                ErrorKind::WouldBlock => sleep(POLL),
-                ErrorKind::Interrupted => {}
-                // A file system that knows no locks.
-                _ => return Ok(file),
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) if begun.elapsed() < patience => {
+                sleep(POLL);
+                continue;
             }
-            continue;
+            Err(TryLockError::WouldBlock) => return Err(ErrorKind::WouldBlock.into()),
+            // A file system that knows no locks.
+            Err(TryLockError::Error(_)) => return Ok(file),
         }
         // Whoever had it may have renamed or removed it meanwhile.
         let own = file.metadata()?;

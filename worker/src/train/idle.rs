@@ -40,15 +40,10 @@ impl Signs {
             Negatives::All | Negatives::InBatch => queries * group - 1,
         };
         let scores = &outcome.scores;
-        Self {
-            spread: spread(&scores.dense),
-            lexical: scores.lexical.as_ref().map_or(1.0, largest),
-            teacher: match batch.teacher_scores.as_ref().filter(|_| with_teacher && batch.group_size > 1) {
-                Some(teacher) => spread(&Tensor::from_slice(teacher).view([-1, batch.group_size as i64])),
-                None => 1.0,
-            },
-            num_negatives: queries * per_query,
-        }
+        let [spread, lexical] = numbers([Some(spread(&scores.dense)), scores.lexical.as_ref().map(largest)]);
+        let teacher = batch.teacher_scores.as_ref().filter(|_| with_teacher && batch.group_size > 1);
+        let teacher = teacher.map_or(1.0, |scores| largest_spread(scores, batch.group_size));
+        Self { spread, lexical, teacher, num_negatives: queries * per_query }
     }
 
     /// The three that ranks compare.
@@ -57,22 +52,34 @@ impl Signs {
     }
 }
 
-/// The largest difference in a row of `scores` [rows, columns].
-fn spread(scores: &Tensor) -> f64 {
-    if scores.numel() == 0 {
-        return 0.0;
+/// The largest difference in a row of `scores` [rows, columns], on their device.
+fn spread(scores: &Tensor) -> Tensor {
+    match scores.numel() {
+        0 => scores.sum(scores.kind()),
+        _ => (scores.amax([1], false) - scores.amin([1], false)).max(),
     }
-    number(&(scores.amax([1], false) - scores.amin([1], false)).max())
 }
 
-fn largest(scores: &Tensor) -> f64 {
-    if scores.numel() == 0 { 0.0 } else { number(&scores.max()) }
+fn largest(scores: &Tensor) -> Tensor {
+    if scores.numel() == 0 { scores.sum(scores.kind()) } else { scores.max() }
 }
 
-/// What is no number is another's to tell.
-fn number(value: &Tensor) -> f64 {
-    let value = value.to_kind(Kind::Double).double_value(&[]);
-    if value.is_finite() { value } else { 1.0 }
+/// The values of single elements of one device, in one visit to it; 1 where there is none. What is no number is
+/// another's to tell.
+fn numbers<const N: usize>(values: [Option<Tensor>; N]) -> [f64; N] {
+    let there: Vec<Tensor> = values.iter().flatten().map(|value| value.to_kind(Kind::Double)).collect();
+    let found: Vec<f64> = Vec::try_from(Tensor::stack(&there, 0)).unwrap_or_default();
+    let mut found = found.into_iter().map(|value| if value.is_finite() { value } else { 1.0 });
+    values.map(|value| value.and_then(|_| found.next()).unwrap_or(1.0))
+}
+
+/// The largest difference between two scores of one of the groups, which lie one after another in `scores`.
+fn largest_spread(scores: &[f32], group_size: usize) -> f64 {
+    let spread = |group: &[f32]| {
+        let (least, most) = group.iter().fold((f32::MAX, f32::MIN), |(least, most), &x| (least.min(x), most.max(x)));
+        f64::from(most) - f64::from(least)
+    };
+    scores.chunks_exact(group_size).map(spread).fold(0.0, f64::max)
 }
 
 /// What is amiss.
@@ -259,8 +266,10 @@ mod tests {
     #[test]
     fn a_spread_is_the_largest_within_a_row() {
         let scores = Tensor::from_slice(&[1.0f32, 1.0, 5.0, 5.5]).view([2, 2]);
-        assert_eq!(spread(&scores), 0.5);
-        assert_eq!(spread(&Tensor::zeros([0, 2], (Kind::Float, tch::Device::Cpu))), 0.0);
-        assert_eq!(number(&Tensor::from(f64::NAN)), 1.0);
+        let none = Tensor::zeros([0, 2], (Kind::Float, tch::Device::Cpu));
+        let found = numbers([Some(spread(&scores)), None, Some(spread(&none)), Some(Tensor::from(f64::NAN))]);
+        assert_eq!(found, [0.5, 1.0, 0.0, 1.0]);
+        assert_eq!(largest_spread(&[1.0, 1.0, 5.0, 5.5], 2), 0.5);
+        assert_eq!(largest_spread(&[], 2), 0.0);
     }
 }

@@ -6,7 +6,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, Write};
-use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -78,7 +77,7 @@ impl RunLock {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = file.with_context(about)?;
         let begun = Instant::now();
-        while let Err(error) = try_lock(&file) {
+        while let Err(error) = file.try_lock().map_err(io::Error::from) {
             match error.kind() {
                 ErrorKind::WouldBlock if begun.elapsed() < patience => sleep(POLL),
                 ErrorKind::WouldBlock => {
@@ -117,14 +116,6 @@ impl RunLock {
 fn last_holder(file: &mut File) -> Option<Holder> {
     let mut text = String::new();
     file.read_to_string(&mut text).ok().and_then(|_| serde_json::from_str(&text).ok())
-}
-
-fn try_lock(file: &File) -> io::Result<()> {
-    // SAFETY: flock has no memory effects; the descriptor is open.
-    match unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 /// `by process 77 on gpu04 (Slurm job 12, task 0 of array 11) for 310 s now`, as far as the file says.

@@ -2,12 +2,14 @@
 //!
 //! The published layout keeps the lexical and multi-vector heads in two such files, and sometimes the encoder in a third;
 //! other programs' loaders expect the two. A file is an uncompressed zip archive: `NAME/data.pkl`, a pickle program that
-//! rebuilds tensors over storages, and one `NAME/data/KEY` per storage. A tensor says where in its storage it begins and how far apart its elements lie
-//! (strides), and several may share one. Only the opcodes that state dicts consist of are understood and nothing is ever
-//! called, so that a hostile file is an error and not a program. Source: the pickle protocol 2 (PEP 307) and files
-//! written by PyTorch 2.
+//! rebuilds tensors over storages, and one `NAME/data/KEY` per storage. A tensor says where in its storage it begins and
+//! how far apart its elements lie (strides), and several may share one. Only the opcodes that state dicts consist of are
+//! understood and nothing is ever called, so that a hostile file is an error and not a program. Source: the pickle
+//! protocol 2 (PEP 307) and files written by PyTorch 2.
 
 mod machine;
+mod state_dict;
+mod tensor_ref;
 mod write;
 
 use std::collections::HashMap;
@@ -20,7 +22,8 @@ use tch::Tensor;
 use tercet_configs::{in_its_place, unreadable};
 use zip::ZipArchive;
 
-use machine::{Named, StateDict, Storage};
+use state_dict::{Named, StateDict};
+use tensor_ref::Storage;
 pub(super) use write::write_state_dict;
 
 /// How the files before PyTorch 1.6 begin: a pickled number of their own.
@@ -36,7 +39,7 @@ const MAX_PROGRAM_BYTES: usize = 256 << 20;
 /// What is unreadable about the file.
 pub(super) fn read_state_dict(path: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<(String, Tensor)>, String> {
     let mut archive = Archive::open(path)?;
-    let StateDict { tensors } = machine::run(&archive.entry("data.pkl", MAX_PROGRAM_BYTES)?)?;
+    let StateDict { tensors } = state_dict::run(&archive.entry("data.pkl", MAX_PROGRAM_BYTES)?)?;
     let tensors: Vec<Named> = tensors.into_iter().filter(|(name, _)| wanted(name)).collect();
     let mut uses: HashMap<Rc<str>, usize> = HashMap::new();
     for (_, tensor) in &tensors {

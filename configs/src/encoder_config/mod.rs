@@ -3,11 +3,16 @@
 //! A key that is missing has the value that transformers' configuration class of the family gives it. A key that makes the
 //! model compute something else than Tercet does is refused by name.
 
+mod keys;
+mod refused;
+
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use crate::json_file::{ModelFolderError, read_json};
+use keys::Keys;
+use refused::refuse_other_models;
 
 /// What the encoder needs of `config.json`.
 #[derive(Debug, Clone)]
@@ -44,13 +49,20 @@ pub struct EncoderConfig {
     pub raw: Map<String, Value>,
 }
 
-/// The families, with their padding id and the class of a bare encoder. All else that transformers fills in is the same for
-/// all of them.
-const FAMILIES: [(&str, usize, &str); 4] = [
-    ("xlm-roberta", 1, "XLMRobertaModel"),
-    ("roberta", 1, "RobertaModel"),
-    ("camembert", 1, "CamembertModel"),
-    ("bert", 0, "BertModel"),
+/// A family of models, and what transformers fills in for it alone.
+struct Family {
+    name: &'static str,
+    pad_token_id: usize,
+    vocab_size: usize,
+    /// The class of a bare encoder.
+    class: &'static str,
+}
+
+const FAMILIES: [Family; 4] = [
+    Family { name: "xlm-roberta", pad_token_id: 1, vocab_size: 30_522, class: "XLMRobertaModel" },
+    Family { name: "roberta", pad_token_id: 1, vocab_size: 50_265, class: "RobertaModel" },
+    Family { name: "camembert", pad_token_id: 1, vocab_size: 30_522, class: "CamembertModel" },
+    Family { name: "bert", pad_token_id: 0, vocab_size: 30_522, class: "BertModel" },
 ];
 
 /// Keys of an exported config.json that no longer hold, or that only another program's model had: labels of a task's head,
@@ -70,9 +82,6 @@ const NOT_EXPORTED: [&str; 13] = [
     "sentence_transformers",
     "transformers_version",
 ];
-
-/// More of anything is a number gone wrong, and would overflow what is computed from it.
-const MAX_SIZE: u64 = 1 << 28;
 
 /// Two special tokens and one of the text: below that all texts are the same.
 const MIN_TEXT_LEN: usize = 3;
@@ -98,26 +107,26 @@ impl EncoderConfig {
     /// # Errors
     /// As [`EncoderConfig::load`]; what is wrong, by its key.
     pub fn from_json(raw: Map<String, Value>) -> Result<Self, String> {
-        let names = FAMILIES.map(|(name, ..)| name).join(", ");
+        let names = FAMILIES.map(|family| family.name).join(", ");
         let model_type = match raw.get("model_type") {
             Some(Value::String(name)) => name.clone(),
             Some(other) => return Err(format!("model_type is {other}: one of {names} is expected")),
             None => return Err(format!("has no model_type: one of {names} is expected")),
         };
-        let Some(&(_, pad, _)) = FAMILIES.iter().find(|(name, ..)| *name == model_type) else {
+        let Some(family) = FAMILIES.iter().find(|family| family.name == model_type) else {
             return Err(format!("model_type {model_type:?} is not supported: {names} are"));
         };
         refuse_other_models(&raw)?;
         let mut keys = Keys { raw: &raw, defaults: Vec::new() };
         let mut config = Self {
-            vocab_size: keys.size("vocab_size", 30522)?,
+            vocab_size: keys.size("vocab_size", family.vocab_size)?,
             hidden_size: keys.size("hidden_size", 768)?,
             num_hidden_layers: keys.size("num_hidden_layers", 12)?,
             num_attention_heads: keys.size("num_attention_heads", 12)?,
             intermediate_size: keys.size("intermediate_size", 3072)?,
             max_position_embeddings: keys.size("max_position_embeddings", 512)?,
             type_vocab_size: keys.size("type_vocab_size", 2)?,
-            pad_token_id: keys.pad_token_id(pad)?,
+            pad_token_id: keys.pad_token_id(family.pad_token_id)?,
             layer_norm_eps: keys.real("layer_norm_eps", 1e-12, 1.0)?,
             initializer_range: keys.real("initializer_range", 0.02, f64::MAX)?,
             hidden_dropout_prob: keys.real("hidden_dropout_prob", 0.1, 1.0)?,
@@ -176,8 +185,8 @@ impl EncoderConfig {
     pub fn to_json(&self, dtype: &str) -> Value {
         let mut json = self.raw.clone();
         json.retain(|key, _| !NOT_EXPORTED.contains(&key.as_str()));
-        let class = FAMILIES.iter().find(|(name, ..)| *name == self.model_type).map(|(.., class)| *class);
-        json.insert("architectures".into(), class.into_iter().collect());
+        let family = FAMILIES.iter().find(|family| family.name == self.model_type);
+        json.insert("architectures".into(), family.map(|family| family.class).into_iter().collect());
         json.insert("max_position_embeddings".into(), self.max_position_embeddings.into());
         json.insert("hidden_dropout_prob".into(), self.hidden_dropout_prob.into());
         json.insert("attention_probs_dropout_prob".into(), self.attention_probs_dropout_prob.into());
@@ -189,106 +198,6 @@ impl EncoderConfig {
             json.entry(key).and_modify(|stated| *stated = dtype.into());
         }
         Value::Object(json)
-    }
-}
-
-/// Keys with the values that Hugging Face gives them where they are missing.
-struct Keys<'a> {
-    raw: &'a Map<String, Value>,
-    defaults: Vec<String>,
-}
-
-impl Keys<'_> {
-    /// The value of `key`; none, and noted, where it is missing.
-    fn get(&mut self, key: &str, default: &str) -> Option<&Value> {
-        if !self.raw.contains_key(key) {
-            self.defaults.push(format!("{key} ({default})"));
-        }
-        self.raw.get(key)
-    }
-
-    fn size(&mut self, key: &str, default: usize) -> Result<usize, String> {
-        let Some(value) = self.get(key, &default.to_string()) else { return Ok(default) };
-        match value.as_u64() {
-            Some(n) if (1..=MAX_SIZE).contains(&n) => Ok(n as usize),
-            _ => Err(format!("{key} is {value}: a whole number from 1 to {MAX_SIZE} is expected")),
-        }
-    }
-
-    fn real(&mut self, key: &str, default: f64, below: f64) -> Result<f64, String> {
-        let Some(value) = self.get(key, &default.to_string()) else { return Ok(default) };
-        match value.as_f64() {
-            Some(x) if (0.0..below).contains(&x) => Ok(x),
-            _ if below == 1.0 => Err(format!("{key} is {value}: a number from 0 to below 1 is expected")),
-            _ => Err(format!("{key} is {value}: a number of at least 0 is expected")),
-        }
-    }
-
-    fn pad_token_id(&mut self, default: usize) -> Result<usize, String> {
-        let key = "pad_token_id";
-        match self.get(key, &default.to_string()) {
-            None => Ok(default),
-            Some(Value::Null) if default == 0 => Ok(0),
-            Some(Value::Null) => Err(format!(
-                "{key} is null: positions are counted from it, so write the padding token's id ({default})"
-            )),
-            Some(value) => match value.as_u64() {
-                Some(n) if n <= MAX_SIZE => Ok(n as usize),
-                _ => Err(format!("{key} is {value}: a token's id is expected")),
-            },
-        }
-    }
-}
-
-/// Refuses what makes of the family's encoder another model.
-fn refuse_other_models(raw: &Map<String, Value>) -> Result<(), String> {
-    let said = |key: &str| raw.get(key).filter(|value| !value.is_null());
-    for (key, what) in [
-        ("is_decoder", "its attention looks backwards only"),
-        ("is_encoder_decoder", "it has a decoder"),
-        ("add_cross_attention", "it attends to another model's states"),
-    ] {
-        match said(key) {
-            None | Some(Value::Bool(false)) => {}
-            Some(Value::Bool(true)) => return Err(format!("{key} is true, which is not supported: {what}")),
-            Some(other) => return Err(format!("{key} is {other}: true or false is expected")),
-        }
-    }
-    match raw.get("position_embedding_type") {
-        None => {}
-        Some(Value::String(kind)) if kind == "absolute" => {}
-        Some(other) => return Err(format!("position_embedding_type {other} is not supported: \"absolute\" is")),
-    }
-    match raw.get("hidden_act") {
-        // The second is the same function in other words.
-        None => {}
-        Some(Value::String(name)) if name == "gelu" || name == "gelu_python" => {}
-        Some(other) => return Err(format!("hidden_act {other} is not supported: \"gelu\" is")),
-    }
-    if let Some(method) = said("quantization_config") {
-        let method = method.get("quant_method").and_then(Value::as_str).unwrap_or("unknown");
-        return Err(format!(
-            "quantization_config: the weights are quantised ({method}), which is not supported: take the model that they \
-             were made from"
-        ));
-    }
-    if let Some(pruned) = said("pruned_heads").filter(|pruned| pruned.as_object().is_none_or(|heads| !heads.is_empty()))
-    {
-        return Err(format!("pruned_heads is {pruned}: layers with fewer heads than others are not supported"));
-    }
-    let own_code = |class: &&str| said("auto_map").and_then(|map| map.get(*class)).is_some_and(|code| !code.is_null());
-    if let Some(class) = ["AutoConfig", "AutoModel"].iter().find(|class| own_code(class)) {
-        let code = &raw["auto_map"][*class];
-        return Err(format!(
-            "auto_map: the model has code of its own for {class} ({code}), which is not read; if it computes what \
-             model_type says, take auto_map out"
-        ));
-    }
-    match (said("embedding_size"), said("hidden_size")) {
-        (Some(words), Some(hidden)) if words != hidden => Err(format!(
-            "embedding_size {words} is not hidden_size {hidden}: word embeddings of another width are not supported"
-        )),
-        _ => Ok(()),
     }
 }
 
@@ -368,6 +277,8 @@ mod tests {
         assert_eq!((config.vocab_size, config.hidden_size, config.num_hidden_layers), (30522, 768, 12));
         assert_eq!((config.type_vocab_size, config.layer_norm_eps, config.hidden_dropout_prob), (2, 1e-12, 0.1));
         assert!(config.defaults.contains(&"vocab_size (30522)".to_owned()), "{:?}", config.defaults);
+        let roberta = serde_json::json!({"model_type": "roberta"});
+        assert_eq!(EncoderConfig::from_json(roberta.as_object().unwrap().clone()).unwrap().vocab_size, 50_265);
     }
 
     #[test]

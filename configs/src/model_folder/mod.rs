@@ -5,16 +5,18 @@
 //! what Tercet computes: a Transformer, then a Pooling, then Normalize or none. The names of classes and keys are those of
 //! sentence-transformers 0.2 to 6. A folder without these files is a plain Hugging Face directory, and says nothing.
 
-use std::path::{Component, Path, PathBuf};
+mod modules;
+mod pooling;
+
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use crate::json_file::{ModelFolderError, read_json, read_json_if_there};
 use crate::prompts::Prompts;
 use crate::recipe::Pooling;
-
-/// Classes of the first module: today's, and those of the first releases.
-const TRANSFORMERS: [&str; 5] = ["Transformer", "BERT", "RoBERTa", "XLMRoBERTa", "CamemBERT"];
+use modules::{TRANSFORMERS, listed};
+use pooling::{StoredPooling, stored_pooling};
 
 /// The names of the Transformer's own settings, in the order in which they are looked for.
 const TRANSFORMER_SETTINGS: [&str; 5] = [
@@ -24,25 +26,6 @@ const TRANSFORMER_SETTINGS: [&str; 5] = [
     "sentence_xlm-roberta_config.json",
     "sentence_distilbert_config.json",
 ];
-
-/// Keys of a pooling's config.json before `pooling_mode`, and what they mean.
-const POOLING_FLAGS: [(&str, &str); 6] = [
-    ("pooling_mode_cls_token", "cls"),
-    ("pooling_mode_max_tokens", "max"),
-    ("pooling_mode_mean_tokens", "mean"),
-    ("pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens"),
-    ("pooling_mode_weightedmean_tokens", "weightedmean"),
-    ("pooling_mode_lasttoken", "lasttoken"),
-];
-
-/// What a folder says about the dense head.
-#[derive(Debug)]
-enum StoredPooling {
-    Unsaid,
-    Said(Pooling),
-    /// Something that Tercet does not compute.
-    Other(ModelFolderError),
-}
 
 /// A model's folder.
 #[derive(Debug)]
@@ -229,92 +212,6 @@ fn outer(dir: &Path) -> Option<PathBuf> {
     let modules = read_json_if_there(&outer.join("modules.json")).ok()??;
     let first = listed(&modules).ok()?.first()?.path.to_owned();
     (!first.is_empty() && outer.join(first) == dir).then(|| outer.to_owned())
-}
-
-/// A module as modules.json lists it.
-struct Module<'a> {
-    /// The class, without where it is defined.
-    class: &'a str,
-    /// The class as it is listed.
-    full: &'a str,
-    /// Whether it is sentence-transformers' own.
-    own: bool,
-    /// Its folder, without a leading `./` and a trailing slash; empty: the root.
-    path: &'a str,
-}
-
-impl Module<'_> {
-    fn is_other(&self) -> bool {
-        !self.own || !(TRANSFORMERS.contains(&self.class) || ["Pooling", "Normalize"].contains(&self.class))
-    }
-}
-
-fn listed(modules: &Value) -> Result<Vec<Module<'_>>, String> {
-    let modules = modules.as_array().ok_or("is no list of modules")?;
-    modules
-        .iter()
-        .map(|module| {
-            let text = |key: &str| module.get(key).and_then(Value::as_str);
-            let class = text("type").ok_or("a module has no type")?;
-            let path = text("path").ok_or_else(|| format!("the module {class} has no path"))?.trim_end_matches('/');
-            let path = without_dot(path);
-            let inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
-            if !inside {
-                return Err(format!("the module {class} is at {path:?}, outside of the model's folder"));
-            }
-            let own = class.starts_with("sentence_transformers.");
-            Ok(Module { class: class.rsplit('.').next().unwrap_or(class), full: class, own, path })
-        })
-        .collect()
-}
-
-/// `./a` and `.` are `a` and the root.
-fn without_dot(mut path: &str) -> &str {
-    while let Some(below) = path.strip_prefix("./") {
-        path = below.trim_start_matches('/');
-    }
-    if path == "." { "" } else { path }
-}
-
-/// What a pooling's config.json says. Without any mode it is the mean, as sentence-transformers has it.
-fn stored_pooling(path: &Path, json: &Value) -> Result<StoredPooling, ModelFolderError> {
-    let fail = |reason: String| ModelFolderError::new(path, reason);
-    let flag = |key: &str, default: bool| match json.get(key) {
-        None => Ok(default),
-        Some(Value::Bool(set)) => Ok(*set),
-        Some(other) => Err(fail(format!("{key} is {other}: true or false is expected"))),
-    };
-    let mut modes: Vec<String> = Vec::new();
-    match json.get("pooling_mode") {
-        Some(Value::String(mode)) => modes.push(mode.clone()),
-        Some(Value::Array(several)) if several.iter().all(Value::is_string) => {
-            modes.extend(several.iter().filter_map(Value::as_str).map(str::to_owned));
-        }
-        Some(other) => return Err(fail(format!("pooling_mode is {other}: a mode's name is expected"))),
-        None => {
-            for (key, mode) in POOLING_FLAGS {
-                if flag(key, false)? {
-                    modes.push(mode.into());
-                }
-            }
-        }
-    }
-    if !json.is_object() {
-        return Err(fail("is no JSON object".into()));
-    }
-    if !flag("include_prompt", true)? {
-        return Ok(StoredPooling::Other(fail(
-            "include_prompt is false, so that prompts are left out of the pooling".into(),
-        )));
-    }
-    Ok(match modes.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["cls"] => StoredPooling::Said(Pooling::Cls),
-        ["mean"] | [] => StoredPooling::Said(Pooling::Mean),
-        [other] => StoredPooling::Other(fail(format!("the pooling mode is {other:?}"))),
-        several => {
-            StoredPooling::Other(fail(format!("the pooling modes are {}, one after another", several.join(", "))))
-        }
-    })
 }
 
 /// `max_seq_length` and `do_lower_case` of the Transformer's settings.

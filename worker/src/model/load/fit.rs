@@ -1,0 +1,116 @@
+//! The weights of a model's files and the places that they go to: what does not fit, and what is drawn afresh.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use tch::Tensor;
+use tercet_configs::{EncoderConfig, ModelFolder};
+use tercet_sampler::SpecialTokens;
+
+use crate::model::{ModelError, Parameters, Spec, encoder};
+
+/// What does not fit: every weight that is missing or of another shape.
+pub(super) fn misfits(
+    specs: &[Spec],
+    weights: &BTreeMap<String, Tensor>,
+    config: &EncoderConfig,
+    learned_positions: usize,
+    folder: &ModelFolder,
+) -> Vec<String> {
+    // The list is headed by the encoder's file.
+    let of_file = |spec: &Spec| head_file(folder, &spec.name).map(|file| format!(", in {}", file.display()));
+    let mut problems: Vec<String> = specs
+        .iter()
+        .filter_map(|spec| match weights.get(&spec.name) {
+            Some(found) if found.size() == spec.shape || is_extended(spec, found, learned_positions) => None,
+            Some(found) => {
+                let place = of_file(spec).unwrap_or_default();
+                Some(format!("{}: expected {:?}, found {:?}{place}", spec.name, spec.shape, found.size()))
+            }
+            None if spec.name.contains("_linear.") => None,
+            None => Some(format!("{}: expected {:?}, not in the file", spec.name, spec.shape)),
+        })
+        .collect();
+    if !problems.is_empty() && !config.defaults.is_empty() {
+        let defaults = config.defaults.join(", ");
+        problems.push(format!("config.json lacks keys, for which Hugging Face's defaults stand: {defaults}"));
+    }
+    problems
+}
+
+/// The file of its own that a head's weight is from.
+pub(super) fn head_file(folder: &ModelFolder, weight: &str) -> Option<PathBuf> {
+    let (head, _) = weight.split_once("_linear.")?;
+    folder.file(&format!("{head}_linear.pt"))
+}
+
+/// Refuses weights that leave no text a number. Rows of the word embeddings concern the texts with that token alone, and
+/// show there; the one of CLS is every text's. Nothing is computed with the pooler.
+pub(super) fn check_finite(
+    parameters: &Parameters,
+    special: &SpecialTokens,
+    folder: &ModelFolder,
+    path: &Path,
+) -> Result<(), ModelError> {
+    // A sum takes no memory. One of finite numbers may be too large, all the same.
+    let is_finite = |tensor: &Tensor| {
+        tensor.sum(tensor.kind()).double_value(&[]).is_finite() || tensor.isfinite().all().int64_value(&[]) != 0
+    };
+    let _guard = tch::no_grad_guard();
+    let is_bad = |spec: &&Spec| {
+        let leaf = parameters.leaf(&spec.name);
+        match spec.name.as_str() {
+            name if name.starts_with("pooler.") => false,
+            name if name == encoder::EMBEDDING_TABLES[0] => {
+                let cls = i64::from(special.cls);
+                cls < leaf.size()[0] && !is_finite(&leaf.get(cls))
+            }
+            _ => !is_finite(&leaf),
+        }
+    };
+    let Some(bad) = parameters.specs().iter().find(is_bad) else { return Ok(()) };
+    let path = head_file(folder, &bad.name).unwrap_or_else(|| path.to_owned());
+    let reason =
+        format!("{} holds numbers that are not finite (NaN or infinity): fetch or make the model again", bad.name);
+    Err(ModelError::File { path, reason })
+}
+
+/// Copies the files' weights into place; returns the names that were drawn afresh.
+pub(super) fn fill(
+    parameters: &mut Parameters,
+    weights: &BTreeMap<String, Tensor>,
+    config: &EncoderConfig,
+    seed: u64,
+) -> Vec<String> {
+    let _guard = tch::no_grad_guard();
+    let mut fresh = Vec::new();
+    for spec in parameters.specs() {
+        let mut target = parameters.leaf(&spec.name);
+        match weights.get(&spec.name) {
+            Some(found) if found.size() == spec.shape => target.copy_(found),
+            Some(found) => target.copy_(&repeat_positions(found, config)),
+            None => fresh.push(spec.name.clone()),
+        }
+    }
+    tch::manual_seed(seed as i64);
+    let names: HashSet<&String> = fresh.iter().collect();
+    parameters.initialise(|name| names.contains(&name.to_owned()));
+    fresh
+}
+
+fn is_extended(spec: &Spec, found: &Tensor, learned_positions: usize) -> bool {
+    spec.name == encoder::EMBEDDING_TABLES[1]
+        && found.size() == [learned_positions as i64, spec.shape[1]]
+        && spec.shape[0] > found.size()[0]
+}
+
+/// Learned positions, repeated after their end until all are filled: each new one starts as a copy of one whose
+/// neighbours are its neighbours' copies, which keeps what the encoder knows of local order.
+fn repeat_positions(learned: &Tensor, config: &EncoderConfig) -> Tensor {
+    let first = config.first_position() as i64;
+    let usable = learned.size()[0] - first;
+    let rows: Vec<i64> = (0..config.max_position_embeddings as i64)
+        .map(|row| if row < first { row } else { first + (row - first) % usable })
+        .collect();
+    learned.index_select(0, &Tensor::from_slice(&rows).to_device(learned.device()))
+}

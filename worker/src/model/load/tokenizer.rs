@@ -1,0 +1,97 @@
+//! The tokenizer of a model's folder, as far as the model depends on it: special ids, padding, lower case.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tercet_configs::{EncoderConfig, ModelFolder, in_its_place};
+use tercet_sampler::{SpecialTokens, TextTokenizer, TokenizeError};
+
+use crate::model::ModelError;
+
+/// From `tokenizer`, tokenizer.json or special_tokens.json of `folder`; with the file, or the directory for the last.
+pub(super) fn special_tokens(
+    folder: &ModelFolder,
+    tokenizer: Option<&Path>,
+) -> Result<(PathBuf, SpecialTokens), ModelError> {
+    let file = |path: &Path, reason: String| ModelError::File { path: path.to_owned(), reason };
+    // A model's folder stands for the file in it.
+    let named = tokenizer.map(|path| if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() });
+    if let Some(path) = named.or_else(|| folder.file("tokenizer.json")) {
+        let mut head = Vec::new();
+        let read = std::fs::File::open(&path).and_then(|file| file.take(512).read_to_end(&mut head));
+        read.map_err(|e| file(&path, e.to_string()))?;
+        if let Some(instead) = in_its_place(&head) {
+            return Err(file(&path, instead.into()));
+        }
+        let tokenizer = TextTokenizer::load(&path).map_err(|e| file(&path, e.to_string()))?;
+        if folder.lower_case && !lower_cases(&path) {
+            let reason = "do_lower_case is true in the model's sentence_bert_config.json, and no normalizer here puts texts \
+                          in lower case: add {\"type\": \"Lowercase\"} to its normalizer, or set do_lower_case to false";
+            return Err(file(&path, reason.into()));
+        }
+        return Ok((path, *tokenizer.special()));
+    }
+    let dir = &folder.transformer;
+    let path = dir.join("special_tokens.json");
+    let text = std::fs::read_to_string(&path).map_err(|_| {
+        let slow = [dir, &folder.root].into_iter().find_map(|dir| {
+            TextTokenizer::load(&dir.join("tokenizer.json")).err().filter(|e| matches!(e, TokenizeError::Slow { .. }))
+        });
+        let neither = "neither tokenizer.json nor special_tokens.json is here: put the model's tokenizer.json there";
+        slow.map_or_else(|| file(dir, neither.into()), |slow| ModelError::Setting(slow.to_string()))
+    })?;
+    let special = serde_json::from_str(&text).map_err(|e| file(&path, e.to_string()))?;
+    Ok((dir.clone(), special))
+}
+
+/// RoBERTa's family counts positions from the padding id, which config.json and the tokenizer both state. BERT's does not.
+pub(super) fn check_padding(
+    config: &EncoderConfig,
+    special: &SpecialTokens,
+    path: &Path,
+    tokenizer: &Path,
+) -> Result<(), ModelError> {
+    if config.model_type == "bert" || config.pad_token_id == special.pad as usize {
+        return Ok(());
+    }
+    let reason = format!(
+        "pad_token_id is {}, from which positions are counted, and the padding token of {} has the id {}: put right the \
+         one that is not as the model was made with",
+        config.pad_token_id,
+        tokenizer.display(),
+        special.pad
+    );
+    Err(ModelError::File { path: path.to_owned(), reason })
+}
+
+/// Whether the normalizer of the tokenizer.json at `path` puts texts in lower case.
+fn lower_cases(path: &Path) -> bool {
+    fn lowers(normalizer: &Value) -> bool {
+        match normalizer["type"].as_str() {
+            Some("Lowercase") => true,
+            Some("BertNormalizer") => normalizer["lowercase"].as_bool().unwrap_or(false),
+            Some("Sequence") => normalizer["normalizers"].as_array().is_some_and(|steps| steps.iter().any(lowers)),
+            _ => false,
+        }
+    }
+    let json = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    json.is_some_and(|json| lowers(&json["normalizer"]))
+}
+
+/// What is to be said where transformers would put other texts in lower case than tokenizer.json does: its BERT tokenizers
+/// go by tokenizer_config.json.
+pub(super) fn remark_on_case(tokenizer: &Path) -> Option<String> {
+    let read = |path: &Path| serde_json::from_slice::<Value>(&std::fs::read(path).ok()?).ok();
+    let config_path = tokenizer.with_file_name("tokenizer_config.json");
+    let config = read(&config_path).filter(|c| c["tokenizer_class"].as_str().is_some_and(|c| c.starts_with("Bert")))?;
+    let asked = config["do_lower_case"].as_bool()?;
+    let json = read(tokenizer)?;
+    let normalizer = Some(&json["normalizer"]).filter(|normalizer| normalizer["type"] == "BertNormalizer")?;
+    let done = normalizer["lowercase"].as_bool().filter(|done| *done != asked)?;
+    Some(format!(
+        "{}: do_lower_case is {asked}, and the normalizer of {} has lowercase {done}: texts are tokenised as the latter says",
+        config_path.display(),
+        tokenizer.display()
+    ))
+}
