@@ -14,10 +14,10 @@ fn main() {
         .flag("-fopenmp") // as libtorch was built: its threads are OpenMP's
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .file("src/libtorch/calls.cpp")
+        .file("src/tensors/libtorch/calls.cpp")
         .compile("tercet_libtorch_calls");
     println!("cargo:rustc-link-lib=gomp");
-    println!("cargo:rerun-if-changed=src/libtorch/calls.cpp");
+    println!("cargo:rerun-if-changed=src/tensors/libtorch/calls.cpp");
     // libtorch_cpu.so finds its CUDA runtime relative to where it really lies, which is not where LIBTORCH links to it.
     let real = std::fs::canonicalize(lib.join("libtorch_cpu.so")).unwrap_or_else(|_| lib.join("libtorch_cpu.so"));
     for folder in [real.parent().unwrap_or(Path::new("/")), lib.as_path()] {

@@ -1,40 +1,29 @@
 //! One training process per device.
 //!
-//! A batch walks in a straight line: [`step::compute_gradients`] is one step; [`sub_batch`] and [`passes`] are how it is
-//! encoded, [`scoring`] how it is scored over the ranks, [`loss`] what is learnt from it, [`false_negatives`] what is not,
-//! [`reduce`] how the gradient is summed; [`watch`] looks on where something has to be found. [`train`] repeats steps and
-//! records them, [`checkpoint`] keeps them, [`tasks`] are the things that a trained model is used for. [`budget`] fits a
-//! step into memory, [`phase`] tells where its time goes, [`preflight`] whether the machines are fit for it.
+//! The rooms, from the outside in; each imports what stands below it and never what stands above:
+//!
+//! - [`commands`]: what `tercet-worker` can be asked to do;
+//! - [`run`]: a training run around its steps; it keeps a [`record`] and writes [`checkpoint`]s, after a [`preflight`];
+//! - [`step`]: one training step and nothing else;
+//! - [`scoring`]: scores of queries against the passages of all ranks, on a ring;
+//! - [`model`]: texts in, representations out; its files;
+//! - [`ops`]: the operations of the encoder, each once for every device;
+//! - [`tensors`]: tensors over collectives, and the calls into libtorch that `tch` does not bind;
+//! - [`machine`]: cores, memory, devices and clocks.
 //!
 //! Not here: starting ranks (the launcher), choosing rows (the sampler), what carries tensors (the cluster crate).
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-pub mod allocator;
-pub mod budget;
 pub mod checkpoint;
-pub mod cores;
-pub mod device;
-pub mod encode;
-pub mod exchange;
-pub mod exit;
-pub mod false_negatives;
-pub mod kernels;
-pub mod libtorch;
-pub mod loss;
-pub mod matmul;
-pub mod meter;
+pub mod commands;
+pub mod errors;
+pub mod machine;
 pub mod model;
-pub mod optimizer;
-pub mod passes;
-pub mod phase;
+pub mod ops;
 pub mod preflight;
-pub mod reduce;
-pub mod representation;
+pub mod record;
+pub mod run;
 pub mod scoring;
 pub mod step;
-pub mod sub_batch;
-pub mod tasks;
-pub mod train;
-pub mod two_way;
-pub mod watch;
+pub mod tensors;

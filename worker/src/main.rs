@@ -8,16 +8,17 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use tercet_cluster::{Collective, Counted, connect};
 use tercet_configs::{Backend, ExitCode, Recipe, error_line};
-use tercet_worker::cores;
-use tercet_worker::exit::code_of;
-use tercet_worker::tasks::bench::{self, BenchArgs};
-use tercet_worker::tasks::doctor::{self, DoctorArgs};
-use tercet_worker::tasks::encode::{self, EncodeArgs};
-use tercet_worker::tasks::eval::{self, EvalArgs};
-use tercet_worker::tasks::measure::{self, MeasureArgs};
-use tercet_worker::tasks::mine::{self, MineArgs};
-use tercet_worker::tasks::step::{self, StepArgs};
-use tercet_worker::train::{self, TrainArgs, is_coloured, stop};
+use tercet_worker::commands::bench::{self, BenchArgs};
+use tercet_worker::commands::doctor::{self, DoctorArgs};
+use tercet_worker::commands::encode::{self, EncodeArgs};
+use tercet_worker::commands::eval::{self, EvalArgs};
+use tercet_worker::commands::measure::{self, MeasureArgs};
+use tercet_worker::commands::mine::{self, MineArgs};
+use tercet_worker::commands::step::{self, StepArgs};
+use tercet_worker::errors::code_of;
+use tercet_worker::machine::cores;
+use tercet_worker::record::log::is_coloured;
+use tercet_worker::run::{self, TrainArgs, stop};
 
 /// What one operation between GPUs may take in a task without a recipe.
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -109,7 +110,7 @@ fn main() {
 fn work(task: &Task, ranks: &Counted) -> anyhow::Result<ExitCode> {
     match task {
         Task::Doctor(args) => return doctor::run(args, ranks),
-        Task::Train(args) => return train::run(args, ranks),
+        Task::Train(args) => return run::run(args, ranks),
         Task::Measure(args) => measure::run(args, ranks),
         Task::Bench(args) => bench::run(args, ranks),
         Task::Step(args) => step::run(args, ranks),

@@ -11,8 +11,8 @@ use tch::{Device, Kind, Tensor};
 use tercet_cluster::Solo;
 use tercet_configs::{LossPreset, LossSection, Negatives, Teacher};
 use tercet_sampler::{SubBatchLimit, TextIds, text_id};
+use tercet_worker::model::representation::TextInput;
 use tercet_worker::model::{M3Model, ModelOptions};
-use tercet_worker::representation::TextInput;
 use tercet_worker::step::{StepBatch, StepSettings, compute_gradients};
 
 /// Tokens per sub-batch, texts per sub-batch, tokens whose graphs are kept.

@@ -12,8 +12,8 @@ use tch::{Device, Kind, Tensor};
 use tercet_cluster::Solo;
 use tercet_configs::{LossPreset, LossSection, Negatives, Teacher};
 use tercet_sampler::{SubBatchLimit, TextIds, text_id};
+use tercet_worker::model::representation::TextInput;
 use tercet_worker::model::{M3Model, ModelOptions};
-use tercet_worker::representation::TextInput;
 use tercet_worker::step::{StepBatch, StepOutcome, StepSettings, compute_gradients};
 
 const NUM_QUERIES: usize = 5;

@@ -13,10 +13,10 @@ use tch::{Device, Kind, Tensor};
 use tercet_cluster::Solo;
 use tercet_configs::{LossPreset, LossSection, Negatives, OptimizerSection, Pooling, Teacher};
 use tercet_sampler::{SubBatchLimit, TextIds};
-use tercet_worker::loss::{Terms, hybrid};
+use tercet_worker::model::representation::TextInput;
 use tercet_worker::model::{M3Model, ModelOptions};
-use tercet_worker::optimizer::{AdamW, clip_grad_norm};
-use tercet_worker::representation::TextInput;
+use tercet_worker::step::contrastive::loss::{Terms, hybrid};
+use tercet_worker::step::optimizer::{AdamW, clip_grad_norm};
 use tercet_worker::step::{StepBatch, StepOutcome, StepSettings, compute_gradients};
 
 fn golden(relative: &str) -> PathBuf {

@@ -10,7 +10,7 @@ use std::sync::MutexGuard;
 
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::Solo;
-use tercet_worker::representation::{Lexical, MultiVector, Representations, offsets, owners};
+use tercet_worker::model::representation::{Lexical, MultiVector, Representations, offsets, owners};
 use tercet_worker::scoring::{RingScoring, Scores};
 
 const OPTIONS: (Kind, Device) = (Kind::Double, Device::Cpu);

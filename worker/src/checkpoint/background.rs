@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::thread::{Builder, JoinHandle};
 
-use super::{CheckpointError, Complete, Kept, Snapshot, directory, write};
+use crate::checkpoint::{CheckpointError, Complete, Kept, Snapshot, directory, write};
 
 /// A run's checkpoints in the making. Only rank 0 has one. Dropping it waits for what is being written.
 pub struct Background {

@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tercet_configs::ExitCode;
 
-use crate::matmul::Measured;
 use crate::model::ModelError;
+use crate::ops::matmul::Measured;
 
 pub use background::Background;
 pub use keep::Kept;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 
 use super::manifest::{Flaw, Manifest};
-use super::{CheckpointError, TrainState, list};
+use crate::checkpoint::{CheckpointError, TrainState, list};
 use crate::model::{M3Model, ModelOptions};
-use crate::optimizer::AdamW;
+use crate::step::optimizer::AdamW;
 
 /// A run as it was after a step.
 pub struct Resumed {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::manifest::{Flaw, Manifest, NAME};
-use super::{CheckpointError, Snapshot, directory, keep};
+use crate::checkpoint::{CheckpointError, Snapshot, directory, keep};
 use crate::model::{HostTensor, ModelError, write_safetensors};
 
 /// A checkpoint that is complete.

@@ -10,11 +10,11 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::kernels::attention::Rows;
-use crate::kernels::dropout::Dropout;
-use crate::kernels::{self, elements, elements_mut, in_elements_of};
-use crate::libtorch;
-use crate::sub_batch::{Group, SubBatch};
+use crate::model::sub_batch::{Group, SubBatch};
+use crate::ops::cpu::attention::Rows;
+use crate::ops::cpu::dropout::Dropout;
+use crate::ops::cpu::{self, elements, elements_mut, in_elements_of};
+use crate::tensors::libtorch;
 
 /// Probabilities of a tile at most: they stay in a core's cache.
 const TILE_ELEMENTS: i64 = 1 << 19;

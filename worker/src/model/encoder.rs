@@ -12,9 +12,9 @@ use tercet_configs::EncoderConfig;
 use super::layer::{Layer, SavedLayer, dropout};
 use super::parameters::{Init, Parameters, Spec};
 use super::pointwise::LayerNorm;
-use crate::kernels::dropout::Dropout;
-use crate::libtorch::Normalised;
-use crate::sub_batch::SubBatch;
+use crate::model::sub_batch::SubBatch;
+use crate::ops::cpu::dropout::Dropout;
+use crate::tensors::libtorch::Normalised;
 
 /// Words, positions, token types.
 pub(super) const EMBEDDING_TABLES: [&str; 3] = [

@@ -6,8 +6,8 @@ use tch::{Kind, Tensor};
 use tercet_configs::{EncoderConfig, Pooling};
 
 use super::parameters::{Init, Parameters, Spec};
-use crate::representation::{Heads, SubBatchRepresentations};
-use crate::sub_batch::SubBatch;
+use crate::model::representation::{Heads, SubBatchRepresentations};
+use crate::model::sub_batch::SubBatch;
 
 /// Below this a vector counts as zero and is not scaled up (as torch's `normalize`).
 const MIN_NORM: f64 = 1e-12;

@@ -11,12 +11,12 @@ use tch::Tensor;
 use tercet_configs::EncoderConfig;
 
 use super::attention::{Attended, Attention};
-use super::chosen::Chosen;
 use super::parameters::{Parameters, Span};
 use super::pointwise::{LayerNorm, add_column_sums, gelu, gelu_backward};
-use crate::kernels::{self, dropout::Dropout};
-use crate::libtorch::{Normalised, add_product, product};
-use crate::sub_batch::SubBatch;
+use crate::model::cls_attention::Chosen;
+use crate::model::sub_batch::SubBatch;
+use crate::ops::cpu::{self, dropout::Dropout};
+use crate::tensors::libtorch::{Normalised, add_product, product};
 
 /// Weight [out, in] and bias `[out]`.
 struct Linear {

@@ -1,19 +1,16 @@
 //! The model: encoder and heads over one flat buffer of weights; reading and writing Hugging Face directories.
 
 mod attention;
-mod chosen;
+mod cls_attention;
+pub mod encode;
 mod encoder;
+mod files;
 mod heads;
-mod host;
 mod layer;
-mod load;
-mod names;
 mod parameters;
-mod pickle;
 mod pointwise;
-mod save;
-mod tokenizer_config;
-mod weights;
+pub mod representation;
+pub mod sub_batch;
 
 use std::path::{Path, PathBuf};
 
@@ -23,15 +20,14 @@ use tercet_configs::{EncoderConfig, ExitCode, ModelFolderError, ModelSection, Po
 use tercet_sampler::{SpecialTokens, not_in_table};
 
 pub use encoder::Encoder;
+pub use files::{HostTensor, ModelFiles, write_safetensors};
 pub use heads::HeadWeights;
-pub use host::HostTensor;
 pub use parameters::{Init, Parameters, Spec};
-pub use save::{ModelFiles, write_safetensors};
 
-use crate::libtorch;
-use crate::phase::{Phase, during};
-use crate::representation::{Gradients, Heads, SubBatchRepresentations};
-use crate::sub_batch::SubBatch;
+use crate::machine::phase::{Phase, during};
+use crate::model::representation::{Gradients, Heads, SubBatchRepresentations};
+use crate::model::sub_batch::SubBatch;
+use crate::tensors::libtorch;
 
 /// Why a model cannot be read or written.
 #[derive(Debug, thiserror::Error)]

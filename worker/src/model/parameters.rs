@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::matmul::Matmul;
+use crate::ops::matmul::Matmul;
 
 /// How a weight starts when no file gives it.
 #[derive(Debug, Clone, Copy, PartialEq)]

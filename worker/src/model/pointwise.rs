@@ -6,9 +6,9 @@ use tch::{Kind, Tensor};
 use tercet_configs::EncoderConfig;
 
 use super::parameters::{Parameters, Span};
-use crate::kernels::dropout::Dropout;
-use crate::kernels::{self, Element, elements, elements_mut, in_elements_of};
-use crate::libtorch::{Normalised, layer_norm_backward};
+use crate::ops::cpu::dropout::Dropout;
+use crate::ops::cpu::{self, Element, elements, elements_mut, in_elements_of};
+use crate::tensors::libtorch::{Normalised, layer_norm_backward};
 
 /// Weight and bias, `[d]` each.
 pub struct LayerNorm {

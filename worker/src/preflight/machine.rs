@@ -9,7 +9,7 @@ use tercet_cluster::Collective;
 
 use super::facts::MachineFacts;
 use super::gpus;
-use crate::{cores, meter};
+use crate::machine::{cores, memory as meter};
 
 /// Everything that takes no time to find out, but for GPUs, which take as long as the driver does.
 pub fn look(ranks: &dyn Collective) -> MachineFacts {

@@ -15,8 +15,6 @@ mod software;
 mod speed;
 mod verdict;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde::{Deserialize, Serialize};
 use tercet_cluster::{Collective, CollectiveError, broadcast_bytes, gather_bytes};
 use tercet_configs::{ExitCode, Recipe};
@@ -157,7 +155,7 @@ fn from_rank_0<T: Serialize + for<'a> Deserialize<'a>>(
 
 /// By how much this machine's clock is ahead of rank 0's. Every rank calls it.
 fn clock_ahead_secs(ranks: &dyn Collective) -> Result<f64, CollectiveError> {
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+    let now = || since_1970().as_secs_f64();
     let mut nearest = f64::INFINITY;
     for _ in 0..CLOCK_TRIALS {
         ranks.barrier()?;

@@ -7,7 +7,7 @@ use std::path::Path;
 use tercet_cluster::{mpi_version, nccl_version};
 use tercet_configs::Recipe;
 
-use crate::libtorch;
+use crate::tensors::libtorch;
 
 /// What is hashed, as people call it.
 pub const PROGRAM: &str = "program";

@@ -7,7 +7,7 @@
 
 use tch::{Kind, Tensor};
 
-use crate::representation::{Lexical, owners};
+use crate::model::representation::{Lexical, owners};
 
 /// Elements of a tile's [tile, U] buffer at most.
 const TILE_ELEMENTS: usize = 1 << 22;

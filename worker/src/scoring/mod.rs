@@ -14,8 +14,8 @@ mod ring;
 use tch::Tensor;
 use tercet_cluster::{Collective, CollectiveError};
 
-use crate::exchange::Passing;
-use crate::representation::{Gradients, Representations, offsets};
+use crate::model::representation::{Gradients, Representations, offsets};
+use crate::tensors::exchange::Passing;
 use ring::{Block, Blocks};
 
 /// One matrix per head: scores, or gradients with respect to them.

@@ -7,7 +7,7 @@
 
 use tch::{Kind, Tensor};
 
-use crate::representation::{MultiVector, owners};
+use crate::model::representation::{MultiVector, owners};
 
 /// Similarities of a tile at most.
 const TILE_ELEMENTS: usize = 1 << 22;

@@ -8,8 +8,8 @@
 use tch::{Kind, Tensor};
 use tercet_cluster::{Collective, CollectiveError, gather_counts};
 
-use crate::exchange::Passing;
-use crate::representation::{Gradients, Lexical, MultiVector, Representations, offsets};
+use crate::model::representation::{Gradients, Lexical, MultiVector, Representations, offsets};
+use crate::tensors::exchange::Passing;
 
 /// What every rank's block looks like, and how blocks and their gradients lie in messages.
 pub struct Blocks<'a> {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use tercet_cluster::connect;
 use tercet_configs::Backend;
-use tercet_worker::exit::code_of;
-use tercet_worker::tasks::encode::{self, EncodeArgs};
-use tercet_worker::tasks::eval::{self, EvalArgs};
-use tercet_worker::tasks::mine::{self, MineArgs};
+use tercet_worker::commands::encode::{self, EncodeArgs};
+use tercet_worker::commands::eval::{self, EvalArgs};
+use tercet_worker::commands::mine::{self, MineArgs};
+use tercet_worker::errors::code_of;
 
 /// The arguments that the ranks get, one a line.
 const ARGUMENTS: &str = "TERCET_TEST_TASK_ARGUMENTS";

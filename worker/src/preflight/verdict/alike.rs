@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Finding, Level, named};
 use crate::preflight::facts::RankFacts;
+use crate::preflight::verdict::{Finding, Level, named};
 
 /// A recipe that cannot be used: everybody's mistake, or a machine that has another file.
 pub(super) fn recipes(facts: &[RankFacts]) -> Vec<Finding> {

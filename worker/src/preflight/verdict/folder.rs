@@ -1,7 +1,7 @@
 //! The run folder.
 
-use super::{Finding, Level, mib};
 use crate::preflight::facts::{FolderFacts, MachineFacts};
+use crate::preflight::verdict::{Finding, Level, mib};
 
 /// A run folder slower than this holds up checkpoints.
 const SLOW_DISK: f64 = 20e6;

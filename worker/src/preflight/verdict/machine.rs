@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Finding, Level, median, mib};
 use crate::preflight::facts::{GpuFacts, MachineFacts};
+use crate::preflight::verdict::{Finding, Level, median, mib};
 
 /// libtorch and its threads take about this much per rank before any model is there.
 const RANK_BYTES: u64 = 512 << 20;

@@ -2,8 +2,8 @@
 
 use tercet_configs::VisibleDevices;
 
-use super::{Finding, Level};
 use crate::preflight::facts::{MachineFacts, RankFacts};
+use crate::preflight::verdict::{Finding, Level};
 
 /// Ranks that see no GPU, or fewer than was probably meant, or have to share some.
 pub(super) fn visible_gpus(facts: &[RankFacts]) -> Vec<Finding> {

@@ -1,0 +1,200 @@
+//! Judgments: `qrels/SPLIT.tsv` of a BEIR folder, `query-id <tab> corpus-id <tab> score`; or TREC's qrels, four columns of
+//! which the second is 0.
+//!
+//! BEIR's loader passes over the first line, whatever it is. Here it is passed over if it is a header: its score is a word,
+//! and its ids are nobody's.
+
+use std::borrow::Cow;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use tercet_sampler::LinesOf;
+
+use crate::commands::error::TaskError;
+use crate::commands::records::for_each_line;
+
+/// Judgments of one query: document id → relevance.
+pub type Judgments = HashMap<String, i64>;
+
+/// Reads the judgments; `is_known` says whether a text names a query (`[0]`) or a document (`[1]`).
+///
+/// # Errors
+/// [`TaskError`] with file, line and reason for a line that is no judgment, and for a second, different judgment of the same
+/// query and document.
+pub(super) fn read_qrels(
+    path: &Path,
+    is_known: impl Fn(&str) -> [bool; 2],
+) -> Result<BTreeMap<String, Judgments>, TaskError> {
+    let mut qrels = BTreeMap::<String, Judgments>::new();
+    let mut is_first = true;
+    for_each_line(path, LinesOf::Text, |_, line| {
+        if line.trim().is_empty() {
+            return Ok(());
+        }
+        let columns = columns(line);
+        if std::mem::take(&mut is_first) && is_header(&columns, &is_known)? {
+            return Ok(());
+        }
+        let [query, doc, score] = judgment(&columns)?;
+        let score = whole_number(score)?;
+        match qrels.entry(query.to_owned()).or_default().entry(doc.to_owned()) {
+            Entry::Vacant(free) => _ = free.insert(score),
+            Entry::Occupied(earlier) if *earlier.get() == score => {}
+            Entry::Occupied(earlier) => {
+                return Err(format!(
+                    "judges query {query:?} and document {doc:?} again, as {score}, which an earlier line judges as {}: \
+                     keep one of the two",
+                    earlier.get()
+                ));
+            }
+        }
+        Ok(())
+    })?;
+    match qrels.is_empty() {
+        true => Err(TaskError::Data { path: path.to_owned(), reason: "holds no judgment".into() }),
+        false => Ok(qrels),
+    }
+}
+
+/// The columns between tabs, without the quotes that some writers put round them; between blanks where there is no tab.
+fn columns(line: &str) -> Vec<Cow<'_, str>> {
+    if !line.contains('\t') {
+        return line.split_whitespace().map(Cow::from).collect();
+    }
+    line.split('\t').map(|column| unquoted(column.trim())).collect()
+}
+
+fn unquoted(column: &str) -> Cow<'_, str> {
+    match column.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(inside) => Cow::from(inside.replace("\"\"", "\"")),
+        None => Cow::from(column),
+    }
+}
+
+fn is_header(columns: &[Cow<'_, str>], is_known: &impl Fn(&str) -> [bool; 2]) -> Result<bool, String> {
+    let [query, .., doc, score] = columns else { return Ok(false) };
+    if !(3..=4).contains(&columns.len()) || !is_word(score) || is_known(query)[0] || is_known(doc)[1] {
+        return Ok(false);
+    }
+    let names = |column: &str, words: [&str; 3]| words.iter().any(|word| column.to_lowercase().contains(word));
+    if names(query, ["corpus", "doc", "passage"]) && names(doc, ["query", "qid", "question"]) {
+        return Err(format!(
+            "the columns are {query:?} and then {doc:?}: queries must come first (query-id, corpus-id, score)"
+        ));
+    }
+    Ok(true)
+}
+
+/// Whether it is neither a number nor what stands in a number's place.
+fn is_word(score: &str) -> bool {
+    let in_its_place = ["nan", "inf", "infinity", "null", "none", "true", "false", "na"];
+    score.starts_with(|c: char| c.is_alphabetic() || c == '_') && !in_its_place.contains(&score.to_lowercase().as_str())
+}
+
+/// Query, document and score.
+fn judgment<'a>(columns: &'a [Cow<'_, str>]) -> Result<[&'a str; 3], String> {
+    let (query, doc, score) = match columns {
+        [query, doc, score] => (query, doc, score),
+        [query, iteration, doc, score] if ["0", "Q0"].contains(&iteration.as_ref()) => (query, doc, score),
+        _ => {
+            return Err(format!(
+                "expected 3 columns between tabs (query-id, corpus-id, score), or TREC's 4 (query, 0, document, score), \
+                 found {}",
+                columns.len()
+            ));
+        }
+    };
+    if query.is_empty() || doc.is_empty() {
+        return Err(format!("the {} is empty", if query.is_empty() { "query-id" } else { "corpus-id" }));
+    }
+    Ok([query, doc, score])
+}
+
+/// The score; 1.0 is 1.
+fn whole_number(score: &str) -> Result<i64, String> {
+    let whole = match score.split_once('.') {
+        Some((whole, zeros)) if zeros.bytes().all(|digit| digit == b'0') => whole,
+        _ => score,
+    };
+    whole.parse().map_err(|_| format!("the score {score:?} is not a whole number: a judgment is 0, 1, 2, …"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<(String, String, i64)>, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("test.tsv");
+        std::fs::write(&path, text).unwrap();
+        let known = |id: &str| ['q', 'd'].map(|kind| id.strip_prefix(kind).is_some_and(|n| n.parse::<u32>().is_ok()));
+        let qrels = read_qrels(&path, known).map_err(|error| {
+            let message = error.to_string();
+            message.split_once("test.tsv").map(|(_, rest)| rest.to_owned()).unwrap_or(message)
+        })?;
+        let judged =
+            qrels.into_iter().flat_map(|(query, docs)| docs.into_iter().map(move |(d, s)| (query.clone(), d, s)));
+        let mut judged: Vec<_> = judged.collect();
+        judged.sort();
+        Ok(judged)
+    }
+
+    fn judged(triples: &[(&str, &str, i64)]) -> Result<Vec<(String, String, i64)>, String> {
+        Ok(triples.iter().map(|&(q, d, s)| (q.to_owned(), d.to_owned(), s)).collect())
+    }
+
+    #[test]
+    fn the_first_line_is_a_header_only_if_it_is_one() {
+        let both = judged(&[("q1", "d1", 1), ("q2", "d2", 0)]);
+        let lines = "q1\td1\t1\nq2\td2\t0\n";
+        assert_eq!(read(lines), both);
+        for header in ["query-id\tcorpus-id\tscore", "\n\nqid\tdocid\trelevance", "h\th\th", "qid iter docid rel"] {
+            assert_eq!(read(&format!("{header}\n{lines}")), both, "{header}");
+        }
+        for (first, reason) in [
+            ("q1\td1\tgood", ":1: the score \"good\""),
+            ("q1\td1\t", ":1: the score \"\""),
+            ("q1\td1\t0.5", ":1: the score \"0.5\""),
+            ("x\ty\tnan", ":1: the score \"nan\""),
+            ("corpus-id\tquery-id\tscore", ":1: the columns are \"corpus-id\""),
+            ("query-id\tcorpus-id\tscore\nquery-id\tcorpus-id\tscore", ":2: the score \"score\""),
+        ] {
+            let error = read(&format!("{first}\n{lines}")).unwrap_err();
+            assert!(error.starts_with(reason), "{first}: {error}");
+        }
+    }
+
+    #[test]
+    fn scores_are_whole_numbers_however_they_are_written() {
+        for (score, expected) in [("1", 1), ("+1", 1), ("1.0", 1), ("-1", -1), ("0", 0), (" 2 ", 2), ("3.000", 3)] {
+            assert_eq!(read(&format!("q1\td1\t{score}\n")), judged(&[("q1", "d1", expected)]), "{score}");
+        }
+        for score in ["1.5", "1e0", "", "one", "1,0", "99999999999999999999"] {
+            let error = read(&format!("query-id\tcorpus-id\tscore\nq1\td1\t{score}\n")).unwrap_err();
+            assert!(error.starts_with(":2: the score"), "{score}: {error}");
+        }
+    }
+
+    #[test]
+    fn columns_are_beirs_or_trecs() {
+        let one = judged(&[("q1", "d1", 2)]);
+        for line in ["q1 0 d1 2", "q1\t0\td1\t2", "q1\tQ0\td1\t2", "q1  d1  2", "\"q1\"\t\"d1\"\t\"2\""] {
+            assert_eq!(read(line), one, "{line}");
+        }
+        assert_eq!(read("q 1\td 1\t2"), judged(&[("q 1", "d 1", 2)]));
+        for line in ["q1 d1", "q1\td1\t1\tx", "q 1 d1 1", "q1,d1,1"] {
+            let error = read(line).unwrap_err();
+            assert!(error.starts_with(":1: expected 3 columns"), "{line}: {error}");
+        }
+        assert!(read("q1\t\t1").unwrap_err().contains("corpus-id is empty"));
+    }
+
+    #[test]
+    fn a_pair_is_judged_once() {
+        assert_eq!(read("q1\td1\t1\nq1\td1\t1.0\n"), judged(&[("q1", "d1", 1)]));
+        let error = read("q1\td1\t1\nq1\td1\t2\n").unwrap_err();
+        assert!(error.starts_with(":2: judges query \"q1\" and document \"d1\" again, as 2"), "{error}");
+        assert!(read("query-id\tcorpus-id\tscore\n").unwrap_err().contains("holds no judgment"));
+    }
+}

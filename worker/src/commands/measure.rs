@@ -1,0 +1,158 @@
+//! How fast this machine's ranks are with a recipe's model: what `tercet plan --measure` reckons with.
+//!
+//! All ranks work at the same time, as they do in training, and the slowest counts. Texts are made up: only their lengths
+//! matter for speed.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use serde_json::json;
+use tch::{Kind, Tensor};
+use tercet_cluster::{Collective, CollectiveError, ReduceOp};
+use tercet_configs::Recipe;
+
+use super::TaskError;
+use crate::machine::device::device_of;
+use crate::model::representation::{Gradients, Heads, Representations, TextInput};
+use crate::model::sub_batch::{Cut, SubBatch};
+use crate::model::{M3Model, ModelOptions};
+use crate::run::budget::made_up_text;
+use crate::run::matmul::{self, Needs};
+use crate::run::{compute_kind_of, kind_of};
+use crate::step::StepSettings;
+use crate::step::optimizer::{AdamW, clip_grad_norm};
+use crate::step::reduce::GradientReducer;
+use crate::tensors::exchange::ring_pass;
+
+/// Each thing is done so often; the median counts.
+const REPEATS: usize = 5;
+
+/// Elements that go round the ring: larger than any cache.
+const RING_ELEMENTS: i64 = 1 << 23;
+
+/// Arguments of `tercet-worker measure`.
+#[derive(Debug, Args)]
+pub struct MeasureArgs {
+    /// The recipe
+    pub recipe: PathBuf,
+    /// Overrides a recipe's key, e.g. sub_batch_tokens=4096
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// Tokens of each text
+    #[arg(long, value_name = "TOKENS", default_value_t = 256)]
+    pub text_len: usize,
+}
+
+/// Measures and prints one JSON object (rank 0). Every rank calls it.
+///
+/// # Errors
+/// A model that cannot be used, or a collective that failed.
+pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
+    let recipe = Recipe::load(&args.recipe, &args.settings)?;
+    let mut model = load(&recipe, ranks)?;
+    model.enable_gradients(compute_kind_of(recipe.precision));
+    matmul::choose(&mut model, recipe.cpu_matmul, None, Needs::Training, ranks)?;
+    let texts = made_up(&model, recipe.sub_batch_tokens, args.text_len);
+    let limit = StepSettings::of(&recipe).sub_batch;
+    let heads = Heads::of(recipe.loss.preset);
+    let sub_batch = &Cut::new(&texts, limit, &model, heads).build(0);
+
+    let [rows, d] = [sub_batch.num_padded_tokens() as i64, model.dims().0];
+    let compute = (compute_kind_of(recipe.precision), model.options().1);
+    let (left, right) = (Tensor::randn([rows, d], compute), Tensor::randn([d, 4 * d], compute));
+    let product_secs = slowest(ranks, || done(&left.matmul(&right)))?;
+    let encoder_secs = slowest(ranks, || forward_and_backward(&model, &texts, sub_batch, heads))?;
+    let mut optimizer = AdamW::new(&model.parameters);
+    if recipe.optimizer.shard_state {
+        optimizer = optimizer.shard(ranks, &model.parameters);
+    }
+    let update_secs = slowest_of(ranks, || {
+        clip_grad_norm(ranks, &model.parameters, &recipe.optimizer)?;
+        // A rate of 0 costs what any other does and leaves the weights.
+        optimizer.update(ranks, &model.parameters, &recipe.optimizer, 0.0)?;
+        done(&model.parameters.flat.narrow(0, 0, 1));
+        Ok(())
+    })?;
+    let all_reduce_secs = slowest_of(ranks, || GradientReducer::new(ranks, &model.parameters, false).finish())?;
+    let block = Tensor::zeros([RING_ELEMENTS], model.options());
+    let ring_secs = slowest_of(ranks, || ring_pass(ranks, &block, &[RING_ELEMENTS]).map(|_| ()))?;
+
+    if ranks.rank() == 0 {
+        let (element_bytes, world) = (model.options().0.elt_size_in_bytes() as f64, ranks.world_size() as f64);
+        let sent = 2.0 * (world - 1.0) / world * element_bytes * model.parameters.numel() as f64;
+        println!(
+            "{}",
+            json!({
+                "world_size": ranks.world_size(),
+                "product_flops_per_sec": (2 * rows * d * 4 * d) as f64 / product_secs,
+                "num_texts": sub_batch.num_texts(),
+                "text_len": args.text_len,
+                "encoder_secs": encoder_secs,
+                "update_secs": update_secs,
+                "all_reduce_bytes_per_sec": sent / all_reduce_secs,
+                "ring_bytes_per_sec": element_bytes * RING_ELEMENTS as f64 / ring_secs,
+            })
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn load(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<M3Model> {
+    let options = ModelOptions::of(&recipe.model, recipe.seed);
+    let (device, kind) = (device_of(ranks), kind_of(recipe.precision));
+    match (&recipe.model.path, &recipe.model.config) {
+        (Some(dir), _) => Ok(M3Model::load(dir, &options, device, kind)?),
+        (None, Some(config)) => Ok(M3Model::fresh(config, &options, device, kind)?),
+        (None, None) => {
+            Err(TaskError::Usage("the recipe names no model: set model.path or model.config".into()).into())
+        }
+    }
+}
+
+/// As many texts as a sub-batch takes, one at least.
+fn made_up(model: &M3Model, sub_batch_tokens: usize, text_len: usize) -> Vec<TextInput> {
+    let len = text_len.clamp(2, model.config.max_text_len());
+    vec![made_up_text(model, len, 0); (sub_batch_tokens / len).max(1)]
+}
+
+fn forward_and_backward(model: &M3Model, texts: &[TextInput], sub_batch: &SubBatch, heads: Heads) {
+    let (own, graph) = model.represent(sub_batch, heads, Some(0), true);
+    let mut all = Representations::zeros(texts, &model.special_ids(), model.dims(), heads, model.options());
+    all.scatter(sub_batch, &own);
+    let Some(graph) = graph else { return };
+    model.backward(graph, &Gradients::zeros(&all), sub_batch, Some(0), &mut |_| ());
+    done(&model.parameters.flat_grad().narrow(0, 0, 1));
+}
+
+/// Waits until the device has computed `tensor`.
+fn done(tensor: &Tensor) {
+    let _ = tensor.flatten(0, -1).get(0).to_kind(Kind::Double).double_value(&[]);
+}
+
+/// The slowest rank's median seconds of `work`, which all ranks begin together. Every rank calls it.
+fn slowest(ranks: &dyn Collective, mut work: impl FnMut()) -> Result<f64, CollectiveError> {
+    slowest_of(ranks, || {
+        work();
+        Ok(())
+    })
+}
+
+/// As [`slowest`], of work that is a collective itself.
+fn slowest_of(
+    ranks: &dyn Collective,
+    mut work: impl FnMut() -> Result<(), CollectiveError>,
+) -> Result<f64, CollectiveError> {
+    work()?; // memory is allocated, threads are started
+    let mut secs = Vec::with_capacity(REPEATS);
+    for _ in 0..REPEATS {
+        ranks.barrier()?;
+        let started = Instant::now();
+        work()?;
+        let mut own = [started.elapsed().as_secs_f64()];
+        ranks.all_reduce(own[..].as_mut().into(), ReduceOp::Max)?;
+        secs.push(own[0]);
+    }
+    secs.sort_by(f64::total_cmp);
+    Ok(secs[REPEATS / 2])
+}

@@ -1,0 +1,135 @@
+//! `step`: one step on given rows, without updating anything: what people compare trainers with.
+//!
+//! The rows are dealt to the ranks contiguously, so that the score matrices' rows are in the given order.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+use tch::Tensor;
+use tercet_cluster::{Collective, ReduceOp, gather_counts};
+use tercet_configs::{Recipe, Teacher};
+use tercet_sampler::contiguous_share;
+
+use super::error::TaskError;
+use super::given_batch::GivenBatch;
+use crate::machine::device::device_of;
+use crate::model::{M3Model, ModelOptions};
+use crate::run::{compute_kind_of, kind_of};
+use crate::step::contrastive::loss::hybrid;
+use crate::step::{StepOutcome, StepSettings, compute_gradients};
+use crate::tensors::exchange::all_gather_rows;
+
+/// Arguments of `tercet-worker step`.
+#[derive(Debug, Args)]
+pub struct StepArgs {
+    /// The recipe
+    pub recipe: PathBuf,
+    /// Directory of the model (Hugging Face layout)
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Rows in the published trainer's format
+    #[arg(long, value_name = "FILE.jsonl", required_unless_present = "tokens", conflicts_with = "tokens")]
+    pub rows: Option<PathBuf>,
+    /// Whose settings in the recipe's data.sets the rows take; default: the data set that has the file's name
+    #[arg(long, value_name = "NAME", requires = "rows")]
+    pub dataset: Option<String>,
+    /// A batch already tokenised: q.input_ids, q.attention_mask, p.input_ids, p.attention_mask, and for a recipe with a
+    /// teacher teacher_scores
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub tokens: Option<PathBuf>,
+    /// Overrides a recipe's key, e.g. loss.temperature=0.05
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+}
+
+/// Computes one step and prints its figures as one JSON object (rank 0). Every rank calls it.
+///
+/// # Errors
+/// Input that cannot be used, or a collective that failed.
+pub fn run(args: &StepArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
+    let recipe = Recipe::load(&args.recipe, &args.settings)?;
+    let options = ModelOptions::of(&recipe.model, recipe.seed);
+    let mut model = M3Model::load(&args.model, &options, device_of(ranks), kind_of(recipe.precision))?;
+    if ranks.rank() == 0 {
+        model.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
+    }
+    model.enable_gradients(compute_kind_of(recipe.precision));
+    let batch = match (&args.rows, &args.tokens) {
+        (Some(path), _) => {
+            GivenBatch::read_rows(path, args.dataset.as_deref(), model.tokenizer_folder(), &recipe, ranks)?
+        }
+        (None, Some(path)) => GivenBatch::read_tokens(path, &recipe)?,
+        (None, None) => return Err(TaskError::Usage("give --rows or --tokens".into()).into()),
+    };
+    check(&batch, &model, &recipe, ranks.world_size())?;
+    let share = contiguous_share(batch.queries.len(), ranks.rank(), ranks.world_size());
+    let own = batch.share(share);
+    // The report has every weight's gradient.
+    let settings = StepSettings { shard_state: false, ..StepSettings::of(&recipe) };
+    let outcome = compute_gradients(&model, ranks, &settings, &own)?;
+    let report = report(&model, &outcome, &recipe, own.num_queries, ranks)?;
+    if ranks.rank() == 0 {
+        println!("{report}");
+    }
+    Ok(())
+}
+
+fn check(batch: &GivenBatch, model: &M3Model, recipe: &Recipe, world_size: usize) -> anyhow::Result<()> {
+    let texts = || batch.queries.iter().chain(&batch.passages);
+    let longest = texts().map(|text| text.ids.len()).max().unwrap_or(0);
+    model.check_lengths(longest, texts().flat_map(|text| &text.ids).copied().max().unwrap_or(0))?;
+    if batch.queries.len() < world_size {
+        let rows = batch.queries.len();
+        return Err(
+            TaskError::Usage(format!("{rows} rows for {world_size} ranks: give at least one row per rank")).into()
+        );
+    }
+    if recipe.loss.teacher != Teacher::None && batch.teacher_scores.is_none() {
+        return Err(TaskError::Usage(
+            "loss.teacher needs teacher scores: pos_scores and neg_scores in every row, or teacher_scores [Q, G] beside \
+             the tokens"
+                .into(),
+        )
+        .into());
+    }
+    Ok(())
+}
+
+fn report(
+    model: &M3Model,
+    outcome: &StepOutcome,
+    recipe: &Recipe,
+    num_queries: usize,
+    ranks: &dyn Collective,
+) -> anyhow::Result<Value> {
+    let counts = gather_counts(ranks, num_queries)?;
+    let tempered = outcome.scores.map(|s| s / recipe.loss.temperature);
+    let hybrid = hybrid(&recipe.loss, &tempered);
+    let mut scores = Map::new();
+    for (head, matrix) in [
+        ("dense", Some(&tempered.dense)),
+        ("lexical", tempered.lexical.as_ref()),
+        ("multi_vector", tempered.multi_vector.as_ref()),
+        ("hybrid", hybrid.as_ref()),
+    ] {
+        if let Some(matrix) = matrix {
+            let all = all_gather_rows(ranks, matrix, &counts)?.to_kind(tch::Kind::Double);
+            scores.insert(head.into(), json!(Vec::<Vec<f64>>::try_from(&all)?));
+        }
+    }
+    let mut false_negatives = [outcome.num_false_negatives as i64];
+    ranks.all_reduce(false_negatives.as_mut_slice().into(), ReduceOp::Sum)?;
+    let norm = |t: &Tensor| t.norm().double_value(&[]);
+    let trained = model.parameters.named_grads().filter(|(name, _)| !name.starts_with("pooler."));
+    let norms: Map<String, Value> = trained.map(|(name, gradient)| (name.to_owned(), norm(&gradient).into())).collect();
+    Ok(json!({
+        "loss": outcome.loss,
+        "terms": outcome.terms,
+        "scores": scores,
+        "false_negatives": false_negatives[0],
+        "param_grad_norm": norms,
+        "total_grad_norm": norm(&model.parameters.flat_grad()),
+        "world_size": ranks.world_size(),
+    }))
+}

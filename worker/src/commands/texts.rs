@@ -1,0 +1,254 @@
+//! Texts → token ids → representations in host memory: what every task begins with.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::path::Path;
+
+use tch::{Device, Kind};
+use tercet_cluster::{Collective, ReduceOp};
+use tercet_configs::{CpuMatmul, Pooling, Prompts};
+use tercet_sampler::{SpecialTokens, SubBatchLimit, TextTokenizer, text_id};
+
+use super::error::TaskError;
+use super::vectors::{TextVectors, gather, share};
+use crate::machine::device::device_of;
+use crate::model::encode::encode_texts;
+use crate::model::representation::{Heads, TextInput};
+use crate::model::{M3Model, ModelOptions};
+use crate::run::matmul::{self, Needs};
+
+/// Texts whose representations lie in device memory at a time, in bytes of text: some 300,000 tokens, which is about
+/// 1 GB of vectors in a model 1024 wide.
+pub const BLOCK_BYTES: usize = 1 << 20;
+
+/// A model with its tokenizer.
+pub struct TextEncoder {
+    model: M3Model,
+    tokenizer: TextTokenizer,
+    limit: SubBatchLimit,
+    mcls: Option<NonZeroUsize>,
+}
+
+impl TextEncoder {
+    /// Reads the model directory at `dir`, with the tokenizer.json in it. `mcls` puts a CLS before every so many tokens of
+    /// a text; `pooling` replaces what the directory says.
+    ///
+    /// # Errors
+    /// What is wrong with the directory.
+    pub fn load(
+        dir: &Path,
+        pooling: Option<Pooling>,
+        mcls: Option<NonZeroUsize>,
+        sub_batch_tokens: usize,
+        ranks: &dyn Collective,
+    ) -> anyhow::Result<Self> {
+        let options = ModelOptions { pooling, ..ModelOptions::default() };
+        let device = device_of(ranks);
+        let mut model = M3Model::load(dir, &options, device, Kind::Float)?;
+        matmul::choose(&mut model, CpuMatmul::Auto, None, Needs::Forward, ranks)?;
+        if !model.fresh.is_empty() {
+            tracing::warn!(
+                "{} lacks {}: what the heads concerned give is of random weights",
+                dir.display(),
+                model.fresh.join(", ")
+            );
+        }
+        if ranks.rank() == 0 {
+            model.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
+        }
+        let tokenizer = TextTokenizer::load(&model.tokenizer_folder().join("tokenizer.json"))?;
+        Ok(Self { model, tokenizer, limit: SubBatchLimit { tokens: sub_batch_tokens, texts: 0 }, mcls })
+    }
+
+    /// Where the model is.
+    pub fn device(&self) -> Device {
+        self.model.options().1
+    }
+
+    /// The places of those of `texts` of which the tokenizer makes no token; blank ones are among them.
+    ///
+    /// # Errors
+    /// A text that the tokenizer cannot take.
+    pub fn tokenless(&self, texts: &[&str]) -> anyhow::Result<Vec<usize>> {
+        Ok(self.tokenizer.tokenless(texts)?)
+    }
+
+    /// What the model's folder names to stand before texts.
+    pub fn prompts(&self) -> &Prompts {
+        &self.model.prompts
+    }
+
+    /// Which of `texts` are the same, as training tells it: by their tokens, whole and without what stands before them. None
+    /// for a text of which no token is left. Every rank calls it with the same texts.
+    ///
+    /// # Errors
+    /// A text that the tokenizer cannot take; a collective that failed.
+    pub fn identities(&self, texts: &[&str], ranks: &dyn Collective) -> anyhow::Result<Vec<Option<u64>>> {
+        let own: Vec<&str> = share(texts, ranks).copied().collect();
+        let mut ids = Vec::with_capacity(own.len());
+        for block in blocks(&own, BLOCK_BYTES) {
+            let contents = self.tokenizer.encode_contents(&own[block])?;
+            ids.extend(contents.iter().map(|content| text_id(content).cast_signed()));
+        }
+        let (all, nothing) = (gather(ranks, &ids)?, text_id(&[]));
+        let id = |i: usize| all[i % all.len()][i / all.len()].cast_unsigned();
+        Ok((0..texts.len()).map(|i| Some(id(i)).filter(|id| *id != nothing)).collect())
+    }
+
+    /// The representations of `texts` with `prompt` directly before each, in their order. A text is cut to `max_len` tokens,
+    /// special ones included, or to what the model takes, if that is less. Every rank calls it, each with texts of its own.
+    ///
+    /// # Errors
+    /// A prompt that leaves no room for a text, a tokenizer that does not fit the model, representations that are not numbers, or a collective that failed.
+    pub fn encode(
+        &self,
+        prompt: &str,
+        texts: &[&str],
+        max_len: usize,
+        heads: Heads,
+        ranks: &dyn Collective,
+    ) -> anyhow::Result<TextVectors> {
+        let max_len = max_len.min(self.model.config.max_text_len());
+        self.check_room(prompt, max_len)?;
+        let mut parts = Vec::new();
+        let mut num_empty = 0;
+        for block in blocks(texts, BLOCK_BYTES) {
+            let contents = match prompt {
+                "" => self.tokenizer.encode_contents(&texts[block.clone()])?,
+                prompt => {
+                    let prompted: Vec<String> =
+                        texts[block.clone()].iter().map(|text| format!("{prompt}{text}")).collect();
+                    self.tokenizer.encode_contents(&prompted)?
+                }
+            };
+            // With a prompt they are not without tokens, but no less empty.
+            let is_empty = |(text, content): (&&str, &Vec<u32>)| content.is_empty() || text.trim().is_empty();
+            num_empty += texts[block].iter().zip(&contents).filter(|pair| is_empty(*pair)).count();
+            parts.push(self.encode_block(&contents, max_len, heads)?);
+        }
+        let mut num_empty = [num_empty as i64];
+        ranks.all_reduce(num_empty.as_mut_slice().into(), ReduceOp::Sum)?;
+        let [num_empty] = num_empty;
+        if num_empty > 0 {
+            tracing::warn!("{num_empty} texts are blank or without a token: they all get the same representation");
+        }
+        match parts.is_empty() {
+            true => self.encode_block(&[], max_len, heads),
+            false => Ok(TextVectors::concat(parts)),
+        }
+    }
+
+    /// Refuses what would leave nothing of any text behind `prompt`.
+    fn check_room(&self, prompt: &str, max_len: usize) -> anyhow::Result<()> {
+        // A space at the end becomes one with what follows.
+        let mut content = self.tokenizer.encode_content(prompt.trim_end())?;
+        let num_tokens = content.len();
+        content.push(self.tokenizer.special().unk);
+        if self.frame(&content, max_len).ids.len() == self.frame(&content, usize::MAX).ids.len() {
+            return Ok(());
+        }
+        let message = format!(
+            "the prefix {prompt:?} has {num_tokens} tokens, and the maximum length of {max_len}, special tokens included, \
+             leaves none for the text: take a shorter prefix, or cut texts later"
+        );
+        Err(TaskError::Usage(message).into())
+    }
+
+    fn encode_block(&self, contents: &[Vec<u32>], max_len: usize, heads: Heads) -> anyhow::Result<TextVectors> {
+        let inputs: Vec<TextInput> = contents.iter().map(|content| self.frame(content, max_len)).collect();
+        let longest = inputs.iter().map(|input| input.ids.len()).max().unwrap_or(0);
+        let largest = inputs.iter().flat_map(|input| &input.ids).copied().max().unwrap_or(0);
+        self.model.check_lengths(longest, largest)?;
+        let vectors = TextVectors::of(&encode_texts(&self.model, &inputs, heads, self.limit));
+        vectors.check_finite()?;
+        Ok(vectors)
+    }
+
+    fn frame(&self, content: &[u32], max_len: usize) -> TextInput {
+        match self.mcls {
+            Some(every) => frame_with_cls(content, self.tokenizer.special(), every, max_len),
+            None => TextInput::new(self.tokenizer.frame(content, max_len).into_iter().map(i64::from).collect()),
+        }
+    }
+}
+
+/// Consecutive ranges of at most `max_bytes` of text; a longer text makes a range of its own.
+pub fn blocks(texts: &[&str], max_bytes: usize) -> Vec<Range<usize>> {
+    let mut blocks = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (i, text) in texts.iter().enumerate() {
+        if i > start && bytes + text.len() > max_bytes {
+            blocks.push(start..i);
+            (start, bytes) = (i, 0);
+        }
+        bytes += text.len();
+    }
+    if start < texts.len() {
+        blocks.push(start..texts.len());
+    }
+    blocks
+}
+
+/// Frames `content` with a CLS before every `every` tokens (MCLS; Chen et al., 2024, section 3.2), an EOS at the end,
+/// and at most `max_len` tokens in all. A text of up to `every` tokens is framed as usual.
+fn frame_with_cls(content: &[u32], special: &SpecialTokens, every: NonZeroUsize, max_len: usize) -> TextInput {
+    let mut ids = vec![i64::from(special.cls)];
+    let mut cls_positions = vec![0];
+    for (i, &token) in content.iter().enumerate() {
+        let begins = i > 0 && i % every == 0;
+        // The token, the EOS, and the CLS that may come before the token.
+        if ids.len() + 2 + usize::from(begins) > max_len {
+            break;
+        }
+        if begins {
+            cls_positions.push(ids.len());
+            ids.push(i64::from(special.cls));
+        }
+        ids.push(i64::from(token));
+    }
+    ids.push(i64::from(special.eos));
+    TextInput { ids, cls_positions }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
+
+    fn framed(num_tokens: u32, every: usize, max_len: usize) -> TextInput {
+        let content: Vec<u32> = (10..10 + num_tokens).collect();
+        frame_with_cls(&content, &SPECIAL, NonZeroUsize::new(every).unwrap(), max_len)
+    }
+
+    #[test]
+    fn a_cls_begins_every_segment() {
+        let text = framed(5, 2, 100);
+        assert_eq!(text.ids, [0, 10, 11, 0, 12, 13, 0, 14, 2]);
+        assert_eq!(text.cls_positions, [0, 3, 6]);
+        assert_eq!(framed(4, 2, 100).ids, [0, 10, 11, 0, 12, 13, 2]);
+    }
+
+    #[test]
+    fn a_short_text_is_framed_as_usual() {
+        assert_eq!(framed(3, 4, 100), TextInput { ids: vec![0, 10, 11, 12, 2], cls_positions: vec![0] });
+        assert_eq!(framed(0, 4, 100).ids, [0, 2]);
+    }
+
+    #[test]
+    fn the_limit_counts_inserted_tokens_and_leaves_no_cls_without_text() {
+        for max_len in 2..20 {
+            let text = framed(50, 3, max_len);
+            assert!(text.ids.len() <= max_len && text.ids.len() + 2 > max_len, "{max_len}: {text:?}");
+            assert_eq!(text.ids.last(), Some(&2));
+            assert!(text.cls_positions.iter().all(|&at| max_len == 2 || text.ids[at + 1] != 2), "{max_len}: {text:?}");
+        }
+    }
+
+    #[test]
+    fn blocks_cover_everything_in_order() {
+        assert_eq!(blocks(&["xx", "xx", "xx", "xxxxx", "y"], 4), [0..2, 2..3, 3..4, 4..5]);
+        assert_eq!(blocks(&["x", "", "yyyy"], 4), [0..2, 2..3]);
+        assert!(blocks(&[], 4).is_empty());
+    }
+}

@@ -1,0 +1,144 @@
+//! How much memory the rank's device has, and how much a piece of work takes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tch::Device;
+
+use crate::machine::allocator;
+use crate::tensors::libtorch::device_memory;
+
+/// What a piece of work took, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// At most, while it ran.
+    pub peak: u64,
+    /// What its result holds on to.
+    pub kept: u64,
+}
+
+/// Does `work` and measures it: on a CPU by what this thread asked the allocator for, on a GPU by what tensors held.
+pub fn measure<T>(device: Device, work: impl FnOnce() -> T) -> (T, Taken) {
+    match device {
+        Device::Cuda(index) => {
+            let before = device_memory(index).held;
+            let result = work();
+            tch::Cuda::synchronize(index as i64);
+            let after = device_memory(index);
+            let taken = Taken { peak: after.peak.saturating_sub(before), kept: after.held.saturating_sub(before) };
+            (result, taken)
+        }
+        _ => {
+            let before = allocator::held_bytes();
+            allocator::begin_peak();
+            let result = work();
+            let kept = u64::try_from(allocator::held_bytes() - before).unwrap_or(0);
+            (result, Taken { peak: allocator::peak_growth_bytes(), kept })
+        }
+    }
+}
+
+/// Bytes that this process uses of the device now: on a CPU what is resident, after freed memory was given back.
+pub fn used_bytes(device: Device) -> u64 {
+    match device {
+        Device::Cuda(index) => device_memory(index).held,
+        _ => {
+            allocator::give_back();
+            resident_bytes()[0]
+        }
+    }
+}
+
+/// Bytes of the device that nobody uses: on a CPU what the system or the process's control group has left.
+pub fn free_bytes(device: Device) -> u64 {
+    match device {
+        Device::Cuda(index) => device_memory(index).free,
+        _ => {
+            let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+            let available = field(&meminfo, "MemAvailable:").unwrap_or(u64::MAX);
+            available.min(group_free_bytes().unwrap_or(u64::MAX))
+        }
+    }
+}
+
+/// Resident memory of this process in bytes, now and at most so far; 0 where the system does not say.
+pub fn resident_bytes() -> [u64; 2] {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ["VmRSS:", "VmHWM:"].map(|name| field(&status, name).unwrap_or(0))
+}
+
+/// A line `name  number kB`, in bytes.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// The machine's memory in bytes; 0 where the system does not say.
+pub fn memory_bytes() -> u64 {
+    field(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemTotal:").unwrap_or(0)
+}
+
+/// The smallest limit of the control group and of those above it, where there is one (cgroup v2: what Slurm, which limits the
+/// job and not the task, and containers set), in bytes.
+pub fn group_limit_bytes() -> Option<u64> {
+    groups().iter().filter_map(|group| group_bytes(group, "memory.max")).min()
+}
+
+/// What these limits leave.
+fn group_free_bytes() -> Option<u64> {
+    let free =
+        |group: &PathBuf| Some(group_bytes(group, "memory.max")?.saturating_sub(group_bytes(group, "memory.current")?));
+    groups().iter().filter_map(free).min()
+}
+
+/// The folders of the control group and of those above it.
+fn groups() -> Vec<PathBuf> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let Some(own) = groups.lines().find_map(|line| line.strip_prefix("0::/")) else { return Vec::new() };
+    Path::new(own).ancestors().map(|group| Path::new("/sys/fs/cgroup").join(group)).collect()
+}
+
+/// One of a control group's numbers; none where it says `max`.
+fn group_bytes(group: &Path, name: &str) -> Option<u64> {
+    fs::read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok()
+}
+
+/// Processor time of all threads of this process so far.
+pub fn cpu_secs() -> f64 {
+    clock_secs(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+/// Processor time of this thread so far.
+pub fn thread_cpu_secs() -> f64 {
+    clock_secs(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn clock_secs(clock: libc::clockid_t) -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is ours for the length of the call. The clocks are there on Linux, so the call cannot fail.
+    unsafe { libc::clock_gettime(clock, &mut time) };
+    time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Kind, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn what_work_takes_is_its_peak_and_its_result() {
+        let (result, taken) = measure(Device::Cpu, || {
+            drop(Tensor::zeros([3 << 20], (Kind::Float, Device::Cpu)));
+            Tensor::zeros([1 << 20], (Kind::Float, Device::Cpu))
+        });
+        assert!((12 << 20..13 << 20).contains(&taken.peak) && (4 << 20..5 << 20).contains(&taken.kept), "{taken:?}");
+        drop(result);
+    }
+
+    #[test]
+    fn the_system_says_how_much_there_is() {
+        let (used, free) = (used_bytes(Device::Cpu), free_bytes(Device::Cpu));
+        assert!(used > 1 << 20 && free > 1 << 20 && free < 1 << 50, "{used} used, {free} free");
+    }
+}

@@ -1,0 +1,8 @@
+//! The machine that a rank runs on: its cores, memory, device and clocks.
+
+pub mod allocator;
+pub mod clock;
+pub mod cores;
+pub mod device;
+pub mod memory;
+pub mod phase;

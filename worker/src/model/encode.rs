@@ -1,0 +1,53 @@
+//! Texts → representations, without gradients: what inference needs, and the training step's first pass.
+
+use tch::Tensor;
+use tercet_sampler::SubBatchLimit;
+
+use crate::model::M3Model;
+use crate::model::representation::{Gradients, Heads, Representations, SubBatchRepresentations, TextInput};
+use crate::model::sub_batch::{Cut, SubBatch};
+
+/// Encodes `texts` sub-batch by sub-batch; the result is in their order.
+///
+/// A text alone gives what it gives inside a batch: padding is masked everywhere.
+pub fn encode_texts(model: &M3Model, texts: &[TextInput], heads: Heads, limit: SubBatchLimit) -> Representations {
+    let _guard = tch::no_grad_guard();
+    let mut all = Representations::zeros(texts, &model.special_ids(), model.dims(), heads, model.options());
+    for sub_batch in Cut::new(texts, limit, model, heads).iter() {
+        let (own, _) = model.represent(&sub_batch, heads, None, false);
+        all.scatter(&sub_batch, &own);
+    }
+    all
+}
+
+impl Representations {
+    /// Copies a sub-batch's part to where it belongs.
+    pub fn scatter(&mut self, at: &SubBatch, own: &SubBatchRepresentations) {
+        let put = |target: &mut Tensor, index: &Tensor, values: &Tensor| {
+            let _ = target.index_copy_(0, index, &values.detach());
+        };
+        put(&mut self.dense, &at.texts, &own.dense);
+        if let (Some(lexical), Some(weights)) = (&mut self.lexical, &own.lexical) {
+            put(&mut lexical.weights, &at.lexical_target, weights);
+        }
+        if let (Some(multi_vector), Some(vectors)) = (&mut self.multi_vector, &own.multi_vector) {
+            put(&mut multi_vector.vectors, &at.vector_target, vectors);
+        }
+    }
+}
+
+impl Gradients {
+    /// The heads that they are of.
+    pub fn heads(&self) -> Heads {
+        Heads { lexical: self.lexical.is_some(), multi_vector: self.multi_vector.is_some() }
+    }
+
+    /// A sub-batch's part in the sub-batch's own order.
+    pub fn gather(&self, at: &SubBatch) -> SubBatchRepresentations {
+        SubBatchRepresentations {
+            dense: self.dense.index_select(0, &at.texts),
+            lexical: self.lexical.as_ref().map(|lexical| lexical.index_select(0, &at.lexical_target)),
+            multi_vector: self.multi_vector.as_ref().map(|vectors| vectors.index_select(0, &at.vector_target)),
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! A rank's sub-batches and their tensors: from token ids alone, where every hidden state goes.
+//!
+//! Which texts go together says the sampler's layout. A sub-batch's tokens lie one after another in one flat list, so that
+//! everything that works token by token sees no padding. On a CPU attention works text by text; on a GPU it takes the layout's
+//! groups of neighbours of nearly one length, padded to the longest.
+//!
+//! Legend: T tokens of the sub-batch, padding included; S its distinct (text, token) pairs; V its vectors.
+
+use tch::{Device, Kind, Tensor};
+use tercet_sampler::{GPU_PADDING, SubBatchLayout, SubBatchLimit, TextGroup, lay_out};
+
+use crate::model::M3Model;
+use crate::model::representation::{Heads, TextInput, offsets};
+use crate::ops::cpu::attention::Rows;
+
+/// Tokens whose hidden states a text's dense representation averages.
+pub struct Pooled {
+    /// Places among the T tokens, int64 `[K]`.
+    pub token: Tensor,
+    /// The text of each, int64 `[K]`.
+    pub text: Tensor,
+    /// How many each text has, int64 `[texts]`.
+    pub per_text: Tensor,
+    /// Every text has exactly one, in order.
+    pub one_per_text: bool,
+}
+
+/// Neighbours of nearly one length: tokens `first .. first + num_texts · len`.
+pub struct Group {
+    /// The first token's place.
+    pub first: i64,
+    /// Texts.
+    pub num_texts: i64,
+    /// Tokens of each, padding included.
+    pub len: i64,
+    /// True where a token may be attended to, bool [num_texts, 1, 1, len]; none when nothing is padded.
+    pub attention_mask: Option<Tensor>,
+}
+
+impl Group {
+    /// Tokens of all its texts, padding included.
+    pub fn num_tokens(&self) -> i64 {
+        self.num_texts * self.len
+    }
+}
+
+/// One sub-batch on its device.
+pub struct SubBatch {
+    /// Longest first; together they are the T tokens.
+    pub groups: Vec<Group>,
+    /// Where each text's real tokens lie.
+    pub rows: Vec<Rows>,
+    /// The texts' indices in the list that was cut, int64 `[texts]`.
+    pub texts: Tensor,
+    /// int64 `[T]`.
+    pub token_ids: Tensor,
+    /// Each token's place in its text, int64 `[T]`.
+    pub positions: Tensor,
+    /// The CLS tokens.
+    pub cls: Pooled,
+    /// All real tokens.
+    pub real: Pooled,
+    /// Places of non-special tokens, int64 `[K]`; none, like what follows, where the head does not run.
+    pub lexical_token: Tensor,
+    /// Which distinct (text, token) pair of the sub-batch each of them is, int64 `[K]`.
+    pub lexical_slot: Tensor,
+    /// Where each distinct pair lies in the whole list's lexical weights, int64 `[S]`.
+    pub lexical_target: Tensor,
+    /// Places of the tokens that get a vector, int64 `[V]`.
+    pub vector_token: Tensor,
+    /// Where each vector lies in the whole list's vectors, int64 `[V]`.
+    pub vector_target: Tensor,
+}
+
+impl SubBatch {
+    /// Texts.
+    pub fn num_texts(&self) -> i64 {
+        self.texts.size()[0]
+    }
+
+    /// T.
+    pub fn num_padded_tokens(&self) -> usize {
+        self.token_ids.size()[0] as usize
+    }
+}
+
+/// A list of texts, cut into sub-batches as [`lay_out`] says; on a CPU, where attention goes text by text, without padding.
+///
+/// A sub-batch's tensors are made when it is asked for: all of them together would take some seventy bytes a token.
+pub struct Cut<'a> {
+    texts: &'a [TextInput],
+    heads: Heads,
+    special: [i64; 4],
+    pad: i64,
+    device: Device,
+    /// Where each text's ragged parts start in the whole list's flat tensors.
+    lexical: Vec<usize>,
+    vector: Vec<usize>,
+    layouts: Vec<SubBatchLayout>,
+}
+
+impl<'a> Cut<'a> {
+    /// Cuts `texts` for `model`, of which `heads` run.
+    pub fn new(texts: &'a [TextInput], limit: SubBatchLimit, model: &M3Model, heads: Heads) -> Self {
+        let device = model.options().1;
+        let max_padding = if device == Device::Cpu { 0.0 } else { GPU_PADDING };
+        Self::with(texts, limit, max_padding, model.special_ids(), model.special.pad.into(), device, heads)
+    }
+
+    pub(crate) fn with(
+        texts: &'a [TextInput],
+        limit: SubBatchLimit,
+        max_padding: f64,
+        special: [i64; 4],
+        pad: i64,
+        device: Device,
+        heads: Heads,
+    ) -> Self {
+        let lens: Vec<usize> = texts.iter().map(|text| text.ids.len()).collect();
+        let lexical = |text: &TextInput| if heads.lexical { text.lexical_ids(&special).len() } else { 0 };
+        Self {
+            lexical: offsets(texts.iter().map(lexical)),
+            vector: offsets(texts.iter().map(TextInput::num_vectors)),
+            layouts: lay_out(&lens, limit, max_padding),
+            texts,
+            heads,
+            special,
+            pad,
+            device,
+        }
+    }
+
+    /// How many sub-batches.
+    pub fn len(&self) -> usize {
+        self.layouts.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.layouts.is_empty()
+    }
+
+    /// Real tokens of all of them.
+    pub fn num_tokens(&self) -> usize {
+        self.texts.iter().map(|text| text.ids.len()).sum()
+    }
+
+    /// Tokens of all of them, padding included.
+    pub fn num_padded_tokens(&self) -> usize {
+        self.layouts.iter().map(SubBatchLayout::num_padded_tokens).sum()
+    }
+
+    /// The tensors of sub-batch `i`.
+    pub fn build(&self, i: usize) -> SubBatch {
+        let mut builder = Builder::default();
+        self.layouts[i].groups.iter().for_each(|group| builder.push_group(group, self));
+        builder.finish(self.device)
+    }
+
+    /// All sub-batches, one after the other.
+    pub fn iter(&self) -> impl Iterator<Item = SubBatch> {
+        (0..self.len()).map(|i| self.build(i))
+    }
+}
+
+/// A sub-batch as it grows, text by text.
+#[derive(Default)]
+struct Builder {
+    /// First token, texts, tokens of each.
+    groups: Vec<(usize, usize, usize)>,
+    rows: Vec<Rows>,
+    texts: Vec<i64>,
+    ids: Vec<i64>,
+    positions: Vec<i64>,
+    mask: Vec<bool>,
+    cls: Vec<(usize, usize)>,
+    real: Vec<(usize, usize)>,
+    lexical_token: Vec<i64>,
+    lexical_slot: Vec<i64>,
+    lexical_target: Vec<i64>,
+    vector_token: Vec<i64>,
+    vector_target: Vec<i64>,
+}
+
+impl Builder {
+    fn push_group(&mut self, group: &TextGroup, whole: &Cut) {
+        self.groups.push((self.ids.len(), group.texts.len(), group.padded_len));
+        group.texts.iter().for_each(|&i| self.push_text(i, group.padded_len, whole));
+    }
+
+    /// Appends text `i`, padded to `len`.
+    fn push_text(&mut self, i: usize, len: usize, whole: &Cut) {
+        let (text, base, b) = (&whole.texts[i], self.ids.len(), self.texts.len());
+        self.rows.push(Rows { first: base, len: text.ids.len() });
+        self.texts.push(i as i64);
+        for t in 0..text.ids.len() {
+            self.real.push((base + t, b));
+            if text.is_cls(t) {
+                self.cls.push((base + t, b));
+            }
+        }
+        if whole.heads.lexical {
+            self.push_lexical(text, base, whole.lexical[i], &whole.special);
+        }
+        if whole.heads.multi_vector {
+            let tokens = (0..text.ids.len()).filter(|&t| !text.is_cls(t));
+            self.vector_token.extend(tokens.map(|t| (base + t) as i64));
+            self.vector_target.extend((whole.vector[i]..whole.vector[i + 1]).map(|k| k as i64));
+        }
+        self.ids.extend(text.ids.iter().copied().chain(std::iter::repeat(whole.pad)).take(len));
+        self.positions.extend(0..len as i64);
+        self.mask.extend((0..len).map(|t| t < text.ids.len()));
+    }
+
+    /// A text's distinct tokens, whose weights begin at `first` in the whole list's.
+    fn push_lexical(&mut self, text: &TextInput, base: usize, first: usize, special: &[i64]) {
+        let vocabulary = text.lexical_ids(special);
+        let first_slot = self.lexical_target.len();
+        self.lexical_target.extend((first..first + vocabulary.len()).map(|k| k as i64));
+        for (t, id) in text.ids.iter().enumerate() {
+            if let Ok(k) = vocabulary.binary_search(id) {
+                self.lexical_token.push((base + t) as i64);
+                self.lexical_slot.push((first_slot + k) as i64);
+            }
+        }
+    }
+
+    fn finish(self, device: Device) -> SubBatch {
+        let to_tensor = |values: &[i64]| Tensor::from_slice(values).to_device(device);
+        let groups = self.groups.iter().map(|&(first, count, len)| {
+            let mask = &self.mask[first..first + count * len];
+            let shape = [count as i64, 1, 1, len as i64];
+            let to_mask = || Tensor::from_slice(mask).to_kind(Kind::Bool).to_device(device).view(shape);
+            let attention_mask = (!mask.iter().all(|&real| real)).then(to_mask);
+            Group { first: first as i64, num_texts: shape[0], len: shape[3], attention_mask }
+        });
+        SubBatch {
+            groups: groups.collect(),
+            rows: self.rows,
+            cls: pooled(&self.cls, self.texts.len(), device),
+            real: pooled(&self.real, self.texts.len(), device),
+            texts: to_tensor(&self.texts),
+            token_ids: to_tensor(&self.ids),
+            positions: to_tensor(&self.positions),
+            lexical_token: to_tensor(&self.lexical_token),
+            lexical_slot: to_tensor(&self.lexical_slot),
+            lexical_target: to_tensor(&self.lexical_target),
+            vector_token: to_tensor(&self.vector_token),
+            vector_target: to_tensor(&self.vector_target),
+        }
+    }
+}
+
+fn pooled(tokens: &[(usize, usize)], num_texts: usize, device: Device) -> Pooled {
+    let mut per_text = vec![0i64; num_texts];
+    for &(_, text) in tokens {
+        per_text[text] += 1;
+    }
+    let column = |f: fn(&(usize, usize)) -> i64| Tensor::from_slice(&tokens.iter().map(f).collect::<Vec<_>>());
+    Pooled {
+        token: column(|t| t.0 as i64).to_device(device),
+        text: column(|t| t.1 as i64).to_device(device),
+        one_per_text: per_text.iter().all(|&n| n == 1),
+        per_text: Tensor::from_slice(&per_text).to_device(device),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(lens: &[usize]) -> Vec<TextInput> {
+        lens.iter()
+            .map(|&n| TextInput::new((0..n as i64).map(|t| if t == 0 { 0 } else { 4 + t % 3 }).collect()))
+            .collect()
+    }
+
+    fn cut_all(lens: &[usize], tokens: usize, max_padding: f64) -> Vec<SubBatch> {
+        let (texts, limit) = (texts(lens), SubBatchLimit { tokens, texts: 0 });
+        Cut::with(&texts, limit, max_padding, [0, 1, 2, 3], 1, Device::Cpu, Heads::ALL).iter().collect()
+    }
+
+    #[test]
+    fn groups_lie_one_after_another_and_are_masked_where_padded() {
+        let cut = cut_all(&[100, 99, 98, 50, 50], 1000, GPU_PADDING);
+        let groups: Vec<(i64, i64, i64)> = cut[0].groups.iter().map(|g| (g.first, g.num_texts, g.len)).collect();
+        assert_eq!(groups, [(0, 3, 100), (300, 2, 50)]);
+        assert!(cut[0].groups[0].attention_mask.is_some() && cut[0].groups[1].attention_mask.is_none());
+        assert_eq!(cut[0].num_texts(), 5);
+        assert_eq!((cut[0].real.token.size(), cut[0].num_padded_tokens()), (vec![397], 400));
+    }
+
+    #[test]
+    fn groups_without_padding_are_of_one_length() {
+        let cut = cut_all(&[100, 99, 99], 1000, 0.0);
+        let groups: Vec<(i64, i64, i64)> = cut[0].groups.iter().map(|g| (g.first, g.num_texts, g.len)).collect();
+        assert_eq!(groups, [(0, 1, 100), (100, 2, 99)]);
+        assert_eq!(cut[0].num_padded_tokens(), 298);
+        assert_eq!(cut[0].rows[2], Rows { first: 199, len: 99 });
+    }
+
+    #[test]
+    fn repeated_tokens_share_a_slot_and_cls_gets_no_vector() {
+        let cut = cut_all(&[6], 100, 0.0);
+        // Ids 0 5 6 4 5 6: three distinct ones, the CLS without weight and vector.
+        assert_eq!(cut[0].lexical_target.size(), [3]);
+        assert_eq!(Vec::<i64>::try_from(&cut[0].lexical_slot).unwrap(), [1, 2, 0, 1, 2]);
+        assert_eq!(cut[0].vector_token.size(), [5]);
+    }
+}

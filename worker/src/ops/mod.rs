@@ -1,0 +1,4 @@
+//! The operations of the encoder.
+
+pub mod cpu;
+pub mod matmul;

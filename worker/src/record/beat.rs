@@ -1,0 +1,160 @@
+//! The sign of life that every rank gives once a second, whatever its training thread is doing: a line on standard output,
+//! which mpirun brings to the launcher. No port is opened and no file written for it.
+//!
+//! It says where the rank is and nothing else: no rows, no paths.
+
+use std::io::{self, Write};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{Builder, sleep};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tercet_cluster::Collective;
+use tercet_cluster::heartbeat::{self, Doing};
+use tercet_configs::ExitCode;
+
+use crate::machine::phase;
+
+/// Time between two signs of life.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// The step that is being done, from 1; 0 before the first.
+static STEP: AtomicU64 = AtomicU64::new(0);
+
+/// The launcher knows such a line by its beginning, wherever it is: `event` comes first.
+#[derive(Serialize)]
+struct Beat<'a> {
+    event: &'static str,
+    rank: usize,
+    host: &'a str,
+    pid: u32,
+    step: u64,
+    phase: &'static str,
+    doing: String,
+    /// For other ranks.
+    waits: bool,
+    /// A checkpoint takes what the disk takes.
+    saves: bool,
+    /// Without any change.
+    secs: f64,
+    /// Without processor time for the training thread: who waits for other ranks asks for them all the time.
+    still_secs: f64,
+}
+
+/// The processor time of a thread, and since when it has not grown.
+struct Clock {
+    id: libc::clockid_t,
+    used: (i64, i64),
+    grown: Instant,
+}
+
+impl Clock {
+    /// Of the thread that calls this, which must live as long as the process.
+    fn of_this_thread() -> io::Result<Self> {
+        let mut id = 0;
+        // SAFETY: the thread is the calling one; the clock's number is written to a variable of its type.
+        match unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &mut id) } {
+            0 => Ok(Self { id, used: (0, 0), grown: Instant::now() }),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+
+    fn still_secs(&mut self) -> f64 {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the time is written to a variable of its type. It cannot fail for a thread that lives.
+        unsafe { libc::clock_gettime(self.id, &mut now) };
+        if (now.tv_sec, now.tv_nsec) != self.used {
+            (self.used, self.grown) = ((now.tv_sec, now.tv_nsec), Instant::now());
+        }
+        self.grown.elapsed().as_secs_f64()
+    }
+}
+
+/// Step `step`, from 1, begins.
+pub fn at_step(step: u64) {
+    STEP.store(step, Ordering::Relaxed);
+}
+
+/// Starts to give signs of life, until the process ends; called by the training thread. When nobody is there any more to read them, the kernel or mpirun
+/// has asked this rank to stop: if it has not after `stop_secs`, it is ended, so that no rank that hangs outlives its
+/// launcher.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn start(ranks: &dyn Collective, stop_secs: f64) -> io::Result<()> {
+    let (rank, host) = (ranks.rank(), ranks.host().to_owned());
+    let mut clock = Clock::of_this_thread()?;
+    let beat = move || {
+        while say(&line(rank, &host, clock.still_secs())).is_ok() {
+            sleep(EVERY);
+        }
+        sleep(Duration::from_secs_f64(stop_secs));
+        // SAFETY: nothing of this process is used afterwards. What runs at an ordinary exit may wait for the thread that
+        // hangs.
+        unsafe { libc::_exit(ExitCode::Machine.code()) }
+    };
+    Builder::new().name("heartbeat".into()).spawn(beat).map(drop)
+}
+
+fn line(rank: usize, host: &str, still_secs: f64) -> String {
+    let now = heartbeat::now();
+    let step = STEP.load(Ordering::Relaxed);
+    let doing = match (now.doing, now.bucket) {
+        (Doing::ReadingBatch, _) => format!("{} {step}", now.doing.name()),
+        (doing, Some(bucket)) => format!("{} of bucket {bucket}", doing.name()),
+        (doing, None) => doing.name().to_owned(),
+    };
+    let (waits, saves) = (now.doing.waits(), now.doing == Doing::WritingCheckpoint);
+    let (pid, phase) = (process::id(), phase::current_name());
+    let [secs, still_secs] = [now.secs, still_secs].map(|secs| (secs * 10.0).round() / 10.0);
+    let beat = Beat { event: "heartbeat", rank, host, pid, step, phase, doing, waits, saves, secs, still_secs };
+    // Plain data cannot fail to serialise.
+    serde_json::to_string(&beat).expect("plain data")
+}
+
+/// Writes a line in one piece, so that what other ranks write does not get into it.
+///
+/// # Errors
+/// Nobody is there any more to read it, which is no reason to stop.
+pub fn say(line: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdout.flush())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_sleeps_is_still_and_one_that_asks_is_not() {
+        let (sender, clock) = std::sync::mpsc::channel();
+        let (wake, woken) = std::sync::mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                sender.send(Clock::of_this_thread().unwrap()).unwrap();
+                woken.recv().unwrap();
+                while woken.try_recv().is_err() {
+                    std::thread::yield_now();
+                }
+            });
+            let mut clock = clock.recv().unwrap();
+            // It may not have begun to wait before the first look.
+            while clock.still_secs() < 0.1 {
+                sleep(Duration::from_millis(10));
+            }
+            wake.send(()).unwrap();
+            while clock.still_secs() >= 0.1 {
+                sleep(Duration::from_millis(10));
+            }
+            wake.send(()).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_sign_of_life_begins_as_the_launcher_expects_and_fits_a_pipe() {
+        let line = line(13, &"h".repeat(64), 1e6);
+        assert!(line.starts_with(r#"{"event":"heartbeat","rank":13,"host":"hhh"#), "{line}");
+        assert!(line.len() < libc::PIPE_BUF / 2, "{}", line.len());
+    }
+}

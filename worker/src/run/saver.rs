@@ -1,0 +1,146 @@
+//! When checkpoints are taken, and what training waits for because of them.
+
+use std::time::{Duration, Instant};
+
+use tercet_cluster::heartbeat::{self, Doing};
+use tercet_cluster::{Collective, CollectiveError};
+use tercet_configs::Recipe;
+
+use super::setup::Run;
+use crate::checkpoint::{Background, Complete, Kept, Snapshot, TrainState, remove_interrupted};
+use crate::model::M3Model;
+use crate::record::recorder::Recorder;
+use crate::record::shares::Shares;
+use crate::step::optimizer::AdamW;
+
+/// A run's checkpoints: rank 0 writes them, in the background; on the other ranks most of this does nothing.
+pub(super) struct Saver {
+    background: Option<Background>,
+    every_steps: u64,
+    last_step: u64,
+    /// A checkpoint was due at a step that made no update.
+    overdue: bool,
+    stall: Duration,
+}
+
+impl Saver {
+    /// Checkpoints of `run` as the recipe asks for them; the run folder is this run's alone from here on.
+    ///
+    /// # Errors
+    /// As [`Snapshot::new`].
+    pub fn new(recipe: &Recipe, run: &Run, ranks: &dyn Collective) -> anyhow::Result<Self> {
+        let every_steps = recipe.checkpoint.every_steps;
+        let mut background = None;
+        if ranks.rank() == 0 {
+            remove_interrupted(&recipe.run_dir).iter().for_each(|left| run.recorder.warn(left));
+            let snapshot = Snapshot::new(&run.model, recipe)?;
+            let kept = Kept::new(recipe.checkpoint.keep, run.progress.step);
+            let background = background.insert(Background::new(recipe.run_dir.clone(), kept, snapshot));
+            if every_steps > 0 || run.is_resumed {
+                background.prepare(run.is_resumed.then_some(run.progress.step))?;
+            }
+        }
+        Ok(Self { background, every_steps, last_step: recipe.steps, overdue: false, stall: Duration::ZERO })
+    }
+
+    /// Whether a checkpoint has to be taken after `step` steps, the last of which made an update or did not.
+    ///
+    /// None is taken between a fault and the next update, so that whoever rolls back to one is before the first of the
+    /// steps that failed. The run's last state is always kept.
+    pub fn is_due(&mut self, step: u64, updated: bool) -> bool {
+        self.overdue |= self.every_steps > 0 && step.is_multiple_of(self.every_steps);
+        let due = step == self.last_step || (self.overdue && updated);
+        self.overdue &= !due;
+        due
+    }
+
+    /// Takes a checkpoint and has it written. If the one before is still being written, training waits for it.
+    ///
+    /// # Errors
+    /// The one before could not be written.
+    pub fn save(
+        &mut self,
+        model: &M3Model,
+        optimizer: &AdamW,
+        state: impl FnOnce() -> TrainState,
+        recorder: &mut Recorder,
+        shares: Option<&Shares>,
+    ) -> anyhow::Result<()> {
+        let Some(background) = &mut self.background else { return Ok(()) };
+        let started = Instant::now();
+        let state = state();
+        let was_busy = background.is_busy();
+        let before = heartbeat::during(Doing::WritingCheckpoint, || background.wait())?;
+        let remarks = background.take_remarks();
+        if was_busy && before.is_some() {
+            let secs = started.elapsed().as_secs_f64();
+            recorder.warn(&format!(
+                "step {}: waited {secs:.2} s for the checkpoint before, which was still being written: raise \
+                 checkpoint.every_steps if this repeats",
+                state.progress.step
+            ));
+        }
+        if let Some(history) = recorder.history()? {
+            let shares = shares.map(Shares::history).transpose()?.flatten();
+            let moments = [&optimizer.mean, &optimizer.square];
+            background.begin([history].into_iter().chain(shares).collect(), |snapshot| {
+                snapshot.take(&model.parameters.flat, moments, state)
+            })?;
+        }
+        self.stall += started.elapsed();
+        tell(recorder, before, &remarks);
+        Ok(())
+    }
+
+    /// Reports a checkpoint that has become complete. Waits for nothing.
+    ///
+    /// # Errors
+    /// It could not be written: a full disk, for example. Rank 0 then ends the job.
+    pub fn report(&mut self, recorder: &mut Recorder) -> anyhow::Result<()> {
+        let Some(background) = &mut self.background else { return Ok(()) };
+        let complete = background.completed()?;
+        tell(recorder, complete, &background.take_remarks());
+        Ok(())
+    }
+
+    /// Waits for what is being written.
+    ///
+    /// # Errors
+    /// As [`Saver::report`].
+    pub fn wait(&mut self, recorder: &mut Recorder) -> anyhow::Result<()> {
+        let Some(background) = &mut self.background else { return Ok(()) };
+        let complete = heartbeat::during(Doing::WritingCheckpoint, || background.wait())?;
+        tell(recorder, complete, &background.take_remarks());
+        Ok(())
+    }
+
+    /// As [`Saver::wait`], on all ranks: none goes on before it is known that the checkpoint is complete. Every rank calls
+    /// it.
+    ///
+    /// # Errors
+    /// As [`Saver::report`]; a collective that failed.
+    pub fn wait_together(&mut self, recorder: &mut Recorder, ranks: &dyn Collective) -> anyhow::Result<()> {
+        self.wait(recorder)?;
+        ranks.barrier().map_err(|error: CollectiveError| error.into())
+    }
+
+    /// The run goes on from the checkpoint of `step`. Call [`Saver::wait`] first.
+    pub fn goes_on_from(&mut self, step: u64) {
+        if let Some(background) = &mut self.background {
+            background.goes_on_from(step);
+        }
+    }
+
+    /// Seconds that training has waited for checkpoints since this was last asked.
+    pub fn take_stall_secs(&mut self) -> f64 {
+        std::mem::take(&mut self.stall).as_secs_f64()
+    }
+}
+
+/// Records a checkpoint that has become complete, if one has, and what is to be known of others.
+fn tell(recorder: &Recorder, complete: Option<Complete>, remarks: &[String]) {
+    if let Some(complete) = complete {
+        recorder.checkpoint(&complete);
+    }
+    remarks.iter().for_each(|remark| recorder.warn(remark));
+}

@@ -1,0 +1,376 @@
+//! Before the first step: the run folder, the model, the plan, and that all of it fits together on all ranks.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tch::Kind;
+use tercet_cluster::{Collective, all_ranks, broadcast_bytes};
+use tercet_configs::{ExitCode, Precision, Prompts, Recipe};
+use tercet_sampler::{Plan, Store, agreed_prefixes, write_durably};
+
+use super::TrainArgs;
+use super::lock::RunLock;
+use crate::checkpoint::{self, Progress, Resumed, TrainState};
+use crate::machine::cores;
+use crate::machine::device::device_of;
+use crate::model::{M3Model, ModelOptions};
+use crate::ops::matmul::Measured;
+use crate::record::log;
+use crate::record::recorder::Recorder;
+use crate::step::optimizer::AdamW;
+
+/// Why a run cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The run folder holds another run.
+    #[error("{0} already holds a run: --resume continues it; for a new one choose another folder with --set run_dir=…")]
+    RunExists(String),
+    /// Another process trains in the run folder.
+    #[error(
+        "run folder {run_dir} is in use {holder}: wait for that run or stop it, or choose another folder with --set run_dir=…"
+    )]
+    Locked {
+        /// The run folder.
+        run_dir: String,
+        /// By whom, and since when.
+        holder: String,
+    },
+    /// Another task of the same job array has trained this run to its end.
+    #[error(
+        "{run_dir} holds the run of task {task} of this job array, which is complete, and this task would train nothing: each \
+         task needs a run folder of its own, --set run_dir=…$SLURM_ARRAY_TASK_ID (cluster/slurm/array.sh shows one run per seed); the rest of a chain of tasks that continue one run can be cancelled"
+    )]
+    OtherTask {
+        /// The run folder.
+        run_dir: String,
+        /// The other task.
+        task: String,
+    },
+    /// A checkpoint of another recipe.
+    #[error(
+        "{path}: was written by another recipe ({keys}): undo the change to resume, or start a new run from its model with --set model.path={path}/model run_dir=…"
+    )]
+    OtherRecipe {
+        /// The checkpoint.
+        path: String,
+        /// The keys that differ.
+        keys: String,
+    },
+    /// A checkpoint whose steps took other rows than this plan would have.
+    #[error(
+        "{path}: its {step} steps were not taken from these rows in this way ({differs}): what is added or changed must begin at or after step {step} ([[data.changes]] with from_step; a new data set needs weight 0 until then)"
+    )]
+    OtherPlan {
+        /// The checkpoint.
+        path: String,
+        /// Steps done.
+        step: u64,
+        /// What is another.
+        differs: String,
+    },
+    /// A store of another tokenizer's token ids.
+    #[error(
+        "{store} holds the token ids of another tokenizer than the model's: its tokenizer.json has BLAKE3 {store_hash}, \
+         {tokenizer} has {hash}; prepare the rows again with --tokenizer {tokenizer}, or name the store's tokenizer.json in \
+         model.tokenizer if the model was trained with that one"
+    )]
+    OtherTokenizer {
+        /// The store.
+        store: String,
+        /// BLAKE3 of the tokenizer.json that it was made with.
+        store_hash: String,
+        /// The model's tokenizer.json.
+        tokenizer: String,
+        /// Its BLAKE3.
+        hash: String,
+    },
+    /// A key that training needs.
+    #[error("the recipe's {0}")]
+    Missing(&'static str),
+    /// Ranks that would train different things.
+    #[error("this rank's {0} differs from rank 0's: all hosts need the same recipe and the same store")]
+    RanksDiffer(&'static str),
+}
+
+impl SetupError {
+    /// The exit code of a process that ends with this error.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::Usage
+    }
+}
+
+/// A run that is ready for its next step.
+pub(super) struct Run {
+    pub model: M3Model,
+    pub optimizer: AdamW,
+    /// None when the recipe has no step to do: its checkpoint is then the starting point.
+    pub plan: Option<Arc<Plan>>,
+    /// How far it is.
+    pub progress: Progress,
+    /// It goes on from a checkpoint.
+    pub is_resumed: bool,
+    pub recorder: Recorder,
+    /// What multiplies matrices, where it was measured.
+    pub matmul: Option<Measured>,
+    /// Rank 0's, held until the run ends.
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    pub lock: Option<RunLock>,
+}
+
+/// What a run goes on from.
+struct Start {
+    model: M3Model,
+    optimizer: AdamW,
+    /// The checkpoint, and how far it is.
+    resumed: Option<(PathBuf, TrainState)>,
+}
+
+/// The libtorch type of weights, gradients, optimizer state, scores and loss.
+pub fn kind_of(precision: Precision) -> Kind {
+    match precision {
+        Precision::Fp32 | Precision::Bf16 => Kind::Float,
+        Precision::Fp64 => Kind::Double,
+    }
+}
+
+/// The libtorch type that the encoder computes in.
+pub fn compute_kind_of(precision: Precision) -> Kind {
+    match precision {
+        Precision::Bf16 => Kind::BFloat16,
+        Precision::Fp32 | Precision::Fp64 => kind_of(precision),
+    }
+}
+
+/// Loads and checks everything; `remarks` are told beside the plan's warnings. Every rank calls it.
+pub(super) fn set_up(
+    recipe: &Recipe,
+    args: &TrainArgs,
+    mut remarks: Vec<String>,
+    ranks: &dyn Collective,
+) -> anyhow::Result<Run> {
+    let TrainArgs { resume, events, lock_wait_secs, .. } = *args;
+    let run_dir = &recipe.run_dir;
+    if run_dir.as_os_str().is_empty() {
+        return Err(SetupError::Missing("run_dir is empty: say where the run's files shall go").into());
+    }
+    agree_on_recipe(recipe, ranks)?;
+    let mut lock = None;
+    if ranks.rank() == 0 {
+        fs::create_dir_all(run_dir).with_context(|| format!("creating {}", run_dir.display()))?;
+        lock = Some(RunLock::take(run_dir, ranks.host(), Duration::from_secs(lock_wait_secs))?);
+    }
+    // A run that ended before its first checkpoint has left its history.
+    let has_history = run_dir.join("metrics.jsonl").metadata().is_ok_and(|file| file.len() > 0);
+    if !resume && (has_history || checkpoint::has_checkpoints(run_dir)) {
+        return Err(SetupError::RunExists(run_dir.display().to_string()).into());
+    }
+    if ranks.rank() == 0 {
+        log::init(run_dir, events)?;
+        tracing::info!("{} rank(s): {}", ranks.world_size(), ranks.description());
+        tracing::info!("rank 0: {} thread(s) on cores {}", tch::get_num_threads(), cores::own());
+    }
+
+    let plan = if recipe.steps > 0 { Some(Arc::new(plan(recipe, ranks)?)) } else { None };
+    let Start { mut model, optimizer, resumed } = weights(recipe, resume, ranks, &mut remarks)?;
+    if let Some(plan) = &plan {
+        let prefixes = agreed_prefixes(plan.store(), &recipe.data);
+        let prompts = prefixes.map(|(query, passage)| Prompts::of_prefixes(query, passage));
+        model.trains_on(prompts, plan.longest_text());
+        check_same_tokenizer(&model, plan.store(), &recipe.data.store)?;
+        model.check_lengths(plan.longest_text(), i64::from(plan.store().max_token_id()))?;
+    }
+    if let Some((path, state)) = &resumed {
+        check_same_run(path, recipe, plan.as_deref(), state)?;
+    }
+    let is_resumed = resumed.is_some();
+    if ranks.rank() == 0 && !is_resumed {
+        remarks.extend(lost_history(run_dir));
+    }
+    let (progress, matmul) = resumed.map_or_else(Default::default, |(_, state)| {
+        (state.progress, state.cpu_matmul.or_else(|| Some(Measured::before_there_was_a_choice())))
+    });
+    remarks.extend(of_another_task(lock.as_ref(), recipe, progress.step)?);
+
+    if ranks.rank() == 0 {
+        let path = run_dir.join("recipe.toml");
+        write_durably(&path, recipe.to_toml().as_bytes()).with_context(|| format!("writing {}", path.display()))?;
+    }
+    ranks.barrier()?;
+    remarks.append(&mut model.remarks);
+    remarks.extend_from_slice(plan.as_ref().map_or(&[][..], |plan| plan.warnings()));
+    let recorder = Recorder::start(recipe, ranks, progress.step, &remarks, events)?;
+    for name in &model.fresh {
+        tracing::debug!("{name} starts fresh");
+    }
+    Ok(Run { model, optimizer, plan, progress, is_resumed, recorder, matmul, lock })
+}
+
+/// What is to be said of a history that no checkpoint goes with: the run begins anew.
+fn lost_history(run_dir: &Path) -> Option<String> {
+    let history = File::open(run_dir.join("metrics.jsonl")).ok()?;
+    let num_steps =
+        BufReader::new(history).split(b'\n').map_while(Result::ok).filter(|line| line.ends_with(b"}")).count();
+    let run_dir = run_dir.display();
+    (num_steps > 0).then(|| {
+        format!("no checkpoint in {run_dir}: the run begins anew, and its history of {num_steps} steps is written over")
+    })
+}
+
+/// What is to be said of a run that another task of this process's job array has begun.
+fn of_another_task(lock: Option<&RunLock>, recipe: &Recipe, step: u64) -> Result<Option<String>, SetupError> {
+    let Some(task) = lock.and_then(|lock| lock.begun_by_task.clone()) else { return Ok(None) };
+    let run_dir = recipe.run_dir.display().to_string();
+    if recipe.steps > 0 && step >= recipe.steps {
+        return Err(SetupError::OtherTask { run_dir, task });
+    }
+    Ok(Some(format!(
+        "{run_dir} holds the run of task {task} of this job array: this task goes on with it, and is no run of its own"
+    )))
+}
+
+pub(crate) fn plan(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Plan> {
+    if recipe.data.store.as_os_str().is_empty() {
+        return Err(SetupError::Missing("data.store is empty: name the folder that `tercet prepare` wrote").into());
+    }
+    let store = Arc::new(Store::open(&recipe.data.store)?);
+    let plan = Plan::new(store, recipe)?;
+    plan.check_world(ranks.world_size())?;
+    agree(ranks, plan.checksum(recipe.steps).to_le_bytes().to_vec(), "token store")?;
+    Ok(plan)
+}
+
+pub(crate) fn agree_on_recipe(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<()> {
+    agree(ranks, recipe.hash().into_bytes(), "recipe")
+}
+
+/// Whether every rank's `own` is rank 0's. Every rank calls it.
+fn agree(ranks: &dyn Collective, own: Vec<u8>, what: &'static str) -> anyhow::Result<()> {
+    let mut first = own.clone();
+    broadcast_bytes(ranks, &mut first, 0)?;
+    let same = first == own;
+    // All ranks learn of it, so that none goes on into a collective that the odd one never enters.
+    if !all_ranks(ranks, same)? && !same {
+        return Err(SetupError::RanksDiffer(what).into());
+    }
+    Ok(())
+}
+
+/// From the newest good checkpoint when resuming, else from the recipe's `[model]`. Every rank calls it.
+fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective, remarks: &mut Vec<String>) -> anyhow::Result<Start> {
+    if resume && let Some((path, Resumed { model, optimizer, state })) = load_newest(recipe, ranks, remarks)? {
+        return Ok(Start { model, optimizer, resumed: Some((path, state)) });
+    }
+    let options = ModelOptions::of(&recipe.model, recipe.seed);
+    let (device, kind) = (device_of(ranks), kind_of(recipe.precision));
+    let section = &recipe.model;
+    let model = match (&section.path, &section.config) {
+        (Some(dir), _) => M3Model::load(dir, &options, device, kind)?,
+        (None, Some(config)) => M3Model::fresh(config, &options, device, kind)?,
+        (None, None) => {
+            return Err(SetupError::Missing("model.path is missing (or model.config, for fresh weights)").into());
+        }
+    };
+    let optimizer = own_part(recipe, ranks, &model, AdamW::new(&model.parameters));
+    Ok(Start { model, optimizer, resumed: None })
+}
+
+/// The newest good checkpoint, if there is any, as rank 0 sees it: one rank reads all of them and all take the same. What
+/// rank 0 passes over goes to its `remarks`. Every rank calls it.
+fn newest_good(recipe: &Recipe, ranks: &dyn Collective, remarks: &mut Vec<String>) -> anyhow::Result<Option<PathBuf>> {
+    let mut name = Vec::new();
+    if ranks.rank() == 0 {
+        let (newest, refused) = checkpoint::newest_good(&recipe.run_dir);
+        let passed_over = refused.iter().map(|reason| format!("{reason}; trying the one before"));
+        match newest {
+            Some(_) => remarks.extend(passed_over),
+            // Nothing goes on that could tell it.
+            None => passed_over.for_each(|text| tracing::warn!("{text}")),
+        }
+        match (newest, refused.into_iter().next()) {
+            (Some(path), _) => name = path.file_name().unwrap_or_default().as_encoded_bytes().to_vec(),
+            // To begin anew here would bury what may still be saved.
+            (None, Some(reason)) => {
+                let dir = recipe.run_dir.display();
+                let none = format!("no checkpoint of {dir} can be used; move them away to begin anew");
+                return Err(anyhow::Error::from(reason).context(none));
+            }
+            (None, None) => {}
+        }
+    }
+    broadcast_bytes(ranks, &mut name, 0)?;
+    Ok((!name.is_empty()).then(|| recipe.run_dir.join(String::from_utf8_lossy(&name).as_ref())))
+}
+
+/// Loads the newest good checkpoint, if there is any; rank 0's `remarks` get what is to be told of others. Every rank calls it.
+///
+/// # Errors
+/// There are some, but none is good; or it cannot be loaded.
+pub(super) fn load_newest(
+    recipe: &Recipe,
+    ranks: &dyn Collective,
+    remarks: &mut Vec<String>,
+) -> anyhow::Result<Option<(PathBuf, Resumed)>> {
+    let Some(path) = newest_good(recipe, ranks, remarks)? else { return Ok(None) };
+    let options = ModelOptions::of(&recipe.model, recipe.seed);
+    let mut resumed = checkpoint::load(&path, &options, device_of(ranks), kind_of(recipe.precision))
+        .inspect_err(|_| remarks.iter().for_each(|text| tracing::warn!("{text}")))?;
+    resumed.optimizer = own_part(recipe, ranks, &resumed.model, resumed.optimizer);
+    Ok(Some((path, resumed)))
+}
+
+/// What of the optimizer's state this rank keeps.
+fn own_part(recipe: &Recipe, ranks: &dyn Collective, model: &M3Model, optimizer: AdamW) -> AdamW {
+    if recipe.optimizer.shard_state { optimizer.shard(ranks, &model.parameters) } else { optimizer }
+}
+
+/// The same token id must be the same token. A model without a tokenizer.json leaves nothing to compare.
+pub(crate) fn check_same_tokenizer(model: &M3Model, store: &Store, store_dir: &Path) -> anyhow::Result<()> {
+    let Some(path) = model.tokenizer_json() else { return Ok(()) };
+    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let (hash, store_hash) = (blake3::hash(&bytes).to_hex().to_string(), &store.manifest().tokenizer_hash);
+    if hash == *store_hash {
+        return Ok(());
+    }
+    let (store, tokenizer) = (store_dir.display().to_string(), path.display().to_string());
+    Err(SetupError::OtherTokenizer { store, store_hash: store_hash.clone(), tokenizer, hash }.into())
+}
+
+/// Resuming continues the same computation: whatever changes its numbers must be as it was. The data may change from the
+/// checkpoint's step on.
+fn check_same_run(path: &Path, recipe: &Recipe, plan: Option<&Plan>, state: &TrainState) -> anyhow::Result<()> {
+    let before = Recipe::load(&path.join("train/recipe.toml"), &[])?;
+    // Left open where the folder that says it is gone; the checkpoint's own model has it.
+    let is_open = |key: &String| key == "model.pooling" && recipe.model.pooling.is_none();
+    let keys = recipe.differing_keys(&before).into_iter().filter(|key| !is_open(key));
+    let (data, others): (Vec<String>, Vec<String>) = keys.partition(|key| key.starts_with("data."));
+    let path = path.display().to_string();
+    if !others.is_empty() {
+        return Err(SetupError::OtherRecipe { path, keys: others.join(", ") }.into());
+    }
+    if plan.is_some_and(|plan| plan.checksum(state.progress.step) != state.plan_checksum) {
+        let differs = if data.is_empty() { "the token store is another".into() } else { data.join(", ") };
+        return Err(SetupError::OtherPlan { path, step: state.progress.step, differs }.into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_without_a_checkpoint_is_told_of_if_it_has_steps() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(lost_history(folder.path()), None);
+        for (text, steps) in [("", None), ("{\"step\":1,\"lo", None), ("{\"step\":1}\n{\"step\":2}\n{\"st", Some(2))] {
+            fs::write(folder.path().join("metrics.jsonl"), text).unwrap();
+            let told = lost_history(folder.path());
+            assert_eq!(told.is_some(), steps.is_some(), "{told:?}");
+            assert!(told.is_none_or(|told| told.contains(&format!("history of {} steps", steps.unwrap()))));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The two passes of the encoder over a rank's sub-batches.
+
+use crate::machine::phase::{Phase, during};
+use crate::model::representation::{Gradients, Heads, Representations, TextInput};
+use crate::model::sub_batch::{Cut, SubBatch};
+use crate::model::{Graph, M3Model};
+use crate::step::StepSettings;
+use crate::step::inspect::Watch;
+
+/// What both passes share.
+pub struct Passes<'a> {
+    /// The model.
+    pub model: &'a M3Model,
+    /// The heads that the loss trains.
+    pub heads: Heads,
+    /// Seed and budget of kept graphs.
+    pub settings: &'a StepSettings,
+    /// The optimizer step, which dropout's seed depends on.
+    pub step: u64,
+    /// This rank, likewise.
+    pub rank: usize,
+}
+
+impl Passes<'_> {
+    /// What dropout's masks in sub-batch `i` depend on: the same in both passes.
+    fn seed(&self, i: usize) -> Option<u64> {
+        let mut hash = blake3::Hasher::new();
+        for part in [self.settings.seed, self.step, self.rank as u64, i as u64] {
+            hash.update(&part.to_le_bytes());
+        }
+        Some(u64::from_le_bytes(std::array::from_fn(|b| hash.finalize().as_bytes()[b])))
+    }
+
+    /// What was not kept.
+    fn again(&self, i: usize, sub_batches: &Cut) -> Kept {
+        let sub_batch = during(Phase::Input, || sub_batches.build(i));
+        let graph = during(Phase::Recompute, || self.model.graph(&sub_batch, self.heads, self.seed(i)));
+        Kept { sub_batch, graph }
+    }
+}
+
+/// A sub-batch and the graph of its forward pass.
+pub struct Kept {
+    sub_batch: SubBatch,
+    graph: Graph,
+}
+
+/// Representations of all `texts` without gradient; the graphs of the first sub-batches, as far as the budget of kept
+/// tokens reaches, are kept for the second pass.
+pub fn encode_first_pass(
+    passes: &Passes,
+    texts: &[TextInput],
+    sub_batches: &Cut,
+) -> (Representations, Vec<Option<Kept>>) {
+    let model = passes.model;
+    let mut all = Representations::zeros(texts, &model.special_ids(), model.dims(), passes.heads, model.options());
+    let mut budget = passes.settings.kept_graph_tokens;
+    let mut kept = Vec::with_capacity(sub_batches.len());
+    for i in 0..sub_batches.len() {
+        let sub_batch = during(Phase::Input, || sub_batches.build(i));
+        let left = budget.checked_sub(sub_batch.num_padded_tokens());
+        budget = left.unwrap_or(budget);
+        let (own, graph) = model.represent(&sub_batch, passes.heads, passes.seed(i), left.is_some());
+        all.scatter(&sub_batch, &own);
+        kept.push(graph.map(|graph| Kept { sub_batch, graph }));
+    }
+    (all, kept)
+}
+
+/// Adds the parameters' gradients to the flat buffer: forward (unless kept) and backward of each sub-batch, from the
+/// gradients of all representations. Tells `ready`
+/// from where on the matrices' gradients are complete, as soon as they are.
+pub fn encode_second_pass(
+    passes: &Passes,
+    sub_batches: &Cut,
+    kept: Vec<Option<Kept>>,
+    d_representations: &Gradients,
+    watch: &mut dyn Watch,
+    mut ready: impl FnMut(i64),
+) {
+    for (i, kept) in kept.into_iter().enumerate() {
+        let last = i + 1 == sub_batches.len();
+        let Kept { sub_batch, graph } = kept.unwrap_or_else(|| passes.again(i, sub_batches));
+        let mut ready = |first| {
+            if last {
+                ready(first)
+            }
+        };
+        passes.model.backward(graph, d_representations, &sub_batch, passes.seed(i), &mut ready);
+        watch.gradient_of(&sub_batch);
+    }
+}

@@ -1,0 +1,85 @@
+//! The passage → query direction of parallel corpora: each positive is contrasted with every rank's queries.
+//!
+//! Its score matrix is the transpose of the positives' columns, whose rows lie on all ranks. Transposing over ranks is
+//! linear and its own adjoint, so the gradient comes back the same way.
+//!
+//! Legend: Q local queries, R all ranks' queries, P all ranks' passages.
+
+use tch::{Kind, Tensor};
+use tercet_cluster::{Collective, CollectiveError, gather_counts};
+use tercet_configs::{LossSection, Negatives, Teacher};
+
+use crate::model::representation::offsets;
+use crate::scoring::Scores;
+use crate::step::contrastive::known_answers::FalseNegatives;
+use crate::step::contrastive::loss::{Loss, Targets, Terms, loss};
+use crate::step::{StepBatch, StepSettings};
+use crate::tensors::exchange::ring_pass;
+
+/// The mean of `forward` (query → passage) and the loss of the other direction, from which `false_negatives`, entries of
+/// [Q, R], are left out. Every rank calls it.
+///
+/// # Errors
+/// A collective that failed.
+pub fn add_passage_to_query(
+    ranks: &dyn Collective,
+    settings: &StepSettings,
+    batch: &StepBatch,
+    scores: &Scores,
+    false_negatives: FalseNegatives,
+    forward: Loss,
+    distill: bool,
+) -> Result<Loss, CollectiveError> {
+    let counts = gather_counts(ranks, batch.num_queries)?;
+    let group_sizes = gather_counts(ranks, batch.group_size)?;
+    debug_assert!(group_sizes.iter().all(|&g| g == batch.group_size), "a global batch has one group size");
+    let first = offsets(counts.iter().copied());
+    let options = (Kind::Int64, scores.dense.device());
+    // Passages lie in rank order, so every query's positive is G columns after its predecessor's.
+    let positives = Tensor::arange(first[counts.len()] as i64, options) * batch.group_size as i64; // [R]
+
+    let transposed = scores.try_map(|s| transpose(ranks, &s.index_select(1, &positives), &first))?; // [Q, R]
+    let own = Tensor::arange(batch.num_queries as i64, options) + first[ranks.rank()] as i64;
+    let targets = Targets {
+        group: own.unsqueeze(-1),
+        positive: own,
+        false_negatives,
+        teacher: None,
+        negatives: Negatives::InBatch,
+        num_global_queries: batch.num_global_queries,
+    };
+    let section = LossSection { teacher: Teacher::None, ..settings.loss.clone() };
+    let backward = loss(&section, &transposed, &targets, distill);
+
+    let returned = backward.d_scores.try_map(|d| transpose(ranks, d, &first))?; // [Q, R]
+    let add = |d: &Tensor, other: &Tensor| (d / 2.0).index_add(1, &positives, &(other / 2.0));
+    let pair = |a: Option<&Tensor>, b: Option<&Tensor>| a.zip(b).map(|(a, b)| add(a, b));
+    let (a, b) = (forward.terms.values(), backward.terms.values());
+    Ok(Loss {
+        total: (forward.total + backward.total) / 2.0,
+        terms: Terms::from_values(std::array::from_fn(|i| a[i].zip(b[i]).map(|(a, b)| (a + b) / 2.0))),
+        d_scores: Scores {
+            dense: add(&forward.d_scores.dense, &returned.dense),
+            lexical: pair(forward.d_scores.lexical.as_ref(), returned.lexical.as_ref()),
+            multi_vector: pair(forward.d_scores.multi_vector.as_ref(), returned.multi_vector.as_ref()),
+        },
+    })
+}
+
+/// The R×R matrix whose rows the ranks hold by parts, `rows` [Q, R] here, transposed: again this rank's rows [Q, R].
+/// `first` says where each rank's rows start (W + 1 numbers). Every rank calls it.
+fn transpose(ranks: &dyn Collective, rows: &Tensor, first: &[usize]) -> Result<Tensor, CollectiveError> {
+    let (rank, world) = (ranks.rank(), ranks.world_size());
+    let count = |r: usize| (first[r + 1] - first[r]) as i64;
+    let mut blocks: Vec<Option<Tensor>> = (0..world).map(|_| None).collect();
+    let mut visiting = rows.shallow_clone();
+    for hop in 0..world {
+        let owner = (rank + world - hop) % world;
+        blocks[owner] = Some(visiting.narrow(1, first[rank] as i64, count(rank)).tr());
+        if hop + 1 < world {
+            let next_owner = (owner + world - 1) % world;
+            visiting = ring_pass(ranks, &visiting, &[count(next_owner), first[world] as i64])?;
+        }
+    }
+    Ok(Tensor::cat(&blocks.into_iter().flatten().collect::<Vec<_>>(), 1))
+}

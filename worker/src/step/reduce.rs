@@ -1,0 +1,214 @@
+//! The gradient's sum over ranks, in buckets that leave while the rest is still computed.
+//!
+//! The flat gradient is cut into buckets, from the end of the weights that decay to their beginning: the order in which
+//! backward finishes them, heads first and embedding tables last. Biases and layer norms, which lie behind and belong to
+//! all layers, are the last buckets; they are small. Buckets start in this order on every rank, whatever a rank's
+//! sub-batches are and whether it has any, so the ranks are in step.
+//!
+//! Every bucket has a part for each rank. Where the optimizer's state is sharded over the ranks (ZeRO-1; Rajbhandari et al.,
+//! 2020, arXiv 1910.02054) a rank gets the sums of its parts alone, updates their weights, and is given the others'.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use tch::Tensor;
+use tercet_cluster::{Collective, CollectiveError, heartbeat, part_counts};
+
+use crate::model::Parameters;
+use crate::tensors::exchange::InPlace;
+
+/// Size of a bucket. What a rank sends to one other of a hundred, a hundredth of it, is still a message long enough for a
+/// network's full rate, and a large model's layer makes two buckets.
+const BUCKET_BYTES: usize = 25 << 20;
+
+/// Buckets under way at most: each has as many bytes again, of other ranks' values as they arrive.
+const MAX_UNDER_WAY: usize = 4;
+
+/// The sum of one step's gradient over all ranks, or of each rank's parts. Every rank makes one and finishes it.
+pub struct GradientReducer<'a> {
+    ranks: &'a dyn Collective,
+    /// `[N]`.
+    gradient: Tensor,
+    /// Buckets that have not started, in their order.
+    waiting: VecDeque<Range<i64>>,
+    /// Started and not yet waited for, in the same order.
+    under_way: VecDeque<InPlace<'a>>,
+    /// Waited for.
+    num_settled: usize,
+    /// Leave each rank with the sums of its parts only.
+    sharded: bool,
+    num_decayed: i64,
+    /// Elements from here to `num_decayed` are final.
+    final_from: i64,
+}
+
+impl<'a> GradientReducer<'a> {
+    /// Starts nothing yet. `sharded` leaves each rank with the sums of its parts, and the rest of its gradient undefined.
+    pub fn new(ranks: &'a dyn Collective, parameters: &Parameters, sharded: bool) -> Self {
+        Self::with_buckets(buckets(parameters), ranks, parameters.flat_grad(), parameters.num_decayed(), sharded)
+    }
+
+    fn with_buckets(
+        buckets: Vec<Range<i64>>,
+        ranks: &'a dyn Collective,
+        gradient: Tensor,
+        num_decayed: i64,
+        sharded: bool,
+    ) -> Self {
+        let (waiting, under_way) = (buckets.into(), VecDeque::new());
+        Self { ranks, gradient, waiting, under_way, num_settled: 0, sharded, num_decayed, final_from: num_decayed }
+    }
+
+    /// From here on no gradient is added to any weight that decays and lies at `first` or behind it
+    /// (an offset in the flat buffers); starts the buckets that are complete by that. Until the reducer is finished nobody
+    /// reads or writes those gradients.
+    ///
+    /// # Errors
+    /// A collective that failed.
+    pub fn final_from(&mut self, first: i64) -> Result<(), CollectiveError> {
+        self.final_from = self.final_from.min(first);
+        self.poll()
+    }
+
+    /// Lets the buckets that are under way move on, and starts what they had kept waiting.
+    ///
+    /// # Errors
+    /// A collective that failed.
+    pub fn poll(&mut self) -> Result<(), CollectiveError> {
+        self.under_way.iter_mut().for_each(|sum| {
+            sum.poll();
+        });
+        while self.under_way.front_mut().is_some_and(InPlace::poll) {
+            self.settle_first()?;
+        }
+        while self.under_way.len() < MAX_UNDER_WAY && self.waiting.front().is_some_and(|b| self.is_final(b)) {
+            self.start_next()?;
+        }
+        Ok(())
+    }
+
+    /// Sums what is left; returns when every rank's gradient is the sum of all ranks'.
+    ///
+    /// # Errors
+    /// A collective that failed.
+    pub fn finish(mut self) -> Result<(), CollectiveError> {
+        while !self.waiting.is_empty() || !self.under_way.is_empty() {
+            while self.under_way.len() < MAX_UNDER_WAY && !self.waiting.is_empty() {
+                self.start_next()?;
+            }
+            self.settle_first()?;
+        }
+        Ok(())
+    }
+
+    fn is_final(&self, bucket: &Range<i64>) -> bool {
+        bucket.start >= self.final_from && bucket.end <= self.num_decayed
+    }
+
+    /// The collectives read and write one bucket's elements, while backward writes others': buckets do not overlap, and
+    /// one starts when no gradient will be added to its elements.
+    fn start_next(&mut self) -> Result<(), CollectiveError> {
+        if let Some(bucket) = self.waiting.pop_front() {
+            let values = self.gradient.narrow(0, bucket.start, bucket.end - bucket.start);
+            let start = if self.sharded { InPlace::sum_part } else { InPlace::sum };
+            self.under_way.push_back(start(self.ranks, values)?);
+        }
+        Ok(())
+    }
+
+    fn settle_first(&mut self) -> Result<(), CollectiveError> {
+        self.num_settled += 1;
+        heartbeat::with_bucket(self.num_settled, || self.under_way.pop_front().map_or(Ok(()), InPlace::wait))
+    }
+}
+
+/// Gives every rank the others' parts of the weights, which they have updated. Every rank calls it.
+///
+/// # Errors
+/// A collective that failed.
+pub fn gather_weights(ranks: &dyn Collective, parameters: &Parameters) -> Result<(), CollectiveError> {
+    let mut under_way = VecDeque::new();
+    for bucket in buckets(parameters) {
+        if under_way.len() == MAX_UNDER_WAY {
+            under_way.pop_front().map_or(Ok(()), InPlace::wait)?;
+        }
+        let weights = parameters.flat.narrow(0, bucket.start, bucket.end - bucket.start);
+        under_way.push_back(InPlace::gather_parts(ranks, weights)?);
+    }
+    under_way.into_iter().try_for_each(InPlace::wait)
+}
+
+/// The elements of every bucket, in the order in which they start. None lies on both sides of where weight decay ends.
+pub fn buckets(parameters: &Parameters) -> Vec<Range<i64>> {
+    let len = BUCKET_BYTES / parameters.flat.kind().elt_size_in_bytes();
+    cut(len as i64, parameters.num_decayed(), parameters.numel())
+}
+
+/// The ranks' parts of a bucket, in rank order.
+pub fn parts(bucket: &Range<i64>, world_size: usize) -> Vec<Range<i64>> {
+    let mut end = bucket.start;
+    let counts = part_counts((bucket.end - bucket.start) as usize, world_size).into_iter();
+    let part = |count| {
+        end += count as i64;
+        end - count as i64..end
+    };
+    counts.map(part).collect()
+}
+
+/// [`buckets`] of at most `len`.
+fn cut(len: i64, num_decayed: i64, num_all: i64) -> Vec<Range<i64>> {
+    let between = |from: i64, to: i64| (from..to).step_by(len as usize).map(move |start| start..(start + len).min(to));
+    let mut buckets: Vec<Range<i64>> = between(0, num_decayed).collect();
+    buckets.reverse();
+    buckets.extend(between(num_decayed, num_all));
+    buckets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::{Device, Kind};
+    use tercet_cluster::{Counted, Solo};
+
+    #[test]
+    fn buckets_go_from_the_last_decayed_weight_to_the_first_and_then_to_the_rest() {
+        assert_eq!(cut(4, 10, 13), [8..10, 4..8, 0..4, 10..13]);
+        assert_eq!(cut(2, 0, 3), [0..2, 2..3]);
+        assert_eq!(cut(4, 0, 0), []);
+    }
+
+    #[test]
+    fn a_buckets_parts_follow_each_other() {
+        assert_eq!(parts(&(10..15), 3), [10..12, 12..14, 14..15]);
+        assert_eq!(parts(&(10..11), 2), [10..11, 11..11]);
+    }
+
+    #[test]
+    fn a_bucket_starts_when_all_of_it_is_final() {
+        let ranks = Counted::new(Box::new(Solo::new()));
+        let gradient = Tensor::arange(13, (Kind::Float, Device::Cpu));
+        let mut reducer = GradientReducer::with_buckets(cut(4, 10, 13), &ranks, gradient.shallow_clone(), 10, false);
+        let started = || ranks.take_traffic().all_reduce_bytes / 4;
+        reducer.final_from(9).unwrap();
+        assert_eq!(started(), 0);
+        reducer.final_from(8).unwrap();
+        assert_eq!(started(), 2);
+        reducer.final_from(9).unwrap();
+        reducer.final_from(1).unwrap();
+        assert_eq!(started(), 4);
+        reducer.finish().unwrap();
+        assert_eq!(started(), 7);
+        assert_eq!(gradient, Tensor::arange(13, (Kind::Float, Device::Cpu)));
+    }
+
+    #[test]
+    fn finishing_alone_sums_everything_once() {
+        let ranks = Counted::new(Box::new(Solo::new()));
+        let gradient = Tensor::zeros([50], (Kind::Double, Device::Cpu));
+        for sharded in [false, true] {
+            let gradient = gradient.shallow_clone();
+            GradientReducer::with_buckets(cut(3, 40, 50), &ranks, gradient, 40, sharded).finish().unwrap();
+            assert_eq!(ranks.take_traffic().all_reduce_bytes, 50 * 8);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Tensors over collectives, and the calls into libtorch that `tch` does not bind.
+
+pub mod exchange;
+pub mod libtorch;
