@@ -14,7 +14,7 @@ use tercet_cluster::Solo;
 use tercet_configs::{LossPreset, LossSection, Negatives, OptimizerSection, Pooling, Teacher};
 use tercet_sampler::{SubBatchLimit, TextIds};
 use tercet_worker::model::representation::TextInput;
-use tercet_worker::model::{M3Model, ModelOptions};
+use tercet_worker::model::{M3Model, ModelOptions, head_of};
 use tercet_worker::step::contrastive::loss::{Terms, hybrid};
 use tercet_worker::step::optimizer::{AdamW, clip_grad_norm};
 use tercet_worker::step::{StepBatch, StepOutcome, StepSettings, compute_gradients};
@@ -122,7 +122,7 @@ fn compare(folder: &str, overrides: Option<&str>, tolerance: f64) {
     close("loss", outcome.loss, case.reference["loss"].as_f64().unwrap(), tolerance);
     compare_terms(&outcome.terms, &case.reference["terms"], tolerance);
     for (name, gradient) in model.parameters.named_grads() {
-        let published = if name.contains("_linear.") { name.to_owned() } else { format!("model.{name}") };
+        let published = if head_of(name).is_some() { name.to_owned() } else { format!("model.{name}") };
         match case.tensors.get(&format!("grad.{published}")) {
             Some(expected) => close_tensor(&published, &gradient, expected, tolerance),
             None => assert_eq!(gradient.abs().max().double_value(&[]), 0.0, "{published} gets no gradient"),

@@ -3,18 +3,18 @@
 //!
 //! Legend: T tokens of a sub-batch, d hidden size.
 //!
-//! The backward pass is written by hand (the layers say why). The embedding sum is linear in its tables, so its gradient
-//! is three additions; autograd would allocate a [vocabulary, d] gradient for every sub-batch.
+//! The backward pass is written by hand (the layers say why).
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 use tercet_configs::EncoderConfig;
 
 use super::layer::{Layer, SavedLayer, dropout};
 use super::parameters::{Init, Parameters, Spec};
-use super::pointwise::LayerNorm;
+use super::places::NormPlace;
 use crate::model::sub_batch::SubBatch;
-use crate::ops::cpu::dropout::Dropout;
-use crate::tensors::libtorch::Normalised;
+use crate::ops::dropout::Dropout;
+use crate::ops::embed;
+use crate::ops::layer_norm::Normalised;
 
 /// Words, positions, token types.
 pub(super) const EMBEDDING_TABLES: [&str; 3] = [
@@ -74,7 +74,7 @@ pub struct SavedEncoder {
 pub struct Encoder {
     config: EncoderConfig,
     tables: [Tensor; 3],
-    norm: LayerNorm,
+    norm: NormPlace,
     layers: Vec<Layer>,
 }
 
@@ -84,7 +84,7 @@ impl Encoder {
         Self {
             config: config.clone(),
             tables: EMBEDDING_TABLES.map(|name| parameters.leaf(name)),
-            norm: LayerNorm::new(config, parameters, "embeddings.LayerNorm"),
+            norm: NormPlace::new(config, parameters, "embeddings.LayerNorm"),
             layers: (0..config.num_hidden_layers).map(|i| Layer::new(config, parameters, i)).collect(),
         }
     }
@@ -101,14 +101,15 @@ impl Encoder {
     ) -> (Tensor, Option<SavedEncoder>) {
         let _guard = tch::no_grad_guard();
         // In the weights' own type up to here: an embedding is a sum of three, and costs nothing.
-        let (mut hidden, norm) = self.norm.forward(parameters, self.embed(texts));
+        let embedded = embed::forward(&self.tables, &texts.token_ids, &self.places(texts));
+        let (mut hidden, norm) = self.norm.of(parameters).forward(embedded);
         self.dropout(seed).apply(&mut hidden);
         let mut hidden = hidden.to_kind(parameters.compute_kind()); // [T, d]
         let mut layers = Vec::with_capacity(if keep { self.layers.len() } else { 0 });
         for (i, layer) in self.layers.iter().enumerate() {
             let seed = layer_seed(seed, i);
             let (output, saved) = if only_cls && i + 1 == self.layers.len() {
-                layer.forward_chosen(parameters, hidden, texts, seed, keep)
+                layer.forward_cls(parameters, hidden, texts, seed, keep)
             } else {
                 layer.forward(parameters, hidden, texts, seed, keep)
             };
@@ -139,29 +140,18 @@ impl Encoder {
         }
         let mut grad = grad.to_kind(parameters.flat.kind());
         self.dropout(seed).apply(&mut grad);
-        let grad = self.norm.backward(parameters, &saved.norm, &grad);
-        self.embed_backward(texts, &grad, parameters);
+        let grad = self.norm.of(parameters).backward(&saved.norm, &grad, self.norm.gradient(parameters));
+        let tables = EMBEDDING_TABLES.map(|name| parameters.grad(name));
+        embed::backward(tables, &texts.token_ids, &self.places(texts), &grad);
     }
 
     fn dropout(&self, seed: Option<u64>) -> Dropout {
         dropout(seed, self.config.hidden_dropout_prob)
     }
 
-    /// Words + positions + token type 0 of every token: [T, d].
-    fn embed(&self, texts: &SubBatch) -> Tensor {
-        let [words, positions, types] = &self.tables;
-        let places = &texts.positions + self.config.first_position() as i64;
-        let mut sum = words.index_select(0, &texts.token_ids);
-        let _ = sum.g_add_(&positions.index_select(0, &places)).g_add_(&types.get(0));
-        sum
-    }
-
-    /// Adds the gradient of [`Encoder::embed`]'s result, [T, d], to the tables' gradients.
-    fn embed_backward(&self, texts: &SubBatch, gradient: &Tensor, parameters: &Parameters) {
-        let [mut words, mut positions, types] = EMBEDDING_TABLES.map(|name| parameters.grad(name));
-        let _ = words.index_add_(0, &texts.token_ids, gradient);
-        let _ = positions.index_add_(0, &(&texts.positions + self.config.first_position() as i64), gradient);
-        let _ = types.get(0).g_add_(&gradient.sum_dim_intlist([0i64].as_slice(), false, None::<Kind>));
+    /// Each token's row in the table of positions, int64 `[T]`.
+    fn places(&self, texts: &SubBatch) -> Tensor {
+        &texts.positions + self.config.first_position() as i64
     }
 }
 

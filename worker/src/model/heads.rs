@@ -30,9 +30,13 @@ pub(super) fn specs(c: &EncoderConfig, multi_vector_dim: usize) -> Vec<Spec> {
     .collect()
 }
 
-/// Whether autograd trains the weight of this name.
-pub(super) fn trains(name: &str) -> bool {
-    name.starts_with("colbert_linear.") || name.starts_with("sparse_linear.")
+/// The linear maps of the heads, as files and weights are called.
+pub(super) const HEADS: [&str; 2] = ["colbert_linear", "sparse_linear"];
+
+/// The head that a weight of this name belongs to, whose gradient is autograd's; none: the encoder.
+pub fn head_of(weight: &str) -> Option<&str> {
+    let (head, _) = weight.split_once('.')?;
+    HEADS.contains(&head).then_some(head)
 }
 
 /// The heads' weights, as views of [`Parameters`].

@@ -10,77 +10,14 @@
 use tch::Tensor;
 use tercet_configs::EncoderConfig;
 
-use super::attention::{Attended, Attention};
-use super::parameters::{Parameters, Span};
-use super::pointwise::{LayerNorm, add_column_sums, gelu, gelu_backward};
-use crate::model::cls_attention::Chosen;
+use super::parameters::Parameters;
+use super::places::{LinearPlace, NormPlace};
 use crate::model::sub_batch::SubBatch;
-use crate::ops::cpu::{self, dropout::Dropout};
-use crate::tensors::libtorch::{Normalised, add_product, product};
-
-/// Weight [out, in] and bias `[out]`.
-struct Linear {
-    weight: Span,
-    bias: Span,
-}
-
-impl Linear {
-    /// Several maps of the same input beside each other.
-    fn new(parameters: &Parameters, names: &[String]) -> Self {
-        let all = |suffix: &str| names.iter().map(|name| format!("{name}.{suffix}")).collect::<Vec<_>>();
-        Self { weight: parameters.span(&all("weight")), bias: parameters.span(&all("bias")) }
-    }
-
-    /// Its first `rows` outputs, and the others.
-    fn cut_at(&self, rows: i64) -> [Self; 2] {
-        let ([first_weight, weight], [first_bias, bias]) = (self.weight.cut_at(rows), self.bias.cut_at(rows));
-        [Self { weight: first_weight, bias: first_bias }, Self { weight, bias }]
-    }
-
-    /// [T, out] from [T, in].
-    fn forward(&self, parameters: &Parameters, x: &Tensor) -> Tensor {
-        let mut result = self.forward_to_kernel(parameters, x);
-        if kernels::serve(x) {
-            let _ = result.g_add_(&parameters.weight_at(&self.bias));
-        }
-        result
-    }
-
-    /// The same for a kernel to read, which adds the bias on the way; without kernels it is in the result.
-    fn forward_to_kernel(&self, parameters: &Parameters, x: &Tensor) -> Tensor {
-        let weight = parameters.weight_at(&self.weight);
-        match kernels::serve(x) {
-            true => product(parameters.matmul.forward, x, &weight.tr()),
-            false => x.linear(&weight, Some(parameters.weight_at(&self.bias))),
-        }
-    }
-
-    /// Adds the gradients of weight and bias, from the input [T, in] and the output's gradient [T, out].
-    fn add_gradients(&self, parameters: &Parameters, x: &Tensor, grad: &Tensor) {
-        self.add_weight_gradient(parameters, x, grad);
-        add_column_sums(parameters, &self.bias, grad);
-    }
-
-    /// The weight's alone.
-    fn add_weight_gradient(&self, parameters: &Parameters, x: &Tensor, grad: &Tensor) {
-        let mut weight = parameters.grad_at(&self.weight);
-        if weight.kind() == grad.kind() {
-            add_product(parameters.matmul.weight_gradient, &mut weight, &grad.tr(), x);
-        } else {
-            let _ = weight.g_add_(&product(parameters.matmul.weight_gradient, &grad.tr(), x));
-        }
-    }
-
-    /// Adds the input's gradient to `d_x`, [T, in].
-    fn add_input_gradient(&self, parameters: &Parameters, grad: &Tensor, d_x: &mut Tensor) {
-        add_product(parameters.matmul.input_gradient, d_x, grad, &parameters.weight_at(&self.weight));
-    }
-
-    /// The input's gradient alone, [T, in], from the output's, [T, out].
-    fn input_gradient(&self, parameters: &Parameters, grad: &Tensor) -> Tensor {
-        product(parameters.matmul.input_gradient, grad, &parameters.weight_at(&self.weight))
-    }
-}
+use crate::ops::attention::{Attended, Attention, ClsAttention};
+use crate::ops::dropout::Dropout;
+use crate::ops::gelu;
+use crate::ops::layer_norm::Normalised;
+use crate::ops::linear::LinearOutput;
 
 /// What a layer's forward pass leaves for its backward pass.
 pub(super) struct SavedLayer {
@@ -91,10 +28,10 @@ pub(super) struct SavedLayer {
 
 /// Of attention.
 enum SavedAttention {
-    /// Every token attends: queries, keys and values beside each other, with kernels before their bias, [T, 3d].
-    All(Tensor, Attended),
+    /// Every token attends: queries, keys and values beside each other, [T, 3d].
+    All(LinearOutput, Attended),
     /// One token of each text does.
-    Chosen(Chosen),
+    Cls(ClsAttention),
 }
 
 /// Of what follows attention, token by token.
@@ -102,8 +39,8 @@ struct SavedRest {
     attention_norm: Normalised,
     /// After attention and its norm, [T, d].
     middle: Tensor,
-    /// Before the activation function, and with kernels before the bias, [T, f].
-    inner: Tensor,
+    /// Before the activation function, [T, f].
+    inner: LinearOutput,
     output_norm: Normalised,
 }
 
@@ -112,19 +49,19 @@ pub(super) struct Layer {
     num_heads: i64,
     hidden_dropout: f64,
     attention_dropout: f64,
-    qkv: Linear,
-    attention_output: Linear,
-    attention_norm: LayerNorm,
-    intermediate: Linear,
-    output: Linear,
-    output_norm: LayerNorm,
+    qkv: LinearPlace,
+    attention_output: LinearPlace,
+    attention_norm: NormPlace,
+    intermediate: LinearPlace,
+    output: LinearPlace,
+    output_norm: NormPlace,
 }
 
 impl Layer {
     pub(super) fn new(config: &EncoderConfig, parameters: &Parameters, index: usize) -> Self {
         let named = |name: &str| format!("encoder.layer.{index}.{name}");
-        let linear = |names: &[&str]| Linear::new(parameters, &names.iter().map(|n| named(n)).collect::<Vec<_>>());
-        let norm = |name: &str| LayerNorm::new(config, parameters, &named(name));
+        let linear = |names: &[&str]| LinearPlace::new(parameters, &names.iter().map(|n| named(n)).collect::<Vec<_>>());
+        let norm = |name: &str| NormPlace::new(config, parameters, &named(name));
         Self {
             num_heads: config.num_attention_heads as i64,
             hidden_dropout: config.hidden_dropout_prob,
@@ -147,8 +84,8 @@ impl Layer {
         seed: Option<u64>,
         keep: bool,
     ) -> (Tensor, Option<SavedLayer>) {
-        let qkv = self.qkv.forward_to_kernel(parameters, &input); // [T, 3d]
-        let attended = self.attention(seed).forward(&qkv, &parameters.master_at(&self.qkv.bias), texts, keep);
+        let qkv = self.qkv.of(parameters).forward_before_bias(&input); // [T, 3d]
+        let attended = self.attention(seed).forward(&qkv, texts.spans(), keep);
         let (output, rest) = self.forward_rest(parameters, &input, &attended.output(), seed);
         let attention = SavedAttention::All(qkv, attended);
         (output, keep.then_some(SavedLayer { input, attention, rest }))
@@ -156,7 +93,7 @@ impl Layer {
 
     /// As [`Layer::forward`] for the first token of each text alone, [texts, d]: of the others only keys and values are
     /// computed, which is a sixth of a layer.
-    pub(super) fn forward_chosen(
+    pub(super) fn forward_cls(
         &self,
         parameters: &Parameters,
         input: Tensor,
@@ -164,15 +101,12 @@ impl Layer {
         seed: Option<u64>,
         keep: bool,
     ) -> (Tensor, Option<SavedLayer>) {
-        let chosen_input = input.index_select(0, &texts.cls.token);
-        let [query, key_value] = self.qkv.cut_at(chosen_input.size()[1]);
-        let chosen = Chosen {
-            query: query.forward(parameters, &chosen_input),
-            key_value: key_value.forward(parameters, &input),
-        };
-        let attended = self.attention(seed).forward_chosen(&chosen, texts);
-        let (output, rest) = self.forward_rest(parameters, &chosen_input, &attended, seed);
-        let attention = SavedAttention::Chosen(chosen);
+        let first = input.index_select(0, &texts.cls.token);
+        let [query, key_value] = self.qkv.cut_at(first.size()[1]).map(|place| place.of(parameters));
+        let cls = ClsAttention { query: query.forward(&first), key_value: key_value.forward(&input) };
+        let attended = self.attention(seed).forward_cls(&cls, &texts.groups);
+        let (output, rest) = self.forward_rest(parameters, &first, &attended, seed);
+        let attention = SavedAttention::Cls(cls);
         (output, keep.then_some(SavedLayer { input, attention, rest }))
     }
 
@@ -185,16 +119,14 @@ impl Layer {
         seed: Option<u64>,
     ) -> (Tensor, SavedRest) {
         let [after_attention, after_output] = self.hidden_dropouts(seed);
-        let projected = self.attention_output.forward_to_kernel(parameters, attended); // [T, d]
-        let bias = &self.attention_output.bias;
-        let (middle, attention_norm) =
-            self.attention_norm.forward_sum(parameters, projected, bias, input, after_attention);
+        let projected = self.attention_output.of(parameters).forward_before_bias(attended); // [T, d]
+        let norm = self.attention_norm.of(parameters);
+        let (middle, attention_norm) = norm.forward_sum(projected, input, after_attention);
 
-        let inner = self.intermediate.forward_to_kernel(parameters, &middle); // [T, f]
-        let activated = gelu(parameters, &inner, &self.intermediate.bias);
-        let projected = self.output.forward_to_kernel(parameters, &activated); // [T, d]
-        let bias = &self.output.bias;
-        let (output, output_norm) = self.output_norm.forward_sum(parameters, projected, bias, &middle, after_output);
+        let inner = self.intermediate.of(parameters).forward_before_bias(&middle); // [T, f]
+        let activated = gelu::forward(&inner);
+        let projected = self.output.of(parameters).forward_before_bias(&activated); // [T, d]
+        let (output, output_norm) = self.output_norm.of(parameters).forward_sum(projected, &middle, after_output);
         (output, SavedRest { attention_norm, middle, inner, output_norm })
     }
 
@@ -211,24 +143,23 @@ impl Layer {
         match attention {
             SavedAttention::All(qkv, attended) => {
                 let (mut d_input, d_attended) = self.backward_rest(parameters, rest, &attended.output(), seed, grad);
-                let bias = parameters.master_at(&self.qkv.bias);
-                let d_qkv = self.attention(seed).backward(&qkv, &bias, texts, attended, &d_attended);
+                let d_qkv = self.attention(seed).backward(&qkv, texts.spans(), attended, &d_attended);
                 drop((d_attended, qkv));
-                self.qkv.add_gradients(parameters, &input, &d_qkv);
-                self.qkv.add_input_gradient(parameters, &d_qkv, &mut d_input);
+                self.qkv.gradient(parameters).add(&input, &d_qkv);
+                self.qkv.of(parameters).add_input_gradient(&d_qkv, &mut d_input);
                 d_input
             }
-            SavedAttention::Chosen(chosen) => {
+            SavedAttention::Cls(cls) => {
                 // One row a text: cheaper to have again than to keep.
-                let attended = self.attention(seed).forward_chosen(&chosen, texts);
-                let (mut d_chosen, d_attended) = self.backward_rest(parameters, rest, &attended, seed, grad);
-                let d = self.attention(seed).backward_chosen(&chosen, texts, &d_attended);
-                let [query, key_value] = self.qkv.cut_at(d_chosen.size()[1]);
-                query.add_gradients(parameters, &input.index_select(0, &texts.cls.token), &d.query);
-                query.add_input_gradient(parameters, &d.query, &mut d_chosen);
-                key_value.add_gradients(parameters, &input, &d.key_value);
-                let mut d_input = input.zeros_like().index_add(0, &texts.cls.token, &d_chosen);
-                key_value.add_input_gradient(parameters, &d.key_value, &mut d_input);
+                let attended = self.attention(seed).forward_cls(&cls, &texts.groups);
+                let (mut d_first, d_attended) = self.backward_rest(parameters, rest, &attended, seed, grad);
+                let d = self.attention(seed).backward_cls(&cls, &texts.groups, &d_attended);
+                let [query, key_value] = self.qkv.cut_at(d_first.size()[1]);
+                query.gradient(parameters).add(&input.index_select(0, &texts.cls.token), &d.query);
+                query.of(parameters).add_input_gradient(&d.query, &mut d_first);
+                key_value.gradient(parameters).add(&input, &d.key_value);
+                let mut d_input = input.zeros_like().index_add(0, &texts.cls.token, &d_first);
+                key_value.of(parameters).add_input_gradient(&d.key_value, &mut d_input);
                 d_input
             }
         }
@@ -246,29 +177,32 @@ impl Layer {
         let [after_attention, after_output] = self.hidden_dropouts(seed);
         let SavedRest { attention_norm, middle, inner, output_norm } = saved;
 
-        let [mut d_middle, d_output] =
-            self.output_norm.backward_sum(parameters, &output_norm, &grad, after_output, &self.output.bias);
+        let (norm, d_norm) = (self.output_norm.of(parameters), self.output_norm.gradient(parameters));
+        let mut d_map = self.output.gradient(parameters);
+        let [mut d_middle, d_output] = norm.backward_sum(&output_norm, &grad, after_output, d_norm, &mut d_map.bias);
         drop((grad, output_norm));
-        let d_activated = self.output.input_gradient(parameters, &d_output); // [T, f]
-        let [activated, d_inner] = gelu_backward(parameters, &inner, d_activated, &self.intermediate.bias);
-        self.output.add_weight_gradient(parameters, &activated, &d_output);
+        let d_activated = self.output.of(parameters).input_gradient(&d_output); // [T, f]
+        let mut d_intermediate = self.intermediate.gradient(parameters);
+        let [activated, d_inner] = gelu::backward(&inner, d_activated, &mut d_intermediate.bias);
+        d_map.add_weight(&activated, &d_output);
         drop((d_output, activated, inner));
-        self.intermediate.add_weight_gradient(parameters, &middle, &d_inner);
-        self.intermediate.add_input_gradient(parameters, &d_inner, &mut d_middle);
+        d_intermediate.add_weight(&middle, &d_inner);
+        self.intermediate.of(parameters).add_input_gradient(&d_inner, &mut d_middle);
         drop((d_inner, middle));
 
-        let bias = &self.attention_output.bias;
+        let (norm, d_norm) = (self.attention_norm.of(parameters), self.attention_norm.gradient(parameters));
+        let mut d_map = self.attention_output.gradient(parameters);
         let [d_input, d_output] =
-            self.attention_norm.backward_sum(parameters, &attention_norm, &d_middle, after_attention, bias);
+            norm.backward_sum(&attention_norm, &d_middle, after_attention, d_norm, &mut d_map.bias);
         drop((d_middle, attention_norm));
-        self.attention_output.add_weight_gradient(parameters, attended, &d_output);
-        let d_attended = self.attention_output.input_gradient(parameters, &d_output); // [T, d]
+        d_map.add_weight(attended, &d_output);
+        let d_attended = self.attention_output.of(parameters).input_gradient(&d_output); // [T, d]
         (d_input, d_attended)
     }
 
     /// Where the first of the layer's matrices lies in the flat buffers; those of layers above and of the heads follow.
     pub(super) fn first_matrix(&self) -> i64 {
-        self.qkv.weight.start()
+        self.qkv.start()
     }
 
     fn attention(&self, seed: Option<u64>) -> Attention {

@@ -1,14 +1,12 @@
 //! The model: encoder and heads over one flat buffer of weights; reading and writing Hugging Face directories.
 
-mod attention;
-mod cls_attention;
 pub mod encode;
 mod encoder;
 mod files;
 mod heads;
 mod layer;
 mod parameters;
-mod pointwise;
+mod places;
 pub mod representation;
 pub mod sub_batch;
 
@@ -21,7 +19,7 @@ use tercet_sampler::{SpecialTokens, not_in_table};
 
 pub use encoder::Encoder;
 pub use files::{HostTensor, ModelFiles, write_safetensors};
-pub use heads::HeadWeights;
+pub use heads::{HeadWeights, head_of};
 pub use parameters::{Init, Parameters, Spec};
 
 use crate::machine::phase::{Phase, during};
@@ -189,7 +187,7 @@ impl M3Model {
 
     /// Allocates gradients and makes the encoder compute in `kind`; needed once before [`M3Model::backward`].
     pub fn enable_gradients(&mut self, kind: Kind) {
-        self.parameters.enable_gradients(|name| !heads::trains(name));
+        self.parameters.enable_gradients(|name| head_of(name).is_none());
         self.parameters.compute_in(kind);
     }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use tch::{Device, Kind, Tensor};
 
+use crate::ops::Weight;
 use crate::ops::matmul::Matmul;
 
 /// How a weight starts when no file gives it.
@@ -165,9 +166,9 @@ impl Parameters {
         span.of(self.compute.as_ref().unwrap_or(&self.flat))
     }
 
-    /// A span of the weights themselves.
-    pub fn master_at(&self, span: &Span) -> Tensor {
-        span.of(&self.flat)
+    /// The same, and of the weights themselves.
+    pub fn both_at(&self, span: &Span) -> Weight {
+        Weight { compute: self.weight_at(span), master: span.of(&self.flat) }
     }
 
     /// A span of the gradient.

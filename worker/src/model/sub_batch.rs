@@ -11,7 +11,7 @@ use tercet_sampler::{GPU_PADDING, SubBatchLayout, SubBatchLimit, TextGroup, lay_
 
 use crate::model::M3Model;
 use crate::model::representation::{Heads, TextInput, offsets};
-use crate::ops::cpu::attention::Rows;
+use crate::ops::attention::{Group, TextSpan, Texts};
 
 /// Tokens whose hidden states a text's dense representation averages.
 pub struct Pooled {
@@ -25,31 +25,12 @@ pub struct Pooled {
     pub one_per_text: bool,
 }
 
-/// Neighbours of nearly one length: tokens `first .. first + num_texts · len`.
-pub struct Group {
-    /// The first token's place.
-    pub first: i64,
-    /// Texts.
-    pub num_texts: i64,
-    /// Tokens of each, padding included.
-    pub len: i64,
-    /// True where a token may be attended to, bool [num_texts, 1, 1, len]; none when nothing is padded.
-    pub attention_mask: Option<Tensor>,
-}
-
-impl Group {
-    /// Tokens of all its texts, padding included.
-    pub fn num_tokens(&self) -> i64 {
-        self.num_texts * self.len
-    }
-}
-
 /// One sub-batch on its device.
 pub struct SubBatch {
     /// Longest first; together they are the T tokens.
     pub groups: Vec<Group>,
     /// Where each text's real tokens lie.
-    pub rows: Vec<Rows>,
+    pub spans: Vec<TextSpan>,
     /// The texts' indices in the list that was cut, int64 `[texts]`.
     pub texts: Tensor,
     /// int64 `[T]`.
@@ -76,6 +57,11 @@ impl SubBatch {
     /// Texts.
     pub fn num_texts(&self) -> i64 {
         self.texts.size()[0]
+    }
+
+    /// Which tokens are one text's, for attention.
+    pub fn spans(&self) -> Texts<'_> {
+        Texts { spans: &self.spans, groups: &self.groups }
     }
 
     /// T.
@@ -168,7 +154,7 @@ impl<'a> Cut<'a> {
 struct Builder {
     /// First token, texts, tokens of each.
     groups: Vec<(usize, usize, usize)>,
-    rows: Vec<Rows>,
+    spans: Vec<TextSpan>,
     texts: Vec<i64>,
     ids: Vec<i64>,
     positions: Vec<i64>,
@@ -191,7 +177,7 @@ impl Builder {
     /// Appends text `i`, padded to `len`.
     fn push_text(&mut self, i: usize, len: usize, whole: &Cut) {
         let (text, base, b) = (&whole.texts[i], self.ids.len(), self.texts.len());
-        self.rows.push(Rows { first: base, len: text.ids.len() });
+        self.spans.push(TextSpan { first: base, len: text.ids.len() });
         self.texts.push(i as i64);
         for t in 0..text.ids.len() {
             self.real.push((base + t, b));
@@ -236,7 +222,7 @@ impl Builder {
         });
         SubBatch {
             groups: groups.collect(),
-            rows: self.rows,
+            spans: self.spans,
             cls: pooled(&self.cls, self.texts.len(), device),
             real: pooled(&self.real, self.texts.len(), device),
             texts: to_tensor(&self.texts),
@@ -296,7 +282,7 @@ mod tests {
         let groups: Vec<(i64, i64, i64)> = cut[0].groups.iter().map(|g| (g.first, g.num_texts, g.len)).collect();
         assert_eq!(groups, [(0, 1, 100), (100, 2, 99)]);
         assert_eq!(cut[0].num_padded_tokens(), 298);
-        assert_eq!(cut[0].rows[2], Rows { first: 199, len: 99 });
+        assert_eq!(cut[0].spans[2], TextSpan { first: 199, len: 99 });
     }
 
     #[test]

@@ -1,4 +1,57 @@
-//! The operations of the encoder.
+//! The operations of the encoder, and the one door to the device.
+//!
+//! A file is an operation, forward and backward, over tensors. It holds the operation as libtorch's operations make it, on any
+//! device and in any type (the reference), and decides once whose work it is ([`Engine`]); nobody outside this room asks. What is faster
+//! lies behind: kernels for a CPU in `cpu/`. Kernels for a GPU go into `cuda/` beside it and get an engine of their own, an
+//! arm in those operations that have one; a GPU takes the references so far, which are libtorch's own kernels there. No
+//! model changes for it.
+//!
+//! Not here: which operations make a layer, and where its weights lie (the model).
 
-pub mod cpu;
+pub mod adamw;
+pub mod attention;
+mod cpu;
+pub mod dropout;
+pub mod embed;
+pub mod gelu;
+pub mod layer_norm;
+pub mod linear;
 pub mod matmul;
+#[cfg(test)]
+mod tests;
+
+use tch::{Device, Kind, Tensor};
+
+/// Who does an operation's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Engine {
+    /// libtorch's operations: the reference.
+    Libtorch,
+    /// The kernels in `cpu/`.
+    Cpu,
+}
+
+impl Engine {
+    /// The fastest that there is for tensors like `x`.
+    fn of(x: &Tensor) -> Self {
+        match (x.device(), x.kind()) {
+            (Device::Cpu, Kind::Float | Kind::BFloat16) => Self::Cpu,
+            _ => Self::Libtorch,
+        }
+    }
+}
+
+/// A weight in two types, which may be the same; views of the flat buffers.
+pub struct Weight {
+    /// In the type that is computed in.
+    pub compute: Tensor,
+    /// As the optimizer has it, in which a kernel reads it: float32, or float64 where that is computed in.
+    pub master: Tensor,
+}
+
+impl Weight {
+    /// In the type of `x`: a step begins in the weights' own.
+    fn like(&self, x: &Tensor) -> &Tensor {
+        if x.kind() == self.compute.kind() { &self.compute } else { &self.master }
+    }
+}

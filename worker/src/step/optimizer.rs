@@ -11,8 +11,7 @@ use tercet_cluster::{Collective, CollectiveError};
 use tercet_configs::OptimizerSection;
 
 use crate::model::Parameters;
-use crate::ops::cpu::adamw::Update;
-use crate::ops::cpu::{self, elements, elements_mut};
+use crate::ops::adamw::Update;
 use crate::step::reduce::{buckets, gather_weights, parts};
 use crate::tensors::exchange::InPlace;
 
@@ -91,46 +90,23 @@ impl AdamW {
         let correction2 = 1.0 - b2.powf(self.updates as f64);
         let gradient = parameters.flat_grad();
         let decayed = parameters.num_decayed();
-        let rates = [learning_rate / correction1, correction2.sqrt()];
         let mut at = 0;
         for chunk in self.kept.iter().flat_map(|kept| chunks(kept, decayed)) {
             let len = chunk.end - chunk.start;
-            let kept = if chunk.start < decayed { 1.0 - learning_rate * settings.weight_decay } else { 1.0 };
-            let moments = [&self.mean, &self.square].map(|moment| moment.narrow(0, at, len));
-            update_chunk(narrow(&parameters.flat, &chunk), narrow(&gradient, &chunk), moments, kept, rates, settings);
+            let update = Update {
+                kept: if chunk.start < decayed { 1.0 - learning_rate * settings.weight_decay } else { 1.0 },
+                betas: [b1, b2],
+                rate: learning_rate / correction1,
+                root: correction2.sqrt(),
+                epsilon: settings.epsilon,
+            };
+            let mut moments = [&self.mean, &self.square].map(|moment| moment.narrow(0, at, len));
+            let mut weights = narrow(&parameters.flat, &chunk);
+            update.apply(&mut weights, &narrow(&gradient, &chunk), moments.each_mut());
             at += len;
         }
         if settings.shard_state { gather_weights(ranks, parameters) } else { Ok(()) }
     }
-}
-
-/// Updates some weights and their moments; `kept` is what weight decay leaves of a weight, and the step is the first of `rates`
-/// times the mean over the root of the square, that being divided by the second.
-fn update_chunk(
-    mut weight: Tensor,
-    gradient: Tensor,
-    [mut mean, mut square]: [Tensor; 2],
-    kept: f64,
-    [rate, root]: [f64; 2],
-    settings: &OptimizerSection,
-) {
-    let (b1, b2) = (settings.beta1, settings.beta2);
-    if kernels::serve(&weight) {
-        let update = Update {
-            kept: kept as f32,
-            fresh: [1.0 - b1, 1.0 - b2].map(|fresh| fresh as f32),
-            rate: rate as f32,
-            scale: (1.0 / root) as f32,
-            epsilon: settings.epsilon as f32,
-        };
-        let moments = [elements_mut(&mut mean), elements_mut(&mut square)];
-        return update.apply(elements_mut(&mut weight), elements(&gradient), moments);
-    }
-    let _ = weight.g_mul_scalar_(kept);
-    let _ = mean.lerp_(&gradient, 1.0 - b1);
-    let _ = square.g_mul_scalar_(b2).g_add_(&(&gradient * &gradient * (1.0 - b2)));
-    let denominator = square.sqrt() / root + settings.epsilon;
-    let _ = weight.g_sub_(&(mean / denominator * rate));
 }
 
 /// The elements whose state this rank keeps: a part of every bucket, in the buckets' order.

@@ -8,6 +8,7 @@ use tch::Kind;
 use tercet_configs::{EncoderConfig, Pooling, Prompts, in_its_place};
 use tercet_sampler::SpecialTokens;
 
+use crate::model::heads::{HEADS, head_of};
 use crate::model::{HostTensor, M3Model, ModelError, pickle, tokenizer_config};
 
 /// What lies beside a tokenizer.json and is taken along as it is.
@@ -98,9 +99,9 @@ impl ModelFiles {
         let is_double = weights.iter().any(|(_, weight)| weight.kind == Kind::Double);
         write_json("config.json", self.config.to_json(if is_double { "float64" } else { "float32" }))?;
         let weights = weights.iter().map(|(name, weight)| (*name, weight));
-        let (heads, encoder): (Vec<_>, Vec<_>) = weights.partition(|(name, _)| name.contains("_linear."));
+        let (heads, encoder): (Vec<_>, Vec<_>) = weights.partition(|(name, _)| head_of(name).is_some());
         write_safetensors(&dir.join("model.safetensors"), &encoder)?;
-        for head in ["colbert_linear", "sparse_linear"] {
+        for head in HEADS {
             let prefix = format!("{head}.");
             let own = heads.iter().filter_map(|(name, weight)| Some((name.strip_prefix(&prefix)?, *weight)));
             let path = dir.join(format!("{head}.pt"));

@@ -1,17 +1,17 @@
 //! Attention of one token of each text, its first, to its text.
 //!
 //! Who wants dense representations by CLS pooling wants nothing else of the last layer: other tokens give their keys and
-//! values to it, and that is all. The result is the same, and so is every gradient.
+//! values to it, and that is all. The result is the same, and so is every gradient. libtorch's operations do it on every device: a
+//! text has one row of probabilities.
 //!
 //! Legend: T tokens of the sub-batch, d hidden size, h heads, k head size, B and L texts and length of a group.
 
 use tch::Tensor;
 
-use super::attention::{Attention, scale};
-use crate::model::sub_batch::{Group, SubBatch};
+use super::{Attention, Group, scale};
 
-/// Queries of the chosen tokens and all tokens' keys and values, or their gradients.
-pub struct Chosen {
+/// Queries of the first tokens, and keys and values of all: what attention of CLS alone is made of; or their gradients.
+pub struct ClsAttention {
     /// [texts, d].
     pub query: Tensor,
     /// Beside each other, [T, 2d].
@@ -31,9 +31,9 @@ struct Pairs {
 }
 
 impl Attention {
-    /// What the chosen tokens attend to, [texts, d].
-    pub fn forward_chosen(&self, chosen: &Chosen, texts: &SubBatch) -> Tensor {
-        let parts = self.groups(chosen, texts).map(|(place, group, pairs)| {
+    /// What the first tokens attend to, [texts, d].
+    pub fn forward_cls(&self, cls: &ClsAttention, groups: &[Group]) -> Tensor {
+        let parts = self.groups(cls, groups).map(|(place, group, pairs)| {
             let dropped = self.dropped(&pairs.probabilities, place);
             dropped.bmm(&pairs.value).view([group.num_texts, -1])
         });
@@ -41,11 +41,11 @@ impl Attention {
     }
 
     /// Gradients of queries, keys and values from the result's, [texts, d].
-    pub fn backward_chosen(&self, chosen: &Chosen, texts: &SubBatch, d_output: &Tensor) -> Chosen {
-        let d_key_value = chosen.key_value.empty_like();
-        let mut d_queries = Vec::with_capacity(texts.groups.len());
+    pub fn backward_cls(&self, cls: &ClsAttention, groups: &[Group], d_output: &Tensor) -> ClsAttention {
+        let d_key_value = cls.key_value.empty_like();
+        let mut d_queries = Vec::with_capacity(groups.len());
         let mut first_text = 0;
-        for (place, group, pairs) in self.groups(chosen, texts) {
+        for (place, group, pairs) in self.groups(cls, groups) {
             let d_rows = d_output.narrow(0, first_text, group.num_texts);
             let d_rows = d_rows.reshape([group.num_texts * self.num_heads, 1, -1]); // [B·h, 1, k]
             first_text += group.num_texts;
@@ -62,20 +62,20 @@ impl Attention {
                 into.copy_(&gradient.view([group.num_texts, self.num_heads, group.len, -1]));
             }
         }
-        Chosen { query: Tensor::cat(&d_queries, 0), key_value: d_key_value }
+        ClsAttention { query: Tensor::cat(&d_queries, 0), key_value: d_key_value }
     }
 
     /// The groups, in order, each with its number.
     fn groups<'a>(
         &'a self,
-        chosen: &'a Chosen,
-        texts: &'a SubBatch,
+        cls: &'a ClsAttention,
+        groups: &'a [Group],
     ) -> impl Iterator<Item = (u64, &'a Group, Pairs)> + 'a {
         let mut first_text = 0;
-        texts.groups.iter().enumerate().map(move |(place, group)| {
-            let query = chosen.query.narrow(0, first_text, group.num_texts);
+        groups.iter().enumerate().map(move |(place, group)| {
+            let query = cls.query.narrow(0, first_text, group.num_texts);
             first_text += group.num_texts;
-            (place as u64, group, self.attend(&query, &chosen.key_value, group))
+            (place as u64, group, self.attend(&query, &cls.key_value, group))
         })
     }
 
@@ -103,43 +103,5 @@ impl Attention {
         let mut dropped = probabilities.copy();
         self.dropout.at(place).apply(&mut dropped);
         dropped
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tch::{Device, Kind};
-    use tercet_sampler::{GPU_PADDING, SubBatchLimit};
-
-    use super::*;
-    use crate::model::representation::{Heads, TextInput};
-    use crate::model::sub_batch::Cut;
-    use crate::ops::cpu::dropout::Dropout;
-
-    #[test]
-    fn chosen_tokens_get_what_they_get_among_all() {
-        let lens = [40, 40, 39, 5, 2];
-        let texts: Vec<TextInput> = lens.iter().map(|&len| TextInput::new((0..len).collect())).collect();
-        let limit = SubBatchLimit { tokens: 1000, texts: 0 };
-        let texts = Cut::with(&texts, limit, GPU_PADDING, [0, 1, 2, 3], 1, Device::Cpu, Heads::DENSE).build(0);
-        assert!(texts.groups.iter().any(|group| group.attention_mask.is_some()), "something is padded");
-        let (attention, tokens) =
-            (Attention { num_heads: 2, dropout: Dropout::new(0, 0.0) }, texts.num_padded_tokens() as i64);
-        let wave = |len: i64, step: f64| (Tensor::arange(len, (Kind::Double, Device::Cpu)) * step).sin();
-        let qkv = wave(tokens * 24, 0.7).view([tokens, 24]);
-        let rows = &texts.cls.token;
-        let chosen =
-            Chosen { query: qkv.narrow(1, 0, 8).index_select(0, rows), key_value: qkv.narrow(1, 8, 16).contiguous() };
-        // In float64, which has no kernel: a bias is none's.
-        let all = attention.forward(&qkv, &qkv, &texts, true);
-        let close = |a: &Tensor, b: &Tensor| a.allclose(b, 1e-12, 1e-12, false);
-        assert!(close(&attention.forward_chosen(&chosen, &texts), &all.output().index_select(0, rows)));
-
-        let d_output = wave(texts.num_texts() * 8, 0.3).view([-1, 8]);
-        let d_all = Tensor::zeros([tokens, 8], (Kind::Double, Device::Cpu)).index_add(0, rows, &d_output);
-        let d_qkv = attention.backward(&qkv, &qkv, &texts, all, &d_all);
-        let d = attention.backward_chosen(&chosen, &texts, &d_output);
-        assert!(close(&d.query, &d_qkv.narrow(1, 0, 8).index_select(0, rows)));
-        assert!(close(&d.key_value, &d_qkv.narrow(1, 8, 16)));
     }
 }

@@ -2,34 +2,47 @@
 //! memory and for nothing else.
 
 use pulp::Arch;
+use tch::Tensor;
 
-use super::Shared;
+use super::{Shared, elements, elements_mut};
+use crate::ops::adamw::Update;
 use crate::tensors::libtorch::parallel;
 
 /// Numbers that a thread takes at a time.
 const BLOCK: usize = 1 << 14;
 
-/// What one update does to every number.
+/// An update's constants in float32.
 #[derive(Debug, Clone, Copy)]
-pub struct Update {
+struct Constants {
     /// What weight decay multiplies the weight with.
-    pub kept: f32,
+    kept: f32,
     /// Shares of the new gradient in the running means of gradients and of their squares: 1 − β₁ and 1 − β₂.
-    pub fresh: [f32; 2],
+    fresh: [f32; 2],
     /// The step: the learning rate over the first moment's bias correction.
-    pub rate: f32,
+    rate: f32,
     /// The inverse root of the second moment's bias correction.
-    pub scale: f32,
+    scale: f32,
     /// Keeps the quotient finite.
-    pub epsilon: f32,
+    epsilon: f32,
 }
 
-impl Update {
-    /// Updates weights and moments.
-    ///
-    /// # Panics
-    /// If the slices have different lengths.
-    pub fn apply(self, weights: &mut [f32], gradient: &[f32], [means, squares]: [&mut [f32]; 2]) {
+/// Updates weights and moments, `[n]` in float32 each.
+///
+/// # Panics
+/// If they have different lengths.
+pub fn apply(update: &Update, weights: &mut Tensor, gradient: &Tensor, moments: [&mut Tensor; 2]) {
+    let constants = Constants {
+        kept: update.kept as f32,
+        fresh: update.betas.map(|beta| (1.0 - beta) as f32),
+        rate: update.rate as f32,
+        scale: (1.0 / update.root) as f32,
+        epsilon: update.epsilon as f32,
+    };
+    constants.apply(elements_mut(weights), elements(gradient), moments.map(elements_mut));
+}
+
+impl Constants {
+    fn apply(self, weights: &mut [f32], gradient: &[f32], [means, squares]: [&mut [f32]; 2]) {
         let len = gradient.len();
         assert!(weights.len() == len && means.len() == len && squares.len() == len);
         let [weights, means, squares] = [weights, means, squares].map(Shared::new);
@@ -50,24 +63,5 @@ impl Update {
                 },
             )
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_update_goes_by_the_gradients_sign() {
-        let update = Update { kept: 0.9, fresh: [0.1, 0.001], rate: 0.5 / 0.1, scale: 1e3f32.sqrt(), epsilon: 1e-8 };
-        let len = 3 * BLOCK + 5;
-        let gradient: Vec<f32> = (0..len).map(|i| [0.5, -2.0, 0.0][i % 3]).collect();
-        let (mut weights, mut means, mut squares) = (vec![1.0; len], vec![0.0; len], vec![0.0; len]);
-        update.apply(&mut weights, &gradient, [&mut means, &mut squares]);
-        for (i, weight) in weights.into_iter().enumerate() {
-            let expected = 0.9 - [0.5, -0.5, 0.0][i % 3];
-            assert!((weight - expected).abs() < 1e-5, "{weight} for {expected}");
-        }
-        assert!((means[len - 1] - -0.2).abs() < 1e-6 && (squares[len - 1] - 0.004).abs() < 1e-7);
     }
 }

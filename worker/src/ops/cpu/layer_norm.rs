@@ -4,49 +4,109 @@
 //! Legend: T tokens, d hidden size.
 
 use pulp::Arch;
+use tch::{Device, Kind, Tensor};
 
-use super::dropout::Dropout;
 use super::product::LANES;
-use crate::ops::cpu::{Element, Shared, column_sums, for_each_block};
+use super::{Element, Shared, column_sums, elements, elements_mut, for_each_block, in_elements_of};
+use crate::ops::dropout::Dropout;
+use crate::ops::layer_norm::{LayerNorm, Normalised};
+
+/// norm(dropout(`x` + `linear_bias`) + `residual`), [T, d], and what the backward pass needs; the bias is `[d]` in float32.
+///
+/// # Panics
+/// If tensors have other sizes.
+pub fn forward_sum(
+    norm: &LayerNorm,
+    mut x: Tensor,
+    linear_bias: &Tensor,
+    residual: &Tensor,
+    dropout: Dropout,
+) -> (Tensor, Normalised) {
+    let mut output = x.empty_like();
+    let mut moments = [(); 2].map(|()| Tensor::empty([x.size()[0], 1], (Kind::Float, Device::Cpu)));
+    in_elements_of!(x, E => Norm::of(norm).forward(
+        elements_mut::<E>(&mut x),
+        elements(linear_bias),
+        elements(residual),
+        dropout,
+        elements_mut(&mut output),
+        moments.each_mut().map(elements_mut),
+    ));
+    let [mean, rstd] = moments;
+    (output, Normalised { input: x, mean, rstd })
+}
+
+/// Gradients of the residual and of `x` from the result's, [T, d]; adds those of the norm's weight, of its bias and of the linear
+/// map's bias to `sums`, `[d]` in float32 each.
+///
+/// # Panics
+/// If tensors have other sizes.
+pub fn backward_sum(
+    norm: &LayerNorm,
+    saved: &Normalised,
+    grad: &Tensor,
+    dropout: Dropout,
+    sums: [&mut Tensor; 3],
+) -> [Tensor; 2] {
+    let mut d_residual = grad.empty_like();
+    let mut d_x = dropout.is_on().then(|| grad.empty_like());
+    in_elements_of!(grad, E => {
+        let gradients = Gradients {
+            residual: elements_mut::<E>(&mut d_residual),
+            linear: d_x.as_mut().map(elements_mut),
+            sums: sums.map(elements_mut),
+        };
+        let saved = Saved {
+            sum: elements(&saved.input),
+            mean: elements(&saved.mean),
+            inverse: elements(&saved.rstd),
+        };
+        Norm::of(norm).backward(saved, elements(grad), dropout, gradients);
+    });
+    let d_x = d_x.unwrap_or_else(|| d_residual.shallow_clone());
+    [d_residual, d_x]
+}
 
 /// Weight and bias, `[d]` each, and what is added to the variance.
 #[derive(Clone, Copy)]
-pub struct Norm<'a> {
+struct Norm<'a> {
     /// `[d]`.
-    pub weight: &'a [f32],
+    weight: &'a [f32],
     /// `[d]`.
-    pub bias: &'a [f32],
+    bias: &'a [f32],
     /// Added to the variance.
-    pub eps: f32,
+    eps: f32,
 }
 
 /// What the forward pass leaves: what was normalised, [T, d], and each row's mean and inverse deviation, `[T]`.
 #[derive(Clone, Copy)]
-pub struct Saved<'a, E> {
+struct Saved<'a, E> {
     /// [T, d].
-    pub sum: &'a [E],
+    sum: &'a [E],
     /// `[T]`.
-    pub mean: &'a [f32],
+    mean: &'a [f32],
     /// `[T]`.
-    pub inverse: &'a [f32],
+    inverse: &'a [f32],
 }
 
 /// Gradients of what follows a linear map.
-pub struct Gradients<'a, E> {
+struct Gradients<'a, E> {
     /// Of the residual, [T, d].
-    pub residual: &'a mut [E],
+    residual: &'a mut [E],
     /// Of the linear map's result, [T, d]; none where it is the residual's, without dropout.
-    pub linear: Option<&'a mut [E]>,
+    linear: Option<&'a mut [E]>,
     /// Is added to those of the norm's weight, of its bias and of the linear map's bias, `[d]` each.
-    pub sums: [&'a mut [f32]; 3],
+    sums: [&'a mut [f32]; 3],
 }
 
-impl Norm<'_> {
+impl<'a> Norm<'a> {
+    fn of(norm: &'a LayerNorm) -> Self {
+        let (weight, bias) = (elements(&norm.weight.master), elements(&norm.bias.master));
+        Self { weight, bias, eps: norm.eps as f32 }
+    }
+
     /// [T, d]: norm(dropout(`x` + `linear_bias`) + `residual`). `x` becomes the sum that is normalised.
-    ///
-    /// # Panics
-    /// If the slices have other lengths.
-    pub fn forward<E: Element>(
+    fn forward<E: Element>(
         &self,
         x: &mut [E],
         linear_bias: &[f32],
@@ -93,10 +153,7 @@ impl Norm<'_> {
     }
 
     /// From the result's gradient, [T, d], and the `dropout` of the forward pass.
-    ///
-    /// # Panics
-    /// If the slices have other lengths.
-    pub fn backward<E: Element>(&self, saved: Saved<E>, grad: &[E], dropout: Dropout, gradients: Gradients<E>) {
+    fn backward<E: Element>(&self, saved: Saved<E>, grad: &[E], dropout: Dropout, gradients: Gradients<E>) {
         let d = self.weight.len();
         let Gradients { residual, linear, sums } = gradients;
         assert!(grad.len() == saved.sum.len() && grad.len() == residual.len() && grad.len() == d * saved.mean.len());
@@ -187,97 +244,4 @@ fn sums_of(a: &[f32], b: &[f32]) -> [f32; 2] {
         }
     }
     lanes.map(|lanes| lanes.into_iter().sum())
-}
-
-#[cfg(test)]
-mod tests {
-    use tch::{Device, Kind, Tensor};
-
-    use super::*;
-    use crate::ops::cpu::{BFloat16, elements, elements_mut};
-    use crate::tensors::libtorch;
-
-    const ROWS: i64 = 70;
-
-    /// Result, and gradients of the linear map's result, the residual, the norm's weight and bias, the map's bias.
-    fn by_kernel<E: Element>([x, residual, grad]: &[Tensor; 3], weights: &[Tensor; 3], p: f64) -> [Tensor; 6] {
-        let [weight, bias, linear_bias] = weights;
-        let (norm, dropout) = (Norm { weight: elements(weight), bias: elements(bias), eps: 1e-5 }, Dropout::new(5, p));
-        let [mut sum, mut output] = [x.copy(), x.empty_like()];
-        let (mut mean, mut inverse) = ([0.0; ROWS as usize], [0.0; ROWS as usize]);
-        let moments = [&mut mean[..], &mut inverse[..]];
-        norm.forward::<E>(
-            elements_mut(&mut sum),
-            elements(linear_bias),
-            elements(residual),
-            dropout,
-            elements_mut(&mut output),
-            moments,
-        );
-        let [mut d_x, mut d_residual] = [x.empty_like(), x.empty_like()];
-        let mut sums = [(); 3].map(|()| Tensor::zeros(weight.size(), (Kind::Float, Device::Cpu)));
-        let gradients = Gradients {
-            residual: elements_mut(&mut d_residual),
-            linear: (p > 0.0).then(|| elements_mut(&mut d_x)),
-            sums: sums.each_mut().map(elements_mut),
-        };
-        let saved = Saved { sum: elements(&sum), mean: &mean, inverse: &inverse };
-        norm.backward::<E>(saved, elements(grad), dropout, gradients);
-        let d_x = if p > 0.0 { d_x } else { d_residual.copy() };
-        let [d_weight, d_bias, d_linear_bias] = sums;
-        [output, d_x, d_residual, d_weight, d_bias, d_linear_bias]
-    }
-
-    fn by_autograd(inputs: &[Tensor; 3], weights: &[Tensor; 3], p: f64) -> [Tensor; 6] {
-        let exact = |t: &Tensor| t.to_kind(Kind::Double).set_requires_grad(true);
-        let [x, residual, grad] = inputs.each_ref().map(exact);
-        let [weight, bias, linear_bias] = weights.each_ref().map(exact);
-        let mut kept = vec![1.0f32; x.numel()];
-        Dropout::new(5, p).apply_row(&mut kept, 0);
-        let kept = Tensor::from_slice(&kept).to_kind(Kind::Double).view_as(&x);
-        let output =
-            ((&x + &linear_bias) * kept + &residual).layer_norm([x.size()[1]], Some(&weight), Some(&bias), 1e-5, false);
-        libtorch::backward(&[(&output, &grad)]);
-        [output.detach(), x.grad(), residual.grad(), weight.grad(), bias.grad(), linear_bias.grad()]
-    }
-
-    #[test]
-    fn the_number_of_threads_changes_no_bit() {
-        let wave = |rows: i64, step: f64| (Tensor::arange(rows * 48, (Kind::Float, Device::Cpu)) * step).sin();
-        let weights = [0.11, 0.23, 0.19].map(|step| wave(1, step));
-        let inputs = [0.71, 0.37, 0.53].map(|step| wave(ROWS, step).view([ROWS, 48]));
-        let threads = tch::get_num_threads();
-        let [one, three] = [1, 3].map(|count| {
-            tch::set_num_threads(count);
-            by_kernel::<f32>(&inputs, &weights, 0.1)
-        });
-        tch::set_num_threads(threads);
-        assert_eq!(one, three);
-    }
-
-    #[test]
-    fn the_kernel_is_dropout_residual_norm_and_their_derivatives() {
-        for (width, p) in [(48, 0.0), (41, 0.1), (768, 0.1)] {
-            let wave = |rows: i64, step: f64| {
-                let numbers = Tensor::arange(rows * width, (Kind::Double, Device::Cpu)) * step;
-                (numbers.sin() * 2.0 + 0.3).view([rows, width])
-            };
-            let weights = [0.11, 0.23, 0.19].map(|step| wave(1, step).flatten(0, 1).to_kind(Kind::Float));
-            for (kind, tolerance) in [(Kind::Float, 3e-6), (Kind::BFloat16, 3e-2)] {
-                let inputs = [0.71, 0.37, 0.53].map(|step| wave(ROWS, step).to_kind(kind));
-                let found = match kind {
-                    Kind::Float => by_kernel::<f32>(&inputs, &weights, p),
-                    _ => by_kernel::<BFloat16>(&inputs, &weights, p),
-                };
-                for (which, (found, exact)) in found.iter().zip(by_autograd(&inputs, &weights, p)).enumerate() {
-                    let error = (found.to_kind(Kind::Double) - &exact).abs().max().double_value(&[]);
-                    let scale = exact.abs().max().double_value(&[]);
-                    assert!(
-                        error <= tolerance * scale,
-                        "{kind:?}, width {width}, number {which}: off by {error} of {scale}"
-                    );
-                }
-            }
-        }
-    }
 }

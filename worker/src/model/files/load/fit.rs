@@ -7,7 +7,7 @@ use tch::Tensor;
 use tercet_configs::{EncoderConfig, ModelFolder};
 use tercet_sampler::SpecialTokens;
 
-use crate::model::{ModelError, Parameters, Spec, encoder};
+use crate::model::{ModelError, Parameters, Spec, encoder, head_of};
 
 /// What does not fit: every weight that is missing or of another shape.
 pub(super) fn misfits(
@@ -27,7 +27,7 @@ pub(super) fn misfits(
                 let place = of_file(spec).unwrap_or_default();
                 Some(format!("{}: expected {:?}, found {:?}{place}", spec.name, spec.shape, found.size()))
             }
-            None if spec.name.contains("_linear.") => None,
+            None if head_of(&spec.name).is_some() => None,
             None => Some(format!("{}: expected {:?}, not in the file", spec.name, spec.shape)),
         })
         .collect();
@@ -40,8 +40,7 @@ pub(super) fn misfits(
 
 /// The file of its own that a head's weight is from.
 pub(super) fn head_file(folder: &ModelFolder, weight: &str) -> Option<PathBuf> {
-    let (head, _) = weight.split_once("_linear.")?;
-    folder.file(&format!("{head}_linear.pt"))
+    folder.file(&format!("{}.pt", head_of(weight)?))
 }
 
 /// Refuses weights that leave no text a number. Rows of the word embeddings concern the texts with that token alone, and

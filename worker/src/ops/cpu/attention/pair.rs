@@ -3,10 +3,11 @@
 //! Legend: T tokens, d hidden size, h heads, k head size, n the real tokens of a text, N and K those and the head size in
 //! whole vectors, R rows at a time.
 
+use super::Attention;
+use crate::ops::attention::TextSpan;
 use crate::ops::cpu::Element;
-use crate::ops::cpu::attention::{Attention, Rows};
-use crate::ops::cpu::dropout::Dropout;
 use crate::ops::cpu::product::LANES;
+use crate::ops::dropout::Dropout;
 
 /// Similarities of the rows at a time at most, if those are not too few then.
 const MAX_SIMILARITIES: usize = 1 << 16;
@@ -19,7 +20,7 @@ pub type Pairs = std::iter::StepBy<std::ops::Range<usize>>;
 
 /// One head of one text.
 pub struct Pair {
-    pub text: Rows,
+    pub text: TextSpan,
     pub head: usize,
     /// k.
     pub head_len: usize,

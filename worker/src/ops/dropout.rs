@@ -1,0 +1,130 @@
+//! Dropout whose mask is a function of where it is, not of a generator's state: the same in every pass over a sub-batch,
+//! whatever was kept or computed before, and never stored.
+//!
+//! On a CPU masks are the same in every type. On a GPU they are libtorch's generator's, which is seeded with the place.
+
+use tch::{Device, Tensor};
+
+use super::cpu;
+
+/// A probability is a multiple of 1/2³².
+const STEPS: f64 = 4_294_967_296.0;
+
+/// Where an encoder drops, and with which probability.
+#[derive(Debug, Clone, Copy)]
+pub struct Dropout {
+    pub(super) seed: u64,
+    probability: f64,
+}
+
+impl Dropout {
+    /// Drops with `probability`; masks depend on `seed` alone.
+    pub fn new(seed: u64, probability: f64) -> Self {
+        // Of a seed of 0 too a hash that is not 0.
+        Self { seed: mix(seed.wrapping_add(0x9e37_79b9_7f4a_7c15)), probability }
+    }
+
+    /// Another place's: its masks have nothing to do with this one's.
+    pub fn at(self, place: u64) -> Self {
+        Self { seed: mix(self.seed.wrapping_add(mix(place.wrapping_add(1)))), ..self }
+    }
+
+    /// Whether anything is dropped at all.
+    pub fn is_on(self) -> bool {
+        self.probability > 0.0
+    }
+
+    /// Zeroes elements of `x` in place and scales the others; the gradient's elements likewise. `x` is contiguous.
+    pub fn apply(self, x: &mut Tensor) {
+        match x.device() {
+            _ if !self.is_on() => {}
+            Device::Cpu => cpu::dropout::apply(self, x),
+            _ => self.apply_by_libtorch(x),
+        }
+    }
+
+    fn apply_by_libtorch(self, x: &mut Tensor) {
+        self.seed_libtorch();
+        let kept = x.empty_like().bernoulli_float_(1.0 - self.steps() / STEPS);
+        let _ = x.g_mul_(&(kept * f64::from(self.scale())));
+    }
+
+    /// Seeds libtorch's generator, where its own kernels draw.
+    pub(super) fn seed_libtorch(self) {
+        tch::manual_seed(self.seed as i64);
+    }
+
+    /// The probability as it was asked for.
+    pub(super) fn probability(self) -> f64 {
+        self.probability
+    }
+
+    /// The probability in steps.
+    #[inline(always)]
+    pub(super) fn steps(self) -> f64 {
+        (self.probability * STEPS).round().min(STEPS - 1.0)
+    }
+
+    /// What is kept is multiplied with this.
+    #[inline(always)]
+    pub(super) fn scale(self) -> f32 {
+        (STEPS / (STEPS - self.steps())) as f32
+    }
+}
+
+/// SplitMix64's finaliser (Steele, Lea and Flood, 2014).
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+
+    fn ones(dropout: Dropout) -> Vec<f64> {
+        let mut x = Tensor::ones([100, 1001], (Kind::Double, Device::Cpu));
+        dropout.apply(&mut x);
+        Vec::<f64>::try_from(x.flatten(0, 1)).unwrap()
+    }
+
+    #[test]
+    fn as_many_are_dropped_as_asked_and_the_mean_stays() {
+        let values = ones(Dropout::new(7, 0.1).at(3));
+        let dropped = values.iter().filter(|&&x| x == 0.0).count() as f64 / values.len() as f64;
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        // Four standard deviations of 100,100 draws.
+        assert!((dropped - 0.1).abs() < 0.004 && (mean - 1.0).abs() < 0.005, "{dropped} dropped, mean {mean}");
+    }
+
+    #[test]
+    fn masks_are_the_same_again_and_others_elsewhere() {
+        let dropout = Dropout::new(7, 0.5);
+        assert_eq!(ones(dropout.at(1)), ones(dropout.at(1)));
+        let same = ones(dropout.at(1)).iter().zip(ones(dropout.at(2))).filter(|(a, b)| **a == *b).count();
+        assert!((same as f64 / 100_100.0 - 0.5).abs() < 0.01, "{same} elements alike");
+    }
+
+    #[test]
+    fn every_type_drops_the_same_and_rounds_as_libtorch() {
+        let dropout = Dropout::new(9, 0.3).at(4);
+        let x = Tensor::linspace(-3, 5, 10_001, (Kind::Double, Device::Cpu));
+        let mut exact = x.copy();
+        dropout.apply(&mut exact);
+        for kind in [Kind::Float, Kind::BFloat16] {
+            let mut found = x.to_kind(kind).copy();
+            dropout.apply(&mut found);
+            assert!(found.ne(0.0).logical_xor(&exact.ne(0.0)).sum(Kind::Int64).int64_value(&[]) <= 1, "{kind:?}");
+            let kept = exact.ne(0.0);
+            let scale = STEPS / (STEPS - (0.3 * STEPS).round());
+            let expected = (x.to_kind(kind).to_kind(Kind::Float) * scale).to_kind(kind) * &kept;
+            assert_eq!(found, expected, "{kind:?}");
+        }
+        let mut not_finite = Tensor::from_slice(&[f32::NAN, f32::INFINITY, -f32::NAN]).to_kind(Kind::BFloat16);
+        Dropout::new(0, 1e-9).apply(&mut not_finite);
+        assert_eq!(not_finite.isfinite().sum(Kind::Int64).int64_value(&[]), 0);
+    }
+}

@@ -1,0 +1,29 @@
+//! The activation function x·Φ(x) (Hendrycks and Gimpel, 2016, arXiv 1606.08415), exact, and its derivative.
+//!
+//! Legend: T rows, f the width.
+
+use tch::Tensor;
+
+use super::linear::{LinearOutput, add_column_sums};
+use super::{Engine, cpu};
+
+/// [T, f] of what a linear map gave.
+pub fn forward(x: &LinearOutput) -> Tensor {
+    match Engine::of(&x.values) {
+        Engine::Cpu => cpu::gelu::forward(&x.values, x.bias()),
+        Engine::Libtorch => x.values.gelu("none"),
+    }
+}
+
+/// The result once more, and the gradient of `x` from the result's, `d`, [T, f] each; adds that of the map's bias to
+/// `linear_bias`, `[f]`.
+pub fn backward(x: &LinearOutput, d: Tensor, linear_bias: &mut Tensor) -> [Tensor; 2] {
+    match Engine::of(&x.values) {
+        Engine::Cpu => cpu::gelu::backward(&x.values, x.bias(), d, linear_bias),
+        Engine::Libtorch => {
+            let d_x = x.values.gelu_backward(&d, "none");
+            add_column_sums(linear_bias, &d_x);
+            [x.values.gelu("none"), d_x]
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! A linear map, y = x·Wᵀ + b, row by row.
+//!
+//! Products are libtorch's on every device, in float32 on a CPU by the library that [`Matmul`] names. Kernels add the bias while
+//! they read the result, which saves a pass over memory: see [`LinearOutput`].
+//!
+//! Legend: T rows, in and out the widths.
+
+use tch::Tensor;
+
+use super::matmul::Matmul;
+use super::{Engine, Weight};
+use crate::tensors::libtorch::{add_product, product};
+
+/// A linear map.
+pub struct Linear {
+    /// [out, in], in the type that is computed in.
+    pub weight: Tensor,
+    /// `[out]`.
+    pub bias: Weight,
+    /// Who multiplies.
+    pub matmul: Matmul,
+}
+
+/// The gradient of a linear map: views of the flat one, which are added to.
+pub struct LinearGradient {
+    /// [out, in].
+    pub weight: Tensor,
+    /// `[out]`.
+    pub bias: Tensor,
+    /// Who multiplies.
+    pub matmul: Matmul,
+}
+
+/// What a linear map gave to an operation that may add the bias itself.
+pub struct LinearOutput {
+    /// [T, out].
+    pub(super) values: Tensor,
+    /// `[out]`, where it is not in the values: with kernels, which read it in float32.
+    bias: Option<Tensor>,
+}
+
+impl LinearOutput {
+    /// The bias that is not in the values.
+    ///
+    /// # Panics
+    /// If it is, as without kernels.
+    pub(super) fn bias(&self) -> &Tensor {
+        self.bias.as_ref().expect("kernels get the bias apart")
+    }
+}
+
+impl Linear {
+    /// [T, out] from [T, in].
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        match Engine::of(x) {
+            Engine::Cpu => self.product(x).g_add_(&self.bias.compute),
+            Engine::Libtorch => self.forward_by_libtorch(x),
+        }
+    }
+
+    /// The same for an operation that adds the bias on its way, if it can.
+    pub fn forward_before_bias(&self, x: &Tensor) -> LinearOutput {
+        match Engine::of(x) {
+            Engine::Cpu => LinearOutput { values: self.product(x), bias: Some(self.bias.master.shallow_clone()) },
+            Engine::Libtorch => LinearOutput { values: self.forward_by_libtorch(x), bias: None },
+        }
+    }
+
+    /// The input's gradient, [T, in], from the output's, [T, out].
+    pub fn input_gradient(&self, grad: &Tensor) -> Tensor {
+        product(self.matmul.input_gradient, grad, &self.weight)
+    }
+
+    /// Adds the input's gradient to `d_x`, [T, in].
+    pub fn add_input_gradient(&self, grad: &Tensor, d_x: &mut Tensor) {
+        add_product(self.matmul.input_gradient, d_x, grad, &self.weight);
+    }
+
+    fn product(&self, x: &Tensor) -> Tensor {
+        product(self.matmul.forward, x, &self.weight.tr())
+    }
+
+    fn forward_by_libtorch(&self, x: &Tensor) -> Tensor {
+        x.linear(&self.weight, Some(&self.bias.compute))
+    }
+}
+
+impl LinearGradient {
+    /// Adds what the input, [T, in], and the output's gradient, [T, out], give.
+    pub fn add(&mut self, x: &Tensor, grad: &Tensor) {
+        self.add_weight(x, grad);
+        add_column_sums(&mut self.bias, grad);
+    }
+
+    /// The weight's alone, where who read the output has added the bias's.
+    pub fn add_weight(&mut self, x: &Tensor, grad: &Tensor) {
+        let library = self.matmul.weight_gradient;
+        if self.weight.kind() == grad.kind() {
+            add_product(library, &mut self.weight, &grad.tr(), x);
+        } else {
+            let _ = self.weight.g_add_(&product(library, &grad.tr(), x));
+        }
+    }
+}
+
+/// Adds the sum of the rows of `grad` to a bias's gradient.
+pub(super) fn add_column_sums(bias: &mut Tensor, grad: &Tensor) {
+    let _ = bias.g_add_(&grad.sum_dim_intlist([0i64].as_slice(), false, bias.kind()));
+}
