@@ -1,0 +1,123 @@
+//! Attention, its texts in groups with and without padding.
+
+use tch::{Device, Kind, Tensor};
+
+use super::{ALL, Case, leaves, mapped, mask, wave};
+use crate::ops::attention::{Attention, ClsAttention, Group, TextSpan, Texts};
+use crate::ops::dropout::Dropout;
+use crate::tensors::libtorch;
+
+/// Groups of texts of these lengths, padded to each group's first.
+struct Layout {
+    spans: Vec<TextSpan>,
+    groups: Vec<Group>,
+}
+
+impl Layout {
+    fn new(lens: &[&[usize]]) -> Self {
+        let (mut spans, mut groups, mut first) = (Vec::new(), Vec::new(), 0);
+        for &group in lens {
+            let len = group[0];
+            spans.extend(group.iter().enumerate().map(|(i, &own)| TextSpan { first: first + i * len, len: own }));
+            let real: Vec<bool> = group.iter().flat_map(|&own| (0..len).map(move |t| t < own)).collect();
+            let (num_texts, padded_len) = (group.len() as i64, len as i64);
+            let attention_mask =
+                (!real.iter().all(|&real| real)).then(|| Tensor::from_slice(&real).view([num_texts, 1, 1, padded_len]));
+            groups.push(Group { first: first as i64, num_texts, len: padded_len, attention_mask });
+            first += group.len() * len;
+        }
+        Self { spans, groups }
+    }
+
+    fn texts(&self) -> Texts<'_> {
+        Texts { spans: &self.spans, groups: &self.groups }
+    }
+
+    /// T.
+    fn num_tokens(&self) -> i64 {
+        self.groups.iter().map(Group::num_tokens).sum()
+    }
+
+    /// 1 for real tokens, 0 for padding: [T, 1].
+    fn real(&self) -> Tensor {
+        let real = Tensor::zeros([self.num_tokens(), 1], (Kind::Double, Device::Cpu));
+        for span in &self.spans {
+            let _ = real.narrow(0, span.first as i64, span.len as i64).fill_(1.0);
+        }
+        real
+    }
+}
+
+const HEADS: i64 = 2;
+
+/// One head of one text: softmax(q·kᵀ / √k), times a mask, times v.
+fn attend([query, key, value]: [Tensor; 3], mask: &Tensor) -> Tensor {
+    let scale = (query.size()[1] as f64).powf(-0.5);
+    ((query.matmul(&key.tr()) * scale).softmax(-1, None) * mask).matmul(&value)
+}
+
+pub fn attention(what: &str, lens: &[&[usize]], head_len: i64, p: f64) -> Case {
+    let layout = Layout::new(lens);
+    let (tokens, width) = (layout.num_tokens(), HEADS * head_len);
+    let attention = Attention { num_heads: HEADS, dropout: Dropout::new(3, p) };
+    let (qkv, bias) = (wave(&[tokens, 3 * width], 0.71, 2.0), wave(&[3 * width], 1.0, 0.3));
+    // Padding gets no gradient, as it reaches no representation.
+    let d_output = wave(&[tokens, width], 0.37, 2.0) * layout.real();
+
+    let [leaf] = leaves([&qkv]);
+    let with_bias = &leaf + &bias;
+    let output = Tensor::zeros([tokens, width], (Kind::Double, Device::Cpu));
+    for (text, span) in layout.spans.iter().enumerate() {
+        let len = span.len as i64;
+        let rows = with_bias.narrow(0, span.first as i64, len);
+        for head in 0..HEADS {
+            let parts = [0, 1, 2].map(|part| rows.narrow(1, part * width + head * head_len, head_len));
+            let mask = mask(attention.dropout.at((text as i64 * HEADS + head) as u64), &[len, len]);
+            output.narrow(0, span.first as i64, len).narrow(1, head * head_len, head_len).copy_(&attend(parts, &mask));
+        }
+    }
+    libtorch::backward(&[(&output, &d_output)]);
+    let exact = vec![output.detach(), leaf.grad()];
+    let found = move |kind| {
+        let (qkv, d_output) = (mapped(&qkv, &bias, kind), d_output.to_kind(kind));
+        let attended = attention.forward(&qkv, layout.texts(), true);
+        let output = attended.output() * layout.real().to_kind(kind);
+        vec![output, attention.backward(&qkv, layout.texts(), attended, &d_output)]
+    };
+    let name = format!("attention, {what}, head of {head_len}, dropout {p}");
+    Case { name, kinds: ALL, found: Box::new(found), exact, tolerances: [2e-6, 2e-2] }
+}
+
+pub fn cls_attention(lens: &[&[usize]], p: f64) -> Case {
+    let (layout, head_len, width) = (Layout::new(lens), 4, 8);
+    let attention = Attention { num_heads: HEADS, dropout: Dropout::new(3, p) };
+    let num_texts = layout.spans.len() as i64;
+    let (query, key_value) = (wave(&[num_texts, width], 0.7, 2.0), wave(&[layout.num_tokens(), 2 * width], 0.9, 2.0));
+    let d_output = wave(&[num_texts, width], 0.3, 1.0);
+
+    let [q, kv] = leaves([&query, &key_value]);
+    let (mut rows, mut spans) = (Vec::new(), layout.spans.iter());
+    for (number, group) in layout.groups.iter().enumerate() {
+        let pairs = mask(attention.dropout.at(number as u64), &[group.num_texts * HEADS, group.len]);
+        for (i, span) in (0..group.num_texts).zip(&mut spans) {
+            let own = kv.narrow(0, span.first as i64, span.len as i64);
+            let heads = (0..HEADS).map(|head| {
+                let at = |t: &Tensor, part: i64| t.narrow(1, part * width + head * head_len, head_len);
+                let mask = pairs.narrow(0, i * HEADS + head, 1).narrow(1, 0, span.len as i64);
+                attend([at(&q.narrow(0, rows.len() as i64, 1), 0), at(&own, 0), at(&own, 1)], &mask)
+            });
+            rows.push(Tensor::cat(&heads.collect::<Vec<_>>(), 1));
+        }
+    }
+    let output = Tensor::cat(&rows, 0);
+    libtorch::backward(&[(&output, &d_output)]);
+    let exact = vec![output.detach(), q.grad(), kv.grad()];
+    let found = move |kind| {
+        let [query, key_value, d_output] = [&query, &key_value, &d_output].map(|t| t.to_kind(kind));
+        let cls = ClsAttention { query, key_value };
+        let d = attention.backward_cls(&cls, &layout.groups, &d_output);
+        vec![attention.forward_cls(&cls, &layout.groups), d.query, d.key_value]
+    };
+    let name = format!("attention of CLS, dropout {p}");
+    Case { name, kinds: ALL, found: Box::new(found), exact, tolerances: [2e-6, 3e-2] }
+}
