@@ -106,7 +106,8 @@ pub fn cls_attention(lens: &[&[usize]], p: f64) -> Case {
                 let mask = pairs.narrow(0, i * HEADS + head, 1).narrow(1, 0, span.len as i64);
                 attend([at(&q.narrow(0, rows.len() as i64, 1), 0), at(&own, 0), at(&own, 1)], &mask)
             });
-            rows.push(Tensor::cat(&heads.collect::<Vec<_>>(), 1));
+            let row = Tensor::cat(&heads.collect::<Vec<_>>(), 1);
+            rows.push(row);
         }
     }
     let output = Tensor::cat(&rows, 0);

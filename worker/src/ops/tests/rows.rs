@@ -123,7 +123,7 @@ pub fn adamw() -> Case {
 
 pub fn embedding() -> Case {
     let tables = [(50, 0.7), (12, 0.3), (2, 0.9)].map(|(rows, step)| wave(&[rows, 8], step, 1.0));
-    let [ids, places] = [50, 12].map(|rows| (Tensor::arange(70, (Kind::Int64, Device::Cpu)) * 7).remainder(rows));
+    let [ids, places] = [50i64, 12].map(|rows| (Tensor::arange(70, (Kind::Int64, Device::Cpu)) * 7).remainder(rows));
     let grad = wave(&[70, 8], 0.4, 1.0);
     let [words, positions, types] = leaves(tables.each_ref());
     let look_up = |table: &Tensor, rows: &Tensor| Tensor::embedding(table, rows, -1, false, false);
