@@ -1,7 +1,8 @@
 //! Ranks and links that are much slower than the others.
 
-use crate::preflight::facts::{LinkFacts, RankFacts};
-use crate::preflight::verdict::{Finding, Level, SLOW_LINK, SLOW_RANK, median, named};
+use tercet_protocol::says::doctor::{Finding, Level, LinkFacts, RankFacts};
+
+use crate::preflight::verdict::{SLOW_LINK, SLOW_RANK, median, named};
 
 pub(super) fn slow_ranks(facts: &[RankFacts]) -> Vec<Finding> {
     let measured = || facts.iter().filter_map(|rank| Some((rank, rank.product?)));

@@ -1,4 +1,4 @@
-//! What a rank reports of itself and, for all ranks of its machine, of that.
+//! What `doctor` prints; what a rank reports of itself and, for all ranks of its machine, of that.
 //!
 //! Facts travel as JSON, so that ranks of different builds can still say that they are different: what one of them does
 //! not know is left at its default.
@@ -7,6 +7,53 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+/// All that was found out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Ranks.
+    pub world_size: usize,
+    /// The worst of the findings.
+    pub verdict: Level,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// In order.
+    pub ranks: Vec<RankFacts>,
+    /// What connects them.
+    pub network: NetworkFacts,
+}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Nothing.
+    Ok,
+    /// A run works, but not as well as it could.
+    Warning,
+    /// What was asked for is wrong on all machines alike.
+    Mistake,
+    /// A machine must not take part as it is.
+    Sick,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub level: Level,
+    /// The machine; empty if it is all of them.
+    pub host: String,
+    /// What it is, with numbers, and what to do.
+    pub text: String,
+}
+
+impl Finding {
+    /// On a machine, or with an empty name on all of them.
+    pub fn new(level: Level, host: &str, text: impl Into<String>) -> Self {
+        Self { level, host: host.to_owned(), text: text.into() }
+    }
+}
 
 /// One rank.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -128,6 +175,7 @@ pub struct ProductFacts {
 
 /// What the ranks do together.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct NetworkFacts {
     /// A rank's traffic in a large all-reduce.
     pub all_reduce_bytes_per_sec: f64,
@@ -137,6 +185,7 @@ pub struct NetworkFacts {
 
 /// A connection of two ranks, each sending as much as it receives at the same time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LinkFacts {
     /// One end's rank.
     pub from: usize,
