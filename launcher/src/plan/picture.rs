@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::bars::{self, Bar, Panel};
-use crate::plan::{CellReport, Report, StepFigures, percent, scaled};
+use super::report::{CellReport, Report, StepFigures};
+use super::units::{percent, scaled};
+use crate::screen::bars::{self, Bar, Panel};
 
 /// Draws `report` to `path`.
 ///

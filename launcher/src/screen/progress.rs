@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::events::{Event, StepEvent};
-use crate::screen::Screen;
+use tercet_protocol::says::{Event, StepRecord};
+
+use super::Screen;
 
 /// Follows a run by its events.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl Progress {
         match event {
             Event::Heartbeat(_) => {}
             Event::Stopped { step } => self.screen.say(&format!("stopped after step {step}\n")),
-            Event::Start { run_dir, first_step, last_step, world_size, warnings } => {
+            Event::Start { run_dir, first_step, last_step, world_size, warnings, .. } => {
                 (self.started, self.first_step, self.last_step) = (Instant::now(), first_step, last_step);
                 self.begun.get_or_insert((self.started, first_step));
                 let ranks = if world_size == 1 { "rank" } else { "ranks" };
@@ -69,7 +70,7 @@ impl Progress {
             Event::Step(step) => self.step(&step),
             Event::Warning { text } => self.screen.say(&format!("warning: {text}\n")),
             Event::Checkpoint { path, .. } => self.screen.say(&format!("checkpoint {}\n", path.display())),
-            Event::End { run_dir } => {
+            Event::End { run_dir, .. } => {
                 self.screen.close_bar();
                 if self.screen.is_terminal() && !self.last_line.is_empty() {
                     self.screen.say(&format!("{}\n", self.last_line));
@@ -92,8 +93,8 @@ impl Progress {
         parts.join(", ")
     }
 
-    fn step(&mut self, step: &StepEvent) {
-        (self.seen_step, self.goodput) = (step.step, step.goodput.or(self.goodput));
+    fn step(&mut self, step: &StepRecord) {
+        (self.seen_step, self.goodput) = (step.step, known(step.goodput).or(self.goodput));
         let text = describe(step, self.last_step, self.time_left());
         if self.screen.is_terminal() {
             self.last_line = describe(step, self.last_step, None);
@@ -112,15 +113,20 @@ impl Progress {
 }
 
 /// `step 120/600  loss 1.234  lr 4.20e-4  812 tok/s  padding 2.1 %  left 3m10s`
-fn describe(step: &StepEvent, last_step: u64, left: Option<Duration>) -> String {
+fn describe(step: &StepRecord, last_step: u64, left: Option<Duration>) -> String {
     let width = last_step.to_string().len();
     let mut parts = vec![format!("step {:>width$}/{last_step}", step.step)];
-    parts.extend(step.loss.map(|loss| format!("loss {loss:.4}")));
-    parts.extend(step.learning_rate.map(|rate| format!("lr {rate:.2e}")));
-    parts.extend(step.tokens_per_sec.map(|rate| format!("{rate:.0} tok/s")));
-    parts.extend(step.padding_share.map(|share| format!("padding {:.1} %", share * 100.0)));
+    parts.extend(known(step.loss).map(|loss| format!("loss {loss:.4}")));
+    parts.extend(known(step.learning_rate).map(|rate| format!("lr {rate:.2e}")));
+    parts.extend(known(step.tokens_per_sec).map(|rate| format!("{rate:.0} tok/s")));
+    parts.extend(known(step.padding_share).map(|share| format!("padding {:.1} %", share * 100.0)));
     parts.extend(left.map(|left| format!("left {}", short(left))));
     parts.join("  ")
+}
+
+/// What is no number is not shown.
+fn known(figure: f64) -> Option<f64> {
+    (!figure.is_nan()).then_some(figure)
 }
 
 /// The two largest units that matter: `45s`, `3m10s`, `2h05m`, `1d03h`.
@@ -141,21 +147,21 @@ mod tests {
 
     #[test]
     fn a_step_is_one_line_and_leaves_out_what_is_not_known() {
-        let mut step = StepEvent {
+        let mut step = StepRecord {
             step: 20,
-            loss: Some(1.23449),
-            learning_rate: Some(4.2e-4),
-            tokens_per_sec: Some(812.4),
-            padding_share: Some(0.0213),
-            goodput: Some(0.9),
+            loss: 1.23449,
+            learning_rate: 4.2e-4,
+            tokens_per_sec: 812.4,
+            padding_share: 0.0213,
+            goodput: 0.9,
+            ..StepRecord::default()
         };
         let left = Some(Duration::from_secs(190));
         assert_eq!(
             describe(&step, 600, left),
             "step  20/600  loss 1.2345  lr 4.20e-4  812 tok/s  padding 2.1 %  left 3m10s"
         );
-        step.loss = None;
-        step.padding_share = None;
+        (step.loss, step.padding_share) = (f64::NAN, f64::NAN);
         assert_eq!(describe(&step, 20, None), "step 20/20  lr 4.20e-4  812 tok/s");
     }
 

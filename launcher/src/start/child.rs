@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::signals::Noted;
+use super::signals::Noted;
 
 /// How long ranks that hang may take to end, which is `mpirun`'s work.
 const TAKE_DOWN_GRACE: Duration = Duration::from_secs(3);

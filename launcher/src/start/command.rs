@@ -1,45 +1,22 @@
-//! The command line that starts the ranks. Running it and watching it is [`crate::watch`]'s part.
+//! The command line that starts the ranks. Running it and watching it is [`super::child`]'s part, its environment
+//! [`super::environment`]'s.
 //!
 //! One rank on this machine is `tercet-worker` itself; anything else is `mpirun -n N … tercet-worker …`, which does the
-//! same when typed by hand. Inside a Slurm allocation too: `mpirun` has `srun` start its daemons. What the worker is given ([`crate::worker_args`]):
-//!
-//! ```text
-//! tercet-worker train RECIPE [--set KEY=VALUE]… [--resume] [--lock-wait-secs 60] --events
-//! tercet-worker measure RECIPE [--set KEY=VALUE]… --text-len 256
-//! tercet-worker doctor [RECIPE [--set KEY=VALUE]…]
-//! tercet-worker bench RECIPE [--set KEY=VALUE]… --steps 5 --from 0
-//! tercet-worker step RECIPE --model DIR (--rows FILE.jsonl | --tokens FILE.safetensors) [--dataset NAME]
-//!               [--set KEY=VALUE]…
-//! tercet-worker encode --model DIR --input (FILE.jsonl | FILE.txt | -) --out (FILE.safetensors | FILE.jsonl)
-//!               --heads dense,lexical,multi_vector --max-len 8192 [--mcls N] [--pooling cls|mean]
-//!               [--as query|passage] [--prefix=TEXT] --sub-batch-tokens 8192
-//! tercet-worker eval --model DIR --data FOLDER [--data FOLDER]… [--out DIR] --query-max-len 512
-//!               --passage-max-len 8192 [--mcls N] [--json FILE|-] [--keep-identical-ids] --split test
-//!               [--query-prefix=TEXT] [--passage-prefix=TEXT] --sub-batch-tokens 8192
-//! tercet-worker mine --model DIR --rows FILE.jsonl --out FILE.jsonl [--corpus FILE] --negatives 7 --range 10-100
-//!               --query-max-len 512 --passage-max-len 8192 --seed 42 [--query-prefix=TEXT] [--passage-prefix=TEXT]
-//!               --sub-batch-tokens 8192
-//! ```
-//!
-//! and what is expected of it:
-//! - only rank 0 writes to standard output, but for signs of life: for `train --events` one JSON object a line
-//!   ([`crate::events`]), for `step`, `bench`, `doctor`
-//!   and `measure` one JSON object, for the others what the user shall see;
-//! - an error is said once, on standard error, as `tercet-worker: rank 3/8 gpu07: …`, and the process ends with one
-//!   of [`tercet_configs::ExitCode`]'s codes (through `MPI_Abort` where there are several ranks);
-//! - with `--input -`, rank 0 has the standard input; the other ranks have none.
+//! same when typed by hand. Inside a Slurm allocation too: `mpirun` has `srun` start its daemons. What the worker is given,
+//! and what is expected of it, is [`tercet_protocol`]'s.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use tercet_configs::{ExitCode, VisibleDevices};
+use tercet_configs::ExitCode;
 
+use super::environment;
 use crate::exit::Fail;
+use crate::place::programs::{find_in_path, is_program};
 use crate::place::{Launch, Placement};
-use crate::screen::Screen;
 
 /// The worker's program.
 const WORKER: &str = "tercet-worker";
@@ -56,67 +33,19 @@ const MCA: [(&str, &str); 5] = [
     ("mpi_yield_when_idle", "1"),
 ];
 
-/// Variables that every rank must have as they are here, by name or by beginning: what they compute, log and exchange
-/// with. A list, because the whole environment may hold secrets; `mpirun` is given the names, never the values.
-const TRAVELLING: [&str; 17] = [
-    "CUDA_DEVICE_ORDER",
-    "CUDA_LAUNCH_BLOCKING",
-    "FI_",
-    "KMP_",
-    "LD_LIBRARY_PATH",
-    "LIBTORCH",
-    "MALLOC_CONF",
-    "MKL_",
-    "NCCL_",
-    "OMP_",
-    "PYTORCH_",
-    "RUST_BACKTRACE",
-    "RUST_LOG",
-    "TERCET_",
-    "TORCH_",
-    "UCX_",
-    "_RJEM_MALLOC_CONF",
-];
-
 /// Open MPI's readers of what batch systems say of a job's nodes. The hosts are ours to choose.
 const OTHERS_NODES: &str = "^slurm,tm,lsf,gridengine,alps";
 
-/// Beginnings of variables that a job of a batch system has.
-const BATCH_SYSTEMS: [&str; 6] = ["SLURM_JOB", "SLURM_NODELIST", "PBS_", "LSB_", "PE_HOSTFILE", "COBALT_"];
-
-/// What an `mpirun`, or an `srun` that knows PMIx, gives to what it starts, by name or by beginning. A second `mpirun`
-/// would take itself for one of the first one's ranks.
-const OF_A_RANK: [&str; 18] = [
-    "OMPI_APP_CTX_NUM_PROCS",
-    "OMPI_COMM_WORLD_",
-    "OMPI_FILE_LOCATION",
-    "OMPI_FIRST_RANKS",
-    "OMPI_MCA_ess",
-    "OMPI_MCA_ess_",
-    "OMPI_MCA_initial_wdir",
-    "OMPI_MCA_orte_app_num",
-    "OMPI_MCA_orte_ess_",
-    "OMPI_MCA_orte_hnp_uri",
-    "OMPI_MCA_orte_jobfam_session_dir",
-    "OMPI_MCA_orte_launch",
-    "OMPI_MCA_orte_local_daemon_uri",
-    "OMPI_MCA_orte_num_nodes",
-    "OMPI_MCA_orte_top_session_dir",
-    "OMPI_MCA_pmix",
-    "OMPI_UNIVERSE_SIZE",
-    "PMIX_",
-];
-
-/// The program and arguments that run `worker_args` where `placement` says.
+/// The program and arguments that have ranks do `what` where `placement` says.
 ///
 /// # Errors
 /// [`Fail`] with [`ExitCode::Usage`] where `tercet-worker`, or `mpirun` if it is needed, is not installed.
-pub fn command(placement: &Placement, worker_args: &[OsString]) -> Result<Command, Fail> {
-    let worker = find_worker()?;
+pub fn command(placement: &Placement, what: &tercet_protocol::Command) -> Result<Command, Fail> {
+    let (worker, words) = (find_worker()?, what.words());
     let ranks = placement.num_ranks();
     if ranks.get() == 1 && placement.launch() == Launch::Here {
         let mut command = Command::new(worker);
-        command.args(worker_args);
+        command.args(words);
         return Ok(command);
     }
     let mpirun = find_in_path("mpirun").ok_or_else(|| {
@@ -134,62 +63,9 @@ pub fn command(placement: &Placement, worker_args: &[OsString]) -> Result<Comman
         .args(mpirun_options(ranks, placement.launch() == Launch::Here))
         .args(place_options(placement, &names))
         .arg(worker)
-        .args(worker_args);
-    set_environment(&mut command, placement, &names);
+        .args(words);
+    environment::set(&mut command, placement, &names);
     Ok(command)
-}
-
-/// What `mpirun` is to have in its environment otherwise than this process.
-fn set_environment(command: &mut Command, placement: &Placement, names: &[String]) {
-    if names.iter().any(|name| ["OMPI_COMM_WORLD_RANK", "OMPI_UNIVERSE_SIZE", "PMIX_RANK"].contains(&name.as_str())) {
-        names.iter().filter(|name| is_of_a_rank(name)).for_each(|name| _ = command.env_remove(name));
-    }
-    if placement.launch() == Launch::Slurm {
-        // Otherwise a site's default may tie mpirun's daemon, and with it a node's ranks, to the cores of one task.
-        command.env("SLURM_CPU_BIND", "none");
-    }
-    if placement.has_domains() {
-        // Otherwise hosts that differ in their domains alone are one, and are called by a name that nobody has written.
-        // Open MPI 4 reads the first, the runtime of Open MPI 5 the second.
-        command.env("OMPI_MCA_orte_keep_fqdn_hostnames", "1").env("PRTE_MCA_prte_keep_fqdn_hostnames", "1");
-    }
-    for (name, value) in placement.changes() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-}
-
-fn is_of_a_rank(variable: &str) -> bool {
-    // What a user sets of PMIx begins like this.
-    !variable.starts_with("PMIX_MCA_") && listed(&OF_A_RANK, variable)
-}
-
-/// One rank per NVIDIA GPU that this process may use, and a word where it may use fewer than it seems; 1 where there is none.
-pub fn default_ranks(screen: &Screen) -> NonZeroUsize {
-    let (num, fewer) = usable_gpus();
-    if let Some(why) = fewer {
-        screen.say(&format!("warning: {why}: {num} GPUs are used\n"));
-    }
-    NonZeroUsize::new(num).unwrap_or(NonZeroUsize::MIN)
-}
-
-/// NVIDIA GPUs that this process may use.
-pub fn num_gpus() -> usize {
-    usable_gpus().0
-}
-
-/// The same, and why they are fewer than were probably meant.
-fn usable_gpus() -> (usize, Option<String>) {
-    let present = std::fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, |gpus| gpus.flatten().count());
-    match env::var("CUDA_VISIBLE_DEVICES") {
-        Ok(list) if present > 0 => {
-            let VisibleDevices { num, remark, .. } = VisibleDevices::read(&list, Some(present));
-            (num, remark.map(|remark| format!("CUDA_VISIBLE_DEVICES, {list:?}, {remark}")))
-        }
-        _ => (present, None),
-    }
 }
 
 fn mpirun_options(ranks: NonZeroUsize, here: bool) -> Vec<OsString> {
@@ -227,10 +103,9 @@ fn mpirun_options(ranks: NonZeroUsize, here: bool) -> Vec<OsString> {
 
 /// Which host takes how many ranks, and what of the environment (`variables`) goes there.
 fn place_options(placement: &Placement, variables: &[String]) -> Vec<OsString> {
-    let in_a_job = || variables.iter().any(|name| BATCH_SYSTEMS.iter().any(|known| name.starts_with(known)));
     let mut words = match placement.launch() {
         // Inside a job Open MPI would otherwise look at the job's nodes, and go there.
-        Launch::Here if in_a_job() => {
+        Launch::Here if environment::in_a_job(variables) => {
             let words = ["--mca", "plm", "^slurm,tm,lsf,alps", "--mca", "ras", OTHERS_NODES];
             return words.map(OsString::from).to_vec();
         }
@@ -242,17 +117,8 @@ fn place_options(placement: &Placement, variables: &[String]) -> Vec<OsString> {
     let hosts: Vec<String> = placement.shares().iter().map(|(name, ranks)| format!("{name}:{ranks}")).collect();
     let hosts = hosts.join(",");
     words.extend(["--host", &hosts, "--map-by", "slot"]);
-    let travelling = variables.iter().filter(|name| travels(name)).flat_map(|name| ["-x", name.as_str()]);
+    let travelling = variables.iter().filter(|name| environment::travels(name)).flat_map(|name| ["-x", name.as_str()]);
     words.into_iter().chain(travelling).map(OsString::from).collect()
-}
-
-fn travels(variable: &str) -> bool {
-    listed(&TRAVELLING, variable)
-}
-
-/// By name, or by a beginning that ends in an underscore.
-fn listed(names: &[&str], variable: &str) -> bool {
-    names.iter().any(|known| if known.ends_with('_') { variable.starts_with(known) } else { variable == *known })
 }
 
 /// Whether the kernel lets processes copy from each other (cross-memory attach); some containers forbid the call.
@@ -276,17 +142,6 @@ fn find_worker() -> Result<PathBuf, Fail> {
     })
 }
 
-/// A program, where it is in PATH.
-pub fn find_in_path(program: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path).filter(|dir| dir != OsStr::new("")).map(|dir| dir.join(program)).find(|p| is_program(p))
-}
-
-fn is_program(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,25 +162,6 @@ mod tests {
         assert_eq!(options("HOME"), "");
         for name in ["SLURM_JOBID", "SLURM_NODELIST", "PBS_NODEFILE"] {
             assert_eq!(options(name), format!("--mca plm ^slurm,tm,lsf,alps --mca ras {OTHERS_NODES}").as_str());
-        }
-    }
-
-    #[test]
-    fn an_mpirun_inside_another_is_not_its_rank() {
-        let mine = ["OMPI_MCA_btl", "OMPI_MCA_orte_tmpdir_base", "PMIX_MCA_gds", "OMPI_ALLOW_RUN_AS_ROOT", "PATH"];
-        assert!(!mine.into_iter().any(is_of_a_rank));
-        for name in ["OMPI_COMM_WORLD_RANK", "OMPI_MCA_ess", "OMPI_MCA_ess_base_jobid", "PMIX_RANK", "OMPI_MCA_pmix"] {
-            assert!(is_of_a_rank(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn only_what_is_on_the_list_travels() {
-        for name in ["NCCL_DEBUG", "OMP_NUM_THREADS", "RUST_LOG", "LD_LIBRARY_PATH"] {
-            assert!(travels(name), "{name}");
-        }
-        for name in ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "CUDA_VISIBLE_DEVICES", "RUST_LOG_TOKEN", "NCCL", "PATH"] {
-            assert!(!travels(name), "{name}");
         }
     }
 }

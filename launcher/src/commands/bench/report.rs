@@ -1,107 +1,61 @@
-//! `tercet bench`: how much of the machine a recipe's steps use, and where their time goes.
-//!
-//! The ranks do the steps that training would do, and say how long each phase took and how fast a matrix product is on
-//! the same threads in the same precision, in one run. Here operations are counted and set against that peak.
+//! A benchmark's figures: operations are counted and set against the rate of matrix products.
 //!
 //! Model operations are those of the real tokens, in encoder and heads, forward and backward once: three forward passes.
 //! Neither padding nor recomputation counts, nor do the score matrices, whose lexical part depends on the texts' words.
 
-mod table;
-
 use std::collections::BTreeMap;
 
 use anyhow::Context;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use tercet_configs::Precision;
+use tercet_protocol::says::bench;
 
-use crate::args::BenchArgs;
 use crate::plan::{Encoded, ModelShape, encoder_flops};
-use crate::run;
-use crate::screen::Screen;
-use crate::worker_args;
-
-/// What `tercet-worker bench` prints.
-#[derive(Debug, Deserialize)]
-struct Measured {
-    world_size: usize,
-    threads: usize,
-    precision: String,
-    /// A rank's best rate in a large matrix product.
-    product_flops_per_sec: f64,
-    /// The same by libtorch's `matmul`, which is not always the fastest way.
-    libtorch_product_flops_per_sec: f64,
-    steps: Vec<MeasuredStep>,
-    peak_rss_bytes: f64,
-}
-
-/// One step: seconds are the ranks' mean, tokens those of all ranks.
-#[derive(Debug, Clone, Deserialize)]
-struct MeasuredStep {
-    step_secs: f64,
-    cpu_secs: f64,
-    phase_secs: BTreeMap<String, f64>,
-    tokens: f64,
-    padded_tokens: f64,
-    /// Σ L² of the real lengths.
-    squares: f64,
-}
 
 /// All that `tercet bench` says; what `--json` prints.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    recipe: String,
-    world_size: usize,
+    pub recipe: String,
+    pub world_size: usize,
     /// Of each rank.
-    threads: usize,
-    precision: String,
-    num_parameters: f64,
+    pub threads: usize,
+    pub precision: Precision,
+    pub num_parameters: f64,
     /// A rank's best rate in a large matrix product, on its threads, in this precision, while all ranks do the same.
-    peak_flops_per_sec: f64,
+    pub peak_flops_per_sec: f64,
     /// The same by libtorch's `matmul`, which is not always the fastest way.
-    libtorch_flops_per_sec: f64,
+    pub libtorch_flops_per_sec: f64,
     /// The step whose rate of real tokens is the median; of an even number the slower of the two in the middle.
-    median: StepReport,
-    steps: Vec<StepReport>,
+    pub median: StepReport,
+    pub steps: Vec<StepReport>,
     /// The largest rank's.
-    peak_rss_bytes: f64,
+    pub peak_rss_bytes: f64,
 }
 
 /// One timed step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepReport {
-    step_secs: f64,
+    pub step_secs: f64,
     /// Of all threads of a rank, the ranks' mean.
-    cpu_secs: f64,
+    pub cpu_secs: f64,
     /// Sums to `step_secs`.
-    phase_secs: BTreeMap<String, f64>,
+    pub phase_secs: BTreeMap<String, f64>,
     /// Real ones, of all ranks.
-    tokens: f64,
-    tokens_per_sec: f64,
-    padding_share: f64,
+    pub tokens: f64,
+    pub tokens_per_sec: f64,
+    pub padding_share: f64,
     /// Of all ranks.
-    model_flops: f64,
+    pub model_flops: f64,
     /// Of what all ranks' matrix products would have done in the time.
-    peak_share: f64,
-}
-
-/// Times the recipe's steps and prints a table, or JSON.
-///
-/// # Errors
-/// A recipe that cannot be used, or ranks that did not end well.
-pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
-    let (recipe, placement) = run::load(&args.recipe, &args.settings, &args.ranks)?;
-    let shape = ModelShape::of(&recipe, None)?;
-    let screen = Screen::new();
-    let mut output = Vec::new();
-    run::ranks(&placement, &worker_args::bench(args), &screen, |line| output.extend_from_slice(line))?;
-    let measured = serde_json::from_slice(&output).context("reading what tercet-worker bench wrote")?;
-    let report = Report::new(recipe.name, &shape, measured)?;
-    let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { table::table(&report) };
-    screen.pass(text.as_bytes());
-    Ok(())
+    pub peak_share: f64,
 }
 
 impl Report {
-    fn new(recipe: String, shape: &ModelShape, measured: Measured) -> anyhow::Result<Self> {
+    /// Of the recipe of that name, whose model has this shape.
+    ///
+    /// # Errors
+    /// No step was timed.
+    pub fn new(recipe: String, shape: &ModelShape, measured: bench::Report) -> anyhow::Result<Self> {
         let peak = measured.product_flops_per_sec * measured.world_size as f64;
         let steps: Vec<StepReport> = measured.steps.iter().map(|step| StepReport::new(shape, step, peak)).collect();
         Ok(Self {
@@ -121,7 +75,7 @@ impl Report {
 
 impl StepReport {
     /// `peak` is all ranks' together.
-    fn new(shape: &ModelShape, step: &MeasuredStep, peak: f64) -> Self {
+    fn new(shape: &ModelShape, step: &bench::Step, peak: f64) -> Self {
         let real = Encoded { tokens: step.tokens, squares: step.squares, ..Encoded::default() };
         let model_flops = 3.0 * encoder_flops(shape, &real);
         Self {
@@ -150,7 +104,7 @@ pub mod tests {
 
     /// Steps of these seconds on two ranks that do 10 kFLOP/s each, 10 real tokens of 16 in texts of 7 and 3.
     pub fn report(step_secs: &[f64]) -> Report {
-        let step = |secs: f64| MeasuredStep {
+        let step = |secs: f64| bench::Step {
             step_secs: secs,
             cpu_secs: secs,
             phase_secs: [("forward", 0.25), ("recompute", 0.125), ("backward", 0.5), ("loss", 0.125)]
@@ -160,10 +114,11 @@ pub mod tests {
             padded_tokens: 16.0,
             squares: 58.0,
         };
-        let measured = Measured {
+        let measured = bench::Report {
             world_size: 2,
             threads: 1,
-            precision: "fp32".into(),
+            precision: Precision::Fp32,
+            cpu_matmul: BTreeMap::new(),
             product_flops_per_sec: 10_000.0,
             libtorch_product_flops_per_sec: 8_000.0,
             steps: step_secs.iter().map(|secs| step(*secs)).collect(),

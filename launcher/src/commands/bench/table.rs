@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{Report, StepReport};
+use tercet_configs::Precision;
+
+use super::report::{Report, StepReport};
 use crate::plan::{duration, grouped, percent, scaled};
 
 /// The breakdown's lines, each with the worker's phases that it is made of.
@@ -28,7 +30,7 @@ pub fn table(report: &Report) -> String {
         counted(report.steps.len(), "step"),
         counted(report.world_size, "rank"),
         counted(report.threads, "thread"),
-        report.precision,
+        name(report.precision),
         scaled(report.num_parameters, ""),
     );
     text += &breakdown(&report.median);
@@ -80,6 +82,14 @@ fn figures(report: &Report) -> [(&'static str, String); 8] {
     ]
 }
 
+fn name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Fp32 => "fp32",
+        Precision::Bf16 => "bf16",
+        Precision::Fp64 => "fp64",
+    }
+}
+
 fn counted(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
@@ -87,7 +97,7 @@ fn counted(number: usize, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::tests::report;
+    use crate::commands::bench::report::tests::report;
 
     #[test]
     fn every_phase_is_in_one_line_and_the_lines_sum_to_the_step() {

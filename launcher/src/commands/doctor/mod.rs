@@ -5,102 +5,27 @@
 
 mod table;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
-use serde::Deserialize;
 use serde_json::Value;
+use tercet_protocol::Command;
 
-use crate::args::DoctorArgs;
+use crate::args::Doctor;
 use crate::place::Placement;
 use crate::screen::Screen;
-use crate::{run, worker_args};
-
-/// What is shown of the ranks' report.
-#[derive(Debug, Deserialize)]
-pub struct Report {
-    world_size: usize,
-    verdict: Level,
-    findings: Vec<Finding>,
-    ranks: Vec<Rank>,
-    network: Network,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Level {
-    Ok,
-    Warning,
-    Mistake,
-    Sick,
-}
-
-#[derive(Debug, Deserialize)]
-struct Finding {
-    level: Level,
-    /// Empty: all of them.
-    host: String,
-    text: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Rank {
-    rank: usize,
-    host: String,
-    versions: std::collections::BTreeMap<String, String>,
-    machine: Option<Machine>,
-    product: Option<Product>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-struct Machine {
-    num_cores: usize,
-    load: f64,
-    memory_bytes: u64,
-    available_bytes: u64,
-    gpus: Vec<Gpu>,
-    folder: Option<Folder>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Gpu {
-    name: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Folder {
-    path: PathBuf,
-    free_bytes: u64,
-    write_bytes_per_sec: Option<f64>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Product {
-    flops_per_sec: f64,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Network {
-    all_reduce_bytes_per_sec: f64,
-    links: Vec<Link>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Link {
-    from_host: String,
-    to_host: String,
-    bytes_per_sec: f64,
-}
+use crate::start::{self, Input};
 
 /// Examines the machines and prints a table, or JSON.
 ///
 /// # Errors
 /// A machine that is sick (exit code 3), a recipe that cannot be used on any (2), or ranks that did not end well.
-pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
+pub fn run(args: &Doctor) -> anyhow::Result<()> {
     let placement = Placement::find(&args.ranks)?;
     let screen = Screen::new();
     let mut output = Vec::new();
-    let ended = run::ranks(&placement, &worker_args::doctor(args), &screen, |line| output.extend_from_slice(line));
+    let what = Command::Doctor(args.what.clone());
+    let ended = start::run(&placement, &what, Input::Nothing, &screen, |line| output.extend_from_slice(line));
     if output.is_empty() {
         return ended.context("not all ranks could be started, so none was examined");
     }

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{Finding, Level, Link, Machine, Rank, Report};
+use tercet_protocol::says::doctor::{Finding, Level, LinkFacts, MachineFacts, RankFacts, Report};
+
 use crate::plan::scaled;
 
 /// The whole report.
@@ -46,7 +47,7 @@ pub fn table(report: &Report) -> String {
     text + verdict(report.verdict)
 }
 
-type MachineRanks<'a> = (&'a str, Vec<&'a Rank>, Machine);
+type MachineRanks<'a> = (&'a str, Vec<&'a Rank>, MachineFacts);
 
 /// In the order of their first ranks.
 fn machines(report: &Report) -> Vec<MachineRanks<'_>> {
@@ -72,7 +73,7 @@ fn versions(report: &Report) -> String {
     all.join(", ")
 }
 
-fn range(ranks: &[&Rank]) -> String {
+fn range(ranks: &[&RankFacts]) -> String {
     match ranks {
         [one] => one.rank.to_string(),
         [first, .., last] if last.rank - first.rank + 1 == ranks.len() => format!("{}-{}", first.rank, last.rank),
@@ -84,7 +85,7 @@ fn gb(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64)
 }
 
-fn gpus(machine: &Machine) -> String {
+fn gpus(machine: &MachineFacts) -> String {
     match machine.gpus.as_slice() {
         [] => "no GPU".into(),
         [first, ..] => format!("{} × {}", machine.gpus.len(), first.name),
@@ -92,7 +93,7 @@ fn gpus(machine: &Machine) -> String {
 }
 
 /// The slowest to the fastest rank's.
-fn products(ranks: &[&Rank]) -> String {
+fn products(ranks: &[&RankFacts]) -> String {
     let rates: Vec<f64> = ranks.iter().filter_map(|rank| Some(rank.product.as_ref()?.flops_per_sec)).collect();
     match rates.iter().copied().reduce(f64::min) {
         Some(slowest) => scaled(slowest, "FLOP/s"),
@@ -114,7 +115,7 @@ fn network(report: &Report) -> String {
         return String::new();
     }
     let kind = |name: &str, within: bool| {
-        let of_kind = |link: &&Link| (link.from_host == link.to_host) == within;
+        let of_kind = |link: &&LinkFacts| (link.from_host == link.to_host) == within;
         let mut rates: Vec<f64> = report.network.links.iter().filter(of_kind).map(|link| link.bytes_per_sec).collect();
         rates.sort_by(f64::total_cmp);
         let (slowest, middle) = (rates.first()?, rates.get(rates.len() / 2)?);

@@ -2,8 +2,8 @@
 
 use tercet_sampler::DatasetMeta;
 
-use super::bars::{self, Bar, Panel};
-use crate::lengths::LengthCounts;
+use super::lengths::LengthCounts;
+use crate::screen::bars::{self, Bar, Panel};
 
 /// Draws the lengths of the rows' longest texts.
 ///
