@@ -62,12 +62,7 @@ fn load(args: &Plan) -> anyhow::Result<(Recipe, NonZeroUsize)> {
 }
 
 /// From the command line, or measured on this machine with texts of `text_len` tokens.
-fn rates(
-    args: &Plan,
-    shape: &ModelShape,
-    world_size: NonZeroUsize,
-    text_len: usize,
-) -> anyhow::Result<Option<Rates>> {
+fn rates(args: &Plan, shape: &ModelShape, world_size: NonZeroUsize, text_len: usize) -> anyhow::Result<Option<Rates>> {
     let several = world_size.get() > 1;
     if let Some(flops) = args.flops {
         if args.bandwidth.is_none() && several {

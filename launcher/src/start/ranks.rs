@@ -50,11 +50,7 @@ impl Attempt<'_> {
     ///
     /// # Errors
     /// They cannot be started.
-    pub fn run(
-        &self,
-        hangs: impl FnMut() -> bool,
-        stdout: impl FnMut(&[u8]) + Send,
-    ) -> anyhow::Result<(Ended, Cause)> {
+    pub fn run(&self, hangs: impl FnMut() -> bool, stdout: impl FnMut(&[u8]) + Send) -> anyhow::Result<(Ended, Cause)> {
         let &Self { placement, what, input, stop, signals, screen } = self;
         let mut noise = NoiseFilter::default();
         let say = |line: &[u8]| {

@@ -55,8 +55,7 @@ mod tests {
     #[test]
     fn graded_judgments_by_hand() {
         // Gains 0, 2, 1; ideal 2, 1, 1.
-        let figures =
-            of_query(["x", "b", "a"], &judgments(&[("a", 1), ("b", 2), ("c", 1), ("x", 0), ("y", -1)]));
+        let figures = of_query(["x", "b", "a"], &judgments(&[("a", 1), ("b", 2), ("c", 1), ("x", 0), ("y", -1)]));
         let log3 = 3f64.log2();
         let expected = (2.0 / log3 + 1.0 / 2.0) / (2.0 + 1.0 / log3 + 1.0 / 2.0);
         assert!((figures.ndcg_at_10 - expected).abs() < 1e-12);
