@@ -47,7 +47,7 @@ pub fn table(report: &Report) -> String {
     text + verdict(report.verdict)
 }
 
-type MachineRanks<'a> = (&'a str, Vec<&'a Rank>, MachineFacts);
+type MachineRanks<'a> = (&'a str, Vec<&'a RankFacts>, MachineFacts);
 
 /// In the order of their first ranks.
 fn machines(report: &Report) -> Vec<MachineRanks<'_>> {
