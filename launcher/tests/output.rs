@@ -53,8 +53,8 @@ fn the_worker_gets_the_arguments_as_typed() {
         StandIn::new().run("encode --model m --input a.txt --out o.jsonl --heads dense --mcls 256", "echo \"$@\"");
     assert_eq!(
         ran.stdout,
-        "encode --model m --input a.txt --out o.jsonl --heads dense --max-len 8192 --mcls 256 \
-                    --sub-batch-tokens 8192\n"
+        "encode --model=m --input=a.txt --out=o.jsonl --heads=dense --max-len=8192 --mcls=256 \
+                    --sub-batch-tokens=8192\n"
     );
 }
 

@@ -1,71 +1,27 @@
 //! `tercet-worker`: one rank. `tercet` starts it; `mpirun -n N tercet-worker …` does the same by hand.
 
-use std::path::Path;
 use std::process;
 use std::thread;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
 use tercet_cluster::{Collective, Counted, connect};
-use tercet_configs::{Backend, ExitCode, Recipe, error_line};
-use tercet_worker::commands::bench::{self, BenchArgs};
-use tercet_worker::commands::doctor::{self, DoctorArgs};
-use tercet_worker::commands::encode::{self, EncodeArgs};
-use tercet_worker::commands::eval::{self, EvalArgs};
-use tercet_worker::commands::measure::{self, MeasureArgs};
-use tercet_worker::commands::mine::{self, MineArgs};
-use tercet_worker::commands::step::{self, StepArgs};
+use tercet_configs::{Backend, ExitCode, error_line};
+use tercet_protocol::Command;
+use tercet_worker::commands;
 use tercet_worker::errors::code_of;
 use tercet_worker::machine::cores;
 use tercet_worker::record::log::is_coloured;
-use tercet_worker::run::{self, TrainArgs, stop};
+use tercet_worker::run::stop;
 
 /// What one operation between GPUs may take in a task without a recipe.
 const DEADLINE: Duration = Duration::from_secs(600);
 
-/// One training process per device; started by tercet, or by mpirun
-#[derive(Parser)]
-#[command(version)]
-struct Cli {
-    #[command(subcommand)]
-    task: Task,
-}
-
-#[derive(Subcommand)]
-enum Task {
-    /// Train as a recipe says
-    Train(TrainArgs),
-    /// How fast the ranks are with a recipe's model
-    Measure(MeasureArgs),
-    /// A recipe's steps, timed phase by phase
-    Bench(BenchArgs),
-    /// Whether the machines are fit for a run; ends with 3 if one is not
-    Doctor(DoctorArgs),
-    /// One step on given rows, without updating; prints its figures
-    Step(StepArgs),
-    /// Texts to representations
-    Encode(EncodeArgs),
-    /// Retrieval quality on BEIR folders
-    Eval(EvalArgs),
-    /// Hard negatives for rows
-    Mine(MineArgs),
-}
-
-impl Task {
-    /// What the task's recipe has the ranks joined with, and what one of their operations may take; of a recipe that cannot
-    /// be read the task itself speaks, when the ranks have met.
-    fn backend(&self) -> (Backend, Duration) {
-        let (recipe, settings): (&Path, &[String]) = match self {
-            Self::Train(args) => (&args.recipe, &args.settings),
-            Self::Measure(args) => (&args.recipe, &args.settings),
-            Self::Bench(args) => (&args.recipe, &args.settings),
-            Self::Step(args) => (&args.recipe, &args.settings),
-            Self::Doctor(DoctorArgs { recipe: Some(recipe), settings }) => (recipe, settings),
-            Self::Doctor(_) | Self::Encode(_) | Self::Eval(_) | Self::Mine(_) => return (Backend::Auto, DEADLINE),
-        };
-        Recipe::load(recipe, settings).map_or((Backend::Auto, DEADLINE), |recipe| {
-            (recipe.backend, Duration::from_secs(recipe.backend_deadline_secs))
-        })
+/// What the recipe of a command has the ranks joined with, and what one of their operations may take; of a recipe that cannot
+/// be read the command itself speaks, when the ranks have met.
+fn backend_of(command: &Command) -> (Backend, Duration) {
+    match command.recipe() {
+        Some(Ok(recipe)) => (recipe.backend, Duration::from_secs(recipe.backend_deadline_secs)),
+        Some(Err(_)) | None => (Backend::Auto, DEADLINE),
     }
 }
 
@@ -81,44 +37,30 @@ fn main() {
             unsafe { std::env::set_var(name, number) };
         }
     }
-    let cli = Cli::parse();
-    if matches!(cli.task, Task::Train(_))
+    let command = Command::of_this_process();
+    if matches!(command, Command::Train(_))
         && let Err(error) = stop::listen()
     {
         eprintln!("tercet-worker: installing signal handlers: {error}");
         process::exit(ExitCode::Machine.code());
     }
     // Everything so far ran alike on every rank; from here on a rank that fails must end the others.
-    let (backend, deadline) = cli.task.backend();
+    let (backend, deadline) = backend_of(&command);
     let ranks = connect(backend, tch::Cuda::device_count() > 0, deadline).unwrap_or_else(|error| {
         eprintln!("tercet-worker: {error}");
         process::exit(code_of(&error.into()).code());
     });
     let ranks = Counted::new(ranks);
     cores::share(&ranks);
-    if !matches!(cli.task, Task::Train(_)) && ranks.rank() == 0 {
+    if !matches!(command, Command::Train(_)) && ranks.rank() == 0 {
         // Training logs to its run folder as well and begins that itself.
         let lines = tracing_subscriber::fmt().with_ansi(is_coloured()).with_writer(std::io::stderr);
         lines.without_time().with_target(false).init();
     }
-    let code = work(&cli.task, &ranks).unwrap_or_else(|error| fail(&ranks, &error));
+    let code = commands::run(&command, &ranks).unwrap_or_else(|error| fail(&ranks, &error));
     // Leaves the job in good order first.
     drop(ranks);
     process::exit(code.code());
-}
-
-fn work(task: &Task, ranks: &Counted) -> anyhow::Result<ExitCode> {
-    match task {
-        Task::Doctor(args) => return doctor::run(args, ranks),
-        Task::Train(args) => return run::run(args, ranks),
-        Task::Measure(args) => measure::run(args, ranks),
-        Task::Bench(args) => bench::run(args, ranks),
-        Task::Step(args) => step::run(args, ranks),
-        Task::Encode(args) => encode::run(args, ranks),
-        Task::Eval(args) => eval::run(args, ranks),
-        Task::Mine(args) => mine::run(args, ranks),
-    }?;
-    Ok(ExitCode::Success)
 }
 
 /// Says what went wrong, once, and ends every rank.

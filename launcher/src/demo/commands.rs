@@ -10,13 +10,13 @@ use std::sync::Mutex;
 
 use anyhow::Context;
 use tercet_configs::{ExitCode, Recipe};
+use tercet_protocol::args::{RecipeArgs, TrainArgs};
 
-use crate::args::{Ranks, Settings, TrainArgs};
-use crate::exit::{self, Fail};
-use crate::noise::Cause;
-use crate::signals::Noted;
-use crate::supervise;
-use crate::watch::{Input, Stop, watch};
+use crate::args::{Ranks, Train};
+use crate::commands::train;
+use crate::exit::Fail;
+use crate::screen::noise::Cause;
+use crate::start::{self, Input, Noted, Stop, watch};
 
 /// Calls commands on a fixed number of ranks.
 #[derive(Debug)]
@@ -44,12 +44,9 @@ impl Commands {
         if recipe.steps == 0 {
             self.quietly("train", vec![file.into(), "-n".into(), "1".into()])?;
         } else {
-            supervise::train(&TrainArgs {
-                recipe: file.to_owned(),
-                settings: Settings { set: Vec::new(), more: Vec::new() },
-                resume: false,
-                ranks: Ranks { ranks: Some(self.ranks), hosts: None },
-            })?;
+            let recipe = RecipeArgs { path: file.to_owned(), set: Vec::new(), more: Vec::new() };
+            let ranks = Ranks { ranks: Some(self.ranks), hosts: None };
+            train::run(&Train { what: TrainArgs { recipe, resume: false }, ranks })?;
         }
         let model = recipe.run_dir.join(format!("step-{:08}", recipe.steps)).join("model");
         anyhow::ensure!(model.is_dir(), "training has left no model at {}", model.display());
@@ -98,7 +95,7 @@ impl Commands {
                 eprint!("{}", String::from_utf8_lossy(&output));
                 Err(Fail::said(code).into())
             }
-            _ => Ok(exit::check(&ended, &Cause::default())?),
+            _ => Ok(start::check(&ended, &Cause::default())?),
         }
     }
 }

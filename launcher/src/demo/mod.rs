@@ -20,15 +20,14 @@ mod tokenizer;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
-use clap::Args;
 
 use self::commands::{Commands, recipe};
 use self::summary::{Summary, read_figures, tokens_per_sec};
+use crate::args::Demo;
 use crate::screen::Screen;
 
 /// The recipes and the model are part of the program, so that it works in any folder.
@@ -39,29 +38,11 @@ const MODEL_CONFIG: &str = include_str!("../../../configs/demo-model.json");
 /// Hard negatives mined per row.
 const NUM_NEGATIVES: usize = 7;
 
-/// `tercet demo`.
-#[derive(Debug, Args)]
-pub struct DemoArgs {
-    /// The run folder; one that exists is moved aside
-    #[arg(long, value_name = "DIR", default_value = "runs/demo")]
-    pub out: PathBuf,
-    /// Where downloaded manual pages are kept; default: tercet/manpages in the user's cache folder
-    #[arg(long, value_name = "DIR")]
-    pub cache: Option<PathBuf>,
-    /// Train on your own text instead: a folder with JSON Lines (.jsonl, .jsonl.gz, .jsonl.zst) of rows
-    /// {"query": …, "pos": ["…"]}
-    #[arg(long, value_name = "FOLDER")]
-    pub corpus: Option<PathBuf>,
-    /// Ranks (worker processes) to start
-    #[arg(short = 'n', long = "ranks", value_name = "RANKS", default_value = "2")]
-    pub ranks: NonZeroUsize,
-}
-
 /// Runs the demo from the first phase to the table.
 ///
 /// # Errors
 /// What fails in any phase; its exit code is that of the command that failed.
-pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
+pub fn run(args: &Demo) -> anyhow::Result<()> {
     let started = Instant::now();
     let out = &args.out;
     if let Some(aside) = move_aside(out)? {

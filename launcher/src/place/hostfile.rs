@@ -13,8 +13,8 @@ use std::thread;
 use tercet_configs::ExitCode;
 
 use crate::exit::Fail;
-use crate::place::Host;
 use crate::place::machine::{ThisMachine, addresses_of, are_one, is_address};
+use crate::place::placement::Host;
 
 /// More on one host is a typing mistake.
 const MAX_SLOTS: usize = 1 << 16;

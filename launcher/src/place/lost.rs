@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use std::{env, io, thread};
 
 use crate::place::machine::ThisMachine;
-use crate::place::{Host, Launch, Placement, slots};
+use crate::place::placement::{Host, Launch, Placement, slots};
 
 /// What a host may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);

@@ -4,7 +4,7 @@ use serde::Serialize;
 use tercet_sampler::GPU_PADDING;
 
 /// What the ranks compute on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Device {
     /// Resident memory of a process.

@@ -1,4 +1,4 @@
-//! `tercet plan`: what a run will do and cost, before anything is booked for it.
+//! What a run will do and cost, before anything is booked for it.
 //!
 //! Rows, batches and steps come from the plan itself; padding, balance, bytes and memory from dealing some of its steps as
 //! training would; operations from the model's shape; times from rates that are given or measured.
@@ -11,6 +11,7 @@ mod figures;
 mod flops;
 mod load;
 mod memory;
+mod picture;
 mod report;
 mod shape;
 mod table;
@@ -24,78 +25,46 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
 use tercet_configs::{ExitCode, Recipe, error_line};
 use tercet_sampler::{Phase, Plan, Store};
 
-use crate::args::{PlanArgs, Ranks};
 use crate::exit::{self, Fail};
-use crate::picture;
-use crate::place::Placement;
-use crate::screen::Screen;
-use crate::{run, start, worker_args};
 
 pub use device::Device;
 pub use flops::encoder as encoder_flops;
 pub use load::Encoded;
-pub use report::{CellReport, Report, StepFigures};
+pub use picture::draw;
 pub use shape::ModelShape;
 #[cfg(test)]
 pub use shape::tests::shape as test_shape;
+pub use table::table;
+pub use time::Rates;
 pub use units::{duration, grouped, percent, scaled};
 
 use deal::DealtStep;
 use figures::Run;
-use report::ModelReport;
-use time::Rates;
+use report::{ModelReport, Report};
 
-/// Says what the recipe's run will do: a table, and JSON and a picture where asked for.
+/// What `recipe` will do on so many ranks with `device`s, and the exit code that the first of its errors means.
+/// `model_config` is a config.json to go by instead of the recipe's model, and `rates` says what a rank with a model of
+/// some shape achieves with texts of some length, where that is known.
 ///
 /// # Errors
-/// A recipe, a store or a model that cannot be used; all that can be said nevertheless is printed before.
-pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
-    let (recipe, world_size) = load(args)?;
-    let (report, code) = report(args, &recipe, world_size)?;
-    let screen = Screen::new();
-    let json = serde_json::to_string_pretty(&report).context("writing the plan as JSON")? + "\n";
-    match args.json.as_deref() {
-        Some(path) if path == Path::new("-") => screen.pass(json.as_bytes()),
-        Some(path) => {
-            screen.pass(table::table(&report).as_bytes());
-            tercet_sampler::write_durably(path, json.as_bytes())
-                .with_context(|| format!("writing {}", path.display()))?;
-        }
-        None => screen.pass(table::table(&report).as_bytes()),
-    }
-    if let Some(path) = &args.picture {
-        picture::plan::draw(&report, path)?;
-    }
-    match report.errors.as_slice() {
-        [] => Ok(()),
-        [first, ..] => Err(Fail::with_code(code, format!("this run would fail: {first}")).into()),
-    }
-}
-
-/// The recipe, and how many ranks it shall be planned for: they need not be here.
-fn load(args: &PlanArgs) -> anyhow::Result<(Recipe, NonZeroUsize)> {
-    let Some(world) = args.world else {
-        let (recipe, placement) = run::load(&args.recipe, &args.settings, &Ranks::default())?;
-        return Ok((recipe, placement.num_ranks()));
-    };
-    let recipe = Recipe::load(&args.recipe, &args.settings.all())?;
-    run::check_backend(&recipe, &args.recipe, world)?;
-    Ok((recipe, world))
-}
-
-/// The plan, and the exit code that the first of its errors means.
-fn report(args: &PlanArgs, recipe: &Recipe, world_size: NonZeroUsize) -> anyhow::Result<(Report, i32)> {
+/// Batches that cannot be dealt, or rates that cannot be found out. What else is wrong with the run is in the report.
+pub fn report(
+    recipe: &Recipe,
+    world_size: NonZeroUsize,
+    device: Device,
+    model_config: Option<&Path>,
+    rates: impl FnOnce(&ModelShape, usize) -> anyhow::Result<Option<Rates>>,
+) -> anyhow::Result<(Report, i32)> {
     let world = world_size.get();
     let (mut errors, mut code) = (Vec::new(), None);
     let mut take = |error: anyhow::Error| {
         code.get_or_insert(exit::code_of(&error));
         errors.push(error_line(error.as_ref()));
     };
-    let shape = ModelShape::of(recipe, args.model_config.as_deref()).map_err(&mut take).ok();
+    let shape = ModelShape::of(recipe, model_config).map_err(&mut take).ok();
     let store = open_store(recipe).map_err(&mut take).ok();
     let plan =
         store.as_ref().and_then(|store| Plan::new(Arc::clone(store), recipe).map_err(|error| take(error.into())).ok());
@@ -103,7 +72,7 @@ fn report(args: &PlanArgs, recipe: &Recipe, world_size: NonZeroUsize) -> anyhow:
         recipe: recipe.name.clone(),
         world_size: world,
         steps: recipe.steps,
-        device: args.device.unwrap_or_else(default_device),
+        device,
         model: shape.as_ref().map(ModelReport::of),
         rows: store.as_ref().map_or(0, |store| store.manifest().datasets.iter().map(|set| set.num_rows).sum()),
         steps_per_round: plan.iter().flat_map(|plan| plan.phases()).map(Phase::steps_per_round).collect(),
@@ -121,7 +90,7 @@ fn report(args: &PlanArgs, recipe: &Recipe, world_size: NonZeroUsize) -> anyhow:
         let lexical = shape.as_ref().is_some_and(|shape| shape.heads.lexical);
         let dealt = deal::deal_sample(plan, recipe, &batches, (world, report.device), lexical)?;
         if let Some(shape) = &shape {
-            report.rates = rates(args, shape, world_size, typical_len(&dealt))?;
+            report.rates = rates(shape, typical_len(&dealt))?;
         }
         let run = Run { recipe, shape: shape.as_ref(), device: report.device, world_size: world, rates: report.rates };
         (report.dealt_batches, report.memory) = run.steps(&dealt);
@@ -149,42 +118,6 @@ fn open_store(recipe: &Recipe) -> anyhow::Result<Arc<Store>> {
         return Err(Fail::new(ExitCode::Usage, message).into());
     }
     Ok(Arc::new(Store::open(&recipe.data.store)?))
-}
-
-/// What ranks would compute on if they were started here.
-fn default_device() -> Device {
-    if start::num_gpus() > 0 { Device::Cuda } else { Device::Cpu }
-}
-
-/// From the command line, or measured on this machine with texts of `text_len` tokens.
-fn rates(
-    args: &PlanArgs,
-    shape: &ModelShape,
-    world_size: NonZeroUsize,
-    text_len: usize,
-) -> anyhow::Result<Option<Rates>> {
-    let several = world_size.get() > 1;
-    if let Some(flops) = args.flops {
-        if args.bandwidth.is_none() && several {
-            let message = format!("--flops for {world_size} ranks needs --bandwidth BYTES_PER_SECOND as well");
-            return Err(Fail::new(ExitCode::Usage, message).into());
-        }
-        return Ok(Some(Rates::given(flops, args.bandwidth.unwrap_or_default())));
-    }
-    if !args.measure {
-        return Ok(None);
-    }
-    let ranks = args.measure_ranks.unwrap_or(world_size);
-    if ranks.get() == 1 && several {
-        let message =
-            format!("--measure-ranks 1 cannot tell how fast {world_size} ranks exchange: measure with 2 or more");
-        return Err(Fail::new(ExitCode::Usage, message).into());
-    }
-    let mut output = Vec::new();
-    let words = worker_args::measure(args, text_len);
-    run::ranks(&Placement::here(ranks), &words, &Screen::new(), |line| output.extend_from_slice(line))?;
-    let found = serde_json::from_slice(&output).context("reading what the ranks measured")?;
-    Ok(Some(Rates::measured(shape, &found)))
 }
 
 /// The length of the text that a token is in, on average.

@@ -1,25 +1,12 @@
 //! From operations and bytes to seconds.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use tercet_protocol::says::measure;
 
 use super::flops::{StepFlops, encoder};
 use super::load::Encoded;
 use super::shape::ModelShape;
 use super::traffic::StepTraffic;
-
-/// What `tercet-worker measure` prints.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-pub struct Measured {
-    product_flops_per_sec: f64,
-    /// The texts of one sub-batch.
-    num_texts: f64,
-    text_len: f64,
-    /// Forward and backward.
-    encoder_secs: f64,
-    update_secs: f64,
-    all_reduce_bytes_per_sec: f64,
-    ring_bytes_per_sec: f64,
-}
 
 /// What a rank achieves. Given on the command line, or measured by `tercet-worker measure`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -62,9 +49,10 @@ impl Rates {
     }
 
     /// From what was measured with the model of this shape.
-    pub fn measured(shape: &ModelShape, found: &Measured) -> Self {
-        let tokens = found.num_texts * found.text_len;
-        let texts = Encoded { num_texts: found.num_texts, tokens, squares: tokens * found.text_len };
+    pub fn measured(shape: &ModelShape, found: &measure::Report) -> Self {
+        let [num_texts, text_len] = [found.num_texts, found.text_len].map(|number| number as f64);
+        let tokens = num_texts * text_len;
+        let texts = Encoded { num_texts, tokens, squares: tokens * text_len };
         Self {
             // Backward is two more forward passes.
             flops_per_sec: 3.0 * encoder(shape, &texts) / found.encoder_secs,
@@ -113,10 +101,11 @@ mod tests {
 
     #[test]
     fn a_measured_rate_is_three_passes_over_the_time() {
-        let found = Measured {
+        let found = measure::Report {
+            world_size: 1,
             product_flops_per_sec: 1e6,
-            num_texts: 2.0,
-            text_len: 5.0,
+            num_texts: 2,
+            text_len: 5,
             encoder_secs: 0.5,
             update_secs: 0.1,
             all_reduce_bytes_per_sec: 3.0,

@@ -16,20 +16,19 @@ use std::process::Command;
 use anyhow::Context;
 use tercet_configs::{ExitCode, Recipe};
 
-use crate::args::SubmitArgs;
+use crate::args::Submit;
 use crate::exit::Fail;
-use crate::run;
 use crate::screen::Screen;
 use options::SbatchOption;
 
 /// Job scripts that a run folder may hold; more are somebody's loop.
 const MAX_SCRIPTS: usize = 1000;
 
-/// Writes the script, prints its path, and submits it, or prints it with `--dry-run`.
+/// Whether Slurm can be asked for what was typed; says what of it is doubtful.
 ///
 /// # Errors
-/// A recipe that cannot be used; a run folder that cannot be written to; what `sbatch` refuses.
-pub fn run(args: &SubmitArgs) -> anyhow::Result<()> {
+/// [`ExitCode::Usage`] for what cannot be asked.
+pub fn check(args: &Submit, screen: &Screen) -> Result<(), Fail> {
     time::check(&args.time, args.signal_secs)?;
     for typed in &args.sbatch {
         let option = SbatchOption::read(typed)?;
@@ -39,19 +38,24 @@ pub fn run(args: &SubmitArgs) -> anyhow::Result<()> {
                 "--sbatch={typed}: that is {gpus} GPUs a node, and --gpus-per-node is {}: give the same number twice",
                 args.gpus_per_node
             );
-            return Err(Fail::new(ExitCode::Usage, message).into());
+            return Err(Fail::new(ExitCode::Usage, message));
         }
     }
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let words = options::check_variables(names)?;
-    let screen = Screen::new();
     words.iter().for_each(|word| screen.say(&format!("warning: {word}\n")));
-    let recipe = Recipe::load(&args.recipe, &args.settings.all())?;
-    run::check_backend(&recipe, &args.recipe, args.num_ranks())?;
+    Ok(())
+}
+
+/// Writes the script that trains `recipe`, prints its path, and submits it, or prints it with `--dry-run`.
+///
+/// # Errors
+/// A run folder that cannot be written to; what `sbatch` refuses.
+pub fn submit(args: &Submit, recipe: &Recipe, screen: &Screen) -> anyhow::Result<()> {
     let here = std::env::current_dir().context("finding the current folder")?;
     let folder = here.join(&recipe.run_dir);
     let tercet = std::env::current_exe().context("finding this program")?;
-    let recipe_file = fs::canonicalize(&args.recipe).with_context(|| args.recipe.display().to_string())?;
+    let recipe_file = fs::canonicalize(&args.recipe.path).with_context(|| args.recipe.path.display().to_string())?;
     let text =
         script::Job { args, name: &recipe.name, recipe: &recipe_file, tercet: &tercet, here: &here, folder: &folder }
             .text()?;
@@ -63,7 +67,7 @@ pub fn run(args: &SubmitArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     screen.pass(format!("{}\n", file.display()).as_bytes());
-    submit(&folder, &file)
+    hand_over(&folder, &file)
 }
 
 /// Writes the script beside those that are there, unless one of them is the same: `job.sh`, `job-2.sh`, …
@@ -105,7 +109,7 @@ fn write_new(file: &Path, text: &str) -> io::Result<()> {
 }
 
 /// `sbatch`, whose words are the user's.
-fn submit(folder: &Path, file: &Path) -> anyhow::Result<()> {
+fn hand_over(folder: &Path, file: &Path) -> anyhow::Result<()> {
     let mut chdir = std::ffi::OsString::from("--chdir=");
     chdir.push(folder);
     let status = Command::new("sbatch").arg(chdir).arg(file).status();

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::args::SubmitArgs;
+use crate::args::Submit;
 use crate::exit::Fail;
 use crate::submit::options::SbatchOption;
 use crate::submit::quote;
@@ -12,7 +12,7 @@ use crate::submit::quote;
 /// What a script is made of.
 pub struct Job<'a> {
     /// What was asked for.
-    pub args: &'a SubmitArgs,
+    pub args: &'a Submit,
     /// The recipe's name.
     pub name: &'a str,
     /// Where the recipe is.
@@ -105,7 +105,7 @@ impl Job<'_> {
     fn command(&self) -> Result<String, Fail> {
         let mut words = vec![quote::shell(self.tercet.as_os_str())?, "train".into()];
         words.push(quote::shell(self.recipe.as_os_str())?);
-        for setting in self.args.settings.all() {
+        for setting in self.args.recipe.settings() {
             words.extend(["--set".into(), quote::shell(setting.as_ref())?]);
         }
         words.push("--resume".into());

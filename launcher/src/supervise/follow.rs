@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use tercet_configs::Recipe;
+use tercet_protocol::says::Event;
 
 use super::health::{Health, Trouble};
 use super::lines::Lines;
 use super::policy::Policy;
 use super::record::{self, Line};
-use crate::events::{Event, parse};
-use crate::progress::Progress;
 use crate::screen::Screen;
+use crate::screen::progress::Progress;
 
 /// Follows a run over all its restarts.
 pub struct Follower {
@@ -69,7 +69,7 @@ impl Follower {
     /// Takes a line of the ranks' standard output; what is no event is passed on to ours.
     pub fn line(&mut self, line: &[u8]) {
         let line = self.lines.whole(line);
-        let Some(event) = parse(&line) else { return self.screen.pass(&line) };
+        let Some(event) = Event::parse(&line) else { return self.screen.pass(&line) };
         match &event {
             Event::Heartbeat(beat) => return self.health.heard(beat.clone()),
             Event::Start { first_step, .. } => {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::events::Beat;
+use tercet_protocol::says::Beat;
 
 /// Without a deadline from the recipe: at least this, and [`SLOWEST_TIMES`] the slowest of the last steps.
 const MIN_HANG_SECS: f64 = 60.0;
@@ -242,7 +242,7 @@ mod tests {
     fn beat(rank: usize, doing: &str, secs: f64) -> Beat {
         let (waits, saves) = (doing.starts_with("all-reduce"), doing.starts_with("writing"));
         let (host, phase) = (format!("gpu{:02}", rank / 8), "reduce".to_owned());
-        Beat { rank, host, step: 4817, phase, doing: doing.into(), waits, saves, secs, still_secs: 0.0 }
+        Beat { rank, host, pid: 1, step: 4817, phase, doing: doing.into(), waits, saves, secs, still_secs: 0.0 }
     }
 
     /// After a step, `secs` of which each rank gives signs of life as `doing` has it; none is silence.

@@ -3,8 +3,7 @@
 //! Every rank writes whole lines, but `mpirun` passes on what it has read of each: under a burst a line is cut, and another
 //! rank's comes in between. A line that begins inside of another one is recognised by how all of them begin.
 
-/// How every line of [`crate::events`] begins; within a JSON text its quotes would be escaped.
-const BEGINNING: &[u8] = b"{\"event\":\"";
+use tercet_protocol::says::Event;
 
 /// What is kept of a line that was cut; more is no line of ours.
 const MAX_CUT_BYTES: usize = 1 << 16;
@@ -19,7 +18,7 @@ pub struct Lines {
 impl Lines {
     /// The line that is complete with `line`.
     pub fn whole(&mut self, line: &[u8]) -> Vec<u8> {
-        match line.windows(BEGINNING.len()).rposition(|bytes| bytes == BEGINNING) {
+        match line.windows(Event::BEGINNING.len()).rposition(|bytes| bytes == Event::BEGINNING) {
             Some(0) => line.to_vec(),
             Some(at) => {
                 if self.cut.len() + at <= MAX_CUT_BYTES {

@@ -1,8 +1,9 @@
-//! `tercet train`: starts the ranks, follows them, and starts them again when they die or hang.
+//! A training run under supervision: starts the ranks, follows them, and starts them again when they die or hang.
 //!
-//! The ranks tell on their standard output what they do ([`crate::events`]); [`health`] finds who is silent, hangs or lags;
+//! The ranks tell on their standard output what they do ([`tercet_protocol::says::Event`]); [`health`] finds who is silent, hangs or lags;
 //! [`policy`] decides whether there is a restart, which goes on from the newest good checkpoint; [`record`] writes down
-//! what happened; [`survivors`] finds out which hosts are left. What an exit code means is [`crate::exit`]'s part, and ending processes is [`crate::watch`]'s.
+//! what happened; [`survivors`] finds out which hosts are left. What an exit code means, and ending processes, is
+//! [`crate::start`]'s part.
 
 mod follow;
 mod health;
@@ -18,36 +19,37 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tercet_configs::{ExitCode, Recipe};
+use tercet_protocol::Command;
+use tercet_protocol::args::{RankTrainArgs, TrainArgs};
 
-use crate::args::TrainArgs;
-use crate::exit::{self, Fail};
+use crate::args::{Ranks, Train};
+use crate::exit::Fail;
 use crate::place::Placement;
-use crate::run;
 use crate::screen::Screen;
-use crate::signals::Noted;
+use crate::start::{self, Attempt, Input, Noted, Stop};
 use crate::submit::quote;
-use crate::watch::{Input, Stop};
-use crate::worker_args;
 use follow::Follower;
 use policy::Failure;
 
 /// How often signals are looked for between two starts.
 const POLL: Duration = Duration::from_millis(20);
 
-/// `tercet train`: until the last step, with progress.
+/// How long ranks that are started again wait for those before, which may not all be gone yet, to leave the run folder.
+const LOCK_WAIT_SECS: u64 = 60;
+
+/// Trains `recipe`, which `args` names, on `asked` until the last step, with progress.
 ///
 /// # Errors
-/// A recipe that cannot be used, or ranks that did not end well for the last time.
-pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
-    let (recipe, asked) = run::load(&args.recipe, &args.settings, &args.ranks)?;
+/// Ranks that did not end well for the last time.
+pub fn train(args: &Train, recipe: &Recipe, asked: &Placement) -> anyhow::Result<()> {
     let signals = Noted::begin().context("installing signal handlers")?;
     let screen = Screen::new();
-    let run = Supervised { args, recipe: &recipe, signals: &signals, screen: &screen };
-    let follower = Mutex::new(Follower::new(&recipe, screen.clone()));
+    let run = Supervised { args, recipe, signals: &signals, screen: &screen };
+    let follower = Mutex::new(Follower::new(recipe, screen.clone()));
     let (mut placement, mut again) = (asked.clone(), false);
     while let Some(pause) = run.attempt(&placement, again, &follower)? {
         run.pause(pause)?;
-        placement = survivors::place(&asked, &recipe, &screen)?;
+        placement = survivors::place(asked, recipe, &screen)?;
         again = true;
     }
     Ok(())
@@ -55,7 +57,7 @@ pub fn train(args: &TrainArgs) -> anyhow::Result<()> {
 
 /// What all attempts have in common.
 struct Supervised<'a> {
-    args: &'a TrainArgs,
+    args: &'a Train,
     recipe: &'a Recipe,
     signals: &'a Noted,
     screen: &'a Screen,
@@ -73,19 +75,20 @@ impl Supervised<'_> {
         follower: &Mutex<Follower>,
     ) -> anyhow::Result<Option<Duration>> {
         locked(follower).begin(placement.num_ranks());
-        let words = worker_args::train(self.args, again);
+        let what = self.what(again);
         let stop = Stop { signal: Some(libc::SIGUSR1), grace: Duration::from_secs_f64(self.recipe.restart.stop_secs) };
         let hangs = || locked(follower).hangs();
         let line = |line: &[u8]| locked(follower).line(line);
-        let (ended, cause) =
-            run::attempt(placement, &words, Input::Nothing, stop, self.signals, self.screen, hangs, line)?;
+        let (signals, screen) = (self.signals, self.screen);
+        let attempt = Attempt { placement, what: &what, input: Input::Nothing, stop, signals, screen };
+        let (ended, cause) = attempt.run(hangs, line)?;
         let mut follower = locked(follower);
         if follower.stopped {
             // Whatever mpirun makes of it: signals that reach it while its ranks leave have it end in other ways.
             self.say_how_to_go_on();
             return Err(Fail::said(ExitCode::Preempted.code()).into());
         }
-        let fail = match (exit::check(&ended, &cause), follower.trouble()) {
+        let fail = match (start::check(&ended, &cause), follower.trouble()) {
             (Ok(()), _) => return Ok(None),
             (Err(_), Some(trouble)) if ended.taken_down && ended.interrupted.is_none() => {
                 Fail::new(ExitCode::Machine, &trouble.words)
@@ -127,6 +130,14 @@ impl Supervised<'_> {
         Ok(Some(pause))
     }
 
+    /// What the ranks are told; `again` to go on with what those before have left.
+    fn what(&self, again: bool) -> Command {
+        let mut what = self.args.what.clone();
+        what.resume |= again;
+        let lock_wait_secs = if again { LOCK_WAIT_SECS } else { RankTrainArgs::LOCK_WAIT_SECS };
+        Command::Train(RankTrainArgs { what, events: true, lock_wait_secs })
+    }
+
     fn say_how_to_go_on(&self) {
         if let Ok(line) = self.resume_line() {
             self.screen.say(&format!("to go on: {line}\n"));
@@ -138,7 +149,7 @@ impl Supervised<'_> {
         let begun = Instant::now();
         while begun.elapsed() < pause {
             if let Some(signal) = self.signals.take() {
-                return Err(exit::interrupted(signal));
+                return Err(start::interrupted(signal));
             }
             sleep(POLL);
         }
@@ -150,12 +161,12 @@ impl Supervised<'_> {
     /// # Errors
     /// A name that is not UTF-8.
     fn resume_line(&self) -> Result<String, Fail> {
-        let TrainArgs { recipe, settings, ranks, .. } = self.args;
-        let mut words: Vec<OsString> = vec!["tercet".into(), "train".into(), recipe.into()];
-        words.extend(settings.all().into_iter().flat_map(|setting| ["--set".into(), setting.into()]));
+        let Train { what: TrainArgs { recipe, .. }, ranks: Ranks { ranks, hosts } } = self.args;
+        let mut words: Vec<OsString> = vec!["tercet".into(), "train".into(), recipe.path.clone().into()];
+        words.extend(recipe.settings().into_iter().flat_map(|setting| ["--set".into(), setting.into()]));
         words.push("--resume".into());
-        words.extend(ranks.ranks.into_iter().flat_map(|ranks| ["-n".into(), ranks.to_string().into()]));
-        words.extend(ranks.hosts.iter().flat_map(|hosts| ["--hosts".into(), hosts.into()]));
+        words.extend(ranks.into_iter().flat_map(|ranks| ["-n".into(), ranks.to_string().into()]));
+        words.extend(hosts.iter().flat_map(|hosts| ["--hosts".into(), hosts.into()]));
         Ok(words.iter().map(|word| quote::shell(word)).collect::<Result<Vec<_>, _>>()?.join(" "))
     }
 }

@@ -2,15 +2,14 @@
 //!
 //! The steps are those that training would do, updates included; nothing is recorded or saved.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use clap::Args;
-use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::{Collective, ReduceOp};
 use tercet_configs::{MatmulLibrary, Recipe};
+use tercet_protocol::args::BenchArgs;
+use tercet_protocol::says::{self, bench};
 use tercet_sampler::Prefetcher;
 
 use super::TaskError;
@@ -28,28 +27,12 @@ use crate::tensors::libtorch::product;
 /// The machine's peak is the best of so many products.
 const PRODUCTS: usize = 8;
 
-/// Arguments of `tercet-worker bench`.
-#[derive(Debug, Args)]
-pub struct BenchArgs {
-    /// The recipe
-    pub recipe: PathBuf,
-    /// Overrides a recipe's key, e.g. sub_batch_tokens=4096
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub settings: Vec<String>,
-    /// Steps that are timed, after one that is not
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    pub steps: u64,
-    /// The plan's step to begin with
-    #[arg(long, value_name = "STEP", default_value_t = 0)]
-    pub from: u64,
-}
-
 /// Times the steps and prints one JSON object (rank 0). Every rank calls it.
 ///
 /// # Errors
 /// A recipe that cannot be trained, or a collective that failed.
 pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
-    let recipe = Recipe::load(&args.recipe, &args.settings)?;
+    let recipe = args.recipe.load()?;
     let until = last_step(args, &recipe)? + 1;
     agree_on_recipe(&recipe, ranks)?;
     let plan = Arc::new(plan(&recipe, ranks)?);
@@ -86,7 +69,7 @@ pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         let secs = started.elapsed().as_secs_f64();
         let cpu_secs = cpu_secs() - cpu_started;
         let tokens = [outcome.num_tokens as f64, outcome.num_padded_tokens as f64, squares];
-        let report = report(ranks, [secs, cpu_secs], &phase::take(), tokens)?;
+        let report = step_report(ranks, [secs, cpu_secs], &phase::take(), tokens)?;
         if step > args.from {
             steps.push(report);
         }
@@ -99,26 +82,31 @@ pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let mut rates = [0, 1].map(|i| peaks[i].max(peaks_before[i]));
     ranks.all_reduce(rates.as_mut_slice().into(), ReduceOp::Sum)?;
     if ranks.rank() == 0 {
-        println!(
-            "{}",
-            json!({
-                "world_size": ranks.world_size(),
-                "threads": tch::get_num_threads(),
-                "precision": recipe.precision,
-                "cpu_matmul": model.parameters.matmul,
-                "product_flops_per_sec": rates[0].max(rates[1]) / ranks.world_size() as f64,
-                "libtorch_product_flops_per_sec": rates[1] / ranks.world_size() as f64,
-                "steps": steps,
-                "peak_rss_bytes": maxima[1],
-            })
-        );
+        let matmul = model.parameters.matmul;
+        let report = bench::Report {
+            world_size: ranks.world_size(),
+            threads: tch::get_num_threads() as usize,
+            precision: recipe.precision,
+            cpu_matmul: [
+                ("forward", matmul.forward),
+                ("input_gradient", matmul.input_gradient),
+                ("weight_gradient", matmul.weight_gradient),
+            ]
+            .map(|(product, library)| (product.to_owned(), library))
+            .into(),
+            product_flops_per_sec: rates[0].max(rates[1]) / ranks.world_size() as f64,
+            libtorch_product_flops_per_sec: rates[1] / ranks.world_size() as f64,
+            steps,
+            peak_rss_bytes: maxima[1],
+        };
+        println!("{}", says::line(&report));
     }
     Ok(())
 }
 
 /// The last step to time: the recipe's last one at most.
 fn last_step(args: &BenchArgs, recipe: &Recipe) -> Result<u64, TaskError> {
-    let last = args.from.saturating_add(args.steps).min(recipe.steps.saturating_sub(1));
+    let last = args.from.saturating_add(args.steps.get()).min(recipe.steps.saturating_sub(1));
     if last > args.from {
         return Ok(last);
     }
@@ -129,21 +117,26 @@ fn last_step(args: &BenchArgs, recipe: &Recipe) -> Result<u64, TaskError> {
 }
 
 /// One step's figures: the ranks' mean seconds by phase, in all and of processors, and all ranks' tokens. Every rank calls it.
-fn report(ranks: &dyn Collective, secs: [f64; 2], phases: &PhaseSecs, tokens: [f64; 3]) -> anyhow::Result<Value> {
+fn step_report(
+    ranks: &dyn Collective,
+    secs: [f64; 2],
+    phases: &PhaseSecs,
+    tokens: [f64; 3],
+) -> anyhow::Result<bench::Step> {
     let mut all: Vec<f64> = phases.0.iter().copied().chain(secs).chain(tokens).collect();
     ranks.all_reduce(all.as_mut_slice().into(), ReduceOp::Sum)?;
     let num_phases = phases.0.len();
     let means: Vec<f64> = all[..num_phases + 2].iter().map(|sum| sum / ranks.world_size() as f64).collect();
     let mut mean_phases = PhaseSecs::default();
     mean_phases.0.copy_from_slice(&means[..num_phases]);
-    Ok(json!({
-        "step_secs": means[num_phases],
-        "cpu_secs": means[num_phases + 1],
-        "phase_secs": mean_phases,
-        "tokens": all[num_phases + 2],
-        "padded_tokens": all[num_phases + 3],
-        "squares": all[num_phases + 4],
-    }))
+    Ok(bench::Step {
+        step_secs: means[num_phases],
+        cpu_secs: means[num_phases + 1],
+        phase_secs: mean_phases.by_name(),
+        tokens: all[num_phases + 2],
+        padded_tokens: all[num_phases + 3],
+        squares: all[num_phases + 4],
+    })
 }
 
 /// The best rates of large products in `kind`, on this rank's threads, as oneDNN does them and as libtorch's `matmul`: of a

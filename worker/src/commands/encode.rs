@@ -9,88 +9,21 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Cursor, Read, Write};
-use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use clap::{Args, ValueEnum};
 use safetensors::tensor::{Dtype, TensorView};
 use tch::Tensor;
 use tercet_cluster::{Collective, broadcast_bytes};
-use tercet_configs::Pooling;
+use tercet_protocol::args::{EncodeArgs, Head};
 use tercet_sampler::{LineReader, LinesOf, RowError, unpacked_name};
 
 use super::error::TaskError;
 use super::output::{AtomicFile, must_be_free};
-use super::prefixes::{self, Side};
+use super::prefixes;
 use super::records::{TextRecord, for_each_line_of, like_an_id};
 use super::texts::{BLOCK_BYTES, TextEncoder, blocks};
 use super::vectors::{TextVectors, floats, share};
 use crate::model::representation::{Heads, offsets};
-
-/// Arguments of `tercet-worker encode`.
-#[derive(Debug, Args)]
-pub struct EncodeArgs {
-    /// Directory of the model (Hugging Face layout)
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
-    /// Texts, one a line, or as JSON Lines with a "text" (.jsonl); - reads texts from standard input
-    #[arg(long, value_name = "FILE|-")]
-    pub input: PathBuf,
-    /// Where the representations go; the ending chooses the format
-    #[arg(long, value_name = "FILE.safetensors|FILE.jsonl")]
-    pub out: PathBuf,
-    /// What the texts are, for the prompt in the model's folder; default: the folder's default prompt, or none
-    #[arg(long = "as", value_enum)]
-    pub side: Option<Side>,
-    /// Stands before every text, with a space between, in place of the folder's prompt
-    #[arg(long, value_name = "TEXT")]
-    pub prefix: Option<String>,
-    /// Which representations to write
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "HEADS", default_value = "dense,lexical,multi_vector")]
-    pub heads: Vec<Head>,
-    /// Tokens of a text at most, or as many as the model takes; longer ones are cut
-    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
-    pub max_len: usize,
-    /// Insert a CLS every N tokens and average them for the dense vector (long texts)
-    #[arg(long, value_name = "N")]
-    pub mcls: Option<NonZeroUsize>,
-    /// How the dense head reads a text; default: as the model directory says
-    #[arg(long, value_enum)]
-    pub pooling: Option<PoolingArg>,
-    /// Padded tokens that go through the encoder at a time
-    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
-    pub sub_batch_tokens: usize,
-}
-
-/// A head of the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub enum Head {
-    /// One vector per text
-    Dense,
-    /// A weight per token
-    Lexical,
-    /// A vector per token
-    MultiVector,
-}
-
-/// [`Pooling`] as it is typed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PoolingArg {
-    /// The first token's hidden state
-    Cls,
-    /// The mean over the text's tokens
-    Mean,
-}
-
-impl From<PoolingArg> for Pooling {
-    fn from(typed: PoolingArg) -> Self {
-        match typed {
-            PoolingArg::Cls => Self::Cls,
-            PoolingArg::Mean => Self::Mean,
-        }
-    }
-}
 
 /// Encodes the input. Every rank calls it; rank 0 writes.
 ///

@@ -3,14 +3,13 @@
 //! All ranks work at the same time, as they do in training, and the slowest counts. Texts are made up: only their lengths
 //! matter for speed.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
-use clap::Args;
-use serde_json::json;
 use tch::{Kind, Tensor};
 use tercet_cluster::{Collective, CollectiveError, ReduceOp};
 use tercet_configs::Recipe;
+use tercet_protocol::args::MeasureArgs;
+use tercet_protocol::says::{self, measure};
 
 use super::TaskError;
 use crate::machine::device::device_of;
@@ -31,25 +30,12 @@ const REPEATS: usize = 5;
 /// Elements that go round the ring: larger than any cache.
 const RING_ELEMENTS: i64 = 1 << 23;
 
-/// Arguments of `tercet-worker measure`.
-#[derive(Debug, Args)]
-pub struct MeasureArgs {
-    /// The recipe
-    pub recipe: PathBuf,
-    /// Overrides a recipe's key, e.g. sub_batch_tokens=4096
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub settings: Vec<String>,
-    /// Tokens of each text
-    #[arg(long, value_name = "TOKENS", default_value_t = 256)]
-    pub text_len: usize,
-}
-
 /// Measures and prints one JSON object (rank 0). Every rank calls it.
 ///
 /// # Errors
 /// A model that cannot be used, or a collective that failed.
 pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
-    let recipe = Recipe::load(&args.recipe, &args.settings)?;
+    let recipe = args.recipe.load()?;
     let mut model = load(&recipe, ranks)?;
     model.enable_gradients(compute_kind_of(recipe.precision));
     matmul::choose(&mut model, recipe.cpu_matmul, None, Needs::Training, ranks)?;
@@ -81,19 +67,17 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     if ranks.rank() == 0 {
         let (element_bytes, world) = (model.options().0.elt_size_in_bytes() as f64, ranks.world_size() as f64);
         let sent = 2.0 * (world - 1.0) / world * element_bytes * model.parameters.numel() as f64;
-        println!(
-            "{}",
-            json!({
-                "world_size": ranks.world_size(),
-                "product_flops_per_sec": (2 * rows * d * 4 * d) as f64 / product_secs,
-                "num_texts": sub_batch.num_texts(),
-                "text_len": args.text_len,
-                "encoder_secs": encoder_secs,
-                "update_secs": update_secs,
-                "all_reduce_bytes_per_sec": sent / all_reduce_secs,
-                "ring_bytes_per_sec": element_bytes * RING_ELEMENTS as f64 / ring_secs,
-            })
-        );
+        let report = measure::Report {
+            world_size: ranks.world_size(),
+            product_flops_per_sec: (2 * rows * d * 4 * d) as f64 / product_secs,
+            num_texts: sub_batch.num_texts(),
+            text_len: args.text_len,
+            encoder_secs,
+            update_secs,
+            all_reduce_bytes_per_sec: sent / all_reduce_secs,
+            ring_bytes_per_sec: element_bytes * RING_ELEMENTS as f64 / ring_secs,
+        };
+        println!("{}", says::line(&report));
     }
     Ok(())
 }

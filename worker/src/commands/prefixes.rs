@@ -3,35 +3,13 @@
 //! A prefix is put before a text with a space between, as training does it; a prompt of the folder as it is, as
 //! sentence-transformers does it.
 
-use clap::{Args, ValueEnum};
 use tercet_cluster::Collective;
 use tercet_configs::Prompts;
+use tercet_protocol::args::{Prefixes, Side};
 
-/// Arguments that say what stands before queries and passages.
-#[derive(Debug, Clone, Default, Args)]
-pub struct PrefixArgs {
-    /// Stands before every query, with a space between; default: the query prompt in the model's folder
-    #[arg(long, value_name = "TEXT")]
-    pub query_prefix: Option<String>,
-    /// Stands before every passage, with a space between; default: the passage prompt in the model's folder
-    #[arg(long, value_name = "TEXT")]
-    pub passage_prefix: Option<String>,
-}
-
-impl PrefixArgs {
-    /// What stands before a query and before a passage, spaces included.
-    pub fn over(&self, folder: &Prompts) -> [String; 2] {
-        [chosen(self.query_prefix.as_deref(), &folder.query), chosen(self.passage_prefix.as_deref(), &folder.passage)]
-    }
-}
-
-/// What a text of `encode` is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Side {
-    /// A query
-    Query,
-    /// A passage
-    Passage,
+/// What stands before a query and before a passage, spaces included: what is asked for, or else what `folder` names.
+pub fn over(asked: &Prefixes, folder: &Prompts) -> [String; 2] {
+    [chosen(asked.query_prefix.as_deref(), &folder.query), chosen(asked.passage_prefix.as_deref(), &folder.passage)]
 }
 
 /// What stands before the texts of `encode`: the prefix that is given, or the folder's prompt for `side`, or for texts of
@@ -73,13 +51,13 @@ mod tests {
     #[test]
     fn what_is_asked_for_goes_before_what_the_folder_names() {
         let folder = Prompts::of_prefixes("query:", "passage: ");
-        let asked = |query: Option<&str>, passage: Option<&str>| PrefixArgs {
+        let asked = |query: Option<&str>, passage: Option<&str>| Prefixes {
             query_prefix: query.map(str::to_owned),
             passage_prefix: passage.map(str::to_owned),
         };
-        assert_eq!(asked(None, None).over(&folder), ["query: ", "passage: "]);
-        assert_eq!(asked(Some("q"), Some("")).over(&folder), ["q ", ""]);
-        assert_eq!(asked(None, None).over(&Prompts::default()), ["", ""]);
+        assert_eq!(over(&asked(None, None), &folder), ["query: ", "passage: "]);
+        assert_eq!(over(&asked(Some("q"), Some("")), &folder), ["q ", ""]);
+        assert_eq!(over(&asked(None, None), &Prompts::default()), ["", ""]);
         assert_eq!(of_texts(None, None, &folder), "");
         assert_eq!(of_texts(None, Some(Side::Passage), &folder), "passage: ");
         assert_eq!(of_texts(Some("p "), Some(Side::Query), &folder), "p ");

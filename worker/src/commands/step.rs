@@ -2,53 +2,31 @@
 //!
 //! The rows are dealt to the ranks contiguously, so that the score matrices' rows are in the given order.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
-use clap::Args;
-use serde_json::{Map, Value, json};
 use tch::Tensor;
 use tercet_cluster::{Collective, ReduceOp, gather_counts};
 use tercet_configs::{Recipe, Teacher};
+use tercet_protocol::args::StepArgs;
+use tercet_protocol::says::{self, step};
 use tercet_sampler::contiguous_share;
 
 use super::error::TaskError;
 use super::given_batch::GivenBatch;
 use crate::machine::device::device_of;
 use crate::model::{M3Model, ModelOptions};
+use crate::record::step_record::named_terms;
 use crate::run::{compute_kind_of, kind_of};
 use crate::step::contrastive::loss::hybrid;
 use crate::step::{StepOutcome, StepSettings, compute_gradients};
 use crate::tensors::exchange::all_gather_rows;
-
-/// Arguments of `tercet-worker step`.
-#[derive(Debug, Args)]
-pub struct StepArgs {
-    /// The recipe
-    pub recipe: PathBuf,
-    /// Directory of the model (Hugging Face layout)
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
-    /// Rows in the published trainer's format
-    #[arg(long, value_name = "FILE.jsonl", required_unless_present = "tokens", conflicts_with = "tokens")]
-    pub rows: Option<PathBuf>,
-    /// Whose settings in the recipe's data.sets the rows take; default: the data set that has the file's name
-    #[arg(long, value_name = "NAME", requires = "rows")]
-    pub dataset: Option<String>,
-    /// A batch already tokenised: q.input_ids, q.attention_mask, p.input_ids, p.attention_mask, and for a recipe with a
-    /// teacher teacher_scores
-    #[arg(long, value_name = "FILE.safetensors")]
-    pub tokens: Option<PathBuf>,
-    /// Overrides a recipe's key, e.g. loss.temperature=0.05
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub settings: Vec<String>,
-}
 
 /// Computes one step and prints its figures as one JSON object (rank 0). Every rank calls it.
 ///
 /// # Errors
 /// Input that cannot be used, or a collective that failed.
 pub fn run(args: &StepArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
-    let recipe = Recipe::load(&args.recipe, &args.settings)?;
+    let recipe = args.recipe.load()?;
     let options = ModelOptions::of(&recipe.model, recipe.seed);
     let mut model = M3Model::load(&args.model, &options, device_of(ranks), kind_of(recipe.precision))?;
     if ranks.rank() == 0 {
@@ -70,7 +48,7 @@ pub fn run(args: &StepArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let outcome = compute_gradients(&model, ranks, &settings, &own)?;
     let report = report(&model, &outcome, &recipe, own.num_queries, ranks)?;
     if ranks.rank() == 0 {
-        println!("{report}");
+        println!("{}", says::line(&report));
     }
     Ok(())
 }
@@ -102,11 +80,11 @@ fn report(
     recipe: &Recipe,
     num_queries: usize,
     ranks: &dyn Collective,
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<step::Report> {
     let counts = gather_counts(ranks, num_queries)?;
     let tempered = outcome.scores.map(|s| s / recipe.loss.temperature);
     let hybrid = hybrid(&recipe.loss, &tempered);
-    let mut scores = Map::new();
+    let mut scores = BTreeMap::new();
     for (head, matrix) in [
         ("dense", Some(&tempered.dense)),
         ("lexical", tempered.lexical.as_ref()),
@@ -115,21 +93,21 @@ fn report(
     ] {
         if let Some(matrix) = matrix {
             let all = all_gather_rows(ranks, matrix, &counts)?.to_kind(tch::Kind::Double);
-            scores.insert(head.into(), json!(Vec::<Vec<f64>>::try_from(&all)?));
+            let rows = Vec::<Vec<f64>>::try_from(&all)?.into_iter();
+            scores.insert(head.to_owned(), rows.map(|row| row.into_iter().map(Some).collect()).collect());
         }
     }
     let mut false_negatives = [outcome.num_false_negatives as i64];
     ranks.all_reduce(false_negatives.as_mut_slice().into(), ReduceOp::Sum)?;
-    let norm = |t: &Tensor| t.norm().double_value(&[]);
+    let norm = |t: &Tensor| Some(t.norm().double_value(&[]));
     let trained = model.parameters.named_grads().filter(|(name, _)| !name.starts_with("pooler."));
-    let norms: Map<String, Value> = trained.map(|(name, gradient)| (name.to_owned(), norm(&gradient).into())).collect();
-    Ok(json!({
-        "loss": outcome.loss,
-        "terms": outcome.terms,
-        "scores": scores,
-        "false_negatives": false_negatives[0],
-        "param_grad_norm": norms,
-        "total_grad_norm": norm(&model.parameters.flat_grad()),
-        "world_size": ranks.world_size(),
-    }))
+    Ok(step::Report {
+        loss: Some(outcome.loss),
+        terms: named_terms(&outcome.terms),
+        scores,
+        false_negatives: false_negatives[0],
+        param_grad_norm: trained.map(|(name, gradient)| (name.to_owned(), norm(&gradient))).collect(),
+        total_grad_norm: norm(&model.parameters.flat_grad()),
+        world_size: ranks.world_size(),
+    })
 }

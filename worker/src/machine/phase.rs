@@ -4,10 +4,10 @@
 //! its time shows where something waits for it, unless [`wait_for_device`] is on.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use serde::Serialize;
 use tch::Device;
 use tercet_cluster::heartbeat;
 
@@ -50,20 +50,13 @@ pub fn current_name() -> &'static str {
 }
 
 /// Seconds by phase.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(into = "serde_json::Map<String, serde_json::Value>")]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PhaseSecs(pub [f64; NUM_PHASES]);
 
 impl PhaseSecs {
-    /// (name, seconds) in the order of a step.
-    pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
-        NAMES.into_iter().zip(self.0)
-    }
-}
-
-impl From<PhaseSecs> for serde_json::Map<String, serde_json::Value> {
-    fn from(secs: PhaseSecs) -> Self {
-        secs.named().map(|(name, secs)| (name.to_owned(), secs.into())).collect()
+    /// The same by the phases' names.
+    pub fn by_name(&self) -> BTreeMap<String, f64> {
+        NAMES.into_iter().map(str::to_owned).zip(self.0).collect()
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use tercet_cluster::{Collective, CollectiveError, broadcast_bytes};
 use tercet_configs::{EncoderConfig, ExitCode, Precision, Recipe};
+use tercet_protocol::says::doctor::FolderFacts;
 
-use super::facts::FolderFacts;
 use super::machine::space;
 use crate::checkpoint;
 

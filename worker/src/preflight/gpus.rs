@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::facts::GpuFacts;
+use tercet_protocol::says::doctor::GpuFacts;
 
 /// Without a persistence daemon the driver takes seconds to wake up eight GPUs.
 const TIME_LIMIT: Duration = Duration::from_secs(20);

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use tch::Device;
 use tercet_cluster::Collective;
+use tercet_protocol::says::doctor::MachineFacts;
 
-use super::facts::MachineFacts;
 use super::gpus;
 use crate::machine::{cores, memory as meter};
 

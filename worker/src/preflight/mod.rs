@@ -7,7 +7,6 @@
 //!
 //! It finds what a machine says of itself or shows within seconds. A GPU that computes wrongly once an hour it does not.
 
-mod facts;
 mod folder;
 mod gpus;
 mod machine;
@@ -18,11 +17,10 @@ mod verdict;
 use serde::{Deserialize, Serialize};
 use tercet_cluster::{Collective, CollectiveError, broadcast_bytes, gather_bytes};
 use tercet_configs::{ExitCode, Recipe};
+use tercet_protocol::says::doctor::{Finding, Level, RankFacts, Report};
 
 use crate::machine::clock::since_1970;
-use facts::{NetworkFacts, RankFacts};
 pub use machine::processor_name;
-pub use verdict::{Finding, Level};
 
 /// Clocks are compared so often; the smallest difference counts, as the rest is waiting.
 const CLOCK_TRIALS: usize = 3;
@@ -37,16 +35,6 @@ impl SickMachine {
     pub fn exit_code(&self) -> ExitCode {
         self.1
     }
-}
-
-/// All that `doctor` found out.
-#[derive(Debug, Serialize)]
-pub struct Report {
-    world_size: usize,
-    verdict: Level,
-    findings: Vec<Finding>,
-    ranks: Vec<RankFacts>,
-    network: NetworkFacts,
 }
 
 /// What does not go without saying of the machines that are to train `recipe`, a sentence each. Every rank calls it.

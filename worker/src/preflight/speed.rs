@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::{Collective, CollectiveError, ReduceOp, gather_counts};
+use tercet_protocol::says::doctor::{LinkFacts, NetworkFacts, ProductFacts};
 
-use super::facts::{LinkFacts, NetworkFacts, ProductFacts};
 use super::verdict::{SLOW_LINK, SLOW_RANK, median};
 use crate::machine::device::device_of;
 use crate::machine::memory::cpu_secs;

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use tercet_cluster::Collective;
 use tercet_cluster::heartbeat::{self, Doing};
 use tercet_configs::ExitCode;
+use tercet_protocol::says::{Beat, Event};
 
 use crate::machine::phase;
 
@@ -21,26 +21,6 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// The step that is being done, from 1; 0 before the first.
 static STEP: AtomicU64 = AtomicU64::new(0);
-
-/// The launcher knows such a line by its beginning, wherever it is: `event` comes first.
-#[derive(Serialize)]
-struct Beat<'a> {
-    event: &'static str,
-    rank: usize,
-    host: &'a str,
-    pid: u32,
-    step: u64,
-    phase: &'static str,
-    doing: String,
-    /// For other ranks.
-    waits: bool,
-    /// A checkpoint takes what the disk takes.
-    saves: bool,
-    /// Without any change.
-    secs: f64,
-    /// Without processor time for the training thread: who waits for other ranks asks for them all the time.
-    still_secs: f64,
-}
 
 /// The processor time of a thread, and since when it has not grown.
 struct Clock {
@@ -106,11 +86,9 @@ fn line(rank: usize, host: &str, still_secs: f64) -> String {
         (doing, None) => doing.name().to_owned(),
     };
     let (waits, saves) = (now.doing.waits(), now.doing == Doing::WritingCheckpoint);
-    let (pid, phase) = (process::id(), phase::current_name());
+    let (host, pid, phase) = (host.to_owned(), process::id(), phase::current_name().to_owned());
     let [secs, still_secs] = [now.secs, still_secs].map(|secs| (secs * 10.0).round() / 10.0);
-    let beat = Beat { event: "heartbeat", rank, host, pid, step, phase, doing, waits, saves, secs, still_secs };
-    // Plain data cannot fail to serialise.
-    serde_json::to_string(&beat).expect("plain data")
+    Event::Heartbeat(Beat { rank, host, pid, step, phase, doing, waits, saves, secs, still_secs }).line()
 }
 
 /// Writes a line in one piece, so that what other ranks write does not get into it.

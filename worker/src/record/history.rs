@@ -5,7 +5,9 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 use anyhow::Context;
+use serde::Serialize;
 use serde_json::Value;
+use tercet_protocol::says;
 
 /// Read at a time, from the end.
 const BLOCK: u64 = 1 << 16;
@@ -35,9 +37,9 @@ impl History {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn push(&mut self, line: &Value) -> anyhow::Result<()> {
+    pub fn push(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
         // In one piece: a process that is killed leaves whole lines.
-        self.file.write_all(format!("{line}\n").as_bytes()).with_context(|| self.about("writing"))
+        self.file.write_all(format!("{}\n", says::line(line)).as_bytes()).with_context(|| self.about("writing"))
     }
 
     /// Another handle to the file, for who has to sync it.

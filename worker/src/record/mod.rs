@@ -8,4 +8,5 @@ pub mod log;
 pub(crate) mod recorder;
 pub(crate) mod shares;
 pub(crate) mod spikes;
+pub(crate) mod step_record;
 pub(crate) mod tensorboard;

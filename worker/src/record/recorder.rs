@@ -7,128 +7,19 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-use serde_json::{Value, json};
 use tercet_cluster::Collective;
 use tercet_configs::Recipe;
-use tercet_sampler::Batch;
+use tercet_protocol::says::{Event, StepRecord};
 
 use super::beat;
 use super::goodput::Goodput;
 use super::history::History;
 use super::idle::{Idle, Signs, Step};
 use super::spikes::{self, Spikes};
+use super::step_record::scalars;
 use super::tensorboard::EventFile;
 use crate::checkpoint::Complete;
-use crate::machine::phase::PhaseSecs;
 use crate::run::budget::Fitted;
-use crate::step::contrastive::loss::Terms;
-
-/// One step's figures; a line of metrics.jsonl.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct StepRecord {
-    /// Steps done, this one included.
-    pub step: u64,
-    /// Passes over the data before this one.
-    pub epoch: u64,
-    /// The batch's data set.
-    pub dataset: String,
-    /// The batch's length group, from 0.
-    pub length_group: usize,
-    /// The global batch's loss.
-    pub loss: f64,
-    /// Its parts, each before its weight.
-    pub terms: Terms,
-    pub learning_rate: f64,
-    /// Before clipping.
-    pub grad_norm: f64,
-    /// Real tokens of all ranks.
-    pub tokens: u64,
-    pub tokens_per_sec: f64,
-    /// Padding's share of the encoded tokens.
-    pub padding_share: f64,
-    /// Largest over mean estimated cost of the ranks.
-    pub imbalance: f64,
-    /// Query-passage pairs of the global batch that were left out of the loss.
-    pub false_negatives: u64,
-    /// Steps so far that made no update: this one is the last of them if the number has grown.
-    pub skipped: u64,
-    /// Steps so far whose gradient norm was far above the usual one.
-    pub grad_norm_spikes: u64,
-    /// The slowest rank's.
-    pub step_secs: f64,
-    /// Of all steps so far that made an update, each counted once.
-    pub useful_secs: f64,
-    /// These seconds' share of the time since the run first began.
-    pub goodput: f64,
-    /// What training has waited for checkpoints since the step before.
-    pub checkpoint_stall_secs: f64,
-    /// Where rank 0's time went in the step; the wait for its batch is not in it.
-    pub phase_secs: PhaseSecs,
-    /// The longest that a rank waited for its batch.
-    pub wait_secs: f64,
-    /// The two's ratio: the part of a step that reading holds up.
-    pub wait_share: f64,
-    /// What a rank hands to the collectives while it computes the gradient, the mean over ranks.
-    pub all_reduce_bytes: u64,
-    pub ring_bytes: u64,
-    pub gather_bytes: u64,
-    /// The largest resident memory of a rank.
-    pub rss_bytes: u64,
-    /// The largest that a rank's has been so far.
-    pub peak_rss_bytes: u64,
-    /// What tells whether anything was learnt.
-    #[serde(skip)]
-    pub signs: Signs,
-}
-
-impl StepRecord {
-    /// What is known before the step is computed.
-    pub fn of(batch: &Batch, wait_secs: f64) -> Self {
-        Self {
-            step: batch.step + 1,
-            epoch: batch.epoch,
-            dataset: batch.dataset.clone(),
-            length_group: batch.length_group,
-            imbalance: batch.imbalance,
-            wait_secs,
-            ..Self::default()
-        }
-    }
-
-    /// The same for a step that computes nothing; `skipped` counts it as well.
-    pub fn left_out(self, skipped: u64) -> Self {
-        Self { loss: f64::NAN, grad_norm: f64::NAN, learning_rate: f64::NAN, skipped, ..self }
-    }
-
-    /// TensorBoard's tags and values.
-    fn scalars(&self) -> Vec<(String, f64)> {
-        let terms = serde_json::to_value(&self.terms).unwrap_or_default();
-        let terms = terms.as_object().into_iter().flatten();
-        let terms = terms.filter_map(|(name, value)| Some((format!("loss/{name}"), value.as_f64()?)));
-        let mut scalars: Vec<(String, f64)> = terms.collect();
-        for (tag, value) in [
-            ("loss/total", self.loss),
-            ("optimizer/learning_rate", self.learning_rate),
-            ("optimizer/grad_norm", self.grad_norm),
-            ("speed/tokens_per_sec", self.tokens_per_sec),
-            ("speed/step_secs", self.step_secs),
-            ("speed/goodput", self.goodput),
-            ("speed/input_wait_share", self.wait_share),
-            ("batch/padding_share", self.padding_share),
-            ("batch/imbalance", self.imbalance),
-            ("batch/false_negatives", self.false_negatives as f64),
-            ("faults/skipped", self.skipped as f64),
-            ("faults/grad_norm_spikes", self.grad_norm_spikes as f64),
-            ("speed/checkpoint_stall_secs", self.checkpoint_stall_secs),
-            ("memory/rss_bytes", self.rss_bytes as f64),
-        ] {
-            scalars.push((tag.to_owned(), value));
-        }
-        scalars.extend(self.phase_secs.named().map(|(name, secs)| (format!("phase_secs/{name}"), secs)));
-        scalars
-    }
-}
 
 /// Where rank 0 records.
 pub struct Recorder {
@@ -184,12 +75,14 @@ impl Recorder {
             run_dir,
         };
         let (world_size, startup_secs) = (ranks.world_size(), process_secs());
-        sink.event(
-            "start",
-            &json!({"run_dir": sink.run_dir, "first_step": first_step, "last_step": recipe.steps,
-                "world_size": world_size, "startup_secs": startup_secs, "warnings": warnings,
-            }),
-        );
+        sink.event(|| Event::Start {
+            run_dir: sink.run_dir.clone(),
+            first_step,
+            last_step: recipe.steps,
+            world_size,
+            startup_secs,
+            warnings: warnings.to_vec(),
+        });
         // With events it is the launcher that shows them; the log file has them in any case.
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let steps = format!("steps {} to {}", first_step + 1, recipe.steps);
@@ -215,25 +108,23 @@ impl Recorder {
         }
     }
 
-    /// Records one step, which has made an update or not.
+    /// Records one step, which has made an update or not, and what it shows of whether anything was learnt.
     ///
     /// # Errors
     /// metrics.jsonl cannot be written.
-    pub fn step(&mut self, mut record: StepRecord, updated: bool) -> anyhow::Result<()> {
+    pub fn step(&mut self, mut record: StepRecord, signs: Signs, updated: bool) -> anyhow::Result<()> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
         if updated {
             sink.goodput.add(record.step_secs);
         }
         (record.useful_secs, record.goodput) = (sink.goodput.useful_secs(), sink.goodput.share());
         sink.look_for_spike(&record);
-        sink.look_for_idleness(&record);
+        sink.look_for_idleness(&record, signs);
         record.grad_norm_spikes = sink.num_spikes;
-        // Plain structs of numbers and strings cannot fail to serialise.
-        let line = serde_json::to_value(&record).expect("plain data");
-        sink.history.push(&line)?;
-        sink.event("step", &line);
+        sink.history.push(&record)?;
+        sink.event(|| Event::Step(Box::new(record.clone())));
         if let Some(mut file) = sink.tensorboard.take() {
-            sink.tensorboard = or_without(file.scalars(record.step, &record.scalars()).map(|()| file));
+            sink.tensorboard = or_without(file.scalars(record.step, &scalars(&record)).map(|()| file));
         }
         if record.step.is_multiple_of(sink.log_every) || record.step == sink.last_step {
             tracing::info!(
@@ -260,7 +151,7 @@ impl Recorder {
     /// A checkpoint is complete.
     pub fn checkpoint(&self, complete: &Complete) {
         let Some(sink) = &self.sink else { return };
-        sink.event("checkpoint", &json!({"path": complete.path, "step": complete.step}));
+        sink.event(|| Event::Checkpoint { path: complete.path.clone(), step: complete.step });
         tracing::info!("checkpoint {}", complete.path.display());
     }
 
@@ -290,7 +181,7 @@ impl Recorder {
     pub fn stopped(&mut self, steps: u64) -> anyhow::Result<()> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
         sink.history.sync()?;
-        sink.event("stopped", &json!({"step": steps}));
+        sink.event(|| Event::Stopped { step: steps });
         tracing::info!("asked to stop: stopped after step {steps}; --resume goes on from there");
         Ok(())
     }
@@ -302,7 +193,7 @@ impl Recorder {
     pub fn end(&mut self, steps: u64) -> anyhow::Result<()> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
         sink.history.sync()?;
-        sink.event("end", &json!({"steps": steps, "run_dir": sink.run_dir}));
+        sink.event(|| Event::End { run_dir: sink.run_dir.clone(), steps });
         Ok(())
     }
 }
@@ -322,25 +213,22 @@ impl Sink {
         }
     }
 
-    fn look_for_idleness(&mut self, record: &StepRecord) {
-        let &StepRecord { step, loss, grad_norm, learning_rate, false_negatives, signs, ref dataset, .. } = record;
+    fn look_for_idleness(&mut self, record: &StepRecord, signs: Signs) {
+        let &StepRecord { step, loss, grad_norm, learning_rate, false_negatives, ref dataset, .. } = record;
         let taken = Step { step, dataset, loss, grad_norm, learning_rate, false_negatives, signs };
         let words = self.idle.take(&taken, step == self.last_step);
         words.iter().for_each(|text| self.warn(text));
     }
 
     fn warn(&self, text: &str) {
-        self.event("warning", &json!({"text": text}));
+        self.event(|| Event::Warning { text: text.to_owned() });
         tracing::warn!("{text}");
     }
 
-    /// `values` is an object with at least one key.
-    fn event(&self, name: &str, values: &Value) {
+    fn event(&self, event: impl FnOnce() -> Event) {
         if self.events {
-            let values = values.to_string();
-            // The launcher knows a line by its beginning.
             // Who is gone misses nothing.
-            let _ = beat::say(&format!("{{\"event\":\"{name}\",{}", &values[1..]));
+            let _ = beat::say(&event().line());
         }
     }
 }
@@ -355,9 +243,10 @@ struct Opened {
 
 fn open(run_dir: &Path, step: u64, spike_ratio: f64) -> anyhow::Result<Opened> {
     let (history, last) = History::open(run_dir.join("metrics.jsonl"), step, spikes::WINDOW)?;
-    let spikes = Spikes::new(spike_ratio, last.iter().filter_map(|line| line["grad_norm"].as_f64()));
-    let num_spikes = last.last().and_then(|line| line["grad_norm_spikes"].as_u64()).unwrap_or(0);
-    let useful_secs = last.last().and_then(|line| line["useful_secs"].as_f64()).unwrap_or(0.0);
+    let last: Vec<StepRecord> = last.into_iter().filter_map(|line| serde_json::from_value(line).ok()).collect();
+    let norms = last.iter().map(|record| record.grad_norm).filter(|norm| norm.is_finite());
+    let spikes = Spikes::new(spike_ratio, norms);
+    let (num_spikes, useful_secs) = last.last().map_or((0, 0.0), |last| (last.grad_norm_spikes, last.useful_secs));
     Ok(Opened { history, spikes, num_spikes, goodput: Goodput::new(run_dir, useful_secs) })
 }
 

@@ -2,9 +2,9 @@
 
 use std::fs::File;
 
-use serde_json::json;
 use tercet_cluster::{Collective, CollectiveError};
 use tercet_configs::Recipe;
+use tercet_protocol::says::RankShares;
 use tercet_sampler::RowId;
 
 use super::history::History;
@@ -45,11 +45,14 @@ impl Shares {
         let Some(file) = &mut self.0 else { return Ok(()) };
         let column = |i: usize| all.iter().skip(i).step_by(own.len()).copied().collect::<Vec<i64>>();
         let checksums: Vec<String> = column(2).into_iter().map(|sum| format!("{sum:016x}")).collect();
-        let line = json!({
-            "step": step, "rows": column(0), "tokens": column(1), "rows_checksum": checksums,
-            "rss_bytes": column(3), "peak_rss_bytes": column(4),
-        });
-        file.push(&line)
+        file.push(&RankShares {
+            step,
+            rows: column(0),
+            tokens: column(1),
+            rows_checksum: checksums,
+            rss_bytes: column(3),
+            peak_rss_bytes: column(4),
+        })
     }
 }
 

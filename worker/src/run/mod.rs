@@ -10,15 +10,15 @@ mod saver;
 mod setup;
 pub mod stop;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use clap::Args;
 use tercet_cluster::heartbeat::{self, Doing};
 use tercet_cluster::{Collective, Counted, ReduceOp, Traffic, any_rank, any_rank_each};
 use tercet_configs::{ExitCode, Recipe, Teacher};
+use tercet_protocol::args::RankTrainArgs;
+use tercet_protocol::says::StepRecord;
 use tercet_sampler::{Batch, Plan, Prefetcher};
 
 use crate::checkpoint::TrainState;
@@ -27,8 +27,8 @@ use crate::machine::phase::{self, Phase, during};
 use crate::preflight;
 use crate::record::beat;
 use crate::record::idle::Signs;
-use crate::record::recorder::StepRecord;
 use crate::record::shares::Shares;
+use crate::record::step_record;
 use crate::step::optimizer::{clip_grad_norm, learning_rate};
 use crate::step::{StepBatch, StepOutcome, StepSettings, compute_gradients};
 pub use faults::NotFinite;
@@ -40,31 +40,12 @@ use setup::Run;
 pub use setup::{SetupError, compute_kind_of, kind_of};
 pub(crate) use setup::{agree_on_recipe, check_same_tokenizer, plan};
 
-/// Arguments of `tercet-worker train`.
-#[derive(Debug, Args)]
-pub struct TrainArgs {
-    /// The recipe
-    pub recipe: PathBuf,
-    /// Overrides a recipe's key, e.g. loss.temperature=0.05
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub settings: Vec<String>,
-    /// Goes on from the run folder's newest good checkpoint, if it has one
-    #[arg(long)]
-    pub resume: bool,
-    /// Writes one JSON object per event to standard output (rank 0)
-    #[arg(long)]
-    pub events: bool,
-    /// Seconds to wait for another run that is about to leave the run folder
-    #[arg(long, value_name = "SECS", default_value_t = 5)]
-    pub lock_wait_secs: u64,
-}
-
 /// Trains as the recipe says. Every rank calls it. [`ExitCode::Preempted`] says that it was asked to stop and can go on.
 ///
 /// # Errors
 /// Whatever ends the run; the error chain says on what.
-pub fn run(args: &TrainArgs, ranks: &Counted) -> anyhow::Result<ExitCode> {
-    let mut recipe = Recipe::load(&args.recipe, &args.settings)?;
+pub fn run(args: &RankTrainArgs, ranks: &Counted) -> anyhow::Result<ExitCode> {
+    let mut recipe = args.what.recipe.load()?;
     recipe.resolve_pooling()?;
     if args.events {
         beat::start(ranks, recipe.restart.stop_secs).context("starting the heartbeat thread")?;
@@ -175,11 +156,11 @@ impl Training<'_> {
         self.saver.report(&mut self.run.recorder)?;
         let Run { model, optimizer, progress, recorder, .. } = &mut self.run;
         progress.step = batch.step + 1;
-        let mut record = StepRecord::of(&batch, wait_secs);
+        let mut record = step_record::of(&batch, wait_secs);
         record.checkpoint_stall_secs = self.saver.take_stall_secs();
         if progress.left_out.contains(&progress.step) {
             progress.skipped += 1;
-            recorder.step(record.left_out(progress.skipped), false)?;
+            recorder.step(step_record::left_out(record, progress.skipped), Signs::default(), false)?;
             return Ok(Done::Skipped);
         }
         let settings = self.settings.clone();
@@ -204,10 +185,10 @@ impl Training<'_> {
             during(Phase::Optimizer, || optimizer.update(self.ranks, &model.parameters, &self.recipe.optimizer, rate))?;
         }
         record.skipped = progress.skipped;
-        record.phase_secs = phase::take();
-        record.signs = Signs::of(&batch, &outcome, self.recipe.loss.teacher != Teacher::None);
-        share_figures(self.ranks, &outcome, traffic, &mut record, started)?;
-        if let Err(error) = recorder.step(record.clone(), !faulty) {
+        record.phase_secs = phase::take().by_name();
+        let signs = Signs::of(&batch, &outcome, self.recipe.loss.teacher != Teacher::None);
+        let signs = share_figures(self.ranks, &outcome, traffic, &mut record, signs, started)?;
+        if let Err(error) = recorder.step(record.clone(), signs, !faulty) {
             // A checkpoint on its way may be what has filled the disk; then its failure says more.
             self.saver.wait(recorder)?;
             return Err(error);
@@ -314,14 +295,15 @@ impl Training<'_> {
     }
 }
 
-/// Fills in what needs all ranks' figures. Every rank calls it.
+/// Fills in what needs all ranks' figures; the largest of their `signs`. Every rank calls it.
 fn share_figures(
     ranks: &dyn Collective,
     outcome: &StepOutcome,
     traffic: Traffic,
     record: &mut StepRecord,
+    signs: Signs,
     started: Instant,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Signs> {
     let counts = [outcome.num_tokens, outcome.num_padded_tokens, outcome.num_false_negatives];
     let bytes = [traffic.all_reduce_bytes, traffic.ring_bytes, traffic.gather_bytes];
     let mut sums = [0.0; 6];
@@ -329,13 +311,12 @@ fn share_figures(
     sums[3..].copy_from_slice(&bytes.map(|bytes| bytes as f64 / ranks.world_size() as f64));
     ranks.all_reduce(sums.as_mut_slice().into(), ReduceOp::Sum)?;
     let [resident, peak] = resident_bytes().map(|bytes| bytes as f64);
-    let [spread, lexical, teacher] = record.signs.largest();
+    let [spread, lexical, teacher] = signs.largest();
     let mut maxima = [resident, peak, record.wait_secs, started.elapsed().as_secs_f64(), spread, lexical, teacher];
     ranks.all_reduce(maxima.as_mut_slice().into(), ReduceOp::Max)?;
     record.loss = outcome.loss;
-    record.terms = outcome.terms.clone();
+    record.terms = step_record::named_terms(&outcome.terms);
     (record.wait_secs, record.step_secs) = (maxima[2], maxima[3]);
-    record.signs = Signs { spread: maxima[4], lexical: maxima[5], teacher: maxima[6], ..record.signs };
     record.wait_share = record.wait_secs / record.step_secs.max(f64::MIN_POSITIVE);
     record.tokens = sums[0] as u64;
     record.tokens_per_sec = sums[0] / record.step_secs;
@@ -344,5 +325,5 @@ fn share_figures(
     [record.all_reduce_bytes, record.ring_bytes, record.gather_bytes] =
         [sums[3], sums[4], sums[5]].map(|bytes| bytes.round() as u64);
     (record.rss_bytes, record.peak_rss_bytes) = (maxima[0] as u64, maxima[1] as u64);
-    Ok(())
+    Ok(Signs { spread: maxima[4], lexical: maxima[5], teacher: maxima[6], ..signs })
 }

@@ -10,9 +10,9 @@ use anyhow::Context;
 use tch::Kind;
 use tercet_cluster::{Collective, all_ranks, broadcast_bytes};
 use tercet_configs::{ExitCode, Precision, Prompts, Recipe};
+use tercet_protocol::args::{RankTrainArgs, TrainArgs};
 use tercet_sampler::{Plan, Store, agreed_prefixes, write_durably};
 
-use super::TrainArgs;
 use super::lock::RunLock;
 use crate::checkpoint::{self, Progress, Resumed, TrainState};
 use crate::machine::cores;
@@ -148,11 +148,11 @@ pub fn compute_kind_of(precision: Precision) -> Kind {
 /// Loads and checks everything; `remarks` are told beside the plan's warnings. Every rank calls it.
 pub(super) fn set_up(
     recipe: &Recipe,
-    args: &TrainArgs,
+    args: &RankTrainArgs,
     mut remarks: Vec<String>,
     ranks: &dyn Collective,
 ) -> anyhow::Result<Run> {
-    let TrainArgs { resume, events, lock_wait_secs, .. } = *args;
+    let &RankTrainArgs { what: TrainArgs { resume, .. }, events, lock_wait_secs } = args;
     let run_dir = &recipe.run_dir;
     if run_dir.as_os_str().is_empty() {
         return Err(SetupError::Missing("run_dir is empty: say where the run's files shall go").into());

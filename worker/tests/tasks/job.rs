@@ -3,29 +3,14 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
 use tercet_cluster::connect;
 use tercet_configs::Backend;
-use tercet_worker::commands::encode::{self, EncodeArgs};
-use tercet_worker::commands::eval::{self, EvalArgs};
-use tercet_worker::commands::mine::{self, MineArgs};
+use tercet_protocol::Command as Task;
+use tercet_worker::commands::{encode, eval, mine};
 use tercet_worker::errors::code_of;
 
 /// The arguments that the ranks get, one a line.
 const ARGUMENTS: &str = "TERCET_TEST_TASK_ARGUMENTS";
-
-#[derive(Parser)]
-struct Line {
-    #[command(subcommand)]
-    task: Task,
-}
-
-#[derive(Subcommand)]
-enum Task {
-    Encode(EncodeArgs),
-    Eval(EvalArgs),
-    Mine(MineArgs),
-}
 
 /// Runs `arguments`, split at blanks, on `num_ranks` ranks; exit code and messages, if that was not well.
 pub fn run(num_ranks: usize, arguments: &str) -> Result<(), (i32, String)> {
@@ -48,12 +33,13 @@ pub fn run(num_ranks: usize, arguments: &str) -> Result<(), (i32, String)> {
 #[ignore = "one rank of the other tests"]
 fn rank_side() {
     let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
-    let line = Line::parse_from(std::iter::once("task").chain(arguments.split_whitespace()));
+    let task = Task::parse(arguments.split_whitespace().map(Into::into)).unwrap();
     let ranks = connect(Backend::Auto, false, Duration::from_secs(60)).unwrap();
-    let result = match line.task {
+    let result = match task {
         Task::Encode(args) => encode::run(&args, ranks.as_ref()),
         Task::Eval(args) => eval::run(&args, ranks.as_ref()),
         Task::Mine(args) => mine::run(&args, ranks.as_ref()),
+        other => panic!("no test needs {other:?}"),
     };
     if let Err(error) = result {
         eprintln!("{error:#}");

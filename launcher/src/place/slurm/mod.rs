@@ -13,8 +13,8 @@ use std::process::Command;
 use tercet_configs::ExitCode;
 
 use crate::exit::Fail;
-use crate::place::Host;
 use crate::place::machine::{ThisMachine, are_one};
+use crate::place::placement::Host;
 
 /// Numbers of steps from here on are Slurm's own: batch script, interactive shell, and the like.
 const FIRST_SPECIAL_STEP: u64 = 0xffff_fff0;

@@ -3,51 +3,35 @@
 //! Gains are linear (`rel / log2(rank + 1)`), the ideal ranking comes from all of a query's judgments, relevance below
 //! zero counts as zero, and a document is relevant from 1 on. A query whose judgments hold nothing relevant scores 0.
 
-use serde::Serialize;
+use tercet_protocol::says::eval::Metrics;
 
 use super::qrels::Judgments;
 
-/// One query's figures, or their mean over queries. Each lies in 0..=1.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Metrics {
-    /// Normalised discounted cumulative gain of the first 10.
-    #[serde(rename = "ndcg@10")]
-    pub ndcg_at_10: f64,
-    /// Share of the relevant documents that are among the first 100.
-    #[serde(rename = "recall@100")]
-    pub recall_at_100: f64,
-    /// 1 / rank of the first relevant document, 0 if it is not among the first 10.
-    #[serde(rename = "mrr@10")]
-    pub mrr_at_10: f64,
+/// Figures of one query whose documents are ranked as in `ranking`.
+pub fn of_query<'a>(ranking: impl IntoIterator<Item = &'a str>, judgments: &Judgments) -> Metrics {
+    let gains: Vec<i64> = ranking.into_iter().take(100).map(|doc| gain(judgments.get(doc))).collect();
+    let mut ideal: Vec<i64> = judgments.values().map(|relevance| gain(Some(relevance))).collect();
+    ideal.sort_unstable_by(|a, b| b.cmp(a));
+    let num_relevant = ideal.iter().filter(|&&gain| gain > 0).count();
+    if num_relevant == 0 {
+        return Metrics::default();
+    }
+    let first_relevant = gains.iter().take(10).position(|&gain| gain > 0);
+    let num_found = gains.iter().filter(|&&gain| gain > 0).count();
+    Metrics {
+        ndcg_at_10: discounted(&gains) / discounted(&ideal),
+        recall_at_100: num_found as f64 / num_relevant as f64,
+        mrr_at_10: first_relevant.map_or(0.0, |place| 1.0 / (place + 1) as f64),
+    }
 }
 
-impl Metrics {
-    /// Figures of one query whose documents are ranked as in `ranking`.
-    pub fn of_query<'a>(ranking: impl IntoIterator<Item = &'a str>, judgments: &Judgments) -> Self {
-        let gains: Vec<i64> = ranking.into_iter().take(100).map(|doc| gain(judgments.get(doc))).collect();
-        let mut ideal: Vec<i64> = judgments.values().map(|relevance| gain(Some(relevance))).collect();
-        ideal.sort_unstable_by(|a, b| b.cmp(a));
-        let num_relevant = ideal.iter().filter(|&&gain| gain > 0).count();
-        if num_relevant == 0 {
-            return Self::default();
-        }
-        let first_relevant = gains.iter().take(10).position(|&gain| gain > 0);
-        let num_found = gains.iter().filter(|&&gain| gain > 0).count();
-        Self {
-            ndcg_at_10: discounted(&gains) / discounted(&ideal),
-            recall_at_100: num_found as f64 / num_relevant as f64,
-            mrr_at_10: first_relevant.map_or(0.0, |place| 1.0 / (place + 1) as f64),
-        }
-    }
-
-    /// The mean over queries; 0 where there are none.
-    pub fn mean(queries: &[Self]) -> Self {
-        let mean = |figure: fn(&Self) -> f64| queries.iter().map(figure).sum::<f64>() / queries.len().max(1) as f64;
-        Self {
-            ndcg_at_10: mean(|m| m.ndcg_at_10),
-            recall_at_100: mean(|m| m.recall_at_100),
-            mrr_at_10: mean(|m| m.mrr_at_10),
-        }
+/// The mean over queries; 0 where there are none.
+pub fn mean(queries: &[Metrics]) -> Metrics {
+    let mean = |figure: fn(&Metrics) -> f64| queries.iter().map(figure).sum::<f64>() / queries.len().max(1) as f64;
+    Metrics {
+        ndcg_at_10: mean(|m| m.ndcg_at_10),
+        recall_at_100: mean(|m| m.recall_at_100),
+        mrr_at_10: mean(|m| m.mrr_at_10),
     }
 }
 
@@ -71,8 +55,7 @@ mod tests {
     #[test]
     fn graded_judgments_by_hand() {
         // Gains 0, 2, 1; ideal 2, 1, 1.
-        let figures =
-            Metrics::of_query(["x", "b", "a"], &judgments(&[("a", 1), ("b", 2), ("c", 1), ("x", 0), ("y", -1)]));
+        let figures = of_query(["x", "b", "a"], &judgments(&[("a", 1), ("b", 2), ("c", 1), ("x", 0), ("y", -1)]));
         let log3 = 3f64.log2();
         let expected = (2.0 / log3 + 1.0 / 2.0) / (2.0 + 1.0 / log3 + 1.0 / 2.0);
         assert!((figures.ndcg_at_10 - expected).abs() < 1e-12);
@@ -83,7 +66,7 @@ mod tests {
     #[test]
     fn the_cuts_are_at_10_and_100() {
         let ranking: Vec<String> = (0..200).map(|n| format!("d{n}")).collect();
-        let figures = |doc: &str| Metrics::of_query(ranking.iter().map(String::as_str), &judgments(&[(doc, 1)]));
+        let figures = |doc: &str| of_query(ranking.iter().map(String::as_str), &judgments(&[(doc, 1)]));
         assert_eq!(figures("d9"), Metrics { ndcg_at_10: 1.0 / 11f64.log2(), recall_at_100: 1.0, mrr_at_10: 0.1 });
         assert_eq!(figures("d10"), Metrics { recall_at_100: 1.0, ..Metrics::default() });
         assert_eq!(figures("d99").recall_at_100, 1.0);
@@ -92,7 +75,7 @@ mod tests {
 
     #[test]
     fn nothing_relevant_is_zero_and_not_a_division_by_zero() {
-        assert_eq!(Metrics::of_query(["a"], &judgments(&[("a", 0)])), Metrics::default());
-        assert_eq!(Metrics::mean(&[]), Metrics::default());
+        assert_eq!(of_query(["a"], &judgments(&[("a", 0)])), Metrics::default());
+        assert_eq!(mean(&[]), Metrics::default());
     }
 }

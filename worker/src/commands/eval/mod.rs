@@ -16,16 +16,15 @@ mod search;
 mod trec;
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
 use tercet_cluster::Collective;
+use tercet_protocol::args::EvalArgs;
+use tercet_protocol::says::eval::{Metrics, Results};
 
 use beir::folder_name;
 pub use beir::{Dataset, Query};
 pub use hits::{Hit, TopHits};
-pub use metrics::Metrics;
 pub use qrels::Judgments;
 pub use search::Rankings;
 pub(super) use search::{for_each_dense_row, merge_ranks};
@@ -33,48 +32,10 @@ pub use trec::write_run;
 
 use super::error::TaskError;
 use super::output::{must_be_free, write_together};
-use super::prefixes::{self, PrefixArgs};
+use super::prefixes;
 use super::texts::TextEncoder;
 use super::vectors::share;
 use crate::model::representation::Heads;
-
-/// Arguments of `tercet-worker eval`.
-#[derive(Debug, Args)]
-pub struct EvalArgs {
-    /// Directory of the model (Hugging Face layout)
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
-    /// BEIR-format folders (corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv)
-    #[arg(long, value_name = "FOLDER", required = true, num_args = 1..)]
-    pub data: Vec<PathBuf>,
-    /// Which judgments to take: qrels/SPLIT.tsv
-    #[arg(long, value_name = "SPLIT", default_value = "test")]
-    pub split: String,
-    /// Keep the document that has the query's own id in its list
-    #[arg(long)]
-    pub keep_identical_ids: bool,
-    /// What stands before texts.
-    #[command(flatten)]
-    pub prefixes: PrefixArgs,
-    /// Where the TREC run files (DATASET/HEAD.trec) and metrics.json go
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Tokens of a query at most, or as many as the model takes; longer ones are cut
-    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
-    pub query_max_len: usize,
-    /// Tokens of a document at most, or as many as the model takes; longer ones are cut
-    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
-    pub passage_max_len: usize,
-    /// Insert a CLS every N tokens and average them for the dense vector (long texts)
-    #[arg(long, value_name = "N")]
-    pub mcls: Option<NonZeroUsize>,
-    /// Also write the figures as JSON; - writes them to standard output instead of the table
-    #[arg(long, value_name = "FILE|-")]
-    pub json: Option<PathBuf>,
-    /// Padded tokens that go through the encoder at a time
-    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
-    pub sub_batch_tokens: usize,
-}
 
 /// Head → figures, in the order of [`Rankings::by_head`].
 type Figures = Vec<(&'static str, Metrics)>;
@@ -109,12 +70,9 @@ pub fn run(args: &EvalArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         results.insert(data.name, (figures, data.doc_ids.len(), data.queries.len()));
     }
     if ranks.rank() == 0 {
-        let json = serde_json::to_vec_pretty(
-            &results
-                .iter()
-                .map(|(name, result)| (name, result.0.iter().copied().collect()))
-                .collect::<BTreeMap<_, BTreeMap<_, _>>>(),
-        )?;
+        let by_head = |figures: &Figures| figures.iter().map(|&(head, figures)| (head.to_owned(), figures)).collect();
+        let all: Results = results.iter().map(|(name, (figures, ..))| (name.clone(), by_head(figures))).collect();
+        let json = serde_json::to_vec_pretty(&all)?;
         write_together(&outputs, &json)?;
         if to_screen {
             println!("{}", String::from_utf8_lossy(&json));
@@ -176,7 +134,7 @@ fn rank_documents(
     data: &mut Dataset,
     ranks: &dyn Collective,
 ) -> anyhow::Result<Rankings> {
-    let [query_prompt, passage_prompt] = args.prefixes.over(encoder.prompts());
+    let [query_prompt, passage_prompt] = prefixes::over(&args.prefixes, encoder.prompts());
     let queries: Vec<&str> = data.queries.iter().map(|query| query.text.as_str()).collect();
     let (numbers, docs): (Vec<u32>, Vec<String>) = std::mem::take(&mut data.own_docs).into_iter().unzip();
     let docs: Vec<&str> = docs.iter().map(String::as_str).collect();
@@ -207,10 +165,10 @@ fn figures(data: &Dataset, rankings: &[Vec<Hit>]) -> Metrics {
         .zip(rankings)
         .map(|(query, ranking)| {
             let ids = ranking.iter().map(|hit| data.doc_ids[hit.doc as usize].as_str());
-            Metrics::of_query(ids, &data.qrels[&query.id])
+            metrics::of_query(ids, &data.qrels[&query.id])
         })
         .collect();
-    Metrics::mean(&per_query)
+    metrics::mean(&per_query)
 }
 
 fn write_runs(folder: &Path, data: &Dataset, rankings: &Rankings) -> Result<(), TaskError> {

@@ -10,10 +10,10 @@ mod known;
 mod rows;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use clap::Args;
 use tercet_cluster::Collective;
+use tercet_protocol::args::MineArgs;
 use tercet_sampler::{LinesOf, RowError};
 
 use self::known::{Known, Passages};
@@ -21,67 +21,11 @@ use self::rows::{MinedRow, distinct, read_rows};
 use super::error::TaskError;
 use super::eval::{Hit, TopHits, for_each_dense_row, merge_ranks};
 use super::output::{AtomicFile, must_be_free, must_be_lines};
-use super::prefixes::{self, PrefixArgs};
+use super::prefixes;
 use super::records::{TextRecord, for_each_line, tell_near_keys};
 use super::texts::TextEncoder;
 use super::vectors::share;
 use crate::model::representation::Heads;
-
-/// Arguments of `tercet-worker mine`.
-#[derive(Debug, Args)]
-pub struct MineArgs {
-    /// Directory of the model (Hugging Face layout)
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
-    /// Training rows to find negatives for
-    #[arg(long, value_name = "FILE.jsonl")]
-    pub rows: PathBuf,
-    /// Where the rows go, with their negatives
-    #[arg(long, value_name = "FILE.jsonl")]
-    pub out: PathBuf,
-    /// Passages to search, one {"text": …} a line; default: all passages of the rows
-    #[arg(long, value_name = "FILE")]
-    pub corpus: Option<PathBuf>,
-    /// What stands before texts.
-    #[command(flatten)]
-    pub prefixes: PrefixArgs,
-    /// Negatives per row
-    #[arg(long, value_name = "N", default_value_t = 7)]
-    pub negatives: usize,
-    /// Pass over the best A passages and draw from the rest of the best B
-    #[arg(long, value_name = "A-B", default_value = "10-100", value_parser = rank_range)]
-    pub range: RankRange,
-    /// Tokens of a query at most, or as many as the model takes; longer ones are cut
-    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
-    pub query_max_len: usize,
-    /// Tokens of a passage at most, or as many as the model takes; longer ones are cut
-    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
-    pub passage_max_len: usize,
-    /// Decides, together with the row, which negatives are drawn
-    #[arg(long, default_value_t = 42)]
-    pub seed: u64,
-    /// Padded tokens that go through the encoder at a time
-    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
-    pub sub_batch_tokens: usize,
-}
-
-/// Ranks `skip..depth`, from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RankRange {
-    /// Ranks that are passed over.
-    pub skip: usize,
-    /// Ranks that are looked at.
-    pub depth: usize,
-}
-
-fn rank_range(text: &str) -> Result<RankRange, String> {
-    let ends = text.split_once('-').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-    match ends {
-        Some((skip, depth)) if skip < depth => Ok(RankRange { skip, depth }),
-        Some((skip, depth)) => Err(format!("nothing is left between {skip} and {depth}: the second must be larger")),
-        None => Err("expected two ranks, e.g. 10-100".into()),
-    }
-}
 
 /// Mines negatives for all rows. Every rank calls it; rank 0 writes.
 ///
@@ -164,10 +108,10 @@ fn write_rows(
     file.commit()?;
     let (all, num_passages) = (rows.len(), passages.texts.len());
     if num_short > 0 {
-        let (wanted, RankRange { skip, depth }) = (args.negatives, args.range);
+        let (wanted, range) = (args.negatives, args.range);
         tracing::warn!(
             "{num_short} of {all} rows got fewer than {wanted} negatives, {num_without} of them none: {num_passages} passages \
-             are few for --range {skip}-{depth}: lower it, or give more passages with --corpus"
+             are few for --range {range}: lower it, or give more passages with --corpus"
         );
     }
     if passages.num_tokenless > 0 {
@@ -183,7 +127,7 @@ fn write_rows(
 
 /// What stands before queries and before passages: rows of a symmetric type have the query's before both, as in training.
 fn prompts_of(args: &MineArgs, encoder: &TextEncoder, rows: &[MinedRow]) -> Result<[String; 2], TaskError> {
-    let [query, passage] = args.prefixes.over(encoder.prompts());
+    let [query, passage] = prefixes::over(&args.prefixes, encoder.prompts());
     let is_symmetric = |row: &MinedRow| row.row.kind.as_deref().is_some_and(|kind| kind.starts_with("symmetric"));
     let num_symmetric = rows.iter().filter(|row| is_symmetric(row)).count();
     match num_symmetric {
@@ -310,11 +254,5 @@ mod tests {
     fn too_few_candidates_are_all_taken() {
         assert_eq!(draw(&ranking(3), 7, 42, 0), ranking(3));
         assert!(draw(&[], 7, 42, 0).is_empty());
-    }
-
-    #[test]
-    fn ranges_go_upwards() {
-        assert_eq!(rank_range("10-100").unwrap(), RankRange { skip: 10, depth: 100 });
-        assert!(rank_range("100-10").is_err() && rank_range("10").is_err());
     }
 }

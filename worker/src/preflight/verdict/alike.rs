@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::preflight::facts::RankFacts;
-use crate::preflight::verdict::{Finding, Level, named};
+use tercet_protocol::says::doctor::{Finding, Level, RankFacts};
+
+use crate::preflight::verdict::named;
 
 /// A recipe that cannot be used: everybody's mistake, or a machine that has another file.
 pub(super) fn recipes(facts: &[RankFacts]) -> Vec<Finding> {

@@ -1,7 +1,8 @@
 //! The run folder.
 
-use crate::preflight::facts::{FolderFacts, MachineFacts};
-use crate::preflight::verdict::{Finding, Level, mib};
+use tercet_protocol::says::doctor::{Finding, FolderFacts, Level, MachineFacts};
+
+use crate::preflight::verdict::mib;
 
 /// A run folder slower than this holds up checkpoints.
 const SLOW_DISK: f64 = 20e6;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::preflight::facts::{GpuFacts, MachineFacts};
-use crate::preflight::verdict::{Finding, Level, median, mib};
+use tercet_protocol::says::doctor::{Finding, GpuFacts, Level, MachineFacts};
+
+use crate::preflight::verdict::{median, mib};
 
 /// libtorch and its threads take about this much per rank before any model is there.
 const RANK_BYTES: u64 = 512 << 20;

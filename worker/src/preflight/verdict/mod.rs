@@ -8,9 +8,8 @@ mod speed;
 mod tests;
 mod visible;
 
-use serde::{Deserialize, Serialize};
+use tercet_protocol::says::doctor::{Finding, Level, MachineFacts, NetworkFacts, RankFacts};
 
-use super::facts::{MachineFacts, NetworkFacts, RankFacts};
 use alike::{differences, recipes};
 use folder::folders;
 use machine::{clocks, memory, sick_gpu, unlike_gpus};
@@ -25,37 +24,6 @@ pub const SLOW_LINK: f64 = 1.0 / 3.0;
 
 /// Clocks that differ by more make logs and file times hard to read.
 const CLOCKS_APART_SECS: f64 = 2.0;
-
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// Nothing.
-    Ok,
-    /// A run works, but not as well as it could.
-    Warning,
-    /// What was asked for is wrong on all machines alike.
-    Mistake,
-    /// A machine must not take part as it is.
-    Sick,
-}
-
-/// Something that is wrong.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Finding {
-    /// How bad it is.
-    pub level: Level,
-    /// The machine; empty if it is all of them.
-    pub host: String,
-    /// What it is, with numbers, and what to do.
-    pub text: String,
-}
-
-impl Finding {
-    fn new(level: Level, host: &str, text: impl Into<String>) -> Self {
-        Self { level, host: host.to_owned(), text: text.into() }
-    }
-}
 
 /// The worst of them.
 pub fn level(findings: &[Finding]) -> Level {

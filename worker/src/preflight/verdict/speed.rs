@@ -1,7 +1,8 @@
 //! Ranks and links that are much slower than the others.
 
-use crate::preflight::facts::{LinkFacts, RankFacts};
-use crate::preflight::verdict::{Finding, Level, SLOW_LINK, SLOW_RANK, median, named};
+use tercet_protocol::says::doctor::{Finding, Level, LinkFacts, RankFacts};
+
+use crate::preflight::verdict::{SLOW_LINK, SLOW_RANK, median, named};
 
 /// A GPU is judged by itself. A machine's cores are judged by the fastest of its ranks: they share caches, clocks and, on a
 /// virtual machine, the host's cores with others, so that one of them is often slower for a while.

@@ -1,6 +1,7 @@
 //! Every sickness on made-up machines: what is found, where, how bad, and in what words.
 
-use crate::preflight::facts::{FolderFacts, GpuFacts, LinkFacts, ProductFacts};
+use tercet_protocol::says::doctor::{FolderFacts, GpuFacts, LinkFacts, ProductFacts};
+
 use crate::preflight::verdict::*;
 
 fn gpu(index: u64) -> GpuFacts {

@@ -1,9 +1,7 @@
 //! The GPUs that ranks see: `CUDA_VISIBLE_DEVICES` against those that are there, and against the machine's ranks.
 
 use tercet_configs::VisibleDevices;
-
-use crate::preflight::facts::{MachineFacts, RankFacts};
-use crate::preflight::verdict::{Finding, Level};
+use tercet_protocol::says::doctor::{Finding, Level, MachineFacts, RankFacts};
 
 /// Ranks that see no GPU, or fewer than was probably meant, or have to share some.
 pub(super) fn visible_gpus(facts: &[RankFacts]) -> Vec<Finding> {

@@ -1,0 +1,283 @@
+//! What can be typed: one struct per command. What it means is decided elsewhere.
+//!
+//! The arguments of what ranks do are [`tercet_protocol`]'s; here is what only the launcher is asked.
+
+mod inputs;
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tercet_protocol::args::{BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, MineArgs, RecipeArgs, StepArgs, TrainArgs};
+
+pub use inputs::DataSetInput;
+
+/// Trains and runs text-embedding models with three heads: dense, lexical and multi-vector.
+#[derive(Debug, Parser)]
+#[command(name = "tercet", version, propagate_version = true, max_term_width = 110)]
+#[command(after_help = "Exit codes: 2 a mistake in what was asked, 3 a peer or machine failed (a restart may help), \
+                        4 the data is bad, 75 preempted (resume), 101 a bug of ours.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tokenise rows of text into a token store that training reads
+    Prepare(Prepare),
+    /// Say what a recipe's run will do and cost, before anything is booked for it
+    Plan(Plan),
+    /// Examine the machines that shall train: alike, healthy, fast enough; what to do where they are not
+    Doctor(Doctor),
+    /// Train a model as a recipe says
+    Train(Train),
+    /// Train a model on nodes that Slurm gives: write a job script into the run folder, and submit it
+    Submit(Submit),
+    /// Time a recipe's steps: where their time goes, and how much of the machine's peak they reach
+    Bench(Bench),
+    /// Compute one training step on given rows, without updating, and report losses, scores and gradients
+    Step(Step),
+    /// Turn texts into their dense, lexical and multi-vector representations
+    Encode(OnRanks<EncodeArgs>),
+    /// Measure retrieval on BEIR-format folders with each head and their combinations
+    Eval(OnRanks<EvalArgs>),
+    /// Find hard negatives for training rows in a corpus
+    Mine(OnRanks<MineArgs>),
+    /// Train a small model on real multilingual text, from nothing to a table of results, in minutes
+    Demo(Demo),
+}
+
+/// How many ranks do the work, and where.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Ranks {
+    /// Ranks (worker processes) to start; default: one per NVIDIA GPU of this machine, or 1 without any; with hosts or
+    /// in a Slurm allocation, all that they take
+    #[arg(short = 'n', long = "ranks", value_name = "RANKS")]
+    pub ranks: Option<NonZeroUsize>,
+    /// Hosts to start them on, as lines `NAME slots=RANKS`; default: the Slurm allocation, or this machine
+    #[arg(long, value_name = "HOSTFILE")]
+    pub hosts: Option<PathBuf>,
+}
+
+/// What ranks do, and how many of them do it where.
+#[derive(Debug, Args)]
+pub struct OnRanks<A: Args> {
+    /// What they do.
+    #[command(flatten)]
+    pub what: A,
+    /// World size.
+    #[command(flatten)]
+    pub ranks: Ranks,
+}
+
+/// `tercet prepare`.
+#[derive(Debug, Args)]
+pub struct Prepare {
+    /// The model's tokenizer.json
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer: PathBuf,
+    /// The folder to write the token store to
+    #[arg(long, value_name = "STORE")]
+    pub out: PathBuf,
+    /// Tokens of a query at most; longer ones are cut
+    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    pub query_max_len: usize,
+    /// Tokens of a passage at most; longer ones are cut
+    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
+    pub passage_max_len: usize,
+    /// What to do at a malformed line
+    #[arg(long, value_enum, default_value_t = OnError::Stop)]
+    pub on_error: OnError,
+    /// Leave rows out of all batches whose query and positives are those of an earlier row of the data set
+    #[arg(long)]
+    pub drop_duplicates: bool,
+    /// Rows of a shard file at most; a shard also ends at about 512 MiB
+    #[arg(long, value_name = "ROWS", default_value = "1000000")]
+    pub rows_per_shard: NonZeroU64,
+    /// Data sets: files of JSON Lines (plain, .gz or .zst), Parquet or Arrow, or folders of Hugging Face datasets;
+    /// without NAME, a set is named after its file
+    #[arg(value_name = "NAME=FILE[,FILE…]", required = true)]
+    pub inputs: Vec<DataSetInput>,
+}
+
+/// What to do at a malformed line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnError {
+    /// Stop with file, line and reason
+    Stop,
+    /// Leave the row out, and list what was left out at the end
+    Skip,
+}
+
+/// `tercet plan`.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// Whose run.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Ranks that the run shall have; default: as many as `tercet train` would start here
+    #[arg(long, value_name = "RANKS")]
+    pub world: Option<NonZeroUsize>,
+    /// A config.json to go by instead of the recipe's model, for one that is not there yet
+    #[arg(long, value_name = "FILE")]
+    pub model_config: Option<PathBuf>,
+    /// What memory is estimated for; default: cuda if this machine has an NVIDIA GPU
+    #[arg(long, value_enum)]
+    pub device: Option<Device>,
+    /// Floating-point operations per second that a rank achieves in the encoder, e.g. 120e12
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub flops: Option<f64>,
+    /// Bytes per second that a rank sends, e.g. 20e9
+    #[arg(long, value_name = "RATE", value_parser = rate, requires = "flops")]
+    pub bandwidth: Option<f64>,
+    /// Measure these rates here, with the recipe's model on as many ranks
+    #[arg(long, conflicts_with = "flops")]
+    pub measure: bool,
+    /// Ranks to measure with, where this machine is not the one that will train
+    #[arg(long, value_name = "RANKS", requires = "measure")]
+    pub measure_ranks: Option<NonZeroUsize>,
+    /// Also write everything as JSON; - writes it to standard output instead of the table
+    #[arg(long, value_name = "FILE|-")]
+    pub json: Option<PathBuf>,
+    /// Also draw tokens, time and memory
+    #[arg(long, value_name = "FILE.svg")]
+    pub picture: Option<PathBuf>,
+}
+
+/// What a plan is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// Resident memory of a process.
+    Cpu,
+    /// Memory of a GPU.
+    Cuda,
+}
+
+/// `tercet doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// What is examined.
+    #[command(flatten)]
+    pub what: DoctorArgs,
+    /// Also write everything as JSON; - writes it to standard output instead of the table
+    #[arg(long, value_name = "FILE|-")]
+    pub json: Option<PathBuf>,
+    /// World size.
+    #[command(flatten)]
+    pub ranks: Ranks,
+}
+
+/// `tercet train`.
+#[derive(Debug, Clone, Args)]
+pub struct Train {
+    /// What is trained.
+    #[command(flatten)]
+    pub what: TrainArgs,
+    /// World size.
+    #[command(flatten)]
+    pub ranks: Ranks,
+}
+
+/// `tercet submit`.
+#[derive(Debug, Args)]
+pub struct Submit {
+    /// What is trained.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Nodes to ask for
+    #[arg(long, value_name = "N")]
+    pub nodes: NonZeroUsize,
+    /// GPUs of a node, each with a rank; 0 computes on CPUs
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub gpus_per_node: usize,
+    /// Ranks of a node without GPUs
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub ranks_per_node: NonZeroUsize,
+    /// How long a job may run, as Slurm writes it; training that needs longer is queued again
+    #[arg(long, value_name = "TIME", default_value = "1-00:00:00")]
+    pub time: String,
+    /// Seconds before the end of that time at which the run takes its last checkpoint
+    #[arg(long = "signal-secs", value_name = "SECS", default_value_t = 600)]
+    pub signal_secs: u16,
+    /// Slurm's partition; default: the site's
+    #[arg(long)]
+    pub partition: Option<String>,
+    /// Keep the job when a node fails, for a recipe that may go on with fewer ranks
+    #[arg(long)]
+    pub no_kill: bool,
+    /// How often in a row a failed machine may queue the job again
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub max_losses: u32,
+    /// A further option of sbatch, e.g. --sbatch=--account=NAME; may be repeated
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    pub sbatch: Vec<String>,
+    /// Write the script and print it, but do not submit it
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+impl Submit {
+    /// One per GPU, or as asked.
+    pub fn ranks_per_node(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.gpus_per_node).unwrap_or(self.ranks_per_node)
+    }
+
+    /// World size.
+    pub fn num_ranks(&self) -> NonZeroUsize {
+        self.nodes.saturating_mul(self.ranks_per_node())
+    }
+}
+
+/// `tercet bench`.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// What is timed.
+    #[command(flatten)]
+    pub what: BenchArgs,
+    /// Print everything as one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// World size.
+    #[command(flatten)]
+    pub ranks: Ranks,
+}
+
+/// `tercet step`.
+#[derive(Debug, Args)]
+pub struct Step {
+    /// What is computed.
+    #[command(flatten)]
+    pub what: StepArgs,
+    /// Print everything as one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Ranks (worker processes) to start on this machine; the result is the same for any number
+    #[arg(short = 'n', long = "ranks", value_name = "RANKS", default_value = "1")]
+    pub ranks: NonZeroUsize,
+}
+
+/// `tercet demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// The run folder; one that exists is moved aside
+    #[arg(long, value_name = "DIR", default_value = "runs/demo")]
+    pub out: PathBuf,
+    /// Where downloaded manual pages are kept; default: tercet/manpages in the user's cache folder
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Train on your own text instead: a folder with JSON Lines (.jsonl, .jsonl.gz, .jsonl.zst) of rows
+    /// {"query": …, "pos": ["…"]}
+    #[arg(long, value_name = "FOLDER")]
+    pub corpus: Option<PathBuf>,
+    /// Ranks (worker processes) to start
+    #[arg(short = 'n', long = "ranks", value_name = "RANKS", default_value = "2")]
+    pub ranks: NonZeroUsize,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().ok().filter(|rate| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| "expected a number above 0 per second, e.g. 120e12".into())
+}

@@ -1,0 +1,145 @@
+//! A benchmark's figures: operations are counted and set against the rate of matrix products.
+//!
+//! Model operations are those of the real tokens, in encoder and heads, forward and backward once: three forward passes.
+//! Neither padding nor recomputation counts, nor do the score matrices, whose lexical part depends on the texts' words.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use serde::Serialize;
+use tercet_configs::Precision;
+use tercet_protocol::says::bench;
+
+use crate::plan::{Encoded, ModelShape, encoder_flops};
+
+/// All that `tercet bench` says; what `--json` prints.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub recipe: String,
+    pub world_size: usize,
+    /// Of each rank.
+    pub threads: usize,
+    pub precision: Precision,
+    pub num_parameters: f64,
+    /// A rank's best rate in a large matrix product, on its threads, in this precision, while all ranks do the same.
+    pub peak_flops_per_sec: f64,
+    /// The same by libtorch's `matmul`, which is not always the fastest way.
+    pub libtorch_flops_per_sec: f64,
+    /// The step whose rate of real tokens is the median; of an even number the slower of the two in the middle.
+    pub median: StepReport,
+    pub steps: Vec<StepReport>,
+    /// The largest rank's.
+    pub peak_rss_bytes: f64,
+}
+
+/// One timed step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepReport {
+    pub step_secs: f64,
+    /// Of all threads of a rank, the ranks' mean.
+    pub cpu_secs: f64,
+    /// Sums to `step_secs`.
+    pub phase_secs: BTreeMap<String, f64>,
+    /// Real ones, of all ranks.
+    pub tokens: f64,
+    pub tokens_per_sec: f64,
+    pub padding_share: f64,
+    /// Of all ranks.
+    pub model_flops: f64,
+    /// Of what all ranks' matrix products would have done in the time.
+    pub peak_share: f64,
+}
+
+impl Report {
+    /// Of the recipe of that name, whose model has this shape.
+    ///
+    /// # Errors
+    /// No step was timed.
+    pub fn new(recipe: String, shape: &ModelShape, measured: bench::Report) -> anyhow::Result<Self> {
+        let peak = measured.product_flops_per_sec * measured.world_size as f64;
+        let steps: Vec<StepReport> = measured.steps.iter().map(|step| StepReport::new(shape, step, peak)).collect();
+        Ok(Self {
+            recipe,
+            world_size: measured.world_size,
+            threads: measured.threads,
+            precision: measured.precision,
+            num_parameters: shape.num_parameters,
+            peak_flops_per_sec: measured.product_flops_per_sec,
+            libtorch_flops_per_sec: measured.libtorch_product_flops_per_sec,
+            median: median(&steps).context("tercet-worker bench timed no step")?,
+            steps,
+            peak_rss_bytes: measured.peak_rss_bytes,
+        })
+    }
+}
+
+impl StepReport {
+    /// `peak` is all ranks' together.
+    fn new(shape: &ModelShape, step: &bench::Step, peak: f64) -> Self {
+        let real = Encoded { tokens: step.tokens, squares: step.squares, ..Encoded::default() };
+        let model_flops = 3.0 * encoder_flops(shape, &real);
+        Self {
+            step_secs: step.step_secs,
+            cpu_secs: step.cpu_secs,
+            phase_secs: step.phase_secs.clone(),
+            tokens: step.tokens,
+            tokens_per_sec: step.tokens / step.step_secs,
+            padding_share: 1.0 - step.tokens / step.padded_tokens,
+            model_flops,
+            peak_share: model_flops / (step.step_secs * peak),
+        }
+    }
+}
+
+fn median(steps: &[StepReport]) -> Option<StepReport> {
+    let mut by_rate: Vec<&StepReport> = steps.iter().collect();
+    by_rate.sort_by(|a, b| a.tokens_per_sec.total_cmp(&b.tokens_per_sec));
+    by_rate.get(steps.len().checked_sub(1)? / 2).map(|step| (*step).clone())
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::plan::test_shape;
+
+    /// Steps of these seconds on two ranks that do 10 kFLOP/s each, 10 real tokens of 16 in texts of 7 and 3.
+    pub fn report(step_secs: &[f64]) -> Report {
+        let step = |secs: f64| bench::Step {
+            step_secs: secs,
+            cpu_secs: secs,
+            phase_secs: [("forward", 0.25), ("recompute", 0.125), ("backward", 0.5), ("loss", 0.125)]
+                .map(|(name, share)| (name.to_owned(), share * secs))
+                .into(),
+            tokens: 10.0,
+            padded_tokens: 16.0,
+            squares: 58.0,
+        };
+        let measured = bench::Report {
+            world_size: 2,
+            threads: 1,
+            precision: Precision::Fp32,
+            cpu_matmul: BTreeMap::new(),
+            product_flops_per_sec: 10_000.0,
+            libtorch_product_flops_per_sec: 8_000.0,
+            steps: step_secs.iter().map(|secs| step(*secs)).collect(),
+            peak_rss_bytes: 1e6,
+        };
+        Report::new("a".into(), &test_shape(true), measured).unwrap()
+    }
+
+    #[test]
+    fn the_share_is_three_passes_over_the_real_tokens_by_hand() {
+        // d 8, ffn 16, 2 layers: 1024 a token and layer; attention 32 per square and layer; heads 16 + 64 a token.
+        let step = &report(&[8.0]).median;
+        assert_eq!(step.model_flops, 3.0 * (2.0 * (10.0 * 1024.0 + 32.0 * 58.0) + 10.0 * 80.0));
+        assert_eq!(step.peak_share, step.model_flops / (8.0 * 20_000.0));
+        assert_eq!((step.tokens_per_sec, step.padding_share), (1.25, 0.375));
+    }
+
+    #[test]
+    fn the_median_is_one_of_the_steps() {
+        assert_eq!(report(&[4.0, 1.0, 2.0]).median.step_secs, 2.0);
+        assert_eq!(report(&[4.0, 1.0, 2.0, 3.0]).median.step_secs, 3.0);
+        assert_eq!(median(&[]), None);
+    }
+}

@@ -1,0 +1,118 @@
+//! A benchmark's figures as people read them.
+
+use std::fmt::Write;
+
+use tercet_configs::Precision;
+
+use super::report::{Report, StepReport};
+use crate::plan::{duration, grouped, percent, scaled};
+
+/// The breakdown's lines, each with the worker's phases that it is made of.
+const LINES: [(&str, &[&str]); 8] = [
+    ("encoder", &["forward", "recompute", "backward"]),
+    ("heads", &["heads"]),
+    ("scoring", &["scoring"]),
+    ("loss", &["loss"]),
+    ("reduce", &["reduce"]),
+    ("optimizer", &["optimizer"]),
+    ("input", &["input"]),
+    ("other", &["other"]),
+];
+
+/// The whole report.
+pub fn table(report: &Report) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    _ = writeln!(
+        text,
+        "{}: {} timed on {} of {}, {}; {} parameters\n",
+        report.recipe,
+        counted(report.steps.len(), "step"),
+        counted(report.world_size, "rank"),
+        counted(report.threads, "thread"),
+        name(report.precision),
+        scaled(report.num_parameters, ""),
+    );
+    text += &breakdown(&report.median);
+    for (name, value) in figures(report) {
+        _ = writeln!(text, "{name:20}{value}");
+    }
+    text
+}
+
+/// Seconds and per cent of the step by phase.
+fn breakdown(step: &StepReport) -> String {
+    let secs_of = |phase: &str| step.phase_secs.get(phase).copied().unwrap_or_default();
+    let mut text = String::from("the median step\n");
+    let mut line = |indent: usize, name: &str, secs: f64| {
+        let share = percent(secs / step.step_secs);
+        _ = writeln!(text, "{:indent$}{name:width$}{secs:>10.4} s{share:>9}", "", width = 18 - indent);
+    };
+    for (name, phases) in LINES {
+        line(2, name, phases.iter().copied().map(secs_of).sum());
+        if phases.len() > 1 {
+            phases.iter().for_each(|phase| line(4, phase, secs_of(phase)));
+        }
+    }
+    line(2, "sum", step.phase_secs.values().sum());
+    text + "\n"
+}
+
+fn figures(report: &Report) -> [(&'static str, String); 8] {
+    let step = &report.median;
+    let rates = || report.steps.iter().map(|step| step.tokens_per_sec);
+    let (slowest, fastest) = (rates().fold(f64::INFINITY, f64::min), rates().fold(0.0, f64::max));
+    let rate = |rate: f64| grouped(rate.round() as u64);
+    [
+        ("real tokens", format!("{}/s ({} to {})", rate(step.tokens_per_sec), rate(slowest), rate(fastest))),
+        ("padding", percent(step.padding_share)),
+        ("processor time", format!("{} of {} a rank", duration(step.cpu_secs), duration(step.step_secs))),
+        ("model operations", format!("{} (real tokens, forward and backward once)", scaled(step.model_flops, "FLOP"))),
+        ("matrix products", format!("{} a rank, at best", scaled(report.peak_flops_per_sec, "FLOP/s"))),
+        ("share of that peak", percent(step.peak_share)),
+        (
+            "libtorch's matmul",
+            format!(
+                "{} at best; {} of that",
+                scaled(report.libtorch_flops_per_sec, "FLOP/s"),
+                percent(step.peak_share * report.peak_flops_per_sec / report.libtorch_flops_per_sec)
+            ),
+        ),
+        ("peak memory", format!("{} a rank", scaled(report.peak_rss_bytes, "B"))),
+    ]
+}
+
+fn name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Fp32 => "fp32",
+        Precision::Bf16 => "bf16",
+        Precision::Fp64 => "fp64",
+    }
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::bench::report::tests::report;
+
+    #[test]
+    fn every_phase_is_in_one_line_and_the_lines_sum_to_the_step() {
+        let table = table(&report(&[8.0, 4.0, 16.0]));
+        let line = |name: &str| {
+            let line = table.lines().find(|line| line.trim_start().starts_with(name));
+            line.unwrap_or_else(|| panic!("{name} is missing:\n{table}")).split_whitespace().collect::<Vec<_>>()
+        };
+        assert_eq!(line("encoder"), ["encoder", "7.0000", "s", "87.5", "%"]);
+        assert_eq!(line("recompute"), ["recompute", "1.0000", "s", "12.5", "%"]);
+        assert_eq!(line("loss"), ["loss", "1.0000", "s", "12.5", "%"]);
+        assert_eq!(line("scoring"), ["scoring", "0.0000", "s", "0.0", "%"]);
+        assert_eq!(line("sum"), ["sum", "8.0000", "s", "100.0", "%"]);
+        assert_eq!(line("padding"), ["padding", "37.5", "%"]);
+        assert!(table.contains("8.00 kFLOP/s at best; "), "{table}");
+        assert!(table.starts_with("a: 3 steps timed on 2 ranks of 1 thread, fp32; "), "{table}");
+    }
+}

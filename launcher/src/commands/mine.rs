@@ -1,0 +1,18 @@
+//! `tercet mine`: hard negatives for training rows.
+
+use tercet_protocol::Command;
+use tercet_protocol::args::MineArgs;
+
+use crate::args::OnRanks;
+use crate::place::Placement;
+use crate::screen::Screen;
+use crate::start::{self, Input};
+
+/// Has the ranks do it; what they print is for the user as it is.
+///
+/// # Errors
+/// Ranks that did not end well.
+pub fn run(args: &OnRanks<MineArgs>) -> anyhow::Result<()> {
+    let (placement, screen) = (Placement::find(&args.ranks)?, Screen::new());
+    start::run(&placement, &Command::Mine(args.what.clone()), Input::Nothing, &screen, |line| screen.pass(line))
+}

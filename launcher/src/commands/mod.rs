@@ -1,0 +1,36 @@
+//! The commands, each as thin as it can be: from what was typed to the room that does it, and to what is shown of it.
+
+mod bench;
+mod doctor;
+mod encode;
+mod eval;
+mod mine;
+mod plan;
+mod prepare;
+mod recipe;
+mod step;
+mod submit;
+pub mod train;
+
+use crate::args::Command;
+use crate::demo;
+
+/// Does what was asked.
+///
+/// # Errors
+/// Whatever keeps it from being done; [`crate::exit::code_of`] says what the process ends with.
+pub fn run(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::Prepare(args) => prepare::run(args),
+        Command::Plan(args) => plan::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Train(args) => train::run(args),
+        Command::Submit(args) => submit::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Step(args) => step::run(args),
+        Command::Encode(args) => encode::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Mine(args) => mine::run(args),
+        Command::Demo(args) => demo::run(args),
+    }
+}

@@ -1,0 +1,28 @@
+//! How long a store's rows are, as a picture: a panel for each data set.
+
+use tercet_sampler::DatasetMeta;
+
+use super::lengths::LengthCounts;
+use crate::screen::bars::{self, Bar, Panel};
+
+/// Draws the lengths of the rows' longest texts.
+///
+/// # Errors
+/// As [`bars::svg`].
+pub fn svg(datasets: &[DatasetMeta]) -> anyhow::Result<String> {
+    let panels: Vec<Panel> = datasets.iter().map(panel).collect();
+    bars::svg(&panels)
+}
+
+fn panel(dataset: &DatasetMeta) -> Panel {
+    let counts = LengthCounts::of([dataset]);
+    let bar = |(range, rows): (String, u64)| Bar {
+        name: format!("{range} tokens"),
+        value: rows as f64,
+        label: rows.to_string(),
+    };
+    Panel {
+        title: format!("{}: rows by longest text, special tokens included", dataset.name),
+        bars: counts.ranges().map(bar).collect(),
+    }
+}

@@ -1,5 +1,0 @@
-//! Pictures as SVG files.
-
-pub mod bars;
-pub mod lengths;
-pub mod plan;

@@ -1,0 +1,26 @@
+//! The arguments of every command that ranks do, as they are typed: names, defaults, help, and what is refused at once.
+//!
+//! Each struct is a part of two command lines: of `tercet-worker COMMAND`, and of `tercet COMMAND`, which adds what only
+//! a launcher is asked.
+
+mod bench;
+mod doctor;
+mod encode;
+mod eval;
+mod measure;
+mod mine;
+mod recipe;
+mod step;
+mod texts;
+mod train;
+
+pub use bench::BenchArgs;
+pub use doctor::DoctorArgs;
+pub use encode::{EncodeArgs, Head, PoolingArg, Side};
+pub use eval::EvalArgs;
+pub use measure::MeasureArgs;
+pub use mine::{MineArgs, RankRange};
+pub use recipe::RecipeArgs;
+pub use step::StepArgs;
+pub use texts::Prefixes;
+pub use train::{RankTrainArgs, TrainArgs};

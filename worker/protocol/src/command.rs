@@ -1,0 +1,80 @@
+//! What a rank is told to do: a struct here, a command line between two processes.
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+use tercet_configs::{Recipe, RecipeError};
+
+use crate::args::{BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, MeasureArgs, MineArgs, RankTrainArgs, StepArgs};
+use crate::words::Words;
+
+/// The commands of `tercet-worker`.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Train as a recipe says
+    Train(RankTrainArgs),
+    /// How fast the ranks are with a recipe's model
+    Measure(MeasureArgs),
+    /// A recipe's steps, timed phase by phase
+    Bench(BenchArgs),
+    /// Whether the machines are fit for a run; ends with 3 if one is not
+    Doctor(DoctorArgs),
+    /// One step on given rows, without updating; prints its figures
+    Step(StepArgs),
+    /// Texts to representations
+    Encode(EncodeArgs),
+    /// Retrieval quality on BEIR folders
+    Eval(EvalArgs),
+    /// Hard negatives for rows
+    Mine(MineArgs),
+}
+
+/// One training process per device; started by tercet, or by mpirun
+#[derive(Parser)]
+#[command(name = "tercet-worker", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+impl Command {
+    /// What this process was told. It ends here, with help or what is wrong, if that is no command.
+    pub fn of_this_process() -> Self {
+        Cli::parse().command
+    }
+
+    /// What [`words`](Self::words) were written from.
+    ///
+    /// # Errors
+    /// They are no command.
+    pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let program = OsString::from("tercet-worker");
+        Cli::try_parse_from(std::iter::once(program).chain(words)).map(|cli| cli.command)
+    }
+
+    /// The command line, without the program.
+    pub fn words(&self) -> Vec<OsString> {
+        match self {
+            Self::Train(args) => args.words(Words::of("train")),
+            Self::Measure(args) => args.words(Words::of("measure")),
+            Self::Bench(args) => args.words(Words::of("bench")),
+            Self::Doctor(args) => args.words(Words::of("doctor")),
+            Self::Step(args) => args.words(Words::of("step")),
+            Self::Encode(args) => args.words(Words::of("encode")),
+            Self::Eval(args) => args.words(Words::of("eval")),
+            Self::Mine(args) => args.words(Words::of("mine")),
+        }
+    }
+
+    /// The recipe that it names, if it names one.
+    pub fn recipe(&self) -> Option<Result<Recipe, RecipeError>> {
+        match self {
+            Self::Train(args) => Some(args.what.recipe.load()),
+            Self::Measure(args) => Some(args.recipe.load()),
+            Self::Bench(args) => Some(args.recipe.load()),
+            Self::Step(args) => Some(args.recipe.load()),
+            Self::Doctor(args) => args.load(),
+            Self::Encode(_) | Self::Eval(_) | Self::Mine(_) => None,
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What `bench` prints.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tercet_configs::{MatmulLibrary, Precision};
+
+/// The steps that were timed, and what the machine can do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Ranks.
+    pub world_size: usize,
+    /// Of each rank.
+    pub threads: usize,
+    /// The recipe's.
+    pub precision: Precision,
+    /// The library of each kind of product of a linear map.
+    #[serde(default)]
+    pub cpu_matmul: BTreeMap<String, MatmulLibrary>,
+    /// A rank's best rate in a large matrix product, on its threads, in this precision, while all ranks do the same.
+    pub product_flops_per_sec: f64,
+    /// The same by libtorch's `matmul`, which is not always the fastest way.
+    pub libtorch_product_flops_per_sec: f64,
+    /// In order.
+    pub steps: Vec<Step>,
+    /// The largest rank's.
+    pub peak_rss_bytes: f64,
+}
+
+/// One step: seconds are the ranks' mean, tokens those of all ranks.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// By the clock on the wall.
+    pub step_secs: f64,
+    /// Of all threads of a rank.
+    pub cpu_secs: f64,
+    /// By phase; they sum to `step_secs`.
+    pub phase_secs: BTreeMap<String, f64>,
+    /// Real ones.
+    pub tokens: f64,
+    /// With padding.
+    pub padded_tokens: f64,
+    /// Σ L² of the real lengths.
+    pub squares: f64,
+}

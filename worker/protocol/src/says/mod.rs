@@ -1,0 +1,27 @@
+//! What ranks answer: each JSON that a worker writes and somebody else reads.
+//!
+//! JSON has neither infinities nor NaN: a figure that is one is written as null.
+
+pub mod bench;
+pub mod doctor;
+pub mod eval;
+mod event;
+pub mod measure;
+mod record;
+pub mod step;
+
+pub use event::{Beat, Event};
+pub use record::{RankShares, StepRecord};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// `value` in one line, without a line feed; its keys are in alphabetical order.
+pub fn line(value: &impl Serialize) -> String {
+    // Plain structs of numbers and strings cannot fail to serialise.
+    serde_json::to_value(value).expect("plain data").to_string()
+}
+
+/// A figure; NaN for null.
+fn figure<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+}

@@ -1,0 +1,103 @@
+//! A step's figures: a line of the run folder's metrics.jsonl, and with `log.per_rank` one of ranks.jsonl.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::figure;
+
+/// One step; a line of metrics.jsonl. Figures that a line lacks are read as NaN where they are shown to people, else as 0.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default = "StepRecord::unknown")]
+pub struct StepRecord {
+    /// Steps done, this one included.
+    pub step: u64,
+    /// Passes over the data before this one.
+    pub epoch: u64,
+    /// The batch's data set.
+    pub dataset: String,
+    /// The batch's length group, from 0.
+    pub length_group: usize,
+    /// The global batch's loss.
+    #[serde(deserialize_with = "figure")]
+    pub loss: f64,
+    /// Its parts by name, each before its weight.
+    pub terms: BTreeMap<String, Option<f64>>,
+    /// The rate this step used.
+    #[serde(deserialize_with = "figure")]
+    pub learning_rate: f64,
+    /// Before clipping.
+    #[serde(deserialize_with = "figure")]
+    pub grad_norm: f64,
+    /// Real tokens of all ranks.
+    pub tokens: u64,
+    /// Real tokens (without padding) per second, all ranks together.
+    #[serde(deserialize_with = "figure")]
+    pub tokens_per_sec: f64,
+    /// Padding's share of the tokens that went through the encoder, 0 to 1.
+    #[serde(deserialize_with = "figure")]
+    pub padding_share: f64,
+    /// Largest over mean estimated cost of the ranks.
+    #[serde(deserialize_with = "figure")]
+    pub imbalance: f64,
+    /// Query-passage pairs of the global batch that were left out of the loss.
+    pub false_negatives: u64,
+    /// Steps so far that made no update: this one is the last of them if the number has grown.
+    pub skipped: u64,
+    /// Steps so far whose gradient norm was far above the usual one.
+    pub grad_norm_spikes: u64,
+    /// The slowest rank's.
+    #[serde(deserialize_with = "figure")]
+    pub step_secs: f64,
+    /// Of all steps so far that made an update, each counted once.
+    #[serde(deserialize_with = "figure")]
+    pub useful_secs: f64,
+    /// These seconds' share of the time since the run first began.
+    #[serde(deserialize_with = "figure")]
+    pub goodput: f64,
+    /// What training has waited for checkpoints since the step before.
+    #[serde(deserialize_with = "figure")]
+    pub checkpoint_stall_secs: f64,
+    /// Where rank 0's time went in the step, by phase; the wait for its batch is not in it.
+    pub phase_secs: BTreeMap<String, f64>,
+    /// The longest that a rank waited for its batch.
+    #[serde(deserialize_with = "figure")]
+    pub wait_secs: f64,
+    /// The two's ratio: the part of a step that reading holds up.
+    #[serde(deserialize_with = "figure")]
+    pub wait_share: f64,
+    /// What a rank hands to all-reduces while it computes the gradient, the mean over ranks.
+    pub all_reduce_bytes: u64,
+    /// The same of the ring.
+    pub ring_bytes: u64,
+    /// The same of all-gathers.
+    pub gather_bytes: u64,
+    /// The largest resident memory of a rank.
+    pub rss_bytes: u64,
+    /// The largest that a rank's has been so far.
+    pub peak_rss_bytes: u64,
+}
+
+impl StepRecord {
+    fn unknown() -> Self {
+        let [loss, learning_rate, grad_norm, tokens_per_sec, padding_share, goodput] = [f64::NAN; 6];
+        Self { loss, learning_rate, grad_norm, tokens_per_sec, padding_share, goodput, ..Self::default() }
+    }
+}
+
+/// Each rank's share of a step, in the order of ranks; a line of ranks.jsonl.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RankShares {
+    /// Steps done, this one included.
+    pub step: u64,
+    /// Rows.
+    pub rows: Vec<i64>,
+    /// Real tokens.
+    pub tokens: Vec<i64>,
+    /// Of the rows' data sets and numbers, in hexadecimal.
+    pub rows_checksum: Vec<String>,
+    /// Resident memory.
+    pub rss_bytes: Vec<i64>,
+    /// The largest that it has been so far.
+    pub peak_rss_bytes: Vec<i64>,
+}

@@ -1,0 +1,29 @@
+//! What `step` prints.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The parts of a loss in the order of its formula.
+pub const TERMS: [&str; 7] =
+    ["dense", "lexical", "multi_vector", "hybrid", "distill_dense", "distill_lexical", "distill_multi_vector"];
+
+/// What one step computed. A number that JSON cannot hold (an overflow) is None.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The batch's.
+    pub loss: Option<f64>,
+    /// Its parts by name ([`TERMS`]), each before its weight.
+    pub terms: BTreeMap<String, Option<f64>>,
+    /// Of every head, and of them together, divided by the temperature; a row for each query, a column for each passage.
+    pub scores: BTreeMap<String, Vec<Vec<Option<f64>>>>,
+    /// Query-passage pairs that were left out of the loss.
+    #[serde(default)]
+    pub false_negatives: i64,
+    /// By the weight's name.
+    pub param_grad_norm: BTreeMap<String, Option<f64>>,
+    /// Of all weights together.
+    pub total_grad_norm: Option<f64>,
+    /// Ranks.
+    pub world_size: usize,
+}

@@ -1,0 +1,200 @@
+//! Every command, with every option at values of every kind, is read from its words as it was written.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use tercet_protocol::Command;
+use tercet_protocol::args::{
+    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, Head, MeasureArgs, MineArgs, PoolingArg, Prefixes, RankRange,
+    RankTrainArgs, RecipeArgs, Side, StepArgs, TrainArgs,
+};
+
+/// What a user, or a file's name, may bring along.
+const HOSTILE: [&str; 14] = [
+    "plain",
+    "with a blank",
+    "-n",
+    "--",
+    "--model",
+    "--set=a=b",
+    "-",
+    "=",
+    "a=b=c",
+    "=-",
+    "'\"$(touch x)`\\",
+    "a,b",
+    "two\nlines",
+    "é中🙂",
+];
+
+fn recipe(text: &str) -> RecipeArgs {
+    RecipeArgs { path: text.into(), set: vec![format!("{text}=1"), text.into(), String::new()], more: Vec::new() }
+}
+
+/// Each command with all of its options, each of which is `text` where it may be.
+fn full(text: &str) -> Vec<Command> {
+    let path = || PathBuf::from(text);
+    let paths = || vec![path(), PathBuf::from(OsStr::from_bytes(b"not\xffUTF-8"))];
+    let prefixes = Prefixes { query_prefix: Some(text.into()), passage_prefix: Some(String::new()) };
+    let mcls = NonZeroUsize::new(256);
+    let step = |rows, tokens, dataset| StepArgs { recipe: recipe(text), model: path(), rows, dataset, tokens };
+    vec![
+        Command::Train(RankTrainArgs {
+            what: TrainArgs { recipe: recipe(text), resume: true },
+            events: true,
+            lock_wait_secs: 60,
+        }),
+        Command::Measure(MeasureArgs { recipe: recipe(text), text_len: 17 }),
+        Command::Bench(BenchArgs { recipe: recipe(text), steps: NonZeroU64::new(7).unwrap(), from: u64::MAX }),
+        Command::Doctor(DoctorArgs { recipe: Some(path()), set: recipe(text).set }),
+        Command::Step(step(Some(path()), None, Some(text.into()))),
+        Command::Step(step(None, Some(path()), None)),
+        Command::Encode(EncodeArgs {
+            model: path(),
+            input: path(),
+            out: path(),
+            side: Some(Side::Passage),
+            prefix: Some(text.into()),
+            heads: vec![Head::MultiVector, Head::Dense, Head::Lexical],
+            max_len: 3,
+            mcls,
+            pooling: Some(PoolingArg::Mean),
+            sub_batch_tokens: 0,
+        }),
+        Command::Eval(EvalArgs {
+            model: path(),
+            data: paths(),
+            split: text.into(),
+            keep_identical_ids: true,
+            prefixes: prefixes.clone(),
+            out: Some(path()),
+            query_max_len: 3,
+            passage_max_len: usize::MAX,
+            mcls,
+            json: Some(path()),
+            sub_batch_tokens: 1,
+        }),
+        Command::Mine(MineArgs {
+            model: path(),
+            rows: path(),
+            out: path(),
+            corpus: Some(path()),
+            prefixes,
+            negatives: 0,
+            range: RankRange { skip: 0, depth: 1 },
+            query_max_len: 4,
+            passage_max_len: 5,
+            seed: u64::MAX,
+            sub_batch_tokens: 2,
+        }),
+    ]
+}
+
+/// The words of what is typed, and what they are read as.
+fn typed(line: &str) -> Result<Command, String> {
+    Command::parse(line.split_whitespace().map(OsString::from)).map_err(|error| error.to_string())
+}
+
+#[test]
+fn every_command_is_read_as_it_was_written() {
+    for text in HOSTILE {
+        for command in full(text) {
+            let words = command.words();
+            assert_eq!(Command::parse(words.iter().cloned()).unwrap(), command, "{words:?}");
+        }
+    }
+}
+
+#[test]
+fn every_command_and_every_option_is_among_them() {
+    let written: BTreeSet<(OsString, String)> = full("x")
+        .iter()
+        .flat_map(|command| {
+            let mut words = command.words().into_iter();
+            let name = words.next().unwrap();
+            words.map(move |word| (name.clone(), word.to_str().unwrap_or("").split('=').next().unwrap().to_owned()))
+        })
+        .collect();
+    let all = Command::augment_subcommands(clap::Command::new("all"));
+    let mut num_options = 0;
+    for command in all.get_subcommands() {
+        let mut names: BTreeSet<String> = BTreeSet::new();
+        for argument in command.get_arguments().filter(|argument| !argument.is_positional()) {
+            let name = format!("--{}", argument.get_long().unwrap());
+            assert!(written.contains(&(command.get_name().into(), name.clone())), "{} {name}", command.get_name());
+            assert!(names.insert(name), "twice");
+            num_options += 1;
+        }
+    }
+    assert!(num_options > 40, "{num_options}");
+}
+
+#[test]
+fn what_is_typed_alone_has_defaults_and_they_are_read_as_they_are() {
+    for line in [
+        "train r.toml",
+        "measure r.toml",
+        "bench r.toml",
+        "doctor",
+        "step r.toml --model m --rows r.jsonl",
+        "encode --model m --input - --out o.jsonl",
+        "eval --model m --data a",
+        "mine --model m --rows r.jsonl --out o.jsonl",
+    ] {
+        let command = typed(line).unwrap();
+        assert_eq!(Command::parse(command.words()).unwrap(), command, "{line}");
+    }
+    let Command::Encode(encode) = typed("encode --model m --input - --out o.jsonl").unwrap() else { unreachable!() };
+    assert_eq!(encode.heads, [Head::Dense, Head::Lexical, Head::MultiVector]);
+    assert_eq!((encode.max_len, encode.sub_batch_tokens, encode.mcls, encode.pooling), (8192, 8192, None, None));
+    let Command::Mine(mine) = typed("mine --model m --rows r --out o").unwrap() else { unreachable!() };
+    let lens = (mine.query_max_len, mine.passage_max_len);
+    assert_eq!((lens, mine.negatives, mine.seed, mine.range.to_string().as_str()), ((512, 8192), 7, 42, "10-100"));
+    let Command::Eval(eval) = typed("eval --model m --data a b --data c").unwrap() else { unreachable!() };
+    assert_eq!((eval.data.len(), eval.split.as_str(), eval.keep_identical_ids), (3, "test", false));
+}
+
+#[test]
+fn settings_are_the_same_in_either_spelling() {
+    for line in [
+        "train r.toml --set a=1 --set b=2 --resume",
+        "train r.toml --set a=1 b=2 --resume",
+        "train --resume --set a=1 r.toml b=2",
+    ] {
+        let Command::Train(train) = typed(line).unwrap() else { unreachable!() };
+        assert_eq!(train.what.recipe.settings(), ["a=1", "b=2"], "{line}");
+        assert!(train.what.resume && train.what.recipe.path == OsStr::new("r.toml"), "{line}");
+        let Command::Train(again) = Command::parse(Command::Train(train.clone()).words()).unwrap() else {
+            unreachable!()
+        };
+        assert_eq!(again.what.recipe.settings(), train.what.recipe.settings());
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_and_named() {
+    for (line, named) in [
+        ("train r.toml other.toml", "a recipe is given only once"),
+        ("bench r.toml --steps 0", "--steps"),
+        ("doctor --set a=1", "recipe"),
+        ("step r.toml --model m", "--rows"),
+        ("step r.toml --model m --tokens t --rows r", "--tokens"),
+        ("step r.toml --model m --tokens t --dataset d", "--rows"),
+        ("encode --model m --input i --out o.jsonl --max-len 2", "need 3"),
+        ("eval --model m --data d --query-max-len 2", "need 3"),
+        ("mine --model m --rows r.jsonl --out o.jsonl --passage-max-len 2", "need 3"),
+        ("mine --model m --rows r.jsonl --out o.jsonl --range 100-10", "nothing is left between 100 and 10"),
+        ("mine --model m --rows r.jsonl --out o.jsonl --range 10", "expected two ranks"),
+        ("encode --model m --input i --out o.jsonl --heads dense,sparse", "sparse"),
+        ("trian r.toml", "trian"),
+    ] {
+        let error = typed(line).unwrap_err();
+        assert!(error.contains(named), "{line}: {error}");
+    }
+}
