@@ -8,6 +8,15 @@ use serde::{Deserialize, Serialize};
 pub struct LossSection {
     /// Which heads train, and how their losses add up.
     pub preset: LossPreset,
+    /// What the losses of the dense, the lexical and the multi-vector head weigh beside each other (λ); the hybrid score's
+    /// weighs 1. Each is 0 or from 1e-6 to 1e6, one at least above 0. Left out: as the preset has it, [1.0, 0.1, 1.0] or,
+    /// for `paper-v1`, [1.0, 1.0, 1.0]. Not with `dense`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_weights: Option<[f64; 3]>,
+    /// What the scores of the dense, the lexical and the multi-vector head weigh in the hybrid score, likewise. Left out: as
+    /// the preset has it, [1.0, 0.3, 1.0] or, for `paper-v1`, [1.0, 1.0, 1.0]. Not with `dense`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hybrid_weights: Option<[f64; 3]>,
     /// Every score is divided by it.
     pub temperature: f64,
     /// Self-distillation from the hybrid score (presets `unified` and `paper-v1`).
@@ -53,6 +62,8 @@ impl Default for LossSection {
     fn default() -> Self {
         Self {
             preset: LossPreset::Unified,
+            head_weights: None,
+            hybrid_weights: None,
             temperature: 0.02,
             distill: true,
             distill_start_step: 0,

@@ -27,7 +27,7 @@ pub use checkpoint::CheckpointSection;
 pub use faults::{FaultsSection, OnFaults};
 pub use log::LogSection;
 pub use loss::{LossPreset, LossSection, Teacher};
-pub use model::{ModelSection, Pooling};
+pub use model::{ModelSection, Origin, Pooling};
 pub use optimizer::OptimizerSection;
 pub use restart::RestartSection;
 

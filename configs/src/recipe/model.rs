@@ -1,9 +1,10 @@
 //! `[model]`: the encoder, its heads, and where their files are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::RecipeError;
 use crate::model_folder::ModelFolder;
 
 /// `[model]`: where the encoder comes from and how texts become representations.
@@ -27,6 +28,15 @@ pub struct ModelSection {
     pub multi_vector_dim: usize,
     /// Replaces both dropout probabilities of config.json.
     pub dropout: Option<f64>,
+}
+
+/// What a model is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin<'a> {
+    /// The weights in a Hugging Face directory.
+    Folder(&'a Path),
+    /// A config.json alone: fresh weights.
+    Config(&'a Path),
 }
 
 /// How the dense head reads a text.
@@ -56,27 +66,36 @@ impl Default for ModelSection {
 }
 
 impl ModelSection {
+    /// What the model is made from.
+    ///
+    /// # Errors
+    /// The section names neither a folder nor a config.json.
+    pub fn origin(&self) -> Result<Origin<'_>, RecipeError> {
+        match (&self.path, &self.config) {
+            (Some(dir), _) => Ok(Origin::Folder(dir)),
+            (None, Some(config)) => Ok(Origin::Config(config)),
+            (None, None) => Err(RecipeError::NoModel),
+        }
+    }
+
     /// The model's config.json; none where it is not told, or the folder cannot be read: what is wrong is told by who loads
     /// the model.
     pub fn config_json(&self) -> Option<PathBuf> {
-        match &self.path {
-            Some(dir) => Some(ModelFolder::open(dir).ok()?.transformer.join("config.json")),
-            None => self.config.clone(),
+        match self.origin().ok()? {
+            Origin::Folder(dir) => Some(ModelFolder::open(dir).ok()?.transformer.join("config.json")),
+            Origin::Config(config) => Some(config.to_owned()),
         }
     }
 
     /// The model's tokenizer.json: the one named, or the one beside the weights or the config.
     pub fn tokenizer_json(&self) -> Option<PathBuf> {
-        let beside = || match (&self.path, &self.config) {
-            // What is wrong with the folder is told by who loads the model.
-            (Some(dir), _) => Some(
-                ModelFolder::open(dir)
-                    .ok()
-                    .and_then(|folder| folder.file("tokenizer.json"))
-                    .unwrap_or_else(|| dir.join("tokenizer.json")),
-            ),
-            (None, Some(config)) => Some(config.with_file_name("tokenizer.json")),
-            (None, None) => None,
+        let beside = || match self.origin().ok()? {
+            Origin::Folder(dir) => {
+                let found = ModelFolder::open(dir).ok().and_then(|folder| folder.file("tokenizer.json"));
+                // What is wrong with the folder is told by who loads the model.
+                Some(found.unwrap_or_else(|| dir.join("tokenizer.json")))
+            }
+            Origin::Config(config) => Some(config.with_file_name("tokenizer.json")),
         };
         self.tokenizer.clone().or_else(beside)
     }
