@@ -3,11 +3,12 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tercet_configs::Device;
 
 use crate::demo::DemoArgs;
 use crate::inputs::DataSetInput;
-use crate::plan::Device;
 
 /// Trains and runs text-embedding models with three heads: dense, lexical and multi-vector.
 #[derive(Debug, Parser)]
@@ -131,7 +132,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "FILE")]
     pub model_config: Option<PathBuf>,
     /// What memory is estimated for; default: cuda if this machine has an NVIDIA GPU
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = device())]
     pub device: Option<Device>,
     /// Floating-point operations per second that a rank achieves in the encoder, e.g. 120e12
     #[arg(long, value_name = "RATE", value_parser = rate)]
@@ -462,6 +463,13 @@ fn text_len(text: &str) -> Result<usize, String> {
         Ok(_) => Err("two special tokens and one of the text need 3".into()),
         Err(e) => Err(e.to_string()),
     }
+}
+
+/// [`Device`] is of a crate that knows no command line.
+fn device() -> impl TypedValueParser<Value = Device> {
+    let cpu = PossibleValue::new("cpu").help("Resident memory of a process");
+    let cuda = PossibleValue::new("cuda").help("Memory of a GPU");
+    PossibleValuesParser::new([cpu, cuda]).map(|name| if name == "cuda" { Device::Cuda } else { Device::Cpu })
 }
 
 fn rate(text: &str) -> Result<f64, String> {

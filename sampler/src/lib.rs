@@ -26,7 +26,7 @@ pub use batch::{Batch, DealtBatch, RowId, ShareLens, deal_batch, deal_global, re
 pub use deal::{Deal, contiguous_share, deal, text_cost};
 pub use error::{PrepareError, RowError, StoreError, TokenizeError};
 pub use identity::{TextIds, text_id};
-pub use layout::{GPU_PADDING, SubBatchLayout, SubBatchLimit, TextGroup, lay_out};
+pub use layout::{SubBatchLayout, SubBatchLimit, TextGroup, lay_out};
 pub use lines::{LineReader, LinesOf, PackedWriter, evident, json_object, plain_or_packed, unpacked_name, utf8};
 pub use plan::{
     Cell, CellSize, Choice, GlobalBatch, GroupSize, Permutation, Phase, Plan, PlanError, Policy, Schedule,

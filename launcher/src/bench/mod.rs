@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use tercet_configs::ModelShape;
 
 use crate::args::BenchArgs;
-use crate::plan::{Encoded, ModelShape, encoder_flops};
+use crate::plan::{Encoded, encoder_flops};
 use crate::run;
 use crate::screen::Screen;
 use crate::worker_args;
@@ -109,7 +110,7 @@ impl Report {
             world_size: measured.world_size,
             threads: measured.threads,
             precision: measured.precision,
-            num_parameters: shape.num_parameters,
+            num_parameters: shape.num_parameters as f64,
             peak_flops_per_sec: measured.product_flops_per_sec,
             libtorch_flops_per_sec: measured.libtorch_product_flops_per_sec,
             median: median(&steps).context("tercet-worker bench timed no step")?,

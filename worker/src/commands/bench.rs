@@ -14,13 +14,12 @@ use tercet_configs::{MatmulLibrary, Recipe};
 use tercet_sampler::Prefetcher;
 
 use super::TaskError;
-use super::measure::load;
 use crate::machine::device::device_of;
 use crate::machine::memory::{cpu_secs, resident_bytes};
 use crate::machine::phase::{self, Phase, PhaseSecs, during};
 use crate::run::budget;
 use crate::run::matmul::{self, Needs};
-use crate::run::{agree_on_recipe, check_same_tokenizer, compute_kind_of, plan};
+use crate::run::{agree_on_recipe, check_same_tokenizer, compute_kind_of, model_of, plan};
 use crate::step::optimizer::{AdamW, clip_grad_norm, learning_rate};
 use crate::step::{StepBatch, StepSettings, compute_gradients};
 use crate::tensors::libtorch::product;
@@ -53,7 +52,7 @@ pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let until = last_step(args, &recipe)? + 1;
     agree_on_recipe(&recipe, ranks)?;
     let plan = Arc::new(plan(&recipe, ranks)?);
-    let mut model = load(&recipe, ranks)?;
+    let mut model = model_of(&recipe, ranks)?;
     check_same_tokenizer(&model, plan.store(), &recipe.data.store)?;
     model.check_lengths(plan.longest_text(), i64::from(plan.store().max_token_id()))?;
     model.enable_gradients(compute_kind_of(recipe.precision));

@@ -12,14 +12,12 @@ use tch::{Kind, Tensor};
 use tercet_cluster::{Collective, CollectiveError, ReduceOp};
 use tercet_configs::Recipe;
 
-use super::TaskError;
-use crate::machine::device::device_of;
+use crate::model::M3Model;
 use crate::model::representation::{Gradients, Heads, Representations, TextInput};
 use crate::model::sub_batch::{Cut, SubBatch};
-use crate::model::{M3Model, ModelOptions};
 use crate::run::budget::made_up_text;
 use crate::run::matmul::{self, Needs};
-use crate::run::{compute_kind_of, kind_of};
+use crate::run::{compute_kind_of, model_of};
 use crate::step::StepSettings;
 use crate::step::optimizer::{AdamW, clip_grad_norm};
 use crate::step::reduce::GradientReducer;
@@ -50,7 +48,7 @@ pub struct MeasureArgs {
 /// A model that cannot be used, or a collective that failed.
 pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let recipe = Recipe::load(&args.recipe, &args.settings)?;
-    let mut model = load(&recipe, ranks)?;
+    let mut model = model_of(&recipe, ranks)?;
     model.enable_gradients(compute_kind_of(recipe.precision));
     matmul::choose(&mut model, recipe.cpu_matmul, None, Needs::Training, ranks)?;
     let texts = made_up(&model, recipe.sub_batch_tokens, args.text_len);
@@ -96,18 +94,6 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-pub(super) fn load(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<M3Model> {
-    let options = ModelOptions::of(&recipe.model, recipe.seed);
-    let (device, kind) = (device_of(ranks), kind_of(recipe.precision));
-    match (&recipe.model.path, &recipe.model.config) {
-        (Some(dir), _) => Ok(M3Model::load(dir, &options, device, kind)?),
-        (None, Some(config)) => Ok(M3Model::fresh(config, &options, device, kind)?),
-        (None, None) => {
-            Err(TaskError::Usage("the recipe names no model: set model.path or model.config".into()).into())
-        }
-    }
 }
 
 /// As many texts as a sub-batch takes, one at least.

@@ -109,7 +109,8 @@ impl Attention {
 #[cfg(test)]
 mod tests {
     use tch::{Device, Kind};
-    use tercet_sampler::{GPU_PADDING, SubBatchLimit};
+    use tercet_configs::limits::GPU_PADDING;
+    use tercet_sampler::SubBatchLimit;
 
     use super::*;
     use crate::model::representation::{Heads, TextInput};
