@@ -12,6 +12,7 @@ use tch::{Kind, Tensor};
 use tercet_cluster::{Collective, CollectiveError, ReduceOp};
 use tercet_configs::Recipe;
 
+use super::peak::{product_flops_per_sec, ranks_mean};
 use crate::model::M3Model;
 use crate::model::representation::{Gradients, Heads, Representations, TextInput};
 use crate::model::sub_batch::{Cut, SubBatch};
@@ -23,7 +24,7 @@ use crate::step::optimizer::{AdamW, clip_grad_norm};
 use crate::step::reduce::GradientReducer;
 use crate::tensors::exchange::ring_pass;
 
-/// Each thing is done so often; the median counts.
+/// Number of repeats; the median is reported.
 const REPEATS: usize = 5;
 
 /// Elements that go round the ring: larger than any cache.
@@ -56,10 +57,9 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let heads = Heads::of(recipe.loss.preset);
     let sub_batch = &Cut::new(&texts, limit, &model, heads).build(0);
 
-    let [rows, d] = [sub_batch.num_padded_tokens() as i64, model.dims().0];
-    let compute = (compute_kind_of(recipe.precision), model.options().1);
-    let (left, right) = (Tensor::randn([rows, d], compute), Tensor::randn([d, 4 * d], compute));
-    let product_secs = slowest(ranks, || done(&left.matmul(&right)))?;
+    ranks.barrier()?;
+    let rates = product_flops_per_sec(compute_kind_of(recipe.precision), model.options().1, model.dims().0);
+    let [product, libtorch_product] = ranks_mean(ranks, rates)?;
     let encoder_secs = slowest(ranks, || forward_and_backward(&model, &texts, sub_batch, heads))?;
     let mut optimizer = AdamW::new(&model.parameters);
     if recipe.optimizer.shard_state {
@@ -83,7 +83,7 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
             "{}",
             json!({
                 "world_size": ranks.world_size(),
-                "product_flops_per_sec": (2 * rows * d * 4 * d) as f64 / product_secs,
+                "product_flops_per_sec": product.max(libtorch_product),
                 "num_texts": sub_batch.num_texts(),
                 "text_len": args.text_len,
                 "encoder_secs": encoder_secs,
