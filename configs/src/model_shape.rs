@@ -44,13 +44,13 @@ impl ModelShape {
                 (Some(folder), path)
             }
         };
+        let config = with_changes(EncoderConfig::load(&path)?, section);
         // Fresh models have a pooler, and so do most that are published.
         let has_pooler = folder.as_ref().and_then(|folder| WeightFiles::find(&folder.transformer).ok()?.has_pooler());
         let pooling = match &folder {
             Some(folder) => folder.pooling(section.pooling)?,
             None => section.pooling.unwrap_or_default(),
         };
-        let config = with_changes(EncoderConfig::load(&path)?, section);
         Ok(Self::new(config, section, &recipe.loss, recipe.precision, (has_pooler.unwrap_or(true), pooling)))
     }
 

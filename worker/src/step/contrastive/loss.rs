@@ -132,10 +132,8 @@ pub fn loss(settings: &LossSection, scores: &Scores, targets: &Targets, distill:
         ((Some(lexical), Some(multi_vector)), Some(table), Some(hybrid)) => {
             let l_lexical = take(|t| &mut t.lexical, hard(lexical));
             let l_multi_vector = take(|t| &mut t.multi_vector, hard(multi_vector));
-            let mut sum = weighted_sum([&dense, &l_lexical, &l_multi_vector], table.head_weights);
-            if table.has_hybrid_term {
-                sum = sum + take(|t| &mut t.hybrid, hard(&hybrid));
-            }
+            let heads = weighted_sum([&dense, &l_lexical, &l_multi_vector], table.head_weights);
+            let sum = if table.has_hybrid_term { heads + take(|t| &mut t.hybrid, hard(&hybrid)) } else { heads };
             let hard = sum / table.hard_divisor;
             match table.distillation.filter(|_| distill) {
                 None => hard,
