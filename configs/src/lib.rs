@@ -29,6 +29,7 @@ mod matmul;
 mod memory_budget;
 mod model_folder;
 mod model_shape;
+mod pooling;
 mod prompts;
 mod recipe;
 mod visible_devices;
@@ -46,10 +47,11 @@ pub use matmul::{CpuMatmul, MatmulLibrary};
 pub use memory_budget::MemoryBudget;
 pub use model_folder::ModelFolder;
 pub use model_shape::ModelShape;
+pub use pooling::Pooling;
 pub use prompts::Prompts;
 pub use recipe::{
     Backend, CheckpointSection, FaultsSection, LogSection, LossPreset, LossSection, ModelSection, OnFaults,
-    OptimizerSection, Origin, Pooling, Precision, Recipe, RestartSection, Teacher,
+    OptimizerSection, Origin, Precision, Recipe, RestartSection, Teacher,
 };
 pub use visible_devices::VisibleDevices;
 pub use weight_files::{WeightFiles, WeightFormat};

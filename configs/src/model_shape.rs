@@ -6,7 +6,8 @@ use crate::encoder_config::EncoderConfig;
 use crate::error::RecipeError;
 use crate::head::Heads;
 use crate::model_folder::ModelFolder;
-use crate::recipe::{LossSection, ModelSection, Origin, Pooling, Precision, Recipe};
+use crate::pooling::Pooling;
+use crate::recipe::{LossSection, ModelSection, Origin, Precision, Recipe};
 use crate::weight_files::WeightFiles;
 
 /// Encoder and heads as numbers.

@@ -20,6 +20,7 @@ use crate::json_file::ModelFolderError;
 use crate::matmul::CpuMatmul;
 use crate::memory_budget::MemoryBudget;
 use crate::model_folder::ModelFolder;
+use crate::pooling::Pooling;
 
 pub use arithmetic::Precision;
 pub use backend::Backend;
@@ -27,7 +28,7 @@ pub use checkpoint::CheckpointSection;
 pub use faults::{FaultsSection, OnFaults};
 pub use log::LogSection;
 pub use loss::{LossPreset, LossSection, Teacher};
-pub use model::{ModelSection, Origin, Pooling};
+pub use model::{ModelSection, Origin};
 pub use optimizer::OptimizerSection;
 pub use restart::RestartSection;
 

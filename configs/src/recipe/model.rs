@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::RecipeError;
 use crate::model_folder::ModelFolder;
+use crate::pooling::Pooling;
 
 /// `[model]`: where the encoder comes from and how texts become representations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,17 +38,6 @@ pub enum Origin<'a> {
     Folder(&'a Path),
     /// A config.json alone: fresh weights.
     Config(&'a Path),
-}
-
-/// How the dense head reads a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Pooling {
-    /// The first token's hidden state.
-    #[default]
-    Cls,
-    /// The mean over the text's tokens.
-    Mean,
 }
 
 impl Default for ModelSection {
