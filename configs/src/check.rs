@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::check_data::check_data;
 use crate::error::RecipeError;
-use crate::recipe::{LossPreset, Recipe, Teacher};
+use crate::recipe::{LossPreset, LossSection, Recipe, Teacher};
 
 /// Whether the recipe's values make a run.
 pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
@@ -36,6 +36,7 @@ pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
             format!("is {}: scores are divided by it, so it must be above 0", loss.temperature),
         );
     }
+    check_weights(loss).or_else(|(key, message)| fail(key, message))?;
     check_data(data).or_else(|(key, message)| fail(&format!("data.{key}"), message))?;
     if loss.preset == LossPreset::Dense && loss.teacher == Teacher::None && loss.distill_start_step > 0 {
         return fail("loss.distill_start_step", "has no meaning with preset = \"dense\", which does not distil".into());
@@ -64,6 +65,26 @@ pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
     ] {
         if !(0.0..=1.0).contains(&value) {
             return fail(key, format!("is {value}: a number from 0 to 1 is expected"));
+        }
+    }
+    Ok(())
+}
+
+/// Bounds of a weight that is not 0: a masked score, and a sum of them, must stay far below all others and finite.
+const WEIGHTS: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
+
+/// The first key of the losses' weights that cannot be used, and why.
+fn check_weights(loss: &LossSection) -> Result<(), (&'static str, String)> {
+    for (key, weights) in [("loss.head_weights", loss.head_weights), ("loss.hybrid_weights", loss.hybrid_weights)] {
+        let Some(weights) = weights else { continue };
+        if loss.preset == LossPreset::Dense {
+            return Err((key, "has no meaning with preset = \"dense\", which has one head".into()));
+        }
+        if let Some(weight) = weights.into_iter().find(|weight| *weight != 0.0 && !WEIGHTS.contains(weight)) {
+            return Err((key, format!("has the weight {weight}: 0 or a number from 1e-6 to 1e6 is expected")));
+        }
+        if weights == [0.0; 3] {
+            return Err((key, "is 0 for all heads: give one of them a weight".into()));
         }
     }
     Ok(())
@@ -106,5 +127,27 @@ mod tests {
         let text =
             "name = \"t\"\n[data]\nlength_groups = [{max_len = 9, global_batch = 1}, {max_len = 8, global_batch = 1}]";
         assert!(Recipe::parse(text, Path::new("t.toml"), &[]).unwrap_err().to_string().contains("ascending"));
+    }
+
+    #[test]
+    fn the_losses_weights_are_numbers_of_which_one_is_above_0() {
+        let refused = |preset: &str, key: &str, value: &str| {
+            let overrides = [format!("loss.preset={preset}"), format!("loss.{key}={value}")];
+            Recipe::parse("name = \"t\"", Path::new("t.toml"), &overrides).unwrap_err().to_string()
+        };
+        for key in ["head_weights", "hybrid_weights"] {
+            for (preset, value, reason) in [
+                ("unified", "[1, -0.5, 1]", "has the weight -0.5"),
+                ("unified", "[1, nan, 1]", "has the weight NaN"),
+                ("paper-v1", "[inf, 1, 1]", "has the weight inf"),
+                ("independent", "[1, 1e-9, 1]", "from 1e-6 to 1e6"),
+                ("unified", "[0, 0, 0]", "give one of them a weight"),
+                ("dense", "[1, 0.3, 1]", "preset = \"dense\""),
+                ("unified", "[1, 1]", "3"),
+            ] {
+                let message = refused(preset, key, value);
+                assert!(message.contains(key) && message.contains(reason), "{preset} {value}: {message}");
+            }
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::json_file::ModelFolderError;
+
 /// A recipe that cannot be used. The message says where, what, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
@@ -39,4 +41,10 @@ pub enum RecipeError {
         /// The reason, with the actual numbers.
         message: String,
     },
+    /// A recipe of a run that needs a model, and names none.
+    #[error("the recipe's model.path is missing (or model.config, for fresh weights)")]
+    NoModel,
+    /// The model that it names cannot be used.
+    #[error(transparent)]
+    Model(#[from] ModelFolderError),
 }

@@ -4,8 +4,10 @@
 //! the key that was probably meant, and checks that the values make sense together. What it returns is *resolved*:
 //! every default is filled in, and [`Recipe::to_toml`] writes it so that it loads again as the same run.
 //!
-//! Also here is what a model's folder says of itself, for those who compute with it and for those who plan:
-//! [`EncoderConfig`] reads config.json, [`ModelFolder`] the files of sentence-transformers, [`WeightFiles`] finds the weights.
+//! Also here is what several crates must know alike: what a model's folder says of itself ([`EncoderConfig`] reads
+//! config.json, [`ModelFolder`] the files of sentence-transformers, [`WeightFiles`] finds the weights), the model as numbers
+//! ([`ModelShape`]), its heads ([`Head`], [`PerHead`]), how a loss's terms add up ([`LossTable`]), the sizes that bound memory
+//! ([`limits`]), and how processes end ([`ExitCode`]).
 //!
 //! Not here: anything that looks at data, at weights' values or at machines.
 
@@ -14,31 +16,42 @@
 mod check;
 mod check_data;
 mod data;
+mod device;
 mod encoder_config;
 mod error;
 mod exit;
+mod head;
 mod json_file;
+pub mod limits;
 mod load;
+mod loss_table;
 mod matmul;
 mod memory_budget;
 mod model_folder;
+mod model_shape;
+mod pooling;
 mod prompts;
 mod recipe;
 mod visible_devices;
 mod weight_files;
 
 pub use data::{DataSection, DataSet, FewNegatives, LengthGroup, Negatives, WeightChange};
+pub use device::Device;
 pub use encoder_config::EncoderConfig;
 pub use error::RecipeError;
 pub use exit::{ExitCode, error_line};
+pub use head::{Head, Heads, PerHead};
 pub use json_file::{ModelFolderError, in_its_place, unreadable};
+pub use loss_table::{Distillation, HYBRID_WEIGHTS, LossTable, NUM_TERMS};
 pub use matmul::{CpuMatmul, MatmulLibrary};
 pub use memory_budget::MemoryBudget;
 pub use model_folder::ModelFolder;
+pub use model_shape::ModelShape;
+pub use pooling::Pooling;
 pub use prompts::Prompts;
 pub use recipe::{
     Backend, CheckpointSection, FaultsSection, LogSection, LossPreset, LossSection, ModelSection, OnFaults,
-    OptimizerSection, Pooling, Precision, Recipe, RestartSection, Teacher,
+    OptimizerSection, Origin, Precision, Recipe, RestartSection, Teacher,
 };
 pub use visible_devices::VisibleDevices;
 pub use weight_files::{WeightFiles, WeightFormat};

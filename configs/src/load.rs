@@ -35,6 +35,7 @@ impl Recipe {
             recipe = recipe.with_override(setting)?;
         }
         check(&recipe, path)?;
+        recipe.loss.resolve_weights();
         Ok(recipe)
     }
 
@@ -210,6 +211,27 @@ mod tests {
         assert!(of("m").differing_keys(&of("./m/../m/")).is_empty());
         assert_eq!(of("m").differing_keys(&of("n")), ["model.path"]);
         assert_eq!(of("n").differing_keys(&of("./n/../n")), ["model.path"], "is not there");
+    }
+
+    #[test]
+    fn the_losses_weights_are_the_last_presets_unless_they_are_given() {
+        let weights = |overrides: &[&str]| {
+            let loss = parse(SMALL, overrides).unwrap().loss;
+            (loss.head_weights, loss.hybrid_weights)
+        };
+        assert_eq!(weights(&[]), (Some([1.0, 0.1, 1.0]), Some([1.0, 0.3, 1.0])));
+        assert_eq!(weights(&["loss.preset=paper-v1"]), (Some([1.0; 3]), Some([1.0; 3])));
+        assert_eq!(weights(&["loss.preset=dense"]), (None, None));
+        let given = ["loss.preset=paper-v1", "loss.hybrid_weights=[1, 0.5, 0]"];
+        assert_eq!(weights(&given), (Some([1.0; 3]), Some([1.0, 0.5, 0.0])));
+        let now = parse(SMALL, &[]).unwrap();
+        let mut before = toml::Table::try_from(&now).unwrap();
+        for key in ["head_weights", "hybrid_weights"] {
+            assert!(before["loss"].as_table_mut().unwrap().remove(key).is_some(), "{key} is not written");
+        }
+        // A run that was begun before there were such keys.
+        let before = parse(&before.to_string(), &[]).unwrap();
+        assert!(before.differing_keys(&now).is_empty());
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! Weights in several files come with an index: a JSON object whose `weight_map` says for every tensor in which file it is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::json_file::{ModelFolderError, read_json};
 
@@ -17,6 +19,9 @@ pub enum WeightFormat {
     /// `torch.save`.
     Torch,
 }
+
+/// A safetensors header is some tens of kilobytes; more than this is no header.
+const MAX_HEADER_BYTES: u64 = 64 << 20;
 
 /// The names to look for: whole, then with an index.
 const STANDARD: [(&str, &str, WeightFormat); 2] = [
@@ -104,6 +109,26 @@ impl WeightFiles {
         let files = files.into_iter().cloned().collect();
         Ok(Self { format, files, tensors, index: Some(index) })
     }
+
+    /// Whether the weights have BERT's pooler; none if it cannot be told without reading them.
+    pub fn has_pooler(&self) -> Option<bool> {
+        let is_pooler = |name: &String| name.ends_with("pooler.dense.weight");
+        match (self.format, self.files.as_slice()) {
+            _ if self.index.is_some() => Some(self.tensors.keys().any(is_pooler)),
+            (WeightFormat::Safetensors, [file]) => Some(header(file)?.keys().any(is_pooler)),
+            _ => None,
+        }
+    }
+}
+
+/// What a safetensors file says of its tensors.
+fn header(path: &Path) -> Option<Map<String, Value>> {
+    let mut file = File::open(path).ok()?;
+    let mut len = [0; 8];
+    file.read_exact(&mut len).ok()?;
+    let mut header = Vec::new();
+    file.take(u64::from_le_bytes(len).min(MAX_HEADER_BYTES)).read_to_end(&mut header).ok()?;
+    serde_json::from_slice(&header).ok()
 }
 
 /// Why there are no weights in `dir`: what it holds instead.
@@ -224,5 +249,23 @@ mod tests {
         std::fs::write(dir.path().join("weights.pt"), "").unwrap();
         let message = WeightFiles::find(dir.path()).unwrap_err().to_string();
         assert!(message.contains("if weights.pt holds them"), "{message}");
+    }
+
+    #[test]
+    fn a_weights_file_tells_whether_it_has_a_pooler() {
+        let has_pooler = |dir: &Path| WeightFiles::find(dir).unwrap().has_pooler();
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/nano_xlmr/hf");
+        assert_eq!(has_pooler(&golden), Some(true));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.safetensors");
+        std::fs::write(&path, b"\x02\0\0\0\0\0\0\0{}").unwrap();
+        assert_eq!(has_pooler(dir.path()), Some(false));
+        std::fs::write(&path, b"\xff\xff\xff\xff\xff\xff\xff\xffx").unwrap();
+        assert_eq!(has_pooler(dir.path()), None);
+        std::fs::remove_file(&path).unwrap();
+        let index = r#"{"weight_map": {"bert.pooler.dense.weight": "a.safetensors"}}"#;
+        std::fs::write(dir.path().join("model.safetensors.index.json"), index).unwrap();
+        std::fs::write(dir.path().join("a.safetensors"), b"").unwrap();
+        assert_eq!(has_pooler(dir.path()), Some(true));
     }
 }

@@ -8,9 +8,6 @@
 
 use std::cmp::Reverse;
 
-/// Padding's largest share of a group's tokens on a GPU.
-pub const GPU_PADDING: f64 = 0.03;
-
 /// How much goes through the encoder at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SubBatchLimit {
@@ -102,6 +99,8 @@ fn neighbours<'a>(lens: &[usize], order: &'a [usize], max_padding: f64) -> Vec<&
 
 #[cfg(test)]
 mod tests {
+    use tercet_configs::limits::GPU_PADDING;
+
     use super::*;
 
     /// (texts, tokens) of each sub-batch.

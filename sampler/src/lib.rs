@@ -1,8 +1,11 @@
 //! Text → token store → plan → batch.
 //!
-//! [`LineReader`] reads lines of whatever file people bring, [`RowReader`] the published trainer's rows, [`TextTokenizer`]
-//! turns texts into token ids, [`prepare()`] does both for whole corpora and writes a [`Store`], which is memory-mapped
-//! and answers for any row in constant time.
+//! - Text to token ids: [`LineReader`] reads lines of whatever file people bring; [`RowReader`] reads the published trainer's
+//!   rows from JSON Lines, Parquet, Arrow files and folders of Hugging Face datasets; [`TextTokenizer`] tokenizes.
+//! - Token ids to a store: [`prepare()`] does both for whole corpora and writes a [`Store`], which is memory-mapped and
+//!   answers for any row in constant time.
+//! - Store to batches: a [`Plan`] says which rows every step takes, [`deal_global`] which rank takes which of them,
+//!   [`read_share`] reads a rank's texts, [`lay_out`] cuts them into sub-batches, and a [`Prefetcher`] reads steps ahead.
 //!
 //! Not here: tensors, MPI, models.
 
@@ -26,7 +29,7 @@ pub use batch::{Batch, DealtBatch, RowId, ShareLens, deal_batch, deal_global, re
 pub use deal::{Deal, contiguous_share, deal, text_cost};
 pub use error::{PrepareError, RowError, StoreError, TokenizeError};
 pub use identity::{TextIds, text_id};
-pub use layout::{GPU_PADDING, SubBatchLayout, SubBatchLimit, TextGroup, lay_out};
+pub use layout::{SubBatchLayout, SubBatchLimit, TextGroup, lay_out};
 pub use lines::{LineReader, LinesOf, PackedWriter, evident, json_object, plain_or_packed, unpacked_name, utf8};
 pub use plan::{
     Cell, CellSize, Choice, GlobalBatch, GroupSize, Permutation, Phase, Plan, PlanError, Policy, Schedule,

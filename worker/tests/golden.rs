@@ -88,6 +88,7 @@ fn read_case(folder: &str, tensors: &str, reference: &str) -> Case {
         },
         // The published trainer masks nothing.
         mask_false_negatives: false,
+        ..LossSection::default()
     };
     let sub_batch = SubBatchLimit { tokens: 40, texts: 0 };
     let settings = StepSettings { loss, sub_batch, kept_graph_tokens: 0, seed: 1, shard_state: false };

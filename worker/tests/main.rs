@@ -6,6 +6,7 @@ mod checkpoint;
 mod exactness;
 mod false_negatives;
 mod golden;
+mod loss_weights;
 mod scoring_property;
 mod tasks;
 

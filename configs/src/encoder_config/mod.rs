@@ -165,10 +165,15 @@ impl EncoderConfig {
         let (d, ffn) = (self.hidden_size, self.intermediate_size);
         let linear = |rows: usize, columns: usize| rows * columns + rows;
         let norm = 2 * d;
-        let embeddings = (self.vocab_size + self.max_position_embeddings + self.type_vocab_size) * d + norm;
+        let embeddings = self.num_embeddings() + norm;
         let layer = 4 * linear(d, d) + linear(ffn, d) + linear(d, ffn) + 2 * norm;
         let pooler = if with_pooler { linear(d, d) } else { 0 };
         embeddings + self.num_hidden_layers * layer + pooler + linear(1, d) + linear(multi_vector_dim, d)
+    }
+
+    /// Elements of the tables of words, positions and token types.
+    pub fn num_embeddings(&self) -> usize {
+        (self.vocab_size + self.max_position_embeddings + self.type_vocab_size) * self.hidden_size
     }
 
     /// The position id of a text's first token: RoBERTa's family counts from the padding id + 1, BERT from 0.

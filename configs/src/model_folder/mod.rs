@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::json_file::{ModelFolderError, read_json, read_json_if_there};
+use crate::pooling::Pooling;
 use crate::prompts::Prompts;
-use crate::recipe::Pooling;
 use modules::{TRANSFORMERS, listed};
 use pooling::{StoredPooling, stored_pooling};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::json_file::ModelFolderError;
-use crate::recipe::Pooling;
+use crate::pooling::Pooling;
 
 /// Keys of a pooling's config.json before `pooling_mode`, and what they mean.
 const POOLING_FLAGS: [(&str, &str); 6] = [

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Context;
-use tercet_configs::{ExitCode, Recipe};
+use tercet_configs::{Device, ExitCode, ModelShape, Recipe};
 use tercet_protocol::Command;
 use tercet_protocol::args::MeasureArgs;
 use tercet_protocol::says::measure;
@@ -13,7 +13,7 @@ use super::recipe;
 use crate::args::{self, Plan, Ranks};
 use crate::exit::Fail;
 use crate::place::{Placement, gpus};
-use crate::plan::{self, Device, ModelShape, Rates};
+use crate::plan::{self, Rates};
 use crate::screen::Screen;
 use crate::start::{self, Input};
 

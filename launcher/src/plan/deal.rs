@@ -4,10 +4,10 @@
 //! those that the run takes. The same recipe, store and world give the same figures.
 
 use rayon::prelude::*;
-use tercet_configs::Recipe;
+use tercet_configs::{Device, Recipe};
 use tercet_sampler::{DealtBatch, Plan, PlanError, SubBatchLimit, deal_global};
 
-use super::device::Device;
+use super::dealt::DealtStep;
 use super::load::RankLoad;
 use super::vocabulary::add_distinct;
 
@@ -16,42 +16,6 @@ const BATCHES_PER_CELL: u64 = 32;
 
 /// Rows of all dealt batches together, about: a second or two.
 const ROWS: u64 = 2_000_000;
-
-/// One batch as it would be dealt.
-#[derive(Debug, Clone)]
-pub struct DealtStep {
-    /// Index of its cell.
-    pub cell: usize,
-    /// Which of the cell's batches it is, from 0.
-    pub nth: u64,
-    /// How much of the run is over by then, from 0 to 1, about.
-    pub progress: f64,
-    /// Passages per query.
-    pub group_size: usize,
-    /// Most loaded rank's estimated cost over the mean, as the sampler estimates it.
-    pub imbalance: f64,
-    /// Also contrasts each positive with all queries.
-    pub two_way: bool,
-    /// One per rank.
-    pub ranks: Vec<RankLoad>,
-}
-
-impl DealtStep {
-    /// Real tokens of all ranks.
-    pub fn tokens(&self) -> f64 {
-        self.ranks.iter().map(|rank| rank.tokens).sum()
-    }
-
-    /// Padding's share of the tokens of all ranks.
-    pub fn padding_share(&self) -> f64 {
-        1.0 - self.tokens() / self.ranks.iter().map(|rank| rank.encoded.tokens).sum::<f64>().max(1.0)
-    }
-
-    /// Passages of all ranks.
-    pub fn num_passages(&self) -> f64 {
-        self.ranks.iter().map(|rank| rank.num_passages).sum()
-    }
-}
 
 /// Deals a sample of the batches that the run takes to `world_size` ranks of a kind of `device`; `lexical` also counts
 /// distinct tokens, which needs the texts themselves.

@@ -1,14 +1,11 @@
 //! From dealt steps to the figures of cells and of the whole run.
 
-use tercet_configs::{LossPreset, Recipe};
+use tercet_configs::{Device, ModelShape, Recipe};
 
-use super::deal::DealtStep;
-use super::device::Device;
-use super::flops::StepFlops;
+use super::dealt::DealtStep;
 use super::memory::{Holder, PeakMemory};
 use super::report::{CellReport, StepFigures, StepReport, TotalTime, Totals};
-use super::shape::ModelShape;
-use super::time::{Rates, StepSecs};
+use super::time::{Rates, StepSecs, StepWork};
 use super::traffic::StepTraffic;
 
 /// What all steps of a run have in common.
@@ -41,14 +38,8 @@ impl Run<'_> {
     }
 
     fn figures(&self, step: &DealtStep, peak: Option<&PeakMemory>) -> StepFigures {
-        let passages = step.num_passages();
-        let cost = self.shape.map(|shape| {
-            let flops = step.ranks.iter().map(|rank| StepFlops::of(shape, rank, passages));
-            let slowest = flops.max_by(|a, b| a.total().total_cmp(&b.total())).unwrap_or_default();
-            let masks = self.recipe.loss.mask_false_negatives;
-            (slowest, StepTraffic::of(shape, &step.ranks, step.two_way, masks))
-        });
-        let (flops, traffic) = cost.unwrap_or_default();
+        let work = self.shape.and_then(|shape| self.slowest(shape, step));
+        let (flops, traffic) = work.map(|work| (work.flops, work.traffic)).unwrap_or_default();
         StepFigures {
             group_size: step.group_size as f64,
             tokens: step.tokens(),
@@ -56,15 +47,25 @@ impl Run<'_> {
             imbalance: step.imbalance,
             flops,
             traffic,
-            secs: self.rates.filter(|_| cost.is_some()).map(|rates| rates.step(&flops, &traffic, self.world_size)),
+            secs: self.rates.zip(work).map(|(rates, work)| rates.step(&work)),
             peak_memory_bytes: peak.map_or(0.0, |peak| peak.total_bytes),
         }
     }
 
+    /// What the rank does that computes most.
+    fn slowest(&self, shape: &ModelShape, step: &DealtStep) -> Option<StepWork> {
+        let Recipe { loss, optimizer, .. } = self.recipe;
+        let traffic = StepTraffic::of(shape, &step.ranks, step.two_way, loss.mask_false_negatives);
+        let of = |rank| {
+            let (passages, sent) = (step.num_passages(), (traffic, self.world_size));
+            StepWork::of(shape, rank, passages, sent, optimizer.shard_state)
+        };
+        step.ranks.iter().map(of).max_by(|a, b| a.flops.total().total_cmp(&b.flops.total()))
+    }
+
     /// Of the rank that needs most.
     fn peak(&self, shape: &ModelShape, step: &DealtStep) -> Option<PeakMemory> {
-        let loss = &self.recipe.loss;
-        let distils = loss.distill && matches!(loss.preset, LossPreset::Unified | LossPreset::PaperV1);
+        let at_step = (step.progress * self.recipe.steps as f64) as u64;
         let peaks = step.ranks.iter().enumerate().map(|(rank, load)| {
             Holder {
                 shape,
@@ -73,7 +74,7 @@ impl Run<'_> {
                 load,
                 num_global_passages: step.num_passages(),
                 keeps_snapshot: rank == 0 && self.recipe.checkpoint.every_steps > 0,
-                distils: distils && step.progress * self.recipe.steps as f64 >= loss.distill_start_step as f64,
+                distils: self.recipe.loss.distils_in(at_step),
                 shards_state: self.recipe.optimizer.shard_state,
             }
             .peak()

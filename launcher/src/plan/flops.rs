@@ -6,9 +6,9 @@
 //! Legend: d hidden size, Q local queries, P all ranks' passages, U distinct tokens of the queries, L tokens of a text.
 
 use serde::Serialize;
+use tercet_configs::ModelShape;
 
 use super::load::{Encoded, RankLoad};
-use super::shape::ModelShape;
 
 /// What one rank computes in one step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -31,7 +31,7 @@ impl StepFlops {
             forward,
             recomputed: forward - encoder(shape, &load.kept),
             backward: 2.0 * forward,
-            scores: scores(shape, load, num_global_passages),
+            scores: scores(shape, load, num_global_passages).iter().sum(),
         }
     }
 
@@ -59,25 +59,25 @@ pub fn encoder(shape: &ModelShape, texts: &Encoded) -> f64 {
 }
 
 /// Forward, and backward to queries and to passages.
-fn scores(shape: &ModelShape, load: &RankLoad, num_global_passages: f64) -> f64 {
+pub fn scores(shape: &ModelShape, load: &RankLoad, num_global_passages: f64) -> [f64; 2] {
     let (q, p) = (load.num_queries, num_global_passages);
-    let dense = 3.0 * 2.0 * q * p * shape.config.hidden_size as f64;
-    let lexical = if shape.heads.lexical { 3.0 * 2.0 * q * p * load.query_vocabulary } else { 0.0 };
+    let dense = 2.0 * q * p * shape.config.hidden_size as f64;
+    let lexical = if shape.heads.lexical { 2.0 * q * p * load.query_vocabulary } else { 0.0 };
     let multi_vector = if shape.heads.multi_vector {
         // Every pair of vectors forward; backward goes by the one winner per query vector and passage.
         let vectors = load.passage_vectors / load.num_passages.max(1.0) * p;
         let dim = shape.multi_vector_dim as f64;
-        2.0 * load.query_vectors * vectors * dim + 2.0 * 2.0 * load.query_vectors * p * dim
+        [2.0 * load.query_vectors * vectors * dim, 2.0 * 2.0 * load.query_vectors * p * dim]
     } else {
-        0.0
+        [0.0; 2]
     };
-    dense + lexical + multi_vector
+    [dense + lexical + multi_vector[0], 2.0 * (dense + lexical) + multi_vector[1]]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::shape::tests::shape;
+    use crate::plan::shape_of_tests::shape;
 
     fn load() -> RankLoad {
         let encoded = Encoded { num_texts: 2.0, tokens: 10.0, squares: 58.0 };

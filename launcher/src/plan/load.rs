@@ -51,6 +51,8 @@ pub struct RankLoad {
     pub largest_recomputed: Encoded,
     /// The largest sub-batch of all.
     pub largest: Encoded,
+    /// The last one, of the shortest texts: while it is walked back the gradient's sum begins.
+    pub last: Encoded,
     /// Multi-vector vectors of its queries.
     pub query_vectors: f64,
     /// Multi-vector vectors of its passages.
@@ -84,6 +86,7 @@ impl RankLoad {
             let own = Encoded::of(&layout);
             load.encoded = load.encoded.plus(own);
             load.largest = larger(load.largest, own);
+            load.last = own;
             match budget.checked_sub(layout.num_padded_tokens()) {
                 Some(left) => {
                     budget = left;
@@ -98,7 +101,7 @@ impl RankLoad {
 
 #[cfg(test)]
 mod tests {
-    use tercet_sampler::GPU_PADDING;
+    use tercet_configs::limits::GPU_PADDING;
 
     use super::*;
 
@@ -112,7 +115,7 @@ mod tests {
         assert_eq!(load.encoded, Encoded { num_texts: 4.0, tokens: 17.0, squares: 79.0 });
         assert_eq!(load.kept, Encoded { num_texts: 2.0, tokens: 10.0, squares: 50.0 });
         assert_eq!(load.largest_recomputed, Encoded { num_texts: 2.0, tokens: 7.0, squares: 29.0 });
-        assert_eq!(load.largest, load.kept);
+        assert_eq!((load.largest, load.last), (load.kept, load.largest_recomputed));
     }
 
     #[test]

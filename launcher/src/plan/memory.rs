@@ -1,5 +1,5 @@
-//! Peak memory of a rank and what it is made of, phase by phase of a step: what `worker/src/{step,passes,loss}.rs` and
-//! `worker/src/model/layer.rs` hold at once.
+//! Peak memory of a rank and what it is made of, phase by phase of a step: what the worker's
+//! `step/`, `scoring/` and `model/layer.rs` hold at once.
 //!
 //! On the CPU it is resident memory, held against real runs (docs/figures.md). On a GPU it is an estimate that has never
 //! been compared with one: the allocator's fragmentation is not in it.
@@ -7,11 +7,11 @@
 //! Legend: T tokens of a sub-batch, d hidden size, e bytes of an element, Q local queries, P all ranks' passages.
 
 use serde::Serialize;
+use tercet_configs::limits::{BUCKET_BYTES, BUCKETS_UNDER_WAY, TILE_ELEMENTS, TILE_QUERY_VECTORS, UPDATE_CHUNK};
+use tercet_configs::{Device, ModelShape};
 use tercet_sampler::BATCHES_AHEAD;
 
-use super::device::Device;
 use super::load::{Encoded, RankLoad};
-use super::shape::ModelShape;
 use super::traffic::{block_bytes, gradient_bytes};
 
 /// A part of the peak.
@@ -45,18 +45,8 @@ const MPI_BYTES: f64 = 10e6;
 /// keeps them until the next step.
 const SIMILARITY_TILES: f64 = 5.0;
 
-/// Query vectors of a tile at most.
-const TILE_QUERY_VECTORS: f64 = (1 << 10) as f64;
-
-/// Elements that AdamW updates at a time on a GPU, and its temporaries of that size.
-const UPDATE_CHUNK: f64 = (1 << 22) as f64;
+/// AdamW's temporaries on a GPU, each of the elements that it updates at a time.
 const UPDATE_TEMPORARIES: f64 = 5.0;
-
-/// Elements of a tile of similarities, and of lexical weights, at most.
-const TILE_ELEMENTS: f64 = (1 << 22) as f64;
-
-/// The gradient's buckets that are summed at a time, at most: as many bytes again of other ranks' values.
-const BUCKETS_BYTES: f64 = (4 * (25 << 20)) as f64;
 
 /// Bytes per token of a batch's ids, and of the places that a sub-batch's tensors hold for it while it is encoded.
 const BATCH_TOKEN_BYTES: f64 = 8.0;
@@ -102,7 +92,7 @@ impl Holder<'_> {
     }
 
     fn always(&self) -> Vec<Part> {
-        let weights = self.e() * self.shape.num_parameters;
+        let weights = self.e() * self.num_parameters();
         let program = PROGRAM_BYTES[self.device as usize];
         // In host memory, beside what a GPU holds.
         let snapshot = if self.device == Device::Cpu && self.keeps_snapshot { 3.0 * weights } else { 0.0 };
@@ -113,7 +103,7 @@ impl Holder<'_> {
             part("gradient", weights),
             part(
                 "the encoder's bfloat16 weights",
-                if self.shape.compute_bytes < self.e() { weights / 2.0 } else { 0.0 },
+                if self.shape.compute_bytes < self.shape.element_bytes { weights / 2.0 } else { 0.0 },
             ),
             part("AdamW's two moments", 2.0 * weights / if self.shards_state { self.world_size as f64 } else { 1.0 }),
             part("snapshot for checkpoints", snapshot),
@@ -166,9 +156,9 @@ impl Holder<'_> {
     }
 
     fn reduce(&self) -> (&'static str, Vec<Part>) {
-        let weights = self.e() * self.shape.num_parameters;
+        let weights = self.e() * self.num_parameters();
         let messages = match self.device {
-            Device::Cpu if self.world_size > 1 => BUCKETS_BYTES.min(weights),
+            Device::Cpu if self.world_size > 1 => ((BUCKETS_UNDER_WAY * BUCKET_BYTES) as f64).min(weights),
             _ => 0.0,
         };
         ("all-reduce", self.after_passes(part("other ranks' gradients", messages)))
@@ -177,7 +167,7 @@ impl Holder<'_> {
     fn update(&self) -> (&'static str, Vec<Part>) {
         let chunk = match self.device {
             Device::Cpu => 0.0,
-            Device::Cuda => UPDATE_TEMPORARIES * self.e() * UPDATE_CHUNK.min(self.shape.num_parameters),
+            Device::Cuda => UPDATE_TEMPORARIES * self.e() * (UPDATE_CHUNK as f64).min(self.num_parameters()),
         };
         ("update", self.after_passes(part("AdamW's temporaries", chunk)))
     }
@@ -197,8 +187,8 @@ impl Holder<'_> {
         if !self.shape.heads.multi_vector {
             return 0.0;
         }
-        let pairs = self.load.query_vectors.min(TILE_QUERY_VECTORS) * self.load.passage_vectors;
-        SIMILARITY_TILES * self.e() * pairs.min(TILE_ELEMENTS)
+        let pairs = self.load.query_vectors.min(TILE_QUERY_VECTORS as f64) * self.load.passage_vectors;
+        SIMILARITY_TILES * self.e() * pairs.min(TILE_ELEMENTS as f64)
     }
 
     /// What is there from the first trip round the ring to the second.
@@ -215,11 +205,15 @@ impl Holder<'_> {
     }
 
     fn e(&self) -> f64 {
-        self.shape.element_bytes
+        self.shape.element_bytes as f64
+    }
+
+    fn num_parameters(&self) -> f64 {
+        self.shape.num_parameters as f64
     }
 
     fn num_heads(&self) -> f64 {
-        1.0 + f64::from(self.shape.heads.lexical) + f64::from(self.shape.heads.multi_vector)
+        self.shape.heads.num() as f64
     }
 
     /// One [Q, P].
@@ -248,12 +242,12 @@ impl Holder<'_> {
         let block = self.load.num_passages;
         let lexical = if self.shape.heads.lexical {
             let weights = self.load.num_queries * self.load.query_vocabulary;
-            self.e() * (2.0 * weights + 2.0 * TILE_ELEMENTS.min(block * self.load.query_vocabulary))
+            self.e() * (2.0 * weights + 2.0 * (TILE_ELEMENTS as f64).min(block * self.load.query_vocabulary))
         } else {
             0.0
         };
         // Winner, its clamp, order, sorted and query in int64, three gradients.
-        let pairs = TILE_ELEMENTS.min(self.load.query_vectors * block);
+        let pairs = (TILE_ELEMENTS as f64).min(self.load.query_vectors * block);
         let multi_vector = if self.shape.heads.multi_vector { pairs * (5.0 * 8.0 + 3.0 * self.e()) } else { 0.0 };
         lexical + multi_vector
     }
@@ -279,7 +273,7 @@ impl Holder<'_> {
         }
     }
 
-    /// What autograd keeps of sub-batches of these tokens.
+    /// What the encoder keeps of sub-batches of these tokens until their gradient is computed.
     fn graph(&self, texts: &Encoded) -> f64 {
         let c = &self.shape.config;
         let (d, ffn, heads) = (c.hidden_size as f64, c.intermediate_size as f64, c.num_attention_heads as f64);
@@ -288,7 +282,7 @@ impl Holder<'_> {
         let layer = 8.0 * d + ffn + heads + 4.0;
         // The embedding's norm keeps its input in the weights' own type.
         let tokens = texts.tokens * (c.num_hidden_layers as f64 * layer + d);
-        self.shape.compute_bytes * tokens + self.e() * texts.tokens * d
+        self.shape.compute_bytes as f64 * tokens + self.e() * texts.tokens * d
     }
 
     /// Per token, what the lexical and the multi-vector head keep: the selected hidden states, vectors and their norm.
@@ -303,8 +297,8 @@ impl Holder<'_> {
     fn transient_forward(&self, tokens: f64) -> f64 {
         let c = &self.shape.config;
         let (d, ffn) = (c.hidden_size as f64, c.intermediate_size as f64);
-        let layer = self.shape.compute_bytes * (d + (2.0 * ffn).max(5.0 * d) + d);
-        tokens * layer.max(self.shape.compute_bytes * d + self.e() * self.head_floats())
+        let layer = self.shape.compute_bytes as f64 * (d + (2.0 * ffn).max(5.0 * d) + d);
+        tokens * layer.max(self.shape.compute_bytes as f64 * d + self.e() * self.head_floats())
     }
 
     /// Bytes alive besides the graph while it is walked back: the activation again, its gradient and the gradient before
@@ -312,7 +306,7 @@ impl Holder<'_> {
     fn transient_backward(&self, tokens: f64) -> f64 {
         let c = &self.shape.config;
         let (d, ffn) = (c.hidden_size as f64, c.intermediate_size as f64);
-        let layer = self.shape.compute_bytes * (3.0 * ffn + 3.0 * d);
+        let layer = self.shape.compute_bytes as f64 * (3.0 * ffn + 3.0 * d);
         tokens * layer.max(2.0 * self.e() * self.head_floats())
     }
 }
@@ -324,7 +318,7 @@ fn part(name: &'static str, bytes: f64) -> Part {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::shape::tests::shape;
+    use crate::plan::shape_of_tests::shape;
 
     fn peak(shape: &ModelShape, load: &RankLoad, world_size: usize) -> PeakMemory {
         let holder = Holder {
@@ -353,8 +347,8 @@ mod tests {
         assert_eq!(memory.phase, "second pass");
         // d 8, ffn 16, 2 heads: a layer keeps 8·8 + 16 + 2 + 4 floats of a token; the last output and the embedding are 2·8.
         assert_eq!(bytes(&memory, "graph of one sub-batch"), 4.0 * 1e6 * (2.0 * 86.0 + 16.0));
-        assert_eq!(bytes(&memory, "weights"), 4.0 * shape.num_parameters);
-        assert_eq!(bytes(&memory, "AdamW's two moments"), 8.0 * shape.num_parameters);
+        assert_eq!(bytes(&memory, "weights"), 4.0 * shape.num_parameters as f64);
+        assert_eq!(bytes(&memory, "AdamW's two moments"), 8.0 * shape.num_parameters as f64);
         assert_eq!(memory.total_bytes, memory.parts.iter().map(|part| part.bytes).sum::<f64>());
     }
 
@@ -364,10 +358,10 @@ mod tests {
         let kept = Encoded { num_texts: 10.0, tokens: 1e6, squares: 1e8 };
         let load = RankLoad { encoded: kept, kept, largest: kept, ..RankLoad::default() };
         assert_eq!(bytes(&peak(&shape, &load, 1), "kept graphs"), 4.0 * 1e6 * (2.0 * 86.0 + 16.0));
-        shape.compute_bytes = 2.0;
+        shape.compute_bytes = 2;
         let memory = peak(&shape, &load, 1);
         assert_eq!(bytes(&memory, "kept graphs"), 2.0 * 1e6 * (2.0 * 86.0 + 8.0) + 4.0 * 1e6 * 8.0);
-        assert_eq!(bytes(&memory, "the encoder's bfloat16 weights"), 2.0 * shape.num_parameters);
+        assert_eq!(bytes(&memory, "the encoder's bfloat16 weights"), 2.0 * shape.num_parameters as f64);
     }
 
     #[test]

@@ -6,14 +6,15 @@
 mod cells;
 mod contrast;
 mod deal;
-mod device;
+mod dealt;
 mod figures;
 mod flops;
 mod load;
 mod memory;
 mod picture;
 mod report;
-mod shape;
+#[cfg(test)]
+mod shape_of_tests;
 mod table;
 mod time;
 mod traffic;
@@ -25,23 +26,21 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use tercet_configs::{ExitCode, Recipe, error_line};
-use tercet_sampler::{Phase, Plan, Store};
+use tercet_configs::{Device, ExitCode, ModelShape, Recipe, error_line};
+use tercet_sampler::{Phase, Plan};
 
 use crate::exit::{self, Fail};
 
-pub use device::Device;
 pub use flops::encoder as encoder_flops;
 pub use load::Encoded;
 pub use picture::draw;
-pub use shape::ModelShape;
 #[cfg(test)]
-pub use shape::tests::shape as test_shape;
+pub use shape_of_tests::shape as test_shape;
 pub use table::table;
 pub use time::Rates;
 pub use units::{duration, grouped, percent, scaled};
 
-use deal::DealtStep;
+use dealt::DealtStep;
 use figures::Run;
 use report::{ModelReport, Report};
 
@@ -64,8 +63,8 @@ pub fn report(
         code.get_or_insert(exit::code_of(&error));
         errors.push(error_line(error.as_ref()));
     };
-    let shape = ModelShape::of(recipe, model_config).map_err(&mut take).ok();
-    let store = open_store(recipe).map_err(&mut take).ok();
+    let shape = ModelShape::of(recipe, model_config).map_err(|error| take(error.into())).ok();
+    let store = Plan::store_of(recipe).map_err(|error| take(error.into())).ok();
     let plan =
         store.as_ref().and_then(|store| Plan::new(Arc::clone(store), recipe).map_err(|error| take(error.into())).ok());
     let mut report = Report {
@@ -104,20 +103,6 @@ pub fn report(
     Ok((report, code.unwrap_or(ExitCode::Usage.code())))
 }
 
-/// What the recipe's steps will take from its store.
-///
-/// # Errors
-/// A store that cannot be read, or that the recipe does not fit.
-pub fn plan_of(recipe: &Recipe) -> anyhow::Result<Plan> {
-    Ok(Plan::new(open_store(recipe)?, recipe)?)
-}
-
-fn open_store(recipe: &Recipe) -> anyhow::Result<Arc<Store>> {
-    if recipe.data.store.as_os_str().is_empty() {
-        let message = "the recipe's data.store is empty: name the folder that `tercet prepare` wrote";
-        return Err(Fail::new(ExitCode::Usage, message).into());
-    }
-    Ok(Arc::new(Store::open(&recipe.data.store)?))
 }
 
 /// The length of the text that a token is in, on average.

@@ -1,8 +1,8 @@
 //! What `tercet plan` finds out, as `--json` writes it (docs/formats.md); the table and the picture are drawn from it.
 
 use serde::Serialize;
+use tercet_configs::Device;
 
-use super::device::Device;
 use super::flops::StepFlops;
 use super::memory::PeakMemory;
 use super::time::{Rates, StepSecs};

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::device::Device;
+use tercet_configs::Device;
+
 use super::report::{CellReport, Report, StepFigures};
 use super::units::{duration, grouped, percent, scaled};
 
@@ -163,7 +164,7 @@ fn time(report: &Report) -> String {
             .into();
     };
     let mut text = format!(
-        "\na step takes {} (computing {}, ring {}, all-reduce {}, update {})\n",
+        "\na step takes {} (computing {}, waiting for the ring {} and the all-reduce {}, update {})\n",
         duration(time.step_secs),
         percent(time.parts.compute_secs / time.secs),
         percent(time.parts.ring_secs / time.secs),

@@ -1,18 +1,16 @@
-//! Bytes that a rank hands to the collectives in one step, as `worker/src/{scoring/ring,reduce,step,two_way}.rs` send
-//! them, and what of them goes over the wire.
+//! Bytes that a rank hands to the collectives in one step, as `worker/src/step` and `worker/src/scoring` send them, and
+//! what of them goes over the wire.
 //!
 //! Legend: W ranks, a *block* one rank's passages, e bytes of an element.
 
 use serde::Serialize;
+use tercet_configs::ModelShape;
+use tercet_configs::limits::LOSS_NUMBERS;
 
 use super::load::RankLoad;
-use super::shape::ModelShape;
 
 /// An int64: a token id, a length, a count.
 const INT_BYTES: f64 = 8.0;
-
-/// Numbers whose sums over ranks make the step's loss: its seven terms and the whole.
-const LOSS_NUMBERS: f64 = 8.0;
 
 /// Bytes per rank and step, the mean over ranks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -35,10 +33,10 @@ impl StepTraffic {
     /// Of a step with these loads, one per rank; `masks` where known answers are left out of the negatives.
     pub fn of(shape: &ModelShape, ranks: &[RankLoad], two_way: bool, masks: bool) -> Self {
         let world = ranks.len() as f64;
-        let e = shape.element_bytes;
+        let e = shape.element_bytes as f64;
         let others = world - 1.0;
         let mean = |bytes: &dyn Fn(&RankLoad) -> f64| ranks.iter().map(bytes).sum::<f64>() / world;
-        let num_heads = 1.0 + f64::from(shape.heads.lexical) + f64::from(shape.heads.multi_vector);
+        let num_heads = shape.heads.num() as f64;
         let num_queries: f64 = ranks.iter().map(|rank| rank.num_queries).sum();
         let travels = ranks.len() > 1;
 
@@ -55,7 +53,7 @@ impl StepTraffic {
         let identities = mean(&|rank| 4.0 + 2.0 * rank.num_queries + rank.num_passages + rank.num_positives);
         let identities = if masks { identities } else { 0.0 };
         Self {
-            all_reduce_bytes: e * shape.num_parameters + LOSS_NUMBERS * 8.0,
+            all_reduce_bytes: (shape.element_bytes * shape.num_parameters + LOSS_NUMBERS * size_of::<f64>()) as f64,
             ring_bytes: ring_block_bytes + ring_gradient_bytes + ring_score_bytes,
             ring_block_bytes,
             ring_gradient_bytes,
@@ -89,13 +87,13 @@ pub fn gradient_bytes(shape: &ModelShape, rank: &RankLoad) -> f64 {
     let lexical = if shape.heads.lexical { rank.passage_pairs } else { 0.0 };
     let multi_vector =
         if shape.heads.multi_vector { rank.passage_vectors * shape.multi_vector_dim as f64 } else { 0.0 };
-    shape.element_bytes * (dense + lexical + multi_vector)
+    shape.element_bytes as f64 * (dense + lexical + multi_vector)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::shape::tests::shape;
+    use crate::plan::shape_of_tests::shape;
 
     fn rank(num_queries: f64, passage_vectors: f64, passage_pairs: f64) -> RankLoad {
         RankLoad {
@@ -121,7 +119,7 @@ mod tests {
         // A block is 2 · 8 floats: 64 bytes. Two trips of two hops; its gradient three.
         assert_eq!((traffic.ring_block_bytes, traffic.ring_gradient_bytes), (256.0, 192.0));
         assert_eq!((traffic.ring_bytes, traffic.gather_bytes), (448.0, 8.0));
-        assert_eq!(traffic.all_reduce_bytes, 4.0 * shape.num_parameters + 64.0);
+        assert_eq!(traffic.all_reduce_bytes, 4.0 * shape.num_parameters as f64 + 64.0);
         assert_eq!(traffic.all_reduce_sent_bytes(3), traffic.all_reduce_bytes * 4.0 / 3.0);
     }
 

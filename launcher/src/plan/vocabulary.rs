@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 use tercet_sampler::{Batch, Plan, PlanError, deal_global, read_dealt};
 
-use super::deal::DealtStep;
+use super::dealt::DealtStep;
 
 /// Steps with at most so many passages are counted exactly; for others one rank's texts of one step stand for the cell.
 const EXACT_PASSAGES: f64 = 1024.0;

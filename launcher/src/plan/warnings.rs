@@ -1,11 +1,10 @@
 //! What a user should know before a GPU is booked: what would fail, and what would waste.
 
-use tercet_configs::Recipe;
+use tercet_configs::{ModelShape, Recipe};
 use tercet_sampler::{Plan, not_in_table};
 
 use super::contrast;
 use super::report::{CellReport, StepFigures};
-use super::shape::ModelShape;
 
 /// Passes over the same rows from which on they are worth a word.
 const MANY_PASSES: f64 = 10.0;

@@ -5,10 +5,10 @@ use std::num::NonZeroUsize;
 
 use anyhow::Context;
 use tercet_configs::{ExitCode, Recipe};
+use tercet_sampler::Plan;
 
 use crate::exit::Fail;
 use crate::place::Placement;
-use crate::plan;
 use crate::screen::Screen;
 
 /// Asks the hosts of `asked`, and says which of them do not answer.
@@ -23,7 +23,7 @@ pub fn place(asked: &Placement, recipe: &Recipe, screen: &Screen) -> anyhow::Res
     let slots = survey.rest.as_ref().map_or(0, |rest| rest.num_ranks().get());
     let lost = format!("no answer from {}: the other hosts have {slots} slots", survey.lost.join(", "));
     let min_world = recipe.restart.min_world;
-    let plan = plan::plan_of(recipe).context("finding out how many ranks can share the global batches")?;
+    let plan = Plan::open(recipe).context("finding out how many ranks can share the global batches")?;
     let shares = |world: usize| plan.check_world(world).is_ok();
     let world = world_size(asked.num_ranks().get(), slots, min_world, shares);
     match survey.rest.zip(world).and_then(|(rest, world)| rest.with_num_ranks(world)) {

@@ -1,6 +1,7 @@
 //! The two ways of giving a global batch to ranks and cutting a rank's part into sub-batches.
 
-use tercet_sampler::{GPU_PADDING, SubBatchLimit, contiguous_share, deal, lay_out, text_cost};
+use tercet_configs::limits::GPU_PADDING;
+use tercet_sampler::{SubBatchLimit, contiguous_share, deal, lay_out, text_cost};
 
 use crate::batches::Table;
 use crate::distribution::Distribution;

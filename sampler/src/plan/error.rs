@@ -7,6 +7,9 @@ use crate::StoreError;
 /// A plan that cannot be made, or a batch that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
+    /// The recipe names no store.
+    #[error("the recipe's data.store is empty: name the folder that `tercet prepare` wrote")]
+    NoStore,
     /// The recipe names a data set that the store lacks.
     #[error("{key}: the store has no data set `{name}`; it has {known}")]
     UnknownDataset {

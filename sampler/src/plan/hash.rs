@@ -1,7 +1,9 @@
-//! The one source of chance: a hash of numbers that name a decision, and draws that follow from it.
+//! The plan's source of chance: a hash of numbers that name a decision, and draws that follow from it.
 //!
 //! Nothing here has state that outlives a decision, so every rank, every restart and every world size decides alike.
 //! The mixing is SplitMix64's (Steele, Lea and Flood, 2014). It is not cryptographic and need not be.
+//!
+//! Not here: dropout's and fresh weights' chance, which the worker draws from seeds of its own.
 
 /// 2^64 / golden ratio, SplitMix64's increment.
 const INCREMENT: u64 = 0x9e37_79b9_7f4a_7c15;

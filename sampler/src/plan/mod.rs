@@ -63,6 +63,26 @@ pub struct GlobalBatch {
 }
 
 impl Plan {
+    /// The plan of `recipe` over the store that it names.
+    ///
+    /// # Errors
+    /// As [`Plan::store_of`] and [`Plan::new`].
+    pub fn open(recipe: &Recipe) -> Result<Self, PlanError> {
+        Self::new(Self::store_of(recipe)?, recipe)
+    }
+
+    /// The store that `recipe` names.
+    ///
+    /// # Errors
+    /// It names none, or it cannot be opened.
+    pub fn store_of(recipe: &Recipe) -> Result<Arc<Store>, PlanError> {
+        let dir = &recipe.data.store;
+        if dir.as_os_str().is_empty() {
+            return Err(PlanError::NoStore);
+        }
+        Ok(Arc::new(Store::open(dir)?))
+    }
+
     /// The plan of `recipe` over `store`. Reads tables of shapes where rows must have negatives, and no row.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 
 use super::mapped::FromBatch;
-use super::write::TokenRow;
+use super::token_row::TokenRow;
 
 fn list(item: DataType) -> DataType {
     DataType::List(Arc::new(Field::new_list_field(item, false)))

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde_json::Value;
 
+use super::begun::{Begun, StoreSettings};
 use super::columns::{ColumnsBuilder, schema};
 use super::manifest::{DatasetMeta, LanguageMeta, ShardMeta, SourceMeta};
 use super::measure::{Measured, OrderRecord, read_pair};
 use super::order::{ArrowFile, OrderWriter, WrittenOrder};
 use super::runs::{RunBuilder, merge};
+use super::token_row::{LabelledRow, TokenRow, UNKNOWN_LANGUAGE};
 use super::unfinished::{DatasetRecord, LeftShards, ShardRecord, Totals, shard_path};
-use super::write::{StoreSettings, StoreWriter, TokenRow};
 use crate::error::StoreError;
 use crate::special::SpecialTokens;
 
@@ -27,19 +28,9 @@ const TOKENS_PER_SHARD: u64 = 128 << 20;
 const BY_LENGTH_FILE: &str = "by_length.arrow";
 const SHAPES_FILE: &str = "shapes.arrow";
 
-/// The language of rows that do not say theirs.
-pub(crate) const UNKNOWN_LANGUAGE: &str = "und";
-
-/// A row and its language.
-#[derive(Debug, Clone)]
-pub(crate) struct LabelledRow {
-    pub(crate) tokens: TokenRow,
-    pub(crate) language: String,
-}
-
 /// Writes one data set's rows into shards, in the order in which they come.
 pub struct DatasetWriter<'a> {
-    store: &'a mut StoreWriter,
+    store: &'a mut Begun,
     name: String,
     dir: PathBuf,
     totals: Totals,
@@ -58,12 +49,12 @@ struct ShardWriter {
 }
 
 impl<'a> DatasetWriter<'a> {
-    pub(super) fn new(store: &'a mut StoreWriter, name: &str, dir: PathBuf) -> Self {
+    pub(super) fn new(store: &'a mut Begun, name: &str, dir: PathBuf) -> Self {
         Self { store, name: name.to_owned(), dir, totals: Totals::default(), shards: Vec::new(), shard: None }
     }
 
     /// Goes on after the shards that an earlier attempt finished.
-    pub(super) fn after(store: &'a mut StoreWriter, name: &str, dir: PathBuf, left: LeftShards) -> Self {
+    pub(super) fn after(store: &'a mut Begun, name: &str, dir: PathBuf, left: LeftShards) -> Self {
         let totals = left.0.last().map(|record| record.totals.clone()).unwrap_or_default();
         let shards = left.0.into_iter().map(|record| record.shard).collect();
         Self { store, name: name.to_owned(), dir, totals, shards, shard: None }
@@ -82,7 +73,7 @@ impl<'a> DatasetWriter<'a> {
         if self.totals.rows_per_shard > 0 {
             return;
         }
-        let StoreSettings { query_max_len, passage_max_len, rows_per_shard, .. } = *self.store.settings();
+        let StoreSettings { query_max_len, passage_max_len, rows_per_shard, .. } = self.store.settings;
         let (mut num_rows, mut tokens) = (0, 0);
         for row in rows {
             num_rows += 1;
@@ -101,7 +92,7 @@ impl<'a> DatasetWriter<'a> {
     /// As [`push`](Self::push) for each row, measuring them on all cores.
     pub(crate) fn extend(&mut self, mut rows: Vec<LabelledRow>) -> Result<(), StoreError> {
         self.expect(rows.iter().map(|row| &row.tokens));
-        let settings = self.store.settings();
+        let settings = &self.store.settings;
         let first = self.totals.num_rows;
         let measured: Vec<(u64, Measured)> = rows
             .par_iter_mut()
@@ -168,7 +159,7 @@ impl<'a> DatasetWriter<'a> {
             rows_per_record_batch: totals.rows_per_record_batch.max(1),
             shards: self.shards,
             num_duplicates: duplicates.count,
-            duplicates_dropped: self.store.drops_duplicates(),
+            duplicates_dropped: self.store.drop_duplicates,
             by_length,
             shapes,
             rows_up_to,
@@ -258,7 +249,7 @@ impl<'a> DatasetWriter<'a> {
     }
 
     fn write_order(&mut self, duplicates: &Duplicates) -> Result<WrittenOrder, StoreError> {
-        let dropped = self.store.drops_duplicates();
+        let dropped = self.store.drop_duplicates;
         let mut languages = std::mem::take(&mut self.totals.languages);
         let mut writer = OrderWriter::create(&self.dir.join(BY_LENGTH_FILE), &self.dir.join(SHAPES_FILE))?;
         merge(&self.runs("order"), |record| {

@@ -2,7 +2,7 @@
 
 use super::check::row_check;
 use super::shapes::OwnedShape;
-use super::write::TokenRow;
+use super::token_row::TokenRow;
 use crate::special::SpecialTokens;
 
 /// Bytes of the hash that tells duplicates. By chance two of 10^9 rows share 16 of them once in 10^20 data sets.

@@ -9,11 +9,12 @@
 //!
 //! Tokens lie there without special tokens. Opening costs nothing per row: the manifest has the number of rows up to
 //! each length, so that a length group is a range of `by_length`, and the small `shapes` has the lengths at any position of
-//! it; shards are mapped when first touched, and a row's
-//! tokens are slices of the map. No compression, because nothing could then be read in place.
+//! it. Shards are mapped when first touched, and a row's tokens are slices of the map. No compression, because nothing
+//! could then be read in place.
 //!
 //! Not here: which rows make a batch (`plan`), and text (`rows`, `tokenize`).
 
+mod begun;
 mod check;
 mod columns;
 mod dataset;
@@ -27,11 +28,12 @@ mod read;
 mod row;
 mod runs;
 mod shapes;
+mod token_row;
 mod unfinished;
 mod write;
 
+pub use begun::StoreSettings;
 pub use dataset::DatasetWriter;
-pub(crate) use dataset::{LabelledRow, UNKNOWN_LANGUAGE};
 pub(crate) use durable::DurableFile;
 pub use durable::write_durably;
 pub(crate) use manifest::check_name;
@@ -40,5 +42,7 @@ pub use read::Store;
 pub use row::StoredRow;
 pub(crate) use shapes::MAX_TEXT_LEN;
 pub use shapes::Shape;
+pub use token_row::TokenRow;
+pub(crate) use token_row::{LabelledRow, UNKNOWN_LANGUAGE};
 pub(crate) use unfinished::{LIST_FILE, Left, UNFINISHED_FILE};
-pub use write::{StoreSettings, StoreWriter, TokenRow};
+pub use write::StoreWriter;

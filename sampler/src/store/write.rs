@@ -4,46 +4,13 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
+use super::begun::{Begun, StoreSettings};
 use super::dataset::DatasetWriter;
 use super::durable::{DurableFile, partial, sync_folder_of};
 use super::held::HeldFolder;
-use super::manifest::{DatasetMeta, FORMAT_VERSION, MANIFEST_FILE, Manifest, check_name};
-use super::shapes::MAX_TEXT_LEN;
-use super::unfinished::{DatasetRecord, Left, LeftDataset, LeftShards, UNFINISHED_FILE, tidy};
+use super::manifest::{DatasetMeta, MANIFEST_FILE, Manifest, check_name};
+use super::unfinished::{Left, LeftDataset, LeftShards, UNFINISHED_FILE, tidy};
 use crate::error::StoreError;
-use crate::special::SpecialTokens;
-
-/// A tokenised row, without special tokens and not yet cut.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct TokenRow {
-    /// The query.
-    pub query: Vec<u32>,
-    /// The positives.
-    pub pos: Vec<Vec<u32>>,
-    /// The negatives.
-    pub neg: Vec<Vec<u32>>,
-    /// One score per positive.
-    pub pos_scores: Option<Vec<f32>>,
-    /// One score per negative.
-    pub neg_scores: Option<Vec<f32>>,
-}
-
-/// What holds for the whole store.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct StoreSettings {
-    /// BLAKE3 of the tokenizer.json, in hex.
-    pub tokenizer_hash: String,
-    /// Its special tokens.
-    pub special: SpecialTokens,
-    /// Tokens of a query at most, special tokens included; longer ones are cut.
-    pub query_max_len: usize,
-    /// Tokens of a passage at most, special tokens included; longer ones are cut.
-    pub passage_max_len: usize,
-    /// Rows of every shard but a data set's last, at least 1; fewer where rows are so long that a shard would be huge.
-    pub rows_per_shard: u64,
-}
 
 /// Writes a store. The manifest comes last; dropped before [`finish`](Self::finish), it removes what it wrote, or keeps
 /// what can be gone on with.
@@ -52,16 +19,9 @@ pub struct StoreWriter {
     dir: PathBuf,
     /// Until all is written or removed.
     held: HeldFolder,
-    settings: StoreSettings,
-    drop_duplicates: bool,
-    max_token_id: u32,
-    datasets: Vec<DatasetMeta>,
     /// What is removed if the store is not finished and nothing of it is kept.
     written: Vec<PathBuf>,
-    /// The store can be gone on with.
-    is_resumable: bool,
-    /// There is something to go on with.
-    is_kept: bool,
+    begun: Begun,
 }
 
 impl StoreWriter {
@@ -105,7 +65,7 @@ impl StoreWriter {
         let mut writer = match fs::read_to_string(&path) {
             Ok(begun) if begun == request => {
                 let mut writer = Self::unchecked(dir, held, settings);
-                writer.is_kept = true;
+                writer.begun.is_kept = true;
                 writer
             }
             Ok(_) => {
@@ -123,23 +83,12 @@ impl StoreWriter {
                 writer
             }
         };
-        (writer.drop_duplicates, writer.is_resumable) = (drop_duplicates, true);
+        (writer.begun.drop_duplicates, writer.begun.is_resumable) = (drop_duplicates, true);
         Ok(writer)
     }
 
     fn unchecked(dir: &Path, held: HeldFolder, settings: StoreSettings) -> Self {
-        debug_assert!(settings.query_max_len.max(settings.passage_max_len) <= MAX_TEXT_LEN);
-        Self {
-            dir: dir.to_owned(),
-            held,
-            max_token_id: settings.special.max_id(),
-            settings,
-            drop_duplicates: false,
-            datasets: Vec::new(),
-            written: Vec::new(),
-            is_resumable: false,
-            is_kept: false,
-        }
+        Self { dir: dir.to_owned(), held, written: Vec::new(), begun: Begun::new(settings) }
     }
 
     /// Starts the next data set; what an earlier attempt left of it is removed.
@@ -149,12 +98,12 @@ impl StoreWriter {
     pub fn dataset(&mut self, name: &str) -> Result<DatasetWriter<'_>, StoreError> {
         let refused = |reason: String| StoreError::Name { name: name.to_owned(), reason };
         check_name(name).map_err(refused)?;
-        if self.datasets.iter().any(|dataset| dataset.name == name) {
+        if self.begun.datasets.iter().any(|dataset| dataset.name == name) {
             return Err(refused("is there already: each data set has its own name".into()));
         }
         let dir = self.dir.join(name);
         let io = |source| StoreError::Io { path: dir.clone(), source };
-        if self.is_resumable && dir.exists() {
+        if self.begun.is_resumable && dir.exists() {
             // An attempt that was stopped while it tidied up has left a manifest, which is not true from here on.
             match fs::remove_file(self.dir.join(MANIFEST_FILE)) {
                 Err(source) if source.kind() != ErrorKind::NotFound => return Err(io(source)),
@@ -163,7 +112,7 @@ impl StoreWriter {
         }
         fs::create_dir(&dir).map_err(io)?;
         self.written.push(dir.clone());
-        Ok(DatasetWriter::new(self, name, dir))
+        Ok(DatasetWriter::new(&mut self.begun, name, dir))
     }
 
     /// What an earlier attempt left of a data set.
@@ -174,12 +123,12 @@ impl StoreWriter {
     /// Goes on after the shards that an earlier attempt finished.
     pub(crate) fn resume_dataset(&mut self, name: &str, left: LeftShards) -> DatasetWriter<'_> {
         let dir = self.dir.join(name);
-        DatasetWriter::after(self, name, dir, left)
+        DatasetWriter::after(&mut self.begun, name, dir, left)
     }
 
     /// Takes over a data set that an earlier attempt finished.
     pub(crate) fn take_dataset(&mut self, left: LeftDataset) -> &DatasetMeta {
-        self.add(*left.0)
+        self.begun.add(*left.0)
     }
 
     /// Starts a file beside the data sets.
@@ -195,23 +144,13 @@ impl StoreWriter {
     /// # Errors
     /// The manifest cannot be written, or what is no part of the finished store cannot be removed.
     pub fn finish(mut self) -> Result<Manifest, StoreError> {
-        let manifest = Manifest {
-            format_version: FORMAT_VERSION,
-            tokenizer_hash: self.settings.tokenizer_hash.clone(),
-            special: self.settings.special,
-            max_token_id: self.max_token_id,
-            query_max_len: self.settings.query_max_len,
-            passage_max_len: self.settings.passage_max_len,
-            datasets: std::mem::take(&mut self.datasets),
-            checksum: String::new(),
-        };
-        let manifest = manifest.sealed();
+        let manifest = self.begun.manifest();
         let mut file = self.file(MANIFEST_FILE)?;
         writeln!(file, "{}", manifest.to_json()).map_err(|e| file.error(e))?;
         file.finish()?;
-        self.is_kept = true;
+        self.begun.is_kept = true;
         tidy(&self.dir, &manifest.datasets)?;
-        if self.is_resumable {
+        if self.begun.is_resumable {
             let path = self.dir.join(UNFINISHED_FILE);
             fs::remove_file(&path).map_err(|source| StoreError::Io { path, source })?;
         }
@@ -220,35 +159,14 @@ impl StoreWriter {
 
     /// The data sets that are finished.
     pub(crate) fn datasets(&self) -> &[DatasetMeta] {
-        &self.datasets
-    }
-
-    pub(super) fn settings(&self) -> &StoreSettings {
-        &self.settings
-    }
-
-    pub(super) fn drops_duplicates(&self) -> bool {
-        self.drop_duplicates
-    }
-
-    /// From now on there is something to go on with.
-    pub(super) fn keep(&mut self) {
-        self.is_kept |= self.is_resumable;
-    }
-
-    /// Adds a finished data set.
-    pub(super) fn add(&mut self, record: DatasetRecord) -> &DatasetMeta {
-        self.keep();
-        self.max_token_id = self.max_token_id.max(record.max_token_id);
-        self.datasets.push(record.dataset);
-        &self.datasets[self.datasets.len() - 1]
+        &self.begun.datasets
     }
 }
 
 impl Drop for StoreWriter {
     /// Half a store that cannot be gone on with helps nobody, and would be in the way of the next attempt.
     fn drop(&mut self) {
-        if self.is_kept {
+        if self.begun.is_kept {
             return;
         }
         // Backwards: the request, which says that the rest may be gone on with, goes last.

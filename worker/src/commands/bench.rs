@@ -5,27 +5,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tch::{Device, Kind, Tensor};
 use tercet_cluster::{Collective, ReduceOp};
-use tercet_configs::{MatmulLibrary, Recipe};
+use tercet_configs::Recipe;
 use tercet_protocol::args::BenchArgs;
 use tercet_protocol::says::{self, bench};
 use tercet_sampler::Prefetcher;
 
 use super::TaskError;
-use super::measure::load;
+use super::peak::{product_flops_per_sec, ranks_mean};
 use crate::machine::device::device_of;
 use crate::machine::memory::{cpu_secs, resident_bytes};
 use crate::machine::phase::{self, Phase, PhaseSecs, during};
 use crate::run::budget;
 use crate::run::matmul::{self, Needs};
-use crate::run::{agree_on_recipe, check_same_tokenizer, compute_kind_of, plan};
+use crate::run::{agree_on_recipe, check_same_tokenizer, compute_kind_of, model_of, plan};
 use crate::step::optimizer::{AdamW, clip_grad_norm, learning_rate};
 use crate::step::{StepBatch, StepSettings, compute_gradients};
-use crate::tensors::libtorch::product;
-
-/// The machine's peak is the best of so many products.
-const PRODUCTS: usize = 8;
 
 /// Times the steps and prints one JSON object (rank 0). Every rank calls it.
 ///
@@ -36,7 +31,7 @@ pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let until = last_step(args, &recipe)? + 1;
     agree_on_recipe(&recipe, ranks)?;
     let plan = Arc::new(plan(&recipe, ranks)?);
-    let mut model = load(&recipe, ranks)?;
+    let mut model = model_of(&recipe, ranks)?;
     check_same_tokenizer(&model, plan.store(), &recipe.data.store)?;
     model.check_lengths(plan.longest_text(), i64::from(plan.store().max_token_id()))?;
     model.enable_gradients(compute_kind_of(recipe.precision));
@@ -79,8 +74,7 @@ pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     // Other work may have held up the first products.
     ranks.barrier()?;
     let peaks = peaks();
-    let mut rates = [0, 1].map(|i| peaks[i].max(peaks_before[i]));
-    ranks.all_reduce(rates.as_mut_slice().into(), ReduceOp::Sum)?;
+    let rates = ranks_mean(ranks, [0, 1].map(|i| peaks[i].max(peaks_before[i])))?;
     if ranks.rank() == 0 {
         let matmul = model.parameters.matmul;
         let report = bench::Report {
@@ -94,8 +88,8 @@ pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
             ]
             .map(|(product, library)| (product.to_owned(), library))
             .into(),
-            product_flops_per_sec: rates[0].max(rates[1]) / ranks.world_size() as f64,
-            libtorch_product_flops_per_sec: rates[1] / ranks.world_size() as f64,
+            product_flops_per_sec: rates[0].max(rates[1]),
+            libtorch_product_flops_per_sec: rates[1],
             steps,
             peak_rss_bytes: maxima[1],
         };
@@ -137,26 +131,4 @@ fn step_report(
         padded_tokens: all[num_phases + 3],
         squares: all[num_phases + 4],
     })
-}
-
-/// The best rates of large products in `kind`, on this rank's threads, as oneDNN does them and as libtorch's `matmul`: of a
-/// cube, and of the shape of the encoder's widest map.
-fn product_flops_per_sec(kind: Kind, device: Device, d: i64) -> [f64; 2] {
-    // What it takes to start a product and wait for it must not count.
-    let cube = if device.is_cuda() { 8192 } else { 2048 };
-    let mut best = [0.0f64; 2];
-    for [m, k, n] in [[cube; 3], [4096, d, 4 * d]] {
-        let (left, right) = (Tensor::randn([m, k], (kind, device)), Tensor::randn([n, k], (kind, device)));
-        let ways: [fn(&Tensor, &Tensor) -> Tensor; 2] =
-            [|left, right| product(MatmulLibrary::Onednn, left, right), |left, right| left.matmul(right)];
-        for (best, way) in best.iter_mut().zip(ways) {
-            for _ in 0..PRODUCTS {
-                let started = Instant::now();
-                let result = way(&left, &right.tr());
-                let _ = result.get(0).get(0).to_kind(Kind::Double).double_value(&[]);
-                *best = best.max(2.0 * (m * k * n) as f64 / started.elapsed().as_secs_f64());
-            }
-        }
-    }
-    best
 }

@@ -11,20 +11,19 @@ use tercet_configs::Recipe;
 use tercet_protocol::args::MeasureArgs;
 use tercet_protocol::says::{self, measure};
 
-use super::TaskError;
-use crate::machine::device::device_of;
+use super::peak::{product_flops_per_sec, ranks_mean};
+use crate::model::M3Model;
 use crate::model::representation::{Gradients, Heads, Representations, TextInput};
 use crate::model::sub_batch::{Cut, SubBatch};
-use crate::model::{M3Model, ModelOptions};
 use crate::run::budget::made_up_text;
 use crate::run::matmul::{self, Needs};
-use crate::run::{compute_kind_of, kind_of};
+use crate::run::{compute_kind_of, model_of};
 use crate::step::StepSettings;
 use crate::step::optimizer::{AdamW, clip_grad_norm};
 use crate::step::reduce::GradientReducer;
 use crate::tensors::exchange::ring_pass;
 
-/// Each thing is done so often; the median counts.
+/// Number of repeats; the median is reported.
 const REPEATS: usize = 5;
 
 /// Elements that go round the ring: larger than any cache.
@@ -36,7 +35,7 @@ const RING_ELEMENTS: i64 = 1 << 23;
 /// A model that cannot be used, or a collective that failed.
 pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let recipe = args.recipe.load()?;
-    let mut model = load(&recipe, ranks)?;
+    let mut model = model_of(&recipe, ranks)?;
     model.enable_gradients(compute_kind_of(recipe.precision));
     matmul::choose(&mut model, recipe.cpu_matmul, None, Needs::Training, ranks)?;
     let texts = made_up(&model, recipe.sub_batch_tokens, args.text_len);
@@ -44,10 +43,9 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let heads = Heads::of(recipe.loss.preset);
     let sub_batch = &Cut::new(&texts, limit, &model, heads).build(0);
 
-    let [rows, d] = [sub_batch.num_padded_tokens() as i64, model.dims().0];
-    let compute = (compute_kind_of(recipe.precision), model.options().1);
-    let (left, right) = (Tensor::randn([rows, d], compute), Tensor::randn([d, 4 * d], compute));
-    let product_secs = slowest(ranks, || done(&left.matmul(&right)))?;
+    ranks.barrier()?;
+    let rates = product_flops_per_sec(compute_kind_of(recipe.precision), model.options().1, model.dims().0);
+    let [product, libtorch_product] = ranks_mean(ranks, rates)?;
     let encoder_secs = slowest(ranks, || forward_and_backward(&model, &texts, sub_batch, heads))?;
     let mut optimizer = AdamW::new(&model.parameters);
     if recipe.optimizer.shard_state {
@@ -69,7 +67,7 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         let sent = 2.0 * (world - 1.0) / world * element_bytes * model.parameters.numel() as f64;
         let report = measure::Report {
             world_size: ranks.world_size(),
-            product_flops_per_sec: (2 * rows * d * 4 * d) as f64 / product_secs,
+            product_flops_per_sec: product.max(libtorch_product),
             num_texts: sub_batch.num_texts(),
             text_len: args.text_len,
             encoder_secs,
@@ -80,18 +78,6 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         println!("{}", says::line(&report));
     }
     Ok(())
-}
-
-pub(super) fn load(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<M3Model> {
-    let options = ModelOptions::of(&recipe.model, recipe.seed);
-    let (device, kind) = (device_of(ranks), kind_of(recipe.precision));
-    match (&recipe.model.path, &recipe.model.config) {
-        (Some(dir), _) => Ok(M3Model::load(dir, &options, device, kind)?),
-        (None, Some(config)) => Ok(M3Model::fresh(config, &options, device, kind)?),
-        (None, None) => {
-            Err(TaskError::Usage("the recipe names no model: set model.path or model.config".into()).into())
-        }
-    }
 }
 
 /// As many texts as a sub-batch takes, one at least.

@@ -13,6 +13,7 @@ mod given_batch;
 pub mod measure;
 pub mod mine;
 mod output;
+mod peak;
 mod prefixes;
 mod records;
 pub mod step;

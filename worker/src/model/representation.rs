@@ -7,28 +7,8 @@
 //! Legend: B texts, S distinct (text, token) pairs, T vectors, d hidden size, dm width of a vector.
 
 use tch::{Device, Kind, Tensor};
-use tercet_configs::LossPreset;
 
-/// Which heads run besides the dense one, which always does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heads {
-    /// The lexical head.
-    pub lexical: bool,
-    /// The multi-vector head.
-    pub multi_vector: bool,
-}
-
-impl Heads {
-    /// All three.
-    pub const ALL: Heads = Heads { lexical: true, multi_vector: true };
-    /// The dense head alone.
-    pub const DENSE: Heads = Heads { lexical: false, multi_vector: false };
-
-    /// The heads that a loss trains.
-    pub fn of(preset: LossPreset) -> Self {
-        if preset == LossPreset::Dense { Self::DENSE } else { Self::ALL }
-    }
-}
+pub use tercet_configs::Heads;
 
 /// One text's token ids, framed by its special tokens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -7,8 +7,9 @@
 //! Legend: T tokens of the sub-batch, padding included; S its distinct (text, token) pairs; V its vectors.
 
 use tch::{Device, Kind, Tensor};
-use tercet_sampler::{GPU_PADDING, SubBatchLayout, SubBatchLimit, TextGroup, lay_out};
+use tercet_sampler::{SubBatchLayout, SubBatchLimit, TextGroup, lay_out};
 
+use crate::machine::device::device_kind;
 use crate::model::M3Model;
 use crate::model::representation::{Heads, TextInput, offsets};
 use crate::ops::attention::{Group, TextSpan, Texts};
@@ -89,7 +90,7 @@ impl<'a> Cut<'a> {
     /// Cuts `texts` for `model`, of which `heads` run.
     pub fn new(texts: &'a [TextInput], limit: SubBatchLimit, model: &M3Model, heads: Heads) -> Self {
         let device = model.options().1;
-        let max_padding = if device == Device::Cpu { 0.0 } else { GPU_PADDING };
+        let max_padding = device_kind(device).max_padding();
         Self::with(texts, limit, max_padding, model.special_ids(), model.special.pad.into(), device, heads)
     }
 
@@ -253,6 +254,8 @@ fn pooled(tokens: &[(usize, usize)], num_texts: usize, device: Device) -> Pooled
 
 #[cfg(test)]
 mod tests {
+    use tercet_configs::limits::GPU_PADDING;
+
     use super::*;
 
     fn texts(lens: &[usize]) -> Vec<TextInput> {

@@ -38,7 +38,7 @@ use matmul::Needs;
 use saver::Saver;
 use setup::Run;
 pub use setup::{SetupError, compute_kind_of, kind_of};
-pub(crate) use setup::{agree_on_recipe, check_same_tokenizer, plan};
+pub(crate) use setup::{agree_on_recipe, check_same_tokenizer, model_of, plan};
 
 /// Trains as the recipe says. Every rank calls it. [`ExitCode::Preempted`] says that it was asked to stop and can go on.
 ///

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tch::Kind;
 use tercet_cluster::{Collective, all_ranks, broadcast_bytes};
-use tercet_configs::{ExitCode, Precision, Prompts, Recipe};
+use tercet_configs::{ExitCode, Origin, Precision, Prompts, Recipe};
 use tercet_protocol::args::{RankTrainArgs, TrainArgs};
 use tercet_sampler::{Plan, Store, agreed_prefixes, write_durably};
 
@@ -88,9 +88,9 @@ pub enum SetupError {
         /// Its BLAKE3.
         hash: String,
     },
-    /// A key that training needs.
-    #[error("the recipe's {0}")]
-    Missing(&'static str),
+    /// Nowhere to put the run's files.
+    #[error("the recipe's run_dir is empty: say where the run's files shall go")]
+    NoRunDir,
     /// Ranks that would train different things.
     #[error("this rank's {0} differs from rank 0's: all hosts need the same recipe and the same store")]
     RanksDiffer(&'static str),
@@ -155,7 +155,7 @@ pub(super) fn set_up(
     let &RankTrainArgs { what: TrainArgs { resume, .. }, events, lock_wait_secs } = args;
     let run_dir = &recipe.run_dir;
     if run_dir.as_os_str().is_empty() {
-        return Err(SetupError::Missing("run_dir is empty: say where the run's files shall go").into());
+        return Err(SetupError::NoRunDir.into());
     }
     agree_on_recipe(recipe, ranks)?;
     let mut lock = None;
@@ -233,11 +233,7 @@ fn of_another_task(lock: Option<&RunLock>, recipe: &Recipe, step: u64) -> Result
 }
 
 pub(crate) fn plan(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Plan> {
-    if recipe.data.store.as_os_str().is_empty() {
-        return Err(SetupError::Missing("data.store is empty: name the folder that `tercet prepare` wrote").into());
-    }
-    let store = Arc::new(Store::open(&recipe.data.store)?);
-    let plan = Plan::new(store, recipe)?;
+    let plan = Plan::open(recipe)?;
     plan.check_world(ranks.world_size())?;
     agree(ranks, plan.checksum(recipe.steps).to_le_bytes().to_vec(), "token store")?;
     Ok(plan)
@@ -264,18 +260,22 @@ fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective, remarks: &mut 
     if resume && let Some((path, Resumed { model, optimizer, state })) = load_newest(recipe, ranks, remarks)? {
         return Ok(Start { model, optimizer, resumed: Some((path, state)) });
     }
-    let options = ModelOptions::of(&recipe.model, recipe.seed);
-    let (device, kind) = (device_of(ranks), kind_of(recipe.precision));
-    let section = &recipe.model;
-    let model = match (&section.path, &section.config) {
-        (Some(dir), _) => M3Model::load(dir, &options, device, kind)?,
-        (None, Some(config)) => M3Model::fresh(config, &options, device, kind)?,
-        (None, None) => {
-            return Err(SetupError::Missing("model.path is missing (or model.config, for fresh weights)").into());
-        }
-    };
+    let model = model_of(recipe, ranks)?;
     let optimizer = own_part(recipe, ranks, &model, AdamW::new(&model.parameters));
     Ok(Start { model, optimizer, resumed: None })
+}
+
+/// The model that the recipe's `[model]` names, on this rank's device.
+///
+/// # Errors
+/// It names none, or one that cannot be loaded.
+pub(crate) fn model_of(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<M3Model> {
+    let options = ModelOptions::of(&recipe.model, recipe.seed);
+    let (device, kind) = (device_of(ranks), kind_of(recipe.precision));
+    Ok(match recipe.model.origin()? {
+        Origin::Folder(dir) => M3Model::load(dir, &options, device, kind)?,
+        Origin::Config(config) => M3Model::fresh(config, &options, device, kind)?,
+    })
 }
 
 /// The newest good checkpoint, if there is any, as rank 0 sees it: one rank reads all of them and all take the same. What

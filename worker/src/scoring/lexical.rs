@@ -6,11 +6,9 @@
 //! Legend: Q queries, P passages, U distinct tokens of the queries, S (text, token) pairs of a block.
 
 use tch::{Kind, Tensor};
+use tercet_configs::limits::TILE_ELEMENTS;
 
 use crate::model::representation::{Lexical, owners};
-
-/// Elements of a tile's [tile, U] buffer at most.
-const TILE_ELEMENTS: usize = 1 << 22;
 
 /// The local queries, laid out over their own vocabulary.
 pub struct Queries {

@@ -6,13 +6,9 @@
 //! Legend: Q queries, P passages, Tq query vectors, Tp passage vectors, dm their width, L the tile's longest passage.
 
 use tch::{Kind, Tensor};
+use tercet_configs::limits::{TILE_ELEMENTS, TILE_QUERY_VECTORS};
 
 use crate::model::representation::{MultiVector, owners};
-
-/// Similarities of a tile at most.
-const TILE_ELEMENTS: usize = 1 << 22;
-/// Query vectors of a tile at most.
-const TILE_QUERY_VECTORS: usize = 1 << 10;
 
 /// The passage vector that won, for every query vector and passage: int32 [Tq, P]; −1 where a passage has none.
 pub struct Winners(Tensor);

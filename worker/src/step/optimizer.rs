@@ -9,14 +9,15 @@ use std::ops::Range;
 use tch::{Kind, Tensor};
 use tercet_cluster::{Collective, CollectiveError};
 use tercet_configs::OptimizerSection;
+use tercet_configs::limits::UPDATE_CHUNK;
 
 use crate::model::Parameters;
 use crate::ops::adamw::Update;
 use crate::step::reduce::{buckets, gather_weights, parts};
 use crate::tensors::exchange::InPlace;
 
-/// Elements updated at a time: bounds the temporaries.
-const CHUNK: i64 = 1 << 22;
+/// Elements updated at a time, as tensors count.
+const CHUNK: i64 = UPDATE_CHUNK as i64;
 
 /// Running means and the count of updates.
 pub struct AdamW {

@@ -13,16 +13,10 @@ use std::ops::Range;
 
 use tch::Tensor;
 use tercet_cluster::{Collective, CollectiveError, heartbeat, part_counts};
+use tercet_configs::limits::{BUCKET_BYTES, BUCKETS_UNDER_WAY};
 
 use crate::model::Parameters;
 use crate::tensors::exchange::InPlace;
-
-/// Size of a bucket. What a rank sends to one other of a hundred, a hundredth of it, is still a message long enough for a
-/// network's full rate, and a large model's layer makes two buckets.
-const BUCKET_BYTES: usize = 25 << 20;
-
-/// Buckets under way at most: each has as many bytes again, of other ranks' values as they arrive.
-const MAX_UNDER_WAY: usize = 4;
 
 /// The sum of one step's gradient over all ranks, or of each rank's parts. Every rank makes one and finishes it.
 pub struct GradientReducer<'a> {
@@ -81,7 +75,7 @@ impl<'a> GradientReducer<'a> {
         while self.under_way.front_mut().is_some_and(InPlace::poll) {
             self.settle_first()?;
         }
-        while self.under_way.len() < MAX_UNDER_WAY && self.waiting.front().is_some_and(|b| self.is_final(b)) {
+        while self.under_way.len() < BUCKETS_UNDER_WAY && self.waiting.front().is_some_and(|b| self.is_final(b)) {
             self.start_next()?;
         }
         Ok(())
@@ -93,7 +87,7 @@ impl<'a> GradientReducer<'a> {
     /// A collective that failed.
     pub fn finish(mut self) -> Result<(), CollectiveError> {
         while !self.waiting.is_empty() || !self.under_way.is_empty() {
-            while self.under_way.len() < MAX_UNDER_WAY && !self.waiting.is_empty() {
+            while self.under_way.len() < BUCKETS_UNDER_WAY && !self.waiting.is_empty() {
                 self.start_next()?;
             }
             self.settle_first()?;
@@ -129,7 +123,7 @@ impl<'a> GradientReducer<'a> {
 pub fn gather_weights(ranks: &dyn Collective, parameters: &Parameters) -> Result<(), CollectiveError> {
     let mut under_way = VecDeque::new();
     for bucket in buckets(parameters) {
-        if under_way.len() == MAX_UNDER_WAY {
+        if under_way.len() == BUCKETS_UNDER_WAY {
             under_way.pop_front().map_or(Ok(()), InPlace::wait)?;
         }
         let weights = parameters.flat.narrow(0, bucket.start, bucket.end - bucket.start);

@@ -7,12 +7,12 @@ mod report;
 mod table;
 
 use anyhow::Context;
+use tercet_configs::ModelShape;
 use tercet_protocol::Command;
 
 use self::report::Report;
 use super::recipe;
 use crate::args::Bench;
-use crate::plan::ModelShape;
 use crate::screen::Screen;
 use crate::start::{self, Input};
 

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use serde::Serialize;
-use tercet_configs::Precision;
+use tercet_configs::{ModelShape, Precision};
 use tercet_protocol::says::bench;
 
-use crate::plan::{Encoded, ModelShape, encoder_flops};
+use crate::plan::{Encoded, encoder_flops};
 
 /// All that `tercet bench` says; what `--json` prints.
 #[derive(Debug, Serialize)]
@@ -63,7 +63,7 @@ impl Report {
             world_size: measured.world_size,
             threads: measured.threads,
             precision: measured.precision,
-            num_parameters: shape.num_parameters,
+            num_parameters: shape.num_parameters as f64,
             peak_flops_per_sec: measured.product_flops_per_sec,
             libtorch_flops_per_sec: measured.libtorch_product_flops_per_sec,
             median: median(&steps).context("tercet-worker bench timed no step")?,

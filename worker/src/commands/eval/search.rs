@@ -12,6 +12,7 @@ use std::collections::HashMap;
 
 use tch::{Device, Tensor};
 use tercet_cluster::Collective;
+use tercet_configs::HYBRID_WEIGHTS;
 
 use super::hits::{Hit, TopHits, merge};
 use crate::commands::vectors::{TextVectors, TokenWeights, floats, gather};
@@ -20,8 +21,8 @@ use crate::commands::vectors::{TextVectors, TokenWeights, floats, gather};
 pub const DEPTH: usize = 1000;
 /// Documents of the dense ranking that the multi-vector head scores anew.
 pub const RERANKED: usize = 200;
-/// What the lexical score weighs beside the other two (the paper's section 4.1: 1, 0.3, 1).
-const LEXICAL_WEIGHT: f32 = 0.3;
+/// What the scores of the three heads weigh in a combination: a model's folder does not say what it was trained with.
+const WEIGHTS: [f32; 3] = [HYBRID_WEIGHTS[0] as f32, HYBRID_WEIGHTS[1] as f32, HYBRID_WEIGHTS[2] as f32];
 /// Scores held at a time, [Q, D].
 const SCORES_AT_A_TIME: usize = 1 << 24;
 
@@ -111,7 +112,7 @@ impl Corpus {
                 if lexical > 0.0 {
                     top[1].push(Hit::new(doc, lexical));
                 }
-                top[2].push(Hit::new(doc, dense + LEXICAL_WEIGHT * lexical));
+                top[2].push(Hit::new(doc, WEIGHTS[0] * dense + WEIGHTS[1] * lexical));
             }
             for (lists, top) in found.iter_mut().zip(top) {
                 lists.push(top.into_ranking());
@@ -152,7 +153,8 @@ impl Corpus {
             for (&(query, dense), multi_vector) in askers.iter().zip(scores) {
                 let lexical = dot(&queries.lexical[query], &self.vectors.lexical[doc]);
                 found[0][query].push(Hit::new(number, multi_vector));
-                found[1][query].push(Hit::new(number, dense + LEXICAL_WEIGHT * lexical + multi_vector));
+                let hybrid = WEIGHTS[0] * dense + WEIGHTS[1] * lexical + WEIGHTS[2] * multi_vector;
+                found[1][query].push(Hit::new(number, hybrid));
             }
         }
         found

@@ -6,13 +6,10 @@
 
 use serde::Serialize;
 use tch::{Kind, Tensor};
-use tercet_configs::{LossPreset, LossSection, Negatives, Teacher};
+use tercet_configs::{LossSection, NUM_TERMS, Negatives, Teacher};
 
 use crate::scoring::Scores;
 use crate::step::contrastive::known_answers::FalseNegatives;
-
-/// Weight of the lexical head among the heads (λ2 of the authors' code).
-const LEXICAL_WEIGHT: f64 = 0.1;
 
 /// What a batch asks of its queries.
 pub struct Targets {
@@ -57,7 +54,7 @@ pub struct Terms {
 
 impl Terms {
     /// The parts in one fixed order.
-    pub fn values(&self) -> [Option<f64>; 7] {
+    pub fn values(&self) -> [Option<f64>; NUM_TERMS] {
         [
             self.dense,
             self.lexical,
@@ -70,7 +67,7 @@ impl Terms {
     }
 
     /// The inverse of [`Terms::values`].
-    pub fn from_values(v: [Option<f64>; 7]) -> Self {
+    pub fn from_values(v: [Option<f64>; NUM_TERMS]) -> Self {
         Self {
             dense: v[0],
             lexical: v[1],
@@ -93,11 +90,16 @@ pub struct Loss {
     pub d_scores: Scores,
 }
 
-/// Scores that a loss can be taken of, divided by the temperature; `hybrid` is their weighted sum.
+/// The hybrid score: the weighted sum of the heads' `scores`, divided by the temperature; none without all of them.
 pub fn hybrid(settings: &LossSection, scores: &Scores) -> Option<Tensor> {
-    let lexical_weight = if settings.preset == LossPreset::PaperV1 { 1.0 } else { 0.3 };
-    let (lexical, multi_vector) = (scores.lexical.as_ref()?, scores.multi_vector.as_ref()?);
-    Some(&scores.dense + lexical * lexical_weight + multi_vector)
+    let weights = settings.table()?.hybrid_weights;
+    Some(weighted_sum([&scores.dense, scores.lexical.as_ref()?, scores.multi_vector.as_ref()?], weights))
+}
+
+/// The sum of `parts` in their order. A weight of 1 multiplies nothing: it would be one more [Q, P].
+fn weighted_sum(parts: [&Tensor; 3], weights: [f64; 3]) -> Tensor {
+    let weighted = |i: usize| if weights[i] == 1.0 { parts[i].shallow_clone() } else { parts[i] * weights[i] };
+    weighted(0) + weighted(1) + weighted(2)
 }
 
 /// The loss of `scores` (undivided, [Q, P] each); `distill` says whether self-distillation is on at this step.
@@ -125,35 +127,30 @@ pub fn loss(settings: &LossSection, scores: &Scores, targets: &Targets, distill:
         value
     };
     let dense = take(|t| &mut t.dense, hard(&seen.dense));
-    let heads = seen.lexical.as_ref().zip(seen.multi_vector.as_ref()).filter(|_| settings.preset != LossPreset::Dense);
-    let total = match heads.zip(hybrid(settings, &seen)) {
-        None => dense,
-        Some(((lexical, multi_vector), hybrid)) => {
+    let heads = (seen.lexical.as_ref(), seen.multi_vector.as_ref());
+    let total = match (heads, settings.table(), hybrid(settings, &seen)) {
+        ((Some(lexical), Some(multi_vector)), Some(table), Some(hybrid)) => {
             let l_lexical = take(|t| &mut t.lexical, hard(lexical));
             let l_multi_vector = take(|t| &mut t.multi_vector, hard(multi_vector));
-            let lambda = if settings.preset == LossPreset::PaperV1 { 1.0 } else { LEXICAL_WEIGHT };
-            let hard = match settings.preset {
-                LossPreset::PaperV1 => dense + l_lexical + l_multi_vector,
-                _ => {
-                    let l_hybrid = take(|t| &mut t.hybrid, hard(&hybrid));
-                    (dense + l_lexical * lambda + l_multi_vector + l_hybrid) / 4.0
-                }
-            };
-            if !distill || settings.preset == LossPreset::Independent {
-                hard
-            } else {
-                let teacher = hybrid.detach().softmax(-1, None);
-                let soft = |s: &Tensor| mean(cross_entropy(&teacher, s));
-                let distilled = (take(|t| &mut t.distill_dense, soft(&seen.dense))
-                    + take(|t| &mut t.distill_lexical, soft(lexical)) * lambda
-                    + take(|t| &mut t.distill_multi_vector, soft(multi_vector)))
-                    / 3.0;
-                match settings.preset {
-                    LossPreset::PaperV1 => hard + distilled,
-                    _ => (hard + distilled) / 2.0,
+            let heads = weighted_sum([&dense, &l_lexical, &l_multi_vector], table.head_weights);
+            let sum = if table.has_hybrid_term { heads + take(|t| &mut t.hybrid, hard(&hybrid)) } else { heads };
+            let hard = sum / table.hard_divisor;
+            match table.distillation.filter(|_| distill) {
+                None => hard,
+                Some(distillation) => {
+                    let teacher = hybrid.detach().softmax(-1, None);
+                    let soft = |s: &Tensor| mean(cross_entropy(&teacher, s));
+                    let soft = [
+                        &take(|t| &mut t.distill_dense, soft(&seen.dense)),
+                        &take(|t| &mut t.distill_lexical, soft(lexical)),
+                        &take(|t| &mut t.distill_multi_vector, soft(multi_vector)),
+                    ];
+                    let distilled = weighted_sum(soft, table.head_weights) / distillation.divisor;
+                    (hard + distilled) / distillation.sum_divisor
                 }
             }
         }
+        _ => dense,
     };
     total.backward();
     let d_scores = leaves.map(|leaf| if leaf.grad().defined() { leaf.grad() } else { leaf.zeros_like() });
