@@ -15,8 +15,9 @@ use tercet_sampler::Prefetcher;
 
 use super::TaskError;
 use super::measure::load;
+use crate::machine::cpu_time::cpu_secs;
 use crate::machine::device::device_of;
-use crate::machine::memory::{cpu_secs, resident_bytes};
+use crate::machine::memory::resident_bytes;
 use crate::machine::phase::{self, Phase, PhaseSecs, during};
 use crate::run::budget;
 use crate::run::matmul::{self, Needs};
