@@ -101,24 +101,20 @@ fn main() {
         let lines = tracing_subscriber::fmt().with_ansi(is_coloured()).with_writer(std::io::stderr);
         lines.without_time().with_target(false).init();
     }
-    let code = work(&cli.task, &ranks).unwrap_or_else(|error| fail(&ranks, &error));
+    let done = match &cli.task {
+        Task::Train(args) => run::run(args, &ranks),
+        Task::Doctor(args) => doctor::run(args, &ranks),
+        Task::Measure(args) => measure::run(args, &ranks).map(|()| ExitCode::Success),
+        Task::Bench(args) => bench::run(args, &ranks).map(|()| ExitCode::Success),
+        Task::Step(args) => step::run(args, &ranks).map(|()| ExitCode::Success),
+        Task::Encode(args) => encode::run(args, &ranks).map(|()| ExitCode::Success),
+        Task::Eval(args) => eval::run(args, &ranks).map(|()| ExitCode::Success),
+        Task::Mine(args) => mine::run(args, &ranks).map(|()| ExitCode::Success),
+    };
+    let code = done.unwrap_or_else(|error| fail(&ranks, &error));
     // Leaves the job in good order first.
     drop(ranks);
     process::exit(code.code());
-}
-
-fn work(task: &Task, ranks: &Counted) -> anyhow::Result<ExitCode> {
-    match task {
-        Task::Doctor(args) => return doctor::run(args, ranks),
-        Task::Train(args) => return run::run(args, ranks),
-        Task::Measure(args) => measure::run(args, ranks),
-        Task::Bench(args) => bench::run(args, ranks),
-        Task::Step(args) => step::run(args, ranks),
-        Task::Encode(args) => encode::run(args, ranks),
-        Task::Eval(args) => eval::run(args, ranks),
-        Task::Mine(args) => mine::run(args, ranks),
-    }?;
-    Ok(ExitCode::Success)
 }
 
 /// Says what went wrong, once, and ends every rank.

@@ -109,19 +109,21 @@ impl Attention {
 #[cfg(test)]
 mod tests {
     use tch::{Device, Kind};
-    use tercet_sampler::{GPU_PADDING, SubBatchLimit};
+    use tercet_sampler::{GPU_PADDING, SpecialTokens, SubBatchLimit, TextInput};
 
     use super::*;
-    use crate::model::representation::{Heads, TextInput};
-    use crate::model::sub_batch::Cut;
+    use crate::model::representation::Heads;
+    use crate::model::sub_batch::{Framing, SubBatches};
     use crate::ops::cpu::dropout::Dropout;
 
     #[test]
     fn chosen_tokens_get_what_they_get_among_all() {
         let lens = [40, 40, 39, 5, 2];
-        let texts: Vec<TextInput> = lens.iter().map(|&len| TextInput::new((0..len).collect())).collect();
+        let special = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
+        let texts: Vec<TextInput> = lens.iter().map(|&len| TextInput::new((0..len).collect(), &special)).collect();
+        let framing = Framing { pad: 1, device: Device::Cpu };
         let limit = SubBatchLimit { tokens: 1000, texts: 0 };
-        let texts = Cut::with(&texts, limit, GPU_PADDING, [0, 1, 2, 3], 1, Device::Cpu, Heads::DENSE).build(0);
+        let texts = SubBatches::padded(&texts, limit, GPU_PADDING, framing, Heads::DENSE).build(0);
         assert!(texts.groups.iter().any(|group| group.attention_mask.is_some()), "something is padded");
         let (attention, tokens) =
             (Attention { num_heads: 2, dropout: Dropout::new(0, 0.0) }, texts.num_padded_tokens() as i64);

@@ -86,11 +86,11 @@ impl StepRecord {
     /// What is known before the step is computed.
     pub fn of(batch: &Batch, wait_secs: f64) -> Self {
         Self {
-            step: batch.step + 1,
-            epoch: batch.epoch,
-            dataset: batch.dataset.clone(),
-            length_group: batch.length_group,
-            imbalance: batch.imbalance,
+            step: batch.share.step + 1,
+            epoch: batch.origin.epoch,
+            dataset: batch.origin.dataset.clone(),
+            length_group: batch.origin.length_group,
+            imbalance: batch.origin.imbalance,
             wait_secs,
             ..Self::default()
         }
@@ -215,21 +215,21 @@ impl Recorder {
         }
     }
 
-    /// Records one step, which has made an update or not.
+    /// Records one step, which has made an update or not; fills in what is known of all steps so far.
     ///
     /// # Errors
     /// metrics.jsonl cannot be written.
-    pub fn step(&mut self, mut record: StepRecord, updated: bool) -> anyhow::Result<()> {
+    pub fn step(&mut self, record: &mut StepRecord, updated: bool) -> anyhow::Result<()> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
         if updated {
             sink.goodput.add(record.step_secs);
         }
         (record.useful_secs, record.goodput) = (sink.goodput.useful_secs(), sink.goodput.share());
-        sink.look_for_spike(&record);
-        sink.look_for_idleness(&record);
+        sink.look_for_spike(record);
+        sink.look_for_idleness(record);
         record.grad_norm_spikes = sink.num_spikes;
         // Plain structs of numbers and strings cannot fail to serialise.
-        let line = serde_json::to_value(&record).expect("plain data");
+        let line = serde_json::to_value(&*record).expect("plain data");
         sink.history.push(&line)?;
         sink.event("step", &line);
         if let Some(mut file) = sink.tensorboard.take() {

@@ -11,8 +11,7 @@
 use tch::Tensor;
 use tercet_cluster::{Collective, CollectiveError, gather_counts};
 use tercet_configs::Negatives;
-
-use crate::step::StepBatch;
+use tercet_sampler::TextIds;
 
 /// What a masked score becomes: far below any real one, so that its softmax is exactly 0, and finite, because 0 · ∞ would
 /// be no number. It leaves room for the hybrid score's sum in float32.
@@ -73,12 +72,17 @@ pub struct KnownAnswers {
 }
 
 impl KnownAnswers {
-    /// Puts together what the ranks know. Every rank calls it with its part of the batch.
+    /// Puts together what the ranks know. Every rank calls it with its own texts' identities; `negatives` says which
+    /// passages a query is contrasted with.
     ///
     /// # Errors
     /// A collective that failed.
-    pub fn gather(ranks: &dyn Collective, batch: &StepBatch) -> Result<Self, CollectiveError> {
-        let own = &batch.text_ids;
+    pub fn gather(
+        ranks: &dyn Collective,
+        own: &TextIds,
+        group_size: usize,
+        negatives: Negatives,
+    ) -> Result<Self, CollectiveError> {
         let num_positives: Vec<u64> = own.positives.iter().map(|texts| texts.len() as u64).collect();
         let (queries, first_query) = gather(ranks, &own.queries)?; // [R]
         let (passages, first_passage) = gather(ranks, &own.passages)?; // [P]
@@ -87,11 +91,11 @@ impl KnownAnswers {
         let asked = queries.iter().zip(num_positives).flat_map(|(&query, n)| std::iter::repeat_n(query, n as usize));
         Ok(Self {
             own_queries: own.queries.clone(),
-            own_positives: own.passages.iter().step_by(batch.group_size).copied().collect(),
+            own_positives: own.passages.iter().step_by(group_size).copied().collect(),
             first_query,
             first_passage,
-            group_size: batch.group_size,
-            negatives: batch.negatives,
+            group_size,
+            negatives,
             answers: asked.zip(positives).collect(),
             queries: queries.into_iter().zip(0..).collect(),
             passages: passages.into_iter().zip(0..).collect(),

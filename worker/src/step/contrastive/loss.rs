@@ -9,26 +9,10 @@ use tch::{Kind, Tensor};
 use tercet_configs::{LossPreset, LossSection, Negatives, Teacher};
 
 use crate::scoring::Scores;
-use crate::step::contrastive::known_answers::FalseNegatives;
+use crate::step::contrastive::targets::Targets;
 
 /// Weight of the lexical head among the heads (λ2 of the authors' code).
 const LEXICAL_WEIGHT: f64 = 0.1;
-
-/// What a batch asks of its queries.
-pub struct Targets {
-    /// Column of each query's positive, int64 `[Q]`.
-    pub positive: Tensor,
-    /// Columns of each query's own group, its positive first, int64 [Q, G].
-    pub group: Tensor,
-    /// Entries of [Q, P] that are left out of every softmax.
-    pub false_negatives: FalseNegatives,
-    /// The teacher's scores of the group's passages, [Q, G]; −∞ for those that are left out.
-    pub teacher: Option<Tensor>,
-    /// Which passages a query is contrasted with.
-    pub negatives: Negatives,
-    /// Queries of all ranks: every loss is a mean over them.
-    pub num_global_queries: usize,
-}
 
 /// The loss's parts, each before its weight; those that the preset has.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -93,7 +77,7 @@ pub struct Loss {
     pub d_scores: Scores,
 }
 
-/// Scores that a loss can be taken of, divided by the temperature; `hybrid` is their weighted sum.
+/// The heads' weighted sum [Q, P], of `scores` that are divided by the temperature; none without all three heads.
 pub fn hybrid(settings: &LossSection, scores: &Scores) -> Option<Tensor> {
     let lexical_weight = if settings.preset == LossPreset::PaperV1 { 1.0 } else { 0.3 };
     let (lexical, multi_vector) = (scores.lexical.as_ref()?, scores.multi_vector.as_ref()?);
