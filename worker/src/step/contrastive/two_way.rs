@@ -6,7 +6,7 @@
 //! Legend: Q local queries, R all ranks' queries, P all ranks' passages.
 
 use tch::{Kind, Tensor};
-use tercet_cluster::{Collective, CollectiveError, gather_counts};
+use tercet_cluster::{Collective, CollectiveError, block_owners, gather_counts, rank_before};
 use tercet_configs::{LossSection, Negatives, Teacher};
 use tercet_sampler::Share;
 
@@ -74,12 +74,11 @@ fn transpose(ranks: &dyn Collective, rows: &Tensor, first: &[usize]) -> Result<T
     let count = |r: usize| (first[r + 1] - first[r]) as i64;
     let mut blocks: Vec<Option<Tensor>> = (0..world).map(|_| None).collect();
     let mut visiting = rows.shallow_clone();
-    for hop in 0..world {
-        let owner = (rank + world - hop) % world;
+    for owner in block_owners(rank, world) {
         blocks[owner] = Some(visiting.narrow(1, first[rank] as i64, count(rank)).tr());
-        if hop + 1 < world {
-            let next_owner = (owner + world - 1) % world;
-            visiting = ring_pass(ranks, &visiting, &[count(next_owner), first[world] as i64])?;
+        let next = rank_before(owner, world);
+        if next != rank {
+            visiting = ring_pass(ranks, &visiting, &[count(next), first[world] as i64])?;
         }
     }
     Ok(Tensor::cat(&blocks.into_iter().flatten().collect::<Vec<_>>(), 1))
