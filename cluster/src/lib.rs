@@ -23,6 +23,7 @@ mod mpi;
 mod nccl;
 mod panic;
 mod pending;
+mod ring;
 mod solo;
 mod values;
 
@@ -34,5 +35,6 @@ pub use crate::error::{CollectiveError, Place};
 pub use crate::mpi::{MAX_MESSAGE_BYTES, Mpi, mpi_version};
 pub use crate::nccl::{Nccl, nccl_version};
 pub use crate::pending::Pending;
+pub use crate::ring::{block_owners, rank_before};
 pub use crate::solo::Solo;
 pub use crate::values::{all_ranks, any_rank, any_rank_each, broadcast_bytes, gather_bytes, gather_counts};

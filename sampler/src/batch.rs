@@ -1,53 +1,11 @@
-//! One rank's share of a step: its rows' token ids, framed and cut, ready to be padded into tensors.
-
-use tercet_configs::Negatives;
+//! From a step's number to one rank's share of it: rows are chosen and dealt by their lengths, and the token ids of the
+//! rank's own are read, framed and cut.
 
 use crate::deal::{Deal, deal, text_cost};
 use crate::identity::{TextIds, text_id};
 use crate::plan::{Choice, GlobalBatch, Plan, PlanError, Policy, Source, reorder_segments};
-use crate::{Shape, SpecialTokens, StoredRow};
-
-/// What one rank trains on in one step. Q: this rank's queries, G: group size.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Batch {
-    /// The optimizer step, from 0.
-    pub step: u64,
-    /// Passes over these rows before this one.
-    pub epoch: u64,
-    /// The name of the data set, or of the small ones merged.
-    pub dataset: String,
-    /// The length group's index in the data set's table.
-    pub length_group: usize,
-    /// Queries on all ranks together.
-    pub num_global_queries: usize,
-    /// Passages per query.
-    pub group_size: usize,
-    /// Which rows these are. `[Q]`
-    pub row_ids: Vec<RowId>,
-    /// Token ids of each query, special tokens included. `[Q, ragged]`
-    pub queries: Vec<Vec<i64>>,
-    /// Token ids of each passage; query i's positive is at i·G, its negatives follow. `[Q·G, ragged]`
-    pub passages: Vec<Vec<i64>>,
-    /// Which of all these texts are the same.
-    pub text_ids: TextIds,
-    /// Teacher scores of the passages, if the data set has them. `[Q·G]`
-    pub teacher_scores: Option<Vec<f32>>,
-    /// Which passages a query is contrasted with.
-    pub negatives: Negatives,
-    /// Also contrast each positive with all queries.
-    pub two_way: bool,
-    /// The most loaded rank's estimated cost over the mean; 1 is perfect.
-    pub imbalance: f64,
-}
-
-/// A row of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RowId {
-    /// The data set's index in the store.
-    pub dataset: usize,
-    /// The row's number in it.
-    pub row: u64,
-}
+use crate::share::{Batch, Origin, RowId, Share};
+use crate::{Shape, SpecialTokens, StoredRow, TextInput};
 
 /// A global batch with everything decided, tokens not yet read.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,45 +95,47 @@ pub fn read_dealt(plan: &Plan, step: u64, dealt: DealtBatch, rank: usize) -> Res
     let (store, cell) = (plan.store(), &plan.cells()[global.cell]);
     let Source { policy, name, has_scores, .. } = plan.source(cell);
     let rows = &deal.rows[rank];
-    let mut batch = Batch {
-        step,
-        epoch: global.epoch,
-        dataset: name.clone(),
-        length_group: cell.length_group,
-        num_global_queries: global.positions.len(),
-        group_size,
-        row_ids: Vec::with_capacity(rows.len()),
-        queries: Vec::with_capacity(rows.len()),
-        passages: Vec::with_capacity(rows.len() * group_size),
-        text_ids: TextIds::default(),
-        teacher_scores: None,
-        negatives: policy.negatives,
-        two_way: policy.two_way,
-        imbalance: deal.imbalance,
-    };
-    let query = |content: &[u32]| framed(store.special(), &policy.query_prefix, content, plan.query_max_len());
-    let passage = |content: &[u32]| framed(store.special(), &policy.passage_prefix, content, plan.passage_max_len());
+    let (query_prefix, passage_prefix) = (&policy.query_prefix, &policy.passage_prefix);
+    let query = |content: &[u32]| TextInput::framed(store.special(), query_prefix, content, plan.query_max_len());
+    let passage = |content: &[u32]| TextInput::framed(store.special(), passage_prefix, content, plan.passage_max_len());
+    let mut row_ids = Vec::with_capacity(rows.len());
+    let mut texts = Vec::with_capacity(rows.len() * (1 + group_size));
+    let mut passages = Vec::with_capacity(rows.len() * group_size);
+    let mut text_ids = TextIds::default();
     let mut scores = Vec::with_capacity(rows.len() * group_size);
     for &i in rows {
         let (dataset, position) = global.positions[i];
         let (number, row) = store.read(dataset, position)?;
-        batch.row_ids.push(RowId { dataset, row: number });
+        row_ids.push(RowId { dataset, row: number });
         let Choice { positive, negatives, segment_order } = &choices[i];
-        identify(&row, &choices[i], &mut batch.text_ids);
-        batch.queries.push(query(row.query()));
-        batch.passages.push(match *segment_order {
+        identify(&row, &choices[i], &mut text_ids);
+        texts.push(query(row.query()));
+        passages.push(match *segment_order {
             Some(order) => passage(&reorder_segments(row.pos(*positive), order)),
             None => passage(row.pos(*positive)),
         });
         scores.extend(row.pos_score(*positive));
         for &negative in negatives {
-            batch.passages.push(passage(row.neg(negative)));
+            passages.push(passage(row.neg(negative)));
             scores.extend(row.neg_score(negative));
         }
     }
-    // The source decides, not this rank's rows: ranks must agree on whether there is a teacher.
-    batch.teacher_scores = has_scores.then_some(scores);
-    Ok(batch)
+    texts.append(&mut passages);
+    let share = Share {
+        step,
+        texts,
+        text_ids,
+        num_queries: rows.len(),
+        group_size,
+        num_global_queries: global.positions.len(),
+        // The source decides, not this rank's rows: ranks must agree on whether there is a teacher.
+        teacher_scores: has_scores.then_some(scores),
+        negatives: policy.negatives,
+        two_way: policy.two_way,
+    };
+    let (dataset, length_group) = (name.clone(), cell.length_group);
+    let origin = Origin { epoch: global.epoch, dataset, length_group, row_ids, imbalance: deal.imbalance };
+    Ok(Batch { origin, share })
 }
 
 /// Appends the identities of a row's texts.
@@ -185,15 +145,6 @@ fn identify(row: &StoredRow, choice: &Choice, ids: &mut TextIds) {
     ids.passages.push(positives[choice.positive]);
     ids.passages.extend(choice.negatives.iter().map(|&i| text_id(row.neg(i))));
     ids.positives.push(positives);
-}
-
-/// Special tokens round prefix and content, cut to `max_len`.
-fn framed(special: &SpecialTokens, prefix: &[u32], content: &[u32], max_len: usize) -> Vec<i64> {
-    let framed = match prefix {
-        [] => special.frame(content, max_len),
-        prefix => special.frame(&[prefix, content].concat(), max_len),
-    };
-    framed.into_iter().map(i64::from).collect()
 }
 
 /// How long texts are once they are framed.

@@ -21,11 +21,13 @@ mod plan;
 mod prefetch;
 mod prepare;
 mod rows;
+mod share;
 mod special;
 mod store;
+mod text_input;
 mod tokenize;
 
-pub use batch::{Batch, DealtBatch, RowId, ShareLens, deal_batch, deal_global, read_dealt, read_share};
+pub use batch::{DealtBatch, ShareLens, deal_batch, deal_global, read_dealt, read_share};
 pub use deal::{Deal, contiguous_share, deal, text_cost};
 pub use error::{PrepareError, RowError, StoreError, TokenizeError};
 pub use identity::{TextIds, text_id};
@@ -41,9 +43,11 @@ pub use prepare::{
     prepare_with,
 };
 pub use rows::{NearKey, Row, RowReader, parse_row};
+pub use share::{Batch, Origin, RowId, Share};
 pub use special::SpecialTokens;
 pub use store::{
     DatasetMeta, DatasetWriter, FileMeta, LanguageMeta, Manifest, Shape, ShardMeta, SourceMeta, Store, StoreSettings,
     StoreWriter, StoredRow, TokenRow, write_durably,
 };
+pub use text_input::TextInput;
 pub use tokenize::{TextTokenizer, not_in_table};

@@ -7,8 +7,9 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
-use crate::batch::{Batch, read_share};
+use crate::batch::read_share;
 use crate::plan::{Plan, PlanError};
+use crate::share::Batch;
 
 /// Batches that lie ready beside the one being read.
 const READY: usize = 2;

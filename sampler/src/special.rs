@@ -48,16 +48,20 @@ impl SpecialTokens {
         }
     }
 
-    /// CLS, then the content cut so that the whole has at most `max_len` tokens, then EOS.
+    /// Appends CLS, then `prefix` and `content` cut so that the whole has at most `max_len` tokens, then EOS.
     ///
     /// A `max_len` below 2 still gives CLS and EOS.
-    pub fn frame(&self, content: &[u32], max_len: usize) -> Vec<u32> {
-        let kept = content.len().min(max_len.saturating_sub(Self::NUM_FRAMING));
-        let mut framed = Vec::with_capacity(kept + Self::NUM_FRAMING);
-        framed.push(self.cls);
-        framed.extend_from_slice(&content[..kept]);
-        framed.push(self.eos);
-        framed
+    pub fn frame_into(&self, ids: &mut Vec<i64>, prefix: &[u32], content: &[u32], max_len: usize) {
+        let kept = (prefix.len() + content.len()).min(max_len.saturating_sub(Self::NUM_FRAMING));
+        ids.reserve_exact(kept + Self::NUM_FRAMING);
+        ids.push(self.cls.into());
+        ids.extend(prefix.iter().chain(content).take(kept).copied().map(i64::from));
+        ids.push(self.eos.into());
+    }
+
+    /// All four: what has no lexical weight.
+    pub fn ids(&self) -> [u32; 4] {
+        [self.cls, self.eos, self.pad, self.unk]
     }
 
     /// The largest of the four ids.
@@ -74,10 +78,17 @@ mod tests {
 
     #[test]
     fn a_frame_is_cut_inside_and_keeps_its_ends() {
-        assert_eq!(SPECIAL.frame(&[7, 8, 9], 8), [0, 7, 8, 9, 2]);
-        assert_eq!(SPECIAL.frame(&[7, 8, 9], 4), [0, 7, 8, 2]);
-        assert_eq!(SPECIAL.frame(&[], 4), [0, 2]);
-        assert_eq!(SPECIAL.frame(&[7], 0), [0, 2]);
+        let framed = |prefix: &[u32], content: &[u32], max_len| {
+            let mut ids = Vec::new();
+            SPECIAL.frame_into(&mut ids, prefix, content, max_len);
+            ids
+        };
+        assert_eq!(framed(&[], &[7, 8, 9], 8), [0, 7, 8, 9, 2]);
+        assert_eq!(framed(&[], &[7, 8, 9], 4), [0, 7, 8, 2]);
+        assert_eq!(framed(&[5, 6], &[7, 8, 9], 6), [0, 5, 6, 7, 8, 2]);
+        assert_eq!(framed(&[5, 6], &[7, 8, 9], 3), [0, 5, 2]);
+        assert_eq!(framed(&[], &[], 4), [0, 2]);
+        assert_eq!(framed(&[], &[7], 0), [0, 2]);
     }
 
     #[test]

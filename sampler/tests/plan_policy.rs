@@ -4,16 +4,16 @@
 
 use crate::written_store::{Written, plan, recipe, store, written};
 use tercet_configs::{ExitCode, Negatives};
-use tercet_sampler::{Plan, PlanError, read_share};
+use tercet_sampler::{Batch, Plan, PlanError, read_share};
 
 const GROUPS: &str = "length_groups = [{ max_len = 64, global_batch = 8 }]\n";
 
 fn group_size(set: Written, data: &str) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let plan = plan(&store(dir.path(), &[set]), &format!("{GROUPS}{data}")).unwrap();
-    let batch = read_share(&plan, 0, 0, 2).unwrap();
-    assert_eq!(batch.passages.len(), batch.queries.len() * batch.group_size);
-    batch.group_size
+    let share = read_share(&plan, 0, 0, 2).unwrap().share;
+    assert_eq!(share.passages().len(), share.queries().len() * share.group_size);
+    share.group_size
 }
 
 fn error(sets: &[Written], data: &str) -> PlanError {
@@ -47,13 +47,13 @@ fn a_data_sets_own_settings_win() {
     let plan = plan(&store(dir.path(), &[written("a", 9, 2), written("b", 9, 2), written("c", 9, 0)]), &data).unwrap();
     assert_eq!(plan.phases()[0].steps_per_round(), 3);
     for step in 0..3 {
-        let batch = read_share(&plan, step, 0, 1).unwrap();
-        let expected = match batch.dataset.as_str() {
+        let Batch { origin, share } = read_share(&plan, step, 0, 1).unwrap();
+        let expected = match origin.dataset.as_str() {
             "a" => (3, Negatives::All, false),
             "b" => (2, Negatives::Own, false),
             _ => (1, Negatives::InBatch, true),
         };
-        assert_eq!((batch.group_size, batch.negatives, batch.two_way), expected, "{}", batch.dataset);
+        assert_eq!((share.group_size, share.negatives, share.two_way), expected, "{}", origin.dataset);
     }
 }
 
@@ -100,7 +100,7 @@ fn rows_with_too_few_negatives_are_left_out_if_the_recipe_rejects_them() {
         "{warnings}"
     );
     let mut rows: Vec<u64> =
-        (0..8).flat_map(|step| read_share(&plan, step, 0, 1).unwrap().row_ids).map(|id| id.row).collect();
+        (0..8).flat_map(|step| read_share(&plan, step, 0, 1).unwrap().origin.row_ids).map(|id| id.row).collect();
     rows.sort_unstable();
     assert!(rows.into_iter().eq((0..65).filter(|&row| row != 40)));
 }
@@ -160,9 +160,9 @@ fn small_sets_are_merged_and_smaller_ones_left_out_and_it_is_said() {
     assert!(warnings.contains("data set `s3` is left out: 11 rows are fewer than data.drop_below 12"), "{warnings}");
     // Every batch of the merged one is a batch of one source, with rows of both.
     let batches: Vec<_> = (0..10).map(|step| read_share(&plan, step, 0, 1).unwrap()).collect();
-    let merged: Vec<_> = batches.iter().filter(|batch| batch.dataset == "s1+s2").collect();
+    let merged: Vec<_> = batches.iter().filter(|batch| batch.origin.dataset == "s1+s2").collect();
     assert_eq!(merged.len(), 2);
-    let mut rows: Vec<_> = merged.iter().flat_map(|batch| batch.row_ids.clone()).collect();
+    let mut rows: Vec<_> = merged.iter().flat_map(|batch| batch.origin.row_ids.clone()).collect();
     rows.sort_unstable();
     rows.dedup();
     assert_eq!(rows.len(), 16);

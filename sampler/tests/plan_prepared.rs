@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tercet_configs::{ExitCode, Recipe};
-use tercet_sampler::{OnError, Plan, PlanError, PrepareInput, PrepareOptions, Store, prepare, read_share};
+use tercet_sampler::{OnError, Plan, PlanError, PrepareInput, PrepareOptions, Store, TextInput, prepare, read_share};
 use tokenizers::models::wordlevel::WordLevel;
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::processors::template::TemplateProcessing;
@@ -84,18 +84,18 @@ fn text_comes_back_out_of_the_batch() {
     assert_eq!((plan.phases()[0].steps_per_round(), plan.warnings().len()), (4, 0));
 
     let words = words();
-    let text = |tokens: &[i64]| tokens.iter().map(|&id| words[id as usize].as_str()).collect::<Vec<_>>().join(" ");
+    let text = |text: &TextInput| text.ids.iter().map(|&id| words[id as usize].as_str()).collect::<Vec<_>>().join(" ");
     let mut seen: Vec<u64> = Vec::new();
     for (step, rank) in (0..4).flat_map(|step| [(step, 0), (step, 1)]) {
         let batch = read_share(&plan, step, rank, 2).unwrap();
-        for (i, row) in batch.row_ids.iter().map(|id| id.row).enumerate() {
-            assert_eq!(batch.length_group, usize::from(row > 17));
-            assert_eq!(text(&batch.queries[i]), format!("<s> query{row} </s>"));
+        for (i, row) in batch.origin.row_ids.iter().map(|id| id.row).enumerate() {
+            assert_eq!(batch.origin.length_group, usize::from(row > 17));
+            assert_eq!(text(&batch.share.queries()[i]), format!("<s> query{row} </s>"));
             assert_eq!(
-                text(&batch.passages[3 * i]),
+                text(&batch.share.passages()[3 * i]),
                 format!("<s> positive{row} {}</s>", "filler ".repeat(row as usize))
             );
-            for negative in &batch.passages[3 * i + 1..3 * (i + 1)] {
+            for negative in &batch.share.passages()[3 * i + 1..3 * (i + 1)] {
                 assert!(text(negative).starts_with(&format!("<s> negative{row}x")), "{}", text(negative));
             }
             seen.push(row);
@@ -119,12 +119,14 @@ fn prefixes_stand_before_the_texts_and_need_the_stores_tokenizer() {
     };
     let tokenizer = dir.path().join("tokenizer.json");
     let prefixed = plan(&tokenizer, "query_prefix = \"query0 filler \"\npassage_prefix = \"query1\"").unwrap();
-    let (bare, with) = [plan(&tokenizer, "").unwrap(), prefixed].map(|plan| read_share(&plan, 0, 0, 1).unwrap()).into();
+    let (bare, with) =
+        [plan(&tokenizer, "").unwrap(), prefixed].map(|plan| read_share(&plan, 0, 0, 1).unwrap().share).into();
     let id = |word: &str| words().iter().position(|known| known == word).unwrap() as i64;
-    let before = |prefix: &[i64], text: &Vec<i64>| [&text[..1], prefix, &text[1..]].concat();
-    let queries: Vec<_> = bare.queries.iter().map(|text| before(&[id("query0"), id("filler")], text)).collect();
-    let passages: Vec<_> = bare.passages.iter().map(|text| before(&[id("query1")], text)).collect();
-    assert_eq!((with.queries, with.passages), (queries, passages));
+    let ids = |texts: &[TextInput]| texts.iter().map(|text| text.ids.clone()).collect::<Vec<_>>();
+    let before = |prefix: &[i64], text: &TextInput| [&text.ids[..1], prefix, &text.ids[1..]].concat();
+    let queries: Vec<_> = bare.queries().iter().map(|text| before(&[id("query0"), id("filler")], text)).collect();
+    let passages: Vec<_> = bare.passages().iter().map(|text| before(&[id("query1")], text)).collect();
+    assert_eq!((ids(with.queries()), ids(with.passages())), (queries, passages));
     assert_eq!(with.text_ids, bare.text_ids, "a text is the same with and without a prefix");
 
     for side in ["query", "passage"] {

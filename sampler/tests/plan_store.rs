@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::written_store::{SPECIAL, Written, content_len, marker, plan, recipe, score, store, written};
-use tercet_sampler::{Batch, Plan, Prefetcher, RowId, read_share, text_id};
+use tercet_sampler::{Batch, Plan, Prefetcher, RowId, TextInput, read_share, text_id};
 
 const DATA: &str = "
 group_size = 4
@@ -23,9 +23,13 @@ fn epoch_steps(plan: &Plan) -> u64 {
 }
 
 /// The row and text that a framed text is.
-fn source(framed: &[i64]) -> (usize, usize) {
-    let mark = framed[1] as usize - 100;
+fn source(framed: &TextInput) -> (usize, usize) {
+    let mark = framed.ids[1] as usize - 100;
     (mark / 20, mark % 20)
+}
+
+fn ids(framed: &TextInput) -> Vec<i64> {
+    framed.ids.clone()
 }
 
 #[test]
@@ -42,16 +46,19 @@ fn every_world_size_sees_the_same_global_batches() {
         let global = plan.global_batch(step);
         for world_size in [1, 2, 3, 4, 6, 12] {
             let shares: Vec<Batch> = (0..world_size).map(|rank| share(&plan, step, rank, world_size)).collect();
-            let mut rows: Vec<RowId> = shares.iter().flat_map(|batch| batch.row_ids.clone()).collect();
+            let mut rows: Vec<RowId> = shares.iter().flat_map(|batch| batch.origin.row_ids.clone()).collect();
             rows.sort_unstable();
             let row = |&(dataset, position)| RowId { dataset, row: plan.store().entry(dataset, position).unwrap().0 };
             let mut expected: Vec<RowId> = global.positions.iter().map(row).collect();
             expected.sort_unstable();
             assert_eq!(rows, expected, "step {step}, {world_size} ranks");
             for batch in &shares {
-                assert_eq!(batch.row_ids.len() * world_size, batch.num_global_queries);
-                assert_eq!((batch.step, batch.epoch), (step, step / epoch_steps(&plan)));
-                assert_eq!((batch.imbalance, &batch.dataset), (shares[0].imbalance, &shares[0].dataset));
+                assert_eq!(batch.origin.row_ids.len() * world_size, batch.share.num_global_queries);
+                assert_eq!((batch.share.step, batch.origin.epoch), (step, step / epoch_steps(&plan)));
+                assert_eq!(
+                    (batch.origin.imbalance, &batch.origin.dataset),
+                    (shares[0].origin.imbalance, &shares[0].origin.dataset)
+                );
             }
         }
     }
@@ -64,8 +71,9 @@ fn a_row_is_read_alike_by_every_world_size() {
     let by_row = |world_size: usize| {
         let mut rows = Vec::new();
         for batch in (0..world_size).map(|rank| share(&plan, 3, rank, world_size)) {
-            for (i, &row) in batch.row_ids.iter().enumerate() {
-                rows.push((row, batch.queries[i].clone(), batch.passages[i * 4..(i + 1) * 4].to_vec()));
+            for (i, &row) in batch.origin.row_ids.iter().enumerate() {
+                let (query, passages) = (&batch.share.queries()[i], &batch.share.passages()[i * 4..(i + 1) * 4]);
+                rows.push((row, ids(query), passages.iter().map(ids).collect::<Vec<_>>()));
             }
         }
         rows.sort();
@@ -85,8 +93,8 @@ fn an_epoch_reads_every_row_once_but_for_the_remainders() {
         let mut num_rows = 0;
         for step in steps {
             let batch = share(&plan, step, 0, 1);
-            num_rows += batch.row_ids.len() as u64;
-            seen.extend(batch.row_ids.into_iter().map(|row| (batch.dataset.clone(), row)));
+            num_rows += batch.origin.row_ids.len() as u64;
+            seen.extend(batch.origin.row_ids.into_iter().map(|row| (batch.origin.dataset.clone(), row)));
         }
         assert_eq!(seen.len() as u64, num_rows);
         let expected: u64 = plan.cells().iter().map(|cell| cell.size.batches_per_pass() * cell.size.global_batch).sum();
@@ -100,21 +108,21 @@ fn texts_are_framed_and_belong_to_their_row_and_length_group() {
     let plan = plan(&store(dir.path(), &[written("a", 230, 5)]), DATA).unwrap();
     for step in 0..epoch_steps(&plan) {
         let batch = share(&plan, step, 1, 2);
-        assert_eq!((batch.group_size, batch.passages.len()), (4, batch.queries.len() * 4));
-        for (i, &row) in batch.row_ids.iter().enumerate() {
+        assert_eq!((batch.share.group_size, batch.share.passages().len()), (4, batch.share.queries().len() * 4));
+        for (i, &row) in batch.origin.row_ids.iter().enumerate() {
             let row = row.row as usize;
-            assert_eq!(source(&batch.queries[i]), (row, 0));
+            assert_eq!(source(&batch.share.queries()[i]), (row, 0));
             let longest = (0..8).map(|text| content_len(row, text) + 2).max().unwrap();
-            assert_eq!(batch.length_group, usize::from(longest > 56), "row {row} of {longest} tokens");
+            assert_eq!(batch.origin.length_group, usize::from(longest > 56), "row {row} of {longest} tokens");
 
-            let texts: Vec<usize> = batch.passages[i * 4..(i + 1) * 4].iter().map(|p| source(p).1).collect();
-            assert!(batch.passages[i * 4..(i + 1) * 4].iter().all(|p| source(p).0 == row));
+            let texts: Vec<usize> = batch.share.passages()[i * 4..(i + 1) * 4].iter().map(|p| source(p).1).collect();
+            assert!(batch.share.passages()[i * 4..(i + 1) * 4].iter().all(|p| source(p).0 == row));
             assert!((1..3).contains(&texts[0]), "the positive comes first: {texts:?}");
             assert!(texts[1..].iter().all(|text| (3..8).contains(text)), "{texts:?}");
             assert_eq!(texts[1..].iter().collect::<BTreeSet<_>>().len(), 3, "{texts:?}");
         }
-        for framed in batch.queries.iter().chain(&batch.passages) {
-            let (row, text) = source(framed);
+        for framed in &batch.share.texts {
+            let ((row, text), framed) = (source(framed), &framed.ids);
             assert_eq!(framed.len(), content_len(row, text) + 2);
             assert_eq!((framed[0], framed[framed.len() - 1]), (i64::from(SPECIAL.cls), i64::from(SPECIAL.eos)));
         }
@@ -126,9 +134,9 @@ fn texts_are_cut_to_the_recipes_lengths() {
     let dir = tempfile::tempdir().unwrap();
     let data = format!("query_max_len = 5\npassage_max_len = 9\n{DATA}");
     let batch = share(&plan(&store(dir.path(), &[written("a", 50, 5)]), &data).unwrap(), 0, 0, 1);
-    assert_eq!(batch.queries.iter().map(Vec::len).max(), Some(5));
-    assert_eq!(batch.passages.iter().map(Vec::len).max(), Some(9));
-    assert!(batch.queries.iter().chain(&batch.passages).all(|text| text.last() == Some(&i64::from(SPECIAL.eos))));
+    assert_eq!(batch.share.queries().iter().map(|text| text.ids.len()).max(), Some(5));
+    assert_eq!(batch.share.passages().iter().map(|text| text.ids.len()).max(), Some(9));
+    assert!(batch.share.texts.iter().all(|text| text.ids.last() == Some(&i64::from(SPECIAL.eos))));
 }
 
 #[test]
@@ -139,8 +147,8 @@ fn choices_change_from_epoch_to_epoch() {
         let steps = epoch * epoch_steps(&plan)..(epoch + 1) * epoch_steps(&plan);
         let mut batches = steps.map(|step| share(&plan, step, 0, 1));
         batches.find_map(|batch| {
-            let i = batch.row_ids.iter().position(|id| id.row == 0)?;
-            Some(batch.passages[i * 4..(i + 1) * 4].to_vec())
+            let i = batch.origin.row_ids.iter().position(|id| id.row == 0)?;
+            Some(batch.share.passages()[i * 4..(i + 1) * 4].iter().map(ids).collect::<Vec<_>>())
         })
     };
     let different: BTreeSet<_> = (0..8).filter_map(texts_of_row_0).collect();
@@ -154,9 +162,10 @@ fn shuffled_positives_keep_their_tokens() {
     let plain = plan(&store, DATA).unwrap();
     let shuffled = plan(&store, &DATA.replace("shuffle_ratio = 0.0", "shuffle_ratio = 1.0")).unwrap();
     let (plain, shuffled) = (share(&plain, 0, 0, 1), share(&shuffled, 0, 0, 1));
-    assert_eq!(plain.row_ids, shuffled.row_ids);
+    assert_eq!(plain.origin.row_ids, shuffled.origin.row_ids);
     let mut num_changed = 0;
-    for (i, (before, after)) in plain.passages.iter().zip(&shuffled.passages).enumerate() {
+    for (i, (before, after)) in plain.share.passages().iter().zip(shuffled.share.passages()).enumerate() {
+        let (before, after) = (&before.ids, &after.ids);
         let sorted = |text: &[i64]| {
             let mut tokens = text.to_vec();
             tokens.sort_unstable();
@@ -176,9 +185,10 @@ fn teacher_scores_stand_beside_their_passages() {
     let scored = Written { scores: true, ..written("a", 60, 5) };
     let store = store(dir.path(), &[scored]);
     let batch = share(&plan(&store, DATA).unwrap(), 0, 1, 2);
-    let expected: Vec<f32> = batch.passages.iter().map(|p| source(p)).map(|(row, text)| score(row, text)).collect();
-    assert_eq!(batch.teacher_scores, Some(expected));
-    assert_eq!(batch.passages[0][1], i64::from(marker(batch.row_ids[0].row as usize, source(&batch.passages[0]).1)));
+    let expected: Vec<f32> = batch.share.passages().iter().map(source).map(|(row, text)| score(row, text)).collect();
+    assert_eq!(batch.share.teacher_scores, Some(expected));
+    let first = &batch.share.passages()[0];
+    assert_eq!(first.ids[1], i64::from(marker(batch.origin.row_ids[0].row as usize, source(first).1)));
 }
 
 /// Identities are those of the stored texts, whatever cutting and shuffling made of them.
@@ -188,16 +198,16 @@ fn texts_are_identified_as_they_are_stored() {
     let store = store(dir.path(), &[written("a", 230, 5)]);
     let short = DATA.replace("shuffle_ratio = 0.0", "shuffle_ratio = 1.0\npassage_max_len = 20");
     let [plain, changed] = [DATA, &short].map(|data| share(&plan(&store, data).unwrap(), 0, 0, 1));
-    assert_ne!(plain.passages, changed.passages);
-    assert_eq!(plain.text_ids, changed.text_ids);
-    for (i, row) in plain.row_ids.iter().map(|id| id.row).enumerate() {
+    assert_ne!(plain.share.passages(), changed.share.passages());
+    assert_eq!(plain.share.text_ids, changed.share.text_ids);
+    for (i, row) in plain.origin.row_ids.iter().map(|id| id.row).enumerate() {
         let stored = store.row(0, row).unwrap();
-        assert_eq!(plain.text_ids.queries[i], text_id(stored.query()));
-        assert_eq!(plain.text_ids.positives[i], [text_id(stored.pos(0)), text_id(stored.pos(1))]);
+        assert_eq!(plain.share.text_ids.queries[i], text_id(stored.query()));
+        assert_eq!(plain.share.text_ids.positives[i], [text_id(stored.pos(0)), text_id(stored.pos(1))]);
         for place in 4 * i..4 * i + 4 {
-            let (of, text) = source(&plain.passages[place]);
+            let (of, text) = source(&plain.share.passages()[place]);
             let tokens = if text < 3 { stored.pos(text - 1) } else { stored.neg(text - 3) };
-            assert_eq!((of as u64, plain.text_ids.passages[place]), (row, text_id(tokens)));
+            assert_eq!((of as u64, plain.share.text_ids.passages[place]), (row, text_id(tokens)));
         }
     }
 }

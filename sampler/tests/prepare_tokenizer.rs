@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use tercet_configs::ExitCode;
-use tercet_sampler::{SpecialTokens, TextTokenizer, not_in_table};
+use tercet_sampler::{SpecialTokens, TextInput, TextTokenizer, not_in_table};
 
 #[test]
 fn content_has_no_special_tokens_and_is_not_cut() {
@@ -26,7 +26,8 @@ fn a_framed_text_is_what_the_tokenizer_itself_makes_of_it() {
     let theirs = tokenizers::Tokenizer::from_file(&path).unwrap();
     for text in ["river", "river stone bridge", "river stone bridge water under", ""] {
         let content = ours.encode_content(text).unwrap();
-        assert_eq!(ours.frame(&content, 5), theirs.encode(text, true).unwrap().get_ids(), "{text:?}");
+        let expected: Vec<i64> = theirs.encode(text, true).unwrap().get_ids().iter().copied().map(i64::from).collect();
+        assert_eq!(TextInput::framed(ours.special(), &[], &content, 5).ids, expected, "{text:?}");
     }
 }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 use tercet_cluster::{Collective, Counted, connect};
 use tercet_configs::{Backend, ExitCode, error_line};
 use tercet_protocol::Command;
-use tercet_worker::commands;
+use tercet_worker::commands::{bench, doctor, encode, eval, measure, mine, step};
 use tercet_worker::errors::code_of;
 use tercet_worker::machine::cores;
 use tercet_worker::record::log::is_coloured;
-use tercet_worker::run::stop;
+use tercet_worker::run::{self, stop};
 
 /// What one operation between GPUs may take in a task without a recipe.
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -57,7 +57,17 @@ fn main() {
         let lines = tracing_subscriber::fmt().with_ansi(is_coloured()).with_writer(std::io::stderr);
         lines.without_time().with_target(false).init();
     }
-    let code = commands::run(&command, &ranks).unwrap_or_else(|error| fail(&ranks, &error));
+    let done = match &command {
+        Command::Train(args) => run::run(args, &ranks),
+        Command::Doctor(args) => doctor::run(args, &ranks),
+        Command::Measure(args) => measure::run(args, &ranks).map(|()| ExitCode::Success),
+        Command::Bench(args) => bench::run(args, &ranks).map(|()| ExitCode::Success),
+        Command::Step(args) => step::run(args, &ranks).map(|()| ExitCode::Success),
+        Command::Encode(args) => encode::run(args, &ranks).map(|()| ExitCode::Success),
+        Command::Eval(args) => eval::run(args, &ranks).map(|()| ExitCode::Success),
+        Command::Mine(args) => mine::run(args, &ranks).map(|()| ExitCode::Success),
+    };
+    let code = done.unwrap_or_else(|error| fail(&ranks, &error));
     // Leaves the job in good order first.
     drop(ranks);
     process::exit(code.code());

@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 use tercet_configs::Recipe;
 use tercet_worker::checkpoint::{self, Background, Kept, Progress, Snapshot, TrainState, newest_good};
 use tercet_worker::model::{M3Model, ModelOptions};
-use tercet_worker::step::optimizer::AdamW;
+use tercet_worker::step::update::AdamW;
 
 const BLOCK: u64 = 4096;
 

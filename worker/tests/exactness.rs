@@ -9,11 +9,12 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::Solo;
-use tercet_configs::{LossPreset, LossSection, Negatives, Teacher};
-use tercet_sampler::{SubBatchLimit, TextIds, text_id};
-use tercet_worker::model::representation::TextInput;
+use tercet_configs::{LossPreset, LossSection, Negatives, OptimizerSection, Teacher};
+use tercet_sampler::{Share, SpecialTokens, SubBatchLimit, TextIds, TextInput, text_id};
 use tercet_worker::model::{M3Model, ModelOptions};
-use tercet_worker::step::{StepBatch, StepSettings, compute_gradients};
+use tercet_worker::step::gradients;
+use tercet_worker::step::inspect::Unseen;
+use tercet_worker::step::settings::{Objective, StepSettings, Trainee};
 
 /// Tokens per sub-batch, texts per sub-batch, tokens whose graphs are kept.
 const CUTS: [(usize, usize, usize); 6] =
@@ -21,6 +22,9 @@ const CUTS: [(usize, usize, usize); 6] =
 
 /// All texts at once, encoded twice.
 const WHOLE: (usize, usize, usize) = (10_000, 0, 0);
+
+/// The model's.
+const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
 
 const NUM_QUERIES: usize = 6;
 const GROUP_SIZE: usize = 3;
@@ -41,15 +45,15 @@ fn model_computing_in(compute: Kind, kind: Kind, dropout: f64) -> M3Model {
 
 /// Ragged texts with repeated words, one of them without any; some queries are the same, and some passages are known
 /// answers of queries that they are not the positive of: of their own, of the same query's and of another's.
-fn batch(negatives: Negatives, two_way: bool) -> StepBatch {
+fn batch(negatives: Negatives, two_way: bool) -> Share {
     tch::manual_seed(11);
     let mut texts: Vec<TextInput> = (0..NUM_QUERIES * (1 + GROUP_SIZE))
         .map(|i| {
             let words = Tensor::randint_low(3, 30, [(i as i64 * 7) % 29], (Kind::Int64, Device::Cpu));
-            TextInput::new([vec![0], Vec::<i64>::try_from(words).unwrap(), vec![2]].concat())
+            TextInput::new([vec![0], Vec::<i64>::try_from(words).unwrap(), vec![2]].concat(), &SPECIAL)
         })
         .collect();
-    texts[10] = TextInput::new(vec![0, 2]);
+    texts[10] = TextInput::new(vec![0, 2], &SPECIAL);
     for (text, same_as) in [(12, 13), (4, 2), (17, 9), (21, 15)] {
         texts[text] = texts[same_as].clone();
     }
@@ -58,7 +62,7 @@ fn batch(negatives: Negatives, two_way: bool) -> StepBatch {
     let (queries, passages) = ids.split_at(NUM_QUERIES);
     let mut positives: Vec<Vec<u64>> = passages.iter().step_by(GROUP_SIZE).map(|&id| vec![id]).collect();
     positives[0].push(passages[5]);
-    StepBatch {
+    Share {
         step: 3,
         text_ids: TextIds { queries: queries.to_vec(), positives, passages: passages.to_vec() },
         texts,
@@ -79,7 +83,7 @@ fn distinct() -> TextIds {
 }
 
 /// What is trained with: a name, the loss, the batch.
-fn objectives() -> Vec<(&'static str, LossSection, StepBatch)> {
+fn objectives() -> Vec<(&'static str, LossSection, Share)> {
     let loss = |preset, teacher, distill| LossSection { preset, teacher, distill, ..Default::default() };
     let all = || batch(Negatives::All, false);
     vec![
@@ -95,11 +99,18 @@ fn objectives() -> Vec<(&'static str, LossSection, StepBatch)> {
 }
 
 /// Loss and gradient.
-fn step(model: &M3Model, loss: &LossSection, batch: &StepBatch, cut: (usize, usize, usize)) -> (f64, Tensor) {
+fn step(model: &M3Model, loss: &LossSection, batch: &Share, cut: (usize, usize, usize)) -> (f64, Tensor) {
     let (tokens, texts, kept_graph_tokens) = cut;
-    let sub_batch = SubBatchLimit { tokens, texts };
-    let settings = StepSettings { loss: loss.clone(), sub_batch, kept_graph_tokens, seed: 5, shard_state: false };
-    let outcome = compute_gradients(model, &Solo::new(), &settings, batch).unwrap();
+    let settings = StepSettings {
+        objective: Objective::Contrastive(loss.clone()),
+        sub_batch: SubBatchLimit { tokens, texts },
+        kept_graph_tokens,
+        seed: 5,
+        optimizer: OptimizerSection::default(),
+        num_steps: 1,
+    };
+    let trainee = Trainee { model, settings: &settings };
+    let outcome = gradients(&trainee, &Solo::new(), batch, &mut Unseen).unwrap();
     (outcome.loss, model.parameters.flat_grad().copy())
 }
 
@@ -114,7 +125,7 @@ fn same_in(kind: Kind, tolerance: f64, small: f64) {
     let model = model(kind, 0.0);
     for (name, loss, batch) in objectives() {
         let (expected_loss, expected) = step(&model, &loss, &batch, WHOLE);
-        let unmasked = StepBatch { text_ids: distinct(), ..batch.clone() };
+        let unmasked = Share { text_ids: distinct(), ..batch.clone() };
         assert_ne!(step(&model, &loss, &unmasked, WHOLE).0, expected_loss, "{name}: nothing is masked");
         let total = norm(&expected);
         for cut in CUTS {

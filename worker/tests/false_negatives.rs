@@ -10,11 +10,16 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::Solo;
-use tercet_configs::{LossPreset, LossSection, Negatives, Teacher};
-use tercet_sampler::{SubBatchLimit, TextIds, text_id};
-use tercet_worker::model::representation::TextInput;
+use tercet_configs::{LossPreset, LossSection, Negatives, OptimizerSection, Teacher};
+use tercet_sampler::{Share, SpecialTokens, SubBatchLimit, TextIds, TextInput, text_id};
 use tercet_worker::model::{M3Model, ModelOptions};
-use tercet_worker::step::{StepBatch, StepOutcome, StepSettings, compute_gradients};
+use tercet_worker::step::gradients;
+use tercet_worker::step::inspect::Unseen;
+use tercet_worker::step::outcome::Outcome;
+use tercet_worker::step::settings::{Objective, StepSettings, Trainee};
+
+/// The model's.
+const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
 
 const NUM_QUERIES: usize = 5;
 const GROUP_SIZE: usize = 3;
@@ -55,11 +60,11 @@ fn answers(query: i64, text: i64) -> bool {
     ROWS.iter().any(|row| same(row.query, query) && row.positives.iter().any(|&positive| same(positive, text)))
 }
 
-fn batch(negatives: Negatives, two_way: bool) -> StepBatch {
+fn batch(negatives: Negatives, two_way: bool) -> Share {
     let queries = || ROWS.iter().map(|row| row.query);
-    StepBatch {
+    Share {
         step: 0,
-        texts: queries().chain(passages()).map(|text| TextInput::new(tokens(text))).collect(),
+        texts: queries().chain(passages()).map(|text| TextInput::new(tokens(text), &SPECIAL)).collect(),
         text_ids: TextIds {
             queries: queries().map(id).collect(),
             positives: ROWS.iter().map(|row| row.positives.iter().map(|&text| id(text)).collect()).collect(),
@@ -78,21 +83,22 @@ fn teacher_scores() -> Vec<f32> {
     (0..NUM_QUERIES * GROUP_SIZE).map(|i| ((i * 5) % 7) as f32 / 2.0).collect()
 }
 
-fn step(loss: &LossSection, batch: &StepBatch, mask_false_negatives: bool) -> StepOutcome {
+fn step(loss: &LossSection, batch: &Share, mask_false_negatives: bool) -> Outcome {
     tch::set_num_threads(1);
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/nano_xlmr/hf");
     let options = ModelOptions { dropout: Some(0.0), ..Default::default() };
     let mut model = M3Model::load(&dir, &options, Device::Cpu, Kind::Double).unwrap();
     model.enable_gradients(Kind::Double);
-    let sub_batch = SubBatchLimit { tokens: 10_000, texts: 0 };
     let settings = StepSettings {
-        loss: LossSection { mask_false_negatives, ..loss.clone() },
-        sub_batch,
+        objective: Objective::Contrastive(LossSection { mask_false_negatives, ..loss.clone() }),
+        sub_batch: SubBatchLimit { tokens: 10_000, texts: 0 },
         kept_graph_tokens: 0,
         seed: 5,
-        shard_state: false,
+        optimizer: OptimizerSection::default(),
+        num_steps: 1,
     };
-    let outcome = compute_gradients(&model, &Solo::new(), &settings, batch).unwrap();
+    let trainee = Trainee { model: &model, settings: &settings };
+    let outcome = gradients(&trainee, &Solo::new(), batch, &mut Unseen).unwrap();
     assert!(model.parameters.flat_grad().isfinite().all().double_value(&[]) == 1.0, "a gradient that is no number");
     outcome
 }
@@ -232,8 +238,8 @@ fn masked_losses_are_the_formulas_over_what_is_left() {
 /// A query whose only other passages are known answers: nothing is left to contrast with, and nothing to learn.
 #[test]
 fn a_query_without_true_negatives_has_no_loss() {
-    let text = |n: i64| TextInput::new(tokens(n));
-    let batch = StepBatch {
+    let text = |n: i64| TextInput::new(tokens(n), &SPECIAL);
+    let batch = Share {
         texts: vec![text(101), text(102), text(1), text(1)],
         text_ids: TextIds {
             queries: vec![id(101), id(102)],

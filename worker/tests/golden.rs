@@ -12,12 +12,15 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::Solo;
 use tercet_configs::{LossPreset, LossSection, Negatives, OptimizerSection, Pooling, Teacher};
-use tercet_sampler::{SubBatchLimit, TextIds};
-use tercet_worker::model::representation::TextInput;
+use tercet_sampler::{Share, SpecialTokens, SubBatchLimit, TextIds, TextInput};
 use tercet_worker::model::{M3Model, ModelOptions, head_of};
+use tercet_worker::step::clip::clip_grad_norm;
 use tercet_worker::step::contrastive::loss::{Terms, hybrid};
-use tercet_worker::step::optimizer::{AdamW, clip_grad_norm};
-use tercet_worker::step::{StepBatch, StepOutcome, StepSettings, compute_gradients};
+use tercet_worker::step::gradients;
+use tercet_worker::step::inspect::Unseen;
+use tercet_worker::step::outcome::Outcome;
+use tercet_worker::step::settings::{Objective, StepSettings, Trainee};
+use tercet_worker::step::update::AdamW;
 
 fn golden(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(relative)
@@ -40,18 +43,18 @@ fn model(nano: &str, pooling: Pooling, normalize: bool, overrides: Option<&str>)
     model
 }
 
-fn texts(tensors: &HashMap<String, Tensor>, which: &str) -> Vec<TextInput> {
+fn texts(tensors: &HashMap<String, Tensor>, which: &str, special: &SpecialTokens) -> Vec<TextInput> {
     let ids = Vec::<Vec<i64>>::try_from(&tensors[&format!("{which}.input_ids")]).unwrap();
     let mask = Vec::<Vec<i64>>::try_from(&tensors[&format!("{which}.attention_mask")]).unwrap();
     let real =
         |(ids, mask): (Vec<i64>, Vec<i64>)| ids.into_iter().zip(mask).filter(|t| t.1 == 1).map(|t| t.0).collect();
-    ids.into_iter().zip(mask).map(|pair| TextInput::new(real(pair))).collect()
+    ids.into_iter().zip(mask).map(|pair| TextInput::new(real(pair), special)).collect()
 }
 
 struct Case {
     tensors: HashMap<String, Tensor>,
     reference: Value,
-    batch: StepBatch,
+    batch: Share,
     settings: StepSettings,
 }
 
@@ -61,11 +64,13 @@ fn read_case(folder: &str, tensors: &str, reference: &str) -> Case {
     let reference: Value =
         serde_json::from_str(&std::fs::read_to_string(golden(folder).join(reference)).unwrap()).unwrap();
     let s = &reference["settings"];
-    let (queries, passages) = (texts(&tensors, "q"), texts(&tensors, "p"));
+    let special = golden(folder.split('/').next().unwrap()).join("special_tokens.json");
+    let special: SpecialTokens = serde_json::from_str(&std::fs::read_to_string(special).unwrap()).unwrap();
+    let (queries, passages) = (texts(&tensors, "q", &special), texts(&tensors, "p", &special));
     let teacher: Option<Vec<f32>> =
         s["teacher"].as_array().map(|t| t.iter().map(|v| v.as_f64().unwrap() as f32).collect());
     let unified = s["unified"].as_bool().unwrap();
-    let batch = StepBatch {
+    let batch = Share {
         step: 0,
         num_queries: queries.len(),
         group_size: passages.len() / queries.len(),
@@ -90,8 +95,14 @@ fn read_case(folder: &str, tensors: &str, reference: &str) -> Case {
         mask_false_negatives: false,
         ..LossSection::default()
     };
-    let sub_batch = SubBatchLimit { tokens: 40, texts: 0 };
-    let settings = StepSettings { loss, sub_batch, kept_graph_tokens: 0, seed: 1, shard_state: false };
+    let settings = StepSettings {
+        objective: Objective::Contrastive(loss),
+        sub_batch: SubBatchLimit { tokens: 40, texts: 0 },
+        kept_graph_tokens: 0,
+        seed: 1,
+        optimizer: OptimizerSection::default(),
+        num_steps: 1,
+    };
     Case { tensors, reference, batch, settings }
 }
 
@@ -107,8 +118,8 @@ fn close_tensor(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
     assert!(error <= tolerance, "{what}: off by {error:e}");
 }
 
-fn run(case: &Case, model: &M3Model) -> StepOutcome {
-    compute_gradients(model, &Solo::new(), &case.settings, &case.batch).unwrap()
+fn run(case: &Case, model: &M3Model) -> Outcome {
+    gradients(&Trainee { model, settings: &case.settings }, &Solo::new(), &case.batch, &mut Unseen).unwrap()
 }
 
 /// Loss, terms, scores and every gradient.
@@ -131,14 +142,15 @@ fn compare(folder: &str, overrides: Option<&str>, tolerance: f64) {
     }
 }
 
-fn compare_scores(case: &Case, outcome: &StepOutcome, tolerance: f64) {
-    let temperature = case.settings.loss.temperature;
+fn compare_scores(case: &Case, outcome: &Outcome, tolerance: f64) {
+    let Objective::Contrastive(loss) = &case.settings.objective;
+    let temperature = loss.temperature;
     let score = |name: &str| &case.tensors[&format!("scores.{name}")];
     close_tensor("dense scores", &(&outcome.scores.dense / temperature), score("dense"), tolerance);
     if let (Some(lexical), Some(multi_vector)) = (&outcome.scores.lexical, &outcome.scores.multi_vector) {
         close_tensor("lexical scores", &(lexical / temperature), score("sparse"), tolerance);
         close_tensor("multi-vector scores", &(multi_vector / temperature), score("colbert"), tolerance);
-        let hybrid = hybrid(&case.settings.loss, &outcome.scores).unwrap();
+        let hybrid = hybrid(loss, &outcome.scores).unwrap();
         close_tensor("hybrid scores", &(hybrid / temperature), score("ensemble"), tolerance);
     }
 }
@@ -194,7 +206,8 @@ fn no_in_batch_terms() {
 fn adamw_trajectory() {
     let mut case = read_case("nano_xlmr/unified_distill", "tensors.safetensors", "ref.json");
     // The published trainer never distils on its very first step.
-    case.settings.loss.distill_start_step = 1;
+    let Objective::Contrastive(loss) = &mut case.settings.objective;
+    loss.distill_start_step = 1;
     let model = model("nano_xlmr", Pooling::Cls, true, None);
     let settings = OptimizerSection { learning_rate: 1e-3, weight_decay: 0.0, ..Default::default() };
     let mut optimizer = AdamW::new(&model.parameters);

@@ -34,6 +34,7 @@ use crate::collective::{Collective, ReduceOp, part_counts};
 use crate::error::{Check, CollectiveError, Place};
 use crate::panic::{abort_all, end_on_panic};
 use crate::pending::Pending;
+use crate::ring::rank_before;
 use messages::Messages;
 use started::{Halves, InParts, Ring, Started};
 
@@ -137,7 +138,7 @@ impl Mpi {
     /// The next rank of the ring and the previous one.
     pub(crate) fn neighbours(&self) -> [usize; 2] {
         let Place { rank, world_size, .. } = self.place;
-        [(rank + 1) % world_size, (rank + world_size - 1) % world_size]
+        [(rank + 1) % world_size, rank_before(rank, world_size)]
     }
 
     /// The other ranks, the next one first, so that not all send to the same one at once.

@@ -12,6 +12,7 @@ use crate::buffer::{Buffer, BufferMut, Element, Memory};
 use crate::collective::{Collective, ReduceOp};
 use crate::error::{Check, CollectiveError};
 use crate::pending::{Operation, Pending};
+use crate::ring::rank_before;
 
 /// A group of NCCL calls in the backend's stream.
 ///
@@ -100,7 +101,7 @@ impl<'a> Lengths<'a> {
             let announced = BufferMut::from_raw(announced.as_mut_ptr().cast(), 1, Element::I64, Memory::Host);
             nccl.mpi.start_ring_exchange(own, announced)?
         };
-        let from = (nccl.rank() + nccl.world_size() - 1) % nccl.world_size();
+        let from = rank_before(nccl.rank(), nccl.world_size());
         Ok(Self { check, expected: expected as i64, from, under_way: Some(under_way), own, announced })
     }
 

@@ -48,8 +48,10 @@ const SIMILARITY_TILES: f64 = 5.0;
 /// AdamW's temporaries on a GPU, each of the elements that it updates at a time.
 const UPDATE_TEMPORARIES: f64 = 5.0;
 
-/// Bytes per token of a batch's ids, and of the places that a sub-batch's tensors hold for it while it is encoded.
+/// A token id of a batch; a text has its ids, and its distinct ones once more.
 const BATCH_TOKEN_BYTES: f64 = 8.0;
+
+/// Bytes per token of the places that a sub-batch's tensors hold for it while it is encoded.
 const LAYOUT_TOKEN_BYTES: f64 = 104.0;
 
 /// One rank in one step.
@@ -265,7 +267,8 @@ impl Holder<'_> {
     }
 
     fn batch(&self) -> f64 {
-        let ids = BATCH_TOKEN_BYTES * self.load.tokens * (1 + BATCHES_AHEAD) as f64;
+        let ids = self.load.tokens + self.load.query_pairs + self.load.passage_pairs;
+        let ids = BATCH_TOKEN_BYTES * ids * (1 + BATCHES_AHEAD) as f64;
         let layout = LAYOUT_TOKEN_BYTES * (self.load.kept.tokens + self.load.largest.tokens);
         match self.device {
             Device::Cpu => ids + layout,

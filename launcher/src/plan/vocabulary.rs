@@ -1,9 +1,9 @@
 //! Distinct tokens of texts, which the lexical head's costs depend on and lengths do not tell.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rayon::prelude::*;
-use tercet_sampler::{Batch, Plan, PlanError, deal_global, read_dealt};
+use tercet_sampler::{Plan, PlanError, Share, TextInput, deal_global, read_dealt};
 
 use super::dealt::DealtStep;
 
@@ -30,7 +30,7 @@ pub fn add_distinct(plan: &Plan, steps: &mut [DealtStep]) -> Result<(), PlanErro
     steps.par_iter_mut().filter(|step| exact(step)).try_for_each(|step| {
         let world_size = step.ranks.len();
         for (rank, load) in step.ranks.iter_mut().enumerate() {
-            let found = distinct(plan, &read(plan, step.cell, step.nth, world_size, rank)?);
+            let found = distinct(&read(plan, step.cell, step.nth, world_size, rank)?);
             load.query_pairs = found.query_pairs;
             load.query_vocabulary = found.query_vocabulary;
             load.passage_pairs = found.passage_pairs;
@@ -43,7 +43,7 @@ pub fn add_distinct(plan: &Plan, steps: &mut [DealtStep]) -> Result<(), PlanErro
         let (queries, vocabulary, passages) = match first_of_cell.get(&step.cell) {
             Some(&shares) => shares,
             None => {
-                let found = distinct(plan, &read(plan, step.cell, step.nth, step.ranks.len(), 0)?);
+                let found = distinct(&read(plan, step.cell, step.nth, step.ranks.len(), 0)?);
                 let load = &step.ranks[0];
                 let of = |found: f64, vectors: f64| found / vectors.max(1.0);
                 let shares = (
@@ -63,25 +63,18 @@ pub fn add_distinct(plan: &Plan, steps: &mut [DealtStep]) -> Result<(), PlanErro
     Ok(())
 }
 
-fn read(plan: &Plan, cell: usize, nth: u64, world_size: usize, rank: usize) -> Result<Batch, PlanError> {
+fn read(plan: &Plan, cell: usize, nth: u64, world_size: usize, rank: usize) -> Result<Share, PlanError> {
     let dealt = deal_global(plan, plan.batch_of_cell(cell, nth), world_size)?;
     // Which step of the run it is changes nothing in it.
-    read_dealt(plan, 0, dealt, rank)
+    Ok(read_dealt(plan, 0, dealt, rank)?.share)
 }
 
-fn distinct(plan: &Plan, batch: &Batch) -> Distinct {
-    let special = plan.store().special();
-    let special = [special.cls, special.eos, special.pad, special.unk].map(i64::from);
-    let of = |ids: &mut Vec<i64>| {
-        ids.retain(|id| !special.contains(id));
-        ids.sort_unstable();
-        ids.dedup();
-        ids.len() as f64
-    };
-    let pairs = |texts: &[Vec<i64>]| texts.iter().map(|ids| of(&mut ids.clone())).sum();
+fn distinct(share: &Share) -> Distinct {
+    let pairs = |texts: &[TextInput]| texts.iter().map(|text| text.lexical_ids().len() as f64).sum();
+    let vocabulary: HashSet<&i64> = share.queries().iter().flat_map(TextInput::lexical_ids).collect();
     Distinct {
-        query_pairs: pairs(&batch.queries),
-        query_vocabulary: of(&mut batch.queries.concat()),
-        passage_pairs: pairs(&batch.passages),
+        query_pairs: pairs(share.queries()),
+        query_vocabulary: vocabulary.len() as f64,
+        passage_pairs: pairs(share.passages()),
     }
 }

@@ -128,14 +128,9 @@ impl TextTokenizer {
         self.pipeline.is_some()
     }
 
-    /// The special tokens, for [framing](SpecialTokens::frame) and padding.
+    /// The special tokens, for [framing](SpecialTokens::frame_into) and padding.
     pub fn special(&self) -> &SpecialTokens {
         &self.special
-    }
-
-    /// [`SpecialTokens::frame`] with this tokenizer's special tokens.
-    pub fn frame(&self, content: &[u32], max_len: usize) -> Vec<u32> {
-        self.special.frame(content, max_len)
     }
 
     /// Tokens of the vocabulary, added ones included.

@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 use super::manifest::{Flaw, Manifest};
 use crate::checkpoint::{CheckpointError, TrainState, list};
 use crate::model::{M3Model, ModelOptions};
-use crate::step::optimizer::AdamW;
+use crate::step::update::AdamW;
 
 /// A run as it was after a step.
 pub struct Resumed {

@@ -1,32 +1,37 @@
 //! `bench`: a recipe's own steps, timed phase by phase, beside the machine's matrix products.
 //!
-//! The steps are those that training would do, updates included; nothing is recorded or saved.
+//! The steps are those that training does, with what the ranks tell each other for the record; nothing is written down or
+//! saved.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use tercet_cluster::{Collective, ReduceOp};
-use tercet_configs::Recipe;
+use tercet_cluster::{Collective, Counted, ReduceOp};
+use tercet_configs::{Recipe, Teacher};
 use tercet_protocol::args::BenchArgs;
 use tercet_protocol::says::{self, bench};
 use tercet_sampler::Prefetcher;
 
 use super::TaskError;
 use super::peak::{product_flops_per_sec, ranks_mean};
+use crate::machine::cpu_time::cpu_secs;
 use crate::machine::device::device_of;
-use crate::machine::memory::{cpu_secs, resident_bytes};
+use crate::machine::memory::resident_bytes;
 use crate::machine::phase::{self, Phase, PhaseSecs, during};
+use crate::record::figures::share_figures;
+use crate::record::step_record;
 use crate::run::budget;
 use crate::run::matmul::{self, Needs};
 use crate::run::{agree_on_recipe, check_same_tokenizer, compute_kind_of, model_of, plan};
-use crate::step::optimizer::{AdamW, clip_grad_norm, learning_rate};
-use crate::step::{StepBatch, StepSettings, compute_gradients};
+use crate::step::settings::{StepSettings, Trainee};
+use crate::step::train_step;
+use crate::step::update::AdamW;
 
 /// Times the steps and prints one JSON object (rank 0). Every rank calls it.
 ///
 /// # Errors
 /// A recipe that cannot be trained, or a collective that failed.
-pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
+pub fn run(args: &BenchArgs, ranks: &Counted) -> anyhow::Result<()> {
     let recipe = args.recipe.load()?;
     let until = last_step(args, &recipe)? + 1;
     agree_on_recipe(&recipe, ranks)?;
@@ -42,6 +47,8 @@ pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     }
     let mut settings = StepSettings::of(&recipe);
     budget::fit(&model, ranks, &plan, &recipe, &mut settings)?;
+    let (trainee, with_teacher) =
+        (Trainee { model: &model, settings: &settings }, recipe.loss.teacher != Teacher::None);
     let mut batches = Prefetcher::start(plan, ranks.rank(), ranks.world_size(), args.from..until)?;
 
     phase::wait_for_device(device_of(ranks));
@@ -53,17 +60,13 @@ pub fn run(args: &BenchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         phase::take();
         let (started, cpu_started) = (Instant::now(), cpu_secs());
         let Some(batch) = during(Phase::Input, || batches.next().transpose())? else { break };
-        let batch = StepBatch::from(batch);
-        let squares: f64 = batch.texts.iter().map(|text| (text.ids.len() as f64).powi(2)).sum();
-        let outcome = compute_gradients(&model, ranks, &settings, &batch)?;
-        during(Phase::Optimizer, || {
-            let rate = learning_rate(&recipe.optimizer, step, recipe.steps);
-            clip_grad_norm(ranks, &model.parameters, &recipe.optimizer)?;
-            optimizer.update(ranks, &model.parameters, &recipe.optimizer, rate)
-        })?;
+        let mut record = step_record::of(&batch, batches.wait_secs());
+        let stepped = train_step(&trainee, &mut optimizer, ranks, &batch.share, || false)?;
+        share_figures(ranks, &batch.share, &stepped, with_teacher, started, &mut record)?;
         let secs = started.elapsed().as_secs_f64();
         let cpu_secs = cpu_secs() - cpu_started;
-        let tokens = [outcome.num_tokens as f64, outcome.num_padded_tokens as f64, squares];
+        let squares: f64 = batch.share.texts.iter().map(|text| (text.ids.len() as f64).powi(2)).sum();
+        let tokens = [stepped.outcome.num_tokens as f64, stepped.outcome.num_padded_tokens as f64, squares];
         let report = step_report(ranks, [secs, cpu_secs], &phase::take(), tokens)?;
         if step > args.from {
             steps.push(report);

@@ -11,12 +11,12 @@ use std::path::Path;
 use tch::Tensor;
 use tercet_cluster::Collective;
 use tercet_configs::{FewNegatives, Negatives, Recipe};
-use tercet_sampler::{GroupSize, Policy, Row, RowReader, TextIds, TextTokenizer, text_id, unpacked_name};
+use tercet_sampler::{
+    GroupSize, Policy, Row, RowReader, Share, SpecialTokens, TextIds, TextInput, TextTokenizer, text_id, unpacked_name,
+};
 
 use super::error::TaskError;
 use super::records::tell_near_keys;
-use crate::model::representation::TextInput;
-use crate::step::StepBatch;
 
 /// A whole batch before it is dealt: Q queries, G passages each.
 #[derive(Debug, Default)]
@@ -84,8 +84,7 @@ impl GivenBatch {
                 content => Ok(content?),
             };
             let framed = |prefix: &[u32], content: &[u32], max_len: usize| {
-                let framed = tokenizer.frame(&[prefix, content].concat(), max_len);
-                TextInput::new(framed.into_iter().map(i64::from).collect())
+                TextInput::framed(tokenizer.special(), prefix, content, max_len)
             };
             let query = content("query", &row.query_text())?;
             batch.queries.push(framed(&policy.query_prefix, &query, data.query_max_len));
@@ -110,7 +109,7 @@ impl GivenBatch {
     }
 
     /// A batch that is already token ids. Texts are the same where these are.
-    pub fn read_tokens(path: &Path, recipe: &Recipe) -> anyhow::Result<Self> {
+    pub fn read_tokens(path: &Path, recipe: &Recipe, special: &SpecialTokens) -> anyhow::Result<Self> {
         let fail = |reason: String| TaskError::Data { path: path.to_owned(), reason };
         let tensors =
             Tensor::read_safetensors(path).map_err(|e| fail(format!("not a readable safetensors file ({e})")))?;
@@ -123,7 +122,8 @@ impl GivenBatch {
             };
             let (ids, mask) = (matrix(format!("{which}.input_ids"))?, matrix(format!("{which}.attention_mask"))?);
             let real = |(ids, mask): (Vec<i64>, Vec<i64>)| {
-                TextInput::new(ids.into_iter().zip(mask).filter(|(_, m)| *m != 0).map(|(id, _)| id).collect())
+                let ids = ids.into_iter().zip(mask).filter(|(_, m)| *m != 0).map(|(id, _)| id);
+                TextInput::new(ids.collect(), special)
             };
             Ok(ids.into_iter().zip(mask).map(real).collect())
         };
@@ -155,10 +155,10 @@ impl GivenBatch {
     }
 
     /// One rank's queries, those of `share`, and their passages.
-    pub fn share(&self, share: Range<usize>) -> StepBatch {
+    pub fn share(&self, share: Range<usize>) -> Share {
         let group_size = self.passages.len() / self.queries.len();
         let passages = share.start * group_size..share.end * group_size;
-        StepBatch {
+        Share {
             step: 0,
             num_queries: share.len(),
             group_size,

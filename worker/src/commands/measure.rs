@@ -10,17 +10,19 @@ use tercet_cluster::{Collective, CollectiveError, ReduceOp};
 use tercet_configs::Recipe;
 use tercet_protocol::args::MeasureArgs;
 use tercet_protocol::says::{self, measure};
+use tercet_sampler::TextInput;
 
 use super::peak::{product_flops_per_sec, ranks_mean};
 use crate::model::M3Model;
-use crate::model::representation::{Gradients, Heads, Representations, TextInput};
-use crate::model::sub_batch::{Cut, SubBatch};
+use crate::model::representation::{Gradients, Heads, Representations};
+use crate::model::sub_batch::{SubBatch, SubBatches};
 use crate::run::budget::made_up_text;
 use crate::run::matmul::{self, Needs};
 use crate::run::{compute_kind_of, model_of};
-use crate::step::StepSettings;
-use crate::step::optimizer::{AdamW, clip_grad_norm};
+use crate::step::clip::clip_grad_norm;
 use crate::step::reduce::GradientReducer;
+use crate::step::settings::StepSettings;
+use crate::step::update::AdamW;
 use crate::tensors::exchange::ring_pass;
 
 /// Number of repeats; the median is reported.
@@ -41,7 +43,7 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let texts = made_up(&model, recipe.sub_batch_tokens, args.text_len);
     let limit = StepSettings::of(&recipe).sub_batch;
     let heads = Heads::of(recipe.loss.preset);
-    let sub_batch = &Cut::new(&texts, limit, &model, heads).build(0);
+    let sub_batch = &SubBatches::new(&texts, limit, model.framing(), heads).build(0);
 
     ranks.barrier()?;
     let rates = product_flops_per_sec(compute_kind_of(recipe.precision), model.options().1, model.dims().0);
@@ -88,7 +90,7 @@ fn made_up(model: &M3Model, sub_batch_tokens: usize, text_len: usize) -> Vec<Tex
 
 fn forward_and_backward(model: &M3Model, texts: &[TextInput], sub_batch: &SubBatch, heads: Heads) {
     let (own, graph) = model.represent(sub_batch, heads, Some(0), true);
-    let mut all = Representations::zeros(texts, &model.special_ids(), model.dims(), heads, model.options());
+    let mut all = Representations::zeros(texts, model.dims(), heads, model.options());
     all.scatter(sub_batch, &own);
     let Some(graph) = graph else { return };
     model.backward(graph, &Gradients::zeros(&all), sub_batch, Some(0), &mut |_| ());

@@ -21,25 +21,3 @@ mod texts;
 mod vectors;
 
 pub use error::TaskError;
-
-use tercet_cluster::Counted;
-use tercet_configs::ExitCode;
-use tercet_protocol::Command;
-
-/// Does what was asked, and says what the process ends with. Every rank calls it.
-///
-/// # Errors
-/// Whatever keeps it from being done.
-pub fn run(command: &Command, ranks: &Counted) -> anyhow::Result<ExitCode> {
-    match command {
-        Command::Doctor(args) => return doctor::run(args, ranks),
-        Command::Train(args) => return crate::run::run(args, ranks),
-        Command::Measure(args) => measure::run(args, ranks),
-        Command::Bench(args) => bench::run(args, ranks),
-        Command::Step(args) => step::run(args, ranks),
-        Command::Encode(args) => encode::run(args, ranks),
-        Command::Eval(args) => eval::run(args, ranks),
-        Command::Mine(args) => mine::run(args, ranks),
-    }?;
-    Ok(ExitCode::Success)
-}

@@ -18,7 +18,10 @@ use crate::model::{M3Model, ModelOptions};
 use crate::record::step_record::named_terms;
 use crate::run::{compute_kind_of, kind_of};
 use crate::step::contrastive::loss::hybrid;
-use crate::step::{StepOutcome, StepSettings, compute_gradients};
+use crate::step::gradients;
+use crate::step::inspect::Unseen;
+use crate::step::outcome::Outcome;
+use crate::step::settings::{StepSettings, Trainee};
 use crate::tensors::exchange::all_gather_rows;
 
 /// Computes one step and prints its figures as one JSON object (rank 0). Every rank calls it.
@@ -37,15 +40,16 @@ pub fn run(args: &StepArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         (Some(path), _) => {
             GivenBatch::read_rows(path, args.dataset.as_deref(), model.tokenizer_folder(), &recipe, ranks)?
         }
-        (None, Some(path)) => GivenBatch::read_tokens(path, &recipe)?,
+        (None, Some(path)) => GivenBatch::read_tokens(path, &recipe, &model.special)?,
         (None, None) => return Err(TaskError::Usage("give --rows or --tokens".into()).into()),
     };
     check(&batch, &model, &recipe, ranks.world_size())?;
     let share = contiguous_share(batch.queries.len(), ranks.rank(), ranks.world_size());
     let own = batch.share(share);
+    let mut settings = StepSettings::of(&recipe);
     // The report has every weight's gradient.
-    let settings = StepSettings { shard_state: false, ..StepSettings::of(&recipe) };
-    let outcome = compute_gradients(&model, ranks, &settings, &own)?;
+    settings.optimizer.shard_state = false;
+    let outcome = gradients(&Trainee { model: &model, settings: &settings }, ranks, &own, &mut Unseen)?;
     let report = report(&model, &outcome, &recipe, own.num_queries, ranks)?;
     if ranks.rank() == 0 {
         println!("{}", says::line(&report));
@@ -76,7 +80,7 @@ fn check(batch: &GivenBatch, model: &M3Model, recipe: &Recipe, world_size: usize
 
 fn report(
     model: &M3Model,
-    outcome: &StepOutcome,
+    outcome: &Outcome,
     recipe: &Recipe,
     num_queries: usize,
     ranks: &dyn Collective,

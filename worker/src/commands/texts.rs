@@ -7,13 +7,13 @@ use std::path::Path;
 use tch::{Device, Kind};
 use tercet_cluster::{Collective, ReduceOp};
 use tercet_configs::{CpuMatmul, Pooling, Prompts};
-use tercet_sampler::{SpecialTokens, SubBatchLimit, TextTokenizer, text_id};
+use tercet_sampler::{SpecialTokens, SubBatchLimit, TextInput, TextTokenizer, text_id};
 
 use super::error::TaskError;
 use super::vectors::{TextVectors, gather, share};
 use crate::machine::device::device_of;
 use crate::model::encode::encode_texts;
-use crate::model::representation::{Heads, TextInput};
+use crate::model::representation::Heads;
 use crate::model::{M3Model, ModelOptions};
 use crate::run::matmul::{self, Needs};
 
@@ -167,7 +167,7 @@ impl TextEncoder {
     fn frame(&self, content: &[u32], max_len: usize) -> TextInput {
         match self.mcls {
             Some(every) => frame_with_cls(content, self.tokenizer.special(), every, max_len),
-            None => TextInput::new(self.tokenizer.frame(content, max_len).into_iter().map(i64::from).collect()),
+            None => TextInput::framed(self.tokenizer.special(), &[], content, max_len),
         }
     }
 }
@@ -207,7 +207,7 @@ fn frame_with_cls(content: &[u32], special: &SpecialTokens, every: NonZeroUsize,
         ids.push(i64::from(token));
     }
     ids.push(i64::from(special.eos));
-    TextInput { ids, cls_positions }
+    TextInput::with_cls_at(cls_positions, ids, special)
 }
 
 #[cfg(test)]
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_short_text_is_framed_as_usual() {
-        assert_eq!(framed(3, 4, 100), TextInput { ids: vec![0, 10, 11, 12, 2], cls_positions: vec![0] });
+        assert_eq!(framed(3, 4, 100), TextInput::with_cls_at(vec![0], vec![0, 10, 11, 12, 2], &SPECIAL));
         assert_eq!(framed(0, 4, 100).ids, [0, 2]);
     }
 

@@ -1,19 +1,19 @@
-//! Texts → representations, without gradients: what inference needs, and the training step's first pass.
+//! Texts → representations, as inference needs them; how a sub-batch's part gets into all texts' and out of them.
 
 use tch::Tensor;
-use tercet_sampler::SubBatchLimit;
+use tercet_sampler::{SubBatchLimit, TextInput};
 
 use crate::model::M3Model;
-use crate::model::representation::{Gradients, Heads, Representations, SubBatchRepresentations, TextInput};
-use crate::model::sub_batch::{Cut, SubBatch};
+use crate::model::representation::{Gradients, Heads, Representations, SubBatchRepresentations};
+use crate::model::sub_batch::{SubBatch, SubBatches};
 
 /// Encodes `texts` sub-batch by sub-batch; the result is in their order.
 ///
 /// A text alone gives what it gives inside a batch: padding is masked everywhere.
 pub fn encode_texts(model: &M3Model, texts: &[TextInput], heads: Heads, limit: SubBatchLimit) -> Representations {
     let _guard = tch::no_grad_guard();
-    let mut all = Representations::zeros(texts, &model.special_ids(), model.dims(), heads, model.options());
-    for sub_batch in Cut::new(texts, limit, model, heads).iter() {
+    let mut all = Representations::zeros(texts, model.dims(), heads, model.options());
+    for sub_batch in SubBatches::new(texts, limit, model.framing(), heads).iter() {
         let (own, _) = model.represent(&sub_batch, heads, None, false);
         all.scatter(&sub_batch, &own);
     }

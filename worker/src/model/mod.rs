@@ -24,7 +24,7 @@ pub use parameters::{Init, Parameters, Spec};
 
 use crate::machine::phase::{Phase, during};
 use crate::model::representation::{Gradients, Heads, SubBatchRepresentations};
-use crate::model::sub_batch::SubBatch;
+use crate::model::sub_batch::{Framing, SubBatch};
 use crate::tensors::libtorch;
 
 /// Why a model cannot be read or written.
@@ -169,10 +169,9 @@ pub struct M3Model {
 }
 
 impl M3Model {
-    /// The special ids as the lexical head needs them.
-    pub fn special_ids(&self) -> [i64; 4] {
-        let SpecialTokens { cls, eos, pad, unk } = self.special;
-        [cls, eos, pad, unk].map(i64::from)
+    /// What sub-batches of texts for this model need to know of it.
+    pub fn framing(&self) -> Framing {
+        Framing { pad: self.special.pad.into(), device: self.parameters.flat.device() }
     }
 
     /// Widths of a dense and of a multi-vector representation.
@@ -226,8 +225,8 @@ impl M3Model {
     }
 
     /// Adds the gradients of all weights to the flat gradient; `gradients` are those of all texts' representations,
-    /// `seed` is the one that `graph` was made with. Tells `ready` from where on this sub-batch adds nothing to the
-    /// gradients of matrices any more.
+    /// `seed` is the one that `graph` was made with. Calls `ready(first)` once this sub-batch adds nothing more to the
+    /// gradients of matrices from offset `first` on.
     ///
     /// The heads compute their representations once more, which is cheap, instead of keeping what autograd needs.
     pub fn backward(

@@ -7,42 +7,9 @@
 //! Legend: B texts, S distinct (text, token) pairs, T vectors, d hidden size, dm width of a vector.
 
 use tch::{Device, Kind, Tensor};
+use tercet_sampler::TextInput;
 
 pub use tercet_configs::Heads;
-
-/// One text's token ids, framed by its special tokens.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TextInput {
-    /// Token ids, without padding.
-    pub ids: Vec<i64>,
-    /// Positions of the CLS tokens, ascending, the first one among them, when there are several; empty for just the first.
-    pub cls_positions: Vec<usize>,
-}
-
-impl TextInput {
-    /// A text with its one CLS at the start.
-    pub fn new(ids: Vec<i64>) -> Self {
-        Self { ids, cls_positions: Vec::new() }
-    }
-
-    /// Whether position `i` holds a CLS.
-    pub fn is_cls(&self, i: usize) -> bool {
-        i == 0 || self.cls_positions.binary_search(&i).is_ok()
-    }
-
-    /// Distinct non-special token ids, ascending: the text's lexical vocabulary.
-    pub fn lexical_ids(&self, special: &[i64]) -> Vec<i64> {
-        let mut ids: Vec<i64> = self.ids.iter().copied().filter(|id| !special.contains(id)).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        ids
-    }
-
-    /// Vectors of the multi-vector head.
-    pub fn num_vectors(&self) -> usize {
-        self.ids.len() - self.cls_positions.len().max(1).min(self.ids.len())
-    }
-}
 
 /// The lexical head's output.
 #[derive(Debug)]
@@ -96,14 +63,13 @@ impl Representations {
     /// Zeros of the right shapes for `texts`.
     pub fn zeros(
         texts: &[TextInput],
-        special: &[i64],
         (dense_dim, vector_dim): (i64, i64),
         heads: Heads,
         (kind, device): (Kind, Device),
     ) -> Self {
         let lexical = heads.lexical.then(|| {
-            let per_text: Vec<Vec<i64>> = texts.iter().map(|text| text.lexical_ids(special)).collect();
-            let offsets = offsets(per_text.iter().map(Vec::len));
+            let per_text: Vec<&[i64]> = texts.iter().map(TextInput::lexical_ids).collect();
+            let offsets = offsets(per_text.iter().map(|ids| ids.len()));
             let token_ids = Tensor::from_slice(&per_text.concat()).to_device(device);
             Lexical { weights: Tensor::zeros([token_ids.size()[0]], (kind, device)), token_ids, offsets }
         });

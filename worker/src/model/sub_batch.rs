@@ -7,11 +7,10 @@
 //! Legend: T tokens of the sub-batch, padding included; S its distinct (text, token) pairs; V its vectors.
 
 use tch::{Device, Kind, Tensor};
-use tercet_sampler::{SubBatchLayout, SubBatchLimit, TextGroup, lay_out};
+use tercet_sampler::{SubBatchLayout, SubBatchLimit, TextGroup, TextInput, lay_out};
 
 use crate::machine::device::device_kind;
-use crate::model::M3Model;
-use crate::model::representation::{Heads, TextInput, offsets};
+use crate::model::representation::{Heads, offsets};
 use crate::ops::attention::{Group, TextSpan, Texts};
 
 /// Tokens whose hidden states a text's dense representation averages.
@@ -71,49 +70,52 @@ impl SubBatch {
     }
 }
 
+/// What sub-batches take from the model that they are for.
+#[derive(Debug, Clone, Copy)]
+pub struct Framing {
+    /// The token id that fills the shorter texts of a group.
+    pub pad: i64,
+    /// Where their tensors lie.
+    pub device: Device,
+}
+
 /// A list of texts, cut into sub-batches as [`lay_out`] says; on a CPU, where attention goes text by text, without padding.
 ///
 /// A sub-batch's tensors are made when it is asked for: all of them together would take some seventy bytes a token.
-pub struct Cut<'a> {
+pub struct SubBatches<'a> {
     texts: &'a [TextInput],
     heads: Heads,
-    special: [i64; 4],
-    pad: i64,
-    device: Device,
+    framing: Framing,
     /// Where each text's ragged parts start in the whole list's flat tensors.
     lexical: Vec<usize>,
     vector: Vec<usize>,
     layouts: Vec<SubBatchLayout>,
 }
 
-impl<'a> Cut<'a> {
-    /// Cuts `texts` for `model`, of which `heads` run.
-    pub fn new(texts: &'a [TextInput], limit: SubBatchLimit, model: &M3Model, heads: Heads) -> Self {
-        let device = model.options().1;
-        let max_padding = device_kind(device).max_padding();
-        Self::with(texts, limit, max_padding, model.special_ids(), model.special.pad.into(), device, heads)
+impl<'a> SubBatches<'a> {
+    /// Cuts `texts` for a model of which `heads` run.
+    pub fn new(texts: &'a [TextInput], limit: SubBatchLimit, framing: Framing, heads: Heads) -> Self {
+        let max_padding = device_kind(framing.device).max_padding();
+        Self::padded(texts, limit, max_padding, framing, heads)
     }
 
-    pub(crate) fn with(
+    /// As [`SubBatches::new`], where padding may be up to `max_padding` of a group's tokens.
+    pub(crate) fn padded(
         texts: &'a [TextInput],
         limit: SubBatchLimit,
         max_padding: f64,
-        special: [i64; 4],
-        pad: i64,
-        device: Device,
+        framing: Framing,
         heads: Heads,
     ) -> Self {
         let lens: Vec<usize> = texts.iter().map(|text| text.ids.len()).collect();
-        let lexical = |text: &TextInput| if heads.lexical { text.lexical_ids(&special).len() } else { 0 };
+        let lexical = |text: &TextInput| if heads.lexical { text.lexical_ids().len() } else { 0 };
         Self {
             lexical: offsets(texts.iter().map(lexical)),
             vector: offsets(texts.iter().map(TextInput::num_vectors)),
             layouts: lay_out(&lens, limit, max_padding),
             texts,
             heads,
-            special,
-            pad,
-            device,
+            framing,
         }
     }
 
@@ -141,7 +143,7 @@ impl<'a> Cut<'a> {
     pub fn build(&self, i: usize) -> SubBatch {
         let mut builder = Builder::default();
         self.layouts[i].groups.iter().for_each(|group| builder.push_group(group, self));
-        builder.finish(self.device)
+        builder.finish(self.framing.device)
     }
 
     /// All sub-batches, one after the other.
@@ -170,13 +172,13 @@ struct Builder {
 }
 
 impl Builder {
-    fn push_group(&mut self, group: &TextGroup, whole: &Cut) {
+    fn push_group(&mut self, group: &TextGroup, whole: &SubBatches) {
         self.groups.push((self.ids.len(), group.texts.len(), group.padded_len));
         group.texts.iter().for_each(|&i| self.push_text(i, group.padded_len, whole));
     }
 
     /// Appends text `i`, padded to `len`.
-    fn push_text(&mut self, i: usize, len: usize, whole: &Cut) {
+    fn push_text(&mut self, i: usize, len: usize, whole: &SubBatches) {
         let (text, base, b) = (&whole.texts[i], self.ids.len(), self.texts.len());
         self.spans.push(TextSpan { first: base, len: text.ids.len() });
         self.texts.push(i as i64);
@@ -187,21 +189,21 @@ impl Builder {
             }
         }
         if whole.heads.lexical {
-            self.push_lexical(text, base, whole.lexical[i], &whole.special);
+            self.push_lexical(text, base, whole.lexical[i]);
         }
         if whole.heads.multi_vector {
             let tokens = (0..text.ids.len()).filter(|&t| !text.is_cls(t));
             self.vector_token.extend(tokens.map(|t| (base + t) as i64));
             self.vector_target.extend((whole.vector[i]..whole.vector[i + 1]).map(|k| k as i64));
         }
-        self.ids.extend(text.ids.iter().copied().chain(std::iter::repeat(whole.pad)).take(len));
+        self.ids.extend(text.ids.iter().copied().chain(std::iter::repeat(whole.framing.pad)).take(len));
         self.positions.extend(0..len as i64);
         self.mask.extend((0..len).map(|t| t < text.ids.len()));
     }
 
     /// A text's distinct tokens, whose weights begin at `first` in the whole list's.
-    fn push_lexical(&mut self, text: &TextInput, base: usize, first: usize, special: &[i64]) {
-        let vocabulary = text.lexical_ids(special);
+    fn push_lexical(&mut self, text: &TextInput, base: usize, first: usize) {
+        let vocabulary = text.lexical_ids();
         let first_slot = self.lexical_target.len();
         self.lexical_target.extend((first..first + vocabulary.len()).map(|k| k as i64));
         for (t, id) in text.ids.iter().enumerate() {
@@ -255,18 +257,21 @@ fn pooled(tokens: &[(usize, usize)], num_texts: usize, device: Device) -> Pooled
 #[cfg(test)]
 mod tests {
     use tercet_configs::limits::GPU_PADDING;
+    use tercet_sampler::SpecialTokens;
 
     use super::*;
 
+    const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
+
     fn texts(lens: &[usize]) -> Vec<TextInput> {
-        lens.iter()
-            .map(|&n| TextInput::new((0..n as i64).map(|t| if t == 0 { 0 } else { 4 + t % 3 }).collect()))
-            .collect()
+        let ids = |n: usize| (0..n as i64).map(|t| if t == 0 { 0 } else { 4 + t % 3 }).collect();
+        lens.iter().map(|&n| TextInput::new(ids(n), &SPECIAL)).collect()
     }
 
     fn cut_all(lens: &[usize], tokens: usize, max_padding: f64) -> Vec<SubBatch> {
         let (texts, limit) = (texts(lens), SubBatchLimit { tokens, texts: 0 });
-        Cut::with(&texts, limit, max_padding, [0, 1, 2, 3], 1, Device::Cpu, Heads::ALL).iter().collect()
+        let framing = Framing { pad: 1, device: Device::Cpu };
+        SubBatches::padded(&texts, limit, max_padding, framing, Heads::ALL).iter().collect()
     }
 
     #[test]

@@ -10,8 +10,8 @@ use tercet_cluster::{Collective, CollectiveError, ReduceOp, gather_counts};
 use tercet_protocol::says::doctor::{LinkFacts, NetworkFacts, ProductFacts};
 
 use super::verdict::{SLOW_LINK, SLOW_RANK, median};
+use crate::machine::cpu_time::cpu_secs;
 use crate::machine::device::device_of;
-use crate::machine::memory::cpu_secs;
 
 /// How often a measurement is repeated at most while something looks slow.
 const ROUNDS: usize = 5;

@@ -2,8 +2,9 @@
 
 use tch::{Kind, Tensor};
 use tercet_configs::Negatives;
+use tercet_sampler::Share;
 
-use crate::step::{StepBatch, StepOutcome};
+use crate::step::outcome::Outcome;
 
 /// Steps in a row, all of which must show a cause, where one alone may do so by chance.
 const IN_A_ROW: u64 = 3;
@@ -33,16 +34,16 @@ impl Default for Signs {
 
 impl Signs {
     /// Of this rank's part of a step; `with_teacher` if its teacher scores are used.
-    pub fn of(batch: &StepBatch, outcome: &StepOutcome, with_teacher: bool) -> Self {
-        let (queries, group) = (batch.num_global_queries as u64, batch.group_size as u64);
-        let per_query = match batch.negatives {
+    pub fn of(share: &Share, outcome: &Outcome, with_teacher: bool) -> Self {
+        let (queries, group) = (share.num_global_queries as u64, share.group_size as u64);
+        let per_query = match share.negatives {
             Negatives::Own => group - 1,
             Negatives::All | Negatives::InBatch => queries * group - 1,
         };
         let scores = &outcome.scores;
         let [spread, lexical] = numbers([Some(spread(&scores.dense)), scores.lexical.as_ref().map(largest)]);
-        let teacher = batch.teacher_scores.as_ref().filter(|_| with_teacher && batch.group_size > 1);
-        let teacher = teacher.map_or(1.0, |scores| largest_spread(scores, batch.group_size));
+        let teacher = share.teacher_scores.as_ref().filter(|_| with_teacher && share.group_size > 1);
+        let teacher = teacher.map_or(1.0, |scores| largest_spread(scores, share.group_size));
         Self { spread, lexical, teacher, num_negatives: queries * per_query }
     }
 

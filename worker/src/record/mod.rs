@@ -1,6 +1,7 @@
 //! What a run leaves behind: metrics, events, logs, signs of life.
 
 pub(crate) mod beat;
+pub(crate) mod figures;
 pub(crate) mod goodput;
 pub(crate) mod history;
 pub(crate) mod idle;

@@ -108,23 +108,24 @@ impl Recorder {
         }
     }
 
-    /// Records one step, which has made an update or not, and what it shows of whether anything was learnt.
+    /// Records one step, which has made an update or not, and what it shows of whether anything was learnt; fills in what is
+    /// known of all steps so far.
     ///
     /// # Errors
     /// metrics.jsonl cannot be written.
-    pub fn step(&mut self, mut record: StepRecord, signs: Signs, updated: bool) -> anyhow::Result<()> {
+    pub fn step(&mut self, record: &mut StepRecord, signs: Signs, updated: bool) -> anyhow::Result<()> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
         if updated {
             sink.goodput.add(record.step_secs);
         }
         (record.useful_secs, record.goodput) = (sink.goodput.useful_secs(), sink.goodput.share());
-        sink.look_for_spike(&record);
-        sink.look_for_idleness(&record, signs);
+        sink.look_for_spike(record);
+        sink.look_for_idleness(record, signs);
         record.grad_norm_spikes = sink.num_spikes;
-        sink.history.push(&record)?;
+        sink.history.push(record)?;
         sink.event(|| Event::Step(Box::new(record.clone())));
         if let Some(mut file) = sink.tensorboard.take() {
-            sink.tensorboard = or_without(file.scalars(record.step, &scalars(&record)).map(|()| file));
+            sink.tensorboard = or_without(file.scalars(record.step, &scalars(record)).map(|()| file));
         }
         if record.step.is_multiple_of(sink.log_every) || record.step == sink.last_step {
             tracing::info!(

@@ -11,12 +11,12 @@ use crate::step::contrastive::loss::Terms;
 /// What is known before the step is computed.
 pub fn of(batch: &Batch, wait_secs: f64) -> StepRecord {
     StepRecord {
-        step: batch.step + 1,
-        epoch: batch.epoch,
-        dataset: batch.dataset.clone(),
-        length_group: batch.length_group,
+        step: batch.share.step + 1,
+        epoch: batch.origin.epoch,
+        dataset: batch.origin.dataset.clone(),
+        length_group: batch.origin.length_group,
         terms: named_terms(&Terms::default()),
-        imbalance: batch.imbalance,
+        imbalance: batch.origin.imbalance,
         phase_secs: PhaseSecs::default().by_name(),
         wait_secs,
         ..StepRecord::default()

@@ -11,16 +11,17 @@
 
 use tch::{Device, Tensor};
 use tercet_cluster::{Collective, ReduceOp, all_ranks};
-use tercet_configs::{ExitCode, MemoryBudget, Negatives, Recipe};
-use tercet_sampler::{BATCHES_AHEAD, Cell, Plan, TextIds};
+use tercet_configs::{ExitCode, LossSection, MemoryBudget, Negatives, Recipe};
+use tercet_sampler::{BATCHES_AHEAD, Cell, Plan, Share, SubBatchLimit, TextIds, TextInput};
 
 use crate::machine::allocator;
 use crate::machine::memory::{Taken, free_bytes, measure, used_bytes};
 use crate::model::M3Model;
-use crate::model::representation::{Gradients, Heads, Representations, TextInput};
-use crate::model::sub_batch::Cut;
-use crate::step::inspect::Unwatched;
-use crate::step::{StepBatch, StepSettings, score};
+use crate::model::representation::{Gradients, Representations};
+use crate::model::sub_batch::SubBatches;
+use crate::step::contrastive::score;
+use crate::step::inspect::Unseen;
+use crate::step::settings::{Objective, StepSettings};
 
 /// Of the memory that "auto" finds free.
 const AUTO_SHARE: f64 = 0.9;
@@ -235,8 +236,11 @@ fn try_scoring(
     let text = |len: usize, salt: usize| made_up_text(model, len, salt);
     let queries = (0..shape.num_queries).map(|i| text(shape.query_len, i));
     let passages = (0..shape.num_queries * shape.group_size).map(|i| text(shape.passage_len, i + 1));
-    let batch = StepBatch {
-        step: settings.loss.distill_start_step,
+    let Objective::Contrastive(loss) = &settings.objective;
+    // Made-up texts have no known answers.
+    let loss = LossSection { mask_false_negatives: false, ..loss.clone() };
+    let share = Share {
+        step: loss.distill_start_step,
         num_queries: shape.num_queries,
         group_size: shape.group_size,
         num_global_queries: shape.num_queries * ranks.world_size(),
@@ -246,23 +250,21 @@ fn try_scoring(
         two_way: shape.two_way,
         texts: Vec::new(),
     };
-    let mut settings = settings.clone();
-    // Made-up texts have no known answers.
-    settings.loss.mask_false_negatives = false;
-    let heads = Heads::of(settings.loss.preset);
+    let heads = settings.objective.heads();
     let device = model.options().1;
     let (done, mut taken) = measure(device, || {
-        let batch = StepBatch { texts: queries.chain(passages).collect(), ..batch };
-        let all = Representations::zeros(&batch.texts, &model.special_ids(), model.dims(), heads, model.options());
+        let share = Share { texts: queries.chain(passages).collect(), ..share };
+        let all = Representations::zeros(&share.texts, model.dims(), heads, model.options());
         let fill = |t: &Tensor| drop(tch::no_grad(|| t.shallow_clone().uniform_(-0.1, 0.1)));
         fill(&all.dense);
         all.lexical.iter().for_each(|lexical| fill(&lexical.weights));
         all.multi_vector.iter().for_each(|vectors| fill(&vectors.vectors));
-        score(ranks, &settings, &batch, &all, &mut Unwatched).map(|_| ())
+        score(ranks, &loss, &share, &all, &mut Unseen).map(|_| ())
     });
     done?;
     if device == Device::Cpu {
-        taken.peak += (BATCHES_AHEAD * shape.tokens() * size_of::<i64>()) as u64;
+        // Each text's ids, and its distinct ones once more.
+        taken.peak += (BATCHES_AHEAD * shape.tokens() * 2 * size_of::<i64>()) as u64;
     }
     Ok(taken)
 }
@@ -282,12 +284,12 @@ fn largest_sub_batch(model: &M3Model, settings: &StepSettings, longest: usize, b
 
 /// One sub-batch through the encoder and back; what is kept is its graph.
 fn try_sub_batch(model: &M3Model, settings: &StepSettings, longest: usize, tokens: usize) -> Taken {
-    let heads = Heads::of(settings.loss.preset);
+    let heads = settings.objective.heads();
     let texts = vec![made_up_text(model, longest, 0); (tokens / longest).max(1)];
     let device = model.options().1;
-    let limit = tercet_sampler::SubBatchLimit { tokens, texts: 0 };
-    let sub_batch = &Cut::new(&texts, limit, model, heads).build(0);
-    let all = Representations::zeros(&texts, &model.special_ids(), model.dims(), heads, model.options());
+    let limit = SubBatchLimit { tokens, texts: 0 };
+    let sub_batch = &SubBatches::new(&texts, limit, model.framing(), heads).build(0);
+    let all = Representations::zeros(&texts, model.dims(), heads, model.options());
     let gradients = Gradients::zeros(&all);
     let (graph, forward) = measure(device, || model.graph(sub_batch, heads, Some(0)));
     let (_, backward) = measure(device, || model.backward(graph, &gradients, sub_batch, Some(0), &mut |_| ()));
@@ -304,7 +306,7 @@ pub(crate) fn made_up_text(model: &M3Model, len: usize, salt: usize) -> TextInpu
     let vocabulary = model.config.vocab_size.max(2);
     let id =
         |t: usize| if t == 0 { i64::from(model.special.cls) } else { ((t * 7919 + salt * 31) % vocabulary) as i64 };
-    TextInput::new((0..len).map(id).collect())
+    TextInput::new((0..len).map(id).collect(), &model.special)
 }
 
 /// The smallest of all ranks' numbers. Every rank calls it.

@@ -1,6 +1,6 @@
 //! Where a loss or gradient stopped being a number: the batch is computed again, and every stage looked at.
 //!
-//! A step is deterministic, so what went wrong goes wrong again, and steps without a fault pay nothing for being watched.
+//! A step is deterministic, so what went wrong goes wrong again, and steps without a fault pay nothing for being inspected.
 //! The weights are those that the step began with, for a faulty one does not change them.
 
 use std::path::PathBuf;
@@ -8,14 +8,15 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 use tercet_cluster::{Collective, CollectiveError, all_ranks, broadcast_bytes};
-use tercet_sampler::{RowId, Store};
+use tercet_sampler::{Batch, RowId, Share, Store};
 
+use crate::model::Parameters;
 use crate::model::representation::{Representations, owners};
 use crate::model::sub_batch::SubBatch;
-use crate::model::{M3Model, Parameters};
 use crate::scoring::Scores;
-use crate::step::inspect::Watch;
-use crate::step::{StepBatch, StepSettings, compute_watched};
+use crate::step::gradients;
+use crate::step::inspect::Inspect;
+use crate::step::settings::Trainee;
 
 /// Rows that are named at most, of each rank.
 const NAMED_ROWS: usize = 8;
@@ -47,23 +48,21 @@ struct Finding {
 /// Data set and number of a row.
 type RowIdParts = (String, u64);
 
-/// Computes `batch` again and says where it stops being finite; `rows` are this rank's. The same text on every rank. Every
-/// rank calls it.
+/// Computes `batch` again and says where it stops being finite. The same text on every rank. Every rank calls it.
 ///
 /// # Errors
 /// A collective that failed.
 pub(super) fn find_culprit(
-    model: &M3Model,
+    of: &Trainee,
     ranks: &dyn Collective,
-    settings: &StepSettings,
-    batch: &StepBatch,
-    rows: &[RowId],
+    batch: &Batch,
     store: &Store,
 ) -> Result<String, CollectiveError> {
-    let mut inspection = Inspection { parameters: &model.parameters, batch, found: None, parameter: None };
-    let outcome = compute_watched(model, ranks, settings, batch, &mut inspection)?;
+    let (share, rows, parameters) = (&batch.share, &batch.origin.row_ids, &of.model.parameters);
+    let mut inspection = Inspection { parameters, share, found: None, parameter: None };
+    let outcome = gradients(of, ranks, share, &mut inspection)?;
     // Numbers that are finite may have a norm that is not.
-    let finite = outcome.loss.is_finite() && has_norm(&model.parameters.flat_grad());
+    let finite = outcome.loss.is_finite() && has_norm(&parameters.flat_grad());
     let finite = all_ranks(ranks, finite)?;
     let parameter = inspection.parameter;
     let own = inspection.found.map(|(stage, heads, queries)| Finding {
@@ -72,7 +71,7 @@ pub(super) fn find_culprit(
         rows: queries.iter().take(NAMED_ROWS).map(|&query| name_of(rows[query], store)).collect(),
         num_rows: queries.len(),
         parameter,
-        weight: first_not_finite(model.parameters.named_views(&model.parameters.flat)),
+        weight: first_not_finite(parameters.named_views(&parameters.flat)),
         host: ranks.host().to_owned(),
     });
     let found = gather(ranks, own)?;
@@ -136,7 +135,7 @@ fn name_of(id: RowId, store: &Store) -> (RowIdParts, Option<(PathBuf, u64)>) {
 /// Looks for the first stage of this rank's part that is not finite.
 struct Inspection<'a> {
     parameters: &'a Parameters,
-    batch: &'a StepBatch,
+    share: &'a Share,
     /// Stage, heads, this rank's queries whose rows are concerned, ascending.
     found: Option<(Stage, Vec<String>, Vec<usize>)>,
     parameter: Option<String>,
@@ -154,13 +153,13 @@ impl Inspection<'_> {
 
     /// The queries to whose rows the `texts` belong.
     fn queries_of(&self, texts: impl Iterator<Item = i64>) -> Vec<usize> {
-        let (q, g) = (self.batch.num_queries, self.batch.group_size);
+        let (q, g) = (self.share.num_queries, self.share.group_size);
         let query = |text: usize| if text < q { text } else { (text - q) / g };
         distinct(texts.map(|text| query(text as usize)).collect())
     }
 }
 
-impl Watch for Inspection<'_> {
+impl Inspect for Inspection<'_> {
     fn representations(&mut self, all: &Representations) {
         let mut bad = vec![("dense", self.queries_of(bad_rows(&all.dense)))];
         if let Some(lexical) = &all.lexical {

@@ -14,7 +14,7 @@ use tch::{Device, Kind, Tensor};
 use tercet_cluster::{Collective, ReduceOp, all_ranks, broadcast_bytes};
 use tercet_configs::{CpuMatmul, MatmulLibrary};
 
-use crate::machine::memory::thread_cpu_secs;
+use crate::machine::cpu_time::thread_cpu_secs;
 use crate::model::M3Model;
 use crate::ops::matmul::{Matmul, Measured};
 use crate::preflight::processor_name;

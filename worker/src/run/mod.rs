@@ -15,22 +15,22 @@ use std::time::Instant;
 
 use anyhow::Context;
 use tercet_cluster::heartbeat::{self, Doing};
-use tercet_cluster::{Collective, Counted, ReduceOp, Traffic, any_rank, any_rank_each};
+use tercet_cluster::{Collective, Counted, any_rank};
 use tercet_configs::{ExitCode, Recipe, Teacher};
 use tercet_protocol::args::RankTrainArgs;
 use tercet_protocol::says::StepRecord;
 use tercet_sampler::{Batch, Plan, Prefetcher};
 
 use crate::checkpoint::TrainState;
-use crate::machine::memory::resident_bytes;
-use crate::machine::phase::{self, Phase, during};
+use crate::machine::phase;
 use crate::preflight;
 use crate::record::beat;
+use crate::record::figures::share_figures;
 use crate::record::idle::Signs;
 use crate::record::shares::Shares;
 use crate::record::step_record;
-use crate::step::optimizer::{clip_grad_norm, learning_rate};
-use crate::step::{StepBatch, StepOutcome, StepSettings, compute_gradients};
+use crate::step::settings::{StepSettings, Trainee};
+use crate::step::train_step;
 pub use faults::NotFinite;
 use faults::{Faults, Reaction, RollBack};
 use hold::Hold;
@@ -69,13 +69,26 @@ pub fn run(args: &RankTrainArgs, ranks: &Counted) -> anyhow::Result<ExitCode> {
     if any_rank(ranks, stop::asked())? {
         return training.stop();
     }
-    loop {
-        match training.steps(&plan)? {
-            Until::RollBack(roll_back) => training.roll_back(roll_back)?,
-            Until::Asked => return training.stop(),
-            Until::End => return training.end(),
+    let mut batches = training.read_ahead(&plan)?;
+    while training.run.progress.step < recipe.steps {
+        beat::at_step(training.run.progress.step + 1);
+        let batch = heartbeat::during(Doing::ReadingBatch, || batches.next()).context("the plan ended early")??;
+        let done = training.step(batch, batches.wait_secs(), &plan);
+        // The checkpoint that is being written is finished first. If it cannot be, that is the cause to tell.
+        match done.or_else(|error| training.saver.wait(&mut training.run.recorder).and(Err(error)))? {
+            Done::RollBack(roll_back) => {
+                drop(batches);
+                training.roll_back(roll_back)?;
+                batches = training.read_ahead(&plan)?;
+            }
+            done => {
+                if training.ends_after(matches!(done, Done::Updated))? {
+                    return training.stop();
+                }
+            }
         }
     }
+    training.end()
 }
 
 /// A run, and what happens around its steps.
@@ -90,15 +103,6 @@ struct Training<'a> {
     hold: Hold,
     /// All ranks know that one of them has been asked to stop.
     stopping: bool,
-}
-
-/// What ended a row of steps.
-enum Until {
-    /// The last one is done.
-    End,
-    /// Somebody asked to stop.
-    Asked,
-    RollBack(RollBack),
 }
 
 /// What a step came to.
@@ -121,32 +125,13 @@ impl Training<'_> {
         Ok(())
     }
 
-    /// Trains until all steps are done, the run has to roll back, or it was asked to stop. Every rank calls it.
-    fn steps(&mut self, plan: &Arc<Plan>) -> anyhow::Result<Until> {
+    /// This rank's batches from the next step on, read in a thread.
+    fn read_ahead(&self, plan: &Arc<Plan>) -> anyhow::Result<Prefetcher> {
         let steps = self.run.progress.step..self.recipe.steps;
-        let mut batches = Prefetcher::start(plan.clone(), self.ranks.rank(), self.ranks.world_size(), steps.clone())
+        let batches = Prefetcher::start(plan.clone(), self.ranks.rank(), self.ranks.world_size(), steps)
             .context("starting the prefetch thread")?;
         heartbeat::begin(Doing::Computing);
-        for step in steps {
-            beat::at_step(step + 1);
-            let batch = heartbeat::during(Doing::ReadingBatch, || batches.next()).context("the plan ended early")??;
-            let done = self.step(batch, batches.wait_secs(), plan);
-            // The checkpoint that is being written is finished first. If it cannot be, that is the cause to tell.
-            let done = done.or_else(|error| self.saver.wait(&mut self.run.recorder).and(Err(error)))?;
-            let updated = matches!(done, Done::Updated);
-            if let Done::RollBack(roll_back) = done {
-                return Ok(Until::RollBack(roll_back));
-            }
-            let stops = self.stopping && updated && step + 1 < self.recipe.steps;
-            if self.saver.is_due(step + 1, updated) || stops {
-                self.save()?;
-            }
-            if stops {
-                return Ok(Until::Asked);
-            }
-            self.hold.after(step + 1)?;
-        }
-        Ok(Until::End)
+        Ok(batches)
     }
 
     /// One step, recorded. Every rank calls it.
@@ -155,61 +140,59 @@ impl Training<'_> {
         phase::take();
         self.saver.report(&mut self.run.recorder)?;
         let Run { model, optimizer, progress, recorder, .. } = &mut self.run;
-        progress.step = batch.step + 1;
+        progress.step = batch.share.step + 1;
         let mut record = step_record::of(&batch, wait_secs);
         record.checkpoint_stall_secs = self.saver.take_stall_secs();
         if progress.left_out.contains(&progress.step) {
             progress.skipped += 1;
-            recorder.step(step_record::left_out(record, progress.skipped), Signs::default(), false)?;
+            recorder.step(&mut step_record::left_out(record, progress.skipped), Signs::default(), false)?;
             return Ok(Done::Skipped);
         }
-        let settings = self.settings.clone();
-        let rows = batch.row_ids.clone();
-        let batch = StepBatch::from(batch);
-        self.ranks.take_traffic();
-        let outcome = compute_gradients(model, self.ranks, &settings, &batch)
+        let trainee = Trainee { model, settings: &self.settings };
+        let stepped = train_step(&trainee, optimizer, self.ranks, &batch.share, stop::asked)
             .with_context(|| format!("step {}", progress.step))?;
-        let traffic = self.ranks.take_traffic();
-        record.grad_norm =
-            during(Phase::Optimizer, || clip_grad_norm(self.ranks, &model.parameters, &self.recipe.optimizer))?;
-        record.learning_rate = learning_rate(&self.recipe.optimizer, batch.step, self.recipe.steps);
-        // All ranks have the same sums, but a norm's rounding depends on a host's number of threads, and near the largest
-        // number it may overflow on one of them only. So they agree, before any weight changes; and on stopping.
-        let finite = outcome.loss.is_finite() && record.grad_norm.is_finite();
-        let [faulty, stops] = any_rank_each(self.ranks, [!finite, stop::asked()])?;
-        self.stopping |= stops;
-        if faulty {
-            progress.skipped += 1;
-        } else {
-            let rate = record.learning_rate;
-            during(Phase::Optimizer, || optimizer.update(self.ranks, &model.parameters, &self.recipe.optimizer, rate))?;
-        }
+        self.stopping |= stepped.stops;
+        progress.skipped += u64::from(!stepped.is_updated);
         record.skipped = progress.skipped;
         record.phase_secs = phase::take().by_name();
-        let signs = Signs::of(&batch, &outcome, self.recipe.loss.teacher != Teacher::None);
-        let signs = share_figures(self.ranks, &outcome, traffic, &mut record, signs, started)?;
-        if let Err(error) = recorder.step(record.clone(), signs, !faulty) {
+        let with_teacher = self.recipe.loss.teacher != Teacher::None;
+        let signs = share_figures(self.ranks, &batch.share, &stepped, with_teacher, started, &mut record)?;
+        if let Err(error) = recorder.step(&mut record, signs, stepped.is_updated) {
             // A checkpoint on its way may be what has filled the disk; then its failure says more.
             self.saver.wait(recorder)?;
             return Err(error);
         }
         if let Some(shares) = &mut self.shares {
-            shares.step(self.ranks, record.step, &rows, outcome.num_tokens)?;
+            shares.step(self.ranks, record.step, &batch.origin.row_ids, stepped.outcome.num_tokens)?;
         }
-        if !faulty {
+        if stepped.is_updated {
             self.faults.updated();
             return Ok(Done::Updated);
         }
-        let culprit = diagnosis::find_culprit(model, self.ranks, &settings, &batch, &rows, plan.store())?;
-        self.react(&record, culprit)
+        let culprit = diagnosis::find_culprit(&trainee, self.ranks, &batch, plan.store())?;
+        self.react(record, culprit)
+    }
+
+    /// Takes a checkpoint if one is due after a step that has made an update or not; whether the run ends with it because
+    /// somebody asked to stop. Every rank calls it.
+    fn ends_after(&mut self, updated: bool) -> anyhow::Result<bool> {
+        let step = self.run.progress.step;
+        let ends = self.stopping && updated && step < self.recipe.steps;
+        if self.saver.is_due(step, updated) || ends {
+            self.save()?;
+        }
+        if !ends {
+            self.hold.after(step)?;
+        }
+        Ok(ends)
     }
 
     /// Tells of a fault, and what follows. Every rank calls it.
     ///
     /// # Errors
     /// [`NotFinite`] if the run ends here.
-    fn react(&mut self, record: &StepRecord, culprit: String) -> anyhow::Result<Done> {
-        let StepRecord { step, loss, grad_norm, dataset, skipped, .. } = record.clone();
+    fn react(&mut self, record: StepRecord, culprit: String) -> anyhow::Result<Done> {
+        let StepRecord { step, loss, grad_norm, dataset, skipped, .. } = record;
         let in_a_row = self.faults.num_in_a_row() + 1;
         let told = format!(
             "step {step} (data set {dataset}): loss {loss}, gradient norm {grad_norm}: {culprit}: update skipped \
@@ -293,37 +276,4 @@ impl Training<'_> {
         self.run.recorder.stopped(self.run.progress.step)?;
         Ok(ExitCode::Preempted)
     }
-}
-
-/// Fills in what needs all ranks' figures; the largest of their `signs`. Every rank calls it.
-fn share_figures(
-    ranks: &dyn Collective,
-    outcome: &StepOutcome,
-    traffic: Traffic,
-    record: &mut StepRecord,
-    signs: Signs,
-    started: Instant,
-) -> anyhow::Result<Signs> {
-    let counts = [outcome.num_tokens, outcome.num_padded_tokens, outcome.num_false_negatives];
-    let bytes = [traffic.all_reduce_bytes, traffic.ring_bytes, traffic.gather_bytes];
-    let mut sums = [0.0; 6];
-    sums[..3].copy_from_slice(&counts.map(|count| count as f64));
-    sums[3..].copy_from_slice(&bytes.map(|bytes| bytes as f64 / ranks.world_size() as f64));
-    ranks.all_reduce(sums.as_mut_slice().into(), ReduceOp::Sum)?;
-    let [resident, peak] = resident_bytes().map(|bytes| bytes as f64);
-    let [spread, lexical, teacher] = signs.largest();
-    let mut maxima = [resident, peak, record.wait_secs, started.elapsed().as_secs_f64(), spread, lexical, teacher];
-    ranks.all_reduce(maxima.as_mut_slice().into(), ReduceOp::Max)?;
-    record.loss = outcome.loss;
-    record.terms = step_record::named_terms(&outcome.terms);
-    (record.wait_secs, record.step_secs) = (maxima[2], maxima[3]);
-    record.wait_share = record.wait_secs / record.step_secs.max(f64::MIN_POSITIVE);
-    record.tokens = sums[0] as u64;
-    record.tokens_per_sec = sums[0] / record.step_secs;
-    record.padding_share = 1.0 - sums[0] / sums[1];
-    record.false_negatives = sums[2] as u64;
-    [record.all_reduce_bytes, record.ring_bytes, record.gather_bytes] =
-        [sums[3], sums[4], sums[5]].map(|bytes| bytes.round() as u64);
-    (record.rss_bytes, record.peak_rss_bytes) = (maxima[0] as u64, maxima[1] as u64);
-    Ok(Signs { spread: maxima[4], lexical: maxima[5], teacher: maxima[6], ..signs })
 }

@@ -11,7 +11,7 @@ use crate::checkpoint::{Background, Complete, Kept, Snapshot, TrainState, remove
 use crate::model::M3Model;
 use crate::record::recorder::Recorder;
 use crate::record::shares::Shares;
-use crate::step::optimizer::AdamW;
+use crate::step::update::AdamW;
 
 /// A run's checkpoints: rank 0 writes them, in the background; on the other ranks most of this does nothing.
 pub(super) struct Saver {

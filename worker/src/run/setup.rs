@@ -21,7 +21,7 @@ use crate::model::{M3Model, ModelOptions};
 use crate::ops::matmul::Measured;
 use crate::record::log;
 use crate::record::recorder::Recorder;
-use crate::step::optimizer::AdamW;
+use crate::step::update::AdamW;
 
 /// Why a run cannot begin.
 #[derive(Debug, thiserror::Error)]

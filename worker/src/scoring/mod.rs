@@ -12,7 +12,7 @@ pub mod multi_vector;
 mod ring;
 
 use tch::Tensor;
-use tercet_cluster::{Collective, CollectiveError};
+use tercet_cluster::{Collective, CollectiveError, block_owners, rank_before};
 
 use crate::model::representation::{Gradients, Representations, offsets};
 use crate::tensors::exchange::Passing;
@@ -94,9 +94,8 @@ impl<'a> RingScoring<'a> {
         let (rank, world) = (self.ranks.rank(), self.ranks.world_size());
         let mut by_owner: Vec<Option<Scores>> = (0..world).map(|_| None).collect();
         let mut block = self.blocks.own();
-        for hop in 0..world {
-            let owner = (rank + world - hop) % world;
-            let mut next = self.pass(&block, owner, hop)?;
+        for owner in block_owners(rank, world) {
+            let mut next = self.pass(&block, owner)?;
             let (scores, winners) = self.score(block.passages(), &mut || poll(&mut next));
             by_owner[owner] = Some(scores);
             self.winners[owner] = winners;
@@ -128,9 +127,8 @@ impl<'a> RingScoring<'a> {
         let mut block = self.blocks.own();
         let mut d_block = self.blocks.zero_gradients(rank);
         let mut arriving: Option<Passing> = None;
-        for hop in 0..world {
-            let owner = (rank + world - hop) % world;
-            let mut next = self.pass(&block, owner, hop)?;
+        for owner in block_owners(rank, world) {
+            let mut next = self.pass(&block, owner)?;
             let (from, len) = (first[owner] as i64, (first[owner + 1] - first[owner]) as i64);
             let d = d_scores.map(|d| d.narrow(1, from, len));
             self.score_backward(block.passages(), owner, &d, &mut d_queries, &mut d_block.parts, &mut || {
@@ -157,13 +155,13 @@ impl<'a> RingScoring<'a> {
 
     /// The rank before `rank`, whose blocks follow `rank`'s.
     fn before(&self, rank: usize) -> usize {
-        (rank + self.ranks.world_size() - 1) % self.ranks.world_size()
+        rank_before(rank, self.ranks.world_size())
     }
 
     /// Starts to exchange `owner`'s block for the next one, unless it is a trip's last.
-    fn pass(&self, block: &Block, owner: usize, hop: usize) -> Result<Option<Passing<'a>>, CollectiveError> {
-        let more = hop + 1 < self.ranks.world_size();
-        more.then(|| self.blocks.pass(block, self.before(owner))).transpose()
+    fn pass(&self, block: &Block, owner: usize) -> Result<Option<Passing<'a>>, CollectiveError> {
+        let next = self.before(owner);
+        (next != self.ranks.rank()).then(|| self.blocks.pass(block, next)).transpose()
     }
 
     /// This rank's queries against one block; `between` is called between the heads.

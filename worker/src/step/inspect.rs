@@ -5,7 +5,7 @@ use crate::model::sub_batch::SubBatch;
 use crate::scoring::Scores;
 
 /// Sees a step's stages in their order. It must not change what it sees.
-pub trait Watch {
+pub trait Inspect {
     /// This rank's texts have been encoded.
     fn representations(&mut self, _representations: &Representations) {}
 
@@ -15,17 +15,17 @@ pub trait Watch {
     /// The loss's gradient with respect to the scores is known.
     fn d_scores(&mut self, _d_scores: &Scores) {}
 
-    /// Whether [`Watch::gradient_of`] is of interest: then nothing is summed over ranks before all sub-batches are done.
+    /// Whether [`Inspect::gradient_of`] is of interest: then nothing is summed over ranks before all sub-batches are done.
     fn looks_at_gradients(&self) -> bool {
         false
     }
 
     /// A sub-batch's gradient has been added to the flat buffer, which holds nothing of other ranks yet if it
-    /// [is looked at](Watch::looks_at_gradients).
+    /// [is looked at](Inspect::looks_at_gradients).
     fn gradient_of(&mut self, _sub_batch: &SubBatch) {}
 }
 
-/// Sees nothing.
-pub struct Unwatched;
+/// Looks at nothing.
+pub struct Unseen;
 
-impl Watch for Unwatched {}
+impl Inspect for Unseen {}

@@ -34,6 +34,8 @@ pub struct GradientReducer<'a> {
     num_decayed: i64,
     /// Elements from here to `num_decayed` are final.
     final_from: i64,
+    /// Why nothing is started any more.
+    failed: Option<CollectiveError>,
 }
 
 impl<'a> GradientReducer<'a> {
@@ -50,25 +52,22 @@ impl<'a> GradientReducer<'a> {
         sharded: bool,
     ) -> Self {
         let (waiting, under_way) = (buckets.into(), VecDeque::new());
-        Self { ranks, gradient, waiting, under_way, num_settled: 0, sharded, num_decayed, final_from: num_decayed }
+        let (final_from, failed) = (num_decayed, None);
+        Self { ranks, gradient, waiting, under_way, num_settled: 0, sharded, num_decayed, final_from, failed }
     }
 
     /// From here on no gradient is added to any weight that decays and lies at `first` or behind it
     /// (an offset in the flat buffers); starts the buckets that are complete by that. Until the reducer is finished nobody
-    /// reads or writes those gradients.
-    ///
-    /// # Errors
-    /// A collective that failed.
-    pub fn final_from(&mut self, first: i64) -> Result<(), CollectiveError> {
+    /// reads or writes those gradients. [`finish`](Self::finish) tells of a collective that failed.
+    pub fn final_from(&mut self, first: i64) {
         self.final_from = self.final_from.min(first);
-        self.poll()
+        if self.failed.is_none() {
+            self.failed = self.poll().err();
+        }
     }
 
     /// Lets the buckets that are under way move on, and starts what they had kept waiting.
-    ///
-    /// # Errors
-    /// A collective that failed.
-    pub fn poll(&mut self) -> Result<(), CollectiveError> {
+    fn poll(&mut self) -> Result<(), CollectiveError> {
         self.under_way.iter_mut().for_each(|sum| {
             sum.poll();
         });
@@ -84,8 +83,11 @@ impl<'a> GradientReducer<'a> {
     /// Sums what is left; returns when every rank's gradient is the sum of all ranks'.
     ///
     /// # Errors
-    /// A collective that failed.
+    /// A collective that failed, now or before.
     pub fn finish(mut self) -> Result<(), CollectiveError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         while !self.waiting.is_empty() || !self.under_way.is_empty() {
             while self.under_way.len() < BUCKETS_UNDER_WAY && !self.waiting.is_empty() {
                 self.start_next()?;
@@ -149,6 +151,11 @@ pub fn parts(bucket: &Range<i64>, world_size: usize) -> Vec<Range<i64>> {
     counts.map(part).collect()
 }
 
+/// Some elements of a flat buffer.
+pub fn narrow(flat: &Tensor, elements: &Range<i64>) -> Tensor {
+    flat.narrow(0, elements.start, elements.end - elements.start)
+}
+
 /// [`buckets`] of at most `len`.
 fn cut(len: i64, num_decayed: i64, num_all: i64) -> Vec<Range<i64>> {
     let between = |from: i64, to: i64| (from..to).step_by(len as usize).map(move |start| start..(start + len).min(to));
@@ -183,12 +190,12 @@ mod tests {
         let gradient = Tensor::arange(13, (Kind::Float, Device::Cpu));
         let mut reducer = GradientReducer::with_buckets(cut(4, 10, 13), &ranks, gradient.shallow_clone(), 10, false);
         let started = || ranks.take_traffic().all_reduce_bytes / 4;
-        reducer.final_from(9).unwrap();
+        reducer.final_from(9);
         assert_eq!(started(), 0);
-        reducer.final_from(8).unwrap();
+        reducer.final_from(8);
         assert_eq!(started(), 2);
-        reducer.final_from(9).unwrap();
-        reducer.final_from(1).unwrap();
+        reducer.final_from(9);
+        reducer.final_from(1);
         assert_eq!(started(), 4);
         reducer.finish().unwrap();
         assert_eq!(started(), 7);

@@ -11,8 +11,7 @@
 use tch::Tensor;
 use tercet_cluster::{Collective, CollectiveError, gather_counts};
 use tercet_configs::Negatives;
-
-use crate::step::StepBatch;
+use tercet_sampler::TextIds;
 
 /// What a masked score becomes: far below any real one, so that its softmax is exactly 0, and finite, because 0 · ∞ would
 /// be no number. It leaves room for the hybrid score's sum in float32.
@@ -73,28 +72,33 @@ pub struct KnownAnswers {
 }
 
 impl KnownAnswers {
-    /// Puts together what the ranks know. Every rank calls it with its part of the batch.
+    /// Puts together what the ranks know. Every rank calls it with its own texts' identities; `negatives` says which
+    /// passages a query is contrasted with.
     ///
     /// # Errors
     /// A collective that failed.
-    pub fn gather(ranks: &dyn Collective, batch: &StepBatch) -> Result<Self, CollectiveError> {
-        let own = &batch.text_ids;
-        let num_positives: Vec<u64> = own.positives.iter().map(|texts| texts.len() as u64).collect();
-        let (queries, first_query) = gather(ranks, &own.queries)?; // [R]
-        let (passages, first_passage) = gather(ranks, &own.passages)?; // [P]
-        let (num_positives, _) = gather(ranks, &num_positives)?; // [R]
-        let (positives, _) = gather(ranks, &own.positives.concat())?;
-        let asked = queries.iter().zip(num_positives).flat_map(|(&query, n)| std::iter::repeat_n(query, n as usize));
+    pub fn gather(
+        ranks: &dyn Collective,
+        own: &TextIds,
+        group_size: usize,
+        negatives: Negatives,
+    ) -> Result<Self, CollectiveError> {
+        let all = gather(ranks, own, group_size)?;
+        let before = &all[..ranks.rank()];
+        let answers = |ids: &TextIds| {
+            let asked = ids.queries.iter().zip(&ids.positives);
+            asked.flat_map(|(&query, texts)| texts.iter().map(move |&text| (query, text))).collect::<Vec<_>>()
+        };
         Ok(Self {
             own_queries: own.queries.clone(),
-            own_positives: own.passages.iter().step_by(batch.group_size).copied().collect(),
-            first_query,
-            first_passage,
-            group_size: batch.group_size,
-            negatives: batch.negatives,
-            answers: asked.zip(positives).collect(),
-            queries: queries.into_iter().zip(0..).collect(),
-            passages: passages.into_iter().zip(0..).collect(),
+            own_positives: own.passages.iter().step_by(group_size).copied().collect(),
+            first_query: before.iter().map(|ids| ids.queries.len()).sum(),
+            first_passage: before.iter().map(|ids| ids.passages.len()).sum(),
+            group_size,
+            negatives,
+            answers: all.iter().flat_map(answers).collect(),
+            queries: all.iter().flat_map(|ids| ids.queries.iter().copied()).zip(0..).collect(),
+            passages: all.iter().flat_map(|ids| ids.passages.iter().copied()).zip(0..).collect(),
         })
     }
 
@@ -145,11 +149,48 @@ impl<T: Ord> FromIterator<(u64, T)> for Relation<T> {
     }
 }
 
-/// The ranks' numbers one after another, and where this rank's begin. Every rank calls it.
-fn gather(ranks: &dyn Collective, own: &[u64]) -> Result<(Vec<u64>, usize), CollectiveError> {
+/// Every rank's identities. Every rank calls it.
+fn gather(ranks: &dyn Collective, own: &TextIds, group_size: usize) -> Result<Vec<TextIds>, CollectiveError> {
+    let own = packed(own);
     let counts = gather_counts(ranks, own.len())?;
-    let own: Vec<i64> = own.iter().map(|id| id.cast_signed()).collect();
     let mut all = vec![0i64; counts.iter().sum()];
     ranks.all_gather(own.as_slice().into(), all.as_mut_slice().into(), &counts)?;
-    Ok((all.into_iter().map(i64::cast_unsigned).collect(), counts[..ranks.rank()].iter().sum()))
+    let mut rest = all.into_iter().map(i64::cast_unsigned);
+    Ok(counts.into_iter().map(|count| unpacked(rest.by_ref().take(count), group_size)).collect())
+}
+
+/// The number of queries, each query's number of positives; then the identities of queries, passages and positives.
+fn packed(ids: &TextIds) -> Vec<i64> {
+    let counts = std::iter::once(ids.queries.len()).chain(ids.positives.iter().map(Vec::len));
+    let ids = ids.queries.iter().chain(&ids.passages).chain(ids.positives.iter().flatten());
+    counts.map(|count| count as i64).chain(ids.map(|id| id.cast_signed())).collect()
+}
+
+/// The inverse of [`packed`], where each query has `group_size` passages.
+fn unpacked(mut numbers: impl Iterator<Item = u64>, group_size: usize) -> TextIds {
+    let mut take = |count: usize| numbers.by_ref().take(count).collect::<Vec<u64>>();
+    let num_queries = take(1).first().map_or(0, |&count| count as usize);
+    let num_positives = take(num_queries);
+    TextIds {
+        queries: take(num_queries),
+        passages: take(num_queries * group_size),
+        positives: num_positives.into_iter().map(|count| take(count as usize)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_are_unpacked_as_they_were_packed() {
+        let ids = TextIds {
+            queries: vec![7, u64::MAX],
+            passages: vec![1, 2, 3, 4, 5, 6],
+            positives: vec![vec![1], vec![4, 9, u64::MAX - 1]],
+        };
+        for (ids, group_size) in [(ids, 3), (TextIds::default(), 2)] {
+            assert_eq!(unpacked(packed(&ids).into_iter().map(i64::cast_unsigned), group_size), ids);
+        }
+    }
 }

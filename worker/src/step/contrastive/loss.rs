@@ -9,23 +9,8 @@ use tch::{Kind, Tensor};
 use tercet_configs::{LossSection, NUM_TERMS, Negatives, Teacher};
 
 use crate::scoring::Scores;
-use crate::step::contrastive::known_answers::FalseNegatives;
+use crate::step::contrastive::targets::Targets;
 
-/// What a batch asks of its queries.
-pub struct Targets {
-    /// Column of each query's positive, int64 `[Q]`.
-    pub positive: Tensor,
-    /// Columns of each query's own group, its positive first, int64 [Q, G].
-    pub group: Tensor,
-    /// Entries of [Q, P] that are left out of every softmax.
-    pub false_negatives: FalseNegatives,
-    /// The teacher's scores of the group's passages, [Q, G]; −∞ for those that are left out.
-    pub teacher: Option<Tensor>,
-    /// Which passages a query is contrasted with.
-    pub negatives: Negatives,
-    /// Queries of all ranks: every loss is a mean over them.
-    pub num_global_queries: usize,
-}
 
 /// The loss's parts, each before its weight; those that the preset has.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -90,7 +75,7 @@ pub struct Loss {
     pub d_scores: Scores,
 }
 
-/// The hybrid score: the weighted sum of the heads' `scores`, divided by the temperature; none without all of them.
+/// The hybrid score [Q, P]: the weighted sum of the heads' `scores`, divided by the temperature; none without all three heads.
 pub fn hybrid(settings: &LossSection, scores: &Scores) -> Option<Tensor> {
     let weights = settings.table()?.hybrid_weights;
     Some(weighted_sum([&scores.dense, scores.lexical.as_ref()?, scores.multi_vector.as_ref()?], weights))

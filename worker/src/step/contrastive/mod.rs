@@ -1,6 +1,131 @@
 //! The contrastive objective: queries against the passages of all ranks.
+//!
+//! Gradient caching (Gao et al., 2021) with the score matrices as the cut: encode without graphs, score, take the loss's
+//! gradient back to the representations, then encode again sub-batch by sub-batch with graphs. Activation memory is one
+//! sub-batch's, whatever the batch.
+//!
+//! Legend: Q local queries, P all ranks' passages.
 
 pub mod known_answers;
 pub mod loss;
 pub mod passes;
+pub mod targets;
 pub mod two_way;
+
+use tercet_cluster::{Collective, CollectiveError};
+use tercet_configs::LossSection;
+use tercet_sampler::Share;
+
+use crate::machine::phase::{Phase, during};
+use crate::model::representation::{Gradients, Heads, Representations};
+use crate::model::sub_batch::SubBatches;
+use crate::scoring::{RingScoring, Scores};
+use crate::step::contrastive::known_answers::KnownAnswers;
+use crate::step::contrastive::loss::{Loss, loss};
+use crate::step::contrastive::passes::{Passes, encode_first_pass, encode_second_pass};
+use crate::step::contrastive::targets::Targets;
+use crate::step::contrastive::two_way::add_passage_to_query;
+use crate::step::inspect::Inspect;
+use crate::step::outcome::Outcome;
+use crate::step::reduce::GradientReducer;
+use crate::step::settings::Trainee;
+
+/// Adds the gradient of this rank's share of the batch to the flat buffer, and lets `sum` begin with what is final of it.
+/// The outcome's loss is this rank's share. Every rank calls it.
+///
+/// # Errors
+/// A collective that failed.
+pub fn compute(
+    of: &Trainee,
+    settings: &LossSection,
+    ranks: &dyn Collective,
+    share: &Share,
+    sum: &mut GradientReducer,
+    see: &mut dyn Inspect,
+) -> Result<Outcome, CollectiveError> {
+    let (model, heads) = (of.model, Heads::of(settings.preset));
+    let (seed, kept_graph_tokens) = (of.settings.seed, of.settings.kept_graph_tokens);
+    let passes = Passes { model, heads, kept_graph_tokens, seed, step: share.step, rank: ranks.rank() };
+    let early = !see.looks_at_gradients();
+    let ready = |first| {
+        if early {
+            during(Phase::Reduce, || sum.final_from(first));
+        }
+    };
+
+    let cut = || SubBatches::new(&share.texts, of.settings.sub_batch, model.framing(), heads);
+    let sub_batches = during(Phase::Input, cut);
+    let (representations, kept) = during(Phase::Forward, || encode_first_pass(&passes, &share.texts, &sub_batches));
+    see.representations(&representations);
+    let scored = score(ranks, settings, share, &representations, see)?;
+    let second = || encode_second_pass(&passes, &sub_batches, kept, &scored.d_representations, see, ready);
+    during(Phase::Backward, second);
+
+    Ok(Outcome {
+        loss: scored.loss.total,
+        terms: scored.loss.terms,
+        scores: scored.scores,
+        num_false_negatives: scored.num_false_negatives,
+        num_tokens: sub_batches.num_tokens(),
+        num_padded_tokens: sub_batches.num_padded_tokens(),
+    })
+}
+
+/// What scoring a share gives.
+pub struct Scored {
+    /// This rank's scores, undivided, [Q, P] each.
+    pub scores: Scores,
+    /// This rank's share of the loss.
+    pub loss: Loss,
+    /// The gradients of this rank's queries' and passages' representations.
+    pub d_representations: Gradients,
+    /// Pairs that were left out of the loss.
+    pub num_false_negatives: usize,
+}
+
+/// From representations to their gradients: scores on the ring, the loss, and back on the ring. Every rank calls it.
+///
+/// # Errors
+/// A collective that failed.
+pub fn score(
+    ranks: &dyn Collective,
+    settings: &LossSection,
+    share: &Share,
+    representations: &Representations,
+    see: &mut dyn Inspect,
+) -> Result<Scored, CollectiveError> {
+    let queries = representations.narrow(0, share.num_queries);
+    let passages = representations.narrow(share.num_queries, share.texts.len());
+    let mut scoring = during(Phase::Scoring, || RingScoring::new(ranks, &queries, &passages))?;
+    let scores = during(Phase::Scoring, || scoring.forward())?; // [Q, P]
+    see.scores(&scores);
+    let first_passage = scoring.first_passage()[ranks.rank()];
+    let contrast = || contrast(ranks, settings, share, &scores, first_passage);
+    let (loss, num_false_negatives) = during(Phase::Loss, contrast)?;
+    see.d_scores(&loss.d_scores);
+    let backward = || scoring.backward(&loss.d_scores).map(|(queries, passages)| queries.followed_by(&passages));
+    let d_representations = during(Phase::Scoring, backward)?;
+    Ok(Scored { scores, loss, d_representations, num_false_negatives })
+}
+
+/// This rank's share of the loss, and the number of pairs that are left out of it; `first_passage` is the column of this
+/// rank's first passage. Every rank calls it.
+fn contrast(
+    ranks: &dyn Collective,
+    settings: &LossSection,
+    share: &Share,
+    scores: &Scores,
+    first_passage: usize,
+) -> Result<(Loss, usize), CollectiveError> {
+    let distill = settings.distill && share.step >= settings.distill_start_step;
+    let known = match settings.mask_false_negatives {
+        true => KnownAnswers::gather(ranks, &share.text_ids, share.group_size, share.negatives)?,
+        false => KnownAnswers::default(),
+    };
+    let targets = Targets::of(share, first_passage, known.among_passages(), scores.dense.device());
+    let mut own = loss(settings, scores, &targets, distill);
+    if share.two_way {
+        own = add_passage_to_query(ranks, settings, share, scores, known.among_queries(), own, distill)?;
+    }
+    Ok((own, targets.false_negatives.count()))
+}

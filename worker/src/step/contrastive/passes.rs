@@ -1,11 +1,12 @@
 //! The two passes of the encoder over a rank's sub-batches.
 
+use tercet_sampler::TextInput;
+
 use crate::machine::phase::{Phase, during};
-use crate::model::representation::{Gradients, Heads, Representations, TextInput};
-use crate::model::sub_batch::{Cut, SubBatch};
+use crate::model::representation::{Gradients, Heads, Representations};
+use crate::model::sub_batch::{SubBatch, SubBatches};
 use crate::model::{Graph, M3Model};
-use crate::step::StepSettings;
-use crate::step::inspect::Watch;
+use crate::step::inspect::Inspect;
 
 /// What both passes share.
 pub struct Passes<'a> {
@@ -13,9 +14,11 @@ pub struct Passes<'a> {
     pub model: &'a M3Model,
     /// The heads that the loss trains.
     pub heads: Heads,
-    /// Seed and budget of kept graphs.
-    pub settings: &'a StepSettings,
-    /// The optimizer step, which dropout's seed depends on.
+    /// Padded tokens whose graphs the first pass keeps.
+    pub kept_graph_tokens: usize,
+    /// The run's seed, which dropout's depends on.
+    pub seed: u64,
+    /// The optimizer step, likewise.
     pub step: u64,
     /// This rank, likewise.
     pub rank: usize,
@@ -24,15 +27,13 @@ pub struct Passes<'a> {
 impl Passes<'_> {
     /// What dropout's masks in sub-batch `i` depend on: the same in both passes.
     fn seed(&self, i: usize) -> Option<u64> {
-        let mut hash = blake3::Hasher::new();
-        for part in [self.settings.seed, self.step, self.rank as u64, i as u64] {
-            hash.update(&part.to_le_bytes());
-        }
-        Some(u64::from_le_bytes(std::array::from_fn(|b| hash.finalize().as_bytes()[b])))
+        let parts = [self.seed, self.step, self.rank as u64, i as u64].map(u64::to_le_bytes);
+        let hash = blake3::hash(parts.as_flattened());
+        Some(u64::from_le_bytes(std::array::from_fn(|b| hash.as_bytes()[b])))
     }
 
     /// What was not kept.
-    fn again(&self, i: usize, sub_batches: &Cut) -> Kept {
+    fn again(&self, i: usize, sub_batches: &SubBatches) -> Kept {
         let sub_batch = during(Phase::Input, || sub_batches.build(i));
         let graph = during(Phase::Recompute, || self.model.graph(&sub_batch, self.heads, self.seed(i)));
         Kept { sub_batch, graph }
@@ -50,11 +51,11 @@ pub struct Kept {
 pub fn encode_first_pass(
     passes: &Passes,
     texts: &[TextInput],
-    sub_batches: &Cut,
+    sub_batches: &SubBatches,
 ) -> (Representations, Vec<Option<Kept>>) {
     let model = passes.model;
-    let mut all = Representations::zeros(texts, &model.special_ids(), model.dims(), passes.heads, model.options());
-    let mut budget = passes.settings.kept_graph_tokens;
+    let mut all = Representations::zeros(texts, model.dims(), passes.heads, model.options());
+    let mut budget = passes.kept_graph_tokens;
     let mut kept = Vec::with_capacity(sub_batches.len());
     for i in 0..sub_batches.len() {
         let sub_batch = during(Phase::Input, || sub_batches.build(i));
@@ -68,14 +69,14 @@ pub fn encode_first_pass(
 }
 
 /// Adds the parameters' gradients to the flat buffer: forward (unless kept) and backward of each sub-batch, from the
-/// gradients of all representations. Tells `ready`
-/// from where on the matrices' gradients are complete, as soon as they are.
+/// gradients of all representations. Calls `ready(first)` once the gradients of all matrices from offset `first` on are
+/// final.
 pub fn encode_second_pass(
     passes: &Passes,
-    sub_batches: &Cut,
+    sub_batches: &SubBatches,
     kept: Vec<Option<Kept>>,
     d_representations: &Gradients,
-    watch: &mut dyn Watch,
+    see: &mut dyn Inspect,
     mut ready: impl FnMut(i64),
 ) {
     for (i, kept) in kept.into_iter().enumerate() {
@@ -87,6 +88,6 @@ pub fn encode_second_pass(
             }
         };
         passes.model.backward(graph, d_representations, &sub_batch, passes.seed(i), &mut ready);
-        watch.gradient_of(&sub_batch);
+        see.gradient_of(&sub_batch);
     }
 }

@@ -6,14 +6,15 @@
 //! Legend: Q local queries, R all ranks' queries, P all ranks' passages.
 
 use tch::{Kind, Tensor};
-use tercet_cluster::{Collective, CollectiveError, gather_counts};
+use tercet_cluster::{Collective, CollectiveError, block_owners, gather_counts, rank_before};
 use tercet_configs::{LossSection, Negatives, Teacher};
+use tercet_sampler::Share;
 
 use crate::model::representation::offsets;
 use crate::scoring::Scores;
 use crate::step::contrastive::known_answers::FalseNegatives;
-use crate::step::contrastive::loss::{Loss, Targets, Terms, loss};
-use crate::step::{StepBatch, StepSettings};
+use crate::step::contrastive::loss::{Loss, Terms, loss};
+use crate::step::contrastive::targets::Targets;
 use crate::tensors::exchange::ring_pass;
 
 /// The mean of `forward` (query → passage) and the loss of the other direction, from which `false_negatives`, entries of
@@ -23,32 +24,32 @@ use crate::tensors::exchange::ring_pass;
 /// A collective that failed.
 pub fn add_passage_to_query(
     ranks: &dyn Collective,
-    settings: &StepSettings,
-    batch: &StepBatch,
+    settings: &LossSection,
+    share: &Share,
     scores: &Scores,
     false_negatives: FalseNegatives,
     forward: Loss,
     distill: bool,
 ) -> Result<Loss, CollectiveError> {
-    let counts = gather_counts(ranks, batch.num_queries)?;
-    let group_sizes = gather_counts(ranks, batch.group_size)?;
-    debug_assert!(group_sizes.iter().all(|&g| g == batch.group_size), "a global batch has one group size");
+    let counts = gather_counts(ranks, share.num_queries)?;
+    let group_sizes = gather_counts(ranks, share.group_size)?;
+    debug_assert!(group_sizes.iter().all(|&g| g == share.group_size), "a global batch has one group size");
     let first = offsets(counts.iter().copied());
     let options = (Kind::Int64, scores.dense.device());
     // Passages lie in rank order, so every query's positive is G columns after its predecessor's.
-    let positives = Tensor::arange(first[counts.len()] as i64, options) * batch.group_size as i64; // [R]
+    let positives = Tensor::arange(first[counts.len()] as i64, options) * share.group_size as i64; // [R]
 
     let transposed = scores.try_map(|s| transpose(ranks, &s.index_select(1, &positives), &first))?; // [Q, R]
-    let own = Tensor::arange(batch.num_queries as i64, options) + first[ranks.rank()] as i64;
+    let own = Tensor::arange(share.num_queries as i64, options) + first[ranks.rank()] as i64;
     let targets = Targets {
         group: own.unsqueeze(-1),
         positive: own,
         false_negatives,
         teacher: None,
         negatives: Negatives::InBatch,
-        num_global_queries: batch.num_global_queries,
+        num_global_queries: share.num_global_queries,
     };
-    let section = LossSection { teacher: Teacher::None, ..settings.loss.clone() };
+    let section = LossSection { teacher: Teacher::None, ..settings.clone() };
     let backward = loss(&section, &transposed, &targets, distill);
 
     let returned = backward.d_scores.try_map(|d| transpose(ranks, d, &first))?; // [Q, R]
@@ -73,12 +74,11 @@ fn transpose(ranks: &dyn Collective, rows: &Tensor, first: &[usize]) -> Result<T
     let count = |r: usize| (first[r + 1] - first[r]) as i64;
     let mut blocks: Vec<Option<Tensor>> = (0..world).map(|_| None).collect();
     let mut visiting = rows.shallow_clone();
-    for hop in 0..world {
-        let owner = (rank + world - hop) % world;
+    for owner in block_owners(rank, world) {
         blocks[owner] = Some(visiting.narrow(1, first[rank] as i64, count(rank)).tr());
-        if hop + 1 < world {
-            let next_owner = (owner + world - 1) % world;
-            visiting = ring_pass(ranks, &visiting, &[count(next_owner), first[world] as i64])?;
+        let next = rank_before(owner, world);
+        if next != rank {
+            visiting = ring_pass(ranks, &visiting, &[count(next), first[world] as i64])?;
         }
     }
     Ok(Tensor::cat(&blocks.into_iter().flatten().collect::<Vec<_>>(), 1))

@@ -1,19 +1,19 @@
 //! AdamW (Loshchilov and Hutter, 2019) over the flat buffers, as torch.optim.AdamW computes it.
 //!
-//! A rank may keep the state of its parts of the buffers only (`optimizer.shard_state`) and then updates no other weights. The
-//! weights are the same bits either way: every number of the update comes from its own element's alone, wherever in a tensor that
-//! lies, and the gradient's norm is put together from the same parts in the same order.
+//! A rank may keep the state of its parts of the buffers only (`optimizer.shard_state`) and then updates no other weights.
+//! The weights are the same bits either way: every number of the update comes from its own element's alone, wherever in a
+//! tensor that lies.
 
 use std::ops::Range;
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 use tercet_cluster::{Collective, CollectiveError};
 use tercet_configs::OptimizerSection;
 use tercet_configs::limits::UPDATE_CHUNK;
 
 use crate::model::Parameters;
 use crate::ops::adamw::Update;
-use crate::step::reduce::{buckets, gather_weights, parts};
+use crate::step::reduce::{buckets, gather_weights, narrow, parts};
 use crate::tensors::exchange::InPlace;
 
 /// Elements updated at a time, as tensors count.
@@ -28,7 +28,7 @@ pub struct AdamW {
     /// Updates made.
     pub updates: u64,
     /// The elements of the flat buffers that the state is of.
-    kept: Vec<Range<i64>>,
+    own_ranges: Vec<Range<i64>>,
 }
 
 impl AdamW {
@@ -36,17 +36,17 @@ impl AdamW {
     #[allow(clippy::single_range_in_vec_init, reason = "one range of elements")]
     pub fn new(parameters: &Parameters) -> Self {
         let (mean, square) = (parameters.flat.zeros_like(), parameters.flat.zeros_like());
-        Self { mean, square, updates: 0, kept: vec![0..parameters.numel()] }
+        Self { mean, square, updates: 0, own_ranges: vec![0..parameters.numel()] }
     }
 
     /// Of this whole state the part that a rank keeps.
     pub fn shard(self, ranks: &dyn Collective, parameters: &Parameters) -> Self {
-        let kept = own_parts(ranks, parameters);
+        let own_ranges = own_parts(ranks, parameters);
         let pick = |flat: &Tensor| {
-            let parts: Vec<Tensor> = kept.iter().map(|part| narrow(flat, part)).collect();
+            let parts: Vec<Tensor> = own_ranges.iter().map(|range| narrow(flat, range)).collect();
             Tensor::cat(&parts, 0)
         };
-        Self { mean: pick(&self.mean), square: pick(&self.square), updates: self.updates, kept }
+        Self { mean: pick(&self.mean), square: pick(&self.square), updates: self.updates, own_ranges }
     }
 
     /// The whole of a sharded state, on rank 0. Every rank calls it.
@@ -56,7 +56,7 @@ impl AdamW {
     pub fn gather(&self, ranks: &dyn Collective, parameters: &Parameters) -> Result<Option<Self>, CollectiveError> {
         let mut whole = (ranks.rank() == 0).then(|| Self::new(parameters));
         let mut at = 0;
-        for (bucket, own) in buckets(parameters).into_iter().zip(&self.kept) {
+        for (bucket, own) in buckets(parameters).into_iter().zip(&self.own_ranges) {
             let moments = [(&self.mean, 0), (&self.square, 1)];
             for (moment, which) in moments {
                 let values = Tensor::zeros([bucket.end - bucket.start], (moment.kind(), moment.device()));
@@ -92,7 +92,7 @@ impl AdamW {
         let gradient = parameters.flat_grad();
         let decayed = parameters.num_decayed();
         let mut at = 0;
-        for chunk in self.kept.iter().flat_map(|kept| chunks(kept, decayed)) {
+        for chunk in self.own_ranges.iter().flat_map(|range| chunks(range, decayed)) {
             let len = chunk.end - chunk.start;
             let update = Update {
                 kept: if chunk.start < decayed { 1.0 - learning_rate * settings.weight_decay } else { 1.0 },
@@ -123,62 +123,6 @@ fn chunks(elements: &Range<i64>, decayed: i64) -> impl Iterator<Item = Range<i64
     cut(elements.start, boundary).chain(cut(boundary, elements.end))
 }
 
-fn narrow(flat: &Tensor, elements: &Range<i64>) -> Tensor {
-    flat.narrow(0, elements.start, elements.end - elements.start)
-}
-
-/// The gradient's global norm; scales the gradient down to `settings.max_grad_norm` if it is larger (0: never). Every
-/// rank calls it; with `settings.shard_state` each knows the gradient of its parts only.
-///
-/// As torch's clip_grad_norm_, 1e-6 keeps the quotient finite.
-///
-/// # Errors
-/// A collective that failed.
-pub fn clip_grad_norm(
-    ranks: &dyn Collective,
-    parameters: &Parameters,
-    settings: &OptimizerSection,
-) -> Result<f64, CollectiveError> {
-    let _guard = tch::no_grad_guard();
-    let norm = grad_norm(ranks, parameters, settings.shard_state)?;
-    let max_norm = settings.max_grad_norm;
-    let scale = max_norm / (norm + 1e-6);
-    if max_norm > 0.0 && scale < 1.0 {
-        let _ = parameters.flat_grad().g_mul_scalar_(scale);
-    }
-    Ok(norm)
-}
-
-/// From the norms of all parts, added up rank by rank.
-fn grad_norm(ranks: &dyn Collective, parameters: &Parameters, sharded: bool) -> Result<f64, CollectiveError> {
-    let (buckets, world_size) = (buckets(parameters), ranks.world_size());
-    let gradient = parameters.flat_grad();
-    let norms_of = |rank: usize| {
-        let norms: Vec<Tensor> =
-            buckets.iter().map(|bucket| narrow(&gradient, &parts(bucket, world_size)[rank]).norm()).collect();
-        Vec::<f64>::try_from(Tensor::stack(&norms, 0).to_kind(Kind::Double)).expect("one number a bucket")
-    };
-    let norms = if sharded {
-        let mut all = vec![0.0; world_size * buckets.len()];
-        let own = norms_of(ranks.rank());
-        ranks.all_gather(own[..].into(), all.as_mut_slice().into(), &vec![buckets.len(); world_size])?;
-        all
-    } else {
-        (0..world_size).flat_map(norms_of).collect()
-    };
-    Ok(norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt())
-}
-
-/// The learning rate of optimizer step `step` (from 0) of `steps`: a linear rise over the warm-up, then a linear fall
-/// that would reach 0 at `steps`. The first step already moves (rate peak / warm-up).
-pub fn learning_rate(settings: &OptimizerSection, step: u64, steps: u64) -> f64 {
-    let warmup = (steps as f64 * settings.warmup_ratio).ceil();
-    let rise = if warmup > 0.0 { (step + 1) as f64 / warmup } else { 1.0 };
-    let fall =
-        if settings.linear_decay { (steps - step.min(steps)) as f64 / (steps as f64 - warmup).max(1.0) } else { 1.0 };
-    settings.learning_rate * rise.min(fall).min(1.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,14 +133,5 @@ mod tests {
         assert_eq!(all(0..CHUNK + 5, 3), [0..3, 3..CHUNK + 3, CHUNK + 3..CHUNK + 5]);
         assert_eq!(all(7..9, 20), all(7..9, 0));
         assert_eq!(all(4..4, 4), []);
-    }
-
-    #[test]
-    fn the_rate_rises_peaks_and_falls() {
-        let settings = OptimizerSection { learning_rate: 1.0, warmup_ratio: 0.2, ..Default::default() };
-        let rates: Vec<f64> = (0..10).map(|s| learning_rate(&settings, s, 10)).collect();
-        assert_eq!(&rates[..3], [0.5, 1.0, 1.0]);
-        assert_eq!(rates[9], 0.125);
-        assert!(rates[2..].is_sorted_by(|a, b| a >= b));
     }
 }

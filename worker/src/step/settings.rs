@@ -1,0 +1,63 @@
+//! What a step computes with.
+
+use tercet_configs::{LossSection, OptimizerSection, Recipe};
+use tercet_sampler::SubBatchLimit;
+
+use crate::model::M3Model;
+use crate::model::representation::Heads;
+
+/// What is trained, and how.
+#[derive(Clone, Copy)]
+pub struct Trainee<'a> {
+    /// Its weights are what an update changes; its flat gradient is where a step's gradient is left.
+    pub model: &'a M3Model,
+    /// Everything else that a step's numbers depend on, but the batch and the optimizer's state.
+    pub settings: &'a StepSettings,
+}
+
+/// How a recipe's steps are computed.
+#[derive(Debug, Clone)]
+pub struct StepSettings {
+    /// What is trained for.
+    pub objective: Objective,
+    /// How much goes through the encoder at a time.
+    pub sub_batch: SubBatchLimit,
+    /// Padded tokens whose graphs the first pass keeps.
+    pub kept_graph_tokens: usize,
+    /// Seeds dropout.
+    pub seed: u64,
+    /// How the weights are updated.
+    pub optimizer: OptimizerSection,
+    /// Steps of the whole run, which the learning rate depends on.
+    pub num_steps: u64,
+}
+
+/// What a step computes between its batch and the sum of the gradient over ranks.
+#[derive(Debug, Clone)]
+pub enum Objective {
+    /// Queries against the passages of all ranks, through cached gradients.
+    Contrastive(LossSection),
+}
+
+impl Objective {
+    /// The heads that it trains.
+    pub fn heads(&self) -> Heads {
+        match self {
+            Self::Contrastive(loss) => Heads::of(loss.preset),
+        }
+    }
+}
+
+impl StepSettings {
+    /// As the recipe says.
+    pub fn of(recipe: &Recipe) -> Self {
+        Self {
+            objective: Objective::Contrastive(recipe.loss.clone()),
+            sub_batch: SubBatchLimit { tokens: recipe.sub_batch_tokens, texts: recipe.sub_batch_texts },
+            kept_graph_tokens: recipe.kept_graph_tokens.unwrap_or(0),
+            seed: recipe.seed,
+            optimizer: recipe.optimizer.clone(),
+            num_steps: recipe.steps,
+        }
+    }
+}
