@@ -10,7 +10,7 @@ PEERS := $(CURDIR)/.deps/peers
 NCCL := $(CURDIR)/.deps/nccl
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing: MPI, libclang, libtorch (into .deps)
 	@cluster/setup/system.sh
@@ -24,8 +24,9 @@ demo: build ## Train a small model on manual pages in many languages, and show h
 	@$(BIN)/tercet demo
 
 # Two tests per core: many wait for a process more than they compute.
-test: build ## Run all tests
-	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test --release --workspace
+test: build ## Run all tests, or those whose path contains NAME: T=NAME, e.g. a file's or a test's
+	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} \
+		$(if $(T),tests/named.sh '$(T)',cargo test --release --workspace)
 
 test-slurm: build ## Run the tests that need a real Slurm, in namespaces of this machine (root; installs slurm-wlm and munge)
 	@cluster/setup/system.sh slurm

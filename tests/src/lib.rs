@@ -1,7 +1,7 @@
 //! What the whole-system tests share. The tests themselves are in tests/: each starts the built programs, with real MPI
 //! ranks where several are asked for, on models and texts small enough to take a second.
 //!
-//! [`program`] runs `tercet` and looks after its processes; [`place`] is a folder of a
+//! [`program`] runs `tercet`, which [`built`] has looked at, and looks after its processes; [`place`] is a folder of a
 //! test's own with what commands read; [`lab`] is several hosts, with a Slurm if wanted; [`scene`] is a run to train, and
 //! [`hold`] has it stand still; [`batch`] draws batches of token ids; [`tensors`] and [`compare`] look at what came out.
 //!
@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod batch;
+pub mod built;
 pub mod compare;
 pub mod hold;
 pub mod injury;
