@@ -201,10 +201,4 @@ mod tests {
         assert_eq!(outcome(75 << 8, Some(libc::SIGTERM), None).0, 75);
         assert_eq!(outcome(libc::SIGKILL, Some(libc::SIGUSR1), None).0, 75);
     }
-
-    #[test]
-    fn a_cause_is_said_once() {
-        let error = anyhow::anyhow!("no such file").context("recipe a.toml: no such file").context("reading");
-        assert_eq!(tercet_configs::error_line(error.as_ref()), "reading: recipe a.toml: no such file");
-    }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tercet_fixtures::{ModelConfig, RecipeBuilder};
+use tercet_tests::compare::{close, number};
 use tercet_tests::place::Place;
 use tercet_tests::program::Tercet;
 
@@ -112,14 +113,21 @@ fn peak_memory_is_about_as_planned() {
 }
 
 #[test]
-fn rates_can_be_measured() {
+fn times_follow_from_the_rates_that_are_measured() {
     let place = Place::new();
     let recipe = recipe(&place, &small());
     let command = Tercet::new("plan").arg(&recipe).arg("--world").arg("2").arg("--measure").arg("--json").arg("-");
     let plan: Value = serde_json::from_str(&command.succeed()).unwrap();
-    for rate in ["flops_per_sec", "peak_flops_per_sec", "all_reduce_bytes_per_sec", "ring_bytes_per_sec", "update_secs"]
-    {
-        assert!(plan["rates"][rate].as_f64().is_some_and(|rate| rate > 0.0), "{rate}: {}", plan["rates"]);
+    let (rates, totals) = (&plan["rates"], &plan["totals"]);
+    for rate in ["flops_per_sec", "all_reduce_bytes_per_sec", "ring_bytes_per_sec", "update_secs"] {
+        assert!(number(&rates[rate]) > 0.0, "{rate}: {rates}");
     }
-    assert!(plan["totals"]["time"]["secs"].as_f64().is_some_and(|secs| secs > 0.0));
+    // A model of width 16 is far from what one large product shows.
+    let flops = number(&rates["flops_per_sec"]);
+    assert!(flops < number(&rates["peak_flops_per_sec"]), "{rates}");
+    let parts = &totals["time"]["parts"];
+    close("computing", number(&parts["compute_secs"]) * flops, number(&totals["flops_per_rank"]), 1e-9);
+    close("updating", number(&parts["update_secs"]), 12.0 * number(&rates["update_secs"]), 1e-9);
+    let sum = parts.as_object().unwrap().values().map(number).sum();
+    close("all", number(&totals["time"]["secs"]), sum, 1e-9);
 }
