@@ -3,7 +3,7 @@
 # LIBTORCH=FOLDER uses a libtorch that is there; TORCH=cpu or TORCH=cuda chooses the one that `setup` fetches.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-slurm soak rehearse-96 test-nccl test-gpu test-peers bench bench-prepare bench-peers lint clean
+.PHONY: help setup build demo test same-numbers test-slurm soak rehearse-96 test-nccl test-gpu test-peers bench bench-prepare bench-peers lint clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
@@ -27,6 +27,9 @@ demo: build ## Train a small model on manual pages in many languages, and show h
 test: build ## Run all tests, or those whose path contains NAME: T=NAME, e.g. a file's or a test's
 	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} \
 		$(if $(T),tests/named.sh '$(T)',cargo test --release --workspace)
+
+same-numbers: build ## Weights after 20 steps, and whether they are those of BEFORE=PROGRAM or BEFORE=REVISION
+	@BEFORE='$(BEFORE)' tests/same-numbers.sh
 
 test-slurm: build ## Run the tests that need a real Slurm, in namespaces of this machine (root; installs slurm-wlm and munge)
 	@cluster/setup/system.sh slurm
