@@ -12,6 +12,7 @@ mod doctor;
 mod faults;
 mod golden_step;
 mod hosts;
+mod house;
 mod killed;
 mod killed_anywhere;
 mod memory;
