@@ -3,14 +3,14 @@
 # LIBTORCH=FOLDER uses a libtorch that is there; TORCH=cpu or TORCH=cuda chooses the one that `setup` fetches.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-slurm soak rehearse-96 test-nccl test-gpu test-peers bench bench-prepare bench-peers lint clean
+.PHONY: help setup build demo test same-numbers wrap test-slurm soak rehearse-96 test-nccl test-gpu test-peers bench bench-prepare bench-peers lint clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
 NCCL := $(CURDIR)/.deps/nccl
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing: MPI, libclang, libtorch (into .deps)
 	@cluster/setup/system.sh
@@ -24,8 +24,12 @@ demo: build ## Train a small model on manual pages in many languages, and show h
 	@$(BIN)/tercet demo
 
 # Two tests per core: many wait for a process more than they compute.
-test: build ## Run all tests
-	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test --release --workspace
+test: build ## Run all tests, or those whose path contains NAME: T=NAME, e.g. a file's or a test's
+	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} \
+		$(if $(T),tests/named.sh '$(T)',cargo test --release --workspace)
+
+same-numbers: build ## Weights after 20 steps, and whether they are those of BEFORE=PROGRAM or BEFORE=REVISION
+	@BEFORE='$(BEFORE)' tests/same-numbers.sh
 
 test-slurm: build ## Run the tests that need a real Slurm, in namespaces of this machine (root; installs slurm-wlm and munge)
 	@cluster/setup/system.sh slurm
@@ -72,6 +76,9 @@ lint: setup ## Formatting, clippy and rustdoc, warnings being errors
 	@cargo fmt --all --check
 	@cargo clippy --release --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps
+
+wrap: ## Wrap again the comments that `make test T=house` complains of
+	@WRAP=1 cargo test --release --workspace --test system house::comments
 
 clean: ## Remove what was built; .deps and runs stay
 	@cargo clean

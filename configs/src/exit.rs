@@ -68,5 +68,10 @@ mod tests {
         let source = std::io::Error::other("no such file");
         let error = RecipeError::Read { path: "a.toml".into(), source };
         assert_eq!(error_line(&error), "recipe a.toml: no such file");
+        // With what was being done before it.
+        #[derive(Debug, thiserror::Error)]
+        #[error("reading")]
+        struct Reading(#[source] RecipeError);
+        assert_eq!(error_line(&Reading(error)), "reading: recipe a.toml: no such file");
     }
 }

@@ -13,7 +13,8 @@ fn recipe(name: &str) -> Recipe {
 #[test]
 fn every_shipped_recipe_loads() {
     let mut count = 0;
-    for entry in std::fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap() {
+    let read = |folder: &str| std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap();
+    for entry in read(".").chain(read("../tests/recipes")) {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|e| e == "toml") && !path.ends_with("Cargo.toml") {
             Recipe::load(&path, &[]).unwrap();
@@ -35,8 +36,8 @@ fn recipes_that_continue_the_demo_find_its_model() {
 
 #[test]
 fn the_papers_batches_divide_among_its_gpus() {
-    for (name, gpus) in [("stage2.toml", 96), ("stage3.toml", 24), ("stage2-rehearsal.toml", 2), ("stage2-96.toml", 96)]
-    {
+    let rehearsed = ("../tests/recipes/rehearse-96.toml", 96);
+    for (name, gpus) in [("stage2.toml", 96), ("stage3.toml", 24), ("stage2-rehearsal.toml", 2), rehearsed] {
         for group in recipe(name).data.length_groups {
             assert!(group.global_batch.is_multiple_of(gpus), "{name}: {group:?} on {gpus} ranks");
         }

@@ -74,10 +74,4 @@ mod tests {
         assert_eq!([ErrorKind::NotFound, ErrorKind::PermissionDenied, ErrorKind::NotADirectory].map(code), [2; 3]);
         assert_eq!([ErrorKind::StorageFull, ErrorKind::TimedOut, ErrorKind::OutOfMemory].map(code), [3; 3]);
     }
-
-    #[test]
-    fn a_cause_is_said_once() {
-        let error = anyhow::anyhow!("no such file").context("recipe a.toml: no such file").context("reading");
-        assert_eq!(tercet_configs::error_line(error.as_ref()), "reading: recipe a.toml: no such file");
-    }
 }

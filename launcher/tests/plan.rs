@@ -1,16 +1,12 @@
 //! `tercet plan` from the command line, over a small store: table, JSON, picture, and what would fail.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use crate::stand_in::{Ran, StandIn};
+use std::path::Path;
+
 use serde_json::Value;
+use tercet_fixtures::{ModelConfig, RecipeBuilder};
 
-const CONFIG: &str = r#"{"model_type": "xlm-roberta", "vocab_size": 16, "hidden_size": 8, "num_hidden_layers": 2,
-    "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 34, "pad_token_id": 1,
-    "type_vocab_size": 1, "hidden_dropout_prob": 0, "attention_probs_dropout_prob": 0}"#;
-
-const RECIPE: &str = "name = \"small\"\nsteps = 10\n[model]\nconfig = \"config.json\"\n[data]\nstore = \"store\"\n\
-    passage_max_len = 32\nquery_max_len = 32\ngroup_size = 2\n\
-    length_groups = [{ max_len = 5, global_batch = 4 }, { max_len = 8, global_batch = 6 }]\n";
+use crate::stand_in::{Ran, StandIn};
 
 /// Twelve rows of at most 5 tokens and eighteen of 7, a negative each; a model and a recipe.
 fn lab() -> StandIn {
@@ -21,8 +17,11 @@ fn lab() -> StandIn {
     lab.write_tokenizer();
     let rows = rows("one", "one two three", 12) + &rows("two", "one two three four five", 18);
     std::fs::write(lab.path("rows.jsonl"), rows).unwrap();
-    std::fs::write(lab.path("config.json"), CONFIG).unwrap();
-    std::fs::write(lab.path("small.toml"), RECIPE).unwrap();
+    let config = ModelConfig { hidden_size: 8, intermediate_size: 16, ..ModelConfig::tiny(16, 32) };
+    std::fs::write(lab.path("config.json"), config.json().to_string()).unwrap();
+    let recipe = RecipeBuilder::new("small", 10).set("model.config", "config.json");
+    let recipe = recipe.data(Path::new("store"), [32, 32], 2).length_groups(&[(5, 4), (8, 6)]);
+    std::fs::write(lab.path("small.toml"), recipe.to_string()).unwrap();
     let ran = lab.run("prepare --tokenizer tokenizer.json --out store rows.jsonl", "");
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     lab

@@ -141,7 +141,8 @@ fn altered_files_of_rows_end_with_rows_or_an_error() {
         std::fs::write(dir.path().join(name), bytes).unwrap();
         assert_eq!(read_to_the_end(&dir.path().join(name)), (NUM_ROWS, false), "{name}");
     }
-    proptest!(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }, |(i in 0..files.len(), changes in prop::collection::vec(any_change(), 1..6))| {
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(i in 0..files.len(), changes in prop::collection::vec(any_change(), 1..6))| {
         let (name, mut bytes) = files[i].clone();
         changes.iter().for_each(|change| apply(&mut bytes, change));
         let path = dir.path().join(name);
@@ -166,7 +167,8 @@ fn an_altered_store_gives_its_own_rows_or_an_error() {
     drop(good);
     let files = ["manifest.json", "a/shard-00000.arrow", "a/by_length.arrow", "a/shapes.arrow"];
     let contents: Vec<Vec<u8>> = files.iter().map(|name| std::fs::read(root.join(name)).unwrap()).collect();
-    proptest!(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }, |(i in 0..files.len(), changes in prop::collection::vec(any_change(), 1..4))| {
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(i in 0..files.len(), changes in prop::collection::vec(any_change(), 1..4))| {
         let mut bytes = contents[i].clone();
         changes.iter().for_each(|change| apply(&mut bytes, change));
         // Another file, not the old one with other bytes: that one may be mapped.

@@ -7,34 +7,20 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tercet_configs::{ExitCode, Recipe};
+use tercet_fixtures::{SPECIAL, word_tokenizer};
 use tercet_sampler::{OnError, Plan, PlanError, PrepareInput, PrepareOptions, Store, TextInput, prepare, read_share};
-use tokenizers::models::wordlevel::WordLevel;
-use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
-use tokenizers::processors::template::TemplateProcessing;
-use tokenizers::{AddedToken, Tokenizer};
 
-const SPECIAL: [&str; 4] = ["<s>", "<pad>", "</s>", "<unk>"];
-
-/// A tokenizer of whole words: query7, positive7, negative7x0 …, and a filler.
+/// What its tokenizer knows: query7, positive7, negative7x0 …, and a filler.
 fn words() -> Vec<String> {
     let of_row = |row: usize| {
         let negatives = (0..3).map(move |i| format!("negative{row}x{i}"));
         [format!("query{row}"), format!("positive{row}")].into_iter().chain(negatives)
     };
-    let special = SPECIAL.into_iter().map(str::to_owned);
-    special.chain(["filler".to_owned()]).chain((0..40).flat_map(of_row)).collect()
+    ["filler".to_owned()].into_iter().chain((0..40).flat_map(of_row)).collect()
 }
 
 fn write_tokenizer(path: &Path) {
-    let vocab = words().into_iter().zip(0..).collect();
-    let model = WordLevel::builder().vocab(vocab).unk_token("<unk>".into()).build().unwrap();
-    let mut frame = TemplateProcessing::builder();
-    frame.try_single("<s> $A </s>").unwrap().special_tokens(vec![("<s>", 0), ("</s>", 2)]);
-    let mut tokenizer = Tokenizer::new(model);
-    tokenizer.with_pre_tokenizer(Some(WhitespaceSplit));
-    tokenizer.with_post_processor(Some(frame.build().unwrap()));
-    tokenizer.add_special_tokens(SPECIAL.map(|token| AddedToken::from(token, true))).unwrap();
-    tokenizer.save(path, false).unwrap();
+    std::fs::write(path, word_tokenizer(words()).to_string()).unwrap();
 }
 
 /// 40 rows of ever longer positives as a store in `dir`, beside its tokenizer.
@@ -83,7 +69,7 @@ fn text_comes_back_out_of_the_batch() {
     let plan = Plan::new(store, &Recipe::parse(recipe, Path::new("t.toml"), &[]).unwrap()).unwrap();
     assert_eq!((plan.phases()[0].steps_per_round(), plan.warnings().len()), (4, 0));
 
-    let words = words();
+    let words: Vec<String> = SPECIAL.into_iter().map(str::to_owned).chain(words()).collect();
     let text = |text: &TextInput| text.ids.iter().map(|&id| words[id as usize].as_str()).collect::<Vec<_>>().join(" ");
     let mut seen: Vec<u64> = Vec::new();
     for (step, rank) in (0..4).flat_map(|step| [(step, 0), (step, 1)]) {
@@ -121,7 +107,7 @@ fn prefixes_stand_before_the_texts_and_need_the_stores_tokenizer() {
     let prefixed = plan(&tokenizer, "query_prefix = \"query0 filler \"\npassage_prefix = \"query1\"").unwrap();
     let (bare, with) =
         [plan(&tokenizer, "").unwrap(), prefixed].map(|plan| read_share(&plan, 0, 0, 1).unwrap().share).into();
-    let id = |word: &str| words().iter().position(|known| known == word).unwrap() as i64;
+    let id = |word: &str| (SPECIAL.len() + words().iter().position(|known| known == word).unwrap()) as i64;
     let ids = |texts: &[TextInput]| texts.iter().map(|text| text.ids.clone()).collect::<Vec<_>>();
     let before = |prefix: &[i64], text: &TextInput| [&text.ids[..1], prefix, &text.ids[1..]].concat();
     let queries: Vec<_> = bare.queries().iter().map(|text| before(&[id("query0"), id("filler")], text)).collect();

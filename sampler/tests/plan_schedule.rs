@@ -74,7 +74,11 @@ proptest! {
     }
 
     #[test]
-    fn without_weights_an_epoch_has_every_row_once_but_for_the_remainder(cells in cells(), seed: u64, epoch in 0u64..5) {
+    fn without_weights_an_epoch_has_every_row_once_but_for_the_remainder(
+        cells in cells(),
+        seed: u64,
+        epoch in 0u64..5,
+    ) {
         let schedule = plain(seed, &cells);
         let steps = schedule.phases()[0].steps_per_round();
         let mut seen = HashSet::new();

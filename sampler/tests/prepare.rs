@@ -318,7 +318,8 @@ proptest! {
                 prop_assert_eq!(stored.neg(j), cut(text, options.passage_max_len));
                 prop_assert_eq!(stored.neg_score(j), row.scores.map(|score| score / 2.0));
             }
-            let passages = (0..stored.num_pos()).map(|j| stored.pos(j)).chain((0..stored.num_neg()).map(|j| stored.neg(j)));
+            let positives = (0..stored.num_pos()).map(|j| stored.pos(j));
+            let passages = positives.chain((0..stored.num_neg()).map(|j| stored.neg(j)));
             let lengths = passages.chain([stored.query()]).map(<[u32]>::len);
             longest.push(lengths.max().unwrap() + SpecialTokens::NUM_FRAMING);
         }

@@ -77,7 +77,7 @@ def test_scores_of_pairs(run, model, compare, tmp_path):
         f"data.passage_max_len={run.max_len}",
     ]
     printed = runs.tercet(
-        "step", "configs/golden.toml", "--model", run.model, "--rows", rows, "-n", 2, "--json",
+        "step", "tests/recipes/golden.toml", "--model", run.model, "--rows", rows, "-n", 2, "--json",
         *(word for setting in settings for word in ["--set", setting]),
     )  # fmt: skip
     ours = {head: np.array(matrix) for head, matrix in json.loads(printed)["scores"].items()}

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tercet_fixtures::{ModelConfig, RecipeBuilder, numbered_words, word_tokenizer};
 
 use crate::program::Tercet;
 use crate::random::Random;
@@ -13,9 +14,9 @@ pub fn golden(relative: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(relative)
 }
 
-/// A recipe of configs/.
+/// A recipe of tests/recipes.
 pub fn recipe(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes").join(name)
 }
 
 /// A temporary folder.
@@ -55,32 +56,17 @@ impl Place {
 
     /// A tokenizer.json whose vocabulary is `<s> <pad> </s> <unk> w4 w5 …`, `size` entries in all.
     pub fn word_tokenizer(&self, name: &str, size: usize) -> PathBuf {
-        let special = ["<s>", "<pad>", "</s>", "<unk>"];
-        let word = |id: usize| special.get(id).map_or_else(|| format!("w{id}"), |s| (*s).to_owned());
-        let vocabulary: serde_json::Map<String, Value> = (0..size).map(|id| (word(id), id.into())).collect();
-        let added: Vec<Value> = (0..special.len())
-            .map(|id| {
-                json!({"id": id, "content": word(id), "single_word": false, "lstrip": false, "rstrip": false,
-                       "normalized": false, "special": true})
-            })
-            .collect();
-        let framing = |token: &str| json!({"SpecialToken": {"id": token, "type_id": 0}});
-        let text = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
-        let processor = json!({
-            "type": "TemplateProcessing",
-            "single": [framing("<s>"), text("A"), framing("</s>")],
-            "pair": [framing("<s>"), text("A"), framing("</s>"), framing("</s>"), text("B"), framing("</s>")],
-            "special_tokens": {
-                "<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]},
-                "</s>": {"id": "</s>", "ids": [2], "tokens": ["</s>"]},
-            },
-        });
-        let tokenizer = json!({
-            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
-            "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": processor, "decoder": null,
-            "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"},
-        });
-        self.write(name, &tokenizer.to_string())
+        self.write(name, &word_tokenizer(numbered_words(size)).to_string())
+    }
+
+    /// A model's config.json.
+    pub fn model_config(&self, name: &str, config: &ModelConfig) -> PathBuf {
+        self.write(name, &config.json().to_string())
+    }
+
+    /// A recipe.
+    pub fn recipe(&self, name: &str, recipe: &RecipeBuilder) -> PathBuf {
+        self.write(name, &recipe.to_string())
     }
 
     /// A token store of [`topic_rows`].

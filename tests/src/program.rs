@@ -3,12 +3,14 @@
 use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::built::assert_up_to_date;
 use crate::slots;
 
 /// What any one run may take. Only what hangs takes so long, however slow or busy the machine is.
@@ -21,13 +23,19 @@ pub const TIME_TO_END: Duration = Duration::from_secs(60);
 /// Marks a run's processes: every child inherits the environment.
 const MARK: &str = "TERCET_TEST_RUN";
 
-/// `tercet` or `tercet-worker`, where `make build` puts them.
+/// `tercet` or `tercet-worker`, where `make build` puts them. It fails if they are not what the sources make of them now.
 pub fn program(name: &str) -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    // target/release/deps/TEST and target/release/NAME
-    let path = own.parent().and_then(|deps| deps.parent()).unwrap().join(name);
-    assert!(path.is_file(), "{} is missing: run `make build` first", path.display());
-    path
+    static PROGRAMS: [OnceLock<PathBuf>; 2] = [OnceLock::new(), OnceLock::new()];
+    let which = ["tercet", "tercet-worker"].iter().position(|program| *program == name).unwrap();
+    let found = || {
+        let own = std::env::current_exe().unwrap();
+        // target/release/deps/TEST and target/release/NAME
+        let path = own.parent().and_then(|deps| deps.parent()).unwrap().join(name);
+        assert!(path.is_file(), "{} is missing: type `make build`", path.display());
+        assert_up_to_date(&path);
+        path
+    };
+    PROGRAMS[which].get_or_init(found).clone()
 }
 
 /// A command line of `tercet`.
@@ -41,9 +49,14 @@ pub struct Tercet {
 impl Tercet {
     /// `tercet SUBCOMMAND`.
     pub fn new(subcommand: &str) -> Self {
-        let mut command = Command::new(program("tercet"));
+        Self::of(&program("tercet"), subcommand)
+    }
+
+    /// The same of another build.
+    pub fn of(program: &Path, subcommand: &str) -> Self {
+        let mut command = Command::new(program);
         command.arg(subcommand);
-        Self { command, ranks: 1, alone: false, limit: TIME_LIMIT }
+        Self::through(command, 1)
     }
 
     /// Any other program that starts ranks, e.g. a shell that starts `tercet`.
@@ -62,25 +75,19 @@ impl Tercet {
         self.arg("--set").arg(setting.to_string())
     }
 
-    /// An environment variable.
-    pub fn variable(mut self, name: &str, value: &str) -> Self {
-        self.command.env(name, value);
-        self
-    }
-
     /// `-n RANKS`.
     pub fn ranks(mut self, ranks: usize) -> Self {
         self.ranks = ranks;
         self.arg("-n").arg(ranks.to_string())
     }
 
-    /// A variable of its environment, and of its ranks'.
+    /// A variable of its environment and of its ranks'.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// Nothing else shall run at the same time.
+    /// Nothing else runs at the same time.
     pub fn alone(mut self) -> Self {
         self.alone = true;
         self

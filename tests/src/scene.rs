@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use tercet_fixtures::{ModelConfig, RecipeBuilder};
 
 use crate::place::{Place, topic_rows};
 use crate::program::Tercet;
@@ -31,41 +32,16 @@ impl Scene {
         let place = Place::new();
         let store = place.store_of("rows", rows, VOCABULARY + 1);
         let tokenizer = place.word_tokenizer("model/tokenizer.json", VOCABULARY + 1);
-        let config = json!({
-            "model_type": "xlm-roberta", "vocab_size": VOCABULARY + 1, "hidden_size": 32, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 66, "type_vocab_size": 1,
-            "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "layer_norm_eps": 1e-5, "hidden_act": "gelu",
-            "initializer_range": 0.1, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
-        });
-        let config = place.write("model/config.json", &config.to_string());
-        let text = format!(
-            r#"
-            name = "resume"
-            steps = {steps}
-            sub_batch_tokens = 256
-            [model]
-            config = "{}"
-            tokenizer = "{}"
-            [data]
-            store = "{}"
-            query_max_len = 16
-            passage_max_len = 64
-            group_size = 2
-            length_groups = [{{ max_len = 20, global_batch = 8 }}, {{ max_len = 64, global_batch = 4 }}]
-            shuffle_ratio = 0.5
-            [loss]
-            distill_start_step = 3
-            [optimizer]
-            learning_rate = 1e-3
-            [checkpoint]
-            every_steps = {checkpoint_every}
-            keep = 0
-            "#,
-            config.display(),
-            tokenizer.display(),
-            store.display()
-        );
-        let recipe = place.write("recipe.toml", &text);
+        let tiny = ModelConfig::tiny(VOCABULARY + 1, 64);
+        let config =
+            ModelConfig { hidden_size: 32, intermediate_size: 64, initializer_range: 0.1, dropout: 0.1, ..tiny };
+        let config = place.model_config("model/config.json", &config);
+        let recipe = RecipeBuilder::new("resume", steps).fresh_model(&config, &tokenizer).data(&store, [16, 64], 2);
+        let recipe =
+            recipe.length_groups(&[(20, 8), (64, 4)]).set("data.shuffle_ratio", 0.5).set("sub_batch_tokens", 256);
+        let recipe = recipe.set("loss.distill_start_step", 3).set("optimizer.learning_rate", 1e-3);
+        let recipe = recipe.set("checkpoint.every_steps", checkpoint_every).set("checkpoint.keep", 0);
+        let recipe = place.recipe("recipe.toml", &recipe);
         Self { place, recipe }
     }
 

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tercet_fixtures::RecipeBuilder;
 use tercet_tests::batch::TokenBatch;
 use tercet_tests::place::{Place, golden, recipe};
 use tercet_tests::program::{Ended, Tercet, program, send};
@@ -17,32 +18,11 @@ use tercet_tests::program::{Ended, Tercet, program, send};
 fn scene(steps: u64) -> (Place, PathBuf) {
     let place = Place::new();
     let store = place.store("rows", (0..16).map(|i| 2 + (i * 5) % 28), 64);
-    let recipe = place.write(
-        "recipe.toml",
-        &format!(
-            r#"name = "bad"
-steps = {steps}
-run_dir = "{}"
-[model]
-path = "{}"
-[data]
-store = "{}"
-query_max_len = 16
-passage_max_len = 32
-group_size = 3
-length_groups = [{{ max_len = 32, global_batch = 4 }}]
-[checkpoint]
-every_steps = 2
-# What is looked at is the first failure.
-[restart]
-limit = 0
-backoff_secs = 0
-"#,
-            place.path("run").display(),
-            golden("nano_xlmr/hf").display(),
-            store.display()
-        ),
-    );
+    let recipe = RecipeBuilder::new("bad", steps).set("run_dir", place.path("run"));
+    let recipe = recipe.set("model.path", golden("nano_xlmr/hf")).data(&store, [16, 32], 3).length_groups(&[(32, 4)]);
+    // What is looked at is the first failure.
+    let recipe = recipe.set("checkpoint.every_steps", 2).set("restart.limit", 0).set("restart.backoff_secs", 0);
+    let recipe = place.recipe("recipe.toml", &recipe);
     (place, recipe)
 }
 

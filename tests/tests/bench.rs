@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tercet_fixtures::RecipeBuilder;
 use tercet_tests::place::{Place, golden};
 use tercet_tests::program::Tercet;
 
@@ -14,15 +15,10 @@ const BETWEEN_CLOCKS_SECS: f64 = 0.05;
 
 /// The golden model over 32 rows, 10 steps of 8.
 fn recipe(place: &Place) -> PathBuf {
-    place.store("store", (0..32).map(|i| 2 + (i * 5) % 28), 64);
-    let text = format!(
-        "name = \"timed\"\nsteps = 10\nsub_batch_tokens = 96\nkept_graph_tokens = 0\n[model]\npath = \"{}\"\n\
-         [data]\nstore = \"{}\"\nquery_max_len = 16\npassage_max_len = 32\ngroup_size = 3\n\
-         length_groups = [{{ max_len = 32, global_batch = 8 }}]\n",
-        golden("nano_xlmr/hf").display(),
-        place.path("store").display(),
-    );
-    place.write("recipe.toml", &text)
+    let store = place.store("store", (0..32).map(|i| 2 + (i * 5) % 28), 64);
+    let recipe = RecipeBuilder::new("timed", 10).set("sub_batch_tokens", 96).set("kept_graph_tokens", 0);
+    let recipe = recipe.set("model.path", golden("nano_xlmr/hf")).data(&store, [16, 32], 3);
+    place.recipe("recipe.toml", &recipe.length_groups(&[(32, 8)]))
 }
 
 fn bench(recipe: &Path, ranks: usize) -> Tercet {

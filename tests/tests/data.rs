@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use tercet_fixtures::{ModelConfig, RecipeBuilder};
 use tercet_tests::place::{Place, topic_rows};
 use tercet_tests::program::{Tercet, program};
 
@@ -30,21 +31,13 @@ fn store(place: &Place, name: &str, with_more: bool) -> PathBuf {
 
 /// A recipe of 8 steps over the store at `data_store`.
 fn recipe(place: &Place, name: &str, data_store: &Path, data: &str) -> PathBuf {
-    let config = json!({
-        "model_type": "xlm-roberta", "vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 1,
-        "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 66, "type_vocab_size": 1,
-        "pad_token_id": 1, "layer_norm_eps": 1e-5, "hidden_act": "gelu", "initializer_range": 0.1,
-        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
-    });
-    let config = place.write("model/config.json", &config.to_string());
-    let text = format!(
-        "name = \"data\"\nsteps = 8\nrun_dir = \"{}\"\n[model]\nconfig = \"{}\"\n[checkpoint]\nevery_steps = 4\nkeep = 0\n\
-         [data]\nstore = \"{}\"\ngroup_size = 2\nlength_groups = [{{ max_len = 64, global_batch = 8 }}]\n{data}",
-        place.path("run").display(),
-        config.display(),
-        data_store.display(),
-    );
-    place.write(name, &text)
+    let tiny = ModelConfig::tiny(VOCABULARY, 64);
+    let config = ModelConfig { num_layers: 1, intermediate_size: 32, initializer_range: 0.1, ..tiny };
+    let config = place.model_config("model/config.json", &config);
+    let recipe = RecipeBuilder::new("data", 8).set("run_dir", place.path("run")).set("model.config", config);
+    let recipe = recipe.set("checkpoint.every_steps", 4).set("checkpoint.keep", 0).set("data.store", data_store);
+    let recipe = recipe.set("data.group_size", 2).length_groups(&[(64, 8)]);
+    place.write(name, &format!("{recipe}{data}"))
 }
 
 fn train(recipe: &Path) -> Tercet {
@@ -69,7 +62,8 @@ fn a_data_set_joins_at_a_step_and_what_was_before_stays() {
     let both = store(&place, "both", true);
     let joins = |from_step: u64| {
         format!(
-            "[[data.sets]]\nname = \"more\"\nweight = 0\n[[data.changes]]\nfrom_step = {from_step}\nweights = {{ more = 9.0 }}\n"
+            "data.sets = [{{ name = \"more\", weight = 0 }}]\n\
+             data.changes = [{{ from_step = {from_step}, weights = {{ more = 9.0 }} }}]\n"
         )
     };
     let unsaid = recipe(&place, "unsaid.toml", &both, "");

@@ -9,10 +9,10 @@ mod bench;
 mod data;
 mod determinism;
 mod doctor;
-mod exactness;
 mod faults;
-mod golden;
+mod golden_step;
 mod hosts;
+mod house;
 mod killed;
 mod killed_anywhere;
 mod memory;
@@ -20,9 +20,11 @@ mod memory_budget;
 mod nccl;
 mod plan;
 mod precision;
+mod ranks_agree;
 mod rehearse;
 mod resume;
 mod safety;
+mod same_numbers;
 mod sharded_state;
 mod slurm;
 mod soak;
@@ -38,8 +40,10 @@ fn every_test_file_is_a_module() {
         let folder = crates.join(name).join("tests");
         let main = std::fs::read_to_string(folder.join("main.rs")).unwrap();
         for entry in std::fs::read_dir(&folder).unwrap() {
-            let file = entry.unwrap().file_name().into_string().unwrap();
-            if let Some(module) = file.strip_suffix(".rs").filter(|module| *module != "main") {
+            let path = entry.unwrap().path();
+            let module = path.file_stem().unwrap().to_str().unwrap();
+            let is_module = path.extension().is_some_and(|ending| ending == "rs") || path.join("mod.rs").is_file();
+            if is_module && module != "main" {
                 let line = format!("mod {module};");
                 assert!(main.lines().any(|own| own == line), "{}/main.rs lacks `{line}`", folder.display());
             }

@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
-use serde_json::json;
+use tercet_fixtures::ModelConfig;
 use tercet_tests::batch::TokenBatch;
 use tercet_tests::place::{Place, recipe};
 use tercet_tests::program::{Tercet, program};
@@ -45,12 +45,8 @@ const ALLOCATOR_BYTES: usize = 12 * MIB;
 /// A model directory of fresh weights: what a run of no steps leaves.
 fn model(place: &Place, hidden: usize, layers: usize, vocabulary: usize, longest: usize) -> std::path::PathBuf {
     let tokenizer = place.word_tokenizer("start/tokenizer.json", VOCABULARY);
-    let config = json!({
-        "model_type": "xlm-roberta", "vocab_size": vocabulary, "hidden_size": hidden, "num_hidden_layers": layers,
-        "num_attention_heads": 4, "intermediate_size": 4 * hidden, "max_position_embeddings": longest + 2,
-        "type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-5, "hidden_act": "gelu",
-    });
-    let config = place.write("start/config.json", &config.to_string());
+    let config = ModelConfig { num_layers: layers, ..ModelConfig::of_width(hidden, vocabulary, longest) };
+    let config = place.model_config("start/config.json", &config);
     let run = place.path("run");
     let train = Tercet::new("train").arg(recipe("golden.toml")).ranks(1).set(format!("run_dir={}", run.display()));
     let train = train.set("model.dropout=0").set(format!("model.config={}", config.display()));

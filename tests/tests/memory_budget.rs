@@ -4,7 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use tercet_fixtures::{ModelConfig, RecipeBuilder};
 use tercet_tests::place::Place;
 use tercet_tests::program::Tercet;
 
@@ -14,24 +15,12 @@ const MIB: u64 = 1 << 20;
 
 /// 40 rows of up to 500 words, four to a batch, and a model whose graphs are larger than itself.
 fn recipe(place: &Place) -> PathBuf {
-    place.store("store", (0..40).map(|i| 20 + (i * 97) % 480), VOCABULARY);
-    let config = json!({
-        "model_type": "xlm-roberta", "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": 6,
-        "num_attention_heads": 4, "intermediate_size": 4 * HIDDEN, "max_position_embeddings": 514,
-        "type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-5, "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
-    });
-    place.write("config.json", &config.to_string());
-    let path = |name: &str| place.path(name).display().to_string();
-    let text = format!(
-        "name = \"fitted\"\nsteps = 6\nsub_batch_tokens = 1024\n[model]\nconfig = \"{}\"\ntokenizer = \"{}\"\n[data]\n\
-         store = \"{}\"\nquery_max_len = 16\npassage_max_len = 512\ngroup_size = 2\n\
-         length_groups = [{{ max_len = 512, global_batch = 8 }}]\n",
-        path("config.json"),
-        path("store-tokenizer.json"),
-        path("store"),
-    );
-    place.write("recipe.toml", &text)
+    let store = place.store("store", (0..40).map(|i| 20 + (i * 97) % 480), VOCABULARY);
+    let config = ModelConfig { num_layers: 6, ..ModelConfig::of_width(HIDDEN, VOCABULARY, 512) };
+    let config = place.model_config("config.json", &config);
+    let recipe = RecipeBuilder::new("fitted", 6).fresh_model(&config, &place.path("store-tokenizer.json"));
+    let recipe = recipe.data(&store, [16, 512], 2).length_groups(&[(512, 8)]).set("sub_batch_tokens", 1024);
+    place.recipe("recipe.toml", &recipe)
 }
 
 fn train(place: &Place, recipe: &Path, budget: &str, ranks: usize) -> Tercet {

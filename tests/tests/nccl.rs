@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use tercet_tests::exactness::{self, Backend};
+use tercet_tests::ranks_agree::{self, Backend};
 
 #[allow(dead_code)]
 #[path = "../../cluster/tests/nccl/library.rs"]
@@ -36,21 +36,21 @@ fn exactness_on_this_machines_gpus() {
     }
     let settings = vec!["backend=nccl".into()];
     let backend = Backend { max_ranks: num_gpus.min(4), settings, ..Backend::default() };
-    exactness::step_is_the_same_on_any_ranks(&backend);
-    exactness::gradients_are_the_same_on_any_ranks(&backend);
+    ranks_agree::step_is_the_same_on_any_ranks(&backend);
+    ranks_agree::gradients_are_the_same_on_any_ranks(&backend);
 }
 
 #[test]
 fn step_is_the_same_on_any_ranks() {
-    over_the_stand_in("step", exactness::step_is_the_same_on_any_ranks);
+    over_the_stand_in("step", ranks_agree::step_is_the_same_on_any_ranks);
 }
 
 #[test]
 fn mpirun_by_hand_does_the_same() {
-    over_the_stand_in("mpirun", exactness::mpirun_by_hand_does_the_same);
+    over_the_stand_in("mpirun", ranks_agree::mpirun_by_hand_does_the_same);
 }
 
 #[test]
 fn gradients_are_the_same_on_any_ranks() {
-    over_the_stand_in("gradients", exactness::gradients_are_the_same_on_any_ranks);
+    over_the_stand_in("gradients", ranks_agree::gradients_are_the_same_on_any_ranks);
 }

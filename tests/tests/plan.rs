@@ -5,7 +5,9 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use tercet_fixtures::{ModelConfig, RecipeBuilder};
+use tercet_tests::compare::{close, number};
 use tercet_tests::place::Place;
 use tercet_tests::program::Tercet;
 
@@ -20,30 +22,17 @@ const OBJECTIVES: [&[&str]; 3] = [
 ];
 
 /// A store of 60 rows of many lengths, a model and a recipe of 12 steps.
-fn recipe(place: &Place, config: Value) -> PathBuf {
-    place.store("store", (0..60).map(|i| 2 + (i * 7) % 55), VOCABULARY);
-    place.write("config.json", &config.to_string());
-    let path = |name: &str| place.path(name).display().to_string();
-    let text = format!(
-        "name = \"planned\"\nsteps = 12\nsub_batch_tokens = 96\nkept_graph_tokens = 200\n[model]\nconfig = \"{}\"\n\
-         tokenizer = \"{}\"\n[data]\nstore = \"{}\"\nquery_max_len = 16\npassage_max_len = 64\ngroup_size = 1\n\
-         length_groups = [{{ max_len = {}, global_batch = 6 }}, {{ max_len = {}, global_batch = 6 }}]\n",
-        path("config.json"),
-        path("store-tokenizer.json"),
-        path("store"),
-        UP_TO[0],
-        UP_TO[1],
-    );
-    place.write("recipe.toml", &text)
+fn recipe(place: &Place, config: &ModelConfig) -> PathBuf {
+    let store = place.store("store", (0..60).map(|i| 2 + (i * 7) % 55), VOCABULARY);
+    let config = place.model_config("config.json", config);
+    let recipe = RecipeBuilder::new("planned", 12).fresh_model(&config, &place.path("store-tokenizer.json"));
+    let recipe = recipe.data(&store, [16, 64], 1).length_groups(&UP_TO.map(|max_len| (max_len as usize, 6)));
+    place.recipe("recipe.toml", &recipe.set("sub_batch_tokens", 96).set("kept_graph_tokens", 200))
 }
 
-fn config(hidden: usize, layers: usize, positions: usize) -> Value {
-    json!({
-        "model_type": "xlm-roberta", "vocab_size": VOCABULARY, "hidden_size": hidden, "num_hidden_layers": layers,
-        "num_attention_heads": 4, "intermediate_size": 4 * hidden, "max_position_embeddings": positions,
-        "type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-5, "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
-    })
+/// Two layers of width 16.
+fn small() -> ModelConfig {
+    ModelConfig::of_width(16, VOCABULARY, 64)
 }
 
 fn plan(recipe: &Path, settings: &[&str], ranks: usize) -> Value {
@@ -65,7 +54,7 @@ fn train(place: &Place, recipe: &Path, settings: &[&str], ranks: usize, name: &s
 #[test]
 fn every_steps_tokens_padding_balance_and_bytes_are_as_planned() {
     let place = Place::new();
-    let recipe = recipe(&place, config(16, 2, 66));
+    let recipe = recipe(&place, &small());
     for (i, settings) in OBJECTIVES.into_iter().enumerate() {
         for ranks in [1, 2, 3] {
             let plan = plan(&recipe, settings, ranks);
@@ -110,7 +99,7 @@ fn same_steps(plan: &Value, metrics: &[Value], what: &str) {
 #[test]
 fn peak_memory_is_about_as_planned() {
     let place = Place::new();
-    let recipe = recipe(&place, config(256, 4, 66));
+    let recipe = recipe(&place, &ModelConfig { num_layers: 4, ..ModelConfig::of_width(256, VOCABULARY, 64) });
     for (name, settings) in [
         ("recomputed", ["sub_batch_tokens=4000", "kept_graph_tokens=0", "data.group_size=3", "steps=3"]),
         ("kept", ["sub_batch_tokens=4000", "kept_graph_tokens=100000", "data.group_size=3", "steps=3"]),
@@ -124,14 +113,21 @@ fn peak_memory_is_about_as_planned() {
 }
 
 #[test]
-fn rates_can_be_measured() {
+fn times_follow_from_the_rates_that_are_measured() {
     let place = Place::new();
-    let recipe = recipe(&place, config(16, 2, 66));
+    let recipe = recipe(&place, &small());
     let command = Tercet::new("plan").arg(&recipe).arg("--world").arg("2").arg("--measure").arg("--json").arg("-");
     let plan: Value = serde_json::from_str(&command.succeed()).unwrap();
-    for rate in ["flops_per_sec", "peak_flops_per_sec", "all_reduce_bytes_per_sec", "ring_bytes_per_sec", "update_secs"]
-    {
-        assert!(plan["rates"][rate].as_f64().is_some_and(|rate| rate > 0.0), "{rate}: {}", plan["rates"]);
+    let (rates, totals) = (&plan["rates"], &plan["totals"]);
+    for rate in ["flops_per_sec", "all_reduce_bytes_per_sec", "ring_bytes_per_sec", "update_secs"] {
+        assert!(number(&rates[rate]) > 0.0, "{rate}: {rates}");
     }
-    assert!(plan["totals"]["time"]["secs"].as_f64().is_some_and(|secs| secs > 0.0));
+    // A model of width 16 is far from what one large product shows.
+    let flops = number(&rates["flops_per_sec"]);
+    assert!(flops < number(&rates["peak_flops_per_sec"]), "{rates}");
+    let parts = &totals["time"]["parts"];
+    close("computing", number(&parts["compute_secs"]) * flops, number(&totals["flops_per_rank"]), 1e-9);
+    close("updating", number(&parts["update_secs"]), 12.0 * number(&rates["update_secs"]), 1e-9);
+    let sum = parts.as_object().unwrap().values().map(number).sum();
+    close("all", number(&totals["time"]["secs"]), sum, 1e-9);
 }

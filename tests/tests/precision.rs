@@ -4,7 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use tercet_fixtures::{ModelConfig, RecipeBuilder};
 use tercet_tests::place::Place;
 use tercet_tests::program::Tercet;
 
@@ -14,24 +15,13 @@ const STEPS: usize = 60;
 const LAST: usize = 15;
 
 fn recipe(place: &Place) -> PathBuf {
-    place.store("store", (0..120).map(|i| 6 + (i * 7) % 25), VOCABULARY);
-    let config = json!({
-        "model_type": "xlm-roberta", "vocab_size": VOCABULARY, "hidden_size": 64, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "intermediate_size": 128, "max_position_embeddings": 66, "type_vocab_size": 1,
-        "pad_token_id": 1, "layer_norm_eps": 1e-5, "hidden_act": "gelu",
-    });
-    place.write("config.json", &config.to_string());
-    let path = |name: &str| place.path(name).display().to_string();
-    let text = format!(
-        "name = \"precision\"\nsteps = {STEPS}\n[model]\nconfig = \"{}\"\ntokenizer = \"{}\"\ndropout = 0.0\n[data]\n\
-         store = \"{}\"\nquery_max_len = 16\npassage_max_len = 64\ngroup_size = 2\n\
-         length_groups = [{{ max_len = 64, global_batch = 20 }}]\n[loss]\ntemperature = 0.1\n\
-         [optimizer]\nlearning_rate = 2e-3\n[checkpoint]\nevery_steps = 0\n",
-        path("config.json"),
-        path("store-tokenizer.json"),
-        path("store"),
-    );
-    place.write("recipe.toml", &text)
+    let store = place.store("store", (0..120).map(|i| 6 + (i * 7) % 25), VOCABULARY);
+    let config = ModelConfig { intermediate_size: 128, ..ModelConfig::of_width(64, VOCABULARY, 64) };
+    let config = place.model_config("config.json", &config);
+    let recipe = RecipeBuilder::new("precision", STEPS as u64);
+    let recipe = recipe.fresh_model(&config, &place.path("store-tokenizer.json")).data(&store, [16, 64], 2);
+    let recipe = recipe.length_groups(&[(64, 20)]).set("loss.temperature", 0.1).set("optimizer.learning_rate", 2e-3);
+    place.recipe("recipe.toml", &recipe.set("checkpoint.every_steps", 0))
 }
 
 /// First loss, and the mean of the last ones.

@@ -7,8 +7,9 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tercet_configs::Recipe;
+use tercet_fixtures::ModelConfig;
 use tercet_sampler::{Plan, Store, deal_batch};
 use tercet_tests::place::{Place, recipe};
 use tercet_tests::program::Tercet;
@@ -34,13 +35,9 @@ impl Rehearsal {
         let place = Place::new();
         place.store("store", lens, VOCABULARY);
         place.word_tokenizer("model/tokenizer.json", VOCABULARY);
-        let config = json!({
-            "model_type": "xlm-roberta", "vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 514, "type_vocab_size": 1,
-            "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "layer_norm_eps": 1e-5, "hidden_act": "gelu",
-            "initializer_range": 0.1, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
-        });
-        place.write("model/config.json", &config.to_string());
+        let tiny = ModelConfig::tiny(VOCABULARY, 512);
+        let config = ModelConfig { hidden_size: 32, intermediate_size: 64, initializer_range: 0.1, ..tiny };
+        place.model_config("model/config.json", &config);
         let path = |name: &str| place.path(name).display().to_string();
         let settings = vec![
             format!("steps={steps}"),
@@ -58,13 +55,13 @@ impl Rehearsal {
     fn recipe(&self, ranks: usize) -> Recipe {
         let mut settings = self.settings.clone();
         settings.push(format!("run_dir={}", self.run_dir(ranks).display()));
-        Recipe::load(&recipe("stage2-96.toml"), &settings).unwrap()
+        Recipe::load(&recipe("rehearse-96.toml"), &settings).unwrap()
     }
 
     /// Trains; the proportional memory of each rank in the midst of it, in bytes.
     fn train(&self, ranks: usize) -> Vec<u64> {
         let run_dir = self.run_dir(ranks);
-        let command = Tercet::new("train").arg(recipe("stage2-96.toml")).ranks(ranks).within(LIMIT);
+        let command = Tercet::new("train").arg(recipe("rehearse-96.toml")).ranks(ranks).within(LIMIT);
         let command = self.settings.iter().fold(command, |command, setting| command.set(setting));
         let mut run = command.set(format!("run_dir={}", run_dir.display())).start();
         let started = Instant::now();

@@ -5,7 +5,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use tercet_fixtures::{ModelConfig, RecipeBuilder};
 use tercet_tests::compare::{close, number};
 use tercet_tests::place::Place;
 use tercet_tests::program::Tercet;
@@ -16,23 +17,13 @@ const STEPS: u64 = 4;
 fn recipe(place: &Place) -> PathBuf {
     let store = place.store("rows", (0..40).map(|i| 4 + (i * 7) % 30), 100);
     let tokenizer = place.word_tokenizer("model/tokenizer.json", 100);
-    let config = json!({
-        "model_type": "xlm-roberta", "vocab_size": 220_001, "hidden_size": 32, "num_hidden_layers": 1,
-        "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 66, "type_vocab_size": 1,
-        "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "layer_norm_eps": 1e-5, "hidden_act": "gelu",
-        "initializer_range": 0.1, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
-    });
-    let config = place.write("model/config.json", &config.to_string());
-    let text = format!(
-        "name = \"sharded\"\nsteps = {STEPS}\nsub_batch_tokens = 256\n[model]\nconfig = \"{}\"\ntokenizer = \"{}\"\n\
-         [data]\nstore = \"{}\"\nquery_max_len = 16\npassage_max_len = 64\ngroup_size = 2\n\
-         length_groups = [{{ max_len = 64, global_batch = 12 }}]\n[optimizer]\nlearning_rate = 1e-3\nmax_grad_norm = 0.01\n\
-         [checkpoint]\nevery_steps = 2\nkeep = 0\n",
-        config.display(),
-        tokenizer.display(),
-        store.display(),
-    );
-    place.write("recipe.toml", &text)
+    let tiny = ModelConfig::tiny(220_001, 64);
+    let shape = ModelConfig { hidden_size: 32, num_layers: 1, intermediate_size: 64, initializer_range: 0.1, ..tiny };
+    let config = place.model_config("model/config.json", &shape);
+    let recipe = RecipeBuilder::new("sharded", STEPS).fresh_model(&config, &tokenizer).data(&store, [16, 64], 2);
+    let recipe = recipe.length_groups(&[(64, 12)]).set("sub_batch_tokens", 256).set("optimizer.learning_rate", 1e-3);
+    let recipe = recipe.set("optimizer.max_grad_norm", 0.01).set("checkpoint.every_steps", 2).set("checkpoint.keep", 0);
+    place.recipe("recipe.toml", &recipe)
 }
 
 /// One run, or its continuation, and what it recorded.

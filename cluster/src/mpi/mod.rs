@@ -153,7 +153,9 @@ impl Mpi {
         with_scalar!(buffer.element(), T => {
             let values = buffer.into_slice::<T>();
             // SAFETY: as promised to this function.
-            Pending::of(Started::new(self, |messages| unsafe { InParts::start(self, messages, values, counts, halves) }))
+            Pending::of(Started::new(self, |messages| unsafe {
+                InParts::start(self, messages, values, counts, halves)
+            }))
         })
     }
 

@@ -5,22 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
+use tercet_fixtures::word_tokenizer;
 
-/// A tokenizer that knows five words, with the special tokens of XLM-RoBERTa.
-#[allow(dead_code, reason = "each test file uses its part")]
-const TOKENIZER: &str = r#"{"version": "1.0", "truncation": null, "padding": null,
-  "added_tokens": [
-    {"id": 0, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
-    {"id": 1, "content": "<pad>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
-    {"id": 2, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},
-    {"id": 3, "content": "<unk>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}],
-  "normalizer": null, "pre_tokenizer": {"type": "Whitespace"}, "decoder": null,
-  "post_processor": {"type": "TemplateProcessing",
-    "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}],
-    "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
-    "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}, "</s>": {"id": "</s>", "ids": [2], "tokens": ["</s>"]}}},
-  "model": {"type": "WordLevel", "unk_token": "<unk>",
-    "vocab": {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "one": 4, "two": 5, "three": 6, "four": 7, "five": 8}}}"#;
+/// What its tokenizer knows.
+pub const WORDS: [&str; 5] = ["one", "two", "three", "four", "five"];
 
 pub struct StandIn {
     dir: TempDir,
@@ -43,9 +31,9 @@ impl StandIn {
         Self { dir }
     }
 
-    /// tokenizer.json: words `one` to `five`, and the special tokens of XLM-RoBERTa.
+    /// tokenizer.json, which knows [`WORDS`].
     pub fn write_tokenizer(&self) {
-        std::fs::write(self.path("tokenizer.json"), TOKENIZER).unwrap();
+        std::fs::write(self.path("tokenizer.json"), word_tokenizer(WORDS).to_string()).unwrap();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

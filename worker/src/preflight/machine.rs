@@ -106,18 +106,36 @@ fn libc_version() -> String {
 mod tests {
     use super::*;
 
+    /// What a program of this machine says, its words.
+    fn said(command: &str) -> Vec<String> {
+        let mut words = command.split(' ');
+        let output = std::process::Command::new(words.next().unwrap()).args(words).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().split_whitespace().map(str::to_owned).collect()
+    }
+
     #[test]
-    fn space_is_told_of_what_exists() {
+    fn space_is_what_df_says() {
         let (size, free) = space(Path::new("/")).unwrap();
-        assert!(size > 0 && free <= size);
+        let df = said("df --block-size=1 --output=size /");
+        assert_eq!(size.to_string(), df[1]);
+        assert!(free <= size);
         assert_eq!(space(Path::new("/nowhere/at/all")), None);
     }
 
     #[test]
-    fn this_machine_has_cores_memory_and_a_kernel() {
+    fn a_machine_is_what_its_own_programs_say() {
         let machine = look(&tercet_cluster::Solo::new());
-        assert!(machine.num_cores > 0 && machine.num_ranks == 1);
-        assert!(machine.available_bytes > 0 && machine.available_bytes <= machine.memory_bytes);
-        assert!(!machine.kernel.is_empty() && !machine.libc.is_empty());
+        assert_eq!(machine.num_ranks, 1);
+        assert_eq!([machine.kernel], said("uname -r")[..]);
+        assert_eq!(["glibc".to_owned(), machine.libc], said("getconf GNU_LIBC_VERSION")[..]);
+        let pages: Vec<u64> = ["_PHYS_PAGES", "PAGE_SIZE"]
+            .iter()
+            .map(|name| said(&format!("getconf {name}"))[0].parse().unwrap())
+            .collect();
+        assert_eq!(machine.memory_bytes, pages[0] * pages[1]);
+        assert!(machine.available_bytes <= machine.memory_bytes);
+        // What has started this program may have been given fewer cores than there are.
+        let online: usize = said("getconf _NPROCESSORS_ONLN")[0].parse().unwrap();
+        assert!((1..=online).contains(&machine.num_cores), "{} of {online}", machine.num_cores);
     }
 }

@@ -28,7 +28,8 @@ pub fn forward(queries: &MultiVector, passages: &MultiVector) -> (Tensor, Winner
     for tile in passage_tiles(passages, num_vectors as usize) {
         let padded = passages.vectors.index_select(0, &tile.vectors.flatten(0, 1)).tr(); // [dm, p·L]
         for (from, len) in query_tiles(num_vectors) {
-            let similarity = queries.vectors.narrow(0, from, len).matmul(&padded).view([len, tile.count, -1]); // [t, p, L]
+            let similarity = queries.vectors.narrow(0, from, len).matmul(&padded); // [t, p·L]
+            let similarity = similarity.view([len, tile.count, -1]); // [t, p, L]
             let similarity = match &tile.padding {
                 Some(padding) => similarity.masked_fill(padding, f64::NEG_INFINITY),
                 None => similarity,

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
+use tercet_fixtures::{ModelConfig, word_tokenizer};
 use tercet_worker::model::{Init, M3Model, ModelOptions};
 
 /// Words that the tokenizer knows: `w0`, `w1`, …
@@ -27,8 +28,11 @@ impl Fixture {
         fs::create_dir(&model).unwrap();
         fs::create_dir(&source).unwrap();
         let (config, tokenizer) = (source.join("config.json"), source.join("tokenizer.json"));
-        fs::write(&config, config_json().to_string()).unwrap();
-        fs::write(&tokenizer, tokenizer_json().to_string()).unwrap();
+        let tiny = ModelConfig::tiny(NUM_WORDS + 4, MAX_LEN);
+        let shape = ModelConfig { hidden_size: 32, intermediate_size: 64, initializer_range: 0.2, ..tiny };
+        fs::write(&config, shape.json().to_string()).unwrap();
+        let words = (0..NUM_WORDS).map(|i| format!("w{i}"));
+        fs::write(&tokenizer, word_tokenizer(words).to_string()).unwrap();
         let options = ModelOptions::default();
         let fresh = M3Model::fresh(&config, &options, Device::Cpu, Kind::Float).unwrap();
         // libtorch has one generator, from which the tests of other threads draw as well. So these weights are computed.
@@ -85,40 +89,4 @@ pub fn lines(values: impl Iterator<Item = Value>) -> String {
 /// The JSON values of a file, one a line.
 pub fn read_lines(path: &Path) -> Vec<Value> {
     fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn config_json() -> Value {
-    json!({
-        "model_type": "xlm-roberta", "vocab_size": NUM_WORDS + 4, "hidden_size": 32, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": MAX_LEN + 2, "pad_token_id": 1,
-        "layer_norm_eps": 1e-5, "initializer_range": 0.2, "type_vocab_size": 1,
-    })
-}
-
-fn tokenizer_json() -> Value {
-    let special = ["<s>", "<pad>", "</s>", "<unk>"];
-    let words = special.map(str::to_owned).into_iter().chain((0..NUM_WORDS).map(|i| format!("w{i}")));
-    let vocabulary: Map<String, Value> = words.zip(0..).map(|(word, id)| (word, Value::from(id))).collect();
-    let added: Vec<Value> = special
-        .iter()
-        .enumerate()
-        .map(|(id, token)| {
-            json!({"id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
-                   "normalized": false, "special": true})
-        })
-        .collect();
-    let token = |name: &str| json!({"SpecialToken": {"id": name, "type_id": 0}});
-    let sequence = |name: &str| json!({"Sequence": {"id": name, "type_id": 0}});
-    let entry = |name: &str, id: usize| json!({"id": name, "ids": [id], "tokens": [name]});
-    json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
-        "pre_tokenizer": {"type": "WhitespaceSplit"}, "decoder": null,
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [token("<s>"), sequence("A"), token("</s>")],
-            "pair": [token("<s>"), sequence("A"), token("</s>"), sequence("B"), token("</s>")],
-            "special_tokens": {"<s>": entry("<s>", 0), "</s>": entry("</s>", 2)},
-        },
-        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"},
-    })
 }

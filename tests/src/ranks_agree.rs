@@ -14,6 +14,7 @@ use crate::place::{Place, golden, recipe, topic_rows};
 use crate::program::{Tercet, program};
 use crate::tensors::{self, Tensors};
 use serde_json::{Value, json};
+use tercet_fixtures::RecipeBuilder;
 
 /// What several ranks are started with: settings and environment variables. A single rank is always on its own.
 pub struct Backend {
@@ -38,14 +39,14 @@ impl Backend {
                 tercet = tercet.set(setting);
             }
             for (name, value) in &self.variables {
-                tercet = tercet.variable(name, value);
+                tercet = tercet.env(name, value);
             }
         }
         tercet
     }
 }
 
-/// What is trained with, as overrides of configs/golden.toml.
+/// What is trained with, as overrides of tests/recipes/golden.toml.
 const OBJECTIVES: [&[&str]; 8] = [
     &["loss.preset=unified"],
     &["loss.preset=paper-v1"],
@@ -116,30 +117,10 @@ pub fn mpirun_by_hand_does_the_same(backend: &Backend) {
 pub fn gradients_are_the_same_on_any_ranks(backend: &Backend) {
     let place = Place::new();
     let store = place.store_of("rows", &rows_that_answer_each_other(), 64);
-    let recipe = place.write(
-        "recipe.toml",
-        &format!(
-            r#"
-            name = "exact"
-            steps = 1
-            precision = "fp64"
-            [model]
-            path = "{}"
-            dropout = 0.0
-            [data]
-            store = "{}"
-            query_max_len = 16
-            passage_max_len = 32
-            group_size = 3
-            length_groups = [{{ max_len = 32, global_batch = 12 }}]
-            [optimizer]
-            beta1 = 0.0
-            max_grad_norm = 0.0
-            "#,
-            golden("nano_xlmr/hf").display(),
-            store.display()
-        ),
-    );
+    let recipe = RecipeBuilder::new("exact", 1).set("precision", "fp64").set("model.path", golden("nano_xlmr/hf"));
+    let recipe = recipe.set("model.dropout", 0.0).data(&store, [16, 32], 3).length_groups(&[(32, 12)]);
+    let recipe = recipe.set("optimizer.beta1", 0.0).set("optimizer.max_grad_norm", 0.0);
+    let recipe = place.recipe("recipe.toml", &recipe);
     for (i, objective) in OBJECTIVES.iter().enumerate() {
         let run = |ranks: usize, settings: &[&str]| {
             let run_dir = place.path(&format!("run-{i}-{ranks}-{}", settings.len()));

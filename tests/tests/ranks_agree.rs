@@ -5,19 +5,19 @@
 
 #![allow(clippy::unwrap_used)]
 
-use tercet_tests::exactness::{self, Backend};
+use tercet_tests::ranks_agree::{self, Backend};
 
 #[test]
 fn step_is_the_same_on_any_ranks() {
-    exactness::step_is_the_same_on_any_ranks(&Backend::default());
+    ranks_agree::step_is_the_same_on_any_ranks(&Backend::default());
 }
 
 #[test]
 fn mpirun_by_hand_does_the_same() {
-    exactness::mpirun_by_hand_does_the_same(&Backend::default());
+    ranks_agree::mpirun_by_hand_does_the_same(&Backend::default());
 }
 
 #[test]
 fn gradients_are_the_same_on_any_ranks() {
-    exactness::gradients_are_the_same_on_any_ranks(&Backend::default());
+    ranks_agree::gradients_are_the_same_on_any_ranks(&Backend::default());
 }

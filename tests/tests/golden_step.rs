@@ -14,7 +14,7 @@ use tercet_tests::place::{Place, golden, recipe};
 use tercet_tests::program::Tercet;
 use tercet_tests::{batch, tensors};
 
-/// Folder, and what differs from configs/golden.toml.
+/// Folder, and what differs from tests/recipes/golden.toml.
 const CASES: [(&str, &[&str]); 8] = [
     ("nano_xlmr/unified_distill", &[]),
     ("nano_xlmr/unified", &["loss.distill=false"]),

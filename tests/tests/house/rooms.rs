@@ -1,0 +1,92 @@
+//! worker/src has rooms, one above the other; a room imports what stands below it and never what stands above or beside.
+
+use std::collections::BTreeSet;
+
+use super::imports::imports;
+use super::source::{Kind, files, from_root, root, tokens};
+
+/// The rooms, from the outside in.
+///
+/// `preflight` and `record` stand above `checkpoint`: the one looks at the folder that checkpoints go to, the other says which
+/// was written. Both stand above `step`, as does `checkpoint`: a record is of a step, and a checkpoint holds the optimizer.
+/// `machine` stands above `tensors`: a GPU's memory is libtorch's to tell.
+const ROOMS: [&[&str]; 10] = [
+    &["commands"],
+    &["run"],
+    &["record", "preflight", "retrieval"],
+    &["checkpoint"],
+    &["step"],
+    &["scoring"],
+    &["model"],
+    &["ops"],
+    &["machine"],
+    &["tensors"],
+];
+
+/// Files of no room. They know all rooms: what can be asked for, and what each error ends a process with.
+const DOORS: [&str; 3] = ["lib.rs", "main.rs", "errors.rs"];
+
+/// Imports that are known to lead upward. The list only shrinks.
+const KNOWN: &[(&str, &str)] = &[("run/hold.rs", "commands"), ("record/recorder.rs", "run")];
+
+/// Files of the rooms that know no ranks which import the cluster crate nevertheless, with good reason: a rank binds itself to
+/// the cores and to the GPU that the host's other ranks leave it, and gives signs of life at the beginning of each phase.
+const RANKS_OF_A_HOST: [&str; 3] = ["machine/cores.rs", "machine/device.rs", "machine/phase.rs"];
+
+/// The rooms that know no ranks.
+const WITHOUT_RANKS: [&str; 3] = ["model", "ops", "machine"];
+
+/// How far in a room is.
+fn depth(room: &str) -> usize {
+    let found = ROOMS.iter().position(|rooms| rooms.contains(&room));
+    found
+        .unwrap_or_else(|| panic!("worker/src/{room} is a room that ROOMS in tests/tests/house/rooms.rs does not have"))
+}
+
+/// A file as it is called from worker/src on.
+fn in_worker(file: &str) -> &str {
+    file.strip_prefix("worker/src/").unwrap()
+}
+
+fn room(file: &str) -> &str {
+    file.split_once('/').map_or(file, |(room, _)| room)
+}
+
+#[test]
+fn a_room_imports_only_what_stands_below_it() {
+    let (mut upward, mut told) = (BTreeSet::new(), String::new());
+    let all = imports(&root().join("worker/src/lib.rs"));
+    for ((from, to), named) in &all {
+        let (from, to) = (in_worker(from), in_worker(to));
+        if DOORS.contains(&from) || room(from) == room(to) {
+            continue;
+        }
+        if DOORS.contains(&to) || depth(room(from)) >= depth(room(to)) {
+            upward.insert((from, room(to)));
+            if !KNOWN.contains(&(from, room(to))) {
+                told += &format!("worker/src/{from} imports {to}: {named:?}\n");
+            }
+        }
+    }
+    let mended: Vec<_> = KNOWN.iter().filter(|known| !upward.contains(known)).collect();
+    assert!(
+        told.is_empty() && mended.is_empty(),
+        "imports that lead upward (tests/tests/house/rooms.rs has the order):\n{told}and imports in KNOWN there that are \
+         gone: {mended:?}"
+    );
+}
+
+#[test]
+fn model_ops_and_machine_know_no_ranks() {
+    let mut found = Vec::new();
+    for path in files(".rs") {
+        let Some(file) = from_root(&path).strip_prefix("worker/src/").map(str::to_owned) else { continue };
+        if WITHOUT_RANKS.contains(&room(&file)) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            if tokens(&text).iter().any(|token| token.kind == Kind::Word && token.text == "tercet_cluster") {
+                found.push(file);
+            }
+        }
+    }
+    assert_eq!(found, RANKS_OF_A_HOST, "files of these rooms that import the cluster crate");
+}
