@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::demo::DemoArgs;
 use crate::inputs::DataSetInput;
 use crate::plan::Device;
 
@@ -43,8 +42,6 @@ pub enum Command {
     Eval(EvalArgs),
     /// Find hard negatives for training rows in a corpus
     Mine(MineArgs),
-    /// Train a small model on real multilingual text, from nothing to a table of results, in minutes
-    Demo(DemoArgs),
 }
 
 /// How many ranks do the work, and where.

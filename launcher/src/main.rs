@@ -3,7 +3,6 @@
 
 mod args;
 mod bench;
-mod demo;
 mod doctor;
 mod events;
 mod exit;
@@ -43,7 +42,6 @@ fn main() {
         Command::Encode(args) => run::encode(&args),
         Command::Eval(args) => run::eval(&args),
         Command::Mine(args) => run::mine(&args),
-        Command::Demo(args) => demo::run(&args),
     };
     if let Err(error) = done.and_then(|()| Ok(screen::check_output()?)) {
         let message = tercet_configs::error_line(error.as_ref());

@@ -171,7 +171,7 @@ mod tests {
             Command::Eval(args) => eval(&args),
             Command::Mine(args) => mine(&args),
             Command::Plan(args) => measure(&args, 256),
-            Command::Prepare(_) | Command::Demo(_) | Command::Submit(_) => unreachable!("runs without a worker"),
+            Command::Prepare(_) | Command::Submit(_) => unreachable!("runs without a worker"),
         };
         words.join(" ".as_ref()).into_string().unwrap()
     }
