@@ -62,10 +62,9 @@ impl Signals {
                 _ => Ok(()),
             });
         }
-        let child = command.spawn()?;
         self.noted.store(0, Ordering::Relaxed);
         self.idle.store(false, Ordering::Relaxed);
-        let ended = self.wait(child);
+        let ended = command.spawn().and_then(|child| self.wait(child));
         self.idle.store(true, Ordering::Relaxed);
         ended
     }
