@@ -2,8 +2,8 @@
 //!
 //! It and its nDCG are the demo's yardstick, and only that: `tercet eval` measures models by code of its own.
 //!
-//! k1 = 1.2, b = 0.75, with the idf that is never negative (Lucene's). Terms are lower-case words; Chinese and Japanese,
-//! which do not separate words, give pairs of neighbouring characters.
+//! k1 = 1.2, b = 0.75, with the idf that is never negative (Lucene's). Terms are lower-case words; Chinese and
+//! Japanese, which do not separate words, give pairs of neighbouring characters.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;

@@ -1,8 +1,8 @@
 //! Runs one program at a time, and none that outlives the demo.
 //!
 //! The program gets a process group of its own, so that the terminal's Ctrl-C reaches only the demo, which passes it on
-//! once and waits. Should the demo be killed, the kernel asks the program to stop. What the program starts in its turn is
-//! its own concern.
+//! once and waits. Should the demo be killed, the kernel asks the program to stop. What the program starts in its turn
+//! is its own concern.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -48,8 +48,8 @@ impl Signals {
         Ok(new)
     }
 
-    /// Runs `command` to its end, without input. Call it on the main thread: the kernel stops the program when the thread
-    /// that started it ends.
+    /// Runs `command` to its end, without input. Call it on the main thread: the kernel stops the program when the
+    /// thread that started it ends.
     ///
     /// # Errors
     /// The program cannot be started.
@@ -79,7 +79,8 @@ impl Signals {
                     let signal = signal as i32;
                     stopped_by = Some(signal);
                     if status.is_none() {
-                        // SAFETY: kill has no memory effects; the process has not been waited for, so its id is its own.
+                        // SAFETY: kill has no memory effects; the process has not been waited for, so its id is its
+                        // own.
                         unsafe { libc::kill(child.id() as libc::pid_t, signal) };
                     }
                 }

@@ -5,8 +5,8 @@ pub(crate) fn is_cjk(c: char) -> bool {
     matches!(c, '\u{3000}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{ff00}'..='\u{ffef}')
 }
 
-/// `line` with one space for each run of blanks, and none between two Chinese or Japanese characters: there it is where a
-/// line of the source ended.
+/// `line` with one space for each run of blanks, and none between two Chinese or Japanese characters: there it is where
+/// a line of the source ended.
 pub(crate) fn join_words(line: &str) -> String {
     let mut joined = String::with_capacity(line.len());
     for word in line.split_whitespace() {

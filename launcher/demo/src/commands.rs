@@ -23,8 +23,8 @@ pub(crate) struct Commands {
 }
 
 impl Commands {
-    /// Commands of the `tercet` beside this program. Those with ranks use `ranks` of them; what they say is added to the
-    /// file `log`.
+    /// Commands of the `tercet` beside this program. Those with ranks use `ranks` of them; what they say is added to
+    /// the file `log`.
     ///
     /// # Errors
     /// Exit code 2 if there is no `tercet`.

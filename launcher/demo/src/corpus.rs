@@ -23,7 +23,8 @@ const PAGE_CHARS: usize = 32_000;
 const HELD_OUT_PERCENT: u64 = 20;
 /// Other languages whose text a description is paired with.
 const CROSS_LANGUAGES: usize = 2;
-/// Whole pages up to so many tokens, and how many of them: batches of every length group, few of the expensive long ones.
+/// Whole pages up to so many tokens, and how many of them: batches of every length group, few of the expensive long
+/// ones.
 const WHOLE_PAGES: [(usize, usize); 10] = [
     (120, 0),
     (500, 64),

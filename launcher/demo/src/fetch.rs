@@ -115,8 +115,8 @@ fn no_registry(reason: &str) -> Fail {
     Fail::new(
         ExitCode::Machine,
         format!(
-            "the demo's text is Debian's manual pages, and no Debian package registry that has them is in reach: {reason}. \
-             Run `apt-get update` as root and try again, or train on your own text: \
+            "the demo's text is Debian's manual pages, and no Debian package registry that has them is in reach: \
+             {reason}. Run `apt-get update` as root and try again, or train on your own text: \
              --corpus FOLDER with *.jsonl files of rows {{\"query\": …, \"pos\": [\"…\"]}}"
         ),
     )
@@ -151,8 +151,8 @@ fn download_with(cache: &Path, wanted: &[&str], options: &[String]) -> Result<us
     Ok(available.len())
 }
 
-/// Unpacks every `name_version_arch.deb` in `cache` to `packages/name`, its pages too, and removes it; one that is cut off,
-/// because the download was, is removed as well and counts as not fetched.
+/// Unpacks every `name_version_arch.deb` in `cache` to `packages/name`, its pages too, and removes it; one that is cut
+/// off, because the download was, is removed as well and counts as not fetched.
 fn unpack_all(cache: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(cache)? {
         let deb = entry?.path();

@@ -2,8 +2,8 @@
 //! minutes on two CPU cores.
 //!
 //! It fetches Debian's manual pages in 25 languages, trains a tokenizer, measures the untrained model, trains it in two
-//! stages (dense only; then all three heads with mined negatives) and measures again. Everything that Tercet does is done
-//! by `tercet` itself, with commands that a user would type, and lies in one run folder afterwards.
+//! stages (dense only; then all three heads with mined negatives) and measures again. Everything that Tercet does is
+//! done by `tercet` itself, with commands that a user would type, and lies in one run folder afterwards.
 //!
 //! Not here: anything that training needs. The measures of [`bm25`] and [`summary`] are the demo's yardstick only.
 

@@ -1,9 +1,9 @@
 //! Manual pages as sections of plain text, read by the program `mandoc`.
 //!
 //! mandoc knows the macros of manual pages (man and mdoc), their tables, conditions and escapes. Of what it can write,
-//! HTML names the sections: its markdown knows mdoc pages only, and its plain text tells a section by an indent. This HTML
-//! is well-formed XML. What is kept of it is what a person reads, one paragraph a line: fonts, links and indents vanish,
-//! and so do equations.
+//! HTML names the sections: its markdown knows mdoc pages only, and its plain text tells a section by an indent. This
+//! HTML is well-formed XML. What is kept of it is what a person reads, one paragraph a line: fonts, links and indents
+//! vanish, and so do equations.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,8 +36,8 @@ pub(crate) struct Section {
     pub text: String,
 }
 
-/// Reads `files` of roff, which must not be compressed: mandoc unpacks only the first of several. An item for each file, in
-/// their order: `None` for what [`parse`] takes for no page, and for a file that mandoc fails at.
+/// Reads `files` of roff, which must not be compressed: mandoc unpacks only the first of several. An item for each
+/// file, in their order: `None` for what [`parse`] takes for no page, and for a file that mandoc fails at.
 ///
 /// # Errors
 /// Exit code 3 if `mandoc` cannot be started.
