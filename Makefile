@@ -20,8 +20,9 @@ setup: ## Install what is missing: MPI, libclang, libtorch (into .deps)
 build: setup ## Build tercet and tercet-worker into target/release
 	@cargo build --release --package tercet --package tercet-worker
 
-demo: build ## Train a small model on manual pages in many languages, and show how much better it got
-	@$(BIN)/tercet demo
+demo: setup ## Train a small model on manual pages in many languages, and show how much better it got
+	@cargo build --release --package tercet --package tercet-worker --package tercet-demo
+	@$(BIN)/tercet-demo
 
 # Two tests per core: many wait for a process more than they compute.
 test: build ## Run all tests, or those whose path contains NAME: T=NAME, e.g. a file's or a test's

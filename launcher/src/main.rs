@@ -3,7 +3,6 @@
 
 mod args;
 mod commands;
-mod demo;
 mod exit;
 mod place;
 mod plan;

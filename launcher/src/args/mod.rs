@@ -46,8 +46,6 @@ pub enum Command {
     Eval(OnRanks<EvalArgs>),
     /// Find hard negatives for training rows in a corpus
     Mine(OnRanks<MineArgs>),
-    /// Train a small model on real multilingual text, from nothing to a table of results, in minutes
-    Demo(Demo),
 }
 
 /// How many ranks do the work, and where.
@@ -256,24 +254,6 @@ pub struct Step {
     pub json: bool,
     /// Ranks (worker processes) to start on this machine; the result is the same for any number
     #[arg(short = 'n', long = "ranks", value_name = "RANKS", default_value = "1")]
-    pub ranks: NonZeroUsize,
-}
-
-/// `tercet demo`.
-#[derive(Debug, Args)]
-pub struct Demo {
-    /// The run folder; one that exists is moved aside
-    #[arg(long, value_name = "DIR", default_value = "runs/demo")]
-    pub out: PathBuf,
-    /// Where downloaded manual pages are kept; default: tercet/manpages in the user's cache folder
-    #[arg(long, value_name = "DIR")]
-    pub cache: Option<PathBuf>,
-    /// Train on your own text instead: a folder with JSON Lines (.jsonl, .jsonl.gz, .jsonl.zst) of rows
-    /// {"query": …, "pos": ["…"]}
-    #[arg(long, value_name = "FOLDER")]
-    pub corpus: Option<PathBuf>,
-    /// Ranks (worker processes) to start
-    #[arg(short = 'n', long = "ranks", value_name = "RANKS", default_value = "2")]
     pub ranks: NonZeroUsize,
 }
 

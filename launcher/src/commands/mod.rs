@@ -13,7 +13,6 @@ mod submit;
 pub mod train;
 
 use crate::args::Command;
-use crate::demo;
 
 /// Does what was asked.
 ///
@@ -31,6 +30,5 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
         Command::Encode(args) => encode::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Mine(args) => mine::run(args),
-        Command::Demo(args) => demo::run(args),
     }
 }

@@ -1,4 +1,5 @@
-//! What came of it: the table that a person reads, and summary.json for programs.
+//! What came of it: the table that a person reads, and summary.json for programs. BM25's figures are a yardstick beside
+//! those of `tercet eval`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,23 +9,23 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Deserialize;
 
-use super::bm25::Scores;
+use crate::bm25::Scores;
 
 /// Heads and combinations in the table's order.
 const HEADS: [&str; 5] = ["dense", "lexical", "multi_vector", "dense_lexical", "all"];
 
 /// Task → head → figures, as `tercet eval --json` writes them.
-pub(super) type Figures = BTreeMap<String, BTreeMap<String, Scores>>;
+pub(crate) type Figures = BTreeMap<String, BTreeMap<String, Scores>>;
 
 /// Reads what `tercet eval --json` wrote.
-pub(super) fn read_figures(path: &Path) -> anyhow::Result<Figures> {
+pub(crate) fn read_figures(path: &Path) -> anyhow::Result<Figures> {
     let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{}", path.display()))
 }
 
 /// Everything that the table and summary.json say.
 #[derive(Debug)]
-pub(super) struct Summary {
+pub(crate) struct Summary {
     pub before: Figures,
     pub after: Figures,
     pub bm25: BTreeMap<String, Scores>,
@@ -90,7 +91,7 @@ impl Summary {
 }
 
 /// Real tokens per second over a run's steps, from its metrics.jsonl.
-pub(super) fn tokens_per_sec(run_dirs: &[&Path]) -> anyhow::Result<f64> {
+pub(crate) fn tokens_per_sec(run_dirs: &[&Path]) -> anyhow::Result<f64> {
     #[derive(Deserialize)]
     struct Step {
         tokens_per_sec: Option<f64>,

@@ -10,17 +10,17 @@ use tercet_configs::ExitCode;
 use tercet_sampler::RowReader;
 use tokenizers::Tokenizer;
 
-use super::corpus::{self, Row, Written};
-use super::fetch;
-use super::pages::{self, Page};
-use crate::exit::Fail;
+use crate::corpus::{self, Row, Written};
+use crate::fail::Fail;
+use crate::fetch;
+use crate::pages::{self, Page};
 
 /// Bytes of the user's rows that the tokenizer is trained on.
 const SAMPLE_BYTES: usize = 5_000_000;
 
 /// Text to train on.
 #[derive(Debug)]
-pub(super) enum Text {
+pub(crate) enum Text {
     Pages { pages: Vec<Page>, missing: Vec<&'static str> },
     Rows(Vec<Row>),
 }
@@ -29,13 +29,13 @@ pub(super) enum Text {
 ///
 /// # Errors
 /// As [`fetch::man_pages`]; or the user has no cache folder.
-pub(super) fn manual_pages(cache: Option<&Path>) -> anyhow::Result<Text> {
+pub(crate) fn manual_pages(cache: Option<&Path>) -> anyhow::Result<Text> {
     let cache = match cache {
         Some(folder) => folder.to_owned(),
         None => default_cache()?,
     };
     let fetched = fetch::man_pages(&cache)?;
-    Ok(Text::Pages { pages: pages::read(&fetched.roots)?, missing: fetched.missing })
+    Ok(Text::Pages { pages: pages::read(&fetched.roots, &fetched.mandoc)?, missing: fetched.missing })
 }
 
 fn default_cache() -> anyhow::Result<PathBuf> {
@@ -49,7 +49,7 @@ fn default_cache() -> anyhow::Result<PathBuf> {
 ///
 /// # Errors
 /// Exit code 4 for a malformed row or no rows at all.
-pub(super) fn own_rows(folder: &Path) -> anyhow::Result<Text> {
+pub(crate) fn own_rows(folder: &Path) -> anyhow::Result<Text> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("--corpus {}", folder.display()))? {
         let path = entry?.path();
@@ -145,6 +145,6 @@ mod tests {
         assert_eq!(rows, [("q a.jsonl".into(), "p".into()), ("q b.jsonl".into(), "p".into())]);
         fs::write(folder.path().join("c.jsonl"), "{\"query\": 1}\n").unwrap();
         let error = own_rows(folder.path()).unwrap_err();
-        assert!(error.to_string().contains("c.jsonl") && crate::exit::code_of(&error) == 4, "{error}");
+        assert!(error.to_string().contains("c.jsonl") && crate::fail::code_of(&error) == 4, "{error}");
     }
 }

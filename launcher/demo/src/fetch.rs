@@ -1,19 +1,20 @@
-//! Real multilingual text that anyone may have: Debian's manual pages and their translations, by package name.
+//! Real multilingual text that anyone may have: Debian's manual pages and their translations, by package name; and
+//! `mandoc`, which reads them.
 //!
 //! `apt-get download` and `dpkg-deb -x` need no root and install nothing. Each package is unpacked into a folder of
-//! its own in a cache; one that is there is neither fetched nor unpacked again.
+//! its own in a cache; one that is there is neither fetched nor unpacked again. `mandoc` is run where it lies: the two
+//! libraries that it needs, the C library and zlib, are there wherever `dpkg-deb` is, which needs them, too.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
 use tercet_configs::ExitCode;
 
-use crate::exit::Fail;
+use crate::fail::Fail;
 
 /// What carries the pages, about 38 MB. A mirror may lack some: the demo takes what there is.
 const PACKAGES: [&str; 40] = [
@@ -60,48 +61,62 @@ const PACKAGES: [&str; 40] = [
     "util-linux",
 ];
 
+/// What reads the pages, 0.4 MB.
+const MANDOC: &str = "mandoc";
+
 /// Of a program that is not there.
 const CANNOT_RUN: &str = "cannot be run";
 
 /// The unpacked packages.
 #[derive(Debug)]
-pub(super) struct Fetched {
-    /// Folders that each hold a package's `usr/share/man`.
+pub(crate) struct Fetched {
+    /// The program that reads manual pages.
+    pub mandoc: PathBuf,
+    /// Folders that each hold a package's `usr/share/man`, its pages uncompressed.
     pub roots: Vec<PathBuf>,
     /// Packages that no registry in reach has.
     pub missing: Vec<&'static str>,
 }
 
-/// Brings [`PACKAGES`] into `cache` as far as the machine's Debian registry has them.
+/// Brings [`PACKAGES`] into `cache` as far as the machine's Debian registry has them, and [`MANDOC`].
 ///
 /// # Errors
-/// Exit code 3 if there is no apt, no registry in reach, or not one of the packages.
-pub(super) fn man_pages(cache: &Path) -> anyhow::Result<Fetched> {
+/// Exit code 3 if there is no apt, no registry in reach, not one of the packages, or no `mandoc` that runs.
+pub(crate) fn man_pages(cache: &Path) -> anyhow::Result<Fetched> {
     // apt-get downloads into the folder it runs in, so paths must not depend on that.
     let cache = &std::path::absolute(cache).with_context(|| format!("cache folder {}", cache.display()))?;
-    let unpacked = |package: &str| cache.join("pages").join(package);
-    let wanted: Vec<_> = PACKAGES.into_iter().filter(|p| !unpacked(p).is_dir()).collect();
+    let unpacked = |package: &str| packages(cache).join(package);
+    let wanted: Vec<_> = PACKAGES.into_iter().chain([MANDOC]).filter(|p| !unpacked(p).is_dir()).collect();
     let mut downloaded = Ok(());
     if !wanted.is_empty() {
-        fs::create_dir_all(cache.join("pages")).with_context(|| format!("cache folder {}", cache.display()))?;
+        let folder = unpacked("");
+        fs::create_dir_all(&folder).with_context(|| format!("cache folder {}", folder.display()))?;
         downloaded = download(cache, &wanted);
         unpack_all(cache)?;
     }
     let (found, missing): (Vec<_>, Vec<_>) = PACKAGES.into_iter().partition(|p| unpacked(p).is_dir());
-    if !found.iter().any(|p| p.starts_with("manpages")) {
-        let reason = downloaded.err().unwrap_or_else(|| "apt knows none of the manpages packages".to_owned());
-        return Err(no_registry(&reason).into());
+    let lacks_pages = !found.iter().any(|p| p.starts_with("manpages"));
+    if lacks_pages || !unpacked(MANDOC).is_dir() {
+        let what = if lacks_pages { "none of the manpages packages" } else { "no package mandoc, which reads them" };
+        return Err(no_registry(&downloaded.err().unwrap_or_else(|| format!("apt knows {what}"))).into());
     }
     // What an earlier run brought is enough, whatever apt said now.
-    Ok(Fetched { roots: found.into_iter().map(unpacked).collect(), missing })
+    let mandoc = unpacked(MANDOC).join("usr/bin/mandoc");
+    run(&mandoc, cache, ["-T", "html", "/dev/null"]).map_err(|reason| Fail::new(ExitCode::Machine, reason))?;
+    Ok(Fetched { mandoc, roots: found.into_iter().map(unpacked).collect(), missing })
+}
+
+/// The folder of the packages that are there as a whole.
+fn packages(cache: &Path) -> PathBuf {
+    cache.join("packages")
 }
 
 fn no_registry(reason: &str) -> Fail {
     Fail::new(
         ExitCode::Machine,
         format!(
-            "the demo's text is Debian's manual pages, and no Debian package registry is in reach: {reason}. \
-             Run `apt-get update` as root and try again, or train on your own text: \
+            "the demo's text is Debian's manual pages, and no Debian package registry that has them is in reach: \
+             {reason}. Run `apt-get update` as root and try again, or train on your own text: \
              --corpus FOLDER with *.jsonl files of rows {{\"query\": …, \"pos\": [\"…\"]}}"
         ),
     )
@@ -112,7 +127,7 @@ fn no_registry(reason: &str) -> Fail {
 fn download(cache: &Path, wanted: &[&str]) -> Result<(), String> {
     let num_downloaded = download_with(cache, wanted, &[]);
     // Of what is still wanted the registry may simply have nothing.
-    if num_downloaded.is_ok_and(|n| n > 0 || cache.join("pages/manpages").is_dir()) {
+    if num_downloaded.is_ok_and(|n| n > 0 || ["manpages", MANDOC].iter().all(|p| packages(cache).join(p).is_dir())) {
         return Ok(());
     }
     let own_lists = cache.join("apt");
@@ -136,8 +151,8 @@ fn download_with(cache: &Path, wanted: &[&str], options: &[String]) -> Result<us
     Ok(available.len())
 }
 
-/// Unpacks every `name_version_arch.deb` in `cache` to `pages/name` and removes it; one that is cut off, because the
-/// download was, is removed as well and counts as not fetched.
+/// Unpacks every `name_version_arch.deb` in `cache` to `packages/name`, its pages too, and removes it; one that is cut
+/// off, because the download was, is removed as well and counts as not fetched.
 fn unpack_all(cache: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(cache)? {
         let deb = entry?.path();
@@ -146,7 +161,7 @@ fn unpack_all(cache: &Path) -> anyhow::Result<()> {
         }
         let file_name = deb.file_name().unwrap_or_default().to_string_lossy();
         let package = file_name.split('_').next().unwrap_or_default();
-        let (part, done) = (cache.join(format!("{package}.part")), cache.join("pages").join(package));
+        let (part, done) = (cache.join(format!("{package}.part")), packages(cache).join(package));
         if part.exists() {
             fs::remove_dir_all(&part)?;
         }
@@ -162,8 +177,10 @@ fn unpack_all(cache: &Path) -> anyhow::Result<()> {
             Ok(_) => {
                 let words = [OsStr::new("-x"), deb.as_os_str(), part.as_os_str()];
                 run("dpkg-deb", cache, words).map_err(failed)?;
+                let pages = ["usr/share/man", "-type", "f", "-name", "*.gz"];
+                run("find", &part, pages.into_iter().chain(["-exec", "gzip", "-df", "{}", "+"])).map_err(failed)?;
                 // Renamed when complete and on the disk: an interrupted run leaves no half package.
-                sync_file_system(cache)?;
+                run("sync", cache, [OsStr::new("--file-system"), part.as_os_str()]).map_err(failed)?;
                 fs::rename(&part, &done).with_context(|| format!("{}", done.display()))?;
             }
         }
@@ -172,30 +189,26 @@ fn unpack_all(cache: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts all files on the disk that `folder` lies on; `dpkg-deb` syncs none of its own.
-fn sync_file_system(folder: &Path) -> std::io::Result<()> {
-    let folder = fs::File::open(folder)?;
-    // SAFETY: syncfs has no memory effects; the descriptor is open.
-    match unsafe { libc::syncfs(folder.as_raw_fd()) } {
-        0 => Ok(()),
-        _ => Err(std::io::Error::last_os_error()),
-    }
-}
-
 /// Runs a program in `folder` and returns its standard output; the error is the last thing it said.
-fn run(program: &str, folder: &Path, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String, String> {
+fn run(
+    program: impl AsRef<Path>,
+    folder: &Path,
+    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Result<String, String> {
+    let program = program.as_ref();
     let output = Command::new(program)
         .args(arguments)
         .env("LC_ALL", "C")
         .current_dir(folder)
         .output()
-        .map_err(|e| format!("{program} {CANNOT_RUN} ({e})"))?;
+        .map_err(|e| format!("{} {CANNOT_RUN} ({e})", program.display()))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let error = said.lines().rev().find(|l| l.starts_with("E:")).or_else(|| said.lines().last());
-    Err(format!("{program}: {}", error.unwrap_or("failed without a word").trim_start_matches("E:").trim()))
+    let error = error.unwrap_or("failed without a word").trim_start_matches("E:").trim();
+    Err(format!("{}: {error}", program.display()))
 }
 
 #[cfg(test)]
@@ -215,7 +228,8 @@ mod tests {
 
     /// Built by hand: an `ar` archive with the three members of a package.
     fn package(cache: &Path) -> Vec<u8> {
-        let pack = r#"mkdir -p man/usr/share/man c && echo page > man/usr/share/man/x && echo 2.0 > debian-binary &&
+        let pack = r#"mkdir -p man/usr/share/man c && echo page | gzip > man/usr/share/man/x.gz &&
+            ln -s x.gz man/usr/share/man/alias.gz && echo 2.0 > debian-binary &&
             printf 'Package: p\nVersion: 1\nArchitecture: all\nMaintainer: m\nDescription: d\n' > c/control &&
             tar czf control.tar.gz -C c ./control && tar czf data.tar.gz -C man . &&
             rm -r man c"#;
@@ -237,8 +251,8 @@ mod tests {
         }
         let cache = tempfile::tempdir().unwrap();
         let whole = package(cache.path());
-        fs::create_dir(cache.path().join("pages")).unwrap();
-        let (deb, page) = (cache.path().join("p_1_all.deb"), cache.path().join("pages/p/usr/share/man/x"));
+        fs::create_dir(packages(cache.path())).unwrap();
+        let (deb, page) = (cache.path().join("p_1_all.deb"), packages(cache.path()).join("p/usr/share/man/x"));
         for len in (0..whole.len() - 2).step_by(97).chain([whole.len(), whole.len() / 2]) {
             fs::write(&deb, &whole[..len]).unwrap();
             // What an interrupted run has unpacked of another version is no part of this one.
@@ -247,7 +261,8 @@ mod tests {
             unpack_all(cache.path()).unwrap();
             assert_eq!((page.exists(), deb.exists()), (there || len == whole.len(), false), "cut off at {len}");
         }
-        assert!(!cache.path().join("pages/p/left").exists() && page.exists());
+        assert!(!packages(cache.path()).join("p/left").exists());
+        assert_eq!(fs::read_to_string(page).unwrap(), "page\n");
     }
 
     #[test]

@@ -26,7 +26,7 @@ const SEED_SIZE: usize = 100_000;
 ///
 /// # Errors
 /// If training fails (too little text) or a file cannot be written.
-pub(super) fn train(texts: Vec<String>, folder: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn train(texts: Vec<String>, folder: &Path) -> anyhow::Result<PathBuf> {
     let mut trainer = UnigramTrainer::builder()
         .vocab_size(VOCAB_SIZE)
         .special_tokens(SPECIAL_TOKENS.iter().map(|t| AddedToken::from(*t, true)).collect())

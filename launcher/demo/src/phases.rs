@@ -1,22 +1,4 @@
-//! `tercet demo`: from nothing to a model with three heads, on real text, in minutes on two CPU cores.
-//!
-//! Fetch Debian's manual pages in 25 languages, train a tokenizer, measure the untrained model, train it in two stages
-//! (dense only; then all three heads with mined negatives), measure again. Everything is done with the commands that a
-//! user would type, and lies in one run folder afterwards.
-//!
-//! Not here: anything that training itself needs.
-
-mod bm25;
-mod commands;
-mod corpus;
-mod fetch;
-mod manpage;
-mod mdoc;
-mod pages;
-mod roff;
-mod source;
-mod summary;
-mod tokenizer;
+//! The demo's phases in order, from the text to the table.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,10 +7,10 @@ use std::time::Instant;
 
 use anyhow::Context;
 
-use self::commands::{Commands, recipe};
-use self::summary::{Summary, read_figures, tokens_per_sec};
-use crate::args::Demo;
-use crate::screen::Screen;
+use crate::commands::{Commands, recipe};
+use crate::corpus::Written;
+use crate::summary::{Summary, read_figures, tokens_per_sec};
+use crate::{DemoArgs, bm25, source, tell, tokenizer};
 
 /// The recipes and the model are part of the program, so that it works in any folder.
 const DENSE_RECIPE: &str = include_str!("../../../configs/demo-dense.toml");
@@ -42,30 +24,30 @@ const NUM_NEGATIVES: usize = 7;
 ///
 /// # Errors
 /// What fails in any phase; its exit code is that of the command that failed.
-pub fn run(args: &Demo) -> anyhow::Result<()> {
+pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let out = &args.out;
+    let commands = Commands::new(args.ranks, out.join("log.txt"))?;
     if let Some(aside) = move_aside(out)? {
-        tell(format_args!("{} exists and was moved to {}", out.display(), aside.display()));
+        tell(format_args!("{} exists and was moved to {}", out.display(), aside.display()))?;
     }
     fs::create_dir_all(out).with_context(|| format!("run folder {}", out.display()))?;
-    let commands = Commands::new(args.ranks, out.join("log.txt"));
     let mut clock = Clock(started);
 
     let text = match &args.corpus {
         Some(folder) => source::own_rows(folder)?,
         None => source::manual_pages(args.cache.as_deref())?,
     };
-    clock.phase("text", &text.to_string());
+    clock.phase("text", &text.to_string())?;
     let tokenizer = tokenizer::train(text.sample(), &out.join("tokenizer"))?;
-    clock.phase("tokenizer", &format!("a Unigram model trained on it, {}", tokenizer.display()));
+    clock.phase("tokenizer", &format!("a Unigram model trained on it, {}", tokenizer.display()))?;
     let written = text.write(&tokenizer, out)?;
-    clock.phase("rows", &written.to_string());
+    clock.phase("rows", &written.to_string())?;
     let rows = |name: &str| out.join("rows").join(format!("{name}.jsonl"));
     let files: Vec<PathBuf> = written.data_sets.iter().map(|(name, _)| rows(name)).collect();
     let store = out.join("store-dense");
     commands.prepare(&tokenizer, &store, &files)?;
-    clock.phase("prepare", &format!("token store {}", store.display()));
+    clock.phase("prepare", &format!("token store {}", store.display()))?;
 
     let model_config = out.join("model-config.json");
     fs::write(&model_config, MODEL_CONFIG).with_context(|| format!("writing {}", model_config.display()))?;
@@ -91,19 +73,19 @@ pub fn run(args: &Demo) -> anyhow::Result<()> {
         read_figures(&json)
     };
     let before = eval(&fresh_model, "before")?;
-    clock.phase("before", "the untrained model on held-out text");
+    clock.phase("before", "the untrained model on held-out text")?;
 
     let dense_model = commands.train(&dense, &out.join("dense.toml"))?;
-    clock.phase("stage 1", &format!("dense head, {} steps on {} ranks", dense.steps, args.ranks));
+    clock.phase("stage 1", &format!("dense head, {} steps on {} ranks", dense.steps, args.ranks))?;
     let mined = rows("section-mined");
     commands.mine(&dense_model, &rows("section"), &mined, NUM_NEGATIVES)?;
-    clock.phase("mine", &format!("{NUM_NEGATIVES} hard negatives per row, {}", mined.display()));
+    clock.phase("mine", &format!("{NUM_NEGATIVES} hard negatives per row, {}", mined.display()))?;
     let (store, run_dir) = (out.join("store-unified"), out.join("unified"));
     let mined = PathBuf::from(format!("section={}", mined.display()));
     // As in the paper, the last stage is about queries and passages: pairs across languages were the stage before.
     let files: Vec<PathBuf> = std::iter::once(mined).chain(files.into_iter().filter(|f| *f == rows("page"))).collect();
     commands.prepare(&tokenizer, &store, &files)?;
-    clock.phase("prepare", &format!("token store {}", store.display()));
+    clock.phase("prepare", &format!("token store {}", store.display()))?;
     let mut unified = recipe(
         UNIFIED_RECIPE,
         "demo.toml",
@@ -111,9 +93,9 @@ pub fn run(args: &Demo) -> anyhow::Result<()> {
     )?;
     keep_sets(&mut unified.data.sets, &written);
     let model = commands.train(&unified, &out.join("unified.toml"))?;
-    clock.phase("stage 2", &format!("three heads, {} steps on {} ranks", unified.steps, args.ranks));
+    clock.phase("stage 2", &format!("three heads, {} steps on {} ranks", unified.steps, args.ranks))?;
     let after = eval(&model, "after")?;
-    clock.phase("after", "the trained model on held-out text");
+    clock.phase("after", "the trained model on held-out text")?;
 
     let bm25 =
         written.tasks.iter().map(|task| Ok((task.0.to_owned(), bm25::evaluate(&out.join("eval").join(task.0))?)));
@@ -128,25 +110,19 @@ pub fn run(args: &Demo) -> anyhow::Result<()> {
     };
     let path = out.join("summary.json");
     fs::write(&path, format!("{:#}\n", summary.to_json())).with_context(|| format!("writing {}", path.display()))?;
-    tell(format_args!("{}", summary.table()));
-    tell(format_args!("{} of held-out text; figures in {}", written.describe_tasks(), path.display()));
-    tell(format_args!("run folder {}, {:.0} s in all; to look further:", out.display(), summary.seconds));
-    tell(format_args!("  tensorboard --logdir {}", out.display()));
+    tell(format_args!("{}", summary.table()))?;
+    tell(format_args!("{} of held-out text; figures in {}", written.describe_tasks(), path.display()))?;
+    tell(format_args!("run folder {}, {:.0} s in all; to look further:", out.display(), summary.seconds))?;
+    tell(format_args!("  tensorboard --logdir {}", out.display()))?;
     tell(format_args!(
         "  echo 'list directory contents' | tercet encode --model {} --input - --out vectors.jsonl",
         model.display()
-    ));
-    tell(format_args!("  tercet eval --model {} --data {}", model.display(), tasks[0].display()));
-    Ok(())
-}
-
-/// A line on standard output, whose reader may have gone.
-fn tell(line: std::fmt::Arguments<'_>) {
-    Screen::new().pass(format!("{line}\n").as_bytes());
+    ))?;
+    tell(format_args!("  tercet eval --model {} --data {}", model.display(), tasks[0].display()))
 }
 
 /// Leaves out the settings of data sets that this text does not have.
-fn keep_sets(sets: &mut Vec<tercet_configs::DataSet>, written: &corpus::Written) {
+fn keep_sets(sets: &mut Vec<tercet_configs::DataSet>, written: &Written) {
     sets.retain(|set| written.data_sets.iter().any(|(name, _)| *name == set.name));
 }
 
@@ -165,9 +141,10 @@ fn move_aside(folder: &Path) -> anyhow::Result<Option<PathBuf>> {
 struct Clock(Instant);
 
 impl Clock {
-    fn phase(&mut self, name: &str, what: &str) {
-        tell(format_args!("{name:<10} {:>6.1} s  {what}", self.0.elapsed().as_secs_f64()));
+    fn phase(&mut self, name: &str, what: &str) -> anyhow::Result<()> {
+        tell(format_args!("{name:<10} {:>6.1} s  {what}", self.0.elapsed().as_secs_f64()))?;
         self.0 = Instant::now();
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde_json::json;
 
-use super::pages::Page;
+use crate::pages::Page;
 
 /// Characters of a page's telling section that make a short passage (about 120 tokens).
 const SECTION_CHARS: usize = 420;
@@ -23,7 +23,8 @@ const PAGE_CHARS: usize = 32_000;
 const HELD_OUT_PERCENT: u64 = 20;
 /// Other languages whose text a description is paired with.
 const CROSS_LANGUAGES: usize = 2;
-/// Whole pages up to so many tokens, and how many of them: batches of every length group, few of the expensive long ones.
+/// Whole pages up to so many tokens, and how many of them: batches of every length group, few of the expensive long
+/// ones.
 const WHOLE_PAGES: [(usize, usize); 10] = [
     (120, 0),
     (500, 64),
@@ -43,7 +44,7 @@ const NUM_QUERIES: usize = 400;
 
 /// What was written: files and folders by their names, in a fixed order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Written {
+pub(crate) struct Written {
     /// Training data sets (`rows/NAME.jsonl`) and their rows.
     pub data_sets: Vec<(&'static str, usize)>,
     /// Held-out tasks (`eval/NAME/`), their queries and passages.
@@ -79,7 +80,7 @@ fn is_held_out(name: &str) -> bool {
 }
 
 /// What a tokenizer is trained on: each training page's description and the start of what it tells.
-pub(super) fn sample_texts(pages: &[Page]) -> Vec<String> {
+pub(crate) fn sample_texts(pages: &[Page]) -> Vec<String> {
     let train = pages.iter().filter(|page| !is_held_out(&page.name));
     train.map(|page| format!("{}\n{}", page.description, page.prose(SECTION_CHARS))).collect()
 }
@@ -88,7 +89,7 @@ pub(super) fn sample_texts(pages: &[Page]) -> Vec<String> {
 ///
 /// # Errors
 /// If a file cannot be written.
-pub(super) fn write(pages: &[Page], num_tokens: impl Fn(&str) -> usize, out: &Path) -> anyhow::Result<Written> {
+pub(crate) fn write(pages: &[Page], num_tokens: impl Fn(&str) -> usize, out: &Path) -> anyhow::Result<Written> {
     let (held_out, train): (Vec<&Page>, Vec<&Page>) = pages.iter().partition(|p| is_held_out(&p.name));
     let translations = by_name(&train);
     let mut written = Written::default();
@@ -116,7 +117,7 @@ fn write_rows(rows: &[Row], folder: &Path, name: &str) -> anyhow::Result<()> {
 }
 
 /// (query, passage)
-pub(super) type Row = (String, String);
+pub(crate) type Row = (String, String);
 
 fn by_name<'a>(pages: &[&'a Page]) -> BTreeMap<&'a str, Vec<&'a Page>> {
     let mut names: BTreeMap<_, Vec<_>> = BTreeMap::new();
@@ -180,7 +181,7 @@ fn partners(pages: &[&Page], purpose: &str, pair: impl Fn(&Page, &Page) -> Row) 
 ///
 /// # Errors
 /// If a file cannot be written.
-pub(super) fn write_own(rows: Vec<Row>, out: &Path) -> anyhow::Result<Written> {
+pub(crate) fn write_own(rows: Vec<Row>, out: &Path) -> anyhow::Result<Written> {
     let num_held_out = (rows.len() / 10).min(NUM_QUERIES);
     let mut order = rows;
     order.sort_by_cached_key(|(query, passage)| dice("own", &format!("{query}\n{passage}")));
@@ -273,8 +274,8 @@ fn write_lines(path: &Path, lines: impl Iterator<Item = impl std::fmt::Display>)
 mod tests {
     use std::collections::HashSet;
 
-    use super::super::manpage::Section;
     use super::*;
+    use crate::mandoc::Section;
 
     fn pages() -> Vec<Page> {
         let mut pages = Vec::new();

@@ -1,7 +1,9 @@
 //! BM25 (Robertson et al., 1994): what counting words achieves on the held-out tasks, beside the trained model.
 //!
-//! k1 = 1.2, b = 0.75, with the idf that is never negative (Lucene's). Terms are lower-case words; Chinese and Japanese,
-//! which do not separate words, give pairs of neighbouring characters.
+//! It and its nDCG are the demo's yardstick, and only that: `tercet eval` measures models by code of its own.
+//!
+//! k1 = 1.2, b = 0.75, with the idf that is never negative (Lucene's). Terms are lower-case words; Chinese and
+//! Japanese, which do not separate words, give pairs of neighbouring characters.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -10,14 +12,14 @@ use std::path::Path;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use super::manpage::is_cjk;
+use crate::cjk::is_cjk;
 
 const K1: f64 = 1.2;
 const B: f64 = 0.75;
 
 /// How well a task was answered, as means over its queries; with the names that `tercet eval` uses.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) struct Scores {
+pub(crate) struct Scores {
     #[serde(rename = "ndcg@10")]
     pub ndcg_at_10: f64,
     #[serde(rename = "recall@100")]
@@ -35,7 +37,7 @@ struct Text {
 ///
 /// # Errors
 /// If one of its files cannot be read.
-pub(super) fn evaluate(folder: &Path) -> anyhow::Result<Scores> {
+pub(crate) fn evaluate(folder: &Path) -> anyhow::Result<Scores> {
     let passages = read_texts(&folder.join("corpus.jsonl"))?;
     let queries = read_texts(&folder.join("queries.jsonl"))?;
     let path = folder.join("qrels/test.tsv");
