@@ -1,4 +1,4 @@
-//! One training step: the phases of docs/architecture.md in order, with nothing else on the screen.
+//! One training step: the phases of docs/know/architecture.md in order, with nothing else on the screen.
 //!
 //! Gradient caching (Gao et al., 2021) with the score matrices as the cut: encode without graphs, score, take the loss's
 //! gradient back to the representations, then encode again sub-batch by sub-batch with graphs. Activation memory is one
