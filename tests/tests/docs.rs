@@ -10,7 +10,15 @@ use std::path::{Path, PathBuf};
 const ROOMS: [&str; 8] = [".ci/", "cluster/", "configs/", "docs/", "launcher/", "sampler/", "tests/", "worker/"];
 
 /// Pages that name files which are still to come.
-const AHEAD: [&str; 0] = [];
+const AHEAD: [&str; 7] = [
+    "docs/change/extending.md",
+    "docs/change/testing.md",
+    "docs/gpu.md",
+    "docs/know/architecture.md",
+    "docs/know/exactness.md",
+    "docs/know/loss.md",
+    "docs/use/cluster.md",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
