@@ -3,7 +3,7 @@
 # LIBTORCH=FOLDER uses a libtorch that is there; TORCH=cpu or TORCH=cuda chooses the one that `setup` fetches.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-slurm soak rehearse-96 test-nccl test-gpu test-peers bench bench-prepare bench-peers lint clean
+.PHONY: help setup build demo test test-slurm soak rehearse-96 test-nccl test-gpu test-peers bench bench-prepare bench-peers lint deny clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
@@ -72,6 +72,11 @@ lint: setup ## Formatting, clippy and rustdoc, warnings being errors
 	@cargo fmt --all --check
 	@cargo clippy --release --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps
+
+# Licences, sources and duplicates by deny.toml, from what is downloaded. `cargo deny check advisories` needs a git server.
+deny: ## Licences and sources of third-party crates (needs cargo-deny)
+	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 2; }
+	@cargo deny --offline check bans licenses sources
 
 clean: ## Remove what was built; .deps and runs stay
 	@cargo clean

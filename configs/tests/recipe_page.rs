@@ -82,6 +82,9 @@ fn types() -> BTreeMap<String, Type> {
                 attributes.push_str(bare);
                 continue;
             }
+            if bare.is_empty() || bare.starts_with("//") {
+                continue;
+            }
             if let Some((name, mut made)) = open.take() {
                 if line == "}" {
                     types.insert(name, made);
@@ -194,6 +197,7 @@ impl Page<'_> {
             "bool" => "`true`, `false`".into(),
             "u32" | "u64" | "usize" => "whole number".into(),
             "f64" => "number".into(),
+            "[f64; 3]" => "three numbers".into(),
             "String" => "text".into(),
             "PathBuf" => "path".into(),
             "MemoryBudget" => "size".into(),

@@ -80,7 +80,7 @@ fn named_paths(line: &str, in_code: bool) -> Vec<String> {
     let words = spans.into_iter().flat_map(str::split_whitespace);
     let paths = words.map(|word| word.split("::").next().unwrap_or(word).trim_end_matches([',', ';', '.', ':', ')']));
     let own = paths.filter(|path| ROOMS.iter().any(|room| path.starts_with(room)));
-    own.filter(|path| !path.contains(['…', '*', '$', '<'])).flat_map(written_out).collect()
+    own.filter(|path| !path.contains(['…', '*', '$', '<']) && !path.contains("NAME")).flat_map(written_out).collect()
 }
 
 /// Pages that a source names, as `docs/….md` or `docs/….md#heading`.
