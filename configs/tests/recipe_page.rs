@@ -19,8 +19,8 @@ use tercet_configs::Recipe;
 
 const INTRODUCTION: &str = "# Every key of a recipe
 
-A recipe is a TOML file that says one training run completely. This page lists every key. It is generated from the doc comments in
-`configs/src`; a test holds the two equal.
+A recipe is a TOML file that says one training run completely. This page lists every key. It is generated from the doc
+comments in `configs/src`; a test holds the two equal.
 
 - A key that a recipe leaves out has its default. The run folder's `recipe.toml` has every key with its value.
 - `--set section.key=value` on the command line replaces a value: `--set loss.temperature=0.05`.
@@ -29,7 +29,8 @@ A recipe is a TOML file that says one training run completely. This page lists e
 - Lengths are in tokens, special tokens included, unless a key says otherwise.
 
 [data.md](data.md) explains data sets, weights and prefixes. [loss.md](../know/loss.md) has the formulas of the losses.
-[performance.md](performance.md) explains the keys about memory and precision, and [running.md](running.md) those about restarts.
+[performance.md](performance.md) explains the keys about memory and precision, and [running.md](running.md) those about
+restarts.
 ";
 
 /// A struct or an enum of the recipe.
@@ -144,7 +145,7 @@ fn inside<'a>(holds: &'a str, outer: &str) -> Option<&'a str> {
 struct Page<'a> {
     types: &'a BTreeMap<String, Type>,
     text: String,
-    /// Types that have a section, and its heading.
+    /// Types that have a section, and its heading; choices whose values are listed, and nothing.
     told: BTreeMap<String, String>,
     /// Keys that the page has, as `section.key`.
     keys: BTreeSet<String>,
@@ -208,10 +209,13 @@ impl Page<'_> {
         }
     }
 
-    /// The values of a choice, a line each.
-    fn choices(&self, holds: &str) -> String {
+    /// The values of a choice, a line each, where they are not listed above.
+    fn choices(&mut self, holds: &str) -> String {
         let mut text = String::new();
         let Some(made) = self.types.get(holds).filter(|made| made.is_enum) else { return text };
+        if self.told.insert(holds.to_owned(), String::new()).is_some() {
+            return text;
+        }
         for variant in &made.members {
             let value = match &made.spelling {
                 Some(spelling) => format!("`\"{}\"`", spelt(&variant.name, spelling)),
