@@ -108,7 +108,8 @@ fn types() -> BTreeMap<String, Type> {
                 });
                 if let Some((name, is_enum)) = declared {
                     let spelling = attributes.split("rename_all = \"").nth(1).and_then(|rest| rest.split('"').next());
-                    let made = Type { doc: doc.join(" "), is_enum, spelling: spelling.map(str::to_owned), members: vec![] };
+                    let made =
+                        Type { doc: doc.join(" "), is_enum, spelling: spelling.map(str::to_owned), members: vec![] };
                     open = Some((name.to_owned(), made));
                 }
             }
@@ -158,7 +159,8 @@ impl Page<'_> {
         let made = &self.types[name];
         let doc = made.doc.split_once("]`: ").map_or(made.doc.as_str(), |(_, rest)| rest);
         // "`[checkpoint]`" alone says nothing beyond the heading.
-        let doc = if doc.starts_with('`') && doc.ends_with('`') { String::new() } else { format!("{}\n\n", capital(doc)) };
+        let doc =
+            if doc.starts_with('`') && doc.ends_with('`') { String::new() } else { format!("{}\n\n", capital(doc)) };
         write!(self.text, "\n## {heading}\n\n{doc}| key | value | default | meaning |\n|---|---|---|---|\n").unwrap();
         let mut below = Vec::new();
         for member in &made.members {
@@ -229,7 +231,8 @@ impl Page<'_> {
 
     /// A doc comment that only points to another type's variant is that variant's.
     fn meant(&self, doc: &str) -> String {
-        let target = doc.strip_prefix("[`").and_then(|rest| rest.strip_suffix("`].")).and_then(|rest| rest.split_once("::"));
+        let target =
+            doc.strip_prefix("[`").and_then(|rest| rest.strip_suffix("`].")).and_then(|rest| rest.split_once("::"));
         let found = target.and_then(|(name, variant)| {
             self.types.get(name)?.members.iter().find(|member| member.name == variant).map(|member| member.doc.clone())
         });
@@ -312,7 +315,8 @@ fn every_choice_is_one_that_a_recipe_can_make() {
         let Some(made) = types.get(&holds).filter(|made| !made.is_enum) else { continue };
         for member in &made.members {
             let bare = inside(&member.holds, "Option").unwrap_or(&member.holds);
-            let Some((choice, spelling)) = types.get(bare).and_then(|made| Some((made, made.spelling.as_ref()?))) else {
+            let Some((choice, spelling)) = types.get(bare).and_then(|made| Some((made, made.spelling.as_ref()?)))
+            else {
                 continue;
             };
             for variant in &choice.members {

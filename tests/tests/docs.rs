@@ -33,7 +33,8 @@ fn files() -> BTreeMap<String, String> {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             let from_root = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-            if path.is_symlink() || name.starts_with('.') || ["target", "runs", "stores"].contains(&from_root.as_str()) {
+            if path.is_symlink() || name.starts_with('.') || ["target", "runs", "stores"].contains(&from_root.as_str())
+            {
                 continue;
             } else if path.is_dir() {
                 folders.push(path);
@@ -105,7 +106,8 @@ fn links_and_paths_of_the_documentation_lead_somewhere() {
     let leads = |target: &str| {
         let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
         let page = files.get(path);
-        root().join(path).exists() && (anchor.is_empty() || page.is_some_and(|page| anchors(page).contains(&anchor.into())))
+        root().join(path).exists()
+            && (anchor.is_empty() || page.is_some_and(|page| anchors(page).contains(&anchor.into())))
     };
     for (name, text) in &files {
         let mut check = |target: String| {
@@ -142,7 +144,7 @@ fn beside(name: &str, link: &str) -> String {
     for part in link.split('/') {
         match part {
             "." => {}
-            ".." => drop(parts.pop()),
+            ".." => _ = parts.pop(),
             other => parts.push(other),
         }
     }
