@@ -76,7 +76,7 @@ lint: setup ## Formatting, clippy and rustdoc, warnings being errors
 # Licences, sources and duplicates by deny.toml, from what is downloaded. `cargo deny check advisories` needs a git server.
 deny: ## Licences and sources of third-party crates (needs cargo-deny)
 	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 2; }
-	@cargo deny --offline check bans licenses sources
+	@cargo deny --offline --log-level error check bans licenses sources
 
 clean: ## Remove what was built; .deps and runs stay
 	@cargo clean
