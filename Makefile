@@ -3,7 +3,7 @@
 # LIBTORCH=FOLDER uses a libtorch that is there; TORCH=cpu or TORCH=cuda chooses the one that `setup` fetches.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test same-numbers wrap test-slurm soak rehearse-96 test-nccl test-gpu test-peers bench bench-prepare bench-peers lint clean
+.PHONY: help setup build demo test same-numbers wrap test-slurm soak rehearse-96 test-nccl test-gpu test-peers bench bench-prepare bench-peers lint deny clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
@@ -80,6 +80,11 @@ lint: setup ## Formatting, clippy and rustdoc, warnings being errors
 
 wrap: ## Wrap again the comments that `make test T=house` complains of
 	@WRAP=1 cargo test --release --workspace --test system house::comments
+
+# Licences, sources and duplicates by deny.toml, from what is downloaded. `cargo deny check advisories` needs a git server.
+deny: ## Licences and sources of third-party crates (needs cargo-deny)
+	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 2; }
+	@cargo deny --offline --log-level error check bans licenses sources
 
 clean: ## Remove what was built; .deps and runs stay
 	@cargo clean

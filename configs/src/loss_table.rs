@@ -1,4 +1,4 @@
-//! How a loss's terms are weighed and added up: what a preset stands for (docs/loss.md has the formulas).
+//! How a loss's terms are weighed and added up: what a preset stands for (docs/know/loss.md has the formulas).
 
 use crate::recipe::{LossPreset, LossSection};
 

@@ -8,6 +8,7 @@ mod bad_input;
 mod bench;
 mod data;
 mod determinism;
+mod docs;
 mod doctor;
 mod faults;
 mod golden_step;

@@ -95,7 +95,7 @@ fn same_steps(plan: &Value, metrics: &[Value], what: &str) {
     }
 }
 
-/// The figures of docs/figures.md come from larger models; this holds the estimate to what it is for.
+/// The figures of docs/measured/now.md come from larger models; this holds the estimate to what it is for.
 #[test]
 fn peak_memory_is_about_as_planned() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! Masked losses against the formulas of docs/loss.md in plain float64, over a mask that compares token lists: a passage
+//! Masked losses against the formulas of docs/know/loss.md in plain float64, over a mask that compares token lists: a passage
 //! that is known to answer a query is not among the terms of any of its sums.
 //!
 //! The scores are the step's own, which worker/tests/scoring_property.rs looks after; gradients are exactness.rs's part.

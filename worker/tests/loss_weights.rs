@@ -1,4 +1,4 @@
-//! The weights of the losses and of the hybrid score act as docs/loss.md says, in value and gradient.
+//! The weights of the losses and of the hybrid score act as docs/know/loss.md says, in value and gradient.
 
 #![allow(clippy::unwrap_used)]
 

@@ -30,7 +30,7 @@ pub struct LossSection {
     pub mask_false_negatives: bool,
 }
 
-/// Which heads train, and how their losses add up (docs/loss.md has the formulas).
+/// Which heads train, and how their losses add up (docs/know/loss.md has the formulas).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossPreset {

@@ -1,7 +1,7 @@
 //! Peak memory of a rank and what it is made of, phase by phase of a step: what the worker's
 //! `step/`, `scoring/` and `model/layer.rs` hold at once.
 //!
-//! On the CPU it is resident memory, held against real runs (docs/figures.md). On a GPU it is an estimate that has never
+//! On the CPU it is resident memory, held against real runs (docs/measured/now.md). On a GPU it is an estimate that has never
 //! been compared with one: the allocator's fragmentation is not in it.
 //!
 //! Legend: T tokens of a sub-batch, d hidden size, e bytes of an element, Q local queries, P all ranks' passages.

@@ -1,4 +1,4 @@
-//! A store of row lengths: the files that planning reads, as docs/formats.md describes them, and shards of the right size
+//! A store of row lengths: the files that planning reads, as docs/know/formats.md describes them, and shards of the right size
 //! that are holes.
 //!
 //! Pairs in twelve data sets whose sizes fall as 1/rank. The longest text's length falls off like a Pareto distribution of

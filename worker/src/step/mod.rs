@@ -1,4 +1,4 @@
-//! One training step: the phases of docs/architecture.md from the batch in hand to the updated weights.
+//! One training step: the phases of docs/know/architecture.md from the batch in hand to the updated weights.
 //!
 //! Choosing and reading the batch (phases 1 and 2) are the sampler's, recording the step (phase 10) is the run's.
 //! [`contrastive`] has what is special to the objective (phases 3 to 7): what lies between the batch and the gradient's

@@ -1,7 +1,7 @@
 //! False negatives: passages of the global batch that are known to answer a query, and so must not count against it.
 //!
 //! A query's known answers are the positives of every row of the global batch that asks the same, its own row among them,
-//! the positives that were not chosen included. docs/loss.md says what leaving them out does to each loss.
+//! the positives that were not chosen included. docs/know/loss.md says what leaving them out does to each loss.
 //!
 //! Texts are compared by their hashes, which the ranks gather: memory is 8 bytes for each text of the global batch and 16
 //! for each pair found, and which pairs are found does not depend on how rows lie on ranks.

@@ -1,6 +1,6 @@
 //! The losses: a pure function of score matrices and targets to a scalar and its gradient with respect to the scores.
 //!
-//! Nothing here knows where scores come from, what a rank is or how a head works. Formulas and sources: docs/loss.md.
+//! Nothing here knows where scores come from, what a rank is or how a head works. Formulas and sources: docs/know/loss.md.
 //!
 //! Legend: Q this rank's queries, P the passages they are contrasted with, G passages per query's own group.
 
