@@ -133,7 +133,7 @@ int ncclCommAbort(Comm* comm) {
   return atomic_store(&comm->aborted, 1), SUCCESS;
 }
 
-/* TERCET_STAND_IN_REPORT: a file to which a rank appends the number of its calls, so that a test sees that there were. */
+/* TERCET_STAND_IN_REPORT: a file to which a rank appends the number of its calls, so that a test sees there were any. */
 int ncclCommDestroy(Comm* comm) {
   if (usable(comm)) return usable(comm);
   const char* path = getenv("TERCET_STAND_IN_REPORT");
