@@ -1,10 +1,13 @@
 //! Text → token store → plan → batch.
 //!
-//! [`LineReader`] reads lines of whatever file people bring, [`RowReader`] the published trainer's rows, [`TextTokenizer`]
-//! turns texts into token ids, [`prepare()`] does both for whole corpora and writes a [`Store`], which is memory-mapped
-//! and answers for any row in constant time.
+//! [`LineReader`] reads lines of any text file. [`RowReader`] reads training rows from JSON Lines, Parquet or Arrow.
+//! [`TextTokenizer`] turns texts into token ids. [`prepare()`] does both for whole corpora and writes a [`Store`],
+//! which is memory-mapped and returns any row in constant time.
 //!
-//! Not here: tensors, MPI, models.
+//! A [`Plan`] says which rows each step takes, [`deal()`] divides them among the ranks, and [`Prefetcher`] reads a
+//! rank's batches ahead of training. [`lay_out`] cuts a rank's texts into sub-batches.
+//!
+//! This crate knows nothing of tensors, MPI or models.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -9,7 +9,7 @@ use tokenizers::{AddedToken, PaddingParams, Tokenizer, TruncationParams};
 
 pub const WORDS: [&str; 8] = ["river", "stone", "bridge", "water", "under", "über", "橋", "over"];
 
-/// Writes the tokenizer; its own truncation and padding are on, so that forgetting to switch them off is seen.
+/// Writes the tokenizer. Its own truncation and padding are on, so that forgetting to switch them off shows.
 pub fn write(dir: &Path) -> PathBuf {
     let special = ["<s>", "<pad>", "</s>", "<unk>"];
     let vocab = special.iter().chain(&WORDS).enumerate().map(|(id, word)| (word.to_string(), id as u32)).collect();
