@@ -1,8 +1,8 @@
-//! What can be wrong with a recipe.
+//! Errors of a recipe.
 
 use std::path::PathBuf;
 
-/// A recipe that cannot be used. The message says where, what, and what to do.
+/// A recipe that cannot be used. The message says where and what the mistake is, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
     /// The file could not be read.
@@ -13,7 +13,7 @@ pub enum RecipeError {
         /// The operating system's reason.
         source: std::io::Error,
     },
-    /// Not TOML, an unknown key, or a value of the wrong type; `message` shows the line.
+    /// The text is not TOML, a key is unknown, or a value has the wrong type; `message` shows the line.
     #[error("recipe {}: {message}", path.display())]
     Syntax {
         /// The recipe's path.
@@ -21,7 +21,7 @@ pub enum RecipeError {
         /// Line, caret and reason.
         message: String,
     },
-    /// A `--set` that cannot be applied.
+    /// A `--set` cannot be applied.
     #[error("--set {setting}: {message}")]
     Override {
         /// The override as typed.
@@ -29,7 +29,7 @@ pub enum RecipeError {
         /// The reason and the remedy.
         message: String,
     },
-    /// Values that are well-formed but make no run.
+    /// Well-formed values do not make a run.
     #[error("recipe {}: {key}: {message}", path.display())]
     Value {
         /// The recipe's path.
