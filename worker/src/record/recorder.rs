@@ -1,7 +1,7 @@
-//! What a run tells: metrics.jsonl, TensorBoard, a plain log, and events for the launcher's progress bar.
+//! Records a run: metrics.jsonl, TensorBoard, a plain log, and events for the launcher's progress bar.
 //!
-//! Rank 0 records; on the other ranks everything here does nothing. Recording never ends a run but for metrics.jsonl,
-//! which is the run's own history: TensorBoard's failures are logged once.
+//! Only rank 0 records; on the other ranks everything here does nothing. A failure of recording ends a run only if it
+//! is that of metrics.jsonl, which is the run's own history. A failure of TensorBoard is logged once.
 
 use std::fs::{self, File};
 use std::io;
@@ -24,12 +24,12 @@ use crate::machine::phase::PhaseSecs;
 use crate::run::budget::Fitted;
 use crate::step::contrastive::loss::Terms;
 
-/// One step's figures; a line of metrics.jsonl.
+/// The figures of one step: a line of metrics.jsonl.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct StepRecord {
-    /// Steps done, this one included.
+    /// The number of steps done, this one included.
     pub step: u64,
-    /// Passes over the data before this one.
+    /// The number of passes over the data before this one.
     pub epoch: u64,
     /// The batch's data set.
     pub dataset: String,
@@ -37,53 +37,53 @@ pub struct StepRecord {
     pub length_group: usize,
     /// The global batch's loss.
     pub loss: f64,
-    /// Its parts, each before its weight.
+    /// The loss's parts, each before its weight.
     pub terms: Terms,
     pub learning_rate: f64,
-    /// Before clipping.
+    /// The gradient's norm before clipping.
     pub grad_norm: f64,
-    /// Real tokens of all ranks.
+    /// The number of real tokens of all ranks.
     pub tokens: u64,
     pub tokens_per_sec: f64,
-    /// Padding's share of the encoded tokens.
+    /// The share of padding among the encoded tokens.
     pub padding_share: f64,
-    /// Largest over mean estimated cost of the ranks.
+    /// The largest estimated cost of a rank divided by the mean.
     pub imbalance: f64,
-    /// Query-passage pairs of the global batch that were left out of the loss.
+    /// The number of query-passage pairs of the global batch that were left out of the loss.
     pub false_negatives: u64,
-    /// Steps so far that made no update: this one is the last of them if the number has grown.
+    /// The number of steps so far that made no update. If it has grown, this step is the last of them.
     pub skipped: u64,
-    /// Steps so far whose gradient norm was far above the usual one.
+    /// The number of steps so far whose gradient norm was far above the usual one.
     pub grad_norm_spikes: u64,
-    /// The slowest rank's.
+    /// The seconds of the slowest rank.
     pub step_secs: f64,
-    /// Of all steps so far that made an update, each counted once.
+    /// The seconds of all steps so far that made an update, each counted once.
     pub useful_secs: f64,
-    /// These seconds' share of the time since the run first began.
+    /// The share of these seconds in the time since the run first began.
     pub goodput: f64,
-    /// What training has waited for checkpoints since the step before.
+    /// The seconds that training has waited for checkpoints since the previous step.
     pub checkpoint_stall_secs: f64,
-    /// Where rank 0's time went in the step; the wait for its batch is not in it.
+    /// Where rank 0's time went in the step, without the wait for its batch.
     pub phase_secs: PhaseSecs,
-    /// The longest that a rank waited for its batch.
+    /// The longest wait of a rank for its batch.
     pub wait_secs: f64,
-    /// The two's ratio: the part of a step that reading holds up.
+    /// The ratio of wait and step: the part of the time in which reading holds training up.
     pub wait_share: f64,
-    /// What a rank hands to the collectives while it computes the gradient, the mean over ranks.
+    /// The bytes that a rank hands to the collectives while it computes the gradient; the mean over ranks.
     pub all_reduce_bytes: u64,
     pub ring_bytes: u64,
     pub gather_bytes: u64,
     /// The largest resident memory of a rank.
     pub rss_bytes: u64,
-    /// The largest that a rank's has been so far.
+    /// The largest resident memory of a rank so far.
     pub peak_rss_bytes: u64,
-    /// What tells whether anything was learnt.
+    /// The signs that tell whether anything was learnt.
     #[serde(skip)]
     pub signs: Signs,
 }
 
 impl StepRecord {
-    /// What is known before the step is computed.
+    /// The figures that are known before the step is computed.
     pub fn of(batch: &Batch, wait_secs: f64) -> Self {
         Self {
             step: batch.step + 1,
@@ -96,7 +96,7 @@ impl StepRecord {
         }
     }
 
-    /// The same for a step that computes nothing; `skipped` counts it as well.
+    /// The same for a step that computes nothing; `skipped` includes it.
     pub fn left_out(self, skipped: u64) -> Self {
         Self { loss: f64::NAN, grad_norm: f64::NAN, learning_rate: f64::NAN, skipped, ..self }
     }
@@ -130,7 +130,7 @@ impl StepRecord {
     }
 }
 
-/// Where rank 0 records.
+/// The recorder; only rank 0's records anything.
 pub struct Recorder {
     sink: Option<Sink>,
 }
@@ -138,7 +138,7 @@ pub struct Recorder {
 struct Sink {
     history: History,
     spikes: Spikes,
-    /// How many there were.
+    /// The number of spikes so far.
     num_spikes: u64,
     idle: Idle,
     goodput: Goodput,
@@ -190,14 +190,14 @@ impl Recorder {
                 "world_size": world_size, "startup_secs": startup_secs, "warnings": warnings,
             }),
         );
-        // With events it is the launcher that shows them; the log file has them in any case.
+        // With events the launcher shows the warnings; the log file has them in any case.
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let steps = format!("steps {} to {}", first_step + 1, recipe.steps);
         tracing::info!("{}: {world_size} ranks, {steps}, ready after {startup_secs:.2} s", recipe.name);
         Ok(Self { sink: Some(sink) })
     }
 
-    /// What the memory budget came to.
+    /// Records the result of the memory budget.
     pub fn fitted(&self, fitted: &Fitted) {
         if self.sink.is_some() {
             let mib = |bytes: u64| bytes >> 20;
@@ -215,7 +215,7 @@ impl Recorder {
         }
     }
 
-    /// Records one step, which has made an update or not.
+    /// Records one step; `updated` tells whether it made an update.
     ///
     /// # Errors
     /// metrics.jsonl cannot be written.
@@ -228,7 +228,7 @@ impl Recorder {
         sink.look_for_spike(&record);
         sink.look_for_idleness(&record);
         record.grad_norm_spikes = sink.num_spikes;
-        // Plain structs of numbers and strings cannot fail to serialise.
+        // Serialising plain structs of numbers and strings cannot fail.
         let line = serde_json::to_value(&record).expect("plain data");
         sink.history.push(&line)?;
         sink.event("step", &line);
@@ -251,20 +251,20 @@ impl Recorder {
         Ok(())
     }
 
-    /// Says what the user should know: in the log, and where he looks.
+    /// Reports what the user should know, in the log and as an event.
     pub fn warn(&self, text: &str) {
         let Some(sink) = &self.sink else { return };
         sink.warn(text);
     }
 
-    /// A checkpoint is complete.
+    /// Records that a checkpoint is complete.
     pub fn checkpoint(&self, complete: &Complete) {
         let Some(sink) = &self.sink else { return };
         sink.event("checkpoint", &json!({"path": complete.path, "step": complete.step}));
         tracing::info!("checkpoint {}", complete.path.display());
     }
 
-    /// The file that has to be synced before a checkpoint is complete; none on the ranks that do not record.
+    /// The file that must be synced before a checkpoint is complete; none on the ranks that do not record.
     ///
     /// # Errors
     /// The system gives no handle.
@@ -272,7 +272,7 @@ impl Recorder {
         self.sink.as_ref().map(|sink| sink.history.handle()).transpose()
     }
 
-    /// The run goes on from an earlier step: what follows it is told anew.
+    /// The run continues from an earlier step: the steps after it are recorded anew.
     ///
     /// # Errors
     /// metrics.jsonl cannot be cut back.
@@ -283,7 +283,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// The run has stopped because it was asked to, `steps` steps being done and kept.
+    /// Records that the run has stopped because it was asked to, with `steps` steps done and kept.
     ///
     /// # Errors
     /// metrics.jsonl cannot be synced.
@@ -295,7 +295,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// The run is complete.
+    /// Records that the run is complete.
     ///
     /// # Errors
     /// metrics.jsonl cannot be synced.
@@ -338,14 +338,13 @@ impl Sink {
     fn event(&self, name: &str, values: &Value) {
         if self.events {
             let values = values.to_string();
-            // The launcher knows a line by its beginning.
-            // Who is gone misses nothing.
+            // The launcher recognises a line by its beginning. A launcher that is gone misses nothing.
             let _ = beat::say(&format!("{{\"event\":\"{name}\",{}", &values[1..]));
         }
     }
 }
 
-/// The history up to some step, and what its last lines say of usual gradient norms, of spikes so far and of useful time.
+/// The history up to some step, and what its last lines say about usual gradient norms, spikes so far and useful time.
 struct Opened {
     history: History,
     spikes: Spikes,
@@ -361,14 +360,15 @@ fn open(run_dir: &Path, step: u64, spike_ratio: f64) -> anyhow::Result<Opened> {
     Ok(Opened { history, spikes, num_spikes, goodput: Goodput::new(run_dir, useful_secs) })
 }
 
-/// The run goes on without TensorBoard when its file cannot be written.
+/// The run continues without TensorBoard if its file cannot be written.
 fn or_without(file: io::Result<EventFile>) -> Option<EventFile> {
     file.map_err(|error| tracing::warn!("no TensorBoard events from here on: {error}")).ok()
 }
 
-/// Seconds since this process began; 0 where the system does not say.
+/// The seconds since this process began; 0 if the system does not say.
 fn process_secs() -> f64 {
-    // Both count from the machine's start; the process's beginning is the 20th field after its name, in hundredths.
+    // Both count from the machine's start. The process's beginning is the 20th field after its name, in hundredths of a
+    // second.
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let began = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse::<f64>().ok());
     let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Ranks and links that are much slower than the others.
+//! Finds ranks and links that are much slower than the others.
 
 use crate::preflight::facts::{LinkFacts, RankFacts};
 use crate::preflight::verdict::{Finding, Level, SLOW_LINK, SLOW_RANK, median, named};
@@ -30,7 +30,7 @@ pub(super) fn slow_ranks(facts: &[RankFacts]) -> Vec<Finding> {
     found
 }
 
-/// Slow links; a machine all of whose links to others are slow is named instead of them.
+/// Finds slow links. If all of a machine's links to other machines are slow, the machine is named instead of its links.
 pub(super) fn slow_links(links: &[LinkFacts]) -> Vec<Finding> {
     let (within, across): (Vec<&LinkFacts>, Vec<&LinkFacts>) =
         links.iter().partition(|link| link.from_host == link.to_host);
