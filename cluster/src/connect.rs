@@ -1,4 +1,4 @@
-//! Joining the job that this process was started in.
+//! Joins the job that this process was started in.
 
 use std::process;
 use std::time::Duration;

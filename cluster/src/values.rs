@@ -44,7 +44,7 @@ pub fn broadcast_bytes(ranks: &dyn Collective, bytes: &mut Vec<u8>, root: usize)
     ranks.broadcast(bytes.as_mut_slice().into(), root)
 }
 
-/// Whether `flag` is true on all ranks: the same answer everywhere. Every rank calls it.
+/// Whether `flag` is true on all ranks; all ranks get the same answer. Every rank calls it.
 ///
 /// # Errors
 /// As [`Collective::all_reduce`].
@@ -52,7 +52,7 @@ pub fn all_ranks(ranks: &dyn Collective, flag: bool) -> Result<bool, CollectiveE
     reduce_flag(ranks, flag, ReduceOp::Min)
 }
 
-/// Whether `flag` is true on at least one rank: the same answer everywhere. Every rank calls it.
+/// Whether `flag` is true on at least one rank; all ranks get the same answer. Every rank calls it.
 ///
 /// # Errors
 /// As [`Collective::all_reduce`].

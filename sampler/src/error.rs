@@ -257,7 +257,7 @@ impl StoreError {
     }
 }
 
-/// A corpus that could not be prepared. No store is left behind.
+/// A corpus that could not be prepared. No finished store is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     /// The options do not make a store.

@@ -1,4 +1,4 @@
-//! Where `libnccl.so.2` may lie.
+//! The places where `libnccl.so.2` may be.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -217,7 +217,7 @@ fn outer(dir: &Path) -> Option<PathBuf> {
     (!first.is_empty() && outer.join(first) == dir).then(|| outer.to_owned())
 }
 
-/// `max_seq_length` and `do_lower_case` of the Transformer's settings.
+/// Reads `max_seq_length` and `do_lower_case` from the Transformer's settings.
 fn transformer_settings(transformer: &Path) -> Result<(Option<usize>, bool), ModelFolderError> {
     for name in TRANSFORMER_SETTINGS {
         let path = transformer.join(name);

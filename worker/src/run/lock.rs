@@ -120,7 +120,8 @@ fn last_holder(file: &mut File) -> Option<Holder> {
     file.read_to_string(&mut text).ok().and_then(|_| serde_json::from_str(&text).ok())
 }
 
-/// `by process 77 on gpu04 (Slurm job 12, task 0 of array 11) for 310 s now`, as far as the file says.
+/// The holder in words, as far as the file says: `by process 77 on gpu04 (Slurm job 12, task 0 of array 11) for 310 s
+/// now`.
 fn holder_of(file: &mut File) -> String {
     let Some(Holder { host, pid, slurm_job, array, since }) = last_holder(file) else {
         return "by another process".into();
