@@ -38,7 +38,8 @@ impl Element {
 pub enum Memory {
     /// Memory that the CPU reads and writes.
     Host,
-    /// Memory of this rank's GPU, for a backend whose [`is_device_memory`](crate::Collective::is_device_memory) is true.
+    /// Memory of this rank's GPU, for a backend whose [`is_device_memory`](crate::Collective::is_device_memory) is
+    /// true.
     Device {
         /// The address of the CUDA stream that made its contents; 0 is the default stream.
         stream: usize,
