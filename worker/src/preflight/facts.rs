@@ -124,6 +124,8 @@ pub struct ProductFacts {
     pub flops_per_sec: f64,
     /// The best rate by processor time; on a GPU as above.
     pub flops_per_cpu_sec: f64,
+    /// A GPU computed them, which this rank has to itself.
+    pub on_gpu: bool,
 }
 
 /// The speed of what the ranks do together.

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tercet_cluster::{Collective, CollectiveError, broadcast_bytes, gather_bytes};
 use tercet_configs::{ExitCode, Recipe};
 
+use crate::machine::clock::since_1970;
 use facts::{NetworkFacts, RankFacts};
 pub use machine::processor_name;
 pub use verdict::{Finding, Level};

@@ -27,7 +27,6 @@ use crate::machine::phase::{self, Phase, during};
 use crate::preflight;
 use crate::record::beat;
 use crate::record::idle::Signs;
-use crate::record::log;
 use crate::record::recorder::StepRecord;
 use crate::record::shares::Shares;
 use crate::step::optimizer::{clip_grad_norm, learning_rate};
