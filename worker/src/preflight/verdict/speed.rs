@@ -3,8 +3,8 @@
 use crate::preflight::facts::{LinkFacts, RankFacts};
 use crate::preflight::verdict::{Finding, Level, SLOW_LINK, SLOW_RANK, median, named};
 
-/// A GPU is judged by itself. A machine's cores are judged by the fastest of its ranks: they share caches, clocks and, on a
-/// virtual machine, the host's cores with others, so that one of them is often slower for a while.
+/// A GPU is judged by itself. A machine's cores are judged by the fastest of its ranks, because they share caches,
+/// clocks and, on a virtual machine, the host's cores with others, so one of them is often slower for a while.
 pub(super) fn slow_ranks(facts: &[RankFacts]) -> Vec<Finding> {
     let measured = || facts.iter().filter_map(|rank| Some((rank, rank.product?)));
     let usual = median(&measured().map(|(_, product)| product.flops_per_cpu_sec).collect::<Vec<_>>());
