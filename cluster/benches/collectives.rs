@@ -1,9 +1,8 @@
-//! What an MPI collective costs, as a multiple of copying the same bytes in memory, between two ranks of one machine.
+//! The cost of an MPI collective between two ranks of one machine, as a multiple of copying the same bytes in memory.
 //!
-//! Both ranks copy at the same time, as both communicate at the same time. The figure to watch is the multiple: it
-//! says how far MPI's shared-memory path is from the least that moving the data could cost. Of the two all-reduces, the one
-//! called so is MPI's own, the other takes sums in rank order; each size's last line
-//! compares them.
+//! Both ranks copy at the same time, as both communicate at the same time. The figure to watch is the multiple: it says
+//! how far MPI's shared-memory path is from the least possible cost of moving the data. `all_reduce` is MPI's own; `in
+//! order` is ours, which adds in rank order. Each size's last line compares the two.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +12,7 @@ use std::time::{Duration, Instant};
 use tercet_cluster::{Collective, MAX_MESSAGE_BYTES, Mpi, ReduceOp};
 
 const NUM_RANKS: usize = 2;
-/// f32 elements: a step's loss terms, a block of dense vectors, a small model's gradients.
+/// Numbers of f32 elements: a step's loss terms, a block of dense vectors, a small model's gradients.
 const LENS: [usize; 3] = [1 << 8, 1 << 18, 1 << 24];
 const REPETITIONS: usize = 15;
 const RANK_SIDE: &str = "TERCET_BENCH_RANK_SIDE";
@@ -73,7 +72,7 @@ fn measure(ranks: &dyn Collective) {
     }
 }
 
-/// The median time of `work` on this rank, both ranks starting together each time.
+/// The median time of `work` on this rank; both ranks start together each time.
 fn median(ranks: &dyn Collective, mut work: impl FnMut()) -> Duration {
     let mut times: Vec<Duration> = (0..REPETITIONS)
         .map(|_| {

@@ -1,7 +1,7 @@
-//! Typed raw memory: what collectives read and write.
+//! Typed raw memory, which collectives read and write.
 //!
 //! A buffer is made safely from a slice, or with an unsafe constructor from a tensor's data pointer. It says nothing
-//! about shapes: a collective sees a run of elements.
+//! about shapes: a collective sees contiguous elements.
 
 use std::marker::PhantomData;
 
@@ -38,10 +38,10 @@ impl Element {
 pub enum Memory {
     /// Memory that the CPU reads and writes.
     Host,
-    /// Memory of this rank's GPU, for a backend whose
-    /// [`is_device_memory`](crate::Collective::is_device_memory) says so.
+    /// Memory of this rank's GPU, for a backend whose [`is_device_memory`](crate::Collective::is_device_memory) is
+    /// true.
     Device {
-        /// The address of the CUDA stream that has made what is in it; 0 is the default stream.
+        /// The address of the CUDA stream that made its contents; 0 is the default stream.
         stream: usize,
     },
 }
@@ -89,7 +89,7 @@ pub struct BufferMut<'a> {
 }
 
 impl<'a> Buffer<'a> {
-    /// A buffer over `len` elements at `pointer`; with `len` 0 the pointer is not looked at and may be null.
+    /// A buffer over `len` elements at `pointer`; if `len` is 0, the pointer is ignored and may be null.
     ///
     /// # Safety
     /// For the whole of `'a`, `pointer` is aligned for `element` and points to `len` initialised, contiguous elements
@@ -98,7 +98,7 @@ impl<'a> Buffer<'a> {
         Self { pointer, len, element, memory, lifetime: PhantomData }
     }
 
-    /// Elements, not bytes.
+    /// The number of elements, not bytes.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -123,14 +123,14 @@ impl<'a> Buffer<'a> {
         self.pointer
     }
 
-    /// Its elements' bytes, of host memory.
+    /// The bytes of its elements; it must lie in host memory.
     pub(crate) fn as_bytes(&self) -> &'a [u8] {
         if self.len == 0 {
             return &[];
         }
         match self.memory {
-            // SAFETY: slices keep, and callers of `from_raw` promise, what a slice over host memory needs; numbers have no
-            // padding, and any address is aligned for bytes.
+            // SAFETY: slices guarantee, and callers of `from_raw` promise, what a slice over host memory needs. Numbers
+            // have no padding, and any address is aligned for bytes.
             Memory::Host => unsafe { std::slice::from_raw_parts(self.pointer, self.len * self.element.size_bytes()) },
             Memory::Device { .. } => unreachable!("{NOT_THE_HOSTS}"),
         }
@@ -138,7 +138,7 @@ impl<'a> Buffer<'a> {
 }
 
 impl<'a> BufferMut<'a> {
-    /// A buffer over `len` elements at `pointer`; with `len` 0 the pointer is not looked at and may be null.
+    /// A buffer over `len` elements at `pointer`; if `len` is 0, the pointer is ignored and may be null.
     ///
     /// # Safety
     /// For the whole of `'a`, `pointer` is aligned for `element` and points to `len` initialised, contiguous elements
@@ -147,7 +147,7 @@ impl<'a> BufferMut<'a> {
         Self { pointer, len, element, memory, lifetime: PhantomData }
     }
 
-    /// Elements, not bytes.
+    /// The number of elements, not bytes.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -172,27 +172,27 @@ impl<'a> BufferMut<'a> {
         self.pointer
     }
 
-    /// Its elements, of host memory. The caller has matched on [`BufferMut::element`].
+    /// Its elements; it must lie in host memory. The caller has matched on [`BufferMut::element`].
     pub(crate) fn into_slice<T: Scalar>(self) -> &'a mut [T] {
         assert_eq!(self.element, T::ELEMENT, "a buffer is written as what it holds");
         if self.len == 0 {
             return &mut [];
         }
         match self.memory {
-            // SAFETY: slices keep, and callers of `from_raw` promise, what an exclusive slice over host memory needs;
-            // T is the element type, and `self` is consumed, so that there is one slice only.
+            // SAFETY: slices guarantee, and callers of `from_raw` promise, what an exclusive slice over host memory
+            // needs. T is the element type, and `self` is consumed, so only one slice exists.
             Memory::Host => unsafe { std::slice::from_raw_parts_mut(self.pointer.cast(), self.len) },
             Memory::Device { .. } => unreachable!("{NOT_THE_HOSTS}"),
         }
     }
 
-    /// Its elements' bytes, of host memory.
+    /// The bytes of its elements; it must lie in host memory.
     pub(crate) fn into_bytes(self) -> &'a mut [u8] {
         if self.len == 0 {
             return &mut [];
         }
         match self.memory {
-            // SAFETY: as in `into_slice`; any bytes make a number, and any address is aligned for bytes.
+            // SAFETY: as in `into_slice`; any bytes are a valid number, and any address is aligned for bytes.
             Memory::Host => unsafe {
                 std::slice::from_raw_parts_mut(self.pointer, self.len * self.element.size_bytes())
             },
@@ -204,7 +204,7 @@ impl<'a> BufferMut<'a> {
 impl<'a, T: Scalar> From<&'a [T]> for Buffer<'a> {
     fn from(slice: &'a [T]) -> Self {
         let (pointer, len) = (slice.as_ptr().cast(), slice.len());
-        // SAFETY: a shared slice is exactly what `from_raw` asks for.
+        // SAFETY: a shared slice is exactly what `from_raw` requires.
         unsafe { Self::from_raw(pointer, len, T::ELEMENT, Memory::Host) }
     }
 }
@@ -212,7 +212,7 @@ impl<'a, T: Scalar> From<&'a [T]> for Buffer<'a> {
 impl<'a, T: Scalar> From<&'a mut [T]> for BufferMut<'a> {
     fn from(slice: &'a mut [T]) -> Self {
         let (pointer, len) = (slice.as_mut_ptr().cast(), slice.len());
-        // SAFETY: an exclusive slice is exactly what `from_raw` asks for.
+        // SAFETY: an exclusive slice is exactly what `from_raw` requires.
         unsafe { Self::from_raw(pointer, len, T::ELEMENT, Memory::Host) }
     }
 }
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn an_empty_tensor_has_a_null_pointer() {
-        // SAFETY: with no elements there is nothing to promise.
+        // SAFETY: without elements there is nothing to promise.
         let empty = unsafe { Buffer::from_raw(std::ptr::null(), 0, Element::F32, Memory::Host) };
         assert!(empty.as_bytes().is_empty() && empty.is_empty());
     }

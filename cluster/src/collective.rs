@@ -1,10 +1,10 @@
-//! The operations that ranks do together.
+//! The operations that ranks perform together.
 
 use crate::buffer::{Buffer, BufferMut};
 use crate::error::CollectiveError;
 use crate::pending::Pending;
 
-/// How elements of different ranks become one.
+/// How elements of different ranks are combined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReduceOp {
     /// Their sum.
@@ -17,32 +17,32 @@ pub enum ReduceOp {
 
 /// What one rank can do with its peers.
 ///
-/// Unless said otherwise *every rank calls each operation, in the same order*, with the same element type, `counts`,
-/// `op` and `root`; a call returns when this rank's buffers may be used again, which need not be when its peers' may.
+/// Unless said otherwise, *every rank calls each operation, in the same order*, with the same element type, `counts`,
+/// `op` and `root`. A call returns when this rank's buffers may be used again; its peers' buffers may still be in use.
 ///
-/// The `start_…` operations return at once. What they return is waited for in the order in which they were started, and
+/// The `start_…` operations return at once. The caller must wait for them in the order in which they were started, and
 /// before any operation that blocks ([`Pending`]).
 ///
 /// Results are deterministic: the same inputs on the same number of ranks give the same bits on every run, and
 /// [`all_reduce`](Collective::all_reduce) and [`start_all_reduce`](Collective::start_all_reduce) leave the same bits on
-/// every rank. Another number of ranks adds in another order and differs by rounding; so does another backend, and with
-/// NCCL another placement of the ranks ([`Nccl`](crate::Nccl) says what that rests on).
+/// every rank. Another number of ranks adds in another order, so its results differ by rounding. The same holds for
+/// another backend and, with NCCL, for another placement of the ranks ([`Nccl`](crate::Nccl) says why).
 ///
 /// # Errors
 /// Each operation returns [`CollectiveError::Mismatch`] if this rank's buffers and counts do not fit together. The
-/// ranks are then out of step: [`abort`](Collective::abort) is what remains. A peer or a network that fails ends the
-/// process where MPI carries the operation (its default), and is [`CollectiveError::Failed`] where NCCL does.
+/// ranks are then out of step, and only [`abort`](Collective::abort) remains. A failing peer or network ends the
+/// process if MPI carries the operation (MPI's default), and is [`CollectiveError::Failed`] if NCCL does.
 pub trait Collective: Send {
-    /// This process, from 0 to below [`world_size`](Collective::world_size).
+    /// The number of this process, from 0 to below [`world_size`](Collective::world_size).
     fn rank(&self) -> usize;
 
-    /// How many ranks the job has.
+    /// The number of ranks of the job.
     fn world_size(&self) -> usize;
 
-    /// This process among the ranks of its machine, from 0: the GPU it drives.
+    /// The number of this process among the ranks of its machine, from 0; it is also the GPU that it drives.
     fn local_rank(&self) -> usize;
 
-    /// How many ranks this machine has.
+    /// The number of ranks on this machine.
     fn local_size(&self) -> usize;
 
     /// This machine's name.
@@ -51,36 +51,36 @@ pub trait Collective: Send {
     /// What carries the operations, for logs: libraries with their versions, and the device.
     fn description(&self) -> String;
 
-    /// Whether what lies at `address` is a [`Memory::Device`](crate::Memory::Device) that this backend carries without
-    /// the host. `false` for all of the host's memory, and from backends that know no other.
+    /// Whether `address` lies in [`Memory::Device`](crate::Memory::Device) memory that this backend transfers without
+    /// the host. It is `false` for all host memory, and always with backends that know no other memory.
     fn is_device_memory(&self, _address: *const u8) -> bool {
         false
     }
 
-    /// Replaces every element of `buffer` by its reduction over all ranks. Every rank calls it with equally many
+    /// Replaces every element of `buffer` by its reduction over all ranks. Every rank calls it with the same number of
     /// elements.
     ///
     /// # Errors
-    /// None today but for what the trait says.
+    /// None today except those of the trait.
     fn all_reduce(&self, buffer: BufferMut, op: ReduceOp) -> Result<(), CollectiveError>;
 
     /// Concatenates the ranks' `send` in rank order into `recv` on every rank. Every rank calls it.
     ///
-    /// `send` has `counts[rank]` elements, `recv` the sum of `counts`; a count may be 0.
+    /// `send` has `counts[rank]` elements, and `recv` has the sum of `counts`; a count may be 0.
     /// [`gather_counts`](crate::gather_counts) finds the counts.
     ///
     /// # Errors
     /// Lengths that differ from `counts`; element types that differ.
     fn all_gather(&self, send: Buffer, recv: BufferMut, counts: &[usize]) -> Result<(), CollectiveError>;
 
-    /// Copies `buffer` of rank `root` into every other rank's. Every rank calls it with equally many elements.
+    /// Copies `buffer` of rank `root` into that of every other rank. Every rank calls it with the same number of
+    /// elements.
     ///
     /// # Errors
     /// `root` is no rank.
     fn broadcast(&self, buffer: BufferMut, root: usize) -> Result<(), CollectiveError>;
 
-    /// Sends `send` to rank + 1 and fills `recv` from rank − 1, the last rank being followed by the first. Every rank
-    /// calls it.
+    /// Sends `send` to rank + 1 and fills `recv` from rank − 1; the first rank follows the last. Every rank calls it.
     ///
     /// Lengths may differ from rank to rank, and between `send` and `recv`: a rank's `recv` is as long as its
     /// predecessor's `send`. Either may be empty.
@@ -88,38 +88,38 @@ pub trait Collective: Send {
     /// # Errors
     /// `recv` and the predecessor's `send` differ in bytes; element types that differ.
     fn ring_exchange(&self, send: Buffer, recv: BufferMut) -> Result<(), CollectiveError> {
-        // SAFETY: both buffers are borrowed until this function returns, and no later is anything under way.
+        // SAFETY: both buffers are borrowed until this function returns, and nothing is under way after that.
         unsafe { self.start_ring_exchange(send, recv) }?.wait()
     }
 
-    /// Sends `send` to rank `peer` and fills `recv`, which is as long, from it. *These two ranks* call it, each with the
-    /// other as `peer`; pairs do not wait for each other. It is for measuring connections, in host memory whatever the
-    /// backend.
+    /// Sends `send` to rank `peer` and fills `recv`, which has the same length, from it. *These two ranks* call it,
+    /// each with the other as `peer`; pairs do not wait for each other. It is for measuring connections and uses host
+    /// memory with every backend.
     ///
     /// # Errors
     /// `peer` is no rank; lengths that differ.
     fn pair_exchange(&self, peer: usize, send: &[u8], recv: &mut [u8]) -> Result<(), CollectiveError>;
 
-    /// Starts replacing every element of `buffer` by its sum over all ranks, added in rank order by MPI, in a fixed
-    /// order of its own by NCCL. Every rank calls it with equally many elements.
+    /// Starts replacing every element of `buffer` by its sum over all ranks. MPI adds in rank order, NCCL in a fixed
+    /// order of its own. Every rank calls it with the same number of elements.
     ///
     /// # Errors
     /// None today.
     ///
     /// # Safety
-    /// Until [`Pending::wait`] has returned `Ok`, nobody frees or touches the buffer's memory, even if what this
-    /// returns is dropped or forgotten: then for ever.
+    /// Until [`Pending::wait`] has returned `Ok`, nobody frees or touches the buffer's memory. If the returned value is
+    /// dropped or forgotten, this holds for ever.
     unsafe fn start_all_reduce<'a>(&'a self, buffer: BufferMut<'a>) -> Result<Pending<'a>, CollectiveError>;
 
-    /// Starts the first half of [`start_all_reduce`](Collective::start_all_reduce): of `buffer` this rank's part becomes
-    /// the sum, and the other parts stay as they are. Every rank calls it. The sum has the whole's bits with MPI, and
-    /// NCCL's order for this operation with NCCL.
+    /// Starts the first half of [`start_all_reduce`](Collective::start_all_reduce): this rank's part of `buffer`
+    /// becomes the sum, and the other parts stay as they are. Every rank calls it. With MPI the sum has the same bits
+    /// as that of the whole operation; NCCL adds in the order that it has for this one.
     ///
-    /// The first `counts[0]` elements are rank 0's part, and so on; a count may be 0. [`part_counts`] are the ones that
-    /// an all-reduce takes.
+    /// The first `counts[0]` elements are rank 0's part, and so on; a count may be 0. [`part_counts`] gives the counts
+    /// that an all-reduce uses.
     ///
     /// # Errors
-    /// A length that is not the sum of `counts`, or another number of these than of ranks.
+    /// The length is not the sum of `counts`, or there is not one count for each rank.
     ///
     /// # Safety
     /// As [`start_all_reduce`](Collective::start_all_reduce).
@@ -129,7 +129,7 @@ pub trait Collective: Send {
         counts: &[usize],
     ) -> Result<Pending<'a>, CollectiveError>;
 
-    /// Starts the second half: every rank's part of `buffer` becomes all ranks'. Every rank calls it.
+    /// Starts the second half: copies every rank's part of `buffer` to all ranks. Every rank calls it.
     ///
     /// # Errors
     /// As [`start_reduce_scatter`](Collective::start_reduce_scatter).
@@ -142,13 +142,14 @@ pub trait Collective: Send {
         counts: &[usize],
     ) -> Result<Pending<'a>, CollectiveError>;
 
-    /// Starts what [`ring_exchange`](Collective::ring_exchange) does. Every rank calls it.
+    /// Starts a [`ring_exchange`](Collective::ring_exchange). Every rank calls it.
     ///
     /// # Errors
-    /// As `ring_exchange`; what a peer has wrong is found by [`Pending::wait`].
+    /// As `ring_exchange`; [`Pending::wait`] finds a peer's mistakes.
     ///
     /// # Safety
-    /// As [`start_all_reduce`](Collective::start_all_reduce), of both buffers' memory; that of `send` may be read.
+    /// As [`start_all_reduce`](Collective::start_all_reduce), for the memory of both buffers; that of `send` may be
+    /// read.
     unsafe fn start_ring_exchange<'a>(
         &'a self,
         send: Buffer<'a>,
@@ -161,12 +162,12 @@ pub trait Collective: Send {
     /// None today.
     fn barrier(&self) -> Result<(), CollectiveError>;
 
-    /// Ends every rank of the job; the job's launcher ends with `code`. *Any one* rank calls it, at any time; who
-    /// calls it has printed why.
+    /// Ends every rank of the job; the job's launcher ends with `code`. *Any one* rank calls it, at any time, after it
+    /// has printed why.
     fn abort(&self, code: i32) -> !;
 }
 
-/// Lengths of the parts that `len` elements have for as many ranks: as equal as can be, the longer ones first.
+/// The lengths of the parts of `len` elements, one for each rank: as equal as possible, the longer ones first.
 pub fn part_counts(len: usize, world_size: usize) -> Vec<usize> {
     (0..world_size).map(|rank| len / world_size + usize::from(rank < len % world_size)).collect()
 }

@@ -1,4 +1,4 @@
-//! Joining the job that this process was started in.
+//! Joins the job that this process was started in.
 
 use std::process;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use crate::panic::end_on_panic;
 use crate::solo::Solo;
 use crate::values::all_ranks;
 
-/// Joins the job with the recipe's backend. Every rank calls it once, early, on the thread that will do the
-/// collectives; dropping the result leaves the job in good order, which waits until every rank does so. `deadline` is what one operation
-/// on a GPU's memory may take.
+/// Joins the job with the recipe's backend. Every rank calls it once, early, on the thread that will call the
+/// collectives. Dropping the result leaves the job in good order and waits until every rank does so. `deadline` is the
+/// longest time that one operation on GPU memory may take.
 ///
-/// [`Backend::Auto`] is `solo` for a single rank; for one of several it is `nccl` if every one of them computes on a GPU
-/// (`on_gpu`), and `mpi` otherwise. It goes by what the launcher left in the
-/// environment: `OMPI_COMM_WORLD_SIZE` (Open MPI's mpirun) or `PMI_SIZE` (MPICH's mpirun, `srun --mpi=pmi2`), else
-/// `PMIX_RANK` with `SLURM_STEP_NUM_TASKS` (`srun --mpi=pmix`).
+/// [`Backend::Auto`] is `solo` for a single rank. For several ranks it is `nccl` if all of them compute on a GPU
+/// (`on_gpu`), and `mpi` otherwise. It reads the number of ranks from the variables that the launcher has set:
+/// `OMPI_COMM_WORLD_SIZE` (Open MPI's mpirun) or `PMI_SIZE` (MPICH's mpirun, `srun --mpi=pmi2`), else `PMIX_RANK` with
+/// `SLURM_STEP_NUM_TASKS` (`srun --mpi=pmix`).
 ///
 /// # Errors
-/// [`CollectiveError::Started`]: several ranks were started, but in a way that MPI cannot see them as one job;
-/// [`CollectiveError::Join`]: MPI was joined before. What [`Nccl::join`] says, where it is taken.
+/// [`CollectiveError::Started`]: several ranks were started, but MPI cannot see them as one job.
+/// [`CollectiveError::Join`]: MPI was joined before. Those of [`Nccl::join`], if NCCL is used.
 pub fn connect(backend: Backend, on_gpu: bool, deadline: Duration) -> Result<Box<dyn Collective>, CollectiveError> {
     let launched = Launched::read(|name| std::env::var(name).ok());
     let mpi = match backend {
@@ -47,7 +47,7 @@ pub fn connect(backend: Backend, on_gpu: bool, deadline: Duration) -> Result<Box
     if nccl { Ok(Box::new(Nccl::join(ranks, deadline)?)) } else { Ok(Box::new(ranks)) }
 }
 
-/// How many ranks the launcher says it started, and whether it told MPI.
+/// The number of ranks that the launcher says it started, and whether it told MPI.
 #[derive(Debug, PartialEq, Eq)]
 struct Launched {
     ranks: Option<usize>,
@@ -76,7 +76,7 @@ impl Launched {
         Ok(several)
     }
 
-    /// An MPI library that does not understand the launcher sees as many worlds of one rank.
+    /// An MPI library that does not understand the launcher sees a world of one rank for each process.
     fn check_world_size(&self, world_size: usize) -> Result<(), CollectiveError> {
         match self.ranks {
             Some(ranks) if ranks != world_size => Err(CollectiveError::Started(format!(
@@ -100,7 +100,7 @@ mod tests {
     fn a_process_on_its_own_is_solo() {
         assert!(!launched(&[]).is_several().unwrap());
         assert!(!launched(&[("OMPI_COMM_WORLD_SIZE", "1")]).is_several().unwrap());
-        // In a batch script, outside of any step.
+        // In a batch script, outside any step.
         assert!(!launched(&[("SLURM_NTASKS", "8")]).is_several().unwrap());
     }
 

@@ -1,4 +1,5 @@
-//! A backend that counts what goes through it, for the run's metrics, and says what this rank waits in ([`heartbeat`]).
+//! A backend that counts its traffic, for the run's metrics, and reports which operation this rank waits in
+//! ([`heartbeat`]).
 
 use std::cell::Cell;
 
@@ -8,7 +9,7 @@ use crate::error::CollectiveError;
 use crate::heartbeat::{self, Doing};
 use crate::pending::Pending;
 
-/// Bytes that this rank has handed to each kind of operation: its buffers' sizes, not what an algorithm makes of them on
+/// Bytes that this rank has handed to each kind of operation. They are buffer sizes, not what an algorithm sends over
 /// the wire.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
@@ -32,7 +33,7 @@ impl Counted {
         Self { ranks, traffic: Cell::default() }
     }
 
-    /// What went through since this was last asked.
+    /// The traffic since the last call.
     pub fn take_traffic(&self) -> Traffic {
         self.traffic.take()
     }

@@ -6,12 +6,12 @@ use tercet_configs::ExitCode;
 
 use crate::buffer::{Buffer, BufferMut, Element};
 
-/// Which rank speaks: the beginning of every message, `rank 3/8 gpu07`.
+/// The rank that reports; it begins every message: `rank 3/8 gpu07`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The rank, from 0.
     pub rank: usize,
-    /// How many ranks the job has.
+    /// The number of ranks of the job.
     pub world_size: usize,
     /// The machine's name.
     pub host: String,
@@ -23,36 +23,36 @@ impl fmt::Display for Place {
     }
 }
 
-/// A job that could not be joined, or an operation that could not be done.
+/// A job that could not be joined, or an operation that failed.
 ///
-/// After an error of an operation the ranks are no longer in step: the only thing left is
-/// [`Collective::abort`](crate::Collective::abort).
+/// After an operation has failed, the ranks are no longer in step: only [`Collective::abort`](crate::Collective::abort)
+/// remains.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectiveError {
     /// The process could not join a job.
     #[error("cannot join the job: {0}")]
     Join(String),
-    /// The process was started in a way in which it cannot join one.
+    /// The process was started in a way that does not let it join one.
     #[error("cannot join the job: {0}")]
     Started(String),
     /// Buffers or counts that do not fit together, on this rank or between two.
     #[error("{place}: {operation}: {problem}")]
     Mismatch {
-        /// Who noticed.
+        /// The rank that noticed.
         place: Place,
         /// The trait method.
         operation: &'static str,
-        /// What was compared, with its unit; what would have fitted, and what was there.
+        /// What was compared, with its unit; what was expected, and what was found.
         problem: String,
     },
-    /// An operation that a peer, a network or a device did not bring to an end.
+    /// An operation that a peer, a network or a device did not complete.
     #[error("{place}: {operation}: {problem}")]
     Failed {
-        /// Who noticed.
+        /// The rank that noticed.
         place: Place,
         /// The trait method; `join` and `leave` are the job's beginning and end.
         operation: &'static str,
-        /// What the library below says.
+        /// The words of the library below.
         problem: String,
     },
 }
@@ -67,19 +67,19 @@ impl CollectiveError {
     }
 }
 
-/// Checks one operation's arguments on behalf of a backend.
+/// Checks one operation's arguments for a backend.
 pub(crate) struct Check<'a> {
     pub place: &'a Place,
     pub operation: &'static str,
 }
 
 impl Check<'_> {
-    /// `got` is `expected`.
+    /// Checks that `got` is `expected`.
     pub fn equal<T: PartialEq + fmt::Debug>(&self, what: &str, expected: T, got: T) -> Result<(), CollectiveError> {
         if expected == got { Ok(()) } else { Err(self.mismatch(what, format!("{expected:?}"), format!("{got:?}"))) }
     }
 
-    /// `root` is a rank of the world.
+    /// Checks that `root` is a rank of the world.
     pub fn root(&self, root: usize) -> Result<(), CollectiveError> {
         let world_size = self.place.world_size;
         if root < world_size {
@@ -89,17 +89,17 @@ impl Check<'_> {
         }
     }
 
-    /// Two buffers of one operation hold the same type.
+    /// Checks that two buffers of one operation hold the same type.
     pub fn same_element(&self, send: &Buffer, recv: &BufferMut) -> Result<(), CollectiveError> {
         self.equal("element type of the receive buffer", send.element(), recv.element())
     }
 
-    /// Two buffers of one operation lie in the same memory.
+    /// Checks that two buffers of one operation lie in the same memory.
     pub fn same_memory(&self, send: &Buffer, recv: &BufferMut) -> Result<(), CollectiveError> {
         self.equal("memory of the receive buffer", send.memory(), recv.memory())
     }
 
-    /// The host can add and compare such elements.
+    /// Checks that the host can add and compare such elements.
     pub fn reducible(&self, element: Element) -> Result<(), CollectiveError> {
         match element {
             Element::BF16 => Err(self.mismatch("element type", "one that the host can reduce".into(), "BF16".into())),
@@ -107,14 +107,14 @@ impl Check<'_> {
         }
     }
 
-    /// One count for each rank; `part` holds this rank's, `whole` all of them.
+    /// Checks that each rank has a count, that `part` is this rank's count, and `whole` the sum of all.
     pub fn parts(&self, counts: &[usize], part: usize, whole: usize) -> Result<(), CollectiveError> {
         self.equal("number of counts", self.place.world_size, counts.len())?;
         self.equal("elements in this rank's part", counts[self.place.rank], part)?;
         self.whole(counts, whole)
     }
 
-    /// One count for each rank; `whole` elements hold all their parts.
+    /// Checks that each rank has a count, and that `whole` is the sum of all.
     pub fn whole(&self, counts: &[usize], whole: usize) -> Result<(), CollectiveError> {
         self.equal("number of counts", self.place.world_size, counts.len())?;
         self.equal("elements in the buffer of all parts", counts.iter().sum(), whole)

@@ -1,7 +1,7 @@
-//! What this process is doing, for whoever watches it: a word of memory that the training thread writes at every change
-//! and a reporting thread reads. A change costs one store and one look at the clock; nobody waits for anybody.
+//! What this process is doing, for its observers: the training thread writes one word of memory at every change, and a
+//! reporting thread reads it. A change costs one store and one look at the clock; no thread waits for another.
 //!
-//! One process is one rank, so there is one such word.
+//! A process is one rank, so there is one such word.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
@@ -19,7 +19,7 @@ pub enum Doing {
     ReadingBatch,
     /// Waiting for a checkpoint to be copied or written.
     WritingCheckpoint,
-    /// In a collective, like all below.
+    /// In a collective, like all that follow.
     AllReduce,
     /// The first half of an all-reduce.
     ReduceScatter,
@@ -29,7 +29,7 @@ pub enum Doing {
     Broadcast,
     /// Passing a block on in the ring.
     RingExchange,
-    /// Waiting until all have come as far.
+    /// Waiting until all ranks have come as far.
     Barrier,
 }
 
@@ -47,7 +47,7 @@ const ALL: [Doing; 10] = [
 ];
 
 impl Doing {
-    /// Whether it waits for other ranks: then it is not what holds the run up.
+    /// Whether it waits for other ranks; such a rank does not hold the run up.
     pub fn waits(self) -> bool {
         self as u8 >= Self::AllReduce as u8
     }
@@ -69,18 +69,18 @@ impl Doing {
     }
 }
 
-/// What a rank was doing when it was looked at.
+/// What a rank was doing when it was observed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Moment {
     /// The operation.
     pub doing: Doing,
-    /// Which bucket of the gradient or the weights it is about, from 1.
+    /// The bucket of the gradient or the weights that it handles, from 1.
     pub bucket: Option<u16>,
     /// Seconds without any change.
     pub secs: f64,
 }
 
-/// Doing in bits 0 to 7, bucket in 8 to 23 (0: none), milliseconds in 24 to 63.
+/// `Doing` is in bits 0 to 7, the bucket in 8 to 23 (0: none), the milliseconds in 24 to 63.
 struct Activity {
     word: AtomicU64,
     bucket: AtomicU16,
@@ -94,7 +94,7 @@ impl Activity {
         self.word.store(u64::from(doing as u8) | u64::from(bucket) << 8 | millis << 24, Ordering::Relaxed);
     }
 
-    /// Doing, bucket, and when it began.
+    /// The operation, its bucket, and when it began.
     fn get(&self) -> (Doing, u16, u64) {
         let word = self.word.load(Ordering::Relaxed);
         (ALL[(word & 0xff) as usize], (word >> 8) as u16, word >> 24)
@@ -105,17 +105,17 @@ fn millis() -> u64 {
     BEGAN.elapsed().as_millis() as u64
 }
 
-/// From now on it is `doing`.
+/// Records that this process is now `doing`.
 pub fn begin(doing: Doing) {
     OWN.set(doing, OWN.bucket.load(Ordering::Relaxed), millis());
 }
 
-/// It is still the same, but it moves on.
+/// Records that the same operation makes progress.
 pub fn touch() {
     begin(OWN.get().0);
 }
 
-/// Does `work`, which is `doing`; afterwards it is again what it was.
+/// Does `work` as `doing`, and restores what was recorded before.
 pub fn during<T>(doing: Doing, work: impl FnOnce() -> T) -> T {
     let before = OWN.get().0;
     begin(doing);
@@ -124,7 +124,7 @@ pub fn during<T>(doing: Doing, work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Does `work`, whose collectives are about bucket `bucket`, counted from 1.
+/// Does `work`, whose collectives handle bucket `bucket`, counted from 1.
 pub fn with_bucket<T>(bucket: usize, work: impl FnOnce() -> T) -> T {
     OWN.bucket.store(u16::try_from(bucket).unwrap_or(u16::MAX), Ordering::Relaxed);
     let result = work();

@@ -1,15 +1,16 @@
-//! What ties ranks together: the [`Collective`] trait and its backends.
+//! Communication between ranks: the [`Collective`] trait and its backends.
 //!
-//! [`connect`] joins the job that this process was started in and returns the backend for it: `nccl` (several ranks,
-//! each with a GPU), `mpi` (several ranks, host memory) or `solo` (one rank, no communication). The rest of Tercet sees the trait alone. The operations work
-//! on typed raw memory ([`Buffer`], [`BufferMut`]), so that this crate needs no libtorch; who has tensors wraps them.
+//! [`connect`] joins the job that this process was started in and returns its backend: `nccl` (several ranks, each with
+//! a GPU), `mpi` (several ranks, host memory) or `solo` (one rank, no communication). The rest of Tercet sees only the
+//! trait. The operations work on typed raw memory ([`Buffer`], [`BufferMut`]), so this crate needs no libtorch; users
+//! with tensors wrap them.
 //!
 //! # Lockstep
 //! All operations are collective: *every* rank calls the same ones, in the same order, with arguments that fit. A rank
-//! that cannot go on must not return early, or its peers would wait for it for ever: it calls [`Collective::abort`]. A
-//! panic, on any thread, does so by itself, with code 101.
+//! that cannot go on must not return early, or its peers would wait for it for ever: it must call
+//! [`Collective::abort`]. A panic, on any thread, does so by itself, with code 101.
 //!
-//! Not here: starting ranks, which is the launcher's and `mpirun`'s work, and deciding what is sent when.
+//! This crate neither starts ranks, which the launcher and `mpirun` do, nor decides what is sent when.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -1,10 +1,10 @@
 //! A panic on one rank ends the job.
 //!
-//! Unwinding would drop the MPI backend, and with it call `MPI_Finalize`, which waits for peers that wait for this
-//! rank: the job would hang. So the panic hook, which runs before any unwinding, ends the job in its place.
+//! Unwinding would drop the MPI backend and so call `MPI_Finalize`, which waits for peers that wait for this rank: the
+//! job would hang. So the panic hook, which runs before any unwinding, ends the job.
 //!
-//! libtorch says by an exception, which arrives here as a panic, that memory is used up. That is no bug: it has words and a
-//! code of its own. (The kernel, when the machine's memory is used up, kills a rank instead.)
+//! When memory is used up, libtorch throws an exception, which arrives here as a panic. That is not a bug, so it has a
+//! message and an exit code of its own. (When the machine's memory is used up, the kernel kills a rank instead.)
 
 use std::panic::{self, PanicHookInfo};
 
@@ -13,11 +13,11 @@ use tercet_configs::ExitCode;
 
 use crate::error::Place;
 
-/// What libtorch says of a host's memory and of a GPU's, and C++ of either.
+/// What libtorch says when host memory or GPU memory is used up, and what C++ says.
 const OUT_OF_MEMORY: [&str; 4] = ["can't allocate memory", "Cannot allocate memory", "out of memory", "std::bad_alloc"];
 
-/// Makes panics, on any thread, end the job: with what is printed for every panic, or in words if memory is used up. Called
-/// once, when the ranks have met.
+/// Makes panics on any thread end the job. It prints the usual text of a panic, or one line if memory is used up.
+/// Called once, when the ranks have met.
 pub(crate) fn end_on_panic(place: &Place, end: fn(ExitCode)) {
     let place = place.clone();
     let print = panic::take_hook();
@@ -44,17 +44,17 @@ pub(crate) fn abort_all(code: ExitCode) {
     }
 }
 
-/// The line that says so.
+/// The line that says that memory is used up.
 fn out_of_memory<'a>(info: &'a PanicHookInfo) -> Option<&'a str> {
     let payload = info.payload();
     let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref().copied())?;
     line_of_memory(text)
 }
 
-/// libtorch adds a trace of its own on lines that follow.
+/// Only one line is taken, because libtorch appends a trace of its own.
 fn line_of_memory(text: &str) -> Option<&str> {
     let says = |line: &&str| OUT_OF_MEMORY.iter().any(|words| line.contains(words));
-    // A `Result` that was unwrapped has its error in Rust's notation, line feeds included.
+    // An unwrapped `Result` shows its error in Rust's notation, with line feeds as `\n`.
     let line = text.lines().flat_map(|line| line.split("\\n")).find(says)?;
     line.rsplit("Torch(\"").next()
 }

@@ -1,30 +1,30 @@
-//! Operations that are under way while their rank computes.
+//! Operations under way while their rank computes.
 
 use crate::error::CollectiveError;
 use crate::heartbeat::{self, Doing};
 
-/// What a backend does for an operation under way.
+/// A backend's side of an operation under way.
 pub(crate) trait Operation {
-    /// Moves it on; whether it is complete. With `block` it returns when it is.
+    /// Advances it, and returns whether it is complete. With `block` it returns when it is.
     fn advance(&mut self, block: bool) -> Result<bool, CollectiveError>;
 
-    /// It has been complete, and its rank has waited for it.
+    /// Called once it is complete and its rank has waited for it.
     fn settle(&mut self) {}
 }
 
-/// An operation that was started and is not yet waited for.
+/// An operation that was started and has not been waited for.
 ///
-/// Operations are waited for in the order in which they were started, and all of them before a blocking one: ranks in
-/// lockstep then cannot wait for each other. The MPI backend holds its callers to it by panicking.
+/// Operations must be waited for in the order in which they were started, and all of them before a blocking one; ranks
+/// in lockstep then cannot wait for each other. The MPI backend panics if its caller does otherwise.
 ///
-/// One that is dropped instead, as when an error is on its way up, is abandoned: it may go on reading and writing its
-/// memory, nobody waits, and no other operation can follow but [`Collective::abort`](crate::Collective::abort).
+/// One that is dropped instead, as while an error is returned, is abandoned: it may go on reading and writing its
+/// memory, nobody waits for it, and only [`Collective::abort`](crate::Collective::abort) may follow.
 #[must_use = "an operation that is never waited for leaves the ranks out of step"]
 pub struct Pending<'a> {
     /// None once it is complete, or if it was from the start.
     operation: Option<Box<dyn Operation + 'a>>,
     progress: Progress,
-    /// What its rank is doing while it waits for it.
+    /// What its rank reports while it waits for it.
     doing: Doing,
 }
 
@@ -44,14 +44,14 @@ impl<'a> Pending<'a> {
         Self { operation: Some(Box::new(operation)), progress: Progress::UnderWay, doing: Doing::Computing }
     }
 
-    /// Who waits for it is `doing` this.
+    /// Sets what its rank reports while it waits for it.
     pub(crate) fn known_as(mut self, doing: Doing) -> Self {
         self.doing = doing;
         self
     }
 
-    /// Whether it has ended, well or not, without waiting for it. The MPI backend moves data only within calls, so who
-    /// computes for long polls now and then.
+    /// Whether it has ended, well or not, without waiting for it. The MPI backend moves data only within calls, so a
+    /// caller that computes for long should poll now and then.
     pub fn poll(&mut self) -> bool {
         self.advance(false);
         !matches!(self.progress, Progress::UnderWay)
@@ -60,7 +60,7 @@ impl<'a> Pending<'a> {
     /// Returns when its buffers may be used again.
     ///
     /// # Errors
-    /// What the operation that was started says.
+    /// Those of the operation that was started.
     pub fn wait(mut self) -> Result<(), CollectiveError> {
         if matches!(self.progress, Progress::UnderWay) {
             heartbeat::during(self.doing, || self.advance(true));
@@ -87,7 +87,7 @@ impl<'a> Pending<'a> {
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        // The backend may still be writing into what the operation owns.
+        // The backend may still be writing into memory that the operation owns.
         std::mem::forget(self.operation.take());
     }
 }
@@ -98,7 +98,7 @@ mod tests {
 
     use super::*;
 
-    /// Complete after so many calls; counts those of `settle`.
+    /// Complete after this number of calls; counts the calls of `settle`.
     struct After<'a>(usize, &'a Cell<usize>);
 
     impl Operation for After<'_> {

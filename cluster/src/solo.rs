@@ -1,4 +1,4 @@
-//! The backend of a single rank: what needs peers is a copy, or nothing.
+//! The backend of a single rank: operations copy, or do nothing.
 
 use std::process;
 
@@ -14,19 +14,19 @@ pub struct Solo {
 }
 
 impl Solo {
-    /// The only rank. Cannot fail and starts nothing.
+    /// Makes the only rank. It cannot fail and starts nothing.
     pub fn new() -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let host = if host.trim().is_empty() { "localhost".to_owned() } else { host.trim().to_owned() };
         Self { place: Place { rank: 0, world_size: 1, host } }
     }
 
-    /// Who speaks.
+    /// The rank that reports.
     pub(crate) fn place(&self) -> &Place {
         &self.place
     }
 
-    /// Copies what is "received", in every operation with two buffers.
+    /// Copies `send` to `recv`, for every operation with two buffers.
     fn copy(&self, operation: &'static str, send: Buffer, recv: BufferMut) -> Result<(), CollectiveError> {
         let check = Check { place: &self.place, operation };
         check.same_element(&send, &recv)?;
@@ -141,7 +141,7 @@ mod tests {
         solo.all_gather(send[..].into(), recv[..].as_mut().into(), &[2]).unwrap();
         assert_eq!(recv, send);
         solo.all_reduce(recv[..].as_mut().into(), ReduceOp::Max).unwrap();
-        // SAFETY: alone, they are complete when they are started.
+        // SAFETY: with one rank, they are complete when they are started.
         unsafe {
             solo.start_all_reduce(recv[..].as_mut().into()).unwrap().wait().unwrap();
             solo.start_reduce_scatter(recv[..].as_mut().into(), &[2]).unwrap().wait().unwrap();

@@ -1,6 +1,6 @@
 //! Small values that ranks share: counts, flags, and bytes whose length only one rank knows.
 //!
-//! All of these are collective: every rank calls them, in the same order.
+//! All functions are collective: every rank calls them, in the same order.
 
 use crate::collective::{Collective, ReduceOp};
 use crate::error::CollectiveError;
@@ -11,12 +11,12 @@ use crate::error::CollectiveError;
 /// As [`Collective::all_gather`].
 pub fn gather_counts(ranks: &dyn Collective, count: usize) -> Result<Vec<usize>, CollectiveError> {
     let mut all = vec![0i64; ranks.world_size()];
-    // A count of things in memory is below 2^63.
+    // A count of objects in memory is below 2^63.
     ranks.all_gather([count as i64][..].into(), all.as_mut_slice().into(), &vec![1; ranks.world_size()])?;
     Ok(all.into_iter().map(|count| count as usize).collect())
 }
 
-/// Every rank's `own`, of whatever length, in rank order. Every rank calls it.
+/// Every rank's `own`, of any length, in rank order. Every rank calls it.
 ///
 /// # Errors
 /// As [`Collective::all_gather`].
@@ -33,7 +33,7 @@ pub fn gather_bytes(ranks: &dyn Collective, own: &[u8]) -> Result<Vec<Vec<u8>>, 
     Ok(parts.collect())
 }
 
-/// Replaces `bytes` on every rank by those of rank `root`, of whatever length. Every rank calls it.
+/// Replaces `bytes` on every rank by those of rank `root`, of any length. Every rank calls it.
 ///
 /// # Errors
 /// As [`Collective::broadcast`].
@@ -44,7 +44,7 @@ pub fn broadcast_bytes(ranks: &dyn Collective, bytes: &mut Vec<u8>, root: usize)
     ranks.broadcast(bytes.as_mut_slice().into(), root)
 }
 
-/// Whether `flag` is true on all ranks: the same answer everywhere. Every rank calls it.
+/// Whether `flag` is true on all ranks; all ranks get the same answer. Every rank calls it.
 ///
 /// # Errors
 /// As [`Collective::all_reduce`].
@@ -52,7 +52,7 @@ pub fn all_ranks(ranks: &dyn Collective, flag: bool) -> Result<bool, CollectiveE
     reduce_flag(ranks, flag, ReduceOp::Min)
 }
 
-/// Whether `flag` is true on at least one rank: the same answer everywhere. Every rank calls it.
+/// Whether `flag` is true on at least one rank; all ranks get the same answer. Every rank calls it.
 ///
 /// # Errors
 /// As [`Collective::all_reduce`].

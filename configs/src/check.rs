@@ -1,4 +1,4 @@
-//! Checks that no type can make: ranges, and values that only fail together.
+//! Checks that types cannot express: ranges, and values that fail only together.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use crate::check_data::check_data;
 use crate::error::RecipeError;
 use crate::recipe::{LossPreset, LossSection, Recipe, Teacher};
 
-/// Whether the recipe's values make a run.
+/// Checks that the recipe's values make a run.
 pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
     let fail =
         |key: &str, message: String| Err(RecipeError::Value { path: path.to_owned(), key: key.to_owned(), message });
@@ -117,7 +117,7 @@ mod tests {
     fn a_budget_decides_what_is_kept() {
         let text = "name = \"t\"\nmemory_budget = \"8GiB\"\nkept_graph_tokens = 5";
         assert!(Recipe::parse(text, Path::new("t.toml"), &[]).unwrap_err().to_string().contains("keep one of the two"));
-        // As recipes were written that had no other way to say nothing.
+        // Older recipes wrote 0 where they now leave the key out.
         let none = text.replace("= 5", "= 0");
         assert!(Recipe::parse(&none, Path::new("t.toml"), &[]).is_ok());
     }

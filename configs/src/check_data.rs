@@ -2,7 +2,7 @@
 
 use crate::data::{DataSection, LengthGroup, Negatives};
 
-/// Whether the section's values make batches; the error is the key below `data` and what is wrong with it.
+/// Checks that the section's values make batches. The error is the key below `data` and what is wrong with it.
 pub(crate) fn check_data(data: &DataSection) -> Result<(), (&'static str, String)> {
     let fail = |key: &'static str, message: String| Err((key, message));
     if !(0.0..=1.0).contains(&data.shuffle_ratio) {
@@ -45,7 +45,7 @@ fn check_length_groups(groups: &[LengthGroup]) -> Result<(), String> {
     Ok(())
 }
 
-/// Weights, shares and when they change.
+/// Checks weights, shares and their changes.
 fn check_mixture(data: &DataSection) -> Result<(), (&'static str, String)> {
     let fail = |key: &'static str, message: String| Err((key, message));
     let temperature = data.sampling_temperature;

@@ -1,4 +1,4 @@
-//! The types of a recipe's `[data]`: what rows there are, how often they are drawn, and how they become batches.
+//! The types of a recipe's `[data]`: which rows there are, how often they are drawn, and how they become batches.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,34 +11,35 @@ use serde::{Deserialize, Serialize};
 pub struct DataSection {
     /// The token store that `tercet prepare` wrote.
     pub store: PathBuf,
-    /// Tokens of a query at most, special tokens included.
+    /// The largest number of tokens of a query, special tokens included.
     pub query_max_len: usize,
-    /// Tokens of a passage at most, special tokens included.
+    /// The largest number of tokens of a passage, special tokens included.
     pub passage_max_len: usize,
     /// Passages per query: 1 positive + (group_size - 1) negatives.
     pub group_size: usize,
     /// Which passages a query is contrasted with.
     pub negatives: Negatives,
-    /// Also contrasts each positive with all queries (parallel corpora).
+    /// Whether each positive is also contrasted with all queries (for parallel corpora).
     pub two_way: bool,
-    /// What is done with rows that have fewer than `group_size` - 1 negatives.
+    /// What happens to rows that have fewer than `group_size` - 1 negatives.
     pub few_negatives: FewNegatives,
-    /// Stands before every query, with a space between; it counts towards `query_max_len`. A row's own `prompt` follows.
+    /// The text before every query, followed by a space; it counts towards `query_max_len`. A row's own `prompt`
+    /// follows it.
     pub query_prefix: String,
-    /// Stands before every passage, with a space between; it counts towards `passage_max_len`.
+    /// The text before every passage, followed by a space; it counts towards `passage_max_len`.
     pub passage_prefix: String,
-    /// Share of long passages whose three segments are shuffled.
+    /// The share of long positives whose three segments are shuffled.
     pub shuffle_ratio: f64,
-    /// Batch size by length, ascending in `max_len`. Rows longer than the last group's are left out.
+    /// Batch size by length, ascending in `max_len`. Rows longer than the last group's `max_len` are left out.
     pub length_groups: Vec<LengthGroup>,
-    /// Rows of a data set are drawn in proportion to weight × rows^(1/temperature): 1 follows the sizes, more evens
+    /// Rows of a data set are drawn in proportion to weight × rows^(1/temperature): 1 follows the sizes, and more evens
     /// them out.
     pub sampling_temperature: f64,
-    /// Data sets with fewer rows than this, and the same settings, are merged; 0 merges none.
+    /// Data sets with fewer rows than this and the same settings are merged; 0 merges none.
     pub merge_below: u64,
-    /// Data sets, merged ones too, with fewer rows than this are left out; 0 leaves none out.
+    /// Data sets with fewer rows than this are left out, also merged ones; 0 leaves none out.
     pub drop_below: u64,
-    /// Per-data-set settings; a data set of the store that is not listed takes the values above.
+    /// Settings of single data sets. A data set of the store that is not listed has the values above.
     pub sets: Vec<DataSet>,
     /// Weights that change during the run, ascending in `from_step`.
     pub changes: Vec<WeightChange>,
@@ -48,21 +49,21 @@ pub struct DataSection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LengthGroup {
-    /// Rows whose longest text has at most this many tokens (and more than the group before).
+    /// The group has the rows whose longest text has at most this number of tokens, and more than the previous group's.
     pub max_len: usize,
-    /// Rows that all ranks together see in one step.
+    /// The number of rows that all ranks together see in one step.
     pub global_batch: usize,
 }
 
-/// `[[data.sets]]`: what differs for one data set.
+/// `[[data.sets]]`: the settings that differ for one data set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSet {
     /// The data set's name in the store.
     pub name: String,
-    /// How often its rows are drawn, next to other data sets' of the same size: 1 unless said otherwise, 0 never.
+    /// How often its rows are drawn relative to those of other data sets of the same size: 1 by default, 0 for never.
     pub weight: Option<f64>,
-    /// Its share of all rows drawn, from 0 to 1, in place of a weight; the other data sets have the rest.
+    /// Its share of all rows drawn, from 0 to 1, instead of a weight; the other data sets have the rest.
     pub share: Option<f64>,
     /// Replaces `data.group_size`.
     pub group_size: Option<usize>,
@@ -72,8 +73,8 @@ pub struct DataSet {
     pub two_way: Option<bool>,
     /// Replaces `data.few_negatives`.
     pub few_negatives: Option<FewNegatives>,
-    /// Queries and passages are the same kind of text, so that both take the query's prefix; what the rows' `type` says
-    /// unless said here.
+    /// Whether queries and passages are the same kind of text, so that both take the query's prefix. By default the
+    /// rows' `type` decides.
     pub symmetric: Option<bool>,
     /// Replaces `data.query_prefix`.
     pub query_prefix: Option<String>,
@@ -87,20 +88,20 @@ pub struct DataSet {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WeightChange {
-    /// The first optimizer step, counted from 0, that goes by the new weights.
+    /// The first optimizer step, counted from 0, that uses the new weights.
     pub from_step: u64,
-    /// New weights by data set; those not named keep theirs.
+    /// New weights by data set; data sets that are not named keep theirs.
     pub weights: BTreeMap<String, f64>,
 }
 
-/// What is done with rows that have fewer negatives than a group needs.
+/// What happens to rows that have fewer negatives than a group needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FewNegatives {
-    /// Their negatives repeat, as in the published trainer. Rows that have none at all are an error.
+    /// Their negatives repeat, as in the published trainer. Rows without any negative are an error.
     #[default]
     Repeat,
-    /// They are left out, and counted in the log.
+    /// They are left out and counted in the log.
     Reject,
 }
 

@@ -1,4 +1,4 @@
-//! What can be wrong with a recipe.
+//! Errors of a recipe.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ pub enum RecipeError {
         /// The operating system's reason.
         source: std::io::Error,
     },
-    /// Not TOML, an unknown key, or a value of the wrong type; `message` shows the line.
+    /// The text is not TOML, a key is unknown, or a value has the wrong type; `message` shows the line.
     #[error("recipe {}: {message}", path.display())]
     Syntax {
         /// The recipe's path.
@@ -23,7 +23,7 @@ pub enum RecipeError {
         /// Line, caret and reason.
         message: String,
     },
-    /// A `--set` that cannot be applied.
+    /// A `--set` cannot be applied.
     #[error("--set {setting}: {message}")]
     Override {
         /// The override as typed.
@@ -31,7 +31,7 @@ pub enum RecipeError {
         /// The reason and the remedy.
         message: String,
     },
-    /// Values that are well-formed but make no run.
+    /// Well-formed values do not make a run.
     #[error("recipe {}: {key}: {message}", path.display())]
     Value {
         /// The recipe's path.

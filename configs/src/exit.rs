@@ -1,8 +1,8 @@
-//! How a process ends: exit codes, which launchers, job scripts and Slurm act on, and the one line that says why.
+//! How a process ends: exit codes, on which launchers, job scripts and Slurm act, and the one line that says why.
 
 use std::error::Error;
 
-/// What a Tercet process ends with.
+/// The exit code of a Tercet process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum ExitCode {
@@ -21,14 +21,14 @@ pub enum ExitCode {
 }
 
 impl ExitCode {
-    /// The number the process ends with.
+    /// The number with which the process ends.
     pub fn code(self) -> i32 {
         self as i32
     }
 
-    /// What an operation on a file that failed means, where nobody knows better: a file that is not there, or may not be
-    /// read or written, is there or allowed the next time only if somebody changes something. (A file system that has
-    /// become read-only has mostly met a broken disk.)
+    /// The exit code for a failed operation on a file, if nothing more is known. A missing file, or one that may not be
+    /// read or written, is the user's mistake, because a restart helps only after somebody has changed something. (A
+    /// file system that has become read-only usually has a broken disk, so it counts as the machine's failure.)
     pub fn of_io(error: &std::io::Error) -> Self {
         use std::io::ErrorKind as Kind;
         match error.kind() {
@@ -44,7 +44,7 @@ impl ExitCode {
     }
 }
 
-/// An error and its causes in one line; a cause that the text so far already tells is not repeated.
+/// An error and its causes in one line. A cause that the text so far already contains is not repeated.
 pub fn error_line(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();

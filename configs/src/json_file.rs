@@ -1,4 +1,4 @@
-//! Reading the small JSON files of a model's folder, with errors that say what a file evidently is.
+//! Reads the small JSON files of a model's folder, with errors that say what a file evidently is.
 
 use std::path::{Path, PathBuf};
 
@@ -15,17 +15,18 @@ pub struct ModelFolderError {
 }
 
 impl ModelFolderError {
-    /// The error that `path` is of no use for `reason`.
+    /// The error that `path` cannot be used for `reason`.
     pub fn new(path: &Path, reason: impl Into<String>) -> Self {
         Self { path: path.to_owned(), reason: reason.into() }
     }
 }
 
-/// How those begin that `git lfs` leaves in place of files that it has not fetched; the second is its former name.
+/// The beginnings of the pointers that `git lfs` leaves in place of files that it has not fetched; the second is its
+/// former name.
 const LFS_POINTERS: [&[u8]; 2] =
     [b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/"];
 
-/// What stands in a file's place, going by its first bytes: nothing, a Git LFS pointer or a web page. None where it may be
+/// Tells from the first bytes what is in a file's place: nothing, a Git LFS pointer or a web page. None if it may be
 /// the file itself.
 pub fn in_its_place(head: &[u8]) -> Option<&'static str> {
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
@@ -41,7 +42,7 @@ pub fn in_its_place(head: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Why `path` cannot be opened or read: the operating system's reason, or that it is a link to what is not there.
+/// Why `path` cannot be opened or read: the operating system's reason, or that it is a link to a missing file.
 pub fn unreadable(path: &Path, error: &std::io::Error) -> String {
     match path.read_link() {
         Ok(to) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -54,7 +55,7 @@ pub fn unreadable(path: &Path, error: &std::io::Error) -> String {
 /// The JSON value in `path`.
 ///
 /// # Errors
-/// The file cannot be read, or is no JSON.
+/// The file cannot be read, or is not JSON.
 pub(crate) fn read_json(path: &Path) -> Result<Value, ModelFolderError> {
     let fail = |reason: String| ModelFolderError { path: path.to_owned(), reason };
     let bytes = std::fs::read(path).map_err(|e| fail(unreadable(path, &e)))?;
@@ -65,9 +66,9 @@ pub(crate) fn read_json(path: &Path) -> Result<Value, ModelFolderError> {
     serde_json::from_slice(text).map_err(|e| fail(format!("is not JSON: {e}")))
 }
 
-/// As [`read_json`]; none where there is no such file.
+/// As [`read_json`]; none if there is no such file.
 pub(crate) fn read_json_if_there(path: &Path) -> Result<Option<Value>, ModelFolderError> {
-    // A link that leads nowhere is there, and an error.
+    // A dangling link counts as existing, and is an error.
     if path.symlink_metadata().is_ok() { read_json(path).map(Some) } else { Ok(None) }
 }
 

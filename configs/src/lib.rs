@@ -1,15 +1,14 @@
-//! Recipes: the TOML files that say one training run completely.
+//! Recipes: TOML files, each of which describes one training run completely.
 //!
-//! [`Recipe::load`] reads a file, lays `--set key=value` overrides over it, refuses unknown keys with the line and
-//! the key that was probably meant, and checks that the values make sense together. What it returns is *resolved*:
+//! [`Recipe::load`] reads a file, applies `--set key=value` overrides, refuses unknown keys with the line and the key
+//! that was probably meant, and checks that the values make sense together. The recipe that it returns is *resolved*:
 //! every default is filled in, and [`Recipe::to_toml`] writes it so that it loads again as the same run.
 //!
-//! Also here is what several crates must know alike: what a model's folder says of itself ([`EncoderConfig`] reads
-//! config.json, [`ModelFolder`] the files of sentence-transformers, [`WeightFiles`] finds the weights), the model as numbers
-//! ([`ModelShape`]), its heads ([`Head`], [`PerHead`]), how a loss's terms add up ([`LossTable`]), the sizes that bound memory
-//! ([`limits`]), and how processes end ([`ExitCode`]).
+//! This crate also reads what a model's folder says about itself, both for computing and for planning:
+//! [`EncoderConfig`] reads config.json, [`ModelFolder`] reads the files of sentence-transformers, and [`WeightFiles`]
+//! finds the weights.
 //!
-//! Not here: anything that looks at data, at weights' values or at machines.
+//! It looks neither at data, nor at the values of weights, nor at machines.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -1,4 +1,4 @@
-//! From a file and `--set` overrides to a checked recipe.
+//! Loads a file and `--set` overrides as a checked recipe.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,23 +10,23 @@ use crate::recipe::Recipe;
 impl Recipe {
     /// Reads `path`, applies `overrides` (`loss.temperature=0.05`, later ones win) and checks the result.
     ///
-    /// An override's value is TOML; what is not valid TOML is taken as a string, so that `loss.preset=dense` needs no
-    /// quotes.
+    /// An override's value is TOML. A value that is not valid TOML is taken as a string, so `loss.preset=dense` needs
+    /// no quotes.
     ///
     /// # Errors
-    /// [`RecipeError`], saying where and what; for a misspelt key also what was probably meant.
+    /// [`RecipeError`] says where and what the mistake is; for a misspelt key it also says what was probably meant.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
         let text =
             std::fs::read_to_string(path).map_err(|source| RecipeError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path, overrides)
     }
 
-    /// As [`Recipe::load`], from the text of a recipe; `path` only names it in errors.
+    /// As [`Recipe::load`], but from the text of a recipe; `path` only names it in errors.
     ///
     /// # Errors
     /// As [`Recipe::load`], without [`RecipeError::Read`].
     pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
-        // The file alone first: its errors can show the line.
+        // The file is parsed first, because its errors can show the line.
         let mut recipe: Recipe = toml::from_str(text).map_err(|e| RecipeError::Syntax {
             path: path.to_owned(),
             message: with_suggestion(e.to_string().trim_end(), e.message()),
@@ -39,20 +39,20 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// The recipe with all defaults filled in, as TOML that loads as the same run.
+    /// The recipe, with all defaults filled in, as TOML that loads as the same run.
     pub fn to_toml(&self) -> String {
         // Serialising plain structs of numbers, strings and enums cannot fail.
         toml::to_string_pretty(self).expect("a recipe is always TOML")
     }
 
-    /// BLAKE3 of [`Recipe::to_toml`]: two ranks, or a run and its checkpoint, have the same recipe if it is equal.
+    /// BLAKE3 of [`Recipe::to_toml`]. Two ranks, or a run and its checkpoint, have the same recipe if it is equal.
     pub fn hash(&self) -> String {
         blake3::hash(self.to_toml().as_bytes()).to_hex().to_string()
     }
 
-    /// The keys whose values differ from `other`'s and change what is computed; where a run's files go, how often it
-    /// reports or saves, what it does about faults and about ranks that die, and how it is cut up for a machine may differ between a run and its
-    /// continuation.
+    /// The keys whose values differ from `other`'s and change what is computed. The other keys may differ between a run
+    /// and its continuation: where its files go, how often it reports or saves, what it does about faults and dead
+    /// ranks, and how it is cut up for a machine.
     pub fn differing_keys(&self, other: &Self) -> Vec<String> {
         const FREE: [&str; 13] = [
             "name",
@@ -69,7 +69,7 @@ impl Recipe {
             "restart",
             "log",
         ];
-        /// Whose files are what counts, however they are named.
+        /// Paths of these keys may differ if they lead to the same file.
         const OF_A_MODEL: [&str; 3] = ["model.path", "model.config", "model.tokenizer"];
         let is_free =
             |key: &str| key == "optimizer.shard_state" || FREE.contains(&key.split('.').next().unwrap_or(key));
@@ -109,13 +109,13 @@ impl Recipe {
     }
 }
 
-/// Whether both are paths to one file or folder that is there.
+/// Whether both are paths to the same existing file or folder.
 fn are_one_place(one: Option<&toml::Value>, other: Option<&toml::Value>) -> bool {
     let place = |value: Option<&toml::Value>| std::fs::canonicalize(value?.as_str()?).ok();
     place(one).is_some_and(|one| place(other) == Some(one))
 }
 
-/// `section.key` → value of every value in `table`.
+/// Every value in `table`, by `section.key`.
 fn flatten(table: &toml::Table) -> BTreeMap<String, toml::Value> {
     let mut flat = BTreeMap::new();
     for (key, value) in table {
@@ -131,7 +131,7 @@ fn flatten(table: &toml::Table) -> BTreeMap<String, toml::Value> {
     flat
 }
 
-/// `0.05`, `true`, `[1, 2]` as TOML; anything else as a string.
+/// Reads `0.05`, `true` or `[1, 2]` as TOML, and anything else as a string.
 fn parse_value(text: &str) -> toml::Value {
     toml::from_str::<toml::Table>(&format!("value = {text}"))
         .ok()

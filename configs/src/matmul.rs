@@ -9,15 +9,15 @@ pub enum MatmulLibrary {
     /// oneDNN, which comes with libtorch.
     #[default]
     Onednn,
-    /// The BLAS that libtorch was built with: MKL in its builds for x86-64.
+    /// The BLAS that libtorch was built with, which is MKL in its builds for x86-64.
     Blas,
 }
 
 impl MatmulLibrary {
-    /// Every library.
+    /// All libraries.
     pub const ALL: [Self; 2] = [Self::Onednn, Self::Blas];
 
-    /// As a recipe writes it.
+    /// Its name in a recipe.
     pub fn name(self) -> &'static str {
         match self {
             Self::Onednn => "onednn",
@@ -26,7 +26,7 @@ impl MatmulLibrary {
     }
 }
 
-/// `cpu_matmul`: a library, or the one that is found to be faster.
+/// `cpu_matmul`: a library, or the one that turns out to be faster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CpuMatmul {
@@ -40,7 +40,7 @@ pub enum CpuMatmul {
 }
 
 impl CpuMatmul {
-    /// The library that is asked for; none for [`CpuMatmul::Auto`].
+    /// The requested library; none for [`CpuMatmul::Auto`].
     pub fn library(self) -> Option<MatmulLibrary> {
         match self {
             Self::Auto => None,

@@ -5,12 +5,12 @@ use std::fmt;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// How much memory a rank may use.
+/// The memory that a rank may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemoryBudget {
-    /// This many bytes, the program and its weights included.
+    /// This number of bytes, the program and its weights included.
     Bytes(u64),
-    /// Nine tenths of what is free when the run begins, shared evenly by the ranks of a machine.
+    /// Nine tenths of the free memory when the run begins, divided evenly among the ranks of a machine.
     Auto,
 }
 

@@ -1,22 +1,23 @@
-//! What stands before texts, as sentence-transformers keeps it in a model's folder (config_sentence_transformers.json).
+//! Prompts, the texts before queries and passages, as sentence-transformers keeps them in a model's folder
+//! (config_sentence_transformers.json).
 //!
-//! A prompt is put before a text as it is, a recipe's prefix with a space between; so a prompt ends with that space.
-//! sentence-transformers' `encode_query` takes the prompt named "query", `encode_document` the first there is of
-//! "document", "passage" and "corpus", and `encode` the one that `default_prompt_name` names.
+//! A prompt is put before a text unchanged, but a recipe's prefix is followed by a space, so the prompt of a prefix
+//! ends with that space. sentence-transformers' `encode_query` uses the prompt named "query", `encode_document` the
+//! first existing one of "document", "passage" and "corpus", and `encode` the one that `default_prompt_name` names.
 
 use serde_json::{Map, Value, json};
 
-/// The names under which a passage's prompt may stand.
+/// The names that a passage's prompt may have.
 const PASSAGE_NAMES: [&str; 3] = ["document", "passage", "corpus"];
 
-/// What stands before queries and before passages: whole, spaces included.
+/// The complete prompts of queries and passages, spaces included.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prompts {
-    /// Before a query; none: nothing is said of it.
+    /// The prompt before a query; none if the folder does not say.
     pub query: Option<String>,
-    /// Before a passage; none: nothing is said of it.
+    /// The prompt before a passage; none if the folder does not say.
     pub passage: Option<String>,
-    /// Before a text of which is not said whether it is a query or a passage; none: nothing.
+    /// The prompt before a text that is not marked as a query or a passage; none if there is none.
     pub default: Option<String>,
 }
 
@@ -30,12 +31,12 @@ impl Prompts {
         Self { query: Some(prompt(query_prefix)), passage: Some(prompt(passage_prefix)), default: None }
     }
 
-    /// Whether anything stands before any text.
+    /// Whether no text has a prompt.
     pub fn are_empty(&self) -> bool {
         [&self.query, &self.passage, &self.default].into_iter().flatten().all(String::is_empty)
     }
 
-    /// From the object in config_sentence_transformers.json; or the key that is wrong.
+    /// Reads the object in config_sentence_transformers.json. The error names the wrong key.
     pub(crate) fn read(settings: &Map<String, Value>) -> Result<Self, String> {
         let named = match settings.get("prompts") {
             None | Some(Value::Null) => return Ok(Self::default()),
@@ -48,7 +49,7 @@ impl Prompts {
             }
         }
         let text = |name: &str| named.get(name).and_then(Value::as_str).map(str::to_owned);
-        // An empty "document" stands beside "passage" where sentence-transformers added its own default.
+        // sentence-transformers may have added an empty "document" as its default beside a "passage".
         let said = PASSAGE_NAMES.iter().filter_map(|name| text(name));
         let passage = said.clone().find(|prompt| !prompt.is_empty()).or_else(|| said.clone().next());
         let default =
@@ -62,7 +63,7 @@ impl Prompts {
         Ok(Self { query: text("query"), passage, default })
     }
 
-    /// Writes them into the object of config_sentence_transformers.json; other prompts stay.
+    /// Writes the prompts into the object of config_sentence_transformers.json; other prompts stay.
     pub fn write(&self, settings: &mut Map<String, Value>) {
         let prompts = settings.entry("prompts").or_insert_with(|| json!({}));
         if !prompts.is_object() {

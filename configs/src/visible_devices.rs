@@ -1,22 +1,24 @@
-//! `CUDA_VISIBLE_DEVICES`, as CUDA reads it: which of a machine's NVIDIA GPUs a process sees.
+//! Reads `CUDA_VISIBLE_DEVICES` as CUDA does: which of a machine's NVIDIA GPUs a process sees.
 //!
-//! A list of numbers, or of UUIDs (`GPU-…`) or their beginnings. It ends at the first entry that is neither a number of
-//! a GPU that is there nor of the first one's kind; with one entry twice, none is seen. Of MIG instances (`MIG-…`) a
-//! process sees the first alone. Source: CUDA's programming guide, and how PyTorch counts devices without starting CUDA.
+//! It is a list of numbers, or of UUIDs (`GPU-…`) or their beginnings. It ends at the first entry that is not the
+//! number of an existing GPU, or not of the first entry's kind. If an entry occurs twice, no GPU is visible. A process
+//! sees only the first MIG instance (`MIG-…`). Source: CUDA's programming guide, and how PyTorch counts devices without
+//! starting CUDA.
 
-/// What a list shows.
+/// What a list makes visible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VisibleDevices {
-    /// GPUs, or MIG instances, that a process sees, as far as the list tells: it may name more than are there.
+    /// The number of GPUs, or MIG instances, that a process sees, as far as the list tells: it may name more than
+    /// exist.
     pub num: usize,
-    /// Their numbers, where the list has numbers.
+    /// Their numbers, if the list has numbers.
     pub numbers: Option<Vec<usize>>,
-    /// Why it is fewer than were probably meant.
+    /// Why there are fewer than were probably meant.
     pub remark: Option<String>,
 }
 
 impl VisibleDevices {
-    /// Of a list; `num_present` GPUs are on the machine, where that is known.
+    /// Reads a list. `num_present` is the number of the machine's GPUs, if it is known.
     pub fn read(list: &str, num_present: Option<usize>) -> Self {
         let list = list.trim();
         let none = |remark: Option<String>| Self { num: 0, numbers: Some(Vec::new()), remark };
@@ -46,7 +48,7 @@ impl VisibleDevices {
                     let remark = format!("names GPU {number}, but {there}: it ends there");
                     return Self { num: numbers.len(), numbers: Some(numbers), remark: Some(remark) };
                 }
-                // -1 and NoDevFiles are ways to say none.
+                // -1 and NoDevFiles mean none.
                 None => {
                     let end = ["-1", "NoDevFiles", "none", "void"].contains(entry) && numbers.is_empty();
                     let remark = (!end).then(|| format!("ends at {entry:?}, which is no GPU's number"));
@@ -72,7 +74,7 @@ impl VisibleDevices {
     }
 }
 
-/// As C's `strtoul` reads it, and CUDA with it: `2nd` is 2.
+/// Reads a number as C's `strtoul`, and so CUDA, does: `2nd` is 2.
 fn leading_number(entry: &str) -> Option<usize> {
     let digits = entry.trim_start_matches('+');
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());

@@ -1,6 +1,6 @@
-//! Which files of a folder hold the encoder's weights, in the order in which transformers looks for them.
+//! Finds the files of a folder that hold the encoder's weights, in the order in which transformers looks for them.
 //!
-//! Weights in several files come with an index: a JSON object whose `weight_map` says for every tensor in which file it is.
+//! Weights in several files have an index: a JSON object whose `weight_map` names every tensor's file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::json_file::{ModelFolderError, read_json};
 
-/// How a weights' file is written.
+/// The format of a file of weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightFormat {
     /// safetensors.
@@ -29,7 +29,7 @@ const STANDARD: [(&str, &str, WeightFormat); 2] = [
     ("pytorch_model.bin", "pytorch_model.bin.index.json", WeightFormat::Torch),
 ];
 
-/// What other programs call weights, by the beginning or the end of the name.
+/// Names of other programs' weights, by their beginning or end.
 const OTHERS: [(&str, &str); 10] = [
     ("adapter_model.", "an adapter (LoRA), not a model: merge it into its base model and save that"),
     ("tf_model", "TensorFlow's"),
@@ -43,38 +43,39 @@ const OTHERS: [(&str, &str); 10] = [
     (".incomplete", "a download that broke off"),
 ];
 
-/// Folders in which other programs keep weights.
+/// Folders of other programs' weights.
 const OTHER_FOLDERS: [(&str, &str); 2] = [("onnx", "ONNX"), ("openvino", "OpenVINO's")];
 
 /// The files that hold a model's weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WeightFiles {
-    /// How they are written.
+    /// Their format.
     pub format: WeightFormat,
-    /// The file, or all that the index names, in order.
+    /// The file, or all files that the index names, in order.
     pub files: Vec<PathBuf>,
-    /// The index, where there is one.
+    /// The index, if there is one.
     pub index: Option<PathBuf>,
-    /// Tensor → file, as the index says.
+    /// Each tensor's file, from the index.
     pub tensors: BTreeMap<String, PathBuf>,
 }
 
 impl WeightFiles {
-    /// Looks into `dir`.
+    /// Searches `dir`.
     ///
     /// # Errors
-    /// There are none, saying what is there instead; or an index that cannot be followed, naming the files that are missing.
+    /// There are no weights, and the error says what is there instead; or the index cannot be followed, and the error
+    /// names the missing files.
     pub fn find(dir: &Path) -> Result<Self, ModelFolderError> {
         let adapter = dir.join("adapter_config.json");
         if adapter.symlink_metadata().is_ok() {
-            // transformers would leave the weights beside it alone, and apply it to those of its base model.
+            // transformers would ignore the weights beside it and apply it to those of its base model.
             let reason = "the folder is an adapter's (LoRA), which is not read: merge it into its base model \
                           (merge_and_unload in PEFT) and save that, or move this file away if the weights beside it are whole";
             return Err(ModelFolderError::new(&adapter, reason));
         }
         for (whole, index, format) in STANDARD {
             let (whole, index) = (dir.join(whole), dir.join(index));
-            // A link that leads nowhere is there: who opens it says so.
+            // A dangling link counts as existing; opening it gives the error.
             if whole.symlink_metadata().is_ok() {
                 return Ok(Self { format, files: vec![whole], index: None, tensors: BTreeMap::new() });
             }
@@ -131,7 +132,7 @@ fn header(path: &Path) -> Option<Map<String, Value>> {
     serde_json::from_slice(&header).ok()
 }
 
-/// Why there are no weights in `dir`: what it holds instead.
+/// Why there are no weights in `dir`, judging by what it holds instead.
 fn none_here(dir: &Path) -> String {
     let (mut folders, mut names) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {

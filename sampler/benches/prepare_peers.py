@@ -1,18 +1,18 @@
-"""How fast `tercet prepare` is, beside what people do in Python with the same tokenizer on as many cores, in one run.
+"""Speed of `tercet prepare` beside Python programs with the same tokenizer on the same number of cores, in one run.
 
     make bench-prepare TOKENIZER=MODEL_DIR [ROWS="FILE.jsonl …"]
 
 Two peers, each of which reads the same rows as JSON Lines:
 
-* `split`: what FlagEmbedding's scripts/split_data_by_length.py does, written anew from its behaviour (repository
+* `split` does what FlagEmbedding's scripts/split_data_by_length.py does, written anew from its behaviour (repository
   FlagOpen/FlagEmbedding, commit 18b58e8): `datasets` loads a file, `map` tokenises every text by itself with its special
   tokens and keeps the longest text's length, `filter` picks each length range's rows, `to_json` writes them. Rows are
   numbered without the Python loop of the original, which spares the peer some time.
-* `map`: `datasets.map` in batches, the fast tokenizer called once per batch on all its texts, token ids saved to disk.
+* `map` runs `datasets.map` in batches, calls the fast tokenizer once per batch on all its texts, and saves token ids.
 
-Every side runs in processes of its own, in turn; the time is that of the whole command, reading and writing included, and
-for the peers from the first read on, without the import of their modules. Tokens are those of all texts without special
-tokens; that our store and `map` count the same number is checked. Figures are medians.
+Every side runs in processes of its own, in turn. The time is that of the whole command, reading and writing included;
+for the peers it starts at the first read, after the import of their modules. Tokens are those of all texts without
+special tokens; the program checks that our store and `map` count the same number. Figures are medians.
 """
 
 import argparse
@@ -29,7 +29,7 @@ import tempfile
 import time
 
 LENGTHS = [0, 500, 1000, 2000, 3000, 4000, 5000, 6000, 7000]
-# Cuts nothing: the peers cut nothing either.
+# Nothing is cut, because the peers cut nothing either.
 MAX_LEN = "65537"
 
 
@@ -83,7 +83,7 @@ def run_tercet(_, args, rows, out):
 
 
 def run_peer(side, args, rows, out):
-    # Processes are what the peers have instead of threads; both would be more than the cores there are.
+    # The peers use processes instead of threads; both together would be more than the number of cores.
     env = os.environ | {"TOKENIZERS_PARALLELISM": "false", "HF_DATASETS_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     command = [sys.executable, __file__, "--peer", side, "--out", out, "--tokenizer", args.tokenizer,
                "--processes", str(args.processes), *rows]
@@ -101,7 +101,7 @@ def load(path, cache):
 
 
 def load_tokenizer(args):
-    """The tokenizer.json as it is. AutoTokenizer of transformers 5 replaces the pre-tokenizer of an XLM-RoBERTa one."""
+    """The unchanged tokenizer.json. AutoTokenizer of transformers 5 replaces the pre-tokenizer of an XLM-RoBERTa one."""
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast(tokenizer_file=str(args.tokenizer / "tokenizer.json"))
@@ -129,7 +129,7 @@ def tokenize(args):
 
     tokenizer = load_tokenizer(args)
     ids = datasets.Sequence(datasets.Value("int32"))
-    # Said, because `map` cannot tell them from a batch without negatives.
+    # Given explicitly, because `map` cannot infer them from a batch without negatives.
     features = datasets.Features({"query": ids, "pos": datasets.Sequence(ids), "neg": datasets.Sequence(ids)})
 
     def token_ids(batch):
@@ -172,7 +172,7 @@ PEERS = {"split": split, "map": tokenize}
 
 
 def made_up_rows(tokenizer, path, num_rows=20_000, num_passages=8):
-    """Rows of words as frequent as in a language, a passage being a negative of several queries."""
+    """Rows of words as frequent as in a language; a passage is a negative of several queries."""
     vocab = json.loads((tokenizer / "tokenizer.json").read_text())["model"]["vocab"]
     pieces = [entry[0] if isinstance(entry, list) else entry for entry in vocab]
     words = [piece.strip("▁#") for piece in pieces if len(piece.strip("▁#")) > 2]

@@ -1,4 +1,4 @@
-//! What can be wrong with rows, tokenizers and stores, and what a process that meets it ends with.
+//! Errors of rows, tokenizers and stores, and the exit code of a process that ends with one.
 
 use std::io;
 use std::path::PathBuf;
@@ -36,15 +36,15 @@ pub enum RowError {
         /// The operating system's reason.
         source: io::Error,
     },
-    /// A file that is evidently something else, so that no line of it can be used.
+    /// The file is evidently something else, so no line of it can be used.
     #[error("{}:1: {reason}", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What it is, and what to do.
+        /// What the file is, and what to do.
         reason: String,
     },
-    /// A folder that is not one of rows.
+    /// The folder is not one of rows.
     #[error("{}: {reason}", path.display())]
     Folder {
         /// The folder.
@@ -85,7 +85,7 @@ pub enum RowError {
 }
 
 impl RowError {
-    /// What a process that meets it ends with.
+    /// The exit code of a process that ends with this error.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Line { .. }
@@ -95,7 +95,7 @@ impl RowError {
             | Self::ReadColumns { .. } => ExitCode::Data,
             Self::Folder { .. } => ExitCode::Usage,
             Self::Open { source, .. } => exit_code_of_open(source),
-            // Decoders' errors carry no number of the operating system.
+            // Decoders' errors carry no error number of the operating system.
             Self::Read { source, .. } if source.raw_os_error().is_some() => ExitCode::Machine,
             Self::Read { .. } => ExitCode::Data,
         }
@@ -113,7 +113,7 @@ pub enum TokenizeError {
         /// The operating system's reason.
         source: io::Error,
     },
-    /// The model has a tokenizer in another form.
+    /// The model has its tokenizer in another form.
     #[error(
         "tokenizer {}: is not there, but {slow} is: make it of that, as with \
          transformers.AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
@@ -125,7 +125,7 @@ pub enum TokenizeError {
         /// The file that is there.
         slow: &'static str,
     },
-    /// A vocabulary in the place of a tokenizer.
+    /// The file is a vocabulary, not a tokenizer.
     #[error(
         "tokenizer {}: is a vocabulary, and a tokenizer.json is expected: make one of it, as with \
          transformers.AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
@@ -143,7 +143,7 @@ pub enum TokenizeError {
         /// What was expected and found.
         reason: String,
     },
-    /// A text that the tokenizer has no tokens for.
+    /// The tokenizer has no tokens for a text.
     #[error("the tokenizer failed on a text: {reason}")]
     Encode {
         /// The tokenizer's reason.
@@ -152,7 +152,7 @@ pub enum TokenizeError {
 }
 
 impl TokenizeError {
-    /// What a process that meets it ends with.
+    /// The exit code of a process that ends with this error.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Read { source, .. } => exit_code_of_open(source),
@@ -209,7 +209,7 @@ pub enum StoreError {
         /// The data set's rows.
         num_rows: u64,
     },
-    /// The folder to write to holds something already.
+    /// The folder to write to already holds something.
     #[error("{}: {reason}: nothing is overwritten, choose another folder or remove it first", dir.display())]
     Occupied {
         /// The folder.
@@ -217,7 +217,7 @@ pub enum StoreError {
         /// What it holds.
         reason: String,
     },
-    /// Another process has the folder to write to.
+    /// Another process is writing to the folder.
     #[error("{}: is being written by another process: wait for it or stop it, or choose another folder", dir.display())]
     Busy {
         /// The folder.
@@ -242,7 +242,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What a process that meets it ends with.
+    /// The exit code of a process that ends with this error.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Io { source, .. } => exit_code_of_open(source),
@@ -257,13 +257,13 @@ impl StoreError {
     }
 }
 
-/// A corpus that could not be prepared. No store is left behind.
+/// A corpus that could not be prepared. No finished store is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
-    /// The options make no store.
+    /// The options do not make a store.
     #[error("{0}")]
     Options(String),
-    /// A data set came out empty.
+    /// A data set has no rows.
     #[error(
         "data set {dataset}: no rows in {num_files} files ({skipped} lines were skipped){}",
         first.as_ref().map(|first| format!("; the first is {first}")).unwrap_or_default()
@@ -275,7 +275,7 @@ pub enum PrepareError {
         num_files: usize,
         /// Malformed lines in them.
         skipped: u64,
-        /// The first of these, with the reason; or the first of the files, if it is empty.
+        /// The first malformed line, with the reason; or the first empty file.
         first: Option<String>,
     },
     /// A row, or a file of rows.
@@ -290,7 +290,7 @@ pub enum PrepareError {
 }
 
 impl PrepareError {
-    /// What a process that meets it ends with.
+    /// The exit code of a process that ends with this error.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Options(_) => ExitCode::Usage,
@@ -302,7 +302,7 @@ impl PrepareError {
     }
 }
 
-/// A wrong path is the user's mistake, anything else (disk full, I/O error) the machine's.
+/// A wrong path is the user's mistake; anything else (disk full, I/O error) is the machine's.
 fn exit_code_of_open(source: &io::Error) -> ExitCode {
     use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied};
     match source.kind() {

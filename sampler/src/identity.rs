@@ -1,10 +1,10 @@
-//! Which texts are the same: a hash of 64 bits stands for a text.
+//! Tells which texts are the same, by a 64-bit hash of each text.
 //!
-//! A text is its token ids as the store has them: before it is framed, cut or shuffled for a batch. The hash is the same
-//! on every machine. Two different texts share one with a chance of 2^-64: among the 200,000 texts of the largest global
-//! batches in use that happens once in a billion steps, and then costs one negative.
+//! The hash is of the token ids in the store, before a text is framed, cut or shuffled for a batch. It is the same on
+//! every machine. Two different texts share a hash with probability 2^-64: among the 200,000 texts of the largest
+//! global batches in use, this happens about once in a billion steps and then costs one negative.
 
-/// The identities of a batch's texts: what it takes to tell a query's false negatives. Q queries, G passages each.
+/// The identities of a batch's texts, by which a query's false negatives are found. Q queries, G passages each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TextIds {
     /// Each query. `[Q]`
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn the_hash_is_pinned() {
-        // Ranks of different builds would disagree on what is masked.
+        // If it changed, ranks of different builds would disagree on what is masked.
         assert_eq!(text_id(&[5, 6, 7]), 1_055_974_161_128_379_439);
     }
 }

@@ -1,50 +1,51 @@
-//! Cuts a rank's texts into sub-batches, from their lengths alone.
+//! Cuts a rank's texts into sub-batches by their lengths alone.
 //!
-//! Texts are sorted by length. A sub-batch is a run of them that goes through the encoder together; inside it, neighbours
-//! of nearly one length form groups, padded to the longest: for devices that want to attend to many texts at a time. Who
-//! attends text by text asks for no padding, and groups are of one length.
+//! Texts are sorted by length. A sub-batch is a run of them that goes through the encoder together. Within it,
+//! neighbours of nearly equal length form groups that are padded to their longest text, for devices that should attend
+//! to many texts at a time. A caller that attends text by text asks for no padding, and its groups have one length
+//! each.
 //!
-//! Not here: tensors, which the worker builds from this.
+//! The tensors are built by the worker.
 
 use std::cmp::Reverse;
 
 /// How much goes through the encoder at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SubBatchLimit {
-    /// Padded tokens at most; a longer text goes alone.
+    /// The largest number of tokens, padding included; a longer text goes alone.
     pub tokens: usize,
-    /// Texts at most; 0: as many as `tokens` allows.
+    /// The largest number of texts; 0 is as many as `tokens` allows.
     pub texts: usize,
 }
 
-/// Neighbours of nearly one length.
+/// Neighbours of nearly equal length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextGroup {
     /// Their indices in the list of texts, longest first.
     pub texts: Vec<usize>,
-    /// Tokens of each, padding included.
+    /// The number of tokens of each text, padding included.
     pub padded_len: usize,
 }
 
 /// The groups of one sub-batch, longest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SubBatchLayout {
-    /// At least one, none of them empty.
+    /// At least one group; none is empty.
     pub groups: Vec<TextGroup>,
 }
 
 impl SubBatchLayout {
-    /// Texts.
+    /// The number of texts.
     pub fn num_texts(&self) -> usize {
         self.groups.iter().map(|group| group.texts.len()).sum()
     }
 
-    /// Tokens, padding included.
+    /// The number of tokens, padding included.
     pub fn num_padded_tokens(&self) -> usize {
         self.groups.iter().map(|group| group.texts.len() * group.padded_len).sum()
     }
 
-    /// How many more texts of `len` tokens fit; an empty sub-batch takes one of any length.
+    /// The number of further texts of `len` tokens that fit; an empty sub-batch takes one of any length.
     fn room(&self, len: usize, limit: SubBatchLimit) -> usize {
         let by_tokens = limit.tokens.saturating_sub(self.num_padded_tokens()) / len.max(1);
         let by_texts = if limit.texts == 0 { usize::MAX } else { limit.texts.saturating_sub(self.num_texts()) };
@@ -52,8 +53,8 @@ impl SubBatchLayout {
     }
 }
 
-/// Cuts texts of `lens` tokens into sub-batches, longest texts first: if memory does not suffice, that shows at once. Of a
-/// group's tokens at most the share `max_padding` is padding.
+/// Cuts texts of `lens` tokens into sub-batches, longest texts first, so that a lack of memory shows at once. At most
+/// the share `max_padding` of a group's tokens is padding.
 pub fn lay_out(lens: &[usize], limit: SubBatchLimit, max_padding: f64) -> Vec<SubBatchLayout> {
     let mut order: Vec<usize> = (0..lens.len()).collect();
     order.sort_by_key(|&i| Reverse(lens[i]));
@@ -79,7 +80,7 @@ pub fn lay_out(lens: &[usize], limit: SubBatchLimit, max_padding: f64) -> Vec<Su
     sub_batches
 }
 
-/// Runs of `order` (by length, longest first) that are padded together.
+/// Cuts `order` (by length, longest first) into runs that are padded together.
 fn neighbours<'a>(lens: &[usize], order: &'a [usize], max_padding: f64) -> Vec<&'a [usize]> {
     let mut runs = Vec::new();
     let (mut start, mut real) = (0, 0);

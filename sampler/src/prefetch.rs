@@ -1,4 +1,4 @@
-//! Reads batches ahead of the training step, in one thread.
+//! Reads batches ahead of the training step, in a thread of its own.
 
 use std::ops::Range;
 use std::panic::resume_unwind;
@@ -11,13 +11,13 @@ use crate::batch::read_share;
 use crate::plan::{Plan, PlanError};
 use crate::share::Batch;
 
-/// Batches that lie ready beside the one being read.
+/// The number of batches that lie ready beside the one being read.
 const READY: usize = 2;
 
-/// Batches that are in memory beside the one in use, at most.
+/// The largest number of batches in memory beside the one in use.
 pub const BATCHES_AHEAD: usize = READY + 1;
 
-/// One rank's batches in order of steps. After an error it ends. Dropping it ends its thread.
+/// One rank's batches in the order of steps. It ends after an error. Dropping it ends its thread.
 #[derive(Debug)]
 pub struct Prefetcher {
     batches: Option<Receiver<Result<Batch, PlanError>>>,
@@ -26,17 +26,17 @@ pub struct Prefetcher {
 }
 
 impl Prefetcher {
-    /// Starts to read what `rank` of `world_size` trains on in `steps`.
+    /// Starts to read the batches of `rank` of `world_size` for `steps`.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// The system starts no thread.
     pub fn start(plan: Arc<Plan>, rank: usize, world_size: usize, steps: Range<u64>) -> std::io::Result<Self> {
         let (sender, batches) = sync_channel(READY);
         let read = move || {
             for step in steps {
                 let batch = read_share(&plan, step, rank, world_size);
                 let failed = batch.is_err();
-                // Nobody listens any more: the prefetcher was dropped.
+                // A failed send means that the prefetcher was dropped.
                 if sender.send(batch).is_err() || failed {
                     return;
                 }
@@ -46,7 +46,7 @@ impl Prefetcher {
         Ok(Self { batches: Some(batches), thread: Some(thread), wait_secs: 0.0 })
     }
 
-    /// Seconds that the last call of `next` had to wait: time in which reading held training up.
+    /// The seconds that the last call of `next` had to wait, in which reading held training up.
     pub fn wait_secs(&self) -> f64 {
         self.wait_secs
     }
@@ -58,7 +58,7 @@ impl Iterator for Prefetcher {
     /// The next step's batch; `None` after the last step or after an error.
     ///
     /// # Panics
-    /// If the reading thread did: a bug there must not look like the end of the data.
+    /// If the reading thread panicked: a bug there must not look like the end of the data.
     fn next(&mut self) -> Option<Self::Item> {
         let start = Instant::now();
         let received = self.batches.as_ref()?.recv();
@@ -76,10 +76,10 @@ impl Iterator for Prefetcher {
 
 impl Drop for Prefetcher {
     fn drop(&mut self) {
-        // First the channel, so that a thread that waits to send goes on, then the thread.
+        // The channel is dropped first, so that a thread that waits to send goes on; then the thread is joined.
         self.batches = None;
         if let Some(thread) = self.thread.take() {
-            // What it panicked with, if it did, no longer matters to anyone.
+            // A panic of the thread no longer matters.
             let _ = thread.join();
         }
     }

@@ -1,4 +1,4 @@
-//! The token ids that frame a text, and the two that pad and replace.
+//! The token ids that frame a text, and those of padding and of unknown tokens.
 
 use std::path::Path;
 
@@ -6,31 +6,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::TokenizeError;
 
-/// Special token ids, named as Hugging Face names them where they are written down.
+/// Special token ids. Files use Hugging Face's names for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpecialTokens {
-    /// Stands before every text (`<s>`, `[CLS]`).
+    /// Precedes every text (`<s>`, `[CLS]`).
     #[serde(rename = "cls_token_id")]
     pub cls: u32,
-    /// Stands after every text (`</s>`, `[SEP]`).
+    /// Follows every text (`</s>`, `[SEP]`).
     #[serde(rename = "eos_token_id")]
     pub eos: u32,
-    /// Fills a batch's shorter texts.
+    /// Pads the shorter texts of a batch.
     #[serde(rename = "pad_token_id")]
     pub pad: u32,
-    /// Stands for what the vocabulary lacks.
+    /// Replaces what the vocabulary lacks.
     #[serde(rename = "unk_token_id")]
     pub unk: u32,
 }
 
 impl SpecialTokens {
-    /// Tokens that [`frame`](Self::frame) adds to a text.
+    /// The number of tokens that [`frame`](Self::frame) adds to a text.
     pub const NUM_FRAMING: usize = 2;
 
     /// Reads the `special_tokens.json` of a model directory that has no tokenizer.json.
     ///
     /// # Errors
-    /// The file cannot be read, lacks an id, or wants padding on the left, where CLS has to stand.
+    /// The file cannot be read, lacks an id, or asks for padding on the left, where CLS must stand.
     pub fn load(path: &Path) -> Result<Self, TokenizeError> {
         #[derive(Deserialize)]
         struct File {
@@ -48,7 +48,7 @@ impl SpecialTokens {
         }
     }
 
-    /// Appends CLS, then `prefix` and `content` cut so that the whole has at most `max_len` tokens, then EOS.
+    /// Returns CLS, the content, and EOS; the content is cut so that the whole has at most `max_len` tokens.
     ///
     /// A `max_len` below 2 still gives CLS and EOS.
     pub fn frame_into(&self, ids: &mut Vec<i64>, prefix: &[u32], content: &[u32], max_len: usize) {

@@ -1,6 +1,6 @@
-//! Altered bytes: readers of rows end with rows or an error, and a store gives its own rows or none.
+//! Altered bytes: readers of rows end with rows or an error, and a store returns its own rows or none.
 //!
-//! `PROPTEST_CASES=100000 cargo test --release --workspace --test sampler hostile_bytes::` looks for longer.
+//! `PROPTEST_CASES=100000 cargo test --release --workspace --test sampler hostile_bytes::` tries more cases.
 
 #![allow(clippy::unwrap_used)]
 
@@ -30,7 +30,7 @@ enum Change {
     Cut {
         at: usize,
     },
-    /// Bytes from elsewhere in the file, or of another number.
+    /// Bytes copied from elsewhere in the file.
     Splice {
         from: usize,
         to: usize,
@@ -171,7 +171,7 @@ fn an_altered_store_gives_its_own_rows_or_an_error() {
     proptest!(config, |(i in 0..files.len(), changes in prop::collection::vec(any_change(), 1..4))| {
         let mut bytes = contents[i].clone();
         changes.iter().for_each(|change| apply(&mut bytes, change));
-        // Another file, not the old one with other bytes: that one may be mapped.
+        // A new file, because the old one may be mapped.
         let path = root.join(files[i]);
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, &bytes).unwrap();

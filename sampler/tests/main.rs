@@ -1,4 +1,4 @@
-//! The sampler's tests, a module each, in one program: it is linked once.
+//! All tests of the sampler in one program, so that it is linked once.
 
 #![allow(clippy::unwrap_used)]
 

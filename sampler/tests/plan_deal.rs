@@ -1,4 +1,4 @@
-//! Properties of dealing: parts that are disjoint, complete and equal in count, and even in cost.
+//! Properties of dealing: the parts are disjoint, complete, equal in count and even in cost.
 
 #![allow(clippy::unwrap_used)]
 
@@ -53,7 +53,7 @@ proptest! {
         let dealt = deal(&costs, world_size);
         let loads = loads(&costs, &dealt);
         let mean = loads.iter().sum::<u64>() as f64 / world_size as f64;
-        // While the most loaded rank is further than the costliest row above another, some swap of the two lowers it.
+        // While the most loaded rank is above another by more than the costliest row, some swap of the two lowers it.
         let heaviest = *loads.iter().max().unwrap() as f64;
         prop_assert!(heaviest <= mean + *costs.iter().max().unwrap() as f64, "{loads:?}");
     }

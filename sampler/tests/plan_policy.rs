@@ -1,4 +1,4 @@
-//! What the recipe and the rows' `type` ask of each data set, and what is said when they do not fit.
+//! What the recipe and the rows' `type` ask of each data set, and the messages when they do not fit.
 
 #![allow(clippy::unwrap_used)]
 
@@ -158,7 +158,7 @@ fn small_sets_are_merged_and_smaller_ones_left_out_and_it_is_said() {
     let warnings = plan.warnings().join("\n");
     assert!(warnings.contains("2 small data sets are merged, 19 rows: s1, s2"), "{warnings}");
     assert!(warnings.contains("data set `s3` is left out: 11 rows are fewer than data.drop_below 12"), "{warnings}");
-    // Every batch of the merged one is a batch of one source, with rows of both.
+    // Every batch of the merged source is a batch of one source and has rows of both data sets.
     let batches: Vec<_> = (0..10).map(|step| read_share(&plan, step, 0, 1).unwrap()).collect();
     let merged: Vec<_> = batches.iter().filter(|batch| batch.origin.dataset == "s1+s2").collect();
     assert_eq!(merged.len(), 2);

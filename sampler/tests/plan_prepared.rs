@@ -1,4 +1,5 @@
-//! From text to batch: JSON Lines through `prepare`, a plan over what it wrote, and the batch's tokens back as text.
+//! From text to batch: JSON Lines go through `prepare`, a plan is made over the result, and the batch's tokens are
+//! turned back into text.
 
 #![allow(clippy::unwrap_used)]
 
@@ -23,7 +24,7 @@ fn write_tokenizer(path: &Path) {
     std::fs::write(path, word_tokenizer(words()).to_string()).unwrap();
 }
 
-/// 40 rows of ever longer positives as a store in `dir`, beside its tokenizer.
+/// Writes 40 rows with ever longer positives as a store in `dir`, beside its tokenizer.
 fn prepared(dir: &Path) -> Arc<Store> {
     write_tokenizer(&dir.join("tokenizer.json"));
     let rows: Vec<String> = (0..40)
@@ -40,7 +41,7 @@ fn prepared(dir: &Path) -> Arc<Store> {
     store_of(dir, &rows)
 }
 
-/// The rows as a store in `dir`, where their tokenizer is.
+/// Writes the rows as a store in `dir`, which holds their tokenizer.
 fn store_of(dir: &Path, rows: &[String]) -> Arc<Store> {
     let path = |name: &str| dir.join(name);
     std::fs::write(path("rows.jsonl"), rows.join("\n")).unwrap();
@@ -63,7 +64,7 @@ fn text_comes_back_out_of_the_batch() {
     let dir = tempfile::tempdir().unwrap();
     let store = prepared(dir.path());
 
-    // Rows 0-17 have up to 20 tokens with their frame, rows 18-39 more.
+    // Rows 0-17 have up to 20 tokens with their frame; rows 18-39 have more.
     let recipe = "name = \"t\"\n[data]\ngroup_size = 3\n\
         length_groups = [{ max_len = 20, global_batch = 6 }, { max_len = 64, global_batch = 22 }]";
     let plan = Plan::new(store, &Recipe::parse(recipe, Path::new("t.toml"), &[]).unwrap()).unwrap();

@@ -1,5 +1,5 @@
-//! Properties of the schedule: a bijection at every size, every row once a pass, steps that need no history, and
-//! weights that change nothing before they do.
+//! Properties of the schedule: it is a bijection at every size, takes every row once a pass, needs no history for a
+//! step, and a later change of weights changes no earlier step.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,13 +12,13 @@ fn cell(key: u64, num_rows: u64, global_batch: u64) -> CellSize {
     CellSize { key, num_rows, global_batch }
 }
 
-/// One mixture from the start: every cell's whole batches once a round.
+/// One mixture from the start, with every cell's whole batches once a round.
 fn plain(seed: u64, cells: &[CellSize]) -> Schedule {
     let batches_per_round = cells.iter().map(CellSize::batches_per_pass).collect();
     Schedule::new(seed, cells.to_vec(), vec![Phase { first_step: 0, batches_per_round }])
 }
 
-/// Up to six cells of one to many batches.
+/// Up to five cells of one to many batches.
 fn cells() -> impl Strategy<Value = Vec<CellSize>> {
     let sizes = prop::collection::vec((1u64..40, 1u64..12, 0u64..39), 1..6);
     sizes.prop_map(|sizes| {
@@ -113,7 +113,7 @@ proptest! {
             prop_assert!(scheduled.rows.iter().all(|&row| row < cell.num_rows && seen.insert(row)));
             given[scheduled.cell] += 1;
         }
-        // A mixture is kept to exactly, round for round.
+        // Every round keeps to the mixture exactly.
         let last = phases.last().unwrap();
         let by = |step: u64| schedule.given_by(last.first_step + step * last.steps_per_round());
         for cell in 0..cells.len() {
@@ -138,7 +138,7 @@ proptest! {
     #[test]
     fn what_begins_later_changes_nothing_before((cells, phases) in mixtures(), seed: u64, added in 1u64..50) {
         let now = Schedule::new(seed, cells.clone(), phases.clone());
-        // Another cell, first drawn from in a phase of its own.
+        // Another cell is added, which is first drawn from in a later phase.
         let from = phases.last().unwrap().first_step + 40;
         let mut later = phases;
         later.iter_mut().for_each(|phase| phase.batches_per_round.insert(0, 0));
@@ -167,7 +167,7 @@ fn epochs_and_seeds_differ() {
     assert_ne!(order(1, 0), order(2, 0));
     assert_ne!(rows(1, 0), rows(1, 1));
 
-    // The rows that a pass leaves out are others in the next.
+    // The next pass leaves out other rows.
     let left_out = |number| {
         let rows = rows(1, number).into_iter().flat_map(|(cell, rows)| rows.into_iter().map(move |row| (cell, row)));
         let given: HashSet<(usize, u64)> = rows.collect();
@@ -211,7 +211,7 @@ fn a_rounds_cells_come_evenly() {
 
 #[test]
 fn a_step_of_a_billion_rows_takes_no_time_and_no_memory() {
-    // The paper's unsupervised stage: 1.2 billion rows, batches of 67,200.
+    // The paper's unsupervised stage has 1.2 billion rows and batches of 67,200.
     let schedule = plain(42, &[cell(1, 1_200_000_000, 67_200)]);
     let far: HashSet<u64> = [0, 1, 17_000, 17_856].into_iter().flat_map(|step| schedule.step(step).rows).collect();
     assert_eq!(schedule.phases()[0].steps_per_round(), 17_857);

@@ -1,4 +1,4 @@
-//! Plan and batches over a store on disk: the same rows for every world size, and the right tokens of them.
+//! Plan and batches over a store on disk: every world size gets the same rows, with the right tokens.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,7 +17,7 @@ fn share(plan: &Plan, step: u64, rank: usize, world_size: usize) -> Batch {
     read_share(plan, step, rank, world_size).unwrap()
 }
 
-/// Steps in one pass over the data.
+/// The number of steps in one pass over the data.
 fn epoch_steps(plan: &Plan) -> u64 {
     plan.phases()[0].steps_per_round()
 }
@@ -191,7 +191,7 @@ fn teacher_scores_stand_beside_their_passages() {
     assert_eq!(first.ids[1], i64::from(marker(batch.origin.row_ids[0].row as usize, source(first).1)));
 }
 
-/// Identities are those of the stored texts, whatever cutting and shuffling made of them.
+/// Identities are those of the stored texts, before cutting and shuffling.
 #[test]
 fn texts_are_identified_as_they_are_stored() {
     let dir = tempfile::tempdir().unwrap();
@@ -224,7 +224,7 @@ fn prefetched_batches_are_the_read_ones() {
     assert!(prefetcher.next().is_none() && prefetcher.next().is_none());
     drop(prefetcher);
 
-    // Dropped while its thread waits to hand over the next batch: this must return, and free the plan.
+    // Dropping it while its thread waits to hand over the next batch must return and free the plan.
     drop(Prefetcher::start(Arc::clone(&plan), 0, 2, 0..u64::MAX).unwrap());
     assert_eq!(Arc::strong_count(&plan), 1);
 }
@@ -239,7 +239,7 @@ fn the_checksum_tells_plans_apart() {
     for setting in ["seed=1", "data.group_size=3", "data.passage_max_len=60", "data.shuffle_ratio=0.5"] {
         assert_ne!(same, checksum(&[setting]), "{setting}");
     }
-    // What begins after these steps is not part of it.
+    // A change that begins after these steps does not count.
     let change = |from_step: u64| format!("data.changes=[{{ from_step = {from_step}, weights = {{ a = 2.0 }} }}]");
     assert_eq!(same, checksum(&[&change(10)]));
     assert_ne!(same, checksum(&[&change(9)]));
@@ -259,6 +259,6 @@ fn a_data_set_added_later_changes_no_step_before() {
         assert_eq!((a.queries, a.passages), (b.queries, b.passages));
     }
     assert!((7..20).any(|step| share(&after, step, 0, 2).dataset == "new"));
-    // Without a weight of 0 it would have been drawn from since the start.
+    // Without a weight of 0 it would be drawn from since the start.
     assert_ne!(before.checksum(7), plan(&both, DATA).unwrap().checksum(7));
 }

@@ -1,4 +1,4 @@
-//! Text → store: what is written is what the tokenizer says, and what is wrong is said, counted and listed.
+//! From text to store: the store holds the tokenizer's tokens, and mistakes are reported, counted and listed.
 
 #![allow(clippy::unwrap_used)]
 
@@ -39,7 +39,7 @@ fn run(options: &PrepareOptions) -> Result<PrepareReport, PrepareError> {
     prepare(options, &mut |_| {})
 }
 
-/// Fails, with this in the message and this exit code, and leaves no store.
+/// Asserts that preparing fails with this in the message and this exit code, and leaves no store.
 fn assert_refused(options: &PrepareOptions, message: &str, exit_code: ExitCode) {
     let error = run(options).unwrap_err();
     assert!(error.to_string().contains(message), "{error}\nexpected: {message}");
@@ -74,7 +74,7 @@ fn several_files_and_data_sets_keep_their_order() {
     let report =
         run(&options(dir, &[("first", &[b.clone(), a.clone()]), ("second", std::slice::from_ref(&b))])).unwrap();
     assert_eq!((report.num_rows, report.num_skipped, report.skipped_list), (4, 0, None));
-    // 4 tokens in each scored row (3 of the query with its prompt, 1 of the passage), 4 in the other.
+    // Each scored row has 4 tokens (3 of the query with its prompt, 1 of the passage), and so has the other row.
     assert_eq!((report.num_tokens, report.num_texts_cut), (16, 0));
 
     let store = Store::open(&dir.join("store")).unwrap();
@@ -168,7 +168,7 @@ fn duplicates_are_counted_by_language_and_dropped_if_asked() {
     let lines = [
         row("river", &["stone", "water"], "over", "en"),
         row("river", &["stone water"], "over", "en"),
-        // Other negatives, another language: the first of the three counts.
+        // The negatives and the language differ; the first of the three rows counts.
         row("river", &["stone", "water"], "under", "de"),
         row("river stone", &["water"], "over", "en"),
         row("river", &["stone", "water"], "over", "en"),

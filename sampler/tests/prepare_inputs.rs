@@ -1,4 +1,4 @@
-//! Every format of rows gives the same store, and what is wrong with a file is said with the file and the row.
+//! Every format of rows gives the same store, and an error in a file names the file and the row.
 
 #![allow(clippy::unwrap_used)]
 
@@ -39,7 +39,7 @@ fn as_lines() -> String {
     (0..NUM_ROWS).map(row).collect()
 }
 
-/// The same rows as columns of several types; `bad` has a row with no positive.
+/// The same rows as columns of several types; with `bad`, one row has no positive.
 fn as_batch(bad: Option<usize>) -> RecordBatch {
     let mut pos = ListBuilder::new(StringBuilder::new());
     let mut neg = ListBuilder::new(LargeStringBuilder::new());
@@ -64,7 +64,7 @@ fn as_batch(bad: Option<usize>) -> RecordBatch {
     RecordBatch::try_from_iter(columns).unwrap()
 }
 
-/// In batches of 70 rows.
+/// Writes batches of 70 rows.
 fn batches(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
     (0..NUM_ROWS).step_by(70).map(|start| batch.slice(start, 70.min(NUM_ROWS - start)))
 }
@@ -89,7 +89,7 @@ fn write_file(path: &Path, batch: &RecordBatch) {
     writer.finish().unwrap();
 }
 
-/// As pandas' `to_feather` writes it.
+/// Written as by pandas' `to_feather`.
 fn write_packed_file(path: &Path, batch: &RecordBatch, compression: CompressionType) {
     let options = IpcWriteOptions::default().try_with_compression(Some(compression)).unwrap();
     let mut writer = FileWriter::try_new_with_options(File::create(path).unwrap(), &batch.schema(), options).unwrap();
@@ -97,7 +97,7 @@ fn write_packed_file(path: &Path, batch: &RecordBatch, compression: CompressionT
     writer.finish().unwrap();
 }
 
-/// As `datasets` saves a data set to disk.
+/// A folder as `datasets` saves a data set to disk.
 fn write_folder(dir: &Path, batch: &RecordBatch) {
     fs::create_dir_all(dir).unwrap();
     write_stream(&dir.join("data-00000-of-00001.arrow"), batch);
@@ -229,7 +229,7 @@ fn folders_and_columns_that_are_no_rows_are_refused() {
         "{error}"
     );
 
-    // One string is no list of positives.
+    // One string is not a list of positives.
     let columns = [("query", as_batch(None).column(2).clone()), ("pos", as_batch(None).column(2).clone())];
     write_stream(&dir.join("flat.arrow"), &RecordBatch::try_from_iter(columns).unwrap());
     let error = RowReader::open(&dir.join("flat.arrow")).unwrap_err();

@@ -1,4 +1,4 @@
-//! The tokenizer: content without special tokens, and which those are.
+//! The tokenizer: it gives content without special tokens, and tells which tokens those are.
 
 #![allow(clippy::unwrap_used)]
 
@@ -22,7 +22,7 @@ fn a_framed_text_is_what_the_tokenizer_itself_makes_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = crate::word_tokenizer::write(dir.path());
     let ours = TextTokenizer::load(&path).unwrap();
-    // The file's own truncation is at 5 tokens.
+    // The file's own truncation cuts at 5 tokens.
     let theirs = tokenizers::Tokenizer::from_file(&path).unwrap();
     for text in ["river", "river stone bridge", "river stone bridge water under", ""] {
         let content = ours.encode_content(text).unwrap();

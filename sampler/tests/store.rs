@@ -1,4 +1,4 @@
-//! The store: what is written is read again, from anywhere; what is damaged is refused by name.
+//! The store: everything written can be read again at any place, and damage is refused with the file's name.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,7 +21,7 @@ fn settings(rows_per_shard: u64) -> StoreSettings {
     }
 }
 
-/// A row that tells its number; some have scores, some no negatives, some an empty text.
+/// A row whose tokens tell its number. Some rows have scores, some have no negatives, some have an empty text.
 fn row(number: usize) -> TokenRow {
     let text = |seed: usize, len: usize| (0..len).map(|i| (10 + (number * 31 + seed * 7 + i) % 1000) as u32).collect();
     let pos: Vec<Vec<u32>> = (0..1 + number % 3).map(|i| text(i, 1 + (number + i) % 30)).collect();
@@ -69,7 +69,7 @@ fn files_of(dir: &Path) -> Vec<PathBuf> {
 fn any_row_is_read_as_it_was_written_in_any_order_from_any_thread() {
     let dir = tempfile::tempdir().unwrap();
     let num_rows = 11_000;
-    // Two record batches in a full shard, three shards, none of the borders round.
+    // A full shard has two record batches, there are three shards, and no shard ends with a full record batch.
     write(dir.path(), num_rows, 5000);
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(store.dataset(0).shards.iter().map(|shard| shard.num_rows).collect::<Vec<_>>(), [5000, 5000, 1000]);
@@ -228,7 +228,7 @@ fn no_altered_byte_is_read_as_something_else() {
             match read_all(&Store::open(dir.path()).unwrap()) {
                 Ok(rows) => assert_eq!(rows, expected, "{name}, byte {position}"),
                 Err(error) => {
-                    // A row that does not fit its checksum may be the shard's fault or that of its entry.
+                    // If a row does not match its checksum, the shard or the row's entry may be at fault.
                     let path = error.to_string();
                     assert!(path.contains("numbers/") && path.contains(".arrow"), "{error}");
                     assert_eq!(error.exit_code(), ExitCode::Data);
@@ -339,7 +339,7 @@ fn two_writers_do_not_write_one_store() {
     writer.finish().unwrap();
     Store::open(&dir).unwrap();
     assert!(StoreWriter::create(&dir, settings(10)).unwrap_err().to_string().contains("holds a token store"));
-    // One that is given up is free at once, whether or not its folder was there before.
+    // A folder whose writer is dropped is free at once, whether or not the folder existed before.
     let dir = parent.path().join("other");
     for _ in 0..2 {
         drop(StoreWriter::create(&dir, settings(10)).unwrap());

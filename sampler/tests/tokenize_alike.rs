@@ -1,4 +1,4 @@
-//! The fast way to tokens gives what the `tokenizers` crate gives, for any text.
+//! The fast way to tokens gives the same as the `tokenizers` crate, for any text.
 
 #![allow(clippy::unwrap_used)]
 
@@ -42,7 +42,7 @@ fn texts_that_are_easily_got_wrong() {
             "ab \u{301}ab",
             "กิ กิกิ ab\u{e34} กิ\u{301}",
             "\u{1100}\u{1161} \u{1100}\u{1161}\u{11a8} 가\u{11a8}",
-            // A grapheme of 5 bytes, and one of 8.
+            // One grapheme of 5 bytes and one of 8.
             "\u{1161}\u{301} \u{1100}\u{1161}\u{301}",
             "\u{600} ab \u{600}ab",
             "\u{1f1e6}\u{1f1e7}\u{1f1e6} \u{1f468}\u{200d}\u{1f469} \u{1f600}",

@@ -5,32 +5,32 @@ use std::path::Path;
 use crate::random::Random;
 use crate::tensors;
 
-/// What frames, pads and replaces in the golden models: CLS, PAD, EOS, UNK.
+/// The golden models' special tokens; the fourth, UNK, is 3.
 const CLS: i64 = 0;
 const PAD: i64 = 1;
 const EOS: i64 = 2;
-/// The first id that is a word's.
+/// The first id of a word.
 const FIRST_WORD: usize = 4;
 
-/// Queries and their passages, those of query i at i·G … i·G + G − 1.
+/// Q queries and their passages; those of query i are at i·G … i·G + G − 1.
 pub struct TokenBatch {
-    /// Q texts.
+    /// The queries, `[Q]`.
     pub queries: Vec<Vec<i64>>,
-    /// Q·G texts.
+    /// The passages, `[Q·G]`.
     pub passages: Vec<Vec<i64>>,
     /// Teacher scores, [Q, G].
     pub teacher: Option<Vec<Vec<f32>>>,
 }
 
 impl TokenBatch {
-    /// `num_queries` queries with `group_size` passages each, of 2 (no words at all) to `max_len` tokens. Words repeat
-    /// within and between texts; some are unknown. Two queries are the same, and some passages answer queries that they are
-    /// not the positive of, on other ranks too.
+    /// Makes `num_queries` queries with `group_size` passages each, of 2 (no words at all) to `max_len` tokens. Words
+    /// repeat within and between texts; some are unknown. Two queries are the same, and some passages answer queries
+    /// whose positive they are not, on other ranks too.
     pub fn random(seed: u64, num_queries: usize, group_size: usize, max_len: usize) -> Self {
         let mut random = Random::new(seed);
         let mut text = |longest: usize| {
             let words = random.within(0..longest - 1);
-            // A small range of ids, so that tokens meet.
+            // The range of ids is small, so that texts share tokens.
             let ids: Vec<i64> = (0..words).map(|_| random.within(FIRST_WORD - 1..40) as i64).collect();
             [vec![CLS], ids, vec![EOS]].concat()
         };
@@ -40,7 +40,8 @@ impl TokenBatch {
         passages[2] = vec![CLS, EOS];
         queries[num_queries - 1] = queries[0].clone();
         passages[5] = passages[4].clone();
-        // A query's own negative, a later one's negative, and another's positive.
+        // A query's own negative equals its positive; the last query's negative and another query's positive equal the
+        // second query's positive.
         passages[1] = passages[0].clone();
         passages[num_queries * group_size - 1] = passages[group_size].clone();
         passages[(num_queries - 2) * group_size] = passages[group_size].clone();
@@ -49,7 +50,8 @@ impl TokenBatch {
         Self { queries, passages, teacher }
     }
 
-    /// As [`TokenBatch::random`], but all queries and all passages of one length, and words up to `vocabulary`.
+    /// As [`TokenBatch::random`], but all queries have one length and all passages another, and words go up to
+    /// `vocabulary`.
     pub fn even(seed: u64, num_queries: usize, group_size: usize, lens: (usize, usize), vocabulary: usize) -> Self {
         let mut random = Random::new(seed);
         let mut text = |len: usize| {
@@ -61,7 +63,7 @@ impl TokenBatch {
         Self { queries, passages, teacher: None }
     }
 
-    /// Writes it, right-padded, in the form that `--tokens` takes.
+    /// Writes it, right-padded, in the form that `--tokens` reads.
     pub fn write(&self, path: &Path) {
         let padded = |texts: &[Vec<i64>]| {
             let len = texts.iter().map(Vec::len).max().unwrap();

@@ -1,20 +1,20 @@
-//! Whether numbers are the same up to rounding.
+//! Asserts that numbers are equal up to rounding.
 
 use serde_json::Value;
 
 use crate::tensors::Tensors;
 
-/// Gradients below this share of the whole gradient's norm are compared on its scale instead of their own: they are what
-/// is left of larger ones that cancel, and carry those ones' rounding.
+/// Gradients below this share of the whole gradient's norm are compared on that scale instead of their own, because
+/// they are the remainder of larger ones that cancel, and carry the rounding of those.
 const SMALL_GRADIENT: f64 = 1e-3;
 
-/// `found` is `expected` up to `tolerance`, relative.
+/// Asserts that `found` is `expected` up to the relative `tolerance`.
 pub fn close(what: &str, found: f64, expected: f64, tolerance: f64) {
     let error = (found - expected).abs() / expected.abs();
     assert!(error <= tolerance, "{what}: {found} for {expected}, off by {error:e}");
 }
 
-/// Every number in `found` is the one in `expected` up to `tolerance`, relative to the largest of them.
+/// Asserts that every number in `found` is that in `expected` up to `tolerance`, relative to the largest of them.
 pub fn all_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let scale = expected.iter().fold(f64::MIN_POSITIVE, |max, x| max.max(x.abs()));
@@ -22,7 +22,7 @@ pub fn all_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     assert!(worst <= tolerance, "{what}: off by {worst:e}");
 }
 
-/// Two reports of `tercet step --json`: loss, its terms, scores, and the norm of every gradient.
+/// Compares two reports of `tercet step --json`: loss, its terms, scores, and the norm of every gradient.
 pub fn same_step(what: &str, found: &Value, expected: &Value, tolerance: f64) {
     close(&format!("{what}: loss"), number(&found["loss"]), number(&expected["loss"]), tolerance);
     let total = number(&expected["total_grad_norm"]);
@@ -42,7 +42,7 @@ pub fn same_step(what: &str, found: &Value, expected: &Value, tolerance: f64) {
     }
 }
 
-/// The norm of one parameter's gradient, `total` being the whole gradient's.
+/// Compares the norm of one parameter's gradient; `total` is that of the whole gradient.
 pub fn same_norm(what: &str, found: f64, expected: f64, total: f64, tolerance: f64) {
     if is_zero_but_for_rounding(what) {
         let largest = found.max(expected) / total;
@@ -52,7 +52,7 @@ pub fn same_norm(what: &str, found: f64, expected: f64, total: f64, tolerance: f
     assert!(error <= tolerance, "{what}: gradient norm {found} for {expected}, off by {error:e}");
 }
 
-/// Every parameter's gradient, element by element.
+/// Compares every parameter's gradient, by the norm of the difference.
 pub fn same_gradients(what: &str, found: &Tensors, expected: &Tensors, tolerance: f64) {
     let norm = |values: &[f64]| values.iter().map(|x| x * x).sum::<f64>().sqrt();
     let total = norm(&expected.values().flatten().copied().collect::<Vec<_>>());
@@ -70,8 +70,8 @@ pub fn same_gradients(what: &str, found: &Tensors, expected: &Tensors, tolerance
     }
 }
 
-/// Adding the same to every key changes no attention weight, so a key's bias has no gradient; what is computed differs
-/// with every order of summation.
+/// Adding the same number to every key changes no attention weight, so a key's bias has no gradient; the computed one
+/// is rounding, which differs with every order of summation.
 fn is_zero_but_for_rounding(name: &str) -> bool {
     name.ends_with("attention.self.key.bias")
 }

@@ -1,4 +1,4 @@
-//! Ways to hurt a run, with real signals to real processes, and what came of it.
+//! Ways to hurt a run, with real signals to real processes, and their outcomes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::program::{Ended, Running, send};
 use crate::random::Random;
 use crate::shim::{self, Act};
 
-/// What takes so long only if something is wrong, however busy the machine is.
+/// Anything that takes longer is wrong, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// A kind of fault.
@@ -19,17 +19,17 @@ const PATIENCE: Duration = Duration::from_secs(900);
 pub enum Injury {
     /// SIGKILL to a rank, as the kernel does when memory is short.
     KillRank,
-    /// A rank writes to where no memory is.
+    /// A rank writes to an invalid address.
     CrashRank,
     /// SIGSTOP to a rank.
     StopRank,
-    /// A rank's training thread does nothing more, while its signs of life go on.
+    /// A rank's training thread stops working, but its signs of life go on.
     HangRank,
-    /// SIGTERM to a rank, as from a job system.
+    /// SIGTERM to a rank, as a job system sends it.
     TermRank,
-    /// A rank ends as if all were well.
+    /// A rank exits with code 0.
     ExitRank,
-    /// A rank ends with a code of its own.
+    /// A rank exits with code 3.
     ExitThreeRank,
     /// A rank calls MPI_Abort.
     AbortRank,
@@ -43,7 +43,7 @@ pub enum Injury {
     KillLauncher,
     /// SIGTERM to the launcher.
     TermLauncher,
-    /// The newest checkpoint is cut, and a rank killed.
+    /// The newest checkpoint is cut, and a rank is killed.
     CutCheckpoint,
 }
 
@@ -65,7 +65,7 @@ pub const ALL: [Injury; 14] = [
     Injury::CutCheckpoint,
 ];
 
-/// Kinds in an order that nobody knows, each as often as any other.
+/// A deck of all kinds, which gives them in random order, each as often as any other.
 #[derive(Debug, Default)]
 pub struct Deck(Vec<Injury>);
 
@@ -79,20 +79,20 @@ impl Deck {
     }
 }
 
-/// What one came to.
+/// The outcome of an injury.
 #[derive(Debug, Clone, Copy)]
 pub struct Outcome {
-    /// Which.
+    /// The kind.
     pub injury: Injury,
-    /// From the injury until the launcher knew, and had no rank left.
+    /// The time from the injury until the launcher had noticed it and had no rank left.
     pub detected: Duration,
-    /// From then until the next step was done.
+    /// The time from then until the next step was done.
     pub resumed: Duration,
-    /// Steps that were done again.
+    /// The number of steps that were repeated.
     pub lost_steps: u64,
 }
 
-/// A run that is hurt again and again, and started again where its launcher ends.
+/// A run that is hurt again and again, and started again if its launcher ends.
 pub struct Patient<S> {
     start: S,
     run: Option<Running>,
@@ -107,10 +107,10 @@ impl<S: Fn() -> Running> Patient<S> {
         Self { start, run, run_dir, ranks }
     }
 
-    /// Waits until it does steps; false when it has ended, having done them all.
+    /// Waits until the run does steps; false if it has ended.
     fn moves(&mut self, starts: usize) -> bool {
         let begun = Instant::now();
-        // The first look is at what an earlier start has left.
+        // An earlier start may have left lines, so progress counts from the smallest length seen.
         let mut smallest = u64::MAX;
         loop {
             let len = fs::metadata(self.run_dir.join("metrics.jsonl")).map_or(0, |meta| meta.len());
@@ -128,7 +128,8 @@ impl<S: Fn() -> Running> Patient<S> {
         }
     }
 
-    /// Hurts it once, up to `delay` after it has begun to do steps. None when it has ended, all steps being done.
+    /// Hurts the run once, at most `delay` after it has begun to do steps. None if the run ended, or could not be hurt
+    /// any more.
     pub fn hurt(&mut self, injury: Injury, random: &mut Random, delay: Duration) -> Option<Outcome> {
         let before = self.starts().len();
         if !self.moves(before.saturating_sub(1)) {
@@ -170,7 +171,7 @@ impl<S: Fn() -> Running> Patient<S> {
         Some(Outcome { injury, detected, resumed, lost_steps: seen.saturating_sub(from) })
     }
 
-    /// Waits for its end.
+    /// Waits for the run's end.
     pub fn wait(mut self) -> Ended {
         self.run.take().expect("it runs").wait()
     }
@@ -179,7 +180,7 @@ impl<S: Fn() -> Running> Patient<S> {
         self.run.as_mut().expect("it runs")
     }
 
-    /// False if there was nobody to be hurt any more.
+    /// Inflicts an injury; false if the processes to hurt are not all there.
     fn inflict(&mut self, injury: Injury, random: &mut Random) -> bool {
         let ranks = self.ranks;
         let launcher = self.running().pid();
@@ -214,7 +215,7 @@ impl<S: Fn() -> Running> Patient<S> {
         true
     }
 
-    /// The step that every start so far went on from.
+    /// The step from which each start so far continued.
     fn starts(&self) -> Vec<u64> {
         let log = self.log();
         let ready = log.lines().filter(|line| line.contains(", ready after "));
@@ -239,7 +240,7 @@ impl<S: Fn() -> Running> Patient<S> {
     }
 }
 
-/// Cuts a file of the newest checkpoint, if there is one before it.
+/// Cuts a file of the newest checkpoint, if there is an older one as well.
 fn cut_newest(run_dir: &Path) {
     let entries = fs::read_dir(run_dir).unwrap().flatten().map(|entry| entry.path());
     let is_checkpoint = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("step-");
@@ -253,7 +254,8 @@ fn cut_newest(run_dir: &Path) {
     }
 }
 
-/// `kind | count | detected in (median, max) | resumed in | steps lost`, a line per kind.
+/// A table with a line for each kind: its count, then median and maximum of the time to detect, the time to resume, and
+/// the steps lost.
 pub fn table(outcomes: &[Outcome]) -> String {
     let mut lines = vec![format!(
         "{:14} {:>5}  {:>16}  {:>16}  {:>16}",

@@ -1,12 +1,12 @@
-/* Preloaded into a command by tests: kills it at its N-th operation on files below a folder, as SIGKILL would at that
- * moment. Rust's standard library and the C++ libraries come through these functions of the C library.
+/* Tests preload this into a command. It kills the command at its N-th operation on files below a folder, as SIGKILL
+ * would at that moment. Rust's standard library and the C++ libraries go through these functions of the C library.
  *
- *   KILLER_PROGRAM  whose operations count, by its name
+ *   KILLER_PROGRAM  the name of the program whose operations count
  *   KILLER_FOLDER   the folder, with all links resolved
  *   KILLER_AT       N, from 1; the operation does not happen. A write counts twice: before it, and when half is written
- *   KILLER_ONLY     counts only the operations of this name, or all
- *   KILLER_VICTIM   self, or parent: then the operation does happen
- *   KILLER_TEAR     1: what was not synced is half lost, as when the machine goes down
+ *   KILLER_ONLY     the name of the operations that count; all if it is not set
+ *   KILLER_VICTIM   self, or parent; with parent the operation does happen
+ *   KILLER_TEAR     1: half of the unsynced data is lost, as when the machine goes down
  *   KILLER_COUNT    a file that gets a line for each operation
  */
 #define _GNU_SOURCE
@@ -32,7 +32,7 @@ static long at, seen;
 static int active, kills_parent, tears, count_fd = -1;
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 
-/* Files that were written to, with as much of each as is on the disk. */
+/* Files that were written to, each with the length that is on disk. */
 static struct written {
     char path[PATH_MAX];
     off_t synced;
@@ -72,7 +72,7 @@ static void strike(void) {
         pause();
 }
 
-/* One operation more; whether it is the one. */
+/* Counts an operation; returns whether it is the N-th. */
 static int due(const char *name, const char *path) {
     if (only && strcmp(only, name) != 0)
         return 0;
@@ -86,7 +86,7 @@ static int below(const char *path) {
     return strncmp(path, folder, folder_len) == 0 && (path[folder_len] == '/' || path[folder_len] == 0);
 }
 
-/* The whole path of `path` in the folder `dir_fd`, whose last part need not be there. */
+/* The absolute path of `path` in the folder `dir_fd`; its last part need not exist. */
 static const char *whole(int dir_fd, const char *path, char out[PATH_MAX]) {
     char base[PATH_MAX] = "", joined[2 * PATH_MAX], parent[2 * PATH_MAX];
     if (path[0] != '/') {
@@ -153,7 +153,7 @@ static void moved(int from_fd, const char *from, int to_fd, const char *to) {
         }
 }
 
-/* Before a write of `len` bytes; how many of them are to be written first, and then the end. */
+/* Called before a write of `len` bytes. Returns the number of bytes to write before the end, or -1 to write all. */
 static ssize_t on_write(int fd, size_t len) {
     char path[PATH_MAX];
     if (!active || !below(of_fd(fd, path)))

@@ -1,39 +1,40 @@
-//! A library that commands are started with where a test wants them killed at one of their operations on files, and so at
-//! every moment that leaves something else behind.
+//! A library, preloaded into commands, that kills them at a chosen operation on files, so that a test covers every
+//! moment that leaves a different state.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Compiled once for a test.
+/// The compiled library.
 pub struct Killer(PathBuf);
 
-/// When a command is killed, and which of its processes.
+/// When a command is killed, and which of its processes is.
 #[derive(Debug, Clone, Copy)]
 pub struct Strike {
     /// The name of the program whose operations count.
     pub program: &'static str,
     /// The operations that count, e.g. `rename`; none means all. killer.c has their names.
     pub only: Option<&'static str>,
-    /// Which of them, from 1. It does not happen. A write counts twice: it does not begin, or ends in the middle.
+    /// Which of them, from 1; it does not happen. A write counts twice: first it does not begin, then it ends in the
+    /// middle.
     pub at: usize,
-    /// Not the program itself is killed but who has started it, and the operation does happen.
+    /// Whether the program's parent is killed instead; then the operation does happen.
     pub parent: bool,
 }
 
 impl Strike {
-    /// At the operation `at` of `program`.
+    /// A strike at the operation `at` of `program`.
     pub fn at(program: &'static str, at: usize) -> Self {
         Self { program, only: None, at, parent: false }
     }
 
-    /// At the operation `at` of that name.
+    /// A strike at the operation `at` among those named `only`.
     pub fn at_the(program: &'static str, only: &'static str, at: usize) -> Self {
         Self { only: Some(only), ..Self::at(program, at) }
     }
 }
 
 impl Killer {
-    /// Compiles it into `dir`.
+    /// Compiles the library into `dir`.
     pub fn new(dir: &Path) -> Self {
         let (source, library) = (dir.join("killer.c"), dir.join("killer.so"));
         std::fs::write(&source, include_str!("killer.c")).unwrap();
@@ -43,8 +44,8 @@ impl Killer {
         Self(library)
     }
 
-    /// The variables of a command that is killed as `strike` says, counting operations below `folder`, which exists. With
-    /// every other one, what was not synced is half lost, as when the machine goes down with the process.
+    /// The variables of a command that is killed as `strike` says, counting operations below `folder`, which must
+    /// exist. With an odd `at`, half of the unsynced data is lost, as when the machine goes down with the process.
     pub fn variables(&self, folder: &Path, strike: Strike) -> Vec<(&'static str, String)> {
         let path = |path: &Path| path.to_str().unwrap().to_owned();
         let mut variables = vec![

@@ -1,11 +1,12 @@
-//! What the whole-system tests share. The tests themselves are in tests/: each starts the built programs, with real MPI
-//! ranks where several are asked for, on models and texts small enough to take a second.
+//! The shared code of the whole-system tests. The tests themselves are in tests/. Each starts the built programs, with
+//! real MPI ranks if it needs several, on models and texts small enough to take a second.
 //!
-//! [`program`] runs `tercet`, which [`built`] has looked at, and looks after its processes; [`place`] is a folder of a
-//! test's own with what commands read; [`lab`] is several hosts, with a Slurm if wanted; [`scene`] is a run to train, and
-//! [`hold`] has it stand still; [`batch`] draws batches of token ids; [`tensors`] and [`compare`] look at what came out.
+//! [`program`] runs `tercet` and watches its processes, and [`slots`] bounds the number of ranks at a time. [`place`]
+//! is a folder of a test's own with the files that commands read. [`lab`] has several hosts, with a Slurm if wanted.
+//! [`scene`] is a run to train, [`hold`] makes it stand still, and [`injury`], [`killer`] and [`shim`] hurt it.
+//! [`batch`] draws batches of token ids; [`tensors`], [`compare`] and [`exactness`] examine results.
 //!
-//! Everything here fails by panicking: it is called by tests only.
+//! Everything here fails by panicking, because only tests call it.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! A folder of a test's own, and what the commands read: a tokenizer, rows, a token store, recipes.
+//! A folder of a test's own, and the files that commands read: a tokenizer, rows, a token store, recipes.
 
 use std::path::{Path, PathBuf};
 
@@ -29,12 +29,12 @@ impl Default for Place {
 }
 
 impl Place {
-    /// An empty one.
+    /// An empty folder.
     pub fn new() -> Self {
         Self(tempfile::Builder::new().prefix("tercet-test-").tempdir().unwrap())
     }
 
-    /// What is called `name` in it.
+    /// The path of `name` in it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
@@ -47,7 +47,7 @@ impl Place {
         path
     }
 
-    /// Copies a folder and what is in it.
+    /// Copies a folder with its content.
     pub fn copy(&self, from: &Path, name: &str) -> PathBuf {
         let to = self.path(name);
         copy_folder(from, &to);
@@ -87,11 +87,11 @@ impl Place {
 }
 
 /// Rows about one topic each: a query, a positive that shares its words, two negatives, teacher scores. `lens` are the
-/// words of each row's positive; ids stay below `vocabulary`.
+/// numbers of words of the rows' positives; ids stay below `vocabulary`.
 pub fn topic_rows(lens: impl IntoIterator<Item = usize>, vocabulary: usize) -> Vec<Value> {
     let mut random = Random::new(7);
     let mut text = |topic: usize, len: usize| {
-        // Half of a text's words are its topic's four.
+        // About half of a text's words are the four of its topic.
         let words = (0..len).map(|_| match random.within(0..2) {
             0 => 4 + (topic * 4 + random.within(0..4)) % (vocabulary - 4),
             _ => random.within(4..vocabulary),
@@ -110,7 +110,7 @@ pub fn topic_rows(lens: impl IntoIterator<Item = usize>, vocabulary: usize) -> V
     lens.into_iter().enumerate().map(row).collect()
 }
 
-/// Copies a folder and what is in it.
+/// Copies a folder with its content.
 pub fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())) {
@@ -119,7 +119,7 @@ pub fn copy_folder(from: &Path, to: &Path) {
         if path.is_dir() {
             copy_folder(&path, &target);
         } else {
-            // Not fs::copy: the copy is to be written to, whatever the original's permissions.
+            // fs::copy would copy permissions, but the copy must be writable.
             std::fs::write(&target, std::fs::read(&path).unwrap()).unwrap();
         }
     }

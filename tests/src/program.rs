@@ -1,4 +1,4 @@
-//! Runs the built `tercet`, and sees to it that it ends: in time, in words, and with all its processes.
+//! Runs the built `tercet`, and makes sure that it ends in time, with a message, and with all its processes.
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use crate::built::assert_up_to_date;
 use crate::slots;
 
-/// What any one run may take. Only what hangs takes so long, however slow or busy the machine is.
+/// The time limit of any run. Only a run that hangs takes longer, however slow or busy the machine is.
 const TIME_LIMIT: Duration = Duration::from_secs(900);
 
-/// What ranks may take to end once one of them has said why: on a quiet machine they take a second or two. Ranks that nobody
-/// ends would stay for much longer.
+/// The time within which ranks must end once one of them has said why. On a quiet machine they take a second or two;
+/// ranks that nobody ends would stay much longer.
 pub const TIME_TO_END: Duration = Duration::from_secs(60);
 
-/// Marks a run's processes: every child inherits the environment.
+/// The variable that marks a run's processes; every child inherits the environment.
 const MARK: &str = "TERCET_TEST_RUN";
 
 /// `tercet` or `tercet-worker`, where `make build` puts them. It fails if they are not what the sources make of them now.
@@ -59,18 +59,18 @@ impl Tercet {
         Self::through(command, 1)
     }
 
-    /// Any other program that starts ranks, e.g. a shell that starts `tercet`.
+    /// Any other program that starts ranks, for example a shell that starts `tercet`.
     pub fn through(command: Command, ranks: usize) -> Self {
         Self { command, ranks, alone: false, limit: TIME_LIMIT }
     }
 
-    /// One more word.
+    /// Adds a word.
     pub fn arg(mut self, word: impl AsRef<OsStr>) -> Self {
         self.command.arg(word);
         self
     }
 
-    /// `--set KEY=VALUE`.
+    /// Adds `--set KEY=VALUE`.
     pub fn set(self, setting: impl Display) -> Self {
         self.arg("--set").arg(setting.to_string())
     }
@@ -81,31 +81,31 @@ impl Tercet {
         self.arg("-n").arg(ranks.to_string())
     }
 
-    /// A variable of its environment and of its ranks'.
+    /// Adds a variable to its environment and to that of its ranks.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// Nothing else runs at the same time.
+    /// Makes sure that nothing else runs at the same time.
     pub fn alone(mut self) -> Self {
         self.alone = true;
         self
     }
 
-    /// It may take longer than others.
+    /// Sets another time limit.
     pub fn within(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Starts it.
+    /// Starts the command.
     pub fn start(mut self) -> Running {
         static RUNS: AtomicUsize = AtomicUsize::new(0);
         let slots = if self.alone { slots::take_all() } else { slots::take(self.ranks) };
         let mark = format!("{MARK}={}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
         let (name, value) = mark.split_once('=').unwrap();
-        // Threads that wait leave their core to the other ranks and tests.
+        // Waiting threads leave their core to other ranks and tests.
         self.command.env(name, value).env("OMP_WAIT_POLICY", "passive");
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let line = format!("{:?}", self.command);
@@ -122,12 +122,12 @@ impl Tercet {
         Running { child, line, mark, limit: self.limit, stdout: Some(stdout), stderr: Some(stderr), _slots: slots }
     }
 
-    /// Runs it to its end.
+    /// Runs the command to its end.
     pub fn run(self) -> Ended {
         self.start().wait()
     }
 
-    /// Runs it to its good end; its standard output.
+    /// Runs the command, which must succeed, and returns its standard output.
     pub fn succeed(self) -> String {
         let ended = self.run();
         assert_eq!(ended.code, Some(0), "{}\n{}", ended.line, ended.stderr());
@@ -135,7 +135,7 @@ impl Tercet {
     }
 }
 
-/// A `tercet` that runs. Dropping it ends it.
+/// A running `tercet`. Dropping it ends it.
 pub struct Running {
     child: Child,
     line: String,
@@ -157,7 +157,7 @@ impl Running {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits until the processes of a `tercet` that was itself killed are gone, too.
+    /// Waits for `tercet`'s end, and also for that of its processes, which outlive it if it was killed.
     pub fn wait_for_all(mut self) -> Ended {
         self.child.wait().unwrap();
         let started = Instant::now();
@@ -168,7 +168,7 @@ impl Running {
         self.wait()
     }
 
-    /// The processes below it that still run, as (pid, program).
+    /// Its processes that still run, other than its own, as (pid, program).
     pub fn processes(&self) -> Vec<(i32, String)> {
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -182,7 +182,7 @@ impl Running {
             .collect()
     }
 
-    /// The processes called `name`, once there are `count`.
+    /// Waits until there are `count` processes called `name`, and returns them.
     pub fn wait_for_processes(&mut self, name: &str, count: usize) -> Vec<i32> {
         let mut found = Vec::new();
         self.wait_until(&format!("{count} processes called {name}"), |run| {
@@ -192,10 +192,10 @@ impl Running {
         found
     }
 
-    /// The processes of its `world_size` ranks, by rank, once there are so many.
+    /// Waits until there are `world_size` ranks, and returns their processes, by rank.
     pub fn wait_for_ranks(&mut self, world_size: usize) -> Vec<i32> {
         let mut workers = self.wait_for_processes("tercet-worker", world_size);
-        // What mpirun has given each.
+        // The rank that mpirun has given each.
         let rank = |pid: &i32| {
             let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
             let pairs = environment.split(|byte| *byte == 0);
@@ -206,7 +206,7 @@ impl Running {
         workers
     }
 
-    /// Returns when `met` is; the run must not have ended before.
+    /// Returns when `met` is true; the run must not end before.
     pub fn wait_until(&mut self, what: &str, mut met: impl FnMut(&Self) -> bool) {
         let started = Instant::now();
         while !met(self) {
@@ -216,7 +216,7 @@ impl Running {
         }
     }
 
-    /// Waits for its end, which must come in time and leave no process behind.
+    /// Waits for the run's end, which must come in time and leave no process behind.
     pub fn wait(mut self) -> Ended {
         let started = Instant::now();
         let status = loop {
@@ -229,7 +229,7 @@ impl Running {
         let at = Instant::now();
         let left = self.processes();
         assert!(left.is_empty(), "{}: left processes behind: {left:?}", self.line);
-        // Nobody holds the pipes any more.
+        // No process holds the pipes any more.
         let stdout = self.stdout.take().unwrap().join().unwrap();
         let stderr = self.stderr.take().unwrap().join().unwrap();
         Ended { line: std::mem::take(&mut self.line), code: status.code(), stdout, words: stderr, at }
@@ -238,7 +238,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // After `wait` there is nothing to end; otherwise a test has failed and its ranks must not stay.
+        // After `wait` there is nothing to end. Otherwise a test has failed, and its ranks must not stay.
         if self.child.try_wait().is_ok_and(|status| status.is_none()) {
             self.processes().iter().for_each(|(pid, _)| send(*pid, libc::SIGKILL));
             let _ = self.child.kill();
@@ -260,7 +260,7 @@ pub struct Ended {
     pub code: Option<i32>,
     /// Its standard output.
     pub stdout: String,
-    /// Its standard error by line, with the time of each.
+    /// The lines of its standard error, with the time of each.
     pub words: Vec<(Instant, String)>,
     /// When it ended.
     pub at: Instant,
@@ -272,8 +272,8 @@ impl Ended {
         self.words.iter().map(|(_, line)| format!("{line}\n")).collect()
     }
 
-    /// It failed as it should: with this exit code, all of these words on standard error, no panic, and soon after it
-    /// had said why.
+    /// Asserts that it failed as it should: with this exit code, all of these words on standard error, no panic, and
+    /// soon after it had said why.
     pub fn fails_with(&self, code: i32, expected: &[&str]) {
         let text = self.stderr();
         let what = format!("{}\n{text}", self.line);

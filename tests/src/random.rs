@@ -4,7 +4,7 @@
 pub struct Random(u64);
 
 impl Random {
-    /// A sequence of its own for each `seed`.
+    /// Each `seed` has a sequence of its own.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -18,12 +18,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// From `range`, all numbers being about equally likely.
+    /// A number from `range`; all are about equally likely.
     pub fn within(&mut self, range: std::ops::Range<usize>) -> usize {
         range.start + (self.bits() % range.len() as u64) as usize
     }
 
-    /// From 0 to below 1.
+    /// A number from 0 to below 1.
     pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }

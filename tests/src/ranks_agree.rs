@@ -1,8 +1,8 @@
-//! The suite of exactness, for any backend: one rank or several, whatever the sub-batches and kept graphs, have the same
-//! loss and the same gradients.
+//! The suite of exactness, for any backend: one rank and several get the same loss and the same gradients, whatever the
+//! sub-batches and kept graphs.
 //!
-//! The tolerances leave room for another order of summation in the given precision and for nothing else: temperature 0.02
-//! makes scores up to 50, whose float32 rounding is some 1e-6 of a gradient.
+//! The tolerances allow only for another order of summation in the given precision: temperature 0.02 makes scores up to
+//! 50, whose float32 rounding is about 1e-6 of a gradient.
 
 use std::fs;
 use std::path::Path;
@@ -16,13 +16,13 @@ use crate::tensors::{self, Tensors};
 use serde_json::{Value, json};
 use tercet_fixtures::RecipeBuilder;
 
-/// What several ranks are started with: settings and environment variables. A single rank is always on its own.
+/// The settings and environment variables with which several ranks are started. A single rank always runs on its own.
 pub struct Backend {
-    /// The most ranks that are started.
+    /// The largest number of ranks that are started.
     pub max_ranks: usize,
-    /// `backend=…`, or none for what is chosen without.
+    /// `backend=…`, or none for the default.
     pub settings: Vec<String>,
-    /// Where its libraries are found.
+    /// Variables by which its libraries are found.
     pub variables: Vec<(String, String)>,
 }
 
@@ -46,7 +46,7 @@ impl Backend {
     }
 }
 
-/// What is trained with, as overrides of tests/recipes/golden.toml.
+/// The objectives, as overrides of configs/golden.toml.
 const OBJECTIVES: [&[&str]; 8] = [
     &["loss.preset=unified"],
     &["loss.preset=paper-v1"],
@@ -58,7 +58,7 @@ const OBJECTIVES: [&[&str]; 8] = [
     &["loss.teacher=m3_kd_loss", "loss.distill=false"],
 ];
 
-/// How the texts are cut: one by one, by threes, by tokens, all at once; no graph kept, some, all.
+/// How the texts are cut: singly, by threes, by tokens, all at once; with no graph kept, some, or all.
 const CUTS: [&[&str]; 6] = [
     &["sub_batch_texts=1", "kept_graph_tokens=0"],
     &["sub_batch_texts=1", "kept_graph_tokens=100"],
@@ -68,7 +68,7 @@ const CUTS: [&[&str]; 6] = [
     &["sub_batch_tokens=1000000", "kept_graph_tokens=1000000"],
 ];
 
-/// The cut for an objective on some ranks: between them the objectives take every cut on every number of ranks.
+/// The cut for an objective on a number of ranks. Together the objectives use every cut on every number of ranks.
 fn cut(objective: usize, ranks: usize) -> &'static [&'static str] {
     CUTS[(objective + 2 * ranks) % CUTS.len()]
 }
@@ -81,7 +81,7 @@ fn step(backend: &Backend, tokens: &Path, settings: &[&str], ranks: usize) -> Va
     serde_json::from_str(&output).unwrap()
 }
 
-/// `tercet step` on ragged texts, 8 queries that three ranks cannot share equally.
+/// `tercet step` on ragged texts with 8 queries, which three ranks cannot share equally.
 pub fn step_is_the_same_on_any_ranks(backend: &Backend) {
     let place = Place::new();
     let tokens = place.path("batch.safetensors");
@@ -98,7 +98,7 @@ pub fn step_is_the_same_on_any_ranks(backend: &Backend) {
     }
 }
 
-/// What `tercet` starts can be typed: the same figures, to the digit.
+/// The command that `tercet` starts can be typed by hand, and gives exactly the same figures.
 pub fn mpirun_by_hand_does_the_same(backend: &Backend) {
     let place = Place::new();
     let tokens = place.path("batch.safetensors");
@@ -110,10 +110,10 @@ pub fn mpirun_by_hand_does_the_same(backend: &Backend) {
     assert_eq!(by_hand, step(backend, &tokens, &[], 2));
 }
 
-/// The gradient itself, of a batch that the sampler deals to the ranks, in float64.
+/// Compares the gradient itself, of a batch that the sampler deals to the ranks, in float64.
 ///
-/// After one update the optimizer's running mean of gradients is (1 − beta1) times the gradient, which a checkpoint
-/// holds by name: with beta1 = 0, the gradient.
+/// After one update the optimizer's running mean of gradients, which a checkpoint holds by name, is (1 − beta1) times
+/// the gradient; with beta1 = 0 it is the gradient.
 pub fn gradients_are_the_same_on_any_ranks(backend: &Backend) {
     let place = Place::new();
     let store = place.store_of("rows", &rows_that_answer_each_other(), 64);
@@ -146,8 +146,8 @@ pub fn gradients_are_the_same_on_any_ranks(backend: &Backend) {
     }
 }
 
-/// 12 rows: two ask the same, two have the same positive, one has its own positive as a negative, and negatives are
-/// other rows' positives, chosen in the batch or not.
+/// 12 rows. Two have the same query, two have the same positive, one has its own positive as a negative, and some
+/// negatives are other rows' positives, chosen in the batch or not.
 fn rows_that_answer_each_other() -> Vec<Value> {
     let mut rows = topic_rows((0..12).map(|i| 2 + (i * 7) % 28), 64);
     rows[7]["query"] = rows[2]["query"].clone();

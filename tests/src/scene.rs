@@ -1,4 +1,4 @@
-//! A training run small enough to be repeated many times, and what tells two runs apart.
+//! A training run small enough to be repeated many times, and a comparison of two runs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use tercet_fixtures::{ModelConfig, RecipeBuilder};
 use crate::place::{Place, topic_rows};
 use crate::program::Tercet;
 
-/// Words of the scene's rows; the tokenizer and the model know one more, which no row has.
+/// The number of words of the scene's rows; the tokenizer and the model know one more, which no row has.
 pub const VOCABULARY: usize = 100;
 
-/// Where a run begins: a store of two length groups, a small fresh model with dropout, a recipe of `steps` steps.
+/// The start of a run: a store with two length groups, a small fresh model with dropout, a recipe of `steps` steps.
 pub struct Scene {
     /// Its folder.
     pub place: Place,
@@ -21,13 +21,13 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Rows about one topic each.
+    /// A scene whose rows are about one topic each.
     pub fn new(steps: u64, checkpoint_every: u64) -> Self {
         let lens = (0..40).map(|i| if i % 3 == 0 { 30 + i % 17 } else { 4 + i % 11 });
         Self::of(&topic_rows(lens, VOCABULARY), steps, checkpoint_every)
     }
 
-    /// The same with `rows`.
+    /// A scene with `rows`.
     pub fn of(rows: &[Value], steps: u64, checkpoint_every: u64) -> Self {
         let place = Place::new();
         let store = place.store_of("rows", rows, VOCABULARY + 1);
@@ -45,18 +45,18 @@ impl Scene {
         Self { place, recipe }
     }
 
-    /// Its training in the run folder `run`.
+    /// The command that trains in the run folder `run`.
     pub fn train(&self, run: &str, ranks: usize) -> Tercet {
         let run_dir = self.place.path(run);
         Tercet::new("train").arg(&self.recipe).ranks(ranks).set(format!("run_dir={}", run_dir.display()))
     }
 
-    /// Where the checkpoint of `step` is.
+    /// The path of the checkpoint of `step`.
     pub fn checkpoint(&self, run: &str, step: u64) -> PathBuf {
         self.place.path(run).join(format!("step-{step:08}"))
     }
 
-    /// A copy of a run as it was right after its checkpoint of `step`, all later ones gone.
+    /// A copy of a run with its checkpoints up to that of `step`.
     pub fn copy_until(&self, run: &str, step: u64, name: &str) -> PathBuf {
         let copy = self.place.copy(&self.place.path(run), name);
         for entry in fs::read_dir(&copy).unwrap().flatten() {
@@ -75,7 +75,7 @@ pub fn metrics(run_dir: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// What of a step does not depend on how fast the machine was.
+/// The figures of a step that do not depend on the machine's speed.
 fn timeless(step: &Value) -> Vec<Value> {
     let keys = [
         "step",
@@ -94,7 +94,7 @@ fn timeless(step: &Value) -> Vec<Value> {
     keys.iter().map(|key| step[key].clone()).collect()
 }
 
-/// Weights, heads, optimizer state and position, byte for byte; and the history of every step.
+/// Compares weights, heads, optimizer state and progress, byte for byte, and the history of every step.
 pub fn assert_same_run(scene: &Scene, found: &str, expected: &str, steps: u64) {
     for file in [
         "model/model.safetensors",
@@ -104,7 +104,7 @@ pub fn assert_same_run(scene: &Scene, found: &str, expected: &str, steps: u64) {
         "train/state.json",
     ] {
         let read = |run: &str| fs::read(scene.checkpoint(run, steps).join(file)).unwrap();
-        // The state has the recipe's hash, which covers the run folder.
+        // The state has the recipe's hash, which depends on the run folder.
         let read = |run: &str| if file.ends_with("json") { without_hash(&read(run)) } else { read(run) };
         assert!(read(found) == read(expected), "{found}: {file} differs from the uninterrupted run's");
     }

@@ -1,4 +1,4 @@
-/* Preloaded into ranks by tests: ways to end or to hang that nobody can bring about from outside, each on a signal of its own. */
+/* Tests preload this into ranks: ways to end or hang that nothing outside can cause, each on a signal of its own. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <signal.h>
@@ -8,7 +8,7 @@
 
 static volatile sig_atomic_t clock_fails;
 
-/* Rust's clock panics when the system's fails. */
+/* Rust's clock panics when the system's clock fails. */
 int clock_gettime(clockid_t id, struct timespec *time) {
     static int (*real)(clockid_t, struct timespec *);
     if (clock_fails)

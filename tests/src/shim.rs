@@ -1,29 +1,28 @@
-//! A library that ranks are started with where a test wants them to end or to hang in a way that cannot be brought about from
-//! outside.
+//! A library, preloaded into ranks, that makes them end or hang in ways that cannot be caused from outside.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::program::send;
 
-/// What a rank does on a signal of the library's.
+/// What a rank does on one of the library's signals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
-    /// Ends as if all were well, without leaving the job.
+    /// Exits with code 0 without leaving the job.
     ExitZero,
-    /// Ends with code 3.
+    /// Exits with code 3.
     ExitThree,
     /// Calls MPI_Abort.
     MpiAbort,
     /// Panics.
     Panic,
-    /// Writes to where no memory is.
+    /// Writes to an invalid address.
     Crash,
-    /// The thread that gets the signal, which is the main thread unless another is meant, does nothing more.
+    /// The thread that gets the signal stops working. It is the main thread unless [`make_thread`] names another.
     Hang,
 }
 
-/// Compiles it into `dir`; the value of LD_PRELOAD.
+/// Compiles the library into `dir`, and returns the value for LD_PRELOAD.
 pub fn compile(dir: &Path) -> PathBuf {
     let (source, library) = (dir.join("shim.c"), dir.join("shim.so"));
     std::fs::write(&source, include_str!("shim.c")).unwrap();
@@ -33,12 +32,12 @@ pub fn compile(dir: &Path) -> PathBuf {
     library
 }
 
-/// Makes the process `pid`, which has the library, do it.
+/// Makes the process `pid`, which has the library, perform `act`.
 pub fn make(pid: i32, act: Act) {
     send(pid, libc::SIGRTMIN() + act as i32);
 }
 
-/// Makes that thread of the process `pid` do it that is called `name`.
+/// Makes the thread called `name` of the process `pid` perform `act`.
 pub fn make_thread(pid: i32, name: &str, act: Act) {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     let called = |tid: &i32| {

@@ -1,4 +1,4 @@
-//! Safetensors files as plain numbers.
+//! Reads and writes safetensors files as plain numbers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-/// A tensor's numbers, as float64 whatever their type.
+/// The numbers of tensors by name, as float64 whatever their type.
 pub type Tensors = BTreeMap<String, Vec<f64>>;
 
-/// Every tensor of a file.
+/// Reads every tensor of a file.
 pub fn read(path: &Path) -> Tensors {
     let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -28,7 +28,7 @@ fn numbers(tensor: &TensorView) -> Vec<f64> {
     }
 }
 
-/// The rows of the int64 or float64 matrix `name`.
+/// Reads the rows of the matrix `name`.
 pub fn rows(path: &Path, name: &str) -> Vec<Vec<f64>> {
     let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let file = SafeTensors::deserialize(&bytes).unwrap();

@@ -3,17 +3,18 @@
 //! MPI counts are 32-bit, so a large operation is done in pieces of at most [`MAX_MESSAGE_BYTES`].
 //!
 //! # What determinism rests on
-//! The sums that are started, those of gradients, are taken here and in rank order. For the blocking reductions, all ranks
-//! use one communicator and hand MPI the same sizes on every run. Open MPI picks its algorithm by message size and number of ranks alone, combines in an order that these fix, and of each sum computes
-//! either one and spreads it, or mirrored ones (a + b here, b + a there) that IEEE 754 makes equal. MPI recommends
-//! as much to every library (MPI 4.0, section 6.9.1) and asks that all ranks end with the same result.
+//! The non-blocking sums, which gradients use, are computed here, in rank order. For the blocking reductions, all ranks
+//! use one communicator and hand MPI the same sizes on every run. Open MPI picks its algorithm by message size and
+//! number of ranks alone, and these fix the order in which it combines. It computes each sum either once and spreads
+//! it, or as mirrored sums (a + b here, b + a there) that IEEE 754 makes equal. MPI recommends this to every library
+//! (MPI 4.0, section 6.9.1) and requires that all ranks end with the same result.
 //!
 //! # Operations under way
-//! Each has a tag of its own, and a number; they are settled in the order of these. Nothing here runs beside the ranks'
-//! own work: messages move when MPI is called, by polling or waiting.
+//! Each has a tag of its own and a number, and they are settled in the order of their numbers. Nothing here runs beside
+//! the ranks' own work: messages move only while MPI is called, by polling or waiting.
 //!
 //! # Failure
-//! MPI's default error handler stays: a failing peer or network ends the job with MPI's own message.
+//! MPI's default error handler stays in place: a failing peer or network ends the job with MPI's own message.
 
 mod messages;
 mod started;
@@ -38,34 +39,34 @@ use crate::ring::rank_before;
 use messages::Messages;
 use started::{Halves, InParts, Ring, Started};
 
-/// The largest single MPI message: far below the 2^31 elements that MPI can count, large enough for full bandwidth,
-/// and small enough that an all-reduce's copy of one does not show beside a model.
+/// The largest single MPI message. It is far below the 2^31 elements that MPI can count, large enough for full
+/// bandwidth, and small enough that an all-reduce's copy of it is negligible beside a model.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
-/// Tags of operations under way, used in turn: MPI promises that there are 32,768.
+/// The number of tags of operations under way, used in turn; MPI guarantees 32,768.
 const NUM_TAGS: u64 = 1 << 15;
 
-/// The MPI library's own description of itself, in one line; it need not have been initialised.
+/// The MPI library's description of itself, in one line; MPI need not have been initialised.
 pub fn mpi_version() -> String {
-    // Open MPI adds its packager and dates behind commas.
+    // Open MPI appends its packager and dates after commas.
     library_version().unwrap_or_default().split([',', '\n', '\0']).next().unwrap_or_default().trim().to_owned()
 }
 
-/// The ranks of an MPI job. Dropping it finalises MPI, which waits until every rank does so.
+/// The ranks of an MPI job. Dropping it finalises MPI and waits until every rank does so.
 pub struct Mpi {
     place: Place,
     local_rank: usize,
     local_size: usize,
     max_message_bytes: usize,
-    /// Non-blocking operations so far.
+    /// The number of non-blocking operations started so far.
     num_started: Cell<u64>,
-    /// Of these, those waited for.
+    /// The number of these that have been waited for.
     num_settled: Cell<u64>,
-    // Last: nothing of MPI outlives it.
+    // The last field, so that nothing of MPI outlives it.
     universe: Universe,
 }
 
-/// Runs `$body` with `$scalar` being the Rust type of `$element`.
+/// Runs `$body` with `$scalar` as the Rust type of `$element`.
 macro_rules! with_scalar {
     ($element:expr, $scalar:ident => $body:expr) => {
         match $element {
@@ -92,13 +93,13 @@ macro_rules! with_scalar {
 
 impl Mpi {
     /// Initialises MPI and makes panics abort the job. Every rank calls it once, with the same `max_message_bytes`
-    /// ([`MAX_MESSAGE_BYTES`], or less to see messages being split; from 8 bytes to 1 GiB).
+    /// ([`MAX_MESSAGE_BYTES`], or less in tests of split messages; from 8 bytes to 1 GiB).
     ///
     /// # Errors
     /// [`CollectiveError::Join`] if this process has initialised MPI before, or its MPI cannot be used by a process
     /// with threads.
     pub fn join(max_message_bytes: usize) -> Result<Self, CollectiveError> {
-        // Only the thread that owns the backend calls MPI, but it need not be the one that was first.
+        // Only the thread that owns the backend calls MPI, but it need not be the thread that initialised it.
         let (universe, threading) = initialize_with_threading(Threading::Serialized)
             .ok_or_else(|| CollectiveError::Join("this process has initialised MPI before".into()))?;
         let world = universe.world();
@@ -120,7 +121,7 @@ impl Mpi {
         Ok(Self { place, local_rank, local_size, max_message_bytes, num_started, num_settled, universe })
     }
 
-    /// All ranks, for an operation that blocks.
+    /// The communicator of all ranks, for an operation that blocks.
     fn world(&self) -> SimpleCommunicator {
         assert!(self.is_settled(), "an operation under way is waited for before one that blocks");
         self.universe.world()
@@ -135,13 +136,13 @@ impl Mpi {
         Messages::new(self.universe.world(), (number % NUM_TAGS) as Tag, self.max_message_bytes)
     }
 
-    /// The next rank of the ring and the previous one.
+    /// The next and the previous rank of the ring.
     pub(crate) fn neighbours(&self) -> [usize; 2] {
         let Place { rank, world_size, .. } = self.place;
         [(rank + 1) % world_size, rank_before(rank, world_size)]
     }
 
-    /// The other ranks, the next one first, so that not all send to the same one at once.
+    /// The other ranks, the next one first, so that the ranks do not all send to the same one at once.
     fn peers(&self) -> impl Iterator<Item = usize> + use<> {
         let Place { rank, world_size, .. } = self.place;
         (1..world_size).map(move |distance| (rank + distance) % world_size)
@@ -163,7 +164,7 @@ impl Mpi {
         Check { place: &self.place, operation }
     }
 
-    /// How many elements go into one message.
+    /// The number of elements in one message.
     fn piece_len<T>(&self) -> usize {
         self.max_message_bytes / size_of::<T>()
     }
@@ -228,7 +229,7 @@ impl Collective for Mpi {
         if recv.is_empty() {
             return Ok(()); // on every rank
         }
-        // An empty slice of bytes may lie at address 1, which to Open MPI means MPI_IN_PLACE.
+        // An empty slice of bytes may lie at address 1, which means MPI_IN_PLACE to Open MPI.
         let send = if send.is_empty() { &[0][..0] } else { send };
         if recv.len() <= self.max_message_bytes {
             let counts: Vec<Count> = counts.iter().map(|count| (count * size_bytes) as Count).collect();
@@ -237,7 +238,7 @@ impl Collective for Mpi {
             self.world().all_gather_varcount_into(send, &mut PartitionMut::new(recv, counts, offsets));
             return Ok(());
         }
-        // Too much for one message: each rank in turn gives its part to all.
+        // Too much for one message: each rank in turn broadcasts its part.
         let mut rest = recv;
         for (root, count) in counts.iter().enumerate() {
             let (part, tail) = rest.split_at_mut(count * size_bytes);

@@ -1,4 +1,4 @@
-//! The non-blocking operations, each made of a first and a second lot of messages.
+//! The non-blocking operations. Each consists of a first and a second group of messages.
 
 use std::ops::Add;
 
@@ -8,10 +8,11 @@ use crate::buffer::{Buffer, BufferMut, Scalar};
 use crate::error::CollectiveError;
 use crate::pending::Operation;
 
-/// What is added up at a time: a stretch of sums that stays in the nearest cache while the ranks' parts stream by.
+/// The number of elements summed at a time: so few that their sums stay in the nearest cache while the ranks' parts
+/// stream by.
 const SUMMED_ELEMENTS: usize = 1 << 11;
 
-/// An operation in the order of all that were started.
+/// An operation with its number in the order of all that were started.
 pub(super) struct Started<'a, O> {
     mpi: &'a Mpi,
     number: u64,
@@ -19,7 +20,7 @@ pub(super) struct Started<'a, O> {
 }
 
 impl<'a, O> Started<'a, O> {
-    /// Starts what `operation` makes of its messages.
+    /// Starts the operation that `operation` makes from its messages.
     pub fn new(mpi: &'a Mpi, operation: impl FnOnce(Messages) -> O) -> Self {
         let number = mpi.num_started.replace(mpi.num_started.get() + 1);
         Self { mpi, number, operation: operation(mpi.messages(number)) }
@@ -38,9 +39,10 @@ impl<O: Operation> Operation for Started<'_, O> {
     }
 }
 
-/// A block to the next rank and one from the previous.
+/// Sends a block to the next rank and receives one from the previous.
 ///
-/// The length first: MPI would fill a long buffer halfway without a word, and wait for ever for a missing piece.
+/// The length is sent first: MPI would silently fill a buffer that is too long only in part, and wait for ever for a
+/// missing piece.
 pub(super) struct Ring<'a> {
     mpi: &'a Mpi,
     messages: Messages,
@@ -79,8 +81,8 @@ impl Operation for Ring<'_> {
         let announced = u64::from_ne_bytes(*self.announced);
         let check = self.mpi.check("ring_exchange");
         check.equal(&format!("bytes from rank {previous}"), recv.len() as u64, announced)?;
-        // Nobody waits before both directions are under way, so a ring of any length cannot block.
-        // SAFETY: who started the operation leaves both buffers alone until it has waited for it.
+        // No rank waits before both directions are under way, so a ring of any length cannot block.
+        // SAFETY: the operation's caller leaves both buffers alone until it has waited for it.
         unsafe {
             self.messages.receive(previous, recv);
             self.messages.send(next, self.send);
@@ -89,12 +91,12 @@ impl Operation for Ring<'_> {
     }
 }
 
-/// Which of its two halves an [`InParts`] does.
+/// The halves that an [`InParts`] performs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Halves {
     /// Each rank sums its part.
     ReduceScatter,
-    /// Each rank gives its part to all.
+    /// Each rank sends its part to all.
     AllGather,
     /// One after the other.
     AllReduce,
@@ -102,19 +104,19 @@ pub(super) enum Halves {
 
 /// A buffer whose parts belong to the ranks, one each.
 ///
-/// Sums: every rank sends each owner its part directly, and the owner adds them in rank order. So the result depends
-/// neither on MPI's algorithm nor on who is first, and a rank sends no more than in the ring algorithm, which no
-/// algorithm undercuts.
+/// To sum, every rank sends each owner its part directly, and the owner adds the contributions in rank order. So the
+/// result depends neither on MPI's algorithm nor on which rank is first, and a rank sends no more than in the ring
+/// algorithm, which no algorithm undercuts.
 pub(super) struct InParts<'a, T> {
     mpi: &'a Mpi,
     messages: Messages,
-    /// By owner.
+    /// In the order of their owners.
     parts: Vec<&'a mut [T]>,
     stage: Stage<T>,
 }
 
 enum Stage<T> {
-    /// The other ranks' values of this rank's part, one rank's after the other, as they arrive.
+    /// Receiving the other ranks' values of this rank's part, stored in rank order.
     Reducing { contributions: Vec<T>, then_gather: bool },
     /// The last messages are under way.
     Last,
@@ -152,7 +154,7 @@ impl<'a, T: Scalar + Add<Output = T>> InParts<'a, T> {
     unsafe fn reduce(&mut self, then_gather: bool) {
         let (rank, world_size) = (self.mpi.place.rank, self.parts.len());
         let own = &self.parts[rank];
-        // Whatever they hold is overwritten.
+        // These initial values are overwritten.
         let mut contributions = own.repeat(world_size - 1);
         if !own.is_empty() {
             let others = (0..world_size).filter(|from| *from != rank);
@@ -162,7 +164,7 @@ impl<'a, T: Scalar + Add<Output = T>> InParts<'a, T> {
             }
         }
         for to in self.mpi.peers() {
-            // SAFETY: the caller leaves the buffer alone, and this operation writes when all is sent.
+            // SAFETY: the caller leaves the buffer alone, and this operation writes to it after all is sent.
             unsafe { self.messages.send(to, Buffer::from(&*self.parts[to]).as_bytes()) };
         }
         self.stage = Stage::Reducing { contributions, then_gather };
@@ -194,14 +196,14 @@ impl<T: Scalar + Add<Output = T>> Operation for InParts<'_, T> {
         let (before, after) = contributions.split_at(rank * self.parts[rank].len());
         sum_in_order(before, self.parts[rank], after);
         if then_gather {
-            // SAFETY: as promised to `start`; what was under way is complete.
+            // SAFETY: as promised to `start`; the earlier messages are complete.
             unsafe { self.gather() };
         }
         Ok(self.messages.advance(block))
     }
 }
 
-/// Adds up runs of equal length in order, those in `before`, `own` and those in `after`, and leaves the sums in `own`.
+/// Adds runs of equal length in order: those in `before`, `own`, and those in `after`. The sums end in `own`.
 fn sum_in_order<'r, T: Scalar + Add<Output = T>>(before: &'r [T], own: &mut [T], after: &'r [T]) {
     let len = own.len();
     let mut kept = Vec::with_capacity(SUMMED_ELEMENTS.min(len));
@@ -227,7 +229,7 @@ mod tests {
     #[test]
     fn sums_are_taken_from_the_first_to_the_last() {
         let len = SUMMED_ELEMENTS + 3;
-        // (big + small) + -big loses the small one; another order would not.
+        // (big + small) + -big loses the small number; another order would not.
         let runs = [vec![1e30f32; len], vec![1.0; len], vec![-1e30; len], vec![2.0; len]];
         for rank in 0..4 {
             let mut own = runs[rank].clone();

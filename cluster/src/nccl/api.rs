@@ -1,24 +1,24 @@
 //! The functions of NCCL that are called, by address.
 //!
-//! Types are cudarc's. Its own loader is not used: it looks for `libnccl.so`, which only development packages have, in
-//! the linker's places alone, and panics where there is none. Results are plain numbers here, since a library newer than
-//! the binding may return some that an enum of the binding does not have.
+//! The types are cudarc's. Its loader is not used: it looks for `libnccl.so`, which only development packages have,
+//! searches only the linker's paths, and panics if it finds none. Results are plain numbers here, since a library newer
+//! than the binding may return some that the binding's enum does not have.
 
 use std::ffi::{c_char, c_int, c_void};
 
 use cudarc::nccl::sys::{cudaStream_t, ncclComm_t, ncclConfig_t, ncclDataType_t, ncclRedOp_t, ncclUniqueId};
 
-/// What a call returns: `ncclResult_t`.
+/// The result of a call: `ncclResult_t`.
 pub(super) type Code = c_int;
 
 /// All is well.
 pub(super) const SUCCESS: Code = 0;
-/// A non-blocking communicator is still at it.
+/// A non-blocking communicator is still working.
 pub(super) const IN_PROGRESS: Code = 7;
 
 macro_rules! api {
     ($($name:ident = $symbol:literal: fn($($argument:ty),*) -> $result:ty;)*) => {
-        /// Addresses that stay valid: the library is never unloaded, it has threads of its own.
+        /// Addresses that stay valid: the library is never unloaded, because it has threads of its own.
         pub(super) struct Api {
             $(pub $name: unsafe extern "C" fn($($argument),*) -> $result,)*
         }
@@ -27,9 +27,9 @@ macro_rules! api {
             /// Takes the functions from `library`.
             ///
             /// # Errors
-            /// The first that it does not have.
+            /// The first function that it does not have.
             pub fn of(library: libloading::Library) -> Result<Self, libloading::Error> {
-                // SAFETY: the signatures are those of nccl.h, unchanged since the functions exist.
+                // SAFETY: the signatures are those of nccl.h and have not changed since the functions exist.
                 let api = unsafe { Self { $($name: *library.get($symbol)?,)* } };
                 std::mem::forget(library);
                 Ok(api)

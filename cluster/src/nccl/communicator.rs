@@ -1,8 +1,8 @@
 //! A communicator that never keeps its rank waiting for ever.
 //!
-//! It is non-blocking: calls return at once, and what becomes of them is asked for, with a deadline. Errors that arise
-//! behind the calls, a peer that has gone or a broken network, are found by the same questions. After any failure it is
-//! aborted, which ends its kernels on the GPU, and every later call says what the first failure was.
+//! It is non-blocking: calls return at once, and their state is polled, with a deadline. Polling also finds errors that
+//! arise after the calls: a peer that has gone or a broken network. After any failure the communicator is aborted,
+//! which ends its kernels on the GPU, and every later call reports the first failure.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
@@ -18,10 +18,10 @@ use super::api::{Api, Code, IN_PROGRESS, SUCCESS};
 use super::library::Library;
 use crate::error::{CollectiveError, Place};
 
-/// What aborting may take: it frees the ranks' own GPU, and waits for nobody.
+/// The longest that aborting may take: it frees this rank's own GPU and waits for nobody.
 const ABORT_WITHIN: Duration = Duration::from_secs(10);
 
-/// From when on waiting leaves the core to others; a small operation is over before.
+/// The time after which a waiting rank leaves its core to others; a small operation is over sooner.
 const SPIN_FOR: Duration = Duration::from_micros(200);
 const NAP: Duration = Duration::from_micros(50);
 
@@ -32,21 +32,21 @@ pub(super) struct Communicator {
     deadline: Duration,
     /// Null once aborted.
     handle: Cell<ncclComm_t>,
-    /// The first failure, after which nothing goes.
+    /// The first failure; nothing works after it.
     failure: RefCell<Option<String>>,
 }
 
 /// A handle on its way to the thread that aborts it.
 struct Aborted(ncclComm_t, unsafe extern "C" fn(ncclComm_t) -> Code);
 
-// SAFETY: NCCL lets any thread abort a communicator; the one that made it has let go.
+// SAFETY: NCCL lets any thread abort a communicator, and the thread that made it has given it up.
 unsafe impl Send for Aborted {}
 
 impl Communicator {
-    /// What rank 0 gives to all ranks before they meet.
+    /// The id that rank 0 gives to all ranks before they meet.
     ///
     /// # Errors
-    /// What NCCL says.
+    /// NCCL's error.
     pub fn unique_id(library: &Library) -> Result<ncclUniqueId, String> {
         let mut id = ncclUniqueId { internal: [0; 128] };
         // SAFETY: the call fills in the id.
@@ -59,7 +59,7 @@ impl Communicator {
     /// Meets the other ranks, on this thread's GPU. Every rank calls it with the same id.
     ///
     /// # Errors
-    /// What NCCL says; ranks that did not all come within the deadline.
+    /// NCCL's error; some ranks did not come within the deadline.
     pub fn meet(
         library: Library,
         place: &Place,
@@ -78,7 +78,7 @@ impl Communicator {
         Ok(own)
     }
 
-    /// What the library is called and where it lies.
+    /// The library's name, version and path.
     pub fn description(&self) -> String {
         format!("NCCL {} ({})", self.library.version, self.library.path)
     }
@@ -86,7 +86,7 @@ impl Communicator {
     /// Makes `calls`, as one group, and returns when all of them are in their stream.
     ///
     /// # Errors
-    /// What NCCL says; a failure before this one; the deadline.
+    /// NCCL's error; an earlier failure; the deadline.
     pub fn launch(
         &self,
         operation: &'static str,
@@ -100,7 +100,7 @@ impl Communicator {
         let opened = unsafe { (api.group_start)() };
         self.check(operation, "ncclGroupStart", opened)?;
         let called = calls(api, self.handle.get());
-        // SAFETY: it is open; whatever the calls said, it is closed again.
+        // SAFETY: the group is open; it is closed again whatever the calls returned.
         let closed = unsafe { (api.group_end)() };
         if let Err((call, code)) = called {
             return Err(self.fail(operation, complaint(&self.library, call, code)));
@@ -109,10 +109,10 @@ impl Communicator {
         self.wait_until(operation, || Ok(true))
     }
 
-    /// Returns when NCCL has no call under way any more and `is_over` says so too.
+    /// Returns when NCCL has no call under way any more and `is_over` is true.
     ///
     /// # Errors
-    /// What NCCL or `is_over` says; the deadline.
+    /// An error of NCCL or of `is_over`; the deadline.
     pub fn wait_until(
         &self,
         operation: &'static str,
@@ -133,10 +133,10 @@ impl Communicator {
         Ok(())
     }
 
-    /// Whether NCCL has no call under way any more and `is_over` says so too.
+    /// Whether NCCL has no call under way any more and `is_over` is true.
     ///
     /// # Errors
-    /// What NCCL or `is_over` says.
+    /// An error of NCCL or of `is_over`.
     pub fn is_over(
         &self,
         operation: &'static str,
@@ -146,7 +146,7 @@ impl Communicator {
             return Err(self.failed(operation, format!("NCCL was given up: {failure}")));
         }
         let mut state = SUCCESS;
-        // SAFETY: the communicator is live, having not failed, and the call writes one number.
+        // SAFETY: the communicator has not failed, so it is live, and the call writes one number.
         let code = unsafe { (self.library.api.comm_get_async_error)(self.handle.get(), &mut state) };
         self.check(operation, "ncclCommGetAsyncError", code)?;
         self.check(operation, "ncclCommGetAsyncError", state)?;
@@ -154,7 +154,7 @@ impl Communicator {
         Ok(over && state == SUCCESS)
     }
 
-    /// An error of this rank, after which the communicator is aborted.
+    /// Aborts the communicator and returns this rank's error.
     pub fn fail(&self, operation: &'static str, problem: String) -> CollectiveError {
         self.abort();
         self.failure.borrow_mut().get_or_insert_with(|| format!("{operation}: {problem}"));
@@ -172,7 +172,8 @@ impl Communicator {
         }
     }
 
-    /// On another thread, because NCCL does not promise how long it takes; one that does not end is left behind.
+    /// Aborts on another thread, because NCCL does not promise how long it takes; a thread that does not end is left
+    /// behind.
     fn abort(&self) {
         let handle = self.handle.replace(ptr::null_mut());
         if handle.is_null() {
@@ -182,7 +183,7 @@ impl Communicator {
         let (done, is_done) = mpsc::channel();
         let thread = thread::Builder::new().name("nccl-abort".into()).spawn(move || {
             let Aborted(handle, abort) = { aborted };
-            // SAFETY: nobody else has the handle any more.
+            // SAFETY: nothing else has the handle any more.
             let code = unsafe { abort(handle) };
             let _ = done.send(code);
         });
@@ -201,26 +202,26 @@ impl Drop for Communicator {
         let code = unsafe { (self.library.api.comm_finalize)(self.handle.get()) };
         let ended = self.check("leave", "ncclCommFinalize", code).and_then(|()| self.wait_until("leave", || Ok(true)));
         match ended {
-            // SAFETY: nothing is under way on it, and nobody uses it again.
+            // SAFETY: nothing is under way on it, and it is not used again.
             Ok(()) => _ = unsafe { (self.library.api.comm_destroy)(self.handle.get()) },
             Err(error) => eprintln!("{error}"),
         }
     }
 }
 
-/// What a call says to be wrong.
+/// NCCL's words for a failed call.
 fn complaint(library: &Library, call: &str, code: Code) -> String {
     let (words, details) = (library.words(code), library.last_error());
     let details = if details.is_empty() { String::new() } else { format!(": {details}") };
     format!("NCCL {} says to {call}: {words} (result {code}){details}", library.version)
 }
 
-/// What `NCCL_CONFIG_INITIALIZER` makes of the settings' oldest layout, and calls that do not block. A newer library fills
-/// in what a shorter layout lacks.
+/// Settings as `NCCL_CONFIG_INITIALIZER` makes them in their oldest layout, but with calls that do not block. A newer
+/// library fills in what a shorter layout lacks.
 fn non_blocking() -> ncclConfig_t {
     /// `NCCL_API_MAGIC`.
     const MAGIC: u32 = 0xcafe_beef;
-    /// The version whose layout it is.
+    /// The version that introduced this layout.
     const LAYOUT: u32 = 21700;
     /// `NCCL_CONFIG_UNDEF_INT`.
     const UNDEFINED: c_int = c_int::MIN;
@@ -241,7 +242,7 @@ fn non_blocking() -> ncclConfig_t {
 mod tests {
     use super::*;
 
-    /// NVIDIA's library, not the stand-in: loaded, its version read, and what it says where there is no driver.
+    /// NVIDIA's library, not the stand-in, is loaded, its version is read, and it reports that there is no driver.
     #[test]
     fn the_real_library_is_read_and_its_refusal_without_a_driver_arrives() {
         let required = std::env::var_os("TERCET_TEST_NCCL").is_some();

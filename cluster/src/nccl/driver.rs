@@ -1,13 +1,13 @@
-//! The little of CUDA's driver that a backend needs: its GPU, a stream, events, and whose memory an address is.
+//! The part of CUDA's driver that a backend needs: its GPU, a stream, events, and whose memory an address is.
 //!
-//! Through cudarc's binding, which loads `libcuda.so.1` when it is first called.
+//! It uses cudarc's binding, which loads `libcuda.so.1` at the first call.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 
 use cudarc::driver::sys::{self, CUcontext, CUevent, CUresult, CUstream};
 
-/// An error in the driver's words, after the call that it is of.
+/// An error in the driver's words, after the name of the call.
 fn check(call: &str, result: CUresult) -> Result<(), String> {
     if result == CUresult::CUDA_SUCCESS {
         return Ok(());
@@ -37,19 +37,19 @@ pub(super) struct Device {
 }
 
 impl Device {
-    /// The GPU of the rank with this place among its machine's ranks, made current for this thread: its primary context,
-    /// which is libtorch's as well.
+    /// The GPU of the rank with this number among its machine's ranks. Its primary context, which libtorch uses as
+    /// well, becomes this thread's current context.
     ///
-    /// A rank that sees fewer GPUs than its machine has ranks was given its own by the launcher (CUDA_VISIBLE_DEVICES).
+    /// If a rank sees fewer GPUs than its machine has ranks, the launcher gave it its own (CUDA_VISIBLE_DEVICES).
     pub fn of_rank(local_rank: usize) -> Result<Self, String> {
-        // SAFETY: loads the driver's library, which is made to be loaded.
+        // SAFETY: this loads the driver's library, which is made to be loaded.
         if !unsafe { sys::is_culib_present() } {
             return Err("no NVIDIA driver here: libcuda.so.1 is not found".into());
         }
         let (mut count, mut device, mut context) = (0, 0, ptr::null_mut());
         let mut name = [0; 256];
         let mut uuid = sys::CUuuid { bytes: [0; 16] };
-        // SAFETY: every call writes what it is given room for.
+        // SAFETY: every call writes only what it has room for.
         unsafe {
             call!(cuInit(0))?;
             call!(cuDeviceGetCount(&mut count))?;
@@ -97,14 +97,14 @@ impl Stream {
         self.0.cast()
     }
 
-    /// What is asked of this stream from here on comes after what has been asked of `other`, a stream's address.
+    /// Makes later work of this stream wait for the work so far of `other`, a stream's address.
     pub fn follow(&self, other: usize) -> Result<(), String> {
         let asked = Event::on(other as CUstream)?;
-        // SAFETY: both handles are live; the driver keeps what it needs of an event that is destroyed.
+        // SAFETY: both handles are live, and the driver keeps what it needs of a destroyed event.
         unsafe { call!(cuStreamWaitEvent(self.0, asked.0, 0)) }
     }
 
-    /// An event that has happened when everything asked of this stream is done.
+    /// An event that happens when all work so far of this stream is done.
     pub fn mark(&self) -> Result<Event, String> {
         Event::on(self.0)
     }
@@ -112,7 +112,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // SAFETY: the handle is this one's own, and nobody uses it again; the driver ends what is under way first.
+        // SAFETY: this value owns the handle and does not use it again; the driver first ends what is under way.
         let _ = unsafe { sys::cuStreamDestroy_v2(self.0) };
     }
 }
@@ -126,7 +126,7 @@ impl Event {
         // SAFETY: the call writes one handle.
         unsafe { call!(cuEventCreate(&mut event, sys::CUevent_flags::CU_EVENT_DISABLE_TIMING as u32))? };
         let event = Self(event);
-        // SAFETY: the event is live, and so is the stream, its owner being who calls.
+        // SAFETY: the event is live, and so is the stream, whose owner is the caller.
         unsafe { call!(cuEventRecord(event.0, stream))? };
         Ok(event)
     }
@@ -143,7 +143,7 @@ impl Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
-        // SAFETY: the handle is this one's own; the driver frees it when it has happened.
+        // SAFETY: this value owns the handle; the driver frees the event after it has happened.
         let _ = unsafe { sys::cuEventDestroy_v2(self.0) };
     }
 }

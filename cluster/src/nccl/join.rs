@@ -1,6 +1,6 @@
-//! How the ranks of an MPI job come to share a communicator.
+//! How the ranks of an MPI job get to share a communicator.
 //!
-//! Whatever one rank lacks, all ranks learn before they wait for each other in NCCL, and one of them says it.
+//! If one rank lacks something, all ranks learn it before they wait for each other in NCCL, and one of them reports it.
 
 use std::thread;
 use std::time::Duration;
@@ -18,11 +18,11 @@ use crate::values::{broadcast_bytes, gather_counts};
 
 impl Nccl {
     /// Joins with the ranks of `mpi`. Every rank calls it once, before anything touches its GPU, with the same
-    /// `deadline`: how long one operation may take.
+    /// `deadline`, the longest time that one operation may take.
     ///
     /// # Errors
-    /// [`CollectiveError::Join`], on all ranks, if one of them has no usable NCCL, driver or GPU, or shares its GPU with
-    /// another; [`CollectiveError::Failed`] if NCCL cannot make the communicator.
+    /// [`CollectiveError::Join`], on all ranks, if one of them has no usable NCCL, driver or GPU, if it shares its GPU
+    /// with another, or if NCCL cannot make the communicator.
     pub fn join(mpi: Mpi, deadline: Duration) -> Result<Self, CollectiveError> {
         let place = Place { rank: mpi.rank(), world_size: mpi.world_size(), host: mpi.host().to_owned() };
         let library = agree(&mpi, &place, Library::find())?;
@@ -40,7 +40,7 @@ impl Nccl {
     }
 }
 
-/// What this rank has found, if every rank has; else what the first rank that has not says, on all of them.
+/// What this rank has found, if every rank has found it; else, on all ranks, the error of the first rank that has not.
 fn agree<T>(mpi: &Mpi, place: &Place, found: Result<T, impl ToString>) -> Result<T, CollectiveError> {
     let failed = gather_counts(mpi, usize::from(found.is_err()))?;
     let Some(first) = failed.iter().position(|failed| *failed > 0) else {
@@ -54,13 +54,13 @@ fn agree<T>(mpi: &Mpi, place: &Place, found: Result<T, impl ToString>) -> Result
     let mut words = words.into_bytes();
     broadcast_bytes(mpi, &mut words, first)?;
     if place.rank != first {
-        // It speaks for all, and ends this one before it speaks as well.
+        // That rank reports for all, and ends this one before it reports as well.
         thread::sleep(Duration::from_secs(1));
     }
     Err(CollectiveError::Join(String::from_utf8_lossy(&words).into_owned()))
 }
 
-/// NCCL wants a GPU of its own for each rank.
+/// Checks that no two ranks share a GPU, as NCCL requires.
 fn share_none(mpi: &Mpi, place: &Place, device: &Device) -> Result<(), CollectiveError> {
     let len = device.uuid.len();
     let mut all = vec![0u8; len * place.world_size];

@@ -1,4 +1,4 @@
-//! Finding NCCL, loading it, and seeing whether it will do.
+//! Finds NCCL, loads it, and checks whether it is new enough.
 
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::fmt;
@@ -9,8 +9,8 @@ use libloading::os::unix;
 use super::api::{Api, Code, SUCCESS};
 use super::search::{Candidate, FILE_NAME, candidates};
 
-/// The oldest NCCL that is used: the first with the communicator settings that are passed (non-blocking, 2.14; their
-/// layout, 2.17) whose non-blocking send and receive are past their first bugs, and what CUDA 12.2's containers hold.
+/// The oldest NCCL that is used. It has the communicator settings that are passed (non-blocking since 2.14, their
+/// layout since 2.17), its non-blocking send and receive are past their first bugs, and CUDA 12.2's containers hold it.
 const MIN_VERSION: Version = Version(21800);
 
 /// 10000 × major + 100 × minor + patch.
@@ -32,10 +32,10 @@ pub(super) struct Library {
 }
 
 impl Library {
-    /// The first NCCL that will do.
+    /// The first usable NCCL.
     ///
     /// # Errors
-    /// None: what was looked for, where, and what was wrong with it there.
+    /// There is none: the message says what was searched, where, and what was wrong there.
     pub fn find() -> Result<Self, String> {
         Self::first_of(candidates(|name| std::env::var(name).ok()))
     }
@@ -57,7 +57,7 @@ impl Library {
         ))
     }
 
-    /// The candidate, or why not; nothing to say of one that is merely not loaded yet.
+    /// The candidate, or why it is not usable; `None` as the reason if it is merely not loaded yet.
     fn load(candidate: &Candidate) -> Result<Self, Option<String>> {
         let (name, place, flags) = match candidate {
             Candidate::Loaded => (FILE_NAME.into(), "in this process".to_owned(), libc::RTLD_NOW | libc::RTLD_NOLOAD),
@@ -65,7 +65,7 @@ impl Library {
             Candidate::File(path) if !path.exists() => return Err(Some(format!("{}: not there", path.display()))),
             Candidate::File(path) => (path.clone(), path.display().to_string(), libc::RTLD_NOW),
         };
-        // SAFETY: loading runs the library's initialisers; that it is NCCL is what its name says.
+        // SAFETY: loading runs the library's initialisers; its name says that it is NCCL.
         let library = unsafe { unix::Library::open(Some(&name), flags) }.map_err(|error| match candidate {
             Candidate::Loaded => None,
             Candidate::Linker => Some(format!("{place}: not found ({})", said(&error))),
@@ -90,14 +90,14 @@ impl Library {
         unsafe { text((self.api.get_error_string)(code)) }
     }
 
-    /// What NCCL last said to be wrong, on this thread; empty if nothing.
+    /// NCCL's last error on this thread; empty if there is none.
     pub fn last_error(&self) -> String {
-        // SAFETY: the communicator is not used by NCCL, and may be null; the text is NCCL's own.
+        // SAFETY: NCCL does not use the communicator, which may be null; NCCL owns the text.
         unsafe { text((self.api.get_last_error)(ptr::null_mut())) }
     }
 }
 
-/// The version of the NCCL that the `nccl` backend would take, if there is one that will do.
+/// The version of the NCCL that the `nccl` backend would use, if there is a usable one.
 pub fn nccl_version() -> Option<String> {
     Library::find().ok().map(|library| library.version.to_string())
 }
@@ -107,7 +107,7 @@ fn said(error: &libloading::Error) -> String {
 }
 
 /// # Safety
-/// `pointer` is null or points to a text that ends.
+/// `pointer` is null or points to a text that ends with NUL.
 unsafe fn text(pointer: *const std::ffi::c_char) -> String {
     if pointer.is_null() {
         return String::new();
@@ -119,7 +119,7 @@ unsafe fn text(pointer: *const std::ffi::c_char) -> String {
 /// The file that a loaded function came from.
 fn file_of(function: *const c_void) -> Option<String> {
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
-    // SAFETY: dladdr fills in `info` if it knows the address, and the name is the linker's own.
+    // SAFETY: dladdr fills in `info` if it knows the address, and the linker owns the name.
     let name: CString = unsafe {
         if libc::dladdr(function, info.as_mut_ptr()) == 0 || info.assume_init_ref().dli_fname.is_null() {
             return None;

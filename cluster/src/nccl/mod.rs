@@ -1,24 +1,25 @@
-//! The NCCL backend: a GPU's memory goes from GPU to GPU, the host's over MPI.
+//! The NCCL backend: GPU memory goes from GPU to GPU, and host memory over MPI.
 //!
-//! The ranks meet over MPI, choose their GPUs by their places on their machines, and make one communicator on a stream
-//! of its own. What an operation does depends on where its buffer lies: in the GPU's memory ([`Memory::Device`]) NCCL
-//! carries it, in the host's MPI does, as counts, flags and other small things are.
+//! The ranks meet over MPI, choose their GPUs by their local ranks, and make one communicator on a stream of its own.
+//! NCCL carries operations on GPU memory ([`Memory::Device`]); MPI carries those on host memory, which hold counts,
+//! flags and other small values.
 //!
 //! # What determinism rests on
-//! Of an all-reduce NCCL promises identical copies on all ranks (its guide, ncclAllReduce): a sum is taken once and
-//! copied. The order of addition is not the ranks' but that of the rings or trees which NCCL lays through the
-//! machines; it picks them by topology, number of ranks, size and its environment variables, and not by who is first. So on the
-//! same machines, with the same NCCL and variables, a run has the same bits again; on others it differs by rounding. This
-//! is NCCL's practice and no promise of its guide. The one exception known is a reduction within NVSwitch (NVLS,
-//! Hopper and newer), whose order NVIDIA does not document: NCCL_NVLS_ENABLE=0 does without.
+//! NCCL promises that an all-reduce leaves identical copies on all ranks (its guide, ncclAllReduce): each sum is
+//! computed once and copied. The order of addition is not that of the ranks but that of the rings or trees which NCCL
+//! lays through the machines. NCCL picks them by topology, number of ranks, size and its environment variables, and not
+//! by which rank is first. So a run on the same machines, with the same NCCL and variables, has the same bits again; on
+//! other machines it differs by rounding. This is NCCL's practice and no promise of its guide. The one known exception
+//! is a reduction within NVSwitch (NVLS, Hopper and newer), whose order NVIDIA does not document; NCCL_NVLS_ENABLE=0
+//! avoids it.
 //!
 //! # Failure
-//! Whatever NCCL reports, at once or behind a call, and an operation that outlasts the deadline become
-//! [`CollectiveError::Failed`](crate::CollectiveError::Failed); the communicator is then aborted. What goes over MPI
-//! fails as MPI does.
+//! An error that NCCL reports, at once or later, and an operation that outlasts the deadline become
+//! [`CollectiveError::Failed`](crate::CollectiveError::Failed), and the communicator is aborted. Operations over MPI
+//! fail as MPI does.
 //!
 //! # Limits
-//! Which part of this has met hardware is told in docs/gpu.md.
+//! docs/gpu.md says which part of this has run on hardware.
 
 mod api;
 mod communicator;
@@ -43,14 +44,14 @@ use started::{Calls, Lengths, Run, Started};
 /// The ranks of an MPI job, each with a GPU of its own. Dropping it leaves NCCL and then MPI in good order.
 pub struct Nccl {
     place: Place,
-    // In the order in which they must end.
+    // The fields stand in the order in which they must be dropped.
     communicator: Communicator,
     stream: Stream,
     device: Device,
     mpi: Mpi,
 }
 
-// SAFETY: the handles within belong to this value alone, and CUDA and NCCL let any one thread at a time use them; a thread
+// SAFETY: the handles belong to this value alone, and CUDA and NCCL let any one thread at a time use them. A thread
 // that it moves to has the GPU's context current if it works with libtorch on that GPU, as every user does.
 unsafe impl Send for Nccl {}
 
@@ -59,7 +60,7 @@ impl Nccl {
         Check { place: &self.place, operation }
     }
 
-    /// Starts `calls`; nothing if there are no elements, on any rank.
+    /// Starts `calls`, or nothing if no rank has any element.
     fn start<'a>(
         &'a self,
         operation: &'static str,
@@ -74,7 +75,7 @@ impl Nccl {
     }
 }
 
-/// The stretch of each rank's part.
+/// The range of each rank's part.
 fn ranges(counts: &[usize]) -> Vec<Range<usize>> {
     let stretch = |end: &mut usize, count: &usize| {
         *end += count;
@@ -87,7 +88,7 @@ fn run(buffer: &BufferMut) -> Run {
     Run { address: buffer.address(), len: buffer.len(), element: buffer.element() }
 }
 
-/// NCCL's calls ask for a pointer that they do not write through.
+/// The cast to `*mut` is for NCCL's calls only, which do not write through it.
 fn run_of(buffer: &Buffer) -> Run {
     Run { address: buffer.address().cast_mut(), len: buffer.len(), element: buffer.element() }
 }
@@ -220,7 +221,7 @@ impl Collective for Nccl {
     }
 
     fn abort(&self, code: i32) -> ! {
-        // MPI ends the process, and with it what NCCL has on the GPU.
+        // MPI ends the process, and so NCCL's work on the GPU.
         self.mpi.abort(code)
     }
 }

@@ -1,26 +1,26 @@
-//! Where `libnccl.so.2` may lie.
+//! The places where `libnccl.so.2` may be.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The name that every NCCL 2 has; `libnccl.so` is there for compilers only.
+/// The file name of every NCCL 2; `libnccl.so` exists for compilers only.
 pub(super) const FILE_NAME: &str = "libnccl.so.2";
 
-/// Where PyPI's wheels have it, below site-packages.
+/// Its folder in PyPI's wheels, below site-packages.
 const IN_SITE_PACKAGES: &str = "nvidia/nccl/lib";
 
 /// A place to look.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Candidate {
-    /// The library that this process has loaded already, as libtorch does: two NCCLs in one process are asking for trouble.
+    /// The library that this process has already loaded, as libtorch does: two NCCLs in one process invite trouble.
     Loaded,
     /// A file.
     File(PathBuf),
-    /// Wherever the dynamic linker finds the name: LD_LIBRARY_PATH, then what ldconfig knows (Debian, vendor packages).
+    /// Where the dynamic linker finds the name: LD_LIBRARY_PATH, then ldconfig's paths (Debian, vendor packages).
     Linker,
 }
 
-/// The places in their order. NCCL_HOME, where it is set, is the only one: who sets it means it.
+/// The places in order. NCCL_HOME, if it is set, is the only one, because whoever sets it wants that one.
 pub(super) fn candidates(variable: impl Fn(&str) -> Option<String>) -> Vec<Candidate> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(home) = set("NCCL_HOME") {
@@ -48,7 +48,7 @@ pub(super) fn candidates(variable: impl Fn(&str) -> Option<String>) -> Vec<Candi
         .collect()
 }
 
-/// Folders beside the libtorch of this memory map: its own, and that of the NCCL wheel which PyPI installs with it.
+/// Folders of the libtorch in this memory map: its own, and that of the NCCL wheel which PyPI installs with it.
 fn beside_libtorch(maps: &str) -> Vec<PathBuf> {
     let path = maps.lines().filter_map(|line| Some(&line[line.find('/')?..])).find(|path| path.contains("/libtorch_"));
     let Some(lib) = path.and_then(|path| Path::new(path).parent()) else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! Operations on the GPU's memory that are under way.
+//! Operations on GPU memory that are under way.
 
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
@@ -16,9 +16,9 @@ use crate::ring::rank_before;
 
 /// A group of NCCL calls in the backend's stream.
 ///
-/// The stream runs it when the buffers' stream has done what was asked of it before. The rank waits for it itself, by
-/// asking, and does not leave that to the buffers' stream: so an operation that never ends is noticed where it is waited
-/// for, and memory is not freed before its last use.
+/// The stream runs it when the buffers' stream has done its earlier work. The rank itself waits, by polling, and does
+/// not leave that to the buffers' stream. So an operation that never ends is noticed where it is waited for, and memory
+/// is not freed before its last use.
 pub(super) struct Started<'a> {
     nccl: &'a Nccl,
     operation: &'static str,
@@ -27,7 +27,7 @@ pub(super) struct Started<'a> {
 }
 
 impl<'a> Started<'a> {
-    /// Starts `calls` behind what `stream` has been asked for.
+    /// Starts `calls` after the work so far of `stream`.
     ///
     /// # Errors
     /// A call that failed.
@@ -45,7 +45,7 @@ impl<'a> Started<'a> {
         Ok(Self { nccl, operation, done, lengths: None })
     }
 
-    /// The same, after the lengths have been compared.
+    /// The same operation, complete only after the lengths have been compared.
     pub fn with(self, lengths: Lengths<'a>) -> Self {
         Self { lengths: Some(lengths), ..self }
     }
@@ -78,7 +78,8 @@ impl Operation for Started<'_> {
     }
 }
 
-/// How much the previous rank of the ring sends: NCCL would wait for ever for what is missing, and drop what is too much.
+/// The length that the previous rank of the ring sends. NCCL would wait for ever for missing data, and drop excess
+/// data.
 pub(super) struct Lengths<'a> {
     check: Check<'a>,
     expected: i64,
@@ -89,13 +90,13 @@ pub(super) struct Lengths<'a> {
 }
 
 impl<'a> Lengths<'a> {
-    /// Tells the next rank over MPI that `send` bytes come; `expected` are to come from the previous one.
+    /// Tells the next rank over MPI that `send` bytes will come; `expected` bytes should come from the previous one.
     ///
     /// # Errors
     /// As [`Collective::start_ring_exchange`].
     pub fn announce(nccl: &'a Nccl, check: Check<'a>, send: usize, expected: usize) -> Result<Self, CollectiveError> {
         let (own, mut announced) = (Box::new([send as i64]), Box::new([0i64]));
-        // SAFETY: the boxes live in this operation, which is forgotten, not dropped, if nobody waits for it.
+        // SAFETY: this operation owns the boxes, and it is forgotten, not dropped, if nobody waits for it.
         let under_way = unsafe {
             let own = Buffer::from_raw(own.as_ptr().cast(), 1, Element::I64, Memory::Host);
             let announced = BufferMut::from_raw(announced.as_mut_ptr().cast(), 1, Element::I64, Memory::Host);
@@ -105,9 +106,10 @@ impl<'a> Lengths<'a> {
         Ok(Self { check, expected: expected as i64, from, under_way: Some(under_way), own, announced })
     }
 
-    /// Whether the length has come, and is right.
+    /// Whether the length has come. It is an error if the length is not the expected one.
     fn advance(&mut self, block: bool) -> Result<bool, CollectiveError> {
-        // Polled in any order, but waited for in the order of all operations: when the whole one is.
+        // It may be polled in any order but must be waited for in the order of all operations, that is, when the whole
+        // one is.
         if block {
             self.under_way.take().map_or(Ok(()), Pending::wait)?;
         } else if !self.under_way.as_mut().is_none_or(Pending::poll) {
@@ -118,7 +120,7 @@ impl<'a> Lengths<'a> {
         Ok(true)
     }
 
-    /// The whole operation has been waited for: the length was found right.
+    /// The whole operation has been waited for, so the length was right.
     fn settle(&mut self) {
         if let Some(under_way) = self.under_way.take() {
             let _ = under_way.wait();
@@ -126,7 +128,7 @@ impl<'a> Lengths<'a> {
     }
 }
 
-/// NCCL's operations on runs of elements, in one communicator and stream. Runs without elements are left out, on every
+/// NCCL's operations on runs of elements, in one communicator and stream. Runs without elements are left out on every
 /// rank alike.
 pub(super) struct Calls<'a> {
     api: &'a super::api::Api,
@@ -136,7 +138,7 @@ pub(super) struct Calls<'a> {
 
 type Called = Result<(), (&'static str, Code)>;
 
-/// Where elements lie and what they are.
+/// The address, number and type of elements.
 #[derive(Clone, Copy)]
 pub(super) struct Run {
     pub address: *mut u8,
@@ -173,18 +175,19 @@ impl Calls<'_> {
             ReduceOp::Min => ncclRedOp_t::ncclMin,
         };
         let at = run.address.cast::<c_void>();
-        // SAFETY: who started the operation keeps the run, which is of this GPU, until it is over; so in all calls here.
+        // SAFETY: the operation's caller keeps the run, which is on this GPU, until it is over. This holds for all
+        // calls here.
         let code =
             unsafe { (self.api.all_reduce)(at, at, run.len, run.kind(), op, self.communicator, self.stream.cast()) };
         called("ncclAllReduce", code)
     }
 
-    /// Each rank's part of `whole` becomes the sum of all ranks', on that rank.
+    /// Each rank's part of `whole` becomes, on that rank, the sum over all ranks.
     pub fn reduce_parts(&self, whole: Run, parts: &[Range<usize>], rank: usize) -> Called {
         let sum = ncclRedOp_t::ncclSum;
         if let Some(len) = equal_len(parts) {
             let own = whole.part(&parts[rank]).address.cast();
-            // SAFETY: as above; in place, as NCCL asks: the own part lies where it lies in the whole.
+            // SAFETY: as above. It is in place as NCCL requires it: the own part lies at its place in the whole.
             let code = unsafe {
                 let (api, stream) = (self.api, self.stream.cast());
                 (api.reduce_scatter)(whole.address.cast(), own, len, whole.kind(), sum, self.communicator, stream)
@@ -194,7 +197,7 @@ impl Calls<'_> {
         with_elements(parts).try_for_each(|(owner, range)| {
             let part = whole.part(range);
             let at = part.address.cast::<c_void>();
-            // SAFETY: as above. What is not the owner's is read and not written.
+            // SAFETY: as above. Ranks other than the owner only read their part.
             let code = unsafe {
                 let (api, stream) = (self.api, self.stream.cast());
                 (api.reduce)(at, at, part.len, part.kind(), sum, owner as c_int, self.communicator, stream)
@@ -203,7 +206,7 @@ impl Calls<'_> {
         })
     }
 
-    /// Each rank's part of `whole` becomes what `own` is on that rank.
+    /// Each rank's part of `whole` becomes that rank's `own`.
     pub fn gather_parts(&self, own: Run, whole: Run, parts: &[Range<usize>], rank: usize) -> Called {
         if let Some(len) = equal_len(parts) {
             let (from, into) = (own.address.cast(), whole.address.cast());
@@ -218,7 +221,7 @@ impl Calls<'_> {
         })
     }
 
-    /// `into` becomes what `from` is on rank `root`.
+    /// `into` becomes `from` of rank `root`.
     pub fn broadcast(&self, from: Run, into: Run, root: usize) -> Called {
         let (from, at, len, root) = (from.address.cast(), into.address.cast(), into.len, root as c_int);
         // SAFETY: as above.
@@ -227,7 +230,7 @@ impl Calls<'_> {
         called("ncclBroadcast", code)
     }
 
-    /// `send` to one rank and `recv` from another.
+    /// Sends `send` to one rank and fills `recv` from another.
     pub fn exchange(&self, send: Run, to: usize, recv: Run, from: usize) -> Called {
         let (communicator, stream) = (self.communicator, self.stream.cast());
         if send.len > 0 {
@@ -248,7 +251,7 @@ impl Calls<'_> {
     }
 }
 
-/// The parts' length if all have the same.
+/// The length of the parts, if all have the same.
 fn equal_len(parts: &[Range<usize>]) -> Option<usize> {
     let len = parts.first().map_or(0, ExactSizeIterator::len);
     parts.iter().all(|part| part.len() == len).then_some(len)

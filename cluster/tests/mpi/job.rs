@@ -1,4 +1,4 @@
-//! Starts a part of `rank_side` on several ranks, and tells how it ended.
+//! Starts a part of `rank_side` on several ranks, and reports how it ended.
 
 use std::fmt;
 use std::fs;
@@ -10,17 +10,18 @@ use std::time::{Duration, Instant};
 
 /// The environment variable that says which part a rank plays.
 pub const PART: &str = "TERCET_TEST_PART";
-/// The environment variable with the largest message's bytes.
+/// The environment variable with the size of the largest message in bytes.
 pub const MESSAGE_BYTES: &str = "TERCET_TEST_MESSAGE_BYTES";
-/// What a rank prints, with its process id, when all are up.
+/// A rank prints this, with its process id, when all are up.
 pub const READY: &str = "ready, process";
-/// What a rank prints when its part went well.
+/// A rank prints this when its part went well.
 pub const DONE: &str = "part done";
 
-/// A hung job is killed, and fails its test, after this. Long: a busy machine starts ranks slowly.
+/// A job that runs longer counts as hung: it is killed, and its test fails. It is long because a busy machine starts
+/// ranks slowly.
 const HUNG_AFTER: Duration = Duration::from_secs(300);
 
-/// One at a time: ranks that spin for each other on few cores would make the times meaningless.
+/// Jobs run one at a time: ranks that spin for each other on few cores would make the times meaningless.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A job that has ended.
@@ -34,7 +35,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// Runs `part` on `num_ranks` ranks to its end.
+    /// Runs `part` on `num_ranks` ranks until it ends.
     pub fn run(num_ranks: usize, part: &str, message_bytes: usize) -> Self {
         Self::run_with(num_ranks, part, message_bytes, &[])
     }
@@ -73,23 +74,23 @@ impl Job {
         Self { exit_code, stdout: lines.into_iter().map(|(_, line)| line).collect(), stderr, ready }
     }
 
-    /// The lines of standard output, of all ranks, with `text` in them.
+    /// The lines of all ranks' standard output that contain `text`.
     pub fn lines_with<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a str> {
         self.stdout.iter().map(String::as_str).filter(move |line| line.contains(text))
     }
 
-    /// All of `num_ranks` ranks have played their part to its end.
+    /// Asserts that all `num_ranks` ranks have completed their part.
     pub fn assert_well(&self, num_ranks: usize) {
         assert_eq!(self.exit_code, Some(0), "{self}");
         assert_eq!(self.lines_with(DONE).count(), num_ranks, "{self}");
     }
 
-    /// Every rank has ended within `limit` of the moment when all were up.
+    /// Asserts that every rank has ended within `limit` of the moment when all were up.
     pub fn assert_gone_within(&self, limit: Duration) {
         let ready = self.ready.unwrap_or_else(|| panic!("the ranks never met: {self}"));
         for line in self.lines_with(READY) {
             let process = line.split(READY).nth(1).unwrap().trim();
-            // mpirun may end a moment before the ranks that it has killed.
+            // mpirun may end shortly before the ranks that it has killed.
             while is_running(process) {
                 assert!(ready.elapsed() <= limit, "process {process} is still there: {self}");
                 thread::sleep(Duration::from_millis(10));
@@ -99,7 +100,7 @@ impl Job {
     }
 }
 
-/// Whether the process runs; one that has ended and waits for its parent to notice does not.
+/// Whether the process runs; a zombie does not.
 fn is_running(process: &str) -> bool {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     status.lines().any(|line| line.starts_with("State:") && !line.contains('Z') && !line.contains('X'))

@@ -1,4 +1,4 @@
-//! The MPI backend with real ranks: this test binary starts itself again under `mpirun`.
+//! Tests of the MPI backend with real ranks: this test binary starts itself again under `mpirun`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use job::Job;
 
-/// Message limits in bytes: nothing is split; pieces of one i64, or of two f32; pieces that end amid a part.
+/// Message limits in bytes: nothing is split; pieces of one i64 or two f32; pieces that end within a part.
 const MESSAGE_BYTES: [usize; 3] = [tercet_cluster::MAX_MESSAGE_BYTES, 8, 40];
 
-/// A rank that fails takes its peers along, at once on a quiet machine; left to themselves they would stay for ten minutes.
+/// A failing rank ends its peers, at once on a quiet machine; otherwise they would stay for ten minutes.
 const GONE_WITHIN: Duration = Duration::from_secs(200);
 
 #[test]
@@ -25,8 +25,8 @@ fn every_operation_on_one_to_four_ranks_whole_and_split() {
     }
 }
 
-/// 480,000 bytes, in one message and in five: MPI sends them only when the receiver waits for them, so that a ring of
-/// blocking sends would stand still.
+/// Each block has 480,000 bytes, in one message or in five. MPI sends them only when the receiver waits for them, so a
+/// ring of blocking sends would deadlock.
 #[test]
 fn a_ring_of_long_messages_does_not_block() {
     for limit in [tercet_cluster::MAX_MESSAGE_BYTES, 100_000] {
@@ -34,7 +34,7 @@ fn a_ring_of_long_messages_does_not_block() {
     }
 }
 
-/// The parts are longer than MPI sends without a receiver, whole and in pieces that end amid an element.
+/// The parts are longer than what MPI sends without a receiver, whole and in pieces that end within an element.
 #[test]
 fn a_started_sum_is_taken_in_rank_order() {
     for num_ranks in 2..=4 {
@@ -44,7 +44,7 @@ fn a_started_sum_is_taken_in_rank_order() {
     }
 }
 
-/// Each would leave the ranks out of step.
+/// Each misuse would leave the ranks out of step.
 #[test]
 fn operations_under_way_that_are_misused_end_the_job() {
     for (part, message) in [
@@ -109,7 +109,7 @@ fn a_ring_whose_lengths_differ_says_so_and_does_not_hang() {
     job.assert_gone_within(GONE_WITHIN);
 }
 
-/// One rank's side of the tests above.
+/// One rank's part in the tests above.
 #[test]
 #[ignore = "not a test of its own: the others start it under mpirun"]
 fn rank_side() {

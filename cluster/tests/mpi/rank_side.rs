@@ -1,4 +1,4 @@
-//! What each rank does in a job of `main.rs`. Expected values are computed here, from all ranks' inputs.
+//! What each rank does in a job of `main.rs`. Expected values are computed here from all ranks' inputs.
 
 use std::fmt::Debug;
 use std::ops::Add;
@@ -37,7 +37,7 @@ pub fn run(part: &str) {
     println!("{}", job::DONE);
 }
 
-/// The first rank and the last exchange, in pieces too, while the others do nothing.
+/// The first and the last rank exchange, also in pieces, while the others do nothing.
 fn pairs(ranks: &dyn Collective) {
     let (rank, last) = (ranks.rank(), ranks.world_size() - 1);
     let bytes = |of: usize| (0..100).map(|i| (i * 3 + of) as u8).collect::<Vec<_>>();
@@ -79,8 +79,8 @@ pub fn operations(ranks: &dyn Collective) {
     refusals(ranks);
 }
 
-/// Every list of part lengths that the tests use: empty parts at the ends, within, everywhere but on one rank, and
-/// everywhere.
+/// All lists of part lengths that the tests use: with empty parts at the ends, within, everywhere except on one rank,
+/// and everywhere.
 pub fn ragged_counts(world_size: usize) -> Vec<Vec<usize>> {
     vec![
         (0..world_size).map(|rank| rank * 7 % 17).collect(),
@@ -91,7 +91,7 @@ pub fn ragged_counts(world_size: usize) -> Vec<Vec<usize>> {
     ]
 }
 
-/// Small whole numbers, exact in every type, different for each rank and index, and with their largest on any rank.
+/// Small whole numbers, exact in every type, that differ by rank and index; any rank may have the largest.
 pub fn input(rank: usize, index: usize) -> usize {
     (rank * 11 + index * 5) % 31
 }
@@ -152,8 +152,7 @@ fn rings(ranks: &dyn Collective) {
     }
 }
 
-/// Every rank's block of `counts[rank]` numbers travels all the way round and is home after as many exchanges as
-/// there are ranks.
+/// Every rank's block of `counts[rank]` numbers travels all the way round and is home after one exchange for each rank.
 fn round_trip(ranks: &dyn Collective, counts: &[usize]) {
     let (rank, world_size) = (ranks.rank(), ranks.world_size());
     let block = |owner: usize| -> Vec<i64> { (0..counts[owner]).map(|i| (owner * 100_000 + i) as i64).collect() };
@@ -176,7 +175,7 @@ fn values(ranks: &dyn Collective) {
     assert_eq!(all_ranks(ranks, last).unwrap(), alone);
 }
 
-/// What a rank can see to be wrong by itself is refused before anything is sent: the ranks stay in step.
+/// Mistakes that a rank can see by itself are refused before anything is sent, so the ranks stay in step.
 fn refusals(ranks: &dyn Collective) {
     let world_size = ranks.world_size();
     let mut recv = vec![0.0f32; world_size + 1];

@@ -1,4 +1,4 @@
-//! What each rank does with operations that are under way while it goes on.
+//! What each rank does with operations that are under way while it continues.
 
 use std::fmt::Debug;
 use std::ops::Add;
@@ -7,14 +7,14 @@ use tercet_cluster::{Collective, Pending, Scalar, part_counts};
 
 use crate::rank_side::{any_floats, input, ragged_counts};
 
-/// Every rank's numbers of one buffer, and their sums in rank order.
+/// This rank's numbers of one buffer, and the sums over all ranks in rank order.
 fn numbers<T: Scalar + Add<Output = T>>(ranks: &dyn Collective, len: usize, number: fn(usize) -> T) -> [Vec<T>; 2] {
     let of = |rank: usize| -> Vec<T> { (0..len).map(|index| number(input(rank, index))).collect() };
     let add = |sum: Vec<T>, other: Vec<T>| sum.into_iter().zip(other).map(|(a, b)| a + b).collect();
     [of(ranks.rank()), (0..ranks.world_size()).map(of).reduce(add).unwrap()]
 }
 
-/// Where this rank's part lies.
+/// The range of this rank's part.
 fn own_part(ranks: &dyn Collective, counts: &[usize]) -> std::ops::Range<usize> {
     let start = counts[..ranks.rank()].iter().sum();
     start..start + counts[ranks.rank()]
@@ -50,7 +50,8 @@ pub fn gathers(ranks: &dyn Collective) {
     }
 }
 
-/// All kinds under way at the same time, polled in an order that differs from rank to rank, and waited for in theirs.
+/// All kinds are under way at the same time. They are polled in an order that differs from rank to rank, and waited for
+/// in the order of their start.
 pub fn several_at_once(ranks: &dyn Collective) {
     let (rank, world_size) = (ranks.rank(), ranks.world_size());
     let counts: Vec<usize> = (0..world_size).map(|rank| rank * 7 % 17).collect();
@@ -61,7 +62,7 @@ pub fn several_at_once(ranks: &dyn Collective) {
     let mut gathered = vec![rank as u8; counts.iter().sum()];
     {
         let mut under_way: Vec<Pending> = Vec::new();
-        // SAFETY: all are waited for before the block ends, and none of the memory is touched until then.
+        // SAFETY: all are waited for before the block ends, and nothing touches the memory until then.
         unsafe {
             for [values, _] in &mut sums {
                 under_way.push(ranks.start_all_reduce(values.as_mut_slice().into()).unwrap());
@@ -83,8 +84,8 @@ pub fn several_at_once(ranks: &dyn Collective) {
     assert_eq!(gathered, expected);
 }
 
-/// Floats whose sum in another order has other bits, in near-equal parts that are reduced and gathered at once and one
-/// after the other.
+/// Sums floats whose sum in another order has other bits. Their near-equal parts are reduced and gathered in one
+/// operation and in two.
 pub fn order_of_sums(ranks: &dyn Collective, len: usize) {
     let add = |sum: Vec<f32>, other: Vec<f32>| sum.into_iter().zip(other).map(|(a, b)| a + b).collect();
     let expected = (0..ranks.world_size()).map(|rank| any_floats(rank, len)).reduce(add).unwrap();
@@ -104,11 +105,11 @@ pub fn order_of_sums(ranks: &dyn Collective, len: usize) {
     }
 }
 
-/// What must end the job, on both ranks alike.
+/// Misuse that must end the job, on both ranks alike.
 pub fn misuse(ranks: &dyn Collective, part: &str) {
-    // For ever: nothing that is abandoned is freed.
+    // Leaked, because the memory of an abandoned operation must never be freed.
     let buffers = || Vec::leak(vec![1.0f32; 100_000]).into();
-    // SAFETY: nobody else knows the memory.
+    // SAFETY: nothing else uses the memory.
     let [first, second] = unsafe { [ranks.start_all_reduce(buffers()), ranks.start_all_reduce(buffers())] };
     let (first, second) = (first.unwrap(), second.unwrap());
     match part {

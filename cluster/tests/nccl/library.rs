@@ -1,4 +1,4 @@
-//! Builds the stand-in, once, and says how a rank finds it.
+//! Builds the stand-in, once, and provides the environment in which a rank finds it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,13 +17,13 @@ pub fn stand_in(changes: &[(&'static str, &str)]) -> Vec<(&'static str, String)>
     variables
 }
 
-/// The real GPUs of this machine.
+/// The number of real GPUs of this machine.
 pub fn num_gpus() -> usize {
     let listed = Command::new("nvidia-smi").arg("-L").output();
     listed.map_or(0, |output| String::from_utf8_lossy(&output.stdout).lines().filter(|l| l.starts_with("GPU ")).count())
 }
 
-/// Compiles the stand-in into `folder`; what goes into NCCL_HOME.
+/// Compiles the stand-in into `folder`, and returns the value for NCCL_HOME.
 pub fn build(folder: &Path) -> PathBuf {
     let home = folder.join(format!("nccl-stand-in-{}", std::process::id()));
     let lib = home.join("lib");
@@ -34,7 +34,7 @@ pub fn build(folder: &Path) -> PathBuf {
     cc.args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o"]).arg(&file);
     cc.args(["cuda.c", "nccl.c", "ranks.c"].map(|name| sources.join(name))).args(["-lpthread", "-lrt"]);
     assert!(cc.status().unwrap().success(), "the stand-in does not compile");
-    // The driver's half is in the same file; both names that are looked for, so that no real driver is found.
+    // The driver's half is in the same file. It gets both names that are searched, so that no real driver is found.
     for name in ["libcuda.so", "libcuda.so.1"] {
         let _ = std::fs::remove_file(lib.join(name));
         std::os::unix::fs::symlink("libnccl.so.2", lib.join(name)).unwrap();

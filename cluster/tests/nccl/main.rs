@@ -1,8 +1,9 @@
-//! The NCCL backend with real ranks, over a stand-in for NCCL and CUDA: this test binary starts itself under `mpirun`.
+//! Tests of the NCCL backend with real ranks, over a stand-in for NCCL and CUDA: this test binary starts itself under
+//! `mpirun`.
 //!
-//! The backend is the one that is shipped, to the last line; the library under it is not NVIDIA's but the one in
-//! stand_in/, over host memory. It shows that the backend calls what it should in the order in which it should, and what
-//! it makes of failures. It shows nothing about GPUs.
+//! The backend is exactly the one that is shipped; the library under it is not NVIDIA's but the one in stand_in/, over
+//! host memory. The tests show that the backend makes the right calls in the right order, and how it handles failures.
+//! They show nothing about GPUs.
 
 #![allow(clippy::unwrap_used)]
 
@@ -26,7 +27,7 @@ use job::Job;
 use library::stand_in;
 use tercet_cluster::{Collective, MAX_MESSAGE_BYTES, Mpi, Nccl};
 
-/// A rank that fails takes its peers along, at once on a quiet machine; left to themselves they would stay for ten minutes.
+/// A failing rank ends its peers, at once on a quiet machine; otherwise they would stay for ten minutes.
 const GONE_WITHIN: Duration = Duration::from_secs(200);
 
 fn job(num_ranks: usize, part: &str) -> Job {
@@ -40,7 +41,7 @@ fn every_operation_on_one_to_four_ranks() {
     }
 }
 
-/// What the stand-in notices, or the backend: the job ends, with words, and soon.
+/// The stand-in or the backend notices, and the job ends soon, with a message.
 #[test]
 fn what_does_not_fit_together_ends_the_job_with_words() {
     for (part, words) in [
@@ -65,7 +66,7 @@ fn what_does_not_fit_together_ends_the_job_with_words() {
     }
 }
 
-/// What the backend cannot be brought to do, done to the stand-in itself: it would notice.
+/// Mistakes that the backend cannot be made to commit are made directly, to show that the stand-in would notice.
 #[test]
 fn the_stand_in_punishes_what_nccl_would() {
     job(1, "punished").assert_well(1);
@@ -87,7 +88,7 @@ fn a_job_that_cannot_have_nccl_says_why() {
     }
 }
 
-/// NVIDIA's library and as many ranks as there are GPUs: every operation, and what a large all-reduce comes to.
+/// NVIDIA's library and one rank for each GPU: every operation, and the bandwidth of a large all-reduce.
 #[test]
 #[ignore = "needs GPUs: make test-gpu"]
 fn every_operation_on_this_machines_gpus() {
@@ -130,7 +131,7 @@ fn rank_side() {
     println!("{}", job::DONE);
 }
 
-/// In one piece: ranks that speak at the same time share one pipe.
+/// Prints in one piece, because ranks that print at the same time share one pipe.
 fn say(error: &dyn std::error::Error) {
     let line = format!("{error}\n");
     eprint!("{line}");

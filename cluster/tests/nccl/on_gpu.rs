@@ -1,4 +1,4 @@
-//! Values in a GPU's memory, by way of the driver.
+//! Values in GPU memory, through the driver.
 
 use std::marker::PhantomData;
 
@@ -29,7 +29,7 @@ impl<T: Scalar> OnGpu<T> {
 
     pub fn values(&self) -> Vec<T> {
         let mut values = Vec::<T>::with_capacity(self.len);
-        // SAFETY: there is room for as many values as there are, and all of them are numbers.
+        // SAFETY: there is room for all values, and any bytes are valid numbers.
         unsafe {
             let copied = sys::cuMemcpyDtoH_v2(values.as_mut_ptr().cast(), self.address, self.len * size_of::<T>());
             assert_eq!(copied, CUresult::CUDA_SUCCESS);
@@ -48,14 +48,14 @@ impl<T: Scalar> OnGpu<T> {
     }
 
     pub fn buffer_mut<'a>(&self) -> BufferMut<'a> {
-        // SAFETY: as above, and nobody else knows them.
+        // SAFETY: as above, and nothing else uses them.
         unsafe { BufferMut::from_raw(self.address_mut(), self.len, T::ELEMENT, MEMORY) }
     }
 }
 
 impl<T> Drop for OnGpu<T> {
     fn drop(&mut self) {
-        // SAFETY: the allocation is this value's own.
+        // SAFETY: this value owns the allocation.
         unsafe { sys::cuMemFree_v2(self.address) };
     }
 }

@@ -1,5 +1,5 @@
-//! What each rank does with values on its GPU. Expected values are computed here, from all ranks' inputs; their sums are
-//! exact in any order, since NCCL has its own.
+//! What each rank does with values on its GPU. Expected values are computed here from all ranks' inputs; their sums are
+//! exact in any order, because NCCL adds in an order of its own.
 
 use std::fmt::Debug;
 use std::ops::Add;
@@ -29,7 +29,7 @@ pub fn run(ranks: &dyn Collective) {
     assert!(ranks.description().contains("NCCL 2.") && ranks.description().contains("GPU"));
 }
 
-/// Every rank's numbers of one buffer, and their sums.
+/// This rank's numbers of one buffer, and the sums over all ranks.
 fn numbers<T: Scalar + Add<Output = T>>(ranks: &dyn Collective, len: usize, number: fn(usize) -> T) -> [Vec<T>; 2] {
     let of = |rank: usize| -> Vec<T> { (0..len).map(|index| number(input(rank, index))).collect() };
     let add = |sum: Vec<T>, other: Vec<T>| sum.into_iter().zip(other).map(|(a, b)| a + b).collect();
@@ -42,7 +42,7 @@ fn own_part(ranks: &dyn Collective, counts: &[usize]) -> std::ops::Range<usize> 
 }
 
 fn sums<T: Scalar + Add<Output = T> + PartialEq + Debug>(ranks: &dyn Collective, number: fn(usize) -> T) {
-    // The last one needs several of the stand-in's pieces.
+    // The longest needs several of the stand-in's pieces.
     for len in [0, 1, 2, 10, 101, 300_001] {
         let [values, expected] = numbers(ranks, len, number);
         let (blocking, started) = (OnGpu::of(&values), OnGpu::of(&values));
@@ -76,7 +76,7 @@ fn brain_floats(ranks: &dyn Collective) {
     let [values, expected] = [values, expected].map(|all| all.into_iter().map(|n| n as usize).collect::<Vec<_>>());
     let on_gpu = OnGpu::of(&bytes(&values));
     let memory = Memory::Device { stream: 0 };
-    // SAFETY: half as many elements as bytes, kept until after the wait.
+    // SAFETY: there are half as many elements as bytes, kept until after the wait.
     let buffer = unsafe { BufferMut::from_raw(on_gpu.address_mut(), 50, Element::BF16, memory) };
     // SAFETY: waited for before the values are touched or freed.
     unsafe { ranks.start_all_reduce(buffer) }.unwrap().wait().unwrap();
@@ -113,7 +113,7 @@ fn broadcasts(ranks: &dyn Collective) {
     }
 }
 
-/// Every rank's block travels all the way round; the long ones in many of the stand-in's pieces.
+/// Every rank's block travels all the way round, the long ones in many of the stand-in's pieces.
 fn rings(ranks: &dyn Collective) {
     let (rank, world_size) = (ranks.rank(), ranks.world_size());
     let mut all_counts = ragged_counts(world_size);
@@ -131,7 +131,7 @@ fn rings(ranks: &dyn Collective) {
     }
 }
 
-/// All kinds under way at the same time, on the GPU and the host.
+/// All kinds are under way at the same time, on the GPU and the host.
 fn several_at_once(ranks: &dyn Collective) {
     let (rank, world_size) = (ranks.rank(), ranks.world_size());
     let block = |owner: usize| vec![owner as i64; 100 + owner];
@@ -160,7 +160,7 @@ fn several_at_once(ranks: &dyn Collective) {
     assert!(on_host == sums[0][1] && recv.values() == block(previous));
 }
 
-/// Floats whose sum in another order has other bits: all ranks have the same, again and again.
+/// Floats whose sum in another order has other bits: all ranks get the same bits every time.
 fn same_bits(ranks: &dyn Collective) {
     let sum = || {
         let values = OnGpu::of(&any_floats(ranks.rank(), 100_000));
@@ -177,7 +177,7 @@ fn same_bits(ranks: &dyn Collective) {
     }
 }
 
-/// Prints what an all-reduce of 256 MiB comes to: bytes that each GPU must send, by time.
+/// Prints the bandwidth of an all-reduce of 256 MiB: the bytes that each GPU must send, divided by the time.
 pub fn bandwidth(ranks: &dyn Collective) {
     const LEN: usize = 64 << 20;
     const TIMES: u32 = 20;
@@ -194,7 +194,7 @@ pub fn bandwidth(ranks: &dyn Collective) {
     println!("rank {}: all-reduce of 256 MiB over {world} GPUs: {:.1} GB/s", ranks.rank(), sent / secs / 1e9);
 }
 
-/// What two ranks do that does not fit together.
+/// Two ranks make calls that do not fit together.
 pub fn misuse(ranks: &dyn Collective, part: &str) -> Result<(), CollectiveError> {
     let rank = ranks.rank();
     // SAFETY: waited for before the values are touched or freed.
@@ -205,7 +205,7 @@ pub fn misuse(ranks: &dyn Collective, part: &str) -> Result<(), CollectiveError>
         "types_differ" if rank == 1 => ranks.all_reduce(OnGpu::of(&[1.0f64; 100]).buffer_mut(), ReduceOp::Sum),
         "order_differs" if rank == 1 => ranks.broadcast(hundred.buffer_mut(), 0),
         "collective_and_message" if rank == 1 => {
-            // The host's half of an exchange goes well: both ranks do it.
+            // The host's half of an exchange succeeds, because both ranks do it.
             ranks.ring_exchange(hundred.buffer(), OnGpu::of(&[0.0f32; 100]).buffer_mut())
         }
         "uneven_ring" => {
@@ -232,7 +232,7 @@ pub fn misuse(ranks: &dyn Collective, part: &str) -> Result<(), CollectiveError>
     }
 }
 
-/// Memory of the GPU of the other of two ranks.
+/// Memory on the GPU of the other of two ranks.
 fn on_another_gpu(rank: usize) -> OnGpu<f32> {
     let (mut own, mut other) = (std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: the stand-in's GPUs 0 and 1 exist.

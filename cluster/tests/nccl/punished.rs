@@ -1,4 +1,4 @@
-//! The stand-in, called as the backend never would: each mistake is an error in words.
+//! Calls the stand-in as the backend never would: each mistake is an error with a message.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;
@@ -27,10 +27,10 @@ struct Config {
 
 struct StandIn(Library);
 
-/// Calls a function of the stand-in that takes these arguments.
+/// Calls a function of the stand-in with these arguments.
 macro_rules! call {
     ($library:expr, $name:literal, $($argument:expr => $kind:ty),*) => {{
-        // SAFETY: the signature is nccl.h's; what pointers point to outlives the call.
+        // SAFETY: the signature is that of nccl.h, and the pointers' targets outlive the call.
         unsafe {
             let function: libloading::Symbol<unsafe extern "C" fn($($kind),*) -> c_int> = $library.0.get($name).unwrap();
             function($($argument),*)
@@ -39,7 +39,7 @@ macro_rules! call {
 }
 
 impl StandIn {
-    /// A communicator of one rank that is ready, and its stream.
+    /// A ready communicator of one rank, and its stream.
     fn communicator(&self) -> (Comm, *mut c_void) {
         let (mut context, mut stream, mut comm) = (null_mut(), null_mut(), null_mut());
         // SAFETY: the stand-in's GPU 0 exists.
@@ -59,7 +59,7 @@ impl StandIn {
         (comm, stream.cast())
     }
 
-    /// What the communicator comes to.
+    /// Waits until the communicator is settled, and returns its state.
     fn settled(&self, comm: Comm) -> c_int {
         loop {
             let mut state = 0;
@@ -79,7 +79,7 @@ impl StandIn {
     }
 
     fn said(&self, words: &str) {
-        // SAFETY: the function returns a text of the library's own.
+        // SAFETY: the function returns a text that the library owns.
         let said = unsafe {
             let last_error: libloading::Symbol<unsafe extern "C" fn(Comm) -> *const c_char> =
                 self.0.get(b"ncclGetLastError").unwrap();

@@ -1,19 +1,19 @@
-//! The keys of a config.json that are numbers.
+//! Reads the keys of a config.json that are numbers.
 
 use serde_json::{Map, Value};
 
-/// More of anything is a number gone wrong, and would overflow what is computed from it.
+/// A larger size is certainly wrong, and computing with it would overflow.
 const MAX_SIZE: u64 = 1 << 28;
 
-/// Keys with the values that Hugging Face gives them where they are missing.
+/// The keys of a config.json; missing ones have Hugging Face's defaults.
 pub(super) struct Keys<'a> {
     pub raw: &'a Map<String, Value>,
-    /// Those that are missing, with what stands for them.
+    /// The missing keys, with their defaults.
     pub defaults: Vec<String>,
 }
 
 impl Keys<'_> {
-    /// The value of `key`; none, and noted, where it is missing.
+    /// The value of `key`; if it is missing, none, and the default is noted.
     fn get(&mut self, key: &str, default: &str) -> Option<&Value> {
         if !self.raw.contains_key(key) {
             self.defaults.push(format!("{key} ({default})"));

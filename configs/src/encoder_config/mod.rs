@@ -1,6 +1,6 @@
 //! Reads a Hugging Face `config.json` of the XLM-RoBERTa or BERT family.
 //!
-//! A key that is missing has the value that transformers' configuration class of the family gives it. A key that makes the
+//! A missing key has the value that transformers' configuration class of the family gives it. A key that makes the
 //! model compute something else than Tercet does is refused by name.
 
 mod keys;
@@ -19,37 +19,37 @@ use refused::refuse_other_models;
 pub struct EncoderConfig {
     /// `xlm-roberta`, `roberta`, `camembert` or `bert`.
     pub model_type: String,
-    /// Rows of the word embedding.
+    /// The number of rows of the word embedding.
     pub vocab_size: usize,
-    /// Width of a hidden state (d).
+    /// The width of a hidden state (d).
     pub hidden_size: usize,
-    /// Encoder layers.
+    /// The number of encoder layers.
     pub num_hidden_layers: usize,
-    /// Attention heads; divides `hidden_size`.
+    /// The number of attention heads; it divides `hidden_size`.
     pub num_attention_heads: usize,
-    /// Width of the feed-forward layer.
+    /// The width of the feed-forward layer.
     pub intermediate_size: usize,
-    /// Rows of the position embedding.
+    /// The number of rows of the position embedding.
     pub max_position_embeddings: usize,
-    /// Rows of the token type embedding; texts are of type 0.
+    /// The number of rows of the token type embedding; texts are of type 0.
     pub type_vocab_size: usize,
-    /// Id of the padding token.
+    /// The id of the padding token.
     pub pad_token_id: usize,
-    /// Added to the variance in layer norms.
+    /// The number added to the variance in layer norms.
     pub layer_norm_eps: f64,
-    /// Standard deviation of fresh weights.
+    /// The standard deviation of fresh weights.
     pub initializer_range: f64,
     /// Dropout of embeddings, attention output and feed-forward output.
     pub hidden_dropout_prob: f64,
     /// Dropout of attention probabilities.
     pub attention_probs_dropout_prob: f64,
-    /// The keys that the file lacks, with the values that they have instead.
+    /// The keys that the file lacks, with their default values.
     pub defaults: Vec<String>,
-    /// The file as it was, for export.
+    /// The unchanged content of the file, for export.
     pub raw: Map<String, Value>,
 }
 
-/// A family of models, and what transformers fills in for it alone.
+/// A family of models, with the defaults that transformers has for it alone.
 struct Family {
     name: &'static str,
     pad_token_id: usize,
@@ -65,8 +65,8 @@ const FAMILIES: [Family; 4] = [
     Family { name: "bert", pad_token_id: 0, vocab_size: 30_522, class: "BertModel" },
 ];
 
-/// Keys of an exported config.json that no longer hold, or that only another program's model had: labels of a task's head,
-/// code of the folder it came from, who wrote the file before.
+/// Keys that an exported config.json leaves out because they no longer hold, or held only for another program's model:
+/// labels of a task's head, code of the original folder, the file's former writer.
 const NOT_EXPORTED: [&str; 13] = [
     "_name_or_path",
     "_num_labels",
@@ -83,14 +83,14 @@ const NOT_EXPORTED: [&str; 13] = [
     "transformers_version",
 ];
 
-/// Two special tokens and one of the text: below that all texts are the same.
+/// Two special tokens and one of the text; with fewer tokens all texts are the same.
 const MIN_TEXT_LEN: usize = 3;
 
 impl EncoderConfig {
     /// Reads and checks `path`.
     ///
     /// # Errors
-    /// An unreadable file, another architecture or activation than the supported ones, or sizes that do not fit.
+    /// The file is unreadable, the architecture or activation is not supported, or sizes do not fit.
     pub fn load(path: &Path) -> Result<Self, ModelFolderError> {
         let fail = |reason: String| ModelFolderError::new(path, reason);
         if path.symlink_metadata().is_err() {
@@ -105,7 +105,7 @@ impl EncoderConfig {
     /// Reads and checks a config.json's object.
     ///
     /// # Errors
-    /// As [`EncoderConfig::load`]; what is wrong, by its key.
+    /// As [`EncoderConfig::load`]; the reason names the key.
     pub fn from_json(raw: Map<String, Value>) -> Result<Self, String> {
         let names = FAMILIES.map(|family| family.name).join(", ");
         let model_type = match raw.get("model_type") {
@@ -159,8 +159,8 @@ impl EncoderConfig {
         Ok(config)
     }
 
-    /// Elements of all weights: embeddings, layers, BERT's pooler where the model has one, and the lexical and the
-    /// multi-vector head, the latter `multi_vector_dim` wide.
+    /// The number of elements of all weights: embeddings, layers, BERT's pooler if the model has one, and the lexical
+    /// and the multi-vector head. The latter is `multi_vector_dim` wide.
     pub fn num_parameters(&self, multi_vector_dim: usize, with_pooler: bool) -> usize {
         let (d, ffn) = (self.hidden_size, self.intermediate_size);
         let linear = |rows: usize, columns: usize| rows * columns + rows;
@@ -181,12 +181,12 @@ impl EncoderConfig {
         if self.model_type == "bert" { 0 } else { self.pad_token_id + 1 }
     }
 
-    /// Tokens that a text may have.
+    /// The largest number of tokens of a text.
     pub fn max_text_len(&self) -> usize {
         self.max_position_embeddings.saturating_sub(self.first_position())
     }
 
-    /// `config.json` of the encoder as it is now, with weights of the type `dtype` (as torch names it).
+    /// The `config.json` of the encoder in its current state, with weights of the type `dtype` (torch's name).
     pub fn to_json(&self, dtype: &str) -> Value {
         let mut json = self.raw.clone();
         json.retain(|key, _| !NOT_EXPORTED.contains(&key.as_str()));
@@ -195,7 +195,7 @@ impl EncoderConfig {
         json.insert("max_position_embeddings".into(), self.max_position_embeddings.into());
         json.insert("hidden_dropout_prob".into(), self.hidden_dropout_prob.into());
         json.insert("attention_probs_dropout_prob".into(), self.attention_probs_dropout_prob.into());
-        // transformers 4 reads the first name, transformers 5 both.
+        // transformers 4 reads `torch_dtype`, transformers 5 both names.
         if !json.contains_key("dtype") {
             json.insert("torch_dtype".into(), dtype.into());
         }
@@ -206,7 +206,7 @@ impl EncoderConfig {
     }
 }
 
-/// Why there is no config.json: what its folder looks like instead.
+/// Why there is no config.json, judging by what its folder holds instead.
 fn missing(path: &Path) -> String {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !dir.exists() {

@@ -1,11 +1,11 @@
-//! What a config.json says that makes another model of the family's encoder.
+//! Settings of a config.json that turn the family's encoder into another model.
 
 use serde_json::{Map, Value};
 
-/// Refuses what makes another model of the family's encoder, by its key.
+/// Refuses, by its key, a setting that turns the family's encoder into another model.
 ///
 /// # Errors
-/// The key, what it says, and what is supported.
+/// The key, its value, and what is supported.
 pub(super) fn refuse_other_models(raw: &Map<String, Value>) -> Result<(), String> {
     let said = |key: &str| raw.get(key).filter(|value| !value.is_null());
     for (key, what) in [
@@ -25,7 +25,7 @@ pub(super) fn refuse_other_models(raw: &Map<String, Value>) -> Result<(), String
         Some(other) => return Err(format!("position_embedding_type {other} is not supported: \"absolute\" is")),
     }
     match raw.get("hidden_act") {
-        // The second is the same function in other words.
+        // Both names mean the same function.
         None => {}
         Some(Value::String(name)) if name == "gelu" || name == "gelu_python" => {}
         Some(other) => return Err(format!("hidden_act {other} is not supported: \"gelu\" is")),

@@ -1,9 +1,10 @@
-//! What sentence-transformers' files say of a model's folder: where the encoder lies, how texts are pooled, what stands
-//! before them.
+//! Reads sentence-transformers' files in a model's folder: where the encoder is, how texts are pooled, and which
+//! prompts precede them.
 //!
-//! modules.json lists the modules that a text runs through, each with its class and its folder. Read are those that compute
-//! what Tercet computes: a Transformer, then a Pooling, then Normalize or none. The names of classes and keys are those of
-//! sentence-transformers 0.2 to 6. A folder without these files is a plain Hugging Face directory, and says nothing.
+//! modules.json lists the modules that a text runs through, each with its class and its folder. Only modules that
+//! compute what Tercet computes are accepted: a Transformer, then a Pooling, then Normalize or none. The names of
+//! classes and keys are those of sentence-transformers 0.2 to 6. A folder without these files is a plain Hugging Face
+//! directory and says nothing.
 
 mod modules;
 mod pooling;
@@ -18,7 +19,7 @@ use crate::prompts::Prompts;
 use modules::{TRANSFORMERS, listed};
 use pooling::{StoredPooling, stored_pooling};
 
-/// The names of the Transformer's own settings, in the order in which they are looked for.
+/// The files of the Transformer's own settings, in the order of the search.
 const TRANSFORMER_SETTINGS: [&str; 5] = [
     "sentence_bert_config.json",
     "sentence_roberta_config.json",
@@ -30,28 +31,29 @@ const TRANSFORMER_SETTINGS: [&str; 5] = [
 /// A model's folder.
 #[derive(Debug)]
 pub struct ModelFolder {
-    /// Where config.json, weights and tokenizer are.
+    /// The folder with config.json, weights and tokenizer.
     pub transformer: PathBuf,
-    /// The folder with modules.json, where there is one; else the same.
+    /// The folder with modules.json if there is one, else the same folder.
     pub root: PathBuf,
-    /// Whether vectors are scaled to length 1, where the folder says so: it ends in a Normalize, or compares by cosine.
+    /// Whether vectors are scaled to length 1, if the folder says: its modules end in a Normalize, or it compares by
+    /// cosine.
     pub normalize: Option<bool>,
-    /// What stands before texts.
+    /// The prompts before texts.
     pub prompts: Prompts,
-    /// Tokens of a text at most, special ones included, where the folder says so.
+    /// The largest number of tokens of a text, special ones included, if the folder says.
     pub max_seq_len: Option<usize>,
-    /// Texts are put in lower case before they are tokenised.
+    /// Whether texts are put in lower case before they are tokenised.
     pub lower_case: bool,
-    /// config_sentence_transformers.json as it is; empty where there is none.
+    /// The content of config_sentence_transformers.json; empty if there is none.
     pub settings: Map<String, Value>,
     pooling: StoredPooling,
 }
 
 impl ModelFolder {
-    /// Looks into `dir`: a folder with modules.json, one that such a folder names as its Transformer, or a plain one.
+    /// Reads `dir`: a folder with modules.json, one that such a folder names as its Transformer, or a plain one.
     ///
     /// # Errors
-    /// A file that is there and cannot be read, or modules that compute something else. Not that files are missing.
+    /// An existing file cannot be read, or the modules compute something else. Missing files are no error.
     pub fn open(dir: &Path) -> Result<Self, ModelFolderError> {
         if let Some(modules) = read_json_if_there(&dir.join("modules.json"))? {
             return Self::of_modules(dir, &modules);
@@ -67,7 +69,7 @@ impl ModelFolder {
         Self::with_settings(dir, dir.to_owned(), pooling, None)
     }
 
-    /// The folder `dir` as one that says nothing: for whoever takes no model from it.
+    /// The folder `dir` as one that says nothing, for callers that take no model from it.
     pub fn plain(dir: &Path) -> Self {
         Self {
             transformer: dir.to_owned(),
@@ -130,7 +132,8 @@ impl ModelFolder {
         Self::with_settings(root, transformer, stored, Some(!ends.is_empty()))
     }
 
-    /// Reads what stands beside the modules. `ends_normalised`: whether they end in a Normalize; none without modules.
+    /// Reads the settings beside the modules. `ends_normalised` is whether these end in a Normalize, and none without
+    /// modules.
     fn with_settings(
         root: &Path,
         transformer: PathBuf,
@@ -144,9 +147,9 @@ impl ModelFolder {
             None => Map::new(),
         };
         let prompts = Prompts::read(&settings).map_err(|reason| ModelFolderError::new(&path, reason))?;
-        // Without a Normalize, cosines are the dot products of vectors that are scaled to length 1 after all.
+        // Even without a Normalize, cosines are dot products of vectors scaled to length 1.
         let by_cosine = match settings.get("similarity_fn_name") {
-            // What sentence-transformers compares by where nothing is said.
+            // sentence-transformers compares by cosine by default.
             None | Some(Value::Null) => true,
             Some(Value::String(name)) if name == "cosine" || name == "cos_sim" => true,
             Some(Value::String(name)) if name == "dot" || name == "dot_score" || ends_normalised == Some(true) => false,
@@ -160,10 +163,10 @@ impl ModelFolder {
         Ok(Self { transformer, root: root.to_owned(), normalize, prompts, max_seq_len, lower_case, settings, pooling })
     }
 
-    /// The pooling to compute with: what was asked for, else what the folder says, else CLS.
+    /// The pooling to compute with: the requested one, else the folder's, else CLS.
     ///
     /// # Errors
-    /// Nothing was asked for, and the folder says something that Tercet does not compute.
+    /// None was requested, and the folder names one that Tercet does not compute.
     pub fn pooling(&self, asked: Option<Pooling>) -> Result<Pooling, ModelFolderError> {
         match (asked, &self.pooling) {
             (Some(pooling), _) => Ok(pooling),
@@ -180,7 +183,7 @@ impl ModelFolder {
         }
     }
 
-    /// What is to be said where `asked` is not what the folder says.
+    /// A remark if the folder has another pooling than `asked`.
     pub fn remark_on(&self, asked: Option<Pooling>) -> Option<String> {
         let asked = asked?;
         let said = match &self.pooling {
@@ -194,9 +197,9 @@ impl ModelFolder {
         Some(format!("{said}; it is used with {} pooling, as asked for", asked.name()))
     }
 
-    /// The file `name` of the model: in the Transformer's folder, or beside modules.json.
+    /// The file `name` of the model, in the Transformer's folder or beside modules.json.
     pub fn file(&self, name: &str) -> Option<PathBuf> {
-        // A link that leads nowhere is there: who opens it says so.
+        // A dangling link counts as existing; opening it gives the error.
         [&self.transformer, &self.root]
             .into_iter()
             .map(|dir| dir.join(name))
@@ -208,13 +211,13 @@ impl ModelFolder {
 fn outer(dir: &Path) -> Option<PathBuf> {
     let dir = std::path::absolute(dir).ok().filter(|dir| dir.join("config.json").exists())?;
     let outer = dir.parent()?;
-    // A file of another kind up there is none of this folder's business.
+    // A file of another kind in the outer folder does not concern this one.
     let modules = read_json_if_there(&outer.join("modules.json")).ok()??;
     let first = listed(&modules).ok()?.first()?.path.to_owned();
     (!first.is_empty() && outer.join(first) == dir).then(|| outer.to_owned())
 }
 
-/// `max_seq_length` and `do_lower_case` of the Transformer's settings.
+/// Reads `max_seq_length` and `do_lower_case` from the Transformer's settings.
 fn transformer_settings(transformer: &Path) -> Result<(Option<usize>, bool), ModelFolderError> {
     for name in TRANSFORMER_SETTINGS {
         let path = transformer.join(name);

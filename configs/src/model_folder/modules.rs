@@ -1,32 +1,32 @@
-//! modules.json: the modules that a text runs through, each with its class and its folder.
+//! Reads modules.json: the modules that a text runs through, each with its class and its folder.
 
 use std::path::{Component, Path};
 
 use serde_json::Value;
 
-/// Classes of the first module: today's, and those of the first releases.
+/// Classes of the first module: the current one, and those of the first releases.
 pub(super) const TRANSFORMERS: [&str; 5] = ["Transformer", "BERT", "RoBERTa", "XLMRoBERTa", "CamemBERT"];
 
-/// A module as modules.json lists it.
+/// A module in modules.json.
 pub(super) struct Module<'a> {
-    /// The class, without where it is defined.
+    /// The class without its path of definition.
     pub class: &'a str,
-    /// The class as it is listed.
+    /// The class with its path of definition.
     pub full: &'a str,
-    /// Whether it is sentence-transformers' own.
+    /// Whether it is one of sentence-transformers' own.
     pub own: bool,
-    /// Its folder, without a leading `./` and a trailing slash; empty: the root.
+    /// Its folder, without a leading `./` and a trailing slash; empty for the root.
     pub path: &'a str,
 }
 
 impl Module<'_> {
-    /// Whether it is none of those that compute what Tercet computes.
+    /// Whether it computes something that Tercet does not.
     pub fn is_other(&self) -> bool {
         !self.own || !(TRANSFORMERS.contains(&self.class) || ["Pooling", "Normalize"].contains(&self.class))
     }
 }
 
-/// The modules in their order; the error is the reason alone.
+/// The modules in their order. The error is the reason alone.
 pub(super) fn listed(modules: &Value) -> Result<Vec<Module<'_>>, String> {
     let modules = modules.as_array().ok_or("is no list of modules")?;
     modules
@@ -46,7 +46,7 @@ pub(super) fn listed(modules: &Value) -> Result<Vec<Module<'_>>, String> {
         .collect()
 }
 
-/// `./a` and `.` are `a` and the root.
+/// Turns `./a` into `a`, and `.` into the root.
 fn without_dot(mut path: &str) -> &str {
     while let Some(below) = path.strip_prefix("./") {
         path = below.trim_start_matches('/');

@@ -1,4 +1,4 @@
-//! What the config.json of a pooling's folder says, in the forms of sentence-transformers' releases.
+//! Reads the config.json of a pooling's folder, in the forms of sentence-transformers' releases.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::json_file::ModelFolderError;
 use crate::pooling::Pooling;
 
-/// Keys of a pooling's config.json before `pooling_mode`, and what they mean.
+/// The keys of a pooling's config.json before there was `pooling_mode`, and their meanings.
 const POOLING_FLAGS: [(&str, &str); 6] = [
     ("pooling_mode_cls_token", "cls"),
     ("pooling_mode_max_tokens", "max"),
@@ -22,11 +22,11 @@ const POOLING_FLAGS: [(&str, &str); 6] = [
 pub(super) enum StoredPooling {
     Unsaid,
     Said(Pooling),
-    /// Something that Tercet does not compute.
+    /// A pooling that Tercet does not compute.
     Other(ModelFolderError),
 }
 
-/// What a pooling's config.json says. Without any mode it is the mean, as sentence-transformers has it.
+/// The pooling in a pooling's config.json. Without any mode it is the mean, as in sentence-transformers.
 pub(super) fn stored_pooling(path: &Path, json: &Value) -> Result<StoredPooling, ModelFolderError> {
     let fail = |reason: String| ModelFolderError::new(path, reason);
     let flag = |key: &str, default: bool| match json.get(key) {

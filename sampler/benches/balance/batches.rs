@@ -1,9 +1,9 @@
 //! The paper's batch sizes by length (arXiv 2402.03216, appendix B).
 
-/// Batch sizes by length, and the world that they were made for.
+/// Batch sizes by length, and the world size that they were made for.
 pub struct Table {
     world_size: usize,
-    /// (longest text, rows of all ranks together).
+    /// (longest text, rows of all ranks together)
     groups: [(usize, usize); 9],
 }
 
@@ -40,8 +40,8 @@ pub const FINE_TUNING: Table = Table {
 };
 
 impl Table {
-    /// (above, up to, rows of all ranks): the paper's batch up to its own world size, and its rows per rank beyond;
-    /// always a multiple of the world size.
+    /// (above, up to, rows of all ranks). The batch is the paper's up to its own world size, and has the paper's rows
+    /// per rank beyond; it is always a multiple of the world size.
     pub fn groups(&self, world_size: usize) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
         let above = std::iter::once(0).chain(self.groups.iter().map(|group| group.0));
         above.zip(&self.groups).map(move |(above, &(up_to, batch))| {

@@ -1,4 +1,4 @@
-//! Where rows' lengths come from.
+//! The distributions of rows' lengths.
 
 use std::path::Path;
 
@@ -6,15 +6,15 @@ use tercet_sampler::{SpecialTokens, Store};
 
 /// Rows of one kind by the lengths of their texts.
 pub struct Distribution {
-    /// Names it in the table.
+    /// Its name in the table.
     pub name: String,
     /// Passages per query.
     pub group_size: usize,
-    /// Framed lengths of each row's query and passages, by the longest.
+    /// Framed lengths of each row's query and passages, sorted by the longest.
     rows: Vec<Vec<usize>>,
 }
 
-/// Rows of the synthetic distribution.
+/// The number of rows of the synthetic distribution.
 const NUM_SYNTHETIC: u64 = 400_000;
 
 impl Distribution {
@@ -31,7 +31,7 @@ impl Distribution {
         Self::new(format!("heavy tail, 1 x {group_size}"), group_size, (0..NUM_SYNTHETIC).map(row).collect())
     }
 
-    /// The data sets of a store: pairs where rows have no negatives, groups of 8 where they have 7 or more.
+    /// The data sets of a store: groups of 8 if the first row has at least 7 negatives, else pairs.
     pub fn of_store(dir: &Path) -> Vec<Self> {
         let store = Store::open(dir).expect("a token store");
         (0..store.num_datasets()).map(|dataset| Self::of_dataset(&store, dataset)).collect()
@@ -54,7 +54,7 @@ impl Distribution {
         Self { name, group_size, rows }
     }
 
-    /// `count` rows whose longest text has above `above` and at most `up_to` tokens; `None` if there are too few to
+    /// `count` rows whose longest text has more than `above` and at most `up_to` tokens; `None` if there are too few to
     /// draw from.
     pub fn draw(&self, above: usize, up_to: usize, count: usize, seed: u64) -> Option<Vec<&[usize]>> {
         const FEWEST: usize = 30;

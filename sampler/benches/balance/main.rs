@@ -4,10 +4,10 @@
 //! cargo bench -p tercet-sampler --bench balance -- [--store DIR] [--steps N] [--plot FILE.svg]
 //! ```
 //!
-//! Batches are drawn, with replacement, from the lengths of a token store's rows (each of its data sets is a distribution)
-//! and from a synthetic heavy-tailed distribution; so the paper's batch sizes can be tried on a store of any size. For every
-//! length group and world size both sides deal the same batches. Costs are 6·d·tokens + tokens² per text (d 1024): of real
-//! tokens for the balance of both, of padded ones too for the published trainer, which encodes them.
+//! Batches are drawn, with replacement, from the lengths of a token store's rows (each of its data sets is a
+//! distribution) and from a synthetic heavy-tailed distribution, so the paper's batch sizes can be tried on a store of
+//! any size. For every length group and world size both sides deal the same batches. A text costs 6·d·tokens + tokens²
+//! (d 1024). The balance is given twice: of the real tokens, and of the encoded tokens, which include padding.
 
 mod batches;
 mod distribution;
@@ -22,7 +22,7 @@ use sides::{Figures, Side, measure};
 
 const WORLDS: [usize; 5] = [2, 8, 24, 96, 1024];
 
-/// What is measured of one distribution, world size and side, over all its length groups.
+/// The figures of one distribution, world size and side, over all its length groups.
 struct Line {
     distribution: String,
     world_size: usize,
@@ -52,7 +52,7 @@ fn main() {
     );
     let mut lines = Vec::new();
     for distribution in &distributions {
-        // One passage a query: the unsupervised stage; several: fine-tuning.
+        // One passage a query is the unsupervised stage; several are fine-tuning.
         let table: Table = if distribution.group_size == 1 { UNSUPERVISED } else { FINE_TUNING };
         for world_size in WORLDS {
             for side in [Side::Tercet, Side::Published] {

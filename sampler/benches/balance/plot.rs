@@ -1,4 +1,4 @@
-//! The table as a picture.
+//! Draws the table as a picture.
 
 use std::error::Error;
 use std::path::Path;
@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use crate::Line;
 use crate::sides::Side;
 
-/// One chart a distribution: balance of what is encoded, by world size, for both sides.
+/// Draws one chart for each distribution: the balance of the encoded tokens by world size, for both sides.
 pub fn draw(path: &Path, lines: &[Line]) -> Result<(), Box<dyn Error>> {
     let mut names: Vec<&str> = lines.iter().map(|line| line.distribution.as_str()).collect();
     names.dedup();

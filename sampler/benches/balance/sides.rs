@@ -1,4 +1,4 @@
-//! The two ways of giving a global batch to ranks and cutting a rank's part into sub-batches.
+//! The two ways to divide a global batch among ranks and to cut a rank's part into sub-batches.
 
 use tercet_configs::limits::GPU_PADDING;
 use tercet_sampler::{SubBatchLimit, contiguous_share, deal, lay_out, text_cost};
@@ -6,17 +6,18 @@ use tercet_sampler::{SubBatchLimit, contiguous_share, deal, lay_out, text_cost};
 use crate::batches::Table;
 use crate::distribution::Distribution;
 
-/// Tokens of a sub-batch.
+/// The number of tokens of a sub-batch.
 const SUB_BATCH_TOKENS: usize = 16_384;
 
-/// Whose way.
+/// Whose way is used.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// Dealt by cost, sub-batches packed by length.
+    /// Rows are dealt by cost, and sub-batches are packed by length.
     Tercet,
-    /// FlagEmbedding 1.4.2 (`AbsEmbedderSameDatasetTrainDataset`, `AbsEmbedderCollator`), from its behaviour: a rank takes
-    /// its slice of the shuffled batch; queries and passages are cut in that order into sub-batches of a fixed number of
-    /// texts, each padded to its longest. The number is what fits the tokens above at the length group's end.
+    /// FlagEmbedding 1.4.2 (`AbsEmbedderSameDatasetTrainDataset`, `AbsEmbedderCollator`), from its behaviour: a rank
+    /// takes its slice of the shuffled batch; queries and passages are cut in that order into sub-batches of a fixed
+    /// number of texts, each padded to its longest. The number is the largest that fits [`SUB_BATCH_TOKENS`] at the
+    /// length group's upper end.
     Published,
 }
 
@@ -29,19 +30,19 @@ impl Side {
     }
 }
 
-/// Over all steps of all length groups.
+/// Figures over all steps of all length groups.
 pub struct Figures {
-    /// Largest over mean cost of the ranks' real tokens.
+    /// The largest cost of the ranks' real tokens divided by the mean.
     pub median: f64,
     pub p99: f64,
     pub worst: f64,
-    /// The same, median, of the tokens that are encoded, padding included.
+    /// The median of the same ratio for the encoded tokens, padding included.
     pub padded_p50: f64,
-    /// Padding's share of the encoded tokens.
+    /// The share of padding among the encoded tokens.
     pub padding: f64,
 }
 
-/// `steps` batches of every length group that the distribution has rows for.
+/// Measures `steps` batches of every length group that the distribution has rows for.
 pub fn measure(distribution: &Distribution, table: &Table, world_size: usize, side: Side, steps: u64) -> Figures {
     let (mut real_balance, mut padded_balance) = (Vec::new(), Vec::new());
     let (mut real, mut padded) = (0, 0);
@@ -71,7 +72,7 @@ pub fn measure(distribution: &Distribution, table: &Table, world_size: usize, si
     }
 }
 
-/// Which rows each rank takes.
+/// The rows that each rank takes.
 fn ranks_of(rows: &[&[usize]], world_size: usize, side: Side) -> Vec<Vec<usize>> {
     match side {
         Side::Tercet => {
@@ -85,7 +86,7 @@ fn ranks_of(rows: &[&[usize]], world_size: usize, side: Side) -> Vec<Vec<usize>>
     }
 }
 
-/// What a rank encodes: (texts, tokens of each, padding included).
+/// What a rank encodes: (number of texts, tokens of each, padding included).
 fn encoded(rows: &[&[usize]], rank: &[usize], up_to: usize, side: Side) -> Vec<(usize, usize)> {
     match side {
         Side::Tercet => {

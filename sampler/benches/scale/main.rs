@@ -1,13 +1,13 @@
-//! Opening a plan and seeking in it, at a thousand million rows as at a million.
+//! The cost of opening a plan and seeking in it, from a million rows to a thousand million.
 //!
 //! ```text
 //! cargo bench -p tercet-sampler --bench scale -- [--rows N]… [--dir DIR] [--keep]
 //! ```
 //!
-//! For each N it writes a synthetic store (lengths, no tokens: 12 bytes a row), opens it in a process of its own, plans the
-//! paper's unsupervised batches over it and jumps to steps all over 2,000 epochs. 1.2 billion rows take 14.4 GB in DIR
-//! (default: the system's temporary folder), which are removed afterwards unless --keep is given. Figures are medians and
-//! maxima over the steps; memory is what the process holds beyond mapped files (`RssAnon`).
+//! For each N it writes a synthetic store (lengths, no tokens: 12 bytes a row), opens it in a process of its own, plans
+//! the paper's unsupervised batches over it, and jumps to steps all over 2,000 epochs. 1.2 billion rows take 14.4 GB in
+//! DIR (default: the system's temporary folder), which are removed afterwards unless --keep is given. Figures are
+//! medians and maxima over the steps; memory is what the process holds beside mapped files (`RssAnon`).
 
 mod seek;
 mod synthetic;
@@ -37,7 +37,7 @@ fn main() {
         if !store.join("manifest.json").exists() {
             synthetic::write(&store, num_rows);
         }
-        // A process of its own: its memory is that of one store.
+        // A process of its own, so that its memory is that of one store.
         let this = std::env::current_exe().expect("this program has a path");
         let status = Command::new(this).arg("--seek-in").arg(&store).status().expect("this program starts again");
         assert!(status.success(), "measuring {} failed", store.display());

@@ -1,4 +1,4 @@
-//! What it takes to open a store, to plan over it, and to jump to a step.
+//! Measures opening a store, planning over it, and jumping to a step.
 
 use std::fs;
 use std::path::Path;
@@ -52,7 +52,7 @@ pub fn run(dir: &Path) {
     let (mut seeks, mut deals, mut shares) = (Vec::new(), Vec::new(), Vec::new());
     let mut peak = anonymous_mb();
     for i in 0..STEPS {
-        // All over the epochs, in no order.
+        // Steps all over the epochs, in no order.
         let step = (i * 0x9e37_79b9 + 7) % far;
         let seeking = Instant::now();
         let global = plan.global_batch(step);
@@ -83,7 +83,7 @@ fn millis(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 
-/// Memory of this process that no file is behind.
+/// This process's memory that no file backs, in MB.
 fn anonymous_mb() -> f64 {
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux 4.5 or later");

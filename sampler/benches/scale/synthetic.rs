@@ -1,8 +1,9 @@
-//! A store of row lengths: the files that planning reads, as docs/know/formats.md describes them, and shards of the right size
-//! that are holes.
+//! Writes a store of row lengths: the files that planning reads, as docs/formats.md describes them, and shards that
+//! have the right size but are holes.
 //!
-//! Pairs in twelve data sets whose sizes fall as 1/rank. The longest text's length falls off like a Pareto distribution of
-//! exponent 1.1 from 40 tokens on, so that every length group up to 8192 has rows; queries are geometric, about 20 tokens.
+//! It holds pairs in twelve data sets whose sizes fall as 1/rank. The longest text's length has a Pareto distribution
+//! of exponent 1.1 from 40 tokens on, so every length group up to 8192 has rows. Queries have geometric lengths of
+//! about 20 tokens.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -48,7 +49,7 @@ fn dataset(dir: &Path, name: &str, num_rows: u64) -> DatasetMeta {
     let num_rows = num_rows.max(1);
     let shards = (0..num_rows.div_ceil(ROWS_PER_SHARD)).map(|i| {
         let file = format!("shard-{i:05}.arrow");
-        // A hole: it takes no space and is never read.
+        // A hole takes no space and is never read.
         let hole = File::create(folder.join(&file)).and_then(|file| file.set_len(SHARD_BYTES));
         hole.expect("a shard can be made");
         let rows = ROWS_PER_SHARD.min(num_rows - i * ROWS_PER_SHARD);
@@ -85,10 +86,10 @@ fn dataset(dir: &Path, name: &str, num_rows: u64) -> DatasetMeta {
     }
 }
 
-/// (query, passage, rows up to it), in the store's order.
+/// (query length, passage length, rows up to this shape), in the store's order.
 fn shapes(num_rows: u64) -> Vec<(u16, u16, u64)> {
     let tail = |len: f64| (40.0 / len.max(40.0)).powf(1.1);
-    // What is longer than the longest is cut to it.
+    // Longer texts are cut to the longest allowed.
     let beyond = |len: u16| if len + 2 >= MAX_LEN { 0.0 } else { tail(f64::from(len + 1)) };
     let short = |len: u16| f64::from(len.min(40)) / 40.0;
     let cumulative = |len: u16| (short(len) * 0.2 + (1.0 - beyond(len)) * 0.8).min(1.0);
@@ -97,7 +98,7 @@ fn shapes(num_rows: u64) -> Vec<(u16, u16, u64)> {
     for len in 1..=MAX_LEN - 2 {
         let end = if len + 2 == MAX_LEN { num_rows } else { (cumulative(len) * num_rows as f64) as u64 };
         let of_len = end - up_to;
-        // Geometric: the share of queries of up to q tokens.
+        // The share of queries of up to q tokens, which is geometric.
         let queries = QUERY_LENS.min(len);
         for query in 1..=queries {
             let share = 1.0 - 0.95f64.powi(i32::from(query));
@@ -144,7 +145,7 @@ fn write_order(path: &Path, num_rows: u64) -> FileMeta {
         Field::new("row", DataType::UInt64, false),
         Field::new("check", DataType::UInt32, false),
     ]));
-    // Any order will do; this one is a bijection for odd factors that share none with the number of rows.
+    // Any order will do. This one is a bijection if the factor shares no divisor with the number of rows.
     let factor = (0x9e37_79b9u64..).step_by(2).find(|f| greatest_common_divisor(*f, num_rows) == 1);
     let factor = factor.expect("there is always a next prime");
     let batches = (0..num_rows).step_by(1 << 20).map(|start| {

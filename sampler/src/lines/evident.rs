@@ -1,6 +1,6 @@
-//! What a file evidently is that cannot be what was asked for, by its first bytes, and what to do.
+//! Tells from its first bytes that a file cannot be what was asked for, what it is instead, and what to do.
 //!
-//! Only what is certain is said: a file that may be right is left to whoever reads it.
+//! It reports only what is certain; a file that may be right is left to its reader.
 
 use serde_json::{Map, Value};
 use tercet_configs::in_its_place;
@@ -8,7 +8,7 @@ use tercet_configs::in_its_place;
 use super::LinesOf;
 use super::json::{Unfinished, unfinished};
 
-/// First bytes that no text has.
+/// First bytes that text does not have.
 const SIGNATURES: [(&[u8], &str); 20] = [
     (b"PK\x03\x04", "a zip archive (or what is one inside, as .xlsx, .npz and .pt are): unpack or convert it first"),
     (b"\x1f\x8b", "compressed with gzip: unpack it first (`gunzip`)"),
@@ -38,14 +38,14 @@ const SIGNATURES: [(&[u8], &str); 20] = [
     (b"GGUF", "a GGUF model: lines of text are expected"),
 ];
 
-/// What a file with these first bytes is, if it is certainly no text that anybody means (a Git LFS pointer, an archive, a
-/// server's page, UTF-16, …), with what to do. For the reader of any file, also of one that is not lines.
+/// What a file with these first bytes is, if it is certainly not usable text (a Git LFS pointer, an archive, a server's
+/// page, UTF-16, …), with what to do. It serves readers of any file, also of one without lines.
 pub fn evident(first_bytes: &[u8]) -> Option<String> {
-    // As in the place of a model's files; but an empty file may be one of lines.
+    // As for a model's files, except that an empty file may be one of lines.
     if let Some(instead) = in_its_place(first_bytes).filter(|_| !first_bytes.is_empty()) {
         return Some(instead.into());
     }
-    // A text may begin with the letters of a signature.
+    // Text may begin with the letters of a signature.
     let is_certain = |begin: &[u8]| !begin.iter().all(u8::is_ascii_graphic) || is_binary(first_bytes);
     let signature = SIGNATURES.iter().find(|(begin, _)| first_bytes.starts_with(begin) && is_certain(begin));
     let signature = signature.map(|(_, what)| *what);
@@ -60,14 +60,14 @@ pub fn evident(first_bytes: &[u8]) -> Option<String> {
     known.or_else(|| encoding(first_bytes))
 }
 
-/// Whether there is soon something that no text has.
+/// Whether the first 64 bytes have something that text does not have.
 fn is_binary(first_bytes: &[u8]) -> bool {
     let start = &first_bytes[..first_bytes.len().min(64)];
     let has_control = start.iter().any(|&byte| byte < b'\t');
     has_control || std::str::from_utf8(start).is_err_and(|e| e.error_len().is_some())
 }
 
-/// [`evident`], and what cannot be a file of such lines.
+/// As [`evident`], and also tells what cannot be a file of such lines.
 pub(super) fn of_lines(first_bytes: &[u8], lines_of: LinesOf) -> Option<String> {
     let layout = || match lines_of {
         LinesOf::Objects => std::str::from_utf8(valid(first_bytes)).ok().and_then(layout),
@@ -76,7 +76,7 @@ pub(super) fn of_lines(first_bytes: &[u8], lines_of: LinesOf) -> Option<String> 
     evident(first_bytes).or_else(|| line_ends(first_bytes)).or_else(layout)
 }
 
-/// Text of two or four bytes a character.
+/// Text of two or four bytes a character, or an Arrow stream.
 fn encoding(first_bytes: &[u8]) -> Option<String> {
     let name = match first_bytes {
         [0xff, 0xff, 0xff, 0xff, ..] => {
@@ -89,7 +89,7 @@ fn encoding(first_bytes: &[u8]) -> Option<String> {
     Some(format!("{name} text: UTF-8 is expected, `iconv -f {name} -t UTF-8` converts it"))
 }
 
-/// UTF-16 without a mark: every second byte of what is mostly ASCII is 0, and no other one.
+/// UTF-16 without a mark: in mostly ASCII text, every second byte is 0, and no other.
 fn without_mark(first_bytes: &[u8]) -> Option<&'static str> {
     const LOOKED_AT: usize = 16;
     let start = first_bytes.get(..LOOKED_AT)?;
@@ -101,16 +101,16 @@ fn without_mark(first_bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Lines that end with CR alone, as on old Macs.
+/// Recognises lines that end with CR alone, as on old Macs.
 fn line_ends(first_bytes: &[u8]) -> Option<String> {
-    // One may stand in a line; several, and no LF, are line ends.
+    // A single CR may be part of a line; several, without any LF, are line ends.
     let num_cr = first_bytes.trim_ascii_end().iter().filter(|&&byte| byte == b'\r').count();
     let is_objects = first_bytes.windows(2).any(|pair| pair == b"\r{");
     let is_cr = !first_bytes.contains(&b'\n') && (num_cr > 1 || is_objects);
     is_cr.then(|| "its lines end with CR alone: `tr '\\r' '\\n'` makes lines of them".into())
 }
 
-/// JSON that is not an object a line.
+/// Recognises JSON that is not one object a line.
 fn layout(text: &str) -> Option<String> {
     let text = text.trim_start_matches(|c: char| c == '\u{feff}' || c.is_whitespace());
     if let Some(inside) = text.strip_prefix('[') {
@@ -120,19 +120,19 @@ fn layout(text: &str) -> Option<String> {
     }
     let (first, rest) = text.split_once('\n').map_or((text, ""), |(first, rest)| (first, rest.trim_start()));
     if let Some(key) = wrapped(text) {
-        // As one of several lines it is one bad line.
+        // If more lines follow a complete first one, it is only one bad line.
         let reason = format!(
             "the rows are a list inside one object, in \"{key}\": one object a line is expected, `jq -c '.[\"{key}\"][]'` writes them so"
         );
         return (rest.is_empty() || unfinished(first).is_some()).then_some(reason);
     }
-    // A line that was cut off is followed by another object.
+    // A line that was merely cut off is followed by another object.
     let goes_on = !rest.is_empty() && (first.trim() == "{" || !rest.starts_with('{'));
     let reason = "objects over several lines, where one object a line is expected: `jq -c .` writes them so";
     (goes_on && unfinished(first) == Some(Unfinished::Object)).then(|| reason.into())
 }
 
-/// The first key of the object at the beginning of `text`, if its value is a list of what would be rows or texts.
+/// The first key of the object at the beginning of `text`, if its value is a list of apparent rows or texts.
 fn wrapped(text: &str) -> Option<String> {
     let inside = text.strip_prefix('{')?.trim_start();
     let mut keys = serde_json::Deserializer::from_str(inside).into_iter::<String>();
@@ -142,7 +142,7 @@ fn wrapped(text: &str) -> Option<String> {
     ["query", "text", "anchor", "_id"].iter().any(|key| row.contains_key(*key)).then_some(key)
 }
 
-/// Without a character that the limit has cut through.
+/// The bytes without a last character that the limit has cut through.
 fn valid(first_bytes: &[u8]) -> &[u8] {
     match std::str::from_utf8(first_bytes) {
         Err(e) if e.error_len().is_none() => &first_bytes[..e.valid_up_to()],

@@ -1,32 +1,32 @@
-//! Why a line is not a JSON object, in words that lead to what wrote it.
+//! Explains why a line is not a JSON object, in words that point to what wrote it.
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
-/// Characters of a line that a message shows.
+/// The number of a line's characters that a message shows.
 const SHOWN_CHARACTERS: usize = 40;
 
-/// What Python's `json` writes for floats that are no numbers; JSON has no such words.
+/// What Python's `json` writes for non-finite floats; JSON has no such words.
 const NOT_NUMBERS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
 
-/// The JSON object on one line.
+/// Parses the JSON object on one line.
 ///
 /// # Errors
-/// The reason why it is none, or not the one that is expected, for the caller to put file and line before it.
+/// The line is no object, or not the expected one. The error is the reason alone; the caller adds file and line.
 pub fn json_object<T: DeserializeOwned>(line: &str) -> Result<T, String> {
     match line.trim_start().chars().next() {
-        // serde would take a list's values for an object's in their order.
+        // serde would take a list's values for those of an object, in their order.
         Some('{') => serde_json::from_str(line).map_err(|e| reason(line, &e)),
         Some('[') => Err(format!("not a JSON object but a list: {}", shown(line))),
         _ => Err(format!("not a JSON object: {}", shown(line))),
     }
 }
 
-/// What serde_json's `error` on the line means. Its line number is left out: it is always 1.
+/// What serde_json's `error` on the line means. Its line number is left out because it is always 1.
 fn reason(line: &str, error: &serde_json::Error) -> String {
     let text = error.to_string();
     let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
-    // The column is of bytes, from 1, and never 0 but at an empty line.
+    // The column counts bytes, from 1; it is 0 only for an empty line.
     let at = error.column().saturating_sub(1).min(line.len());
     let said = format!("not valid JSON: {reason} (column {})", error.column());
     match error.classify() {
@@ -39,7 +39,7 @@ fn reason(line: &str, error: &serde_json::Error) -> String {
                 format!("{said}: the line ends before the object does, so it was cut off, or goes on in the next line")
             }
         },
-        // What serde_json says of "\ud83d" alone, and of its other half.
+        // serde_json's words for "\ud83d" alone, and for its other half.
         Category::Syntax if reason.contains("of hex escape") || reason.contains("surrogate") => format!(
             "{said}: half of a pair of \\u escapes, which stand for one character such as an emoji: a text was cut inside it; \
              cut texts before they are written as JSON"
@@ -51,9 +51,9 @@ fn reason(line: &str, error: &serde_json::Error) -> String {
     }
 }
 
-/// What stands at byte `at` of the line, or before it, that explains why the parser stopped there.
+/// What at or before byte `at` of the line explains why the parser stopped there.
 fn hint(line: &str, at: usize) -> Option<String> {
-    // A sign or a letter may have been read before it stopped.
+    // The parser may have read a sign or a letter before it stopped.
     let from = |back: usize| line.get(at.checked_sub(back)?..);
     let not_number =
         (0..3).rev().filter_map(from).find_map(|rest| NOT_NUMBERS.into_iter().find(|word| rest.starts_with(word)));
@@ -84,7 +84,7 @@ pub(crate) fn shown(line: &str) -> String {
     }
 }
 
-/// What a line ends in the middle of.
+/// What a line breaks off in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unfinished {
     /// A string.
@@ -93,7 +93,7 @@ pub(super) enum Unfinished {
     Object,
 }
 
-/// What `line` ends in the middle of; None if it is whole, or wrong before.
+/// What `line` breaks off in; None if it is complete, or wrong earlier.
 pub(super) fn unfinished(line: &str) -> Option<Unfinished> {
     let error = serde_json::from_str::<IgnoredAny>(line).err().filter(serde_json::Error::is_eof)?;
     Some(if error.to_string().contains("parsing a string") { Unfinished::String } else { Unfinished::Object })

@@ -1,7 +1,8 @@
-//! Lines of text files that people bring, whatever wrote them: the one reader of all commands.
+//! Reads the lines of text files, whatever wrote them, for all commands.
 //!
-//! Plain, gzip and zstd, by content. A line ends with LF or CR LF; a byte order mark before a line, as it is left where
-//! files were put together, is no part of it. What is evidently no file of such lines (`evident`) is refused as a whole.
+//! Files are plain, gzip or zstd, recognised by content. A line ends with LF or CR LF. A byte order mark before a line,
+//! which concatenating files leaves, is not part of it. A file that evidently has no such lines (`evident`) is refused
+//! as a whole.
 
 mod evident;
 mod json;
@@ -21,10 +22,10 @@ pub use packed::{PackedWriter, plain_or_packed, unpacked_name};
 use crate::error::RowError;
 use packed::{Packing, buffered};
 
-/// Longest line that is read. Longer ones are reported and passed over without being held in memory.
+/// The longest line that is read. Longer ones are reported and skipped without being held in memory.
 const MAX_LINE_BYTES: usize = 64 << 20;
 
-/// Bytes of a file, unpacked, by which it is judged.
+/// The number of unpacked bytes by which a file is judged.
 const JUDGED_BYTES: u64 = 64 << 10;
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -32,9 +33,9 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// What the lines of a file are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinesOf {
-    /// JSON Lines: an object each.
+    /// JSON Lines: one object each.
     Objects,
-    /// Any text: one each, or a table's columns.
+    /// Any text: one text each, or the columns of a table.
     Text,
 }
 
@@ -52,13 +53,13 @@ impl LineReader {
     /// Opens `path`.
     ///
     /// # Errors
-    /// The file cannot be read, or is evidently not one of such lines.
+    /// The file cannot be read, or evidently has no such lines.
     pub fn open(path: &Path, lines_of: LinesOf) -> Result<Self, RowError> {
         let file = File::open(path).map_err(|source| RowError::Open { path: path.to_owned(), source })?;
         Self::over(path, file, lines_of)
     }
 
-    /// Reads what `file` gives; `path` names it in errors.
+    /// Reads from `file`; `path` names it in errors.
     ///
     /// # Errors
     /// As [`LineReader::open`].
@@ -66,7 +67,7 @@ impl LineReader {
         let opening = |source| RowError::Open { path: path.to_owned(), source };
         let foreign = |reason| RowError::Foreign { path: path.to_owned(), reason };
         let mut packed = Judged::of(Box::new(file));
-        // Here a folder is told from a file.
+        // Reading, not opening, fails for a folder.
         if let Some(e) = packed.failed.take_if(|_| packed.first_bytes.is_empty()) {
             return Err(opening(e));
         }
@@ -92,14 +93,14 @@ impl LineReader {
     /// Reads the next line into `buffer`, without its end, and returns its number from 1; None at the end of the file.
     ///
     /// # Errors
-    /// [`RowError::Line`] for a line that is too long, after which the next one follows; [`RowError::Read`] where reading
-    /// fails, after which nothing does.
+    /// [`RowError::Line`] if a line is too long; the next line follows it. [`RowError::Read`] if reading fails; nothing
+    /// follows it.
     pub fn read_line(&mut self, buffer: &mut Vec<u8>) -> Result<Option<u64>, RowError> {
         buffer.clear();
         if self.failed {
             return Ok(None);
         }
-        // One byte more than allowed shows that a line is too long.
+        // One byte more than the limit shows that a line is too long.
         let limit = self.max_line_bytes as u64 + 1;
         let read = self.input.by_ref().take(limit).read_until(b'\n', buffer);
         if self.checked(read)? == 0 {
@@ -122,7 +123,7 @@ impl LineReader {
         Ok(Some(self.line))
     }
 
-    /// Passes over everything up to and including line `number`.
+    /// Skips everything up to and including line `number`.
     pub(crate) fn skip_to(&mut self, number: u64) -> Result<(), RowError> {
         while !self.failed && self.line < number {
             let skipped = self.input.skip_until(b'\n');
@@ -149,7 +150,7 @@ impl LineReader {
     }
 }
 
-/// The line as text; the error is the reason alone.
+/// The line as text. The error is the reason alone.
 ///
 /// # Errors
 /// It is not UTF-8.
@@ -171,10 +172,10 @@ impl fmt::Debug for LineReader {
     }
 }
 
-/// A file of which the first bytes were looked at.
+/// A file whose first bytes were read.
 struct Judged {
     first_bytes: Vec<u8>,
-    /// What came in place of more.
+    /// The error that ended reading them, if any.
     failed: Option<io::Error>,
     rest: Box<dyn Read + Send>,
 }
@@ -186,7 +187,7 @@ impl Judged {
         Self { first_bytes, failed, rest: file }
     }
 
-    /// The whole file, as if nobody had looked.
+    /// The whole file, from its first byte.
     fn into_whole(self) -> Box<dyn BufRead + Send> {
         let first_bytes = Cursor::new(self.first_bytes);
         match self.failed {
@@ -196,7 +197,7 @@ impl Judged {
     }
 }
 
-/// Gives an error, and then nothing.
+/// Returns an error once, and then the end of the file.
 struct Failing(Option<io::Error>);
 
 impl Read for Failing {

@@ -1,4 +1,4 @@
-//! Compressed files: gzip and zstd, read by content and written by name.
+//! Files compressed with gzip or zstd. The content decides how one is read, and the name how it is written.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -10,7 +10,7 @@ use flate2::bufread::GzDecoder;
 
 pub(super) const READ_BUFFER_BYTES: usize = 256 << 10;
 
-/// The largest window that zstd has, so that files packed with `zstd --long` can be read.
+/// zstd's largest window, so that files packed with `zstd --long` can be read.
 const MAX_WINDOW_LOG: u32 = 31;
 
 /// How a file is compressed.
@@ -22,17 +22,17 @@ pub(super) enum Packing {
 }
 
 impl Packing {
-    /// What the first bytes say.
+    /// The packing that the first bytes show.
     pub(super) fn of_bytes(first_bytes: &[u8]) -> Self {
         match first_bytes {
             [0x1f, 0x8b, ..] => Self::Gzip,
-            // The second is a frame to skip, with which parallel and seekable writers begin.
+            // The second pattern is a skippable frame, with which parallel and seekable writers begin.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             _ => Self::Plain,
         }
     }
 
-    /// What the name says.
+    /// The packing that the name shows.
     pub(super) fn of_name(path: &Path) -> Self {
         match path.extension().and_then(|ending| ending.to_str()) {
             Some(ending) if ending.eq_ignore_ascii_case("gz") => Self::Gzip,
@@ -49,7 +49,7 @@ impl Packing {
         }
     }
 
-    /// What `packed` holds.
+    /// The unpacked content of `packed`.
     pub(super) fn unpack(self, packed: impl BufRead + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
             Self::Plain => Box::new(packed),
@@ -63,7 +63,7 @@ impl Packing {
     }
 }
 
-/// All members of a gzip file; zeros after one, as tapes and block devices pad with, are passed over.
+/// Reads all members of a gzip file. Zeros after one, with which tapes and block devices pad, are skipped.
 struct GzipReader<R> {
     /// None after the last.
     member: Option<GzDecoder<R>>,
@@ -83,7 +83,7 @@ impl<R: BufRead> Read for GzipReader<R> {
     }
 }
 
-/// Passes over zeros; whether something follows them.
+/// Skips zeros, and returns whether something follows them.
 fn skip_zeros(packed: &mut impl BufRead) -> io::Result<bool> {
     loop {
         let held = match packed.fill_buf() {
@@ -102,7 +102,7 @@ pub(super) fn buffered<R: Read>(reader: R) -> BufReader<R> {
     BufReader::with_capacity(READ_BUFFER_BYTES, reader)
 }
 
-/// A file that says how much of it was read.
+/// A file that counts the bytes read from it.
 pub(crate) struct CountingFile {
     pub(crate) file: File,
     pub(crate) bytes_read: Arc<AtomicU64>,
@@ -122,7 +122,7 @@ impl Read for CountingFile {
     }
 }
 
-/// `path` without the ending that says how it is compressed: `a.jsonl` for `a.jsonl.gz`.
+/// `path` without the ending of its compression: `a.jsonl` for `a.jsonl.gz`.
 pub fn unpacked_name(path: &Path) -> PathBuf {
     match Packing::of_name(path) {
         Packing::Plain => path.to_owned(),
@@ -130,7 +130,7 @@ pub fn unpacked_name(path: &Path) -> PathBuf {
     }
 }
 
-/// The file at `path`, or, where there is none, the one of this name with `.gz` or `.zst` behind it; else `path`.
+/// `path` if it exists, else the same name with `.gz` or `.zst` appended if that exists, else `path`.
 pub fn plain_or_packed(path: &Path) -> PathBuf {
     let with_ending = |ending: &str| {
         let mut name = path.as_os_str().to_owned();
@@ -143,7 +143,7 @@ pub fn plain_or_packed(path: &Path) -> PathBuf {
     [".gz", ".zst"].map(with_ending).into_iter().find(|packed| packed.exists()).unwrap_or_else(|| path.to_owned())
 }
 
-/// Writes a file compressed as its name says: gzip for `.gz`, zstd for `.zst`, else plain.
+/// Writes a file in the compression of its name: gzip for `.gz`, zstd for `.zst`, else plain.
 pub struct PackedWriter<W: Write> {
     inner: Inner<W>,
 }
@@ -155,7 +155,7 @@ enum Inner<W: Write> {
 }
 
 impl<W: Write> PackedWriter<W> {
-    /// Writes to `file` as the name `path` says.
+    /// Writes to `file`, compressed as the name `path` says.
     ///
     /// # Errors
     /// The compressor cannot be set up.
@@ -168,7 +168,7 @@ impl<W: Write> PackedWriter<W> {
         Ok(Self { inner })
     }
 
-    /// Writes what is left and gives the file back. Without it a compressed file is not whole.
+    /// Writes what is left and returns the file. A compressed file is incomplete without this call.
     ///
     /// # Errors
     /// The file cannot be written.

@@ -1,4 +1,4 @@
-//! Which cells a run has, and what falls out of them.
+//! Which cells a run has, and which rows they leave out.
 
 use tercet_configs::{FewNegatives, LengthGroup};
 
@@ -15,25 +15,25 @@ pub struct Cell {
     pub source: usize,
     /// The length group's index in the source's table.
     pub length_group: usize,
-    /// Tokens of its rows' longest texts: above the first, at most the second.
+    /// The range of tokens of its rows' longest texts: above the first, at most the second.
     pub lens: (usize, usize),
-    /// How many rows and how many at a time.
+    /// The number of rows, and the number taken at a time.
     pub size: CellSize,
     /// Where the rows are.
     stretches: Vec<Stretch>,
 }
 
-/// Neighbours in a data set's order by length.
+/// Consecutive rows in a data set's order by length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stretch {
     dataset: usize,
     first_position: u64,
-    /// Rows of the cell up to and including this stretch.
+    /// The number of the cell's rows up to and including this stretch.
     rows_up_to: u64,
 }
 
 impl Cell {
-    /// Data set and position in its order by length of the cell's `row`-th row.
+    /// The data set of the cell's `row`-th row, and its position in that data set's order by length.
     pub fn locate(&self, row: u64) -> (usize, u64) {
         let index = self.stretches.partition_point(|stretch| stretch.rows_up_to <= row);
         let before = index.checked_sub(1).map_or(0, |i| self.stretches[i].rows_up_to);
@@ -50,15 +50,15 @@ impl Cell {
     }
 }
 
-/// The cells that fill batches, and what to tell the user about all other rows.
+/// The cells that fill batches, and what the user is told about all other rows.
 pub(super) struct Survey {
     /// Cells of at least one whole batch.
     pub(super) cells: Vec<Cell>,
-    /// Cells with rows, but too few for a batch: name, numbers.
+    /// Cells with too few rows for a batch: name, numbers.
     pub(super) too_small: Vec<String>,
     /// Sources with rows beyond the last length group: name, numbers.
     pub(super) too_long: Vec<String>,
-    /// Sources with rows of too few negatives: name, numbers.
+    /// Sources with rows that have too few negatives: name, numbers.
     pub(super) rejected: Vec<String>,
 }
 
@@ -69,7 +69,7 @@ pub(super) fn survey(store: &Store, sources: &[Source]) -> Result<Survey, PlanEr
         let mut num_rejected = 0;
         let mut shorter = 0;
         for (length_group, &LengthGroup { max_len, global_batch }) in source.policy.length_groups.iter().enumerate() {
-            // By what the cell is, not by its place in a list.
+            // The key depends on what the cell is, not on its place in a list.
             let key = hash(&[hash_name(&source.name), max_len as u64]);
             let size = CellSize { key, num_rows: 0, global_batch: global_batch as u64 };
             let lens = (shorter, max_len);
@@ -105,7 +105,7 @@ impl Survey {
         }
     }
 
-    /// Rejected rows are a note; rows that nothing can be made of are an error, unless the recipe rejects them.
+    /// Rejected rows are noted. Rows with too few negatives are an error unless the recipe rejects them.
     fn count_rejected(&mut self, source: &Source, num_rejected: u64, all: u64) -> Result<(), PlanError> {
         let min_negatives = source.policy.min_negatives();
         match num_rejected {
@@ -119,7 +119,7 @@ impl Survey {
     }
 }
 
-/// Adds the rows of `range` that have `min_negatives`; returns how many have not.
+/// Adds the rows of `range` that have `min_negatives`, and returns the number of the others.
 fn add_usable(
     cell: &mut Cell,
     store: &Store,
@@ -132,7 +132,7 @@ fn add_usable(
         return Ok(0);
     }
     let mut num_rejected = 0;
-    // Rows of one length are ordered by their number of negatives: few stretches for each length.
+    // Rows of one length are ordered by their number of negatives, so each length has few stretches.
     let mut usable = range.start..range.start;
     let mut position = range.start;
     while position < range.end {

@@ -1,8 +1,8 @@
-//! What is taken from a row in an epoch: which positive, which negatives, and whether the positive is shuffled.
+//! Chooses what an epoch takes from a row: which positive, which negatives, and whether the positive is shuffled.
 //!
-//! The rules are the published trainer's (FlagEmbedding, `AbsDataset`); the chances come from a hash of (seed, epoch,
-//! data set, row) and so are the same on every rank. That trainer shuffles texts of over 100 characters; the store holds
-//! tokens, of which that is about 32.
+//! The rules are the published trainer's (FlagEmbedding, `AbsDataset`); the random numbers come from a hash of (seed,
+//! epoch, data set, row), so they are the same on every rank. That trainer shuffles texts of over 100 characters; the
+//! store holds tokens, and 100 characters are about 32 of them.
 
 use super::hash::Draws;
 use crate::Shape;
@@ -15,16 +15,16 @@ const SHUFFLED_ABOVE: usize = 32;
 pub struct Choice {
     /// Index of the positive.
     pub positive: usize,
-    /// Indices of the negatives, one fewer than the group size; they repeat where the row has too few.
+    /// Indices of the negatives, one fewer than the group size; they repeat if the row has too few.
     pub negatives: Vec<usize>,
-    /// The order of the positive's three segments; `None` leaves it as it is.
+    /// The order of the positive's three segments; `None` leaves it unchanged.
     pub segment_order: Option<[usize; 3]>,
 }
 
-/// The choice that `key` fixes for a row of these shape.
+/// The choice that `key` determines for a row of this shape.
 ///
 /// # Errors
-/// The reason and the remedy, when the row has nothing to choose from.
+/// The row has nothing to choose from: the reason and the remedy.
 pub(super) fn choose(key: u64, shape: Shape<'_>, group_size: usize, shuffle_ratio: f64) -> Result<Choice, String> {
     if shape.pos.is_empty() {
         return Err("has no positive: prepare the store again".to_owned());
@@ -47,7 +47,7 @@ pub(super) fn choose(key: u64, shape: Shape<'_>, group_size: usize, shuffle_rati
     Ok(Choice { positive, negatives, segment_order })
 }
 
-/// `tokens` cut into three segments of nearly equal length, put together in `order`.
+/// Cuts `tokens` into three segments of nearly equal length and joins them in `order`.
 pub(crate) fn reorder_segments(tokens: &[u32], order: [usize; 3]) -> Vec<u32> {
     let segment_len = tokens.len() / 3 + 1;
     let segment = |i: usize| {
@@ -87,7 +87,7 @@ mod tests {
         for key in 0..500 {
             let negatives = choose(key, shape(10, 3), 8, 0.0).unwrap().negatives;
             assert_eq!(negatives.len(), 7);
-            // Three copies of three negatives hold seven draws, so none can come more than three times.
+            // Seven draws come from three copies of three negatives, so none can occur more than three times.
             assert!((0..3).all(|i| negatives.iter().filter(|&&n| n == i).count() <= 3), "{negatives:?}");
         }
     }

@@ -1,4 +1,4 @@
-//! What can be wrong with a plan.
+//! Errors of a plan.
 
 use tercet_configs::ExitCode;
 
@@ -20,7 +20,7 @@ pub enum PlanError {
         /// The names in the store.
         known: String,
     },
-    /// A data set's settings make no batch.
+    /// A data set's settings do not make a batch.
     #[error("data.sets: `{dataset}`: {message}")]
     Setting {
         /// The data set.
@@ -28,7 +28,7 @@ pub enum PlanError {
         /// The reason and the remedy.
         message: String,
     },
-    /// The recipe says no batch size.
+    /// The recipe gives no batch size.
     #[error(
         "data.length_groups is empty: give at least one group, e.g. length_groups = [{{ max_len = 512, global_batch = 32 }}]"
     )]
@@ -36,16 +36,16 @@ pub enum PlanError {
     /// No rows fill a global batch.
     #[error("no data set fills a global batch, so there is nothing to train on: {found}")]
     NothingToTrain {
-        /// What there is and what it would need.
+        /// What there is, and what it would need.
         found: String,
     },
-    /// Weights that draw from nothing.
+    /// All weights are 0.
     #[error("from step {from_step} on every data set has weight 0: give one of them a weight")]
     NoWeight {
         /// The first step, from 0.
         from_step: u64,
     },
-    /// Rows that have no negatives, where the group size asks for some.
+    /// Rows have no negatives, but the group size needs some.
     #[error(
         "data set `{dataset}`: {rows} of {all} rows have no negatives, but their group_size is above 1: add negatives \
          (tercet mine), or for this data set set negatives = \"in_batch\", group_size = 1, or few_negatives = \"reject\" \
@@ -59,10 +59,10 @@ pub enum PlanError {
         /// All of its rows.
         all: u64,
     },
-    /// A prefix, and no tokenizer to make tokens of it.
+    /// There is a prefix but no tokenizer for it.
     #[error("data.query_prefix or data.passage_prefix needs the model's tokenizer: set model.tokenizer")]
     PrefixTokenizer,
-    /// A prefix, and a tokenizer for which it would be other tokens than prefix and text together.
+    /// The tokenizer gives other tokens for prefix and text together than for each by itself.
     #[error(
         "the prefix {prefix:?} cannot be put before texts that were tokenised without it: {} makes other tokens of prefix \
          and text together, as {why}; write the prefix into the rows (\"prompt\" stands before a query), prepare them \
@@ -74,10 +74,10 @@ pub enum PlanError {
         prefix: String,
         /// The tokenizer.
         path: std::path::PathBuf,
-        /// What of it makes the difference.
+        /// The part of the tokenizer that makes the difference.
         why: String,
     },
-    /// Teacher scores that would not be used, because some rows lack them.
+    /// Teacher scores would not be used, because some rows lack them.
     #[error(
         "data set `{dataset}`: {lacking} of {rows} rows lack teacher scores, so loss.teacher could not use those of the \
          others: give every text of every row a score (pos_scores and neg_scores) and prepare it again, make the rows \
@@ -86,7 +86,7 @@ pub enum PlanError {
     SomeScores {
         /// The data set.
         dataset: String,
-        /// Rows of which not every text has a score.
+        /// The number of rows in which some text has no score.
         lacking: u64,
         /// All of its rows.
         rows: u64,
@@ -100,7 +100,7 @@ pub enum PlanError {
     /// The tokenizer could not be used.
     #[error(transparent)]
     Tokenize(#[from] crate::TokenizeError),
-    /// A global batch that ranks cannot share equally.
+    /// The ranks cannot share a global batch equally.
     #[error(
         "data.length_groups: the group up to {max_len} tokens has global_batch {global_batch}, which {world_size} ranks cannot share equally: use {}, or another number of ranks",
         nearest(*global_batch, *world_size)
@@ -113,12 +113,12 @@ pub enum PlanError {
         /// The number of ranks.
         world_size: usize,
     },
-    /// A row that cannot be used as the recipe asks.
+    /// A row cannot be used as the recipe asks.
     #[error("data set `{dataset}`, row {row}: {message}")]
     Row {
         /// The data set.
         dataset: String,
-        /// The row's number in it, from 0.
+        /// The number of the row in the data set, from 0.
         row: u64,
         /// The reason and the remedy.
         message: String,
@@ -129,7 +129,7 @@ pub enum PlanError {
 }
 
 impl PlanError {
-    /// What a process that meets it ends with.
+    /// The exit code of a process that ends with this error.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Row { .. } | Self::NoNegatives { .. } => ExitCode::Data,

@@ -1,11 +1,11 @@
-//! A fingerprint of the steps that a plan gives, without going through them.
+//! A fingerprint of a plan's steps, computed without going through them.
 
 use super::Plan;
 use crate::DatasetMeta;
 
 /// A hash of everything that the first `steps` steps depend on.
 ///
-/// Debug output of plain values is complete, and the same in every process of one build.
+/// The debug output of plain values is complete, and the same in every process of one build.
 pub(super) fn fingerprint(plan: &Plan, steps: u64) -> u64 {
     let mut hasher = blake3::Hasher::new();
     let manifest = plan.store.manifest();
@@ -15,7 +15,7 @@ pub(super) fn fingerprint(plan: &Plan, steps: u64) -> u64 {
         hasher.update(format!("from {}", phase.first_step).as_bytes());
         for (cell, &batches) in plan.cells.iter().zip(&phase.batches_per_round).filter(|(_, batches)| **batches > 0) {
             let source = plan.source(cell);
-            // The source by name, and its data sets by content: their places in lists may change.
+            // Sources count by name and data sets by content, because their places in lists may change.
             let rows: Vec<_> = source.datasets.iter().map(|&dataset| content(plan.store.dataset(dataset))).collect();
             let parts = (&source.name, &source.policy, source.has_scores, cell.lens, cell.size, rows, batches);
             hasher.update(format!("{parts:?}").as_bytes());
@@ -25,7 +25,8 @@ pub(super) fn fingerprint(plan: &Plan, steps: u64) -> u64 {
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// What is in a data set: its name, and the file that has a checksum of every row.
+/// A data set's content: its name and type, and the checksums of the files that have a checksum and the shape of every
+/// row.
 fn content(dataset: &DatasetMeta) -> (&str, Option<&str>, &str, &str) {
     (&dataset.name, dataset.kind.as_deref(), &dataset.by_length.blake3, &dataset.shapes.blake3)
 }

@@ -1,14 +1,12 @@
-//! The plan's source of chance: a hash of numbers that name a decision, and draws that follow from it.
+//! The plan's source of random numbers: a hash of the numbers that name a decision, and draws from that hash.
 //!
-//! Nothing here has state that outlives a decision, so every rank, every restart and every world size decides alike.
-//! The mixing is SplitMix64's (Steele, Lea and Flood, 2014). It is not cryptographic and need not be.
-//!
-//! Not here: dropout's and fresh weights' chance, which the worker draws from seeds of its own.
+//! No state outlives a decision, so every rank, every restart and every world size decides alike. The mixing is
+//! SplitMix64's (Steele, Lea and Flood, 2014). It is not cryptographic and need not be.
 
 /// 2^64 / golden ratio, SplitMix64's increment.
 const INCREMENT: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A bijection of 64-bit numbers in which every bit of `x` moves about half of the bits of the result.
+/// A bijection of 64-bit numbers; every bit of `x` flips about half of the bits of the result.
 pub(super) fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -25,7 +23,7 @@ pub(super) fn hash_name(name: &str) -> u64 {
     name.bytes().fold(0, |state, byte| mix((state ^ u64::from(byte)).wrapping_add(INCREMENT)))
 }
 
-/// What a hash decides; keys of two purposes never meet.
+/// What a hash decides; the keys of two purposes never coincide.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
     /// The order of the batches of a round.
@@ -41,7 +39,7 @@ pub(super) enum Purpose {
 pub(super) struct Draws(u64);
 
 impl Draws {
-    /// Draws that `key` fixes.
+    /// The draws that `key` determines.
     pub(super) fn new(key: u64) -> Self {
         Self(key)
     }
@@ -56,13 +54,13 @@ impl Draws {
         ((u128::from(self.next()) * n as u128) >> 64) as usize
     }
 
-    /// True with probability `p`. Always takes one number, so that later draws do not depend on `p`.
+    /// True with probability `p`. It always takes one number, so later draws do not depend on `p`.
     pub(super) fn chance(&mut self, p: f64) -> bool {
-        // 53 bits: what a double holds exactly.
+        // A double holds 53 bits exactly.
         ((self.next() >> 11) as f64) < p * (1u64 << 53) as f64
     }
 
-    /// `count` of `items` without replacement, in random order: a Fisher-Yates shuffle that stops early.
+    /// Draws `count` of `items` without replacement, in random order, by a Fisher-Yates shuffle that stops early.
     pub(super) fn sample<T>(&mut self, mut items: Vec<T>, count: usize) -> Vec<T> {
         for i in 0..count {
             let j = i + self.below(items.len() - i);

@@ -1,14 +1,16 @@
-//! In which order the cells of a round give their batches.
+//! The order in which the cells of a round give their batches.
 //!
-//! Cell c gives m_c batches in a round. Its i-th is due at time (i + u) / m_c, with u from a hash: evenly spread, never
-//! in step. A round takes all batches by that time. So no stretch of training is without any of the data, a cell's batches
-//! come in their own order, and how many of each came before any point is known without going through them. This costs one
-//! pass over the cells for each bit of a time, and does not depend on the number of batches.
+//! Cell c gives m_c batches in a round. Its i-th batch is due at time (i + u) / m_c, with u from a hash, so batches are
+//! evenly spread and cells are never in step. A round takes all batches in the order of these times. So every part of
+//! training sees all data, a cell's batches come in their own order, and the number of each cell's batches before any
+//! point is known without going through them. A look-up costs one pass over the cells for each bit of a time; its cost
+//! does not depend on the number of batches.
 
-/// Times run from 0 to 2^64.
+/// Times run from 0 to 2^64, which is the end of the round.
 const TIME_BITS: u32 = u64::BITS;
 
-/// The round of cells with these numbers of batches, each below 2^32; `jitter(c, i)` moves batch i of cell c.
+/// A round of cells with these numbers of batches, each below 2^32. `jitter(c, i)` delays batch i of cell c within its
+/// slot.
 pub(super) struct Round<'a, F> {
     batches: &'a [u64],
     jitter: F,
@@ -19,17 +21,18 @@ impl<'a, F: Fn(usize, u64) -> u32> Round<'a, F> {
         Self { batches, jitter }
     }
 
-    /// Which cell gives batch `nth` of the round, and how many it gave before. `nth` is below the sum of batches.
+    /// The cell that gives batch `nth` of the round, and the number of batches that it gave before. `nth` is below the
+    /// sum of batches.
     pub(super) fn batch(&self, nth: u64) -> (usize, u64) {
         let due = self.time_of(nth);
         let before = self.given_before(nth, due);
-        // The cell that the next place falls to is the first that has more at `due` than it was given.
+        // The batch belongs to the first cell that has more batches due by `due` than it has given.
         let cell = (0..self.batches.len()).find(|&cell| self.due_by(cell, due) > before[cell]);
         let cell = cell.expect("batches that are due add up to more than `nth`");
         (cell, before[cell])
     }
 
-    /// How many batches each cell gives among the first `nth` of the round.
+    /// The number of batches that each cell gives among the first `nth` of the round.
     pub(super) fn before(&self, nth: u64) -> Vec<u64> {
         if nth == self.batches.iter().sum::<u64>() {
             return self.batches.to_vec();
@@ -42,7 +45,7 @@ impl<'a, F: Fn(usize, u64) -> u32> Round<'a, F> {
         let due_by = |time: u64| -> u64 { (0..self.batches.len()).map(|cell| self.due_by(cell, time)).sum() };
         let mut time = 0;
         for bit in (0..TIME_BITS).rev() {
-            // All times below `later` have the bits found so far and 0 here.
+            // The largest time below `later` has the bits found so far, 0 here, and 1 in all lower bits.
             let later = time | 1 << bit;
             if due_by(later - 1) <= nth {
                 time = later;
@@ -51,7 +54,8 @@ impl<'a, F: Fn(usize, u64) -> u32> Round<'a, F> {
         time
     }
 
-    /// As [`before`](Self::before), where `due` is the time of batch `nth`. Batches due at one time come cell by cell.
+    /// As [`before`](Self::before), where `due` is the time of batch `nth`. Batches due at the same time come cell by
+    /// cell.
     fn given_before(&self, nth: u64, due: u64) -> Vec<u64> {
         let due_before = |cell: usize| due.checked_sub(1).map_or(0, |time| self.due_by(cell, time));
         let mut given: Vec<u64> = (0..self.batches.len()).map(due_before).collect();
@@ -64,10 +68,10 @@ impl<'a, F: Fn(usize, u64) -> u32> Round<'a, F> {
         given
     }
 
-    /// How many batches of `cell` are due at `time` or before.
+    /// The number of batches of `cell` that are due at `time` or before.
     fn due_by(&self, cell: usize, time: u64) -> u64 {
         let elapsed = u128::from(time) * u128::from(self.batches[cell]);
-        // Whole slots of the cell have passed, and this share of the next, in 32 bits.
+        // The number of the cell's slots that have passed, and the share of the next one, in 32 bits.
         let (slots, share) = ((elapsed >> 64) as u64, (elapsed >> 32) as u32);
         if slots >= self.batches[cell] {
             return self.batches[cell];
@@ -118,7 +122,7 @@ mod tests {
             let total: u64 = batches.iter().sum();
             let given = round.before((at * total as f64) as u64);
             for (given, all) in given.iter().zip(&batches) {
-                // Every other cell is off by one at most, and so is the time that this point stands for.
+                // Every other cell is off by at most one batch, and so is the time that this point stands for.
                 let off = 1.0 + batches.len() as f64;
                 prop_assert!((*given as f64 - at * *all as f64).abs() <= off, "{given} of {all} at {at}");
             }

@@ -1,18 +1,19 @@
-//! How often each source's cells come: from weights, temperature and shares to batches per round.
+//! How often each source's cells come: turns weights, temperature and shares into batches per round.
 
 /// What decides how often a source is drawn from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Draw {
-    /// Relative to other sources of the same size.
+    /// The weight relative to other sources of the same size.
     pub(super) weight: f64,
-    /// A fixed share of all rows, in place of the weight.
+    /// A fixed share of all rows, instead of the weight.
     pub(super) share: Option<f64>,
 }
 
-/// Batches of each cell in a round.
+/// The number of batches of each cell in a round.
 ///
-/// `cells` has for each cell its source, its whole batches in a pass and its batch size. A round has about as many rows as
-/// one pass over all sources that are drawn from. Where nothing differs from 1 it is that pass exactly.
+/// `cells` holds each cell's source, its number of whole batches in a pass, and its batch size. A round has about as
+/// many rows as one pass over all sources that are drawn from. If all weights and the temperature are 1, it is exactly
+/// that pass.
 pub(super) fn batches_per_round(cells: &[(usize, u64, u64)], draws: &[Draw], temperature: f64) -> Vec<u64> {
     let mut rows = vec![0.0; draws.len()];
     for &(source, batches, global_batch) in cells {
@@ -26,7 +27,7 @@ pub(super) fn batches_per_round(cells: &[(usize, u64, u64)], draws: &[Draw], tem
     cells.iter().map(batches).collect()
 }
 
-/// How many passes over each source a round has.
+/// The number of passes over each source in a round.
 fn passes(rows: &[f64], draws: &[Draw], temperature: f64) -> Vec<f64> {
     let drawn = |source: usize| rows[source] > 0.0 && (draws[source].share.is_some() || draws[source].weight > 0.0);
     let sources = || (0..draws.len()).filter(|&source| drawn(source));
@@ -41,7 +42,7 @@ fn passes(rows: &[f64], draws: &[Draw], temperature: f64) -> Vec<f64> {
     let mut passes = vec![0.0; draws.len()];
     for source in sources() {
         let share = match draws[source].share {
-            // With no one to take the rest, the shares are relative.
+            // If no source takes the rest, the shares are relative.
             Some(share) if total_mass == 0.0 => share / fixed,
             Some(share) => share,
             None => (1.0 - fixed).max(0.0) * mass(source) / total_mass,

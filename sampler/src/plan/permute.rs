@@ -1,15 +1,15 @@
-//! A keyed permutation of 0..n that needs no table: any element is found alone, in constant time and memory.
+//! A keyed permutation of 0..n without a table: any element is found by itself, in constant time and memory.
 //!
-//! A Feistel network permutes the numbers of an even count of bits, the fewest that hold n; where it leaves 0..n it is
-//! applied again until it returns (*cycle walking*, Black and Rogaway 2002). As fewer than 4n numbers have that many
-//! bits, that takes less than four rounds of it on average.
+//! A Feistel network permutes the numbers with an even number of bits, the smallest that holds n. If a result lies
+//! outside 0..n, the network is applied again until one lies inside (*cycle walking*, Black and Rogaway 2002). Fewer
+//! than 4n numbers have that many bits, so this takes fewer than four applications on average.
 
 use super::hash::{hash, mix};
 
-/// Enough that also the smallest networks (a bit on each side) come close to every order equally often.
+/// Enough rounds for even the smallest networks (one bit on each side) to give every order about equally often.
 const ROUNDS: usize = 8;
 
-/// A bijection of 0..n that `key` fixes.
+/// A bijection of 0..n that its key determines.
 #[derive(Debug, Clone)]
 pub struct Permutation {
     n: u64,
@@ -25,14 +25,15 @@ impl Permutation {
         Self { n, half_bits: bits.div_ceil(2), round_keys }
     }
 
-    /// Where `index` goes.
+    /// The image of `index`.
     ///
     /// # Panics
     /// If `index` is not below n.
     pub fn apply(&self, index: u64) -> u64 {
         assert!(index < self.n, "index {index} of a permutation of {}", self.n);
         let mut x = self.network(index);
-        // Ends: the walk is a cycle of the network's own permutation and comes back to `index`, which is below n.
+        // The loop ends, because the walk follows a cycle of the network's permutation back to `index`, which is below
+        // n.
         while x >= self.n {
             x = self.network(x);
         }
@@ -81,7 +82,7 @@ mod tests {
         let n = 1_000_000;
         let permutation = Permutation::new(n, 7);
         let near = (0..n - 1).filter(|&i| permutation.apply(i).abs_diff(permutation.apply(i + 1)) < n / 100).count();
-        // Two random numbers below n are that near with probability 2 %.
+        // Two random numbers below n are this near with probability 2 %.
         assert!((18_000..22_000).contains(&near), "{near}");
     }
 }

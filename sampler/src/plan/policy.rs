@@ -1,4 +1,4 @@
-//! What the recipe asks of each data set: its own settings over the common ones, and what its rows' `type` implies.
+//! The recipe's settings for each data set: its own ones override the common ones, and its rows' `type` implies some.
 
 use tercet_configs::{DataSection, DataSet, FewNegatives, LengthGroup, Negatives, Recipe};
 
@@ -13,13 +13,13 @@ pub struct Policy {
     pub group_size: GroupSize,
     /// Which passages a query is contrasted with.
     pub negatives: Negatives,
-    /// Also contrasts each positive with all queries.
+    /// Whether each positive is also contrasted with all queries.
     pub two_way: bool,
-    /// What is done with rows that have too few negatives.
+    /// What happens to rows that have too few negatives.
     pub few_negatives: FewNegatives,
-    /// Token ids that stand before every query.
+    /// The token ids before every query.
     pub query_prefix: Vec<u32>,
-    /// Token ids that stand before every passage.
+    /// The token ids before every passage.
     pub passage_prefix: Vec<u32>,
     /// Batch size by length.
     pub length_groups: Vec<LengthGroup>,
@@ -28,9 +28,10 @@ pub struct Policy {
 /// Passages per query: 1 positive and the rest negatives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupSize {
-    /// Always so many.
+    /// Always this number.
     Fixed(usize),
-    /// As the batch's first row has, but at most so many. For classes, where a row's negatives are all other labels.
+    /// As many as the batch's first row has, but at most this number. It is for classes, where a row's negatives are
+    /// all other labels.
     AsRowsHave(usize),
 }
 
@@ -45,10 +46,10 @@ impl GroupSize {
 }
 
 impl Policy {
-    /// The policy of rows in hand, of data set `name` and of type `kind`; length groups are not asked for.
+    /// The policy for rows of data set `name` and type `kind`; length groups are not required.
     ///
     /// # Errors
-    /// What the recipe says of this data set makes no batch, or `tokenizer` cannot take a prefix.
+    /// The recipe's settings for this data set do not make a batch, or `tokenizer` cannot take a prefix.
     pub fn of_rows(
         name: &str,
         kind: Option<&str>,
@@ -58,7 +59,7 @@ impl Policy {
         policy_of(name, kind, &recipe.data, &mut Prefixes::with(tokenizer, &recipe.model))
     }
 
-    /// Negatives that a row must have: with fewer it cannot be used as the recipe says.
+    /// The number of negatives that a row must have; with fewer it cannot be used as the recipe says.
     pub(super) fn min_negatives(&self) -> usize {
         match (self.few_negatives, self.group_size) {
             (_, GroupSize::Fixed(1) | GroupSize::AsRowsHave(_)) => 0,
@@ -68,8 +69,8 @@ impl Policy {
     }
 }
 
-/// The policy of one data set. The published trainer's meaning of `type`; a group size given for this very data set wins
-/// over `only_1neg`.
+/// The policy of one data set. `type` means what it means to the published trainer, except that a group size given for
+/// this very data set overrides `only_1neg`.
 pub(super) fn policy(
     dataset: &DatasetMeta,
     data: &DataSection,
@@ -122,7 +123,7 @@ fn policy_of(
     })
 }
 
-/// Whether a prefix leaves a token for the text; else all texts would be the same.
+/// Checks that a prefix leaves a token for the text; otherwise all texts would be the same.
 fn must_leave_room(name: &str, side: &str, prefix: &[u32], max_len: usize) -> Result<(), PlanError> {
     if prefix.is_empty() || prefix.len() + SpecialTokens::NUM_FRAMING < max_len {
         return Ok(());
@@ -136,7 +137,7 @@ fn must_leave_room(name: &str, side: &str, prefix: &[u32], max_len: usize) -> Re
     Err(setting(name, &message))
 }
 
-/// What stands before a data set's queries and before its passages.
+/// The prefixes of a data set's queries and passages.
 fn prefixes_of<'a>(name: &str, kind: Option<&str>, data: &'a DataSection) -> [&'a str; 2] {
     let own = data.sets.iter().find(|set| set.name == name);
     let query = own.and_then(|set| set.query_prefix.as_deref()).unwrap_or(&data.query_prefix);
@@ -149,8 +150,8 @@ fn is_symmetric(name: &str, kind: Option<&str>, data: &DataSection) -> bool {
     own.unwrap_or_else(|| kind.unwrap_or_default().starts_with("symmetric"))
 }
 
-/// What stands before queries and before passages in all data sets that are drawn from; none where they differ. The passages
-/// of symmetric sets are of the queries' kind, and do not count where other sets have passages.
+/// The prefixes of queries and passages, if all data sets that are drawn from agree on them. The passages of symmetric
+/// sets resemble queries, so they do not count if other sets have passages.
 pub fn agreed_prefixes<'a>(store: &Store, data: &'a DataSection) -> Option<(&'a str, &'a str)> {
     let weight = |name: &str| data.sets.iter().find(|set| set.name == name).and_then(|set| set.weight);
     let drawn: Vec<&DatasetMeta> =
@@ -166,7 +167,7 @@ pub fn agreed_prefixes<'a>(store: &Store, data: &'a DataSection) -> Option<(&'a 
     Some((only(queries)?, only(passages)?))
 }
 
-/// What all of `texts` are; none where they differ, or there are none.
+/// The common value of `texts`; none if they differ or there are none.
 fn only<'a>(mut texts: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let first = texts.next()?;
     texts.all(|text| text == first).then_some(first)

@@ -1,16 +1,16 @@
-//! Instruction prefixes: text in the recipe, token ids in the plan.
+//! Instruction prefixes: texts in the recipe, token ids in the plan.
 //!
-//! The store holds texts without prefixes, so that a recipe can change them. A prefix is tokenised by itself, which is right
-//! where prefix, space and text together are the same tokens; with other tokenizers a prefix is refused.
+//! The store holds texts without prefixes, so that a recipe can change them. A prefix is tokenised by itself. That is
+//! right if prefix, space and text together give the same tokens; with other tokenizers, a prefix is refused.
 
 use tercet_configs::ModelSection;
 
 use super::PlanError;
 use crate::{Store, TextTokenizer};
 
-/// Tokenises prefixes; loads the model's tokenizer when there is one to tokenise.
+/// Tokenises prefixes, and loads the model's tokenizer when the first prefix needs it.
 pub(super) struct Prefixes<'a> {
-    /// What the tokenizer must be that of, if it is loaded here.
+    /// The store whose tokenizer must be the one that is loaded here, if one is.
     store: Option<&'a Store>,
     model: &'a ModelSection,
     tokenizer: Option<TextTokenizer>,
@@ -21,7 +21,7 @@ impl<'a> Prefixes<'a> {
         Self { store: Some(store), model, tokenizer: None }
     }
 
-    /// With the tokenizer in hand.
+    /// Uses a tokenizer that is already loaded.
     pub(super) fn with(tokenizer: TextTokenizer, model: &'a ModelSection) -> Self {
         Self { store: None, model, tokenizer: Some(tokenizer) }
     }

@@ -1,44 +1,45 @@
-//! From a step to rows: which cell, and which rows of it.
+//! Finds the rows of a step: which cell, and which of its rows.
 //!
-//! Pure arithmetic on sizes. A *round* is a mixture's smallest unit: every cell gives its number of batches once, spread
-//! evenly ([`super::interleave`]). A cell's batches are numbered through all rounds, and one *pass* over its rows after the
-//! other fills them: so every row is taken once before any is taken twice, whatever the weights are or become. The rows
-//! that do not fill a pass's last batch are left out of it, and are others in the next. Without weights a round has
-//! every cell's whole batches once: it is an epoch. Nothing here knows what a row holds.
+//! This is pure arithmetic on sizes and knows nothing of a row's content. A *round* is the smallest unit of a mixture:
+//! every cell gives its number of batches once, spread evenly ([`super::interleave`]). A cell's batches are numbered
+//! through all rounds, and one *pass* over its rows after the other fills them. So every row is taken once before any
+//! is taken twice, whatever the weights are or become. The rows that do not fill a pass's last batch are left out of
+//! that pass, and the next pass leaves out others. Without weights a round has every cell's whole batches once: it is
+//! an epoch.
 
 use super::hash::{Purpose, hash};
 use super::interleave::Round;
 use super::permute::Permutation;
 
-/// The rows that share batches: how many, and how many at a time.
+/// The rows that share batches: their number, and the number taken at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CellSize {
-    /// Names the cell in hashes, so that leaving out or adding another does not reorder this one.
+    /// Names the cell in hashes, so that adding or removing another cell does not reorder this one.
     pub key: u64,
-    /// Rows.
+    /// The number of rows.
     pub num_rows: u64,
-    /// Rows that all ranks together take in one step; at least 1.
+    /// The number of rows that all ranks together take in one step; at least 1.
     pub global_batch: u64,
 }
 
 impl CellSize {
-    /// Whole batches in a pass.
+    /// The number of whole batches in a pass.
     pub fn batches_per_pass(&self) -> u64 {
         self.num_rows / self.global_batch
     }
 }
 
-/// A stretch of the run with one mixture.
+/// A part of the run with one mixture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Phase {
-    /// Its first step; it lasts until the next phase's.
+    /// Its first step; it lasts until that of the next phase.
     pub first_step: u64,
-    /// Batches of each cell in a round.
+    /// The number of batches of each cell in a round.
     pub batches_per_round: Vec<u64>,
 }
 
 impl Phase {
-    /// Steps of a round.
+    /// The number of steps in a round.
     pub fn steps_per_round(&self) -> u64 {
         self.batches_per_round.iter().sum()
     }
@@ -50,7 +51,7 @@ pub struct Schedule {
     seed: u64,
     cells: Vec<CellSize>,
     phases: Vec<Phase>,
-    /// For each phase, the batches that each cell gave before it.
+    /// For each phase, the number of batches that each cell gave before it.
     given_before: Vec<Vec<u64>>,
 }
 
@@ -59,17 +60,18 @@ pub struct Schedule {
 pub struct ScheduledStep {
     /// The cell's index.
     pub cell: usize,
-    /// Passes over the cell's rows before this one.
+    /// The number of passes over the cell's rows before this one.
     pub pass: u64,
-    /// Rows, as indices into the cell: as many as its batch has, in the batch's order.
+    /// The rows of the batch in its order, as indices into the cell.
     pub rows: Vec<u64>,
 }
 
 impl Schedule {
-    /// The schedule of `cells` under `seed`. Phases ascend, the first begins at step 0, and each has steps in its round.
+    /// The schedule of `cells` under `seed`. Phases must ascend, the first must begin at step 0, and each must have
+    /// steps in its round.
     ///
     /// # Panics
-    /// If the phases are not so.
+    /// If the phases do not meet this.
     pub fn new(seed: u64, cells: Vec<CellSize>, phases: Vec<Phase>) -> Self {
         assert_eq!(phases.first().map(|phase| phase.first_step), Some(0), "the first phase begins with the run");
         assert!(phases.is_sorted_by(|a, b| a.first_step < b.first_step), "phases ascend");
@@ -92,9 +94,9 @@ impl Schedule {
         &self.phases
     }
 
-    /// How many batches each cell gives before step `step`. Time: independent of the steps.
+    /// The number of batches that each cell gives before step `step`. Its time does not depend on the number of steps.
     pub fn given_by(&self, step: u64) -> Vec<u64> {
-        // A phase that has not been begun yet has given nothing.
+        // While `new` fills `given_before`, only phases with an entry there count.
         let phase = self.phases[..self.given_before.len()].partition_point(|phase| phase.first_step < step);
         let Some(phase) = phase.checked_sub(1) else { return vec![0; self.cells.len()] };
         let (rounds, nth) = self.place(phase, step);
@@ -104,7 +106,8 @@ impl Schedule {
         given.collect()
     }
 
-    /// What step `step` takes; steps count from 0. Time and memory: one batch's and one pass over the cells.
+    /// What step `step` takes; steps count from 0. It takes the time and memory of one batch and one pass over the
+    /// cells.
     pub fn step(&self, step: u64) -> ScheduledStep {
         let phase = self.phases.partition_point(|phase| phase.first_step <= step) - 1;
         let (rounds, nth) = self.place(phase, step);
@@ -113,7 +116,7 @@ impl Schedule {
         self.batch(cell, given + in_round)
     }
 
-    /// The `nth` batch of a cell, from 0 through all passes. Time and memory: one batch's.
+    /// The `nth` batch of a cell, counted from 0 through all passes. It takes the time and memory of one batch.
     pub fn batch(&self, cell: usize, nth: u64) -> ScheduledStep {
         let CellSize { key, num_rows, global_batch } = self.cells[cell];
         let per_pass = self.cells[cell].batches_per_pass();
@@ -123,7 +126,7 @@ impl Schedule {
         ScheduledStep { cell, pass, rows }
     }
 
-    /// Whole rounds of a phase before `step`, and steps in the one begun.
+    /// The number of whole rounds of a phase before `step`, and of steps in the current one.
     fn place(&self, phase: usize, step: u64) -> (u64, u64) {
         let Phase { first_step, .. } = self.phases[phase];
         let per_round = self.phases[phase].steps_per_round();

@@ -1,4 +1,4 @@
-//! What batches are taken from: data sets, and small ones that are merged.
+//! The sources of batches: data sets, and small data sets that are merged.
 
 use std::fmt;
 
@@ -10,27 +10,27 @@ use super::policy::{Policy, policy, setting};
 use super::prefix::Prefixes;
 use crate::Store;
 
-/// One data set, or several small ones with the same settings. A batch is all of one source.
+/// One data set, or several small ones with the same settings. A batch comes from one source.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
-    /// The data set's name, or those of the merged ones.
+    /// The data set's name, or the joined names of merged ones.
     pub name: String,
     /// The data sets, as indices in the store.
     pub datasets: Vec<usize>,
-    /// How its rows become batches.
+    /// How the rows become batches.
     pub policy: Policy,
-    /// Every text of every row has a teacher score.
+    /// Whether every text of every row has a teacher score.
     pub has_scores: bool,
 }
 
-/// The sources of a run, and what was done to get them.
+/// The sources of a run, and notes on how they came about.
 pub(super) struct Sources {
     pub(super) sources: Vec<Source>,
     /// What was merged and left out, with numbers.
     pub(super) notes: Vec<String>,
 }
 
-/// One source for every data set of `store` that is not merged or left out.
+/// The sources of `store`: one for each data set that is not merged or left out, and the merged ones.
 pub(super) fn sources(store: &Store, recipe: &Recipe) -> Result<Sources, PlanError> {
     let data = &recipe.data;
     check_names(store, data)?;
@@ -55,7 +55,7 @@ pub(super) fn sources(store: &Store, recipe: &Recipe) -> Result<Sources, PlanErr
 }
 
 impl Sources {
-    /// Adds a source, to one like it if it is small.
+    /// Adds a source; a small one is merged into one like it.
     fn add(&mut self, source: Source, small: bool, store: &Store, data: &DataSection) {
         let is_small = |dataset: usize| {
             let meta = store.dataset(dataset);
@@ -82,7 +82,7 @@ impl Sources {
         }
     }
 
-    /// Whether the teacher's scores are used wherever there are any.
+    /// Checks that the teacher's scores are used wherever there are any.
     fn check_scores(&self, store: &Store) -> Result<(), PlanError> {
         for meta in self.sources.iter().flat_map(|source| &source.datasets).map(|&i| store.dataset(i)) {
             let (rows, dataset) = (meta.num_rows, meta.name.clone());
@@ -108,7 +108,7 @@ impl Sources {
     }
 }
 
-/// How often each source is drawn from, phase by phase: the first step of each, and a draw per source.
+/// How often each source is drawn from in each phase: the phase's first step, and a draw for each source.
 pub(super) fn phases(sources: &[Source], data: &DataSection) -> Vec<(u64, Vec<Draw>)> {
     let own = |source: &Source| data.sets.iter().find(|set| set.name == source.name);
     let mut draws: Vec<Draw> = (sources.iter().map(own))
@@ -128,13 +128,13 @@ fn num_rows(store: &Store, source: &Source) -> u64 {
     source.datasets.iter().map(|&dataset| store.dataset(dataset).num_ordered()).sum()
 }
 
-/// Whether the recipe says how often this very data set is drawn from.
+/// Whether the recipe sets how often this very data set is drawn from.
 fn has_own_weight(data: &DataSection, name: &str) -> bool {
     data.sets.iter().any(|set| set.name == name && (set.weight.is_some() || set.share.is_some()))
         || data.changes.iter().any(|change| change.weights.contains_key(name))
 }
 
-/// Whether every data set that the recipe names is there, once.
+/// Checks that every data set that the recipe names exists and is named once.
 fn check_names(store: &Store, data: &DataSection) -> Result<(), PlanError> {
     let known = || (0..store.num_datasets()).map(|i| store.dataset(i).name.as_str());
     let in_sets = data.sets.iter().map(|set| ("data.sets", &set.name));

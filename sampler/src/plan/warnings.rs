@@ -1,4 +1,4 @@
-//! What a user should know about a plan though the run goes on.
+//! What a user should know about a plan, although the run goes on.
 
 use tercet_configs::{Negatives, Recipe, Teacher};
 
@@ -7,7 +7,7 @@ use super::policy::GroupSize;
 use super::source::Source;
 use crate::Store;
 
-/// Everything that the recipe asks for and the store's rows do not give, with numbers and remedies; `notes` come first.
+/// Everything that the recipe asks for and the store's rows lack, with numbers and remedies; `notes` come first.
 pub(super) fn warnings(
     store: &Store,
     recipe: &Recipe,
@@ -26,7 +26,7 @@ pub(super) fn warnings(
     notes.iter().cloned().chain(left_out).chain(settings).collect()
 }
 
-/// A list that stays readable.
+/// The first few of a list, so that it stays readable.
 pub(super) fn first_few(found: &[String]) -> String {
     const FEW: usize = 5;
     match found.len() {

@@ -1,4 +1,4 @@
-//! Rows of several files in chunks, read ahead by a thread of their own.
+//! Reads the rows of several files in chunks, ahead, in a thread of its own.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,24 +16,24 @@ const CHUNK_BYTES: usize = 16 << 20;
 
 /// Rows of one file that are tokenised together.
 pub(super) struct Chunk {
-    /// Which of the files.
+    /// The index of the file.
     pub(super) source: usize,
     /// How its rows are numbered.
     pub(super) place: Place,
-    /// In order.
+    /// The rows in order.
     pub(super) rows: Vec<Numbered>,
-    /// Bytes read from all files so far, as they lie on disk.
+    /// The number of bytes read from all files so far, counted as stored on disk.
     pub(super) input_bytes: u64,
 }
 
-/// A place between two rows: after row or line `number` of file `source`.
+/// A position between two rows: after row or line `number` of file `source`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Position {
     pub(super) source: usize,
     pub(super) number: u64,
 }
 
-/// Hands the rows of all files after `start` to `consume`, in order. Two chunks at most wait meanwhile.
+/// Hands the rows of all files after `start` to `consume`, in order. At most two chunks wait meanwhile.
 ///
 /// # Errors
 /// A file cannot be opened or read to its end, or `consume` fails.
@@ -46,7 +46,7 @@ pub(super) fn read_chunks(
         let (sender, receiver) = sync_channel(1);
         scope.spawn(move || {
             if let Err(e) = send_chunks(paths, start, &sender) {
-                // Nobody may be listening any more; then there is nobody to tell.
+                // If the receiver is gone, there is nobody to tell.
                 let _ = sender.send(Err(e));
             }
         });

@@ -1,20 +1,20 @@
-//! A row's language: what it says, or else what its texts look like.
+//! A row's language: what the row says, or else what its text looks like.
 
 use crate::rows::Row;
 use crate::store::UNKNOWN_LANGUAGE;
 
-/// Characters of a row that are looked at. More tell hardly more.
+/// The number of characters examined. More hardly improve the result.
 const MAX_CHARACTERS: usize = 100;
 
-/// Shorter texts, in bytes, are not looked at: seldom can a language be told for certain, and looking costs as much.
+/// Texts with fewer bytes are not examined: their language is seldom certain, and examining them costs as much.
 const MIN_BYTES: usize = 48;
 
-/// The name of the row's language: as the row has it, or the ISO 639-3 code of what was detected, or `und`.
+/// The name of the row's language: the row's own, or the ISO 639-3 code of the detected one, or `und`.
 pub(super) fn language_of(row: &mut Row) -> String {
     row.language.take().unwrap_or_else(|| detect(&row.pos[0]))
 }
 
-/// By the first positive: queries are often too short to tell.
+/// Detects it from the first positive, because queries are often too short.
 fn detect(text: &str) -> String {
     if text.len() < MIN_BYTES {
         return UNKNOWN_LANGUAGE.to_owned();

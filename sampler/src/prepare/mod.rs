@@ -1,10 +1,10 @@
 //! Text → token store, once, before training.
 //!
 //! One thread reads and decompresses while all cores parse and tokenise, chunk by chunk; a chunk is written while the
-//! next one is tokenised. A corpus may be larger than memory: what is held is a few chunks, the memo of texts and what
-//! the orders need to know of one shard's rows. The store depends on its input alone, not on the number of cores.
+//! next one is tokenised. A corpus may be larger than memory: only a few chunks, the memo of texts, and what the orders
+//! need of one shard's rows are held. The store depends only on its input, not on the number of cores.
 //!
-//! What is stopped goes on with the last finished shard when it is asked for again (`progress`).
+//! A stopped preparation continues after its last finished shard when the same call is made again (`progress`).
 
 mod chunks;
 mod language;
@@ -31,12 +31,12 @@ use language::language_of;
 use progress::{InputState, request};
 use skipped::SkippedList;
 
-/// Tokenises all inputs into a store at `options.out`, and tells `progress` after every chunk of rows. Goes on with what
-/// an earlier call with the same options left there.
+/// Tokenises all inputs into a store at `options.out`, and calls `progress` after every chunk of rows. It continues
+/// what an earlier call with the same options left there.
 ///
 /// # Errors
 /// An option, a file or a row cannot be used (a malformed row only with [`OnError::Stop`]), or the store cannot be
-/// written. Finished shards are kept then ([`is_unfinished`]); if there are none, nothing is left behind.
+/// written. Finished shards are then kept ([`is_unfinished`]); if there are none, nothing is left behind.
 pub fn prepare(
     options: &PrepareOptions,
     progress: &mut dyn FnMut(PrepareProgress<'_>),
@@ -44,11 +44,11 @@ pub fn prepare(
     prepare_with(options, progress, &mut |_| Vec::new())
 }
 
-/// What a finished store's data sets give for files beside them: names and contents.
+/// Makes files to put beside a finished store's data sets: names and contents.
 pub type Companions<'a> = dyn FnMut(&[DatasetMeta]) -> Vec<(&'static str, String)> + 'a;
 
-/// As [`prepare`], with `companions`, name and content, made from the data sets and put beside them. The store is not
-/// finished before they are there.
+/// As [`prepare`], and also writes the files that `companions` makes from the data sets, beside them. The store is not
+/// finished before they exist.
 ///
 /// # Errors
 /// As [`prepare`].
@@ -102,12 +102,12 @@ pub fn prepare_with(
     })
 }
 
-/// Whether `dir` holds a store that was begun and not finished: the same [`prepare`] goes on with it.
+/// Whether `dir` holds a store that was begun and not finished; the same [`prepare`] continues it.
 pub fn is_unfinished(dir: &Path) -> bool {
     dir.join(UNFINISHED_FILE).exists()
 }
 
-/// A word on teacher scores that only some rows have: the data set trains as if none had.
+/// A warning if only some rows have teacher scores: the data set then trains as if none had.
 fn partly_scored(dataset: &DatasetMeta) -> Option<String> {
     let DatasetMeta { name, num_rows, .. } = dataset;
     let lacking = dataset.num_unscored.filter(|lacking| (1..*num_rows).contains(lacking))?;
@@ -116,7 +116,7 @@ fn partly_scored(dataset: &DatasetMeta) -> Option<String> {
     ))
 }
 
-/// What the data sets share while they are prepared.
+/// What the data sets share during preparation.
 struct Run<'a> {
     tokenizer: TextTokenizer,
     memo: Memo,
@@ -158,7 +158,7 @@ impl<'a> Run<'a> {
             self.tell(&before, &in_hand.state, in_hand.writer.num_rows(), in_hand.writer.num_tokens(), input_bytes);
             Ok(())
         });
-        // What was read before an error may have an error of its own, which comes first.
+        // The chunk read before a reading error may have an error of its own, which comes first.
         tokenized.map_or(Ok(()), |chunk| in_hand.write(chunk))?;
         read?;
         let InHand { writer, mut state, mut skipped } = in_hand;
@@ -173,7 +173,7 @@ impl<'a> Run<'a> {
         Ok(writer.finish_with(state.kind.clone(), state.sources.clone(), state.to_value())?)
     }
 
-    /// Tells how far all data sets are: those `before` and the one in hand.
+    /// Reports the progress of all data sets: those `before` and the current one.
     fn tell(&mut self, before: &PrepareProgress<'_>, state: &InputState, rows: u64, tokens: u64, input_bytes: u64) {
         self.so_far.rows = before.rows + rows;
         self.so_far.skipped = before.skipped + state.num_skipped();
@@ -183,11 +183,11 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The data set in hand.
+/// The data set that is being prepared.
 struct InHand<'a> {
     writer: DatasetWriter<'a>,
     state: InputState,
-    /// None: a malformed row ends it all.
+    /// None if a malformed row ends the preparation.
     skipped: Option<SkippedList>,
 }
 
@@ -226,7 +226,7 @@ impl<'a> InHand<'a> {
         Ok(self.writer.extend(good)?)
     }
 
-    /// Lists the row as skipped, or returns it as the error that it is.
+    /// Lists the row as skipped, or returns its error.
     fn skip(&mut self, place: Place, reason: String) -> Result<(), PrepareError> {
         let chunks::Position { source, number } = self.state.position;
         let source = &mut self.state.sources[source];
@@ -253,7 +253,7 @@ struct TokenizedRow {
     row: LabelledRow,
     kind: Option<String>,
     near_keys: Vec<NearKey>,
-    /// Texts that are nothing but unknown tokens.
+    /// The number of texts that are nothing but unknown tokens.
     num_unknown: u64,
 }
 
@@ -298,12 +298,12 @@ fn tokenize_row(mut row: Row, tokenizer: &TextTokenizer, memo: &Memo) -> Result<
     Ok(TokenizedRow { row: LabelledRow { tokens, language }, kind, near_keys, num_unknown })
 }
 
-/// As a blank text, one of characters that the tokenizer drops says nothing.
+/// A text of characters that the tokenizer drops says nothing, like a blank text.
 fn no_token(field: &str, text: &str) -> String {
     format!("\"{field}\" has no text for the tokenizer, which makes no token of {}", shown(text))
 }
 
-/// The published trainer treats all rows of a data set alike, by their `type`; so a second one is a mistake.
+/// The published trainer treats all rows of a data set alike, by their `type`, so a second type is a mistake.
 fn of_one_kind(kind: &mut Option<String>, row: TokenizedRow) -> Result<(LabelledRow, Vec<NearKey>), String> {
     match (&kind, row.kind) {
         (Some(first), Some(other)) if *first != other => Err(format!(

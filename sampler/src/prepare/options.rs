@@ -1,4 +1,4 @@
-//! What `prepare` is asked, and what it tells.
+//! The options of `prepare`, and what it reports.
 
 use std::path::PathBuf;
 
@@ -13,31 +13,32 @@ pub struct PrepareOptions {
     pub tokenizer: PathBuf,
     /// The data sets.
     pub inputs: Vec<PrepareInput>,
-    /// The folder of the store: missing, empty, or with what the same command left unfinished.
+    /// The folder of the store. It must be missing, empty, or hold what the same command left unfinished.
     pub out: PathBuf,
-    /// Tokens of a query at most, special tokens included; longer ones are cut.
+    /// The largest number of tokens of a query, special tokens included; longer ones are cut.
     pub query_max_len: usize,
-    /// Tokens of a passage at most, special tokens included; longer ones are cut.
+    /// The largest number of tokens of a passage, special tokens included; longer ones are cut.
     pub passage_max_len: usize,
-    /// What a malformed line does.
+    /// What happens at a malformed line.
     pub on_error: OnError,
-    /// Leave duplicates (query and positives of an earlier row of the data set) out of all batches.
+    /// Whether duplicates (query and positives of an earlier row of the data set) are left out of all batches.
     pub drop_duplicates: bool,
-    /// Rows of every shard but a data set's last; fewer where rows are so long that a shard would be huge.
+    /// The number of rows of every shard except a data set's last; it is lower if rows are so long that a shard would
+    /// be huge.
     pub rows_per_shard: u64,
 }
 
 /// One data set: rows that may share a batch.
 #[derive(Debug, Clone)]
 pub struct PrepareInput {
-    /// Names the data set: letters, digits, `.`, `_`, `-`.
+    /// The data set's name: letters, digits, `.`, `_`, `-`.
     pub name: String,
-    /// JSON Lines (plain, gzip or zstd), Parquet, Arrow, and folders of Hugging Face `datasets`; their rows follow each
-    /// other in this order.
+    /// JSON Lines (plain, gzip or zstd), Parquet, Arrow, and folders of Hugging Face `datasets`. Their rows are stored
+    /// in this order.
     pub paths: Vec<PathBuf>,
 }
 
-/// What a malformed line does. A file that cannot be read to its end is always an error.
+/// What happens at a malformed line. A file that cannot be read to its end is always an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnError {
     /// It ends the preparation.
@@ -46,10 +47,10 @@ pub enum OnError {
     Skip,
 }
 
-/// How far the preparation is; figures are of all data sets together.
+/// The progress of the preparation, for all data sets together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PrepareProgress<'a> {
-    /// The data set in hand.
+    /// The current data set.
     pub dataset: &'a str,
     /// Rows stored.
     pub rows: u64,
@@ -57,9 +58,9 @@ pub struct PrepareProgress<'a> {
     pub skipped: u64,
     /// Tokens stored, without special tokens.
     pub tokens: u64,
-    /// Bytes read of the input files, as they lie on disk.
+    /// Bytes read from the input files, counted as stored on disk.
     pub input_bytes: u64,
-    /// Bytes of all input files, as they lie on disk.
+    /// Bytes of all input files, counted as stored on disk.
     pub input_bytes_total: u64,
 }
 
@@ -74,7 +75,7 @@ pub struct PrepareReport {
     pub num_tokens: u64,
     /// Texts cut to the maximum length.
     pub num_texts_cut: u64,
-    /// What is in the rows that is not used, with numbers.
+    /// What the rows hold that is not used, with numbers.
     pub warnings: Vec<String>,
     /// The list of skipped lines, with [`OnError::Skip`].
     pub skipped_list: Option<PathBuf>,
@@ -83,7 +84,7 @@ pub struct PrepareReport {
 }
 
 impl PrepareOptions {
-    /// Finds what can be found before hours of work.
+    /// Finds the mistakes that can be found before hours of work.
     pub(super) fn check(&self) -> Result<(), PrepareError> {
         let fail = |message: String| Err(PrepareError::Options(message));
         if self.inputs.is_empty() {
@@ -114,7 +115,7 @@ impl PrepareOptions {
         Ok(())
     }
 
-    /// Bytes of all input files; fails if one is missing.
+    /// The number of bytes of all input files; fails if one is missing.
     pub(super) fn input_bytes(&self) -> Result<u64, RowError> {
         let paths = self.inputs.iter().flat_map(|input| &input.paths);
         let bytes = paths.map(|path| match std::fs::metadata(path) {

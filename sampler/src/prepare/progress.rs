@@ -1,4 +1,4 @@
-//! How far a data set is: what is kept with every finished shard, so that the same command goes on after it.
+//! The progress of a data set, which is kept with every finished shard so that the same command can continue after it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,32 +15,32 @@ use crate::rows::{NearKey, Place};
 use crate::store::SourceMeta;
 use crate::tokenize::TextTokenizer;
 
-/// A data set up to some row.
+/// The state of a data set up to some row.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct InputState {
-    /// The files as they were when they were begun.
+    /// The files as they were at the start.
     files: Vec<FileState>,
-    /// The files with what was taken from them.
+    /// The files, with what was taken from them.
     pub(super) sources: Vec<SourceMeta>,
     /// The rows' `type`.
     pub(super) kind: Option<String>,
     /// The last row or line that was taken or skipped.
     pub(super) position: Position,
-    /// Bytes of the list of skipped rows.
+    /// The length of the list of skipped rows in bytes.
     pub(super) skipped_bytes: u64,
-    /// The first skipped row and the reason.
+    /// The first skipped row, with the reason.
     pub(super) first_skipped: Option<String>,
-    /// Keys that are ignored and nearly ours, by name.
+    /// Ignored keys that are nearly ours, by name.
     near_keys: BTreeMap<String, NearKeyRows>,
     unknown: UnknownTexts,
 }
 
-/// Texts of which the tokenizer knows nothing.
+/// Counts of texts that are nothing but unknown tokens.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct UnknownTexts {
     num_texts: u64,
     num_unknown: u64,
-    /// Where the first is.
+    /// The place of the first.
     first: Option<String>,
 }
 
@@ -49,14 +49,14 @@ struct UnknownTexts {
 struct NearKeyRows {
     meant: String,
     num_rows: u64,
-    /// Where the first is.
+    /// The place of the first.
     first: String,
 }
 
-/// Keys of rows that are told of; more are hardly keys.
+/// The largest number of such keys that are reported; more are hardly keys.
 const MAX_NEAR_KEYS: usize = 20;
 
-/// A file that has not changed has the same.
+/// A file's size and time; an unchanged file has the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct FileState {
     bytes: u64,
@@ -64,7 +64,7 @@ struct FileState {
 }
 
 impl InputState {
-    /// Before the first row.
+    /// The state before the first row.
     pub(super) fn at_start(paths: &[PathBuf]) -> Result<Self, RowError> {
         let files = paths.iter().map(|path| FileState::of(path)).collect::<Result<_, _>>()?;
         let sources = paths.iter().map(|path| SourceMeta { path: path.clone(), rows: 0, skipped: 0 }).collect();
@@ -80,14 +80,14 @@ impl InputState {
         })
     }
 
-    /// Where an earlier attempt stopped, if the files are still those that it read.
+    /// The state in which an earlier attempt stopped, if the files are still those that it read.
     pub(super) fn go_on_from(&self, left: Option<&Value>) -> Option<Self> {
         let left: Self = serde_json::from_value(left?.clone()).ok()?;
         let paths = |state: &Self| state.sources.iter().map(|source| source.path.clone()).collect::<Vec<_>>();
         (left.files == self.files && paths(&left) == paths(self)).then_some(left)
     }
 
-    /// Sees to it that the list of skipped rows is on the disk, so that this state can be gone on from.
+    /// Makes sure that the list of skipped rows is on disk, so that work can continue from this state.
     pub(super) fn sync(&mut self, skipped: Option<&mut SkippedList>) -> Result<(), StoreError> {
         if let Some(list) = skipped {
             self.skipped_bytes = list.sync()?;
@@ -95,7 +95,7 @@ impl InputState {
         Ok(())
     }
 
-    /// Counts a key of the row in hand that is nearly one of ours.
+    /// Counts a key of the current row that is nearly one of ours.
     pub(super) fn count_near_key(&mut self, near: NearKey, place: Place) {
         let Position { source, number } = self.position;
         let num_keys = self.near_keys.len();
@@ -109,7 +109,7 @@ impl InputState {
         }
     }
 
-    /// Counts the texts of the row in hand, and those of them that are nothing but unknown tokens.
+    /// Counts the texts of the current row, and those of them that are nothing but unknown tokens.
     pub(super) fn count_texts(&mut self, num_texts: u64, num_unknown: u64, place: Place) {
         let Position { source, number } = self.position;
         self.unknown.num_texts += num_texts;
@@ -119,7 +119,7 @@ impl InputState {
         }
     }
 
-    /// What is in the files that is not used, with numbers.
+    /// What the files hold that is not used, with numbers.
     pub(super) fn warnings(&self, dataset: &str) -> Vec<String> {
         let near = self.near_keys.iter().map(|(key, NearKeyRows { meant, num_rows, first })| {
             let rows = if *num_rows == 1 { "1 row has".to_owned() } else { format!("{num_rows} rows have") };
@@ -142,23 +142,23 @@ impl InputState {
         near.chain(without).chain(unknown).collect()
     }
 
-    /// The first file that is empty.
+    /// The first empty file.
     pub(super) fn first_empty(&self) -> Option<String> {
         let mut files = self.files.iter().zip(&self.sources);
         files.find(|(file, _)| file.bytes == 0).map(|(_, source)| format!("{}, an empty file", source.path.display()))
     }
 
-    /// Rows left out.
+    /// The number of rows left out.
     pub(super) fn num_skipped(&self) -> u64 {
         self.sources.iter().map(|source| source.skipped).sum()
     }
 
-    /// Bytes of all files.
+    /// The number of bytes of all files.
     pub(super) fn input_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// As it is kept.
+    /// The state in the form in which it is kept.
     pub(super) fn to_value(&self) -> Value {
         // Numbers, strings and lists of them are always JSON.
         serde_json::to_value(self).expect("a state is always JSON")
@@ -173,7 +173,7 @@ impl FileState {
     }
 }
 
-/// What is asked, in words that change if and only if the store would: the same command finds its own work again.
+/// The request as a text that changes if and only if the store would, so that the same command recognises its own work.
 pub(super) fn request(options: &PrepareOptions, tokenizer: &TextTokenizer) -> String {
     let inputs: Vec<_> = options.inputs.iter().map(|input| (&input.name, &input.paths)).collect();
     let request = serde_json::json!({

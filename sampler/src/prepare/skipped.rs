@@ -1,5 +1,5 @@
-//! The list of rows left out, `skipped.jsonl`: a line of JSON each, per data set while the store is made and one for all
-//! in the end.
+//! The list of rows left out, `skipped.jsonl`, one line of JSON each. Each data set has one while the store is made; in
+//! the end there is one for all.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -29,7 +29,7 @@ struct Skipped<'a> {
 }
 
 impl SkippedList {
-    /// Opens the list in a data set's folder, as it was when it had `bytes`.
+    /// Opens the list in a data set's folder, cut to its first `bytes` bytes.
     pub(super) fn open(dir: &Path, bytes: u64) -> Result<Self, StoreError> {
         let path = dir.join(LIST_FILE);
         let open = || {
@@ -54,7 +54,7 @@ impl SkippedList {
         self.file.write_all(&line).map_err(|e| self.error(e))
     }
 
-    /// Sees to it that the list is on the disk; gives its length.
+    /// Makes sure that the list is on disk, and returns its length.
     pub(super) fn sync(&mut self) -> Result<u64, StoreError> {
         let synced = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
         synced.map_err(|e| self.error(e))?;
@@ -66,7 +66,7 @@ impl SkippedList {
     }
 }
 
-/// Puts the lists of all data sets together.
+/// Joins the lists of all data sets.
 pub(super) fn join(dirs: &[PathBuf], mut to: DurableFile) -> Result<(), StoreError> {
     for dir in dirs {
         let path = dir.join(LIST_FILE);

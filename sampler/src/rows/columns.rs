@@ -1,7 +1,7 @@
-//! Rows of Parquet and Arrow files, which have a column for each field.
+//! Reads rows of Parquet and Arrow files, which have a column for each field.
 //!
-//! Arrow files may be of the file or of the stream format; Hugging Face `datasets` writes the latter. Other columns than
-//! a row's are not decoded.
+//! Arrow files may have the file or the stream format; Hugging Face `datasets` writes the latter. Columns that a row
+//! does not use are not decoded.
 
 use std::fmt;
 use std::fs::File;
@@ -23,10 +23,10 @@ use super::keys::{self, KEYS, Key, NearKey};
 use crate::error::RowError;
 use crate::lines::CountingFile;
 
-/// Rows of Parquet that are decoded together.
+/// The number of Parquet rows that are decoded together.
 const ROWS_PER_BATCH: usize = 1024;
 
-/// A row's number, from 1, and the row, or why it cannot be used.
+/// A row's number, from 1, and the row or why it cannot be used.
 type NumberedRow = (u64, Result<Row, String>);
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
@@ -41,19 +41,19 @@ struct Opened {
 pub(crate) struct ColumnReader {
     path: PathBuf,
     format: &'static str,
-    /// Columns that are ignored and nearly those of rows.
+    /// Ignored columns that are nearly those of rows.
     near_keys: Vec<NearKey>,
     /// None after an error or the end.
     batches: Option<Batches>,
     batch: Option<RecordBatch>,
     /// The next row of the batch.
     next: usize,
-    /// Rows read.
+    /// The number of rows read.
     row: u64,
 }
 
 impl ColumnReader {
-    /// None if the first bytes are of another format.
+    /// Opens the file; None if its first bytes are of another format.
     pub(super) fn open(
         path: &Path,
         file: &File,
@@ -97,7 +97,7 @@ impl ColumnReader {
         Ok(())
     }
 
-    /// Sees to it that the batch has a next row; false at the end.
+    /// Makes sure that the batch has a next row; false at the end.
     fn has_row(&mut self) -> Result<bool, RowError> {
         while self.batch.as_ref().is_none_or(|batch| self.next >= batch.num_rows()) {
             let Some(batches) = &mut self.batches else { return Ok(false) };
@@ -121,7 +121,7 @@ impl fmt::Debug for ColumnReader {
 }
 
 fn unreadable(path: &Path, format: &str, row: u64, reason: &str) -> RowError {
-    // What the decoders say of a good file that was written in a way of which they know only the name.
+    // The decoders' words for a good file in a format variant that they do not support.
     if ["Disabled feature", "not supported", "NYI", "not yet implemented"].iter().any(|words| reason.contains(words)) {
         let reason = format!("{format} written in a way that is not read here ({reason}): write it again, with zstd");
         return RowError::Columns { path: path.to_owned(), reason };
@@ -138,7 +138,7 @@ fn open_parquet(mut file: File, bytes_read: Arc<AtomicU64>) -> Result<Opened, St
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
     let num_rows = builder.metadata().file_metadata().num_rows().max(1) as u64;
     let reader = builder.with_batch_size(ROWS_PER_BATCH).with_projection(mask).build().map_err(|e| e.to_string())?;
-    // The reader reads where it likes; progress is told by its rows.
+    // The reader reads in any order, so progress is estimated from its rows.
     let mut rows_read = 0;
     let batches = reader.inspect(move |batch| {
         let before = rows_read;
@@ -165,13 +165,13 @@ fn open_arrow_stream(file: File, bytes_read: Arc<AtomicU64>) -> Result<Opened, S
     Ok(Opened { schema, batches: Box::new(reader.map(move |batch| batch?.project(&wanted))) })
 }
 
-/// The numbers of the columns that a row takes.
+/// The indices of the columns that a row uses.
 fn projection(schema: &Schema) -> Vec<usize> {
     let wanted = |(i, field): (usize, &Arc<arrow_schema::Field>)| KEYS.contains(&field.name().as_str()).then_some(i);
     schema.fields().iter().enumerate().filter_map(wanted).collect()
 }
 
-/// Whether the columns are those of rows; gives those that nearly are.
+/// Checks that the columns are those of rows, and returns those that nearly are.
 fn check_columns(schema: &Schema) -> Result<Vec<NearKey>, String> {
     let keys: Vec<Key> =
         schema.fields().iter().map(|field| Key { name: field.name().clone(), is_null: false }).collect();

@@ -1,7 +1,7 @@
-//! A row of a record batch → one [`Row`], or the reason why not; with the words that lines of JSON get.
+//! Turns a row of a record batch into one [`Row`], or gives the reason why not, in the same words as for lines of JSON.
 //!
-//! What a column holds counts, not how: strings and lists come in several layouts, numbers in all widths, and what
-//! repeats may be kept once (dictionaries, which pandas writes for categories, and runs).
+//! A column's values count, not their encoding: strings and lists come in several layouts, numbers in all widths, and
+//! repeated values may be stored once (in dictionaries, which pandas writes for categories, and in runs).
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -14,13 +14,13 @@ use arrow_schema::DataType;
 use super::keys::NearKey;
 use super::{Row, is_blank, language_name, no_text, not_finite, wrong_count};
 
-/// Whether the column `name` can hold what rows have under that name; the error is the reason.
+/// Checks that the column `name` can hold what rows have under that name; the error is the reason.
 pub(super) fn check_type(name: &str, found: &DataType) -> Result<(), String> {
     let (expected, fits) = match name {
         "query" | "prompt" | "type" => ("a string", is_text(found)),
         "pos" | "neg" => ("a list of strings", is_list(found, is_text)),
         "pos_scores" | "neg_scores" => ("a list of numbers", is_list(found, is_number)),
-        // A language of another type is no name of one.
+        // A language of another type is ignored, so it needs no check.
         _ => return Ok(()),
     };
     match fits {
@@ -102,7 +102,8 @@ fn string_at(name: &str, array: &dyn Array, i: usize) -> Result<Option<String>, 
     Ok(Some(text))
 }
 
-/// Where element `i` of the array really is: dictionaries and runs keep what repeats once. None if it is null.
+/// The array and index that really hold element `i`, since dictionaries and runs store repeated values once. None if it
+/// is null.
 fn entry(array: &dyn Array, i: usize) -> Option<(&dyn Array, usize)> {
     if array.data_type() == &DataType::Null || array.is_null(i) {
         return None;

@@ -1,4 +1,4 @@
-//! Folders that Hugging Face `datasets` wrote with `save_to_disk`: the files that hold their rows.
+//! Finds the files that hold the rows of a folder written by `save_to_disk` of Hugging Face `datasets`.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::error::RowError;
 
-/// The files of rows that `path` stands for: itself, or those of the folder that it is.
+/// The files of rows that `path` stands for: itself, or those of its folder.
 ///
 /// # Errors
 /// The folder is not one of `datasets`, or has several splits.
@@ -47,7 +47,7 @@ struct Splits {
 struct State {
     #[serde(rename = "_data_files")]
     files: Vec<DataFile>,
-    /// Which rows of the files the data set has, in which order; long since not written any more.
+    /// Which rows of the files the data set has, and in which order; current versions no longer write it.
     #[serde(rename = "_indices_data_files")]
     indices: Option<Vec<DataFile>>,
 }

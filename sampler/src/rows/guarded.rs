@@ -1,6 +1,7 @@
-//! Decoders of Arrow and Parquet panic on some damaged files; here such a panic becomes an error.
+//! Turns panics of the Arrow and Parquet decoders into errors. They panic on some damaged files.
 //!
-//! What they leave behind is thrown away. Their panics are not printed: a hook that is set once asks the thread.
+//! The state that a panic leaves behind is discarded. Such panics are not printed: a hook, set once, checks a flag of
+//! the thread.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -12,7 +13,7 @@ thread_local! {
 
 static HOOK: Once = Once::new();
 
-/// What `decode` gives, or its panic's message as the error.
+/// The result of `decode`, or its panic's message as the error.
 pub(super) fn guarded<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     HOOK.call_once(|| {
         let hook = take_hook();

@@ -1,32 +1,33 @@
-//! Keys and columns of rows: those that are looked at, and those that are nearly one of them.
+//! Keys and columns of rows: those that are used, and those that are nearly one of them.
 //!
-//! Others are ignored, so what a row lacks because its key is misspelt, or another trainer's, would be lost in silence.
+//! Other keys are ignored, so a value under a misspelt key, or under another trainer's key, would be lost silently.
 
-/// The keys that a row takes.
+/// The keys that a row uses.
 pub(super) const KEYS: [&str; 9] =
     ["query", "pos", "neg", "pos_scores", "neg_scores", "prompt", "type", "lang", "language"];
 
-/// Keys of a row that a message names.
+/// The number of a row's keys that a message names.
 const SHOWN_KEYS: usize = 12;
 
 /// A key of a row.
 #[derive(Debug, Clone)]
 pub(super) struct Key {
     pub(super) name: String,
-    /// Its value is as good as missing.
+    /// Whether its value counts as missing.
     pub(super) is_null: bool,
 }
 
 /// A key that is ignored, and the one that was perhaps meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NearKey {
-    /// As the row has it.
+    /// The key in the row.
     pub key: String,
-    /// The key of rows that it is like.
+    /// The key of ours that it resembles.
     pub meant: &'static str,
 }
 
-/// Words for what a key holds: what comes before, if anything, and after them is left out of the comparison.
+/// Words for what a key holds. A key is a word for positives or negatives followed by one for texts or scores; a
+/// leading "hard" and trailing digits are ignored.
 const POSITIVE: [&str; 3] = ["positives", "positive", "pos"];
 const NEGATIVE: [&str; 4] = ["negatives", "negative", "negs", "neg"];
 const TEXTS: [&str; 18] = [
@@ -51,7 +52,7 @@ const TEXTS: [&str; 18] = [
 ];
 const SCORES: [&str; 4] = ["score", "scores", "logit", "logits"];
 
-/// Other trainers' words; they are only suggested where ours is missing.
+/// Other trainers' words; they are only suggested if ours is missing.
 const OTHERS: [(&str, &[&str]); 5] = [
     ("query", &["anchor", "question", "questions", "queries", "querytext", "q", "sentence", "messages", "input"]),
     ("pos", &["response", "answer", "answers", "document", "documents", "passage", "passages", "context", "chosen"]),
@@ -60,16 +61,16 @@ const OTHERS: [(&str, &[&str]); 5] = [
     ("prompt", &["instruction", "instructions", "queryinstruction", "queryprompt", "prompts"]),
 ];
 
-/// How sure it is that a key is meant as ours.
+/// How certain it is that a key is meant as ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Likeness {
-    /// It is our word, or plainly a form of it.
+    /// It is our word, or clearly a form of it.
     Same,
-    /// It looks like it, or others call it so.
+    /// It looks similar, or other trainers use it.
     Perhaps,
 }
 
-/// Why a row of these keys (`what` are "keys" or "columns") cannot do without `needed`.
+/// The message that `needed` is missing among the keys of a row (`what` is "keys" or "columns").
 pub(super) fn missing(needed: &str, what: &str, keys: &[Key]) -> String {
     let mut names: Vec<String> = keys.iter().take(SHOWN_KEYS).map(|key| format!("{:?}", key.name)).collect();
     if keys.len() > SHOWN_KEYS {
@@ -82,11 +83,11 @@ pub(super) fn missing(needed: &str, what: &str, keys: &[Key]) -> String {
     format!("\"{needed}\" is missing among the {what} {}{hint} (\"{needed}\" is {form})", names.join(", "))
 }
 
-/// The keys that are nearly ours, of those that the row does not have. `empty` gives the names of the keys that hold an empty
-/// list, which is as good as missing; it is called only where there are such keys.
+/// The row's keys that are nearly ours, if the row lacks ours. `empty` returns the names of the keys that hold an empty
+/// list, which counts as missing; it is called only if some keys are nearly ours.
 ///
 /// # Errors
-/// One is certainly meant, so that negatives or scores would be lost.
+/// A key certainly stands for a missing one of ours, so negatives or scores would be lost.
 pub(super) fn near(keys: &[Key], empty: impl FnOnce() -> Vec<String>) -> Result<Vec<NearKey>, String> {
     let others = keys.iter().filter(|key| !key.is_null && !KEYS.contains(&key.name.as_str()));
     let like: Vec<_> = others.filter_map(|key| Some((key, meant(&key.name)?))).collect();
@@ -109,7 +110,7 @@ pub(super) fn near(keys: &[Key], empty: impl FnOnce() -> Vec<String>) -> Result<
     Ok(near)
 }
 
-/// Which of our keys `key`, which is none of them, is like.
+/// Which of our keys `key`, which is none of them, resembles.
 fn meant(key: &str) -> Option<(&'static str, Likeness)> {
     let plain: String = key.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
     let plain = plain.trim_end_matches(|c: char| c.is_ascii_digit());
@@ -134,7 +135,7 @@ fn meant(key: &str) -> Option<(&'static str, Likeness)> {
     if let Some((ours, _)) = OTHERS.iter().find(|(_, words)| words.contains(&plain)) {
         return Some((ours, Likeness::Perhaps));
     }
-    // One slip of the pen; in a longer word, two.
+    // One slip of the pen is allowed, or two in a longer word.
     let slips = |ours: &str| if ours.len() < 8 { 1 } else { 2 };
     let is_like = |ours: &&&str| {
         plain.len().abs_diff(ours.len()) <= slips(ours)
@@ -175,7 +176,7 @@ mod tests {
         for (like, meant) in [("teacher_scores", "pos_scores"), ("hn", "neg"), ("distractors", "neg")] {
             assert_eq!(told(&["query", "pos", like]).unwrap(), [NearKey { key: like.into(), meant }], "{like}");
         }
-        // With negatives of its own, a row's other key is something else.
+        // If a row has negatives under our key, its other key is something else.
         assert_eq!(told(&["query", "pos", "neg", "negatives"]).unwrap(), []);
         assert_eq!(told(&["query", "pos", "neg!", "negatives"]).unwrap().len(), 1);
         for other in ["id", "_id", "source", "title", "negs!", "positive", "lang_id", "metadata", "label"] {

@@ -1,6 +1,7 @@
-//! Training rows with the fields of the published trainer's JSON Lines: lines, plain or compressed, Parquet or Arrow.
+//! Training rows with the fields of the published trainer's JSON Lines, read from lines (plain or compressed), Parquet
+//! or Arrow.
 //!
-//! Not here: tokens. A [`Row`] is text.
+//! A [`Row`] is text; tokens come later.
 
 mod columns;
 mod fields;
@@ -25,28 +26,28 @@ use crate::error::RowError;
 pub struct Row {
     /// The query, without [`prompt`](Self::prompt).
     pub query: String,
-    /// At least one positive; none is blank.
+    /// At least one positive. None is blank.
     pub pos: Vec<String>,
-    /// Negatives; none is blank.
+    /// Negatives. None is blank.
     pub neg: Vec<String>,
-    /// Teacher scores of the positives: finite, one each.
+    /// Teacher scores of the positives, one each. They are finite.
     pub pos_scores: Option<Vec<f32>>,
-    /// Teacher scores of the negatives: finite, one each.
+    /// Teacher scores of the negatives, one each. They are finite.
     pub neg_scores: Option<Vec<f32>>,
-    /// Stands directly before the query.
+    /// Text directly before the query.
     pub prompt: Option<String>,
     /// The row's `type`.
     pub kind: Option<String>,
-    /// What the row says of its language (`lang` or `language`).
+    /// The row's own name of its language (`lang` or `language`).
     pub language: Option<String>,
-    /// Keys of the row that are ignored and nearly one of these.
+    /// Ignored keys of the row that are nearly one of ours.
     pub near_keys: Vec<NearKey>,
 }
 
-/// Longest name of a language that is taken for one.
+/// The longest text that is taken for the name of a language.
 const MAX_LANGUAGE_BYTES: usize = 35;
 
-/// The name of a language as it is counted, if it can be one. RFC 5646 asks for room for 35 characters.
+/// The trimmed name of a language, if it can be one. RFC 5646 asks for room for 35 characters.
 fn language_name(name: &str) -> Option<String> {
     let name = name.trim();
     (!name.is_empty() && name.len() <= MAX_LANGUAGE_BYTES).then(|| name.to_owned())
@@ -70,7 +71,7 @@ fn not_finite(field: &str, number: f64) -> String {
 }
 
 impl Row {
-    /// The query as the encoder sees it: the prompt, if there is one, and the query.
+    /// The query as the encoder sees it: the prompt, if any, and the query.
     pub fn query_text(&self) -> Cow<'_, str> {
         match &self.prompt {
             Some(prompt) => Cow::Owned(format!("{prompt}{}", self.query)),
@@ -79,7 +80,7 @@ impl Row {
     }
 }
 
-/// Reads the rows of one file, in order: JSON Lines (plain, gzip or zstd; blank lines are skipped), Parquet or Arrow.
+/// Reads the rows of one file in order: JSON Lines (plain, gzip or zstd; blank lines are skipped), Parquet or Arrow.
 ///
 /// After a [`RowError::Line`] or [`RowError::Row`] the next row follows; after any other error nothing does.
 #[derive(Debug)]
@@ -93,7 +94,7 @@ impl RowReader {
     /// Opens `path`.
     ///
     /// # Errors
-    /// Not even the file's first bytes can be read, or its columns are not those of rows.
+    /// The file's first bytes cannot be read or are not those of rows, or its columns are not those of rows.
     pub fn open(path: &Path) -> Result<Self, RowError> {
         Ok(Self { path: path.to_owned(), source: RowSource::open(path, Default::default())?, failed: false })
     }

@@ -1,7 +1,7 @@
-//! One line of JSON → one [`Row`], or the reason why not.
+//! Turns one line of JSON into one [`Row`], or gives the reason why not.
 //!
-//! A good row is read straight into its fields. Whatever is not one is read again, as values of any type, so that what is
-//! wrong can be named.
+//! A good row is read directly into its fields. Any other line is read again, as values of any type, so that the
+//! mistake can be named.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use super::keys::{self, Key};
 use super::{Row, is_blank, language_name, no_text, not_finite, wrong_count};
 use crate::lines::{json_object, utf8};
 
-/// The fields that are looked at, of whatever type, so that a wrong one can be named. Others are ignored.
+/// The fields that are used, of any type, so that a wrong one can be named. Others are ignored.
 #[derive(Deserialize)]
 struct Fields {
     query: Option<Value>,
@@ -76,7 +76,7 @@ impl TypedFields {
 /// Parses one line.
 ///
 /// # Errors
-/// The reason alone, for the caller to put file and line before it.
+/// The line is not a row. The error is the reason alone; the caller adds file and line.
 pub fn parse_row(line: &[u8]) -> Result<Row, String> {
     let line = utf8(line)?;
     let mut row = match json_object(line).ok().and_then(TypedFields::into_row) {
@@ -87,7 +87,7 @@ pub fn parse_row(line: &[u8]) -> Result<Row, String> {
     Ok(row)
 }
 
-/// The row, field by field, so that what is wrong can be named.
+/// Reads the row field by field, so that the mistake can be named.
 fn row_of(line: &str) -> Result<Row, String> {
     let fields: Fields = json_object(line)?;
     let missing = |field| keys::missing(field, "keys", &keys_of(line));
@@ -105,7 +105,7 @@ fn row_of(line: &str) -> Result<Row, String> {
     Ok(Row { query, pos, neg, pos_scores, neg_scores, prompt, kind, language, near_keys: Vec::new() })
 }
 
-/// What the row says of its language; anything but a name is ignored, as other fields are.
+/// The row's own name of its language; anything else is ignored, as other fields are.
 fn language(lang: Option<Value>, language: Option<Value>) -> Option<String> {
     [lang, language].into_iter().flatten().find_map(|value| match value {
         Value::String(name) => language_name(&name),
@@ -118,7 +118,7 @@ fn keys_of(line: &str) -> Vec<Key> {
     serde_json::from_str(line).map(|Keys(keys)| keys).unwrap_or_default()
 }
 
-/// Those of the line's keys that hold an empty list.
+/// The line's keys that hold an empty list.
 fn empty_keys_of(line: &str) -> Vec<String> {
     let object: Map<String, Value> = serde_json::from_str(line).unwrap_or_default();
     let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);

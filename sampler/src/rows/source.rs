@@ -1,4 +1,4 @@
-//! One file of rows, whatever its format: what its first bytes say.
+//! One file of rows; its first bytes decide its format.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};
@@ -11,7 +11,7 @@ use super::{Row, parse_row};
 use crate::error::RowError;
 use crate::lines::{CountingFile, LineReader, LinesOf};
 
-/// A row that is read but perhaps not parsed, so that parsing can be shared among threads.
+/// A row that is read but perhaps not yet parsed, so that threads can share the parsing.
 #[derive(Debug)]
 pub(crate) enum RawRow {
     /// A line of JSON.
@@ -21,7 +21,7 @@ pub(crate) enum RawRow {
 }
 
 impl RawRow {
-    /// The row; the error is the reason alone.
+    /// The row. The error is the reason alone.
     pub(crate) fn into_row(self) -> Result<Row, String> {
         match self {
             Self::Line(line) => parse_row(&line),
@@ -29,7 +29,7 @@ impl RawRow {
         }
     }
 
-    /// About as many bytes as the row has text.
+    /// The approximate number of bytes of the row's text.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Line(line) => line.len(),
@@ -38,7 +38,7 @@ impl RawRow {
     }
 }
 
-/// How a row is found again in its file.
+/// How messages number a row in its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     /// By the line's number, from 1.
@@ -48,7 +48,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// Where row or line `number` of the file at `path` is, in words.
+    /// The place of row or line `number` of the file at `path`, in words.
     pub(crate) fn named(self, path: &Path, number: u64) -> String {
         match self {
             Self::Line => format!("{}:{number}", path.display()),
@@ -56,7 +56,7 @@ impl Place {
         }
     }
 
-    /// The error of a row that is wrong for `reason`.
+    /// The error for a row that is wrong for `reason`.
     pub(crate) fn error(self, path: &Path, number: u64, reason: String) -> RowError {
         let path = path.to_owned();
         match self {
@@ -73,27 +73,27 @@ pub(crate) enum RowSource {
     Columns(ColumnReader),
 }
 
-/// A row's number and the row, or why it cannot be used.
+/// A row's number, and the row or why it cannot be used.
 pub(crate) type Numbered = (u64, Result<RawRow, String>);
 
 impl RowSource {
-    /// Opens `path`; what is read of it, as it lies on disk, is added to `bytes_read`.
+    /// Opens `path`. The bytes read from it, counted as stored on disk, are added to `bytes_read`.
     pub(crate) fn open(path: &Path, bytes_read: Arc<AtomicU64>) -> Result<Self, RowError> {
         let opening = |source| RowError::Open { path: path.to_owned(), source };
         let mut file = File::open(path).map_err(opening)?;
         let mut first_bytes = [0; 6];
         let read = read_up_to(&mut file, &mut first_bytes).map_err(opening)?;
-        // Shorter files are no columns.
+        // A shorter file does not hold columns.
         if let Some(reader) = ColumnReader::open(path, &file, first_bytes, bytes_read.clone())? {
             return Ok(Self::Columns(reader));
         }
-        // A pipe cannot be read from its beginning again.
+        // A pipe cannot be read from its beginning again, so the first bytes are put back in front.
         bytes_read.fetch_add(read as u64, Ordering::Relaxed);
         let whole = Cursor::new(first_bytes[..read].to_vec()).chain(CountingFile { file, bytes_read });
         Ok(Self::Lines(LineReader::over(path, whole, LinesOf::Objects)?))
     }
 
-    /// The next row; None at the end, and after an error.
+    /// The next row; None at the end and after an error.
     pub(crate) fn next(&mut self) -> Result<Option<Numbered>, RowError> {
         match self {
             Self::Lines(reader) => {
@@ -116,7 +116,7 @@ impl RowSource {
         }
     }
 
-    /// Passes over everything up to and including row or line `number`.
+    /// Skips everything up to and including row or line `number`.
     pub(crate) fn skip_to(&mut self, number: u64) -> Result<(), RowError> {
         match self {
             Self::Lines(reader) => reader.skip_to(number),
@@ -132,7 +132,7 @@ impl RowSource {
     }
 }
 
-/// Fills `buffer` as far as the file goes, in as many reads as a pipe takes.
+/// Fills `buffer` as far as the file goes, in as many reads as a pipe needs.
 fn read_up_to(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     let mut read = 0;
     while read < buffer.len() {

@@ -1,15 +1,15 @@
-//! Whether the tokens of two texts with a space between are those of the one and then those of the other.
+//! Whether the tokens of two texts with a space between them are those of the first followed by those of the second.
 //!
 //! They are if words are cut at spaces, spaces are dropped or begin a word, and a text's first word begins in the same
-//! way; as with BERT's and XLM-RoBERTa's tokenizers. They are not where a word behind a space is another token than at a
+//! way, as with BERT's and XLM-RoBERTa's tokenizers. They are not if a word after a space is another token than at a
 //! text's beginning, as with GPT-2's and RoBERTa's. Only kinds of tokenizers for which it certainly holds pass.
 
 use serde_json::Value;
 
-/// Whether the tokenizer with these parts is such a one.
+/// Checks that a tokenizer with these parts is of such a kind.
 ///
 /// # Errors
-/// What may make a difference, for a message.
+/// The part that may make a difference, for a message.
 pub(super) fn joins_at_spaces(normalizes: &Value, pre_tokenizer: &Value) -> Result<(), String> {
     let mut collapses = false;
     normalizer(normalizes, &mut collapses)?;
@@ -22,9 +22,9 @@ pub(super) fn joins_at_spaces(normalizes: &Value, pre_tokenizer: &Value) -> Resu
     for step in steps {
         match step["type"].as_str() {
             Some("BertPreTokenizer" | "Whitespace" | "WhitespaceSplit") => is_cut = true,
-            // Blanks before a text are its own; where they stay, one more makes a difference.
+            // Blanks before a text belong to it; if they are kept, one more makes a difference.
             Some("Metaspace") if begins_every_word(step) && (is_cut || collapses) => is_cut = true,
-            // These look at each word by itself.
+            // These treat each word by itself.
             Some("ByteLevel" | "Digits" | "Punctuation" | "Split" | "CharDelimiterSplit") if is_cut => {}
             Some("Digits" | "Punctuation") => {}
             _ => {
@@ -46,7 +46,8 @@ fn begins_every_word(metaspace: &Value) -> bool {
     is_always && metaspace.get("split").is_none_or(|split| split == true)
 }
 
-/// Whether what it makes of a character depends on no other across a space; `collapses` if it leaves single spaces.
+/// Checks that the result for a character depends on no other one across a space. Sets `collapses` if only single
+/// spaces are left.
 fn normalizer(step: &Value, collapses: &mut bool) -> Result<(), String> {
     let Some(kind) = step["type"].as_str() else { return Ok(()) };
     match kind {
@@ -95,7 +96,7 @@ mod tests {
             (Value::Null, split(), true),
             (Value::Null, all(json!([split(), bytes(false)])), true),
             (Value::Null, all(json!([{"type": "Digits"}, split()])), true),
-            // Two spaces in a row stay two words.
+            // Two adjacent spaces stay two words.
             (Value::Null, meta("always"), false),
             (collapse.clone(), meta("first"), false),
             (collapse, meta("never"), false),

@@ -1,24 +1,24 @@
-//! Texts that were tokenised already: mined negatives repeat each passage many times.
+//! A memo of texts that were already tokenised, because mined negatives repeat each passage many times.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Memory that the memo takes at most.
+/// The largest memory of the memo.
 const MAX_BYTES: usize = 256 << 20;
 
-/// Locks, so that threads seldom wait for each other.
+/// The number of locks, enough that threads seldom wait for each other.
 const NUM_SHARDS: usize = 64;
 
-/// What an entry takes beside its tokens.
+/// The memory of an entry beside its tokens.
 const ENTRY_BYTES: usize = 96;
 
-/// Texts shorter than this are tokenised faster than found.
+/// Tokenising a shorter text is faster than looking it up.
 const MIN_TEXT_BYTES: usize = 64;
 
-/// The first 128 bits of the text's BLAKE3: no two texts are known to share them, nor will ever be.
+/// The first 128 bits of the text's BLAKE3. No two texts are known to share them, and none ever will be.
 type Key = [u8; 16];
 
-/// A bounded map from text to tokens. Entries that were not asked for while half of it was filled anew go first.
+/// A bounded map from text to tokens. An entry that was not used while half of the map was filled anew is dropped.
 pub(crate) struct Memo {
     shards: Vec<Mutex<Shard>>,
 }
@@ -35,7 +35,7 @@ impl Memo {
         Self { shards: (0..NUM_SHARDS).map(|_| Mutex::default()).collect() }
     }
 
-    /// The text's tokens: the remembered ones, or those that `tokenize` makes.
+    /// The text's tokens: the remembered ones, or those from `tokenize`.
     pub(super) fn get_or_try<E>(
         &self,
         text: &str,
@@ -47,7 +47,7 @@ impl Memo {
         let mut key = Key::default();
         key.copy_from_slice(&blake3::hash(text.as_bytes()).as_bytes()[..16]);
         let shard = &self.shards[key[0] as usize % NUM_SHARDS];
-        // A thread that panicked in here left a map that is whole.
+        // A thread that panicked while holding the lock left a consistent map.
         let lock = || shard.lock().unwrap_or_else(PoisonError::into_inner);
         let found = lock().find(&key);
         if let Some(tokens) = found {

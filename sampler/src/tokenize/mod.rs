@@ -1,9 +1,9 @@
-//! Texts → token ids, with the model's own tokenizer.json.
+//! Turns texts into token ids with the model's own tokenizer.json.
 //!
-//! Encoders of the XLM-RoBERTa and BERT families put one token before a text and one after it. Everything here keeps
-//! those apart from the *content* between them, so that a text can be cut, shuffled or joined and framed afterwards.
+//! Encoders of the XLM-RoBERTa and BERT families put one token before a text and one after it. This module keeps these
+//! apart from the *content* between them, so that a text can be cut, shuffled or joined first and framed afterwards.
 //!
-//! The ids are always those of the `tokenizers` crate. Tokenizers of the XLM-RoBERTa family take a faster way to them.
+//! The ids are always those of the `tokenizers` crate. Tokenizers of the XLM-RoBERTa family reach them in a faster way.
 
 mod joined;
 mod memo;
@@ -25,29 +25,29 @@ pub(crate) use memo::Memo;
 use pipeline::Pipeline;
 use stated::Stated;
 
-/// A tokenizer.json, with its own truncation and padding switched off. Can be shared between threads.
+/// A tokenizer.json with its own truncation and padding switched off. Threads can share it.
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
-    /// The faster way, where there is one.
+    /// The faster way, if there is one.
     pipeline: Option<Pipeline>,
     special: SpecialTokens,
-    /// Whether tokens of texts can be put together, or why not.
+    /// Whether tokens of texts can be joined, or why not.
     joins_at_spaces: Result<(), String>,
     hash: String,
 }
 
-/// Characters of a text that are tokenised first to see whether it has tokens.
+/// The number of a text's characters that are tokenised first to see whether it has tokens.
 const MAX_LEADING_CHARACTERS: usize = 64;
 
-/// Files of which only Python makes a tokenizer.
+/// Files from which only Python makes a tokenizer.
 const SLOW: [&str; 5] = ["sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "vocab.txt", "vocab.json"];
 
 impl TextTokenizer {
     /// Loads a Hugging Face tokenizer.json, or the one of a model's directory.
     ///
     /// # Errors
-    /// The file cannot be read or is no tokenizer, but a vocabulary perhaps; it does not put exactly one token before and one after a text; it
-    /// has no padding or no unknown token; it states an id that its vocabulary has otherwise.
+    /// The file cannot be read, or is no tokenizer but perhaps a vocabulary. It does not put exactly one token before
+    /// and one after a text. It has no padding or no unknown token. It states an id that differs from its vocabulary's.
     pub fn load(tokenizer_json: &Path) -> Result<Self, TokenizeError> {
         let path = if tokenizer_json.is_dir() { &tokenizer_json.join("tokenizer.json") } else { tokenizer_json };
         let invalid = |reason: String| TokenizeError::Invalid { path: path.to_owned(), reason };
@@ -55,7 +55,7 @@ impl TextTokenizer {
             Some(slow) => TokenizeError::Slow { path: path.to_owned(), slow },
             None => TokenizeError::Read { path: path.to_owned(), source },
         })?;
-        // Editors on Windows put a mark before a file; the hash is of the whole file all the same.
+        // Editors on Windows put a mark before a file; the hash still covers the whole file.
         let json = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
         let not_one =
             |e: &dyn fmt::Display| invalid(evident(&bytes).unwrap_or_else(|| format!("not a tokenizer.json: {e}")));
@@ -77,7 +77,7 @@ impl TextTokenizer {
     /// The text's token ids, without special tokens and not cut.
     ///
     /// # Errors
-    /// The tokenizer's model has no token for a part of the text, not even an unknown one.
+    /// The tokenizer's model has no token for a part of the text, not even the unknown one.
     pub fn encode_content(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
         if let Some(tokens) = self.pipeline.as_ref().and_then(|pipeline| pipeline.encode(text)) {
             return Ok(tokens);
@@ -87,7 +87,7 @@ impl TextTokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// [`encode_content`](Self::encode_content), or what `memo` has of it.
+    /// [`encode_content`](Self::encode_content), or its remembered result in `memo`.
     pub(crate) fn encode_remembered(&self, text: &str, memo: &Memo) -> Result<Vec<u32>, TokenizeError> {
         memo.get_or_try(text, |text| self.encode_content(text))
     }
@@ -100,8 +100,8 @@ impl TextTokenizer {
         texts.par_iter().map(|text| self.encode_content(text.as_ref())).collect()
     }
 
-    /// The places of those of `texts` of which no token is left: blank ones, and those of characters that the tokenizer
-    /// drops, which say as little. On all cores; it costs little where texts are long.
+    /// The indices of `texts` without any token: blank ones, and those of characters that the tokenizer drops, which
+    /// say as little. It works on all cores and is cheap even if texts are long.
     ///
     /// # Errors
     /// As [`encode_content`](Self::encode_content), for one of the texts.
@@ -115,15 +115,16 @@ impl TextTokenizer {
         Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
-    /// Whether the tokens of two texts with a space between are those of the one and then those of the other.
+    /// Whether the tokens of two texts with a space between them are those of the first followed by those of the
+    /// second.
     ///
     /// # Errors
-    /// What of the tokenizer makes a difference, or may.
+    /// The part of the tokenizer that makes a difference, or may make one.
     pub fn joins_at_spaces(&self) -> Result<(), String> {
         self.joins_at_spaces.clone()
     }
 
-    /// Whether the fast way is taken, for texts without special tokens in them.
+    /// Whether the fast way is used, for texts without special tokens in them.
     pub fn is_fast(&self) -> bool {
         self.pipeline.is_some()
     }
@@ -153,19 +154,19 @@ impl fmt::Debug for TextTokenizer {
     }
 }
 
-/// A file beside `path`, which is not there, of which only Python makes a tokenizer.
+/// If `path` does not exist, a file beside it from which only Python makes a tokenizer.
 fn slow_tokenizer_beside(path: &Path) -> Option<&'static str> {
     SLOW.into_iter().find(|name| !path.exists() && path.with_file_name(name).exists())
 }
 
-/// Whether `path` is such a file by its name.
+/// Whether `path` has the name of such a file.
 fn is_slow(path: &Path) -> bool {
     let named = |name: &str| path.file_name().is_some_and(|file| file == name);
     SLOW.into_iter().any(named) || path.extension().is_some_and(|ending| ending == "model")
 }
 
-/// Why a token id has no row in a model's table of `table_rows` embeddings, with all that it is likely to come of;
-/// `tokenizer_json` is the model's, which names the token.
+/// The message that a token id has no row in a model's table of `table_rows` embeddings, with the likely causes.
+/// `tokenizer_json` is the model's; it names the token.
 pub fn not_in_table(id: u32, table_rows: usize, tokenizer_json: Option<&Path>) -> String {
     let tokenizer = tokenizer_json.and_then(|path| Some((path, Tokenizer::from_file(path).ok()?)));
     let what = match &tokenizer {
@@ -185,7 +186,8 @@ pub fn not_in_table(id: u32, table_rows: usize, tokenizer_json: Option<&Path>) -
     )
 }
 
-/// What the post-processor puts round a text, the padding token by its usual names, and the unknown one by its own.
+/// The tokens that the post-processor puts around a text, the padding token by its usual names, and the unknown token
+/// by its stated or usual name.
 fn special_tokens(tokenizer: &Tokenizer, unknown: Option<&str>) -> Result<SpecialTokens, String> {
     let ids = |with_special| {
         let encoding = tokenizer.encode_fast("a", with_special).map_err(|e| e.to_string())?;

@@ -1,4 +1,4 @@
-//! Normalisation of a text to a string, without the alignments with the original that the `tokenizers` crate keeps.
+//! Normalises a text to a string, without the alignments with the original that the `tokenizers` crate keeps.
 
 use tokenizers::normalizers::Precompiled;
 use unicode_segmentation::UnicodeSegmentation;
@@ -7,13 +7,13 @@ use unicode_segmentation::UnicodeSegmentation;
 pub(super) enum Step {
     /// SentencePiece's table of replacements.
     Charsmap(Charsmap),
-    /// Two and more spaces become this.
+    /// Replaces two or more spaces by this.
     CollapseSpaces(String),
-    /// White space at the ends is taken away.
+    /// Removes white space at the ends.
     Strip {
-        /// At the beginning.
+        /// Whether at the beginning.
         left: bool,
-        /// At the end.
+        /// Whether at the end.
         right: bool,
     },
 }
@@ -45,11 +45,12 @@ fn collapse_spaces(text: &str, to: &str, normalized: &mut String) {
 
 /// SentencePiece's precompiled table of replacements.
 ///
-/// The table is asked for each grapheme of less than 6 bytes, and else for each of its characters. Finding graphemes is
-/// slow, and most characters are graphemes of their own; so those that may share one with a neighbour are found once.
+/// Each grapheme of fewer than 6 bytes is looked up as a whole, and every other one character by character. Finding
+/// graphemes is slow, and most characters are graphemes of their own, so the characters that may share one with a
+/// neighbour are found once.
 pub(super) struct Charsmap {
     precompiled: Precompiled,
-    /// For each character of the basic plane: [`MAY_JOIN`], and 1 + the number of its replacement if it has one.
+    /// For each character of the basic plane: [`MAY_JOIN`], and 1 + the index of its replacement if it has one.
     characters: Vec<u16>,
     replacements: Vec<Box<str>>,
 }
@@ -81,7 +82,7 @@ impl Charsmap {
         Some(Self { precompiled, characters, replacements })
     }
 
-    /// Cuts the text where graphemes certainly end: between two characters that join no other.
+    /// Cuts the text where graphemes certainly end, which is between two characters that join no other.
     fn apply(&self, text: &str, normalized: &mut String) {
         let mut start = 0;
         let mut previous_may_join = false;
@@ -101,7 +102,7 @@ impl Charsmap {
         let mut characters = cluster.chars();
         let first = characters.next();
         let is_one = characters.as_str().is_empty();
-        // Graphemes of several such characters have 6 bytes or more.
+        // Graphemes of several such characters have at least 6 bytes.
         let is_long = || cluster.chars().all(|character| character.len_utf8() >= 3);
         if is_one || is_long() {
             first.into_iter().chain(characters).for_each(|character| self.push_character(character, normalized));
@@ -123,9 +124,9 @@ impl Charsmap {
     }
 }
 
-/// Whether the character can share a grapheme with any other (UAX 29). All that can join a second one of themselves
-/// (marks, joiners, what is prepended, regional indicators, Hangul jamo), but for line ends. What else is joined
-/// (conjuncts, emoji sequences, syllables with jamo) has such a character between or at an end.
+/// Whether the character can share a grapheme with any other (UAX 29). Except for line ends, every such character
+/// (marks, joiners, prepended characters, regional indicators, Hangul jamo) joins a second one of itself. Anything else
+/// that joins (conjuncts, emoji sequences, syllables with jamo) has such a character between or at an end.
 fn may_join(character: char) -> bool {
     let twice = String::from_iter([character, character]);
     matches!(character, '\r' | '\n') || twice.graphemes(true).count() == 1

@@ -1,8 +1,8 @@
-//! The fast way from text to tokens for tokenizers of the XLM-RoBERTa family: a Unigram model over words that begin
-//! with a meta space.
+//! The fast way from text to tokens for tokenizers of the XLM-RoBERTa family, which have a Unigram model over words
+//! that begin with a meta space.
 //!
-//! It gives the ids that the `tokenizers` crate gives, and nothing else: no offsets, no strings. What it does not know
-//! for certain (another model, another normalizer, a text with special tokens in it) is left to that crate.
+//! It returns the ids of the `tokenizers` crate and nothing else: no offsets, no strings. Whatever it does not know for
+//! certain (another model, another normalizer, a text with special tokens in it) is left to that crate.
 
 use std::cell::RefCell;
 
@@ -14,9 +14,9 @@ use tokenizers::normalizers::Precompiled;
 use super::normalize::{Charsmap, Step};
 use super::unigram::{BestPath, Unigram};
 
-/// A tokenizer.json that is understood completely.
+/// A tokenizer.json that this module understands completely.
 pub(super) struct Pipeline {
-    /// Contents of the added tokens, which are cut out of a text before all else.
+    /// The added tokens' contents, which are cut out of a text first.
     added: AhoCorasick,
     steps: Vec<Step>,
     split_whitespace: bool,
@@ -24,7 +24,7 @@ pub(super) struct Pipeline {
     model: Unigram,
 }
 
-/// Memory to work in, one per thread.
+/// Working memory, one per thread.
 #[derive(Default)]
 struct Scratch {
     normalized: String,
@@ -38,7 +38,7 @@ thread_local! {
 }
 
 impl Pipeline {
-    /// None if the tokenizer has a part that is not known here.
+    /// None if the tokenizer has a part that is unknown here.
     pub(super) fn of(tokenizer_json: &[u8]) -> Option<Self> {
         let file: TokenizerFile = serde_json::from_slice(tokenizer_json).ok()?;
         let ModelPart::Unigram { vocab, unk_id, byte_fallback: false } = file.model else { return None };
@@ -57,7 +57,7 @@ impl Pipeline {
         })
     }
 
-    /// The text's tokens; None if it has something in it that only the whole tokenizer knows to treat.
+    /// The text's tokens; None if it contains something that only the whole tokenizer can handle.
     pub(super) fn encode(&self, text: &str) -> Option<Vec<u32>> {
         if self.added.is_match(text) || text.contains('\0') {
             return None;
@@ -81,7 +81,7 @@ impl Pipeline {
         })
     }
 
-    /// Puts a meta space for every space, and before every part of the text that has none.
+    /// Replaces every space by a meta space, and puts one before every part of the text that has none.
     fn push_words(&self, normalized: &str, words: &mut String) {
         let mut push = |part: &str| {
             if !part.starts_with([' ', self.meta_space]) {
@@ -101,7 +101,7 @@ impl Pipeline {
         }
     }
 
-    /// The parts that begin with a meta space each.
+    /// The parts that each begin with a meta space.
     fn words<'a>(&self, words: &'a str) -> impl Iterator<Item = &'a str> {
         let meta_space = self.meta_space;
         let mut rest = words;
@@ -115,7 +115,7 @@ impl Pipeline {
     }
 }
 
-/// The parts of a tokenizer.json that decide about token ids.
+/// The parts of a tokenizer.json that determine token ids.
 #[derive(Deserialize)]
 struct TokenizerFile {
     added_tokens: Vec<AddedToken>,
@@ -165,7 +165,7 @@ fn push_steps(normalizer: &Value, steps: &mut Vec<Step>) -> Option<()> {
     Some(())
 }
 
-/// Whether the text is split at white space first, and the meta space.
+/// Whether the text is first split at white space, and the meta space.
 fn pre_tokenizer(pre_tokenizer: Value) -> Option<(bool, char)> {
     match pre_tokenizer["type"].as_str()? {
         "Sequence" => match pre_tokenizer["pretokenizers"].as_array()?.as_slice() {
@@ -176,7 +176,7 @@ fn pre_tokenizer(pre_tokenizer: Value) -> Option<(bool, char)> {
     }
 }
 
-/// The character that a `Metaspace` puts at each word's beginning, if it does.
+/// The character that a `Metaspace` puts before every word, if it does so.
 fn meta_space(pre_tokenizer: &Value) -> Option<char> {
     let is_always = match pre_tokenizer.get("prepend_scheme") {
         Some(scheme) => scheme == "always",

@@ -1,13 +1,13 @@
-//! What a tokenizer.json states beside its vocabulary. Ids that it states more than once are held against that.
+//! What a tokenizer.json states beside its vocabulary. Ids that it repeats are checked against the vocabulary.
 //!
-//! The `tokenizers` crate takes a post-processor's ids as they are written, and numbers added tokens itself. Where a file
-//! was put together of two, or its vocabulary was changed by hand, the ids are other tokens than the names beside them.
+//! The `tokenizers` crate takes a post-processor's ids as written, and numbers added tokens itself. If a file was
+//! combined from two, or its vocabulary was changed by hand, the ids stand for other tokens than the names beside them.
 
 use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-/// A tokenizer.json without its vocabulary, which may be most of twenty megabytes.
+/// A tokenizer.json without its vocabulary, which may take most of twenty megabytes.
 #[derive(Debug, Deserialize)]
 pub(super) struct Stated {
     #[serde(default)]
@@ -23,16 +23,16 @@ pub(super) struct Stated {
 
 #[derive(Debug, Deserialize)]
 struct Model {
-    /// As WordPiece and BPE have it.
+    /// WordPiece and BPE have it.
     #[serde(default)]
     unk_token: Value,
-    /// As Unigram has it.
+    /// Unigram has it.
     #[serde(default)]
     unk_id: Value,
 }
 
 impl Stated {
-    /// Whether the file's ids are those of its vocabulary.
+    /// Checks that the file's ids are those of its vocabulary.
     ///
     /// # Errors
     /// The reason, with the token and both ids.
@@ -43,7 +43,7 @@ impl Stated {
         check_post_processor(&self.post_processor, tokenizer)
     }
 
-    /// The token that the model takes for what it does not know, where it names one.
+    /// The model's unknown token, if it names one.
     pub(super) fn unknown_token(&self, tokenizer: &Tokenizer) -> Option<String> {
         let by_id = || tokenizer.id_to_token(u32::try_from(self.model.unk_id.as_u64()?).ok()?);
         self.model.unk_token.as_str().map(str::to_owned).or_else(by_id)
@@ -75,7 +75,7 @@ fn check_post_processor(processor: &Value, tokenizer: &Tokenizer) -> Result<(), 
 }
 
 fn check(tokenizer: &Tokenizer, part: &str, token: &Value, id: &Value) -> Result<(), String> {
-    // What has no such form was refused when the file was read.
+    // Values of another form were refused when the file was read.
     let (Some(token), Some(id)) = (token.as_str(), id.as_u64()) else { return Ok(()) };
     let known = tokenizer.token_to_id(token);
     if known.map(u64::from) == Some(id) {

@@ -1,14 +1,14 @@
-//! The best segmentation of a word under a Unigram model, as token ids.
+//! Finds the best segmentation of a word under a Unigram model, as token ids.
 //!
-//! The `tokenizers` crate's own search makes a string of every piece that it looks at. This one walks a double array
-//! and makes none; scores are added in the same order and ties are broken alike, so that the ids are the same.
+//! The `tokenizers` crate's own search makes a string of every piece that it examines. This one walks a double array
+//! and makes none. Scores are added in the same order and ties are broken alike, so the ids are the same.
 
 use std::collections::BTreeMap;
 
 use yada::DoubleArray;
 use yada::builder::DoubleArrayBuilder;
 
-/// How much less than the least likely piece an unknown character counts: the `tokenizers` crate's constant.
+/// How much lower than the least likely piece an unknown character scores: the `tokenizers` crate's constant.
 const UNKNOWN_PENALTY: f64 = 10.0;
 
 const NO_START: u32 = u32::MAX;
@@ -16,29 +16,29 @@ const NO_START: u32 = u32::MAX;
 /// A Unigram model without byte fallback.
 pub(super) struct Unigram {
     pieces: DoubleArray<Vec<u8>>,
-    /// By token id.
+    /// The scores by token id.
     scores: Vec<f64>,
     unknown: u32,
     unknown_score: f64,
 }
 
-/// The best way to the text before some byte.
+/// The best segmentation of the text before some byte.
 #[derive(Clone, Copy)]
 pub(super) struct BestPath {
     score: f64,
-    /// Where its last piece starts; [`NO_START`] if no way was found yet.
+    /// The start of its last piece; [`NO_START`] if none was found yet.
     start: u32,
-    /// Its last piece.
+    /// The token id of its last piece.
     id: u32,
 }
 
 impl Unigram {
-    /// The model of a vocabulary, each piece with its score, in the order of the ids. None if it cannot be one.
+    /// The model of a vocabulary: each piece with its score, in the order of the ids. None if they make no model.
     pub(super) fn new(vocab: &[(String, f64)], unknown: usize) -> Option<Self> {
         if unknown >= vocab.len() || vocab.iter().any(|(piece, _)| piece.is_empty() || piece.contains('\0')) {
             return None;
         }
-        // Of pieces that are there twice the last one counts.
+        // If a piece occurs twice, the last one counts.
         let ids: BTreeMap<&[u8], u32> =
             vocab.iter().enumerate().map(|(id, (piece, _))| (piece.as_bytes(), id as u32)).collect();
         let pieces: Vec<(&[u8], u32)> = ids.into_iter().collect();
@@ -48,7 +48,7 @@ impl Unigram {
         Some(Self { pieces, scores, unknown: unknown as u32, unknown_score })
     }
 
-    /// Appends the tokens of `word`, which must have no NUL, to `tokens`. `paths` is memory to work in.
+    /// Appends the tokens of `word`, which must not contain NUL, to `tokens`. `paths` is working memory.
     pub(super) fn encode(&self, word: &str, paths: &mut Vec<BestPath>, tokens: &mut Vec<u32>) {
         self.search(word, paths);
         let first = tokens.len();
@@ -97,7 +97,7 @@ impl Unigram {
         }
     }
 
-    /// A run of unknown characters may be a piece all the same, one less likely than unknown characters.
+    /// The id of a run of unknown characters. The run may still be a piece, one that scores below unknown characters.
     fn id_of(&self, unknown: &str) -> u32 {
         self.pieces.exact_match_search(unknown).unwrap_or(self.unknown)
     }

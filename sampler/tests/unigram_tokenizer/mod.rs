@@ -1,4 +1,4 @@
-//! A small tokenizer.json of XLM-RoBERTa's shape: SentencePiece's table of replacements, meta spaces, a Unigram model.
+//! A small tokenizer.json like XLM-RoBERTa's: SentencePiece's table of replacements, meta spaces, a Unigram model.
 
 use std::path::{Path, PathBuf};
 
@@ -9,8 +9,8 @@ use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 use yada::builder::DoubleArrayBuilder;
 
-/// Replaced by the table, in the order of the bytes: a control character goes, white space becomes a space, two
-/// characters become one, one becomes two, full width becomes half, jamo become a syllable.
+/// The table's replacements, in the order of the bytes. A control character is removed, white space becomes a space,
+/// two characters become one, one becomes two, full width becomes half, and jamo become a syllable.
 const REPLACED: [(&str, &str); 14] = [
     ("\u{1}", ""),
     ("\t", " "),
@@ -58,7 +58,8 @@ const PIECES: [(&str, f64); 26] = [
     ("<mask>", 0.0),
 ];
 
-/// SentencePiece's binary form of [`REPLACED`]: a double array of offsets into the replacements, and these.
+/// SentencePiece's binary form of [`REPLACED`]: a double array of offsets into the replacements, followed by the
+/// replacements.
 fn charsmap() -> Vec<u8> {
     let mut replacements = Vec::new();
     let keys: Vec<(&[u8], u32)> = REPLACED
@@ -73,7 +74,7 @@ fn charsmap() -> Vec<u8> {
     [&(trie.len() as u32).to_le_bytes()[..], &trie, &replacements].concat()
 }
 
-/// How the tokenizers of this family differ.
+/// The normalizers and pre-tokenizers by which the tokenizers of this family differ.
 pub fn variants() -> Vec<(Value, Value)> {
     let charsmap = serde_json::to_value(Precompiled::from(&charsmap()).unwrap()).unwrap();
     let replace = |content: &str| json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": content});

@@ -6,7 +6,7 @@ use serde_json::json;
 
 pub const WORDS: [&str; 8] = ["river", "stone", "bridge", "water", "under", "über", "橋", "over"];
 
-/// Writes the tokenizer; its own truncation and padding are on, so that forgetting to switch them off is seen.
+/// Writes the tokenizer. Its own truncation and padding are on, so that forgetting to switch them off shows.
 pub fn write(dir: &Path) -> PathBuf {
     let mut tokenizer = tercet_fixtures::word_tokenizer(WORDS);
     tokenizer["truncation"] = json!({"direction": "Right", "max_length": 5, "strategy": "LongestFirst", "stride": 0});

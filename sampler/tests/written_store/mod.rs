@@ -1,4 +1,4 @@
-//! Small stores whose tokens say where they come from, and recipes over them.
+//! Small stores whose tokens tell where they come from, and recipes over them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub struct Written {
     pub num_rows: usize,
     pub num_neg: usize,
     pub scores: bool,
-    /// A row that has no negatives all the same.
+    /// A row without negatives among rows that have some.
     pub bare_row: Option<usize>,
 }
 
@@ -34,7 +34,7 @@ pub fn score(row: usize, text: usize) -> f32 {
     marker(row, text) as f32 / 4.0
 }
 
-/// Content tokens of a text: from 2 to 61, differing from text to text.
+/// The number of content tokens of a text: from 2 to 61, differing from text to text.
 pub fn content_len(row: usize, text: usize) -> usize {
     2 + (row * 7 + text * 13) % 60
 }

@@ -1,10 +1,10 @@
-//! Several hosts on one machine: each is a set of namespaces with a name, an address, processes and shared memory of its
-//! own, behind one switch; the file system is shared. The scripts are in tests/lab.
+//! Several hosts on one machine. Each host is a set of namespaces with its own name, address, processes and shared
+//! memory, and all are behind one switch; they share the file system. The scripts are in tests/lab.
 //!
-//! All hosts are nested in the head's namespaces, and the head ends when the pipe that [`Lab`] holds closes: whatever
-//! becomes of a test, nothing of its lab stays.
+//! All hosts are nested in the head's namespaces, and the head ends when the pipe that [`Lab`] holds closes. So nothing
+//! of a test's lab stays, however the test ends.
 //!
-//! Limits: no delays and no losses on the links, no devices.
+//! Limits: the links have no delays and no losses, and there are no devices.
 
 pub mod slurm;
 
@@ -19,7 +19,7 @@ use std::{fs, thread};
 
 use crate::program::program;
 
-/// What hosts may take to come up or to go, and Slurm to notice: it looks at time limits once a minute or so.
+/// The time within which hosts must come up or go, and Slurm must notice, which checks time limits about once a minute.
 const TIME_LIMIT: Duration = Duration::from_secs(240);
 
 /// A head and hosts `n1`, `n2`, … Dropping it ends all of them.
@@ -27,12 +27,13 @@ pub struct Lab {
     outer: Child,
     /// The head lives while this is open.
     pipe: Option<ChildStdin>,
-    /// Process 1 of the head, as this machine counts.
+    /// The process id, on this machine, of the head's process 1.
     head: u32,
 }
 
 impl Lab {
-    /// Brings up the head and `num_hosts` hosts; `None`, said loudly, where the machine does not allow namespaces.
+    /// Brings up the head and `num_hosts` hosts; `None`, with a clear message, if the machine does not allow
+    /// namespaces.
     pub fn start(num_hosts: usize) -> Option<Self> {
         if let Err(reason) = allowed() {
             skipped(&reason);
@@ -59,7 +60,7 @@ impl Lab {
         Some(lab)
     }
 
-    /// A program on the head, on which people type.
+    /// A program on the head, where people type their commands.
     pub fn head(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("nsenter");
         // SAFETY: as above.
@@ -68,9 +69,9 @@ impl Lab {
         }
         command.args(["--target", &self.head.to_string()]).args("--net --mount --uts --ipc --pid --".split(' '));
         command.arg(program.as_ref());
-        // Sessions of Open MPI are not to meet those of another lab's host of the same name.
+        // Open MPI's sessions must not collide with those of another lab's host of the same name.
         command.env("OMPI_MCA_orte_tmpdir_base", "/dev/shm").env("OMPI_MCA_plm_rsh_agent", script("shell.sh"));
-        // As many threads on every host, so that sums come out the same.
+        // Every host uses one thread, so that sums are the same.
         command.env("OMP_NUM_THREADS", "1").env("OMP_WAIT_POLICY", "passive");
         command
     }
@@ -80,7 +81,7 @@ impl Lab {
         self.head(program("tercet"))
     }
 
-    /// A line of shell on a host; its output.
+    /// Runs a line of shell on a host, and returns its output.
     pub fn on(&self, host: &str, line: &str) -> String {
         let output = self.head(script("shell.sh")).args([host, line]).output().unwrap();
         assert!(output.status.success(), "{host}: {line}: {}", String::from_utf8_lossy(&output.stderr));
@@ -97,7 +98,7 @@ impl Lab {
         self.host(&["crash", host]);
     }
 
-    /// The same, and its peers hear nothing any more.
+    /// The same, without a goodbye to its peers.
     pub fn power_off(&self, host: &str) {
         self.host(&["power-off", host]);
     }
@@ -107,7 +108,7 @@ impl Lab {
         self.host(&["cut", host]);
     }
 
-    /// Plugs it in again.
+    /// Plugs the cable in again.
     pub fn heal(&self, host: &str) {
         self.host(&["heal", host]);
     }
@@ -118,7 +119,7 @@ impl Lab {
         assert!(status.success(), "host.sh {words:?}");
     }
 
-    /// The processes called `name` on all hosts and the head, by this machine's count.
+    /// The processes called `name` on all hosts and the head, by their ids on this machine.
     pub fn processes(&self, name: &str) -> Vec<i32> {
         let called =
             |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|own| own.trim_end() == name);
@@ -146,7 +147,7 @@ impl Drop for Lab {
     }
 }
 
-/// Returns when `met` is.
+/// Returns when `met` is true.
 pub fn wait_until(what: &str, mut met: impl FnMut() -> bool) {
     let started = Instant::now();
     while !met() {
@@ -155,7 +156,7 @@ pub fn wait_until(what: &str, mut met: impl FnMut() -> bool) {
     }
 }
 
-/// Says past the test harness, which hides what a test prints, why a test has done nothing.
+/// Says why a test has done nothing. It bypasses the test harness, which hides a test's output.
 pub fn skipped(reason: &str) {
     let _ = std::io::stderr().write_all(format!("\nSKIPPED, nothing was tested: {reason}\n").as_bytes());
 }
@@ -180,7 +181,7 @@ fn nested_in(head: u32) -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(move |pid| {
-        // A host is one level down.
+        // A host's namespace is one level below.
         let namespace = File::open(format!("/proc/{pid}/ns/pid")).ok();
         let parent = namespace.as_ref().and_then(parent_namespace);
         [namespace, parent].iter().flatten().any(|file| file.metadata().map(|meta| meta.ino()).ok() == own)
@@ -190,8 +191,8 @@ fn nested_in(head: u32) -> impl Iterator<Item = i32> {
 fn parent_namespace(namespace: &File) -> Option<File> {
     /// ioctl_ns(2)
     const NS_GET_PARENT: libc::c_ulong = 0xb702;
-    // SAFETY: the request takes no argument, and answers with a new descriptor or -1.
+    // SAFETY: the request takes no argument, and returns a new descriptor or -1.
     let parent = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_PARENT as _) };
-    // SAFETY: the descriptor is new and nobody else's.
+    // SAFETY: the descriptor is new, and nothing else owns it.
     (parent >= 0).then(|| unsafe { File::from_raw_fd(parent) })
 }

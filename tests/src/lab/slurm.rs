@@ -1,7 +1,7 @@
-//! A real Slurm over a lab's hosts: Debian's munge, slurmctld and a slurmd per host, with two partitions, the jobs of
-//! one of which (`urgent`) take the place of the other's.
+//! A real Slurm over a lab's hosts: Debian's munge, slurmctld and a slurmd for each host. Of its two partitions, the
+//! jobs of one (`urgent`) displace those of the other.
 //!
-//! Limits: no accounting, no control groups, no devices.
+//! Limits: there is no accounting, there are no control groups and no devices.
 
 use std::fmt::Display;
 use std::fs;
@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use crate::lab::{Lab, script, skipped, wait_until};
 use crate::place::Place;
 
-/// What Debian's packages slurm-wlm and munge bring.
+/// Programs of Debian's packages slurm-wlm and munge.
 const PROGRAMS: [&str; 4] = ["munged", "slurmctld", "slurmd", "sbatch"];
 
 /// A lab whose hosts are Slurm's nodes `n1`, `n2`, …
@@ -22,7 +22,7 @@ pub struct Slurm {
 }
 
 impl Slurm {
-    /// Brings up `num_nodes` nodes; `None`, said loudly, where the machine does not allow it.
+    /// Brings up `num_nodes` nodes; `None`, with a clear message, if the machine does not allow it.
     pub fn start(num_nodes: usize) -> Option<Self> {
         // SAFETY: geteuid has no preconditions and cannot fail.
         if unsafe { libc::geteuid() } != 0 {
@@ -64,26 +64,26 @@ impl Slurm {
         command
     }
 
-    /// A command of Slurm's, in words without blanks; its output.
+    /// Runs one of Slurm's commands, whose words have no blanks, and returns its output.
     pub fn say(&self, line: &str) -> String {
         let mut words = line.split(' ');
         succeed(self.head(words.next().unwrap()).args(words))
     }
 
-    /// The same, where a refusal is no mistake of the test's: a controller that is busy, a job that has just ended.
+    /// The same, but a refusal is not an error: the controller may be busy, or a job may have just ended.
     pub fn try_say(&self, line: &str) -> Output {
         let mut words = line.split(' ');
         self.head(words.next().unwrap()).args(words).output().unwrap()
     }
 
-    /// Runs a command that submits; the job's number.
+    /// Runs a command that submits a job, and returns the job's number.
     pub fn submit(&self, command: &mut Command) -> u32 {
         let said = succeed(command);
         let number = said.lines().find_map(|line| line.strip_prefix("Submitted batch job "));
         number.unwrap_or_else(|| panic!("no job in {said:?}")).parse().unwrap()
     }
 
-    /// A field of `scontrol show job`, e.g. `JobState`; tasks of an array are jobs of names like `7_1`.
+    /// A field of `scontrol show job`, e.g. `JobState`; a task of an array is a job with a name like `7_1`.
     pub fn field(&self, job: impl Display, key: &str) -> String {
         let output = self.try_say(&format!("scontrol --oneliner show job {job}"));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -91,7 +91,7 @@ impl Slurm {
         value.unwrap_or_default().to_owned()
     }
 
-    /// Returns when the job has been queued again `times` times and runs, or has run.
+    /// Returns when the job has been requeued `times` times and runs, or has run.
     pub fn wait_for_restart(&self, job: impl Display, times: u32) {
         wait_until(&format!("restart {times} of job {job}"), || {
             self.field(&job, "Restarts") == times.to_string()
@@ -99,7 +99,7 @@ impl Slurm {
         });
     }
 
-    /// Waits for the job's end; its last state.
+    /// Waits for the job's end, and returns its last state.
     pub fn wait_for_end(&self, job: impl Display) -> String {
         let mut state = String::new();
         wait_until(&format!("end of job {job}"), || {

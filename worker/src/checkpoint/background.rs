@@ -1,4 +1,4 @@
-//! Writing while training goes on: one thread per checkpoint, one checkpoint at a time.
+//! Writes checkpoints while training goes on: one thread for each, one checkpoint at a time.
 
 use std::fs::File;
 use std::panic::resume_unwind;
@@ -7,32 +7,32 @@ use std::thread::{Builder, JoinHandle};
 
 use crate::checkpoint::{CheckpointError, Complete, Kept, Snapshot, directory, write};
 
-/// A run's checkpoints in the making. Only rank 0 has one. Dropping it waits for what is being written.
+/// The writer of a run's checkpoints. Only rank 0 has one. Dropping it waits for the checkpoint that is being written.
 pub struct Background {
     run_dir: PathBuf,
-    /// None while it is being written.
+    /// None while a checkpoint is being written.
     desk: Option<Desk>,
     writing: Option<JoinHandle<Written>>,
 }
 
-/// What the thread works with, one checkpoint after another.
+/// What the threads work with, one after the other.
 struct Desk {
     snapshot: Snapshot,
     kept: Kept,
-    /// What the user should know, and has not been told.
+    /// What the user should know and has not been told yet.
     remarks: Vec<String>,
 }
 
-/// The desk, to be used again, and the checkpoint that was made on it, if one was.
+/// The desk, for use again, and the checkpoint that was made with it, if any.
 type Written = (Desk, Result<Option<Complete>, CheckpointError>);
 
 impl Background {
-    /// Checkpoints of `snapshot`'s run in `run_dir`, of which those stay that are `kept`.
+    /// Checkpoints of `snapshot`'s run in `run_dir`; `kept` decides which of them stay.
     pub fn new(run_dir: PathBuf, kept: Kept, snapshot: Snapshot) -> Self {
         Self { run_dir, desk: Some(Desk { snapshot, kept, remarks: Vec::new() }), writing: None }
     }
 
-    /// The run goes on from the checkpoint of `step`. Call [`Background::wait`] first.
+    /// The run continues from the checkpoint of `step`. Call [`Background::wait`] first.
     ///
     /// # Panics
     /// If a snapshot is being written.
@@ -40,12 +40,12 @@ impl Background {
         self.desk.as_mut().expect("the one before was waited for").kept.goes_on_from(step);
     }
 
-    /// Has the system give the snapshot's memory now, in the background, and not page by page during the first snapshot. A
-    /// run that goes on from a checkpoint, of `step`, removes those that need not stay: the run before may have been
-    /// killed when it was about to.
+    /// Makes the system provide the snapshot's memory now, in the background, instead of page by page during the first
+    /// snapshot. A run that continues from a checkpoint, that of `step`, also removes those that need not stay, because
+    /// the run before may have been killed before it did so.
     ///
     /// # Errors
-    /// [`CheckpointError::Write`] if the system gives no thread.
+    /// [`CheckpointError::Write`] if the system starts no thread.
     pub fn prepare(&mut self, step: Option<u64>) -> Result<(), CheckpointError> {
         let Some(mut desk) = self.desk.take() else { return Ok(()) };
         let run_dir = self.run_dir.clone();
@@ -61,11 +61,11 @@ impl Background {
         self.writing.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
-    /// Has `fill` take a snapshot and begins to write it; `histories` are synced before the checkpoint is complete. Call
-    /// [`Background::wait`] first: there is room for one snapshot.
+    /// Lets `fill` take a snapshot and begins to write it; `histories` are synced before the checkpoint is complete.
+    /// Call [`Background::wait`] first: there is room for only one snapshot.
     ///
     /// # Errors
-    /// [`CheckpointError::Write`] if the system gives no thread.
+    /// [`CheckpointError::Write`] if the system starts no thread.
     ///
     /// # Panics
     /// If a snapshot is being written.
@@ -85,22 +85,22 @@ impl Background {
         self.start(target, work)
     }
 
-    /// Runs `work` in a thread; `path` is what it is for.
+    /// Runs `work` in a thread; `path` names its target in errors.
     fn start(&mut self, path: PathBuf, work: impl FnOnce() -> Written + Send + 'static) -> Result<(), CheckpointError> {
         let thread = Builder::new().name("checkpoint".to_owned()).spawn(work);
         self.writing = Some(thread.map_err(|source| CheckpointError::Write { path, source })?);
         Ok(())
     }
 
-    /// What the user should know of other checkpoints, if he has not been told, and nothing is being written.
+    /// What the user should know about other checkpoints and has not been told yet; empty while one is being written.
     pub fn take_remarks(&mut self) -> Vec<String> {
         self.desk.as_mut().map(|desk| std::mem::take(&mut desk.remarks)).unwrap_or_default()
     }
 
-    /// The checkpoint that has become complete since this was last asked.
+    /// The checkpoint that has become complete since the last call.
     ///
     /// # Errors
-    /// What [`write()`] failed with.
+    /// The error of [`write()`].
     pub fn completed(&mut self) -> Result<Option<Complete>, CheckpointError> {
         if self.is_busy() { Ok(None) } else { self.wait() }
     }
@@ -120,7 +120,7 @@ impl Background {
 impl Drop for Background {
     fn drop(&mut self) {
         if let Some(thread) = self.writing.take() {
-            // Whoever drops it has an error of his own to tell; what is half written shall still become whole.
+            // The caller has an error of its own to report; the half-written checkpoint should still become complete.
             let _ = thread.join();
         }
     }

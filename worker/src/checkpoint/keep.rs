@@ -1,8 +1,9 @@
-//! Which checkpoints stay. What is kept goes by the checks that resuming goes by: torn ones take nobody's place.
+//! Decides which checkpoints stay. It uses the same checks as resuming, so a torn checkpoint does not take the place of
+//! a good one.
 //!
-//! Checking a checkpoint reads all of it. So one that this process has written or resumed from, or has checked before, is
-//! looked at by its manifest and its files' sizes from then on; the others are checked once, by the thread that writes,
-//! and only as many as are needed to find those that stay.
+//! A check of a checkpoint reads all of it. So a checkpoint that this process has written, resumed from, or checked
+//! before is judged only by its manifest and its files' sizes. The writing thread checks the others once, and only as
+//! many as are needed to find those that stay.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,34 +13,33 @@ use std::path::{Path, PathBuf};
 use super::list;
 use super::manifest::{Flaw, Manifest, NAME};
 
-/// What a run keeps.
+/// The checkpoints that a run keeps.
 #[derive(Debug)]
 pub struct Kept {
     keep: usize,
-    /// Steps of checkpoints that were good in full.
+    /// Steps of checkpoints that have passed a complete check.
     good: BTreeSet<u64>,
-    /// Steps of those that are left alone, which has been said.
+    /// Steps of those that are left alone and have been reported.
     told: BTreeSet<u64>,
 }
 
 impl Kept {
-    /// The `keep` newest good ones stay (0: all); that of `step`, if there is one, has passed every check.
+    /// The `keep` newest good ones stay (0: all). The checkpoint of `step`, if there is one, has passed every check.
     pub fn new(keep: usize, step: u64) -> Self {
         Self { keep, good: BTreeSet::from([step]), told: BTreeSet::new() }
     }
 
-    /// The run goes on from the checkpoint of `step`, which has passed every check; no later one has.
+    /// The run continues from the checkpoint of `step`, which has passed every check; no later one has.
     pub fn goes_on_from(&mut self, step: u64) {
         self.good.retain(|good| *good < step);
         self.good.insert(step);
     }
 
-    /// The checkpoint of `step` is complete: removes those before it that need not stay, and says what the user should
-    /// know. Those after it are none of this run's that can be gone on from, and stay as they are until the run comes
-    /// there.
+    /// The checkpoint of `step` is complete: removes earlier ones that need not stay, and returns what the user should
+    /// know. This run cannot continue from later ones; they stay unchanged until the run reaches their steps.
     ///
-    /// A damaged one goes as well: there is a newer good one now. What cannot be told to be damaged (no manifest, another
-    /// version's, a disk that does not answer) stays, and counts for nothing.
+    /// A damaged one is removed as well, because there is now a newer good one. One whose damage cannot be determined
+    /// (no manifest, another version's, a disk that does not answer) stays and does not count.
     pub fn complete(&mut self, run_dir: &Path, step: u64) -> Vec<String> {
         self.good.insert(step);
         if self.keep == 0 {
@@ -87,14 +87,14 @@ impl Kept {
     }
 }
 
-/// Removes a checkpoint so that, whenever the process ends, it is there whole or not at all.
+/// Removes a checkpoint so that it is complete or absent whenever the process ends.
 pub(super) fn remove(checkpoint: &Path) -> io::Result<()> {
     let aside = beside(checkpoint);
     fs::rename(checkpoint, &aside)?;
     remove_anything(&aside)
 }
 
-/// A free name beside `checkpoint` for what is about to be removed; `remove_interrupted` knows it.
+/// A free name beside `checkpoint` for a checkpoint that is about to be removed; `remove_interrupted` recognises it.
 pub(super) fn beside(checkpoint: &Path) -> PathBuf {
     let name = checkpoint.file_name().unwrap_or_default().to_string_lossy();
     let numbered = |n: u32| checkpoint.with_file_name(format!(".{name}.removed{n}"));
@@ -102,7 +102,7 @@ pub(super) fn beside(checkpoint: &Path) -> PathBuf {
     std::iter::once(first).chain((2..).map(numbered)).find(|path| path.symlink_metadata().is_err()).unwrap_or_default()
 }
 
-/// Removes a folder and all that is in it, or a file, or a link and not what it leads to.
+/// Removes a folder with its content, or a file, or a link but not its target.
 pub(super) fn remove_anything(path: &Path) -> io::Result<()> {
     if path.symlink_metadata()?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }

@@ -1,4 +1,4 @@
-//! The list of a checkpoint's files with sizes and checksums, and the checks that go by it.
+//! The list of a checkpoint's files with sizes and checksums, and the checks against it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The manifest's name.
 pub(super) const NAME: &str = "manifest.json";
 
-/// What this version writes and reads.
+/// The format that this version writes and reads.
 const FORMAT: u32 = 1;
 
 #[derive(Deserialize)]
@@ -18,12 +18,12 @@ struct Format {
     format: u32,
 }
 
-/// Every file below the checkpoint but the manifest itself.
+/// Every file below the checkpoint except the manifest itself.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Manifest {
-    /// Raised when a reader must know.
+    /// Raised when readers must know of a change.
     pub format: u32,
-    /// By path below the checkpoint.
+    /// The files by their paths below the checkpoint.
     pub files: BTreeMap<String, FileEntry>,
 }
 
@@ -33,13 +33,13 @@ pub(super) struct FileEntry {
     pub blake3: String,
 }
 
-/// Why a folder is no good checkpoint.
+/// Why a folder is not a good checkpoint.
 #[derive(Debug)]
 pub(super) struct Flaw {
-    /// In words.
+    /// The reason in words.
     pub reason: String,
-    /// It is one of our checkpoints, and what is there is not what was written. Otherwise it cannot be told: there is no
-    /// manifest, it is another version's, or the disk does not answer.
+    /// Whether it is one of our checkpoints whose content is not what was written. Otherwise this cannot be determined:
+    /// there is no manifest, it is another version's, or the disk does not answer.
     pub is_damage: bool,
 }
 
@@ -52,7 +52,7 @@ impl Flaw {
         Self { reason, is_damage: false }
     }
 
-    /// A file that the manifest lists and that cannot be read.
+    /// A file in the manifest cannot be read.
     fn of_file(name: &str, error: &io::Error) -> Self {
         let is_damage = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
         Self { reason: format!("{name}: {error}"), is_damage }
@@ -65,14 +65,14 @@ impl Flaw {
 }
 
 impl Manifest {
-    /// Reads, sums and syncs every file below `dir`.
+    /// Reads, hashes and syncs every file below `dir`.
     pub fn of(dir: &Path) -> io::Result<Self> {
         let mut files = BTreeMap::new();
         visit(dir, dir, &mut files)?;
         Ok(Self { format: FORMAT, files })
     }
 
-    /// What differs between the manifest in `dir` and the files beside it. Reads all of them.
+    /// Checks the files in `dir` against its manifest. Reads all of them.
     pub fn check(dir: &Path) -> Result<(), Flaw> {
         for (name, expected) in &Self::read(dir)?.files {
             let found = FileEntry::of(&dir.join(name)).map_err(|e| Flaw::of_file(name, &e))?;
@@ -86,8 +86,8 @@ impl Manifest {
         Ok(())
     }
 
-    /// As [`Manifest::check`], but goes by sizes: all that there is to find where a check has passed before, but for disks
-    /// that alter what they hold.
+    /// As [`Manifest::check`], but compares only sizes. If a complete check has passed before, only a disk that alters
+    /// its content can do damage that this misses.
     pub fn check_sizes(dir: &Path) -> Result<(), Flaw> {
         for (name, expected) in &Self::read(dir)?.files {
             let found = fs::metadata(dir.join(name)).map_err(|e| Flaw::of_file(name, &e))?.len();
@@ -104,7 +104,7 @@ impl Manifest {
             return Err(Flaw::damage(format!("{NAME}: is cut off")));
         }
         let damaged = |e: serde_json::Error| Flaw::damage(format!("{NAME}: {e}"));
-        // A later version's may have other fields.
+        // The manifest of a later version may have other fields.
         let Format { format } = serde_json::from_slice(&text).map_err(damaged)?;
         if format != FORMAT {
             let reason = format!("is of format {format}, which this version does not know");

@@ -1,9 +1,9 @@
-//! Checkpoints: a directory `step-00001200/` that is complete or absent.
+//! Checkpoints. Each is a directory `step-00001200/` that is complete or absent.
 //!
-//! Training copies what it holds into a [`Snapshot`] and goes on; a thread ([`Background`]) writes it beside its place,
-//! syncs it, the manifest of sizes and checksums last, and renames it into its place. `model/` is a Hugging Face
-//! directory that other programs load; `train/` holds what resuming needs besides the weights. Weights and
-//! optimizer state are stored by parameter name, so that another world size can load them.
+//! Training copies its state into a [`Snapshot`] and goes on. A thread ([`Background`]) writes it under another name,
+//! syncs it, the manifest of sizes and checksums last, and renames it to its place. `model/` is a Hugging Face
+//! directory that other programs load; `train/` holds what resuming needs besides the weights. Weights and optimizer
+//! state are stored by parameter name, so that another world size can load them.
 
 mod background;
 mod keep;
@@ -27,38 +27,38 @@ pub use read::{Resumed, has_checkpoints, load, newest_good, num_checkpoints};
 pub use snapshot::Snapshot;
 pub use write::{Complete, remove_interrupted, write};
 
-/// What `train/state.json` holds besides the tensors.
+/// The content of `train/state.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrainState {
-    /// How far the run is.
+    /// The progress of the run.
     #[serde(flatten)]
     pub progress: Progress,
     /// BLAKE3 of the resolved recipe.
     pub recipe_hash: String,
     /// The plan's fingerprint: equal plans give equal batches.
     pub plan_checksum: u64,
-    /// What multiplies matrices, where it was measured: another library rounds differently. (Absent in checkpoints of before
-    /// there was a choice.)
+    /// The library that multiplies matrices, if it was measured: another library rounds differently. (Checkpoints from
+    /// before there was a choice lack it.)
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_matmul: Option<Measured>,
 }
 
-/// How far a run is. The same on every rank.
+/// The progress of a run. It is the same on every rank.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Steps done, those without an update included.
+    /// The number of steps done, those without an update included.
     pub step: u64,
-    /// Steps of these that made no update: their loss or gradient was not finite, or they were left out. (Absent in
-    /// checkpoints of before faults were survived.)
+    /// The number of these steps that made no update: their loss or gradient was not finite, or they were left out.
+    /// (Checkpoints from before faults were survived lack it.)
     #[serde(default)]
     pub skipped: u64,
-    /// Steps, from 1, whose batches the run leaves out since it rolled back from them.
+    /// Steps, from 1, whose batches the run leaves out because it rolled back from them.
     #[serde(default)]
     pub left_out: BTreeSet<u64>,
 }
 
 impl Progress {
-    /// Updates that the optimizer has made.
+    /// The number of updates that the optimizer has made.
     pub fn updates(&self) -> u64 {
         self.step.saturating_sub(self.skipped)
     }
@@ -67,7 +67,7 @@ impl Progress {
 /// Why a checkpoint cannot be written or used.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// Writing failed: a full disk, for example. What was there before is untouched.
+    /// Writing failed, for example because the disk is full. Earlier checkpoints are untouched.
     #[error("writing checkpoint {}: {source}{}", path.display(), remedy(source))]
     Write {
         /// The file or directory.
@@ -75,7 +75,7 @@ pub enum CheckpointError {
         /// The operating system's reason.
         source: std::io::Error,
     },
-    /// The checkpoint is torn, altered or not one.
+    /// The checkpoint is torn or altered, or the folder is not a checkpoint.
     #[error("checkpoint {}: {reason}", path.display())]
     Bad {
         /// The checkpoint.
@@ -119,8 +119,8 @@ pub fn directory(run_dir: &Path, step: u64) -> PathBuf {
     run_dir.join(format!("step-{step:08}"))
 }
 
-/// The checkpoints of `run_dir` by step, ascending. Incomplete ones have other names; what is no folder, or has a name that
-/// no checkpoint is given, is none.
+/// The checkpoints of `run_dir` by step, ascending. Incomplete ones have other names. A file, or a folder with a name
+/// that no checkpoint gets, does not count.
 fn list(run_dir: &Path) -> Vec<(u64, PathBuf)> {
     let entries = std::fs::read_dir(run_dir).into_iter().flatten().flatten();
     let mut found: Vec<(u64, PathBuf)> = entries

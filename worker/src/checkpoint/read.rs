@@ -1,4 +1,4 @@
-//! Reading: verify everything, then load.
+//! Reads checkpoints: verifies everything, then loads.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,13 +11,13 @@ use crate::checkpoint::{CheckpointError, TrainState, list};
 use crate::model::{M3Model, ModelOptions};
 use crate::step::update::AdamW;
 
-/// A run as it was after a step.
+/// The state of a run after a step.
 pub struct Resumed {
     /// The weights.
     pub model: M3Model,
     /// The optimizer's state.
     pub optimizer: AdamW,
-    /// Where the run stood.
+    /// The run's progress and what it was made with.
     pub state: TrainState,
 }
 
@@ -26,7 +26,7 @@ pub fn has_checkpoints(run_dir: &Path) -> bool {
     !list(run_dir).is_empty()
 }
 
-/// How many checkpoints `run_dir` holds, good or bad.
+/// The number of checkpoints in `run_dir`, good or bad.
 pub fn num_checkpoints(run_dir: &Path) -> u64 {
     list(run_dir).len() as u64
 }
@@ -46,7 +46,7 @@ pub fn newest_good(run_dir: &Path) -> (Option<PathBuf>, Vec<CheckpointError>) {
 /// Loads a checkpoint that [`newest_good`] found.
 ///
 /// # Errors
-/// A file that cannot be read, or that lacks what it should hold.
+/// A file cannot be read, or lacks what it should hold.
 pub fn load(path: &Path, options: &ModelOptions, device: Device, kind: Kind) -> Result<Resumed, CheckpointError> {
     let bad = |reason: String| CheckpointError::Bad { path: path.to_owned(), reason };
     let state = fs::read_to_string(path.join("train/state.json")).map_err(|e| bad(format!("train/state.json: {e}")))?;

@@ -1,7 +1,8 @@
-//! What a checkpoint holds, copied into memory of its own: training goes on while a thread writes it.
+//! A copy of a checkpoint's content in memory of its own, so that training goes on while a thread writes it.
 //!
-//! The memory is three times the weights' and is used again for every checkpoint. Nothing here but [`Snapshot::take`]
-//! needs libtorch: a tensor may not leave the thread that trains, and libtorch's threads are that thread's.
+//! The memory is three times that of the weights and is reused for every checkpoint. After [`Snapshot::new`] only
+//! [`Snapshot::take`] needs libtorch, because a tensor must not leave the thread that trains, and libtorch's threads
+//! belong to that thread.
 
 use tch::{Kind, Tensor};
 use tercet_configs::Recipe;
@@ -9,22 +10,22 @@ use tercet_configs::Recipe;
 use super::TrainState;
 use crate::model::{HostTensor, M3Model, ModelError, ModelFiles};
 
-/// A run at one step, as plain bytes.
+/// The state of a run at one step, as plain bytes.
 pub struct Snapshot {
     pub(super) files: ModelFiles,
     pub(super) recipe: String,
     pub(super) state: TrainState,
     kind: Kind,
-    /// Name and shape of every parameter, in the flat buffers' order.
+    /// Name and shape of every parameter, in the order of the flat buffers.
     parameters: Vec<(String, Vec<usize>)>,
-    /// Of every parameter, one after another: the weights and the optimizer's two moments.
+    /// The weights and the optimizer's two moments, each of all parameters in that order.
     weights: Vec<u8>,
     mean: Vec<u8>,
     square: Vec<u8>,
 }
 
 impl Snapshot {
-    /// Room for snapshots of `model`, and what of them stays the same through a run.
+    /// Room for snapshots of `model`, and their content that stays the same through a run.
     ///
     /// # Errors
     /// As [`M3Model::files`].
@@ -44,12 +45,12 @@ impl Snapshot {
         })
     }
 
-    /// Writes to every page of the room, so that it is there.
+    /// Writes to every page of the memory, so that the system provides it.
     pub(super) fn touch(&mut self) {
         [&mut self.weights, &mut self.mean, &mut self.square].into_iter().for_each(|room| room.fill(1));
     }
 
-    /// Copies the flat buffers, `[N]` each. This is all that training waits for.
+    /// Copies the flat buffers, `[N]` each. Training waits only for this.
     pub fn take(&mut self, weights: &Tensor, [mean, square]: [&Tensor; 2], state: TrainState) {
         for (flat, room) in [(weights, &mut self.weights), (mean, &mut self.mean), (square, &mut self.square)] {
             flat.copy_data_u8(room, flat.numel());

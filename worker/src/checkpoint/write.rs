@@ -1,4 +1,5 @@
-//! Writing: beside, sync, rename. Whenever the process ends, what was complete before is there, or what is complete now.
+//! Writes checkpoints: writes beside, syncs, renames. Whenever the process ends, either the former complete checkpoint
+//! exists or the new one.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,18 +9,18 @@ use super::manifest::{Flaw, Manifest, NAME};
 use crate::checkpoint::{CheckpointError, Snapshot, directory, keep};
 use crate::model::{HostTensor, ModelError, write_safetensors};
 
-/// A checkpoint that is complete.
+/// A complete checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Complete {
-    /// Steps done.
+    /// The number of steps done.
     pub step: u64,
     /// Its directory.
     pub path: PathBuf,
 }
 
-/// Writes the checkpoint that `snapshot` holds into `run_dir`, and says what the user should know of others. `histories`,
-/// the files with what the run tells of its steps, are synced before the checkpoint is there, so that no checkpoint is
-/// ahead of them.
+/// Writes the checkpoint that `snapshot` holds into `run_dir`, and returns what the user should know about others.
+/// `histories`, the files with the records of the run's steps, are synced before the checkpoint exists, so no
+/// checkpoint is ahead of them.
 ///
 /// # Errors
 /// [`CheckpointError::Write`], after which nothing of this checkpoint is left.
@@ -45,8 +46,8 @@ pub fn write(
     }
 }
 
-/// Renames a checkpoint to its place and makes that durable. What was there gives way: a checkpoint is removed, for it was
-/// damaged, or it would have been resumed from; anything else is set aside.
+/// Renames a checkpoint to its place and makes that durable. Anything that was there gives way: a checkpoint is
+/// removed, because it was damaged or the run would have resumed from it; anything else is set aside.
 fn put_in_place(beside: &Path, target: &Path) -> io::Result<Vec<String>> {
     let mut remarks = Vec::new();
     let mut removed = None;
@@ -61,7 +62,7 @@ fn put_in_place(beside: &Path, target: &Path) -> io::Result<Vec<String>> {
         }
     }
     if let Err(error) = fs::rename(beside, target) {
-        // What was there is no worse than nothing.
+        // The former content is better than nothing.
         if let Some(aside) = removed {
             let _ = fs::rename(aside, target);
         }
@@ -76,7 +77,7 @@ fn put_in_place(beside: &Path, target: &Path) -> io::Result<Vec<String>> {
     Ok(remarks)
 }
 
-/// Gives what is called `target` another name, which no checkpoint has.
+/// Gives whatever is at `target` another name, which no checkpoint has.
 fn set_aside(target: &Path) -> io::Result<PathBuf> {
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     let mut numbered = (1..).map(|n: u32| target.with_file_name(format!("aside-{n}-{name}")));
@@ -85,8 +86,8 @@ fn set_aside(target: &Path) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// Removes what interrupted writers left: what a run does before anything else, when the folder is its own. Says what cannot
-/// be removed; it is in nobody's way.
+/// Removes what interrupted writers left. A run calls it first, once the folder is its own. Returns what cannot be
+/// removed; that does no harm.
 pub fn remove_interrupted(run_dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(run_dir).into_iter().flatten().flatten();
     let left = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_interrupted));
@@ -110,7 +111,7 @@ fn fill(dir: &Path, snapshot: &Snapshot) -> Result<(), CheckpointError> {
     };
     let save = |path: PathBuf, text: &str| fs::write(&path, text).map_err(|source| io_error(&path, source));
     if dir.symlink_metadata().is_ok() {
-        // Nothing of another checkpoint may get into this one.
+        // Nothing of an interrupted checkpoint may get into this one.
         keep::remove_anything(dir).map_err(|source| io_error(dir, source))?;
     }
     for folder in ["model", "train"] {
@@ -131,7 +132,7 @@ fn fill(dir: &Path, snapshot: &Snapshot) -> Result<(), CheckpointError> {
 }
 
 fn json(value: &impl serde::Serialize) -> String {
-    // Plain structs of numbers and strings cannot fail to serialise.
+    // Serialising plain structs of numbers and strings cannot fail.
     format!("{:#}\n", serde_json::to_value(value).expect("plain data"))
 }
 

@@ -1,12 +1,13 @@
-//! Which cores a rank computes on.
+//! Decides on which cores a rank computes.
 //!
-//! Where a run has whole machines (in a Slurm job, or on several hosts) each rank is tied to its share of them: cores of
-//! the NUMA node that its GPU hangs on, where there is one, else as many as its neighbours, in order. So its memory and
-//! its threads stay beside its device. Whoever has tied it already (`mpirun --bind-to`, `srun`, OpenMP's variables) is
-//! left alone, and so is a machine that may have other work: there the kernel places threads.
+//! If a run has whole machines (in a Slurm job, or on several hosts), each rank is tied to its share of their cores:
+//! cores of the NUMA node that its GPU is attached to, if there is one, else an equal part of all cores, in order. So
+//! its memory and its threads stay beside its device. A rank that is already tied (by `mpirun --bind-to`, `srun` or
+//! OpenMP's variables) is left alone, and so is a machine that may have other work: there the kernel places threads.
 //!
-//! Limits: GPUs are those that the NVIDIA driver lists, in the order of their slots (`CUDA_DEVICE_ORDER=PCI_BUS_ID`); where
-//! `CUDA_VISIBLE_DEVICES` names them in another way than by number, their NUMA nodes are not looked for. Never run with a GPU.
+//! Limits: GPUs are those that the NVIDIA driver lists, in the order of their slots (`CUDA_DEVICE_ORDER=PCI_BUS_ID`).
+//! If `CUDA_VISIBLE_DEVICES` names them in another way than by number, their NUMA nodes are not searched. This has
+//! never run with a GPU.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,14 +16,15 @@ use std::{env, fs};
 use tercet_cluster::Collective;
 use tercet_configs::VisibleDevices;
 
-/// Variables by which users place OpenMP's threads themselves.
+/// Variables with which users place OpenMP's threads themselves.
 const PLACED_BY_USER: [&str; 4] = ["GOMP_CPU_AFFINITY", "KMP_AFFINITY", "OMP_PLACES", "OMP_PROC_BIND"];
 
-/// Ties the rank to its cores, if that is its part, and sets libtorch's threads: as `OMP_NUM_THREADS` says, else one for
-/// each of the rank's cores. To be called before there are threads that compute: they inherit the cores.
+/// Ties the rank to its cores, if it should be tied, and sets the number of libtorch's threads: `OMP_NUM_THREADS`, else
+/// one for each of the rank's cores. It must be called before there are threads that compute, because they inherit the
+/// cores.
 pub fn share(ranks: &dyn Collective) {
     let (own, host) = (allowed("self"), of_host());
-    // Somebody has given this rank less than its host's: it is its share.
+    // If the rank was given fewer cores than its host's, these are its share.
     let (num_shares, nth) = if own == host { (ranks.local_size(), ranks.local_rank()) } else { (1, 0) };
     let asked = env::var("OMP_NUM_THREADS").ok().and_then(|list| num_threads(&list));
     let whole_machines = env::var_os("SLURM_JOB_ID").is_some() || ranks.world_size() > ranks.local_size();
@@ -38,14 +40,14 @@ pub fn share(ranks: &dyn Collective) {
     tch::set_num_threads(asked.unwrap_or(num_cores) as i32);
 }
 
-/// The cores that this host gives to all its ranks: those of what has started this one, which the ranks' own may be less than.
+/// The cores that this host gives to all its ranks: those of the parent process, of which the ranks' own may be a part.
 pub fn of_host() -> Vec<usize> {
     // SAFETY: getppid has no preconditions and cannot fail.
     let parents = allowed(&unsafe { libc::getppid() }.to_string());
     if parents.is_empty() { allowed("self") } else { parents }
 }
 
-/// The cores that this rank may use, as Linux writes them: `0-15,64-79`.
+/// The cores that this rank may use, in Linux's notation: `0-15,64-79`.
 pub fn own() -> String {
     allowed_list("self").unwrap_or_default()
 }
@@ -55,7 +57,7 @@ fn allowed_list(pid: &str) -> Option<String> {
     status.lines().find_map(|line| Some(line.strip_prefix("Cpus_allowed_list:")?.trim().to_owned()))
 }
 
-/// Cores in order, with the hardware threads of a core side by side; none where Linux does not tell.
+/// The allowed cores in order, with the hardware threads of a core side by side; none if Linux does not tell.
 fn allowed(pid: &str) -> Vec<usize> {
     let mut cores = allowed_list(pid).map_or(Vec::new(), |list| parse(&list));
     cores.sort_by_cached_key(|core| {
@@ -65,7 +67,7 @@ fn allowed(pid: &str) -> Vec<usize> {
     cores
 }
 
-/// `0-2,8` is 0, 1, 2, 8; what cannot be read is left out.
+/// Reads `0-2,8` as 0, 1, 2, 8; unreadable parts are left out.
 fn parse(list: &str) -> Vec<usize> {
     let part = |part: &str| {
         let (first, last) = part.trim().split_once('-').unwrap_or((part.trim(), part.trim()));
@@ -74,7 +76,7 @@ fn parse(list: &str) -> Vec<usize> {
     list.split(',').filter_map(part).flatten().collect()
 }
 
-/// The cores of the NUMA nodes of the first `num_ranks` GPUs; none where one of them cannot be told.
+/// The cores of the NUMA nodes of the first `num_ranks` GPUs; none if one of them cannot be determined.
 fn nodes_of_gpus(root: &Path, num_ranks: usize) -> Vec<BTreeSet<usize>> {
     let Ok(entries) = fs::read_dir(root.join("proc/driver/nvidia/gpus")) else { return Vec::new() };
     let all: BTreeSet<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
@@ -93,8 +95,8 @@ fn nodes_of_gpus(root: &Path, num_ranks: usize) -> Vec<BTreeSet<usize>> {
     nodes.collect::<Option<_>>().unwrap_or_default()
 }
 
-/// Of `cores` those of rank `nth` of `num_ranks`: an even part of those near its GPU (`near`, by rank; may be empty), else
-/// of all. Empty where there are fewer cores than ranks.
+/// The part of `cores` for rank `nth` of `num_ranks`: an even part of those near its GPU (`near`, by rank; may be
+/// empty), else of all. It is empty if there are fewer cores than ranks.
 fn share_of(cores: &[usize], near: &[BTreeSet<usize>], num_ranks: usize, nth: usize) -> Vec<usize> {
     if let Some(mine) = near.get(nth) {
         let sharers: Vec<usize> = (0..near.len()).filter(|rank| near[*rank] == *mine).collect();
@@ -108,25 +110,25 @@ fn share_of(cores: &[usize], near: &[BTreeSet<usize>], num_ranks: usize, nth: us
     even_part(cores, num_ranks, nth)
 }
 
-/// Part `nth` of `num_parts` of the same length; the rest is nobody's.
+/// Part `nth` of `num_parts` parts of the same length; the rest belongs to no part.
 fn even_part(cores: &[usize], num_parts: usize, nth: usize) -> Vec<usize> {
     let len = cores.len() / num_parts;
     cores[nth * len..][..len].to_vec()
 }
 
-/// Ties this thread, and those that it starts, to `cores`. Where Linux refuses, it stays where it was.
+/// Ties this thread, and those that it starts, to `cores`. If Linux refuses, nothing changes.
 fn tie(cores: &[usize]) {
-    // SAFETY: a set of cores is plain data, for which zeros are the empty set.
+    // SAFETY: a set of cores is plain data, and all zeros are the empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     for core in cores.iter().filter(|core| **core < libc::CPU_SETSIZE as usize) {
         // SAFETY: the core's bit lies within the set.
         unsafe { libc::CPU_SET(*core, &mut set) };
     }
-    // SAFETY: the set is ours for the length of the call, and of the size that is given.
+    // SAFETY: the set is valid during the call and has the given size.
     unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) };
 }
 
-/// What `OMP_NUM_THREADS` asks for: the first of a list, as OpenMP has one a level.
+/// The number in `OMP_NUM_THREADS`: the first of a list, because OpenMP has one for each level.
 fn num_threads(list: &str) -> Option<usize> {
     list.split(',').next()?.trim().parse().ok().filter(|threads| *threads > 0)
 }
@@ -155,7 +157,8 @@ mod tests {
         assert!(share_of(&cores, &[], 11, 10).is_empty());
     }
 
-    /// Four GPUs on two NUMA nodes, the first two on the second node; hardware threads of a core are numbered far apart.
+    /// There are four GPUs on two NUMA nodes, the first two on the second node. The hardware threads of a core have
+    /// distant numbers.
     #[test]
     fn a_rank_has_cores_beside_its_gpu() {
         let root = tempfile::tempdir().unwrap();
@@ -175,9 +178,9 @@ mod tests {
         let cores: Vec<usize> = (0..8).flat_map(|core| [core, core + 8]).collect();
         let shares = [0, 1, 2, 3].map(|rank| share_of(&cores, &near, 4, rank));
         assert_eq!(shares, [[4, 12, 5, 13], [6, 14, 7, 15], [0, 8, 1, 9], [2, 10, 3, 11]]);
-        // More ranks than GPUs: their nodes say nothing.
+        // With more ranks than GPUs, the nodes tell nothing.
         assert!(nodes_of_gpus(root.path(), 5).is_empty());
-        // A node whose cores the job may not use.
+        // The job may not use the cores of the GPU's node.
         assert_eq!(share_of(&[0, 8], &near[..2], 2, 1), [8]);
     }
 

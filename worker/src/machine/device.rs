@@ -1,4 +1,4 @@
-//! Which device a rank computes on.
+//! Decides on which device a rank computes.
 
 use tch::Device;
 use tercet_cluster::Collective;

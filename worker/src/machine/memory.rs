@@ -1,4 +1,4 @@
-//! How much memory the rank's device has, and how much a piece of work takes.
+//! Measures the memory of the rank's device, the memory that a piece of work takes, and processor time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,16 +8,16 @@ use tch::Device;
 use crate::machine::allocator;
 use crate::tensors::libtorch::device_memory;
 
-/// What a piece of work took, in bytes.
+/// The memory that a piece of work took, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Taken {
-    /// At most, while it ran.
+    /// The largest amount while it ran.
     pub peak: u64,
-    /// What its result holds on to.
+    /// The amount that its result holds.
     pub kept: u64,
 }
 
-/// Does `work` and measures it: on a CPU by what this thread asked the allocator for, on a GPU by what tensors held.
+/// Does `work` and measures it: on a CPU by this thread's requests to the allocator, on a GPU by the memory of tensors.
 pub fn measure<T>(device: Device, work: impl FnOnce() -> T) -> (T, Taken) {
     match device {
         Device::Cuda(index) => {
@@ -38,7 +38,7 @@ pub fn measure<T>(device: Device, work: impl FnOnce() -> T) -> (T, Taken) {
     }
 }
 
-/// Bytes that this process uses of the device now: on a CPU what is resident, after freed memory was given back.
+/// The bytes of the device that this process uses now: on a CPU its resident memory, after freed memory was returned.
 pub fn used_bytes(device: Device) -> u64 {
     match device {
         Device::Cuda(index) => device_memory(index).held,
@@ -49,7 +49,7 @@ pub fn used_bytes(device: Device) -> u64 {
     }
 }
 
-/// Bytes of the device that nobody uses: on a CPU what the system or the process's control group has left.
+/// The free bytes of the device: on a CPU what the system or the process's control group has left.
 pub fn free_bytes(device: Device) -> u64 {
     match device {
         Device::Cuda(index) => device_memory(index).free,
@@ -61,30 +61,30 @@ pub fn free_bytes(device: Device) -> u64 {
     }
 }
 
-/// Resident memory of this process in bytes, now and at most so far; 0 where the system does not say.
+/// The resident memory of this process in bytes, now and the largest so far; 0 if the system does not say.
 pub fn resident_bytes() -> [u64; 2] {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     ["VmRSS:", "VmHWM:"].map(|name| field(&status, name).unwrap_or(0))
 }
 
-/// A line `name  number kB`, in bytes.
+/// The number of a line `name  number kB`, in bytes.
 fn field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// The machine's memory in bytes; 0 where the system does not say.
+/// The machine's memory in bytes; 0 if the system does not say.
 pub fn memory_bytes() -> u64 {
     field(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemTotal:").unwrap_or(0)
 }
 
-/// The smallest limit of the control group and of those above it, where there is one (cgroup v2: what Slurm, which limits the
-/// job and not the task, and containers set), in bytes.
+/// The smallest limit of the control group and of those above it, in bytes, if there is one. (This is cgroup v2; Slurm,
+/// which limits the job and not the task, and containers set it.)
 pub fn group_limit_bytes() -> Option<u64> {
     groups().iter().filter_map(|group| group_bytes(group, "memory.max")).min()
 }
 
-/// What these limits leave.
+/// The memory that these limits leave.
 fn group_free_bytes() -> Option<u64> {
     let free =
         |group: &PathBuf| Some(group_bytes(group, "memory.max")?.saturating_sub(group_bytes(group, "memory.current")?));
@@ -98,7 +98,7 @@ fn groups() -> Vec<PathBuf> {
     Path::new(own).ancestors().map(|group| Path::new("/sys/fs/cgroup").join(group)).collect()
 }
 
-/// One of a control group's numbers; none where it says `max`.
+/// One of a control group's numbers; none if it is `max`.
 fn group_bytes(group: &Path, name: &str) -> Option<u64> {
     fs::read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok()
 }

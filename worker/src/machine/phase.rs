@@ -1,7 +1,8 @@
-//! Where a step's time goes: a stopwatch that is always in exactly one phase, so that the phases sum to the step.
+//! Measures where a step's time goes, with a stopwatch that is always in exactly one phase, so the phases sum to the
+//! step.
 //!
-//! Training is single-threaded, so there is one stopwatch per thread. A device computes behind the calls that ask it to:
-//! its time shows where something waits for it, unless [`wait_for_device`] is on.
+//! Training is single-threaded, so there is one stopwatch per thread. A device computes after the calls that ask it to:
+//! its time shows in the phase that waits for it, unless [`wait_for_device`] is on.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,13 +19,13 @@ pub enum Phase {
     Input,
     /// The encoder's first pass.
     Forward,
-    /// Forward passes done again for the backward pass.
+    /// Forward passes recomputed for the backward pass.
     Recompute,
     /// The encoder's backward pass.
     Backward,
-    /// The three heads, both ways.
+    /// The three heads, forward and backward.
     Heads,
-    /// Score matrices and their gradients, what travels for them included.
+    /// Score matrices and their gradients, their communication included.
     Scoring,
     /// The loss, its gradient, and known answers.
     Loss,
@@ -64,12 +65,12 @@ struct Stopwatch {
     phase: Phase,
     since: Instant,
     secs: PhaseSecs,
-    /// A device whose work counts to the phase that asked for it.
+    /// A device whose work counts for the phase that asked for it.
     waits_for: Option<Device>,
 }
 
 impl Stopwatch {
-    /// Books the time until now, and goes on in `next`; returns the phase that was.
+    /// Adds the time until now to the current phase, and enters `next`. Returns the former phase.
     fn switch(&mut self, next: Phase) -> Phase {
         if let Some(Device::Cuda(index)) = self.waits_for {
             tch::Cuda::synchronize(index as i64);
@@ -92,7 +93,7 @@ thread_local! {
     });
 }
 
-/// Does `work` in `phase`; afterwards the phase is what it was. Within it other phases may take over.
+/// Does `work` in `phase`, and returns to the former phase afterwards. Other phases may take over within it.
 pub fn during<T>(phase: Phase, work: impl FnOnce() -> T) -> T {
     let before = STOPWATCH.with_borrow_mut(|watch| watch.switch(phase));
     let result = work();
@@ -100,12 +101,12 @@ pub fn during<T>(phase: Phase, work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// From here on it is `phase`.
+/// Enters `phase`.
 pub fn begin(phase: Phase) {
     STOPWATCH.with_borrow_mut(|watch| watch.switch(phase));
 }
 
-/// The seconds since this was last called.
+/// The seconds by phase since the last call.
 pub fn take() -> PhaseSecs {
     STOPWATCH.with_borrow_mut(|watch| {
         watch.switch(watch.phase);
@@ -113,7 +114,7 @@ pub fn take() -> PhaseSecs {
     })
 }
 
-/// From now on a phase ends when `device` has done its work: what a benchmark wants, and training does not.
+/// From now on a phase ends only when `device` has done its work. Benchmarks need this, and training does not.
 pub fn wait_for_device(device: Device) {
     STOPWATCH.with_borrow_mut(|watch| watch.waits_for = Some(device));
 }

@@ -1,5 +1,5 @@
-//! The run folder before there is anything in it: whether it can be made, how much room it has, how fast it is, and whether
-//! all machines see the same one. Nothing is left behind, and the folder itself is not made.
+//! Examines the run folder before there is anything in it: whether it can be made, how much room it has, how fast it
+//! is, and whether all machines see the same one. It leaves nothing behind and does not make the folder itself.
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -14,10 +14,10 @@ use tercet_protocol::says::doctor::FolderFacts;
 use super::machine::space;
 use crate::checkpoint;
 
-/// What is written to time the disk: more than a disk's own cache answers for at once.
+/// The number of bytes written to time the disk, more than a disk's own cache absorbs.
 const WRITE_BYTES: usize = 64 << 20;
 
-/// The folder, as far as looking tells.
+/// The facts of the folder that need no measuring.
 pub fn look(recipe: &Recipe) -> Option<FolderFacts> {
     if recipe.run_dir.as_os_str().is_empty() {
         return None;
@@ -35,7 +35,7 @@ pub fn look(recipe: &Recipe) -> Option<FolderFacts> {
     })
 }
 
-/// Times a file beside where the run's will be. This machine's first rank calls it.
+/// Times writing a file where the run's files will be. This machine's first rank calls it.
 pub fn time_writing(folder: &mut FolderFacts) {
     if folder.error.is_some() {
         return;
@@ -53,7 +53,7 @@ fn is_mistake(error: &io::Error) -> bool {
     ExitCode::of_io(error) == ExitCode::Usage
 }
 
-/// Whether this rank sees what rank 0 writes to the folder; None where nothing can be written. Every rank calls it.
+/// Whether this rank sees what rank 0 writes to the folder; None if nothing can be written. Every rank calls it.
 pub fn sees_rank_0(ranks: &dyn Collective, run_dir: Option<&Path>) -> Result<Option<bool>, CollectiveError> {
     let mut name = Vec::new();
     let run_dir = run_dir.filter(|run_dir| ranks.rank() == 0 && !run_dir.as_os_str().is_empty());
@@ -69,13 +69,13 @@ pub fn sees_rank_0(ranks: &dyn Collective, run_dir: Option<&Path>) -> Result<Opt
     let seen = (!name.is_empty()).then(|| path.exists());
     ranks.barrier()?;
     if ranks.rank() == 0 && !name.is_empty() {
-        // What cannot be removed is an empty file that says whose it is.
+        // If it cannot be removed, an empty file stays whose name tells its writer.
         let _ = fs::remove_file(&path);
     }
     Ok(seen)
 }
 
-/// The run folder, or what of the folders above it is there: where it will be made. An error if nothing can be.
+/// The run folder, or the nearest existing folder above it, in which it will be made. An error if it cannot be made.
 fn nearest(run_dir: &Path) -> io::Result<PathBuf> {
     let whole = std::path::absolute(run_dir)?;
     let place = whole.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
@@ -83,7 +83,7 @@ fn nearest(run_dir: &Path) -> io::Result<PathBuf> {
         return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} is no folder", place.display())));
     }
     let path = CString::new(place.as_os_str().as_encoded_bytes())?;
-    // SAFETY: the path ends in NUL and lives for the length of the call.
+    // SAFETY: the path ends with NUL and lives during the call.
     match unsafe { libc::access(path.as_ptr(), libc::W_OK | libc::X_OK) } {
         0 => Ok(place.to_owned()),
         _ => Err(io::Error::last_os_error()),
@@ -94,9 +94,9 @@ fn write_synced(place: &Path) -> io::Result<f64> {
     let path = place.join(format!(".tercet-doctor-{}", std::process::id()));
     (|| {
         let mut file = File::options().write(true).create_new(true).open(&path)?;
-        // Nothing is left if the process is killed.
+        // The file is removed at once, so nothing is left if the process is killed.
         let _ = fs::remove_file(&path);
-        // Not zeros, which some file systems do not store.
+        // The bytes are not zeros, which some file systems do not store.
         let block: Vec<u8> = (0..1u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let started = Instant::now();
         for _ in 0..WRITE_BYTES / block.len() {
@@ -107,7 +107,7 @@ fn write_synced(place: &Path) -> io::Result<f64> {
     })()
 }
 
-/// Removes what looks on this host have left that were killed: the processes that the names tell of are gone.
+/// Removes the files of checks on this host that were killed: the processes in the files' names are gone.
 fn remove_left(place: &Path, host: &str) {
     for entry in fs::read_dir(place).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -115,13 +115,13 @@ fn remove_left(place: &Path, host: &str) {
         let pid =
             own.map(|own| own.strip_prefix(&format!("{host}-")).unwrap_or(own)).and_then(|pid| pid.parse::<u32>().ok());
         if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
-            // An empty file that stays does no harm.
+            // A leftover empty file does no harm.
             let _ = fs::remove_file(entry.path());
         }
     }
 }
 
-/// Weights and AdamW's two moments; the rest of a checkpoint is small.
+/// The bytes of the weights and AdamW's two moments; the rest of a checkpoint is small.
 fn checkpoint_bytes(recipe: &Recipe) -> Option<u64> {
     let section = &recipe.model;
     let path = section.config_json()?;
@@ -132,7 +132,7 @@ fn checkpoint_bytes(recipe: &Recipe) -> Option<u64> {
     Some(3 * number_bytes * config.num_parameters(dim, true) as u64)
 }
 
-/// Those that the run keeps at the same time, and the one that is written beside them, less those that are there.
+/// The number of checkpoints that the run keeps at the same time, plus the one being written, minus those that exist.
 fn num_checkpoints(recipe: &Recipe) -> u64 {
     let section = &recipe.checkpoint;
     let made = recipe.steps.checked_div(section.every_steps).unwrap_or(1).max(1);

@@ -1,7 +1,7 @@
-//! A machine's NVIDIA GPUs as `nvidia-smi` describes them.
+//! Queries a machine's NVIDIA GPUs through `nvidia-smi`.
 //!
-//! It is asked in another process, so that nothing here loads CUDA, and given up on when it hangs, which is how a broken
-//! driver or GPU often shows.
+//! It runs as another process, so nothing here loads CUDA. A query that hangs, as it often does with a broken driver or
+//! GPU, is given up.
 
 use std::io::{self, Read};
 use std::process::{Command, Stdio};
@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use tercet_protocol::says::doctor::GpuFacts;
 
-/// Without a persistence daemon the driver takes seconds to wake up eight GPUs.
+/// The time limit of a query. Without a persistence daemon the driver takes seconds to wake up eight GPUs.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
 
-/// What is asked for, in the order of [`parse`]. The field of throttle reasons has two names, by the driver's age.
+/// The fields of the query, in the order of [`parse`]. The field of throttle reasons has two names, by the driver's
+/// age.
 const FIELDS: [&str; 10] = [
     "index",
     "name",
@@ -27,11 +28,11 @@ const FIELDS: [&str; 10] = [
 ];
 const NEWER_NAME: (&str, &str) = ("clocks_throttle_reasons", "clocks_event_reasons");
 
-/// All GPUs of this machine; none where no NVIDIA driver is. An error where there is one that does not answer.
+/// All GPUs of this machine; none without an NVIDIA driver. An error if there is a driver that does not answer.
 pub fn query() -> Result<Vec<GpuFacts>, String> {
     let fields = FIELDS.join(",");
     let answer = match ask(&fields) {
-        // `nvidia-smi` is not installed: right where there is no GPU.
+        // `nvidia-smi` is not installed, which is right if there is no GPU.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return match std::path::Path::new("/proc/driver/nvidia/gpus").exists() {
                 true => Err("there is an NVIDIA driver, but no nvidia-smi in PATH to ask it".into()),
@@ -48,13 +49,13 @@ pub fn query() -> Result<Vec<GpuFacts>, String> {
     }
 }
 
-/// Whether nvidia-smi ended well, and what it wrote.
+/// Runs nvidia-smi, and returns whether it succeeded and what it wrote.
 fn ask(fields: &str) -> io::Result<(bool, String)> {
     let mut command = Command::new("nvidia-smi");
     command.arg(format!("--query-gpu={fields}")).arg("--format=csv,noheader,nounits");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let started = Instant::now();
-    // What it writes for a machine's GPUs fits into a pipe, so that it never waits for its reader.
+    // Its output for a machine's GPUs fits into a pipe, so it never waits for its reader.
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
@@ -84,7 +85,7 @@ fn parse_line(line: &str) -> Result<GpuFacts, String> {
     else {
         return Err(format!("nvidia-smi wrote {line:?}: {} values are expected", FIELDS.len()));
     };
-    // "[N/A]" and "[Not Supported]" are no numbers.
+    // "[N/A]" and "[Not Supported]" are not numbers.
     let mib = |value: &str| value.parse::<u64>().ok().map(|mib| mib << 20);
     Ok(GpuFacts {
         index: index.parse().map_err(|_| format!("nvidia-smi wrote {line:?}: a GPU's number is expected first"))?,

@@ -1,4 +1,4 @@
-//! A machine's processor and memory, as Linux tells of them.
+//! Reads from Linux the facts about a machine's processor and memory.
 
 use std::ffi::{CStr, CString};
 use std::fs;
@@ -11,7 +11,7 @@ use tercet_protocol::says::doctor::MachineFacts;
 use super::gpus;
 use crate::machine::{cores, memory as meter};
 
-/// Everything that takes no time to find out, but for GPUs, which take as long as the driver does.
+/// All facts that take no time to find, except those of GPUs, which take as long as the driver does.
 pub fn look(ranks: &dyn Collective) -> MachineFacts {
     let (gpus, gpu_error) = match gpus::query() {
         Ok(gpus) => (gpus, None),
@@ -36,7 +36,7 @@ pub fn look(ranks: &dyn Collective) -> MachineFacts {
     }
 }
 
-/// The processor's name, family and model: hosts of a cloud often give the name of the maker's whole line.
+/// The processor's name, family and model, because cloud hosts often give only the name of the maker's whole line.
 pub fn processor_name() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let first = text.split("\n\n").next().unwrap_or_default();
@@ -52,17 +52,17 @@ pub fn processor_name() -> String {
     parts.collect::<Vec<_>>().join(" ")
 }
 
-/// Size of the file system that holds `path`, and what of it is free for this user, in bytes.
+/// The size of the file system that holds `path`, and its part that is free for this user, in bytes.
 pub fn space(path: &Path) -> Option<(u64, u64)> {
     let path = CString::new(path.as_os_str().as_encoded_bytes()).ok()?;
-    // SAFETY: statvfs is plain data, for which zeros are valid.
+    // SAFETY: statvfs is plain data, and all zeros are valid.
     let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: the path ends in NUL and `found` is ours for the length of the call.
+    // SAFETY: the path ends with NUL, and `found` is valid during the call.
     let done = unsafe { libc::statvfs(path.as_ptr(), &mut found) } == 0;
     done.then_some((found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize))
 }
 
-/// The cores' clock now over their highest, the mean of those that tell.
+/// The cores' current clock divided by their highest: the mean over the cores that tell.
 pub fn clock_share() -> Option<f64> {
     let number =
         |core: &Path, name: &str| fs::read_to_string(core.join("cpufreq").join(name)).ok()?.trim().parse().ok();
@@ -74,7 +74,7 @@ pub fn clock_share() -> Option<f64> {
     (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
 }
 
-/// How often cores have been slowed by heat since the machine was started, where the kernel counts it.
+/// The number of times that heat has slowed cores since the machine was started, if the kernel counts it.
 pub fn num_throttled() -> Option<u64> {
     let count = |core: &Path| {
         let text = fs::read_to_string(core.join("thermal_throttle/core_throttle_count")).ok()?;
@@ -98,7 +98,7 @@ fn read_trimmed(path: &str) -> String {
 }
 
 fn libc_version() -> String {
-    // SAFETY: the C library returns a string of its own that lives for ever.
+    // SAFETY: the C library returns a string that it owns and that lives for ever.
     unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) }.to_string_lossy().into_owned()
 }
 

@@ -1,11 +1,12 @@
-//! Before a run: is every machine fit for it, and are all of them alike?
+//! Checks before a run that every machine is fit for it and that all of them are alike.
 //!
-//! Each rank looks at its program, libraries, recipe and data (`software`), the first rank of each machine at GPUs,
-//! processor and memory (`gpus`, `machine`) and at the run folder (`folder`); rank 0 gathers these `facts` and
-//! judges (`verdict`). [`check`] is what every training run begins with: nothing in it takes time but what the driver
-//! takes to answer. [`examine`] also measures (`speed`): that is `tercet doctor`.
+//! Each rank examines its program, libraries, recipe and data (`software`). The first rank of each machine examines
+//! GPUs, processor and memory (`gpus`, `machine`) and the run folder (`folder`). Rank 0 gathers these `facts` and
+//! judges them (`verdict`). Every training run begins with [`check`], in which only the driver's answer takes time.
+//! `tercet doctor` calls [`examine`], which also measures (`speed`).
 //!
-//! It finds what a machine says of itself or shows within seconds. A GPU that computes wrongly once an hour it does not.
+//! It finds what a machine says about itself or shows within seconds. It does not find a GPU that computes wrongly once
+//! an hour.
 
 mod folder;
 mod gpus;
@@ -22,10 +23,10 @@ use tercet_protocol::says::doctor::{Finding, Level, RankFacts, Report};
 use crate::machine::clock::since_1970;
 pub use machine::processor_name;
 
-/// Clocks are compared so often; the smallest difference counts, as the rest is waiting.
+/// The number of comparisons of clocks. The smallest difference counts, because the rest is waiting.
 const CLOCK_TRIALS: usize = 3;
 
-/// A machine that must not take part in a run, and whether another start may help.
+/// A machine that must not take part in a run, with the exit code, which says whether another start may help.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} (`tercet doctor` looks closer)")]
 pub struct SickMachine(String, ExitCode);
@@ -54,7 +55,7 @@ pub fn check(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Vec<Stri
     if !sick.is_empty() {
         return Err(SickMachine(sick.join("; "), ExitCode::Machine).into());
     }
-    // A mistake in the recipe, which is all machines', is told by whoever meets it next, in more words.
+    // A mistake in the recipe, which concerns all machines, is reported in more detail by the code that meets it next.
     let here = |finding: &&Finding| finding.level == Level::Mistake && !finding.host.is_empty();
     match findings.iter().find(here) {
         Some(Finding { host, text, .. }) => Err(SickMachine(format!("{host}: {text}"), ExitCode::Usage).into()),
@@ -62,7 +63,7 @@ pub fn check(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<Vec<Stri
     }
 }
 
-/// Looks and measures; the report on rank 0, and the worst of it on every rank. Every rank calls it.
+/// Examines and measures. Returns the report on rank 0, and the worst level on every rank. Every rank calls it.
 ///
 /// # Errors
 /// A collective that failed.
@@ -76,7 +77,7 @@ pub fn examine(
     if let Some(found) = &mut own.machine {
         found.clock_share = machine::clock_share();
         found.num_throttled = machine::num_throttled().zip(throttled_before).map(|(now, before)| now - before);
-        // One machine after the other would be fairer to a shared disk, and take minutes on many.
+        // One machine after the other would be fairer to a shared disk, but would take minutes with many machines.
         found.folder.iter_mut().for_each(folder::time_writing);
     }
     let hosts = gather_bytes(ranks, ranks.host().as_bytes())?;
@@ -91,7 +92,7 @@ pub fn examine(
     Ok((report, level))
 }
 
-/// What this rank finds without measuring. Every rank calls it.
+/// The facts that this rank finds without measuring. Every rank calls it.
 fn look(recipe: Option<Result<&Recipe, String>>, ranks: &dyn Collective) -> Result<RankFacts, CollectiveError> {
     let (recipe, recipe_error) = match recipe {
         Some(Ok(recipe)) => (Some(recipe), None),
@@ -125,14 +126,14 @@ fn look(recipe: Option<Result<&Recipe, String>>, ranks: &dyn Collective) -> Resu
 /// All ranks' facts, on rank 0. Every rank calls it.
 fn gather(ranks: &dyn Collective, own: &RankFacts) -> Result<Option<Vec<RankFacts>>, CollectiveError> {
     let all = gather_bytes(ranks, &serde_json::to_vec(own).expect("plain data"))?;
-    // A rank of another build may write what this one cannot read: it is then one without a program.
+    // If a rank of another build writes what this one cannot read, it counts as a rank without a program.
     let read = |(rank, bytes): (usize, &Vec<u8>)| {
         serde_json::from_slice(bytes).unwrap_or_else(|_| RankFacts { rank, ..RankFacts::default() })
     };
     Ok((ranks.rank() == 0).then(|| all.iter().enumerate().map(read).collect()))
 }
 
-/// Rank 0's `value`, on every rank. Every rank calls it.
+/// Returns rank 0's `value` on every rank. Every rank calls it.
 fn from_rank_0<T: Serialize + for<'a> Deserialize<'a>>(
     ranks: &dyn Collective,
     value: &T,
@@ -142,7 +143,7 @@ fn from_rank_0<T: Serialize + for<'a> Deserialize<'a>>(
     Ok(serde_json::from_slice(&bytes).expect("what rank 0 wrote"))
 }
 
-/// By how much this machine's clock is ahead of rank 0's. Every rank calls it.
+/// The seconds by which this machine's clock is ahead of rank 0's. Every rank calls it.
 fn clock_ahead_secs(ranks: &dyn Collective) -> Result<f64, CollectiveError> {
     let now = || since_1970().as_secs_f64();
     let mut nearest = f64::INFINITY;

@@ -1,4 +1,4 @@
-//! What must be the same on all ranks: libraries by version; program, recipe and data by BLAKE3.
+//! Finds what must be equal on all ranks: libraries by version; program, recipe and data by BLAKE3.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -9,14 +9,14 @@ use tercet_configs::Recipe;
 
 use crate::tensors::libtorch;
 
-/// What is hashed, as people call it.
+/// The names of what is hashed.
 pub const PROGRAM: &str = "program";
 const RECIPE: &str = "recipe";
 const STORE: &str = "token store";
 const TOKENIZER: &str = "tokenizer";
 const MODEL: &str = "model's config.json";
 
-/// Versions of what this process is linked with, by name.
+/// The versions of this process's libraries, by name.
 pub fn versions() -> BTreeMap<String, String> {
     let mut versions = of_libtorch(&libtorch::config());
     versions.insert("tercet".into(), env!("CARGO_PKG_VERSION").into());
@@ -27,7 +27,7 @@ pub fn versions() -> BTreeMap<String, String> {
     versions
 }
 
-/// libtorch's version and CUDA's from its description of its build.
+/// The versions of libtorch, CUDA and cuDNN, from libtorch's description of its build.
 fn of_libtorch(config: &str) -> BTreeMap<String, String> {
     let behind = |key: &str| {
         let value = config.split_once(key)?.1;
@@ -38,13 +38,14 @@ fn of_libtorch(config: &str) -> BTreeMap<String, String> {
     found.into_iter().filter_map(|(name, key)| Some((name.to_owned(), behind(key)?))).collect()
 }
 
-/// BLAKE3 of what this rank runs and, with a recipe, of what it reads; None of what cannot be read.
+/// BLAKE3 of the program that this rank runs and, with a recipe, of the files that it reads; None for one that cannot
+/// be read.
 pub fn hashes(recipe: Option<&Recipe>) -> BTreeMap<String, Option<String>> {
     let mut hashes = BTreeMap::from([(PROGRAM.to_owned(), of_file(Path::new("/proc/self/exe")))]);
     let Some(recipe) = recipe else { return hashes };
     hashes.insert(RECIPE.into(), Some(recipe.hash()));
     if !recipe.data.store.as_os_str().is_empty() {
-        // It lists all files of the store with their own.
+        // The manifest lists all files of the store with their hashes.
         hashes.insert(STORE.into(), of_file(&recipe.data.store.join("manifest.json")));
     }
     if let Some(tokenizer) = recipe.model.tokenizer_json() {

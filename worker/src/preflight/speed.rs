@@ -1,7 +1,7 @@
-//! How fast ranks compute and how fast they reach each other.
+//! Measures how fast ranks compute and how fast they reach each other.
 //!
-//! A machine does other things as well, so everything is tried often and the best counts; and while something looks slow
-//! it is tried again, up to [`ROUNDS`] times. What stays slow is.
+//! A machine has other work as well, so every measurement is repeated and the best result counts. While something looks
+//! slow it is measured again, up to [`ROUNDS`] times. What stays slow counts as slow.
 
 use std::time::Instant;
 
@@ -13,19 +13,19 @@ use super::verdict::{SLOW_LINK, SLOW_RANK, median};
 use crate::machine::cpu_time::cpu_secs;
 use crate::machine::device::device_of;
 
-/// How often a measurement is repeated at most while something looks slow.
+/// The largest number of rounds while something looks slow.
 const ROUNDS: usize = 5;
 
-/// Trials of a round.
+/// The number of trials in a round.
 const TRIALS: usize = 8;
 
-/// What goes over a link at a time.
+/// The number of bytes sent over a link at a time.
 const LINK_BYTES: usize = 4 << 20;
 
-/// This rank's matrix products, all ranks computing at the same time. Every rank calls it.
+/// Measures this rank's matrix products while all ranks compute at the same time. Every rank calls it.
 pub fn products(ranks: &dyn Collective) -> Result<ProductFacts, CollectiveError> {
     let device = device_of(ranks);
-    // Milliseconds each: long beside what it takes to start one, short beside a time slice.
+    // A product takes milliseconds: long beside the time to start it, short beside a time slice.
     let (len, kind) = if device.is_cuda() { (8192, Kind::BFloat16) } else { (512, Kind::Float) };
     let [left, right] = [(); 2].map(|()| Tensor::randn([len, len], (kind, device)));
     let flops = 2.0 * (len * len * len) as f64;
@@ -37,7 +37,7 @@ pub fn products(ranks: &dyn Collective) -> Result<ProductFacts, CollectiveError>
             let product = left.matmul(&right);
             let _ = product.get(0).get(0).to_kind(Kind::Double).double_value(&[]);
             let secs = started.elapsed().as_secs_f64();
-            // A core that is shared with others is not a slow core.
+            // Processor time is measured because a core that is shared with other work is not a slow core.
             let cpu_secs = match device {
                 Device::Cuda(_) => secs,
                 _ => (cpu_secs() - cpu_started) / f64::from(tch::get_num_threads().max(1)),
@@ -53,8 +53,8 @@ pub fn products(ranks: &dyn Collective) -> Result<ProductFacts, CollectiveError>
     Ok(best)
 }
 
-/// All-reduce, links of the ring, and links between machines. Every rank calls it, and all get the same; `hosts` are the
-/// ranks' machines.
+/// Measures an all-reduce, the links of the ring, and the links between machines. Every rank calls it, and all get the
+/// same result; `hosts` are the ranks' machines.
 pub fn network(ranks: &dyn Collective, hosts: &[String]) -> Result<NetworkFacts, CollectiveError> {
     if ranks.world_size() == 1 {
         return Ok(NetworkFacts::default());
@@ -81,8 +81,8 @@ fn all_reduce(ranks: &dyn Collective) -> Result<f64, CollectiveError> {
     Ok(2.0 * (world - 1.0) / world * LINK_BYTES as f64 / best)
 }
 
-/// The links between neighbours. A rank's exchange ends when both of its links have carried their part, so a link is at
-/// least as fast as the faster of its two ends.
+/// Measures the links between neighbours. A rank's exchange ends when both of its links have carried their part, so a
+/// link is at least as fast as the faster of its two ends.
 fn ring(ranks: &dyn Collective, hosts: &[String]) -> Result<Vec<LinkFacts>, CollectiveError> {
     let (send, mut recv) = (vec![1u8; LINK_BYTES], vec![0u8; LINK_BYTES]);
     let world = ranks.world_size();
@@ -105,7 +105,7 @@ fn ring(ranks: &dyn Collective, hosts: &[String]) -> Result<Vec<LinkFacts>, Coll
     Ok(links)
 }
 
-/// Each of `firsts` with each other one, as many pairs at a time as there are.
+/// Measures the link of every pair of `firsts`, with as many disjoint pairs at a time as possible.
 fn pairs(ranks: &dyn Collective, firsts: &[usize], hosts: &[String]) -> Result<Vec<LinkFacts>, CollectiveError> {
     let (send, mut recv) = (vec![1u8; LINK_BYTES], vec![0u8; LINK_BYTES]);
     let mut links = Vec::new();
@@ -133,9 +133,9 @@ fn pairs(ranks: &dyn Collective, firsts: &[usize], hosts: &[String]) -> Result<V
     Ok(links)
 }
 
-/// Rounds of pairs of `count` things, in which each meets each other once, and none two at a time.
+/// Rounds of pairs of `count` things. Each thing meets every other one once, and meets at most one in a round.
 fn round_robin(count: usize) -> Vec<Vec<(usize, usize)>> {
-    // The circle method: the last one stays, the others walk round; of an odd number, who meets nobody has a rest.
+    // The circle method: the last one stays, and the others move round. With an odd number, one rests in each round.
     let even = count.next_multiple_of(2);
     if count < 2 {
         return Vec::new();

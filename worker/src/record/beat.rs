@@ -1,7 +1,7 @@
-//! The sign of life that every rank gives once a second, whatever its training thread is doing: a line on standard output,
-//! which mpirun brings to the launcher. No port is opened and no file written for it.
+//! The sign of life that every rank gives once a second, whatever its training thread does: a line on standard output,
+//! which mpirun passes to the launcher. It needs no port and no file.
 //!
-//! It says where the rank is and nothing else: no rows, no paths.
+//! It says only what the rank is doing: no rows, no paths.
 
 use std::io::{self, Write};
 use std::process;
@@ -16,10 +16,10 @@ use tercet_protocol::says::{Beat, Event};
 
 use crate::machine::phase;
 
-/// Time between two signs of life.
+/// The time between two signs of life.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// The step that is being done, from 1; 0 before the first.
+/// The current step, from 1; 0 before the first.
 static STEP: AtomicU64 = AtomicU64::new(0);
 
 /// The processor time of a thread, and since when it has not grown.
@@ -30,10 +30,10 @@ struct Clock {
 }
 
 impl Clock {
-    /// Of the thread that calls this, which must live as long as the process.
+    /// The clock of the calling thread, which must live as long as the process.
     fn of_this_thread() -> io::Result<Self> {
         let mut id = 0;
-        // SAFETY: the thread is the calling one; the clock's number is written to a variable of its type.
+        // SAFETY: the thread is the calling one, and the clock's id is written to a variable of its type.
         match unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &mut id) } {
             0 => Ok(Self { id, used: (0, 0), grown: Instant::now() }),
             error => Err(io::Error::from_raw_os_error(error)),
@@ -42,7 +42,7 @@ impl Clock {
 
     fn still_secs(&mut self) -> f64 {
         let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the time is written to a variable of its type. It cannot fail for a thread that lives.
+        // SAFETY: the time is written to a variable of its type. The call cannot fail for a living thread.
         unsafe { libc::clock_gettime(self.id, &mut now) };
         if (now.tv_sec, now.tv_nsec) != self.used {
             (self.used, self.grown) = ((now.tv_sec, now.tv_nsec), Instant::now());
@@ -51,17 +51,17 @@ impl Clock {
     }
 }
 
-/// Step `step`, from 1, begins.
+/// Records that step `step`, counted from 1, begins.
 pub fn at_step(step: u64) {
     STEP.store(step, Ordering::Relaxed);
 }
 
-/// Starts to give signs of life, until the process ends; called by the training thread. When nobody is there any more to read them, the kernel or mpirun
-/// has asked this rank to stop: if it has not after `stop_secs`, it is ended, so that no rank that hangs outlives its
-/// launcher.
+/// Starts to give signs of life, until the process ends. The training thread calls it. When nobody reads them any more,
+/// the kernel or mpirun has asked this rank to stop. If it has not stopped after `stop_secs`, it is ended, so that no
+/// hanging rank outlives its launcher.
 ///
 /// # Errors
-/// The system gives no thread.
+/// The system starts no thread.
 pub fn start(ranks: &dyn Collective, stop_secs: f64) -> io::Result<()> {
     let (rank, host) = (ranks.rank(), ranks.host().to_owned());
     let mut clock = Clock::of_this_thread()?;
@@ -70,8 +70,7 @@ pub fn start(ranks: &dyn Collective, stop_secs: f64) -> io::Result<()> {
             sleep(EVERY);
         }
         sleep(Duration::from_secs_f64(stop_secs));
-        // SAFETY: nothing of this process is used afterwards. What runs at an ordinary exit may wait for the thread that
-        // hangs.
+        // SAFETY: nothing of this process is used afterwards. An ordinary exit might wait for the hanging thread.
         unsafe { libc::_exit(ExitCode::Machine.code()) }
     };
     Builder::new().name("heartbeat".into()).spawn(beat).map(drop)
@@ -91,10 +90,10 @@ fn line(rank: usize, host: &str, still_secs: f64) -> String {
     Event::Heartbeat(Beat { rank, host, pid, step, phase, doing, waits, saves, secs, still_secs }).line()
 }
 
-/// Writes a line in one piece, so that what other ranks write does not get into it.
+/// Writes a line in one piece, so that other ranks' output does not get into it.
 ///
 /// # Errors
-/// Nobody is there any more to read it, which is no reason to stop.
+/// Nobody reads it any more, which is no reason to stop.
 pub fn say(line: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdout.flush())
@@ -117,7 +116,7 @@ mod tests {
                 }
             });
             let mut clock = clock.recv().unwrap();
-            // It may not have begun to wait before the first look.
+            // The thread may not have begun to wait at the first look.
             while clock.still_secs() < 0.1 {
                 sleep(Duration::from_millis(10));
             }

@@ -1,8 +1,8 @@
-//! Goodput: the share of the time since a run first began in which steps were done that count.
+//! Goodput: the share of the time since a run first began that was spent on steps that count.
 //!
-//! A step that is done again after a restart counts once, and one without an update does not count. Start-up, restarts,
-//! waiting for rows and for checkpoints, and the time in which nobody ran it, are what the rest is made of. The first
-//! beginning is a file of the run folder; the useful seconds are part of its history.
+//! A step that is repeated after a restart counts once, and a step without an update does not count. The rest is
+//! start-up, restarts, waiting for rows and checkpoints, and the time in which the run was stopped. The first beginning
+//! is in a file of the run folder; the useful seconds are part of its history.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ pub struct Goodput {
 }
 
 impl Goodput {
-    /// Goes on from `useful_secs`; the first to ask writes down that the run has begun.
+    /// Continues from `useful_secs`. The first start of the run records its beginning.
     pub fn new(run_dir: &Path, useful_secs: f64) -> Self {
         let path = run_dir.join("began");
         let before = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u64>().ok());
@@ -31,17 +31,17 @@ impl Goodput {
         Self { began, useful_secs }
     }
 
-    /// A step that counts has taken so long.
+    /// Adds the duration of a step that counts.
     pub fn add(&mut self, secs: f64) {
         self.useful_secs += secs;
     }
 
-    /// Seconds of all steps that count.
+    /// The seconds of all steps that count.
     pub fn useful_secs(&self) -> f64 {
         self.useful_secs
     }
 
-    /// From 0 to 1. Clocks of hosts may differ, and the beginning is known to the second.
+    /// The share, from 0 to 1. Hosts' clocks may differ, and the beginning is known only to the second.
     pub fn share(&self) -> f64 {
         let wall_secs = since_1970().as_secs().saturating_sub(self.began) as f64;
         self.useful_secs / wall_secs.max(self.useful_secs).max(f64::MIN_POSITIVE)

@@ -1,4 +1,4 @@
-//! metrics.jsonl: a line per step, in order, whatever happened to the run in between. ranks.jsonl is alike.
+//! metrics.jsonl: a line for each step, in order, whatever happened to the run in between. ranks.jsonl works alike.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tercet_protocol::says;
 
-/// Read at a time, from the end.
+/// The number of bytes read at a time, from the end.
 const BLOCK: u64 = 1 << 16;
 
 /// The run's history, open at its end.
@@ -19,10 +19,10 @@ pub struct History {
 }
 
 impl History {
-    /// Opens `path` for what follows step `step`, and cuts off what it has of later steps. Returns the last lines that stay,
-    /// `num_last` at most, oldest first.
+    /// Opens `path` for the steps after `step`, and cuts off the lines of later steps. Returns the last remaining
+    /// lines, at most `num_last`, oldest first.
     ///
-    /// Only the part from those lines on is read, so that it takes as long after a million steps as after ten.
+    /// Only the part from those lines on is read, so it takes as long after a million steps as after ten.
     ///
     /// # Errors
     /// The file cannot be read or written.
@@ -42,15 +42,15 @@ impl History {
         self.file.write_all(format!("{}\n", says::line(line)).as_bytes()).with_context(|| self.about("writing"))
     }
 
-    /// Another handle to the file, for who has to sync it.
+    /// Another handle to the file, for the thread that must sync it.
     ///
     /// # Errors
-    /// The system has none left.
+    /// The system has no handle left.
     pub fn handle(&self) -> anyhow::Result<File> {
         self.file.try_clone().with_context(|| self.about("syncing"))
     }
 
-    /// Puts everything on the disk.
+    /// Syncs the file to disk.
     ///
     /// # Errors
     /// It cannot be synced.
@@ -58,20 +58,21 @@ impl History {
         self.file.sync_all().with_context(|| self.about("syncing"))
     }
 
-    /// What an error is put after.
+    /// The context of an error.
     fn about(&self, doing: &str) -> String {
         format!("{doing} {} (if the disk is full: free space, then go on with --resume)", self.path.display())
     }
 }
 
-/// Truncates `file` after the last line of a step up to `step`; the last `num_last` lines that stay, oldest first.
+/// Truncates `file` after the last line of a step up to `step`. Returns the last `num_last` remaining lines, oldest
+/// first.
 fn cut_back(file: &mut File, step: u64, num_last: usize) -> io::Result<Vec<Value>> {
     let mut start = file.metadata()?.len();
     let mut bytes = Vec::new(); // from `start` on, without what is cut off
     let mut kept: Vec<Value> = Vec::new(); // newest first
     let mut end = 0;
     while kept.len() < num_last.max(1) {
-        // The newest line of what is read, once its beginning is read as well.
+        // Takes the newest line of what was read, once its beginning was read as well.
         let line_start = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |feed| feed + 1);
         if line_start == 0 && start > 0 {
             let len = BLOCK.min(start);
@@ -84,7 +85,7 @@ fn cut_back(file: &mut File, step: u64, num_last: usize) -> io::Result<Vec<Value
             continue;
         }
         let line: Option<Value> = serde_json::from_slice(&bytes[line_start..]).ok();
-        // What cannot be read was torn when a machine went down; before the first line that stays it is cut off.
+        // An unreadable line was torn when a machine went down. If it follows the last line that stays, it is cut off.
         if let Some(line) = line.filter(|line| line["step"].as_u64().is_some_and(|own| own <= step)) {
             if kept.is_empty() {
                 end = start + bytes.len() as u64;
@@ -96,7 +97,7 @@ fn cut_back(file: &mut File, step: u64, num_last: usize) -> io::Result<Vec<Value
         }
         bytes.truncate(line_start - 1);
     }
-    // The line feed is not part of the line. It is only missing where a file ends in the middle of one.
+    // The line feed is not part of the line. It is missing only if the file ends in the middle of a line.
     let has_feed = end > 0 && end < file.metadata()?.len();
     file.set_len(end + u64::from(has_feed))?;
     if end > 0 && !has_feed {
@@ -112,7 +113,7 @@ mod tests {
     use super::*;
 
     fn line(step: u64) -> String {
-        // Lines of very different lengths, some longer than a block.
+        // Lines have very different lengths; some are longer than a block.
         let len = if step % 50 == 7 { 70_000 } else { step as usize % 90 };
         format!("{{\"step\":{step},\"dataset\":\"{}\"}}\n", "x".repeat(len))
     }

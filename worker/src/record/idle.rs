@@ -1,4 +1,5 @@
-//! Steps that teach nothing, or a head of the model nothing, judged by what they did. Each cause is told once.
+//! Finds steps from which the model, or one of its heads, learns nothing, judged by what they did. Each cause is
+//! reported once.
 
 use tch::{Kind, Tensor};
 use tercet_configs::Negatives;
@@ -6,13 +7,13 @@ use tercet_sampler::Share;
 
 use crate::step::outcome::Outcome;
 
-/// Steps in a row, all of which must show a cause, where one alone may do so by chance.
+/// The number of consecutive steps that must show a cause that a single step may show by chance.
 const IN_A_ROW: u64 = 3;
 
-/// Scores of a query that differ by no more than this do not differ: rounding alone differs more.
+/// Scores of a query that differ by no more than this count as equal, because rounding alone may differ by more.
 const SPREAD: f64 = 1e-6;
 
-/// What a step shows of itself: on one rank, or, once the ranks have taken the largest of each, of all of them.
+/// The signs of a step: those of one rank, or, once the ranks have taken the largest of each, those of all ranks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Signs {
     /// The largest difference between two dense scores of one query.
@@ -21,12 +22,12 @@ pub struct Signs {
     pub lexical: f64,
     /// The largest difference between two teacher scores of one group.
     pub teacher: f64,
-    /// Pairs of query and passage of the global batch that are contrasted, before known answers are left out.
+    /// The number of contrasted pairs of query and passage in the global batch, before known answers are left out.
     pub num_negatives: u64,
 }
 
 impl Default for Signs {
-    /// Nothing amiss.
+    /// Signs that show nothing wrong.
     fn default() -> Self {
         Self { spread: 1.0, lexical: 1.0, teacher: 1.0, num_negatives: 0 }
     }
@@ -47,13 +48,13 @@ impl Signs {
         Self { spread, lexical, teacher, num_negatives: queries * per_query }
     }
 
-    /// The three that ranks compare.
+    /// The three signs of which the ranks take the largest.
     pub fn largest(&self) -> [f64; 3] {
         [self.spread, self.lexical, self.teacher]
     }
 }
 
-/// The largest difference in a row of `scores` [rows, columns], on their device.
+/// The largest difference within a row of `scores` [rows, columns], on their device.
 fn spread(scores: &Tensor) -> Tensor {
     match scores.numel() {
         0 => scores.sum(scores.kind()),
@@ -65,8 +66,8 @@ fn largest(scores: &Tensor) -> Tensor {
     if scores.numel() == 0 { scores.sum(scores.kind()) } else { scores.max() }
 }
 
-/// The values of single elements of one device, in one visit to it; 1 where there is none. What is no number is
-/// another's to tell.
+/// The values of single elements on one device, in one transfer; 1 for a missing one and for one that is not finite,
+/// which is reported elsewhere.
 fn numbers<const N: usize>(values: [Option<Tensor>; N]) -> [f64; N] {
     let there: Vec<Tensor> = values.iter().flatten().map(|value| value.to_kind(Kind::Double)).collect();
     let found: Vec<f64> = Vec::try_from(Tensor::stack(&there, 0)).unwrap_or_default();
@@ -74,7 +75,7 @@ fn numbers<const N: usize>(values: [Option<Tensor>; N]) -> [f64; N] {
     values.map(|value| value.and_then(|_| found.next()).unwrap_or(1.0))
 }
 
-/// The largest difference between two scores of one of the groups, which lie one after another in `scores`.
+/// The largest difference between two scores of one group; the groups lie one after another in `scores`.
 fn largest_spread(scores: &[f32], group_size: usize) -> f64 {
     let spread = |group: &[f32]| {
         let (least, most) = group.iter().fold((f32::MAX, f32::MIN), |(least, most), &x| (least.min(x), most.max(x)));
@@ -83,7 +84,7 @@ fn largest_spread(scores: &[f32], group_size: usize) -> f64 {
     scores.chunks_exact(group_size).map(spread).fold(0.0, f64::max)
 }
 
-/// What is amiss.
+/// Why nothing is learnt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
     NoRate,
@@ -105,7 +106,7 @@ const CAUSES: [Cause; 7] = [
     Cause::Teacher,
 ];
 
-/// A step, as far as it matters here.
+/// The facts of a step that matter here.
 #[derive(Debug, Clone, Copy)]
 pub struct Step<'a> {
     /// From 1.
@@ -135,7 +136,7 @@ impl Step<'_> {
     }
 }
 
-/// What was seen of each cause.
+/// The occurrences of each cause so far.
 #[derive(Debug, Default)]
 pub struct Idle {
     num_steps: u64,
@@ -145,7 +146,7 @@ pub struct Idle {
 }
 
 impl Idle {
-    /// Takes the next step; what is to be told of it. `is_last` if no step follows.
+    /// Takes the next step, and returns what should be reported. `is_last` tells that no step follows.
     pub fn take(&mut self, step: &Step<'_>, is_last: bool) -> Vec<String> {
         if !(step.loss.is_finite() && step.grad_norm.is_finite()) {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! Rank 0's log: plain lines in the run folder's train.log, and on standard error unless a launcher shows events.
+//! Rank 0's log: plain lines in the run folder's train.log, and on standard error unless a launcher shows the events.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Begins to log; lines are appended to what a run before left.
+/// Begins to log; lines are appended to the log of earlier starts.
 ///
 /// # Errors
 /// train.log cannot be opened.
@@ -28,7 +28,7 @@ pub fn init(run_dir: &Path, events: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether what goes to standard error may have colours: only on a terminal, and not where NO_COLOR says not to.
+/// Whether standard error may have colours: only on a terminal, and not if NO_COLOR has a value.
 pub fn is_coloured() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -1,7 +1,7 @@
-//! What a run tells: metrics.jsonl, TensorBoard, a plain log, and events for the launcher's progress bar.
+//! Records a run: metrics.jsonl, TensorBoard, a plain log, and events for the launcher's progress bar.
 //!
-//! Rank 0 records; on the other ranks everything here does nothing. Recording never ends a run but for metrics.jsonl,
-//! which is the run's own history: TensorBoard's failures are logged once.
+//! Only rank 0 records; on the other ranks everything here does nothing. A failure of recording ends a run only if it
+//! is that of metrics.jsonl, which is the run's own history. A failure of TensorBoard is logged once.
 
 use std::fs::{self, File};
 use std::io;
@@ -21,7 +21,7 @@ use super::tensorboard::EventFile;
 use crate::checkpoint::Complete;
 use crate::run::budget::Fitted;
 
-/// Where rank 0 records.
+/// The recorder; only rank 0's records anything.
 pub struct Recorder {
     sink: Option<Sink>,
 }
@@ -29,7 +29,7 @@ pub struct Recorder {
 struct Sink {
     history: History,
     spikes: Spikes,
-    /// How many there were.
+    /// The number of spikes so far.
     num_spikes: u64,
     idle: Idle,
     goodput: Goodput,
@@ -90,7 +90,7 @@ impl Recorder {
         Ok(Self { sink: Some(sink) })
     }
 
-    /// What the memory budget came to.
+    /// Records the result of the memory budget.
     pub fn fitted(&self, fitted: &Fitted) {
         if self.sink.is_some() {
             let mib = |bytes: u64| bytes >> 20;
@@ -108,8 +108,7 @@ impl Recorder {
         }
     }
 
-    /// Records one step, which has made an update or not, and what it shows of whether anything was learnt; fills in what is
-    /// known of all steps so far.
+    /// Records one step; `updated` tells whether it made an update.
     ///
     /// # Errors
     /// metrics.jsonl cannot be written.
@@ -143,20 +142,20 @@ impl Recorder {
         Ok(())
     }
 
-    /// Says what the user should know: in the log, and where he looks.
+    /// Reports what the user should know, in the log and as an event.
     pub fn warn(&self, text: &str) {
         let Some(sink) = &self.sink else { return };
         sink.warn(text);
     }
 
-    /// A checkpoint is complete.
+    /// Records that a checkpoint is complete.
     pub fn checkpoint(&self, complete: &Complete) {
         let Some(sink) = &self.sink else { return };
         sink.event(|| Event::Checkpoint { path: complete.path.clone(), step: complete.step });
         tracing::info!("checkpoint {}", complete.path.display());
     }
 
-    /// The file that has to be synced before a checkpoint is complete; none on the ranks that do not record.
+    /// The file that must be synced before a checkpoint is complete; none on the ranks that do not record.
     ///
     /// # Errors
     /// The system gives no handle.
@@ -164,7 +163,7 @@ impl Recorder {
         self.sink.as_ref().map(|sink| sink.history.handle()).transpose()
     }
 
-    /// The run goes on from an earlier step: what follows it is told anew.
+    /// The run continues from an earlier step: the steps after it are recorded anew.
     ///
     /// # Errors
     /// metrics.jsonl cannot be cut back.
@@ -175,7 +174,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// The run has stopped because it was asked to, `steps` steps being done and kept.
+    /// Records that the run has stopped because it was asked to, with `steps` steps done and kept.
     ///
     /// # Errors
     /// metrics.jsonl cannot be synced.
@@ -187,7 +186,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// The run is complete.
+    /// Records that the run is complete.
     ///
     /// # Errors
     /// metrics.jsonl cannot be synced.
@@ -234,7 +233,7 @@ impl Sink {
     }
 }
 
-/// The history up to some step, and what its last lines say of usual gradient norms, of spikes so far and of useful time.
+/// The history up to some step, and what its last lines say about usual gradient norms, spikes so far and useful time.
 struct Opened {
     history: History,
     spikes: Spikes,
@@ -251,14 +250,15 @@ fn open(run_dir: &Path, step: u64, spike_ratio: f64) -> anyhow::Result<Opened> {
     Ok(Opened { history, spikes, num_spikes, goodput: Goodput::new(run_dir, useful_secs) })
 }
 
-/// The run goes on without TensorBoard when its file cannot be written.
+/// The run continues without TensorBoard if its file cannot be written.
 fn or_without(file: io::Result<EventFile>) -> Option<EventFile> {
     file.map_err(|error| tracing::warn!("no TensorBoard events from here on: {error}")).ok()
 }
 
-/// Seconds since this process began; 0 where the system does not say.
+/// The seconds since this process began; 0 if the system does not say.
 fn process_secs() -> f64 {
-    // Both count from the machine's start; the process's beginning is the 20th field after its name, in hundredths.
+    // Both count from the machine's start. The process's beginning is the 20th field after its name, in hundredths of a
+    // second.
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let began = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse::<f64>().ok());
     let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Each rank's share of every step, in `ranks.jsonl`: for who wants to see that the plan is kept, or which rank lags.
+//! Records each rank's share of every step in `ranks.jsonl`, to show that the plan is kept, or which rank lags.
 
 use std::fs::File;
 
@@ -14,7 +14,8 @@ use crate::machine::memory::resident_bytes;
 pub struct Shares(Option<History>);
 
 impl Shares {
-    /// None unless the recipe asks for it. A run that is resumed goes on in the same file, after its last whole line.
+    /// Opens the file; None unless the recipe asks for it. A resumed run continues in the same file, after its last
+    /// whole line.
     ///
     /// # Errors
     /// As [`History::open`].
@@ -34,7 +35,8 @@ impl Shares {
         self.0.as_ref().map(History::handle).transpose()
     }
 
-    /// Writes what the ranks had of step `step`: this one `rows` with `num_tokens` real tokens. Every rank calls it.
+    /// Writes the ranks' shares of step `step`. This rank's share is `rows`, with `num_tokens` real tokens. Every rank
+    /// calls it.
     ///
     /// # Errors
     /// The file cannot be written, or a collective failed.
@@ -62,7 +64,7 @@ fn gather(ranks: &dyn Collective, own: &[i64]) -> Result<Vec<i64>, CollectiveErr
     Ok(all)
 }
 
-/// Of data sets' and rows' numbers, in their order: the first eight bytes of BLAKE3 over them, each as eight bytes, all
+/// The first eight bytes of the BLAKE3 of the data sets' and rows' numbers in their order, each as eight bytes, all
 /// little-endian.
 fn checksum(rows: &[RowId]) -> i64 {
     let mut hasher = blake3::Hasher::new();

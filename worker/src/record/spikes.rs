@@ -1,28 +1,27 @@
-//! Gradient norms far above the run's usual ones: a sign of bad rows or of a learning rate that is too high, before
-//! anything is lost.
+//! Finds gradient norms far above the run's usual ones, an early sign of bad rows or of too high a learning rate.
 
 use std::collections::VecDeque;
 
-/// Norms that the usual one is the median of.
+/// The number of norms whose median is the usual one.
 pub const WINDOW: usize = 100;
 
-/// Norms without which nothing is called usual.
+/// The number of norms below which there is no usual one.
 const MIN_NORMS: usize = 10;
 
-/// The norms of the last steps.
+/// The gradient norms of the last steps.
 pub struct Spikes {
-    /// A spike is this many times the median; 0: nothing is one.
+    /// A norm of this multiple of the median is a spike; 0 means that none is.
     ratio: f64,
     norms: VecDeque<f64>,
 }
 
 impl Spikes {
-    /// Looks for norms of `ratio` times the median, which `before`, oldest first, are the first part of.
+    /// Looks for norms of at least `ratio` times the median. The first norms are `before`, oldest first.
     pub fn new(ratio: f64, before: impl IntoIterator<Item = f64>) -> Self {
         Self { ratio, norms: before.into_iter().collect() }
     }
 
-    /// Takes the next step's norm. If it is a spike: how many times the median it is.
+    /// Takes the next step's norm. If it is a spike, returns the multiple of the median.
     pub fn take(&mut self, norm: f64) -> Option<f64> {
         let median = (self.norms.len() >= MIN_NORMS).then(|| self.median());
         if self.norms.len() == WINDOW {

@@ -1,7 +1,8 @@
-//! TensorBoard's event files, through the parts of tensorboard-rs that return their errors.
+//! Writes TensorBoard's event files, with the parts of tensorboard-rs that return their errors.
 //!
-//! Its `SummaryWriter` writes on a thread of its own, which panics when a disk is full; a panic ends all ranks, while a
-//! run can do without TensorBoard. So the file is ours, and the crate makes the records and summaries in it.
+//! Its `SummaryWriter` writes on a thread of its own, which panics when a disk is full. A panic ends all ranks,
+//! although a run can do without TensorBoard. So this module owns the file, and the crate only makes the records and
+//! summaries in it.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
@@ -33,7 +34,7 @@ impl EventFile {
         Ok(file)
     }
 
-    /// The values of one step.
+    /// Writes the values of one step.
     ///
     /// # Errors
     /// The file cannot be written.

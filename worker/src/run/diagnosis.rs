@@ -1,7 +1,7 @@
-//! Where a loss or gradient stopped being a number: the batch is computed again, and every stage looked at.
+//! Finds where a loss or gradient stopped being finite: computes the batch again and inspects every stage.
 //!
-//! A step is deterministic, so what went wrong goes wrong again, and steps without a fault pay nothing for being inspected.
-//! The weights are those that the step began with, for a faulty one does not change them.
+//! A step is deterministic, so a fault occurs again, and steps without a fault pay nothing for inspection. The weights
+//! are those with which the step began, because a faulty step does not change them.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ use crate::step::gradients;
 use crate::step::inspect::Inspect;
 use crate::step::settings::Trainee;
 
-/// Rows that are named at most, of each rank.
+/// The largest number of rows that are named for each rank.
 const NAMED_ROWS: usize = 8;
 
 /// The first stage at which something is not finite.
@@ -34,11 +34,11 @@ enum Stage {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Finding {
     stage: Stage,
-    /// None in the backward pass, which is all heads'.
+    /// A single empty name in the backward pass, which belongs to all heads.
     heads: Vec<String>,
     rows: Vec<(RowIdParts, Option<(PathBuf, u64)>)>,
     num_rows: usize,
-    /// Of the gradients, the one that the backward pass reaches first.
+    /// The parameter whose non-finite gradient the backward pass reaches first.
     parameter: Option<String>,
     /// A weight that is itself not finite.
     weight: Option<String>,
@@ -48,7 +48,8 @@ struct Finding {
 /// Data set and number of a row.
 type RowIdParts = (String, u64);
 
-/// Computes `batch` again and says where it stops being finite. The same text on every rank. Every rank calls it.
+/// Computes `batch` again and says where it stops being finite. `rows` are this rank's. The text is the same on every
+/// rank. Every rank calls it.
 ///
 /// # Errors
 /// A collective that failed.
@@ -88,7 +89,7 @@ pub(super) fn find_culprit(
 
 /// Every rank's finding, on all ranks. Every rank calls it.
 fn gather(ranks: &dyn Collective, own: Option<Finding>) -> Result<Vec<Option<Finding>>, CollectiveError> {
-    // Plain data: it always becomes JSON, and every rank's program reads what the others' wrote.
+    // Plain data can always be written as JSON, and all ranks run the same program.
     let own = serde_json::to_vec(&own).expect("plain data");
     let of_rank = |root| {
         let mut bytes = own.clone();
@@ -132,7 +133,7 @@ fn name_of(id: RowId, store: &Store) -> (RowIdParts, Option<(PathBuf, u64)>) {
     ((dataset.name.clone(), id.row), place)
 }
 
-/// Looks for the first stage of this rank's part that is not finite.
+/// Finds the first stage of this rank's part that is not finite.
 struct Inspection<'a> {
     parameters: &'a Parameters,
     share: &'a Share,
@@ -142,7 +143,7 @@ struct Inspection<'a> {
 }
 
 impl Inspection<'_> {
-    /// Notes a stage unless an earlier one was noted; `bad` are heads with the queries concerned.
+    /// Notes a stage unless an earlier one was noted. `bad` holds heads with the affected queries.
     fn note(&mut self, stage: Stage, bad: Vec<(&str, Vec<usize>)>) {
         let (heads, queries): (Vec<&str>, Vec<Vec<usize>>) = bad.into_iter().filter(|(_, q)| !q.is_empty()).unzip();
         if self.found.is_none() && !heads.is_empty() {
@@ -151,7 +152,7 @@ impl Inspection<'_> {
         }
     }
 
-    /// The queries to whose rows the `texts` belong.
+    /// The queries of the rows to which `texts` belong.
     fn queries_of(&self, texts: impl Iterator<Item = i64>) -> Vec<usize> {
         let (q, g) = (self.share.num_queries, self.share.group_size);
         let query = |text: usize| if text < q { text } else { (text - q) / g };
@@ -189,7 +190,8 @@ impl Inspect for Inspection<'_> {
         if self.parameter.is_some() || is_finite(&self.parameters.flat_grad()) {
             return;
         }
-        // Weights before biases: those nearest the output come last in the flat buffer.
+        // Weights come before biases, and each from the last to the first: those nearest the output are last in the
+        // flat buffer.
         let (weights, biases): (Vec<_>, Vec<_>) =
             self.parameters.named_grads().partition(|(name, _)| name.ends_with(".weight"));
         let last_first = weights.into_iter().rev().chain(biases.into_iter().rev());
@@ -199,7 +201,7 @@ impl Inspect for Inspection<'_> {
     }
 }
 
-/// By head, the queries in whose rows of the matrix something is not finite.
+/// By head, the queries whose rows of the matrix have a value that is not finite.
 fn bad_queries(scores: &Scores) -> Vec<(&'static str, Vec<usize>)> {
     let heads = [
         ("dense", Some(&scores.dense)),
@@ -210,7 +212,7 @@ fn bad_queries(scores: &Scores) -> Vec<(&'static str, Vec<usize>)> {
     heads.into_iter().filter_map(|(name, matrix)| Some((name, queries(matrix?)))).collect()
 }
 
-/// Indices along the first dimension where something is not finite, ascending.
+/// The indices along the first dimension at which a value is not finite, ascending.
 fn bad_rows(tensor: &Tensor) -> impl Iterator<Item = i64> {
     let bad = tensor.isfinite().logical_not();
     let bad = if tensor.dim() > 1 { bad.any_dim(1, false) } else { bad };
@@ -221,7 +223,7 @@ fn is_finite(tensor: &Tensor) -> bool {
     tensor.isfinite().all().int64_value(&[]) != 0
 }
 
-/// Whether the norm is finite, in the tensor's own precision, as the optimizer takes it.
+/// Whether the norm is finite in the tensor's own precision, in which the optimizer computes it.
 fn has_norm(gradient: &Tensor) -> bool {
     is_finite(&gradient.norm())
 }

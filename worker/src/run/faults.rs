@@ -1,4 +1,4 @@
-//! Losses and gradients that are no numbers: what is done about them, and when it is too much.
+//! Decides what follows a loss or gradient that is not finite, and when there were too many.
 
 use tercet_configs::{ExitCode, FaultsSection, OnFaults};
 
@@ -14,13 +14,13 @@ pub struct NotFinite {
     pub step: u64,
     /// The global loss.
     pub loss: f64,
-    /// The summed gradient's norm.
+    /// The norm of the summed gradient.
     pub grad_norm: f64,
     /// The batch's data set.
     pub dataset: String,
-    /// Where it stopped being finite.
+    /// Where the computation stopped being finite.
     pub culprit: String,
-    /// Steps without an update, this one included.
+    /// The number of consecutive steps without an update, this one included.
     pub in_a_row: u64,
     /// Why the run does not go on.
     pub stopped_because: String,
@@ -28,11 +28,11 @@ pub struct NotFinite {
     pub last_good: u64,
 }
 
-/// What a run needs to go back to a checkpoint.
+/// What a run needs to return to a checkpoint.
 pub(super) struct RollBack {
-    /// Steps, from 1, whose batches shall be left out.
+    /// Steps, from 1, whose batches must be left out.
     pub left_out: Vec<u64>,
-    /// What to end with if there is no checkpoint.
+    /// The error with which the run ends if there is no checkpoint.
     pub fault: NotFinite,
 }
 
@@ -46,35 +46,36 @@ impl NotFinite {
 /// What follows a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reaction {
-    /// The next step.
+    /// The run continues with the next step.
     GoOn,
-    /// The newest checkpoint, without these steps' batches.
+    /// The run returns to the newest checkpoint and leaves out these steps' batches.
     RollBack(Vec<u64>),
-    /// The end, because of this.
+    /// The run ends, for this reason.
     Stop(String),
 }
 
-/// The faults since the last update. The same on every rank, for it is told the same.
+/// The faults since the last update. They are the same on every rank, because every rank adds the same.
 pub(super) struct Faults {
     settings: FaultsSection,
-    /// Steps, from 1.
+    /// The faulty steps, from 1.
     in_a_row: Vec<u64>,
-    /// Updates that had been made when the run last had to roll back.
+    /// The number of updates that had been made when the run last had to roll back.
     rolled_back_at: Option<u64>,
 }
 
 impl Faults {
-    /// None so far. A resumed run begins like this, too: no checkpoint lies between a fault and the next update.
+    /// No faults so far. A resumed run begins like this, too, because no checkpoint lies between a fault and the next
+    /// update.
     pub fn new(settings: FaultsSection) -> Self {
         Self { settings, in_a_row: Vec::new(), rolled_back_at: None }
     }
 
-    /// A step updated the weights.
+    /// Records that a step updated the weights.
     pub fn updated(&mut self) {
         self.in_a_row.clear();
     }
 
-    /// Step `step` had a fault, after `updates` updates in all.
+    /// Records that step `step` had a fault, after `updates` updates in total.
     pub fn add(&mut self, step: u64, updates: u64) -> Reaction {
         self.in_a_row.push(step);
         if self.num_in_a_row() < self.settings.max_in_a_row {
@@ -83,7 +84,7 @@ impl Faults {
         if self.settings.then == OnFaults::Stop {
             return Reaction::Stop("faults.max_in_a_row is reached".into());
         }
-        // The weights are again those that it was rolled back for: once more would lead here once more.
+        // There was no update since the last rollback, so another one would lead here again.
         if self.rolled_back_at.is_some_and(|before| updates <= before) {
             return Reaction::Stop("rolling back and leaving batches out did not help".into());
         }
@@ -91,7 +92,7 @@ impl Faults {
         Reaction::RollBack(std::mem::take(&mut self.in_a_row))
     }
 
-    /// Faults since the last update.
+    /// The number of faults since the last update.
     pub fn num_in_a_row(&self) -> u64 {
         self.in_a_row.len() as u64
     }
@@ -126,7 +127,7 @@ mod tests {
         let mut faults = faults(2, OnFaults::RollBack);
         faults.add(5, 4);
         assert_eq!(faults.add(6, 4), Reaction::RollBack(vec![5, 6]));
-        // Back at step 3; steps 4 and 7 update, 5 and 6 are left out.
+        // The run is back at step 3. Steps 4 and 7 update, and 5 and 6 are left out.
         faults.updated();
         faults.updated();
         faults.add(8, 5);

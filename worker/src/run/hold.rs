@@ -1,8 +1,8 @@
-//! Where a test has a run stand still, so that what is then done to it does not depend on how fast the machine is.
+//! Makes a run stand still for a test, so that the test's actions do not depend on the machine's speed.
 //!
-//! For tests only: `TERCET_TEST_HOLD=STEP:FILE` has every rank wait after `STEP` steps until there is `FILE`. A rank that
-//! has come so far says so with an empty file `FILE.RANK`. One that is asked to stop waits no longer. Without the variable
-//! nothing is looked at.
+//! It is for tests only: with `TERCET_TEST_HOLD=STEP:FILE` every rank waits after `STEP` steps until `FILE` exists. A
+//! rank that has come so far writes an empty file `FILE.RANK`. A rank that is asked to stop waits no longer. Without
+//! the variable nothing happens.
 
 use std::path::PathBuf;
 use std::thread::sleep;
@@ -11,29 +11,29 @@ use std::time::Duration;
 use super::stop;
 use crate::commands::TaskError;
 
-/// Who sets it, sets it for all ranks: `tercet` passes it on to other machines as well.
+/// It is set for all ranks, because `tercet` passes it on to other machines as well.
 const VARIABLE: &str = "TERCET_TEST_HOLD";
 
-/// Time between two looks.
+/// The time between two looks.
 const EVERY: Duration = Duration::from_millis(2);
 
-/// The place, if there is one.
+/// The place at which to wait, if there is one.
 #[derive(Debug, Default)]
 pub(super) struct Hold(Option<Place>);
 
 #[derive(Debug)]
 struct Place {
-    /// Steps done.
+    /// The number of steps done.
     step: u64,
     released: PathBuf,
     arrived: PathBuf,
 }
 
 impl Hold {
-    /// As the environment says to `rank`.
+    /// Reads the environment of `rank`.
     ///
     /// # Errors
-    /// The variable is set and makes no sense.
+    /// The variable is set and has the wrong form.
     pub fn of_environment(rank: usize) -> anyhow::Result<Self> {
         std::env::var(VARIABLE).map_or(Ok(Self::default()), |value| Self::parse(&value, rank))
     }
@@ -47,10 +47,10 @@ impl Hold {
         Ok(Self(Some(Place { step, released: file.into(), arrived: format!("{file}.{rank}").into() })))
     }
 
-    /// `step` steps are done.
+    /// Waits here if the place is after `step` steps.
     ///
     /// # Errors
-    /// The file that says so cannot be written.
+    /// The file that reports the rank's arrival cannot be written.
     pub fn after(&self, step: u64) -> std::io::Result<()> {
         let Some(place) = self.0.as_ref().filter(|place| place.step == step) else { return Ok(()) };
         std::fs::write(&place.arrived, "")?;

@@ -1,8 +1,8 @@
-//! One run per run folder: rank 0 holds a lock on the file `lock` in it, and the system lets go of it when the process
-//! ends, however it ends.
+//! Allows one run per run folder: rank 0 holds a lock on the file `lock` in it, and the system releases it when the
+//! process ends, however it ends.
 //!
-//! It is `flock`: Linux carries it over NFS as well, and over Lustre where that is mounted with `flock`. On a file system
-//! that knows no locks the run goes on without one, and says so.
+//! The lock is `flock`, which Linux supports over NFS as well, and over Lustre if that is mounted with `flock`. On a
+//! file system without locks the run continues without one, and says so.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, Write};
@@ -16,18 +16,19 @@ use serde::{Deserialize, Serialize};
 use super::SetupError;
 use crate::machine::clock::since_1970;
 
-/// How often a lock that somebody holds is tried.
+/// The time between two attempts to take a lock that somebody holds.
 const POLL: Duration = Duration::from_millis(50);
 
 /// A lock that is held until this is dropped.
 pub(super) struct RunLock {
     #[expect(dead_code, reason = "the lock is the open file's")]
     file: File,
-    /// The task of this process's own job array that has begun the run, where it was another.
+    /// The task of this process's own job array that began the run, if it was another task.
     pub begun_by_task: Option<String>,
 }
 
-/// Who holds it, for the message of who does not get it. Left in the file when the lock is free again.
+/// The holder of the lock, for the message of a process that does not get it. It stays in the file when the lock is
+/// free again.
 #[derive(Debug, Serialize, Deserialize)]
 struct Holder {
     host: String,
@@ -42,7 +43,7 @@ struct Holder {
 /// A task of a Slurm job array.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct ArrayTask {
-    /// The array's number, which all its tasks have.
+    /// The array's job number, which all its tasks share.
     job: String,
     task: String,
     /// The array's first task that held this lock.
@@ -50,7 +51,7 @@ struct ArrayTask {
 }
 
 impl ArrayTask {
-    /// This process's, after `before`.
+    /// The task of this process, which follows `before`.
     fn own(before: Option<Self>) -> Option<Self> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let (job, task) = (variable("SLURM_ARRAY_JOB_ID")?, variable("SLURM_ARRAY_TASK_ID")?);
@@ -68,10 +69,10 @@ impl ArrayTask {
 }
 
 impl RunLock {
-    /// Takes the lock of `run_dir`, which exists; waits up to `patience` for a holder that is about to end.
+    /// Takes the lock of `run_dir`, which must exist. Waits up to `patience` for a holder that is about to end.
     ///
     /// # Errors
-    /// [`SetupError::Locked`] where another process holds it; an I/O error.
+    /// [`SetupError::Locked`] if another process holds it; an I/O error.
     pub fn take(run_dir: &Path, host: &str, patience: Duration) -> anyhow::Result<Self> {
         let path = run_dir.join("lock");
         let about = || format!("locking {}", path.display());
@@ -87,7 +88,7 @@ impl RunLock {
                 }
                 ErrorKind::Interrupted => {}
                 _ if matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS)) => {
-                    // The run's log, which is in the run folder, has not begun.
+                    // The run's log, which is in the run folder, does not exist yet.
                     eprintln!("{}: this file system knows no locks: nothing keeps a second run away", path.display());
                     break;
                 }
@@ -103,7 +104,7 @@ impl RunLock {
             array,
             since: since_1970().as_secs(),
         };
-        // A full disk is no reason not to hold the lock.
+        // The lock counts even if a full disk prevents this text.
         let text = serde_json::to_string(&own).unwrap_or_default();
         let emptied = file.rewind().and_then(|()| file.set_len(0));
         if let Err(error) = emptied.and_then(|()| file.write_all(format!("{text}\n").as_bytes())) {
@@ -113,13 +114,14 @@ impl RunLock {
     }
 }
 
-/// Who holds the lock, or has held it before, as far as the file says.
+/// The present or former holder of the lock, as far as the file says.
 fn last_holder(file: &mut File) -> Option<Holder> {
     let mut text = String::new();
     file.read_to_string(&mut text).ok().and_then(|_| serde_json::from_str(&text).ok())
 }
 
-/// `by process 77 on gpu04 (Slurm job 12, task 0 of array 11) for 310 s now`, as far as the file says.
+/// The holder in words, as far as the file says: `by process 77 on gpu04 (Slurm job 12, task 0 of array 11) for 310 s
+/// now`.
 fn holder_of(file: &mut File) -> String {
     let Some(Holder { host, pid, slurm_job, array, since }) = last_holder(file) else {
         return "by another process".into();

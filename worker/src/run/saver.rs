@@ -1,4 +1,4 @@
-//! When checkpoints are taken, and what training waits for because of them.
+//! Decides when checkpoints are taken, and measures how long training waits for them.
 
 use std::time::{Duration, Instant};
 
@@ -13,18 +13,18 @@ use crate::record::recorder::Recorder;
 use crate::record::shares::Shares;
 use crate::step::update::AdamW;
 
-/// A run's checkpoints: rank 0 writes them, in the background; on the other ranks most of this does nothing.
+/// A run's checkpoints. Rank 0 writes them in the background; on the other ranks most of this does nothing.
 pub(super) struct Saver {
     background: Option<Background>,
     every_steps: u64,
     last_step: u64,
-    /// A checkpoint was due at a step that made no update.
+    /// Whether a checkpoint was due at a step that made no update.
     overdue: bool,
     stall: Duration,
 }
 
 impl Saver {
-    /// Checkpoints of `run` as the recipe asks for them; the run folder is this run's alone from here on.
+    /// Checkpoints of `run` as the recipe asks for them. From here on the run folder must belong to this run alone.
     ///
     /// # Errors
     /// As [`Snapshot::new`].
@@ -43,10 +43,10 @@ impl Saver {
         Ok(Self { background, every_steps, last_step: recipe.steps, overdue: false, stall: Duration::ZERO })
     }
 
-    /// Whether a checkpoint has to be taken after `step` steps, the last of which made an update or did not.
+    /// Whether a checkpoint must be taken after `step` steps; `updated` tells whether the last of them made an update.
     ///
-    /// None is taken between a fault and the next update, so that whoever rolls back to one is before the first of the
-    /// steps that failed. The run's last state is always kept.
+    /// None is taken between a fault and the next update, so a run that rolls back to a checkpoint is before the first
+    /// of the failed steps. The run's last state is always kept.
     pub fn is_due(&mut self, step: u64, updated: bool) -> bool {
         self.overdue |= self.every_steps > 0 && step.is_multiple_of(self.every_steps);
         let due = step == self.last_step || (self.overdue && updated);
@@ -54,10 +54,10 @@ impl Saver {
         due
     }
 
-    /// Takes a checkpoint and has it written. If the one before is still being written, training waits for it.
+    /// Takes a checkpoint and lets it be written. If the previous one is still being written, training waits for it.
     ///
     /// # Errors
-    /// The one before could not be written.
+    /// The previous one could not be written.
     pub fn save(
         &mut self,
         model: &M3Model,
@@ -92,10 +92,10 @@ impl Saver {
         Ok(())
     }
 
-    /// Reports a checkpoint that has become complete. Waits for nothing.
+    /// Reports a checkpoint that has become complete. It does not wait.
     ///
     /// # Errors
-    /// It could not be written: a full disk, for example. Rank 0 then ends the job.
+    /// The checkpoint could not be written, for example because the disk is full. Rank 0 then ends the job.
     pub fn report(&mut self, recorder: &mut Recorder) -> anyhow::Result<()> {
         let Some(background) = &mut self.background else { return Ok(()) };
         let complete = background.completed()?;
@@ -103,7 +103,7 @@ impl Saver {
         Ok(())
     }
 
-    /// Waits for what is being written.
+    /// Waits for the checkpoint that is being written.
     ///
     /// # Errors
     /// As [`Saver::report`].
@@ -114,7 +114,7 @@ impl Saver {
         Ok(())
     }
 
-    /// As [`Saver::wait`], on all ranks: none goes on before it is known that the checkpoint is complete. Every rank calls
+    /// As [`Saver::wait`], on all ranks: none continues before the checkpoint is known to be complete. Every rank calls
     /// it.
     ///
     /// # Errors
@@ -124,20 +124,20 @@ impl Saver {
         ranks.barrier().map_err(|error: CollectiveError| error.into())
     }
 
-    /// The run goes on from the checkpoint of `step`. Call [`Saver::wait`] first.
+    /// The run continues from the checkpoint of `step`. Call [`Saver::wait`] first.
     pub fn goes_on_from(&mut self, step: u64) {
         if let Some(background) = &mut self.background {
             background.goes_on_from(step);
         }
     }
 
-    /// Seconds that training has waited for checkpoints since this was last asked.
+    /// The seconds that training has waited for checkpoints since the last call.
     pub fn take_stall_secs(&mut self) -> f64 {
         std::mem::take(&mut self.stall).as_secs_f64()
     }
 }
 
-/// Records a checkpoint that has become complete, if one has, and what is to be known of others.
+/// Records a checkpoint that has become complete, if any, and remarks about others.
 fn tell(recorder: &Recorder, complete: Option<Complete>, remarks: &[String]) {
     if let Some(complete) = complete {
         recorder.checkpoint(&complete);

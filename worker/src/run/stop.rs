@@ -1,7 +1,7 @@
-//! Asked to stop: SIGTERM or SIGUSR1, sent to any rank, ends the run after the step under way, with a checkpoint.
+//! Requests to stop: SIGTERM or SIGUSR1, sent to any rank, ends the run after the current step, with a checkpoint.
 //!
-//! A handler only sets a flag. The ranks agree on it once a step, so that all end at the same one. SIGINT keeps its
-//! default: the terminal sends it to whoever started the ranks, and that one decides.
+//! A handler only sets a flag. The ranks agree on it once a step, so all end at the same step. SIGINT keeps its
+//! default, because the terminal sends it to the launcher, which decides.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use signal_hook::flag;
 
 static ASKED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// From now on the signals are noted instead of ending the process.
+/// Makes the signals set the flag instead of ending the process.
 ///
 /// # Errors
 /// The operating system refuses a handler.

@@ -7,7 +7,7 @@ pub fn forward(queries: &Tensor, passages: &Tensor) -> Tensor {
     queries.matmul(&passages.tr())
 }
 
-/// Adds to `d_queries` [Q, d] and `d_passages` [P, d] what `d_scores` [Q, P] asks for.
+/// Adds the gradients from `d_scores` [Q, P] to `d_queries` [Q, d] and `d_passages` [P, d].
 pub fn backward(
     (queries, passages): (&Tensor, &Tensor),
     d_scores: &Tensor,

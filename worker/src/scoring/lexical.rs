@@ -1,7 +1,7 @@
 //! Lexical scores: s[q, p] = Σ over tokens in both texts of w_q · w_p.
 //!
 //! Only tokens of the local queries can contribute, so weights are laid out over that small vocabulary (U distinct
-//! tokens) and never over the model's. Passages go through in tiles, so that the [tile, U] buffer is bounded too.
+//! tokens) and never over the model's. Passages are processed in tiles, so the [tile, U] buffer is bounded too.
 //!
 //! Legend: Q queries, P passages, U distinct tokens of the queries, S (text, token) pairs of a block.
 
@@ -14,7 +14,7 @@ use crate::model::representation::{Lexical, owners};
 pub struct Queries {
     /// Their distinct tokens, ascending, int64 `[U]`.
     vocabulary: Tensor,
-    /// Where each of the queries' S pairs lies in [Q, U], flat, int64 `[S]`.
+    /// The flat index of each of the queries' S pairs in [Q, U], int64 `[S]`.
     at: Tensor,
     /// Weights, [Q, U].
     weights: Tensor,
@@ -50,7 +50,7 @@ impl Queries {
         scores
     }
 
-    /// Adds to `d_queries` [S of the queries] and `d_passages` [S of the block] what `d_scores` [Q, P] asks for.
+    /// Adds the gradients from `d_scores` [Q, P] to `d_queries` [S of the queries] and `d_passages` [S of the block].
     pub fn backward(&self, passages: &Lexical, d_scores: &Tensor, d_queries: &mut Tensor, d_passages: &mut Tensor) {
         let mut d_weights = self.weights.zeros_like(); // [Q, U]
         for tile in self.tiles(passages) {
@@ -88,14 +88,14 @@ impl Queries {
     }
 }
 
-/// Passages `first..first + count` of a block, as far as they share tokens with the queries.
+/// Passages `first..first + count` of a block, with the pairs whose tokens the queries share.
 struct Tile {
     first: i64,
     count: i64,
     width: i64,
     /// The shared pairs' indices in the block's weights, int64 `[K]`.
     pairs: Tensor,
-    /// Where each lies in [count, U], flat, int64 `[K]`.
+    /// The flat index of each in [count, U], int64 `[K]`.
     at: Tensor,
 }
 

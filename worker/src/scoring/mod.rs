@@ -1,8 +1,8 @@
-//! Score matrices of the three heads: local queries × all ranks' passages, and their gradients.
+//! Score matrices of the three heads, local queries × all ranks' passages, and their gradients.
 //!
-//! No rank ever holds more than three ranks' passages: blocks travel round a ring, and while one that visits is scored the
-//! next one arrives. Gradients travel likewise: there are the ones computed, the ones that arrive to be added to them, and
-//! the ones that leave. Scores here are not yet divided by the temperature.
+//! Blocks of passages travel round a ring, and while a rank scores one block the next one arrives, so no rank ever
+//! holds more than three ranks' passages. Gradients travel likewise: a rank holds those that it computes, those that
+//! arrive to be added to them, and those that leave. The scores are not yet divided by the temperature.
 //!
 //! Legend: Q local queries, P all ranks' passages (in rank order), W ranks.
 
@@ -42,7 +42,7 @@ impl Scores {
     /// As [`Scores::map`], where `f` can fail.
     ///
     /// # Errors
-    /// The first of `f`.
+    /// The first error of `f`.
     pub fn try_map<E>(&self, f: impl Fn(&Tensor) -> Result<Tensor, E>) -> Result<Self, E> {
         Ok(Self {
             dense: f(&self.dense)?,
@@ -52,7 +52,7 @@ impl Scores {
     }
 }
 
-/// The two ring trips of one step; between them it remembers what the second needs of the first.
+/// The two ring trips of one step. Between them it keeps what the second trip needs of the first.
 pub struct RingScoring<'a> {
     ranks: &'a dyn Collective,
     queries: &'a Representations,
@@ -81,7 +81,7 @@ impl<'a> RingScoring<'a> {
         })
     }
 
-    /// Where each rank's passages start among all (W + 1 numbers).
+    /// The start of each rank's passages among all (W + 1 numbers).
     pub fn first_passage(&self) -> Vec<usize> {
         offsets(self.blocks.num_texts())
     }
@@ -139,7 +139,7 @@ impl<'a> RingScoring<'a> {
                 self.blocks.add_arrived(arriving, &mut d_block)?;
             }
             if world > 1 {
-                // After `world` hops a block's gradients are back with its owner; the block itself need not return.
+                // After `world` hops a block's gradients are back at its owner; the block itself need not return.
                 arriving = Some(self.blocks.pass_gradients(&d_block, self.before(owner))?);
                 d_block = self.blocks.zero_gradients(self.before(owner));
             }
@@ -164,7 +164,7 @@ impl<'a> RingScoring<'a> {
         (next != self.ranks.rank()).then(|| self.blocks.pass(block, next)).transpose()
     }
 
-    /// This rank's queries against one block; `between` is called between the heads.
+    /// Scores this rank's queries against one block; `between` is called after each head.
     fn score(&self, block: &Representations, between: &mut dyn FnMut()) -> (Scores, Option<multi_vector::Winners>) {
         let dense = dense::forward(&self.queries.dense, &block.dense);
         between();
@@ -208,7 +208,7 @@ impl<'a> RingScoring<'a> {
     }
 }
 
-/// Lets what is on its way move on: MPI does so only when it is called.
+/// Advances the messages on their way, which MPI does only when it is called.
 fn poll(passing: &mut Option<Passing>) {
     if let Some(passing) = passing {
         passing.poll();

@@ -1,7 +1,7 @@
-//! Multi-vector scores: `s[q, p] = (1/N_q) Σ_i max_j ⟨E_q[i], E_p[j]⟩`, N_q the query's vectors.
+//! Multi-vector scores: `s[q, p] = (1/N_q) Σ_i max_j ⟨E_q[i], E_p[j]⟩`, where N_q is the query's number of vectors.
 //!
-//! Similarities exist only for a tile of query vectors × passages at a time. The forward pass keeps which passage vector
-//! won (int32 [Tq, P]); with it the backward pass is exact without computing a similarity again.
+//! Similarities exist only for one tile of query vectors × passages at a time. The forward pass keeps which passage
+//! vector won (int32 [Tq, P]), so the backward pass is exact without computing a similarity again.
 //!
 //! Legend: Q queries, P passages, Tq query vectors, Tp passage vectors, dm their width, L the tile's longest passage.
 
@@ -35,7 +35,7 @@ pub fn forward(queries: &MultiVector, passages: &MultiVector) -> (Tensor, Winner
                 None => similarity,
             };
             let (best, place) = similarity.max_dim(-1, false); // [t, p]
-            // A passage without any vector has no similarity to win: it scores 0.
+            // A passage without vectors has no similarity to win, so it scores 0.
             let best = best.masked_fill(&tile.empty, 0.0);
             let winner = (place + &tile.first_vector).masked_fill(&tile.empty, -1);
             winners.narrow(0, from, len).narrow(1, tile.first, tile.count).copy_(&winner);
@@ -45,7 +45,7 @@ pub fn forward(queries: &MultiVector, passages: &MultiVector) -> (Tensor, Winner
     (scores * inverse_lengths(queries).unsqueeze(-1), Winners(winners))
 }
 
-/// Adds to `d_queries` [Tq, dm] and `d_passages` [Tp, dm] what `d_scores` [Q, P] asks for.
+/// Adds the gradients from `d_scores` [Q, P] to `d_queries` [Tq, dm] and `d_passages` [Tp, dm].
 pub fn backward(
     (queries, passages): (&MultiVector, &MultiVector),
     winners: &Winners,
@@ -70,12 +70,13 @@ pub fn backward(
         let gradient = gradient.masked_fill(&winner.lt(0), 0.0).flatten(0, 1); // [t·P]
         let winner = winner.clamp_min(0).flatten(0, 1); // [t·P]
 
-        // A query vector's gradient is a weighted sum of the passage vectors that won over the passages.
+        // A query vector's gradient is a weighted sum of the winning vectors of all passages.
         let starts = Tensor::arange_start_step(0, len * num_passages, num_passages, (Kind::Int64, device));
         let sums = weighted_sums(&passages.vectors, &winner, &starts, &gradient);
         let _ = d_queries.narrow(0, from, len).g_add_(&sums);
 
-        // A passage vector's is one of the query vectors that it won: the same sums over the pairs in winners' order.
+        // A passage vector's gradient is a weighted sum of the query vectors that it won: the same sums, over the pairs
+        // sorted by winner.
         let (sorted, order) = winner.sort(0, false);
         let starts = starts_of(&sorted, num_passage_vectors);
         let query = order.divide_scalar_mode(num_passages, "floor") + from;
@@ -84,19 +85,19 @@ pub fn backward(
     }
 }
 
-/// [bags, dm]: Σ weight · row over each bag; bag b's entries begin at `starts[b]`.
+/// [bags, dm]: Σ weight · row over each bag. The entries of bag b begin at `starts[b]`.
 fn weighted_sums(rows: &Tensor, index: &Tensor, starts: &Tensor, weights: &Tensor) -> Tensor {
     const SUM: i64 = 0;
     Tensor::internal_embedding_bag_forward_only(rows, index, starts, false, SUM, false, Some(weights), false, -1).0
 }
 
-/// Where each of 0..num begins in the ascending `sorted`, int64 `[num]`.
+/// The index at which each of 0..num begins in the ascending `sorted`, int64 `[num]`.
 fn starts_of(sorted: &Tensor, num: i64) -> Tensor {
     let wanted = Tensor::arange(num, (Kind::Int64, sorted.device()));
     wanted.searchsorted(sorted, false, false, "left", None::<&Tensor>)
 }
 
-/// 1/N of every query, `[Q]`; a query without vectors scores 0 whatever this is.
+/// 1/N of every query, `[Q]`; a query without vectors scores 0 whatever its value.
 fn inverse_lengths(queries: &MultiVector) -> Tensor {
     let lengths: Vec<f64> = queries.offsets.windows(2).map(|w| 1.0 / (w[1] - w[0]).max(1) as f64).collect();
     Tensor::from_slice(&lengths).to_kind(queries.vectors.kind()).to_device(queries.vectors.device())
@@ -106,13 +107,13 @@ fn inverse_lengths(queries: &MultiVector) -> Tensor {
 struct PassageTile {
     first: i64,
     count: i64,
-    /// Their vectors' indices, int64 [p, L]; padding points at some vector.
+    /// The indices of their vectors, int64 [p, L]; padding points at an arbitrary vector.
     vectors: Tensor,
-    /// True where it does, bool [p, L]; none when all are of one length.
+    /// True at padding, bool [p, L]; none if all passages have one length.
     padding: Option<Tensor>,
-    /// Index of each passage's first vector, int64 `[p]`.
+    /// The index of each passage's first vector, int64 `[p]`.
     first_vector: Tensor,
-    /// True for a passage without any vector, bool `[p]`.
+    /// True for a passage without vectors, bool `[p]`.
     empty: Tensor,
 }
 

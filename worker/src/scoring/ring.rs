@@ -1,9 +1,9 @@
 //! Passage blocks on their way round the ring of ranks.
 //!
-//! In W − 1 hops every rank sees every other's passages. While it scores one block the next one arrives, so it holds two
-//! foreign blocks at most. A block is one message: the ranks tell each other the lengths of all texts before, so that no
-//! more than numbers travel. On the way back for gradients every rank adds its part to a block's and passes the sum on;
-//! after W hops it is home.
+//! In W − 1 hops every rank sees every other rank's passages. While it scores one block the next one arrives, so it
+//! holds at most two foreign blocks. A block is one message that holds only numbers, because the ranks exchange the
+//! lengths of all texts first. On the gradients' trip every rank adds its part to a block's gradients and passes the
+//! sum on; after W hops the sum is home.
 
 use tch::{Kind, Tensor};
 use tercet_cluster::{Collective, CollectiveError, gather_counts};
@@ -11,15 +11,15 @@ use tercet_cluster::{Collective, CollectiveError, gather_counts};
 use crate::model::representation::{Gradients, Lexical, MultiVector, Representations, offsets};
 use crate::tensors::exchange::Passing;
 
-/// What every rank's block looks like, and how blocks and their gradients lie in messages.
+/// The shapes of all ranks' blocks, and the layout of blocks and their gradients in messages.
 pub struct Blocks<'a> {
     ranks: &'a dyn Collective,
     own: &'a Representations,
-    /// By owner.
+    /// In the order of the owners.
     shapes: Vec<Shape>,
 }
 
-/// The shape of one rank's block; offsets as in [`Representations`], of no text for a head that does not run.
+/// The shape of one rank's block. Offsets are as in [`Representations`]; a head that does not run has those of no text.
 struct Shape {
     num_texts: usize,
     lexical_offsets: Vec<usize>,
@@ -38,9 +38,9 @@ impl Shape {
 
 /// A block that is being scored.
 pub enum Block<'a> {
-    /// This rank's.
+    /// This rank's own.
     Own(&'a Representations),
-    /// Another's: its message, and what that says.
+    /// Another rank's: its message, and views into it.
     Foreign(Tensor, Representations),
 }
 
@@ -57,12 +57,12 @@ impl Block<'_> {
 /// A block's gradients: views of one flat tensor, which is their message.
 pub struct BlockGradients {
     flat: Tensor,
-    /// By head.
+    /// The gradients of each head.
     pub parts: Gradients,
 }
 
 impl<'a> Blocks<'a> {
-    /// Learns all blocks' shapes. Every rank calls it with its own block.
+    /// Gathers the shapes of all blocks. Every rank calls it with its own block.
     ///
     /// # Errors
     /// A collective that failed.
@@ -80,17 +80,17 @@ impl<'a> Blocks<'a> {
         Ok(Self { ranks, own, shapes: num_texts.into_iter().enumerate().map(shape).collect() })
     }
 
-    /// Texts of every rank's block.
+    /// The number of texts of every rank's block.
     pub fn num_texts(&self) -> impl Iterator<Item = usize> + '_ {
         self.shapes.iter().map(|shape| shape.num_texts)
     }
 
-    /// This rank's, where each trip begins.
+    /// This rank's own block, with which each trip begins.
     pub fn own(&self) -> Block<'a> {
         Block::Own(self.own)
     }
 
-    /// Starts passing `block` on and receiving `next_owner`'s. Every rank calls it.
+    /// Starts to pass `block` on and to receive that of `next_owner`. Every rank calls it.
     ///
     /// # Errors
     /// A collective that failed.
@@ -105,7 +105,7 @@ impl<'a> Blocks<'a> {
         Passing::start(self.ranks, &message, &[num_bytes])
     }
 
-    /// The block that has arrived, `owner`'s.
+    /// The block of `owner`, which has arrived.
     ///
     /// # Errors
     /// A collective that failed.
@@ -130,7 +130,7 @@ impl<'a> Blocks<'a> {
         BlockGradients { parts: self.parts(&flat, shape), flat }
     }
 
-    /// Starts passing a block's gradients on and receiving those of `next_owner`'s. Every rank calls it.
+    /// Starts to pass a block's gradients on and to receive those of `next_owner`'s block. Every rank calls it.
     ///
     /// # Errors
     /// A collective that failed.
@@ -172,7 +172,8 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// Every rank's offsets, from the lengths of its texts' parts; `num_texts[r]` are rank r's. Every rank calls it.
+/// Every rank's offsets, from the lengths of its texts' parts; `num_texts[r]` is rank r's number of texts. Every rank
+/// calls it.
 fn gather_lengths(
     ranks: &dyn Collective,
     own: &[usize],
@@ -185,7 +186,7 @@ fn gather_lengths(
     Ok(num_texts.iter().map(|&num| offsets(lengths.by_ref().take(num))).collect())
 }
 
-/// The bytes of a block: token ids, dense vectors, lexical weights, multi-vectors. The widest numbers come first, so that
+/// The bytes of a block: token ids, dense vectors, lexical weights, multi-vectors. The widest numbers come first, so
 /// all are aligned.
 fn packed(block: &Representations) -> Tensor {
     let lexical = block.lexical.as_ref();

@@ -1,7 +1,7 @@
-/* A STAND-IN for tests, not CUDA's driver: the calls that the NCCL backend makes, with host memory as the GPUs'.
+/* A STAND-IN for tests, not CUDA's driver: the calls that the NCCL backend makes, with host memory as GPU memory.
  *
  * A stream is a thread with a queue. The default stream does everything at once, as libtorch does on a CPU. Events are
- * never freed: they are small, and a test is short. TERCET_STAND_IN_GPUS says how many GPUs there are (4). */
+ * never freed: they are small, and a test is short. TERCET_STAND_IN_GPUS is the number of GPUs (default 4). */
 #define _GNU_SOURCE
 #include "stand_in.h"
 

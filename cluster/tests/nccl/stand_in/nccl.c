@@ -1,8 +1,9 @@
 /* A STAND-IN for tests, not NCCL: its C interface, over memory that the ranks of one machine share.
  *
- * It sums in rank order, and it is strict where NCCL hangs or computes nonsense: calls of ranks that do not fit together,
- * groups that are not closed, messages that nobody receives, memory that is no GPU's or another's, calls before the last
- * one is in its stream, and calls after an abort are errors with words. Only non-blocking communicators are known. */
+ * It sums in rank order, and it is strict where NCCL hangs or computes nonsense. These are errors with messages: calls
+ * of ranks that do not fit together, groups that are not closed, messages that nobody receives, memory of no GPU or of
+ * another, calls before the last one is in its stream, and calls after an abort. It knows only non-blocking
+ * communicators. */
 #define _GNU_SOURCE
 #include "ranks.h"
 #include "stand_in.h"
@@ -16,7 +17,7 @@
 enum { SUCCESS = 0, INVALID_ARGUMENT = 4, INVALID_USAGE = 5, IN_PROGRESS = 7 };
 enum { MAX_CALLS = 256, POLLS_UNTIL_LAUNCHED = 3 };
 
-/* NCCL_CONFIG's first fields, in every layout. */
+/* The first fields of NCCL's settings (ncclConfig_t), the same in every layout. */
 typedef struct {
   size_t size;
   unsigned magic, version;
@@ -32,7 +33,7 @@ typedef struct Comm {
   int gpu;
   atomic_int ready, aborted, error;
   Stream* stream;
-  /* A closed group that the stream has not got yet. */
+  /* A closed group that is not in the stream yet. */
   struct Group* staged;
   int polls;
   int num_calls;
@@ -102,7 +103,7 @@ int ncclCommInitRankConfig(Comm** out, int size, UniqueId id, int rank, const Co
   return *out = comm, IN_PROGRESS;
 }
 
-/* Like a kernel: what fails stays on the GPU until the communicator is aborted. */
+/* Like a kernel, a group that fails stays on the GPU until the communicator is aborted. */
 static void run(void* argument) {
   Group* group = argument;
   Comm* comm = group->comm;
@@ -132,7 +133,7 @@ int ncclCommAbort(Comm* comm) {
   return atomic_store(&comm->aborted, 1), SUCCESS;
 }
 
-/* TERCET_STAND_IN_REPORT: a file to which a rank adds how many calls it has made, so that a test sees that it made some. */
+/* TERCET_STAND_IN_REPORT: a file to which a rank appends the number of its calls, so that a test sees there were any. */
 int ncclCommDestroy(Comm* comm) {
   if (usable(comm)) return usable(comm);
   const char* path = getenv("TERCET_STAND_IN_REPORT");

@@ -101,7 +101,7 @@ static void combine(void* into, const void* from, size_t count, int type, int op
   }
 }
 
-/* Adds all ranks' `send` in rank order; into `recv` where it is asked for. */
+/* Adds all ranks' `send` in rank order, into `recv` if it is not null. */
 static int reduce(Ranks* ranks, const Call* call, const char* send, char* recv) {
   const size_t size = element_bytes(call->type), bytes = call->count * size;
   for (size_t at = 0; at < bytes; at += AREA_BYTES) {
@@ -173,12 +173,12 @@ static int collective(Ranks* ranks, const Call* call) {
   }
 }
 
-/* Moves one piece; 1 if it did, -1 if it is wrong. */
+/* Moves one piece. Returns 1 if it did, 0 if it could not yet, -1 on an error. */
 static int move(Ranks* ranks, Call* call) {
   const int is_send = call->kind == SEND;
   Box* box = is_send ? &ranks->shared->boxes[ranks->rank][call->root] : &ranks->shared->boxes[call->root][ranks->rank];
   const size_t bytes = call->count * element_bytes(call->type), rest = bytes - call->done_bytes;
-  /* First: what a peer has sent before it entered a collective is in the box by then. */
+  /* Read first: what a peer sent before it entered a collective is in the box by then. */
   const uint64_t theirs = atomic_load(&ranks->shared->num_collectives[call->root]);
   const int is_full = atomic_load(&box->written) != atomic_load(&box->read);
   if (is_send == is_full) {
@@ -209,7 +209,7 @@ static int move(Ranks* ranks, Call* call) {
   return 1;
 }
 
-/* All messages of a group at once. */
+/* Exchanges all messages of a group at once. */
 static int exchange(Ranks* ranks, Call* calls, int num_calls) {
   for (;;) {
     int is_over = 1, moved = 0;

@@ -1,4 +1,4 @@
-/* A STAND-IN for tests, not NCCL: how its ranks exchange data, and notice that their calls do not fit together. */
+/* A STAND-IN for tests, not NCCL: how its ranks exchange data and notice that their calls do not fit together. */
 #pragma once
 #include <stdatomic.h>
 #include <stddef.h>
@@ -47,7 +47,7 @@ typedef struct {
 
 size_t element_bytes(int type);
 
-/* 0 if it went well; otherwise `words` says what did not. */
+/* These return 0 on success; otherwise `words` says what failed. */
 int ranks_open(Ranks* ranks, const char* name, int size, int rank);
 int ranks_meet(Ranks* ranks);
 int ranks_run(Ranks* ranks, Call* calls, int num_calls);

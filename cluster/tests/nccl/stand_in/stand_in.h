@@ -1,13 +1,13 @@
-/* A STAND-IN for tests, not CUDA and not NCCL: what the two halves of the library know of each other. */
+/* A STAND-IN for tests, not CUDA and not NCCL: what the two halves of the library share. */
 #pragma once
 #include <stddef.h>
 
 typedef struct Stream Stream;
 
-/* Has the stream do `work` after all it was asked before. */
+/* Has the stream do `work` after all earlier work. */
 void stream_enqueue(Stream* stream, void (*work)(void*), void* argument);
 
-/* Whose memory the bytes are: a GPU's number; ANY_GPU's if malloc gave them, as libtorch's tensors; or NO_GPU's. */
+/* The owner of these bytes: a GPU's number, ANY_GPU for other mapped memory, as of libtorch's tensors, or NO_GPU. */
 enum { ANY_GPU = -1, NO_GPU = -2 };
 int memory_owner(const void* address, size_t bytes);
 

@@ -1,7 +1,7 @@
-//! What `doctor` prints; what a rank reports of itself and, for all ranks of its machine, of that.
+//! What a rank reports about itself and, on behalf of all ranks of its machine, about the machine.
 //!
-//! Facts travel as JSON, so that ranks of different builds can still say that they are different: what one of them does
-//! not know is left at its default.
+//! Facts travel as JSON, so that ranks of different builds can still report that they differ: a field that one of them
+//! does not know has its default.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -63,59 +63,59 @@ pub struct RankFacts {
     pub rank: usize,
     /// Its machine's name.
     pub host: String,
-    /// Of the libraries, by name; they must be equal on all ranks.
+    /// The versions of the libraries, by name; they must be equal on all ranks.
     pub versions: BTreeMap<String, String>,
-    /// BLAKE3 of what must be equal on all ranks, by what it is; None where it cannot be read.
+    /// BLAKE3 of the files that must be equal on all ranks, by what they are; None for one that cannot be read.
     pub hashes: BTreeMap<String, Option<String>>,
-    /// Its `CUDA_VISIBLE_DEVICES`, where it is set.
+    /// Its `CUDA_VISIBLE_DEVICES`, if it is set.
     pub visible_devices: Option<String>,
     /// Why the recipe cannot be used here.
     pub recipe_error: Option<String>,
-    /// By how much this machine's clock is ahead of rank 0's.
+    /// The seconds by which this machine's clock is ahead of rank 0's.
     pub clock_ahead_secs: f64,
-    /// Its machine; reported by the first rank of each.
+    /// Its machine; only the first rank of a machine reports it.
     pub machine: Option<MachineFacts>,
-    /// How fast it computes; measured by `doctor` only.
+    /// Its computing speed; only `doctor` measures it.
     pub product: Option<ProductFacts>,
 }
 
-/// A machine.
+/// The facts of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MachineFacts {
-    /// Ranks of this job on it.
+    /// The number of this job's ranks on it.
     pub num_ranks: usize,
-    /// Release of the kernel.
+    /// The kernel's release.
     pub kernel: String,
-    /// Version of the C library.
+    /// The C library's version.
     pub libc: String,
-    /// Cores that a process may use.
+    /// The number of cores that its processes may use.
     pub num_cores: usize,
-    /// Processes that want to run, over the last minute.
+    /// The number of processes that want to run, averaged over the last minute.
     pub load: f64,
-    /// Memory of the machine.
+    /// The machine's memory.
     pub memory_bytes: u64,
-    /// What of it, or of the process's control group, is left.
+    /// The free part of it, or of what the process's control group allows.
     pub available_bytes: u64,
-    /// What the control group allows, if less than the machine has.
+    /// The control group's limit, if it is less than the machine's memory.
     pub memory_limit_bytes: Option<u64>,
-    /// Size of /dev/shm, through which ranks of a machine talk.
+    /// The size of /dev/shm, through which the ranks of a machine communicate.
     pub shm_bytes: u64,
-    /// What is left of it.
+    /// The free part of it.
     pub shm_free_bytes: u64,
     /// Its NVIDIA GPUs.
     pub gpus: Vec<GpuFacts>,
-    /// Why its GPUs could not be asked.
+    /// Why its GPUs could not be queried.
     pub gpu_error: Option<String>,
-    /// The cores' clock under load as a share of their highest; measured by `doctor`, where the kernel tells.
+    /// The cores' clock under load as a share of their highest; measured by `doctor`, if the kernel tells.
     pub clock_share: Option<f64>,
-    /// How often cores were slowed by heat while products were measured.
+    /// The number of times that heat slowed cores while products were measured.
     pub num_throttled: Option<u64>,
-    /// The run folder as seen from it; none without a recipe.
+    /// The run folder as seen from the machine; none without a recipe.
     pub folder: Option<FolderFacts>,
 }
 
-/// An NVIDIA GPU; None is what nvidia-smi does not tell.
+/// The facts of an NVIDIA GPU; None for what nvidia-smi does not tell.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GpuFacts {
@@ -125,19 +125,19 @@ pub struct GpuFacts {
     pub name: String,
     /// The driver's version.
     pub driver: String,
-    /// Memory.
+    /// Its memory.
     pub memory_bytes: Option<u64>,
-    /// What of it is in use.
+    /// The used part of it.
     pub used_bytes: Option<u64>,
-    /// NVML's bits of reasons why clocks are lowered.
+    /// NVML's bits for the reasons of lowered clocks.
     pub throttle_reasons: Option<u64>,
-    /// Memory errors since the driver was loaded that could not be corrected.
+    /// The number of uncorrected memory errors since the driver was loaded.
     pub uncorrected_errors: Option<u64>,
-    /// In degrees Celsius.
+    /// Its temperature in degrees Celsius.
     pub temperature: Option<f64>,
-    /// In watts.
+    /// Its power limit in watts.
     pub power_limit: Option<f64>,
-    /// What the limit is unless somebody sets it.
+    /// The limit unless somebody sets another.
     pub default_power_limit: Option<f64>,
 }
 
@@ -147,56 +147,56 @@ pub struct GpuFacts {
 pub struct FolderFacts {
     /// The run folder.
     pub path: PathBuf,
-    /// Why nothing can be written there.
+    /// Why nothing can be written to it.
     pub error: Option<String>,
-    /// Trying again does not help: another folder is needed, or other rights.
+    /// Whether trying again cannot help, because another folder or other permissions are needed.
     pub is_mistake: bool,
     /// Free space for this user.
     pub free_bytes: u64,
-    /// About what one checkpoint takes; None if the model is not known.
+    /// The approximate size of one checkpoint; None if the model is not known.
     pub checkpoint_bytes: Option<u64>,
-    /// Checkpoints that are still to be made and kept, the one being written included.
+    /// The number of checkpoints that are yet to be made and kept, the one being written included.
     pub num_checkpoints: u64,
-    /// To a file that is synced at the end; measured by `doctor`.
+    /// The speed of writing a file that is synced at the end; measured by `doctor`.
     pub write_bytes_per_sec: Option<f64>,
-    /// Whether a file that rank 0 wrote there is seen.
+    /// Whether a file that rank 0 wrote to it is visible.
     pub sees_rank_0: Option<bool>,
 }
 
-/// A rank's matrix products, measured on all ranks at the same time.
+/// The speed of a rank's matrix products, measured on all ranks at the same time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProductFacts {
-    /// The best of many, by the clock on the wall.
+    /// The best rate of many, by wall time.
     pub flops_per_sec: f64,
-    /// The best rate per second that processors really gave; on a GPU as above.
+    /// The best rate by processor time; on a GPU as above.
     pub flops_per_cpu_sec: f64,
     /// A GPU computed them, which this rank has to itself.
     pub on_gpu: bool,
 }
 
-/// What the ranks do together.
+/// The speed of what the ranks do together.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NetworkFacts {
-    /// A rank's traffic in a large all-reduce.
+    /// The traffic of a rank in a large all-reduce.
     pub all_reduce_bytes_per_sec: f64,
-    /// Neighbours of the ring, and pairs of machines.
+    /// The links between neighbours of the ring, and between pairs of machines.
     pub links: Vec<LinkFacts>,
 }
 
-/// A connection of two ranks, each sending as much as it receives at the same time.
+/// A connection of two ranks, each of which sends as much as it receives at the same time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LinkFacts {
-    /// One end's rank.
+    /// The rank of one end.
     pub from: usize,
-    /// The other's.
+    /// That of the other end.
     pub to: usize,
-    /// One end's machine.
+    /// The machine of one end.
     pub from_host: String,
-    /// The other's.
+    /// That of the other end.
     pub to_host: String,
-    /// In each direction.
+    /// The speed in each direction.
     pub bytes_per_sec: f64,
 }

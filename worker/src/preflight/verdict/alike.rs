@@ -1,4 +1,4 @@
-//! What must be equal on all ranks.
+//! Finds differences in what must be equal on all ranks.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use tercet_protocol::says::doctor::{Finding, Level, RankFacts};
 
 use crate::preflight::verdict::named;
 
-/// A recipe that cannot be used: everybody's mistake, or a machine that has another file.
+/// A recipe that cannot be used: a mistake if no rank can use it, else a machine with another file.
 pub(super) fn recipes(facts: &[RankFacts]) -> Vec<Finding> {
     let bad: Vec<(&RankFacts, &String)> =
         facts.iter().filter_map(|rank| Some((rank, rank.recipe_error.as_ref()?))).collect();
@@ -19,7 +19,8 @@ pub(super) fn recipes(facts: &[RankFacts]) -> Vec<Finding> {
     }
 }
 
-/// Values that must be equal on all ranks and are not. What most have is right, among equals what the first has.
+/// Finds values that must be equal on all ranks and are not. The most frequent value counts as right; among equally
+/// frequent ones, the first.
 pub(super) fn differences(
     prefix: &str,
     remedy: &str,
@@ -69,7 +70,7 @@ pub(super) fn differences(
     found
 }
 
-/// A checksum's first digits say enough; versions stay whole.
+/// Shortens a checksum to its first digits, which say enough; versions stay whole.
 pub(super) fn short(value: &str) -> &str {
     if value.len() == 64 { &value[..12] } else { value }
 }

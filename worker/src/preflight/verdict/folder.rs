@@ -1,13 +1,14 @@
-//! The run folder.
+//! Judges the run folder.
 
 use tercet_protocol::says::doctor::{Finding, FolderFacts, Level, MachineFacts};
 
 use crate::preflight::verdict::mib;
 
-/// A run folder slower than this holds up checkpoints.
+/// A run folder slower than this, in bytes per second, holds up checkpoints.
 const SLOW_DISK: f64 = 20e6;
 
-/// Rank 0 alone writes, so its machine's folder counts; the others' are worth a word if they are different ones.
+/// Only rank 0 writes, so the folder of its machine counts. The other machines get a warning if they see a different
+/// one.
 pub(super) fn folders(machines: &[(&str, &MachineFacts)]) -> Vec<Finding> {
     let folders: Vec<(&str, &FolderFacts)> =
         machines.iter().filter_map(|(host, machine)| Some((*host, machine.folder.as_ref()?))).collect();
@@ -31,7 +32,7 @@ pub(super) fn folders(machines: &[(&str, &MachineFacts)]) -> Vec<Finding> {
                 mib(bytes),
                 folder.num_checkpoints
             );
-            // Measuring is for before a run is booked; a run that was begun may still be given room.
+            // `doctor`, which measures, is used before machines are booked; a run that has begun may still get room.
             let level = match free < bytes && folder.write_bytes_per_sec.is_some() {
                 true => Level::Sick,
                 false => Level::Warning,

@@ -1,4 +1,4 @@
-//! Memory, processors and GPUs of a machine.
+//! Judges memory, processors and GPUs of a machine.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use tercet_protocol::says::doctor::{Finding, GpuFacts, Level, MachineFacts};
 
 use crate::preflight::verdict::{median, mib};
 
-/// libtorch and its threads take about this much per rank before any model is there.
+/// The approximate memory of libtorch and its threads per rank before any model is loaded.
 const RANK_BYTES: u64 = 512 << 20;
 
-/// What ranks of a machine need of /dev/shm, each.
+/// The part of /dev/shm that each rank of a machine needs.
 const SHM_RANK_BYTES: u64 = 8 << 20;
 
-/// NVML's reasons for lowered clocks that mean heat or power that is missing: hardware slowdown, thermal slowdown by
-/// software and by hardware, external power brake.
+/// NVML's reasons for lowered clocks that mean heat or missing power: hardware slowdown, thermal slowdown by software
+/// and by hardware, external power brake.
 const THROTTLES: [(u64, &str); 4] =
     [(0x8, "hardware slowdown"), (0x20, "heat"), (0x40, "heat"), (0x80, "its power supply's brake")];
 
@@ -76,7 +76,7 @@ pub(super) fn sick_gpu(host: &str, gpu: &GpuFacts) -> Vec<Finding> {
     found
 }
 
-/// Cores that were hot, or slow, while they computed.
+/// Finds cores that were hot or slow while they computed.
 pub(super) fn clocks(host: &str, machine: &MachineFacts) -> Vec<Finding> {
     let mut found = Vec::new();
     if let Some(count) = machine.num_throttled.filter(|count| *count > 0) {
@@ -93,7 +93,7 @@ pub(super) fn clocks(host: &str, machine: &MachineFacts) -> Vec<Finding> {
     found
 }
 
-/// Machines whose GPUs are others than most machines'.
+/// Finds machines whose GPUs differ from those of most machines.
 pub(super) fn unlike_gpus(machines: &[(&str, &MachineFacts)]) -> Vec<Finding> {
     let mut found = Vec::new();
     let asked: Vec<_> = machines.iter().filter(|(_, machine)| machine.gpu_error.is_none()).collect();

@@ -1,4 +1,4 @@
-//! From facts to what is wrong: pure functions, so that every sickness can be tried without having it.
+//! Judges the facts, with pure functions, so that tests can try every sickness on made-up machines.
 
 mod alike;
 mod folder;
@@ -16,13 +16,13 @@ use machine::{clocks, memory, sick_gpu, unlike_gpus};
 use speed::{slow_links, slow_ranks};
 use visible::visible_gpus;
 
-/// A rank with less than this of the median rate is slow.
+/// A rank below this share of the median rate is slow.
 pub const SLOW_RANK: f64 = 0.7;
 
-/// A link with less than this of the median of its kind is slow.
+/// A link below this share of the median rate of its kind is slow.
 pub const SLOW_LINK: f64 = 1.0 / 3.0;
 
-/// Clocks that differ by more make logs and file times hard to read.
+/// Clocks that differ by more than this make logs and file times hard to read.
 const CLOCKS_APART_SECS: f64 = 2.0;
 
 /// The worst of them.
@@ -30,7 +30,7 @@ pub fn level(findings: &[Finding]) -> Level {
     findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
 }
 
-/// What is wrong, machine by machine in the order of ranks. `network` is measured by `doctor` only.
+/// Everything that is wrong. Only `doctor` measures `network`.
 pub fn findings(facts: &[RankFacts], network: Option<&NetworkFacts>) -> Vec<Finding> {
     let mut found = recipes(facts);
     found.extend(differences("version of ", "install the same one on all machines", facts, |rank| {
@@ -62,7 +62,7 @@ pub fn findings(facts: &[RankFacts], network: Option<&NetworkFacts>) -> Vec<Find
     found
 }
 
-/// The middle value, of an even number the larger of the two; 0 of none.
+/// The middle value; the larger of the two for an even number of values, and 0 for none.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

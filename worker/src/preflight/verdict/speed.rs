@@ -1,11 +1,11 @@
-//! Ranks and links that are much slower than the others.
+//! Finds ranks and links that are much slower than the others.
 
 use tercet_protocol::says::doctor::{Finding, Level, LinkFacts, RankFacts};
 
 use crate::preflight::verdict::{SLOW_LINK, SLOW_RANK, median, named};
 
-/// A GPU is judged by itself. A machine's cores are judged by the fastest of its ranks: they share caches, clocks and, on a
-/// virtual machine, the host's cores with others, so that one of them is often slower for a while.
+/// A GPU is judged by itself. A machine's cores are judged by the fastest of its ranks, because they share caches,
+/// clocks and, on a virtual machine, the host's cores with others, so one of them is often slower for a while.
 pub(super) fn slow_ranks(facts: &[RankFacts]) -> Vec<Finding> {
     let measured = || facts.iter().filter_map(|rank| Some((rank, rank.product?)));
     let usual = median(&measured().map(|(_, product)| product.flops_per_cpu_sec).collect::<Vec<_>>());
@@ -46,7 +46,7 @@ pub(super) fn slow_ranks(facts: &[RankFacts]) -> Vec<Finding> {
     found
 }
 
-/// Slow links; a machine all of whose links to others are slow is named instead of them.
+/// Finds slow links. If all of a machine's links to other machines are slow, the machine is named instead of its links.
 pub(super) fn slow_links(links: &[LinkFacts]) -> Vec<Finding> {
     let (within, across): (Vec<&LinkFacts>, Vec<&LinkFacts>) =
         links.iter().partition(|link| link.from_host == link.to_host);

@@ -1,4 +1,4 @@
-//! Every sickness on made-up machines: what is found, where, how bad, and in what words.
+//! Tests every sickness on made-up machines: what is found, where, how bad it is, and the words.
 
 use tercet_protocol::says::doctor::{FolderFacts, GpuFacts, LinkFacts, ProductFacts};
 
@@ -19,7 +19,7 @@ fn gpu(index: u64) -> GpuFacts {
     }
 }
 
-/// Three machines a, b and c with two ranks and two GPUs each, nothing wrong.
+/// Three healthy machines a, b and c with two ranks and two GPUs each.
 fn healthy() -> Vec<RankFacts> {
     let folder = FolderFacts {
         path: "runs/a".into(),
@@ -60,14 +60,14 @@ fn machine(facts: &mut [RankFacts], rank: usize) -> &mut MachineFacts {
     facts[rank].machine.as_mut().unwrap()
 }
 
-/// What is found when one thing is changed.
+/// The findings after one change.
 fn found(change: impl FnOnce(&mut Vec<RankFacts>)) -> Vec<Finding> {
     let mut facts = healthy();
     change(&mut facts);
     findings(&facts, None)
 }
 
-/// The one finding, with its machine, level and words.
+/// Asserts that there is one finding, with this machine, level and words.
 fn is(found: &[Finding], host: &str, level: Level, words: &[&str]) {
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!((found[0].host.as_str(), found[0].level), (host, level), "{found:?}");
@@ -169,7 +169,7 @@ fn ranks_see_the_gpus_that_are_meant() {
     is(&set("MIG-a,MIG-b", 2), "b", Level::Warning, &["shows the first alone"]);
     is(&set("0", 2), "b", Level::Warning, &["2 ranks share 1 GPUs (CUDA_VISIBLE_DEVICES, \"0\")"]);
     is(&found(|facts| machine(facts, 2).num_ranks = 4), "b", Level::Warning, &["4 ranks share 2 GPUs"]);
-    // Each rank was given its own.
+    // Each rank was given a GPU of its own.
     let own = found(|facts| (2..4).for_each(|rank| facts[rank].visible_devices = Some((rank - 2).to_string())));
     assert_eq!(own, []);
 }

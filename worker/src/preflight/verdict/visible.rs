@@ -1,9 +1,9 @@
-//! The GPUs that ranks see: `CUDA_VISIBLE_DEVICES` against those that are there, and against the machine's ranks.
+//! Judges the GPUs that ranks see: compares `CUDA_VISIBLE_DEVICES` with the existing GPUs and with the machine's ranks.
 
 use tercet_configs::VisibleDevices;
 use tercet_protocol::says::doctor::{Finding, Level, MachineFacts, RankFacts};
 
-/// Ranks that see no GPU, or fewer than was probably meant, or have to share some.
+/// Finds ranks that see no GPU, see fewer than was probably meant, or have to share some.
 pub(super) fn visible_gpus(facts: &[RankFacts]) -> Vec<Finding> {
     let machines = facts.iter().filter_map(|rank| Some((rank, rank.machine.as_ref()?)));
     machines.filter_map(|(first, machine)| judge(first, machine, facts)).collect()
@@ -18,7 +18,7 @@ fn judge(first: &RankFacts, machine: &MachineFacts, facts: &[RankFacts]) -> Opti
             .flatten();
     };
     let visible = VisibleDevices::read(list, Some(present));
-    // Where there is none, nobody thinks that ranks compute on it.
+    // Without any GPU, nobody expects ranks to compute on one.
     if present == 0 || machine.gpu_error.is_some() {
         return None;
     }
@@ -31,7 +31,7 @@ fn judge(first: &RankFacts, machine: &MachineFacts, facts: &[RankFacts]) -> Opti
             "CUDA_VISIBLE_DEVICES, {list:?}, hides its {present} GPUs: ranks compute on the processor; unset it to use them"
         ));
     }
-    // Where each rank was given its own, the first one's says nothing of the others'.
+    // If each rank was given its own list, the first rank's says nothing about the others'.
     let same = facts.iter().all(|rank| rank.host != first.host || rank.visible_devices.as_ref() == Some(list));
     (same && ranks > num)
         .then(|| warning(format!("{ranks} ranks share {num} GPUs (CUDA_VISIBLE_DEVICES, {list:?})")))
