@@ -25,9 +25,9 @@ use crate::step::schedule::learning_rate;
 use crate::step::settings::{Objective, Trainee};
 use crate::step::update::AdamW;
 
-/// One training step: the loss's gradient, then clip it, agree that all is finite, and update the weights, unless it is
-/// not. `asks` says whether this rank wants the run to stop; the ranks agree on that in the same breath. Every rank calls
-/// it with its share of the batch.
+/// One training step: computes the loss's gradient, clips it, agrees with the other ranks that all is finite, and then
+/// updates the weights (phase 9). With that the ranks agree on stopping: `asks` says whether this one was asked to.
+/// Every rank calls it with its share of the batch.
 ///
 /// # Errors
 /// A collective that failed.
@@ -54,8 +54,8 @@ pub fn train_step(
     Ok(Stepped { outcome, traffic, grad_norm, learning_rate: rate, is_updated: !faulty, stops })
 }
 
-/// The loss of one global batch; its gradient, or this rank's parts of it, summed over ranks is in the model's flat buffer.
-/// Every rank calls it with its share of the batch.
+/// The loss of one global batch (phases 3 to 8). Its gradient, summed over ranks, is left in the model's flat buffer;
+/// with `shard_state` this rank's parts of it. Every rank calls it with its share of the batch.
 ///
 /// # Errors
 /// A collective that failed.
