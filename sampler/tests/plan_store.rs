@@ -256,9 +256,9 @@ fn a_data_set_added_later_changes_no_step_before() {
     assert_ne!(before.checksum(8), after.checksum(8));
     for step in 0..7 {
         let (a, b) = (share(&before, step, 1, 2), share(&after, step, 1, 2));
-        assert_eq!((a.queries, a.passages), (b.queries, b.passages));
+        assert_eq!(a.share.texts, b.share.texts);
     }
-    assert!((7..20).any(|step| share(&after, step, 0, 2).dataset == "new"));
+    assert!((7..20).any(|step| share(&after, step, 0, 2).origin.dataset == "new"));
     // Without a weight of 0 it would be drawn from since the start.
     assert_ne!(before.checksum(7), plan(&both, DATA).unwrap().checksum(7));
 }

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use tercet_configs::{Device, ExitCode, ModelShape, Recipe, error_line};
 use tercet_sampler::{Phase, Plan};
 
-use crate::exit::{self, Fail};
+use crate::exit;
 
 pub use flops::encoder as encoder_flops;
 pub use load::Encoded;
@@ -101,8 +101,6 @@ pub fn report(
     }
     // What is found without an error of its own is the recipe's.
     Ok((report, code.unwrap_or(ExitCode::Usage.code())))
-}
-
 }
 
 /// The length of the text that a token is in, on average.

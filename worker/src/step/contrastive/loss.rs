@@ -11,7 +11,6 @@ use tercet_configs::{LossSection, NUM_TERMS, Negatives, Teacher};
 use crate::scoring::Scores;
 use crate::step::contrastive::targets::Targets;
 
-
 /// The loss's parts, each before its weight; those that the preset has.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Terms {
