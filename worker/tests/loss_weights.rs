@@ -6,7 +6,8 @@ use tch::{Device, Kind, Tensor};
 use tercet_configs::{LossPreset, LossSection, Negatives};
 use tercet_worker::scoring::Scores;
 use tercet_worker::step::contrastive::known_answers::FalseNegatives;
-use tercet_worker::step::contrastive::loss::{Loss, Targets, loss};
+use tercet_worker::step::contrastive::loss::{Loss, loss};
+use tercet_worker::step::contrastive::targets::Targets;
 
 /// Queries, and passages for each of them.
 const Q: i64 = 3;

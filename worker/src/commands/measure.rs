@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use tch::{Kind, Tensor};
 use tercet_cluster::{Collective, CollectiveError, ReduceOp};
-use tercet_configs::Recipe;
 use tercet_protocol::args::MeasureArgs;
 use tercet_protocol::says::{self, measure};
 use tercet_sampler::TextInput;
@@ -70,7 +69,7 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         let report = measure::Report {
             world_size: ranks.world_size(),
             product_flops_per_sec: product.max(libtorch_product),
-            num_texts: sub_batch.num_texts(),
+            num_texts: sub_batch.num_texts() as usize,
             text_len: args.text_len,
             encoder_secs,
             update_secs,
