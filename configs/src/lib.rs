@@ -5,9 +5,9 @@
 //! every default is filled in, and [`Recipe::to_toml`] writes it so that it loads again as the same run.
 //!
 //! Also here is what several crates must know alike: what a model's folder says of itself ([`EncoderConfig`] reads
-//! config.json, [`ModelFolder`] the files of sentence-transformers, [`WeightFiles`] finds the weights), the model as numbers
-//! ([`ModelShape`]), its heads ([`Head`], [`PerHead`]), how a loss's terms add up ([`LossTable`]), the sizes that bound memory
-//! ([`limits`]), and how processes end ([`ExitCode`]).
+//! config.json, [`ModelFolder`] the files of sentence-transformers, [`WeightFiles`] finds the weights), the model as
+//! numbers ([`ModelShape`]), its heads ([`Head`], [`PerHead`]), how a loss's terms add up ([`LossTable`]), the sizes
+//! that bound memory ([`limits`]), and how processes end ([`ExitCode`]).
 //!
 //! Not here: anything that looks at data, at weights' values or at machines.
 

@@ -1,11 +1,13 @@
 //! Text → token store → plan → batch.
 //!
-//! - Text to token ids: [`LineReader`] reads lines of whatever file people bring; [`RowReader`] reads the published trainer's
-//!   rows from JSON Lines, Parquet, Arrow files and folders of Hugging Face datasets; [`TextTokenizer`] tokenizes.
+//! - Text to token ids: [`LineReader`] reads lines of whatever file people bring; [`RowReader`] reads the published
+//!   trainer's rows from JSON Lines, Parquet, Arrow files and folders of Hugging Face datasets; [`TextTokenizer`]
+//!   tokenizes.
 //! - Token ids to a store: [`prepare()`] does both for whole corpora and writes a [`Store`], which is memory-mapped and
 //!   answers for any row in constant time.
 //! - Store to batches: a [`Plan`] says which rows every step takes, [`deal_global`] which rank takes which of them,
-//!   [`read_share`] reads a rank's texts, [`lay_out`] cuts them into sub-batches, and a [`Prefetcher`] reads steps ahead.
+//!   [`read_share`] reads a rank's texts, [`lay_out`] cuts them into sub-batches, and a [`Prefetcher`] reads steps
+//!   ahead.
 //!
 //! Not here: tensors, MPI, models.
 

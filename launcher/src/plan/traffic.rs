@@ -132,7 +132,8 @@ mod tests {
         assert_eq!(traffic.ring_block_bytes, 2.0 * (236.0 + 56.0 + 260.0 + 40.0) / 2.0);
         // Three heads there and back, one hop: rows of 6 floats, 2 and 4 of them.
         assert_eq!(traffic.ring_score_bytes, 6.0 * (2.0 * 24.0 + 4.0 * 24.0) / 2.0);
-        // Three counts and four; 2 passages' lengths for two heads; 2 and 4 queries twice, 2 passages and 3 positives each.
+        // Three counts and four; 2 passages' lengths for two heads; 2 and 4 queries twice, 2 passages and 3 positives
+        // each.
         assert_eq!(traffic.gather_bytes, 8.0 * (3.0 + 4.0 + 4.0 + 6.0 + 2.0 + 3.0));
     }
 }
