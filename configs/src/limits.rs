@@ -1,5 +1,6 @@
-//! Sizes that the worker computes with and `tercet plan` reckons with: known once, so that a plan is of the program that
-//! runs. They bound memory or keep messages long; none of them changes what is computed, but for the order of some sums.
+//! Sizes that the worker computes with and `tercet plan` reckons with: known once, so that a plan is of the program
+//! that runs. They bound memory or keep messages long; none of them changes what is computed, but for the order of some
+//! sums.
 
 use crate::loss_table::NUM_TERMS;
 
@@ -14,8 +15,8 @@ pub const TILE_ELEMENTS: usize = 1 << 22;
 pub const TILE_QUERY_VECTORS: usize = 1 << 10;
 
 /// Bytes of a bucket of the gradient, which is summed over ranks bucket by bucket. What a rank sends to one other of a
-/// hundred, a hundredth of it, is still a message long enough for a network's full rate, and a large model's layer makes
-/// two buckets.
+/// hundred, a hundredth of it, is still a message long enough for a network's full rate, and a large model's layer
+/// makes two buckets.
 pub const BUCKET_BYTES: usize = 25 << 20;
 
 /// Buckets under way at most: each has as many bytes again, of other ranks' values as they arrive.

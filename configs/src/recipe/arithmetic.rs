@@ -9,8 +9,8 @@ pub enum Precision {
     /// 32-bit floats.
     #[default]
     Fp32,
-    /// The encoder computes in bfloat16; weights, gradients' sums, optimizer state, representations, scores and loss are
-    /// 32-bit floats.
+    /// The encoder computes in bfloat16; weights, gradients' sums, optimizer state, representations, scores and loss
+    /// are 32-bit floats.
     Bf16,
     /// 64-bit floats; for tests, on the CPU.
     Fp64,

@@ -10,7 +10,8 @@ pub struct FaultsSection {
     pub max_in_a_row: u64,
     /// What happens then.
     pub then: OnFaults,
-    /// A gradient norm this many times the median of the steps before is logged as a spike and counted; 0 looks for none.
+    /// A gradient norm this many times the median of the steps before is logged as a spike and counted; 0 looks for
+    /// none.
     pub grad_norm_spike: f64,
 }
 
@@ -21,8 +22,8 @@ pub enum OnFaults {
     /// It ends with exit code 4.
     #[default]
     Stop,
-    /// It goes on from its newest good checkpoint and leaves the batches of those steps out. Without a checkpoint, or if
-    /// that did not help, it ends as above.
+    /// It goes on from its newest good checkpoint and leaves the batches of those steps out. Without a checkpoint, or
+    /// if that did not help, it ends as above.
     RollBack,
 }
 

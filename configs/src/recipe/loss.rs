@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 pub struct LossSection {
     /// Which heads train, and how their losses add up.
     pub preset: LossPreset,
-    /// What the losses of the dense, the lexical and the multi-vector head weigh beside each other (λ); the hybrid score's
-    /// weighs 1. Each is 0 or from 1e-6 to 1e6, one at least above 0. Left out: as the preset has it, [1.0, 0.1, 1.0] or,
-    /// for `paper-v1`, [1.0, 1.0, 1.0]. Not with `dense`.
+    /// What the losses of the dense, the lexical and the multi-vector head weigh beside each other (λ); the hybrid
+    /// score's weighs 1. Each is 0 or from 1e-6 to 1e6, one at least above 0. Left out: as the preset has it, [1.0,
+    /// 0.1, 1.0] or, for `paper-v1`, [1.0, 1.0, 1.0]. Not with `dense`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head_weights: Option<[f64; 3]>,
-    /// What the scores of the dense, the lexical and the multi-vector head weigh in the hybrid score, likewise. Left out: as
-    /// the preset has it, [1.0, 0.3, 1.0] or, for `paper-v1`, [1.0, 1.0, 1.0]. Not with `dense`.
+    /// What the scores of the dense, the lexical and the multi-vector head weigh in the hybrid score, likewise. Left
+    /// out: as the preset has it, [1.0, 0.3, 1.0] or, for `paper-v1`, [1.0, 1.0, 1.0]. Not with `dense`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hybrid_weights: Option<[f64; 3]>,
     /// Every score is divided by it.
@@ -25,8 +25,8 @@ pub struct LossSection {
     pub distill_start_step: u64,
     /// What teacher scores given with the rows do.
     pub teacher: Teacher,
-    /// Leaves out of a query's negatives what is known to answer it: the positives of every row of the global batch that
-    /// has the same query. The published trainer counts them as negatives.
+    /// Leaves out of a query's negatives what is known to answer it: the positives of every row of the global batch
+    /// that has the same query. The published trainer counts them as negatives.
     pub mask_false_negatives: bool,
 }
 

@@ -1,5 +1,5 @@
-//! The recipe's types: a file for every section; `[data]` is in [`crate::data`]. Every field says its meaning, its unit and
-//! its special values.
+//! The recipe's types: a file for every section; `[data]` is in [`crate::data`]. Every field says its meaning, its unit
+//! and its special values.
 
 mod arithmetic;
 mod backend;
@@ -47,8 +47,8 @@ pub struct Recipe {
     /// Arithmetic of encoder, scores and loss.
     #[serde(default)]
     pub precision: Precision,
-    /// Which library multiplies float32 matrices on a CPU: "onednn", "blas" (MKL in libtorch's builds for x86-64), or "auto",
-    /// which times both before the first step. They round differently; a resumed run keeps what it has found.
+    /// Which library multiplies float32 matrices on a CPU: "onednn", "blas" (MKL in libtorch's builds for x86-64), or
+    /// "auto", which times both before the first step. They round differently; a resumed run keeps what it has found.
     #[serde(default)]
     pub cpu_matmul: CpuMatmul,
     /// What carries tensors between ranks.
@@ -58,9 +58,10 @@ pub struct Recipe {
     /// may lag: reading data, saving, sharing a GPU with others.
     #[serde(default = "default_backend_deadline_secs")]
     pub backend_deadline_secs: u64,
-    /// What one rank may use of memory, e.g. "12GiB", or "auto": decides how many tokens go through the encoder at a time
-    /// (`sub_batch_tokens` at most) and how many graphs are kept (in place of `kept_graph_tokens`), by trying the longest
-    /// batch of the plan before the first step. Without it `sub_batch_tokens` holds as it is, and so does `kept_graph_tokens`.
+    /// What one rank may use of memory, e.g. "12GiB", or "auto": decides how many tokens go through the encoder at a
+    /// time (`sub_batch_tokens` at most) and how many graphs are kept (in place of `kept_graph_tokens`), by trying the
+    /// longest batch of the plan before the first step. Without it `sub_batch_tokens` holds as it is, and so does
+    /// `kept_graph_tokens`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_budget: Option<MemoryBudget>,
     /// Padded tokens that one rank pushes through the encoder at a time; a longer text goes alone.
@@ -69,8 +70,8 @@ pub struct Recipe {
     /// Texts per sub-batch at most; 0 leaves it to `sub_batch_tokens`.
     #[serde(default)]
     pub sub_batch_texts: usize,
-    /// Padded tokens per rank and step whose graphs are kept, so that they need no second forward pass; 0 keeps none. Without
-    /// it, on a CPU, as many as half of the memory holds that is free when the run begins; on a GPU none.
+    /// Padded tokens per rank and step whose graphs are kept, so that they need no second forward pass; 0 keeps none.
+    /// Without it, on a CPU, as many as half of the memory holds that is free when the run begins; on a GPU none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_graph_tokens: Option<usize>,
     /// Where checkpoints, metrics, logs and the resolved recipe go.
@@ -115,8 +116,8 @@ fn default_sub_batch_tokens() -> usize {
 }
 
 impl Recipe {
-    /// Fills in the pooling, where the recipe leaves it to the model's folder. A folder that is gone, as it may be when a run
-    /// goes on from its checkpoint, leaves it open.
+    /// Fills in the pooling, where the recipe leaves it to the model's folder. A folder that is gone, as it may be when
+    /// a run goes on from its checkpoint, leaves it open.
     ///
     /// # Errors
     /// The folder cannot be read, or has a pooling that is not supported.

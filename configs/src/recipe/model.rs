@@ -68,8 +68,8 @@ impl ModelSection {
         }
     }
 
-    /// The model's config.json; none where it is not told, or the folder cannot be read: what is wrong is told by who loads
-    /// the model.
+    /// The model's config.json; none where it is not told, or the folder cannot be read: what is wrong is told by who
+    /// loads the model.
     pub fn config_json(&self) -> Option<PathBuf> {
         match self.origin().ok()? {
             Origin::Folder(dir) => Some(ModelFolder::open(dir).ok()?.transformer.join("config.json")),

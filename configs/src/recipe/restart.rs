@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// `[restart]`: what `tercet train` does about ranks that die or hang, and when it is asked to stop. None of it changes what
-/// is computed.
+/// `[restart]`: what `tercet train` does about ranks that die or hang, and when it is asked to stop. None of it changes
+/// what is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RestartSection {
@@ -14,9 +14,9 @@ pub struct RestartSection {
     /// Ranks that the run may go on with when machines are lost, the global batches being the same; 0: no fewer than it
     /// has.
     pub min_world: usize,
-    /// Seconds without a finished step after which the run hangs, and without a sign of life after which a rank is lost.
-    /// 0: 20 times the slowest of the last steps and at least 60, and 15 for signs of life. Before the first step and
-    /// while a checkpoint is waited for a hang is ten times as long.
+    /// Seconds without a finished step after which the run hangs, and without a sign of life after which a rank is
+    /// lost. 0: 20 times the slowest of the last steps and at least 60, and 15 for signs of life. Before the first step
+    /// and while a checkpoint is waited for a hang is ten times as long.
     pub hang_secs: f64,
     /// Seconds that the ranks may take, when asked to stop, to finish their step and to write a checkpoint.
     pub stop_secs: f64,

@@ -1,7 +1,7 @@
 //! Deals some steps of the plan for real: from the lengths of their texts to what every rank would do.
 //!
-//! All steps would take too long for a large run, so a bounded number of each cell's batches is taken, evenly spread over
-//! those that the run takes. The same recipe, store and world give the same figures.
+//! All steps would take too long for a large run, so a bounded number of each cell's batches is taken, evenly spread
+//! over those that the run takes. The same recipe, store and world give the same figures.
 
 use rayon::prelude::*;
 use tercet_configs::{Device, Recipe};
@@ -41,8 +41,8 @@ pub fn deal_sample(
     Ok(dealt)
 }
 
-/// (cell, batch) pairs: of every cell that gives `batches`, evenly spread ones, as many as the rows allow. Where even one
-/// of each would be too many rows, cells take turns, the ones with most batches first.
+/// (cell, batch) pairs: of every cell that gives `batches`, evenly spread ones, as many as the rows allow. Where even
+/// one of each would be too many rows, cells take turns, the ones with most batches first.
 fn sample(plan: &Plan, batches: &[u64]) -> Vec<(usize, u64)> {
     let mut cells: Vec<usize> = (0..batches.len()).filter(|&cell| batches[cell] > 0).collect();
     cells.sort_by_key(|&cell| std::cmp::Reverse(batches[cell]));

@@ -1,7 +1,7 @@
 //! Floating-point operations of one rank's step: the encoder's two passes, and the scores.
 //!
-//! A multiply-add counts as two. Only matrix products are counted; on long enough rows everything else is memory traffic
-//! that a rate measured with `--measure` contains and a data sheet's rate does not.
+//! A multiply-add counts as two. Only matrix products are counted; on long enough rows everything else is memory
+//! traffic that a rate measured with `--measure` contains and a data sheet's rate does not.
 //!
 //! Legend: d hidden size, Q local queries, P all ranks' passages, U distinct tokens of the queries, L tokens of a text.
 
@@ -112,7 +112,8 @@ mod tests {
         let flops = StepFlops::of(&shape(true), &load(), 4.0);
         // Lexical 2·8 and multi-vector 2·8·4 a token.
         assert_eq!(flops.forward, 2.0 * (10.0 * 1024.0 + 32.0 * 58.0) + 10.0 * (16.0 + 64.0));
-        // Dense 576; lexical 6·3·4·6; multi-vector 2·5·16·4 forward (8 vectors in 2 passages are 16 in 4), 4·5·4·4 back.
+        // Dense 576; lexical 6·3·4·6; multi-vector 2·5·16·4 forward (8 vectors in 2 passages are 16 in 4), 4·5·4·4
+        // back.
         assert_eq!(flops.scores, 576.0 + 432.0 + 640.0 + 320.0);
     }
 }

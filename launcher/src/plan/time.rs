@@ -1,9 +1,10 @@
 //! From operations and bytes to seconds.
 //!
-//! What the worker sends while it computes costs only what is left of it when the computing beside it is over: passages on
-//! the ring beside the scores (`worker/src/scoring/mod.rs`), the gradient beside the last sub-batch's backward pass
-//! (`worker/src/step/reduce.rs`). That supposes a network that carries bytes without the ranks' help, as NCCL's does. MPI
-//! moves them when it is called, between heads and between layers: with it the truth lies between this and the sum of both.
+//! What the worker sends while it computes costs only what is left of it when the computing beside it is over: passages
+//! on the ring beside the scores (`worker/src/scoring/mod.rs`), the gradient beside the last sub-batch's backward pass
+//! (`worker/src/step/reduce.rs`). That supposes a network that carries bytes without the ranks' help, as NCCL's does.
+//! MPI moves them when it is called, between heads and between layers: with it the truth lies between this and the sum
+//! of both.
 
 use serde::Serialize;
 use tercet_configs::ModelShape;
@@ -144,8 +145,8 @@ impl Rates {
     /// tables is final when all is. A layer is over before its own buckets leave.
     fn reduce_wait(&self, work: &StepWork) -> f64 {
         let all = secs(work.traffic.all_reduce_sent_bytes(work.world_size), self.all_reduce_bytes_per_sec);
-        // Half of the way the sums go, the other half their results; or, with sharded state, the updated weights, for which
-        // nothing else is done meanwhile. A measured update has that half in it.
+        // Half of the way the sums go, the other half their results; or, with sharded state, the updated weights, for
+        // which nothing else is done meanwhile. A measured update has that half in it.
         let (sums, weights) = match work.shards_state {
             true => (all / 2.0, if self.update_secs > 0.0 { 0.0 } else { all / 2.0 }),
             false => (all, 0.0),
@@ -178,8 +179,8 @@ mod tests {
     use super::*;
     use crate::plan::shape_of_tests::shape;
 
-    /// 40 GFLOP of which 1 and 2 are scores and 4 the last sub-batch's backward pass, on 4 ranks; half of the gradient is
-    /// tables.
+    /// 40 GFLOP of which 1 and 2 are scores and 4 the last sub-batch's backward pass, on 4 ranks; half of the gradient
+    /// is tables.
     fn work(traffic: StepTraffic) -> StepWork {
         StepWork {
             flops: StepFlops { forward: 12e9, recomputed: 5e9, backward: 20e9, scores: 3e9 },
@@ -195,7 +196,8 @@ mod tests {
 
     #[test]
     fn the_ring_takes_what_the_scores_do_not_hide() {
-        // 20 GFLOP/s: a block of scores takes 12.5 ms there and 25 ms back. 1 GB/s: a block takes 20 ms, gradients 15 ms.
+        // 20 GFLOP/s: a block of scores takes 12.5 ms there and 25 ms back. 1 GB/s: a block takes 20 ms, gradients 15
+        // ms.
         let rates = Rates::given(20e9, 1e9);
         let traffic =
             StepTraffic { ring_block_bytes: 6.0 * 20e6, ring_gradient_bytes: 4.0 * 15e6, ..StepTraffic::default() };
