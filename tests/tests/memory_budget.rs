@@ -37,7 +37,8 @@ fn recipe(place: &Place) -> PathBuf {
 fn train(place: &Place, recipe: &Path, budget: &str, ranks: usize) -> Tercet {
     let run_dir = place.path(&format!("run-{budget}-{ranks}"));
     let command = Tercet::new("train").arg(recipe).ranks(ranks).alone().set(format!("run_dir={}", run_dir.display()));
-    command.set(format!("memory_budget=\"{budget}\""))
+    // The two libraries of products round differently, and each run would choose by itself.
+    command.set(format!("memory_budget=\"{budget}\"")).set("cpu_matmul=onednn")
 }
 
 /// The lines of metrics.jsonl, and the log.

@@ -67,7 +67,7 @@ impl Attention {
     /// `keep` keeps what the backward pass needs.
     pub fn forward(&self, qkv: &Tensor, bias: &Tensor, texts: &SubBatch, keep: bool) -> Attended {
         let groups = with_first_texts(texts);
-        if kernels::serve(qkv) {
+        if cpu::serve(qkv) {
             self.forward_kernel(qkv, bias, &texts.rows)
         } else if self.fused(qkv) {
             Attended::Fused(groups.map(|(text, group)| self.forward_fused(qkv, group, text, keep)).collect())
@@ -113,10 +113,10 @@ impl Attention {
         d_qkv
     }
 
-    fn kernel<'a>(&self, bias: &'a Tensor, texts: &'a [Rows]) -> kernels::attention::Attention<'a> {
+    fn kernel<'a>(&self, bias: &'a Tensor, texts: &'a [Rows]) -> cpu::attention::Attention<'a> {
         let (bias, num_heads) = (elements::<f32>(bias), self.num_heads as usize);
         let head_len = bias.len() / 3 / num_heads;
-        kernels::attention::Attention { texts, num_heads, head_len, bias, dropout: self.dropout }
+        cpu::attention::Attention { texts, num_heads, head_len, bias, dropout: self.dropout }
     }
 
     fn forward_kernel(&self, qkv: &Tensor, bias: &Tensor, texts: &[Rows]) -> Attended {

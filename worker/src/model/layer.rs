@@ -40,7 +40,7 @@ impl Linear {
     /// [T, out] from [T, in].
     fn forward(&self, parameters: &Parameters, x: &Tensor) -> Tensor {
         let mut result = self.forward_to_kernel(parameters, x);
-        if kernels::serve(x) {
+        if cpu::serve(x) {
             let _ = result.g_add_(&parameters.weight_at(&self.bias));
         }
         result
@@ -49,7 +49,7 @@ impl Linear {
     /// The same for a kernel to read, which adds the bias on the way; without kernels it is in the result.
     fn forward_to_kernel(&self, parameters: &Parameters, x: &Tensor) -> Tensor {
         let weight = parameters.weight_at(&self.weight);
-        match kernels::serve(x) {
+        match cpu::serve(x) {
             true => product(parameters.matmul.forward, x, &weight.tr()),
             false => x.linear(&weight, Some(parameters.weight_at(&self.bias))),
         }

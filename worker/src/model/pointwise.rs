@@ -49,7 +49,7 @@ impl LayerNorm {
         residual: &Tensor,
         dropout: Dropout,
     ) -> (Tensor, Normalised) {
-        if !kernels::serve(&x) {
+        if !cpu::serve(&x) {
             dropout.apply(&mut x);
             let _ = x.g_add_(residual);
             return self.forward(parameters, x);
@@ -79,7 +79,7 @@ impl LayerNorm {
         dropout: Dropout,
         linear_bias: &Span,
     ) -> [Tensor; 2] {
-        if !kernels::serve(grad) {
+        if !cpu::serve(grad) {
             let d_residual = self.backward(parameters, saved, grad);
             let mut d_x = d_residual.shallow_clone();
             if dropout.is_on() {
@@ -104,12 +104,12 @@ impl LayerNorm {
         let mut d_x = dropout.is_on().then(|| grad.empty_like());
         let weights = self.masters(parameters);
         let mut sums = [&self.weight, &self.bias, linear_bias].map(|span| parameters.grad_at(span));
-        let gradients = kernels::norm::Gradients {
+        let gradients = cpu::norm::Gradients {
             residual: elements_mut::<E>(&mut d_residual),
             linear: d_x.as_mut().map(elements_mut),
             sums: sums.each_mut().map(elements_mut),
         };
-        let saved = kernels::norm::Saved {
+        let saved = cpu::norm::Saved {
             sum: elements(&saved.input),
             mean: elements(&saved.mean),
             inverse: elements(&saved.rstd),
@@ -131,26 +131,26 @@ impl LayerNorm {
         [&self.weight, &self.bias].map(|span| parameters.master_at(span))
     }
 
-    fn kernel<'a>(&self, [weight, bias]: &'a [Tensor; 2]) -> kernels::norm::Norm<'a> {
-        kernels::norm::Norm { weight: elements(weight), bias: elements(bias), eps: self.eps as f32 }
+    fn kernel<'a>(&self, [weight, bias]: &'a [Tensor; 2]) -> cpu::norm::Norm<'a> {
+        cpu::norm::Norm { weight: elements(weight), bias: elements(bias), eps: self.eps as f32 }
     }
 }
 
 /// The activation function, [T, f], of what a linear map gave, whose bias the kernel adds.
 pub(super) fn gelu(parameters: &Parameters, x: &Tensor, linear_bias: &Span) -> Tensor {
-    if !kernels::serve(x) {
+    if !cpu::serve(x) {
         return x.gelu("none");
     }
     let (mut output, bias) = (x.empty_like(), parameters.master_at(linear_bias));
     let bias = elements(&bias);
-    in_elements_of!(x, E => kernels::gelu::forward(elements::<E>(x), bias, elements_mut(&mut output)));
+    in_elements_of!(x, E => cpu::gelu::forward(elements::<E>(x), bias, elements_mut(&mut output)));
     output
 }
 
 /// The activation function's result once more, and the gradient of `x` from the result's, [T, f] each; adds that of the bias of
 /// the map which gave `x`.
 pub(super) fn gelu_backward(parameters: &Parameters, x: &Tensor, mut d: Tensor, linear_bias: &Span) -> [Tensor; 2] {
-    if !kernels::serve(x) {
+    if !cpu::serve(x) {
         let d_x = x.gelu_backward(&d, "none");
         add_column_sums(parameters, linear_bias, &d_x);
         return [x.gelu("none"), d_x];
@@ -159,7 +159,7 @@ pub(super) fn gelu_backward(parameters: &Parameters, x: &Tensor, mut d: Tensor, 
     let mut sums = parameters.grad_at(linear_bias);
     in_elements_of!(x, E => {
         let [d_x, again] = [&mut d, &mut output].map(elements_mut::<E>);
-        kernels::gelu::backward(elements(x), elements(&bias), d_x, again, elements_mut(&mut sums));
+        cpu::gelu::backward(elements(x), elements(&bias), d_x, again, elements_mut(&mut sums));
     });
     [output, d]
 }

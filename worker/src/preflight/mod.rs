@@ -19,6 +19,7 @@ use tercet_cluster::{Collective, CollectiveError, broadcast_bytes, gather_bytes}
 use tercet_configs::{ExitCode, Recipe};
 use tercet_protocol::says::doctor::{Finding, Level, RankFacts, Report};
 
+use crate::machine::clock::since_1970;
 pub use machine::processor_name;
 
 /// Clocks are compared so often; the smallest difference counts, as the rest is waiting.

@@ -29,7 +29,7 @@ pub fn products(ranks: &dyn Collective) -> Result<ProductFacts, CollectiveError>
     let (len, kind) = if device.is_cuda() { (8192, Kind::BFloat16) } else { (512, Kind::Float) };
     let [left, right] = [(); 2].map(|()| Tensor::randn([len, len], (kind, device)));
     let flops = 2.0 * (len * len * len) as f64;
-    let mut best = ProductFacts::default();
+    let mut best = ProductFacts { on_gpu: device.is_cuda(), ..ProductFacts::default() };
     for _ in 0..ROUNDS {
         ranks.barrier()?;
         for _ in 0..TRIALS {

@@ -24,7 +24,8 @@ impl EventFile {
     /// The folder or the file cannot be written.
     pub fn create(dir: &Path, host: &str) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
-        let name = format!("events.out.tfevents.{:010}.{host}.{}.0", wall_time() as u64, std::process::id());
+        let name =
+            format!("events.out.tfevents.{:010}.{host}.{}.0", since_1970().as_secs_f64() as u64, std::process::id());
         let mut file = Self(RecordWriter::new(BufWriter::new(File::create(dir.join(name))?)));
         let mut event = Event::new();
         event.set_file_version("brain.Event:2".into());

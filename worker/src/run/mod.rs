@@ -27,7 +27,6 @@ use crate::machine::phase::{self, Phase, during};
 use crate::preflight;
 use crate::record::beat;
 use crate::record::idle::Signs;
-use crate::record::log;
 use crate::record::shares::Shares;
 use crate::record::step_record;
 use crate::step::optimizer::{clip_grad_norm, learning_rate};

@@ -115,7 +115,7 @@ fn update_chunk(
     settings: &OptimizerSection,
 ) {
     let (b1, b2) = (settings.beta1, settings.beta2);
-    if kernels::serve(&weight) {
+    if cpu::serve(&weight) {
         let update = Update {
             kept: kept as f32,
             fresh: [1.0 - b1, 1.0 - b2].map(|fresh| fresh as f32),

@@ -171,6 +171,8 @@ pub struct ProductFacts {
     pub flops_per_sec: f64,
     /// The best rate per second that processors really gave; on a GPU as above.
     pub flops_per_cpu_sec: f64,
+    /// A GPU computed them, which this rank has to itself.
+    pub on_gpu: bool,
 }
 
 /// What the ranks do together.

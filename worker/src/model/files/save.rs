@@ -8,7 +8,8 @@ use tch::Kind;
 use tercet_configs::{EncoderConfig, Pooling, Prompts, in_its_place};
 use tercet_sampler::SpecialTokens;
 
-use crate::model::{HostTensor, M3Model, ModelError, pickle, tokenizer_config};
+use super::{HostTensor, pickle, tokenizer_config};
+use crate::model::{M3Model, ModelError};
 
 /// What lies beside a tokenizer.json and is taken along as it is.
 const TOKENIZER_FILES: [&str; 8] = [

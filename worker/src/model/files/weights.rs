@@ -10,7 +10,8 @@ use safetensors::{Dtype, SafeTensors};
 use tch::{Kind, Tensor};
 use tercet_configs::{EncoderConfig, ModelFolder, WeightFiles, WeightFormat, in_its_place, unreadable};
 
-use crate::model::{ModelError, encoder, heads, names, pickle};
+use super::{names, pickle};
+use crate::model::{ModelError, encoder, heads};
 
 /// Names of tensors without a place that an error lists.
 const LISTED: usize = 6;

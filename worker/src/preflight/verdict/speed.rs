@@ -4,20 +4,35 @@ use tercet_protocol::says::doctor::{Finding, Level, LinkFacts, RankFacts};
 
 use crate::preflight::verdict::{SLOW_LINK, SLOW_RANK, median, named};
 
+/// A GPU is judged by itself. A machine's cores are judged by the fastest of its ranks: they share caches, clocks and, on a
+/// virtual machine, the host's cores with others, so that one of them is often slower for a while.
 pub(super) fn slow_ranks(facts: &[RankFacts]) -> Vec<Finding> {
     let measured = || facts.iter().filter_map(|rank| Some((rank, rank.product?)));
     let usual = median(&measured().map(|(_, product)| product.flops_per_cpu_sec).collect::<Vec<_>>());
     let on_wall = median(&measured().map(|(_, product)| product.flops_per_sec).collect::<Vec<_>>());
+    let best_of_host = |host: &str| {
+        let own = measured().filter(|(rank, _)| rank.host == host);
+        own.map(|(_, product)| product.flops_per_cpu_sec).fold(0.0, f64::max)
+    };
     let mut found = Vec::new();
     for (rank, product) in measured() {
+        let judged = if product.on_gpu { product.flops_per_cpu_sec } else { best_of_host(&rank.host) };
         let gflops = |rate: f64| rate / 1e9;
-        if product.flops_per_cpu_sec < SLOW_RANK * usual {
+        if judged < SLOW_RANK * usual {
             let text = format!(
                 "matrix products at {:.1} GFLOP/s, the median is {:.1}: a throttled GPU or processor",
                 gflops(product.flops_per_cpu_sec),
                 gflops(usual)
             );
             found.push(Finding::new(Level::Sick, &rank.host, named(&[rank.rank], &text)));
+        } else if product.flops_per_cpu_sec < SLOW_RANK * usual {
+            let text = format!(
+                "matrix products at {:.1} GFLOP/s, the median is {:.1}, though other ranks of its machine are as fast: \
+                 its core shares a clock or a cache with other work",
+                gflops(product.flops_per_cpu_sec),
+                gflops(usual)
+            );
+            found.push(Finding::new(Level::Warning, &rank.host, named(&[rank.rank], &text)));
         } else if product.flops_per_sec < SLOW_RANK * on_wall {
             let text = format!(
                 "matrix products at {:.1} GFLOP/s, the median is {:.1}, though its cores are as fast: they are busy with \

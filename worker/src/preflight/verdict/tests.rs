@@ -50,7 +50,7 @@ fn healthy() -> Vec<RankFacts> {
             .map(|name| (name.into(), Some("0123456789abcdef".repeat(4))))
             .into(),
         machine: rank.is_multiple_of(2).then(|| machine.clone()),
-        product: Some(ProductFacts { flops_per_sec: 1e13, flops_per_cpu_sec: 1e13 }),
+        product: Some(ProductFacts { flops_per_sec: 1e13, flops_per_cpu_sec: 1e13, on_gpu: true }),
         ..RankFacts::default()
     };
     (0..6).map(rank).collect()
@@ -209,12 +209,17 @@ fn a_clock_that_is_off_is_told() {
 
 #[test]
 fn a_slow_rank_is_sick_and_a_busy_one_is_not() {
-    let product = |flops_per_sec, flops_per_cpu_sec| Some(ProductFacts { flops_per_sec, flops_per_cpu_sec });
-    let slow = found(|facts| facts[3].product = product(6e12, 6e12));
+    let product =
+        |flops_per_sec, flops_per_cpu_sec, on_gpu| Some(ProductFacts { flops_per_sec, flops_per_cpu_sec, on_gpu });
+    let slow = found(|facts| facts[3].product = product(6e12, 6e12, true));
     is(&slow, "b", Level::Sick, &["rank 3: matrix products at 6000.0 GFLOP/s, the median is 10000.0"]);
-    let busy = found(|facts| facts[3].product = product(6e12, 9e12));
+    let busy = found(|facts| facts[3].product = product(6e12, 9e12, false));
     is(&busy, "b", Level::Warning, &["busy with other work"]);
-    assert_eq!(found(|facts| facts[3].product = product(8e12, 8e12)), []);
+    let one_core = found(|facts| facts[3].product = product(6e12, 6e12, false));
+    is(&one_core, "b", Level::Warning, &["rank 3: matrix products at 6000.0 GFLOP/s", "other ranks of its machine"]);
+    let machine = found(|facts| facts[2..4].iter_mut().for_each(|rank| rank.product = product(6e12, 6e12, false)));
+    assert_eq!(machine.iter().map(|finding| finding.level).collect::<Vec<_>>(), [Level::Sick; 2]);
+    assert_eq!(found(|facts| facts[3].product = product(8e12, 8e12, true)), []);
 }
 
 fn network(links: &[(usize, usize, f64)]) -> NetworkFacts {

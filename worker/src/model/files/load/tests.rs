@@ -7,7 +7,8 @@ use tch::{Device, Kind, Tensor};
 use tercet_configs::Prompts;
 
 use super::tokenizer::remark_on_case;
-use crate::model::{HostTensor, pickle};
+use crate::model::HostTensor;
+use crate::model::files::pickle;
 use crate::model::{M3Model, ModelError, ModelOptions, encoder};
 
 fn golden() -> PathBuf {
