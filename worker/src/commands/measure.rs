@@ -70,7 +70,7 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         let report = measure::Report {
             world_size: ranks.world_size(),
             product_flops_per_sec: (2 * rows * d * 4 * d) as f64 / product_secs,
-            num_texts: sub_batch.num_texts(),
+            num_texts: sub_batch.num_texts() as usize,
             text_len: args.text_len,
             encoder_secs,
             update_secs,
