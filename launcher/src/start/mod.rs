@@ -11,7 +11,7 @@ mod environment;
 mod ranks;
 mod signals;
 
-pub use child::{Ended, Input, Stop, watch};
+pub use child::{Input, Stop, watch};
 pub use ended::{check, interrupted};
 pub use ranks::{Attempt, run};
 pub use signals::Noted;
