@@ -165,7 +165,7 @@ impl Supervised<'_> {
         let mut words: Vec<OsString> = vec!["tercet".into(), "train".into(), recipe.path.clone().into()];
         words.extend(recipe.settings().into_iter().flat_map(|setting| ["--set".into(), setting.into()]));
         words.push("--resume".into());
-        words.extend(ranks.into_iter().flat_map(|ranks| ["-n".into(), ranks.to_string().into()]));
+        words.extend(ranks.iter().flat_map(|ranks| ["-n".into(), ranks.to_string().into()]));
         words.extend(hosts.iter().flat_map(|hosts| ["--hosts".into(), hosts.into()]));
         Ok(words.iter().map(|word| quote::shell(word)).collect::<Result<Vec<_>, _>>()?.join(" "))
     }

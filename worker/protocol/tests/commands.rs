@@ -182,10 +182,9 @@ fn what_makes_no_sense_is_refused_and_named() {
     for (line, named) in [
         ("train r.toml other.toml", "a recipe is given only once"),
         ("bench r.toml --steps 0", "--steps"),
-        ("doctor --set a=1", "recipe"),
+        ("doctor --set a=1", "RECIPE"),
         ("step r.toml --model m", "--rows"),
         ("step r.toml --model m --tokens t --rows r", "--tokens"),
-        ("step r.toml --model m --tokens t --dataset d", "--rows"),
         ("encode --model m --input i --out o.jsonl --max-len 2", "need 3"),
         ("eval --model m --data d --query-max-len 2", "need 3"),
         ("mine --model m --rows r.jsonl --out o.jsonl --passage-max-len 2", "need 3"),
