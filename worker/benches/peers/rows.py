@@ -14,6 +14,7 @@ class Rows:
     def __init__(self, paths: list[pathlib.Path], tokenizer: pathlib.Path, query_max_len: int, num_negatives: int):
         rules = tokenizers.Tokenizer.from_file(str(tokenizer))
         rules.no_truncation()
+        rules.no_padding()
         self.rows = []
         for path in paths:
             with pyarrow.input_stream(str(path)) as file:
