@@ -101,7 +101,7 @@ fn the_gradient_is_that_of_the_weighted_loss() {
     for head in 0..3 {
         for at in 0..Q * Q * G {
             let moved = |by: f64| {
-                let moved = scores.map(Tensor::copy);
+                let moved = scores.as_ref().map(Tensor::copy);
                 let _ = tensors(&moved)[head].view([-1]).narrow(0, at, 1).g_add_scalar_(by);
                 of(&moved).total
             };

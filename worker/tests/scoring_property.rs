@@ -125,7 +125,7 @@ fn compare_but_for_twins(
             .zip(passages.multi_vector.as_ref())
             .map(|(q, p)| naive_multi_vector(q, p)),
     };
-    let d_scores = expected.map(|s| Tensor::randn(s.size(), OPTIONS));
+    let d_scores = expected.as_ref().map(|s| Tensor::randn(s.size(), OPTIONS));
     let pairs = |a: &Scores, b: &Scores| {
         let heads = |s: &Scores| {
             [Some(&s.dense), s.lexical.as_ref(), s.multi_vector.as_ref()].map(|t| t.unwrap().shallow_clone())

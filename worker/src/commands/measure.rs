@@ -13,7 +13,7 @@ use tercet_sampler::TextInput;
 
 use super::peak::{product_flops_per_sec, ranks_mean};
 use crate::model::M3Model;
-use crate::model::representation::{Gradients, Heads, Representations};
+use crate::model::representation::{Heads, Representations, zero_gradients};
 use crate::model::sub_batch::{SubBatch, SubBatches};
 use crate::run::budget::made_up_text;
 use crate::run::matmul::{self, Needs};
@@ -92,7 +92,7 @@ fn forward_and_backward(model: &M3Model, texts: &[TextInput], sub_batch: &SubBat
     let mut all = Representations::zeros(texts, model.dims(), heads, model.options());
     all.scatter(sub_batch, &own);
     let Some(graph) = graph else { return };
-    model.backward(graph, &Gradients::zeros(&all), sub_batch, Some(0), &mut |_| ());
+    model.backward(graph, &zero_gradients(&all), sub_batch, Some(0), &mut |_| ());
     done(&model.parameters.flat_grad().narrow(0, 0, 1));
 }
 

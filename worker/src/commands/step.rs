@@ -86,7 +86,7 @@ fn report(
     ranks: &dyn Collective,
 ) -> anyhow::Result<step::Report> {
     let counts = gather_counts(ranks, num_queries)?;
-    let tempered = outcome.scores.map(|s| s / recipe.loss.temperature);
+    let tempered = outcome.scores.as_ref().map(|s| s / recipe.loss.temperature);
     let hybrid = hybrid(&recipe.loss, &tempered);
     let mut scores = BTreeMap::new();
     for (head, matrix) in [

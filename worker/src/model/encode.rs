@@ -1,6 +1,7 @@
 //! Texts → representations, as inference needs them; how a sub-batch's part gets into all texts' and out of them.
 
 use tch::Tensor;
+use tercet_configs::{Head, PerHead};
 use tercet_sampler::{SubBatchLimit, TextInput};
 
 use crate::model::M3Model;
@@ -36,18 +37,12 @@ impl Representations {
     }
 }
 
-impl Gradients {
-    /// The heads that they are of.
-    pub fn heads(&self) -> Heads {
-        Heads { lexical: self.lexical.is_some(), multi_vector: self.multi_vector.is_some() }
-    }
-
-    /// A sub-batch's part in the sub-batch's own order.
-    pub fn gather(&self, at: &SubBatch) -> SubBatchRepresentations {
-        SubBatchRepresentations {
-            dense: self.dense.index_select(0, &at.texts),
-            lexical: self.lexical.as_ref().map(|lexical| lexical.index_select(0, &at.lexical_target)),
-            multi_vector: self.multi_vector.as_ref().map(|vectors| vectors.index_select(0, &at.vector_target)),
-        }
-    }
+/// A sub-batch's part of all texts' gradients, in the sub-batch's own order.
+pub fn gather(gradients: &Gradients, at: &SubBatch) -> SubBatchRepresentations {
+    let places = PerHead::of(gradients.heads(), |head| match head {
+        Head::Dense => &at.texts,
+        Head::Lexical => &at.lexical_target,
+        Head::MultiVector => &at.vector_target,
+    });
+    gradients.as_ref().zip(places).map(|(gradient, places)| gradient.index_select(0, places))
 }

@@ -240,8 +240,9 @@ impl M3Model {
         let Graph { saved, hidden } = graph;
         let grad = during(Phase::Heads, || {
             let hidden = hidden.set_requires_grad(true);
-            let (own, seeds) = (self.heads.represent(&hidden, texts, gradients.heads()), gradients.gather(texts));
-            libtorch::backward(&own.tensors().zip(seeds.tensors()).collect::<Vec<_>>());
+            let (own, seeds) =
+                (self.heads.represent(&hidden, texts, gradients.heads()), encode::gather(gradients, texts));
+            libtorch::backward(&own.iter().zip(seeds.iter()).collect::<Vec<_>>());
             hidden.grad()
         });
         self.encoder.backward(&self.parameters, saved, texts, seed, grad, ready);

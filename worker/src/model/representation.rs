@@ -9,6 +9,8 @@
 use tch::{Device, Kind, Tensor};
 use tercet_sampler::TextInput;
 
+use tercet_configs::PerHead;
+
 pub use tercet_configs::Heads;
 
 /// The lexical head's output.
@@ -42,22 +44,12 @@ pub struct Representations {
     pub multi_vector: Option<MultiVector>,
 }
 
-/// What the heads make of one sub-batch: the same flat tensors, in the sub-batch's own order.
-pub struct SubBatchRepresentations {
-    /// [B, d].
-    pub dense: Tensor,
-    /// `[S]`.
-    pub lexical: Option<Tensor>,
-    /// [T, dm].
-    pub multi_vector: Option<Tensor>,
-}
+/// What the heads make of one sub-batch: the same flat tensors, in the sub-batch's own order: dense [B, d], lexical `[S]`,
+/// multi-vector [T, dm].
+pub type SubBatchRepresentations = PerHead<Tensor>;
 
-impl SubBatchRepresentations {
-    /// Those of the heads that ran, in one fixed order.
-    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        [Some(&self.dense), self.lexical.as_ref(), self.multi_vector.as_ref()].into_iter().flatten()
-    }
-}
+/// Gradients of representations: the same flat tensors.
+pub type Gradients = PerHead<Tensor>;
 
 impl Representations {
     /// Zeros of the right shapes for `texts`.
@@ -102,42 +94,29 @@ impl Representations {
         }
     }
 
-    /// How many texts (B).
+    /// The heads that ran.
+    pub fn heads(&self) -> Heads {
+        Heads { lexical: self.lexical.is_some(), multi_vector: self.multi_vector.is_some() }
+    }
+
+    /// The number of texts (B).
     pub fn num_texts(&self) -> usize {
         self.dense.size()[0] as usize
     }
 }
 
-/// Gradients of representations: the same flat tensors.
-pub struct Gradients {
-    /// [B, d].
-    pub dense: Tensor,
-    /// Of the lexical weights, `[S]`.
-    pub lexical: Option<Tensor>,
-    /// [T, dm].
-    pub multi_vector: Option<Tensor>,
+/// Zeros for the gradients of `representations`.
+pub fn zero_gradients(representations: &Representations) -> Gradients {
+    Gradients {
+        dense: representations.dense.zeros_like(),
+        lexical: representations.lexical.as_ref().map(|l| l.weights.zeros_like()),
+        multi_vector: representations.multi_vector.as_ref().map(|m| m.vectors.zeros_like()),
+    }
 }
 
-impl Gradients {
-    /// Zeros for `representations`.
-    pub fn zeros(representations: &Representations) -> Self {
-        Self {
-            dense: representations.dense.zeros_like(),
-            lexical: representations.lexical.as_ref().map(|l| l.weights.zeros_like()),
-            multi_vector: representations.multi_vector.as_ref().map(|m| m.vectors.zeros_like()),
-        }
-    }
-
-    /// Those of this list of texts, then those of `other`.
-    pub fn followed_by(&self, other: &Self) -> Self {
-        let both = |a: &Tensor, b: &Tensor| Tensor::cat(&[a, b], 0);
-        let pair = |a: &Option<Tensor>, b: &Option<Tensor>| a.as_ref().zip(b.as_ref()).map(|(a, b)| both(a, b));
-        Self {
-            dense: both(&self.dense, &other.dense),
-            lexical: pair(&self.lexical, &other.lexical),
-            multi_vector: pair(&self.multi_vector, &other.multi_vector),
-        }
-    }
+/// The gradients of one list of texts, then those of another.
+pub fn joined(first: &Gradients, second: &Gradients) -> Gradients {
+    first.as_ref().zip(second.as_ref()).map(|(first, second)| Tensor::cat(&[first, second], 0))
 }
 
 /// 0 and the running sums of `lengths`.

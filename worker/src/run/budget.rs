@@ -17,7 +17,7 @@ use tercet_sampler::{BATCHES_AHEAD, Cell, Plan, Share, SubBatchLimit, TextIds, T
 use crate::machine::allocator;
 use crate::machine::memory::{Taken, free_bytes, measure, used_bytes};
 use crate::model::M3Model;
-use crate::model::representation::{Gradients, Representations};
+use crate::model::representation::{Representations, zero_gradients};
 use crate::model::sub_batch::SubBatches;
 use crate::step::contrastive::score;
 use crate::step::inspect::Unseen;
@@ -290,7 +290,7 @@ fn try_sub_batch(model: &M3Model, settings: &StepSettings, longest: usize, token
     let limit = SubBatchLimit { tokens, texts: 0 };
     let sub_batch = &SubBatches::new(&texts, limit, model.framing(), heads).build(0);
     let all = Representations::zeros(&texts, model.dims(), heads, model.options());
-    let gradients = Gradients::zeros(&all);
+    let gradients = zero_gradients(&all);
     let (graph, forward) = measure(device, || model.graph(sub_batch, heads, Some(0)));
     let (_, backward) = measure(device, || model.backward(graph, &gradients, sub_batch, Some(0), &mut |_| ()));
     Taken { peak: forward.peak.max(forward.kept + backward.peak), kept: forward.kept }

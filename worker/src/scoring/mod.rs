@@ -13,44 +13,14 @@ mod ring;
 
 use tch::Tensor;
 use tercet_cluster::{Collective, CollectiveError, block_owners, rank_before};
+use tercet_configs::PerHead;
 
-use crate::model::representation::{Gradients, Representations, offsets};
+use crate::model::representation::{Gradients, Representations, offsets, zero_gradients};
 use crate::tensors::exchange::Passing;
 use ring::{Block, Blocks};
 
-/// One matrix per head: scores, or gradients with respect to them.
-#[derive(Debug)]
-pub struct Scores {
-    /// [Q, P].
-    pub dense: Tensor,
-    /// [Q, P], if the head runs.
-    pub lexical: Option<Tensor>,
-    /// [Q, P], if the head runs.
-    pub multi_vector: Option<Tensor>,
-}
-
-impl Scores {
-    /// `f` of every head's matrix.
-    pub fn map(&self, f: impl Fn(&Tensor) -> Tensor) -> Self {
-        Self {
-            dense: f(&self.dense),
-            lexical: self.lexical.as_ref().map(&f),
-            multi_vector: self.multi_vector.as_ref().map(&f),
-        }
-    }
-
-    /// As [`Scores::map`], where `f` can fail.
-    ///
-    /// # Errors
-    /// The first error of `f`.
-    pub fn try_map<E>(&self, f: impl Fn(&Tensor) -> Result<Tensor, E>) -> Result<Self, E> {
-        Ok(Self {
-            dense: f(&self.dense)?,
-            lexical: self.lexical.as_ref().map(&f).transpose()?,
-            multi_vector: self.multi_vector.as_ref().map(&f).transpose()?,
-        })
-    }
-}
+/// One matrix [Q, P] per head: scores, or gradients with respect to them.
+pub type Scores = PerHead<Tensor>;
 
 /// The two ring trips of one step. Between them it keeps what the second trip needs of the first.
 pub struct RingScoring<'a> {
@@ -104,15 +74,9 @@ impl<'a> RingScoring<'a> {
             }
         }
         let blocks: Vec<Scores> = by_owner.into_iter().flatten().collect();
-        let join = |pick: fn(&Scores) -> Option<&Tensor>| -> Option<Tensor> {
-            let columns: Vec<&Tensor> = blocks.iter().filter_map(pick).collect();
-            (!columns.is_empty()).then(|| Tensor::cat(&columns, 1))
-        };
-        Ok(Scores {
-            dense: join(|s| Some(&s.dense)).expect("the world has at least one rank"),
-            lexical: join(|s| s.lexical.as_ref()),
-            multi_vector: join(|s| s.multi_vector.as_ref()),
-        })
+        Ok(PerHead::of(self.queries.heads(), |head| {
+            Tensor::cat(&blocks.iter().filter_map(|block| block.get(head)).collect::<Vec<_>>(), 1)
+        }))
     }
 
     /// Gradients of this rank's queries and passages from `d_scores`, [Q, P] each. Every rank calls it, after
@@ -123,14 +87,14 @@ impl<'a> RingScoring<'a> {
     pub fn backward(self, d_scores: &Scores) -> Result<(Gradients, Gradients), CollectiveError> {
         let (rank, world) = (self.ranks.rank(), self.ranks.world_size());
         let first = self.first_passage();
-        let mut d_queries = Gradients::zeros(self.queries);
+        let mut d_queries = zero_gradients(self.queries);
         let mut block = self.blocks.own();
         let mut d_block = self.blocks.zero_gradients(rank);
         let mut arriving: Option<Passing> = None;
         for owner in block_owners(rank, world) {
             let mut next = self.pass(&block, owner)?;
             let (from, len) = (first[owner] as i64, (first[owner + 1] - first[owner]) as i64);
-            let d = d_scores.map(|d| d.narrow(1, from, len));
+            let d = d_scores.as_ref().map(|d| d.narrow(1, from, len));
             self.score_backward(block.passages(), owner, &d, &mut d_queries, &mut d_block.parts, &mut || {
                 poll(&mut arriving);
                 poll(&mut next);

@@ -88,12 +88,16 @@ fn weighted_sum(parts: [&Tensor; 3], weights: [f64; 3]) -> Tensor {
 
 /// The loss of `scores` (undivided, [Q, P] each); `distill` says whether self-distillation is on at this step.
 pub fn loss(settings: &LossSection, scores: &Scores, targets: &Targets, distill: bool) -> Loss {
-    let leaves = scores.map(|s| s.detach().set_requires_grad(true));
-    let tempered = leaves.map(|s| targets.false_negatives.mask(s / settings.temperature));
+    let leaves = scores.as_ref().map(|s| s.detach().set_requires_grad(true));
+    let tempered = leaves.as_ref().map(|s| targets.false_negatives.mask(s / settings.temperature));
     // Without in-batch negatives a query sees its own group only, whose first passage is the positive.
     let (seen, positive) = match targets.negatives {
-        Negatives::Own => (tempered.map(|s| s.gather(1, &targets.group, false)), targets.positive.zeros_like()),
-        Negatives::All | Negatives::InBatch => (tempered.map(Tensor::shallow_clone), targets.positive.shallow_clone()),
+        Negatives::Own => {
+            (tempered.as_ref().map(|s| s.gather(1, &targets.group, false)), targets.positive.zeros_like())
+        }
+        Negatives::All | Negatives::InBatch => {
+            (tempered.as_ref().map(Tensor::shallow_clone), targets.positive.shallow_clone())
+        }
     };
     let group = match targets.negatives {
         Negatives::Own => {
@@ -137,7 +141,7 @@ pub fn loss(settings: &LossSection, scores: &Scores, targets: &Targets, distill:
         _ => dense,
     };
     total.backward();
-    let d_scores = leaves.map(|leaf| if leaf.grad().defined() { leaf.grad() } else { leaf.zeros_like() });
+    let d_scores = leaves.as_ref().map(|leaf| if leaf.grad().defined() { leaf.grad() } else { leaf.zeros_like() });
     Loss { total: total.double_value(&[]), terms, d_scores }
 }
 

@@ -17,7 +17,7 @@ use tercet_configs::LossSection;
 use tercet_sampler::Share;
 
 use crate::machine::phase::{Phase, during};
-use crate::model::representation::{Gradients, Heads, Representations};
+use crate::model::representation::{Gradients, Heads, Representations, joined};
 use crate::model::sub_batch::SubBatches;
 use crate::scoring::{RingScoring, Scores};
 use crate::step::contrastive::known_answers::KnownAnswers;
@@ -103,7 +103,7 @@ pub fn score(
     let contrast = || contrast(ranks, settings, share, &scores, first_passage);
     let (loss, num_false_negatives) = during(Phase::Loss, contrast)?;
     see.d_scores(&loss.d_scores);
-    let backward = || scoring.backward(&loss.d_scores).map(|(queries, passages)| queries.followed_by(&passages));
+    let backward = || scoring.backward(&loss.d_scores).map(|(queries, passages)| joined(&queries, &passages));
     let d_representations = during(Phase::Scoring, backward)?;
     Ok(Scored { scores, loss, d_representations, num_false_negatives })
 }

@@ -39,7 +39,7 @@ pub fn add_passage_to_query(
     // Passages lie in rank order, so every query's positive is G columns after its predecessor's.
     let positives = Tensor::arange(first[counts.len()] as i64, options) * share.group_size as i64; // [R]
 
-    let transposed = scores.try_map(|s| transpose(ranks, &s.index_select(1, &positives), &first))?; // [Q, R]
+    let transposed = scores.as_ref().try_map(|s| transpose(ranks, &s.index_select(1, &positives), &first))?; // [Q, R]
     let own = Tensor::arange(share.num_queries as i64, options) + first[ranks.rank()] as i64;
     let targets = Targets {
         group: own.unsqueeze(-1),
@@ -52,18 +52,13 @@ pub fn add_passage_to_query(
     let section = LossSection { teacher: Teacher::None, ..settings.clone() };
     let backward = loss(&section, &transposed, &targets, distill);
 
-    let returned = backward.d_scores.try_map(|d| transpose(ranks, d, &first))?; // [Q, R]
+    let returned = backward.d_scores.as_ref().try_map(|d| transpose(ranks, d, &first))?; // [Q, R]
     let add = |d: &Tensor, other: &Tensor| (d / 2.0).index_add(1, &positives, &(other / 2.0));
-    let pair = |a: Option<&Tensor>, b: Option<&Tensor>| a.zip(b).map(|(a, b)| add(a, b));
     let (a, b) = (forward.terms.values(), backward.terms.values());
     Ok(Loss {
         total: (forward.total + backward.total) / 2.0,
         terms: Terms::from_values(std::array::from_fn(|i| a[i].zip(b[i]).map(|(a, b)| (a + b) / 2.0))),
-        d_scores: Scores {
-            dense: add(&forward.d_scores.dense, &returned.dense),
-            lexical: pair(forward.d_scores.lexical.as_ref(), returned.lexical.as_ref()),
-            multi_vector: pair(forward.d_scores.multi_vector.as_ref(), returned.multi_vector.as_ref()),
-        },
+        d_scores: forward.d_scores.as_ref().zip(returned.as_ref()).map(|(d, other)| add(d, other)),
     })
 }
 

@@ -107,6 +107,38 @@ fn padding_that_positions_are_not_counted_from_is_refused() {
 }
 
 #[test]
+fn a_tokenizer_that_pads_on_the_left_is_refused() {
+    let dir = changed("model.safetensors", |name, t| Some((name.into(), t)));
+    let message = || load(dir.path(), &ModelOptions::default()).err().map(|error| error.to_string());
+    assert_eq!(message(), None);
+    let path = dir.path().join("special_tokens.json");
+    let special = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, special.replacen('{', "{\"padding_side\": \"left\", ", 1)).unwrap();
+    assert!(
+        message().is_some_and(|said| said.contains("special_tokens.json") && said.contains("left")),
+        "{:?}",
+        message()
+    );
+
+    // With a tokenizer.json, tokenizer_config.json says it, or else the former.
+    let tokenizer = dir.path().join("tokenizer.json");
+    let write = |padding: &str| {
+        let json = serde_json::to_string(&tercet_fixtures::word_tokenizer(["a", "b"])).unwrap();
+        let json = json.replace("\"padding\":null", &format!("\"padding\":{padding}"));
+        std::fs::write(&tokenizer, json).unwrap();
+    };
+    let left = r#"{"strategy":"BatchLongest","direction":"Left","pad_to_multiple_of":null,"pad_id":1,"pad_type_id":0,"pad_token":"<pad>"}"#;
+    write(left);
+    assert!(message().is_some_and(|said| said.contains("tokenizer.json") && said.contains("left")), "{:?}", message());
+    let config = dir.path().join("tokenizer_config.json");
+    std::fs::write(&config, r#"{"padding_side": "right"}"#).unwrap();
+    assert_eq!(message(), None);
+    write("null");
+    std::fs::write(&config, r#"{"padding_side": "left"}"#).unwrap();
+    assert!(message().is_some_and(|said| said.contains("tokenizer_config.json")), "{:?}", message());
+}
+
+#[test]
 fn weights_that_are_not_finite_are_refused_where_every_text_meets_them() {
     for (bad, row) in [("encoder.layer.1.output.dense.weight", 3), (encoder::EMBEDDING_TABLES[0], 0)] {
         let dir = changed("model.safetensors", |name, t| {

@@ -30,18 +30,23 @@ pub(super) fn special_tokens(
                           in lower case: add {\"type\": \"Lowercase\"} to its normalizer, or set do_lower_case to false";
             return Err(file(&path, reason.into()));
         }
+        if let Some(stated) = pads_on_the_left(&path) {
+            let reason = "padding is on the left, and only padding on the right is supported: CLS must be a text's first \
+                          token; set it to \"right\"";
+            return Err(file(&stated, reason.into()));
+        }
         return Ok((path, *tokenizer.special()));
     }
     let dir = &folder.transformer;
     let path = dir.join("special_tokens.json");
-    let text = std::fs::read_to_string(&path).map_err(|_| {
+    if !path.is_file() {
         let slow = [dir, &folder.root].into_iter().find_map(|dir| {
             TextTokenizer::load(&dir.join("tokenizer.json")).err().filter(|e| matches!(e, TokenizeError::Slow { .. }))
         });
         let neither = "neither tokenizer.json nor special_tokens.json is here: put the model's tokenizer.json there";
-        slow.map_or_else(|| file(dir, neither.into()), |slow| ModelError::Setting(slow.to_string()))
-    })?;
-    let special = serde_json::from_str(&text).map_err(|e| file(&path, e.to_string()))?;
+        return Err(slow.map_or_else(|| file(dir, neither.into()), |slow| ModelError::Setting(slow.to_string())));
+    }
+    let special = SpecialTokens::load(&path).map_err(|error| ModelError::Setting(error.to_string()))?;
     Ok((dir.clone(), special))
 }
 
@@ -63,6 +68,16 @@ pub(super) fn check_padding(
         special.pad
     );
     Err(ModelError::File { path: path.to_owned(), reason })
+}
+
+/// The file that has transformers pad on the left: tokenizer_config.json if it says a side, else the tokenizer.json at `path`.
+fn pads_on_the_left(path: &Path) -> Option<PathBuf> {
+    let read = |path: &Path| serde_json::from_slice::<Value>(&std::fs::read(path).ok()?).ok();
+    let config_path = path.with_file_name("tokenizer_config.json");
+    if let Some(side) = read(&config_path).and_then(|config| config["padding_side"].as_str().map(str::to_owned)) {
+        return (side == "left").then_some(config_path);
+    }
+    (read(path)?["padding"]["direction"] == "Left").then(|| path.to_owned())
 }
 
 /// Whether the normalizer of the tokenizer.json at `path` puts texts in lower case.
