@@ -1,7 +1,7 @@
 //! Whose block a rank has while every rank's block travels round the ring of ranks, each hop to the next rank.
 
-/// The owners of the blocks that `rank` has, hop after hop: itself, then the ranks before it. After the last of them a block
-/// that moves on is home.
+/// The owners of the blocks that `rank` has, hop after hop: itself, then the ranks before it. After the last of them a
+/// block that moves on is home.
 pub fn block_owners(rank: usize, world_size: usize) -> impl Iterator<Item = usize> {
     (0..world_size).map(move |hop| (rank + world_size - hop) % world_size)
 }

@@ -1,4 +1,5 @@
-//! `docs/use/recipe.md` is what the doc comments of the recipe's types say, and every default is the one that a recipe gets.
+//! `docs/use/recipe.md` is what the doc comments of the recipe's types say, and every default is the one that a recipe
+//! gets.
 //!
 //! The page is made from the text of `configs/src`, since doc comments are nowhere else. `TERCET_BLESS=1` writes it:
 //!
@@ -6,8 +7,8 @@
 //! TERCET_BLESS=1 cargo test --release --workspace --test recipe_page
 //! ```
 //!
-//! What is read of the sources is what rustfmt makes of them: a struct's or a variant's line ends in `{` or `,`, and an attribute
-//! is one line.
+//! What is read of the sources is what rustfmt makes of them: a struct's or a variant's line ends in `{` or `,`, and an
+//! attribute is one line.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
-//! `tercet prepare`, stopped by a malformed line: the same command goes on, and the store in the end is the one made at a
-//! stretch. (That it may be killed at any moment is tested with the whole system's.)
+//! `tercet prepare`, stopped by a malformed line: the same command goes on, and the store in the end is the one made at
+//! a stretch. (That it may be killed at any moment is tested with the whole system's.)
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Signals to the launcher: every rank ends, and none is left behind.
 //!
-//! What would go wrong shows in what ends the ranks, not in how long it takes: where the recipe's time to stop is not to
-//! pass, it is longer than [`PATIENCE`], and so is the ranks' sleep.
+//! What would go wrong shows in what ends the ranks, not in how long it takes: where the recipe's time to stop is not
+//! to pass, it is longer than [`PATIENCE`], and so is the ranks' sleep.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::{Path, PathBuf};

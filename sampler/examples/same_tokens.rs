@@ -1,5 +1,5 @@
-//! Whether a tokenizer's fast way gives the tokens that the `tokenizers` crate gives, on rows of one's own, and how much
-//! faster: `cargo run --release -p tercet-sampler --example same_tokens TOKENIZER.json ROWS…`
+//! Whether a tokenizer's fast way gives the tokens that the `tokenizers` crate gives, on rows of one's own, and how
+//! much faster: `cargo run --release -p tercet-sampler --example same_tokens TOKENIZER.json ROWS…`
 
 use std::collections::HashSet;
 use std::error::Error;

@@ -7,7 +7,8 @@ use crate::SpecialTokens;
 pub struct TextInput {
     /// Token ids, without padding.
     pub ids: Vec<i64>,
-    /// Positions of the CLS tokens, ascending, the first one among them, when there are several; empty for just the first.
+    /// Positions of the CLS tokens, ascending, the first one among them, when there are several; empty for just the
+    /// first.
     pub cls_positions: Vec<usize>,
     lexical_ids: Vec<i64>,
 }

@@ -1,9 +1,9 @@
 //! Whether a program is what the sources make of it now.
 //!
-//! `cargo test --test system` builds no program: it would test whatever lies in target/release. Cargo leaves beside each
-//! program a list of all files that it was built of (`tercet.d`), and itself goes by their times; so does this. A file whose
-//! time is in the future tells nothing and is passed over. A changed Cargo.toml is not noticed: only cargo could tell whether it
-//! changes a program.
+//! `cargo test --test system` builds no program: it would test whatever lies in target/release. Cargo leaves beside
+//! each program a list of all files that it was built of (`tercet.d`), and itself goes by their times; so does this. A
+//! file whose time is in the future tells nothing and is passed over. A changed Cargo.toml is not noticed: only cargo
+//! could tell whether it changes a program.
 
 use std::fs;
 use std::path::{Path, PathBuf};

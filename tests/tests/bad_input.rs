@@ -1,5 +1,5 @@
-//! Mistakes and failures: each ends with words that name the thing and say what to do, the right exit code (2 the user's
-//! mistake, 3 a peer or machine, 4 bad data), no trace of a panic, and every rank gone soon.
+//! Mistakes and failures: each ends with words that name the thing and say what to do, the right exit code (2 the
+//! user's mistake, 3 a peer or machine, 4 bad data), no trace of a panic, and every rank gone soon.
 //!
 //! [`Ended::fails_with`] looks at all of that; no run here may leave a process behind.
 

@@ -9,8 +9,8 @@ use tercet_fixtures::RecipeBuilder;
 use tercet_tests::place::{Place, golden};
 use tercet_tests::program::Tercet;
 
-/// What may pass between the two readings of a clock, in the step where it is the least: what else the machine does can come
-/// between them, though not always.
+/// What may pass between the two readings of a clock, in the step where it is the least: what else the machine does can
+/// come between them, though not always.
 const BETWEEN_CLOCKS_SECS: f64 = 0.05;
 
 /// The golden model over 32 rows, 10 steps of 8.

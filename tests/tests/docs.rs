@@ -1,5 +1,5 @@
-//! The documentation leads somewhere: every relative link, every heading that is linked to, and every path of this repository
-//! that a page names is there, and so is every page that sources name.
+//! The documentation leads somewhere: every relative link, every heading that is linked to, and every path of this
+//! repository that a page names is there, and so is every page that sources name.
 //!
 //! Not looked at: links into the web, and paths with a placeholder (`…`, `*`, `NAME`).
 

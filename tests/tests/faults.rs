@@ -1,5 +1,5 @@
-//! Losses and gradients that are no numbers. The models here have NaN for weights of one word, which only some rows have:
-//! nothing in the program is told to fail.
+//! Losses and gradients that are no numbers. The models here have NaN for weights of one word, which only some rows
+//! have: nothing in the program is told to fail.
 
 #![allow(clippy::unwrap_used)]
 
@@ -44,11 +44,13 @@ impl Faulty {
         bytes[row].copy_from_slice(&f32::NAN.to_le_bytes().repeat(32));
         fs::write(&path, bytes).unwrap();
         let recipe = fs::read_to_string(&scene.recipe).unwrap();
-        let lines = recipe.lines().map(|line| match line.trim_start().starts_with("config = ") {
-            true => format!("path = \"{}\"\n", model.display()),
+        let lines = recipe.lines().map(|line| match line.starts_with("model.config = ") {
+            true => format!("model.path = \"{}\"\n", model.display()),
             false => format!("{line}\n"),
         });
-        scene.place.write("recipe.toml", &lines.collect::<String>());
+        let changed = lines.collect::<String>();
+        assert_ne!(changed, recipe, "the recipe names the model otherwise");
+        scene.place.write("recipe.toml", &changed);
         Self { scene }
     }
 

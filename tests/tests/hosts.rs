@@ -137,7 +137,8 @@ fn a_run_that_may_goes_on_with_fewer_ranks_and_comes_to_the_same_weights() {
     let [found, expected] = ["fewer", "one"]
         .map(|run| tensors::read(&cluster.scene.checkpoint(run, STEPS).join("model/model.safetensors")));
     assert!(found.keys().eq(expected.keys()));
-    // A key's bias changes no attention weight: its gradient is all rounding, of which AdamW makes a step like any other.
+    // A key's bias changes no attention weight: its gradient is all rounding, of which AdamW makes a step like any
+    // other.
     for (name, expected) in expected.iter().filter(|(name, _)| !name.ends_with("attention.self.key.bias")) {
         all_close(name, &found[name], expected, TOLERANCE);
     }

@@ -65,8 +65,8 @@ fn a_run_that_is_killed_at_many_moments() {
             let hold = Hold::after(done + STEPS_A_ROUND, &scene.place.path(""), &format!("go-{round}"));
             let mut child = resume(&scene, "killed", &hold);
             let is_torn = || !names(&run_dir, ".step-").is_empty();
-            // A moment of its start, of the writing of its first checkpoint, and any moment later. The pauses are no wait for
-            // anything: they choose the moment.
+            // A moment of its start, of the writing of its first checkpoint, and any moment later. The pauses are no
+            // wait for anything: they choose the moment.
             match round % 3 {
                 0 => sleep(Duration::from_millis(random.within(0..500) as u64)),
                 1 => {

@@ -1,8 +1,8 @@
-//! A command that is killed at any of its operations on files can be typed again: it goes on or begins anew, the result is
-//! that of an undisturbed one, and nothing of it is in its own way.
+//! A command that is killed at any of its operations on files can be typed again: it goes on or begins anew, the result
+//! is that of an undisturbed one, and nothing of it is in its own way.
 //!
-//! What differs from one moment to the next is what has been done to files until then. So every operation is a moment, and
-//! no test here waits for one.
+//! What differs from one moment to the next is what has been done to files until then. So every operation is a moment,
+//! and no test here waits for one.
 
 #![allow(clippy::unwrap_used)]
 
@@ -60,8 +60,8 @@ fn short(place: &Place, words: &str, strike: Option<(&Killer, Strike)>) -> Outpu
     command.output().unwrap()
 }
 
-/// Kills a short command at every operation, types it again, and compares; how many times it was killed. `code` is what it
-/// ends with.
+/// Kills a short command at every operation, types it again, and compares; how many times it was killed. `code` is what
+/// it ends with.
 fn walk(place: &Place, words: &str, code: i32) -> usize {
     let killer = Killer::new(&place.path(""));
     let out = emptied(place, "out");
@@ -215,8 +215,8 @@ fn eval() {
     tasks(place, task, &between.map(|(only, at)| at_the(only, at)));
 }
 
-/// Its checkpoints, above all: what is written, moved aside and removed when there is one more. Killed like this twice, so
-/// that what the first has left is met by the second.
+/// Its checkpoints, above all: what is written, moved aside and removed when there is one more. Killed like this twice,
+/// so that what the first has left is met by the second.
 #[test]
 fn train() {
     let scene = Scene::new(3, 1);

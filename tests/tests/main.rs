@@ -33,7 +33,8 @@ mod stop;
 mod teaching;
 mod watching;
 
-/// A file that is not a module of its crate's test program would be compiled by nobody, and its tests would seem to pass.
+/// A file that is not a module of its crate's test program would be compiled by nobody, and its tests would seem to
+/// pass.
 #[test]
 fn every_test_file_is_a_module() {
     let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

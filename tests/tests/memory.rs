@@ -28,9 +28,9 @@ const MIB: usize = 1 << 20;
 /// What the second half of a batch may add, in bytes.
 fn representations_bytes() -> usize {
     let tokens = QUERIES * (GROUP_SIZE * PASSAGE_LEN + QUERY_LEN);
-    // The widest representation by far: a vector per token. There is the vector, its gradient as the ring accumulates it,
-    // the queries' and passages' gradients joined, and while they are joined or gathered one copy more. Dense vectors
-    // and lexical weights are a hundredth of that.
+    // The widest representation by far: a vector per token. There is the vector, its gradient as the ring accumulates
+    // it, the queries' and passages' gradients joined, and while they are joined or gathered one copy more. Dense
+    // vectors and lexical weights are a hundredth of that.
     let vectors = 4 * tokens * HIDDEN * size_of::<f32>();
     // The tile of similarities grows with the batch until it has 2^22 elements; it is there as computed, as masked, and
     // as the maximum and its index are taken. Here the smaller batch has a quarter of the larger one's.
@@ -119,8 +119,8 @@ fn nothing_is_as_large_as_a_texts_square_or_as_texts_times_the_vocabulary() {
     };
     let (short, long) = (batch("short.safetensors", QUERY_LEN), batch("long.safetensors", LONG));
     let _alone = slots::take_all();
-    // A layer keeps some twenty numbers of the width for each token of the one text that is encoded at a time, and has as
-    // many on the way; all texts have a vector a token, with its gradients. Tiles are the rest.
+    // A layer keeps some twenty numbers of the width for each token of the one text that is encoded at a time, and has
+    // as many on the way; all texts have a vector a token, with its gradients. Tiles are the rest.
     let activations = 40 * LONG * NARROW * size_of::<f32>();
     let bound = activations + 4 * (4 * LONG * NARROW * size_of::<f32>()) + 64 * MIB;
     // What must not be there: one head's similarities of one text, or a row of the vocabulary for every token.

@@ -1,4 +1,5 @@
-//! `memory_budget`: a run stays within it, uses it, computes the same whatever it is, and says so when it cannot be kept.
+//! `memory_budget`: a run stays within it, uses it, computes the same whatever it is, and says so when it cannot be
+//! kept.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,7 +1,7 @@
 //! One rank or several, whatever the sub-batches and kept graphs: the same loss and the same gradients.
 //!
-//! The tolerances leave room for another order of summation in the given precision and for nothing else: temperature 0.02
-//! makes scores up to 50, whose float32 rounding is some 1e-6 of a gradient.
+//! The tolerances leave room for another order of summation in the given precision and for nothing else: temperature
+//! 0.02 makes scores up to 50, whose float32 rounding is some 1e-6 of a gradient.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
-//! The paper's stage 2 on many real ranks of one machine, with a miniature model: every rank has the share that the plan
-//! deals it, and together they compute what one rank computes. `make rehearse-96` is the one with 96 ranks.
+//! The paper's stage 2 on many real ranks of one machine, with a miniature model: every rank has the share that the
+//! plan deals it, and together they compute what one rank computes. `make rehearse-96` is the one with 96 ranks.
 
 #![allow(clippy::unwrap_used)]
 

@@ -130,8 +130,8 @@ fn a_moved_run_resumes() {
     assert_same_run(&scene, "moved", "here", 4);
 }
 
-/// Old checkpoints go while the run goes on, also the one that it was resumed from: what the next ones take from the model
-/// directory is not lost with it.
+/// Old checkpoints go while the run goes on, also the one that it was resumed from: what the next ones take from the
+/// model directory is not lost with it.
 #[test]
 fn a_resumed_run_keeps_its_tokenizer_when_the_checkpoint_it_came_from_is_gone() {
     let scene = Scene::new(6, 1);

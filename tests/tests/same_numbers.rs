@@ -1,8 +1,8 @@
 //! The proof that a change leaves the numbers alone: twenty steps before and after, and the same bits.
 //!
-//! `make same-numbers` prints the weights' SHA-256 of four runs: the dense and the unified loss, on one rank and on two, fresh
-//! weights from a seed, made-up texts that go the whole way from JSON Lines on, dropout in all layers. `BEFORE` names another
-//! build, and the runs are compared; docs/change/testing.md says how it is used.
+//! `make same-numbers` prints the weights' SHA-256 of four runs: the dense and the unified loss, on one rank and on
+//! two, fresh weights from a seed, made-up texts that go the whole way from JSON Lines on, dropout in all layers.
+//! `BEFORE` names another build, and the runs are compared; docs/change/testing.md says how it is used.
 
 #![allow(clippy::unwrap_used)]
 

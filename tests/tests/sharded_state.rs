@@ -13,7 +13,8 @@ use tercet_tests::program::Tercet;
 
 const STEPS: u64 = 4;
 
-/// A recipe whose gradients are clipped, and a model of more than one bucket of 25 MiB, whose parts are uneven on 3 ranks.
+/// A recipe whose gradients are clipped, and a model of more than one bucket of 25 MiB, whose parts are uneven on 3
+/// ranks.
 fn recipe(place: &Place) -> PathBuf {
     let store = place.store("rows", (0..40).map(|i| 4 + (i * 7) % 30), 100);
     let tokenizer = place.word_tokenizer("model/tokenizer.json", 100);

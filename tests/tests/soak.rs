@@ -18,7 +18,8 @@ const STEPS: u64 = 400;
 /// Steps between checkpoints.
 const EVERY: u64 = 7;
 
-/// Hurts runs of `ranks` ranks, in each way that `next` names, until it names none; all of them end as the undisturbed run.
+/// Hurts runs of `ranks` ranks, in each way that `next` names, until it names none; all of them end as the undisturbed
+/// run.
 fn soak(ranks: usize, random: &mut Random, mut next: impl FnMut(&mut Random) -> Option<Injury>) -> Vec<Outcome> {
     let scene = Scene::new(STEPS, EVERY);
     let train = |run: &str| scene.train(run, ranks).set("checkpoint.keep=3");

@@ -1,5 +1,5 @@
-//! A run that is asked to stop takes a checkpoint of its step, ends with 75, and goes on from there; a run folder has one
-//! run at a time.
+//! A run that is asked to stop takes a checkpoint of its step, ends with 75, and goes on from there; a run folder has
+//! one run at a time.
 
 #![allow(clippy::unwrap_used)]
 

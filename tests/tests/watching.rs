@@ -1,5 +1,5 @@
-//! What the launcher notices of ranks that live but get nowhere, and what comes of it: it says who holds the run up, starts
-//! the ranks again, and the run ends as if nothing had happened.
+//! What the launcher notices of ranks that live but get nowhere, and what comes of it: it says who holds the run up,
+//! starts the ranks again, and the run ends as if nothing had happened.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,8 +17,8 @@ const STEPS: u64 = 40;
 const EVERY: u64 = 7;
 const RANKS: usize = 2;
 
-/// Seconds without a step after which the recipe calls it a hang. On a machine that is much too busy ordinary steps may be taken
-/// for one: that costs a restart more, which the tests allow.
+/// Seconds without a step after which the recipe calls it a hang. On a machine that is much too busy ordinary steps may
+/// be taken for one: that costs a restart more, which the tests allow.
 const HANG_SECS: f64 = 5.0;
 
 /// What to train, and the library that ranks hang with.

@@ -16,8 +16,8 @@ use tercet_worker::run::{self, stop};
 /// What one operation between GPUs may take in a task without a recipe.
 const DEADLINE: Duration = Duration::from_secs(600);
 
-/// What the recipe of a command has the ranks joined with, and what one of their operations may take; of a recipe that cannot
-/// be read the command itself speaks, when the ranks have met.
+/// What the recipe of a command has the ranks joined with, and what one of their operations may take; of a recipe that
+/// cannot be read the command itself speaks, when the ranks have met.
 fn backend_of(command: &Command) -> (Backend, Duration) {
     match command.recipe() {
         Some(Ok(recipe)) => (recipe.backend, Duration::from_secs(recipe.backend_deadline_secs)),
@@ -25,9 +25,9 @@ fn backend_of(command: &Command) -> (Backend, Duration) {
     }
 }
 
-/// What oneDNN and libtorch's layer over it keep, if nobody says otherwise: programs compiled for one shape each. Sub-batches
-/// have as many shapes as numbers of tokens, so a thousand of them, the default, grow to hundreds of megabytes, most of which are
-/// never asked for again; one sub-batch's layers share a dozen.
+/// What oneDNN and libtorch's layer over it keep, if nobody says otherwise: programs compiled for one shape each.
+/// Sub-batches have as many shapes as numbers of tokens, so a thousand of them, the default, grow to hundreds of
+/// megabytes, most of which are never asked for again; one sub-batch's layers share a dozen.
 const KEPT_PROGRAMS: [(&str, &str); 2] = [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32"), ("LRU_CACHE_CAPACITY", "32")];
 
 fn main() {

@@ -1,5 +1,5 @@
-//! The gradient does not depend on how a rank cuts its texts and which graphs it keeps, element by element; and it is the
-//! derivative of the loss.
+//! The gradient does not depend on how a rank cuts its texts and which graphs it keeps, element by element; and it is
+//! the derivative of the loss.
 //!
 //! One rank; several are tests/tests/exactness.rs's part.
 
@@ -152,7 +152,8 @@ fn any_cut_gives_the_same_in_float32() {
     same_in(Kind::Float, 1e-5, 1e-2);
 }
 
-/// With dropout a cut has its own masks, but the second pass draws those of the first: kept or encoded again is the same.
+/// With dropout a cut has its own masks, but the second pass draws those of the first: kept or encoded again is the
+/// same.
 #[test]
 fn both_passes_draw_the_same_masks() {
     let _turn = crate::generator();
@@ -171,8 +172,9 @@ fn both_passes_draw_the_same_masks() {
     }
 }
 
-/// In float32 kernels compute what libtorch's operations compute in float64, where the golden numbers are: dropout's masks are
-/// the same. At a temperature of 0.1 a score's rounding counts tenfold, and twenty roundings follow each other.
+/// In float32 kernels compute what libtorch's operations compute in float64, where the golden numbers are: dropout's
+/// masks are the same. At a temperature of 0.1 a score's rounding counts tenfold, and twenty roundings follow each
+/// other.
 #[test]
 fn float32_by_kernels_is_float64_by_libtorch() {
     let _turn = crate::generator();
@@ -219,9 +221,9 @@ fn the_gradient_is_the_losss_derivative() {
     }
 }
 
-/// bfloat16 has 8 bits, so each of an encoder's some twenty roundings is off by up to 2⁻⁹; at a temperature of 0.1 a score's
-/// error counts tenfold. Rounded weights alone, in float64, are off by as much. What is summed in float32 does not add to
-/// it, however finely a batch is cut.
+/// bfloat16 has 8 bits, so each of an encoder's some twenty roundings is off by up to 2⁻⁹; at a temperature of 0.1 a
+/// score's error counts tenfold. Rounded weights alone, in float64, are off by as much. What is summed in float32 does
+/// not add to it, however finely a batch is cut.
 #[test]
 fn bfloat16_is_float32_but_for_its_rounding() {
     let _turn = crate::generator();

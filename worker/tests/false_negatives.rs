@@ -1,8 +1,8 @@
-//! Masked losses against the formulas of docs/know/loss.md in plain float64, over a mask that compares token lists: a passage
-//! that is known to answer a query is not among the terms of any of its sums.
+//! Masked losses against the formulas of docs/know/loss.md in plain float64, over a mask that compares token lists: a
+//! passage that is known to answer a query is not among the terms of any of its sums.
 //!
-//! The scores are the step's own, which worker/tests/scoring_property.rs looks after; gradients are exactness.rs's part.
-//! 1e-12 leaves room for another order of summation and for nothing else.
+//! The scores are the step's own, which worker/tests/scoring_property.rs looks after; gradients are exactness.rs's
+//! part. 1e-12 leaves room for another order of summation and for nothing else.
 
 #![allow(clippy::unwrap_used)]
 
@@ -31,8 +31,8 @@ struct Row {
     negatives: [i64; GROUP_SIZE - 1],
 }
 
-/// Queries 101 are the same, with another positive each; passage 3 is a positive that row 1 did not choose; rows 2 and 3
-/// share their positive; row 4 has its own positive among its negatives, and 21 twice, which answers nothing.
+/// Queries 101 are the same, with another positive each; passage 3 is a positive that row 1 did not choose; rows 2 and
+/// 3 share their positive; row 4 has its own positive among its negatives, and 21 twice, which answers nothing.
 const ROWS: [Row; NUM_QUERIES] = [
     Row { query: 101, positives: &[1], negatives: [2, 20] },
     Row { query: 101, positives: &[2, 3], negatives: [4, 21] },

@@ -7,6 +7,7 @@
 //!
 //! Not here: anything that training needs. The measures of [`bm25`] and [`summary`] are the demo's yardstick only.
 
+mod args;
 mod bm25;
 mod child;
 mod cjk;
@@ -19,33 +20,14 @@ mod pages;
 mod phases;
 mod source;
 mod summary;
+mod tell;
 mod tokenizer;
 
-use std::io::{self, ErrorKind, Write};
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::io::{self, Write};
 
-use anyhow::Context;
 use clap::Parser;
 
-/// Trains a small model on Debian's manual pages in many languages, and shows how much better it got.
-#[derive(Debug, Parser)]
-#[command(name = "tercet-demo", version, max_term_width = 110)]
-struct DemoArgs {
-    /// The run folder; one that exists is moved aside
-    #[arg(long, value_name = "DIR", default_value = "runs/demo")]
-    out: PathBuf,
-    /// Where downloaded manual pages are kept; default: tercet/manpages in the user's cache folder
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
-    /// Train on your own text instead: a folder with JSON Lines (.jsonl, .jsonl.gz, .jsonl.zst) of rows
-    /// {"query": …, "pos": ["…"]}
-    #[arg(long, value_name = "FOLDER")]
-    corpus: Option<PathBuf>,
-    /// Ranks (worker processes) to start
-    #[arg(short = 'n', long = "ranks", value_name = "RANKS", default_value = "2")]
-    ranks: NonZeroUsize,
-}
+use args::DemoArgs;
 
 fn main() {
     if let Err(error) = phases::run(&DemoArgs::parse()) {
@@ -55,13 +37,5 @@ fn main() {
             _ = writeln!(io::stderr(), "tercet-demo: {message}");
         }
         std::process::exit(fail::code_of(&error));
-    }
-}
-
-/// Writes a line to standard output. A reader that has seen enough (`| head`) is no error; a full disk is one.
-fn tell(line: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
-    match writeln!(io::stdout(), "{line}") {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("writing to standard output"),
-        _ => Ok(()),
     }
 }

@@ -7,10 +7,12 @@ use std::time::Instant;
 
 use anyhow::Context;
 
+use crate::args::DemoArgs;
 use crate::commands::{Commands, recipe};
 use crate::corpus::Written;
 use crate::summary::{Summary, read_figures, tokens_per_sec};
-use crate::{DemoArgs, bm25, source, tell, tokenizer};
+use crate::tell::tell;
+use crate::{bm25, source, tokenizer};
 
 /// The recipes and the model are part of the program, so that it works in any folder.
 const DENSE_RECIPE: &str = include_str!("../../../configs/demo-dense.toml");

@@ -18,8 +18,8 @@ impl Placement {
     /// else this machine. Without `-n` every slot, GPU or task gets a rank.
     ///
     /// # Errors
-    /// [`ExitCode::Usage`] for a file of hosts or an allocation that cannot be used, more ranks than slots, or a launcher
-    /// that is itself one of several ranks.
+    /// [`ExitCode::Usage`] for a file of hosts or an allocation that cannot be used, more ranks than slots, or a
+    /// launcher that is itself one of several ranks.
     pub fn find(asked: &Ranks) -> Result<Self, Fail> {
         let variable = |name: &str| env::var(name).ok();
         refuse_to_be_a_rank(variable)?;

@@ -7,7 +7,8 @@ use tercet_configs::VisibleDevices;
 
 use crate::screen::Screen;
 
-/// One rank per NVIDIA GPU that this process may use, and a word where it may use fewer than it seems; 1 where there is none.
+/// One rank per NVIDIA GPU that this process may use, and a word where it may use fewer than it seems; 1 where there is
+/// none.
 pub fn default_ranks(screen: &Screen) -> NonZeroUsize {
     let (num, fewer) = usable_gpus();
     if let Some(why) = fewer {

@@ -108,8 +108,8 @@ fn slurm_answers(node: &str) -> bool {
     addresses.is_ok_and(|mut all| all.any(|address| TcpStream::connect_timeout(&address, DEADLINE).is_ok()))
 }
 
-/// Why no rank could be started in this process's job, if that is so because Slurm does not know it, or not any more: `mpirun`
-/// passes on nothing that its `srun` says.
+/// Why no rank could be started in this process's job, if that is so because Slurm does not know it, or not any more:
+/// `mpirun` passes on nothing that its `srun` says.
 pub fn no_such_job() -> Option<&'static str> {
     let job = env::var("SLURM_JOB_ID").ok()?;
     let shown = Command::new("scontrol").args(["--oneliner", "show", "job", &job]).output().ok()?;

@@ -1,6 +1,7 @@
 //! Hosts, and how many ranks each of them takes.
 //!
-//! Hosts take ranks in order, each as many as it has slots, so that neighbours in rank are neighbours in the machine room.
+//! Hosts take ranks in order, each as many as it has slots, so that neighbours in rank are neighbours in the machine
+//! room.
 
 use std::num::NonZeroUsize;
 

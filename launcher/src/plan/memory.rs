@@ -1,8 +1,8 @@
 //! Peak memory of a rank and what it is made of, phase by phase of a step: what the worker's
 //! `step/`, `scoring/` and `model/layer.rs` hold at once.
 //!
-//! On the CPU it is resident memory, held against real runs (docs/measured/now.md). On a GPU it is an estimate that has never
-//! been compared with one: the allocator's fragmentation is not in it.
+//! On the CPU it is resident memory, held against real runs (docs/measured/now.md). On a GPU it is an estimate that has
+//! never been compared with one: the allocator's fragmentation is not in it.
 //!
 //! Legend: T tokens of a sub-batch, d hidden size, e bytes of an element, Q local queries, P all ranks' passages.
 
@@ -34,15 +34,15 @@ pub struct PeakMemory {
     pub parts: Vec<Part>,
 }
 
-/// Program and libraries: on the CPU pages of libtorch, and heap that reading a tokenizer and a model leaves; on a GPU its
-/// context.
+/// Program and libraries: on the CPU pages of libtorch, and heap that reading a tokenizer and a model leaves; on a GPU
+/// its context.
 const PROGRAM_BYTES: [f64; 2] = [225e6, 500e6];
 
 /// MPI's own memory in a rank of several.
 const MPI_BYTES: f64 = 10e6;
 
-/// Tiles of similarities that a step's scoring has at once: as computed, masked, and what finds the maxima. The allocator
-/// keeps them until the next step.
+/// Tiles of similarities that a step's scoring has at once: as computed, masked, and what finds the maxima. The
+/// allocator keeps them until the next step.
 const SIMILARITY_TILES: f64 = 5.0;
 
 /// AdamW's temporaries on a GPU, each of the elements that it updates at a time.
@@ -304,8 +304,8 @@ impl Holder<'_> {
         tokens * layer.max(self.shape.compute_bytes as f64 * d + self.e() * self.head_floats())
     }
 
-    /// Bytes alive besides the graph while it is walked back: the activation again, its gradient and the gradient before
-    /// it, of the layer's two sums; or the heads with their gradients.
+    /// Bytes alive besides the graph while it is walked back: the activation again, its gradient and the gradient
+    /// before it, of the layer's two sums; or the heads with their gradients.
     fn transient_backward(&self, tokens: f64) -> f64 {
         let c = &self.shape.config;
         let (d, ffn) = (c.hidden_size as f64, c.intermediate_size as f64);
@@ -348,7 +348,8 @@ mod tests {
         let load = RankLoad { encoded: texts, largest: texts, largest_recomputed: texts, ..RankLoad::default() };
         let memory = peak(&shape, &load, 1);
         assert_eq!(memory.phase, "second pass");
-        // d 8, ffn 16, 2 heads: a layer keeps 8·8 + 16 + 2 + 4 floats of a token; the last output and the embedding are 2·8.
+        // d 8, ffn 16, 2 heads: a layer keeps 8·8 + 16 + 2 + 4 floats of a token; the last output and the embedding are
+        // 2·8.
         assert_eq!(bytes(&memory, "graph of one sub-batch"), 4.0 * 1e6 * (2.0 * 86.0 + 16.0));
         assert_eq!(bytes(&memory, "weights"), 4.0 * shape.num_parameters as f64);
         assert_eq!(bytes(&memory, "AdamW's two moments"), 8.0 * shape.num_parameters as f64);

@@ -1,4 +1,5 @@
-//! What `tercet plan` finds out, as `--json` writes it (docs/know/formats.md); the table and the picture are drawn from it.
+//! What `tercet plan` finds out, as `--json` writes it (docs/know/formats.md); the table and the picture are drawn from
+//! it.
 
 use serde::Serialize;
 use tercet_configs::Device;

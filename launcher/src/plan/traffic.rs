@@ -49,7 +49,8 @@ impl StepTraffic {
         let counts = if two_way { 3.0 } else { 1.0 };
         let ragged_heads = num_heads - 1.0;
         let lengths = ragged_heads * mean(&|rank| rank.num_passages);
-        // How many numbers; the number of queries, and each query's number of positives; queries, passages and positives.
+        // How many numbers; the number of queries, and each query's number of positives; queries, passages and
+        // positives.
         let identities = mean(&|rank| 2.0 + 2.0 * rank.num_queries + rank.num_passages + rank.num_positives);
         let identities = if masks { identities } else { 0.0 };
         Self {
@@ -132,7 +133,8 @@ mod tests {
         assert_eq!(traffic.ring_block_bytes, 2.0 * (236.0 + 56.0 + 260.0 + 40.0) / 2.0);
         // Three heads there and back, one hop: rows of 6 floats, 2 and 4 of them.
         assert_eq!(traffic.ring_score_bytes, 6.0 * (2.0 * 24.0 + 4.0 * 24.0) / 2.0);
-        // Three counts; 2 passages' lengths for two heads; two counts, 2 and 4 queries twice, 2 passages and 3 positives each.
+        // Three counts; 2 passages' lengths for two heads; two counts, 2 and 4 queries twice, 2 passages and 3
+        // positives each.
         assert_eq!(traffic.gather_bytes, 8.0 * (3.0 + 4.0 + 2.0 + 6.0 + 2.0 + 3.0));
     }
 }

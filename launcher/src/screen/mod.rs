@@ -1,5 +1,5 @@
-//! What is shown: lines and a bar while ranks run ([`terminal`], [`progress`]), what of `mpirun`'s words is worth showing
-//! ([`noise`]), and pictures ([`bars`]).
+//! What is shown: lines and a bar while ranks run ([`terminal`], [`progress`]), what of `mpirun`'s words is worth
+//! showing ([`noise`]), and pictures ([`bars`]).
 
 pub mod bars;
 pub mod noise;

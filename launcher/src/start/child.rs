@@ -137,8 +137,8 @@ fn wait(child: &mut Child, stop: Stop, signals: &Noted, mut hangs: impl FnMut() 
     Ok(Ended { status, interrupted, taken_down })
 }
 
-/// Puts the child in a session of its own, and has the kernel end it should the launcher be killed. (With `mpirun` gone,
-/// the ranks end too: MPI ends a process whose connection to it breaks.)
+/// Puts the child in a session of its own, and has the kernel end it should the launcher be killed. (With `mpirun`
+/// gone, the ranks end too: MPI ends a process whose connection to it breaks.)
 fn own_session(command: &mut Command) {
     // SAFETY: between fork and exec only async-signal-safe calls are allowed; setsid and prctl are plain system calls.
     unsafe {

@@ -2,8 +2,8 @@
 //! [`super::environment`]'s.
 //!
 //! One rank on this machine is `tercet-worker` itself; anything else is `mpirun -n N … tercet-worker …`, which does the
-//! same when typed by hand. Inside a Slurm allocation too: `mpirun` has `srun` start its daemons. What the worker is given,
-//! and what is expected of it, is [`tercet_protocol`]'s.
+//! same when typed by hand. Inside a Slurm allocation too: `mpirun` has `srun` start its daemons. What the worker is
+//! given, and what is expected of it, is [`tercet_protocol`]'s.
 
 use std::env;
 use std::ffi::OsString;
@@ -87,7 +87,8 @@ fn mpirun_options(ranks: NonZeroUsize, here: bool) -> Vec<OsString> {
         mca(name, value);
     }
     if here {
-        // All ranks are on this machine and talk through its memory; whatever else Open MPI finds listens on network ports.
+        // All ranks are on this machine and talk through its memory; whatever else Open MPI finds listens on network
+        // ports.
         mca("btl", "self,vader");
         if find_in_path("ssh").or_else(|| find_in_path("rsh")).is_none() {
             // Nothing is started with it, but without any, as in containers, mpirun does not begin.

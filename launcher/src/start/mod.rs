@@ -1,8 +1,8 @@
 //! Starting ranks, and staying until they are gone.
 //!
-//! [`command`] is the command line that starts them and [`environment`] what they get of this one's variables; [`child`]
-//! runs it, passes on [`signals`], and leaves no process behind; [`ended`] says what it means how it ended. [`ranks`] puts
-//! these together.
+//! [`command`] is the command line that starts them and [`environment`] what they get of this one's variables;
+//! [`child`] runs it, passes on [`signals`], and leaves no process behind; [`ended`] says what it means how it ended.
+//! [`ranks`] puts these together.
 
 mod child;
 mod command;

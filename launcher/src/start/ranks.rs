@@ -45,8 +45,8 @@ pub struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Starts them and stays until they are gone: how they ended, and why as far as `mpirun` tells. Once `hangs` says so
-    /// they are taken down.
+    /// Starts them and stays until they are gone: how they ended, and why as far as `mpirun` tells. Once `hangs` says
+    /// so they are taken down.
     ///
     /// # Errors
     /// They cannot be started.

@@ -1,6 +1,6 @@
 //! Signals that ask the launcher to stop: while ranks run they are noted, and passed on by [`super::child`]; at any
-//! other time they end the launcher, as they end any program. SIGUSR1 is what job systems send before a time limit. SIGHUP keeps its default (the kernel then ends the ranks),
-//! so that `nohup` works.
+//! other time they end the launcher, as they end any program. SIGUSR1 is what job systems send before a time limit.
+//! SIGHUP keeps its default (the kernel then ends the ranks), so that `nohup` works.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,5 +1,5 @@
-//! Further options of `sbatch` that a user gives: those that contradict what the job script does are refused, those that
-//! stand in place of a line of its own replace that line.
+//! Further options of `sbatch` that a user gives: those that contradict what the job script does are refused, those
+//! that stand in place of a line of its own replace that line.
 //!
 //! Source: sbatch(1). Slurm reads shortened long options, as GNU's getopt does.
 
@@ -145,7 +145,8 @@ impl SbatchOption {
     }
 }
 
-/// Variables by which `sbatch` takes options, and which stand above what a script says: those that are set, as sentences.
+/// Variables by which `sbatch` takes options, and which stand above what a script says: those that are set, as
+/// sentences.
 ///
 /// # Errors
 /// [`ExitCode::Usage`] for one that makes the job an array, or keeps it from queueing again.

@@ -1,5 +1,5 @@
-//! The text of a job script: what Slurm is asked for, the environment, and the lines that start `tercet`, pass signals on
-//! and queue the job again. Everything in it is meant to be read and changed by people.
+//! The text of a job script: what Slurm is asked for, the environment, and the lines that start `tercet`, pass signals
+//! on and queue the job again. Everything in it is meant to be read and changed by people.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -225,8 +225,8 @@ mod tests {
         assert!(!text.contains("slurm-%j.out") && !options(&text).contains(&"mem=0"), "{text}");
     }
 
-    /// Runs a script of CPUs with `tercet` as the shell's `launcher`, and a Slurm that says that the job runs; what it asked
-    /// of Slurm, and its own code.
+    /// Runs a script of CPUs with `tercet` as the shell's `launcher`, and a Slurm that says that the job runs; what it
+    /// asked of Slurm, and its own code.
     fn run(launcher: &str, change: impl Fn(String) -> String) -> (String, Option<i32>) {
         let folder = tempfile::tempdir().unwrap();
         let text =

@@ -1,5 +1,5 @@
-//! Slurm's time limits, read as far as `tercet submit` has to know them: whether the signal before the end can come after
-//! the beginning.
+//! Slurm's time limits, read as far as `tercet submit` has to know them: whether the signal before the end can come
+//! after the beginning.
 //!
 //! Source: sbatch(1), `--time` and `--signal`.
 
@@ -8,8 +8,9 @@ use tercet_configs::ExitCode;
 use crate::exit::Fail;
 
 /// # Errors
-/// [`ExitCode::Usage`] for a limit that is none of Slurm's formats, or one that is not longer than the `signal_secs` before
-/// its end at which the run is asked to stop: such a job would stop as soon as it runs, and be queued again, for ever.
+/// [`ExitCode::Usage`] for a limit that is none of Slurm's formats, or one that is not longer than the `signal_secs`
+/// before its end at which the run is asked to stop: such a job would stop as soon as it runs, and be queued again, for
+/// ever.
 pub fn check(limit: &str, signal_secs: u16) -> Result<(), Fail> {
     let refuse = |message: String| Err(Fail::new(ExitCode::Usage, message));
     match limit_secs(limit) {

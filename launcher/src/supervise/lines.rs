@@ -1,7 +1,7 @@
 //! Lines of several ranks, put together again.
 //!
-//! Every rank writes whole lines, but `mpirun` passes on what it has read of each: under a burst a line is cut, and another
-//! rank's comes in between. A line that begins inside of another one is recognised by how all of them begin.
+//! Every rank writes whole lines, but `mpirun` passes on what it has read of each: under a burst a line is cut, and
+//! another rank's comes in between. A line that begins inside of another one is recognised by how all of them begin.
 
 use tercet_protocol::says::Event;
 

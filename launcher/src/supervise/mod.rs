@@ -1,9 +1,9 @@
 //! A training run under supervision: starts the ranks, follows them, and starts them again when they die or hang.
 //!
-//! The ranks tell on their standard output what they do ([`tercet_protocol::says::Event`]); [`health`] finds who is silent, hangs or lags;
-//! [`policy`] decides whether there is a restart, which goes on from the newest good checkpoint; [`record`] writes down
-//! what happened; [`survivors`] finds out which hosts are left. What an exit code means, and ending processes, is
-//! [`crate::start`]'s part.
+//! The ranks tell on their standard output what they do ([`tercet_protocol::says::Event`]); [`health`] finds who is
+//! silent, hangs or lags; [`policy`] decides whether there is a restart, which goes on from the newest good checkpoint;
+//! [`record`] writes down what happened; [`survivors`] finds out which hosts are left. What an exit code means, and
+//! ending processes, is [`crate::start`]'s part.
 
 mod follow;
 mod health;

@@ -1,5 +1,5 @@
-//! Where a run goes on after hosts were lost: on all that were asked for if they answer again, else on fewer ranks as far
-//! as the recipe allows. The global batches stay the same, so the world size must share each of them equally.
+//! Where a run goes on after hosts were lost: on all that were asked for if they answer again, else on fewer ranks as
+//! far as the recipe allows. The global batches stay the same, so the world size must share each of them equally.
 
 use std::num::NonZeroUsize;
 

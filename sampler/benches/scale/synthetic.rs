@@ -1,5 +1,5 @@
-//! Writes a store of row lengths: the files that planning reads, as docs/formats.md describes them, and shards that
-//! have the right size but are holes.
+//! Writes a store of row lengths: the files that planning reads, as docs/know/formats.md describes them, and shards
+//! that have the right size but are holes.
 //!
 //! It holds pairs in twelve data sets whose sizes fall as 1/rank. The longest text's length has a Pareto distribution
 //! of exponent 1.1 from 40 tokens on, so every length group up to 8192 has rows. Queries have geometric lengths of

@@ -1,9 +1,9 @@
 //! The plan: the pure function (seed, step) → rows of that global batch.
 //!
 //! A *source* is a data set, or small ones merged; a *cell* is one source in one length group, made of stretches of the
-//! data sets' orders by length. A step takes one whole batch of one cell. Every rank computes the same plan from the same
-//! store and recipe, with no state and no communication; a step is found without the steps before it, so resuming, also
-//! with another world size, is arithmetic. Memory is one entry per cell, at any number of rows.
+//! data sets' orders by length. A step takes one whole batch of one cell. Every rank computes the same plan from the
+//! same store and recipe, with no state and no communication; a step is found without the steps before it, so resuming,
+//! also with another world size, is arithmetic. Memory is one entry per cell, at any number of rows.
 //!
 //! Not here: which rank takes which row ([`crate::deal`]), and reading tokens ([`crate::read_share`]).
 

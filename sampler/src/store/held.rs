@@ -1,7 +1,7 @@
 //! One writer at a time: a lock on the store's folder itself, so that no file tells of it in the store.
 //!
-//! The system lets go of it when the process ends, however it ends. Where a file system locks no folders (NFS is one), there
-//! is none, and nothing keeps a second writer away.
+//! The system lets go of it when the process ends, however it ends. Where a file system locks no folders (NFS is one),
+//! there is none, and nothing keeps a second writer away.
 
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
@@ -47,7 +47,8 @@ impl HeldFolder {
 
 impl Drop for HeldFolder {
     fn drop(&mut self) {
-        // Closing would do, were it not for a process that another thread is starting, which has the descriptor for a moment.
+        // Closing would do, were it not for a process that another thread is starting, which has the descriptor for a
+        // moment.
         let _ = self.folder.unlock();
     }
 }

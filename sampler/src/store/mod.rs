@@ -8,9 +8,9 @@
 //! ```
 //!
 //! Tokens lie there without special tokens. Opening costs nothing per row: the manifest has the number of rows up to
-//! each length, so that a length group is a range of `by_length`, and the small `shapes` has the lengths at any position of
-//! it. Shards are mapped when first touched, and a row's tokens are slices of the map. No compression, because nothing
-//! could then be read in place.
+//! each length, so that a length group is a range of `by_length`, and the small `shapes` has the lengths at any
+//! position of it. Shards are mapped when first touched, and a row's tokens are slices of the map. No compression,
+//! because nothing could then be read in place.
 //!
 //! Not here: which rows make a batch (`plan`), and text (`rows`, `tokenize`).
 

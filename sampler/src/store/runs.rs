@@ -1,7 +1,7 @@
 //! Sorted runs of records on disk, and their merge: an order of any number of rows in the memory of one shard.
 //!
-//! A record is a string of bytes, and records are ordered as such; whoever writes them puts what is to be compared first,
-//! in big-endian order. A run file has each record after its length (4 bytes, little-endian).
+//! A record is a string of bytes, and records are ordered as such; whoever writes them puts what is to be compared
+//! first, in big-endian order. A run file has each record after its length (4 bytes, little-endian).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -61,8 +61,8 @@ impl Run {
         if file.metadata().map_err(io)?.len() == 0 {
             return Ok(Self { path: path.to_owned(), map: None });
         }
-        // SAFETY: sound while nobody truncates the file. This process, or the one whose work it continues, wrote it under
-        // another name and renamed it; nothing writes to it afterwards.
+        // SAFETY: sound while nobody truncates the file. This process, or the one whose work it continues, wrote it
+        // under another name and renamed it; nothing writes to it afterwards.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         Ok(Self { path: path.to_owned(), map: Some(map) })
     }

@@ -1,9 +1,9 @@
 //! Row shapes: how long each text of a row is. The `shapes.arrow` of a data set.
 //!
-//! A plan needs lengths, not tokens, of every row that a batch could take. In the order by length, rows of one shape are
-//! neighbours; so the table of distinct shapes with the number of rows up to each tells the lengths at any position, at
-//! the cost of a binary search. Pairs have few shapes (512 query lengths times 8192 passage lengths at most), so a
-//! thousand million rows have a table of some megabytes.
+//! A plan needs lengths, not tokens, of every row that a batch could take. In the order by length, rows of one shape
+//! are neighbours; so the table of distinct shapes with the number of rows up to each tells the lengths at any
+//! position, at the cost of a binary search. Pairs have few shapes (512 query lengths times 8192 passage lengths at
+//! most), so a thousand million rows have a table of some megabytes.
 
 use std::sync::Arc;
 

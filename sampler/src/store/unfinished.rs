@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Every file appears under its name when it is complete and on the disk. What an attempt left without its record is
-//! written anew. What is kept goes when the manifest is there: first what no record is needed for, then the records, last
-//! the request; so whatever is left at any moment can be gone on with.
+//! written anew. What is kept goes when the manifest is there: first what no record is needed for, then the records,
+//! last the request; so whatever is left at any moment can be gone on with.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -41,7 +41,8 @@ impl StoreWriter {
         // Nothing is lost yet if the folder is; and not every file system can sync one.
         let _ = sync_folder_of(dir);
         let writer = Self::unchecked(dir, held, settings);
-        // A process that was killed before its first record may have left the record's beginning, which says nothing yet.
+        // A process that was killed before its first record may have left the record's beginning, which says nothing
+        // yet.
         let begun = partial(&dir.join(UNFINISHED_FILE));
         for entry in fs::read_dir(dir).map_err(io)? {
             if entry.map_err(io)?.path() != begun {
@@ -54,7 +55,8 @@ impl StoreWriter {
     /// Starts a store in `dir`, or goes on with the one that was begun there with the same `request`.
     ///
     /// # Errors
-    /// `dir` holds something else, or what was begun with another request; it cannot be made, or another process writes it.
+    /// `dir` holds something else, or what was begun with another request; it cannot be made, or another process writes
+    /// it.
     pub(crate) fn create_or_resume(
         dir: &Path,
         settings: StoreSettings,

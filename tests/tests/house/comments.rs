@@ -117,8 +117,8 @@ impl Paragraph {
         lines
     }
 
-    /// Whether it must be wrapped again: a line is too wide, or ends in the middle of a sentence though much of the next
-    /// would have fitted.
+    /// Whether it must be wrapped again: a line is too wide, or ends in the middle of a sentence though much of the
+    /// next would have fitted.
     fn is_ragged(&self, lines: &[&str]) -> bool {
         let lines = &lines[self.lines.clone()];
         let width = |line: &str| line.trim_end().chars().count();

@@ -1,8 +1,8 @@
 //! Who imports whom in a crate.
 //!
 //! Read from tokens, without a compiler: `use` trees, and paths in the code that begin with `crate`, `self`, `super`, a
-//! module of the file's own or one that it has imported. What is under `#[cfg(test)]` is left out. A module that is named is no
-//! import by itself; what is named through it is.
+//! module of the file's own or one that it has imported. What is under `#[cfg(test)]` is left out. A module that is
+//! named is no import by itself; what is named through it is.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;

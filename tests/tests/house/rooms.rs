@@ -1,4 +1,5 @@
-//! worker/src has rooms, one above the other; a room imports what stands below it and never what stands above or beside.
+//! worker/src has rooms, one above the other; a room imports what stands below it and never what stands above or
+//! beside.
 
 use std::collections::BTreeSet;
 
@@ -7,9 +8,9 @@ use super::source::{Kind, files, from_root, root, tokens};
 
 /// The rooms, from the outside in.
 ///
-/// `preflight` and `record` stand above `checkpoint`: the one looks at the folder that checkpoints go to, the other says which
-/// was written. Both stand above `step`, as does `checkpoint`: a record is of a step, and a checkpoint holds the optimizer.
-/// `machine` stands above `tensors`: a GPU's memory is libtorch's to tell.
+/// `preflight` and `record` stand above `checkpoint`: the one looks at the folder that checkpoints go to, the other
+/// says which was written. Both stand above `step`, as does `checkpoint`: a record is of a step, and a checkpoint holds
+/// the optimizer. `machine` stands above `tensors`: a GPU's memory is libtorch's to tell.
 const ROOMS: [&[&str]; 10] = [
     &["commands"],
     &["run"],
@@ -29,8 +30,9 @@ const DOORS: [&str; 3] = ["lib.rs", "main.rs", "errors.rs"];
 /// Imports that are known to lead upward. The list only shrinks.
 const KNOWN: &[(&str, &str)] = &[("run/hold.rs", "commands"), ("record/recorder.rs", "run")];
 
-/// Files of the rooms that know no ranks which import the cluster crate nevertheless, with good reason: a rank binds itself to
-/// the cores and to the GPU that the host's other ranks leave it, and gives signs of life at the beginning of each phase.
+/// Files of the rooms that know no ranks which import the cluster crate nevertheless, with good reason: a rank binds
+/// itself to the cores and to the GPU that the host's other ranks leave it, and gives signs of life at the beginning of
+/// each phase.
 const RANKS_OF_A_HOST: [&str; 3] = ["machine/cores.rs", "machine/device.rs", "machine/phase.rs"];
 
 /// The rooms that know no ranks.

@@ -1,7 +1,7 @@
 //! `bench`: a recipe's own steps, timed phase by phase, beside the machine's matrix products.
 //!
-//! The steps are those that training does, with what the ranks tell each other for the record; nothing is written down or
-//! saved.
+//! The steps are those that training does, with what the ranks tell each other for the record; nothing is written down
+//! or saved.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -113,7 +113,8 @@ fn last_step(args: &BenchArgs, recipe: &Recipe) -> Result<u64, TaskError> {
     )))
 }
 
-/// One step's figures: the ranks' mean seconds by phase, in all and of processors, and all ranks' tokens. Every rank calls it.
+/// One step's figures: the ranks' mean seconds by phase, in all and of processors, and all ranks' tokens. Every rank
+/// calls it.
 fn step_report(
     ranks: &dyn Collective,
     secs: [f64; 2],

@@ -1,8 +1,8 @@
 //! The batch that `step` is given: rows of text or token ids, read whole by every rank.
 //!
-//! Rows become a batch as in training: with the prefixes, the group size and the negatives of their data set, and what their
-//! `type` implies. Only the choice is another: always the first positive and the first negatives; and all rows are one
-//! batch, however long they are.
+//! Rows become a batch as in training: with the prefixes, the group size and the negatives of their data set, and what
+//! their `type` implies. Only the choice is another: always the first positive and the first negatives; and all rows
+//! are one batch, however long they are.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -205,7 +205,8 @@ fn kind_of(rows: &[Row]) -> Result<Option<&str>, String> {
     }
 }
 
-/// The data set whose settings the rows take: the one asked for, or the one that `tercet prepare` would name after the file.
+/// The data set whose settings the rows take: the one asked for, or the one that `tercet prepare` would name after the
+/// file.
 fn name_of(path: &Path, asked: Option<&str>, recipe: &Recipe) -> Result<String, TaskError> {
     let Some(name) = asked else {
         let unpacked = unpacked_name(path);

@@ -1,7 +1,7 @@
 //! How fast this machine's ranks are with a recipe's model: what `tercet plan --measure` reckons with.
 //!
-//! All ranks work at the same time, as they do in training, and the slowest counts. Texts are made up: only their lengths
-//! matter for speed.
+//! All ranks work at the same time, as they do in training, and the slowest counts. Texts are made up: only their
+//! lengths matter for speed.
 
 use std::time::Instant;
 

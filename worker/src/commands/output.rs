@@ -1,8 +1,8 @@
 //! Output files that are either there whole or not at all, compressed if they are named `.gz` or `.zst`.
 //!
 //! A file is written beside its place, under a name that is always the same: what a killed process has left there is
-//! written over by the next. A lock on it (`flock`, where the file system knows it) keeps a second process away. The file
-//! has both names until it and all that belong to it are in their places; so what a process has put there that was
+//! written over by the next. A lock on it (`flock`, where the file system knows it) keeps a second process away. The
+//! file has both names until it and all that belong to it are in their places; so what a process has put there that was
 //! killed before the end is told from what is finished, and is not in the way of the same command.
 
 use std::ffi::CString;
@@ -191,9 +191,9 @@ impl Drop for AtomicFile {
 /// Endings of formats in which nothing is written here; a file that is named so would not be what its name says.
 const OTHER_FORMATS: [&str; 10] = ["bz2", "xz", "lz4", "zip", "7z", "br", "parquet", "arrow", "feather", "csv"];
 
-/// Whether all of `paths` are free for what rank 0 will write, can be written, and are not named as what it will not; asked
-/// before the work, not after it. The others wait for the answer, so that this mistake is the one that is reported, whatever
-/// else is wrong.
+/// Whether all of `paths` are free for what rank 0 will write, can be written, and are not named as what it will not;
+/// asked before the work, not after it. The others wait for the answer, so that this mistake is the one that is
+/// reported, whatever else is wrong.
 ///
 /// # Errors
 /// [`TaskError::Exists`], [`TaskError::File`] or [`TaskError::Usage`], on rank 0; a rank that is gone.

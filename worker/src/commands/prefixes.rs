@@ -12,8 +12,8 @@ pub fn over(asked: &Prefixes, folder: &Prompts) -> [String; 2] {
     [chosen(asked.query_prefix.as_deref(), &folder.query), chosen(asked.passage_prefix.as_deref(), &folder.passage)]
 }
 
-/// What stands before the texts of `encode`: the prefix that is given, or the folder's prompt for `side`, or for texts of
-/// which that is not said.
+/// What stands before the texts of `encode`: the prefix that is given, or the folder's prompt for `side`, or for texts
+/// of which that is not said.
 pub fn of_texts(prefix: Option<&str>, side: Option<Side>, folder: &Prompts) -> String {
     let named = match side {
         Some(Side::Query) => &folder.query,

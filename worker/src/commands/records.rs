@@ -162,8 +162,8 @@ fn is_like(key: &str, names: &[&str]) -> bool {
     names.contains(&plain.as_str()) || (plain == "text" && names.contains(&"texts"))
 }
 
-/// Keys and values of the object on `line`, in their order and as they are written, so that what is not looked at stays as
-/// it is. Empty where the line is no such object.
+/// Keys and values of the object on `line`, in their order and as they are written, so that what is not looked at stays
+/// as it is. Empty where the line is no such object.
 pub fn fields_of(line: &str) -> Vec<(String, &str)> {
     scan(line).unwrap_or_default()
 }

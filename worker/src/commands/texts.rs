@@ -30,8 +30,8 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
-    /// Reads the model directory at `dir`, with the tokenizer.json in it. `mcls` puts a CLS before every so many tokens of
-    /// a text; `pooling` replaces what the directory says.
+    /// Reads the model directory at `dir`, with the tokenizer.json in it. `mcls` puts a CLS before every so many tokens
+    /// of a text; `pooling` replaces what the directory says.
     ///
     /// # Errors
     /// What is wrong with the directory.
@@ -78,8 +78,8 @@ impl TextEncoder {
         &self.model.prompts
     }
 
-    /// Which of `texts` are the same, as training tells it: by their tokens, whole and without what stands before them. None
-    /// for a text of which no token is left. Every rank calls it with the same texts.
+    /// Which of `texts` are the same, as training tells it: by their tokens, whole and without what stands before them.
+    /// None for a text of which no token is left. Every rank calls it with the same texts.
     ///
     /// # Errors
     /// A text that the tokenizer cannot take; a collective that failed.
@@ -95,11 +95,13 @@ impl TextEncoder {
         Ok((0..texts.len()).map(|i| Some(id(i)).filter(|id| *id != nothing)).collect())
     }
 
-    /// The representations of `texts` with `prompt` directly before each, in their order. A text is cut to `max_len` tokens,
-    /// special ones included, or to what the model takes, if that is less. Every rank calls it, each with texts of its own.
+    /// The representations of `texts` with `prompt` directly before each, in their order. A text is cut to `max_len`
+    /// tokens, special ones included, or to what the model takes, if that is less. Every rank calls it, each with texts
+    /// of its own.
     ///
     /// # Errors
-    /// A prompt that leaves no room for a text, a tokenizer that does not fit the model, representations that are not numbers, or a collective that failed.
+    /// A prompt that leaves no room for a text, a tokenizer that does not fit the model, representations that are not
+    /// numbers, or a collective that failed.
     pub fn encode(
         &self,
         prompt: &str,

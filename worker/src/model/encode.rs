@@ -1,11 +1,10 @@
 //! Texts → representations, as inference needs them; how a sub-batch's part gets into all texts' and out of them.
 
 use tch::Tensor;
-use tercet_configs::{Head, PerHead};
 use tercet_sampler::{SubBatchLimit, TextInput};
 
 use crate::model::M3Model;
-use crate::model::representation::{Gradients, Heads, Representations, SubBatchRepresentations};
+use crate::model::representation::{Heads, Representations, SubBatchRepresentations};
 use crate::model::sub_batch::{SubBatch, SubBatches};
 
 /// Encodes `texts` sub-batch by sub-batch; the result is in their order.
@@ -35,14 +34,4 @@ impl Representations {
             put(&mut multi_vector.vectors, &at.vector_target, vectors);
         }
     }
-}
-
-/// A sub-batch's part of all texts' gradients, in the sub-batch's own order.
-pub fn gather(gradients: &Gradients, at: &SubBatch) -> SubBatchRepresentations {
-    let places = PerHead::of(gradients.heads(), |head| match head {
-        Head::Dense => &at.texts,
-        Head::Lexical => &at.lexical_target,
-        Head::MultiVector => &at.vector_target,
-    });
-    gradients.as_ref().zip(places).map(|(gradient, places)| gradient.index_select(0, places))
 }

@@ -89,8 +89,8 @@ impl Encoder {
         }
     }
 
-    /// Hidden states [T, d] in the encoder's type, or with `only_cls` those of the texts' first tokens, [texts, d]; with
-    /// `keep`, what [`Encoder::backward`] needs as well. `seed` seeds dropout; none: no dropout.
+    /// Hidden states [T, d] in the encoder's type, or with `only_cls` those of the texts' first tokens, [texts, d];
+    /// with `keep`, what [`Encoder::backward`] needs as well. `seed` seeds dropout; none: no dropout.
     pub fn forward(
         &self,
         parameters: &Parameters,
@@ -119,8 +119,8 @@ impl Encoder {
         (hidden, keep.then_some(SavedEncoder { norm, layers }))
     }
 
-    /// Adds the gradients of all weights, from the gradient of the hidden states that the forward pass gave. Tells `ready` from
-    /// where on this sub-batch adds nothing to the gradients of matrices any more.
+    /// Adds the gradients of all weights, from the gradient of the hidden states that the forward pass gave. Tells
+    /// `ready` from where on this sub-batch adds nothing to the gradients of matrices any more.
     ///
     /// Padding contributes nothing: its hidden states reach no representation, so its gradient is exactly 0.
     pub fn backward(

@@ -1,6 +1,7 @@
 //! The three heads: hidden states [T, d] of a sub-batch's tokens → its representations.
 //!
-//! Sources: the paper, section 3.1; special tokens' zero weight and the dropped first token as in the published trainer.
+//! Sources: the paper, section 3.1; special tokens' zero weight and the dropped first token as in the published
+//! trainer.
 
 use tch::{Kind, Tensor};
 use tercet_configs::{EncoderConfig, Pooling};
@@ -21,7 +22,8 @@ pub(super) fn specs(c: &EncoderConfig, multi_vector_dim: usize) -> Vec<Spec> {
         ("colbert_linear.weight", vec![multi_vector_dim as i64, d], Init::Normal(unit)),
         ("colbert_linear.bias", vec![multi_vector_dim as i64], Init::Constant(0.0)),
         // Small: over the temperature, sums of products of larger weights are so far apart that InfoNCE drives them all
-        // behind the ReLU's zero, where no gradient brings them back. A little above zero: most tokens start in reach of it.
+        // behind the ReLU's zero, where no gradient brings them back. A little above zero: most tokens start in reach
+        // of it.
         ("sparse_linear.weight", vec![1, d], Init::Normal(0.3 * unit)),
         ("sparse_linear.bias", vec![1], Init::Constant(0.1)),
     ]
@@ -63,8 +65,8 @@ impl HeadWeights {
         dense_alone && matches!(self.pooling, Pooling::Cls) && texts.cls.one_per_text
     }
 
-    /// The wanted heads' outputs for `hidden`, [T, d], or [texts, d] if they
-    /// [want only CLS](HeadWeights::want_only_cls); they are of the weights' type, whatever the encoder's is.
+    /// The wanted heads' outputs for `hidden`, [T, d], or [texts, d] if they [want only
+    /// CLS](HeadWeights::want_only_cls); they are of the weights' type, whatever the encoder's is.
     pub fn represent(&self, hidden: &Tensor, texts: &SubBatch, heads: Heads) -> SubBatchRepresentations {
         SubBatchRepresentations {
             dense: match self.want_only_cls(texts, heads) {

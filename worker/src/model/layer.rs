@@ -1,9 +1,9 @@
 //! One transformer layer, forward and backward, both by hand.
 //!
-//! Autograd would keep twice of what the backward pass needs, add every sub-batch's weight gradient in a pass of its own,
-//! round gradients to the encoder's type before they are summed, and tell nobody when a layer's gradient is complete. By
-//! hand a layer keeps what cannot be had again cheaply (the activation function's output can), and each product adds its
-//! gradient straight to the flat fp32 buffer.
+//! Autograd would keep twice of what the backward pass needs, add every sub-batch's weight gradient in a pass of its
+//! own, round gradients to the encoder's type before they are summed, and tell nobody when a layer's gradient is
+//! complete. By hand a layer keeps what cannot be had again cheaply (the activation function's output can), and each
+//! product adds its gradient straight to the flat fp32 buffer.
 //!
 //! Legend: T tokens of a sub-batch, d hidden size, f intermediate size.
 

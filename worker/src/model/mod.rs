@@ -240,8 +240,7 @@ impl M3Model {
         let Graph { saved, hidden } = graph;
         let grad = during(Phase::Heads, || {
             let hidden = hidden.set_requires_grad(true);
-            let (own, seeds) =
-                (self.heads.represent(&hidden, texts, gradients.heads()), encode::gather(gradients, texts));
+            let (own, seeds) = (self.heads.represent(&hidden, texts, gradients.heads()), texts.part_of(gradients));
             libtorch::backward(&own.iter().zip(seeds.iter()).collect::<Vec<_>>());
             hidden.grad()
         });
@@ -284,8 +283,8 @@ impl M3Model {
         Ok(())
     }
 
-    /// Notes what the model is trained with, for export: what stands before queries and passages (none: not the same in all
-    /// data sets), and the longest text's tokens.
+    /// Notes what the model is trained with, for export: what stands before queries and passages (none: not the same in
+    /// all data sets), and the longest text's tokens.
     pub fn trains_on(&mut self, prompts: Option<Prompts>, longest: usize) {
         self.max_seq_len = self.max_seq_len.max(longest).min(self.config.max_text_len());
         let trained = prompts.clone().unwrap_or_default();

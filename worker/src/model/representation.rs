@@ -44,8 +44,8 @@ pub struct Representations {
     pub multi_vector: Option<MultiVector>,
 }
 
-/// What the heads make of one sub-batch: the same flat tensors, in the sub-batch's own order: dense [B, d], lexical `[S]`,
-/// multi-vector [T, dm].
+/// What the heads make of one sub-batch: the same flat tensors, in the sub-batch's own order: dense [B, d], lexical
+/// `[S]`, multi-vector [T, dm].
 pub type SubBatchRepresentations = PerHead<Tensor>;
 
 /// Gradients of representations: the same flat tensors.

@@ -1,16 +1,17 @@
 //! A rank's sub-batches and their tensors: from token ids alone, where every hidden state goes.
 //!
-//! Which texts go together says the sampler's layout. A sub-batch's tokens lie one after another in one flat list, so that
-//! everything that works token by token sees no padding. On a CPU attention works text by text; on a GPU it takes the layout's
-//! groups of neighbours of nearly one length, padded to the longest.
+//! Which texts go together says the sampler's layout. A sub-batch's tokens lie one after another in one flat list, so
+//! that everything that works token by token sees no padding. On a CPU attention works text by text; on a GPU it takes
+//! the layout's groups of neighbours of nearly one length, padded to the longest.
 //!
 //! Legend: T tokens of the sub-batch, padding included; S its distinct (text, token) pairs; V its vectors.
 
 use tch::{Device, Kind, Tensor};
+use tercet_configs::{Head, PerHead};
 use tercet_sampler::{SubBatchLayout, SubBatchLimit, TextGroup, TextInput, lay_out};
 
 use crate::machine::device::device_kind;
-use crate::model::representation::{Heads, offsets};
+use crate::model::representation::{Gradients, Heads, SubBatchRepresentations, offsets};
 use crate::ops::attention::{Group, TextSpan, Texts};
 
 /// Tokens whose hidden states a text's dense representation averages.
@@ -54,6 +55,16 @@ pub struct SubBatch {
 }
 
 impl SubBatch {
+    /// This sub-batch's part of all texts' gradients, in its own order.
+    pub fn part_of(&self, gradients: &Gradients) -> SubBatchRepresentations {
+        let places = PerHead::of(gradients.heads(), |head| match head {
+            Head::Dense => &self.texts,
+            Head::Lexical => &self.lexical_target,
+            Head::MultiVector => &self.vector_target,
+        });
+        gradients.as_ref().zip(places).map(|(gradient, places)| gradient.index_select(0, places))
+    }
+
     /// Texts.
     pub fn num_texts(&self) -> i64 {
         self.texts.size()[0]
@@ -79,7 +90,8 @@ pub struct Framing {
     pub device: Device,
 }
 
-/// A list of texts, cut into sub-batches as [`lay_out`] says; on a CPU, where attention goes text by text, without padding.
+/// A list of texts, cut into sub-batches as [`lay_out`] says; on a CPU, where attention goes text by text, without
+/// padding.
 ///
 /// A sub-batch's tensors are made when it is asked for: all of them together would take some seventy bytes a token.
 pub struct SubBatches<'a> {

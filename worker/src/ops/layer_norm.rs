@@ -1,5 +1,5 @@
-//! Layer normalisation (Ba et al., 2016, arXiv 1607.06450), alone and after what comes between two linear maps: dropout and the
-//! residual.
+//! Layer normalisation (Ba et al., 2016, arXiv 1607.06450), alone and after what comes between two linear maps: dropout
+//! and the residual.
 //!
 //! Legend: T rows, d the width.
 
@@ -63,8 +63,8 @@ impl LayerNorm {
         }
     }
 
-    /// Gradients of the residual and of `x` from the output's, [T, d]; adds those of weight and bias, and that of the map's bias to
-    /// `linear_bias`, `[d]`.
+    /// Gradients of the residual and of `x` from the output's, [T, d]; adds those of weight and bias, and that of the
+    /// map's bias to `linear_bias`, `[d]`.
     pub fn backward_sum(
         &self,
         saved: &Normalised,

@@ -1,7 +1,7 @@
 //! A linear map, y = x·Wᵀ + b, row by row.
 //!
-//! Products are libtorch's on every device, in float32 on a CPU by the library that [`Matmul`] names. Kernels add the bias while
-//! they read the result, which saves a pass over memory: see [`LinearOutput`].
+//! Products are libtorch's on every device, in float32 on a CPU by the library that [`Matmul`] names. Kernels add the
+//! bias while they read the result, which saves a pass over memory: see [`LinearOutput`].
 //!
 //! Legend: T rows, in and out the widths.
 

@@ -1,13 +1,14 @@
 //! `memory_budget`: how large sub-batches are and how many keep their graphs, found by trying.
 //!
-//! A step holds, besides what the run always holds: the texts and representations of its batch with all that scoring needs,
-//! one sub-batch on its way through the encoder and back, and the graphs that are kept. The first is tried with the longest
-//! batch that the plan can give, its representations made up (the encoder has no part in it); the second and what one kept
-//! graph's token takes with one sub-batch of the longest texts. What is left of the budget is for graphs.
+//! A step holds, besides what the run always holds: the texts and representations of its batch with all that scoring
+//! needs, one sub-batch on its way through the encoder and back, and the graphs that are kept. The first is tried with
+//! the longest batch that the plan can give, its representations made up (the encoder has no part in it); the second
+//! and what one kept graph's token takes with one sub-batch of the longest texts. What is left of the budget is for
+//! graphs.
 //!
-//! A graph that is kept changes no number, so ranks may keep differently many. How texts are cut into sub-batches changes
-//! rounding, so all ranks cut alike; sizes are powers of two of a base, so that small differences of free memory
-//! between two runs do not show.
+//! A graph that is kept changes no number, so ranks may keep differently many. How texts are cut into sub-batches
+//! changes rounding, so all ranks cut alike; sizes are powers of two of a base, so that small differences of free
+//! memory between two runs do not show.
 
 use tch::{Device, Tensor};
 use tercet_cluster::{Collective, ReduceOp, all_ranks};
@@ -77,8 +78,9 @@ pub struct Fitted {
     pub kept_graph_tokens: usize,
 }
 
-/// Finds and sets the sizes in `settings`: both, if the recipe has a budget; how many graphs are kept, if it says nothing of
-/// memory and the device is a CPU. Every rank calls it, when all is allocated that the run holds between steps.
+/// Finds and sets the sizes in `settings`: both, if the recipe has a budget; how many graphs are kept, if it says
+/// nothing of memory and the device is a CPU. Every rank calls it, when all is allocated that the run holds between
+/// steps.
 ///
 /// # Errors
 /// [`TooSmall`] of a budget that was asked for, or a collective that failed.
@@ -100,7 +102,8 @@ pub fn fit(
         return keep_what_fits(model, ranks, &shapes, longest, settings).map(Some);
     }
     let scoring = longest_scoring(model, ranks, settings, &shapes)?;
-    // What the program itself takes shows only when it has done everything once: libraries' code, and what they compile.
+    // What the program itself takes shows only when it has done everything once: libraries' code, and what they
+    // compile.
     try_sub_batch(model, settings, longest, SMALLEST_SUB_BATCH);
     let used = used_bytes(device);
     let budget_bytes = match budget {
@@ -225,8 +228,8 @@ impl Shape {
     }
 }
 
-/// Scores made-up representations of a batch of `shape`, forward and backward; its token ids count, and on a CPU those of the
-/// batches that are read ahead. Every rank calls it.
+/// Scores made-up representations of a batch of `shape`, forward and backward; its token ids count, and on a CPU those
+/// of the batches that are read ahead. Every rank calls it.
 fn try_scoring(
     model: &M3Model,
     ranks: &dyn Collective,

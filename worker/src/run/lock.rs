@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use super::SetupError;
+use super::error::SetupError;
 use crate::machine::clock::since_1970;
 
 /// The time between two attempts to take a lock that somebody holds.

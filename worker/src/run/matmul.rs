@@ -1,9 +1,9 @@
 //! Which library does the encoder's float32 matrix products on a CPU: the one that is faster on this machine.
 //!
-//! oneDNN uses the whole width of any maker's vector units; the BLAS that libtorch was built with (MKL) packs its operands
-//! better on some processors and uses half the width on others. No processor's name tells which is faster, so both are timed at the
-//! model's own shapes before the first step. The libraries round differently, so all ranks take the same one, and a
-//! checkpoint keeps the choice for the run that goes on from it.
+//! oneDNN uses the whole width of any maker's vector units; the BLAS that libtorch was built with (MKL) packs its
+//! operands better on some processors and uses half the width on others. No processor's name tells which is faster, so
+//! both are timed at the model's own shapes before the first step. The libraries round differently, so all ranks take
+//! the same one, and a checkpoint keeps the choice for the run that goes on from it.
 //!
 //! Not here: bfloat16 and float64, where there is no choice, and GPUs.
 
@@ -41,7 +41,8 @@ const LONGEST: Duration = Duration::from_millis(700);
 const FLOPS_PER_THREAD: usize = 1_500_000_000;
 
 /// Sets the library of the model's products: the one that is asked for, or else the one that an earlier part of the run
-/// has found on such a processor, or else the faster. Returns what a timing has found, here or earlier. Every rank calls it.
+/// has found on such a processor, or else the faster. Returns what a timing has found, here or earlier. Every rank
+/// calls it.
 ///
 /// # Errors
 /// A collective that failed.
@@ -93,8 +94,8 @@ fn shapes(model: &M3Model, needs: Needs) -> Shapes {
     Shapes { rows: rows as i64, widths: [(d, f), (f, d)], needs }
 }
 
-/// Times both libraries on all ranks at once, as steps use them, and takes the one that needs less time in all. Every rank
-/// calls it.
+/// Times both libraries on all ranks at once, as steps use them, and takes the one that needs less time in all. Every
+/// rank calls it.
 fn faster(shapes: &Shapes, ranks: &dyn Collective) -> anyhow::Result<Matmul> {
     let operands = shapes.widths.map(|(input, output)| Operands::new(shapes.rows, input, output));
     // [library][kind of product]
@@ -166,9 +167,9 @@ impl Operands {
         }
     }
 
-    /// Seconds of the three products; 0 for one that is not needed. They are this thread's seconds on a processor, which
-    /// other work on the machine hardly changes; the library's other threads work as long as this one does, or it waits for
-    /// them awake.
+    /// Seconds of the three products; 0 for one that is not needed. They are this thread's seconds on a processor,
+    /// which other work on the machine hardly changes; the library's other threads work as long as this one does, or it
+    /// waits for them awake.
     fn secs(&self, library: MatmulLibrary, needs: Needs) -> [f64; 3] {
         let timed = |work: &dyn Fn()| {
             let started = thread_cpu_secs();

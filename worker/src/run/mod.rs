@@ -2,6 +2,7 @@
 
 pub mod budget;
 mod diagnosis;
+mod error;
 mod faults;
 mod hold;
 mod lock;
@@ -31,16 +32,18 @@ use crate::record::shares::Shares;
 use crate::record::step_record;
 use crate::step::settings::{StepSettings, Trainee};
 use crate::step::train_step;
+pub use error::SetupError;
 pub use faults::NotFinite;
 use faults::{Faults, Reaction, RollBack};
 use hold::Hold;
 use matmul::Needs;
 use saver::Saver;
 use setup::Run;
-pub use setup::{SetupError, compute_kind_of, kind_of};
 pub(crate) use setup::{agree_on_recipe, check_same_tokenizer, model_of, plan};
+pub use setup::{compute_kind_of, kind_of};
 
-/// Trains as the recipe says. Every rank calls it. [`ExitCode::Preempted`] says that it was asked to stop and can go on.
+/// Trains as the recipe says. Every rank calls it. [`ExitCode::Preempted`] says that it was asked to stop and can go
+/// on.
 ///
 /// # Errors
 /// Whatever ends the run; the error chain says on what.
@@ -173,8 +176,8 @@ impl Training<'_> {
         self.react(record, culprit)
     }
 
-    /// Takes a checkpoint if one is due after a step that has made an update or not; whether the run ends with it because
-    /// somebody asked to stop. Every rank calls it.
+    /// Takes a checkpoint if one is due after a step that has made an update or not; whether the run ends with it
+    /// because somebody asked to stop. Every rank calls it.
     fn ends_after(&mut self, updated: bool) -> anyhow::Result<bool> {
         let step = self.run.progress.step;
         let ends = self.stopping && updated && step < self.recipe.steps;

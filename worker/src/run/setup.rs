@@ -9,10 +9,11 @@ use std::time::Duration;
 use anyhow::Context;
 use tch::Kind;
 use tercet_cluster::{Collective, all_ranks, broadcast_bytes};
-use tercet_configs::{ExitCode, Origin, Precision, Prompts, Recipe};
+use tercet_configs::{Origin, Precision, Prompts, Recipe};
 use tercet_protocol::args::{RankTrainArgs, TrainArgs};
 use tercet_sampler::{Plan, Store, agreed_prefixes, write_durably};
 
+use super::error::SetupError;
 use super::lock::RunLock;
 use crate::checkpoint::{self, Progress, Resumed, TrainState};
 use crate::machine::cores;
@@ -22,86 +23,6 @@ use crate::ops::matmul::Measured;
 use crate::record::log;
 use crate::record::recorder::Recorder;
 use crate::step::update::AdamW;
-
-/// Why a run cannot begin.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// The run folder holds another run.
-    #[error("{0} already holds a run: --resume continues it; for a new one choose another folder with --set run_dir=…")]
-    RunExists(String),
-    /// Another process trains in the run folder.
-    #[error(
-        "run folder {run_dir} is in use {holder}: wait for that run or stop it, or choose another folder with --set run_dir=…"
-    )]
-    Locked {
-        /// The run folder.
-        run_dir: String,
-        /// By whom, and since when.
-        holder: String,
-    },
-    /// Another task of the same job array has trained this run to its end.
-    #[error(
-        "{run_dir} holds the run of task {task} of this job array, which is complete, and this task would train nothing: each \
-         task needs a run folder of its own, --set run_dir=…$SLURM_ARRAY_TASK_ID (cluster/slurm/array.sh shows one run per seed); the rest of a chain of tasks that continue one run can be cancelled"
-    )]
-    OtherTask {
-        /// The run folder.
-        run_dir: String,
-        /// The other task.
-        task: String,
-    },
-    /// A checkpoint of another recipe.
-    #[error(
-        "{path}: was written by another recipe ({keys}): undo the change to resume, or start a new run from its model with --set model.path={path}/model run_dir=…"
-    )]
-    OtherRecipe {
-        /// The checkpoint.
-        path: String,
-        /// The keys that differ.
-        keys: String,
-    },
-    /// A checkpoint whose steps took other rows than this plan would have.
-    #[error(
-        "{path}: its {step} steps were not taken from these rows in this way ({differs}): what is added or changed must begin at or after step {step} ([[data.changes]] with from_step; a new data set needs weight 0 until then)"
-    )]
-    OtherPlan {
-        /// The checkpoint.
-        path: String,
-        /// Steps done.
-        step: u64,
-        /// What is another.
-        differs: String,
-    },
-    /// A store of another tokenizer's token ids.
-    #[error(
-        "{store} holds the token ids of another tokenizer than the model's: its tokenizer.json has BLAKE3 {store_hash}, \
-         {tokenizer} has {hash}; prepare the rows again with --tokenizer {tokenizer}, or name the store's tokenizer.json in \
-         model.tokenizer if the model was trained with that one"
-    )]
-    OtherTokenizer {
-        /// The store.
-        store: String,
-        /// BLAKE3 of the tokenizer.json that it was made with.
-        store_hash: String,
-        /// The model's tokenizer.json.
-        tokenizer: String,
-        /// Its BLAKE3.
-        hash: String,
-    },
-    /// Nowhere to put the run's files.
-    #[error("the recipe's run_dir is empty: say where the run's files shall go")]
-    NoRunDir,
-    /// Ranks that would train different things.
-    #[error("this rank's {0} differs from rank 0's: all hosts need the same recipe and the same store")]
-    RanksDiffer(&'static str),
-}
-
-impl SetupError {
-    /// The exit code of a process that ends with this error.
-    pub fn exit_code(&self) -> ExitCode {
-        ExitCode::Usage
-    }
-}
 
 /// A run that is ready for its next step.
 pub(super) struct Run {
@@ -278,8 +199,8 @@ pub(crate) fn model_of(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Resul
     })
 }
 
-/// The newest good checkpoint, if there is any, as rank 0 sees it: one rank reads all of them and all take the same. What
-/// rank 0 passes over goes to its `remarks`. Every rank calls it.
+/// The newest good checkpoint, if there is any, as rank 0 sees it: one rank reads all of them and all take the same.
+/// What rank 0 passes over goes to its `remarks`. Every rank calls it.
 fn newest_good(recipe: &Recipe, ranks: &dyn Collective, remarks: &mut Vec<String>) -> anyhow::Result<Option<PathBuf>> {
     let mut name = Vec::new();
     if ranks.rank() == 0 {
@@ -305,7 +226,8 @@ fn newest_good(recipe: &Recipe, ranks: &dyn Collective, remarks: &mut Vec<String
     Ok((!name.is_empty()).then(|| recipe.run_dir.join(String::from_utf8_lossy(&name).as_ref())))
 }
 
-/// Loads the newest good checkpoint, if there is any; rank 0's `remarks` get what is to be told of others. Every rank calls it.
+/// Loads the newest good checkpoint, if there is any; rank 0's `remarks` get what is to be told of others. Every rank
+/// calls it.
 ///
 /// # Errors
 /// There are some, but none is good; or it cannot be loaded.
@@ -339,8 +261,8 @@ pub(crate) fn check_same_tokenizer(model: &M3Model, store: &Store, store_dir: &P
     Err(SetupError::OtherTokenizer { store, store_hash: store_hash.clone(), tokenizer, hash }.into())
 }
 
-/// Resuming continues the same computation: whatever changes its numbers must be as it was. The data may change from the
-/// checkpoint's step on.
+/// Resuming continues the same computation: whatever changes its numbers must be as it was. The data may change from
+/// the checkpoint's step on.
 fn check_same_run(path: &Path, recipe: &Recipe, plan: Option<&Plan>, state: &TrainState) -> anyhow::Result<()> {
     let before = Recipe::load(&path.join("train/recipe.toml"), &[])?;
     // Left open where the folder that says it is gone; the checkpoint's own model has it.

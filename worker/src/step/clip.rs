@@ -1,7 +1,7 @@
 //! The gradient's global norm, and clipping by it.
 //!
-//! The norm is put together from the same parts in the same order whether the ranks have the whole gradient or their parts
-//! of it, so that it has the same bits.
+//! The norm is put together from the same parts in the same order whether the ranks have the whole gradient or their
+//! parts of it, so that it has the same bits.
 
 use tch::{Kind, Tensor};
 use tercet_cluster::{Collective, CollectiveError};

@@ -15,7 +15,8 @@ pub trait Inspect {
     /// The loss's gradient with respect to the scores is known.
     fn d_scores(&mut self, _d_scores: &Scores) {}
 
-    /// Whether [`Inspect::gradient_of`] is of interest: then nothing is summed over ranks before all sub-batches are done.
+    /// Whether [`Inspect::gradient_of`] is of interest: then nothing is summed over ranks before all sub-batches are
+    /// done.
     fn looks_at_gradients(&self) -> bool {
         false
     }

@@ -1,12 +1,13 @@
 //! The gradient's sum over ranks, in buckets that leave while the rest is still computed.
 //!
 //! The flat gradient is cut into buckets, from the end of the weights that decay to their beginning: the order in which
-//! backward finishes them, heads first and embedding tables last. Biases and layer norms, which lie behind and belong to
-//! all layers, are the last buckets; they are small. Buckets start in this order on every rank, whatever a rank's
+//! backward finishes them, heads first and embedding tables last. Biases and layer norms, which lie behind and belong
+//! to all layers, are the last buckets; they are small. Buckets start in this order on every rank, whatever a rank's
 //! sub-batches are and whether it has any, so the ranks are in step.
 //!
-//! Every bucket has a part for each rank. Where the optimizer's state is sharded over the ranks (ZeRO-1; Rajbhandari et al.,
-//! 2020, arXiv 1910.02054) a rank gets the sums of its parts alone, updates their weights, and is given the others'.
+//! Every bucket has a part for each rank. Where the optimizer's state is sharded over the ranks (ZeRO-1; Rajbhandari et
+//! al., 2020, arXiv 1910.02054) a rank gets the sums of its parts alone, updates their weights, and is given the
+//! others'.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -39,7 +40,8 @@ pub struct GradientReducer<'a> {
 }
 
 impl<'a> GradientReducer<'a> {
-    /// Starts nothing yet. `sharded` leaves each rank with the sums of its parts, and the rest of its gradient undefined.
+    /// Starts nothing yet. `sharded` leaves each rank with the sums of its parts, and the rest of its gradient
+    /// undefined.
     pub fn new(ranks: &'a dyn Collective, parameters: &Parameters, sharded: bool) -> Self {
         Self::with_buckets(buckets(parameters), ranks, parameters.flat_grad(), parameters.num_decayed(), sharded)
     }
@@ -56,9 +58,9 @@ impl<'a> GradientReducer<'a> {
         Self { ranks, gradient, waiting, under_way, num_settled: 0, sharded, num_decayed, final_from, failed }
     }
 
-    /// From here on no gradient is added to any weight that decays and lies at `first` or behind it
-    /// (an offset in the flat buffers); starts the buckets that are complete by that. Until the reducer is finished nobody
-    /// reads or writes those gradients. [`finish`](Self::finish) tells of a collective that failed.
+    /// From here on no gradient is added to any weight that decays and lies at `first` or behind it (an offset in the
+    /// flat buffers); starts the buckets that are complete by that. Until the reducer is finished nobody reads or
+    /// writes those gradients. [`finish`](Self::finish) tells of a collective that failed.
     pub fn final_from(&mut self, first: i64) {
         self.final_from = self.final_from.min(first);
         if self.failed.is_none() {

@@ -1,8 +1,8 @@
 //! AdamW (Loshchilov and Hutter, 2019) over the flat buffers, as torch.optim.AdamW computes it.
 //!
-//! A rank may keep the state of its parts of the buffers only (`optimizer.shard_state`) and then updates no other weights.
-//! The weights are the same bits either way: every number of the update comes from its own element's alone, wherever in a
-//! tensor that lies.
+//! A rank may keep the state of its parts of the buffers only (`optimizer.shard_state`) and then updates no other
+//! weights. The weights are the same bits either way: every number of the update comes from its own element's alone,
+//! wherever in a tensor that lies.
 
 use std::ops::Range;
 

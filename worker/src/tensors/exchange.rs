@@ -26,7 +26,8 @@ fn element(tensor: &Tensor) -> Element {
 
 /// Where the backend is to find a device's tensors; none if it cannot, and the host must hold them.
 ///
-/// The driver is asked, about a tensor with elements: one without lies nowhere, and its rank must still do as the others.
+/// The driver is asked, about a tensor with elements: one without lies nowhere, and its rank must still do as the
+/// others.
 fn device_memory(ranks: &dyn Collective, device: Device) -> Option<Memory> {
     let sample = Tensor::empty([1], (Kind::Uint8, device));
     let known = ranks.is_device_memory(sample.data_ptr().cast());
@@ -92,7 +93,8 @@ impl<'a> InPlace<'a> {
         Self::start(ranks, values, |buffer| unsafe { ranks.start_all_reduce(buffer) })
     }
 
-    /// Starts replacing this rank's part of `values` by its sum over all ranks. Every rank calls it with the same shape.
+    /// Starts replacing this rank's part of `values` by its sum over all ranks. Every rank calls it with the same
+    /// shape.
     ///
     /// # Errors
     /// As [`Collective::start_reduce_scatter`].
@@ -112,8 +114,8 @@ impl<'a> InPlace<'a> {
         Self::start(ranks, values, |buffer| unsafe { ranks.start_all_gather(buffer, &counts) })
     }
 
-    /// The memory that `operation` is given is freed when the operation is over and not before. That nobody touches it is
-    /// asked of the caller; a copy on the host is known here alone.
+    /// The memory that `operation` is given is freed when the operation is over and not before. That nobody touches it
+    /// is asked of the caller; a copy on the host is known here alone.
     fn start(
         ranks: &dyn Collective,
         values: Tensor,

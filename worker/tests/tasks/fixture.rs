@@ -35,7 +35,8 @@ impl Fixture {
         fs::write(&tokenizer, word_tokenizer(words).to_string()).unwrap();
         let options = ModelOptions::default();
         let fresh = M3Model::fresh(&config, &options, Device::Cpu, Kind::Float).unwrap();
-        // libtorch has one generator, from which the tests of other threads draw as well. So these weights are computed.
+        // libtorch has one generator, from which the tests of other threads draw as well. So these weights are
+        // computed.
         for (i, spec) in fresh.parameters.specs().iter().enumerate() {
             if let Init::Normal(deviation) = spec.init {
                 let place = Tensor::arange(spec.numel(), (Kind::Double, Device::Cpu));

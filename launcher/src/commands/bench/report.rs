@@ -1,7 +1,8 @@
 //! A benchmark's figures: operations are counted and set against the rate of matrix products.
 //!
-//! Model operations are those of the real tokens, in encoder and heads, forward and backward once: three forward passes.
-//! Neither padding nor recomputation counts, nor do the score matrices, whose lexical part depends on the texts' words.
+//! Model operations are those of the real tokens, in encoder and heads, forward and backward once: three forward
+//! passes. Neither padding nor recomputation counts, nor do the score matrices, whose lexical part depends on the
+//! texts' words.
 
 use std::collections::BTreeMap;
 

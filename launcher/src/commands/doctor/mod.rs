@@ -1,7 +1,7 @@
 //! `tercet doctor`: are the machines fit for a run, and what is to be done about those that are not?
 //!
-//! The ranks look and measure (`worker/src/preflight`); here their report becomes a table. What is shown is a part of it:
-//! `--json` keeps all.
+//! The ranks look and measure (`worker/src/preflight`); here their report becomes a table. What is shown is a part of
+//! it: `--json` keeps all.
 
 mod table;
 

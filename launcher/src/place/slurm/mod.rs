@@ -1,8 +1,9 @@
 //! The Slurm allocation that this process is in, from the variables that `sbatch`, `salloc` and `srun` set: which nodes
 //! ([`nodelist`]), and how many ranks each takes ([`counts`]).
 //!
-//! Of a heterogeneous job only the first component's nodes can be used: `mpirun` has `srun` start its daemons, which goes
-//! to that one. In a container Slurm's programs are often missing: then ranks run on this machine, if that is all there is.
+//! Of a heterogeneous job only the first component's nodes can be used: `mpirun` has `srun` start its daemons, which
+//! goes to that one. In a container Slurm's programs are often missing: then ranks run on this machine, if that is all
+//! there is.
 
 mod counts;
 mod nodelist;
@@ -40,7 +41,8 @@ pub enum Found {
     Nodes(Vec<Host>, Vec<(&'static str, Option<String>)>),
 }
 
-/// The allocation, and what the user should know of it, a sentence each. `asked` is the number of ranks that the user wants.
+/// The allocation, and what the user should know of it, a sentence each. `asked` is the number of ranks that the user
+/// wants.
 ///
 /// # Errors
 /// [`ExitCode::Usage`] for an allocation that cannot be used as it is, with the ways out.
@@ -79,8 +81,8 @@ pub fn find(asked: Option<NonZeroUsize>, around: &Surroundings) -> Result<(Found
         ("SLURM_NODELIST", Some(list)),
         // mpirun fills nodes by this, and without regard to what it is told of each.
         ("SLURM_TASKS_PER_NODE", Some(counts::counted(&numbers))),
-        // srun would take what was asked for a job's tasks for those of its own step, mpirun's daemons: one a node, each of
-        // which needs all GPUs of its node.
+        // srun would take what was asked for a job's tasks for those of its own step, mpirun's daemons: one a node,
+        // each of which needs all GPUs of its node.
         ("SLURM_GPUS", None),
         ("SLURM_GPUS_PER_TASK", None),
         ("SLURM_GPUS_PER_SOCKET", None),
@@ -173,8 +175,8 @@ fn scontrol(list: &str) -> Option<Vec<String>> {
     (output.status.success() && !names.is_empty()).then_some(names)
 }
 
-/// The nodes of the step that this process was started in by `srun`, if any, and their list. What Slurm tells of tasks is
-/// then the step's, and `mpirun` sees its nodes alone.
+/// The nodes of the step that this process was started in by `srun`, if any, and their list. What Slurm tells of tasks
+/// is then the step's, and `mpirun` sees its nodes alone.
 fn step_nodes(
     job: &str,
     all: &[String],

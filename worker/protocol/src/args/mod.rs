@@ -1,7 +1,7 @@
 //! The arguments of every command that ranks do, as they are typed: names, defaults, help, and what is refused at once.
 //!
-//! Each struct is a part of two command lines: of `tercet-worker COMMAND`, and of `tercet COMMAND`, which adds what only
-//! a launcher is asked.
+//! Each struct is a part of two command lines: of `tercet-worker COMMAND`, and of `tercet COMMAND`, which adds what
+//! only a launcher is asked.
 
 mod bench;
 mod doctor;

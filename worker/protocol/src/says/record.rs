@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::figure;
 
-/// One step; a line of metrics.jsonl. Figures that a line lacks are read as NaN where they are shown to people, else as 0.
+/// One step; a line of metrics.jsonl. Figures that a line lacks are read as NaN where they are shown to people, else
+/// as 0.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default = "StepRecord::unknown")]
 pub struct StepRecord {

@@ -15,7 +15,8 @@ pub struct Report {
     pub loss: Option<f64>,
     /// Its parts by name ([`TERMS`]), each before its weight.
     pub terms: BTreeMap<String, Option<f64>>,
-    /// Of every head, and of them together, divided by the temperature; a row for each query, a column for each passage.
+    /// Of every head, and of them together, divided by the temperature; a row for each query, a column for each
+    /// passage.
     pub scores: BTreeMap<String, Vec<Vec<Option<f64>>>>,
     /// Query-passage pairs that were left out of the loss.
     #[serde(default)]

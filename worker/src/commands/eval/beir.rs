@@ -1,6 +1,6 @@
-//! BEIR folders: `corpus.jsonl`, `queries.jsonl` and `qrels/SPLIT.tsv` (Thakur et al., 2021), as BEIR's own loader reads
-//! them: a document is its title, a space and its text, a query its text alone, `_id` its name; queries that the split does
-//! not judge are left out. Unlike that loader, two texts of one name are refused.
+//! BEIR folders: `corpus.jsonl`, `queries.jsonl` and `qrels/SPLIT.tsv` (Thakur et al., 2021), as BEIR's own loader
+//! reads them: a document is its title, a space and its text, a query its text alone, `_id` its name; queries that the
+//! split does not judge are left out. Unlike that loader, two texts of one name are refused.
 //!
 //! Every rank reads the whole folder, knows all ids and keeps the texts of its own documents. Documents are numbered
 //! by id in *descending* byte order, because that is how trec_eval breaks ties: of two documents with the same score
@@ -65,8 +65,8 @@ impl Dataset {
     /// Reads the folder at `dir`, with the judgments of `split`, for rank `rank` of `world_size`.
     ///
     /// # Errors
-    /// [`TaskError`] with file, line and reason for anything missing, malformed or named twice, and where no query or no
-    /// document is left to evaluate.
+    /// [`TaskError`] with file, line and reason for anything missing, malformed or named twice, and where no query or
+    /// no document is left to evaluate.
     pub fn load(dir: &Path, split: &str, rank: usize, world_size: usize) -> Result<Self, TaskError> {
         let qrels_path = qrels_of(dir, split)?;
         let mut remarks = Vec::new();

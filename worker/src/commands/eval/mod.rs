@@ -3,8 +3,8 @@
 //! Every rank encodes and keeps its part of a corpus; queries are encoded in parts too and then shared, every rank
 //! searches its part for all of them, and the best lists are merged. [`Rankings`] says what is ranked how.
 //!
-//! The document that has the query's very id is left out of its list, as in BEIR's own evaluation: in some data sets (Quora,
-//! ArguAna) queries are documents of the corpus.
+//! The document that has the query's very id is left out of its list, as in BEIR's own evaluation: in some data sets
+//! (Quora, ArguAna) queries are documents of the corpus.
 //!
 //! A rank's documents stay in its memory as 32-bit floats, multi-vector ones too: 2 KB a token for a model 512 wide.
 

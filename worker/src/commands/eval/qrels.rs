@@ -1,8 +1,8 @@
-//! Judgments: `qrels/SPLIT.tsv` of a BEIR folder, `query-id <tab> corpus-id <tab> score`; or TREC's qrels, four columns of
-//! which the second is 0.
+//! Judgments: `qrels/SPLIT.tsv` of a BEIR folder, `query-id <tab> corpus-id <tab> score`; or TREC's qrels, four columns
+//! of which the second is 0.
 //!
-//! BEIR's loader passes over the first line, whatever it is. Here it is passed over if it is a header: its score is a word,
-//! and its ids are nobody's.
+//! BEIR's loader passes over the first line, whatever it is. Here it is passed over if it is a header: its score is a
+//! word, and its ids are nobody's.
 
 use std::borrow::Cow;
 use std::collections::hash_map::Entry;
@@ -20,8 +20,8 @@ pub type Judgments = HashMap<String, i64>;
 /// Reads the judgments; `is_known` says whether a text names a query (`[0]`) or a document (`[1]`).
 ///
 /// # Errors
-/// [`TaskError`] with file, line and reason for a line that is no judgment, and for a second, different judgment of the same
-/// query and document.
+/// [`TaskError`] with file, line and reason for a line that is no judgment, and for a second, different judgment of the
+/// same query and document.
 pub(super) fn read_qrels(
     path: &Path,
     is_known: impl Fn(&str) -> [bool; 2],

@@ -74,8 +74,8 @@ impl Corpus {
         Self { numbers, vectors, postings, device }
     }
 
-    /// Ranks the whole corpus for `queries`, the same on all ranks, but for the one document that `left_out` names for each
-    /// query. Every rank calls it; all have the result.
+    /// Ranks the whole corpus for `queries`, the same on all ranks, but for the one document that `left_out` names for
+    /// each query. Every rank calls it; all have the result.
     ///
     /// # Errors
     /// As the collectives'.

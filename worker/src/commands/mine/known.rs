@@ -1,7 +1,7 @@
 //! The passages to draw from, and which of them are known to answer a row's query.
 //!
-//! As in training (docs/know/loss.md, "False negatives"): texts are the same if their tokens are, and what answers a query is
-//! every positive of every row whose query has the same tokens.
+//! As in training (docs/know/loss.md, "False negatives"): texts are the same if their tokens are, and what answers a
+//! query is every positive of every row whose query has the same tokens.
 
 use std::collections::HashMap;
 

@@ -1,10 +1,11 @@
-//! `mine`: hard negatives for training rows, found with the model that shall learn from them (ANCE; Xiong et al., 2020).
+//! `mine`: hard negatives for training rows, found with the model that shall learn from them (ANCE; Xiong et al.,
+//! 2020).
 //!
-//! All distinct passages are ranked for each query by the dense head. What is known to answer the query, and passages that
-//! are the query itself, are left out (`known.rs`); of the ranks that `--range` names (the best few are often unlabelled
-//! positives), `--negatives` are drawn by a hash of seed and row and put in the row's `neg`, best first. All other
-//! fields stay, as they are written, but for `neg_scores`, which the old negatives had. The same input gives the same rows
-//! on any number of ranks, as far as rounding lets scores be the same.
+//! All distinct passages are ranked for each query by the dense head. What is known to answer the query, and passages
+//! that are the query itself, are left out (`known.rs`); of the ranks that `--range` names (the best few are often
+//! unlabelled positives), `--negatives` are drawn by a hash of seed and row and put in the row's `neg`, best first. All
+//! other fields stay, as they are written, but for `neg_scores`, which the old negatives had. The same input gives the
+//! same rows on any number of ranks, as far as rounding lets scores be the same.
 
 mod known;
 mod rows;
@@ -125,7 +126,8 @@ fn write_rows(
     Ok(())
 }
 
-/// What stands before queries and before passages: rows of a symmetric type have the query's before both, as in training.
+/// What stands before queries and before passages: rows of a symmetric type have the query's before both, as in
+/// training.
 fn prompts_of(args: &MineArgs, encoder: &TextEncoder, rows: &[MinedRow]) -> Result<[String; 2], TaskError> {
     let [query, passage] = prefixes::over(&args.prefixes, encoder.prompts());
     let is_symmetric = |row: &MinedRow| row.row.kind.as_deref().is_some_and(|kind| kind.starts_with("symmetric"));

@@ -24,8 +24,8 @@ const TOKENIZER_FILES: [&str; 8] = [
     "merges.txt",
 ];
 
-/// What a model's directory has besides the weights. Its sources are read once: what is written later does not depend on
-/// their still being there, as a checkpoint that was resumed from may not be.
+/// What a model's directory has besides the weights. Its sources are read once: what is written later does not depend
+/// on their still being there, as a checkpoint that was resumed from may not be.
 #[derive(Debug, Clone)]
 pub struct ModelFiles {
     config: EncoderConfig,

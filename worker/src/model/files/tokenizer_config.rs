@@ -7,11 +7,13 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tercet_sampler::SpecialTokens;
 
-/// What the tokenizer_config.json in `dir` has to be, where it is not so already; none where there is no tokenizer.json.
+/// What the tokenizer_config.json in `dir` has to be, where it is not so already; none where there is no
+/// tokenizer.json.
 ///
 /// - If there is none, transformers takes the tokenizer class that goes with the model type, which keeps the vocabulary
 ///   and replaces the normalizer. `PreTrainedTokenizerFast` takes tokenizer.json as it is, which is what we do.
-/// - A length limit is the model's own: positions may have been added, and some files state none that a model could take.
+/// - A length limit is the model's own: positions may have been added, and some files state none that a model could
+///   take.
 /// - Every special token that the lexical head leaves out is named. BERT's files name the last one `sep_token` only;
 ///   FlagEmbedding wants an `eos_token` and cannot score pairs without.
 pub(super) fn completed(dir: &Path, special: &SpecialTokens, max_len: usize) -> Option<Value> {

@@ -1,7 +1,7 @@
 //! Reads the tensors of a model's folder, whatever files they are in, into one map by the encoder's own names.
 //!
-//! What comes out depends on the files alone: a tensor that is there under two names has to be the same both times, and one
-//! that no part of the model takes has to be known as harmless.
+//! What comes out depends on the files alone: a tensor that is there under two names has to be the same both times, and
+//! one that no part of the model takes has to be known as harmless.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! Attention of one token of each text, its first, to its text.
 //!
-//! Who wants dense representations by CLS pooling wants nothing else of the last layer: other tokens give their keys and
-//! values to it, and that is all. The result is the same, and so is every gradient. libtorch's operations do it on every device: a
-//! text has one row of probabilities.
+//! Who wants dense representations by CLS pooling wants nothing else of the last layer: other tokens give their keys
+//! and values to it, and that is all. The result is the same, and so is every gradient. libtorch's operations do it on
+//! every device: a text has one row of probabilities.
 //!
 //! Legend: T tokens of the sub-batch, d hidden size, h heads, k head size, B and L texts and length of a group.
 

@@ -7,8 +7,8 @@ use tch::Tensor;
 use super::{Attention, Group};
 use crate::tensors::libtorch;
 
-/// Per group: queries, keys and values as leaves, with gradients if `keep` says so, and the result above them, [B, h, L, k] each,
-/// from [T, 3d].
+/// Per group: queries, keys and values as leaves, with gradients if `keep` says so, and the result above them, [B, h,
+/// L, k] each, from [T, 3d].
 pub fn forward(attention: &Attention, qkv: &Tensor, groups: &[Group], keep: bool) -> Vec<([Tensor; 3], Tensor)> {
     with_first_texts(groups).map(|(text, group)| forward_group(attention, qkv, group, text, keep)).collect()
 }

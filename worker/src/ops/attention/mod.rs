@@ -1,9 +1,9 @@
 //! Attention of every token to its own text.
 //!
-//! Three ways lead there. On a CPU in float32 and bfloat16 it is a kernel of our own, text by text. Elsewhere libtorch's fused
-//! kernels (flash attention, or what a GPU has) take groups of nearly equally long texts; neither ever holds the
-//! probabilities of a text. With dropout in float64 on a CPU, where libtorch's would draw other masks than the kernel, it is the
-//! [`reference`], which holds them: that is for tests.
+//! Three ways lead there. On a CPU in float32 and bfloat16 it is a kernel of our own, text by text. Elsewhere
+//! libtorch's fused kernels (flash attention, or what a GPU has) take groups of nearly equally long texts; neither ever
+//! holds the probabilities of a text. With dropout in float64 on a CPU, where libtorch's would draw other masks than
+//! the kernel, it is the [`reference`], which holds them: that is for tests.
 //!
 //! Legend: T tokens of the sub-batch, d hidden size, h heads, k head size, B and L texts and length of a group.
 
@@ -98,8 +98,8 @@ impl Attention {
         }
     }
 
-    /// The gradient of queries, keys and values, [T, 3d], from the result's, [T, d]; what they were computed from is not asked
-    /// for a bias's gradient, which is the caller's.
+    /// The gradient of queries, keys and values, [T, 3d], from the result's, [T, d]; what they were computed from is
+    /// not asked for a bias's gradient, which is the caller's.
     pub fn backward(&self, qkv: &LinearOutput, texts: Texts, attended: Attended, d_output: &Tensor) -> Tensor {
         let values = &qkv.values;
         match attended {

@@ -1,5 +1,5 @@
-//! Attention as it is defined, text by text: softmax(query·keyᵀ / √k), dropout, times value; and its derivative. It holds all of a
-//! text's probabilities, so it is for tests and short texts.
+//! Attention as it is defined, text by text: softmax(query·keyᵀ / √k), dropout, times value; and its derivative. It
+//! holds all of a text's probabilities, so it is for tests and short texts.
 //!
 //! Legend: T tokens, d hidden size, h heads, k head size, n tokens of a text.
 

@@ -1,5 +1,5 @@
-//! AdamW's update (Loshchilov and Hutter, 2019, arXiv 1711.05101) in one pass over weights, gradient and moments: it waits for
-//! memory and for nothing else.
+//! AdamW's update (Loshchilov and Hutter, 2019, arXiv 1711.05101) in one pass over weights, gradient and moments: it
+//! waits for memory and for nothing else.
 
 use pulp::Arch;
 use tch::Tensor;

@@ -1,5 +1,6 @@
-//! Dropout on a processor: an element's fate is a hash of its place (MurmurHash3's finaliser, whose 32-bit steps a compiler turns
-//! into vector instructions), and drawing is one pass over the tensor; libtorch's generator takes some twenty times as long.
+//! Dropout on a processor: an element's fate is a hash of its place (MurmurHash3's finaliser, whose 32-bit steps a
+//! compiler turns into vector instructions), and drawing is one pass over the tensor; libtorch's generator takes some
+//! twenty times as long.
 //!
 //! In float64, too, so that masks do not depend on the type.
 
@@ -43,7 +44,8 @@ fn apply_to<T: Number>(dropout: Dropout, x: &mut [T]) {
     });
 }
 
-/// For kernels, which have one row of float32 numbers in their hands at a time; `first` is the place of its first element.
+/// For kernels, which have one row of float32 numbers in their hands at a time; `first` is the place of its first
+/// element.
 impl Dropout {
     /// Calls `work` with every element of a row, what dropout multiplies it with, and its number in the row.
     #[inline(always)]
@@ -74,8 +76,8 @@ impl Dropout {
         }
     }
 
-    /// From a row's probabilities `p` and the gradients `d` of what became of them after dropout, and their product with each
-    /// other summed over the row: makes `p` what became of them, and `d` the gradients before softmax.
+    /// From a row's probabilities `p` and the gradients `d` of what became of them after dropout, and their product
+    /// with each other summed over the row: makes `p` what became of them, and `d` the gradients before softmax.
     #[inline(always)]
     pub fn differentiate_row(self, p: &mut [f32], d: &mut [f32], sum: f32, first: usize) {
         if self.is_on() {

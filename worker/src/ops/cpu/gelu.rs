@@ -15,8 +15,8 @@ pub fn forward(x: &Tensor, bias: &Tensor) -> Tensor {
     output
 }
 
-/// What the backward pass needs at once, [T, f] each: the result once more, and from the result's gradient `d` that of `x`, whose
-/// columns are added to `sums`, `[f]` in float32.
+/// What the backward pass needs at once, [T, f] each: the result once more, and from the result's gradient `d` that of
+/// `x`, whose columns are added to `sums`, `[f]` in float32.
 ///
 /// # Panics
 /// If they have other sizes.
@@ -78,8 +78,8 @@ fn backward_in<E: Element>(x: &[E], bias: &[f32], d: &mut [E], output: &mut [E],
     });
 }
 
-/// The normal distribution at x: how much lies below, to 1e-7, and its density. The error function is approximated as in
-/// Abramowitz and Stegun (1964), 7.1.26.
+/// The normal distribution at x: how much lies below, to 1e-7, and its density. The error function is approximated as
+/// in Abramowitz and Stegun (1964), 7.1.26.
 #[inline(always)]
 fn normal(x: f32) -> (f32, f32) {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;

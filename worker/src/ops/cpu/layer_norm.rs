@@ -11,7 +11,8 @@ use super::{Element, Shared, column_sums, elements, elements_mut, for_each_block
 use crate::ops::dropout::Dropout;
 use crate::ops::layer_norm::{LayerNorm, Normalised};
 
-/// norm(dropout(`x` + `linear_bias`) + `residual`), [T, d], and what the backward pass needs; the bias is `[d]` in float32.
+/// norm(dropout(`x` + `linear_bias`) + `residual`), [T, d], and what the backward pass needs; the bias is `[d]` in
+/// float32.
 ///
 /// # Panics
 /// If tensors have other sizes.
@@ -36,8 +37,8 @@ pub fn forward_sum(
     (output, Normalised { input: x, mean, rstd })
 }
 
-/// Gradients of the residual and of `x` from the result's, [T, d]; adds those of the norm's weight, of its bias and of the linear
-/// map's bias to `sums`, `[d]` in float32 each.
+/// Gradients of the residual and of `x` from the result's, [T, d]; adds those of the norm's weight, of its bias and of
+/// the linear map's bias to `sums`, `[d]` in float32 each.
 ///
 /// # Panics
 /// If tensors have other sizes.

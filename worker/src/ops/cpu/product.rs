@@ -16,8 +16,8 @@ pub struct Left<'a> {
     pub depth_stride: usize,
 }
 
-/// c[m, n] = a[m, depth] · b[depth, n], or with `add` so much more. Rows of `b` and `c` are `b_len` and `c_len` apart; n is a
-/// multiple of [`LANES`].
+/// c[m, n] = a[m, depth] · b[depth, n], or with `add` so much more. Rows of `b` and `c` are `b_len` and `c_len` apart;
+/// n is a multiple of [`LANES`].
 #[derive(Clone, Copy)]
 pub struct Shape {
     pub rows: usize,
@@ -63,7 +63,8 @@ struct Block<'a, S> {
 }
 
 impl<S: Simd> Block<'_, S> {
-    /// All columns, `WIDE` vectors of them at a time in tiles of `LOW` rows, then `NARROW` in tiles of `HIGH`, then singly.
+    /// All columns, `WIDE` vectors of them at a time in tiles of `LOW` rows, then `NARROW` in tiles of `HIGH`, then
+    /// singly.
     #[inline(always)]
     fn columns<const WIDE: usize, const NARROW: usize, const LOW: usize, const HIGH: usize>(self) {
         let mut column = 0;
@@ -102,9 +103,9 @@ impl<S: Simd> Block<'_, S> {
     fn tile<const WIDTH: usize, const HEIGHT: usize>(self, row: usize, column: usize) {
         let Self { simd, shape, a, b, c } = self;
         let mut sums = [[simd.splat_f32s(0.0); WIDTH]; HEIGHT];
-        // SAFETY: `multiply` has asserted that all rows, columns and depths of the shape lie within the operands; `columns`
-        // and `rows` go no further than the shape. Vectors need no more alignment than numbers where they are read and
-        // written unaligned.
+        // SAFETY: `multiply` has asserted that all rows, columns and depths of the shape lie within the operands;
+        // `columns` and `rows` go no further than the shape. Vectors need no more alignment than numbers where they are
+        // read and written unaligned.
         unsafe {
             let mut left = a.numbers.as_ptr().add(row * a.row_stride);
             let mut right = b.add(column);

@@ -1,5 +1,5 @@
-//! Every operation in every type, so by every engine that serves it, against its definition: what autograd makes of that in
-//! float64.
+//! Every operation in every type, so by every engine that serves it, against its definition: what autograd makes of
+//! that in float64.
 //!
 //! The numbers that go in are bfloat16's, so that all types have the same. Gradients that are added to begin as ones.
 

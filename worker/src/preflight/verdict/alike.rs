@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tercet_protocol::says::doctor::{Finding, Level, RankFacts};
 
-use crate::preflight::verdict::named;
+use super::wording::named;
 
 /// A recipe that cannot be used: a mistake if no rank can use it, else a machine with another file.
 pub(super) fn recipes(facts: &[RankFacts]) -> Vec<Finding> {

@@ -2,7 +2,7 @@
 
 use tercet_protocol::says::doctor::{Finding, FolderFacts, Level, MachineFacts};
 
-use crate::preflight::verdict::mib;
+use super::wording::mib;
 
 /// A run folder slower than this, in bytes per second, holds up checkpoints.
 const SLOW_DISK: f64 = 20e6;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use tercet_protocol::says::doctor::{Finding, GpuFacts, Level, MachineFacts};
 
-use crate::preflight::verdict::{median, mib};
+use super::measure::median;
+use super::wording::mib;
 
 /// The approximate memory of libtorch and its threads per rank before any model is loaded.
 const RANK_BYTES: u64 = 512 << 20;

@@ -3,24 +3,21 @@
 mod alike;
 mod folder;
 mod machine;
+mod measure;
 mod speed;
 #[cfg(test)]
 mod tests;
 mod visible;
+mod wording;
 
 use tercet_protocol::says::doctor::{Finding, Level, MachineFacts, NetworkFacts, RankFacts};
 
 use alike::{differences, recipes};
 use folder::folders;
 use machine::{clocks, memory, sick_gpu, unlike_gpus};
+pub use measure::{SLOW_LINK, SLOW_RANK, median};
 use speed::{slow_links, slow_ranks};
 use visible::visible_gpus;
-
-/// A rank below this share of the median rate is slow.
-pub const SLOW_RANK: f64 = 0.7;
-
-/// A link below this share of the median rate of its kind is slow.
-pub const SLOW_LINK: f64 = 1.0 / 3.0;
 
 /// Clocks that differ by more than this make logs and file times hard to read.
 const CLOCKS_APART_SECS: f64 = 2.0;
@@ -60,24 +57,4 @@ pub fn findings(facts: &[RankFacts], network: Option<&NetworkFacts>) -> Vec<Find
     found.extend(slow_ranks(facts));
     found.extend(network.iter().flat_map(|network| slow_links(&network.links)));
     found
-}
-
-/// The middle value; the larger of the two for an even number of values, and 0 for none.
-pub fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{} MiB", bytes >> 20)
-}
-
-/// `rank 3: …`, `ranks 8 to 15: …`.
-fn named(ranks: &[usize], text: &str) -> String {
-    match ranks {
-        [rank] => format!("rank {rank}: {text}"),
-        [first, .., last] if last - first + 1 == ranks.len() => format!("ranks {first} to {last}: {text}"),
-        _ => format!("ranks {}: {text}", ranks.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")),
-    }
 }

@@ -2,7 +2,8 @@
 
 use tercet_protocol::says::doctor::{Finding, Level, LinkFacts, RankFacts};
 
-use crate::preflight::verdict::{SLOW_LINK, SLOW_RANK, median, named};
+use super::measure::{SLOW_LINK, SLOW_RANK, median};
+use super::wording::named;
 
 /// A GPU is judged by itself. A machine's cores are judged by the fastest of its ranks, because they share caches,
 /// clocks and, on a virtual machine, the host's cores with others, so one of them is often slower for a while.

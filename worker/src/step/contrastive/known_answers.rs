@@ -1,10 +1,10 @@
 //! False negatives: passages of the global batch that are known to answer a query, and so must not count against it.
 //!
-//! A query's known answers are the positives of every row of the global batch that asks the same, its own row among them,
-//! the positives that were not chosen included. docs/know/loss.md says what leaving them out does to each loss.
+//! A query's known answers are the positives of every row of the global batch that asks the same, its own row among
+//! them, the positives that were not chosen included. docs/know/loss.md says what leaving them out does to each loss.
 //!
-//! Texts are compared by their hashes, which the ranks gather: memory is 8 bytes for each text of the global batch and 16
-//! for each pair found, and which pairs are found does not depend on how rows lie on ranks.
+//! Texts are compared by their hashes, which the ranks gather: memory is 8 bytes for each text of the global batch and
+//! 16 for each pair found, and which pairs are found does not depend on how rows lie on ranks.
 //!
 //! Legend: Q local queries, R all ranks' queries, P all ranks' passages.
 
@@ -13,8 +13,8 @@ use tercet_cluster::{Collective, CollectiveError, gather_counts};
 use tercet_configs::Negatives;
 use tercet_sampler::TextIds;
 
-/// What a masked score becomes: far below any real one, so that its softmax is exactly 0, and finite, because 0 · ∞ would
-/// be no number. It leaves room for the hybrid score's sum in float32.
+/// What a masked score becomes: far below any real one, so that its softmax is exactly 0, and finite, because 0 · ∞
+/// would be no number. It leaves room for the hybrid score's sum in float32.
 const MASKED: f64 = -1e30;
 
 /// Entries (row, column) of this rank's score matrices that are no negatives.
@@ -41,8 +41,8 @@ impl FalseNegatives {
         scores.index_put_(&[index(|pair| pair.0), index(|pair| pair.1)], &masked, false)
     }
 
-    /// Takes them out of the teacher's choice among each query's own group; `scores` [Q·G] are the teacher's and `first`
-    /// is the column of this rank's first passage.
+    /// Takes them out of the teacher's choice among each query's own group; `scores` [Q·G] are the teacher's and
+    /// `first` is the column of this rank's first passage.
     pub fn leave_out_of_groups(&self, scores: &mut [f32], first: usize, group_size: usize) {
         for &(query, column) in &self.0 {
             if let Some(own) = column.checked_sub(first).filter(|own| own / group_size == query) {

@@ -1,6 +1,7 @@
 //! The losses: a pure function of score matrices and targets to a scalar and its gradient with respect to the scores.
 //!
-//! Nothing here knows where scores come from, what a rank is or how a head works. Formulas and sources: docs/know/loss.md.
+//! Nothing here knows where scores come from, what a rank is or how a head works. Formulas and sources:
+//! docs/know/loss.md.
 //!
 //! Legend: Q this rank's queries, P the passages they are contrasted with, G passages per query's own group.
 
@@ -74,7 +75,8 @@ pub struct Loss {
     pub d_scores: Scores,
 }
 
-/// The hybrid score [Q, P]: the weighted sum of the heads' `scores`, divided by the temperature; none without all three heads.
+/// The hybrid score [Q, P]: the weighted sum of the heads' `scores`, divided by the temperature; none without all three
+/// heads.
 pub fn hybrid(settings: &LossSection, scores: &Scores) -> Option<Tensor> {
     let weights = settings.table()?.hybrid_weights;
     Some(weighted_sum([&scores.dense, scores.lexical.as_ref()?, scores.multi_vector.as_ref()?], weights))

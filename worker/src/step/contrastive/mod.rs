@@ -1,8 +1,8 @@
 //! The contrastive objective: queries against the passages of all ranks.
 //!
-//! Gradient caching (Gao et al., 2021) with the score matrices as the cut: encode without graphs, score, take the loss's
-//! gradient back to the representations, then encode again sub-batch by sub-batch with graphs. Activation memory is one
-//! sub-batch's, whatever the batch.
+//! Gradient caching (Gao et al., 2021) with the score matrices as the cut: encode without graphs, score, take the
+//! loss's gradient back to the representations, then encode again sub-batch by sub-batch with graphs. Activation memory
+//! is one sub-batch's, whatever the batch.
 //!
 //! Legend: Q local queries, P all ranks' passages.
 
@@ -30,8 +30,8 @@ use crate::step::outcome::Outcome;
 use crate::step::reduce::GradientReducer;
 use crate::step::settings::Trainee;
 
-/// Adds the gradient of this rank's share of the batch to the flat buffer, and lets `sum` begin with what is final of it.
-/// The outcome's loss is this rank's share. Every rank calls it.
+/// Adds the gradient of this rank's share of the batch to the flat buffer, and lets `sum` begin with what is final of
+/// it. The outcome's loss is this rank's share. Every rank calls it.
 ///
 /// # Errors
 /// A collective that failed.
@@ -108,8 +108,8 @@ pub fn score(
     Ok(Scored { scores, loss, d_representations, num_false_negatives })
 }
 
-/// This rank's share of the loss, and the number of pairs that are left out of it; `first_passage` is the column of this
-/// rank's first passage. Every rank calls it.
+/// This rank's share of the loss, and the number of pairs that are left out of it; `first_passage` is the column of
+/// this rank's first passage. Every rank calls it.
 fn contrast(
     ranks: &dyn Collective,
     settings: &LossSection,

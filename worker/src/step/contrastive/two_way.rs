@@ -17,8 +17,8 @@ use crate::step::contrastive::loss::{Loss, Terms, loss};
 use crate::step::contrastive::targets::Targets;
 use crate::tensors::exchange::ring_pass;
 
-/// The mean of `forward` (query → passage) and the loss of the other direction, from which `false_negatives`, entries of
-/// [Q, R], are left out. Every rank calls it.
+/// The mean of `forward` (query → passage) and the loss of the other direction, from which `false_negatives`, entries
+/// of [Q, R], are left out. Every rank calls it.
 ///
 /// # Errors
 /// A collective that failed.

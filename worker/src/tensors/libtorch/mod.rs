@@ -1,6 +1,7 @@
 //! The few calls into libtorch that `tch` does not bind, through the C++ file beside this one.
 //!
-//! A failure here is a mistake in this crate (shapes that do not fit), so it panics with libtorch's message, as `tch` does.
+//! A failure here is a mistake in this crate (shapes that do not fit), so it panics with libtorch's message, as `tch`
+//! does.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ops::Range;

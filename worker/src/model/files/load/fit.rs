@@ -43,8 +43,8 @@ pub(super) fn head_file(folder: &ModelFolder, weight: &str) -> Option<PathBuf> {
     folder.file(&format!("{}.pt", head_of(weight)?))
 }
 
-/// Refuses weights that leave no text a number. Rows of the word embeddings concern the texts with that token alone, and
-/// show there; the one of CLS is every text's. Nothing is computed with the pooler.
+/// Refuses weights that leave no text a number. Rows of the word embeddings concern the texts with that token alone,
+/// and show there; the one of CLS is every text's. Nothing is computed with the pooler.
 pub(super) fn check_finite(
     parameters: &Parameters,
     special: &SpecialTokens,

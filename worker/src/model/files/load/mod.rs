@@ -19,9 +19,9 @@ use crate::machine::allocator;
 use crate::model::{M3Model, ModelError, ModelOptions, Origin, Parameters, Spec, encoder, heads};
 
 impl M3Model {
-    /// Reads `dir`: config.json, the weights (model.safetensors or pytorch_model.bin, whole or in shards), and the heads from
-    /// colbert_linear.pt and sparse_linear.pt if they are there (drawn afresh otherwise, as for a model that never had them).
-    /// Where the model lies and how it pools is as sentence-transformers' files say, if there are any.
+    /// Reads `dir`: config.json, the weights (model.safetensors or pytorch_model.bin, whole or in shards), and the
+    /// heads from colbert_linear.pt and sparse_linear.pt if they are there (drawn afresh otherwise, as for a model that
+    /// never had them). Where the model lies and how it pools is as sentence-transformers' files say, if there are any.
     ///
     /// # Errors
     /// A missing or broken file by name; weights that are missing or of another shape, all of them listed; a model that

@@ -50,7 +50,8 @@ pub(super) fn special_tokens(
     Ok((dir.clone(), special))
 }
 
-/// RoBERTa's family counts positions from the padding id, which config.json and the tokenizer both state. BERT's does not.
+/// RoBERTa's family counts positions from the padding id, which config.json and the tokenizer both state. BERT's does
+/// not.
 pub(super) fn check_padding(
     config: &EncoderConfig,
     special: &SpecialTokens,
@@ -70,7 +71,8 @@ pub(super) fn check_padding(
     Err(ModelError::File { path: path.to_owned(), reason })
 }
 
-/// The file that has transformers pad on the left: tokenizer_config.json if it says a side, else the tokenizer.json at `path`.
+/// The file that has transformers pad on the left: tokenizer_config.json if it says a side, else the tokenizer.json at
+/// `path`.
 fn pads_on_the_left(path: &Path) -> Option<PathBuf> {
     let read = |path: &Path| serde_json::from_slice::<Value>(&std::fs::read(path).ok()?).ok();
     let config_path = path.with_file_name("tokenizer_config.json");
@@ -94,8 +96,8 @@ fn lower_cases(path: &Path) -> bool {
     json.is_some_and(|json| lowers(&json["normalizer"]))
 }
 
-/// What is to be said where transformers would put other texts in lower case than tokenizer.json does: its BERT tokenizers
-/// go by tokenizer_config.json.
+/// What is to be said where transformers would put other texts in lower case than tokenizer.json does: its BERT
+/// tokenizers go by tokenizer_config.json.
 pub(super) fn remark_on_case(tokenizer: &Path) -> Option<String> {
     let read = |path: &Path| serde_json::from_slice::<Value>(&std::fs::read(path).ok()?).ok();
     let config_path = tokenizer.with_file_name("tokenizer_config.json");

@@ -1,7 +1,8 @@
 //! Runs the opcodes of pickle programs that state dicts consist of.
 //!
-//! Containers lie in one arena and are named by their place in it. So a value is copied in constant time however often the
-//! program recalls it, and no chain of containers is ever freed by recursion: a program costs what its length allows.
+//! Containers lie in one arena and are named by their place in it. So a value is copied in constant time however often
+//! the program recalls it, and no chain of containers is ever freed by recursion: a program costs what its length
+//! allows.
 
 use std::collections::HashMap;
 use std::rc::Rc;

@@ -1,11 +1,11 @@
 //! Reads and writes `torch.save`'s files as far as a state dict of tensors goes.
 //!
-//! The published layout keeps the lexical and multi-vector heads in two such files, and sometimes the encoder in a third;
-//! other programs' loaders expect the two. A file is an uncompressed zip archive: `NAME/data.pkl`, a pickle program that
-//! rebuilds tensors over storages, and one `NAME/data/KEY` per storage. A tensor says where in its storage it begins and
-//! how far apart its elements lie (strides), and several may share one. Only the opcodes that state dicts consist of are
-//! understood and nothing is ever called, so that a hostile file is an error and not a program. Source: the pickle
-//! protocol 2 (PEP 307) and files written by PyTorch 2.
+//! The published layout keeps the lexical and multi-vector heads in two such files, and sometimes the encoder in a
+//! third; other programs' loaders expect the two. A file is an uncompressed zip archive: `NAME/data.pkl`, a pickle
+//! program that rebuilds tensors over storages, and one `NAME/data/KEY` per storage. A tensor says where in its storage
+//! it begins and how far apart its elements lie (strides), and several may share one. Only the opcodes that state dicts
+//! consist of are understood and nothing is ever called, so that a hostile file is an error and not a program. Source:
+//! the pickle protocol 2 (PEP 307) and files written by PyTorch 2.
 
 mod machine;
 mod state_dict;
@@ -32,8 +32,8 @@ const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19
 /// No program of a state dict is longer: each of its tensors takes some hundred bytes.
 const MAX_PROGRAM_BYTES: usize = 256 << 20;
 
-/// Name and tensor of every entry of the state dict at `path` whose name is `wanted`, in the file's order. Every tensor has
-/// its rows one after another, whatever its layout in the file.
+/// Name and tensor of every entry of the state dict at `path` whose name is `wanted`, in the file's order. Every tensor
+/// has its rows one after another, whatever its layout in the file.
 ///
 /// # Errors
 /// What is unreadable about the file.

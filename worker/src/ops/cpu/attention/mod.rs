@@ -1,5 +1,5 @@
-//! Attention of the tokens of each text to each other: similarities exist for a few rows of one text and head at a time,
-//! in a core's cache, and are computed again in the backward pass (Dao et al., 2022, arXiv 2205.14135).
+//! Attention of the tokens of each text to each other: similarities exist for a few rows of one text and head at a
+//! time, in a core's cache, and are computed again in the backward pass (Dao et al., 2022, arXiv 2205.14135).
 //!
 //! Legend: T tokens, d hidden size, h heads, k head size, n the real tokens of a text.
 
@@ -40,8 +40,8 @@ impl<'a> Attention<'a> {
         Self { texts, num_heads, head_len: bias.len() / 3 / num_heads, bias, dropout }
     }
 
-    /// The result, [T, d], and the logarithm of each row's sum of exponentials, [T, h] in float32, from queries, keys and values
-    /// beside each other, [T, 3d], before their bias.
+    /// The result, [T, d], and the logarithm of each row's sum of exponentials, [T, h] in float32, from queries, keys
+    /// and values beside each other, [T, 3d], before their bias.
     ///
     /// # Panics
     /// If tensors have other sizes.

@@ -1,7 +1,7 @@
 //! One head of one text: where its numbers lie, and copies of them that products can read.
 //!
-//! Legend: T tokens, d hidden size, h heads, k head size, n the real tokens of a text, N and K those and the head size in
-//! whole vectors, R rows at a time.
+//! Legend: T tokens, d hidden size, h heads, k head size, n the real tokens of a text, N and K those and the head size
+//! in whole vectors, R rows at a time.
 
 use super::Attention;
 use crate::ops::attention::TextSpan;
@@ -36,7 +36,8 @@ impl Pair {
         self.text.len.next_multiple_of(LANES)
     }
 
-    /// Where the head's numbers of token `i` begin in rows of `stride` numbers, in the `part`th block of the model's width.
+    /// Where the head's numbers of token `i` begin in rows of `stride` numbers, in the `part`th block of the model's
+    /// width.
     #[inline(always)]
     pub fn at(&self, i: usize, stride: usize, part: usize) -> usize {
         (self.text.first + i) * stride + part * self.width + self.head * self.head_len
@@ -75,7 +76,8 @@ impl Pair {
     }
 }
 
-/// Writes rows of `row_len` numbers, as many as `rows`, as columns, and zeros after them up to `columns_len`, whole vectors.
+/// Writes rows of `row_len` numbers, as many as `rows`, as columns, and zeros after them up to `columns_len`, whole
+/// vectors.
 #[inline(always)]
 pub fn transpose(from: &[f32], row_len: usize, rows: usize, to: &mut [f32], columns_len: usize) {
     for first in (0..columns_len).step_by(LANES) {
