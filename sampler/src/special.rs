@@ -24,7 +24,7 @@ pub struct SpecialTokens {
 }
 
 impl SpecialTokens {
-    /// The number of tokens that [`frame`](Self::frame) adds to a text.
+    /// The number of tokens that [`frame_into`](Self::frame_into) adds to a text.
     pub const NUM_FRAMING: usize = 2;
 
     /// Reads the `special_tokens.json` of a model directory that has no tokenizer.json.

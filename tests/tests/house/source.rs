@@ -91,10 +91,10 @@ fn piece(rest: &str, first: char) -> (Kind, usize) {
         if literal.starts_with('"') {
             return (Kind::Literal, word + quoted(literal, '"'));
         }
-        if literal.starts_with('\'') {
-            let mut chars = literal.chars().skip(1);
+        if let Some(inner) = literal.strip_prefix('\'') {
+            let mut chars = inner.chars();
             let is_character = chars.next() == Some('\\') || chars.next() == Some('\'');
-            let lifetime = 1 + literal[1..].find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(0);
+            let lifetime = 1 + inner.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(0);
             return if is_character {
                 (Kind::Literal, word + quoted(literal, '\''))
             } else {

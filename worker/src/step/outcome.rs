@@ -8,7 +8,7 @@ use crate::step::contrastive::loss::Terms;
 /// What computing a gradient told.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The global batch's loss: the same on every rank, once it is [summed](Outcome::summed).
+    /// The global batch's loss: the same on every rank, once it is summed.
     pub loss: f64,
     /// Its parts, likewise.
     pub terms: Terms,

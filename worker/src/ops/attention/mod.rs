@@ -3,7 +3,7 @@
 //! Three ways lead there. On a CPU in float32 and bfloat16 it is a kernel of our own, text by text. Elsewhere
 //! libtorch's fused kernels (flash attention, or what a GPU has) take groups of nearly equally long texts; neither ever
 //! holds the probabilities of a text. With dropout in float64 on a CPU, where libtorch's would draw other masks than
-//! the kernel, it is the [`reference`], which holds them: that is for tests.
+//! the kernel, it is the `reference`, which holds them: that is for tests.
 //!
 //! Legend: T tokens of the sub-batch, d hidden size, h heads, k head size, B and L texts and length of a group.
 

@@ -63,7 +63,7 @@ impl Dropout {
         }
     }
 
-    /// As [`apply`], for one row.
+    /// As `apply`, for one row.
     #[inline(always)]
     pub fn apply_row(self, row: &mut [f32], first: usize) {
         if self.is_on() {
