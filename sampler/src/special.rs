@@ -48,9 +48,8 @@ impl SpecialTokens {
         }
     }
 
-    /// Returns CLS, the content, and EOS; the content is cut so that the whole has at most `max_len` tokens.
-    ///
-    /// A `max_len` below 2 still gives CLS and EOS.
+    /// Appends CLS, `prefix`, `content` and EOS to `ids`. Prefix and content are cut so that it appends at most
+    /// `max_len` tokens; a `max_len` below 2 still gives CLS and EOS.
     pub fn frame_into(&self, ids: &mut Vec<i64>, prefix: &[u32], content: &[u32], max_len: usize) {
         let kept = (prefix.len() + content.len()).min(max_len.saturating_sub(Self::NUM_FRAMING));
         ids.reserve_exact(kept + Self::NUM_FRAMING);

@@ -46,7 +46,7 @@ impl Backend {
     }
 }
 
-/// The objectives, as overrides of configs/golden.toml.
+/// The objectives, as overrides of tests/recipes/golden.toml.
 const OBJECTIVES: [&[&str]; 8] = [
     &["loss.preset=unified"],
     &["loss.preset=paper-v1"],

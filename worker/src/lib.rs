@@ -8,8 +8,8 @@
 //! - [`scoring`]: scores of queries against the passages of all ranks, on a ring;
 //! - [`model`]: texts in, representations out; its files;
 //! - [`ops`]: the operations of the encoder, each once for every device;
-//! - [`tensors`]: tensors over collectives, and the calls into libtorch that `tch` does not bind;
-//! - [`machine`]: cores, memory, devices and clocks.
+//! - [`machine`]: cores, memory, devices and clocks;
+//! - [`tensors`]: tensors over collectives, and the calls into libtorch that `tch` does not bind.
 //!
 //! Not here: starting ranks (the launcher), choosing rows (the sampler), what carries tensors (the cluster crate).
 

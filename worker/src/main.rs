@@ -13,7 +13,7 @@ use tercet_worker::machine::cores;
 use tercet_worker::record::log::is_coloured;
 use tercet_worker::run::{self, stop};
 
-/// What one operation between GPUs may take in a task without a recipe.
+/// What one operation between GPUs may take in a command without a recipe.
 const DEADLINE: Duration = Duration::from_secs(600);
 
 /// What the recipe of a command has the ranks joined with, and what one of their operations may take; of a recipe that

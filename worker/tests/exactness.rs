@@ -1,7 +1,7 @@
 //! The gradient does not depend on how a rank cuts its texts and which graphs it keeps, element by element; and it is
 //! the derivative of the loss.
 //!
-//! One rank; several are tests/tests/exactness.rs's part.
+//! One rank; several are tests/tests/ranks_agree.rs's part.
 
 #![allow(clippy::unwrap_used)]
 

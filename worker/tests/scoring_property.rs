@@ -1,7 +1,7 @@
 //! Ring scoring against the plain formulas over full tensors, differentiated by autograd: scores and gradients of
 //! random ragged representations, some of them empty, some texts and vectors repeated, some spread over several tiles.
 //!
-//! One rank; that several give the same is tests/tests/exactness.rs's part. Float64: 1e-12 leaves room for another
+//! One rank; that several give the same is tests/tests/ranks_agree.rs's part. Float64: 1e-12 leaves room for another
 //! order of summation of a few thousand numbers and for nothing else.
 
 #![allow(clippy::unwrap_used)]

@@ -1,5 +1,5 @@
-//! The recipe's types: a file for every section; `[data]` is in [`crate::data`]. Every field says its meaning, its unit
-//! and its special values.
+//! The recipe's types: a file for every section, and for top-level keys that are types; `[data]` is in
+//! [`crate::data`]. Every field says its meaning, its unit and its special values.
 
 mod arithmetic;
 mod backend;

@@ -14,7 +14,7 @@ use super::source::{Kind, files, from_root, root, tokens};
 const ROOMS: [&[&str]; 10] = [
     &["commands"],
     &["run"],
-    &["record", "preflight", "retrieval"],
+    &["record", "preflight"],
     &["checkpoint"],
     &["step"],
     &["scoring"],

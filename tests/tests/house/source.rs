@@ -10,7 +10,7 @@ pub fn root() -> &'static Path {
 
 /// A path as it is written from the project's folder on.
 pub fn from_root(path: &Path) -> String {
-    path.strip_prefix(root()).unwrap().display().to_string()
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
 }
 
 /// All files of the project with this ending, in order. What cargo and the setup make is not the project's.

@@ -1,11 +1,11 @@
-//! What can be wrong with a task's input.
+//! What can be wrong with a command's input.
 
 use std::path::{Path, PathBuf};
 
 use tercet_configs::ExitCode;
 use tercet_sampler::RowError;
 
-/// An input that a task cannot use. The message says where, what, and what to do.
+/// An input that a command cannot use. The message says where, what, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
     /// A file could not be opened, read or written.

@@ -1,4 +1,4 @@
-//! Reading the tasks' inputs line by line: plain text, and JSON Lines whose objects hold a text.
+//! Reading the commands' inputs line by line: plain text, and JSON Lines whose objects hold a text.
 //!
 //! The lines themselves are the sampler's: plain or compressed, with or without marks, the same for all commands.
 

@@ -1,4 +1,4 @@
-//! Texts → token ids → representations in host memory: what every task begins with.
+//! Texts → token ids → representations in host memory: what every command on texts begins with.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;

@@ -101,11 +101,6 @@ pub fn during<T>(phase: Phase, work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Enters `phase`.
-pub fn begin(phase: Phase) {
-    STOPWATCH.with_borrow_mut(|watch| watch.switch(phase));
-}
-
 /// The seconds by phase since the last call.
 pub fn take() -> PhaseSecs {
     STOPWATCH.with_borrow_mut(|watch| {

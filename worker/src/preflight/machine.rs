@@ -9,7 +9,7 @@ use tercet_cluster::Collective;
 use tercet_protocol::says::doctor::MachineFacts;
 
 use super::gpus;
-use crate::machine::{cores, memory as meter};
+use crate::machine::{cores, memory};
 
 /// All facts that take no time to find, except those of GPUs, which take as long as the driver does.
 pub fn look(ranks: &dyn Collective) -> MachineFacts {
@@ -18,7 +18,7 @@ pub fn look(ranks: &dyn Collective) -> MachineFacts {
         Err(error) => (Vec::new(), Some(error)),
     };
     let (shm_bytes, shm_free_bytes) = space(Path::new("/dev/shm")).unwrap_or_default();
-    let memory_bytes = meter::memory_bytes();
+    let memory_bytes = memory::memory_bytes();
     MachineFacts {
         num_ranks: ranks.local_size(),
         kernel: read_trimmed("/proc/sys/kernel/osrelease"),
@@ -26,8 +26,8 @@ pub fn look(ranks: &dyn Collective) -> MachineFacts {
         num_cores: cores::of_host().len().max(1),
         load: read_trimmed("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()).unwrap_or_default(),
         memory_bytes,
-        available_bytes: meter::free_bytes(Device::Cpu),
-        memory_limit_bytes: meter::group_limit_bytes().filter(|limit| *limit < memory_bytes),
+        available_bytes: memory::free_bytes(Device::Cpu),
+        memory_limit_bytes: memory::group_limit_bytes().filter(|limit| *limit < memory_bytes),
         shm_bytes,
         shm_free_bytes,
         gpus,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// The parts of a loss in the order of its formula.
-pub const TERMS: [&str; 7] =
+pub const TERMS: [&str; tercet_configs::NUM_TERMS] =
     ["dense", "lexical", "multi_vector", "hybrid", "distill_dense", "distill_lexical", "distill_multi_vector"];
 
 /// What one step computed. A number that JSON cannot hold (an overflow) is None.

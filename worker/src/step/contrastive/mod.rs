@@ -117,7 +117,7 @@ fn contrast(
     scores: &Scores,
     first_passage: usize,
 ) -> Result<(Loss, usize), CollectiveError> {
-    let distill = settings.distill && share.step >= settings.distill_start_step;
+    let distill = settings.distils_in(share.step);
     let known = match settings.mask_false_negatives {
         true => KnownAnswers::gather(ranks, &share.text_ids, share.group_size, share.negatives)?,
         false => KnownAnswers::default(),

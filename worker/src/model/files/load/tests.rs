@@ -113,7 +113,9 @@ fn a_tokenizer_that_pads_on_the_left_is_refused() {
     assert_eq!(message(), None);
     let path = dir.path().join("special_tokens.json");
     let special = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, special.replacen('{', "{\"padding_side\": \"left\", ", 1)).unwrap();
+    let left = special.replace("\"right\"", "\"left\"");
+    assert_ne!(left, special);
+    std::fs::write(&path, left).unwrap();
     assert!(
         message().is_some_and(|said| said.contains("special_tokens.json") && said.contains("left")),
         "{:?}",

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use serde_json::Value;
 use tercet_configs::{EncoderConfig, ModelFolder, in_its_place};
 use tercet_sampler::{SpecialTokens, TextTokenizer, TokenizeError};
@@ -71,6 +72,17 @@ pub(super) fn check_padding(
     Err(ModelError::File { path: path.to_owned(), reason })
 }
 
+/// What tokenizer.json says of padding.
+#[derive(Deserialize)]
+struct TokenizerFile {
+    padding: Option<Padding>,
+}
+
+#[derive(Deserialize)]
+struct Padding {
+    direction: Option<String>,
+}
+
 /// The file that has transformers pad on the left: tokenizer_config.json if it says a side, else the tokenizer.json at
 /// `path`.
 fn pads_on_the_left(path: &Path) -> Option<PathBuf> {
@@ -79,7 +91,9 @@ fn pads_on_the_left(path: &Path) -> Option<PathBuf> {
     if let Some(side) = read(&config_path).and_then(|config| config["padding_side"].as_str().map(str::to_owned)) {
         return (side == "left").then_some(config_path);
     }
-    (read(path)?["padding"]["direction"] == "Left").then(|| path.to_owned())
+    // Not as a whole: its vocabulary is megabytes.
+    let file: TokenizerFile = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    (file.padding?.direction.as_deref() == Some("Left")).then(|| path.to_owned())
 }
 
 /// Whether the normalizer of the tokenizer.json at `path` puts texts in lower case.
