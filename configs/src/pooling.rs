@@ -12,3 +12,13 @@ pub enum Pooling {
     /// The mean over the text's tokens.
     Mean,
 }
+
+impl Pooling {
+    /// As recipes name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cls => "cls",
+            Self::Mean => "mean",
+        }
+    }
+}

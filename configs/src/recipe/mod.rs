@@ -1,7 +1,6 @@
 //! The recipe's types: a file for every section, and for top-level keys that are types; `[data]` is in
 //! [`crate::data`]. Every field says its meaning, its unit and its special values.
 
-mod arithmetic;
 mod backend;
 mod checkpoint;
 mod faults;
@@ -9,6 +8,7 @@ mod log;
 mod loss;
 mod model;
 mod optimizer;
+mod precision;
 mod restart;
 
 use std::path::PathBuf;
@@ -22,7 +22,6 @@ use crate::memory_budget::MemoryBudget;
 use crate::model_folder::ModelFolder;
 use crate::pooling::Pooling;
 
-pub use arithmetic::Precision;
 pub use backend::Backend;
 pub use checkpoint::CheckpointSection;
 pub use faults::{FaultsSection, OnFaults};
@@ -30,6 +29,7 @@ pub use log::LogSection;
 pub use loss::{LossPreset, LossSection, Teacher};
 pub use model::{ModelSection, Origin};
 pub use optimizer::OptimizerSection;
+pub use precision::Precision;
 pub use restart::RestartSection;
 
 /// One training run. Relative paths are relative to the working directory.

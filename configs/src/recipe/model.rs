@@ -90,13 +90,3 @@ impl ModelSection {
         self.tokenizer.clone().or_else(beside)
     }
 }
-
-impl Pooling {
-    /// As recipes name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cls => "cls",
-            Self::Mean => "mean",
-        }
-    }
-}

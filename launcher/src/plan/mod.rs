@@ -38,7 +38,7 @@ pub use picture::draw;
 pub use shape_of_tests::shape as test_shape;
 pub use table::table;
 pub use time::Rates;
-pub use units::{duration, grouped, percent, scaled};
+pub use units::{counted, duration, grouped, percent, scaled};
 
 use dealt::DealtStep;
 use figures::Run;

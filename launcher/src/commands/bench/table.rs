@@ -2,10 +2,8 @@
 
 use std::fmt::Write;
 
-use tercet_configs::Precision;
-
 use super::report::{Report, StepReport};
-use crate::plan::{duration, grouped, percent, scaled};
+use crate::plan::{counted, duration, grouped, percent, scaled};
 
 /// The breakdown's lines, each with the worker's phases that it is made of.
 const LINES: [(&str, &[&str]); 8] = [
@@ -30,7 +28,7 @@ pub fn table(report: &Report) -> String {
         counted(report.steps.len(), "step"),
         counted(report.world_size, "rank"),
         counted(report.threads, "thread"),
-        name(report.precision),
+        report.precision.name(),
         scaled(report.num_parameters, ""),
     );
     text += &breakdown(&report.median);
@@ -80,18 +78,6 @@ fn figures(report: &Report) -> [(&'static str, String); 8] {
         ),
         ("peak memory", format!("{} a rank", scaled(report.peak_rss_bytes, "B"))),
     ]
-}
-
-fn name(precision: Precision) -> &'static str {
-    match precision {
-        Precision::Fp32 => "fp32",
-        Precision::Bf16 => "bf16",
-        Precision::Fp64 => "fp64",
-    }
-}
-
-fn counted(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use tercet_protocol::says::doctor::{Finding, Level, LinkFacts, MachineFacts, RankFacts, Report};
 
-use crate::plan::scaled;
+use crate::plan::{counted, scaled};
 
 /// The whole report.
 pub fn table(report: &Report) -> String {
@@ -147,10 +147,6 @@ fn verdict(level: Level) -> &'static str {
         Level::Mistake => "not fit: mend what was asked for\n",
         Level::Sick => "not fit: mend or leave out the sick machines\n",
     }
-}
-
-fn counted(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

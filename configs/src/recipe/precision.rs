@@ -16,6 +16,17 @@ pub enum Precision {
     Fp64,
 }
 
+impl Precision {
+    /// As recipes and reports name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fp32 => "fp32",
+            Self::Bf16 => "bf16",
+            Self::Fp64 => "fp64",
+        }
+    }
+}
+
 impl TryFrom<String> for Precision {
     type Error = String;
 
