@@ -13,15 +13,6 @@ use super::source::files;
 const KNOWN: &[&[&str]] = &[
     &["cluster/src/mpi/mod.rs", "cluster/src/mpi/started.rs"],
     &["cluster/src/nccl/mod.rs", "cluster/src/nccl/started.rs"],
-    &["sampler/src/lines/evident.rs", "sampler/src/lines/mod.rs"],
-    &["sampler/src/plan/fingerprint.rs", "sampler/src/plan/mod.rs"],
-    &[
-        "sampler/src/rows/columns.rs",
-        "sampler/src/rows/fields.rs",
-        "sampler/src/rows/mod.rs",
-        "sampler/src/rows/parse.rs",
-        "sampler/src/rows/source.rs",
-    ],
     &["worker/src/ops/adamw.rs", "worker/src/ops/cpu/adamw.rs"],
     &[
         "worker/src/ops/attention/fused.rs",

@@ -1,6 +1,7 @@
 //! BEIR folders: `corpus.jsonl`, `queries.jsonl` and `qrels/SPLIT.tsv` (Thakur et al., 2021), as BEIR's own loader
 //! reads them: a document is its title, a space and its text, a query its text alone, `_id` its name; queries that the
-//! split does not judge are left out. Unlike that loader, two texts of one name are refused.
+//! split does not judge are left out. Unlike that loader, two texts of one name are refused, and the first two files
+//! may be packed, or have columns.
 //!
 //! Every rank reads the whole folder, knows all ids and keeps the texts of its own documents. Documents are numbered
 //! by id in *descending* byte order, because that is how trec_eval breaks ties: of two documents with the same score
@@ -9,11 +10,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use tercet_sampler::{LinesOf, plain_or_packed};
+use tercet_sampler::plain_or_packed;
 
 use super::qrels::{Judgments, read_qrels};
 use crate::commands::error::TaskError;
-use crate::commands::records::{TextRecord, for_each_line, no_id};
+use crate::commands::records::{TextRecord, no_id};
+
+/// Endings of the files of columns that stand in for JSON Lines.
+const COLUMNS: [&str; 2] = ["parquet", "arrow"];
 
 /// Names in a folder that a message lists.
 const LISTED_NAMES: usize = 12;
@@ -118,11 +122,13 @@ impl Dataset {
     }
 }
 
-/// The file `name` of the folder, plain or packed.
+/// The file `name` of the folder, plain or packed; or, of JSON Lines, the same name as columns.
 fn file_of(dir: &Path, name: &str) -> Result<PathBuf, TaskError> {
     let path = plain_or_packed(&dir.join(name));
-    if path.exists() {
-        return Ok(path);
+    let stem = name.strip_suffix(".jsonl");
+    let columns = stem.into_iter().flat_map(|stem| COLUMNS.map(|ending| dir.join(format!("{stem}.{ending}"))));
+    if let Some(found) = [path].into_iter().chain(columns).find(|path| path.exists()) {
+        return Ok(found);
     }
     if !dir.is_dir() {
         return Err(TaskError::Usage(format!("--data {}: there is no such folder", dir.display())));
@@ -185,11 +191,7 @@ pub(super) fn folder_name(dir: &Path) -> Result<String, TaskError> {
 /// All ids in descending order, and the documents at lines `rank`, `rank + world_size`, … with their numbers.
 fn read_corpus(path: &Path, rank: usize, world_size: usize) -> Result<(Vec<String>, Vec<Document>), TaskError> {
     let (mut ids, mut own) = (Vec::new(), Vec::new());
-    for_each_line(path, LinesOf::Objects, |_, line| {
-        if line.trim().is_empty() {
-            return Ok(());
-        }
-        let mut record = TextRecord::parse(line)?;
+    TextRecord::for_each(path, |_, mut record, line| {
         let place = ids.len();
         ids.push(required_id(record.id.take(), line)?);
         let text = record.full_text()?;
@@ -223,11 +225,7 @@ fn too_large(path: &Path) -> TaskError {
 fn read_queries(path: &Path) -> Result<Vec<Query>, TaskError> {
     let mut queries = Vec::new();
     let mut seen = HashSet::new();
-    for_each_line(path, LinesOf::Objects, |_, line| {
-        if line.trim().is_empty() {
-            return Ok(());
-        }
-        let mut record = TextRecord::parse(line)?;
+    TextRecord::for_each(path, |_, mut record, line| {
         let id = required_id(record.id.take(), line)?;
         if !seen.insert(id.clone()) {
             return Err(format!("a second query with the _id {id:?}; ids must be unique"));

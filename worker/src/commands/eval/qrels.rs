@@ -9,8 +9,6 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use tercet_sampler::LinesOf;
-
 use crate::commands::error::TaskError;
 use crate::commands::records::for_each_line;
 
@@ -28,7 +26,7 @@ pub(super) fn read_qrels(
 ) -> Result<BTreeMap<String, Judgments>, TaskError> {
     let mut qrels = BTreeMap::<String, Judgments>::new();
     let mut is_first = true;
-    for_each_line(path, LinesOf::Text, |_, line| {
+    for_each_line(path, |_, line| {
         if line.trim().is_empty() {
             return Ok(());
         }

@@ -15,7 +15,6 @@ use std::path::Path;
 
 use tercet_cluster::Collective;
 use tercet_protocol::args::MineArgs;
-use tercet_sampler::{LinesOf, RowError};
 
 use self::known::{Known, Passages};
 use self::rows::{MinedRow, distinct, read_rows};
@@ -23,7 +22,7 @@ use super::error::TaskError;
 use super::eval::{Hit, TopHits, for_each_dense_row, merge_ranks};
 use super::output::{AtomicFile, must_be_free, must_be_lines};
 use super::prefixes;
-use super::records::{TextRecord, for_each_line, tell_near_keys};
+use super::records::{TextRecord, tell_near_keys};
 use super::texts::TextEncoder;
 use super::vectors::share;
 use crate::model::representation::Heads;
@@ -49,7 +48,7 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         Some(corpus) => Passages::new(corpus.iter().map(|text| (text.full.as_str(), text.untitled.as_deref())), id_of),
         None => Passages::new(own().map(|text| (text, None)), id_of),
     };
-    check_tokens(&args.rows, &rows, id_of)?;
+    check_tokens(&rows, id_of)?;
     let known = Known::of_rows(&rows, &passages, id_of);
     let left_out = |row: usize| id_of(&rows[row].query).map_or(&[][..], |query| known.answers(query));
     let rankings = rank_passages(args, &encoder, &rows, &passages, left_out, ranks)?;
@@ -63,13 +62,13 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
 }
 
 /// Whether the tokenizer makes something of every query and every positive.
-fn check_tokens(path: &Path, rows: &[MinedRow], id_of: impl Fn(&str) -> Option<u64>) -> Result<(), TaskError> {
+fn check_tokens(rows: &[MinedRow], id_of: impl Fn(&str) -> Option<u64>) -> Result<(), TaskError> {
     for row in rows {
         let positives = row.row.pos.iter().enumerate().map(|(i, text)| (format!("pos[{i}]"), text.as_str()));
         let texts = std::iter::once(("query".to_owned(), row.query.as_str())).chain(positives);
         if let Some((field, text)) = texts.into_iter().find(|(_, text)| id_of(text).is_none()) {
             let reason = format!("no token is left of {field:?}, so it has no representation: {text:?}");
-            return Err(RowError::Line { path: path.to_owned(), line: row.line, reason }.into());
+            return Err(row.at.error(reason).into());
         }
     }
     Ok(())
@@ -215,10 +214,8 @@ impl CorpusText {
 /// The texts of a file of passages.
 fn read_corpus(path: &Path) -> Result<Vec<CorpusText>, TaskError> {
     let mut passages = Vec::new();
-    for_each_line(path, LinesOf::Objects, |_, line| {
-        if !line.trim().is_empty() {
-            passages.push(CorpusText::of(TextRecord::parse(line)?)?);
-        }
+    TextRecord::for_each(path, |_, record, _| {
+        passages.push(CorpusText::of(record)?);
         Ok(())
     })?;
     match passages.is_empty() {
