@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod columns;
 mod fixture;
+mod formats;
 mod job;
 mod meaning;
 
