@@ -17,7 +17,7 @@ use tercet_cluster::{Collective, broadcast_bytes};
 use tercet_protocol::args::{EncodeArgs, Head};
 use tercet_sampler::{LineReader, LinesOf, ReadAt, is_of_objects, unpacked_name};
 
-use super::error::TaskError;
+use super::error::CommandError;
 use super::output::{AtomicFile, must_be_free};
 use super::prefixes;
 use super::records::{TextRecord, for_each_line, for_each_line_of, like_an_id};
@@ -28,7 +28,7 @@ use crate::model::representation::{Heads, offsets};
 /// Encodes the input. Every rank calls it; rank 0 writes.
 ///
 /// # Errors
-/// What is wrong with model, input or output; [`TaskError`] where it is the input or the output.
+/// What is wrong with model, input or output; [`CommandError`] where it is the input or the output.
 pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let format = Format::of(&args.out)?;
     must_be_free(ranks, [args.out.as_path()])?;
@@ -151,10 +151,10 @@ fn read_input(path: &Path, ranks: &dyn Collective) -> anyhow::Result<Vec<Input>>
         // Only the first rank has the standard input.
         let mut bytes = Vec::new();
         if ranks.rank() == 0 {
-            std::io::stdin().read_to_end(&mut bytes).map_err(TaskError::file(path))?;
+            std::io::stdin().read_to_end(&mut bytes).map_err(CommandError::file(path))?;
         }
         broadcast_bytes(ranks, &mut bytes, 0)?;
-        let reader = LineReader::over(path, Cursor::new(bytes), LinesOf::Text).map_err(TaskError::from)?;
+        let reader = LineReader::over(path, Cursor::new(bytes), LinesOf::Text).map_err(CommandError::from)?;
         for_each_line_of(reader, path, |at, line| inputs.push_line(at, line))?;
     } else if is_of_objects(path) {
         TextRecord::for_each(path, |at, record, line| inputs.push_record(at, record, line))?;
@@ -162,7 +162,7 @@ fn read_input(path: &Path, ranks: &dyn Collective) -> anyhow::Result<Vec<Input>>
         for_each_line(path, |at, line| inputs.push_line(at, line))?;
     }
     if inputs.texts.is_empty() {
-        return Err(TaskError::Data { path: path.to_owned(), reason: "holds no text".into() }.into());
+        return Err(CommandError::Data { path: path.to_owned(), reason: "holds no text".into() }.into());
     }
     if ranks.rank() == 0 {
         inputs.remarks(path).iter().for_each(|remark| tracing::warn!("{}: {remark}", path.display()));
@@ -177,12 +177,12 @@ enum Format {
 }
 
 impl Format {
-    fn of(path: &Path) -> Result<Self, TaskError> {
+    fn of(path: &Path) -> Result<Self, CommandError> {
         let ending = |path: &Path| path.extension().and_then(|ending| ending.to_str()).map(str::to_owned);
         match (ending(path).as_deref(), ending(&unpacked_name(path)).as_deref()) {
             (Some("safetensors"), _) => Ok(Self::Safetensors),
             (_, Some("jsonl")) => Ok(Self::JsonLines),
-            _ => Err(TaskError::Usage(format!(
+            _ => Err(CommandError::Usage(format!(
                 "--out {}: the ending chooses the format: .safetensors, .jsonl, .jsonl.gz or .jsonl.zst",
                 path.display()
             ))),
@@ -201,18 +201,18 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn create(path: &'a Path, format: Format, heads: &'a [Head]) -> Result<Self, TaskError> {
+    fn create(path: &'a Path, format: Format, heads: &'a [Head]) -> Result<Self, CommandError> {
         Ok(Self { path, file: AtomicFile::create(path)?, format, heads, collected: Vec::new() })
     }
 
-    fn write<'b>(&mut self, ids: impl Iterator<Item = &'b str>, vectors: TextVectors) -> Result<(), TaskError> {
+    fn write<'b>(&mut self, ids: impl Iterator<Item = &'b str>, vectors: TextVectors) -> Result<(), CommandError> {
         if self.format == Format::Safetensors {
             self.collected.push(vectors);
             return Ok(());
         }
         for (i, id) in ids.enumerate() {
             let line = json_line(id, &vectors, i, self.heads);
-            self.file.write_all(line.as_bytes()).map_err(TaskError::file(self.path))?;
+            self.file.write_all(line.as_bytes()).map_err(CommandError::file(self.path))?;
         }
         Ok(())
     }
@@ -220,7 +220,7 @@ impl<'a> Writer<'a> {
     fn finish(mut self) -> anyhow::Result<()> {
         if self.format == Format::Safetensors {
             let bytes = to_safetensors(&TextVectors::concat(std::mem::take(&mut self.collected)), self.heads)?;
-            self.file.write_all(&bytes).map_err(TaskError::file(self.path))?;
+            self.file.write_all(&bytes).map_err(CommandError::file(self.path))?;
         }
         Ok(self.file.commit()?)
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tercet_sampler::{LineReader, LinesOf, ReadAt, Row, for_each_object, json_fields, json_object, utf8};
 
-use super::error::TaskError;
+use super::error::CommandError;
 
 /// Other people's names for a text, and for what names it.
 const TEXT_LIKE: [&str; 13] = [
@@ -82,7 +82,7 @@ impl TextRecord {
     pub fn for_each(
         path: &Path,
         mut visit: impl FnMut(&ReadAt, Self, &str) -> Result<(), String>,
-    ) -> Result<(), TaskError> {
+    ) -> Result<(), CommandError> {
         Ok(for_each_object(path, &Self::KEYS, |at, line| visit(at, Self::parse(line)?, line))?)
     }
 
@@ -193,7 +193,7 @@ pub fn tell_near_keys<'a>(path: &Path, rows: impl Iterator<Item = &'a Row>) {
 ///
 /// # Errors
 /// The file cannot be read or is evidently another, a line is not UTF-8, or `visit` refuses a line by giving a reason.
-pub fn for_each_line(path: &Path, visit: impl FnMut(&ReadAt, &str) -> Result<(), String>) -> Result<(), TaskError> {
+pub fn for_each_line(path: &Path, visit: impl FnMut(&ReadAt, &str) -> Result<(), String>) -> Result<(), CommandError> {
     for_each_line_of(LineReader::open(path, LinesOf::Text)?, path, visit)
 }
 
@@ -205,7 +205,7 @@ pub fn for_each_line_of(
     mut reader: LineReader,
     path: &Path,
     mut visit: impl FnMut(&ReadAt, &str) -> Result<(), String>,
-) -> Result<(), TaskError> {
+) -> Result<(), CommandError> {
     let path = Arc::from(path);
     let mut bytes = Vec::new();
     while let Some(line) = reader.read_line(&mut bytes)? {

@@ -18,7 +18,7 @@ use tercet_protocol::args::MineArgs;
 
 use self::known::{Known, Passages};
 use self::rows::{MinedRow, distinct, read_rows};
-use super::error::TaskError;
+use super::error::CommandError;
 use super::eval::{Hit, TopHits, for_each_dense_row, merge_ranks};
 use super::output::{AtomicFile, must_be_free, must_be_lines};
 use super::prefixes;
@@ -30,7 +30,7 @@ use crate::model::representation::Heads;
 /// Mines negatives for all rows. Every rank calls it; rank 0 writes.
 ///
 /// # Errors
-/// What is wrong with model, rows, corpus or output; [`TaskError`] where it is one of the latter three.
+/// What is wrong with model, rows, corpus or output; [`CommandError`] where it is one of the latter three.
 pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     must_be_lines(&args.out)?;
     must_be_free(ranks, [args.out.as_path()])?;
@@ -62,7 +62,7 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
 }
 
 /// Whether the tokenizer makes something of every query and every positive.
-fn check_tokens(rows: &[MinedRow], id_of: impl Fn(&str) -> Option<u64>) -> Result<(), TaskError> {
+fn check_tokens(rows: &[MinedRow], id_of: impl Fn(&str) -> Option<u64>) -> Result<(), CommandError> {
     for row in rows {
         let positives = row.row.pos.iter().enumerate().map(|(i, text)| (format!("pos[{i}]"), text.as_str()));
         let texts = std::iter::once(("query".to_owned(), row.query.as_str())).chain(positives);
@@ -95,7 +95,7 @@ fn write_rows(
     rows: &[MinedRow],
     passages: &Passages<'_>,
     rankings: &[Vec<Hit>],
-) -> Result<(), TaskError> {
+) -> Result<(), CommandError> {
     let mut file = AtomicFile::create(&args.out)?;
     let (mut num_short, mut num_without) = (0, 0);
     for (i, (row, ranking)) in (0u64..).zip(rows.iter().zip(rankings)) {
@@ -103,7 +103,7 @@ fn write_rows(
         num_short += usize::from(picked.len() < args.negatives);
         num_without += usize::from(picked.is_empty());
         let negatives: Vec<&str> = picked.iter().map(|hit| passages.texts[hit.doc as usize]).collect();
-        writeln!(file, "{}", row.with_negatives(&negatives)).map_err(TaskError::file(&args.out))?;
+        writeln!(file, "{}", row.with_negatives(&negatives)).map_err(CommandError::file(&args.out))?;
     }
     file.commit()?;
     let (all, num_passages) = (rows.len(), passages.texts.len());
@@ -127,7 +127,7 @@ fn write_rows(
 
 /// What stands before queries and before passages: rows of a symmetric type have the query's before both, as in
 /// training.
-fn prompts_of(args: &MineArgs, encoder: &TextEncoder, rows: &[MinedRow]) -> Result<[String; 2], TaskError> {
+fn prompts_of(args: &MineArgs, encoder: &TextEncoder, rows: &[MinedRow]) -> Result<[String; 2], CommandError> {
     let [query, passage] = prefixes::over(&args.prefixes, encoder.prompts());
     let is_symmetric = |row: &MinedRow| row.row.kind.as_deref().is_some_and(|kind| kind.starts_with("symmetric"));
     let num_symmetric = rows.iter().filter(|row| is_symmetric(row)).count();
@@ -140,7 +140,7 @@ fn prompts_of(args: &MineArgs, encoder: &TextEncoder, rows: &[MinedRow]) -> Resu
             let reason = format!(
                 "{n} of {all} rows are of a symmetric type, whose passages take the query's prefix: mine them by themselves"
             );
-            Err(TaskError::Data { path: args.rows.clone(), reason })
+            Err(CommandError::Data { path: args.rows.clone(), reason })
         }
     }
 }
@@ -212,14 +212,14 @@ impl CorpusText {
 }
 
 /// The texts of a file of passages.
-fn read_corpus(path: &Path) -> Result<Vec<CorpusText>, TaskError> {
+fn read_corpus(path: &Path) -> Result<Vec<CorpusText>, CommandError> {
     let mut passages = Vec::new();
     TextRecord::for_each(path, |_, record, _| {
         passages.push(CorpusText::of(record)?);
         Ok(())
     })?;
     match passages.is_empty() {
-        true => Err(TaskError::Data { path: path.to_owned(), reason: "holds no passage".into() }),
+        true => Err(CommandError::Data { path: path.to_owned(), reason: "holds no passage".into() }),
         false => Ok(passages),
     }
 }

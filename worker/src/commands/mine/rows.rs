@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use tercet_sampler::{ReadAt, Row, WrittenRow};
 
-use crate::commands::error::TaskError;
+use crate::commands::error::CommandError;
 
 /// One row.
 #[derive(Debug)]
@@ -49,10 +49,10 @@ impl MinedRow {
 }
 
 /// The rows of a file, or of a folder of Hugging Face `datasets`.
-pub(super) fn read_rows(path: &Path) -> Result<Vec<MinedRow>, TaskError> {
+pub(super) fn read_rows(path: &Path) -> Result<Vec<MinedRow>, CommandError> {
     let rows: Vec<MinedRow> = WrittenRow::read_all(path)?.into_iter().map(MinedRow::of).collect();
     match rows.is_empty() {
-        true => Err(TaskError::Data { path: path.to_owned(), reason: "holds no row".into() }),
+        true => Err(CommandError::Data { path: path.to_owned(), reason: "holds no row".into() }),
         false => Ok(rows),
     }
 }
