@@ -64,7 +64,7 @@ pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What stands before the texts; says so, and what is left to be chosen.
+/// What stands before the texts. Tells the user what it is, and where a choice is left.
 fn prompt(args: &EncodeArgs, encoder: &TextEncoder, texts: &[&str], ranks: &dyn Collective) -> String {
     let folder = encoder.prompts();
     let prompt = prefixes::of_texts(args.prefix.as_deref(), args.side, folder);
@@ -94,7 +94,7 @@ struct Input {
 #[derive(Debug, Default)]
 struct Inputs {
     texts: Vec<Input>,
-    /// A key that is not read, and is like the name of a text without one.
+    /// A key that is not read, but resembles that of a name, of a text that has no name.
     unread_name: Option<String>,
     /// Number of plain texts that are objects which hold a text.
     num_records: usize,
@@ -122,7 +122,7 @@ impl Inputs {
         self.push(at, None, line.to_owned())
     }
 
-    /// What is worth a word about the texts' names.
+    /// What the user should know about the texts' names.
     fn remarks(&self, path: &Path) -> Vec<String> {
         let mut remarks = Vec::new();
         if self.num_records == self.texts.len() {

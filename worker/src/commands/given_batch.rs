@@ -1,8 +1,8 @@
 //! The batch that `step` is given: rows of text or token ids, read whole by every rank.
 //!
 //! Rows become a batch as in training: with the prefixes, the group size and the negatives of their data set, and what
-//! their `type` implies. Only the choice is another: always the first positive and the first negatives; and all rows
-//! are one batch, however long they are.
+//! their `type` implies. Two things differ: the choice is always the first positive and the first negatives, and all
+//! rows are one batch, however long they are.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -36,7 +36,8 @@ pub(super) struct GivenBatch {
 }
 
 impl GivenBatch {
-    /// Rows as training reads them, as those of the data set `dataset`, or of the one that is called as the file.
+    /// Rows as training reads them, with the settings of the data set `dataset`, or else of the one that has the file's
+    /// name.
     pub fn read_rows(
         path: &Path,
         dataset: Option<&str>,
@@ -176,7 +177,7 @@ impl GivenBatch {
     }
 }
 
-/// The rows with their numbers in the file, from 1, but those that training rejects; says how many these are.
+/// The rows that training accepts, with their numbers in the file, from 1. Reports the number of the others.
 fn leave_out_few(rows: Vec<Row>, policy: &Policy, ranks: &dyn Collective) -> Vec<(usize, Row)> {
     let all = rows.len();
     let mut rows: Vec<(usize, Row)> = (1..).zip(rows).collect();

@@ -1,9 +1,9 @@
 //! Output files that are either there whole or not at all, compressed if they are named `.gz` or `.zst`.
 //!
-//! A file is written beside its place, under a name that is always the same: what a killed process has left there is
-//! written over by the next. A lock on it (`flock`, where the file system knows it) keeps a second process away. The
-//! file has both names until it and all that belong to it are in their places; so what a process has put there that was
-//! killed before the end is told from what is finished, and is not in the way of the same command.
+//! A file is written beside its place, under a name that is always the same, so the next process writes over what a
+//! killed one has left. A lock on the file (`flock`, where the file system supports it) keeps a second process away.
+//! The file keeps both names until it and all files that belong to it are in their places. So a file of a process that
+//! was killed before the end can be told from a finished one, and does not hinder the same command.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -18,17 +18,17 @@ use tercet_sampler::{PackedWriter, unpacked_name};
 
 use super::error::CommandError;
 
-/// How long a process that was killed may take to be gone.
+/// The longest time that a killed process may take to disappear.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often it is looked after.
+/// The time between two looks for it.
 const POLL: Duration = Duration::from_millis(50);
 
-/// A file that is written beside its place and put there by [`AtomicFile::commit`]. Dropped without, it leaves nothing
-/// behind.
+/// A file that is written beside its place and put there by [`AtomicFile::commit`]. If it is dropped before, it leaves
+/// nothing behind.
 pub struct AtomicFile {
     path: PathBuf,
-    /// Its name there; `None` once it has no other than its place's.
+    /// Its name there; `None` once it has only the name of its place.
     beside: Option<PathBuf>,
     /// `None` once all is written.
     file: Option<PackedWriter<BufWriter<File>>>,
@@ -71,7 +71,7 @@ impl AtomicFile {
         written.and_then(|()| self.held.sync_all()).map_err(CommandError::file(&self.path))
     }
 
-    /// Puts the file in its place, where nothing may be.
+    /// Puts the file in its place, which must be free.
     ///
     /// # Errors
     /// [`CommandError::File`]; [`CommandError::Exists`].
@@ -79,7 +79,7 @@ impl AtomicFile {
         commit_together(vec![self])
     }
 
-    /// Puts the file in its place, also where another one is.
+    /// Puts the file in its place, also in that of another one.
     ///
     /// # Errors
     /// [`CommandError::File`].
@@ -188,12 +188,12 @@ impl Drop for AtomicFile {
     }
 }
 
-/// Endings of formats in which nothing is written here; a file that is named so would not be what its name says.
+/// Endings of formats that no command writes. A file with such a name would not be what the name says.
 const OTHER_FORMATS: [&str; 10] = ["bz2", "xz", "lz4", "zip", "7z", "br", "parquet", "arrow", "feather", "csv"];
 
-/// Whether all of `paths` are free for what rank 0 will write, can be written, and are not named as what it will not;
-/// asked before the work, not after it. The others wait for the answer, so that this mistake is the one that is
-/// reported, whatever else is wrong.
+/// Checks, before the work begins, that rank 0 can write all of `paths`: they are free, their folders can be written
+/// to, and their names are not those of other formats. The other ranks wait for the answer, so that this mistake is
+/// reported first.
 ///
 /// # Errors
 /// [`CommandError::Exists`], [`CommandError::File`] or [`CommandError::Usage`], on rank 0; a rank that is gone.
@@ -221,7 +221,7 @@ fn must_be_of_its_name(path: &Path) -> Result<(), CommandError> {
     }
 }
 
-/// Whether a file may be made at `path`, or the folders above it in the nearest one that is there.
+/// Checks that the nearest folder above `path` that exists can be written to.
 fn must_be_writable(path: &Path) -> Result<(), CommandError> {
     let mut above =
         path.ancestors().skip(1).map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
@@ -240,7 +240,7 @@ fn must_be_writable(path: &Path) -> Result<(), CommandError> {
     }
 }
 
-/// Whether what goes to `path` may be JSON Lines: another format's name would be no true one.
+/// Checks that the name of `path` is not that of another format than JSON Lines.
 ///
 /// # Errors
 /// [`CommandError::Usage`].
@@ -255,8 +255,8 @@ pub fn must_be_lines(path: &Path) -> Result<(), CommandError> {
     }
 }
 
-/// Whether what is at `paths[i]` was put there by a process that was killed before all of `paths`, which have the same
-/// content, were finished.
+/// Whether `paths[i]` is left from a process that was killed before all of `paths`, which have the same content, were
+/// finished.
 fn is_left(paths: &[&Path], i: usize) -> bool {
     let same = |other: &&Path| Some(fs::read(beside(other)).ok()? == fs::read(paths[i]).ok()?);
     is_interrupted(paths[i]) || paths[i + 1..].iter().any(|other| same(other) == Some(true))
@@ -284,7 +284,7 @@ pub fn write_together(paths: &[&Path], bytes: &[u8]) -> Result<(), CommandError>
     commit_together(files)
 }
 
-/// Writes `bytes` to the file at `path`, which may be there: all of them, or, on an error, none.
+/// Writes `bytes` to the file at `path`, which may exist: all of them, or none on an error.
 ///
 /// # Errors
 /// [`CommandError::File`].

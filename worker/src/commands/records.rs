@@ -178,7 +178,7 @@ fn is_like(key: &str, names: &[&str]) -> bool {
     names.contains(&plain.as_str()) || (plain == "text" && names.contains(&"texts"))
 }
 
-/// Says which keys of rows are not read though they are like one that is.
+/// Warns of keys of rows that are not read and resemble one that is.
 pub fn tell_near_keys<'a>(path: &Path, rows: impl Iterator<Item = &'a Row>) {
     let mut found = BTreeMap::<(&str, &str), usize>::new();
     for near in rows.flat_map(|row| &row.near_keys) {

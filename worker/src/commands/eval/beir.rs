@@ -49,7 +49,7 @@ pub struct Dataset {
     pub qrels: BTreeMap<String, Judgments>,
     /// The document that has the query's very id, for each of `queries`.
     pub namesakes: Vec<Option<u32>>,
-    /// What was left out and is worth a word: numbers, and what follows from them.
+    /// What was left out, with numbers and what follows from them.
     pub remarks: Vec<String>,
     /// An id with a blank in it, which a run file cannot carry.
     pub id_with_blank: Option<String>,
@@ -147,7 +147,7 @@ fn qrels_of(dir: &Path, split: &str) -> Result<PathBuf, CommandError> {
     let named = folder.join(format!("{split}.tsv"));
     let path = plain_or_packed(&named);
     if path.exists() || !folder.is_dir() {
-        // What a folder without judgments lacks is told by its other files first.
+        // A folder without judgments may lack more: its other files are reported first.
         file_of(dir, "corpus.jsonl")?;
         return file_of(dir, &format!("qrels/{split}.tsv"));
     }

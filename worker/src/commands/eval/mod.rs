@@ -49,7 +49,7 @@ pub fn run(args: &EvalArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let metrics = args.out.as_ref().map(|out| out.join("metrics.json"));
     let to_screen = args.json.as_deref() == Some(Path::new("-"));
     let json_file = args.json.as_ref().filter(|_| !to_screen);
-    // Runs are written before: without metrics.json they are what an evaluation left that was killed.
+    // Run files are written earlier. Without metrics.json they are left from an evaluation that was killed.
     let outputs: Vec<&Path> = metrics.iter().chain(json_file).map(PathBuf::as_path).collect();
     must_be_free(ranks, outputs.iter().copied())?;
     let encoder = TextEncoder::load(&args.model, None, args.mcls, args.sub_batch_tokens, ranks)?;
@@ -85,7 +85,7 @@ pub fn run(args: &EvalArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether every folder has what it needs, and a name of its own: asked before the first one's work, not after it.
+/// Checks that every folder has what it needs, and a name of its own, before the work on the first one begins.
 fn check_folders(args: &EvalArgs) -> Result<(), CommandError> {
     let mut names = Vec::new();
     for folder in &args.data {
@@ -112,7 +112,7 @@ fn check_names(args: &EvalArgs, data: &Dataset) -> Result<(), CommandError> {
     }
 }
 
-/// Sees to it that documents with their query's id are kept only if that is asked for, and says how many there are.
+/// Keeps documents that have their query's id only if the user asks for it, and reports their number.
 fn leave_out_namesakes(args: &EvalArgs, data: &mut Dataset, ranks: &dyn Collective) {
     let num = data.namesakes.iter().flatten().count();
     if args.keep_identical_ids {
@@ -147,7 +147,7 @@ fn rank_documents(
 }
 
 /// Lists one document that is not relevant, with score 0, for each query that finds none: trec_eval leaves a query
-/// without a line out of its means, and finding nothing shall count as 0.
+/// without a line out of its means, but finding nothing must count as 0.
 fn list_a_miss(data: &Dataset, rankings: &mut [Vec<Hit>]) {
     for (query, ranking) in data.queries.iter().zip(rankings).filter(|(_, ranking)| ranking.is_empty()) {
         let judgments = &data.qrels[&query.id];

@@ -1,11 +1,11 @@
-//! `mine`: hard negatives for training rows, found with the model that shall learn from them (ANCE; Xiong et al.,
+//! `mine`: hard negatives for training rows, found with the model that is to learn from them (ANCE; Xiong et al.,
 //! 2020).
 //!
-//! All distinct passages are ranked for each query by the dense head. What is known to answer the query, and passages
-//! that are the query itself, are left out (`known.rs`); of the ranks that `--range` names (the best few are often
-//! unlabelled positives), `--negatives` are drawn by a hash of seed and row and put in the row's `neg`, best first. All
-//! other fields stay, as they are written, but for `neg_scores`, which the old negatives had. The same input gives the
-//! same rows on any number of ranks, as far as rounding lets scores be the same.
+//! The dense head ranks all distinct passages for each query. Passages that are known to answer the query, and those
+//! that are the query itself, are left out (`known.rs`). A hash of seed and row draws `--negatives` passages from the
+//! ranks that `--range` names, because the best few are often unlabelled positives. They become the row's `neg`, best
+//! first. All other fields stay as they are written, except for `neg_scores`, which belonged to the old negatives. The
+//! same input gives the same rows on any number of ranks, as far as rounding lets scores be the same.
 
 mod known;
 mod rows;
@@ -61,7 +61,7 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the tokenizer makes something of every query and every positive.
+/// Checks that the tokenizer leaves a token of every query and every positive.
 fn check_tokens(rows: &[MinedRow], id_of: impl Fn(&str) -> Option<u64>) -> Result<(), CommandError> {
     for row in rows {
         let positives = row.row.pos.iter().enumerate().map(|(i, text)| (format!("pos[{i}]"), text.as_str()));
@@ -74,7 +74,7 @@ fn check_tokens(rows: &[MinedRow], id_of: impl Fn(&str) -> Option<u64>) -> Resul
     Ok(())
 }
 
-/// Says how many positives are no passage of the corpus: there they may stand a little otherwise, and be drawn.
+/// Reports how many positives are no passage of the corpus. One may stand there in slightly other words, and be drawn.
 fn tell_of_strangers(args: &MineArgs, rows: &[MinedRow], passages: &Passages<'_>, id_of: impl Fn(&str) -> Option<u64>) {
     let Some(corpus) = &args.corpus else { return };
     let positives = || rows.iter().flat_map(|row| &row.row.pos);
@@ -125,7 +125,7 @@ fn write_rows(
     Ok(())
 }
 
-/// What stands before queries and before passages: rows of a symmetric type have the query's before both, as in
+/// What stands before queries and before passages. Rows of a symmetric type have the query's prompt before both, as in
 /// training.
 fn prompts_of(args: &MineArgs, encoder: &TextEncoder, rows: &[MinedRow]) -> Result<[String; 2], CommandError> {
     let [query, passage] = prefixes::over(&args.prefixes, encoder.prompts());
