@@ -14,7 +14,8 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView};
 use tch::Tensor;
 use tercet_cluster::{Collective, broadcast_bytes};
-use tercet_protocol::args::{EncodeArgs, Head};
+use tercet_configs::Head;
+use tercet_protocol::args::EncodeArgs;
 use tercet_sampler::{LineReader, LinesOf, ReadAt, is_of_objects, unpacked_name};
 
 use super::error::CommandError;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use tch::Tensor;
 use tercet_cluster::{Collective, ReduceOp, gather_counts};
-use tercet_configs::{Recipe, Teacher};
+use tercet_configs::{Head, Recipe, Teacher};
 use tercet_protocol::args::StepArgs;
 use tercet_protocol::says::{self, step};
 use tercet_sampler::contiguous_share;
@@ -89,17 +89,11 @@ fn report(
     let tempered = outcome.scores.as_ref().map(|s| s / recipe.loss.temperature);
     let hybrid = hybrid(&recipe.loss, &tempered);
     let mut scores = BTreeMap::new();
-    for (head, matrix) in [
-        ("dense", Some(&tempered.dense)),
-        ("lexical", tempered.lexical.as_ref()),
-        ("multi_vector", tempered.multi_vector.as_ref()),
-        ("hybrid", hybrid.as_ref()),
-    ] {
-        if let Some(matrix) = matrix {
-            let all = all_gather_rows(ranks, matrix, &counts)?.to_kind(tch::Kind::Double);
-            let rows = Vec::<Vec<f64>>::try_from(&all)?.into_iter();
-            scores.insert(head.to_owned(), rows.map(|row| row.into_iter().map(Some).collect()).collect());
-        }
+    let of_heads = Head::ALL.into_iter().filter_map(|head| Some((head.name(), tempered.get(head)?)));
+    for (name, matrix) in of_heads.chain(hybrid.as_ref().map(|hybrid| ("hybrid", hybrid))) {
+        let all = all_gather_rows(ranks, matrix, &counts)?.to_kind(tch::Kind::Double);
+        let rows = Vec::<Vec<f64>>::try_from(&all)?.into_iter();
+        scores.insert(name.to_owned(), rows.map(|row| row.into_iter().map(Some).collect()).collect());
     }
     let mut false_negatives = [outcome.num_false_negatives as i64];
     ranks.all_reduce(false_negatives.as_mut_slice().into(), ReduceOp::Sum)?;
