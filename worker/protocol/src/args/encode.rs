@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use tercet_configs::Pooling;
 
+use super::DeviceArg;
 use super::texts::text_len;
 use crate::words::Words;
 
@@ -43,6 +44,9 @@ pub struct EncodeArgs {
     /// Padded tokens that a rank pushes through the encoder at a time: fewer need less memory
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
     pub sub_batch_tokens: usize,
+    /// What ranks compute on
+    #[arg(long, value_enum, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceArg,
 }
 
 /// A head of the model.
@@ -98,6 +102,7 @@ impl EncodeArgs {
             .each("--mcls", self.mcls.map(|n| n.to_string()))
             .each("--pooling", self.pooling.as_ref().map(name_of))
             .shown("--sub-batch-tokens", self.sub_batch_tokens)
+            .value("--device", self.device.name())
             .all()
     }
 }
