@@ -32,6 +32,21 @@ pub fn driver() -> Option<DriverSays> {
     Some(DriverSays { cuda: version.unsigned_abs(), gpus })
 }
 
+/// Errors that only a machine with a driver gives: too old a driver, a system that is not ready, libraries that do not
+/// fit to the driver. A libcuda.so.1 that says that there is no device may come from a container's image.
+const WITH_A_DRIVER: [c_int; 4] = [35, 802, 803, 804];
+
+/// Whether the error shows that there is a driver, of whose library the version is `cuda`.
+pub fn shows_a_driver(error: &CudaError, cuda: Option<u32>) -> bool {
+    cuda.is_some() && WITH_A_DRIVER.contains(&error.code)
+}
+
+/// The newest CUDA that the driver's library speaks, as the runtime knows it; none if it finds no such library.
+pub fn runtime_knows_of_driver() -> Option<u32> {
+    let version = one_number(libc::RTLD_DEFAULT, c"cudaDriverGetVersion")?.ok()?;
+    u32::try_from(version).ok().filter(|version| *version > 0)
+}
+
 /// The error with which the runtime counts GPUs; none if it counts some, or if there is no runtime to be asked.
 pub fn runtime_error() -> Option<CudaError> {
     let code = one_number(libc::RTLD_DEFAULT, c"cudaGetDeviceCount")?.err()?;

@@ -96,17 +96,17 @@ pub fn look(asked: DeviceChoice, backend: Backend) -> Found {
     }
     if asked != DeviceChoice::Cpu {
         facts.libtorch_gpus = usize::try_from(tch::Cuda::device_count()).unwrap_or_default();
-        if let Some(says) = cuda::driver() {
-            facts.driver_cuda = Some(says.cuda);
-            facts.driver_gpus = says.gpus.ok();
-            // Under WSL the driver has no files here. A library that shows no GPU may come from a container's image.
-            facts.has_driver |= says.gpus.is_ok_and(|count| count > 0);
-            facts.error = says.gpus.err().map(|code| CudaError { code, words: "CUDA's driver".into() });
-        }
-        if facts.libtorch_gpus > 0 || !facts.has_driver {
-            facts.error = None;
-        } else {
-            facts.error = cuda::runtime_error().or(facts.error);
+        let driver = cuda::driver();
+        facts.driver_cuda = driver.map(|says| says.cuda).or_else(cuda::runtime_knows_of_driver);
+        facts.driver_gpus = driver.and_then(|says| says.gpus.ok());
+        if facts.libtorch_gpus == 0 {
+            let of_driver = driver.and_then(|says| says.gpus.err());
+            let of_driver = of_driver.map(|code| CudaError { code, words: "as its driver numbers it".into() });
+            let error = cuda::runtime_error().or(of_driver);
+            // Under WSL the driver has no files here.
+            facts.has_driver |= facts.driver_gpus.is_some_and(|count| count > 0);
+            facts.has_driver |= error.as_ref().is_some_and(|error| cuda::shows_a_driver(error, facts.driver_cuda));
+            facts.error = error.filter(|_| facts.has_driver);
         }
     }
     facts.used = device_for(&facts, visible_devices.as_deref());

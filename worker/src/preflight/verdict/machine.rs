@@ -95,16 +95,21 @@ pub(super) fn clocks(host: &str, machine: &MachineFacts) -> Vec<Finding> {
     found
 }
 
+/// All GPUs that nvidia-smi lists, also those that are no rank's.
+pub(super) fn num_listed(machine: &MachineFacts) -> usize {
+    machine.listed_gpus.max(machine.gpus.len())
+}
+
 /// Finds machines where nvidia-smi lists fewer GPUs than the driver has for this process.
 pub(super) fn lost_gpus(facts: &[RankFacts]) -> Vec<Finding> {
     let machines = facts.iter().filter_map(|rank| Some((rank, rank.machine.as_ref()?, rank.device.as_ref()?)));
     let lost = machines.filter(|(_, machine, device)| {
-        machine.gpu_error.is_none() && device.asked != DeviceChoice::Cpu && machine.listed_gpus < device.open_gpus
+        machine.gpu_error.is_none() && device.asked != DeviceChoice::Cpu && num_listed(machine) < device.open_gpus
     });
     lost.map(|(rank, machine, device)| {
         let text = format!(
             "nvidia-smi lists {} of its {}: one has fallen off the bus (`dmesg`, Xid): reboot it, or leave it out",
-            machine.listed_gpus,
+            num_listed(machine),
             counted(device.open_gpus, "GPU")
         );
         Finding::new(Level::Sick, &rank.host, text)
@@ -116,13 +121,14 @@ pub(super) fn lost_gpus(facts: &[RankFacts]) -> Vec<Finding> {
 pub(super) fn unlike_gpus(machines: &[(&str, &MachineFacts)]) -> Vec<Finding> {
     let mut found = Vec::new();
     let asked: Vec<_> = machines.iter().filter(|(_, machine)| machine.gpu_error.is_none()).collect();
-    let number = |machine: &MachineFacts| machine.listed_gpus.max(machine.gpus.len());
-    let counts: Vec<f64> = asked.iter().map(|(_, machine)| number(machine) as f64).collect();
+    let counts: Vec<f64> = asked.iter().map(|(_, machine)| num_listed(machine) as f64).collect();
     let usual = median(&counts) as usize;
     for (host, machine) in asked {
-        if number(machine) < usual {
-            let text =
-                format!("{} GPUs, most machines have {usual}: one has dropped out? (`dmesg`, Xid)", number(machine));
+        if num_listed(machine) < usual {
+            let text = format!(
+                "{} GPUs, most machines have {usual}: one has dropped out? (`dmesg`, Xid)",
+                num_listed(machine)
+            );
             found.push(Finding::new(Level::Sick, host, text));
         }
     }

@@ -3,6 +3,8 @@
 use tercet_configs::{DeviceChoice, VisibleDevices};
 use tercet_protocol::says::doctor::{Finding, Level, MachineFacts, RankFacts};
 
+use super::machine::num_listed;
+
 /// Finds ranks that see no GPU, see fewer than was probably meant, or have to share some.
 pub(super) fn visible_gpus(facts: &[RankFacts]) -> Vec<Finding> {
     let machines = facts.iter().filter_map(|rank| Some((rank, rank.machine.as_ref()?)));
@@ -10,7 +12,7 @@ pub(super) fn visible_gpus(facts: &[RankFacts]) -> Vec<Finding> {
 }
 
 fn judge(first: &RankFacts, machine: &MachineFacts, facts: &[RankFacts]) -> Option<Finding> {
-    let (ranks, present) = (machine.num_ranks, machine.listed_gpus.max(machine.gpus.len()));
+    let (ranks, present) = (machine.num_ranks, num_listed(machine));
     if first.device.as_ref().is_some_and(|device| device.asked == DeviceChoice::Cpu) {
         return None;
     }
