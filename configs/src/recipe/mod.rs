@@ -3,6 +3,7 @@
 
 mod backend;
 mod checkpoint;
+mod device;
 mod faults;
 mod log;
 mod loss;
@@ -24,6 +25,7 @@ use crate::pooling::Pooling;
 
 pub use backend::Backend;
 pub use checkpoint::CheckpointSection;
+pub use device::DeviceChoice;
 pub use faults::{FaultsSection, OnFaults};
 pub use log::LogSection;
 pub use loss::{LossPreset, LossSection, Teacher};
@@ -44,6 +46,10 @@ pub struct Recipe {
     /// Optimizer steps in all.
     #[serde(default)]
     pub steps: u64,
+    /// What ranks compute on. A rank that shall compute on a GPU and cannot ends the run with a word on why; it never
+    /// takes the CPU instead.
+    #[serde(default)]
+    pub device: DeviceChoice,
     /// Arithmetic of encoder, scores and loss.
     #[serde(default)]
     pub precision: Precision,

@@ -8,6 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use tercet_configs::{Head, Pooling};
 
+use super::DeviceArg;
 use super::texts::text_len;
 use crate::words::Words;
 
@@ -44,6 +45,9 @@ pub struct EncodeArgs {
     /// Padded tokens that a rank pushes through the encoder at a time: fewer need less memory
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
     pub sub_batch_tokens: usize,
+    /// What ranks compute on
+    #[arg(long, value_enum, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceArg,
 }
 
 /// What a text is.
@@ -87,6 +91,7 @@ impl EncodeArgs {
             .each("--mcls", self.mcls.map(|n| n.to_string()))
             .each("--pooling", self.pooling.as_ref().map(name_of))
             .shown("--sub-batch-tokens", self.sub_batch_tokens)
+            .value("--device", self.device.name())
             .all()
     }
 }

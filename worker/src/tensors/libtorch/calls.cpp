@@ -8,6 +8,7 @@
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/native_layer_norm_backward.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -119,6 +120,20 @@ bool tercet_backward(const at::Tensor* const* outputs, const at::Tensor* const* 
       seeds.push_back(*grads[i]);
     }
     torch::autograd::backward(roots, seeds);
+  });
+}
+
+// out receives the CUDA that libtorch was built for, 1000 × major + 10 × minor; -1 of a build for the CPU alone, 0 of
+// one that does not tell. Asks no driver.
+bool tercet_built_for_cuda(int64_t* out, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] {
+    *out = -1;
+    if (!c10::impl::hasDeviceGuardImpl(c10::kCUDA)) return;
+    try {
+      *out = at::globalContext().versionCUDART();
+    } catch (const c10::Error&) {
+      *out = 0;
+    }
   });
 }
 

@@ -48,6 +48,7 @@ unsafe extern "C" {
     fn tercet_device_memory(index: i64, out: *mut u64, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_config(out: *mut c_char, out_len: usize, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_current_stream(index: i64, out: *mut *mut Handle, error: *mut c_char, error_len: usize) -> bool;
+    fn tercet_built_for_cuda(out: *mut i64, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_backward(
         outputs: *const *const Handle,
         grads: *const *const Handle,
@@ -136,6 +137,15 @@ pub fn config() -> String {
     checked(|error, len| unsafe { tercet_config(text.as_mut_ptr(), text.len(), error, len) });
     // SAFETY: the call leaves a text that ends within the buffer.
     unsafe { CStr::from_ptr(text.as_ptr()) }.to_string_lossy().into_owned()
+}
+
+/// The CUDA that libtorch was built for, 1000 × major + 10 × minor; 0 if it does not tell, none of a build for the CPU
+/// alone. No driver is asked.
+pub fn built_for_cuda() -> Option<u32> {
+    let mut out = 0;
+    // SAFETY: the call writes one number.
+    checked(|error, len| unsafe { tercet_built_for_cuda(&mut out, error, len) });
+    u32::try_from(out).ok()
 }
 
 /// A GPU's memory, in bytes.
