@@ -30,8 +30,9 @@ pub struct EncodeArgs {
     /// Stands before every text, with a space between, in place of the folder's prompt
     #[arg(long, value_name = "TEXT")]
     pub prefix: Option<String>,
-    /// Which representations to compute
-    #[arg(long, value_parser = head(), value_delimiter = ',', value_name = "HEADS", default_values = Head::ALL.map(Head::name))]
+    /// Which representations to compute, with commas between; default: all
+    #[arg(long, value_parser = head(), value_delimiter = ',', value_name = "HEADS",
+        default_values = Head::ALL.map(Head::name), hide_default_value = true)]
     pub heads: Vec<Head>,
     /// Tokens of a text at most; longer ones are cut
     #[arg(long, value_name = "TOKENS", default_value_t = 8192, value_parser = text_len)]
