@@ -22,7 +22,7 @@ impl Nccl {
     ///
     /// # Errors
     /// [`CollectiveError::Join`], on all ranks, if one of them has no usable NCCL, driver or GPU, or if NCCL cannot make
-    /// the communicator; [`CollectiveError::Started`] if one shares its GPU with another.
+    /// the communicator. [`CollectiveError::Started`], on all ranks, if one of them shares its GPU with another.
     pub fn join(mpi: Mpi, deadline: Duration) -> Result<Self, CollectiveError> {
         let place = Place { rank: mpi.rank(), world_size: mpi.world_size(), host: mpi.host().to_owned() };
         let library = agree(&mpi, &place, Library::find())?;
