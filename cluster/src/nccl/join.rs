@@ -21,8 +21,8 @@ impl Nccl {
     /// `deadline`, the longest time that one operation may take.
     ///
     /// # Errors
-    /// [`CollectiveError::Join`], on all ranks, if one of them has no usable NCCL, driver or GPU, or if NCCL cannot make
-    /// the communicator. [`CollectiveError::Started`], on all ranks, if one of them shares its GPU with another.
+    /// [`CollectiveError::Join`], on all ranks, if one of them has no usable NCCL, driver or GPU, or if NCCL cannot
+    /// make the communicator. [`CollectiveError::Started`], on all ranks, if one of them shares its GPU with another.
     pub fn join(mpi: Mpi, deadline: Duration) -> Result<Self, CollectiveError> {
         let place = Place { rank: mpi.rank(), world_size: mpi.world_size(), host: mpi.host().to_owned() };
         let library = agree(&mpi, &place, Library::find())?;
