@@ -122,7 +122,7 @@ pub struct Plan {
     /// A config.json to go by instead of the recipe's model, for one that is not there yet
     #[arg(long, value_name = "FILE")]
     pub model_config: Option<PathBuf>,
-    /// What memory is estimated for; default: what the recipe asks for, and with auto cuda if this machine has an NVIDIA GPU
+    /// What memory is estimated for; default: what the recipe asks for, or cuda if this machine has an NVIDIA GPU
     #[arg(long, value_enum)]
     pub device: Option<Device>,
     /// Floating-point operations per second that a rank achieves in the encoder, e.g. 120e12
