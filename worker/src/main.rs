@@ -9,19 +9,20 @@ use tercet_configs::{Backend, ExitCode, error_line};
 use tercet_protocol::Command;
 use tercet_worker::commands::{bench, doctor, encode, eval, measure, mine, step};
 use tercet_worker::errors::code_of;
-use tercet_worker::machine::cores;
+use tercet_worker::machine::device::device_of;
+use tercet_worker::machine::{cores, cuda};
 use tercet_worker::record::log::is_coloured;
 use tercet_worker::run::{self, stop};
 
 /// What one operation between GPUs may take in a command without a recipe.
 const DEADLINE: Duration = Duration::from_secs(600);
 
-/// What the recipe of a command has the ranks joined with, and what one of their operations may take; of a recipe that
-/// cannot be read the command itself speaks, when the ranks have met.
-fn backend_of(command: &Command) -> (Backend, Duration) {
+/// What the recipe of a command has the ranks joined with, what one of their operations may take, and whether their GPUs
+/// compute deterministically; of a recipe that cannot be read the command itself speaks, when the ranks have met.
+fn settings_of(command: &Command) -> (Backend, Duration, bool) {
     match command.recipe() {
-        Some(Ok(recipe)) => (recipe.backend, Duration::from_secs(recipe.backend_deadline_secs)),
-        Some(Err(_)) | None => (Backend::Auto, DEADLINE),
+        Some(Ok(recipe)) => (recipe.backend, Duration::from_secs(recipe.backend_deadline_secs), recipe.deterministic),
+        Some(Err(_)) | None => (Backend::Auto, DEADLINE, true),
     }
 }
 
@@ -31,10 +32,10 @@ fn backend_of(command: &Command) -> (Backend, Duration) {
 const KEPT_PROGRAMS: [(&str, &str); 2] = [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32"), ("LRU_CACHE_CAPACITY", "32")];
 
 fn main() {
-    for (name, number) in KEPT_PROGRAMS {
+    for (name, value) in KEPT_PROGRAMS.into_iter().chain(cuda::ENVIRONMENT) {
         if std::env::var_os(name).is_none() {
             // SAFETY: no other thread runs yet that might read the environment.
-            unsafe { std::env::set_var(name, number) };
+            unsafe { std::env::set_var(name, value) };
         }
     }
     let command = Command::of_this_process();
@@ -45,13 +46,14 @@ fn main() {
         process::exit(ExitCode::Machine.code());
     }
     // Everything so far ran alike on every rank; from here on a rank that fails must end the others.
-    let (backend, deadline) = backend_of(&command);
+    let (backend, deadline, deterministic) = settings_of(&command);
     let ranks = connect(backend, tch::Cuda::device_count() > 0, deadline).unwrap_or_else(|error| {
         eprintln!("tercet-worker: {error}");
         process::exit(code_of(&error.into()).code());
     });
     let ranks = Counted::new(ranks);
     cores::share(&ranks);
+    cuda::settle(device_of(&ranks), deterministic);
     if !matches!(command, Command::Train(_)) && ranks.rank() == 0 {
         // Training logs to its run folder as well and begins that itself.
         let lines = tracing_subscriber::fmt().with_ansi(is_coloured()).with_writer(std::io::stderr);

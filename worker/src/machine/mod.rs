@@ -4,6 +4,7 @@ pub mod allocator;
 pub mod clock;
 pub mod cores;
 pub mod cpu_time;
+pub mod cuda;
 pub mod device;
 pub mod memory;
 pub mod phase;
