@@ -10,7 +10,7 @@ use tercet_protocol::Command;
 use tercet_worker::commands::{bench, doctor, encode, eval, measure, mine, step};
 use tercet_worker::errors::code_of;
 use tercet_worker::machine::device::device_of;
-use tercet_worker::machine::{cores, cuda};
+use tercet_worker::machine::{cores, gpu_settings};
 use tercet_worker::record::log::is_coloured;
 use tercet_worker::run::{self, stop};
 
@@ -32,7 +32,7 @@ fn settings_of(command: &Command) -> (Backend, Duration, bool) {
 const KEPT_PROGRAMS: [(&str, &str); 2] = [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32"), ("LRU_CACHE_CAPACITY", "32")];
 
 fn main() {
-    for (name, value) in KEPT_PROGRAMS.into_iter().chain(cuda::ENVIRONMENT) {
+    for (name, value) in KEPT_PROGRAMS.into_iter().chain(gpu_settings::ENVIRONMENT) {
         if std::env::var_os(name).is_none() {
             // SAFETY: no other thread runs yet that might read the environment.
             unsafe { std::env::set_var(name, value) };
@@ -53,7 +53,7 @@ fn main() {
     });
     let ranks = Counted::new(ranks);
     cores::share(&ranks);
-    cuda::settle(device_of(&ranks), deterministic);
+    gpu_settings::settle(device_of(&ranks), deterministic);
     if !matches!(command, Command::Train(_)) && ranks.rank() == 0 {
         // Training logs to its run folder as well and begins that itself.
         let lines = tracing_subscriber::fmt().with_ansi(is_coloured()).with_writer(std::io::stderr);
