@@ -17,13 +17,18 @@ use tercet_worker::run::{self, stop};
 /// What one operation between GPUs may take in a command without a recipe.
 const DEADLINE: Duration = Duration::from_secs(600);
 
-/// What the recipe of a command has the ranks joined with, what one of their operations may take, and whether their GPUs
-/// compute deterministically; of a recipe that cannot be read the command itself speaks, when the ranks have met.
-fn settings_of(command: &Command) -> (Backend, Duration, bool) {
+/// What the recipe of a command has the ranks joined with, and what one of their operations may take; of a recipe that
+/// cannot be read the command itself speaks, when the ranks have met.
+fn backend_of(command: &Command) -> (Backend, Duration) {
     match command.recipe() {
-        Some(Ok(recipe)) => (recipe.backend, Duration::from_secs(recipe.backend_deadline_secs), recipe.deterministic),
-        Some(Err(_)) | None => (Backend::Auto, DEADLINE, true),
+        Some(Ok(recipe)) => (recipe.backend, Duration::from_secs(recipe.backend_deadline_secs)),
+        Some(Err(_)) | None => (Backend::Auto, DEADLINE),
     }
+}
+
+/// Whether GPUs compute deterministically: they do, unless the command's recipe says otherwise.
+fn is_deterministic(command: &Command) -> bool {
+    command.recipe().and_then(Result::ok).is_none_or(|recipe| recipe.deterministic)
 }
 
 /// What oneDNN and libtorch's layer over it keep, if nobody says otherwise: programs compiled for one shape each.
@@ -46,14 +51,14 @@ fn main() {
         process::exit(ExitCode::Machine.code());
     }
     // Everything so far ran alike on every rank; from here on a rank that fails must end the others.
-    let (backend, deadline, deterministic) = settings_of(&command);
+    let (backend, deadline) = backend_of(&command);
     let ranks = connect(backend, tch::Cuda::device_count() > 0, deadline).unwrap_or_else(|error| {
         eprintln!("tercet-worker: {error}");
         process::exit(code_of(&error.into()).code());
     });
     let ranks = Counted::new(ranks);
     cores::share(&ranks);
-    gpu_settings::settle(device_of(&ranks), deterministic);
+    gpu_settings::settle(device_of(&ranks), is_deterministic(&command));
     if !matches!(command, Command::Train(_)) && ranks.rank() == 0 {
         // Training logs to its run folder as well and begins that itself.
         let lines = tracing_subscriber::fmt().with_ansi(is_coloured()).with_writer(std::io::stderr);

@@ -4,7 +4,7 @@ pub mod allocator;
 pub mod clock;
 pub mod cores;
 pub mod cpu_time;
-pub mod gpu_settings;
 pub mod device;
+pub mod gpu_settings;
 pub mod memory;
 pub mod phase;
