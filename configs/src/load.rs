@@ -56,6 +56,7 @@ impl Recipe {
     pub fn differing_keys(&self, other: &Self) -> Vec<String> {
         const FREE: [&str; 14] = [
             "name",
+            "deterministic",
             "cpu_matmul",
             "device",
             "backend",

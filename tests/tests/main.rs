@@ -27,6 +27,7 @@ mod rehearse;
 mod resume;
 mod safety;
 mod same_numbers;
+mod same_weights;
 mod sharded_state;
 mod slurm;
 mod soak;

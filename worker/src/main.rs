@@ -9,7 +9,7 @@ use tercet_configs::{Backend, DeviceChoice, ExitCode, error_line};
 use tercet_protocol::Command;
 use tercet_worker::commands::{bench, doctor, encode, eval, measure, mine, step};
 use tercet_worker::errors::code_of;
-use tercet_worker::machine::{cores, device};
+use tercet_worker::machine::{cores, device, gpu_settings};
 use tercet_worker::preflight::{SickMachine, agree_on_device};
 use tercet_worker::record::log::is_coloured;
 use tercet_worker::run::{self, stop};
@@ -36,16 +36,21 @@ impl Asked {
     }
 }
 
+/// Whether GPUs compute deterministically: they do, unless the command's recipe says otherwise.
+fn is_deterministic(command: &Command) -> bool {
+    command.recipe().and_then(Result::ok).is_none_or(|recipe| recipe.deterministic)
+}
+
 /// What oneDNN and libtorch's layer over it keep, if nobody says otherwise: programs compiled for one shape each.
 /// Sub-batches have as many shapes as numbers of tokens, so a thousand of them, the default, grow to hundreds of
 /// megabytes, most of which are never asked for again; one sub-batch's layers share a dozen.
 const KEPT_PROGRAMS: [(&str, &str); 2] = [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32"), ("LRU_CACHE_CAPACITY", "32")];
 
 fn main() {
-    for (name, number) in KEPT_PROGRAMS {
+    for (name, value) in KEPT_PROGRAMS.into_iter().chain(gpu_settings::ENVIRONMENT) {
         if std::env::var_os(name).is_none() {
             // SAFETY: no other thread runs yet that might read the environment.
-            unsafe { std::env::set_var(name, number) };
+            unsafe { std::env::set_var(name, value) };
         }
     }
     let command = Command::of_this_process();
@@ -76,6 +81,7 @@ fn main() {
     let ranks = met.connect(backend, device::is_cuda(), deadline).unwrap_or_else(|error| not_joined(error));
     let ranks = Counted::new(ranks);
     cores::share(&ranks);
+    gpu_settings::settle(device::device_of(&ranks), is_deterministic(&command));
     if !matches!(command, Command::Train(_)) && ranks.rank() == 0 {
         // Training logs to its run folder as well and begins that itself.
         let lines = tracing_subscriber::fmt().with_ansi(is_coloured()).with_writer(std::io::stderr);

@@ -16,7 +16,7 @@ use super::given_batch::GivenBatch;
 use crate::machine::device::device_of;
 use crate::model::{M3Model, ModelOptions};
 use crate::record::step_record::named_terms;
-use crate::run::{compute_kind_of, kind_of};
+use crate::run::{compute_kind_of, kind_of, same_weights};
 use crate::step::contrastive::loss::hybrid;
 use crate::step::gradients;
 use crate::step::inspect::Unseen;
@@ -32,6 +32,7 @@ pub fn run(args: &StepArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let recipe = args.recipe.load()?;
     let options = ModelOptions::of(&recipe.model, recipe.seed);
     let mut model = M3Model::load(&args.model, &options, device_of(ranks), kind_of(recipe.precision))?;
+    same_weights::check(ranks, &model.parameters.flat, format_args!("as {} has them", args.model.display()))?;
     if ranks.rank() == 0 {
         model.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
     }

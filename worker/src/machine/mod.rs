@@ -6,5 +6,6 @@ pub mod cores;
 pub mod cpu_time;
 mod cuda;
 pub mod device;
+pub mod gpu_settings;
 pub mod memory;
 pub mod phase;

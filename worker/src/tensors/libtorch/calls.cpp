@@ -59,12 +59,15 @@ bool tercet_layer_norm_backward(const at::Tensor* grad, const at::Tensor* input,
   });
 }
 
-// sum = beta·sum + a·b, of matrices; in float32 on a CPU by oneDNN if `onednn`, and else as libtorch does it.
+// sum = beta·sum + a·b, of matrices; in float32 on a CPU by oneDNN if `onednn`, and else as libtorch does it. On a GPU
+// `sum` may be float32 where a and b are bfloat16: then nothing is rounded before it is added.
 bool tercet_product(const at::Tensor* a, const at::Tensor* b, at::Tensor* sum, float beta, bool onednn, char* error,
                     size_t error_len) {
   return attempt(error, error_len, [&] {
     if (onednn && has_onednn(*a) && sum->numel() > 0) {
       at::native::mkldnn_matmul(*a, *b, *sum, beta, 1.0f);
+    } else if (sum->scalar_type() != a->scalar_type()) {
+      at::addmm_out(*sum, *sum, *a, *b, sum->scalar_type(), beta, 1);
     } else {
       at::addmm_out(*sum, *sum, *a, *b, beta, 1);
     }
@@ -82,6 +85,19 @@ bool tercet_device_memory(int64_t index, uint64_t* out, char* error, size_t erro
     out[2] = free;
     out[3] = total;
     allocator->resetPeakStats(index);
+  });
+}
+
+// How this process computes on GPUs; the Rust side says why.
+bool tercet_settle_cuda(bool deterministic, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] {
+    auto& context = at::globalContext();
+    context.setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
+    context.setDeterministicFillUninitializedMemory(false);
+    context.setSDPUseCuDNN(false);
+    context.setAllowBF16ReductionCuBLAS(/*allow_reduced_precision=*/false, /*allow_splitk=*/true);
+    context.setAllowTF32CuBLAS(false);
+    context.setAllowTF32CuDNN(false);
   });
 }
 

@@ -46,6 +46,7 @@ unsafe extern "C" {
         error_len: usize,
     ) -> bool;
     fn tercet_device_memory(index: i64, out: *mut u64, error: *mut c_char, error_len: usize) -> bool;
+    fn tercet_settle_cuda(deterministic: bool, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_config(out: *mut c_char, out_len: usize, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_current_stream(index: i64, out: *mut *mut Handle, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_built_for_cuda(out: *mut i64, error: *mut c_char, error_len: usize) -> bool;
@@ -98,7 +99,7 @@ pub fn product(library: MatmulLibrary, a: &Tensor, b: &Tensor) -> Tensor {
     out
 }
 
-/// Adds `a`·`b` to `sum`; shapes as [`product`] has them.
+/// Adds `a`·`b` to `sum`; shapes as [`product`] has them. On a GPU `sum` may be float32 where the others are bfloat16.
 pub fn add_product(library: MatmulLibrary, sum: &mut Tensor, a: &Tensor, b: &Tensor) {
     set_product(library, sum, 1.0, a, b);
 }
@@ -128,6 +129,18 @@ pub fn backward(outputs: &[(&Tensor, &Tensor)]) {
     let grads: Vec<_> = outputs.iter().map(|(_, grad)| handle(grad)).collect();
     // SAFETY: both lists hold as many handles of live tensors as the count says.
     checked(|error, len| unsafe { tercet_backward(roots.as_ptr(), grads.as_ptr(), roots.len(), error, len) });
+}
+
+/// Makes libtorch compute on GPUs as Tercet promises:
+///
+/// - if `deterministic`, only by operations that give the same bits in every run; one that cannot is an error. New
+///   memory is not filled for that, since nothing reads what it has not written;
+/// - attention without cuDNN, which prepares itself for every new shape for about a second, and a step has hundreds;
+/// - bfloat16 products are summed in float32, also where a product's parts are summed;
+/// - float32 products are float32's, and not TF32's.
+pub fn settle_cuda(deterministic: bool) {
+    // SAFETY: the call only sets libtorch's own settings.
+    checked(|error, len| unsafe { tercet_settle_cuda(deterministic, error, len) });
 }
 
 /// How libtorch was built: its version, CUDA's, and the settings of its build.
