@@ -4,7 +4,7 @@ use std::process;
 use std::thread;
 use std::time::Duration;
 
-use tercet_cluster::{Collective, Counted, connect};
+use tercet_cluster::{Collective, Counted, card, connect};
 use tercet_configs::{Backend, ExitCode, error_line};
 use tercet_protocol::Command;
 use tercet_worker::commands::{bench, doctor, encode, eval, measure, mine, step};
@@ -30,13 +30,26 @@ fn backend_of(command: &Command) -> (Backend, Duration) {
 /// megabytes, most of which are never asked for again; one sub-batch's layers share a dozen.
 const KEPT_PROGRAMS: [(&str, &str); 2] = [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32"), ("LRU_CACHE_CAPACITY", "32")];
 
-fn main() {
-    for (name, number) in KEPT_PROGRAMS {
-        if std::env::var_os(name).is_none() {
-            // SAFETY: no other thread runs yet that might read the environment.
-            unsafe { std::env::set_var(name, number) };
-        }
+/// How libtorch's allocator cuts up a GPU's memory: in segments that grow. Sub-batches have other sizes in every step, and
+/// blocks of fixed segments would split until no large one is left. libtorch reads the second name first; whoever sets
+/// one of them means it.
+const SEGMENTS: [(&str, &str); 2] =
+    [("PYTORCH_ALLOC_CONF", "expandable_segments:True"), ("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")];
+
+/// Sets variables that libraries read when they start, unless somebody has set them.
+fn set_environment() {
+    let set = |(name, value): (&str, &str)| {
+        // SAFETY: no other thread runs yet that might read the environment.
+        unsafe { std::env::set_var(name, value) };
+    };
+    KEPT_PROGRAMS.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()).for_each(set);
+    if SEGMENTS.iter().all(|(name, _)| std::env::var_os(name).is_none()) {
+        set(SEGMENTS[0]);
     }
+}
+
+fn main() {
+    set_environment();
     let command = Command::of_this_process();
     if matches!(command, Command::Train(_))
         && let Err(error) = stop::listen()
@@ -81,8 +94,21 @@ fn fail(ranks: &dyn Collective, error: &anyhow::Error) -> ! {
         thread::sleep(Duration::from_secs(1));
     }
     let place = if world == 1 { String::new() } else { format!("rank {rank}/{world} {}: ", ranks.host()) };
+    let (line, code) = explained(error_line(error.as_ref()), code_of(error));
     // In one piece: ranks that speak at the same time share one pipe.
-    let line = format!("tercet-worker: {place}{}\n", error_line(error.as_ref()));
-    eprint!("{line}");
-    ranks.abort(code_of(error).code())
+    eprint!("{}", format!("tercet-worker: {place}{line}\n"));
+    ranks.abort(code.code())
+}
+
+/// An error's line and its code; if a GPU is behind it, with what to do.
+fn explained(line: String, code: ExitCode) -> (String, ExitCode) {
+    // A user's mistake, or one in the data, is said by ourselves, and may quote anything.
+    let may_be_a_gpus = matches!(code, ExitCode::Machine | ExitCode::Bug);
+    match card::failure_in(&line).filter(|_| may_be_a_gpus) {
+        Some(failure) => {
+            let gpu = card::own().map_or(String::new(), |gpu| format!("{gpu}: "));
+            (format!("{gpu}{line}: {}", failure.remedy()), failure.code)
+        }
+        None => (line, code),
+    }
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use tercet_protocol::Command;
 use tercet_protocol::args::{
-    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, Head, MeasureArgs, MineArgs, PoolingArg, Prefixes, RankRange,
+    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, Head, MeasureArgs, MineArgs, PoolingArg, PrecisionArg, Prefixes, RankRange,
     RankTrainArgs, RecipeArgs, Side, StepArgs, TrainArgs,
 };
 
@@ -66,6 +66,7 @@ fn full(text: &str) -> Vec<Command> {
             mcls,
             pooling: Some(PoolingArg::Mean),
             sub_batch_tokens: 0,
+            precision: PrecisionArg::Bf16,
         }),
         Command::Eval(EvalArgs {
             model: path(),
@@ -79,6 +80,7 @@ fn full(text: &str) -> Vec<Command> {
             mcls,
             json: Some(path()),
             sub_batch_tokens: 1,
+            precision: PrecisionArg::Fp32,
         }),
         Command::Mine(MineArgs {
             model: path(),
@@ -92,6 +94,7 @@ fn full(text: &str) -> Vec<Command> {
             passage_max_len: 5,
             seed: u64::MAX,
             sub_batch_tokens: 2,
+            precision: PrecisionArg::Auto,
         }),
     ]
 }

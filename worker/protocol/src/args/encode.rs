@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use tercet_configs::Pooling;
 
-use super::texts::text_len;
+use super::texts::{PrecisionArg, text_len};
 use crate::words::Words;
 
 /// Which texts a model turns into which representations, and how.
@@ -43,6 +43,9 @@ pub struct EncodeArgs {
     /// Padded tokens that a rank pushes through the encoder at a time: fewer need less memory
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
     pub sub_batch_tokens: usize,
+    /// Arithmetic of the encoder
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: PrecisionArg,
 }
 
 /// A head of the model.
@@ -98,6 +101,7 @@ impl EncodeArgs {
             .each("--mcls", self.mcls.map(|n| n.to_string()))
             .each("--pooling", self.pooling.as_ref().map(name_of))
             .shown("--sub-batch-tokens", self.sub_batch_tokens)
+            .shown("--precision", self.precision)
             .all()
     }
 }
