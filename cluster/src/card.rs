@@ -132,7 +132,11 @@ const KINDS: [Kind; 11] = [
     },
     Kind {
         name: "the machine's GPUs are not ready",
-        words: &["system not yet initialized", "CUDA_ERROR_SYSTEM_NOT_READY", "unsupported display driver / cuda driver"],
+        words: &[
+            "system not yet initialized",
+            "CUDA_ERROR_SYSTEM_NOT_READY",
+            "unsupported display driver / cuda driver",
+        ],
         code: ExitCode::Machine,
         advice: "NVIDIA's fabric manager does not run, or the driver was exchanged and not loaded again: `systemctl status \
                  nvidia-fabricmanager`, or a reboot",
@@ -281,27 +285,12 @@ mod tests {
                 3,
                 true,
             ),
-            (
-                "CUDA error: an illegal memory access was encountered",
-                "an access outside the GPU's memory",
-                101,
-                true,
-            ),
+            ("CUDA error: an illegal memory access was encountered", "an access outside the GPU's memory", 101, true),
             ("CUDA error: misaligned address", "an access outside the GPU's memory", 101, true),
             ("CUDA error: device-side assert triggered", "a device-side assertion", 101, true),
-            (
-                "CUDA error: no kernel image is available for execution on the device",
-                "no code for this GPU",
-                2,
-                false,
-            ),
+            ("CUDA error: no kernel image is available for execution on the device", "no code for this GPU", 2, false),
             ("CUDA error: unknown error", "the GPU is lost", 3, true),
-            (
-                "CUDA error: CUDA-capable device(s) is/are busy or unavailable",
-                "the GPU is lost",
-                3,
-                true,
-            ),
+            ("CUDA error: CUDA-capable device(s) is/are busy or unavailable", "the GPU is lost", 3, true),
             (
                 "Unable to determine the device handle for GPU 0000:81:00.0: GPU is lost. Reboot the system to recover this \
                  GPU",

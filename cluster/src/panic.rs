@@ -91,7 +91,8 @@ mod tests {
         let place = Place { rank: 5, world_size: 8, host: "gpu04".into() };
         let failure = card::failure_in("CUDA error: uncorrectable ECC error encountered\nframe #0").unwrap();
         let line = line(&place, Some("GPU 5"), &failure);
-        let expected = "rank 5/8 gpu04, GPU 5: a memory error of the GPU: CUDA error: uncorrectable ECC error encountered: ";
+        let expected =
+            "rank 5/8 gpu04, GPU 5: a memory error of the GPU: CUDA error: uncorrectable ECC error encountered: ";
         assert!(line.starts_with(expected), "{line}");
         assert!(line.contains("take it, or its machine, out of the job") && line.contains("CUDA_LAUNCH_BLOCKING=1"));
         assert_eq!(tell(&place, Some(failure), || unreachable!()), ExitCode::Machine);

@@ -96,7 +96,8 @@ fn fail(ranks: &dyn Collective, error: &anyhow::Error) -> ! {
     let place = if world == 1 { String::new() } else { format!("rank {rank}/{world} {}: ", ranks.host()) };
     let (line, code) = explained(error_line(error.as_ref()), code_of(error));
     // In one piece: ranks that speak at the same time share one pipe.
-    eprint!("{}", format!("tercet-worker: {place}{line}\n"));
+    let line = format!("tercet-worker: {place}{line}\n");
+    eprint!("{line}");
     ranks.abort(code.code())
 }
 

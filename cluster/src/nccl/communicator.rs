@@ -133,8 +133,10 @@ impl Communicator {
             if since.elapsed() > self.deadline {
                 let why = match waits {
                     Waits::ForOthers => "another rank has not come to it, or the network between them is stuck",
-                    Waits::ForOwnGpu => "this rank's own GPU has not done the work before it: it may hang (`dmesg` has \
-                                         NVIDIA's Xid)",
+                    Waits::ForOwnGpu => {
+                        "this rank's own GPU has not done the work before it: it may hang (`dmesg` has \
+                                         NVIDIA's Xid)"
+                    }
                 };
                 let secs = self.deadline.as_secs_f64();
                 let problem = format!("not done after {secs:.0} s, the deadline (backend_deadline_secs): {why}");

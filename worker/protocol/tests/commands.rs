@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use tercet_protocol::Command;
 use tercet_protocol::args::{
-    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, Head, MeasureArgs, MineArgs, PoolingArg, PrecisionArg, Prefixes, RankRange,
-    RankTrainArgs, RecipeArgs, Side, StepArgs, TrainArgs,
+    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, Head, MeasureArgs, MineArgs, PoolingArg, PrecisionArg, Prefixes,
+    RankRange, RankTrainArgs, RecipeArgs, Side, StepArgs, TrainArgs,
 };
 
 /// What a user, or a file's name, may bring along.

@@ -71,13 +71,7 @@ mod tests {
     #[test]
     fn stretches_count_once_when_they_are_over_and_what_is_within_another_is_not_its() {
         let mut timeline = Timeline::new();
-        for (moment, phase) in [
-            (0.0, FORWARD),
-            (1.0, BACKWARD),
-            (3.0, REDUCE),
-            (3.5, BACKWARD),
-            (5.0, OTHER),
-        ] {
+        for (moment, phase) in [(0.0, FORWARD), (1.0, BACKWARD), (3.0, REDUCE), (3.5, BACKWARD), (5.0, OTHER)] {
             timeline.begin(moment, phase);
         }
         assert_eq!(take(&mut timeline, 3.2), [1.0, 2.0, 0.0]);

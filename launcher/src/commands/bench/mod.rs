@@ -31,8 +31,7 @@ pub fn run(args: &Bench) -> anyhow::Result<()> {
     let mut output = Vec::new();
     let what = Command::Bench(args.what.clone());
     start::run(&placement, &what, Input::Nothing, &screen, |line| output.extend_from_slice(line))?;
-    let measured: bench::Report =
-        serde_json::from_slice(&output).context("reading what tercet-worker bench wrote")?;
+    let measured: bench::Report = serde_json::from_slice(&output).context("reading what tercet-worker bench wrote")?;
     let planned = measured.device_peak_bytes.and_then(|_| planned_bytes(&recipe, &measured));
     let report = Report { planned_device_bytes: planned, ..Report::new(recipe.name, &shape, measured)? };
     let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { table::table(&report) };

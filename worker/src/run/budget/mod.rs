@@ -158,8 +158,10 @@ fn keep_what_fits(
     let whole = settings.sub_batch.tokens.max(longest);
     let tried = match device {
         // A GPU tries in no time what a CPU would take minutes for.
-        Device::Cuda(_) => try_sub_batch(model, settings, longest, whole)
-            .map(|taken| Tried { peak: taken.peak, kept_per_token: taken.kept as f64 / tokens_of(longest, whole) as f64 }),
+        Device::Cuda(_) => try_sub_batch(model, settings, longest, whole).map(|taken| Tried {
+            peak: taken.peak,
+            kept_per_token: taken.kept as f64 / tokens_of(longest, whole) as f64,
+        }),
         _ => extrapolated(model, settings, longest, whole),
     };
     let share = if device == Device::Cpu { UNASKED_SHARE } else { AUTO_SHARE };

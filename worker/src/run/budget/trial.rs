@@ -142,7 +142,12 @@ fn sizes(settings: &StepSettings, longest: usize) -> Vec<usize> {
 
 /// The largest sub-batch of texts of `longest` tokens that `bytes` hold, and what it takes, from the smallest on: a CPU
 /// may need minutes for a large one. The smallest, if not even that fits.
-pub(super) fn largest_by_steps(model: &M3Model, settings: &StepSettings, longest: usize, bytes: u64) -> Option<(usize, Taken)> {
+pub(super) fn largest_by_steps(
+    model: &M3Model,
+    settings: &StepSettings,
+    longest: usize,
+    bytes: u64,
+) -> Option<(usize, Taken)> {
     let mut found: Option<(usize, Taken)> = None;
     for tokens in sizes(settings, longest) {
         // Memory grows no faster than tokens: the next size is tried only if it must fit.
@@ -158,7 +163,12 @@ pub(super) fn largest_by_steps(model: &M3Model, settings: &StepSettings, longest
 }
 
 /// The same on a GPU, from the largest on. None if even the smallest needs more memory than there is.
-pub(super) fn largest_that_fits(model: &M3Model, settings: &StepSettings, longest: usize, bytes: u64) -> Option<(usize, Taken)> {
+pub(super) fn largest_that_fits(
+    model: &M3Model,
+    settings: &StepSettings,
+    longest: usize,
+    bytes: u64,
+) -> Option<(usize, Taken)> {
     let mut found = None;
     for tokens in sizes(settings, longest).into_iter().rev() {
         found = try_sub_batch(model, settings, longest, tokens).map(|taken| (tokens, taken));
@@ -204,8 +214,8 @@ pub(super) struct Tried {
 /// What a sub-batch of `tokens` would take, by two smaller ones.
 pub(super) fn extrapolated(model: &M3Model, settings: &StepSettings, longest: usize, tokens: usize) -> Option<Tried> {
     let len = longest.min(SAMPLED_TOKENS[0]);
-    let [small, large] =
-        SAMPLED_TOKENS.map(|tokens| Some((tokens_of(len, tokens) as f64, try_sub_batch(model, settings, len, tokens)?)));
+    let [small, large] = SAMPLED_TOKENS
+        .map(|tokens| Some((tokens_of(len, tokens) as f64, try_sub_batch(model, settings, len, tokens)?)));
     let (small, large) = small.zip(large)?;
     // On a CPU a sub-batch takes something, and something for each token.
     let per_token = (large.1.peak.saturating_sub(small.1.peak)) as f64 / (large.0 - small.0).max(1.0);
@@ -226,4 +236,3 @@ pub(crate) fn made_up_text(model: &M3Model, len: usize, salt: usize) -> TextInpu
         |t: usize| if t == 0 { i64::from(model.special.cls) } else { ((t * 7919 + salt * 31) % vocabulary) as i64 };
     TextInput::new((0..len).map(id).collect(), &model.special)
 }
-
