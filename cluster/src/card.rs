@@ -226,7 +226,8 @@ const KINDS: [Kind; 11] = [
 /// or an unwrapped `Result` in Rust's notation.
 pub fn failure_in(text: &str) -> Option<CardFailure<'_>> {
     KINDS.iter().find_map(|kind| {
-        // Only one line is shown, because libtorch appends a trace of its own. Rust's notation has `\n` for a line feed.
+        // Only one line is shown, because libtorch appends a trace of its own. Rust's notation has `\n` for a line
+        // feed.
         let mut lines = text.lines().flat_map(|line| line.split("\\n"));
         let line = lines.find(|line| kind.words.iter().any(|words| line.contains(words)))?;
         Some(CardFailure {

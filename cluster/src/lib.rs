@@ -8,8 +8,8 @@
 //! # Lockstep
 //! All operations are collective: *every* rank calls the same ones, in the same order, with arguments that fit. A rank
 //! that cannot go on must not return early, or its peers would wait for it for ever: it must call
-//! [`Collective::abort`]. A panic, on any thread, does so by itself, with code 101, or with the one that a GPU's failure
-//! means ([`card`]).
+//! [`Collective::abort`]. A panic, on any thread, does so by itself, with code 101, or with the one that a GPU's
+//! failure means ([`card`]).
 //!
 //! This crate neither starts ranks, which the launcher and `mpirun` do, nor decides what is sent when.
 

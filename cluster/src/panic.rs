@@ -4,8 +4,8 @@
 //! job would hang. So the panic hook, which runs before any unwinding, ends the job.
 //!
 //! When memory is used up, or a GPU fails, libtorch throws an exception, which arrives here as a panic. Mostly that is
-//! no bug, so it has a message and an exit code of its own ([`card`]). (When the machine's memory is used up, the kernel
-//! kills a rank instead.)
+//! no bug, so it has a message and an exit code of its own ([`card`]). (When the machine's memory is used up, the
+//! kernel kills a rank instead.)
 
 use std::any::Any;
 use std::cell::Cell;

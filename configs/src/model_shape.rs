@@ -30,8 +30,8 @@ pub struct ModelShape {
 }
 
 impl ModelShape {
-    /// The model that `recipe` would train, in fp32 where its precision is left open; `config` is a config.json to go by instead of the recipe's, for a model
-    /// that is not there yet.
+    /// The model that `recipe` would train, in fp32 where its precision is left open; `config` is a config.json to go
+    /// by instead of the recipe's, for a model that is not there yet.
     ///
     /// # Errors
     /// The recipe names no model, or config.json cannot be used.

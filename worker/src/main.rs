@@ -30,9 +30,9 @@ fn backend_of(command: &Command) -> (Backend, Duration) {
 /// megabytes, most of which are never asked for again; one sub-batch's layers share a dozen.
 const KEPT_PROGRAMS: [(&str, &str); 2] = [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32"), ("LRU_CACHE_CAPACITY", "32")];
 
-/// How libtorch's allocator cuts up a GPU's memory: in segments that grow. Sub-batches have other sizes in every step, and
-/// blocks of fixed segments would split until no large one is left. libtorch reads the second name first; whoever sets
-/// one of them means it.
+/// How libtorch's allocator cuts up a GPU's memory: in segments that grow. Sub-batches have other sizes in every step,
+/// and blocks of fixed segments would split until no large one is left. libtorch reads the second name first; whoever
+/// sets one of them means it.
 const SEGMENTS: [(&str, &str); 2] =
     [("PYTORCH_ALLOC_CONF", "expandable_segments:True"), ("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")];
 

@@ -31,8 +31,8 @@ const DOORS: [&str; 3] = ["lib.rs", "main.rs", "errors.rs"];
 const KNOWN: &[(&str, &str)] = &[("run/hold.rs", "commands"), ("record/recorder.rs", "run")];
 
 /// Files of the rooms that know no ranks which import the cluster crate nevertheless, with good reason: a rank binds
-/// itself to the cores and to the GPU that the host's other ranks leave it, names its GPU in messages about failures, and
-/// gives signs of life at the beginning of each phase and wait.
+/// itself to the cores and to the GPU that the host's other ranks leave it, names its GPU in messages about failures,
+/// and gives signs of life at the beginning of each phase and wait.
 const RANKS_OF_A_HOST: [&str; 4] = ["machine/card.rs", "machine/cores.rs", "machine/device.rs", "machine/phase.rs"];
 
 /// The rooms that know no ranks.

@@ -32,8 +32,8 @@ pub fn has_bf16(device: Device) -> bool {
     }
 }
 
-/// Does `work`, which waits until `device` has done what it was asked for: on a GPU the rank's signs of life say so. Such
-/// a wait uses a processor all the time, and would look like work.
+/// Does `work`, which waits until `device` has done what it was asked for: on a GPU the rank's signs of life say so.
+/// Such a wait uses a processor all the time, and would look like work.
 pub fn waiting<T>(device: Device, work: impl FnOnce() -> T) -> T {
     match device {
         Device::Cuda(_) => heartbeat::during(Doing::WaitingForGpu, work),

@@ -40,8 +40,8 @@ pub fn measure<T>(device: Device, work: impl FnOnce() -> T) -> (T, Taken) {
     }
 }
 
-/// Returns free memory that an allocator keeps for later to the system, or to the GPU's driver: the next requests may be
-/// of other sizes, and what is kept counts as used.
+/// Returns free memory that an allocator keeps for later to the system, or to the GPU's driver: the next requests may
+/// be of other sizes, and what is kept counts as used.
 pub fn give_back(device: Device) {
     match device {
         Device::Cuda(_) => empty_cache(),
@@ -49,8 +49,8 @@ pub fn give_back(device: Device) {
     }
 }
 
-/// The bytes of the device that this process uses now, after freed memory was returned: on a CPU its resident memory; on
-/// a GPU all that the driver has given away, since a rank has its GPU to itself. That is more than tensors: CUDA's
+/// The bytes of the device that this process uses now, after freed memory was returned: on a CPU its resident memory;
+/// on a GPU all that the driver has given away, since a rank has its GPU to itself. That is more than tensors: CUDA's
 /// context, the products' workspaces, NCCL's buffers.
 pub fn used_bytes(device: Device) -> u64 {
     give_back(device);

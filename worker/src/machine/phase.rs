@@ -2,8 +2,8 @@
 //! step.
 //!
 //! Training is single-threaded, so there is one stopwatch per thread. A GPU computes after the calls that ask it to, so
-//! from [`follow`] on it is the GPU's own time that counts: how long it was in the work of each phase, by moments in its
-//! stream, which are read when it has come to them. Nobody waits for that.
+//! from [`follow`] on it is the GPU's own time that counts: how long it was in the work of each phase, by moments in
+//! its stream, which are read when it has come to them. Nobody waits for that.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

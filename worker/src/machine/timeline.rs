@@ -30,8 +30,8 @@ impl<M, P> Timeline<M, P> {
         self.marks.iter_mut().rev().take(self.num_new).for_each(|(_, phase)| *phase = None);
     }
 
-    /// Tells `add` the phase and the seconds of each stretch that is over and was not yet told. Returns the moments that
-    /// are needed no more.
+    /// Tells `add` the phase and the seconds of each stretch that is over and was not yet told. Returns the moments
+    /// that are needed no more.
     pub fn take(
         &mut self,
         is_over: impl Fn(&M) -> bool,

@@ -1,8 +1,8 @@
 //! `precision = "auto"`: decided once, when the ranks know their devices, and kept for the whole run.
 //!
 //! A run's numbers depend on it, so the decision replaces "auto" in the recipe before anything is computed or compared:
-//! the run folder and every checkpoint say what the run computes in. Who goes on with a run that was begun elsewhere, or
-//! before there was such a choice, goes on in its precision.
+//! the run folder and every checkpoint say what the run computes in. Who goes on with a run that was begun elsewhere,
+//! or before there was such a choice, goes on in its precision.
 
 use tercet_cluster::{Collective, all_ranks, broadcast_bytes};
 use tercet_configs::{Precision, Recipe};
@@ -23,8 +23,8 @@ pub fn of_ranks(asked: Precision, ranks: &dyn Collective) -> anyhow::Result<Prec
 }
 
 /// Decides the precision that `recipe` leaves open: that of the newest checkpoint of its run folder if the run
-/// `resumes`, else what the devices are made for. Returns what is to be said of a choice that the devices would not have
-/// made. Every rank calls it.
+/// `resumes`, else what the devices are made for. Returns what is to be said of a choice that the devices would not
+/// have made. Every rank calls it.
 ///
 /// # Errors
 /// A collective that failed.

@@ -33,8 +33,8 @@ use trial::{
 
 /// Of the memory that "auto" finds free.
 const AUTO_SHARE: f64 = 0.9;
-/// Of a CPU's memory that is free where the recipe says nothing of memory: others may need the rest. A GPU is the rank's
-/// own, and there it is as with "auto".
+/// Of a CPU's memory that is free where the recipe says nothing of memory: others may need the rest. A GPU is the
+/// rank's own, and there it is as with "auto".
 const UNASKED_SHARE: f64 = 0.5;
 /// Part of the budget that stays free on a CPU and on a GPU: what the allocator loses between blocks.
 const SLACK: [f64; 2] = [0.05, 0.08];
@@ -190,7 +190,8 @@ fn slack(device: Device) -> f64 {
     SLACK[usize::from(device.is_cuda())]
 }
 
-/// This rank's part of the given share of what is free: ranks share a machine's memory, and no GPU. Every rank calls it.
+/// This rank's part of the given share of what is free: ranks share a machine's memory, and no GPU. Every rank calls
+/// it.
 fn share_of_free(ranks: &dyn Collective, device: Device, share: f64) -> anyhow::Result<u64> {
     // Nobody takes its share before everybody has looked.
     let sharing = if device.is_cuda() { 1 } else { ranks.local_size() as u64 };
