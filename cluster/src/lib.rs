@@ -8,13 +8,15 @@
 //! # Lockstep
 //! All operations are collective: *every* rank calls the same ones, in the same order, with arguments that fit. A rank
 //! that cannot go on must not return early, or its peers would wait for it for ever: it must call
-//! [`Collective::abort`]. A panic, on any thread, does so by itself, with code 101.
+//! [`Collective::abort`]. A panic, on any thread, does so by itself, with code 101, or with the one that a GPU's
+//! failure means ([`card`]).
 //!
 //! This crate neither starts ranks, which the launcher and `mpirun` do, nor decides what is sent when.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod buffer;
+pub mod card;
 mod collective;
 mod connect;
 mod counted;
@@ -35,6 +37,7 @@ pub use crate::counted::{Counted, Traffic};
 pub use crate::error::{CollectiveError, Place};
 pub use crate::mpi::{MAX_MESSAGE_BYTES, Mpi, mpi_version};
 pub use crate::nccl::{Nccl, nccl_version};
+pub use crate::panic::unless_out_of_memory;
 pub use crate::pending::Pending;
 pub use crate::ring::{block_owners, rank_before};
 pub use crate::solo::Solo;

@@ -110,7 +110,7 @@ mod tests {
         let recipe = Recipe::parse("name = \"t\"\nprecision = \"fp16\"", Path::new("t.toml"), &[]);
         let message = recipe.unwrap_err().to_string();
         assert!(message.contains("loss scaling") && message.contains("use \"bf16\""), "{message}");
-        for precision in ["fp32", "bf16", "fp64"] {
+        for precision in ["auto", "fp32", "bf16", "fp64"] {
             let text = format!("name = \"t\"\nprecision = \"{precision}\"");
             let recipe = Recipe::parse(&text, Path::new("t.toml"), &[]).unwrap();
             assert!(recipe.to_toml().contains(&format!("precision = \"{precision}\"")));

@@ -4,7 +4,7 @@ use std::process;
 use std::thread;
 use std::time::Duration;
 
-use tercet_cluster::{Collective, CollectiveError, Counted, meet};
+use tercet_cluster::{Collective, CollectiveError, Counted, card, meet};
 use tercet_configs::{Backend, DeviceChoice, ExitCode, error_line};
 use tercet_protocol::Command;
 use tercet_worker::commands::{bench, doctor, encode, eval, measure, mine, step};
@@ -46,13 +46,21 @@ fn is_deterministic(command: &Command) -> bool {
 /// megabytes, most of which are never asked for again; one sub-batch's layers share a dozen.
 const KEPT_PROGRAMS: [(&str, &str); 2] = [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32"), ("LRU_CACHE_CAPACITY", "32")];
 
-fn main() {
-    for (name, value) in KEPT_PROGRAMS.into_iter().chain(gpu_settings::ENVIRONMENT) {
-        if std::env::var_os(name).is_none() {
-            // SAFETY: no other thread runs yet that might read the environment.
-            unsafe { std::env::set_var(name, value) };
-        }
+/// Sets variables that libraries read when they start, unless somebody has set them.
+fn set_environment() {
+    let is_set = |name: &str| std::env::var_os(name).is_some();
+    let set = |(name, value): (&str, &str)| {
+        // SAFETY: no other thread runs yet that might read the environment.
+        unsafe { std::env::set_var(name, value) };
+    };
+    KEPT_PROGRAMS.into_iter().chain(gpu_settings::ENVIRONMENT).filter(|(name, _)| !is_set(name)).for_each(set);
+    if !gpu_settings::SEGMENTS.iter().any(|(name, _)| is_set(name)) {
+        set(gpu_settings::SEGMENTS[0]);
     }
+}
+
+fn main() {
+    set_environment();
     let command = Command::of_this_process();
     let Asked { mut backend, deadline, device } = Asked::of(&command);
     let found = device::look(device, backend);
@@ -111,8 +119,22 @@ fn fail(ranks: &dyn Collective, error: &anyhow::Error) -> ! {
         thread::sleep(Duration::from_secs(1));
     }
     let place = if world == 1 { String::new() } else { format!("rank {rank}/{world} {}: ", ranks.host()) };
+    let (line, code) = explained(error_line(error.as_ref()), code_of(error));
     // In one piece: ranks that speak at the same time share one pipe.
-    let line = format!("tercet-worker: {place}{}\n", error_line(error.as_ref()));
+    let line = format!("tercet-worker: {place}{line}\n");
     eprint!("{line}");
-    ranks.abort(code_of(error).code())
+    ranks.abort(code.code())
+}
+
+/// An error's line and its code; if a GPU is behind it, with what to do.
+fn explained(line: String, code: ExitCode) -> (String, ExitCode) {
+    // A user's mistake, or one in the data, is said by ourselves, and may quote anything.
+    let may_be_a_gpus = matches!(code, ExitCode::Machine | ExitCode::Bug);
+    match card::failure_in(&line).filter(|_| may_be_a_gpus) {
+        Some(failure) => {
+            let gpu = card::own().map_or(String::new(), |gpu| format!("{gpu}: "));
+            (format!("{gpu}{line}: {}", failure.remedy()), failure.code)
+        }
+        None => (line, code),
+    }
 }

@@ -12,8 +12,8 @@ use clap::Subcommand;
 use tercet_configs::Head;
 use tercet_protocol::Command;
 use tercet_protocol::args::{
-    BenchArgs, DeviceArg, DoctorArgs, EncodeArgs, EvalArgs, MeasureArgs, MineArgs, PoolingArg, Prefixes, RankRange,
-    RankTrainArgs, RecipeArgs, Side, StepArgs, TrainArgs,
+    BenchArgs, DeviceArg, DoctorArgs, EncodeArgs, EvalArgs, MeasureArgs, MineArgs, PoolingArg, PrecisionArg, Prefixes,
+    RankRange, RankTrainArgs, RecipeArgs, Side, StepArgs, TrainArgs,
 };
 
 /// What a user, or a file's name, may bring along.
@@ -68,6 +68,7 @@ fn full(text: &str) -> Vec<Command> {
             pooling: Some(PoolingArg::Mean),
             sub_batch_tokens: 0,
             device: DeviceArg::Cuda,
+            precision: PrecisionArg::Bf16,
         }),
         Command::Eval(EvalArgs {
             model: path(),
@@ -82,6 +83,7 @@ fn full(text: &str) -> Vec<Command> {
             json: Some(path()),
             sub_batch_tokens: 1,
             device: DeviceArg::Cpu,
+            precision: PrecisionArg::Fp32,
         }),
         Command::Mine(MineArgs {
             model: path(),
@@ -96,6 +98,7 @@ fn full(text: &str) -> Vec<Command> {
             seed: u64::MAX,
             sub_batch_tokens: 2,
             device: DeviceArg::Auto,
+            precision: PrecisionArg::Auto,
         }),
     ]
 }

@@ -8,6 +8,7 @@ mod hold;
 mod lock;
 pub mod matmul;
 mod other_weights;
+pub mod precision;
 pub(crate) mod same_weights;
 mod saver;
 mod setup;
@@ -57,7 +58,8 @@ pub fn run(args: &RankTrainArgs, ranks: &Counted) -> anyhow::Result<ExitCode> {
     if args.events {
         beat::start(ranks, recipe.restart.stop_secs).context("starting the heartbeat thread")?;
     }
-    let remarks = preflight::check(&recipe, ranks)?;
+    let mut remarks = preflight::check(&recipe, ranks)?;
+    remarks.extend(precision::decide(&mut recipe, args.what.resume, ranks)?);
     let run = setup::set_up(&recipe, args, remarks, ranks)?;
     let saver = Saver::new(&recipe, &run, ranks)?;
     let (settings, shares) = (StepSettings::of(&recipe), Shares::start(&recipe, ranks)?);
@@ -131,6 +133,7 @@ impl Training<'_> {
         if let Some(fitted) = budget::fit(model, self.ranks, plan, self.recipe, &mut self.settings)? {
             recorder.fitted(&fitted);
         }
+        phase::follow(model.options().1);
         Ok(())
     }
 
@@ -146,7 +149,7 @@ impl Training<'_> {
     /// One step, recorded. Every rank calls it.
     fn step(&mut self, batch: Batch, wait_secs: f64, plan: &Plan) -> anyhow::Result<Done> {
         let started = Instant::now();
-        phase::take();
+        phase::begin_step();
         self.saver.report(&mut self.run.recorder)?;
         let Run { model, optimizer, progress, recorder, .. } = &mut self.run;
         progress.step = batch.share.step + 1;
@@ -241,17 +244,15 @@ impl Training<'_> {
         // What is being written may be the one to go back to.
         self.saver.wait_together(&mut self.run.recorder, self.ranks)?;
         let mut remarks = Vec::new();
-        let newest = setup::load_newest(self.recipe, self.ranks, &mut remarks)?;
+        // A second model beside this one may be more than a GPU has room for.
+        let into = (&mut self.run.model, &mut self.run.optimizer);
+        let newest = setup::reload_newest(self.recipe, self.ranks, into, &mut remarks)?;
         remarks.iter().for_each(|text| self.run.recorder.warn(text));
-        let Some((path, resumed)) = newest else {
+        let Some((path, state)) = newest else {
             let stopped_because = "there is no checkpoint yet to roll back to".to_owned();
             return Err(NotFinite { stopped_because, ..fault }.into());
         };
-        let known = std::mem::replace(&mut self.run.progress, resumed.state.progress).left_out;
-        let matmul = self.run.model.parameters.matmul;
-        (self.run.model, self.run.optimizer) = (resumed.model, resumed.optimizer);
-        self.run.model.parameters.matmul = matmul;
-        self.run.model.enable_gradients(compute_kind_of(self.recipe.precision));
+        let known = std::mem::replace(&mut self.run.progress, state.progress).left_out;
         self.saver.goes_on_from(self.run.progress.step);
         let progress = &mut self.run.progress;
         progress.left_out.extend(known.iter().chain(&left_out));

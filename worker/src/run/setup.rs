@@ -54,14 +54,18 @@ struct Start {
 /// The libtorch type of weights, gradients, optimizer state, scores and loss.
 pub fn kind_of(precision: Precision) -> Kind {
     match precision {
-        Precision::Fp32 | Precision::Bf16 => Kind::Float,
+        Precision::Auto | Precision::Fp32 | Precision::Bf16 => Kind::Float,
         Precision::Fp64 => Kind::Double,
     }
 }
 
 /// The libtorch type that the encoder computes in.
+///
+/// # Panics
+/// Nobody has decided yet ([`super::precision`]).
 pub fn compute_kind_of(precision: Precision) -> Kind {
     match precision {
+        Precision::Auto => unreachable!("decided when the ranks knew their devices"),
         Precision::Bf16 => Kind::BFloat16,
         Precision::Fp32 | Precision::Fp64 => kind_of(precision),
     }
@@ -94,6 +98,7 @@ pub(super) fn set_up(
         log::init(run_dir, events)?;
         tracing::info!("{} rank(s): {}", ranks.world_size(), ranks.description());
         tracing::info!("rank 0: {} thread(s) on cores {}", tch::get_num_threads(), cores::own());
+        tracing::info!("the encoder computes in {}", recipe.precision.name());
     }
 
     let plan = if recipe.steps > 0 { Some(Arc::new(plan(recipe, ranks)?)) } else { None };
@@ -229,12 +234,28 @@ fn newest_good(recipe: &Recipe, ranks: &dyn Collective, remarks: &mut Vec<String
     Ok((!name.is_empty()).then(|| recipe.run_dir.join(String::from_utf8_lossy(&name).as_ref())))
 }
 
+/// Puts the newest good checkpoint, if there is any, into `model` and `optimizer`, whose memory stays where it is; rank
+/// 0's `remarks` get what is to be told of others. Every rank calls it.
+///
+/// # Errors
+/// As [`load_newest`].
+pub(super) fn reload_newest(
+    recipe: &Recipe,
+    ranks: &dyn Collective,
+    (model, optimizer): (&mut M3Model, &mut AdamW),
+    remarks: &mut Vec<String>,
+) -> anyhow::Result<Option<(PathBuf, TrainState)>> {
+    let Some(path) = newest_good(recipe, ranks, remarks)? else { return Ok(None) };
+    let state = checkpoint::reload(&path, model, optimizer)?;
+    Ok(Some((path, state)))
+}
+
 /// Loads the newest good checkpoint, if there is any; rank 0's `remarks` get what is to be told of others. Every rank
 /// calls it.
 ///
 /// # Errors
 /// There are some, but none is good; or it cannot be loaded.
-pub(super) fn load_newest(
+fn load_newest(
     recipe: &Recipe,
     ranks: &dyn Collective,
     remarks: &mut Vec<String>,

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use tercet_configs::{Head, Pooling};
 
 use super::DeviceArg;
-use super::texts::text_len;
+use super::texts::{PrecisionArg, text_len};
 use crate::words::Words;
 
 /// Which texts a model turns into which representations, and how.
@@ -49,6 +49,9 @@ pub struct EncodeArgs {
     /// What ranks compute on
     #[arg(long, value_enum, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceArg,
+    /// Arithmetic of the encoder
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: PrecisionArg,
 }
 
 /// What a text is.
@@ -93,6 +96,7 @@ impl EncodeArgs {
             .each("--pooling", self.pooling.as_ref().map(name_of))
             .shown("--sub-batch-tokens", self.sub_batch_tokens)
             .value("--device", self.device.name())
+            .shown("--precision", self.precision)
             .all()
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::texts::text_len;
+use super::texts::{PrecisionArg, text_len};
 use super::{DeviceArg, Prefixes};
 use crate::words::Words;
 
@@ -49,6 +49,9 @@ pub struct MineArgs {
     /// What ranks compute on
     #[arg(long, value_enum, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceArg,
+    /// Arithmetic of the encoder
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: PrecisionArg,
 }
 
 /// Ranks `skip..depth` of a list, from 0.
@@ -92,6 +95,7 @@ impl MineArgs {
             .shown("--seed", self.seed)
             .shown("--sub-batch-tokens", self.sub_batch_tokens)
             .value("--device", self.device.name())
+            .shown("--precision", self.precision)
             .all()
     }
 }

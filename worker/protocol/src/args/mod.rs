@@ -24,5 +24,5 @@ pub use measure::MeasureArgs;
 pub use mine::{MineArgs, RankRange};
 pub use recipe::RecipeArgs;
 pub use step::StepArgs;
-pub use texts::Prefixes;
+pub use texts::{PrecisionArg, Prefixes};
 pub use train::{RankTrainArgs, TrainArgs};

@@ -1,5 +1,6 @@
-// What the worker calls in libtorch and the `tch` crate does not bind. Nothing throws across this border: a failure's
-// message is copied into `error` and the call returns false.
+// What the worker calls in libtorch and the `tch` crate does not bind; device.cpp has what is about devices themselves.
+
+#include "attempt.h"
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
@@ -13,7 +14,6 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cstring>
-#include <exception>
 #include <vector>
 
 namespace at::native {
@@ -24,18 +24,6 @@ TORCH_API void mkldnn_matmul(const Tensor& mat1, const Tensor& mat2, const Tenso
 }  // namespace at::native
 
 namespace {
-
-template <class Work>
-bool attempt(char* error, size_t error_len, Work work) {
-  try {
-    work();
-    return true;
-  } catch (const std::exception& caught) {
-    std::strncpy(error, caught.what(), error_len - 1);
-    error[error_len - 1] = '\0';
-    return false;
-  }
-}
 
 bool has_onednn(const at::Tensor& a) {
   return a.is_cpu() && a.scalar_type() == at::kFloat && a.numel() > 0 && at::globalContext().hasMKLDNN();

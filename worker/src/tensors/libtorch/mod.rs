@@ -3,6 +3,8 @@
 //! A failure here is a mistake in this crate (shapes that do not fit), so it panics with libtorch's message, as `tch`
 //! does.
 
+pub mod device;
+
 use std::ffi::{CStr, c_char, c_void};
 use std::ops::Range;
 use std::ptr;
@@ -170,6 +172,8 @@ pub struct DeviceMemory {
     pub peak: u64,
     /// What the driver has left.
     pub free: u64,
+    /// In all.
+    pub total: u64,
 }
 
 /// The memory of GPU `index`; begins a new peak.
@@ -177,8 +181,8 @@ pub fn device_memory(index: usize) -> DeviceMemory {
     let mut out = [0u64; 4];
     // SAFETY: `out` has room for the four numbers that the call writes.
     checked(|error, len| unsafe { tercet_device_memory(index as i64, out.as_mut_ptr(), error, len) });
-    let [held, peak, free, _] = out;
-    DeviceMemory { held, peak, free }
+    let [held, peak, free, total] = out;
+    DeviceMemory { held, peak, free, total }
 }
 
 /// The address of the CUDA stream that the device's work goes to; 0, the default stream, of the CPU.
