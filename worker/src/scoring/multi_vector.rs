@@ -5,10 +5,13 @@
 //!
 //! Legend: Q queries, P passages, Tq query vectors, Tp passage vectors, dm their width, L the tile's longest passage.
 
+use std::ops::Range;
+
 use tch::{Kind, Tensor};
 use tercet_configs::limits::{TILE_ELEMENTS, TILE_QUERY_VECTORS};
 
 use crate::model::representation::{MultiVector, owners};
+use crate::tensors::upload::{Part, Upload, Uploaded};
 
 /// The passage vector that won, for every query vector and passage: int32 [Tq, P]; −1 where a passage has none.
 pub struct Winners(Tensor);
@@ -23,9 +26,13 @@ pub fn forward(queries: &MultiVector, passages: &MultiVector) -> (Tensor, Winner
     if passages.vectors.size()[0] == 0 {
         return (scores, Winners(winners)); // nothing that a tile's padding could point at
     }
-    let owner = Tensor::from_slice(&owners(&queries.offsets)).to_device(device); // [Tq]
+    let mut upload = Upload::default();
+    let (owner, inverse_lengths) = (upload.add(&owners(&queries.offsets)), upload.add(&inverse_lengths(queries)));
+    let tiles = passage_tiles(passages, num_vectors as usize, &mut upload);
+    let sent = upload.send(device);
+    let (owner, inverse_lengths) = (sent.of(&owner), sent.of(&inverse_lengths).to_kind(kind)); // [Tq], [Q]
 
-    for tile in passage_tiles(passages, num_vectors as usize) {
+    for tile in tiles.iter().map(|tile| tile.on(&sent)) {
         let padded = passages.vectors.index_select(0, &tile.vectors.flatten(0, 1)).tr(); // [dm, p·L]
         for (from, len) in query_tiles(num_vectors) {
             let similarity = queries.vectors.narrow(0, from, len).matmul(&padded); // [t, p·L]
@@ -42,7 +49,7 @@ pub fn forward(queries: &MultiVector, passages: &MultiVector) -> (Tensor, Winner
             let _ = scores.narrow(1, tile.first, tile.count).index_add_(0, &owner.narrow(0, from, len), &best);
         }
     }
-    (scores * inverse_lengths(queries).unsqueeze(-1), Winners(winners))
+    (scores * inverse_lengths.unsqueeze(-1), Winners(winners))
 }
 
 /// Adds the gradients from `d_scores` [Q, P] to `d_queries` [Tq, dm] and `d_passages` [Tp, dm].
@@ -59,8 +66,11 @@ pub fn backward(
         return;
     }
     let device = d_scores.device();
-    let owner = Tensor::from_slice(&owners(&queries.offsets)).to_device(device); // [Tq]
-    let d_scores = d_scores * inverse_lengths(queries).unsqueeze(-1); // [Q, P]
+    let mut upload = Upload::default();
+    let (owner, inverse_lengths) = (upload.add(&owners(&queries.offsets)), upload.add(&inverse_lengths(queries)));
+    let sent = upload.send(device);
+    let (owner, inverse_lengths) = (sent.of(&owner), sent.of(&inverse_lengths).to_kind(queries.vectors.kind()));
+    let d_scores = d_scores * inverse_lengths.unsqueeze(-1); // [Q, P]
 
     let rows = (TILE_ELEMENTS as i64 / num_passages).clamp(1, num_vectors);
     for from in (0..num_vectors).step_by(rows as usize) {
@@ -98,27 +108,40 @@ fn starts_of(sorted: &Tensor, num: i64) -> Tensor {
 }
 
 /// 1/N of every query, `[Q]`; a query without vectors scores 0 whatever its value.
-fn inverse_lengths(queries: &MultiVector) -> Tensor {
-    let lengths: Vec<f64> = queries.offsets.windows(2).map(|w| 1.0 / (w[1] - w[0]).max(1) as f64).collect();
-    Tensor::from_slice(&lengths).to_kind(queries.vectors.kind()).to_device(queries.vectors.device())
+fn inverse_lengths(queries: &MultiVector) -> Vec<f64> {
+    queries.offsets.windows(2).map(|w| 1.0 / (w[1] - w[0]).max(1) as f64).collect()
 }
 
 /// Passages `first..first + count` of a block, padded to the longest.
-struct PassageTile {
+struct PassageTile<T> {
     first: i64,
     count: i64,
     /// The indices of their vectors, int64 [p, L]; padding points at an arbitrary vector.
-    vectors: Tensor,
+    vectors: T,
     /// True at padding, bool [p, L]; none if all passages have one length.
-    padding: Option<Tensor>,
+    padding: Option<T>,
     /// The index of each passage's first vector, int64 `[p]`.
-    first_vector: Tensor,
+    first_vector: T,
     /// True for a passage without vectors, bool `[p]`.
-    empty: Tensor,
+    empty: T,
+}
+
+impl PassageTile<Part> {
+    /// With its tensors.
+    fn on(&self, sent: &Uploaded) -> PassageTile<Tensor> {
+        PassageTile {
+            first: self.first,
+            count: self.count,
+            vectors: sent.of(&self.vectors).view([self.count, -1]),
+            padding: self.padding.map(|padding| sent.of(&padding).view([self.count, -1])),
+            first_vector: sent.of(&self.first_vector),
+            empty: sent.of(&self.empty),
+        }
+    }
 }
 
 /// Tiles of neighbouring passages whose padded similarities stay within the limit.
-fn passage_tiles(passages: &MultiVector, num_query_vectors: usize) -> Vec<PassageTile> {
+fn passage_tiles(passages: &MultiVector, num_query_vectors: usize, upload: &mut Upload) -> Vec<PassageTile<Part>> {
     let per_row = TILE_ELEMENTS / num_query_vectors.clamp(1, TILE_QUERY_VECTORS);
     let lengths: Vec<usize> = passages.offsets.windows(2).map(|w| w[1] - w[0]).collect();
     let mut tiles = Vec::new();
@@ -130,15 +153,14 @@ fn passage_tiles(passages: &MultiVector, num_query_vectors: usize) -> Vec<Passag
             longest = longest.max(lengths[end]);
             end += 1;
         }
-        tiles.push(passage_tile(passages, first, end, longest));
+        tiles.push(passage_tile(passages, first..end, longest, upload));
         first = end;
     }
     tiles
 }
 
-fn passage_tile(passages: &MultiVector, first: usize, end: usize, longest: usize) -> PassageTile {
-    let count = end - first;
-    let device = passages.vectors.device();
+fn passage_tile(passages: &MultiVector, texts: Range<usize>, longest: usize, upload: &mut Upload) -> PassageTile<Part> {
+    let (first, end, count) = (texts.start, texts.end, texts.len());
     let mut vectors = vec![0i64; count * longest];
     let mut padding = vec![false; count * longest];
     for (p, bounds) in passages.offsets[first..=end].windows(2).enumerate() {
@@ -148,17 +170,16 @@ fn passage_tile(passages: &MultiVector, first: usize, end: usize, longest: usize
             vectors[p * longest + l] = if inside { (bounds[0] + l) as i64 } else { 0 };
         }
     }
-    let shape = [count as i64, longest as i64];
     let padded = padding.iter().any(|&p| p);
     let starts: Vec<i64> = passages.offsets[first..end].iter().map(|&o| o as i64).collect();
     let empty: Vec<bool> = passages.offsets[first..=end].windows(2).map(|w| w[0] == w[1]).collect();
     PassageTile {
         first: first as i64,
         count: count as i64,
-        vectors: Tensor::from_slice(&vectors).to_device(device).view(shape),
-        padding: padded.then(|| Tensor::from_slice(&padding).to_kind(Kind::Bool).to_device(device).view(shape)),
-        first_vector: Tensor::from_slice(&starts).to_device(device),
-        empty: Tensor::from_slice(&empty).to_kind(Kind::Bool).to_device(device),
+        vectors: upload.add(&vectors),
+        padding: padded.then(|| upload.add(&padding)),
+        first_vector: upload.add(&starts),
+        empty: upload.add(&empty),
     }
 }
 
