@@ -6,7 +6,10 @@
 use std::fs;
 use std::path::Path;
 
+use tercet_tests::place::Place;
 use tercet_tests::ranks_agree::{self, Backend};
+
+use crate::sharded_state::{self, Way};
 
 #[allow(dead_code)]
 #[path = "../../cluster/tests/nccl/library.rs"]
@@ -43,6 +46,27 @@ fn exactness_on_this_machines_gpus() {
 #[test]
 fn step_is_the_same_on_any_ranks() {
     over_the_stand_in("step", ranks_agree::step_is_the_same_on_any_ranks);
+}
+
+/// On 3 ranks the parts of the last buckets differ in length: the weights are those of a run whose state is whole, and
+/// NCCL gets no operation with a root.
+#[test]
+fn a_sharded_runs_parts_are_reduced_and_gathered_by_one_call_each() {
+    let place = Place::new();
+    sharded_state::recipe(&place);
+    for (run, sharded) in [("whole", false), ("sharded", true)] {
+        let report = place.path(&format!("kinds-{run}"));
+        let variables = library::stand_in(&[("TERCET_STAND_IN_KINDS", report.to_str().unwrap())]);
+        let way = Way { more: &["--set", "backend=nccl"], variables: &variables };
+        sharded_state::train(&place, run, 3, sharded, way);
+        let kinds = fs::read_to_string(&report).unwrap();
+        assert_eq!(kinds.lines().count(), 3, "{kinds}");
+        for line in kinds.lines() {
+            assert!(line.contains("reduce-scatter ") == sharded && line.contains("all-gather ") == sharded, "{line}");
+            assert!(!line.contains("broadcast"), "{line}");
+        }
+    }
+    sharded_state::assert_same_state(&place, "sharded", "whole");
 }
 
 #[test]

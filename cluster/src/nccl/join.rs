@@ -10,6 +10,7 @@ use cudarc::nccl::sys::ncclUniqueId;
 use super::Nccl;
 use super::communicator::Communicator;
 use super::driver::Device;
+use super::even::Room;
 use super::library::Library;
 use crate::collective::Collective;
 use crate::error::{CollectiveError, Place};
@@ -36,7 +37,7 @@ impl Nccl {
         mpi.broadcast(bytes[..].as_mut().into(), 0)?;
         id.internal = bytes.map(|byte| byte as std::ffi::c_char);
         let communicator = agree(&mpi, &place, Communicator::meet(library, &place, id, deadline))?;
-        Ok(Self { place, communicator, stream, device, mpi })
+        Ok(Self { place, communicator, stream, room: Room::default(), device, mpi })
     }
 }
 

@@ -21,6 +21,8 @@ mod rank_side;
 #[path = "../mpi/started.rs"]
 mod started;
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use job::Job;
@@ -38,6 +40,25 @@ fn job(num_ranks: usize, part: &str) -> Job {
 fn every_operation_on_one_to_four_ranks() {
     for num_ranks in 1..=4 {
         job(num_ranks, "operations").assert_well(num_ranks);
+    }
+}
+
+/// Whatever the parts' lengths and the number of ranks, NCCL gets one call for all parts: none with a root, of which
+/// there would be one for every rank.
+#[test]
+fn parts_of_any_lengths_are_one_call_for_all_ranks() {
+    for num_ranks in 2..=4 {
+        let report = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("parts-{num_ranks}-{}", std::process::id()));
+        let variables = stand_in(&[("TERCET_STAND_IN_KINDS", report.to_str().unwrap())]);
+        let job = Job::run_with(num_ranks, "parts", MAX_MESSAGE_BYTES, &variables);
+        job.assert_well(num_ranks);
+        let num: usize =
+            job.lines_with(operations::NUM_PARTS).next().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+        let expected = format!("reduce-scatter {num} all-gather {num}");
+        let found = fs::read_to_string(&report).unwrap();
+        assert!(num > 4 && found.lines().count() == num_ranks, "{num}: {found}");
+        found.lines().for_each(|line| assert_eq!(line.trim(), expected));
+        fs::remove_file(report).unwrap();
     }
 }
 
@@ -121,6 +142,8 @@ fn rank_side() {
     if part == "operations" {
         rank_side::operations(&ranks);
         operations::run(&ranks);
+    } else if part == "parts" {
+        println!("{}: {}", operations::NUM_PARTS, operations::parts(&ranks, |number| number as f32));
     } else if part == "bandwidth" {
         operations::bandwidth(&ranks);
     } else if let Err(error) = operations::misuse(&ranks, &part) {

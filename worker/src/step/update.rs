@@ -75,7 +75,7 @@ impl AdamW {
     pub fn gather(&self, ranks: &dyn Collective, parameters: &Parameters) -> Result<Option<Self>, CollectiveError> {
         let mut whole = (ranks.rank() == 0).then(|| Self::new(parameters));
         let mut at = 0;
-        for (bucket, own) in buckets(parameters).into_iter().zip(&self.own_ranges) {
+        for (bucket, own) in buckets(parameters, ranks.world_size()).into_iter().zip(&self.own_ranges) {
             let moments = [(&self.mean, 0), (&self.square, 1)];
             for (moment, which) in moments {
                 let values = Tensor::zeros([bucket.end - bucket.start], (moment.kind(), moment.device()));
@@ -131,8 +131,9 @@ impl AdamW {
 
 /// The elements whose state this rank keeps: a part of every bucket, in the buckets' order.
 fn own_parts(ranks: &dyn Collective, parameters: &Parameters) -> Vec<Range<i64>> {
-    let own = |bucket: &Range<i64>| parts(bucket, ranks.world_size()).swap_remove(ranks.rank());
-    buckets(parameters).iter().map(own).collect()
+    let (rank, world_size) = (ranks.rank(), ranks.world_size());
+    let own = |bucket: &Range<i64>| parts(bucket, world_size).swap_remove(rank);
+    buckets(parameters, world_size).iter().map(own).collect()
 }
 
 /// `elements` in pieces that are updated at a time, each on one side of where weight decay ends.

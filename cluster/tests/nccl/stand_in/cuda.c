@@ -158,6 +158,26 @@ int cuMemFree_v2(char* address) {
 int cuMemcpyHtoD_v2(char* to, const void* from, size_t bytes) { return memcpy(to, from, bytes), OK; }
 int cuMemcpyDtoH_v2(void* to, const char* from, size_t bytes) { return memcpy(to, from, bytes), OK; }
 
+typedef struct {
+  char* to;
+  const char* from;
+  size_t bytes;
+} Copy;
+
+static void copy(void* argument) {
+  Copy* one = argument;
+  memcpy(one->to, one->from, one->bytes);
+  free(one);
+}
+
+int cuMemcpyDtoDAsync_v2(char* to, const char* from, size_t bytes, Stream* stream) {
+  if (!bytes || memory_owner(to, bytes) == NO_GPU || memory_owner(from, bytes) == NO_GPU) return INVALID_VALUE;
+  Copy* one = malloc(sizeof *one);
+  *one = (Copy){to, from, bytes};
+  if (stream) stream_enqueue(stream, copy, one); else copy(one);
+  return OK;
+}
+
 static int is_own_stack(const char* address) {
   pthread_attr_t attributes;
   void* low;

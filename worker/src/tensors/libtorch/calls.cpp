@@ -6,8 +6,11 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/native_layer_norm_backward.h>
+#include <ATen/ops/stack.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -138,6 +141,37 @@ bool tercet_built_for_cuda(int64_t* out, char* error, size_t error_len) {
     } catch (const c10::Error&) {
       *out = 0;
     }
+  });
+}
+
+// out receives a tensor of `bytes` bytes, of any content, in the host's memory: page-locked where libtorch has a GPU's
+// driver to ask for it. libtorch keeps such memory for the next one, and gives none away that a copy still reads.
+bool tercet_host_room(int64_t bytes, at::Tensor** out, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] {
+    static bool is_lockable = at::globalContext().hasCUDA();
+    if (is_lockable) {
+      try {
+        *out = new at::Tensor(at::empty({bytes}, at::TensorOptions(at::kByte).pinned_memory(true)));
+        return;
+      } catch (const c10::Error&) {
+        is_lockable = false;  // from now on copies are slower
+      }
+    }
+    *out = new at::Tensor(at::empty({bytes}, at::TensorOptions(at::kByte)));
+  });
+}
+
+// Copies `from`, on the host, into `into`, on a device, behind the device's other work; the host does not wait.
+bool tercet_send(at::Tensor* into, const at::Tensor* from, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] { into->copy_(*from, /*non_blocking=*/true); });
+}
+
+// out receives the 2-norms of `count` tensors of one device, as 64-bit numbers.
+bool tercet_norms(const at::Tensor* const* tensors, size_t count, at::Tensor** out, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] {
+    std::vector<at::Tensor> all;
+    for (size_t i = 0; i < count; ++i) all.push_back(*tensors[i]);
+    *out = new at::Tensor(at::stack(at::_foreach_norm(all, 2)).to(at::kDouble));
   });
 }
 

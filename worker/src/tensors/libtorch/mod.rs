@@ -9,7 +9,7 @@ use std::ffi::{CStr, c_char, c_void};
 use std::ops::Range;
 use std::ptr;
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 use tercet_configs::MatmulLibrary;
 
 /// Room for libtorch's message.
@@ -56,6 +56,15 @@ unsafe extern "C" {
         outputs: *const *const Handle,
         grads: *const *const Handle,
         count: usize,
+        error: *mut c_char,
+        error_len: usize,
+    ) -> bool;
+    fn tercet_host_room(bytes: i64, out: *mut *mut Handle, error: *mut c_char, error_len: usize) -> bool;
+    fn tercet_send(into: *mut Handle, from: *const Handle, error: *mut c_char, error_len: usize) -> bool;
+    fn tercet_norms(
+        tensors: *const *const Handle,
+        count: usize,
+        out: *mut *mut Handle,
         error: *mut c_char,
         error_len: usize,
     ) -> bool;
@@ -194,6 +203,40 @@ pub fn current_stream(device: Device) -> usize {
     out as usize
 }
 
+/// A tensor of any content on the host. Where there is a GPU, it lies in page-locked memory, if there is any: copies
+/// from it need not wait, and copies to it are faster.
+pub fn host_room(shape: &[i64], kind: Kind) -> Tensor {
+    let bytes = shape.iter().product::<i64>() * kind.elt_size_in_bytes() as i64;
+    let mut out = ptr::null_mut();
+    // SAFETY: a successful call makes one tensor.
+    checked(|error, len| unsafe { tercet_host_room(bytes, &mut out, error, len) });
+    // SAFETY: the call made the tensor and gave it away.
+    unsafe { Tensor::from_ptr(out.cast()) }.view_dtype(kind).view(shape)
+}
+
+/// Copies `from`, on the host, into `into`, on a device, behind what the device already has to do; the host does not
+/// wait for it. Nobody writes to `from` any more; it may be dropped.
+pub fn send(into: &mut Tensor, from: &Tensor) {
+    // SAFETY: both handles are of live tensors; libtorch keeps page-locked memory until the copy is over, and has read
+    // other memory when the call returns.
+    checked(|error, len| unsafe { tercet_send(into.as_mut_ptr().cast(), handle(from), error, len) });
+}
+
+/// The 2-norms of `tensors`, each as it comes out in the tensors' own type. The host waits for the device once.
+pub fn norms(tensors: &[Tensor]) -> Vec<f64> {
+    let handles: Vec<_> = tensors.iter().filter(|tensor| tensor.numel() > 0).map(handle).collect();
+    if handles.is_empty() {
+        return vec![0.0; tensors.len()];
+    }
+    let mut out = ptr::null_mut();
+    // SAFETY: the list holds as many handles of live tensors as the count says; a successful call makes one tensor.
+    checked(|error, len| unsafe { tercet_norms(handles.as_ptr(), handles.len(), &mut out, error, len) });
+    // SAFETY: the call made the tensor and gave it away.
+    let found = unsafe { Tensor::from_ptr(out.cast()) };
+    let mut found = Vec::<f64>::try_from(found).expect("64-bit numbers in one dimension").into_iter();
+    tensors.iter().map(|tensor| if tensor.numel() == 0 { 0.0 } else { found.next().unwrap_or(f64::NAN) }).collect()
+}
+
 fn handle(tensor: &Tensor) -> *const Handle {
     tensor.as_ptr().cast()
 }
@@ -209,9 +252,29 @@ fn checked(call: impl FnOnce(*mut c_char, usize) -> bool) {
 
 #[cfg(test)]
 mod tests {
-    use tch::Kind;
-
     use super::*;
+
+    #[test]
+    fn norms_together_have_the_bits_of_norms_one_by_one() {
+        for kind in [Kind::Float, Kind::Double] {
+            let all = Tensor::linspace(-3, 2, 200_003, (kind, Device::Cpu)).sin();
+            let parts: Vec<Tensor> = [(0, 1), (1, 70_000), (70_001, 0), (70_001, 17), (70_018, 129_985)]
+                .map(|(start, len)| all.narrow(0, start, len))
+                .into();
+            let expected: Vec<f64> = parts.iter().map(|part| part.norm().double_value(&[])).collect();
+            assert_eq!(norms(&parts), expected);
+        }
+        assert!(norms(&[]).is_empty());
+    }
+
+    #[test]
+    fn what_is_sent_arrives() {
+        let mut room = host_room(&[2, 3], Kind::Int64);
+        let _ = room.fill_(7);
+        let mut into = Tensor::zeros([2, 3], (Kind::Int64, Device::Cpu));
+        send(&mut into, &room);
+        assert_eq!((into, room.kind()), (Tensor::full([2, 3], 7, (Kind::Int64, Device::Cpu)), Kind::Int64));
+    }
 
     #[test]
     fn layer_norm_backward_is_autograds() {
