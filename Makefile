@@ -4,7 +4,7 @@
 # LIBTORCH=FOLDER uses one that is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test same-numbers wrap test-slurm soak rehearse-96 test-nccl test-gpu test-peers bench bench-prepare bench-peers lint deny clean
+.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 test-nccl test-gpu test-peers bench bench-prepare bench-peers lint deny clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
@@ -21,6 +21,9 @@ setup: ## Install what is missing: MPI, libclang, libtorch (into .deps; TORCH=cp
 # One profile everywhere: third-party code is built once.
 build: setup ## Build tercet and tercet-worker into target/release
 	@$(CARGO) build --release --package tercet --package tercet-worker
+
+dist: build ## Pack what ranks need into DIST=FOLDER (dist/tercet-VERSION-KIND); TAR=1 makes FOLDER.tar, too
+	@cluster/setup/dist.sh $(BIN) $(DIST)
 
 demo: setup ## Train a small model on manual pages in many languages, and show how much better it got
 	@$(CARGO) build --release --package tercet --package tercet-worker --package tercet-demo
