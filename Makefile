@@ -4,7 +4,7 @@
 # LIBTORCH=FOLDER uses one that is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 test-nccl test-gpu test-peers bench bench-prepare bench-peers lint deny clean
+.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 test-nccl test-cuda-build test-gpu test-peers bench bench-prepare bench-peers lint deny clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
@@ -12,7 +12,7 @@ NCCL := $(CURDIR)/.deps/nccl
 CARGO := cluster/setup/with.sh cargo
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing: MPI, libclang, libtorch (into .deps; TORCH=cpu|cuda|cu126|cu130)
 	@TELL='$(filter setup,$(MAKECMDGOALS))' cluster/setup/system.sh .deps
@@ -55,6 +55,11 @@ $(NCCL)/nvidia/nccl/lib/libnccl.so.2: | setup
 	@echo "nccl: installing the PyPI wheel into $(NCCL)" >&2
 	@rm -rf $(NCCL) && python3 -m venv $(NCCL)/venv
 	@$(NCCL)/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(NCCL) nvidia-nccl-cu13
+
+# Apart from `test`: NVIDIA's libraries are gigabytes, and it builds everything in a folder of its own.
+test-cuda-build: ## What can be proved of the CUDA build without a GPU (9 GB in .deps/cuda-build; TORCH=cu130 or cu126)
+	@cluster/setup/system.sh .deps
+	@tests/cuda-build/run.sh $(or $(TORCH),cu130)
 
 test-gpu: build ## The backend on this machine's GPUs; fails where there is none
 	@$(CARGO) test --release --workspace --test system --test nccl this_machines_gpus -- --ignored --nocapture --test-threads=1

@@ -26,6 +26,7 @@ mod rehearse;
 mod resume;
 mod safety;
 mod same_numbers;
+mod setup;
 mod sharded_state;
 mod slurm;
 mod soak;
