@@ -16,12 +16,12 @@ case ${1:-} in
   build)
     cd "$(dirname "$0")/../.."
     install ca-certificates curl make
+    export PATH="$HOME/.cargo/bin:$PATH"
     if ! command -v cargo >/dev/null; then
       curl --fail --silent --show-error --location --output /tmp/rustup-init \
         "https://static.rust-lang.org/rustup/dist/$(uname -m)-unknown-linux-gnu/rustup-init"
       chmod +x /tmp/rustup-init
       /tmp/rustup-init -y --quiet --profile minimal --default-toolchain stable
-      export PATH="$HOME/.cargo/bin:$PATH"
     fi
     make setup dist DIST="${2:?usage: inside.sh build FOLDER}" ;;
   run)

@@ -59,10 +59,11 @@ build
 if loads_cuda; then is "after the CPU build, without cargo clean: libtorch_cuda is loaded"
 else fails "after the CPU build, without cargo clean: libtorch_cuda is not loaded"; fi
 
+default=$(linker)
 for ld in bfd lld; do
   name=$([ $ld = lld ] && echo lld || echo GNU ld)
   # rustc brings an lld of its own, if it is new enough; it tells cc where that is.
-  if [ $ld = bfd ] && ! command -v ld.bfd >/dev/null; then echo "SKIPPED: no GNU ld here"; continue; fi
+  if [ "$name" != "$default" ] && ! command -v ld.$ld >/dev/null; then echo "SKIPPED: no ld.$ld here"; continue; fi
   if ! link_by $ld; then fails "$name does not link the worker"
   elif [ "$(linker)" != "$name" ]; then fails "the worker was to be linked by $name, and was by $(linker)"
   elif loads_cuda; then is "$name links it, and libtorch_cuda is loaded"
