@@ -39,6 +39,10 @@ for nvidia in "$wheels"/nvidia/*/lib; do
   compgen -G "$nvidia/*.so*" >/dev/null || continue
   mkdir -p "$new/lib/nvidia/$(basename "$(dirname "$nvidia")")/lib"
   cp -a "$nvidia"/*.so* "$new/lib/nvidia/$(basename "$(dirname "$nvidia")")/lib/"
+  # Some have their licence here, and most beside the wheel's description.
+  for licence in "$(dirname "$nvidia")"/LICENSE*; do
+    [ ! -e "$licence" ] || install -D -m 644 "$licence" "$new/licences/wheels/$(basename "$(dirname "$nvidia")")/${licence##*/}"
+  done
 done
 mkdir "$new/configs"
 cp "$root"/configs/*.{toml,json} "$new/configs/"
