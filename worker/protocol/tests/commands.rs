@@ -9,10 +9,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use tercet_configs::Head;
 use tercet_protocol::Command;
 use tercet_protocol::args::{
-    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, Head, MeasureArgs, MineArgs, PoolingArg, Prefixes, RankRange,
-    RankTrainArgs, RecipeArgs, Side, StepArgs, TrainArgs,
+    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, MeasureArgs, MineArgs, PoolingArg, Prefixes, RankRange, RankTrainArgs,
+    RecipeArgs, Side, StepArgs, TrainArgs,
 };
 
 /// What a user, or a file's name, may bring along.
