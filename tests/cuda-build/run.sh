@@ -40,13 +40,13 @@ link_by() {
   find "$CARGO_TARGET_DIR/release/deps" -name 'tercet_worker-*' ! -name '*.*' -delete
   PATH=$folder/bin:$PATH build
 }
-# What a worker has mapped when it ends.
-maps() {
-  LD_PRELOAD=$folder/maps.so MAPS=$folder/maps "$worker" doctor > "$folder/doctor.json"
-  cat "$folder/maps"
+# Whether a worker that runs has loaded it. What it has mapped at its end is in $folder/maps.
+loads_cuda() {
+  rm -f "$folder/maps"
+  LD_PRELOAD=$folder/maps.so MAPS=$folder/maps "$worker" doctor > "$folder/doctor.json" || { cat "$folder/doctor.json"; exit 1; }
+  grep -q 'libtorch_cuda\.so' "$folder/maps"
 }
-loads_cuda() { maps | grep -q 'libtorch_cuda\.so'; }
-linker() { readelf --string-dump=.comment "$worker" | grep -q 'Linker: LLD' && echo lld || echo GNU ld; }
+linker() { if readelf --string-dump=.comment "$worker" | grep 'Linker: LLD' >/dev/null; then echo lld; else echo GNU ld; fi; }
 
 cc -shared -fPIC -o "$folder/maps.so" $here/maps.c
 
