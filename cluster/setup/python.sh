@@ -24,6 +24,6 @@ find_pip() {
     echo "no pip of version 21 or newer, and python3 cannot make a virtual environment: install python3-venv" >&2
     exit 2
   fi
-  export PIP_USER=0
+  export PIP_USER=0 PIP_ROOT_USER_ACTION=ignore
   pip+=(install --quiet --disable-pip-version-check)
 }
