@@ -26,9 +26,12 @@ fn main() {
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .file("src/tensors/libtorch/calls.cpp")
+        .file("src/tensors/libtorch/device.cpp")
         .compile("tercet_libtorch_calls");
     println!("cargo:rustc-link-lib=gomp");
-    println!("cargo:rerun-if-changed=src/tensors/libtorch/calls.cpp");
+    for source in ["calls.cpp", "device.cpp", "attempt.h"] {
+        println!("cargo:rerun-if-changed=src/tensors/libtorch/{source}");
+    }
     // libtorch_cpu.so finds its CUDA runtime relative to where it really lies, which is not where LIBTORCH links to it.
     let real = fs::canonicalize(lib.join("libtorch_cpu.so")).unwrap_or_else(|_| lib.join("libtorch_cpu.so"));
     let real = real.parent().unwrap_or(Path::new("/"));

@@ -97,11 +97,13 @@ impl Stream {
         self.0.cast()
     }
 
-    /// Makes later work of this stream wait for the work so far of `other`, a stream's address.
-    pub fn follow(&self, other: usize) -> Result<(), String> {
+    /// Makes later work of this stream wait for the work so far of `other`, a stream's address. Returns an event that
+    /// happens when that is done.
+    pub fn follow(&self, other: usize) -> Result<Event, String> {
         let asked = Event::on(other as CUstream)?;
-        // SAFETY: both handles are live, and the driver keeps what it needs of a destroyed event.
-        unsafe { call!(cuStreamWaitEvent(self.0, asked.0, 0)) }
+        // SAFETY: both handles are live.
+        unsafe { call!(cuStreamWaitEvent(self.0, asked.0, 0))? };
+        Ok(asked)
     }
 
     /// An event that happens when all work so far of this stream is done.

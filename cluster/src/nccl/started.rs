@@ -7,10 +7,12 @@ use cudarc::nccl::sys::{ncclDataType_t, ncclRedOp_t};
 
 use super::Nccl;
 use super::api::{Code, SUCCESS};
+use super::communicator::Waits;
 use super::driver::Event;
 use crate::buffer::{Buffer, BufferMut, Element, Memory};
 use crate::collective::{Collective, ReduceOp};
 use crate::error::{Check, CollectiveError};
+use crate::heartbeat::{self, Doing};
 use crate::pending::{Operation, Pending};
 use crate::ring::rank_before;
 
@@ -22,6 +24,8 @@ use crate::ring::rank_before;
 pub(super) struct Started<'a> {
     nccl: &'a Nccl,
     operation: &'static str,
+    /// This rank's own work that the operation waits for.
+    own_work: Event,
     done: Event,
     lengths: Option<Lengths<'a>>,
 }
@@ -38,11 +42,11 @@ impl<'a> Started<'a> {
         calls: impl FnOnce(&Calls) -> Result<(), (&'static str, Code)>,
     ) -> Result<Self, CollectiveError> {
         let fail = |problem| nccl.communicator.fail(operation, problem);
-        nccl.stream.follow(stream).map_err(fail)?;
+        let own_work = nccl.stream.follow(stream).map_err(fail)?;
         nccl.communicator
             .launch(operation, |api, communicator| calls(&Calls { api, communicator, stream: nccl.stream.handle() }))?;
         let done = nccl.stream.mark().map_err(fail)?;
-        Ok(Self { nccl, operation, done, lengths: None })
+        Ok(Self { nccl, operation, own_work, done, lengths: None })
     }
 
     /// The same operation, complete only after the lengths have been compared.
@@ -63,11 +67,16 @@ impl Operation for Started<'_> {
                 }
             }
         }
-        let is_over = || self.done.is_over();
+        let (communicator, is_over) = (&self.nccl.communicator, || self.done.is_over());
         if !block {
-            return self.nccl.communicator.is_over(self.operation, is_over);
+            return communicator.is_over(self.operation, is_over);
         }
-        self.nccl.communicator.wait_until(self.operation, is_over)?;
+        // Until its own GPU has come to the operation, a rank waits for nobody else.
+        if !communicator.is_over(self.operation, || self.own_work.is_over())? {
+            let own_work = || communicator.wait_until(self.operation, Waits::ForOwnGpu, || self.own_work.is_over());
+            heartbeat::during(Doing::WaitingForGpu, own_work)?;
+        }
+        communicator.wait_until(self.operation, Waits::ForOthers, is_over)?;
         Ok(true)
     }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tch::{Kind, Tensor};
 use tercet_configs::{LossSection, NUM_TERMS, Negatives, Teacher};
 
+use crate::machine::card;
 use crate::scoring::Scores;
 use crate::step::contrastive::targets::Targets;
 
@@ -113,7 +114,7 @@ pub fn loss(settings: &LossSection, scores: &Scores, targets: &Targets, distill:
 
     let mut terms = Terms::default();
     let mut take = |slot: fn(&mut Terms) -> &mut Option<f64>, value: Tensor| {
-        *slot(&mut terms) = Some(value.double_value(&[]));
+        *slot(&mut terms) = Some(card::number(&value));
         value
     };
     let dense = take(|t| &mut t.dense, hard(&seen.dense));
@@ -144,7 +145,7 @@ pub fn loss(settings: &LossSection, scores: &Scores, targets: &Targets, distill:
     };
     total.backward();
     let d_scores = leaves.as_ref().map(|leaf| if leaf.grad().defined() { leaf.grad() } else { leaf.zeros_like() });
-    Loss { total: total.double_value(&[]), terms, d_scores }
+    Loss { total: card::number(&total), terms, d_scores }
 }
 
 /// What a head's hard loss is with the teacher scores that the rows bring, per query `[Q]`. `group` are columns of `s`.
