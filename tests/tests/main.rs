@@ -27,6 +27,7 @@ mod rehearse;
 mod resume;
 mod safety;
 mod same_numbers;
+mod setup;
 mod same_weights;
 mod sharded_state;
 mod slurm;
