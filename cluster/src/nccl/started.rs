@@ -160,8 +160,8 @@ impl Calls<'_> {
         called("ncclAllReduce", code)
     }
 
-    /// Each rank's part of `whole` becomes, on that rank, the sum over all ranks. All parts are as long as `own`, which is
-    /// this rank's.
+    /// Each rank's part of `whole` becomes, on that rank, the sum over all ranks. All parts are as long as `own`, which
+    /// is this rank's.
     pub fn reduce_scatter(&self, whole: Run, own: Run) -> Called {
         let (from, into, sum) = (whole.address.cast(), own.address.cast(), ncclRedOp_t::ncclSum);
         // SAFETY: as above. It is in place as NCCL requires it: the own part lies at its place in the whole.
