@@ -17,9 +17,9 @@ use crate::ring::rank_before;
 
 /// A group of NCCL calls in the backend's stream, and the copies before and after them.
 ///
-/// The stream runs all of it when the buffers' stream has done its earlier work. The rank itself waits, by polling, and does
-/// not leave that to the buffers' stream. So an operation that never ends is noticed where it is waited for, and memory
-/// is not freed before its last use.
+/// The stream runs all of it when the buffers' stream has done its earlier work. The rank itself waits, by polling, and
+/// does not leave that to the buffers' stream. So an operation that never ends is noticed where it is waited for, and
+/// memory is not freed before its last use.
 pub(super) struct Started<'a> {
     nccl: &'a Nccl,
     operation: &'static str,
