@@ -19,9 +19,9 @@ use crate::ring::rank_before;
 
 /// A group of NCCL calls in the backend's stream, and the copies before and after them.
 ///
-/// The stream runs all of it when the buffers' stream has done its earlier work. The rank itself waits, by polling, and does
-/// not leave that to the buffers' stream. So an operation that never ends is noticed where it is waited for, and memory
-/// is not freed before its last use.
+/// The stream runs all of it when the buffers' stream has done its earlier work. The rank itself waits, by polling, and
+/// does not leave that to the buffers' stream. So an operation that never ends is noticed where it is waited for, and
+/// memory is not freed before its last use.
 pub(super) struct Started<'a> {
     nccl: &'a Nccl,
     operation: &'static str,
@@ -169,8 +169,8 @@ impl Calls<'_> {
         called("ncclAllReduce", code)
     }
 
-    /// Each rank's part of `whole` becomes, on that rank, the sum over all ranks. All parts are as long as `own`, which is
-    /// this rank's.
+    /// Each rank's part of `whole` becomes, on that rank, the sum over all ranks. All parts are as long as `own`, which
+    /// is this rank's.
     pub fn reduce_scatter(&self, whole: Run, own: Run) -> Called {
         let (from, into, sum) = (whole.address.cast(), own.address.cast(), ncclRedOp_t::ncclSum);
         // SAFETY: as above. It is in place as NCCL requires it: the own part lies at its place in the whole.

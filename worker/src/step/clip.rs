@@ -33,9 +33,9 @@ pub fn clip_grad_norm(
     Ok(norm)
 }
 
-/// From the norms of all parts, added up rank by rank. Each rank takes the norms of its own, also where it has the whole
-/// gradient: it is a share of the work, the host waits for its device once, and all ranks have the same norm to the bit,
-/// whatever their devices are.
+/// From the norms of all parts, added up rank by rank. Each rank takes the norms of its own, also where it has the
+/// whole gradient: it is a share of the work, the host waits for its device once, and all ranks have the same norm to
+/// the bit, whatever their devices are.
 fn grad_norm(ranks: &dyn Collective, parameters: &Parameters) -> Result<f64, CollectiveError> {
     let (buckets, world_size) = (buckets(parameters, ranks.world_size()), ranks.world_size());
     let gradient = parameters.flat_grad();

@@ -5,10 +5,10 @@
 //! to all layers, are the last buckets; they are small. Buckets start in this order on every rank, whatever a rank's
 //! sub-batches are and whether it has any, so the ranks are in step.
 //!
-//! Every bucket has a part for each rank, and all but the last of either kind of weights are so long that their parts are
-//! of one length, which NCCL reduces and gathers where they are. Where the optimizer's state is sharded over the ranks (ZeRO-1; Rajbhandari et
-//! al., 2020, arXiv 1910.02054) a rank gets the sums of its parts alone, updates their weights, and is given the
-//! others'.
+//! Every bucket has a part for each rank, and all but the last of either kind of weights are so long that their parts
+//! are of one length, which NCCL reduces and gathers where they are. Where the optimizer's state is sharded over the
+//! ranks (ZeRO-1; Rajbhandari et al., 2020, arXiv 1910.02054) a rank gets the sums of its parts alone, updates their
+//! weights, and is given the others'.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -20,8 +20,8 @@ use tercet_configs::limits::{BUCKET_BYTES, BUCKETS_UNDER_WAY};
 use crate::model::Parameters;
 use crate::tensors::exchange::{InPlace, is_carried_on_device};
 
-/// Every rank's part of a bucket begins at a multiple of this, as far as parts are of one length: a GPU moves whole words
-/// of its memory.
+/// Every rank's part of a bucket begins at a multiple of this, as far as parts are of one length: a GPU moves whole
+/// words of its memory.
 const ALIGNED_ELEMENTS: usize = 128;
 
 /// The sum of one step's gradient over all ranks, or of each rank's parts. Every rank makes one and finishes it.
@@ -157,8 +157,8 @@ pub fn gather_weights(ranks: &dyn Collective, parameters: &Parameters) -> Result
     under_way.into_iter().try_for_each(InPlace::wait)
 }
 
-/// Buckets of `flat` that may be under way: on the host each takes room for other ranks' values. On a GPU none does, and
-/// a bucket that is asked for early waits in the backend's stream for its gradient, not in the host's hands.
+/// Buckets of `flat` that may be under way: on the host each takes room for other ranks' values. On a GPU none does,
+/// and a bucket that is asked for early waits in the backend's stream for its gradient, not in the host's hands.
 fn most_under_way(ranks: &dyn Collective, flat: &Tensor) -> usize {
     if is_carried_on_device(ranks, flat) { usize::MAX } else { BUCKETS_UNDER_WAY }
 }
