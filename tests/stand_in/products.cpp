@@ -38,7 +38,8 @@ Tensor& addmm_out(const Tensor& self, const Tensor& a, const Tensor& b, c10::Sca
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
   HostView views;
   auto into = views.of(out);
-  at::addmm_out(into, views.of(self).to(dtype), views.of(a).to(dtype), views.of(b).to(dtype), beta, alpha);
+  const auto summand = self.is_same(out) ? into : views.of(self).to(dtype);
+  at::addmm_out(into, summand, views.of(a).to(dtype), views.of(b).to(dtype), beta, alpha);
   return out;
 }
 

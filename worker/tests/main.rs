@@ -8,6 +8,7 @@ mod false_negatives;
 mod golden;
 mod loss_weights;
 mod scoring_property;
+mod stand_in;
 mod tasks;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -38,5 +38,5 @@ fn a_killed_rank_ends_the_others() {
     hold.wait(&mut running, 2);
     send(running.wait_for_ranks(2)[1], libc::SIGKILL);
     hold.release();
-    running.wait().fails_with(3, &["SIGKILL"]);
+    running.wait().fails_with(3, &["signal 9"]);
 }
