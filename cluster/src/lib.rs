@@ -1,9 +1,9 @@
 //! Communication between ranks: the [`Collective`] trait and its backends.
 //!
-//! [`connect`] joins the job that this process was started in and returns its backend: `nccl` (several ranks, each with
-//! a GPU), `mpi` (several ranks, host memory) or `solo` (one rank, no communication). The rest of Tercet sees only the
-//! trait. The operations work on typed raw memory ([`Buffer`], [`BufferMut`]), so this crate needs no libtorch; users
-//! with tensors wrap them.
+//! [`connect`], or [`meet`] and then [`Met::connect`], joins the job that this process was started in and returns its
+//! backend: `nccl` (several ranks, each with a GPU), `mpi` (several ranks, host memory) or `solo` (one rank, no
+//! communication). The rest of Tercet sees only the trait. The operations work on typed raw memory ([`Buffer`],
+//! [`BufferMut`]), so this crate needs no libtorch; users with tensors wrap them.
 //!
 //! # Lockstep
 //! All operations are collective: *every* rank calls the same ones, in the same order, with arguments that fit. A rank
@@ -30,7 +30,7 @@ mod values;
 
 pub use crate::buffer::{Buffer, BufferMut, Element, Memory, Scalar};
 pub use crate::collective::{Collective, ReduceOp, part_counts};
-pub use crate::connect::connect;
+pub use crate::connect::{Met, connect, meet};
 pub use crate::counted::{Counted, Traffic};
 pub use crate::error::{CollectiveError, Place};
 pub use crate::mpi::{MAX_MESSAGE_BYTES, Mpi, mpi_version};

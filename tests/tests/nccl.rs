@@ -35,7 +35,7 @@ fn exactness_on_this_machines_gpus() {
         return println!("one GPU: there are no several ranks to compare with one");
     }
     let settings = vec!["backend=nccl".into()];
-    let backend = Backend { max_ranks: num_gpus.min(4), settings, ..Backend::default() };
+    let backend = Backend { max_ranks: num_gpus.min(4), settings, on_gpus: true, ..Backend::default() };
     ranks_agree::step_is_the_same_on_any_ranks(&backend);
     ranks_agree::gradients_are_the_same_on_any_ranks(&backend);
 }

@@ -5,11 +5,11 @@ use tercet_configs::{ExitCode, ModelFolderError, RecipeError};
 use tercet_sampler::{PlanError, RowError, StoreError, TokenizeError};
 
 use crate::checkpoint::CheckpointError;
-use crate::commands::TaskError;
+use crate::commands::CommandError;
 use crate::model::ModelError;
 use crate::preflight::SickMachine;
 use crate::run::budget::TooSmall;
-use crate::run::{NotFinite, SetupError};
+use crate::run::{NotFinite, SetupError, WeightsDiffer};
 
 /// The code of the first cause that has one, of an I/O error by its kind; anything else is a bug.
 pub fn code_of(error: &anyhow::Error) -> ExitCode {
@@ -27,9 +27,10 @@ fn known_code(cause: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
     known!(
         ModelError,
         CheckpointError,
-        TaskError,
+        CommandError,
         SetupError,
         NotFinite,
+        WeightsDiffer,
         CollectiveError,
         TooSmall,
         SickMachine,

@@ -4,25 +4,41 @@ use std::process;
 use std::thread;
 use std::time::Duration;
 
-use tercet_cluster::{Collective, Counted, connect};
-use tercet_configs::{Backend, ExitCode, error_line};
+use tercet_cluster::{Collective, CollectiveError, Counted, meet};
+use tercet_configs::{Backend, DeviceChoice, ExitCode, error_line};
 use tercet_protocol::Command;
 use tercet_worker::commands::{bench, doctor, encode, eval, measure, mine, step};
 use tercet_worker::errors::code_of;
-use tercet_worker::machine::cores;
+use tercet_worker::machine::{cores, device, gpu_settings};
+use tercet_worker::preflight::{SickMachine, agree_on_device};
 use tercet_worker::record::log::is_coloured;
 use tercet_worker::run::{self, stop};
 
 /// What one operation between GPUs may take in a command without a recipe.
 const DEADLINE: Duration = Duration::from_secs(600);
 
-/// What the recipe of a command has the ranks joined with, and what one of their operations may take; of a recipe that
-/// cannot be read the command itself speaks, when the ranks have met.
-fn backend_of(command: &Command) -> (Backend, Duration) {
-    match command.recipe() {
-        Some(Ok(recipe)) => (recipe.backend, Duration::from_secs(recipe.backend_deadline_secs)),
-        Some(Err(_)) | None => (Backend::Auto, DEADLINE),
+/// What a command has the ranks joined with and compute on, and what one of their operations may take.
+struct Asked {
+    backend: Backend,
+    deadline: Duration,
+    device: DeviceChoice,
+}
+
+impl Asked {
+    /// By the command's recipe, if it has one; of a recipe that cannot be read the command itself speaks, when the
+    /// ranks have met.
+    fn of(command: &Command) -> Self {
+        let recipe = command.recipe().and_then(Result::ok);
+        let device = command.device_choice(recipe.as_ref());
+        let of_recipe = recipe.map(|recipe| (recipe.backend, Duration::from_secs(recipe.backend_deadline_secs)));
+        let (backend, deadline) = of_recipe.unwrap_or((Backend::Auto, DEADLINE));
+        Self { backend, deadline, device }
     }
+}
+
+/// Whether GPUs compute deterministically: they do, unless the command's recipe says otherwise.
+fn is_deterministic(command: &Command) -> bool {
+    command.recipe().and_then(Result::ok).is_none_or(|recipe| recipe.deterministic)
 }
 
 /// What oneDNN and libtorch's layer over it keep, if nobody says otherwise: programs compiled for one shape each.
@@ -31,13 +47,19 @@ fn backend_of(command: &Command) -> (Backend, Duration) {
 const KEPT_PROGRAMS: [(&str, &str); 2] = [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32"), ("LRU_CACHE_CAPACITY", "32")];
 
 fn main() {
-    for (name, number) in KEPT_PROGRAMS {
+    for (name, value) in KEPT_PROGRAMS.into_iter().chain(gpu_settings::ENVIRONMENT) {
         if std::env::var_os(name).is_none() {
             // SAFETY: no other thread runs yet that might read the environment.
-            unsafe { std::env::set_var(name, number) };
+            unsafe { std::env::set_var(name, value) };
         }
     }
     let command = Command::of_this_process();
+    let Asked { mut backend, deadline, device } = Asked::of(&command);
+    let found = device::look(device, backend);
+    if device == DeviceChoice::Cpu {
+        // SAFETY: no other thread runs yet that might read the environment.
+        unsafe { device::hide_gpus() };
+    }
     if matches!(command, Command::Train(_))
         && let Err(error) = stop::listen()
     {
@@ -45,13 +67,21 @@ fn main() {
         process::exit(ExitCode::Machine.code());
     }
     // Everything so far ran alike on every rank; from here on a rank that fails must end the others.
-    let (backend, deadline) = backend_of(&command);
-    let ranks = connect(backend, tch::Cuda::device_count() > 0, deadline).unwrap_or_else(|error| {
+    let not_joined = |error: CollectiveError| -> ! {
         eprintln!("tercet-worker: {error}");
         process::exit(code_of(&error.into()).code());
-    });
+    };
+    let met = meet(backend).unwrap_or_else(|error| not_joined(error));
+    match agree_on_device(found, met.ranks()) {
+        Ok(()) => {}
+        // It reports all of it, and measures on processors.
+        Err(error) if matches!(command, Command::Doctor(_)) && error.is::<SickMachine>() => backend = Backend::Mpi,
+        Err(error) => fail(met.ranks(), &error),
+    }
+    let ranks = met.connect(backend, device::is_cuda(), deadline).unwrap_or_else(|error| not_joined(error));
     let ranks = Counted::new(ranks);
     cores::share(&ranks);
+    gpu_settings::settle(device::device_of(&ranks), is_deterministic(&command));
     if !matches!(command, Command::Train(_)) && ranks.rank() == 0 {
         // Training logs to its run folder as well and begins that itself.
         let lines = tracing_subscriber::fmt().with_ansi(is_coloured()).with_writer(std::io::stderr);

@@ -21,8 +21,8 @@ impl Nccl {
     /// `deadline`, the longest time that one operation may take.
     ///
     /// # Errors
-    /// [`CollectiveError::Join`], on all ranks, if one of them has no usable NCCL, driver or GPU, if it shares its GPU
-    /// with another, or if NCCL cannot make the communicator.
+    /// [`CollectiveError::Join`], on all ranks, if one of them has no usable NCCL, driver or GPU, or if NCCL cannot
+    /// make the communicator. [`CollectiveError::Started`], on all ranks, if one of them shares its GPU with another.
     pub fn join(mpi: Mpi, deadline: Duration) -> Result<Self, CollectiveError> {
         let place = Place { rank: mpi.rank(), world_size: mpi.world_size(), host: mpi.host().to_owned() };
         let library = agree(&mpi, &place, Library::find())?;
@@ -74,5 +74,9 @@ fn share_none(mpi: &Mpi, place: &Place, device: &Device) -> Result<(), Collectiv
             device.ordinal, device.name
         )),
     };
-    agree(mpi, place, found)
+    agree(mpi, place, found).map_err(|error| match error {
+        // How many ranks there are, and which GPUs they see, is the user's to say.
+        CollectiveError::Join(words) => CollectiveError::Started(words),
+        other => other,
+    })
 }

@@ -75,14 +75,14 @@ fn the_stand_in_punishes_what_nccl_would() {
 #[test]
 fn a_job_that_cannot_have_nccl_says_why() {
     let run = |changes: &[(&'static str, &str)]| Job::run_with(2, "operations", MAX_MESSAGE_BYTES, &stand_in(changes));
-    for (changes, words) in [
-        (&[("NCCL_HOME", "/nowhere")][..], "/nowhere/lib/libnccl.so.2: not there"),
-        (&[("TERCET_STAND_IN_VERSION", "21602")], "libnccl.so.2: is version 2.16.2"),
-        (&[("TERCET_STAND_IN_GPUS", "0")], "no CUDA-capable device is detected"),
-        (&[("TERCET_STAND_IN_GPUS", "1")], "drives the same GPU as rank 0"),
+    for (changes, code, words) in [
+        (&[("NCCL_HOME", "/nowhere")][..], 3, "/nowhere/lib/libnccl.so.2: not there"),
+        (&[("TERCET_STAND_IN_VERSION", "21602")], 3, "libnccl.so.2: is version 2.16.2"),
+        (&[("TERCET_STAND_IN_GPUS", "0")], 3, "no CUDA-capable device is detected"),
+        (&[("TERCET_STAND_IN_GPUS", "1")], 2, "drives the same GPU as rank 0"),
     ] {
         let job = run(changes);
-        assert_eq!(job.exit_code, Some(3), "{changes:?}: {job}");
+        assert_eq!(job.exit_code, Some(code), "{changes:?}: {job}");
         assert!(job.stderr.contains(words), "{changes:?}: {job}");
         assert!(job.stderr.contains("cannot join the job: rank "), "{changes:?}: {job}");
     }
@@ -114,7 +114,7 @@ fn rank_side() {
         Ok(ranks) => ranks,
         Err(error) => {
             say(&error);
-            std::process::exit(3);
+            std::process::exit(error.exit_code().code());
         }
     };
     println!("{} {}", job::READY, std::process::id());

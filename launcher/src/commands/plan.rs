@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Context;
-use tercet_configs::{Device, ExitCode, ModelShape, Recipe};
+use tercet_configs::{Device, DeviceChoice, ExitCode, ModelShape, Recipe};
 use tercet_protocol::Command;
 use tercet_protocol::args::MeasureArgs;
 use tercet_protocol::says::measure;
@@ -27,7 +27,7 @@ pub fn run(args: &Plan) -> anyhow::Result<()> {
         Some(args::Device::Cpu) => Device::Cpu,
         Some(args::Device::Cuda) => Device::Cuda,
         // What ranks would compute on if they were started here.
-        None if gpus::num_gpus() > 0 => Device::Cuda,
+        None if recipe.device == DeviceChoice::Cuda || gpus::num_gpus(recipe.device) > 0 => Device::Cuda,
         None => Device::Cpu,
     };
     let rates = |shape: &ModelShape, text_len| rates(args, shape, world_size, text_len);

@@ -14,17 +14,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
-use tercet_configs::{ExitCode, Recipe};
+use tercet_configs::{DeviceChoice, ExitCode, Recipe};
 
 use crate::args::Submit;
 use crate::exit::Fail;
 use crate::screen::Screen;
 use options::SbatchOption;
 
-/// Job scripts that a run folder may hold; more are somebody's loop.
+/// The largest number of job scripts in a run folder. More of them come from a loop.
 const MAX_SCRIPTS: usize = 1000;
 
-/// Whether Slurm can be asked for what was typed; says what of it is doubtful.
+/// Checks that Slurm can be asked for what was typed, and warns of what is doubtful.
 ///
 /// # Errors
 /// [`ExitCode::Usage`] for what cannot be asked.
@@ -45,6 +45,24 @@ pub fn check(args: &Submit, screen: &Screen) -> Result<(), Fail> {
     let words = options::check_variables(names)?;
     words.iter().for_each(|word| screen.say(&format!("warning: {word}\n")));
     Ok(())
+}
+
+/// Whether the job's nodes have what `recipe` is to compute on.
+///
+/// # Errors
+/// [`ExitCode::Usage`] for GPUs that it would not use, or that it would lack.
+pub fn check_device(args: &Submit, recipe: &Recipe) -> Result<(), Fail> {
+    let gpus = args.gpus_per_node;
+    let message = match recipe.device {
+        DeviceChoice::Cpu if gpus > 0 => {
+            format!(
+                "device is \"cpu\" and {gpus} GPUs of each node are asked for: add --gpus-per-node 0, or set device = \"auto\""
+            )
+        }
+        DeviceChoice::Cuda if gpus == 0 => "device is \"cuda\" and no GPU is asked for: raise --gpus-per-node".into(),
+        _ => return Ok(()),
+    };
+    Err(Fail::new(ExitCode::Usage, format!("recipe {}: {message}", args.recipe.path.display())))
 }
 
 /// Writes the script that trains `recipe`, prints its path, and submits it, or prints it with `--dry-run`.
@@ -108,7 +126,7 @@ fn write_new(file: &Path, text: &str) -> io::Result<()> {
     }
 }
 
-/// `sbatch`, whose words are the user's.
+/// Runs `sbatch`; the user sees its output.
 fn hand_over(folder: &Path, file: &Path) -> anyhow::Result<()> {
     let mut chdir = std::ffi::OsString::from("--chdir=");
     chdir.push(folder);

@@ -79,7 +79,7 @@ fn no_step_holds_more_than_planned() {
         let plan = Tercet::new("plan").arg(&recipe).arg("--device").arg("cuda").arg("--world").arg("1");
         let plan = settings.iter().fold(plan, |plan, setting| plan.set(setting)).arg("--json").arg("-").succeed();
         let plan: Value = serde_json::from_str(&plan).unwrap();
-        let parts = plan["peak_memory"]["parts"].as_array().unwrap();
+        let parts = plan["memory"]["parts"].as_array().unwrap();
         let planned: f64 =
             parts.iter().filter(|part| !is_beside_tensors(part)).map(|part| part["bytes"].as_f64().unwrap()).sum();
         let settings = settings.map(str::to_owned);

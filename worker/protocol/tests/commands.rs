@@ -9,9 +9,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use tercet_configs::Head;
 use tercet_protocol::Command;
 use tercet_protocol::args::{
-    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, Head, MeasureArgs, MineArgs, PoolingArg, Prefixes, RankRange,
+    BenchArgs, DeviceArg, DoctorArgs, EncodeArgs, EvalArgs, MeasureArgs, MineArgs, PoolingArg, Prefixes, RankRange,
     RankTrainArgs, RecipeArgs, Side, StepArgs, TrainArgs,
 };
 
@@ -52,7 +53,7 @@ fn full(text: &str) -> Vec<Command> {
         }),
         Command::Measure(MeasureArgs { recipe: recipe(text), text_len: 17 }),
         Command::Bench(BenchArgs { recipe: recipe(text), steps: NonZeroU64::new(7).unwrap(), from: u64::MAX }),
-        Command::Doctor(DoctorArgs { recipe: Some(path()), set: recipe(text).set }),
+        Command::Doctor(DoctorArgs { recipe: Some(path()), set: recipe(text).set, device: Some(DeviceArg::Auto) }),
         Command::Step(step(Some(path()), None, Some(text.into()))),
         Command::Step(step(None, Some(path()), None)),
         Command::Encode(EncodeArgs {
@@ -66,6 +67,7 @@ fn full(text: &str) -> Vec<Command> {
             mcls,
             pooling: Some(PoolingArg::Mean),
             sub_batch_tokens: 0,
+            device: DeviceArg::Cuda,
         }),
         Command::Eval(EvalArgs {
             model: path(),
@@ -79,6 +81,7 @@ fn full(text: &str) -> Vec<Command> {
             mcls,
             json: Some(path()),
             sub_batch_tokens: 1,
+            device: DeviceArg::Cpu,
         }),
         Command::Mine(MineArgs {
             model: path(),
@@ -92,6 +95,7 @@ fn full(text: &str) -> Vec<Command> {
             passage_max_len: 5,
             seed: u64::MAX,
             sub_batch_tokens: 2,
+            device: DeviceArg::Auto,
         }),
     ]
 }

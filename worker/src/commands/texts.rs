@@ -9,13 +9,14 @@ use tercet_cluster::{Collective, ReduceOp};
 use tercet_configs::{CpuMatmul, Pooling, Prompts};
 use tercet_sampler::{SpecialTokens, SubBatchLimit, TextInput, TextTokenizer, text_id};
 
-use super::error::TaskError;
+use super::error::CommandError;
 use super::vectors::{TextVectors, gather, share};
 use crate::machine::device::device_of;
 use crate::model::encode::encode_texts;
 use crate::model::representation::Heads;
 use crate::model::{M3Model, ModelOptions};
 use crate::run::matmul::{self, Needs};
+use crate::run::same_weights;
 
 /// Texts whose representations lie in device memory at a time, in bytes of text: some 300,000 tokens, which is about
 /// 1 GB of vectors in a model 1024 wide.
@@ -31,10 +32,10 @@ pub struct TextEncoder {
 
 impl TextEncoder {
     /// Reads the model directory at `dir`, with the tokenizer.json in it. `mcls` puts a CLS before every so many tokens
-    /// of a text; `pooling` replaces what the directory says.
+    /// of a text; `pooling` replaces what the directory says. Every rank calls it.
     ///
     /// # Errors
-    /// What is wrong with the directory.
+    /// What is wrong with the directory; ranks have read different ones.
     pub fn load(
         dir: &Path,
         pooling: Option<Pooling>,
@@ -45,6 +46,7 @@ impl TextEncoder {
         let options = ModelOptions { pooling, ..ModelOptions::default() };
         let device = device_of(ranks);
         let mut model = M3Model::load(dir, &options, device, Kind::Float)?;
+        same_weights::check(ranks, &model.parameters.flat, format_args!("as {} has them", dir.display()))?;
         matmul::choose(&mut model, CpuMatmul::Auto, None, Needs::Forward, ranks)?;
         if !model.fresh.is_empty() {
             tracing::warn!(
@@ -153,7 +155,7 @@ impl TextEncoder {
             "the prefix {prompt:?} has {num_tokens} tokens, and the maximum length of {max_len}, special tokens included, \
              leaves none for the text: take a shorter prefix, or cut texts later"
         );
-        Err(TaskError::Usage(message).into())
+        Err(CommandError::Usage(message).into())
     }
 
     fn encode_block(&self, contents: &[Vec<u32>], max_len: usize, heads: Heads) -> anyhow::Result<TextVectors> {

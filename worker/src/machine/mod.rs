@@ -4,6 +4,8 @@ pub mod allocator;
 pub mod clock;
 pub mod cores;
 pub mod cpu_time;
+mod cuda;
 pub mod device;
+pub mod gpu_settings;
 pub mod memory;
 pub mod phase;

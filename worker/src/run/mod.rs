@@ -7,6 +7,8 @@ mod faults;
 mod hold;
 mod lock;
 pub mod matmul;
+mod other_weights;
+pub(crate) mod same_weights;
 mod saver;
 mod setup;
 pub mod stop;
@@ -37,6 +39,8 @@ pub use faults::NotFinite;
 use faults::{Faults, Reaction, RollBack};
 use hold::Hold;
 use matmul::Needs;
+use other_weights::OtherWeights;
+pub use same_weights::WeightsDiffer;
 use saver::Saver;
 use setup::Run;
 pub(crate) use setup::{agree_on_recipe, check_same_tokenizer, model_of, plan};
@@ -58,8 +62,9 @@ pub fn run(args: &RankTrainArgs, ranks: &Counted) -> anyhow::Result<ExitCode> {
     let saver = Saver::new(&recipe, &run, ranks)?;
     let (settings, shares) = (StepSettings::of(&recipe), Shares::start(&recipe, ranks)?);
     let faults = Faults::new(recipe.faults);
-    let hold = Hold::of_environment(ranks.rank())?;
-    let mut training = Training { recipe: &recipe, ranks, faults, run, saver, settings, shares, hold, stopping: false };
+    let (hold, others) = (Hold::of_environment(ranks.rank())?, OtherWeights::of_environment()?);
+    let mut training =
+        Training { recipe: &recipe, ranks, faults, run, saver, settings, shares, hold, others, stopping: false };
     let Some(plan) = training.run.plan.clone() else {
         // Its one checkpoint, unless that is what the run goes on from.
         if !training.run.is_resumed {
@@ -104,6 +109,7 @@ struct Training<'a> {
     settings: StepSettings,
     shares: Option<Shares>,
     hold: Hold,
+    others: OtherWeights,
     /// All ranks know that one of them has been asked to stop.
     stopping: bool,
 }
@@ -176,12 +182,22 @@ impl Training<'_> {
         self.react(record, culprit)
     }
 
-    /// Takes a checkpoint if one is due after a step that has made an update or not; whether the run ends with it
-    /// because somebody asked to stop. Every rank calls it.
+    /// Takes a checkpoint if one is due after a step that has made an update or not, of weights that are all ranks';
+    /// whether the run ends with it because somebody asked to stop. Every rank calls it.
     fn ends_after(&mut self, updated: bool) -> anyhow::Result<bool> {
         let step = self.run.progress.step;
         let ends = self.stopping && updated && step < self.recipe.steps;
-        if self.saver.is_due(step, updated) || ends {
+        let saves = self.saver.is_due(step, updated) || ends;
+        self.others.after(step, self.ranks.rank(), &self.run.model.parameters.flat);
+        if saves || step.is_multiple_of(same_weights::EVERY) {
+            let weights = &self.run.model.parameters.flat;
+            if let Err(error) = same_weights::check(self.ranks, weights, format_args!("after step {step}")) {
+                // As where a fault ends the run: the checkpoint before, which may still be being written, is good.
+                self.saver.wait_together(&mut self.run.recorder, self.ranks)?;
+                return Err(error);
+            }
+        }
+        if saves {
             self.save()?;
         }
         if !ends {

@@ -15,6 +15,7 @@ use tercet_sampler::{Plan, Store, agreed_prefixes, write_durably};
 
 use super::error::SetupError;
 use super::lock::RunLock;
+use super::same_weights;
 use crate::checkpoint::{self, Progress, Resumed, TrainState};
 use crate::machine::cores;
 use crate::machine::device::device_of;
@@ -186,17 +187,19 @@ fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective, remarks: &mut 
     Ok(Start { model, optimizer, resumed: None })
 }
 
-/// The model that the recipe's `[model]` names, on this rank's device.
+/// The model that the recipe's `[model]` names, on this rank's device. Every rank calls it.
 ///
 /// # Errors
-/// It names none, or one that cannot be loaded.
+/// It names none, or one that cannot be loaded; ranks have loaded different ones.
 pub(crate) fn model_of(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<M3Model> {
     let options = ModelOptions::of(&recipe.model, recipe.seed);
     let (device, kind) = (device_of(ranks), kind_of(recipe.precision));
-    Ok(match recipe.model.origin()? {
+    let model = match recipe.model.origin()? {
         Origin::Folder(dir) => M3Model::load(dir, &options, device, kind)?,
         Origin::Config(config) => M3Model::fresh(config, &options, device, kind)?,
-    })
+    };
+    same_weights::check(ranks, &model.parameters.flat, "as they were loaded")?;
+    Ok(model)
 }
 
 /// The newest good checkpoint, if there is any, as rank 0 sees it: one rank reads all of them and all take the same.
@@ -240,6 +243,7 @@ pub(super) fn load_newest(
     let options = ModelOptions::of(&recipe.model, recipe.seed);
     let mut resumed = checkpoint::load(&path, &options, device_of(ranks), kind_of(recipe.precision))
         .inspect_err(|_| remarks.iter().for_each(|text| tracing::warn!("{text}")))?;
+    same_weights::check(ranks, &resumed.model.parameters.flat, format_args!("as {} has them", path.display()))?;
     resumed.optimizer = own_part(recipe, ranks, &resumed.model, resumed.optimizer);
     Ok(Some((path, resumed)))
 }

@@ -5,10 +5,11 @@
 //!
 //! Legend: Q queries, P passages, Tq query vectors, Tp passage vectors, dm their width, L the tile's longest passage.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use tercet_configs::limits::{TILE_ELEMENTS, TILE_QUERY_VECTORS};
 
 use crate::model::representation::{MultiVector, owners};
+use crate::ops::sums::{add_runs, of_bags};
 
 /// The passage vector that won, for every query vector and passage: int32 [Tq, P]; −1 where a passage has none.
 pub struct Winners(Tensor);
@@ -23,11 +24,11 @@ pub fn forward(queries: &MultiVector, passages: &MultiVector) -> (Tensor, Winner
     if passages.vectors.size()[0] == 0 {
         return (scores, Winners(winners)); // nothing that a tile's padding could point at
     }
-    let owner = Tensor::from_slice(&owners(&queries.offsets)).to_device(device); // [Tq]
+    let query_tiles = query_tiles(queries);
 
     for tile in passage_tiles(passages, num_vectors as usize) {
         let padded = passages.vectors.index_select(0, &tile.vectors.flatten(0, 1)).tr(); // [dm, p·L]
-        for (from, len) in query_tiles(num_vectors) {
+        for &QueryTile { from, len, first, count, ref owner, ref lengths } in &query_tiles {
             let similarity = queries.vectors.narrow(0, from, len).matmul(&padded); // [t, p·L]
             let similarity = similarity.view([len, tile.count, -1]); // [t, p, L]
             let similarity = match &tile.padding {
@@ -39,7 +40,8 @@ pub fn forward(queries: &MultiVector, passages: &MultiVector) -> (Tensor, Winner
             let best = best.masked_fill(&tile.empty, 0.0);
             let winner = (place + &tile.first_vector).masked_fill(&tile.empty, -1);
             winners.narrow(0, from, len).narrow(1, tile.first, tile.count).copy_(&winner);
-            let _ = scores.narrow(1, tile.first, tile.count).index_add_(0, &owner.narrow(0, from, len), &best);
+            let mut sums = scores.narrow(0, first, count).narrow(1, tile.first, tile.count);
+            add_runs(&mut sums, &best, owner, lengths);
         }
     }
     (scores * inverse_lengths(queries).unsqueeze(-1), Winners(winners))
@@ -72,23 +74,18 @@ pub fn backward(
 
         // A query vector's gradient is a weighted sum of the winning vectors of all passages.
         let starts = Tensor::arange_start_step(0, len * num_passages, num_passages, (Kind::Int64, device));
-        let sums = weighted_sums(&passages.vectors, &winner, &starts, &gradient);
+        let sums = of_bags(&passages.vectors, &winner, &starts, Some(&gradient));
         let _ = d_queries.narrow(0, from, len).g_add_(&sums);
 
         // A passage vector's gradient is a weighted sum of the query vectors that it won: the same sums, over the pairs
         // sorted by winner.
-        let (sorted, order) = winner.sort(0, false);
+        // By a stable sort on a GPU, so that a sum has one order there.
+        let (sorted, order) = winner.sort_stable(device != Device::Cpu, 0, false);
         let starts = starts_of(&sorted, num_passage_vectors);
         let query = order.divide_scalar_mode(num_passages, "floor") + from;
-        let sums = weighted_sums(&queries.vectors, &query, &starts, &gradient.index_select(0, &order));
+        let sums = of_bags(&queries.vectors, &query, &starts, Some(&gradient.index_select(0, &order)));
         let _ = d_passages.g_add_(&sums);
     }
-}
-
-/// [bags, dm]: Σ weight · row over each bag. The entries of bag b begin at `starts[b]`.
-fn weighted_sums(rows: &Tensor, index: &Tensor, starts: &Tensor, weights: &Tensor) -> Tensor {
-    const SUM: i64 = 0;
-    Tensor::internal_embedding_bag_forward_only(rows, index, starts, false, SUM, false, Some(weights), false, -1).0
 }
 
 /// The index at which each of 0..num begins in the ascending `sorted`, int64 `[num]`.
@@ -162,7 +159,33 @@ fn passage_tile(passages: &MultiVector, first: usize, end: usize, longest: usize
     }
 }
 
-fn query_tiles(num_vectors: i64) -> impl Iterator<Item = (i64, i64)> {
-    let tile = TILE_QUERY_VECTORS as i64;
-    (0..num_vectors).step_by(TILE_QUERY_VECTORS).map(move |from| (from, tile.min(num_vectors - from)))
+/// Query vectors `from..from + len`, and the queries that they are of: `first..first + count`.
+struct QueryTile {
+    from: i64,
+    len: i64,
+    first: i64,
+    count: i64,
+    /// The query of each vector, counted from `first`, int64 `[len]`.
+    owner: Tensor,
+    /// The number of vectors of each query that are in the tile, int64 `[count]`.
+    lengths: Tensor,
+}
+
+fn query_tiles(queries: &MultiVector) -> Vec<QueryTile> {
+    let (owners, device) = (owners(&queries.offsets), queries.vectors.device());
+    let tile = |(i, own): (usize, &[i64])| {
+        let (first, last) = (own[0], own[own.len() - 1]);
+        let owner: Vec<i64> = own.iter().map(|owner| owner - first).collect();
+        let mut lengths = vec![0i64; (last - first + 1) as usize];
+        owner.iter().for_each(|&owner| lengths[owner as usize] += 1);
+        QueryTile {
+            from: (i * TILE_QUERY_VECTORS) as i64,
+            len: own.len() as i64,
+            first,
+            count: lengths.len() as i64,
+            owner: Tensor::from_slice(&owner).to_device(device),
+            lengths: Tensor::from_slice(&lengths).to_device(device),
+        }
+    };
+    owners.chunks(TILE_QUERY_VECTORS).enumerate().map(tile).collect()
 }

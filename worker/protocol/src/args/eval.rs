@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Prefixes;
 use super::texts::text_len;
+use super::{DeviceArg, Prefixes};
 use crate::words::Words;
 
 /// How well which model retrieves on which data, and where the figures go.
@@ -16,7 +16,7 @@ pub struct EvalArgs {
     /// Directory of the model (Hugging Face layout)
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// BEIR-format folders (corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv)
+    /// BEIR-format folders (corpus.jsonl and queries.jsonl, or the same as .parquet or .arrow; qrels/SPLIT.tsv)
     #[arg(long, value_name = "FOLDER", required = true, num_args = 1..)]
     pub data: Vec<PathBuf>,
     /// Which judgments to take: qrels/SPLIT.tsv
@@ -46,6 +46,9 @@ pub struct EvalArgs {
     /// Padded tokens that a rank pushes through the encoder at a time: fewer need less memory
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
     pub sub_batch_tokens: usize,
+    /// What ranks compute on
+    #[arg(long, value_enum, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceArg,
 }
 
 impl EvalArgs {
@@ -63,6 +66,7 @@ impl EvalArgs {
             .each("--mcls", self.mcls.map(|n| n.to_string()))
             .each("--json", &self.json)
             .shown("--sub-batch-tokens", self.sub_batch_tokens)
+            .value("--device", self.device.name())
             .all()
     }
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Prefixes;
 use super::texts::text_len;
+use super::{DeviceArg, Prefixes};
 use crate::words::Words;
 
 /// For which rows negatives are found with which model, among what, and where they go.
@@ -16,13 +16,13 @@ pub struct MineArgs {
     /// Directory of the model (Hugging Face layout)
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Training rows to find negatives for
-    #[arg(long, value_name = "FILE.jsonl")]
+    /// Training rows to find negatives for: JSON Lines (plain, .gz or .zst), Parquet or Arrow
+    #[arg(long, value_name = "FILE")]
     pub rows: PathBuf,
     /// Where the rows go, with their negatives
     #[arg(long, value_name = "FILE.jsonl")]
     pub out: PathBuf,
-    /// Passages to search, one {"text": …} a line; default: all passages of the rows
+    /// Passages to search, one {"text": …} a line, or Parquet or Arrow; default: all passages of the rows
     #[arg(long, value_name = "FILE")]
     pub corpus: Option<PathBuf>,
     /// What stands before texts.
@@ -46,6 +46,9 @@ pub struct MineArgs {
     /// Padded tokens that a rank pushes through the encoder at a time: fewer need less memory
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
     pub sub_batch_tokens: usize,
+    /// What ranks compute on
+    #[arg(long, value_enum, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceArg,
 }
 
 /// Ranks `skip..depth` of a list, from 0.
@@ -88,6 +91,7 @@ impl MineArgs {
             .shown("--passage-max-len", self.passage_max_len)
             .shown("--seed", self.seed)
             .shown("--sub-batch-tokens", self.sub_batch_tokens)
+            .value("--device", self.device.name())
             .all()
     }
 }

@@ -4,6 +4,7 @@
 //! only a launcher is asked.
 
 mod bench;
+mod device;
 mod doctor;
 mod encode;
 mod eval;
@@ -15,8 +16,9 @@ mod texts;
 mod train;
 
 pub use bench::BenchArgs;
+pub use device::DeviceArg;
 pub use doctor::DoctorArgs;
-pub use encode::{EncodeArgs, Head, PoolingArg, Side};
+pub use encode::{EncodeArgs, PoolingArg, Side};
 pub use eval::EvalArgs;
 pub use measure::MeasureArgs;
 pub use mine::{MineArgs, RankRange};

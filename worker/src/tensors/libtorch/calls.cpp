@@ -8,6 +8,7 @@
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/native_layer_norm_backward.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -58,12 +59,15 @@ bool tercet_layer_norm_backward(const at::Tensor* grad, const at::Tensor* input,
   });
 }
 
-// sum = beta·sum + a·b, of matrices; in float32 on a CPU by oneDNN if `onednn`, and else as libtorch does it.
+// sum = beta·sum + a·b, of matrices; in float32 on a CPU by oneDNN if `onednn`, and else as libtorch does it. On a GPU
+// `sum` may be float32 where a and b are bfloat16: then nothing is rounded before it is added.
 bool tercet_product(const at::Tensor* a, const at::Tensor* b, at::Tensor* sum, float beta, bool onednn, char* error,
                     size_t error_len) {
   return attempt(error, error_len, [&] {
     if (onednn && has_onednn(*a) && sum->numel() > 0) {
       at::native::mkldnn_matmul(*a, *b, *sum, beta, 1.0f);
+    } else if (sum->scalar_type() != a->scalar_type()) {
+      at::addmm_out(*sum, *sum, *a, *b, sum->scalar_type(), beta, 1);
     } else {
       at::addmm_out(*sum, *sum, *a, *b, beta, 1);
     }
@@ -81,6 +85,19 @@ bool tercet_device_memory(int64_t index, uint64_t* out, char* error, size_t erro
     out[2] = free;
     out[3] = total;
     allocator->resetPeakStats(index);
+  });
+}
+
+// How this process computes on GPUs; the Rust side says why.
+bool tercet_settle_cuda(bool deterministic, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] {
+    auto& context = at::globalContext();
+    context.setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
+    context.setDeterministicFillUninitializedMemory(false);
+    context.setSDPUseCuDNN(false);
+    context.setAllowBF16ReductionCuBLAS(/*allow_reduced_precision=*/false, /*allow_splitk=*/true);
+    context.setAllowTF32CuBLAS(false);
+    context.setAllowTF32CuDNN(false);
   });
 }
 
@@ -119,6 +136,20 @@ bool tercet_backward(const at::Tensor* const* outputs, const at::Tensor* const* 
       seeds.push_back(*grads[i]);
     }
     torch::autograd::backward(roots, seeds);
+  });
+}
+
+// out receives the CUDA that libtorch was built for, 1000 × major + 10 × minor; -1 of a build for the CPU alone, 0 of
+// one that does not tell. Asks no driver.
+bool tercet_built_for_cuda(int64_t* out, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] {
+    *out = -1;
+    if (!c10::impl::hasDeviceGuardImpl(c10::kCUDA)) return;
+    try {
+      *out = at::globalContext().versionCUDART();
+    } catch (const c10::Error&) {
+      *out = 0;
+    }
   });
 }
 

@@ -46,8 +46,10 @@ unsafe extern "C" {
         error_len: usize,
     ) -> bool;
     fn tercet_device_memory(index: i64, out: *mut u64, error: *mut c_char, error_len: usize) -> bool;
+    fn tercet_settle_cuda(deterministic: bool, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_config(out: *mut c_char, out_len: usize, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_current_stream(index: i64, out: *mut *mut Handle, error: *mut c_char, error_len: usize) -> bool;
+    fn tercet_built_for_cuda(out: *mut i64, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_backward(
         outputs: *const *const Handle,
         grads: *const *const Handle,
@@ -97,7 +99,7 @@ pub fn product(library: MatmulLibrary, a: &Tensor, b: &Tensor) -> Tensor {
     out
 }
 
-/// Adds `a`·`b` to `sum`; shapes as [`product`] has them.
+/// Adds `a`·`b` to `sum`; shapes as [`product`] has them. On a GPU `sum` may be float32 where the others are bfloat16.
 pub fn add_product(library: MatmulLibrary, sum: &mut Tensor, a: &Tensor, b: &Tensor) {
     set_product(library, sum, 1.0, a, b);
 }
@@ -129,6 +131,18 @@ pub fn backward(outputs: &[(&Tensor, &Tensor)]) {
     checked(|error, len| unsafe { tercet_backward(roots.as_ptr(), grads.as_ptr(), roots.len(), error, len) });
 }
 
+/// Makes libtorch compute on GPUs as Tercet promises:
+///
+/// - if `deterministic`, only by operations that give the same bits in every run; one that cannot is an error. New
+///   memory is not filled for that, since nothing reads what it has not written;
+/// - attention without cuDNN, which prepares itself for every new shape for about a second, and a step has hundreds;
+/// - bfloat16 products are summed in float32, also where a product's parts are summed;
+/// - float32 products are float32's, and not TF32's.
+pub fn settle_cuda(deterministic: bool) {
+    // SAFETY: the call only sets libtorch's own settings.
+    checked(|error, len| unsafe { tercet_settle_cuda(deterministic, error, len) });
+}
+
 /// How libtorch was built: its version, CUDA's, and the settings of its build.
 pub fn config() -> String {
     let mut text = [0 as c_char; 4 * MESSAGE_BYTES];
@@ -136,6 +150,15 @@ pub fn config() -> String {
     checked(|error, len| unsafe { tercet_config(text.as_mut_ptr(), text.len(), error, len) });
     // SAFETY: the call leaves a text that ends within the buffer.
     unsafe { CStr::from_ptr(text.as_ptr()) }.to_string_lossy().into_owned()
+}
+
+/// The CUDA that libtorch was built for, 1000 × major + 10 × minor; 0 if it does not tell, none of a build for the CPU
+/// alone. No driver is asked.
+pub fn built_for_cuda() -> Option<u32> {
+    let mut out = 0;
+    // SAFETY: the call writes one number.
+    checked(|error, len| unsafe { tercet_built_for_cuda(&mut out, error, len) });
+    u32::try_from(out).ok()
 }
 
 /// A GPU's memory, in bytes.

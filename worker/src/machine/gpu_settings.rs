@@ -1,0 +1,18 @@
+//! How a process computes on GPUs. On a CPU nothing here changes anything.
+
+use tch::Device;
+
+use crate::tensors::libtorch::settle_cuda;
+
+/// Environment variables that CUDA's libraries read when they start, for those that are not set already.
+///
+/// cuBLAS sums in another order from run to run if it chooses its scratch memory itself; libtorch refuses to multiply
+/// without this choice while only deterministic operations are allowed. It is eight blocks of 4 MiB.
+pub const ENVIRONMENT: [(&str, &str); 1] = [("CUBLAS_WORKSPACE_CONFIG", ":4096:8")];
+
+/// Makes libtorch's settings, if the rank computes on a GPU. To be called before it computes anything.
+pub fn settle(device: Device, deterministic: bool) {
+    if device.is_cuda() {
+        settle_cuda(deterministic);
+    }
+}
