@@ -52,7 +52,7 @@ impl StandIn {
     /// The command, on these devices.
     #[must_use]
     pub fn under(&self, tercet: Tercet) -> Tercet {
-        let tercet = tercet.env("LD_PRELOAD", self.library);
+        let tercet = tercet.with_gpus().env("LD_PRELOAD", self.library);
         self.variables.iter().fold(tercet, |tercet, (name, value)| tercet.env(name, value))
     }
 
