@@ -8,6 +8,7 @@ mod bad_input;
 mod bench;
 mod data;
 mod determinism;
+mod device;
 mod device_choice;
 mod docs;
 mod doctor;

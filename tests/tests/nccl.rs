@@ -13,7 +13,7 @@ use crate::sharded_state::{self, Way};
 
 #[allow(dead_code)]
 #[path = "../../cluster/tests/nccl/library.rs"]
-mod library;
+pub(crate) mod library;
 
 /// The suite's part, and proof that its ranks have been to the library.
 fn over_the_stand_in(name: &str, part: impl FnOnce(&Backend)) {

@@ -199,6 +199,8 @@ static int add(Comm* comm, Stream* stream, Call call, size_t send_parts, size_t 
   if (!bytes || !stream) return refuse(INVALID_ARGUMENT, "an unknown type, no elements, or no stream");
   if (call.send && send_parts && wrong_memory(comm, call.send, bytes * send_parts)) return INVALID_ARGUMENT;
   if (call.recv && recv_parts && wrong_memory(comm, call.recv, bytes * recv_parts)) return INVALID_ARGUMENT;
+  if (call.send) call.send = host_address(call.send);
+  if (call.recv) call.recv = host_address(call.recv);
   comm->stream = stream;
   ++comm->num_calls;
   ++comm->num_of[call.kind];
