@@ -185,7 +185,7 @@ typedef struct {
 
 static void copy(void* argument) {
   Copy* one = argument;
-  memcpy(one->to, one->from, one->bytes);
+  memcpy(host_address(one->to), host_address(one->from), one->bytes);
   free(one);
 }
 
