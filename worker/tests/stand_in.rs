@@ -35,7 +35,7 @@ fn mask(device: Device) -> Tensor {
 
 fn attend(mask: Option<&Tensor>) -> Result<Tensor, TchError> {
     let q = Tensor::ones([1, 1, 4, 4], GPU);
-    Tensor::f_scaled_dot_product_attention(&q, &q, &q, mask, 0.0, false, None, false)
+    Tensor::f_scaled_dot_product_attention(&q, &q, &q, mask, 0.0, false, None::<f64>, false)
 }
 
 /// All but what kills a process.
