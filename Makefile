@@ -17,8 +17,8 @@ setup: ## Install what is missing: MPI, libclang, libtorch (into .deps)
 	@cluster/setup/libtorch.sh .deps
 
 # One profile everywhere: third-party code is built once.
-build: setup ## Build tercet and tercet-worker into target/release
-	@cargo build --release --package tercet --package tercet-worker
+build: setup ## Build tercet, tercet-worker and tercet-test-gpu into target/release
+	@cargo build --release --package tercet --package tercet-worker --package tercet-test-gpu
 
 demo: setup ## Train a small model on manual pages in many languages, and show how much better it got
 	@cargo build --release --package tercet --package tercet-worker --package tercet-demo
@@ -51,8 +51,8 @@ $(NCCL)/nvidia/nccl/lib/libnccl.so.2: | setup
 	@rm -rf $(NCCL) && python3 -m venv $(NCCL)/venv
 	@$(NCCL)/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(NCCL) nvidia-nccl-cu13
 
-test-gpu: build ## The backend on this machine's GPUs; fails where there is none
-	@cargo test --release --workspace --test system --test nccl this_machines_gpus -- --ignored --nocapture --test-threads=1
+test-gpu: build ## Ten minutes that settle what this machine's GPUs do; fails where there is none: ARGS="--only PART,…"
+	@$(BIN)/tercet-test-gpu $(ARGS)
 
 test-peers: build $(PEERS)/requirements.txt ## Compare with FlagEmbedding, sentence-transformers and others (5.5 GB)
 	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B -m pytest -p no:cacheprovider tests/peers

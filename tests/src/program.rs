@@ -23,11 +23,11 @@ pub const TIME_TO_END: Duration = Duration::from_secs(60);
 /// The variable that marks a run's processes; every child inherits the environment.
 const MARK: &str = "TERCET_TEST_RUN";
 
-/// `tercet` or `tercet-worker`, where `make build` puts them. It fails if they are not what the sources make of them
+/// `tercet`, `tercet-worker` or `tercet-test-gpu`, where `make build` puts them. It fails if they are not what the sources make of them
 /// now.
 pub fn program(name: &str) -> PathBuf {
-    static PROGRAMS: [OnceLock<PathBuf>; 2] = [OnceLock::new(), OnceLock::new()];
-    let which = ["tercet", "tercet-worker"].iter().position(|program| *program == name).unwrap();
+    static PROGRAMS: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
+    let which = ["tercet", "tercet-worker", "tercet-test-gpu"].iter().position(|program| *program == name).unwrap();
     let found = || {
         let own = std::env::current_exe().unwrap();
         // target/release/deps/TEST and target/release/NAME

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tercet_cluster::{Collective, Counted, connect};
 use tercet_configs::{Backend, ExitCode, error_line};
 use tercet_protocol::Command;
-use tercet_worker::commands::{bench, doctor, encode, eval, measure, mine, step};
+use tercet_worker::commands::{bench, doctor, encode, eval, measure, mine, probe, step};
 use tercet_worker::errors::code_of;
 use tercet_worker::machine::cores;
 use tercet_worker::record::log::is_coloured;
@@ -66,6 +66,7 @@ fn main() {
         Command::Encode(args) => encode::run(args, &ranks).map(|()| ExitCode::Success),
         Command::Eval(args) => eval::run(args, &ranks).map(|()| ExitCode::Success),
         Command::Mine(args) => mine::run(args, &ranks).map(|()| ExitCode::Success),
+        Command::Probe(args) => probe::run(args, &ranks).map(|()| ExitCode::Success),
     };
     let code = done.unwrap_or_else(|error| fail(&ranks, &error));
     // Leaves the job in good order first.

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use tercet_protocol::Command;
 use tercet_protocol::args::{
-    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, Head, MeasureArgs, MineArgs, PoolingArg, Prefixes, RankRange,
+    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, Head, MeasureArgs, MineArgs, PoolingArg, Prefixes, ProbeArgs, RankRange,
     RankTrainArgs, RecipeArgs, Side, StepArgs, TrainArgs,
 };
 
@@ -93,6 +93,7 @@ fn full(text: &str) -> Vec<Command> {
             seed: u64::MAX,
             sub_batch_tokens: 2,
         }),
+        Command::Probe(ProbeArgs { tokens: 100, lens: vec![1, usize::MAX], heads: 3 }),
     ]
 }
 
@@ -146,6 +147,7 @@ fn what_is_typed_alone_has_defaults_and_they_are_read_as_they_are() {
         "encode --model m --input - --out o.jsonl",
         "eval --model m --data a",
         "mine --model m --rows r.jsonl --out o.jsonl",
+        "probe",
     ] {
         let command = typed(line).unwrap();
         assert_eq!(Command::parse(command.words()).unwrap(), command, "{line}");
