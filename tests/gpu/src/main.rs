@@ -10,8 +10,6 @@
 //!
 //! Not here: tests that need no GPU. They run over stand-ins (`make test`), and so does this program, in small.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
-
 mod args;
 mod cases;
 mod compare;

@@ -5,10 +5,11 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 /// How often a program is looked at.
@@ -108,7 +109,7 @@ impl Programs {
     /// One cannot be started.
     pub fn run_all(&self, commands: Vec<Command>, at_once: usize, until: Instant) -> anyhow::Result<Vec<Ended>> {
         let next = AtomicUsize::new(0);
-        let commands: Vec<_> = commands.into_iter().map(|command| std::sync::Mutex::new(Some(command))).collect();
+        let commands: Vec<_> = commands.into_iter().map(|command| Mutex::new(Some(command))).collect();
         let work = || -> anyhow::Result<Vec<(usize, Ended)>> {
             let mut ended = Vec::new();
             loop {
@@ -118,13 +119,10 @@ impl Programs {
                 ended.push((at, self.run(command.context("a command is run twice")?, until)?));
             }
         };
-        let join = |worker: thread::ScopedJoinHandle<'_, anyhow::Result<Vec<(usize, Ended)>>>| match worker.join() {
-            Ok(result) => result,
-            Err(_) => anyhow::bail!("a thread has failed"),
-        };
         let shares = thread::scope(|scope| {
             let workers: Vec<_> = (0..at_once.max(1)).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().map(join).collect::<anyhow::Result<Vec<_>>>()
+            let results = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| bail!("a thread has failed")));
+            results.collect::<anyhow::Result<Vec<_>>>()
         })?;
         let mut all: Vec<(usize, Ended)> = shares.into_iter().flatten().collect();
         all.sort_by_key(|(at, _)| *at);

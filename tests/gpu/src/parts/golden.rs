@@ -60,7 +60,7 @@ pub fn steps(stage: &Stage, found: &mut Found, until: Instant, cases: &[&Case], 
                         found.wrong(format!("{} in {precision}: {what} off by {by:.1e}; {most:.1e} is allowed", case.name));
                     }
                 }
-                let entry = worst.entry(precision).or_default();
+                let entry = worst.entry(*precision).or_default();
                 *entry = (entry.0.max(distance), entry.1.max(allowed));
                 let off: BTreeMap<&str, f64> = distance.named().into();
                 figures.push(json!({"case": case.name, "precision": precision, "off": off, "secs": ended.secs}));
@@ -75,7 +75,7 @@ pub fn steps(stage: &Stage, found: &mut Found, until: Instant, cases: &[&Case], 
         let Some((distance, _)) = worst.get(precision) else { continue };
         let against = if precision == "bf16" { "the CPU's fp64" } else { "the CPU's" };
         let cells = distance.named().map(|(_, by)| format!("{by:.1e}"));
-        rows.push([&[precision.to_owned()], &cells[..], &[against.to_owned()]].concat());
+        rows.push([&[precision.to_owned()][..], &cells[..], &[against.to_owned()][..]].concat());
     }
     found.table(&rows);
     Ok(())
