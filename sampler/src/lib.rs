@@ -1,6 +1,7 @@
 //! Text → token store → plan → batch.
 //!
-//! [`LineReader`] reads lines of any text file. [`RowReader`] reads training rows from JSON Lines, Parquet or Arrow.
+//! [`LineReader`] reads lines of any text file. [`for_each_object`] reads objects from JSON Lines, Parquet or Arrow, and
+//! [`RowReader`] training rows.
 //! [`TextTokenizer`] turns texts into token ids. [`prepare()`] does both for whole corpora and writes a [`Store`],
 //! which is memory-mapped and returns any row in constant time.
 //!
@@ -12,14 +13,17 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod batch;
+mod columns;
 mod deal;
 mod error;
 mod identity;
 mod layout;
 mod lines;
+mod place;
 mod plan;
 mod prefetch;
 mod prepare;
+mod records;
 mod rows;
 mod share;
 mod special;
@@ -32,7 +36,10 @@ pub use deal::{Deal, contiguous_share, deal, text_cost};
 pub use error::{PrepareError, RowError, StoreError, TokenizeError};
 pub use identity::{TextIds, text_id};
 pub use layout::{SubBatchLayout, SubBatchLimit, TextGroup, lay_out};
-pub use lines::{LineReader, LinesOf, PackedWriter, evident, json_object, plain_or_packed, unpacked_name, utf8};
+pub use lines::{
+    LineReader, LinesOf, PackedWriter, evident, json_fields, json_object, plain_or_packed, unpacked_name, utf8,
+};
+pub use place::ReadAt;
 pub use plan::{
     Cell, CellSize, Choice, GlobalBatch, GroupSize, Permutation, Phase, Plan, PlanError, Policy, Schedule,
     ScheduledStep, Source, agreed_prefixes,
@@ -42,7 +49,8 @@ pub use prepare::{
     Companions, OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, is_unfinished, prepare,
     prepare_with,
 };
-pub use rows::{NearKey, Row, RowReader, parse_row};
+pub use records::{for_each_object, is_of_objects};
+pub use rows::{NearKey, Row, RowReader, WrittenRow, parse_row};
 pub use share::{Batch, Origin, RowId, Share};
 pub use special::SpecialTokens;
 pub use store::{

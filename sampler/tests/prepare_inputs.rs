@@ -15,7 +15,8 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use tercet_configs::ExitCode;
 use tercet_sampler::{
-    OnError, PrepareError, PrepareInput, PrepareOptions, PrepareReport, RowError, RowReader, Store, prepare,
+    OnError, PrepareError, PrepareInput, PrepareOptions, PrepareReport, RowError, RowReader, Store, WrittenRow,
+    for_each_object, prepare,
 };
 
 const NUM_ROWS: usize = 300;
@@ -169,6 +170,34 @@ fn all_formats_give_the_same_store() {
         // The manifest holds the checksums of all files.
         assert_eq!(files(name), expected, "{name}");
     }
+}
+
+#[test]
+fn rows_are_written_again_and_objects_are_read_as_from_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let [lines, folder] = ["rows.jsonl", "folder"].map(|name| dir.path().join(name));
+    fs::write(&lines, as_lines()).unwrap();
+    write_folder(&folder, &as_batch(None));
+    let (from_lines, from_columns) = (WrittenRow::read_all(&lines).unwrap(), WrittenRow::read_all(&folder).unwrap());
+    assert_eq!((from_lines.len(), from_columns.len()), (NUM_ROWS, NUM_ROWS));
+    for (i, (line, column)) in from_lines.into_iter().zip(from_columns).enumerate() {
+        assert_eq!(line.row, column.row);
+        let [mut line, mut column] = [line.fields, column.fields];
+        line.push(("id".into(), i.to_string()));
+        [&mut line, &mut column].map(|fields| fields.sort());
+        assert_eq!(line, column);
+    }
+
+    let mut objects = Vec::new();
+    let read = for_each_object(&folder, &["query", "id"], |at, line| {
+        objects.push(line.to_owned());
+        if objects.len() == 2 { Err(at.error("enough".into()).to_string()) } else { Ok(()) }
+    });
+    let nulls = r#""neg_scores":null,"pos":null,"neg":null,"pos_scores":null,"prompt":null,"lang":null"#;
+    let expected = [(0, "river"), (1, "stone bridge")];
+    assert_eq!(objects, expected.map(|(id, query)| format!(r#"{{"id":{id},"query":"{query}",{nulls}}}"#)));
+    let message = read.unwrap_err().to_string();
+    assert!(message.ends_with("data-00000-of-00001.arrow: row 2: enough"), "{message}");
 }
 
 #[test]

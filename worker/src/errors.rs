@@ -5,7 +5,7 @@ use tercet_configs::{ExitCode, ModelFolderError, RecipeError};
 use tercet_sampler::{PlanError, RowError, StoreError, TokenizeError};
 
 use crate::checkpoint::CheckpointError;
-use crate::commands::TaskError;
+use crate::commands::CommandError;
 use crate::model::ModelError;
 use crate::preflight::SickMachine;
 use crate::run::budget::TooSmall;
@@ -27,7 +27,7 @@ fn known_code(cause: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
     known!(
         ModelError,
         CheckpointError,
-        TaskError,
+        CommandError,
         SetupError,
         NotFinite,
         CollectiveError,

@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod checkpoint;
+mod commands;
 mod exactness;
 mod false_negatives;
 mod golden;
 mod loss_weights;
 mod scoring_property;
-mod tasks;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

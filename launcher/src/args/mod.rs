@@ -30,7 +30,7 @@ pub enum Command {
     Prepare(Prepare),
     /// Say what a recipe's run will do and cost, before anything is booked for it
     Plan(Plan),
-    /// Examine the machines that shall train: alike, healthy, fast enough; what to do where they are not
+    /// Examine the machines that are to train: alike, healthy, fast enough; what to do where they are not
     Doctor(Doctor),
     /// Train a model as a recipe says
     Train(Train),
@@ -116,7 +116,7 @@ pub struct Plan {
     /// Whose run.
     #[command(flatten)]
     pub recipe: RecipeArgs,
-    /// Ranks that the run shall have; default: as many as `tercet train` would start here
+    /// Number of ranks of the run; default: as many as `tercet train` would start here
     #[arg(long, value_name = "RANKS")]
     pub world: Option<NonZeroUsize>,
     /// A config.json to go by instead of the recipe's model, for one that is not there yet

@@ -7,8 +7,8 @@ use tercet_configs::VisibleDevices;
 
 use crate::screen::Screen;
 
-/// One rank per NVIDIA GPU that this process may use, and a word where it may use fewer than it seems; 1 where there is
-/// none.
+/// One rank per NVIDIA GPU that this process may use, or 1 without any; and a remark where it may use fewer than it
+/// seems.
 pub fn default_ranks(screen: &Screen) -> NonZeroUsize {
     let (num, fewer) = usable_gpus();
     if let Some(why) = fewer {
@@ -22,7 +22,7 @@ pub fn num_gpus() -> usize {
     usable_gpus().0
 }
 
-/// The same, and why they are fewer than were probably meant.
+/// The same, and the reason if they are fewer than the user probably expects.
 fn usable_gpus() -> (usize, Option<String>) {
     let present = std::fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, |gpus| gpus.flatten().count());
     match env::var("CUDA_VISIBLE_DEVICES") {

@@ -11,10 +11,10 @@ use std::{env, io, thread};
 use crate::place::machine::ThisMachine;
 use crate::place::placement::{Host, Launch, Placement, slots};
 
-/// What a host may take to answer.
+/// The longest time that a host may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// How often a remote shell is looked at.
+/// The time between two looks at a remote shell.
 const POLL: Duration = Duration::from_millis(20);
 
 /// The port of Slurm's daemon where the site has not chosen another.
@@ -35,7 +35,7 @@ impl Placement {
     pub fn without_lost(&self) -> Survey {
         let answers: Vec<bool> = thread::scope(|scope| {
             let asked: Vec<_> = self.hosts.iter().map(|host| scope.spawn(|| self.answers(host))).collect();
-            // One that cannot be asked is one that does not answer.
+            // A host that cannot be asked does not answer.
             asked.into_iter().map(|thread| thread.join().unwrap_or(false)).collect()
         });
         self.keep(&answers)

@@ -1,5 +1,5 @@
-//! What is one machine, and which is this one: the one rule for files of hosts, for Slurm's nodes, and for who is asked
-//! after a loss.
+//! When two names are of one machine, and which machine is this one. Files of hosts, Slurm's nodes and the search for
+//! lost hosts all go by this rule.
 //!
 //! Names are names of hosts as DNS has them: without regard to case, or to a dot at their end. A name and the same name
 //! with a domain behind it are one machine; two names with different domains are two. To `mpirun` each is called by the

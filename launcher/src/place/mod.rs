@@ -1,7 +1,8 @@
 //! Where ranks run: on this machine, on the hosts of a file, or on the nodes of a Slurm allocation.
 //!
 //! [`Placement::find`] says where, [`crate::start`] makes the command line of it, and [`lost`] finds out which hosts
-//! have gone. What is one machine is [`machine`]'s to say, for all of them; how many ranks fit this one is [`gpus`]'s.
+//! have gone. [`machine`] decides for all of them when two names are of one machine, and [`gpus`] how many ranks fit
+//! this one.
 //!
 //! Limits: one kind of node. An allocation whose nodes have different numbers of GPUs needs `--hosts`.
 

@@ -17,7 +17,7 @@ pub struct Placement {
     /// Empty on this machine alone.
     pub(super) hosts: Vec<Host>,
     pub(super) num_ranks: NonZeroUsize,
-    /// Variables that `mpirun` is to have otherwise than this process, or, without a value, not at all.
+    /// Variables that `mpirun` gets with another value than this process has, or, without a value, does not get.
     pub(super) changes: Vec<(&'static str, Option<String>)>,
 }
 
@@ -37,7 +37,7 @@ pub enum Launch {
 pub struct Host {
     /// As the user or Slurm wrote it.
     pub name: String,
-    /// Ranks at most.
+    /// The largest number of ranks.
     pub slots: NonZeroUsize,
 }
 
@@ -68,7 +68,7 @@ impl Placement {
         self.launch
     }
 
-    /// What `mpirun` is to have in its environment otherwise than this process, or, without a value, not at all.
+    /// The variables that `mpirun` gets with another value than this process has, or, without a value, does not get.
     pub fn changes(&self) -> &[(&'static str, Option<String>)] {
         &self.changes
     }
@@ -90,7 +90,7 @@ impl Placement {
         self.hosts.iter().map(|host| host.name.as_str()).zip(ranks).filter(|(_, ranks)| *ranks > 0).collect()
     }
 
-    /// The same hosts with fewer ranks, or as many as there are slots; `None` if there are not so many slots.
+    /// The same hosts with `num_ranks` ranks; `None` if they have fewer slots.
     pub fn with_num_ranks(&self, num_ranks: NonZeroUsize) -> Option<Self> {
         let fits = self.launch == Launch::Here || num_ranks.get() <= slots(&self.hosts);
         fits.then(|| Self { num_ranks, ..self.clone() })

@@ -1,5 +1,5 @@
 //! Whether a run's batches have anything to learn from, as far as the settings and the rows of their first batches
-//! show. What shows only in steps is told by the run itself.
+//! show. The run itself reports what shows only in steps.
 
 use std::collections::{HashMap, HashSet};
 

@@ -11,10 +11,10 @@ use super::dealt::DealtStep;
 use super::load::RankLoad;
 use super::vocabulary::add_distinct;
 
-/// Batches of a cell at most.
+/// The largest number of batches of a cell.
 const BATCHES_PER_CELL: u64 = 32;
 
-/// Rows of all dealt batches together, about: a second or two.
+/// The approximate number of rows of all dealt batches together. They take a second or two.
 const ROWS: u64 = 2_000_000;
 
 /// Deals a sample of the batches that the run takes to `world_size` ranks of a kind of `device`; `lexical` also counts
@@ -69,7 +69,7 @@ fn deal_one(
 ) -> Result<DealtStep, PlanError> {
     let dealt = deal_global(plan, plan.batch_of_cell(cell, nth), world_size)?;
     let limit = SubBatchLimit { tokens: recipe.sub_batch_tokens, texts: recipe.sub_batch_texts };
-    // Where nothing is said a CPU keeps what its memory holds: of batches that fit a machine, all.
+    // Where the recipe says nothing, a CPU keeps what its memory holds: all graphs of batches that fit a machine.
     let unsaid = if device == Device::Cpu { usize::MAX } else { 0 };
     let kept_graph_tokens = recipe.kept_graph_tokens.unwrap_or(unsaid);
     let mut ranks = Vec::with_capacity(world_size);

@@ -9,7 +9,7 @@ pub struct DealtStep {
     pub cell: usize,
     /// Which of the cell's batches it is, from 0.
     pub nth: u64,
-    /// How much of the run is over by then, from 0 to 1, about.
+    /// The approximate share of the run that is over by then, from 0 to 1.
     pub progress: f64,
     /// Passages per query.
     pub group_size: usize,

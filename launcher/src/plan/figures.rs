@@ -52,7 +52,7 @@ impl Run<'_> {
         }
     }
 
-    /// What the rank does that computes most.
+    /// The work of the rank that computes most.
     fn slowest(&self, shape: &ModelShape, step: &DealtStep) -> Option<StepWork> {
         let Recipe { loss, optimizer, .. } = self.recipe;
         let traffic = StepTraffic::of(shape, &step.ranks, step.two_way, loss.mask_false_negatives);

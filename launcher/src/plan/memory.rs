@@ -41,8 +41,8 @@ const PROGRAM_BYTES: [f64; 2] = [225e6, 500e6];
 /// MPI's own memory in a rank of several.
 const MPI_BYTES: f64 = 10e6;
 
-/// Tiles of similarities that a step's scoring has at once: as computed, masked, and what finds the maxima. The
-/// allocator keeps them until the next step.
+/// The number of tiles of similarities that a step's scoring has at once: as computed, masked, and what finds the
+/// maxima. The allocator keeps them until the next step.
 const SIMILARITY_TILES: f64 = 5.0;
 
 /// AdamW's temporaries on a GPU, each of the elements that it updates at a time.

@@ -44,12 +44,13 @@ use dealt::DealtStep;
 use figures::Run;
 use report::{ModelReport, Report};
 
-/// What `recipe` will do on so many ranks with `device`s, and the exit code that the first of its errors means.
+/// What `recipe` will do on `world_size` ranks with `device`s, and the exit code of the first of its errors.
 /// `model_config` is a config.json to go by instead of the recipe's model, and `rates` says what a rank with a model of
 /// some shape achieves with texts of some length, where that is known.
 ///
 /// # Errors
-/// Batches that cannot be dealt, or rates that cannot be found out. What else is wrong with the run is in the report.
+/// Batches that cannot be dealt, or rates that cannot be found out. Whatever else is wrong with the run is in the
+/// report.
 pub fn report(
     recipe: &Recipe,
     world_size: NonZeroUsize,

@@ -65,7 +65,7 @@ pub struct CellReport {
     pub dataset: String,
     /// Rows have more tokens than this.
     pub above_tokens: usize,
-    /// And at most so many.
+    /// Rows have at most this number of tokens.
     pub up_to_tokens: usize,
     /// Rows.
     pub rows: u64,

@@ -34,9 +34,9 @@ pub struct Rates {
 pub struct StepWork {
     /// All that the rank computes.
     pub flops: StepFlops,
-    /// Of it the scores: forward, backward.
+    /// The scores' part of it: forward, backward.
     pub scores: [f64; 2],
-    /// Of it the backward pass of the last sub-batch.
+    /// The part of the last sub-batch's backward pass.
     pub last_backward: f64,
     /// What it sends.
     pub traffic: StepTraffic,
@@ -179,8 +179,8 @@ mod tests {
     use super::*;
     use crate::plan::shape_of_tests::shape;
 
-    /// 40 GFLOP of which 1 and 2 are scores and 4 the last sub-batch's backward pass, on 4 ranks; half of the gradient
-    /// is tables.
+    /// 40 GFLOP of which 1 and 2 are scores and 4 the last sub-batch's backward pass, on 4 ranks; the tables are half
+    /// of the gradient.
     fn work(traffic: StepTraffic) -> StepWork {
         StepWork {
             flops: StepFlops { forward: 12e9, recomputed: 5e9, backward: 20e9, scores: 3e9 },

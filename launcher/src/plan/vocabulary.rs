@@ -7,7 +7,8 @@ use tercet_sampler::{Plan, PlanError, Share, TextInput, deal_global, read_dealt}
 
 use super::dealt::DealtStep;
 
-/// Steps with at most so many passages are counted exactly; for others one rank's texts of one step stand for the cell.
+/// The largest number of passages of a step that is counted exactly. For larger ones one rank's texts of one step stand
+/// for the cell.
 const EXACT_PASSAGES: f64 = 1024.0;
 
 /// Distinct tokens of one rank's texts.

@@ -6,13 +6,13 @@ use tercet_sampler::{Plan, not_in_table};
 use super::contrast;
 use super::report::{CellReport, StepFigures};
 
-/// Passes over the same rows from which on they are worth a word.
+/// The number of passes over the same rows from which on the user is warned.
 const MANY_PASSES: f64 = 10.0;
 
 /// The share by which the most loaded rank may exceed the mean.
 const IMBALANCE: f64 = 1.05;
 
-/// Padding's share of the tokens that is no longer small.
+/// Padding's share of the tokens from which on the user is warned.
 const PADDING: f64 = 0.05;
 
 /// Why training would refuse to start, each with a remedy.

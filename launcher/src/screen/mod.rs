@@ -1,4 +1,4 @@
-//! What is shown: lines and a bar while ranks run ([`terminal`], [`progress`]), what of `mpirun`'s words is worth
+//! What is shown: lines and a bar while ranks run ([`terminal`], [`progress`]), which of `mpirun`'s words are worth
 //! showing ([`noise`]), and pictures ([`bars`]).
 
 pub mod bars;

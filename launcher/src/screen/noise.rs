@@ -1,5 +1,5 @@
-//! Drops what `mpirun` prints around every failure (for us an abort is a usual way to end), so that the
-//! worker's own error is what the user reads. Whatever is not known boilerplate is kept.
+//! Drops what `mpirun` prints around every failure, so that the user reads the worker's own error. Ranks often end by
+//! an abort here, and `mpirun` has many lines for it. Everything that is not known boilerplate is kept.
 
 /// Longest box that is dropped; a longer one has lost its end.
 const BOX_LINES: usize = 16;
@@ -21,7 +21,7 @@ pub struct Death {
 /// Why ranks ended, as far as standard error tells.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Cause {
-    /// What `mpirun` says.
+    /// The words of `mpirun`.
     pub death: Option<Death>,
     /// What the first rank that failed by itself says.
     pub error: Option<String>,
@@ -51,7 +51,7 @@ enum State {
 }
 
 impl NoiseFilter {
-    /// What of `line` (and of lines held back) is to be shown.
+    /// The part of `line`, and of lines held back, that is shown.
     pub fn line(&mut self, line: &str) -> Option<String> {
         // The box about it stays: at a start it helps.
         let no_daemon =

@@ -44,7 +44,7 @@ impl Progress {
         }
     }
 
-    /// The ranks have been started again, which cost so many steps.
+    /// The ranks have been started again; `lost_steps` steps have to be done again.
     pub fn restarted(&mut self, lost_steps: u64) {
         self.restarts += 1;
         self.lost_steps += lost_steps;

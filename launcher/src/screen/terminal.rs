@@ -36,7 +36,7 @@ impl Screen {
         self.bar.suspend(|| _ = std::io::stderr().write_all(text.as_bytes()));
     }
 
-    /// Writes `bytes` to standard output as they are. What fails ends no run; [`check_output`] tells it at the end.
+    /// Writes `bytes` to standard output as they are. A failure ends no run; [`check_output`] reports it at the end.
     pub fn pass(&self, bytes: &[u8]) {
         self.bar.suspend(|| note(std::io::stdout().write_all(bytes).and_then(|()| std::io::stdout().flush()), &LOST));
     }

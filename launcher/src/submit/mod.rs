@@ -21,10 +21,10 @@ use crate::exit::Fail;
 use crate::screen::Screen;
 use options::SbatchOption;
 
-/// Job scripts that a run folder may hold; more are somebody's loop.
+/// The largest number of job scripts in a run folder. More of them come from a loop.
 const MAX_SCRIPTS: usize = 1000;
 
-/// Whether Slurm can be asked for what was typed; says what of it is doubtful.
+/// Checks that Slurm can be asked for what was typed, and warns of what is doubtful.
 ///
 /// # Errors
 /// [`ExitCode::Usage`] for what cannot be asked.
@@ -108,7 +108,7 @@ fn write_new(file: &Path, text: &str) -> io::Result<()> {
     }
 }
 
-/// `sbatch`, whose words are the user's.
+/// Runs `sbatch`; the user sees its output.
 fn hand_over(folder: &Path, file: &Path) -> anyhow::Result<()> {
     let mut chdir = std::ffi::OsString::from("--chdir=");
     chdir.push(folder);

@@ -1,5 +1,5 @@
-//! What may stand in a job script: words for bash, quoted; values for `#SBATCH` lines, which know no quoting that could
-//! be relied on, checked or replaced.
+//! What may stand in a job script. Words for bash are quoted. Values of `#SBATCH` lines, whose quoting cannot be relied
+//! on, are checked, or have characters replaced.
 
 use std::ffi::OsStr;
 

@@ -113,7 +113,7 @@ impl Job<'_> {
     }
 }
 
-/// For GPUs of the A100's kind and InfiniBand. Few on purpose: what NCCL finds out by itself it mostly finds better.
+/// For GPUs of the A100's kind and InfiniBand. They are few on purpose, because NCCL's own choices are mostly better.
 const ENVIRONMENT: &str = "
 # GPUs are counted in the order of their slots, the same on all nodes, not by speed.
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
@@ -132,7 +132,7 @@ export NCCL_IB_RETRY_CNT=7
 # Nothing is set for NVLink: an A800's is slower than an A100's, and NCCL measures the topology.
 ";
 
-/// Before anything that takes time: a signal may come as soon as the script runs.
+/// It stands before anything that takes time, because a signal may come as soon as the script runs.
 const SIGNALS: &str = r#"
 # Signals go to the launcher, which has all ranks take a checkpoint of the same step and ends with 75. One that comes before
 # there is a launcher is kept for it.

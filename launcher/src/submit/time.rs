@@ -1,5 +1,5 @@
-//! Slurm's time limits, read as far as `tercet submit` has to know them: whether the signal before the end can come
-//! after the beginning.
+//! Slurm's time limits, as far as `tercet submit` must read them to know that the signal before a job's end comes after
+//! its beginning.
 //!
 //! Source: sbatch(1), `--time` and `--signal`.
 

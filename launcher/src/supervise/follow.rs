@@ -26,7 +26,7 @@ pub struct Follower {
     health: Health,
     looked: Instant,
     trouble: Option<Trouble>,
-    /// Done by the ranks that run now, or by those before if these have done none.
+    /// The last step done by the ranks that run now, or by those before if these have done none.
     step: u64,
     first_step: u64,
     has_stepped: bool,
@@ -37,7 +37,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Of a run that begins.
+    /// The state of a run that begins.
     pub fn new(recipe: &Recipe, screen: Screen) -> Self {
         let hang_secs = recipe.restart.hang_secs;
         Self {
@@ -59,7 +59,7 @@ impl Follower {
         }
     }
 
-    /// So many ranks are being started.
+    /// This number of ranks is being started.
     pub fn begin(&mut self, ranks: NonZeroUsize) {
         self.world_size = ranks.get();
         (self.health, self.lines) = (Health::new(self.world_size, self.hang_secs), Lines::default());
@@ -110,7 +110,7 @@ impl Follower {
         self.trouble.is_some()
     }
 
-    /// Why they were.
+    /// The reason why they were taken down.
     pub fn trouble(&self) -> Option<&Trouble> {
         self.trouble.as_ref()
     }

@@ -1,7 +1,7 @@
 //! How the ranks are, by their signs of life: who is silent, whether the run hangs and on whom, who lags.
 //!
-//! Time is the launcher's own, and only as far as it ran itself: after it was stopped or starved for a while, nobody is
-//! blamed for what it did not hear.
+//! Time is the launcher's own, and counts only while the launcher runs. If it was stopped or starved for a while, no
+//! rank is blamed for what the launcher did not hear.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -12,19 +12,22 @@ use tercet_protocol::says::Beat;
 const MIN_HANG_SECS: f64 = 60.0;
 const SLOWEST_TIMES: f64 = 20.0;
 
-/// Steps of which the slowest counts.
+/// The number of last steps of which the slowest counts.
 const RECENT_STEPS: usize = 50;
 
 /// A start, and a checkpoint that is waited for, may take this many times as long as a step.
 const PATIENCE: f64 = 10.0;
 
-/// A rank that lives is heard of once a second; so long it is not even on a machine that is much too busy.
+/// The silence after which a rank counts as dead. A rank that lives gives a sign once a second, and is never silent for
+/// so long even on a machine that is far too busy.
 const SILENT_SECS: f64 = 15.0;
 
-/// A rank in an operation whose training thread has not run for so long is stuck in it, if others do run.
+/// The time after which a rank is stuck in an operation: its training thread has not run, and other ranks' threads
+/// have.
 const STILL_SECS: f64 = 2.0;
 
-/// Looks, one a second, of which one rank must be the only one at work in [`LAG_LOOKS`] to be called slow.
+/// The number of looks, one a second, that are counted together. A rank that is the only one at work in [`LAG_LOOKS`]
+/// of them is called slow.
 const LOOKS: u32 = 60;
 const LAG_LOOKS: u32 = 54;
 
@@ -98,13 +101,13 @@ impl Health {
         self.stepped_at = self.now;
     }
 
-    /// `passed` since the last look. What is wrong, if anything is.
+    /// What is wrong, if anything is, when `passed` has passed since the last look.
     pub fn look(&mut self, passed: Duration) -> Option<Trouble> {
         self.now += passed.min(MAX_PAUSE);
         self.silence().or_else(|| self.hang())
     }
 
-    /// A rank that the others wait for all the time, told once.
+    /// A rank that the others wait for all the time. It is reported once.
     pub fn lag(&mut self) -> Option<String> {
         if self.now - self.looked_at < Duration::from_secs(1) || self.num_steps == 0 || self.ranks.len() < 2 {
             return None;

@@ -5,7 +5,7 @@
 
 use tercet_protocol::says::Event;
 
-/// What is kept of a line that was cut; more is no line of ours.
+/// The number of bytes that are kept of a line that was cut. A longer line is not ours.
 const MAX_CUT_BYTES: usize = 1 << 16;
 
 /// Puts lines together.

@@ -31,16 +31,17 @@ use crate::submit::quote;
 use follow::Follower;
 use policy::Failure;
 
-/// How often signals are looked for between two starts.
+/// The time between two looks for signals while no ranks run.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How long ranks that are started again wait for those before, which may not all be gone yet, to leave the run folder.
+/// The time that ranks which are started again give those before them, which may not all be gone yet, to leave the run
+/// folder.
 const LOCK_WAIT_SECS: u64 = 60;
 
 /// Trains `recipe`, which `args` names, on `asked` until the last step, with progress.
 ///
 /// # Errors
-/// Ranks that did not end well for the last time.
+/// Errors of ranks after which there is no further start.
 pub fn train(args: &Train, recipe: &Recipe, asked: &Placement) -> anyhow::Result<()> {
     let signals = Noted::begin().context("installing signal handlers")?;
     let screen = Screen::new();
@@ -64,10 +65,10 @@ struct Supervised<'a> {
 }
 
 impl Supervised<'_> {
-    /// Runs the ranks once. How long to wait before the next time, or none if the run is complete.
+    /// Runs the ranks once. Returns the pause before the next start, or none if the run is complete.
     ///
     /// # Errors
-    /// They failed, and there is no next time.
+    /// They failed, and there is no next start.
     fn attempt(
         &self,
         placement: &Placement,
@@ -84,7 +85,7 @@ impl Supervised<'_> {
         let (ended, cause) = attempt.run(hangs, line)?;
         let mut follower = locked(follower);
         if follower.stopped {
-            // Whatever mpirun makes of it: signals that reach it while its ranks leave have it end in other ways.
+            // The exit code of mpirun does not count: it differs if a signal reaches mpirun while its ranks leave.
             self.say_how_to_go_on();
             return Err(Fail::said(ExitCode::Preempted.code()).into());
         }
@@ -93,7 +94,7 @@ impl Supervised<'_> {
             (Err(_), Some(trouble)) if ended.taken_down && ended.interrupted.is_none() => {
                 Fail::new(ExitCode::Machine, &trouble.words)
             }
-            // They have been started before, so that it is their machines that have changed.
+            // They have been started before, so their machines have changed.
             (Err(fail), _)
                 if (again || follower.has_stepped()) && fail.code() == ExitCode::Usage.code() && !fail.was_said() =>
             {

@@ -42,10 +42,10 @@ impl Policy {
         }
     }
 
-    /// How long to wait before the next restart, or none if there shall be none.
+    /// The pause before the next restart, or none if there is to be no restart.
     pub fn after(&mut self, failure: Failure) -> Option<Duration> {
         let never = [ExitCode::Usage, ExitCode::Data, ExitCode::Preempted].map(ExitCode::code);
-        // What goes wrong before there was any step goes wrong again; and somebody is still looking.
+        // A failure before the first step would come again, and the user is still watching.
         let hopeless = failure.said && !failure.has_stepped;
         if failure.interrupted || hopeless || never.contains(&failure.code) || self.in_a_row >= self.settings.limit {
             return None;

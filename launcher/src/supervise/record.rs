@@ -19,7 +19,7 @@ pub enum Line<'a> {
         step: u64,
         /// Ranks.
         world_size: usize,
-        /// Seconds between the last sign of life, or of progress, and the launcher's knowing.
+        /// Seconds from the last sign of life, or of progress, until the launcher knew of the failure.
         detected_secs: f64,
     },
     /// The first step after it is done.
@@ -30,12 +30,12 @@ pub enum Line<'a> {
         lost_steps: u64,
         /// Ranks.
         world_size: usize,
-        /// Seconds between the launcher's knowing and this step.
+        /// Seconds from then until this step.
         resumed_secs: f64,
     },
 }
 
-/// Appends a line. A failure to write it does not end a run that has enough to do with another one.
+/// Appends a line. A failure to write it does not end a run that is already dealing with another failure.
 pub fn append(run_dir: &Path, line: &Line) {
     // Plain data cannot fail to serialise.
     let mut value = serde_json::to_value(line).expect("plain data");

@@ -42,7 +42,7 @@ pub fn place(asked: &Placement, recipe: &Recipe, screen: &Screen) -> anyhow::Res
     }
 }
 
-/// The largest world of at most `slots` ranks that may be and that `shares` the global batches equally.
+/// The largest world size, of at most `slots` ranks, that is allowed and that `shares` the global batches equally.
 fn world_size(asked: usize, slots: usize, min_world: usize, shares: impl Fn(usize) -> bool) -> Option<NonZeroUsize> {
     let least = if min_world == 0 { asked } else { min_world.min(asked) };
     (least.max(1)..=slots.min(asked)).rev().find(|world| shares(*world)).and_then(NonZeroUsize::new)

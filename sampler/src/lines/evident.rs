@@ -5,8 +5,16 @@
 use serde_json::{Map, Value};
 use tercet_configs::in_its_place;
 
-use super::LinesOf;
 use super::json::{Unfinished, unfinished};
+
+/// What the lines of a file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinesOf {
+    /// JSON Lines: one object each.
+    Objects,
+    /// Any text: one text each, or the columns of a table.
+    Text,
+}
 
 /// First bytes that text does not have.
 const SIGNATURES: [(&[u8], &str); 20] = [
@@ -20,11 +28,11 @@ const SIGNATURES: [(&[u8], &str); 20] = [
     (b"Rar!\x1a\x07", "a rar archive: unpack it first"),
     (
         b"PAR1",
-        "a Parquet file, where lines of text are expected: `tercet prepare` reads it, unless it is compressed again",
+        "a Parquet file, where lines of text are expected: rows and texts are read from one that is named .parquet and not compressed again",
     ),
     (
         b"ARROW1",
-        "an Arrow file, where lines of text are expected: `tercet prepare` reads it, unless it is compressed again",
+        "an Arrow file, where lines of text are expected: rows and texts are read from one that is named .parquet and not compressed again",
     ),
     (b"FEA1", "a file of the first Feather version: write it again as Parquet"),
     (b"ORC", "an ORC file: write it again as Parquet"),
@@ -80,7 +88,7 @@ pub(super) fn of_lines(first_bytes: &[u8], lines_of: LinesOf) -> Option<String> 
 fn encoding(first_bytes: &[u8]) -> Option<String> {
     let name = match first_bytes {
         [0xff, 0xff, 0xff, 0xff, ..] => {
-            return Some("an Arrow stream, where lines of text are expected: `tercet prepare` reads it".into());
+            return Some("an Arrow stream, where lines of text are expected: rows and texts are read from one that is named .arrow and not compressed again".into());
         }
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => "UTF-32",
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "UTF-16",

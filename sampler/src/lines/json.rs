@@ -1,6 +1,7 @@
-//! Explains why a line is not a JSON object, in words that point to what wrote it.
+//! The JSON object on a line, or why there is none, in words that point to what wrote it.
 
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Deserializer;
 use serde_json::error::Category;
 
 /// The number of a line's characters that a message shows.
@@ -20,6 +21,29 @@ pub fn json_object<T: DeserializeOwned>(line: &str) -> Result<T, String> {
         Some('[') => Err(format!("not a JSON object but a list: {}", shown(line))),
         _ => Err(format!("not a JSON object: {}", shown(line))),
     }
+}
+
+/// Keys and values of the object on `line`, in their order and as they are written, so that what is not looked at stays
+/// as it is. Empty where the line is no such object.
+pub fn json_fields(line: &str) -> Vec<(String, &str)> {
+    scan(line).unwrap_or_default()
+}
+
+fn scan(line: &str) -> Option<Vec<(String, &str)>> {
+    let mut fields = Vec::new();
+    let mut rest = line.trim_start().strip_prefix('{')?.trim_start();
+    while !rest.starts_with('}') {
+        let mut keys = Deserializer::from_str(rest).into_iter::<String>();
+        let key = keys.next()?.ok()?;
+        rest = rest[keys.byte_offset()..].trim_start().strip_prefix(':')?.trim_start();
+        let mut values = Deserializer::from_str(rest).into_iter::<IgnoredAny>();
+        values.next()?.ok()?;
+        let value = &rest[..values.byte_offset()];
+        rest = rest[values.byte_offset()..].trim_start();
+        rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
+        fields.push((key, value));
+    }
+    Some(fields)
 }
 
 /// What serde_json's `error` on the line means. Its line number is left out because it is always 1.
@@ -130,5 +154,13 @@ mod tests {
             let reason = json_object::<Map<String, Value>>(line).unwrap_err();
             assert!(reason.contains(expected), "{line}\n  gives    {reason}\n  expected {expected}");
         }
+    }
+
+    #[test]
+    fn fields_are_given_as_they_are_written() {
+        let line = r#" { "a" : 123456789012345678901, "b\"":{"c": [1, "}"]} ,"d":1.10, "e": "x" }"#;
+        let expected = [("a", "123456789012345678901"), ("b\"", r#"{"c": [1, "}"]}"#), ("d", "1.10"), ("e", r#""x""#)];
+        assert_eq!(json_fields(line), expected.map(|(key, value)| (key.to_owned(), value)));
+        assert!(json_fields("{}").is_empty() && json_fields("[1]").is_empty());
     }
 }

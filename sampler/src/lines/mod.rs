@@ -13,9 +13,9 @@ use std::fs::File;
 use std::io::{self, BufRead, Cursor, Read};
 use std::path::{Path, PathBuf};
 
-pub use evident::evident;
-pub use json::json_object;
+pub use evident::{LinesOf, evident};
 pub(crate) use json::shown;
+pub use json::{json_fields, json_object};
 pub(crate) use packed::CountingFile;
 pub use packed::{PackedWriter, plain_or_packed, unpacked_name};
 
@@ -29,15 +29,6 @@ const MAX_LINE_BYTES: usize = 64 << 20;
 const JUDGED_BYTES: u64 = 64 << 10;
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-
-/// What the lines of a file are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LinesOf {
-    /// JSON Lines: one object each.
-    Objects,
-    /// Any text: one text each, or the columns of a table.
-    Text,
-}
 
 /// Reads the lines of one file and counts them.
 pub struct LineReader {

@@ -3,26 +3,30 @@
 use super::Plan;
 use crate::DatasetMeta;
 
-/// A hash of everything that the first `steps` steps depend on.
-///
-/// The debug output of plain values is complete, and the same in every process of one build.
-pub(super) fn fingerprint(plan: &Plan, steps: u64) -> u64 {
-    let mut hasher = blake3::Hasher::new();
-    let manifest = plan.store.manifest();
-    let lens = (plan.query_max_len, plan.passage_max_len, plan.shuffle_ratio);
-    hasher.update(format!("{} {lens:?} {:?}", plan.seed, manifest.special).as_bytes());
-    for phase in plan.phases().iter().filter(|phase| phase.first_step < steps.max(1)) {
-        hasher.update(format!("from {}", phase.first_step).as_bytes());
-        for (cell, &batches) in plan.cells.iter().zip(&phase.batches_per_round).filter(|(_, batches)| **batches > 0) {
-            let source = plan.source(cell);
-            // Sources count by name and data sets by content, because their places in lists may change.
-            let rows: Vec<_> = source.datasets.iter().map(|&dataset| content(plan.store.dataset(dataset))).collect();
-            let parts = (&source.name, &source.policy, source.has_scores, cell.lens, cell.size, rows, batches);
-            hasher.update(format!("{parts:?}").as_bytes());
+impl Plan {
+    /// A fingerprint of everything that the first `steps` steps depend on: ranks, or a run and its continuation, with
+    /// different ones must not train together. What begins later is not part of it.
+    pub fn checksum(&self, steps: u64) -> u64 {
+        // The debug output of plain values is complete, and the same in every process of one build.
+        let mut hasher = blake3::Hasher::new();
+        let manifest = self.store.manifest();
+        let lens = (self.query_max_len, self.passage_max_len, self.shuffle_ratio);
+        hasher.update(format!("{} {lens:?} {:?}", self.seed, manifest.special).as_bytes());
+        for phase in self.phases().iter().filter(|phase| phase.first_step < steps.max(1)) {
+            hasher.update(format!("from {}", phase.first_step).as_bytes());
+            for (cell, &batches) in self.cells.iter().zip(&phase.batches_per_round).filter(|(_, batches)| **batches > 0)
+            {
+                let source = self.source(cell);
+                // Sources count by name and data sets by content, because their places in lists may change.
+                let rows: Vec<_> =
+                    source.datasets.iter().map(|&dataset| content(self.store.dataset(dataset))).collect();
+                let parts = (&source.name, &source.policy, source.has_scores, cell.lens, cell.size, rows, batches);
+                hasher.update(format!("{parts:?}").as_bytes());
+            }
         }
+        let [a, b, c, d, e, f, g, h, ..] = *hasher.finalize().as_bytes();
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
-    let [a, b, c, d, e, f, g, h, ..] = *hasher.finalize().as_bytes();
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// A data set's content: its name and type, and the checksums of the files that have a checksum and the shape of every

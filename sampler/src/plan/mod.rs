@@ -224,10 +224,4 @@ impl Plan {
             message,
         })
     }
-
-    /// A fingerprint of everything that the first `steps` steps depend on: ranks, or a run and its continuation, with
-    /// different ones must not train together. What begins later is not part of it.
-    pub fn checksum(&self, steps: u64) -> u64 {
-        fingerprint::fingerprint(self, steps)
-    }
 }

@@ -8,7 +8,8 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{PrepareError, RowError};
-use crate::rows::{Numbered, Place, RawRow, RowSource};
+use crate::place::Place;
+use crate::rows::{Numbered, RawRow, RowSource};
 
 /// A chunk ends with the row that reaches one of these.
 const CHUNK_ROWS: usize = 4096;

@@ -19,9 +19,11 @@ use rayon::prelude::*;
 
 pub use options::{OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport};
 
+use crate::columns::files_of;
 use crate::error::PrepareError;
 use crate::lines::shown;
-use crate::rows::{NearKey, Numbered, Place, RawRow, Row, files_of};
+use crate::place::Place;
+use crate::rows::{NearKey, Numbered, RawRow, Row};
 use crate::store::{
     DatasetMeta, DatasetWriter, LIST_FILE, LabelledRow, Left, StoreSettings, StoreWriter, TokenRow, UNFINISHED_FILE,
 };

@@ -11,7 +11,8 @@ use super::chunks::Position;
 use super::options::{OnError, PrepareOptions};
 use super::skipped::SkippedList;
 use crate::error::{RowError, StoreError};
-use crate::rows::{NearKey, Place};
+use crate::place::Place;
+use crate::rows::NearKey;
 use crate::store::SourceMeta;
 use crate::tokenize::TextTokenizer;
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::error::StoreError;
-use crate::rows::Place;
+use crate::place::Place;
 use crate::store::{DurableFile, LIST_FILE};
 
 /// The list of one data set, written as rows are skipped.

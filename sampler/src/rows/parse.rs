@@ -10,7 +10,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::keys::{self, Key};
-use super::{Row, is_blank, language_name, no_text, not_finite, wrong_count};
+use super::row::{Row, is_blank, language_name, no_text, not_finite, wrong_count};
 use crate::lines::{json_object, utf8};
 
 /// The fields that are used, of any type, so that a wrong one can be named. Others are ignored.

@@ -1,15 +1,17 @@
-//! One file of rows; its first bytes decide its format.
+//! The training rows of one file.
 
-use std::fs::File;
-use std::io::{self, Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
-use super::columns::ColumnReader;
-use super::{Row, parse_row};
+use super::fields::row_of;
+use super::keys::{KEYS, NearKey};
+use super::parse::parse_row;
+use super::row::Row;
+use super::schema::check_columns;
 use crate::error::RowError;
-use crate::lines::{CountingFile, LineReader, LinesOf};
+use crate::place::Place;
+use crate::records::{Record, Records};
 
 /// A row that is read but perhaps not yet parsed, so that threads can share the parsing.
 #[derive(Debug)]
@@ -38,39 +40,12 @@ impl RawRow {
     }
 }
 
-/// How messages number a row in its file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// By the line's number, from 1.
-    Line,
-    /// By the row's number, from 1.
-    Row,
-}
-
-impl Place {
-    /// The place of row or line `number` of the file at `path`, in words.
-    pub(crate) fn named(self, path: &Path, number: u64) -> String {
-        match self {
-            Self::Line => format!("{}:{number}", path.display()),
-            Self::Row => format!("{}: row {number}", path.display()),
-        }
-    }
-
-    /// The error for a row that is wrong for `reason`.
-    pub(crate) fn error(self, path: &Path, number: u64, reason: String) -> RowError {
-        let path = path.to_owned();
-        match self {
-            Self::Line => RowError::Line { path, line: number, reason },
-            Self::Row => RowError::Row { path, row: number, reason },
-        }
-    }
-}
-
 /// Reads a file's rows in order.
 #[derive(Debug)]
-pub(crate) enum RowSource {
-    Lines(LineReader),
-    Columns(ColumnReader),
+pub(crate) struct RowSource {
+    records: Records,
+    /// Ignored columns that are nearly those of rows.
+    near_keys: Vec<NearKey>,
 }
 
 /// A row's number, and the row or why it cannot be used.
@@ -79,69 +54,36 @@ pub(crate) type Numbered = (u64, Result<RawRow, String>);
 impl RowSource {
     /// Opens `path`. The bytes read from it, counted as stored on disk, are added to `bytes_read`.
     pub(crate) fn open(path: &Path, bytes_read: Arc<AtomicU64>) -> Result<Self, RowError> {
-        let opening = |source| RowError::Open { path: path.to_owned(), source };
-        let mut file = File::open(path).map_err(opening)?;
-        let mut first_bytes = [0; 6];
-        let read = read_up_to(&mut file, &mut first_bytes).map_err(opening)?;
-        // A shorter file does not hold columns.
-        if let Some(reader) = ColumnReader::open(path, &file, first_bytes, bytes_read.clone())? {
-            return Ok(Self::Columns(reader));
-        }
-        // A pipe cannot be read from its beginning again, so the first bytes are put back in front.
-        bytes_read.fetch_add(read as u64, Ordering::Relaxed);
-        let whole = Cursor::new(first_bytes[..read].to_vec()).chain(CountingFile { file, bytes_read });
-        Ok(Self::Lines(LineReader::over(path, whole, LinesOf::Objects)?))
+        let records = Records::open(path, bytes_read, &|name| KEYS.contains(&name))?;
+        let near_keys = near_columns(path, &records)?;
+        Ok(Self { records, near_keys })
     }
 
     /// The next row; None at the end and after an error.
     pub(crate) fn next(&mut self) -> Result<Option<Numbered>, RowError> {
-        match self {
-            Self::Lines(reader) => {
-                let mut line = Vec::new();
-                let mut read = reader.read_line(&mut line);
-                while matches!(read, Ok(Some(_))) && line.trim_ascii().is_empty() {
-                    read = reader.read_line(&mut line);
-                }
-                match read {
-                    Ok(Some(number)) => Ok(Some((number, Ok(RawRow::Line(line))))),
-                    Ok(None) => Ok(None),
-                    Err(RowError::Line { line, reason, .. }) => Ok(Some((line, Err(reason)))),
-                    Err(e) => Err(e),
-                }
-            }
-            Self::Columns(reader) => {
-                let next = reader.next()?;
-                Ok(next.map(|(number, row)| (number, row.map(RawRow::Row))))
-            }
-        }
+        let near_keys = &self.near_keys;
+        let raw_row = |record| match record {
+            Record::Line(line) => Ok(RawRow::Line(line)),
+            Record::Columns(batch, i) => row_of(batch, i, near_keys).map(RawRow::Row),
+        };
+        Ok(self.records.next()?.map(|(number, record)| (number, record.and_then(raw_row))))
     }
 
     /// Skips everything up to and including row or line `number`.
     pub(crate) fn skip_to(&mut self, number: u64) -> Result<(), RowError> {
-        match self {
-            Self::Lines(reader) => reader.skip_to(number),
-            Self::Columns(reader) => reader.skip_to(number),
-        }
+        self.records.skip_to(number)
     }
 
     pub(crate) fn place(&self) -> Place {
-        match self {
-            Self::Lines(_) => Place::Line,
-            Self::Columns(_) => Place::Row,
-        }
+        self.records.place()
     }
 }
 
-/// Fills `buffer` as far as the file goes, in as many reads as a pipe needs.
-fn read_up_to(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut read = 0;
-    while read < buffer.len() {
-        match file.read(&mut buffer[read..]) {
-            Ok(0) => break,
-            Ok(n) => read += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(read)
+/// The columns of the file at `path` that are nearly those of rows; none if it has lines.
+///
+/// # Errors
+/// The columns are not those of rows.
+pub(super) fn near_columns(path: &Path, records: &Records) -> Result<Vec<NearKey>, RowError> {
+    let near = records.schema().map_or(Ok(Vec::new()), check_columns);
+    near.map_err(|reason| RowError::Columns { path: path.to_owned(), reason })
 }

@@ -8,32 +8,9 @@ use super::imports::{Imports, imports};
 use super::source::files;
 
 /// Circles that are known and not yet opened, each as its files. The list only shrinks: what is opened leaves it.
-///
-/// In `ops` an operation hands its work to its CPU kernel, which takes the operation's own description.
 const KNOWN: &[&[&str]] = &[
     &["cluster/src/mpi/mod.rs", "cluster/src/mpi/started.rs"],
     &["cluster/src/nccl/mod.rs", "cluster/src/nccl/started.rs"],
-    &["sampler/src/lines/evident.rs", "sampler/src/lines/mod.rs"],
-    &["sampler/src/plan/fingerprint.rs", "sampler/src/plan/mod.rs"],
-    &[
-        "sampler/src/rows/columns.rs",
-        "sampler/src/rows/fields.rs",
-        "sampler/src/rows/mod.rs",
-        "sampler/src/rows/parse.rs",
-        "sampler/src/rows/source.rs",
-    ],
-    &["worker/src/ops/adamw.rs", "worker/src/ops/cpu/adamw.rs"],
-    &[
-        "worker/src/ops/attention/fused.rs",
-        "worker/src/ops/attention/mod.rs",
-        "worker/src/ops/attention/reference.rs",
-        "worker/src/ops/cpu/attention/backward.rs",
-        "worker/src/ops/cpu/attention/forward.rs",
-        "worker/src/ops/cpu/attention/mod.rs",
-        "worker/src/ops/cpu/attention/pair.rs",
-    ],
-    &["worker/src/ops/cpu/dropout.rs", "worker/src/ops/dropout.rs"],
-    &["worker/src/ops/cpu/layer_norm.rs", "worker/src/ops/layer_norm.rs"],
 ];
 
 /// The root files of all crates' programs and libraries.

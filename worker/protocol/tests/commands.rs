@@ -9,9 +9,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use tercet_configs::Head;
 use tercet_protocol::Command;
 use tercet_protocol::args::{
-    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, Head, MeasureArgs, MineArgs, PoolingArg, Prefixes, ProbeArgs, RankRange,
+    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, MeasureArgs, MineArgs, PoolingArg, Prefixes, ProbeArgs, RankRange,
     RankTrainArgs, RecipeArgs, Side, StepArgs, TrainArgs,
 };
 

@@ -12,7 +12,7 @@ use tercet_protocol::args::BenchArgs;
 use tercet_protocol::says::{self, bench};
 use tercet_sampler::Prefetcher;
 
-use super::TaskError;
+use super::CommandError;
 use super::peak::{product_flops_per_sec, ranks_mean};
 use crate::machine::cpu_time::cpu_secs;
 use crate::machine::device::device_of;
@@ -102,12 +102,12 @@ pub fn run(args: &BenchArgs, ranks: &Counted) -> anyhow::Result<()> {
 }
 
 /// The last step to time: the recipe's last one at most.
-fn last_step(args: &BenchArgs, recipe: &Recipe) -> Result<u64, TaskError> {
+fn last_step(args: &BenchArgs, recipe: &Recipe) -> Result<u64, CommandError> {
     let last = args.from.saturating_add(args.steps.get()).min(recipe.steps.saturating_sub(1));
     if last > args.from {
         return Ok(last);
     }
-    Err(TaskError::Usage(format!(
+    Err(CommandError::Usage(format!(
         "the recipe's {} steps leave none to time after step {}, which is not timed: raise steps, or lower --from",
         recipe.steps, args.from
     )))

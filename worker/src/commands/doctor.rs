@@ -7,7 +7,7 @@ use tercet_protocol::says::doctor::Level;
 
 use crate::preflight::examine;
 
-/// Prints the report as one JSON object (rank 0); what the job shall end with. Every rank calls it.
+/// Prints the report as one JSON object (rank 0), and returns the exit code of the job. Every rank calls it.
 ///
 /// # Errors
 /// A collective that failed.

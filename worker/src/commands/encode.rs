@@ -14,13 +14,14 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView};
 use tch::Tensor;
 use tercet_cluster::{Collective, broadcast_bytes};
-use tercet_protocol::args::{EncodeArgs, Head};
-use tercet_sampler::{LineReader, LinesOf, RowError, unpacked_name};
+use tercet_configs::Head;
+use tercet_protocol::args::EncodeArgs;
+use tercet_sampler::{LineReader, LinesOf, ReadAt, is_of_objects, unpacked_name};
 
-use super::error::TaskError;
+use super::error::CommandError;
 use super::output::{AtomicFile, must_be_free};
 use super::prefixes;
-use super::records::{TextRecord, for_each_line_of, like_an_id};
+use super::records::{TextRecord, for_each_line, for_each_line_of, like_an_id};
 use super::texts::{BLOCK_BYTES, TextEncoder, blocks};
 use super::vectors::{TextVectors, floats, share};
 use crate::model::representation::{Heads, offsets};
@@ -28,7 +29,7 @@ use crate::model::representation::{Heads, offsets};
 /// Encodes the input. Every rank calls it; rank 0 writes.
 ///
 /// # Errors
-/// What is wrong with model, input or output; [`TaskError`] where it is the input or the output.
+/// What is wrong with model, input or output; [`CommandError`] where it is the input or the output.
 pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let format = Format::of(&args.out)?;
     must_be_free(ranks, [args.out.as_path()])?;
@@ -46,8 +47,7 @@ pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     if let Some(&nth) = encoder.tokenless(&own)?.first() {
         let i = nth * ranks.world_size() + ranks.rank();
         let reason = "a text of which the tokenizer makes no token has no representation: remove the line".into();
-        let (path, line) = (args.input.clone(), input[i].line as u64);
-        return Err(TaskError::from(RowError::Line { path, line, reason }).into());
+        return Err(input[i].at.error(reason).into());
     }
     let prompt = prompt(args, &encoder, &texts, ranks);
     for block in blocks(&texts, BLOCK_BYTES * ranks.world_size()) {
@@ -65,7 +65,7 @@ pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What stands before the texts; says so, and what is left to be chosen.
+/// What stands before the texts. Tells the user what it is, and where a choice is left.
 fn prompt(args: &EncodeArgs, encoder: &TextEncoder, texts: &[&str], ranks: &dyn Collective) -> String {
     let folder = encoder.prompts();
     let prompt = prefixes::of_texts(args.prefix.as_deref(), args.side, folder);
@@ -84,85 +84,91 @@ fn prompt(args: &EncodeArgs, encoder: &TextEncoder, texts: &[&str], ranks: &dyn 
 /// A text to encode.
 #[derive(Debug)]
 struct Input {
-    /// Its line, from 1.
-    line: usize,
+    /// Where it was read.
+    at: ReadAt,
     /// Its place, from 0, where none is given.
     id: String,
     text: String,
 }
 
-/// The texts. Every rank calls it.
-fn read_input(path: &Path, ranks: &dyn Collective) -> anyhow::Result<Vec<Input>> {
-    let reader = if path != Path::new("-") {
-        LineReader::open(path, lines_of(path))
-    } else {
-        // Only the first rank has the standard input.
-        let mut bytes = Vec::new();
-        if ranks.rank() == 0 {
-            std::io::stdin().read_to_end(&mut bytes).map_err(TaskError::file(path))?;
-        }
-        broadcast_bytes(ranks, &mut bytes, 0)?;
-        LineReader::over(path, Cursor::new(bytes), lines_of(path))
-    };
-    let (input, remarks) = parse_input(path, reader.map_err(TaskError::from)?)?;
-    if ranks.rank() == 0 {
-        remarks.iter().for_each(|remark| tracing::warn!("{}: {remark}", path.display()));
-    }
-    Ok(input)
+/// The texts so far, and what there is to be said about them.
+#[derive(Debug, Default)]
+struct Inputs {
+    texts: Vec<Input>,
+    /// A key that is not read, but resembles that of a name, of a text that has no name.
+    unread_name: Option<String>,
+    /// Number of plain texts that are objects which hold a text.
+    num_records: usize,
 }
 
-/// What the name says that the lines are.
-fn lines_of(path: &Path) -> LinesOf {
-    match unpacked_name(path).extension().and_then(|ending| ending.to_str()) {
-        Some("jsonl" | "json" | "ndjson") => LinesOf::Objects,
-        _ => LinesOf::Text,
-    }
-}
-
-/// The texts, and what is worth a word about their names.
-fn parse_input(path: &Path, reader: LineReader) -> Result<(Vec<Input>, Vec<String>), TaskError> {
-    let is_json = lines_of(path) == LinesOf::Objects;
-    let (mut input, mut unread_name, mut num_records) = (Vec::new(), None, 0);
-    for_each_line_of(reader, path, |number, line| {
-        if is_json && line.trim().is_empty() {
-            return Ok(());
-        }
-        let (id, text) = if is_json {
-            let mut record = TextRecord::parse(line)?;
-            if record.id.is_none() && unread_name.is_none() {
-                unread_name = like_an_id(line);
-            }
-            (record.id.take(), record.full_text()?)
-        } else {
-            num_records += usize::from(line.starts_with('{') && TextRecord::parse(line).is_ok());
-            (None, line.to_owned())
-        };
+impl Inputs {
+    fn push(&mut self, at: &ReadAt, id: Option<String>, text: String) -> Result<(), String> {
         if text.trim().is_empty() {
             return Err("an empty text has no representation: remove the line".into());
         }
-        input.push(Input { line: number, id: id.unwrap_or_else(|| input.len().to_string()), text });
+        let id = id.unwrap_or_else(|| self.texts.len().to_string());
+        self.texts.push(Input { at: at.clone(), id, text });
         Ok(())
-    })?;
-    if input.is_empty() {
-        return Err(TaskError::Data { path: path.to_owned(), reason: "holds no text".into() });
     }
-    let mut remarks = Vec::new();
-    if num_records == input.len() {
-        // Standard input has no name to say what it holds.
-        let remedy = if path == Path::new("-") { "put them into a file named .jsonl" } else { "name it .jsonl" };
-        remarks.push(format!("its lines are JSON objects with a \"text\", and are encoded as they are: {remedy}"));
+
+    fn push_record(&mut self, at: &ReadAt, mut record: TextRecord, line: &str) -> Result<(), String> {
+        if record.id.is_none() && self.unread_name.is_none() {
+            self.unread_name = like_an_id(line);
+        }
+        self.push(at, record.id.take(), record.full_text()?)
     }
-    if let Some(key) = unread_name {
-        remarks.push(format!("texts without \"_id\" or \"id\" are numbered from 0; {key:?} is not read"));
+
+    fn push_line(&mut self, at: &ReadAt, line: &str) -> Result<(), String> {
+        self.num_records += usize::from(line.starts_with('{') && TextRecord::parse(line).is_ok());
+        self.push(at, None, line.to_owned())
     }
-    let num_names = input.iter().map(|input| &input.id).collect::<HashSet<_>>().len();
-    if num_names < input.len() {
-        remarks.push(format!(
-            "{} texts have the name of another: their vectors are told apart by order alone",
-            input.len() - num_names
-        ));
+
+    /// What the user should know about the texts' names.
+    fn remarks(&self, path: &Path) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if self.num_records == self.texts.len() {
+            // Standard input has no name to say what it holds.
+            let remedy = if path == Path::new("-") { "put them into a file named .jsonl" } else { "name it .jsonl" };
+            remarks.push(format!("its lines are JSON objects with a \"text\", and are encoded as they are: {remedy}"));
+        }
+        if let Some(key) = &self.unread_name {
+            remarks.push(format!("texts without \"_id\" or \"id\" are numbered from 0; {key:?} is not read"));
+        }
+        let num_names = self.texts.iter().map(|input| &input.id).collect::<HashSet<_>>().len();
+        if num_names < self.texts.len() {
+            remarks.push(format!(
+                "{} texts have the name of another: their vectors are told apart by order alone",
+                self.texts.len() - num_names
+            ));
+        }
+        remarks
     }
-    Ok((input, remarks))
+}
+
+/// The texts. Every rank calls it.
+fn read_input(path: &Path, ranks: &dyn Collective) -> anyhow::Result<Vec<Input>> {
+    let mut inputs = Inputs::default();
+    if path == Path::new("-") {
+        // Only the first rank has the standard input.
+        let mut bytes = Vec::new();
+        if ranks.rank() == 0 {
+            std::io::stdin().read_to_end(&mut bytes).map_err(CommandError::file(path))?;
+        }
+        broadcast_bytes(ranks, &mut bytes, 0)?;
+        let reader = LineReader::over(path, Cursor::new(bytes), LinesOf::Text).map_err(CommandError::from)?;
+        for_each_line_of(reader, path, |at, line| inputs.push_line(at, line))?;
+    } else if is_of_objects(path) {
+        TextRecord::for_each(path, |at, record, line| inputs.push_record(at, record, line))?;
+    } else {
+        for_each_line(path, |at, line| inputs.push_line(at, line))?;
+    }
+    if inputs.texts.is_empty() {
+        return Err(CommandError::Data { path: path.to_owned(), reason: "holds no text".into() }.into());
+    }
+    if ranks.rank() == 0 {
+        inputs.remarks(path).iter().for_each(|remark| tracing::warn!("{}: {remark}", path.display()));
+    }
+    Ok(inputs.texts)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,12 +178,12 @@ enum Format {
 }
 
 impl Format {
-    fn of(path: &Path) -> Result<Self, TaskError> {
+    fn of(path: &Path) -> Result<Self, CommandError> {
         let ending = |path: &Path| path.extension().and_then(|ending| ending.to_str()).map(str::to_owned);
         match (ending(path).as_deref(), ending(&unpacked_name(path)).as_deref()) {
             (Some("safetensors"), _) => Ok(Self::Safetensors),
             (_, Some("jsonl")) => Ok(Self::JsonLines),
-            _ => Err(TaskError::Usage(format!(
+            _ => Err(CommandError::Usage(format!(
                 "--out {}: the ending chooses the format: .safetensors, .jsonl, .jsonl.gz or .jsonl.zst",
                 path.display()
             ))),
@@ -196,18 +202,18 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn create(path: &'a Path, format: Format, heads: &'a [Head]) -> Result<Self, TaskError> {
+    fn create(path: &'a Path, format: Format, heads: &'a [Head]) -> Result<Self, CommandError> {
         Ok(Self { path, file: AtomicFile::create(path)?, format, heads, collected: Vec::new() })
     }
 
-    fn write<'b>(&mut self, ids: impl Iterator<Item = &'b str>, vectors: TextVectors) -> Result<(), TaskError> {
+    fn write<'b>(&mut self, ids: impl Iterator<Item = &'b str>, vectors: TextVectors) -> Result<(), CommandError> {
         if self.format == Format::Safetensors {
             self.collected.push(vectors);
             return Ok(());
         }
         for (i, id) in ids.enumerate() {
             let line = json_line(id, &vectors, i, self.heads);
-            self.file.write_all(line.as_bytes()).map_err(TaskError::file(self.path))?;
+            self.file.write_all(line.as_bytes()).map_err(CommandError::file(self.path))?;
         }
         Ok(())
     }
@@ -215,7 +221,7 @@ impl<'a> Writer<'a> {
     fn finish(mut self) -> anyhow::Result<()> {
         if self.format == Format::Safetensors {
             let bytes = to_safetensors(&TextVectors::concat(std::mem::take(&mut self.collected)), self.heads)?;
-            self.file.write_all(&bytes).map_err(TaskError::file(self.path))?;
+            self.file.write_all(&bytes).map_err(CommandError::file(self.path))?;
         }
         Ok(self.file.commit()?)
     }

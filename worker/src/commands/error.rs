@@ -7,7 +7,7 @@ use tercet_sampler::RowError;
 
 /// An input that a command cannot use. The message says where, what, and what to do.
 #[derive(Debug, thiserror::Error)]
-pub enum TaskError {
+pub enum CommandError {
     /// A file could not be opened, read or written.
     #[error("{}: {reason}", path.display())]
     File {
@@ -35,7 +35,7 @@ pub enum TaskError {
     Usage(String),
 }
 
-impl TaskError {
+impl CommandError {
     /// What a process that fails with this ends with.
     pub fn exit_code(&self) -> ExitCode {
         match self {

@@ -1,8 +1,8 @@
 //! The batch that `step` is given: rows of text or token ids, read whole by every rank.
 //!
 //! Rows become a batch as in training: with the prefixes, the group size and the negatives of their data set, and what
-//! their `type` implies. Only the choice is another: always the first positive and the first negatives; and all rows
-//! are one batch, however long they are.
+//! their `type` implies. Two things differ: the choice is always the first positive and the first negatives, and all
+//! rows are one batch, however long they are.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -15,7 +15,7 @@ use tercet_sampler::{
     GroupSize, Policy, Row, RowReader, Share, SpecialTokens, TextIds, TextInput, TextTokenizer, text_id, unpacked_name,
 };
 
-use super::error::TaskError;
+use super::error::CommandError;
 use super::records::tell_near_keys;
 
 /// A whole batch before it is dealt: Q queries, G passages each.
@@ -36,7 +36,8 @@ pub(super) struct GivenBatch {
 }
 
 impl GivenBatch {
-    /// Rows as training reads them, as those of the data set `dataset`, or of the one that is called as the file.
+    /// Rows as training reads them, with the settings of the data set `dataset`, or else of the one that has the file's
+    /// name.
     pub fn read_rows(
         path: &Path,
         dataset: Option<&str>,
@@ -44,7 +45,7 @@ impl GivenBatch {
         recipe: &Recipe,
         ranks: &dyn Collective,
     ) -> anyhow::Result<Self> {
-        let bad = |reason: String| TaskError::Data { path: path.to_owned(), reason };
+        let bad = |reason: String| CommandError::Data { path: path.to_owned(), reason };
         let rows: Vec<Row> = RowReader::open(path)?.collect::<Result<_, _>>()?;
         if rows.is_empty() {
             return Err(bad("has no rows".into()).into());
@@ -110,12 +111,12 @@ impl GivenBatch {
 
     /// A batch that is already token ids. Texts are the same where these are.
     pub fn read_tokens(path: &Path, recipe: &Recipe, special: &SpecialTokens) -> anyhow::Result<Self> {
-        let fail = |reason: String| TaskError::Data { path: path.to_owned(), reason };
+        let fail = |reason: String| CommandError::Data { path: path.to_owned(), reason };
         let tensors =
             Tensor::read_safetensors(path).map_err(|e| fail(format!("not a readable safetensors file ({e})")))?;
         let tensors: HashMap<String, Tensor> = tensors.into_iter().collect();
-        let texts = |which: &str| -> Result<Vec<TextInput>, TaskError> {
-            let matrix = |name: String| -> Result<Vec<Vec<i64>>, TaskError> {
+        let texts = |which: &str| -> Result<Vec<TextInput>, CommandError> {
+            let matrix = |name: String| -> Result<Vec<Vec<i64>>, CommandError> {
                 let tensor = tensors.get(&name).ok_or_else(|| fail(format!("has no tensor {name}")))?;
                 Vec::try_from(tensor.to_kind(tch::Kind::Int64))
                     .map_err(|_| fail(format!("{name} has shape {:?}: expected [texts, tokens]", tensor.size())))
@@ -176,7 +177,7 @@ impl GivenBatch {
     }
 }
 
-/// The rows with their numbers in the file, from 1, but those that training rejects; says how many these are.
+/// The rows that training accepts, with their numbers in the file, from 1. Reports the number of the others.
 fn leave_out_few(rows: Vec<Row>, policy: &Policy, ranks: &dyn Collective) -> Vec<(usize, Row)> {
     let all = rows.len();
     let mut rows: Vec<(usize, Row)> = (1..).zip(rows).collect();
@@ -207,7 +208,7 @@ fn kind_of(rows: &[Row]) -> Result<Option<&str>, String> {
 
 /// The data set whose settings the rows take: the one asked for, or the one that `tercet prepare` would name after the
 /// file.
-fn name_of(path: &Path, asked: Option<&str>, recipe: &Recipe) -> Result<String, TaskError> {
+fn name_of(path: &Path, asked: Option<&str>, recipe: &Recipe) -> Result<String, CommandError> {
     let Some(name) = asked else {
         let unpacked = unpacked_name(path);
         let name = unpacked.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -220,5 +221,5 @@ fn name_of(path: &Path, asked: Option<&str>, recipe: &Recipe) -> Result<String, 
     }
     let known: Vec<&str> = sets.iter().map(|set| set.name.as_str()).collect();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-    Err(TaskError::Usage(format!("--dataset {name}: the recipe's data.sets has {known}")))
+    Err(CommandError::Usage(format!("--dataset {name}: the recipe's data.sets has {known}")))
 }

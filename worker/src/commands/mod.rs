@@ -21,4 +21,4 @@ pub mod step;
 mod texts;
 mod vectors;
 
-pub use error::TaskError;
+pub use error::CommandError;

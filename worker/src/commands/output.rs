@@ -1,9 +1,9 @@
 //! Output files that are either there whole or not at all, compressed if they are named `.gz` or `.zst`.
 //!
-//! A file is written beside its place, under a name that is always the same: what a killed process has left there is
-//! written over by the next. A lock on it (`flock`, where the file system knows it) keeps a second process away. The
-//! file has both names until it and all that belong to it are in their places; so what a process has put there that was
-//! killed before the end is told from what is finished, and is not in the way of the same command.
+//! A file is written beside its place, under a name that is always the same, so the next process writes over what a
+//! killed one has left. A lock on the file (`flock`, where the file system supports it) keeps a second process away.
+//! The file keeps both names until it and all files that belong to it are in their places. So a file of a process that
+//! was killed before the end can be told from a finished one, and does not hinder the same command.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -16,19 +16,19 @@ use std::time::{Duration, Instant};
 use tercet_cluster::Collective;
 use tercet_sampler::{PackedWriter, unpacked_name};
 
-use super::error::TaskError;
+use super::error::CommandError;
 
-/// How long a process that was killed may take to be gone.
+/// The longest time that a killed process may take to disappear.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often it is looked after.
+/// The time between two looks for it.
 const POLL: Duration = Duration::from_millis(50);
 
-/// A file that is written beside its place and put there by [`AtomicFile::commit`]. Dropped without, it leaves nothing
-/// behind.
+/// A file that is written beside its place and put there by [`AtomicFile::commit`]. If it is dropped before, it leaves
+/// nothing behind.
 pub struct AtomicFile {
     path: PathBuf,
-    /// Its name there; `None` once it has no other than its place's.
+    /// Its name there; `None` once it has only the name of its place.
     beside: Option<PathBuf>,
     /// `None` once all is written.
     file: Option<PackedWriter<BufWriter<File>>>,
@@ -40,57 +40,57 @@ impl AtomicFile {
     /// Opens a file for `path`, creating the folders above it.
     ///
     /// # Errors
-    /// [`TaskError::File`]; [`TaskError::Usage`] while another process writes the same one.
-    pub fn create(path: &Path) -> Result<Self, TaskError> {
+    /// [`CommandError::File`]; [`CommandError::Usage`] while another process writes the same one.
+    pub fn create(path: &Path) -> Result<Self, CommandError> {
         let beside = beside(path);
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder).map_err(TaskError::file(folder))?;
+            fs::create_dir_all(folder).map_err(CommandError::file(folder))?;
         }
         let file = open_locked(&beside, PATIENCE).map_err(|error| match error.kind() {
-            ErrorKind::WouldBlock => TaskError::Usage(format!(
+            ErrorKind::WouldBlock => CommandError::Usage(format!(
                 "{} is being written by another process: wait for it or stop it, or choose another name",
                 path.display()
             )),
-            _ => TaskError::file(path)(error),
+            _ => CommandError::file(path)(error),
         })?;
         if is_interrupted(path) {
-            fs::remove_file(path).map_err(TaskError::file(path))?;
+            fs::remove_file(path).map_err(CommandError::file(path))?;
         }
-        file.set_len(0).map_err(TaskError::file(path))?;
+        file.set_len(0).map_err(CommandError::file(path))?;
         let packed = |held: &File| PackedWriter::new(path, BufWriter::with_capacity(1 << 20, held.try_clone()?));
-        let packed = packed(&file).map_err(TaskError::file(path))?;
+        let packed = packed(&file).map_err(CommandError::file(path))?;
         Ok(Self { path: path.to_owned(), beside: Some(beside), file: Some(packed), held: file })
     }
 
     /// Puts what was written on the disk, not yet in its place.
-    fn sync(&mut self) -> Result<(), TaskError> {
+    fn sync(&mut self) -> Result<(), CommandError> {
         let written = match self.file.take() {
             Some(file) => file.finish().and_then(|mut file| file.flush()),
             None => Ok(()),
         };
-        written.and_then(|()| self.held.sync_all()).map_err(TaskError::file(&self.path))
+        written.and_then(|()| self.held.sync_all()).map_err(CommandError::file(&self.path))
     }
 
-    /// Puts the file in its place, where nothing may be.
+    /// Puts the file in its place, which must be free.
     ///
     /// # Errors
-    /// [`TaskError::File`]; [`TaskError::Exists`].
-    pub fn commit(self) -> Result<(), TaskError> {
+    /// [`CommandError::File`]; [`CommandError::Exists`].
+    pub fn commit(self) -> Result<(), CommandError> {
         commit_together(vec![self])
     }
 
-    /// Puts the file in its place, also where another one is.
+    /// Puts the file in its place, also in that of another one.
     ///
     /// # Errors
-    /// [`TaskError::File`].
-    pub fn replace(mut self) -> Result<(), TaskError> {
+    /// [`CommandError::File`].
+    pub fn replace(mut self) -> Result<(), CommandError> {
         self.sync()?;
         self.rename()
     }
 
-    fn rename(&mut self) -> Result<(), TaskError> {
+    fn rename(&mut self) -> Result<(), CommandError> {
         if let Some(beside) = &self.beside {
-            fs::rename(beside, &self.path).map_err(TaskError::file(&self.path))?;
+            fs::rename(beside, &self.path).map_err(CommandError::file(&self.path))?;
         }
         self.beside = None;
         sync_folder_of(&self.path);
@@ -98,14 +98,14 @@ impl AtomicFile {
     }
 
     /// Gives the file its place's name as well.
-    fn link(&mut self) -> Result<(), TaskError> {
+    fn link(&mut self) -> Result<(), CommandError> {
         let Some(beside) = &self.beside else { return Ok(()) };
         match fs::hard_link(beside, &self.path) {
             Ok(()) => {
                 sync_folder_of(&self.path);
                 Ok(())
             }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(TaskError::Exists(self.path.clone())),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(CommandError::Exists(self.path.clone())),
             // A file system without links.
             Err(_) => self.rename(),
         }
@@ -113,7 +113,7 @@ impl AtomicFile {
 }
 
 /// As [`AtomicFile::commit`], for files that belong together.
-fn commit_together(mut files: Vec<AtomicFile>) -> Result<(), TaskError> {
+fn commit_together(mut files: Vec<AtomicFile>) -> Result<(), CommandError> {
     files.iter_mut().try_for_each(AtomicFile::sync)?;
     let linked = files.iter_mut().try_for_each(AtomicFile::link);
     for file in files.iter().filter(|file| linked.is_err() && is_interrupted(&file.path)) {
@@ -188,31 +188,31 @@ impl Drop for AtomicFile {
     }
 }
 
-/// Endings of formats in which nothing is written here; a file that is named so would not be what its name says.
+/// Endings of formats that no command writes. A file with such a name would not be what the name says.
 const OTHER_FORMATS: [&str; 10] = ["bz2", "xz", "lz4", "zip", "7z", "br", "parquet", "arrow", "feather", "csv"];
 
-/// Whether all of `paths` are free for what rank 0 will write, can be written, and are not named as what it will not;
-/// asked before the work, not after it. The others wait for the answer, so that this mistake is the one that is
-/// reported, whatever else is wrong.
+/// Checks, before the work begins, that rank 0 can write all of `paths`: they are free, their folders can be written
+/// to, and their names are not those of other formats. The other ranks wait for the answer, so that this mistake is
+/// reported first.
 ///
 /// # Errors
-/// [`TaskError::Exists`], [`TaskError::File`] or [`TaskError::Usage`], on rank 0; a rank that is gone.
+/// [`CommandError::Exists`], [`CommandError::File`] or [`CommandError::Usage`], on rank 0; a rank that is gone.
 pub fn must_be_free<'a>(ranks: &dyn Collective, paths: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
     let paths: Vec<&Path> = paths.into_iter().collect();
     if ranks.rank() == 0 {
         paths.iter().try_for_each(|path| must_be_of_its_name(path))?;
         if let Some(taken) = (0..paths.len()).find(|&i| paths[i].symlink_metadata().is_ok() && !is_left(&paths, i)) {
-            return Err(TaskError::Exists(paths[taken].to_owned()).into());
+            return Err(CommandError::Exists(paths[taken].to_owned()).into());
         }
         paths.iter().try_for_each(|path| must_be_writable(path))?;
     }
     Ok(ranks.barrier()?)
 }
 
-fn must_be_of_its_name(path: &Path) -> Result<(), TaskError> {
+fn must_be_of_its_name(path: &Path) -> Result<(), CommandError> {
     let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
     match ending.filter(|ending| OTHER_FORMATS.contains(&ending.as_str())) {
-        Some(ending) => Err(TaskError::Usage(format!(
+        Some(ending) => Err(CommandError::Usage(format!(
             "{}: .{ending} is a format in which nothing is written here: name it for JSON (Lines) or safetensors, plain or \
              ending with .gz or .zst",
             path.display()
@@ -221,12 +221,12 @@ fn must_be_of_its_name(path: &Path) -> Result<(), TaskError> {
     }
 }
 
-/// Whether a file may be made at `path`, or the folders above it in the nearest one that is there.
-fn must_be_writable(path: &Path) -> Result<(), TaskError> {
+/// Checks that the nearest folder above `path` that exists can be written to.
+fn must_be_writable(path: &Path) -> Result<(), CommandError> {
     let mut above =
         path.ancestors().skip(1).map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
     let Some(folder) = above.find(|folder| folder.symlink_metadata().is_ok()) else { return Ok(()) };
-    let denied = |error| Err(TaskError::file(path)(error));
+    let denied = |error| Err(CommandError::file(path)(error));
     if !folder.is_dir() {
         return denied(ErrorKind::NotADirectory.into());
     }
@@ -240,23 +240,23 @@ fn must_be_writable(path: &Path) -> Result<(), TaskError> {
     }
 }
 
-/// Whether what goes to `path` may be JSON Lines: another format's name would be no true one.
+/// Checks that the name of `path` is not that of another format than JSON Lines.
 ///
 /// # Errors
-/// [`TaskError::Usage`].
-pub fn must_be_lines(path: &Path) -> Result<(), TaskError> {
+/// [`CommandError::Usage`].
+pub fn must_be_lines(path: &Path) -> Result<(), CommandError> {
     let unpacked = unpacked_name(path);
     match unpacked.extension().and_then(|ending| ending.to_str()) {
         Some("jsonl" | "json" | "ndjson") => Ok(()),
-        _ => Err(TaskError::Usage(format!(
+        _ => Err(CommandError::Usage(format!(
             "--out {}: rows are written as JSON Lines: give it a name that ends with .jsonl, .jsonl.gz or .jsonl.zst",
             path.display()
         ))),
     }
 }
 
-/// Whether what is at `paths[i]` was put there by a process that was killed before all of `paths`, which have the same
-/// content, were finished.
+/// Whether `paths[i]` is left from a process that was killed before all of `paths`, which have the same content, were
+/// finished.
 fn is_left(paths: &[&Path], i: usize) -> bool {
     let same = |other: &&Path| Some(fs::read(beside(other)).ok()? == fs::read(paths[i]).ok()?);
     is_interrupted(paths[i]) || paths[i + 1..].iter().any(|other| same(other) == Some(true))
@@ -266,31 +266,31 @@ fn is_left(paths: &[&Path], i: usize) -> bool {
 ///
 /// # Errors
 /// As [`AtomicFile::create`] and [`AtomicFile::commit`].
-pub fn write_together(paths: &[&Path], bytes: &[u8]) -> Result<(), TaskError> {
+pub fn write_together(paths: &[&Path], bytes: &[u8]) -> Result<(), CommandError> {
     for i in 0..paths.len() {
         // First, for what says that they are not finished is about to be written anew.
         if paths[i].symlink_metadata().is_ok() && is_left(paths, i) {
-            fs::remove_file(paths[i]).map_err(TaskError::file(paths[i]))?;
+            fs::remove_file(paths[i]).map_err(CommandError::file(paths[i]))?;
         }
     }
     let mut files: Vec<AtomicFile> = Vec::new();
     for path in paths {
         if files.iter().all(|file| std::path::absolute(&file.path).ok() != std::path::absolute(path).ok()) {
             let mut file = AtomicFile::create(path)?;
-            file.write_all(bytes).map_err(TaskError::file(path))?;
+            file.write_all(bytes).map_err(CommandError::file(path))?;
             files.push(file);
         }
     }
     commit_together(files)
 }
 
-/// Writes `bytes` to the file at `path`, which may be there: all of them, or, on an error, none.
+/// Writes `bytes` to the file at `path`, which may exist: all of them, or none on an error.
 ///
 /// # Errors
-/// [`TaskError::File`].
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), TaskError> {
+/// [`CommandError::File`].
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
     let mut file = AtomicFile::create(path)?;
-    file.write_all(bytes).map_err(TaskError::file(path))?;
+    file.write_all(bytes).map_err(CommandError::file(path))?;
     file.replace()
 }
 
@@ -388,7 +388,7 @@ mod tests {
         assert_eq!(paths.map(|path| fs::read(path).unwrap()), [b"3", b"3"]);
         assert_eq!((is_free(), fs::read_dir(dir.path()).unwrap().count()), (false, 2), "finished");
         let error = AtomicFile::create(&first).unwrap().commit().unwrap_err();
-        assert!(matches!(error, TaskError::Exists(_)), "{error}");
+        assert!(matches!(error, CommandError::Exists(_)), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
         write_together(&[&dir.path().join("same"), &dir.path().join("./same")], b"4").unwrap();
     }

@@ -14,7 +14,7 @@ const PRODUCTS: usize = 8;
 /// The best rates of large products in `kind`, on this rank's threads, as oneDNN does them and as libtorch's `matmul`:
 /// of a cube, and of the shape of the encoder's widest map.
 pub fn product_flops_per_sec(kind: Kind, device: Device, d: i64) -> [f64; 2] {
-    // What it takes to start a product and wait for it must not count.
+    // The time to start a product and to wait for it must not count.
     let cube = if device.is_cuda() { 8192 } else { 2048 };
     let mut best = [0.0f64; 2];
     for [m, k, n] in [[cube; 3], [4096, d, 4 * d]] {

@@ -30,7 +30,7 @@ fn chosen(prefix: Option<&str>, named: &Option<String>) -> String {
     }
 }
 
-/// Says, on rank 0, what stands before texts, if anything does; and where texts have it already.
+/// Reports, on rank 0, what stands before texts, and warns where texts begin with it already.
 pub fn tell<'a>(ranks: &dyn Collective, what: &str, prompt: &str, mut texts: impl Iterator<Item = &'a str>) {
     if ranks.rank() != 0 || prompt.is_empty() {
         return;

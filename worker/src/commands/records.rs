@@ -1,16 +1,16 @@
-//! Reading the commands' inputs line by line: plain text, and JSON Lines whose objects hold a text.
+//! Reading the commands' inputs: plain text line by line, and objects that hold a text.
 //!
-//! The lines themselves are the sampler's: plain or compressed, with or without marks, the same for all commands.
+//! The lines and objects themselves are the sampler's: plain, compressed or columns, the same for all commands.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::{Deserializer, Value};
-use tercet_sampler::{LineReader, LinesOf, Row, RowError, json_object, utf8};
+use serde_json::Value;
+use tercet_sampler::{LineReader, LinesOf, ReadAt, Row, for_each_object, json_fields, json_object, utf8};
 
-use super::error::TaskError;
+use super::error::CommandError;
 
 /// Other people's names for a text, and for what names it.
 const TEXT_LIKE: [&str; 13] = [
@@ -70,6 +70,22 @@ struct Fields {
 }
 
 impl TextRecord {
+    /// The keys that are looked at.
+    const KEYS: [&str; 5] = ["_id", "id", "title", "text", "query"];
+
+    /// Calls `visit` with each record of `path`, the line of JSON that it was read from, and where that was. `path` is
+    /// a file of JSON Lines, Parquet or Arrow, or a folder of Hugging Face `datasets`.
+    ///
+    /// # Errors
+    /// The file cannot be read or is evidently another, an object is no such record, or `visit` refuses one by giving a
+    /// reason.
+    pub fn for_each(
+        path: &Path,
+        mut visit: impl FnMut(&ReadAt, Self, &str) -> Result<(), String>,
+    ) -> Result<(), CommandError> {
+        Ok(for_each_object(path, &Self::KEYS, |at, line| visit(at, Self::parse(line)?, line))?)
+    }
+
     /// The object on one line of JSON.
     ///
     /// # Errors
@@ -112,14 +128,14 @@ pub fn no_id(line: &str) -> String {
 
 /// What is wrong with the first of `keys` that the object on `line` has without a value.
 fn null_among(line: &str, keys: [&str; 2]) -> Option<String> {
-    let fields = fields_of(line);
+    let fields = json_fields(line);
     let key = keys.into_iter().find(|key| fields.iter().any(|(own, value)| own == key && *value == "null"))?;
     Some(format!("\"{key}\" is null: a string is expected"))
 }
 
 /// The key of the object on `line` that is perhaps meant as the text's name, if it has neither `_id` nor `id`.
 pub fn like_an_id(line: &str) -> Option<String> {
-    fields_of(line).into_iter().map(|(key, _)| key).find(|key| is_like(key, &ID_LIKE))
+    json_fields(line).into_iter().map(|(key, _)| key).find(|key| is_like(key, &ID_LIKE))
 }
 
 /// The name in the field `key`.
@@ -146,7 +162,7 @@ fn string(key: &str, value: Value) -> Result<String, String> {
 
 /// The object's keys, and the one that is like one of `names`.
 fn keys_and_meant(line: &str, names: &[&str]) -> String {
-    let keys: Vec<String> = fields_of(line).into_iter().map(|(key, _)| key).collect();
+    let keys: Vec<String> = json_fields(line).into_iter().map(|(key, _)| key).collect();
     let mut shown = keys.iter().take(SHOWN_KEYS).map(|key| format!("{key:?}")).collect::<Vec<_>>().join(", ");
     if keys.len() > SHOWN_KEYS {
         shown += ", …";
@@ -162,30 +178,7 @@ fn is_like(key: &str, names: &[&str]) -> bool {
     names.contains(&plain.as_str()) || (plain == "text" && names.contains(&"texts"))
 }
 
-/// Keys and values of the object on `line`, in their order and as they are written, so that what is not looked at stays
-/// as it is. Empty where the line is no such object.
-pub fn fields_of(line: &str) -> Vec<(String, &str)> {
-    scan(line).unwrap_or_default()
-}
-
-fn scan(line: &str) -> Option<Vec<(String, &str)>> {
-    let mut fields = Vec::new();
-    let mut rest = line.trim_start().strip_prefix('{')?.trim_start();
-    while !rest.starts_with('}') {
-        let mut keys = Deserializer::from_str(rest).into_iter::<String>();
-        let key = keys.next()?.ok()?;
-        rest = rest[keys.byte_offset()..].trim_start().strip_prefix(':')?.trim_start();
-        let mut values = Deserializer::from_str(rest).into_iter::<IgnoredAny>();
-        values.next()?.ok()?;
-        let value = &rest[..values.byte_offset()];
-        rest = rest[values.byte_offset()..].trim_start();
-        rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
-        fields.push((key, value));
-    }
-    Some(fields)
-}
-
-/// Says which keys of rows are not read though they are like one that is.
+/// Warns of keys of rows that are not read and resemble one that is.
 pub fn tell_near_keys<'a>(path: &Path, rows: impl Iterator<Item = &'a Row>) {
     let mut found = BTreeMap::<(&str, &str), usize>::new();
     for near in rows.flat_map(|row| &row.near_keys) {
@@ -196,16 +189,12 @@ pub fn tell_near_keys<'a>(path: &Path, rows: impl Iterator<Item = &'a Row>) {
     }
 }
 
-/// Calls `visit` with the number (from 1) and content of each line of the file at `path`, also of blank ones.
+/// Calls `visit` with each line of the file at `path`, also of blank ones, and its place.
 ///
 /// # Errors
 /// The file cannot be read or is evidently another, a line is not UTF-8, or `visit` refuses a line by giving a reason.
-pub fn for_each_line(
-    path: &Path,
-    lines_of: LinesOf,
-    visit: impl FnMut(usize, &str) -> Result<(), String>,
-) -> Result<(), TaskError> {
-    for_each_line_of(LineReader::open(path, lines_of)?, path, visit)
+pub fn for_each_line(path: &Path, visit: impl FnMut(&ReadAt, &str) -> Result<(), String>) -> Result<(), CommandError> {
+    for_each_line_of(LineReader::open(path, LinesOf::Text)?, path, visit)
 }
 
 /// As [`for_each_line`], from an open reader; `path` only names it in errors.
@@ -215,15 +204,13 @@ pub fn for_each_line(
 pub fn for_each_line_of(
     mut reader: LineReader,
     path: &Path,
-    mut visit: impl FnMut(usize, &str) -> Result<(), String>,
-) -> Result<(), TaskError> {
+    mut visit: impl FnMut(&ReadAt, &str) -> Result<(), String>,
+) -> Result<(), CommandError> {
+    let path = Arc::from(path);
     let mut bytes = Vec::new();
     while let Some(line) = reader.read_line(&mut bytes)? {
-        utf8(&bytes).and_then(|text| visit(line as usize, text)).map_err(|reason| RowError::Line {
-            path: path.to_owned(),
-            line,
-            reason,
-        })?;
+        let at = ReadAt::line(&path, line);
+        utf8(&bytes).and_then(|text| visit(&at, text)).map_err(|reason| at.error(reason))?;
     }
     Ok(())
 }
@@ -280,15 +267,7 @@ mod tests {
         assert_eq!(like_an_id(r#"{"label": 3, "text": "a"}"#), None);
     }
 
-    #[test]
-    fn fields_are_given_as_they_are_written() {
-        let line = r#" { "a" : 123456789012345678901, "b\"":{"c": [1, "}"]} ,"d":1.10, "e": "x" }"#;
-        let expected = [("a", "123456789012345678901"), ("b\"", r#"{"c": [1, "}"]}"#), ("d", "1.10"), ("e", r#""x""#)];
-        assert_eq!(fields_of(line), expected.map(|(key, value)| (key.to_owned(), value)));
-        assert!(fields_of("{}").is_empty() && fields_of("[1]").is_empty());
-    }
-
-    fn error(bytes: &'static [u8], visit: impl FnMut(usize, &str) -> Result<(), String>) -> String {
+    fn error(bytes: &'static [u8], visit: impl FnMut(&ReadAt, &str) -> Result<(), String>) -> String {
         let path = Path::new("c.jsonl");
         let read = LineReader::over(path, bytes, LinesOf::Text).map_err(Into::into);
         read.and_then(|reader| for_each_line_of(reader, path, visit)).unwrap_err().to_string()

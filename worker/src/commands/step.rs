@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 
 use tch::Tensor;
 use tercet_cluster::{Collective, ReduceOp, gather_counts};
-use tercet_configs::{Recipe, Teacher};
+use tercet_configs::{Head, Recipe, Teacher};
 use tercet_protocol::args::StepArgs;
 use tercet_protocol::says::{self, step};
 use tercet_sampler::contiguous_share;
 
-use super::error::TaskError;
+use super::error::CommandError;
 use super::given_batch::GivenBatch;
 use crate::machine::device::device_of;
 use crate::model::{M3Model, ModelOptions};
@@ -41,7 +41,7 @@ pub fn run(args: &StepArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
             GivenBatch::read_rows(path, args.dataset.as_deref(), model.tokenizer_folder(), &recipe, ranks)?
         }
         (None, Some(path)) => GivenBatch::read_tokens(path, &recipe, &model.special)?,
-        (None, None) => return Err(TaskError::Usage("give --rows or --tokens".into()).into()),
+        (None, None) => return Err(CommandError::Usage("give --rows or --tokens".into()).into()),
     };
     check(&batch, &model, &recipe, ranks.world_size())?;
     let share = contiguous_share(batch.queries.len(), ranks.rank(), ranks.world_size());
@@ -64,11 +64,11 @@ fn check(batch: &GivenBatch, model: &M3Model, recipe: &Recipe, world_size: usize
     if batch.queries.len() < world_size {
         let rows = batch.queries.len();
         return Err(
-            TaskError::Usage(format!("{rows} rows for {world_size} ranks: give at least one row per rank")).into()
+            CommandError::Usage(format!("{rows} rows for {world_size} ranks: give at least one row per rank")).into()
         );
     }
     if recipe.loss.teacher != Teacher::None && batch.teacher_scores.is_none() {
-        return Err(TaskError::Usage(
+        return Err(CommandError::Usage(
             "loss.teacher needs teacher scores: pos_scores and neg_scores in every row, or teacher_scores [Q, G] beside \
              the tokens"
                 .into(),
@@ -89,17 +89,11 @@ fn report(
     let tempered = outcome.scores.as_ref().map(|s| s / recipe.loss.temperature);
     let hybrid = hybrid(&recipe.loss, &tempered);
     let mut scores = BTreeMap::new();
-    for (head, matrix) in [
-        ("dense", Some(&tempered.dense)),
-        ("lexical", tempered.lexical.as_ref()),
-        ("multi_vector", tempered.multi_vector.as_ref()),
-        ("hybrid", hybrid.as_ref()),
-    ] {
-        if let Some(matrix) = matrix {
-            let all = all_gather_rows(ranks, matrix, &counts)?.to_kind(tch::Kind::Double);
-            let rows = Vec::<Vec<f64>>::try_from(&all)?.into_iter();
-            scores.insert(head.to_owned(), rows.map(|row| row.into_iter().map(Some).collect()).collect());
-        }
+    let of_heads = Head::ALL.into_iter().filter_map(|head| Some((head.name(), tempered.get(head)?)));
+    for (name, matrix) in of_heads.chain(hybrid.as_ref().map(|hybrid| ("hybrid", hybrid))) {
+        let all = all_gather_rows(ranks, matrix, &counts)?.to_kind(tch::Kind::Double);
+        let rows = Vec::<Vec<f64>>::try_from(&all)?.into_iter();
+        scores.insert(name.to_owned(), rows.map(|row| row.into_iter().map(Some).collect()).collect());
     }
     let mut false_negatives = [outcome.num_false_negatives as i64];
     ranks.all_reduce(false_negatives.as_mut_slice().into(), ReduceOp::Sum)?;

@@ -9,7 +9,7 @@ use tercet_cluster::{Collective, ReduceOp};
 use tercet_configs::{CpuMatmul, Pooling, Prompts};
 use tercet_sampler::{SpecialTokens, SubBatchLimit, TextInput, TextTokenizer, text_id};
 
-use super::error::TaskError;
+use super::error::CommandError;
 use super::vectors::{TextVectors, gather, share};
 use crate::machine::device::device_of;
 use crate::model::encode::encode_texts;
@@ -153,7 +153,7 @@ impl TextEncoder {
             "the prefix {prompt:?} has {num_tokens} tokens, and the maximum length of {max_len}, special tokens included, \
              leaves none for the text: take a shorter prefix, or cut texts later"
         );
-        Err(TaskError::Usage(message).into())
+        Err(CommandError::Usage(message).into())
     }
 
     fn encode_block(&self, contents: &[Vec<u32>], max_len: usize, heads: Heads) -> anyhow::Result<TextVectors> {

@@ -6,7 +6,7 @@
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::{Buffer, Collective, Scalar, gather_counts};
 
-use super::error::TaskError;
+use super::error::CommandError;
 use crate::model::representation::Representations;
 
 /// Token id → weight, ascending by token id.
@@ -61,8 +61,8 @@ impl TextVectors {
     /// Checks that every value is a number.
     ///
     /// # Errors
-    /// [`TaskError::Usage`]: the model cannot be used.
-    pub fn check_finite(&self) -> Result<(), TaskError> {
+    /// [`CommandError::Usage`]: the model cannot be used.
+    pub fn check_finite(&self) -> Result<(), CommandError> {
         let weights_are = self.lexical.iter().flatten().all(|(_, weight)| weight.is_finite());
         // A sum is infinite or no number as soon as one value is; the values are far from overflow.
         let vectors_are = std::iter::once(&self.dense)
@@ -73,7 +73,7 @@ impl TextVectors {
         }
         let message = "the model gives representations that are no numbers: its weights are broken, or its training has \
                        diverged; use an earlier checkpoint";
-        Err(TaskError::Usage(message.into()))
+        Err(CommandError::Usage(message.into()))
     }
 
     /// The representations of all ranks' texts, dealt as [`share`] deals them, on every rank. Every rank calls it.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use tercet_cluster::{Collective, CollectiveError, broadcast_bytes};
-use tercet_configs::{EncoderConfig, ExitCode, Precision, Recipe};
+use tercet_configs::{ExitCode, ModelShape, Recipe};
 use tercet_protocol::says::doctor::FolderFacts;
 
 use super::machine::space;
@@ -123,13 +123,8 @@ fn remove_left(place: &Path, host: &str) {
 
 /// The bytes of the weights and AdamW's two moments; the rest of a checkpoint is small.
 fn checkpoint_bytes(recipe: &Recipe) -> Option<u64> {
-    let section = &recipe.model;
-    let path = section.config_json()?;
-    let mut config = EncoderConfig::load(&path).ok()?;
-    config.max_position_embeddings = config.max_position_embeddings.max(section.max_position_embeddings);
-    let dim = if section.multi_vector_dim > 0 { section.multi_vector_dim } else { config.hidden_size };
-    let number_bytes = if recipe.precision == Precision::Fp64 { 8 } else { 4 };
-    Some(3 * number_bytes * config.num_parameters(dim, true) as u64)
+    let shape = ModelShape::of(recipe, None).ok()?;
+    Some((3 * shape.element_bytes * shape.num_parameters) as u64)
 }
 
 /// The number of checkpoints that the run keeps at the same time, plus the one being written, minus those that exist.

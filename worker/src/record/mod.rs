@@ -2,6 +2,7 @@
 
 pub(crate) mod beat;
 pub(crate) mod figures;
+pub(crate) mod fitted;
 pub(crate) mod goodput;
 pub(crate) mod history;
 pub(crate) mod idle;

@@ -12,6 +12,7 @@ use tercet_configs::Recipe;
 use tercet_protocol::says::{Event, StepRecord};
 
 use super::beat;
+use super::fitted::Fitted;
 use super::goodput::Goodput;
 use super::history::History;
 use super::idle::{Idle, Signs, Step};
@@ -19,7 +20,6 @@ use super::spikes::{self, Spikes};
 use super::step_record::scalars;
 use super::tensorboard::EventFile;
 use crate::checkpoint::Complete;
-use crate::run::budget::Fitted;
 
 /// The recorder; only rank 0's records anything.
 pub struct Recorder {

@@ -20,6 +20,7 @@ use crate::machine::memory::{Taken, free_bytes, measure, used_bytes};
 use crate::model::M3Model;
 use crate::model::representation::{Representations, zero_gradients};
 use crate::model::sub_batch::SubBatches;
+use crate::record::fitted::Fitted;
 use crate::step::contrastive::score;
 use crate::step::inspect::Unseen;
 use crate::step::settings::{Objective, StepSettings};
@@ -59,23 +60,6 @@ impl TooSmall {
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::Usage
     }
-}
-
-/// What was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fitted {
-    /// The budget.
-    pub budget_bytes: u64,
-    /// Held before the first step.
-    pub used_bytes: u64,
-    /// Representations, scores, gradients of the longest batch.
-    pub scoring_bytes: u64,
-    /// One sub-batch, forward and backward.
-    pub sub_batch_bytes: u64,
-    /// Padded tokens of a sub-batch.
-    pub sub_batch_tokens: usize,
-    /// Padded tokens whose graphs are kept: the smallest rank's.
-    pub kept_graph_tokens: usize,
 }
 
 /// Finds and sets the sizes in `settings`: both, if the recipe has a budget; how many graphs are kept, if it says

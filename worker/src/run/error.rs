@@ -73,6 +73,9 @@ pub enum SetupError {
     /// Ranks that would train different things.
     #[error("this rank's {0} differs from rank 0's: all hosts need the same recipe and the same store")]
     RanksDiffer(&'static str),
+    /// A place to hold a run at that is none.
+    #[error("{0}: expected STEP:FILE; unset it, it is for Tercet's own tests")]
+    Hold(String),
 }
 
 impl SetupError {

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
+use super::error::SetupError;
 use super::stop;
-use crate::commands::TaskError;
 
 /// It is set for all ranks, because `tercet` passes it on to other machines as well.
 const VARIABLE: &str = "TERCET_TEST_HOLD";
@@ -41,8 +41,7 @@ impl Hold {
     fn parse(value: &str, rank: usize) -> anyhow::Result<Self> {
         let parts = value.split_once(':').and_then(|(step, file)| Some((step.parse().ok()?, file)));
         let Some((step, file)) = parts else {
-            let message = format!("{VARIABLE}={value}: expected STEP:FILE; unset it, it is for Tercet's own tests");
-            return Err(TaskError::Usage(message).into());
+            return Err(SetupError::Hold(format!("{VARIABLE}={value}")).into());
         };
         Ok(Self(Some(Place { step, released: file.into(), arrived: format!("{file}.{rank}").into() })))
     }

@@ -1,5 +1,5 @@
-//! How many ranks each node of a job takes, from the variables of the job. Slurm tells the GPUs of this node alone, so
-//! they are taken for every node's; what contradicts that, or is not understood, is never passed over without a word.
+//! How many ranks each node of a job takes, from the variables of the job. Slurm tells the GPUs of this node only, so
+//! every node is taken to have as many. Whatever contradicts that, or is not understood, is reported.
 //!
 //! Source: sbatch(1), "OUTPUT ENVIRONMENT VARIABLES", and what Slurm 22.05 sets.
 
@@ -49,7 +49,7 @@ impl Reader<'_> {
         (self.variable)(name).filter(|value| !value.is_empty())
     }
 
-    /// A variable's value; one that is not understood is told of.
+    /// A variable's value. One that is not understood is reported.
     fn read<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let text = self.get(name)?;
         let value = parse(&text);

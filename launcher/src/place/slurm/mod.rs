@@ -20,7 +20,7 @@ use crate::place::placement::Host;
 /// Numbers of steps from here on are Slurm's own: batch script, interactive shell, and the like.
 const FIRST_SPECIAL_STEP: u64 = 0xffff_fff0;
 
-/// What this process is surrounded by.
+/// The surroundings of this process.
 pub struct Surroundings<'a> {
     /// The environment.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
@@ -35,7 +35,7 @@ pub struct Surroundings<'a> {
 pub enum Found {
     /// No allocation.
     Outside,
-    /// On this machine, as far as `-n` does not say otherwise with so many ranks.
+    /// On this machine, with this number of ranks unless `-n` names another.
     Here(NonZeroUsize),
     /// On these nodes; with these variables for `mpirun`, or without those that have no value.
     Nodes(Vec<Host>, Vec<(&'static str, Option<String>)>),
@@ -79,10 +79,10 @@ pub fn find(asked: Option<NonZeroUsize>, around: &Surroundings) -> Result<(Found
     let changes = vec![
         ("SLURM_JOBID", Some(job)),
         ("SLURM_NODELIST", Some(list)),
-        // mpirun fills nodes by this, and without regard to what it is told of each.
+        // mpirun fills nodes by this variable, whatever it is told of each.
         ("SLURM_TASKS_PER_NODE", Some(counts::counted(&numbers))),
-        // srun would take what was asked for a job's tasks for those of its own step, mpirun's daemons: one a node,
-        // each of which needs all GPUs of its node.
+        // srun would apply what was asked for a job's tasks to those of its own step. These are mpirun's daemons, one a
+        // node, and each needs all GPUs of its node.
         ("SLURM_GPUS", None),
         ("SLURM_GPUS_PER_TASK", None),
         ("SLURM_GPUS_PER_SOCKET", None),

@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use tercet_configs::Pooling;
+use tercet_configs::{Head, Pooling};
 
 use super::texts::text_len;
 use crate::words::Words;
@@ -16,7 +17,7 @@ pub struct EncodeArgs {
     /// Directory of the model (Hugging Face layout)
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Texts, one a line (.txt) or as JSON Lines with a "text" (.jsonl); - reads texts from standard input
+    /// Texts, one a line (.txt) or as JSON Lines with a "text" (.jsonl), Parquet or Arrow; - reads texts from standard input
     #[arg(long, value_name = "FILE|-")]
     pub input: PathBuf,
     /// Where the representations go; the ending chooses the format
@@ -29,7 +30,7 @@ pub struct EncodeArgs {
     #[arg(long, value_name = "TEXT")]
     pub prefix: Option<String>,
     /// Which representations to compute
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "HEADS", default_value = "dense,lexical,multi_vector")]
+    #[arg(long, value_parser = head(), value_delimiter = ',', value_name = "HEADS", default_values = Head::ALL.map(Head::name))]
     pub heads: Vec<Head>,
     /// Tokens of a text at most; longer ones are cut
     #[arg(long, value_name = "TOKENS", default_value_t = 8192, value_parser = text_len)]
@@ -43,18 +44,6 @@ pub struct EncodeArgs {
     /// Padded tokens that a rank pushes through the encoder at a time: fewer need less memory
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
     pub sub_batch_tokens: usize,
-}
-
-/// A head of the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub enum Head {
-    /// One vector per text
-    Dense,
-    /// A weight per token
-    Lexical,
-    /// A vector per token
-    MultiVector,
 }
 
 /// What a text is.
@@ -86,7 +75,7 @@ impl From<PoolingArg> for Pooling {
 
 impl EncodeArgs {
     pub(crate) fn words(&self, words: Words) -> Vec<OsString> {
-        let heads: Vec<String> = self.heads.iter().map(name_of).collect();
+        let heads: Vec<&str> = self.heads.iter().map(|head| head.name()).collect();
         words
             .value("--model", &self.model)
             .value("--input", &self.input)
@@ -100,6 +89,12 @@ impl EncodeArgs {
             .shown("--sub-batch-tokens", self.sub_batch_tokens)
             .all()
     }
+}
+
+/// Reads a head's name.
+fn head() -> impl TypedValueParser<Value = Head> {
+    let named = |name: String| Head::ALL.into_iter().find(|head| head.name() == name).ok_or("no head of this name");
+    PossibleValuesParser::new(Head::ALL.map(Head::name)).try_map(named)
 }
 
 /// A value as it is typed.

@@ -16,7 +16,7 @@ pub struct EvalArgs {
     /// Directory of the model (Hugging Face layout)
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// BEIR-format folders (corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv)
+    /// BEIR-format folders (corpus.jsonl and queries.jsonl, or the same as .parquet or .arrow; qrels/SPLIT.tsv)
     #[arg(long, value_name = "FOLDER", required = true, num_args = 1..)]
     pub data: Vec<PathBuf>,
     /// Which judgments to take: qrels/SPLIT.tsv

@@ -16,13 +16,13 @@ pub struct MineArgs {
     /// Directory of the model (Hugging Face layout)
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Training rows to find negatives for
-    #[arg(long, value_name = "FILE.jsonl")]
+    /// Training rows to find negatives for: JSON Lines (plain, .gz or .zst), Parquet or Arrow
+    #[arg(long, value_name = "FILE")]
     pub rows: PathBuf,
     /// Where the rows go, with their negatives
     #[arg(long, value_name = "FILE.jsonl")]
     pub out: PathBuf,
-    /// Passages to search, one {"text": …} a line; default: all passages of the rows
+    /// Passages to search, one {"text": …} a line, or Parquet or Arrow; default: all passages of the rows
     #[arg(long, value_name = "FILE")]
     pub corpus: Option<PathBuf>,
     /// What stands before texts.

@@ -17,7 +17,7 @@ mod train;
 
 pub use bench::BenchArgs;
 pub use doctor::DoctorArgs;
-pub use encode::{EncodeArgs, Head, PoolingArg, Side};
+pub use encode::{EncodeArgs, PoolingArg, Side};
 pub use eval::EvalArgs;
 pub use measure::MeasureArgs;
 pub use mine::{MineArgs, RankRange};

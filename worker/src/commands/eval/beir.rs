@@ -1,6 +1,7 @@
 //! BEIR folders: `corpus.jsonl`, `queries.jsonl` and `qrels/SPLIT.tsv` (Thakur et al., 2021), as BEIR's own loader
 //! reads them: a document is its title, a space and its text, a query its text alone, `_id` its name; queries that the
-//! split does not judge are left out. Unlike that loader, two texts of one name are refused.
+//! split does not judge are left out. Unlike that loader, two texts of one name are refused, and the first two files
+//! may be packed, or have columns.
 //!
 //! Every rank reads the whole folder, knows all ids and keeps the texts of its own documents. Documents are numbered
 //! by id in *descending* byte order, because that is how trec_eval breaks ties: of two documents with the same score
@@ -9,11 +10,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use tercet_sampler::{LinesOf, plain_or_packed};
+use tercet_sampler::plain_or_packed;
 
 use super::qrels::{Judgments, read_qrels};
-use crate::commands::error::TaskError;
-use crate::commands::records::{TextRecord, for_each_line, no_id};
+use crate::commands::error::CommandError;
+use crate::commands::records::{TextRecord, no_id};
+
+/// Endings of the files of columns that stand in for JSON Lines.
+const COLUMNS: [&str; 2] = ["parquet", "arrow"];
 
 /// Names in a folder that a message lists.
 const LISTED_NAMES: usize = 12;
@@ -45,7 +49,7 @@ pub struct Dataset {
     pub qrels: BTreeMap<String, Judgments>,
     /// The document that has the query's very id, for each of `queries`.
     pub namesakes: Vec<Option<u32>>,
-    /// What was left out and is worth a word: numbers, and what follows from them.
+    /// What was left out, with numbers and what follows from them.
     pub remarks: Vec<String>,
     /// An id with a blank in it, which a run file cannot carry.
     pub id_with_blank: Option<String>,
@@ -55,8 +59,8 @@ impl Dataset {
     /// Whether the folder at `dir` has the files of `split`.
     ///
     /// # Errors
-    /// [`TaskError::Usage`] with what is missing and what is there.
-    pub fn check(dir: &Path, split: &str) -> Result<(), TaskError> {
+    /// [`CommandError::Usage`] with what is missing and what is there.
+    pub fn check(dir: &Path, split: &str) -> Result<(), CommandError> {
         qrels_of(dir, split)?;
         file_of(dir, "corpus.jsonl")?;
         file_of(dir, "queries.jsonl").map(drop)
@@ -65,9 +69,9 @@ impl Dataset {
     /// Reads the folder at `dir`, with the judgments of `split`, for rank `rank` of `world_size`.
     ///
     /// # Errors
-    /// [`TaskError`] with file, line and reason for anything missing, malformed or named twice, and where no query or
+    /// [`CommandError`] with file, line and reason for anything missing, malformed or named twice, and where no query or
     /// no document is left to evaluate.
-    pub fn load(dir: &Path, split: &str, rank: usize, world_size: usize) -> Result<Self, TaskError> {
+    pub fn load(dir: &Path, split: &str, rank: usize, world_size: usize) -> Result<Self, CommandError> {
         let qrels_path = qrels_of(dir, split)?;
         let mut remarks = Vec::new();
         let (doc_ids, own_docs) = read_corpus(&file_of(dir, "corpus.jsonl")?, rank, world_size)?;
@@ -82,7 +86,7 @@ impl Dataset {
                 if qrels.keys().all(|id| is_doc(id)) { "; its first column holds documents' ids" } else { "" };
             let reason =
                 format!("judges no query of queries.jsonl: the ids of the two files must be the same{swapped}");
-            return Err(TaskError::Data { path: qrels_path, reason });
+            return Err(CommandError::Data { path: qrels_path, reason });
         }
         if let Some(first) = unknown_queries.first() {
             let (lacking, all) = (unknown_queries.len(), qrels.len());
@@ -95,7 +99,7 @@ impl Dataset {
         let unknown: Vec<&str> = judged.iter().copied().filter(|id| !is_doc(id)).collect();
         if unknown.len() == judged.len() {
             let reason = "judges no document of corpus.jsonl: the ids of the two files must be the same".into();
-            return Err(TaskError::Data { path: qrels_path, reason });
+            return Err(CommandError::Data { path: qrels_path, reason });
         }
         if let Some(first) = unknown.iter().min() {
             remarks.push(format!(
@@ -118,30 +122,32 @@ impl Dataset {
     }
 }
 
-/// The file `name` of the folder, plain or packed.
-fn file_of(dir: &Path, name: &str) -> Result<PathBuf, TaskError> {
+/// The file `name` of the folder, plain or packed; or, of JSON Lines, the same name as columns.
+fn file_of(dir: &Path, name: &str) -> Result<PathBuf, CommandError> {
     let path = plain_or_packed(&dir.join(name));
-    if path.exists() {
-        return Ok(path);
+    let stem = name.strip_suffix(".jsonl");
+    let columns = stem.into_iter().flat_map(|stem| COLUMNS.map(|ending| dir.join(format!("{stem}.{ending}"))));
+    if let Some(found) = [path].into_iter().chain(columns).find(|path| path.exists()) {
+        return Ok(found);
     }
     if !dir.is_dir() {
-        return Err(TaskError::Usage(format!("--data {}: there is no such folder", dir.display())));
+        return Err(CommandError::Usage(format!("--data {}: there is no such folder", dir.display())));
     }
     let below: Vec<String> = names_in(dir).into_iter().filter(|below| dir.join(below).join(name).exists()).collect();
     let remedy = match below.first() {
         Some(below) => format!("{} has one: give that to --data", dir.join(below).display()),
         None => format!("there are: {}", listed(&names_in(dir))),
     };
-    Err(TaskError::Usage(format!("{}: no such file; {remedy}", dir.join(name).display())))
+    Err(CommandError::Usage(format!("{}: no such file; {remedy}", dir.join(name).display())))
 }
 
 /// The judgments of a split.
-fn qrels_of(dir: &Path, split: &str) -> Result<PathBuf, TaskError> {
+fn qrels_of(dir: &Path, split: &str) -> Result<PathBuf, CommandError> {
     let folder = dir.join("qrels");
     let named = folder.join(format!("{split}.tsv"));
     let path = plain_or_packed(&named);
     if path.exists() || !folder.is_dir() {
-        // What a folder without judgments lacks is told by its other files first.
+        // A folder without judgments may lack more: its other files are reported first.
         file_of(dir, "corpus.jsonl")?;
         return file_of(dir, &format!("qrels/{split}.tsv"));
     }
@@ -151,7 +157,7 @@ fn qrels_of(dir: &Path, split: &str) -> Result<PathBuf, TaskError> {
         Some(first) => format!("{} has {}: choose one with --split {first}", folder.display(), listed(&splits)),
         None => format!("{} holds {}", folder.display(), listed(&names)),
     };
-    Err(TaskError::Usage(format!("{}: no such file; {remedy}", named.display())))
+    Err(CommandError::Usage(format!("{}: no such file; {remedy}", named.display())))
 }
 
 /// The names in a folder, in order; none if it cannot be read.
@@ -176,20 +182,16 @@ fn doc_number(doc_ids: &[String], id: &str) -> Option<usize> {
 }
 
 /// The folder's name.
-pub(super) fn folder_name(dir: &Path) -> Result<String, TaskError> {
+pub(super) fn folder_name(dir: &Path) -> Result<String, CommandError> {
     // `.` and `data/..` have a name once resolved.
-    let full = dir.canonicalize().map_err(TaskError::file(dir))?;
+    let full = dir.canonicalize().map_err(CommandError::file(dir))?;
     Ok(full.file_name().map_or_else(|| "dataset".into(), |name| name.to_string_lossy().into_owned()))
 }
 
 /// All ids in descending order, and the documents at lines `rank`, `rank + world_size`, … with their numbers.
-fn read_corpus(path: &Path, rank: usize, world_size: usize) -> Result<(Vec<String>, Vec<Document>), TaskError> {
+fn read_corpus(path: &Path, rank: usize, world_size: usize) -> Result<(Vec<String>, Vec<Document>), CommandError> {
     let (mut ids, mut own) = (Vec::new(), Vec::new());
-    for_each_line(path, LinesOf::Objects, |_, line| {
-        if line.trim().is_empty() {
-            return Ok(());
-        }
-        let mut record = TextRecord::parse(line)?;
+    TextRecord::for_each(path, |_, mut record, line| {
         let place = ids.len();
         ids.push(required_id(record.id.take(), line)?);
         let text = record.full_text()?;
@@ -199,7 +201,7 @@ fn read_corpus(path: &Path, rank: usize, world_size: usize) -> Result<(Vec<Strin
         Ok(())
     })?;
     if ids.is_empty() {
-        return Err(TaskError::Data { path: path.to_owned(), reason: "holds no document".into() });
+        return Err(CommandError::Data { path: path.to_owned(), reason: "holds no document".into() });
     }
     let mut by_id: Vec<u32> = (0..u32::try_from(ids.len()).map_err(|_| too_large(path))?).collect();
     by_id.sort_unstable_by(|&a, &b| ids[b as usize].cmp(&ids[a as usize]));
@@ -211,23 +213,19 @@ fn read_corpus(path: &Path, rank: usize, world_size: usize) -> Result<(Vec<Strin
     let sorted: Vec<String> = by_id.iter().map(|&place| std::mem::take(&mut ids[place as usize])).collect();
     if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
         let reason = format!("two documents have the _id {:?}; ids must be unique", twice[0]);
-        return Err(TaskError::Data { path: path.to_owned(), reason });
+        return Err(CommandError::Data { path: path.to_owned(), reason });
     }
     Ok((sorted, own))
 }
 
-fn too_large(path: &Path) -> TaskError {
-    TaskError::Data { path: path.to_owned(), reason: format!("more than {} documents", u32::MAX) }
+fn too_large(path: &Path) -> CommandError {
+    CommandError::Data { path: path.to_owned(), reason: format!("more than {} documents", u32::MAX) }
 }
 
-fn read_queries(path: &Path) -> Result<Vec<Query>, TaskError> {
+fn read_queries(path: &Path) -> Result<Vec<Query>, CommandError> {
     let mut queries = Vec::new();
     let mut seen = HashSet::new();
-    for_each_line(path, LinesOf::Objects, |_, line| {
-        if line.trim().is_empty() {
-            return Ok(());
-        }
-        let mut record = TextRecord::parse(line)?;
+    TextRecord::for_each(path, |_, mut record, line| {
         let id = required_id(record.id.take(), line)?;
         if !seen.insert(id.clone()) {
             return Err(format!("a second query with the _id {id:?}; ids must be unique"));

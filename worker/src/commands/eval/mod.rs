@@ -30,7 +30,7 @@ pub use search::Rankings;
 pub(super) use search::{for_each_dense_row, merge_ranks};
 pub use trec::write_run;
 
-use super::error::TaskError;
+use super::error::CommandError;
 use super::output::{must_be_free, write_together};
 use super::prefixes;
 use super::texts::TextEncoder;
@@ -43,13 +43,13 @@ type Figures = Vec<(&'static str, Metrics)>;
 /// Evaluates the model on each folder. Every rank calls it; rank 0 writes.
 ///
 /// # Errors
-/// What is wrong with model, data or output; [`TaskError`] where it is data or output.
+/// What is wrong with model, data or output; [`CommandError`] where it is data or output.
 pub fn run(args: &EvalArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     check_folders(args)?;
     let metrics = args.out.as_ref().map(|out| out.join("metrics.json"));
     let to_screen = args.json.as_deref() == Some(Path::new("-"));
     let json_file = args.json.as_ref().filter(|_| !to_screen);
-    // Runs are written before: without metrics.json they are what an evaluation left that was killed.
+    // Run files are written earlier. Without metrics.json they are left from an evaluation that was killed.
     let outputs: Vec<&Path> = metrics.iter().chain(json_file).map(PathBuf::as_path).collect();
     must_be_free(ranks, outputs.iter().copied())?;
     let encoder = TextEncoder::load(&args.model, None, args.mcls, args.sub_batch_tokens, ranks)?;
@@ -85,15 +85,15 @@ pub fn run(args: &EvalArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether every folder has what it needs, and a name of its own: asked before the first one's work, not after it.
-fn check_folders(args: &EvalArgs) -> Result<(), TaskError> {
+/// Checks that every folder has what it needs, and a name of its own, before the work on the first one begins.
+fn check_folders(args: &EvalArgs) -> Result<(), CommandError> {
     let mut names = Vec::new();
     for folder in &args.data {
         Dataset::check(folder, &args.split)?;
         let name = folder_name(folder)?;
         if names.contains(&name) {
             let message = format!("--data: two folders are called {name}, and so would their results be");
-            return Err(TaskError::Usage(message));
+            return Err(CommandError::Usage(message));
         }
         names.push(name);
     }
@@ -101,9 +101,9 @@ fn check_folders(args: &EvalArgs) -> Result<(), TaskError> {
 }
 
 /// Whether the names of the texts can be written into run files, which have blanks between their columns.
-fn check_names(args: &EvalArgs, data: &Dataset) -> Result<(), TaskError> {
+fn check_names(args: &EvalArgs, data: &Dataset) -> Result<(), CommandError> {
     match (&args.out, &data.id_with_blank) {
-        (Some(_), Some(id)) => Err(TaskError::Usage(format!(
+        (Some(_), Some(id)) => Err(CommandError::Usage(format!(
             "{}: the _id {id:?} has a blank in it, which TREC's run files cannot carry: leave out --out (--json FILE has the \
              figures), or rename it",
             data.name
@@ -112,7 +112,7 @@ fn check_names(args: &EvalArgs, data: &Dataset) -> Result<(), TaskError> {
     }
 }
 
-/// Sees to it that documents with their query's id are kept only if that is asked for, and says how many there are.
+/// Keeps documents that have their query's id only if the user asks for it, and reports their number.
 fn leave_out_namesakes(args: &EvalArgs, data: &mut Dataset, ranks: &dyn Collective) {
     let num = data.namesakes.iter().flatten().count();
     if args.keep_identical_ids {
@@ -147,7 +147,7 @@ fn rank_documents(
 }
 
 /// Lists one document that is not relevant, with score 0, for each query that finds none: trec_eval leaves a query
-/// without a line out of its means, and finding nothing shall count as 0.
+/// without a line out of its means, but finding nothing must count as 0.
 fn list_a_miss(data: &Dataset, rankings: &mut [Vec<Hit>]) {
     for (query, ranking) in data.queries.iter().zip(rankings).filter(|(_, ranking)| ranking.is_empty()) {
         let judgments = &data.qrels[&query.id];
@@ -171,7 +171,7 @@ fn figures(data: &Dataset, rankings: &[Vec<Hit>]) -> Metrics {
     metrics::mean(&per_query)
 }
 
-fn write_runs(folder: &Path, data: &Dataset, rankings: &Rankings) -> Result<(), TaskError> {
+fn write_runs(folder: &Path, data: &Dataset, rankings: &Rankings) -> Result<(), CommandError> {
     for (head, lists) in rankings.by_head() {
         let by_query = data.queries.iter().map(|query| query.id.as_str()).zip(lists.iter().map(Vec::as_slice));
         write_run(&folder.join(format!("{head}.trec")), by_query, &data.doc_ids, head)?;

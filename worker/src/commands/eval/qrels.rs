@@ -9,9 +9,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use tercet_sampler::LinesOf;
-
-use crate::commands::error::TaskError;
+use crate::commands::error::CommandError;
 use crate::commands::records::for_each_line;
 
 /// Judgments of one query: document id → relevance.
@@ -20,15 +18,15 @@ pub type Judgments = HashMap<String, i64>;
 /// Reads the judgments; `is_known` says whether a text names a query (`[0]`) or a document (`[1]`).
 ///
 /// # Errors
-/// [`TaskError`] with file, line and reason for a line that is no judgment, and for a second, different judgment of the
+/// [`CommandError`] with file, line and reason for a line that is no judgment, and for a second, different judgment of the
 /// same query and document.
 pub(super) fn read_qrels(
     path: &Path,
     is_known: impl Fn(&str) -> [bool; 2],
-) -> Result<BTreeMap<String, Judgments>, TaskError> {
+) -> Result<BTreeMap<String, Judgments>, CommandError> {
     let mut qrels = BTreeMap::<String, Judgments>::new();
     let mut is_first = true;
-    for_each_line(path, LinesOf::Text, |_, line| {
+    for_each_line(path, |_, line| {
         if line.trim().is_empty() {
             return Ok(());
         }
@@ -52,7 +50,7 @@ pub(super) fn read_qrels(
         Ok(())
     })?;
     match qrels.is_empty() {
-        true => Err(TaskError::Data { path: path.to_owned(), reason: "holds no judgment".into() }),
+        true => Err(CommandError::Data { path: path.to_owned(), reason: "holds no judgment".into() }),
         false => Ok(qrels),
     }
 }

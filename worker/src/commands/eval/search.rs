@@ -21,7 +21,7 @@ use crate::commands::vectors::{TextVectors, TokenWeights, floats, gather};
 pub const DEPTH: usize = 1000;
 /// Documents of the dense ranking that the multi-vector head scores anew.
 pub const RERANKED: usize = 200;
-/// What the scores of the three heads weigh in a combination: a model's folder does not say what it was trained with.
+/// The weights of the three heads' scores in a combination. A model's folder does not say which it was trained with.
 const WEIGHTS: [f32; 3] = [HYBRID_WEIGHTS[0] as f32, HYBRID_WEIGHTS[1] as f32, HYBRID_WEIGHTS[2] as f32];
 /// Scores held at a time, [Q, D].
 const SCORES_AT_A_TIME: usize = 1 << 24;
@@ -131,10 +131,10 @@ impl Corpus {
         }
     }
 
-    /// Scores those of each query's candidates that are this rank's anew: multi-vector, and all three heads.
+    /// Scores anew each query's candidates that are this rank's documents: multi-vector, and all three heads.
     ///
-    /// Goes document by document, with all queries that want it at once: a document's vectors are many and stay where
-    /// they are, the queries' are few and are brought to them.
+    /// It goes document by document, with all queries that want one at once. A document has many vectors, which stay
+    /// where they are; the queries' few vectors are brought to them.
     fn rerank_own(&self, queries: &TextVectors, candidates: &[Vec<Hit>]) -> [Vec<Vec<Hit>>; 2] {
         let own: HashMap<u32, usize> = self.numbers.iter().enumerate().map(|(i, &number)| (number, i)).collect();
         let mut wanted: Vec<Vec<(usize, f32)>> = vec![Vec::new(); self.numbers.len()];
@@ -205,7 +205,8 @@ fn dot(query: &TokenWeights, doc: &TokenWeights) -> f32 {
     sum
 }
 
-/// For each query the best `depth` of all ranks' lists, on every rank. Every rank calls it with as many lists.
+/// For each query the best `depth` of all ranks' lists, on every rank. Every rank calls it with the same number of
+/// lists.
 ///
 /// # Errors
 /// As the collectives'.

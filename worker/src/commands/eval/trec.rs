@@ -4,20 +4,20 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::hits::Hit;
-use crate::commands::error::TaskError;
+use crate::commands::error::CommandError;
 use crate::commands::output::write_atomically;
 
 /// Writes the rankings of all queries. `doc_ids[hit.doc]` is a hit's id; ranks count from 1. Scores have the digits
 /// that give back the very same 32-bit number, so that trec_eval sees the same ties.
 ///
 /// # Errors
-/// [`TaskError::File`].
+/// [`CommandError::File`].
 pub fn write_run<'a>(
     path: &Path,
     rankings: impl IntoIterator<Item = (&'a str, &'a [Hit])>,
     doc_ids: &[String],
     tag: &str,
-) -> Result<(), TaskError> {
+) -> Result<(), CommandError> {
     let mut text = String::new();
     for (query, ranking) in rankings {
         for (rank, hit) in (1..).zip(ranking) {

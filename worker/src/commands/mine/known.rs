@@ -78,6 +78,7 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rows::row_of;
     use super::*;
 
     /// Texts are the same if their words are.
@@ -87,7 +88,7 @@ mod tests {
     }
 
     fn rows(lines: &[&str]) -> Vec<MinedRow> {
-        lines.iter().map(|line| MinedRow::parse(1, line).unwrap()).collect()
+        lines.iter().map(|line| row_of(line).unwrap()).collect()
     }
 
     #[test]

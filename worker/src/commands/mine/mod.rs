@@ -1,11 +1,11 @@
-//! `mine`: hard negatives for training rows, found with the model that shall learn from them (ANCE; Xiong et al.,
+//! `mine`: hard negatives for training rows, found with the model that is to learn from them (ANCE; Xiong et al.,
 //! 2020).
 //!
-//! All distinct passages are ranked for each query by the dense head. What is known to answer the query, and passages
-//! that are the query itself, are left out (`known.rs`); of the ranks that `--range` names (the best few are often
-//! unlabelled positives), `--negatives` are drawn by a hash of seed and row and put in the row's `neg`, best first. All
-//! other fields stay, as they are written, but for `neg_scores`, which the old negatives had. The same input gives the
-//! same rows on any number of ranks, as far as rounding lets scores be the same.
+//! The dense head ranks all distinct passages for each query. Passages that are known to answer the query, and those
+//! that are the query itself, are left out (`known.rs`). A hash of seed and row draws `--negatives` passages from the
+//! ranks that `--range` names, because the best few are often unlabelled positives. They become the row's `neg`, best
+//! first. All other fields stay as they are written, except for `neg_scores`, which belonged to the old negatives. The
+//! same input gives the same rows on any number of ranks, as far as rounding lets scores be the same.
 
 mod known;
 mod rows;
@@ -15,15 +15,14 @@ use std::path::Path;
 
 use tercet_cluster::Collective;
 use tercet_protocol::args::MineArgs;
-use tercet_sampler::{LinesOf, RowError};
 
 use self::known::{Known, Passages};
 use self::rows::{MinedRow, distinct, read_rows};
-use super::error::TaskError;
+use super::error::CommandError;
 use super::eval::{Hit, TopHits, for_each_dense_row, merge_ranks};
 use super::output::{AtomicFile, must_be_free, must_be_lines};
 use super::prefixes;
-use super::records::{TextRecord, for_each_line, tell_near_keys};
+use super::records::{TextRecord, tell_near_keys};
 use super::texts::TextEncoder;
 use super::vectors::share;
 use crate::model::representation::Heads;
@@ -31,7 +30,7 @@ use crate::model::representation::Heads;
 /// Mines negatives for all rows. Every rank calls it; rank 0 writes.
 ///
 /// # Errors
-/// What is wrong with model, rows, corpus or output; [`TaskError`] where it is one of the latter three.
+/// What is wrong with model, rows, corpus or output; [`CommandError`] where it is one of the latter three.
 pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     must_be_lines(&args.out)?;
     must_be_free(ranks, [args.out.as_path()])?;
@@ -49,7 +48,7 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         Some(corpus) => Passages::new(corpus.iter().map(|text| (text.full.as_str(), text.untitled.as_deref())), id_of),
         None => Passages::new(own().map(|text| (text, None)), id_of),
     };
-    check_tokens(&args.rows, &rows, id_of)?;
+    check_tokens(&rows, id_of)?;
     let known = Known::of_rows(&rows, &passages, id_of);
     let left_out = |row: usize| id_of(&rows[row].query).map_or(&[][..], |query| known.answers(query));
     let rankings = rank_passages(args, &encoder, &rows, &passages, left_out, ranks)?;
@@ -62,20 +61,20 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the tokenizer makes something of every query and every positive.
-fn check_tokens(path: &Path, rows: &[MinedRow], id_of: impl Fn(&str) -> Option<u64>) -> Result<(), TaskError> {
+/// Checks that the tokenizer leaves a token of every query and every positive.
+fn check_tokens(rows: &[MinedRow], id_of: impl Fn(&str) -> Option<u64>) -> Result<(), CommandError> {
     for row in rows {
         let positives = row.row.pos.iter().enumerate().map(|(i, text)| (format!("pos[{i}]"), text.as_str()));
         let texts = std::iter::once(("query".to_owned(), row.query.as_str())).chain(positives);
         if let Some((field, text)) = texts.into_iter().find(|(_, text)| id_of(text).is_none()) {
             let reason = format!("no token is left of {field:?}, so it has no representation: {text:?}");
-            return Err(RowError::Line { path: path.to_owned(), line: row.line, reason }.into());
+            return Err(row.at.error(reason).into());
         }
     }
     Ok(())
 }
 
-/// Says how many positives are no passage of the corpus: there they may stand a little otherwise, and be drawn.
+/// Reports how many positives are no passage of the corpus. One may stand there in slightly other words, and be drawn.
 fn tell_of_strangers(args: &MineArgs, rows: &[MinedRow], passages: &Passages<'_>, id_of: impl Fn(&str) -> Option<u64>) {
     let Some(corpus) = &args.corpus else { return };
     let positives = || rows.iter().flat_map(|row| &row.row.pos);
@@ -96,7 +95,7 @@ fn write_rows(
     rows: &[MinedRow],
     passages: &Passages<'_>,
     rankings: &[Vec<Hit>],
-) -> Result<(), TaskError> {
+) -> Result<(), CommandError> {
     let mut file = AtomicFile::create(&args.out)?;
     let (mut num_short, mut num_without) = (0, 0);
     for (i, (row, ranking)) in (0u64..).zip(rows.iter().zip(rankings)) {
@@ -104,7 +103,7 @@ fn write_rows(
         num_short += usize::from(picked.len() < args.negatives);
         num_without += usize::from(picked.is_empty());
         let negatives: Vec<&str> = picked.iter().map(|hit| passages.texts[hit.doc as usize]).collect();
-        writeln!(file, "{}", row.with_negatives(&negatives)).map_err(TaskError::file(&args.out))?;
+        writeln!(file, "{}", row.with_negatives(&negatives)).map_err(CommandError::file(&args.out))?;
     }
     file.commit()?;
     let (all, num_passages) = (rows.len(), passages.texts.len());
@@ -126,9 +125,9 @@ fn write_rows(
     Ok(())
 }
 
-/// What stands before queries and before passages: rows of a symmetric type have the query's before both, as in
+/// What stands before queries and before passages. Rows of a symmetric type have the query's prompt before both, as in
 /// training.
-fn prompts_of(args: &MineArgs, encoder: &TextEncoder, rows: &[MinedRow]) -> Result<[String; 2], TaskError> {
+fn prompts_of(args: &MineArgs, encoder: &TextEncoder, rows: &[MinedRow]) -> Result<[String; 2], CommandError> {
     let [query, passage] = prefixes::over(&args.prefixes, encoder.prompts());
     let is_symmetric = |row: &MinedRow| row.row.kind.as_deref().is_some_and(|kind| kind.starts_with("symmetric"));
     let num_symmetric = rows.iter().filter(|row| is_symmetric(row)).count();
@@ -141,7 +140,7 @@ fn prompts_of(args: &MineArgs, encoder: &TextEncoder, rows: &[MinedRow]) -> Resu
             let reason = format!(
                 "{n} of {all} rows are of a symmetric type, whose passages take the query's prefix: mine them by themselves"
             );
-            Err(TaskError::Data { path: args.rows.clone(), reason })
+            Err(CommandError::Data { path: args.rows.clone(), reason })
         }
     }
 }
@@ -213,16 +212,14 @@ impl CorpusText {
 }
 
 /// The texts of a file of passages.
-fn read_corpus(path: &Path) -> Result<Vec<CorpusText>, TaskError> {
+fn read_corpus(path: &Path) -> Result<Vec<CorpusText>, CommandError> {
     let mut passages = Vec::new();
-    for_each_line(path, LinesOf::Objects, |_, line| {
-        if !line.trim().is_empty() {
-            passages.push(CorpusText::of(TextRecord::parse(line)?)?);
-        }
+    TextRecord::for_each(path, |_, record, _| {
+        passages.push(CorpusText::of(record)?);
         Ok(())
     })?;
     match passages.is_empty() {
-        true => Err(TaskError::Data { path: path.to_owned(), reason: "holds no passage".into() }),
+        true => Err(CommandError::Data { path: path.to_owned(), reason: "holds no passage".into() }),
         false => Ok(passages),
     }
 }

@@ -4,16 +4,15 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::Value;
-use tercet_sampler::{LinesOf, Row, parse_row};
+use tercet_sampler::{ReadAt, Row, WrittenRow};
 
-use crate::commands::error::TaskError;
-use crate::commands::records::{fields_of, for_each_line};
+use crate::commands::error::CommandError;
 
 /// One row.
 #[derive(Debug)]
 pub(super) struct MinedRow {
-    /// Its line, from 1.
-    pub line: u64,
+    /// Where it was read.
+    pub at: ReadAt,
     /// What training reads of it.
     pub row: Row,
     /// What the model reads: the prompt, if there is one, and the query.
@@ -23,14 +22,8 @@ pub(super) struct MinedRow {
 }
 
 impl MinedRow {
-    /// The row on line `number`.
-    ///
-    /// # Errors
-    /// The reason, to be put behind file and line.
-    pub fn parse(number: usize, line: &str) -> Result<Self, String> {
-        let row = parse_row(line.as_bytes())?;
-        let fields = fields_of(line).into_iter().map(|(key, value)| (key, value.to_owned())).collect();
-        Ok(Self { line: number as u64, query: row.query_text().into_owned(), row, fields })
+    fn of(WrittenRow { at, row, fields }: WrittenRow) -> Self {
+        Self { at, query: row.query_text().into_owned(), row, fields }
     }
 
     /// Texts that name the query: with its prompt, and alone.
@@ -55,17 +48,11 @@ impl MinedRow {
     }
 }
 
-/// The rows of a file.
-pub(super) fn read_rows(path: &Path) -> Result<Vec<MinedRow>, TaskError> {
-    let mut rows = Vec::new();
-    for_each_line(path, LinesOf::Objects, |number, line| {
-        if !line.trim().is_empty() {
-            rows.push(MinedRow::parse(number, line)?);
-        }
-        Ok(())
-    })?;
+/// The rows of a file, or of a folder of Hugging Face `datasets`.
+pub(super) fn read_rows(path: &Path) -> Result<Vec<MinedRow>, CommandError> {
+    let rows: Vec<MinedRow> = WrittenRow::read_all(path)?.into_iter().map(MinedRow::of).collect();
     match rows.is_empty() {
-        true => Err(TaskError::Data { path: path.to_owned(), reason: "holds no row".into() }),
+        true => Err(CommandError::Data { path: path.to_owned(), reason: "holds no row".into() }),
         false => Ok(rows),
     }
 }
@@ -82,6 +69,13 @@ pub(super) fn distinct<'a>(texts: impl Iterator<Item = &'a str>) -> (Vec<&'a str
     (all, places)
 }
 
+/// The row on a line of JSON.
+#[cfg(test)]
+pub(super) fn row_of(line: &str) -> Result<MinedRow, String> {
+    let at = ReadAt::line(&Path::new("rows.jsonl").into(), 1);
+    WrittenRow::of_line(at, line.as_bytes()).map(MinedRow::of)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,17 +83,17 @@ mod tests {
     #[test]
     fn a_row_keeps_what_it_has_as_it_is_written() {
         let line = r#"{"id": 123456789012345678901, "query": "q", "neg": ["old"], "neg_scores": [1], "pos": ["p"], "x": 1.10}"#;
-        let row = MinedRow::parse(3, line).unwrap();
+        let row = row_of(line).unwrap();
         let expected = r#"{"id":123456789012345678901,"query":"q","neg":["a","b\""],"pos":["p"],"x":1.10}"#;
         assert_eq!(row.with_negatives(&["a", "b\""]), expected);
-        let row = MinedRow::parse(1, r#"{"query": "q", "pos": ["p"], "prompt": "find: "}"#).unwrap();
+        let row = row_of(r#"{"query": "q", "pos": ["p"], "prompt": "find: "}"#).unwrap();
         assert_eq!(row.with_negatives(&[]), r#"{"query":"q","pos":["p"],"prompt":"find: ","neg":[]}"#);
         assert_eq!(row.queries(), ["find: q", "q"]);
     }
 
     #[test]
     fn rows_are_refused_as_training_refuses_them() {
-        let reason = |line: &str| MinedRow::parse(1, line).unwrap_err();
+        let reason = |line: &str| row_of(line).unwrap_err();
         assert!(reason(r#"{"pos": ["a"]}"#).contains("\"query\" is missing"));
         assert!(reason(r#"{"query": "q", "pos": []}"#).contains("\"pos\" is empty"));
         assert!(reason(r#"{"query": "q", "pos": ["a", ""]}"#).contains("\"pos[1]\""));

@@ -8,7 +8,8 @@
 
 use tch::Tensor;
 
-use super::{Attention, Group, scale};
+use super::settings::{Attention, scale};
+use super::texts::Group;
 
 /// Queries of the first tokens, and keys and values of all: what attention of CLS alone is made of; or their gradients.
 pub struct ClsAttention {

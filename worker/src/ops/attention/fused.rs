@@ -4,7 +4,8 @@
 
 use tch::Tensor;
 
-use super::{Attention, Group};
+use super::settings::Attention;
+use super::texts::Group;
 use crate::tensors::libtorch;
 
 /// Per group: queries, keys and values as leaves, with gradients if `keep` says so, and the result above them, [B, h,

@@ -10,60 +10,17 @@
 mod cls;
 mod fused;
 mod reference;
+mod settings;
+mod texts;
 
 use tch::{Device, Tensor};
 
 pub use cls::ClsAttention;
+pub use settings::Attention;
+pub use texts::{Group, TextSpan, Texts};
 
-use super::dropout::Dropout;
 use super::linear::LinearOutput;
 use super::{Engine, cpu};
-
-/// Where one text's real tokens lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TextSpan {
-    /// The first one's place among the T tokens.
-    pub first: usize,
-    /// Number of tokens.
-    pub len: usize,
-}
-
-/// Neighbours of nearly one length: tokens `first .. first + num_texts · len`.
-pub struct Group {
-    /// The first token's place.
-    pub first: i64,
-    /// Texts.
-    pub num_texts: i64,
-    /// Tokens of each, padding included.
-    pub len: i64,
-    /// True where a token may be attended to, bool [num_texts, 1, 1, len]; none when nothing is padded.
-    pub attention_mask: Option<Tensor>,
-}
-
-impl Group {
-    /// Tokens of all its texts, padding included.
-    pub fn num_tokens(&self) -> i64 {
-        self.num_texts * self.len
-    }
-}
-
-/// Which tokens are one text's, twice: text by text, and by groups.
-#[derive(Clone, Copy)]
-pub struct Texts<'a> {
-    /// Every text, in the groups' order.
-    pub spans: &'a [TextSpan],
-    /// Together they are the T tokens.
-    pub groups: &'a [Group],
-}
-
-/// How to attend.
-#[derive(Debug, Clone, Copy)]
-pub struct Attention {
-    /// h.
-    pub num_heads: i64,
-    /// Of probabilities.
-    pub dropout: Dropout,
-}
 
 /// What the forward pass leaves for the backward pass.
 pub enum Attended {
@@ -120,9 +77,4 @@ impl Attention {
     fn kernel<'a>(&self, qkv: &'a LinearOutput, texts: Texts<'a>) -> cpu::attention::Attention<'a> {
         cpu::attention::Attention::new(texts.spans, self.num_heads, qkv.bias(), self.dropout)
     }
-}
-
-/// Similarities are divided by the root of the head size, the last of `query`'s dimensions.
-fn scale(query: &Tensor) -> f64 {
-    (query.size()[query.dim() - 1] as f64).powf(-0.5)
 }

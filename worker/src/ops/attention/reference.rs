@@ -5,7 +5,8 @@
 
 use tch::Tensor;
 
-use super::{Attention, TextSpan, scale};
+use super::settings::{Attention, scale};
+use super::texts::TextSpan;
 
 /// The result, [T, d], from queries, keys and values beside each other, [T, 3d]; 0 where there is no text.
 pub fn forward(attention: &Attention, qkv: &Tensor, texts: &[TextSpan]) -> Tensor {

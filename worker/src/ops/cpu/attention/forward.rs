@@ -2,8 +2,8 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::Attention;
 use super::pair::{MAX_ROWS, Operands, Pairs, rows_at_a_time};
+use super::settings::Attention;
 use crate::ops::cpu::product::{LANES, Left, Shape, multiply};
 use crate::ops::cpu::{Element, Shared, exp};
 

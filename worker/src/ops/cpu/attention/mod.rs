@@ -6,6 +6,7 @@
 mod backward;
 mod forward;
 mod pair;
+mod settings;
 
 use pulp::Arch;
 use tch::{Device, Kind, Tensor};
@@ -14,24 +15,11 @@ use super::{Element, Shared, elements, elements_mut, in_elements_of};
 use crate::ops::attention::TextSpan;
 use crate::ops::dropout::Dropout;
 use crate::tensors::libtorch::parallel;
+pub use settings::Attention;
+
 use backward::Backward;
 use forward::Forward;
 use pair::{Pair, Pairs, Room};
-
-/// How to attend.
-#[derive(Clone, Copy)]
-pub struct Attention<'a> {
-    /// The texts; tokens that are no text's take no part.
-    texts: &'a [TextSpan],
-    /// h.
-    num_heads: usize,
-    /// k.
-    head_len: usize,
-    /// Is added to queries, keys and values, `[3d]`.
-    bias: &'a [f32],
-    /// Of probabilities.
-    dropout: Dropout,
-}
 
 impl<'a> Attention<'a> {
     /// `bias`, `[3d]` in float32, is added to queries, keys and values.

@@ -3,7 +3,7 @@
 //! Legend: T tokens, d hidden size, h heads, k head size, n the real tokens of a text, N and K those and the head size
 //! in whole vectors, R rows at a time.
 
-use super::Attention;
+use super::settings::Attention;
 use crate::ops::attention::TextSpan;
 use crate::ops::cpu::Element;
 use crate::ops::cpu::product::LANES;

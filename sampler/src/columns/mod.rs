@@ -1,7 +1,12 @@
-//! Reads rows of Parquet and Arrow files, which have a column for each field.
+//! Reads Parquet and Arrow files, which have a column for each field.
 //!
-//! Arrow files may have the file or the stream format; Hugging Face `datasets` writes the latter. Columns that a row
-//! does not use are not decoded.
+//! Arrow files may have the file or the stream format; Hugging Face `datasets` writes the latter. Columns that nobody
+//! asks for are not decoded.
+
+mod folder;
+mod guarded;
+pub(crate) mod json;
+pub(crate) mod values;
 
 use std::fmt;
 use std::fs::File;
@@ -16,20 +21,19 @@ use arrow_schema::{ArrowError, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::Row;
-use super::fields::{check_type, row_of};
-use super::guarded::guarded;
-use super::keys::{self, KEYS, Key, NearKey};
 use crate::error::RowError;
 use crate::lines::CountingFile;
+use guarded::guarded;
+
+pub(crate) use folder::files_of;
 
 /// The number of Parquet rows that are decoded together.
 const ROWS_PER_BATCH: usize = 1024;
 
-/// A row's number, from 1, and the row or why it cannot be used.
-type NumberedRow = (u64, Result<Row, String>);
-
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
+
+/// Whether the column of this name is decoded.
+type Wanted<'a> = &'a dyn Fn(&str) -> bool;
 
 /// A file's columns, and their rows.
 struct Opened {
@@ -41,8 +45,8 @@ struct Opened {
 pub(crate) struct ColumnReader {
     path: PathBuf,
     format: &'static str,
-    /// Ignored columns that are nearly those of rows.
-    near_keys: Vec<NearKey>,
+    /// All columns, also those that are not decoded.
+    schema: SchemaRef,
     /// None after an error or the end.
     batches: Option<Batches>,
     batch: Option<RecordBatch>,
@@ -54,11 +58,12 @@ pub(crate) struct ColumnReader {
 
 impl ColumnReader {
     /// Opens the file; None if its first bytes are of another format.
-    pub(super) fn open(
+    pub(crate) fn open(
         path: &Path,
         file: &File,
         first_bytes: [u8; 6],
         bytes_read: Arc<AtomicU64>,
+        wanted: Wanted<'_>,
     ) -> Result<Option<Self>, RowError> {
         let opener = match &first_bytes {
             b"ARROW1" => open_arrow_file,
@@ -69,25 +74,29 @@ impl ColumnReader {
         let format = if first_bytes.starts_with(b"PAR1") { "Parquet" } else { "Arrow" };
         let reopened = file.try_clone().and_then(|mut file| file.rewind().map(|()| file));
         let file = reopened.map_err(|source| RowError::Open { path: path.to_owned(), source })?;
-        let opened = guarded(|| opener(file, bytes_read)).map_err(|e| unreadable(path, format, 0, &e))?;
-        let near_keys =
-            check_columns(&opened.schema).map_err(|reason| RowError::Columns { path: path.to_owned(), reason })?;
-        let (path, batches) = (path.to_owned(), Some(opened.batches));
-        Ok(Some(Self { path, format, near_keys, batches, batch: None, next: 0, row: 0 }))
+        let opened = guarded(|| opener(file, bytes_read, wanted)).map_err(|e| unreadable(path, format, 0, &e))?;
+        let Opened { schema, batches } = opened;
+        let (path, batches) = (path.to_owned(), Some(batches));
+        Ok(Some(Self { path, format, schema, batches, batch: None, next: 0, row: 0 }))
     }
 
-    pub(super) fn next(&mut self) -> Result<Option<NumberedRow>, RowError> {
+    /// All columns of the file, also those that are not decoded.
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// The next row: its number, from 1, and the batch that has it, with its place there.
+    pub(crate) fn next(&mut self) -> Result<Option<(u64, &RecordBatch, usize)>, RowError> {
         if !self.has_row()? {
             return Ok(None);
         }
-        let Some(batch) = &self.batch else { return Ok(None) };
-        let row = row_of(batch, self.next, &self.near_keys);
         self.next += 1;
         self.row += 1;
-        Ok(Some((self.row, row)))
+        Ok(self.batch.as_ref().map(|batch| (self.row, batch, self.next - 1)))
     }
 
-    pub(super) fn skip_to(&mut self, number: u64) -> Result<(), RowError> {
+    /// Skips everything up to and including row `number`.
+    pub(crate) fn skip_to(&mut self, number: u64) -> Result<(), RowError> {
         while self.row < number && self.has_row()? {
             let left = self.batch.as_ref().map_or(0, |batch| batch.num_rows() - self.next);
             let skipped = left.min((number - self.row) as usize);
@@ -130,11 +139,11 @@ fn unreadable(path: &Path, format: &str, row: u64, reason: &str) -> RowError {
     RowError::ReadColumns { path: path.to_owned(), row, reason }
 }
 
-fn open_parquet(mut file: File, bytes_read: Arc<AtomicU64>) -> Result<Opened, String> {
+fn open_parquet(mut file: File, bytes_read: Arc<AtomicU64>, wanted: Wanted<'_>) -> Result<Opened, String> {
     let bytes = file.seek(std::io::SeekFrom::End(0)).map_err(|e| e.to_string())?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string())?;
     let schema = builder.schema().clone();
-    let wanted = projection(&schema);
+    let wanted = projection(&schema, wanted);
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
     let num_rows = builder.metadata().file_metadata().num_rows().max(1) as u64;
     let reader = builder.with_batch_size(ROWS_PER_BATCH).with_projection(mask).build().map_err(|e| e.to_string())?;
@@ -149,65 +158,23 @@ fn open_parquet(mut file: File, bytes_read: Arc<AtomicU64>) -> Result<Opened, St
     Ok(Opened { schema, batches: Box::new(batches) })
 }
 
-fn open_arrow_file(file: File, bytes_read: Arc<AtomicU64>) -> Result<Opened, String> {
+fn open_arrow_file(file: File, bytes_read: Arc<AtomicU64>, wanted: Wanted<'_>) -> Result<Opened, String> {
     let file = BufReader::new(CountingFile { file, bytes_read });
     let reader = FileReader::try_new(file, None).map_err(|e| e.to_string())?;
     let schema = reader.schema();
-    let wanted = projection(&schema);
+    let wanted = projection(&schema, wanted);
     Ok(Opened { schema, batches: Box::new(reader.map(move |batch| batch?.project(&wanted))) })
 }
 
-fn open_arrow_stream(file: File, bytes_read: Arc<AtomicU64>) -> Result<Opened, String> {
+fn open_arrow_stream(file: File, bytes_read: Arc<AtomicU64>, wanted: Wanted<'_>) -> Result<Opened, String> {
     let file = BufReader::new(CountingFile { file, bytes_read });
     let reader = StreamReader::try_new(file, None).map_err(|e| e.to_string())?;
     let schema = reader.schema();
-    let wanted = projection(&schema);
+    let wanted = projection(&schema, wanted);
     Ok(Opened { schema, batches: Box::new(reader.map(move |batch| batch?.project(&wanted))) })
 }
 
-/// The indices of the columns that a row uses.
-fn projection(schema: &Schema) -> Vec<usize> {
-    let wanted = |(i, field): (usize, &Arc<arrow_schema::Field>)| KEYS.contains(&field.name().as_str()).then_some(i);
-    schema.fields().iter().enumerate().filter_map(wanted).collect()
-}
-
-/// Checks that the columns are those of rows, and returns those that nearly are.
-fn check_columns(schema: &Schema) -> Result<Vec<NearKey>, String> {
-    let keys: Vec<Key> =
-        schema.fields().iter().map(|field| Key { name: field.name().clone(), is_null: false }).collect();
-    for needed in ["query", "pos"] {
-        if schema.field_with_name(needed).is_err() {
-            return Err(keys::missing(needed, "columns", &keys));
-        }
-    }
-    for (i, key) in keys.iter().enumerate().filter(|(_, key)| KEYS.contains(&key.name.as_str())) {
-        if keys[..i].iter().any(|earlier| earlier.name == key.name) {
-            return Err(format!("two columns are named \"{}\": rename one of them, or take it out", key.name));
-        }
-    }
-    for field in schema.fields() {
-        check_type(field.name(), field.data_type())?;
-    }
-    keys::near(&keys, Vec::new)
-}
-
-#[cfg(test)]
-mod tests {
-    use arrow_schema::{DataType, Field};
-
-    use super::*;
-
-    #[test]
-    fn two_columns_of_one_name_are_refused_where_the_name_is_ours() {
-        let schema = |names: &[&str]| {
-            let field = |name: &&str| match *name {
-                "pos" => Field::new_list("pos", Field::new_list_field(DataType::Utf8, true), true),
-                name => Field::new(name, DataType::Utf8, true),
-            };
-            Schema::new(names.iter().map(field).collect::<Vec<_>>())
-        };
-        assert_eq!(check_columns(&schema(&["query", "pos", "id", "id"])).unwrap(), []);
-        let reason = check_columns(&schema(&["query", "pos", "query"])).unwrap_err();
-        assert!(reason.contains("two columns are named \"query\""), "{reason}");
-    }
+/// The indices of the columns that are decoded.
+fn projection(schema: &Schema, wanted: Wanted<'_>) -> Vec<usize> {
+    (0..).zip(schema.fields()).filter(|(_, field)| wanted(field.name())).map(|(i, _)| i).collect()
 }

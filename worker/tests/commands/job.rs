@@ -1,23 +1,23 @@
-//! Runs a task on several ranks: mpirun starts this test program again, as the ranks.
+//! Runs a command on several ranks: mpirun starts this test program again, as the ranks.
 
-use std::process::{Command, Stdio};
+use std::process::{self, Stdio};
 use std::time::Duration;
 
 use tercet_cluster::connect;
 use tercet_configs::Backend;
-use tercet_protocol::Command as Task;
+use tercet_protocol::Command;
 use tercet_worker::commands::{encode, eval, mine};
 use tercet_worker::errors::code_of;
 
 /// The arguments that the ranks get, one a line.
-const ARGUMENTS: &str = "TERCET_TEST_TASK_ARGUMENTS";
+const ARGUMENTS: &str = "TERCET_TEST_COMMAND_ARGUMENTS";
 
 /// Runs `arguments`, split at blanks, on `num_ranks` ranks; exit code and messages, if that was not well.
 pub fn run(num_ranks: usize, arguments: &str) -> Result<(), (i32, String)> {
-    let output = Command::new("mpirun")
+    let output = process::Command::new("mpirun")
         .args(["-n", &num_ranks.to_string(), "--oversubscribe"])
         .arg(std::env::current_exe().unwrap())
-        .args(["tasks::job::rank_side", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["commands::job::rank_side", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
         .env(ARGUMENTS, arguments)
         .env("OMP_NUM_THREADS", "1")
         .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
@@ -33,12 +33,12 @@ pub fn run(num_ranks: usize, arguments: &str) -> Result<(), (i32, String)> {
 #[ignore = "one rank of the other tests"]
 fn rank_side() {
     let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
-    let task = Task::parse(arguments.split_whitespace().map(Into::into)).unwrap();
+    let command = Command::parse(arguments.split_whitespace().map(Into::into)).unwrap();
     let ranks = connect(Backend::Auto, false, Duration::from_secs(60)).unwrap();
-    let result = match task {
-        Task::Encode(args) => encode::run(&args, ranks.as_ref()),
-        Task::Eval(args) => eval::run(&args, ranks.as_ref()),
-        Task::Mine(args) => mine::run(&args, ranks.as_ref()),
+    let result = match command {
+        Command::Encode(args) => encode::run(&args, ranks.as_ref()),
+        Command::Eval(args) => eval::run(&args, ranks.as_ref()),
+        Command::Mine(args) => mine::run(&args, ranks.as_ref()),
         other => panic!("no test needs {other:?}"),
     };
     if let Err(error) = result {

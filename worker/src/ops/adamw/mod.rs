@@ -3,24 +3,13 @@
 //!
 //! An element's new numbers come from its own alone, wherever in a tensor it lies.
 
+mod update;
+
 use tch::Tensor;
 
-use super::{Engine, cpu};
+pub use update::Update;
 
-/// The constants of one update.
-#[derive(Debug, Clone, Copy)]
-pub struct Update {
-    /// What weight decay leaves of a weight.
-    pub kept: f64,
-    /// β₁ and β₂: what the running means of gradients and of their squares keep.
-    pub betas: [f64; 2],
-    /// The learning rate over the first moment's bias correction.
-    pub rate: f64,
-    /// The root of the second moment's bias correction.
-    pub root: f64,
-    /// Keeps the quotient finite.
-    pub epsilon: f64,
-}
+use super::{Engine, cpu};
 
 impl Update {
     /// Updates weights, and the running means of gradients and of their squares, `[n]` each, in place.

@@ -3,24 +3,17 @@
 //!
 //! Legend: T rows, d the width.
 
+mod weights;
+
 use tch::Tensor;
 
 pub use crate::tensors::libtorch::Normalised;
+pub use weights::LayerNorm;
 
 use super::dropout::Dropout;
 use super::linear::{LinearOutput, add_column_sums};
-use super::{Engine, Weight, cpu};
+use super::{Engine, cpu};
 use crate::tensors::libtorch::layer_norm_backward;
-
-/// A layer norm.
-pub struct LayerNorm {
-    /// `[d]`.
-    pub weight: Weight,
-    /// `[d]`.
-    pub bias: Weight,
-    /// Added to the variance.
-    pub eps: f64,
-}
 
 /// The gradient of a layer norm: views of the flat one, which are added to.
 pub struct LayerNormGradient {

@@ -1,8 +1,10 @@
-//! The tasks from end to end, on one rank and on several.
+//! Commands from end to end, on one rank and on several.
 
 #![allow(clippy::unwrap_used)]
 
+mod columns;
 mod fixture;
+mod formats;
 mod job;
 mod meaning;
 
@@ -282,9 +284,9 @@ fn mistakes_end_all_ranks_with_file_line_and_reason() {
     let message = error(usage, format!("encode --model no/model --input {} --out {out}", good.display()));
     assert!(message.contains("no/model"), "{message}");
     assert!(!Path::new(&out).exists());
-    for task in ["encode --input", "mine --rows"] {
+    for command in ["encode --input", "mine --rows"] {
         let broken = broken.display();
-        let message = error(usage, format!("{task} {broken} --model {model} --out {broken}"));
+        let message = error(usage, format!("{command} {broken} --model {model} --out {broken}"));
         assert!(message.contains("broken.jsonl is there already and is not overwritten"), "{message}");
     }
 

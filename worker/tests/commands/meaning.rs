@@ -1,4 +1,4 @@
-//! What texts, rows and judgments mean to the tasks: which are the same, what stands before them, which count.
+//! What texts, rows and judgments mean to the commands: which are the same, what stands before them, which count.
 
 use std::fs;
 use std::path::Path;
@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tercet_configs::ExitCode;
 
-use crate::tasks::fixture::{Fixture, lines, read_lines};
-use crate::tasks::job;
+use crate::commands::fixture::{Fixture, lines, read_lines};
+use crate::commands::job;
 
 fn dense(path: &Path) -> Vec<Vec<f64>> {
     let vector = |line: Value| line["dense"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();

@@ -1,0 +1,19 @@
+//! What all pairs of a text and a head have in common.
+
+use crate::ops::attention::TextSpan;
+use crate::ops::dropout::Dropout;
+
+/// How to attend.
+#[derive(Clone, Copy)]
+pub struct Attention<'a> {
+    /// The texts; tokens that are no text's take no part.
+    pub(super) texts: &'a [TextSpan],
+    /// h.
+    pub(super) num_heads: usize,
+    /// k.
+    pub(super) head_len: usize,
+    /// Is added to queries, keys and values, `[3d]`.
+    pub(super) bias: &'a [f32],
+    /// Of probabilities.
+    pub(super) dropout: Dropout,
+}

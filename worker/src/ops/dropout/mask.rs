@@ -1,0 +1,58 @@
+//! Which masks there are: where they lie, and what they drop.
+
+/// A probability is a multiple of 1/2³².
+pub(in crate::ops) const STEPS: f64 = 4_294_967_296.0;
+
+/// Where an encoder drops, and with which probability.
+#[derive(Debug, Clone, Copy)]
+pub struct Dropout {
+    pub(in crate::ops) seed: u64,
+    probability: f64,
+}
+
+impl Dropout {
+    /// Drops with `probability`; masks depend on `seed` alone.
+    pub fn new(seed: u64, probability: f64) -> Self {
+        // Of a seed of 0 too a hash that is not 0.
+        Self { seed: mix(seed.wrapping_add(0x9e37_79b9_7f4a_7c15)), probability }
+    }
+
+    /// Another place's: its masks have nothing to do with this one's.
+    pub fn at(self, place: u64) -> Self {
+        Self { seed: mix(self.seed.wrapping_add(mix(place.wrapping_add(1)))), ..self }
+    }
+
+    /// Whether anything is dropped at all.
+    pub fn is_on(self) -> bool {
+        self.probability > 0.0
+    }
+
+    /// Seeds libtorch's generator, where its own kernels draw.
+    pub(in crate::ops) fn seed_libtorch(self) {
+        tch::manual_seed(self.seed as i64);
+    }
+
+    /// The probability as it was asked for.
+    pub(in crate::ops) fn probability(self) -> f64 {
+        self.probability
+    }
+
+    /// The probability in steps.
+    #[inline(always)]
+    pub(in crate::ops) fn steps(self) -> f64 {
+        (self.probability * STEPS).round().min(STEPS - 1.0)
+    }
+
+    /// What is kept is multiplied with this.
+    #[inline(always)]
+    pub(in crate::ops) fn scale(self) -> f32 {
+        (STEPS / (STEPS - self.steps())) as f32
+    }
+}
+
+/// SplitMix64's finaliser (Steele, Lea and Flood, 2014).
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
