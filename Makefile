@@ -1,55 +1,65 @@
 # What people type. The work is done by cargo and by the scripts of cluster/setup.
 #
-# LIBTORCH=FOLDER uses a libtorch that is there; TORCH=cpu or TORCH=cuda chooses the one that `setup` fetches.
+# TORCH=cpu, cuda, cu126 or cu130 chooses the libtorch that `setup` fetches (cluster/setup/libtorch.sh says how);
+# LIBTORCH=FOLDER uses one that is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test same-numbers wrap test-slurm soak rehearse-96 test-nccl test-gpu test-peers bench bench-prepare bench-peers lint deny clean
+.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 test-nccl test-cuda-build test-gpu test-peers bench bench-prepare bench-peers lint deny clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
 NCCL := $(CURDIR)/.deps/nccl
+CARGO := cluster/setup/with.sh cargo
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## Install what is missing: MPI, libclang, libtorch (into .deps)
-	@cluster/setup/system.sh
-	@cluster/setup/libtorch.sh .deps
+setup: ## Install what is missing: MPI, libclang, libtorch (into .deps; TORCH=cpu|cuda|cu126|cu130)
+	@TELL='$(filter setup,$(MAKECMDGOALS))' cluster/setup/system.sh .deps
+	@TELL='$(filter setup,$(MAKECMDGOALS))' cluster/setup/libtorch.sh .deps
 
 # One profile everywhere: third-party code is built once.
 build: setup ## Build tercet, tercet-worker and tercet-test-gpu into target/release
-	@cargo build --release --package tercet --package tercet-worker --package tercet-test-gpu
+	@$(CARGO) build --release --package tercet --package tercet-worker --package tercet-test-gpu
+
+dist: build ## Pack what ranks need into DIST=FOLDER (dist/tercet-VERSION-KIND); TAR=1 makes FOLDER.tar, too
+	@cluster/setup/dist.sh $(BIN) $(DIST)
 
 demo: setup ## Train a small model on manual pages in many languages, and show how much better it got
-	@cargo build --release --package tercet --package tercet-worker --package tercet-demo
+	@$(CARGO) build --release --package tercet --package tercet-worker --package tercet-demo
 	@$(BIN)/tercet-demo
 
 # Two tests per core: many wait for a process more than they compute.
 test: build ## Run all tests, or those whose path contains NAME: T=NAME, e.g. a file's or a test's
 	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} \
-		$(if $(T),tests/named.sh '$(T)',cargo test --release --workspace)
+		$(if $(T),cluster/setup/with.sh tests/named.sh '$(T)',$(CARGO) test --release --workspace)
 
 same-numbers: build ## Weights after 20 steps, and whether they are those of BEFORE=PROGRAM or BEFORE=REVISION
-	@BEFORE='$(BEFORE)' tests/same-numbers.sh
+	@BEFORE='$(BEFORE)' cluster/setup/with.sh tests/same-numbers.sh
 
 test-slurm: build ## Run the tests that need a real Slurm, in namespaces of this machine (root; installs slurm-wlm and munge)
-	@cluster/setup/system.sh slurm
-	@time cargo test --release --workspace --test system slurm:: -- --ignored --test-threads=1
+	@cluster/setup/system.sh .deps slurm
+	@time $(CARGO) test --release --workspace --test system slurm:: -- --ignored --test-threads=1
 
 soak: build ## Hurt a training run a hundred times, in every way, and compare its weights with an undisturbed one's
-	@cargo test --release --workspace --test system soak:: -- --ignored --nocapture
+	@$(CARGO) test --release --workspace --test system soak:: -- --ignored --nocapture
 
 rehearse-96: build ## The stage-2 recipe with a miniature model on 96 real ranks of this machine
-	@cargo test --release --workspace --test system rehearse:: -- --ignored --nocapture
+	@$(CARGO) test --release --workspace --test system rehearse:: -- --ignored --nocapture
 
 # Apart from `test`: the wheel is 240 MB unpacked, for one test.
 test-nccl: build $(NCCL)/nvidia/nccl/lib/libnccl.so.2 ## Load NVIDIA's NCCL, read its version, be refused without a driver
-	@TERCET_TEST_NCCL=1 NCCL_HOME=$(NCCL)/nvidia/nccl cargo test --release --workspace --lib the_real_library -- --nocapture
+	@TERCET_TEST_NCCL=1 NCCL_HOME=$(NCCL)/nvidia/nccl $(CARGO) test --release --workspace --lib the_real_library -- --nocapture
 
 $(NCCL)/nvidia/nccl/lib/libnccl.so.2: | setup
 	@echo "nccl: installing the PyPI wheel into $(NCCL)" >&2
 	@rm -rf $(NCCL) && python3 -m venv $(NCCL)/venv
 	@$(NCCL)/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(NCCL) nvidia-nccl-cu13
+
+# Apart from `test`: NVIDIA's libraries are gigabytes, and it builds everything in a folder of its own.
+test-cuda-build: ## What can be proved of the CUDA build without a GPU (9 GB in .deps/cuda-build; TORCH=cu130 or cu126)
+	@cluster/setup/system.sh .deps
+	@tests/cuda-build/run.sh $(or $(TORCH),cu130)
 
 test-gpu: build ## Ten minutes that settle what this machine's GPUs do; fails where there is none: ARGS="--only PART,…"
 	@$(BIN)/tercet-test-gpu $(ARGS)
@@ -65,7 +75,7 @@ $(PEERS)/requirements.txt: tests/peers/requirements.txt | setup
 	@cp $< $@
 
 bench: setup ## Measure, as ratios to what the machine can do
-	@cargo bench --workspace --bench '*'
+	@$(CARGO) bench --workspace --bench '*'
 
 bench-prepare: build $(PEERS)/requirements.txt ## Measure prepare beside Python: TOKENIZER=MODEL_DIR [ROWS="FILE.jsonl …"]
 	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B sampler/benches/prepare_peers.py --tokenizer $(TOKENIZER) $(ROWS)
@@ -75,11 +85,11 @@ bench-peers: build $(PEERS)/requirements.txt ## Measure training beside Python: 
 
 lint: setup ## Formatting, clippy and rustdoc, warnings being errors
 	@cargo fmt --all --check
-	@cargo clippy --release --workspace --all-targets -- -D warnings
-	@RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps
+	@$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --release --workspace --no-deps
 
 wrap: ## Wrap again the comments that `make test T=house` complains of
-	@WRAP=1 cargo test --release --workspace --test system house::comments
+	@WRAP=1 $(CARGO) test --release --workspace --test system house::comments
 
 # Licences, sources and duplicates by deny.toml, from what is downloaded. `cargo deny check advisories` needs a git server.
 deny: ## Licences and sources of third-party crates (needs cargo-deny)

@@ -23,6 +23,9 @@ pub enum ReduceOp {
 /// The `start_…` operations return at once. The caller must wait for them in the order in which they were started, and
 /// before any operation that blocks ([`Pending`]).
 ///
+/// With one rank, a `start_…` operation in place has nothing to do. A backend that knows no device memory then takes a
+/// buffer in it all the same, and touches nothing.
+///
 /// Results are deterministic: the same inputs on the same number of ranks give the same bits on every run, and
 /// [`all_reduce`](Collective::all_reduce) and [`start_all_reduce`](Collective::start_all_reduce) leave the same bits on
 /// every rank. Another number of ranks adds in another order, so its results differ by rounding. The same holds for
@@ -116,7 +119,7 @@ pub trait Collective: Send {
     /// as that of the whole operation; NCCL adds in the order that it has for this one.
     ///
     /// The first `counts[0]` elements are rank 0's part, and so on; a count may be 0. [`part_counts`] gives the counts
-    /// that an all-reduce uses.
+    /// that an all-reduce uses. NCCL works in place on parts of one length, and copies others within the GPU.
     ///
     /// # Errors
     /// The length is not the sum of `counts`, or there is not one count for each rank.

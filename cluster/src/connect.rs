@@ -13,19 +13,34 @@ use crate::panic::end_on_panic;
 use crate::solo::Solo;
 use crate::values::all_ranks;
 
-/// Joins the job with the recipe's backend. Every rank calls it once, early, on the thread that will call the
-/// collectives. Dropping the result leaves the job in good order and waits until every rank does so. `deadline` is the
-/// longest time that one operation on GPU memory may take.
+/// Joins the job with the recipe's backend: [`meet`] and [`Met::connect`] in one, where nothing is to be agreed on
+/// before.
 ///
-/// [`Backend::Auto`] is `solo` for a single rank. For several ranks it is `nccl` if all of them compute on a GPU
-/// (`on_gpu`), and `mpi` otherwise. It reads the number of ranks from the variables that the launcher has set:
-/// `OMPI_COMM_WORLD_SIZE` (Open MPI's mpirun) or `PMI_SIZE` (MPICH's mpirun, `srun --mpi=pmi2`), else `PMIX_RANK` with
-/// `SLURM_STEP_NUM_TASKS` (`srun --mpi=pmix`).
+/// # Errors
+/// Those of both.
+pub fn connect(backend: Backend, on_gpu: bool, deadline: Duration) -> Result<Box<dyn Collective>, CollectiveError> {
+    meet(backend)?.connect(backend, on_gpu, deadline)
+}
+
+/// The ranks of a job over host memory, before it is said what carries tensors.
+pub enum Met {
+    /// One rank.
+    Alone(Solo),
+    /// Ranks that MPI has brought together.
+    Several(Mpi),
+}
+
+/// Brings the ranks of this process's job together, as far as `backend` has them be several. Every rank calls it once,
+/// early, on the thread that will call the collectives. No GPU is touched.
+///
+/// [`Backend::Auto`] is `solo` for a single rank. It reads the number of ranks from the variables that the launcher has
+/// set: `OMPI_COMM_WORLD_SIZE` (Open MPI's mpirun) or `PMI_SIZE` (MPICH's mpirun, `srun --mpi=pmi2`), else `PMIX_RANK`
+/// with `SLURM_STEP_NUM_TASKS` (`srun --mpi=pmix`).
 ///
 /// # Errors
 /// [`CollectiveError::Started`]: several ranks were started, but MPI cannot see them as one job.
-/// [`CollectiveError::Join`]: MPI was joined before. Those of [`Nccl::join`], if NCCL is used.
-pub fn connect(backend: Backend, on_gpu: bool, deadline: Duration) -> Result<Box<dyn Collective>, CollectiveError> {
+/// [`CollectiveError::Join`]: MPI was joined before.
+pub fn meet(backend: Backend) -> Result<Met, CollectiveError> {
     let launched = Launched::read(|name| std::env::var(name).ok());
     let mpi = match backend {
         Backend::Mpi | Backend::Nccl => true,
@@ -35,16 +50,46 @@ pub fn connect(backend: Backend, on_gpu: bool, deadline: Duration) -> Result<Box
     if !mpi {
         let solo = Solo::new();
         end_on_panic(solo.place(), |code| process::exit(code.code()));
-        return Ok(Box::new(solo));
+        return Ok(Met::Alone(solo));
     }
     let ranks = Mpi::join(MAX_MESSAGE_BYTES)?;
     launched.check_world_size(ranks.world_size())?;
-    let nccl = match backend {
-        Backend::Nccl => true,
-        Backend::Auto => all_ranks(&ranks, on_gpu)?,
-        Backend::Mpi | Backend::Solo => false,
-    };
-    if nccl { Ok(Box::new(Nccl::join(ranks, deadline)?)) } else { Ok(Box::new(ranks)) }
+    Ok(Met::Several(ranks))
+}
+
+impl Met {
+    /// The ranks, over host memory.
+    pub fn ranks(&self) -> &dyn Collective {
+        match self {
+            Self::Alone(solo) => solo,
+            Self::Several(ranks) => ranks,
+        }
+    }
+
+    /// What carries the ranks' tensors by `backend`. Every rank calls it. Dropping the result leaves the job in good
+    /// order and waits until every rank does so. `deadline` is the longest time that one operation on GPU memory may
+    /// take. [`Backend::Auto`] is, for several ranks, `nccl` if all of them compute on a GPU (`on_gpu`), and `mpi`
+    /// otherwise.
+    ///
+    /// # Errors
+    /// Those of [`Nccl::join`], if NCCL is used.
+    pub fn connect(
+        self,
+        backend: Backend,
+        on_gpu: bool,
+        deadline: Duration,
+    ) -> Result<Box<dyn Collective>, CollectiveError> {
+        let ranks = match self {
+            Self::Alone(solo) => return Ok(Box::new(solo)),
+            Self::Several(ranks) => ranks,
+        };
+        let nccl = match backend {
+            Backend::Nccl => true,
+            Backend::Auto => all_ranks(&ranks, on_gpu)?,
+            Backend::Mpi | Backend::Solo => false,
+        };
+        if nccl { Ok(Box::new(Nccl::join(ranks, deadline)?)) } else { Ok(Box::new(ranks)) }
+    }
 }
 
 /// The number of ranks that the launcher says it started, and whether it told MPI.

@@ -19,6 +19,8 @@ pub enum Doing {
     ReadingBatch,
     /// Waiting for a checkpoint to be copied or written.
     WritingCheckpoint,
+    /// Waiting until its own GPU has done what it was asked for.
+    WaitingForGpu,
     /// In a collective, like all that follow.
     AllReduce,
     /// The first half of an all-reduce.
@@ -33,11 +35,12 @@ pub enum Doing {
     Barrier,
 }
 
-const ALL: [Doing; 10] = [
+const ALL: [Doing; 11] = [
     Doing::Starting,
     Doing::Computing,
     Doing::ReadingBatch,
     Doing::WritingCheckpoint,
+    Doing::WaitingForGpu,
     Doing::AllReduce,
     Doing::ReduceScatter,
     Doing::AllGather,
@@ -59,6 +62,7 @@ impl Doing {
             Self::Computing => "computing",
             Self::ReadingBatch => "reading batch",
             Self::WritingCheckpoint => "writing a checkpoint",
+            Self::WaitingForGpu => "waiting for its GPU",
             Self::AllReduce => "all-reduce",
             Self::ReduceScatter => "reduce-scatter",
             Self::AllGather => "all-gather",
@@ -115,13 +119,20 @@ pub fn touch() {
     begin(OWN.get().0);
 }
 
-/// Does `work` as `doing`, and restores what was recorded before.
+/// Records what was recorded before, when it is dropped.
+struct Restored(Doing);
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        begin(self.0);
+    }
+}
+
+/// Does `work` as `doing`, and restores what was recorded before, also where `work` panics.
 pub fn during<T>(doing: Doing, work: impl FnOnce() -> T) -> T {
-    let before = OWN.get().0;
+    let _before = Restored(OWN.get().0);
     begin(doing);
-    let result = work();
-    begin(before);
-    result
+    work()
 }
 
 /// Does `work`, whose collectives handle bucket `bucket`, counted from 1.

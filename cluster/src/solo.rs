@@ -129,6 +129,7 @@ impl Collective for Solo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buffer::{Element, Memory};
 
     #[test]
     fn one_rank_receives_what_it_sends() {
@@ -151,6 +152,20 @@ mod tests {
         solo.barrier().unwrap();
         assert_eq!(recv, send);
         assert_eq!((solo.rank(), solo.world_size(), solo.local_rank(), solo.local_size()), (0, 1, 0, 1));
+    }
+
+    /// A rank alone may hand over the memory of a GPU: here an address that nobody may follow.
+    #[test]
+    fn operations_in_place_touch_nothing() {
+        let solo = Solo::new();
+        let memory = Memory::Device { stream: 0 };
+        // SAFETY: no operation in place touches the memory.
+        unsafe {
+            let buffer = || BufferMut::from_raw(std::ptr::dangling_mut::<f32>().cast(), 100, Element::F32, memory);
+            solo.start_all_reduce(buffer()).unwrap().wait().unwrap();
+            solo.start_reduce_scatter(buffer(), &[100]).unwrap().wait().unwrap();
+            solo.start_all_gather(buffer(), &[100]).unwrap().wait().unwrap();
+        }
     }
 
     #[test]

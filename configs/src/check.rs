@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::check_data::check_data;
 use crate::error::RecipeError;
-use crate::recipe::{LossPreset, LossSection, Recipe, Teacher};
+use crate::recipe::{Backend, DeviceChoice, LossPreset, LossSection, Recipe, Teacher};
 
 /// Checks that the recipe's values make a run.
 pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
@@ -12,6 +12,10 @@ pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
         |key: &str, message: String| Err(RecipeError::Value { path: path.to_owned(), key: key.to_owned(), message });
     let Recipe { model, data, loss, optimizer, faults, restart, .. } = recipe;
 
+    if recipe.device == DeviceChoice::Cpu && recipe.backend == Backend::Nccl {
+        let message = "is \"nccl\", which carries tensors between GPUs, beside device = \"cpu\": keep one of the two";
+        return fail("backend", message.into());
+    }
     if recipe.sub_batch_tokens == 0 {
         return fail("sub_batch_tokens", "is 0: a sub-batch needs at least one token".into());
     }
@@ -106,11 +110,23 @@ mod tests {
         let recipe = Recipe::parse("name = \"t\"\nprecision = \"fp16\"", Path::new("t.toml"), &[]);
         let message = recipe.unwrap_err().to_string();
         assert!(message.contains("loss scaling") && message.contains("use \"bf16\""), "{message}");
-        for precision in ["fp32", "bf16", "fp64"] {
+        for precision in ["auto", "fp32", "bf16", "fp64"] {
             let text = format!("name = \"t\"\nprecision = \"{precision}\"");
             let recipe = Recipe::parse(&text, Path::new("t.toml"), &[]).unwrap();
             assert!(recipe.to_toml().contains(&format!("precision = \"{precision}\"")));
         }
+    }
+
+    #[test]
+    fn nccl_has_nothing_to_carry_between_processors() {
+        let parse = |device: &str| {
+            let text = format!("name = \"t\"\nbackend = \"nccl\"\ndevice = \"{device}\"");
+            Recipe::parse(&text, Path::new("t.toml"), &[]).map_err(|error| error.to_string())
+        };
+        assert!(parse("auto").is_ok() && parse("cuda").is_ok());
+        let message = parse("cpu").unwrap_err();
+        assert!(message.contains("backend: is \"nccl\"") && message.contains("device = \"cpu\""), "{message}");
+        assert!(parse("tpu").unwrap_err().contains("tpu"));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! What ranks compute on, and what follows from it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::limits::GPU_PADDING;
 
 /// A kind of device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Device {
     /// Processors; memory is a process's resident memory.

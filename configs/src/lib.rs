@@ -8,7 +8,8 @@
 //! [`EncoderConfig`] reads config.json, [`ModelFolder`] reads the files of sentence-transformers, and [`WeightFiles`]
 //! finds the weights.
 //!
-//! It looks neither at data, nor at the values of weights, nor at machines.
+//! It looks neither at data, nor at the values of weights, nor at machines, but for what NVIDIA's driver tells of a
+//! machine's GPUs ([`NvidiaDriver`]), by which whoever starts ranks counts them.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -28,6 +29,7 @@ mod matmul;
 mod memory_budget;
 mod model_folder;
 mod model_shape;
+mod nvidia_driver;
 mod pooling;
 mod prompts;
 mod recipe;
@@ -46,11 +48,12 @@ pub use matmul::{CpuMatmul, MatmulLibrary};
 pub use memory_budget::MemoryBudget;
 pub use model_folder::ModelFolder;
 pub use model_shape::ModelShape;
+pub use nvidia_driver::{GpuSlot, NvidiaDriver, UsableGpus, major_of};
 pub use pooling::Pooling;
 pub use prompts::Prompts;
 pub use recipe::{
-    Backend, CheckpointSection, FaultsSection, LogSection, LossPreset, LossSection, ModelSection, OnFaults,
-    OptimizerSection, Origin, Precision, Recipe, RestartSection, Teacher,
+    Backend, CheckpointSection, DeviceChoice, FaultsSection, LogSection, LossPreset, LossSection, ModelSection,
+    OnFaults, OptimizerSection, Origin, Precision, Recipe, RestartSection, Teacher,
 };
 pub use visible_devices::VisibleDevices;
 pub use weight_files::{WeightFiles, WeightFormat};

@@ -16,10 +16,11 @@ pub const TILE_QUERY_VECTORS: usize = 1 << 10;
 
 /// Bytes of a bucket of the gradient, which is summed over ranks bucket by bucket. What a rank sends to one other of a
 /// hundred, a hundredth of it, is still a message long enough for a network's full rate, and a large model's layer
-/// makes two buckets.
+/// makes two buckets. It is a little more where ranks' parts would else differ in length.
 pub const BUCKET_BYTES: usize = 25 << 20;
 
-/// Buckets under way at most: each has as many bytes again, of other ranks' values as they arrive.
+/// Buckets under way at most, where the host carries them: each has as many bytes again, of other ranks' values as they
+/// arrive.
 pub const BUCKETS_UNDER_WAY: usize = 4;
 
 /// Elements that AdamW updates at a time where libtorch does it: bounds the temporaries.

@@ -54,9 +54,11 @@ impl Recipe {
     /// and its continuation: where its files go, how often it reports or saves, what it does about faults and dead
     /// ranks, and how it is cut up for a machine.
     pub fn differing_keys(&self, other: &Self) -> Vec<String> {
-        const FREE: [&str; 13] = [
+        const FREE: [&str; 15] = [
             "name",
+            "deterministic",
             "cpu_matmul",
+            "device",
             "backend",
             "backend_deadline_secs",
             "run_dir",

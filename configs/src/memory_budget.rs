@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize, Serializer};
 pub enum MemoryBudget {
     /// This number of bytes, the program and its weights included.
     Bytes(u64),
-    /// Nine tenths of the free memory when the run begins, divided evenly among the ranks of a machine.
+    /// What the run itself takes and nine tenths of the memory that is free when it begins: a rank's GPU, or a
+    /// machine's memory, divided evenly among its ranks.
     Auto,
 }
 

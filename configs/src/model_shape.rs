@@ -30,8 +30,8 @@ pub struct ModelShape {
 }
 
 impl ModelShape {
-    /// The model that `recipe` would train; `config` is a config.json to go by instead of the recipe's, for a model
-    /// that is not there yet.
+    /// The model that `recipe` would train, in fp32 where its precision is left open; `config` is a config.json to go
+    /// by instead of the recipe's, for a model that is not there yet.
     ///
     /// # Errors
     /// The recipe names no model, or config.json cannot be used.
@@ -66,7 +66,7 @@ impl ModelShape {
         let multi_vector_dim = if section.multi_vector_dim > 0 { section.multi_vector_dim } else { config.hidden_size };
         let heads = Heads::of(loss.preset);
         let (element_bytes, compute_bytes) = match precision {
-            Precision::Fp32 => (4, 4),
+            Precision::Auto | Precision::Fp32 => (4, 4),
             Precision::Bf16 => (4, 2),
             Precision::Fp64 => (8, 8),
         };

@@ -13,6 +13,8 @@ pub struct VisibleDevices {
     pub num: usize,
     /// Their numbers, if the list has numbers.
     pub numbers: Option<Vec<usize>>,
+    /// Their UUIDs or the beginnings of these, if the list has such.
+    uuids: Vec<String>,
     /// Why there are fewer than were probably meant.
     pub remark: Option<String>,
 }
@@ -21,15 +23,21 @@ impl VisibleDevices {
     /// Reads a list. `num_present` is the number of the machine's GPUs, if it is known.
     pub fn read(list: &str, num_present: Option<usize>) -> Self {
         let list = list.trim();
-        let none = |remark: Option<String>| Self { num: 0, numbers: Some(Vec::new()), remark };
+        let of = |numbers: Vec<usize>, remark: Option<String>| Self {
+            num: numbers.len(),
+            numbers: Some(numbers),
+            uuids: Vec::new(),
+            remark,
+        };
         if list.is_empty() {
-            return none(None);
+            return of(Vec::new(), None);
         }
         let entries: Vec<&str> = list.split(',').map(str::trim).collect();
         if let Some(twice) =
             (1..entries.len()).find(|i| !entries[*i].is_empty() && entries[..*i].contains(&entries[*i]))
         {
-            return none(Some(format!("names {} twice, and CUDA then shows no GPU at all", entries[twice])));
+            let remark = format!("names {} twice, and CUDA then shows no GPU at all", entries[twice]);
+            return of(Vec::new(), Some(remark));
         }
         if let Some(kind) = ["GPU-", "MIG-"].into_iter().find(|kind| list.starts_with(kind)) {
             return Self::of_uuids(kind, &entries, num_present);
@@ -46,17 +54,33 @@ impl VisibleDevices {
                         _ => format!("there are 0 to {}", num - 1),
                     };
                     let remark = format!("names GPU {number}, but {there}: it ends there");
-                    return Self { num: numbers.len(), numbers: Some(numbers), remark: Some(remark) };
+                    return of(numbers, Some(remark));
                 }
                 // -1 and NoDevFiles mean none.
                 None => {
                     let end = ["-1", "NoDevFiles", "none", "void"].contains(entry) && numbers.is_empty();
                     let remark = (!end).then(|| format!("ends at {entry:?}, which is no GPU's number"));
-                    return Self { num: numbers.len(), numbers: Some(numbers), remark };
+                    return of(numbers, remark);
                 }
             }
         }
-        Self { num: numbers.len(), numbers: Some(numbers), remark: None }
+        of(numbers, None)
+    }
+
+    /// Whether somebody has hidden all GPUs on purpose: the list is empty, or begins with -1. What Slurm writes where a
+    /// job has asked for no GPU (`NoDevFiles`) is nobody's purpose.
+    pub fn hides_all(list: &str) -> bool {
+        let first = list.split(',').next().unwrap_or_default().trim();
+        list.trim().is_empty() || first == "-1"
+    }
+
+    /// Whether the list names the GPU with this number and this UUID.
+    pub fn shows(&self, number: usize, uuid: &str) -> bool {
+        let uuid = uuid.to_ascii_lowercase();
+        match &self.numbers {
+            Some(numbers) => numbers.contains(&number),
+            None => self.uuids.iter().any(|own| uuid.starts_with(&own.to_ascii_lowercase())),
+        }
     }
 
     fn of_uuids(kind: &str, entries: &[&str], num_present: Option<usize>) -> Self {
@@ -66,11 +90,15 @@ impl VisibleDevices {
         if kind == "MIG-" {
             let more = (num_listed > 1)
                 .then(|| format!("names {num_listed} MIG instances, of which CUDA shows the first alone"));
-            return Self { num: 1, numbers: None, remark: more.or(stranger) };
+            // `MIG-GPU-UUID/…` names its GPU; a UUID of its own tells nothing of it, so it may be in any.
+            let of_gpu = entries[0].strip_prefix("MIG-").filter(|rest| rest.starts_with("GPU-"));
+            let gpu = of_gpu.map_or("", |rest| rest.split('/').next().unwrap_or(rest)).to_owned();
+            return Self { num: 1, numbers: None, uuids: vec![gpu], remark: more.or(stranger) };
         }
         let num = num_listed.min(num_present.unwrap_or(num_listed));
         let more = (num < num_listed).then(|| format!("names {num_listed} GPUs, but there are {num}"));
-        Self { num, numbers: None, remark: more.or(stranger) }
+        let uuids = entries[..num].iter().map(|entry| (*entry).to_owned()).collect();
+        Self { num, numbers: None, uuids, remark: more.or(stranger) }
     }
 }
 
@@ -113,6 +141,27 @@ mod tests {
         assert_eq!((num("0", 0), num("GPU-a,GPU-b", 1)), (0, 1));
         let unknown = VisibleDevices::read("5,6", None);
         assert_eq!((unknown.num, unknown.numbers, unknown.remark), (2, Some(vec![5, 6]), None));
+    }
+
+    #[test]
+    fn a_list_shows_the_gpus_that_it_names() {
+        let shown = |list: &str| {
+            let visible = VisibleDevices::read(list, Some(3));
+            let uuids = ["GPU-8932f937-d72c", "GPU-3c31aaaa-0000", "GPU-3d00bbbb-0000"];
+            (0..3).filter(|number| visible.shows(*number, uuids[*number])).collect::<Vec<_>>()
+        };
+        for (list, expected) in [
+            ("2,0", &[0, 2][..]),
+            ("", &[]),
+            ("0,7,1", &[0]),
+            ("GPU-3c31,GPU-8932F937-D72C", &[0, 1]),
+            ("MIG-GPU-3d00bbbb-0000/1/0", &[2]),
+            ("MIG-a1b2", &[0, 1, 2]),
+        ] {
+            assert_eq!(shown(list), expected, "{list:?}");
+        }
+        assert!(["", " ", "-1", "-1,0"].iter().all(|list| VisibleDevices::hides_all(list)));
+        assert!(!["NoDevFiles", "0", "0,-1", "0,0", "x"].iter().any(|list| VisibleDevices::hides_all(list)));
     }
 
     #[test]

@@ -64,6 +64,29 @@ fn the_table_is_narrow_and_says_how_to_get_times() {
 }
 
 #[test]
+fn a_gpus_plan_is_in_bf16_unless_said_otherwise_and_has_the_runs_peak_beside_it() {
+    let lab = lab();
+    let plan = |words: &str| {
+        let ran = lab.run(&format!("plan small.toml --world 2 {words}"), "");
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        ran.stdout
+    };
+    let table = plan("--device cuda");
+    assert!(table.lines().next().unwrap().ends_with("; bf16") && table.contains("bfloat16 weights"), "{table}");
+    assert!(!table.contains("measured peak"), "{table}");
+    for words in ["--device cpu", "--device cuda --set precision=fp32"] {
+        let table = plan(words);
+        assert!(table.lines().next().unwrap().ends_with("; fp32") && !table.contains("bfloat16"), "{table}");
+    }
+    std::fs::create_dir(lab.path("run")).unwrap();
+    let metrics = "{\"step\":1,\"device_peak_bytes\":61200000000}\n{\"step\":2,\"device_peak_bytes\":7}\n{\"st";
+    std::fs::write(lab.path("run/metrics.jsonl"), metrics).unwrap();
+    let table = plan("--device cuda --set run_dir=run");
+    let measured = table.lines().find(|line| line.contains("measured peak")).unwrap();
+    assert!(measured.contains("61.2 GB"), "{measured}");
+}
+
+#[test]
 fn given_rates_become_times_and_rank_hours() {
     let lab = lab();
     let slow = json(&lab.run("plan small.toml --world 2 --flops 1e6 --bandwidth 1e9 --json -", ""));

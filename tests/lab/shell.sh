@@ -12,4 +12,4 @@ unreachable() {
 [ -r "/run/hosts/$host" ] || unreachable "no such host"
 [ "$(cat "/sys/class/net/port-$host/operstate")" = up ] || unreachable "timed out"
 exec nsenter --target "$(cat "/run/hosts/$host")" --net --mount --uts --ipc --pid -- \
-  env -i PATH=/usr/bin:/bin:/usr/sbin:/sbin HOME="$HOME" sh -c "$*"
+  env -i PATH=/usr/bin:/bin:/usr/sbin:/sbin HOME="$HOME" CUDA_VISIBLE_DEVICES= sh -c "$*"

@@ -2,7 +2,8 @@
 //! moment that leaves a different state.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use crate::native;
 
 /// The compiled library.
 pub struct Killer(PathBuf);
@@ -38,9 +39,7 @@ impl Killer {
     pub fn new(dir: &Path) -> Self {
         let (source, library) = (dir.join("killer.c"), dir.join("killer.so"));
         std::fs::write(&source, include_str!("killer.c")).unwrap();
-        let mut cc = Command::new("cc");
-        cc.args(["-shared", "-fPIC", "-O1", "-w", "-o"]).arg(&library).arg(&source).args(["-ldl", "-lpthread"]);
-        assert!(cc.status().unwrap().success(), "{cc:?}");
+        native::c_library(&library, &[source], &["-O1", "-w", "-ldl", "-lpthread"]);
         Self(library)
     }
 

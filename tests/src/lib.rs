@@ -4,7 +4,8 @@
 //! [`program`] runs `tercet` and watches its processes, and [`slots`] bounds the number of ranks at a time. [`place`]
 //! is a folder of a test's own with the files that commands read. [`lab`] has several hosts, with a Slurm if wanted.
 //! [`scene`] is a run to train, [`hold`] makes it stand still, and [`injury`], [`killer`] and [`shim`] hurt it.
-//! [`batch`] draws batches of token ids; [`tensors`], [`compare`] and [`ranks_agree`] examine results.
+//! [`stand_in`] is a CUDA device that is none, and [`native`] compiles what tests load. [`batch`] draws batches of token
+//! ids; [`tensors`], [`compare`] and [`ranks_agree`] examine results.
 //!
 //! Everything here fails by panicking, because only tests call it.
 
@@ -17,6 +18,7 @@ pub mod hold;
 pub mod injury;
 pub mod killer;
 pub mod lab;
+pub mod native;
 pub mod place;
 pub mod program;
 pub mod random;
@@ -24,4 +26,5 @@ pub mod ranks_agree;
 pub mod scene;
 pub mod shim;
 pub mod slots;
+pub mod stand_in;
 pub mod tensors;

@@ -23,8 +23,11 @@ pub const TIME_TO_END: Duration = Duration::from_secs(60);
 /// The variable that marks a run's processes; every child inherits the environment.
 const MARK: &str = "TERCET_TEST_RUN";
 
-/// `tercet`, `tercet-worker` or `tercet-test-gpu`, where `make build` puts them. It fails if they are not what the sources make of them
-/// now.
+/// The variable that hides GPUs.
+const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+
+/// `tercet`, `tercet-worker` or `tercet-test-gpu`, where `make build` puts them. It fails if they are not what the sources
+/// make of them now.
 pub fn program(name: &str) -> PathBuf {
     static PROGRAMS: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
     let which = ["tercet", "tercet-worker", "tercet-test-gpu"].iter().position(|program| *program == name).unwrap();
@@ -61,7 +64,11 @@ impl Tercet {
     }
 
     /// Any other program that starts ranks, for example a shell that starts `tercet`.
-    pub fn through(command: Command, ranks: usize) -> Self {
+    ///
+    /// Numbers that tests expect are a CPU's, also on a machine with GPUs: these are hidden, unless the test
+    /// [shows](Self::with_gpus) them.
+    pub fn through(mut command: Command, ranks: usize) -> Self {
+        command.env(VISIBLE, "");
         Self { command, ranks, alone: false, limit: TIME_LIMIT }
     }
 
@@ -85,6 +92,15 @@ impl Tercet {
     /// Adds a variable to its environment and to that of its ranks.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// Shows it the machine's GPUs, as this process sees them.
+    pub fn with_gpus(mut self) -> Self {
+        match std::env::var_os(VISIBLE) {
+            Some(list) => self.command.env(VISIBLE, list),
+            None => self.command.env_remove(VISIBLE),
+        };
         self
     }
 

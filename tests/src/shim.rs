@@ -1,8 +1,8 @@
 //! A library, preloaded into ranks, that makes them end or hang in ways that cannot be caused from outside.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use crate::native;
 use crate::program::send;
 
 /// What a rank does on one of the library's signals.
@@ -26,9 +26,7 @@ pub enum Act {
 pub fn compile(dir: &Path) -> PathBuf {
     let (source, library) = (dir.join("shim.c"), dir.join("shim.so"));
     std::fs::write(&source, include_str!("shim.c")).unwrap();
-    let mut cc = Command::new("cc");
-    cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).arg("-ldl");
-    assert!(cc.status().unwrap().success(), "{cc:?}");
+    native::c_library(&library, &[source], &["-O1", "-w", "-ldl"]);
     library
 }
 

@@ -22,7 +22,9 @@ fn files() -> BTreeMap<String, String> {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             let from_root = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-            if path.is_symlink() || name.starts_with('.') || ["target", "runs", "stores"].contains(&from_root.as_str())
+            if path.is_symlink()
+                || name.starts_with('.')
+                || ["dist", "target", "runs", "stores"].contains(&from_root.as_str())
             {
                 continue;
             } else if path.is_dir() {

@@ -8,6 +8,8 @@ mod bad_input;
 mod bench;
 mod data;
 mod determinism;
+mod device;
+mod device_choice;
 mod docs;
 mod doctor;
 mod faults;
@@ -26,11 +28,14 @@ mod rehearse;
 mod resume;
 mod safety;
 mod same_numbers;
+mod setup;
+mod same_weights;
 mod sharded_state;
 mod slurm;
 mod soak;
 mod stop;
 mod teaching;
+mod test_gpu;
 mod watching;
 
 /// A file that is not a module of its crate's test program would be compiled by nobody, and its tests would seem to

@@ -6,11 +6,14 @@
 use std::fs;
 use std::path::Path;
 
+use tercet_tests::place::Place;
 use tercet_tests::ranks_agree::{self, Backend};
+
+use crate::sharded_state::{self, Way};
 
 #[allow(dead_code)]
 #[path = "../../cluster/tests/nccl/library.rs"]
-mod library;
+pub(crate) mod library;
 
 /// The suite's part, and proof that its ranks have been to the library.
 fn over_the_stand_in(name: &str, part: impl FnOnce(&Backend)) {
@@ -28,6 +31,27 @@ fn over_the_stand_in(name: &str, part: impl FnOnce(&Backend)) {
 #[test]
 fn step_is_the_same_on_any_ranks() {
     over_the_stand_in("step", ranks_agree::step_is_the_same_on_any_ranks);
+}
+
+/// On 3 ranks the parts of the last buckets differ in length: the weights are those of a run whose state is whole, and
+/// NCCL gets no operation with a root.
+#[test]
+fn a_sharded_runs_parts_are_reduced_and_gathered_by_one_call_each() {
+    let place = Place::new();
+    sharded_state::recipe(&place);
+    for (run, sharded) in [("whole", false), ("sharded", true)] {
+        let report = place.path(&format!("kinds-{run}"));
+        let variables = library::stand_in(&[("TERCET_STAND_IN_KINDS", report.to_str().unwrap())]);
+        let way = Way { more: &["--set", "backend=nccl"], variables: &variables };
+        sharded_state::train(&place, run, 3, sharded, way);
+        let kinds = fs::read_to_string(&report).unwrap();
+        assert_eq!(kinds.lines().count(), 3, "{kinds}");
+        for line in kinds.lines() {
+            assert!(line.contains("reduce-scatter ") == sharded && line.contains("all-gather ") == sharded, "{line}");
+            assert!(!line.contains("broadcast"), "{line}");
+        }
+    }
+    sharded_state::assert_same_state(&place, "sharded", "whole");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! bfloat16 trains as well as float32: what differs is no more than what another seed makes.
+//! bfloat16 trains as well as float32: what differs is no more than what another seed makes. A run keeps to what it was
+//! begun in.
 
 #![allow(clippy::unwrap_used)]
 
@@ -51,4 +52,38 @@ fn bfloat16_reaches_what_float32_reaches() {
     let difference = (mean(&rough) - mean(&exact)).abs();
     assert!(difference <= spread, "bf16 ends {difference} from fp32, seeds within {spread}");
     assert_ne!(exact[0].1, rough[0].1, "nothing was rounded");
+}
+
+#[test]
+fn a_run_says_what_it_computes_in_and_goes_on_in_it() {
+    let place = Place::new();
+    let recipe = recipe(&place);
+    let run_dir = place.path("kept");
+    let train = || {
+        let command = Tercet::new("train").arg(&recipe).set(format!("run_dir={}", run_dir.display()));
+        command.set("steps=2").set("checkpoint.every_steps=1").set("checkpoint.keep=0")
+    };
+    let read = |name: &str| std::fs::read_to_string(run_dir.join(name)).unwrap();
+    let go_on = || {
+        std::fs::remove_dir_all(run_dir.join("step-00000002")).unwrap();
+        train().arg("--resume")
+    };
+    train().set("precision=bf16").succeed();
+    let losses = read("metrics.jsonl");
+    go_on().succeed();
+    assert!(read("train.log").contains("the run was begun in bf16 and goes on in it"), "{}", read("train.log"));
+    for file in ["recipe.toml", "step-00000002/train/recipe.toml"] {
+        assert!(read(file).contains("precision = \"bf16\""), "{}", read(file));
+    }
+    let loss = |line: &str| serde_json::from_str::<Value>(line).unwrap()["loss"].clone();
+    let loss = |metrics: &str| metrics.lines().map(loss).collect::<Vec<_>>();
+    assert_eq!(loss(&read("metrics.jsonl")), loss(&losses));
+    go_on().set("precision=fp32").run().fails_with(2, &["was written by another recipe (precision)"]);
+    // A CPU decides for fp32, and an older run, whose recipe says so, goes on with one that leaves it open.
+    std::fs::remove_dir_all(&run_dir).unwrap();
+    train().succeed();
+    assert!(read("train.log").contains("the encoder computes in fp32"), "{}", read("train.log"));
+    assert!(read("recipe.toml").contains("precision = \"fp32\""), "{}", read("recipe.toml"));
+    go_on().succeed();
+    assert!(!read("train.log").contains("was begun in"), "{}", read("train.log"));
 }

@@ -13,9 +13,19 @@ use tercet_tests::program::Tercet;
 
 const STEPS: u64 = 4;
 
+/// Over MPI, on the CPU: no more arguments and no variables.
+const PLAIN: Way = Way { more: &[], variables: &[] };
+
+/// How a run is started.
+#[derive(Clone, Copy)]
+pub struct Way<'a> {
+    pub more: &'a [&'a str],
+    pub variables: &'a [(&'static str, String)],
+}
+
 /// A recipe whose gradients are clipped, and a model of more than one bucket of 25 MiB, whose parts are uneven on 3
 /// ranks.
-fn recipe(place: &Place) -> PathBuf {
+pub fn recipe(place: &Place) -> PathBuf {
     let store = place.store("rows", (0..40).map(|i| 4 + (i * 7) % 30), 100);
     let tokenizer = place.word_tokenizer("model/tokenizer.json", 100);
     let tiny = ModelConfig::tiny(220_001, 64);
@@ -28,16 +38,17 @@ fn recipe(place: &Place) -> PathBuf {
 }
 
 /// One run, or its continuation, and what it recorded.
-fn train(place: &Place, run: &str, ranks: usize, sharded: bool, more: &[&str]) -> Vec<Value> {
+pub fn train(place: &Place, run: &str, ranks: usize, sharded: bool, way: Way) -> Vec<Value> {
     let run_dir = place.path(run);
     let command = Tercet::new("train").arg(place.path("recipe.toml")).ranks(ranks);
     let command = command.set(format!("run_dir={}", run_dir.display())).set(format!("optimizer.shard_state={sharded}"));
-    more.iter().fold(command, |command, arg| command.arg(arg)).succeed();
+    let command = way.variables.iter().fold(command, |command, (name, value)| command.env(name, value));
+    way.more.iter().fold(command, |command, arg| command.arg(arg)).succeed();
     let metrics = fs::read_to_string(run_dir.join("metrics.jsonl")).unwrap();
     metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn assert_same_state(place: &Place, found: &str, expected: &str) {
+pub fn assert_same_state(place: &Place, found: &str, expected: &str) {
     for file in ["model/model.safetensors", "model/colbert_linear.pt", "train/optimizer.safetensors"] {
         let [found, expected] =
             [found, expected].map(|run| fs::read(place.path(run).join(format!("step-{STEPS:08}")).join(file)).unwrap());
@@ -51,8 +62,8 @@ fn a_sharded_run_is_the_whole_one_to_the_bit_on_any_ranks() {
     recipe(&place);
     for ranks in 1..=4 {
         let [whole, sharded] = ["whole", "sharded"].map(|name| format!("{name}-{ranks}"));
-        let expected = train(&place, &whole, ranks, false, &[]);
-        let found = train(&place, &sharded, ranks, true, &[]);
+        let expected = train(&place, &whole, ranks, false, PLAIN);
+        let found = train(&place, &sharded, ranks, true, PLAIN);
         assert_same_state(&place, &sharded, &whole);
         for (found, expected) in found.iter().zip(&expected) {
             assert!(number(&expected["grad_norm"]) > 0.01, "nothing is clipped");
@@ -68,11 +79,11 @@ fn a_sharded_run_is_the_whole_one_to_the_bit_on_any_ranks() {
 fn a_sharded_runs_checkpoint_is_anyones() {
     let place = Place::new();
     recipe(&place);
-    let expected = train(&place, "whole", 3, true, &[]);
+    let expected = train(&place, "whole", 3, true, PLAIN);
     for (ranks, sharded) in [(3, true), (3, false), (2, true), (1, false)] {
         let name = format!("resumed-{ranks}-{sharded}");
         fs::remove_dir_all(place.copy(&place.path("whole"), &name).join(format!("step-{STEPS:08}"))).unwrap();
-        let found = train(&place, &name, ranks, sharded, &["--resume"]);
+        let found = train(&place, &name, ranks, sharded, Way { more: &["--resume"], ..PLAIN });
         assert_eq!(found.len() as u64, STEPS);
         if ranks == 3 {
             assert_same_state(&place, &name, "whole");

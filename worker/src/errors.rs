@@ -9,7 +9,7 @@ use crate::commands::CommandError;
 use crate::model::ModelError;
 use crate::preflight::SickMachine;
 use crate::run::budget::TooSmall;
-use crate::run::{NotFinite, SetupError};
+use crate::run::{NotFinite, SetupError, WeightsDiffer};
 
 /// The code of the first cause that has one, of an I/O error by its kind; anything else is a bug.
 pub fn code_of(error: &anyhow::Error) -> ExitCode {
@@ -30,6 +30,7 @@ fn known_code(cause: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
         CommandError,
         SetupError,
         NotFinite,
+        WeightsDiffer,
         CollectiveError,
         TooSmall,
         SickMachine,

@@ -9,7 +9,8 @@
 //! - [`model`]: texts in, representations out; its files;
 //! - [`ops`]: the operations of the encoder, each once for every device;
 //! - [`machine`]: cores, memory, devices and clocks;
-//! - [`tensors`]: tensors over collectives, and the calls into libtorch that `tch` does not bind.
+//! - [`tensors`]: tensors over collectives and from the host to a device, and the calls into libtorch that `tch` does
+//!   not bind.
 //!
 //! Not here: starting ranks (the launcher), choosing rows (the sampler), what carries tensors (the cluster crate).
 

@@ -288,3 +288,23 @@ fn a_manifest_with_any_other_byte_is_refused() {
         assert!(newest.is_none() && refused.len() == 1, "byte {at} passes: {text}");
     }
 }
+
+#[test]
+fn a_checkpoint_is_put_into_the_memory_that_a_run_has() {
+    let (dir, ..) = run_folder(&[7], 1);
+    let mut model = model();
+    model.enable_gradients(Kind::Float);
+    let mut optimizer = AdamW::new(&model.parameters);
+    let places = |model: &M3Model, optimizer: &AdamW| {
+        [&model.parameters.flat, &optimizer.mean, &optimizer.square].map(|tensor| tensor.data_ptr())
+    };
+    let before = places(&model, &optimizer);
+    let path = checkpoint::directory(dir.path(), 7);
+    let anew = checkpoint::load(&path, &ModelOptions::default(), Device::Cpu, Kind::Float).unwrap();
+    let found = checkpoint::reload(&path, &mut model, &mut optimizer).unwrap();
+    assert_eq!((found, optimizer.updates), (state(7), 5));
+    assert_eq!(places(&model, &optimizer), before, "nothing was made anew");
+    assert_eq!(model.parameters.flat, anew.model.parameters.flat);
+    assert_eq!([optimizer.mean, optimizer.square], [anew.optimizer.mean, anew.optimizer.square]);
+    assert_eq!(checkpoint::newest_recipe(dir.path()), Some(recipe()));
+}

@@ -9,6 +9,7 @@ mod false_negatives;
 mod golden;
 mod loss_weights;
 mod scoring_property;
+mod stand_in;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -51,7 +51,12 @@ fn random(shape: &Shape, vocabulary: i64) -> Representations {
     let total: usize = shape.vectors.iter().sum();
     Representations {
         dense: Tensor::randn([shape.vectors.len() as i64, DENSE_DIM], OPTIONS),
-        lexical: Some(Lexical { token_ids, weights, offsets: offsets(shape.tokens.iter().copied()) }),
+        lexical: Some(Lexical {
+            host_ids: Some(Vec::try_from(&token_ids).unwrap()),
+            token_ids,
+            weights,
+            offsets: offsets(shape.tokens.iter().copied()),
+        }),
         multi_vector: Some(MultiVector {
             vectors: Tensor::randn([total as i64, VECTOR_DIM], OPTIONS),
             offsets: offsets(shape.vectors.iter().copied()),

@@ -25,6 +25,15 @@ const ABORT_WITHIN: Duration = Duration::from_secs(10);
 const SPIN_FOR: Duration = Duration::from_micros(200);
 const NAP: Duration = Duration::from_micros(50);
 
+/// Whom a rank waits for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Waits {
+    /// The other ranks, and the network between them.
+    ForOthers,
+    /// Its own GPU, which has not done its earlier work.
+    ForOwnGpu,
+}
+
 /// One rank's end of the communicator of all ranks.
 pub(super) struct Communicator {
     library: Library,
@@ -74,7 +83,7 @@ impl Communicator {
         let (place, handle, failure) = (place.clone(), Cell::new(handle), RefCell::default());
         let own = Self { library, place, deadline, handle, failure };
         own.check("join", "ncclCommInitRankConfig", code)?;
-        own.wait_until("join", || Ok(true))?;
+        own.wait_until("join", Waits::ForOthers, || Ok(true))?;
         Ok(own)
     }
 
@@ -106,7 +115,7 @@ impl Communicator {
             return Err(self.fail(operation, complaint(&self.library, call, code)));
         }
         self.check(operation, "ncclGroupEnd", closed)?;
-        self.wait_until(operation, || Ok(true))
+        self.wait_until(operation, Waits::ForOthers, || Ok(true))
     }
 
     /// Returns when NCCL has no call under way any more and `is_over` is true.
@@ -116,16 +125,21 @@ impl Communicator {
     pub fn wait_until(
         &self,
         operation: &'static str,
+        waits: Waits,
         mut is_over: impl FnMut() -> Result<bool, String>,
     ) -> Result<(), CollectiveError> {
         let since = Instant::now();
         while !self.is_over(operation, &mut is_over)? {
             if since.elapsed() > self.deadline {
-                let problem = format!(
-                    "not done after {:.0} s, the deadline (backend_deadline_secs): another rank has not come to it, or \
-                     the network between them is stuck",
-                    self.deadline.as_secs_f64()
-                );
+                let why = match waits {
+                    Waits::ForOthers => "another rank has not come to it, or the network between them is stuck",
+                    Waits::ForOwnGpu => {
+                        "this rank's own GPU has not done the work before it: it may hang (`dmesg` has \
+                                         NVIDIA's Xid)"
+                    }
+                };
+                let secs = self.deadline.as_secs_f64();
+                let problem = format!("not done after {secs:.0} s, the deadline (backend_deadline_secs): {why}");
                 return Err(self.fail(operation, problem));
             }
             if since.elapsed() < SPIN_FOR { thread::yield_now() } else { thread::sleep(NAP) }
@@ -200,7 +214,8 @@ impl Drop for Communicator {
         }
         // SAFETY: the communicator is live.
         let code = unsafe { (self.library.api.comm_finalize)(self.handle.get()) };
-        let ended = self.check("leave", "ncclCommFinalize", code).and_then(|()| self.wait_until("leave", || Ok(true)));
+        let all_left = || self.wait_until("leave", Waits::ForOthers, || Ok(true));
+        let ended = self.check("leave", "ncclCommFinalize", code).and_then(|()| all_left());
         match ended {
             // SAFETY: nothing is under way on it, and it is not used again.
             Ok(()) => _ = unsafe { (self.library.api.comm_destroy)(self.handle.get()) },

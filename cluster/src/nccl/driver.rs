@@ -1,11 +1,12 @@
-//! The part of CUDA's driver that a backend needs: its GPU, a stream, events, and whose memory an address is.
+//! The part of CUDA's driver that a backend needs: its GPU, a stream, events, memory of its own, and whose memory an
+//! address is.
 //!
 //! It uses cudarc's binding, which loads `libcuda.so.1` at the first call.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 
-use cudarc::driver::sys::{self, CUcontext, CUevent, CUresult, CUstream};
+use cudarc::driver::sys::{self, CUcontext, CUdeviceptr, CUevent, CUresult, CUstream};
 
 /// An error in the driver's words, after the name of the call.
 fn check(call: &str, result: CUresult) -> Result<(), String> {
@@ -86,6 +87,42 @@ impl Device {
         }
         Ok(Stream(stream))
     }
+
+    /// Memory of this GPU, with any content.
+    pub fn allocate(&self, bytes: usize) -> Result<DeviceMemory, String> {
+        let mut address = 0;
+        // SAFETY: the context is this thread's, and the call writes one address.
+        unsafe {
+            call!(cuCtxSetCurrent(self.context))?;
+            call!(cuMemAlloc_v2(&mut address, bytes))?;
+        }
+        Ok(DeviceMemory { address, bytes })
+    }
+}
+
+/// Memory that belongs to this backend.
+pub(super) struct DeviceMemory {
+    address: CUdeviceptr,
+    bytes: usize,
+}
+
+impl DeviceMemory {
+    /// Where it begins.
+    pub fn address(&self) -> *mut u8 {
+        self.address as *mut u8
+    }
+
+    /// Its size.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for DeviceMemory {
+    fn drop(&mut self) {
+        // SAFETY: this value owns the memory; its owner drops it after the streams that work on it.
+        let _ = unsafe { sys::cuMemFree_v2(self.address) };
+    }
 }
 
 /// A stream of this backend.
@@ -97,11 +134,23 @@ impl Stream {
         self.0.cast()
     }
 
-    /// Makes later work of this stream wait for the work so far of `other`, a stream's address.
-    pub fn follow(&self, other: usize) -> Result<(), String> {
+    /// Makes later work of this stream wait for the work so far of `other`, a stream's address. Returns an event that
+    /// happens when that is done.
+    pub fn follow(&self, other: usize) -> Result<Event, String> {
         let asked = Event::on(other as CUstream)?;
-        // SAFETY: both handles are live, and the driver keeps what it needs of a destroyed event.
-        unsafe { call!(cuStreamWaitEvent(self.0, asked.0, 0)) }
+        // SAFETY: both handles are live.
+        unsafe { call!(cuStreamWaitEvent(self.0, asked.0, 0))? };
+        Ok(asked)
+    }
+
+    /// Copies `bytes` within the GPU's memory, after all work so far of this stream.
+    ///
+    /// # Safety
+    /// Both runs are memory of this GPU that stays until an event behind this has happened, and nothing else uses them
+    /// meanwhile.
+    pub unsafe fn copy(&self, from: *const u8, into: *mut u8, bytes: usize) -> Result<(), String> {
+        // SAFETY: as promised to this function.
+        unsafe { call!(cuMemcpyDtoDAsync_v2(into as CUdeviceptr, from as CUdeviceptr, bytes, self.0)) }
     }
 
     /// An event that happens when all work so far of this stream is done.

@@ -10,6 +10,7 @@ use cudarc::nccl::sys::ncclUniqueId;
 use super::Nccl;
 use super::communicator::Communicator;
 use super::driver::Device;
+use super::even::Room;
 use super::library::Library;
 use crate::collective::Collective;
 use crate::error::{CollectiveError, Place};
@@ -21,8 +22,8 @@ impl Nccl {
     /// `deadline`, the longest time that one operation may take.
     ///
     /// # Errors
-    /// [`CollectiveError::Join`], on all ranks, if one of them has no usable NCCL, driver or GPU, if it shares its GPU
-    /// with another, or if NCCL cannot make the communicator.
+    /// [`CollectiveError::Join`], on all ranks, if one of them has no usable NCCL, driver or GPU, or if NCCL cannot
+    /// make the communicator. [`CollectiveError::Started`], on all ranks, if one of them shares its GPU with another.
     pub fn join(mpi: Mpi, deadline: Duration) -> Result<Self, CollectiveError> {
         let place = Place { rank: mpi.rank(), world_size: mpi.world_size(), host: mpi.host().to_owned() };
         let library = agree(&mpi, &place, Library::find())?;
@@ -36,7 +37,7 @@ impl Nccl {
         mpi.broadcast(bytes[..].as_mut().into(), 0)?;
         id.internal = bytes.map(|byte| byte as std::ffi::c_char);
         let communicator = agree(&mpi, &place, Communicator::meet(library, &place, id, deadline))?;
-        Ok(Self { place, communicator, stream, device, mpi })
+        Ok(Self { place, communicator, stream, room: Room::default(), device, mpi })
     }
 }
 
@@ -74,5 +75,9 @@ fn share_none(mpi: &Mpi, place: &Place, device: &Device) -> Result<(), Collectiv
             device.ordinal, device.name
         )),
     };
-    agree(mpi, place, found)
+    agree(mpi, place, found).map_err(|error| match error {
+        // How many ranks there are, and which GPUs they see, is the user's to say.
+        CollectiveError::Join(words) => CollectiveError::Started(words),
+        other => other,
+    })
 }

@@ -51,8 +51,9 @@ impl Library {
         }
         Err(format!(
             "no usable NCCL: looked for {FILE_NAME} of version {MIN_VERSION} or newer:\n  {}\n\
-             install it (PyPI: nvidia-nccl-cu13; NVIDIA's packages: libnccl2), or set NCCL_HOME to the folder above its \
-             lib/, or set backend = \"mpi\", which copies through host memory",
+             install it (PyPI: nvidia-nccl-cu13, with a libtorch for CUDA 12 nvidia-nccl-cu12; NVIDIA's packages: \
+             libnccl2), or set NCCL_HOME to the folder above its lib/, or set backend = \"mpi\", which copies through \
+             host memory",
             tried.join("\n  ")
         ))
     }

@@ -24,8 +24,10 @@
 mod api;
 mod communicator;
 mod driver;
+mod even;
 mod join;
 mod library;
+mod run;
 mod search;
 mod started;
 
@@ -38,8 +40,10 @@ use crate::mpi::Mpi;
 use crate::pending::Pending;
 use communicator::Communicator;
 use driver::{Device, Stream};
+use even::{Copies, Even, Room};
 pub use library::nccl_version;
-use started::{Calls, Lengths, Run, Started};
+use run::Run;
+use started::{Calls, Lengths, Started};
 
 /// The ranks of an MPI job, each with a GPU of its own. Dropping it leaves NCCL and then MPI in good order.
 pub struct Nccl {
@@ -47,6 +51,7 @@ pub struct Nccl {
     // The fields stand in the order in which they must be dropped.
     communicator: Communicator,
     stream: Stream,
+    room: Room,
     device: Device,
     mpi: Mpi,
 }
@@ -66,12 +71,26 @@ impl Nccl {
         operation: &'static str,
         stream: usize,
         num_elements: usize,
+        copies: &Copies,
         calls: impl FnOnce(&Calls) -> Result<(), (&'static str, i32)>,
     ) -> Result<Pending<'a>, CollectiveError> {
         if num_elements == 0 {
             return Ok(Pending::complete());
         }
-        Ok(Pending::of(Started::new(self, operation, stream, calls)?))
+        Ok(Pending::of(Started::new(self, operation, stream, copies, calls)?))
+    }
+
+    /// Starts to fill the `parts` of the second run with the ranks' first one.
+    fn start_gather<'a>(
+        &'a self,
+        operation: &'static str,
+        stream: usize,
+        own_and_whole: (Run, Run),
+        parts: &[Range<usize>],
+    ) -> Result<Pending<'a>, CollectiveError> {
+        let even = Even::for_all((&self.room, &self.device), own_and_whole, parts, self.rank());
+        let Even { whole, own, copies } = even.map_err(|problem| self.communicator.fail(operation, problem))?;
+        self.start(operation, stream, own_and_whole.1.len, &copies, |calls| calls.all_gather(own, whole))
     }
 }
 
@@ -131,7 +150,7 @@ impl Collective for Nccl {
     fn all_reduce(&self, buffer: BufferMut, op: ReduceOp) -> Result<(), CollectiveError> {
         let Memory::Device { stream } = buffer.memory() else { return self.mpi.all_reduce(buffer, op) };
         let run = run(&buffer);
-        self.start("all_reduce", stream, run.len, |calls| calls.all_reduce(run, op))?.wait()
+        self.start("all_reduce", stream, run.len, &Copies::default(), |calls| calls.all_reduce(run, op))?.wait()
     }
 
     fn all_gather(&self, send: Buffer, recv: BufferMut, counts: &[usize]) -> Result<(), CollectiveError> {
@@ -140,16 +159,15 @@ impl Collective for Nccl {
         let Memory::Device { stream } = recv.memory() else { return self.mpi.all_gather(send, recv, counts) };
         check.same_element(&send, &recv)?;
         check.parts(counts, send.len(), recv.len())?;
-        let (own, whole, parts) = (run_of(&send), run(&recv), ranges(counts));
-        let calls = |calls: &Calls| calls.gather_parts(own, whole, &parts, self.rank());
-        self.start("all_gather", stream, whole.len, calls)?.wait()
+        let own_and_whole = (run_of(&send), run(&recv));
+        self.start_gather("all_gather", stream, own_and_whole, &ranges(counts))?.wait()
     }
 
     fn broadcast(&self, buffer: BufferMut, root: usize) -> Result<(), CollectiveError> {
         let Memory::Device { stream } = buffer.memory() else { return self.mpi.broadcast(buffer, root) };
         self.check("broadcast").root(root)?;
         let run = run(&buffer);
-        self.start("broadcast", stream, run.len, |calls| calls.broadcast(run, run, root))?.wait()
+        self.start("broadcast", stream, run.len, &Copies::default(), |calls| calls.broadcast(run, run, root))?.wait()
     }
 
     fn pair_exchange(&self, peer: usize, send: &[u8], recv: &mut [u8]) -> Result<(), CollectiveError> {
@@ -162,7 +180,9 @@ impl Collective for Nccl {
             return unsafe { self.mpi.start_all_reduce(buffer) };
         };
         let run = run(&buffer);
-        self.start("start_all_reduce", stream, run.len, |calls| calls.all_reduce(run, ReduceOp::Sum))
+        self.start("start_all_reduce", stream, run.len, &Copies::default(), |calls| {
+            calls.all_reduce(run, ReduceOp::Sum)
+        })
     }
 
     unsafe fn start_reduce_scatter<'a>(
@@ -175,9 +195,10 @@ impl Collective for Nccl {
             return unsafe { self.mpi.start_reduce_scatter(buffer, counts) };
         };
         self.check("start_reduce_scatter").whole(counts, buffer.len())?;
-        let (whole, parts) = (run(&buffer), ranges(counts));
-        let calls = |calls: &Calls| calls.reduce_parts(whole, &parts, self.rank());
-        self.start("start_reduce_scatter", stream, whole.len, calls)
+        let (operation, buffer) = ("start_reduce_scatter", run(&buffer));
+        let even = Even::for_own((&self.room, &self.device), buffer, &ranges(counts), self.rank());
+        let Even { whole, own, copies } = even.map_err(|problem| self.communicator.fail(operation, problem))?;
+        self.start(operation, stream, buffer.len, &copies, |calls| calls.reduce_scatter(whole, own))
     }
 
     unsafe fn start_all_gather<'a>(
@@ -191,9 +212,9 @@ impl Collective for Nccl {
         };
         self.check("start_all_gather").whole(counts, buffer.len())?;
         let (whole, parts) = (run(&buffer), ranges(counts));
-        let own = whole.part(&parts[self.rank()]);
-        let calls = |calls: &Calls| calls.gather_parts(own, whole, &parts, self.rank());
-        self.start("start_all_gather", stream, whole.len, calls)
+        let own = &parts[self.rank()];
+        let own = whole.part(own.start, own.len());
+        self.start_gather("start_all_gather", stream, (own, whole), &parts)
     }
 
     unsafe fn start_ring_exchange<'a>(
@@ -213,7 +234,7 @@ impl Collective for Nccl {
         let lengths = Lengths::announce(self, check, send.len * size_bytes, recv.len * size_bytes)?;
         let [next, previous] = self.mpi.neighbours();
         let calls = |calls: &Calls| calls.exchange(send, next, recv, previous);
-        Ok(Pending::of(Started::new(self, "ring_exchange", stream, calls)?.with(lengths)))
+        Ok(Pending::of(Started::new(self, "ring_exchange", stream, &Copies::default(), calls)?.with(lengths)))
     }
 
     fn barrier(&self) -> Result<(), CollectiveError> {

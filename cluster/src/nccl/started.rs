@@ -1,33 +1,38 @@
 //! Operations on GPU memory that are under way.
 
 use std::ffi::{c_int, c_void};
-use std::ops::Range;
 
-use cudarc::nccl::sys::{ncclDataType_t, ncclRedOp_t};
+use cudarc::nccl::sys::ncclRedOp_t;
 
 use super::Nccl;
 use super::api::{Code, SUCCESS};
+use super::communicator::Waits;
 use super::driver::Event;
+use super::even::Copies;
+use super::run::Run;
 use crate::buffer::{Buffer, BufferMut, Element, Memory};
 use crate::collective::{Collective, ReduceOp};
 use crate::error::{Check, CollectiveError};
+use crate::heartbeat::{self, Doing};
 use crate::pending::{Operation, Pending};
 use crate::ring::rank_before;
 
-/// A group of NCCL calls in the backend's stream.
+/// A group of NCCL calls in the backend's stream, and the copies before and after them.
 ///
-/// The stream runs it when the buffers' stream has done its earlier work. The rank itself waits, by polling, and does
-/// not leave that to the buffers' stream. So an operation that never ends is noticed where it is waited for, and memory
-/// is not freed before its last use.
+/// The stream runs all of it when the buffers' stream has done its earlier work. The rank itself waits, by polling, and
+/// does not leave that to the buffers' stream. So an operation that never ends is noticed where it is waited for, and
+/// memory is not freed before its last use.
 pub(super) struct Started<'a> {
     nccl: &'a Nccl,
     operation: &'static str,
+    /// This rank's own work that the operation waits for.
+    own_work: Event,
     done: Event,
     lengths: Option<Lengths<'a>>,
 }
 
 impl<'a> Started<'a> {
-    /// Starts `calls` after the work so far of `stream`.
+    /// Starts `calls`, between the `copies`, after the work so far of `stream`.
     ///
     /// # Errors
     /// A call that failed.
@@ -35,14 +40,17 @@ impl<'a> Started<'a> {
         nccl: &'a Nccl,
         operation: &'static str,
         stream: usize,
+        copies: &Copies,
         calls: impl FnOnce(&Calls) -> Result<(), (&'static str, Code)>,
     ) -> Result<Self, CollectiveError> {
         let fail = |problem| nccl.communicator.fail(operation, problem);
-        nccl.stream.follow(stream).map_err(fail)?;
+        let own_work = nccl.stream.follow(stream).map_err(fail)?;
+        copies.before(&nccl.stream).map_err(fail)?;
         nccl.communicator
             .launch(operation, |api, communicator| calls(&Calls { api, communicator, stream: nccl.stream.handle() }))?;
+        copies.after(&nccl.stream).map_err(fail)?;
         let done = nccl.stream.mark().map_err(fail)?;
-        Ok(Self { nccl, operation, done, lengths: None })
+        Ok(Self { nccl, operation, own_work, done, lengths: None })
     }
 
     /// The same operation, complete only after the lengths have been compared.
@@ -63,11 +71,16 @@ impl Operation for Started<'_> {
                 }
             }
         }
-        let is_over = || self.done.is_over();
+        let (communicator, is_over) = (&self.nccl.communicator, || self.done.is_over());
         if !block {
-            return self.nccl.communicator.is_over(self.operation, is_over);
+            return communicator.is_over(self.operation, is_over);
         }
-        self.nccl.communicator.wait_until(self.operation, is_over)?;
+        // Until its own GPU has come to the operation, a rank waits for nobody else.
+        if !communicator.is_over(self.operation, || self.own_work.is_over())? {
+            let own_work = || communicator.wait_until(self.operation, Waits::ForOwnGpu, || self.own_work.is_over());
+            heartbeat::during(Doing::WaitingForGpu, own_work)?;
+        }
+        communicator.wait_until(self.operation, Waits::ForOthers, is_over)?;
         Ok(true)
     }
 
@@ -128,8 +141,7 @@ impl<'a> Lengths<'a> {
     }
 }
 
-/// NCCL's operations on runs of elements, in one communicator and stream. Runs without elements are left out on every
-/// rank alike.
+/// NCCL's operations on runs of elements, in one communicator and stream. Messages without elements are left out.
 pub(super) struct Calls<'a> {
     api: &'a super::api::Api,
     communicator: cudarc::nccl::sys::ncclComm_t,
@@ -137,31 +149,6 @@ pub(super) struct Calls<'a> {
 }
 
 type Called = Result<(), (&'static str, Code)>;
-
-/// The address, number and type of elements.
-#[derive(Clone, Copy)]
-pub(super) struct Run {
-    pub address: *mut u8,
-    pub len: usize,
-    pub element: Element,
-}
-
-impl Run {
-    pub fn part(self, range: &Range<usize>) -> Self {
-        let address = self.address.wrapping_add(range.start * self.element.size_bytes());
-        Self { address, len: range.len(), element: self.element }
-    }
-
-    fn kind(self) -> ncclDataType_t {
-        match self.element {
-            Element::F32 => ncclDataType_t::ncclFloat32,
-            Element::F64 => ncclDataType_t::ncclFloat64,
-            Element::BF16 => ncclDataType_t::ncclBfloat16,
-            Element::I64 => ncclDataType_t::ncclInt64,
-            Element::U8 => ncclDataType_t::ncclUint8,
-        }
-    }
-}
 
 fn called(call: &'static str, code: Code) -> Called {
     if code == SUCCESS || code == super::api::IN_PROGRESS { Ok(()) } else { Err((call, code)) }
@@ -182,43 +169,25 @@ impl Calls<'_> {
         called("ncclAllReduce", code)
     }
 
-    /// Each rank's part of `whole` becomes, on that rank, the sum over all ranks.
-    pub fn reduce_parts(&self, whole: Run, parts: &[Range<usize>], rank: usize) -> Called {
-        let sum = ncclRedOp_t::ncclSum;
-        if let Some(len) = equal_len(parts) {
-            let own = whole.part(&parts[rank]).address.cast();
-            // SAFETY: as above. It is in place as NCCL requires it: the own part lies at its place in the whole.
-            let code = unsafe {
-                let (api, stream) = (self.api, self.stream.cast());
-                (api.reduce_scatter)(whole.address.cast(), own, len, whole.kind(), sum, self.communicator, stream)
-            };
-            return called("ncclReduceScatter", code);
-        }
-        with_elements(parts).try_for_each(|(owner, range)| {
-            let part = whole.part(range);
-            let at = part.address.cast::<c_void>();
-            // SAFETY: as above. Ranks other than the owner only read their part.
-            let code = unsafe {
-                let (api, stream) = (self.api, self.stream.cast());
-                (api.reduce)(at, at, part.len, part.kind(), sum, owner as c_int, self.communicator, stream)
-            };
-            called("ncclReduce", code)
-        })
+    /// Each rank's part of `whole` becomes, on that rank, the sum over all ranks. All parts are as long as `own`, which
+    /// is this rank's.
+    pub fn reduce_scatter(&self, whole: Run, own: Run) -> Called {
+        let (from, into, sum) = (whole.address.cast(), own.address.cast(), ncclRedOp_t::ncclSum);
+        // SAFETY: as above. It is in place as NCCL requires it: the own part lies at its place in the whole.
+        let code = unsafe {
+            let (api, stream) = (self.api, self.stream.cast());
+            (api.reduce_scatter)(from, into, own.len, whole.kind(), sum, self.communicator, stream)
+        };
+        called("ncclReduceScatter", code)
     }
 
-    /// Each rank's part of `whole` becomes that rank's `own`.
-    pub fn gather_parts(&self, own: Run, whole: Run, parts: &[Range<usize>], rank: usize) -> Called {
-        if let Some(len) = equal_len(parts) {
-            let (from, into) = (own.address.cast(), whole.address.cast());
-            // SAFETY: as above.
-            let code =
-                unsafe { (self.api.all_gather)(from, into, len, own.kind(), self.communicator, self.stream.cast()) };
-            return called("ncclAllGather", code);
-        }
-        with_elements(parts).try_for_each(|(owner, range)| {
-            let part = whole.part(range);
-            self.broadcast(if owner == rank { own } else { part }, part, owner)
-        })
+    /// Each rank's part of `whole` becomes that rank's `own`; all are of one length.
+    pub fn all_gather(&self, own: Run, whole: Run) -> Called {
+        let (from, into) = (own.address.cast(), whole.address.cast());
+        // SAFETY: as above.
+        let code =
+            unsafe { (self.api.all_gather)(from, into, own.len, own.kind(), self.communicator, self.stream.cast()) };
+        called("ncclAllGather", code)
     }
 
     /// `into` becomes `from` of rank `root`.
@@ -248,28 +217,5 @@ impl Calls<'_> {
             called("ncclRecv", code)?;
         }
         Ok(())
-    }
-}
-
-/// The length of the parts, if all have the same.
-fn equal_len(parts: &[Range<usize>]) -> Option<usize> {
-    let len = parts.first().map_or(0, ExactSizeIterator::len);
-    parts.iter().all(|part| part.len() == len).then_some(len)
-}
-
-fn with_elements(parts: &[Range<usize>]) -> impl Iterator<Item = (usize, &Range<usize>)> {
-    parts.iter().enumerate().filter(|(_, part)| !part.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn equal_parts_are_one_call_and_ragged_ones_one_for_each_that_has_elements() {
-        assert_eq!(equal_len(&[0..2, 2..4]), Some(2));
-        assert_eq!(equal_len(&[0..2, 2..3]), None);
-        let owners: Vec<usize> = with_elements(&[0..2, 2..2, 2..3]).map(|(owner, _)| owner).collect();
-        assert_eq!(owners, [0, 2]);
     }
 }

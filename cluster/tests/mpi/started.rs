@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::ops::Add;
 
-use tercet_cluster::{Collective, Pending, Scalar, part_counts};
+use tercet_cluster::{BufferMut, Collective, Element, Memory, Pending, Scalar, part_counts};
 
 use crate::rank_side::{any_floats, input, ragged_counts};
 
@@ -47,6 +47,19 @@ pub fn gathers(ranks: &dyn Collective) {
         // SAFETY: as above.
         unsafe { ranks.start_all_gather(values.as_mut_slice().into(), &counts) }.unwrap().wait().unwrap();
         assert_eq!(values, expected, "all_gather {counts:?}");
+    }
+}
+
+/// Alone there is nothing to do, and so a rank may hand over the memory of a GPU, which MPI does not carry: an address
+/// that nobody may follow.
+pub fn nothing_is_touched_alone(ranks: &dyn Collective) {
+    let memory = Memory::Device { stream: 0 };
+    // SAFETY: with one rank no backend touches the memory.
+    unsafe {
+        let buffer = || BufferMut::from_raw(std::ptr::dangling_mut::<f32>().cast(), 100, Element::F32, memory);
+        ranks.start_all_reduce(buffer()).unwrap().wait().unwrap();
+        ranks.start_reduce_scatter(buffer(), &[100]).unwrap().wait().unwrap();
+        ranks.start_all_gather(buffer(), &[100]).unwrap().wait().unwrap();
     }
 }
 

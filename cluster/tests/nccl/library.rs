@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use tercet_tests::native;
+
 /// The environment in which a rank finds the stand-in, with some variables changed.
 pub fn stand_in(changes: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
     static HOME: OnceLock<PathBuf> = OnceLock::new();
@@ -23,11 +25,8 @@ pub fn build(folder: &Path) -> PathBuf {
     let lib = home.join("lib");
     std::fs::create_dir_all(&lib).unwrap();
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cluster/tests/nccl/stand_in");
-    let file = lib.join("libnccl.so.2");
-    let mut cc = Command::new("cc");
-    cc.args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o"]).arg(&file);
-    cc.args(["cuda.c", "nccl.c", "ranks.c"].map(|name| sources.join(name))).args(["-lpthread", "-lrt"]);
-    assert!(cc.status().unwrap().success(), "the stand-in does not compile");
+    let sources = ["cuda.c", "nccl.c", "ranks.c"].map(|name| sources.join(name));
+    native::c_library(&lib.join("libnccl.so.2"), &sources, &["-O2", "-lpthread", "-lrt", "-ldl"]);
     // The driver's half is in the same file. It gets both names that are searched, so that no real driver is found.
     for name in ["libcuda.so", "libcuda.so.1"] {
         let _ = std::fs::remove_file(lib.join(name));

@@ -21,6 +21,8 @@ mod rank_side;
 #[path = "../mpi/started.rs"]
 mod started;
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use job::Job;
@@ -38,6 +40,25 @@ fn job(num_ranks: usize, part: &str) -> Job {
 fn every_operation_on_one_to_four_ranks() {
     for num_ranks in 1..=4 {
         job(num_ranks, "operations").assert_well(num_ranks);
+    }
+}
+
+/// Whatever the parts' lengths and the number of ranks, NCCL gets one call for all parts: none with a root, of which
+/// there would be one for every rank.
+#[test]
+fn parts_of_any_lengths_are_one_call_for_all_ranks() {
+    for num_ranks in 2..=4 {
+        let report = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("parts-{num_ranks}-{}", std::process::id()));
+        let variables = stand_in(&[("TERCET_STAND_IN_KINDS", report.to_str().unwrap())]);
+        let job = Job::run_with(num_ranks, "parts", MAX_MESSAGE_BYTES, &variables);
+        job.assert_well(num_ranks);
+        let num: usize =
+            job.lines_with(operations::NUM_PARTS).next().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+        let expected = format!("reduce-scatter {num} all-gather {num}");
+        let found = fs::read_to_string(&report).unwrap();
+        assert!(num > 4 && found.lines().count() == num_ranks, "{num}: {found}");
+        found.lines().for_each(|line| assert_eq!(line.trim(), expected));
+        fs::remove_file(report).unwrap();
     }
 }
 
@@ -75,14 +96,14 @@ fn the_stand_in_punishes_what_nccl_would() {
 #[test]
 fn a_job_that_cannot_have_nccl_says_why() {
     let run = |changes: &[(&'static str, &str)]| Job::run_with(2, "operations", MAX_MESSAGE_BYTES, &stand_in(changes));
-    for (changes, words) in [
-        (&[("NCCL_HOME", "/nowhere")][..], "/nowhere/lib/libnccl.so.2: not there"),
-        (&[("TERCET_STAND_IN_VERSION", "21602")], "libnccl.so.2: is version 2.16.2"),
-        (&[("TERCET_STAND_IN_GPUS", "0")], "no CUDA-capable device is detected"),
-        (&[("TERCET_STAND_IN_GPUS", "1")], "drives the same GPU as rank 0"),
+    for (changes, code, words) in [
+        (&[("NCCL_HOME", "/nowhere")][..], 3, "/nowhere/lib/libnccl.so.2: not there"),
+        (&[("TERCET_STAND_IN_VERSION", "21602")], 3, "libnccl.so.2: is version 2.16.2"),
+        (&[("TERCET_STAND_IN_GPUS", "0")], 3, "no CUDA-capable device is detected"),
+        (&[("TERCET_STAND_IN_GPUS", "1")], 2, "drives the same GPU as rank 0"),
     ] {
         let job = run(changes);
-        assert_eq!(job.exit_code, Some(3), "{changes:?}: {job}");
+        assert_eq!(job.exit_code, Some(code), "{changes:?}: {job}");
         assert!(job.stderr.contains(words), "{changes:?}: {job}");
         assert!(job.stderr.contains("cannot join the job: rank "), "{changes:?}: {job}");
     }
@@ -101,13 +122,15 @@ fn rank_side() {
         Ok(ranks) => ranks,
         Err(error) => {
             say(&error);
-            std::process::exit(3);
+            std::process::exit(error.exit_code().code());
         }
     };
     println!("{} {}", job::READY, std::process::id());
     if part == "operations" {
         rank_side::operations(&ranks);
         operations::run(&ranks);
+    } else if part == "parts" {
+        println!("{}: {}", operations::NUM_PARTS, operations::parts(&ranks, |number| number as f32));
     } else if let Err(error) = operations::misuse(&ranks, &part) {
         say(&error);
         ranks.abort(3);

@@ -11,6 +11,9 @@ use tercet_cluster::{BufferMut, Collective, CollectiveError, Element, Memory, Pe
 use crate::on_gpu::OnGpu;
 use crate::rank_side::{any_floats, input, ragged_counts};
 
+/// What a rank says before the number that [`parts`] returns.
+pub const NUM_PARTS: &str = "parts that were reduced and gathered";
+
 pub fn run(ranks: &dyn Collective) {
     sums(ranks, |number| number as f32);
     sums(ranks, |number| number as f64 / 8.0);
@@ -51,21 +54,27 @@ fn sums<T: Scalar + Add<Output = T> + PartialEq + Debug>(ranks: &dyn Collective,
         unsafe { ranks.start_all_reduce(started.buffer_mut()) }.unwrap().wait().unwrap();
         assert!(blocking.values() == expected && started.values() == expected, "all_reduce of {len}");
     }
+    parts(ranks, number);
+}
+
+/// Parts of all lengths, each summed by its owner and then given to all. Returns how often there was any.
+pub fn parts<T: Scalar + Add<Output = T> + PartialEq + Debug>(ranks: &dyn Collective, number: fn(usize) -> T) -> usize {
     let mut all_counts = ragged_counts(ranks.world_size());
     all_counts.extend([part_counts(400_001, ranks.world_size()), vec![100_000; ranks.world_size()]]);
-    for counts in all_counts {
+    for counts in &all_counts {
         let [values, sums] = numbers(ranks, counts.iter().sum(), number);
         let mut expected = values.clone();
-        let own = own_part(ranks, &counts);
+        let own = own_part(ranks, counts);
         expected[own.clone()].copy_from_slice(&sums[own]);
         let values = OnGpu::of(&values);
         // SAFETY: waited for before the values are touched or freed.
-        unsafe { ranks.start_reduce_scatter(values.buffer_mut(), &counts) }.unwrap().wait().unwrap();
+        unsafe { ranks.start_reduce_scatter(values.buffer_mut(), counts) }.unwrap().wait().unwrap();
         assert!(values.values() == expected, "reduce_scatter {counts:?}");
         // SAFETY: waited for before the values are touched or freed.
-        unsafe { ranks.start_all_gather(values.buffer_mut(), &counts) }.unwrap().wait().unwrap();
+        unsafe { ranks.start_all_gather(values.buffer_mut(), counts) }.unwrap().wait().unwrap();
         assert!(values.values() == sums, "all_gather {counts:?}");
     }
+    all_counts.iter().filter(|counts| counts.iter().sum::<usize>() > 0).count()
 }
 
 /// Whole numbers up to 256 are exact.
@@ -139,12 +148,21 @@ fn several_at_once(ranks: &dyn Collective) {
     let (send, recv) = (OnGpu::of(&block(rank)), OnGpu::of(&vec![-1; 100 + previous]));
     let sums: Vec<[Vec<f32>; 2]> = (1..6).map(|i| numbers(ranks, 5000 * i, |number| number as f32 / 8.0)).collect();
     let on_gpu: Vec<OnGpu<f32>> = sums.iter().map(|[values, _]| OnGpu::of(values)).collect();
+    // Parts of several lengths share the backend's memory.
+    let counts: Vec<usize> = (0..world_size).map(|rank| 3000 + rank * 500).collect();
+    let uneven: Vec<[Vec<f32>; 2]> = (0..3)
+        .map(|i| numbers(ranks, counts.iter().sum(), [|n| n as f32, |n| n as f32 / 2.0, |n| n as f32 / 4.0][i]))
+        .collect();
+    let parts: Vec<OnGpu<f32>> = uneven.iter().map(|[values, _]| OnGpu::of(values)).collect();
     let mut on_host = sums[0][0].clone();
     let mut under_way: Vec<Pending> = Vec::new();
     // SAFETY: waited for before the values are touched or freed.
     unsafe {
         for values in &on_gpu {
             under_way.push(ranks.start_all_reduce(values.buffer_mut()).unwrap());
+        }
+        for values in &parts {
+            under_way.push(ranks.start_reduce_scatter(values.buffer_mut(), &counts).unwrap());
         }
         under_way.push(ranks.start_all_reduce(on_host.as_mut_slice().into()).unwrap());
         under_way.push(ranks.start_ring_exchange(send.buffer(), recv.buffer_mut()).unwrap());
@@ -156,6 +174,10 @@ fn several_at_once(ranks: &dyn Collective) {
     under_way.into_iter().for_each(|pending| pending.wait().unwrap());
     for (values, [_, expected]) in on_gpu.iter().zip(&sums) {
         assert!(values.values() == *expected);
+    }
+    let own = own_part(ranks, &counts);
+    for (values, [_, expected]) in parts.iter().zip(&uneven) {
+        assert!(values.values()[own.clone()] == expected[own.clone()]);
     }
     assert!(on_host == sums[0][1] && recv.values() == block(previous));
 }

@@ -23,7 +23,7 @@ pub struct ModelSection {
     pub pooling: Option<Pooling>,
     /// Dense and multi-vector representations are scaled to length 1.
     pub normalize: bool,
-    /// Positions the encoder shall have (8194 for 8192 tokens); 0 keeps the model's. Only ever extends.
+    /// Number of positions that the encoder gets (8194 for 8192 tokens); 0 keeps the model's. Only ever extends.
     pub max_position_embeddings: usize,
     /// Width of the multi-vector head; 0: the hidden size.
     pub multi_vector_dim: usize,

@@ -1,9 +1,10 @@
 //! What can be typed.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use tercet_configs::NvidiaDriver;
 
 /// Trains a small model on Debian's manual pages in many languages, and shows how much better it got.
 #[derive(Debug, Parser)]
@@ -19,7 +20,33 @@ pub struct DemoArgs {
     /// {"query": …, "pos": ["…"]}
     #[arg(long, value_name = "FOLDER")]
     pub corpus: Option<PathBuf>,
-    /// Ranks (worker processes) to start
-    #[arg(short = 'n', long = "ranks", value_name = "RANKS", default_value = "2")]
-    pub ranks: NonZeroUsize,
+    /// Ranks (worker processes) to start; default: 2, or 1 on a machine with one NVIDIA GPU
+    #[arg(short = 'n', long = "ranks", value_name = "RANKS")]
+    pub ranks: Option<NonZeroUsize>,
+}
+
+impl DemoArgs {
+    /// As asked, else two, so that ranks have something to exchange; but each needs a GPU where there are any.
+    pub fn num_ranks(&self) -> NonZeroUsize {
+        let driver = NvidiaDriver::look(Path::new("/")).unwrap_or_default();
+        let gpus = driver.usable(std::env::var("CUDA_VISIBLE_DEVICES").ok().as_deref()).num;
+        self.ranks.unwrap_or_else(|| default_ranks(gpus))
+    }
+}
+
+fn default_ranks(num_gpus: usize) -> NonZeroUsize {
+    const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+    NonZeroUsize::new(num_gpus).map_or(TWO, |gpus| gpus.min(TWO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rank_has_a_gpu_of_its_own_where_there_are_any() {
+        assert_eq!([0, 1, 2, 8].map(|gpus| default_ranks(gpus).get()), [2, 1, 2, 2]);
+        let typed = |words: &[&str]| DemoArgs::parse_from(["tercet-demo"].iter().chain(words)).num_ranks().get();
+        assert_eq!(typed(&["-n", "5"]), 5);
+    }
 }

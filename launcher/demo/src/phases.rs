@@ -29,7 +29,8 @@ const NUM_NEGATIVES: usize = 7;
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let out = &args.out;
-    let commands = Commands::new(args.ranks, out.join("log.txt"))?;
+    let num_ranks = args.num_ranks();
+    let commands = Commands::new(num_ranks, out.join("log.txt"))?;
     if let Some(aside) = move_aside(out)? {
         tell(format_args!("{} exists and was moved to {}", out.display(), aside.display()))?;
     }
@@ -78,7 +79,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     clock.phase("before", "the untrained model on held-out text")?;
 
     let dense_model = commands.train(&dense, &out.join("dense.toml"))?;
-    clock.phase("stage 1", &format!("dense head, {} steps on {} ranks", dense.steps, args.ranks))?;
+    clock.phase("stage 1", &format!("dense head, {} steps on {num_ranks} ranks", dense.steps))?;
     let mined = rows("section-mined");
     commands.mine(&dense_model, &rows("section"), &mined, NUM_NEGATIVES)?;
     clock.phase("mine", &format!("{NUM_NEGATIVES} hard negatives per row, {}", mined.display()))?;
@@ -95,7 +96,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     )?;
     keep_sets(&mut unified.data.sets, &written);
     let model = commands.train(&unified, &out.join("unified.toml"))?;
-    clock.phase("stage 2", &format!("three heads, {} steps on {} ranks", unified.steps, args.ranks))?;
+    clock.phase("stage 2", &format!("three heads, {} steps on {num_ranks} ranks", unified.steps))?;
     let after = eval(&model, "after")?;
     clock.phase("after", "the trained model on held-out text")?;
 
@@ -107,7 +108,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
         bm25: bm25.collect::<anyhow::Result<BTreeMap<_, _>>>()?,
         steps: dense.steps + unified.steps,
         tokens_per_sec: tokens_per_sec(&[&dense.run_dir, &unified.run_dir])?,
-        world_size: args.ranks.get(),
+        world_size: num_ranks.get(),
         seconds: started.elapsed().as_secs_f64(),
     };
     let path = out.join("summary.json");

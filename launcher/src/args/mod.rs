@@ -51,8 +51,8 @@ pub enum Command {
 /// How many ranks do the work, and where.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Ranks {
-    /// Ranks (worker processes) to start; default: one per NVIDIA GPU of this machine, or 1 without any; with hosts or
-    /// in a Slurm allocation, all that they take
+    /// Ranks (worker processes) to start; default: one per NVIDIA GPU of this machine, or 1 without any or on the CPU;
+    /// with hosts or in a Slurm allocation, all that they take
     #[arg(short = 'n', long = "ranks", value_name = "RANKS")]
     pub ranks: Option<NonZeroUsize>,
     /// Hosts to start them on, as lines `NAME slots=RANKS`; default: the Slurm allocation, or this machine
@@ -122,7 +122,7 @@ pub struct Plan {
     /// A config.json to go by instead of the recipe's model, for one that is not there yet
     #[arg(long, value_name = "FILE")]
     pub model_config: Option<PathBuf>,
-    /// What memory is estimated for; default: cuda if this machine has an NVIDIA GPU
+    /// What memory is estimated for; default: what the recipe asks for, or cuda if this machine has an NVIDIA GPU
     #[arg(long, value_enum)]
     pub device: Option<Device>,
     /// Floating-point operations per second that a rank achieves in the encoder, e.g. 120e12

@@ -16,6 +16,6 @@ use crate::start::{self, Input};
 /// Ranks that did not end well.
 pub fn run(args: &OnRanks<EncodeArgs>) -> anyhow::Result<()> {
     let input = if args.what.input == Path::new("-") { Input::Ours } else { Input::Nothing };
-    let (placement, screen) = (Placement::find(&args.ranks)?, Screen::new());
+    let (placement, screen) = (Placement::find(&args.ranks, args.what.device.into())?, Screen::new());
     start::run(&placement, &Command::Encode(args.what.clone()), input, &screen, |line| screen.pass(line))
 }

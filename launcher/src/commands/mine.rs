@@ -13,6 +13,6 @@ use crate::start::{self, Input};
 /// # Errors
 /// Ranks that did not end well.
 pub fn run(args: &OnRanks<MineArgs>) -> anyhow::Result<()> {
-    let (placement, screen) = (Placement::find(&args.ranks)?, Screen::new());
+    let (placement, screen) = (Placement::find(&args.ranks, args.what.device.into())?, Screen::new());
     start::run(&placement, &Command::Mine(args.what.clone()), Input::Nothing, &screen, |line| screen.pass(line))
 }

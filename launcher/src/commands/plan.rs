@@ -1,13 +1,15 @@
 //! `tercet plan`: what a run will do and cost, before anything is booked for it.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Context;
-use tercet_configs::{Device, ExitCode, ModelShape, Recipe};
+use tercet_configs::{Device, DeviceChoice, ExitCode, ModelShape, Recipe};
 use tercet_protocol::Command;
 use tercet_protocol::args::MeasureArgs;
-use tercet_protocol::says::measure;
+use tercet_protocol::says::{StepRecord, measure};
 
 use super::recipe;
 use crate::args::{self, Plan, Ranks};
@@ -22,16 +24,19 @@ use crate::start::{self, Input};
 /// # Errors
 /// A recipe, a store or a model that cannot be used; all that can be said nevertheless is printed before.
 pub fn run(args: &Plan) -> anyhow::Result<()> {
-    let (recipe, world_size) = load(args)?;
+    let (mut recipe, world_size) = load(args)?;
     let device = match args.device {
         Some(args::Device::Cpu) => Device::Cpu,
         Some(args::Device::Cuda) => Device::Cuda,
         // What ranks would compute on if they were started here.
-        None if gpus::num_gpus() > 0 => Device::Cuda,
+        None if recipe.device == DeviceChoice::Cuda || gpus::num_gpus(recipe.device) > 0 => Device::Cuda,
         None => Device::Cpu,
     };
+    // A card that is booked for a run is taken for one that computes in bfloat16.
+    recipe.precision = recipe.precision.on(device, true);
     let rates = |shape: &ModelShape, text_len| rates(args, shape, world_size, text_len);
-    let (report, code) = plan::report(&recipe, world_size, device, args.model_config.as_deref(), rates)?;
+    let (mut report, code) = plan::report(&recipe, world_size, device, args.model_config.as_deref(), rates)?;
+    report.measured_peak_bytes = measured_peak_bytes(&recipe.run_dir);
     let screen = Screen::new();
     let json = serde_json::to_string_pretty(&report).context("writing the plan as JSON")? + "\n";
     match args.json.as_deref() {
@@ -50,6 +55,14 @@ pub fn run(args: &Plan) -> anyhow::Result<()> {
         [] => Ok(()),
         [first, ..] => Err(Fail::with_code(code, format!("this run would fail: {first}")).into()),
     }
+}
+
+/// The most that a rank's tensors have taken on its GPU in the run of `run_dir`, if there is one on GPUs.
+fn measured_peak_bytes(run_dir: &Path) -> Option<f64> {
+    let metrics = File::open(run_dir.join("metrics.jsonl")).ok()?;
+    let lines = BufReader::new(metrics).lines().map_while(Result::ok);
+    let peaks = lines.filter_map(|line| serde_json::from_str::<StepRecord>(&line).ok()?.device_peak_bytes);
+    peaks.max().map(|bytes| bytes as f64)
 }
 
 /// The recipe, and how many ranks it is planned for: they need not be here.

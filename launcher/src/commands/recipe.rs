@@ -17,7 +17,7 @@ use crate::place::Placement;
 pub fn load(typed: &RecipeArgs, asked: &Ranks) -> anyhow::Result<(Recipe, Placement)> {
     let recipe = typed.load()?;
     let alone = recipe.backend == Backend::Solo && asked.ranks.is_none() && asked.hosts.is_none();
-    let placement = if alone { Placement::here(NonZeroUsize::MIN) } else { Placement::find(asked)? };
+    let placement = if alone { Placement::here(NonZeroUsize::MIN) } else { Placement::find(asked, recipe.device)? };
     check_backend(&recipe, &typed.path, placement.num_ranks())?;
     Ok((recipe, placement))
 }

@@ -13,5 +13,6 @@ pub fn run(args: &Submit) -> anyhow::Result<()> {
     let screen = Screen::new();
     submit::check(args, &screen)?;
     let recipe = recipe::load_for(&args.recipe, args.num_ranks())?;
+    submit::check_device(args, &recipe)?;
     submit::submit(args, &recipe, &screen)
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::env;
 
-use tercet_configs::ExitCode;
+use tercet_configs::{DeviceChoice, ExitCode};
 
 use super::machine::ThisMachine;
 use super::placement::{Launch, Placement};
@@ -15,13 +15,15 @@ use crate::screen::Screen;
 
 impl Placement {
     /// What the command line and the environment ask for: `--hosts`, else the Slurm allocation that this process is in,
-    /// else this machine. Without `-n` every slot, GPU or task gets a rank.
+    /// else this machine. Without `-n` every slot, GPU or task gets a rank; GPUs count only if ranks are to compute on
+    /// them.
     ///
     /// # Errors
     /// [`ExitCode::Usage`] for a file of hosts or an allocation that cannot be used, more ranks than slots, or a
     /// launcher that is itself one of several ranks.
-    pub fn find(asked: &Ranks) -> Result<Self, Fail> {
-        let variable = |name: &str| env::var(name).ok();
+    pub fn find(asked: &Ranks, device: DeviceChoice) -> Result<Self, Fail> {
+        let counts = |name: &str| device != DeviceChoice::Cpu || !is_of_gpus(name);
+        let variable = |name: &str| env::var(name).ok().filter(|_| counts(name));
         refuse_to_be_a_rank(variable)?;
         if let Some(file) = &asked.hosts {
             return Self::on(Launch::RemoteShell, hostfile::read(file)?, asked.ranks);
@@ -38,10 +40,16 @@ impl Placement {
                 if let Some(word) = other_allocation(variable, |file| std::fs::read_to_string(file).ok()) {
                     screen.say(&format!("warning: {word}\n"));
                 }
-                Ok(Self::here(asked.ranks.unwrap_or_else(|| gpus::default_ranks(&screen))))
+                Ok(Self::here(asked.ranks.unwrap_or_else(|| gpus::default_ranks(device, &screen))))
             }
         }
     }
+}
+
+/// Whether the variable tells of a Slurm job's GPUs.
+fn is_of_gpus(variable: &str) -> bool {
+    let of_gpus = ["SLURM_GPUS", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS"];
+    of_gpus.iter().any(|start| variable.starts_with(start))
 }
 
 /// What is to be said of several hosts that PBS or LSF has given: they are used only if they are named.

@@ -2,34 +2,28 @@
 
 use std::env;
 use std::num::NonZeroUsize;
+use std::path::Path;
 
-use tercet_configs::VisibleDevices;
+use tercet_configs::{DeviceChoice, NvidiaDriver, UsableGpus};
 
 use crate::screen::Screen;
 
-/// One rank per NVIDIA GPU that this process may use, or 1 without any; and a remark where it may use fewer than it
-/// seems.
-pub fn default_ranks(screen: &Screen) -> NonZeroUsize {
-    let (num, fewer) = usable_gpus();
-    if let Some(why) = fewer {
+/// One rank per NVIDIA GPU that this process may use, and a word where it may use fewer than it seems; 1 where there is
+/// none, or where GPUs are not asked for.
+pub fn default_ranks(device: DeviceChoice, screen: &Screen) -> NonZeroUsize {
+    let UsableGpus { num, remark } = usable(device);
+    if let Some(why) = remark {
         screen.say(&format!("warning: {why}: {num} GPUs are used\n"));
     }
     NonZeroUsize::new(num).unwrap_or(NonZeroUsize::MIN)
 }
 
-/// NVIDIA GPUs that this process may use.
-pub fn num_gpus() -> usize {
-    usable_gpus().0
+/// NVIDIA GPUs that ranks of this process would compute on.
+pub fn num_gpus(device: DeviceChoice) -> usize {
+    usable(device).num
 }
 
-/// The same, and the reason if they are fewer than the user probably expects.
-fn usable_gpus() -> (usize, Option<String>) {
-    let present = std::fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, |gpus| gpus.flatten().count());
-    match env::var("CUDA_VISIBLE_DEVICES") {
-        Ok(list) if present > 0 => {
-            let VisibleDevices { num, remark, .. } = VisibleDevices::read(&list, Some(present));
-            (num, remark.map(|remark| format!("CUDA_VISIBLE_DEVICES, {list:?}, {remark}")))
-        }
-        _ => (present, None),
-    }
+fn usable(device: DeviceChoice) -> UsableGpus {
+    let driver = NvidiaDriver::look(Path::new("/")).filter(|_| device != DeviceChoice::Cpu);
+    driver.unwrap_or_default().usable(env::var("CUDA_VISIBLE_DEVICES").ok().as_deref())
 }

@@ -34,6 +34,15 @@ pub struct PeakMemory {
     pub parts: Vec<Part>,
 }
 
+const PROGRAM: &str = "program and libraries";
+
+impl PeakMemory {
+    /// Without what a program and its libraries take for themselves.
+    pub fn bytes_of_tensors(&self) -> f64 {
+        self.parts.iter().filter(|part| part.name != PROGRAM).map(|part| part.bytes).sum()
+    }
+}
+
 /// Program and libraries: on the CPU pages of libtorch, and heap that reading a tokenizer and a model leaves; on a GPU
 /// its context.
 const PROGRAM_BYTES: [f64; 2] = [225e6, 500e6];
@@ -100,7 +109,7 @@ impl Holder<'_> {
         let snapshot = if self.device == Device::Cpu && self.keeps_snapshot { 3.0 * weights } else { 0.0 };
         let mpi = if self.device == Device::Cpu && self.world_size > 1 { MPI_BYTES } else { 0.0 };
         vec![
-            part("program and libraries", program),
+            part(PROGRAM, program),
             part("weights", weights),
             part("gradient", weights),
             part(

@@ -2,7 +2,7 @@
 //! it.
 
 use serde::Serialize;
-use tercet_configs::Device;
+use tercet_configs::{Device, Precision};
 
 use super::flops::StepFlops;
 use super::memory::PeakMemory;
@@ -20,6 +20,8 @@ pub struct Report {
     pub steps: u64,
     /// What memory is estimated for.
     pub device: Device,
+    /// What the encoder computes in there.
+    pub precision: Precision,
     /// The model.
     pub model: Option<ModelReport>,
     /// Rows of all data sets.
@@ -32,6 +34,8 @@ pub struct Report {
     pub totals: Option<Totals>,
     /// The largest rank of the largest step.
     pub memory: Option<PeakMemory>,
+    /// The most that a rank's tensors have taken on its GPU in the run folder's run so far, to set beside it.
+    pub measured_peak_bytes: Option<f64>,
     /// A rank's bytes per step, the mean over the run's steps.
     pub traffic: Option<StepTraffic>,
     /// What times rest on.

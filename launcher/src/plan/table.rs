@@ -42,6 +42,7 @@ fn head(report: &Report) -> String {
             scaled(model.num_parameters as f64, "")
         );
     }
+    _ = write!(text, "; {}", report.precision.name());
     text + "\n"
 }
 
@@ -119,7 +120,7 @@ fn memory(report: &Report) -> String {
     let Some(memory) = &report.memory else { return String::new() };
     let place = match report.device {
         Device::Cpu => "resident memory",
-        Device::Cuda => "GPU memory (an estimate that has never been compared with a GPU)",
+        Device::Cuda => "GPU memory (an estimate)",
     };
     let mut text =
         format!("\npeak of a rank's {place}: {}, in the {}\n", scaled(memory.total_bytes, "B"), memory.phase);
@@ -131,6 +132,12 @@ fn memory(report: &Report) -> String {
             scaled(part.bytes, "B"),
             percent(part.bytes / memory.total_bytes)
         );
+    }
+    if report.device == Device::Cuda && memory.parts.iter().all(|part| part.name != "kept graphs") {
+        text += "  kept graphs take what the GPU has left, unless the recipe says how many are kept\n";
+    }
+    if let Some(bytes) = report.measured_peak_bytes {
+        _ = writeln!(text, "  {:<34}{:>9}  in the run folder's run", "measured peak of tensors", scaled(bytes, "B"));
     }
     text
 }

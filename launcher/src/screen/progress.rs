@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tercet_protocol::says::{Event, StepRecord};
 
 use super::Screen;
+use crate::plan::scaled;
 
 /// Follows a run by its events.
 #[derive(Debug)]
@@ -120,6 +121,7 @@ fn describe(step: &StepRecord, last_step: u64, left: Option<Duration>) -> String
     parts.extend(known(step.learning_rate).map(|rate| format!("lr {rate:.2e}")));
     parts.extend(known(step.tokens_per_sec).map(|rate| format!("{rate:.0} tok/s")));
     parts.extend(known(step.padding_share).map(|share| format!("padding {:.1} %", share * 100.0)));
+    parts.extend(step.device_peak_bytes.map(|bytes| format!("GPU {}", scaled(bytes as f64, "B"))));
     parts.extend(left.map(|left| format!("left {}", short(left))));
     parts.join("  ")
 }
@@ -161,6 +163,9 @@ mod tests {
             describe(&step, 600, left),
             "step  20/600  loss 1.2345  lr 4.20e-4  812 tok/s  padding 2.1 %  left 3m10s"
         );
+        step.device_peak_bytes = Some(61_200_000_000);
+        assert!(describe(&step, 600, left).ends_with("padding 2.1 %  GPU 61.2 GB  left 3m10s"));
+        step.device_peak_bytes = None;
         (step.loss, step.padding_share) = (f64::NAN, f64::NAN);
         assert_eq!(describe(&step, 20, None), "step 20/20  lr 4.20e-4  812 tok/s");
     }

@@ -6,7 +6,8 @@ use crate::place::{Launch, Placement};
 
 /// Variables that every rank must have as they are here, by name or by beginning: what they compute, log and exchange
 /// with. A list, because the whole environment may hold secrets; `mpirun` is given the names, never the values.
-const TRAVELLING: [&str; 17] = [
+const TRAVELLING: [&str; 18] = [
+    "CUBLAS_",
     "CUDA_DEVICE_ORDER",
     "CUDA_LAUNCH_BLOCKING",
     "FI_",
@@ -109,7 +110,7 @@ mod tests {
 
     #[test]
     fn only_what_is_on_the_list_travels() {
-        for name in ["NCCL_DEBUG", "OMP_NUM_THREADS", "RUST_LOG", "LD_LIBRARY_PATH"] {
+        for name in ["NCCL_DEBUG", "CUBLAS_WORKSPACE_CONFIG", "OMP_NUM_THREADS", "RUST_LOG", "LD_LIBRARY_PATH"] {
             assert!(travels(name), "{name}");
         }
         for name in ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "CUDA_VISIBLE_DEVICES", "RUST_LOG_TOKEN", "NCCL", "PATH"] {

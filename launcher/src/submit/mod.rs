@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
-use tercet_configs::{ExitCode, Recipe};
+use tercet_configs::{DeviceChoice, ExitCode, Recipe};
 
 use crate::args::Submit;
 use crate::exit::Fail;
@@ -45,6 +45,24 @@ pub fn check(args: &Submit, screen: &Screen) -> Result<(), Fail> {
     let words = options::check_variables(names)?;
     words.iter().for_each(|word| screen.say(&format!("warning: {word}\n")));
     Ok(())
+}
+
+/// Whether the job's nodes have what `recipe` is to compute on.
+///
+/// # Errors
+/// [`ExitCode::Usage`] for GPUs that it would not use, or that it would lack.
+pub fn check_device(args: &Submit, recipe: &Recipe) -> Result<(), Fail> {
+    let gpus = args.gpus_per_node;
+    let message = match recipe.device {
+        DeviceChoice::Cpu if gpus > 0 => {
+            format!(
+                "device is \"cpu\" and {gpus} GPUs of each node are asked for: add --gpus-per-node 0, or set device = \"auto\""
+            )
+        }
+        DeviceChoice::Cuda if gpus == 0 => "device is \"cuda\" and no GPU is asked for: raise --gpus-per-node".into(),
+        _ => return Ok(()),
+    };
+    Err(Fail::new(ExitCode::Usage, format!("recipe {}: {message}", args.recipe.path.display())))
 }
 
 /// Writes the script that trains `recipe`, prints its path, and submits it, or prints it with `--dry-run`.

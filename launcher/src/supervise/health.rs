@@ -227,6 +227,8 @@ impl Health {
 fn work(beat: &Beat) -> String {
     match beat.doing.as_str() {
         "computing" => format!("computing step {} ({})", beat.step, beat.phase),
+        // It waits for nobody else, and so counts as being at work.
+        doing @ "waiting for its GPU" => format!("{doing} in step {} ({})", beat.step, beat.phase),
         doing => doing.to_owned(),
     }
 }
@@ -276,6 +278,14 @@ mod tests {
         let expected = "rank 13 (gpu01): reading batch 4817 for 62 s; 95 ranks wait in all-reduce of bucket 3";
         assert_eq!(words(after(96, 0.0, 62, doing)), expected);
         assert!(words(after(96, 5.0, 6, doing)).starts_with("rank 13 (gpu01): reading batch 4817 for"));
+    }
+
+    #[test]
+    fn who_waits_for_its_gpu_holds_the_others_up() {
+        let doing = |rank| Some(if rank == 5 { "waiting for its GPU" } else { "all-reduce of bucket 3" });
+        let expected = "rank 5 (gpu00): waiting for its GPU in step 4817 (reduce) for 62 s; 7 ranks wait in all-reduce of \
+                        bucket 3";
+        assert_eq!(words(after(8, 0.0, 62, doing)), expected);
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Report {
     /// # Errors
     /// They cannot be written.
     pub fn write(&self, folder: &Path) -> anyhow::Result<[PathBuf; 2]> {
-        let json = serde_json::to_string_pretty(self)? + "\n";
+        let json = without_names(&(serde_json::to_string_pretty(self)? + "\n"), folder);
         Ok([write(&folder.join("report.md"), self.page())?, write(&folder.join("report.json"), json)?])
     }
 
@@ -148,6 +148,21 @@ impl Report {
         _ = writeln!(page, "\nThe CPU's numbers: {}.", made.join("; "));
         page
     }
+}
+
+/// The text without what names this machine and its folders: it may be sent to others.
+fn without_names(text: &str, folder: &Path) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let mut text = text.to_owned();
+    // As ranks name their host, in lines such as `rank 0/2 gpu04: …`.
+    if !host.trim().is_empty() {
+        text = text.replace(&format!(" {}:", host.trim()), " HOST:");
+    }
+    let folders = [Some(folder.to_owned()), folder.canonicalize().ok(), std::env::current_dir().ok()];
+    for path in folders.into_iter().flatten().filter(|path| path.components().count() > 1) {
+        text = text.replace(&path.display().to_string(), "FOLDER");
+    }
+    text
 }
 
 #[cfg(test)]

@@ -73,6 +73,8 @@ impl Lab {
         command.env("OMPI_MCA_orte_tmpdir_base", "/dev/shm").env("OMPI_MCA_plm_rsh_agent", script("shell.sh"));
         // Every host uses one thread, so that sums are the same.
         command.env("OMP_NUM_THREADS", "1").env("OMP_WAIT_POLICY", "passive");
+        // Its hosts have no GPU, whatever this machine has.
+        command.env("CUDA_VISIBLE_DEVICES", "");
         command
     }
 

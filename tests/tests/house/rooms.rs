@@ -31,9 +31,9 @@ const DOORS: [&str; 3] = ["lib.rs", "main.rs", "errors.rs"];
 const KNOWN: &[(&str, &str)] = &[];
 
 /// Files of the rooms that know no ranks which import the cluster crate nevertheless, with good reason: a rank binds
-/// itself to the cores and to the GPU that the host's other ranks leave it, and gives signs of life at the beginning of
-/// each phase.
-const RANKS_OF_A_HOST: [&str; 3] = ["machine/cores.rs", "machine/device.rs", "machine/phase.rs"];
+/// itself to the cores and to the GPU that the host's other ranks leave it, names its GPU in messages about failures,
+/// and gives signs of life at the beginning of each phase and wait.
+const RANKS_OF_A_HOST: [&str; 4] = ["machine/card.rs", "machine/cores.rs", "machine/device.rs", "machine/phase.rs"];
 
 /// The rooms that know no ranks.
 const WITHOUT_RANKS: [&str; 3] = ["model", "ops", "machine"];

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
-use tercet_configs::{Recipe, RecipeError};
+use tercet_configs::{DeviceChoice, Recipe, RecipeError};
 
 use crate::args::{BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, MeasureArgs, MineArgs, ProbeArgs, RankTrainArgs, StepArgs};
 use crate::words::Words;
@@ -78,6 +78,19 @@ impl Command {
             Self::Step(args) => Some(args.recipe.load()),
             Self::Doctor(args) => args.load(),
             Self::Encode(_) | Self::Eval(_) | Self::Mine(_) | Self::Probe(_) => None,
+        }
+    }
+
+    /// What it asks ranks to compute on, `recipe` being the one that it names, if it can be read.
+    pub fn device_choice(&self, recipe: Option<&Recipe>) -> DeviceChoice {
+        match self {
+            Self::Encode(args) => args.device.into(),
+            Self::Eval(args) => args.device.into(),
+            Self::Mine(args) => args.device.into(),
+            Self::Doctor(args) => args.device_choice(recipe),
+            Self::Train(_) | Self::Measure(_) | Self::Bench(_) | Self::Step(_) | Self::Probe(_) => {
+                recipe.map_or_else(DeviceChoice::default, |recipe| recipe.device)
+            }
         }
     }
 }

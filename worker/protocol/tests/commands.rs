@@ -12,8 +12,8 @@ use clap::Subcommand;
 use tercet_configs::Head;
 use tercet_protocol::Command;
 use tercet_protocol::args::{
-    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, MeasureArgs, MineArgs, PoolingArg, Prefixes, ProbeArgs, RankRange,
-    RankTrainArgs, RecipeArgs, Side, StepArgs, TrainArgs,
+    BenchArgs, DeviceArg, DoctorArgs, EncodeArgs, EvalArgs, MeasureArgs, MineArgs, PoolingArg, PrecisionArg, Prefixes,
+    ProbeArgs, RankRange, RankTrainArgs, RecipeArgs, Side, StepArgs, TrainArgs,
 };
 
 /// What a user, or a file's name, may bring along.
@@ -53,7 +53,7 @@ fn full(text: &str) -> Vec<Command> {
         }),
         Command::Measure(MeasureArgs { recipe: recipe(text), text_len: 17 }),
         Command::Bench(BenchArgs { recipe: recipe(text), steps: NonZeroU64::new(7).unwrap(), from: u64::MAX }),
-        Command::Doctor(DoctorArgs { recipe: Some(path()), set: recipe(text).set }),
+        Command::Doctor(DoctorArgs { recipe: Some(path()), set: recipe(text).set, device: Some(DeviceArg::Auto) }),
         Command::Step(step(Some(path()), None, Some(text.into()))),
         Command::Step(step(None, Some(path()), None)),
         Command::Encode(EncodeArgs {
@@ -67,6 +67,8 @@ fn full(text: &str) -> Vec<Command> {
             mcls,
             pooling: Some(PoolingArg::Mean),
             sub_batch_tokens: 0,
+            device: DeviceArg::Cuda,
+            precision: PrecisionArg::Bf16,
         }),
         Command::Eval(EvalArgs {
             model: path(),
@@ -80,6 +82,8 @@ fn full(text: &str) -> Vec<Command> {
             mcls,
             json: Some(path()),
             sub_batch_tokens: 1,
+            device: DeviceArg::Cpu,
+            precision: PrecisionArg::Fp32,
         }),
         Command::Mine(MineArgs {
             model: path(),
@@ -93,6 +97,8 @@ fn full(text: &str) -> Vec<Command> {
             passage_max_len: 5,
             seed: u64::MAX,
             sub_batch_tokens: 2,
+            device: DeviceArg::Auto,
+            precision: PrecisionArg::Auto,
         }),
         Command::Probe(ProbeArgs { tokens: 100, lens: vec![1, usize::MAX], heads: 3 }),
     ]

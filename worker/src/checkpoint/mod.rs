@@ -23,7 +23,7 @@ use crate::ops::matmul::Measured;
 
 pub use background::Background;
 pub use keep::Kept;
-pub use read::{Resumed, has_checkpoints, load, newest_good, num_checkpoints};
+pub use read::{Resumed, has_checkpoints, load, newest_good, newest_recipe, num_checkpoints, reload};
 pub use snapshot::Snapshot;
 pub use write::{Complete, remove_interrupted, write};
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
+use tercet_configs::Recipe;
 
 use super::manifest::{Flaw, Manifest};
 use crate::checkpoint::{CheckpointError, TrainState, list};
@@ -43,30 +44,53 @@ pub fn newest_good(run_dir: &Path) -> (Option<PathBuf>, Vec<CheckpointError>) {
     (None, refused)
 }
 
+/// The recipe of the newest checkpoint of `run_dir` that has a readable one, whether or not the rest is good.
+pub fn newest_recipe(run_dir: &Path) -> Option<Recipe> {
+    let recipe = |(_, path): (u64, PathBuf)| Recipe::load(&path.join("train/recipe.toml"), &[]).ok();
+    list(run_dir).into_iter().rev().find_map(recipe)
+}
+
 /// Loads a checkpoint that [`newest_good`] found.
 ///
 /// # Errors
 /// A file cannot be read, or lacks what it should hold.
 pub fn load(path: &Path, options: &ModelOptions, device: Device, kind: Kind) -> Result<Resumed, CheckpointError> {
-    let bad = |reason: String| CheckpointError::Bad { path: path.to_owned(), reason };
-    let state = fs::read_to_string(path.join("train/state.json")).map_err(|e| bad(format!("train/state.json: {e}")))?;
-    let state: TrainState = serde_json::from_str(&state).map_err(|e| bad(format!("train/state.json: {e}")))?;
     // The checkpoint has its own copy of the tokenizer.
     let options = ModelOptions { tokenizer: None, ..options.clone() };
     let model = M3Model::load(&path.join("model"), &options, device, kind)
         .map_err(|source| CheckpointError::Model { path: path.to_owned(), source })?;
+    let mut optimizer = AdamW::new(&model.parameters);
+    let state = read_train(path, &model, &mut optimizer)?;
+    Ok(Resumed { model, optimizer, state })
+}
+
+/// Puts a checkpoint of the same run that [`newest_good`] found into `model` and `optimizer`. Their tensors stay where
+/// they are, and the device holds nothing twice; of a sharded state the rank's parts are taken.
+///
+/// # Errors
+/// As [`load`]; the weights or the state are then partly replaced.
+pub fn reload(path: &Path, model: &mut M3Model, optimizer: &mut AdamW) -> Result<TrainState, CheckpointError> {
+    let failed = |source| CheckpointError::Model { path: path.to_owned(), source };
+    model.reload(&path.join("model")).map_err(failed)?;
+    read_train(path, model, optimizer)
+}
+
+/// Reads how far a checkpoint is, and the state of its optimizer into `optimizer`.
+fn read_train(path: &Path, model: &M3Model, optimizer: &mut AdamW) -> Result<TrainState, CheckpointError> {
+    let bad = |reason: String| CheckpointError::Bad { path: path.to_owned(), reason };
+    let state = fs::read_to_string(path.join("train/state.json")).map_err(|e| bad(format!("train/state.json: {e}")))?;
+    let state: TrainState = serde_json::from_str(&state).map_err(|e| bad(format!("train/state.json: {e}")))?;
     let tensors = Tensor::read_safetensors(path.join("train/optimizer.safetensors"))
         .map_err(|e| bad(format!("train/optimizer.safetensors: {e}")))?;
     let tensors: HashMap<String, Tensor> = tensors.into_iter().collect();
-    let mut optimizer = AdamW::new(&model.parameters);
-    optimizer.updates = state.progress.updates();
-    for (moment, flat) in [("mean", &optimizer.mean), ("square", &optimizer.square)] {
-        for (name, mut view) in model.parameters.named_views(flat) {
-            let found = tensors.get(&format!("{moment}.{name}")).filter(|t| t.size() == view.size());
-            let found =
-                found.ok_or_else(|| bad(format!("train/optimizer.safetensors: {moment}.{name} does not fit")))?;
-            tch::no_grad(|| view.copy_(found));
-        }
+    for spec in model.parameters.specs() {
+        let find = |moment: &str| {
+            let found = tensors.get(&format!("{moment}.{}", spec.name)).filter(|t| t.size() == spec.shape);
+            found.ok_or_else(|| bad(format!("train/optimizer.safetensors: {moment}.{} does not fit", spec.name)))
+        };
+        let start = model.parameters.span(std::slice::from_ref(&spec.name)).start();
+        optimizer.put(start, [find("mean")?, find("square")?]);
     }
-    Ok(Resumed { model, optimizer, state })
+    optimizer.updates = state.progress.updates();
+    Ok(state)
 }

@@ -15,13 +15,13 @@ use tercet_sampler::Prefetcher;
 use super::CommandError;
 use super::peak::{product_flops_per_sec, ranks_mean};
 use crate::machine::cpu_time::cpu_secs;
-use crate::machine::device::device_of;
 use crate::machine::memory::resident_bytes;
 use crate::machine::phase::{self, Phase, PhaseSecs, during};
 use crate::record::figures::share_figures;
 use crate::record::step_record;
 use crate::run::budget;
 use crate::run::matmul::{self, Needs};
+use crate::run::precision;
 use crate::run::{agree_on_recipe, check_same_tokenizer, compute_kind_of, model_of, plan};
 use crate::step::settings::{StepSettings, Trainee};
 use crate::step::train_step;
@@ -32,7 +32,8 @@ use crate::step::update::AdamW;
 /// # Errors
 /// A recipe that cannot be trained, or a collective that failed.
 pub fn run(args: &BenchArgs, ranks: &Counted) -> anyhow::Result<()> {
-    let recipe = args.recipe.load()?;
+    let mut recipe = args.recipe.load()?;
+    precision::decide(&mut recipe, false, ranks)?;
     let until = last_step(args, &recipe)? + 1;
     agree_on_recipe(&recipe, ranks)?;
     let plan = Arc::new(plan(&recipe, ranks)?);
@@ -51,13 +52,14 @@ pub fn run(args: &BenchArgs, ranks: &Counted) -> anyhow::Result<()> {
         (Trainee { model: &model, settings: &settings }, recipe.loss.teacher != Teacher::None);
     let mut batches = Prefetcher::start(plan, ranks.rank(), ranks.world_size(), args.from..until)?;
 
-    phase::wait_for_device(device_of(ranks));
+    let device = model.options().1;
+    phase::follow(device);
     let peaks = || product_flops_per_sec(compute_kind_of(recipe.precision), model.options().1, model.dims().0);
     let peaks_before = peaks();
-    let mut steps = Vec::new();
+    let (mut steps, mut device_peak) = (Vec::new(), None);
     for step in args.from..until {
         ranks.barrier()?;
-        phase::take();
+        phase::begin_step();
         let (started, cpu_started) = (Instant::now(), cpu_secs());
         let Some(batch) = during(Phase::Input, || batches.next().transpose())? else { break };
         let mut record = step_record::of(&batch, batches.wait_secs());
@@ -70,6 +72,7 @@ pub fn run(args: &BenchArgs, ranks: &Counted) -> anyhow::Result<()> {
         let report = step_report(ranks, [secs, cpu_secs], &phase::take(), tokens)?;
         if step > args.from {
             steps.push(report);
+            device_peak = device_peak.max(record.device_peak_bytes);
         }
     }
     let mut maxima = resident_bytes().map(|bytes| bytes as f64);
@@ -95,6 +98,9 @@ pub fn run(args: &BenchArgs, ranks: &Counted) -> anyhow::Result<()> {
             libtorch_product_flops_per_sec: rates[1],
             steps,
             peak_rss_bytes: maxima[1],
+            device_peak_bytes: device_peak.map(|bytes| bytes as f64),
+            sub_batch_tokens: settings.sub_batch.tokens,
+            kept_graph_tokens: settings.kept_graph_tokens,
         };
         println!("{}", says::line(&report));
     }

@@ -22,7 +22,7 @@ use super::error::CommandError;
 use super::output::{AtomicFile, must_be_free};
 use super::prefixes;
 use super::records::{TextRecord, for_each_line, for_each_line_of, like_an_id};
-use super::texts::{BLOCK_BYTES, TextEncoder, blocks};
+use super::texts::{BLOCK_BYTES, EncoderOptions, TextEncoder, blocks};
 use super::vectors::{TextVectors, floats, share};
 use crate::model::representation::{Heads, offsets};
 
@@ -34,8 +34,13 @@ pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let format = Format::of(&args.out)?;
     must_be_free(ranks, [args.out.as_path()])?;
     let input = read_input(&args.input, ranks)?;
-    let encoder =
-        TextEncoder::load(&args.model, args.pooling.map(Into::into), args.mcls, args.sub_batch_tokens, ranks)?;
+    let options = EncoderOptions {
+        pooling: args.pooling.map(Into::into),
+        mcls: args.mcls,
+        sub_batch_tokens: args.sub_batch_tokens,
+        precision: args.precision.into(),
+    };
+    let encoder = TextEncoder::load(&args.model, options, ranks)?;
     let heads =
         Heads { lexical: args.heads.contains(&Head::Lexical), multi_vector: args.heads.contains(&Head::MultiVector) };
     let mut writer = match ranks.rank() {

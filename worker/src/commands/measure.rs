@@ -17,6 +17,7 @@ use crate::model::representation::{Heads, Representations, zero_gradients};
 use crate::model::sub_batch::{SubBatch, SubBatches};
 use crate::run::budget::made_up_text;
 use crate::run::matmul::{self, Needs};
+use crate::run::precision;
 use crate::run::{compute_kind_of, model_of};
 use crate::step::clip::clip_grad_norm;
 use crate::step::reduce::GradientReducer;
@@ -35,7 +36,8 @@ const RING_ELEMENTS: i64 = 1 << 23;
 /// # Errors
 /// A model that cannot be used, or a collective that failed.
 pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
-    let recipe = args.recipe.load()?;
+    let mut recipe = args.recipe.load()?;
+    precision::decide(&mut recipe, false, ranks)?;
     let mut model = model_of(&recipe, ranks)?;
     model.enable_gradients(compute_kind_of(recipe.precision));
     matmul::choose(&mut model, recipe.cpu_matmul, None, Needs::Training, ranks)?;

@@ -16,7 +16,7 @@ use super::given_batch::GivenBatch;
 use crate::machine::device::device_of;
 use crate::model::{M3Model, ModelOptions};
 use crate::record::step_record::named_terms;
-use crate::run::{compute_kind_of, kind_of};
+use crate::run::{compute_kind_of, kind_of, precision, same_weights};
 use crate::step::contrastive::loss::hybrid;
 use crate::step::gradients;
 use crate::step::inspect::Unseen;
@@ -29,9 +29,11 @@ use crate::tensors::exchange::all_gather_rows;
 /// # Errors
 /// Input that cannot be used, or a collective that failed.
 pub fn run(args: &StepArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
-    let recipe = args.recipe.load()?;
+    let mut recipe = args.recipe.load()?;
+    precision::decide(&mut recipe, false, ranks)?;
     let options = ModelOptions::of(&recipe.model, recipe.seed);
     let mut model = M3Model::load(&args.model, &options, device_of(ranks), kind_of(recipe.precision))?;
+    same_weights::check(ranks, &model.parameters.flat, format_args!("as {} has them", args.model.display()))?;
     if ranks.rank() == 0 {
         model.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tch::{Device, Kind};
 use tercet_cluster::{Collective, ReduceOp};
-use tercet_configs::{CpuMatmul, Pooling, Prompts};
+use tercet_configs::{CpuMatmul, Pooling, Precision, Prompts};
 use tercet_sampler::{SpecialTokens, SubBatchLimit, TextInput, TextTokenizer, text_id};
 
 use super::error::CommandError;
@@ -16,10 +16,24 @@ use crate::model::encode::encode_texts;
 use crate::model::representation::Heads;
 use crate::model::{M3Model, ModelOptions};
 use crate::run::matmul::{self, Needs};
+use crate::run::{compute_kind_of, precision, same_weights};
 
 /// Texts whose representations lie in device memory at a time, in bytes of text: some 300,000 tokens, which is about
 /// 1 GB of vectors in a model 1024 wide.
 pub const BLOCK_BYTES: usize = 1 << 20;
+
+/// How a model's folder is used, where there is a choice.
+#[derive(Debug, Clone, Copy)]
+pub struct EncoderOptions {
+    /// Replaces what the folder says of pooling.
+    pub pooling: Option<Pooling>,
+    /// Puts a CLS before every so many tokens of a text.
+    pub mcls: Option<NonZeroUsize>,
+    /// Padded tokens that go through the encoder at a time.
+    pub sub_batch_tokens: usize,
+    /// The encoder's arithmetic; "auto" is decided by the ranks' devices.
+    pub precision: Precision,
+}
 
 /// A model with its tokenizer.
 pub struct TextEncoder {
@@ -30,21 +44,21 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
-    /// Reads the model directory at `dir`, with the tokenizer.json in it. `mcls` puts a CLS before every so many tokens
-    /// of a text; `pooling` replaces what the directory says.
+    /// Reads the model directory at `dir`, with the tokenizer.json in it. Every rank calls it.
     ///
     /// # Errors
-    /// What is wrong with the directory.
-    pub fn load(
-        dir: &Path,
-        pooling: Option<Pooling>,
-        mcls: Option<NonZeroUsize>,
-        sub_batch_tokens: usize,
-        ranks: &dyn Collective,
-    ) -> anyhow::Result<Self> {
+    /// What is wrong with the directory; ranks have read different ones; a collective that failed.
+    pub fn load(dir: &Path, options: EncoderOptions, ranks: &dyn Collective) -> anyhow::Result<Self> {
+        let EncoderOptions { pooling, mcls, sub_batch_tokens, precision } = options;
+        let precision = precision::of_ranks(precision, ranks)?;
         let options = ModelOptions { pooling, ..ModelOptions::default() };
         let device = device_of(ranks);
         let mut model = M3Model::load(dir, &options, device, Kind::Float)?;
+        same_weights::check(ranks, &model.parameters.flat, format_args!("as {} has them", dir.display()))?;
+        model.parameters.compute_in(compute_kind_of(precision));
+        if precision == Precision::Bf16 && ranks.rank() == 0 {
+            tracing::info!("the encoder computes in bf16; --precision fp32 asks for 32-bit floats");
+        }
         matmul::choose(&mut model, CpuMatmul::Auto, None, Needs::Forward, ranks)?;
         if !model.fresh.is_empty() {
             tracing::warn!(

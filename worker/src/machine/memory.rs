@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use tch::Device;
 
 use crate::machine::allocator;
+use crate::machine::card::waiting;
+use crate::tensors::libtorch::device::empty_cache;
 use crate::tensors::libtorch::device_memory;
 
 /// The memory that a piece of work took, in bytes.
@@ -23,7 +25,7 @@ pub fn measure<T>(device: Device, work: impl FnOnce() -> T) -> (T, Taken) {
         Device::Cuda(index) => {
             let before = device_memory(index).held;
             let result = work();
-            tch::Cuda::synchronize(index as i64);
+            waiting(device, || tch::Cuda::synchronize(index as i64));
             let after = device_memory(index);
             let taken = Taken { peak: after.peak.saturating_sub(before), kept: after.held.saturating_sub(before) };
             (result, taken)
@@ -38,14 +40,34 @@ pub fn measure<T>(device: Device, work: impl FnOnce() -> T) -> (T, Taken) {
     }
 }
 
-/// The bytes of the device that this process uses now: on a CPU its resident memory, after freed memory was returned.
-pub fn used_bytes(device: Device) -> u64 {
+/// Returns free memory that an allocator keeps for later to the system, or to the GPU's driver: the next requests may
+/// be of other sizes, and what is kept counts as used.
+pub fn give_back(device: Device) {
     match device {
-        Device::Cuda(index) => device_memory(index).held,
-        _ => {
-            allocator::give_back();
-            resident_bytes()[0]
+        Device::Cuda(_) => empty_cache(),
+        _ => allocator::give_back(),
+    }
+}
+
+/// The bytes of the device that this process uses now, after freed memory was returned: on a CPU its resident memory;
+/// on a GPU all that the driver has given away, since a rank has its GPU to itself. That is more than tensors: CUDA's
+/// context, the products' workspaces, NCCL's buffers.
+pub fn used_bytes(device: Device) -> u64 {
+    give_back(device);
+    match device {
+        Device::Cuda(index) => {
+            let memory = device_memory(index);
+            memory.total.saturating_sub(memory.free)
         }
+        _ => resident_bytes()[0],
+    }
+}
+
+/// The most bytes of `device` that tensors took at once since the last call, if it is a GPU.
+pub fn device_peak_bytes(device: Device) -> Option<u64> {
+    match device {
+        Device::Cuda(index) => Some(device_memory(index).peak),
+        _ => None,
     }
 }
 

@@ -1,16 +1,21 @@
 //! Measures where a step's time goes, with a stopwatch that is always in exactly one phase, so the phases sum to the
 //! step.
 //!
-//! Training is single-threaded, so there is one stopwatch per thread. A device computes after the calls that ask it to:
-//! its time shows in the phase that waits for it, unless [`wait_for_device`] is on.
+//! Training is single-threaded, so there is one stopwatch per thread. A GPU computes after the calls that ask it to, so
+//! from [`follow`] on it is the GPU's own time that counts: how long it was in the work of each phase, by moments in
+//! its stream, which are read when it has come to them. Nobody waits for that.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use tch::Device;
 use tercet_cluster::heartbeat;
+
+use super::timeline::Timeline;
+use crate::tensors::libtorch::device::Moment;
 
 /// What a rank is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,23 +66,46 @@ impl PhaseSecs {
     }
 }
 
+/// A GPU's own time.
+struct OnGpu {
+    index: usize,
+    timeline: Timeline<Moment, Phase>,
+    /// Moments to be used again: making one takes longer than marking it.
+    spare: Vec<Moment>,
+}
+
+impl OnGpu {
+    fn begin(&mut self, phase: Phase) {
+        let mut moment = self.spare.pop().unwrap_or_default();
+        moment.mark(self.index);
+        self.timeline.begin(moment, phase);
+    }
+
+    fn take(&mut self) -> PhaseSecs {
+        let mut secs = PhaseSecs::default();
+        let add = |phase: Phase, own: f64| secs.0[phase as usize] += own;
+        self.spare.extend(self.timeline.take(Moment::is_over, Moment::secs_until, add));
+        secs
+    }
+}
+
 struct Stopwatch {
     phase: Phase,
     since: Instant,
     secs: PhaseSecs,
-    /// A device whose work counts for the phase that asked for it.
-    waits_for: Option<Device>,
+    /// The GPU whose time counts in place of the clock's. Its moments are never freed: the thread may outlive CUDA.
+    on_gpu: ManuallyDrop<Option<OnGpu>>,
 }
 
 impl Stopwatch {
     /// Adds the time until now to the current phase, and enters `next`. Returns the former phase.
     fn switch(&mut self, next: Phase) -> Phase {
-        if let Some(Device::Cuda(index)) = self.waits_for {
-            tch::Cuda::synchronize(index as i64);
-        }
         let now = Instant::now();
         self.secs.0[self.phase as usize] += (now - self.since).as_secs_f64();
         self.since = now;
+        if let Some(on_gpu) = &mut *self.on_gpu {
+            on_gpu.begin(next);
+        }
         CURRENT.store(next as usize, Ordering::Relaxed);
         heartbeat::touch();
         std::mem::replace(&mut self.phase, next)
@@ -89,29 +117,56 @@ thread_local! {
         phase: Phase::Other,
         since: Instant::now(),
         secs: PhaseSecs::default(),
-        waits_for: None,
+        on_gpu: ManuallyDrop::new(None),
     });
 }
 
-/// Does `work` in `phase`, and returns to the former phase afterwards. Other phases may take over within it.
-pub fn during<T>(phase: Phase, work: impl FnOnce() -> T) -> T {
-    let before = STOPWATCH.with_borrow_mut(|watch| watch.switch(phase));
-    let result = work();
-    STOPWATCH.with_borrow_mut(|watch| watch.switch(before));
-    result
+/// Returns to a phase when it is dropped.
+struct Back(Phase);
+
+impl Drop for Back {
+    fn drop(&mut self) {
+        STOPWATCH.with_borrow_mut(|watch| watch.switch(self.0));
+    }
 }
 
-/// The seconds by phase since the last call.
+/// Does `work` in `phase`, and returns to the former phase afterwards, also where `work` panics. Other phases may take
+/// over within it.
+pub fn during<T>(phase: Phase, work: impl FnOnce() -> T) -> T {
+    let _before = Back(STOPWATCH.with_borrow_mut(|watch| watch.switch(phase)));
+    work()
+}
+
+/// A step begins: the time since the last call of [`take`] does not count.
+pub fn begin_step() {
+    STOPWATCH.with_borrow_mut(|watch| {
+        if let Some(on_gpu) = &mut *watch.on_gpu {
+            on_gpu.timeline.leave_out_new();
+        }
+        watch.switch(watch.phase);
+        watch.secs = PhaseSecs::default();
+    });
+}
+
+/// The seconds by phase since the last call, or since the last [`begin_step`]. What a followed GPU has not come to yet
+/// is left for the next call.
 pub fn take() -> PhaseSecs {
     STOPWATCH.with_borrow_mut(|watch| {
         watch.switch(watch.phase);
-        std::mem::take(&mut watch.secs)
+        let by_clock = std::mem::take(&mut watch.secs);
+        watch.on_gpu.as_mut().map_or(by_clock, OnGpu::take)
     })
 }
 
-/// From now on a phase ends only when `device` has done its work. Benchmarks need this, and training does not.
-pub fn wait_for_device(device: Device) {
-    STOPWATCH.with_borrow_mut(|watch| watch.waits_for = Some(device));
+/// From now on the time of `device` counts, if it is a GPU.
+pub fn follow(device: Device) {
+    if let Device::Cuda(index) = device {
+        STOPWATCH.with_borrow_mut(|watch| {
+            let mut on_gpu = OnGpu { index, timeline: Timeline::new(), spare: Vec::new() };
+            on_gpu.begin(watch.phase);
+            *watch.on_gpu = Some(on_gpu);
+        });
+    }
 }
 
 #[cfg(test)]
@@ -135,5 +190,20 @@ mod tests {
         let sum: f64 = secs.0.iter().sum();
         assert!(sum >= whole, "{sum} of {whole}");
         assert_eq!(secs.0[Phase::Loss as usize], 0.0);
+    }
+
+    #[test]
+    fn what_lies_before_a_step_does_not_count() {
+        during(Phase::Input, || sleep(Duration::from_millis(2)));
+        begin_step();
+        during(Phase::Scoring, || ());
+        assert_eq!(take().0[Phase::Input as usize], 0.0);
+    }
+
+    #[test]
+    fn a_panic_ends_its_phase() {
+        let panics = || during(Phase::Heads, || panic!("on purpose"));
+        assert!(std::panic::catch_unwind(panics).is_err());
+        STOPWATCH.with_borrow(|watch| assert_eq!(watch.phase, Phase::Other));
     }
 }

@@ -9,6 +9,7 @@ use tercet_configs::{EncoderConfig, Pooling};
 use super::parameters::{Init, Parameters, Spec};
 use crate::model::representation::{Heads, SubBatchRepresentations};
 use crate::model::sub_batch::SubBatch;
+use crate::ops::sums;
 
 /// Below this a vector counts as zero and is not scaled up (as torch's `normalize`).
 const MIN_NORM: f64 = 1e-12;
@@ -88,8 +89,8 @@ impl HeadWeights {
         let dense = if pooled.one_per_text {
             rows
         } else {
-            let zeros = Tensor::zeros([texts.num_texts(), tokens.size()[1]], (self.kind(), tokens.device()));
-            zeros.index_add(0, &pooled.text, &rows) / pooled.per_text.to_kind(self.kind()).unsqueeze(-1)
+            let counts = pooled.per_text.to_kind(self.kind()).unsqueeze(-1);
+            sums::of_runs(&rows, &pooled.text, &pooled.per_text) / counts
         };
         self.normalised(dense)
     }

@@ -119,13 +119,13 @@ impl Layer {
         seed: Option<u64>,
     ) -> (Tensor, SavedRest) {
         let [after_attention, after_output] = self.hidden_dropouts(seed);
-        let projected = self.attention_output.of(parameters).forward_before_bias(attended); // [T, d]
+        let projected = self.attention_output.of(parameters).forward_before_norm(attended); // [T, d]
         let norm = self.attention_norm.of(parameters);
         let (middle, attention_norm) = norm.forward_sum(projected, input, after_attention);
 
         let inner = self.intermediate.of(parameters).forward_before_bias(&middle); // [T, f]
         let activated = gelu::forward(&inner);
-        let projected = self.output.of(parameters).forward_before_bias(&activated); // [T, d]
+        let projected = self.output.of(parameters).forward_before_norm(&activated); // [T, d]
         let (output, output_norm) = self.output_norm.of(parameters).forward_sum(projected, &middle, after_output);
         (output, SavedRest { attention_norm, middle, inner, output_norm })
     }

@@ -7,6 +7,7 @@ mod heads;
 mod layer;
 mod parameters;
 mod places;
+mod pooled;
 pub mod representation;
 pub mod sub_batch;
 
@@ -171,7 +172,8 @@ pub struct M3Model {
 impl M3Model {
     /// What sub-batches of texts for this model need to know of it.
     pub fn framing(&self) -> Framing {
-        Framing { pad: self.special.pad.into(), device: self.parameters.flat.device() }
+        let (device, kind) = (self.parameters.flat.device(), self.parameters.compute_kind());
+        Framing { pad: self.special.pad.into(), device, kind }
     }
 
     /// Widths of a dense and of a multi-vector representation.

@@ -116,16 +116,23 @@ impl Parameters {
     }
 
     /// Draws every weight's start from libtorch's generator as [`tch::manual_seed`] left it, in name order.
+    ///
+    /// The numbers are drawn on the CPU whatever the device: what a GPU's generator gives depends on its number of
+    /// processors, so ranks with cards of two models would start from different weights.
     pub fn initialise(&mut self, wanted: impl Fn(&str) -> bool) {
         let _guard = tch::no_grad_guard();
         let mut order: Vec<usize> = (0..self.specs.len()).collect();
         order.sort_by(|&a, &b| self.specs[a].name.cmp(&self.specs[b].name));
         for i in order.into_iter().filter(|&i| wanted(&self.specs[i].name)) {
             let mut leaf = self.leaves[i].shallow_clone();
-            let _ = match self.specs[i].init {
-                Init::Normal(std) => leaf.normal_(0.0, std),
-                Init::Constant(value) => leaf.fill_(value),
-            };
+            match self.specs[i].init {
+                Init::Normal(std) if leaf.device() != Device::Cpu => {
+                    let mut drawn = Tensor::empty(leaf.size(), (leaf.kind(), Device::Cpu));
+                    leaf.copy_(&drawn.normal_(0.0, std));
+                }
+                Init::Normal(std) => drop(leaf.normal_(0.0, std)),
+                Init::Constant(value) => drop(leaf.fill_(value)),
+            }
         }
     }
 

@@ -13,11 +13,15 @@ use tercet_configs::PerHead;
 
 pub use tercet_configs::Heads;
 
+use crate::tensors::upload::upload;
+
 /// The lexical head's output.
 #[derive(Debug)]
 pub struct Lexical {
     /// Token ids, ascending within a text, int64 `[S]`.
     pub token_ids: Tensor,
+    /// The same on the host, where this rank made them; none of another rank's texts.
+    pub host_ids: Option<Vec<i64>>,
     /// Weights ≥ 0, `[S]`.
     pub weights: Tensor,
     /// Text i has entries `offsets[i]..offsets[i + 1]`; [B + 1].
@@ -62,8 +66,10 @@ impl Representations {
         let lexical = heads.lexical.then(|| {
             let per_text: Vec<&[i64]> = texts.iter().map(TextInput::lexical_ids).collect();
             let offsets = offsets(per_text.iter().map(|ids| ids.len()));
-            let token_ids = Tensor::from_slice(&per_text.concat()).to_device(device);
-            Lexical { weights: Tensor::zeros([token_ids.size()[0]], (kind, device)), token_ids, offsets }
+            let host_ids = per_text.concat();
+            let token_ids = upload(&host_ids, device);
+            let weights = Tensor::zeros([host_ids.len() as i64], (kind, device));
+            Lexical { token_ids, host_ids: Some(host_ids), weights, offsets }
         });
         let multi_vector = heads.multi_vector.then(|| {
             let offsets = offsets(texts.iter().map(TextInput::num_vectors));
@@ -85,7 +91,8 @@ impl Representations {
             lexical: self.lexical.as_ref().map(|l| {
                 let (from, len, offsets) = part(&l.offsets);
                 let (token_ids, weights) = (l.token_ids.narrow(0, from, len), l.weights.narrow(0, from, len));
-                Lexical { token_ids, weights, offsets }
+                let host_ids = l.host_ids.as_ref().map(|ids| ids[from as usize..(from + len) as usize].to_vec());
+                Lexical { token_ids, host_ids, weights, offsets }
             }),
             multi_vector: self.multi_vector.as_ref().map(|m| {
                 let (from, len, offsets) = part(&m.offsets);

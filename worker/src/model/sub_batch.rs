@@ -11,20 +11,10 @@ use tercet_configs::{Head, PerHead};
 use tercet_sampler::{SubBatchLayout, SubBatchLimit, TextGroup, TextInput, lay_out};
 
 use crate::machine::device::device_kind;
+use crate::model::pooled::{Pooled, PooledParts};
 use crate::model::representation::{Gradients, Heads, SubBatchRepresentations, offsets};
 use crate::ops::attention::{Group, TextSpan, Texts};
-
-/// Tokens whose hidden states a text's dense representation averages.
-pub struct Pooled {
-    /// Places among the T tokens, int64 `[K]`.
-    pub token: Tensor,
-    /// The text of each, int64 `[K]`.
-    pub text: Tensor,
-    /// How many each text has, int64 `[texts]`.
-    pub per_text: Tensor,
-    /// Every text has exactly one, in order.
-    pub one_per_text: bool,
-}
+use crate::tensors::upload::Upload;
 
 /// One sub-batch on its device.
 pub struct SubBatch {
@@ -88,7 +78,13 @@ pub struct Framing {
     pub pad: i64,
     /// Where their tensors lie.
     pub device: Device,
+    /// The type that attention computes in.
+    pub kind: Kind,
 }
+
+/// A row of an attention mask takes a multiple of this many elements: a GPU's kernels want it, and would copy a mask
+/// whose rows do not, in every layer.
+const MASK_ROW_ELEMENTS: usize = 16;
 
 /// A list of texts, cut into sub-batches as [`lay_out`] says; on a CPU, where attention goes text by text, without
 /// padding.
@@ -155,7 +151,7 @@ impl<'a> SubBatches<'a> {
     pub fn build(&self, i: usize) -> SubBatch {
         let mut builder = Builder::default();
         self.layouts[i].groups.iter().for_each(|group| builder.push_group(group, self));
-        builder.finish(self.framing.device)
+        builder.finish(self.framing)
     }
 
     /// All sub-batches, one after the other.
@@ -164,16 +160,25 @@ impl<'a> SubBatches<'a> {
     }
 }
 
+/// Where a group lies.
+struct GroupPlace {
+    first: usize,
+    num_texts: usize,
+    len: usize,
+    /// The first element of its mask; none without padding.
+    mask: Option<usize>,
+}
+
 /// A sub-batch as it grows, text by text.
 #[derive(Default)]
 struct Builder {
-    /// First token, texts, tokens of each.
-    groups: Vec<(usize, usize, usize)>,
+    groups: Vec<GroupPlace>,
     spans: Vec<TextSpan>,
     texts: Vec<i64>,
     ids: Vec<i64>,
     positions: Vec<i64>,
-    mask: Vec<bool>,
+    /// What is added to similarities: 0, or −∞ where a token is padding; of the groups that have any, row by row.
+    mask: Vec<f32>,
     cls: Vec<(usize, usize)>,
     real: Vec<(usize, usize)>,
     lexical_token: Vec<i64>,
@@ -185,8 +190,18 @@ struct Builder {
 
 impl Builder {
     fn push_group(&mut self, group: &TextGroup, whole: &SubBatches) {
-        self.groups.push((self.ids.len(), group.texts.len(), group.padded_len));
-        group.texts.iter().for_each(|&i| self.push_text(i, group.padded_len, whole));
+        let (num_texts, len) = (group.texts.len(), group.padded_len);
+        let lens = group.texts.iter().map(|&i| whole.texts[i].ids.len());
+        let mask = lens.clone().any(|real| real < len).then_some(self.mask.len());
+        if mask.is_some() {
+            let row = |real| {
+                (0..len.next_multiple_of(MASK_ROW_ELEMENTS))
+                    .map(move |t| if t < real { 0.0 } else { f32::NEG_INFINITY })
+            };
+            self.mask.extend(lens.flat_map(row));
+        }
+        self.groups.push(GroupPlace { first: self.ids.len(), num_texts, len, mask });
+        group.texts.iter().for_each(|&i| self.push_text(i, len, whole));
     }
 
     /// Appends text `i`, padded to `len`.
@@ -210,7 +225,6 @@ impl Builder {
         }
         self.ids.extend(text.ids.iter().copied().chain(std::iter::repeat(whole.framing.pad)).take(len));
         self.positions.extend(0..len as i64);
-        self.mask.extend((0..len).map(|t| t < text.ids.len()));
     }
 
     /// A text's distinct tokens, whose weights begin at `first` in the whole list's.
@@ -226,44 +240,52 @@ impl Builder {
         }
     }
 
-    fn finish(self, device: Device) -> SubBatch {
-        let to_tensor = |values: &[i64]| Tensor::from_slice(values).to_device(device);
-        let groups = self.groups.iter().map(|&(first, count, len)| {
-            let mask = &self.mask[first..first + count * len];
-            let shape = [count as i64, 1, 1, len as i64];
-            let to_mask = || Tensor::from_slice(mask).to_kind(Kind::Bool).to_device(device).view(shape);
-            let attention_mask = (!mask.iter().all(|&real| real)).then(to_mask);
-            Group { first: first as i64, num_texts: shape[0], len: shape[3], attention_mask }
-        });
+    /// All of it on the device, by one copy.
+    fn finish(self, framing: Framing) -> SubBatch {
+        let mut upload = Upload::default();
+        let lists = [
+            &self.texts,
+            &self.ids,
+            &self.positions,
+            &self.lexical_token,
+            &self.lexical_slot,
+            &self.lexical_target,
+            &self.vector_token,
+            &self.vector_target,
+        ];
+        let lists = lists.map(|values| upload.add(values));
+        let [cls, real] = [&self.cls, &self.real].map(|tokens| PooledParts::of(tokens, self.texts.len(), &mut upload));
+        let mask = upload.add(&self.mask);
+        let sent = upload.send(framing.device);
+        let [texts, token_ids, positions, lexical_token, lexical_slot, lexical_target, vector_token, vector_target] =
+            lists.map(|part| sent.of(&part));
         SubBatch {
-            groups: groups.collect(),
+            groups: groups(&self.groups, &sent.of(&mask).to_kind(framing.kind)),
             spans: self.spans,
-            cls: pooled(&self.cls, self.texts.len(), device),
-            real: pooled(&self.real, self.texts.len(), device),
-            texts: to_tensor(&self.texts),
-            token_ids: to_tensor(&self.ids),
-            positions: to_tensor(&self.positions),
-            lexical_token: to_tensor(&self.lexical_token),
-            lexical_slot: to_tensor(&self.lexical_slot),
-            lexical_target: to_tensor(&self.lexical_target),
-            vector_token: to_tensor(&self.vector_token),
-            vector_target: to_tensor(&self.vector_target),
+            texts,
+            token_ids,
+            positions,
+            cls: cls.on(&sent),
+            real: real.on(&sent),
+            lexical_token,
+            lexical_slot,
+            lexical_target,
+            vector_token,
+            vector_target,
         }
     }
 }
 
-fn pooled(tokens: &[(usize, usize)], num_texts: usize, device: Device) -> Pooled {
-    let mut per_text = vec![0i64; num_texts];
-    for &(_, text) in tokens {
-        per_text[text] += 1;
-    }
-    let column = |f: fn(&(usize, usize)) -> i64| Tensor::from_slice(&tokens.iter().map(f).collect::<Vec<_>>());
-    Pooled {
-        token: column(|t| t.0 as i64).to_device(device),
-        text: column(|t| t.1 as i64).to_device(device),
-        one_per_text: per_text.iter().all(|&n| n == 1),
-        per_text: Tensor::from_slice(&per_text).to_device(device),
-    }
+/// The groups, with views of their masks.
+fn groups(places: &[GroupPlace], masks: &Tensor) -> Vec<Group> {
+    let group = |place: &GroupPlace| {
+        let (num_texts, len) = (place.num_texts as i64, place.len as i64);
+        let row = place.len.next_multiple_of(MASK_ROW_ELEMENTS) as i64;
+        let mask =
+            |first| masks.narrow(0, first as i64, num_texts * row).view([num_texts, 1, 1, row]).narrow(3, 0, len);
+        Group { first: place.first as i64, num_texts, len, attention_mask: place.mask.map(mask) }
+    };
+    places.iter().map(group).collect()
 }
 
 #[cfg(test)]
@@ -282,7 +304,7 @@ mod tests {
 
     fn cut_all(lens: &[usize], tokens: usize, max_padding: f64) -> Vec<SubBatch> {
         let (texts, limit) = (texts(lens), SubBatchLimit { tokens, texts: 0 });
-        let framing = Framing { pad: 1, device: Device::Cpu };
+        let framing = Framing { pad: 1, device: Device::Cpu, kind: Kind::Float };
         SubBatches::padded(&texts, limit, max_padding, framing, Heads::ALL).iter().collect()
     }
 
@@ -291,7 +313,13 @@ mod tests {
         let cut = cut_all(&[100, 99, 98, 50, 50], 1000, GPU_PADDING);
         let groups: Vec<(i64, i64, i64)> = cut[0].groups.iter().map(|g| (g.first, g.num_texts, g.len)).collect();
         assert_eq!(groups, [(0, 3, 100), (300, 2, 50)]);
-        assert!(cut[0].groups[0].attention_mask.is_some() && cut[0].groups[1].attention_mask.is_none());
+        let masks: Vec<_> = cut[0].groups.iter().map(|g| g.attention_mask.as_ref()).collect();
+        let mask = masks[0].unwrap();
+        assert_eq!((mask.size(), mask.stride()), (vec![3, 1, 1, 100], vec![112, 112, 112, 1]));
+        let closed = mask.isneginf().sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Int64);
+        assert_eq!(Vec::<i64>::try_from(closed).unwrap(), [0, 1, 2]);
+        assert_eq!(mask.narrow(3, 0, 98).abs().sum(Kind::Float).double_value(&[]), 0.0);
+        assert!(masks[1].is_none());
         assert_eq!(cut[0].num_texts(), 5);
         assert_eq!((cut[0].real.token.size(), cut[0].num_padded_tokens()), (vec![397], 400));
     }

@@ -7,6 +7,8 @@
 
 use tch::{Kind, Tensor};
 
+use super::sums::add_rows;
+
 /// Words + positions + token type 0 of every token, [T, d]; `ids` and `places` are int64 `[T]`.
 pub fn forward([words, positions, types]: &[Tensor; 3], ids: &Tensor, places: &Tensor) -> Tensor {
     let mut sum = words.index_select(0, ids);
@@ -15,7 +17,7 @@ pub fn forward([words, positions, types]: &[Tensor; 3], ids: &Tensor, places: &T
 
 /// Adds the gradient of the sum, [T, d], to the tables' gradients.
 pub fn backward([mut words, mut positions, types]: [Tensor; 3], ids: &Tensor, places: &Tensor, grad: &Tensor) {
-    let _ = words.index_add_(0, ids, grad);
-    let _ = positions.index_add_(0, places, grad);
+    add_rows(&mut words, ids, grad);
+    add_rows(&mut positions, places, grad);
     let _ = types.get(0).g_add_(&grad.sum_dim_intlist([0i64].as_slice(), false, None::<Kind>));
 }

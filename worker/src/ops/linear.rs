@@ -5,7 +5,7 @@
 //!
 //! Legend: T rows, in and out the widths.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::matmul::Matmul;
 use super::{Engine, Weight};
@@ -66,6 +66,16 @@ impl Linear {
         }
     }
 
+    /// The same for a norm of a sum, which in bfloat16 adds the bias in float32 on every device.
+    pub fn forward_before_norm(&self, x: &Tensor) -> LinearOutput {
+        match Engine::of(x) {
+            Engine::Libtorch if x.kind() == Kind::BFloat16 => {
+                LinearOutput { values: self.product(x), bias: Some(self.bias.master.shallow_clone()) }
+            }
+            Engine::Cpu | Engine::Libtorch => self.forward_before_bias(x),
+        }
+    }
+
     /// The input's gradient, [T, in], from the output's, [T, out].
     pub fn input_gradient(&self, grad: &Tensor) -> Tensor {
         product(self.matmul.input_gradient, grad, &self.weight)
@@ -95,7 +105,8 @@ impl LinearGradient {
     /// The weight's alone, where who read the output has added the bias's.
     pub fn add_weight(&mut self, x: &Tensor, grad: &Tensor) {
         let library = self.matmul.weight_gradient;
-        if self.weight.kind() == grad.kind() {
+        // A GPU adds bfloat16's products to float32 sums as they are. A CPU rounds them first.
+        if self.weight.kind() == grad.kind() || grad.device().is_cuda() {
             add_product(library, &mut self.weight, &grad.tr(), x);
         } else {
             let _ = self.weight.g_add_(&product(library, &grad.tr(), x));

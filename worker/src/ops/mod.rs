@@ -18,6 +18,7 @@ pub mod gelu;
 pub mod layer_norm;
 pub mod linear;
 pub mod matmul;
+pub mod sums;
 #[cfg(test)]
 mod tests;
 

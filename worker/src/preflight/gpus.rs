@@ -7,15 +7,17 @@ use std::io::{self, Read};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tercet_protocol::says::doctor::GpuFacts;
+use tercet_configs::VisibleDevices;
+use tercet_protocol::says::doctor::{GpuFacts, RankFacts};
 
 /// The time limit of a query. Without a persistence daemon the driver takes seconds to wake up eight GPUs.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
 
 /// The fields of the query, in the order of [`parse`]. The field of throttle reasons has two names, by the driver's
 /// age.
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 11] = [
     "index",
+    "uuid",
     "name",
     "driver_version",
     "memory.total",
@@ -46,6 +48,28 @@ pub fn query() -> Result<Vec<GpuFacts>, String> {
         Ok((true, text)) => parse(&text),
         Ok((false, text)) => Err(format!("nvidia-smi: {}", text.trim().lines().next().unwrap_or("failed"))),
         Err(error) => Err(format!("nvidia-smi: {error}")),
+    }
+}
+
+/// Leaves of each machine's GPUs those that its ranks may use: nvidia-smi lists all, and what ails another job's is
+/// nothing to this one. All stay where a rank may use any, or where it cannot be told which are meant: CUDA's numbers
+/// are nvidia-smi's if the GPUs are of one model, or in the order of their slots.
+pub fn keep_visible(facts: &mut [RankFacts]) {
+    let by_slot = std::env::var("CUDA_DEVICE_ORDER").is_ok_and(|order| order == "PCI_BUS_ID");
+    for first in 0..facts.len() {
+        let Some(machine) = &facts[first].machine else { continue };
+        let host = &facts[first].host;
+        let listed = machine.listed_gpus.max(machine.gpus.len());
+        let alike = machine.gpus.windows(2).all(|pair| pair[0].name == pair[1].name);
+        let of_host = facts.iter().filter(|rank| rank.host == *host);
+        let lists: Option<Vec<VisibleDevices>> = of_host
+            .map(|rank| {
+                let visible = VisibleDevices::read(rank.visible_devices.as_ref()?, Some(listed));
+                (alike || by_slot || visible.numbers.is_none()).then_some(visible)
+            })
+            .collect();
+        let (Some(lists), Some(machine)) = (lists, &mut facts[first].machine) else { continue };
+        machine.gpus.retain(|gpu| lists.iter().any(|visible| visible.shows(gpu.index as usize, &gpu.uuid)));
     }
 }
 
@@ -81,7 +105,8 @@ pub fn parse(text: &str) -> Result<Vec<GpuFacts>, String> {
 
 fn parse_line(line: &str) -> Result<GpuFacts, String> {
     let values: Vec<&str> = line.split(',').map(str::trim).collect();
-    let &[index, name, driver, memory, used, reasons, errors, temperature, limit, default_limit] = values.as_slice()
+    let &[index, uuid, name, driver, memory, used, reasons, errors, temperature, limit, default_limit] =
+        values.as_slice()
     else {
         return Err(format!("nvidia-smi wrote {line:?}: {} values are expected", FIELDS.len()));
     };
@@ -89,6 +114,7 @@ fn parse_line(line: &str) -> Result<GpuFacts, String> {
     let mib = |value: &str| value.parse::<u64>().ok().map(|mib| mib << 20);
     Ok(GpuFacts {
         index: index.parse().map_err(|_| format!("nvidia-smi wrote {line:?}: a GPU's number is expected first"))?,
+        uuid: uuid.to_owned(),
         name: name.to_owned(),
         driver: driver.to_owned(),
         memory_bytes: mib(memory),
@@ -103,14 +129,17 @@ fn parse_line(line: &str) -> Result<GpuFacts, String> {
 
 #[cfg(test)]
 mod tests {
+    use tercet_protocol::says::doctor::MachineFacts;
+
     use super::*;
 
     #[test]
     fn lines_become_gpus_and_what_is_not_supported_is_unknown() {
-        let text = "0, NVIDIA A100-SXM4-80GB, 535.161.08, 81920, 4, 0x0000000000000001, 0, 31, 400.00, 400.00\n\
-                    1, NVIDIA GeForce RTX 4090, 550.54.14, 24564, 812, [N/A], [N/A], 44, 450.00, [Not Supported]\n\n";
+        let text = "0, GPU-8932f937-d72c, NVIDIA A100-SXM4-80GB, 535.161.08, 81920, 4, 0x0000000000000001, 0, 31, 400.00, 400.00\n\
+                    1, GPU-3c31, NVIDIA GeForce RTX 4090, 550.54.14, 24564, 812, [N/A], [N/A], 44, 450.00, [Not Supported]\n\n";
         let gpus = parse(text).unwrap();
         assert_eq!(gpus.len(), 2);
+        assert_eq!((gpus[0].uuid.as_str(), gpus[1].uuid.as_str()), ("GPU-8932f937-d72c", "GPU-3c31"));
         assert_eq!((gpus[0].name.as_str(), gpus[0].driver.as_str()), ("NVIDIA A100-SXM4-80GB", "535.161.08"));
         assert_eq!((gpus[0].memory_bytes, gpus[0].used_bytes), (Some(81920 << 20), Some(4 << 20)));
         assert_eq!((gpus[0].throttle_reasons, gpus[0].uncorrected_errors), (Some(1), Some(0)));
@@ -121,8 +150,45 @@ mod tests {
 
     #[test]
     fn other_text_is_an_error_with_the_line() {
-        for text in ["No devices were found", "x, A100, 535, 1, 1, 0x0, 0, 30, 400, 400"] {
+        for text in ["No devices were found", "x, GPU-1, A100, 535, 1, 1, 0x0, 0, 30, 400, 400"] {
             assert!(parse(text).unwrap_err().contains(text), "{text}");
         }
+    }
+
+    /// A machine of four GPUs whose two ranks have these lists.
+    fn shown(lists: [Option<&str>; 2], models: [&str; 4]) -> Vec<u64> {
+        let gpu = |index: usize| GpuFacts {
+            index: index as u64,
+            uuid: format!("GPU-{index}{index}"),
+            name: models[index].into(),
+            ..GpuFacts::default()
+        };
+        let machine = MachineFacts { gpus: (0..4).map(gpu).collect(), listed_gpus: 4, ..MachineFacts::default() };
+        let mut facts: Vec<RankFacts> = (0..2)
+            .map(|rank| RankFacts {
+                rank,
+                host: "a".into(),
+                visible_devices: lists[rank].map(str::to_owned),
+                machine: (rank == 0).then(|| machine.clone()),
+                ..RankFacts::default()
+            })
+            .collect();
+        keep_visible(&mut facts);
+        let machine = facts.swap_remove(0).machine.unwrap();
+        assert_eq!(machine.listed_gpus, 4);
+        machine.gpus.iter().map(|gpu| gpu.index).collect()
+    }
+
+    #[test]
+    fn a_neighbours_gpu_is_not_ours() {
+        let alike = ["A100"; 4];
+        assert_eq!(shown([Some("2,3"), Some("2,3")], alike), [2, 3]);
+        assert_eq!(shown([Some("1"), Some("0")], alike), [0, 1]);
+        assert_eq!(shown([Some("GPU-33"), Some("GPU-0")], alike), [0, 3]);
+        assert_eq!(shown([Some(""), Some("")], alike), [0; 0]);
+        assert_eq!(shown([None, Some("1")], alike), [0, 1, 2, 3]);
+        // By speed, as CUDA counts unlike GPUs, the second may be any.
+        assert_eq!(shown([Some("1"), Some("1")], ["A100", "A100", "T4", "A100"]), [0, 1, 2, 3]);
+        assert_eq!(shown([Some("GPU-1"), Some("GPU-1")], ["A100", "A100", "T4", "A100"]), [1]);
     }
 }

@@ -11,9 +11,11 @@ use tercet_protocol::says::doctor::MachineFacts;
 use super::gpus;
 use crate::machine::{cores, memory};
 
-/// All facts that take no time to find, except those of GPUs, which take as long as the driver does.
-pub fn look(ranks: &dyn Collective) -> MachineFacts {
-    let (gpus, gpu_error) = match gpus::query() {
+/// All facts that take no time to find, except those of GPUs, which take as long as the driver does; these only
+/// `with_gpus`.
+pub fn look(ranks: &dyn Collective, with_gpus: bool) -> MachineFacts {
+    let asked = if with_gpus { gpus::query() } else { Ok(Vec::new()) };
+    let (gpus, gpu_error) = match asked {
         Ok(gpus) => (gpus, None),
         Err(error) => (Vec::new(), Some(error)),
     };
@@ -30,6 +32,7 @@ pub fn look(ranks: &dyn Collective) -> MachineFacts {
         memory_limit_bytes: memory::group_limit_bytes().filter(|limit| *limit < memory_bytes),
         shm_bytes,
         shm_free_bytes,
+        listed_gpus: gpus.len(),
         gpus,
         gpu_error,
         ..MachineFacts::default()
@@ -124,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_machine_is_what_its_own_programs_say() {
-        let machine = look(&tercet_cluster::Solo::new());
+        let machine = look(&tercet_cluster::Solo::new(), true);
         assert_eq!(machine.num_ranks, 1);
         assert_eq!([machine.kernel], said("uname -r")[..]);
         assert_eq!(["glibc".to_owned(), machine.libc], said("getconf GNU_LIBC_VERSION")[..]);

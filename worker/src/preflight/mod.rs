@@ -2,12 +2,14 @@
 //!
 //! Each rank examines its program, libraries, recipe and data (`software`). The first rank of each machine examines
 //! GPUs, processor and memory (`gpus`, `machine`) and the run folder (`folder`). Rank 0 gathers these `facts` and
-//! judges them (`verdict`). Every training run begins with [`check`], in which only the driver's answer takes time.
+//! judges them (`verdict`). Every command with ranks begins with [`agree_on_device`], which is about devices alone.
+//! Every training run goes on with [`check`], in which only the driver's answer takes time.
 //! `tercet doctor` calls [`examine`], which also measures (`speed`).
 //!
 //! It finds what a machine says about itself or shows within seconds. It does not find a GPU that computes wrongly once
 //! an hour.
 
+mod device;
 mod folder;
 mod gpus;
 mod machine;
@@ -17,10 +19,11 @@ mod verdict;
 
 use serde::{Deserialize, Serialize};
 use tercet_cluster::{Collective, CollectiveError, broadcast_bytes, gather_bytes};
-use tercet_configs::{ExitCode, Recipe};
+use tercet_configs::{DeviceChoice, ExitCode, Recipe};
 use tercet_protocol::says::doctor::{Finding, Level, RankFacts, Report};
 
 use crate::machine::clock::since_1970;
+pub use device::agree_on_device;
 pub use machine::processor_name;
 
 /// The number of comparisons of clocks. The smallest difference counts, because the rest is waiting.
@@ -99,17 +102,20 @@ fn look(recipe: Option<Result<&Recipe, String>>, ranks: &dyn Collective) -> Resu
         Some(Err(error)) => (None, Some(error)),
         None => (None, None),
     };
+    let (device, visible_devices) = device::of_this_process();
+    let on_cpu = device.as_ref().is_some_and(|device| device.asked == DeviceChoice::Cpu);
     let mut facts = RankFacts {
         rank: ranks.rank(),
         host: ranks.host().to_owned(),
         versions: software::versions(),
         hashes: software::hashes(recipe),
-        visible_devices: std::env::var("CUDA_VISIBLE_DEVICES").ok(),
+        visible_devices,
+        device,
         recipe_error,
         ..RankFacts::default()
     };
     if ranks.local_rank() == 0 {
-        let mut machine = machine::look(ranks);
+        let mut machine = machine::look(ranks, !on_cpu);
         machine.folder = recipe.and_then(folder::look);
         facts.machine = Some(machine);
     }
@@ -130,7 +136,11 @@ fn gather(ranks: &dyn Collective, own: &RankFacts) -> Result<Option<Vec<RankFact
     let read = |(rank, bytes): (usize, &Vec<u8>)| {
         serde_json::from_slice(bytes).unwrap_or_else(|_| RankFacts { rank, ..RankFacts::default() })
     };
-    Ok((ranks.rank() == 0).then(|| all.iter().enumerate().map(read).collect()))
+    Ok((ranks.rank() == 0).then(|| {
+        let mut facts: Vec<RankFacts> = all.iter().enumerate().map(read).collect();
+        gpus::keep_visible(&mut facts);
+        facts
+    }))
 }
 
 /// Returns rank 0's `value` on every rank. Every rank calls it.

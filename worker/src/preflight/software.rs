@@ -7,6 +7,7 @@ use std::path::Path;
 use tercet_cluster::{mpi_version, nccl_version};
 use tercet_configs::Recipe;
 
+use crate::machine::device;
 use crate::tensors::libtorch;
 
 /// The names of what is hashed.
@@ -21,7 +22,7 @@ pub fn versions() -> BTreeMap<String, String> {
     let mut versions = of_libtorch(&libtorch::config());
     versions.insert("tercet".into(), env!("CARGO_PKG_VERSION").into());
     versions.insert("MPI".into(), mpi_version());
-    if versions.contains_key("CUDA") && tch::Cuda::is_available() {
+    if device::is_cuda() {
         versions.insert("NCCL".into(), nccl_version().unwrap_or_else(|| "not found".into()));
     }
     versions

@@ -8,7 +8,7 @@ use tercet_sampler::Share;
 
 use super::idle::Signs;
 use super::step_record::named_terms;
-use crate::machine::memory::resident_bytes;
+use crate::machine::memory::{device_peak_bytes, resident_bytes};
 use crate::step::outcome::Stepped;
 
 /// Fills in what a step that began at `started` told, this rank's and all ranks' figures; `with_teacher` if its teacher
@@ -34,7 +34,9 @@ pub fn share_figures(
     ranks.all_reduce(sums.as_mut_slice().into(), ReduceOp::Sum)?;
     let [resident, peak] = resident_bytes().map(|bytes| bytes as f64);
     let [spread, lexical, teacher] = signs.largest();
-    let mut maxima = [resident, peak, record.wait_secs, started.elapsed().as_secs_f64(), spread, lexical, teacher];
+    let on_device = device_peak_bytes(outcome.scores.dense.device());
+    let (secs, device_peak) = (started.elapsed().as_secs_f64(), on_device.unwrap_or(0) as f64);
+    let mut maxima = [resident, peak, record.wait_secs, secs, spread, lexical, teacher, device_peak];
     ranks.all_reduce(maxima.as_mut_slice().into(), ReduceOp::Max)?;
     record.loss = outcome.loss;
     record.terms = named_terms(&outcome.terms);
@@ -48,5 +50,6 @@ pub fn share_figures(
     [record.all_reduce_bytes, record.ring_bytes, record.gather_bytes] =
         [sums[3], sums[4], sums[5]].map(|bytes| bytes.round() as u64);
     (record.rss_bytes, record.peak_rss_bytes) = (maxima[0] as u64, maxima[1] as u64);
+    record.device_peak_bytes = on_device.map(|_| maxima[7] as u64);
     Ok(Signs { spread: maxima[4], lexical: maxima[5], teacher: maxima[6], ..signs })
 }

@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 use tercet_configs::Negatives;
 use tercet_sampler::Share;
 
+use crate::machine::card;
 use crate::step::outcome::Outcome;
 
 /// The number of consecutive steps that must show a cause that a single step may show by chance.
@@ -70,7 +71,7 @@ fn largest(scores: &Tensor) -> Tensor {
 /// which is reported elsewhere.
 fn numbers<const N: usize>(values: [Option<Tensor>; N]) -> [f64; N] {
     let there: Vec<Tensor> = values.iter().flatten().map(|value| value.to_kind(Kind::Double)).collect();
-    let found: Vec<f64> = Vec::try_from(Tensor::stack(&there, 0)).unwrap_or_default();
+    let found = card::numbers(&Tensor::stack(&there, 0));
     let mut found = found.into_iter().map(|value| if value.is_finite() { value } else { 1.0 });
     values.map(|value| value.and_then(|_| found.next()).unwrap_or(1.0))
 }

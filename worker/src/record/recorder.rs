@@ -95,7 +95,7 @@ impl Recorder {
         if self.sink.is_some() {
             let mib = |bytes: u64| bytes >> 20;
             tracing::info!(
-                "memory of {} MiB (memory_budget, or without it half of what is free): {} held between steps, {} for the \
+                "memory of {} MiB (memory_budget, or without it what may be used of what is free): {} held between steps, {} for the \
                  longest batch's representations and scores, {} for a sub-batch of {} tokens; the rest keeps the graphs of {} \
                  tokens",
                 mib(fitted.budget_bytes),
@@ -127,8 +127,9 @@ impl Recorder {
             sink.tensorboard = or_without(file.scalars(record.step, &scalars(record)).map(|()| file));
         }
         if record.step.is_multiple_of(sink.log_every) || record.step == sink.last_step {
+            let on_device = record.device_peak_bytes.map(|bytes| format!("  GPU {} MiB", bytes >> 20));
             tracing::info!(
-                "step {}/{}  loss {:.4}  lr {:.2e}  grad norm {:.3}  {:.0} tokens/s  padding {:.1} %  wait {:.3} s",
+                "step {}/{}  loss {:.4}  lr {:.2e}  grad norm {:.3}  {:.0} tokens/s  padding {:.1} %  wait {:.3} s{}",
                 record.step,
                 sink.last_step,
                 record.loss,
@@ -137,6 +138,7 @@ impl Recorder {
                 record.tokens_per_sec,
                 100.0 * record.padding_share,
                 record.wait_secs,
+                on_device.unwrap_or_default(),
             );
         }
         Ok(())

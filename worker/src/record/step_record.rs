@@ -56,6 +56,7 @@ pub fn scalars(record: &StepRecord) -> Vec<(String, f64)> {
     ] {
         scalars.push((tag.to_owned(), value));
     }
+    scalars.extend(record.device_peak_bytes.map(|bytes| ("memory/device_peak_bytes".to_owned(), bytes as f64)));
     scalars.extend(record.phase_secs.iter().map(|(name, secs)| (format!("phase_secs/{name}"), *secs)));
     scalars
 }

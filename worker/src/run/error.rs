@@ -70,6 +70,9 @@ pub enum SetupError {
     /// Nowhere to put the run's files.
     #[error("the recipe's run_dir is empty: say where the run's files shall go")]
     NoRunDir,
+    /// A variable for Tercet's own tests, of the wrong form.
+    #[error("{0}; unset it, it is for Tercet's own tests")]
+    TestVariable(String),
     /// Ranks that would train different things.
     #[error("this rank's {0} differs from rank 0's: all hosts need the same recipe and the same store")]
     RanksDiffer(&'static str),

@@ -7,6 +7,9 @@ mod faults;
 mod hold;
 mod lock;
 pub mod matmul;
+mod other_weights;
+pub mod precision;
+pub(crate) mod same_weights;
 mod saver;
 mod setup;
 pub mod stop;
@@ -37,6 +40,8 @@ pub use faults::NotFinite;
 use faults::{Faults, Reaction, RollBack};
 use hold::Hold;
 use matmul::Needs;
+use other_weights::OtherWeights;
+pub use same_weights::WeightsDiffer;
 use saver::Saver;
 use setup::Run;
 pub(crate) use setup::{agree_on_recipe, check_same_tokenizer, model_of, plan};
@@ -53,13 +58,15 @@ pub fn run(args: &RankTrainArgs, ranks: &Counted) -> anyhow::Result<ExitCode> {
     if args.events {
         beat::start(ranks, recipe.restart.stop_secs).context("starting the heartbeat thread")?;
     }
-    let remarks = preflight::check(&recipe, ranks)?;
+    let mut remarks = preflight::check(&recipe, ranks)?;
+    remarks.extend(precision::decide(&mut recipe, args.what.resume, ranks)?);
     let run = setup::set_up(&recipe, args, remarks, ranks)?;
     let saver = Saver::new(&recipe, &run, ranks)?;
     let (settings, shares) = (StepSettings::of(&recipe), Shares::start(&recipe, ranks)?);
     let faults = Faults::new(recipe.faults);
-    let hold = Hold::of_environment(ranks.rank())?;
-    let mut training = Training { recipe: &recipe, ranks, faults, run, saver, settings, shares, hold, stopping: false };
+    let (hold, others) = (Hold::of_environment(ranks.rank())?, OtherWeights::of_environment()?);
+    let mut training =
+        Training { recipe: &recipe, ranks, faults, run, saver, settings, shares, hold, others, stopping: false };
     let Some(plan) = training.run.plan.clone() else {
         // Its one checkpoint, unless that is what the run goes on from.
         if !training.run.is_resumed {
@@ -104,6 +111,7 @@ struct Training<'a> {
     settings: StepSettings,
     shares: Option<Shares>,
     hold: Hold,
+    others: OtherWeights,
     /// All ranks know that one of them has been asked to stop.
     stopping: bool,
 }
@@ -125,6 +133,7 @@ impl Training<'_> {
         if let Some(fitted) = budget::fit(model, self.ranks, plan, self.recipe, &mut self.settings)? {
             recorder.fitted(&fitted);
         }
+        phase::follow(model.options().1);
         Ok(())
     }
 
@@ -140,7 +149,7 @@ impl Training<'_> {
     /// One step, recorded. Every rank calls it.
     fn step(&mut self, batch: Batch, wait_secs: f64, plan: &Plan) -> anyhow::Result<Done> {
         let started = Instant::now();
-        phase::take();
+        phase::begin_step();
         self.saver.report(&mut self.run.recorder)?;
         let Run { model, optimizer, progress, recorder, .. } = &mut self.run;
         progress.step = batch.share.step + 1;
@@ -176,12 +185,22 @@ impl Training<'_> {
         self.react(record, culprit)
     }
 
-    /// Takes a checkpoint if one is due after a step that has made an update or not; whether the run ends with it
-    /// because somebody asked to stop. Every rank calls it.
+    /// Takes a checkpoint if one is due after a step that has made an update or not, of weights that are all ranks';
+    /// whether the run ends with it because somebody asked to stop. Every rank calls it.
     fn ends_after(&mut self, updated: bool) -> anyhow::Result<bool> {
         let step = self.run.progress.step;
         let ends = self.stopping && updated && step < self.recipe.steps;
-        if self.saver.is_due(step, updated) || ends {
+        let saves = self.saver.is_due(step, updated) || ends;
+        self.others.after(step, self.ranks.rank(), &self.run.model.parameters.flat);
+        if saves || step.is_multiple_of(same_weights::EVERY) {
+            let weights = &self.run.model.parameters.flat;
+            if let Err(error) = same_weights::check(self.ranks, weights, format_args!("after step {step}")) {
+                // As where a fault ends the run: the checkpoint before, which may still be being written, is good.
+                self.saver.wait_together(&mut self.run.recorder, self.ranks)?;
+                return Err(error);
+            }
+        }
+        if saves {
             self.save()?;
         }
         if !ends {
@@ -225,17 +244,15 @@ impl Training<'_> {
         // What is being written may be the one to go back to.
         self.saver.wait_together(&mut self.run.recorder, self.ranks)?;
         let mut remarks = Vec::new();
-        let newest = setup::load_newest(self.recipe, self.ranks, &mut remarks)?;
+        // A second model beside this one may be more than a GPU has room for.
+        let into = (&mut self.run.model, &mut self.run.optimizer);
+        let newest = setup::reload_newest(self.recipe, self.ranks, into, &mut remarks)?;
         remarks.iter().for_each(|text| self.run.recorder.warn(text));
-        let Some((path, resumed)) = newest else {
+        let Some((path, state)) = newest else {
             let stopped_because = "there is no checkpoint yet to roll back to".to_owned();
             return Err(NotFinite { stopped_because, ..fault }.into());
         };
-        let known = std::mem::replace(&mut self.run.progress, resumed.state.progress).left_out;
-        let matmul = self.run.model.parameters.matmul;
-        (self.run.model, self.run.optimizer) = (resumed.model, resumed.optimizer);
-        self.run.model.parameters.matmul = matmul;
-        self.run.model.enable_gradients(compute_kind_of(self.recipe.precision));
+        let known = std::mem::replace(&mut self.run.progress, state.progress).left_out;
         self.saver.goes_on_from(self.run.progress.step);
         let progress = &mut self.run.progress;
         progress.left_out.extend(known.iter().chain(&left_out));

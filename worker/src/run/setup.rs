@@ -15,6 +15,7 @@ use tercet_sampler::{Plan, Store, agreed_prefixes, write_durably};
 
 use super::error::SetupError;
 use super::lock::RunLock;
+use super::same_weights;
 use crate::checkpoint::{self, Progress, Resumed, TrainState};
 use crate::machine::cores;
 use crate::machine::device::device_of;
@@ -53,14 +54,18 @@ struct Start {
 /// The libtorch type of weights, gradients, optimizer state, scores and loss.
 pub fn kind_of(precision: Precision) -> Kind {
     match precision {
-        Precision::Fp32 | Precision::Bf16 => Kind::Float,
+        Precision::Auto | Precision::Fp32 | Precision::Bf16 => Kind::Float,
         Precision::Fp64 => Kind::Double,
     }
 }
 
 /// The libtorch type that the encoder computes in.
+///
+/// # Panics
+/// Nobody has decided yet ([`super::precision`]).
 pub fn compute_kind_of(precision: Precision) -> Kind {
     match precision {
+        Precision::Auto => unreachable!("decided when the ranks knew their devices"),
         Precision::Bf16 => Kind::BFloat16,
         Precision::Fp32 | Precision::Fp64 => kind_of(precision),
     }
@@ -93,6 +98,7 @@ pub(super) fn set_up(
         log::init(run_dir, events)?;
         tracing::info!("{} rank(s): {}", ranks.world_size(), ranks.description());
         tracing::info!("rank 0: {} thread(s) on cores {}", tch::get_num_threads(), cores::own());
+        tracing::info!("the encoder computes in {}", recipe.precision.name());
     }
 
     let plan = if recipe.steps > 0 { Some(Arc::new(plan(recipe, ranks)?)) } else { None };
@@ -186,17 +192,19 @@ fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective, remarks: &mut 
     Ok(Start { model, optimizer, resumed: None })
 }
 
-/// The model that the recipe's `[model]` names, on this rank's device.
+/// The model that the recipe's `[model]` names, on this rank's device. Every rank calls it.
 ///
 /// # Errors
-/// It names none, or one that cannot be loaded.
+/// It names none, or one that cannot be loaded; ranks have loaded different ones.
 pub(crate) fn model_of(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<M3Model> {
     let options = ModelOptions::of(&recipe.model, recipe.seed);
     let (device, kind) = (device_of(ranks), kind_of(recipe.precision));
-    Ok(match recipe.model.origin()? {
+    let model = match recipe.model.origin()? {
         Origin::Folder(dir) => M3Model::load(dir, &options, device, kind)?,
         Origin::Config(config) => M3Model::fresh(config, &options, device, kind)?,
-    })
+    };
+    same_weights::check(ranks, &model.parameters.flat, "as they were loaded")?;
+    Ok(model)
 }
 
 /// The newest good checkpoint, if there is any, as rank 0 sees it: one rank reads all of them and all take the same.
@@ -226,12 +234,28 @@ fn newest_good(recipe: &Recipe, ranks: &dyn Collective, remarks: &mut Vec<String
     Ok((!name.is_empty()).then(|| recipe.run_dir.join(String::from_utf8_lossy(&name).as_ref())))
 }
 
+/// Puts the newest good checkpoint, if there is any, into `model` and `optimizer`, whose memory stays where it is; rank
+/// 0's `remarks` get what is to be told of others. Every rank calls it.
+///
+/// # Errors
+/// As [`load_newest`].
+pub(super) fn reload_newest(
+    recipe: &Recipe,
+    ranks: &dyn Collective,
+    (model, optimizer): (&mut M3Model, &mut AdamW),
+    remarks: &mut Vec<String>,
+) -> anyhow::Result<Option<(PathBuf, TrainState)>> {
+    let Some(path) = newest_good(recipe, ranks, remarks)? else { return Ok(None) };
+    let state = checkpoint::reload(&path, model, optimizer)?;
+    Ok(Some((path, state)))
+}
+
 /// Loads the newest good checkpoint, if there is any; rank 0's `remarks` get what is to be told of others. Every rank
 /// calls it.
 ///
 /// # Errors
 /// There are some, but none is good; or it cannot be loaded.
-pub(super) fn load_newest(
+fn load_newest(
     recipe: &Recipe,
     ranks: &dyn Collective,
     remarks: &mut Vec<String>,
@@ -240,6 +264,7 @@ pub(super) fn load_newest(
     let options = ModelOptions::of(&recipe.model, recipe.seed);
     let mut resumed = checkpoint::load(&path, &options, device_of(ranks), kind_of(recipe.precision))
         .inspect_err(|_| remarks.iter().for_each(|text| tracing::warn!("{text}")))?;
+    same_weights::check(ranks, &resumed.model.parameters.flat, format_args!("as {} has them", path.display()))?;
     resumed.optimizer = own_part(recipe, ranks, &resumed.model, resumed.optimizer);
     Ok(Some((path, resumed)))
 }

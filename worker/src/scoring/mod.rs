@@ -29,7 +29,14 @@ pub struct RingScoring<'a> {
     blocks: Blocks<'a>,
     lexical_queries: Option<lexical::Queries>,
     /// By the rank that owns the block.
-    winners: Vec<Option<multi_vector::Winners>>,
+    found: Vec<Found>,
+}
+
+/// What scoring a block leaves for its gradients.
+#[derive(Default)]
+struct Found {
+    tiles: Option<lexical::Tiles>,
+    winners: Option<multi_vector::Winners>,
 }
 
 impl<'a> RingScoring<'a> {
@@ -47,7 +54,7 @@ impl<'a> RingScoring<'a> {
             queries,
             blocks: Blocks::gather(ranks, passages)?,
             lexical_queries: queries.lexical.as_ref().map(lexical::Queries::new),
-            winners: (0..ranks.world_size()).map(|_| None).collect(),
+            found: (0..ranks.world_size()).map(|_| Found::default()).collect(),
         })
     }
 
@@ -66,9 +73,9 @@ impl<'a> RingScoring<'a> {
         let mut block = self.blocks.own();
         for owner in block_owners(rank, world) {
             let mut next = self.pass(&block, owner)?;
-            let (scores, winners) = self.score(block.passages(), &mut || poll(&mut next));
+            let (scores, found) = self.score(block.passages(), &mut || poll(&mut next));
             by_owner[owner] = Some(scores);
-            self.winners[owner] = winners;
+            self.found[owner] = found;
             if let Some(next) = next {
                 block = self.blocks.arrived(next, self.before(owner))?;
             }
@@ -129,15 +136,16 @@ impl<'a> RingScoring<'a> {
     }
 
     /// Scores this rank's queries against one block; `between` is called after each head.
-    fn score(&self, block: &Representations, between: &mut dyn FnMut()) -> (Scores, Option<multi_vector::Winners>) {
+    fn score(&self, block: &Representations, between: &mut dyn FnMut()) -> (Scores, Found) {
         let dense = dense::forward(&self.queries.dense, &block.dense);
         between();
-        let lexical = self.lexical_queries.as_ref().zip(block.lexical.as_ref()).map(|(q, p)| q.forward(p));
+        let lexical = self.lexical_queries.as_ref().zip(block.lexical.as_ref());
+        let (lexical, tiles) = lexical.map(|(q, p)| q.forward(p)).unzip();
         between();
         let multi_vector = self.queries.multi_vector.as_ref().zip(block.multi_vector.as_ref());
         let (multi_vector, winners) = multi_vector.map(|(q, p)| multi_vector::forward(q, p)).unzip();
         between();
-        (Scores { dense, lexical, multi_vector }, winners)
+        (Scores { dense, lexical, multi_vector }, Found { tiles, winners })
     }
 
     fn score_backward(
@@ -152,10 +160,15 @@ impl<'a> RingScoring<'a> {
         let embeddings = (&self.queries.dense, &block.dense);
         dense::backward(embeddings, &d_scores.dense, (&mut d_queries.dense, &mut d_block.dense));
         between();
-        if let (Some(queries), Some(own), Some(d), Some(dq), Some(dp)) =
-            (&self.lexical_queries, &block.lexical, &d_scores.lexical, &mut d_queries.lexical, &mut d_block.lexical)
-        {
-            queries.backward(own, d, dq, dp);
+        if let (Some(queries), Some(own), Some(d), Some(dq), Some(dp), Some(tiles)) = (
+            &self.lexical_queries,
+            &block.lexical,
+            &d_scores.lexical,
+            &mut d_queries.lexical,
+            &mut d_block.lexical,
+            &self.found[owner].tiles,
+        ) {
+            queries.backward((own, tiles), d, (dq, dp));
         }
         between();
         if let (Some(q), Some(p), Some(d), Some(dq), Some(dp), Some(winners)) = (
@@ -164,7 +177,7 @@ impl<'a> RingScoring<'a> {
             &d_scores.multi_vector,
             &mut d_queries.multi_vector,
             &mut d_block.multi_vector,
-            &self.winners[owner],
+            &self.found[owner].winners,
         ) {
             multi_vector::backward((q, p), winners, d, (dq, dp));
         }

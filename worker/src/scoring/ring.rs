@@ -116,8 +116,8 @@ impl<'a> Blocks<'a> {
         let token_ids = message.narrow(0, 0, ids_bytes).view_dtype(Kind::Int64);
         let floats = message.narrow(0, ids_bytes, message.size()[0] - ids_bytes).view_dtype(self.own.dense.kind());
         let parts = self.parts(&floats, shape);
-        let lexical =
-            parts.lexical.map(|weights| Lexical { token_ids, weights, offsets: shape.lexical_offsets.clone() });
+        let offsets = shape.lexical_offsets.clone();
+        let lexical = parts.lexical.map(|weights| Lexical { token_ids, host_ids: None, weights, offsets });
         let vectors = parts.multi_vector;
         let multi_vector = vectors.map(|vectors| MultiVector { vectors, offsets: shape.vector_offsets.clone() });
         Ok(Block::Foreign(message, Representations { dense: parts.dense, lexical, multi_vector }))

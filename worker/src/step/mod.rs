@@ -16,6 +16,7 @@ pub mod update;
 use tercet_cluster::{Collective, CollectiveError, Counted, any_rank_each};
 use tercet_sampler::Share;
 
+use crate::machine::card::waiting;
 use crate::machine::phase::{Phase, during};
 use crate::step::clip::clip_grad_norm;
 use crate::step::inspect::{Inspect, Unseen};
@@ -42,10 +43,11 @@ pub fn train_step(
     ranks.take_traffic();
     let outcome = gradients(of, ranks, share, &mut Unseen)?;
     let traffic = ranks.take_traffic();
-    let grad_norm = during(Phase::Optimizer, || clip_grad_norm(ranks, parameters, settings))?;
+    let clip = || clip_grad_norm(ranks, parameters, settings);
+    let grad_norm = during(Phase::Optimizer, || waiting(parameters.flat.device(), clip))?;
     let rate = learning_rate(settings, share.step, of.settings.num_steps);
-    // All ranks have the same sums, but a norm's rounding depends on a host's number of threads, and near the largest
-    // number it may overflow on one of them only. So they agree, before any weight changes.
+    // All ranks have the same sums and the same norm. A rank whose memory or device is at fault may find otherwise. So
+    // they agree, before any weight changes.
     let finite = outcome.loss.is_finite() && grad_norm.is_finite();
     let [faulty, stops] = any_rank_each(ranks, [!finite, asks()])?;
     if !faulty {

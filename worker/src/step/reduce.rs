@@ -5,9 +5,10 @@
 //! to all layers, are the last buckets; they are small. Buckets start in this order on every rank, whatever a rank's
 //! sub-batches are and whether it has any, so the ranks are in step.
 //!
-//! Every bucket has a part for each rank. Where the optimizer's state is sharded over the ranks (ZeRO-1; Rajbhandari et
-//! al., 2020, arXiv 1910.02054) a rank gets the sums of its parts alone, updates their weights, and is given the
-//! others'.
+//! Every bucket has a part for each rank, and all but the last of either kind of weights are so long that their parts
+//! are of one length, which NCCL reduces and gathers where they are. Where the optimizer's state is sharded over the
+//! ranks (ZeRO-1; Rajbhandari et al., 2020, arXiv 1910.02054) a rank gets the sums of its parts alone, updates their
+//! weights, and is given the others'.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -17,7 +18,11 @@ use tercet_cluster::{Collective, CollectiveError, heartbeat, part_counts};
 use tercet_configs::limits::{BUCKET_BYTES, BUCKETS_UNDER_WAY};
 
 use crate::model::Parameters;
-use crate::tensors::exchange::InPlace;
+use crate::tensors::exchange::{InPlace, is_carried_on_device};
+
+/// Every rank's part of a bucket begins at a multiple of this, as far as parts are of one length: a GPU moves whole
+/// words of its memory.
+const ALIGNED_ELEMENTS: usize = 128;
 
 /// The sum of one step's gradient over all ranks, or of each rank's parts. Every rank makes one and finishes it.
 pub struct GradientReducer<'a> {
@@ -30,6 +35,8 @@ pub struct GradientReducer<'a> {
     under_way: VecDeque<InPlace<'a>>,
     /// Waited for.
     num_settled: usize,
+    /// The number of buckets that may be under way.
+    most_under_way: usize,
     /// Leave each rank with the sums of its parts only.
     sharded: bool,
     num_decayed: i64,
@@ -43,7 +50,8 @@ impl<'a> GradientReducer<'a> {
     /// Starts nothing yet. `sharded` leaves each rank with the sums of its parts, and the rest of its gradient
     /// undefined.
     pub fn new(ranks: &'a dyn Collective, parameters: &Parameters, sharded: bool) -> Self {
-        Self::with_buckets(buckets(parameters), ranks, parameters.flat_grad(), parameters.num_decayed(), sharded)
+        let buckets = buckets(parameters, ranks.world_size());
+        Self::with_buckets(buckets, ranks, parameters.flat_grad(), parameters.num_decayed(), sharded)
     }
 
     fn with_buckets(
@@ -54,8 +62,20 @@ impl<'a> GradientReducer<'a> {
         sharded: bool,
     ) -> Self {
         let (waiting, under_way) = (buckets.into(), VecDeque::new());
+        let (most_under_way, num_settled) = (most_under_way(ranks, &gradient), 0);
         let (final_from, failed) = (num_decayed, None);
-        Self { ranks, gradient, waiting, under_way, num_settled: 0, sharded, num_decayed, final_from, failed }
+        Self {
+            ranks,
+            gradient,
+            waiting,
+            under_way,
+            num_settled,
+            most_under_way,
+            sharded,
+            num_decayed,
+            final_from,
+            failed,
+        }
     }
 
     /// From here on no gradient is added to any weight that decays and lies at `first` or behind it (an offset in the
@@ -76,7 +96,7 @@ impl<'a> GradientReducer<'a> {
         while self.under_way.front_mut().is_some_and(InPlace::poll) {
             self.settle_first()?;
         }
-        while self.under_way.len() < BUCKETS_UNDER_WAY && self.waiting.front().is_some_and(|b| self.is_final(b)) {
+        while self.under_way.len() < self.most_under_way && self.waiting.front().is_some_and(|b| self.is_final(b)) {
             self.start_next()?;
         }
         Ok(())
@@ -91,7 +111,7 @@ impl<'a> GradientReducer<'a> {
             return Err(error);
         }
         while !self.waiting.is_empty() || !self.under_way.is_empty() {
-            while self.under_way.len() < BUCKETS_UNDER_WAY && !self.waiting.is_empty() {
+            while self.under_way.len() < self.most_under_way && !self.waiting.is_empty() {
                 self.start_next()?;
             }
             self.settle_first()?;
@@ -126,8 +146,9 @@ impl<'a> GradientReducer<'a> {
 /// A collective that failed.
 pub fn gather_weights(ranks: &dyn Collective, parameters: &Parameters) -> Result<(), CollectiveError> {
     let mut under_way = VecDeque::new();
-    for bucket in buckets(parameters) {
-        if under_way.len() == BUCKETS_UNDER_WAY {
+    let most_under_way = most_under_way(ranks, &parameters.flat);
+    for bucket in buckets(parameters, ranks.world_size()) {
+        if under_way.len() == most_under_way {
             under_way.pop_front().map_or(Ok(()), InPlace::wait)?;
         }
         let weights = parameters.flat.narrow(0, bucket.start, bucket.end - bucket.start);
@@ -136,10 +157,22 @@ pub fn gather_weights(ranks: &dyn Collective, parameters: &Parameters) -> Result
     under_way.into_iter().try_for_each(InPlace::wait)
 }
 
+/// Buckets of `flat` that may be under way: on the host each takes room for other ranks' values. On a GPU none does,
+/// and a bucket that is asked for early waits in the backend's stream for its gradient, not in the host's hands.
+fn most_under_way(ranks: &dyn Collective, flat: &Tensor) -> usize {
+    if is_carried_on_device(ranks, flat) { usize::MAX } else { BUCKETS_UNDER_WAY }
+}
+
 /// The elements of every bucket, in the order in which they start. None lies on both sides of where weight decay ends.
-pub fn buckets(parameters: &Parameters) -> Vec<Range<i64>> {
-    let len = BUCKET_BYTES / parameters.flat.kind().elt_size_in_bytes();
+pub fn buckets(parameters: &Parameters, world_size: usize) -> Vec<Range<i64>> {
+    let len = bucket_len(parameters.flat.kind().elt_size_in_bytes(), world_size);
     cut(len as i64, parameters.num_decayed(), parameters.numel())
+}
+
+/// About [`BUCKET_BYTES`], in elements: so many more that the ranks' parts are of one length and begin at multiples of
+/// [`ALIGNED_ELEMENTS`].
+fn bucket_len(element_bytes: usize, world_size: usize) -> usize {
+    (BUCKET_BYTES / element_bytes).next_multiple_of(world_size * ALIGNED_ELEMENTS)
 }
 
 /// The ranks' parts of a bucket, in rank order.
@@ -178,6 +211,17 @@ mod tests {
         assert_eq!(cut(4, 10, 13), [8..10, 4..8, 0..4, 10..13]);
         assert_eq!(cut(2, 0, 3), [0..2, 2..3]);
         assert_eq!(cut(4, 0, 0), []);
+    }
+
+    #[test]
+    fn full_buckets_have_parts_of_one_length_on_any_ranks() {
+        for world_size in (1..=200).chain([768, 1024]) {
+            let len = bucket_len(4, world_size);
+            assert!(len.is_multiple_of(world_size * ALIGNED_ELEMENTS) && (len * 4).abs_diff(BUCKET_BYTES) < 1 << 19);
+        }
+        for world_size in [1, 2, 4, 5, 8, 10, 16, 64, 100, 128] {
+            assert_eq!(bucket_len(4, world_size) * 4, BUCKET_BYTES);
+        }
     }
 
     #[test]

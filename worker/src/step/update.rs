@@ -49,6 +49,25 @@ impl AdamW {
         Self { mean: pick(&self.mean), square: pick(&self.square), updates: self.updates, own_ranges }
     }
 
+    /// Takes over the moments, mean and square, of the elements of the flat buffers from `start` on; of a sharded state
+    /// those that this rank keeps.
+    pub fn put(&mut self, start: i64, moments: [&Tensor; 2]) {
+        let _guard = tch::no_grad_guard();
+        let moments = moments.map(|values| values.flatten(0, -1));
+        let end = start + moments[0].size()[0];
+        let mut at = 0;
+        for own in &self.own_ranges {
+            let (from, to) = (own.start.max(start), own.end.min(end));
+            if from < to {
+                for (state, values) in [&self.mean, &self.square].into_iter().zip(&moments) {
+                    let part = values.narrow(0, from - start, to - from);
+                    state.narrow(0, at + from - own.start, to - from).copy_(&part);
+                }
+            }
+            at += own.end - own.start;
+        }
+    }
+
     /// The whole of a sharded state, on rank 0. Every rank calls it.
     ///
     /// # Errors
@@ -56,7 +75,7 @@ impl AdamW {
     pub fn gather(&self, ranks: &dyn Collective, parameters: &Parameters) -> Result<Option<Self>, CollectiveError> {
         let mut whole = (ranks.rank() == 0).then(|| Self::new(parameters));
         let mut at = 0;
-        for (bucket, own) in buckets(parameters).into_iter().zip(&self.own_ranges) {
+        for (bucket, own) in buckets(parameters, ranks.world_size()).into_iter().zip(&self.own_ranges) {
             let moments = [(&self.mean, 0), (&self.square, 1)];
             for (moment, which) in moments {
                 let values = Tensor::zeros([bucket.end - bucket.start], (moment.kind(), moment.device()));
@@ -112,8 +131,9 @@ impl AdamW {
 
 /// The elements whose state this rank keeps: a part of every bucket, in the buckets' order.
 fn own_parts(ranks: &dyn Collective, parameters: &Parameters) -> Vec<Range<i64>> {
-    let own = |bucket: &Range<i64>| parts(bucket, ranks.world_size()).swap_remove(ranks.rank());
-    buckets(parameters).iter().map(own).collect()
+    let (rank, world_size) = (ranks.rank(), ranks.world_size());
+    let own = |bucket: &Range<i64>| parts(bucket, world_size).swap_remove(rank);
+    buckets(parameters, world_size).iter().map(own).collect()
 }
 
 /// `elements` in pieces that are updated at a time, each on one side of where weight decay ends.
@@ -126,6 +146,26 @@ fn chunks(elements: &Range<i64>, decayed: i64) -> impl Iterator<Item = Range<i64
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[allow(clippy::single_range_in_vec_init, reason = "one range of elements")]
+    fn a_sharded_state_takes_over_its_parts_and_nothing_else() {
+        let values = Tensor::arange(10, (tch::Kind::Float, tch::Device::Cpu)) + 1.0;
+        let empty = |len: i64| Tensor::zeros([len], (tch::Kind::Float, tch::Device::Cpu));
+        for own_ranges in [vec![0..10], vec![2..4, 7..9], vec![0..1, 3..3, 5..10]] {
+            let len = own_ranges.iter().map(|own| own.end - own.start).sum();
+            let mut state = AdamW { mean: empty(len), square: empty(len), updates: 0, own_ranges: own_ranges.clone() };
+            // Three parameters, whose borders lie elsewhere.
+            for part in [0..3, 3..8, 8..10] {
+                let own = narrow(&values, &part);
+                state.put(part.start, [&own, &(&own * 2.0)]);
+            }
+            let parts: Vec<Tensor> = own_ranges.iter().map(|own| narrow(&values, own)).collect();
+            let expected = Tensor::cat(&parts, 0);
+            assert_eq!(state.mean, expected);
+            assert_eq!(state.square, expected * 2.0);
+        }
+    }
 
     #[test]
     fn chunks_lie_on_one_side_of_where_decay_ends() {

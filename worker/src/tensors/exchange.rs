@@ -1,7 +1,7 @@
 //! Tensors over the collectives: wraps libtorch's memory as the buffers that the cluster crate knows.
 //!
 //! A backend that carries the memory of GPUs is handed their tensors as they are; for the others they are copied to the
-//! host and back.
+//! host and back, by way of page-locked memory that libtorch keeps for the next copy. A rank alone copies nothing.
 //!
 //! An operation under way holds its tensors. If it is dropped before it was waited for, as when an error is on its way
 //! up, their memory is never freed: the backend may still use it.
@@ -11,7 +11,7 @@ use std::mem::ManuallyDrop;
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::{Buffer, BufferMut, Collective, CollectiveError, Element, Memory, Pending, part_counts};
 
-use crate::tensors::libtorch::current_stream;
+use crate::tensors::libtorch::{current_stream, host_room, send};
 
 fn element(tensor: &Tensor) -> Element {
     match tensor.kind() {
@@ -24,22 +24,52 @@ fn element(tensor: &Tensor) -> Element {
     }
 }
 
-/// Where the backend is to find a device's tensors; none if it cannot, and the host must hold them.
+/// Where libtorch's work on `device` leaves its tensors.
+fn memory_of(device: Device) -> Memory {
+    if device.is_cuda() { Memory::Device { stream: current_stream(device) } } else { Memory::Host }
+}
+
+/// Whether the backend carries tensors where they are, on a GPU: then no operation takes memory for others' values.
 ///
 /// The driver is asked, about a tensor with elements: one without lies nowhere, and its rank must still do as the
 /// others.
-fn device_memory(ranks: &dyn Collective, device: Device) -> Option<Memory> {
-    let sample = Tensor::empty([1], (Kind::Uint8, device));
-    let known = ranks.is_device_memory(sample.data_ptr().cast());
-    known.then(|| Memory::Device { stream: current_stream(device) })
+pub fn is_carried_on_device(ranks: &dyn Collective, tensor: &Tensor) -> bool {
+    let knows = |sample: &Tensor| ranks.is_device_memory(sample.data_ptr().cast());
+    match tensor.numel() {
+        0 => knows(&Tensor::empty([1], (Kind::Uint8, tensor.device()))),
+        _ => knows(tensor),
+    }
 }
 
 /// `tensor`, or a copy on the host, and where that lies.
 fn carried(ranks: &dyn Collective, tensor: &Tensor) -> (Tensor, Memory) {
-    match device_memory(ranks, tensor.device()) {
-        Some(memory) => (tensor.shallow_clone(), memory),
-        None => (tensor.to_device(Device::Cpu), Memory::Host),
+    if is_carried_on_device(ranks, tensor) {
+        return (tensor.shallow_clone(), Memory::Device { stream: current_stream(tensor.device()) });
     }
+    if tensor.device() == Device::Cpu {
+        return (tensor.shallow_clone(), Memory::Host);
+    }
+    let mut copy = host_room(&tensor.size(), tensor.kind());
+    copy.copy_(tensor);
+    (copy, Memory::Host)
+}
+
+/// Room for what arrives, which goes to `device` in the end.
+fn room(shape: &[i64], kind: Kind, memory: Memory, device: Device) -> Tensor {
+    match memory {
+        Memory::Host if device.is_cuda() => host_room(shape, kind),
+        _ => Tensor::empty(shape, (kind, device)),
+    }
+}
+
+/// What has arrived, on `device`.
+fn returned(arrived: Tensor, device: Device) -> Tensor {
+    if arrived.device() == device {
+        return arrived;
+    }
+    let mut there = Tensor::empty(arrived.size(), (arrived.kind(), device));
+    send(&mut there, &arrived);
+    there
 }
 
 /// `tensor` must be contiguous and in `memory`, which every caller here has made sure of, and stay until the operation
@@ -121,7 +151,12 @@ impl<'a> InPlace<'a> {
         values: Tensor,
         operation: impl FnOnce(BufferMut<'a>) -> Result<Pending<'a>, CollectiveError>,
     ) -> Result<Self, CollectiveError> {
-        let (mut carried, memory) = carried(ranks, &values);
+        // Alone there is nothing to exchange, so that any backend takes the memory of a GPU.
+        let is_idle = ranks.world_size() == 1 && !is_carried_on_device(ranks, &values);
+        let (mut carried, memory) = match is_idle {
+            true => (values.shallow_clone(), memory_of(values.device())),
+            false => carried(ranks, &values),
+        };
         let pending = operation(buffer_mut(&mut carried, memory))?;
         Ok(Self { under_way: UnderWay::of(pending, vec![carried]), values })
     }
@@ -138,7 +173,7 @@ impl<'a> InPlace<'a> {
     pub fn wait(mut self) -> Result<(), CollectiveError> {
         let carried = self.under_way.wait()?;
         if self.values.device() != carried[0].device() {
-            self.values.copy_(&carried[0]);
+            send(&mut self.values, &carried[0]);
         }
         Ok(())
     }
@@ -158,7 +193,7 @@ impl<'a> Passing<'a> {
     /// As [`Collective::start_ring_exchange`].
     pub fn start(ranks: &'a dyn Collective, tensor: &Tensor, shape: &[i64]) -> Result<Self, CollectiveError> {
         let (sent, memory) = carried(ranks, &tensor.contiguous());
-        let mut received = Tensor::empty(shape, (tensor.kind(), sent.device()));
+        let mut received = room(shape, tensor.kind(), memory, tensor.device());
         // SAFETY: as in `InPlace::start`; `received` is known here alone.
         let pending = unsafe { ranks.start_ring_exchange(buffer(&sent, memory), buffer_mut(&mut received, memory)) }?;
         Ok(Self { under_way: UnderWay::of(pending, vec![sent, received]), device: tensor.device() })
@@ -174,7 +209,7 @@ impl<'a> Passing<'a> {
     /// # Errors
     /// As [`Collective::start_ring_exchange`].
     pub fn wait(self) -> Result<Tensor, CollectiveError> {
-        Ok(self.under_way.wait()?.swap_remove(1).to_device(self.device))
+        Ok(returned(self.under_way.wait()?.swap_remove(1), self.device))
     }
 }
 
@@ -191,12 +226,15 @@ pub fn ring_pass(ranks: &dyn Collective, tensor: &Tensor, shape: &[i64]) -> Resu
 /// # Errors
 /// As [`Collective::all_gather`].
 pub fn all_gather_rows(ranks: &dyn Collective, tensor: &Tensor, rows: &[usize]) -> Result<Tensor, CollectiveError> {
+    if ranks.world_size() == 1 {
+        return Ok(tensor.contiguous());
+    }
     let (sent, memory) = carried(ranks, &tensor.contiguous());
     let mut shape = sent.size();
     let width: i64 = shape[1..].iter().product();
     shape[0] = rows.iter().sum::<usize>() as i64;
-    let mut gathered = Tensor::empty(shape.as_slice(), (tensor.kind(), sent.device()));
+    let mut gathered = room(&shape, tensor.kind(), memory, tensor.device());
     let counts: Vec<usize> = rows.iter().map(|n| n * width as usize).collect();
     ranks.all_gather(buffer(&sent, memory), buffer_mut(&mut gathered, memory), &counts)?;
-    Ok(gathered.to_device(tensor.device()))
+    Ok(returned(gathered, tensor.device()))
 }

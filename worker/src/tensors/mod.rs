@@ -1,4 +1,6 @@
-//! Tensors over collectives, and the calls into libtorch that `tch` does not bind.
+//! Tensors over collectives and from the host to a device, and the calls into libtorch that `tch` does not bind.
 
+pub mod checksum;
 pub mod exchange;
 pub mod libtorch;
+pub mod upload;

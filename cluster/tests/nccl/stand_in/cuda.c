@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "stand_in.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -155,8 +156,46 @@ int cuMemFree_v2(char* address) {
   return free(address), OK;
 }
 
-int cuMemcpyHtoD_v2(char* to, const void* from, size_t bytes) { return memcpy(to, from, bytes), OK; }
-int cuMemcpyDtoH_v2(void* to, const char* from, size_t bytes) { return memcpy(to, from, bytes), OK; }
+/* What libtorch's stand-in device says of an address, if the process has that device. */
+static void* device_memory(const void* address, int* owner) {
+  typedef void* Ask(const void*, int*);
+  static Ask* ask;
+  static atomic_int looked;
+  if (!atomic_load(&looked)) {
+    ask = (Ask*)dlsym(RTLD_DEFAULT, "stand_in_host_address");
+    atomic_store(&looked, 1);
+  }
+  return ask ? ask(address, owner) : NULL;
+}
+
+void* host_address(const void* address) {
+  int owner;
+  void* elsewhere = device_memory(address, &owner);
+  return elsewhere ? elsewhere : (void*)address;
+}
+
+int cuMemcpyHtoD_v2(char* to, const void* from, size_t bytes) { return memcpy(host_address(to), from, bytes), OK; }
+int cuMemcpyDtoH_v2(void* to, const char* from, size_t bytes) { return memcpy(to, host_address(from), bytes), OK; }
+
+typedef struct {
+  char* to;
+  const char* from;
+  size_t bytes;
+} Copy;
+
+static void copy(void* argument) {
+  Copy* one = argument;
+  memcpy(one->to, one->from, one->bytes);
+  free(one);
+}
+
+int cuMemcpyDtoDAsync_v2(char* to, const char* from, size_t bytes, Stream* stream) {
+  if (!bytes || memory_owner(to, bytes) == NO_GPU || memory_owner(from, bytes) == NO_GPU) return INVALID_VALUE;
+  Copy* one = malloc(sizeof *one);
+  *one = (Copy){to, from, bytes};
+  if (stream) stream_enqueue(stream, copy, one); else copy(one);
+  return OK;
+}
 
 static int is_own_stack(const char* address) {
   pthread_attr_t attributes;
@@ -176,6 +215,8 @@ static int is_mapped(const char* address, size_t bytes) {
 int memory_owner(const void* pointer, size_t bytes) {
   const char* address = pointer;
   int owner = ANY_GPU;
+  if (device_memory(address, &owner)) return owner;
+  owner = ANY_GPU;
   pthread_mutex_lock(&allocations_lock);
   for (int i = 0; i < MAX_ALLOCATIONS; ++i) {
     const Allocation* one = &allocations[i];

@@ -36,7 +36,7 @@ typedef struct Comm {
   /* A closed group that is not in the stream yet. */
   struct Group* staged;
   int polls;
-  int num_calls;
+  int num_calls, num_of[NUM_KINDS];
 } Comm;
 
 typedef struct Group {
@@ -133,13 +133,24 @@ int ncclCommAbort(Comm* comm) {
   return atomic_store(&comm->aborted, 1), SUCCESS;
 }
 
-/* TERCET_STAND_IN_REPORT: a file to which a rank appends the number of its calls, so that a test sees there were any. */
+/* TERCET_STAND_IN_REPORT: a file to which a rank appends the number of its calls, so that a test sees there were any.
+ * TERCET_STAND_IN_KINDS: a file to which it appends their number by kind. */
 int ncclCommDestroy(Comm* comm) {
   if (usable(comm)) return usable(comm);
   const char* path = getenv("TERCET_STAND_IN_REPORT");
   FILE* report = path ? fopen(path, "a") : NULL;
   if (report) {
     fprintf(report, "%d\n", comm->num_calls);
+    fclose(report);
+  }
+  path = getenv("TERCET_STAND_IN_KINDS");
+  report = path ? fopen(path, "a") : NULL;
+  if (report) {
+    char line[256] = "";
+    for (int kind = 1; kind < NUM_KINDS; ++kind)
+      if (comm->num_of[kind])
+        snprintf(line + strlen(line), sizeof line - strlen(line), "%s %d ", kind_names[kind], comm->num_of[kind]);
+    fprintf(report, "%s\n", line);
     fclose(report);
   }
   return atomic_store(&comm->aborted, 1), SUCCESS;
@@ -188,8 +199,11 @@ static int add(Comm* comm, Stream* stream, Call call, size_t send_parts, size_t 
   if (!bytes || !stream) return refuse(INVALID_ARGUMENT, "an unknown type, no elements, or no stream");
   if (call.send && send_parts && wrong_memory(comm, call.send, bytes * send_parts)) return INVALID_ARGUMENT;
   if (call.recv && recv_parts && wrong_memory(comm, call.recv, bytes * recv_parts)) return INVALID_ARGUMENT;
+  if (call.send) call.send = host_address(call.send);
+  if (call.recv) call.recv = host_address(call.recv);
   comm->stream = stream;
   ++comm->num_calls;
+  ++comm->num_of[call.kind];
   Group* group = open_group ? open_group : calloc(1, sizeof *group);
   group->comm = comm;
   group->stream = stream;
@@ -202,10 +216,6 @@ static int add(Comm* comm, Stream* stream, Call call, size_t send_parts, size_t 
 
 int ncclAllReduce(const void* send, void* recv, size_t count, int type, int op, Comm* comm, Stream* stream) {
   return add(comm, stream, (Call){ALL_REDUCE, type, op, 0, count, send, recv, 0}, 1, 1);
-}
-
-int ncclReduce(const void* send, void* recv, size_t count, int type, int op, int root, Comm* comm, Stream* stream) {
-  return add(comm, stream, (Call){REDUCE, type, op, root, count, send, recv, 0}, 1, 1);
 }
 
 int ncclReduceScatter(const void* send, void* recv, size_t count, int type, int op, Comm* comm, Stream* stream) {

@@ -11,6 +11,8 @@
 enum { UINT8 = 1, INT64 = 4, FLOAT32 = 7, FLOAT64 = 8, BFLOAT16 = 9 };
 enum { SUM = 0, MAX = 2, MIN = 3 };
 
+const char* const kind_names[NUM_KINDS] = {"", "all-reduce", "reduce-scatter", "all-gather", "broadcast", "leave", "send", "receive"};
+
 size_t element_bytes(int type) {
   return type == UINT8 ? 1 : type == BFLOAT16 ? 2 : type == FLOAT32 ? 4 : type == INT64 || type == FLOAT64 ? 8 : 0;
 }
@@ -131,7 +133,6 @@ static int broadcast(Ranks* ranks, const Call* call, int root, const char* send,
 }
 
 static int do_all_fit(Ranks* ranks, const Call* call) {
-  static const char* names[] = {"", "all-reduce", "reduce", "reduce-scatter", "all-gather", "broadcast", "leave"};
   for (int from = 0; from < ranks->size; ++from) {
     const Box* box = &ranks->shared->boxes[from][ranks->rank];
     if (atomic_load(&box->written) != atomic_load(&box->read))
@@ -146,8 +147,8 @@ static int do_all_fit(Ranks* ranks, const Call* call) {
     if (one->kind != first->kind || one->type != first->type || one->op != first->op || one->root != first->root ||
         one->count != first->count)
       return ranks_fail(ranks, "calls differ: rank 0 %s of %zu of type %d (op %d, root %d), rank %d %s of %zu of type %d "
-                        "(op %d, root %d)", names[first->kind], first->count, first->type, first->op, first->root, rank,
-                        names[one->kind], one->count, one->type, one->op, one->root);
+                        "(op %d, root %d)", kind_names[first->kind], first->count, first->type, first->op, first->root, rank,
+                        kind_names[one->kind], one->count, one->type, one->op, one->root);
   }
   return barrier(ranks);
 }
@@ -159,7 +160,6 @@ static int collective(Ranks* ranks, const Call* call) {
   char* recv = call->recv;
   switch (call->kind) {
     case ALL_REDUCE: return reduce(ranks, call, send, recv);
-    case REDUCE: return reduce(ranks, call, send, call->root == ranks->rank ? recv : NULL);
     case BROADCAST: return broadcast(ranks, call, call->root, send, recv);
     case REDUCE_SCATTER:
       for (int owner = 0; owner < ranks->size; ++owner)

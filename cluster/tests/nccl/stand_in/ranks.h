@@ -8,7 +8,8 @@
 
 enum { MAX_RANKS = 8, AREA_BYTES = 1 << 18, BOX_BYTES = 1 << 16, WORDS_BYTES = 512 };
 
-typedef enum { ALL_REDUCE = 1, REDUCE, REDUCE_SCATTER, ALL_GATHER, BROADCAST, LEAVE, SEND, RECV } Kind;
+typedef enum { ALL_REDUCE = 1, REDUCE_SCATTER, ALL_GATHER, BROADCAST, LEAVE, SEND, RECV, NUM_KINDS } Kind;
+extern const char* const kind_names[NUM_KINDS];
 
 typedef struct {
   Kind kind;

@@ -6,13 +6,17 @@
 mod report;
 mod table;
 
+use std::num::NonZeroUsize;
+
 use anyhow::Context;
-use tercet_configs::ModelShape;
+use tercet_configs::{Device, ModelShape, Recipe};
 use tercet_protocol::Command;
+use tercet_protocol::says::bench;
 
 use self::report::Report;
 use super::recipe;
 use crate::args::Bench;
+use crate::plan;
 use crate::screen::Screen;
 use crate::start::{self, Input};
 
@@ -27,9 +31,25 @@ pub fn run(args: &Bench) -> anyhow::Result<()> {
     let mut output = Vec::new();
     let what = Command::Bench(args.what.clone());
     start::run(&placement, &what, Input::Nothing, &screen, |line| output.extend_from_slice(line))?;
-    let measured = serde_json::from_slice(&output).context("reading what tercet-worker bench wrote")?;
-    let report = Report::new(recipe.name, &shape, measured)?;
+    let measured: bench::Report = serde_json::from_slice(&output).context("reading what tercet-worker bench wrote")?;
+    let planned = measured.device_peak_bytes.and_then(|_| planned_bytes(&recipe, &measured));
+    let report = Report { planned_device_bytes: planned, ..Report::new(recipe.name, &shape, measured)? };
     let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { table::table(&report) };
     screen.pass(text.as_bytes());
     Ok(())
+}
+
+/// What the plan expects a rank's tensors to take on its GPU, for steps that are cut as the measured ones were; none if
+/// there is no plan.
+fn planned_bytes(recipe: &Recipe, measured: &bench::Report) -> Option<f64> {
+    let recipe = Recipe {
+        precision: measured.precision,
+        sub_batch_tokens: measured.sub_batch_tokens,
+        kept_graph_tokens: Some(measured.kept_graph_tokens),
+        memory_budget: None,
+        ..recipe.clone()
+    };
+    let world_size = NonZeroUsize::new(measured.world_size)?;
+    let (report, _) = plan::report(&recipe, world_size, Device::Cuda, None, |_, _| Ok(None)).ok()?;
+    Some(report.memory?.bytes_of_tensors())
 }

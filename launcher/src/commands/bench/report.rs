@@ -31,6 +31,10 @@ pub struct Report {
     pub steps: Vec<StepReport>,
     /// The largest rank's.
     pub peak_rss_bytes: f64,
+    /// The most that a rank's tensors took at once on its GPU; none on CPUs.
+    pub device_peak_bytes: Option<f64>,
+    /// What `tercet plan` expects of it, the program's own memory left out.
+    pub planned_device_bytes: Option<f64>,
 }
 
 /// One timed step.
@@ -70,6 +74,8 @@ impl Report {
             median: median(&steps).context("tercet-worker bench timed no step")?,
             steps,
             peak_rss_bytes: measured.peak_rss_bytes,
+            device_peak_bytes: measured.device_peak_bytes,
+            planned_device_bytes: None,
         })
     }
 }
@@ -124,6 +130,9 @@ pub mod tests {
             libtorch_product_flops_per_sec: 8_000.0,
             steps: step_secs.iter().map(|secs| step(*secs)).collect(),
             peak_rss_bytes: 1e6,
+            device_peak_bytes: None,
+            sub_batch_tokens: 8192,
+            kept_graph_tokens: 0,
         };
         Report::new("a".into(), &test_shape(true), measured).unwrap()
     }

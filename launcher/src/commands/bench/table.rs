@@ -76,8 +76,16 @@ fn figures(report: &Report) -> [(&'static str, String); 8] {
                 percent(step.peak_share * report.peak_flops_per_sec / report.libtorch_flops_per_sec)
             ),
         ),
-        ("peak memory", format!("{} a rank", scaled(report.peak_rss_bytes, "B"))),
+        ("peak memory", peak(report)),
     ]
+}
+
+/// `1.00 MB a rank`; of GPUs what tensors took on them and what the plan expected, and the host's beside it.
+fn peak(report: &Report) -> String {
+    let host = scaled(report.peak_rss_bytes, "B");
+    let Some(bytes) = report.device_peak_bytes else { return format!("{host} a rank") };
+    let planned = report.planned_device_bytes.map(|bytes| format!(" (planned: {})", scaled(bytes, "B")));
+    format!("{} of a GPU{}, {host} of the host, a rank", scaled(bytes, "B"), planned.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -99,6 +107,14 @@ mod tests {
         assert_eq!(line("sum"), ["sum", "8.0000", "s", "100.0", "%"]);
         assert_eq!(line("padding"), ["padding", "37.5", "%"]);
         assert!(table.contains("8.00 kFLOP/s at best; "), "{table}");
+        assert!(table.contains("1.00 MB a rank"), "{table}");
         assert!(table.starts_with("a: 3 steps timed on 2 ranks of 1 thread, fp32; "), "{table}");
+    }
+
+    #[test]
+    fn a_gpus_peak_stands_beside_the_plans() {
+        let mut report = report(&[8.0]);
+        (report.device_peak_bytes, report.planned_device_bytes) = (Some(61.2e9), Some(63e9));
+        assert_eq!(peak(&report), "61.2 GB of a GPU (planned: 63.0 GB), 1.00 MB of the host, a rank");
     }
 }

@@ -3,6 +3,7 @@
 //! The ranks look and measure (`worker/src/preflight`); here their report becomes a table. What is shown is a part of
 //! it: `--json` keeps all.
 
+mod devices;
 mod table;
 
 use std::path::Path;
@@ -21,7 +22,9 @@ use crate::start::{self, Input};
 /// # Errors
 /// A machine that is sick (exit code 3), a recipe that cannot be used on any (2), or ranks that did not end well.
 pub fn run(args: &Doctor) -> anyhow::Result<()> {
-    let placement = Placement::find(&args.ranks)?;
+    // A recipe that cannot be used is the ranks' to report.
+    let recipe = args.what.load().and_then(Result::ok);
+    let placement = Placement::find(&args.ranks, args.what.device_choice(recipe.as_ref()))?;
     let screen = Screen::new();
     let mut output = Vec::new();
     let what = Command::Doctor(args.what.clone());

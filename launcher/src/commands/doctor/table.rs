@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use tercet_protocol::says::doctor::{Finding, Level, LinkFacts, MachineFacts, RankFacts, Report};
 
+use super::devices::devices;
 use crate::plan::{counted, scaled};
 
 /// The whole report.
@@ -37,6 +38,7 @@ pub fn table(report: &Report) -> String {
             word(level_of(&report.findings, host)),
         ]);
     }
+    text += &devices(machines.iter().map(|(host, ranks, machine)| (*host, ranks.as_slice(), machine)));
     text += &folder(&machines);
     text += &network(report);
     text.push('\n');
@@ -157,10 +159,12 @@ mod tests {
 
     fn report() -> Report {
         let machine = json!({"num_cores": 64, "load": 0.5, "memory_bytes": 4u64 << 30, "available_bytes": 3u64 << 30,
-                             "gpus": [{"name": "A100"}, {"name": "A100"}],
+                             "gpus": [{"name": "A100"}, {"name": "A100"}], "listed_gpus": 2,
                              "folder": {"path": "runs/a", "free_bytes": 1u64 << 40, "write_bytes_per_sec": 5e8}});
+        let device = json!({"asked": "auto", "used": "cuda", "has_driver": true, "driver": "580.65.06", "driver_cuda": 13000,
+                            "present_gpus": 8, "open_gpus": 2, "libtorch_cuda": 13000, "libtorch_gpus": 2});
         let rank = |rank: usize, host: &str, first: bool| {
-            json!({"rank": rank, "host": host, "versions": {"tercet": "0.1.0", "libtorch": "2.13.0", "MPI": "Open MPI v4"},
+            json!({"rank": rank, "host": host, "device": device, "versions": {"tercet": "0.1.0", "libtorch": "2.13.0", "MPI": "Open MPI v4"},
                    "machine": first.then(|| machine.clone()), "product": {"flops_per_sec": 1e13 + rank as f64}})
         };
         let link = |from: &str, to: &str, rate: f64| json!({"from_host": from, "to_host": to, "bytes_per_sec": rate});
@@ -182,6 +186,12 @@ mod tests {
         assert!(words("4 ranks").ends_with("on 2 machines; tercet 0.1.0, libtorch 2.13.0, Open MPI v4"), "{table}");
         assert_eq!(words("gpu01"), "gpu01 0-1 64 0.5 3.0 GiB of 4.0 GiB 10.0 TFLOP/s ok 2 × A100");
         assert_eq!(words("gpu02"), "gpu02 2-3 64 0.5 3.0 GiB of 4.0 GiB 10.0 TFLOP/s sick 2 × A100");
+        let of_devices = table.lines().skip_while(|line| !line.contains("computes on")).take(3);
+        let of_devices: Vec<Vec<&str>> = of_devices.map(|line| line.split("  ").map(str::trim).collect()).collect();
+        let cells = |line: usize| of_devices[line].iter().filter(|cell| !cell.is_empty()).copied().collect::<Vec<_>>();
+        let seen = ["580.65.06 (CUDA 13.0)", "CUDA 13.0", "2 of 8", "2", "2", "cuda (device = \"auto\")"];
+        assert_eq!(cells(0)[1..3], ["driver", "libtorch for"]);
+        assert_eq!((cells(1)[0], &cells(1)[1..], cells(2)[0]), ("gpu01", &seen[..], "gpu02"));
         assert_eq!(line("sick:"), "sick: gpu02: GPU 1: 3 uncorrected memory errors");
         assert_eq!(line("run folder"), "run folder runs/a: 1024.0 GiB free, written at 500 MB/s");
         assert_eq!(line("1 link between"), "1 link between machines: median 2.00 GB/s, slowest 2.00 GB/s");

@@ -8,7 +8,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use tercet_configs::{Head, Pooling};
 
-use super::texts::text_len;
+use super::DeviceArg;
+use super::texts::{PrecisionArg, text_len};
 use crate::words::Words;
 
 /// Which texts a model turns into which representations, and how.
@@ -29,8 +30,9 @@ pub struct EncodeArgs {
     /// Stands before every text, with a space between, in place of the folder's prompt
     #[arg(long, value_name = "TEXT")]
     pub prefix: Option<String>,
-    /// Which representations to compute
-    #[arg(long, value_parser = head(), value_delimiter = ',', value_name = "HEADS", default_values = Head::ALL.map(Head::name))]
+    /// Which representations to compute, with commas between; default: all
+    #[arg(long, value_parser = head(), value_delimiter = ',', value_name = "HEADS",
+        default_values = Head::ALL.map(Head::name), hide_default_value = true)]
     pub heads: Vec<Head>,
     /// Tokens of a text at most; longer ones are cut
     #[arg(long, value_name = "TOKENS", default_value_t = 8192, value_parser = text_len)]
@@ -44,6 +46,12 @@ pub struct EncodeArgs {
     /// Padded tokens that a rank pushes through the encoder at a time: fewer need less memory
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
     pub sub_batch_tokens: usize,
+    /// What ranks compute on
+    #[arg(long, value_enum, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceArg,
+    /// Arithmetic of the encoder
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: PrecisionArg,
 }
 
 /// What a text is.
@@ -87,6 +95,8 @@ impl EncodeArgs {
             .each("--mcls", self.mcls.map(|n| n.to_string()))
             .each("--pooling", self.pooling.as_ref().map(name_of))
             .shown("--sub-batch-tokens", self.sub_batch_tokens)
+            .value("--device", self.device.name())
+            .shown("--precision", self.precision)
             .all()
     }
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Prefixes;
-use super::texts::text_len;
+use super::texts::{PrecisionArg, text_len};
+use super::{DeviceArg, Prefixes};
 use crate::words::Words;
 
 /// How well which model retrieves on which data, and where the figures go.
@@ -46,6 +46,12 @@ pub struct EvalArgs {
     /// Padded tokens that a rank pushes through the encoder at a time: fewer need less memory
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
     pub sub_batch_tokens: usize,
+    /// What ranks compute on
+    #[arg(long, value_enum, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceArg,
+    /// Arithmetic of the encoder
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: PrecisionArg,
 }
 
 impl EvalArgs {
@@ -63,6 +69,8 @@ impl EvalArgs {
             .each("--mcls", self.mcls.map(|n| n.to_string()))
             .each("--json", &self.json)
             .shown("--sub-batch-tokens", self.sub_batch_tokens)
+            .value("--device", self.device.name())
+            .shown("--precision", self.precision)
             .all()
     }
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Prefixes;
-use super::texts::text_len;
+use super::texts::{PrecisionArg, text_len};
+use super::{DeviceArg, Prefixes};
 use crate::words::Words;
 
 /// For which rows negatives are found with which model, among what, and where they go.
@@ -46,6 +46,12 @@ pub struct MineArgs {
     /// Padded tokens that a rank pushes through the encoder at a time: fewer need less memory
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
     pub sub_batch_tokens: usize,
+    /// What ranks compute on
+    #[arg(long, value_enum, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceArg,
+    /// Arithmetic of the encoder
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: PrecisionArg,
 }
 
 /// Ranks `skip..depth` of a list, from 0.
@@ -88,6 +94,8 @@ impl MineArgs {
             .shown("--passage-max-len", self.passage_max_len)
             .shown("--seed", self.seed)
             .shown("--sub-batch-tokens", self.sub_batch_tokens)
+            .value("--device", self.device.name())
+            .shown("--precision", self.precision)
             .all()
     }
 }

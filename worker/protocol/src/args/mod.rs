@@ -4,6 +4,7 @@
 //! only a launcher is asked.
 
 mod bench;
+mod device;
 mod doctor;
 mod encode;
 mod eval;
@@ -16,6 +17,7 @@ mod texts;
 mod train;
 
 pub use bench::BenchArgs;
+pub use device::DeviceArg;
 pub use doctor::DoctorArgs;
 pub use encode::{EncodeArgs, PoolingArg, Side};
 pub use eval::EvalArgs;
@@ -24,5 +26,5 @@ pub use mine::{MineArgs, RankRange};
 pub use probe::ProbeArgs;
 pub use recipe::RecipeArgs;
 pub use step::StepArgs;
-pub use texts::Prefixes;
+pub use texts::{PrecisionArg, Prefixes};
 pub use train::{RankTrainArgs, TrainArgs};

@@ -1,6 +1,9 @@
 //! What commands that encode texts have in common.
 
-use clap::Args;
+use std::fmt;
+
+use clap::{Args, ValueEnum};
+use tercet_configs::Precision;
 
 use crate::words::Words;
 
@@ -18,6 +21,35 @@ pub struct Prefixes {
 impl Prefixes {
     pub(crate) fn add_to(&self, words: Words) -> Words {
         words.each("--query-prefix", &self.query_prefix).each("--passage-prefix", &self.passage_prefix)
+    }
+}
+
+/// The arithmetic of the encoder: [`Precision`] as it is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum PrecisionArg {
+    /// bf16 on GPUs that compute in it (compute capability 8.0 and newer), else fp32
+    #[default]
+    Auto,
+    /// 32-bit floats
+    Fp32,
+    /// bfloat16; weights, representations and scores stay in 32-bit floats
+    Bf16,
+}
+
+impl fmt::Display for PrecisionArg {
+    /// As it is typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Precision::from(*self).name())
+    }
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(typed: PrecisionArg) -> Self {
+        match typed {
+            PrecisionArg::Auto => Self::Auto,
+            PrecisionArg::Fp32 => Self::Fp32,
+            PrecisionArg::Bf16 => Self::Bf16,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ pub struct Report {
     pub world_size: usize,
     /// Of each rank.
     pub threads: usize,
-    /// The recipe's.
+    /// The recipe's, or what was decided for it.
     pub precision: Precision,
     /// The library of each kind of product of a linear map.
     #[serde(default)]
@@ -25,6 +25,15 @@ pub struct Report {
     pub steps: Vec<Step>,
     /// The largest rank's.
     pub peak_rss_bytes: f64,
+    /// The most that a rank's tensors took at once on its GPU in a timed step; none on CPUs.
+    #[serde(default)]
+    pub device_peak_bytes: Option<f64>,
+    /// Padded tokens of a sub-batch, as the steps had them.
+    #[serde(default)]
+    pub sub_batch_tokens: usize,
+    /// Padded tokens whose graphs rank 0 kept.
+    #[serde(default)]
+    pub kept_graph_tokens: usize,
 }
 
 /// One step: seconds are the ranks' mean, tokens those of all ranks.
@@ -34,7 +43,7 @@ pub struct Step {
     pub step_secs: f64,
     /// Of all threads of a rank.
     pub cpu_secs: f64,
-    /// By phase; they sum to `step_secs`.
+    /// By phase; they sum to `step_secs`, on a GPU nearly: it is the GPU's own time.
     pub phase_secs: BTreeMap<String, f64>,
     /// Real ones.
     pub tokens: f64,

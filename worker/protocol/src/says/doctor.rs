@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use tercet_configs::{Backend, Device, DeviceChoice};
 
 /// All that was found out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,6 +70,8 @@ pub struct RankFacts {
     pub hashes: BTreeMap<String, Option<String>>,
     /// Its `CUDA_VISIBLE_DEVICES`, if it is set.
     pub visible_devices: Option<String>,
+    /// What it is to compute on, and what driver and libtorch say of that; none of a rank that has not looked.
+    pub device: Option<DeviceFacts>,
     /// Why the recipe cannot be used here.
     pub recipe_error: Option<String>,
     /// The seconds by which this machine's clock is ahead of rank 0's.
@@ -77,6 +80,48 @@ pub struct RankFacts {
     pub machine: Option<MachineFacts>,
     /// Its computing speed; only `doctor` measures it.
     pub product: Option<ProductFacts>,
+}
+
+/// What a rank is to compute on, what it can compute on, and who sees which GPUs from its process.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeviceFacts {
+    /// What the recipe or the command line asks for.
+    pub asked: DeviceChoice,
+    /// What the recipe asks to carry tensors.
+    pub backend: Backend,
+    /// What it computes on; none if it cannot compute on what it should.
+    pub used: Option<Device>,
+    /// The number of this job's ranks on its machine.
+    pub num_local_ranks: usize,
+    /// The machine has an NVIDIA driver.
+    pub has_driver: bool,
+    /// The driver's version, such as `535.161.08`, if its files tell.
+    pub driver: Option<String>,
+    /// The GPUs of the machine, by the driver's files.
+    pub present_gpus: usize,
+    /// Those of them that this process may open.
+    pub open_gpus: usize,
+    /// The newest CUDA that the driver's library speaks, 1000 × major + 10 × minor; none if the library is not found.
+    pub driver_cuda: Option<u32>,
+    /// The GPUs that the driver's library shows to this process; none if it has not been asked or has not answered.
+    pub driver_gpus: Option<usize>,
+    /// The CUDA that libtorch was built for, as above, 0 if it does not tell; none for a libtorch for the CPU alone.
+    pub libtorch_cuda: Option<u32>,
+    /// The GPUs that libtorch sees; 0 if it was not asked, because the CPU was chosen.
+    pub libtorch_gpus: usize,
+    /// What CUDA answers where libtorch, which keeps it to itself, sees no GPU.
+    pub error: Option<CudaError>,
+}
+
+/// An error of CUDA's runtime or of its driver, which number the errors of a start alike.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CudaError {
+    /// Its number.
+    pub code: i32,
+    /// Its name and CUDA's words for it.
+    pub words: String,
 }
 
 /// The facts of a machine.
@@ -103,8 +148,10 @@ pub struct MachineFacts {
     pub shm_bytes: u64,
     /// The free part of it.
     pub shm_free_bytes: u64,
-    /// Its NVIDIA GPUs.
+    /// Those of its NVIDIA GPUs that this job's ranks may use.
     pub gpus: Vec<GpuFacts>,
+    /// The number of GPUs that nvidia-smi lists, those of others included.
+    pub listed_gpus: usize,
     /// Why its GPUs could not be queried.
     pub gpu_error: Option<String>,
     /// The cores' clock under load as a share of their highest; measured by `doctor`, if the kernel tells.
@@ -121,6 +168,8 @@ pub struct MachineFacts {
 pub struct GpuFacts {
     /// Its number on the machine.
     pub index: u64,
+    /// What CUDA_VISIBLE_DEVICES may name it by.
+    pub uuid: String,
     /// The product's name.
     pub name: String,
     /// The driver's version.

@@ -59,7 +59,8 @@ pub struct StepRecord {
     /// What training has waited for checkpoints since the step before.
     #[serde(deserialize_with = "figure")]
     pub checkpoint_stall_secs: f64,
-    /// Where rank 0's time went in the step, by phase; the wait for its batch is not in it.
+    /// Where rank 0's time went in the step, by phase; the wait for its batch is not in it. On a GPU it is the GPU's
+    /// time up to where it was when the step ended; what was left, mostly the update, is in the next step's.
     pub phase_secs: BTreeMap<String, f64>,
     /// The longest that a rank waited for its batch.
     #[serde(deserialize_with = "figure")]
@@ -77,6 +78,9 @@ pub struct StepRecord {
     pub rss_bytes: u64,
     /// The largest that a rank's has been so far.
     pub peak_rss_bytes: u64,
+    /// The most that a rank's tensors took at once on its GPU since the step before; none on CPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_peak_bytes: Option<u64>,
 }
 
 impl StepRecord {

@@ -33,7 +33,7 @@ pub use trec::write_run;
 use super::error::CommandError;
 use super::output::{must_be_free, write_together};
 use super::prefixes;
-use super::texts::TextEncoder;
+use super::texts::{EncoderOptions, TextEncoder};
 use super::vectors::share;
 use crate::model::representation::Heads;
 
@@ -52,7 +52,13 @@ pub fn run(args: &EvalArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     // Run files are written earlier. Without metrics.json they are left from an evaluation that was killed.
     let outputs: Vec<&Path> = metrics.iter().chain(json_file).map(PathBuf::as_path).collect();
     must_be_free(ranks, outputs.iter().copied())?;
-    let encoder = TextEncoder::load(&args.model, None, args.mcls, args.sub_batch_tokens, ranks)?;
+    let options = EncoderOptions {
+        pooling: None,
+        mcls: args.mcls,
+        sub_batch_tokens: args.sub_batch_tokens,
+        precision: args.precision.into(),
+    };
+    let encoder = TextEncoder::load(&args.model, options, ranks)?;
     let mut results = BTreeMap::new();
     for folder in &args.data {
         let mut data = Dataset::load(folder, &args.split, ranks.rank(), ranks.world_size())?;

@@ -23,7 +23,7 @@ use super::eval::{Hit, TopHits, for_each_dense_row, merge_ranks};
 use super::output::{AtomicFile, must_be_free, must_be_lines};
 use super::prefixes;
 use super::records::{TextRecord, tell_near_keys};
-use super::texts::TextEncoder;
+use super::texts::{EncoderOptions, TextEncoder};
 use super::vectors::share;
 use crate::model::representation::Heads;
 
@@ -36,7 +36,13 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     must_be_free(ranks, [args.out.as_path()])?;
     let rows = read_rows(&args.rows)?;
     let corpus = args.corpus.as_deref().map(read_corpus).transpose()?;
-    let encoder = TextEncoder::load(&args.model, None, None, args.sub_batch_tokens, ranks)?;
+    let options = EncoderOptions {
+        pooling: None,
+        mcls: None,
+        sub_batch_tokens: args.sub_batch_tokens,
+        precision: args.precision.into(),
+    };
+    let encoder = TextEncoder::load(&args.model, options, ranks)?;
 
     let own = || rows.iter().flat_map(|row| row.row.pos.iter().chain(&row.row.neg)).map(String::as_str);
     let queries = rows.iter().flat_map(MinedRow::queries);

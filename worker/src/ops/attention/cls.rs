@@ -88,7 +88,7 @@ impl Attention {
         let mut similarities = (&query * scale(&query)).bmm(&key.transpose(1, 2));
         if let Some(mask) = &group.attention_mask {
             let mask = mask.expand([group.num_texts, self.num_heads, 1, group.len], false);
-            let _ = similarities.masked_fill_(&mask.reshape([-1, 1, group.len]).logical_not(), f64::NEG_INFINITY);
+            similarities += mask.reshape([-1, 1, group.len]);
         }
         Pairs { probabilities: similarities.softmax(-1, None), query, key, value }
     }

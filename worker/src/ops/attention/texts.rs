@@ -19,7 +19,8 @@ pub struct Group {
     pub num_texts: i64,
     /// Tokens of each, padding included.
     pub len: i64,
-    /// True where a token may be attended to, bool [num_texts, 1, 1, len]; none when nothing is padded.
+    /// What is added to similarities, of their type, [num_texts, 1, 1, len]: 0, or −∞ where a token is padding. None
+    /// when nothing is padded.
     pub attention_mask: Option<Tensor>,
 }
 

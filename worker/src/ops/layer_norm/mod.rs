@@ -5,7 +5,7 @@
 
 mod weights;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 pub use crate::tensors::libtorch::Normalised;
 pub use weights::LayerNorm;
@@ -47,6 +47,7 @@ impl LayerNorm {
                 let linear_bias = x.bias().shallow_clone();
                 cpu::layer_norm::forward_sum(self, x.values, &linear_bias, residual, dropout)
             }
+            Engine::Libtorch if x.values.kind() == Kind::BFloat16 => self.forward_sum_in_float32(&x, residual, dropout),
             Engine::Libtorch => {
                 let mut x = x.values;
                 dropout.apply(&mut x);
@@ -71,6 +72,9 @@ impl LayerNorm {
                 let sums = [&mut gradient.weight, &mut gradient.bias, linear_bias];
                 cpu::layer_norm::backward_sum(self, saved, grad, dropout, sums)
             }
+            Engine::Libtorch if grad.kind() == Kind::BFloat16 => {
+                self.backward_sum_in_float32(saved, grad, dropout, gradient, linear_bias)
+            }
             Engine::Libtorch => {
                 let d_residual = self.backward(saved, grad, gradient);
                 let mut d_x = d_residual.shallow_clone();
@@ -82,5 +86,46 @@ impl LayerNorm {
                 [d_residual, d_x]
             }
         }
+    }
+
+    /// [`LayerNorm::forward_sum`] of bfloat16 by libtorch, as the CPU's kernels do it: bias, dropout, residual and norm
+    /// in float32, with biases and weights as the optimizer has them. What comes out is rounded once, and so is the sum
+    /// that is kept.
+    pub(super) fn forward_sum_in_float32(
+        &self,
+        x: &LinearOutput,
+        residual: &Tensor,
+        dropout: Dropout,
+    ) -> (Tensor, Normalised) {
+        let kind = x.values.kind();
+        let mut sum = &x.values + x.bias();
+        dropout.apply(&mut sum);
+        let _ = sum.g_add_(residual);
+        let [weight, bias] = [&self.weight, &self.bias].map(|weight| Some(&weight.master));
+        let (output, mean, rstd) = sum.native_layer_norm([sum.size()[1]], weight, bias, self.eps);
+        (output.to_kind(kind), Normalised { input: sum.to_kind(kind), mean, rstd })
+    }
+
+    /// [`LayerNorm::backward_sum`] likewise.
+    pub(super) fn backward_sum_in_float32(
+        &self,
+        saved: &Normalised,
+        grad: &Tensor,
+        dropout: Dropout,
+        gradient: LayerNormGradient,
+        linear_bias: &mut Tensor,
+    ) -> [Tensor; 2] {
+        let (kind, wide) = (grad.kind(), self.weight.master.kind());
+        let [mean, rstd] = [&saved.mean, &saved.rstd].map(Tensor::shallow_clone);
+        let saved = Normalised { input: saved.input.to_kind(wide), mean, rstd };
+        let mut d_sum = self.backward(&saved, &grad.to_kind(wide), gradient);
+        let d_residual = d_sum.to_kind(kind);
+        if !dropout.is_on() {
+            add_column_sums(linear_bias, &d_sum);
+            return [d_residual.shallow_clone(), d_residual];
+        }
+        dropout.apply(&mut d_sum);
+        add_column_sums(linear_bias, &d_sum);
+        [d_residual, d_sum.to_kind(kind)]
     }
 }

@@ -19,18 +19,24 @@ impl Layout {
         for &group in lens {
             let len = group[0];
             spans.extend(group.iter().enumerate().map(|(i, &own)| TextSpan { first: first + i * len, len: own }));
-            let real: Vec<bool> = group.iter().flat_map(|&own| (0..len).map(move |t| t < own)).collect();
+            let row = |&own| (0..len).map(move |t| if t < own { 0.0 } else { f64::NEG_INFINITY });
+            let mask: Vec<f64> = group.iter().flat_map(row).collect();
             let (num_texts, padded_len) = (group.len() as i64, len as i64);
-            let attention_mask =
-                (!real.iter().all(|&real| real)).then(|| Tensor::from_slice(&real).view([num_texts, 1, 1, padded_len]));
+            let is_padded = mask.iter().any(|&added| added < 0.0);
+            let attention_mask = is_padded.then(|| Tensor::from_slice(&mask).view([num_texts, 1, 1, padded_len]));
             groups.push(Group { first: first as i64, num_texts, len: padded_len, attention_mask });
             first += group.len() * len;
         }
         Self { spans, groups }
     }
 
-    fn texts(&self) -> Texts<'_> {
-        Texts { spans: &self.spans, groups: &self.groups }
+    /// The groups, with masks of this type.
+    fn groups(&self, kind: Kind) -> Vec<Group> {
+        let group = |group: &Group| {
+            let attention_mask = group.attention_mask.as_ref().map(|mask| mask.to_kind(kind));
+            Group { attention_mask, ..*group }
+        };
+        self.groups.iter().map(group).collect()
     }
 
     /// T.
@@ -80,9 +86,10 @@ pub fn attention(what: &str, lens: &[&[usize]], head_len: i64, p: f64) -> Case {
     let exact = vec![output.detach(), leaf.grad()];
     let found = move |kind| {
         let (qkv, d_output) = (mapped(&qkv, &bias, kind), d_output.to_kind(kind));
-        let attended = attention.forward(&qkv, layout.texts(), true);
+        let texts = Texts { spans: &layout.spans, groups: &layout.groups(kind) };
+        let attended = attention.forward(&qkv, texts, true);
         let output = attended.output() * layout.real().to_kind(kind);
-        vec![output, attention.backward(&qkv, layout.texts(), attended, &d_output)]
+        vec![output, attention.backward(&qkv, texts, attended, &d_output)]
     };
     let name = format!("attention, {what}, head of {head_len}, dropout {p}");
     Case { name, kinds: ALL, found: Box::new(found), exact, tolerances: [2e-6, 2e-2] }
@@ -116,8 +123,9 @@ pub fn cls_attention(lens: &[&[usize]], p: f64) -> Case {
     let found = move |kind| {
         let [query, key_value, d_output] = [&query, &key_value, &d_output].map(|t| t.to_kind(kind));
         let cls = ClsAttention { query, key_value };
-        let d = attention.backward_cls(&cls, &layout.groups, &d_output);
-        vec![attention.forward_cls(&cls, &layout.groups), d.query, d.key_value]
+        let groups = layout.groups(kind);
+        let d = attention.backward_cls(&cls, &groups, &d_output);
+        vec![attention.forward_cls(&cls, &groups), d.query, d.key_value]
     };
     let name = format!("attention of CLS, dropout {p}");
     Case { name, kinds: ALL, found: Box::new(found), exact, tolerances: [2e-6, 3e-2] }

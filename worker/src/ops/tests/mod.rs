@@ -14,7 +14,7 @@ use super::dropout::Dropout;
 use super::linear::{Linear, LinearOutput};
 use super::matmul::Matmul;
 use attention::{attention, cls_attention};
-use rows::{activation, adamw, dropout, embedding, linear, norm, norm_of_sum};
+use rows::{activation, adamw, dropout, embedding, linear, norm, norm_of_sum, norm_of_sum_by_libtorch};
 
 const ALL: &[Kind] = &[Kind::Double, Kind::Float, Kind::BFloat16];
 /// The types that weights are in.
@@ -37,6 +37,7 @@ fn cases() -> Vec<Case> {
     cases.extend(MatmulLibrary::ALL.map(linear));
     // Rows of whole vectors, of others, and of a model's width.
     cases.extend([(48, 0.0), (41, 0.1), (768, 0.1)].map(|(width, p)| norm_of_sum(width, p)));
+    cases.extend([(48, 0.0), (41, 0.1)].map(|(width, p)| norm_of_sum_by_libtorch(width, p)));
     // One token, whole vectors, one more, several blocks of rows with a short last one, heads of no whole vector.
     for (head_len, p) in [(4, 0.0), (32, 0.0), (40, 0.1), (64, 0.1)] {
         cases.push(attention("of every length", &[&[250], &[17], &[16], &[3], &[1]], head_len, p));

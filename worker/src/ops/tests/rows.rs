@@ -69,10 +69,34 @@ pub fn norm() -> Case {
     Case { name: "layer norm".into(), kinds: MASTERS, found: Box::new(found), exact, tolerances: [3e-6, 0.0] }
 }
 
-pub fn norm_of_sum(width: i64, p: f64) -> Case {
+/// As a GPU does it in bfloat16. (It could be any type; on a CPU the kernels are taken.)
+pub fn norm_of_sum_by_libtorch(width: i64, p: f64) -> Case {
+    let Case { exact, .. } = norm_of_sum(width, p);
+    let (inputs, weights, dropout) = of_a_sum(width, p);
+    let found = move |kind| {
+        let ([x, residual, grad], [w, b, linear_bias]) = (&inputs, &weights);
+        let norm = LayerNorm { weight: weight(w, kind), bias: weight(b, kind), eps: 1e-5 };
+        let [d_w, d_b, mut d_linear_bias] = weights.each_ref().map(|t| ones(t, master(kind)));
+        let gradient = LayerNormGradient { weight: d_w.shallow_clone(), bias: d_b.shallow_clone() };
+        let (output, saved) =
+            norm.forward_sum_in_float32(&mapped(x, linear_bias, kind), &residual.to_kind(kind), dropout);
+        let [d_residual, d_x] =
+            norm.backward_sum_in_float32(&saved, &grad.to_kind(kind), dropout, gradient, &mut d_linear_bias);
+        vec![output, d_residual, d_x, d_w - 1.0, d_b - 1.0, d_linear_bias - 1.0]
+    };
+    let name = format!("layer norm of a sum by libtorch, width {width}, dropout {p}");
+    Case { name, kinds: &[Kind::BFloat16], found: Box::new(found), exact, tolerances: [0.0, 2e-2] }
+}
+
+/// What is mapped, the residual and the gradient; weight, bias and the map's bias; dropout.
+fn of_a_sum(width: i64, p: f64) -> ([Tensor; 3], [Tensor; 3], Dropout) {
     let inputs = [0.71, 0.37, 0.53].map(|step| wave(&[70, width], step, 2.0));
     let weights = [0.11, 0.23, 0.19].map(|step| wave(&[width], step, 2.0));
-    let dropout = Dropout::new(5, p);
+    (inputs, weights, Dropout::new(5, p))
+}
+
+pub fn norm_of_sum(width: i64, p: f64) -> Case {
+    let (inputs, weights, dropout) = of_a_sum(width, p);
     let [x, residual, w, b, linear_bias] = leaves([&inputs[0], &inputs[1], &weights[0], &weights[1], &weights[2]]);
     let sum = (&x + &linear_bias) * mask(dropout, &[70, width]) + &residual;
     let output = sum.layer_norm([width], Some(&w), Some(&b), 1e-5, false);

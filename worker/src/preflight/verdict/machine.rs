@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use tercet_protocol::says::doctor::{Finding, GpuFacts, Level, MachineFacts};
+use tercet_configs::DeviceChoice;
+use tercet_protocol::says::doctor::{Finding, GpuFacts, Level, MachineFacts, RankFacts};
 
 use super::measure::median;
-use super::wording::mib;
+use super::wording::{counted, mib};
 
 /// The approximate memory of libtorch and its threads per rank before any model is loaded.
 const RANK_BYTES: u64 = 512 << 20;
@@ -94,16 +95,40 @@ pub(super) fn clocks(host: &str, machine: &MachineFacts) -> Vec<Finding> {
     found
 }
 
+/// All GPUs that nvidia-smi lists, also those that are no rank's.
+pub(super) fn num_listed(machine: &MachineFacts) -> usize {
+    machine.listed_gpus.max(machine.gpus.len())
+}
+
+/// Finds machines where nvidia-smi lists fewer GPUs than the driver has for this process.
+pub(super) fn lost_gpus(facts: &[RankFacts]) -> Vec<Finding> {
+    let machines = facts.iter().filter_map(|rank| Some((rank, rank.machine.as_ref()?, rank.device.as_ref()?)));
+    let lost = machines.filter(|(_, machine, device)| {
+        machine.gpu_error.is_none() && device.asked != DeviceChoice::Cpu && num_listed(machine) < device.open_gpus
+    });
+    lost.map(|(rank, machine, device)| {
+        let text = format!(
+            "nvidia-smi lists {} of its {}: one has fallen off the bus (`dmesg`, Xid): reboot it, or leave it out",
+            num_listed(machine),
+            counted(device.open_gpus, "GPU")
+        );
+        Finding::new(Level::Sick, &rank.host, text)
+    })
+    .collect()
+}
+
 /// Finds machines whose GPUs differ from those of most machines.
 pub(super) fn unlike_gpus(machines: &[(&str, &MachineFacts)]) -> Vec<Finding> {
     let mut found = Vec::new();
     let asked: Vec<_> = machines.iter().filter(|(_, machine)| machine.gpu_error.is_none()).collect();
-    let counts: Vec<f64> = asked.iter().map(|(_, machine)| machine.gpus.len() as f64).collect();
+    let counts: Vec<f64> = asked.iter().map(|(_, machine)| num_listed(machine) as f64).collect();
     let usual = median(&counts) as usize;
     for (host, machine) in asked {
-        if machine.gpus.len() < usual {
-            let text =
-                format!("{} GPUs, most machines have {usual}: one has dropped out? (`dmesg`, Xid)", machine.gpus.len());
+        if num_listed(machine) < usual {
+            let text = format!(
+                "{} GPUs, most machines have {usual}: one has dropped out? (`dmesg`, Xid)",
+                num_listed(machine)
+            );
             found.push(Finding::new(Level::Sick, host, text));
         }
     }

@@ -1,6 +1,7 @@
 //! Judges the facts, with pure functions, so that tests can try every sickness on made-up machines.
 
 mod alike;
+mod device;
 mod folder;
 mod machine;
 mod measure;
@@ -13,11 +14,13 @@ mod wording;
 use tercet_protocol::says::doctor::{Finding, Level, MachineFacts, NetworkFacts, RankFacts};
 
 use alike::{differences, recipes};
+pub use device::{Unfit, sentences, unfit_devices};
 use folder::folders;
-use machine::{clocks, memory, sick_gpu, unlike_gpus};
+use machine::{clocks, lost_gpus, memory, sick_gpu, unlike_gpus};
 pub use measure::{SLOW_LINK, SLOW_RANK, median};
 use speed::{slow_links, slow_ranks};
 use visible::visible_gpus;
+use wording::named;
 
 /// Clocks that differ by more than this make logs and file times hard to read.
 const CLOCKS_APART_SECS: f64 = 2.0;
@@ -47,8 +50,12 @@ pub fn findings(facts: &[RankFacts], network: Option<&NetworkFacts>) -> Vec<Find
         found.extend(machine.gpus.iter().flat_map(|gpu| sick_gpu(host, gpu)));
         found.extend(clocks(host, machine));
     }
+    found.extend(lost_gpus(facts));
     found.extend(unlike_gpus(&machines));
-    found.extend(visible_gpus(facts));
+    let unfit = unfit_devices(facts);
+    found
+        .extend(visible_gpus(facts).into_iter().filter(|finding| unfit.iter().all(|unfit| unfit.host != finding.host)));
+    found.extend(unfit.iter().map(|unfit| Finding::new(unfit.level, &unfit.host, named(&unfit.ranks, &unfit.text))));
     found.extend(folders(&machines));
     for rank in facts.iter().filter(|rank| rank.machine.is_some() && rank.clock_ahead_secs.abs() > CLOCKS_APART_SECS) {
         let text = format!("its clock is {:+.1} s from rank 0's: set it (NTP, chrony)", rank.clock_ahead_secs);

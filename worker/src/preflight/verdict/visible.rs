@@ -1,7 +1,9 @@
 //! Judges the GPUs that ranks see: compares `CUDA_VISIBLE_DEVICES` with the existing GPUs and with the machine's ranks.
 
-use tercet_configs::VisibleDevices;
+use tercet_configs::{DeviceChoice, VisibleDevices};
 use tercet_protocol::says::doctor::{Finding, Level, MachineFacts, RankFacts};
+
+use super::machine::num_listed;
 
 /// Finds ranks that see no GPU, see fewer than was probably meant, or have to share some.
 pub(super) fn visible_gpus(facts: &[RankFacts]) -> Vec<Finding> {
@@ -10,7 +12,10 @@ pub(super) fn visible_gpus(facts: &[RankFacts]) -> Vec<Finding> {
 }
 
 fn judge(first: &RankFacts, machine: &MachineFacts, facts: &[RankFacts]) -> Option<Finding> {
-    let (ranks, present) = (machine.num_ranks, machine.gpus.len());
+    let (ranks, present) = (machine.num_ranks, num_listed(machine));
+    if first.device.as_ref().is_some_and(|device| device.asked == DeviceChoice::Cpu) {
+        return None;
+    }
     let warning = |text: String| Some(Finding::new(Level::Warning, &first.host, text));
     let Some(list) = &first.visible_devices else {
         return (present > 0 && ranks > present)

@@ -13,6 +13,8 @@ use tercet_cluster::{Collective, CollectiveError, gather_counts};
 use tercet_configs::Negatives;
 use tercet_sampler::TextIds;
 
+use crate::tensors::upload::Upload;
+
 /// What a masked score becomes: far below any real one, so that its softmax is exactly 0, and finite, because 0 · ∞
 /// would be no number. It leaves room for the hybrid score's sum in float32.
 const MASKED: f64 = -1e30;
@@ -33,12 +35,14 @@ impl FalseNegatives {
             return scores;
         }
         let (kind, device) = (scores.kind(), scores.device());
-        let index = |part: fn(&(usize, usize)) -> usize| {
-            let places: Vec<i64> = self.0.iter().map(|pair| part(pair) as i64).collect();
-            Some(Tensor::from_slice(&places).to_device(device))
+        let mut upload = Upload::default();
+        let mut index = |part: fn(&(usize, usize)) -> usize| {
+            upload.add(&self.0.iter().map(|pair| part(pair) as i64).collect::<Vec<_>>())
         };
+        let places = [index(|pair| pair.0), index(|pair| pair.1)];
+        let sent = upload.send(device);
         let masked = Tensor::full([1], MASKED, (kind, device));
-        scores.index_put_(&[index(|pair| pair.0), index(|pair| pair.1)], &masked, false)
+        scores.index_put_(&places.map(|part| Some(sent.of(&part))), &masked, false)
     }
 
     /// Takes them out of the teacher's choice among each query's own group; `scores` [Q·G] are the teacher's and

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tch::{Kind, Tensor};
 use tercet_configs::{LossSection, NUM_TERMS, Negatives, Teacher};
 
+use crate::machine::card;
 use crate::scoring::Scores;
 use crate::step::contrastive::targets::Targets;
 
@@ -111,9 +112,9 @@ pub fn loss(settings: &LossSection, scores: &Scores, targets: &Targets, distill:
     let mean = |per_query: Tensor| per_query.sum(per_query.kind()) / targets.num_global_queries as f64;
     let hard = |s: &Tensor| mean(contrast(settings.teacher, s, &positive, &group, targets.teacher.as_ref()));
 
-    let mut terms = Terms::default();
-    let mut take = |slot: fn(&mut Terms) -> &mut Option<f64>, value: Tensor| {
-        *slot(&mut terms) = Some(value.double_value(&[]));
+    let mut taken: Vec<(Slot, Tensor)> = Vec::new();
+    let mut take = |slot: Slot, value: Tensor| {
+        taken.push((slot, value.detach()));
         value
     };
     let dense = take(|t| &mut t.dense, hard(&seen.dense));
@@ -144,7 +145,22 @@ pub fn loss(settings: &LossSection, scores: &Scores, targets: &Targets, distill:
     };
     total.backward();
     let d_scores = leaves.as_ref().map(|leaf| if leaf.grad().defined() { leaf.grad() } else { leaf.zeros_like() });
-    Loss { total: total.double_value(&[]), terms, d_scores }
+    let (total, terms) = read(&total.detach(), &taken);
+    Loss { total, terms, d_scores }
+}
+
+/// A part of the loss.
+type Slot = fn(&mut Terms) -> &mut Option<f64>;
+
+/// The whole loss and its parts as numbers: the host waits for the device once, when all is asked for.
+fn read(total: &Tensor, taken: &[(Slot, Tensor)]) -> (f64, Terms) {
+    let all: Vec<&Tensor> = std::iter::once(total).chain(taken.iter().map(|(_, value)| value)).collect();
+    let values = card::numbers(&Tensor::stack(&all, 0));
+    let mut terms = Terms::default();
+    for ((slot, _), value) in taken.iter().zip(&values[1..]) {
+        *slot(&mut terms) = Some(*value);
+    }
+    (values[0], terms)
 }
 
 /// What a head's hard loss is with the teacher scores that the rows bring, per query `[Q]`. `group` are columns of `s`.

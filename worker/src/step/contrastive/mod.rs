@@ -16,6 +16,7 @@ use tercet_cluster::{Collective, CollectiveError};
 use tercet_configs::LossSection;
 use tercet_sampler::Share;
 
+use crate::machine::card::waiting;
 use crate::machine::phase::{Phase, during};
 use crate::model::representation::{Gradients, Heads, Representations, joined};
 use crate::model::sub_batch::SubBatches;
@@ -96,15 +97,17 @@ pub fn score(
 ) -> Result<Scored, CollectiveError> {
     let queries = representations.narrow(0, share.num_queries);
     let passages = representations.narrow(share.num_queries, share.texts.len());
-    let mut scoring = during(Phase::Scoring, || RingScoring::new(ranks, &queries, &passages))?;
-    let scores = during(Phase::Scoring, || scoring.forward())?; // [Q, P]
+    // On a GPU most of it is waiting: for the encoder's pass, and for what decides the next piece of work.
+    let device = representations.dense.device();
+    let mut scoring = during(Phase::Scoring, || waiting(device, || RingScoring::new(ranks, &queries, &passages)))?;
+    let scores = during(Phase::Scoring, || waiting(device, || scoring.forward()))?; // [Q, P]
     see.scores(&scores);
     let first_passage = scoring.first_passage()[ranks.rank()];
     let contrast = || contrast(ranks, settings, share, &scores, first_passage);
     let (loss, num_false_negatives) = during(Phase::Loss, contrast)?;
     see.d_scores(&loss.d_scores);
     let backward = || scoring.backward(&loss.d_scores).map(|(queries, passages)| joined(&queries, &passages));
-    let d_representations = during(Phase::Scoring, backward)?;
+    let d_representations = during(Phase::Scoring, || waiting(device, backward))?;
     Ok(Scored { scores, loss, d_representations, num_false_negatives })
 }
 

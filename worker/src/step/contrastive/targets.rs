@@ -7,6 +7,7 @@ use tercet_configs::Negatives;
 use tercet_sampler::Share;
 
 use crate::step::contrastive::known_answers::FalseNegatives;
+use crate::tensors::upload::upload;
 
 /// What a batch asks of its queries.
 pub struct Targets {
@@ -31,7 +32,7 @@ impl Targets {
         let group = (Tensor::arange(q * g, (Kind::Int64, device)) + first as i64).view([q, g]); // [Q, G]
         let teacher = share.teacher_scores.clone().map(|mut teacher| {
             false_negatives.leave_out_of_groups(&mut teacher, first, share.group_size);
-            Tensor::from_slice(&teacher).to_device(device).view([q, g]) // [Q, G]
+            upload(&teacher, device).view([q, g]) // [Q, G]
         });
         Self {
             positive: group.select(1, 0),

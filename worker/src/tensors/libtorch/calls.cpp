@@ -1,18 +1,22 @@
-// What the worker calls in libtorch and the `tch` crate does not bind. Nothing throws across this border: a failure's
-// message is copied into `error` and the call returns false.
+// What the worker calls in libtorch and the `tch` crate does not bind; device.cpp has what is about devices themselves.
+
+#include "attempt.h"
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/native_layer_norm_backward.h>
+#include <ATen/ops/stack.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cstring>
-#include <exception>
 #include <vector>
 
 namespace at::native {
@@ -23,18 +27,6 @@ TORCH_API void mkldnn_matmul(const Tensor& mat1, const Tensor& mat2, const Tenso
 }  // namespace at::native
 
 namespace {
-
-template <class Work>
-bool attempt(char* error, size_t error_len, Work work) {
-  try {
-    work();
-    return true;
-  } catch (const std::exception& caught) {
-    std::strncpy(error, caught.what(), error_len - 1);
-    error[error_len - 1] = '\0';
-    return false;
-  }
-}
 
 bool has_onednn(const at::Tensor& a) {
   return a.is_cpu() && a.scalar_type() == at::kFloat && a.numel() > 0 && at::globalContext().hasMKLDNN();
@@ -58,12 +50,15 @@ bool tercet_layer_norm_backward(const at::Tensor* grad, const at::Tensor* input,
   });
 }
 
-// sum = beta·sum + a·b, of matrices; in float32 on a CPU by oneDNN if `onednn`, and else as libtorch does it.
+// sum = beta·sum + a·b, of matrices; in float32 on a CPU by oneDNN if `onednn`, and else as libtorch does it. On a GPU
+// `sum` may be float32 where a and b are bfloat16: then nothing is rounded before it is added.
 bool tercet_product(const at::Tensor* a, const at::Tensor* b, at::Tensor* sum, float beta, bool onednn, char* error,
                     size_t error_len) {
   return attempt(error, error_len, [&] {
     if (onednn && has_onednn(*a) && sum->numel() > 0) {
       at::native::mkldnn_matmul(*a, *b, *sum, beta, 1.0f);
+    } else if (sum->scalar_type() != a->scalar_type()) {
+      at::addmm_out(*sum, *sum, *a, *b, sum->scalar_type(), beta, 1);
     } else {
       at::addmm_out(*sum, *sum, *a, *b, beta, 1);
     }
@@ -81,6 +76,19 @@ bool tercet_device_memory(int64_t index, uint64_t* out, char* error, size_t erro
     out[2] = free;
     out[3] = total;
     allocator->resetPeakStats(index);
+  });
+}
+
+// How this process computes on GPUs; the Rust side says why.
+bool tercet_settle_cuda(bool deterministic, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] {
+    auto& context = at::globalContext();
+    context.setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
+    context.setDeterministicFillUninitializedMemory(false);
+    context.setSDPUseCuDNN(false);
+    context.setAllowBF16ReductionCuBLAS(/*allow_reduced_precision=*/false, /*allow_splitk=*/true);
+    context.setAllowTF32CuBLAS(false);
+    context.setAllowTF32CuDNN(false);
   });
 }
 
@@ -119,6 +127,51 @@ bool tercet_backward(const at::Tensor* const* outputs, const at::Tensor* const* 
       seeds.push_back(*grads[i]);
     }
     torch::autograd::backward(roots, seeds);
+  });
+}
+
+// out receives the CUDA that libtorch was built for, 1000 × major + 10 × minor; -1 of a build for the CPU alone, 0 of
+// one that does not tell. Asks no driver.
+bool tercet_built_for_cuda(int64_t* out, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] {
+    *out = -1;
+    if (!c10::impl::hasDeviceGuardImpl(c10::kCUDA)) return;
+    try {
+      *out = at::globalContext().versionCUDART();
+    } catch (const c10::Error&) {
+      *out = 0;
+    }
+  });
+}
+
+// out receives a tensor of `bytes` bytes, of any content, in the host's memory: page-locked where libtorch has a GPU's
+// driver to ask for it. libtorch keeps such memory for the next one, and gives none away that a copy still reads.
+bool tercet_host_room(int64_t bytes, at::Tensor** out, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] {
+    static bool is_lockable = at::globalContext().hasCUDA();
+    if (is_lockable) {
+      try {
+        *out = new at::Tensor(at::empty({bytes}, at::TensorOptions(at::kByte).pinned_memory(true)));
+        return;
+      } catch (const c10::Error&) {
+        is_lockable = false;  // from now on copies are slower
+      }
+    }
+    *out = new at::Tensor(at::empty({bytes}, at::TensorOptions(at::kByte)));
+  });
+}
+
+// Copies `from`, on the host, into `into`, on a device, behind the device's other work; the host does not wait.
+bool tercet_send(at::Tensor* into, const at::Tensor* from, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] { into->copy_(*from, /*non_blocking=*/true); });
+}
+
+// out receives the 2-norms of `count` tensors of one device, as 64-bit numbers.
+bool tercet_norms(const at::Tensor* const* tensors, size_t count, at::Tensor** out, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] {
+    std::vector<at::Tensor> all;
+    for (size_t i = 0; i < count; ++i) all.push_back(*tensors[i]);
+    *out = new at::Tensor(at::stack(at::_foreach_norm(all, 2)).to(at::kDouble));
   });
 }
 

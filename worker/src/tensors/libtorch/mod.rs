@@ -3,11 +3,13 @@
 //! A failure here is a mistake in this crate (shapes that do not fit), so it panics with libtorch's message, as `tch`
 //! does.
 
+pub mod device;
+
 use std::ffi::{CStr, c_char, c_void};
 use std::ops::Range;
 use std::ptr;
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 use tercet_configs::MatmulLibrary;
 
 /// Room for libtorch's message.
@@ -46,12 +48,23 @@ unsafe extern "C" {
         error_len: usize,
     ) -> bool;
     fn tercet_device_memory(index: i64, out: *mut u64, error: *mut c_char, error_len: usize) -> bool;
+    fn tercet_settle_cuda(deterministic: bool, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_config(out: *mut c_char, out_len: usize, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_current_stream(index: i64, out: *mut *mut Handle, error: *mut c_char, error_len: usize) -> bool;
+    fn tercet_built_for_cuda(out: *mut i64, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_backward(
         outputs: *const *const Handle,
         grads: *const *const Handle,
         count: usize,
+        error: *mut c_char,
+        error_len: usize,
+    ) -> bool;
+    fn tercet_host_room(bytes: i64, out: *mut *mut Handle, error: *mut c_char, error_len: usize) -> bool;
+    fn tercet_send(into: *mut Handle, from: *const Handle, error: *mut c_char, error_len: usize) -> bool;
+    fn tercet_norms(
+        tensors: *const *const Handle,
+        count: usize,
+        out: *mut *mut Handle,
         error: *mut c_char,
         error_len: usize,
     ) -> bool;
@@ -97,7 +110,7 @@ pub fn product(library: MatmulLibrary, a: &Tensor, b: &Tensor) -> Tensor {
     out
 }
 
-/// Adds `a`·`b` to `sum`; shapes as [`product`] has them.
+/// Adds `a`·`b` to `sum`; shapes as [`product`] has them. On a GPU `sum` may be float32 where the others are bfloat16.
 pub fn add_product(library: MatmulLibrary, sum: &mut Tensor, a: &Tensor, b: &Tensor) {
     set_product(library, sum, 1.0, a, b);
 }
@@ -129,6 +142,18 @@ pub fn backward(outputs: &[(&Tensor, &Tensor)]) {
     checked(|error, len| unsafe { tercet_backward(roots.as_ptr(), grads.as_ptr(), roots.len(), error, len) });
 }
 
+/// Makes libtorch compute on GPUs as Tercet promises:
+///
+/// - if `deterministic`, only by operations that give the same bits in every run; one that cannot is an error. New
+///   memory is not filled for that, since nothing reads what it has not written;
+/// - attention without cuDNN, which prepares itself for every new shape for about a second, and a step has hundreds;
+/// - bfloat16 products are summed in float32, also where a product's parts are summed;
+/// - float32 products are float32's, and not TF32's.
+pub fn settle_cuda(deterministic: bool) {
+    // SAFETY: the call only sets libtorch's own settings.
+    checked(|error, len| unsafe { tercet_settle_cuda(deterministic, error, len) });
+}
+
 /// How libtorch was built: its version, CUDA's, and the settings of its build.
 pub fn config() -> String {
     let mut text = [0 as c_char; 4 * MESSAGE_BYTES];
@@ -136,6 +161,15 @@ pub fn config() -> String {
     checked(|error, len| unsafe { tercet_config(text.as_mut_ptr(), text.len(), error, len) });
     // SAFETY: the call leaves a text that ends within the buffer.
     unsafe { CStr::from_ptr(text.as_ptr()) }.to_string_lossy().into_owned()
+}
+
+/// The CUDA that libtorch was built for, 1000 × major + 10 × minor; 0 if it does not tell, none of a build for the CPU
+/// alone. No driver is asked.
+pub fn built_for_cuda() -> Option<u32> {
+    let mut out = 0;
+    // SAFETY: the call writes one number.
+    checked(|error, len| unsafe { tercet_built_for_cuda(&mut out, error, len) });
+    u32::try_from(out).ok()
 }
 
 /// A GPU's memory, in bytes.
@@ -147,6 +181,8 @@ pub struct DeviceMemory {
     pub peak: u64,
     /// What the driver has left.
     pub free: u64,
+    /// In all.
+    pub total: u64,
 }
 
 /// The memory of GPU `index`; begins a new peak.
@@ -154,8 +190,8 @@ pub fn device_memory(index: usize) -> DeviceMemory {
     let mut out = [0u64; 4];
     // SAFETY: `out` has room for the four numbers that the call writes.
     checked(|error, len| unsafe { tercet_device_memory(index as i64, out.as_mut_ptr(), error, len) });
-    let [held, peak, free, _] = out;
-    DeviceMemory { held, peak, free }
+    let [held, peak, free, total] = out;
+    DeviceMemory { held, peak, free, total }
 }
 
 /// The address of the CUDA stream that the device's work goes to; 0, the default stream, of the CPU.
@@ -165,6 +201,40 @@ pub fn current_stream(device: Device) -> usize {
     // SAFETY: the call writes one handle.
     checked(|error, len| unsafe { tercet_current_stream(index as i64, &mut out, error, len) });
     out as usize
+}
+
+/// A tensor of any content on the host. Where there is a GPU, it lies in page-locked memory, if there is any: copies
+/// from it need not wait, and copies to it are faster.
+pub fn host_room(shape: &[i64], kind: Kind) -> Tensor {
+    let bytes = shape.iter().product::<i64>() * kind.elt_size_in_bytes() as i64;
+    let mut out = ptr::null_mut();
+    // SAFETY: a successful call makes one tensor.
+    checked(|error, len| unsafe { tercet_host_room(bytes, &mut out, error, len) });
+    // SAFETY: the call made the tensor and gave it away.
+    unsafe { Tensor::from_ptr(out.cast()) }.view_dtype(kind).view(shape)
+}
+
+/// Copies `from`, on the host, into `into`, on a device, behind what the device already has to do; the host does not
+/// wait for it. Nobody writes to `from` any more; it may be dropped.
+pub fn send(into: &mut Tensor, from: &Tensor) {
+    // SAFETY: both handles are of live tensors; libtorch keeps page-locked memory until the copy is over, and has read
+    // other memory when the call returns.
+    checked(|error, len| unsafe { tercet_send(into.as_mut_ptr().cast(), handle(from), error, len) });
+}
+
+/// The 2-norms of `tensors`, each as it comes out in the tensors' own type. The host waits for the device once.
+pub fn norms(tensors: &[Tensor]) -> Vec<f64> {
+    let handles: Vec<_> = tensors.iter().filter(|tensor| tensor.numel() > 0).map(handle).collect();
+    if handles.is_empty() {
+        return vec![0.0; tensors.len()];
+    }
+    let mut out = ptr::null_mut();
+    // SAFETY: the list holds as many handles of live tensors as the count says; a successful call makes one tensor.
+    checked(|error, len| unsafe { tercet_norms(handles.as_ptr(), handles.len(), &mut out, error, len) });
+    // SAFETY: the call made the tensor and gave it away.
+    let found = unsafe { Tensor::from_ptr(out.cast()) };
+    let mut found = Vec::<f64>::try_from(found).expect("64-bit numbers in one dimension").into_iter();
+    tensors.iter().map(|tensor| if tensor.numel() == 0 { 0.0 } else { found.next().unwrap_or(f64::NAN) }).collect()
 }
 
 fn handle(tensor: &Tensor) -> *const Handle {
@@ -182,9 +252,29 @@ fn checked(call: impl FnOnce(*mut c_char, usize) -> bool) {
 
 #[cfg(test)]
 mod tests {
-    use tch::Kind;
-
     use super::*;
+
+    #[test]
+    fn norms_together_have_the_bits_of_norms_one_by_one() {
+        for kind in [Kind::Float, Kind::Double] {
+            let all = Tensor::linspace(-3, 2, 200_003, (kind, Device::Cpu)).sin();
+            let parts: Vec<Tensor> = [(0, 1), (1, 70_000), (70_001, 0), (70_001, 17), (70_018, 129_985)]
+                .map(|(start, len)| all.narrow(0, start, len))
+                .into();
+            let expected: Vec<f64> = parts.iter().map(|part| part.norm().double_value(&[])).collect();
+            assert_eq!(norms(&parts), expected);
+        }
+        assert!(norms(&[]).is_empty());
+    }
+
+    #[test]
+    fn what_is_sent_arrives() {
+        let mut room = host_room(&[2, 3], Kind::Int64);
+        let _ = room.fill_(7);
+        let mut into = Tensor::zeros([2, 3], (Kind::Int64, Device::Cpu));
+        send(&mut into, &room);
+        assert_eq!((into, room.kind()), (Tensor::full([2, 3], 7, (Kind::Int64, Device::Cpu)), Kind::Int64));
+    }
 
     #[test]
     fn layer_norm_backward_is_autograds() {

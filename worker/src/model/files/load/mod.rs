@@ -87,6 +87,27 @@ impl M3Model {
         Ok(Self::assemble(config, parameters, pooling, origin))
     }
 
+    /// Replaces the weights by those in `dir`, a folder that this program wrote of the same model. Their memory stays
+    /// where it is.
+    ///
+    /// # Errors
+    /// A missing or broken file by name; weights that are missing or of another shape.
+    pub fn reload(&mut self, dir: &Path) -> Result<(), ModelError> {
+        let folder = ModelFolder::open(dir)?;
+        let Weights { tensors: weights, path, .. } = Weights::read(&folder, &self.config)?;
+        let of_shape = |spec: &Spec| weights.get(&spec.name).is_some_and(|found| found.size() == spec.shape);
+        let problem = |spec: &Spec| format!("{} of the shape {:?} is not there", spec.name, spec.shape);
+        let problems: Vec<String> =
+            self.parameters.specs().iter().filter(|spec| !of_shape(spec)).map(problem).collect();
+        if !problems.is_empty() {
+            return Err(ModelError::Weights { path, problems });
+        }
+        fill(&mut self.parameters, &weights, &self.config, 0);
+        drop(weights);
+        allocator::give_back();
+        Ok(())
+    }
+
     /// A model of fresh weights as the config.json at `path` describes.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Tests every sickness on made-up machines: what is found, where, how bad it is, and the words.
 
+mod device;
+
 use tercet_protocol::says::doctor::{FolderFacts, GpuFacts, LinkFacts, ProductFacts};
 
 use crate::preflight::verdict::*;
@@ -7,6 +9,7 @@ use crate::preflight::verdict::*;
 fn gpu(index: u64) -> GpuFacts {
     GpuFacts {
         index,
+        uuid: format!("GPU-{index}"),
         name: "A100".into(),
         driver: "535.161".into(),
         memory_bytes: Some(80 << 30),

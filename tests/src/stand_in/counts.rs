@@ -1,0 +1,65 @@
+//! What a run asked of the stand-in's devices: calls of operators, waits for a device, copies between it and the host.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// The kind of what is counted, its name, and how often.
+type Table = BTreeMap<(String, String), i64>;
+
+/// The counts of one run, or the difference of two.
+#[derive(Debug, Clone, Default)]
+pub struct Counts(Table);
+
+impl Counts {
+    /// Of all processes that wrote to FILE.PID, `file` being what STAND_IN_COUNTS was.
+    pub fn read(file: &Path) -> Self {
+        let (folder, name) = (file.parent().unwrap(), format!("{}.", file.file_name().unwrap().to_str().unwrap()));
+        let mut table = Table::new();
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            if entry.file_name().to_str().is_some_and(|own| own.starts_with(&name)) {
+                for line in fs::read_to_string(entry.path()).unwrap().lines() {
+                    let (number, rest) = line.split_once(' ').unwrap();
+                    let (kind, rest) = rest.split_once(' ').unwrap();
+                    let (what, _place) = rest.rsplit_once(' ').unwrap();
+                    *table.entry((kind.to_owned(), what.to_owned())).or_default() += number.parse::<i64>().unwrap();
+                }
+            }
+        }
+        assert!(!table.is_empty(), "{}: no process has used the stand-in", file.display());
+        Self(table)
+    }
+
+    /// The sum of a kind: `launch`, `wait`, `copy`.
+    pub fn sum(&self, kind: &str) -> i64 {
+        self.0.iter().filter(|((own, _), _)| own == kind).map(|(_, number)| number).sum()
+    }
+
+    /// How often the operator was called.
+    pub fn launches(&self, operator: &str) -> i64 {
+        self.0.get(&("launch".to_owned(), operator.to_owned())).copied().unwrap_or(0)
+    }
+
+    /// The most bytes that tensors have held of a device.
+    pub fn most_bytes(&self, device: usize) -> u64 {
+        self.0[&("most".to_owned(), format!("bytes-of-device-{device}"))] as u64
+    }
+
+    /// These less those.
+    #[must_use]
+    pub fn less(&self, those: &Self) -> Self {
+        let mut table = self.0.clone();
+        for (key, number) in &those.0 {
+            *table.entry(key.clone()).or_default() -= number;
+        }
+        table.retain(|_, number| *number != 0);
+        Self(table)
+    }
+
+    /// A kind's counts in words, the most frequent first.
+    pub fn words(&self, kind: &str) -> String {
+        let mut counts: Vec<_> = self.0.iter().filter(|((own, _), _)| own == kind).collect();
+        counts.sort_by_key(|(_, number)| -**number);
+        counts.iter().map(|((_, what), number)| format!("{what} {number}")).collect::<Vec<_>>().join(", ")
+    }
+}

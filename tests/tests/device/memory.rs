@@ -1,0 +1,91 @@
+//! Memory of a device: what `memory_budget` makes of it, what is held at most, and what `tercet plan` says of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tercet_fixtures::{ModelConfig, RecipeBuilder};
+use tercet_tests::place::Place;
+use tercet_tests::program::Tercet;
+use tercet_tests::stand_in::{Counts, StandIn};
+
+const MIB: u64 = 1 << 20;
+const VOCABULARY: usize = 500;
+
+/// Texts of up to 500 words, eight rows a batch, and a model whose graphs are larger than itself.
+fn recipe(place: &Place) -> PathBuf {
+    let store = place.store("store", (0..40).map(|i| 20 + (i * 97) % 480), VOCABULARY);
+    let config = ModelConfig { num_layers: 4, ..ModelConfig::of_width(64, VOCABULARY, 512) };
+    let config = place.model_config("config.json", &config);
+    let recipe = RecipeBuilder::new("fitted", 2).fresh_model(&config, &place.path("store-tokenizer.json"));
+    let recipe = recipe.data(&store, [16, 512], 2).length_groups(&[(512, 8)]).set("sub_batch_tokens", 1024);
+    place.recipe("recipe.toml", &recipe.set("checkpoint.every_steps", 0).set("precision", "bf16"))
+}
+
+fn train(place: &Place, run: &str, recipe: &Path, devices: &StandIn, ranks: usize, settings: &[String]) -> Tercet {
+    let train = Tercet::new("train").arg(recipe).ranks(ranks).set("backend=mpi");
+    let train = train.set(format!("run_dir={}", place.path(run).display()));
+    let devices = devices.clone().with("STAND_IN_COUNTS", place.path(&format!("{run}-counts")));
+    settings.iter().fold(devices.under(train), |train, setting| train.set(setting))
+}
+
+/// Bytes that a run has held at most, and tokens whose graphs it keeps.
+fn trained(place: &Place, recipe: &Path, devices: &StandIn, ranks: usize, budget: &str) -> (u64, u64) {
+    let run = format!("run-{budget}-{ranks}");
+    train(place, &run, recipe, devices, ranks, &[format!("memory_budget=\"{budget}\"")]).succeed();
+    let log = fs::read_to_string(place.path(&run).join("train.log")).unwrap();
+    let (_, rest) = log.split_once("the rest keeps the graphs of ").unwrap_or_else(|| panic!("{log}"));
+    (Counts::read(&place.path(&format!("{run}-counts"))).most_bytes(0), rest.split_once(' ').unwrap().0.parse().unwrap())
+}
+
+#[test]
+fn a_run_stays_within_its_budget_and_auto_takes_a_device_for_each_rank() {
+    let Some(devices) = StandIn::new(2) else { return };
+    let devices = devices.with_mib(512);
+    let place = Place::new();
+    let recipe = recipe(&place);
+    let (most, kept) = trained(&place, &recipe, &devices, 1, "120MiB");
+    println!("120 MiB: {} MiB at most, {kept} tokens kept", most / MIB);
+    assert!(most <= 120 * MIB, "{most} bytes");
+    let (most_alone, kept_alone) = trained(&place, &recipe, &devices, 1, "auto");
+    println!("auto: {} MiB at most, {kept_alone} tokens kept", most_alone / MIB);
+    assert!(most_alone <= 512 * MIB && kept_alone > kept);
+    // A device is a rank's own, whatever number of ranks the machine has.
+    let (_, kept_together) = trained(&place, &recipe, &devices, 2, "auto");
+    println!("auto, two ranks: {kept_together} tokens kept");
+    assert!(kept_together as f64 > 0.8 * kept_alone as f64, "{kept_together} of {kept_alone}");
+
+    let train = train(&place, "refused", &recipe, &devices, 1, &["memory_budget=10MiB".to_owned()]);
+    train.run().fails_with(2, &["memory_budget: 10485760 bytes are too few", "give at least"]);
+}
+
+/// What the plan counts beside tensors.
+fn is_beside_tensors(part: &Value) -> bool {
+    let name = part["name"].as_str().unwrap();
+    ["program", "context", "NCCL", "allocator"].iter().any(|word| name.contains(word))
+}
+
+#[test]
+fn no_step_holds_more_than_planned() {
+    let Some(device) = StandIn::new(1) else { return };
+    let place = Place::new();
+    let recipe = recipe(&place);
+    for (run, settings) in [
+        ("kept", ["kept_graph_tokens=1000000", "precision=bf16", "loss.preset=unified"]),
+        ("recomputed", ["kept_graph_tokens=0", "precision=bf16", "loss.preset=unified"]),
+        ("fp32", ["kept_graph_tokens=1000000", "precision=fp32", "loss.preset=unified"]),
+        ("dense", ["kept_graph_tokens=0", "precision=bf16", "loss.preset=dense"]),
+    ] {
+        let plan = Tercet::new("plan").arg(&recipe).arg("--device").arg("cuda").arg("--world").arg("1");
+        let plan = settings.iter().fold(plan, |plan, setting| plan.set(setting)).arg("--json").arg("-").succeed();
+        let plan: Value = serde_json::from_str(&plan).unwrap();
+        let parts = plan["memory"]["parts"].as_array().unwrap();
+        let planned: f64 =
+            parts.iter().filter(|part| !is_beside_tensors(part)).map(|part| part["bytes"].as_f64().unwrap()).sum();
+        let settings = settings.map(str::to_owned);
+        train(&place, run, &recipe, &device, 1, &settings).succeed();
+        let held = Counts::read(&place.path(&format!("{run}-counts"))).most_bytes(0);
+        println!("{run}: {} MiB held at most, {} MiB planned", held / MIB, planned as u64 / MIB);
+        assert!(held as f64 <= planned, "{run}: {held} bytes held, {planned} planned: {parts:?}");
+    }
+}

@@ -1,0 +1,83 @@
+//! The published trainer's cases on the device: the CPU's numbers up to rounding, in every precision.
+
+use serde_json::Value;
+use tercet_tests::compare::{number, same_step};
+use tercet_tests::place::golden;
+use tercet_tests::stand_in::StandIn;
+
+use super::{golden_step_of, report};
+
+/// Folder, and what differs from tests/recipes/golden.toml.
+const CASES: [(&str, &[&str]); 8] = [
+    ("nano_xlmr/unified_distill", &[]),
+    ("nano_xlmr/unified", &["loss.distill=false"]),
+    ("nano_xlmr/dense_only", &["loss.preset=dense"]),
+    ("nano_xlmr/mean_pool", &["model.pooling=mean"]),
+    ("nano_xlmr/no_norm", &["model.normalize=false", "loss.temperature=1"]),
+    ("nano_xlmr/temp05", &["loss.temperature=0.5", "loss.preset=paper-v1"]),
+    ("nano_xlmr/short_pad", &["loss.preset=independent"]),
+    ("nano_bert/unified_distill", &[]),
+];
+
+/// How much further from float64 the device may be in bfloat16 than the CPU is, over all cases: both round some hundred
+/// times, at other places.
+const LEEWAY: f64 = 1.5;
+
+/// The report on the device, or on the CPU without one.
+fn step(case: usize, precision: &str, device: Option<&StandIn>) -> Value {
+    let (folder, settings) = CASES[case];
+    let settings = [settings, &[precision]].concat();
+    let nano = folder.split('/').next().unwrap();
+    let step = golden_step_of(nano, &golden(folder).join("tensors.safetensors"), &settings);
+    report(match device {
+        Some(device) => device.under(step),
+        None => step,
+    })
+}
+
+#[test]
+fn the_published_trainers_cases_are_the_cpus_in_float64_and_float32() {
+    let Some(device) = StandIn::new(1) else { return };
+    for (case, (folder, _)) in CASES.iter().enumerate() {
+        let found = step(case, "precision=fp64", Some(&device));
+        same_step(folder, &found, &step(case, "precision=fp64", None), 1e-12);
+        let single = step(case, "precision=fp32", Some(&device));
+        same_step(&format!("{folder} in float32"), &single, &found, 1e-4);
+    }
+}
+
+/// Every number of a report that is not 0 in `exact`: how far off it is, relative.
+fn errors(found: &Value, exact: &Value) -> Vec<f64> {
+    let error = |found: &Value, exact: &Value| (number(found) - number(exact)).abs() / number(exact).abs();
+    let mut all = vec![error(&found["loss"], &exact["loss"])];
+    for part in ["terms", "param_grad_norm"] {
+        let names = exact[part].as_object().unwrap().iter();
+        let names = names.filter(|(name, value)| number(value) != 0.0 && !name.ends_with("self.key.bias"));
+        all.extend(names.map(|(name, exact)| error(&found[part][name], exact)));
+    }
+    all
+}
+
+/// The root of the mean square.
+fn mean(errors: &[f64]) -> f64 {
+    (errors.iter().map(|error| error * error).sum::<f64>() / errors.len() as f64).sqrt()
+}
+
+#[test]
+fn bfloat16_is_as_exact_as_on_the_cpu() {
+    let Some(device) = StandIn::new(1) else { return };
+    let [mut losses, mut all] = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
+    for case in 0..CASES.len() {
+        let exact = step(case, "precision=fp64", None);
+        for (at, device) in [Some(&device), None].into_iter().enumerate() {
+            let found = errors(&step(case, "precision=bf16", device), &exact);
+            losses[at].push(found[0]);
+            all[at].extend(found);
+        }
+    }
+    for (what, [device, cpu]) in [("losses", losses), ("losses, terms and gradients", all)] {
+        let (device, cpu) = (mean(&device), mean(&cpu));
+        println!("{what}: off by {device:.1e} on the device and by {cpu:.1e} on the CPU");
+        assert!(device <= LEEWAY * cpu, "{what}: off by {device:e} on the device and by {cpu:e} on the CPU");
+    }
+}

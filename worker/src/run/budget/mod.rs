@@ -1,0 +1,192 @@
+//! `memory_budget`: how large sub-batches are and how many keep their graphs, found by trying.
+//!
+//! A step holds, besides what the run always holds: the texts and representations of its batch with all that scoring
+//! needs, one sub-batch on its way through the encoder and back, and the graphs that are kept. The first is tried with
+//! the longest batch that the plan can give, its representations made up (the encoder has no part in it); the second
+//! and what one kept graph's token takes with one sub-batch of the longest texts. What is left of the budget is for
+//! graphs.
+//!
+//! On a GPU all that is not tensors is made before the first look: CUDA's context and the products' workspaces by a
+//! product, NCCL's buffers by a sum over ranks and by the ring. What is used is then what the driver says. The
+//! largest sub-batch is tried first; one that does not fit is no end, a smaller one is tried. The allocator's cache is
+//! emptied before each look and after the trials, whose blocks would lie in the way of the steps'.
+//!
+//! A graph that is kept changes no number, so ranks may keep differently many. How texts are cut into sub-batches
+//! changes rounding, so all ranks cut alike; sizes are powers of two of a base, so that small differences of free
+//! memory between two runs do not show.
+
+mod trial;
+
+use tch::Device;
+use tercet_cluster::{Collective, ReduceOp};
+use tercet_configs::{ExitCode, MemoryBudget, Recipe};
+use tercet_sampler::Plan;
+
+use crate::machine::memory::{free_bytes, give_back, used_bytes};
+use crate::model::M3Model;
+use crate::record::fitted::Fitted;
+use crate::step::settings::StepSettings;
+pub(crate) use trial::made_up_text;
+use trial::{
+    SMALLEST_SUB_BATCH, Shape, Tried, extrapolated, largest_by_steps, largest_that_fits, longest_scoring, tokens_of,
+    try_sub_batch, warm_up,
+};
+
+/// Of the memory that "auto" finds free.
+const AUTO_SHARE: f64 = 0.9;
+/// Of a CPU's memory that is free where the recipe says nothing of memory: others may need the rest. A GPU is the
+/// rank's own, and there it is as with "auto".
+const UNASKED_SHARE: f64 = 0.5;
+/// Part of the budget that stays free on a CPU and on a GPU: what the allocator loses between blocks.
+const SLACK: [f64; 2] = [0.05, 0.08];
+
+/// The budget cannot hold one step.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "memory_budget: {budget_bytes} bytes are too few: the run holds {used_bytes} (weights, gradient, optimizer, program), \
+     the longest batch's representations and scores take {scoring_bytes} and its longest text {text_bytes}: give at least \
+     {} bytes, lower the batch of the longest length group, or use more ranks",
+    ((used_bytes + scoring_bytes + text_bytes) as f64 / (1.0 - slack)).ceil()
+)]
+pub struct TooSmall {
+    /// The budget.
+    pub budget_bytes: u64,
+    /// Held before the first step.
+    pub used_bytes: u64,
+    /// Representations, scores, gradients of the longest batch.
+    pub scoring_bytes: u64,
+    /// One text, forward and backward; where it did not fit at all, what was left for it, and it needs more.
+    pub text_bytes: u64,
+    /// The part of the budget that stays free.
+    pub slack: f64,
+}
+
+impl TooSmall {
+    /// The exit code of a process that ends with this error.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::Usage
+    }
+}
+
+/// Finds and sets the sizes in `settings`: both, if the recipe has a budget; how many graphs are kept, if it says
+/// nothing of memory. Every rank calls it, when all is allocated that the run holds between steps.
+///
+/// # Errors
+/// [`TooSmall`] of a budget that was asked for, or a collective that failed.
+pub fn fit(
+    model: &M3Model,
+    ranks: &dyn Collective,
+    plan: &Plan,
+    recipe: &Recipe,
+    settings: &mut StepSettings,
+) -> anyhow::Result<Option<Fitted>> {
+    let device = model.options().1;
+    // A graph that is kept changes no number, so a run that asked for nothing computes what it always would.
+    let unasked = recipe.memory_budget.is_none() && recipe.kept_graph_tokens.is_none();
+    let Some(budget) = recipe.memory_budget.or(unasked.then_some(MemoryBudget::Auto)) else { return Ok(None) };
+    let shapes: Vec<Shape> = plan.cells().iter().map(|cell| Shape::longest(plan, cell, ranks.world_size())).collect();
+    let longest = shapes.iter().map(|s| s.query_len.max(s.passage_len)).max().unwrap_or(2);
+    warm_up(model, ranks)?;
+    let scoring = longest_scoring(model, ranks, settings, &shapes)?;
+    if unasked {
+        return keep_what_fits(model, ranks, scoring, longest, settings).map(Some);
+    }
+    // What the program itself takes shows only when it has done everything once: libraries' code, and what they
+    // compile. Where not even this fits, the trials below say so.
+    let _ = try_sub_batch(model, settings, longest, SMALLEST_SUB_BATCH);
+    let used = used_bytes(device);
+    let budget_bytes = match budget {
+        MemoryBudget::Bytes(bytes) => bytes,
+        MemoryBudget::Auto => used + share_of_free(ranks, device, AUTO_SHARE)?,
+    };
+    let left = less_slack(budget_bytes, device).saturating_sub(used);
+    let for_sub_batch = left.saturating_sub(scoring);
+    let found = match device {
+        Device::Cuda(_) => largest_that_fits(model, settings, longest, for_sub_batch),
+        _ => largest_by_steps(model, settings, longest, for_sub_batch),
+    };
+    let tokens = agree_on_least(ranks, found.map_or(0, |found| found.0))?;
+    let fits = found.is_some_and(|(_, sub_batch)| scoring + sub_batch.peak <= left);
+    let all_fit = agree_on_least(ranks, usize::from(fits))? == 1;
+    let Some((tried, sub_batch)) = found.filter(|_| all_fit) else {
+        let text_bytes = found.map_or(for_sub_batch, |found| found.1.peak);
+        let slack = slack(device);
+        return Err(TooSmall { budget_bytes, used_bytes: used, scoring_bytes: scoring, text_bytes, slack }.into());
+    };
+    let left = left - scoring - sub_batch.peak;
+    let kept = (left as f64 / (sub_batch.kept as f64 / tokens_of(longest, tried) as f64)) as usize;
+    settings.sub_batch.tokens = tokens;
+    settings.kept_graph_tokens = kept;
+    // What the trials took is free for the steps, and not counted as used.
+    give_back(device);
+    Ok(Some(Fitted {
+        budget_bytes,
+        used_bytes: used,
+        scoring_bytes: scoring,
+        sub_batch_bytes: sub_batch.peak,
+        sub_batch_tokens: tokens,
+        kept_graph_tokens: agree_on_least(ranks, kept)?,
+    }))
+}
+
+/// Keeps as many graphs as fit into a part of the free memory, whatever else the run takes; `scoring` is what scoring
+/// takes. Every rank calls it.
+fn keep_what_fits(
+    model: &M3Model,
+    ranks: &dyn Collective,
+    scoring: u64,
+    longest: usize,
+    settings: &mut StepSettings,
+) -> anyhow::Result<Fitted> {
+    let device = model.options().1;
+    let whole = settings.sub_batch.tokens.max(longest);
+    let tried = match device {
+        // A GPU tries in no time what a CPU would take minutes for.
+        Device::Cuda(_) => try_sub_batch(model, settings, longest, whole).map(|taken| Tried {
+            peak: taken.peak,
+            kept_per_token: taken.kept as f64 / tokens_of(longest, whole) as f64,
+        }),
+        _ => extrapolated(model, settings, longest, whole),
+    };
+    let share = if device == Device::Cpu { UNASKED_SHARE } else { AUTO_SHARE };
+    let used = used_bytes(device);
+    let budget_bytes = used + share_of_free(ranks, device, share)?;
+    // Where the recipe's sub-batch itself does not fit, nothing is kept; the first step will say what is to be done.
+    let left = tried.map_or(0, |tried| less_slack(budget_bytes, device).saturating_sub(used + scoring + tried.peak));
+    settings.kept_graph_tokens = tried.map_or(0, |tried| (left as f64 / tried.kept_per_token) as usize);
+    give_back(device);
+    Ok(Fitted {
+        budget_bytes,
+        used_bytes: used,
+        scoring_bytes: scoring,
+        sub_batch_bytes: tried.map_or(0, |tried| tried.peak),
+        sub_batch_tokens: settings.sub_batch.tokens,
+        kept_graph_tokens: agree_on_least(ranks, settings.kept_graph_tokens)?,
+    })
+}
+
+/// The part of a budget of `bytes` that may be planned with.
+fn less_slack(bytes: u64, device: Device) -> u64 {
+    (bytes as f64 * (1.0 - slack(device))) as u64
+}
+
+fn slack(device: Device) -> f64 {
+    SLACK[usize::from(device.is_cuda())]
+}
+
+/// This rank's part of the given share of what is free: ranks share a machine's memory, and no GPU. Every rank calls
+/// it.
+fn share_of_free(ranks: &dyn Collective, device: Device, share: f64) -> anyhow::Result<u64> {
+    // Nobody takes its share before everybody has looked.
+    let sharing = if device.is_cuda() { 1 } else { ranks.local_size() as u64 };
+    let free = free_bytes(device) / sharing;
+    ranks.barrier()?;
+    Ok((free as f64 * share) as u64)
+}
+
+/// The smallest of all ranks' numbers. Every rank calls it.
+fn agree_on_least(ranks: &dyn Collective, own: usize) -> anyhow::Result<usize> {
+    let mut least = [own as i64];
+    ranks.all_reduce(least.as_mut_slice().into(), ReduceOp::Min)?;
+    Ok(least[0] as usize)
+}

@@ -1,0 +1,238 @@
+//! Tries parts of a step, and measures what they take: the scoring of the longest batch, and sub-batches.
+
+use tch::{Device, Tensor};
+use tercet_cluster::{Collective, unless_out_of_memory};
+use tercet_configs::limits::BUCKET_BYTES;
+use tercet_configs::{LossSection, Negatives};
+use tercet_sampler::{BATCHES_AHEAD, Cell, Plan, Share, SubBatchLimit, TextIds, TextInput};
+
+use crate::machine::memory::{Taken, give_back, measure};
+use crate::model::M3Model;
+use crate::model::representation::{Representations, zero_gradients};
+use crate::model::sub_batch::SubBatches;
+use crate::step::contrastive::score;
+use crate::step::inspect::Unseen;
+use crate::step::settings::{Objective, StepSettings};
+use crate::tensors::exchange::InPlace;
+
+/// Tokens of the sub-batches that are tried where nothing was asked for: little work even for a large model.
+const SAMPLED_TOKENS: [usize; 2] = [256, 512];
+/// Sub-batches larger than this gain nothing, those smaller than a text do not exist.
+pub(super) const SMALLEST_SUB_BATCH: usize = 512;
+
+/// Has a GPU and its libraries make what they need besides tensors, by a product and a sum over ranks as steps do them.
+/// Nothing on a CPU. Every rank calls it.
+pub(super) fn warm_up(model: &M3Model, ranks: &dyn Collective) -> anyhow::Result<()> {
+    let (kind, device) = model.options();
+    if device == Device::Cpu {
+        return Ok(());
+    }
+    let square = Tensor::zeros([512, 512], (model.parameters.compute_kind(), device));
+    let _ = square.matmul(&square);
+    if ranks.world_size() > 1 {
+        // Scoring, which comes next, exchanges on the ring.
+        let bucket = Tensor::zeros([(BUCKET_BYTES / kind.elt_size_in_bytes()) as i64], (kind, device));
+        InPlace::sum(ranks, bucket)?.wait()?;
+    }
+    Ok(())
+}
+
+/// What scoring takes for the batches with most tokens and with most pairs. Every rank calls it.
+pub(super) fn longest_scoring(
+    model: &M3Model,
+    ranks: &dyn Collective,
+    settings: &StepSettings,
+    shapes: &[Shape],
+) -> anyhow::Result<u64> {
+    let (largest, widest) = (shapes.iter().max_by_key(|s| s.tokens()), shapes.iter().max_by_key(|s| s.pairs()));
+    let other = widest.filter(|widest| largest.is_some_and(|largest| !std::ptr::eq(*widest, largest)));
+    let mut most = 0;
+    for shape in largest.into_iter().chain(other) {
+        most = most.max(try_scoring(model, ranks, settings, shape)?.peak);
+    }
+    Ok(most)
+}
+
+/// The longest batch of one cell: all its texts as long as any of them can be.
+pub(super) struct Shape {
+    num_queries: usize,
+    num_global_queries: usize,
+    group_size: usize,
+    pub query_len: usize,
+    pub passage_len: usize,
+    negatives: Negatives,
+    two_way: bool,
+}
+
+impl Shape {
+    pub fn longest(plan: &Plan, cell: &Cell, world_size: usize) -> Self {
+        let longest = cell.lens.1.min(plan.longest_text());
+        let (policy, num_global_queries) = (&plan.source(cell).policy, cell.size.global_batch as usize);
+        Self {
+            num_queries: num_global_queries.div_ceil(world_size),
+            num_global_queries,
+            group_size: policy.group_size.for_batch(usize::MAX - 1),
+            query_len: longest.min(plan.query_max_len()).max(2),
+            passage_len: longest.min(plan.passage_max_len()).max(2),
+            negatives: policy.negatives,
+            two_way: policy.two_way,
+        }
+    }
+
+    fn tokens(&self) -> usize {
+        self.num_queries * (self.query_len + self.group_size * self.passage_len)
+    }
+
+    fn pairs(&self) -> usize {
+        self.num_queries * self.num_global_queries * self.group_size
+    }
+}
+
+/// Scores made-up representations of a batch of `shape`, forward and backward; its token ids count, and on a CPU those
+/// of the batches that are read ahead. Every rank calls it.
+fn try_scoring(
+    model: &M3Model,
+    ranks: &dyn Collective,
+    settings: &StepSettings,
+    shape: &Shape,
+) -> anyhow::Result<Taken> {
+    let text = |len: usize, salt: usize| made_up_text(model, len, salt);
+    let queries = (0..shape.num_queries).map(|i| text(shape.query_len, i));
+    let passages = (0..shape.num_queries * shape.group_size).map(|i| text(shape.passage_len, i + 1));
+    let Objective::Contrastive(loss) = &settings.objective;
+    // Made-up texts have no known answers.
+    let loss = LossSection { mask_false_negatives: false, ..loss.clone() };
+    let share = Share {
+        step: loss.distill_start_step,
+        num_queries: shape.num_queries,
+        group_size: shape.group_size,
+        num_global_queries: shape.num_queries * ranks.world_size(),
+        text_ids: TextIds::default(),
+        teacher_scores: None,
+        negatives: shape.negatives,
+        two_way: shape.two_way,
+        texts: Vec::new(),
+    };
+    let heads = settings.objective.heads();
+    let device = model.options().1;
+    let (done, mut taken) = measure(device, || {
+        let share = Share { texts: queries.chain(passages).collect(), ..share };
+        let all = Representations::zeros(&share.texts, model.dims(), heads, model.options());
+        let fill = |t: &Tensor| drop(tch::no_grad(|| t.shallow_clone().uniform_(-0.1, 0.1)));
+        fill(&all.dense);
+        all.lexical.iter().for_each(|lexical| fill(&lexical.weights));
+        all.multi_vector.iter().for_each(|vectors| fill(&vectors.vectors));
+        score(ranks, &loss, &share, &all, &mut Unseen).map(|_| ())
+    });
+    done?;
+    if device == Device::Cpu {
+        // Each text's ids, and its distinct ones once more.
+        taken.peak += (BATCHES_AHEAD * shape.tokens() * 2 * size_of::<i64>()) as u64;
+    }
+    Ok(taken)
+}
+
+/// The sizes of sub-batches that are tried, ascending: all ranks and all runs try the same, whatever is free.
+fn sizes(settings: &StepSettings, longest: usize) -> Vec<usize> {
+    let most = settings.sub_batch.tokens;
+    let first = SMALLEST_SUB_BATCH.max(longest).min(most);
+    let larger = std::iter::successors(Some(first), |tokens| (*tokens < most).then(|| most.min(2 * tokens)));
+    larger.collect()
+}
+
+/// The largest sub-batch of texts of `longest` tokens that `bytes` hold, and what it takes, from the smallest on: a CPU
+/// may need minutes for a large one. The smallest, if not even that fits.
+pub(super) fn largest_by_steps(
+    model: &M3Model,
+    settings: &StepSettings,
+    longest: usize,
+    bytes: u64,
+) -> Option<(usize, Taken)> {
+    let mut found: Option<(usize, Taken)> = None;
+    for tokens in sizes(settings, longest) {
+        // Memory grows no faster than tokens: the next size is tried only if it must fit.
+        let must_fit = |&(before, taken): &(usize, Taken)| {
+            taken.peak + taken.peak * (tokens - before) as u64 / before as u64 <= bytes
+        };
+        if !found.as_ref().is_none_or(must_fit) {
+            break;
+        }
+        found = Some((tokens, try_sub_batch(model, settings, longest, tokens)?));
+    }
+    found
+}
+
+/// The same on a GPU, from the largest on. None if even the smallest needs more memory than there is.
+pub(super) fn largest_that_fits(
+    model: &M3Model,
+    settings: &StepSettings,
+    longest: usize,
+    bytes: u64,
+) -> Option<(usize, Taken)> {
+    let mut found = None;
+    for tokens in sizes(settings, longest).into_iter().rev() {
+        found = try_sub_batch(model, settings, longest, tokens).map(|taken| (tokens, taken));
+        // Its blocks would lie in the way of smaller ones.
+        give_back(model.options().1);
+        if found.is_some_and(|(_, taken)| taken.peak <= bytes) {
+            break;
+        }
+    }
+    found
+}
+
+/// One sub-batch through the encoder and back; what is kept is its graph. None where a GPU's memory does not suffice.
+pub(super) fn try_sub_batch(model: &M3Model, settings: &StepSettings, longest: usize, tokens: usize) -> Option<Taken> {
+    let device = model.options().1;
+    let once = || {
+        let heads = settings.objective.heads();
+        let texts = vec![made_up_text(model, longest, 0); (tokens / longest).max(1)];
+        let limit = SubBatchLimit { tokens, texts: 0 };
+        let sub_batch = &SubBatches::new(&texts, limit, model.framing(), heads).build(0);
+        let all = Representations::zeros(&texts, model.dims(), heads, model.options());
+        let gradients = zero_gradients(&all);
+        let (graph, forward) = measure(device, || model.graph(sub_batch, heads, Some(0)));
+        let (_, backward) = measure(device, || model.backward(graph, &gradients, sub_batch, Some(0), &mut |_| ()));
+        Taken { peak: forward.peak.max(forward.kept + backward.peak), kept: forward.kept }
+    };
+    match device {
+        Device::Cuda(_) => unless_out_of_memory(once).ok(),
+        // Where the machine's memory is used up, the kernel ends a process, and no error arises.
+        _ => Some(once()),
+    }
+}
+
+/// What a sub-batch takes.
+#[derive(Clone, Copy)]
+pub(super) struct Tried {
+    /// Forward and backward, in bytes.
+    pub peak: u64,
+    /// A token's part of its graph, in bytes.
+    pub kept_per_token: f64,
+}
+
+/// What a sub-batch of `tokens` would take, by two smaller ones.
+pub(super) fn extrapolated(model: &M3Model, settings: &StepSettings, longest: usize, tokens: usize) -> Option<Tried> {
+    let len = longest.min(SAMPLED_TOKENS[0]);
+    let [small, large] = SAMPLED_TOKENS
+        .map(|tokens| Some((tokens_of(len, tokens) as f64, try_sub_batch(model, settings, len, tokens)?)));
+    let (small, large) = small.zip(large)?;
+    // On a CPU a sub-batch takes something, and something for each token.
+    let per_token = (large.1.peak.saturating_sub(small.1.peak)) as f64 / (large.0 - small.0).max(1.0);
+    let tokens = tokens_of(longest, tokens) as f64;
+    let peak = large.1.peak + (per_token * (tokens - large.0).max(0.0)) as u64;
+    Some(Tried { peak, kept_per_token: large.1.kept as f64 / large.0 })
+}
+
+/// Tokens of a sub-batch that is allowed `tokens` and made of texts of `longest`.
+pub(super) fn tokens_of(longest: usize, tokens: usize) -> usize {
+    (tokens / longest).max(1) * longest
+}
+
+/// A text of `len` tokens, framed as any other, nearly all of them distinct.
+pub(crate) fn made_up_text(model: &M3Model, len: usize, salt: usize) -> TextInput {
+    let vocabulary = model.config.vocab_size.max(2);
+    let id =
+        |t: usize| if t == 0 { i64::from(model.special.cls) } else { ((t * 7919 + salt * 31) % vocabulary) as i64 };
+    TextInput::new((0..len).map(id).collect(), &model.special)
+}

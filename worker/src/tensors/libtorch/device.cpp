@@ -1,0 +1,61 @@
+// Calls about a GPU itself: what it can do, its allocator's cache, moments in its work. They go through c10's interfaces,
+// which are there in every build of libtorch.
+
+#include "attempt.h"
+
+#include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/Event.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <dlfcn.h>
+
+#include <cstdint>
+
+extern "C" {
+
+// out receives a GPU's compute capability, major and minor; 0 where CUDA's runtime does not say.
+bool tercet_compute_capability(int64_t index, int32_t* out, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] {
+    // cudaDevAttrComputeCapabilityMajor and …Minor; the runtime's headers do not come with libtorch.
+    constexpr int attributes[2] = {75, 76};
+    using Call = int (*)(int*, int, int);
+    const auto call = reinterpret_cast<Call>(dlsym(RTLD_DEFAULT, "cudaDeviceGetAttribute"));
+    for (int i = 0; i < 2; ++i) {
+      int value = 0;
+      out[i] = call && call(&value, attributes[i], static_cast<int>(index)) == 0 ? value : 0;
+    }
+  });
+}
+
+// Gives memory that libtorch's allocator keeps for later back to the driver.
+bool tercet_empty_cache(char* error, size_t error_len) {
+  return attempt(error, error_len, [&] { c10::getDeviceAllocator(c10::kCUDA)->emptyCache(); });
+}
+
+// out receives a moment that was not marked yet.
+bool tercet_moment_new(void** out, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] { *out = new c10::Event(c10::kCUDA, c10::EventFlag::BACKEND_DEFAULT); });
+}
+
+void tercet_moment_free(void* moment) { delete static_cast<c10::Event*>(moment); }
+
+// Marks the end of what a GPU's current stream was asked to do so far.
+bool tercet_moment_mark(void* moment, int64_t index, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] {
+    const c10::impl::VirtualGuardImpl guard(c10::kCUDA);
+    const c10::Device device(c10::kCUDA, static_cast<c10::DeviceIndex>(index));
+    static_cast<c10::Event*>(moment)->record(guard.getStream(device));
+  });
+}
+
+// out receives whether the GPU has come to a marked moment.
+bool tercet_moment_is_over(const void* moment, bool* out, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] { *out = static_cast<const c10::Event*>(moment)->query(); });
+}
+
+// out receives the milliseconds between two moments to which the GPU has come.
+bool tercet_moment_millis(const void* from, const void* to, double* out, char* error, size_t error_len) {
+  return attempt(error, error_len,
+                 [&] { *out = static_cast<const c10::Event*>(from)->elapsedTime(*static_cast<const c10::Event*>(to)); });
+}
+
+}
