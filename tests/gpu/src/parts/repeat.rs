@@ -43,7 +43,8 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
     }
     let mut all = Vec::new();
     for ranks in numbers_of_ranks {
-        for precision in ["bf16", "fp32"] {
+        // Several GPUs take long to start.
+        for precision in &["bf16", "fp32"][..if ranks == 1 { 2 } else { 1 }] {
             let what = format!("{precision} on {}", if ranks == 1 { "one GPU".into() } else { format!("{ranks} GPUs") });
             match twice_and_resumed(stage, &recipe, precision, ranks, until) {
                 Ok(differences) => {
