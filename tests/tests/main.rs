@@ -35,6 +35,7 @@ mod slurm;
 mod soak;
 mod stop;
 mod teaching;
+mod test_gpu;
 mod watching;
 
 /// A file that is not a module of its crate's test program would be compiled by nobody, and its tests would seem to

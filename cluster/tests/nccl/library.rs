@@ -19,12 +19,6 @@ pub fn stand_in(changes: &[(&'static str, &str)]) -> Vec<(&'static str, String)>
     variables
 }
 
-/// The number of real GPUs of this machine.
-pub fn num_gpus() -> usize {
-    let listed = Command::new("nvidia-smi").arg("-L").output();
-    listed.map_or(0, |output| String::from_utf8_lossy(&output.stdout).lines().filter(|l| l.starts_with("GPU ")).count())
-}
-
 /// Compiles the stand-in into `folder`, and returns the value for NCCL_HOME.
 pub fn build(folder: &Path) -> PathBuf {
     let home = folder.join(format!("nccl-stand-in-{}", std::process::id()));
