@@ -66,14 +66,17 @@ fn a_sharded_run_over_nccl_is_the_whole_one_and_resumes() {
     let Some(devices) = StandIn::new(3) else { return };
     let scene = Scene::new(4, 2);
     let calls = scene.place.path("calls");
+    let groups = "data.length_groups=[{ max_len = 20, global_batch = 6 }, { max_len = 64, global_batch = 3 }]";
+    let train = |run: &str, sharded: bool| {
+        let train = scene.train(run, 3).set(groups).set("precision=fp32");
+        train.set(format!("optimizer.shard_state={sharded}"))
+    };
     for (run, sharded) in [("whole", false), ("sharded", true)] {
-        let train = scene.train(run, 3).set(format!("optimizer.shard_state={sharded}")).set("precision=fp32");
-        over("nccl", &devices, train, &calls).succeed();
+        over("nccl", &devices, train(run, sharded), &calls).succeed();
         assert_used("nccl", &calls, 3);
     }
     assert_same_run(&scene, "sharded", "whole", 4);
     scene.copy_until("sharded", 2, "resumed");
-    let train = scene.train("resumed", 3).set("optimizer.shard_state=true").set("precision=fp32").arg("--resume");
-    over("nccl", &devices, train, &calls).succeed();
+    over("nccl", &devices, train("resumed", true).arg("--resume"), &calls).succeed();
     assert_same_run(&scene, "resumed", "whole", 4);
 }

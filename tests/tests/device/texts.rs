@@ -11,6 +11,8 @@ use tercet_tests::scene::{Scene, VOCABULARY};
 use tercet_tests::stand_in::StandIn;
 use tercet_tests::tensors;
 
+use crate::nccl::library;
+
 /// A scene and a model of fresh weights, whose vectors differ widely.
 fn scene() -> (Scene, PathBuf) {
     let scene = Scene::new(2, 0);
@@ -22,9 +24,12 @@ fn scene() -> (Scene, PathBuf) {
 /// `tercet SUBCOMMAND --model MODEL` with two ranks on the CPU, and with two on two devices.
 fn both(subcommand: &str, model: &Path, arguments: impl Fn(Tercet, &str) -> Tercet) -> bool {
     let Some(devices) = StandIn::new(2) else { return false };
-    let command = |name: &str| arguments(Tercet::new(subcommand).ranks(2).arg("--model").arg(model), name);
+    // A GPU's own choice would be bf16.
+    let as_cpu = || Tercet::new(subcommand).ranks(2).arg("--precision").arg("fp32");
+    let command = |name: &str| arguments(as_cpu().arg("--model").arg(model), name);
     command("cpu").succeed();
-    devices.under(command("device")).succeed();
+    let nccl = library::stand_in(&[]).into_iter();
+    nccl.fold(devices.under(command("device")), |command, (name, value)| command.env(name, value)).succeed();
     true
 }
 
