@@ -21,11 +21,15 @@ const RUNS: [(usize, &[&str]); 4] = [
     (4, &["loss.teacher=kl_div", "data.two_way=false", "kept_graph_tokens=1000000"]),
 ];
 
-/// The same on a backend, with a report of how often NCCL was called.
-pub(super) fn over(backend: &str, devices: &StandIn, tercet: Tercet, report: &Path) -> Tercet {
-    let tercet = devices.under(tercet).set(format!("backend={backend}"));
+/// The command, with the variables by which it finds NCCL's stand-in, which reports how often it was called.
+pub(super) fn with_nccl(tercet: Tercet, report: &Path) -> Tercet {
     let nccl = library::stand_in(&[("TERCET_STAND_IN_REPORT", report.to_str().unwrap())]);
     nccl.into_iter().fold(tercet, |tercet, (name, value)| tercet.env(name, value))
+}
+
+/// The same on devices, by a backend of the recipe's.
+pub(super) fn over(backend: &str, devices: &StandIn, tercet: Tercet, report: &Path) -> Tercet {
+    with_nccl(devices.under(tercet).set(format!("backend={backend}")), report)
 }
 
 /// Whether every one of `ranks` ranks has used NCCL, or none has.
