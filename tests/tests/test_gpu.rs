@@ -60,7 +60,10 @@ fn everything_runs_in_small_and_is_right() {
     // It may be sent to others.
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let text = report.to_string();
-    assert!(!text.contains(&format!("\"{}\"", host.trim())) && !text.contains(place.path("out").to_str().unwrap()), "{text}");
+    assert!(
+        !text.contains(&format!("\"{}\"", host.trim())) && !text.contains(place.path("out").to_str().unwrap()),
+        "{text}"
+    );
 }
 
 #[test]

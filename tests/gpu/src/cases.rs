@@ -40,7 +40,12 @@ pub const CASES: [Case; 12] = [
     nano("teacher, m3", &["loss.teacher=m3_kd_loss", "loss.distill=false"], false),
     nano("two ways", &["data.two_way=true"], false),
     nano("own negatives", &["data.negatives=own"], false),
-    Case { name: "wide, unified", wide: true, settings: &["loss.temperature=0.05", "kept_graph_tokens=600"], small: true },
+    Case {
+        name: "wide, unified",
+        wide: true,
+        settings: &["loss.temperature=0.05", "kept_graph_tokens=600"],
+        small: true,
+    },
     Case { name: "wide, dense", wide: true, settings: &["loss.preset=dense", "loss.temperature=0.05"], small: false },
 ];
 

@@ -25,7 +25,8 @@ impl Distance {
         let total = number(&expected["total_grad_norm"]);
         let gradient = |name: &str, found: f64, expected: f64| {
             // Adding the same to every key changes no attention weight, so a key's bias has no gradient but rounding.
-            let scale = if name.ends_with("attention.self.key.bias") { total } else { expected.max(SMALL_GRADIENT * total) };
+            let scale =
+                if name.ends_with("attention.self.key.bias") { total } else { expected.max(SMALL_GRADIENT * total) };
             (found - expected).abs() / scale
         };
         Self {
@@ -57,7 +58,12 @@ impl Distance {
 
     fn without_nan(self) -> Self {
         let plain = |x: f64| if x.is_nan() { f64::INFINITY } else { x };
-        Self { loss: plain(self.loss), terms: plain(self.terms), scores: plain(self.scores), gradients: plain(self.gradients) }
+        Self {
+            loss: plain(self.loss),
+            terms: plain(self.terms),
+            scores: plain(self.scores),
+            gradients: plain(self.gradients),
+        }
     }
 }
 

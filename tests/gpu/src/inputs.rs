@@ -160,7 +160,10 @@ mod tests {
     fn texts_have_the_tokens_that_are_asked_for() {
         for row in rows(5, [8, 20], 50) {
             let words = |text: &Value| text.as_str().map(|text| text.split(' ').count());
-            assert_eq!((words(&row["query"]), words(&row["pos"][0]), words(&row["neg"][0])), (Some(6), Some(18), Some(18)));
+            assert_eq!(
+                (words(&row["query"]), words(&row["pos"][0]), words(&row["neg"][0])),
+                (Some(6), Some(18), Some(18))
+            );
         }
     }
 

@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -121,7 +121,8 @@ impl Programs {
         };
         let shares = thread::scope(|scope| {
             let workers: Vec<_> = (0..at_once.max(1)).map(|_| scope.spawn(work)).collect();
-            let results = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| bail!("a thread has failed")));
+            let results =
+                workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| bail!("a thread has failed")));
             results.collect::<anyhow::Result<Vec<_>>>()
         })?;
         let mut all: Vec<(usize, Ended)> = shares.into_iter().flatten().collect();

@@ -105,7 +105,8 @@ impl Report {
     /// How many parts ended how, in a line.
     pub fn summary(&self) -> String {
         let count = |outcome: Outcome| self.parts.iter().filter(|part| part.outcome == outcome).count();
-        let all = [Outcome::Ok, Outcome::Wrong, Outcome::Failed, Outcome::NotReached, Outcome::NotRun, Outcome::NotAskedFor];
+        let all =
+            [Outcome::Ok, Outcome::Wrong, Outcome::Failed, Outcome::NotReached, Outcome::NotRun, Outcome::NotAskedFor];
         let counts: Vec<String> = all
             .into_iter()
             .filter(|outcome| count(*outcome) > 0)
@@ -128,7 +129,15 @@ impl Report {
         page += "| part | question | outcome | took |\n|---|---|---|---|\n";
         for part in &self.parts {
             // Writing to a string cannot fail.
-            _ = writeln!(page, "| {} | {} | {} | {:.0} s of {} |", part.name, part.question, part.outcome.words(), part.secs, part.limit_secs);
+            _ = writeln!(
+                page,
+                "| {} | {} | {} | {:.0} s of {} |",
+                part.name,
+                part.question,
+                part.outcome.words(),
+                part.secs,
+                part.limit_secs
+            );
         }
         for part in &self.parts {
             _ = writeln!(page, "\n## {}: {}\n", part.name, part.outcome.words());
@@ -194,7 +203,8 @@ mod tests {
             parts,
         };
         let page = report.page();
-        for words in ["Something is not right", "1 ok, 1 WRONG, 1 NOT REACHED", "**off by 3**", "by hand", "Toy sizes"] {
+        for words in ["Something is not right", "1 ok, 1 WRONG, 1 NOT REACHED", "**off by 3**", "by hand", "Toy sizes"]
+        {
             assert!(page.contains(words), "{words}: {page}");
         }
         assert!(!Outcome::NotReached.is_no_fault() && !Outcome::Failed.is_no_fault() && Outcome::NotRun.is_no_fault());

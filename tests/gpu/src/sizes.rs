@@ -50,7 +50,12 @@ impl Sizes {
             step_tokens,
             sub_batch_tokens: 16_384,
             timed_steps: 3,
-            repeated: ModelConfig { num_layers: 4, num_heads: 8, dropout: 0.1, ..ModelConfig::of_width(512, 2000, 512) },
+            repeated: ModelConfig {
+                num_layers: 4,
+                num_heads: 8,
+                dropout: 0.1,
+                ..ModelConfig::of_width(512, 2000, 512)
+            },
             repeated_len: 512,
             attention_tokens: 16_384,
             small,

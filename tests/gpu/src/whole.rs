@@ -59,7 +59,8 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         numbers: CpuNumbers::kept()?,
         at_once,
     };
-    let until = started + Duration::from_secs(args.limit_secs) - FOR_THE_REPORT.min(Duration::from_secs(args.limit_secs));
+    let until =
+        started + Duration::from_secs(args.limit_secs) - FOR_THE_REPORT.min(Duration::from_secs(args.limit_secs));
     let mut parts = Vec::new();
     for part in &PARTS {
         let is_wanted = args.only.is_empty() || args.only.iter().any(|name| name == part.name);

@@ -38,7 +38,17 @@ fn command(part: &str, ranks: usize) -> anyhow::Result<Command> {
     let mut command = if ranks == 1 { Command::new(&own) } else { Command::new("mpirun") };
     if ranks > 1 {
         command.args(["-n", &ranks.to_string(), "--oversubscribe", "--bind-to", "none"]);
-        command.args(["--mca", "btl", "self,vader", "--mca", "plm", "^slurm,tm,lsf,alps", "--mca", "ras", "^slurm,tm,lsf,gridengine,alps"]);
+        command.args([
+            "--mca",
+            "btl",
+            "self,vader",
+            "--mca",
+            "plm",
+            "^slurm,tm,lsf,alps",
+            "--mca",
+            "ras",
+            "^slurm,tm,lsf,gridengine,alps",
+        ]);
         // Nothing is started with it, but without any, as in containers, mpirun does not begin.
         command.args(["--mca", "plm_rsh_agent", "/bin/sh"]);
         command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1").arg(&own);

@@ -25,8 +25,13 @@ const FIELDS: [&str; 10] = [
 pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<()> {
     found.figure("num_gpus", stage.num_gpus);
     found.figure("free_bytes", stage.free_bytes);
-    found.line(format!("{} of libtorch's, {:.1} GB free on the first\n", gpus(stage.num_gpus), stage.free_bytes as f64 / 1e9));
-    let ended = stage.run(stage.programs.tercet(["doctor", "--json", "-", "-n", &stage.num_gpus.to_string()]), until)?;
+    found.line(format!(
+        "{} of libtorch's, {:.1} GB free on the first\n",
+        gpus(stage.num_gpus),
+        stage.free_bytes as f64 / 1e9
+    ));
+    let ended =
+        stage.run(stage.programs.tercet(["doctor", "--json", "-", "-n", &stage.num_gpus.to_string()]), until)?;
     match serde_json::from_str::<Value>(&ended.stdout) {
         Ok(mut report) => {
             doctor(&report, found);

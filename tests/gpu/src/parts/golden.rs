@@ -57,7 +57,10 @@ pub fn steps(stage: &Stage, found: &mut Found, until: Instant, cases: &[&Case], 
                 compared += 1;
                 for ((what, by), (_, most)) in distance.named().into_iter().zip(allowed.named()) {
                     if by.is_nan() || by > most {
-                        found.wrong(format!("{} in {precision}: {what} off by {by:.1e}; {most:.1e} is allowed", case.name));
+                        found.wrong(format!(
+                            "{} in {precision}: {what} off by {by:.1e}; {most:.1e} is allowed",
+                            case.name
+                        ));
                     }
                 }
                 let entry = worst.entry(*precision).or_default();
@@ -70,7 +73,8 @@ pub fn steps(stage: &Stage, found: &mut Found, until: Instant, cases: &[&Case], 
     }
     found.figure("steps", figures);
     found.line(format!("{compared} of {} steps compared; largest differences, relative:\n", wanted.len()));
-    let mut rows = vec![["precision", "loss", "terms", "scores", "gradients", "set against"].map(str::to_owned).to_vec()];
+    let mut rows =
+        vec![["precision", "loss", "terms", "scores", "gradients", "set against"].map(str::to_owned).to_vec()];
     for precision in PRECISIONS {
         let Some((distance, _)) = worst.get(precision) else { continue };
         let against = if precision == "bf16" { "the CPU's fp64" } else { "the CPU's" };
@@ -86,7 +90,9 @@ fn compare(stage: &Stage, case: &Case, precision: &str, ended: &Ended) -> anyhow
     let report = ended.json()?;
     let expected = stage.numbers.step(case.name, precision)?;
     Ok(match precision {
-        "fp64" => (Distance::of(&report, expected), Distance { loss: FP64, terms: FP64, scores: FP64, gradients: FP64 }),
+        "fp64" => {
+            (Distance::of(&report, expected), Distance { loss: FP64, terms: FP64, scores: FP64, gradients: FP64 })
+        }
         "fp32" => {
             let allowed = Distance { loss: FP32, terms: FP32, scores: FP32, gradients: FP32_GRADIENT };
             (Distance::of(&report, expected), allowed)

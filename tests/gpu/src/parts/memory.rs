@@ -37,7 +37,11 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
     let free = stage.free_bytes as f64;
     match measured {
         Some(bytes) if bytes * PLAN_TOO_LOW > of_tensors => {
-            found.wrong(format!("the plan's {:.2} GB of tensors are less than the {:.2} GB that were measured", of_tensors / 1e9, bytes / 1e9));
+            found.wrong(format!(
+                "the plan's {:.2} GB of tensors are less than the {:.2} GB that were measured",
+                of_tensors / 1e9,
+                bytes / 1e9
+            ));
         }
         Some(_) => {}
         None => found.wrong("tercet bench --json tells no peak of the GPU's memory"),
@@ -49,7 +53,10 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
             found.wrong(format!("{:.1} GB of tensors in {:.1} GB of free memory", bytes / 1e9, free / 1e9));
         }
         if bytes < LEAST_USE * free && recomputed > 0.0 {
-            found.wrong(format!("a budget of \"auto\" uses {:.0} % of the card and computes graphs twice", 100.0 * bytes / free));
+            found.wrong(format!(
+                "a budget of \"auto\" uses {:.0} % of the card and computes graphs twice",
+                100.0 * bytes / free
+            ));
         }
     }
     found.figure("planned", plan["memory"].clone());

@@ -33,7 +33,11 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
     found.figure("tokens", tokens);
     found.figure("code", json!(ended.code));
     found.figure("said", json!(said));
-    found.line(format!("{tokens} tokens in one sub-batch: exit code {:?} after {:.1} s, and\n", ended.code.unwrap_or(-1), ended.secs));
+    found.line(format!(
+        "{tokens} tokens in one sub-batch: exit code {:?} after {:.1} s, and\n",
+        ended.code.unwrap_or(-1),
+        ended.secs
+    ));
     found.line(format!("```\n{}\n```\n", said.join("\n")));
     if ended.was_stopped || ended.code != Some(ExitCode::Machine.code()) {
         found.wrong(format!("exit code {} was expected: {}", ExitCode::Machine.code(), ended.complaint()));

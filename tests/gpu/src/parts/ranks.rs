@@ -23,7 +23,11 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
     let len = stage.sizes.lens[1];
     let one = speed::timed(stage, len, 1, &[], until)?;
     let all = speed::timed(stage, len, stage.num_gpus, &["backend=nccl"], until)?;
-    found.table(&[speed::head(), speed::row(&format!("{len}, one GPU"), &one), speed::row(&format!("{len}, {} GPUs", stage.num_gpus), &all)]);
+    found.table(&[
+        speed::head(),
+        speed::row(&format!("{len}, one GPU"), &one),
+        speed::row(&format!("{len}, {} GPUs", stage.num_gpus), &all),
+    ]);
     let rate = |report: &serde_json::Value| number(&report["median"]["tokens_per_sec"]);
     let share = rate(&all) / (rate(&one) * stage.num_gpus as f64);
     found.line(format!("{:.1} % of {} times one GPU's tokens a second\n", 100.0 * share, stage.num_gpus));

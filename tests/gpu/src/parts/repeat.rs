@@ -27,7 +27,10 @@ const TIMELESS: [&str; 6] = ["step", "loss", "terms", "grad_norm", "tokens", "sk
 
 pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<()> {
     let (model, len) = (&stage.sizes.repeated, stage.sizes.repeated_len);
-    let rows = topic_rows((0..48).map(|i| if i % 3 == 0 { len / 3 + (i * 29) % (len / 2) } else { 4 + i % 20 }), model.vocab_size);
+    let rows = topic_rows(
+        (0..48).map(|i| if i % 3 == 0 { len / 3 + (i * 29) % (len / 2) } else { 4 + i % 20 }),
+        model.vocab_size,
+    );
     let (store, tokenizer) = store(stage, "repeat", &rows, model.vocab_size, until)?;
     let config = config(stage, "repeat", model)?;
     let builder = RecipeBuilder::new("repeated", STEPS).fresh_model(&config, &tokenizer).data(&store, [16, len], 3);
@@ -45,7 +48,8 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
     for ranks in numbers_of_ranks {
         // Several GPUs take long to start.
         for precision in &["bf16", "fp32"][..if ranks == 1 { 2 } else { 1 }] {
-            let what = format!("{precision} on {}", if ranks == 1 { "one GPU".into() } else { format!("{ranks} GPUs") });
+            let what =
+                format!("{precision} on {}", if ranks == 1 { "one GPU".into() } else { format!("{ranks} GPUs") });
             match twice_and_resumed(stage, &recipe, precision, ranks, until) {
                 Ok(differences) => {
                     let sentence = if differences.is_empty() { "the same bits" } else { "**other bits**" };

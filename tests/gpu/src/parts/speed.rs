@@ -40,7 +40,9 @@ const PRECISION: &str = "bf16";
 
 /// A table's head.
 pub fn head() -> Vec<String> {
-    ["tokens a text", "tokens/s", "step", "share of matrix products", "products, TFLOP/s", "peak on the GPU"].map(str::to_owned).to_vec()
+    ["tokens a text", "tokens/s", "step", "share of matrix products", "products, TFLOP/s", "peak on the GPU"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 /// A report's row.
@@ -68,7 +70,9 @@ fn judge(len: usize, report: &Value, found: &mut Found) {
 /// The most that the allocator had, of any figure of a report that says so.
 pub fn device_peak(report: &Value) -> Option<f64> {
     let of_key = |key: &str, value: &Value| match value {
-        Value::Number(bytes) if key.contains("peak") && (key.contains("device") || key.contains("gpu")) => bytes.as_f64(),
+        Value::Number(bytes) if key.contains("peak") && (key.contains("device") || key.contains("gpu")) => {
+            bytes.as_f64()
+        }
         inner => device_peak(inner),
     };
     match report {
@@ -89,7 +93,9 @@ pub fn timed(stage: &Stage, len: usize, ranks: usize, settings: &[&str], until: 
     settings.iter().for_each(|setting| _ = command.args(["--set", setting]));
     let mut report = stage.json(command, until)?;
     // What a reader needs of each step is its rate.
-    report["steps"] = json!(report["steps"].as_array().into_iter().flatten().map(|step| step["tokens_per_sec"].clone()).collect::<Vec<_>>());
+    report["steps"] = json!(
+        report["steps"].as_array().into_iter().flatten().map(|step| step["tokens_per_sec"].clone()).collect::<Vec<_>>()
+    );
     Ok(report)
 }
 

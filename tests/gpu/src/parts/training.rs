@@ -34,14 +34,20 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
     for (precision, steps) in &all {
         let exact = stage.numbers.training.get("fp64").map(Vec::as_slice).unwrap_or_default();
         let own = stage.numbers.training.get(precision).map(Vec::as_slice).unwrap_or_default();
-        ensure!(exact.len() == steps.len() && own.len() == steps.len(), "cpu-numbers.json has no such run: make it anew");
+        ensure!(
+            exact.len() == steps.len() && own.len() == steps.len(),
+            "cpu-numbers.json has no such run: make it anew"
+        );
         let (against, times, besides) = match precision.as_str() {
             "fp64" => (own, 0.0, FP64),
             "fp32" => (own, 0.0, FP32),
             _ => (exact, BF16_TIMES, BF16_BESIDES),
         };
         let off = |which: usize, a: &[[f64; 2]], b: &[[f64; 2]]| {
-            a.iter().zip(b).map(|(a, b)| relative(a[which], b[which])).fold(0.0f64, |worst, x| if x.is_nan() { f64::INFINITY } else { worst.max(x) })
+            a.iter()
+                .zip(b)
+                .map(|(a, b)| relative(a[which], b[which]))
+                .fold(0.0f64, |worst, x| if x.is_nan() { f64::INFINITY } else { worst.max(x) })
         };
         let mut cells = vec![precision.clone()];
         for (which, what) in ["loss", "gradient norm"].into_iter().enumerate() {

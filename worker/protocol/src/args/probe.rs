@@ -22,6 +22,10 @@ pub struct ProbeArgs {
 
 impl ProbeArgs {
     pub(crate) fn words(&self, words: Words) -> Vec<OsString> {
-        words.shown("--tokens", self.tokens).each("--lens", self.lens.iter().map(usize::to_string)).shown("--heads", self.heads).all()
+        words
+            .shown("--tokens", self.tokens)
+            .each("--lens", self.lens.iter().map(usize::to_string))
+            .shown("--heads", self.heads)
+            .all()
     }
 }
