@@ -1,7 +1,6 @@
 //! Builds the stand-in, once, and provides the environment in which a rank finds it.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use tercet_tests::native;

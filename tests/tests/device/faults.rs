@@ -11,9 +11,9 @@ use super::ranks::over;
 fn too_little_memory_is_said_with_what_to_do() {
     let Some(device) = StandIn::new(1) else { return };
     let scene = Scene::new(2, 0);
-    let train = scene.train("run", 1).set("kept_graph_tokens=0").set("restart.limit=0");
+    let train = scene.train("run", 1).set("kept_graph_tokens=1000000").set("precision=fp32").set("restart.limit=0");
     let ended = device.with_mib(1).under(train).run();
-    ended.fails_with(3, &["out of memory", "CUDA out of memory. Tried to allocate", "sub_batch_tokens"]);
+    ended.fails_with(3, &["GPU 0: out of memory", "CUDA out of memory. Tried to allocate", "memory_budget"]);
 }
 
 /// Words of CUDA's at a product in the middle of a step, and what the run ends with.
@@ -24,7 +24,7 @@ fn a_cards_own_words_end_a_run_as_a_machines_failure() {
     for words in ["CUDA error: uncorrectable ECC error encountered", "CUDA error: unspecified launch failure"] {
         let device = device.clone().with("STAND_IN_FAIL", format!("addmm.out:20:{words}"));
         let train = scene.train("run", 1).set("precision=fp32").set("restart.limit=0");
-        device.under(train).run().fails_with(3, &[words]);
+        device.under(train).run().fails_with(3, &[words, "GPU 0", "CUDA reports late"]);
     }
 }
 

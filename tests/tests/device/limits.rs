@@ -1,8 +1,9 @@
 //! What the GPU path asks of a device, counted: calls of operators, waits of the host for the device, copies between
 //! them. limits.txt beside this file has the bounds, which may only fall.
 //!
-//! A part of a step is the difference of two runs that differ by it: a layer more, a pass more (graphs that are not kept
-//! are computed again), a sub-batch more, a step more. All texts are equally long, so that every sub-batch is one group.
+//! A step is the difference of two runs, of three steps and of two. A part of it is the difference of two steps that
+//! differ by it: a layer more, a pass more (graphs that are not kept are computed again), a sub-batch more. All texts are
+//! equally long, so that every sub-batch is one group of equal texts. Dropout is 0.1.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,8 +12,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tercet_fixtures::{ModelConfig, RecipeBuilder};
-use tercet_tests::batch::TokenBatch;
-use tercet_tests::place::{Place, recipe};
+use tercet_tests::place::Place;
 use tercet_tests::program::Tercet;
 use tercet_tests::stand_in::{Counts, StandIn};
 
@@ -23,35 +23,31 @@ const VOCABULARY: usize = 60;
 const LEN: usize = 12;
 const QUERIES: usize = 4;
 const GROUP: usize = 3;
+/// Texts of a batch, of all ranks.
 const TEXTS: usize = QUERIES + QUERIES * GROUP;
 
-/// Models of two and three layers, with dropout or without, and a batch.
+/// A store, and recipes for models of two and three layers.
 struct Bench {
     place: Place,
     device: StandIn,
 }
 
-/// What distinguishes one run of `tercet step` from another.
+/// What distinguishes one step from another.
 #[derive(Clone, Copy)]
-struct Run {
+struct Step {
     layers: usize,
-    dropout: bool,
     keeps: bool,
     sub_batches: usize,
+    ranks: usize,
 }
 
-const PLAIN: Run = Run { layers: 2, dropout: false, keeps: true, sub_batches: 1 };
+/// All graphs are kept, in one sub-batch.
+const PLAIN: Step = Step { layers: 2, keeps: true, sub_batches: 1, ranks: 1 };
 
 impl Bench {
     fn new() -> Option<Self> {
         let bench = Self { device: StandIn::new(2)?, place: Place::new() };
-        TokenBatch::even(3, QUERIES, GROUP, (LEN, LEN), VOCABULARY).write(&bench.place.path("batch.safetensors"));
         bench.store();
-        for layers in [2, 3] {
-            let run_dir = bench.place.path(&format!("layers-{layers}"));
-            let train = Tercet::new("train").arg(bench.recipe(layers)).ranks(1).set("steps=0");
-            train.set(format!("run_dir={}", run_dir.display())).succeed();
-        }
         Some(bench)
     }
 
@@ -66,65 +62,50 @@ impl Bench {
     }
 
     fn recipe(&self, layers: usize) -> PathBuf {
-        let shape = ModelConfig { num_layers: layers, ..ModelConfig::of_width(32, VOCABULARY, LEN + 4) };
-        let config = self.place.model_config(&format!("config-{layers}.json"), &shape);
+        let tiny = ModelConfig::of_width(32, VOCABULARY, LEN + 4);
+        let config = ModelConfig { num_layers: layers, dropout: 0.1, ..tiny };
+        let config = self.place.model_config(&format!("config-{layers}.json"), &config);
         let recipe = RecipeBuilder::new("limits", 1).fresh_model(&config, &self.place.path("rows-tokenizer.json"));
         let recipe = recipe.data(&self.place.path("rows"), [LEN, LEN], GROUP).length_groups(&[(LEN, QUERIES)]);
         let recipe = recipe.set("checkpoint.every_steps", 0).set("precision", "bf16").set("loss.distill_start_step", 0);
-        let recipe = recipe.set("sub_batch_tokens", 10_000).set("kept_graph_tokens", 10_000);
-        self.place.recipe(&format!("recipe-{layers}.toml"), &recipe)
+        self.place.recipe(&format!("recipe-{layers}.toml"), &recipe.set("sub_batch_tokens", 10_000))
     }
 
-    fn counted(&self, name: &str, command: impl FnOnce(&StandIn) -> Tercet) -> Counts {
-        let file = self.place.path(name);
-        command(&self.device.clone().with("STAND_IN_COUNTS", &file)).succeed();
-        Counts::read(&file)
+    /// What all ranks ask for in one step: three steps less two.
+    fn step(&self, step: Step) -> Counts {
+        let [three, two] = [3, 2].map(|steps| self.train(step, steps));
+        three.less(&two)
     }
 
-    fn step(&self, run: Run) -> Counts {
-        let Run { layers, dropout, keeps, sub_batches } = run;
-        let model = self.place.path(&format!("layers-{layers}/step-00000000/model"));
-        let step = Tercet::new("step").arg(recipe("golden.toml")).arg("--json").ranks(1).arg("--model").arg(model);
-        let step = step.arg("--tokens").arg(self.place.path("batch.safetensors")).set("precision=bf16");
-        let step = step.set(format!("model.dropout={}", if dropout { 0.1 } else { 0.0 }));
-        let step = step.set(format!("kept_graph_tokens={}", if keeps { 10_000 } else { 0 }));
-        let step = step.set(format!("sub_batch_texts={}", TEXTS / sub_batches)).set("sub_batch_tokens=10000");
-        let name = format!("step-{layers}-{dropout}-{keeps}-{sub_batches}");
-        self.counted(&name, |device| device.under(step))
-    }
-
-    fn train(&self, ranks: usize, steps: usize) -> Counts {
-        let name = format!("train-{ranks}-{steps}");
-        let run_dir = self.place.path(&format!("{name}-run"));
-        let train = Tercet::new("train").arg(self.place.path("recipe-2.toml")).ranks(ranks);
-        let train = train.set(format!("steps={steps}")).set(format!("run_dir={}", run_dir.display()));
-        let calls = self.place.path("calls");
-        self.counted(&name, |device| match ranks {
-            1 => device.under(train),
-            _ => over("nccl", device, train, &calls),
-        })
+    fn train(&self, step: Step, steps: usize) -> Counts {
+        let Step { layers, keeps, sub_batches, ranks } = step;
+        let name = format!("{layers}-{keeps}-{sub_batches}-{ranks}-{steps}");
+        let path = |what: &str| self.place.path(&format!("{what}-{name}"));
+        let train = Tercet::new("train").arg(self.recipe(layers)).ranks(ranks).set(format!("steps={steps}"));
+        let train = train.set(format!("run_dir={}", path("run").display()));
+        let train = train.set(format!("kept_graph_tokens={}", if keeps { 10_000 } else { 0 }));
+        let train = train.set(format!("sub_batch_texts={}", TEXTS / ranks / sub_batches));
+        let device = self.device.clone().with("STAND_IN_COUNTS", path("counts"));
+        match ranks {
+            1 => device.under(train).succeed(),
+            _ => over("nccl", &device, train, &path("calls")).succeed(),
+        };
+        Counts::read(&path("counts"))
     }
 
     /// The parts of a step, each by itself.
     fn parts(&self) -> Vec<(&'static str, Counts)> {
-        let [two, three] = [2, 3].map(|layers| self.step(Run { layers, ..PLAIN }));
-        let mut parts = Vec::new();
-        for (dropout, [forward, backward]) in [
-            (false, ["layer forward", "layer backward"]),
-            (true, ["layer forward with dropout", "layer backward with dropout"]),
-        ] {
-            let more = |keeps: bool| {
-                let [two, three] = [2, 3].map(|layers| self.step(Run { layers, dropout, keeps, ..PLAIN }));
-                three.less(&two)
-            };
-            let (both, thrice) = if dropout { (more(true), more(false)) } else { (three.less(&two), more(false)) };
-            let again = thrice.less(&both);
-            parts.extend([(backward, both.less(&again)), (forward, again)]);
-        }
-        parts.push(("sub-batch", self.step(Run { sub_batches: 2, ..PLAIN }).less(&two)));
-        parts.push(("step", self.train(1, 3).less(&self.train(1, 2))));
-        parts.push(("step of two ranks", self.train(2, 3).less(&self.train(2, 2))));
-        parts
+        let plain = self.step(PLAIN);
+        let both = self.step(Step { layers: 3, ..PLAIN }).less(&plain);
+        let [three, two] = [3, 2].map(|layers| self.step(Step { layers, keeps: false, ..PLAIN }));
+        let forward = three.less(&two).less(&both);
+        vec![
+            ("layer backward", both.less(&forward)),
+            ("layer forward", forward),
+            ("sub-batch", self.step(Step { sub_batches: 2, ..PLAIN }).less(&plain)),
+            ("step of two ranks", self.step(Step { ranks: 2, ..PLAIN })),
+            ("step", plain),
+        ]
     }
 }
 
@@ -158,8 +139,12 @@ fn what_a_step_asks_of_a_device_only_falls() {
         }
     }
     if blesses && said.is_empty() {
-        let comments: String =
-            fs::read_to_string(file()).unwrap().lines().filter(|l| l.starts_with('#')).map(|l| format!("{l}\n")).collect();
+        let comments: String = fs::read_to_string(file())
+            .unwrap()
+            .lines()
+            .filter(|l| l.starts_with('#'))
+            .map(|l| format!("{l}\n"))
+            .collect();
         let lines: String = table.iter().map(|(name, number)| format!("{name} {number}\n")).collect();
         fs::write(file(), comments + &lines).unwrap();
     }

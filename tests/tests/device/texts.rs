@@ -11,6 +11,8 @@ use tercet_tests::scene::{Scene, VOCABULARY};
 use tercet_tests::stand_in::StandIn;
 use tercet_tests::tensors;
 
+use super::ranks::with_nccl;
+
 /// A scene and a model of fresh weights, whose vectors differ widely.
 fn scene() -> (Scene, PathBuf) {
     let scene = Scene::new(2, 0);
@@ -19,12 +21,18 @@ fn scene() -> (Scene, PathBuf) {
     (scene, model)
 }
 
-/// `tercet SUBCOMMAND --model MODEL` with two ranks on the CPU, and with two on two devices.
+/// `tercet SUBCOMMAND --model MODEL` with two ranks on the CPU, and with two on two devices over NCCL.
 fn both(subcommand: &str, model: &Path, arguments: impl Fn(Tercet, &str) -> Tercet) -> bool {
     let Some(devices) = StandIn::new(2) else { return false };
-    let command = |name: &str| arguments(Tercet::new(subcommand).ranks(2).arg("--model").arg(model), name);
+    let command = |name: &str| {
+        let command = Tercet::new(subcommand).ranks(2).arg("--model").arg(model).arg("--precision").arg("fp32");
+        arguments(command, name)
+    };
     command("cpu").succeed();
-    devices.under(command("device")).succeed();
+    let calls = model.with_file_name("nccl-calls");
+    with_nccl(devices.under(command("device")), &calls).succeed();
+    let calls = fs::read_to_string(calls).unwrap();
+    assert!(calls.lines().count() >= 2 && calls.lines().all(|calls| calls != "0"), "{calls}: NCCL was not used");
     true
 }
 

@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand};
 use tercet_configs::{DeviceChoice, Recipe, RecipeError};
 
-use crate::args::{BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, MeasureArgs, MineArgs, ProbeArgs, RankTrainArgs, StepArgs};
+use crate::args::{
+    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, MeasureArgs, MineArgs, ProbeArgs, RankTrainArgs, StepArgs,
+};
 use crate::words::Words;
 
 /// The commands of `tercet-worker`.
