@@ -19,8 +19,8 @@ setup: ## Install what is missing: MPI, libclang, libtorch (into .deps; TORCH=cp
 	@TELL='$(filter setup,$(MAKECMDGOALS))' cluster/setup/libtorch.sh .deps
 
 # One profile everywhere: third-party code is built once.
-build: setup ## Build tercet and tercet-worker into target/release
-	@$(CARGO) build --release --package tercet --package tercet-worker
+build: setup ## Build tercet, tercet-worker and tercet-test-gpu into target/release
+	@$(CARGO) build --release --package tercet --package tercet-worker --package tercet-test-gpu
 
 dist: build ## Pack what ranks need into DIST=FOLDER (dist/tercet-VERSION-KIND); TAR=1 makes FOLDER.tar, too
 	@cluster/setup/dist.sh $(BIN) $(DIST)
@@ -61,8 +61,8 @@ test-cuda-build: ## What can be proved of the CUDA build without a GPU (9 GB in 
 	@cluster/setup/system.sh .deps
 	@tests/cuda-build/run.sh $(or $(TORCH),cu130)
 
-test-gpu: build ## The backend on this machine's GPUs; fails where there is none
-	@$(CARGO) test --release --workspace --test system --test nccl this_machines_gpus -- --ignored --nocapture --test-threads=1
+test-gpu: build ## Ten minutes that settle what this machine's GPUs do; fails where there is none: ARGS="--only PART,…"
+	@$(BIN)/tercet-test-gpu $(ARGS)
 
 test-peers: build $(PEERS)/requirements.txt ## Compare with FlagEmbedding, sentence-transformers and others (5.5 GB)
 	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B -m pytest -p no:cacheprovider tests/peers

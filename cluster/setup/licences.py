@@ -1,4 +1,4 @@
-"""Copies the licences of the crates that `tercet` and `tercet-worker` are built of.
+"""Copies the licences of the crates that `tercet`, `tercet-worker` and `tercet-test-gpu` are built of.
 
     cargo metadata … | licences.py FOLDER
 
@@ -17,7 +17,7 @@ def main() -> None:
     packages = {package["id"]: package for package in metadata["packages"]}
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
     ours = set(metadata["workspace_members"])
-    waiting = [id for id in ours if packages[id]["name"] in ("tercet", "tercet-worker")]
+    waiting = [id for id in ours if packages[id]["name"] in ("tercet", "tercet-worker", "tercet-test-gpu")]
     built_of = set()
     while waiting:
         id = waiting.pop()

@@ -54,7 +54,7 @@ fn the_worker_gets_the_arguments_as_typed() {
     assert_eq!(
         ran.stdout,
         "encode --model=m --input=a.txt --out=o.jsonl --heads=dense --max-len=8192 --mcls=256 \
-                    --sub-batch-tokens=8192 --precision=auto\n"
+                    --sub-batch-tokens=8192 --device=auto --precision=auto\n"
     );
 }
 

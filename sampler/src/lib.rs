@@ -1,9 +1,8 @@
 //! Text → token store → plan → batch.
 //!
-//! [`LineReader`] reads lines of any text file. [`for_each_object`] reads objects from JSON Lines, Parquet or Arrow, and
-//! [`RowReader`] training rows.
-//! [`TextTokenizer`] turns texts into token ids. [`prepare()`] does both for whole corpora and writes a [`Store`],
-//! which is memory-mapped and returns any row in constant time.
+//! [`LineReader`] reads lines of any text file. [`for_each_object`] reads objects from JSON Lines, Parquet or Arrow,
+//! and [`RowReader`] training rows. [`TextTokenizer`] turns texts into token ids. [`prepare()`] does both for whole
+//! corpora and writes a [`Store`], which is memory-mapped and returns any row in constant time.
 //!
 //! A [`Plan`] says which rows each step takes, [`deal()`] divides them among the ranks, and [`Prefetcher`] reads a
 //! rank's batches ahead of training. [`lay_out`] cuts a rank's texts into sub-batches.

@@ -1,8 +1,8 @@
 //! The one reader of files that hold an object a row: JSON Lines (plain, gzip or zstd), Parquet or Arrow.
 //!
-//! The first bytes of a file decide its format, except for lines of a text that is not JSON, which only a name can tell.
-//! What the objects mean is decided by who reads them: [`crate::RowReader`] for training rows, [`for_each_object`] for
-//! all others.
+//! The first bytes of a file decide its format, except for lines of a text that is not JSON, which only a name can
+//! tell. What the objects mean is decided by who reads them: [`crate::RowReader`] for training rows,
+//! [`for_each_object`] for all others.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};

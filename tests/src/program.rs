@@ -26,11 +26,11 @@ const MARK: &str = "TERCET_TEST_RUN";
 /// The variable that hides GPUs.
 const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 
-/// `tercet` or `tercet-worker`, where `make build` puts them. It fails if they are not what the sources make of them
-/// now.
+/// `tercet`, `tercet-worker` or `tercet-test-gpu`, where `make build` puts them. It fails if they are not what the sources
+/// make of them now.
 pub fn program(name: &str) -> PathBuf {
-    static PROGRAMS: [OnceLock<PathBuf>; 2] = [OnceLock::new(), OnceLock::new()];
-    let which = ["tercet", "tercet-worker"].iter().position(|program| *program == name).unwrap();
+    static PROGRAMS: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
+    let which = ["tercet", "tercet-worker", "tercet-test-gpu"].iter().position(|program| *program == name).unwrap();
     let found = || {
         let own = std::env::current_exe().unwrap();
         // target/release/deps/TEST and target/release/NAME

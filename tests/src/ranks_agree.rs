@@ -24,21 +24,16 @@ pub struct Backend {
     pub settings: Vec<String>,
     /// Variables by which its libraries are found.
     pub variables: Vec<(String, String)>,
-    /// Ranks compute on this machine's GPUs, a single one too; otherwise on the CPU.
-    pub on_gpus: bool,
 }
 
 impl Default for Backend {
     fn default() -> Self {
-        Self { max_ranks: 4, settings: Vec::new(), variables: Vec::new(), on_gpus: false }
+        Self { max_ranks: 4, settings: Vec::new(), variables: Vec::new() }
     }
 }
 
 impl Backend {
     fn of(&self, mut tercet: Tercet, ranks: usize) -> Tercet {
-        if self.on_gpus {
-            tercet = tercet.with_gpus();
-        }
         if ranks > 1 {
             for setting in &self.settings {
                 tercet = tercet.set(setting);

@@ -28,13 +28,14 @@ mod rehearse;
 mod resume;
 mod safety;
 mod same_numbers;
-mod setup;
 mod same_weights;
+mod setup;
 mod sharded_state;
 mod slurm;
 mod soak;
 mod stop;
 mod teaching;
+mod test_gpu;
 mod watching;
 
 /// A file that is not a module of its crate's test program would be compiled by nobody, and its tests would seem to

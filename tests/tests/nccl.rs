@@ -28,21 +28,6 @@ fn over_the_stand_in(name: &str, part: impl FnOnce(&Backend)) {
     fs::remove_file(report).unwrap();
 }
 
-/// NVIDIA's library and this machine's GPUs, against one rank on one of them.
-#[test]
-#[ignore = "needs GPUs: make test-gpu"]
-fn exactness_on_this_machines_gpus() {
-    let num_gpus = library::num_gpus();
-    assert!(num_gpus > 0, "there is no GPU here (nvidia-smi -L lists none): this group of tests cannot pass");
-    if num_gpus == 1 {
-        return println!("one GPU: there are no several ranks to compare with one");
-    }
-    let settings = vec!["backend=nccl".into()];
-    let backend = Backend { max_ranks: num_gpus.min(4), settings, on_gpus: true, ..Backend::default() };
-    ranks_agree::step_is_the_same_on_any_ranks(&backend);
-    ranks_agree::gradients_are_the_same_on_any_ranks(&backend);
-}
-
 #[test]
 fn step_is_the_same_on_any_ranks() {
     over_the_stand_in("step", ranks_agree::step_is_the_same_on_any_ranks);

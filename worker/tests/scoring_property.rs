@@ -204,12 +204,13 @@ fn texts_without_tokens_or_vectors_score_nothing() {
 fn repeated_passages_and_vectors() {
     let _turn = seeded(2);
     let shape = Shape { vectors: vec![4, 4, 6], tokens: vec![3, 3, 5] };
-    let (queries, passages) = (random(&shape, 9), random(&shape, 9));
+    let (queries, mut passages) = (random(&shape, 9), random(&shape, 9));
     let vectors = &passages.multi_vector.as_ref().unwrap().vectors;
     vectors.narrow(0, 4, 4).copy_(&vectors.narrow(0, 0, 4)); // text 1 is text 0
     vectors.narrow(0, 11, 3).copy_(&vectors.narrow(0, 8, 3)); // text 2 says everything twice
-    let lexical = passages.lexical.as_ref().unwrap();
+    let lexical = passages.lexical.as_mut().unwrap();
     lexical.token_ids.narrow(0, 3, 3).copy_(&lexical.token_ids.narrow(0, 0, 3));
+    lexical.host_ids = Some(Vec::try_from(&lexical.token_ids).unwrap());
     lexical.weights.narrow(0, 3, 3).copy_(&lexical.weights.narrow(0, 0, 3));
     compare_but_for_twins("repeated", &queries, &passages, 9, &[(8, 11), (9, 12), (10, 13)]);
 }

@@ -54,7 +54,11 @@ const TRIES: [Try; 24] = [
     ("cat", || Tensor::f_cat(&[four(GPU), four(CPU)], 0), MIXED),
     ("masked_fill", || four(GPU).f_masked_fill(&mask(Device::Cpu), 0.0), MIXED),
     ("where", || four(GPU).f_where_self(&mask(Device::Cuda(0)), &four(CPU)), MIXED),
-    ("attention with a mask of the host", || attend(Some(&Tensor::ones([1, 1, 4, 4], (Kind::Bool, Device::Cpu)))), MIXED),
+    (
+        "attention with a mask of the host",
+        || attend(Some(&Tensor::ones([1, 1, 4, 4], (Kind::Bool, Device::Cpu)))),
+        MIXED,
+    ),
     ("attention", || attend(None), ""),
     ("two devices", || four(GPU).f_add(&four((Kind::Float, Device::Cuda(1)))), MIXED),
     ("a device that is not there", || Tensor::f_ones([4], (Kind::Float, Device::Cuda(7))), "invalid device ordinal"),

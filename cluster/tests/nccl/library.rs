@@ -1,7 +1,6 @@
 //! Builds the stand-in, once, and provides the environment in which a rank finds it.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use tercet_tests::native;
@@ -17,12 +16,6 @@ pub fn stand_in(changes: &[(&'static str, &str)]) -> Vec<(&'static str, String)>
     ];
     variables.extend(changes.iter().map(|(name, value)| (*name, (*value).to_owned())));
     variables
-}
-
-/// The number of real GPUs of this machine.
-pub fn num_gpus() -> usize {
-    let listed = Command::new("nvidia-smi").arg("-L").output();
-    listed.map_or(0, |output| String::from_utf8_lossy(&output.stdout).lines().filter(|l| l.starts_with("GPU ")).count())
 }
 
 /// Compiles the stand-in into `folder`, and returns the value for NCCL_HOME.

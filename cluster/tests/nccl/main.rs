@@ -109,19 +109,6 @@ fn a_job_that_cannot_have_nccl_says_why() {
     }
 }
 
-/// NVIDIA's library and one rank for each GPU: every operation, and the bandwidth of a large all-reduce.
-#[test]
-#[ignore = "needs GPUs: make test-gpu"]
-fn every_operation_on_this_machines_gpus() {
-    let num_gpus = library::num_gpus();
-    assert!(num_gpus > 0, "there is no GPU here (nvidia-smi -L lists none): this group of tests cannot pass");
-    for part in ["operations", "bandwidth"] {
-        let job = Job::run_with(num_gpus, part, MAX_MESSAGE_BYTES, &[]);
-        job.assert_well(num_gpus);
-        job.lines_with("GB/s").for_each(|line| println!("{line}"));
-    }
-}
-
 #[test]
 #[ignore = "one rank of the other tests"]
 fn rank_side() {
@@ -144,8 +131,6 @@ fn rank_side() {
         operations::run(&ranks);
     } else if part == "parts" {
         println!("{}: {}", operations::NUM_PARTS, operations::parts(&ranks, |number| number as f32));
-    } else if part == "bandwidth" {
-        operations::bandwidth(&ranks);
     } else if let Err(error) = operations::misuse(&ranks, &part) {
         say(&error);
         ranks.abort(3);

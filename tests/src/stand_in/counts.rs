@@ -40,6 +40,11 @@ impl Counts {
         self.0.get(&("launch".to_owned(), operator.to_owned())).copied().unwrap_or(0)
     }
 
+    /// The operators that were called.
+    pub fn operators(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().filter(|(kind, _)| kind == "launch").map(|(_, operator)| operator.as_str())
+    }
+
     /// The most bytes that tensors have held of a device.
     pub fn most_bytes(&self, device: usize) -> u64 {
         self.0[&("most".to_owned(), format!("bytes-of-device-{device}"))] as u64

@@ -17,7 +17,17 @@ use crate::program::Tercet;
 
 /// The parts that see libtorch, each compiled by itself; front.c beside them sees nothing of it.
 const PARTS: [&str; 12] = [
-    "attention", "checks", "counts", "determinism", "fallback", "hooks", "host", "memory", "pinned", "products", "runtime",
+    "attention",
+    "checks",
+    "counts",
+    "determinism",
+    "fallback",
+    "hooks",
+    "host",
+    "memory",
+    "pinned",
+    "products",
+    "runtime",
     "tensors",
 ];
 

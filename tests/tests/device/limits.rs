@@ -139,8 +139,12 @@ fn what_a_step_asks_of_a_device_only_falls() {
         }
     }
     if blesses && said.is_empty() {
-        let comments: String =
-            fs::read_to_string(file()).unwrap().lines().filter(|l| l.starts_with('#')).map(|l| format!("{l}\n")).collect();
+        let comments: String = fs::read_to_string(file())
+            .unwrap()
+            .lines()
+            .filter(|l| l.starts_with('#'))
+            .map(|l| format!("{l}\n"))
+            .collect();
         let lines: String = table.iter().map(|(name, number)| format!("{name} {number}\n")).collect();
         fs::write(file(), comments + &lines).unwrap();
     }

@@ -35,7 +35,10 @@ fn trained(place: &Place, recipe: &Path, devices: &StandIn, ranks: usize, budget
     train(place, &run, recipe, devices, ranks, &[format!("memory_budget=\"{budget}\"")]).succeed();
     let log = fs::read_to_string(place.path(&run).join("train.log")).unwrap();
     let (_, rest) = log.split_once("the rest keeps the graphs of ").unwrap_or_else(|| panic!("{log}"));
-    (Counts::read(&place.path(&format!("{run}-counts"))).most_bytes(0), rest.split_once(' ').unwrap().0.parse().unwrap())
+    (
+        Counts::read(&place.path(&format!("{run}-counts"))).most_bytes(0),
+        rest.split_once(' ').unwrap().0.parse().unwrap(),
+    )
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod faults;
 mod limits;
 mod memory;
 mod numbers;
+mod operators;
 mod ranks;
 mod texts;
 mod training;

@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand};
 use tercet_configs::{DeviceChoice, Recipe, RecipeError};
 
-use crate::args::{BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, MeasureArgs, MineArgs, RankTrainArgs, StepArgs};
+use crate::args::{
+    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, MeasureArgs, MineArgs, ProbeArgs, RankTrainArgs, StepArgs,
+};
 use crate::words::Words;
 
 /// The commands of `tercet-worker`.
@@ -27,6 +29,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Hard negatives for rows
     Mine(MineArgs),
+    /// What libtorch makes of the device: which attention kernels it chooses, and how fast they are
+    Probe(ProbeArgs),
 }
 
 /// One training process per device; started by tercet, or by mpirun
@@ -63,6 +67,7 @@ impl Command {
             Self::Encode(args) => args.words(Words::of("encode")),
             Self::Eval(args) => args.words(Words::of("eval")),
             Self::Mine(args) => args.words(Words::of("mine")),
+            Self::Probe(args) => args.words(Words::of("probe")),
         }
     }
 
@@ -74,7 +79,7 @@ impl Command {
             Self::Bench(args) => Some(args.recipe.load()),
             Self::Step(args) => Some(args.recipe.load()),
             Self::Doctor(args) => args.load(),
-            Self::Encode(_) | Self::Eval(_) | Self::Mine(_) => None,
+            Self::Encode(_) | Self::Eval(_) | Self::Mine(_) | Self::Probe(_) => None,
         }
     }
 
@@ -85,7 +90,7 @@ impl Command {
             Self::Eval(args) => args.device.into(),
             Self::Mine(args) => args.device.into(),
             Self::Doctor(args) => args.device_choice(recipe),
-            Self::Train(_) | Self::Measure(_) | Self::Bench(_) | Self::Step(_) => {
+            Self::Train(_) | Self::Measure(_) | Self::Bench(_) | Self::Step(_) | Self::Probe(_) => {
                 recipe.map_or_else(DeviceChoice::default, |recipe| recipe.device)
             }
         }

@@ -13,7 +13,7 @@ use tercet_configs::Head;
 use tercet_protocol::Command;
 use tercet_protocol::args::{
     BenchArgs, DeviceArg, DoctorArgs, EncodeArgs, EvalArgs, MeasureArgs, MineArgs, PoolingArg, PrecisionArg, Prefixes,
-    RankRange, RankTrainArgs, RecipeArgs, Side, StepArgs, TrainArgs,
+    ProbeArgs, RankRange, RankTrainArgs, RecipeArgs, Side, StepArgs, TrainArgs,
 };
 
 /// What a user, or a file's name, may bring along.
@@ -100,6 +100,7 @@ fn full(text: &str) -> Vec<Command> {
             device: DeviceArg::Auto,
             precision: PrecisionArg::Auto,
         }),
+        Command::Probe(ProbeArgs { tokens: 100, lens: vec![1, usize::MAX], heads: 3 }),
     ]
 }
 
@@ -153,6 +154,7 @@ fn what_is_typed_alone_has_defaults_and_they_are_read_as_they_are() {
         "encode --model m --input - --out o.jsonl",
         "eval --model m --data a",
         "mine --model m --rows r.jsonl --out o.jsonl",
+        "probe",
     ] {
         let command = typed(line).unwrap();
         assert_eq!(Command::parse(command.words()).unwrap(), command, "{line}");

@@ -15,6 +15,7 @@ pub mod mine;
 mod output;
 mod peak;
 mod prefixes;
+pub mod probe;
 mod records;
 pub mod step;
 mod texts;

@@ -4,7 +4,7 @@ use tch::{Device, Kind, Tensor};
 use tercet_cluster::card;
 use tercet_cluster::heartbeat::{self, Doing};
 
-use crate::tensors::libtorch::device::compute_capability;
+use super::cuda::compute_capability;
 
 /// The first compute capability whose cards multiply in bfloat16 at full speed (Ampere); older ones emulate it.
 const WITH_BF16: (i32, i32) = (8, 0);

@@ -64,6 +64,23 @@ pub fn runtime_error() -> Option<CudaError> {
     Some(CudaError { code, words: format!("{name}: {text}") })
 }
 
+/// The compute capability of GPU `index` as libtorch counts it, e.g. (8, 0) of an A100; none where the runtime does not
+/// say.
+pub fn compute_capability(index: usize) -> Option<(c_int, c_int)> {
+    /// The runtime's cudaDevAttrComputeCapabilityMajor and cudaDevAttrComputeCapabilityMinor.
+    const ATTRIBUTES: [c_int; 2] = [75, 76];
+    let function = symbol(libc::RTLD_DEFAULT, c"cudaDeviceGetAttribute")?;
+    // SAFETY: CUDA's runtime declares it as `cudaError_t f(int*, cudaDeviceAttr, int)`.
+    let function: unsafe extern "C" fn(*mut c_int, c_int, c_int) -> c_int = unsafe { std::mem::transmute(function) };
+    let [major, minor] = ATTRIBUTES.map(|attribute| {
+        let mut number = 0;
+        // SAFETY: the call writes one number.
+        let code = unsafe { function(&mut number, attribute, c_int::try_from(index).ok()?) };
+        (code == 0).then_some(number)
+    });
+    major.zip(minor)
+}
+
 /// `cuInit(0)`'s answer.
 fn initialise(library: *mut c_void) -> Option<c_int> {
     let function = symbol(library, c"cuInit")?;

@@ -1,11 +1,12 @@
 //! The operations of the encoder, and the one door to the device.
 //!
-//! A file or folder is an operation, forward and backward, over tensors. It holds the operation as libtorch's operations
-//! make it, on any device and in any type (the reference), and decides once whose work it is (`Engine`); nobody outside
-//! this room asks. What is faster lies behind: kernels for a CPU in `cpu/`. Kernels for a GPU go into `cuda/` beside it
-//! and get an engine of their own, an arm in those operations that have one; a GPU takes the references so far, which
-//! are libtorch's own kernels there. No model changes for it. What a kernel must know of an operation (weights, masks,
-//! settings) has a file of its own in the operation's folder, so that kernels import no operation.
+//! A file or folder is an operation, forward and backward, over tensors. It holds the operation as libtorch's
+//! operations make it, on any device and in any type (the reference), and decides once whose work it is (`Engine`);
+//! nobody outside this room asks. What is faster lies behind: kernels for a CPU in `cpu/`. Kernels for a GPU go into
+//! `cuda/` beside it and get an engine of their own, an arm in those operations that have one; a GPU takes the
+//! references so far, which are libtorch's own kernels there. No model changes for it. What a kernel must know of an
+//! operation (weights, masks, settings) has a file of its own in the operation's folder, so that kernels import no
+//! operation.
 //!
 //! Not here: which operations make a layer, and where its weights lie (the model).
 

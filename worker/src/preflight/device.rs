@@ -6,8 +6,9 @@ use tercet_cluster::Collective;
 use tercet_configs::{Device, ExitCode};
 use tercet_protocol::says::doctor::{DeviceFacts, Level, RankFacts};
 
+use super::gathered::{from_rank_0, gather};
+use super::sick_machine::SickMachine;
 use super::verdict::{Unfit, sentences, unfit_devices};
-use super::{SickMachine, from_rank_0, gather};
 use crate::machine::device::{self, Found};
 
 /// Decides on what this process computes, together with all others, by what it has `found`. Every rank calls it.

@@ -11,35 +11,26 @@
 
 mod device;
 mod folder;
+mod gathered;
 mod gpus;
 mod machine;
+mod sick_machine;
 mod software;
 mod speed;
 mod verdict;
 
-use serde::{Deserialize, Serialize};
-use tercet_cluster::{Collective, CollectiveError, broadcast_bytes, gather_bytes};
+use tercet_cluster::{Collective, CollectiveError, gather_bytes};
 use tercet_configs::{DeviceChoice, ExitCode, Recipe};
 use tercet_protocol::says::doctor::{Finding, Level, RankFacts, Report};
 
 use crate::machine::clock::since_1970;
 pub use device::agree_on_device;
+use gathered::{from_rank_0, gather};
 pub use machine::processor_name;
+pub use sick_machine::SickMachine;
 
 /// The number of comparisons of clocks. The smallest difference counts, because the rest is waiting.
 const CLOCK_TRIALS: usize = 3;
-
-/// A machine that must not take part in a run, with the exit code, which says whether another start may help.
-#[derive(Debug, thiserror::Error)]
-#[error("{0} (`tercet doctor` looks closer)")]
-pub struct SickMachine(String, ExitCode);
-
-impl SickMachine {
-    /// The exit code of a process that ends with this error.
-    pub fn exit_code(&self) -> ExitCode {
-        self.1
-    }
-}
 
 /// What does not go without saying of the machines that are to train `recipe`, a sentence each. Every rank calls it.
 ///
@@ -127,30 +118,6 @@ fn look(recipe: Option<Result<&Recipe, String>>, ranks: &dyn Collective) -> Resu
         }
     }
     Ok(facts)
-}
-
-/// All ranks' facts, on rank 0. Every rank calls it.
-fn gather(ranks: &dyn Collective, own: &RankFacts) -> Result<Option<Vec<RankFacts>>, CollectiveError> {
-    let all = gather_bytes(ranks, &serde_json::to_vec(own).expect("plain data"))?;
-    // If a rank of another build writes what this one cannot read, it counts as a rank without a program.
-    let read = |(rank, bytes): (usize, &Vec<u8>)| {
-        serde_json::from_slice(bytes).unwrap_or_else(|_| RankFacts { rank, ..RankFacts::default() })
-    };
-    Ok((ranks.rank() == 0).then(|| {
-        let mut facts: Vec<RankFacts> = all.iter().enumerate().map(read).collect();
-        gpus::keep_visible(&mut facts);
-        facts
-    }))
-}
-
-/// Returns rank 0's `value` on every rank. Every rank calls it.
-fn from_rank_0<T: Serialize + for<'a> Deserialize<'a>>(
-    ranks: &dyn Collective,
-    value: &T,
-) -> Result<T, CollectiveError> {
-    let mut bytes = serde_json::to_vec(value).expect("plain data");
-    broadcast_bytes(ranks, &mut bytes, 0)?;
-    Ok(serde_json::from_slice(&bytes).expect("what rank 0 wrote"))
 }
 
 /// The seconds by which this machine's clock is ahead of rank 0's. Every rank calls it.

@@ -247,6 +247,7 @@ pub(super) fn reload_newest(
 ) -> anyhow::Result<Option<(PathBuf, TrainState)>> {
     let Some(path) = newest_good(recipe, ranks, remarks)? else { return Ok(None) };
     let state = checkpoint::reload(&path, model, optimizer)?;
+    same_weights::check(ranks, &model.parameters.flat, format_args!("as {} has them", path.display()))?;
     Ok(Some((path, state)))
 }
 

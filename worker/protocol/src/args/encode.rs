@@ -18,7 +18,7 @@ pub struct EncodeArgs {
     /// Directory of the model (Hugging Face layout)
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Texts, one a line (.txt) or as JSON Lines with a "text" (.jsonl), Parquet or Arrow; - reads texts from standard input
+    /// Texts, one a line (.txt), or records with a "text" (.jsonl, .parquet, .arrow); - reads texts from standard input
     #[arg(long, value_name = "FILE|-")]
     pub input: PathBuf,
     /// Where the representations go; the ending chooses the format

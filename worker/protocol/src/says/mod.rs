@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod eval;
 mod event;
 pub mod measure;
+pub mod probe;
 mod record;
 pub mod step;
 

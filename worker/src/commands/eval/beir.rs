@@ -69,8 +69,8 @@ impl Dataset {
     /// Reads the folder at `dir`, with the judgments of `split`, for rank `rank` of `world_size`.
     ///
     /// # Errors
-    /// [`CommandError`] with file, line and reason for anything missing, malformed or named twice, and where no query or
-    /// no document is left to evaluate.
+    /// [`CommandError`] with file, line and reason for anything missing, malformed or named twice, and where no query
+    /// or no document is left to evaluate.
     pub fn load(dir: &Path, split: &str, rank: usize, world_size: usize) -> Result<Self, CommandError> {
         let qrels_path = qrels_of(dir, split)?;
         let mut remarks = Vec::new();

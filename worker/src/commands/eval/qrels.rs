@@ -18,8 +18,8 @@ pub type Judgments = HashMap<String, i64>;
 /// Reads the judgments; `is_known` says whether a text names a query (`[0]`) or a document (`[1]`).
 ///
 /// # Errors
-/// [`CommandError`] with file, line and reason for a line that is no judgment, and for a second, different judgment of the
-/// same query and document.
+/// [`CommandError`] with file, line and reason for a line that is no judgment, and for a second, different judgment of
+/// the same query and document.
 pub(super) fn read_qrels(
     path: &Path,
     is_known: impl Fn(&str) -> [bool; 2],

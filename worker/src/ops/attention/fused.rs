@@ -43,6 +43,20 @@ pub fn backward(
     d_qkv
 }
 
+/// The kernel that libtorch's choice falls on, by the names of its `SDPBackend`.
+pub fn kernel_name(attention: &Attention, qkv: &Tensor, group: &Group) -> &'static str {
+    let [query, key, value] = split(attention, qkv, group).map(|part| part.detach().set_requires_grad(true));
+    let (mask, p) = (group.attention_mask.as_ref(), attention.dropout.probability());
+    let choose = || Tensor::internal_fused_sdp_choice(&query, &key, &value, mask, p, false, None, false);
+    match tch::with_grad(choose) {
+        0 => "math",
+        1 => "flash",
+        2 => "efficient",
+        3 => "cudnn",
+        _ => "unknown",
+    }
+}
+
 fn forward_group(attention: &Attention, qkv: &Tensor, group: &Group, text: usize, keep: bool) -> ([Tensor; 3], Tensor) {
     // Dimensions are views of one matrix; each is a leaf of its own, so that each gets a gradient of its own.
     let parts = split(attention, qkv, group).map(|part| part.detach().set_requires_grad(keep)); // [B, h, L, k]

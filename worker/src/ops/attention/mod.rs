@@ -66,6 +66,14 @@ impl Attention {
         }
     }
 
+    /// What attends to a group: the kernel that libtorch chooses by types, sizes, mask and dropout, or `own`.
+    pub fn kernel_name(&self, qkv: &LinearOutput, group: &Group) -> &'static str {
+        match Engine::of(&qkv.values) {
+            Engine::Cpu => "own",
+            Engine::Libtorch => fused::kernel_name(self, &qkv.values, group),
+        }
+    }
+
     fn kernel<'a>(&self, qkv: &'a LinearOutput, texts: Texts<'a>) -> cpu::attention::Attention<'a> {
         cpu::attention::Attention::new(texts.spans, self.num_heads, qkv.bias(), self.dropout)
     }

@@ -1,30 +1,15 @@
-// Calls about a GPU itself: what it can do, its allocator's cache, moments in its work. They go through c10's interfaces,
-// which are there in every build of libtorch.
+// Calls about a GPU itself: its allocator's cache, moments in its work. They go through c10's interfaces, which are there
+// in every build of libtorch.
 
 #include "attempt.h"
 
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/Event.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
-#include <dlfcn.h>
 
 #include <cstdint>
 
 extern "C" {
-
-// out receives a GPU's compute capability, major and minor; 0 where CUDA's runtime does not say.
-bool tercet_compute_capability(int64_t index, int32_t* out, char* error, size_t error_len) {
-  return attempt(error, error_len, [&] {
-    // cudaDevAttrComputeCapabilityMajor and …Minor; the runtime's headers do not come with libtorch.
-    constexpr int attributes[2] = {75, 76};
-    using Call = int (*)(int*, int, int);
-    const auto call = reinterpret_cast<Call>(dlsym(RTLD_DEFAULT, "cudaDeviceGetAttribute"));
-    for (int i = 0; i < 2; ++i) {
-      int value = 0;
-      out[i] = call && call(&value, attributes[i], static_cast<int>(index)) == 0 ? value : 0;
-    }
-  });
-}
 
 // Gives memory that libtorch's allocator keeps for later back to the driver.
 bool tercet_empty_cache(char* error, size_t error_len) {

@@ -1,5 +1,4 @@
-//! Calls about a GPU itself, through `device.cpp` beside this file: what it can compute in, the cache of its allocator,
-//! and moments in its work.
+//! Calls about a GPU itself, through `device.cpp` beside this file: the cache of its allocator, and moments in its work.
 
 use std::ffi::{c_char, c_void};
 use std::ptr;
@@ -7,7 +6,6 @@ use std::ptr;
 use super::checked;
 
 unsafe extern "C" {
-    fn tercet_compute_capability(index: i64, out: *mut i32, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_empty_cache(error: *mut c_char, error_len: usize) -> bool;
     fn tercet_moment_new(out: *mut *mut c_void, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_moment_free(moment: *mut c_void);
@@ -20,14 +18,6 @@ unsafe extern "C" {
         error: *mut c_char,
         error_len: usize,
     ) -> bool;
-}
-
-/// The compute capability of GPU `index`, e.g. (8, 0) of an A100; none where CUDA's runtime does not say.
-pub fn compute_capability(index: usize) -> Option<(i32, i32)> {
-    let mut out = [0i32; 2];
-    // SAFETY: `out` has room for the two numbers that the call writes.
-    checked(|error, len| unsafe { tercet_compute_capability(index as i64, out.as_mut_ptr(), error, len) });
-    (out[0] > 0).then_some((out[0], out[1]))
 }
 
 /// Gives the memory that libtorch's allocator keeps for later tensors of GPUs back to the driver.

@@ -1,0 +1,86 @@
+//! `tercet-test-gpu`, which `make test-gpu` starts: the whole of it, in small, on stand-ins of CUDA devices and of NCCL,
+//! and what it says where something is wrong. Its figures mean nothing here.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use serde_json::Value;
+use tercet_tests::place::Place;
+use tercet_tests::program::{Tercet, program};
+use tercet_tests::stand_in::StandIn;
+
+#[allow(dead_code)]
+#[path = "../../cluster/tests/nccl/library.rs"]
+mod library;
+
+/// Two devices of so little memory that it is soon used up, on which the largest products are not done.
+fn devices() -> Option<StandIn> {
+    Some(StandIn::new(2)?.with_mib(1024).with("STAND_IN_LARGEST", "1e9"))
+}
+
+fn test_gpu(place: &Place, words: &[&str]) -> Tercet {
+    let mut command = Command::new(program("tercet-test-gpu"));
+    command.arg("--small").arg("--out").arg(place.path("out")).args(words);
+    // The worker and the launcher are started by it.
+    let _ = (program("tercet"), program("tercet-worker"));
+    Tercet::through(command, 2)
+}
+
+/// The same on the stand-ins, the variables changed.
+fn on_stand_ins(place: &Place, devices: &StandIn, words: &[&str], changes: &[(&'static str, &str)]) -> Tercet {
+    let changes: Vec<_> = [&[("TERCET_STAND_IN_GPUS", "2")], changes].concat();
+    let nccl = library::stand_in(&changes);
+    let tercet = test_gpu(place, words).with_gpus();
+    let tercet = devices.variables().fold(tercet, |tercet, (name, value)| tercet.env(name, value));
+    nccl.into_iter().fold(tercet, |tercet, (name, value)| tercet.env(name, value))
+}
+
+/// How each part ended, and the whole report.
+fn outcomes(place: &Place) -> (BTreeMap<String, String>, Value) {
+    let report = std::fs::read(place.path("out/report.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let parts = report["parts"].as_array().unwrap();
+    (parts.iter().map(|part| (text(&part["name"]), text(&part["outcome"]))).collect(), report)
+}
+
+#[test]
+fn everything_runs_in_small_and_is_right() {
+    let Some(devices) = devices() else { return };
+    let place = Place::new();
+    let ended = on_stand_ins(&place, &devices, &[], &[]).run();
+    let (outcomes, report) = outcomes(&place);
+    let page = std::fs::read_to_string(place.path("out/report.md")).unwrap();
+    assert!(outcomes.values().all(|outcome| outcome == "ok"), "{outcomes:?}\n{page}\n{}", ended.stderr());
+    assert_eq!((ended.code, outcomes.len(), &report["all_right"]), (Some(0), 10, &Value::Bool(true)));
+    assert!(ended.stdout.contains("out/report.md") && ended.stdout.contains("out/report.json"), "{}", ended.stdout);
+    assert!(!place.path("out/work").exists() && page.contains("| fp64 |"), "{page}");
+    // It may be sent to others.
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let text = report.to_string();
+    assert!(
+        !text.contains(&format!("\"{}\"", host.trim())) && !text.contains(place.path("out").to_str().unwrap()),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_part_that_fails_is_told_and_the_rest_goes_on() {
+    let Some(devices) = devices() else { return };
+    let place = Place::new();
+    let words = ["--only", "collectives,attention"];
+    let ended = on_stand_ins(&place, &devices, &words, &[("TERCET_STAND_IN_VERSION", "21602")]).run();
+    let (outcomes, _) = outcomes(&place);
+    assert_eq!((&outcomes["collectives"][..], &outcomes["attention"][..]), ("failed", "ok"), "{}", ended.stderr());
+    assert_eq!((ended.code, &outcomes["golden"][..]), (Some(1), "not_asked_for"));
+    assert!(ended.stderr().contains("is version 2.16.2"), "{}", ended.stderr());
+}
+
+#[test]
+fn where_there_is_no_gpu_a_sentence_says_so_and_nothing_counts() {
+    let place = Place::new();
+    test_gpu(&place, &[]).run().fails_with(2, &["there is no GPU here", "Nothing was tried"]);
+    assert!(!place.path("out").exists());
+}

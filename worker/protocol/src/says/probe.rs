@@ -1,0 +1,50 @@
+//! What `probe` prints.
+
+use serde::{Deserialize, Serialize};
+use tercet_configs::{Device, Precision};
+
+/// What libtorch makes of the rank's device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The GPUs that libtorch sees.
+    pub num_gpus: usize,
+    /// What the figures are of.
+    pub device: String,
+    /// Of the GPU, as the driver says; None on a CPU.
+    pub free_bytes: Option<u64>,
+    /// One for each precision, length, and with and without padding and dropout.
+    pub attention: Vec<Attention>,
+}
+
+/// Attention of texts of one length, forward and backward, as a layer calls it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attention {
+    /// Of queries, keys and values.
+    pub precision: Precision,
+    /// Texts.
+    pub texts: usize,
+    /// Tokens of each, padding included.
+    pub len: usize,
+    /// A text is shorter than the others, so that they have a mask.
+    pub padded: bool,
+    /// Of probabilities.
+    pub dropout: f64,
+    /// The kernel that was chosen: libtorch's `flash`, `efficient`, `cudnn` or `math`, or `own`.
+    pub kernel: String,
+    /// The first call's seconds: a kernel may prepare itself for each new shape.
+    pub first_secs: f64,
+    /// The least seconds of the calls after it.
+    pub secs: f64,
+    /// Its matrix products, forward and backward, over `secs`.
+    pub flops_per_sec: f64,
+}
+
+impl Report {
+    /// `device` as the report names it.
+    pub fn name_of(device: Device) -> String {
+        match device {
+            Device::Cpu => "cpu".into(),
+            Device::Cuda => "cuda".into(),
+        }
+    }
+}
