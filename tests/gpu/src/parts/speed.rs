@@ -20,7 +20,7 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
         "{}, fresh weights, {PRECISION}, {} tokens a step, {} a sub-batch, all three heads:\n",
         stage.sizes.shape, stage.sizes.step_tokens, stage.sizes.sub_batch_tokens
     ));
-    for len in stage.sizes.lens {
+    for &len in &stage.sizes.lens {
         match timed(stage, len, 1, &[], until) {
             Ok(report) => {
                 rows.push(row(&len.to_string(), &report));
