@@ -19,8 +19,9 @@ mod training;
 use std::path::Path;
 
 use serde_json::Value;
-use tercet_tests::place::{golden, recipe};
+use tercet_tests::place::{Place, golden, recipe};
 use tercet_tests::program::Tercet;
+use tercet_tests::stand_in::StandIn;
 
 /// `tercet step` of tests/recipes/golden.toml with the nano model.
 fn golden_step(tokens: &Path, settings: &[&str]) -> Tercet {
@@ -35,4 +36,18 @@ fn golden_step_of(nano: &str, tokens: &Path, settings: &[&str]) -> Tercet {
 
 fn report(step: Tercet) -> Value {
     serde_json::from_str(&step.succeed()).unwrap()
+}
+
+#[test]
+fn doctor_says_that_it_computes_on_the_devices() {
+    let Some(devices) = StandIn::new(2) else { return };
+    // How fast large products are is nothing that a stand-in can tell.
+    let devices = devices.with("STAND_IN_LARGEST", "1e9");
+    let place = Place::new();
+    let doctor = Tercet::new("doctor").ranks(2).arg("--json").arg("-");
+    let report = report(ranks::with_nccl(devices.under(doctor), &place.path("calls")));
+    for rank in report["ranks"].as_array().unwrap() {
+        let device = &rank["device"];
+        assert_eq!((&device["used"], &device["libtorch_gpus"]), (&Value::from("cuda"), &Value::from(2)), "{device}");
+    }
 }

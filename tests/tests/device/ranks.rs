@@ -21,6 +21,9 @@ const RUNS: [(usize, &[&str]); 4] = [
     (4, &["loss.teacher=kl_div", "data.two_way=false", "kept_graph_tokens=1000000"]),
 ];
 
+/// Batches that three ranks share equally.
+const BATCHES: &str = "data.length_groups=[{max_len=64,global_batch=6}]";
+
 /// The command, with the variables by which it finds NCCL's stand-in, which reports how often it was called.
 pub(super) fn with_nccl(tercet: Tercet, report: &Path) -> Tercet {
     let nccl = library::stand_in(&[("TERCET_STAND_IN_REPORT", report.to_str().unwrap())]);
@@ -70,17 +73,16 @@ fn a_sharded_run_over_nccl_is_the_whole_one_and_resumes() {
     let Some(devices) = StandIn::new(3) else { return };
     let scene = Scene::new(4, 2);
     let calls = scene.place.path("calls");
-    let groups = "data.length_groups=[{ max_len = 20, global_batch = 6 }, { max_len = 64, global_batch = 3 }]";
-    let train = |run: &str, sharded: bool| {
-        let train = scene.train(run, 3).set(groups).set("precision=fp32");
-        train.set(format!("optimizer.shard_state={sharded}"))
-    };
     for (run, sharded) in [("whole", false), ("sharded", true)] {
-        over("nccl", &devices, train(run, sharded), &calls).succeed();
+        let train = scene.train(run, 3).set(BATCHES).set("precision=fp32");
+        let train = train.set(format!("optimizer.shard_state={sharded}"));
+        over("nccl", &devices, train, &calls).succeed();
         assert_used("nccl", &calls, 3);
     }
     assert_same_run(&scene, "sharded", "whole", 4);
     scene.copy_until("sharded", 2, "resumed");
-    over("nccl", &devices, train("resumed", true).arg("--resume"), &calls).succeed();
+    let train = scene.train("resumed", 3).set(BATCHES).set("precision=fp32").set("optimizer.shard_state=true");
+    let train = train.arg("--resume");
+    over("nccl", &devices, train, &calls).succeed();
     assert_same_run(&scene, "resumed", "whole", 4);
 }
