@@ -1,5 +1,5 @@
-//! What `tercet plan` says that a step needs, what the allocator had at most, and what `memory_budget = "auto"` makes of
-//! the card.
+//! What `tercet plan` says that a step needs, what the allocator had at most, and what `memory_budget = "auto"` makes
+//! of the card.
 
 use std::time::Instant;
 
