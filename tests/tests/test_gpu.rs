@@ -11,9 +11,7 @@ use tercet_tests::place::Place;
 use tercet_tests::program::{Tercet, program};
 use tercet_tests::stand_in::StandIn;
 
-#[allow(dead_code)]
-#[path = "../../cluster/tests/nccl/library.rs"]
-mod library;
+use crate::nccl::library;
 
 /// Two devices of so little memory that it is soon used up, on which the largest products are not done.
 fn devices() -> Option<StandIn> {
