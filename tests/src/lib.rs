@@ -4,8 +4,8 @@
 //! [`program`] runs `tercet` and watches its processes, and [`slots`] bounds the number of ranks at a time. [`place`]
 //! is a folder of a test's own with the files that commands read. [`lab`] has several hosts, with a Slurm if wanted.
 //! [`scene`] is a run to train, [`hold`] makes it stand still, and [`injury`], [`killer`] and [`shim`] hurt it.
-//! [`stand_in`] is a CUDA device that is none, and [`native`] compiles what tests load. [`batch`] draws batches of token
-//! ids; [`tensors`], [`compare`] and [`ranks_agree`] examine results.
+//! [`stand_in`] is a CUDA device that is none, and [`native`] compiles what tests load. [`batch`] draws batches of
+//! token ids; [`tensors`], [`compare`] and [`ranks_agree`] examine results.
 //!
 //! Everything here fails by panicking, because only tests call it.
 

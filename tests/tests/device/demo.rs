@@ -1,5 +1,5 @@
-//! The demo in small, on a device: rows, a first stage with the dense loss, negatives mined by its model, a second stage
-//! from that model with all heads, and figures.
+//! The demo in small, on a device: rows, a first stage with the dense loss, negatives mined by its model, a second
+//! stage from that model with all heads, and figures.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,8 +2,8 @@
 //! them. limits.txt beside this file has the bounds, which may only fall.
 //!
 //! A step is the difference of two runs, of three steps and of two. A part of it is the difference of two steps that
-//! differ by it: a layer more, a pass more (graphs that are not kept are computed again), a sub-batch more. All texts are
-//! equally long, so that every sub-batch is one group of equal texts. Dropout is 0.1.
+//! differ by it: a layer more, a pass more (graphs that are not kept are computed again), a sub-batch more. All texts
+//! are equally long, so that every sub-batch is one group of equal texts. Dropout is 0.1.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

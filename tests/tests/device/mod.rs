@@ -1,8 +1,8 @@
 //! The GPU path without a GPU: the programs as they are shipped, on a stand-in of a CUDA device (`tests/stand_in`).
 //!
 //! The stand-in's operators are the CPU's, so numbers can be held against the CPU's own; its devices are not, so a
-//! tensor on the wrong one, memory that the host must not touch, and copies that are not waited for are found. The tests
-//! show nothing of a GPU's rounding, speed or driver: docs/change/testing.md.
+//! tensor on the wrong one, memory that the host must not touch, and copies that are not waited for are found. The
+//! tests show nothing of a GPU's rounding, speed or driver: docs/change/testing.md.
 
 #![allow(clippy::unwrap_used)]
 
