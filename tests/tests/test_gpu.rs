@@ -1,5 +1,5 @@
-//! `tercet-test-gpu`, which `make test-gpu` starts: the whole of it, in small, on stand-ins of CUDA devices and of NCCL,
-//! and what it says where something is wrong. Its figures mean nothing here.
+//! `tercet-test-gpu`, which `make test-gpu` starts: the whole of it, in small, on stand-ins of CUDA devices and of
+//! NCCL, and what it says where something is wrong. Its figures mean nothing here.
 
 #![allow(clippy::unwrap_used)]
 

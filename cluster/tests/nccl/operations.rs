@@ -199,7 +199,8 @@ fn same_bits(ranks: &dyn Collective) {
     }
 }
 
-/// For `tercet-test-gpu`: prints the bandwidth of an all-reduce of 256 MiB: the bytes that each GPU must send, divided by the time.
+/// For `tercet-test-gpu`: prints the bandwidth of an all-reduce of 256 MiB: the bytes that each GPU must send, divided
+/// by the time.
 #[allow(dead_code)]
 pub fn bandwidth(ranks: &dyn Collective) {
     const LEN: usize = 64 << 20;

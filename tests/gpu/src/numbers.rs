@@ -1,4 +1,5 @@
-//! The CPU's numbers that a GPU's are compared with: cpu-numbers.json, which lies in the repository and in this program.
+//! The CPU's numbers that a GPU's are compared with: cpu-numbers.json, which lies in the repository and in this
+//! program.
 //!
 //! `tercet-test-gpu --write-cpu-numbers tests/gpu/cpu-numbers.json` makes it on a machine without a GPU.
 

@@ -11,7 +11,9 @@ pub struct Sizes {
     /// The model whose speed and memory are measured.
     pub model: ModelConfig,
     /// Tokens of a text, shortest first.
-    pub lens: [usize; 4],
+    pub lens: Vec<usize>,
+    /// Tokens of a text where one length will do.
+    pub usual_len: usize,
     /// Tokens of a step.
     pub step_tokens: usize,
     /// Tokens of a sub-batch.
@@ -46,7 +48,8 @@ impl Sizes {
         Self {
             shape,
             model,
-            lens: [64, 512, 2048, 8192],
+            lens: vec![64, 512, 2048, 8192],
+            usual_len: 512,
             step_tokens,
             sub_batch_tokens: 16_384,
             timed_steps: 3,
@@ -66,7 +69,8 @@ impl Sizes {
         Self {
             shape: "a toy",
             model: ModelConfig { dropout: 0.1, ..ModelConfig::of_width(32, TOKENIZER_WORDS, 128) },
-            lens: [8, 16, 32, 128],
+            lens: vec![16, 128],
+            usual_len: 16,
             step_tokens: 512,
             sub_batch_tokens: 256,
             timed_steps: 1,

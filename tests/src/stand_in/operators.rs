@@ -112,6 +112,6 @@ mod tests {
             "#define WITHOUT_CPU(X) \\\n  X(\"mm.dtype\")\n\n",
             "#define WITHOUT_CUDA(X) \\\n  X(\"rnn\")\n\n",
         ];
-        assert_eq!(header(&list), expected.concat());
+        assert_eq!(header(list), expected.concat());
     }
 }

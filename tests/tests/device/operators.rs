@@ -48,7 +48,7 @@ fn what_the_worker_calls_is_asked_of_the_cuda_build() {
     scene.place.write("beir/qrels/test.tsv", &format!("query-id\tcorpus-id\tscore\n{judged}"));
     let command = |name: &str| Tercet::new(name).ranks(1).arg("--model").arg(&model);
     let encode = command("encode").arg("--input").arg(scene.place.write("texts.txt", &texts));
-    device.under(encode.arg("--mcls").arg("16").arg("--out").arg(scene.place.path("vectors"))).succeed();
+    device.under(encode.arg("--mcls").arg("16").arg("--out").arg(scene.place.path("vectors.safetensors"))).succeed();
     device.under(command("eval").arg("--data").arg(scene.place.path("beir"))).succeed();
     let mine = command("mine").arg("--rows").arg(rows_file).arg("--negatives").arg("2");
     device.under(mine.arg("--out").arg(scene.place.path("mined.jsonl"))).succeed();

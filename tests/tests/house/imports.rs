@@ -86,6 +86,9 @@ impl Crate {
                 if !is_all_of_it && self.0.contains_key(&absolute) {
                     return None;
                 }
+                if self.is_elsewhere(&absolute) {
+                    return None;
+                }
                 Some((path, self.definition(absolute, &mut HashSet::new())))
             })
             .collect()
@@ -111,6 +114,12 @@ impl Crate {
                 self.0.contains_key(&whole).then(|| [&whole[..], rest].concat())
             }
         }
+    }
+
+    /// Whether an absolute path leads into a module whose `#[path]` names a file of another crate.
+    fn is_elsewhere(&self, path: &[String]) -> bool {
+        let longest = (0..=path.len()).rev().find_map(|len| self.0.get(&path[..len]).map(|file| (len, file)));
+        longest.is_some_and(|(len, file)| path.get(len).is_some_and(|name| file.children.contains(name)))
     }
 
     /// The module that defines what an absolute path names, `pub use` followed.

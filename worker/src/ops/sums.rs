@@ -1,8 +1,8 @@
 //! Sums of rows that belong together, always in the order in which the rows lie.
 //!
-//! libtorch's `index_add` goes over the rows in order on a CPU. On a GPU it adds by atomic operations, in whatever order
-//! threads come, so that the last bits differ from run to run. There each sum is made by one thread here, row by row.
-//! (libtorch's deterministic mode would sort and do likewise, but only while it is on.)
+//! libtorch's `index_add` goes over the rows in order on a CPU. On a GPU it adds by atomic operations, in whatever
+//! order threads come, so that the last bits differ from run to run. There each sum is made by one thread here, row by
+//! row. (libtorch's deterministic mode would sort and do likewise, but only while it is on.)
 //!
 //! Legend: K rows, n their width, R sums.
 

@@ -1,8 +1,8 @@
 //! Whether all ranks have the same weights, bit for bit.
 //!
 //! Every rank updates a copy of its own with the same sum of gradients. Copies that begin differently, because hosts
-//! read different files, or part on the way, because a card computes wrongly, never meet again, and no loss shows it. So
-//! their checksums are compared after every load, before every checkpoint, and now and then in between.
+//! read different files, or part on the way, because a card computes wrongly, never meet again, and no loss shows it.
+//! So their checksums are compared after every load, before every checkpoint, and now and then in between.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;

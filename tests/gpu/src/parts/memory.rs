@@ -1,5 +1,5 @@
-//! What `tercet plan` says that a step needs, what the allocator had at most, and what `memory_budget = "auto"` makes of
-//! the card.
+//! What `tercet plan` says that a step needs, what the allocator had at most, and what `memory_budget = "auto"` makes
+//! of the card.
 
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ const PLAN_TOO_LOW: f64 = 0.95;
 const LEAST_USE: f64 = 0.5;
 
 pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<()> {
-    let len = stage.sizes.lens[1];
+    let len = stage.sizes.usual_len;
     let recipe = recipe_of(stage, len, 1, until)?;
     let mut command = stage.programs.tercet(["plan"]);
     command.arg(&recipe).args(["--json", "-", "--world", "1", "--device", "cuda"]);

@@ -17,7 +17,7 @@ use tercet_fixtures::RecipeBuilder;
 const GRAPH_BYTES: usize = 16;
 
 pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<()> {
-    let (model, len) = (&stage.sizes.model, stage.sizes.lens[2]);
+    let (model, len) = (&stage.sizes.model, stage.sizes.usual_len);
     let tokens = 2 * stage.free_bytes as usize / (GRAPH_BYTES * model.hidden_size * model.num_layers);
     let rows = (tokens / (3 * len)).max(1);
     let made = inputs::rows(2 * rows, [len, len], TOKENIZER_WORDS);

@@ -20,7 +20,7 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
         "{}, fresh weights, {PRECISION}, {} tokens a step, {} a sub-batch, all three heads:\n",
         stage.sizes.shape, stage.sizes.step_tokens, stage.sizes.sub_batch_tokens
     ));
-    for len in stage.sizes.lens {
+    for &len in &stage.sizes.lens {
         match timed(stage, len, 1, &[], until) {
             Ok(report) => {
                 rows.push(row(&len.to_string(), &report));
@@ -110,8 +110,8 @@ pub fn recipe_of(stage: &Stage, len: usize, ranks: usize, until: Instant) -> any
         return Ok(made);
     }
     let query = len.min(64);
-    // Each row is a query and two passages.
-    let rows = (ranks * stage.sizes.step_tokens / (query + 2 * len)).max(ranks);
+    // Each row is a query and two passages, and all ranks have as many.
+    let rows = ranks * (stage.sizes.step_tokens / (query + 2 * len)).max(1);
     let made = inputs::rows(2 * rows, [query, len], TOKENIZER_WORDS);
     let (store, tokenizer) = store(stage, &name, &made, TOKENIZER_WORDS, until)?;
     let config = config(stage, &name, &stage.sizes.model)?;

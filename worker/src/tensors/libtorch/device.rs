@@ -1,4 +1,5 @@
-//! Calls about a GPU itself, through `device.cpp` beside this file: the cache of its allocator, and moments in its work.
+//! Calls about a GPU itself, through `device.cpp` beside this file: the cache of its allocator, and moments in its
+//! work.
 
 use std::ffi::{c_char, c_void};
 use std::ptr;
