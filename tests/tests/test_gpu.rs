@@ -70,10 +70,11 @@ fn a_part_that_fails_is_told_and_the_rest_goes_on() {
     let place = Place::new();
     let words = ["--only", "collectives,attention"];
     let ended = on_stand_ins(&place, &devices, &words, &[("TERCET_STAND_IN_VERSION", "21602")]).run();
-    let (outcomes, _) = outcomes(&place);
+    let (outcomes, report) = outcomes(&place);
     assert_eq!((&outcomes["collectives"][..], &outcomes["attention"][..]), ("failed", "ok"), "{}", ended.stderr());
     assert_eq!((ended.code, &outcomes["golden"][..]), (Some(1), "not_asked_for"));
-    assert!(ended.stderr().contains("is version 2.16.2"), "{}", ended.stderr());
+    assert!(ended.stderr().contains("no usable NCCL"), "{}", ended.stderr());
+    assert!(report.to_string().contains("is version 2.16.2"), "{report}");
 }
 
 #[test]

@@ -49,7 +49,12 @@ const TRIES: [Try; 24] = [
     ("layer norm", || square(GPU).f_layer_norm([4], Some(&four(CPU)), Some(&four(GPU)), 1e-5, true), MIXED),
     ("index by the host's", || four(GPU).f_index(&[Some(indices(Device::Cpu))]), ""),
     ("index_select", || four(GPU).f_index_select(0, &indices(Device::Cpu)), MIXED),
-    ("index_add", || four(GPU).f_index_add(0, &indices(Device::Cuda(0)), &Tensor::ones([3], CPU)), MIXED),
+    // A check of shapes comes first here, and finds the same in other words.
+    (
+        "index_add",
+        || four(GPU).f_index_add(0, &indices(Device::Cuda(0)), &Tensor::ones([3], CPU)),
+        "in the same device",
+    ),
     ("gather", || four(GPU).f_gather(0, &indices(Device::Cpu), false), MIXED),
     ("cat", || Tensor::f_cat(&[four(GPU), four(CPU)], 0), MIXED),
     ("masked_fill", || four(GPU).f_masked_fill(&mask(Device::Cpu), 0.0), MIXED),

@@ -158,12 +158,11 @@ impl Ended {
             (false, None) => "was ended by a signal".to_owned(),
         };
         let said: Vec<&str> = self.stderr.lines().filter(|line| !line.trim().is_empty()).collect();
-        // What Tercet says itself, or a panic's message, and not what mpirun says after it.
-        let is_panic = |at: usize| at > 0 && said[at - 1].contains("panicked at");
-        let own = (0..said.len()).filter(|&at| said[at].starts_with("tercet") || is_panic(at)).map(|at| said[at]);
-        let own: Vec<&str> = own.collect();
-        let all = if own.is_empty() { &said } else { &own };
-        let end = &all[all.len().saturating_sub(LINES_OF_COMPLAINT)..];
+        // What Tercet says itself, or a panic, up to what mpirun says after it.
+        let is_own = |line: &&str| line.starts_with("tercet") || line.contains("panicked at");
+        let own = said.iter().skip_while(|line| !is_own(line)).take_while(|line| !line.starts_with("-----"));
+        let own: Vec<&str> = own.copied().take(LINES_OF_COMPLAINT).collect();
+        let end = if own.is_empty() { &said[said.len().saturating_sub(LINES_OF_COMPLAINT)..] } else { &own[..] };
         format!("`{}` {how}: {}", self.line, end.join(" / "))
     }
 }

@@ -18,7 +18,9 @@ pub fn run(part: &str) -> i32 {
     let ranks = match joined {
         Ok(ranks) => ranks,
         Err(error) => {
-            eprintln!("tercet-test-gpu: {error}");
+            // In one piece: ranks share one pipe.
+            let line = format!("tercet-test-gpu: {error}\n");
+            eprint!("{line}");
             return 3;
         }
     };

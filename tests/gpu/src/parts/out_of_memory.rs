@@ -13,14 +13,14 @@ use crate::sizes::TOKENIZER_WORDS;
 use crate::stage::Stage;
 use tercet_fixtures::RecipeBuilder;
 
-/// Bytes that a token's graph has in each layer and dimension, at the least.
+/// Bytes of a token's graph in each layer and dimension; it has about 24, so that so many tokens do not fit.
 const GRAPH_BYTES: usize = 16;
 
 pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<()> {
     let (model, len) = (&stage.sizes.model, stage.sizes.usual_len);
-    let tokens = 2 * stage.free_bytes as usize / (GRAPH_BYTES * model.hidden_size * model.num_layers);
+    let tokens = stage.free_bytes as usize / (GRAPH_BYTES * model.hidden_size * model.num_layers);
     let rows = (tokens / (3 * len)).max(1);
-    let made = inputs::rows(2 * rows, [len, len], TOKENIZER_WORDS);
+    let made = inputs::rows(rows, [len, len], TOKENIZER_WORDS);
     let (store, tokenizer) = store(stage, "too-large", &made, TOKENIZER_WORDS, until)?;
     let config = config(stage, "too-large", model)?;
     let builder = RecipeBuilder::new("too-large", 100).set("precision", "bf16").fresh_model(&config, &tokenizer);
