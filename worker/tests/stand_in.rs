@@ -57,7 +57,7 @@ const TRIES: [Try; 24] = [
     ),
     ("gather", || four(GPU).f_gather(0, &indices(Device::Cpu), false), MIXED),
     ("cat", || Tensor::f_cat(&[four(GPU), four(CPU)], 0), MIXED),
-    ("masked_fill", || four(GPU).f_masked_fill(&mask(Device::Cpu), 0.0), MIXED),
+    ("masked_fill", || four(GPU).f_masked_fill_tensor(&mask(Device::Cpu), &Tensor::zeros([0; 0], CPU)), MIXED),
     ("where", || four(GPU).f_where_self(&mask(Device::Cuda(0)), &four(CPU)), MIXED),
     (
         "attention with a mask of the host",
