@@ -9,7 +9,7 @@ use tercet_configs::{Backend, DeviceChoice, ExitCode, error_line};
 use tercet_protocol::Command;
 use tercet_worker::commands::{bench, doctor, encode, eval, measure, mine, probe, step};
 use tercet_worker::errors::code_of;
-use tercet_worker::machine::{cores, device, gpu_settings};
+use tercet_worker::machine::{self, cores, device, gpu_settings};
 use tercet_worker::preflight::{SickMachine, agree_on_device};
 use tercet_worker::record::log::is_coloured;
 use tercet_worker::run::{self, stop};
@@ -22,6 +22,8 @@ struct Asked {
     backend: Backend,
     deadline: Duration,
     device: DeviceChoice,
+    /// Whether GPUs compute deterministically: they do, unless a recipe says otherwise.
+    deterministic: bool,
 }
 
 impl Asked {
@@ -30,15 +32,11 @@ impl Asked {
     fn of(command: &Command) -> Self {
         let recipe = command.recipe().and_then(Result::ok);
         let device = command.device_choice(recipe.as_ref());
+        let deterministic = recipe.as_ref().is_none_or(|recipe| recipe.deterministic);
         let of_recipe = recipe.map(|recipe| (recipe.backend, Duration::from_secs(recipe.backend_deadline_secs)));
         let (backend, deadline) = of_recipe.unwrap_or((Backend::Auto, DEADLINE));
-        Self { backend, deadline, device }
+        Self { backend, deadline, device, deterministic }
     }
-}
-
-/// Whether GPUs compute deterministically: they do, unless the command's recipe says otherwise.
-fn is_deterministic(command: &Command) -> bool {
-    command.recipe().and_then(Result::ok).is_none_or(|recipe| recipe.deterministic)
 }
 
 /// What oneDNN and libtorch's layer over it keep, if nobody says otherwise: programs compiled for one shape each.
@@ -62,7 +60,7 @@ fn set_environment() {
 fn main() {
     set_environment();
     let command = Command::of_this_process();
-    let Asked { mut backend, deadline, device } = Asked::of(&command);
+    let Asked { mut backend, deadline, device, deterministic } = Asked::of(&command);
     let found = device::look(device, backend);
     if device == DeviceChoice::Cpu {
         // SAFETY: no other thread runs yet that might read the environment.
@@ -89,7 +87,9 @@ fn main() {
     let ranks = met.connect(backend, device::is_cuda(), deadline).unwrap_or_else(|error| not_joined(error));
     let ranks = Counted::new(ranks);
     cores::share(&ranks);
-    gpu_settings::settle(device::device_of(&ranks), is_deterministic(&command));
+    let own_device = device::device_of(&ranks);
+    gpu_settings::settle(own_device, deterministic);
+    machine::card::name_in_messages(own_device);
     if !matches!(command, Command::Train(_)) && ranks.rank() == 0 {
         // Training logs to its run folder as well and begins that itself.
         let lines = tracing_subscriber::fmt().with_ansi(is_coloured()).with_writer(std::io::stderr);

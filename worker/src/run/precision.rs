@@ -17,7 +17,6 @@ use crate::machine::device::{device_kind, device_of};
 /// A collective that failed.
 pub fn of_ranks(asked: Precision, ranks: &dyn Collective) -> anyhow::Result<Precision> {
     let device = device_of(ranks);
-    card::name_in_messages(device);
     let all_have_bf16 = all_ranks(ranks, card::has_bf16(device))?;
     Ok(asked.on(device_kind(device), all_have_bf16))
 }
