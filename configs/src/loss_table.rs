@@ -44,6 +44,11 @@ const UNIFIED: LossTable = LossTable {
 };
 
 impl LossPreset {
+    /// Whether it pre-trains the encoder on rows of one text each, in place of contrasting queries with passages.
+    pub fn is_pretraining(self) -> bool {
+        false
+    }
+
     /// What it stands for; none for the dense head alone, whose InfoNCE is the loss.
     pub fn table(self) -> Option<LossTable> {
         match self {

@@ -1,4 +1,4 @@
-//! The token ids that frame a text, and those of padding and of unknown tokens.
+//! The token ids that frame a text, and those of padding, of unknown tokens and of what is masked.
 
 use std::path::Path;
 
@@ -21,6 +21,9 @@ pub struct SpecialTokens {
     /// Replaces what the vocabulary lacks.
     #[serde(rename = "unk_token_id")]
     pub unk: u32,
+    /// Replaces what pre-training hides. Older stores and files do not say it, and some tokenizers have none.
+    #[serde(rename = "mask_token_id", default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<u32>,
 }
 
 impl SpecialTokens {
@@ -58,12 +61,17 @@ impl SpecialTokens {
         ids.push(self.eos.into());
     }
 
-    /// All four: what has no lexical weight.
+    /// All but the mask: what has no lexical weight.
     pub fn ids(&self) -> [u32; 4] {
         [self.cls, self.eos, self.pad, self.unk]
     }
 
-    /// The largest of the four ids.
+    /// Whether `id` is one of them, the mask included.
+    pub fn contains(&self, id: u32) -> bool {
+        self.ids().contains(&id) || self.mask == Some(id)
+    }
+
+    /// The largest id but the mask's, which contrastive training does not need.
     pub fn max_id(&self) -> u32 {
         self.cls.max(self.eos).max(self.pad).max(self.unk)
     }
@@ -73,7 +81,7 @@ impl SpecialTokens {
 mod tests {
     use super::*;
 
-    const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
+    const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3, mask: None };
 
     #[test]
     fn a_frame_is_cut_inside_and_keeps_its_ends() {
@@ -97,6 +105,9 @@ mod tests {
         let ids = r#""cls_token_id": 0, "eos_token_id": 2, "pad_token_id": 1, "unk_token_id": 3"#;
         std::fs::write(&path, format!(r#"{{{ids}, "padding_side": "right", "other": 5}}"#)).unwrap();
         assert_eq!(SpecialTokens::load(&path).unwrap(), SPECIAL);
+
+        std::fs::write(&path, format!(r#"{{{ids}, "mask_token_id": 4}}"#)).unwrap();
+        assert_eq!(SpecialTokens::load(&path).unwrap(), SpecialTokens { mask: Some(4), ..SPECIAL });
 
         std::fs::write(&path, format!(r#"{{{ids}, "padding_side": "left"}}"#)).unwrap();
         assert!(SpecialTokens::load(&path).unwrap_err().to_string().contains("padding_side is \"left\""));

@@ -56,7 +56,7 @@ impl TextInput {
 mod tests {
     use super::*;
 
-    const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
+    const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3, mask: None };
 
     #[test]
     fn the_lexical_vocabulary_is_ascending_distinct_and_without_special_tokens() {

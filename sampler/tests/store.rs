@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use tercet_configs::ExitCode;
 use tercet_sampler::{SpecialTokens, Store, StoreError, StoreSettings, StoreWriter, StoredRow, TokenRow};
 
-const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
+const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3, mask: None };
 
 fn settings(rows_per_shard: u64) -> StoreSettings {
     StoreSettings {

@@ -19,7 +19,7 @@ use tercet_worker::step::outcome::Outcome;
 use tercet_worker::step::settings::{Objective, StepSettings, Trainee};
 
 /// The model's.
-const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
+const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3, mask: None };
 
 const NUM_QUERIES: usize = 5;
 const GROUP_SIZE: usize = 3;
@@ -70,6 +70,7 @@ fn batch(negatives: Negatives, two_way: bool) -> Share {
             positives: ROWS.iter().map(|row| row.positives.iter().map(|&text| id(text)).collect()).collect(),
             passages: passages().into_iter().map(id).collect(),
         },
+        row_keys: Vec::new(),
         num_queries: NUM_QUERIES,
         group_size: GROUP_SIZE,
         num_global_queries: NUM_QUERIES,

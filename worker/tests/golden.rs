@@ -77,6 +77,7 @@ fn read_case(folder: &str, tensors: &str, reference: &str) -> Case {
         num_global_queries: queries.len(),
         texts: queries.into_iter().chain(passages).collect(),
         text_ids: TextIds::default(),
+        row_keys: Vec::new(),
         negatives: if s["no_in_batch_neg"].as_bool().unwrap() { Negatives::Own } else { Negatives::All },
         teacher_scores: teacher.clone(),
         two_way: false,

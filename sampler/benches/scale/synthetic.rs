@@ -31,7 +31,7 @@ pub fn write(dir: &Path, num_rows: u64) {
     let mut manifest = Manifest {
         format_version: 2,
         tokenizer_hash: String::new(),
-        special: SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 },
+        special: SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3, mask: None },
         max_token_id: 250_001,
         query_max_len: 512,
         passage_max_len: MAX_LEN as usize,

@@ -32,6 +32,8 @@ pub(super) enum Purpose {
     RowOrder = 2,
     /// What is taken from a row.
     RowChoices = 3,
+    /// What a step does at random in a row's texts.
+    RowKey = 4,
 }
 
 /// Random numbers for one decision.

@@ -205,7 +205,14 @@ impl Plan {
         GlobalBatch { cell, epoch: pass, positions }
     }
 
-    /// What is taken in `epoch` from the row at `position` of data set `dataset`, in a batch of groups of `group_size`.
+    /// What the random choices of step `step` in the texts of row number `row` of data set `dataset` come from.
+    pub fn row_key(&self, step: u64, dataset: usize, row: u64) -> u64 {
+        let name = hash::hash_name(&self.store.dataset(dataset).name);
+        hash::hash(&[self.seed, step, hash::Purpose::RowKey as u64, name, row])
+    }
+
+    /// What is taken in `epoch` from the row at `position` of data set `dataset`, in a batch of groups of `group_size`,
+    /// 0 where rows are texts alone.
     ///
     /// # Errors
     /// [`PlanError::Row`] if the row lacks what the group needs.

@@ -25,7 +25,7 @@ pub struct Policy {
     pub length_groups: Vec<LengthGroup>,
 }
 
-/// Passages per query: 1 positive and the rest negatives.
+/// Passages per query: 1 positive and the rest negatives, or none where rows are texts alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupSize {
     /// Always this number.
@@ -62,7 +62,7 @@ impl Policy {
     /// The number of negatives that a row must have; with fewer it cannot be used as the recipe says.
     pub(super) fn min_negatives(&self) -> usize {
         match (self.few_negatives, self.group_size) {
-            (_, GroupSize::Fixed(1) | GroupSize::AsRowsHave(_)) => 0,
+            (_, GroupSize::Fixed(0 | 1) | GroupSize::AsRowsHave(_)) => 0,
             (FewNegatives::Reject, GroupSize::Fixed(size)) => size - 1,
             (FewNegatives::Repeat, GroupSize::Fixed(_)) => 1,
         }

@@ -186,8 +186,8 @@ pub fn not_in_table(id: u32, table_rows: usize, tokenizer_json: Option<&Path>) -
     )
 }
 
-/// The tokens that the post-processor puts around a text, the padding token by its usual names, and the unknown token
-/// by its stated or usual name.
+/// The tokens that the post-processor puts around a text, the padding and the mask token by their usual names, and the
+/// unknown token by its stated or usual name.
 fn special_tokens(tokenizer: &Tokenizer, unknown: Option<&str>) -> Result<SpecialTokens, String> {
     let ids = |with_special| {
         let encoding = tokenizer.encode_fast("a", with_special).map_err(|e| e.to_string())?;
@@ -204,11 +204,9 @@ fn special_tokens(tokenizer: &Tokenizer, unknown: Option<&str>) -> Result<Specia
             ));
         }
     };
+    let named = |names: [&str; 2]| names.iter().find_map(|name| tokenizer.token_to_id(name));
     let by_name = |what: &str, names: [&str; 2]| {
-        names
-            .iter()
-            .find_map(|name| tokenizer.token_to_id(name))
-            .ok_or_else(|| format!("has no {what} token: neither {} nor {}", names[0], names[1]))
+        named(names).ok_or_else(|| format!("has no {what} token: neither {} nor {}", names[0], names[1]))
     };
     Ok(SpecialTokens {
         cls,
@@ -218,5 +216,6 @@ fn special_tokens(tokenizer: &Tokenizer, unknown: Option<&str>) -> Result<Specia
             Some(id) => id,
             None => by_name("unknown", ["<unk>", "[UNK]"])?,
         },
+        mask: named(["<mask>", "[MASK]"]),
     })
 }

@@ -230,7 +230,7 @@ fn frame_with_cls(content: &[u32], special: &SpecialTokens, every: NonZeroUsize,
 mod tests {
     use super::*;
 
-    const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
+    const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3, mask: None };
 
     fn framed(num_tokens: u32, every: usize, max_len: usize) -> TextInput {
         let content: Vec<u32> = (10..10 + num_tokens).collect();

@@ -46,7 +46,7 @@ pub(super) fn completed(dir: &Path, special: &SpecialTokens, max_len: usize) -> 
 mod tests {
     use super::*;
 
-    const SPECIAL: SpecialTokens = SpecialTokens { cls: 1, eos: 2, pad: 0, unk: 3 };
+    const SPECIAL: SpecialTokens = SpecialTokens { cls: 1, eos: 2, pad: 0, unk: 3, mask: None };
 
     fn directory(tokenizer_config: Option<&str>) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();

@@ -108,6 +108,7 @@ fn try_scoring(
         group_size: shape.group_size,
         num_global_queries: shape.num_queries * ranks.world_size(),
         text_ids: TextIds::default(),
+        row_keys: Vec::new(),
         teacher_scores: None,
         negatives: shape.negatives,
         two_way: shape.two_way,
