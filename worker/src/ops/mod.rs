@@ -22,6 +22,7 @@ pub mod matmul;
 pub mod sums;
 #[cfg(test)]
 mod tests;
+pub mod vocabulary;
 
 use tch::{Device, Kind, Tensor};
 

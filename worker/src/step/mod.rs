@@ -1,13 +1,14 @@
 //! One training step: the phases of docs/know/architecture.md from the batch in hand to the updated weights.
 //!
 //! Choosing and reading the batch (phases 1 and 2) are the sampler's, recording the step (phase 10) is the run's.
-//! [`contrastive`] has what is special to the objective (phases 3 to 7): what lies between the batch and the gradient's
-//! sum over ranks.
+//! [`contrastive`] and [`pretraining`] have what is special to an objective (phases 3 to 7): what lies between the batch
+//! and the gradient's sum over ranks.
 
 pub mod clip;
 pub mod contrastive;
 pub mod inspect;
 pub mod outcome;
+pub mod pretraining;
 pub mod reduce;
 pub mod schedule;
 pub mod settings;
@@ -72,9 +73,19 @@ pub fn gradients(
     let mut sum = GradientReducer::new(ranks, &of.model.parameters, of.settings.optimizer.shard_state);
     let own = match &of.settings.objective {
         Objective::Contrastive(loss) => contrastive::compute(of, loss, ranks, share, &mut sum, see)?,
+        Objective::Pretraining(section, masks) => {
+            pretraining::compute(of, section, masks, ranks, share, &mut sum, see)?
+        }
     };
     during(Phase::Reduce, || {
         sum.finish()?;
         own.summed(ranks)
     })
+}
+
+/// What dropout's masks in a rank's sub-batch `i` depend on.
+fn dropout_seed(seed: u64, step: u64, rank: usize, i: usize) -> Option<u64> {
+    let parts = [seed, step, rank as u64, i as u64].map(u64::to_le_bytes);
+    let hash = blake3::hash(parts.as_flattened());
+    Some(u64::from_le_bytes(std::array::from_fn(|b| hash.as_bytes()[b])))
 }

@@ -1,15 +1,29 @@
 //! Under which names other programs keep an encoder's weights, and which weights beside them change nothing.
 
 /// What wrappers put before the encoder's names: a model with a head, DistributedDataParallel, torch.compile,
-/// sentence-transformers' list of modules, PEFT.
-const PREFIXES: [&str; 9] =
-    ["module.", "_orig_mod.", "0.", "auto_model.", "base_model.", "model.", "roberta.", "bert.", "xlm_roberta."];
+/// sentence-transformers' list of modules, PEFT, FlagEmbedding's pre-training.
+const PREFIXES: [&str; 10] =
+    ["module.", "_orig_mod.", "0.", "auto_model.", "base_model.", "model.", "lm.", "roberta.", "bert.", "xlm_roberta."];
 
 /// What layer norms' weights were called before.
 const OLD_NAMES: [(&str, &str); 2] = [("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")];
 
 /// Heads of pre-training, and buffers that hold nothing but 0, 1, 2, …
-const HARMLESS: [&str; 5] = ["pooler.", "lm_head.", "cls.", "embeddings.position_ids", "embeddings.token_type_ids"];
+const HARMLESS: [&str; 6] =
+    ["pooler.", "lm_head.", "cls.", "c_head.", "embeddings.position_ids", "embeddings.token_type_ids"];
+
+/// What the head that predicts words is called in transformers' classes, with its parts here. The matrix is the table of
+/// words: a file that holds another one beside it is refused, as one with two biases is.
+const MASKED_LM: [(&str, &str); 8] = [
+    ("cls.predictions.transform.dense.", "lm_head.dense."),
+    ("cls.predictions.transform.LayerNorm.", "lm_head.layer_norm."),
+    ("cls.predictions.decoder.weight", "embeddings.word_embeddings.weight"),
+    ("cls.predictions.decoder.bias", "lm_head.bias"),
+    ("cls.predictions.bias", "lm_head.bias"),
+    ("lm_head.decoder.weight", "embeddings.word_embeddings.weight"),
+    ("lm_head.decoder.bias", "lm_head.bias"),
+    ("lm_head.", "lm_head."),
+];
 
 /// Heads of what a model was fine-tuned for.
 const TASK_HEADS: [&str; 4] = ["classifier.", "qa_outputs.", "score.", "classification_head."];
@@ -26,6 +40,13 @@ pub(super) fn bare(name: &str) -> String {
         }
     }
     name.to_owned()
+}
+
+/// The name here of what a file for pre-training calls `name`.
+pub(super) fn bare_in_pretraining(name: &str) -> String {
+    let bare = bare(name);
+    let known = MASKED_LM.iter().find_map(|(theirs, own)| Some(format!("{own}{}", bare.strip_prefix(theirs)?)));
+    known.unwrap_or(bare)
 }
 
 /// A head's own name, `weight` or `bias`, for what the file of `head` calls `name`.

@@ -10,6 +10,7 @@ use tercet_sampler::SpecialTokens;
 
 use super::{HostTensor, pickle, tokenizer_config};
 use crate::model::heads::{HEADS, head_of};
+use crate::model::pretraining::{PRETRAINING_FILES, is_of_pretraining};
 use crate::model::{M3Model, ModelError};
 
 /// What lies beside a tokenizer.json and is taken along as it is.
@@ -85,7 +86,7 @@ impl M3Model {
 }
 
 impl ModelFiles {
-    /// Writes config.json, model.safetensors, the heads' .pt files, the tokenizer's files and sentence-transformers'
+    /// Writes config.json, model.safetensors, the heads' .pt files or the .safetensors of pre-training's parts, the tokenizer's files and sentence-transformers'
     /// module descriptions into the existing folder `dir`. Needs no libtorch.
     ///
     /// # Errors
@@ -100,14 +101,24 @@ impl ModelFiles {
         let is_double = weights.iter().any(|(_, weight)| weight.kind == Kind::Double);
         write_json("config.json", self.config.to_json(if is_double { "float64" } else { "float32" }))?;
         let weights = weights.iter().map(|(name, weight)| (*name, weight));
-        let (heads, encoder): (Vec<_>, Vec<_>) = weights.partition(|(name, _)| head_of(name).is_some());
+        let (on_encoder, encoder): (Vec<_>, Vec<_>) =
+            weights.partition(|(name, _)| head_of(name).is_some() || is_of_pretraining(name));
         write_safetensors(&dir.join("model.safetensors"), &encoder)?;
         for head in HEADS {
             let prefix = format!("{head}.");
-            let own = heads.iter().filter_map(|(name, weight)| Some((name.strip_prefix(&prefix)?, *weight)));
+            let own = on_encoder.iter().filter_map(|(name, weight)| Some((name.strip_prefix(&prefix)?, *weight)));
+            let own: Vec<_> = own.collect();
+            if own.is_empty() {
+                continue;
+            }
             let path = dir.join(format!("{head}.pt"));
-            pickle::write_state_dict(&path, &own.collect::<Vec<_>>())
-                .map_err(|source| ModelError::Write { path, source })?;
+            pickle::write_state_dict(&path, &own).map_err(|source| ModelError::Write { path, source })?;
+        }
+        for (prefix, file) in PRETRAINING_FILES {
+            let own: Vec<_> = on_encoder.iter().filter(|(name, _)| name.starts_with(prefix)).copied().collect();
+            if !own.is_empty() {
+                write_safetensors(&dir.join(file), &own)?;
+            }
         }
         for (name, bytes) in &self.tokenizer {
             write(name, bytes)?;

@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::{ALL, Case, leaves, mapped, mask, wave};
-use crate::ops::attention::{Attention, ClsAttention, Group, TextSpan, Texts};
+use crate::ops::attention::{Attention, CrossAttention, Group, TextSpan, Texts};
 use crate::ops::dropout::Dropout;
 use crate::tensors::libtorch;
 
@@ -122,7 +122,7 @@ pub fn cls_attention(lens: &[&[usize]], p: f64) -> Case {
     let exact = vec![output.detach(), q.grad(), kv.grad()];
     let found = move |kind| {
         let [query, key_value, d_output] = [&query, &key_value, &d_output].map(|t| t.to_kind(kind));
-        let cls = ClsAttention { query, key_value };
+        let cls = CrossAttention { query, key_value };
         let groups = layout.groups(kind);
         let d = attention.backward_cls(&cls, &groups, &d_output);
         vec![attention.forward_cls(&cls, &groups), d.query, d.key_value]

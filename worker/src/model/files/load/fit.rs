@@ -7,6 +7,7 @@ use tch::Tensor;
 use tercet_configs::{EncoderConfig, ModelFolder};
 use tercet_sampler::SpecialTokens;
 
+use crate::model::pretraining::is_of_pretraining;
 use crate::model::{ModelError, Parameters, Spec, encoder, head_of};
 
 /// What does not fit: every weight that is missing or of another shape.
@@ -27,7 +28,7 @@ pub(super) fn misfits(
                 let place = of_file(spec).unwrap_or_default();
                 Some(format!("{}: expected {:?}, found {:?}{place}", spec.name, spec.shape, found.size()))
             }
-            None if head_of(&spec.name).is_some() => None,
+            None if head_of(&spec.name).is_some() || is_of_pretraining(&spec.name) => None,
             None => Some(format!("{}: expected {:?}, not in the file", spec.name, spec.shape)),
         })
         .collect();

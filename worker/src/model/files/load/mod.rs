@@ -16,7 +16,7 @@ use tokenizer::{check_padding, remark_on_case, special_tokens};
 
 use super::weights::Weights;
 use crate::machine::allocator;
-use crate::model::{M3Model, ModelError, ModelOptions, Origin, Parameters, Spec, encoder, heads};
+use crate::model::{M3Model, ModelError, ModelOptions, Origin, Parameters, Purpose, Spec, encoder, heads, pretraining};
 
 impl M3Model {
     /// Reads `dir`: config.json, the weights (model.safetensors or pytorch_model.bin, whole or in shards), and the
@@ -32,7 +32,7 @@ impl M3Model {
         let (tokenizer, special) = special_tokens(&folder, options.tokenizer.as_deref())?;
         check_padding(&config, &special, &folder.transformer.join("config.json"), &tokenizer)?;
         let pooling = folder.pooling(options.pooling)?;
-        let Weights { tensors: weights, path, mut remarks } = Weights::read(&folder, &config)?;
+        let Weights { tensors: weights, path, mut remarks } = Weights::read(&folder, &config, options.purpose)?;
         remarks.extend(folder.remark_on(options.pooling));
         if let (Some(asked), Some(said)) = (options.normalize, folder.normalize)
             && asked != said
@@ -57,7 +57,7 @@ impl M3Model {
         extend_positions(&mut config, options);
         let dim = multi_vector_dim.unwrap_or(wanted_dim(&config, options));
         let with_pooler = weights.contains_key("pooler.dense.weight");
-        let specs = all_specs(&config, dim, with_pooler);
+        let specs = all_specs(&config, options.purpose, dim, with_pooler);
         // Before there is room for them: sizes that do not fit may be of any size.
         let problems = misfits(&specs, &weights, &config, learned_positions, &folder);
         if !problems.is_empty() {
@@ -68,7 +68,10 @@ impl M3Model {
         let mut parameters = Parameters::new(specs, kind, device);
         let fresh = fill(&mut parameters, &weights, &config, options.seed);
         check_finite(&parameters, &special, &folder, &path)?;
-        remarks.extend(remarks_on_heads(&folder, &fresh));
+        remarks.extend(match options.purpose {
+            Purpose::Retrieval => remarks_on_heads(&folder, &fresh),
+            Purpose::Pretraining { .. } => remark_on_masked_lm(&folder, &fresh).into_iter().collect(),
+        });
         // The weights as they were read are as large as the model, and in pieces that nothing later fits into.
         drop(weights);
         allocator::give_back();
@@ -94,7 +97,7 @@ impl M3Model {
     /// A missing or broken file by name; weights that are missing or of another shape.
     pub fn reload(&mut self, dir: &Path) -> Result<(), ModelError> {
         let folder = ModelFolder::open(dir)?;
-        let Weights { tensors: weights, path, .. } = Weights::read(&folder, &self.config)?;
+        let Weights { tensors: weights, path, .. } = Weights::read(&folder, &self.config, self.purpose())?;
         let of_shape = |spec: &Spec| weights.get(&spec.name).is_some_and(|found| found.size() == spec.shape);
         let problem = |spec: &Spec| format!("{} of the shape {:?} is not there", spec.name, spec.shape);
         let problems: Vec<String> =
@@ -119,7 +122,8 @@ impl M3Model {
         extend_positions(&mut config, options);
         let (tokenizer, special) = special_tokens(&folder, options.tokenizer.as_deref())?;
         check_padding(&config, &special, path, &tokenizer)?;
-        let specs = all_specs(&config, wanted_dim(&config, options), true);
+        let with_pooler = options.purpose == Purpose::Retrieval;
+        let specs = all_specs(&config, options.purpose, wanted_dim(&config, options), with_pooler);
         let fresh = specs.iter().map(|spec| spec.name.clone()).collect();
         let mut parameters = Parameters::new(specs, kind, device);
         tch::manual_seed(options.seed as i64);
@@ -138,13 +142,16 @@ impl M3Model {
     }
 }
 
-/// The encoder's weights, then the heads'.
-fn all_specs(config: &EncoderConfig, multi_vector_dim: usize, with_pooler: bool) -> Vec<Spec> {
+/// The encoder's weights, then those of what stands on it.
+fn all_specs(config: &EncoderConfig, purpose: Purpose, multi_vector_dim: usize, with_pooler: bool) -> Vec<Spec> {
     let mut specs = encoder::specs(config);
     if with_pooler {
         specs.extend(encoder::pooler_specs(config));
     }
-    specs.extend(heads::specs(config, multi_vector_dim));
+    specs.extend(match purpose {
+        Purpose::Retrieval => heads::specs(config, multi_vector_dim),
+        Purpose::Pretraining { decoder } => pretraining::specs(config, decoder),
+    });
     specs
 }
 
@@ -166,6 +173,17 @@ fn remark_on_lengths(folder: &ModelFolder, config: &EncoderConfig) -> Option<Str
         format!(
             "{}: the model was made for texts of up to {cut} tokens (max_seq_length); they are cut at the lengths asked for \
              here, up to {limit}",
+            folder.root.display()
+        )
+    })
+}
+
+/// What is to be said where the head that predicts words is not the one that the encoder was trained with.
+fn remark_on_masked_lm(folder: &ModelFolder, fresh: &[String]) -> Option<String> {
+    fresh.iter().any(|name| name == "lm_head.dense.weight").then(|| {
+        format!(
+            "{}: has no masked-language-model head (lm_head.* or cls.predictions.* beside the encoder's weights, or \
+             mlm_head.safetensors): it starts from random weights",
             folder.root.display()
         )
     })
