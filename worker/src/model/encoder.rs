@@ -3,7 +3,7 @@
 //!
 //! Legend: T tokens of a sub-batch, d hidden size.
 //!
-//! The backward pass is written by hand (the layers say why).
+//! The backward pass is written by hand (layer.rs says why).
 
 use tch::Tensor;
 use tercet_configs::EncoderConfig;
@@ -23,7 +23,7 @@ pub(super) const EMBEDDING_TABLES: [&str; 3] = [
     "embeddings.token_type_embeddings.weight",
 ];
 
-/// Names, shapes and starts of BERT's pooler, which is kept for export but never used or trained.
+/// Names, shapes and initial values of BERT's pooler, which is kept for export but never used or trained.
 pub(super) fn pooler_specs(c: &EncoderConfig) -> [Spec; 2] {
     let d = c.hidden_size as i64;
     [
@@ -32,7 +32,7 @@ pub(super) fn pooler_specs(c: &EncoderConfig) -> [Spec; 2] {
     ]
 }
 
-/// Names, shapes and starts of the encoder's weights.
+/// Names, shapes and initial values of the encoder's weights.
 pub(super) fn specs(c: &EncoderConfig) -> Vec<Spec> {
     let d = c.hidden_size as i64;
     let normal = Init::Normal(c.initializer_range);
@@ -74,7 +74,7 @@ pub(super) fn layer_specs(c: &EncoderConfig, name: &str) -> Vec<Spec> {
     specs
 }
 
-/// What a forward pass leaves for the backward pass.
+/// What the forward pass saves for the backward pass.
 pub struct SavedEncoder {
     norm: Normalised,
     layers: Vec<SavedLayer>,
@@ -126,8 +126,8 @@ impl Encoder {
         (hidden, keep.then_some(SavedEncoder { norm, layers }))
     }
 
-    /// Adds the gradients of all weights, from the gradient of the hidden states that the forward pass gave. Tells
-    /// `ready` from where on this sub-batch adds nothing to the gradients of matrices any more.
+    /// Adds the gradients of all weights, from the gradient of the hidden states that the forward pass gave. Calls
+    /// `ready(first)` once this sub-batch adds nothing more to the gradients of matrices from offset `first` on.
     ///
     /// Padding contributes nothing: its hidden states reach no representation, so its gradient is exactly 0.
     pub fn backward(
@@ -157,7 +157,7 @@ impl Encoder {
         positions: &Tensor,
         seed: Option<u64>,
     ) -> (Tensor, Normalised) {
-        // In the weights' own type up to here: an embedding is a sum of three, and costs nothing.
+        // Embeddings are computed in the weights' own type: a sum of three rows costs next to nothing.
         self.norm_embedded(parameters, embed::forward(&self.tables, ids, &self.places(positions)), seed)
     }
 
@@ -210,7 +210,7 @@ impl Encoder {
     }
 }
 
-/// Every layer drops at places of its own.
+/// A layer's own seed of dropout, so that every layer has other masks.
 pub(super) fn layer_seed(seed: Option<u64>, layer: usize) -> Option<u64> {
     seed.map(|seed| seed.wrapping_add((layer as u64 + 1) << 32))
 }

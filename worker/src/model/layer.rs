@@ -1,9 +1,9 @@
 //! One transformer layer, forward and backward, both by hand.
 //!
-//! Autograd would keep twice of what the backward pass needs, add every sub-batch's weight gradient in a pass of its
-//! own, round gradients to the encoder's type before they are summed, and tell nobody when a layer's gradient is
-//! complete. By hand a layer keeps what cannot be had again cheaply (the activation function's output can), and each
-//! product adds its gradient straight to the flat fp32 buffer.
+//! Autograd would keep twice what the backward pass needs, add every sub-batch's weight gradient in a pass of its own,
+//! round gradients to the encoder's type before they are summed, and not tell when a layer's gradient is complete. By
+//! hand a layer keeps only what is expensive to recompute (the activation function's output is not), and each product
+//! adds its gradient straight to the flat fp32 buffer.
 //!
 //! Legend: T tokens of a sub-batch, d hidden size, f intermediate size.
 
@@ -19,22 +19,22 @@ use crate::ops::gelu;
 use crate::ops::layer_norm::Normalised;
 use crate::ops::linear::LinearOutput;
 
-/// What a layer's forward pass leaves for its backward pass.
+/// What a layer's forward pass saves for its backward pass.
 pub(super) struct SavedLayer {
     input: Tensor,
     attention: SavedAttention,
     rest: SavedRest,
 }
 
-/// Of attention.
+/// What attention saves.
 enum SavedAttention {
     /// Every token attends: queries, keys and values beside each other, [T, 3d].
     All(LinearOutput, Attended),
-    /// One token of each text does.
+    /// One token of each text attends.
     Cls(CrossAttention),
 }
 
-/// Of what follows attention, token by token.
+/// What the rest of the layer saves, which works token by token.
 struct SavedRest {
     attention_norm: Normalised,
     /// After attention and its norm, [T, d].
@@ -160,7 +160,7 @@ impl Layer {
         [d_query, answer.of(parameters).input_gradient(&d.key_value)]
     }
 
-    /// What follows attention, token by token.
+    /// The rest of the layer after attention, token by token.
     fn forward_rest(
         &self,
         parameters: &Parameters,
@@ -200,7 +200,7 @@ impl Layer {
                 d_input
             }
             SavedAttention::Cls(cls) => {
-                // One row a text: cheaper to have again than to keep.
+                // One row a text is cheaper to recompute than to keep.
                 let attended = self.attention(seed).forward_cls(&cls, &texts.groups);
                 let (mut d_first, d_attended) = self.backward_rest(parameters, rest, &attended, seed, grad);
                 let d = self.attention(seed).backward_cls(&cls, &texts.groups, &d_attended);
@@ -259,13 +259,13 @@ impl Layer {
         Attention { num_heads: self.num_heads, dropout: dropout(seed, self.attention_dropout).at(2) }
     }
 
-    /// After attention and after the feed-forward network.
+    /// Dropout after attention and after the feed-forward network.
     fn hidden_dropouts(&self, seed: Option<u64>) -> [Dropout; 2] {
         [0, 1].map(|place| dropout(seed, self.hidden_dropout).at(place))
     }
 }
 
-/// Off without a seed.
+/// Dropout with `seed`; off without one.
 pub(super) fn dropout(seed: Option<u64>, probability: f64) -> Dropout {
     Dropout::new(seed.unwrap_or(0), if seed.is_some() { probability } else { 0.0 })
 }

@@ -183,9 +183,9 @@ pub struct M3Model {
     pub normalize: bool,
     /// Ids without a lexical weight: CLS, EOS, PAD, UNK.
     pub special: SpecialTokens,
-    /// Weights that no file gave and that were drawn afresh.
+    /// Weights that are in no file and were drawn afresh.
     pub fresh: Vec<String>,
-    /// What stands before texts, as the folder says it, or as the model was trained with.
+    /// The prompts before texts, as the folder states them or as the model was trained with.
     pub prompts: Prompts,
     /// What the user should know about the folder that the model was read from.
     pub remarks: Vec<String>,
@@ -206,7 +206,7 @@ enum OnEncoder {
 }
 
 impl M3Model {
-    /// What sub-batches of texts for this model need to know of it.
+    /// What sub-batches need to know of the model.
     pub fn framing(&self) -> Framing {
         let (device, kind) = (self.parameters.flat.device(), self.parameters.compute_kind());
         Framing { pad: self.special.pad.into(), device, kind }
@@ -277,7 +277,7 @@ impl M3Model {
         (own, saved.map(|saved| Graph { saved, hidden }))
     }
 
-    /// What [`M3Model::backward`] needs, alone.
+    /// Only what [`M3Model::backward`] needs, without representations.
     pub fn graph(&self, texts: &SubBatch, heads: Heads, seed: Option<u64>) -> Graph {
         match self.encode(texts, heads, seed, true) {
             (hidden, Some(saved)) => Graph { saved, hidden },
@@ -285,7 +285,7 @@ impl M3Model {
         }
     }
 
-    /// Hidden states that `heads` look at.
+    /// The hidden states that `heads` read.
     fn encode(
         &self,
         texts: &SubBatch,
@@ -332,7 +332,7 @@ impl M3Model {
         }
     }
 
-    /// Whether every text fits: its length the positions, its ids the vocabulary.
+    /// Checks that every text fits: its length the positions, its ids the vocabulary.
     ///
     /// # Errors
     /// [`ModelError::Setting`] with the numbers and the setting that mends them.
@@ -355,8 +355,8 @@ impl M3Model {
         Ok(())
     }
 
-    /// Notes what the model is trained with, for export: what stands before queries and passages (none: not the same in
-    /// all data sets), and the longest text's tokens.
+    /// Records what the model is trained with, for export: the prompts of queries and passages (none: data sets differ
+    /// in them), and the longest text's number of tokens.
     pub fn trains_on(&mut self, prompts: Option<Prompts>, longest: usize) {
         self.max_seq_len = self.max_seq_len.max(longest).min(self.config.max_text_len());
         let trained = prompts.clone().unwrap_or_default();

@@ -1,8 +1,8 @@
-//! A rank's sub-batches and their tensors: from token ids alone, where every hidden state goes.
+//! A rank's sub-batches and their tensors, which say where every hidden state goes and follow from token ids alone.
 //!
-//! Which texts go together says the sampler's layout. A sub-batch's tokens lie one after another in one flat list, so
-//! that everything that works token by token sees no padding. On a CPU attention works text by text; on a GPU it takes
-//! the layout's groups of neighbours of nearly one length, padded to the longest.
+//! The sampler's layout decides which texts go together. A sub-batch's tokens lie one after another in one flat list,
+//! so that everything that works token by token sees no padding. On a CPU attention works text by text; on a GPU it
+//! takes the layout's groups of neighbours of nearly one length, padded to the longest.
 //!
 //! Legend: T tokens of the sub-batch, padding included; S its distinct (text, token) pairs; V its vectors.
 
@@ -18,7 +18,7 @@ use crate::tensors::upload::Upload;
 
 /// One sub-batch on its device.
 pub struct SubBatch {
-    /// Longest first; together they are the T tokens.
+    /// Groups of texts, longest first; together they are the T tokens.
     pub groups: Vec<Group>,
     /// Where each text's real tokens lie.
     pub spans: Vec<TextSpan>,
@@ -127,7 +127,7 @@ impl<'a> SubBatches<'a> {
         }
     }
 
-    /// How many sub-batches.
+    /// The number of sub-batches.
     pub fn len(&self) -> usize {
         self.layouts.len()
     }
@@ -245,7 +245,7 @@ impl Builder {
         }
     }
 
-    /// All of it on the device, by one copy.
+    /// The tensors on the device, sent by one copy.
     fn finish(self, framing: Framing) -> SubBatch {
         let mut upload = Upload::default();
         let lists = [

@@ -1,7 +1,7 @@
 //! Embeddings: the sum of rows of three tables, words, positions and token types, and its gradient.
 //!
-//! The sum is linear in the tables, so the gradient is three additions; autograd would allocate one of a whole table
-//! for every sub-batch. libtorch does it on every device.
+//! The sum is linear in the tables, so the gradient is three additions; autograd would allocate a whole table's for
+//! every sub-batch. libtorch does it on every device.
 //!
 //! Legend: T tokens, d the width.
 

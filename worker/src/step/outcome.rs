@@ -1,4 +1,4 @@
-//! What a step tells.
+//! The results of a step.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use tercet_cluster::{Collective, CollectiveError, ReduceOp, Traffic};
 use crate::scoring::Scores;
 use crate::step::contrastive::loss::Terms;
 
-/// What computing a gradient told.
+/// The results of computing a gradient.
 #[derive(Debug)]
 pub struct Outcome {
     /// The global batch's loss: the same on every rank, once it is summed.
@@ -37,7 +37,7 @@ pub enum Told {
 pub struct Contrasted {
     /// The loss's parts: the same on every rank, once they are summed.
     pub terms: Terms,
-    /// This rank's scores, undivided, [Q, P] each.
+    /// This rank's scores, not yet divided by the temperature, [Q, P] each.
     pub scores: Scores,
     /// Pairs of this rank's queries and passages that were left out of the loss.
     pub num_false_negatives: usize,
@@ -123,7 +123,7 @@ impl Outcome {
         }
     }
 
-    /// With the global loss and its parts, from every rank's shares of them. Every rank calls it.
+    /// Replaces the loss and its parts by the global ones, the sums of every rank's shares. Every rank calls it.
     ///
     /// # Errors
     /// A collective that failed.
@@ -147,10 +147,10 @@ impl Outcome {
     }
 }
 
-/// What a training step came to.
+/// The results of a training step.
 #[derive(Debug)]
 pub struct Stepped {
-    /// What the gradient's computation told.
+    /// The results of the gradient's computation.
     pub outcome: Outcome,
     /// What this rank handed to collectives for it.
     pub traffic: Traffic,

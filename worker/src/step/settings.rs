@@ -9,9 +9,9 @@ use crate::step::pretraining::masks::Masks;
 /// What is trained, and how.
 #[derive(Clone, Copy)]
 pub struct Trainee<'a> {
-    /// Its weights are what an update changes; its flat gradient is where a step's gradient is left.
+    /// The model. A step leaves its gradient in the flat buffer; an update changes the weights.
     pub model: &'a M3Model,
-    /// Everything else that a step's numbers depend on, but the batch and the optimizer's state.
+    /// Everything else that a step's numbers depend on, except the batch and the optimizer's state.
     pub settings: &'a StepSettings,
 }
 

@@ -1,11 +1,11 @@
-//! Under which names other programs keep an encoder's weights, and which weights beside them change nothing.
+//! The names under which other programs keep an encoder's weights, and the tensors beside them that change nothing.
 
-/// What wrappers put before the encoder's names: a model with a head, DistributedDataParallel, torch.compile,
+/// Prefixes of the encoder's names in wrappers: a model with a head, DistributedDataParallel, torch.compile,
 /// sentence-transformers' list of modules, PEFT, FlagEmbedding's pre-training.
 const PREFIXES: [&str; 10] =
     ["module.", "_orig_mod.", "0.", "auto_model.", "base_model.", "model.", "lm.", "roberta.", "bert.", "xlm_roberta."];
 
-/// What layer norms' weights were called before.
+/// Former names of layer norms' weights.
 const OLD_NAMES: [(&str, &str); 2] = [("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")];
 
 /// Heads of pre-training, and buffers that hold nothing but 0, 1, 2, …
@@ -25,7 +25,7 @@ const MASKED_LM: [(&str, &str); 8] = [
     ("lm_head.", "lm_head."),
 ];
 
-/// Heads of what a model was fine-tuned for.
+/// Heads of tasks that a model was fine-tuned for.
 const TASK_HEADS: [&str; 4] = ["classifier.", "qa_outputs.", "score.", "classification_head."];
 
 /// The encoder's own name for what a file calls `name`.
@@ -66,7 +66,7 @@ pub(super) fn task_head(bare: &str) -> Option<&'static str> {
     TASK_HEADS.iter().find(|head| bare.starts_with(*head)).copied()
 }
 
-/// What a tensor without a place means, where it is known.
+/// Why a tensor has no place, where that is known.
 pub(super) fn why_no_place(bare: &str, num_layers: usize) -> Option<String> {
     let layer = bare.strip_prefix("encoder.layer.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
     if let Some(layer) = layer.filter(|&layer| layer >= num_layers) {

@@ -13,7 +13,7 @@ use crate::model::heads::{HEADS, head_of};
 use crate::model::pretraining::{PRETRAINING_FILES, is_of_pretraining};
 use crate::model::{M3Model, ModelError};
 
-/// What lies beside a tokenizer.json and is taken along as it is.
+/// Files beside a tokenizer.json that are copied unchanged.
 const TOKENIZER_FILES: [&str; 8] = [
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -25,8 +25,8 @@ const TOKENIZER_FILES: [&str; 8] = [
     "merges.txt",
 ];
 
-/// What a model's directory has besides the weights. Its sources are read once: what is written later does not depend
-/// on their still being there, as a checkpoint that was resumed from may not be.
+/// The contents of a model's directory besides the weights. The source files are read once, so that exports do not need
+/// them later: they may lie in a checkpoint that has been deleted since the run resumed from it.
 #[derive(Debug, Clone)]
 pub struct ModelFiles {
     config: EncoderConfig,
@@ -57,7 +57,7 @@ impl M3Model {
             let fail = |reason: String| ModelError::File { path: source.clone(), reason };
             let bytes = fs::read(&source).map_err(|e| fail(e.to_string()))?;
             match in_its_place(&bytes) {
-                // What is empty here may be meant so.
+                // An empty file may be meant so.
                 Some(instead) if !bytes.is_empty() => Err(fail(instead.into())),
                 _ => Ok((name, bytes)),
             }
@@ -153,7 +153,7 @@ impl ModelFiles {
     /// config_sentence_transformers.json: the prompts, and by what vectors are compared.
     fn sentence_transformers(&self) -> Map<String, Value> {
         let mut settings = self.settings.clone();
-        // Versions of the programs that wrote it before.
+        // The versions are those of the programs that wrote the file before.
         settings.remove("__version__");
         if self.prompts.query.is_some() || self.prompts.passage.is_some() {
             self.prompts.write(&mut settings);

@@ -20,11 +20,11 @@ const LISTED: usize = 6;
 
 /// A model's tensors, by the encoder's and the heads' own names.
 pub(super) struct Weights {
-    /// They are of floating-point types.
+    /// The tensors, all of floating-point types.
     pub tensors: BTreeMap<String, Tensor>,
     /// The encoder's file, or its index.
     pub path: PathBuf,
-    /// What the user should know of what was left out.
+    /// Remarks for the user on tensors that were left out.
     pub remarks: Vec<String>,
 }
 
@@ -80,7 +80,7 @@ struct Gathered {
     /// A place's name for a tensor's.
     place_of: fn(&str) -> String,
     num_layers: usize,
-    /// By place: where it is from, for messages, and the tensor.
+    /// By place: the tensor's origin, for messages, and the tensor.
     tensors: BTreeMap<String, (String, Tensor)>,
     task_heads: BTreeSet<&'static str>,
     strays: BTreeSet<String>,

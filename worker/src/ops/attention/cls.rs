@@ -1,8 +1,8 @@
 //! Attention of one token of each text, its first, to its text.
 //!
-//! Who wants dense representations by CLS pooling wants nothing else of the last layer: other tokens give their keys
-//! and values to it, and that is all. The result is the same, and so is every gradient. libtorch's operations do it on
-//! every device: a text has one row of probabilities.
+//! Dense representations by CLS pooling need nothing else of the last layer: the other tokens only give it keys and
+//! values. The result and every gradient are the same as with attention of all tokens. libtorch's operations do it on
+//! every device, because a text has one row of probabilities only.
 //!
 //! Legend: T tokens of the sub-batch, d hidden size, h heads, k head size, B and L texts and length of a group.
 
@@ -12,7 +12,7 @@ use super::cross::CrossAttention;
 use super::settings::{Attention, scale};
 use super::texts::Group;
 
-/// One group's, with text and head in one dimension.
+/// One group's inputs and probabilities, with text and head in one dimension.
 struct Pairs {
     /// [B·h, 1, k].
     query: Tensor,
@@ -59,7 +59,7 @@ impl Attention {
         CrossAttention { query: Tensor::cat(&d_queries, 0), key_value: d_key_value }
     }
 
-    /// The groups, in order, each with its number.
+    /// The groups in order, each with its number and its attention computed.
     fn groups<'a>(
         &'a self,
         cls: &'a CrossAttention,

@@ -1,7 +1,7 @@
-//! Every operation in every type, so by every engine that serves it, against its definition: what autograd makes of
-//! that in float64.
+//! Every operation in every type, and so by every engine that serves it, against its definition as autograd
+//! differentiates it in float64.
 //!
-//! The numbers that go in are bfloat16's, so that all types have the same. Gradients that are added to begin as ones.
+//! Inputs are numbers of bfloat16, so that all types get the same. Gradients that are added to begin as ones.
 
 mod attention;
 mod rows;
@@ -24,7 +24,7 @@ const MASTERS: &[Kind] = &[Kind::Double, Kind::Float];
 struct Case {
     name: String,
     kinds: &'static [Kind],
-    /// What comes out in a type: results and gradients.
+    /// The results and gradients in a type.
     found: Box<dyn Fn(Kind) -> Vec<Tensor>>,
     /// The same in float64 by definition.
     exact: Vec<Tensor>,
@@ -95,7 +95,7 @@ fn leaves<const N: usize>(inputs: [&Tensor; N]) -> [Tensor; N] {
     inputs.map(|input| input.copy().set_requires_grad(true))
 }
 
-/// What a weight is kept in where `kind` is computed in.
+/// The type that weights are kept in where `kind` is computed in.
 fn master(kind: Kind) -> Kind {
     if kind == Kind::Double { kind } else { Kind::Float }
 }

@@ -31,8 +31,8 @@ use crate::step::outcome::{Contrasted, Outcome, Told};
 use crate::step::reduce::GradientReducer;
 use crate::step::settings::Trainee;
 
-/// Adds the gradient of this rank's share of the batch to the flat buffer, and lets `sum` begin with what is final of
-/// it. The outcome's loss is this rank's share. Every rank calls it.
+/// Adds the gradient of this rank's share of the batch to the flat buffer, and lets `sum` start on what is final. The
+/// outcome's loss is this rank's share. Every rank calls it.
 ///
 /// # Errors
 /// A collective that failed.
@@ -75,9 +75,9 @@ pub fn compute(
     })
 }
 
-/// What scoring a share gives.
+/// The result of scoring a share.
 pub struct Scored {
-    /// This rank's scores, undivided, [Q, P] each.
+    /// This rank's scores, not yet divided by the temperature, [Q, P] each.
     pub scores: Scores,
     /// This rank's share of the loss.
     pub loss: Loss,
@@ -100,7 +100,7 @@ pub fn score(
 ) -> Result<Scored, CollectiveError> {
     let queries = representations.narrow(0, share.num_queries);
     let passages = representations.narrow(share.num_queries, share.texts.len());
-    // On a GPU most of it is waiting: for the encoder's pass, and for what decides the next piece of work.
+    // On a GPU the host mostly waits here: for the encoder's pass, and for sizes that decide the next piece of work.
     let device = representations.dense.device();
     let mut scoring = during(Phase::Scoring, || waiting(device, || RingScoring::new(ranks, &queries, &passages)))?;
     let scores = during(Phase::Scoring, || waiting(device, || scoring.forward()))?; // [Q, P]

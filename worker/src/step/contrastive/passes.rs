@@ -17,21 +17,21 @@ pub struct Passes<'a> {
     pub heads: Heads,
     /// Padded tokens whose graphs the first pass keeps.
     pub kept_graph_tokens: usize,
-    /// The run's seed, which dropout's depends on.
+    /// The run's seed. Dropout's seed depends on it.
     pub seed: u64,
-    /// The optimizer step, likewise.
+    /// The optimizer step. Dropout's seed depends on it.
     pub step: u64,
-    /// This rank, likewise.
+    /// This rank. Dropout's seed depends on it.
     pub rank: usize,
 }
 
 impl Passes<'_> {
-    /// What dropout's masks in sub-batch `i` depend on: the same in both passes.
+    /// The seed of dropout's masks in sub-batch `i`, the same in both passes.
     fn seed(&self, i: usize) -> Option<u64> {
         dropout_seed(self.seed, self.step, self.rank, i)
     }
 
-    /// What was not kept.
+    /// The graph of sub-batch `i`, computed again because it was not kept.
     fn again(&self, i: usize, sub_batches: &SubBatches) -> Kept {
         let sub_batch = during(Phase::Input, || sub_batches.build(i));
         let graph = during(Phase::Recompute, || self.model.graph(&sub_batch, self.heads, self.seed(i)));

@@ -70,7 +70,7 @@ unsafe extern "C" {
     ) -> bool;
 }
 
-/// What a layer norm's forward pass leaves for its backward pass.
+/// What a layer norm's forward pass saves for its backward pass.
 pub struct Normalised {
     /// The input, [T, d].
     pub input: Tensor,
@@ -154,7 +154,7 @@ pub fn settle_cuda(deterministic: bool) {
     checked(|error, len| unsafe { tercet_settle_cuda(deterministic, error, len) });
 }
 
-/// How libtorch was built: its version, CUDA's, and the settings of its build.
+/// libtorch's version, CUDA's, and the settings of libtorch's build.
 pub fn config() -> String {
     let mut text = [0 as c_char; 4 * MESSAGE_BYTES];
     // SAFETY: `text` has room for as many bytes as the call is told.

@@ -39,20 +39,21 @@ pub(super) fn misfits(
     problems
 }
 
-/// The file of its own that a head's weight is from.
+/// The separate file that a head's weight comes from.
 pub(super) fn head_file(folder: &ModelFolder, weight: &str) -> Option<PathBuf> {
     folder.file(&format!("{}.pt", head_of(weight)?))
 }
 
-/// Refuses weights that leave no text a number. Rows of the word embeddings concern the texts with that token alone,
-/// and show there; the one of CLS is every text's. Nothing is computed with the pooler.
+/// Refuses weights that are not finite and would spoil every text. A row of the word embeddings concerns only texts
+/// with that token, and shows there, but the row of CLS is part of every text. The pooler is not looked at: nothing is
+/// computed with it.
 pub(super) fn check_finite(
     parameters: &Parameters,
     special: &SpecialTokens,
     folder: &ModelFolder,
     path: &Path,
 ) -> Result<(), ModelError> {
-    // A sum takes no memory. One of finite numbers may be too large, all the same.
+    // A sum needs no memory, unlike a test of each number. But finite numbers may have an infinite sum.
     let is_finite = |tensor: &Tensor| {
         tensor.sum(tensor.kind()).double_value(&[]).is_finite() || tensor.isfinite().all().int64_value(&[]) != 0
     };
@@ -104,8 +105,8 @@ fn is_extended(spec: &Spec, found: &Tensor, learned_positions: usize) -> bool {
         && spec.shape[0] > found.size()[0]
 }
 
-/// Learned positions, repeated after their end until all are filled: each new one starts as a copy of one whose
-/// neighbours are its neighbours' copies, which keeps what the encoder knows of local order.
+/// The learned positions, repeated until all positions are filled. A new position and its neighbours are copies of
+/// neighbours, which keeps what the encoder has learnt of local order.
 fn repeat_positions(learned: &Tensor, config: &EncoderConfig) -> Tensor {
     let first = config.first_position() as i64;
     let usable = learned.size()[0] - first;

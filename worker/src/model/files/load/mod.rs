@@ -21,7 +21,7 @@ use crate::model::{M3Model, ModelError, ModelOptions, Origin, Parameters, Purpos
 impl M3Model {
     /// Reads `dir`: config.json, the weights (model.safetensors or pytorch_model.bin, whole or in shards), and the
     /// heads from colbert_linear.pt and sparse_linear.pt if they are there (drawn afresh otherwise, as for a model that
-    /// never had them). Where the model lies and how it pools is as sentence-transformers' files say, if there are any.
+    /// never had them). sentence-transformers' files, if there are any, say where the encoder lies and how it pools.
     ///
     /// # Errors
     /// A missing or broken file by name; weights that are missing or of another shape, all of them listed; a model that
@@ -58,7 +58,7 @@ impl M3Model {
         let dim = multi_vector_dim.unwrap_or(wanted_dim(&config, options));
         let with_pooler = weights.contains_key("pooler.dense.weight");
         let specs = all_specs(&config, options.purpose, dim, with_pooler);
-        // Before there is room for them: sizes that do not fit may be of any size.
+        // This comes before memory is allocated: sizes that do not fit may be of any magnitude.
         let problems = misfits(&specs, &weights, &config, learned_positions, &folder);
         if !problems.is_empty() {
             let of_heads: Option<Vec<PathBuf>> = problems.iter().map(|problem| head_file(&folder, problem)).collect();
@@ -72,7 +72,7 @@ impl M3Model {
             Purpose::Retrieval => remarks_on_heads(&folder, &fresh),
             Purpose::Pretraining { .. } => remark_on_masked_lm(&folder, &fresh).into_iter().collect(),
         });
-        // The weights as they were read are as large as the model, and in pieces that nothing later fits into.
+        // The weights as read are as large as the model, in pieces that no later allocation fits into.
         drop(weights);
         allocator::give_back();
         let max_len = config.max_text_len();
@@ -166,7 +166,7 @@ fn extend_positions(config: &mut EncoderConfig, options: &ModelOptions) {
     }
 }
 
-/// What is to be said where sentence-transformers cuts texts shorter than the model's positions allow.
+/// The remark where sentence-transformers cuts texts shorter than the model's positions allow.
 fn remark_on_lengths(folder: &ModelFolder, config: &EncoderConfig) -> Option<String> {
     let (cut, limit) = (folder.max_seq_len?, config.max_text_len());
     (cut < limit).then(|| {
@@ -178,7 +178,7 @@ fn remark_on_lengths(folder: &ModelFolder, config: &EncoderConfig) -> Option<Str
     })
 }
 
-/// What is to be said where the head that predicts words is not the one that the encoder was trained with.
+/// A remark where the masked-language-model head is drawn afresh.
 fn remark_on_masked_lm(folder: &ModelFolder, fresh: &[String]) -> Option<String> {
     fresh.iter().any(|name| name == "lm_head.dense.weight").then(|| {
         format!(
@@ -189,7 +189,7 @@ fn remark_on_masked_lm(folder: &ModelFolder, fresh: &[String]) -> Option<String>
     })
 }
 
-/// What is to be said of heads drawn afresh whose weights may lie in a file that is not looked for.
+/// Remarks on heads drawn afresh whose weights may lie in a file that is not looked for.
 fn remarks_on_heads(folder: &ModelFolder, fresh: &[String]) -> Vec<String> {
     let unread = |head: &str| {
         let is_fresh = fresh.iter().any(|name| name.strip_prefix(head) == Some(".weight"));

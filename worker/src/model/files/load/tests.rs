@@ -122,7 +122,7 @@ fn a_tokenizer_that_pads_on_the_left_is_refused() {
         message()
     );
 
-    // With a tokenizer.json, tokenizer_config.json says it, or else the former.
+    // With a tokenizer.json, tokenizer_config.json has the first word on the side, and tokenizer.json the second.
     let tokenizer = dir.path().join("tokenizer.json");
     let write = |padding: &str| {
         let json = serde_json::to_string(&tercet_fixtures::word_tokenizer(["a", "b"])).unwrap();
