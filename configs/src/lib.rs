@@ -53,7 +53,7 @@ pub use pooling::Pooling;
 pub use prompts::Prompts;
 pub use recipe::{
     Backend, CheckpointSection, DeviceChoice, FaultsSection, LogSection, LossPreset, LossSection, ModelSection,
-    OnFaults, OptimizerSection, Origin, Precision, Recipe, RestartSection, Teacher,
+    OnFaults, OptimizerSection, Origin, Positions, Precision, Recipe, RestartSection, Teacher,
 };
 pub use visible_devices::VisibleDevices;
 pub use weight_files::{WeightFiles, WeightFormat};
