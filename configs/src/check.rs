@@ -37,6 +37,7 @@ pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
     if let Some(p) = model.dropout.filter(|p| !(0.0..1.0).contains(p)) {
         return fail("model.dropout", format!("is {p}: a probability from 0 to below 1 is expected"));
     }
+    check_alpha(model.positions_alpha).or_else(|message| fail("model.positions_alpha", message))?;
     if !(loss.temperature > 0.0 && loss.temperature.is_finite()) {
         return fail(
             "loss.temperature",
@@ -77,6 +78,17 @@ pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
         if !(0.0..=1.0).contains(&value) {
             return fail(key, format!("is {value}: a number from 0 to 1 is expected"));
         }
+    }
+    Ok(())
+}
+
+/// Why positions cannot be made of the learned ones with this weight.
+fn check_alpha(alpha: f64) -> Result<(), String> {
+    if !(alpha > 0.0 && alpha < 1.0) {
+        return Err(format!("is {alpha}: it weighs against 1 − {alpha}, so a number above 0 and below 1 is expected"));
+    }
+    if alpha == 0.5 {
+        return Err("is 0.5, which makes the positions i·n + j and j·n + i the same: 0.4 is the usual value".into());
     }
     Ok(())
 }
@@ -138,6 +150,23 @@ mod tests {
         let recipe = Recipe::parse("name = \"t\"", Path::new("t.toml"), &["loss.temperature=-1".into()]);
         let message = recipe.unwrap_err().to_string();
         assert!(message.contains("loss.temperature: is -1"), "{message}");
+    }
+
+    #[test]
+    fn hierarchical_positions_need_two_different_weights() {
+        let parse = |alpha: &str| {
+            let overrides = ["model.positions=hierarchical".into(), format!("model.positions_alpha={alpha}")];
+            Recipe::parse("name = \"t\"", Path::new("t.toml"), &overrides).map_err(|error| error.to_string())
+        };
+        for alpha in ["0.4", "0.6", "0.001"] {
+            parse(alpha).unwrap();
+        }
+        for (alpha, reason) in
+            [("0", "above 0"), ("1", "below 1"), ("-0.4", "is -0.4"), ("nan", "above 0"), ("0.5", "the same")]
+        {
+            let message = parse(alpha).unwrap_err();
+            assert!(message.contains("model.positions_alpha: is") && message.contains(reason), "{message}");
+        }
     }
 
     #[test]

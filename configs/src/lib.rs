@@ -53,8 +53,8 @@ pub use pooling::Pooling;
 pub use prompts::Prompts;
 pub use recipe::{
     Backend, CheckpointSection, DecoderQuery, DeviceChoice, FaultsSection, LogSection, LossPreset, LossSection,
-    ModelSection, OnFaults, OptimizerSection, Origin, Precision, PretrainSection, RandomWords, Recipe, RestartSection,
-    Teacher,
+    ModelSection, OnFaults, OptimizerSection, Origin, Positions, Precision, PretrainSection, RandomWords, Recipe,
+    RestartSection, Teacher,
 };
 pub use visible_devices::VisibleDevices;
 pub use weight_files::{WeightFiles, WeightFormat};

@@ -30,7 +30,7 @@ pub use device::DeviceChoice;
 pub use faults::{FaultsSection, OnFaults};
 pub use log::LogSection;
 pub use loss::{LossPreset, LossSection, Teacher};
-pub use model::{ModelSection, Origin};
+pub use model::{ModelSection, Origin, Positions};
 pub use optimizer::OptimizerSection;
 pub use precision::Precision;
 pub use pretrain::{DecoderQuery, PretrainSection, RandomWords};

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
-use tercet_configs::{EncoderConfig, ExitCode, LossPreset, ModelFolderError, Pooling, Prompts, Recipe};
+use tercet_configs::{EncoderConfig, ExitCode, LossPreset, ModelFolderError, Pooling, Positions, Prompts, Recipe};
 use tercet_sampler::{SpecialTokens, not_in_table};
 
 pub use encoder::Encoder;
@@ -112,6 +112,10 @@ pub struct ModelOptions {
     pub tokenizer: Option<PathBuf>,
     /// Positions wanted; 0 keeps the model's.
     pub max_position_embeddings: usize,
+    /// How positions start that the model's files do not have.
+    pub positions: Positions,
+    /// The weight α of hierarchical positions.
+    pub positions_alpha: f64,
     /// Width of the multi-vector head; 0: as the file says, the hidden size for a fresh one.
     pub multi_vector_dim: usize,
     /// Replaces both dropout probabilities.
@@ -128,6 +132,8 @@ impl Default for ModelOptions {
             normalize: None,
             tokenizer: None,
             max_position_embeddings: 0,
+            positions: Positions::default(),
+            positions_alpha: 0.4,
             multi_vector_dim: 0,
             dropout: None,
             seed: 42,
@@ -145,6 +151,8 @@ impl ModelOptions {
             normalize: Some(section.normalize),
             tokenizer: section.tokenizer.clone(),
             max_position_embeddings: section.max_position_embeddings,
+            positions: section.positions,
+            positions_alpha: section.positions_alpha,
             multi_vector_dim: section.multi_vector_dim,
             dropout: section.dropout,
             seed: recipe.seed,

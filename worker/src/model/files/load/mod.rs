@@ -1,6 +1,7 @@
 //! Reads a model from a Hugging Face or sentence-transformers folder, or draws a fresh one from a config.json.
 
 mod fit;
+mod positions;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
@@ -54,7 +55,8 @@ impl M3Model {
             )));
         }
         let learned_positions = config.max_position_embeddings;
-        extend_positions(&mut config, options);
+        with_changes(&mut config, options);
+        positions::check_number(&config, learned_positions, options)?;
         let dim = multi_vector_dim.unwrap_or(wanted_dim(&config, options));
         let with_pooler = weights.contains_key("pooler.dense.weight");
         let specs = all_specs(&config, options.purpose, dim, with_pooler);
@@ -66,7 +68,7 @@ impl M3Model {
             return Err(ModelError::Weights { path, problems });
         }
         let mut parameters = Parameters::new(specs, kind, device);
-        let fresh = fill(&mut parameters, &weights, &config, options.seed);
+        let fresh = fill(&mut parameters, &weights, &config, options);
         check_finite(&parameters, &special, &folder, &path)?;
         remarks.extend(match options.purpose {
             Purpose::Retrieval => remarks_on_heads(&folder, &fresh),
@@ -105,7 +107,7 @@ impl M3Model {
         if !problems.is_empty() {
             return Err(ModelError::Weights { path, problems });
         }
-        fill(&mut self.parameters, &weights, &self.config, 0);
+        fill(&mut self.parameters, &weights, &self.config, &ModelOptions::default());
         drop(weights);
         allocator::give_back();
         Ok(())
@@ -119,7 +121,7 @@ impl M3Model {
         let beside = path.parent().filter(|dir| !dir.as_os_str().is_empty());
         let folder = ModelFolder::plain(beside.unwrap_or(Path::new(".")));
         let mut config = EncoderConfig::load(path)?;
-        extend_positions(&mut config, options);
+        with_changes(&mut config, options);
         let (tokenizer, special) = special_tokens(&folder, options.tokenizer.as_deref())?;
         check_padding(&config, &special, path, &tokenizer)?;
         let with_pooler = options.purpose == Purpose::Retrieval;
@@ -159,7 +161,8 @@ fn wanted_dim(config: &EncoderConfig, options: &ModelOptions) -> usize {
     if options.multi_vector_dim > 0 { options.multi_vector_dim } else { config.hidden_size }
 }
 
-fn extend_positions(config: &mut EncoderConfig, options: &ModelOptions) {
+/// The encoder as `options` want it.
+fn with_changes(config: &mut EncoderConfig, options: &ModelOptions) {
     config.max_position_embeddings = config.max_position_embeddings.max(options.max_position_embeddings);
     if let Some(p) = options.dropout {
         (config.hidden_dropout_prob, config.attention_probs_dropout_prob) = (p, p);

@@ -181,18 +181,6 @@ fn what_other_programs_read_otherwise_is_remarked_on() {
     }
 }
 
-#[test]
-fn positions_extend_by_repeating_the_learned_ones() {
-    let options = ModelOptions { max_position_embeddings: 100, ..Default::default() };
-    let model = load(&golden(), &options).unwrap();
-    let table = model.parameters.leaf("embeddings.position_embeddings.weight");
-    assert_eq!(table.size(), [100, 16]);
-    // Position ids start at 2; 32 learned positions repeat.
-    assert_eq!(table.get(2 + 32), table.get(2));
-    assert_eq!(table.get(99), table.get(2 + (99 - 2) % 32));
-    assert_eq!(model.config.max_text_len(), 98);
-}
-
 /// The names and values of all weights.
 fn weights_of(model: &M3Model) -> Vec<(String, Tensor)> {
     model.parameters.specs().iter().map(|spec| (spec.name.clone(), model.parameters.leaf(&spec.name))).collect()
