@@ -178,8 +178,7 @@ impl TextLens {
         let (added, max_len) = self.passage;
         let negatives = choice.negatives.iter().map(move |&i| shape.neg[i]);
         let positive = choice.positive.map(|i| shape.pos[i]);
-        (positive.into_iter().chain(negatives))
-            .map(move |content| (usize::from(content) + added).min(max_len))
+        (positive.into_iter().chain(negatives)).map(move |content| (usize::from(content) + added).min(max_len))
     }
 
     /// The estimated cost of a row's texts as they will be encoded, cut to length.

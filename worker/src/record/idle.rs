@@ -39,8 +39,8 @@ impl Signs {
     pub fn of(share: &Share, outcome: &Outcome, with_teacher: bool) -> Self {
         let (queries, group) = (share.num_global_queries as u64, share.group_size as u64);
         let per_query = match share.negatives {
-            Negatives::Own => group - 1,
-            Negatives::All | Negatives::InBatch => queries * group - 1,
+            Negatives::Own => group.saturating_sub(1),
+            Negatives::All | Negatives::InBatch => (queries * group).saturating_sub(1),
         };
         let scores = &outcome.scores;
         let [spread, lexical] = numbers([Some(spread(&scores.dense)), scores.lexical.as_ref().map(largest)]);
