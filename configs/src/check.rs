@@ -46,7 +46,7 @@ pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
     }
     check_pretrain(&recipe.pretrain).or_else(|(key, message)| fail(key, message))?;
     check_weights(loss).or_else(|(key, message)| fail(key, message))?;
-    check_data(data).or_else(|(key, message)| fail(&format!("data.{key}"), message))?;
+    check_data(data, loss.preset.is_pretraining()).or_else(|(key, message)| fail(&format!("data.{key}"), message))?;
     if loss.preset == LossPreset::Dense && loss.teacher == Teacher::None && loss.distill_start_step > 0 {
         return fail("loss.distill_start_step", "has no meaning with preset = \"dense\", which does not distil".into());
     }

@@ -13,6 +13,7 @@ const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3, m
 
 fn settings(rows_per_shard: u64) -> StoreSettings {
     StoreSettings {
+        text_max_len: 8192,
         tokenizer_hash: "0123".into(),
         special: SPECIAL,
         query_max_len: 8,

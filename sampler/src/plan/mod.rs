@@ -108,6 +108,11 @@ impl Plan {
         if let Some(empty) = phases.iter().find(|phase| phase.steps_per_round() == 0) {
             return Err(PlanError::NoWeight { from_step: empty.first_step });
         }
+        // Texts alone are queries without passages.
+        let (query_max_len, passage_max_len) = match recipe.loss.preset.is_pretraining() {
+            true => (data.text_max_len, 0),
+            false => (data.query_max_len, data.passage_max_len),
+        };
         let schedule = Schedule::new(recipe.seed, cells.iter().map(|cell| cell.size).collect(), phases);
         Ok(Self {
             store,
@@ -115,8 +120,8 @@ impl Plan {
             cells,
             schedule,
             seed: recipe.seed,
-            query_max_len: data.query_max_len,
-            passage_max_len: data.passage_max_len,
+            query_max_len,
+            passage_max_len,
             shuffle_ratio: data.shuffle_ratio,
             warnings,
         })
@@ -152,12 +157,12 @@ impl Plan {
         &self.store
     }
 
-    /// Tokens of a query at most, special tokens included.
+    /// Tokens of a query, or of a text alone, at most, special tokens included.
     pub fn query_max_len(&self) -> usize {
         self.query_max_len
     }
 
-    /// Tokens of a passage at most, special tokens included.
+    /// Tokens of a passage at most, special tokens included; 0 where rows are texts alone.
     pub fn passage_max_len(&self) -> usize {
         self.passage_max_len
     }

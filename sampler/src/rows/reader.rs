@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::row::Row;
-use super::source::{RawRow, RowSource};
+use super::source::{RawRow, RecordSource, RowSource};
 use crate::error::RowError;
 
 /// Reads the rows of one file in order: JSON Lines (plain, gzip or zstd; blank lines are skipped), Parquet or Arrow.

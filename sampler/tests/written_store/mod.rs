@@ -46,6 +46,7 @@ fn tokens(row: usize, text: usize) -> Vec<u32> {
 
 pub fn store(dir: &Path, datasets: &[Written]) -> Arc<Store> {
     let settings = StoreSettings {
+        text_max_len: 8192,
         tokenizer_hash: "none".to_owned(),
         special: SPECIAL,
         query_max_len: 64,

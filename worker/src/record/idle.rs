@@ -43,8 +43,8 @@ impl Signs {
         };
         let (queries, group) = (share.num_global_queries as u64, share.group_size as u64);
         let per_query = match share.negatives {
-            Negatives::Own => group - 1,
-            Negatives::All | Negatives::InBatch => queries * group - 1,
+            Negatives::Own => group.saturating_sub(1),
+            Negatives::All | Negatives::InBatch => (queries * group).saturating_sub(1),
         };
         let scores = &contrasted.scores;
         let [spread, lexical] = numbers([Some(spread(&scores.dense)), scores.lexical.as_ref().map(largest)]);
