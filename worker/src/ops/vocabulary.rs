@@ -12,14 +12,14 @@ use tch::{Device, Kind, Tensor};
 use super::linear::add_column_sums;
 use super::matmul::Matmul;
 use super::{Engine, Weight, cpu};
-use crate::tensors::libtorch::{add_product, product};
+use crate::tensors::libtorch::{add_product, product, product_into};
 
-/// Bytes of a tile's logits at most, as far as there are rows enough in it: on a CPU the weights' gradient, which every
-/// tile adds to, must not cost more than the products; a GPU wants large products.
-const TILE_BYTES: [usize; 2] = [128 << 20, 512 << 20];
+/// Bytes of a tile's logits, on a CPU and on a GPU, which wants large products.
+const TILE_BYTES: [usize; 2] = [64 << 20, 512 << 20];
 
-/// Rows of a tile at least.
-const MIN_ROWS: i64 = 16;
+/// Rows of a tile at least. Every tile adds to the gradient of the whole table, which with fewer rows would cost more
+/// than the products.
+const MIN_ROWS: i64 = 128;
 
 /// The projection.
 pub struct Projection {
@@ -60,19 +60,18 @@ impl Projection {
         let mut sums = Tensor::zeros([2], (Kind::Double, rows.device()));
         let d_rows = gradient.is_some().then(|| rows.empty_like());
         let (num_rows, tile) = (rows.size()[0], self.tile_rows(rows));
+        let (width, kind) = (self.table.compute.size()[0], self.kind(rows));
+        let room = Tensor::empty([tile.min(num_rows), width], (kind, rows.device()));
         for first in (0..num_rows).step_by(tile as usize) {
             let len = tile.min(num_rows - first);
             let [rows, labels] = [rows, labels].map(|all| all.narrow(0, first, len));
-            let logits = self.logits(&rows); // [R, V]
-            let (of_tile, d_logits) = self.tile(logits, &labels, scale, gradient.as_mut());
-            let _ = sums.g_add_(&of_tile);
+            let mut logits = room.narrow(0, 0, len); // [R, V]
+            self.project(&rows, &mut logits);
+            let _ = sums.g_add_(&self.learn(&mut logits, &labels, scale, gradient.as_mut()));
             if let (Some(gradient), Some(d_rows)) = (&mut gradient, &d_rows) {
-                let d_logits = d_logits.to_kind(rows.kind());
-                d_rows.narrow(0, first, len).copy_(&product(
-                    self.matmul.input_gradient,
-                    &d_logits,
-                    &self.table.compute,
-                ));
+                let d_logits = logits.to_kind(rows.kind());
+                let mut d_rows = d_rows.narrow(0, first, len);
+                product_into(self.matmul.input_gradient, &mut d_rows, &d_logits, &self.table.compute);
                 self.add_table_gradient(&mut gradient.table, &d_logits, &rows);
             }
         }
@@ -91,34 +90,32 @@ impl Projection {
         if rows.kind() == Kind::Double { Kind::Double } else { Kind::Float }
     }
 
-    /// Without the bias, [R, V].
-    fn logits(&self, rows: &Tensor) -> Tensor {
+    /// The logits, [R, V], without the bias.
+    fn project(&self, rows: &Tensor, logits: &mut Tensor) {
         let table = self.table.compute.tr();
-        let kind = self.kind(rows);
-        if rows.kind() != kind && rows.device().is_cuda() {
-            // bfloat16's products, summed and left in float32.
-            let mut logits = Tensor::zeros([rows.size()[0], table.size()[1]], (kind, rows.device()));
-            add_product(self.matmul.forward, &mut logits, rows, &table);
-            return logits;
+        // A GPU leaves sums of bfloat16's products in float32; a CPU rounds them.
+        if logits.kind() == rows.kind() || rows.device().is_cuda() {
+            product_into(self.matmul.forward, logits, rows, &table);
+        } else {
+            logits.copy_(&product(self.matmul.forward, rows, &table));
         }
-        product(self.matmul.forward, rows, &table).to_kind(kind)
     }
 
-    /// A tile's sums, float64 `[2]`, and with `gradient` that of its logits in their place; adds that of the bias.
-    fn tile(
+    /// A tile's sums, float64 `[2]`. With `gradient` the logits become their gradient, and that of the bias is added.
+    fn learn(
         &self,
-        mut logits: Tensor,
+        logits: &mut Tensor,
         labels: &Tensor,
         scale: f64,
         gradient: Option<&mut ProjectionGradient>,
-    ) -> (Tensor, Tensor) {
+    ) -> Tensor {
         let bias = &self.bias.master;
-        if Engine::of(&logits) == Engine::Cpu {
+        if Engine::of(logits) == Engine::Cpu {
             // int64 on the CPU, one-dimensional.
             let labels = Vec::<i64>::try_from(labels).expect("one-dimensional int64");
             let bias_gradient = gradient.map(|gradient| &mut gradient.bias);
-            let told = cpu::cross_entropy::in_place(&mut logits, bias, &labels, scale as f32, bias_gradient);
-            return (told.sum_dim_intlist([0i64].as_slice(), false, None::<Kind>), logits);
+            let told = cpu::cross_entropy::in_place(logits, bias, &labels, scale as f32, bias_gradient);
+            return told.sum_dim_intlist([0i64].as_slice(), false, None::<Kind>);
         }
         let _ = logits.g_add_(bias);
         let labels = labels.unsqueeze(1); // [R, 1]
@@ -129,12 +126,11 @@ impl Projection {
         let sums = Tensor::stack(&[loss, correct], 0);
         if let Some(gradient) = gradient {
             let _ = logits.g_sub_(&log_sum).exp_();
-            let minus_one = Tensor::full([1, 1], -1.0, (logits.kind(), logits.device()));
-            let _ = logits.scatter_add_(1, &labels, &minus_one.expand(labels.size(), false));
-            let _ = logits.g_mul_scalar_(scale);
-            add_column_sums(&mut gradient.bias, &logits);
+            let at_label = logits.gather(1, &labels, false) - 1.0;
+            let _ = logits.scatter_(1, &labels, &at_label).g_mul_scalar_(scale);
+            add_column_sums(&mut gradient.bias, logits);
         }
-        (sums, logits)
+        sums
     }
 
     fn add_table_gradient(&self, gradient: &mut Tensor, d_logits: &Tensor, rows: &Tensor) {

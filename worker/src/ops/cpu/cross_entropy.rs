@@ -24,13 +24,15 @@ pub fn in_place(logits: &mut Tensor, bias: &Tensor, labels: &[i64], scale: f32, 
     let sums = d_bias.map_or(none.as_mut_slice(), elements_mut::<f32>);
     let (rows, told_of) = (Shared::new(rows), Shared::new(elements_mut::<f64>(&mut told)));
     column_sums(labels.len(), [sums], |block, [sums]| {
-        for row in block {
-            // SAFETY: the rows of a block are its own.
-            let (logits, told) = unsafe { (rows.slice(row * width, width), told_of.slice(row * 2, 2)) };
-            let label = labels[row] as usize;
-            Arch::new().dispatch(
-                #[inline(always)]
-                || {
+        // A closure that gives away what it holds, here the block, is inlined as a whole; one that does not is called,
+        // compiled for any processor.
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for row in block {
+                    // SAFETY: the rows of a block are its own.
+                    let (logits, told) = unsafe { (rows.slice(row * width, width), told_of.slice(row * 2, 2)) };
+                    let label = labels[row] as usize;
                     let largest = with_bias(logits, bias);
                     let at_label = logits[label];
                     let sum = exponentials(logits, largest, backward);
@@ -39,9 +41,9 @@ pub fn in_place(logits: &mut Tensor, bias: &Tensor, labels: &[i64], scale: f32, 
                     if backward {
                         gradient(logits, label, scale / sum, scale, sums);
                     }
-                },
-            );
-        }
+                }
+            },
+        );
     });
     told
 }
@@ -69,18 +71,19 @@ fn with_bias(logits: &mut [f32], bias: &[f32]) -> f32 {
 #[inline(always)]
 fn exponentials(logits: &mut [f32], largest: f32, keep: bool) -> f32 {
     let mut lanes = [0.0; LANES];
-    let one = |x: &mut f32, lane: &mut f32| {
-        let power = exp(*x - largest);
-        *lane += power;
-        if keep {
-            *x = power;
-        }
-    };
     let (whole, rest) = logits.as_chunks_mut::<LANES>();
     for logits in whole {
-        logits.iter_mut().zip(&mut lanes).for_each(|(x, lane)| one(x, lane));
+        for (x, lane) in logits.iter_mut().zip(&mut lanes) {
+            let power = exp(*x - largest);
+            *lane += power;
+            *x = if keep { power } else { *x };
+        }
     }
-    rest.iter_mut().zip(&mut lanes).for_each(|(x, lane)| one(x, lane));
+    for (x, lane) in rest.iter_mut().zip(&mut lanes) {
+        let power = exp(*x - largest);
+        *lane += power;
+        *x = if keep { power } else { *x };
+    }
     lanes.into_iter().sum()
 }
 
