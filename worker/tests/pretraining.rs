@@ -14,6 +14,7 @@ use tch::{Device, Kind, Tensor};
 use tercet_cluster::Solo;
 use tercet_configs::{DecoderQuery, OptimizerSection, PretrainSection};
 use tercet_sampler::{Share, SpecialTokens, SubBatchLimit, TextInput};
+use tercet_worker::machine::allocator;
 use tercet_worker::model::pretraining::{DecoderRow, HiddenPlaces};
 use tercet_worker::model::{M3Model, ModelOptions, Purpose};
 use tercet_worker::step::clip::clip_grad_norm;
@@ -321,4 +322,54 @@ fn another_vector_is_looked_at_every_so_often() {
     let one = Share { texts: share.texts[..1].to_vec(), row_keys: vec![10], ..share.clone() };
     let section = PretrainSection { gap_every: 1, ..PretrainSection::default() };
     assert_eq!(predicted(&step(&model, &section, &Masks::Drawn, &one, CUTS[0])).decoder_gap(), None);
+}
+
+/// One layer of four heads, of XLM-R's vocabulary and positions unless told otherwise.
+fn wide_model(vocabulary: usize) -> M3Model {
+    tch::set_num_threads(1);
+    let dir = tempfile::tempdir().unwrap();
+    let config = serde_json::json!({
+        "model_type": "xlm-roberta", "vocab_size": vocabulary, "hidden_size": WIDTH, "num_hidden_layers": 1,
+        "num_attention_heads": 4, "intermediate_size": 2 * WIDTH, "max_position_embeddings": LONG + 2,
+        "type_vocab_size": 1, "pad_token_id": 1, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
+    });
+    std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+    std::fs::copy(golden("nano_xlmr_mae/hf/special_tokens.json"), dir.path().join("special_tokens.json")).unwrap();
+    let mut model = M3Model::fresh(&dir.path().join("config.json"), &options(true), Device::Cpu, Kind::Float).unwrap();
+    model.enable_gradients(Kind::Float);
+    model
+}
+
+const WIDTH: usize = 32;
+const LONG: usize = 8192;
+const MIB: u64 = 1 << 20;
+
+/// What a step on one text takes beside the weights and their gradient, in bytes.
+fn peak(model: &M3Model, len: usize) -> u64 {
+    let words = (0..len - 2).map(|i| 100 + (i * 7919 % 1000) as i64);
+    let text = TextInput::of_tokens(std::iter::once(0).chain(words).chain([2]).collect());
+    let texts = vec![text];
+    let share = Share { row_keys: vec![7], num_queries: 1, num_global_queries: 1, texts, ..Share::default() };
+    allocator::begin_peak();
+    step(model, &PretrainSection::default(), &Masks::Drawn, &share, CUTS[0]);
+    allocator::peak_growth_bytes()
+}
+
+#[test]
+fn nothing_is_as_large_as_a_texts_square_or_as_texts_times_the_vocabulary() {
+    let _drawn = crate::generator();
+    let xlmr = wide_model(250_002);
+    let (short, long) = (peak(&xlmr, 256), peak(&xlmr, LONG));
+    // Two layers keep some twenty numbers of the width for each token, and have as many on the way; mask sets take a
+    // byte for each of 128 sets and each token.
+    let activations = (90 * LONG * WIDTH * size_of::<f32>() + 3 * 128 * LONG) as u64;
+    println!("{} MiB for a text of 256 tokens, {} MiB for one of {LONG}", short / MIB, long / MIB);
+    assert!(long - short <= activations + 16 * MIB, "{long} for {short}");
+    // What must not be there: one head's similarities of a text, or a row of the vocabulary for every token.
+    assert!(activations + 16 * MIB < (LONG * LONG * size_of::<f32>()) as u64);
+    // A smaller vocabulary takes less by its part of a tile, whatever the text's length.
+    let small = wide_model(20_000);
+    let (less_short, less_long) = (short - peak(&small, 256), long - peak(&small, LONG));
+    println!("of that {} and {} MiB are the vocabulary's", less_short / MIB, less_long / MIB);
+    assert!(less_long <= less_short + 8 * MIB, "{less_long} {less_short}");
 }
