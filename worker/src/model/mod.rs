@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
-use tercet_configs::{EncoderConfig, ExitCode, LossPreset, ModelFolderError, Pooling, Positions, Prompts, Recipe};
+use tercet_configs::{
+    DecoderQuery, EncoderConfig, ExitCode, LossPreset, ModelFolderError, Pooling, Positions, Prompts, Recipe,
+};
 use tercet_sampler::{SpecialTokens, not_in_table};
 
 pub use encoder::Encoder;
@@ -25,7 +27,7 @@ pub use heads::{HeadWeights, head_of};
 pub use parameters::{Init, Parameters, Spec};
 
 use crate::machine::phase::{Phase, during};
-use crate::model::pretraining::Pretraining;
+use crate::model::pretraining::{Body, Pretraining, PretrainingBatch, Scales, Told};
 use crate::model::representation::{Gradients, Heads, SubBatchRepresentations};
 use crate::model::sub_batch::{Framing, SubBatch};
 use crate::tensors::libtorch;
@@ -210,7 +212,7 @@ pub struct M3Model {
 /// What stands on the encoder.
 enum OnEncoder {
     Heads { weights: HeadWeights, multi_vector_dim: usize },
-    Pretraining(Pretraining),
+    Pretraining(Box<Pretraining>),
 }
 
 impl M3Model {
@@ -327,6 +329,41 @@ impl M3Model {
         self.encoder.backward(&self.parameters, saved, texts, seed, grad, ready);
     }
 
+    /// Takes one sub-batch of pre-training through, forward and backward: adds the gradient of the encoder's and the
+    /// decoder's loss, each times its scale, to the flat gradient. `seed` and `ready` are as for [`M3Model::backward`].
+    ///
+    /// # Panics
+    /// If the model is not for pre-training.
+    pub fn pretrain(
+        &self,
+        batch: &PretrainingBatch,
+        query: DecoderQuery,
+        scales: Scales,
+        seed: Option<u64>,
+        ready: &mut dyn FnMut(i64),
+    ) -> Told {
+        self.pretraining().learn(self.body(), batch, (query, scales), seed, ready)
+    }
+
+    /// The sums of pre-training's decoder as in [`Told`], without gradient, where the texts' sentence vectors are
+    /// `cls`, [texts, d]. None without a decoder or a label.
+    ///
+    /// # Panics
+    /// If the model is not for pre-training.
+    pub fn decode(
+        &self,
+        cls: &Tensor,
+        batch: &PretrainingBatch,
+        query: DecoderQuery,
+        seed: Option<u64>,
+    ) -> Option<Tensor> {
+        self.pretraining().decode(self.body(), cls, batch, query, seed)
+    }
+
+    fn body(&self) -> Body<'_> {
+        Body { encoder: &self.encoder, parameters: &self.parameters }
+    }
+
     /// The model's tokenizer.json; none if its directory only names the special tokens.
     pub fn tokenizer_json(&self) -> Option<&Path> {
         Some(self.tokenizer.as_path()).filter(|path| !path.is_dir())
@@ -396,7 +433,7 @@ impl M3Model {
             let multi_vector_dim = parameters.leaf("colbert_linear.weight").size()[0] as usize;
             OnEncoder::Heads { weights: HeadWeights::new(&parameters, pooling, normalize), multi_vector_dim }
         } else {
-            OnEncoder::Pretraining(Pretraining::new(&config, &parameters))
+            OnEncoder::Pretraining(Box::new(Pretraining::new(&config, &parameters)))
         };
         Self {
             encoder: Encoder::new(&config, &parameters),

@@ -14,7 +14,7 @@ use crate::machine::card;
 use crate::machine::phase::{Phase, during};
 use crate::model::pretraining::{PretrainingBatch, PretrainingTexts, Scales, Told};
 use crate::model::{M3Model, Purpose};
-use crate::step::dropout_seed;
+use crate::step::dropout_seed::dropout_seed;
 use crate::step::inspect::Inspect;
 use crate::step::outcome::{Outcome, Predicted, Predictions, Told as ToldOf};
 use crate::step::pretraining::masks::Masks;
