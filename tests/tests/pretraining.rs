@@ -4,19 +4,16 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
-use tercet_fixtures::{ModelConfig, RecipeBuilder, numbered_words, word_tokenizer};
 use tercet_tests::compare::{number, same_gradients};
 use tercet_tests::hold::Hold;
-use tercet_tests::place::{Place, golden};
+use tercet_tests::place::golden;
 use tercet_tests::program::{Tercet, send};
 use tercet_tests::scene::metrics;
 use tercet_tests::tensors::{self, Tensors};
-
-/// Words of the tokenizer, `<mask>` among them.
-const VOCABULARY: usize = 97;
+use tercet_tests::text_scene::{TextScene, VOCABULARY};
 
 /// Folder, and what differs from configs/golden-mae.toml.
 const CASES: [(&str, &[&str]); 6] = [
@@ -65,53 +62,10 @@ fn published_losses_and_gradients_on_any_ranks() {
     }
 }
 
-/// A store of texts, a fresh model, a recipe.
-struct Scene {
-    place: Place,
-    store: PathBuf,
-    tokenizer: PathBuf,
-}
-
-impl Scene {
-    fn new() -> Self {
-        let place = Place::new();
-        let tokenizer = word_tokenizer(numbered_words(VOCABULARY)).to_string();
-        let tokenizer =
-            place.write("tokenizer.json", &tokenizer.replace(&format!("\"w{}\"", VOCABULARY - 1), "\"<mask>\""));
-        let text = |i: usize| {
-            let words = (0..1 + (i * 7) % 40).map(|j| format!("w{}", 4 + (i * 5 + j * j) % 90));
-            words.collect::<Vec<_>>().join(" ")
-        };
-        let texts = place.write("texts.txt", &(0..48).map(|i| text(i) + "\n").collect::<String>());
-        let store = place.path("store");
-        let prepare = Tercet::new("prepare").arg("--tokenizer").arg(&tokenizer).arg("--out").arg(&store);
-        prepare.arg("--texts").arg(format!("texts={}", texts.display())).succeed();
-        Self { place, store, tokenizer }
-    }
-
-    fn recipe(&self, steps: u64) -> RecipeBuilder {
-        let config = ModelConfig { hidden_size: 32, initializer_range: 0.1, ..ModelConfig::tiny(VOCABULARY, 64) };
-        let config = self.place.model_config("config.json", &config);
-        let recipe = RecipeBuilder::new("pretrain", steps).fresh_model(&config, &self.tokenizer);
-        let recipe = recipe.set("data.store", &self.store).length_groups(&[(16, 8), (64, 4)]);
-        recipe.set("loss.preset", "retromae").set("pretrain.gap_every", 3).set("sub_batch_tokens", 64)
-    }
-
-    fn train(&self, recipe: &RecipeBuilder, run: &str, ranks: usize) -> Tercet {
-        let recipe = self.place.recipe(&format!("{run}.toml"), recipe);
-        let run_dir = self.place.path(run);
-        Tercet::new("train").arg(&recipe).ranks(ranks).set(format!("run_dir={}", run_dir.display()))
-    }
-
-    fn checkpoint(&self, run: &str, step: u64) -> PathBuf {
-        self.place.path(run).join(format!("step-{step:08}"))
-    }
-}
-
 /// After one update with beta1 = 0 the optimizer's running mean of gradients is the gradient.
 #[test]
 fn masks_losses_and_gradients_are_the_same_on_any_ranks() {
-    let scene = Scene::new();
+    let scene = TextScene::new();
     for preset in ["retromae", "mlm"] {
         let recipe = scene.recipe(1).set("precision", "fp64");
         let recipe = recipe.set("optimizer.beta1", 0.0).set("optimizer.max_grad_norm", 0.0);
@@ -148,7 +102,7 @@ fn masks_losses_and_gradients_are_the_same_on_any_ranks() {
 
 #[test]
 fn a_killed_run_resumes_to_the_same_bits() {
-    let scene = Scene::new();
+    let scene = TextScene::new();
     let (steps, every) = (12, 4);
     let recipe = scene.recipe(steps).set("model.dropout", 0.1).set("checkpoint.every_steps", every);
     scene.train(&recipe, "whole", 2).succeed();
@@ -179,7 +133,7 @@ fn a_killed_run_resumes_to_the_same_bits() {
 /// The model is what later stages start from; its head and decoder are what pre-training goes on from.
 #[test]
 fn later_stages_and_further_pre_training_start_from_what_is_saved() {
-    let scene = Scene::new();
+    let scene = TextScene::new();
     scene.train(&scene.recipe(2), "first", 1).succeed();
     let model = scene.checkpoint("first", 2).join("model");
     let names = |file: &str| tensors::read(&model.join(file)).into_keys().collect::<Vec<_>>();
@@ -209,7 +163,7 @@ fn later_stages_and_further_pre_training_start_from_what_is_saved() {
 
 #[test]
 fn what_cannot_be_pre_trained_is_refused_in_words() {
-    let scene = Scene::new();
+    let scene = TextScene::new();
     for (settings, words) in [
         (&["pretrain.encoder_mask=0"][..], "pretrain.encoder_mask: is 0"),
         (&["pretrain.decoder_mask=1.0"], "pretrain.decoder_mask: is 1"),
