@@ -172,6 +172,7 @@ pub struct Graph {
 /// What a model has besides encoder, heads and weights: what its folder says.
 struct Origin {
     special: SpecialTokens,
+    continuations: Vec<bool>,
     fresh: Vec<String>,
     tokenizer: PathBuf,
     normalize: bool,
@@ -193,6 +194,8 @@ pub struct M3Model {
     pub normalize: bool,
     /// Ids without a lexical weight: CLS, EOS, PAD, UNK.
     pub special: SpecialTokens,
+    /// For pre-training: whether the token of each id continues a word; empty if the tokenizer marks none.
+    pub continuations: Vec<bool>,
     /// Weights that are in no file and were drawn afresh.
     pub fresh: Vec<String>,
     /// The prompts before texts, as the folder states them or as the model was trained with.
@@ -428,7 +431,8 @@ impl M3Model {
     }
 
     fn assemble(config: EncoderConfig, parameters: Parameters, pooling: Pooling, origin: Origin) -> Self {
-        let Origin { special, fresh, tokenizer, normalize, max_seq_len, prompts, settings, remarks } = origin;
+        let Origin { special, continuations, fresh, tokenizer, normalize, max_seq_len, prompts, settings, remarks } =
+            origin;
         let on_encoder = if parameters.contains("colbert_linear.weight") {
             let multi_vector_dim = parameters.leaf("colbert_linear.weight").size()[0] as usize;
             OnEncoder::Heads { weights: HeadWeights::new(&parameters, pooling, normalize), multi_vector_dim }
@@ -443,6 +447,7 @@ impl M3Model {
             pooling,
             normalize,
             special,
+            continuations,
             fresh,
             prompts,
             remarks,
