@@ -52,8 +52,9 @@ pub use nvidia_driver::{GpuSlot, NvidiaDriver, UsableGpus, major_of};
 pub use pooling::Pooling;
 pub use prompts::Prompts;
 pub use recipe::{
-    Backend, CheckpointSection, DeviceChoice, FaultsSection, LogSection, LossPreset, LossSection, ModelSection,
-    OnFaults, OptimizerSection, Origin, Precision, Recipe, RestartSection, Teacher,
+    Backend, CheckpointSection, DecoderQuery, DeviceChoice, FaultsSection, LogSection, LossPreset, LossSection,
+    ModelSection, OnFaults, OptimizerSection, Origin, Positions, Precision, PretrainSection, RandomWords, Recipe,
+    RestartSection, Teacher,
 };
 pub use visible_devices::VisibleDevices;
 pub use weight_files::{WeightFiles, WeightFormat};

@@ -46,10 +46,10 @@ const UNIFIED: LossTable = LossTable {
 impl LossPreset {
     /// Whether it pre-trains the encoder on rows of one text each, in place of contrasting queries with passages.
     pub fn is_pretraining(self) -> bool {
-        false
+        matches!(self, Self::Retromae | Self::Mlm)
     }
 
-    /// What it stands for; none for the dense head alone, whose InfoNCE is the loss.
+    /// What it stands for; none for the dense head alone, whose InfoNCE is the loss, and for pre-training.
     pub fn table(self) -> Option<LossTable> {
         match self {
             Self::Unified => Some(UNIFIED),
@@ -61,7 +61,7 @@ impl LossPreset {
                 distillation: Some(Distillation { divisor: 3.0, sum_divisor: 1.0 }),
             }),
             Self::Independent => Some(LossTable { distillation: None, ..UNIFIED }),
-            Self::Dense => None,
+            Self::Dense | Self::Retromae | Self::Mlm => None,
         }
     }
 }

@@ -75,7 +75,7 @@ impl ModelShape {
             config,
             multi_vector_dim,
             heads,
-            only_cls: heads == Heads::DENSE && pooling == Pooling::Cls,
+            only_cls: heads == Heads::DENSE && pooling == Pooling::Cls && !loss.preset.is_pretraining(),
             element_bytes,
             compute_bytes,
         }

@@ -39,6 +39,7 @@ pub use lines::{
     LineReader, LinesOf, PackedWriter, evident, json_fields, json_object, plain_or_packed, unpacked_name, utf8,
 };
 pub use place::ReadAt;
+pub use plan::hash;
 pub use plan::{
     Cell, CellSize, Choice, GlobalBatch, GroupSize, Permutation, Phase, Plan, PlanError, Policy, Schedule,
     ScheduledStep, Source, agreed_prefixes,

@@ -40,7 +40,7 @@ pub struct RowId {
 /// One rank's part of a global batch. Q: this rank's queries, G: group size.
 ///
 /// Rows of one text each, for pre-training, are queries without passages: G is 0.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Share {
     /// The optimizer step, from 0.
     pub step: u64,

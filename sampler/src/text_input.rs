@@ -29,6 +29,11 @@ impl TextInput {
         Self { ids, cls_positions, lexical_ids }
     }
 
+    /// A framed text for what looks at its tokens alone: its lexical vocabulary is left out.
+    pub fn of_tokens(ids: Vec<i64>) -> Self {
+        Self { ids, ..Self::default() }
+    }
+
     /// `prefix` and `content` in their frame, as [`SpecialTokens::frame_into`] cuts them.
     pub fn framed(special: &SpecialTokens, prefix: &[u32], content: &[u32], max_len: usize) -> Self {
         let mut ids = Vec::new();

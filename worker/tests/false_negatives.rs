@@ -203,7 +203,7 @@ fn masked_losses_are_the_formulas_over_what_is_left() {
     ] {
         let batch = batch(negatives, two_way);
         let outcome = step(&section, &batch, true);
-        let scores = &outcome.scores;
+        let scores = &outcome.contrasted().scores;
         let scores = [&scores.dense, scores.lexical.as_ref().unwrap(), scores.multi_vector.as_ref().unwrap()];
 
         let passages = passages();
@@ -228,10 +228,10 @@ fn masked_losses_are_the_formulas_over_what_is_left() {
 
         let pairs = (0..NUM_QUERIES).flat_map(|i| (0..passages.len()).map(move |k| (i, k)));
         let masked = pairs.filter(|&(i, k)| k != positive(i) && may(i, k) && known(i, k)).count();
-        assert_eq!(outcome.num_false_negatives, masked, "{name}");
+        assert_eq!(outcome.contrasted().num_false_negatives, masked, "{name}");
         assert!(masked > 1, "{name}: nothing to mask");
         let unmasked = step(&section, &batch, false);
-        assert_eq!(unmasked.num_false_negatives, 0);
+        assert_eq!(unmasked.contrasted().num_false_negatives, 0);
         assert!((unmasked.loss - expected).abs() > 1e-3 * expected, "{name}: the mask makes no difference");
     }
 }
@@ -254,5 +254,5 @@ fn a_query_without_true_negatives_has_no_loss() {
         ..batch(Negatives::InBatch, true)
     };
     let outcome = step(&LossSection::default(), &batch, true);
-    assert_eq!((outcome.loss, outcome.num_false_negatives), (0.0, 2));
+    assert_eq!((outcome.loss, outcome.contrasted().num_false_negatives), (0.0, 2));
 }

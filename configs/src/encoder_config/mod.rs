@@ -56,13 +56,15 @@ struct Family {
     vocab_size: usize,
     /// The class of a bare encoder.
     class: &'static str,
+    /// What the class with a masked-language-model head puts before the encoder's names.
+    prefix: &'static str,
 }
 
 const FAMILIES: [Family; 4] = [
-    Family { name: "xlm-roberta", pad_token_id: 1, vocab_size: 30_522, class: "XLMRobertaModel" },
-    Family { name: "roberta", pad_token_id: 1, vocab_size: 50_265, class: "RobertaModel" },
-    Family { name: "camembert", pad_token_id: 1, vocab_size: 30_522, class: "CamembertModel" },
-    Family { name: "bert", pad_token_id: 0, vocab_size: 30_522, class: "BertModel" },
+    Family { name: "xlm-roberta", pad_token_id: 1, vocab_size: 30_522, class: "XLMRobertaModel", prefix: "roberta" },
+    Family { name: "roberta", pad_token_id: 1, vocab_size: 50_265, class: "RobertaModel", prefix: "roberta" },
+    Family { name: "camembert", pad_token_id: 1, vocab_size: 30_522, class: "CamembertModel", prefix: "roberta" },
+    Family { name: "bert", pad_token_id: 0, vocab_size: 30_522, class: "BertModel", prefix: "bert" },
 ];
 
 /// Keys that an exported config.json leaves out because they no longer hold, or held only for another program's model:
@@ -87,6 +89,20 @@ const NOT_EXPORTED: [&str; 13] = [
 const MIN_TEXT_LEN: usize = 3;
 
 impl EncoderConfig {
+    /// What transformers' class with a masked-language-model head calls the weight that is `own` here: the encoder's
+    /// under its prefix, those of the head (`lm_head.…`) as the family has them. Others keep their names.
+    pub fn masked_lm_name(&self, own: &str) -> String {
+        let prefix = FAMILIES.iter().find(|family| family.name == self.model_type).map_or("bert", |f| f.prefix);
+        match own.strip_prefix("lm_head.") {
+            Some("bias") if prefix == "bert" => "cls.predictions.bias".to_owned(),
+            Some(part) if prefix == "bert" => {
+                format!("cls.predictions.transform.{}", part.replace("layer_norm", "LayerNorm"))
+            }
+            None if ["embeddings.", "encoder."].iter().any(|start| own.starts_with(start)) => format!("{prefix}.{own}"),
+            _ => own.to_owned(),
+        }
+    }
+
     /// Reads and checks `path`.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod loss;
 mod model;
 mod optimizer;
 mod precision;
+mod pretrain;
 mod restart;
 
 use std::path::PathBuf;
@@ -29,9 +30,10 @@ pub use device::DeviceChoice;
 pub use faults::{FaultsSection, OnFaults};
 pub use log::LogSection;
 pub use loss::{LossPreset, LossSection, Teacher};
-pub use model::{ModelSection, Origin};
+pub use model::{ModelSection, Origin, Positions};
 pub use optimizer::OptimizerSection;
 pub use precision::Precision;
+pub use pretrain::{DecoderQuery, PretrainSection, RandomWords};
 pub use restart::RestartSection;
 
 /// One training run. Relative paths are relative to the working directory.
@@ -98,6 +100,9 @@ pub struct Recipe {
     /// The objective.
     #[serde(default)]
     pub loss: LossSection,
+    /// What pre-training hides, where the objective is that.
+    #[serde(default)]
+    pub pretrain: PretrainSection,
     /// AdamW and its schedule.
     #[serde(default)]
     pub optimizer: OptimizerSection,

@@ -14,7 +14,7 @@ pub(super) fn mix(mut x: u64) -> u64 {
 }
 
 /// A hash of `parts`; their order matters.
-pub(super) fn hash(parts: &[u64]) -> u64 {
+pub fn hash(parts: &[u64]) -> u64 {
     parts.iter().fold(parts.len() as u64, |state, &part| mix((state ^ part).wrapping_add(INCREMENT)))
 }
 

@@ -32,6 +32,7 @@ pub(crate) use choose::reorder_segments;
 pub use cells::Cell;
 pub use choose::Choice;
 pub use error::PlanError;
+pub use hash::hash;
 pub use permute::Permutation;
 pub use policy::{GroupSize, Policy, agreed_prefixes};
 pub use schedule::{CellSize, Phase, Schedule, ScheduledStep};

@@ -10,6 +10,7 @@ pub mod encode;
 mod error;
 pub mod eval;
 mod given_batch;
+mod given_texts;
 pub mod measure;
 pub mod mine;
 mod output;

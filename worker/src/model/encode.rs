@@ -1,4 +1,4 @@
-//! Texts → representations, as inference needs them; how a sub-batch's part gets into all texts' and out of them.
+//! Texts → representations, for inference, and how a sub-batch's representations get to their places among all texts'.
 
 use tch::Tensor;
 use tercet_sampler::{SubBatchLimit, TextInput};
@@ -9,7 +9,7 @@ use crate::model::sub_batch::{SubBatch, SubBatches};
 
 /// Encodes `texts` sub-batch by sub-batch; the result is in their order.
 ///
-/// A text alone gives what it gives inside a batch: padding is masked everywhere.
+/// A text has the same representation alone as inside a batch, because padding is masked everywhere.
 pub fn encode_texts(model: &M3Model, texts: &[TextInput], heads: Heads, limit: SubBatchLimit) -> Representations {
     let _guard = tch::no_grad_guard();
     let mut all = Representations::zeros(texts, model.dims(), heads, model.options());
@@ -21,7 +21,7 @@ pub fn encode_texts(model: &M3Model, texts: &[TextInput], heads: Heads, limit: S
 }
 
 impl Representations {
-    /// Copies a sub-batch's part to where it belongs.
+    /// Copies a sub-batch's representations to their places.
     pub fn scatter(&mut self, at: &SubBatch, own: &SubBatchRepresentations) {
         let put = |target: &mut Tensor, index: &Tensor, values: &Tensor| {
             let _ = target.index_copy_(0, index, &values.detach());

@@ -14,7 +14,7 @@ use crate::ops::sums;
 /// Below this a vector counts as zero and is not scaled up (as torch's `normalize`).
 const MIN_NORM: f64 = 1e-12;
 
-/// Names, shapes and starts of the lexical and multi-vector heads' weights.
+/// Names, shapes and initial values of the lexical and multi-vector heads' weights.
 pub(super) fn specs(c: &EncoderConfig, multi_vector_dim: usize) -> Vec<Spec> {
     let d = c.hidden_size as i64;
     // Of unit gain, so that a fresh multi-vector head already separates tokens.
@@ -22,9 +22,9 @@ pub(super) fn specs(c: &EncoderConfig, multi_vector_dim: usize) -> Vec<Spec> {
     [
         ("colbert_linear.weight", vec![multi_vector_dim as i64, d], Init::Normal(unit)),
         ("colbert_linear.bias", vec![multi_vector_dim as i64], Init::Constant(0.0)),
-        // Small: over the temperature, sums of products of larger weights are so far apart that InfoNCE drives them all
-        // behind the ReLU's zero, where no gradient brings them back. A little above zero: most tokens start in reach
-        // of it.
+        // Larger weights would make scores, once divided by the temperature, so far apart that InfoNCE drives all
+        // tokens below the ReLU's zero, where none gets a gradient. The bias is a little above zero, so that most
+        // tokens start with one.
         ("sparse_linear.weight", vec![1, d], Init::Normal(0.3 * unit)),
         ("sparse_linear.bias", vec![1], Init::Constant(0.1)),
     ]
@@ -33,7 +33,7 @@ pub(super) fn specs(c: &EncoderConfig, multi_vector_dim: usize) -> Vec<Spec> {
     .collect()
 }
 
-/// The linear maps of the heads, as files and weights are called.
+/// The heads' linear maps, by the names of their files and weights.
 pub(super) const HEADS: [&str; 2] = ["colbert_linear", "sparse_linear"];
 
 /// The head that a weight of this name belongs to, whose gradient is autograd's; none: the encoder.

@@ -1,9 +1,9 @@
 //! One transformer layer, forward and backward, both by hand.
 //!
-//! Autograd would keep twice of what the backward pass needs, add every sub-batch's weight gradient in a pass of its
-//! own, round gradients to the encoder's type before they are summed, and tell nobody when a layer's gradient is
-//! complete. By hand a layer keeps what cannot be had again cheaply (the activation function's output can), and each
-//! product adds its gradient straight to the flat fp32 buffer.
+//! Autograd would keep twice what the backward pass needs, add every sub-batch's weight gradient in a pass of its own,
+//! round gradients to the encoder's type before they are summed, and not tell when a layer's gradient is complete. By
+//! hand a layer keeps only what is expensive to recompute (the activation function's output is not), and each product
+//! adds its gradient straight to the flat fp32 buffer.
 //!
 //! Legend: T tokens of a sub-batch, d hidden size, f intermediate size.
 
@@ -13,28 +13,28 @@ use tercet_configs::EncoderConfig;
 use super::parameters::Parameters;
 use super::places::{LinearPlace, NormPlace};
 use crate::model::sub_batch::SubBatch;
-use crate::ops::attention::{Attended, Attention, ClsAttention};
+use crate::ops::attention::{Attended, Attention, CrossAttention, Visible};
 use crate::ops::dropout::Dropout;
 use crate::ops::gelu;
 use crate::ops::layer_norm::Normalised;
 use crate::ops::linear::LinearOutput;
 
-/// What a layer's forward pass leaves for its backward pass.
+/// What a layer's forward pass saves for its backward pass.
 pub(super) struct SavedLayer {
     input: Tensor,
     attention: SavedAttention,
     rest: SavedRest,
 }
 
-/// Of attention.
+/// What attention saves.
 enum SavedAttention {
     /// Every token attends: queries, keys and values beside each other, [T, 3d].
     All(LinearOutput, Attended),
-    /// One token of each text does.
-    Cls(ClsAttention),
+    /// One token of each text attends.
+    Cls(CrossAttention),
 }
 
-/// Of what follows attention, token by token.
+/// What the rest of the layer saves, which works token by token.
 struct SavedRest {
     attention_norm: Normalised,
     /// After attention and its norm, [T, d].
@@ -42,6 +42,18 @@ struct SavedRest {
     /// Before the activation function, [T, f].
     inner: LinearOutput,
     output_norm: Normalised,
+}
+
+/// What a forward pass over rows that ask and tokens that answer leaves for its backward pass.
+pub(super) struct SavedCross {
+    /// [R, d].
+    query: Tensor,
+    /// [T, d].
+    context: Tensor,
+    projected: CrossAttention,
+    /// [R, d].
+    attended: Tensor,
+    rest: SavedRest,
 }
 
 /// Post-norm attention and feed-forward, as in BERT and XLM-RoBERTa.
@@ -58,10 +70,11 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    pub(super) fn new(config: &EncoderConfig, parameters: &Parameters, index: usize) -> Self {
-        let named = |name: &str| format!("encoder.layer.{index}.{name}");
-        let linear = |names: &[&str]| LinearPlace::new(parameters, &names.iter().map(|n| named(n)).collect::<Vec<_>>());
-        let norm = |name: &str| NormPlace::new(config, parameters, &named(name));
+    /// The layer whose weights have names that begin with `name`.
+    pub(super) fn new(config: &EncoderConfig, parameters: &Parameters, name: &str) -> Self {
+        let named = |part: &str| format!("{name}.{part}");
+        let linear = |parts: &[&str]| LinearPlace::new(parameters, &parts.iter().map(|n| named(n)).collect::<Vec<_>>());
+        let norm = |part: &str| NormPlace::new(config, parameters, &named(part));
         Self {
             num_heads: config.num_attention_heads as i64,
             hidden_dropout: config.hidden_dropout_prob,
@@ -103,14 +116,51 @@ impl Layer {
     ) -> (Tensor, Option<SavedLayer>) {
         let first = input.index_select(0, &texts.cls.token);
         let [query, key_value] = self.qkv.cut_at(first.size()[1]).map(|place| place.of(parameters));
-        let cls = ClsAttention { query: query.forward(&first), key_value: key_value.forward(&input) };
+        let cls = CrossAttention { query: query.forward(&first), key_value: key_value.forward(&input) };
         let attended = self.attention(seed).forward_cls(&cls, &texts.groups);
         let (output, rest) = self.forward_rest(parameters, &first, &attended, seed);
         let attention = SavedAttention::Cls(cls);
         (output, keep.then_some(SavedLayer { input, attention, rest }))
     }
 
-    /// What follows attention, token by token.
+    /// [R, d] from rows that ask, `query` [R, d], and the tokens that they may see, `context` [T, d], as `visible` says.
+    /// The residual is the query's.
+    pub(super) fn forward_cross(
+        &self,
+        parameters: &Parameters,
+        query: Tensor,
+        context: Tensor,
+        visible: &Visible,
+        seed: Option<u64>,
+    ) -> (Tensor, SavedCross) {
+        let [ask, answer] = self.qkv.cut_at(query.size()[1]).map(|place| place.of(parameters));
+        let projected = CrossAttention { query: ask.forward(&query), key_value: answer.forward(&context) };
+        let attended = self.attention(seed).forward_visible(&projected, visible);
+        let (output, rest) = self.forward_rest(parameters, &query, &attended, seed);
+        (output, SavedCross { query, context, projected, attended, rest })
+    }
+
+    /// Gradients of [`Layer::forward_cross`]'s query, [R, d], and context, [T, d], from its output's; adds those of the
+    /// layer's weights.
+    pub(super) fn backward_cross(
+        &self,
+        parameters: &Parameters,
+        saved: SavedCross,
+        visible: &Visible,
+        seed: Option<u64>,
+        grad: Tensor,
+    ) -> [Tensor; 2] {
+        let SavedCross { query, context, projected, attended, rest } = saved;
+        let (mut d_query, d_attended) = self.backward_rest(parameters, rest, &attended, seed, grad);
+        let d = self.attention(seed).backward_visible(&projected, visible, &d_attended);
+        let [ask, answer] = self.qkv.cut_at(query.size()[1]);
+        ask.gradient(parameters).add(&query, &d.query);
+        ask.of(parameters).add_input_gradient(&d.query, &mut d_query);
+        answer.gradient(parameters).add(&context, &d.key_value);
+        [d_query, answer.of(parameters).input_gradient(&d.key_value)]
+    }
+
+    /// The rest of the layer after attention, token by token.
     fn forward_rest(
         &self,
         parameters: &Parameters,
@@ -150,7 +200,7 @@ impl Layer {
                 d_input
             }
             SavedAttention::Cls(cls) => {
-                // One row a text: cheaper to have again than to keep.
+                // One row a text is cheaper to recompute than to keep.
                 let attended = self.attention(seed).forward_cls(&cls, &texts.groups);
                 let (mut d_first, d_attended) = self.backward_rest(parameters, rest, &attended, seed, grad);
                 let d = self.attention(seed).backward_cls(&cls, &texts.groups, &d_attended);
@@ -209,13 +259,13 @@ impl Layer {
         Attention { num_heads: self.num_heads, dropout: dropout(seed, self.attention_dropout).at(2) }
     }
 
-    /// After attention and after the feed-forward network.
+    /// Dropout after attention and after the feed-forward network.
     fn hidden_dropouts(&self, seed: Option<u64>) -> [Dropout; 2] {
         [0, 1].map(|place| dropout(seed, self.hidden_dropout).at(place))
     }
 }
 
-/// Off without a seed.
+/// Dropout with `seed`; off without one.
 pub(super) fn dropout(seed: Option<u64>, probability: f64) -> Dropout {
     Dropout::new(seed.unwrap_or(0), if seed.is_some() { probability } else { 0.0 })
 }

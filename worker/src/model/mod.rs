@@ -8,6 +8,7 @@ mod layer;
 mod parameters;
 mod places;
 mod pooled;
+pub mod pretraining;
 pub mod representation;
 pub mod sub_batch;
 
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
-use tercet_configs::{EncoderConfig, ExitCode, ModelFolderError, ModelSection, Pooling, Prompts};
+use tercet_configs::{EncoderConfig, ExitCode, LossPreset, ModelFolderError, Pooling, Positions, Prompts, Recipe};
 use tercet_sampler::{SpecialTokens, not_in_table};
 
 pub use encoder::Encoder;
@@ -24,6 +25,7 @@ pub use heads::{HeadWeights, head_of};
 pub use parameters::{Init, Parameters, Spec};
 
 use crate::machine::phase::{Phase, during};
+use crate::model::pretraining::Pretraining;
 use crate::model::representation::{Gradients, Heads, SubBatchRepresentations};
 use crate::model::sub_batch::{Framing, SubBatch};
 use crate::tensors::libtorch;
@@ -73,9 +75,35 @@ impl ModelError {
     }
 }
 
+/// What a model is for, and so what stands on its encoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// The three heads.
+    #[default]
+    Retrieval,
+    /// What [`pretraining`] has: the head that predicts words, and perhaps the decoder.
+    Pretraining {
+        /// There is a decoder.
+        decoder: bool,
+    },
+}
+
+impl Purpose {
+    /// What a loss trains.
+    pub fn of(preset: LossPreset) -> Self {
+        match preset {
+            LossPreset::Retromae => Self::Pretraining { decoder: true },
+            LossPreset::Mlm => Self::Pretraining { decoder: false },
+            LossPreset::Unified | LossPreset::PaperV1 | LossPreset::Independent | LossPreset::Dense => Self::Retrieval,
+        }
+    }
+}
+
 /// What a recipe or a command line says about a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelOptions {
+    /// What it is for.
+    pub purpose: Purpose,
     /// How the dense head reads a text; none: what the folder's pooling says, else CLS.
     pub pooling: Option<Pooling>,
     /// Dense and multi-vector representations have length 1; none: what the folder's modules.json says, else true.
@@ -84,6 +112,10 @@ pub struct ModelOptions {
     pub tokenizer: Option<PathBuf>,
     /// Positions wanted; 0 keeps the model's.
     pub max_position_embeddings: usize,
+    /// How positions start that the model's files do not have.
+    pub positions: Positions,
+    /// The weight α of hierarchical positions.
+    pub positions_alpha: f64,
     /// Width of the multi-vector head; 0: as the file says, the hidden size for a fresh one.
     pub multi_vector_dim: usize,
     /// Replaces both dropout probabilities.
@@ -95,10 +127,13 @@ pub struct ModelOptions {
 impl Default for ModelOptions {
     fn default() -> Self {
         Self {
+            purpose: Purpose::Retrieval,
             pooling: None,
             normalize: None,
             tokenizer: None,
             max_position_embeddings: 0,
+            positions: Positions::default(),
+            positions_alpha: 0.4,
             multi_vector_dim: 0,
             dropout: None,
             seed: 42,
@@ -107,16 +142,20 @@ impl Default for ModelOptions {
 }
 
 impl ModelOptions {
-    /// The recipe's `[model]`.
-    pub fn of(section: &ModelSection, seed: u64) -> Self {
+    /// The recipe's `[model]`, for what it trains.
+    pub fn of(recipe: &Recipe) -> Self {
+        let section = &recipe.model;
         Self {
+            purpose: Purpose::of(recipe.loss.preset),
             pooling: section.pooling,
             normalize: Some(section.normalize),
             tokenizer: section.tokenizer.clone(),
             max_position_embeddings: section.max_position_embeddings,
+            positions: section.positions,
+            positions_alpha: section.positions_alpha,
             multi_vector_dim: section.multi_vector_dim,
             dropout: section.dropout,
-            seed,
+            seed: recipe.seed,
         }
     }
 }
@@ -152,9 +191,9 @@ pub struct M3Model {
     pub normalize: bool,
     /// Ids without a lexical weight: CLS, EOS, PAD, UNK.
     pub special: SpecialTokens,
-    /// Weights that no file gave and that were drawn afresh.
+    /// Weights that are in no file and were drawn afresh.
     pub fresh: Vec<String>,
-    /// What stands before texts, as the folder says it, or as the model was trained with.
+    /// The prompts before texts, as the folder states them or as the model was trained with.
     pub prompts: Prompts,
     /// What the user should know about the folder that the model was read from.
     pub remarks: Vec<String>,
@@ -165,20 +204,59 @@ pub struct M3Model {
     /// The folder's config_sentence_transformers.json, for export.
     settings: Map<String, Value>,
     encoder: Encoder,
-    heads: HeadWeights,
-    multi_vector_dim: usize,
+    on_encoder: OnEncoder,
+}
+
+/// What stands on the encoder.
+enum OnEncoder {
+    Heads { weights: HeadWeights, multi_vector_dim: usize },
+    Pretraining(Pretraining),
 }
 
 impl M3Model {
-    /// What sub-batches of texts for this model need to know of it.
+    /// What sub-batches need to know of the model.
     pub fn framing(&self) -> Framing {
         let (device, kind) = (self.parameters.flat.device(), self.parameters.compute_kind());
         Framing { pad: self.special.pad.into(), device, kind }
     }
 
-    /// Widths of a dense and of a multi-vector representation.
+    /// Widths of a dense and of a multi-vector representation; 0 without that head.
     pub fn dims(&self) -> (i64, i64) {
-        (self.config.hidden_size as i64, self.multi_vector_dim as i64)
+        let multi_vector_dim = match &self.on_encoder {
+            OnEncoder::Heads { multi_vector_dim, .. } => *multi_vector_dim,
+            OnEncoder::Pretraining(_) => 0,
+        };
+        (self.config.hidden_size as i64, multi_vector_dim as i64)
+    }
+
+    /// What it is for.
+    pub fn purpose(&self) -> Purpose {
+        match &self.on_encoder {
+            OnEncoder::Heads { .. } => Purpose::Retrieval,
+            OnEncoder::Pretraining(parts) => Purpose::Pretraining { decoder: parts.has_decoder() },
+        }
+    }
+
+    /// The three heads.
+    ///
+    /// # Panics
+    /// If the model is for pre-training.
+    fn heads(&self) -> &HeadWeights {
+        match &self.on_encoder {
+            OnEncoder::Heads { weights, .. } => weights,
+            OnEncoder::Pretraining(_) => panic!("a model for pre-training has no heads"),
+        }
+    }
+
+    /// What pre-training puts on the encoder.
+    ///
+    /// # Panics
+    /// If the model is for retrieval.
+    fn pretraining(&self) -> &Pretraining {
+        match &self.on_encoder {
+            OnEncoder::Heads { .. } => panic!("a model for retrieval has no parts of pre-training"),
+            OnEncoder::Pretraining(parts) => parts,
+        }
     }
 
     /// Type and device of weights, gradients and representations.
@@ -203,11 +281,11 @@ impl M3Model {
     ) -> (SubBatchRepresentations, Option<Graph>) {
         let _guard = tch::no_grad_guard();
         let (hidden, saved) = self.encode(texts, heads, seed, keep);
-        let own = during(Phase::Heads, || self.heads.represent(&hidden, texts, heads));
+        let own = during(Phase::Heads, || self.heads().represent(&hidden, texts, heads));
         (own, saved.map(|saved| Graph { saved, hidden }))
     }
 
-    /// What [`M3Model::backward`] needs, alone.
+    /// Only what [`M3Model::backward`] needs, without representations.
     pub fn graph(&self, texts: &SubBatch, heads: Heads, seed: Option<u64>) -> Graph {
         match self.encode(texts, heads, seed, true) {
             (hidden, Some(saved)) => Graph { saved, hidden },
@@ -215,7 +293,7 @@ impl M3Model {
         }
     }
 
-    /// Hidden states that `heads` look at.
+    /// The hidden states that `heads` read.
     fn encode(
         &self,
         texts: &SubBatch,
@@ -223,7 +301,7 @@ impl M3Model {
         seed: Option<u64>,
         keep: bool,
     ) -> (Tensor, Option<encoder::SavedEncoder>) {
-        self.encoder.forward(&self.parameters, texts, self.heads.want_only_cls(texts, heads), seed, keep)
+        self.encoder.forward(&self.parameters, texts, self.heads().want_only_cls(texts, heads), seed, keep)
     }
 
     /// Adds the gradients of all weights to the flat gradient; `gradients` are those of all texts' representations,
@@ -242,7 +320,7 @@ impl M3Model {
         let Graph { saved, hidden } = graph;
         let grad = during(Phase::Heads, || {
             let hidden = hidden.set_requires_grad(true);
-            let (own, seeds) = (self.heads.represent(&hidden, texts, gradients.heads()), texts.part_of(gradients));
+            let (own, seeds) = (self.heads().represent(&hidden, texts, gradients.heads()), texts.part_of(gradients));
             libtorch::backward(&own.iter().zip(seeds.iter()).collect::<Vec<_>>());
             hidden.grad()
         });
@@ -262,7 +340,7 @@ impl M3Model {
         }
     }
 
-    /// Whether every text fits: its length the positions, its ids the vocabulary.
+    /// Checks that every text fits: its length the positions, its ids the vocabulary.
     ///
     /// # Errors
     /// [`ModelError::Setting`] with the numbers and the setting that mends them.
@@ -285,8 +363,8 @@ impl M3Model {
         Ok(())
     }
 
-    /// Notes what the model is trained with, for export: what stands before queries and passages (none: not the same in
-    /// all data sets), and the longest text's tokens.
+    /// Records what the model is trained with, for export: the prompts of queries and passages (none: data sets differ
+    /// in them), and the longest text's number of tokens.
     pub fn trains_on(&mut self, prompts: Option<Prompts>, longest: usize) {
         self.max_seq_len = self.max_seq_len.max(longest).min(self.config.max_text_len());
         let trained = prompts.clone().unwrap_or_default();
@@ -314,10 +392,15 @@ impl M3Model {
 
     fn assemble(config: EncoderConfig, parameters: Parameters, pooling: Pooling, origin: Origin) -> Self {
         let Origin { special, fresh, tokenizer, normalize, max_seq_len, prompts, settings, remarks } = origin;
-        let multi_vector_dim = parameters.leaf("colbert_linear.weight").size()[0] as usize;
+        let on_encoder = if parameters.contains("colbert_linear.weight") {
+            let multi_vector_dim = parameters.leaf("colbert_linear.weight").size()[0] as usize;
+            OnEncoder::Heads { weights: HeadWeights::new(&parameters, pooling, normalize), multi_vector_dim }
+        } else {
+            OnEncoder::Pretraining(Pretraining::new(&config, &parameters))
+        };
         Self {
             encoder: Encoder::new(&config, &parameters),
-            heads: HeadWeights::new(&parameters, pooling, normalize),
+            on_encoder,
             config,
             parameters,
             pooling,
@@ -329,7 +412,6 @@ impl M3Model {
             tokenizer,
             max_seq_len,
             settings,
-            multi_vector_dim,
         }
     }
 }

@@ -19,14 +19,14 @@ pub enum Init {
     Constant(f64),
 }
 
-/// Name, shape and start of one weight.
+/// Name, shape and initial values of one weight.
 #[derive(Debug, Clone)]
 pub struct Spec {
     /// The Hugging Face name.
     pub name: String,
     /// The shape.
     pub shape: Vec<i64>,
-    /// The start.
+    /// The initial values.
     pub init: Init,
 }
 
@@ -38,7 +38,7 @@ impl Spec {
 
     /// Biases and layer norms do not decay.
     fn decays(&self) -> bool {
-        !(self.name.ends_with(".bias") || self.name.contains("LayerNorm"))
+        !(self.name.ends_with(".bias") || self.name.contains("LayerNorm") || self.name.contains("layer_norm"))
     }
 }
 
@@ -54,7 +54,7 @@ impl Span {
         buffer.narrow(0, self.start, self.shape.iter().product()).view(self.shape.as_slice())
     }
 
-    /// Its first `rows` rows, and the others.
+    /// Its first `rows` rows, and the rest.
     pub fn cut_at(&self, rows: i64) -> [Self; 2] {
         let row_len: i64 = self.shape[1..].iter().product();
         let part = |start: i64, rows: i64| {
@@ -84,7 +84,7 @@ pub struct Parameters {
     /// Every gradient, `[N]`; none before [`Parameters::enable_gradients`].
     flat_grad: Option<Tensor>,
     leaves: Vec<Tensor>,
-    /// What multiplies matrices of the weights in float32 on a CPU.
+    /// The libraries that multiply by the weights in float32 on a CPU.
     pub matmul: Matmul,
 }
 
@@ -115,7 +115,8 @@ impl Parameters {
         }
     }
 
-    /// Draws every weight's start from libtorch's generator as [`tch::manual_seed`] left it, in name order.
+    /// Draws the wanted weights' initial values from libtorch's generator as [`tch::manual_seed`] left it, in name
+    /// order.
     ///
     /// The numbers are drawn on the CPU whatever the device: what a GPU's generator gives depends on its number of
     /// processors, so ranks with cards of two models would start from different weights.
@@ -136,7 +137,7 @@ impl Parameters {
         }
     }
 
-    /// Makes the encoder compute in `kind`: with a copy of the weights, if it is not theirs.
+    /// Makes the encoder compute in `kind`, with a copy of the weights if theirs is another.
     pub fn compute_in(&mut self, kind: Kind) {
         self.compute = (kind != self.flat.kind()).then(|| self.flat.to_kind(kind));
     }
@@ -173,7 +174,7 @@ impl Parameters {
         span.of(self.compute.as_ref().unwrap_or(&self.flat))
     }
 
-    /// The same, and of the weights themselves.
+    /// As [`Parameters::weight_at`], together with the weights themselves.
     pub fn both_at(&self, span: &Span) -> Weight {
         Weight { compute: self.weight_at(span), master: span.of(&self.flat) }
     }
@@ -247,12 +248,12 @@ impl Parameters {
         &self.specs
     }
 
-    /// Elements in all (N).
+    /// The number of all elements (N).
     pub fn numel(&self) -> i64 {
         self.flat.size()[0]
     }
 
-    /// How many elements, from the start, weight decay concerns.
+    /// The number of elements, from the start, that weight decay concerns.
     pub fn num_decayed(&self) -> i64 {
         self.num_decayed
     }

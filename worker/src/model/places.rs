@@ -1,4 +1,5 @@
-//! Where the weights of a linear map and of a layer norm lie in the flat buffers, and what operations get of them.
+//! Where the weights of a linear map and of a layer norm lie in the flat buffers, and the views of them that operations
+//! take.
 
 use tercet_configs::EncoderConfig;
 
@@ -13,13 +14,13 @@ pub struct LinearPlace {
 }
 
 impl LinearPlace {
-    /// Several maps of the same input beside each other.
+    /// The maps `names` of one input, which lie beside each other, as one map.
     pub fn new(parameters: &Parameters, names: &[String]) -> Self {
         let all = |suffix: &str| names.iter().map(|name| format!("{name}.{suffix}")).collect::<Vec<_>>();
         Self { weight: parameters.span(&all("weight")), bias: parameters.span(&all("bias")) }
     }
 
-    /// Its first `rows` outputs, and the others.
+    /// Its first `rows` outputs, and the rest.
     pub fn cut_at(&self, rows: i64) -> [Self; 2] {
         let ([first_weight, weight], [first_bias, bias]) = (self.weight.cut_at(rows), self.bias.cut_at(rows));
         [Self { weight: first_weight, bias: first_bias }, Self { weight, bias }]

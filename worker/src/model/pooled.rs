@@ -10,7 +10,7 @@ pub struct Pooled {
     pub token: Tensor,
     /// The text of each, int64 `[K]`.
     pub text: Tensor,
-    /// How many each text has, int64 `[texts]`.
+    /// The number of each text's tokens, int64 `[texts]`.
     pub per_text: Tensor,
     /// Every text has exactly one, in order.
     pub one_per_text: bool,
@@ -25,7 +25,7 @@ pub struct PooledParts {
 }
 
 impl PooledParts {
-    /// Of places of tokens, each with its text.
+    /// From places of tokens, each with its text.
     pub fn of(tokens: &[(usize, usize)], num_texts: usize, upload: &mut Upload) -> Self {
         let mut per_text = vec![0i64; num_texts];
         for &(_, text) in tokens {

@@ -1,4 +1,4 @@
-//! What the heads make of texts, and how the ragged parts lie in memory.
+//! The representations that the heads make of texts, and how the ragged parts lie in memory.
 //!
 //! Lexical weights and multi-vector vectors differ in number from text to text. They lie one text after another in flat
 //! tensors, without padding; where each text's part starts follows from its token ids alone, so it is known before

@@ -1,8 +1,8 @@
-//! A rank's sub-batches and their tensors: from token ids alone, where every hidden state goes.
+//! A rank's sub-batches and their tensors, which say where every hidden state goes and follow from token ids alone.
 //!
-//! Which texts go together says the sampler's layout. A sub-batch's tokens lie one after another in one flat list, so
-//! that everything that works token by token sees no padding. On a CPU attention works text by text; on a GPU it takes
-//! the layout's groups of neighbours of nearly one length, padded to the longest.
+//! The sampler's layout decides which texts go together. A sub-batch's tokens lie one after another in one flat list,
+//! so that everything that works token by token sees no padding. On a CPU attention works text by text; on a GPU it
+//! takes the layout's groups of neighbours of nearly one length, padded to the longest.
 //!
 //! Legend: T tokens of the sub-batch, padding included; S its distinct (text, token) pairs; V its vectors.
 
@@ -18,7 +18,7 @@ use crate::tensors::upload::Upload;
 
 /// One sub-batch on its device.
 pub struct SubBatch {
-    /// Longest first; together they are the T tokens.
+    /// Groups of texts, longest first; together they are the T tokens.
     pub groups: Vec<Group>,
     /// Where each text's real tokens lie.
     pub spans: Vec<TextSpan>,
@@ -127,7 +127,7 @@ impl<'a> SubBatches<'a> {
         }
     }
 
-    /// How many sub-batches.
+    /// The number of sub-batches.
     pub fn len(&self) -> usize {
         self.layouts.len()
     }
@@ -145,6 +145,11 @@ impl<'a> SubBatches<'a> {
     /// Tokens of all of them, padding included.
     pub fn num_padded_tokens(&self) -> usize {
         self.layouts.iter().map(SubBatchLayout::num_padded_tokens).sum()
+    }
+
+    /// The texts of sub-batch `i`, as indices in the list that was cut, in its own order.
+    pub fn texts_of(&self, i: usize) -> impl Iterator<Item = usize> {
+        self.layouts[i].groups.iter().flat_map(|group| group.texts.iter().copied())
     }
 
     /// The tensors of sub-batch `i`.
@@ -240,7 +245,7 @@ impl Builder {
         }
     }
 
-    /// All of it on the device, by one copy.
+    /// The tensors on the device, sent by one copy.
     fn finish(self, framing: Framing) -> SubBatch {
         let mut upload = Upload::default();
         let lists = [

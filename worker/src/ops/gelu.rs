@@ -15,7 +15,7 @@ pub fn forward(x: &LinearOutput) -> Tensor {
     }
 }
 
-/// The result once more, and the gradient of `x` from the result's, `d`, [T, f] each; adds that of the map's bias to
+/// The result, recomputed, and the gradient of `x` from the result's, `d`, [T, f] each; adds that of the map's bias to
 /// `linear_bias`, `[f]`.
 pub fn backward(x: &LinearOutput, d: Tensor, linear_bias: &mut Tensor) -> [Tensor; 2] {
     match Engine::of(&x.values) {

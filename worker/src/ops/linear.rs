@@ -31,11 +31,11 @@ pub struct LinearGradient {
     pub matmul: Matmul,
 }
 
-/// What a linear map gave to an operation that may add the bias itself.
+/// A linear map's output, for an operation that may add the bias itself.
 pub struct LinearOutput {
     /// [T, out].
     pub(super) values: Tensor,
-    /// `[out]`, where it is not in the values: with kernels, which read it in float32.
+    /// `[out]`; none if the values have it already. Kernels add it themselves, in float32.
     bias: Option<Tensor>,
 }
 
@@ -43,7 +43,7 @@ impl LinearOutput {
     /// The bias that is not in the values.
     ///
     /// # Panics
-    /// If it is, as without kernels.
+    /// If the values have it, as they do without kernels.
     pub(super) fn bias(&self) -> &Tensor {
         self.bias.as_ref().expect("kernels get the bias apart")
     }
@@ -58,7 +58,7 @@ impl Linear {
         }
     }
 
-    /// The same for an operation that adds the bias on its way, if it can.
+    /// As [`Linear::forward`], for an operation that adds the bias itself if it has a kernel.
     pub fn forward_before_bias(&self, x: &Tensor) -> LinearOutput {
         match Engine::of(x) {
             Engine::Cpu => LinearOutput { values: self.product(x), bias: Some(self.bias.master.shallow_clone()) },
@@ -66,7 +66,8 @@ impl Linear {
         }
     }
 
-    /// The same for a norm of a sum, which in bfloat16 adds the bias in float32 on every device.
+    /// As [`Linear::forward_before_bias`], for a norm of a sum, which in bfloat16 adds the bias in float32 on every
+    /// device.
     pub fn forward_before_norm(&self, x: &Tensor) -> LinearOutput {
         match Engine::of(x) {
             Engine::Libtorch if x.kind() == Kind::BFloat16 => {
@@ -96,13 +97,13 @@ impl Linear {
 }
 
 impl LinearGradient {
-    /// Adds what the input, [T, in], and the output's gradient, [T, out], give.
+    /// Adds the gradients of weight and bias, from the input, [T, in], and the output's gradient, [T, out].
     pub fn add(&mut self, x: &Tensor, grad: &Tensor) {
         self.add_weight(x, grad);
         add_column_sums(&mut self.bias, grad);
     }
 
-    /// The weight's alone, where who read the output has added the bias's.
+    /// Adds the weight's gradient alone, where the operation that read the output has added the bias's.
     pub fn add_weight(&mut self, x: &Tensor, grad: &Tensor) {
         let library = self.matmul.weight_gradient;
         // A GPU adds bfloat16's products to float32 sums as they are. A CPU rounds them first.

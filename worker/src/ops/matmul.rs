@@ -14,12 +14,12 @@ pub struct Matmul {
     pub weight_gradient: MatmulLibrary,
 }
 
-/// A choice that a timing made, and on which processor: it holds on others of the same name.
+/// A choice that was made by timing, and the processor's name: it holds on others of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measured {
     /// The processor's name, as the system gives it; empty for any.
     pub processor: String,
-    /// What was faster.
+    /// The faster libraries.
     #[serde(flatten)]
     pub matmul: Matmul,
 }

@@ -1,12 +1,11 @@
 //! The operations of the encoder, and the one door to the device.
 //!
 //! A file or folder is an operation, forward and backward, over tensors. It holds the operation as libtorch's
-//! operations make it, on any device and in any type (the reference), and decides once whose work it is (`Engine`);
-//! nobody outside this room asks. What is faster lies behind: kernels for a CPU in `cpu/`. Kernels for a GPU go into
-//! `cuda/` beside it and get an engine of their own, an arm in those operations that have one; a GPU takes the
-//! references so far, which are libtorch's own kernels there. No model changes for it. What a kernel must know of an
-//! operation (weights, masks, settings) has a file of its own in the operation's folder, so that kernels import no
-//! operation.
+//! operations make it, on any device and in any type (the reference), and decides once what computes it (`Engine`);
+//! nobody outside this room asks. Faster kernels for a CPU lie in `cpu/`. Kernels for a GPU go into `cuda/` beside it
+//! and get an engine of their own, an arm in those operations that have one; a GPU takes the references so far, which
+//! are libtorch's own kernels there. No model changes for it. What a kernel must know of an operation (weights, masks,
+//! settings) has a file of its own in the operation's folder, so that kernels import no operation.
 //!
 //! Not here: which operations make a layer, and where its weights lie (the model).
 
@@ -22,10 +21,11 @@ pub mod matmul;
 pub mod sums;
 #[cfg(test)]
 mod tests;
+pub mod vocabulary;
 
 use tch::{Device, Kind, Tensor};
 
-/// Who does an operation's work.
+/// What computes an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Engine {
     /// libtorch's operations: the reference.
@@ -35,7 +35,7 @@ enum Engine {
 }
 
 impl Engine {
-    /// The fastest that there is for tensors like `x`.
+    /// The fastest engine for tensors like `x`.
     fn of(x: &Tensor) -> Self {
         match (x.device(), x.kind()) {
             (Device::Cpu, Kind::Float | Kind::BFloat16) => Self::Cpu,
@@ -48,12 +48,12 @@ impl Engine {
 pub struct Weight {
     /// In the type that is computed in.
     pub compute: Tensor,
-    /// As the optimizer has it, in which a kernel reads it: float32, or float64 where that is computed in.
+    /// As the optimizer has it and kernels read it: float32, or float64 where that is computed in.
     pub master: Tensor,
 }
 
 impl Weight {
-    /// In the type of `x`: a step begins in the weights' own.
+    /// The weight in the type of `x`: the first norm is computed in the weights' own type.
     fn like(&self, x: &Tensor) -> &Tensor {
         if x.kind() == self.compute.kind() { &self.compute } else { &self.master }
     }

@@ -1,8 +1,8 @@
 //! Sums of rows that belong together, always in the order in which the rows lie.
 //!
 //! libtorch's `index_add` goes over the rows in order on a CPU. On a GPU it adds by atomic operations, in whatever
-//! order threads come, so that the last bits differ from run to run. There each sum is made by one thread here, row by
-//! row. (libtorch's deterministic mode would sort and do likewise, but only while it is on.)
+//! order threads come, so that the last bits differ from run to run. Here one thread makes each sum there, row by row.
+//! (libtorch's deterministic mode would sort and do likewise, but only while it is on.)
 //!
 //! Legend: K rows, n their width, R sums.
 
@@ -16,8 +16,8 @@ pub fn add_rows(table: &mut Tensor, index: &Tensor, rows: &Tensor) {
     }
 }
 
-/// Every run's sum of `rows`, [K, n]: the first `lengths[0]` rows, those that follow, and so on, [R, n]. `owner` says
-/// the same row by row: which run each is of. Both are int64, `[R]` and `[K]`. It can be differentiated.
+/// The sums of runs of `rows`, [R, n] from [K, n]: the first `lengths[0]` rows, those that follow, and so on. `owner`
+/// says the same row by row, the run that each is of. Both are int64, `[R]` and `[K]`. Autograd can differentiate it.
 pub fn of_runs(rows: &Tensor, owner: &Tensor, lengths: &Tensor) -> Tensor {
     match rows.device() {
         Device::Cpu => {
@@ -28,7 +28,7 @@ pub fn of_runs(rows: &Tensor, owner: &Tensor, lengths: &Tensor) -> Tensor {
     }
 }
 
-/// Adds them to `sums`, [R, n], which may be a view.
+/// Adds the sums of [`of_runs`] to `sums`, [R, n], which may be a view.
 pub fn add_runs(sums: &mut Tensor, rows: &Tensor, owner: &Tensor, lengths: &Tensor) {
     match rows.device() {
         Device::Cpu => drop(sums.index_add_(0, owner, rows)),
@@ -42,8 +42,9 @@ pub fn of_bags(rows: &Tensor, index: &Tensor, starts: &Tensor, weights: Option<&
     Tensor::internal_embedding_bag_forward_only(rows, index, starts, false, SUM, false, weights, false, -1).0
 }
 
-/// Sorts the rows by their index. A row at which another index begins becomes the sum of all that have it, the others
-/// become 0, which may be added in any order. Nothing waits for the device, as it would to know the number of sums.
+/// Sorts the rows by their index. The first row of every index becomes the sum of all rows of that index; the others
+/// become 0, and zeros may be added in any order. The number of sums is not asked for, so the host does not wait for
+/// the device.
 fn add_sorted_rows(table: &mut Tensor, index: &Tensor, rows: &Tensor) {
     if index.numel() == 0 {
         return;
@@ -51,7 +52,7 @@ fn add_sorted_rows(table: &mut Tensor, index: &Tensor, rows: &Tensor) {
     let (sorted, order) = index.sort_stable(true, 0, false);
     let place = Tensor::arange(index.size()[0], (Kind::Int64, index.device()));
     let edge = |right, side| sorted.searchsorted(&sorted, false, right, side, None::<&Tensor>);
-    // Bags of the rows that begin nothing are empty: they start where the run ends.
+    // A row that is not the first of its index has an empty bag: it starts where the run ends.
     let starts = place.where_self(&edge(false, "left").eq_tensor(&place), &edge(true, "right"));
     let _ = table.index_add_(0, &sorted, &of_bags(rows, &order, &starts, None));
 }

@@ -94,8 +94,8 @@ impl Queries {
         Tile { first: first as i64, count: (end - first) as i64, width, pairs, at }
     }
 
-    /// [`Tile::pairs`] and [`Tile::at`] of passages that begin at `offsets`, whose ids the host knows: nobody waits for
-    /// the device to tell their number.
+    /// [`Tile::pairs`] and [`Tile::at`] of passages that begin at `offsets`, from ids on the host, so that nobody waits
+    /// for the device to learn their number.
     fn shared_by_host(&self, ids: &[i64], offsets: &[usize]) -> [Tensor; 2] {
         let (from, width) = (offsets[0], self.host_vocabulary.len() as i64);
         let rows = owners(offsets);
@@ -111,7 +111,7 @@ impl Queries {
         parts.map(|part| sent.of(&part))
     }
 
-    /// The same of another rank's passages, whose ids are on the device alone.
+    /// As [`Queries::shared_by_host`], for another rank's passages, whose ids are on the device alone.
     fn shared_on_device(&self, ids: &Tensor, offsets: &[usize]) -> [Tensor; 2] {
         let width = self.vocabulary.size()[0];
         let (from, to) = (offsets[0] as i64, offsets[offsets.len() - 1] as i64);

@@ -22,7 +22,7 @@ use ring::{Block, Blocks};
 /// One matrix [Q, P] per head: scores, or gradients with respect to them.
 pub type Scores = PerHead<Tensor>;
 
-/// The two ring trips of one step. Between them it keeps what the second trip needs of the first.
+/// The two ring trips of one step. Between them it keeps what the first leaves for the second.
 pub struct RingScoring<'a> {
     ranks: &'a dyn Collective,
     queries: &'a Representations,
@@ -32,7 +32,7 @@ pub struct RingScoring<'a> {
     found: Vec<Found>,
 }
 
-/// What scoring a block leaves for its gradients.
+/// What scoring a block saves for its gradients.
 #[derive(Default)]
 struct Found {
     tiles: Option<lexical::Tiles>,

@@ -25,7 +25,7 @@ pub fn forward(queries: &MultiVector, passages: &MultiVector) -> (Tensor, Winner
     let scores = Tensor::zeros([num_queries, num_passages], (kind, device));
     let winners = Tensor::full([num_vectors, num_passages], -1, (Kind::Int, device));
     if passages.vectors.size()[0] == 0 {
-        return (scores, Winners(winners)); // nothing that a tile's padding could point at
+        return (scores, Winners(winners)); // there is no vector for a tile's padding to point at
     }
     let mut upload = Upload::default();
     let inverse_lengths = upload.add(&inverse_lengths(queries));
@@ -126,7 +126,7 @@ struct PassageTile<T> {
 }
 
 impl PassageTile<Part> {
-    /// With its tensors.
+    /// The tile with its tensors on the device.
     fn on(&self, sent: &Uploaded) -> PassageTile<Tensor> {
         PassageTile {
             first: self.first,
@@ -195,7 +195,7 @@ struct QueryTile<T> {
 }
 
 impl QueryTile<Part> {
-    /// With its tensors.
+    /// The tile with its tensors on the device.
     fn on(&self, sent: &Uploaded) -> QueryTile<Tensor> {
         let &Self { from, len, first, count, ref owner, ref lengths } = self;
         QueryTile { from, len, first, count, owner: sent.of(owner), lengths: sent.of(lengths) }

@@ -1,7 +1,7 @@
 //! The gradient's global norm, and clipping by it.
 //!
-//! The norm is put together from the same parts in the same order whether the ranks have the whole gradient or their
-//! parts of it, so that it has the same bits.
+//! The norm is summed from the norms of the same parts in the same order, whether the ranks hold the whole gradient or
+//! their own parts of it, so it has the same bits either way.
 
 use tch::Tensor;
 use tercet_cluster::{Collective, CollectiveError};
@@ -11,10 +11,10 @@ use crate::model::Parameters;
 use crate::step::reduce::{buckets, narrow, parts};
 use crate::tensors::libtorch::norms;
 
-/// The gradient's global norm; scales the gradient down to `settings.max_grad_norm` if it is larger (0: never). Every
-/// rank calls it, and knows at least the gradient of its parts.
+/// Returns the gradient's global norm, and scales the gradient down to `settings.max_grad_norm` if the norm is larger
+/// (0: never). Every rank calls it, and holds the summed gradient of its own parts at least.
 ///
-/// As torch's clip_grad_norm_, 1e-6 keeps the quotient finite.
+/// As in torch's clip_grad_norm_, 1e-6 keeps the quotient finite.
 ///
 /// # Errors
 /// A collective that failed.
@@ -33,9 +33,9 @@ pub fn clip_grad_norm(
     Ok(norm)
 }
 
-/// From the norms of all parts, added up rank by rank. Each rank takes the norms of its own, also where it has the
-/// whole gradient: it is a share of the work, the host waits for its device once, and all ranks have the same norm to
-/// the bit, whatever their devices are.
+/// The global norm, from the norms of all parts, added up rank by rank. Each rank computes the norms of its own parts
+/// alone, even where it holds the whole gradient. That shares the work, and the host waits for its device once. All
+/// ranks get the same norm to the bit, whatever their devices are.
 fn grad_norm(ranks: &dyn Collective, parameters: &Parameters) -> Result<f64, CollectiveError> {
     let (buckets, world_size) = (buckets(parameters, ranks.world_size()), ranks.world_size());
     let gradient = parameters.flat_grad();

@@ -1,4 +1,4 @@
-//! Looking at what a step makes on its way, where something has to be found: it is the same step, not a copy of it.
+//! A look at a step's intermediate results, for diagnosis. The step that is inspected is the ordinary one, not a copy.
 
 use crate::model::representation::Representations;
 use crate::model::sub_batch::SubBatch;
@@ -15,18 +15,17 @@ pub trait Inspect {
     /// The loss's gradient with respect to the scores is known.
     fn d_scores(&mut self, _d_scores: &Scores) {}
 
-    /// Whether [`Inspect::gradient_of`] is of interest: then nothing is summed over ranks before all sub-batches are
-    /// done.
+    /// Whether [`Inspect::gradient_of`] is wanted. If so, nothing is summed over ranks before all sub-batches are done.
     fn looks_at_gradients(&self) -> bool {
         false
     }
 
-    /// A sub-batch's gradient has been added to the flat buffer, which holds nothing of other ranks yet if it
-    /// [is looked at](Inspect::looks_at_gradients).
+    /// A sub-batch's gradient has been added to the flat buffer. The buffer holds this rank's gradients alone if they
+    /// [are looked at](Inspect::looks_at_gradients).
     fn gradient_of(&mut self, _sub_batch: &SubBatch) {}
 }
 
-/// Looks at nothing.
+/// Inspects nothing.
 pub struct Unseen;
 
 impl Inspect for Unseen {}

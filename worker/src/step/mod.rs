@@ -1,13 +1,14 @@
 //! One training step: the phases of docs/know/architecture.md from the batch in hand to the updated weights.
 //!
-//! Choosing and reading the batch (phases 1 and 2) are the sampler's, recording the step (phase 10) is the run's.
-//! [`contrastive`] has what is special to the objective (phases 3 to 7): what lies between the batch and the gradient's
-//! sum over ranks.
+//! The sampler chooses and reads the batch (phases 1 and 2), and the run records the step (phase 10). [`contrastive`] and
+//! [`pretraining`] have an objective's part (phases 3 to 7): everything between the batch and the gradient's sum over
+//! ranks.
 
 pub mod clip;
 pub mod contrastive;
 pub mod inspect;
 pub mod outcome;
+pub mod pretraining;
 pub mod reduce;
 pub mod schedule;
 pub mod settings;
@@ -27,8 +28,8 @@ use crate::step::settings::{Objective, Trainee};
 use crate::step::update::AdamW;
 
 /// One training step: computes the loss's gradient, clips it, agrees with the other ranks that all is finite, and then
-/// updates the weights (phase 9). With that the ranks agree on stopping: `asks` says whether this one was asked to.
-/// Every rank calls it with its share of the batch.
+/// updates the weights (phase 9). The same exchange agrees on stopping: `asks` says whether this rank was asked to
+/// stop. Every rank calls it with its share of the batch.
 ///
 /// # Errors
 /// A collective that failed.
@@ -46,8 +47,8 @@ pub fn train_step(
     let clip = || clip_grad_norm(ranks, parameters, settings);
     let grad_norm = during(Phase::Optimizer, || waiting(parameters.flat.device(), clip))?;
     let rate = learning_rate(settings, share.step, of.settings.num_steps);
-    // All ranks have the same sums and the same norm. A rank whose memory or device is at fault may find otherwise. So
-    // they agree, before any weight changes.
+    // All ranks should have the same sums and the same norm, but a rank with faulty memory or a faulty device may not.
+    // So they agree before any weight changes.
     let finite = outcome.loss.is_finite() && grad_norm.is_finite();
     let [faulty, stops] = any_rank_each(ranks, [!finite, asks()])?;
     if !faulty {
@@ -72,9 +73,19 @@ pub fn gradients(
     let mut sum = GradientReducer::new(ranks, &of.model.parameters, of.settings.optimizer.shard_state);
     let own = match &of.settings.objective {
         Objective::Contrastive(loss) => contrastive::compute(of, loss, ranks, share, &mut sum, see)?,
+        Objective::Pretraining(section, masks) => {
+            pretraining::compute(of, section, masks, ranks, share, &mut sum, see)?
+        }
     };
     during(Phase::Reduce, || {
         sum.finish()?;
         own.summed(ranks)
     })
+}
+
+/// What dropout's masks in a rank's sub-batch `i` depend on.
+fn dropout_seed(seed: u64, step: u64, rank: usize, i: usize) -> Option<u64> {
+    let parts = [seed, step, rank as u64, i as u64].map(u64::to_le_bytes);
+    let hash = blake3::hash(parts.as_flattened());
+    Some(u64::from_le_bytes(std::array::from_fn(|b| hash.as_bytes()[b])))
 }

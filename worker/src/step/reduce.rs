@@ -5,10 +5,10 @@
 //! to all layers, are the last buckets; they are small. Buckets start in this order on every rank, whatever a rank's
 //! sub-batches are and whether it has any, so the ranks are in step.
 //!
-//! Every bucket has a part for each rank, and all but the last of either kind of weights are so long that their parts
-//! are of one length, which NCCL reduces and gathers where they are. Where the optimizer's state is sharded over the
-//! ranks (ZeRO-1; Rajbhandari et al., 2020, arXiv 1910.02054) a rank gets the sums of its parts alone, updates their
-//! weights, and is given the others'.
+//! Every bucket has a part for each rank. In all buckets but the last of either kind of weights these parts are of one
+//! length, so that NCCL reduces and gathers them in place. Where the optimizer's state is sharded over the ranks
+//! (ZeRO-1; Rajbhandari et al., 2020, arXiv 1910.02054), a rank receives the sums of its own parts alone, updates their
+//! weights, and then receives the other ranks' weights.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -20,8 +20,7 @@ use tercet_configs::limits::{BUCKET_BYTES, BUCKETS_UNDER_WAY};
 use crate::model::Parameters;
 use crate::tensors::exchange::{InPlace, is_carried_on_device};
 
-/// Every rank's part of a bucket begins at a multiple of this, as far as parts are of one length: a GPU moves whole
-/// words of its memory.
+/// Where parts are of one length, each begins at a multiple of this: a GPU moves its memory in aligned words.
 const ALIGNED_ELEMENTS: usize = 128;
 
 /// The sum of one step's gradient over all ranks, or of each rank's parts. Every rank makes one and finishes it.
@@ -37,17 +36,17 @@ pub struct GradientReducer<'a> {
     num_settled: usize,
     /// The number of buckets that may be under way.
     most_under_way: usize,
-    /// Leave each rank with the sums of its parts only.
+    /// Each rank receives the sums of its own parts only.
     sharded: bool,
     num_decayed: i64,
     /// Elements from here to `num_decayed` are final.
     final_from: i64,
-    /// Why nothing is started any more.
+    /// The failure since which nothing is started.
     failed: Option<CollectiveError>,
 }
 
 impl<'a> GradientReducer<'a> {
-    /// Starts nothing yet. `sharded` leaves each rank with the sums of its parts, and the rest of its gradient
+    /// Starts nothing yet. With `sharded` each rank receives the sums of its own parts, and the rest of its gradient is
     /// undefined.
     pub fn new(ranks: &'a dyn Collective, parameters: &Parameters, sharded: bool) -> Self {
         let buckets = buckets(parameters, ranks.world_size());
@@ -78,9 +77,9 @@ impl<'a> GradientReducer<'a> {
         }
     }
 
-    /// From here on no gradient is added to any weight that decays and lies at `first` or behind it (an offset in the
-    /// flat buffers); starts the buckets that are complete by that. Until the reducer is finished nobody reads or
-    /// writes those gradients. [`finish`](Self::finish) tells of a collective that failed.
+    /// Says that the gradients of all decaying weights from `first` on (an offset in the flat buffers) are final, and
+    /// starts the buckets that this completes. Nobody reads or writes those gradients until the reducer is finished.
+    /// [`finish`](Self::finish) reports a collective that failed.
     pub fn final_from(&mut self, first: i64) {
         self.final_from = self.final_from.min(first);
         if self.failed.is_none() {
@@ -88,7 +87,7 @@ impl<'a> GradientReducer<'a> {
         }
     }
 
-    /// Lets the buckets that are under way move on, and starts what they had kept waiting.
+    /// Advances the buckets under way, and starts those that waited for them.
     fn poll(&mut self) -> Result<(), CollectiveError> {
         self.under_way.iter_mut().for_each(|sum| {
             sum.poll();
@@ -102,7 +101,7 @@ impl<'a> GradientReducer<'a> {
         Ok(())
     }
 
-    /// Sums what is left; returns when every rank's gradient is the sum of all ranks'.
+    /// Sums the remaining buckets; returns when every rank's gradient is the sum of all ranks'.
     ///
     /// # Errors
     /// A collective that failed, now or before.
@@ -140,7 +139,7 @@ impl<'a> GradientReducer<'a> {
     }
 }
 
-/// Gives every rank the others' parts of the weights, which they have updated. Every rank calls it.
+/// Gives every rank the parts of the weights that the others have updated. Every rank calls it.
 ///
 /// # Errors
 /// A collective that failed.
@@ -157,8 +156,8 @@ pub fn gather_weights(ranks: &dyn Collective, parameters: &Parameters) -> Result
     under_way.into_iter().try_for_each(InPlace::wait)
 }
 
-/// Buckets of `flat` that may be under way: on the host each takes room for other ranks' values. On a GPU none does,
-/// and a bucket that is asked for early waits in the backend's stream for its gradient, not in the host's hands.
+/// The number of buckets of `flat` that may be under way. On the host each needs room for other ranks' values. On a GPU
+/// none does, and a bucket started early waits for its gradient in the backend's stream, without the host.
 fn most_under_way(ranks: &dyn Collective, flat: &Tensor) -> usize {
     if is_carried_on_device(ranks, flat) { usize::MAX } else { BUCKETS_UNDER_WAY }
 }
@@ -169,8 +168,8 @@ pub fn buckets(parameters: &Parameters, world_size: usize) -> Vec<Range<i64>> {
     cut(len as i64, parameters.num_decayed(), parameters.numel())
 }
 
-/// About [`BUCKET_BYTES`], in elements: so many more that the ranks' parts are of one length and begin at multiples of
-/// [`ALIGNED_ELEMENTS`].
+/// A bucket's length in elements: [`BUCKET_BYTES`], rounded up so that the ranks' parts are of one length and begin at
+/// multiples of [`ALIGNED_ELEMENTS`].
 fn bucket_len(element_bytes: usize, world_size: usize) -> usize {
     (BUCKET_BYTES / element_bytes).next_multiple_of(world_size * ALIGNED_ELEMENTS)
 }
@@ -186,12 +185,12 @@ pub fn parts(bucket: &Range<i64>, world_size: usize) -> Vec<Range<i64>> {
     counts.map(part).collect()
 }
 
-/// Some elements of a flat buffer.
+/// A view of `elements` of a flat buffer.
 pub fn narrow(flat: &Tensor, elements: &Range<i64>) -> Tensor {
     flat.narrow(0, elements.start, elements.end - elements.start)
 }
 
-/// [`buckets`] of at most `len`.
+/// As [`buckets`], of at most `len` elements.
 fn cut(len: i64, num_decayed: i64, num_all: i64) -> Vec<Range<i64>> {
     let between = |from: i64, to: i64| (from..to).step_by(len as usize).map(move |start| start..(start + len).min(to));
     let mut buckets: Vec<Range<i64>> = between(0, num_decayed).collect();

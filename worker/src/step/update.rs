@@ -1,8 +1,8 @@
 //! AdamW (Loshchilov and Hutter, 2019) over the flat buffers, as torch.optim.AdamW computes it.
 //!
 //! A rank may keep the state of its parts of the buffers only (`optimizer.shard_state`) and then updates no other
-//! weights. The weights are the same bits either way: every number of the update comes from its own element's alone,
-//! wherever in a tensor that lies.
+//! weights. The weights have the same bits either way: an element's update depends on that element alone, wherever in a
+//! tensor it lies.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ use crate::ops::adamw::Update;
 use crate::step::reduce::{buckets, gather_weights, narrow, parts};
 use crate::tensors::exchange::InPlace;
 
-/// Elements updated at a time, as tensors count.
+/// Elements updated at a time, as tensors' sizes are typed.
 const CHUNK: i64 = UPDATE_CHUNK as i64;
 
 /// Running means and the count of updates.
@@ -27,7 +27,7 @@ pub struct AdamW {
     pub square: Tensor,
     /// Updates made.
     pub updates: u64,
-    /// The elements of the flat buffers that the state is of.
+    /// The elements of the flat buffers that the state covers.
     own_ranges: Vec<Range<i64>>,
 }
 
@@ -39,7 +39,7 @@ impl AdamW {
         Self { mean, square, updates: 0, own_ranges: vec![0..parameters.numel()] }
     }
 
-    /// Of this whole state the part that a rank keeps.
+    /// The part of this whole state that a rank keeps.
     pub fn shard(self, ranks: &dyn Collective, parameters: &Parameters) -> Self {
         let own_ranges = own_parts(ranks, parameters);
         let pick = |flat: &Tensor| {
@@ -49,8 +49,8 @@ impl AdamW {
         Self { mean: pick(&self.mean), square: pick(&self.square), updates: self.updates, own_ranges }
     }
 
-    /// Takes over the moments, mean and square, of the elements of the flat buffers from `start` on; of a sharded state
-    /// those that this rank keeps.
+    /// Copies the moments, mean and square, of the elements of the flat buffers from `start` on into the state. A
+    /// sharded state takes only those that this rank keeps.
     pub fn put(&mut self, start: i64, moments: [&Tensor; 2]) {
         let _guard = tch::no_grad_guard();
         let moments = moments.map(|values| values.flatten(0, -1));
@@ -91,8 +91,8 @@ impl AdamW {
         Ok(whole.map(|whole| Self { updates: self.updates, ..whole }))
     }
 
-    /// One update of all weights with the gradient that is in the flat buffer. Every rank calls it; with
-    /// `settings.shard_state` each updates the weights whose state it keeps, and gets the others from their ranks.
+    /// One update of all weights with the gradient in the flat buffer. Every rank calls it; with `settings.shard_state`
+    /// each updates the weights whose state it keeps, and gets the others from their ranks.
     ///
     /// # Errors
     /// A collective that failed.

@@ -1,7 +1,7 @@
 //! A checksum of a tensor's bits, the same on every device and with any number of threads.
 //!
-//! A sum of integers has no order, so a GPU adds up gigabytes of weights where they lie, and the host sees two numbers
-//! a piece.
+//! A sum of integers has no order, so a GPU adds up gigabytes of weights where they lie, and the host reads two numbers
+//! for each piece.
 
 use tch::{Kind, Tensor};
 
@@ -10,8 +10,8 @@ const PIECE: i64 = 1 << 20;
 /// The number of factors, a prime: elements that change places change the second sum.
 const FACTORS: i64 = 1021;
 
-/// Of all bits of `flat`, `[N]`, of 32-bit or 64-bit numbers. It finds every difference in one number, and differences
-/// in many unless they cancel out in both sums; it is no defence against somebody who wants them to.
+/// The checksum of all bits of `flat`, `[N]`, of 32-bit or 64-bit numbers. It finds every difference in one number, and
+/// differences in several unless they cancel out in both sums. It is no defence against intended collisions.
 pub fn checksum(flat: &Tensor) -> i64 {
     let _guard = tch::no_grad_guard();
     let bits = flat.view_dtype(Kind::Int);

@@ -24,15 +24,15 @@ fn element(tensor: &Tensor) -> Element {
     }
 }
 
-/// Where libtorch's work on `device` leaves its tensors.
+/// The memory that libtorch's tensors on `device` lie in.
 fn memory_of(device: Device) -> Memory {
     if device.is_cuda() { Memory::Device { stream: current_stream(device) } } else { Memory::Host }
 }
 
 /// Whether the backend carries tensors where they are, on a GPU: then no operation takes memory for others' values.
 ///
-/// The driver is asked, about a tensor with elements: one without lies nowhere, and its rank must still do as the
-/// others.
+/// The driver is asked about a tensor that has elements. An empty `tensor` lies nowhere, and its rank must decide as
+/// the others do.
 pub fn is_carried_on_device(ranks: &dyn Collective, tensor: &Tensor) -> bool {
     let knows = |sample: &Tensor| ranks.is_device_memory(sample.data_ptr().cast());
     match tensor.numel() {
@@ -41,7 +41,7 @@ pub fn is_carried_on_device(ranks: &dyn Collective, tensor: &Tensor) -> bool {
     }
 }
 
-/// `tensor`, or a copy on the host, and where that lies.
+/// `tensor` or a copy of it on the host, and the memory that the result lies in.
 fn carried(ranks: &dyn Collective, tensor: &Tensor) -> (Tensor, Memory) {
     if is_carried_on_device(ranks, tensor) {
         return (tensor.shallow_clone(), Memory::Device { stream: current_stream(tensor.device()) });
@@ -54,7 +54,7 @@ fn carried(ranks: &dyn Collective, tensor: &Tensor) -> (Tensor, Memory) {
     (copy, Memory::Host)
 }
 
-/// Room for what arrives, which goes to `device` in the end.
+/// Room for a tensor that will arrive and then go to `device`.
 fn room(shape: &[i64], kind: Kind, memory: Memory, device: Device) -> Tensor {
     match memory {
         Memory::Host if device.is_cuda() => host_room(shape, kind),
@@ -62,7 +62,7 @@ fn room(shape: &[i64], kind: Kind, memory: Memory, device: Device) -> Tensor {
     }
 }
 
-/// What has arrived, on `device`.
+/// The tensor that has arrived, on `device`.
 fn returned(arrived: Tensor, device: Device) -> Tensor {
     if arrived.device() == device {
         return arrived;
@@ -166,7 +166,7 @@ impl<'a> InPlace<'a> {
         self.under_way.pending.poll()
     }
 
-    /// Returns when the tensor is as was asked for.
+    /// Returns when the tensor holds the operation's result.
     ///
     /// # Errors
     /// As the operation that was started.

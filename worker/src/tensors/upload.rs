@@ -1,8 +1,8 @@
 //! Values that the host makes for a device: gathered in one buffer, sent by one copy, and cut into tensors there.
 //!
-//! Every copy of its own would have the host ask the driver once more, and wait, from memory that is not page-locked,
-//! for all that the device still has to do. This one waits for nothing: the host goes on to ask for the work that reads
-//! the values, which the device does behind the copy.
+//! A copy for each tensor would be a call of the driver for each and, from memory that is not page-locked, a wait for
+//! all the work that the device still has. The one copy waits for nothing: the host goes on to launch the work that
+//! reads the values, and the device does that after the copy.
 
 use tch::kind::Element;
 use tch::{Device, Kind, Tensor};
@@ -51,7 +51,7 @@ impl Upload {
     }
 }
 
-/// Values that are on their device, or will be when it comes to what reads them.
+/// Values that are on their device, or will be before the device comes to the work that reads them.
 pub struct Uploaded(Tensor);
 
 impl Uploaded {

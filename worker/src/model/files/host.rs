@@ -16,7 +16,7 @@ pub struct HostTensor<'a> {
 }
 
 impl HostTensor<'_> {
-    /// Elements.
+    /// The number of elements.
     pub fn numel(&self) -> usize {
         self.shape.iter().product()
     }

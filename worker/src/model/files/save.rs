@@ -10,9 +10,10 @@ use tercet_sampler::SpecialTokens;
 
 use super::{HostTensor, pickle, tokenizer_config};
 use crate::model::heads::{HEADS, head_of};
+use crate::model::pretraining::{PRETRAINING_FILES, is_of_pretraining};
 use crate::model::{M3Model, ModelError};
 
-/// What lies beside a tokenizer.json and is taken along as it is.
+/// Files beside a tokenizer.json that are copied unchanged.
 const TOKENIZER_FILES: [&str; 8] = [
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -24,8 +25,8 @@ const TOKENIZER_FILES: [&str; 8] = [
     "merges.txt",
 ];
 
-/// What a model's directory has besides the weights. Its sources are read once: what is written later does not depend
-/// on their still being there, as a checkpoint that was resumed from may not be.
+/// The contents of a model's directory besides the weights. The source files are read once, so that exports do not need
+/// them later: they may lie in a checkpoint that has been deleted since the run resumed from it.
 #[derive(Debug, Clone)]
 pub struct ModelFiles {
     config: EncoderConfig,
@@ -56,7 +57,7 @@ impl M3Model {
             let fail = |reason: String| ModelError::File { path: source.clone(), reason };
             let bytes = fs::read(&source).map_err(|e| fail(e.to_string()))?;
             match in_its_place(&bytes) {
-                // What is empty here may be meant so.
+                // An empty file may be meant so.
                 Some(instead) if !bytes.is_empty() => Err(fail(instead.into())),
                 _ => Ok((name, bytes)),
             }
@@ -85,7 +86,7 @@ impl M3Model {
 }
 
 impl ModelFiles {
-    /// Writes config.json, model.safetensors, the heads' .pt files, the tokenizer's files and sentence-transformers'
+    /// Writes config.json, model.safetensors, the heads' .pt files or the .safetensors of pre-training's parts, the tokenizer's files and sentence-transformers'
     /// module descriptions into the existing folder `dir`. Needs no libtorch.
     ///
     /// # Errors
@@ -100,14 +101,24 @@ impl ModelFiles {
         let is_double = weights.iter().any(|(_, weight)| weight.kind == Kind::Double);
         write_json("config.json", self.config.to_json(if is_double { "float64" } else { "float32" }))?;
         let weights = weights.iter().map(|(name, weight)| (*name, weight));
-        let (heads, encoder): (Vec<_>, Vec<_>) = weights.partition(|(name, _)| head_of(name).is_some());
+        let (on_encoder, encoder): (Vec<_>, Vec<_>) =
+            weights.partition(|(name, _)| head_of(name).is_some() || is_of_pretraining(name));
         write_safetensors(&dir.join("model.safetensors"), &encoder)?;
         for head in HEADS {
             let prefix = format!("{head}.");
-            let own = heads.iter().filter_map(|(name, weight)| Some((name.strip_prefix(&prefix)?, *weight)));
+            let own = on_encoder.iter().filter_map(|(name, weight)| Some((name.strip_prefix(&prefix)?, *weight)));
+            let own: Vec<_> = own.collect();
+            if own.is_empty() {
+                continue;
+            }
             let path = dir.join(format!("{head}.pt"));
-            pickle::write_state_dict(&path, &own.collect::<Vec<_>>())
-                .map_err(|source| ModelError::Write { path, source })?;
+            pickle::write_state_dict(&path, &own).map_err(|source| ModelError::Write { path, source })?;
+        }
+        for (prefix, file) in PRETRAINING_FILES {
+            let own: Vec<_> = on_encoder.iter().filter(|(name, _)| name.starts_with(prefix)).copied().collect();
+            if !own.is_empty() {
+                write_safetensors(&dir.join(file), &own)?;
+            }
         }
         for (name, bytes) in &self.tokenizer {
             write(name, bytes)?;
@@ -142,7 +153,7 @@ impl ModelFiles {
     /// config_sentence_transformers.json: the prompts, and by what vectors are compared.
     fn sentence_transformers(&self) -> Map<String, Value> {
         let mut settings = self.settings.clone();
-        // Versions of the programs that wrote it before.
+        // The versions are those of the programs that wrote the file before.
         settings.remove("__version__");
         if self.prompts.query.is_some() || self.prompts.passage.is_some() {
             self.prompts.write(&mut settings);

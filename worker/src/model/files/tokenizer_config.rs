@@ -7,8 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tercet_sampler::SpecialTokens;
 
-/// What the tokenizer_config.json in `dir` has to be, where it is not so already; none where there is no
-/// tokenizer.json.
+/// The tokenizer_config.json that `dir` needs, unless it has that already; none where there is no tokenizer.json.
 ///
 /// - If there is none, transformers takes the tokenizer class that goes with the model type, which keeps the vocabulary
 ///   and replaces the normalizer. `PreTrainedTokenizerFast` takes tokenizer.json as it is, which is what we do.

@@ -1,7 +1,7 @@
 //! AdamW's update of weights and moments (Loshchilov and Hutter, 2019, arXiv 1711.05101), as torch.optim.AdamW computes
 //! it.
 //!
-//! An element's new numbers come from its own alone, wherever in a tensor it lies.
+//! An element's update depends on that element alone, wherever in a tensor it lies.
 
 mod update;
 

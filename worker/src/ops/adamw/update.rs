@@ -1,11 +1,11 @@
-//! What one update of weights and moments goes by.
+//! The constants of one update of weights and moments.
 
-/// The constants of one update.
+/// One update's constants.
 #[derive(Debug, Clone, Copy)]
 pub struct Update {
-    /// What weight decay leaves of a weight.
+    /// The factor that weight decay multiplies weights with.
     pub kept: f64,
-    /// β₁ and β₂: what the running means of gradients and of their squares keep.
+    /// β₁ and β₂, the decay rates of the running means of gradients and of their squares.
     pub betas: [f64; 2],
     /// The learning rate over the first moment's bias correction.
     pub rate: f64,

@@ -1,25 +1,18 @@
 //! Attention of one token of each text, its first, to its text.
 //!
-//! Who wants dense representations by CLS pooling wants nothing else of the last layer: other tokens give their keys
-//! and values to it, and that is all. The result is the same, and so is every gradient. libtorch's operations do it on
-//! every device: a text has one row of probabilities.
+//! Dense representations by CLS pooling need nothing else of the last layer: the other tokens only give it keys and
+//! values. The result and every gradient are the same as with attention of all tokens. libtorch's operations do it on
+//! every device, because a text has one row of probabilities only.
 //!
 //! Legend: T tokens of the sub-batch, d hidden size, h heads, k head size, B and L texts and length of a group.
 
 use tch::Tensor;
 
+use super::cross::CrossAttention;
 use super::settings::{Attention, scale};
 use super::texts::Group;
 
-/// Queries of the first tokens, and keys and values of all: what attention of CLS alone is made of; or their gradients.
-pub struct ClsAttention {
-    /// [texts, d].
-    pub query: Tensor,
-    /// Beside each other, [T, 2d].
-    pub key_value: Tensor,
-}
-
-/// One group's, with text and head in one dimension.
+/// One group's inputs and probabilities, with text and head in one dimension.
 struct Pairs {
     /// [B·h, 1, k].
     query: Tensor,
@@ -33,7 +26,7 @@ struct Pairs {
 
 impl Attention {
     /// What the first tokens attend to, [texts, d].
-    pub fn forward_cls(&self, cls: &ClsAttention, groups: &[Group]) -> Tensor {
+    pub fn forward_cls(&self, cls: &CrossAttention, groups: &[Group]) -> Tensor {
         let parts = self.groups(cls, groups).map(|(place, group, pairs)| {
             let dropped = self.dropped(&pairs.probabilities, place);
             dropped.bmm(&pairs.value).view([group.num_texts, -1])
@@ -42,7 +35,7 @@ impl Attention {
     }
 
     /// Gradients of queries, keys and values from the result's, [texts, d].
-    pub fn backward_cls(&self, cls: &ClsAttention, groups: &[Group], d_output: &Tensor) -> ClsAttention {
+    pub fn backward_cls(&self, cls: &CrossAttention, groups: &[Group], d_output: &Tensor) -> CrossAttention {
         let d_key_value = cls.key_value.empty_like();
         let mut d_queries = Vec::with_capacity(groups.len());
         let mut first_text = 0;
@@ -63,13 +56,13 @@ impl Attention {
                 into.copy_(&gradient.view([group.num_texts, self.num_heads, group.len, -1]));
             }
         }
-        ClsAttention { query: Tensor::cat(&d_queries, 0), key_value: d_key_value }
+        CrossAttention { query: Tensor::cat(&d_queries, 0), key_value: d_key_value }
     }
 
-    /// The groups, in order, each with its number.
+    /// The groups in order, each with its number and its attention computed.
     fn groups<'a>(
         &'a self,
-        cls: &'a ClsAttention,
+        cls: &'a CrossAttention,
         groups: &'a [Group],
     ) -> impl Iterator<Item = (u64, &'a Group, Pairs)> + 'a {
         let mut first_text = 0;

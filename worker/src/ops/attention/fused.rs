@@ -43,7 +43,7 @@ pub fn backward(
     d_qkv
 }
 
-/// The kernel that libtorch's choice falls on, by the names of its `SDPBackend`.
+/// The kernel that libtorch chooses, by the names of its `SDPBackend`.
 pub fn kernel_name(attention: &Attention, qkv: &Tensor, group: &Group) -> &'static str {
     let [query, key, value] = split(attention, qkv, group).map(|part| part.detach().set_requires_grad(true));
     let (mask, p) = (group.attention_mask.as_ref(), attention.dropout.probability());
@@ -58,7 +58,7 @@ pub fn kernel_name(attention: &Attention, qkv: &Tensor, group: &Group) -> &'stat
 }
 
 fn forward_group(attention: &Attention, qkv: &Tensor, group: &Group, text: usize, keep: bool) -> ([Tensor; 3], Tensor) {
-    // Dimensions are views of one matrix; each is a leaf of its own, so that each gets a gradient of its own.
+    // Queries, keys and values are views of one matrix. Each is a leaf, so that each gets its own gradient.
     let parts = split(attention, qkv, group).map(|part| part.detach().set_requires_grad(keep)); // [B, h, L, k]
     let [query, key, value] = &parts;
     let dropout = attention.dropout;

@@ -1,28 +1,31 @@
 //! Attention of every token to its own text.
 //!
-//! Three ways lead there. On a CPU in float32 and bfloat16 it is a kernel of our own, text by text. Elsewhere
+//! There are three implementations. On a CPU in float32 and bfloat16 it is a kernel of our own, text by text. Elsewhere
 //! libtorch's fused kernels (flash attention, or what a GPU has) take groups of nearly equally long texts; neither ever
 //! holds the probabilities of a text. With dropout in float64 on a CPU, where libtorch's would draw other masks than
-//! the kernel, it is the `reference`, which holds them: that is for tests.
+//! the kernel, it is the `reference`, which holds them and is for tests.
 //!
 //! Legend: T tokens of the sub-batch, d hidden size, h heads, k head size, B and L texts and length of a group.
 
 mod cls;
+mod cross;
 mod fused;
 mod reference;
 mod settings;
 mod texts;
+mod visible;
 
 use tch::{Device, Tensor};
 
-pub use cls::ClsAttention;
+pub use cross::CrossAttention;
 pub use settings::Attention;
 pub use texts::{Group, TextSpan, Texts};
+pub use visible::{Visible, VisibleText};
 
 use super::linear::LinearOutput;
 use super::{Engine, cpu};
 
-/// What the forward pass leaves for the backward pass.
+/// What the forward pass saves for the backward pass.
 pub enum Attended {
     /// By the kernel: the result, [T, d], and the logarithms of its rows' sums of exponentials, [T, h].
     Kernel([Tensor; 2]),
@@ -55,8 +58,8 @@ impl Attention {
         }
     }
 
-    /// The gradient of queries, keys and values, [T, 3d], from the result's, [T, d]; what they were computed from is
-    /// not asked for a bias's gradient, which is the caller's.
+    /// The gradient of queries, keys and values, [T, 3d], from the result's, [T, d]. The gradient of their bias is left
+    /// to the caller.
     pub fn backward(&self, qkv: &LinearOutput, texts: Texts, attended: Attended, d_output: &Tensor) -> Tensor {
         let values = &qkv.values;
         match attended {
@@ -66,7 +69,8 @@ impl Attention {
         }
     }
 
-    /// What attends to a group: the kernel that libtorch chooses by types, sizes, mask and dropout, or `own`.
+    /// The name of the kernel that attends to a group: the one that libtorch chooses by types, sizes, mask and dropout,
+    /// or `own`.
     pub fn kernel_name(&self, qkv: &LinearOutput, group: &Group) -> &'static str {
         match Engine::of(&qkv.values) {
             Engine::Cpu => "own",

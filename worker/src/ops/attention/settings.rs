@@ -1,15 +1,15 @@
-//! How to attend, whoever does it.
+//! The settings of attention, for every implementation.
 
 use tch::Tensor;
 
 use crate::ops::dropout::Dropout;
 
-/// How to attend.
+/// The settings of attention.
 #[derive(Debug, Clone, Copy)]
 pub struct Attention {
     /// h.
     pub num_heads: i64,
-    /// Of probabilities.
+    /// Dropout of probabilities.
     pub dropout: Dropout,
 }
 

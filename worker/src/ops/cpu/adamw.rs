@@ -1,5 +1,5 @@
-//! AdamW's update (Loshchilov and Hutter, 2019, arXiv 1711.05101) in one pass over weights, gradient and moments: it
-//! waits for memory and for nothing else.
+//! AdamW's update (Loshchilov and Hutter, 2019, arXiv 1711.05101) in one pass over weights, gradient and moments, which
+//! only memory's bandwidth limits.
 
 use pulp::Arch;
 use tch::Tensor;
@@ -8,13 +8,13 @@ use super::{Shared, elements, elements_mut};
 use crate::ops::adamw::Update;
 use crate::tensors::libtorch::parallel;
 
-/// Numbers that a thread takes at a time.
+/// Elements that a thread takes at a time.
 const BLOCK: usize = 1 << 14;
 
 /// An update's constants in float32.
 #[derive(Debug, Clone, Copy)]
 struct Constants {
-    /// What weight decay multiplies the weight with.
+    /// The factor that weight decay multiplies weights with.
     kept: f32,
     /// Shares of the new gradient in the running means of gradients and of their squares: 1 − β₁ and 1 − β₂.
     fresh: [f32; 2],
@@ -48,7 +48,7 @@ impl Constants {
         let [weights, means, squares] = [weights, means, squares].map(Shared::new);
         parallel(len.div_ceil(BLOCK), 1, |blocks| {
             let (first, last) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(len));
-            // SAFETY: a block's numbers are its own.
+            // SAFETY: blocks do not overlap, and one call works on each.
             let [weights, means, squares] =
                 [weights, means, squares].map(|numbers| unsafe { numbers.slice(first, last - first) });
             let gradient = &gradient[first..last];

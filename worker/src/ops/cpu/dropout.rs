@@ -1,8 +1,8 @@
-//! Dropout on a processor: an element's fate is a hash of its place (MurmurHash3's finaliser, whose 32-bit steps a
-//! compiler turns into vector instructions), and drawing is one pass over the tensor; libtorch's generator takes some
-//! twenty times as long.
+//! Dropout on a processor: a hash of an element's place decides whether it is dropped (MurmurHash3's finaliser, whose
+//! 32-bit steps a compiler turns into vector instructions). Drawing is one pass over the tensor; libtorch's generator
+//! takes some twenty times as long.
 //!
-//! In float64, too, so that masks do not depend on the type.
+//! It serves float64, too, so that masks do not depend on the type.
 
 use pulp::Arch;
 use tch::{Kind, Tensor};
@@ -11,7 +11,7 @@ use super::{Number, Shared, elements_mut, in_elements_of};
 use crate::ops::dropout::Dropout;
 use crate::tensors::libtorch::parallel;
 
-/// Numbers that a thread takes at a time.
+/// Elements that a thread takes at a time.
 const BLOCK: usize = 1 << 14;
 
 /// Zeroes elements of `x` and scales the others, in place.
@@ -28,7 +28,7 @@ fn apply_to<T: Number>(dropout: Dropout, x: &mut [T]) {
     let x = Shared::new(x);
     parallel(len.div_ceil(BLOCK), 1, |blocks| {
         let (from, to) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(len));
-        // SAFETY: a block's numbers are its own.
+        // SAFETY: blocks do not overlap, and one call works on each.
         let x = unsafe { x.slice(from, to - from) };
         Arch::new().dispatch(
             #[inline(always)]
@@ -44,8 +44,7 @@ fn apply_to<T: Number>(dropout: Dropout, x: &mut [T]) {
     });
 }
 
-/// For kernels, which have one row of float32 numbers in their hands at a time; `first` is the place of its first
-/// element.
+/// For kernels, which work on one row of float32 numbers at a time; `first` is the place of its first element.
 impl Dropout {
     /// Calls `work` with every element of a row, what dropout multiplies it with, and its number in the row.
     #[inline(always)]
@@ -76,8 +75,9 @@ impl Dropout {
         }
     }
 
-    /// From a row's probabilities `p` and the gradients `d` of what became of them after dropout, and their product
-    /// with each other summed over the row: makes `p` what became of them, and `d` the gradients before softmax.
+    /// The derivative of softmax and dropout for one row. `p` are the probabilities before dropout, and become those
+    /// after it. `d` are the gradients of those after it, and become the gradients of softmax's input. `sum` is the
+    /// product of probabilities and gradients after dropout, summed over the row.
     #[inline(always)]
     pub fn differentiate_row(self, p: &mut [f32], d: &mut [f32], sum: f32, first: usize) {
         if self.is_on() {
@@ -95,7 +95,7 @@ impl Dropout {
     }
 }
 
-/// What an element is multiplied with.
+/// Draws the factors that elements are multiplied with.
 #[derive(Clone, Copy)]
 struct Draw {
     seed: [u32; 2],
@@ -116,7 +116,7 @@ impl Draw {
     }
 }
 
-/// Of an element's place.
+/// The hash of an element's place.
 #[inline(always)]
 fn hash([low, high]: [u32; 2], place: u32) -> u32 {
     let hash = place.wrapping_mul(0x9e37_79b1).wrapping_add(low);

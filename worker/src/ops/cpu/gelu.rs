@@ -15,8 +15,8 @@ pub fn forward(x: &Tensor, bias: &Tensor) -> Tensor {
     output
 }
 
-/// What the backward pass needs at once, [T, f] each: the result once more, and from the result's gradient `d` that of
-/// `x`, whose columns are added to `sums`, `[f]` in float32.
+/// The result, recomputed, and the gradient of `x` from the result's gradient `d`, [T, f] each. The sums of the
+/// latter's columns are added to `sums`, `[f]` in float32.
 ///
 /// # Panics
 /// If they have other sizes.

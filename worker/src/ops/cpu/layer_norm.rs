@@ -1,4 +1,4 @@
-//! What follows a linear map, up to the next one: dropout, the residual and layer normalisation (Ba et al., 2016, arXiv
+//! The operations between two linear maps: dropout, the residual and layer normalisation (Ba et al., 2016, arXiv
 //! 1607.06450), in one pass each way.
 //!
 //! Legend: T tokens, d hidden size.
@@ -79,7 +79,7 @@ struct Norm<'a> {
     eps: f32,
 }
 
-/// What the forward pass leaves: what was normalised, [T, d], and each row's mean and inverse deviation, `[T]`.
+/// What the forward pass saves: the sum before normalisation, [T, d], and each row's mean and inverse deviation, `[T]`.
 #[derive(Clone, Copy)]
 struct Saved<'a, E> {
     /// [T, d].
@@ -90,7 +90,7 @@ struct Saved<'a, E> {
     inverse: &'a [f32],
 }
 
-/// Gradients of what follows a linear map.
+/// The gradients that the backward pass computes.
 struct Gradients<'a, E> {
     /// Of the residual, [T, d].
     residual: &'a mut [E],

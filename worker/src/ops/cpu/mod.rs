@@ -6,6 +6,7 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod cross_entropy;
 pub mod dropout;
 pub mod gelu;
 pub mod layer_norm;
@@ -31,7 +32,7 @@ fn for_each_block(num_rows: usize, work: impl Fn(usize, Range<usize>) + Sync) {
     });
 }
 
-/// As [`for_each_block`], each with sums of its own, which are then added to `sums` in the order of the blocks.
+/// As [`for_each_block`]; each block has its own sums, which are then added to `sums` in the order of the blocks.
 fn column_sums<const N: usize>(
     num_rows: usize,
     sums: [&mut [f32]; N],
@@ -42,7 +43,7 @@ fn column_sums<const N: usize>(
     let mut of_blocks = vec![0.0; num_rows.div_ceil(BLOCK_ROWS) * N * width];
     let shared = Shared::new(&mut of_blocks);
     for_each_block(num_rows, |block, rows| {
-        // SAFETY: a block has sums of its own, and each of them its own place.
+        // SAFETY: every block and every one of its sums has its own place.
         work(rows, std::array::from_fn(|n| unsafe { shared.slice((block * N + n) * width, width) }));
     });
     for (place, own) in of_blocks.chunks_exact(width.max(1)).enumerate() {
@@ -57,9 +58,9 @@ pub(crate) fn exp(x: f32) -> f32 {
     const LARGEST: f32 = 88.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    // Added to a number, leaves its nearest integer in the lowest bits of the sum.
+    // Adding this leaves the nearest integer in the lowest bits of the sum.
     const TO_INTEGER: f32 = 12_582_912.0;
-    // Written so that what is not a number stays none.
+    // Written so that NaN stays NaN.
     let within = if x < SMALLEST { SMALLEST } else { x };
     let within = if within > LARGEST { LARGEST } else { within };
     let shifted = within.mul_add(std::f32::consts::LOG2_E, TO_INTEGER);

@@ -8,7 +8,7 @@ pub trait Number: Copy + Send + Sync {
 
 /// A number that kernels compute with in float32.
 pub trait Element: Number {
-    /// What is computed with.
+    /// The number in float32, for computing.
     fn widen(self) -> f32;
     /// Rounds to the nearest, ties to even.
     fn narrow(number: f32) -> Self;

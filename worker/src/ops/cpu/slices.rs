@@ -15,10 +15,10 @@ pub fn elements<T: Number>(x: &Tensor) -> &[T] {
     unsafe { std::slice::from_raw_parts(x.data_ptr().cast(), x.numel()) }
 }
 
-/// The same, to write.
+/// As [`elements`], for writing.
 ///
 /// # Panics
-/// As there.
+/// As [`elements`].
 pub fn elements_mut<T: Number>(x: &mut Tensor) -> &mut [T] {
     assert_holds::<T>(x);
     // SAFETY: as in `elements`; the exclusive borrow keeps this thread's other code from them.
@@ -38,7 +38,7 @@ pub struct Shared<'a, T> {
     borrowed: std::marker::PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: what is reached through it is plain numbers; who writes says that no other thread uses the place.
+// SAFETY: only plain numbers are reached through it, and callers of `slice` promise that no other thread uses theirs.
 unsafe impl<T: Number> Sync for Shared<'_, T> {}
 // SAFETY: likewise.
 unsafe impl<T: Number> Send for Shared<'_, T> {}

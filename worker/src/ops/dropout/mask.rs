@@ -1,9 +1,9 @@
-//! Which masks there are: where they lie, and what they drop.
+//! The masks of dropout: their place, which seeds them, and their probability.
 
-/// A probability is a multiple of 1/2³².
+/// Probabilities are multiples of one over this, 2³².
 pub(in crate::ops) const STEPS: f64 = 4_294_967_296.0;
 
-/// Where an encoder drops, and with which probability.
+/// A place in the encoder where elements are dropped, and with which probability.
 #[derive(Debug, Clone, Copy)]
 pub struct Dropout {
     pub(in crate::ops) seed: u64,
@@ -13,11 +13,11 @@ pub struct Dropout {
 impl Dropout {
     /// Drops with `probability`; masks depend on `seed` alone.
     pub fn new(seed: u64, probability: f64) -> Self {
-        // Of a seed of 0 too a hash that is not 0.
+        // The constant keeps the hash of a seed of 0 from being 0.
         Self { seed: mix(seed.wrapping_add(0x9e37_79b9_7f4a_7c15)), probability }
     }
 
-    /// Another place's: its masks have nothing to do with this one's.
+    /// The dropout of another place, whose masks are independent of this one's.
     pub fn at(self, place: u64) -> Self {
         Self { seed: mix(self.seed.wrapping_add(mix(place.wrapping_add(1)))), ..self }
     }
@@ -32,7 +32,7 @@ impl Dropout {
         tch::manual_seed(self.seed as i64);
     }
 
-    /// The probability as it was asked for.
+    /// The probability that was asked for.
     pub(in crate::ops) fn probability(self) -> f64 {
         self.probability
     }
@@ -43,7 +43,7 @@ impl Dropout {
         (self.probability * STEPS).round().min(STEPS - 1.0)
     }
 
-    /// What is kept is multiplied with this.
+    /// The factor of the elements that are kept.
     #[inline(always)]
     pub(in crate::ops) fn scale(self) -> f32 {
         (STEPS / (STEPS - self.steps())) as f32

@@ -1,5 +1,5 @@
-//! Dropout whose mask is a function of where it is, not of a generator's state: the same in every pass over a
-//! sub-batch, whatever was kept or computed before, and never stored.
+//! Dropout whose mask is a function of its place, not of a generator's state: the same in every pass over a sub-batch,
+//! whatever was kept or computed before, and never stored.
 //!
 //! On a CPU masks are the same in every type. On a GPU they are libtorch's generator's, which is seeded with the place.
 

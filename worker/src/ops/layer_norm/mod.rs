@@ -1,5 +1,4 @@
-//! Layer normalisation (Ba et al., 2016, arXiv 1607.06450), alone and after what comes between two linear maps: dropout
-//! and the residual.
+//! Layer normalisation (Ba et al., 2016, arXiv 1607.06450), alone and after dropout and the residual.
 //!
 //! Legend: T rows, d the width.
 
@@ -89,7 +88,7 @@ impl LayerNorm {
     }
 
     /// [`LayerNorm::forward_sum`] of bfloat16 by libtorch, as the CPU's kernels do it: bias, dropout, residual and norm
-    /// in float32, with biases and weights as the optimizer has them. What comes out is rounded once, and so is the sum
+    /// in float32, with biases and weights as the optimizer has them. The result is rounded once, and so is the sum
     /// that is kept.
     pub(super) fn forward_sum_in_float32(
         &self,

@@ -1,4 +1,4 @@
-//! What works row by row, and element by element.
+//! The operations that work row by row or element by element.
 
 use tch::{Device, Kind, Tensor};
 use tercet_configs::MatmulLibrary;

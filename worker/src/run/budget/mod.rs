@@ -114,7 +114,7 @@ pub fn fit(
         return Err(TooSmall { budget_bytes, used_bytes: used, scoring_bytes: scoring, text_bytes, slack }.into());
     };
     let left = left - scoring - sub_batch.peak;
-    let kept = (left as f64 / (sub_batch.kept as f64 / tokens_of(longest, tried) as f64)) as usize;
+    let kept = num_kept(left, sub_batch.kept as f64 / tokens_of(longest, tried) as f64);
     settings.sub_batch.tokens = tokens;
     settings.kept_graph_tokens = kept;
     // What the trials took is free for the steps, and not counted as used.
@@ -153,7 +153,7 @@ fn keep_what_fits(
     let budget_bytes = used + share_of_free(ranks, device, share)?;
     // Where the recipe's sub-batch itself does not fit, nothing is kept; the first step will say what is to be done.
     let left = tried.map_or(0, |tried| less_slack(budget_bytes, device).saturating_sub(used + scoring + tried.peak));
-    settings.kept_graph_tokens = tried.map_or(0, |tried| (left as f64 / tried.kept_per_token) as usize);
+    settings.kept_graph_tokens = tried.map_or(0, |tried| num_kept(left, tried.kept_per_token));
     give_back(device);
     Ok(Fitted {
         budget_bytes,
@@ -163,6 +163,11 @@ fn keep_what_fits(
         sub_batch_tokens: settings.sub_batch.tokens,
         kept_graph_tokens: agree_on_least(ranks, settings.kept_graph_tokens)?,
     })
+}
+
+/// Tokens whose graphs `bytes` hold; none where a step keeps no graph.
+fn num_kept(bytes: u64, per_token: f64) -> usize {
+    if per_token > 0.0 { (bytes as f64 / per_token) as usize } else { 0 }
 }
 
 /// The part of a budget of `bytes` that may be planned with.

@@ -3,15 +3,17 @@
 use tch::{Device, Tensor};
 use tercet_cluster::{Collective, unless_out_of_memory};
 use tercet_configs::limits::BUCKET_BYTES;
-use tercet_configs::{LossSection, Negatives};
+use tercet_configs::{LossSection, Negatives, PretrainSection};
 use tercet_sampler::{BATCHES_AHEAD, Cell, Plan, Share, SubBatchLimit, TextIds, TextInput};
 
 use crate::machine::memory::{Taken, give_back, measure};
-use crate::model::M3Model;
-use crate::model::representation::{Representations, zero_gradients};
+use crate::model::pretraining::{PretrainingTexts, Scales};
+use crate::model::representation::{Heads, Representations, zero_gradients};
 use crate::model::sub_batch::SubBatches;
+use crate::model::{M3Model, Purpose};
 use crate::step::contrastive::score;
 use crate::step::inspect::Unseen;
+use crate::step::pretraining::masks::Masks;
 use crate::step::settings::{Objective, StepSettings};
 use crate::tensors::exchange::InPlace;
 
@@ -46,9 +48,10 @@ pub(super) fn longest_scoring(
 ) -> anyhow::Result<u64> {
     let (largest, widest) = (shapes.iter().max_by_key(|s| s.tokens()), shapes.iter().max_by_key(|s| s.pairs()));
     let other = widest.filter(|widest| largest.is_some_and(|largest| !std::ptr::eq(*widest, largest)));
+    let Objective::Contrastive(loss) = &settings.objective else { return Ok(0) };
     let mut most = 0;
     for shape in largest.into_iter().chain(other) {
-        most = most.max(try_scoring(model, ranks, settings, shape)?.peak);
+        most = most.max(try_scoring(model, ranks, loss, shape)?.peak);
     }
     Ok(most)
 }
@@ -90,16 +93,10 @@ impl Shape {
 
 /// Scores made-up representations of a batch of `shape`, forward and backward; its token ids count, and on a CPU those
 /// of the batches that are read ahead. Every rank calls it.
-fn try_scoring(
-    model: &M3Model,
-    ranks: &dyn Collective,
-    settings: &StepSettings,
-    shape: &Shape,
-) -> anyhow::Result<Taken> {
+fn try_scoring(model: &M3Model, ranks: &dyn Collective, loss: &LossSection, shape: &Shape) -> anyhow::Result<Taken> {
     let text = |len: usize, salt: usize| made_up_text(model, len, salt);
     let queries = (0..shape.num_queries).map(|i| text(shape.query_len, i));
     let passages = (0..shape.num_queries * shape.group_size).map(|i| text(shape.passage_len, i + 1));
-    let Objective::Contrastive(loss) = &settings.objective;
     // Made-up texts have no known answers.
     let loss = LossSection { mask_false_negatives: false, ..loss.clone() };
     let share = Share {
@@ -114,7 +111,7 @@ fn try_scoring(
         two_way: shape.two_way,
         texts: Vec::new(),
     };
-    let heads = settings.objective.heads();
+    let heads = Heads::of(loss.preset);
     let device = model.options().1;
     let (done, mut taken) = measure(device, || {
         let share = Share { texts: queries.chain(passages).collect(), ..share };
@@ -186,7 +183,10 @@ pub(super) fn largest_that_fits(
 pub(super) fn try_sub_batch(model: &M3Model, settings: &StepSettings, longest: usize, tokens: usize) -> Option<Taken> {
     let device = model.options().1;
     let once = || {
-        let heads = settings.objective.heads();
+        let heads = match &settings.objective {
+            Objective::Contrastive(loss) => Heads::of(loss.preset),
+            Objective::Pretraining(section, _) => return try_pretraining(model, section, longest, tokens),
+        };
         let texts = vec![made_up_text(model, longest, 0); (tokens / longest).max(1)];
         let limit = SubBatchLimit { tokens, texts: 0 };
         let sub_batch = &SubBatches::new(&texts, limit, model.framing(), heads).build(0);
@@ -201,6 +201,28 @@ pub(super) fn try_sub_batch(model: &M3Model, settings: &StepSettings, longest: u
         // Where the machine's memory is used up, the kernel ends a process, and no error arises.
         _ => Some(once()),
     }
+}
+
+/// One sub-batch of made-up texts through pre-training, forward and backward. It keeps no graph: there is one pass.
+fn try_pretraining(model: &M3Model, section: &PretrainSection, longest: usize, tokens: usize) -> Taken {
+    let num_texts = (tokens / longest).max(1);
+    let share = Share {
+        texts: (0..num_texts).map(|salt| made_up_text(model, longest, salt)).collect(),
+        row_keys: (0..num_texts as u64).collect(),
+        ..Share::default()
+    };
+    let masker = Masks::Drawn.of(model, section, &share);
+    let (words, places) = (masker.words(), |text: usize| masker.places(text));
+    let limit = SubBatchLimit { tokens, texts: 0 };
+    let scales = Scales { encoder: 0.0, decoder: 0.0 };
+    let (_, taken) = measure(model.options().1, || {
+        let texts = PretrainingTexts::new(&share.texts, &words, limit, model.framing());
+        let places =
+            (model.purpose() == Purpose::Pretraining { decoder: true }).then_some(&places as &dyn Fn(usize) -> _);
+        let batch = texts.build(0, places);
+        model.pretrain(&batch, section.decoder_query, scales, Some(0), &mut |_| ())
+    });
+    Taken { kept: 0, ..taken }
 }
 
 /// What a sub-batch takes.

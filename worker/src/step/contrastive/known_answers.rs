@@ -1,10 +1,10 @@
 //! False negatives: passages of the global batch that are known to answer a query, and so must not count against it.
 //!
-//! A query's known answers are the positives of every row of the global batch that asks the same, its own row among
-//! them, the positives that were not chosen included. docs/know/loss.md says what leaving them out does to each loss.
+//! A query's known answers are the positives of every row of the global batch with the same query, its own row among
+//! them. Positives that were not chosen count as well. docs/know/loss.md says what leaving them out does to each loss.
 //!
-//! Texts are compared by their hashes, which the ranks gather: memory is 8 bytes for each text of the global batch and
-//! 16 for each pair found, and which pairs are found does not depend on how rows lie on ranks.
+//! Texts are compared by their hashes, which the ranks gather. That takes 8 bytes for each text of the global batch and
+//! 16 for each pair found. The pairs do not depend on how rows are dealt to ranks.
 //!
 //! Legend: Q local queries, R all ranks' queries, P all ranks' passages.
 
@@ -15,21 +15,21 @@ use tercet_sampler::TextIds;
 
 use crate::tensors::upload::Upload;
 
-/// What a masked score becomes: far below any real one, so that its softmax is exactly 0, and finite, because 0 · ∞
-/// would be no number. It leaves room for the hybrid score's sum in float32.
+/// The value of a masked score. It is far below any real score, so its softmax is exactly 0. It is finite, because 0 ·
+/// ∞ is NaN, and small enough for the hybrid score's sum in float32.
 const MASKED: f64 = -1e30;
 
-/// Entries (row, column) of this rank's score matrices that are no negatives.
+/// Entries (row, column) of this rank's score matrices that do not count as negatives.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FalseNegatives(Vec<(usize, usize)>);
 
 impl FalseNegatives {
-    /// How many there are.
+    /// The number of entries.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// `scores` with those entries far below all others: they get no probability and no gradient.
+    /// `scores` with these entries far below all others, so that they get no probability and no gradient.
     pub fn mask(&self, mut scores: Tensor) -> Tensor {
         if self.0.is_empty() {
             return scores;
@@ -45,7 +45,7 @@ impl FalseNegatives {
         scores.index_put_(&places.map(|part| Some(sent.of(&part))), &masked, false)
     }
 
-    /// Takes them out of the teacher's choice among each query's own group; `scores` [Q·G] are the teacher's and
+    /// Leaves the entries out of the teacher's softmax over each query's own group. `scores` [Q·G] are the teacher's;
     /// `first` is the column of this rank's first passage.
     pub fn leave_out_of_groups(&self, scores: &mut [f32], first: usize, group_size: usize) {
         for &(query, column) in &self.0 {
@@ -56,18 +56,18 @@ impl FalseNegatives {
     }
 }
 
-/// What the global batch knows about which text answers which query. The default knows nothing.
+/// Which texts are known to answer which queries, from all rows of the global batch. The default knows of none.
 #[derive(Debug, Default)]
 pub struct KnownAnswers {
     /// This rank's queries. `[Q]`
     own_queries: Vec<u64>,
-    /// Their positives that are in the batch. `[Q]`
+    /// Each query's positive in the batch. `[Q]`
     own_positives: Vec<u64>,
     first_query: usize,
     first_passage: usize,
     group_size: usize,
     negatives: Negatives,
-    /// All ranks' (query, text) where the text answers the query.
+    /// All ranks' pairs (query, text) in which the text answers the query.
     answers: Vec<(u64, u64)>,
     /// Each query's index among all ranks' queries. `[R]`
     queries: Relation<usize>,
@@ -76,7 +76,7 @@ pub struct KnownAnswers {
 }
 
 impl KnownAnswers {
-    /// Puts together what the ranks know. Every rank calls it with its own texts' identities; `negatives` says which
+    /// Gathers the ranks' known answers. Every rank calls it with its own texts' identities; `negatives` says which
     /// passages a query is contrasted with.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ impl KnownAnswers {
         })
     }
 
-    /// For this rank's queries (rows of [Q, P]), the known answers among all passages but its own positive.
+    /// For this rank's queries (rows of [Q, P]), the known answers among all passages, except the query's own positive.
     pub fn among_passages(&self) -> FalseNegatives {
         let answers: Relation<u64> = self.answers.iter().copied().collect();
         let positive = |row: usize| self.first_passage + row * self.group_size;
@@ -118,7 +118,7 @@ impl KnownAnswers {
         FalseNegatives(pairs)
     }
 
-    /// For this rank's positives (rows of [Q, R]), the queries that they are known to answer but its own.
+    /// For this rank's positives (rows of [Q, R]), the queries that each is known to answer, except its own.
     pub fn among_queries(&self) -> FalseNegatives {
         let answered: Relation<u64> = self.answers.iter().map(|&(query, text)| (text, query)).collect();
         let mut pairs = join(&self.own_positives, &answered, &self.queries);
@@ -127,13 +127,13 @@ impl KnownAnswers {
     }
 }
 
-/// (row, column) for each of `rows`, what it leads to by `via`, and what that leads to by `to`.
+/// The pairs (row, column) in which `via` leads from the row's identity to one that `to` leads from to the column.
 fn join(rows: &[u64], via: &Relation<u64>, to: &Relation<usize>) -> Vec<(usize, usize)> {
     let columns = |id: u64| via.of(id).flat_map(|via| to.of(via));
     rows.iter().enumerate().flat_map(|(row, &id)| columns(id).map(move |column| (row, column))).collect()
 }
 
-/// Which identities lead to which values: ascending and without repetitions.
+/// A relation from identities to values: ascending pairs without repetitions.
 #[derive(Debug, Default)]
 struct Relation<T>(Vec<(u64, T)>);
 

@@ -5,6 +5,8 @@
 //!
 //! Legend: Q this rank's queries, P the passages they are contrasted with, G passages per query's own group.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use tch::{Kind, Tensor};
 use tercet_configs::{LossSection, NUM_TERMS, Negatives, Teacher};
@@ -13,7 +15,7 @@ use crate::machine::card;
 use crate::scoring::Scores;
 use crate::step::contrastive::targets::Targets;
 
-/// The loss's parts, each before its weight; those that the preset has.
+/// The terms of the loss, each before its weight; none where the preset has no such term.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Terms {
     /// InfoNCE of the dense head.
@@ -39,7 +41,7 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// The parts in one fixed order.
+    /// The terms in one fixed order.
     pub fn values(&self) -> [Option<f64>; NUM_TERMS] {
         [
             self.dense,
@@ -50,6 +52,12 @@ impl Terms {
             self.distill_lexical,
             self.distill_multi_vector,
         ]
+    }
+
+    /// The parts by name, those that the preset has.
+    pub fn by_name(&self) -> BTreeMap<String, Option<f64>> {
+        // Plain structs of numbers cannot fail to serialise.
+        serde_json::from_value(serde_json::to_value(self).expect("plain data")).expect("numbers by name")
     }
 
     /// The inverse of [`Terms::values`].
@@ -66,11 +74,11 @@ impl Terms {
     }
 }
 
-/// This rank's share: the sum over its queries divided by the number of all ranks' queries.
+/// This rank's share of the loss: the sum over its queries divided by the number of all ranks' queries.
 pub struct Loss {
     /// The share of the loss.
     pub total: f64,
-    /// The shares of its parts.
+    /// The shares of its terms.
     pub terms: Terms,
     /// d total / d score, [Q, P] each.
     pub d_scores: Scores,
@@ -83,13 +91,14 @@ pub fn hybrid(settings: &LossSection, scores: &Scores) -> Option<Tensor> {
     Some(weighted_sum([&scores.dense, scores.lexical.as_ref()?, scores.multi_vector.as_ref()?], weights))
 }
 
-/// The sum of `parts` in their order. A weight of 1 multiplies nothing: it would be one more [Q, P].
+/// The sum of `parts` in their order. No product is made for a weight of 1, which saves a [Q, P].
 fn weighted_sum(parts: [&Tensor; 3], weights: [f64; 3]) -> Tensor {
     let weighted = |i: usize| if weights[i] == 1.0 { parts[i].shallow_clone() } else { parts[i] * weights[i] };
     weighted(0) + weighted(1) + weighted(2)
 }
 
-/// The loss of `scores` (undivided, [Q, P] each); `distill` says whether self-distillation is on at this step.
+/// The loss of `scores` (not yet divided by the temperature, [Q, P] each); `distill` says whether self-distillation is
+/// on at this step.
 pub fn loss(settings: &LossSection, scores: &Scores, targets: &Targets, distill: bool) -> Loss {
     let leaves = scores.as_ref().map(|s| s.detach().set_requires_grad(true));
     let tempered = leaves.as_ref().map(|s| targets.false_negatives.mask(s / settings.temperature));
@@ -149,10 +158,10 @@ pub fn loss(settings: &LossSection, scores: &Scores, targets: &Targets, distill:
     Loss { total, terms, d_scores }
 }
 
-/// A part of the loss.
+/// The place of one term.
 type Slot = fn(&mut Terms) -> &mut Option<f64>;
 
-/// The whole loss and its parts as numbers: the host waits for the device once, when all is asked for.
+/// The loss and its terms as numbers, read together so that the host waits for the device once.
 fn read(total: &Tensor, taken: &[(Slot, Tensor)]) -> (f64, Terms) {
     let all: Vec<&Tensor> = std::iter::once(total).chain(taken.iter().map(|(_, value)| value)).collect();
     let values = card::numbers(&Tensor::stack(&all, 0));
@@ -163,7 +172,7 @@ fn read(total: &Tensor, taken: &[(Slot, Tensor)]) -> (f64, Terms) {
     (values[0], terms)
 }
 
-/// What a head's hard loss is with the teacher scores that the rows bring, per query `[Q]`. `group` are columns of `s`.
+/// A head's hard loss per query, `[Q]`, with the teacher's scores if the rows have any. `group` are columns of `s`.
 fn contrast(teacher: Teacher, s: &Tensor, positive: &Tensor, group: &Tensor, scores: Option<&Tensor>) -> Tensor {
     match scores.filter(|_| teacher != Teacher::None).map(|t| t.to_kind(s.kind()).softmax(-1, None)) {
         None => info_nce(s, positive),
@@ -184,8 +193,8 @@ fn cross_entropy(t: &Tensor, s: &Tensor) -> Tensor {
     -(t * s.log_softmax(-1, None)).sum_dim_intlist([-1i64].as_slice(), false, None::<Kind>)
 }
 
-/// The published trainer's `m3_kd_loss`: InfoNCE for each passage of the group in turn, weighted by the teacher, the
-/// group's earlier passages being left out; `[Q]`.
+/// The published trainer's `m3_kd_loss`: InfoNCE for each passage of the group in turn, weighted by the teacher,
+/// without the group's earlier passages; `[Q]`.
 fn ranked_info_nce(s: &Tensor, group: &Tensor, targets: &Tensor) -> Tensor {
     let mut left = s.shallow_clone();
     let mut sum = Tensor::zeros([s.size()[0]], (s.kind(), s.device()));

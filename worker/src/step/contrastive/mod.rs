@@ -27,12 +27,12 @@ use crate::step::contrastive::passes::{Passes, encode_first_pass, encode_second_
 use crate::step::contrastive::targets::Targets;
 use crate::step::contrastive::two_way::add_passage_to_query;
 use crate::step::inspect::Inspect;
-use crate::step::outcome::Outcome;
+use crate::step::outcome::{Contrasted, Outcome, Told};
 use crate::step::reduce::GradientReducer;
 use crate::step::settings::Trainee;
 
-/// Adds the gradient of this rank's share of the batch to the flat buffer, and lets `sum` begin with what is final of
-/// it. The outcome's loss is this rank's share. Every rank calls it.
+/// Adds the gradient of this rank's share of the batch to the flat buffer, and lets `sum` start on what is final. The
+/// outcome's loss is this rank's share. Every rank calls it.
 ///
 /// # Errors
 /// A collective that failed.
@@ -64,17 +64,20 @@ pub fn compute(
 
     Ok(Outcome {
         loss: scored.loss.total,
-        terms: scored.loss.terms,
-        scores: scored.scores,
-        num_false_negatives: scored.num_false_negatives,
+        told: Told::Contrastive(Contrasted {
+            terms: scored.loss.terms,
+            scores: scored.scores,
+            num_false_negatives: scored.num_false_negatives,
+        }),
         num_tokens: sub_batches.num_tokens(),
         num_padded_tokens: sub_batches.num_padded_tokens(),
+        device: model.options().1,
     })
 }
 
-/// What scoring a share gives.
+/// The result of scoring a share.
 pub struct Scored {
-    /// This rank's scores, undivided, [Q, P] each.
+    /// This rank's scores, not yet divided by the temperature, [Q, P] each.
     pub scores: Scores,
     /// This rank's share of the loss.
     pub loss: Loss,
@@ -97,7 +100,7 @@ pub fn score(
 ) -> Result<Scored, CollectiveError> {
     let queries = representations.narrow(0, share.num_queries);
     let passages = representations.narrow(share.num_queries, share.texts.len());
-    // On a GPU most of it is waiting: for the encoder's pass, and for what decides the next piece of work.
+    // On a GPU the host mostly waits here: for the encoder's pass, and for sizes that decide the next piece of work.
     let device = representations.dense.device();
     let mut scoring = during(Phase::Scoring, || waiting(device, || RingScoring::new(ranks, &queries, &passages)))?;
     let scores = during(Phase::Scoring, || waiting(device, || scoring.forward()))?; // [Q, P]

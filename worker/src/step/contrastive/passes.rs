@@ -6,6 +6,7 @@ use crate::machine::phase::{Phase, during};
 use crate::model::representation::{Gradients, Heads, Representations};
 use crate::model::sub_batch::{SubBatch, SubBatches};
 use crate::model::{Graph, M3Model};
+use crate::step::dropout_seed;
 use crate::step::inspect::Inspect;
 
 /// What both passes share.
@@ -16,23 +17,21 @@ pub struct Passes<'a> {
     pub heads: Heads,
     /// Padded tokens whose graphs the first pass keeps.
     pub kept_graph_tokens: usize,
-    /// The run's seed, which dropout's depends on.
+    /// The run's seed. Dropout's seed depends on it.
     pub seed: u64,
-    /// The optimizer step, likewise.
+    /// The optimizer step. Dropout's seed depends on it.
     pub step: u64,
-    /// This rank, likewise.
+    /// This rank. Dropout's seed depends on it.
     pub rank: usize,
 }
 
 impl Passes<'_> {
-    /// What dropout's masks in sub-batch `i` depend on: the same in both passes.
+    /// The seed of dropout's masks in sub-batch `i`, the same in both passes.
     fn seed(&self, i: usize) -> Option<u64> {
-        let parts = [self.seed, self.step, self.rank as u64, i as u64].map(u64::to_le_bytes);
-        let hash = blake3::hash(parts.as_flattened());
-        Some(u64::from_le_bytes(std::array::from_fn(|b| hash.as_bytes()[b])))
+        dropout_seed(self.seed, self.step, self.rank, i)
     }
 
-    /// What was not kept.
+    /// The graph of sub-batch `i`, computed again because it was not kept.
     fn again(&self, i: usize, sub_batches: &SubBatches) -> Kept {
         let sub_batch = during(Phase::Input, || sub_batches.build(i));
         let graph = during(Phase::Recompute, || self.model.graph(&sub_batch, self.heads, self.seed(i)));

@@ -1,4 +1,4 @@
-//! What the loss holds scores to.
+//! The targets that the loss compares scores with.
 //!
 //! Legend: Q this rank's queries, P the passages they are contrasted with, G passages per query's own group.
 
@@ -9,7 +9,7 @@ use tercet_sampler::Share;
 use crate::step::contrastive::known_answers::FalseNegatives;
 use crate::tensors::upload::upload;
 
-/// What a batch asks of its queries.
+/// The targets of a rank's queries.
 pub struct Targets {
     /// Column of each query's positive, int64 `[Q]`.
     pub positive: Tensor,
@@ -26,7 +26,7 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// Those of a share whose first passage has the column `first`.
+    /// The targets of a share whose first passage has the column `first`.
     pub fn of(share: &Share, first: usize, false_negatives: FalseNegatives, device: Device) -> Self {
         let (q, g) = (share.num_queries as i64, share.group_size as i64);
         let group = (Tensor::arange(q * g, (Kind::Int64, device)) + first as i64).view([q, g]); // [Q, G]

@@ -62,8 +62,8 @@ pub fn add_passage_to_query(
     })
 }
 
-/// The R×R matrix whose rows the ranks hold by parts, `rows` [Q, R] here, transposed: again this rank's rows [Q, R].
-/// `first` says where each rank's rows start (W + 1 numbers). Every rank calls it.
+/// Transposes the R×R matrix whose rows are spread over the ranks, this rank's being `rows` [Q, R]; returns this rank's
+/// rows of the result, [Q, R]. `first` says where each rank's rows start (W + 1 numbers). Every rank calls it.
 fn transpose(ranks: &dyn Collective, rows: &Tensor, first: &[usize]) -> Result<Tensor, CollectiveError> {
     let (rank, world) = (ranks.rank(), ranks.world_size());
     let count = |r: usize| (first[r + 1] - first[r]) as i64;

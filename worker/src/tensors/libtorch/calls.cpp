@@ -1,4 +1,4 @@
-// What the worker calls in libtorch and the `tch` crate does not bind; device.cpp has what is about devices themselves.
+// Calls into libtorch that the `tch` crate does not bind. Those about devices themselves are in device.cpp.
 
 #include "attempt.h"
 

@@ -31,7 +31,7 @@ pub fn empty_cache() {
 pub struct Moment(*mut c_void);
 
 impl Moment {
-    /// One that is not marked yet.
+    /// A moment that is not marked yet.
     pub fn new() -> Self {
         let mut out = ptr::null_mut();
         // SAFETY: the call writes one handle and gives it away.

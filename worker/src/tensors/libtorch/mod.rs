@@ -70,7 +70,7 @@ unsafe extern "C" {
     ) -> bool;
 }
 
-/// What a layer norm's forward pass leaves for its backward pass.
+/// What a layer norm's forward pass saves for its backward pass.
 pub struct Normalised {
     /// The input, [T, d].
     pub input: Tensor,
@@ -108,6 +108,11 @@ pub fn product(library: MatmulLibrary, a: &Tensor, b: &Tensor) -> Tensor {
     let mut out = Tensor::empty([a.size()[0], b.size()[1]], (a.kind(), a.device()));
     set_product(library, &mut out, 0.0, a, b);
     out
+}
+
+/// Writes `a`·`b` over `out`; shapes as [`product`] has them. On a GPU `out` may be float32 where the others are bfloat16.
+pub fn product_into(library: MatmulLibrary, out: &mut Tensor, a: &Tensor, b: &Tensor) {
+    set_product(library, out, 0.0, a, b);
 }
 
 /// Adds `a`·`b` to `sum`; shapes as [`product`] has them. On a GPU `sum` may be float32 where the others are bfloat16.
@@ -154,7 +159,7 @@ pub fn settle_cuda(deterministic: bool) {
     checked(|error, len| unsafe { tercet_settle_cuda(deterministic, error, len) });
 }
 
-/// How libtorch was built: its version, CUDA's, and the settings of its build.
+/// libtorch's version, CUDA's, and the settings of libtorch's build.
 pub fn config() -> String {
     let mut text = [0 as c_char; 4 * MESSAGE_BYTES];
     // SAFETY: `text` has room for as many bytes as the call is told.

@@ -10,13 +10,14 @@ use tercet_sampler::{SpecialTokens, TextTokenizer, TokenizeError};
 
 use crate::model::ModelError;
 
-/// From `tokenizer`, tokenizer.json or special_tokens.json of `folder`; with the file, or the directory for the last.
+/// The special tokens of `tokenizer`, or of tokenizer.json or special_tokens.json in `folder`; and the file that they
+/// are from, or the directory in the last case.
 pub(super) fn special_tokens(
     folder: &ModelFolder,
     tokenizer: Option<&Path>,
 ) -> Result<(PathBuf, SpecialTokens), ModelError> {
     let file = |path: &Path, reason: String| ModelError::File { path: path.to_owned(), reason };
-    // A model's folder stands for the file in it.
+    // A model's folder stands for the tokenizer.json in it.
     let named = tokenizer.map(|path| if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() });
     if let Some(path) = named.or_else(|| folder.file("tokenizer.json")) {
         let mut head = Vec::new();
@@ -91,7 +92,7 @@ fn pads_on_the_left(path: &Path) -> Option<PathBuf> {
     if let Some(side) = read(&config_path).and_then(|config| config["padding_side"].as_str().map(str::to_owned)) {
         return (side == "left").then_some(config_path);
     }
-    // Not as a whole: its vocabulary is megabytes.
+    // Only this part is parsed: the vocabulary is megabytes.
     let file: TokenizerFile = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     (file.padding?.direction.as_deref() == Some("Left")).then(|| path.to_owned())
 }
@@ -110,8 +111,8 @@ fn lower_cases(path: &Path) -> bool {
     json.is_some_and(|json| lowers(&json["normalizer"]))
 }
 
-/// What is to be said where transformers would put other texts in lower case than tokenizer.json does: its BERT
-/// tokenizers go by tokenizer_config.json.
+/// The remark where transformers would lower-case otherwise than tokenizer.json does: its BERT tokenizers go by
+/// tokenizer_config.json.
 pub(super) fn remark_on_case(tokenizer: &Path) -> Option<String> {
     let read = |path: &Path| serde_json::from_slice::<Value>(&std::fs::read(path).ok()?).ok();
     let config_path = tokenizer.with_file_name("tokenizer_config.json");

@@ -1,18 +1,18 @@
 //! Runs the opcodes of pickle programs that state dicts consist of.
 //!
 //! Containers lie in one arena and are named by their place in it. So a value is copied in constant time however often
-//! the program recalls it, and no chain of containers is ever freed by recursion: a program costs what its length
-//! allows.
+//! the program recalls it, and no chain of containers is ever freed by recursion. A program's cost is bounded by its
+//! length.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::tensor_ref::{Storage, TensorRef};
 
-/// What whoever saved more than a state dict has to do.
+/// The remedy for files with more than a state dict.
 pub(super) const REMEDY: &str = "save model.state_dict() alone with torch.save";
 
-/// What a pickle program's stack holds.
+/// A value on a pickle program's stack.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Mark,
@@ -47,7 +47,7 @@ impl<'a> Machine<'a> {
         Self { program, at: 0, stack: Vec::new(), memo: HashMap::new(), arena: Vec::new() }
     }
 
-    /// What the program makes.
+    /// Runs the program and returns its result.
     ///
     /// # Errors
     /// An opcode or a call that has no place in a state dict, or a program that is cut off.
@@ -202,7 +202,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// A whole number of as many bytes as it says; those beyond 64 bits are no size of anything.
+    /// An integer after a byte with its length. Integers beyond 64 bits are no sizes, so their values do not matter.
     fn long(&mut self) -> Result<(), String> {
         let len = usize::from(self.byte()?);
         let bytes = self.take(len)?;
@@ -224,7 +224,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// A value of so many bytes that is no part of a model.
+    /// Skips a value of `len` bytes that is no part of a model.
     fn skip(&mut self, len: usize) -> Result<(), String> {
         self.take(len)?;
         self.stack.push(Value::Other);

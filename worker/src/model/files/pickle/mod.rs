@@ -26,7 +26,7 @@ use state_dict::{Named, StateDict};
 use tensor_ref::Storage;
 pub(super) use write::write_state_dict;
 
-/// How the files before PyTorch 1.6 begin: a pickled number of their own.
+/// The first bytes of files from before PyTorch 1.6: a pickled magic number.
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 
 /// No program of a state dict is longer: each of its tensors takes some hundred bytes.
@@ -36,7 +36,7 @@ const MAX_PROGRAM_BYTES: usize = 256 << 20;
 /// has its rows one after another, whatever its layout in the file.
 ///
 /// # Errors
-/// What is unreadable about the file.
+/// Why the file cannot be read.
 pub(super) fn read_state_dict(path: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<(String, Tensor)>, String> {
     let mut archive = Archive::open(path)?;
     let StateDict { tensors } = state_dict::run(&archive.entry("data.pkl", MAX_PROGRAM_BYTES)?)?;
@@ -63,7 +63,7 @@ pub(super) fn read_state_dict(path: &Path, wanted: &dyn Fn(&str) -> bool) -> Res
             name.to_string(),
             values.and_then(|values| values.f_contiguous()).map_err(|e| fail(e.to_string()))?,
         ));
-        // A storage is as large as all tensors over it: it goes with the last of them.
+        // A storage is as large as all tensors over it together, so it is freed with the last of them.
         if let Some(left) = uses.get_mut(key) {
             *left -= 1;
             if *left == 0 {
@@ -77,7 +77,7 @@ pub(super) fn read_state_dict(path: &Path, wanted: &dyn Fn(&str) -> bool) -> Res
 /// A file of `torch.save`.
 struct Archive {
     zip: ZipArchive<File>,
-    /// What stands before the names of all entries.
+    /// The prefix of all entries' names.
     folder: String,
     big_endian: bool,
 }
@@ -120,7 +120,7 @@ impl Archive {
         Ok(archive)
     }
 
-    /// The first `max_bytes` of an entry: what is compressed may be of any length.
+    /// The first `max_bytes` of an entry: compressed data may unpack to any length.
     fn entry(&mut self, name: &str, max_bytes: usize) -> Result<Vec<u8>, String> {
         let mut bytes = Vec::new();
         let entry = self.zip.by_name(&format!("{}{name}", self.folder)).map_err(|e| format!("{name}: {e}"))?;
@@ -143,7 +143,7 @@ impl Archive {
     }
 }
 
-/// What a file is that does not begin like a zip archive, where it can be told.
+/// What a file is that begins with `head`, if that is no zip archive and can be recognised.
 fn what_else(head: &[u8]) -> Option<&'static str> {
     if head.starts_with(b"PK") {
         None

@@ -1,4 +1,4 @@
-//! What a pickle program makes of a state dict: tensors' names, and how each lies in its storage.
+//! The state dict that a pickle program builds: tensors' names, and how each tensor lies in its storage.
 
 use std::rc::Rc;
 
@@ -7,7 +7,7 @@ use tch::Kind;
 use super::machine::{Handle, Machine, REMEDY, Value, no_place};
 use super::tensor_ref::{Storage, TensorRef};
 
-/// Under which keys a checkpoint with more in it keeps the model's state dict.
+/// Keys under which checkpoints with more in them keep the model's state dict.
 const INNER: [&str; 4] = ["state_dict", "model_state_dict", "model", "module"];
 
 /// A tensor's name and layout.
@@ -20,7 +20,7 @@ pub struct StateDict {
     pub tensors: Vec<Named>,
 }
 
-/// Runs `program`, and finds the state dict in what it makes.
+/// Runs `program`, and finds the state dict in its result.
 ///
 /// # Errors
 /// A program of another kind, or no state dict.
@@ -49,7 +49,7 @@ pub fn run(program: &[u8]) -> Result<StateDict, String> {
     }
 }
 
-/// What torch's calls in a state dict stand for.
+/// The meaning of torch's calls in a state dict.
 impl Machine<'_> {
     /// The tensors among the dict's values.
     fn tensors(&self, dict: Handle) -> Result<Vec<Named>, String> {
@@ -92,7 +92,7 @@ impl Machine<'_> {
         Ok(Value::Storage(Rc::new(Storage { kind, key: key.clone(), numel })))
     }
 
-    /// What state dicts call, and what lies beside them in checkpoints.
+    /// The result of a call: those that occur in state dicts, and beside them in checkpoints.
     pub(super) fn call(&mut self, callee: &Value, arguments: &Value) -> Result<Value, String> {
         let (Value::Global(name), Value::Tuple(tuple)) = (callee, arguments) else {
             return Err("a call of what is no function".into());
@@ -111,7 +111,7 @@ impl Machine<'_> {
                 if class.starts_with("torch.nn.parameter.") || &**class == "torch.Tensor" =>
             {
                 let (function, inner) = (function.clone(), inner.clone());
-                // One level: what it calls is one of the others.
+                // One level only: the function called is one of the others.
                 match &function {
                     Value::Global(name) if !name.ends_with("_rebuild_from_type_v2") => self.call(&function, &inner),
                     _ => Err(no_place(&function)),

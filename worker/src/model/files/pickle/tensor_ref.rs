@@ -36,7 +36,7 @@ impl TensorRef {
             return Err(format!("its shape {shape:?}, strides {strides:?} and offset {offset} make no tensor"));
         }
         let numel = shape.iter().try_fold(1i64, |product, &n| product.checked_mul(n));
-        // One that repeats a few elements without end would fill any memory.
+        // Strides of 0 could repeat a few elements until memory is full.
         if numel.is_none_or(|numel| numel as usize > storage.numel) {
             return Err(format!("its shape {shape:?} has more elements than its storage"));
         }

@@ -17,7 +17,7 @@ use crate::model::HostTensor;
 pub fn write_state_dict(path: &Path, tensors: &[(&str, &HostTensor)]) -> std::io::Result<()> {
     let stem = path.file_stem().map_or("archive".into(), |s| s.to_string_lossy());
     let mut archive = ZipWriter::new(File::create(path)?);
-    // No time of writing: equal weights make equal bytes.
+    // Without a time stamp, so that equal weights make equal bytes.
     let options = FileOptions::default()
         .compression_method(CompressionMethod::Stored)
         .last_modified_time(zip::DateTime::default());

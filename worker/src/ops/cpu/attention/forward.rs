@@ -1,4 +1,4 @@
-//! What every token attends to.
+//! The forward pass of attention.
 
 use pulp::{Simd, WithSimd};
 
@@ -62,7 +62,7 @@ impl<E: Element> WithSimd for Forward<'_, E> {
     }
 }
 
-/// Of a row of whole vectors.
+/// The largest number of a row of whole vectors.
 #[inline(always)]
 fn maximum(row: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];

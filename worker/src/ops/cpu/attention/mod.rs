@@ -67,7 +67,7 @@ impl<'a> Attention<'a> {
         self.for_each_pair(|pairs| Arch::new().dispatch(Forward { attention: self, pairs, qkv, output, log_sums }));
     }
 
-    /// Real tokens' numbers only are read and written.
+    /// Only real tokens' numbers are read and written.
     fn backward_in<E: Element>(&self, qkv: &[E], [output, d_output]: [&[E]; 2], log_sums: &[f32], d_qkv: &mut [E]) {
         self.check(qkv.len(), output.len(), log_sums.len());
         self.check(d_qkv.len(), d_output.len(), log_sums.len());

@@ -9,9 +9,9 @@ use crate::ops::cpu::Element;
 use crate::ops::cpu::product::LANES;
 use crate::ops::dropout::Dropout;
 
-/// Similarities of the rows at a time at most, if those are not too few then.
+/// The most similarities at a time, unless that allows fewer than [`MIN_ROWS`] rows.
 const MAX_SIMILARITIES: usize = 1 << 16;
-/// Rows at a time: a multiple of the heights of a product's tiles.
+/// The fewest rows at a time: a multiple of the heights of a product's tiles.
 const MIN_ROWS: usize = 24;
 pub const MAX_ROWS: usize = 96;
 

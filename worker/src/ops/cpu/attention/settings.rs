@@ -3,7 +3,7 @@
 use crate::ops::attention::TextSpan;
 use crate::ops::dropout::Dropout;
 
-/// How to attend.
+/// The settings of attention.
 #[derive(Clone, Copy)]
 pub struct Attention<'a> {
     /// The texts; tokens that are no text's take no part.
@@ -14,6 +14,6 @@ pub struct Attention<'a> {
     pub(super) head_len: usize,
     /// Is added to queries, keys and values, `[3d]`.
     pub(super) bias: &'a [f32],
-    /// Of probabilities.
+    /// Dropout of probabilities.
     pub(super) dropout: Dropout,
 }
