@@ -191,7 +191,7 @@ fn altered_files_of_texts_end_with_a_store_or_an_error() {
     for (name, bytes) in &files {
         assert_eq!(prepared(name, bytes).unwrap().num_rows, NUM_ROWS as u64, "{name}");
     }
-    let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(i in 0..files.len(), changes in prop::collection::vec(any_change(), 1..6))| {
         let (name, mut bytes) = files[i].clone();
         changes.iter().for_each(|change| apply(&mut bytes, change));
