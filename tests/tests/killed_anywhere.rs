@@ -128,6 +128,23 @@ fn prepare() {
     }
 }
 
+/// Texts that are split go on inside one, and packed ones where the last row was full.
+#[test]
+fn prepare_texts() {
+    let place = Place::new();
+    place.word_tokenizer("tokenizer.json", VOCABULARY);
+    let words = |n: usize| (0..n).map(|i| format!("w{}", 4 + (n * 7 + i) % 60)).collect::<Vec<_>>().join(" ");
+    let lines = |lens: &[usize]| lens.iter().map(|len| words(*len) + "\n").collect::<String>();
+    place.write("a.txt", &(lines(&[3, 29, 1]) + "unknown\n" + &lines(&[2, 2, 41, 1])));
+    place.write("b.txt", &lines(&[5, 5, 4]));
+    let prepare =
+        "prepare --tokenizer tokenizer.json --out out/store --rows-per-shard 2 --on-error skip --text-max-len 9";
+    for options in ["--long split", "--long split --pack", "--pack"] {
+        let kills = walk(&place, &format!("{prepare} {options} --texts a=a.txt,b.txt --texts b.txt"), 0);
+        assert!(kills > 120, "{kills}");
+    }
+}
+
 #[test]
 fn submit_and_plan() {
     let scene = Scene::new(6, 2);
