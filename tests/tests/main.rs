@@ -26,6 +26,7 @@ mod precision;
 mod ranks_agree;
 mod rehearse;
 mod resume;
+mod retrieval;
 mod safety;
 mod same_numbers;
 mod same_weights;

@@ -116,6 +116,14 @@ impl Block {
         self.texts.get(&self.file, i)
     }
 
+    /// The bytes of that.
+    ///
+    /// # Panics
+    /// If there is no such passage.
+    pub fn text_len(&self, i: usize) -> usize {
+        self.texts.len(&self.file, i)
+    }
+
     /// The dense vectors, [N, d], and d, if the index has them.
     pub fn dense(&self) -> Option<(Numbers<'_>, usize)> {
         let (place, width) = self.dense.as_ref()?;

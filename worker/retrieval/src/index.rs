@@ -6,7 +6,7 @@ use crate::block::Block;
 use crate::bm25::{Bm25, DocLengths};
 use crate::error::IndexError;
 use crate::hits::Ids;
-use crate::manifest::{BLOCKS, Manifest, SETTINGS, Settings};
+use crate::manifest::{BLOCKS, Manifest, SETTINGS, Settings, WeightsOf, differences};
 
 /// All blocks of an index. A document's number is its place in the corpus.
 #[derive(Debug)]
@@ -52,12 +52,12 @@ impl Index {
         &self.manifest.settings
     }
 
-    /// Refuses a model, or a way of encoding, that is not the index's.
+    /// Refuses a model that is not the one that made the index.
     ///
     /// # Errors
     /// [`IndexError::Other`] with what differs.
-    pub fn must_be_of(&self, wanted: &Settings) -> Result<(), IndexError> {
-        let differences = self.manifest.settings.differences(wanted);
+    pub fn must_be_of(&self, model: &WeightsOf) -> Result<(), IndexError> {
+        let differences = differences(&self.manifest.settings.model, model);
         if differences.is_empty() {
             return Ok(());
         }

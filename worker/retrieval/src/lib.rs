@@ -30,7 +30,8 @@ pub use fuse::fuse;
 pub use hits::{Hit, Ids, TopHits, rank_order};
 pub use index::Index;
 pub use manifest::{
-    BLOCKS, BlockMeta, Corpus, Encoding, GRAIN, MANIFEST, Manifest, SETTINGS, Settings, WeightsOf, block_len, block_name,
+    BLOCKS, BlockMeta, Corpus, Encoding, GRAIN, MANIFEST, Manifest, SETTINGS, Settings, WeightsOf, block_len,
+    block_name,
 };
 pub use number::{Numbers, Stored};
 pub use postings::TokenWeights;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tercet_configs::{Device, Pooling, Precision};
 
 use crate::build::{BlockBuilder, Contents};
 use crate::error::IndexError;
@@ -83,12 +84,12 @@ pub struct Encoding {
     pub heads: Contents,
     /// How numbers are stored.
     pub stored: Stored,
-    /// The encoder's arithmetic: "fp32" or "bf16".
-    pub precision: String,
-    /// What computed: "cpu" or "cuda".
-    pub device: String,
-    /// "cls", "mean", or the model folder's.
-    pub pooling: Option<String>,
+    /// The encoder's arithmetic.
+    pub precision: Precision,
+    /// What computed.
+    pub device: Device,
+    /// How the dense head read a text.
+    pub pooling: Pooling,
     /// Tokens between two CLS, if there are several.
     pub mcls: Option<usize>,
     /// What stands before each passage.
@@ -147,17 +148,7 @@ impl Settings {
 
     /// What `wanted` has otherwise, as "key: this one's, its".
     pub fn differences(&self, wanted: &Self) -> Vec<String> {
-        let [own, other] = [self, wanted].map(|settings| {
-            let mut flat = BTreeMap::new();
-            flatten("", &serde_json::to_value(settings).unwrap_or_default(), &mut flat);
-            flat
-        });
-        let keys: std::collections::BTreeSet<&String> = own.keys().chain(other.keys()).collect();
-        let shown = |value: Option<&Value>| value.map_or_else(|| "none".to_owned(), Value::to_string);
-        keys.into_iter()
-            .filter(|key| own.get(*key) != other.get(*key))
-            .map(|key| format!("{key}: {} there, {} here", shown(own.get(key)), shown(other.get(key))))
-            .collect()
+        differences(self, wanted)
     }
 }
 
@@ -202,6 +193,19 @@ fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>, IndexError
     }
 }
 
+/// What two of a kind have otherwise.
+pub(crate) fn differences<T: Serialize>(own: &T, other: &T) -> Vec<String> {
+    let [own, other] = [own, other].map(|value| {
+        let mut flat = BTreeMap::new();
+        // As in `to_json`.
+        flatten("", &serde_json::to_value(value).unwrap_or_default(), &mut flat);
+        flat
+    });
+    let shown = |key: &String, of: &BTreeMap<String, Value>| of.get(key).map_or("none".to_owned(), Value::to_string);
+    let differing = own.keys().filter(|key| own.get(*key) != other.get(*key));
+    differing.map(|key| format!("{key}: {} there, {} here", shown(key, &own), shown(key, &other))).collect()
+}
+
 fn flatten(key: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
     match value {
         Value::Object(fields) => fields.iter().for_each(|(name, value)| {
@@ -224,9 +228,9 @@ mod tests {
             Encoding {
                 heads: Contents { dense: true, lexical: true, bm25: false },
                 stored: Stored::Bf16,
-                precision: of("fp32"),
-                device: of("cpu"),
-                pooling: None,
+                precision: Precision::Fp32,
+                device: Device::Cpu,
+                pooling: Pooling::Cls,
                 mcls: None,
                 passage_prompt: of("passage: "),
                 passage_max_len: 8192,
@@ -267,9 +271,8 @@ mod tests {
 
     #[test]
     fn blocks_are_as_large_as_the_corpus_wants() {
-        let len = |passages, mean: u64| {
-            block_len(&Corpus { passages, text_bytes: passages * mean, blake3: String::new() })
-        };
+        let len =
+            |passages, mean: u64| block_len(&Corpus { passages, text_bytes: passages * mean, blake3: String::new() });
         assert_eq!(len(0, 0), 256);
         assert_eq!(len(1000, 500), 256);
         assert_eq!(len(64 * 1000, 500), 1024);

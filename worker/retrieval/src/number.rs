@@ -127,7 +127,10 @@ mod tests {
             values.iter().for_each(|value| stored.push(*value, &mut bytes));
             let numbers = Numbers { bytes: &bytes, stored };
             assert_eq!(numbers.to_vec(), values.map(|value| stored.rounded(value)));
-            assert_eq!(numbers.slice(1, 2).to_vec(), values[1..3].iter().map(|v| stored.rounded(*v)).collect::<Vec<_>>());
+            assert_eq!(
+                numbers.slice(1, 2).to_vec(),
+                values[1..3].iter().map(|v| stored.rounded(*v)).collect::<Vec<_>>()
+            );
         }
     }
 }

@@ -26,7 +26,8 @@ pub(crate) fn write(mut entries: Vec<Entry>, out: &mut impl Write) -> io::Result
     for (name, dtype, shape, bytes) in &entries {
         let start = end;
         end += bytes.len();
-        header += &format!(",\"{name}\":{{\"dtype\":\"{dtype}\",\"shape\":{shape:?},\"data_offsets\":[{start},{end}]}}");
+        header +=
+            &format!(",\"{name}\":{{\"dtype\":\"{dtype}\",\"shape\":{shape:?},\"data_offsets\":[{start},{end}]}}");
     }
     header += "}";
     // The format pads its header with blanks.

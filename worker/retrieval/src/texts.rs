@@ -90,13 +90,17 @@ impl Texts {
         })
     }
 
+    /// The bytes of text `i`.
+    pub(crate) fn len(&self, file: &MappedTensors, i: usize) -> usize {
+        u32_at(file.bytes(&self.lens), i) as usize
+    }
+
     /// Text `i` of the block, which has so many.
     pub(crate) fn get(&self, file: &MappedTensors, i: usize) -> Result<String, IndexError> {
         let first = file.bytes(&self.first);
         let frame = count_up_to(first, i as u32) - 1;
         let (from, to) = (u32_at(first, frame) as usize, u32_at(first, frame + 1) as usize);
-        let lens = file.bytes(&self.lens);
-        let len = |texts: Range<usize>| texts.map(|text| u32_at(lens, text) as usize).sum::<usize>();
+        let len = |texts: Range<usize>| texts.map(|text| self.len(file, text)).sum::<usize>();
         let (start, own, whole) = (len(from..i), len(i..i + 1), len(from..to));
         let offsets = file.bytes(&self.offsets);
         let packed = u64_at(offsets, frame) as usize..u64_at(offsets, frame + 1) as usize;

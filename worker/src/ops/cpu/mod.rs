@@ -8,6 +8,7 @@ pub mod adamw;
 pub mod attention;
 pub mod dropout;
 pub mod gelu;
+pub mod inner_products;
 pub mod layer_norm;
 mod number;
 mod product;
