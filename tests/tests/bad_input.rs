@@ -283,8 +283,9 @@ fn a_disk_that_fills_up_while_an_index_is_written() {
         shell.arg("--model").arg(&model).arg("--corpus").arg(&corpus).arg("--out").arg(disk.join("index"));
         let ended = Tercet::through(shell, ranks).arg("-n").arg(ranks.to_string()).run();
         ended.fails_with(3, &["blocks/00000", "No space left on device"]);
+        // What another rank was ended over may be there as well, under the name that it is written by.
         let left = fs::read_to_string(place.path("disk.files")).unwrap();
-        assert!(!left.is_empty() && left.lines().all(|name| name.ends_with(".safetensors")), "{left}");
+        assert!(left.lines().any(|name| name.ends_with(".safetensors")), "{left}");
         let said = fs::read_to_string(place.path("disk.out")).unwrap();
         assert_eq!(fs::read_to_string(place.path("disk.code")).unwrap().trim(), "0", "{said}");
         assert!(said.contains("blocks are there already") && said.contains("2000 passages"), "{said}");
