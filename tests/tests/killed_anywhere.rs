@@ -238,7 +238,7 @@ fn index_and_search() {
         let task = Tercet::new("search").arg("--model").arg(&model).arg("--index").arg(place.path("index"));
         task.arg("--queries").arg(place.path("queries.jsonl")).arg("--out").arg(place.path("out/runs"))
     };
-    let between = [("open", 2), ("write", 2), ("link", 1), ("link", 3), ("remove", 1), ("remove", 4)];
+    let between = [("open", 2), ("write", 2), ("rename", 1), ("rename", 4), ("link", 1), ("remove", 1)];
     tasks(place, search, &between.map(|(only, at)| at_the(only, at)));
 }
 

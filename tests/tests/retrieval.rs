@@ -208,6 +208,10 @@ fn every_list_is_that_of_scoring_each_pair_by_itself() {
     let search = library.search("index", "runs", 2).arg(ALL[0]).arg(ALL[1]).arg("--top").arg(top.to_string());
     let search = search.arg("--rerank").arg(rerank.to_string()).arg("--all-weights").arg("0.15,0.5,0.35");
     search.arg("--dense-lexical-weights").arg("0.2,0.8").succeed();
+    let record: Value = serde_json::from_slice(&fs::read(library.place().path("runs/search.json")).unwrap()).unwrap();
+    assert_eq!((&record["queries"], &record["passages"]), (&json!(NUM_QUERIES), &json!(NUM_DOCS)));
+    assert_eq!((&record["rankings"], &record["all_weights"]), (&json!(RANKINGS), &json!([0.15, 0.5, 0.35])));
+    library.search("index", "runs", 1).run().fails_with(2, &["runs/search.json is there already"]);
     let runs: BTreeMap<&str, Run> =
         RANKINGS.map(|name| (name, run(&library.place().path(&format!("runs/{name}.trec"))))).into();
 
@@ -328,7 +332,7 @@ fn another_model_another_corpus_and_other_settings_are_refused_by_name() {
     let model = library.scene.checkpoint("other", 0).join("model");
     let others = Library { model, scene: library.scene, docs: library.docs, queries: library.queries };
     others.index("index", 1).run().fails_with(2, &["begun with something else", "model.weights: "]);
-    let words = ["the index was made with another model: model.weights: ", "Name the model it was made with"];
+    let words = ["the index was made with another model: weights: ", "Name the model it was made with"];
     others.search("index", "runs", 2).run().fails_with(2, &words);
     assert!(!others.place().path("runs").exists());
 

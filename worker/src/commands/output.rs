@@ -113,10 +113,7 @@ impl AtomicFile {
 }
 
 /// As [`AtomicFile::commit`], for files that belong together.
-///
-/// # Errors
-/// As there; then none is in its place.
-pub fn commit_together(mut files: Vec<AtomicFile>) -> Result<(), CommandError> {
+fn commit_together(mut files: Vec<AtomicFile>) -> Result<(), CommandError> {
     files.iter_mut().try_for_each(AtomicFile::sync)?;
     let linked = files.iter_mut().try_for_each(AtomicFile::link);
     for file in files.iter().filter(|file| linked.is_err() && is_interrupted(&file.path)) {

@@ -1,13 +1,17 @@
 //! `search`: queries in, ranked documents of an index out, as TREC run files (docs/know/retrieval.md).
 
+use std::io::Write;
+use std::path::PathBuf;
+
 use tercet_cluster::Collective;
 use tercet_configs::CpuMatmul;
 use tercet_protocol::args::{Prefixes, Ranking, SearchArgs};
+use tercet_protocol::says::search::SearchRecord;
 use tercet_retrieval::{Index, run_lines};
 
 use super::error::CommandError;
 use super::eval::{self, read_queries};
-use super::output::{AtomicFile, commit_together, must_be_free};
+use super::output::{AtomicFile, must_be_free};
 use super::prefixes;
 use super::ranking::{Query, RUN, Ranked, Search, possible};
 use super::texts::{EncoderOptions, TextEncoder};
@@ -22,8 +26,9 @@ const LARGEST_BATCH: u64 = 8192;
 pub fn run(args: &SearchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let index = Index::open(&args.index)?;
     let rankings = possible(&args.rankings, &index)?;
-    let paths: Vec<_> = rankings.iter().map(|ranking| args.out.join(format!("{}.trec", ranking.name()))).collect();
-    must_be_free(ranks, paths.iter().map(|path| path.as_path()))?;
+    // Run files are put in their places earlier. Without the record they are left from a search that was killed.
+    let (record, paths) = (args.out.join("search.json"), run_files(args, &rankings));
+    must_be_free(ranks, [record.as_path()])?;
     let queries = read_queries(&args.queries)?;
     check_queries(args, &queries)?;
     let encoding = &index.settings().encoding;
@@ -45,18 +50,52 @@ pub fn run(args: &SearchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         _ => Vec::new(),
     };
     for batch in queries.chunks(batch_len(args, &rankings, &encoder)) {
-        let asked: Vec<Query> = batch.iter().map(|query| Query { text: &query.text, left_out: None }).collect();
+        let asked: Vec<Query> = batch.iter().map(|query| Query { text: &query.text, left_out: &[] }).collect();
         let ranked = search.rank(&asked, &rankings)?;
         for ((file, path), ranked) in files.iter_mut().zip(&paths).zip(&ranked) {
             write(file, batch, ranked, &index).map_err(CommandError::file(path))?;
         }
     }
     if ranks.rank() == 0 {
-        commit_together(files)?;
+        files.into_iter().try_for_each(AtomicFile::replace)?;
         let (num_queries, num_docs) = (queries.len(), index.num_docs());
+        let said = record_of(args, &index, &rankings, num_queries, prompt);
+        let mut file = AtomicFile::create(&record)?;
+        file.write_all(&serde_json::to_vec_pretty(&said)?).map_err(CommandError::file(&record))?;
+        file.commit()?;
         println!("{num_queries} queries, {num_docs} documents: {} run files in {}", paths.len(), args.out.display());
     }
     Ok(())
+}
+
+fn run_files(args: &SearchArgs, rankings: &[Ranking]) -> Vec<PathBuf> {
+    rankings.iter().map(|ranking| args.out.join(format!("{}.trec", ranking.name()))).collect()
+}
+
+fn record_of(
+    args: &SearchArgs,
+    index: &Index,
+    rankings: &[Ranking],
+    queries: usize,
+    query_prompt: String,
+) -> SearchRecord {
+    let (settings, lists) = (index.settings(), &args.lists);
+    SearchRecord {
+        weights: settings.model.weights.clone(),
+        corpus: settings.corpus.blake3.clone(),
+        passages: settings.corpus.passages,
+        queries,
+        rankings: rankings.iter().map(|ranking| ranking.name()).collect(),
+        top: lists.top,
+        rerank: lists.rerank,
+        dense_lexical_weights: lists.dense_lexical_weights.0,
+        all_weights: lists.all_weights.0,
+        bm25_k1: lists.bm25_k1,
+        bm25_b: lists.bm25_b,
+        bm25_lengths: lists.bm25_lengths.to_string(),
+        query_prompt,
+        query_max_len: args.query_max_len,
+    }
 }
 
 /// Refuses what a run file cannot carry, and no query at all.

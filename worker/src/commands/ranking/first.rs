@@ -38,12 +38,16 @@ struct Kept<'a> {
     index: &'a Index,
     queries: &'a [Query<'a>],
     depth: usize,
+    /// The most documents that a query leaves out.
+    most_left_out: usize,
     tops: Vec<Mutex<TopHits>>,
 }
 
 impl<'a> Kept<'a> {
     fn new(index: &'a Index, queries: &'a [Query<'a>], depth: usize) -> Self {
-        Self { index, queries, depth, tops: queries.iter().map(|_| Mutex::new(TopHits::new(depth))).collect() }
+        let tops = queries.iter().map(|_| Mutex::new(TopHits::new(depth))).collect();
+        let most_left_out = queries.iter().map(|query| query.left_out.len()).max().unwrap_or(0);
+        Self { index, queries, depth, most_left_out, tops }
     }
 
     fn top(&self, query: usize) -> MutexGuard<'_, TopHits> {
@@ -56,7 +60,7 @@ impl<'a> Kept<'a> {
         let (mut top, left_out) = (self.top(query), self.queries[query].left_out);
         for (row, score) in hits {
             let hit = Hit::new(first + row as u32, score);
-            if Some(hit.doc) != left_out {
+            if left_out.binary_search(&hit.doc).is_err() {
                 top.push(hit, self.index);
             }
         }
@@ -98,8 +102,7 @@ struct InBlock<'a> {
 
 impl Keep for InBlock<'_> {
     fn depth(&self) -> usize {
-        // One more, for the one that may be left out.
-        self.kept.depth + 1
+        self.kept.depth + self.kept.most_left_out
     }
 
     fn floor(&self, query: usize) -> f32 {

@@ -17,8 +17,8 @@ pub const RUN: usize = 64;
 pub struct Query<'a> {
     /// What the model reads.
     pub text: &'a str,
-    /// A document that its lists leave out.
-    pub left_out: Option<u32>,
+    /// Documents that its lists leave out, ascending.
+    pub left_out: &'a [u32],
 }
 
 /// The representations of Q queries, on every rank.
