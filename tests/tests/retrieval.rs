@@ -268,7 +268,7 @@ fn every_list_is_that_of_scoring_each_pair_by_itself() {
 }
 
 #[test]
-fn any_number_of_ranks_and_any_memory_give_the_same_bytes() {
+fn any_number_of_ranks_and_threads_and_any_memory_give_the_same_bytes() {
     let library = Library::new();
     let place = library.place();
     library.index("index-1", 1).succeed();
@@ -276,11 +276,12 @@ fn any_number_of_ranks_and_any_memory_give_the_same_bytes() {
     library.search("index-1", "runs-1", 1).arg(ALL[0]).arg(ALL[1]).arg("--top").arg("30").succeed();
     for ranks in [2, 3, 4] {
         let (index, runs) = (format!("index-{ranks}"), format!("runs-{ranks}"));
-        library.index(&index, ranks).succeed();
+        let threads = (5 - ranks).to_string();
+        library.index(&index, ranks).env("OMP_NUM_THREADS", &threads).succeed();
         assert_same_files(&place.path(&index), &place.path("index-1"));
         // A batch of 64 queries, of 70.
         let search = library.search(&index, &runs, ranks).arg(ALL[0]).arg(ALL[1]).arg("--top").arg("30");
-        search.arg("--memory").arg("1").succeed();
+        search.arg("--memory").arg("1").env("OMP_NUM_THREADS", &threads).succeed();
         assert_same_files(&place.path(&runs), &place.path("runs-1"));
     }
 }
@@ -352,9 +353,9 @@ fn what_cannot_be_indexed_or_searched_is_named() {
         command.arg("--out").arg(place.path("bad")).ranks(2).run()
     };
     let at = format!("bad.jsonl:{}: ", NUM_DOCS + 1);
-    let first = format!("bad.jsonl:1 has; ids must be unique");
+    let first = "bad.jsonl:1 has; ids must be unique";
     let twice = json!({"_id": library.docs[0].0, "text": "w5"}).to_string();
-    with_line(&twice).fails_with(4, &[&at, "a second passage with the _id", &first]);
+    with_line(&twice).fails_with(4, &[&at, "a second passage with the _id", first]);
     with_line(r#"{"text": "w5"}"#).fails_with(4, &[&at, "no \"_id\""]);
     with_line(r#"{"_id": "a b", "text": "w5"}"#).fails_with(4, &[&at, "has a blank in it"]);
     with_line(r#"{"_id": "x"}"#).fails_with(4, &[&at, "no \"text\""]);

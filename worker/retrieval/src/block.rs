@@ -269,9 +269,8 @@ mod tests {
             }
 
             let num_tokens: usize = passages.iter().map(|(tokens, _)| tokens.len()).sum();
-            let bm25 = Bm25 {
-                k1: 0.9, b: 0.4, lengths: DocLengths::Exact, num_docs: passages.len() as u64, num_tokens: num_tokens as u64,
-            };
+            let (num_docs, num_tokens) = (passages.len() as u64, num_tokens as u64);
+            let bm25 = Bm25 { k1: 0.9, b: 0.4, lengths: DocLengths::Exact, num_docs, num_tokens };
             prop_assert_eq!(block.num_tokens(), bm25.num_tokens);
             let mut found = vec![0.0; passages.len()];
             block.score_bm25(&query, &block.bm25_norms(&bm25), &mut scores, |doc, score| found[doc] = score);

@@ -17,7 +17,8 @@ pub struct IndexArgs {
     /// Directory of the model (Hugging Face layout)
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Passages, one {"_id": …, "title": …, "text": …} a line (plain, .gz or .zst), or Parquet or Arrow; or BEIR folders
+    /// Passages, one {"_id": …, "title": …, "text": …} a line (plain, .gz or .zst), or Parquet or Arrow; or BEIR
+    /// folders
     #[arg(long, value_name = "FILE|FOLDER", required = true, num_args = 1..)]
     pub corpus: Vec<PathBuf>,
     /// The folder of the index; one that was begun with the same is gone on with
