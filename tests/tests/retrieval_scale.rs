@@ -27,7 +27,7 @@ const TOKENS: usize = 8;
 const WIDTH: usize = 32;
 const QUERIES: usize = 256;
 /// What a rank may take besides the mapped index: libtorch, the model and 256 queries.
-const BOUND: usize = 600 << 20;
+const BOUND: usize = 300 << 20;
 
 /// The largest `RssAnon` of the run's ranks, in bytes, as far as looking at it shows.
 fn peak_of_ranks(mut run: Running) -> usize {
