@@ -29,7 +29,7 @@ pub struct Passage<'a> {
     pub id: &'a str,
     /// What the model reads.
     pub text: &'a str,
-    /// Its dense vector, [d].
+    /// Its dense vector, `[d]`.
     pub dense: &'a [f32],
     /// Its tokens' weights, each token once.
     pub lexical: &'a [(u32, f32)],
