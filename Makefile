@@ -4,7 +4,7 @@
 # LIBTORCH=FOLDER uses one that is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 test-nccl test-cuda-build test-gpu test-peers bench bench-prepare bench-peers lint deny clean
+.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 search-10m test-nccl test-cuda-build test-gpu test-peers bench bench-prepare bench-peers lint deny clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
@@ -46,6 +46,9 @@ soak: build ## Hurt a training run a hundred times, in every way, and compare it
 
 rehearse-96: build ## The stage-2 recipe with a miniature model on 96 real ranks of this machine
 	@$(CARGO) test --release --workspace --test system rehearse:: -- --ignored --nocapture
+
+search-10m: build ## Search ten million passages, and look at the memory: PASSAGES=N takes another number
+	@$(CARGO) test --release --workspace --test system retrieval_scale:: -- --ignored --nocapture
 
 # Apart from `test`: the wheel is 240 MB unpacked, for one test.
 test-nccl: build $(NCCL)/nvidia/nccl/lib/libnccl.so.2 ## Load NVIDIA's NCCL, read its version, be refused without a driver

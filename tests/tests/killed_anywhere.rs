@@ -232,6 +232,33 @@ fn eval() {
     tasks(place, task, &between.map(|(only, at)| at_the(only, at)));
 }
 
+/// An index at every operation until its second block is there, and at those of its end; and a search's run files.
+#[test]
+fn index_and_search() {
+    let scene = Scene::new(1, 0);
+    let (place, model) = (&scene.place, model(&scene));
+    // Three blocks.
+    let passage = |i: usize| json!({"_id": format!("d{i}"), "text": format!("w{} w{}", 4 + i % 90, 4 + i % 7)});
+    place.write("corpus.jsonl", &(0..600).map(|i| format!("{}\n", passage(i))).collect::<String>());
+    place.write("queries.jsonl", "{\"_id\": \"q1\", \"text\": \"w5 w9\"}\n");
+    let index = |out: &str| {
+        let task = Tercet::new("index").arg("--model").arg(&model).arg("--corpus").arg(place.path("corpus.jsonl"));
+        task.arg("--out").arg(place.path(out))
+    };
+    let mut strikes: Vec<Strike> = (1..=24).map(|at| Strike::at("tercet-worker", at)).collect();
+    strikes.extend([("rename", 3), ("rename", 4), ("rename", 5), ("sync", 8)].map(|(only, at)| at_the(only, at)));
+    strikes.push(Strike { parent: true, ..at_the("rename", 3) });
+    tasks(place, || index("out/new/index"), &strikes);
+
+    index("index").succeed();
+    let search = || {
+        let task = Tercet::new("search").arg("--model").arg(&model).arg("--index").arg(place.path("index"));
+        task.arg("--queries").arg(place.path("queries.jsonl")).arg("--out").arg(place.path("out/runs"))
+    };
+    let between = [("open", 2), ("write", 2), ("rename", 1), ("rename", 4), ("link", 1), ("remove", 1)];
+    tasks(place, search, &between.map(|(only, at)| at_the(only, at)));
+}
+
 /// Its checkpoints, above all: what is written, moved aside and removed when there is one more. Killed like this twice,
 /// so that what the first has left is met by the second.
 #[test]

@@ -8,7 +8,9 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tercet_protocol::args::{BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, MineArgs, RecipeArgs, StepArgs, TrainArgs};
+use tercet_protocol::args::{
+    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, IndexArgs, MineArgs, RecipeArgs, SearchArgs, StepArgs, TrainArgs,
+};
 
 pub use inputs::DataSetInput;
 
@@ -42,6 +44,10 @@ pub enum Command {
     Step(Step),
     /// Turn texts into their dense, lexical and multi-vector representations
     Encode(OnRanks<EncodeArgs>),
+    /// Turn a corpus into an index on disk, which can be searched
+    Index(OnRanks<IndexArgs>),
+    /// Rank an index's passages for queries, exactly: TREC run files by each head and their combinations
+    Search(OnRanks<SearchArgs>),
     /// Measure retrieval on BEIR-format folders with each head and their combinations
     Eval(OnRanks<EvalArgs>),
     /// Find hard negatives for training rows in a corpus

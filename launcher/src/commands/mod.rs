@@ -4,10 +4,12 @@ mod bench;
 mod doctor;
 mod encode;
 mod eval;
+mod index;
 mod mine;
 mod plan;
 mod prepare;
 mod recipe;
+mod search;
 mod step;
 mod submit;
 pub mod train;
@@ -28,6 +30,8 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
         Command::Bench(args) => bench::run(args),
         Command::Step(args) => step::run(args),
         Command::Encode(args) => encode::run(args),
+        Command::Index(args) => index::run(args),
+        Command::Search(args) => search::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Mine(args) => mine::run(args),
     }
