@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
-use tercet_configs::{EncoderConfig, ExitCode, LossPreset, ModelFolderError, Pooling, Positions, Prompts, Recipe};
+use tercet_configs::{EncoderConfig, ExitCode, ModelFolderError, Pooling, Positions, Prompts, Purpose, Recipe};
 use tercet_sampler::{SpecialTokens, not_in_table};
 
 pub use encoder::Encoder;
@@ -71,30 +71,6 @@ impl ModelError {
         match self {
             Self::Write { .. } => ExitCode::Machine,
             _ => ExitCode::Usage,
-        }
-    }
-}
-
-/// What a model is for, and so what stands on its encoder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Purpose {
-    /// The three heads.
-    #[default]
-    Retrieval,
-    /// What [`pretraining`] has: the head that predicts words, and perhaps the decoder.
-    Pretraining {
-        /// There is a decoder.
-        decoder: bool,
-    },
-}
-
-impl Purpose {
-    /// What a loss trains.
-    pub fn of(preset: LossPreset) -> Self {
-        match preset {
-            LossPreset::Retromae => Self::Pretraining { decoder: true },
-            LossPreset::Mlm => Self::Pretraining { decoder: false },
-            LossPreset::Unified | LossPreset::PaperV1 | LossPreset::Independent | LossPreset::Dense => Self::Retrieval,
         }
     }
 }

@@ -156,20 +156,15 @@ impl<'a> Drawing<'a> {
     fn drawn(&self, key: u64, what: &[u64], candidates: impl Iterator<Item = usize>) -> Vec<usize> {
         let candidates: Vec<usize> = candidates.collect();
         let mut drawn: Vec<usize> =
-            smallest(key, what, &candidates, self.num_hidden(self.section.encoder_mask, candidates.len())).collect();
+            smallest(key, what, &candidates, self.section.num_hidden(self.section.encoder_mask, candidates.len()))
+                .collect();
         drawn.sort_unstable();
         drawn
     }
 
     /// The places of a set of the decoder.
     fn set_places(&self, key: u64, what: &[u64], candidates: &[usize]) -> impl Iterator<Item = usize> {
-        smallest(key, what, candidates, self.num_hidden(self.section.decoder_mask, candidates.len()))
-    }
-
-    /// How many of `candidates` places are hidden: one at least, if there is any.
-    fn num_hidden(&self, share: f64, candidates: usize) -> usize {
-        let most = if self.section.max_masked == 0 { usize::MAX } else { self.section.max_masked };
-        ((share * candidates as f64).round_ties_even() as usize).max(1).min(most).min(candidates)
+        smallest(key, what, candidates, self.section.num_hidden(self.section.decoder_mask, candidates.len()))
     }
 
     fn random_word(&self, hash: u64) -> i64 {

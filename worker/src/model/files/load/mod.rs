@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Map;
 use tch::{Device, Kind};
-use tercet_configs::{EncoderConfig, ModelFolder, Prompts};
+use tercet_configs::{EncoderConfig, ModelFolder, Prompts, Purpose};
 
 use fit::{check_finite, fill, head_file, misfits};
 use tokenizer::{check_padding, remark_on_case, special_tokens};
 
 use super::weights::Weights;
 use crate::machine::allocator;
-use crate::model::{M3Model, ModelError, ModelOptions, Origin, Parameters, Purpose, Spec, encoder, heads, pretraining};
+use crate::model::{M3Model, ModelError, ModelOptions, Origin, Parameters, Spec, encoder, heads, pretraining};
 
 impl M3Model {
     /// Reads `dir`: config.json, the weights (model.safetensors or pytorch_model.bin, whole or in shards), and the
