@@ -48,8 +48,8 @@ pub struct Share {
     pub texts: Vec<TextInput>,
     /// Which of them are the same.
     pub text_ids: TextIds,
-    /// What random choices in a row's texts come from: a hash of (seed, step, data set's name, row's number in it). They
-    /// depend neither on the rank nor on the sub-batch that has the row. `[Q]`
+    /// What random choices in a row's texts come from: a hash of (seed, step, data set's name, row's number in it).
+    /// They depend neither on the rank nor on the sub-batch that has the row. `[Q]`
     pub row_keys: Vec<u64>,
     /// Q.
     pub num_queries: usize,

@@ -23,6 +23,7 @@ mod memory_budget;
 mod nccl;
 mod plan;
 mod precision;
+mod pretraining;
 mod ranks_agree;
 mod rehearse;
 mod resume;

@@ -24,6 +24,9 @@ pub struct PretrainSection {
     /// Special tokens and unknown words may be drawn for a mask, too. As published for XLM-RoBERTa: the encoder does
     /// not predict them, so that fewer tokens are masked than asked for.
     pub mask_specials: bool,
+    /// Tokens that continue a word, as BERT's tokenizers mark them ("##"), are hidden with its beginning, as published.
+    /// Tokenizers that mark none, like XLM-RoBERTa's, have their tokens drawn one by one.
+    pub whole_words: bool,
     /// What a row of the decoder asks with.
     pub decoder_query: DecoderQuery,
     /// Where the encoder's random words come from.
@@ -73,6 +76,7 @@ impl Default for PretrainSection {
             max_masked: 0,
             cls_visible: true,
             mask_specials: false,
+            whole_words: true,
             decoder_query: DecoderQuery::default(),
             random_words: RandomWords::default(),
             gap_every: 100,

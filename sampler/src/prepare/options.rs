@@ -25,7 +25,8 @@ pub struct PrepareOptions {
     pub texts: TextOptions,
     /// What happens at a malformed line.
     pub on_error: OnError,
-    /// Whether duplicates (query and positives, or text, of an earlier row of the data set) are left out of all batches.
+    /// Whether duplicates (query and positives, or text, of an earlier row of the data set) are left out of all
+    /// batches.
     pub drop_duplicates: bool,
     /// The number of rows of every shard except a data set's last; it is lower if rows are so long that a shard would
     /// be huge.

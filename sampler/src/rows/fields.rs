@@ -1,4 +1,5 @@
-//! Turns a row of a record batch into one [`Row`] or [`Text`], or gives the reason why not, in the same words as for lines of JSON.
+//! Turns a row of a record batch into one [`Row`] or [`Text`], or gives the reason why not, in the same words as for
+//! lines of JSON.
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;

@@ -16,7 +16,7 @@ use std::fmt;
 use std::path::Path;
 
 use rayon::prelude::*;
-use tokenizers::Tokenizer;
+use tokenizers::{ModelWrapper, Tokenizer};
 
 use crate::error::TokenizeError;
 use crate::lines::evident;
@@ -85,6 +85,18 @@ impl TextTokenizer {
         let encoding =
             self.tokenizer.encode_fast(text, false).map_err(|e| TokenizeError::Encode { reason: e.to_string() })?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Whether the token of each id continues a word, as WordPiece marks it ("##"); empty for a tokenizer that marks no
+    /// such tokens.
+    pub fn word_continuations(&self) -> Vec<bool> {
+        let ModelWrapper::WordPiece(model) = self.tokenizer.get_model() else { return Vec::new() };
+        let prefix = &model.continuing_subword_prefix;
+        let vocabulary = self.tokenizer.get_vocab(false);
+        let mut continues = vec![false; vocabulary.values().max().map_or(0, |&id| id as usize + 1)];
+        let of_words = vocabulary.iter().filter(|(token, _)| !prefix.is_empty() && token.starts_with(prefix));
+        of_words.for_each(|(_, &id)| continues[id as usize] = true);
+        continues
     }
 
     /// [`encode_content`](Self::encode_content), or its remembered result in `memo`.

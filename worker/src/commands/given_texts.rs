@@ -32,8 +32,8 @@ struct Tensors<'a> {
 impl GivenTexts {
     /// Reads a safetensors file; int64 throughout, B texts, L tokens of the longest, S mask sets, padded on the right:
     ///
-    /// - `enc.input_ids`, `enc.attention_mask`, `enc.labels` [B, L]: what the encoder reads, and what it predicts (−100:
-    ///   nothing);
+    /// - `enc.input_ids`, `enc.attention_mask`, `enc.labels` [B, L]: what the encoder reads, and what it predicts
+    ///   (−100: nothing);
     /// - with a decoder `dec.input_ids`, `dec.labels` [B, L] of the text itself, `dec.sets` [B, S, L] (1: a place is
     ///   hidden) of which text b has `dec.num_sets[b]`, and `dec.row_set` [B, L]: the set of each row.
     pub fn read(path: &Path, with_decoder: bool) -> Result<Self, CommandError> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tch::Tensor;
 use tercet_cluster::{Collective, ReduceOp, gather_counts};
-use tercet_configs::{Head, Purpose, Recipe, Teacher};
+use tercet_configs::{Head, Recipe, Teacher};
 use tercet_protocol::args::StepArgs;
 use tercet_protocol::says::{self, step};
 use tercet_sampler::{Share, TextInput, contiguous_share};
@@ -16,7 +16,7 @@ use super::error::CommandError;
 use super::given_batch::GivenBatch;
 use super::given_texts::GivenTexts;
 use crate::machine::device::device_of;
-use crate::model::{M3Model, ModelOptions};
+use crate::model::{M3Model, ModelOptions, Purpose};
 use crate::run::{compute_kind_of, kind_of, precision, same_weights};
 use crate::step::contrastive::loss::hybrid;
 use crate::step::gradients;

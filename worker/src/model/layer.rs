@@ -123,8 +123,8 @@ impl Layer {
         (output, keep.then_some(SavedLayer { input, attention, rest }))
     }
 
-    /// [R, d] from rows that ask, `query` [R, d], and the tokens that they may see, `context` [T, d], as `visible` says.
-    /// The residual is the query's.
+    /// [R, d] from rows that ask, `query` [R, d], and the tokens that they may see, `context` [T, d], as `visible`
+    /// says. The residual is the query's.
     pub(super) fn forward_cross(
         &self,
         parameters: &Parameters,

@@ -16,16 +16,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
-use tercet_configs::{EncoderConfig, ExitCode, ModelFolderError, Pooling, Positions, Prompts, Purpose, Recipe};
+use tercet_configs::{DecoderQuery, EncoderConfig, ExitCode, ModelFolderError, Pooling, Positions, Prompts, Recipe};
 use tercet_sampler::{SpecialTokens, not_in_table};
 
 pub use encoder::Encoder;
 pub use files::{HostTensor, ModelFiles, write_safetensors};
 pub use heads::{HeadWeights, head_of};
 pub use parameters::{Init, Parameters, Spec};
+pub use tercet_configs::Purpose;
 
 use crate::machine::phase::{Phase, during};
-use crate::model::pretraining::Pretraining;
+use crate::model::pretraining::{Body, Pretraining, PretrainingBatch, Scales, Told};
 use crate::model::representation::{Gradients, Heads, SubBatchRepresentations};
 use crate::model::sub_batch::{Framing, SubBatch};
 use crate::tensors::libtorch;
@@ -146,6 +147,7 @@ pub struct Graph {
 /// What a model has besides encoder, heads and weights: what its folder says.
 struct Origin {
     special: SpecialTokens,
+    continuations: Vec<bool>,
     fresh: Vec<String>,
     tokenizer: PathBuf,
     normalize: bool,
@@ -167,6 +169,8 @@ pub struct M3Model {
     pub normalize: bool,
     /// Ids without a lexical weight: CLS, EOS, PAD, UNK.
     pub special: SpecialTokens,
+    /// For pre-training: whether the token of each id continues a word; empty if the tokenizer marks none.
+    pub continuations: Vec<bool>,
     /// Weights that are in no file and were drawn afresh.
     pub fresh: Vec<String>,
     /// The prompts before texts, as the folder states them or as the model was trained with.
@@ -186,7 +190,7 @@ pub struct M3Model {
 /// What stands on the encoder.
 enum OnEncoder {
     Heads { weights: HeadWeights, multi_vector_dim: usize },
-    Pretraining(Pretraining),
+    Pretraining(Box<Pretraining>),
 }
 
 impl M3Model {
@@ -303,6 +307,41 @@ impl M3Model {
         self.encoder.backward(&self.parameters, saved, texts, seed, grad, ready);
     }
 
+    /// Takes one sub-batch of pre-training through, forward and backward: adds the gradient of the encoder's and the
+    /// decoder's loss, each times its scale, to the flat gradient. `seed` and `ready` are as for [`M3Model::backward`].
+    ///
+    /// # Panics
+    /// If the model is not for pre-training.
+    pub fn pretrain(
+        &self,
+        batch: &PretrainingBatch,
+        query: DecoderQuery,
+        scales: Scales,
+        seed: Option<u64>,
+        ready: &mut dyn FnMut(i64),
+    ) -> Told {
+        self.pretraining().learn(self.body(), batch, (query, scales), seed, ready)
+    }
+
+    /// The sums of pre-training's decoder as in [`Told`], without gradient, where the texts' sentence vectors are
+    /// `cls`, [texts, d]. None without a decoder or a label.
+    ///
+    /// # Panics
+    /// If the model is not for pre-training.
+    pub fn decode(
+        &self,
+        cls: &Tensor,
+        batch: &PretrainingBatch,
+        query: DecoderQuery,
+        seed: Option<u64>,
+    ) -> Option<Tensor> {
+        self.pretraining().decode(self.body(), cls, batch, query, seed)
+    }
+
+    fn body(&self) -> Body<'_> {
+        Body { encoder: &self.encoder, parameters: &self.parameters }
+    }
+
     /// The model's tokenizer.json; none if its directory only names the special tokens.
     pub fn tokenizer_json(&self) -> Option<&Path> {
         Some(self.tokenizer.as_path()).filter(|path| !path.is_dir())
@@ -367,12 +406,13 @@ impl M3Model {
     }
 
     fn assemble(config: EncoderConfig, parameters: Parameters, pooling: Pooling, origin: Origin) -> Self {
-        let Origin { special, fresh, tokenizer, normalize, max_seq_len, prompts, settings, remarks } = origin;
+        let Origin { special, continuations, fresh, tokenizer, normalize, max_seq_len, prompts, settings, remarks } =
+            origin;
         let on_encoder = if parameters.contains("colbert_linear.weight") {
             let multi_vector_dim = parameters.leaf("colbert_linear.weight").size()[0] as usize;
             OnEncoder::Heads { weights: HeadWeights::new(&parameters, pooling, normalize), multi_vector_dim }
         } else {
-            OnEncoder::Pretraining(Pretraining::new(&config, &parameters))
+            OnEncoder::Pretraining(Box::new(Pretraining::new(&config, &parameters)))
         };
         Self {
             encoder: Encoder::new(&config, &parameters),
@@ -382,6 +422,7 @@ impl M3Model {
             pooling,
             normalize,
             special,
+            continuations,
             fresh,
             prompts,
             remarks,

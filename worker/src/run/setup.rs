@@ -19,7 +19,7 @@ use super::same_weights;
 use crate::checkpoint::{self, Progress, Resumed, TrainState};
 use crate::machine::cores;
 use crate::machine::device::device_of;
-use crate::model::{M3Model, ModelOptions};
+use crate::model::{M3Model, ModelOptions, Purpose};
 use crate::ops::matmul::Measured;
 use crate::record::log;
 use crate::record::recorder::Recorder;
@@ -204,6 +204,9 @@ pub(crate) fn model_of(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Resul
         Origin::Config(config) => M3Model::fresh(config, &options, device, kind)?,
     };
     same_weights::check(ranks, &model.parameters.flat, "as they were loaded")?;
+    if model.purpose() != Purpose::Retrieval && model.special.mask.is_none() {
+        return Err(SetupError::NoMask(model.tokenizer_folder().display().to_string()).into());
+    }
     Ok(model)
 }
 

@@ -1,11 +1,12 @@
 //! One training step: the phases of docs/know/architecture.md from the batch in hand to the updated weights.
 //!
-//! The sampler chooses and reads the batch (phases 1 and 2), and the run records the step (phase 10). [`contrastive`] and
-//! [`pretraining`] have an objective's part (phases 3 to 7): everything between the batch and the gradient's sum over
-//! ranks.
+//! The sampler chooses and reads the batch (phases 1 and 2), and the run records the step (phase 10). [`contrastive`]
+//! and [`pretraining`] have an objective's part (phases 3 to 7): everything between the batch and the gradient's sum
+//! over ranks.
 
 pub mod clip;
 pub mod contrastive;
+mod dropout_seed;
 pub mod inspect;
 pub mod outcome;
 pub mod pretraining;
@@ -81,11 +82,4 @@ pub fn gradients(
         sum.finish()?;
         own.summed(ranks)
     })
-}
-
-/// What dropout's masks in a rank's sub-batch `i` depend on.
-fn dropout_seed(seed: u64, step: u64, rank: usize, i: usize) -> Option<u64> {
-    let parts = [seed, step, rank as u64, i as u64].map(u64::to_le_bytes);
-    let hash = blake3::hash(parts.as_flattened());
-    Some(u64::from_le_bytes(std::array::from_fn(|b| hash.as_bytes()[b])))
 }

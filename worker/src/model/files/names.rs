@@ -12,8 +12,8 @@ const OLD_NAMES: [(&str, &str); 2] = [("LayerNorm.gamma", "LayerNorm.weight"), (
 const HARMLESS: [&str; 6] =
     ["pooler.", "lm_head.", "cls.", "c_head.", "embeddings.position_ids", "embeddings.token_type_ids"];
 
-/// What the head that predicts words is called in transformers' classes, with its parts here. The matrix is the table of
-/// words: a file that holds another one beside it is refused, as one with two biases is.
+/// What the head that predicts words is called in transformers' classes, with its parts here. The matrix is the table
+/// of words: a file that holds another one beside it is refused, as one with two biases is.
 const MASKED_LM: [(&str, &str); 8] = [
     ("cls.predictions.transform.dense.", "lm_head.dense."),
     ("cls.predictions.transform.LayerNorm.", "lm_head.layer_norm."),

@@ -86,8 +86,9 @@ impl M3Model {
 }
 
 impl ModelFiles {
-    /// Writes config.json, model.safetensors, the heads' .pt files or the .safetensors of pre-training's parts, the tokenizer's files and sentence-transformers'
-    /// module descriptions into the existing folder `dir`. Needs no libtorch.
+    /// Writes config.json, model.safetensors, the heads' .pt files or the .safetensors of pre-training's parts, the
+    /// tokenizer's files and sentence-transformers' module descriptions into the existing folder `dir`. Needs no
+    /// libtorch.
     ///
     /// # Errors
     /// [`ModelError::Write`] with the file that could not be written.

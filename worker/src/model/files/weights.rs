@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 use tch::{Kind, Tensor};
-use tercet_configs::{EncoderConfig, ModelFolder, Purpose, WeightFiles, WeightFormat, in_its_place, unreadable};
+use tercet_configs::{EncoderConfig, ModelFolder, WeightFiles, WeightFormat, in_its_place, unreadable};
 
 use super::{names, pickle};
 use crate::model::heads::HEADS;
 use crate::model::pretraining::PRETRAINING_FILES;
-use crate::model::{ModelError, encoder, heads, pretraining};
+use crate::model::{ModelError, Purpose, encoder, heads, pretraining};
 
 /// Names of tensors without a place that an error lists.
 const LISTED: usize = 6;

@@ -10,7 +10,8 @@ use tch::Tensor;
 use tercet_configs::{DecoderQuery, EncoderConfig};
 
 use super::batch::{DecoderRows, PretrainingBatch};
-use crate::model::encoder::{EMBEDDING_TABLES, Encoder, layer_seed, layer_specs};
+use super::body::Body;
+use crate::model::encoder::{EMBEDDING_TABLES, layer_seed, layer_specs};
 use crate::model::layer::{Layer, SavedCross};
 use crate::model::parameters::{Parameters, Spec};
 use crate::ops::embed;
@@ -55,11 +56,9 @@ impl Decoder {
     /// [R, d] from the texts' sentence vectors, [texts, d].
     pub(super) fn forward(
         &self,
-        encoder: &Encoder,
-        parameters: &Parameters,
+        Body { encoder, parameters }: Body,
         cls: &Tensor,
-        batch: &PretrainingBatch,
-        rows: &DecoderRows,
+        (batch, rows): (&PretrainingBatch, &DecoderRows),
         query: DecoderQuery,
         seed: Option<u64>,
     ) -> (Tensor, SavedDecoder) {
@@ -86,11 +85,9 @@ impl Decoder {
     /// The gradient of the sentence vectors, [texts, d], from the output's, [R, d]; adds those of all weights.
     pub(super) fn backward(
         &self,
-        encoder: &Encoder,
-        parameters: &Parameters,
+        Body { encoder, parameters }: Body,
         saved: SavedDecoder,
-        batch: &PretrainingBatch,
-        rows: &DecoderRows,
+        (batch, rows): (&PretrainingBatch, &DecoderRows),
         seed: Option<u64>,
         grad: Tensor,
     ) -> Tensor {

@@ -5,17 +5,19 @@
 //! sides, and its matrix is the table of words.
 
 mod batch;
+mod body;
 mod decoder;
 mod masked_lm;
 
 use tch::Tensor;
 use tercet_configs::{DecoderQuery, EncoderConfig};
 
+pub(super) use body::Body;
+
 pub use batch::{DecoderRow, DecoderRows, HiddenPlaces, HiddenWords, PretrainingBatch, PretrainingTexts};
 
 use super::parameters::{Parameters, Spec};
 use crate::machine::phase::{Phase, during};
-use crate::model::M3Model;
 use crate::ops::sums::add_rows;
 use decoder::Decoder;
 use masked_lm::MaskedLm;
@@ -79,69 +81,63 @@ impl Pretraining {
     }
 }
 
-impl M3Model {
+impl Pretraining {
     /// Takes one sub-batch through encoder, decoder and head, and back: adds the gradient of the two losses, each times
-    /// its scale, to the flat gradient. `seed` seeds dropout; none: no dropout. Calls `ready(first)` once this sub-batch
-    /// adds nothing more to the gradients of matrices from offset `first` on.
-    ///
-    /// # Panics
-    /// If the model is not for pre-training.
-    pub fn pretrain(
+    /// its scale, to the flat gradient. `seed` seeds dropout; none: no dropout. Calls `ready(first)` once this
+    /// sub-batch adds nothing more to the gradients of matrices from offset `first` on.
+    pub(super) fn learn(
         &self,
+        body: Body,
         batch: &PretrainingBatch,
-        query: DecoderQuery,
-        scales: Scales,
+        (query, scales): (DecoderQuery, Scales),
         seed: Option<u64>,
         ready: &mut dyn FnMut(i64),
     ) -> Told {
         let _guard = tch::no_grad_guard();
-        let (parameters, pretraining) = (&self.parameters, self.pretraining());
-        let forward = || self.encoder.forward(parameters, &batch.texts, false, seed, true);
+        let Body { encoder, parameters } = body;
+        let forward = || encoder.forward(parameters, &batch.texts, false, seed, true);
         let (hidden, saved) = during(Phase::Forward, forward);
         let Some(saved) = saved else { unreachable!("a graph was asked for") };
         let mut d_hidden = hidden.zeros_like();
 
-        let encoder = during(Phase::Heads, || {
+        let of_encoder = during(Phase::Heads, || {
             (batch.encoder_place.numel() > 0).then(|| {
                 let rows = hidden.index_select(0, &batch.encoder_place);
-                let labels = &batch.encoder_label;
-                let (sums, d_rows) = pretraining.head.learn(parameters, &rows, labels, scales.encoder);
+                let (sums, d_rows) = self.head.learn(parameters, &rows, &batch.encoder_label, scales.encoder);
                 let _ = d_hidden.index_copy_(0, &batch.encoder_place, &d_rows);
                 sums
             })
         });
         let cls = hidden.index_select(0, &batch.texts.cls.token); // [texts, d]
-        let decoder = during(Phase::Decoder, || {
-            let (decoder, rows) = (pretraining.decoder.as_ref()?, batch.decoder.as_ref()?);
-            let (output, saved) = decoder.forward(&self.encoder, parameters, &cls, batch, rows, query, seed);
-            let learn = || pretraining.head.learn(parameters, &output, &rows.label, scales.decoder);
+        let of_decoder = during(Phase::Decoder, || {
+            let (decoder, rows) = (self.decoder.as_ref()?, batch.decoder.as_ref()?);
+            let (output, saved) = decoder.forward(body, &cls, (batch, rows), query, seed);
+            let learn = || self.head.learn(parameters, &output, &rows.label, scales.decoder);
             let (sums, d_output) = during(Phase::Heads, learn);
             drop(output);
-            let d_cls = decoder.backward(&self.encoder, parameters, saved, batch, rows, seed, d_output);
+            let d_cls = decoder.backward(body, saved, (batch, rows), seed, d_output);
             add_rows(&mut d_hidden, &batch.texts.cls.token, &d_cls);
             Some(sums)
         });
         drop(hidden);
-        let backward = || self.encoder.backward(parameters, saved, &batch.texts, seed, d_hidden, ready);
+        let backward = || encoder.backward(parameters, saved, &batch.texts, seed, d_hidden, ready);
         during(Phase::Backward, backward);
-        Told { encoder, decoder, cls }
+        Told { encoder: of_encoder, decoder: of_decoder, cls }
     }
 
     /// The decoder's sums as in [`Told`], without gradient, where the texts' sentence vectors are `cls`, [texts, d].
     /// None without a decoder or a label.
-    ///
-    /// # Panics
-    /// If the model is not for pre-training.
-    pub fn decode(
+    pub(super) fn decode(
         &self,
+        body: Body,
         cls: &Tensor,
         batch: &PretrainingBatch,
         query: DecoderQuery,
         seed: Option<u64>,
     ) -> Option<Tensor> {
         let _guard = tch::no_grad_guard();
-        let (decoder, rows) = (self.pretraining().decoder.as_ref()?, batch.decoder.as_ref()?);
-        let (output, _) = decoder.forward(&self.encoder, &self.parameters, cls, batch, rows, query, seed);
-        Some(self.pretraining().head.predict(&self.parameters, &output, &rows.label))
+        let (decoder, rows) = (self.decoder.as_ref()?, batch.decoder.as_ref()?);
+        let (output, _) = decoder.forward(body, cls, (batch, rows), query, seed);
+        Some(self.head.predict(body.parameters, &output, &rows.label))
     }
 }

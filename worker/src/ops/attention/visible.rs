@@ -1,9 +1,9 @@
 //! Attention of rows that ask to the tokens that each of them may see: enhanced decoding (Xiao et al., 2022, arXiv
 //! 2205.12035).
 //!
-//! A row sees what the mask set that it has taken leaves visible, and never its own place. Masks of a text are its sets,
-//! one bit of meaning a place, and one number a row; only a tile of rows ever has a mask of its own, and no text has its
-//! probabilities whole. libtorch's operations do it on every device, a tile of a text at a time.
+//! A row sees what the mask set that it has taken leaves visible, and never its own place. Masks of a text are its
+//! sets, one bit of meaning a place, and one number a row; only a tile of rows ever has a mask of its own, and no text
+//! has its probabilities whole. libtorch's operations do it on every device, a tile of a text at a time.
 //!
 //! Legend: R rows that ask, T tokens of the sub-batch, d hidden size, h heads, k head size; of a text: n tokens, S mask
 //! sets, r the rows of a tile.

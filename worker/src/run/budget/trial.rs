@@ -3,14 +3,14 @@
 use tch::{Device, Tensor};
 use tercet_cluster::{Collective, unless_out_of_memory};
 use tercet_configs::limits::BUCKET_BYTES;
-use tercet_configs::{LossSection, Negatives, PretrainSection, Purpose};
+use tercet_configs::{LossSection, Negatives, PretrainSection};
 use tercet_sampler::{BATCHES_AHEAD, Cell, Plan, Share, SubBatchLimit, TextIds, TextInput};
 
 use crate::machine::memory::{Taken, give_back, measure};
-use crate::model::M3Model;
 use crate::model::pretraining::{PretrainingTexts, Scales};
 use crate::model::representation::{Heads, Representations, zero_gradients};
 use crate::model::sub_batch::SubBatches;
+use crate::model::{M3Model, Purpose};
 use crate::step::contrastive::score;
 use crate::step::inspect::Unseen;
 use crate::step::pretraining::masks::Masks;

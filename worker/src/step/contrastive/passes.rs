@@ -6,7 +6,7 @@ use crate::machine::phase::{Phase, during};
 use crate::model::representation::{Gradients, Heads, Representations};
 use crate::model::sub_batch::{SubBatch, SubBatches};
 use crate::model::{Graph, M3Model};
-use crate::step::dropout_seed;
+use crate::step::dropout_seed::dropout_seed;
 use crate::step::inspect::Inspect;
 
 /// What both passes share.

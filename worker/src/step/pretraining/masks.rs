@@ -45,8 +45,9 @@ pub struct GivenMasks {
 
 impl Masks {
     /// The masks of a rank's texts.
-    pub fn of<'a>(&'a self, model: &M3Model, section: &'a PretrainSection, share: &'a Share) -> Masker<'a> {
-        Masker { masks: self, drawing: Drawing::new(section, &model.special, model.config.vocab_size), share }
+    pub fn of<'a>(&'a self, model: &'a M3Model, section: &'a PretrainSection, share: &'a Share) -> Masker<'a> {
+        let drawing = Drawing::new(section, &model.special, model.config.vocab_size, &model.continuations);
+        Masker { masks: self, drawing, share }
     }
 }
 
@@ -101,23 +102,34 @@ pub struct Drawing<'a> {
     specials: Vec<i64>,
     mask: i64,
     vocab_size: i64,
+    /// Whether the token of each id continues a word; empty if none does.
+    continuations: &'a [bool],
 }
 
 impl<'a> Drawing<'a> {
-    /// For a tokenizer's special tokens and a model's vocabulary.
-    pub fn new(section: &'a PretrainSection, special: &SpecialTokens, vocab_size: usize) -> Self {
+    /// For a tokenizer's special tokens, a model's vocabulary, and which of its tokens continue words.
+    pub fn new(
+        section: &'a PretrainSection,
+        special: &SpecialTokens,
+        vocab_size: usize,
+        continuations: &'a [bool],
+    ) -> Self {
+        let continuations = if section.whole_words { continuations } else { &[] };
         // Training asks for a mask token before it begins, and given masks need none.
         let mask = special.mask.unwrap_or(special.unk);
         let mut specials: Vec<i64> = special.ids().into_iter().chain([mask]).map(i64::from).collect();
         specials.sort_unstable();
         specials.dedup();
-        Self { section, specials, mask: mask.into(), vocab_size: vocab_size as i64 }
+        Self { section, specials, mask: mask.into(), vocab_size: vocab_size as i64, continuations }
     }
 
     /// What the encoder reads of a text, and the places that it predicts, ascending, with the tokens there.
     pub fn words(&self, key: u64, ids: &[i64]) -> (Vec<i64>, Vec<(usize, i64)>) {
         let candidates = |place: &usize| self.section.mask_specials || !self.is_special(ids[*place]);
-        let drawn = self.drawn(key, &[Decides::EncoderPlaces as u64], (0..ids.len()).filter(candidates));
+        let words = self.words_of(ids, (0..ids.len()).filter(candidates));
+        let num_hidden = self.section.num_hidden(self.section.encoder_mask, words.places.len());
+        let mut drawn = words.drawn(key, &[Decides::EncoderPlaces as u64], num_hidden);
+        drawn.sort_unstable();
         let chosen = drawn.into_iter().filter(|&place| !self.is_special(ids[place]));
         let labels: Vec<(usize, i64)> = chosen.map(|place| (place, ids[place])).collect();
         let mut input = ids.to_vec();
@@ -136,35 +148,31 @@ impl<'a> Drawing<'a> {
     pub fn places(&self, key: u64, ids: &[i64]) -> HiddenPlaces {
         let (len, section) = (ids.len(), self.section);
         let num_sets = section.mask_sets.min(len);
-        let candidates: Vec<usize> = (0..len)
-            .filter(|&place| match place {
-                0 => !section.cls_visible,
-                _ => section.mask_specials || !self.is_special(ids[place]),
-            })
-            .collect();
+        let candidates = (0..len).filter(|&place| match place {
+            0 => !section.cls_visible,
+            _ => section.mask_specials || !self.is_special(ids[place]),
+        });
+        let words = self.words_of(ids, candidates);
+        let num_hidden = section.num_hidden(section.decoder_mask, words.places.len());
         let mut sets = vec![false; num_sets * len];
         for (number, set) in sets.chunks_exact_mut(len.max(1)).enumerate() {
             let what = [Decides::SetPlaces as u64, number as u64];
-            self.set_places(key, &what, &candidates).for_each(|place| set[place] = true);
+            words.drawn(key, &what, num_hidden).into_iter().for_each(|place| set[place] = true);
         }
         let set_of = |place: usize| (hash(&[key, Decides::SetOfRow as u64, place as u64]) % num_sets as u64) as usize;
         let rows = (1..len.saturating_sub(1)).map(|place| DecoderRow { place, label: ids[place], set: set_of(place) });
         HiddenPlaces { rows: rows.collect(), sets }
     }
 
-    /// The places of the encoder's mask among `candidates`, ascending.
-    fn drawn(&self, key: u64, what: &[u64], candidates: impl Iterator<Item = usize>) -> Vec<usize> {
-        let candidates: Vec<usize> = candidates.collect();
-        let mut drawn: Vec<usize> =
-            smallest(key, what, &candidates, self.section.num_hidden(self.section.encoder_mask, candidates.len()))
-                .collect();
-        drawn.sort_unstable();
-        drawn
-    }
-
-    /// The places of a set of the decoder.
-    fn set_places(&self, key: u64, what: &[u64], candidates: &[usize]) -> impl Iterator<Item = usize> {
-        smallest(key, what, candidates, self.section.num_hidden(self.section.decoder_mask, candidates.len()))
+    /// The words that `candidates`, ascending places, make.
+    fn words_of(&self, ids: &[i64], candidates: impl Iterator<Item = usize>) -> Words {
+        let places: Vec<usize> = candidates.collect();
+        let continues = |place: usize| self.continuations.get(ids[place] as usize).copied().unwrap_or(false);
+        if !places.iter().any(|&place| continues(place)) {
+            return Words { places, firsts: None };
+        }
+        let begins = |i: usize| i == 0 || places[i] > places[i - 1] + 1 || !continues(places[i]);
+        Words { firsts: Some((0..places.len()).filter(|&i| begins(i)).collect()), places }
     }
 
     fn random_word(&self, hash: u64) -> i64 {
@@ -186,15 +194,40 @@ impl<'a> Drawing<'a> {
     }
 }
 
-/// The `count` of `candidates` with the smallest hashes.
-fn smallest(key: u64, what: &[u64], candidates: &[usize], count: usize) -> impl Iterator<Item = usize> + use<> {
-    let key = hash(&[&[key], what].concat());
-    let mut hashed: Vec<(u64, usize)> = candidates.iter().map(|&place| (hash(&[key, place as u64]), place)).collect();
-    if count > 0 && count < hashed.len() {
-        hashed.select_nth_unstable(count - 1);
+/// Places that may be hidden.
+struct Words {
+    /// Ascending.
+    places: Vec<usize>,
+    /// Where each word begins among them; none if every place is a word.
+    firsts: Option<Vec<usize>>,
+}
+
+impl Words {
+    /// `count` places: those with the smallest hashes. Of words those with the smallest hashes of their first places, as
+    /// many as fit into `count`: one that is too long for what is left is passed over.
+    fn drawn(&self, key: u64, what: &[u64], count: usize) -> Vec<usize> {
+        let key = hash(&[&[key], what].concat());
+        let hashed = |place: usize| (hash(&[key, place as u64]), place);
+        let Some(firsts) = &self.firsts else {
+            let mut hashed: Vec<(u64, usize)> = self.places.iter().map(|&place| hashed(place)).collect();
+            if count > 0 && count < hashed.len() {
+                hashed.select_nth_unstable(count - 1);
+            }
+            hashed.truncate(count);
+            return hashed.into_iter().map(|(_, place)| place).collect();
+        };
+        let ends = firsts[1..].iter().copied().chain([self.places.len()]);
+        let words = firsts.iter().zip(ends).map(|(&from, to)| &self.places[from..to]);
+        let mut words: Vec<(u64, &[usize])> = words.map(|word| (hashed(word[0]).0, word)).collect();
+        words.sort_unstable();
+        let mut drawn = Vec::with_capacity(count);
+        for (_, word) in words {
+            if drawn.len() + word.len() <= count {
+                drawn.extend_from_slice(word);
+            }
+        }
+        drawn
     }
-    hashed.truncate(count);
-    hashed.into_iter().map(|(_, place)| place)
 }
 
 /// A hash as a number from 0 to below 1.
@@ -217,10 +250,10 @@ mod tests {
         std::iter::once(0).chain((0..len - 2).map(word)).chain([2]).collect()
     }
 
-    /// Of `texts` texts of `len` tokens: the shares of tokens that are labels, and of places that a set hides; how often
-    /// a label is shown as the mask token, as another word, and as it is; how often a set hides the first place.
+    /// Of `texts` texts of `len` tokens: the shares of tokens that are labels, and of places that a set hides; how
+    /// often a label is shown as the mask token, as another word, and as it is; how often a set hides the first place.
     fn statistics(section: &PretrainSection, len: usize, texts: u64) -> ([f64; 2], [f64; 3], f64) {
-        let drawing = Drawing::new(section, &SPECIAL, VOCABULARY);
+        let drawing = Drawing::new(section, &SPECIAL, VOCABULARY, &[]);
         let ids = text(len);
         let (mut labels, mut hidden, mut sets, mut first, mut shown) = (0, 0, 0, 0, [0usize; 3]);
         for key in 0..texts {
@@ -295,7 +328,7 @@ mod tests {
     #[test]
     fn masks_depend_on_the_key_alone() {
         let section = PretrainSection::default();
-        let drawing = Drawing::new(&section, &SPECIAL, VOCABULARY);
+        let drawing = Drawing::new(&section, &SPECIAL, VOCABULARY, &[]);
         let ids = text(60);
         assert_eq!(drawing.words(5, &ids), drawing.words(5, &ids));
         assert_eq!(drawing.places(5, &ids), drawing.places(5, &ids));
@@ -304,9 +337,32 @@ mod tests {
     }
 
     #[test]
+    fn words_are_hidden_whole_where_their_pieces_are_marked() {
+        // Ids from 50 on continue words: words of one, two and three pieces.
+        let continuations: Vec<bool> = (0..VOCABULARY).map(|id| id >= 50).collect();
+        let ids = [&[0][..], &[10, 11, 60, 12, 61, 62].repeat(8), &[2]].concat();
+        let section = PretrainSection::default();
+        let drawing = Drawing::new(&section, &SPECIAL, VOCABULARY, &continuations);
+        for key in 0..50 {
+            let chosen: Vec<usize> = drawing.words(key, &ids).1.into_iter().map(|(place, _)| place).collect();
+            // 30 % of 48 places; a last word that is too long leaves up to two of them.
+            assert!((12..=14).contains(&chosen.len()), "{chosen:?}");
+            for word in [[11, 60].as_slice(), &[12, 61, 62]] {
+                for first in (0..ids.len()).filter(|&i| ids[i..].starts_with(word)) {
+                    let hidden = (first..first + word.len()).filter(|place| chosen.contains(place)).count();
+                    assert!(hidden == 0 || hidden == word.len(), "{chosen:?} {first}");
+                }
+            }
+        }
+        let section = PretrainSection { whole_words: false, ..section };
+        let drawing = Drawing::new(&section, &SPECIAL, VOCABULARY, &continuations);
+        assert_eq!(drawing.words(1, &ids).1.len(), 14);
+    }
+
+    #[test]
     fn short_texts_and_those_without_words_have_what_they_can() {
         let section = PretrainSection::default();
-        let drawing = Drawing::new(&section, &SPECIAL, VOCABULARY);
+        let drawing = Drawing::new(&section, &SPECIAL, VOCABULARY, &[]);
         assert_eq!(drawing.words(1, &[0, 5, 2]).1, [(1, 5)]);
         assert_eq!(drawing.words(1, &[0, 3, 2]).1, [], "an unknown word is not predicted");
         assert_eq!(drawing.places(1, &[0, 3, 2]).rows.len(), 1);
@@ -317,7 +373,7 @@ mod tests {
     #[test]
     fn random_words_are_all_but_special_ones() {
         let section = PretrainSection::default();
-        let drawing = Drawing::new(&section, &SPECIAL, 8);
+        let drawing = Drawing::new(&section, &SPECIAL, 8, &[]);
         let words: std::collections::BTreeSet<i64> = (0..200).map(|i| drawing.random_word(hash(&[i]))).collect();
         assert_eq!(words.into_iter().collect::<Vec<_>>(), [4, 5, 6, 7]);
     }

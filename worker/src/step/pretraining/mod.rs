@@ -7,15 +7,15 @@ pub mod masks;
 
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::{Collective, CollectiveError, ReduceOp};
+use tercet_configs::PretrainSection;
 use tercet_configs::limits::LABEL_COUNTS;
-use tercet_configs::{PretrainSection, Purpose};
 use tercet_sampler::Share;
 
 use crate::machine::card;
 use crate::machine::phase::{Phase, during};
-use crate::model::M3Model;
 use crate::model::pretraining::{PretrainingBatch, PretrainingTexts, Scales, Told};
-use crate::step::dropout_seed;
+use crate::model::{M3Model, Purpose};
+use crate::step::dropout_seed::dropout_seed;
 use crate::step::inspect::Inspect;
 use crate::step::outcome::{Outcome, Predicted, Predictions, Told as ToldOf};
 use crate::step::pretraining::masks::Masks;

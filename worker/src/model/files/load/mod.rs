@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Map;
 use tch::{Device, Kind};
-use tercet_configs::{EncoderConfig, ModelFolder, Prompts, Purpose};
+use tercet_configs::{EncoderConfig, ModelFolder, Prompts};
 
 use fit::{check_finite, fill, head_file, misfits};
-use tokenizer::{check_padding, remark_on_case, special_tokens};
+use tokenizer::{check_padding, continuations_for, remark_on_case, special_tokens};
 
 use super::weights::Weights;
 use crate::machine::allocator;
-use crate::model::{M3Model, ModelError, ModelOptions, Origin, Parameters, Spec, encoder, heads, pretraining};
+use crate::model::{M3Model, ModelError, ModelOptions, Origin, Parameters, Purpose, Spec, encoder, heads, pretraining};
 
 impl M3Model {
     /// Reads `dir`: config.json, the weights (model.safetensors or pytorch_model.bin, whole or in shards), and the
@@ -79,8 +79,10 @@ impl M3Model {
         allocator::give_back();
         let max_len = config.max_text_len();
         let extended = config.max_position_embeddings > learned_positions;
+        let continuations = continuations_for(options.purpose, &tokenizer)?;
         let origin = Origin {
             special,
+            continuations,
             fresh,
             tokenizer,
             normalize: options.normalize.or(folder.normalize).unwrap_or(true),
@@ -130,8 +132,10 @@ impl M3Model {
         let mut parameters = Parameters::new(specs, kind, device);
         tch::manual_seed(options.seed as i64);
         parameters.initialise(|_| true);
+        let continuations = continuations_for(options.purpose, &tokenizer)?;
         let origin = Origin {
             special,
+            continuations,
             fresh,
             tokenizer,
             normalize: options.normalize.unwrap_or(true),

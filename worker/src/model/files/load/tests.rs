@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
-use tercet_configs::{Prompts, Purpose};
+use tercet_configs::Prompts;
 
 use super::tokenizer::remark_on_case;
 use crate::model::HostTensor;
 use crate::model::files::pickle;
-use crate::model::{M3Model, ModelError, ModelOptions, encoder};
+use crate::model::{M3Model, ModelError, ModelOptions, Purpose, encoder};
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/nano_xlmr/hf")
