@@ -44,8 +44,8 @@ test-slurm: build ## Run the tests that need a real Slurm, in namespaces of this
 soak: build ## Hurt a training run a hundred times, in every way, and compare its weights with an undisturbed one's
 	@$(CARGO) test --release --workspace --test system soak:: -- --ignored --nocapture
 
-rehearse-96: build ## The stage-2 recipe with a miniature model on 96 real ranks of this machine
-	@$(CARGO) test --release --workspace --test system rehearse:: -- --ignored --nocapture
+rehearse-96: build ## The recipes of stages 1 and 2 with a miniature model on 96 real ranks of this machine
+	@$(CARGO) test --release --workspace --test system rehearse:: -- --ignored --nocapture --test-threads=1
 
 # Apart from `test`: the wheel is 240 MB unpacked, for one test.
 test-nccl: build $(NCCL)/nvidia/nccl/lib/libnccl.so.2 ## Load NVIDIA's NCCL, read its version, be refused without a driver
