@@ -32,6 +32,7 @@ mod model_shape;
 mod nvidia_driver;
 mod pooling;
 mod prompts;
+mod purpose;
 mod recipe;
 mod visible_devices;
 mod weight_files;
@@ -51,6 +52,7 @@ pub use model_shape::ModelShape;
 pub use nvidia_driver::{GpuSlot, NvidiaDriver, UsableGpus, major_of};
 pub use pooling::Pooling;
 pub use prompts::Prompts;
+pub use purpose::Purpose;
 pub use recipe::{
     Backend, CheckpointSection, DecoderQuery, DeviceChoice, FaultsSection, LogSection, LossPreset, LossSection,
     ModelSection, OnFaults, OptimizerSection, Origin, Positions, Precision, PretrainSection, RandomWords, Recipe,

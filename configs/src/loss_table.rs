@@ -1,5 +1,6 @@
 //! How a loss's terms are weighed and added up: what a preset stands for (docs/know/loss.md has the formulas).
 
+use crate::purpose::Purpose;
 use crate::recipe::{LossPreset, LossSection};
 
 /// Terms of a loss at most: InfoNCE of the three heads and of the hybrid score, and the three heads' distillation.
@@ -46,7 +47,7 @@ const UNIFIED: LossTable = LossTable {
 impl LossPreset {
     /// Whether it pre-trains the encoder on rows of one text each, in place of contrasting queries with passages.
     pub fn is_pretraining(self) -> bool {
-        matches!(self, Self::Retromae | Self::Mlm)
+        Purpose::of(self) != Purpose::Retrieval
     }
 
     /// What it stands for; none for the dense head alone, whose InfoNCE is the loss, and for pre-training.

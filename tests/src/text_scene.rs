@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tercet_fixtures::{ModelConfig, RecipeBuilder, numbered_words, word_tokenizer};
+use tercet_fixtures::{ModelConfig, RecipeBuilder};
 
 use crate::place::Place;
 use crate::program::Tercet;
@@ -27,25 +27,29 @@ impl Default for TextScene {
 impl TextScene {
     /// 48 texts of up to 40 words.
     pub fn new() -> Self {
-        let place = Place::new();
-        let tokenizer = word_tokenizer(numbered_words(VOCABULARY)).to_string();
-        let tokenizer =
-            place.write("tokenizer.json", &tokenizer.replace(&format!("\"w{}\"", VOCABULARY - 1), "\"<mask>\""));
         let text = |i: usize| {
             let words = (0..1 + (i * 7) % 40).map(|j| format!("w{}", 4 + (i * 5 + j * j) % 90));
             words.collect::<Vec<_>>().join(" ")
         };
-        let texts = place.write("texts.txt", &(0..48).map(|i| text(i) + "\n").collect::<String>());
-        let store = place.path("store");
-        let prepare = Tercet::new("prepare").arg("--tokenizer").arg(&tokenizer).arg("--out").arg(&store);
-        prepare.arg("--texts").arg(format!("texts={}", texts.display())).succeed();
+        Self::of((0..48).map(text))
+    }
+
+    /// With other texts, of at most 62 words from w4 to w95.
+    pub fn of(texts: impl IntoIterator<Item = String>) -> Self {
+        let place = Place::new();
+        let tokenizer = place.mask_tokenizer("tokenizer.json", VOCABULARY);
+        let store = place.text_store("store", &tokenizer, texts);
         Self { place, store, tokenizer }
     }
 
     /// RetroMAE on the texts, from fresh weights without dropout.
     pub fn recipe(&self, steps: u64) -> RecipeBuilder {
-        let config = ModelConfig { hidden_size: 32, initializer_range: 0.1, ..ModelConfig::tiny(VOCABULARY, 64) };
-        let config = self.place.model_config("config.json", &config);
+        self.recipe_of(&ModelConfig { hidden_size: 32, initializer_range: 0.1, ..ModelConfig::tiny(VOCABULARY, 64) }, steps)
+    }
+
+    /// The same with another fresh model.
+    pub fn recipe_of(&self, config: &ModelConfig, steps: u64) -> RecipeBuilder {
+        let config = self.place.model_config("config.json", config);
         let recipe = RecipeBuilder::new("pretrain", steps).fresh_model(&config, &self.tokenizer);
         let recipe = recipe.set("data.store", &self.store).length_groups(&[(16, 8), (64, 4)]);
         recipe.set("loss.preset", "retromae").set("pretrain.gap_every", 3).set("sub_batch_tokens", 64)

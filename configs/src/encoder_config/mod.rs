@@ -11,6 +11,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::json_file::{ModelFolderError, read_json};
+use crate::purpose::Purpose;
 use keys::Keys;
 use refused::refuse_other_models;
 
@@ -175,16 +176,21 @@ impl EncoderConfig {
         Ok(config)
     }
 
-    /// The number of elements of all weights: embeddings, layers, BERT's pooler if the model has one, and the lexical
-    /// and the multi-vector head. The latter is `multi_vector_dim` wide.
-    pub fn num_parameters(&self, multi_vector_dim: usize, with_pooler: bool) -> usize {
+    /// The number of elements of all weights: embeddings, layers, BERT's pooler if the model has one, and what stands on
+    /// the encoder. That is the lexical and the multi-vector head, which is `multi_vector_dim` wide; or the head that
+    /// predicts words, whose table is that of the embeddings, and the decoder's layer.
+    pub fn num_parameters(&self, purpose: Purpose, multi_vector_dim: usize, with_pooler: bool) -> usize {
         let (d, ffn) = (self.hidden_size, self.intermediate_size);
         let linear = |rows: usize, columns: usize| rows * columns + rows;
         let norm = 2 * d;
         let embeddings = self.num_embeddings() + norm;
         let layer = 4 * linear(d, d) + linear(ffn, d) + linear(d, ffn) + 2 * norm;
         let pooler = if with_pooler { linear(d, d) } else { 0 };
-        embeddings + self.num_hidden_layers * layer + pooler + linear(1, d) + linear(multi_vector_dim, d)
+        let on_encoder = match purpose {
+            Purpose::Retrieval => linear(1, d) + linear(multi_vector_dim, d),
+            Purpose::Pretraining { decoder } => linear(d, d) + norm + self.vocab_size + if decoder { layer } else { 0 },
+        };
+        embeddings + self.num_hidden_layers * layer + pooler + on_encoder
     }
 
     /// Elements of the tables of words, positions and token types.
@@ -273,8 +279,13 @@ mod tests {
     fn parameters_are_counted_by_hand() {
         // Embeddings (100 + 34 + 1)·8 + 16; a layer 4·72 + 144 + 136 + 32; heads 9 and 4·8 + 4; the pooler 72.
         let config = config(&[]).unwrap();
-        assert_eq!(config.num_parameters(4, false), 1_096 + 2 * 600 + 9 + 36);
-        assert_eq!(config.num_parameters(4, true), 1_096 + 2 * 600 + 72 + 9 + 36);
+        let encoder = 1_096 + 2 * 600;
+        assert_eq!(config.num_parameters(Purpose::Retrieval, 4, false), encoder + 9 + 36);
+        assert_eq!(config.num_parameters(Purpose::Retrieval, 4, true), encoder + 72 + 9 + 36);
+        // The head that predicts words: a map of 72, a norm of 16, a bias for each word.
+        let mlm = encoder + 72 + 16 + 100;
+        assert_eq!(config.num_parameters(Purpose::Pretraining { decoder: false }, 4, false), mlm);
+        assert_eq!(config.num_parameters(Purpose::Pretraining { decoder: true }, 4, true), mlm + 600 + 72);
     }
 
     #[test]

@@ -137,6 +137,11 @@ fn default_sub_batch_tokens() -> usize {
 }
 
 impl Recipe {
+    /// What pre-training hides; none with another objective.
+    pub fn masks(&self) -> Option<&PretrainSection> {
+        self.loss.preset.is_pretraining().then_some(&self.pretrain)
+    }
+
     /// Fills in the pooling, where the recipe leaves it to the model's folder. A folder that is gone, as it may be when
     /// a run goes on from its checkpoint, leaves it open.
     ///

@@ -58,6 +58,15 @@ pub enum RandomWords {
     All,
 }
 
+impl PretrainSection {
+    /// How many of `places` are hidden where `share` of them are asked for: one at least, if there is any. Half a place
+    /// goes to the even number, as Python rounds.
+    pub fn num_hidden(&self, share: f64, places: usize) -> usize {
+        let most = if self.max_masked == 0 { usize::MAX } else { self.max_masked };
+        ((share * places as f64).round_ties_even() as usize).max(1).min(most).min(places)
+    }
+}
+
 impl Default for PretrainSection {
     fn default() -> Self {
         Self {

@@ -16,15 +16,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
-use tercet_configs::{
-    DecoderQuery, EncoderConfig, ExitCode, LossPreset, ModelFolderError, Pooling, Positions, Prompts, Recipe,
-};
+use tercet_configs::{DecoderQuery, EncoderConfig, ExitCode, ModelFolderError, Pooling, Positions, Prompts, Recipe};
 use tercet_sampler::{SpecialTokens, not_in_table};
 
 pub use encoder::Encoder;
 pub use files::{HostTensor, ModelFiles, write_safetensors};
 pub use heads::{HeadWeights, head_of};
 pub use parameters::{Init, Parameters, Spec};
+pub use tercet_configs::Purpose;
 
 use crate::machine::phase::{Phase, during};
 use crate::model::pretraining::{Body, Pretraining, PretrainingBatch, Scales, Told};
@@ -73,30 +72,6 @@ impl ModelError {
         match self {
             Self::Write { .. } => ExitCode::Machine,
             _ => ExitCode::Usage,
-        }
-    }
-}
-
-/// What a model is for, and so what stands on its encoder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Purpose {
-    /// The three heads.
-    #[default]
-    Retrieval,
-    /// What [`pretraining`] has: the head that predicts words, and perhaps the decoder.
-    Pretraining {
-        /// There is a decoder.
-        decoder: bool,
-    },
-}
-
-impl Purpose {
-    /// What a loss trains.
-    pub fn of(preset: LossPreset) -> Self {
-        match preset {
-            LossPreset::Retromae => Self::Pretraining { decoder: true },
-            LossPreset::Mlm => Self::Pretraining { decoder: false },
-            LossPreset::Unified | LossPreset::PaperV1 | LossPreset::Independent | LossPreset::Dense => Self::Retrieval,
         }
     }
 }

@@ -8,18 +8,13 @@
 //! Legend: K rows, R those of a tile, V vocabulary, d hidden size.
 
 use tch::{Device, Kind, Tensor};
+use tercet_configs::limits::logits_rows;
 
 use super::linear::add_column_sums;
 use super::matmul::Matmul;
 use super::{Engine, Weight, cpu};
+use crate::machine::device::device_kind;
 use crate::tensors::libtorch::{add_product, product, product_into};
-
-/// Bytes of a tile's logits, on a CPU and on a GPU, which wants large products.
-const TILE_BYTES: [usize; 2] = [64 << 20, 512 << 20];
-
-/// Rows of a tile at least. Every tile adds to the gradient of the whole table, which with fewer rows would cost more
-/// than the products.
-const MIN_ROWS: i64 = 128;
 
 /// The projection.
 pub struct Projection {
@@ -80,9 +75,8 @@ impl Projection {
 
     /// Rows of a tile.
     fn tile_rows(&self, rows: &Tensor) -> i64 {
-        let bytes = TILE_BYTES[usize::from(rows.device().is_cuda())];
-        let row_bytes = self.table.compute.size()[0] as usize * self.kind(rows).elt_size_in_bytes();
-        ((bytes / row_bytes.max(1)) as i64).max(MIN_ROWS)
+        let width = self.table.compute.size()[0] as usize;
+        logits_rows(device_kind(rows.device()), width, self.kind(rows).elt_size_in_bytes()) as i64
     }
 
     /// The type of logits.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tch::Device;
 use tercet_cluster::{Collective, CollectiveError, ReduceOp, Traffic};
+use tercet_configs::limits::PREDICTION_NUMBERS;
 
 use crate::scoring::Scores;
 use crate::step::contrastive::loss::Terms;
@@ -96,10 +97,22 @@ impl Predicted {
         sides.into_iter().filter_map(|(name, side)| Some((name.to_owned(), value(side?)))).collect()
     }
 
-    /// What is summed over ranks.
-    fn shares(&mut self) -> impl Iterator<Item = &mut f64> {
-        let sides = std::iter::once(&mut self.encoder).chain(&mut self.decoder);
-        sides.flat_map(|side| [&mut side.loss, &mut side.accuracy]).chain(self.looked_at.iter_mut().flatten())
+    /// What is summed over ranks: as many numbers in every step, 0 where there is nothing.
+    fn shares(&self) -> [f64; PREDICTION_NUMBERS - 1] {
+        let share = |side: Option<Predictions>| side.map_or([0.0; 2], |side| [side.loss, side.accuracy]);
+        let ([a, b], [c, d], [e, f, g]) =
+            (share(Some(self.encoder)), share(self.decoder), self.looked_at.unwrap_or_default());
+        [a, b, c, d, e, f, g]
+    }
+
+    /// The same with the sums over ranks.
+    fn with_sums(self, sums: [f64; PREDICTION_NUMBERS - 1]) -> Self {
+        let [encoder_loss, encoder_accuracy, decoder_loss, decoder_accuracy, looked_at @ ..] = sums;
+        Self {
+            encoder: Predictions { loss: encoder_loss, accuracy: encoder_accuracy, ..self.encoder },
+            decoder: self.decoder.map(|side| Predictions { loss: decoder_loss, accuracy: decoder_accuracy, ..side }),
+            looked_at: self.looked_at.map(|_| looked_at),
+        }
     }
 }
 
@@ -137,9 +150,9 @@ impl Outcome {
                 contrasted.terms = Terms::from_values(std::array::from_fn(|i| parts[i].map(|_| sums[1 + i])));
             }
             Told::Pretraining(predicted) => {
-                sums.extend(predicted.shares().map(|share| *share));
+                sums.extend(predicted.shares());
                 ranks.all_reduce(sums.as_mut_slice().into(), ReduceOp::Sum)?;
-                predicted.shares().zip(&sums[1..]).for_each(|(share, sum)| *share = *sum);
+                *predicted = predicted.with_sums(std::array::from_fn(|i| sums[1 + i]));
             }
         }
         self.loss = sums[0];

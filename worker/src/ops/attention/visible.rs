@@ -11,12 +11,10 @@
 use std::ops::Range;
 
 use tch::{Kind, Tensor};
+use tercet_configs::limits::VISIBLE_TILE_ELEMENTS;
 
 use super::cross::CrossAttention;
 use super::settings::{Attention, scale};
-
-/// Probabilities of a tile at most, of all heads; on a GPU more, for it wants large products.
-const TILE_ELEMENTS: [usize; 2] = [1 << 20, 1 << 25];
 
 /// What the rows of a sub-batch may see, text by text.
 pub struct Visible {
@@ -105,7 +103,7 @@ impl Attention {
         key: &'a Tensor,
     ) -> impl Iterator<Item = Tile> + 'a {
         let num_tokens = text.tokens.end - text.tokens.start;
-        let most = TILE_ELEMENTS[usize::from(query.device().is_cuda())] as i64;
+        let most = VISIBLE_TILE_ELEMENTS[usize::from(query.device().is_cuda())] as i64;
         let tile_rows = (most / (self.num_heads * num_tokens)).max(1);
         let num_rows = text.rows.end - text.rows.start;
         (0..num_rows).step_by(tile_rows as usize).zip(0u64..).map(move |(first, number)| {

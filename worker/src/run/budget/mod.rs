@@ -26,7 +26,7 @@ use crate::machine::memory::{free_bytes, give_back, used_bytes};
 use crate::model::M3Model;
 use crate::record::fitted::Fitted;
 use crate::step::settings::StepSettings;
-pub(crate) use trial::made_up_text;
+pub(crate) use trial::{PretrainingTrial, made_up_text};
 use trial::{
     SMALLEST_SUB_BATCH, Shape, Tried, extrapolated, largest_by_steps, largest_that_fits, longest_scoring, tokens_of,
     try_sub_batch, warm_up,

@@ -185,7 +185,11 @@ pub(super) fn try_sub_batch(model: &M3Model, settings: &StepSettings, longest: u
     let once = || {
         let heads = match &settings.objective {
             Objective::Contrastive(loss) => Heads::of(loss.preset),
-            Objective::Pretraining(section, _) => return try_pretraining(model, section, longest, tokens),
+            Objective::Pretraining(section, _) => {
+                let trial = PretrainingTrial::new(model, section, longest, tokens);
+                // It keeps no graph: there is one pass.
+                return Taken { kept: 0, ..measure(device, || trial.pass(model)).1 };
+            }
         };
         let texts = vec![made_up_text(model, longest, 0); (tokens / longest).max(1)];
         let limit = SubBatchLimit { tokens, texts: 0 };
@@ -203,26 +207,40 @@ pub(super) fn try_sub_batch(model: &M3Model, settings: &StepSettings, longest: u
     }
 }
 
-/// One sub-batch of made-up texts through pre-training, forward and backward. It keeps no graph: there is one pass.
-fn try_pretraining(model: &M3Model, section: &PretrainSection, longest: usize, tokens: usize) -> Taken {
-    let num_texts = (tokens / longest).max(1);
-    let share = Share {
-        texts: (0..num_texts).map(|salt| made_up_text(model, longest, salt)).collect(),
-        row_keys: (0..num_texts as u64).collect(),
-        ..Share::default()
-    };
-    let masker = Masks::Drawn.of(model, section, &share);
-    let (words, places) = (masker.words(), |text: usize| masker.places(text));
-    let limit = SubBatchLimit { tokens, texts: 0 };
-    let scales = Scales { encoder: 0.0, decoder: 0.0 };
-    let (_, taken) = measure(model.options().1, || {
-        let texts = PretrainingTexts::new(&share.texts, &words, limit, model.framing());
-        let places =
-            (model.purpose() == Purpose::Pretraining { decoder: true }).then_some(&places as &dyn Fn(usize) -> _);
-        let batch = texts.build(0, places);
-        model.pretrain(&batch, section.decoder_query, scales, Some(0), &mut |_| ())
-    });
-    Taken { kept: 0, ..taken }
+/// One sub-batch of made-up texts for pre-training.
+pub(crate) struct PretrainingTrial<'a> {
+    section: &'a PretrainSection,
+    share: Share,
+    limit: SubBatchLimit,
+}
+
+impl<'a> PretrainingTrial<'a> {
+    /// As many texts of `len` tokens as a sub-batch of `tokens` takes, one at least.
+    pub fn new(model: &M3Model, section: &'a PretrainSection, len: usize, tokens: usize) -> Self {
+        let num_texts = (tokens / len).max(1);
+        let share = Share {
+            texts: (0..num_texts).map(|salt| made_up_text(model, len, salt)).collect(),
+            row_keys: (0..num_texts as u64).collect(),
+            ..Share::default()
+        };
+        Self { section, share, limit: SubBatchLimit { tokens, texts: 0 } }
+    }
+
+    /// Its texts.
+    pub fn num_texts(&self) -> usize {
+        self.share.texts.len()
+    }
+
+    /// Draws masks, and goes forward and backward. What it adds to the gradient is 0.
+    pub fn pass(&self, model: &M3Model) {
+        let masker = Masks::Drawn.of(model, self.section, &self.share);
+        let (words, places) = (masker.words(), |text: usize| masker.places(text));
+        let with_decoder = model.purpose() == Purpose::Pretraining { decoder: true };
+        let texts = PretrainingTexts::new(&self.share.texts, &words, self.limit, model.framing());
+        let batch = texts.build(0, with_decoder.then_some(&places as &dyn Fn(usize) -> _));
+        let scales = Scales { encoder: 0.0, decoder: 0.0 };
+        model.pretrain(&batch, self.section.decoder_query, scales, Some(0), &mut |_| ());
+    }
 }
 
 /// What a sub-batch takes.

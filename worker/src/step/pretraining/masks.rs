@@ -127,7 +127,7 @@ impl<'a> Drawing<'a> {
     pub fn words(&self, key: u64, ids: &[i64]) -> (Vec<i64>, Vec<(usize, i64)>) {
         let candidates = |place: &usize| self.section.mask_specials || !self.is_special(ids[*place]);
         let words = self.words_of(ids, (0..ids.len()).filter(candidates));
-        let num_hidden = self.num_hidden(self.section.encoder_mask, &words);
+        let num_hidden = self.section.num_hidden(self.section.encoder_mask, words.places.len());
         let mut drawn = words.drawn(key, &[Decides::EncoderPlaces as u64], num_hidden);
         drawn.sort_unstable();
         let chosen = drawn.into_iter().filter(|&place| !self.is_special(ids[place]));
@@ -153,7 +153,7 @@ impl<'a> Drawing<'a> {
             _ => section.mask_specials || !self.is_special(ids[place]),
         });
         let words = self.words_of(ids, candidates);
-        let num_hidden = self.num_hidden(section.decoder_mask, &words);
+        let num_hidden = section.num_hidden(section.decoder_mask, words.places.len());
         let mut sets = vec![false; num_sets * len];
         for (number, set) in sets.chunks_exact_mut(len.max(1)).enumerate() {
             let what = [Decides::SetPlaces as u64, number as u64];
@@ -173,13 +173,6 @@ impl<'a> Drawing<'a> {
         }
         let begins = |i: usize| i == 0 || places[i] > places[i - 1] + 1 || !continues(places[i]);
         Words { firsts: Some((0..places.len()).filter(|&i| begins(i)).collect()), places }
-    }
-
-    /// How many places of these are hidden: one at least, if there is any.
-    fn num_hidden(&self, share: f64, words: &Words) -> usize {
-        let most = if self.section.max_masked == 0 { usize::MAX } else { self.section.max_masked };
-        let all = words.places.len();
-        ((share * all as f64).round_ties_even() as usize).max(1).min(most).min(all)
     }
 
     fn random_word(&self, hash: u64) -> i64 {

@@ -8,6 +8,7 @@ pub mod masks;
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::{Collective, CollectiveError, ReduceOp};
 use tercet_configs::PretrainSection;
+use tercet_configs::limits::LABEL_COUNTS;
 use tercet_sampler::Share;
 
 use crate::machine::card;
@@ -39,7 +40,7 @@ pub fn compute(
     let masker = masks.of(model, section, share);
     let with_decoder = model.purpose() == Purpose::Pretraining { decoder: true };
     let words = during(Phase::Input, || masker.words());
-    let mut labels = [words.labels.iter().map(Vec::len).sum::<usize>() as i64, 0];
+    let mut labels: [i64; LABEL_COUNTS] = [words.labels.iter().map(Vec::len).sum::<usize>() as i64, 0];
     if with_decoder {
         labels[1] = masker.num_decoder_labels() as i64;
     }

@@ -9,7 +9,7 @@ use tercet_configs::Prompts;
 use super::tokenizer::remark_on_case;
 use crate::model::HostTensor;
 use crate::model::files::pickle;
-use crate::model::{M3Model, ModelError, ModelOptions, encoder};
+use crate::model::{M3Model, ModelError, ModelOptions, Purpose, encoder};
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/nano_xlmr/hf")
@@ -59,11 +59,17 @@ fn prefixes_a_missing_pooler_and_pickled_weights_make_the_same_model() {
 fn the_config_alone_tells_how_many_weights_there_are() {
     let with = load(&golden(), &ModelOptions::default()).unwrap();
     assert!(with.parameters.contains("pooler.dense.weight"));
-    assert_eq!(with.config.num_parameters(with.dims().1 as usize, true) as i64, with.parameters.numel());
+    assert_eq!(
+        with.config.num_parameters(Purpose::Retrieval, with.dims().1 as usize, true) as i64,
+        with.parameters.numel()
+    );
     let dir = changed("model.safetensors", |n, t| (!n.starts_with("pooler")).then(|| (n.into(), t)));
     let longer = ModelOptions { max_position_embeddings: 100, ..Default::default() };
     let without = load(dir.path(), &longer).unwrap();
-    assert_eq!(without.config.num_parameters(without.dims().1 as usize, false) as i64, without.parameters.numel());
+    assert_eq!(
+        without.config.num_parameters(Purpose::Retrieval, without.dims().1 as usize, false) as i64,
+        without.parameters.numel()
+    );
 }
 
 #[test]
