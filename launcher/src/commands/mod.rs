@@ -4,6 +4,7 @@ mod bench;
 mod doctor;
 mod encode;
 mod eval;
+mod export;
 mod mine;
 mod plan;
 mod prepare;
@@ -30,5 +31,6 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
         Command::Encode(args) => encode::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Mine(args) => mine::run(args),
+        Command::Export(args) => export::run(args),
     }
 }

@@ -34,34 +34,15 @@ pub(super) fn pooler_specs(c: &EncoderConfig) -> [Spec; 2] {
 
 /// Names, shapes and starts of the encoder's weights.
 pub(super) fn specs(c: &EncoderConfig) -> Vec<Spec> {
-    let (d, ffn) = (c.hidden_size as i64, c.intermediate_size as i64);
-    let normal = Init::Normal(c.initializer_range);
-    let mut specs = Vec::new();
-    let mut add = |name: String, shape: &[i64], init| specs.push(Spec { name, shape: shape.to_vec(), init });
-    add(EMBEDDING_TABLES[0].into(), &[c.vocab_size as i64, d], normal);
-    add(EMBEDDING_TABLES[1].into(), &[c.max_position_embeddings as i64, d], normal);
-    add(EMBEDDING_TABLES[2].into(), &[c.type_vocab_size as i64, d], normal);
-    add("embeddings.LayerNorm.weight".into(), &[d], Init::Constant(1.0));
-    add("embeddings.LayerNorm.bias".into(), &[d], Init::Constant(0.0));
-    for layer in 0..c.num_hidden_layers {
-        let p = format!("encoder.layer.{layer}");
-        for (name, rows, columns) in [
-            ("attention.self.query", d, d),
-            ("attention.self.key", d, d),
-            ("attention.self.value", d, d),
-            ("attention.output.dense", d, d),
-            ("intermediate.dense", ffn, d),
-            ("output.dense", d, ffn),
-        ] {
-            add(format!("{p}.{name}.weight"), &[rows, columns], normal);
-            add(format!("{p}.{name}.bias"), &[rows], Init::Constant(0.0));
-        }
-        for norm in ["attention.output.LayerNorm", "output.LayerNorm"] {
-            add(format!("{p}.{norm}.weight"), &[d], Init::Constant(1.0));
-            add(format!("{p}.{norm}.bias"), &[d], Init::Constant(0.0));
-        }
-    }
-    specs
+    let spec = |(name, shape): (String, Vec<usize>)| {
+        let init = match name.as_str() {
+            norm if norm.ends_with("LayerNorm.weight") => Init::Constant(1.0),
+            bias if bias.ends_with(".bias") => Init::Constant(0.0),
+            _ => Init::Normal(c.initializer_range),
+        };
+        Spec { name, shape: shape.into_iter().map(|n| n as i64).collect(), init }
+    };
+    c.encoder_weights().into_iter().map(spec).collect()
 }
 
 /// What a forward pass leaves for the backward pass.

@@ -5,24 +5,12 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use tch::Kind;
-use tercet_configs::{EncoderConfig, Pooling, Prompts, in_its_place};
+use tercet_configs::{EncoderConfig, Pooling, Prompts, TOKENIZER_FILES, in_its_place};
 use tercet_sampler::SpecialTokens;
 
 use super::{HostTensor, pickle, tokenizer_config};
 use crate::model::heads::{HEADS, head_of};
 use crate::model::{M3Model, ModelError};
-
-/// What lies beside a tokenizer.json and is taken along as it is.
-const TOKENIZER_FILES: [&str; 8] = [
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "special_tokens.json",
-    "added_tokens.json",
-    "sentencepiece.bpe.model",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-];
 
 /// What a model's directory has besides the weights. Its sources are read once: what is written later does not depend
 /// on their still being there, as a checkpoint that was resumed from may not be.
