@@ -12,9 +12,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use safetensors::SafeTensors;
 use serde_json::json;
 use tercet_tests::killer::{Killer, Strike};
-use tercet_tests::place::{Place, topic_rows};
+use tercet_tests::place::{Place, copy_folder, golden, topic_rows};
 use tercet_tests::program::{Tercet, program};
 use tercet_tests::scene::{Scene, VOCABULARY, assert_same_run};
 
@@ -155,6 +156,18 @@ fn submit_and_plan() {
     assert!(kills > 5, "{kills}");
     let kills = walk(place, &format!("plan {recipe} --world 2 --json out/plan.json --picture out/plan.svg"), 0);
     assert!(kills > 8, "{kills}");
+}
+
+#[test]
+fn export() {
+    let place = Place::new();
+    copy_folder(&golden("nano_xlmr_mae/hf"), &place.path("model"));
+    let model = fs::read(place.path("model/model.safetensors")).unwrap();
+    let model = SafeTensors::deserialize(&model).unwrap();
+    let head = model.iter().filter(|(name, _)| name.starts_with("lm_head."));
+    fs::write(place.path("model/mlm_head.safetensors"), safetensors::serialize(head, None).unwrap()).unwrap();
+    let kills = walk(&place, "export --layout masked-lm model out/new/model", 0);
+    assert!(kills > 15, "{kills}");
 }
 
 /// A command whose ranks write into `out`, killed at each of `strikes`.

@@ -52,6 +52,8 @@ pub enum Command {
     Eval(OnRanks<EvalArgs>),
     /// Find hard negatives for training rows in a corpus
     Mine(OnRanks<MineArgs>),
+    /// Write a pre-trained model as another program's folder
+    Export(Export),
 }
 
 /// How many ranks do the work, and where.
@@ -285,6 +287,27 @@ pub struct Step {
     /// Ranks (worker processes) to start on this machine; the result is the same for any number
     #[arg(short = 'n', long = "ranks", value_name = "RANKS", default_value = "1")]
     pub ranks: NonZeroUsize,
+}
+
+/// `tercet export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// What the folder is written for
+    #[arg(long, value_enum)]
+    pub layout: Layout,
+    /// The model's folder, with mlm_head.safetensors beside the weights: the model/ of a pre-training run's checkpoint
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+    /// The folder to write
+    #[arg(value_name = "OUT")]
+    pub out: PathBuf,
+}
+
+/// What a folder is written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Layout {
+    /// AutoModelForMaskedLM of transformers: the encoder and the head that predicts masked words
+    MaskedLm,
 }
 
 fn rate(text: &str) -> Result<f64, String> {

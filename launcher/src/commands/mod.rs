@@ -4,6 +4,7 @@ mod bench;
 mod doctor;
 mod encode;
 mod eval;
+mod export;
 mod index;
 mod mine;
 mod plan;
@@ -34,5 +35,6 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
         Command::Search(args) => search::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Mine(args) => mine::run(args),
+        Command::Export(args) => export::run(args),
     }
 }
