@@ -62,7 +62,7 @@ impl GivenBatch {
         }
         let rows = leave_out_few(rows, &policy, ranks);
         let Some((_, first)) = rows.first() else {
-            return Err(bad("no row has negatives enough (few_negatives = \"reject\")".into()).into());
+            return Err(bad("no row has enough negatives (few_negatives = \"reject\")".into()).into());
         };
         let without = rows.iter().all(|(_, row)| row.neg.is_empty());
         if without && policy.group_size != GroupSize::Fixed(1) && ranks.rank() == 0 {
@@ -80,7 +80,7 @@ impl GivenBatch {
             let negatives = (0..num_negatives).map(|k| k % row.neg.len());
             let content = |field: &str, text: &str| match tokenizer.encode_content(text) {
                 Ok(tokens) if tokens.is_empty() => {
-                    Err(anyhow::Error::from(bad(format!("row {number}: no token is left of its {field}: {text:?}"))))
+                    Err(anyhow::Error::from(bad(format!("row {number}: its {field} has no token: {text:?}"))))
                 }
                 content => Ok(content?),
             };

@@ -62,7 +62,7 @@ impl TextEncoder {
         matmul::choose(&mut model, CpuMatmul::Auto, None, Needs::Forward, ranks)?;
         if !model.fresh.is_empty() {
             tracing::warn!(
-                "{} lacks {}: what the heads concerned give is of random weights",
+                "{} lacks {}: those heads compute with random weights",
                 dir.display(),
                 model.fresh.join(", ")
             );
