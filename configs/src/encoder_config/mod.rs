@@ -148,7 +148,7 @@ impl EncoderConfig {
         }
         match read_json(path)? {
             Value::Object(raw) => Self::from_json(raw).map_err(fail),
-            _ => Err(fail("is no JSON object".into())),
+            _ => Err(fail("is not a JSON object".into())),
         }
     }
 
@@ -192,7 +192,8 @@ impl EncoderConfig {
             let (d, h) = (config.hidden_size, config.num_attention_heads);
             let mut reason = format!("hidden_size {d} is not a multiple of num_attention_heads {h}");
             if !config.defaults.is_empty() {
-                reason += &format!("; missing, and so of Hugging Face's defaults, are {}", config.defaults.join(", "));
+                reason +=
+                    &format!("; missing keys, which have Hugging Face's defaults: {}", config.defaults.join(", "));
             }
             return Err(reason);
         }
@@ -281,7 +282,7 @@ impl EncoderConfig {
 fn missing(path: &Path) -> String {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !dir.exists() {
-        return "no such folder: models are not downloaded; fetch it first and name where it lies".into();
+        return "no such folder: models are not downloaded; fetch the model first and name its folder".into();
     }
     if dir.is_file() {
         return format!("{} is a file: name the model's folder", dir.display());

@@ -30,9 +30,9 @@ pub struct Cli {
 pub enum Command {
     /// Tokenise rows of text into a token store that training reads
     Prepare(Prepare),
-    /// Say what a recipe's run will do and cost, before anything is booked for it
+    /// Say what a recipe's run will do and cost, before it is started
     Plan(Plan),
-    /// Examine the machines that are to train: alike, healthy, fast enough; what to do where they are not
+    /// Examine the machines that are to train: whether they are alike, healthy and fast, and what to do if not
     Doctor(Doctor),
     /// Train a model as a recipe says
     Train(Train),
@@ -112,7 +112,7 @@ pub struct Prepare {
     /// What to do at a malformed line
     #[arg(long, value_enum, default_value_t = OnError::Stop)]
     pub on_error: OnError,
-    /// Leave rows out of all batches whose query and positives, or text, are those of an earlier row of the data set
+    /// Leave out of all batches the rows whose query and positives, or text, are those of an earlier row of the data set
     #[arg(long)]
     pub drop_duplicates: bool,
     /// Rows of a shard file at most; a shard also ends at about 512 MiB
@@ -151,10 +151,10 @@ pub struct Plan {
     /// Number of ranks of the run; default: as many as `tercet train` would start here
     #[arg(long, value_name = "RANKS")]
     pub world: Option<NonZeroUsize>,
-    /// A config.json to go by instead of the recipe's model, for one that is not there yet
+    /// A config.json instead of the recipe's model, for a model that is not here yet
     #[arg(long, value_name = "FILE")]
     pub model_config: Option<PathBuf>,
-    /// What memory is estimated for; default: what the recipe asks for, or cuda if this machine has an NVIDIA GPU
+    /// The memory to estimate; default: the recipe's device, or cuda if this machine has an NVIDIA GPU
     #[arg(long, value_enum)]
     pub device: Option<Device>,
     /// Floating-point operations per second that a rank achieves in the encoder, e.g. 120e12

@@ -52,7 +52,7 @@ pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let own: Vec<&str> = share(&texts, ranks).copied().collect();
     if let Some(&nth) = encoder.tokenless(&own)?.first() {
         let i = nth * ranks.world_size() + ranks.rank();
-        let reason = "a text of which the tokenizer makes no token has no representation: remove the line".into();
+        let reason = "a text without a token has no representation: remove the line".into();
         return Err(input[i].at.error(reason).into());
     }
     let prompt = prompt(args, &encoder, &texts, ranks);
@@ -80,8 +80,8 @@ fn prompt(args: &EncodeArgs, encoder: &TextEncoder, texts: &[&str], ranks: &dyn 
     if unsaid && ranks.rank() == 0 {
         let [query, passage] = [&folder.query, &folder.passage].map(|prompt| prompt.clone().unwrap_or_default());
         tracing::warn!(
-            "the model's folder puts {query:?} before queries and {passage:?} before passages; nothing is put before these \
-             texts: say --as query or --as passage if they are such"
+            "the model's folder puts {query:?} before queries and {passage:?} before passages; nothing is put before \
+             these texts: say --as query or --as passage if that is what they are"
         );
     }
     prompt

@@ -67,7 +67,7 @@ impl TextEncoder {
         matmul::choose(&mut model, library, None, Needs::Forward, ranks)?;
         if !model.fresh.is_empty() {
             tracing::warn!(
-                "{} lacks {}: what the heads concerned give is of random weights",
+                "{} lacks {}: those heads compute with random weights",
                 dir.display(),
                 model.fresh.join(", ")
             );

@@ -71,8 +71,8 @@ impl TextVectors {
         if weights_are && vectors_are {
             return Ok(());
         }
-        let message = "the model gives representations that are no numbers: its weights are broken, or its training has \
-                       diverged; use an earlier checkpoint";
+        let message = "the model gives representations that are not finite: its weights are broken, or its training \
+                       has diverged; use an earlier checkpoint";
         Err(CommandError::Usage(message.into()))
     }
 

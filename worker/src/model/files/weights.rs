@@ -175,7 +175,7 @@ impl Gathered {
                 };
             if !same {
                 return Err(fail(format!(
-                    "{place} is there twice with different values, as {before} and as {from}: take out the wrong one"
+                    "{place} occurs twice with different values, as {before} and as {from}: take out the wrong one"
                 )));
             }
             return Ok(());
