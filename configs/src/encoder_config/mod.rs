@@ -211,9 +211,9 @@ impl EncoderConfig {
         Ok(config)
     }
 
-    /// The number of elements of all weights: embeddings, layers, BERT's pooler if the model has one, and what stands on
-    /// the encoder. That is the lexical and the multi-vector head, which is `multi_vector_dim` wide; or the head that
-    /// predicts words, whose table is that of the embeddings, and the decoder's layer.
+    /// The number of elements of all weights: embeddings, layers, BERT's pooler if the model has one, and what stands
+    /// on the encoder. That is the lexical and the multi-vector head, which is `multi_vector_dim` wide; or the head
+    /// that predicts words, whose table is that of the embeddings, and the decoder's layer.
     pub fn num_parameters(&self, purpose: Purpose, multi_vector_dim: usize, with_pooler: bool) -> usize {
         let (d, ffn) = (self.hidden_size, self.intermediate_size);
         let linear = |rows: usize, columns: usize| rows * columns + rows;

@@ -112,7 +112,8 @@ pub struct Prepare {
     /// What to do at a malformed line
     #[arg(long, value_enum, default_value_t = OnError::Stop)]
     pub on_error: OnError,
-    /// Leave out of all batches the rows whose query and positives, or text, are those of an earlier row of the data set
+    /// Leave out of all batches the rows whose query and positives, or text, are those of an earlier row of the data
+    /// set
     #[arg(long)]
     pub drop_duplicates: bool,
     /// Rows of a shard file at most; a shard also ends at about 512 MiB

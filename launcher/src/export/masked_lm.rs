@@ -3,9 +3,9 @@
 //! Both come from a model's folder of pre-training: the encoder from its weights, the head from mlm_head.safetensors.
 //! The head's output matrix is the table of word embeddings, and is not written a second time.
 //!
-//! RoBERTa's head has its output bias under two names, which are one parameter. Both are written: of a float32 file that
-//! has `lm_head.bias` alone transformers 4.44 to 4.48 make zeros, without a word. BERT's head is read rightly with one
-//! name.
+//! RoBERTa's head has its output bias under two names, which are one parameter. Both are written: of a float32 file
+//! that has `lm_head.bias` alone transformers 4.44 to 4.48 make zeros, without a word. BERT's head is read rightly with
+//! one name.
 
 use std::collections::BTreeMap;
 use std::fs;
