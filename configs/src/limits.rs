@@ -2,7 +2,6 @@
 //! that runs. They bound memory or keep messages long; none of them changes what is computed, but for the order of some
 //! sums.
 
-use crate::device::Device;
 use crate::loss_table::NUM_TERMS;
 
 /// Padding's largest share of a group of texts that go through the encoder together on a GPU.
@@ -50,6 +49,6 @@ const LOGITS_BYTES: [usize; 2] = [64 << 20, 512 << 20];
 const LOGITS_MIN_ROWS: usize = 128;
 
 /// Rows of a tile of logits over a vocabulary, whose elements have so many bytes.
-pub fn logits_rows(device: Device, vocab_size: usize, element_bytes: usize) -> usize {
-    (LOGITS_BYTES[device as usize] / (vocab_size * element_bytes).max(1)).max(LOGITS_MIN_ROWS)
+pub fn logits_rows(on_gpu: bool, vocab_size: usize, element_bytes: usize) -> usize {
+    (LOGITS_BYTES[usize::from(on_gpu)] / (vocab_size * element_bytes).max(1)).max(LOGITS_MIN_ROWS)
 }

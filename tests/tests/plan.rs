@@ -141,11 +141,12 @@ fn peak_memory_is_about_as_planned() {
 fn peak_memory_of_pre_training_is_about_as_planned() {
     let scene = TextScene::new();
     let config = ModelConfig { num_layers: 4, ..ModelConfig::of_width(256, 20_000, 64) };
-    let recipe = scene.recipe_of(&config, 3).length_groups(&[(64, 48)]).set("sub_batch_tokens", 4000);
-    let recipe = scene.place.recipe("recipe.toml", &recipe);
+    let recipe = scene.place.recipe("recipe.toml", &scene.recipe_of(&config, 3));
     for preset in ["loss.preset=retromae", "loss.preset=mlm"] {
-        let memory = &plan(&recipe, &[preset], 1)["memory"];
-        let metrics = train(&scene.place, &recipe, &[preset], 1, preset);
+        let batch = "data.length_groups=[{ max_len = 64, global_batch = 48 }]";
+        let settings = [preset, batch, "sub_batch_tokens=4000"];
+        let memory = &plan(&recipe, &settings, 1)["memory"];
+        let metrics = train(&scene.place, &recipe, &settings, 1, preset);
         let found = number(&metrics.last().unwrap()["peak_rss_bytes"]);
         let ratio = number(&memory["total_bytes"]) / found;
         assert!((0.7..1.4).contains(&ratio), "{preset}: found {found:e}, planned {memory:#}");

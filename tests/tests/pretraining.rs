@@ -173,9 +173,7 @@ fn what_cannot_be_pre_trained_is_refused_in_words() {
         settings.iter().fold(command, |command, setting| command.set(setting)).run().fails_with(2, &[words]);
     }
     let plain = scene.place.word_tokenizer("plain.json", VOCABULARY);
-    let store = scene.place.path("plain-store");
-    let prepare = Tercet::new("prepare").arg("--tokenizer").arg(&plain).arg("--out").arg(&store);
-    prepare.arg("--texts").arg(format!("texts={}", scene.place.path("texts.txt").display())).succeed();
+    let store = scene.place.text_store("plain-store", &plain, (0..48).map(|i| format!("w{}", 5 + i)));
     let command = scene.train(&scene.recipe(1), "refused", 1).set(format!("model.tokenizer={}", plain.display()));
     command.set(format!("data.store={}", store.display())).run().fails_with(2, &["has no mask token"]);
 }

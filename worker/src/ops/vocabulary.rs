@@ -13,7 +13,6 @@ use tercet_configs::limits::logits_rows;
 use super::linear::add_column_sums;
 use super::matmul::Matmul;
 use super::{Engine, Weight, cpu};
-use crate::machine::device::device_kind;
 use crate::tensors::libtorch::{add_product, product, product_into};
 
 /// The projection.
@@ -76,7 +75,7 @@ impl Projection {
     /// Rows of a tile.
     fn tile_rows(&self, rows: &Tensor) -> i64 {
         let width = self.table.compute.size()[0] as usize;
-        logits_rows(device_kind(rows.device()), width, self.kind(rows).elt_size_in_bytes()) as i64
+        logits_rows(rows.device().is_cuda(), width, self.kind(rows).elt_size_in_bytes()) as i64
     }
 
     /// The type of logits.

@@ -57,7 +57,7 @@ impl Holder<'_> {
     fn logits(&self, labels: f64) -> f64 {
         let vocab_size = self.shape.config.vocab_size;
         // Logits of bfloat16's products are in float32.
-        let rows = labels.min(logits_rows(self.device, vocab_size, self.shape.element_bytes) as f64);
+        let rows = labels.min(logits_rows(self.device == Device::Cuda, vocab_size, self.shape.element_bytes) as f64);
         let elements = rows * vocab_size as f64;
         // In bfloat16 their gradient goes on in that type, and a CPU rounds products before it adds them.
         let rounded = match self.device {
