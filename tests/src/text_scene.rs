@@ -44,7 +44,10 @@ impl TextScene {
 
     /// RetroMAE on the texts, from fresh weights without dropout.
     pub fn recipe(&self, steps: u64) -> RecipeBuilder {
-        self.recipe_of(&ModelConfig { hidden_size: 32, initializer_range: 0.1, ..ModelConfig::tiny(VOCABULARY, 64) }, steps)
+        self.recipe_of(
+            &ModelConfig { hidden_size: 32, initializer_range: 0.1, ..ModelConfig::tiny(VOCABULARY, 64) },
+            steps,
+        )
     }
 
     /// The same with another fresh model.
