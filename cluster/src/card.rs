@@ -46,8 +46,7 @@ impl CardFailure<'_> {
     /// What to do, and what to beware of.
     pub fn remedy(&self) -> String {
         let late = if self.is_late {
-            "; CUDA reports late, so the operation that is named need not be the culprit: CUDA_LAUNCH_BLOCKING=1 makes it \
-             name the right one"
+            "; CUDA reports late, so the operation named need not be the culprit: with CUDA_LAUNCH_BLOCKING=1 it is"
         } else {
             ""
         };
@@ -72,11 +71,12 @@ const OF_A_GPU: &str = "set memory_budget=\"auto\", lower sub_batch_tokens or ke
 
 const OF_A_HOST: &str = "lower sub_batch_tokens, set memory_budget, or have fewer ranks share this machine";
 
-const TAKE_IT_OUT: &str = "the GPU is not to be trusted until it was reset or replaced: take it, or its machine, out of \
+const TAKE_IT_OUT: &str = "do not use this GPU until it has been reset or replaced: take it, or its machine, out of \
                            the job (`dmesg` has NVIDIA's Xid, nvidia-smi -q its counts), then go on with --resume";
 
-const OTHER_LIBTORCH: &str = "this libtorch has no code for this GPU: it is older, or newer, than what the build supports; \
-                              `make TORCH=cu126 setup build` takes the one with CUDA 12.6, which has code for older cards";
+const OTHER_LIBTORCH: &str = "this libtorch has no code for this GPU, which is older or newer than the build supports; \
+                              `make TORCH=cu126 setup build` takes the one with CUDA 12.6, which has code for older \
+                              cards";
 
 /// The kinds, the more telling before the more general.
 const KINDS: [Kind; 11] = [
@@ -126,8 +126,8 @@ const KINDS: [Kind; 11] = [
             "CUDA_ERROR_UNKNOWN",
         ],
         code: ExitCode::Machine,
-        advice: "it has fallen off the bus (Xid 79), another process holds it alone, or the driver has stopped: look at \
-                 `dmesg` and nvidia-smi, take the machine out of the job, then go on with --resume",
+        advice: "it has fallen off the bus (Xid 79), another process has it to itself, or the driver has crashed: look \
+                 at `dmesg` and nvidia-smi, take the machine out of the job, then go on with --resume",
         is_late: true,
     },
     Kind {
@@ -138,8 +138,8 @@ const KINDS: [Kind; 11] = [
             "unsupported display driver / cuda driver",
         ],
         code: ExitCode::Machine,
-        advice: "NVIDIA's fabric manager does not run, or the driver was exchanged and not loaded again: `systemctl status \
-                 nvidia-fabricmanager`, or a reboot",
+        advice: "NVIDIA's fabric manager is not running, or the driver was updated and not reloaded: look at \
+                 `systemctl status nvidia-fabricmanager`, or reboot",
         is_late: false,
     },
     Kind {
@@ -202,15 +202,16 @@ const KINDS: [Kind; 11] = [
             "CUDNN_STATUS_EXECUTION_FAILED",
         ],
         code: ExitCode::Machine,
-        advice: "a kernel ended in the middle, by a fault of the GPU or of a program: `dmesg` has NVIDIA's Xid; if it is \
-                 this GPU again and again, take it out of the job; go on with --resume",
+        advice: "a kernel was aborted, because of a faulty GPU or a faulty program: `dmesg` has NVIDIA's Xid; if this \
+                 GPU fails repeatedly, take it out of the job; go on with --resume",
         is_late: true,
     },
     Kind {
         name: "cuBLAS or cuDNN does not start",
         words: &["CUBLAS_STATUS_NOT_INITIALIZED", "CUDNN_STATUS_NOT_INITIALIZED"],
         code: ExitCode::Machine,
-        advice: "mostly no memory is left for it on the GPU: set memory_budget=\"auto\", or lower sub_batch_tokens",
+        advice: "usually because the GPU has no memory left for it: set memory_budget=\"auto\", or lower \
+                 sub_batch_tokens",
         is_late: true,
     },
     Kind {
@@ -264,7 +265,7 @@ mod tests {
             ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", MEMORY, 3, false),
             ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", MEMORY, 3, false),
             (
-                "rank 1/8 gpu04: start_all_reduce: NCCL 2.29.7 says to ncclAllReduce: unhandled cuda error (run with \
+                "rank 1/8 gpu04: start_all_reduce: NCCL 2.29.7 failed in ncclAllReduce: unhandled cuda error (run with \
                  NCCL_DEBUG=INFO for details) (result 1): Cuda failure 2 'out of memory'",
                 MEMORY,
                 3,

@@ -36,7 +36,7 @@ pub fn in_its_place(head: &[u8]) -> Option<&'static str> {
     } else if LFS_POINTERS.iter().any(|begin| begins(begin)) {
         Some("is a Git LFS pointer and not the file itself: run `git lfs pull` in its repository")
     } else if begins(b"<!doctype html") || begins(b"<html") {
-        Some("is a web page that was saved in the file's place: download the file itself")
+        Some("is a web page that was saved instead of the file: download the file itself")
     } else {
         None
     }

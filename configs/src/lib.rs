@@ -36,6 +36,7 @@ mod purpose;
 mod recipe;
 mod visible_devices;
 mod weight_files;
+pub mod weight_names;
 
 pub use data::{DataSection, DataSet, FewNegatives, LengthGroup, Negatives, WeightChange};
 pub use device::Device;
@@ -47,7 +48,7 @@ pub use json_file::{ModelFolderError, in_its_place, unreadable};
 pub use loss_table::{Distillation, HYBRID_WEIGHTS, LossTable, NUM_TERMS};
 pub use matmul::{CpuMatmul, MatmulLibrary};
 pub use memory_budget::MemoryBudget;
-pub use model_folder::ModelFolder;
+pub use model_folder::{ModelFolder, TOKENIZER_FILES};
 pub use model_shape::ModelShape;
 pub use nvidia_driver::{GpuSlot, NvidiaDriver, UsableGpus, major_of};
 pub use pooling::Pooling;

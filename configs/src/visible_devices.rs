@@ -50,16 +50,16 @@ impl VisibleDevices {
                     let num = num_present.unwrap_or_default();
                     let there = match num {
                         0 => "there is none".to_owned(),
-                        1 => "there is GPU 0 alone".to_owned(),
-                        _ => format!("there are 0 to {}", num - 1),
+                        1 => "there is only GPU 0".to_owned(),
+                        _ => format!("there are only GPUs 0 to {}", num - 1),
                     };
-                    let remark = format!("names GPU {number}, but {there}: it ends there");
+                    let remark = format!("names GPU {number}, but {there}: CUDA ignores it and what follows");
                     return of(numbers, Some(remark));
                 }
                 // -1 and NoDevFiles mean none.
                 None => {
                     let end = ["-1", "NoDevFiles", "none", "void"].contains(entry) && numbers.is_empty();
-                    let remark = (!end).then(|| format!("ends at {entry:?}, which is no GPU's number"));
+                    let remark = (!end).then(|| format!("ends at {entry:?}, which is not a GPU's number"));
                     return of(numbers, remark);
                 }
             }
@@ -89,7 +89,7 @@ impl VisibleDevices {
             entries.get(num_listed).map(|entry| format!("ends at {entry:?}, which is not written as {kind}…"));
         if kind == "MIG-" {
             let more = (num_listed > 1)
-                .then(|| format!("names {num_listed} MIG instances, of which CUDA shows the first alone"));
+                .then(|| format!("names {num_listed} MIG instances, of which CUDA shows only the first"));
             // `MIG-GPU-UUID/…` names its GPU; a UUID of its own tells nothing of it, so it may be in any.
             let of_gpu = entries[0].strip_prefix("MIG-").filter(|rest| rest.starts_with("GPU-"));
             let gpu = of_gpu.map_or("", |rest| rest.split('/').next().unwrap_or(rest)).to_owned();
@@ -168,9 +168,9 @@ mod tests {
     fn what_was_probably_meant_otherwise_has_a_remark() {
         for (list, expected) in [
             ("0,0", "names 0 twice"),
-            ("0,9", "names GPU 9, but there are 0 to 7"),
+            ("0,9", "names GPU 9, but there are only GPUs 0 to 7"),
             ("0,x,1", "ends at \"x\""),
-            ("MIG-a,MIG-b", "of which CUDA shows the first alone"),
+            ("MIG-a,MIG-b", "of which CUDA shows only the first"),
             ("GPU-a,1", "ends at \"1\""),
         ] {
             let remark = VisibleDevices::read(list, Some(8)).remark.unwrap();

@@ -40,7 +40,7 @@ const OTHERS: [(&str, &str); 10] = [
     (".onnx", "ONNX"),
     (".gguf", "GGUF (llama.cpp)"),
     ("openvino", "OpenVINO's"),
-    (".incomplete", "a download that broke off"),
+    (".incomplete", "a download that was interrupted"),
 ];
 
 /// Folders of other programs' weights.
@@ -90,7 +90,7 @@ impl WeightFiles {
         let fail = |reason: String| ModelFolderError::new(&index, reason);
         let json = read_json(&index)?;
         let map = json.get("weight_map").and_then(Value::as_object).filter(|map| !map.is_empty());
-        let map = map.ok_or_else(|| fail("has no weight_map, which says in which file a tensor is".into()))?;
+        let map = map.ok_or_else(|| fail("has no weight_map, which says which file each tensor is in".into()))?;
         let mut tensors = BTreeMap::new();
         for (name, file) in map {
             let file = file.as_str().ok_or_else(|| fail(format!("weight_map: the file of {name} is {file}")))?;

@@ -40,7 +40,7 @@ fn a_rank_that_a_signal_ends_is_a_machines_failure_with_words() {
 fn an_end_without_a_known_code_is_a_machines_failure() {
     let ran = StandIn::new().run("train r.toml -n 1 --set restart.limit=0", "echo kept >&2; exit 7");
     assert_eq!(ran.code, Some(3));
-    assert_eq!(ran.stderr, "kept\ntercet: the ranks ended with code 7 and no word of their own\n");
+    assert_eq!(ran.stderr, "kept\ntercet: the ranks ended with code 7 and without a message\n");
 }
 
 #[test]

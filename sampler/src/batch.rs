@@ -96,7 +96,11 @@ pub fn read_dealt(plan: &Plan, step: u64, dealt: DealtBatch, rank: usize) -> Res
     let Source { policy, name, has_scores, .. } = plan.source(cell);
     let rows = &deal.rows[rank];
     let (query_prefix, passage_prefix) = (&policy.query_prefix, &policy.passage_prefix);
-    let query = |content: &[u32]| TextInput::framed(store.special(), query_prefix, content, plan.query_max_len());
+    let query = |content: &[u32]| match group_size {
+        // Nobody looks at the lexical vocabulary of a text alone.
+        0 => TextInput::of_tokens(store.special().framed(query_prefix, content, plan.query_max_len())),
+        _ => TextInput::framed(store.special(), query_prefix, content, plan.query_max_len()),
+    };
     let passage = |content: &[u32]| TextInput::framed(store.special(), passage_prefix, content, plan.passage_max_len());
     let mut row_ids = Vec::with_capacity(rows.len());
     let mut texts = Vec::with_capacity(rows.len() * (1 + group_size));

@@ -27,7 +27,7 @@ pub struct SpecialTokens {
 }
 
 impl SpecialTokens {
-    /// The number of tokens that [`frame_into`](Self::frame_into) adds to a text.
+    /// The number of tokens that [`framed`](Self::framed) adds to a text.
     pub const NUM_FRAMING: usize = 2;
 
     /// Reads the `special_tokens.json` of a model directory that has no tokenizer.json.
@@ -51,14 +51,15 @@ impl SpecialTokens {
         }
     }
 
-    /// Appends CLS, `prefix`, `content` and EOS to `ids`. Prefix and content are cut so that it appends at most
-    /// `max_len` tokens; a `max_len` below 2 still gives CLS and EOS.
-    pub fn frame_into(&self, ids: &mut Vec<i64>, prefix: &[u32], content: &[u32], max_len: usize) {
+    /// CLS, `prefix`, `content` and EOS. Prefix and content are cut so that these are at most `max_len` tokens; a
+    /// `max_len` below 2 still gives CLS and EOS.
+    pub fn framed(&self, prefix: &[u32], content: &[u32], max_len: usize) -> Vec<i64> {
         let kept = (prefix.len() + content.len()).min(max_len.saturating_sub(Self::NUM_FRAMING));
-        ids.reserve_exact(kept + Self::NUM_FRAMING);
+        let mut ids = Vec::with_capacity(kept + Self::NUM_FRAMING);
         ids.push(self.cls.into());
         ids.extend(prefix.iter().chain(content).take(kept).copied().map(i64::from));
         ids.push(self.eos.into());
+        ids
     }
 
     /// All but the mask: what has no lexical weight.
@@ -85,11 +86,7 @@ mod tests {
 
     #[test]
     fn a_frame_is_cut_inside_and_keeps_its_ends() {
-        let framed = |prefix: &[u32], content: &[u32], max_len| {
-            let mut ids = Vec::new();
-            SPECIAL.frame_into(&mut ids, prefix, content, max_len);
-            ids
-        };
+        let framed = |prefix: &[u32], content: &[u32], max_len| SPECIAL.framed(prefix, content, max_len);
         assert_eq!(framed(&[], &[7, 8, 9], 8), [0, 7, 8, 9, 2]);
         assert_eq!(framed(&[], &[7, 8, 9], 4), [0, 7, 8, 2]);
         assert_eq!(framed(&[5, 6], &[7, 8, 9], 6), [0, 5, 6, 7, 8, 2]);

@@ -34,11 +34,9 @@ impl TextInput {
         Self { ids, ..Self::default() }
     }
 
-    /// `prefix` and `content` in their frame, as [`SpecialTokens::frame_into`] cuts them.
+    /// `prefix` and `content` in their frame, as [`SpecialTokens::framed`] cuts them.
     pub fn framed(special: &SpecialTokens, prefix: &[u32], content: &[u32], max_len: usize) -> Self {
-        let mut ids = Vec::new();
-        special.frame_into(&mut ids, prefix, content, max_len);
-        Self::new(ids, special)
+        Self::new(special.framed(prefix, content, max_len), special)
     }
 
     /// Whether position `i` holds a CLS.

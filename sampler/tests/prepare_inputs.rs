@@ -255,10 +255,8 @@ fn folders_and_columns_that_are_no_rows_are_refused() {
     write_stream(&dir.join("other.arrow"), &other.slice(0, NUM_ROWS));
     let error = RowReader::open(&dir.join("other.arrow")).unwrap_err();
     assert!(matches!(error, RowError::Columns { .. }), "{error}");
-    assert!(
-        error.to_string().ends_with("\"query\" is missing among the columns \"text\" (\"query\" is a string)"),
-        "{error}"
-    );
+    let reason = "\"query\" is missing among the columns \"text\"; `tercet prepare --texts` takes texts alone (\"query\" is a string)";
+    assert!(error.to_string().ends_with(reason), "{error}");
 
     // One string is not a list of positives.
     let columns = [("query", as_batch(None).column(2).clone()), ("pos", as_batch(None).column(2).clone())];

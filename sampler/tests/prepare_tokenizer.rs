@@ -18,6 +18,18 @@ fn content_has_no_special_tokens_and_is_not_cut() {
 }
 
 #[test]
+fn a_mask_is_found_by_its_name_and_is_no_need() {
+    let dir = tempfile::tempdir().unwrap();
+    for (mask, expected) in [("<mask>", Some(6)), ("[MASK]", Some(6)), ("<Mask>", None)] {
+        let path = dir.path().join("tokenizer.json");
+        std::fs::write(&path, tercet_fixtures::word_tokenizer(["river", "stone", mask]).to_string()).unwrap();
+        let special = *TextTokenizer::load(&path).unwrap().special();
+        assert_eq!(special.mask, expected, "{mask}");
+        assert_eq!((special.ids(), special.max_id(), special.contains(6)), ([0, 2, 1, 3], 3, expected.is_some()));
+    }
+}
+
+#[test]
 fn a_framed_text_is_what_the_tokenizer_itself_makes_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = crate::word_tokenizer::write(dir.path());

@@ -125,7 +125,7 @@ fn a_run_folder_that_takes_nothing_ends_a_run_before_it_begins() {
         ended.stdout
     );
     let train = Tercet::new("train").arg(&scene.recipe).ranks(2).set(&setting).run();
-    train.fails_with(2, &["nothing can be written there", "is no folder", "tercet doctor"]);
+    train.fails_with(2, &["nothing can be written there", "is not a folder", "tercet doctor"]);
 }
 
 #[test]

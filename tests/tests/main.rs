@@ -27,6 +27,8 @@ mod pretraining;
 mod ranks_agree;
 mod rehearse;
 mod resume;
+mod retrieval;
+mod retrieval_scale;
 mod safety;
 mod same_numbers;
 mod same_weights;

@@ -52,7 +52,7 @@ class Bench:
         store = self.folder / f"store-{length}"
         rows = self.folder / "rows.jsonl"
         rng = random.Random(length)
-        # One long text for all: rows must only be as long as they shall be, and it is tokenised once.
+        # One long text for all: only the length matters, and it is tokenised once.
         text = " ".join(rng.choices(self.words, k=length))
         with rows.open("w") as file:
             for i in range(self.args.most):

@@ -2,13 +2,14 @@
 
 use tercet_cluster::CollectiveError;
 use tercet_configs::{ExitCode, ModelFolderError, RecipeError};
+use tercet_retrieval::IndexError;
 use tercet_sampler::{PlanError, RowError, StoreError, TokenizeError};
 
 use crate::checkpoint::CheckpointError;
 use crate::commands::CommandError;
 use crate::model::ModelError;
 use crate::preflight::SickMachine;
-use crate::run::budget::TooSmall;
+use crate::run::budget::DoesNotFit;
 use crate::run::{NotFinite, SetupError, WeightsDiffer};
 
 /// The code of the first cause that has one, of an I/O error by its kind; anything else is a bug.
@@ -28,11 +29,12 @@ fn known_code(cause: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
         ModelError,
         CheckpointError,
         CommandError,
+        IndexError,
         SetupError,
         NotFinite,
         WeightsDiffer,
         CollectiveError,
-        TooSmall,
+        DoesNotFit,
         SickMachine,
         PlanError,
         RowError,

@@ -165,7 +165,7 @@ fn what_is_no_checkpoint_is_neither_counted_nor_removed() {
     expected.sort();
     assert_eq!(names(run_dir), expected, "two good ones are older");
     assert!(
-        remarks.len() == 2 && remarks.iter().all(|remark| remark.ends_with("left alone, and counted as none")),
+        remarks.len() == 2 && remarks.iter().all(|remark| remark.ends_with("left in place and ignored")),
         "{remarks:?}"
     );
     // Nor is it lost where a checkpoint has to be.

@@ -111,7 +111,7 @@ impl Mpi {
         end_on_panic(&place, abort_all);
         if threading < Threading::Serialized {
             return Err(CollectiveError::Join(format!(
-                "{place}: this MPI offers threads at level {threading:?} only, Serialized is needed"
+                "{place}: this MPI offers thread level {threading:?}, and Serialized is needed"
             )));
         }
         let machine = world.split_shared(world.rank());
@@ -335,7 +335,7 @@ impl Drop for Mpi {
     fn drop(&mut self) {
         if !self.is_settled() {
             // Finalising would wait for peers that wait for this rank.
-            eprintln!("{}: leaves the job with an operation under way: this is a bug", self.place);
+            eprintln!("{}: the rank left the job with an operation under way: this is a bug", self.place);
             self.abort(ExitCode::Bug.code());
         }
     }

@@ -102,7 +102,7 @@ impl Communicator {
         calls: impl FnOnce(&Api, ncclComm_t) -> Result<(), (&'static str, Code)>,
     ) -> Result<(), CollectiveError> {
         if let Some(failure) = &*self.failure.borrow() {
-            return Err(self.failed(operation, format!("NCCL was given up after an earlier failure: {failure}")));
+            return Err(self.failed(operation, format!("NCCL was aborted after an earlier failure: {failure}")));
         }
         let api = &self.library.api;
         // SAFETY: a group may be opened at any time on the thread that closes it.
@@ -132,7 +132,7 @@ impl Communicator {
         while !self.is_over(operation, &mut is_over)? {
             if since.elapsed() > self.deadline {
                 let why = match waits {
-                    Waits::ForOthers => "another rank has not come to it, or the network between them is stuck",
+                    Waits::ForOthers => "another rank has not started it, or the network between them is stuck",
                     Waits::ForOwnGpu => {
                         "this rank's own GPU has not done the work before it: it may hang (`dmesg` has \
                                          NVIDIA's Xid)"
@@ -157,7 +157,7 @@ impl Communicator {
         is_over: impl FnOnce() -> Result<bool, String>,
     ) -> Result<bool, CollectiveError> {
         if let Some(failure) = &*self.failure.borrow() {
-            return Err(self.failed(operation, format!("NCCL was given up: {failure}")));
+            return Err(self.failed(operation, format!("NCCL was aborted: {failure}")));
         }
         let mut state = SUCCESS;
         // SAFETY: the communicator has not failed, so it is live, and the call writes one number.
@@ -228,7 +228,7 @@ impl Drop for Communicator {
 fn complaint(library: &Library, call: &str, code: Code) -> String {
     let (words, details) = (library.words(code), library.last_error());
     let details = if details.is_empty() { String::new() } else { format!(": {details}") };
-    format!("NCCL {} says to {call}: {words} (result {code}){details}", library.version)
+    format!("NCCL {} failed in {call}: {words} (result {code}){details}", library.version)
 }
 
 /// Settings as `NCCL_CONFIG_INITIALIZER` makes them in their oldest layout, but with calls that do not block. A newer

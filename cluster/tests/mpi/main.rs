@@ -50,7 +50,7 @@ fn operations_under_way_that_are_misused_end_the_job() {
     for (part, message) in [
         ("out_of_order", "waited for in the order in which they were started"),
         ("before_a_barrier", "waited for before one that blocks"),
-        ("abandoned", "leaves the job with an operation under way"),
+        ("abandoned", "left the job with an operation under way"),
     ] {
         let job = Job::run(2, part, MESSAGE_BYTES[0]);
         assert_eq!(job.exit_code, Some(101), "{part}: {job}");

@@ -66,15 +66,15 @@ fn parts_of_any_lengths_are_one_call_for_all_ranks() {
 #[test]
 fn what_does_not_fit_together_ends_the_job_with_words() {
     for (part, words) in [
-        ("counts_differ", ["start_all_reduce: NCCL 2.29.7 says to", "calls differ: rank 0 all-reduce of 100"]),
+        ("counts_differ", ["start_all_reduce: NCCL 2.29.7 failed in", "calls differ: rank 0 all-reduce of 100"]),
         ("types_differ", ["invalid usage", "calls differ: rank 0 all-reduce of 100 of type 7"]),
         ("order_differs", ["calls differ: rank 0 all-reduce", "broadcast"]),
         ("collective_and_message", ["invalid usage", "message"]),
         ("uneven_ring", ["ring_exchange: bytes from rank", "expected 12, got 8"]),
         ("wrong_gpu", ["invalid argument", "memory of GPU 1, but the communicator's is 0"]),
         ("host_memory", ["invalid argument", "is not the memory of a GPU"]),
-        ("late", ["not done after 1 s, the deadline (backend_deadline_secs)", "another rank has not come"]),
-        ("after_a_failure", ["NCCL was given up after an earlier failure: start_all_reduce:", "calls differ"]),
+        ("late", ["not done after 1 s, the deadline (backend_deadline_secs)", "another rank has not started it"]),
+        ("after_a_failure", ["NCCL was aborted after an earlier failure: start_all_reduce:", "calls differ"]),
     ] {
         let job = job(2, part);
         assert_eq!(job.exit_code, Some(3), "{part}: {job}");

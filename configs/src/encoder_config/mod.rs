@@ -5,6 +5,7 @@
 
 mod keys;
 mod refused;
+mod weights;
 
 use std::path::Path;
 
@@ -48,24 +49,56 @@ pub struct EncoderConfig {
     pub defaults: Vec<String>,
     /// The unchanged content of the file, for export.
     pub raw: Map<String, Value>,
+    family: &'static Family,
 }
 
 /// A family of models, with the defaults that transformers has for it alone.
+#[derive(Debug)]
 struct Family {
     name: &'static str,
     pad_token_id: usize,
     vocab_size: usize,
     /// The class of a bare encoder.
     class: &'static str,
-    /// What the class with a masked-language-model head puts before the encoder's names.
+    /// The class of an encoder with the head that predicts masked words.
+    masked_lm: &'static str,
+    /// What stands before the encoder's names in that class.
     prefix: &'static str,
 }
 
-const FAMILIES: [Family; 4] = [
-    Family { name: "xlm-roberta", pad_token_id: 1, vocab_size: 30_522, class: "XLMRobertaModel", prefix: "roberta" },
-    Family { name: "roberta", pad_token_id: 1, vocab_size: 50_265, class: "RobertaModel", prefix: "roberta" },
-    Family { name: "camembert", pad_token_id: 1, vocab_size: 30_522, class: "CamembertModel", prefix: "roberta" },
-    Family { name: "bert", pad_token_id: 0, vocab_size: 30_522, class: "BertModel", prefix: "bert" },
+static FAMILIES: [Family; 4] = [
+    Family {
+        name: "xlm-roberta",
+        pad_token_id: 1,
+        vocab_size: 30_522,
+        class: "XLMRobertaModel",
+        masked_lm: "XLMRobertaForMaskedLM",
+        prefix: "roberta",
+    },
+    Family {
+        name: "roberta",
+        pad_token_id: 1,
+        vocab_size: 50_265,
+        class: "RobertaModel",
+        masked_lm: "RobertaForMaskedLM",
+        prefix: "roberta",
+    },
+    Family {
+        name: "camembert",
+        pad_token_id: 1,
+        vocab_size: 30_522,
+        class: "CamembertModel",
+        masked_lm: "CamembertForMaskedLM",
+        prefix: "roberta",
+    },
+    Family {
+        name: "bert",
+        pad_token_id: 0,
+        vocab_size: 30_522,
+        class: "BertModel",
+        masked_lm: "BertForMaskedLM",
+        prefix: "bert",
+    },
 ];
 
 /// Keys that an exported config.json leaves out because they no longer hold, or held only for another program's model:
@@ -93,7 +126,7 @@ impl EncoderConfig {
     /// What transformers' class with a masked-language-model head calls the weight that is `own` here: the encoder's
     /// under its prefix, those of the head (`lm_head.…`) as the family has them. Others keep their names.
     pub fn masked_lm_name(&self, own: &str) -> String {
-        let prefix = FAMILIES.iter().find(|family| family.name == self.model_type).map_or("bert", |f| f.prefix);
+        let prefix = self.family.prefix;
         match own.strip_prefix("lm_head.") {
             Some("bias") if prefix == "bert" => "cls.predictions.bias".to_owned(),
             Some(part) if prefix == "bert" => {
@@ -115,7 +148,7 @@ impl EncoderConfig {
         }
         match read_json(path)? {
             Value::Object(raw) => Self::from_json(raw).map_err(fail),
-            _ => Err(fail("is no JSON object".into())),
+            _ => Err(fail("is not a JSON object".into())),
         }
     }
 
@@ -124,7 +157,7 @@ impl EncoderConfig {
     /// # Errors
     /// As [`EncoderConfig::load`]; the reason names the key.
     pub fn from_json(raw: Map<String, Value>) -> Result<Self, String> {
-        let names = FAMILIES.map(|family| family.name).join(", ");
+        let names = FAMILIES.each_ref().map(|family| family.name).join(", ");
         let model_type = match raw.get("model_type") {
             Some(Value::String(name)) => name.clone(),
             Some(other) => return Err(format!("model_type is {other}: one of {names} is expected")),
@@ -151,6 +184,7 @@ impl EncoderConfig {
             defaults: Vec::new(),
             model_type,
             raw: Map::new(),
+            family,
         };
         let defaults = keys.defaults;
         (config.defaults, config.raw) = (defaults, raw);
@@ -158,7 +192,8 @@ impl EncoderConfig {
             let (d, h) = (config.hidden_size, config.num_attention_heads);
             let mut reason = format!("hidden_size {d} is not a multiple of num_attention_heads {h}");
             if !config.defaults.is_empty() {
-                reason += &format!("; missing, and so of Hugging Face's defaults, are {}", config.defaults.join(", "));
+                reason +=
+                    &format!("; missing keys, which have Hugging Face's defaults: {}", config.defaults.join(", "));
             }
             return Err(reason);
         }
@@ -176,9 +211,9 @@ impl EncoderConfig {
         Ok(config)
     }
 
-    /// The number of elements of all weights: embeddings, layers, BERT's pooler if the model has one, and what stands on
-    /// the encoder. That is the lexical and the multi-vector head, which is `multi_vector_dim` wide; or the head that
-    /// predicts words, whose table is that of the embeddings, and the decoder's layer.
+    /// The number of elements of all weights: embeddings, layers, BERT's pooler if the model has one, and what stands
+    /// on the encoder. That is the lexical and the multi-vector head, which is `multi_vector_dim` wide; or the head
+    /// that predicts words, whose table is that of the embeddings, and the decoder's layer.
     pub fn num_parameters(&self, purpose: Purpose, multi_vector_dim: usize, with_pooler: bool) -> usize {
         let (d, ffn) = (self.hidden_size, self.intermediate_size);
         let linear = |rows: usize, columns: usize| rows * columns + rows;
@@ -210,10 +245,25 @@ impl EncoderConfig {
 
     /// The `config.json` of the encoder in its current state, with weights of the type `dtype` (torch's name).
     pub fn to_json(&self, dtype: &str) -> Value {
+        Value::Object(self.json_of(self.family.class, dtype))
+    }
+
+    /// The `config.json` of the same encoder with the head that predicts masked words.
+    pub fn masked_lm_json(&self, dtype: &str) -> Value {
+        let mut json = self.json_of(self.family.masked_lm, dtype);
+        json.insert("tie_word_embeddings".into(), true.into());
+        Value::Object(json)
+    }
+
+    /// The class of transformers that has the encoder and this head, and what stands before the encoder's names there.
+    pub fn masked_lm(&self) -> (&'static str, &'static str) {
+        (self.family.masked_lm, self.family.prefix)
+    }
+
+    fn json_of(&self, class: &str, dtype: &str) -> Map<String, Value> {
         let mut json = self.raw.clone();
         json.retain(|key, _| !NOT_EXPORTED.contains(&key.as_str()));
-        let family = FAMILIES.iter().find(|family| family.name == self.model_type);
-        json.insert("architectures".into(), family.map(|family| family.class).into_iter().collect());
+        json.insert("architectures".into(), [class].into_iter().collect());
         json.insert("max_position_embeddings".into(), self.max_position_embeddings.into());
         json.insert("hidden_dropout_prob".into(), self.hidden_dropout_prob.into());
         json.insert("attention_probs_dropout_prob".into(), self.attention_probs_dropout_prob.into());
@@ -224,7 +274,7 @@ impl EncoderConfig {
         for key in ["dtype", "torch_dtype"] {
             json.entry(key).and_modify(|stated| *stated = dtype.into());
         }
-        Value::Object(json)
+        json
     }
 }
 
@@ -232,7 +282,7 @@ impl EncoderConfig {
 fn missing(path: &Path) -> String {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !dir.exists() {
-        return "no such folder: models are not downloaded; fetch it first and name where it lies".into();
+        return "no such folder: models are not downloaded; fetch the model first and name its folder".into();
     }
     if dir.is_file() {
         return format!("{} is a file: name the model's folder", dir.display());

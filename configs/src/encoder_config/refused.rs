@@ -33,8 +33,8 @@ pub(super) fn refuse_other_models(raw: &Map<String, Value>) -> Result<(), String
     if let Some(method) = said("quantization_config") {
         let method = method.get("quant_method").and_then(Value::as_str).unwrap_or("unknown");
         return Err(format!(
-            "quantization_config: the weights are quantised ({method}), which is not supported: take the model that they \
-             were made from"
+            "quantization_config: the weights are quantised ({method}), which is not supported: use the model that \
+             they were made from"
         ));
     }
     if let Some(pruned) = said("pruned_heads").filter(|pruned| pruned.as_object().is_none_or(|heads| !heads.is_empty()))
@@ -45,8 +45,8 @@ pub(super) fn refuse_other_models(raw: &Map<String, Value>) -> Result<(), String
     if let Some(class) = ["AutoConfig", "AutoModel"].iter().find(|class| own_code(class)) {
         let code = &raw["auto_map"][*class];
         return Err(format!(
-            "auto_map: the model has code of its own for {class} ({code}), which is not read; if it computes what \
-             model_type says, take auto_map out"
+            "auto_map: the model has its own code for {class} ({code}), which is not run; if it computes what \
+             model_type says, remove auto_map"
         ));
     }
     match (said("embedding_size"), said("hidden_size")) {

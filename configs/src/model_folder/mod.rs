@@ -28,6 +28,18 @@ const TRANSFORMER_SETTINGS: [&str; 5] = [
     "sentence_distilbert_config.json",
 ];
 
+/// The files of a tokenizer that lie beside its tokenizer.json.
+pub const TOKENIZER_FILES: [&str; 8] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "special_tokens.json",
+    "added_tokens.json",
+    "sentencepiece.bpe.model",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+];
+
 /// A model's folder.
 #[derive(Debug)]
 pub struct ModelFolder {
@@ -105,9 +117,9 @@ impl ModelFolder {
         if let Some(other) = rest.iter().find(|module| module.is_other()) {
             let class = if other.own { other.class } else { other.full };
             let reason = format!(
-                "the module {:?} ({class}) is not supported: its vectors are those of Transformer, Pooling and Normalize, \
-                 changed once more; to go on without it, name the Transformer's folder with a copy of the files that has \
-                 no modules.json",
+                "the module {:?} ({class}) is not supported: it changes the vectors of Transformer, Pooling and \
+                 Normalize; to use the model without it, name the Transformer's folder with a copy of the files that \
+                 has no modules.json",
                 other.path
             );
             return Err(ModelFolderError::new(&path, reason));
@@ -143,7 +155,7 @@ impl ModelFolder {
         let path = root.join("config_sentence_transformers.json");
         let settings = match read_json_if_there(&path)? {
             Some(Value::Object(settings)) => settings,
-            Some(_) => return Err(ModelFolderError::new(&path, "is no JSON object")),
+            Some(_) => return Err(ModelFolderError::new(&path, "is not a JSON object")),
             None => Map::new(),
         };
         let prompts = Prompts::read(&settings).map_err(|reason| ModelFolderError::new(&path, reason))?;
@@ -175,8 +187,8 @@ impl ModelFolder {
             (None, StoredPooling::Other(error)) => Err(ModelFolderError::new(
                 &error.path,
                 format!(
-                    "{}: cls and mean pooling are supported; to compute with one of them all the same, ask for it \
-                     (--pooling, or model.pooling in a recipe)",
+                    "{}: cls and mean pooling are supported; to use one of them anyway, ask for it (--pooling, or \
+                     model.pooling in a recipe)",
                     error.reason
                 ),
             )),
@@ -361,7 +373,7 @@ mod tests {
             put(dir.path(), "modules.json", modules(&classes));
             let message = ModelFolder::open(dir.path()).unwrap_err().to_string();
             assert!(message.contains(reason) && message.contains("modules.json"), "{message}");
-            assert_eq!(message.contains("go on without it"), reason.contains("2_Dense"), "{message}");
+            assert_eq!(message.contains("use the model without it"), reason.contains("2_Dense"), "{message}");
         }
         put(dir.path(), "modules.json", modules(&[(".", &*transformer), ("./1_Pooling/", &*pooling)]));
         let folder = ModelFolder::open(dir.path()).unwrap();

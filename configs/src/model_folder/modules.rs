@@ -28,7 +28,7 @@ impl Module<'_> {
 
 /// The modules in their order. The error is the reason alone.
 pub(super) fn listed(modules: &Value) -> Result<Vec<Module<'_>>, String> {
-    let modules = modules.as_array().ok_or("is no list of modules")?;
+    let modules = modules.as_array().ok_or("is not a list of modules")?;
     modules
         .iter()
         .map(|module| {

@@ -50,7 +50,7 @@ pub(super) fn stored_pooling(path: &Path, json: &Value) -> Result<StoredPooling,
         }
     }
     if !json.is_object() {
-        return Err(fail("is no JSON object".into()));
+        return Err(fail("is not a JSON object".into()));
     }
     if !flag("include_prompt", true)? {
         return Ok(StoredPooling::Other(fail(

@@ -48,7 +48,7 @@ pub struct Recipe {
     /// Optimizer steps in all.
     #[serde(default)]
     pub steps: u64,
-    /// What ranks compute on. A rank that shall compute on a GPU and cannot ends the run with a word on why; it never
+    /// What ranks compute on. A rank that is to compute on a GPU and cannot ends the run with the reason; it never
     /// takes the CPU instead.
     #[serde(default)]
     pub device: DeviceChoice,

@@ -56,7 +56,7 @@ impl Commands {
             check(self.run(&mut command)?, "train")?;
         }
         let model = recipe.run_dir.join(format!("step-{:08}", recipe.steps)).join("model");
-        anyhow::ensure!(model.is_dir(), "training has left no model at {}", model.display());
+        anyhow::ensure!(model.is_dir(), "training left no model at {}", model.display());
         Ok(model)
     }
 

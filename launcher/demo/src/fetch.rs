@@ -207,7 +207,7 @@ fn run(
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let error = said.lines().rev().find(|l| l.starts_with("E:")).or_else(|| said.lines().last());
-    let error = error.unwrap_or("failed without a word").trim_start_matches("E:").trim();
+    let error = error.unwrap_or("failed without a message").trim_start_matches("E:").trim();
     Err(format!("{}: {error}", program.display()))
 }
 

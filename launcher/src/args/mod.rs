@@ -8,7 +8,9 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tercet_protocol::args::{BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, MineArgs, RecipeArgs, StepArgs, TrainArgs};
+use tercet_protocol::args::{
+    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, IndexArgs, MineArgs, RecipeArgs, SearchArgs, StepArgs, TrainArgs,
+};
 
 pub use inputs::DataSetInput;
 
@@ -28,9 +30,9 @@ pub struct Cli {
 pub enum Command {
     /// Tokenise rows of text into a token store that training reads
     Prepare(Prepare),
-    /// Say what a recipe's run will do and cost, before anything is booked for it
+    /// Say what a recipe's run will do and cost, before it is started
     Plan(Plan),
-    /// Examine the machines that are to train: alike, healthy, fast enough; what to do where they are not
+    /// Examine the machines that are to train: whether they are alike, healthy and fast, and what to do if not
     Doctor(Doctor),
     /// Train a model as a recipe says
     Train(Train),
@@ -42,10 +44,16 @@ pub enum Command {
     Step(Step),
     /// Turn texts into their dense, lexical and multi-vector representations
     Encode(OnRanks<EncodeArgs>),
+    /// Turn a corpus into an index on disk, which can be searched
+    Index(OnRanks<IndexArgs>),
+    /// Rank an index's passages for queries, exactly: TREC run files by each head and their combinations
+    Search(OnRanks<SearchArgs>),
     /// Measure retrieval on BEIR-format folders with each head and their combinations
     Eval(OnRanks<EvalArgs>),
     /// Find hard negatives for training rows in a corpus
     Mine(OnRanks<MineArgs>),
+    /// Write a pre-trained model as another program's folder
+    Export(Export),
 }
 
 /// How many ranks do the work, and where.
@@ -104,7 +112,8 @@ pub struct Prepare {
     /// What to do at a malformed line
     #[arg(long, value_enum, default_value_t = OnError::Stop)]
     pub on_error: OnError,
-    /// Leave rows out of all batches whose query and positives, or text, are those of an earlier row of the data set
+    /// Leave out of all batches the rows whose query and positives, or text, are those of an earlier row of the data
+    /// set
     #[arg(long)]
     pub drop_duplicates: bool,
     /// Rows of a shard file at most; a shard also ends at about 512 MiB
@@ -143,10 +152,10 @@ pub struct Plan {
     /// Number of ranks of the run; default: as many as `tercet train` would start here
     #[arg(long, value_name = "RANKS")]
     pub world: Option<NonZeroUsize>,
-    /// A config.json to go by instead of the recipe's model, for one that is not there yet
+    /// A config.json instead of the recipe's model, for a model that is not here yet
     #[arg(long, value_name = "FILE")]
     pub model_config: Option<PathBuf>,
-    /// What memory is estimated for; default: what the recipe asks for, or cuda if this machine has an NVIDIA GPU
+    /// The memory to estimate; default: the recipe's device, or cuda if this machine has an NVIDIA GPU
     #[arg(long, value_enum)]
     pub device: Option<Device>,
     /// Floating-point operations per second that a rank achieves in the encoder, e.g. 120e12
@@ -279,6 +288,27 @@ pub struct Step {
     /// Ranks (worker processes) to start on this machine; the result is the same for any number
     #[arg(short = 'n', long = "ranks", value_name = "RANKS", default_value = "1")]
     pub ranks: NonZeroUsize,
+}
+
+/// `tercet export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// What the folder is written for
+    #[arg(long, value_enum)]
+    pub layout: Layout,
+    /// The model's folder, with mlm_head.safetensors beside the weights: the model/ of a pre-training run's checkpoint
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+    /// The folder to write
+    #[arg(value_name = "OUT")]
+    pub out: PathBuf,
+}
+
+/// What a folder is written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Layout {
+    /// AutoModelForMaskedLM of transformers: the encoder and the head that predicts masked words
+    MaskedLm,
 }
 
 fn rate(text: &str) -> Result<f64, String> {

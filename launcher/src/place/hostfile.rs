@@ -26,7 +26,7 @@ const MAX_SLOTS: usize = 1 << 16;
 pub fn read(file: &Path) -> Result<Vec<Host>, Fail> {
     let wrong = |what: String| Fail::new(ExitCode::Usage, format!("hosts {}: {what}", file.display()));
     let bytes = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|_| wrong("is no text in UTF-8: save it as plain text".into()))?;
+    let text = String::from_utf8(bytes).map_err(|_| wrong("is not UTF-8 text: save it as plain text".into()))?;
     parse(&text, &ThisMachine::new(), addresses_of).map_err(wrong)
 }
 
@@ -167,7 +167,9 @@ fn no_host_name(name: &str) -> String {
             format!("a range: write a line for each host (`scontrol show hostnames '{name}'` writes ranges out)")
         }
         _ if name.parse::<IpAddr>().is_ok() => {
-            "mpirun takes no IPv6 address for a host: give it a name in /etc/hosts or ~/.ssh/config".into()
+            "mpirun does not take an IPv6 address for a host: give the host a name in /etc/hosts or \
+             ~/.ssh/config"
+                .into()
         }
         _ if name.contains(',') => "write a line for each host".into(),
         _ => match name.split_once(':') {
@@ -177,7 +179,7 @@ fn no_host_name(name: &str) -> String {
             _ => "expected letters, digits, dots, dashes".into(),
         },
     };
-    format!("{name:?} is no host name: {remedy}")
+    format!("{name:?} is not a host name: {remedy}")
 }
 
 #[cfg(test)]
@@ -238,14 +240,14 @@ mod tests {
             ("gpu01 gpu02 slots=8", "line 1: \"gpu02\" is unknown"),
             ("slots=8", "line 1: \"slots=8\": a line begins with a host's name"),
             ("-oProxyCommand=sh slots=8", "line 1: \"-oProxyCommand=sh slots=8\": a line begins"),
-            ("-oProxy slots=8", "line 1: \"-oProxy\" is no host name"),
-            ("me@gpu01 slots=8", "line 1: \"me@gpu01\" is no host name: users go to ~/.ssh/config"),
+            ("-oProxy slots=8", "line 1: \"-oProxy\" is not a host name"),
+            ("me@gpu01 slots=8", "line 1: \"me@gpu01\" is not a host name: users go to ~/.ssh/config"),
             ("gpu01 slots=8 username=me", "users and ports of hosts go to ~/.ssh/config"),
-            ("gpu01:8", "line 1: \"gpu01:8\" is no host name: write `gpu01 slots=8`"),
-            ("gpu[01-12] slots=8", "line 1: \"gpu[01-12]\" is no host name: a range: write a line for each host"),
-            ("fe80::1 slots=8", "takes no IPv6 address"),
+            ("gpu01:8", "line 1: \"gpu01:8\" is not a host name: write `gpu01 slots=8`"),
+            ("gpu[01-12] slots=8", "line 1: \"gpu[01-12]\" is not a host name: a range: write a line for each host"),
+            ("fe80::1 slots=8", "does not take an IPv6 address"),
             ("gpu01,gpu02 slots=8", "write a line for each host"),
-            ("// gpu01 slots=8", "line 1: \"//\" is no host name"),
+            ("// gpu01 slots=8", "line 1: \"//\" is not a host name"),
             ("# nothing\n", "names no host"),
         ] {
             let error = hosts(text).unwrap_err();

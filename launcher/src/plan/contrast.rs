@@ -51,17 +51,16 @@ fn of_cell(plan: &Plan, recipe: &Recipe, index: usize, cell: &Cell) -> Option<St
     let only_positives = only_positives && rows.len() > 1;
     if only_positives && recipe.loss.mask_false_negatives && all_known(&rows) {
         return Some(format!(
-            "{which} have no negative that is not a known answer, because they ask one and the same, or have one and the same \
-             positive: the loss is 0; give them negatives, mix them with other rows, or set loss.mask_false_negatives=false"
+            "{which} have no negative that is not a known answer, because they have the same query or the same \
+             positive: the loss is 0; give them negatives, mix them with other rows, or set \
+             loss.mask_false_negatives=false"
         ));
     }
     if only_positives && !recipe.loss.mask_false_negatives && one_positive(&rows) {
-        return Some(format!(
-            "{which} have one and the same positive: the scores of a query cannot differ, and nothing is learnt"
-        ));
+        return Some(format!("{which} have the same positive: a query's scores cannot differ, and nothing is learnt"));
     }
     (has_teacher && rows.iter().all(one_score)).then(|| {
-        format!("{which} have the same teacher score for all of a row's passages: the teacher says nothing of them")
+        format!("{which} have the same teacher score for all of a row's passages: the teacher says nothing about them")
     })
 }
 

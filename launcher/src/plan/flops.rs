@@ -3,9 +3,9 @@
 //! A multiply-add counts as two. Only matrix products are counted; on long enough rows everything else is memory
 //! traffic that a rate measured with `--measure` contains and a data sheet's rate does not.
 //!
-//! In pre-training there are neither scores nor a second forward pass. The decoder's attention counts as if its rows saw
-//! all of their text, for the products are of all; that it is computed once more on the way back is not counted, and
-//! neither is the decoder's further forward pass in a step that looks at what the sentence vector carries.
+//! In pre-training there are neither scores nor a second forward pass. The decoder's attention counts as if its rows
+//! saw all of their text, for the products are of all; that it is computed once more on the way back is not counted,
+//! and neither is the decoder's further forward pass in a step that looks at what the sentence vector carries.
 //!
 //! Legend: d hidden size, Q local queries, P all ranks' passages, U distinct tokens of the queries, L tokens of a text.
 

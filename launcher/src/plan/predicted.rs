@@ -1,8 +1,8 @@
 //! What pre-training has to predict of a text, by its length alone.
 //!
-//! Lengths do not tell everything. Words that the tokenizer does not know are no labels of the encoder, and count here as
-//! words; whole words of several tokens may leave the last places of a mask empty, and here none is. Where special tokens
-//! may be drawn for a mask, too, the number of labels is the mean over what may be drawn.
+//! Lengths do not tell everything. Words that the tokenizer does not know are no labels of the encoder, and count here
+//! as words; whole words of several tokens may leave the last places of a mask empty, and here none is. Where special
+//! tokens may be drawn for a mask, too, the number of labels is the mean over what may be drawn.
 
 use std::iter::Sum;
 use std::ops::Add;

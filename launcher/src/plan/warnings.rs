@@ -19,7 +19,7 @@ const PADDING: f64 = 0.05;
 pub fn errors(plan: &Plan, recipe: &Recipe, world_size: usize, shape: Option<&ModelShape>) -> Vec<String> {
     let mut errors = Vec::new();
     if recipe.steps == 0 {
-        errors.push("steps is 0: say how many optimizer steps the run shall have".to_owned());
+        errors.push("steps is 0: set it to the number of optimizer steps of the run".to_owned());
     }
     if let Err(error) = plan.check_world(world_size) {
         errors.push(error.to_string());

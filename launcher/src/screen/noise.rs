@@ -140,14 +140,14 @@ fn mistake_in(line: &str) -> Option<&'static str> {
         line.split_once(": Permission denied (").is_some_and(|(who, _)| who.contains('@') && !who.contains(' '));
     if denied || line.starts_with("Host key verification failed") {
         return Some(
-            "ssh does not let this user in to a host without a question: give it a key there (ssh-copy-id), and accept the \
+            "ssh cannot log in to a host without asking: put this user's key there (ssh-copy-id), and accept the \
              host's (ssh once, by hand)",
         );
     }
     if has(&["orted: ", "prted: "]) && has(&["not found", "No such file"]) {
         return Some(
-            "Open MPI's daemon is not found on a host: install the same Open MPI there, in PATH also of shells that nobody \
-             types in",
+            "Open MPI's daemon is not found on a host: install the same Open MPI there, and have it in the PATH of \
+             non-interactive shells, too",
         );
     }
     if has(&["run was unable to launch the specified application", "run was unable to find the specified executable"]) {
@@ -180,8 +180,8 @@ fn mistake_in(line: &str) -> Option<&'static str> {
         "Access/permission denied",
     ];
     (line.starts_with("srun: error:") && has(&refusals)).then_some(
-        "Slurm starts no ranks in the job that SLURM_JOB_ID names: unset it if it is another's or over, else ask for what \
-         the nodes have",
+        "Slurm starts no ranks in the job that SLURM_JOB_ID names: unset it if that job is over or another's, else ask \
+         for no more than the nodes have",
     )
 }
 

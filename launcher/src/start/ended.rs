@@ -46,7 +46,7 @@ pub fn check(ended: &Ended, cause: &Cause) -> Result<(), Fail> {
         }
         (Some(code), _, _) if own.iter().any(|known| known.code() == code) => Err(Fail::said(code)),
         (code, _, _) => {
-            machine(format!("the ranks ended with code {} and no word of their own", code.unwrap_or_default()))
+            machine(format!("the ranks ended with code {} and without a message", code.unwrap_or_default()))
         }
     }
 }

@@ -157,7 +157,7 @@ pub fn check_variables(names: impl Iterator<Item = String>) -> Result<Vec<String
             "SBATCH_ARRAY_INX" => ARRAY,
             "SBATCH_NO_REQUEUE" => REQUEUE,
             _ => {
-                words.push(format!("{name} is set here: to sbatch it stands above what the script says"));
+                words.push(format!("{name} is set here: sbatch prefers it to what the script says"));
                 continue;
             }
         };

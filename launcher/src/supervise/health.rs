@@ -178,7 +178,7 @@ impl Health {
         let culprit = at_work.max_by(|a, b| stuck_secs(a).total_cmp(&stuck_secs(b))).or_else(|| self.still());
         let words = match culprit {
             _ if !missing.is_empty() => {
-                format!("nothing was ever heard of rank {} in {secs:.0} s since the start", missing.join(", "))
+                format!("nothing has been heard from rank {} in the {secs:.0} s since the start", missing.join(", "))
             }
             Some(seen) => {
                 let Beat { rank, host, .. } = &seen.beat;
@@ -352,7 +352,7 @@ mod tests {
             health.heard(beat(0, "all-reduce", 0.0));
             health.look(SECOND)
         });
-        assert_eq!(words(trouble), "nothing was ever heard of rank 1 in 601 s since the start");
+        assert_eq!(words(trouble), "nothing has been heard from rank 1 in the 601 s since the start");
     }
 
     #[test]

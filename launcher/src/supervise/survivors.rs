@@ -33,8 +33,8 @@ pub fn place(asked: &Placement, recipe: &Recipe, screen: &Screen) -> anyhow::Res
         }
         None => {
             let message = format!(
-                "{lost}, too few for {} ranks; restart.min_world is {min_world}: a number from 1 to {slots} lets the run go \
-                 on with so few",
+                "{lost}, too few for {} ranks; restart.min_world is {min_world}: a number from 1 to {slots} lets the \
+                 run go on with that many",
                 asked.num_ranks(),
             );
             Err(Fail::new(ExitCode::Machine, message).into())

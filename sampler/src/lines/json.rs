@@ -82,7 +82,7 @@ fn hint(line: &str, at: usize) -> Option<String> {
     let not_number =
         (0..3).rev().filter_map(from).find_map(|rest| NOT_NUMBERS.into_iter().find(|word| rest.starts_with(word)));
     if let Some(word) = not_number {
-        return Some(format!("{word} is no JSON; a finite number is expected"));
+        return Some(format!("{word} is not JSON: a finite number is expected"));
     }
     let rest = from(0)?;
     if rest.starts_with('\u{feff}') {
@@ -138,9 +138,9 @@ mod tests {
             ("{\"query\": \"q\"}\u{feff}{\"query\": \"r\"}", "(column 15): a byte order mark: two files"),
             (r#"{"query": "q"},"#, "(column 15): a comma, as between the objects of a list"),
             (r#"{"query": 1} x"#, "not valid JSON: trailing characters (column 14)"),
-            (r#"{"pos_scores": [1, NaN]}"#, "(column 20): NaN is no JSON; a finite number is expected"),
-            (r#"{"pos_scores": [Infinity]}"#, "Infinity is no JSON"),
-            (r#"{"pos_scores": [-Infinity]}"#, "-Infinity is no JSON"),
+            (r#"{"pos_scores": [1, NaN]}"#, "(column 20): NaN is not JSON: a finite number is expected"),
+            (r#"{"pos_scores": [Infinity]}"#, "Infinity is not JSON"),
+            (r#"{"pos_scores": [-Infinity]}"#, "-Infinity is not JSON"),
             ("{'query': 'q'}", "json.dumps"),
             (
                 r#"{"query": "so \ud83d"}"#,

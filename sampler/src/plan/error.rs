@@ -100,7 +100,7 @@ pub enum PlanError {
         rows: u64,
     },
     /// A prefix's tokenizer is not that of the store.
-    #[error("{}: is not the tokenizer that the token store was prepared with: prepare it again with this one", path.display())]
+    #[error("{}: is not the tokenizer that the token store was prepared with: prepare the store again with this one", path.display())]
     OtherTokenizer {
         /// The model's tokenizer.
         path: std::path::PathBuf,

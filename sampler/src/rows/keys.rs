@@ -100,7 +100,9 @@ pub(super) fn missing(needed: &str, what: &str, keys: &[Key]) -> String {
     let is_text = |key: &Key| key.name == "text" && !key.is_null;
     let hint = match meant {
         Some(key) => format!("; perhaps {:?} is what is meant", key.name),
-        None if needed == "query" && keys.iter().any(is_text) => "; texts alone are given with --texts".to_owned(),
+        None if needed == "query" && keys.iter().any(is_text) => {
+            "; `tercet prepare --texts` takes texts alone".to_owned()
+        }
         None => String::new(),
     };
     let form = if needed == "query" { "a string" } else { "a list of strings" };
@@ -254,7 +256,7 @@ mod tests {
             ),
             (&["Query", "Pos"], "query", r#"perhaps "Query""#),
             (&["a", "b"], "query", r#""query" is missing among the keys "a", "b" ("query" is a string)"#),
-            (&["text", "url"], "query", "texts alone are given with --texts"),
+            (&["text", "url"], "query", "`tercet prepare --texts` takes texts alone"),
         ] {
             let reason = missing(needed, "keys", &keys(names));
             assert!(reason.contains(expected), "{reason}");

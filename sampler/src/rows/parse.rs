@@ -299,7 +299,7 @@ mod tests {
             (r#"{"query": "q", "pos": ["p"], "pos_scores": [1e60]}"#, "too large for a 32-bit float"),
             (
                 r#"{"query": "q", "pos": ["p"], "pos_scores": [NaN]}"#,
-                "not valid JSON: expected value (column 45): NaN is no JSON",
+                "not valid JSON: expected value (column 45): NaN is not JSON",
             ),
             (r#"{"query": "q", "pos": ["p"], "prompt": ["x"]}"#, r#""prompt" is a list: a string is expected"#),
             (r#"{"query": "q", "pos": ["p"], "type": true}"#, r#""type" is a boolean: a string is expected"#),

@@ -189,7 +189,7 @@ impl Manifest {
             dataset.check().map_err(|reason| damaged(format!("data set {}: {reason}", dataset.name)))?;
         }
         if manifest.checksum != manifest.own_checksum() {
-            return Err(damaged("was altered: its checksum is another".into()));
+            return Err(damaged("was altered: its checksum differs".into()));
         }
         Ok(manifest)
     }

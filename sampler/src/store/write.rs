@@ -46,7 +46,7 @@ impl StoreWriter {
         let begun = partial(&dir.join(UNFINISHED_FILE));
         for entry in fs::read_dir(dir).map_err(io)? {
             if entry.map_err(io)?.path() != begun {
-                return Err(occupied(dir, "is not empty (other files, or a store that cannot be gone on with)"));
+                return Err(occupied(dir, "is not empty (other files, or a store that cannot be continued)"));
             }
         }
         Ok(writer)
@@ -71,7 +71,7 @@ impl StoreWriter {
                 writer
             }
             Ok(_) => {
-                let reason = "holds an unfinished store of another command: repeat that one to go on with it";
+                let reason = "holds an unfinished store of another command: repeat that one to continue it";
                 return Err(occupied(dir, reason));
             }
             Err(source) if source.kind() != ErrorKind::NotFound => {

@@ -29,7 +29,7 @@ pub(super) fn joins_at_spaces(normalizes: &Value, pre_tokenizer: &Value) -> Resu
             Some("Digits" | "Punctuation") => {}
             _ => {
                 return Err(format!(
-                    "its pre-tokenizer {} treats a text's first word otherwise than others",
+                    "its pre-tokenizer {} treats a text's first word differently from others",
                     name(step)
                 ));
             }
@@ -71,7 +71,7 @@ fn normalizer(step: &Value, collapses: &mut bool) -> Result<(), String> {
         }
         _ => {}
     }
-    Err(format!("its normalizer {kind} may treat a text's beginning otherwise than a word's"))
+    Err(format!("its normalizer {kind} may treat a text's beginning differently from a word's"))
 }
 
 #[cfg(test)]

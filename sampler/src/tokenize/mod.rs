@@ -141,7 +141,7 @@ impl TextTokenizer {
         self.pipeline.is_some()
     }
 
-    /// The special tokens, for [framing](SpecialTokens::frame_into) and padding.
+    /// The special tokens, for [framing](SpecialTokens::framed) and padding.
     pub fn special(&self) -> &SpecialTokens {
         &self.special
     }

@@ -20,10 +20,10 @@ pub fn gpus(programs: &Programs) -> anyhow::Result<(usize, u64)> {
     // Texts of one token are passed over: this only looks.
     let ended = programs.run(programs.worker(["probe", "--lens", "1"]), until)?;
     let report: Value = ended.json().context("tercet-worker does not start")?;
-    let count = report["num_gpus"].as_u64().context("tercet-worker probe tells no number of GPUs")?;
+    let count = report["num_gpus"].as_u64().context("tercet-worker probe does not tell the number of GPUs")?;
     let listed = listed();
     if count > 0 {
-        let free = report["free_bytes"].as_u64().context("tercet-worker probe tells no memory of its GPU")?;
+        let free = report["free_bytes"].as_u64().context("tercet-worker probe does not tell its GPU's memory")?;
         return Ok((count as usize, free));
     }
     if listed == 0 {

@@ -158,7 +158,8 @@ fn write_cpu_numbers(programs: Programs, folder: &Path, file: &Path) -> anyhow::
     made.insert("seconds_since_1970".to_owned(), now().to_string());
     made.insert("processor".to_owned(), processor());
     for name in ["tercet", "libtorch"] {
-        let version = doctor["ranks"][0]["versions"][name].as_str().context("tercet doctor tells no versions")?;
+        let version =
+            doctor["ranks"][0]["versions"][name].as_str().context("tercet doctor does not tell the versions")?;
         made.insert(name.to_owned(), version.to_owned());
     }
     let numbers = CpuNumbers { made, steps: cpu_steps(&stage, until)?, training: cpu_runs(&stage, until)? };

@@ -63,6 +63,12 @@ fn what_the_worker_calls_is_asked_of_the_cuda_build() {
     let mine = command("mine").arg("--rows").arg(rows_file).arg("--negatives").arg("2");
     device.under(mine.arg("--out").arg(scene.place.path("mined.jsonl"))).succeed();
 
+    let index = command("index").arg("--corpus").arg(scene.place.path("beir"));
+    device.under(index.arg("--out").arg(scene.place.path("index"))).succeed();
+    let search = command("search").arg("--index").arg(scene.place.path("index")).arg("--top").arg("3");
+    let search = search.arg("--queries").arg(scene.place.path("beir/queries.jsonl")).arg("--rankings").arg("dense,all");
+    device.under(search.arg("--out").arg(scene.place.path("runs"))).succeed();
+
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda-build/operators.txt");
     let list = fs::read_to_string(&path).unwrap();
     let listed: BTreeSet<&str> = list.lines().filter(|line| !line.starts_with('#')).collect();

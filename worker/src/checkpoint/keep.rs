@@ -63,7 +63,7 @@ impl Kept {
                     }
                     Err(Flaw { reason, .. }) => {
                         if self.told.insert(old) {
-                            remarks.push(format!("{}: {reason}: left alone, and counted as none", path.display()));
+                            remarks.push(format!("{}: {reason}: left in place and ignored", path.display()));
                         }
                         continue;
                     }

@@ -58,7 +58,7 @@ fn put_in_place(beside: &Path, target: &Path) -> io::Result<Vec<String>> {
             removed = Some(aside);
         } else {
             let aside = set_aside(target)?;
-            remarks.push(format!("{} was no checkpoint; it is {} now", target.display(), aside.display()));
+            remarks.push(format!("{} was not a checkpoint, and is now {}", target.display(), aside.display()));
         }
     }
     if let Err(error) = fs::rename(beside, target) {

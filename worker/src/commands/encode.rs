@@ -14,7 +14,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView};
 use tch::Tensor;
 use tercet_cluster::{Collective, broadcast_bytes};
-use tercet_configs::Head;
+use tercet_configs::{CpuMatmul, Head};
 use tercet_protocol::args::EncodeArgs;
 use tercet_sampler::{LineReader, LinesOf, ReadAt, is_of_objects, unpacked_name};
 
@@ -39,6 +39,7 @@ pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         mcls: args.mcls,
         sub_batch_tokens: args.sub_batch_tokens,
         precision: args.precision.into(),
+        matmul: CpuMatmul::Auto,
     };
     let encoder = TextEncoder::load(&args.model, options, ranks)?;
     let heads =
@@ -51,7 +52,7 @@ pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let own: Vec<&str> = share(&texts, ranks).copied().collect();
     if let Some(&nth) = encoder.tokenless(&own)?.first() {
         let i = nth * ranks.world_size() + ranks.rank();
-        let reason = "a text of which the tokenizer makes no token has no representation: remove the line".into();
+        let reason = "a text without a token has no representation: remove the line".into();
         return Err(input[i].at.error(reason).into());
     }
     let prompt = prompt(args, &encoder, &texts, ranks);
@@ -79,8 +80,8 @@ fn prompt(args: &EncodeArgs, encoder: &TextEncoder, texts: &[&str], ranks: &dyn 
     if unsaid && ranks.rank() == 0 {
         let [query, passage] = [&folder.query, &folder.passage].map(|prompt| prompt.clone().unwrap_or_default());
         tracing::warn!(
-            "the model's folder puts {query:?} before queries and {passage:?} before passages; nothing is put before these \
-             texts: say --as query or --as passage if they are such"
+            "the model's folder puts {query:?} before queries and {passage:?} before passages; nothing is put before \
+             these texts: say --as query or --as passage if that is what they are"
         );
     }
     prompt

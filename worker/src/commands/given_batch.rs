@@ -36,8 +36,8 @@ pub(super) struct GivenBatch {
 }
 
 impl GivenBatch {
-    /// Rows as training reads them, with the settings of the data set `dataset`, or else of the one that has the file's
-    /// name.
+    /// Rows as training reads them, of a file or a folder of Hugging Face `datasets`, with the settings of the data set
+    /// `dataset`, or else of the one that has the file's name.
     pub fn read_rows(
         path: &Path,
         dataset: Option<&str>,
@@ -46,7 +46,7 @@ impl GivenBatch {
         ranks: &dyn Collective,
     ) -> anyhow::Result<Self> {
         let bad = |reason: String| CommandError::Data { path: path.to_owned(), reason };
-        let rows: Vec<Row> = RowReader::open(path)?.collect::<Result<_, _>>()?;
+        let rows = RowReader::read_all(path)?;
         if rows.is_empty() {
             return Err(bad("has no rows".into()).into());
         }
@@ -62,7 +62,7 @@ impl GivenBatch {
         }
         let rows = leave_out_few(rows, &policy, ranks);
         let Some((_, first)) = rows.first() else {
-            return Err(bad("no row has negatives enough (few_negatives = \"reject\")".into()).into());
+            return Err(bad("no row has enough negatives (few_negatives = \"reject\")".into()).into());
         };
         let without = rows.iter().all(|(_, row)| row.neg.is_empty());
         if without && policy.group_size != GroupSize::Fixed(1) && ranks.rank() == 0 {
@@ -80,7 +80,7 @@ impl GivenBatch {
             let negatives = (0..num_negatives).map(|k| k % row.neg.len());
             let content = |field: &str, text: &str| match tokenizer.encode_content(text) {
                 Ok(tokens) if tokens.is_empty() => {
-                    Err(anyhow::Error::from(bad(format!("row {number}: no token is left of its {field}: {text:?}"))))
+                    Err(anyhow::Error::from(bad(format!("row {number}: its {field} has no token: {text:?}"))))
                 }
                 content => Ok(content?),
             };

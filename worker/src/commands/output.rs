@@ -213,8 +213,8 @@ fn must_be_of_its_name(path: &Path) -> Result<(), CommandError> {
     let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
     match ending.filter(|ending| OTHER_FORMATS.contains(&ending.as_str())) {
         Some(ending) => Err(CommandError::Usage(format!(
-            "{}: .{ending} is a format in which nothing is written here: name it for JSON (Lines) or safetensors, plain or \
-             ending with .gz or .zst",
+            "{}: nothing is written in the format .{ending}: name it for JSON (Lines) or safetensors, plain or ending \
+             with .gz or .zst",
             path.display()
         ))),
         None => Ok(()),
@@ -303,7 +303,7 @@ mod tests {
         let (dir, ranks) = (tempfile::tempdir().unwrap(), tercet_cluster::Solo::new());
         must_be_free(&ranks, [dir.path().join("new").as_path()]).unwrap();
         let other = must_be_free(&ranks, [dir.path().join("new.jsonl.bz2").as_path()]).unwrap_err();
-        assert!(other.to_string().contains(".bz2 is a format"), "{other}");
+        assert!(other.to_string().contains("in the format .bz2"), "{other}");
         for taken in [dir.path(), Path::new("/dev/null")] {
             assert!(must_be_free(&ranks, [taken]).unwrap_err().to_string().contains("not overwritten"));
         }

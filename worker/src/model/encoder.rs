@@ -34,44 +34,22 @@ pub(super) fn pooler_specs(c: &EncoderConfig) -> [Spec; 2] {
 
 /// Names, shapes and initial values of the encoder's weights.
 pub(super) fn specs(c: &EncoderConfig) -> Vec<Spec> {
-    let d = c.hidden_size as i64;
-    let normal = Init::Normal(c.initializer_range);
-    let mut specs = Vec::new();
-    let mut add = |name: String, shape: &[i64], init| specs.push(Spec { name, shape: shape.to_vec(), init });
-    add(EMBEDDING_TABLES[0].into(), &[c.vocab_size as i64, d], normal);
-    add(EMBEDDING_TABLES[1].into(), &[c.max_position_embeddings as i64, d], normal);
-    add(EMBEDDING_TABLES[2].into(), &[c.type_vocab_size as i64, d], normal);
-    add("embeddings.LayerNorm.weight".into(), &[d], Init::Constant(1.0));
-    add("embeddings.LayerNorm.bias".into(), &[d], Init::Constant(0.0));
-    for layer in 0..c.num_hidden_layers {
-        specs.extend(layer_specs(c, &format!("encoder.layer.{layer}")));
-    }
-    specs
+    c.encoder_weights().into_iter().map(|weight| spec(c, weight)).collect()
 }
 
-/// Names, shapes and starts of the weights of a layer whose names begin with `name`.
+/// Names, shapes and initial values of the weights of a layer whose names begin with `name`.
 pub(super) fn layer_specs(c: &EncoderConfig, name: &str) -> Vec<Spec> {
-    let (d, ffn) = (c.hidden_size as i64, c.intermediate_size as i64);
-    let mut specs = Vec::new();
-    let mut add = |part: String, shape: &[i64], init| {
-        specs.push(Spec { name: format!("{name}.{part}"), shape: shape.to_vec(), init });
+    c.layer_weights(name).into_iter().map(|weight| spec(c, weight)).collect()
+}
+
+/// A weight of the encoder, or one like those: norms begin as 1, biases as 0.
+pub(super) fn spec(c: &EncoderConfig, (name, shape): (String, Vec<usize>)) -> Spec {
+    let init = match name.as_str() {
+        norm if norm.ends_with("LayerNorm.weight") || norm.ends_with("layer_norm.weight") => Init::Constant(1.0),
+        bias if bias.ends_with(".bias") => Init::Constant(0.0),
+        _ => Init::Normal(c.initializer_range),
     };
-    for (part, rows, columns) in [
-        ("attention.self.query", d, d),
-        ("attention.self.key", d, d),
-        ("attention.self.value", d, d),
-        ("attention.output.dense", d, d),
-        ("intermediate.dense", ffn, d),
-        ("output.dense", d, ffn),
-    ] {
-        add(format!("{part}.weight"), &[rows, columns], Init::Normal(c.initializer_range));
-        add(format!("{part}.bias"), &[rows], Init::Constant(0.0));
-    }
-    for norm in ["attention.output.LayerNorm", "output.LayerNorm"] {
-        add(format!("{norm}.weight"), &[d], Init::Constant(1.0));
-        add(format!("{norm}.bias"), &[d], Init::Constant(0.0));
-    }
-    specs
+    Spec { name, shape: shape.into_iter().map(|n| n as i64).collect(), init }
 }
 
 /// What the forward pass saves for the backward pass.

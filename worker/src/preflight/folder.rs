@@ -80,7 +80,7 @@ fn nearest(run_dir: &Path) -> io::Result<PathBuf> {
     let whole = std::path::absolute(run_dir)?;
     let place = whole.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     if !place.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} is no folder", place.display())));
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} is not a folder", place.display())));
     }
     let path = CString::new(place.as_os_str().as_encoded_bytes())?;
     // SAFETY: the path ends with NUL and lives during the call.
@@ -167,7 +167,7 @@ mod tests {
     fn a_folder_below_a_file_cannot_be_made() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let found = look(&recipe(&[&format!("run_dir={}/run", file.path().display())])).unwrap();
-        assert!(found.error.is_some_and(|error| error.contains("is no folder")));
+        assert!(found.error.is_some_and(|error| error.contains("is not a folder")));
         assert_eq!(look(&recipe(&[])), None);
     }
 

@@ -153,7 +153,7 @@ mod tests {
         let setting = "run_dir=/proc/self/status/run".to_owned();
         let recipe = Recipe::parse("name = \"t\"", Path::new("t.toml"), &[setting]).unwrap();
         let error = check(&recipe, &Solo::new()).unwrap_err();
-        assert!(error.to_string().contains("is no folder"), "{error}");
+        assert!(error.to_string().contains("is not a folder"), "{error}");
         assert_eq!(error.downcast_ref::<SickMachine>().unwrap().exit_code(), ExitCode::Usage);
     }
 

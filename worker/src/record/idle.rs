@@ -191,9 +191,9 @@ fn words_for(cause: Cause, step: &Step<'_>) -> String {
             )
         }
         Cause::AllKnown => format!(
-            "{at}: each of the batch's {} negatives is a known answer of its query and is left out, so the loss is 0 and nothing \
-             is learnt: its rows ask one and the same, or have one and the same positive, or the tokenizer knows none of their \
-             words; give them negatives, mix them with other rows, or set loss.mask_false_negatives=false",
+            "{at}: each of the batch's {} negatives is a known answer of its query and is left out, so the loss is 0 \
+             and nothing is learnt: its rows have the same query or the same positive, or the tokenizer knows none of \
+             their words; give them negatives, mix them with other rows, or set loss.mask_false_negatives=false",
             signs.num_negatives
         ),
         Cause::NoGradient => format!(
@@ -201,8 +201,8 @@ fn words_for(cause: Cause, step: &Step<'_>) -> String {
              negatives that nothing is left to do, or the weights give nothing to learn from"
         ),
         Cause::AllAlike => format!(
-            "{at}: all passages score alike for each query, so what is learnt is rounding: the passages are all one text, or \
-             the model makes one and the same vector of all texts"
+            "{at}: all passages score alike for each query, so what is learnt is rounding: the passages are all one \
+             text, or the model makes the same vector of all texts"
         ),
         Cause::Lexical => format!(
             "{at}: every lexical score is 0, so the lexical head learns nothing: its weights are all 0 after ReLU (a dead head), \

@@ -74,7 +74,7 @@ pub enum SetupError {
         hash: String,
     },
     /// Nowhere to put the run's files.
-    #[error("the recipe's run_dir is empty: say where the run's files shall go")]
+    #[error("the recipe's run_dir is empty: set it to the folder for the run's files")]
     NoRunDir,
     /// A variable for Tercet's own tests, of the wrong form.
     #[error("{0}; unset it, it is for Tercet's own tests")]

@@ -89,7 +89,7 @@ impl RunLock {
                 ErrorKind::Interrupted => {}
                 _ if matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS)) => {
                     // The run's log, which is in the run folder, does not exist yet.
-                    eprintln!("{}: this file system knows no locks: nothing keeps a second run away", path.display());
+                    eprintln!("{}: this file system has no locks: nothing keeps a second run away", path.display());
                     break;
                 }
                 _ => return Err(error).with_context(about),

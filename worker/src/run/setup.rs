@@ -155,7 +155,7 @@ fn of_another_task(lock: Option<&RunLock>, recipe: &Recipe, step: u64) -> Result
         return Err(SetupError::OtherTask { run_dir, task });
     }
     Ok(Some(format!(
-        "{run_dir} holds the run of task {task} of this job array: this task goes on with it, and is no run of its own"
+        "{run_dir} holds the run of task {task} of this job array: this task goes on with it, and has no run of its own"
     )))
 }
 

@@ -1,9 +1,9 @@
 //! A benchmark's figures: operations are counted and set against the rate of matrix products.
 //!
-//! Model operations are those of the real tokens, in the encoder and what stands on it, forward and backward once: three
-//! forward passes. In pre-training that is the decoder, and the projection to the vocabulary of the words that both sides
-//! had to predict. Neither padding nor recomputation counts, nor do the score matrices, whose lexical part depends on the
-//! texts' words.
+//! Model operations are those of the real tokens, in the encoder and what stands on it, forward and backward once:
+//! three forward passes. In pre-training that is the decoder, and the projection to the vocabulary of the words that
+//! both sides had to predict. Neither padding nor recomputation counts, nor do the score matrices, whose lexical part
+//! depends on the texts' words.
 
 use std::collections::BTreeMap;
 

@@ -146,8 +146,8 @@ fn verdict(level: Level) -> &'static str {
     match level {
         Level::Ok => "all machines are fit\n",
         Level::Warning => "fit, but see the warnings\n",
-        Level::Mistake => "not fit: mend what was asked for\n",
-        Level::Sick => "not fit: mend or leave out the sick machines\n",
+        Level::Mistake => "not fit: correct what was asked for\n",
+        Level::Sick => "not fit: repair or leave out the sick machines\n",
     }
 }
 
@@ -195,6 +195,6 @@ mod tests {
         assert_eq!(line("sick:"), "sick: gpu02: GPU 1: 3 uncorrected memory errors");
         assert_eq!(line("run folder"), "run folder runs/a: 1024.0 GiB free, written at 500 MB/s");
         assert_eq!(line("1 link between"), "1 link between machines: median 2.00 GB/s, slowest 2.00 GB/s");
-        assert!(table.ends_with("not fit: mend or leave out the sick machines\n"));
+        assert!(table.ends_with("not fit: repair or leave out the sick machines\n"));
     }
 }

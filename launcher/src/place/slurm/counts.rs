@@ -54,7 +54,7 @@ impl Reader<'_> {
         let text = self.get(name)?;
         let value = parse(&text);
         if value.is_none() {
-            self.words.push(format!("{name} is {text:?}, which is not understood, and not used"));
+            self.words.push(format!("{name} is {text:?}, which is not understood: it is ignored"));
         }
         value
     }
@@ -99,7 +99,7 @@ impl Reader<'_> {
         if cpus.len() != self.num_nodes && !self.in_step {
             let text = self.get("SLURM_JOB_CPUS_PER_NODE").unwrap_or_default();
             self.words.push(format!(
-                "SLURM_JOB_CPUS_PER_NODE, {text}, is about {} nodes, the job has {}: it is not used",
+                "SLURM_JOB_CPUS_PER_NODE, {text}, is about {} nodes, but the job has {}: it is ignored",
                 cpus.len(),
                 self.num_nodes
             ));

@@ -188,7 +188,7 @@ fn step_nodes(
     let list = get("SLURM_STEP_NODELIST")?;
     let nodes = nodelist::expand(&list)?;
     if nodes.iter().any(|node| !all.contains(node)) {
-        words.push(format!("SLURM_STEP_NODELIST, {list}, has nodes that job {job} has not: it is not used"));
+        words.push(format!("SLURM_STEP_NODELIST, {list}, has nodes that are not in job {job}: it is ignored"));
         return None;
     }
     if nodes.len() < all.len() {
@@ -313,6 +313,6 @@ mod tests {
         let interactive = set.map(|(name, value)| (name, if name == "SLURM_STEP_ID" { "4294967290" } else { value }));
         assert_eq!(shares(&around(&interactive, true, None).unwrap().0).len(), 3);
         let strange = set.map(|(name, value)| (name, if name == "SLURM_STEP_NODELIST" { "x1" } else { value }));
-        assert!(around(&strange, true, None).unwrap().1[0].contains("nodes that job 7 has not"));
+        assert!(around(&strange, true, None).unwrap().1[0].contains("nodes that are not in job 7"));
     }
 }

@@ -7,6 +7,9 @@ use tercet_configs::limits::TILE_ELEMENTS;
 use super::holder::{Holder, Part, Phase, part};
 use crate::plan::traffic::{block_bytes, gradient_bytes};
 
+/// A shared (passage, token) pair's two places, which scoring keeps for its way back.
+const SHARED_PAIR_BYTES: f64 = 16.0;
+
 /// Its phases, and what each of them holds.
 pub(super) fn phases(holder: &Holder) -> Vec<Phase> {
     let after = holder.after_passes(&holder.after_scores());
@@ -77,7 +80,15 @@ impl Holder<'_> {
             part("kept graphs", self.graph(&self.load.kept)),
             part("representations", self.representations()),
             part("passages on their way", visiting + passing),
+            part("places of shared tokens", self.shared_pairs()),
         ]
+    }
+
+    /// The places of the tokens that all ranks' passages share with the local queries; other ranks' passages count like
+    /// own ones.
+    fn shared_pairs(&self) -> f64 {
+        let all = self.load.shared_pairs * self.world_size as f64;
+        if self.shape.heads.lexical { SHARED_PAIR_BYTES * all } else { 0.0 }
     }
 
     fn num_heads(&self) -> f64 {

@@ -23,6 +23,7 @@ pub(super) type Phase = (&'static str, Vec<Part>);
 
 /// The part that is no tensors.
 pub(super) const PROGRAM: &str = "program and libraries";
+pub(super) const UNEVEN_PARTS: &str = "NCCL's room for uneven parts";
 
 /// Program and libraries: on the CPU pages of libtorch, and heap that reading a tokenizer and a model leaves; on a GPU
 /// its context.
@@ -86,6 +87,7 @@ impl Holder<'_> {
             part("AdamW's two moments", 2.0 * weights / if self.shards_state { self.world_size as f64 } else { 1.0 }),
             part("snapshot for checkpoints", snapshot),
             part("MPI", mpi),
+            part(UNEVEN_PARTS, self.uneven_parts()),
             part("batch and its layout", self.batch()),
             part("tiles of similarities", self.similarity_tiles()),
         ]
@@ -174,18 +176,43 @@ impl Holder<'_> {
     /// Bytes of one sub-batch on its way through a layer, or through the heads, nothing of it kept.
     pub(super) fn transient_forward(&self, tokens: f64) -> f64 {
         let c = &self.shape.config;
-        let (d, ffn) = (c.hidden_size as f64, c.intermediate_size as f64);
-        let layer = self.shape.compute_bytes as f64 * (d + (2.0 * ffn).max(5.0 * d) + d);
-        tokens * layer.max(self.shape.compute_bytes as f64 * d + self.e() * self.head_floats())
+        let (d, ffn, compute) = (c.hidden_size as f64, c.intermediate_size as f64, self.shape.compute_bytes as f64);
+        let layer = match self.device {
+            Device::Cpu => compute * (d + (2.0 * ffn).max(5.0 * d) + d),
+            // At the second norm: input, queries, keys and values, attended twice, the first norm's input and result,
+            // the feed-forward layer before and after its activation; the second norm's input, sum and result.
+            Device::Cuda => compute * (11.0 * d + 2.0 * ffn) + self.norm_temporaries(2.0) * d,
+        };
+        tokens * layer.max(compute * d + self.e() * self.head_floats())
     }
 
     /// Bytes alive besides the graph while it is walked back: the activation again, its gradient and the gradient
-    /// before it, of the layer's two sums; or the heads with their gradients.
+    /// before it, of the layer's two sums; or a norm's input and gradients; or the heads with their gradients.
     pub(super) fn transient_backward(&self, tokens: f64) -> f64 {
         let c = &self.shape.config;
-        let (d, ffn) = (c.hidden_size as f64, c.intermediate_size as f64);
-        let layer = self.shape.compute_bytes as f64 * (3.0 * ffn + 3.0 * d);
-        tokens * layer.max(2.0 * self.e() * self.head_floats())
+        let (d, ffn, compute) = (c.hidden_size as f64, c.intermediate_size as f64, self.shape.compute_bytes as f64);
+        let layer = compute * (3.0 * ffn + 3.0 * d);
+        let norm = (compute * 4.0 + self.norm_temporaries(3.0)) * d;
+        tokens * layer.max(norm).max(2.0 * self.e() * self.head_floats())
+    }
+
+    /// Bytes of a norm's numbers in float32, where a GPU computes the others in bfloat16: the sum and the result on the
+    /// way forward; on the way back the sum, and the gradients of both.
+    fn norm_temporaries(&self, num: f64) -> f64 {
+        if self.device == Device::Cuda && self.shape.compute_bytes < self.shape.element_bytes {
+            num * self.e()
+        } else {
+            0.0
+        }
+    }
+
+    /// The room in which NCCL's collectives on parts find parts of one length, as long as the largest bucket that needs
+    /// it (`cluster/src/nccl/even.rs`).
+    fn uneven_parts(&self) -> f64 {
+        if self.device == Device::Cpu || self.world_size == 1 || !self.shards_state {
+            return 0.0;
+        }
+        BUCKET_BYTES.min(self.shape.element_bytes * self.shape.num_parameters).next_power_of_two() as f64
     }
 }
 

@@ -42,7 +42,8 @@ impl PeakMemory {
 
     /// Without what a program and its libraries take for themselves.
     pub fn bytes_of_tensors(&self) -> f64 {
-        self.parts.iter().filter(|part| part.name != holder::PROGRAM).map(|part| part.bytes).sum()
+        let is_tensor = |part: &&Part| ![holder::PROGRAM, holder::UNEVEN_PARTS].contains(&part.name);
+        self.parts.iter().filter(is_tensor).map(|part| part.bytes).sum()
     }
 }
 

@@ -19,7 +19,7 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
     command.args(["--tokens", &stage.sizes.attention_tokens.to_string()]);
     command.args(["--heads", &stage.sizes.model.num_heads.to_string()]);
     let report = stage.json(command, until)?;
-    let all = report["attention"].as_array().context("tercet-worker probe tells nothing of attention")?;
+    let all = report["attention"].as_array().context("tercet-worker probe tells nothing about attention")?;
     ensure!(report["device"] == "cuda", "the worker computed on {}, not on a GPU", report["device"]);
     let head = ["precision", "texts × tokens", "padded", "dropout", "kernel", "first call", "then", "TFLOP/s"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];

@@ -24,7 +24,7 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
     let mut command = stage.programs.tercet(["plan"]);
     command.arg(&recipe).args(["--json", "-", "--world", "1", "--device", "cuda"]);
     let plan = stage.json(command, until)?;
-    let planned = plan["memory"]["total_bytes"].as_f64().context("tercet plan says no memory")?;
+    let planned = plan["memory"]["total_bytes"].as_f64().context("tercet plan does not tell the memory")?;
     // The program's own memory is not the allocator's.
     let of_tensors = planned - part(&plan, "program");
     let fixed = timed(stage, len, 1, &[], until)?;
@@ -44,7 +44,7 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
             ));
         }
         Some(_) => {}
-        None => found.wrong("tercet bench --json tells no peak of the GPU's memory"),
+        None => found.wrong("tercet bench --json does not tell the peak of the GPU's memory"),
     }
     let recomputed = number(&auto["median"]["phase_secs"]["recompute"]);
     if let Some(bytes) = device_peak(&auto) {

@@ -11,7 +11,7 @@ pub enum DeviceArg {
     Auto,
     /// One NVIDIA GPU for each rank
     Cuda,
-    /// Processors, also where there are GPUs
+    /// CPUs, even where there are GPUs
     Cpu,
 }
 

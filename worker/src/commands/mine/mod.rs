@@ -14,6 +14,7 @@ use std::io::Write;
 use std::path::Path;
 
 use tercet_cluster::Collective;
+use tercet_configs::CpuMatmul;
 use tercet_protocol::args::MineArgs;
 
 use self::known::{Known, Passages};
@@ -41,6 +42,7 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         mcls: None,
         sub_batch_tokens: args.sub_batch_tokens,
         precision: args.precision.into(),
+        matmul: CpuMatmul::Auto,
     };
     let encoder = TextEncoder::load(&args.model, options, ranks)?;
 
@@ -73,7 +75,7 @@ fn check_tokens(rows: &[MinedRow], id_of: impl Fn(&str) -> Option<u64>) -> Resul
         let positives = row.row.pos.iter().enumerate().map(|(i, text)| (format!("pos[{i}]"), text.as_str()));
         let texts = std::iter::once(("query".to_owned(), row.query.as_str())).chain(positives);
         if let Some((field, text)) = texts.into_iter().find(|(_, text)| id_of(text).is_none()) {
-            let reason = format!("no token is left of {field:?}, so it has no representation: {text:?}");
+            let reason = format!("{field:?} has no token, so it has no representation: {text:?}");
             return Err(row.at.error(reason).into());
         }
     }
@@ -121,12 +123,12 @@ fn write_rows(
         );
     }
     if passages.num_tokenless > 0 {
-        tracing::warn!("of {} passages no token is left; they are drawn for no row", passages.num_tokenless);
+        tracing::warn!("{} passages have no token; they are drawn for no row", passages.num_tokenless);
     }
     let num_scored =
         rows.iter().filter(|row| row.row.neg_scores.as_ref().is_some_and(|scores| !scores.is_empty())).count();
     if num_scored > 0 {
-        tracing::warn!("the neg_scores of {num_scored} rows were of their old negatives and are taken out");
+        tracing::warn!("the neg_scores of {num_scored} rows belonged to their old negatives and are removed");
     }
     Ok(())
 }

@@ -5,25 +5,13 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use tch::Kind;
-use tercet_configs::{EncoderConfig, Pooling, Prompts, in_its_place};
+use tercet_configs::{EncoderConfig, Pooling, Prompts, TOKENIZER_FILES, in_its_place};
 use tercet_sampler::SpecialTokens;
 
 use super::{HostTensor, pickle, tokenizer_config};
 use crate::model::heads::{HEADS, head_of};
 use crate::model::pretraining::{PRETRAINING_FILES, is_of_pretraining};
 use crate::model::{M3Model, ModelError};
-
-/// Files beside a tokenizer.json that are copied unchanged.
-const TOKENIZER_FILES: [&str; 8] = [
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "special_tokens.json",
-    "added_tokens.json",
-    "sentencepiece.bpe.model",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-];
 
 /// The contents of a model's directory besides the weights. The source files are read once, so that exports do not need
 /// them later: they may lie in a checkpoint that has been deleted since the run resumed from it.

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 use tch::{Kind, Tensor};
+use tercet_configs::weight_names as names;
 use tercet_configs::{EncoderConfig, ModelFolder, WeightFiles, WeightFormat, in_its_place, unreadable};
 
-use super::{names, pickle};
+use super::pickle;
 use crate::model::heads::HEADS;
 use crate::model::pretraining::PRETRAINING_FILES;
 use crate::model::{ModelError, Purpose, encoder, heads, pretraining};
@@ -174,7 +175,7 @@ impl Gathered {
                 };
             if !same {
                 return Err(fail(format!(
-                    "{place} is there twice with different values, as {before} and as {from}: take out the wrong one"
+                    "{place} occurs twice with different values, as {before} and as {from}: take out the wrong one"
                 )));
             }
             return Ok(());

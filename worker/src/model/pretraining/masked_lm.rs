@@ -6,8 +6,8 @@
 use tch::Tensor;
 use tercet_configs::EncoderConfig;
 
-use crate::model::encoder::EMBEDDING_TABLES;
-use crate::model::parameters::{Init, Parameters, Span, Spec};
+use crate::model::encoder::{EMBEDDING_TABLES, spec};
+use crate::model::parameters::{Parameters, Span, Spec};
 use crate::model::places::{LinearPlace, NormPlace};
 use crate::ops::gelu;
 use crate::ops::layer_norm::Normalised;
@@ -16,17 +16,7 @@ use crate::ops::vocabulary::{Predicted, Projection, ProjectionGradient};
 
 /// Names, shapes and starts of the head's weights.
 pub(super) fn specs(c: &EncoderConfig) -> Vec<Spec> {
-    let d = c.hidden_size as i64;
-    [
-        ("lm_head.dense.weight", vec![d, d], Init::Normal(c.initializer_range)),
-        ("lm_head.dense.bias", vec![d], Init::Constant(0.0)),
-        ("lm_head.layer_norm.weight", vec![d], Init::Constant(1.0)),
-        ("lm_head.layer_norm.bias", vec![d], Init::Constant(0.0)),
-        ("lm_head.bias", vec![c.vocab_size as i64], Init::Constant(0.0)),
-    ]
-    .into_iter()
-    .map(|(name, shape, init)| Spec { name: name.into(), shape, init })
-    .collect()
+    c.mlm_head_weights().into_iter().map(|(name, shape)| spec(c, (name.to_owned(), shape))).collect()
 }
 
 /// The head; its weights lie in [`Parameters`].

@@ -9,6 +9,7 @@ pub mod attention;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod gelu;
+pub mod inner_products;
 pub mod layer_norm;
 mod number;
 mod product;

@@ -137,7 +137,7 @@ fn hidden(list: &str, open_gpus: usize) -> Option<String> {
         return None;
     }
     Some(match visible.remark {
-        Some(remark) => format!("CUDA_VISIBLE_DEVICES, {list:?}, {remark}: mend or unset it"),
+        Some(remark) => format!("CUDA_VISIBLE_DEVICES, {list:?}, {remark}: correct or unset it"),
         None if VisibleDevices::hides_all(list) => {
             format!("CUDA_VISIBLE_DEVICES, {list:?}, hides them: unset it, or set device = \"cpu\"")
         }

@@ -203,8 +203,8 @@ struct Words {
 }
 
 impl Words {
-    /// `count` places: those with the smallest hashes. Of words those with the smallest hashes of their first places, as
-    /// many as fit into `count`: one that is too long for what is left is passed over.
+    /// `count` places: those with the smallest hashes. Of words those with the smallest hashes of their first places,
+    /// as many as fit into `count`: one that is too long for what is left is passed over.
     fn drawn(&self, key: u64, what: &[u64], count: usize) -> Vec<usize> {
         let key = hash(&[&[key], what].concat());
         let hashed = |place: usize| (hash(&[key, place as u64]), place);

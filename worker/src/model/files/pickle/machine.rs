@@ -178,13 +178,15 @@ impl<'a> Machine<'a> {
         match self.stack.last() {
             Some(Value::Dict(dict)) => self.arena[*dict].extend(items),
             Some(Value::Other) => {}
-            _ => return Err("items for what is no dict".into()),
+            _ => return Err("items for something that is not a dict".into()),
         }
         Ok(())
     }
 
     fn extend(&mut self, items: Vec<Value>) -> Result<(), String> {
-        let Some(Value::List(list)) = self.stack.last() else { return Err("items for what is no list".into()) };
+        let Some(Value::List(list)) = self.stack.last() else {
+            return Err("items for something that is not a list".into());
+        };
         self.arena[*list].extend(items);
         Ok(())
     }

@@ -155,7 +155,7 @@ fn what_else(head: &[u8]) -> Option<&'static str> {
     } else if head.get(8) == Some(&b'{') {
         Some("seems to be a safetensors file, not torch.save's: give it the ending .safetensors")
     } else if head.starts_with(b"\x80") {
-        Some("is a pickle but no file of torch.save: save the state dict with torch.save")
+        Some("is a pickle but not a file of torch.save: save the state dict with torch.save")
     } else {
         in_its_place(head)
     }

@@ -55,7 +55,7 @@ impl Machine<'_> {
     fn tensors(&self, dict: Handle) -> Result<Vec<Named>, String> {
         let tensors = self.items(dict).filter_map(|item| match item {
             (Value::Text(name), Value::Tensor(tensor)) => Some(Ok((name.clone(), tensor.clone()))),
-            (_, Value::Tensor(_)) => Some(Err("a tensor whose name is no text".into())),
+            (_, Value::Tensor(_)) => Some(Err("a tensor whose name is not text".into())),
             _ => None,
         });
         tensors.collect()
@@ -95,7 +95,7 @@ impl Machine<'_> {
     /// The result of a call: those that occur in state dicts, and beside them in checkpoints.
     pub(super) fn call(&mut self, callee: &Value, arguments: &Value) -> Result<Value, String> {
         let (Value::Global(name), Value::Tuple(tuple)) = (callee, arguments) else {
-            return Err("a call of what is no function".into());
+            return Err("a call of something that is not a function".into());
         };
         let arguments = self.arena[*tuple].as_slice();
         match (&**name, arguments) {
@@ -146,8 +146,9 @@ impl Machine<'_> {
             );
         }
         let numbers = |tuple: &Handle| -> Result<Vec<i64>, String> {
-            let number =
-                |value: &Value| if let Value::Int(n) = value { Ok(*n) } else { Err("a size that is no number".into()) };
+            let number = |value: &Value| {
+                if let Value::Int(n) = value { Ok(*n) } else { Err("a size that is not a number".into()) }
+            };
             self.arena[*tuple].iter().map(number).collect()
         };
         let (shape, strides) = (numbers(shape)?, numbers(strides)?);

@@ -125,7 +125,11 @@ fn what_cuda_answers_decides_whose_fault_it_is() {
 fn a_list_that_hides_the_gpus_is_named() {
     let hidden = blind(100, "cudaErrorNoDevice: no CUDA-capable device is detected");
     for (list, words) in [
-        ("9", "CUDA_VISIBLE_DEVICES, \"9\", names GPU 9, but there are 0 to 1: it ends there: mend or unset it"),
+        (
+            "9",
+            "CUDA_VISIBLE_DEVICES, \"9\", names GPU 9, but there are only GPUs 0 to 1: CUDA ignores it and what \
+             follows: correct or unset it",
+        ),
         ("0,0", "names 0 twice"),
         ("NoDevFiles", "says that this job has none: ask Slurm for GPUs"),
         ("", "CUDA_VISIBLE_DEVICES, \"\", hides them: unset it, or set device = \"cpu\""),

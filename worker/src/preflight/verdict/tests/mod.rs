@@ -168,8 +168,8 @@ fn ranks_see_the_gpus_that_are_meant() {
     is(&set("-1", 2), "b", Level::Warning, &["hides its 2 GPUs"]);
     is(&set("NoDevFiles", 2), "b", Level::Warning, &["hides its 2 GPUs"]);
     is(&set("0,0", 2), "b", Level::Warning, &["names 0 twice", "ranks see 0 of its 2 GPUs"]);
-    is(&set("0,7", 2), "b", Level::Warning, &["names GPU 7, but there are 0 to 1", "ranks see 1 of its 2"]);
-    is(&set("MIG-a,MIG-b", 2), "b", Level::Warning, &["shows the first alone"]);
+    is(&set("0,7", 2), "b", Level::Warning, &["names GPU 7, but there are only GPUs 0 to 1", "ranks see 1 of its 2"]);
+    is(&set("MIG-a,MIG-b", 2), "b", Level::Warning, &["shows only the first"]);
     is(&set("0", 2), "b", Level::Warning, &["2 ranks share 1 GPUs (CUDA_VISIBLE_DEVICES, \"0\")"]);
     is(&found(|facts| machine(facts, 2).num_ranks = 4), "b", Level::Warning, &["4 ranks share 2 GPUs"]);
     // Each rank was given a GPU of its own.

@@ -29,7 +29,7 @@ const MASKED_LM: [(&str, &str); 8] = [
 const TASK_HEADS: [&str; 4] = ["classifier.", "qa_outputs.", "score.", "classification_head."];
 
 /// The encoder's own name for what a file calls `name`.
-pub(super) fn bare(name: &str) -> String {
+pub fn bare(name: &str) -> String {
     let mut name = name;
     while let Some(rest) = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)) {
         name = rest;
@@ -43,31 +43,31 @@ pub(super) fn bare(name: &str) -> String {
 }
 
 /// The name here of what a file for pre-training calls `name`.
-pub(super) fn bare_in_pretraining(name: &str) -> String {
+pub fn bare_in_pretraining(name: &str) -> String {
     let bare = bare(name);
     let known = MASKED_LM.iter().find_map(|(theirs, own)| Some(format!("{own}{}", bare.strip_prefix(theirs)?)));
     known.unwrap_or(bare)
 }
 
 /// A head's own name, `weight` or `bias`, for what the file of `head` calls `name`.
-pub(super) fn bare_in_head<'a>(name: &'a str, head: &str) -> &'a str {
+pub fn bare_in_head<'a>(name: &'a str, head: &str) -> &'a str {
     let name = name.strip_prefix("module.").unwrap_or(name);
     let name = name.strip_prefix(head).and_then(|rest| rest.strip_prefix('.')).unwrap_or(name);
     name.strip_prefix("linear.").unwrap_or(name)
 }
 
 /// Whether a tensor of this bare name is known to change nothing of the encoder.
-pub(super) fn is_harmless(bare: &str) -> bool {
+pub fn is_harmless(bare: &str) -> bool {
     HARMLESS.iter().any(|known| bare.starts_with(known))
 }
 
 /// The head of another task that a tensor of this bare name belongs to.
-pub(super) fn task_head(bare: &str) -> Option<&'static str> {
+pub fn task_head(bare: &str) -> Option<&'static str> {
     TASK_HEADS.iter().find(|head| bare.starts_with(*head)).copied()
 }
 
 /// Why a tensor has no place, where that is known.
-pub(super) fn why_no_place(bare: &str, num_layers: usize) -> Option<String> {
+pub fn why_no_place(bare: &str, num_layers: usize) -> Option<String> {
     let layer = bare.strip_prefix("encoder.layer.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
     if let Some(layer) = layer.filter(|&layer| layer >= num_layers) {
         return Some(format!(
