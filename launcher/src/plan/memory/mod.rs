@@ -134,8 +134,8 @@ mod tests {
         // Seven times d and the feed-forward layer's 16 of a row, 4·8 of a token.
         assert_eq!(bytes(&memory, "the decoder's saved layer"), 4.0 * (9e5 * 72.0 + 1e6 * 32.0));
         assert_eq!(bytes(&memory, "labels' rows"), 4.0 * 9e5 * 40.0);
-        // 512 MiB of rows with 100 words, and as much again for exponentials.
-        assert_eq!(bytes(&memory, "logits"), 2.0 * 400.0 * ((512u64 << 20) / 400) as f64);
+        // All rows with 100 words are one tile, and there is as much again for exponentials.
+        assert_eq!(bytes(&memory, "logits"), 2.0 * 400.0 * 9e5);
         assert_eq!(bytes(&memory, "tiles of the decoder's attention"), 5.0 * 4.0 * f64::from(1 << 25));
     }
 }
