@@ -60,9 +60,10 @@ fn the_phases_sum_to_the_step_and_the_share_is_one() {
 #[test]
 fn pre_training_does_the_operations_that_are_planned() {
     let scene = TextScene::new();
-    let recipe = scene.place.recipe("recipe.toml", &scene.recipe(10).length_groups(&[(64, 8)]));
+    let recipe = scene.place.recipe("recipe.toml", &scene.recipe(10));
     for (preset, max_masked) in [("retromae", 0), ("retromae", 3), ("mlm", 0)] {
-        let settings = [format!("loss.preset={preset}"), format!("pretrain.max_masked={max_masked}")];
+        let batch = "data.length_groups=[{ max_len = 64, global_batch = 8 }]".to_owned();
+        let settings = [format!("loss.preset={preset}"), format!("pretrain.max_masked={max_masked}"), batch];
         let set = |command: Tercet| settings.iter().fold(command, |command, setting| command.set(setting));
         let plan = Tercet::new("plan").arg(&recipe).arg("--world").arg("1").arg("--device").arg("cpu").arg("--json");
         let plan: Value = serde_json::from_str(&set(plan.arg("-")).succeed()).unwrap();

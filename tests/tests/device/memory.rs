@@ -79,7 +79,7 @@ fn a_batch_that_cannot_be_scored_is_refused_with_what_to_lower() {
         ("among-two", 2, &["memory_budget=\"auto\"".to_owned()]),
     ] {
         let rows = 32 / ranks;
-        let on_each = format!("{rows} queries and {} passages of up to 500 tokens on each rank", 2 * rows);
+        let on_each = format!("{rows} queries and {} passages of up to 512 tokens on each rank", 2 * rows);
         let lower = "lower global_batch (32) of the length group up to 512 tokens";
         let train = train(&place, run, &recipe, &devices, ranks, settings);
         train.run().fails_with(2, &["too little to score the longest batch", &on_each, lower, "kept_graph_tokens = 0"]);
