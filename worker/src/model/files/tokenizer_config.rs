@@ -13,8 +13,8 @@ use tercet_sampler::SpecialTokens;
 ///   and replaces the normalizer. `PreTrainedTokenizerFast` takes tokenizer.json as it is, which is what we do.
 /// - A length limit is the model's own: positions may have been added, and some files state none that a model could
 ///   take.
-/// - Every special token that the lexical head leaves out is named, and the mask token where there is one. BERT's files name the last one `sep_token` only;
-///   FlagEmbedding wants an `eos_token` and cannot score pairs without.
+/// - Every special token that the lexical head leaves out is named, and the mask token where there is one. BERT's files
+///   name the last one `sep_token` only; FlagEmbedding wants an `eos_token` and cannot score pairs without.
 pub(super) fn completed(dir: &Path, special: &SpecialTokens, max_len: usize) -> Option<Value> {
     let read = |name: &str| serde_json::from_slice::<Value>(&fs::read(dir.join(name)).ok()?).ok();
     let found = read("tokenizer_config.json").filter(Value::is_object);

@@ -109,15 +109,17 @@ impl Pretraining {
             })
         });
         let cls = hidden.index_select(0, &batch.texts.cls.token); // [texts, d]
-        let of_decoder = during(Phase::Decoder, || {
-            let (decoder, rows) = (self.decoder.as_ref()?, batch.decoder.as_ref()?);
-            let (output, saved) = decoder.forward(body, &cls, (batch, rows), query, seed);
-            let learn = || self.head.learn(parameters, &output, &rows.label, scales.decoder);
-            let (sums, d_output) = during(Phase::Heads, learn);
-            drop(output);
-            let d_cls = decoder.backward(body, saved, (batch, rows), seed, d_output);
-            add_rows(&mut d_hidden, &batch.texts.cls.token, &d_cls);
-            Some(sums)
+        let with_rows = self.decoder.as_ref().zip(batch.decoder.as_ref());
+        let of_decoder = with_rows.map(|(decoder, rows)| {
+            during(Phase::Decoder, || {
+                let (output, saved) = decoder.forward(body, &cls, (batch, rows), query, seed);
+                let learn = || self.head.learn(parameters, &output, &rows.label, scales.decoder);
+                let (sums, d_output) = during(Phase::Heads, learn);
+                drop(output);
+                let d_cls = decoder.backward(body, saved, (batch, rows), seed, d_output);
+                add_rows(&mut d_hidden, &batch.texts.cls.token, &d_cls);
+                sums
+            })
         });
         drop(hidden);
         let backward = || encoder.backward(parameters, saved, &batch.texts, seed, d_hidden, ready);
