@@ -55,7 +55,8 @@ fn line(place: &Place, gpu: Option<&str>, failure: &CardFailure) -> String {
 }
 
 /// Does `work`, which may find that there is not enough memory: the job then goes on, and the error is libtorch's line
-/// about it. Any other panic ends the job as ever. `work` must call no collective, whose peers would wait.
+/// about it. Any other panic ends the job as ever. If `work` calls a collective, its peers may wait for this rank, and
+/// the caller must let the error end the job.
 ///
 /// # Errors
 /// Memory was used up.

@@ -8,7 +8,7 @@ use crate::checkpoint::CheckpointError;
 use crate::commands::CommandError;
 use crate::model::ModelError;
 use crate::preflight::SickMachine;
-use crate::run::budget::TooSmall;
+use crate::run::budget::DoesNotFit;
 use crate::run::{NotFinite, SetupError, WeightsDiffer};
 
 /// The code of the first cause that has one, of an I/O error by its kind; anything else is a bug.
@@ -32,7 +32,7 @@ fn known_code(cause: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
         NotFinite,
         WeightsDiffer,
         CollectiveError,
-        TooSmall,
+        DoesNotFit,
         SickMachine,
         PlanError,
         RowError,

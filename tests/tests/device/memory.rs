@@ -12,13 +12,17 @@ use tercet_tests::stand_in::{Counts, StandIn};
 const MIB: u64 = 1 << 20;
 const VOCABULARY: usize = 500;
 
-/// Texts of up to 500 words, eight rows a batch, and a model whose graphs are larger than itself.
-fn recipe(place: &Place) -> PathBuf {
+/// A model whose graphs are larger than itself.
+fn model() -> ModelConfig {
+    ModelConfig { num_layers: 4, ..ModelConfig::of_width(64, VOCABULARY, 512) }
+}
+
+/// Texts of up to 500 words, and this many rows a batch.
+fn recipe(place: &Place, config: &ModelConfig, global_batch: usize) -> PathBuf {
     let store = place.store("store", (0..40).map(|i| 20 + (i * 97) % 480), VOCABULARY);
-    let config = ModelConfig { num_layers: 4, ..ModelConfig::of_width(64, VOCABULARY, 512) };
-    let config = place.model_config("config.json", &config);
+    let config = place.model_config("config.json", config);
     let recipe = RecipeBuilder::new("fitted", 2).fresh_model(&config, &place.path("store-tokenizer.json"));
-    let recipe = recipe.data(&store, [16, 512], 2).length_groups(&[(512, 8)]).set("sub_batch_tokens", 1024);
+    let recipe = recipe.data(&store, [16, 512], 2).length_groups(&[(512, global_batch)]).set("sub_batch_tokens", 1024);
     place.recipe("recipe.toml", &recipe.set("checkpoint.every_steps", 0).set("precision", "bf16"))
 }
 
@@ -46,7 +50,7 @@ fn a_run_stays_within_its_budget_and_auto_takes_a_device_for_each_rank() {
     let Some(devices) = StandIn::new(2) else { return };
     let devices = devices.with_mib(512);
     let place = Place::new();
-    let recipe = recipe(&place);
+    let recipe = recipe(&place, &model(), 8);
     let (most, kept) = trained(&place, &recipe, &devices, 1, "28MiB");
     println!("28 MiB: {} MiB at most, {kept} tokens kept", most / MIB);
     assert!(most <= 28 * MIB, "{most} bytes");
@@ -62,6 +66,21 @@ fn a_run_stays_within_its_budget_and_auto_takes_a_device_for_each_rank() {
     train.run().fails_with(2, &["memory_budget: 10485760 bytes are too few", "give at least"]);
 }
 
+/// The trial of the longest batch ends the run at once, on all ranks, and names what would make it smaller.
+#[test]
+fn a_batch_that_cannot_be_scored_is_refused_with_what_to_lower() {
+    let Some(devices) = StandIn::new(2) else { return };
+    let devices = devices.with_mib(24);
+    let place = Place::new();
+    let recipe = recipe(&place, &model(), 32);
+    for (run, settings) in [("asked", &["memory_budget=\"auto\"".to_owned()][..]), ("unasked", &[])] {
+        let on_each = "32 queries and 64 passages of up to 512 tokens on each rank";
+        let lower = "lower global_batch (32) of the length group up to 512 tokens";
+        let train = train(&place, run, &recipe, &devices, 1, settings);
+        train.run().fails_with(2, &["too little to score the longest batch", on_each, lower, "kept_graph_tokens = 0"]);
+    }
+}
+
 /// What the plan counts beside tensors.
 fn is_beside_tensors(part: &Value) -> bool {
     let name = part["name"].as_str().unwrap();
@@ -71,14 +90,21 @@ fn is_beside_tensors(part: &Value) -> bool {
 #[test]
 fn no_step_holds_more_than_planned() {
     let Some(device) = StandIn::new(1) else { return };
-    let place = Place::new();
-    let recipe = recipe(&place);
-    for (run, settings) in [
-        ("kept", ["kept_graph_tokens=1000000", "precision=bf16", "loss.preset=unified"]),
-        ("recomputed", ["kept_graph_tokens=0", "precision=bf16", "loss.preset=unified"]),
-        ("fp32", ["kept_graph_tokens=1000000", "precision=fp32", "loss.preset=unified"]),
-        ("dense", ["kept_graph_tokens=0", "precision=bf16", "loss.preset=dense"]),
+    let narrow = ModelConfig { intermediate_size: 64, ..model() };
+    for (run, config, settings) in [
+        ("kept", model(), ["kept_graph_tokens=1000000", "precision=bf16", "loss.preset=unified"]),
+        ("partly kept", model(), ["kept_graph_tokens=3000", "precision=bf16", "loss.preset=unified"]),
+        ("recomputed", model(), ["kept_graph_tokens=0", "precision=bf16", "loss.preset=unified"]),
+        ("fp32", model(), ["kept_graph_tokens=1000000", "precision=fp32", "loss.preset=unified"]),
+        ("fp32 partly kept", model(), ["kept_graph_tokens=3000", "precision=fp32", "loss.preset=unified"]),
+        ("dense", model(), ["kept_graph_tokens=0", "precision=bf16", "loss.preset=dense"]),
+        ("dense partly kept", model(), ["kept_graph_tokens=3000", "precision=bf16", "loss.preset=dense"]),
+        ("narrow", narrow.clone(), ["kept_graph_tokens=0", "precision=bf16", "loss.preset=dense"]),
+        ("narrow partly kept", narrow.clone(), ["kept_graph_tokens=3000", "precision=bf16", "loss.preset=dense"]),
+        ("narrow unified", narrow, ["kept_graph_tokens=3000", "precision=bf16", "loss.preset=unified"]),
     ] {
+        let place = Place::new();
+        let recipe = recipe(&place, &config, 8);
         let plan = Tercet::new("plan").arg(&recipe).arg("--device").arg("cuda").arg("--world").arg("1");
         let plan = settings.iter().fold(plan, |plan, setting| plan.set(setting)).arg("--json").arg("-").succeed();
         let plan: Value = serde_json::from_str(&plan).unwrap();
@@ -86,9 +112,9 @@ fn no_step_holds_more_than_planned() {
         let planned: f64 =
             parts.iter().filter(|part| !is_beside_tensors(part)).map(|part| part["bytes"].as_f64().unwrap()).sum();
         let settings = settings.map(str::to_owned);
-        train(&place, run, &recipe, &device, 1, &settings).succeed();
-        let held = Counts::read(&place.path(&format!("{run}-counts"))).most_bytes(0);
-        println!("{run}: {} MiB held at most, {} MiB planned", held / MIB, planned as u64 / MIB);
+        train(&place, "run", &recipe, &device, 1, &settings).succeed();
+        let held = Counts::read(&place.path("run-counts")).most_bytes(0);
+        println!("{run}: {:.2} MiB held at most, {:.2} MiB planned", held as f64 / MIB as f64, planned / MIB as f64);
         assert!(held as f64 <= planned, "{run}: {held} bytes held, {planned} planned: {parts:?}");
     }
 }

@@ -7,25 +7,28 @@
 //! graphs.
 //!
 //! On a GPU all that is not tensors is made before the first look: CUDA's context and the products' workspaces by a
-//! product, NCCL's buffers by a sum over ranks and by the ring. What is used is then what the driver says. The
-//! largest sub-batch is tried first; one that does not fit is no end, a smaller one is tried. The allocator's cache is
-//! emptied before each look and after the trials, whose blocks would lie in the way of the steps'.
+//! product, NCCL's buffers by a sum over ranks and by the ring. What is used is then what the driver says. The largest
+//! sub-batch is tried first; where it does not fit, a smaller one is tried. A batch that cannot be scored ends the run,
+//! because nothing smaller would do. The allocator's cache is emptied before each look and after the trials, whose
+//! blocks would lie in the way of the steps'.
 //!
 //! A graph that is kept changes no number, so ranks may keep differently many. How texts are cut into sub-batches
 //! changes rounding, so all ranks cut alike; sizes are powers of two of a base, so that small differences of free
 //! memory between two runs do not show.
 
+mod error;
 mod trial;
 
 use tch::Device;
 use tercet_cluster::{Collective, ReduceOp};
-use tercet_configs::{ExitCode, MemoryBudget, Recipe};
+use tercet_configs::{MemoryBudget, Recipe};
 use tercet_sampler::Plan;
 
 use crate::machine::memory::{free_bytes, give_back, used_bytes};
 use crate::model::M3Model;
 use crate::record::fitted::Fitted;
 use crate::step::settings::StepSettings;
+pub use error::DoesNotFit;
 pub(crate) use trial::made_up_text;
 use trial::{
     SMALLEST_SUB_BATCH, Shape, Tried, extrapolated, largest_by_steps, largest_that_fits, longest_scoring, tokens_of,
@@ -40,39 +43,12 @@ const UNASKED_SHARE: f64 = 0.5;
 /// Part of the budget that stays free on a CPU and on a GPU: what the allocator loses between blocks.
 const SLACK: [f64; 2] = [0.05, 0.08];
 
-/// The budget cannot hold one step.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "memory_budget: {budget_bytes} bytes are too few: the run holds {used_bytes} (weights, gradient, optimizer, program), \
-     the longest batch's representations and scores take {scoring_bytes} and its longest text {text_bytes}: give at least \
-     {} bytes, lower the batch of the longest length group, or use more ranks",
-    ((used_bytes + scoring_bytes + text_bytes) as f64 / (1.0 - slack)).ceil()
-)]
-pub struct TooSmall {
-    /// The budget.
-    pub budget_bytes: u64,
-    /// Held before the first step.
-    pub used_bytes: u64,
-    /// Representations, scores, gradients of the longest batch.
-    pub scoring_bytes: u64,
-    /// One text, forward and backward; where it did not fit at all, what was left for it, and it needs more.
-    pub text_bytes: u64,
-    /// The part of the budget that stays free.
-    pub slack: f64,
-}
-
-impl TooSmall {
-    /// The exit code of a process that ends with this error.
-    pub fn exit_code(&self) -> ExitCode {
-        ExitCode::Usage
-    }
-}
-
 /// Finds and sets the sizes in `settings`: both, if the recipe has a budget; how many graphs are kept, if it says
 /// nothing of memory. Every rank calls it, when all is allocated that the run holds between steps.
 ///
 /// # Errors
-/// [`TooSmall`] of a budget that was asked for, or a collective that failed.
+/// [`DoesNotFit`]: a budget that was asked for is too small, or a GPU cannot score the longest batch; or a collective
+/// that failed.
 pub fn fit(
     model: &M3Model,
     ranks: &dyn Collective,
@@ -111,7 +87,9 @@ pub fn fit(
     let Some((tried, sub_batch)) = found.filter(|_| all_fit) else {
         let text_bytes = found.map_or(for_sub_batch, |found| found.1.peak);
         let slack = slack(device);
-        return Err(TooSmall { budget_bytes, used_bytes: used, scoring_bytes: scoring, text_bytes, slack }.into());
+        return Err(
+            DoesNotFit::Budget { budget_bytes, used_bytes: used, scoring_bytes: scoring, text_bytes, slack }.into()
+        );
     };
     let left = left - scoring - sub_batch.peak;
     let kept = (left as f64 / (sub_batch.kept as f64 / tokens_of(longest, tried) as f64)) as usize;

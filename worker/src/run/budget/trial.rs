@@ -6,7 +6,8 @@ use tercet_configs::limits::BUCKET_BYTES;
 use tercet_configs::{LossSection, Negatives};
 use tercet_sampler::{BATCHES_AHEAD, Cell, Plan, Share, SubBatchLimit, TextIds, TextInput};
 
-use crate::machine::memory::{Taken, give_back, measure};
+use super::error::DoesNotFit;
+use crate::machine::memory::{Taken, free_bytes, give_back, measure};
 use crate::model::M3Model;
 use crate::model::representation::{Representations, zero_gradients};
 use crate::model::sub_batch::SubBatches;
@@ -38,6 +39,10 @@ pub(super) fn warm_up(model: &M3Model, ranks: &dyn Collective) -> anyhow::Result
 }
 
 /// What scoring takes for the batches with most tokens and with most pairs. Every rank calls it.
+///
+/// # Errors
+/// [`DoesNotFit::Scoring`] on a GPU, after which the ranks are out of step and the run has to end; or a collective that
+/// failed.
 pub(super) fn longest_scoring(
     model: &M3Model,
     ranks: &dyn Collective,
@@ -58,6 +63,8 @@ pub(super) struct Shape {
     num_queries: usize,
     num_global_queries: usize,
     group_size: usize,
+    /// The largest number of tokens in its length group.
+    up_to: usize,
     pub query_len: usize,
     pub passage_len: usize,
     negatives: Negatives,
@@ -72,6 +79,7 @@ impl Shape {
             num_queries: num_global_queries.div_ceil(world_size),
             num_global_queries,
             group_size: policy.group_size.for_batch(usize::MAX - 1),
+            up_to: cell.lens.1,
             query_len: longest.min(plan.query_max_len()).max(2),
             passage_len: longest.min(plan.passage_max_len()).max(2),
             negatives: policy.negatives,
@@ -85,6 +93,18 @@ impl Shape {
 
     fn pairs(&self) -> usize {
         self.num_queries * self.num_global_queries * self.group_size
+    }
+
+    /// The error where it needs more than `free_bytes`.
+    fn does_not_fit(&self, free_bytes: u64) -> DoesNotFit {
+        DoesNotFit::Scoring {
+            free_bytes,
+            num_queries: self.num_queries,
+            num_passages: self.num_queries * self.group_size,
+            max_len: self.query_len.max(self.passage_len),
+            global_batch: self.num_global_queries,
+            up_to: self.up_to,
+        }
     }
 }
 
@@ -115,7 +135,7 @@ fn try_scoring(
     };
     let heads = settings.objective.heads();
     let device = model.options().1;
-    let (done, mut taken) = measure(device, || {
+    let once = || {
         let share = Share { texts: queries.chain(passages).collect(), ..share };
         let all = Representations::zeros(&share.texts, model.dims(), heads, model.options());
         let fill = |t: &Tensor| drop(tch::no_grad(|| t.shallow_clone().uniform_(-0.1, 0.1)));
@@ -123,7 +143,15 @@ fn try_scoring(
         all.lexical.iter().for_each(|lexical| fill(&lexical.weights));
         all.multi_vector.iter().for_each(|vectors| fill(&vectors.vectors));
         score(ranks, &loss, &share, &all, &mut Unseen).map(|_| ())
-    });
+    };
+    let (done, mut taken) = match device {
+        Device::Cuda(_) => {
+            give_back(device);
+            let free_bytes = free_bytes(device);
+            unless_out_of_memory(|| measure(device, once)).map_err(|_| shape.does_not_fit(free_bytes))?
+        }
+        _ => measure(device, once),
+    };
     done?;
     if device == Device::Cpu {
         // Each text's ids, and its distinct ones once more.
