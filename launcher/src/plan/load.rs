@@ -59,6 +59,8 @@ pub struct RankLoad {
     pub passage_vectors: f64,
     /// Distinct (passage, token) pairs of the lexical head; an estimate where texts were only sampled.
     pub passage_pairs: f64,
+    /// Those whose token one of its queries has, likewise.
+    pub shared_pairs: f64,
     /// Distinct (query, token) pairs, likewise.
     pub query_pairs: f64,
     /// Distinct tokens of all its queries together, likewise.

@@ -35,11 +35,13 @@ pub struct PeakMemory {
 }
 
 const PROGRAM: &str = "program and libraries";
+const UNEVEN_PARTS: &str = "NCCL's room for uneven parts";
 
 impl PeakMemory {
     /// Without what a program and its libraries take for themselves.
     pub fn bytes_of_tensors(&self) -> f64 {
-        self.parts.iter().filter(|part| part.name != PROGRAM).map(|part| part.bytes).sum()
+        let is_tensor = |part: &&Part| ![PROGRAM, UNEVEN_PARTS].contains(&part.name);
+        self.parts.iter().filter(is_tensor).map(|part| part.bytes).sum()
     }
 }
 
@@ -59,6 +61,9 @@ const UPDATE_TEMPORARIES: f64 = 5.0;
 
 /// A token id of a batch; a text has its ids, and its distinct ones once more.
 const BATCH_TOKEN_BYTES: f64 = 8.0;
+
+/// A shared (passage, token) pair's two places, which scoring keeps for its way back.
+const SHARED_PAIR_BYTES: f64 = 16.0;
 
 /// Bytes per token of the places that a sub-batch's tensors hold for it while it is encoded.
 const LAYOUT_TOKEN_BYTES: f64 = 104.0;
@@ -119,6 +124,7 @@ impl Holder<'_> {
             part("AdamW's two moments", 2.0 * weights / if self.shards_state { self.world_size as f64 } else { 1.0 }),
             part("snapshot for checkpoints", snapshot),
             part("MPI", mpi),
+            part(UNEVEN_PARTS, self.uneven_parts()),
             part("batch and its layout", self.batch()),
             part("tiles of similarities", self.similarity_tiles()),
         ]
@@ -194,6 +200,15 @@ impl Holder<'_> {
         ]
     }
 
+    /// The room in which NCCL's collectives on parts find parts of one length, as long as the largest bucket that needs
+    /// it (`cluster/src/nccl/even.rs`).
+    fn uneven_parts(&self) -> f64 {
+        if self.device == Device::Cpu || self.world_size == 1 || !self.shards_state {
+            return 0.0;
+        }
+        BUCKET_BYTES.min(self.shape.element_bytes * self.shape.num_parameters).next_power_of_two() as f64
+    }
+
     fn similarity_tiles(&self) -> f64 {
         if !self.shape.heads.multi_vector {
             return 0.0;
@@ -212,6 +227,7 @@ impl Holder<'_> {
             part("kept graphs", self.graph(&self.load.kept)),
             part("representations", self.representations()),
             part("passages on their way", visiting + passing),
+            part("places of shared tokens", self.shared_pairs()),
         ]
     }
 
@@ -246,6 +262,13 @@ impl Holder<'_> {
     /// int32 for every local query vector and passage.
     fn winners(&self) -> f64 {
         if self.shape.heads.multi_vector { 4.0 * self.load.query_vectors * self.num_global_passages } else { 0.0 }
+    }
+
+    /// The places of the tokens that all ranks' passages share with the local queries; other ranks' passages count like
+    /// own ones.
+    fn shared_pairs(&self) -> f64 {
+        let all = self.load.shared_pairs * self.world_size as f64;
+        if self.shape.heads.lexical { SHARED_PAIR_BYTES * all } else { 0.0 }
     }
 
     /// Tiles, and what finds the winners' sums.
@@ -308,18 +331,34 @@ impl Holder<'_> {
     /// Bytes of one sub-batch on its way through a layer, or through the heads, nothing of it kept.
     fn transient_forward(&self, tokens: f64) -> f64 {
         let c = &self.shape.config;
-        let (d, ffn) = (c.hidden_size as f64, c.intermediate_size as f64);
-        let layer = self.shape.compute_bytes as f64 * (d + (2.0 * ffn).max(5.0 * d) + d);
-        tokens * layer.max(self.shape.compute_bytes as f64 * d + self.e() * self.head_floats())
+        let (d, ffn, compute) = (c.hidden_size as f64, c.intermediate_size as f64, self.shape.compute_bytes as f64);
+        let layer = match self.device {
+            Device::Cpu => compute * (d + (2.0 * ffn).max(5.0 * d) + d),
+            // At the second norm: input, queries, keys and values, attended twice, the first norm's input and result,
+            // the feed-forward layer before and after its activation; the second norm's input, sum and result.
+            Device::Cuda => compute * (11.0 * d + 2.0 * ffn) + self.norm_temporaries(2.0) * d,
+        };
+        tokens * layer.max(compute * d + self.e() * self.head_floats())
     }
 
     /// Bytes alive besides the graph while it is walked back: the activation again, its gradient and the gradient
-    /// before it, of the layer's two sums; or the heads with their gradients.
+    /// before it, of the layer's two sums; or a norm's input and gradients; or the heads with their gradients.
     fn transient_backward(&self, tokens: f64) -> f64 {
         let c = &self.shape.config;
-        let (d, ffn) = (c.hidden_size as f64, c.intermediate_size as f64);
-        let layer = self.shape.compute_bytes as f64 * (3.0 * ffn + 3.0 * d);
-        tokens * layer.max(2.0 * self.e() * self.head_floats())
+        let (d, ffn, compute) = (c.hidden_size as f64, c.intermediate_size as f64, self.shape.compute_bytes as f64);
+        let layer = compute * (3.0 * ffn + 3.0 * d);
+        let norm = (compute * 4.0 + self.norm_temporaries(3.0)) * d;
+        tokens * layer.max(norm).max(2.0 * self.e() * self.head_floats())
+    }
+
+    /// Bytes of a norm's numbers in float32, where a GPU computes the others in bfloat16: the sum and the result on the
+    /// way forward; on the way back the sum, and the gradients of both.
+    fn norm_temporaries(&self, num: f64) -> f64 {
+        if self.device == Device::Cuda && self.shape.compute_bytes < self.shape.element_bytes {
+            num * self.e()
+        } else {
+            0.0
+        }
     }
 }
 

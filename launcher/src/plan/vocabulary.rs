@@ -20,6 +20,8 @@ struct Distinct {
     query_vocabulary: f64,
     /// (passage, token) pairs.
     passage_pairs: f64,
+    /// Those whose token a query has.
+    shared_pairs: f64,
 }
 
 /// Fills in the distinct tokens of all `steps`.
@@ -35,23 +37,25 @@ pub fn add_distinct(plan: &Plan, steps: &mut [DealtStep]) -> Result<(), PlanErro
             load.query_pairs = found.query_pairs;
             load.query_vocabulary = found.query_vocabulary;
             load.passage_pairs = found.passage_pairs;
+            load.shared_pairs = found.shared_pairs;
         }
         Ok::<(), PlanError>(())
     })?;
 
-    let mut first_of_cell: HashMap<usize, (f64, f64, f64)> = HashMap::new();
+    let mut first_of_cell: HashMap<usize, [f64; 4]> = HashMap::new();
     for step in steps.iter_mut().filter(|step| !exact(step)) {
-        let (queries, vocabulary, passages) = match first_of_cell.get(&step.cell) {
+        let [queries, vocabulary, passages, shared] = match first_of_cell.get(&step.cell) {
             Some(&shares) => shares,
             None => {
                 let found = distinct(&read(plan, step.cell, step.nth, step.ranks.len(), 0)?);
                 let load = &step.ranks[0];
                 let of = |found: f64, vectors: f64| found / vectors.max(1.0);
-                let shares = (
+                let shares = [
                     of(found.query_pairs, load.query_vectors),
                     of(found.query_vocabulary, load.query_vectors),
                     of(found.passage_pairs, load.passage_vectors),
-                );
+                    of(found.shared_pairs, load.passage_vectors),
+                ];
                 *first_of_cell.entry(step.cell).or_insert(shares)
             }
         };
@@ -59,6 +63,7 @@ pub fn add_distinct(plan: &Plan, steps: &mut [DealtStep]) -> Result<(), PlanErro
             load.query_pairs = queries * load.query_vectors;
             load.query_vocabulary = vocabulary * load.query_vectors;
             load.passage_pairs = passages * load.passage_vectors;
+            load.shared_pairs = shared * load.passage_vectors;
         }
     }
     Ok(())
@@ -73,9 +78,11 @@ fn read(plan: &Plan, cell: usize, nth: u64, world_size: usize, rank: usize) -> R
 fn distinct(share: &Share) -> Distinct {
     let pairs = |texts: &[TextInput]| texts.iter().map(|text| text.lexical_ids().len() as f64).sum();
     let vocabulary: HashSet<&i64> = share.queries().iter().flat_map(TextInput::lexical_ids).collect();
+    let of_passages = share.passages().iter().flat_map(TextInput::lexical_ids);
     Distinct {
         query_pairs: pairs(share.queries()),
         query_vocabulary: vocabulary.len() as f64,
         passage_pairs: pairs(share.passages()),
+        shared_pairs: of_passages.filter(|id| vocabulary.contains(id)).count() as f64,
     }
 }
