@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use tercet_tests::compare::number;
@@ -23,12 +24,15 @@ fn a_step_takes_rows_as_training_does() {
         };
         place.write(name, &(0..4).map(|i| row(i).to_string() + "\n").collect::<String>())
     };
-    let loss = |name: &str, [query, passage]: [&str; 2], kind: &str, settings: &[&str], more: &[&str]| {
+    let loss_of = |rows: &Path, settings: &[&str], more: &[&str]| {
         let step = Tercet::new("step").arg(recipe("golden.toml")).arg("--json").arg("--model").arg(&model);
-        let step = step.arg("--rows").arg(rows(name, query, passage, kind)).set("data.group_size=3");
+        let step = step.arg("--rows").arg(rows).set("data.group_size=3");
         let step = settings.iter().fold(step, |step, setting| step.set(setting));
         let step: Value = serde_json::from_str(&more.iter().fold(step, |step, word| step.arg(word)).succeed()).unwrap();
         number(&step["loss"])
+    };
+    let loss = |name: &str, [query, passage]: [&str; 2], kind: &str, settings: &[&str], more: &[&str]| {
+        loss_of(&rows(name, query, passage, kind), settings, more)
     };
     let apart = |kind: &str, settings: &[&str]| loss("rows.jsonl", ["", ""], kind, settings, &[]);
     let (plain, joint) = (apart("", &[]), loss("joint.jsonl", ["w7 ", "w8 "], "", &[], &[]));
@@ -43,6 +47,12 @@ fn a_step_takes_rows_as_training_does() {
     // A symmetric type has the query's prefix on both sides; only_1neg has groups of two.
     assert_eq!(apart("symmetric_sts", &both), loss("joint.jsonl", ["w7 ", "w7 "], "", &[], &[]));
     assert_eq!(apart("only_1neg", &[]), apart("", &["data.group_size=2"]));
+    // A folder of Hugging Face `datasets` stands for its files, and has a name of its own.
+    let file = rows("saved/part.jsonl", "", "", "");
+    place.write("saved/state.json", r#"{"_data_files": [{"filename": "part.jsonl"}]}"#);
+    let folder = file.parent().unwrap();
+    assert_eq!(loss_of(folder, &own, &[]), plain);
+    assert_eq!(loss_of(folder, &[&own[0].replace("rows", "saved")], &[]), joint);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::row::Row;
 use super::source::{RawRow, RowSource};
+use crate::columns::files_of;
 use crate::error::RowError;
 
 /// Reads the rows of one file in order: JSON Lines (plain, gzip or zstd; blank lines are skipped), Parquet or Arrow.
@@ -23,6 +24,20 @@ impl RowReader {
     /// The file's first bytes cannot be read or are not those of rows, or its columns are not those of rows.
     pub fn open(path: &Path) -> Result<Self, RowError> {
         Ok(Self { path: path.to_owned(), source: RowSource::open(path, Default::default())?, failed: false })
+    }
+
+    /// All rows of `path`, in order: a file, or a folder of Hugging Face `datasets`.
+    ///
+    /// # Errors
+    /// A file or a row cannot be used.
+    pub fn read_all(path: &Path) -> Result<Vec<Row>, RowError> {
+        let mut rows = Vec::new();
+        for file in files_of(path)? {
+            for row in Self::open(&file)? {
+                rows.push(row?);
+            }
+        }
+        Ok(rows)
     }
 }
 

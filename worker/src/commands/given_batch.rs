@@ -36,8 +36,8 @@ pub(super) struct GivenBatch {
 }
 
 impl GivenBatch {
-    /// Rows as training reads them, with the settings of the data set `dataset`, or else of the one that has the file's
-    /// name.
+    /// Rows as training reads them, of a file or a folder of Hugging Face `datasets`, with the settings of the data set
+    /// `dataset`, or else of the one that has the file's name.
     pub fn read_rows(
         path: &Path,
         dataset: Option<&str>,
@@ -46,7 +46,7 @@ impl GivenBatch {
         ranks: &dyn Collective,
     ) -> anyhow::Result<Self> {
         let bad = |reason: String| CommandError::Data { path: path.to_owned(), reason };
-        let rows: Vec<Row> = RowReader::open(path)?.collect::<Result<_, _>>()?;
+        let rows = RowReader::read_all(path)?;
         if rows.is_empty() {
             return Err(bad("has no rows".into()).into());
         }

@@ -17,8 +17,8 @@ pub struct StepArgs {
     /// Directory of the model (Hugging Face layout)
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// The batch as rows of JSON Lines, to be tokenised
-    #[arg(long, value_name = "FILE.jsonl", required_unless_present = "tokens", conflicts_with = "tokens")]
+    /// The batch as rows to be tokenised: JSON Lines (plain, .gz or .zst), Parquet or Arrow
+    #[arg(long, value_name = "FILE", required_unless_present = "tokens", conflicts_with = "tokens")]
     pub rows: Option<PathBuf>,
     /// Whose settings in the recipe's data.sets the rows take; default: the data set that has the file's name
     #[arg(long, value_name = "NAME", requires = "rows")]
