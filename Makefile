@@ -4,10 +4,13 @@
 # LIBTORCH=FOLDER uses one that is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 test-nccl test-cuda-build test-gpu test-peers bench bench-prepare bench-peers lint deny clean
+.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 search-10m test-nccl test-cuda-build test-gpu test-peers bench bench-prepare bench-peers lint deny clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
+# FlagEmbedding's pre-training needs a transformers of its own, where RETROMAE=FOLDER names its code.
+PEERS_RETROMAE := $(PEERS)-retromae
+ALL_PEERS := $(PEERS)/requirements.txt $(if $(RETROMAE),$(PEERS_RETROMAE)/requirements.txt)
 NCCL := $(CURDIR)/.deps/nccl
 CARGO := cluster/setup/with.sh cargo
 
@@ -44,8 +47,11 @@ test-slurm: build ## Run the tests that need a real Slurm, in namespaces of this
 soak: build ## Hurt a training run a hundred times, in every way, and compare its weights with an undisturbed one's
 	@$(CARGO) test --release --workspace --test system soak:: -- --ignored --nocapture
 
-rehearse-96: build ## The stage-2 recipe with a miniature model on 96 real ranks of this machine
-	@$(CARGO) test --release --workspace --test system rehearse:: -- --ignored --nocapture
+rehearse-96: build ## The recipes of stages 1 and 2 with a miniature model on 96 real ranks of this machine
+	@$(CARGO) test --release --workspace --test system rehearse:: -- --ignored --nocapture --test-threads=1
+
+search-10m: build ## Search ten million passages, and look at the memory: PASSAGES=N takes another number
+	@$(CARGO) test --release --workspace --test system retrieval_scale:: -- --ignored --nocapture
 
 # Apart from `test`: the wheel is 240 MB unpacked, for one test.
 test-nccl: build $(NCCL)/nvidia/nccl/lib/libnccl.so.2 ## Load NVIDIA's NCCL, read its version, be refused without a driver
@@ -64,14 +70,16 @@ test-cuda-build: ## What can be proved of the CUDA build without a GPU (9 GB in 
 test-gpu: build ## Ten minutes that settle what this machine's GPUs do; fails where there is none: ARGS="--only PART,…"
 	@$(BIN)/tercet-test-gpu $(ARGS)
 
-test-peers: build $(PEERS)/requirements.txt ## Compare with FlagEmbedding, sentence-transformers and others (5.5 GB)
+test-peers: build $(ALL_PEERS) ## Compare with FlagEmbedding, sentence-transformers and others (5.5 GB) [RETROMAE=FOLDER]
 	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B -m pytest -p no:cacheprovider tests/peers
 
 # The copy of the list is the stamp: it is there when all of it is installed.
 $(PEERS)/requirements.txt: tests/peers/requirements.txt | setup
-	@echo "peers: installing tests/peers/requirements.txt into $(PEERS)" >&2
-	@python3 -m venv --clear $(PEERS)
-	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+$(PEERS_RETROMAE)/requirements.txt: tests/peers/requirements-retromae.txt | setup
+$(PEERS)/requirements.txt $(PEERS_RETROMAE)/requirements.txt:
+	@echo "peers: installing $< into $(@D)" >&2
+	@python3 -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@cp $< $@
 
 bench: setup ## Measure, as ratios to what the machine can do
@@ -80,8 +88,9 @@ bench: setup ## Measure, as ratios to what the machine can do
 bench-prepare: build $(PEERS)/requirements.txt ## Measure prepare beside Python: TOKENIZER=MODEL_DIR [ROWS="FILE.jsonl …"]
 	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B sampler/benches/prepare_peers.py --tokenizer $(TOKENIZER) $(ROWS)
 
-bench-peers: build $(PEERS)/requirements.txt ## Measure training beside Python: TOKENIZER=MODEL_DIR ROWS="FILE.jsonl …" [ARGS=…]
-	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B worker/benches/peers/bench_peers.py --tokenizer $(TOKENIZER) $(ROWS) $(ARGS)
+bench-peers: build $(ALL_PEERS) ## Measure training beside Python: TOKENIZER=MODEL_DIR ROWS="FILE.jsonl …" [RETROMAE=FOLDER] [ARGS=…]
+	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B worker/benches/peers/bench_peers.py \
+		--tokenizer $(TOKENIZER) $(if $(RETROMAE),--retromae $(RETROMAE)) $(ROWS) $(ARGS)
 
 lint: setup ## Formatting, clippy and rustdoc, warnings being errors
 	@cargo fmt --all --check

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use crate::check_data::check_data;
 use crate::error::RecipeError;
-use crate::recipe::{Backend, DeviceChoice, LossPreset, LossSection, Recipe, Teacher};
+use crate::recipe::{Backend, DeviceChoice, LossPreset, LossSection, PretrainSection, Recipe, Teacher};
+
+/// Mask sets of a text: with more, each row of the decoder could as well have its own.
+const MOST_MASK_SETS: usize = 4096;
 
 /// Checks that the recipe's values make a run.
 pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
@@ -34,16 +37,21 @@ pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
     if let Some(p) = model.dropout.filter(|p| !(0.0..1.0).contains(p)) {
         return fail("model.dropout", format!("is {p}: a probability from 0 to below 1 is expected"));
     }
+    check_alpha(model.positions_alpha).or_else(|message| fail("model.positions_alpha", message))?;
     if !(loss.temperature > 0.0 && loss.temperature.is_finite()) {
         return fail(
             "loss.temperature",
             format!("is {}: scores are divided by it, so it must be above 0", loss.temperature),
         );
     }
+    check_pretrain(&recipe.pretrain).or_else(|(key, message)| fail(key, message))?;
     check_weights(loss).or_else(|(key, message)| fail(key, message))?;
-    check_data(data).or_else(|(key, message)| fail(&format!("data.{key}"), message))?;
+    check_data(data, loss.preset.is_pretraining()).or_else(|(key, message)| fail(&format!("data.{key}"), message))?;
     if loss.preset == LossPreset::Dense && loss.teacher == Teacher::None && loss.distill_start_step > 0 {
         return fail("loss.distill_start_step", "has no meaning with preset = \"dense\", which does not distil".into());
+    }
+    if loss.preset.is_pretraining() && loss.teacher != Teacher::None {
+        return fail("loss.teacher", "has no meaning in pre-training, whose texts have no scores".into());
     }
     if faults.max_in_a_row == 0 {
         return fail("faults.max_in_a_row", "is 0: at least 1 is expected, which acts at the first fault".into());
@@ -74,8 +82,44 @@ pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
     Ok(())
 }
 
+/// Why positions cannot be made of the learned ones with this weight.
+fn check_alpha(alpha: f64) -> Result<(), String> {
+    if !(alpha > 0.0 && alpha < 1.0) {
+        return Err(format!("is {alpha}: it weighs against 1 − {alpha}, so a number above 0 and below 1 is expected"));
+    }
+    if alpha == 0.5 {
+        return Err("is 0.5, which makes the positions i·n + j and j·n + i the same: 0.4 is the usual value".into());
+    }
+    Ok(())
+}
+
 /// Bounds of a weight that is not 0: a masked score, and a sum of them, must stay far below all others and finite.
 const WEIGHTS: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
+
+/// The first key of what pre-training hides that cannot be used, and why.
+fn check_pretrain(pretrain: &PretrainSection) -> Result<(), (&'static str, String)> {
+    for (key, share, left) in [
+        ("pretrain.encoder_mask", pretrain.encoder_mask, "the encoder reads"),
+        ("pretrain.decoder_mask", pretrain.decoder_mask, "the decoder sees"),
+    ] {
+        if !(share > 0.0 && share < 1.0) {
+            return Err((
+                key,
+                format!(
+                    "is {share}: a share above 0 and below 1 is expected, so that something is hidden and something is \
+                     left that {left}"
+                ),
+            ));
+        }
+    }
+    if !(1..=MOST_MASK_SETS).contains(&pretrain.mask_sets) {
+        return Err((
+            "pretrain.mask_sets",
+            format!("is {}: from 1 to {MOST_MASK_SETS} are expected", pretrain.mask_sets),
+        ));
+    }
+    Ok(())
+}
 
 /// The first key of the losses' weights that cannot be used, and why.
 fn check_weights(loss: &LossSection) -> Result<(), (&'static str, String)> {
@@ -83,6 +127,9 @@ fn check_weights(loss: &LossSection) -> Result<(), (&'static str, String)> {
         let Some(weights) = weights else { continue };
         if loss.preset == LossPreset::Dense {
             return Err((key, "has no meaning with preset = \"dense\", which has one head".into()));
+        }
+        if loss.preset.is_pretraining() {
+            return Err((key, "has no meaning in pre-training, which trains no head".into()));
         }
         if let Some(weight) = weights.into_iter().find(|weight| *weight != 0.0 && !WEIGHTS.contains(weight)) {
             return Err((key, format!("has the weight {weight}: 0 or a number from 1e-6 to 1e6 is expected")));
@@ -103,6 +150,23 @@ mod tests {
         let recipe = Recipe::parse("name = \"t\"", Path::new("t.toml"), &["loss.temperature=-1".into()]);
         let message = recipe.unwrap_err().to_string();
         assert!(message.contains("loss.temperature: is -1"), "{message}");
+    }
+
+    #[test]
+    fn hierarchical_positions_need_two_different_weights() {
+        let parse = |alpha: &str| {
+            let overrides = ["model.positions=hierarchical".into(), format!("model.positions_alpha={alpha}")];
+            Recipe::parse("name = \"t\"", Path::new("t.toml"), &overrides).map_err(|error| error.to_string())
+        };
+        for alpha in ["0.4", "0.6", "0.001"] {
+            parse(alpha).unwrap();
+        }
+        for (alpha, reason) in
+            [("0", "above 0"), ("1", "below 1"), ("-0.4", "is -0.4"), ("nan", "above 0"), ("0.5", "the same")]
+        {
+            let message = parse(alpha).unwrap_err();
+            assert!(message.contains("model.positions_alpha: is") && message.contains(reason), "{message}");
+        }
     }
 
     #[test]
@@ -136,6 +200,18 @@ mod tests {
         // Older recipes wrote 0 where they now leave the key out.
         let none = text.replace("= 5", "= 0");
         assert!(Recipe::parse(&none, Path::new("t.toml"), &[]).is_ok());
+    }
+
+    #[test]
+    fn a_share_of_masks_leaves_something_to_see_and_to_predict() {
+        let parse = |setting: &str| Recipe::parse("name = \"t\"", Path::new("t.toml"), &[setting.into()]);
+        for refused in ["encoder_mask=0", "encoder_mask=1", "decoder_mask=1.0", "decoder_mask=nan", "mask_sets=0"] {
+            let message = parse(&format!("pretrain.{refused}")).unwrap_err().to_string();
+            assert!(message.contains("pretrain."), "{message}");
+        }
+        assert!(parse("pretrain.encoder_mask=0.15").is_ok());
+        let teacher = ["loss.preset=\"retromae\"".into(), "loss.teacher=\"kl_div\"".into()];
+        assert!(Recipe::parse("name = \"t\"", Path::new("t.toml"), &teacher).is_err());
     }
 
     #[test]

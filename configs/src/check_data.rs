@@ -3,12 +3,21 @@
 use crate::data::{DataSection, LengthGroup, Negatives};
 
 /// Checks that the section's values make batches. The error is the key below `data` and what is wrong with it.
-pub(crate) fn check_data(data: &DataSection) -> Result<(), (&'static str, String)> {
+/// `of_texts` says that rows are texts alone.
+pub(crate) fn check_data(data: &DataSection, of_texts: bool) -> Result<(), (&'static str, String)> {
+    if of_texts {
+        check_of_texts(data)?;
+    }
     let fail = |key: &'static str, message: String| Err((key, message));
     if !(0.0..=1.0).contains(&data.shuffle_ratio) {
         return fail("shuffle_ratio", format!("is {}: a share from 0 to 1 is expected", data.shuffle_ratio));
     }
-    for (key, len) in [("query_max_len", data.query_max_len), ("passage_max_len", data.passage_max_len)] {
+    let lens = [
+        ("query_max_len", data.query_max_len),
+        ("passage_max_len", data.passage_max_len),
+        ("text_max_len", data.text_max_len),
+    ];
+    for (key, len) in lens {
         if len < 3 {
             return fail(key, format!("is {len}: two special tokens and one of the text need 3"));
         }
@@ -29,6 +38,44 @@ pub(crate) fn check_data(data: &DataSection) -> Result<(), (&'static str, String
         check_length_groups(groups).or_else(|message| fail("sets", named(format!("length_groups: {message}"))))?;
     }
     check_mixture(data)
+}
+
+/// Checks that nothing is asked for that texts alone do not have: what was meant would not happen.
+fn check_of_texts(data: &DataSection) -> Result<(), (&'static str, String)> {
+    let plain = DataSection::default();
+    let is_given = [
+        ("query_max_len", data.query_max_len != plain.query_max_len),
+        ("passage_max_len", data.passage_max_len != plain.passage_max_len),
+        ("group_size", data.group_size != plain.group_size),
+        ("negatives", data.negatives != plain.negatives),
+        ("two_way", data.two_way != plain.two_way),
+        ("few_negatives", data.few_negatives != plain.few_negatives),
+        ("query_prefix", data.query_prefix != plain.query_prefix),
+        ("passage_prefix", data.passage_prefix != plain.passage_prefix),
+        ("shuffle_ratio", data.shuffle_ratio != plain.shuffle_ratio),
+    ];
+    let meaningless = |key: &str| {
+        let instead = if key.ends_with("max_len") { ", or set data.text_max_len" } else { "" };
+        format!("has no meaning with a preset that pre-trains, whose rows are texts alone: take it out{instead}")
+    };
+    if let Some((key, _)) = is_given.into_iter().find(|(_, given)| *given) {
+        return Err((key, meaningless(key)));
+    }
+    for set in &data.sets {
+        let given = [
+            ("group_size", set.group_size.is_some()),
+            ("negatives", set.negatives.is_some()),
+            ("two_way", set.two_way.is_some()),
+            ("few_negatives", set.few_negatives.is_some()),
+            ("symmetric", set.symmetric.is_some()),
+            ("query_prefix", set.query_prefix.is_some()),
+            ("passage_prefix", set.passage_prefix.is_some()),
+        ];
+        if let Some((key, _)) = given.into_iter().find(|(_, given)| *given) {
+            return Err(("sets", format!("`{}`: {key} {}", set.name, meaningless(key))));
+        }
+    }
+    Ok(())
 }
 
 fn check_length_groups(groups: &[LengthGroup]) -> Result<(), String> {
@@ -85,4 +132,33 @@ fn check_mixture(data: &DataSection) -> Result<(), (&'static str, String)> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::DataSet;
+
+    #[test]
+    fn what_texts_alone_do_not_have_is_not_asked_for() {
+        let plain = DataSection { text_max_len: 512, sampling_temperature: 3.0, ..DataSection::default() };
+        assert_eq!(check_data(&plain, true), Ok(()));
+        let refused = |data: DataSection| {
+            assert!(check_data(&data, false).is_ok());
+            check_data(&data, true).unwrap_err()
+        };
+        let (key, message) = refused(DataSection { passage_max_len: 512, ..plain.clone() });
+        assert!(key == "passage_max_len" && message.ends_with("or set data.text_max_len"), "{message}");
+        let (key, message) = refused(DataSection { query_prefix: "query: ".into(), ..plain.clone() });
+        assert!(key == "query_prefix" && message.ends_with("take it out"), "{message}");
+        let set = DataSet { name: "en".into(), group_size: Some(2), ..DataSet::default() };
+        let (key, message) = refused(DataSection { sets: vec![set], ..plain });
+        assert!(key == "sets" && message.starts_with("`en`: group_size has no meaning"), "{message}");
+    }
+
+    #[test]
+    fn a_text_has_room_for_a_token() {
+        let (key, message) = check_data(&DataSection { text_max_len: 2, ..DataSection::default() }, true).unwrap_err();
+        assert!(key == "text_max_len" && message.contains("is 2"), "{message}");
+    }
 }

@@ -15,6 +15,8 @@ pub struct DataSection {
     pub query_max_len: usize,
     /// The largest number of tokens of a passage, special tokens included.
     pub passage_max_len: usize,
+    /// The largest number of tokens of a text alone, special tokens included; for presets that pre-train.
+    pub text_max_len: usize,
     /// Passages per query: 1 positive + (group_size - 1) negatives.
     pub group_size: usize,
     /// Which passages a query is contrasted with.
@@ -56,7 +58,7 @@ pub struct LengthGroup {
 }
 
 /// `[[data.sets]]`: the settings that differ for one data set.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSet {
     /// The data set's name in the store.
@@ -124,6 +126,7 @@ impl Default for DataSection {
             store: PathBuf::new(),
             query_max_len: 512,
             passage_max_len: 8192,
+            text_max_len: 8192,
             group_size: 8,
             negatives: Negatives::All,
             two_way: false,

@@ -42,9 +42,10 @@ impl Heads {
     /// The dense head alone.
     pub const DENSE: Self = Self { lexical: false, multi_vector: false };
 
-    /// The heads that a loss trains.
+    /// The heads that a loss trains. Pre-training trains none, and needs nothing that only the others do.
     pub fn of(preset: LossPreset) -> Self {
-        if preset == LossPreset::Dense { Self::DENSE } else { Self::ALL }
+        let without = preset == LossPreset::Dense || preset.is_pretraining();
+        if without { Self::DENSE } else { Self::ALL }
     }
 
     /// How many.

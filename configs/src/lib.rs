@@ -32,9 +32,11 @@ mod model_shape;
 mod nvidia_driver;
 mod pooling;
 mod prompts;
+mod purpose;
 mod recipe;
 mod visible_devices;
 mod weight_files;
+pub mod weight_names;
 
 pub use data::{DataSection, DataSet, FewNegatives, LengthGroup, Negatives, WeightChange};
 pub use device::Device;
@@ -46,14 +48,16 @@ pub use json_file::{ModelFolderError, in_its_place, unreadable};
 pub use loss_table::{Distillation, HYBRID_WEIGHTS, LossTable, NUM_TERMS};
 pub use matmul::{CpuMatmul, MatmulLibrary};
 pub use memory_budget::MemoryBudget;
-pub use model_folder::ModelFolder;
+pub use model_folder::{ModelFolder, TOKENIZER_FILES};
 pub use model_shape::ModelShape;
 pub use nvidia_driver::{GpuSlot, NvidiaDriver, UsableGpus, major_of};
 pub use pooling::Pooling;
 pub use prompts::Prompts;
+pub use purpose::Purpose;
 pub use recipe::{
-    Backend, CheckpointSection, DeviceChoice, FaultsSection, LogSection, LossPreset, LossSection, ModelSection,
-    OnFaults, OptimizerSection, Origin, Precision, Recipe, RestartSection, Teacher,
+    Backend, CheckpointSection, DecoderQuery, DeviceChoice, FaultsSection, LogSection, LossPreset, LossSection,
+    ModelSection, OnFaults, OptimizerSection, Origin, Positions, Precision, PretrainSection, RandomWords, Recipe,
+    RestartSection, Teacher,
 };
 pub use visible_devices::VisibleDevices;
 pub use weight_files::{WeightFiles, WeightFormat};

@@ -28,3 +28,27 @@ pub const UPDATE_CHUNK: usize = 1 << 22;
 
 /// Numbers whose sums over ranks make the step's loss: its terms and the whole, 64-bit floats.
 pub const LOSS_NUMBERS: usize = NUM_TERMS + 1;
+
+/// The same in pre-training: the loss; of encoder and decoder its part and the share of labels predicted first; and
+/// three of a look at what the sentence vector carries, 0 where nobody looks.
+pub const PREDICTION_NUMBERS: usize = 8;
+
+/// Labels whose numbers are summed over ranks before the backward pass, 64-bit integers: the encoder's and the
+/// decoder's.
+pub const LABEL_COUNTS: usize = 2;
+
+/// Probabilities of a tile of the decoder's attention at most, of all its heads together, on a CPU and on a GPU, which
+/// wants large products.
+pub const VISIBLE_TILE_ELEMENTS: [usize; 2] = [1 << 20, 1 << 25];
+
+/// Bytes of a tile of logits, likewise.
+const LOGITS_BYTES: [usize; 2] = [64 << 20, 512 << 20];
+
+/// Rows of a tile of logits at least. Every tile adds to the gradient of the whole table of words, which with fewer
+/// rows would cost more than the products.
+const LOGITS_MIN_ROWS: usize = 128;
+
+/// Rows of a tile of logits over a vocabulary, whose elements have so many bytes.
+pub fn logits_rows(on_gpu: bool, vocab_size: usize, element_bytes: usize) -> usize {
+    (LOGITS_BYTES[usize::from(on_gpu)] / (vocab_size * element_bytes).max(1)).max(LOGITS_MIN_ROWS)
+}

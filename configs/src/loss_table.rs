@@ -1,5 +1,6 @@
 //! How a loss's terms are weighed and added up: what a preset stands for (docs/know/loss.md has the formulas).
 
+use crate::purpose::Purpose;
 use crate::recipe::{LossPreset, LossSection};
 
 /// Terms of a loss at most: InfoNCE of the three heads and of the hybrid score, and the three heads' distillation.
@@ -44,7 +45,12 @@ const UNIFIED: LossTable = LossTable {
 };
 
 impl LossPreset {
-    /// What it stands for; none for the dense head alone, whose InfoNCE is the loss.
+    /// Whether it pre-trains the encoder on rows of one text each, in place of contrasting queries with passages.
+    pub fn is_pretraining(self) -> bool {
+        Purpose::of(self) != Purpose::Retrieval
+    }
+
+    /// What it stands for; none for the dense head alone, whose InfoNCE is the loss, and for pre-training.
     pub fn table(self) -> Option<LossTable> {
         match self {
             Self::Unified => Some(UNIFIED),
@@ -56,7 +62,7 @@ impl LossPreset {
                 distillation: Some(Distillation { divisor: 3.0, sum_divisor: 1.0 }),
             }),
             Self::Independent => Some(LossTable { distillation: None, ..UNIFIED }),
-            Self::Dense => None,
+            Self::Dense | Self::Retromae | Self::Mlm => None,
         }
     }
 }

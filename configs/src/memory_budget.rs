@@ -19,7 +19,8 @@ const UNITS: [(&str, u64); 6] =
     [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
 
 impl MemoryBudget {
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads bytes, a size with its unit, or "auto".
+    pub fn parse(text: &str) -> Option<Self> {
         if text == "auto" {
             return Some(Self::Auto);
         }

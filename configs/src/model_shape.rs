@@ -7,14 +7,17 @@ use crate::error::RecipeError;
 use crate::head::Heads;
 use crate::model_folder::ModelFolder;
 use crate::pooling::Pooling;
+use crate::purpose::Purpose;
 use crate::recipe::{LossSection, ModelSection, Origin, Precision, Recipe};
 use crate::weight_files::WeightFiles;
 
-/// Encoder and heads as numbers.
+/// Encoder and what stands on it as numbers.
 #[derive(Debug, Clone)]
 pub struct ModelShape {
     /// The encoder's config.json, with the recipe's changes.
     pub config: EncoderConfig,
+    /// What stands on the encoder.
+    pub purpose: Purpose,
     /// Width of the multi-vector head.
     pub multi_vector_dim: usize,
     /// Elements of all weights.
@@ -46,8 +49,11 @@ impl ModelShape {
             }
         };
         let config = with_changes(EncoderConfig::load(&path)?, section);
-        // Fresh models have a pooler, and so do most that are published.
-        let has_pooler = folder.as_ref().and_then(|folder| WeightFiles::find(&folder.transformer).ok()?.has_pooler());
+        // Fresh models for retrieval have a pooler, and so do most models that are published.
+        let has_pooler = match &folder {
+            Some(folder) => WeightFiles::find(&folder.transformer).ok().and_then(|files| files.has_pooler()),
+            None => Some(!recipe.loss.preset.is_pretraining()),
+        };
         let pooling = match &folder {
             Some(folder) => folder.pooling(section.pooling)?,
             None => section.pooling.unwrap_or_default(),
@@ -64,18 +70,19 @@ impl ModelShape {
         (has_pooler, pooling): (bool, Pooling),
     ) -> Self {
         let multi_vector_dim = if section.multi_vector_dim > 0 { section.multi_vector_dim } else { config.hidden_size };
-        let heads = Heads::of(loss.preset);
+        let (heads, purpose) = (Heads::of(loss.preset), Purpose::of(loss.preset));
         let (element_bytes, compute_bytes) = match precision {
             Precision::Auto | Precision::Fp32 => (4, 4),
             Precision::Bf16 => (4, 2),
             Precision::Fp64 => (8, 8),
         };
         Self {
-            num_parameters: config.num_parameters(multi_vector_dim, has_pooler),
+            num_parameters: config.num_parameters(purpose, multi_vector_dim, has_pooler),
             config,
+            purpose,
             multi_vector_dim,
             heads,
-            only_cls: heads == Heads::DENSE && pooling == Pooling::Cls,
+            only_cls: heads == Heads::DENSE && pooling == Pooling::Cls && purpose == Purpose::Retrieval,
             element_bytes,
             compute_bytes,
         }
@@ -122,6 +129,10 @@ mod tests {
         assert_eq!(changed.num_parameters, 1_096 + 32 * 8 + 2 * 600 + 72 + 9 + 36);
         assert_eq!((changed.heads, changed.only_cls, changed.config.hidden_dropout_prob), (Heads::DENSE, true, 0.5));
         assert_eq!((changed.element_bytes, changed.compute_bytes), (4, 2));
+        // A map of 72, a norm of 16, a bias of 100, the decoder's layer; every token leaves the encoder.
+        let pretrained = shape(&["loss.preset=retromae"]).unwrap();
+        assert_eq!(pretrained.num_parameters, 1_096 + 2 * 600 + 72 + 16 + 100 + 600);
+        assert_eq!((pretrained.purpose, pretrained.only_cls), (Purpose::Pretraining { decoder: true }, false));
     }
 
     #[test]

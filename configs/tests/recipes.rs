@@ -36,8 +36,15 @@ fn recipes_that_continue_the_demo_find_its_model() {
 
 #[test]
 fn the_papers_batches_divide_among_its_gpus() {
-    let rehearsed = ("../tests/recipes/rehearse-96.toml", 96);
-    for (name, gpus) in [("stage2.toml", 96), ("stage3.toml", 24), ("stage2-rehearsal.toml", 2), rehearsed] {
+    for (name, gpus) in [
+        ("stage1.toml", 32),
+        ("stage2.toml", 96),
+        ("stage3.toml", 24),
+        ("stage1-rehearsal.toml", 2),
+        ("stage2-rehearsal.toml", 2),
+        ("../tests/recipes/rehearse-96.toml", 96),
+        ("../tests/recipes/rehearse-96-texts.toml", 96),
+    ] {
         for group in recipe(name).data.length_groups {
             assert!(group.global_batch.is_multiple_of(gpus), "{name}: {group:?} on {gpus} ranks");
         }

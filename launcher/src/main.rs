@@ -4,6 +4,7 @@
 mod args;
 mod commands;
 mod exit;
+mod export;
 mod place;
 mod plan;
 mod screen;

@@ -173,3 +173,30 @@ fn what_standard_output_does_not_take_is_told_unless_its_reader_has_gone() {
     let ran = Ran::from(lab.tercet("plan small.toml", "").stdout(writer).output().unwrap());
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
 }
+
+#[test]
+fn texts_alone_are_planned_under_a_preset_that_pre_trains() {
+    let lab = lab();
+    std::fs::write(lab.path("t.txt"), "one two three\n".repeat(12) + &"one two three four five\n".repeat(18)).unwrap();
+    let ran = lab.run("prepare --tokenizer tokenizer.json --out texts --texts t.txt", "");
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let recipe = RecipeBuilder::new("small", 10).set("model.config", "config.json");
+    let recipe = recipe.set("data.store", "texts").set("loss.preset", "mlm").length_groups(&[(5, 4), (8, 6)]);
+    std::fs::write(lab.path("stage1.toml"), recipe.to_string()).unwrap();
+    let ran = lab.run("plan stage1.toml --world 2 --json -", "");
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let plan = json(&ran);
+    let tokens = |cell: usize| plan["cells"][cell]["batch"]["tokens"].as_f64().unwrap();
+    assert_eq!((tokens(0), tokens(1)), (4.0 * 5.0, 6.0 * 7.0));
+    assert_eq!((&plan["cells"][0]["batch"]["group_size"], &plan["errors"]), (&0.0.into(), &Value::Array(Vec::new())));
+
+    for (words, said) in [
+        ("stage1.toml --set data.store=store", "holds rows of queries and passages, but"),
+        ("stage1.toml --set loss.preset=dense", "holds texts alone, but"),
+        ("stage1.toml --set data.passage_max_len=9", "data.passage_max_len: has no meaning"),
+    ] {
+        let ran = lab.run(&format!("plan {words}"), "");
+        assert_eq!(ran.code, Some(2), "{words}: {}", ran.stderr);
+        assert!((ran.stderr.clone() + &ran.stdout).contains(said), "{words}: {}{}", ran.stderr, ran.stdout);
+    }
+}

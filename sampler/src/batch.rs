@@ -12,7 +12,7 @@ use crate::{Shape, SpecialTokens, StoredRow, TextInput};
 pub struct DealtBatch {
     /// The rows.
     pub global: GlobalBatch,
-    /// Passages per query.
+    /// Passages per query; 0 where rows are texts alone.
     pub group_size: usize,
     /// What is taken from each row.
     pub choices: Vec<Choice>,
@@ -96,25 +96,33 @@ pub fn read_dealt(plan: &Plan, step: u64, dealt: DealtBatch, rank: usize) -> Res
     let Source { policy, name, has_scores, .. } = plan.source(cell);
     let rows = &deal.rows[rank];
     let (query_prefix, passage_prefix) = (&policy.query_prefix, &policy.passage_prefix);
-    let query = |content: &[u32]| TextInput::framed(store.special(), query_prefix, content, plan.query_max_len());
+    let query = |content: &[u32]| match group_size {
+        // Nobody looks at the lexical vocabulary of a text alone.
+        0 => TextInput::of_tokens(store.special().framed(query_prefix, content, plan.query_max_len())),
+        _ => TextInput::framed(store.special(), query_prefix, content, plan.query_max_len()),
+    };
     let passage = |content: &[u32]| TextInput::framed(store.special(), passage_prefix, content, plan.passage_max_len());
     let mut row_ids = Vec::with_capacity(rows.len());
     let mut texts = Vec::with_capacity(rows.len() * (1 + group_size));
     let mut passages = Vec::with_capacity(rows.len() * group_size);
     let mut text_ids = TextIds::default();
+    let mut row_keys = Vec::with_capacity(rows.len());
     let mut scores = Vec::with_capacity(rows.len() * group_size);
     for &i in rows {
         let (dataset, position) = global.positions[i];
         let (number, row) = store.read(dataset, position)?;
         row_ids.push(RowId { dataset, row: number });
+        row_keys.push(plan.row_key(step, dataset, number));
         let Choice { positive, negatives, segment_order } = &choices[i];
         identify(&row, &choices[i], &mut text_ids);
         texts.push(query(row.query()));
-        passages.push(match *segment_order {
-            Some(order) => passage(&reorder_segments(row.pos(*positive), order)),
-            None => passage(row.pos(*positive)),
-        });
-        scores.extend(row.pos_score(*positive));
+        if let Some(positive) = *positive {
+            passages.push(match *segment_order {
+                Some(order) => passage(&reorder_segments(row.pos(positive), order)),
+                None => passage(row.pos(positive)),
+            });
+            scores.extend(row.pos_score(positive));
+        }
         for &negative in negatives {
             passages.push(passage(row.neg(negative)));
             scores.extend(row.neg_score(negative));
@@ -125,6 +133,7 @@ pub fn read_dealt(plan: &Plan, step: u64, dealt: DealtBatch, rank: usize) -> Res
         step,
         texts,
         text_ids,
+        row_keys,
         num_queries: rows.len(),
         group_size,
         num_global_queries: global.positions.len(),
@@ -142,7 +151,7 @@ pub fn read_dealt(plan: &Plan, step: u64, dealt: DealtBatch, rank: usize) -> Res
 fn identify(row: &StoredRow, choice: &Choice, ids: &mut TextIds) {
     let positives: Vec<u64> = (0..row.num_pos()).map(|i| text_id(row.pos(i))).collect();
     ids.queries.push(text_id(row.query()));
-    ids.passages.push(positives[choice.positive]);
+    ids.passages.extend(choice.positive.map(|i| positives[i]));
     ids.passages.extend(choice.negatives.iter().map(|&i| text_id(row.neg(i))));
     ids.positives.push(positives);
 }
@@ -172,9 +181,8 @@ impl TextLens {
     fn passages<'a>(&self, shape: Shape<'a>, choice: &'a Choice) -> impl Iterator<Item = usize> + use<'a> {
         let (added, max_len) = self.passage;
         let negatives = choice.negatives.iter().map(move |&i| shape.neg[i]);
-        std::iter::once(shape.pos[choice.positive])
-            .chain(negatives)
-            .map(move |content| (usize::from(content) + added).min(max_len))
+        let positive = choice.positive.map(|i| shape.pos[i]);
+        (positive.into_iter().chain(negatives)).map(move |content| (usize::from(content) + added).min(max_len))
     }
 
     /// The estimated cost of a row's texts as they will be encoded, cut to length.

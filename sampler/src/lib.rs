@@ -39,22 +39,23 @@ pub use lines::{
     LineReader, LinesOf, PackedWriter, evident, json_fields, json_object, plain_or_packed, unpacked_name, utf8,
 };
 pub use place::ReadAt;
+pub use plan::hash;
 pub use plan::{
     Cell, CellSize, Choice, GlobalBatch, GroupSize, Permutation, Phase, Plan, PlanError, Policy, Schedule,
     ScheduledStep, Source, agreed_prefixes,
 };
 pub use prefetch::{BATCHES_AHEAD, Prefetcher};
 pub use prepare::{
-    Companions, OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, is_unfinished, prepare,
-    prepare_with,
+    Companions, Long, OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, TextOptions,
+    is_unfinished, prepare, prepare_with,
 };
 pub use records::{for_each_object, is_of_objects};
 pub use rows::{NearKey, Row, RowReader, WrittenRow, parse_row};
 pub use share::{Batch, Origin, RowId, Share};
 pub use special::SpecialTokens;
 pub use store::{
-    DatasetMeta, DatasetWriter, FileMeta, LanguageMeta, Manifest, Shape, ShardMeta, SourceMeta, Store, StoreSettings,
-    StoreWriter, StoredRow, TokenRow, write_durably,
+    DatasetMeta, DatasetWriter, FileMeta, Holds, LanguageMeta, Manifest, Shape, ShardMeta, SourceMeta, Store,
+    StoreSettings, StoreWriter, StoredRow, TokenRow, write_durably,
 };
 pub use text_input::TextInput;
 pub use tokenize::{TextTokenizer, not_in_table};

@@ -29,20 +29,30 @@ pub(crate) enum Records {
 /// One record.
 #[derive(Debug)]
 pub(crate) enum Record<'a> {
-    /// A line of JSON, which is not blank.
+    /// A line, of JSON or of text, which is not blank.
     Line(Vec<u8>),
     /// The row with this index in a batch of columns.
     Columns(&'a RecordBatch, usize),
 }
 
-/// A record's number, from 1, and the record or why it cannot be used.
-pub(crate) type NumberedRecord<'a> = (u64, Result<Record<'a>, String>);
+/// A record's number, from 1, and the record, or what became of it, or why it cannot be used.
+pub(crate) type Numbered<T> = (u64, Result<T, String>);
 
 impl Records {
-    /// Opens `path`. Of columns only those are decoded whose name is `wanted`. The bytes read from the file, counted as
-    /// stored on disk, are added to `bytes_read`.
+    /// Opens `path`, whose lines, if it has lines, are objects. Of columns only those are decoded whose name is
+    /// `wanted`. The bytes read from the file, counted as stored on disk, are added to `bytes_read`.
     pub(crate) fn open(
         path: &Path,
+        bytes_read: Arc<AtomicU64>,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<Self, RowError> {
+        Self::open_of(path, LinesOf::Objects, bytes_read, wanted)
+    }
+
+    /// As [`open`](Self::open), with lines of either kind.
+    pub(crate) fn open_of(
+        path: &Path,
+        lines_of: LinesOf,
         bytes_read: Arc<AtomicU64>,
         wanted: &dyn Fn(&str) -> bool,
     ) -> Result<Self, RowError> {
@@ -57,16 +67,16 @@ impl Records {
         // A pipe cannot be read from its beginning again, so the first bytes are put back in front.
         bytes_read.fetch_add(read as u64, Ordering::Relaxed);
         let whole = Cursor::new(first_bytes[..read].to_vec()).chain(CountingFile { file, bytes_read });
-        Ok(Self::Lines(LineReader::over(path, whole, LinesOf::Objects)?))
+        Ok(Self::Lines(LineReader::over(path, whole, lines_of)?))
     }
 
     /// The next record; None at the end and after an error.
-    pub(crate) fn next(&mut self) -> Result<Option<NumberedRecord<'_>>, RowError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Numbered<Record<'_>>>, RowError> {
         match self {
             Self::Lines(reader) => {
                 let mut line = Vec::new();
                 let mut read = reader.read_line(&mut line);
-                while matches!(read, Ok(Some(_))) && line.trim_ascii().is_empty() {
+                while matches!(read, Ok(Some(_))) && is_blank(&line) {
                     read = reader.read_line(&mut line);
                 }
                 match read {
@@ -147,6 +157,13 @@ pub fn is_of_objects(path: &Path) -> bool {
     let ending = |path: PathBuf| path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
     let of_lines = matches!(ending(crate::lines::unpacked_name(path)).as_deref(), Some("jsonl" | "json" | "ndjson"));
     of_lines || path.is_dir() || matches!(ending(path.to_owned()).as_deref(), Some("parquet" | "arrow" | "feather"))
+}
+
+/// Whether the line is nothing but white space, of any script.
+fn is_blank(line: &[u8]) -> bool {
+    let rest = line.trim_ascii_start();
+    let is_ascii = |byte: &u8| byte.is_ascii();
+    rest.is_empty() || !rest.first().is_some_and(is_ascii) && str::from_utf8(rest).is_ok_and(|t| t.trim().is_empty())
 }
 
 /// Fills `buffer` as far as the file goes, in as many reads as a pipe needs.

@@ -38,7 +38,9 @@ pub struct RowId {
 }
 
 /// One rank's part of a global batch. Q: this rank's queries, G: group size.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Rows of one text each, for pre-training, are queries without passages: G is 0.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Share {
     /// The optimizer step, from 0.
     pub step: u64,
@@ -46,9 +48,12 @@ pub struct Share {
     pub texts: Vec<TextInput>,
     /// Which of them are the same.
     pub text_ids: TextIds,
+    /// What random choices in a row's texts come from: a hash of (seed, step, data set's name, row's number in it).
+    /// They depend neither on the rank nor on the sub-batch that has the row. `[Q]`
+    pub row_keys: Vec<u64>,
     /// Q.
     pub num_queries: usize,
-    /// G.
+    /// G; 0 where rows are texts alone.
     pub group_size: usize,
     /// Queries on all ranks together.
     pub num_global_queries: usize,

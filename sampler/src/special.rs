@@ -1,4 +1,4 @@
-//! The token ids that frame a text, and those of padding and of unknown tokens.
+//! The token ids that frame a text, and those of padding, of unknown tokens and of what is masked.
 
 use std::path::Path;
 
@@ -21,10 +21,13 @@ pub struct SpecialTokens {
     /// Replaces what the vocabulary lacks.
     #[serde(rename = "unk_token_id")]
     pub unk: u32,
+    /// Replaces what pre-training hides. Older stores and files do not say it, and some tokenizers have none.
+    #[serde(rename = "mask_token_id", default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<u32>,
 }
 
 impl SpecialTokens {
-    /// The number of tokens that [`frame_into`](Self::frame_into) adds to a text.
+    /// The number of tokens that [`framed`](Self::framed) adds to a text.
     pub const NUM_FRAMING: usize = 2;
 
     /// Reads the `special_tokens.json` of a model directory that has no tokenizer.json.
@@ -48,22 +51,28 @@ impl SpecialTokens {
         }
     }
 
-    /// Appends CLS, `prefix`, `content` and EOS to `ids`. Prefix and content are cut so that it appends at most
-    /// `max_len` tokens; a `max_len` below 2 still gives CLS and EOS.
-    pub fn frame_into(&self, ids: &mut Vec<i64>, prefix: &[u32], content: &[u32], max_len: usize) {
+    /// CLS, `prefix`, `content` and EOS. Prefix and content are cut so that these are at most `max_len` tokens; a
+    /// `max_len` below 2 still gives CLS and EOS.
+    pub fn framed(&self, prefix: &[u32], content: &[u32], max_len: usize) -> Vec<i64> {
         let kept = (prefix.len() + content.len()).min(max_len.saturating_sub(Self::NUM_FRAMING));
-        ids.reserve_exact(kept + Self::NUM_FRAMING);
+        let mut ids = Vec::with_capacity(kept + Self::NUM_FRAMING);
         ids.push(self.cls.into());
         ids.extend(prefix.iter().chain(content).take(kept).copied().map(i64::from));
         ids.push(self.eos.into());
+        ids
     }
 
-    /// All four: what has no lexical weight.
+    /// All but the mask: what has no lexical weight.
     pub fn ids(&self) -> [u32; 4] {
         [self.cls, self.eos, self.pad, self.unk]
     }
 
-    /// The largest of the four ids.
+    /// Whether `id` is one of them, the mask included.
+    pub fn contains(&self, id: u32) -> bool {
+        self.ids().contains(&id) || self.mask == Some(id)
+    }
+
+    /// The largest id but the mask's, which contrastive training does not need.
     pub fn max_id(&self) -> u32 {
         self.cls.max(self.eos).max(self.pad).max(self.unk)
     }
@@ -73,15 +82,11 @@ impl SpecialTokens {
 mod tests {
     use super::*;
 
-    const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
+    const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3, mask: None };
 
     #[test]
     fn a_frame_is_cut_inside_and_keeps_its_ends() {
-        let framed = |prefix: &[u32], content: &[u32], max_len| {
-            let mut ids = Vec::new();
-            SPECIAL.frame_into(&mut ids, prefix, content, max_len);
-            ids
-        };
+        let framed = |prefix: &[u32], content: &[u32], max_len| SPECIAL.framed(prefix, content, max_len);
         assert_eq!(framed(&[], &[7, 8, 9], 8), [0, 7, 8, 9, 2]);
         assert_eq!(framed(&[], &[7, 8, 9], 4), [0, 7, 8, 2]);
         assert_eq!(framed(&[5, 6], &[7, 8, 9], 6), [0, 5, 6, 7, 8, 2]);
@@ -97,6 +102,9 @@ mod tests {
         let ids = r#""cls_token_id": 0, "eos_token_id": 2, "pad_token_id": 1, "unk_token_id": 3"#;
         std::fs::write(&path, format!(r#"{{{ids}, "padding_side": "right", "other": 5}}"#)).unwrap();
         assert_eq!(SpecialTokens::load(&path).unwrap(), SPECIAL);
+
+        std::fs::write(&path, format!(r#"{{{ids}, "mask_token_id": 4}}"#)).unwrap();
+        assert_eq!(SpecialTokens::load(&path).unwrap(), SpecialTokens { mask: Some(4), ..SPECIAL });
 
         std::fs::write(&path, format!(r#"{{{ids}, "padding_side": "left"}}"#)).unwrap();
         assert!(SpecialTokens::load(&path).unwrap_err().to_string().contains("padding_side is \"left\""));

@@ -29,11 +29,14 @@ impl TextInput {
         Self { ids, cls_positions, lexical_ids }
     }
 
-    /// `prefix` and `content` in their frame, as [`SpecialTokens::frame_into`] cuts them.
+    /// A framed text for what looks at its tokens alone: its lexical vocabulary is left out.
+    pub fn of_tokens(ids: Vec<i64>) -> Self {
+        Self { ids, ..Self::default() }
+    }
+
+    /// `prefix` and `content` in their frame, as [`SpecialTokens::framed`] cuts them.
     pub fn framed(special: &SpecialTokens, prefix: &[u32], content: &[u32], max_len: usize) -> Self {
-        let mut ids = Vec::new();
-        special.frame_into(&mut ids, prefix, content, max_len);
-        Self::new(ids, special)
+        Self::new(special.framed(prefix, content, max_len), special)
     }
 
     /// Whether position `i` holds a CLS.
@@ -56,7 +59,7 @@ impl TextInput {
 mod tests {
     use super::*;
 
-    const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
+    const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3, mask: None };
 
     #[test]
     fn the_lexical_vocabulary_is_ascending_distinct_and_without_special_tokens() {

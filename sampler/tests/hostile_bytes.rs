@@ -16,7 +16,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
-use tercet_sampler::{RowReader, Store};
+use tercet_sampler::{Holds, Long, OnError, PrepareInput, PrepareOptions, RowReader, Store, TextOptions, prepare};
 
 const NUM_ROWS: usize = 40;
 
@@ -148,6 +148,54 @@ fn altered_files_of_rows_end_with_rows_or_an_error() {
         let path = dir.path().join(name);
         std::fs::write(&path, &bytes).unwrap();
         read_to_the_end(&path);
+    });
+}
+
+#[test]
+fn altered_files_of_texts_end_with_a_store_or_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = |i: usize| format!("river stone 水 {i}");
+    let lines = |line: &dyn Fn(usize) -> String| (0..NUM_ROWS).map(line).collect::<String>().into_bytes();
+    let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..NUM_ROWS).map(text)));
+    let batch = RecordBatch::try_from_iter([("text", texts)]).unwrap();
+    let mut parquet = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    parquet.write(&batch).unwrap();
+    let files = [
+        ("a.jsonl", lines(&|i| format!("{{\"text\": \"{}\\n\", \"lang\": null}}\n", text(i)))),
+        ("a.txt", lines(&|i| text(i) + "\r\n")),
+        ("a.txt.zst", zstd::encode_all(&lines(&|i| text(i) + "\n")[..], 3).unwrap()),
+        ("a.parquet", parquet.into_inner().unwrap()),
+    ];
+    let options = PrepareOptions {
+        tokenizer: crate::word_tokenizer::write(dir.path()),
+        inputs: Vec::new(),
+        out: dir.path().join("store"),
+        query_max_len: 512,
+        passage_max_len: 512,
+        texts: TextOptions { max_len: 9, long: Long::Split, pack: true },
+        on_error: OnError::Skip,
+        drop_duplicates: true,
+        rows_per_shard: 7,
+    };
+    let prepared = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let inputs = vec![PrepareInput { name: "a".into(), holds: Holds::Texts, paths: vec![path] }];
+        let report = prepare(&PrepareOptions { inputs, ..options.clone() }, &mut |_| {});
+        if report.is_ok() {
+            Store::open(&options.out).unwrap().verify().unwrap();
+        }
+        let _ = std::fs::remove_dir_all(&options.out);
+        report
+    };
+    for (name, bytes) in &files {
+        assert_eq!(prepared(name, bytes).unwrap().num_rows, NUM_ROWS as u64, "{name}");
+    }
+    let config = ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(i in 0..files.len(), changes in prop::collection::vec(any_change(), 1..6))| {
+        let (name, mut bytes) = files[i].clone();
+        changes.iter().for_each(|change| apply(&mut bytes, change));
+        let _ = prepared(name, &bytes);
     });
 }
 

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tercet_configs::{ExitCode, Recipe};
 use tercet_fixtures::{SPECIAL, word_tokenizer};
-use tercet_sampler::{OnError, Plan, PlanError, PrepareInput, PrepareOptions, Store, TextInput, prepare, read_share};
+use tercet_sampler::{
+    Holds, OnError, Plan, PlanError, PrepareInput, PrepareOptions, Store, TextInput, TextOptions, prepare, read_share,
+};
 
 /// What its tokenizer knows: query7, positive7, negative7x0 …, and a filler.
 fn words() -> Vec<String> {
@@ -47,10 +49,11 @@ fn store_of(dir: &Path, rows: &[String]) -> Arc<Store> {
     std::fs::write(path("rows.jsonl"), rows.join("\n")).unwrap();
     let options = PrepareOptions {
         tokenizer: path("tokenizer.json"),
-        inputs: vec![PrepareInput { name: "words".to_owned(), paths: vec![path("rows.jsonl")] }],
+        inputs: vec![PrepareInput { name: "words".to_owned(), holds: Holds::Pairs, paths: vec![path("rows.jsonl")] }],
         out: path("store"),
         query_max_len: 16,
         passage_max_len: 64,
+        texts: TextOptions::default(),
         on_error: OnError::Stop,
         drop_duplicates: false,
         rows_per_shard: 16,

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use tercet_configs::ExitCode;
 use tercet_sampler::{
-    OnError, PrepareError, PrepareInput, PrepareOptions, PrepareReport, SpecialTokens, Store, TextTokenizer, prepare,
+    Holds, OnError, PrepareError, PrepareInput, PrepareOptions, PrepareReport, SpecialTokens, Store, TextOptions,
+    TextTokenizer, prepare,
 };
 
 const GOOD: &str = r#"{"query": "river", "pos": ["stone bridge"], "neg": ["water"], "type": "normal"}"#;
@@ -18,11 +19,12 @@ fn options(dir: &Path, inputs: &[(&str, &[PathBuf])]) -> PrepareOptions {
         tokenizer: crate::word_tokenizer::write(dir),
         inputs: inputs
             .iter()
-            .map(|(name, paths)| PrepareInput { name: name.to_string(), paths: paths.to_vec() })
+            .map(|(name, paths)| PrepareInput { name: name.to_string(), holds: Holds::Pairs, paths: paths.to_vec() })
             .collect(),
         out: dir.join("store"),
         query_max_len: 6,
         passage_max_len: 9,
+        texts: TextOptions::default(),
         on_error: OnError::Stop,
         drop_duplicates: false,
         rows_per_shard: 1000,

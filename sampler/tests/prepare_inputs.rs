@@ -15,8 +15,8 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use tercet_configs::ExitCode;
 use tercet_sampler::{
-    OnError, PrepareError, PrepareInput, PrepareOptions, PrepareReport, RowError, RowReader, Store, WrittenRow,
-    for_each_object, prepare,
+    Holds, OnError, PrepareError, PrepareInput, PrepareOptions, PrepareReport, RowError, RowReader, Store, TextOptions,
+    WrittenRow, for_each_object, prepare,
 };
 
 const NUM_ROWS: usize = 300;
@@ -112,10 +112,11 @@ fn write_folder(dir: &Path, batch: &RecordBatch) {
 fn prepared(dir: &Path, out: &str, path: PathBuf, on_error: OnError) -> Result<PrepareReport, PrepareError> {
     let options = PrepareOptions {
         tokenizer: crate::word_tokenizer::write(dir),
-        inputs: vec![PrepareInput { name: "rows".into(), paths: vec![path] }],
+        inputs: vec![PrepareInput { name: "rows".into(), holds: Holds::Pairs, paths: vec![path] }],
         out: dir.join(out),
         query_max_len: 16,
         passage_max_len: 16,
+        texts: TextOptions::default(),
         on_error,
         drop_duplicates: false,
         rows_per_shard: 64,
@@ -254,10 +255,8 @@ fn folders_and_columns_that_are_no_rows_are_refused() {
     write_stream(&dir.join("other.arrow"), &other.slice(0, NUM_ROWS));
     let error = RowReader::open(&dir.join("other.arrow")).unwrap_err();
     assert!(matches!(error, RowError::Columns { .. }), "{error}");
-    assert!(
-        error.to_string().ends_with("\"query\" is missing among the columns \"text\" (\"query\" is a string)"),
-        "{error}"
-    );
+    let reason = "\"query\" is missing among the columns \"text\"; `tercet prepare --texts` takes texts alone (\"query\" is a string)";
+    assert!(error.to_string().ends_with(reason), "{error}");
 
     // One string is not a list of positives.
     let columns = [("query", as_batch(None).column(2).clone()), ("pos", as_batch(None).column(2).clone())];

@@ -9,12 +9,24 @@ use tercet_sampler::{SpecialTokens, TextInput, TextTokenizer, not_in_table};
 fn content_has_no_special_tokens_and_is_not_cut() {
     let dir = tempfile::tempdir().unwrap();
     let tokenizer = TextTokenizer::load(&crate::word_tokenizer::write(dir.path())).unwrap();
-    assert_eq!(*tokenizer.special(), SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 });
+    assert_eq!(*tokenizer.special(), SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3, mask: None });
     assert_eq!(tokenizer.vocab_size(), 4 + crate::word_tokenizer::WORDS.len());
     let text = "river stone bridge water under über 橋 lava";
     assert_eq!(tokenizer.encode_content(text).unwrap(), [4, 5, 6, 7, 8, 9, 10, 3]);
     assert_eq!(tokenizer.encode_content("").unwrap(), [0_u32; 0]);
     assert_eq!(tokenizer.encode_contents(&["stone", "", "river river"]).unwrap(), [vec![5], vec![], vec![4, 4]]);
+}
+
+#[test]
+fn a_mask_is_found_by_its_name_and_is_no_need() {
+    let dir = tempfile::tempdir().unwrap();
+    for (mask, expected) in [("<mask>", Some(6)), ("[MASK]", Some(6)), ("<Mask>", None)] {
+        let path = dir.path().join("tokenizer.json");
+        std::fs::write(&path, tercet_fixtures::word_tokenizer(["river", "stone", mask]).to_string()).unwrap();
+        let special = *TextTokenizer::load(&path).unwrap().special();
+        assert_eq!(special.mask, expected, "{mask}");
+        assert_eq!((special.ids(), special.max_id(), special.contains(6)), ([0, 2, 1, 3], 3, expected.is_some()));
+    }
 }
 
 #[test]

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use tercet_configs::ExitCode;
 use tercet_sampler::{SpecialTokens, Store, StoreError, StoreSettings, StoreWriter, StoredRow, TokenRow};
 
-const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
+const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3, mask: None };
 
 fn settings(rows_per_shard: u64) -> StoreSettings {
     StoreSettings {
+        text_max_len: 8192,
         tokenizer_hash: "0123".into(),
         special: SPECIAL,
         query_max_len: 8,

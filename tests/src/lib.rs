@@ -28,3 +28,4 @@ pub mod shim;
 pub mod slots;
 pub mod stand_in;
 pub mod tensors;
+pub mod text_scene;

@@ -59,6 +59,12 @@ impl Place {
         self.write(name, &word_tokenizer(numbered_words(size)).to_string())
     }
 
+    /// The same with `<mask>` in place of the last word.
+    pub fn mask_tokenizer(&self, name: &str, size: usize) -> PathBuf {
+        let words = numbered_words(size - 1).chain(["<mask>".into()]);
+        self.write(name, &word_tokenizer(words).to_string())
+    }
+
     /// A model's config.json.
     pub fn model_config(&self, name: &str, config: &ModelConfig) -> PathBuf {
         self.write(name, &config.json().to_string())
@@ -82,6 +88,16 @@ impl Place {
         let out = self.path(name);
         let input = format!("{name}={}", rows.display());
         Tercet::new("prepare").arg("--tokenizer").arg(&tokenizer).arg("--out").arg(&out).arg(input).succeed();
+        out
+    }
+
+    /// A token store of the data set `texts`, which has `texts` alone.
+    pub fn text_store(&self, name: &str, tokenizer: &Path, texts: impl IntoIterator<Item = String>) -> PathBuf {
+        let texts: String = texts.into_iter().map(|text| text + "\n").collect();
+        let texts = self.write(&format!("{name}.txt"), &texts);
+        let out = self.path(name);
+        let prepare = Tercet::new("prepare").arg("--tokenizer").arg(tokenizer).arg("--out").arg(&out);
+        prepare.arg("--texts").arg(format!("texts={}", texts.display())).succeed();
         out
     }
 }

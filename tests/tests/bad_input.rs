@@ -260,6 +260,38 @@ fn train_on_a_small_disk(size: &str, ranks: usize, settings: &[&str]) -> (Ended,
     (ended, fs::read_to_string(place.path("disk.files")).unwrap())
 }
 
+/// An index on a file system of its own of `size`, and again on one that is larger.
+#[test]
+fn a_disk_that_fills_up_while_an_index_is_written() {
+    if !may_mount("a_disk_that_fills_up_while_an_index_is_written") {
+        return;
+    }
+    let place = Place::new();
+    let model = place.copy(&golden("nano_xlmr/hf"), "model");
+    place.word_tokenizer("model/tokenizer.json", 64);
+    let passage = |i: usize| format!("{{\"_id\": \"d{i}\", \"text\": \"w{} w{}\"}}\n", 4 + i % 60, 4 + i % 7);
+    let corpus = place.write("corpus.jsonl", &(0..2000).map(passage).collect::<String>());
+    let disk = place.path("disk");
+    fs::create_dir(&disk).unwrap();
+    for ranks in [1, 2] {
+        // Some of the blocks fit in, and go on where there is room.
+        let script = r#"mount -t tmpfs -o size=100k tmpfs "$1" && disk=$1 && shift && "$@"; code=$?
+                        ls -A "$disk/index/blocks" > "$disk.files"; mount -o remount,size=10m "$disk"
+                        "$@" > "$disk.out" 2>&1; echo $? > "$disk.code"; exit $code"#;
+        let mut shell = Command::new("unshare");
+        shell.args(["--mount", "sh", "-c", script, "sh"]).arg(&disk).arg(program("tercet")).arg("index");
+        shell.arg("--model").arg(&model).arg("--corpus").arg(&corpus).arg("--out").arg(disk.join("index"));
+        let ended = Tercet::through(shell, ranks).arg("-n").arg(ranks.to_string()).run();
+        ended.fails_with(3, &["blocks/00000", "No space left on device"]);
+        // What another rank was ended over may be there as well, under the name that it is written by.
+        let left = fs::read_to_string(place.path("disk.files")).unwrap();
+        assert!(left.lines().any(|name| name.ends_with(".safetensors")), "{left}");
+        let said = fs::read_to_string(place.path("disk.out")).unwrap();
+        assert_eq!(fs::read_to_string(place.path("disk.code")).unwrap().trim(), "0", "{said}");
+        assert!(said.contains("blocks are there already") && said.contains("2000 passages"), "{said}");
+    }
+}
+
 fn may_mount(test: &str) -> bool {
     let may = Command::new("unshare").args(["--mount", "true"]).output().is_ok_and(|o| o.status.success());
     if !may {

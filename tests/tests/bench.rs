@@ -8,6 +8,7 @@ use serde_json::Value;
 use tercet_fixtures::RecipeBuilder;
 use tercet_tests::place::{Place, golden};
 use tercet_tests::program::Tercet;
+use tercet_tests::text_scene::TextScene;
 
 /// What may pass between the two readings of a clock, in the step where it is the least: what else the machine does can
 /// come between them, though not always.
@@ -53,6 +54,33 @@ fn the_phases_sum_to_the_step_and_the_share_is_one() {
     for words in ["timed: 2 steps timed on 1 rank of", "recompute", "sum", "share of that peak"] {
         assert!(table.contains(words), "{words}:\n{table}");
     }
+}
+
+/// The words that are predicted are those that the plan counts by the texts' lengths.
+#[test]
+fn pre_training_does_the_operations_that_are_planned() {
+    let scene = TextScene::new();
+    let recipe = scene.place.recipe("recipe.toml", &scene.recipe(10));
+    for (preset, max_masked) in [("retromae", 0), ("retromae", 3), ("mlm", 0)] {
+        let batch = "data.length_groups=[{ max_len = 64, global_batch = 8 }]".to_owned();
+        let settings = [format!("loss.preset={preset}"), format!("pretrain.max_masked={max_masked}"), batch];
+        let set = |command: Tercet| settings.iter().fold(command, |command, setting| command.set(setting));
+        let plan = Tercet::new("plan").arg(&recipe).arg("--world").arg("1").arg("--device").arg("cpu").arg("--json");
+        let plan: Value = serde_json::from_str(&set(plan.arg("-")).succeed()).unwrap();
+        let report: Value = serde_json::from_str(&set(bench(&recipe, 1)).arg("--json").succeed()).unwrap();
+        // The first step is not timed.
+        for (step, nth) in report["steps"].as_array().unwrap().iter().zip(1u64..) {
+            let planned = plan["dealt_batches"].as_array().unwrap().iter().find(|batch| batch["nth"] == nth).unwrap();
+            let number = |value: &Value| value.as_f64().unwrap();
+            let expected = number(&planned["flops"]["forward"]) + number(&planned["flops"]["backward"]);
+            let found = number(&step["model_flops"]);
+            assert!((found - expected).abs() < 1e-9 * expected, "{settings:?}, {nth}: {found}, planned {expected}");
+            let decoder = number(&step["phase_secs"]["decoder"]);
+            assert_eq!(decoder > 0.0, preset == "retromae", "{step}");
+        }
+    }
+    let table = bench(&recipe, 2).arg("--steps").arg("2").succeed();
+    assert!(table.lines().any(|line| line.trim_start().starts_with("decoder")), "{table}");
 }
 
 #[test]

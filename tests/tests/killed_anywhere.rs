@@ -12,9 +12,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use safetensors::SafeTensors;
 use serde_json::json;
 use tercet_tests::killer::{Killer, Strike};
-use tercet_tests::place::{Place, topic_rows};
+use tercet_tests::place::{Place, copy_folder, golden, topic_rows};
 use tercet_tests::program::{Tercet, program};
 use tercet_tests::scene::{Scene, VOCABULARY, assert_same_run};
 
@@ -128,6 +129,23 @@ fn prepare() {
     }
 }
 
+/// Texts that are split go on inside one, and packed ones where the last row was full.
+#[test]
+fn prepare_texts() {
+    let place = Place::new();
+    place.word_tokenizer("tokenizer.json", VOCABULARY);
+    let words = |n: usize| (0..n).map(|i| format!("w{}", 4 + (n * 7 + i) % 60)).collect::<Vec<_>>().join(" ");
+    let lines = |lens: &[usize]| lens.iter().map(|len| words(*len) + "\n").collect::<String>();
+    place.write("a.txt", &(lines(&[3, 29, 1]) + "unknown\n" + &lines(&[2, 2, 41, 1])));
+    place.write("b.txt", &lines(&[5, 5, 4]));
+    let prepare =
+        "prepare --tokenizer tokenizer.json --out out/store --rows-per-shard 2 --on-error skip --text-max-len 9";
+    for options in ["--long split", "--long split --pack", "--pack"] {
+        let kills = walk(&place, &format!("{prepare} {options} --texts a=a.txt,b.txt --texts b.txt"), 0);
+        assert!(kills > 120, "{kills}");
+    }
+}
+
 #[test]
 fn submit_and_plan() {
     let scene = Scene::new(6, 2);
@@ -138,6 +156,18 @@ fn submit_and_plan() {
     assert!(kills > 5, "{kills}");
     let kills = walk(place, &format!("plan {recipe} --world 2 --json out/plan.json --picture out/plan.svg"), 0);
     assert!(kills > 8, "{kills}");
+}
+
+#[test]
+fn export() {
+    let place = Place::new();
+    copy_folder(&golden("nano_xlmr_mae/hf"), &place.path("model"));
+    let model = fs::read(place.path("model/model.safetensors")).unwrap();
+    let model = SafeTensors::deserialize(&model).unwrap();
+    let head = model.iter().filter(|(name, _)| name.starts_with("lm_head."));
+    fs::write(place.path("model/mlm_head.safetensors"), safetensors::serialize(head, None).unwrap()).unwrap();
+    let kills = walk(&place, "export --layout masked-lm model out/new/model", 0);
+    assert!(kills > 15, "{kills}");
 }
 
 /// A command whose ranks write into `out`, killed at each of `strikes`.
@@ -213,6 +243,33 @@ fn eval() {
     };
     let between = [("rename", 2), ("link", 1), ("link", 2), ("remove", 1), ("remove", 2)];
     tasks(place, task, &between.map(|(only, at)| at_the(only, at)));
+}
+
+/// An index at every operation until its second block is there, and at those of its end; and a search's run files.
+#[test]
+fn index_and_search() {
+    let scene = Scene::new(1, 0);
+    let (place, model) = (&scene.place, model(&scene));
+    // Three blocks.
+    let passage = |i: usize| json!({"_id": format!("d{i}"), "text": format!("w{} w{}", 4 + i % 90, 4 + i % 7)});
+    place.write("corpus.jsonl", &(0..600).map(|i| format!("{}\n", passage(i))).collect::<String>());
+    place.write("queries.jsonl", "{\"_id\": \"q1\", \"text\": \"w5 w9\"}\n");
+    let index = |out: &str| {
+        let task = Tercet::new("index").arg("--model").arg(&model).arg("--corpus").arg(place.path("corpus.jsonl"));
+        task.arg("--out").arg(place.path(out))
+    };
+    let mut strikes: Vec<Strike> = (1..=24).map(|at| Strike::at("tercet-worker", at)).collect();
+    strikes.extend([("rename", 3), ("rename", 4), ("rename", 5), ("sync", 8)].map(|(only, at)| at_the(only, at)));
+    strikes.push(Strike { parent: true, ..at_the("rename", 3) });
+    tasks(place, || index("out/new/index"), &strikes);
+
+    index("index").succeed();
+    let search = || {
+        let task = Tercet::new("search").arg("--model").arg(&model).arg("--index").arg(place.path("index"));
+        task.arg("--queries").arg(place.path("queries.jsonl")).arg("--out").arg(place.path("out/runs"))
+    };
+    let between = [("open", 2), ("write", 2), ("rename", 1), ("rename", 4), ("link", 1), ("remove", 1)];
+    tasks(place, search, &between.map(|(only, at)| at_the(only, at)));
 }
 
 /// Its checkpoints, above all: what is written, moved aside and removed when there is one more. Killed like this twice,

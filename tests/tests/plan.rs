@@ -10,6 +10,8 @@ use tercet_fixtures::{ModelConfig, RecipeBuilder};
 use tercet_tests::compare::{close, number};
 use tercet_tests::place::Place;
 use tercet_tests::program::Tercet;
+use tercet_tests::scene::metrics;
+use tercet_tests::text_scene::TextScene;
 
 const VOCABULARY: usize = 500;
 const UP_TO: [u64; 2] = [24, 64];
@@ -42,13 +44,12 @@ fn plan(recipe: &Path, settings: &[&str], ranks: usize) -> Value {
     serde_json::from_str(&output).unwrap()
 }
 
-/// The lines of metrics.jsonl.
+/// The lines of its metrics.jsonl.
 fn train(place: &Place, recipe: &Path, settings: &[&str], ranks: usize, name: &str) -> Vec<Value> {
     let run_dir = place.path(name);
     let command = Tercet::new("train").arg(recipe).ranks(ranks).set(format!("run_dir={}", run_dir.display()));
     settings.iter().fold(command, |command, setting| command.set(setting)).succeed();
-    let metrics = std::fs::read_to_string(run_dir.join("metrics.jsonl")).unwrap();
-    metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    metrics(&run_dir)
 }
 
 #[test]
@@ -59,16 +60,39 @@ fn every_steps_tokens_padding_balance_and_bytes_are_as_planned() {
         for ranks in [1, 2, 3] {
             let plan = plan(&recipe, settings, ranks);
             let metrics = train(&place, &recipe, settings, ranks, &format!("run-{i}-{ranks}"));
-            same_steps(&plan, &metrics, &format!("{settings:?}, {ranks} ranks"));
+            same_steps(&plan, &metrics, UP_TO, &format!("{settings:?}, {ranks} ranks"));
         }
     }
 }
 
-fn same_steps(plan: &Value, metrics: &[Value], what: &str) {
+/// A step that looks at what the sentence vector carries sends no more than others.
+#[test]
+fn every_step_of_pre_training_is_as_planned() {
+    let scene = TextScene::new();
+    let recipe = scene.place.recipe("recipe.toml", &scene.recipe(12));
+    let presets: [&[&str]; 3] = [
+        &["loss.preset=retromae"],
+        &["loss.preset=mlm", "optimizer.shard_state=true"],
+        &["loss.preset=retromae", "pretrain.gap_every=0", "model.positions=fresh", "model.max_position_embeddings=90"],
+    ];
+    for (i, settings) in presets.into_iter().enumerate() {
+        for ranks in [1, 2, 4] {
+            let plan = plan(&recipe, settings, ranks);
+            let metrics = train(&scene.place, &recipe, settings, ranks, &format!("run-{i}-{ranks}"));
+            same_steps(&plan, &metrics, [16, 64], &format!("{settings:?}, {ranks} ranks"));
+            for batch in plan["dealt_batches"].as_array().unwrap() {
+                assert!(number(&batch["flops"]["forward"]) > 0.0, "{batch}");
+                assert_eq!((number(&batch["flops"]["recomputed"]), number(&batch["flops"]["scores"])), (0.0, 0.0));
+            }
+        }
+    }
+}
+
+fn same_steps(plan: &Value, metrics: &[Value], up_to: [u64; 2], what: &str) {
     let cells = plan["cells"].as_array().unwrap();
     let mut batches: HashMap<usize, u64> = HashMap::new();
     for recorded in metrics {
-        let up_to = UP_TO[recorded["length_group"].as_u64().unwrap() as usize];
+        let up_to = up_to[recorded["length_group"].as_u64().unwrap() as usize];
         let cell = cells.iter().position(|cell| cell["up_to_tokens"] == up_to).unwrap();
         let nth = batches.entry(cell).or_default();
         let dealt = plan["dealt_batches"].as_array().unwrap();
@@ -112,12 +136,42 @@ fn peak_memory_is_about_as_planned() {
     }
 }
 
+/// The logits' tile is 64 MiB, a fifth of the whole.
+#[test]
+fn peak_memory_of_pre_training_is_about_as_planned() {
+    let scene = TextScene::new();
+    let config = ModelConfig { num_layers: 4, ..ModelConfig::of_width(256, 20_000, 64) };
+    let recipe = scene.place.recipe("recipe.toml", &scene.recipe_of(&config, 3));
+    for preset in ["loss.preset=retromae", "loss.preset=mlm"] {
+        let batch = "data.length_groups=[{ max_len = 64, global_batch = 48 }]";
+        let settings = [preset, batch, "sub_batch_tokens=4000"];
+        let memory = &plan(&recipe, &settings, 1)["memory"];
+        let metrics = train(&scene.place, &recipe, &settings, 1, preset);
+        let found = number(&metrics.last().unwrap()["peak_rss_bytes"]);
+        let ratio = number(&memory["total_bytes"]) / found;
+        assert!((0.7..1.4).contains(&ratio), "{preset}: found {found:e}, planned {memory:#}");
+        println!("{preset}: planned {ratio:.2} of {found:e}: {memory}");
+    }
+}
+
 #[test]
 fn times_follow_from_the_rates_that_are_measured() {
     let place = Place::new();
     let recipe = recipe(&place, &small());
     let command = Tercet::new("plan").arg(&recipe).arg("--world").arg("2").arg("--measure").arg("--json").arg("-");
     let plan: Value = serde_json::from_str(&command.succeed()).unwrap();
+    times_are_the_rates(&plan);
+    let scene = TextScene::new();
+    let recipe = scene.place.recipe("recipe.toml", &scene.recipe(12));
+    for preset in ["retromae", "mlm"] {
+        let command = Tercet::new("plan").arg(&recipe).arg("--world").arg("2").arg("--measure").arg("--json").arg("-");
+        let plan = serde_json::from_str(&command.set(format!("loss.preset={preset}")).succeed()).unwrap();
+        times_are_the_rates(&plan);
+    }
+}
+
+/// Of 12 steps.
+fn times_are_the_rates(plan: &Value) {
     let (rates, totals) = (&plan["rates"], &plan["totals"]);
     for rate in ["flops_per_sec", "all_reduce_bytes_per_sec", "ring_bytes_per_sec", "update_secs"] {
         assert!(number(&rates[rate]) > 0.0, "{rate}: {rates}");

@@ -130,6 +130,30 @@ fn a_moved_run_resumes() {
     assert_same_run(&scene, "moved", "here", 4);
 }
 
+/// Positions are added to the recipe's model, and not once more to that of a checkpoint, which has them.
+#[test]
+fn a_run_that_adds_positions_resumes_to_the_same_bits() {
+    let scene = Scene::new(4, 2);
+    scene.train("first", 1).succeed();
+    let recipe = fs::read_to_string(&scene.recipe).unwrap();
+    let fresh = format!("model.config = {:?}", scene.place.path("model/config.json"));
+    assert!(recipe.contains(&fresh), "{recipe}");
+    let from = format!("model.path = {:?}", scene.checkpoint("first", 4).join("model"));
+    let longer = scene.place.write("longer.toml", &recipe.replace(&fresh, &from));
+    let longer = Scene { recipe: longer, ..scene };
+    for positions in ["hierarchical", "fresh"] {
+        let train = |run: &str| {
+            let run = longer.train(run, 1).set("model.max_position_embeddings=300");
+            run.set(format!("model.positions={positions}"))
+        };
+        let (whole, resumed) = (format!("{positions}-whole"), format!("{positions}-resumed"));
+        train(&whole).succeed();
+        longer.copy_until(&whole, 2, &resumed);
+        train(&resumed).arg("--resume").succeed();
+        assert_same_run(&longer, &resumed, &whole, 4);
+    }
+}
+
 /// Old checkpoints go while the run goes on, also the one that it was resumed from: what the next ones take from the
 /// model directory is not lost with it.
 #[test]

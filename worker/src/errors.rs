@@ -2,6 +2,7 @@
 
 use tercet_cluster::CollectiveError;
 use tercet_configs::{ExitCode, ModelFolderError, RecipeError};
+use tercet_retrieval::IndexError;
 use tercet_sampler::{PlanError, RowError, StoreError, TokenizeError};
 
 use crate::checkpoint::CheckpointError;
@@ -28,6 +29,7 @@ fn known_code(cause: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
         ModelError,
         CheckpointError,
         CommandError,
+        IndexError,
         SetupError,
         NotFinite,
         WeightsDiffer,

@@ -24,7 +24,7 @@ const CUTS: [(usize, usize, usize); 6] =
 const WHOLE: (usize, usize, usize) = (10_000, 0, 0);
 
 /// The model's.
-const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
+const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3, mask: None };
 
 const NUM_QUERIES: usize = 6;
 const GROUP_SIZE: usize = 3;
@@ -66,6 +66,7 @@ fn batch(negatives: Negatives, two_way: bool) -> Share {
         step: 3,
         text_ids: TextIds { queries: queries.to_vec(), positives, passages: passages.to_vec() },
         texts,
+        row_keys: Vec::new(),
         num_queries: NUM_QUERIES,
         group_size: GROUP_SIZE,
         num_global_queries: NUM_QUERIES,

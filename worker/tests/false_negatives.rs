@@ -19,7 +19,7 @@ use tercet_worker::step::outcome::Outcome;
 use tercet_worker::step::settings::{Objective, StepSettings, Trainee};
 
 /// The model's.
-const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
+const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3, mask: None };
 
 const NUM_QUERIES: usize = 5;
 const GROUP_SIZE: usize = 3;
@@ -70,6 +70,7 @@ fn batch(negatives: Negatives, two_way: bool) -> Share {
             positives: ROWS.iter().map(|row| row.positives.iter().map(|&text| id(text)).collect()).collect(),
             passages: passages().into_iter().map(id).collect(),
         },
+        row_keys: Vec::new(),
         num_queries: NUM_QUERIES,
         group_size: GROUP_SIZE,
         num_global_queries: NUM_QUERIES,
@@ -202,7 +203,7 @@ fn masked_losses_are_the_formulas_over_what_is_left() {
     ] {
         let batch = batch(negatives, two_way);
         let outcome = step(&section, &batch, true);
-        let scores = &outcome.scores;
+        let scores = &outcome.contrasted().scores;
         let scores = [&scores.dense, scores.lexical.as_ref().unwrap(), scores.multi_vector.as_ref().unwrap()];
 
         let passages = passages();
@@ -227,10 +228,10 @@ fn masked_losses_are_the_formulas_over_what_is_left() {
 
         let pairs = (0..NUM_QUERIES).flat_map(|i| (0..passages.len()).map(move |k| (i, k)));
         let masked = pairs.filter(|&(i, k)| k != positive(i) && may(i, k) && known(i, k)).count();
-        assert_eq!(outcome.num_false_negatives, masked, "{name}");
+        assert_eq!(outcome.contrasted().num_false_negatives, masked, "{name}");
         assert!(masked > 1, "{name}: nothing to mask");
         let unmasked = step(&section, &batch, false);
-        assert_eq!(unmasked.num_false_negatives, 0);
+        assert_eq!(unmasked.contrasted().num_false_negatives, 0);
         assert!((unmasked.loss - expected).abs() > 1e-3 * expected, "{name}: the mask makes no difference");
     }
 }
@@ -253,5 +254,5 @@ fn a_query_without_true_negatives_has_no_loss() {
         ..batch(Negatives::InBatch, true)
     };
     let outcome = step(&LossSection::default(), &batch, true);
-    assert_eq!((outcome.loss, outcome.num_false_negatives), (0.0, 2));
+    assert_eq!((outcome.loss, outcome.contrasted().num_false_negatives), (0.0, 2));
 }

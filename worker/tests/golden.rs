@@ -77,6 +77,7 @@ fn read_case(folder: &str, tensors: &str, reference: &str) -> Case {
         num_global_queries: queries.len(),
         texts: queries.into_iter().chain(passages).collect(),
         text_ids: TextIds::default(),
+        row_keys: Vec::new(),
         negatives: if s["no_in_batch_neg"].as_bool().unwrap() { Negatives::Own } else { Negatives::All },
         teacher_scores: teacher.clone(),
         two_way: false,
@@ -132,7 +133,7 @@ fn compare(folder: &str, overrides: Option<&str>, tolerance: f64) {
     let outcome = run(&case, &model);
     compare_scores(&case, &outcome, tolerance);
     close("loss", outcome.loss, case.reference["loss"].as_f64().unwrap(), tolerance);
-    compare_terms(&outcome.terms, &case.reference["terms"], tolerance);
+    compare_terms(&outcome.contrasted().terms, &case.reference["terms"], tolerance);
     for (name, gradient) in model.parameters.named_grads() {
         let published = if head_of(name).is_some() { name.to_owned() } else { format!("model.{name}") };
         match case.tensors.get(&format!("grad.{published}")) {
@@ -143,14 +144,16 @@ fn compare(folder: &str, overrides: Option<&str>, tolerance: f64) {
 }
 
 fn compare_scores(case: &Case, outcome: &Outcome, tolerance: f64) {
-    let Objective::Contrastive(loss) = &case.settings.objective;
+    let Objective::Contrastive(loss) = &case.settings.objective else { unreachable!("contrastive") };
     let temperature = loss.temperature;
     let score = |name: &str| &case.tensors[&format!("scores.{name}")];
-    close_tensor("dense scores", &(&outcome.scores.dense / temperature), score("dense"), tolerance);
-    if let (Some(lexical), Some(multi_vector)) = (&outcome.scores.lexical, &outcome.scores.multi_vector) {
+    close_tensor("dense scores", &(&outcome.contrasted().scores.dense / temperature), score("dense"), tolerance);
+    if let (Some(lexical), Some(multi_vector)) =
+        (&outcome.contrasted().scores.lexical, &outcome.contrasted().scores.multi_vector)
+    {
         close_tensor("lexical scores", &(lexical / temperature), score("sparse"), tolerance);
         close_tensor("multi-vector scores", &(multi_vector / temperature), score("colbert"), tolerance);
-        let hybrid = hybrid(loss, &outcome.scores).unwrap();
+        let hybrid = hybrid(loss, &outcome.contrasted().scores).unwrap();
         close_tensor("hybrid scores", &(hybrid / temperature), score("ensemble"), tolerance);
     }
 }
@@ -194,9 +197,11 @@ cases! {
 fn no_in_batch_terms() {
     let case = read_case("nano_xlmr/no_in_batch", "tensors.safetensors", "ref.json");
     let outcome = run(&case, &model("nano_xlmr", Pooling::Cls, true, None));
-    for (name, found) in
-        [("dense", outcome.terms.dense), ("sparse", outcome.terms.lexical), ("colbert", outcome.terms.multi_vector)]
-    {
+    for (name, found) in [
+        ("dense", outcome.contrasted().terms.dense),
+        ("sparse", outcome.contrasted().terms.lexical),
+        ("colbert", outcome.contrasted().terms.multi_vector),
+    ] {
         close(name, found.unwrap(), case.reference["terms"][name].as_f64().unwrap(), 1e-9);
     }
 }
@@ -206,7 +211,7 @@ fn no_in_batch_terms() {
 fn adamw_trajectory() {
     let mut case = read_case("nano_xlmr/unified_distill", "tensors.safetensors", "ref.json");
     // The published trainer never distils on its very first step.
-    let Objective::Contrastive(loss) = &mut case.settings.objective;
+    let Objective::Contrastive(loss) = &mut case.settings.objective else { unreachable!("contrastive") };
     loss.distill_start_step = 1;
     let model = model("nano_xlmr", Pooling::Cls, true, None);
     let settings = OptimizerSection { learning_rate: 1e-3, weight_decay: 0.0, ..Default::default() };

@@ -8,6 +8,7 @@ mod exactness;
 mod false_negatives;
 mod golden;
 mod loss_weights;
+mod pretraining;
 mod scoring_property;
 mod stand_in;
 

@@ -5,12 +5,14 @@
 
 mod keys;
 mod refused;
+mod weights;
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use crate::json_file::{ModelFolderError, read_json};
+use crate::purpose::Purpose;
 use keys::Keys;
 use refused::refuse_other_models;
 
@@ -47,22 +49,56 @@ pub struct EncoderConfig {
     pub defaults: Vec<String>,
     /// The unchanged content of the file, for export.
     pub raw: Map<String, Value>,
+    family: &'static Family,
 }
 
 /// A family of models, with the defaults that transformers has for it alone.
+#[derive(Debug)]
 struct Family {
     name: &'static str,
     pad_token_id: usize,
     vocab_size: usize,
     /// The class of a bare encoder.
     class: &'static str,
+    /// The class of an encoder with the head that predicts masked words.
+    masked_lm: &'static str,
+    /// What stands before the encoder's names in that class.
+    prefix: &'static str,
 }
 
-const FAMILIES: [Family; 4] = [
-    Family { name: "xlm-roberta", pad_token_id: 1, vocab_size: 30_522, class: "XLMRobertaModel" },
-    Family { name: "roberta", pad_token_id: 1, vocab_size: 50_265, class: "RobertaModel" },
-    Family { name: "camembert", pad_token_id: 1, vocab_size: 30_522, class: "CamembertModel" },
-    Family { name: "bert", pad_token_id: 0, vocab_size: 30_522, class: "BertModel" },
+static FAMILIES: [Family; 4] = [
+    Family {
+        name: "xlm-roberta",
+        pad_token_id: 1,
+        vocab_size: 30_522,
+        class: "XLMRobertaModel",
+        masked_lm: "XLMRobertaForMaskedLM",
+        prefix: "roberta",
+    },
+    Family {
+        name: "roberta",
+        pad_token_id: 1,
+        vocab_size: 50_265,
+        class: "RobertaModel",
+        masked_lm: "RobertaForMaskedLM",
+        prefix: "roberta",
+    },
+    Family {
+        name: "camembert",
+        pad_token_id: 1,
+        vocab_size: 30_522,
+        class: "CamembertModel",
+        masked_lm: "CamembertForMaskedLM",
+        prefix: "roberta",
+    },
+    Family {
+        name: "bert",
+        pad_token_id: 0,
+        vocab_size: 30_522,
+        class: "BertModel",
+        masked_lm: "BertForMaskedLM",
+        prefix: "bert",
+    },
 ];
 
 /// Keys that an exported config.json leaves out because they no longer hold, or held only for another program's model:
@@ -87,6 +123,20 @@ const NOT_EXPORTED: [&str; 13] = [
 const MIN_TEXT_LEN: usize = 3;
 
 impl EncoderConfig {
+    /// What transformers' class with a masked-language-model head calls the weight that is `own` here: the encoder's
+    /// under its prefix, those of the head (`lm_head.…`) as the family has them. Others keep their names.
+    pub fn masked_lm_name(&self, own: &str) -> String {
+        let prefix = self.family.prefix;
+        match own.strip_prefix("lm_head.") {
+            Some("bias") if prefix == "bert" => "cls.predictions.bias".to_owned(),
+            Some(part) if prefix == "bert" => {
+                format!("cls.predictions.transform.{}", part.replace("layer_norm", "LayerNorm"))
+            }
+            None if ["embeddings.", "encoder."].iter().any(|start| own.starts_with(start)) => format!("{prefix}.{own}"),
+            _ => own.to_owned(),
+        }
+    }
+
     /// Reads and checks `path`.
     ///
     /// # Errors
@@ -107,7 +157,7 @@ impl EncoderConfig {
     /// # Errors
     /// As [`EncoderConfig::load`]; the reason names the key.
     pub fn from_json(raw: Map<String, Value>) -> Result<Self, String> {
-        let names = FAMILIES.map(|family| family.name).join(", ");
+        let names = FAMILIES.each_ref().map(|family| family.name).join(", ");
         let model_type = match raw.get("model_type") {
             Some(Value::String(name)) => name.clone(),
             Some(other) => return Err(format!("model_type is {other}: one of {names} is expected")),
@@ -134,6 +184,7 @@ impl EncoderConfig {
             defaults: Vec::new(),
             model_type,
             raw: Map::new(),
+            family,
         };
         let defaults = keys.defaults;
         (config.defaults, config.raw) = (defaults, raw);
@@ -160,16 +211,21 @@ impl EncoderConfig {
         Ok(config)
     }
 
-    /// The number of elements of all weights: embeddings, layers, BERT's pooler if the model has one, and the lexical
-    /// and the multi-vector head. The latter is `multi_vector_dim` wide.
-    pub fn num_parameters(&self, multi_vector_dim: usize, with_pooler: bool) -> usize {
+    /// The number of elements of all weights: embeddings, layers, BERT's pooler if the model has one, and what stands
+    /// on the encoder. That is the lexical and the multi-vector head, which is `multi_vector_dim` wide; or the head
+    /// that predicts words, whose table is that of the embeddings, and the decoder's layer.
+    pub fn num_parameters(&self, purpose: Purpose, multi_vector_dim: usize, with_pooler: bool) -> usize {
         let (d, ffn) = (self.hidden_size, self.intermediate_size);
         let linear = |rows: usize, columns: usize| rows * columns + rows;
         let norm = 2 * d;
         let embeddings = self.num_embeddings() + norm;
         let layer = 4 * linear(d, d) + linear(ffn, d) + linear(d, ffn) + 2 * norm;
         let pooler = if with_pooler { linear(d, d) } else { 0 };
-        embeddings + self.num_hidden_layers * layer + pooler + linear(1, d) + linear(multi_vector_dim, d)
+        let on_encoder = match purpose {
+            Purpose::Retrieval => linear(1, d) + linear(multi_vector_dim, d),
+            Purpose::Pretraining { decoder } => linear(d, d) + norm + self.vocab_size + if decoder { layer } else { 0 },
+        };
+        embeddings + self.num_hidden_layers * layer + pooler + on_encoder
     }
 
     /// Elements of the tables of words, positions and token types.
@@ -189,10 +245,25 @@ impl EncoderConfig {
 
     /// The `config.json` of the encoder in its current state, with weights of the type `dtype` (torch's name).
     pub fn to_json(&self, dtype: &str) -> Value {
+        Value::Object(self.json_of(self.family.class, dtype))
+    }
+
+    /// The `config.json` of the same encoder with the head that predicts masked words.
+    pub fn masked_lm_json(&self, dtype: &str) -> Value {
+        let mut json = self.json_of(self.family.masked_lm, dtype);
+        json.insert("tie_word_embeddings".into(), true.into());
+        Value::Object(json)
+    }
+
+    /// The class of transformers that has the encoder and this head, and what stands before the encoder's names there.
+    pub fn masked_lm(&self) -> (&'static str, &'static str) {
+        (self.family.masked_lm, self.family.prefix)
+    }
+
+    fn json_of(&self, class: &str, dtype: &str) -> Map<String, Value> {
         let mut json = self.raw.clone();
         json.retain(|key, _| !NOT_EXPORTED.contains(&key.as_str()));
-        let family = FAMILIES.iter().find(|family| family.name == self.model_type);
-        json.insert("architectures".into(), family.map(|family| family.class).into_iter().collect());
+        json.insert("architectures".into(), [class].into_iter().collect());
         json.insert("max_position_embeddings".into(), self.max_position_embeddings.into());
         json.insert("hidden_dropout_prob".into(), self.hidden_dropout_prob.into());
         json.insert("attention_probs_dropout_prob".into(), self.attention_probs_dropout_prob.into());
@@ -203,7 +274,7 @@ impl EncoderConfig {
         for key in ["dtype", "torch_dtype"] {
             json.entry(key).and_modify(|stated| *stated = dtype.into());
         }
-        Value::Object(json)
+        json
     }
 }
 
@@ -258,8 +329,13 @@ mod tests {
     fn parameters_are_counted_by_hand() {
         // Embeddings (100 + 34 + 1)·8 + 16; a layer 4·72 + 144 + 136 + 32; heads 9 and 4·8 + 4; the pooler 72.
         let config = config(&[]).unwrap();
-        assert_eq!(config.num_parameters(4, false), 1_096 + 2 * 600 + 9 + 36);
-        assert_eq!(config.num_parameters(4, true), 1_096 + 2 * 600 + 72 + 9 + 36);
+        let encoder = 1_096 + 2 * 600;
+        assert_eq!(config.num_parameters(Purpose::Retrieval, 4, false), encoder + 9 + 36);
+        assert_eq!(config.num_parameters(Purpose::Retrieval, 4, true), encoder + 72 + 9 + 36);
+        // The head that predicts words: a map of 72, a norm of 16, a bias for each word.
+        let mlm = encoder + 72 + 16 + 100;
+        assert_eq!(config.num_parameters(Purpose::Pretraining { decoder: false }, 4, false), mlm);
+        assert_eq!(config.num_parameters(Purpose::Pretraining { decoder: true }, 4, true), mlm + 600 + 72);
     }
 
     #[test]

@@ -28,6 +28,18 @@ const TRANSFORMER_SETTINGS: [&str; 5] = [
     "sentence_distilbert_config.json",
 ];
 
+/// The files of a tokenizer that lie beside its tokenizer.json.
+pub const TOKENIZER_FILES: [&str; 8] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "special_tokens.json",
+    "added_tokens.json",
+    "sentencepiece.bpe.model",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+];
+
 /// A model's folder.
 #[derive(Debug)]
 pub struct ModelFolder {

@@ -43,6 +43,11 @@ pub enum LossPreset {
     Independent,
     /// The dense head alone.
     Dense,
+    /// Pre-training on single texts: the encoder's masked words, and all words from the sentence vector through a
+    /// weak decoder. No head is trained.
+    Retromae,
+    /// Its encoder's part alone: masked language modelling.
+    Mlm,
 }
 
 /// What teacher scores given with the rows do.

@@ -10,6 +10,7 @@ mod loss;
 mod model;
 mod optimizer;
 mod precision;
+mod pretrain;
 mod restart;
 
 use std::path::PathBuf;
@@ -29,9 +30,10 @@ pub use device::DeviceChoice;
 pub use faults::{FaultsSection, OnFaults};
 pub use log::LogSection;
 pub use loss::{LossPreset, LossSection, Teacher};
-pub use model::{ModelSection, Origin};
+pub use model::{ModelSection, Origin, Positions};
 pub use optimizer::OptimizerSection;
 pub use precision::Precision;
+pub use pretrain::{DecoderQuery, PretrainSection, RandomWords};
 pub use restart::RestartSection;
 
 /// One training run. Relative paths are relative to the working directory.
@@ -98,6 +100,9 @@ pub struct Recipe {
     /// The objective.
     #[serde(default)]
     pub loss: LossSection,
+    /// What pre-training hides, where the objective is that.
+    #[serde(default)]
+    pub pretrain: PretrainSection,
     /// AdamW and its schedule.
     #[serde(default)]
     pub optimizer: OptimizerSection,
@@ -132,6 +137,11 @@ fn default_sub_batch_tokens() -> usize {
 }
 
 impl Recipe {
+    /// What pre-training hides; none with another objective.
+    pub fn masks(&self) -> Option<&PretrainSection> {
+        self.loss.preset.is_pretraining().then_some(&self.pretrain)
+    }
+
     /// Fills in the pooling, where the recipe leaves it to the model's folder. A folder that is gone, as it may be when
     /// a run goes on from its checkpoint, leaves it open.
     ///

@@ -25,10 +25,28 @@ pub struct ModelSection {
     pub normalize: bool,
     /// Number of positions that the encoder gets (8194 for 8192 tokens); 0 keeps the model's. Only ever extends.
     pub max_position_embeddings: usize,
+    /// How positions start that `max_position_embeddings` adds to the model in `path`. Its own stay as they are.
+    pub positions: Positions,
+    /// The weight α of the coarse part in hierarchical positions: above 0, below 1, and not 0.5.
+    pub positions_alpha: f64,
     /// Width of the multi-vector head; 0: the hidden size.
     pub multi_vector_dim: usize,
     /// Replaces both dropout probabilities of config.json.
     pub dropout: Option<f64>,
+}
+
+/// How the positions start that a model gets besides those that it has learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Positions {
+    /// Computed from the n learned ones, n² at most in all: position k is α u(k div n) + (1 − α) u(k mod n), where u(i)
+    /// is (p(i) − α p(0)) / (1 − α). The first n are thus the learned ones (Su Jianlin, spaces.ac.cn/archives/7947).
+    Hierarchical,
+    /// Copies of the learned ones, in order, over and over.
+    #[default]
+    Repeat,
+    /// Drawn afresh, normal with config.json's `initializer_range`.
+    Fresh,
 }
 
 /// What a model is made from.
@@ -49,6 +67,8 @@ impl Default for ModelSection {
             pooling: None,
             normalize: true,
             max_position_embeddings: 0,
+            positions: Positions::default(),
+            positions_alpha: 0.4,
             multi_vector_dim: 0,
             dropout: None,
         }

@@ -93,12 +93,14 @@ pub(crate) fn write(pages: &[Page], num_tokens: impl Fn(&str) -> usize, out: &Pa
     let (held_out, train): (Vec<&Page>, Vec<&Page>) = pages.iter().partition(|p| is_held_out(&p.name));
     let translations = by_name(&train);
     let mut written = Written::default();
-    for (name, rows) in [
+    let sets = [
         ("section", sections(&train)),
         ("page", whole_pages(&train, &num_tokens)),
         ("cross", cross(&translations)),
         ("title", titles(&translations, &num_tokens)),
-    ] {
+    ];
+    write_texts(sets[..2].iter().flat_map(|(_, rows)| rows), &out.join("rows"))?;
+    for (name, rows) in sets {
         write_rows(&rows, &out.join("rows"), name)?;
         written.data_sets.push((name, rows.len()));
     }
@@ -114,6 +116,12 @@ fn write_rows(rows: &[Row], folder: &Path, name: &str) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
     let lines = rows.iter().map(|(query, passage)| json!({"query": query, "pos": [passage]}));
     write_lines(&folder.join(format!("{name}.jsonl")), lines)
+}
+
+/// `folder/texts.jsonl`: the passages as texts alone, for the rehearsal of pre-training.
+fn write_texts<'a>(rows: impl Iterator<Item = &'a Row>, folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
+    write_lines(&folder.join("texts.jsonl"), rows.map(|(_, passage)| json!({"text": passage})))
 }
 
 /// (query, passage)
@@ -187,6 +195,7 @@ pub(crate) fn write_own(rows: Vec<Row>, out: &Path) -> anyhow::Result<Written> {
     order.sort_by_cached_key(|(query, passage)| dice("own", &format!("{query}\n{passage}")));
     let train = order.split_off(num_held_out);
     write_rows(&train, &out.join("rows"), "section")?;
+    write_texts(train.iter(), &out.join("rows"))?;
     let (mut task, mut ids) = (Task { passages: Vec::new(), queries: Vec::new() }, BTreeMap::new());
     for (number, (query, passage)) in order.into_iter().enumerate() {
         let id = ids.entry(passage).or_insert_with_key(|passage| {

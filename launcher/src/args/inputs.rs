@@ -37,11 +37,12 @@ impl FromStr for DataSetInput {
     }
 }
 
-/// The file name without .gz or .zst and without .jsonl or .json.
+/// The file name without .gz or .zst and without .jsonl, .json or .txt.
 fn stem(path: &Path) -> String {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
-    name.strip_suffix(".jsonl").or_else(|| name.strip_suffix(".json")).unwrap_or(name).to_owned()
+    let endings = [".jsonl", ".json", ".txt"];
+    endings.into_iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name).to_owned()
 }
 
 #[cfg(test)]
@@ -56,6 +57,7 @@ mod tests {
     fn names_come_from_the_left_of_the_equals_sign_or_from_the_file() {
         assert_eq!(parse("man=a.jsonl,b.jsonl.gz"), Ok(("man".into(), 2)));
         assert_eq!(parse("data/man.de.jsonl.zst"), Ok(("man.de".into(), 1)));
+        assert_eq!(parse("books.txt.gz"), Ok(("books".into(), 1)));
         assert_eq!(parse("x=1/man.json"), Ok(("x".into(), 1)));
         assert_eq!(parse("runs/x=1/man.json"), Ok(("man".into(), 1)));
     }

@@ -8,7 +8,9 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tercet_protocol::args::{BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, MineArgs, RecipeArgs, StepArgs, TrainArgs};
+use tercet_protocol::args::{
+    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, IndexArgs, MineArgs, RecipeArgs, SearchArgs, StepArgs, TrainArgs,
+};
 
 pub use inputs::DataSetInput;
 
@@ -42,10 +44,16 @@ pub enum Command {
     Step(Step),
     /// Turn texts into their dense, lexical and multi-vector representations
     Encode(OnRanks<EncodeArgs>),
+    /// Turn a corpus into an index on disk, which can be searched
+    Index(OnRanks<IndexArgs>),
+    /// Rank an index's passages for queries, exactly: TREC run files by each head and their combinations
+    Search(OnRanks<SearchArgs>),
     /// Measure retrieval on BEIR-format folders with each head and their combinations
     Eval(OnRanks<EvalArgs>),
     /// Find hard negatives for training rows in a corpus
     Mine(OnRanks<MineArgs>),
+    /// Write a pre-trained model as another program's folder
+    Export(Export),
 }
 
 /// How many ranks do the work, and where.
@@ -80,25 +88,50 @@ pub struct Prepare {
     /// The folder to write the token store to
     #[arg(long, value_name = "STORE")]
     pub out: PathBuf,
-    /// Tokens of a query at most; longer ones are cut
-    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    /// Tokens of a query at most, special tokens included; longer ones are cut
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, conflicts_with = "texts")]
     pub query_max_len: usize,
-    /// Tokens of a passage at most; longer ones are cut
-    #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
+    /// Tokens of a passage at most, special tokens included; longer ones are cut
+    #[arg(long, value_name = "TOKENS", default_value_t = 8192, conflicts_with = "texts")]
     pub passage_max_len: usize,
+    /// A data set of texts alone, for pre-training: JSON Lines, Parquet or Arrow with a "text", or folders of Hugging
+    /// Face datasets; a file named otherwise (.txt) has a text on each line, and blank lines are passed over; may be
+    /// repeated
+    #[arg(long, value_name = "NAME=FILE[,FILE…]")]
+    pub texts: Vec<DataSetInput>,
+    /// Tokens of a row of texts alone at most, special tokens included
+    #[arg(long, value_name = "TOKENS", default_value_t = 8192, requires = "texts")]
+    pub text_max_len: usize,
+    /// What becomes of a text alone that is longer
+    #[arg(long, value_enum, default_value_t = Long::Cut, requires = "texts")]
+    pub long: Long,
+    /// Fill a row of texts alone with the texts that follow in the data set, as long as they fit, with an EOS between
+    /// two; no text is torn
+    #[arg(long, requires = "texts")]
+    pub pack: bool,
     /// What to do at a malformed line
     #[arg(long, value_enum, default_value_t = OnError::Stop)]
     pub on_error: OnError,
-    /// Leave out of all batches the rows whose query and positives are those of an earlier row of the data set
+    /// Leave out of all batches the rows whose query and positives, or text, are those of an earlier row of the data
+    /// set
     #[arg(long)]
     pub drop_duplicates: bool,
     /// Rows of a shard file at most; a shard also ends at about 512 MiB
     #[arg(long, value_name = "ROWS", default_value = "1000000")]
     pub rows_per_shard: NonZeroU64,
-    /// Data sets: files of JSON Lines (plain, .gz or .zst), Parquet or Arrow, or folders of Hugging Face datasets;
-    /// without NAME, a set is named after its file
-    #[arg(value_name = "NAME=FILE[,FILE…]", required = true)]
+    /// Data sets of queries and passages: files of JSON Lines (plain, .gz or .zst), Parquet or Arrow, or folders of
+    /// Hugging Face datasets; without NAME, a set is named after its file
+    #[arg(value_name = "NAME=FILE[,FILE…]", required_unless_present = "texts")]
     pub inputs: Vec<DataSetInput>,
+}
+
+/// What becomes of a text alone that is longer than a row may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Long {
+    /// Its end is cut off
+    Cut,
+    /// It becomes several rows
+    Split,
 }
 
 /// What to do at a malformed line.
@@ -255,6 +288,27 @@ pub struct Step {
     /// Ranks (worker processes) to start on this machine; the result is the same for any number
     #[arg(short = 'n', long = "ranks", value_name = "RANKS", default_value = "1")]
     pub ranks: NonZeroUsize,
+}
+
+/// `tercet export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// What the folder is written for
+    #[arg(long, value_enum)]
+    pub layout: Layout,
+    /// The model's folder, with mlm_head.safetensors beside the weights: the model/ of a pre-training run's checkpoint
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+    /// The folder to write
+    #[arg(value_name = "OUT")]
+    pub out: PathBuf,
+}
+
+/// What a folder is written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Layout {
+    /// AutoModelForMaskedLM of transformers: the encoder and the head that predicts masked words
+    MaskedLm,
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -4,10 +4,13 @@ mod bench;
 mod doctor;
 mod encode;
 mod eval;
+mod export;
+mod index;
 mod mine;
 mod plan;
 mod prepare;
 mod recipe;
+mod search;
 mod step;
 mod submit;
 pub mod train;
@@ -28,7 +31,10 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
         Command::Bench(args) => bench::run(args),
         Command::Step(args) => step::run(args),
         Command::Encode(args) => encode::run(args),
+        Command::Index(args) => index::run(args),
+        Command::Search(args) => search::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Mine(args) => mine::run(args),
+        Command::Export(args) => export::run(args),
     }
 }

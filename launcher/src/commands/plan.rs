@@ -34,7 +34,7 @@ pub fn run(args: &Plan) -> anyhow::Result<()> {
     };
     // A card that is booked for a run is taken for one that computes in bfloat16.
     recipe.precision = recipe.precision.on(device, true);
-    let rates = |shape: &ModelShape, text_len| rates(args, shape, world_size, text_len);
+    let rates = |shape: &ModelShape, text_len| rates(args, &recipe, shape, world_size, text_len);
     let (mut report, code) = plan::report(&recipe, world_size, device, args.model_config.as_deref(), rates)?;
     report.measured_peak_bytes = measured_peak_bytes(&recipe.run_dir);
     let screen = Screen::new();
@@ -75,7 +75,13 @@ fn load(args: &Plan) -> anyhow::Result<(Recipe, NonZeroUsize)> {
 }
 
 /// From the command line, or measured on this machine with texts of `text_len` tokens.
-fn rates(args: &Plan, shape: &ModelShape, world_size: NonZeroUsize, text_len: usize) -> anyhow::Result<Option<Rates>> {
+fn rates(
+    args: &Plan,
+    recipe: &Recipe,
+    shape: &ModelShape,
+    world_size: NonZeroUsize,
+    text_len: usize,
+) -> anyhow::Result<Option<Rates>> {
     let several = world_size.get() > 1;
     if let Some(flops) = args.flops {
         if args.bandwidth.is_none() && several {
@@ -98,5 +104,5 @@ fn rates(args: &Plan, shape: &ModelShape, world_size: NonZeroUsize, text_len: us
     let mut output = Vec::new();
     start::run(&placement, &what, Input::Nothing, &screen, |line| output.extend_from_slice(line))?;
     let found: measure::Report = serde_json::from_slice(&output).context("reading what the ranks measured")?;
-    Ok(Some(Rates::measured(shape, &found)))
+    Ok(Some(Rates::measured(recipe, shape, &found)))
 }

@@ -9,6 +9,7 @@ use tercet_sampler::{DealtBatch, Plan, PlanError, SubBatchLimit, deal_global};
 
 use super::dealt::DealtStep;
 use super::load::RankLoad;
+use super::predicted::Predicted;
 use super::vocabulary::add_distinct;
 
 /// The largest number of batches of a cell.
@@ -71,11 +72,16 @@ fn deal_one(
     let limit = SubBatchLimit { tokens: recipe.sub_batch_tokens, texts: recipe.sub_batch_texts };
     // Where the recipe says nothing, a CPU keeps what its memory holds: all graphs of batches that fit a machine.
     let unsaid = if device == Device::Cpu { usize::MAX } else { 0 };
-    let kept_graph_tokens = recipe.kept_graph_tokens.unwrap_or(unsaid);
+    let kept_graph_tokens = match recipe.masks() {
+        // In pre-training a sub-batch goes through once, and nothing is computed again.
+        Some(_) => usize::MAX,
+        None => recipe.kept_graph_tokens.unwrap_or(unsaid),
+    };
+    let predicted = |len| Predicted::of(recipe, len);
     let mut ranks = Vec::with_capacity(world_size);
     for rank in 0..world_size {
         let share = dealt.share_lens(plan, rank)?;
-        ranks.push(RankLoad::new(&share, limit, device.max_padding(), kept_graph_tokens));
+        ranks.push(RankLoad::new(&share, limit, device.max_padding(), kept_graph_tokens, predicted));
     }
     let DealtBatch { group_size, deal, .. } = dealt;
     let two_way = plan.source(&plan.cells()[cell]).policy.two_way;

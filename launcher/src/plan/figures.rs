@@ -67,7 +67,7 @@ impl Run<'_> {
     fn peak(&self, shape: &ModelShape, step: &DealtStep) -> Option<PeakMemory> {
         let at_step = (step.progress * self.recipe.steps as f64) as u64;
         let peaks = step.ranks.iter().enumerate().map(|(rank, load)| {
-            Holder {
+            PeakMemory::of(&Holder {
                 shape,
                 device: self.device,
                 world_size: self.world_size,
@@ -76,8 +76,7 @@ impl Run<'_> {
                 keeps_snapshot: rank == 0 && self.recipe.checkpoint.every_steps > 0,
                 distils: self.recipe.loss.distils_in(at_step),
                 shards_state: self.recipe.optimizer.shard_state,
-            }
-            .peak()
+            })
         });
         peaks.max_by(|a, b| a.total_bytes.total_cmp(&b.total_bytes))
     }

@@ -1,23 +1,27 @@
-//! Floating-point operations of one rank's step: the encoder's two passes, and the scores.
+//! Floating-point operations of one rank's step: the model's two passes, and the scores.
 //!
 //! A multiply-add counts as two. Only matrix products are counted; on long enough rows everything else is memory
 //! traffic that a rate measured with `--measure` contains and a data sheet's rate does not.
 //!
+//! In pre-training there are neither scores nor a second forward pass. The decoder's attention counts as if its rows
+//! saw all of their text, for the products are of all; that it is computed once more on the way back is not counted,
+//! and neither is the decoder's further forward pass in a step that looks at what the sentence vector carries.
+//!
 //! Legend: d hidden size, Q local queries, P all ranks' passages, U distinct tokens of the queries, L tokens of a text.
 
 use serde::Serialize;
-use tercet_configs::ModelShape;
+use tercet_configs::{ModelShape, Purpose};
 
 use super::load::{Encoded, RankLoad};
 
 /// What one rank computes in one step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct StepFlops {
-    /// First pass of the encoder and the heads.
+    /// First pass of the encoder and of what stands on it.
     pub forward: f64,
     /// The second forward pass of the sub-batches whose graphs are not kept.
     pub recomputed: f64,
-    /// Encoder and heads backward: twice the forward pass.
+    /// The same backward: twice the forward pass.
     pub backward: f64,
     /// Score matrices and their gradients.
     pub scores: f64,
@@ -26,11 +30,11 @@ pub struct StepFlops {
 impl StepFlops {
     /// Of a rank with this load, `num_global_passages` being P.
     pub fn of(shape: &ModelShape, load: &RankLoad, num_global_passages: f64) -> Self {
-        let forward = encoder(shape, &load.encoded);
+        let all = forward(shape, &load.encoded);
         Self {
-            forward,
-            recomputed: forward - encoder(shape, &load.kept),
-            backward: 2.0 * forward,
+            forward: all,
+            recomputed: all - forward(shape, &load.kept),
+            backward: 2.0 * all,
             scores: scores(shape, load, num_global_passages).iter().sum(),
         }
     }
@@ -39,6 +43,25 @@ impl StepFlops {
     pub fn total(&self) -> f64 {
         self.forward + self.recomputed + self.backward + self.scores
     }
+}
+
+/// One forward pass over the whole model.
+pub fn forward(shape: &ModelShape, texts: &Encoded) -> f64 {
+    let decoder = if shape.purpose == (Purpose::Pretraining { decoder: true }) { decoder(shape, texts) } else { 0.0 };
+    encoder(shape, texts) + decoder + vocabulary(shape, texts)
+}
+
+/// The decoder: queries of its rows, keys and values of all tokens, attention, and the rest of the layer row by row.
+fn decoder(shape: &ModelShape, texts: &Encoded) -> f64 {
+    let (d, ffn) = (shape.config.hidden_size as f64, shape.config.intermediate_size as f64);
+    let rows = texts.predicted.decoder_labels;
+    rows * (4.0 * d * d + 4.0 * d * ffn) + texts.tokens * 4.0 * d * d + 4.0 * d * texts.predicted.decoder_pairs
+}
+
+/// The head that predicts words, at the labels of both sides.
+fn vocabulary(shape: &ModelShape, texts: &Encoded) -> f64 {
+    let (d, words) = (shape.config.hidden_size as f64, shape.config.vocab_size as f64);
+    texts.predicted.labels() * (2.0 * d * d + 2.0 * d * words)
 }
 
 /// One forward pass over encoder and heads.
@@ -77,11 +100,12 @@ pub fn scores(shape: &ModelShape, load: &RankLoad, num_global_passages: f64) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::shape_of_tests::shape;
+    use crate::plan::predicted::Predicted;
+    use crate::plan::shape_of_tests::{pretraining_shape, shape};
 
     fn load() -> RankLoad {
-        let encoded = Encoded { num_texts: 2.0, tokens: 10.0, squares: 58.0 };
-        let kept = Encoded { num_texts: 1.0, tokens: 7.0, squares: 49.0 };
+        let encoded = Encoded { num_texts: 2.0, tokens: 10.0, squares: 58.0, ..Encoded::default() };
+        let kept = Encoded { num_texts: 1.0, tokens: 7.0, squares: 49.0, ..Encoded::default() };
         RankLoad {
             encoded,
             kept,
@@ -115,5 +139,20 @@ mod tests {
         // Dense 576; lexical 6·3·4·6; multi-vector 2·5·16·4 forward (8 vectors in 2 passages are 16 in 4), 4·5·4·4
         // back.
         assert_eq!(flops.scores, 576.0 + 432.0 + 640.0 + 320.0);
+    }
+
+    #[test]
+    fn pre_training_by_hand() {
+        // Texts of 7 and 3 tokens: 5 and 1 rows, 38 pairs, and 2 and 1 labels of the encoder.
+        let predicted = Predicted { encoder_labels: 3.0, decoder_labels: 6.0, decoder_pairs: 38.0 };
+        let encoded = Encoded { num_texts: 2.0, tokens: 10.0, squares: 58.0, predicted };
+        let load = RankLoad { encoded, kept: encoded, num_queries: 2.0, ..RankLoad::default() };
+        let flops = StepFlops::of(&pretraining_shape(), &load, 0.0);
+        let encoder = 2.0 * (10.0 * 1024.0 + 32.0 * 58.0);
+        // A row 4·64 + 4·128, a token's key and value 4·64, 32 a pair; a label 2·64 + 2·8·100.
+        let decoder = 6.0 * 768.0 + 10.0 * 256.0 + 32.0 * 38.0;
+        let forward = encoder + decoder + 9.0 * (128.0 + 1600.0);
+        assert_eq!((flops.forward, flops.backward), (forward, 2.0 * forward));
+        assert_eq!((flops.recomputed, flops.scores), (0.0, 0.0));
     }
 }

@@ -4,6 +4,8 @@
 
 use tercet_sampler::{ShareLens, SubBatchLayout, SubBatchLimit, lay_out};
 
+use super::predicted::Predicted;
+
 /// A sub-batch, or several together, as the encoder sees them.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Encoded {
@@ -13,13 +15,16 @@ pub struct Encoded {
     pub tokens: f64,
     /// Σ L² over the texts, padding included: what attention costs.
     pub squares: f64,
+    /// What pre-training has to predict of them.
+    pub predicted: Predicted,
 }
 
 impl Encoded {
-    fn of(layout: &SubBatchLayout) -> Self {
+    fn of(layout: &SubBatchLayout, predicted: impl Fn(usize) -> Predicted) -> Self {
         layout.groups.iter().fold(Self::default(), |sum, group| {
             let (texts, len) = (group.texts.len() as f64, group.padded_len as f64);
-            sum.plus(Self { num_texts: texts, tokens: texts * len, squares: texts * len * len })
+            let predicted = group.texts.iter().map(|&text| predicted(text)).sum();
+            sum.plus(Self { num_texts: texts, tokens: texts * len, squares: texts * len * len, predicted })
         })
     }
 
@@ -28,6 +33,7 @@ impl Encoded {
             num_texts: self.num_texts + other.num_texts,
             tokens: self.tokens + other.tokens,
             squares: self.squares + other.squares,
+            predicted: self.predicted + other.predicted,
         }
     }
 }
@@ -68,8 +74,15 @@ pub struct RankLoad {
 }
 
 impl RankLoad {
-    /// The load of a share, cut into sub-batches as a worker does it whose device wants padding up to `max_padding`.
-    pub fn new(share: &ShareLens, limit: SubBatchLimit, max_padding: f64, kept_graph_tokens: usize) -> Self {
+    /// The load of a share, cut into sub-batches as a worker does it whose device wants padding up to `max_padding`;
+    /// `predicted` is what pre-training has to predict of a text with so many tokens.
+    pub fn new(
+        share: &ShareLens,
+        limit: SubBatchLimit,
+        max_padding: f64,
+        kept_graph_tokens: usize,
+        predicted: impl Fn(usize) -> Predicted,
+    ) -> Self {
         let ShareLens { queries, passages, num_positives } = share;
         let lens: Vec<usize> = queries.iter().chain(passages).copied().collect();
         let sum = |lens: &[usize]| lens.iter().sum::<usize>() as f64;
@@ -85,7 +98,7 @@ impl RankLoad {
         let larger = |a: Encoded, b: Encoded| if b.tokens > a.tokens { b } else { a };
         let mut budget = kept_graph_tokens;
         for layout in lay_out(&lens, limit, max_padding) {
-            let own = Encoded::of(&layout);
+            let own = Encoded::of(&layout, |text| predicted(lens[text]));
             load.encoded = load.encoded.plus(own);
             load.largest = larger(load.largest, own);
             load.last = own;
@@ -107,24 +120,37 @@ mod tests {
 
     use super::*;
 
+    fn nothing(_: usize) -> Predicted {
+        Predicted::default()
+    }
+
     #[test]
     fn kept_and_recomputed_sub_batches_are_told_apart() {
         // Sub-batches of (5, 5), (5, 2): 10 tokens each where 10 are kept, then padded tokens 7 in two groups.
         let share = ShareLens { queries: vec![2, 5], passages: vec![5, 5], num_positives: 3 };
-        let load = RankLoad::new(&share, SubBatchLimit { tokens: 10, texts: 0 }, GPU_PADDING, 10);
+        let load = RankLoad::new(&share, SubBatchLimit { tokens: 10, texts: 0 }, GPU_PADDING, 10, nothing);
         assert_eq!((load.num_queries, load.num_passages, load.tokens), (2.0, 2.0, 17.0));
         assert_eq!((load.query_vectors, load.passage_vectors), (5.0, 8.0));
-        assert_eq!(load.encoded, Encoded { num_texts: 4.0, tokens: 17.0, squares: 79.0 });
-        assert_eq!(load.kept, Encoded { num_texts: 2.0, tokens: 10.0, squares: 50.0 });
-        assert_eq!(load.largest_recomputed, Encoded { num_texts: 2.0, tokens: 7.0, squares: 29.0 });
+        let encoded = |num_texts, tokens, squares| Encoded { num_texts, tokens, squares, ..Encoded::default() };
+        assert_eq!(load.encoded, encoded(4.0, 17.0, 79.0));
+        assert_eq!(load.kept, encoded(2.0, 10.0, 50.0));
+        assert_eq!(load.largest_recomputed, encoded(2.0, 7.0, 29.0));
         assert_eq!((load.largest, load.last), (load.kept, load.largest_recomputed));
     }
 
     #[test]
     fn padding_is_what_the_layout_adds() {
         let share = ShareLens { passages: vec![100, 99], ..ShareLens::default() };
-        let load = RankLoad::new(&share, SubBatchLimit { tokens: 1000, texts: 0 }, GPU_PADDING, 0);
+        let load = RankLoad::new(&share, SubBatchLimit { tokens: 1000, texts: 0 }, GPU_PADDING, 0, nothing);
         assert_eq!((load.encoded.tokens, load.encoded.squares, load.kept.tokens), (200.0, 20_000.0, 0.0));
         assert_eq!(load.tokens, 199.0);
+    }
+
+    #[test]
+    fn padding_has_nothing_to_predict() {
+        let share = ShareLens { queries: vec![100, 99], ..ShareLens::default() };
+        let all = |len: usize| Predicted { decoder_labels: len as f64, ..Predicted::default() };
+        let load = RankLoad::new(&share, SubBatchLimit { tokens: 1000, texts: 0 }, GPU_PADDING, 0, all);
+        assert_eq!((load.encoded.tokens, load.encoded.predicted.decoder_labels), (200.0, 199.0));
     }
 }

@@ -12,6 +12,7 @@ mod flops;
 mod load;
 mod memory;
 mod picture;
+mod predicted;
 mod report;
 #[cfg(test)]
 mod shape_of_tests;
@@ -31,11 +32,12 @@ use tercet_sampler::{Phase, Plan};
 
 use crate::exit;
 
-pub use flops::encoder as encoder_flops;
+pub use flops::forward as forward_flops;
 pub use load::Encoded;
 pub use picture::draw;
+pub use predicted::Predicted;
 #[cfg(test)]
-pub use shape_of_tests::shape as test_shape;
+pub use shape_of_tests::{pretraining_shape as test_pretraining_shape, shape as test_shape};
 pub use table::table;
 pub use time::Rates;
 pub use units::{counted, duration, grouped, percent, scaled};

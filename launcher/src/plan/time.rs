@@ -7,17 +7,18 @@
 //! of both.
 
 use serde::Serialize;
-use tercet_configs::ModelShape;
+use tercet_configs::{ModelShape, Recipe};
 use tercet_protocol::says::measure;
 
-use super::flops::{StepFlops, encoder, scores};
+use super::flops::{StepFlops, encoder, forward, scores};
 use super::load::{Encoded, RankLoad};
+use super::predicted::Predicted;
 use super::traffic::StepTraffic;
 
 /// What a rank achieves. Given on the command line, or measured by `tercet-worker measure`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Rates {
-    /// Floating-point operations per second in the encoder, all ranks at work.
+    /// Floating-point operations per second in the model, all ranks at work.
     pub flops_per_sec: f64,
     /// The same in one large matrix product: what the machine could do.
     pub peak_flops_per_sec: Option<f64>,
@@ -36,7 +37,7 @@ pub struct StepWork {
     pub flops: StepFlops,
     /// The scores' part of it: forward, backward.
     pub scores: [f64; 2],
-    /// The part of the last sub-batch's backward pass.
+    /// The part of the last sub-batch's backward pass through the encoder.
     pub last_backward: f64,
     /// What it sends.
     pub traffic: StepTraffic,
@@ -97,14 +98,15 @@ impl Rates {
         }
     }
 
-    /// From what was measured with the model of this shape.
-    pub fn measured(shape: &ModelShape, found: &measure::Report) -> Self {
+    /// From what was measured with the model of this shape, as the recipe trains it.
+    pub fn measured(recipe: &Recipe, shape: &ModelShape, found: &measure::Report) -> Self {
         let [num_texts, text_len] = [found.num_texts, found.text_len].map(|number| number as f64);
         let tokens = num_texts * text_len;
-        let texts = Encoded { num_texts, tokens, squares: tokens * text_len };
+        let predicted = std::iter::repeat_n(Predicted::of(recipe, found.text_len), found.num_texts).sum();
+        let texts = Encoded { num_texts, tokens, squares: tokens * text_len, predicted };
         Self {
             // Backward is two more forward passes.
-            flops_per_sec: 3.0 * encoder(shape, &texts) / found.encoder_secs,
+            flops_per_sec: 3.0 * forward(shape, &texts) / found.encoder_secs,
             peak_flops_per_sec: Some(found.product_flops_per_sec),
             all_reduce_bytes_per_sec: found.all_reduce_bytes_per_sec,
             ring_bytes_per_sec: found.ring_bytes_per_sec,
@@ -176,6 +178,8 @@ impl StepSecs {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::plan::shape_of_tests::shape;
 
@@ -249,7 +253,8 @@ mod tests {
             all_reduce_bytes_per_sec: 3.0,
             ring_bytes_per_sec: 4.0,
         };
-        let rates = Rates::measured(&shape(true), &found);
+        let recipe = Recipe::parse("name = \"t\"", Path::new("t.toml"), &[]).unwrap();
+        let rates = Rates::measured(&recipe, &shape(true), &found);
         // Two layers of 10 tokens at 1024 and attention over 2 · 25 squares at 32; heads at 80 a token.
         assert_eq!(rates.flops_per_sec, 3.0 * (2.0 * (10_240.0 + 1_600.0) + 800.0) / 0.5);
         assert_eq!((rates.peak_flops_per_sec, rates.update_secs), (Some(1e6), 0.1));

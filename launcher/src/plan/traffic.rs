@@ -4,18 +4,21 @@
 //! Legend: W ranks, a *block* one rank's passages, e bytes of an element.
 
 use serde::Serialize;
-use tercet_configs::ModelShape;
-use tercet_configs::limits::LOSS_NUMBERS;
+use tercet_configs::limits::{LABEL_COUNTS, LOSS_NUMBERS, PREDICTION_NUMBERS};
+use tercet_configs::{ModelShape, Purpose};
 
 use super::load::RankLoad;
 
 /// An int64: a token id, a length, a count.
 const INT_BYTES: f64 = 8.0;
 
+/// A float64: a part of the loss.
+const DOUBLE_BYTES: f64 = 8.0;
+
 /// Bytes per rank and step, the mean over ranks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct StepTraffic {
-    /// Handed to all-reduces: the gradient, and the loss's parts.
+    /// Handed to all-reduces: the gradient, the loss's parts, and in pre-training the numbers of labels.
     pub all_reduce_bytes: f64,
     /// Handed to the ring: passage blocks, and their gradients.
     pub ring_bytes: f64,
@@ -32,6 +35,12 @@ pub struct StepTraffic {
 impl StepTraffic {
     /// Of a step with these loads, one per rank; `masks` where known answers are left out of the negatives.
     pub fn of(shape: &ModelShape, ranks: &[RankLoad], two_way: bool, masks: bool) -> Self {
+        let gradient = (shape.element_bytes * shape.num_parameters) as f64;
+        if shape.purpose != Purpose::Retrieval {
+            // Nothing couples texts: no rank needs another's.
+            let numbers = INT_BYTES * LABEL_COUNTS as f64 + DOUBLE_BYTES * PREDICTION_NUMBERS as f64;
+            return Self { all_reduce_bytes: gradient + numbers, ..Self::default() };
+        }
         let world = ranks.len() as f64;
         let e = shape.element_bytes as f64;
         let others = world - 1.0;
@@ -54,7 +63,7 @@ impl StepTraffic {
         let identities = mean(&|rank| 2.0 + 2.0 * rank.num_queries + rank.num_passages + rank.num_positives);
         let identities = if masks { identities } else { 0.0 };
         Self {
-            all_reduce_bytes: (shape.element_bytes * shape.num_parameters + LOSS_NUMBERS * size_of::<f64>()) as f64,
+            all_reduce_bytes: gradient + DOUBLE_BYTES * LOSS_NUMBERS as f64,
             ring_bytes: ring_block_bytes + ring_gradient_bytes + ring_score_bytes,
             ring_block_bytes,
             ring_gradient_bytes,
@@ -94,7 +103,7 @@ pub fn gradient_bytes(shape: &ModelShape, rank: &RankLoad) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::shape_of_tests::shape;
+    use crate::plan::shape_of_tests::{pretraining_shape, shape};
 
     fn rank(num_queries: f64, passage_vectors: f64, passage_pairs: f64) -> RankLoad {
         RankLoad {
@@ -111,6 +120,14 @@ mod tests {
     fn one_rank_sends_nothing_round_a_ring() {
         let traffic = StepTraffic::of(&shape(true), &[rank(2.0, 9.0, 7.0)], true, false);
         assert_eq!((traffic.ring_bytes, traffic.all_reduce_sent_bytes(1)), (0.0, 0.0));
+    }
+
+    #[test]
+    fn pre_training_sums_its_gradient_two_counts_and_eight_numbers() {
+        let shape = pretraining_shape();
+        let traffic = StepTraffic::of(&shape, &[rank(2.0, 0.0, 0.0); 3], false, true);
+        let all_reduce_bytes = 4.0 * shape.num_parameters as f64 + 16.0 + 64.0;
+        assert_eq!(traffic, StepTraffic { all_reduce_bytes, ..StepTraffic::default() });
     }
 
     #[test]

@@ -40,8 +40,9 @@ fn too_long(plan: &Plan, shape: &ModelShape) -> Option<String> {
     let limit = shape.config.max_text_len();
     (longest > limit).then(|| {
         format!(
-            "a text of {longest} tokens is longer than the model's limit of {limit}: lower data.passage_max_len or raise \
+            "a text of {longest} tokens is longer than the model's limit of {limit}: lower data.{} or raise \
              model.max_position_embeddings to {}",
+            if plan.passage_max_len() == 0 { "text_max_len" } else { "passage_max_len" },
             longest + shape.config.first_position()
         )
     })
@@ -54,7 +55,7 @@ pub fn warnings(plan: &Plan, recipe: &Recipe, world_size: usize, cells: &[CellRe
     warnings.extend(contrast::warnings(plan, recipe, &steps));
     warnings.extend(unbalanced(cells, world_size));
     warnings.extend(padded(cells));
-    warnings.extend(sub_batches(recipe, cells));
+    warnings.extend(sub_batches(plan, recipe, cells));
     warnings.extend(passes(cells));
     warnings
 }
@@ -95,9 +96,8 @@ fn worst(cells: &[CellReport], limit: f64, figure: impl Fn(&StepFigures) -> f64)
 }
 
 /// Texts that are larger than a sub-batch decide the memory.
-fn sub_batches(recipe: &Recipe, cells: &[CellReport]) -> Option<String> {
-    let data = &recipe.data;
-    let longest_taken = data.query_max_len.max(data.passage_max_len);
+fn sub_batches(plan: &Plan, recipe: &Recipe, cells: &[CellReport]) -> Option<String> {
+    let longest_taken = plan.query_max_len().max(plan.passage_max_len());
     let longest = cells.iter().filter(|cell| cell.steps > 0).map(|cell| cell.up_to_tokens).max()?.min(longest_taken);
     (longest > recipe.sub_batch_tokens).then(|| {
         format!(

@@ -15,7 +15,7 @@ use arrow_array::{ListArray, RecordBatch, UInt16Array, UInt32Array, UInt64Array}
 use arrow_buffer::OffsetBuffer;
 use arrow_ipc::writer::FileWriter;
 use arrow_schema::{DataType, Field, Schema};
-use tercet_sampler::{DatasetMeta, FileMeta, Manifest, ShardMeta, SpecialTokens};
+use tercet_sampler::{DatasetMeta, FileMeta, Holds, Manifest, ShardMeta, SpecialTokens};
 
 const NUM_DATASETS: u64 = 12;
 const MAX_LEN: u16 = 8192;
@@ -31,10 +31,11 @@ pub fn write(dir: &Path, num_rows: u64) {
     let mut manifest = Manifest {
         format_version: 2,
         tokenizer_hash: String::new(),
-        special: SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 },
+        special: SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3, mask: None },
         max_token_id: 250_001,
         query_max_len: 512,
         passage_max_len: MAX_LEN as usize,
+        text_max_len: None,
         datasets,
         checksum: String::new(),
     };
@@ -68,6 +69,7 @@ fn dataset(dir: &Path, name: &str, num_rows: u64) -> DatasetMeta {
     DatasetMeta {
         name: name.to_owned(),
         kind: None,
+        holds: Holds::Pairs,
         num_rows,
         has_scores: false,
         num_unscored: None,

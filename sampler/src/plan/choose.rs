@@ -11,21 +11,24 @@ use crate::Shape;
 const SHUFFLED_ABOVE: usize = 32;
 
 /// What is taken from a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Choice {
-    /// Index of the positive.
-    pub positive: usize,
+    /// Index of the positive; none where rows are texts alone.
+    pub positive: Option<usize>,
     /// Indices of the negatives, one fewer than the group size; they repeat if the row has too few.
     pub negatives: Vec<usize>,
     /// The order of the positive's three segments; `None` leaves it unchanged.
     pub segment_order: Option<[usize; 3]>,
 }
 
-/// The choice that `key` determines for a row of this shape.
+/// The choice that `key` determines for a row of this shape. In groups of 0 there is nothing to choose.
 ///
 /// # Errors
 /// The row has nothing to choose from: the reason and the remedy.
 pub(super) fn choose(key: u64, shape: Shape<'_>, group_size: usize, shuffle_ratio: f64) -> Result<Choice, String> {
+    if group_size == 0 {
+        return Ok(Choice::default());
+    }
     if shape.pos.is_empty() {
         return Err("has no positive: prepare the store again".to_owned());
     }
@@ -44,7 +47,7 @@ pub(super) fn choose(key: u64, shape: Shape<'_>, group_size: usize, shuffle_rati
         let repeats = wanted.div_ceil(num_neg);
         draws.sample((0..num_neg * repeats).map(|i| i % num_neg).collect(), wanted)
     };
-    Ok(Choice { positive, negatives, segment_order })
+    Ok(Choice { positive: Some(positive), negatives, segment_order })
 }
 
 /// Cuts `tokens` into three segments of nearly equal length and joins them in `order`.
@@ -103,7 +106,7 @@ mod tests {
     fn every_positive_and_every_order_comes_up() {
         let choices: Vec<Choice> = (0..2000).map(|key| choose(key, shape(40, 0), 1, 0.5).unwrap()).collect();
         for positive in 0..3 {
-            assert!(choices.iter().filter(|c| c.positive == positive).count() > 550);
+            assert!(choices.iter().filter(|c| c.positive == Some(positive)).count() > 550);
         }
         let shuffled: Vec<[usize; 3]> = choices.iter().filter_map(|c| c.segment_order).collect();
         assert!((900..1100).contains(&shuffled.len()), "{}", shuffled.len());

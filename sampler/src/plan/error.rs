@@ -2,7 +2,7 @@
 
 use tercet_configs::ExitCode;
 
-use crate::StoreError;
+use crate::{Holds, StoreError};
 
 /// A plan that cannot be made, or a batch that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,14 @@ pub enum PlanError {
         name: String,
         /// The names in the store.
         known: String,
+    },
+    /// A data set's rows are not of the kind that the recipe trains on.
+    #[error("data set `{dataset}` {}", otherwise(*.holds))]
+    Holds {
+        /// The data set.
+        dataset: String,
+        /// What its rows are.
+        holds: Holds,
     },
     /// A data set's settings do not make a batch.
     #[error("data.sets: `{dataset}`: {message}")]
@@ -136,6 +144,20 @@ impl PlanError {
             Self::Tokenize(error) => error.exit_code(),
             Self::Store(error) => error.exit_code(),
             _ => ExitCode::Usage,
+        }
+    }
+}
+
+/// What a data set holds of which the recipe trains on the other kind, and what to do.
+fn otherwise(holds: Holds) -> &'static str {
+    match holds {
+        Holds::Pairs => {
+            "holds rows of queries and passages, but the recipe's loss.preset pre-trains on texts alone: name in data.store \
+             a store that `tercet prepare --texts` wrote, or choose a preset that contrasts queries with passages"
+        }
+        Holds::Texts => {
+            "holds texts alone, but the recipe's loss.preset contrasts queries with passages: name in data.store a store \
+             of such rows, or choose a preset that pre-trains"
         }
     }
 }

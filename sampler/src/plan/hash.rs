@@ -14,7 +14,7 @@ pub(super) fn mix(mut x: u64) -> u64 {
 }
 
 /// A hash of `parts`; their order matters.
-pub(super) fn hash(parts: &[u64]) -> u64 {
+pub fn hash(parts: &[u64]) -> u64 {
     parts.iter().fold(parts.len() as u64, |state, &part| mix((state ^ part).wrapping_add(INCREMENT)))
 }
 
@@ -32,6 +32,8 @@ pub(super) enum Purpose {
     RowOrder = 2,
     /// What is taken from a row.
     RowChoices = 3,
+    /// What a step does at random in a row's texts.
+    RowKey = 4,
 }
 
 /// Random numbers for one decision.

@@ -32,6 +32,7 @@ pub(crate) use choose::reorder_segments;
 pub use cells::Cell;
 pub use choose::Choice;
 pub use error::PlanError;
+pub use hash::hash;
 pub use permute::Permutation;
 pub use policy::{GroupSize, Policy, agreed_prefixes};
 pub use schedule::{CellSize, Phase, Schedule, ScheduledStep};
@@ -107,6 +108,11 @@ impl Plan {
         if let Some(empty) = phases.iter().find(|phase| phase.steps_per_round() == 0) {
             return Err(PlanError::NoWeight { from_step: empty.first_step });
         }
+        // Texts alone are queries without passages.
+        let (query_max_len, passage_max_len) = match recipe.loss.preset.is_pretraining() {
+            true => (data.text_max_len, 0),
+            false => (data.query_max_len, data.passage_max_len),
+        };
         let schedule = Schedule::new(recipe.seed, cells.iter().map(|cell| cell.size).collect(), phases);
         Ok(Self {
             store,
@@ -114,8 +120,8 @@ impl Plan {
             cells,
             schedule,
             seed: recipe.seed,
-            query_max_len: data.query_max_len,
-            passage_max_len: data.passage_max_len,
+            query_max_len,
+            passage_max_len,
             shuffle_ratio: data.shuffle_ratio,
             warnings,
         })
@@ -151,12 +157,12 @@ impl Plan {
         &self.store
     }
 
-    /// Tokens of a query at most, special tokens included.
+    /// Tokens of a query, or of a text alone, at most, special tokens included.
     pub fn query_max_len(&self) -> usize {
         self.query_max_len
     }
 
-    /// Tokens of a passage at most, special tokens included.
+    /// Tokens of a passage at most, special tokens included; 0 where rows are texts alone.
     pub fn passage_max_len(&self) -> usize {
         self.passage_max_len
     }
@@ -205,7 +211,14 @@ impl Plan {
         GlobalBatch { cell, epoch: pass, positions }
     }
 
-    /// What is taken in `epoch` from the row at `position` of data set `dataset`, in a batch of groups of `group_size`.
+    /// What the random choices of step `step` in the texts of row number `row` of data set `dataset` come from.
+    pub fn row_key(&self, step: u64, dataset: usize, row: u64) -> u64 {
+        let name = hash::hash_name(&self.store.dataset(dataset).name);
+        hash::hash(&[self.seed, step, hash::Purpose::RowKey as u64, name, row])
+    }
+
+    /// What is taken in `epoch` from the row at `position` of data set `dataset`, in a batch of groups of `group_size`,
+    /// 0 where rows are texts alone.
     ///
     /// # Errors
     /// [`PlanError::Row`] if the row lacks what the group needs.

@@ -4,7 +4,7 @@ use tercet_configs::{DataSection, DataSet, FewNegatives, LengthGroup, Negatives,
 
 use super::PlanError;
 use super::prefix::Prefixes;
-use crate::{DatasetMeta, SpecialTokens, Store, TextTokenizer};
+use crate::{DatasetMeta, Holds, SpecialTokens, Store, TextTokenizer};
 
 /// How a data set's rows become batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Policy {
     pub length_groups: Vec<LengthGroup>,
 }
 
-/// Passages per query: 1 positive and the rest negatives.
+/// Passages per query: 1 positive and the rest negatives, or none where rows are texts alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupSize {
     /// Always this number.
@@ -62,7 +62,7 @@ impl Policy {
     /// The number of negatives that a row must have; with fewer it cannot be used as the recipe says.
     pub(super) fn min_negatives(&self) -> usize {
         match (self.few_negatives, self.group_size) {
-            (_, GroupSize::Fixed(1) | GroupSize::AsRowsHave(_)) => 0,
+            (_, GroupSize::Fixed(0 | 1) | GroupSize::AsRowsHave(_)) => 0,
             (FewNegatives::Reject, GroupSize::Fixed(size)) => size - 1,
             (FewNegatives::Repeat, GroupSize::Fixed(_)) => 1,
         }
@@ -76,8 +76,29 @@ pub(super) fn policy(
     data: &DataSection,
     prefixes: &mut Prefixes<'_>,
 ) -> Result<Policy, PlanError> {
-    let policy = policy_of(&dataset.name, dataset.kind.as_deref(), data, prefixes)?;
+    let policy = match dataset.holds {
+        Holds::Pairs => policy_of(&dataset.name, dataset.kind.as_deref(), data, prefixes)?,
+        Holds::Texts => policy_of_texts(&dataset.name, data),
+    };
     if policy.length_groups.is_empty() { Err(PlanError::NoLengthGroups) } else { Ok(policy) }
+}
+
+/// The policy of rows that are texts alone: nothing is contrasted, and nothing stands before a text.
+fn policy_of_texts(name: &str, data: &DataSection) -> Policy {
+    Policy {
+        group_size: GroupSize::Fixed(0),
+        negatives: Negatives::default(),
+        two_way: false,
+        few_negatives: FewNegatives::default(),
+        query_prefix: Vec::new(),
+        passage_prefix: Vec::new(),
+        length_groups: length_groups(name, data),
+    }
+}
+
+fn length_groups(name: &str, data: &DataSection) -> Vec<LengthGroup> {
+    let own = data.sets.iter().find(|set| set.name == name);
+    own.and_then(|set| set.length_groups.as_ref()).unwrap_or(&data.length_groups).clone()
 }
 
 fn policy_of(
@@ -107,7 +128,7 @@ fn policy_of(
     if negatives == Negatives::Own && two_way {
         return refused("two_way needs in-batch negatives: set negatives to \"all\" or \"in_batch\" for it");
     }
-    let length_groups = own.and_then(|set| set.length_groups.as_ref()).unwrap_or(&data.length_groups).clone();
+    let length_groups = length_groups(name, data);
     let [query_prefix, passage_prefix] = prefixes_of(name, kind, data);
     let (query_prefix, passage_prefix) = (prefixes.tokens(query_prefix)?, prefixes.tokens(passage_prefix)?);
     must_leave_room(name, "query", &query_prefix, data.query_max_len)?;

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use tercet_configs::{DataSection, Recipe, Teacher};
+use tercet_configs::{DataSection, LossPreset, Recipe, Teacher};
 
 use super::PlanError;
 use super::mixture::Draw;
 use super::policy::{Policy, policy, setting};
 use super::prefix::Prefixes;
-use crate::Store;
+use crate::{DatasetMeta, Holds, Store};
 
 /// One data set, or several small ones with the same settings. A batch comes from one source.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,7 @@ pub(super) struct Sources {
 pub(super) fn sources(store: &Store, recipe: &Recipe) -> Result<Sources, PlanError> {
     let data = &recipe.data;
     check_names(store, data)?;
+    check_holds(store, recipe.loss.preset)?;
     let mut prefixes = Prefixes::new(store, &recipe.model);
     let mut found = Sources { sources: Vec::new(), notes: Vec::new() };
     for i in 0..store.num_datasets() {
@@ -132,6 +133,16 @@ fn num_rows(store: &Store, source: &Source) -> u64 {
 fn has_own_weight(data: &DataSection, name: &str) -> bool {
     data.sets.iter().any(|set| set.name == name && (set.weight.is_some() || set.share.is_some()))
         || data.changes.iter().any(|change| change.weights.contains_key(name))
+}
+
+/// Checks that every data set is of the kind that the preset trains on.
+fn check_holds(store: &Store, preset: LossPreset) -> Result<(), PlanError> {
+    let wanted = if preset.is_pretraining() { Holds::Texts } else { Holds::Pairs };
+    let mut datasets = store.manifest().datasets.iter();
+    match datasets.find(|dataset| dataset.holds != wanted) {
+        Some(DatasetMeta { name, holds, .. }) => Err(PlanError::Holds { dataset: name.clone(), holds: *holds }),
+        None => Ok(()),
+    }
 }
 
 /// Checks that every data set that the recipe names exists and is named once.

@@ -39,10 +39,13 @@ pub(super) fn first_few(found: &[String]) -> String {
 fn texts_cut(store: &Store, recipe: &Recipe) -> Vec<String> {
     let (manifest, data) = (store.manifest(), &recipe.data);
     let cut: u64 = manifest.datasets.iter().map(|dataset| dataset.num_texts_cut).sum();
-    let lens = [
-        ("query", manifest.query_max_len, data.query_max_len),
-        ("passage", manifest.passage_max_len, data.passage_max_len),
-    ];
+    let lens = match manifest.text_max_len {
+        Some(stored) => vec![("text", stored, data.text_max_len)],
+        None => vec![
+            ("query", manifest.query_max_len, data.query_max_len),
+            ("passage", manifest.passage_max_len, data.passage_max_len),
+        ],
+    };
     lens.into_iter()
         .filter(|&(_, stored, asked)| cut > 0 && stored < asked)
         .map(|(text, stored, asked)| {

@@ -1,4 +1,4 @@
-//! Reads the rows of several files in chunks, ahead, in a thread of its own.
+//! Reads the rows or texts of several files in chunks, ahead, in a thread of its own.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,44 +9,55 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{PrepareError, RowError};
 use crate::place::Place;
-use crate::rows::{Numbered, RawRow, RowSource};
+use crate::records::Numbered;
+use crate::rows::RecordSource;
 
 /// A chunk ends with the row that reaches one of these.
 const CHUNK_ROWS: usize = 4096;
 const CHUNK_BYTES: usize = 16 << 20;
 
 /// Rows of one file that are tokenised together.
-pub(super) struct Chunk {
+pub(super) struct Chunk<R> {
     /// The index of the file.
     pub(super) source: usize,
     /// How its rows are numbered.
     pub(super) place: Place,
     /// The rows in order.
-    pub(super) rows: Vec<Numbered>,
+    pub(super) rows: Vec<Numbered<R>>,
     /// The number of bytes read from all files so far, counted as stored on disk.
     pub(super) input_bytes: u64,
 }
 
-/// A position between two rows: after row or line `number` of file `source`.
+/// A position after row or line `number` of file `source`, or inside it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Position {
     pub(super) source: usize,
     pub(super) number: u64,
+    /// If above 0, the position is inside a text that is split, after so many of its parts.
+    #[serde(default)]
+    pub(super) parts: usize,
+}
+
+impl Position {
+    /// The last row or line of the file that is done with.
+    fn passed(self) -> u64 {
+        self.number - u64::from(self.parts > 0)
+    }
 }
 
 /// Hands the rows of all files after `start` to `consume`, in order. At most two chunks wait meanwhile.
 ///
 /// # Errors
 /// A file cannot be opened or read to its end, or `consume` fails.
-pub(super) fn read_chunks(
+pub(super) fn read_chunks<S: RecordSource>(
     paths: &[PathBuf],
     start: Position,
-    mut consume: impl FnMut(Chunk) -> Result<(), PrepareError>,
+    mut consume: impl FnMut(Chunk<S::Raw>) -> Result<(), PrepareError>,
 ) -> Result<(), PrepareError> {
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(1);
         scope.spawn(move || {
-            if let Err(e) = send_chunks(paths, start, &sender) {
+            if let Err(e) = send_chunks::<S>(paths, start, &sender) {
                 // If the receiver is gone, there is nobody to tell.
                 let _ = sender.send(Err(e));
             }
@@ -59,10 +70,10 @@ pub(super) fn read_chunks(
     })
 }
 
-fn send_chunks(
+fn send_chunks<S: RecordSource>(
     paths: &[PathBuf],
     start: Position,
-    sender: &SyncSender<Result<Chunk, RowError>>,
+    sender: &SyncSender<Result<Chunk<S::Raw>, RowError>>,
 ) -> Result<(), RowError> {
     let input_bytes = Arc::new(AtomicU64::new(0));
     for (source, path) in paths.iter().enumerate() {
@@ -71,9 +82,9 @@ fn send_chunks(
             input_bytes.fetch_add(passed, Ordering::Relaxed);
             continue;
         }
-        let mut reader = RowSource::open(path, input_bytes.clone())?;
+        let mut reader = S::open(path, input_bytes.clone())?;
         if source == start.source {
-            reader.skip_to(start.number)?;
+            reader.skip_to(start.passed())?;
         }
         loop {
             let (rows, end) = next_rows(&mut reader);
@@ -98,13 +109,13 @@ enum End {
     Failed(RowError),
 }
 
-fn next_rows(reader: &mut RowSource) -> (Vec<Numbered>, End) {
+fn next_rows<S: RecordSource>(reader: &mut S) -> (Vec<Numbered<S::Raw>>, End) {
     let mut rows = Vec::new();
     let mut bytes = 0;
     while rows.len() < CHUNK_ROWS && bytes < CHUNK_BYTES {
         match reader.next() {
             Ok(Some((number, row))) => {
-                bytes += row.as_ref().map_or(0, RawRow::len);
+                bytes += row.as_ref().map_or(0, S::len);
                 rows.push((number, row));
             }
             Ok(None) => return (rows, End::OfFile),

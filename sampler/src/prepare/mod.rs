@@ -7,31 +7,29 @@
 //! A stopped preparation continues after its last finished shard when the same call is made again (`progress`).
 
 mod chunks;
+mod in_hand;
 mod language;
 mod options;
 mod progress;
 mod skipped;
+mod texts;
+mod tokenized;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
-pub use options::{OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport};
+pub use options::{Long, OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, TextOptions};
 
 use crate::columns::files_of;
 use crate::error::PrepareError;
-use crate::lines::shown;
-use crate::place::Place;
-use crate::rows::{NearKey, Numbered, RawRow, Row};
-use crate::store::{
-    DatasetMeta, DatasetWriter, LIST_FILE, LabelledRow, Left, StoreSettings, StoreWriter, TokenRow, UNFINISHED_FILE,
-};
+use crate::rows::{RecordSource, RowSource, TextSource};
+use crate::store::{DatasetMeta, Holds, LIST_FILE, Left, StoreSettings, StoreWriter, UNFINISHED_FILE};
 use crate::tokenize::{Memo, TextTokenizer};
-use chunks::{Chunk, read_chunks};
-use language::language_of;
+use chunks::read_chunks;
+use in_hand::InHand;
 use progress::{InputState, request};
-use skipped::SkippedList;
+use texts::{Pack, tokenize_text};
+use tokenized::{Tokenize, Tools, tokenize_row};
 
 /// Tokenises all inputs into a store at `options.out`, and calls `progress` after every chunk of rows. It continues
 /// what an earlier call with the same options left there.
@@ -72,15 +70,19 @@ pub fn prepare_with(
         special: *tokenizer.special(),
         query_max_len: options.query_max_len,
         passage_max_len: options.passage_max_len,
+        text_max_len: options.texts.max_len,
         rows_per_shard: options.rows_per_shard,
     };
     let request = request(&options, &tokenizer);
     let mut store = StoreWriter::create_or_resume(&options.out, settings, options.drop_duplicates, &request)?;
     let so_far = PrepareProgress { input_bytes_total, ..PrepareProgress::default() };
-    let (memo, warnings) = (Memo::new(), Vec::new());
-    let mut run = Run { tokenizer, memo, on_error: options.on_error, so_far, warnings, progress };
+    let tools = Tools { tokenizer, memo: Memo::new(), texts: options.texts };
+    let mut run = Run { tools, on_error: options.on_error, so_far, warnings: Vec::new(), progress };
     for input in &options.inputs {
-        run.prepare_dataset(input, &mut store)?;
+        match input.holds {
+            Holds::Pairs => run.prepare_dataset::<RowSource>(input, &mut store, tokenize_row)?,
+            Holds::Texts => run.prepare_dataset::<TextSource>(input, &mut store, tokenize_text)?,
+        }
     }
     let skipped_list = (options.on_error == OnError::Skip).then(|| options.out.join(LIST_FILE));
     if skipped_list.is_some() {
@@ -120,8 +122,7 @@ fn partly_scored(dataset: &DatasetMeta) -> Option<String> {
 
 /// What the data sets share during preparation.
 struct Run<'a> {
-    tokenizer: TextTokenizer,
-    memo: Memo,
+    tools: Tools,
     on_error: OnError,
     so_far: PrepareProgress<'a>,
     warnings: Vec<String>,
@@ -129,10 +130,16 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn prepare_dataset(&mut self, input: &'a PrepareInput, store: &mut StoreWriter) -> Result<(), PrepareError> {
+    /// Prepares one data set, whose files are read as `S`.
+    fn prepare_dataset<S: RecordSource>(
+        &mut self,
+        input: &'a PrepareInput,
+        store: &mut StoreWriter,
+        tokenize: Tokenize<S>,
+    ) -> Result<(), PrepareError> {
         let before = self.so_far;
         self.so_far.dataset = &input.name;
-        let at_start = InputState::at_start(&input.paths)?;
+        let at_start = InputState::at_start(&input.paths, input.holds)?;
         let left = store.left_of(&input.name)?;
         let (writer, state) = match (at_start.go_on_from(left.state()), left) {
             (Some(state), Left::Dataset(left)) => {
@@ -142,18 +149,19 @@ impl<'a> Run<'a> {
                 self.warnings.extend(state.warnings(&input.name));
                 return Ok(());
             }
-            (Some(state), Left::Shards(left)) => (store.resume_dataset(&input.name, left), state),
-            _ => (store.dataset(&input.name)?, at_start),
+            (Some(state), Left::Shards(left)) => (store.resume_dataset(&input.name, input.holds, left), state),
+            _ => (store.dataset_of(&input.name, input.holds)?, at_start),
         };
-        let mut in_hand = InHand::new(writer, state, self.on_error)?;
+        let pack = (input.holds == Holds::Texts).then(|| Pack::new(&self.tools)).flatten();
+        let mut in_hand = InHand::new(writer, state, pack, self.on_error)?;
         let mut tokenized = None;
-        let read = read_chunks(&input.paths, in_hand.state.position, |chunk| {
+        let read = read_chunks::<S>(&input.paths, in_hand.state.position, |chunk| {
             let input_bytes = chunk.input_bytes;
-            let (tokenizer, memo) = (&self.tokenizer, &self.memo);
+            let tools = &self.tools;
             let before_it = tokenized.take();
             let (written, now) = rayon::join(
                 || before_it.map_or(Ok(()), |chunk| in_hand.write(chunk)),
-                || chunk.tokenize(tokenizer, memo),
+                || tools.tokenize(chunk, tokenize),
             );
             written?;
             tokenized = Some(now);
@@ -163,7 +171,7 @@ impl<'a> Run<'a> {
         // The chunk read before a reading error may have an error of its own, which comes first.
         tokenized.map_or(Ok(()), |chunk| in_hand.write(chunk))?;
         read?;
-        let InHand { writer, mut state, mut skipped } = in_hand;
+        let (writer, mut state, mut skipped) = in_hand.end()?;
         self.tell(&before, &state, writer.num_rows(), writer.num_tokens(), state.input_bytes());
         if writer.num_rows() == 0 {
             let (dataset, num_files) = (input.name.clone(), input.paths.len());
@@ -182,139 +190,5 @@ impl<'a> Run<'a> {
         self.so_far.tokens = before.tokens + tokens;
         self.so_far.input_bytes = (before.input_bytes + input_bytes).min(self.so_far.input_bytes_total);
         (self.progress)(self.so_far);
-    }
-}
-
-/// The data set that is being prepared.
-struct InHand<'a> {
-    writer: DatasetWriter<'a>,
-    state: InputState,
-    /// None if a malformed row ends the preparation.
-    skipped: Option<SkippedList>,
-}
-
-impl<'a> InHand<'a> {
-    fn new(writer: DatasetWriter<'a>, state: InputState, on_error: OnError) -> Result<Self, PrepareError> {
-        let skipped = match on_error {
-            OnError::Stop => None,
-            OnError::Skip => Some(SkippedList::open(writer.dir(), state.skipped_bytes)?),
-        };
-        Ok(Self { writer, state, skipped })
-    }
-
-    fn write(&mut self, chunk: TokenizedChunk) -> Result<(), PrepareError> {
-        let TokenizedChunk { source, place, rows } = chunk;
-        self.writer.expect(rows.iter().filter_map(|(_, row)| Some(&row.as_ref().ok()?.row.tokens)));
-        let mut good = Vec::new();
-        for (number, row) in rows {
-            self.state.position = chunks::Position { source, number };
-            let num_unknown = row.as_ref().map_or(0, |row| row.num_unknown);
-            match row.and_then(|row| of_one_kind(&mut self.state.kind, row)) {
-                Ok((row, near_keys)) => {
-                    self.state.sources[source].rows += 1;
-                    let TokenRow { pos, neg, .. } = &row.tokens;
-                    self.state.count_texts(1 + pos.len() as u64 + neg.len() as u64, num_unknown, place);
-                    near_keys.into_iter().for_each(|near| self.state.count_near_key(near, place));
-                    good.push(row);
-                }
-                Err(reason) => self.skip(place, reason)?,
-            }
-            if self.writer.room().is_some_and(|room| room <= good.len() as u64) {
-                self.writer.extend(std::mem::take(&mut good))?;
-                self.state.sync(self.skipped.as_mut())?;
-                self.writer.end_shard(self.state.to_value())?;
-            }
-        }
-        Ok(self.writer.extend(good)?)
-    }
-
-    /// Lists the row as skipped, or returns its error.
-    fn skip(&mut self, place: Place, reason: String) -> Result<(), PrepareError> {
-        let chunks::Position { source, number } = self.state.position;
-        let source = &mut self.state.sources[source];
-        let Some(list) = &mut self.skipped else {
-            return Err(place.error(&source.path, number, reason).into());
-        };
-        source.skipped += 1;
-        if self.state.first_skipped.is_none() {
-            self.state.first_skipped = Some(place.error(&source.path, number, reason.clone()).to_string());
-        }
-        Ok(list.push(&source.path, place, number, &reason)?)
-    }
-}
-
-/// The rows of a chunk, tokenised, each with its number.
-struct TokenizedChunk {
-    source: usize,
-    place: Place,
-    rows: Vec<(u64, Result<TokenizedRow, String>)>,
-}
-
-/// A row on its way from text to store.
-struct TokenizedRow {
-    row: LabelledRow,
-    kind: Option<String>,
-    near_keys: Vec<NearKey>,
-    /// The number of texts that are nothing but unknown tokens.
-    num_unknown: u64,
-}
-
-impl Chunk {
-    /// Parses and tokenises the rows on all cores.
-    fn tokenize(self, tokenizer: &TextTokenizer, memo: &Memo) -> TokenizedChunk {
-        let rows = self.rows.into_par_iter().map(|(number, row): Numbered| {
-            let tokenized = row.and_then(RawRow::into_row).and_then(|row| tokenize_row(row, tokenizer, memo));
-            (number, tokenized)
-        });
-        TokenizedChunk { source: self.source, place: self.place, rows: rows.collect() }
-    }
-}
-
-fn tokenize_row(mut row: Row, tokenizer: &TextTokenizer, memo: &Memo) -> Result<TokenizedRow, String> {
-    let encode = |field: &dyn Fn() -> String, text: &str| {
-        let tokens = tokenizer.encode_remembered(text, memo).map_err(|e| e.to_string())?;
-        if tokens.is_empty() { Err(no_token(&field(), text)) } else { Ok(tokens) }
-    };
-    let encode_all = |field: &str, texts: &[String]| {
-        let texts = texts.iter().enumerate().map(|(i, text)| encode(&|| format!("{field}[{i}]"), text));
-        texts.collect::<Result<Vec<_>, _>>()
-    };
-    let language = language_of(&mut row);
-    let mut query = encode(&|| "query".into(), &row.query)?;
-    let unknown = tokenizer.special().unk;
-    let is_unknown = |tokens: &&Vec<u32>| tokens.iter().all(|&token| token == unknown);
-    let is_query_unknown = is_unknown(&&query);
-    if row.prompt.is_some() {
-        query = encode(&|| "query".into(), &row.query_text())?;
-    }
-    let tokens = TokenRow {
-        query,
-        pos: encode_all("pos", &row.pos)?,
-        neg: encode_all("neg", &row.neg)?,
-        pos_scores: row.pos_scores,
-        neg_scores: row.neg_scores,
-    };
-    let num_unknown =
-        u64::from(is_query_unknown) + tokens.pos.iter().chain(&tokens.neg).filter(is_unknown).count() as u64;
-    let (kind, near_keys) = (row.kind, row.near_keys);
-    Ok(TokenizedRow { row: LabelledRow { tokens, language }, kind, near_keys, num_unknown })
-}
-
-/// A text of characters that the tokenizer drops says nothing, like a blank text.
-fn no_token(field: &str, text: &str) -> String {
-    format!("\"{field}\" has no text for the tokenizer, which makes no token of {}", shown(text))
-}
-
-/// The published trainer treats all rows of a data set alike, by their `type`, so a second type is a mistake.
-fn of_one_kind(kind: &mut Option<String>, row: TokenizedRow) -> Result<(LabelledRow, Vec<NearKey>), String> {
-    match (&kind, row.kind) {
-        (Some(first), Some(other)) if *first != other => Err(format!(
-            "\"type\" is \"{other}\", but \"{first}\" in the rows before: split the file, a data set has one type"
-        )),
-        (_, None) | (Some(_), _) => Ok((row.row, row.near_keys)),
-        (None, first) => {
-            *kind = first;
-            Ok((row.row, row.near_keys))
-        }
     }
 }

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use crate::error::{PrepareError, RowError, StoreError};
 use crate::special::SpecialTokens;
-use crate::store::{MAX_TEXT_LEN, Manifest, check_name};
+use crate::store::{Holds, MAX_TEXT_LEN, Manifest, check_name};
 
 /// What to prepare, and how.
 #[derive(Debug, Clone)]
@@ -19,9 +21,12 @@ pub struct PrepareOptions {
     pub query_max_len: usize,
     /// The largest number of tokens of a passage, special tokens included; longer ones are cut.
     pub passage_max_len: usize,
+    /// How texts alone become rows.
+    pub texts: TextOptions,
     /// What happens at a malformed line.
     pub on_error: OnError,
-    /// Whether duplicates (query and positives of an earlier row of the data set) are left out of all batches.
+    /// Whether duplicates (query and positives, or text, of an earlier row of the data set) are left out of all
+    /// batches.
     pub drop_duplicates: bool,
     /// The number of rows of every shard except a data set's last; it is lower if rows are so long that a shard would
     /// be huge.
@@ -33,9 +38,46 @@ pub struct PrepareOptions {
 pub struct PrepareInput {
     /// The data set's name: letters, digits, `.`, `_`, `-`.
     pub name: String,
-    /// JSON Lines (plain, gzip or zstd), Parquet, Arrow, and folders of Hugging Face `datasets`. Their rows are stored
-    /// in this order.
+    /// What its rows are. A store holds data sets of one kind.
+    pub holds: Holds,
+    /// JSON Lines (plain, gzip or zstd), Parquet, Arrow, and folders of Hugging Face `datasets`; for texts alone also
+    /// lines of plain text, which is what a file has that is not named as one of the others. Their rows are stored in
+    /// this order.
     pub paths: Vec<PathBuf>,
+}
+
+/// How texts alone become rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct TextOptions {
+    /// The largest number of tokens of a row, special tokens included.
+    pub max_len: usize,
+    /// What becomes of longer texts.
+    pub long: Long,
+    /// Whether a row takes further texts of the data set as long as they fit, with an EOS between two.
+    pub pack: bool,
+}
+
+/// What becomes of a text that is longer than a row may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Long {
+    /// Its end is cut off.
+    Cut,
+    /// It becomes several rows, each but the last as long as it may be.
+    Split,
+}
+
+impl TextOptions {
+    /// Tokens of a row at most, without its frame.
+    pub(super) fn content_len(&self) -> usize {
+        self.max_len.saturating_sub(SpecialTokens::NUM_FRAMING).max(1)
+    }
+}
+
+impl Default for TextOptions {
+    fn default() -> Self {
+        Self { max_len: 8192, long: Long::Cut, pack: false }
+    }
 }
 
 /// What happens at a malformed line. A file that cannot be read to its end is always an error.
@@ -100,8 +142,22 @@ impl PrepareOptions {
             if input.paths.is_empty() {
                 return fail(format!("data set {} has no files", input.name));
             }
+            let first = &self.inputs[0];
+            if input.holds != first.holds {
+                let (pairs, texts) = if first.holds == Holds::Pairs { (first, input) } else { (input, first) };
+                return fail(format!(
+                    "data set {} is of rows of queries and passages, and {} of texts alone: no run takes both, so prepare \
+                     a store of each",
+                    pairs.name, texts.name
+                ));
+            }
         }
-        for (what, len) in [("query_max_len", self.query_max_len), ("passage_max_len", self.passage_max_len)] {
+        let lens = [
+            ("query_max_len", self.query_max_len),
+            ("passage_max_len", self.passage_max_len),
+            ("text_max_len", self.texts.max_len),
+        ];
+        for (what, len) in lens {
             if len > MAX_TEXT_LEN {
                 return fail(format!("{what} is {len}: the store holds texts of up to {MAX_TEXT_LEN} tokens"));
             }

@@ -10,10 +10,11 @@ use serde_json::Value;
 use super::chunks::Position;
 use super::options::{OnError, PrepareOptions};
 use super::skipped::SkippedList;
+use super::tokenized::{Counts, Tokenized};
 use crate::error::{RowError, StoreError};
 use crate::place::Place;
 use crate::rows::NearKey;
-use crate::store::SourceMeta;
+use crate::store::{Holds, SourceMeta};
 use crate::tokenize::TextTokenizer;
 
 /// The state of a data set up to some row.
@@ -34,6 +35,9 @@ pub(super) struct InputState {
     /// Ignored keys that are nearly ours, by name.
     near_keys: BTreeMap<String, NearKeyRows>,
     unknown: UnknownTexts,
+    /// Parts of split texts that were left out.
+    #[serde(default)]
+    parts_left_out: u64,
 }
 
 /// Counts of texts that are nothing but unknown tokens.
@@ -66,9 +70,10 @@ struct FileState {
 
 impl InputState {
     /// The state before the first row.
-    pub(super) fn at_start(paths: &[PathBuf]) -> Result<Self, RowError> {
+    pub(super) fn at_start(paths: &[PathBuf], holds: Holds) -> Result<Self, RowError> {
         let files = paths.iter().map(|path| FileState::of(path)).collect::<Result<_, _>>()?;
-        let sources = paths.iter().map(|path| SourceMeta { path: path.clone(), rows: 0, skipped: 0 }).collect();
+        let texts = (holds == Holds::Texts).then_some(0);
+        let sources = paths.iter().map(|path| SourceMeta { path: path.clone(), rows: 0, skipped: 0, texts }).collect();
         Ok(Self {
             files,
             sources,
@@ -78,6 +83,7 @@ impl InputState {
             first_skipped: None,
             near_keys: BTreeMap::new(),
             unknown: UnknownTexts::default(),
+            parts_left_out: 0,
         })
     }
 
@@ -96,23 +102,43 @@ impl InputState {
         Ok(())
     }
 
+    /// The published trainer treats all rows of a data set alike, by their `type`, so a second type is a mistake.
+    pub(super) fn of_one_kind(&mut self, record: Tokenized) -> Result<Tokenized, String> {
+        match (&self.kind, &record.kind) {
+            (Some(first), Some(other)) if first != other => {
+                return Err(format!(
+                    "\"type\" is \"{other}\", but \"{first}\" in the rows before: split the file, a data set has one type"
+                ));
+            }
+            (None, first) => self.kind.clone_from(first),
+            _ => {}
+        }
+        Ok(record)
+    }
+
     /// Counts a key of the current row that is nearly one of ours.
-    pub(super) fn count_near_key(&mut self, near: NearKey, place: Place) {
-        let Position { source, number } = self.position;
+    pub(super) fn count_near_key(&mut self, near: &NearKey, place: Place) {
+        let Position { source, number, .. } = self.position;
         let num_keys = self.near_keys.len();
         match self.near_keys.get_mut(&near.key) {
             Some(rows) => rows.num_rows += 1,
             None if num_keys < MAX_NEAR_KEYS => {
                 let first = place.named(&self.sources[source].path, number);
-                self.near_keys.insert(near.key, NearKeyRows { meant: near.meant.to_owned(), num_rows: 1, first });
+                self.near_keys
+                    .insert(near.key.clone(), NearKeyRows { meant: near.meant.to_owned(), num_rows: 1, first });
             }
             None => {}
         }
     }
 
     /// Counts the texts of the current row, and those of them that are nothing but unknown tokens.
-    pub(super) fn count_texts(&mut self, num_texts: u64, num_unknown: u64, place: Place) {
-        let Position { source, number } = self.position;
+    pub(super) fn count(&mut self, counts: Counts, place: Place) {
+        let Position { source, number, .. } = self.position;
+        let Counts { num_texts, num_unknown, num_left_out } = counts;
+        if let Some(texts) = &mut self.sources[source].texts {
+            *texts += num_texts;
+        }
+        self.parts_left_out += num_left_out;
         self.unknown.num_texts += num_texts;
         self.unknown.num_unknown += num_unknown;
         if num_unknown > 0 && self.unknown.first.is_none() {
@@ -128,9 +154,15 @@ impl InputState {
                 "data set {dataset}: {rows} a key {key:?}, which is ignored: perhaps \"{meant}\" is meant ({first})"
             )
         });
-        let without = self.sources.iter().filter(|source| source.rows == 0).map(|source| {
-            let SourceMeta { path, skipped, .. } = source;
-            format!("data set {dataset}: no row was taken from {} ({skipped} were skipped)", path.display())
+        let is_without = |source: &&SourceMeta| source.texts.unwrap_or(source.rows) == 0;
+        let without = self.sources.iter().filter(is_without).map(|source| {
+            let SourceMeta { path, skipped, texts, .. } = source;
+            let what = if texts.is_some() { "text" } else { "row" };
+            format!("data set {dataset}: no {what} was taken from {} ({skipped} were skipped)", path.display())
+        });
+        let left_out = (self.parts_left_out > 0).then(|| {
+            let parts = self.parts_left_out;
+            format!("data set {dataset}: {parts} parts of split texts are left out, because they are nothing but unknown or special tokens")
         });
         let UnknownTexts { num_texts, num_unknown, first } = &self.unknown;
         let unknown = first.as_ref().map(|first| {
@@ -140,7 +172,7 @@ impl InputState {
                  perhaps the tokenizer is for another language (first in {first})"
             )
         });
-        near.chain(without).chain(unknown).collect()
+        near.chain(without).chain(unknown).chain(left_out).collect()
     }
 
     /// The first empty file.
@@ -177,12 +209,15 @@ impl FileState {
 /// The request as a text that changes if and only if the store would, so that the same command recognises its own work.
 pub(super) fn request(options: &PrepareOptions, tokenizer: &TextTokenizer) -> String {
     let inputs: Vec<_> = options.inputs.iter().map(|input| (&input.name, &input.paths)).collect();
+    let holds = options.inputs.first().map(|input| input.holds);
+    let texts = (holds == Some(Holds::Texts)).then_some(options.texts);
     let request = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "tokenizer": tokenizer.hash(),
         "inputs": inputs,
         "query_max_len": options.query_max_len,
         "passage_max_len": options.passage_max_len,
+        "texts": texts,
         "skip_malformed": options.on_error == OnError::Skip,
         "drop_duplicates": options.drop_duplicates,
         "rows_per_shard": options.rows_per_shard,

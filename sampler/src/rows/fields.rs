@@ -1,16 +1,17 @@
-//! Turns a row of a record batch into one [`Row`], or gives the reason why not, in the same words as for lines of JSON.
+//! Turns a row of a record batch into one [`Row`] or [`Text`], or gives the reason why not, in the same words as for
+//! lines of JSON.
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
 
 use super::keys::NearKey;
-use super::row::{Row, is_blank, language_name, no_text, not_finite, wrong_count};
+use super::row::{Row, Text, is_blank, language_name, no_text, not_finite, wrong_count};
 use crate::columns::values::{entry, is_list, is_number, is_text, list_at, number_at, string_at};
 
 /// Checks that the column `name` can hold what rows have under that name; the error is the reason.
 pub(super) fn check_type(name: &str, found: &DataType) -> Result<(), String> {
     let (expected, fits) = match name {
-        "query" | "prompt" | "type" => ("a string", is_text(found)),
+        "query" | "prompt" | "type" | "text" => ("a string", is_text(found)),
         "pos" | "neg" => ("a list of strings", is_list(found, is_text)),
         "pos_scores" | "neg_scores" => ("a list of numbers", is_list(found, is_number)),
         // A language of another type is ignored, so it needs no check.
@@ -39,9 +40,22 @@ pub(super) fn row_of(batch: &RecordBatch, i: usize, near_keys: &[NearKey]) -> Re
     };
     let pos_scores = scores("pos_scores", "pos", pos.len())?;
     let neg_scores = scores("neg_scores", "neg", neg.len())?;
-    let language = ["lang", "language"].iter().find_map(|name| string(name).ok()?.as_deref().and_then(language_name));
+    let language = language_at(batch, i);
     let (prompt, kind, near_keys) = (string("prompt")?, string("type")?, near_keys.to_vec());
     Ok(Row { query, pos, neg, pos_scores, neg_scores, prompt, kind, language, near_keys })
+}
+
+/// Row `i` of the batch as a text alone; the error is the reason alone.
+pub(super) fn text_of(batch: &RecordBatch, i: usize) -> Result<Text, String> {
+    let text = batch.column_by_name("text").map_or(Ok(None), |column| string_at("text", column, i))?;
+    let text = not_blank("text", text.ok_or_else(|| missing("text"))?)?;
+    Ok(Text { text, language: language_at(batch, i) })
+}
+
+/// The row's own name of its language; a value of another type is ignored.
+fn language_at(batch: &RecordBatch, i: usize) -> Option<String> {
+    let string = |name: &str| string_at(name, batch.column_by_name(name)?, i).ok()?;
+    ["lang", "language"].iter().find_map(|name| language_name(&string(name)?))
 }
 
 fn missing(name: &str) -> String {

@@ -6,6 +6,29 @@
 pub(super) const KEYS: [&str; 9] =
     ["query", "pos", "neg", "pos_scores", "neg_scores", "prompt", "type", "lang", "language"];
 
+/// The keys that a text alone uses.
+pub(super) const TEXT_KEYS: [&str; 3] = ["text", "lang", "language"];
+
+/// Words of others for a text alone; they are only suggested if ours is missing.
+const LIKE_TEXT: [&str; 16] = [
+    "texts",
+    "content",
+    "contents",
+    "document",
+    "documents",
+    "doc",
+    "body",
+    "passage",
+    "sentence",
+    "article",
+    "rawcontent",
+    "rawtext",
+    "pagecontent",
+    "plaintext",
+    "maintext",
+    "chunk",
+];
+
 /// The number of a row's keys that a message names.
 const SHOWN_KEYS: usize = 12;
 
@@ -72,15 +95,50 @@ enum Likeness {
 
 /// The message that `needed` is missing among the keys of a row (`what` is "keys" or "columns").
 pub(super) fn missing(needed: &str, what: &str, keys: &[Key]) -> String {
+    let is_ours = |key: &&Key| KEYS.contains(&key.name.as_str());
+    let meant = keys.iter().filter(|key| !is_ours(key)).find(|key| meant(&key.name).is_some_and(|m| m.0 == needed));
+    let is_text = |key: &Key| key.name == "text" && !key.is_null;
+    let hint = match meant {
+        Some(key) => format!("; perhaps {:?} is what is meant", key.name),
+        None if needed == "query" && keys.iter().any(is_text) => {
+            "; `tercet prepare --texts` takes texts alone".to_owned()
+        }
+        None => String::new(),
+    };
+    let form = if needed == "query" { "a string" } else { "a list of strings" };
+    format!("\"{needed}\" is missing among the {what} {}{hint} (\"{needed}\" is {form})", shown(keys))
+}
+
+/// As [`missing`], for the one key that a text alone needs.
+pub(super) fn missing_text(what: &str, keys: &[Key]) -> String {
+    let is_meant = |key: &&Key| {
+        let plain = plain(&key.name);
+        plain == "text" || LIKE_TEXT.contains(&plain.as_str()) || strsim::osa_distance(&plain, "text") == 1
+    };
+    let is_row = |ours: &str| keys.iter().any(|key| key.name == ours);
+    let hint = match keys.iter().find(|key| !key.is_null && is_meant(key)) {
+        Some(key) => format!("; perhaps {:?} is what is meant", key.name),
+        None if is_row("query") && is_row("pos") => {
+            "; rows of a query and its passages are given without --texts".into()
+        }
+        None => String::new(),
+    };
+    format!("\"text\" is missing among the {what} {}{hint} (\"text\" is a string)", shown(keys))
+}
+
+/// The names of a row's keys, the first of them if there are many.
+fn shown(keys: &[Key]) -> String {
     let mut names: Vec<String> = keys.iter().take(SHOWN_KEYS).map(|key| format!("{:?}", key.name)).collect();
     if keys.len() > SHOWN_KEYS {
         names.push("…".into());
     }
-    let is_ours = |key: &&Key| KEYS.contains(&key.name.as_str());
-    let meant = keys.iter().filter(|key| !is_ours(key)).find(|key| meant(&key.name).is_some_and(|m| m.0 == needed));
-    let hint = meant.map_or_else(String::new, |key| format!("; perhaps {:?} is what is meant", key.name));
-    let form = if needed == "query" { "a string" } else { "a list of strings" };
-    format!("\"{needed}\" is missing among the {what} {}{hint} (\"{needed}\" is {form})", names.join(", "))
+    names.join(", ")
+}
+
+/// A key's letters in lower case, without digits at its end.
+fn plain(key: &str) -> String {
+    let plain: String = key.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    plain.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned()
 }
 
 /// The row's keys that are nearly ours, if the row lacks ours. `empty` returns the names of the keys that hold an empty
@@ -112,8 +170,7 @@ pub(super) fn near(keys: &[Key], empty: impl FnOnce() -> Vec<String>) -> Result<
 
 /// Which of our keys `key`, which is none of them, resembles.
 fn meant(key: &str) -> Option<(&'static str, Likeness)> {
-    let plain: String = key.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-    let plain = plain.trim_end_matches(|c: char| c.is_ascii_digit());
+    let plain = &*plain(key);
     let same = |ours: &&&str| ours.replace('_', "") == plain;
     if let Some(ours) = KEYS[..7].iter().find(same) {
         return Some((ours, Likeness::Same));
@@ -199,9 +256,23 @@ mod tests {
             ),
             (&["Query", "Pos"], "query", r#"perhaps "Query""#),
             (&["a", "b"], "query", r#""query" is missing among the keys "a", "b" ("query" is a string)"#),
+            (&["text", "url"], "query", "`tercet prepare --texts` takes texts alone"),
         ] {
             let reason = missing(needed, "keys", &keys(names));
             assert!(reason.contains(expected), "{reason}");
         }
+    }
+
+    #[test]
+    fn a_missing_text_is_found_under_other_words() {
+        for key in ["content", "texts", "Text", "raw_content", "document", "txt", "text2", "textt"] {
+            let reason = missing_text("keys", &keys(&["url", key]));
+            let expected =
+                format!("\"text\" is missing among the keys \"url\", {key:?}; perhaps {key:?} is what is meant");
+            assert!(reason.starts_with(&expected), "{reason}");
+        }
+        assert!(missing_text("columns", &keys(&["query", "pos"])).contains("given without --texts"));
+        let reason = missing_text("keys", &keys(&["url", "content!"]));
+        assert_eq!(reason, r#""text" is missing among the keys "url", "content" ("text" is a string)"#);
     }
 }

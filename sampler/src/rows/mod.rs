@@ -1,7 +1,8 @@
 //! Training rows with the fields of the published trainer's JSON Lines, read from lines (plain or compressed), Parquet
 //! or Arrow.
 //!
-//! A [`Row`] is text; tokens come later.
+//! A [`Row`] is text; tokens come later. A `Text` is what pre-training takes: one text, of these formats or of lines
+//! of plain text.
 
 mod fields;
 mod keys;
@@ -10,11 +11,13 @@ mod reader;
 mod row;
 mod schema;
 mod source;
+mod texts;
 mod written;
 
 pub use keys::NearKey;
 pub use parse::parse_row;
 pub use reader::RowReader;
 pub use row::Row;
-pub(crate) use source::{Numbered, RawRow, RowSource};
+pub(crate) use source::{RawRow, RecordSource, RowSource};
+pub(crate) use texts::{RawText, TextSource};
 pub use written::WrittenRow;

@@ -106,7 +106,7 @@ fn row_of(line: &str) -> Result<Row, String> {
 }
 
 /// The row's own name of its language; anything else is ignored, as other fields are.
-fn language(lang: Option<Value>, language: Option<Value>) -> Option<String> {
+pub(super) fn language(lang: Option<Value>, language: Option<Value>) -> Option<String> {
     [lang, language].into_iter().flatten().find_map(|value| match value {
         Value::String(name) => language_name(&name),
         _ => None,
@@ -114,7 +114,7 @@ fn language(lang: Option<Value>, language: Option<Value>) -> Option<String> {
 }
 
 /// The line's keys.
-fn keys_of(line: &str) -> Vec<Key> {
+pub(super) fn keys_of(line: &str) -> Vec<Key> {
     serde_json::from_str(line).map(|Keys(keys)| keys).unwrap_or_default()
 }
 
@@ -157,7 +157,7 @@ fn string(field: &str, value: Value) -> Result<String, String> {
 }
 
 /// A string that is not blank.
-fn text(field: &str, value: Value) -> Result<String, String> {
+pub(super) fn text(field: &str, value: Value) -> Result<String, String> {
     let text = string(field, value)?;
     if is_blank(&text) {
         return Err(no_text(field));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::row::Row;
-use super::source::{RawRow, RowSource};
+use super::source::{RawRow, RecordSource, RowSource};
 use crate::columns::files_of;
 use crate::error::RowError;
 

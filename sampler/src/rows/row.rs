@@ -1,4 +1,4 @@
-//! A training row, and the rules for its fields that hold in every format.
+//! A training row, a text alone, and the rules for their fields that hold in every format.
 
 use std::borrow::Cow;
 
@@ -25,6 +25,14 @@ pub struct Row {
     pub language: Option<String>,
     /// Ignored keys of the row that are nearly one of ours.
     pub near_keys: Vec<NearKey>,
+}
+
+/// One text alone, which is not blank.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Text {
+    pub(crate) text: String,
+    /// Its own name of its language (`lang` or `language`).
+    pub(crate) language: Option<String>,
 }
 
 /// The longest text that is taken for the name of a language.

@@ -3,26 +3,42 @@
 use arrow_schema::Schema;
 
 use super::fields::check_type;
-use super::keys::{self, KEYS, Key, NearKey};
+use super::keys::{self, KEYS, Key, NearKey, TEXT_KEYS};
 
 /// Checks that the columns are those of rows, and returns those that nearly are.
 pub(super) fn check_columns(schema: &Schema) -> Result<Vec<NearKey>, String> {
-    let keys: Vec<Key> =
-        schema.fields().iter().map(|field| Key { name: field.name().clone(), is_null: false }).collect();
+    let keys = keys_of(schema);
     for needed in ["query", "pos"] {
         if schema.field_with_name(needed).is_err() {
             return Err(keys::missing(needed, "columns", &keys));
         }
     }
-    for (i, key) in keys.iter().enumerate().filter(|(_, key)| KEYS.contains(&key.name.as_str())) {
-        if keys[..i].iter().any(|earlier| earlier.name == key.name) {
-            return Err(format!("two columns are named \"{}\": rename one of them, or take it out", key.name));
-        }
+    check_used(schema, &KEYS)?;
+    keys::near(&keys, Vec::new)
+}
+
+/// Checks that the columns are those of texts alone.
+pub(super) fn check_text_columns(schema: &Schema) -> Result<(), String> {
+    if schema.field_with_name("text").is_err() {
+        return Err(keys::missing_text("columns", &keys_of(schema)));
     }
-    for field in schema.fields() {
+    check_used(schema, &TEXT_KEYS)
+}
+
+fn keys_of(schema: &Schema) -> Vec<Key> {
+    schema.fields().iter().map(|field| Key { name: field.name().clone(), is_null: false }).collect()
+}
+
+/// Checks that each column of a name that is `used` is there once, and can hold what it should.
+fn check_used(schema: &Schema, used: &[&str]) -> Result<(), String> {
+    let fields: Vec<_> = schema.fields().iter().filter(|field| used.contains(&field.name().as_str())).collect();
+    for (i, field) in fields.iter().enumerate() {
+        if fields[..i].iter().any(|earlier| earlier.name() == field.name()) {
+            return Err(format!("two columns are named \"{}\": rename one of them, or take it out", field.name()));
+        }
         check_type(field.name(), field.data_type())?;
     }
-    keys::near(&keys, Vec::new)
+    Ok(())
 }
 
 #[cfg(test)]

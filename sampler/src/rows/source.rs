@@ -1,4 +1,4 @@
-//! The training rows of one file.
+//! The training rows of one file, and what its readers have in common with those of texts alone.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,28 @@ use super::row::Row;
 use super::schema::check_columns;
 use crate::error::RowError;
 use crate::place::Place;
-use crate::records::{Record, Records};
+use crate::records::{Numbered, Record, Records};
+
+/// What a file is read as: rows, or texts alone.
+pub(crate) trait RecordSource: Sized {
+    /// One of them, read but perhaps not yet parsed.
+    type Raw: Send;
+
+    /// Opens `path`. The bytes read from it, counted as stored on disk, are added to `bytes_read`.
+    fn open(path: &Path, bytes_read: Arc<AtomicU64>) -> Result<Self, RowError>;
+
+    /// The next one; None at the end and after an error.
+    fn next(&mut self) -> Result<Option<Numbered<Self::Raw>>, RowError>;
+
+    /// Skips everything up to and including row or line `number`.
+    fn skip_to(&mut self, number: u64) -> Result<(), RowError>;
+
+    /// How they are numbered.
+    fn place(&self) -> Place;
+
+    /// The approximate number of bytes of the text in one.
+    fn len(raw: &Self::Raw) -> usize;
+}
 
 /// A row that is read but perhaps not yet parsed, so that threads can share the parsing.
 #[derive(Debug)]
@@ -30,14 +51,6 @@ impl RawRow {
             Self::Row(row) => Ok(row),
         }
     }
-
-    /// The approximate number of bytes of the row's text.
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Line(line) => line.len(),
-            Self::Row(row) => [&row.query].into_iter().chain(&row.pos).chain(&row.neg).map(String::len).sum(),
-        }
-    }
 }
 
 /// Reads a file's rows in order.
@@ -48,19 +61,16 @@ pub(crate) struct RowSource {
     near_keys: Vec<NearKey>,
 }
 
-/// A row's number, and the row or why it cannot be used.
-pub(crate) type Numbered = (u64, Result<RawRow, String>);
+impl RecordSource for RowSource {
+    type Raw = RawRow;
 
-impl RowSource {
-    /// Opens `path`. The bytes read from it, counted as stored on disk, are added to `bytes_read`.
-    pub(crate) fn open(path: &Path, bytes_read: Arc<AtomicU64>) -> Result<Self, RowError> {
+    fn open(path: &Path, bytes_read: Arc<AtomicU64>) -> Result<Self, RowError> {
         let records = Records::open(path, bytes_read, &|name| KEYS.contains(&name))?;
         let near_keys = near_columns(path, &records)?;
         Ok(Self { records, near_keys })
     }
 
-    /// The next row; None at the end and after an error.
-    pub(crate) fn next(&mut self) -> Result<Option<Numbered>, RowError> {
+    fn next(&mut self) -> Result<Option<Numbered<RawRow>>, RowError> {
         let near_keys = &self.near_keys;
         let raw_row = |record| match record {
             Record::Line(line) => Ok(RawRow::Line(line)),
@@ -69,13 +79,19 @@ impl RowSource {
         Ok(self.records.next()?.map(|(number, record)| (number, record.and_then(raw_row))))
     }
 
-    /// Skips everything up to and including row or line `number`.
-    pub(crate) fn skip_to(&mut self, number: u64) -> Result<(), RowError> {
+    fn skip_to(&mut self, number: u64) -> Result<(), RowError> {
         self.records.skip_to(number)
     }
 
-    pub(crate) fn place(&self) -> Place {
+    fn place(&self) -> Place {
         self.records.place()
+    }
+
+    fn len(raw: &RawRow) -> usize {
+        match raw {
+            RawRow::Line(line) => line.len(),
+            RawRow::Row(row) => [&row.query].into_iter().chain(&row.pos).chain(&row.neg).map(String::len).sum(),
+        }
     }
 }
 

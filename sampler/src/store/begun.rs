@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{DatasetMeta, FORMAT_VERSION, Manifest};
+use super::manifest::{DatasetMeta, FORMAT_VERSION, Holds, Manifest};
 use super::shapes::MAX_TEXT_LEN;
 use super::unfinished::DatasetRecord;
 use crate::special::SpecialTokens;
@@ -18,6 +18,8 @@ pub struct StoreSettings {
     pub query_max_len: usize,
     /// Tokens of a passage at most, special tokens included; longer ones are cut.
     pub passage_max_len: usize,
+    /// Tokens of a text alone at most, special tokens included; longer ones are cut.
+    pub text_max_len: usize,
     /// Rows of every shard but a data set's last, at least 1; fewer where rows are so long that a shard would be huge.
     pub rows_per_shard: u64,
 }
@@ -39,7 +41,7 @@ pub(super) struct Begun {
 impl Begun {
     /// Without a data set, and not to be gone on with.
     pub(super) fn new(settings: StoreSettings) -> Self {
-        debug_assert!(settings.query_max_len.max(settings.passage_max_len) <= MAX_TEXT_LEN);
+        debug_assert!(settings.query_max_len.max(settings.passage_max_len).max(settings.text_max_len) <= MAX_TEXT_LEN);
         Self {
             max_token_id: settings.special.max_id(),
             settings,
@@ -65,6 +67,7 @@ impl Begun {
 
     /// The manifest of a store that has no more data sets than these, which it takes over.
     pub(super) fn manifest(&mut self) -> Manifest {
+        let holds_texts = self.datasets.iter().any(|dataset| dataset.holds == Holds::Texts);
         let manifest = Manifest {
             format_version: FORMAT_VERSION,
             tokenizer_hash: self.settings.tokenizer_hash.clone(),
@@ -72,6 +75,7 @@ impl Begun {
             max_token_id: self.max_token_id,
             query_max_len: self.settings.query_max_len,
             passage_max_len: self.settings.passage_max_len,
+            text_max_len: holds_texts.then_some(self.settings.text_max_len),
             datasets: std::mem::take(&mut self.datasets),
             checksum: String::new(),
         };

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::begun::{Begun, StoreSettings};
 use super::columns::{ColumnsBuilder, schema};
-use super::manifest::{DatasetMeta, LanguageMeta, ShardMeta, SourceMeta};
+use super::manifest::{DatasetMeta, Holds, LanguageMeta, ShardMeta, SourceMeta};
 use super::measure::{Measured, OrderRecord, read_pair};
 use super::order::{ArrowFile, OrderWriter, WrittenOrder};
 use super::runs::{RunBuilder, merge};
@@ -32,6 +32,7 @@ const SHAPES_FILE: &str = "shapes.arrow";
 pub struct DatasetWriter<'a> {
     store: &'a mut Begun,
     name: String,
+    holds: Holds,
     dir: PathBuf,
     totals: Totals,
     shards: Vec<ShardMeta>,
@@ -49,15 +50,15 @@ struct ShardWriter {
 }
 
 impl<'a> DatasetWriter<'a> {
-    pub(super) fn new(store: &'a mut Begun, name: &str, dir: PathBuf) -> Self {
-        Self { store, name: name.to_owned(), dir, totals: Totals::default(), shards: Vec::new(), shard: None }
+    pub(super) fn new(store: &'a mut Begun, name: &str, holds: Holds, dir: PathBuf) -> Self {
+        Self::after(store, name, holds, dir, LeftShards(Vec::new()))
     }
 
     /// Goes on after the shards that an earlier attempt finished.
-    pub(super) fn after(store: &'a mut Begun, name: &str, dir: PathBuf, left: LeftShards) -> Self {
+    pub(super) fn after(store: &'a mut Begun, name: &str, holds: Holds, dir: PathBuf, left: LeftShards) -> Self {
         let totals = left.0.last().map(|record| record.totals.clone()).unwrap_or_default();
         let shards = left.0.into_iter().map(|record| record.shard).collect();
-        Self { store, name: name.to_owned(), dir, totals, shards, shard: None }
+        Self { store, name: name.to_owned(), holds, dir, totals, shards, shard: None }
     }
 
     /// Adds a row; texts over the maxima are cut.
@@ -65,15 +66,17 @@ impl<'a> DatasetWriter<'a> {
     /// # Errors
     /// A shard cannot be written, or the rows are too long for Arrow's 32-bit offsets.
     pub fn push(&mut self, row: TokenRow) -> Result<(), StoreError> {
-        self.extend(vec![LabelledRow { tokens: row, language: UNKNOWN_LANGUAGE.to_owned() }])
+        self.extend(vec![LabelledRow { tokens: row, language: UNKNOWN_LANGUAGE.to_owned(), num_cut: 0 }])
     }
 
-    /// Chooses how many rows a shard has, if that is not known yet and there are rows to tell.
-    pub(crate) fn expect<'r>(&mut self, rows: impl Iterator<Item = &'r TokenRow>) {
+    /// Chooses how many rows a shard has, if that is not known yet and there are rows to tell. `packed` ones will be as
+    /// long as they may.
+    pub(crate) fn expect<'r>(&mut self, rows: impl Iterator<Item = &'r TokenRow>, packed: bool) {
         if self.totals.rows_per_shard > 0 {
             return;
         }
-        let StoreSettings { query_max_len, passage_max_len, rows_per_shard, .. } = self.store.settings;
+        let StoreSettings { passage_max_len, text_max_len, rows_per_shard, .. } = self.store.settings;
+        let query_max_len = self.query_max_len();
         let (mut num_rows, mut tokens) = (0, 0);
         for row in rows {
             num_rows += 1;
@@ -83,22 +86,30 @@ impl<'a> DatasetWriter<'a> {
         if num_rows == 0 {
             return;
         }
-        let mean_tokens = (tokens as u64 / num_rows).max(1);
+        let mean_tokens = if packed { text_max_len as u64 } else { (tokens as u64 / num_rows).max(1) };
         self.totals.rows_per_shard = rows_per_shard.min(TOKENS_PER_SHARD / mean_tokens).max(1);
         let batch = ROWS_PER_RECORD_BATCH.min(TOKENS_PER_RECORD_BATCH / mean_tokens);
         self.totals.rows_per_record_batch = batch.clamp(1, self.totals.rows_per_shard);
     }
 
+    /// Tokens of a row's query at most; of its text, where rows are texts alone.
+    fn query_max_len(&self) -> usize {
+        match self.holds {
+            Holds::Pairs => self.store.settings.query_max_len,
+            Holds::Texts => self.store.settings.text_max_len,
+        }
+    }
+
     /// As [`push`](Self::push) for each row, measuring them on all cores.
     pub(crate) fn extend(&mut self, mut rows: Vec<LabelledRow>) -> Result<(), StoreError> {
-        self.expect(rows.iter().map(|row| &row.tokens));
-        let settings = &self.store.settings;
+        self.expect(rows.iter().map(|row| &row.tokens), false);
+        let max_lens = (self.query_max_len(), self.store.settings.passage_max_len);
         let first = self.totals.num_rows;
         let measured: Vec<(u64, Measured)> = rows
             .par_iter_mut()
             .enumerate()
             .map(|(i, row)| {
-                let num_cut = cut(&mut row.tokens, settings);
+                let num_cut = row.num_cut + cut(&mut row.tokens, max_lens);
                 (num_cut, Measured::of(&row.tokens, first + i as u64, &row.language))
             })
             .collect();
@@ -152,6 +163,7 @@ impl<'a> DatasetWriter<'a> {
         let dataset = DatasetMeta {
             name: self.name,
             kind,
+            holds: self.holds,
             num_rows: totals.num_rows,
             has_scores: totals.num_unscored == 0 && totals.num_rows > 0,
             num_unscored: Some(totals.num_unscored),
@@ -195,9 +207,8 @@ impl<'a> DatasetWriter<'a> {
         totals.num_tokens += measured.num_tokens;
         totals.num_texts_cut += num_cut;
         totals.max_token_id = totals.max_token_id.max(measured.largest_token);
-        let scored = |texts: &[Vec<u32>], scores: &Option<Vec<f32>>| texts.is_empty() || scores.is_some();
-        let TokenRow { pos, neg, pos_scores, neg_scores, .. } = &row.tokens;
-        totals.num_unscored += u64::from(!scored(pos, pos_scores) || !scored(neg, neg_scores));
+        let TokenRow { neg, pos_scores, neg_scores, .. } = &row.tokens;
+        totals.num_unscored += u64::from(pos_scores.is_none() || (neg_scores.is_none() && !neg.is_empty()));
         if !totals.languages.contains_key(&row.language) {
             totals.languages.insert(row.language.clone(), LanguageMeta::default());
         }
@@ -301,14 +312,14 @@ impl Duplicates {
 }
 
 /// Cuts the texts over the maxima, and counts them.
-fn cut(row: &mut TokenRow, settings: &StoreSettings) -> u64 {
+fn cut(row: &mut TokenRow, (query_max_len, passage_max_len): (usize, usize)) -> u64 {
     let cut = |content: &mut Vec<u32>, max_len: usize| {
         let kept = max_len.saturating_sub(SpecialTokens::NUM_FRAMING);
         let is_cut = content.len() > kept;
         content.truncate(kept);
         u64::from(is_cut)
     };
-    let query = cut(&mut row.query, settings.query_max_len);
+    let query = cut(&mut row.query, query_max_len);
     let passages = row.pos.iter_mut().chain(&mut row.neg);
-    query + passages.map(|passage| cut(passage, settings.passage_max_len)).sum::<u64>()
+    query + passages.map(|passage| cut(passage, passage_max_len)).sum::<u64>()
 }

@@ -29,6 +29,9 @@ pub struct Manifest {
     pub query_max_len: usize,
     /// Tokens of a passage at most, special tokens included.
     pub passage_max_len: usize,
+    /// Tokens of a text alone at most, special tokens included; none if no data set holds such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_max_len: Option<usize>,
     /// The data sets, in the order in which they were given.
     pub datasets: Vec<DatasetMeta>,
     /// BLAKE3 of the manifest with this field empty, in hex.
@@ -43,6 +46,9 @@ pub struct DatasetMeta {
     /// The rows' `type`, if they have one.
     #[serde(rename = "type")]
     pub kind: Option<String>,
+    /// What its rows are; older stores, which hold pairs, do not say.
+    #[serde(default, skip_serializing_if = "Holds::is_pairs")]
+    pub holds: Holds,
     /// Rows in all shards.
     pub num_rows: u64,
     /// Every text of every row has a teacher score.
@@ -66,7 +72,7 @@ pub struct DatasetMeta {
     pub shapes: FileMeta,
     /// `[length, rows]` ascending: so many rows' longest text has at most `length` tokens, special tokens included.
     pub rows_up_to: Vec<(usize, u64)>,
-    /// Tokens of all texts, without special tokens.
+    /// Tokens of all texts, without special tokens but for those between packed texts.
     pub num_tokens: u64,
     /// Texts that were cut to the maximum length.
     pub num_texts_cut: u64,
@@ -74,6 +80,23 @@ pub struct DatasetMeta {
     pub languages: BTreeMap<String, LanguageMeta>,
     /// The files that the rows came from, in order.
     pub sources: Vec<SourceMeta>,
+}
+
+/// What the rows of a data set are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Holds {
+    /// Queries, each with its positives and negatives.
+    #[default]
+    Pairs,
+    /// Texts alone, for pre-training: each is stored as a query that has no passages.
+    Texts,
+}
+
+impl Holds {
+    fn is_pairs(&self) -> bool {
+        *self == Self::Pairs
+    }
 }
 
 /// The rows of one language.
@@ -115,10 +138,13 @@ pub struct FileMeta {
 pub struct SourceMeta {
     /// The path as given.
     pub path: PathBuf,
-    /// Rows taken from it.
+    /// Rows taken from it. A row that packs texts of several files counts for the first of them.
     pub rows: u64,
     /// Lines that were skipped as malformed.
     pub skipped: u64,
+    /// Texts taken from it, where rows are texts: packed or split they are not as many as the rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub texts: Option<u64>,
 }
 
 impl Manifest {
@@ -178,6 +204,11 @@ impl DatasetMeta {
             before += source.rows;
             Some((source, own?))
         })
+    }
+
+    /// Texts that its rows were made of, where they are texts alone.
+    pub fn num_texts(&self) -> Option<u64> {
+        (self.holds == Holds::Texts).then(|| self.sources.iter().filter_map(|source| source.texts).sum())
     }
 
     /// Rows that batches can take: all but dropped duplicates.

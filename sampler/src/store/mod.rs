@@ -7,6 +7,9 @@
 //! STORE/NAME/shapes.arrow        the distinct lengths of rows' texts, in that order, with the rows up to each
 //! ```
 //!
+//! Texts alone, which pre-training takes, are rows of a query without passages; the manifest says of each data set what
+//! it holds.
+//!
 //! Tokens lie there without special tokens. Opening costs nothing per row: the manifest has the number of rows up to
 //! each length, so that a length group is a range of `by_length`, and the small `shapes` has the lengths at any
 //! position of it. Shards are mapped when first touched, and a row's tokens are slices of the map. No compression,
@@ -37,7 +40,7 @@ pub use dataset::DatasetWriter;
 pub(crate) use durable::DurableFile;
 pub use durable::write_durably;
 pub(crate) use manifest::check_name;
-pub use manifest::{DatasetMeta, FileMeta, LanguageMeta, Manifest, ShardMeta, SourceMeta};
+pub use manifest::{DatasetMeta, FileMeta, Holds, LanguageMeta, Manifest, ShardMeta, SourceMeta};
 pub use read::Store;
 pub use row::StoredRow;
 pub(crate) use shapes::MAX_TEXT_LEN;

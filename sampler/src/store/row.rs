@@ -13,12 +13,12 @@ pub struct StoredRow {
 }
 
 impl StoredRow {
-    /// The query.
+    /// The query; or the text, where rows are texts alone.
     pub fn query(&self) -> &[u32] {
         self.columns.query.get(self.row)
     }
 
-    /// How many positives there are; at least 1.
+    /// How many positives there are: at least 1, or none where rows are texts alone.
     pub fn num_pos(&self) -> usize {
         self.columns.pos.range(self.row).len()
     }

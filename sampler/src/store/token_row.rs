@@ -6,7 +6,7 @@ pub(crate) const UNKNOWN_LANGUAGE: &str = "und";
 /// A tokenised row, without special tokens and not yet cut.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TokenRow {
-    /// The query.
+    /// The query; or the text, where rows are texts alone.
     pub query: Vec<u32>,
     /// The positives.
     pub pos: Vec<Vec<u32>>,
@@ -23,4 +23,6 @@ pub struct TokenRow {
 pub(crate) struct LabelledRow {
     pub(crate) tokens: TokenRow,
     pub(crate) language: String,
+    /// Texts of it that were cut already.
+    pub(crate) num_cut: u64,
 }

@@ -8,7 +8,7 @@ use super::begun::{Begun, StoreSettings};
 use super::dataset::DatasetWriter;
 use super::durable::{DurableFile, partial, sync_folder_of};
 use super::held::HeldFolder;
-use super::manifest::{DatasetMeta, MANIFEST_FILE, Manifest, check_name};
+use super::manifest::{DatasetMeta, Holds, MANIFEST_FILE, Manifest, check_name};
 use super::unfinished::{Left, LeftDataset, LeftShards, UNFINISHED_FILE, tidy};
 use crate::error::StoreError;
 
@@ -93,11 +93,19 @@ impl StoreWriter {
         Self { dir: dir.to_owned(), held, written: Vec::new(), begun: Begun::new(settings) }
     }
 
-    /// Starts the next data set; what an earlier attempt left of it is removed.
+    /// Starts the next data set, of pairs; what an earlier attempt left of it is removed.
     ///
     /// # Errors
     /// The name was used before or cannot be a folder's, or the folder cannot be made.
     pub fn dataset(&mut self, name: &str) -> Result<DatasetWriter<'_>, StoreError> {
+        self.dataset_of(name, Holds::Pairs)
+    }
+
+    /// As [`dataset`](Self::dataset), for rows that are what it `holds`.
+    ///
+    /// # Errors
+    /// As [`dataset`](Self::dataset).
+    pub fn dataset_of(&mut self, name: &str, holds: Holds) -> Result<DatasetWriter<'_>, StoreError> {
         let refused = |reason: String| StoreError::Name { name: name.to_owned(), reason };
         check_name(name).map_err(refused)?;
         if self.begun.datasets.iter().any(|dataset| dataset.name == name) {
@@ -114,7 +122,7 @@ impl StoreWriter {
         }
         fs::create_dir(&dir).map_err(io)?;
         self.written.push(dir.clone());
-        Ok(DatasetWriter::new(&mut self.begun, name, dir))
+        Ok(DatasetWriter::new(&mut self.begun, name, holds, dir))
     }
 
     /// What an earlier attempt left of a data set.
@@ -123,9 +131,9 @@ impl StoreWriter {
     }
 
     /// Goes on after the shards that an earlier attempt finished.
-    pub(crate) fn resume_dataset(&mut self, name: &str, left: LeftShards) -> DatasetWriter<'_> {
+    pub(crate) fn resume_dataset(&mut self, name: &str, holds: Holds, left: LeftShards) -> DatasetWriter<'_> {
         let dir = self.dir.join(name);
-        DatasetWriter::after(&mut self.begun, name, dir, left)
+        DatasetWriter::after(&mut self.begun, name, holds, dir, left)
     }
 
     /// Takes over a data set that an earlier attempt finished.

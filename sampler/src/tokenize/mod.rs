@@ -16,7 +16,7 @@ use std::fmt;
 use std::path::Path;
 
 use rayon::prelude::*;
-use tokenizers::Tokenizer;
+use tokenizers::{ModelWrapper, Tokenizer};
 
 use crate::error::TokenizeError;
 use crate::lines::evident;
@@ -87,6 +87,18 @@ impl TextTokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// Whether the token of each id continues a word, as WordPiece marks it ("##"); empty for a tokenizer that marks no
+    /// such tokens.
+    pub fn word_continuations(&self) -> Vec<bool> {
+        let ModelWrapper::WordPiece(model) = self.tokenizer.get_model() else { return Vec::new() };
+        let prefix = &model.continuing_subword_prefix;
+        let vocabulary = self.tokenizer.get_vocab(false);
+        let mut continues = vec![false; vocabulary.values().max().map_or(0, |&id| id as usize + 1)];
+        let of_words = vocabulary.iter().filter(|(token, _)| !prefix.is_empty() && token.starts_with(prefix));
+        of_words.for_each(|(_, &id)| continues[id as usize] = true);
+        continues
+    }
+
     /// [`encode_content`](Self::encode_content), or its remembered result in `memo`.
     pub(crate) fn encode_remembered(&self, text: &str, memo: &Memo) -> Result<Vec<u32>, TokenizeError> {
         memo.get_or_try(text, |text| self.encode_content(text))
@@ -129,7 +141,7 @@ impl TextTokenizer {
         self.pipeline.is_some()
     }
 
-    /// The special tokens, for [framing](SpecialTokens::frame_into) and padding.
+    /// The special tokens, for [framing](SpecialTokens::framed) and padding.
     pub fn special(&self) -> &SpecialTokens {
         &self.special
     }
@@ -186,8 +198,8 @@ pub fn not_in_table(id: u32, table_rows: usize, tokenizer_json: Option<&Path>) -
     )
 }
 
-/// The tokens that the post-processor puts around a text, the padding token by its usual names, and the unknown token
-/// by its stated or usual name.
+/// The tokens that the post-processor puts around a text, the padding and the mask token by their usual names, and the
+/// unknown token by its stated or usual name.
 fn special_tokens(tokenizer: &Tokenizer, unknown: Option<&str>) -> Result<SpecialTokens, String> {
     let ids = |with_special| {
         let encoding = tokenizer.encode_fast("a", with_special).map_err(|e| e.to_string())?;
@@ -204,11 +216,9 @@ fn special_tokens(tokenizer: &Tokenizer, unknown: Option<&str>) -> Result<Specia
             ));
         }
     };
+    let named = |names: [&str; 2]| names.iter().find_map(|name| tokenizer.token_to_id(name));
     let by_name = |what: &str, names: [&str; 2]| {
-        names
-            .iter()
-            .find_map(|name| tokenizer.token_to_id(name))
-            .ok_or_else(|| format!("has no {what} token: neither {} nor {}", names[0], names[1]))
+        named(names).ok_or_else(|| format!("has no {what} token: neither {} nor {}", names[0], names[1]))
     };
     Ok(SpecialTokens {
         cls,
@@ -218,5 +228,6 @@ fn special_tokens(tokenizer: &Tokenizer, unknown: Option<&str>) -> Result<Specia
             Some(id) => id,
             None => by_name("unknown", ["<unk>", "[UNK]"])?,
         },
+        mask: named(["<mask>", "[MASK]"]),
     })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tercet_configs::Recipe;
 use tercet_sampler::{Plan, PlanError, SpecialTokens, Store, StoreSettings, StoreWriter, TokenRow};
 
-pub const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
+pub const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3, mask: None };
 
 /// A data set to be written.
 #[derive(Clone)]
@@ -46,6 +46,7 @@ fn tokens(row: usize, text: usize) -> Vec<u32> {
 
 pub fn store(dir: &Path, datasets: &[Written]) -> Arc<Store> {
     let settings = StoreSettings {
+        text_max_len: 8192,
         tokenizer_hash: "none".to_owned(),
         special: SPECIAL,
         query_max_len: 64,

@@ -12,6 +12,7 @@ mod limits;
 mod memory;
 mod numbers;
 mod operators;
+mod pretraining;
 mod ranks;
 mod texts;
 mod training;

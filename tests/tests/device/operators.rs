@@ -10,6 +10,7 @@ use tercet_tests::place::topic_rows;
 use tercet_tests::program::Tercet;
 use tercet_tests::scene::{Scene, VOCABULARY};
 use tercet_tests::stand_in::{Counts, StandIn};
+use tercet_tests::text_scene::TextScene;
 
 #[test]
 fn what_the_worker_calls_is_asked_of_the_cuda_build() {
@@ -25,6 +26,15 @@ fn what_the_worker_calls_is_asked_of_the_cuda_build() {
         }
     }
     device.under(scene.train("mean", 1).set("model.pooling=mean")).succeed();
+
+    let texts = TextScene::new();
+    for precision in ["fp32", "bf16"] {
+        let recipe = texts.recipe(2).set("precision", precision).set("model.dropout", 0.1);
+        for settings in [&[][..], &["pretrain.decoder_query=positions", "pretrain.cls_visible=false"]] {
+            let train = texts.train(&recipe, &format!("{precision}-{}", settings.len()), 1);
+            device.under(settings.iter().fold(train, |train, setting| train.set(setting))).succeed();
+        }
+    }
 
     let model = scene.checkpoint("unified-bf16", 2).join("model");
     let rows = topic_rows((0..20).map(|i| 1 + (i * 7) % 60), VOCABULARY);
@@ -52,6 +62,12 @@ fn what_the_worker_calls_is_asked_of_the_cuda_build() {
     device.under(command("eval").arg("--data").arg(scene.place.path("beir"))).succeed();
     let mine = command("mine").arg("--rows").arg(rows_file).arg("--negatives").arg("2");
     device.under(mine.arg("--out").arg(scene.place.path("mined.jsonl"))).succeed();
+
+    let index = command("index").arg("--corpus").arg(scene.place.path("beir"));
+    device.under(index.arg("--out").arg(scene.place.path("index"))).succeed();
+    let search = command("search").arg("--index").arg(scene.place.path("index")).arg("--top").arg("3");
+    let search = search.arg("--queries").arg(scene.place.path("beir/queries.jsonl")).arg("--rankings").arg("dense,all");
+    device.under(search.arg("--out").arg(scene.place.path("runs"))).succeed();
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda-build/operators.txt");
     let list = fs::read_to_string(&path).unwrap();

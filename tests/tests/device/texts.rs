@@ -94,3 +94,45 @@ fn figures_and_negatives_are_the_cpus() {
     assert!(mined.lines().count() == 30 && mined.contains("\"neg\""), "{mined}");
     assert_eq!(read("device.jsonl"), mined);
 }
+
+#[test]
+fn an_index_and_its_lists_are_the_cpus() {
+    let (scene, model) = scene();
+    let rows = topic_rows((0..300).map(|i| 3 + (i * 7) % 40), VOCABULARY);
+    let corpus = rows.iter().enumerate().map(|(i, row)| json!({"_id": format!("d{i}"), "text": row["pos"][0]}));
+    let queries = rows.iter().enumerate().map(|(i, row)| json!({"_id": format!("q{i}"), "text": row["query"]}));
+    let corpus = scene.place.write("corpus.jsonl", &lines(corpus));
+    let queries = scene.place.write("queries.jsonl", &lines(queries.take(70)));
+    let path = |name: &str| scene.place.path(name);
+    let indexed = both("index", &model, |index, name| {
+        index.arg("--corpus").arg(&corpus).arg("--store").arg("fp32").arg("--out").arg(path(name))
+    });
+    if !indexed {
+        return;
+    }
+    for block in ["000000", "000001"] {
+        let dense = |name: &str| tensors::rows(&path(&format!("{name}/blocks/{block}.safetensors")), "dense").concat();
+        all_close(block, &dense("device"), &dense("cpu"), 1e-5);
+    }
+    // Fewer than a block has, so that the device chooses.
+    both("search", &model, |search, name| {
+        let search = search.arg("--index").arg(path("cpu")).arg("--queries").arg(&queries).arg("--top").arg("20");
+        search
+            .arg("--rerank")
+            .arg("10")
+            .arg("--rankings")
+            .arg("dense,bm25,all")
+            .arg("--out")
+            .arg(path(&format!("{name}-runs")))
+    });
+    let scores = |name: &str, ranking: &str| -> Vec<f64> {
+        let run = fs::read_to_string(path(&format!("{name}-runs/{ranking}.trec"))).unwrap();
+        run.lines().map(|line| line.split(' ').nth(4).unwrap().parse().unwrap()).collect()
+    };
+    for (ranking, count) in [("dense", 70 * 20), ("bm25", 70 * 20), ("all", 70 * 10)] {
+        let [found, expected] = ["device", "cpu"].map(|name| scores(name, ranking));
+        assert!(found.len() == expected.len() && found.len() <= count, "{ranking}: {}", found.len());
+        let close = found.iter().zip(&expected).all(|(found, expected)| (found - expected).abs() < 1e-5);
+        assert!(close, "{ranking}");
+    }
+}

@@ -14,17 +14,23 @@ class Job:
     model: pathlib.Path
     """A Hugging Face directory with the heads in the published layout."""
     rows: pathlib.Path
-    """JSON Lines: exactly the batch's rows, each with as many passages as a group has."""
-    num_queries: int
+    """JSON Lines: exactly the batch's rows, each with as many passages as a group has, or with a text alone."""
+    preset: str
+    """What is trained, as Tercet calls it: "unified", all three heads with self-distillation; "dense", that head alone;
+    "retromae", pre-training on texts alone."""
+    num_rows: int
     group_size: int
     query_max_len: int
     passage_max_len: int
-    unified: bool
-    """All three heads with self-distillation; otherwise the dense head alone."""
+    text_max_len: int
     steps: int
     """That are timed, after one that is not."""
     mini_batch: int
     """Texts that sentence-transformers encodes at a time."""
+    micro_batch: int
+    """Texts that the RetroMAE trainer pads to one length and computes at a time."""
+    retromae: pathlib.Path | None
+    """Where that trainer's code is."""
     sub_batch_tokens: int
     kept_graph_tokens: int
 
@@ -35,9 +41,9 @@ class Job:
 
     @staticmethod
     def read(path: str) -> "Job":
-        job = Job(**json.loads(pathlib.Path(path).read_text()))
-        paths = {name: pathlib.Path(getattr(job, name)) for name in ["folder", "model", "rows"]}
-        return dataclasses.replace(job, **paths)
+        fields = json.loads(pathlib.Path(path).read_text())
+        paths = [name for name in ["folder", "model", "rows", "retromae"] if fields[name] is not None]
+        return Job(**fields | {name: pathlib.Path(fields[name]) for name in paths})
 
 
 @dataclasses.dataclass(frozen=True)

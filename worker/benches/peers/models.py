@@ -7,6 +7,8 @@ from sides import tercet
 
 # MiniLM-L6: huggingface.co/sentence-transformers/all-MiniLM-L6-v2.
 MINILM_L6 = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+# XLM-RoBERTa-base: huggingface.co/FacebookAI/xlm-roberta-base.
+XLM_R_BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 256}
 
 

@@ -96,7 +96,7 @@ def largest(compared, num_words, limit, found) -> str:
 
 
 def size(compared) -> str:
-    return f"{compared.num_queries} × {compared.group_size}"
+    return f"{compared.num_rows} texts" if compared.of_texts else f"{compared.num_rows} × {compared.group_size}"
 
 
 def gib(num_bytes: float) -> str:

@@ -11,6 +11,8 @@ import watched
 
 HERE = pathlib.Path(__file__).resolve().parent
 TERCET = pathlib.Path(os.environ.get("TERCET", HERE.parents[2] / "target/release/tercet"))
+# The RetroMAE trainer needs an older transformers: tests/peers/requirements-retromae.txt.
+RETROMAE_PYTHON = HERE.parents[2] / ".deps/peers-retromae/bin/python"
 
 
 def tercet(*words):
@@ -20,25 +22,34 @@ def tercet(*words):
         raise SystemExit(f"bench-peers: tercet {' '.join(map(str, words))}: {done.stderr}")
 
 
-def tercet_command(job: jobs.Job):
+def tercet_command(job: jobs.Job, masks: str = ""):
     """Prepares the same rows and writes the same settings as a recipe; the step is `tercet bench`'s."""
     store, recipe = job.folder / "store", job.folder / "recipe.toml"
-    words = ["prepare", "--tokenizer", job.model / "tokenizer.json", "--out", store,
-             "--query-max-len", job.query_max_len, "--passage-max-len", job.passage_max_len, f"rows={job.rows}"]
+    words = ["prepare", "--tokenizer", job.model / "tokenizer.json", "--out", store]
+    if job.preset == "retromae":
+        data, longest = TEXTS.format(job=job, masks=masks), job.text_max_len
+        words += ["--text-max-len", job.text_max_len, "--texts", f"rows={job.rows}"]
+    else:
+        data, longest = PAIRS.format(job=job, temperature=jobs.TEMPERATURE), max(job.query_max_len, job.passage_max_len)
+        words += ["--query-max-len", job.query_max_len, "--passage-max-len", job.passage_max_len, f"rows={job.rows}"]
     tercet(*words)
     recipe.write_text(
         RECIPE.format(
             job=job,
             store=store,
             steps=job.steps + 1,
-            longest=max(job.query_max_len, job.passage_max_len),
-            preset="unified" if job.unified else "dense",
-            temperature=jobs.TEMPERATURE,
+            longest=longest,
+            data=data,
             learning_rate=jobs.LEARNING_RATE,
             seed=jobs.SEED,
         )
     )
     return [TERCET, "bench", recipe, "-n", 1, "--json", "--steps", job.steps]
+
+
+def tercet_published_command(job: jobs.Job):
+    """Hides what the RetroMAE trainer hides."""
+    return tercet_command(job, 'max_masked = 512\ncls_visible = false\nmask_specials = true\nrandom_words = "all"')
 
 
 RECIPE = """
@@ -52,23 +63,33 @@ kept_graph_tokens = {job.kept_graph_tokens}
 [model]
 path = "{job.model}"
 
-[data]
-store = "{store}"
-query_max_len = {job.query_max_len}
-passage_max_len = {job.passage_max_len}
-group_size = {job.group_size}
-length_groups = [{{ max_len = {longest}, global_batch = {job.num_queries} }}]
-
-[loss]
-preset = "{preset}"
-temperature = {temperature}
-distill_start_step = 0
-mask_false_negatives = false
-
 [optimizer]
 learning_rate = {learning_rate}
 linear_decay = true
+
+[data]
+store = "{store}"
+length_groups = [{{ max_len = {longest}, global_batch = {job.num_rows} }}]
+{data}
 """
+
+PAIRS = """query_max_len = {job.query_max_len}
+passage_max_len = {job.passage_max_len}
+group_size = {job.group_size}
+
+[loss]
+preset = "{job.preset}"
+temperature = {temperature}
+distill_start_step = 0
+mask_false_negatives = false"""
+
+TEXTS = """text_max_len = {job.text_max_len}
+
+[loss]
+preset = "{job.preset}"
+
+[pretrain]
+{masks}"""
 
 
 def read_tercet(_, output: str) -> jobs.Outcome:
@@ -98,6 +119,14 @@ def cached_mnrl_command(job: jobs.Job):
     return [sys.executable, "-B", HERE / "train_cached_mnrl.py", job.write()]
 
 
+def retromae_command(job: jobs.Job, *words: str):
+    return [RETROMAE_PYTHON, "-B", HERE / "train_retromae.py", job.write(), *words]
+
+
+def retromae_unpadded_command(job: jobs.Job):
+    return retromae_command(job, "one-at-a-time")
+
+
 def read_trainer(job: jobs.Job, _) -> jobs.Outcome:
     outcome = json.loads((job.folder / "outcome.json").read_text())
     return jobs.Outcome([jobs.Step(**step) for step in outcome["steps"]], outcome["peak_rss_bytes"])
@@ -105,9 +134,12 @@ def read_trainer(job: jobs.Job, _) -> jobs.Outcome:
 
 SIDES = {
     "Tercet": (tercet_command, read_tercet),
+    "Tercet, published masks": (tercet_published_command, read_tercet),
     "M3 trainer": (m3_command, read_trainer),
     "M3 trainer, checkpointing": (m3_checkpointing_command, read_trainer),
     "cached MNRL": (cached_mnrl_command, read_trainer),
+    "RetroMAE trainer": (retromae_command, read_trainer),
+    "RetroMAE trainer, one text at a time": (retromae_unpadded_command, read_trainer),
 }
 
 

@@ -27,13 +27,13 @@ class CountedBatches:
 
 
 def attention_masks(batch):
-    """All masks of a batch, however its texts are arranged."""
+    """All masks of a batch, however its texts are arranged; a decoder's [texts, places, places] counts no tokens."""
     if isinstance(batch, collections.abc.Mapping):
         for name, value in batch.items():
-            if str(name).endswith("attention_mask"):
-                yield value
-            else:
+            if not str(name).endswith("attention_mask"):
                 yield from attention_masks(value)
+            elif value.dim() == 2:
+                yield value
     elif isinstance(batch, (list, tuple)):
         for part in batch:
             yield from attention_masks(part)
@@ -61,12 +61,18 @@ def train(trainer, job: jobs.Job):
     trainer.data_collator = batches
     trainer.add_callback(clock)
     trainer.train()
-    timed = zip(clock.marks, clock.marks[1:], batches.counts)
+    timed = zip(clock.marks, clock.marks[1:], per_step(batches.counts, trainer.args.gradient_accumulation_steps))
     steps = [
         jobs.Step(end[0] - begin[0], end[1] - begin[1], *counts) for begin, end, counts in list(timed)[1:]
     ]
     outcome = {"steps": [vars(step) for step in steps], "peak_rss_bytes": peak_rss_bytes()}
     (job.folder / "outcome.json").write_text(json.dumps(outcome))
+
+
+def per_step(counts: list[tuple[int, int]], num_batches: int) -> list[tuple[int, int]]:
+    """The sums over the batches of each step."""
+    steps = [counts[first : first + num_batches] for first in range(0, len(counts), num_batches)]
+    return [(sum(real for real, _ in step), sum(padded for _, padded in step)) for step in steps]
 
 
 def peak_rss_bytes() -> int:

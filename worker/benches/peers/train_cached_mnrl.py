@@ -29,7 +29,7 @@ def main():
     )
     args = SentenceTransformerTrainingArguments(
         output_dir=str(job.folder / "out"),
-        per_device_train_batch_size=job.num_queries,
+        per_device_train_batch_size=job.num_rows,
         max_steps=job.steps + 1,
         learning_rate=jobs.LEARNING_RATE,
         seed=jobs.SEED,

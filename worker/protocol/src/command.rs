@@ -6,12 +6,13 @@ use clap::{Parser, Subcommand};
 use tercet_configs::{DeviceChoice, Recipe, RecipeError};
 
 use crate::args::{
-    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, MeasureArgs, MineArgs, ProbeArgs, RankTrainArgs, StepArgs,
+    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, IndexArgs, MeasureArgs, MineArgs, ProbeArgs, RankTrainArgs,
+    SearchArgs, StepArgs,
 };
 use crate::words::Words;
 
 /// The commands of `tercet-worker`.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Subcommand)]
 pub enum Command {
     /// Train as a recipe says
     Train(RankTrainArgs),
@@ -25,6 +26,10 @@ pub enum Command {
     Step(StepArgs),
     /// Texts to representations
     Encode(EncodeArgs),
+    /// A corpus to an index
+    Index(IndexArgs),
+    /// Ranked documents of an index for queries
+    Search(SearchArgs),
     /// Retrieval quality on BEIR folders
     Eval(EvalArgs),
     /// Hard negatives for rows
@@ -65,6 +70,8 @@ impl Command {
             Self::Doctor(args) => args.words(Words::of("doctor")),
             Self::Step(args) => args.words(Words::of("step")),
             Self::Encode(args) => args.words(Words::of("encode")),
+            Self::Index(args) => args.words(Words::of("index")),
+            Self::Search(args) => args.words(Words::of("search")),
             Self::Eval(args) => args.words(Words::of("eval")),
             Self::Mine(args) => args.words(Words::of("mine")),
             Self::Probe(args) => args.words(Words::of("probe")),
@@ -79,7 +86,7 @@ impl Command {
             Self::Bench(args) => Some(args.recipe.load()),
             Self::Step(args) => Some(args.recipe.load()),
             Self::Doctor(args) => args.load(),
-            Self::Encode(_) | Self::Eval(_) | Self::Mine(_) | Self::Probe(_) => None,
+            Self::Encode(_) | Self::Index(_) | Self::Search(_) | Self::Eval(_) | Self::Mine(_) | Self::Probe(_) => None,
         }
     }
 
@@ -87,6 +94,8 @@ impl Command {
     pub fn device_choice(&self, recipe: Option<&Recipe>) -> DeviceChoice {
         match self {
             Self::Encode(args) => args.device.into(),
+            Self::Index(args) => args.device.into(),
+            Self::Search(args) => args.device.into(),
             Self::Eval(args) => args.device.into(),
             Self::Mine(args) => args.device.into(),
             Self::Doctor(args) => args.device_choice(recipe),

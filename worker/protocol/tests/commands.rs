@@ -12,8 +12,9 @@ use clap::Subcommand;
 use tercet_configs::Head;
 use tercet_protocol::Command;
 use tercet_protocol::args::{
-    BenchArgs, DeviceArg, DoctorArgs, EncodeArgs, EvalArgs, MeasureArgs, MineArgs, PoolingArg, PrecisionArg, Prefixes,
-    ProbeArgs, RankRange, RankTrainArgs, RecipeArgs, Side, StepArgs, TrainArgs,
+    BenchArgs, Bm25Lengths, DeviceArg, DoctorArgs, EncodeArgs, EvalArgs, IndexArgs, IndexHead, Lists, MeasureArgs,
+    MineArgs, PoolingArg, PrecisionArg, Prefixes, ProbeArgs, RankRange, RankTrainArgs, Ranking, RecipeArgs, SearchArgs,
+    Side, StepArgs, StoreArg, TrainArgs, Weights,
 };
 
 /// What a user, or a file's name, may bring along.
@@ -66,6 +67,42 @@ fn full(text: &str) -> Vec<Command> {
             max_len: 3,
             mcls,
             pooling: Some(PoolingArg::Mean),
+            sub_batch_tokens: 0,
+            device: DeviceArg::Cuda,
+            precision: PrecisionArg::Bf16,
+        }),
+        Command::Index(IndexArgs {
+            model: path(),
+            corpus: paths(),
+            out: path(),
+            heads: vec![IndexHead::Bm25, IndexHead::Dense],
+            store: StoreArg::Fp32,
+            passage_prefix: Some(text.into()),
+            passage_max_len: 3,
+            mcls,
+            pooling: Some(PoolingArg::Cls),
+            sub_batch_tokens: 1,
+            device: DeviceArg::Cpu,
+            precision: PrecisionArg::Fp32,
+        }),
+        Command::Search(SearchArgs {
+            model: path(),
+            index: path(),
+            queries: path(),
+            out: path(),
+            rankings: vec![Ranking::All, Ranking::DenseLexical, Ranking::Bm25],
+            lists: Lists {
+                top: 1,
+                rerank: 2,
+                dense_lexical_weights: Weights([0.2, 0.8]),
+                all_weights: Weights([0.15, 0.5, 1e-300]),
+                bm25_k1: 0.0,
+                bm25_b: 1.0,
+                bm25_lengths: Bm25Lengths::Lucene,
+            },
+            query_prefix: Some(text.into()),
+            query_max_len: 3,
+            memory: 1,
             sub_batch_tokens: 0,
             device: DeviceArg::Cuda,
             precision: PrecisionArg::Bf16,
@@ -152,6 +189,8 @@ fn what_is_typed_alone_has_defaults_and_they_are_read_as_they_are() {
         "doctor",
         "step r.toml --model m --rows r.jsonl",
         "encode --model m --input - --out o.jsonl",
+        "index --model m --corpus c --out o",
+        "search --model m --index i --queries q --out o",
         "eval --model m --data a",
         "mine --model m --rows r.jsonl --out o.jsonl",
         "probe",
@@ -165,6 +204,14 @@ fn what_is_typed_alone_has_defaults_and_they_are_read_as_they_are() {
     let Command::Mine(mine) = typed("mine --model m --rows r --out o").unwrap() else { unreachable!() };
     let lens = (mine.query_max_len, mine.passage_max_len);
     assert_eq!((lens, mine.negatives, mine.seed, mine.range.to_string().as_str()), ((512, 8192), 7, 42, "10-100"));
+    let Command::Index(index) = typed("index --model m --corpus a b --out o").unwrap() else { unreachable!() };
+    assert_eq!((index.corpus.len(), index.heads.len(), index.store), (2, 3, StoreArg::Bf16));
+    let Command::Search(search) = typed("search --model m --index i --queries q --out o --memory 2GiB").unwrap() else {
+        unreachable!()
+    };
+    assert_eq!((search.memory, search.lists.top, search.lists.rerank), (2 << 30, 1000, 200));
+    assert_eq!((search.lists.dense_lexical_weights.0, search.lists.all_weights.0), ([1.0, 0.3], [1.0, 0.3, 1.0]));
+    assert!(search.rankings.is_empty());
     let Command::Eval(eval) = typed("eval --model m --data a b --data c").unwrap() else { unreachable!() };
     assert_eq!((eval.data.len(), eval.split.as_str(), eval.keep_identical_ids), (3, "test", false));
 }
@@ -200,6 +247,13 @@ fn what_makes_no_sense_is_refused_and_named() {
         ("mine --model m --rows r.jsonl --out o.jsonl --range 100-10", "nothing is left between 100 and 10"),
         ("mine --model m --rows r.jsonl --out o.jsonl --range 10", "expected two ranks"),
         ("encode --model m --input i --out o.jsonl --heads dense,sparse", "sparse"),
+        ("index --model m --out o", "--corpus"),
+        ("index --model m --corpus c --out o --heads multi_vector", "multi_vector"),
+        ("search --model m --index i --queries q --out o --all-weights 1,0.3", "expected 3 numbers"),
+        ("search --model m --index i --queries q --out o --dense-lexical-weights 0,0", "must be above 0"),
+        ("search --model m --index i --queries q --out o --bm25-b 1.5", "from 0 to 1"),
+        ("search --model m --index i --queries q --out o --top 0", "above 0"),
+        ("search --model m --index i --queries q --out o --memory auto", "4GiB"),
         ("trian r.toml", "trian"),
     ] {
         let error = typed(line).unwrap_err();

@@ -10,7 +10,7 @@ use tercet_cluster::{Collective, Counted, ReduceOp};
 use tercet_configs::{Recipe, Teacher};
 use tercet_protocol::args::BenchArgs;
 use tercet_protocol::says::{self, bench};
-use tercet_sampler::Prefetcher;
+use tercet_sampler::{Prefetcher, Share, SpecialTokens};
 
 use super::CommandError;
 use super::peak::{product_flops_per_sec, ranks_mean};
@@ -23,6 +23,7 @@ use crate::run::budget;
 use crate::run::matmul::{self, Needs};
 use crate::run::precision;
 use crate::run::{agree_on_recipe, check_same_tokenizer, compute_kind_of, model_of, plan};
+use crate::step::outcome::{Outcome, Told};
 use crate::step::settings::{StepSettings, Trainee};
 use crate::step::train_step;
 use crate::step::update::AdamW;
@@ -67,9 +68,7 @@ pub fn run(args: &BenchArgs, ranks: &Counted) -> anyhow::Result<()> {
         share_figures(ranks, &batch.share, &stepped, with_teacher, started, &mut record)?;
         let secs = started.elapsed().as_secs_f64();
         let cpu_secs = cpu_secs() - cpu_started;
-        let squares: f64 = batch.share.texts.iter().map(|text| (text.ids.len() as f64).powi(2)).sum();
-        let tokens = [stepped.outcome.num_tokens as f64, stepped.outcome.num_padded_tokens as f64, squares];
-        let report = step_report(ranks, [secs, cpu_secs], &phase::take(), tokens)?;
+        let report = step_report(ranks, [secs, cpu_secs], &phase::take(), &batch.share, &stepped.outcome)?;
         if step > args.from {
             steps.push(report);
             device_peak = device_peak.max(record.device_peak_bytes);
@@ -125,8 +124,17 @@ fn step_report(
     ranks: &dyn Collective,
     secs: [f64; 2],
     phases: &PhaseSecs,
-    tokens: [f64; 3],
+    share: &Share,
+    outcome: &Outcome,
 ) -> anyhow::Result<bench::Step> {
+    let sum = |of: fn(f64) -> f64| share.texts.iter().map(|text| of(text.ids.len() as f64)).sum();
+    let [encoder_labels, decoder_labels] = labels(outcome);
+    let tokens = [
+        outcome.num_tokens as f64,
+        outcome.num_padded_tokens as f64,
+        sum(|len| len * len),
+        if decoder_labels > 0.0 { sum(|len| len * (len - SpecialTokens::NUM_FRAMING as f64).max(0.0)) } else { 0.0 },
+    ];
     let mut all: Vec<f64> = phases.0.iter().copied().chain(secs).chain(tokens).collect();
     ranks.all_reduce(all.as_mut_slice().into(), ReduceOp::Sum)?;
     let num_phases = phases.0.len();
@@ -140,5 +148,14 @@ fn step_report(
         tokens: all[num_phases + 2],
         padded_tokens: all[num_phases + 3],
         squares: all[num_phases + 4],
+        encoder_labels,
+        decoder_labels,
+        decoder_pairs: all[num_phases + 5],
     })
+}
+
+/// Words that all ranks' encoders and decoders had to predict.
+fn labels(outcome: &Outcome) -> [f64; 2] {
+    let Told::Pretraining(predicted) = &outcome.told else { return [0.0; 2] };
+    [Some(predicted.encoder), predicted.decoder].map(|side| side.map_or(0.0, |side| side.num_labels as f64))
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView};
 use tch::Tensor;
 use tercet_cluster::{Collective, broadcast_bytes};
-use tercet_configs::Head;
+use tercet_configs::{CpuMatmul, Head};
 use tercet_protocol::args::EncodeArgs;
 use tercet_sampler::{LineReader, LinesOf, ReadAt, is_of_objects, unpacked_name};
 
@@ -39,6 +39,7 @@ pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         mcls: args.mcls,
         sub_batch_tokens: args.sub_batch_tokens,
         precision: args.precision.into(),
+        matmul: CpuMatmul::Auto,
     };
     let encoder = TextEncoder::load(&args.model, options, ranks)?;
     let heads =

@@ -161,6 +161,7 @@ impl GivenBatch {
         let passages = share.start * group_size..share.end * group_size;
         Share {
             step: 0,
+            row_keys: share.clone().map(|row| row as u64).collect(),
             num_queries: share.len(),
             group_size,
             num_global_queries: self.queries.len(),

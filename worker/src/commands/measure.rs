@@ -9,19 +9,18 @@ use tch::{Kind, Tensor};
 use tercet_cluster::{Collective, CollectiveError, ReduceOp};
 use tercet_protocol::args::MeasureArgs;
 use tercet_protocol::says::{self, measure};
-use tercet_sampler::TextInput;
 
 use super::peak::{product_flops_per_sec, ranks_mean};
 use crate::model::M3Model;
 use crate::model::representation::{Heads, Representations, zero_gradients};
-use crate::model::sub_batch::{SubBatch, SubBatches};
-use crate::run::budget::made_up_text;
+use crate::model::sub_batch::SubBatches;
+use crate::run::budget::{PretrainingTrial, made_up_text};
 use crate::run::matmul::{self, Needs};
 use crate::run::precision;
 use crate::run::{compute_kind_of, model_of};
 use crate::step::clip::clip_grad_norm;
 use crate::step::reduce::GradientReducer;
-use crate::step::settings::StepSettings;
+use crate::step::settings::{Objective, StepSettings};
 use crate::step::update::AdamW;
 use crate::tensors::exchange::ring_pass;
 
@@ -41,29 +40,31 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let mut model = model_of(&recipe, ranks)?;
     model.enable_gradients(compute_kind_of(recipe.precision));
     matmul::choose(&mut model, recipe.cpu_matmul, None, Needs::Training, ranks)?;
-    let texts = made_up(&model, recipe.sub_batch_tokens, args.text_len);
-    let limit = StepSettings::of(&recipe).sub_batch;
-    let heads = Heads::of(recipe.loss.preset);
-    let sub_batch = &SubBatches::new(&texts, limit, model.framing(), heads).build(0);
+    let settings = StepSettings::of(&recipe);
+    let Trial { num_texts, pass } = Trial::new(&model, &settings, args.text_len);
 
     ranks.barrier()?;
     let rates = product_flops_per_sec(compute_kind_of(recipe.precision), model.options().1, model.dims().0);
     let [product, libtorch_product] = ranks_mean(ranks, rates)?;
-    let encoder_secs = slowest(ranks, || forward_and_backward(&model, &texts, sub_batch, heads))?;
+    let encoder_secs = slowest(ranks, || {
+        pass();
+        done(&model.parameters.flat_grad().narrow(0, 0, 1));
+        Ok(())
+    })?;
     let mut optimizer = AdamW::new(&model.parameters);
     if recipe.optimizer.shard_state {
         optimizer = optimizer.shard(ranks, &model.parameters);
     }
-    let update_secs = slowest_of(ranks, || {
+    let update_secs = slowest(ranks, || {
         clip_grad_norm(ranks, &model.parameters, &recipe.optimizer)?;
         // A rate of 0 costs what any other does and leaves the weights.
         optimizer.update(ranks, &model.parameters, &recipe.optimizer, 0.0)?;
         done(&model.parameters.flat.narrow(0, 0, 1));
         Ok(())
     })?;
-    let all_reduce_secs = slowest_of(ranks, || GradientReducer::new(ranks, &model.parameters, false).finish())?;
+    let all_reduce_secs = slowest(ranks, || GradientReducer::new(ranks, &model.parameters, false).finish())?;
     let block = Tensor::zeros([RING_ELEMENTS], model.options());
-    let ring_secs = slowest_of(ranks, || ring_pass(ranks, &block, &[RING_ELEMENTS]).map(|_| ()))?;
+    let ring_secs = slowest(ranks, || ring_pass(ranks, &block, &[RING_ELEMENTS]).map(|_| ()))?;
 
     if ranks.rank() == 0 {
         let (element_bytes, world) = (model.options().0.elt_size_in_bytes() as f64, ranks.world_size() as f64);
@@ -71,7 +72,7 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         let report = measure::Report {
             world_size: ranks.world_size(),
             product_flops_per_sec: product.max(libtorch_product),
-            num_texts: sub_batch.num_texts() as usize,
+            num_texts,
             text_len: args.text_len,
             encoder_secs,
             update_secs,
@@ -83,19 +84,36 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As many texts as a sub-batch takes, one at least.
-fn made_up(model: &M3Model, sub_batch_tokens: usize, text_len: usize) -> Vec<TextInput> {
-    let len = text_len.clamp(2, model.config.max_text_len());
-    vec![made_up_text(model, len, 0); (sub_batch_tokens / len).max(1)]
+/// A sub-batch of made-up texts.
+struct Trial<'a> {
+    num_texts: usize,
+    /// Takes it through the model, forward and backward, as the recipe's steps do.
+    pass: Box<dyn Fn() + 'a>,
 }
 
-fn forward_and_backward(model: &M3Model, texts: &[TextInput], sub_batch: &SubBatch, heads: Heads) {
-    let (own, graph) = model.represent(sub_batch, heads, Some(0), true);
-    let mut all = Representations::zeros(texts, model.dims(), heads, model.options());
-    all.scatter(sub_batch, &own);
-    let Some(graph) = graph else { return };
-    model.backward(graph, &zero_gradients(&all), sub_batch, Some(0), &mut |_| ());
-    done(&model.parameters.flat_grad().narrow(0, 0, 1));
+impl<'a> Trial<'a> {
+    /// Of as many texts as a sub-batch takes, one at least.
+    fn new(model: &'a M3Model, settings: &'a StepSettings, text_len: usize) -> Self {
+        let (limit, len) = (settings.sub_batch, text_len.clamp(2, model.config.max_text_len()));
+        let heads = match &settings.objective {
+            Objective::Contrastive(loss) => Heads::of(loss.preset),
+            Objective::Pretraining(section, _) => {
+                let trial = PretrainingTrial::new(model, section, len, limit.tokens);
+                return Self { num_texts: trial.num_texts(), pass: Box::new(move || trial.pass(model)) };
+            }
+        };
+        let texts = vec![made_up_text(model, len, 0); (limit.tokens / len).max(1)];
+        let sub_batch = SubBatches::new(&texts, limit, model.framing(), heads).build(0);
+        let num_texts = sub_batch.num_texts() as usize;
+        let pass = move || {
+            let (own, graph) = model.represent(&sub_batch, heads, Some(0), true);
+            let mut all = Representations::zeros(&texts, model.dims(), heads, model.options());
+            all.scatter(&sub_batch, &own);
+            let Some(graph) = graph else { return };
+            model.backward(graph, &zero_gradients(&all), &sub_batch, Some(0), &mut |_| ());
+        };
+        Self { num_texts, pass: Box::new(pass) }
+    }
 }
 
 /// Waits until the device has computed `tensor`.
@@ -104,15 +122,7 @@ fn done(tensor: &Tensor) {
 }
 
 /// The slowest rank's median seconds of `work`, which all ranks begin together. Every rank calls it.
-fn slowest(ranks: &dyn Collective, mut work: impl FnMut()) -> Result<f64, CollectiveError> {
-    slowest_of(ranks, || {
-        work();
-        Ok(())
-    })
-}
-
-/// As [`slowest`], of work that is a collective itself.
-fn slowest_of(
+fn slowest(
     ranks: &dyn Collective,
     mut work: impl FnMut() -> Result<(), CollectiveError>,
 ) -> Result<f64, CollectiveError> {

@@ -71,7 +71,7 @@ struct Fields {
 
 impl TextRecord {
     /// The keys that are looked at.
-    const KEYS: [&str; 5] = ["_id", "id", "title", "text", "query"];
+    pub const KEYS: [&'static str; 5] = ["_id", "id", "title", "text", "query"];
 
     /// Calls `visit` with each record of `path`, the line of JSON that it was read from, and where that was. `path` is
     /// a file of JSON Lines, Parquet or Arrow, or a folder of Hugging Face `datasets`.

@@ -7,6 +7,7 @@ use std::path::Path;
 use tch::{Device, Kind};
 use tercet_cluster::{Collective, ReduceOp};
 use tercet_configs::{CpuMatmul, Pooling, Precision, Prompts};
+use tercet_retrieval::WeightsOf;
 use tercet_sampler::{SpecialTokens, SubBatchLimit, TextInput, TextTokenizer, text_id};
 
 use super::error::CommandError;
@@ -17,6 +18,7 @@ use crate::model::representation::Heads;
 use crate::model::{M3Model, ModelOptions};
 use crate::run::matmul::{self, Needs};
 use crate::run::{compute_kind_of, precision, same_weights};
+use crate::tensors::checksum::checksum;
 
 /// Texts whose representations lie in device memory at a time, in bytes of text: some 300,000 tokens, which is about
 /// 1 GB of vectors in a model 1024 wide.
@@ -33,6 +35,8 @@ pub struct EncoderOptions {
     pub sub_batch_tokens: usize,
     /// The encoder's arithmetic; "auto" is decided by the ranks' devices.
     pub precision: Precision,
+    /// Who does the products of a CPU. "auto" is a matter of timing, so it may round differently the next time.
+    pub matmul: CpuMatmul,
 }
 
 /// A model with its tokenizer.
@@ -41,6 +45,7 @@ pub struct TextEncoder {
     tokenizer: TextTokenizer,
     limit: SubBatchLimit,
     mcls: Option<NonZeroUsize>,
+    precision: Precision,
 }
 
 impl TextEncoder {
@@ -49,7 +54,7 @@ impl TextEncoder {
     /// # Errors
     /// What is wrong with the directory; ranks have read different ones; a collective that failed.
     pub fn load(dir: &Path, options: EncoderOptions, ranks: &dyn Collective) -> anyhow::Result<Self> {
-        let EncoderOptions { pooling, mcls, sub_batch_tokens, precision } = options;
+        let EncoderOptions { pooling, mcls, sub_batch_tokens, precision, matmul: library } = options;
         let precision = precision::of_ranks(precision, ranks)?;
         let options = ModelOptions { pooling, ..ModelOptions::default() };
         let device = device_of(ranks);
@@ -59,7 +64,7 @@ impl TextEncoder {
         if precision == Precision::Bf16 && ranks.rank() == 0 {
             tracing::info!("the encoder computes in bf16; --precision fp32 asks for 32-bit floats");
         }
-        matmul::choose(&mut model, CpuMatmul::Auto, None, Needs::Forward, ranks)?;
+        matmul::choose(&mut model, library, None, Needs::Forward, ranks)?;
         if !model.fresh.is_empty() {
             tracing::warn!(
                 "{} lacks {}: those heads compute with random weights",
@@ -71,12 +76,50 @@ impl TextEncoder {
             model.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
         }
         let tokenizer = TextTokenizer::load(&model.tokenizer_folder().join("tokenizer.json"))?;
-        Ok(Self { model, tokenizer, limit: SubBatchLimit { tokens: sub_batch_tokens, texts: 0 }, mcls })
+        Ok(Self { model, tokenizer, limit: SubBatchLimit { tokens: sub_batch_tokens, texts: 0 }, mcls, precision })
     }
 
     /// Where the model is.
     pub fn device(&self) -> Device {
         self.model.options().1
+    }
+
+    /// The encoder's arithmetic, decided.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// How the dense head reads a text, decided.
+    pub fn pooling(&self) -> Pooling {
+        self.model.pooling
+    }
+
+    /// The widths of a dense and of a multi-vector representation.
+    pub fn dims(&self) -> (i64, i64) {
+        self.model.dims()
+    }
+
+    /// By what the model is told from others: all that its representations follow from, but for how it is used.
+    pub fn weights_of(&self) -> WeightsOf {
+        let config = format!("{:?} {}", self.model.config.raw, self.model.normalize);
+        WeightsOf {
+            weights: format!("{:016x}", checksum(&self.model.parameters.flat)),
+            config: blake3::hash(config.as_bytes()).to_hex().to_string(),
+            tokenizer: self.tokenizer.hash().to_owned(),
+        }
+    }
+
+    /// The tokens of each text that go into the encoder if it is cut to `max_len`, special ones and what may stand
+    /// before it excepted.
+    ///
+    /// # Errors
+    /// A text that the tokenizer cannot take.
+    pub fn tokens(&self, texts: &[&str], max_len: usize) -> anyhow::Result<Vec<Vec<u32>>> {
+        let mut contents = self.tokenizer.encode_contents(texts)?;
+        // All but CLS and EOS.
+        let most = max_len.min(self.model.config.max_text_len()).saturating_sub(2);
+        contents.iter_mut().for_each(|content| content.truncate(most));
+        Ok(contents)
     }
 
     /// The places of those of `texts` of which the tokenizer makes no token; blank ones are among them.
@@ -124,23 +167,13 @@ impl TextEncoder {
         heads: Heads,
         ranks: &dyn Collective,
     ) -> anyhow::Result<TextVectors> {
-        let max_len = max_len.min(self.model.config.max_text_len());
         self.check_room(prompt, max_len)?;
         let mut parts = Vec::new();
         let mut num_empty = 0;
         for block in blocks(texts, BLOCK_BYTES) {
-            let contents = match prompt {
-                "" => self.tokenizer.encode_contents(&texts[block.clone()])?,
-                prompt => {
-                    let prompted: Vec<String> =
-                        texts[block.clone()].iter().map(|text| format!("{prompt}{text}")).collect();
-                    self.tokenizer.encode_contents(&prompted)?
-                }
-            };
-            // With a prompt they are not without tokens, but no less empty.
-            let is_empty = |(text, content): (&&str, &Vec<u32>)| content.is_empty() || text.trim().is_empty();
-            num_empty += texts[block].iter().zip(&contents).filter(|pair| is_empty(*pair)).count();
-            parts.push(self.encode_block(&contents, max_len, heads)?);
+            let Stretch { vectors, num_empty: own } = self.encode_stretch(prompt, &texts[block], max_len, heads)?;
+            num_empty += own;
+            parts.push(vectors);
         }
         let mut num_empty = [num_empty as i64];
         ranks.all_reduce(num_empty.as_mut_slice().into(), ReduceOp::Sum)?;
@@ -154,8 +187,38 @@ impl TextEncoder {
         }
     }
 
+    /// As [`encode`](Self::encode), of a stretch of texts that go through the encoder together, in at most
+    /// [`BLOCK_BYTES`]. What comes out depends on these texts alone, not on ranks; nobody else need call it.
+    ///
+    /// # Errors
+    /// As there, but for the prompt, which [`check_room`](Self::check_room) looks at.
+    pub fn encode_stretch(
+        &self,
+        prompt: &str,
+        texts: &[&str],
+        max_len: usize,
+        heads: Heads,
+    ) -> anyhow::Result<Stretch> {
+        let contents = match prompt {
+            "" => self.tokenizer.encode_contents(texts)?,
+            prompt => {
+                let prompted: Vec<String> = texts.iter().map(|text| format!("{prompt}{text}")).collect();
+                self.tokenizer.encode_contents(&prompted)?
+            }
+        };
+        // With a prompt they are not without tokens, but no less empty.
+        let is_empty = |(text, content): (&&str, &Vec<u32>)| content.is_empty() || text.trim().is_empty();
+        let num_empty = texts.iter().zip(&contents).filter(|pair| is_empty(*pair)).count();
+        let vectors = self.encode_block(&contents, max_len.min(self.model.config.max_text_len()), heads)?;
+        Ok(Stretch { vectors, num_empty })
+    }
+
     /// Refuses what would leave nothing of any text behind `prompt`.
-    fn check_room(&self, prompt: &str, max_len: usize) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// [`CommandError::Usage`].
+    pub fn check_room(&self, prompt: &str, max_len: usize) -> anyhow::Result<()> {
+        let max_len = max_len.min(self.model.config.max_text_len());
         // A space at the end becomes one with what follows.
         let mut content = self.tokenizer.encode_content(prompt.trim_end())?;
         let num_tokens = content.len();
@@ -186,6 +249,15 @@ impl TextEncoder {
             None => TextInput::framed(self.tokenizer.special(), &[], content, max_len),
         }
     }
+}
+
+/// Texts that were encoded together.
+#[derive(Debug)]
+pub struct Stretch {
+    /// Their representations, in their order.
+    pub vectors: TextVectors,
+    /// How many of them are blank or without a token.
+    pub num_empty: usize,
 }
 
 /// Consecutive ranges of at most `max_bytes` of text; a longer text makes a range of its own.
@@ -230,7 +302,7 @@ fn frame_with_cls(content: &[u32], special: &SpecialTokens, every: NonZeroUsize,
 mod tests {
     use super::*;
 
-    const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
+    const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3, mask: None };
 
     fn framed(num_tokens: u32, every: usize, max_len: usize) -> TextInput {
         let content: Vec<u32> = (10..10 + num_tokens).collect();

@@ -81,6 +81,14 @@ impl TextVectors {
     /// # Errors
     /// As the collectives'.
     pub fn gather(&self, ranks: &dyn Collective) -> anyhow::Result<Self> {
+        self.gather_runs(1, ranks)
+    }
+
+    /// As [`gather`](Self::gather), of texts that were dealt in runs of `len` instead of singly.
+    ///
+    /// # Errors
+    /// As the collectives'.
+    pub fn gather_runs(&self, len: usize, ranks: &dyn Collective) -> anyhow::Result<Self> {
         // What follows is in rank order: each rank's texts one after another.
         let num_texts = gather_counts(ranks, self.num_texts())?;
         let dense = gather(ranks, &floats(&self.dense))?.concat();
@@ -101,7 +109,11 @@ impl TextVectors {
 
         // Where each text, in its own order, stands in rank order.
         let first = crate::model::representation::offsets(num_texts.iter().copied());
-        let places: Vec<usize> = (0..total).map(|i| first[i % num_texts.len()] + i / num_texts.len()).collect();
+        let place = |i: usize| {
+            let (run, world_size) = (i / len, num_texts.len());
+            first[run % world_size] + run / world_size * len + i % len
+        };
+        let places: Vec<usize> = (0..total).map(place).collect();
         let index = Tensor::from_slice(&lens(places.iter().copied()));
         let dense = Tensor::from_slice(&dense).view([total as i64, self.dense.size()[1]]);
         Ok(Self {
@@ -110,6 +122,11 @@ impl TextVectors {
             multi_vector: places.iter().map(|&place| multi_vector[place].shallow_clone()).collect(),
         })
     }
+}
+
+/// The same as an index has them. Token ids come from a tokenizer, which has no larger ones.
+pub fn token_weights(weights: &TokenWeights) -> tercet_retrieval::TokenWeights {
+    weights.iter().map(|&(token, weight)| (token as u32, weight)).collect()
 }
 
 /// This rank's part of `items`: every world-size-th, from its own number on.

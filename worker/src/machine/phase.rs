@@ -28,8 +28,10 @@ pub enum Phase {
     Recompute,
     /// The encoder's backward pass.
     Backward,
-    /// The three heads, forward and backward.
+    /// The heads, forward and backward; in pre-training the one that predicts words.
     Heads,
+    /// Pre-training's decoder, forward and backward.
+    Decoder,
     /// Score matrices and their gradients, their communication included.
     Scoring,
     /// The loss, its gradient, and known answers.
@@ -44,8 +46,19 @@ pub enum Phase {
 
 const NUM_PHASES: usize = Phase::Other as usize + 1;
 
-const NAMES: [&str; NUM_PHASES] =
-    ["input", "forward", "recompute", "backward", "heads", "scoring", "loss", "reduce", "optimizer", "other"];
+const NAMES: [&str; NUM_PHASES] = [
+    "input",
+    "forward",
+    "recompute",
+    "backward",
+    "heads",
+    "decoder",
+    "scoring",
+    "loss",
+    "reduce",
+    "optimizer",
+    "other",
+];
 
 /// The phase that the process's training thread is in, for other threads.
 static CURRENT: AtomicUsize = AtomicUsize::new(Phase::Other as usize);

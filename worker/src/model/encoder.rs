@@ -34,34 +34,22 @@ pub(super) fn pooler_specs(c: &EncoderConfig) -> [Spec; 2] {
 
 /// Names, shapes and initial values of the encoder's weights.
 pub(super) fn specs(c: &EncoderConfig) -> Vec<Spec> {
-    let (d, ffn) = (c.hidden_size as i64, c.intermediate_size as i64);
-    let normal = Init::Normal(c.initializer_range);
-    let mut specs = Vec::new();
-    let mut add = |name: String, shape: &[i64], init| specs.push(Spec { name, shape: shape.to_vec(), init });
-    add(EMBEDDING_TABLES[0].into(), &[c.vocab_size as i64, d], normal);
-    add(EMBEDDING_TABLES[1].into(), &[c.max_position_embeddings as i64, d], normal);
-    add(EMBEDDING_TABLES[2].into(), &[c.type_vocab_size as i64, d], normal);
-    add("embeddings.LayerNorm.weight".into(), &[d], Init::Constant(1.0));
-    add("embeddings.LayerNorm.bias".into(), &[d], Init::Constant(0.0));
-    for layer in 0..c.num_hidden_layers {
-        let p = format!("encoder.layer.{layer}");
-        for (name, rows, columns) in [
-            ("attention.self.query", d, d),
-            ("attention.self.key", d, d),
-            ("attention.self.value", d, d),
-            ("attention.output.dense", d, d),
-            ("intermediate.dense", ffn, d),
-            ("output.dense", d, ffn),
-        ] {
-            add(format!("{p}.{name}.weight"), &[rows, columns], normal);
-            add(format!("{p}.{name}.bias"), &[rows], Init::Constant(0.0));
-        }
-        for norm in ["attention.output.LayerNorm", "output.LayerNorm"] {
-            add(format!("{p}.{norm}.weight"), &[d], Init::Constant(1.0));
-            add(format!("{p}.{norm}.bias"), &[d], Init::Constant(0.0));
-        }
-    }
-    specs
+    c.encoder_weights().into_iter().map(|weight| spec(c, weight)).collect()
+}
+
+/// Names, shapes and initial values of the weights of a layer whose names begin with `name`.
+pub(super) fn layer_specs(c: &EncoderConfig, name: &str) -> Vec<Spec> {
+    c.layer_weights(name).into_iter().map(|weight| spec(c, weight)).collect()
+}
+
+/// A weight of the encoder, or one like those: norms begin as 1, biases as 0.
+pub(super) fn spec(c: &EncoderConfig, (name, shape): (String, Vec<usize>)) -> Spec {
+    let init = match name.as_str() {
+        norm if norm.ends_with("LayerNorm.weight") || norm.ends_with("layer_norm.weight") => Init::Constant(1.0),
+        bias if bias.ends_with(".bias") => Init::Constant(0.0),
+        _ => Init::Normal(c.initializer_range),
+    };
+    Spec { name, shape: shape.into_iter().map(|n| n as i64).collect(), init }
 }
 
 /// What the forward pass saves for the backward pass.
@@ -81,11 +69,12 @@ pub struct Encoder {
 impl Encoder {
     /// The encoder of `config` over `parameters`, which hold its weights.
     pub fn new(config: &EncoderConfig, parameters: &Parameters) -> Self {
+        let layer = |i| Layer::new(config, parameters, &format!("encoder.layer.{i}"));
         Self {
             config: config.clone(),
             tables: EMBEDDING_TABLES.map(|name| parameters.leaf(name)),
             norm: NormPlace::new(config, parameters, "embeddings.LayerNorm"),
-            layers: (0..config.num_hidden_layers).map(|i| Layer::new(config, parameters, i)).collect(),
+            layers: (0..config.num_hidden_layers).map(layer).collect(),
         }
     }
 
@@ -100,11 +89,7 @@ impl Encoder {
         keep: bool,
     ) -> (Tensor, Option<SavedEncoder>) {
         let _guard = tch::no_grad_guard();
-        // Embeddings are computed in the weights' own type: a sum of three rows costs next to nothing.
-        let embedded = embed::forward(&self.tables, &texts.token_ids, &self.places(texts));
-        let (mut hidden, norm) = self.norm.of(parameters).forward(embedded);
-        self.dropout(seed).apply(&mut hidden);
-        let mut hidden = hidden.to_kind(parameters.compute_kind()); // [T, d]
+        let (mut hidden, norm) = self.embed(parameters, &texts.token_ids, &texts.positions, seed); // [T, d]
         let mut layers = Vec::with_capacity(if keep { self.layers.len() } else { 0 });
         for (i, layer) in self.layers.iter().enumerate() {
             let seed = layer_seed(seed, i);
@@ -138,24 +123,72 @@ impl Encoder {
             grad = layer.backward(parameters, saved, texts, layer_seed(seed, i), grad);
             ready(layer.first_matrix());
         }
+        self.embed_backward(parameters, &saved.norm, (&texts.token_ids, &texts.positions), seed, grad);
+    }
+
+    /// Words as layers take them, [T, d], of the tokens `ids` at `positions` of their texts, int64 `[T]` each; and what
+    /// [`Encoder::embed_backward`] needs.
+    pub(super) fn embed(
+        &self,
+        parameters: &Parameters,
+        ids: &Tensor,
+        positions: &Tensor,
+        seed: Option<u64>,
+    ) -> (Tensor, Normalised) {
+        // Embeddings are computed in the weights' own type: a sum of three rows costs next to nothing.
+        self.norm_embedded(parameters, embed::forward(&self.tables, ids, &self.places(positions)), seed)
+    }
+
+    /// The norm and the dropout behind the sum of an embedding's parts, [T, d].
+    pub(super) fn norm_embedded(
+        &self,
+        parameters: &Parameters,
+        sum: Tensor,
+        seed: Option<u64>,
+    ) -> (Tensor, Normalised) {
+        let (mut hidden, norm) = self.norm.of(parameters).forward(sum);
+        self.dropout(seed).apply(&mut hidden);
+        (hidden.to_kind(parameters.compute_kind()), norm)
+    }
+
+    /// Adds the gradients of the tables and of the norm, from the gradient of what [`Encoder::embed`] gave.
+    pub(super) fn embed_backward(
+        &self,
+        parameters: &Parameters,
+        norm: &Normalised,
+        (ids, positions): (&Tensor, &Tensor),
+        seed: Option<u64>,
+        grad: Tensor,
+    ) {
+        let grad = self.norm_embedded_backward(parameters, norm, seed, grad);
+        let tables = EMBEDDING_TABLES.map(|name| parameters.grad(name));
+        embed::backward(tables, ids, &self.places(positions), &grad);
+    }
+
+    /// The gradient of the sum, [T, d], in the weights' own type; adds that of the norm.
+    pub(super) fn norm_embedded_backward(
+        &self,
+        parameters: &Parameters,
+        norm: &Normalised,
+        seed: Option<u64>,
+        grad: Tensor,
+    ) -> Tensor {
         let mut grad = grad.to_kind(parameters.flat.kind());
         self.dropout(seed).apply(&mut grad);
-        let grad = self.norm.of(parameters).backward(&saved.norm, &grad, self.norm.gradient(parameters));
-        let tables = EMBEDDING_TABLES.map(|name| parameters.grad(name));
-        embed::backward(tables, &texts.token_ids, &self.places(texts), &grad);
+        self.norm.of(parameters).backward(norm, &grad, self.norm.gradient(parameters))
     }
 
     fn dropout(&self, seed: Option<u64>) -> Dropout {
         dropout(seed, self.config.hidden_dropout_prob)
     }
 
-    /// Each token's row in the table of positions, int64 `[T]`.
-    fn places(&self, texts: &SubBatch) -> Tensor {
-        &texts.positions + self.config.first_position() as i64
+    /// The rows in the table of positions of tokens at `positions` of their texts, int64 `[T]`.
+    pub(super) fn places(&self, positions: &Tensor) -> Tensor {
+        positions + self.config.first_position() as i64
     }
 }
 
 /// A layer's own seed of dropout, so that every layer has other masks.
-fn layer_seed(seed: Option<u64>, layer: usize) -> Option<u64> {
+pub(super) fn layer_seed(seed: Option<u64>, layer: usize) -> Option<u64> {
     seed.map(|seed| seed.wrapping_add((layer as u64 + 1) << 32))
 }

@@ -13,7 +13,7 @@ use tercet_configs::EncoderConfig;
 use super::parameters::Parameters;
 use super::places::{LinearPlace, NormPlace};
 use crate::model::sub_batch::SubBatch;
-use crate::ops::attention::{Attended, Attention, ClsAttention};
+use crate::ops::attention::{Attended, Attention, CrossAttention, Visible};
 use crate::ops::dropout::Dropout;
 use crate::ops::gelu;
 use crate::ops::layer_norm::Normalised;
@@ -31,7 +31,7 @@ enum SavedAttention {
     /// Every token attends: queries, keys and values beside each other, [T, 3d].
     All(LinearOutput, Attended),
     /// One token of each text attends.
-    Cls(ClsAttention),
+    Cls(CrossAttention),
 }
 
 /// What the rest of the layer saves, which works token by token.
@@ -42,6 +42,18 @@ struct SavedRest {
     /// Before the activation function, [T, f].
     inner: LinearOutput,
     output_norm: Normalised,
+}
+
+/// What a forward pass over rows that ask and tokens that answer leaves for its backward pass.
+pub(super) struct SavedCross {
+    /// [R, d].
+    query: Tensor,
+    /// [T, d].
+    context: Tensor,
+    projected: CrossAttention,
+    /// [R, d].
+    attended: Tensor,
+    rest: SavedRest,
 }
 
 /// Post-norm attention and feed-forward, as in BERT and XLM-RoBERTa.
@@ -58,10 +70,11 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    pub(super) fn new(config: &EncoderConfig, parameters: &Parameters, index: usize) -> Self {
-        let named = |name: &str| format!("encoder.layer.{index}.{name}");
-        let linear = |names: &[&str]| LinearPlace::new(parameters, &names.iter().map(|n| named(n)).collect::<Vec<_>>());
-        let norm = |name: &str| NormPlace::new(config, parameters, &named(name));
+    /// The layer whose weights have names that begin with `name`.
+    pub(super) fn new(config: &EncoderConfig, parameters: &Parameters, name: &str) -> Self {
+        let named = |part: &str| format!("{name}.{part}");
+        let linear = |parts: &[&str]| LinearPlace::new(parameters, &parts.iter().map(|n| named(n)).collect::<Vec<_>>());
+        let norm = |part: &str| NormPlace::new(config, parameters, &named(part));
         Self {
             num_heads: config.num_attention_heads as i64,
             hidden_dropout: config.hidden_dropout_prob,
@@ -103,11 +116,48 @@ impl Layer {
     ) -> (Tensor, Option<SavedLayer>) {
         let first = input.index_select(0, &texts.cls.token);
         let [query, key_value] = self.qkv.cut_at(first.size()[1]).map(|place| place.of(parameters));
-        let cls = ClsAttention { query: query.forward(&first), key_value: key_value.forward(&input) };
+        let cls = CrossAttention { query: query.forward(&first), key_value: key_value.forward(&input) };
         let attended = self.attention(seed).forward_cls(&cls, &texts.groups);
         let (output, rest) = self.forward_rest(parameters, &first, &attended, seed);
         let attention = SavedAttention::Cls(cls);
         (output, keep.then_some(SavedLayer { input, attention, rest }))
+    }
+
+    /// [R, d] from rows that ask, `query` [R, d], and the tokens that they may see, `context` [T, d], as `visible`
+    /// says. The residual is the query's.
+    pub(super) fn forward_cross(
+        &self,
+        parameters: &Parameters,
+        query: Tensor,
+        context: Tensor,
+        visible: &Visible,
+        seed: Option<u64>,
+    ) -> (Tensor, SavedCross) {
+        let [ask, answer] = self.qkv.cut_at(query.size()[1]).map(|place| place.of(parameters));
+        let projected = CrossAttention { query: ask.forward(&query), key_value: answer.forward(&context) };
+        let attended = self.attention(seed).forward_visible(&projected, visible);
+        let (output, rest) = self.forward_rest(parameters, &query, &attended, seed);
+        (output, SavedCross { query, context, projected, attended, rest })
+    }
+
+    /// Gradients of [`Layer::forward_cross`]'s query, [R, d], and context, [T, d], from its output's; adds those of the
+    /// layer's weights.
+    pub(super) fn backward_cross(
+        &self,
+        parameters: &Parameters,
+        saved: SavedCross,
+        visible: &Visible,
+        seed: Option<u64>,
+        grad: Tensor,
+    ) -> [Tensor; 2] {
+        let SavedCross { query, context, projected, attended, rest } = saved;
+        let (mut d_query, d_attended) = self.backward_rest(parameters, rest, &attended, seed, grad);
+        let d = self.attention(seed).backward_visible(&projected, visible, &d_attended);
+        let [ask, answer] = self.qkv.cut_at(query.size()[1]);
+        ask.gradient(parameters).add(&query, &d.query);
+        ask.of(parameters).add_input_gradient(&d.query, &mut d_query);
+        answer.gradient(parameters).add(&context, &d.key_value);
+        [d_query, answer.of(parameters).input_gradient(&d.key_value)]
     }
 
     /// The rest of the layer after attention, token by token.

@@ -8,6 +8,7 @@ mod layer;
 mod parameters;
 mod places;
 mod pooled;
+pub mod pretraining;
 pub mod representation;
 pub mod sub_batch;
 
@@ -15,15 +16,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
-use tercet_configs::{EncoderConfig, ExitCode, ModelFolderError, ModelSection, Pooling, Prompts};
+use tercet_configs::{DecoderQuery, EncoderConfig, ExitCode, ModelFolderError, Pooling, Positions, Prompts, Recipe};
 use tercet_sampler::{SpecialTokens, not_in_table};
 
 pub use encoder::Encoder;
 pub use files::{HostTensor, ModelFiles, write_safetensors};
 pub use heads::{HeadWeights, head_of};
 pub use parameters::{Init, Parameters, Spec};
+pub use tercet_configs::Purpose;
 
 use crate::machine::phase::{Phase, during};
+use crate::model::pretraining::{Body, Pretraining, PretrainingBatch, Scales, Told};
 use crate::model::representation::{Gradients, Heads, SubBatchRepresentations};
 use crate::model::sub_batch::{Framing, SubBatch};
 use crate::tensors::libtorch;
@@ -76,6 +79,8 @@ impl ModelError {
 /// What a recipe or a command line says about a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelOptions {
+    /// What it is for.
+    pub purpose: Purpose,
     /// How the dense head reads a text; none: what the folder's pooling says, else CLS.
     pub pooling: Option<Pooling>,
     /// Dense and multi-vector representations have length 1; none: what the folder's modules.json says, else true.
@@ -84,6 +89,10 @@ pub struct ModelOptions {
     pub tokenizer: Option<PathBuf>,
     /// Positions wanted; 0 keeps the model's.
     pub max_position_embeddings: usize,
+    /// How positions start that the model's files do not have.
+    pub positions: Positions,
+    /// The weight α of hierarchical positions.
+    pub positions_alpha: f64,
     /// Width of the multi-vector head; 0: as the file says, the hidden size for a fresh one.
     pub multi_vector_dim: usize,
     /// Replaces both dropout probabilities.
@@ -95,10 +104,13 @@ pub struct ModelOptions {
 impl Default for ModelOptions {
     fn default() -> Self {
         Self {
+            purpose: Purpose::Retrieval,
             pooling: None,
             normalize: None,
             tokenizer: None,
             max_position_embeddings: 0,
+            positions: Positions::default(),
+            positions_alpha: 0.4,
             multi_vector_dim: 0,
             dropout: None,
             seed: 42,
@@ -107,16 +119,20 @@ impl Default for ModelOptions {
 }
 
 impl ModelOptions {
-    /// The recipe's `[model]`.
-    pub fn of(section: &ModelSection, seed: u64) -> Self {
+    /// The recipe's `[model]`, for what it trains.
+    pub fn of(recipe: &Recipe) -> Self {
+        let section = &recipe.model;
         Self {
+            purpose: Purpose::of(recipe.loss.preset),
             pooling: section.pooling,
             normalize: Some(section.normalize),
             tokenizer: section.tokenizer.clone(),
             max_position_embeddings: section.max_position_embeddings,
+            positions: section.positions,
+            positions_alpha: section.positions_alpha,
             multi_vector_dim: section.multi_vector_dim,
             dropout: section.dropout,
-            seed,
+            seed: recipe.seed,
         }
     }
 }
@@ -131,6 +147,7 @@ pub struct Graph {
 /// What a model has besides encoder, heads and weights: what its folder says.
 struct Origin {
     special: SpecialTokens,
+    continuations: Vec<bool>,
     fresh: Vec<String>,
     tokenizer: PathBuf,
     normalize: bool,
@@ -152,6 +169,8 @@ pub struct M3Model {
     pub normalize: bool,
     /// Ids without a lexical weight: CLS, EOS, PAD, UNK.
     pub special: SpecialTokens,
+    /// For pre-training: whether the token of each id continues a word; empty if the tokenizer marks none.
+    pub continuations: Vec<bool>,
     /// Weights that are in no file and were drawn afresh.
     pub fresh: Vec<String>,
     /// The prompts before texts, as the folder states them or as the model was trained with.
@@ -165,8 +184,13 @@ pub struct M3Model {
     /// The folder's config_sentence_transformers.json, for export.
     settings: Map<String, Value>,
     encoder: Encoder,
-    heads: HeadWeights,
-    multi_vector_dim: usize,
+    on_encoder: OnEncoder,
+}
+
+/// What stands on the encoder.
+enum OnEncoder {
+    Heads { weights: HeadWeights, multi_vector_dim: usize },
+    Pretraining(Box<Pretraining>),
 }
 
 impl M3Model {
@@ -176,9 +200,43 @@ impl M3Model {
         Framing { pad: self.special.pad.into(), device, kind }
     }
 
-    /// Widths of a dense and of a multi-vector representation.
+    /// Widths of a dense and of a multi-vector representation; 0 without that head.
     pub fn dims(&self) -> (i64, i64) {
-        (self.config.hidden_size as i64, self.multi_vector_dim as i64)
+        let multi_vector_dim = match &self.on_encoder {
+            OnEncoder::Heads { multi_vector_dim, .. } => *multi_vector_dim,
+            OnEncoder::Pretraining(_) => 0,
+        };
+        (self.config.hidden_size as i64, multi_vector_dim as i64)
+    }
+
+    /// What it is for.
+    pub fn purpose(&self) -> Purpose {
+        match &self.on_encoder {
+            OnEncoder::Heads { .. } => Purpose::Retrieval,
+            OnEncoder::Pretraining(parts) => Purpose::Pretraining { decoder: parts.has_decoder() },
+        }
+    }
+
+    /// The three heads.
+    ///
+    /// # Panics
+    /// If the model is for pre-training.
+    fn heads(&self) -> &HeadWeights {
+        match &self.on_encoder {
+            OnEncoder::Heads { weights, .. } => weights,
+            OnEncoder::Pretraining(_) => panic!("a model for pre-training has no heads"),
+        }
+    }
+
+    /// What pre-training puts on the encoder.
+    ///
+    /// # Panics
+    /// If the model is for retrieval.
+    fn pretraining(&self) -> &Pretraining {
+        match &self.on_encoder {
+            OnEncoder::Heads { .. } => panic!("a model for retrieval has no parts of pre-training"),
+            OnEncoder::Pretraining(parts) => parts,
+        }
     }
 
     /// Type and device of weights, gradients and representations.
@@ -203,7 +261,7 @@ impl M3Model {
     ) -> (SubBatchRepresentations, Option<Graph>) {
         let _guard = tch::no_grad_guard();
         let (hidden, saved) = self.encode(texts, heads, seed, keep);
-        let own = during(Phase::Heads, || self.heads.represent(&hidden, texts, heads));
+        let own = during(Phase::Heads, || self.heads().represent(&hidden, texts, heads));
         (own, saved.map(|saved| Graph { saved, hidden }))
     }
 
@@ -223,7 +281,7 @@ impl M3Model {
         seed: Option<u64>,
         keep: bool,
     ) -> (Tensor, Option<encoder::SavedEncoder>) {
-        self.encoder.forward(&self.parameters, texts, self.heads.want_only_cls(texts, heads), seed, keep)
+        self.encoder.forward(&self.parameters, texts, self.heads().want_only_cls(texts, heads), seed, keep)
     }
 
     /// Adds the gradients of all weights to the flat gradient; `gradients` are those of all texts' representations,
@@ -242,11 +300,46 @@ impl M3Model {
         let Graph { saved, hidden } = graph;
         let grad = during(Phase::Heads, || {
             let hidden = hidden.set_requires_grad(true);
-            let (own, seeds) = (self.heads.represent(&hidden, texts, gradients.heads()), texts.part_of(gradients));
+            let (own, seeds) = (self.heads().represent(&hidden, texts, gradients.heads()), texts.part_of(gradients));
             libtorch::backward(&own.iter().zip(seeds.iter()).collect::<Vec<_>>());
             hidden.grad()
         });
         self.encoder.backward(&self.parameters, saved, texts, seed, grad, ready);
+    }
+
+    /// Takes one sub-batch of pre-training through, forward and backward: adds the gradient of the encoder's and the
+    /// decoder's loss, each times its scale, to the flat gradient. `seed` and `ready` are as for [`M3Model::backward`].
+    ///
+    /// # Panics
+    /// If the model is not for pre-training.
+    pub fn pretrain(
+        &self,
+        batch: &PretrainingBatch,
+        query: DecoderQuery,
+        scales: Scales,
+        seed: Option<u64>,
+        ready: &mut dyn FnMut(i64),
+    ) -> Told {
+        self.pretraining().learn(self.body(), batch, (query, scales), seed, ready)
+    }
+
+    /// The sums of pre-training's decoder as in [`Told`], without gradient, where the texts' sentence vectors are
+    /// `cls`, [texts, d]. None without a decoder or a label.
+    ///
+    /// # Panics
+    /// If the model is not for pre-training.
+    pub fn decode(
+        &self,
+        cls: &Tensor,
+        batch: &PretrainingBatch,
+        query: DecoderQuery,
+        seed: Option<u64>,
+    ) -> Option<Tensor> {
+        self.pretraining().decode(self.body(), cls, batch, query, seed)
+    }
+
+    fn body(&self) -> Body<'_> {
+        Body { encoder: &self.encoder, parameters: &self.parameters }
     }
 
     /// The model's tokenizer.json; none if its directory only names the special tokens.
@@ -313,23 +406,29 @@ impl M3Model {
     }
 
     fn assemble(config: EncoderConfig, parameters: Parameters, pooling: Pooling, origin: Origin) -> Self {
-        let Origin { special, fresh, tokenizer, normalize, max_seq_len, prompts, settings, remarks } = origin;
-        let multi_vector_dim = parameters.leaf("colbert_linear.weight").size()[0] as usize;
+        let Origin { special, continuations, fresh, tokenizer, normalize, max_seq_len, prompts, settings, remarks } =
+            origin;
+        let on_encoder = if parameters.contains("colbert_linear.weight") {
+            let multi_vector_dim = parameters.leaf("colbert_linear.weight").size()[0] as usize;
+            OnEncoder::Heads { weights: HeadWeights::new(&parameters, pooling, normalize), multi_vector_dim }
+        } else {
+            OnEncoder::Pretraining(Box::new(Pretraining::new(&config, &parameters)))
+        };
         Self {
             encoder: Encoder::new(&config, &parameters),
-            heads: HeadWeights::new(&parameters, pooling, normalize),
+            on_encoder,
             config,
             parameters,
             pooling,
             normalize,
             special,
+            continuations,
             fresh,
             prompts,
             remarks,
             tokenizer,
             max_seq_len,
             settings,
-            multi_vector_dim,
         }
     }
 }

@@ -38,7 +38,7 @@ impl Spec {
 
     /// Biases and layer norms do not decay.
     fn decays(&self) -> bool {
-        !(self.name.ends_with(".bias") || self.name.contains("LayerNorm"))
+        !(self.name.ends_with(".bias") || self.name.contains("LayerNorm") || self.name.contains("layer_norm"))
     }
 }
 

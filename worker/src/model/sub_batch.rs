@@ -147,6 +147,11 @@ impl<'a> SubBatches<'a> {
         self.layouts.iter().map(SubBatchLayout::num_padded_tokens).sum()
     }
 
+    /// The texts of sub-batch `i`, as indices in the list that was cut, in its own order.
+    pub fn texts_of(&self, i: usize) -> impl Iterator<Item = usize> {
+        self.layouts[i].groups.iter().flat_map(|group| group.texts.iter().copied())
+    }
+
     /// The tensors of sub-batch `i`.
     pub fn build(&self, i: usize) -> SubBatch {
         let mut builder = Builder::default();
@@ -295,7 +300,7 @@ mod tests {
 
     use super::*;
 
-    const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3 };
+    const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3, mask: None };
 
     fn texts(lens: &[usize]) -> Vec<TextInput> {
         let ids = |n: usize| (0..n as i64).map(|t| if t == 0 { 0 } else { 4 + t % 3 }).collect();

@@ -16,8 +16,18 @@ pub fn forward([words, positions, types]: &[Tensor; 3], ids: &Tensor, places: &T
 }
 
 /// Adds the gradient of the sum, [T, d], to the tables' gradients.
-pub fn backward([mut words, mut positions, types]: [Tensor; 3], ids: &Tensor, places: &Tensor, grad: &Tensor) {
+pub fn backward([mut words, positions, types]: [Tensor; 3], ids: &Tensor, places: &Tensor, grad: &Tensor) {
     add_rows(&mut words, ids, grad);
+    add_position_gradient(positions, places, grad);
+    add_type_gradient(types, grad);
+}
+
+/// The part of the positions' table alone.
+pub fn add_position_gradient(mut positions: Tensor, places: &Tensor, grad: &Tensor) {
     add_rows(&mut positions, places, grad);
+}
+
+/// The part of the token types' table alone.
+pub fn add_type_gradient(types: Tensor, grad: &Tensor) {
     let _ = types.get(0).g_add_(&grad.sum_dim_intlist([0i64].as_slice(), false, None::<Kind>));
 }

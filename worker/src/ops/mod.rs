@@ -15,12 +15,14 @@ mod cpu;
 pub mod dropout;
 pub mod embed;
 pub mod gelu;
+pub mod inner_products;
 pub mod layer_norm;
 pub mod linear;
 pub mod matmul;
 pub mod sums;
 #[cfg(test)]
 mod tests;
+pub mod vocabulary;
 
 use tch::{Device, Kind, Tensor};
 

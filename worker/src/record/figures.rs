@@ -7,9 +7,8 @@ use tercet_protocol::says::StepRecord;
 use tercet_sampler::Share;
 
 use super::idle::Signs;
-use super::step_record::named_terms;
 use crate::machine::memory::{device_peak_bytes, resident_bytes};
-use crate::step::outcome::Stepped;
+use crate::step::outcome::{Stepped, Told};
 
 /// Fills in what a step that began at `started` told, this rank's and all ranks' figures; `with_teacher` if its teacher
 /// scores are used. Returns the largest signs of whether anything was learnt. Every rank calls it.
@@ -26,7 +25,14 @@ pub fn share_figures(
 ) -> Result<Signs, CollectiveError> {
     let Stepped { outcome, traffic, .. } = stepped;
     let signs = Signs::of(share, outcome, with_teacher);
-    let counts = [outcome.num_tokens, outcome.num_padded_tokens, outcome.num_false_negatives];
+    let num_false_negatives = match &outcome.told {
+        Told::Contrastive(contrasted) => contrasted.num_false_negatives,
+        Told::Pretraining(predicted) => {
+            (record.accuracies, record.decoder_gap) = (predicted.accuracies(), predicted.decoder_gap());
+            0
+        }
+    };
+    let counts = [outcome.num_tokens, outcome.num_padded_tokens, num_false_negatives];
     let bytes = [traffic.all_reduce_bytes, traffic.ring_bytes, traffic.gather_bytes];
     let mut sums = [0.0; 6];
     sums[..3].copy_from_slice(&counts.map(|count| count as f64));
@@ -34,12 +40,12 @@ pub fn share_figures(
     ranks.all_reduce(sums.as_mut_slice().into(), ReduceOp::Sum)?;
     let [resident, peak] = resident_bytes().map(|bytes| bytes as f64);
     let [spread, lexical, teacher] = signs.largest();
-    let on_device = device_peak_bytes(outcome.scores.dense.device());
+    let on_device = device_peak_bytes(outcome.device);
     let (secs, device_peak) = (started.elapsed().as_secs_f64(), on_device.unwrap_or(0) as f64);
     let mut maxima = [resident, peak, record.wait_secs, secs, spread, lexical, teacher, device_peak];
     ranks.all_reduce(maxima.as_mut_slice().into(), ReduceOp::Max)?;
     record.loss = outcome.loss;
-    record.terms = named_terms(&outcome.terms);
+    record.terms = outcome.terms();
     (record.grad_norm, record.learning_rate) = (stepped.grad_norm, stepped.learning_rate);
     (record.wait_secs, record.step_secs) = (maxima[2], maxima[3]);
     record.wait_share = record.wait_secs / record.step_secs.max(f64::MIN_POSITIVE);

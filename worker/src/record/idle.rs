@@ -6,7 +6,7 @@ use tercet_configs::Negatives;
 use tercet_sampler::Share;
 
 use crate::machine::card;
-use crate::step::outcome::Outcome;
+use crate::step::outcome::{Outcome, Told};
 
 /// The number of consecutive steps that must show a cause that a single step may show by chance.
 const IN_A_ROW: u64 = 3;
@@ -37,12 +37,16 @@ impl Default for Signs {
 impl Signs {
     /// Of this rank's part of a step; `with_teacher` if its teacher scores are used.
     pub fn of(share: &Share, outcome: &Outcome, with_teacher: bool) -> Self {
+        let Told::Contrastive(contrasted) = &outcome.told else {
+            // Single texts are contrasted with nothing, and there is one thing to learn from each all the same.
+            return Self { num_negatives: 1, ..Self::default() };
+        };
         let (queries, group) = (share.num_global_queries as u64, share.group_size as u64);
         let per_query = match share.negatives {
-            Negatives::Own => group - 1,
-            Negatives::All | Negatives::InBatch => queries * group - 1,
+            Negatives::Own => group.saturating_sub(1),
+            Negatives::All | Negatives::InBatch => (queries * group).saturating_sub(1),
         };
-        let scores = &outcome.scores;
+        let scores = &contrasted.scores;
         let [spread, lexical] = numbers([Some(spread(&scores.dense)), scores.lexical.as_ref().map(largest)]);
         let teacher = share.teacher_scores.as_ref().filter(|_| with_teacher && share.group_size > 1);
         let teacher = teacher.map_or(1.0, |scores| largest_spread(scores, share.group_size));

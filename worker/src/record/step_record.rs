@@ -1,7 +1,5 @@
 //! A step's figures as rank 0 puts them together, and as TensorBoard gets them.
 
-use std::collections::BTreeMap;
-
 use tercet_protocol::says::StepRecord;
 use tercet_sampler::Batch;
 
@@ -15,7 +13,7 @@ pub fn of(batch: &Batch, wait_secs: f64) -> StepRecord {
         epoch: batch.origin.epoch,
         dataset: batch.origin.dataset.clone(),
         length_group: batch.origin.length_group,
-        terms: named_terms(&Terms::default()),
+        terms: Terms::default().by_name(),
         imbalance: batch.origin.imbalance,
         phase_secs: PhaseSecs::default().by_name(),
         wait_secs,
@@ -26,12 +24,6 @@ pub fn of(batch: &Batch, wait_secs: f64) -> StepRecord {
 /// The same for a step that computes nothing; `skipped` counts it as well.
 pub fn left_out(record: StepRecord, skipped: u64) -> StepRecord {
     StepRecord { loss: f64::NAN, grad_norm: f64::NAN, learning_rate: f64::NAN, skipped, ..record }
-}
-
-/// The parts of a loss by name.
-pub fn named_terms(terms: &Terms) -> BTreeMap<String, Option<f64>> {
-    // Plain structs of numbers cannot fail to serialise.
-    serde_json::from_value(serde_json::to_value(terms).expect("plain data")).expect("numbers by name")
 }
 
 /// TensorBoard's tags and values.
@@ -56,6 +48,9 @@ pub fn scalars(record: &StepRecord) -> Vec<(String, f64)> {
     ] {
         scalars.push((tag.to_owned(), value));
     }
+    let accuracies = record.accuracies.iter().map(|(name, share)| (format!("accuracy/{name}"), *share));
+    scalars.extend(accuracies);
+    scalars.extend(record.decoder_gap.map(|gap| ("loss/decoder_gap".to_owned(), gap)));
     scalars.extend(record.device_peak_bytes.map(|bytes| ("memory/device_peak_bytes".to_owned(), bytes as f64)));
     scalars.extend(record.phase_secs.iter().map(|(name, secs)| (format!("phase_secs/{name}"), *secs)));
     scalars

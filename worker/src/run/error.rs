@@ -29,6 +29,12 @@ pub enum SetupError {
         /// The other task.
         task: String,
     },
+    /// Nothing can be hidden from the encoder.
+    #[error(
+        "{0}: the tokenizer has no mask token (<mask> or [MASK]), which pre-training puts in place of words: add one to \
+         the tokenizer and a row for it to the model's table of words, or take another model"
+    )]
+    NoMask(String),
     /// A checkpoint of another recipe.
     #[error(
         "{path}: was written by another recipe ({keys}): undo the change to resume, or start a new run from its model with --set model.path={path}/model run_dir=…"

@@ -19,7 +19,7 @@ use super::same_weights;
 use crate::checkpoint::{self, Progress, Resumed, TrainState};
 use crate::machine::cores;
 use crate::machine::device::device_of;
-use crate::model::{M3Model, ModelOptions};
+use crate::model::{M3Model, ModelOptions, Purpose};
 use crate::ops::matmul::Measured;
 use crate::record::log;
 use crate::record::recorder::Recorder;
@@ -197,13 +197,16 @@ fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective, remarks: &mut 
 /// # Errors
 /// It names none, or one that cannot be loaded; ranks have loaded different ones.
 pub(crate) fn model_of(recipe: &Recipe, ranks: &dyn Collective) -> anyhow::Result<M3Model> {
-    let options = ModelOptions::of(&recipe.model, recipe.seed);
+    let options = ModelOptions::of(recipe);
     let (device, kind) = (device_of(ranks), kind_of(recipe.precision));
     let model = match recipe.model.origin()? {
         Origin::Folder(dir) => M3Model::load(dir, &options, device, kind)?,
         Origin::Config(config) => M3Model::fresh(config, &options, device, kind)?,
     };
     same_weights::check(ranks, &model.parameters.flat, "as they were loaded")?;
+    if model.purpose() != Purpose::Retrieval && model.special.mask.is_none() {
+        return Err(SetupError::NoMask(model.tokenizer_folder().display().to_string()).into());
+    }
     Ok(model)
 }
 
@@ -262,7 +265,7 @@ fn load_newest(
     remarks: &mut Vec<String>,
 ) -> anyhow::Result<Option<(PathBuf, Resumed)>> {
     let Some(path) = newest_good(recipe, ranks, remarks)? else { return Ok(None) };
-    let options = ModelOptions::of(&recipe.model, recipe.seed);
+    let options = ModelOptions::of(recipe);
     let mut resumed = checkpoint::load(&path, &options, device_of(ranks), kind_of(recipe.precision))
         .inspect_err(|_| remarks.iter().for_each(|text| tracing::warn!("{text}")))?;
     same_weights::check(ranks, &resumed.model.parameters.flat, format_args!("as {} has them", path.display()))?;

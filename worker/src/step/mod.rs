@@ -1,12 +1,15 @@
 //! One training step: the phases of docs/know/architecture.md from the batch in hand to the updated weights.
 //!
 //! The sampler chooses and reads the batch (phases 1 and 2), and the run records the step (phase 10). [`contrastive`]
-//! has the objective's part (phases 3 to 7): everything between the batch and the gradient's sum over ranks.
+//! and [`pretraining`] have an objective's part (phases 3 to 7): everything between the batch and the gradient's sum
+//! over ranks.
 
 pub mod clip;
 pub mod contrastive;
+mod dropout_seed;
 pub mod inspect;
 pub mod outcome;
+pub mod pretraining;
 pub mod reduce;
 pub mod schedule;
 pub mod settings;
@@ -71,6 +74,9 @@ pub fn gradients(
     let mut sum = GradientReducer::new(ranks, &of.model.parameters, of.settings.optimizer.shard_state);
     let own = match &of.settings.objective {
         Objective::Contrastive(loss) => contrastive::compute(of, loss, ranks, share, &mut sum, see)?,
+        Objective::Pretraining(section, masks) => {
+            pretraining::compute(of, section, masks, ranks, share, &mut sum, see)?
+        }
     };
     during(Phase::Reduce, || {
         sum.finish()?;

@@ -1,6 +1,10 @@
 //! The results of a step.
 
+use std::collections::BTreeMap;
+
+use tch::Device;
 use tercet_cluster::{Collective, CollectiveError, ReduceOp, Traffic};
+use tercet_configs::limits::PREDICTION_NUMBERS;
 
 use crate::scoring::Scores;
 use crate::step::contrastive::loss::Terms;
@@ -10,29 +14,149 @@ use crate::step::contrastive::loss::Terms;
 pub struct Outcome {
     /// The global batch's loss: the same on every rank, once it is summed.
     pub loss: f64,
-    /// Its parts, likewise.
+    /// What its objective told.
+    pub told: Told,
+    /// Real tokens that this rank encoded.
+    pub num_tokens: usize,
+    /// Tokens that it encoded, padding included.
+    pub num_padded_tokens: usize,
+    /// Where it was computed.
+    pub device: Device,
+}
+
+/// What an objective told.
+#[derive(Debug)]
+pub enum Told {
+    /// Contrastive learning.
+    Contrastive(Contrasted),
+    /// Pre-training.
+    Pretraining(Predicted),
+}
+
+/// What contrastive learning told.
+#[derive(Debug)]
+pub struct Contrasted {
+    /// The loss's parts: the same on every rank, once they are summed.
     pub terms: Terms,
     /// This rank's scores, not yet divided by the temperature, [Q, P] each.
     pub scores: Scores,
     /// Pairs of this rank's queries and passages that were left out of the loss.
     pub num_false_negatives: usize,
-    /// Real tokens that this rank encoded.
-    pub num_tokens: usize,
-    /// Tokens that it encoded, padding included.
-    pub num_padded_tokens: usize,
+}
+
+/// What pre-training told: the same on every rank, once it is summed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Predicted {
+    /// The encoder's masked words.
+    pub encoder: Predictions,
+    /// The decoder's words; none without a decoder.
+    pub decoder: Option<Predictions>,
+    /// Where it was looked at what the sentence vector carries: the decoder's −log probabilities, summed over so many
+    /// labels, with the texts' own vectors and with other texts', and that number.
+    pub looked_at: Option<[f64; 3]>,
+}
+
+/// What was predicted of all ranks' labels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Predictions {
+    /// The mean cross-entropy; 0 where nothing was to predict.
+    pub loss: f64,
+    /// Labels.
+    pub num_labels: i64,
+    /// The share of labels that were predicted first.
+    pub accuracy: f64,
+}
+
+impl Predicted {
+    /// The parts of the loss by name.
+    pub fn terms(&self) -> BTreeMap<String, Option<f64>> {
+        self.of_sides(|side| Some(side.loss))
+    }
+
+    /// The shares of labels that were predicted first, by name.
+    pub fn accuracies(&self) -> BTreeMap<String, f64> {
+        self.of_sides(|side| side.accuracy)
+    }
+
+    /// Labels by name.
+    pub fn counts(&self) -> BTreeMap<String, i64> {
+        self.of_sides(|side| side.num_labels)
+            .into_iter()
+            .map(|(side, count)| (format!("{side}_labels"), count))
+            .collect()
+    }
+
+    /// By how much the decoder's loss is larger with other texts' sentence vectors, where that was looked at.
+    pub fn decoder_gap(&self) -> Option<f64> {
+        let [own, other, labels] = self.looked_at?;
+        (labels > 0.0).then(|| (other - own) / labels)
+    }
+
+    fn of_sides<T>(&self, value: impl Fn(&Predictions) -> T) -> BTreeMap<String, T> {
+        let sides = [("encoder", Some(&self.encoder)), ("decoder", self.decoder.as_ref())];
+        sides.into_iter().filter_map(|(name, side)| Some((name.to_owned(), value(side?)))).collect()
+    }
+
+    /// What is summed over ranks: as many numbers in every step, 0 where there is nothing.
+    fn shares(&self) -> [f64; PREDICTION_NUMBERS - 1] {
+        let share = |side: Option<Predictions>| side.map_or([0.0; 2], |side| [side.loss, side.accuracy]);
+        let ([a, b], [c, d], [e, f, g]) =
+            (share(Some(self.encoder)), share(self.decoder), self.looked_at.unwrap_or_default());
+        [a, b, c, d, e, f, g]
+    }
+
+    /// The same with the sums over ranks.
+    fn with_sums(self, sums: [f64; PREDICTION_NUMBERS - 1]) -> Self {
+        let [encoder_loss, encoder_accuracy, decoder_loss, decoder_accuracy, looked_at @ ..] = sums;
+        Self {
+            encoder: Predictions { loss: encoder_loss, accuracy: encoder_accuracy, ..self.encoder },
+            decoder: self.decoder.map(|side| Predictions { loss: decoder_loss, accuracy: decoder_accuracy, ..side }),
+            looked_at: self.looked_at.map(|_| looked_at),
+        }
+    }
 }
 
 impl Outcome {
+    /// What contrastive learning told.
+    ///
+    /// # Panics
+    /// If the objective was another.
+    pub fn contrasted(&self) -> &Contrasted {
+        match &self.told {
+            Told::Contrastive(contrasted) => contrasted,
+            Told::Pretraining(_) => panic!("the objective was pre-training"),
+        }
+    }
+
+    /// The parts of the loss by name.
+    pub fn terms(&self) -> BTreeMap<String, Option<f64>> {
+        match &self.told {
+            Told::Contrastive(contrasted) => contrasted.terms.by_name(),
+            Told::Pretraining(predicted) => predicted.terms(),
+        }
+    }
+
     /// Replaces the loss and its parts by the global ones, the sums of every rank's shares. Every rank calls it.
     ///
     /// # Errors
     /// A collective that failed.
-    pub(super) fn summed(self, ranks: &dyn Collective) -> Result<Self, CollectiveError> {
-        let parts = self.terms.values();
-        let mut sums: Vec<f64> = parts.iter().map(|part| part.unwrap_or(0.0)).chain([self.loss]).collect();
-        ranks.all_reduce(sums.as_mut_slice().into(), ReduceOp::Sum)?;
-        let terms = Terms::from_values(std::array::from_fn(|i| parts[i].map(|_| sums[i])));
-        Ok(Self { loss: sums[parts.len()], terms, ..self })
+    pub(super) fn summed(mut self, ranks: &dyn Collective) -> Result<Self, CollectiveError> {
+        let mut sums = vec![self.loss];
+        match &mut self.told {
+            Told::Contrastive(contrasted) => {
+                sums.extend(contrasted.terms.values().map(|part| part.unwrap_or(0.0)));
+                ranks.all_reduce(sums.as_mut_slice().into(), ReduceOp::Sum)?;
+                let parts = contrasted.terms.values();
+                contrasted.terms = Terms::from_values(std::array::from_fn(|i| parts[i].map(|_| sums[1 + i])));
+            }
+            Told::Pretraining(predicted) => {
+                sums.extend(predicted.shares());
+                ranks.all_reduce(sums.as_mut_slice().into(), ReduceOp::Sum)?;
+                *predicted = predicted.with_sums(std::array::from_fn(|i| sums[1 + i]));
+            }
+        }
+        self.loss = sums[0];
+        Ok(self)
     }
 }
 

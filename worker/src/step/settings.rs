@@ -1,10 +1,10 @@
 //! What a step computes with.
 
-use tercet_configs::{LossSection, OptimizerSection, Recipe};
+use tercet_configs::{LossSection, OptimizerSection, PretrainSection, Recipe};
 use tercet_sampler::SubBatchLimit;
 
 use crate::model::M3Model;
-use crate::model::representation::Heads;
+use crate::step::pretraining::masks::Masks;
 
 /// What is trained, and how.
 #[derive(Clone, Copy)]
@@ -37,13 +37,17 @@ pub struct StepSettings {
 pub enum Objective {
     /// Queries against the passages of all ranks, through cached gradients.
     Contrastive(LossSection),
+    /// Single texts, of which something is hidden.
+    Pretraining(PretrainSection, Masks),
 }
 
 impl Objective {
-    /// The heads that it trains.
-    pub fn heads(&self) -> Heads {
-        match self {
-            Self::Contrastive(loss) => Heads::of(loss.preset),
+    /// What the recipe trains for; masks are drawn.
+    pub fn of(recipe: &Recipe) -> Self {
+        if recipe.loss.preset.is_pretraining() {
+            Self::Pretraining(recipe.pretrain.clone(), Masks::Drawn)
+        } else {
+            Self::Contrastive(recipe.loss.clone())
         }
     }
 }
@@ -52,7 +56,7 @@ impl StepSettings {
     /// As the recipe says.
     pub fn of(recipe: &Recipe) -> Self {
         Self {
-            objective: Objective::Contrastive(recipe.loss.clone()),
+            objective: Objective::of(recipe),
             sub_batch: SubBatchLimit { tokens: recipe.sub_batch_tokens, texts: recipe.sub_batch_texts },
             kept_graph_tokens: recipe.kept_graph_tokens.unwrap_or(0),
             seed: recipe.seed,

@@ -1,8 +1,9 @@
 //! A benchmark's figures: operations are counted and set against the rate of matrix products.
 //!
-//! Model operations are those of the real tokens, in encoder and heads, forward and backward once: three forward
-//! passes. Neither padding nor recomputation counts, nor do the score matrices, whose lexical part depends on the
-//! texts' words.
+//! Model operations are those of the real tokens, in the encoder and what stands on it, forward and backward once:
+//! three forward passes. In pre-training that is the decoder, and the projection to the vocabulary of the words that
+//! both sides had to predict. Neither padding nor recomputation counts, nor do the score matrices, whose lexical part
+//! depends on the texts' words.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use serde::Serialize;
 use tercet_configs::{ModelShape, Precision};
 use tercet_protocol::says::bench;
 
-use crate::plan::{Encoded, encoder_flops};
+use crate::plan::{Encoded, Predicted, forward_flops};
 
 /// All that `tercet bench` says; what `--json` prints.
 #[derive(Debug, Serialize)]
@@ -83,8 +84,13 @@ impl Report {
 impl StepReport {
     /// `peak` is all ranks' together.
     fn new(shape: &ModelShape, step: &bench::Step, peak: f64) -> Self {
-        let real = Encoded { tokens: step.tokens, squares: step.squares, ..Encoded::default() };
-        let model_flops = 3.0 * encoder_flops(shape, &real);
+        let predicted = Predicted {
+            encoder_labels: step.encoder_labels,
+            decoder_labels: step.decoder_labels,
+            decoder_pairs: step.decoder_pairs,
+        };
+        let real = Encoded { tokens: step.tokens, squares: step.squares, predicted, ..Encoded::default() };
+        let model_flops = 3.0 * forward_flops(shape, &real);
         Self {
             step_secs: step.step_secs,
             cpu_secs: step.cpu_secs,
@@ -107,7 +113,7 @@ fn median(steps: &[StepReport]) -> Option<StepReport> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::plan::test_shape;
+    use crate::plan::{test_pretraining_shape, test_shape};
 
     /// Steps of these seconds on two ranks that do 10 kFLOP/s each, 10 real tokens of 16 in texts of 7 and 3.
     pub fn report(step_secs: &[f64]) -> Report {
@@ -120,6 +126,7 @@ pub mod tests {
             tokens: 10.0,
             padded_tokens: 16.0,
             squares: 58.0,
+            ..bench::Step::default()
         };
         let measured = bench::Report {
             world_size: 2,
@@ -144,6 +151,25 @@ pub mod tests {
         assert_eq!(step.model_flops, 3.0 * (2.0 * (10.0 * 1024.0 + 32.0 * 58.0) + 10.0 * 80.0));
         assert_eq!(step.peak_share, step.model_flops / (8.0 * 20_000.0));
         assert_eq!((step.tokens_per_sec, step.padding_share), (1.25, 0.375));
+    }
+
+    #[test]
+    fn pre_training_counts_the_decoder_and_the_words_that_were_predicted_by_hand() {
+        let step = bench::Step {
+            step_secs: 1.0,
+            tokens: 10.0,
+            padded_tokens: 16.0,
+            squares: 58.0,
+            encoder_labels: 3.0,
+            decoder_labels: 6.0,
+            decoder_pairs: 38.0,
+            ..bench::Step::default()
+        };
+        let report = StepReport::new(&test_pretraining_shape(), &step, 1e6);
+        // As plan/flops.rs has it by hand.
+        let decoder = 6.0 * 768.0 + 10.0 * 256.0 + 32.0 * 38.0;
+        let forward = 2.0 * (10.0 * 1024.0 + 32.0 * 58.0) + decoder + 9.0 * (128.0 + 1600.0);
+        assert_eq!(report.model_flops, 3.0 * forward);
     }
 
     #[test]

@@ -6,9 +6,10 @@ use super::report::{Report, StepReport};
 use crate::plan::{counted, duration, grouped, percent, scaled};
 
 /// The breakdown's lines, each with the worker's phases that it is made of.
-const LINES: [(&str, &[&str]); 8] = [
+const LINES: [(&str, &[&str]); 9] = [
     ("encoder", &["forward", "recompute", "backward"]),
     ("heads", &["heads"]),
+    ("decoder", &["decoder"]),
     ("scoring", &["scoring"]),
     ("loss", &["loss"]),
     ("reduce", &["reduce"]),

@@ -8,11 +8,11 @@ mod tables;
 use std::path::Path;
 use std::time::Instant;
 
-use tercet_sampler::{DatasetMeta, OnError, PrepareInput, PrepareOptions};
+use tercet_sampler::{DatasetMeta, Holds, Long, OnError, PrepareInput, PrepareOptions, TextOptions};
 
 use self::lengths::LengthCounts;
 use self::progress::Progress;
-use crate::args::{self, Prepare};
+use crate::args::{self, DataSetInput, Prepare};
 use crate::screen::Screen;
 use crate::screen::progress::short;
 
@@ -45,10 +45,14 @@ pub fn run(args: &Prepare) -> anyhow::Result<()> {
     for warning in &report.warnings {
         screen.say(&format!("warning: {warning}\n"));
     }
+    screen.say(&tables::texts(datasets));
     if report.num_texts_cut > 0 {
         let (query, passage) = (args.query_max_len, args.passage_max_len);
-        let cut = report.num_texts_cut;
-        screen.say(&format!("{cut} texts were cut (queries at {query} tokens, passages at {passage})\n"));
+        let at = match args.texts.is_empty() {
+            true => format!("queries at {query} tokens, passages at {passage}"),
+            false => format!("at {} tokens", args.text_max_len),
+        };
+        screen.say(&format!("{} texts were cut ({at})\n", report.num_texts_cut));
     }
     if let Some(list) = report.skipped_list.as_deref().filter(|_| report.num_skipped > 0) {
         screen.say(&tables::skipped(report.num_skipped, list)?);
@@ -69,16 +73,24 @@ fn going_on(error: anyhow::Error, out: &Path) -> anyhow::Error {
 }
 
 fn options(args: &Prepare) -> PrepareOptions {
+    let inputs = |inputs: &[DataSetInput], holds| {
+        let input = |input: &DataSetInput| PrepareInput { name: input.name.clone(), holds, paths: input.paths.clone() };
+        inputs.iter().map(input).collect::<Vec<_>>()
+    };
     PrepareOptions {
         tokenizer: args.tokenizer.clone(),
-        inputs: args
-            .inputs
-            .iter()
-            .map(|input| PrepareInput { name: input.name.clone(), paths: input.paths.clone() })
-            .collect(),
+        inputs: [inputs(&args.inputs, Holds::Pairs), inputs(&args.texts, Holds::Texts)].concat(),
         out: args.out.clone(),
         query_max_len: args.query_max_len,
         passage_max_len: args.passage_max_len,
+        texts: TextOptions {
+            max_len: args.text_max_len,
+            long: match args.long {
+                args::Long::Cut => Long::Cut,
+                args::Long::Split => Long::Split,
+            },
+            pack: args.pack,
+        },
         on_error: match args.on_error {
             args::OnError::Stop => OnError::Stop,
             args::OnError::Skip => OnError::Skip,

@@ -41,6 +41,16 @@ pub fn data_sets(report: &PrepareReport) -> String {
     table
 }
 
+/// How many texts the rows are made of, for data sets in which that is another number.
+pub fn texts(datasets: &[DatasetMeta]) -> String {
+    let line = |dataset: &DatasetMeta| {
+        let DatasetMeta { name, num_rows, .. } = dataset;
+        let num_texts = dataset.num_texts().filter(|texts| texts != num_rows)?;
+        Some(format!("data set {name}: {num_texts} texts are {num_rows} rows\n"))
+    };
+    datasets.iter().filter_map(line).collect()
+}
+
 /// What each language has, the most frequent first.
 pub fn languages(datasets: &[DatasetMeta]) -> String {
     let mut languages: BTreeMap<&str, LanguageMeta> = BTreeMap::new();

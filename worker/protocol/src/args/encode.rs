@@ -108,6 +108,6 @@ fn head() -> impl TypedValueParser<Value = Head> {
 }
 
 /// A value as it is typed.
-fn name_of<V: ValueEnum>(value: &V) -> String {
+pub(super) fn name_of<V: ValueEnum>(value: &V) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }

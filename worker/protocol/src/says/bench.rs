@@ -51,4 +51,13 @@ pub struct Step {
     pub padded_tokens: f64,
     /// Σ L² of the real lengths.
     pub squares: f64,
+    /// In pre-training: words that the encoder had to predict.
+    #[serde(default)]
+    pub encoder_labels: f64,
+    /// Words that the decoder had to predict, which are its rows.
+    #[serde(default)]
+    pub decoder_labels: f64,
+    /// Σ rows · L of the decoder.
+    #[serde(default)]
+    pub decoder_pairs: f64,
 }

@@ -9,6 +9,7 @@ mod event;
 pub mod measure;
 pub mod probe;
 mod record;
+pub mod search;
 pub mod step;
 
 pub use event::{Beat, Event};

@@ -21,6 +21,9 @@ pub struct Report {
     /// Query-passage pairs that were left out of the loss.
     #[serde(default)]
     pub false_negatives: i64,
+    /// In pre-training the numbers of places that were to be predicted: `encoder_labels` and `decoder_labels`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counts: BTreeMap<String, i64>,
     /// By the weight's name.
     pub param_grad_norm: BTreeMap<String, Option<f64>>,
     /// Of all weights together.

@@ -122,12 +122,17 @@ impl Dataset {
     }
 }
 
-/// The file `name` of the folder, plain or packed; or, of JSON Lines, the same name as columns.
-fn file_of(dir: &Path, name: &str) -> Result<PathBuf, CommandError> {
+/// The file `name` of the folder, plain or packed; or, of JSON Lines, the same name as columns; if there is one.
+pub fn find(dir: &Path, name: &str) -> Option<PathBuf> {
     let path = plain_or_packed(&dir.join(name));
     let stem = name.strip_suffix(".jsonl");
     let columns = stem.into_iter().flat_map(|stem| COLUMNS.map(|ending| dir.join(format!("{stem}.{ending}"))));
-    if let Some(found) = [path].into_iter().chain(columns).find(|path| path.exists()) {
+    [path].into_iter().chain(columns).find(|path| path.exists())
+}
+
+/// The file `name` of the folder.
+fn file_of(dir: &Path, name: &str) -> Result<PathBuf, CommandError> {
+    if let Some(found) = find(dir, name) {
         return Ok(found);
     }
     if !dir.is_dir() {
@@ -222,7 +227,7 @@ fn too_large(path: &Path) -> CommandError {
     CommandError::Data { path: path.to_owned(), reason: format!("more than {} documents", u32::MAX) }
 }
 
-fn read_queries(path: &Path) -> Result<Vec<Query>, CommandError> {
+pub fn read_queries(path: &Path) -> Result<Vec<Query>, CommandError> {
     let mut queries = Vec::new();
     let mut seen = HashSet::new();
     TextRecord::for_each(path, |_, mut record, line| {
@@ -237,7 +242,7 @@ fn read_queries(path: &Path) -> Result<Vec<Query>, CommandError> {
 }
 
 /// The name of the text on `line`.
-fn required_id(id: Option<String>, line: &str) -> Result<String, String> {
+pub fn required_id(id: Option<String>, line: &str) -> Result<String, String> {
     let id = id.ok_or_else(|| no_id(line))?;
     // Judgments put names between tabs, one a line.
     if id.trim().is_empty() || id.trim() != id || id.contains(['\t', '\n', '\r']) {

@@ -19,11 +19,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use tercet_cluster::Collective;
+use tercet_configs::CpuMatmul;
 use tercet_protocol::args::EvalArgs;
 use tercet_protocol::says::eval::{Metrics, Results};
 
 use beir::folder_name;
 pub use beir::{Dataset, Query};
+pub(super) use beir::{find, read_queries, required_id};
 pub use hits::{Hit, TopHits};
 pub use qrels::Judgments;
 pub use search::Rankings;
@@ -57,6 +59,7 @@ pub fn run(args: &EvalArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         mcls: args.mcls,
         sub_batch_tokens: args.sub_batch_tokens,
         precision: args.precision.into(),
+        matmul: CpuMatmul::Auto,
     };
     let encoder = TextEncoder::load(&args.model, options, ranks)?;
     let mut results = BTreeMap::new();

@@ -14,6 +14,7 @@ use std::io::Write;
 use std::path::Path;
 
 use tercet_cluster::Collective;
+use tercet_configs::CpuMatmul;
 use tercet_protocol::args::MineArgs;
 
 use self::known::{Known, Passages};
@@ -41,6 +42,7 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         mcls: None,
         sub_batch_tokens: args.sub_batch_tokens,
         precision: args.precision.into(),
+        matmul: CpuMatmul::Auto,
     };
     let encoder = TextEncoder::load(&args.model, options, ranks)?;
 

@@ -2,7 +2,6 @@
 
 mod host;
 mod load;
-mod names;
 mod pickle;
 mod save;
 mod tokenizer_config;

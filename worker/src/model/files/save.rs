@@ -5,24 +5,13 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use tch::Kind;
-use tercet_configs::{EncoderConfig, Pooling, Prompts, in_its_place};
+use tercet_configs::{EncoderConfig, Pooling, Prompts, TOKENIZER_FILES, in_its_place};
 use tercet_sampler::SpecialTokens;
 
 use super::{HostTensor, pickle, tokenizer_config};
 use crate::model::heads::{HEADS, head_of};
+use crate::model::pretraining::{PRETRAINING_FILES, is_of_pretraining};
 use crate::model::{M3Model, ModelError};
-
-/// Files beside a tokenizer.json that are copied unchanged.
-const TOKENIZER_FILES: [&str; 8] = [
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "special_tokens.json",
-    "added_tokens.json",
-    "sentencepiece.bpe.model",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-];
 
 /// The contents of a model's directory besides the weights. The source files are read once, so that exports do not need
 /// them later: they may lie in a checkpoint that has been deleted since the run resumed from it.
@@ -85,8 +74,9 @@ impl M3Model {
 }
 
 impl ModelFiles {
-    /// Writes config.json, model.safetensors, the heads' .pt files, the tokenizer's files and sentence-transformers'
-    /// module descriptions into the existing folder `dir`. Needs no libtorch.
+    /// Writes config.json, model.safetensors, the heads' .pt files or the .safetensors of pre-training's parts, the
+    /// tokenizer's files and sentence-transformers' module descriptions into the existing folder `dir`. Needs no
+    /// libtorch.
     ///
     /// # Errors
     /// [`ModelError::Write`] with the file that could not be written.
@@ -100,14 +90,24 @@ impl ModelFiles {
         let is_double = weights.iter().any(|(_, weight)| weight.kind == Kind::Double);
         write_json("config.json", self.config.to_json(if is_double { "float64" } else { "float32" }))?;
         let weights = weights.iter().map(|(name, weight)| (*name, weight));
-        let (heads, encoder): (Vec<_>, Vec<_>) = weights.partition(|(name, _)| head_of(name).is_some());
+        let (on_encoder, encoder): (Vec<_>, Vec<_>) =
+            weights.partition(|(name, _)| head_of(name).is_some() || is_of_pretraining(name));
         write_safetensors(&dir.join("model.safetensors"), &encoder)?;
         for head in HEADS {
             let prefix = format!("{head}.");
-            let own = heads.iter().filter_map(|(name, weight)| Some((name.strip_prefix(&prefix)?, *weight)));
+            let own = on_encoder.iter().filter_map(|(name, weight)| Some((name.strip_prefix(&prefix)?, *weight)));
+            let own: Vec<_> = own.collect();
+            if own.is_empty() {
+                continue;
+            }
             let path = dir.join(format!("{head}.pt"));
-            pickle::write_state_dict(&path, &own.collect::<Vec<_>>())
-                .map_err(|source| ModelError::Write { path, source })?;
+            pickle::write_state_dict(&path, &own).map_err(|source| ModelError::Write { path, source })?;
+        }
+        for (prefix, file) in PRETRAINING_FILES {
+            let own: Vec<_> = on_encoder.iter().filter(|(name, _)| name.starts_with(prefix)).copied().collect();
+            if !own.is_empty() {
+                write_safetensors(&dir.join(file), &own)?;
+            }
         }
         for (name, bytes) in &self.tokenizer {
             write(name, bytes)?;

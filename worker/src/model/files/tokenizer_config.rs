@@ -13,8 +13,8 @@ use tercet_sampler::SpecialTokens;
 ///   and replaces the normalizer. `PreTrainedTokenizerFast` takes tokenizer.json as it is, which is what we do.
 /// - A length limit is the model's own: positions may have been added, and some files state none that a model could
 ///   take.
-/// - Every special token that the lexical head leaves out is named. BERT's files name the last one `sep_token` only;
-///   FlagEmbedding wants an `eos_token` and cannot score pairs without.
+/// - Every special token that the lexical head leaves out is named, and the mask token where there is one. BERT's files
+///   name the last one `sep_token` only; FlagEmbedding wants an `eos_token` and cannot score pairs without.
 pub(super) fn completed(dir: &Path, special: &SpecialTokens, max_len: usize) -> Option<Value> {
     let read = |name: &str| serde_json::from_slice::<Value>(&fs::read(dir.join(name)).ok()?).ok();
     let found = read("tokenizer_config.json").filter(Value::is_object);
@@ -22,17 +22,18 @@ pub(super) fn completed(dir: &Path, special: &SpecialTokens, max_len: usize) -> 
         .clone()
         .unwrap_or_else(|| json!({"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": max_len}));
     let roles = [
-        ("cls_token", special.cls),
-        ("eos_token", special.eos),
-        ("pad_token", special.pad),
-        ("unk_token", special.unk),
+        ("cls_token", Some(special.cls)),
+        ("eos_token", Some(special.eos)),
+        ("pad_token", Some(special.pad)),
+        ("unk_token", Some(special.unk)),
+        ("mask_token", special.mask),
     ];
     let tokenizer = read("tokenizer.json")?;
     let added = tokenizer.get("added_tokens").and_then(Value::as_array);
     if config.get("model_max_length").is_some() {
         config["model_max_length"] = max_len.into();
     }
-    for (role, id) in roles {
+    for (role, id) in roles.into_iter().filter_map(|(role, id)| Some((role, id?))) {
         let token = added.into_iter().flatten().find(|token| token["id"] == id).and_then(|token| token.get("content"));
         if let Some(token) = token.filter(|_| config.get(role).is_none_or(Value::is_null)) {
             config[role] = token.clone();
@@ -45,7 +46,7 @@ pub(super) fn completed(dir: &Path, special: &SpecialTokens, max_len: usize) -> 
 mod tests {
     use super::*;
 
-    const SPECIAL: SpecialTokens = SpecialTokens { cls: 1, eos: 2, pad: 0, unk: 3 };
+    const SPECIAL: SpecialTokens = SpecialTokens { cls: 1, eos: 2, pad: 0, unk: 3, mask: None };
 
     fn directory(tokenizer_config: Option<&str>) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();

@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 use tch::{Kind, Tensor};
+use tercet_configs::weight_names as names;
 use tercet_configs::{EncoderConfig, ModelFolder, WeightFiles, WeightFormat, in_its_place, unreadable};
 
-use super::{names, pickle};
-use crate::model::{ModelError, encoder, heads};
+use super::pickle;
+use crate::model::heads::HEADS;
+use crate::model::pretraining::PRETRAINING_FILES;
+use crate::model::{ModelError, Purpose, encoder, heads, pretraining};
 
 /// Names of tensors without a place that an error lists.
 const LISTED: usize = 6;
@@ -27,14 +30,14 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// Reads the encoder's files and the heads' of `folder`.
+    /// Reads the encoder's files of `folder`, and those of what stands on it for `purpose`.
     ///
     /// # Errors
     /// A file that is missing or cannot be read, two tensors for one place, or tensors without a place.
-    pub fn read(folder: &ModelFolder, config: &EncoderConfig) -> Result<Self, ModelError> {
+    pub fn read(folder: &ModelFolder, config: &EncoderConfig, purpose: Purpose) -> Result<Self, ModelError> {
         let files = WeightFiles::find(&folder.transformer)?;
         let path = files.index.clone().unwrap_or_else(|| files.files[0].clone());
-        let mut gathered = Gathered::new(config);
+        let mut gathered = Gathered::new(config, purpose);
         for file in &files.files {
             let given = gathered.take_file(file, files.format)?;
             let promised = files.tensors.iter().filter(|(_, place)| *place == file);
@@ -44,9 +47,21 @@ impl Weights {
             }
         }
         gathered.refuse_strays(&path)?;
-        for head in ["colbert_linear", "sparse_linear"] {
-            if let Some(file) = folder.file(&format!("{head}.pt")) {
-                gathered.take_head(&file, head)?;
+        match purpose {
+            Purpose::Retrieval => {
+                for head in HEADS {
+                    if let Some(file) = folder.file(&format!("{head}.pt")) {
+                        gathered.take_head(&file, head)?;
+                    }
+                }
+            }
+            Purpose::Pretraining { .. } => {
+                for (_, name) in PRETRAINING_FILES {
+                    if let Some(file) = folder.file(name) {
+                        gathered.take_file(&file, WeightFormat::Safetensors)?;
+                        gathered.refuse_strays(&file)?;
+                    }
+                }
             }
         }
         let Gathered { tensors, task_heads, .. } = gathered;
@@ -63,6 +78,8 @@ impl Weights {
 struct Gathered {
     /// The names that the model has a place for.
     places: BTreeSet<String>,
+    /// A place's name for a tensor's.
+    place_of: fn(&str) -> String,
     num_layers: usize,
     /// By place: the tensor's origin, for messages, and the tensor.
     tensors: BTreeMap<String, (String, Tensor)>,
@@ -71,11 +88,15 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn new(config: &EncoderConfig) -> Self {
-        let specs =
-            encoder::specs(config).into_iter().chain(encoder::pooler_specs(config)).chain(heads::specs(config, 1));
+    fn new(config: &EncoderConfig, purpose: Purpose) -> Self {
+        let (on_encoder, place_of): (_, fn(&str) -> String) = match purpose {
+            Purpose::Retrieval => (heads::specs(config, 1), names::bare),
+            Purpose::Pretraining { decoder } => (pretraining::specs(config, decoder), names::bare_in_pretraining),
+        };
+        let specs = encoder::specs(config).into_iter().chain(encoder::pooler_specs(config)).chain(on_encoder);
         Self {
             places: specs.map(|spec| spec.name).collect(),
+            place_of,
             num_layers: config.num_hidden_layers,
             tensors: BTreeMap::new(),
             task_heads: BTreeSet::new(),
@@ -87,10 +108,10 @@ impl Gathered {
     fn take_file(&mut self, file: &Path, format: WeightFormat) -> Result<BTreeSet<String>, ModelError> {
         let fail = |reason: String| ModelError::File { path: file.to_owned(), reason };
         let seen = std::cell::RefCell::new(BTreeSet::new());
-        let places = &self.places;
+        let (places, place_of) = (&self.places, self.place_of);
         let wanted = |name: &str| {
             seen.borrow_mut().insert(name.to_owned());
-            places.contains(&names::bare(name))
+            places.contains(&place_of(name))
         };
         let tensors = match format {
             WeightFormat::Safetensors => read_safetensors(file, &wanted),
@@ -102,7 +123,7 @@ impl Gathered {
             return Err(fail("holds no tensors".into()));
         }
         for name in &seen {
-            let bare = names::bare(name);
+            let bare = place_of(name);
             if self.places.contains(&bare) || names::is_harmless(&bare) {
                 continue;
             }
@@ -112,7 +133,7 @@ impl Gathered {
             }
         }
         for (name, tensor) in tensors {
-            self.take(file, names::bare(&name), name, tensor)?;
+            self.take(file, place_of(&name), name, tensor)?;
         }
         Ok(seen)
     }

@@ -8,17 +8,9 @@
 
 use tch::Tensor;
 
+use super::cross::CrossAttention;
 use super::settings::{Attention, scale};
 use super::texts::Group;
-
-/// The inputs of attention of CLS alone, or their gradients: queries of the first tokens, keys and values of all
-/// tokens.
-pub struct ClsAttention {
-    /// [texts, d].
-    pub query: Tensor,
-    /// Beside each other, [T, 2d].
-    pub key_value: Tensor,
-}
 
 /// One group's inputs and probabilities, with text and head in one dimension.
 struct Pairs {
@@ -34,7 +26,7 @@ struct Pairs {
 
 impl Attention {
     /// What the first tokens attend to, [texts, d].
-    pub fn forward_cls(&self, cls: &ClsAttention, groups: &[Group]) -> Tensor {
+    pub fn forward_cls(&self, cls: &CrossAttention, groups: &[Group]) -> Tensor {
         let parts = self.groups(cls, groups).map(|(place, group, pairs)| {
             let dropped = self.dropped(&pairs.probabilities, place);
             dropped.bmm(&pairs.value).view([group.num_texts, -1])
@@ -43,7 +35,7 @@ impl Attention {
     }
 
     /// Gradients of queries, keys and values from the result's, [texts, d].
-    pub fn backward_cls(&self, cls: &ClsAttention, groups: &[Group], d_output: &Tensor) -> ClsAttention {
+    pub fn backward_cls(&self, cls: &CrossAttention, groups: &[Group], d_output: &Tensor) -> CrossAttention {
         let d_key_value = cls.key_value.empty_like();
         let mut d_queries = Vec::with_capacity(groups.len());
         let mut first_text = 0;
@@ -64,13 +56,13 @@ impl Attention {
                 into.copy_(&gradient.view([group.num_texts, self.num_heads, group.len, -1]));
             }
         }
-        ClsAttention { query: Tensor::cat(&d_queries, 0), key_value: d_key_value }
+        CrossAttention { query: Tensor::cat(&d_queries, 0), key_value: d_key_value }
     }
 
     /// The groups in order, each with its number and its attention computed.
     fn groups<'a>(
         &'a self,
-        cls: &'a ClsAttention,
+        cls: &'a CrossAttention,
         groups: &'a [Group],
     ) -> impl Iterator<Item = (u64, &'a Group, Pairs)> + 'a {
         let mut first_text = 0;

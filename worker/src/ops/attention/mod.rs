@@ -8,16 +8,19 @@
 //! Legend: T tokens of the sub-batch, d hidden size, h heads, k head size, B and L texts and length of a group.
 
 mod cls;
+mod cross;
 mod fused;
 mod reference;
 mod settings;
 mod texts;
+mod visible;
 
 use tch::{Device, Tensor};
 
-pub use cls::ClsAttention;
+pub use cross::CrossAttention;
 pub use settings::Attention;
 pub use texts::{Group, TextSpan, Texts};
+pub use visible::{Visible, VisibleText};
 
 use super::linear::LinearOutput;
 use super::{Engine, cpu};

@@ -6,8 +6,10 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod cross_entropy;
 pub mod dropout;
 pub mod gelu;
+pub mod inner_products;
 pub mod layer_norm;
 mod number;
 mod product;

@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::{ALL, Case, leaves, mapped, mask, wave};
-use crate::ops::attention::{Attention, ClsAttention, Group, TextSpan, Texts};
+use crate::ops::attention::{Attention, CrossAttention, Group, TextSpan, Texts, Visible, VisibleText};
 use crate::ops::dropout::Dropout;
 use crate::tensors::libtorch;
 
@@ -122,11 +122,77 @@ pub fn cls_attention(lens: &[&[usize]], p: f64) -> Case {
     let exact = vec![output.detach(), q.grad(), kv.grad()];
     let found = move |kind| {
         let [query, key_value, d_output] = [&query, &key_value, &d_output].map(|t| t.to_kind(kind));
-        let cls = ClsAttention { query, key_value };
+        let cls = CrossAttention { query, key_value };
         let groups = layout.groups(kind);
         let d = attention.backward_cls(&cls, &groups, &d_output);
         vec![attention.forward_cls(&cls, &groups), d.query, d.key_value]
     };
     let name = format!("attention of CLS, dropout {p}");
+    Case { name, kinds: ALL, found: Box::new(found), exact, tolerances: [2e-6, 3e-2] }
+}
+
+/// Two texts, of 5 and of 3 tokens with one of padding behind each; 3 rows and 1 row that ask. In the first text row 1
+/// sees nothing: its set leaves its own place alone.
+pub fn visible_attention(p: f64) -> Case {
+    let (head_len, width) = (4, 8);
+    let attention = Attention { num_heads: HEADS, dropout: Dropout::new(3, p) };
+    let (query, key_value) = (wave(&[4, width], 0.7, 2.0), wave(&[10, 2 * width], 0.9, 2.0));
+    let d_output = wave(&[4, width], 0.3, 1.0);
+    // First token, tokens, sets, and of each row its set and its place.
+    type Text = (i64, Vec<Vec<bool>>, Vec<i64>, Vec<i64>);
+    let (seen, hidden) = (false, true);
+    let texts: [Text; 2] = [
+        (
+            0,
+            vec![vec![seen, hidden, seen, hidden, seen], vec![hidden, hidden, seen, hidden, hidden]],
+            vec![0, 1, 0],
+            vec![1, 2, 4],
+        ),
+        (6, vec![vec![seen, seen, hidden]], vec![0], vec![1]),
+    ];
+
+    let [q, kv] = leaves([&query, &key_value]);
+    let mut rows = Vec::new();
+    for (number, (first, sets, set_of_row, places)) in texts.iter().enumerate() {
+        let len = sets[0].len() as i64;
+        let dropped = attention.dropout.at((number as u64) << 32);
+        let dropped = mask(dropped, &[HEADS, places.len() as i64, len]);
+        for (row, (&set, &place)) in set_of_row.iter().zip(places).enumerate() {
+            let sees: Vec<i64> =
+                (0..len).filter(|&other| other != place && !sets[set as usize][other as usize]).collect();
+            let own = q.narrow(0, rows.len() as i64, 1);
+            if sees.is_empty() {
+                rows.push(&own * 0.0);
+                continue;
+            }
+            let sees = Tensor::from_slice(&sees);
+            let context = kv.index_select(0, &(&sees + *first));
+            let heads = (0..HEADS).map(|head| {
+                let at = |t: &Tensor, part: i64| t.narrow(1, part * width + head * head_len, head_len);
+                let mask = dropped.get(head).narrow(0, row as i64, 1).index_select(1, &sees);
+                attend([at(&own, 0), at(&context, 0), at(&context, 1)], &mask)
+            });
+            rows.push(Tensor::cat(&heads.collect::<Vec<_>>(), 1));
+        }
+    }
+    let output = Tensor::cat(&rows, 0);
+    libtorch::backward(&[(&output, &d_output)]);
+    let exact = vec![output.detach(), q.grad(), kv.grad()];
+    let found = move |kind| {
+        let [query, key_value, d_output] = [&query, &key_value, &d_output].map(|t| t.to_kind(kind));
+        let cross = CrossAttention { query, key_value };
+        let text = |(i, (first, sets, set_of_row, places)): (usize, &Text)| VisibleText {
+            rows: if i == 0 { 0..3 } else { 3..4 },
+            tokens: *first..*first + sets[0].len() as i64,
+            hidden: Tensor::from_slice(&sets.concat()).view([sets.len() as i64, -1]),
+            set_of_row: Tensor::from_slice(set_of_row),
+            place_of_row: Tensor::from_slice(places),
+            sees: (i == 0).then(|| Tensor::from_slice(&[1.0, 0.0, 1.0]).view([-1, 1]).to_kind(kind)),
+        };
+        let visible = Visible { texts: texts.iter().enumerate().map(text).collect() };
+        let d = attention.backward_visible(&cross, &visible, &d_output);
+        vec![attention.forward_visible(&cross, &visible), d.query, d.key_value]
+    };
+    let name = format!("attention of rows to what they may see, dropout {p}");
     Case { name, kinds: ALL, found: Box::new(found), exact, tolerances: [2e-6, 3e-2] }
 }

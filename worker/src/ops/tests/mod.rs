@@ -5,6 +5,7 @@
 
 mod attention;
 mod rows;
+mod vocabulary;
 
 use tch::{Device, Kind, Tensor};
 use tercet_configs::MatmulLibrary;
@@ -13,8 +14,9 @@ use super::Weight;
 use super::dropout::Dropout;
 use super::linear::{Linear, LinearOutput};
 use super::matmul::Matmul;
-use attention::{attention, cls_attention};
+use attention::{attention, cls_attention, visible_attention};
 use rows::{activation, adamw, dropout, embedding, linear, norm, norm_of_sum, norm_of_sum_by_libtorch};
+use vocabulary::prediction;
 
 const ALL: &[Kind] = &[Kind::Double, Kind::Float, Kind::BFloat16];
 /// The types that weights are in.
@@ -46,7 +48,10 @@ fn cases() -> Vec<Case> {
         let padded: &[&[usize]] = &[&[40, 40, 39], &[5, 2]];
         cases.push(attention("padded", padded, 4, p));
         cases.push(cls_attention(padded, p));
+        cases.push(visible_attention(p));
     }
+    // Fewer rows than a tile has, and two tiles with a short last one; widths of whole vectors and of others.
+    cases.extend([(7, 64), (1, 37), (150, 131_072 + 5)].map(|(rows, words)| prediction(rows, words)));
     cases
 }
 
@@ -75,7 +80,8 @@ fn every_operation_is_its_definition_in_every_type() {
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     let threads = tch::get_num_threads();
-    for case in [activation(), norm_of_sum(48, 0.1), attention("of every length", &[&[90], &[17]], 40, 0.1), adamw()] {
+    let attention = attention("of every length", &[&[90], &[17]], 40, 0.1);
+    for case in [activation(), norm_of_sum(48, 0.1), attention, adamw(), prediction(70, 1003)] {
         let [one, three] = [1, 3].map(|count| {
             tch::set_num_threads(count);
             tch::no_grad(|| (case.found)(Kind::Float))

@@ -29,7 +29,7 @@ use crate::model::M3Model;
 use crate::record::fitted::Fitted;
 use crate::step::settings::StepSettings;
 pub use error::DoesNotFit;
-pub(crate) use trial::made_up_text;
+pub(crate) use trial::{PretrainingTrial, made_up_text};
 use trial::{
     SMALLEST_SUB_BATCH, Shape, Tried, extrapolated, largest_by_steps, largest_that_fits, longest_scoring, tokens_of,
     try_sub_batch, warm_up,
@@ -46,9 +46,8 @@ const SLACK: [f64; 2] = [0.05, 0.08];
 /// Finds and sets the sizes in `settings`: both, if the recipe has a budget; how many graphs are kept, if it says
 /// nothing of memory. Every rank calls it, when all is allocated that the run holds between steps.
 ///
-/// # Errors
-/// [`DoesNotFit`]: a budget that was asked for is too small, or a GPU cannot score the longest batch; or a collective
-/// that failed.
+/// # Errors [`DoesNotFit`]: a budget that was asked for is too small, or a GPU cannot score the longest batch; or a
+/// collective that failed.
 pub fn fit(
     model: &M3Model,
     ranks: &dyn Collective,
@@ -92,7 +91,7 @@ pub fn fit(
         );
     };
     let left = left - scoring - sub_batch.peak;
-    let kept = (left as f64 / (sub_batch.kept as f64 / tokens_of(longest, tried) as f64)) as usize;
+    let kept = num_kept(left, sub_batch.kept as f64 / tokens_of(longest, tried) as f64);
     settings.sub_batch.tokens = tokens;
     settings.kept_graph_tokens = kept;
     // What the trials took is free for the steps, and not counted as used.
@@ -131,7 +130,7 @@ fn keep_what_fits(
     let budget_bytes = used + share_of_free(ranks, device, share)?;
     // Where the recipe's sub-batch itself does not fit, nothing is kept; the first step will say what is to be done.
     let left = tried.map_or(0, |tried| less_slack(budget_bytes, device).saturating_sub(used + scoring + tried.peak));
-    settings.kept_graph_tokens = tried.map_or(0, |tried| (left as f64 / tried.kept_per_token) as usize);
+    settings.kept_graph_tokens = tried.map_or(0, |tried| num_kept(left, tried.kept_per_token));
     give_back(device);
     Ok(Fitted {
         budget_bytes,
@@ -141,6 +140,11 @@ fn keep_what_fits(
         sub_batch_tokens: settings.sub_batch.tokens,
         kept_graph_tokens: agree_on_least(ranks, settings.kept_graph_tokens)?,
     })
+}
+
+/// Tokens whose graphs `bytes` hold; none where a step keeps no graph.
+fn num_kept(bytes: u64, per_token: f64) -> usize {
+    if per_token > 0.0 { (bytes as f64 / per_token) as usize } else { 0 }
 }
 
 /// The part of a budget of `bytes` that may be planned with.

@@ -3,16 +3,18 @@
 use tch::{Device, Tensor};
 use tercet_cluster::{Collective, unless_out_of_memory};
 use tercet_configs::limits::BUCKET_BYTES;
-use tercet_configs::{LossSection, Negatives};
+use tercet_configs::{LossSection, Negatives, PretrainSection};
 use tercet_sampler::{BATCHES_AHEAD, Cell, Plan, Share, SubBatchLimit, TextIds, TextInput};
 
 use super::error::DoesNotFit;
 use crate::machine::memory::{Taken, free_bytes, give_back, measure};
-use crate::model::M3Model;
-use crate::model::representation::{Representations, zero_gradients};
+use crate::model::pretraining::{PretrainingTexts, Scales};
+use crate::model::representation::{Heads, Representations, zero_gradients};
 use crate::model::sub_batch::SubBatches;
+use crate::model::{M3Model, Purpose};
 use crate::step::contrastive::score;
 use crate::step::inspect::Unseen;
+use crate::step::pretraining::masks::Masks;
 use crate::step::settings::{Objective, StepSettings};
 use crate::tensors::exchange::InPlace;
 
@@ -51,9 +53,10 @@ pub(super) fn longest_scoring(
 ) -> anyhow::Result<u64> {
     let (largest, widest) = (shapes.iter().max_by_key(|s| s.tokens()), shapes.iter().max_by_key(|s| s.pairs()));
     let other = widest.filter(|widest| largest.is_some_and(|largest| !std::ptr::eq(*widest, largest)));
+    let Objective::Contrastive(loss) = &settings.objective else { return Ok(0) };
     let mut most = 0;
     for shape in largest.into_iter().chain(other) {
-        most = most.max(try_scoring(model, ranks, settings, shape)?.peak);
+        most = most.max(try_scoring(model, ranks, loss, shape)?.peak);
     }
     Ok(most)
 }
@@ -110,16 +113,10 @@ impl Shape {
 
 /// Scores made-up representations of a batch of `shape`, forward and backward; its token ids count, and on a CPU those
 /// of the batches that are read ahead. Every rank calls it.
-fn try_scoring(
-    model: &M3Model,
-    ranks: &dyn Collective,
-    settings: &StepSettings,
-    shape: &Shape,
-) -> anyhow::Result<Taken> {
+fn try_scoring(model: &M3Model, ranks: &dyn Collective, loss: &LossSection, shape: &Shape) -> anyhow::Result<Taken> {
     let text = |len: usize, salt: usize| made_up_text(model, len, salt);
     let queries = (0..shape.num_queries).map(|i| text(shape.query_len, i));
     let passages = (0..shape.num_queries * shape.group_size).map(|i| text(shape.passage_len, i + 1));
-    let Objective::Contrastive(loss) = &settings.objective;
     // Made-up texts have no known answers.
     let loss = LossSection { mask_false_negatives: false, ..loss.clone() };
     let share = Share {
@@ -128,12 +125,13 @@ fn try_scoring(
         group_size: shape.group_size,
         num_global_queries: shape.num_queries * ranks.world_size(),
         text_ids: TextIds::default(),
+        row_keys: Vec::new(),
         teacher_scores: None,
         negatives: shape.negatives,
         two_way: shape.two_way,
         texts: Vec::new(),
     };
-    let heads = settings.objective.heads();
+    let heads = Heads::of(loss.preset);
     let device = model.options().1;
     let once = || {
         let share = Share { texts: queries.chain(passages).collect(), ..share };
@@ -213,7 +211,14 @@ pub(super) fn largest_that_fits(
 pub(super) fn try_sub_batch(model: &M3Model, settings: &StepSettings, longest: usize, tokens: usize) -> Option<Taken> {
     let device = model.options().1;
     let once = || {
-        let heads = settings.objective.heads();
+        let heads = match &settings.objective {
+            Objective::Contrastive(loss) => Heads::of(loss.preset),
+            Objective::Pretraining(section, _) => {
+                let trial = PretrainingTrial::new(model, section, longest, tokens);
+                // It keeps no graph: there is one pass.
+                return Taken { kept: 0, ..measure(device, || trial.pass(model)).1 };
+            }
+        };
         let texts = vec![made_up_text(model, longest, 0); (tokens / longest).max(1)];
         let limit = SubBatchLimit { tokens, texts: 0 };
         let sub_batch = &SubBatches::new(&texts, limit, model.framing(), heads).build(0);
@@ -227,6 +232,42 @@ pub(super) fn try_sub_batch(model: &M3Model, settings: &StepSettings, longest: u
         Device::Cuda(_) => unless_out_of_memory(once).ok(),
         // Where the machine's memory is used up, the kernel ends a process, and no error arises.
         _ => Some(once()),
+    }
+}
+
+/// One sub-batch of made-up texts for pre-training.
+pub(crate) struct PretrainingTrial<'a> {
+    section: &'a PretrainSection,
+    share: Share,
+    limit: SubBatchLimit,
+}
+
+impl<'a> PretrainingTrial<'a> {
+    /// As many texts of `len` tokens as a sub-batch of `tokens` takes, one at least.
+    pub fn new(model: &M3Model, section: &'a PretrainSection, len: usize, tokens: usize) -> Self {
+        let num_texts = (tokens / len).max(1);
+        let share = Share {
+            texts: (0..num_texts).map(|salt| made_up_text(model, len, salt)).collect(),
+            row_keys: (0..num_texts as u64).collect(),
+            ..Share::default()
+        };
+        Self { section, share, limit: SubBatchLimit { tokens, texts: 0 } }
+    }
+
+    /// Its texts.
+    pub fn num_texts(&self) -> usize {
+        self.share.texts.len()
+    }
+
+    /// Draws masks, and goes forward and backward. What it adds to the gradient is 0.
+    pub fn pass(&self, model: &M3Model) {
+        let masker = Masks::Drawn.of(model, self.section, &self.share);
+        let (words, places) = (masker.words(), |text: usize| masker.places(text));
+        let with_decoder = model.purpose() == Purpose::Pretraining { decoder: true };
+        let texts = PretrainingTexts::new(&self.share.texts, &words, self.limit, model.framing());
+        let batch = texts.build(0, with_decoder.then_some(&places as &dyn Fn(usize) -> _));
+        let scales = Scales { encoder: 0.0, decoder: 0.0 };
+        model.pretrain(&batch, self.section.decoder_query, scales, Some(0), &mut |_| ());
     }
 }
 

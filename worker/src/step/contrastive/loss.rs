@@ -5,6 +5,8 @@
 //!
 //! Legend: Q this rank's queries, P the passages they are contrasted with, G passages per query's own group.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use tch::{Kind, Tensor};
 use tercet_configs::{LossSection, NUM_TERMS, Negatives, Teacher};
@@ -50,6 +52,12 @@ impl Terms {
             self.distill_lexical,
             self.distill_multi_vector,
         ]
+    }
+
+    /// The parts by name, those that the preset has.
+    pub fn by_name(&self) -> BTreeMap<String, Option<f64>> {
+        // Plain structs of numbers cannot fail to serialise.
+        serde_json::from_value(serde_json::to_value(self).expect("plain data")).expect("numbers by name")
     }
 
     /// The inverse of [`Terms::values`].

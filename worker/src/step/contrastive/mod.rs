@@ -27,7 +27,7 @@ use crate::step::contrastive::passes::{Passes, encode_first_pass, encode_second_
 use crate::step::contrastive::targets::Targets;
 use crate::step::contrastive::two_way::add_passage_to_query;
 use crate::step::inspect::Inspect;
-use crate::step::outcome::Outcome;
+use crate::step::outcome::{Contrasted, Outcome, Told};
 use crate::step::reduce::GradientReducer;
 use crate::step::settings::Trainee;
 
@@ -64,11 +64,14 @@ pub fn compute(
 
     Ok(Outcome {
         loss: scored.loss.total,
-        terms: scored.loss.terms,
-        scores: scored.scores,
-        num_false_negatives: scored.num_false_negatives,
+        told: Told::Contrastive(Contrasted {
+            terms: scored.loss.terms,
+            scores: scored.scores,
+            num_false_negatives: scored.num_false_negatives,
+        }),
         num_tokens: sub_batches.num_tokens(),
         num_padded_tokens: sub_batches.num_padded_tokens(),
+        device: model.options().1,
     })
 }
 

@@ -6,6 +6,7 @@ use crate::machine::phase::{Phase, during};
 use crate::model::representation::{Gradients, Heads, Representations};
 use crate::model::sub_batch::{SubBatch, SubBatches};
 use crate::model::{Graph, M3Model};
+use crate::step::dropout_seed::dropout_seed;
 use crate::step::inspect::Inspect;
 
 /// What both passes share.
@@ -27,9 +28,7 @@ pub struct Passes<'a> {
 impl Passes<'_> {
     /// The seed of dropout's masks in sub-batch `i`, the same in both passes.
     fn seed(&self, i: usize) -> Option<u64> {
-        let parts = [self.seed, self.step, self.rank as u64, i as u64].map(u64::to_le_bytes);
-        let hash = blake3::hash(parts.as_flattened());
-        Some(u64::from_le_bytes(std::array::from_fn(|b| hash.as_bytes()[b])))
+        dropout_seed(self.seed, self.step, self.rank, i)
     }
 
     /// The graph of sub-batch `i`, computed again because it was not kept.

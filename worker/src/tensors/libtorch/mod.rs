@@ -110,6 +110,12 @@ pub fn product(library: MatmulLibrary, a: &Tensor, b: &Tensor) -> Tensor {
     out
 }
 
+/// Writes `a`·`b` over `out`; shapes as [`product`] has them. On a GPU `out` may be float32 where the others are
+/// bfloat16.
+pub fn product_into(library: MatmulLibrary, out: &mut Tensor, a: &Tensor, b: &Tensor) {
+    set_product(library, out, 0.0, a, b);
+}
+
 /// Adds `a`·`b` to `sum`; shapes as [`product`] has them. On a GPU `sum` may be float32 where the others are bfloat16.
 pub fn add_product(library: MatmulLibrary, sum: &mut Tensor, a: &Tensor, b: &Tensor) {
     set_product(library, sum, 1.0, a, b);

@@ -7,7 +7,9 @@ use tch::Tensor;
 use tercet_configs::{EncoderConfig, ModelFolder};
 use tercet_sampler::SpecialTokens;
 
-use crate::model::{ModelError, Parameters, Spec, encoder, head_of};
+use super::positions;
+use crate::model::pretraining::is_of_pretraining;
+use crate::model::{ModelError, ModelOptions, Parameters, Spec, encoder, head_of};
 
 /// What does not fit: every weight that is missing or of another shape.
 pub(super) fn misfits(
@@ -27,7 +29,7 @@ pub(super) fn misfits(
                 let place = of_file(spec).unwrap_or_default();
                 Some(format!("{}: expected {:?}, found {:?}{place}", spec.name, spec.shape, found.size()))
             }
-            None if head_of(&spec.name).is_some() => None,
+            None if head_of(&spec.name).is_some() || is_of_pretraining(&spec.name) => None,
             None => Some(format!("{}: expected {:?}, not in the file", spec.name, spec.shape)),
         })
         .collect();
@@ -80,21 +82,25 @@ pub(super) fn fill(
     parameters: &mut Parameters,
     weights: &BTreeMap<String, Tensor>,
     config: &EncoderConfig,
-    seed: u64,
+    options: &ModelOptions,
 ) -> Vec<String> {
     let _guard = tch::no_grad_guard();
-    let mut fresh = Vec::new();
+    let (mut fresh, mut extended) = (Vec::new(), None);
     for spec in parameters.specs() {
         let mut target = parameters.leaf(&spec.name);
         match weights.get(&spec.name) {
             Some(found) if found.size() == spec.shape => target.copy_(found),
-            Some(found) => target.copy_(&repeat_positions(found, config)),
+            Some(found) => extended = Some((target, found)),
             None => fresh.push(spec.name.clone()),
         }
     }
-    tch::manual_seed(seed as i64);
+    tch::manual_seed(options.seed as i64);
     let names: HashSet<&String> = fresh.iter().collect();
     parameters.initialise(|name| names.contains(&name.to_owned()));
+    // Last, so that no weight's start depends on whether positions are drawn.
+    if let Some((mut target, found)) = extended {
+        target.copy_(&positions::extend(found, config, options).to_kind(target.kind()));
+    }
     fresh
 }
 
@@ -102,15 +108,4 @@ fn is_extended(spec: &Spec, found: &Tensor, learned_positions: usize) -> bool {
     spec.name == encoder::EMBEDDING_TABLES[1]
         && found.size() == [learned_positions as i64, spec.shape[1]]
         && spec.shape[0] > found.size()[0]
-}
-
-/// The learned positions, repeated until all positions are filled. A new position and its neighbours are copies of
-/// neighbours, which keeps what the encoder has learnt of local order.
-fn repeat_positions(learned: &Tensor, config: &EncoderConfig) -> Tensor {
-    let first = config.first_position() as i64;
-    let usable = learned.size()[0] - first;
-    let rows: Vec<i64> = (0..config.max_position_embeddings as i64)
-        .map(|row| if row < first { row } else { first + (row - first) % usable })
-        .collect();
-    learned.index_select(0, &Tensor::from_slice(&rows).to_device(learned.device()))
 }

@@ -1,6 +1,7 @@
 //! Reads a model from a Hugging Face or sentence-transformers folder, or draws a fresh one from a config.json.
 
 mod fit;
+mod positions;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
@@ -12,11 +13,11 @@ use tch::{Device, Kind};
 use tercet_configs::{EncoderConfig, ModelFolder, Prompts};
 
 use fit::{check_finite, fill, head_file, misfits};
-use tokenizer::{check_padding, remark_on_case, special_tokens};
+use tokenizer::{check_padding, continuations_for, remark_on_case, special_tokens};
 
 use super::weights::Weights;
 use crate::machine::allocator;
-use crate::model::{M3Model, ModelError, ModelOptions, Origin, Parameters, Spec, encoder, heads};
+use crate::model::{M3Model, ModelError, ModelOptions, Origin, Parameters, Purpose, Spec, encoder, heads, pretraining};
 
 impl M3Model {
     /// Reads `dir`: config.json, the weights (model.safetensors or pytorch_model.bin, whole or in shards), and the
@@ -32,7 +33,7 @@ impl M3Model {
         let (tokenizer, special) = special_tokens(&folder, options.tokenizer.as_deref())?;
         check_padding(&config, &special, &folder.transformer.join("config.json"), &tokenizer)?;
         let pooling = folder.pooling(options.pooling)?;
-        let Weights { tensors: weights, path, mut remarks } = Weights::read(&folder, &config)?;
+        let Weights { tensors: weights, path, mut remarks } = Weights::read(&folder, &config, options.purpose)?;
         remarks.extend(folder.remark_on(options.pooling));
         if let (Some(asked), Some(said)) = (options.normalize, folder.normalize)
             && asked != said
@@ -54,10 +55,11 @@ impl M3Model {
             )));
         }
         let learned_positions = config.max_position_embeddings;
-        extend_positions(&mut config, options);
+        with_changes(&mut config, options);
+        positions::check_number(&config, learned_positions, options)?;
         let dim = multi_vector_dim.unwrap_or(wanted_dim(&config, options));
         let with_pooler = weights.contains_key("pooler.dense.weight");
-        let specs = all_specs(&config, dim, with_pooler);
+        let specs = all_specs(&config, options.purpose, dim, with_pooler);
         // This comes before memory is allocated: sizes that do not fit may be of any magnitude.
         let problems = misfits(&specs, &weights, &config, learned_positions, &folder);
         if !problems.is_empty() {
@@ -66,16 +68,21 @@ impl M3Model {
             return Err(ModelError::Weights { path, problems });
         }
         let mut parameters = Parameters::new(specs, kind, device);
-        let fresh = fill(&mut parameters, &weights, &config, options.seed);
+        let fresh = fill(&mut parameters, &weights, &config, options);
         check_finite(&parameters, &special, &folder, &path)?;
-        remarks.extend(remarks_on_heads(&folder, &fresh));
+        remarks.extend(match options.purpose {
+            Purpose::Retrieval => remarks_on_heads(&folder, &fresh),
+            Purpose::Pretraining { .. } => remark_on_masked_lm(&folder, &fresh).into_iter().collect(),
+        });
         // The weights as read are as large as the model, in pieces that no later allocation fits into.
         drop(weights);
         allocator::give_back();
         let max_len = config.max_text_len();
         let extended = config.max_position_embeddings > learned_positions;
+        let continuations = continuations_for(options.purpose, &tokenizer)?;
         let origin = Origin {
             special,
+            continuations,
             fresh,
             tokenizer,
             normalize: options.normalize.or(folder.normalize).unwrap_or(true),
@@ -94,7 +101,7 @@ impl M3Model {
     /// A missing or broken file by name; weights that are missing or of another shape.
     pub fn reload(&mut self, dir: &Path) -> Result<(), ModelError> {
         let folder = ModelFolder::open(dir)?;
-        let Weights { tensors: weights, path, .. } = Weights::read(&folder, &self.config)?;
+        let Weights { tensors: weights, path, .. } = Weights::read(&folder, &self.config, self.purpose())?;
         let of_shape = |spec: &Spec| weights.get(&spec.name).is_some_and(|found| found.size() == spec.shape);
         let problem = |spec: &Spec| format!("{} of the shape {:?} is not there", spec.name, spec.shape);
         let problems: Vec<String> =
@@ -102,7 +109,7 @@ impl M3Model {
         if !problems.is_empty() {
             return Err(ModelError::Weights { path, problems });
         }
-        fill(&mut self.parameters, &weights, &self.config, 0);
+        fill(&mut self.parameters, &weights, &self.config, &ModelOptions::default());
         drop(weights);
         allocator::give_back();
         Ok(())
@@ -116,16 +123,19 @@ impl M3Model {
         let beside = path.parent().filter(|dir| !dir.as_os_str().is_empty());
         let folder = ModelFolder::plain(beside.unwrap_or(Path::new(".")));
         let mut config = EncoderConfig::load(path)?;
-        extend_positions(&mut config, options);
+        with_changes(&mut config, options);
         let (tokenizer, special) = special_tokens(&folder, options.tokenizer.as_deref())?;
         check_padding(&config, &special, path, &tokenizer)?;
-        let specs = all_specs(&config, wanted_dim(&config, options), true);
+        let with_pooler = options.purpose == Purpose::Retrieval;
+        let specs = all_specs(&config, options.purpose, wanted_dim(&config, options), with_pooler);
         let fresh = specs.iter().map(|spec| spec.name.clone()).collect();
         let mut parameters = Parameters::new(specs, kind, device);
         tch::manual_seed(options.seed as i64);
         parameters.initialise(|_| true);
+        let continuations = continuations_for(options.purpose, &tokenizer)?;
         let origin = Origin {
             special,
+            continuations,
             fresh,
             tokenizer,
             normalize: options.normalize.unwrap_or(true),
@@ -138,13 +148,16 @@ impl M3Model {
     }
 }
 
-/// The encoder's weights, then the heads'.
-fn all_specs(config: &EncoderConfig, multi_vector_dim: usize, with_pooler: bool) -> Vec<Spec> {
+/// The encoder's weights, then those of what stands on it.
+fn all_specs(config: &EncoderConfig, purpose: Purpose, multi_vector_dim: usize, with_pooler: bool) -> Vec<Spec> {
     let mut specs = encoder::specs(config);
     if with_pooler {
         specs.extend(encoder::pooler_specs(config));
     }
-    specs.extend(heads::specs(config, multi_vector_dim));
+    specs.extend(match purpose {
+        Purpose::Retrieval => heads::specs(config, multi_vector_dim),
+        Purpose::Pretraining { decoder } => pretraining::specs(config, decoder),
+    });
     specs
 }
 
@@ -152,7 +165,8 @@ fn wanted_dim(config: &EncoderConfig, options: &ModelOptions) -> usize {
     if options.multi_vector_dim > 0 { options.multi_vector_dim } else { config.hidden_size }
 }
 
-fn extend_positions(config: &mut EncoderConfig, options: &ModelOptions) {
+/// The encoder as `options` want it.
+fn with_changes(config: &mut EncoderConfig, options: &ModelOptions) {
     config.max_position_embeddings = config.max_position_embeddings.max(options.max_position_embeddings);
     if let Some(p) = options.dropout {
         (config.hidden_dropout_prob, config.attention_probs_dropout_prob) = (p, p);
@@ -166,6 +180,17 @@ fn remark_on_lengths(folder: &ModelFolder, config: &EncoderConfig) -> Option<Str
         format!(
             "{}: the model was made for texts of up to {cut} tokens (max_seq_length); they are cut at the lengths asked for \
              here, up to {limit}",
+            folder.root.display()
+        )
+    })
+}
+
+/// A remark where the masked-language-model head is drawn afresh.
+fn remark_on_masked_lm(folder: &ModelFolder, fresh: &[String]) -> Option<String> {
+    fresh.iter().any(|name| name == "lm_head.dense.weight").then(|| {
+        format!(
+            "{}: has no masked-language-model head (lm_head.* or cls.predictions.* beside the encoder's weights, or \
+             mlm_head.safetensors): it starts from random weights",
             folder.root.display()
         )
     })

@@ -9,7 +9,7 @@ use tercet_configs::Prompts;
 use super::tokenizer::remark_on_case;
 use crate::model::HostTensor;
 use crate::model::files::pickle;
-use crate::model::{M3Model, ModelError, ModelOptions, encoder};
+use crate::model::{M3Model, ModelError, ModelOptions, Purpose, encoder};
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/nano_xlmr/hf")
@@ -59,11 +59,17 @@ fn prefixes_a_missing_pooler_and_pickled_weights_make_the_same_model() {
 fn the_config_alone_tells_how_many_weights_there_are() {
     let with = load(&golden(), &ModelOptions::default()).unwrap();
     assert!(with.parameters.contains("pooler.dense.weight"));
-    assert_eq!(with.config.num_parameters(with.multi_vector_dim, true) as i64, with.parameters.numel());
+    assert_eq!(
+        with.config.num_parameters(Purpose::Retrieval, with.dims().1 as usize, true) as i64,
+        with.parameters.numel()
+    );
     let dir = changed("model.safetensors", |n, t| (!n.starts_with("pooler")).then(|| (n.into(), t)));
     let longer = ModelOptions { max_position_embeddings: 100, ..Default::default() };
     let without = load(dir.path(), &longer).unwrap();
-    assert_eq!(without.config.num_parameters(without.multi_vector_dim, false) as i64, without.parameters.numel());
+    assert_eq!(
+        without.config.num_parameters(Purpose::Retrieval, without.dims().1 as usize, false) as i64,
+        without.parameters.numel()
+    );
 }
 
 #[test]
@@ -179,18 +185,6 @@ fn what_other_programs_read_otherwise_is_remarked_on() {
         assert_eq!(remark.is_some(), expected.is_some());
         assert!(remark.zip(expected).is_none_or(|(remark, expected)| remark.contains(&expected)));
     }
-}
-
-#[test]
-fn positions_extend_by_repeating_the_learned_ones() {
-    let options = ModelOptions { max_position_embeddings: 100, ..Default::default() };
-    let model = load(&golden(), &options).unwrap();
-    let table = model.parameters.leaf("embeddings.position_embeddings.weight");
-    assert_eq!(table.size(), [100, 16]);
-    // Position ids start at 2; 32 learned positions repeat.
-    assert_eq!(table.get(2 + 32), table.get(2));
-    assert_eq!(table.get(99), table.get(2 + (99 - 2) % 32));
-    assert_eq!(model.config.max_text_len(), 98);
 }
 
 /// The names and values of all weights.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tercet_configs::{EncoderConfig, ModelFolder, in_its_place};
 use tercet_sampler::{SpecialTokens, TextTokenizer, TokenizeError};
 
-use crate::model::ModelError;
+use crate::model::{ModelError, Purpose};
 
 /// The special tokens of `tokenizer`, or of tokenizer.json or special_tokens.json in `folder`; and the file that they
 /// are from, or the directory in the last case.
@@ -50,6 +50,17 @@ pub(super) fn special_tokens(
     }
     let special = SpecialTokens::load(&path).map_err(|error| ModelError::Setting(error.to_string()))?;
     Ok((dir.clone(), special))
+}
+
+/// Which tokens continue a word, where pre-training hides words; none where `tokenizer` is a directory without a
+/// tokenizer.json.
+pub(super) fn continuations_for(purpose: Purpose, tokenizer: &Path) -> Result<Vec<bool>, ModelError> {
+    if purpose == Purpose::Retrieval || tokenizer.is_dir() {
+        return Ok(Vec::new());
+    }
+    let tokenizer = TextTokenizer::load(tokenizer)
+        .map_err(|e| ModelError::File { path: tokenizer.to_owned(), reason: e.to_string() })?;
+    Ok(tokenizer.word_continuations())
 }
 
 /// RoBERTa's family counts positions from the padding id, which config.json and the tokenizer both state. BERT's does

@@ -1,21 +1,35 @@
 //! The names under which other programs keep an encoder's weights, and the tensors beside them that change nothing.
 
 /// Prefixes of the encoder's names in wrappers: a model with a head, DistributedDataParallel, torch.compile,
-/// sentence-transformers' list of modules, PEFT.
-const PREFIXES: [&str; 9] =
-    ["module.", "_orig_mod.", "0.", "auto_model.", "base_model.", "model.", "roberta.", "bert.", "xlm_roberta."];
+/// sentence-transformers' list of modules, PEFT, FlagEmbedding's pre-training.
+const PREFIXES: [&str; 10] =
+    ["module.", "_orig_mod.", "0.", "auto_model.", "base_model.", "model.", "lm.", "roberta.", "bert.", "xlm_roberta."];
 
 /// Former names of layer norms' weights.
 const OLD_NAMES: [(&str, &str); 2] = [("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")];
 
 /// Heads of pre-training, and buffers that hold nothing but 0, 1, 2, …
-const HARMLESS: [&str; 5] = ["pooler.", "lm_head.", "cls.", "embeddings.position_ids", "embeddings.token_type_ids"];
+const HARMLESS: [&str; 6] =
+    ["pooler.", "lm_head.", "cls.", "c_head.", "embeddings.position_ids", "embeddings.token_type_ids"];
+
+/// What the head that predicts words is called in transformers' classes, with its parts here. The matrix is the table
+/// of words: a file that holds another one beside it is refused, as one with two biases is.
+const MASKED_LM: [(&str, &str); 8] = [
+    ("cls.predictions.transform.dense.", "lm_head.dense."),
+    ("cls.predictions.transform.LayerNorm.", "lm_head.layer_norm."),
+    ("cls.predictions.decoder.weight", "embeddings.word_embeddings.weight"),
+    ("cls.predictions.decoder.bias", "lm_head.bias"),
+    ("cls.predictions.bias", "lm_head.bias"),
+    ("lm_head.decoder.weight", "embeddings.word_embeddings.weight"),
+    ("lm_head.decoder.bias", "lm_head.bias"),
+    ("lm_head.", "lm_head."),
+];
 
 /// Heads of tasks that a model was fine-tuned for.
 const TASK_HEADS: [&str; 4] = ["classifier.", "qa_outputs.", "score.", "classification_head."];
 
 /// The encoder's own name for what a file calls `name`.
-pub(super) fn bare(name: &str) -> String {
+pub fn bare(name: &str) -> String {
     let mut name = name;
     while let Some(rest) = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)) {
         name = rest;
@@ -28,25 +42,32 @@ pub(super) fn bare(name: &str) -> String {
     name.to_owned()
 }
 
+/// The name here of what a file for pre-training calls `name`.
+pub fn bare_in_pretraining(name: &str) -> String {
+    let bare = bare(name);
+    let known = MASKED_LM.iter().find_map(|(theirs, own)| Some(format!("{own}{}", bare.strip_prefix(theirs)?)));
+    known.unwrap_or(bare)
+}
+
 /// A head's own name, `weight` or `bias`, for what the file of `head` calls `name`.
-pub(super) fn bare_in_head<'a>(name: &'a str, head: &str) -> &'a str {
+pub fn bare_in_head<'a>(name: &'a str, head: &str) -> &'a str {
     let name = name.strip_prefix("module.").unwrap_or(name);
     let name = name.strip_prefix(head).and_then(|rest| rest.strip_prefix('.')).unwrap_or(name);
     name.strip_prefix("linear.").unwrap_or(name)
 }
 
 /// Whether a tensor of this bare name is known to change nothing of the encoder.
-pub(super) fn is_harmless(bare: &str) -> bool {
+pub fn is_harmless(bare: &str) -> bool {
     HARMLESS.iter().any(|known| bare.starts_with(known))
 }
 
 /// The head of another task that a tensor of this bare name belongs to.
-pub(super) fn task_head(bare: &str) -> Option<&'static str> {
+pub fn task_head(bare: &str) -> Option<&'static str> {
     TASK_HEADS.iter().find(|head| bare.starts_with(*head)).copied()
 }
 
 /// Why a tensor has no place, where that is known.
-pub(super) fn why_no_place(bare: &str, num_layers: usize) -> Option<String> {
+pub fn why_no_place(bare: &str, num_layers: usize) -> Option<String> {
     let layer = bare.strip_prefix("encoder.layer.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
     if let Some(layer) = layer.filter(|&layer| layer >= num_layers) {
         return Some(format!(

@@ -1,0 +1,137 @@
+//! Ten million passages: an index of random vectors and postings, searched by one rank and by two, in memory that does
+//! not grow with it. `PASSAGES=N` takes another number.
+//!
+//! The index is made without a model, by the crate that `tercet index` writes blocks with. A process's own memory
+//! (`RssAnon`) is looked at while it runs; mapped files are the kernel's to keep or drop.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use serde_json::json;
+use tercet_retrieval::{
+    BLOCKS, Block, BlockBuilder, BlockMeta, Corpus, MANIFEST, Manifest, Passage, SETTINGS, Settings, block_len,
+    block_name,
+};
+use tercet_tests::program::{Running, Tercet};
+use tercet_tests::random::Random;
+use tercet_tests::scene::{Scene, VOCABULARY};
+
+const PASSAGES: usize = 10_000_000;
+/// Distinct tokens of a passage.
+const TOKENS: usize = 8;
+/// The width of the scene's model.
+const WIDTH: usize = 32;
+const QUERIES: usize = 256;
+/// What a rank may take besides the mapped index: libtorch, the model and 256 queries.
+const BOUND: usize = 300 << 20;
+
+/// The largest `RssAnon` of the run's ranks, in bytes, as far as looking at it shows.
+fn peak_of_ranks(mut run: Running) -> usize {
+    let mut peak = 0;
+    while !run.has_ended() {
+        for (pid, _) in run.processes().into_iter().filter(|(_, name)| name == "tercet-worker") {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+            let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok()).unwrap_or(0);
+            peak = peak.max(kib * 1024);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let ended = run.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr());
+    peak
+}
+
+/// Passages `first..first + count`.
+fn block(path: &Path, settings: &Settings, first: usize, count: usize) -> BlockMeta {
+    let mut random = Random::new(first as u64);
+    let mut builder = BlockBuilder::new(settings.encoding.heads, settings.encoding.stored);
+    for doc in first..first + count {
+        let dense: Vec<f32> = (0..WIDTH).map(|_| random.unit() as f32 - 0.5).collect();
+        let begin = random.within(4..VOCABULARY - TOKENS) as u32;
+        let tokens: Vec<u32> = (begin..begin + TOKENS as u32).collect();
+        let lexical: Vec<(u32, f32)> = tokens.iter().map(|token| (*token, random.unit() as f32)).collect();
+        let (id, text) = (format!("d{doc}"), tokens.iter().map(|token| format!("w{token} ")).collect::<String>());
+        builder.push(Passage { id: &id, text: &text, dense: &dense, lexical: &lexical, tokens: &tokens }).unwrap();
+    }
+    builder.write(&mut std::io::BufWriter::new(fs::File::create(path).unwrap())).unwrap();
+    let written = Block::open(path, settings.encoding.heads, settings.encoding.stored).unwrap();
+    BlockMeta {
+        file: path.file_name().unwrap().to_str().unwrap().to_owned(),
+        passages: count,
+        tokens: written.num_tokens(),
+        bytes: fs::metadata(path).unwrap().len(),
+        blake3: written.checksum().unwrap().to_owned(),
+    }
+}
+
+#[test]
+#[ignore = "minutes, and two gigabytes of disk"]
+fn ten_million_passages_are_searched_in_memory_that_does_not_grow_with_them() {
+    let passages = std::env::var("PASSAGES").map_or(PASSAGES, |number| number.parse().unwrap());
+    let scene = Scene::new(1, 0);
+    scene.train("start", 1).set("steps=0").succeed();
+    let (place, model) = (&scene.place, scene.checkpoint("start", 0).join("model"));
+
+    // What the index is of, from a small one.
+    let line = |name: &str, i: usize| {
+        format!("{}\n", json!({"_id": format!("{name}{i}"), "text": format!("w{}", 4 + i % 90)}))
+    };
+    place.write("corpus.jsonl", &(0..10).map(|i| line("d", i)).collect::<String>());
+    place.write("queries.jsonl", &(0..QUERIES).map(|i| line("q", i)).collect::<String>());
+    let index = place.path("index");
+    let command = Tercet::new("index").arg("--model").arg(&model).arg("--corpus").arg(place.path("corpus.jsonl"));
+    command.arg("--out").arg(&index).succeed();
+    let small = Settings::read(&index).unwrap().unwrap();
+    let corpus = Corpus { passages: passages as u64, text_bytes: passages as u64 * 30, blake3: String::new() };
+    let settings = Settings { corpus, ..small };
+
+    let started = Instant::now();
+    let len = block_len(&settings.corpus);
+    let num_blocks = passages.div_ceil(len);
+    let next = AtomicUsize::new(0);
+    let mut blocks: Vec<(usize, BlockMeta)> = std::thread::scope(|scope| {
+        let work = || {
+            let mut own = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= num_blocks {
+                    return own;
+                }
+                let path = index.join(BLOCKS).join(block_name(number));
+                own.push((number, block(&path, &settings, number * len, len.min(passages - number * len))));
+            }
+        };
+        let workers = [scope.spawn(work), scope.spawn(work)];
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    blocks.sort_by_key(|(number, _)| *number);
+    let blocks: Vec<BlockMeta> = blocks.into_iter().map(|(_, block)| block).collect();
+    let bytes: u64 = blocks.iter().map(|block| block.bytes).sum();
+    fs::write(index.join(SETTINGS), settings.to_json()).unwrap();
+    fs::write(index.join(MANIFEST), Manifest { settings, blocks }.to_json()).unwrap();
+    println!("{passages} passages in {num_blocks} blocks, {} MB, made in {:.0?}", bytes / 1_000_000, started.elapsed());
+
+    for ranks in [1, 2] {
+        let started = Instant::now();
+        let search = Tercet::new("search").arg("--model").arg(&model).arg("--index").arg(&index).arg("--queries");
+        let search = search.arg(place.path("queries.jsonl")).arg("--out").arg(place.path(&format!("runs-{ranks}")));
+        let search = search.arg("--rankings").arg("dense,lexical,bm25,dense_lexical,all").ranks(ranks);
+        let peak = peak_of_ranks(search.start());
+        println!(
+            "{ranks} ranks: {QUERIES} queries in {:.0?}, {} MB of a rank at most",
+            started.elapsed(),
+            peak / 1_000_000
+        );
+        assert!(peak < BOUND, "{peak}");
+    }
+    for entry in fs::read_dir(place.path("runs-1")).unwrap() {
+        let name = entry.unwrap().file_name();
+        let read = |runs: &str| fs::read(place.path(runs).join(&name)).unwrap();
+        assert!(read("runs-1") == read("runs-2"), "{name:?}");
+    }
+}

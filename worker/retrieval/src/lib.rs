@@ -1,0 +1,38 @@
+//! A corpus as blocks on disk, and exact ranked lists from them.
+//!
+//! [`BlockBuilder`] puts passages into a file, [`Index`] maps the files of a folder. [`Block::score_lexical`] and
+//! [`Block::score_bm25`] score by postings, [`TopHits`] keeps the best, [`fuse`] puts lists together, [`run_lines`]
+//! writes them. docs/know/retrieval.md has the formats and the order of ties.
+//!
+//! This crate knows nothing of tensors, MPI or models: what encodes texts and multiplies vectors is the worker's.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod block;
+mod bm25;
+mod build;
+mod error;
+mod fuse;
+mod hits;
+mod index;
+mod manifest;
+mod number;
+mod postings;
+mod run;
+mod tensors;
+mod texts;
+
+pub use block::Block;
+pub use bm25::{Bm25, DocLengths};
+pub use build::{BlockBuilder, Contents, Passage};
+pub use error::IndexError;
+pub use fuse::fuse;
+pub use hits::{Hit, Ids, TopHits, rank_order};
+pub use index::Index;
+pub use manifest::{
+    BLOCKS, BlockMeta, Corpus, Encoding, GRAIN, MANIFEST, Manifest, SETTINGS, Settings, WeightsOf, block_len,
+    block_name,
+};
+pub use number::{Numbers, Stored};
+pub use postings::TokenWeights;
+pub use run::run_lines;

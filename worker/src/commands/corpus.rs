@@ -1,0 +1,225 @@
+//! The passages of a corpus, from whatever files it is in.
+//!
+//! A corpus is read twice. First one rank surveys it: how large it is, whether ids are unique, and a checksum of every
+//! few passages. Then every rank reads what it needs, and notices if that has changed meanwhile.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+
+use tercet_cluster::{Collective, broadcast_bytes};
+use tercet_retrieval::{Corpus, GRAIN};
+use tercet_sampler::{ReadAt, for_each_object};
+
+use super::error::CommandError;
+use super::eval::{find, required_id};
+use super::records::TextRecord;
+
+/// The files of a corpus, in order.
+pub struct CorpusFiles(Vec<PathBuf>);
+
+/// A passage: its name, and what the model reads.
+pub struct Passage {
+    /// Its `_id`.
+    pub id: String,
+    /// Title and text.
+    pub text: String,
+}
+
+/// A corpus in figures.
+pub struct Survey {
+    /// Its size and checksum.
+    pub corpus: Corpus,
+    /// A checksum of every [`GRAIN`] passages.
+    grains: Vec<[u8; 32]>,
+}
+
+impl CorpusFiles {
+    /// Of what was typed: files, folders of columns, or BEIR folders.
+    pub fn of(paths: &[PathBuf]) -> Self {
+        Self(paths.iter().map(|path| find(path, "corpus.jsonl").unwrap_or_else(|| path.clone())).collect())
+    }
+
+    /// Calls `visit` with each passage's number, from 0, where it stands, and the passage as a line of JSON.
+    ///
+    /// # Errors
+    /// A file cannot be read, or `visit` refuses a passage by giving a reason.
+    pub fn for_each(
+        &self,
+        mut visit: impl FnMut(u64, &ReadAt, &str) -> Result<(), String>,
+    ) -> Result<(), CommandError> {
+        let mut number = 0;
+        for path in &self.0 {
+            for_each_object(path, &TextRecord::KEYS, |at, line| {
+                number += 1;
+                visit(number - 1, at, line)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Every rank calls it; rank 0 reads, and all have the result.
+    ///
+    /// # Errors
+    /// On rank 0: a file that cannot be read, a passage that cannot be used, an id that occurs twice, no passage at
+    /// all. A rank that is gone.
+    pub fn survey(&self, ranks: &dyn Collective) -> anyhow::Result<Survey> {
+        let (mut figures, mut grains) = (Vec::new(), Vec::new());
+        if ranks.rank() == 0 {
+            let survey = self.read_all()?;
+            figures = serde_json::to_vec(&survey.corpus)?;
+            grains = survey.grains.concat();
+        }
+        broadcast_bytes(ranks, &mut figures, 0)?;
+        broadcast_bytes(ranks, &mut grains, 0)?;
+        Ok(Survey { corpus: serde_json::from_slice(&figures)?, grains: grains.as_chunks().0.to_vec() })
+    }
+
+    fn read_all(&self) -> Result<Survey, CommandError> {
+        let (mut hashes, mut grains, mut grain) = (Vec::new(), Vec::new(), Grain::default());
+        let mut text_bytes = 0;
+        self.for_each(|_, _, line| {
+            let passage = Passage::parse(line)?;
+            hashes.push(hash(&passage.id));
+            text_bytes += passage.text.len() as u64;
+            grains.extend(grain.push(&passage));
+            Ok(())
+        })?;
+        grains.extend(grain.end());
+        if hashes.is_empty() {
+            let path = self.0.first().cloned().unwrap_or_default();
+            return Err(CommandError::Data { path, reason: "holds no passage".into() });
+        }
+        let passages = hashes.len() as u64;
+        self.must_be_unique(hashes)?;
+        let mut whole = blake3::Hasher::new();
+        grains.iter().for_each(|grain| _ = whole.update(grain));
+        let blake3 = whole.finalize().to_hex().to_string();
+        Ok(Survey { corpus: Corpus { passages, text_bytes, blake3 }, grains })
+    }
+
+    /// Refuses an id that occurs twice; `hashes` are those of all ids. What has another's hash is read once more.
+    fn must_be_unique(&self, mut hashes: Vec<u64>) -> Result<(), CommandError> {
+        hashes.sort_unstable();
+        let twice: HashSet<u64> = hashes.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+        drop(hashes);
+        if twice.is_empty() {
+            return Ok(());
+        }
+        let mut seen = HashMap::new();
+        self.for_each(|_, at, line| {
+            let id = Passage::parse(line)?.id;
+            match twice.contains(&hash(&id)).then(|| seen.insert(id.clone(), at.clone())).flatten() {
+                Some(before) => {
+                    let before = before.error(String::new()).to_string();
+                    let before = before.trim_end_matches([':', ' ']);
+                    Err(format!("a second passage with the _id {id:?}, which {before} has; ids must be unique"))
+                }
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+impl Passage {
+    /// Of a line of JSON.
+    ///
+    /// # Errors
+    /// The reason, to be put behind its place.
+    pub fn parse(line: &str) -> Result<Self, String> {
+        let mut record = TextRecord::parse(line)?;
+        let id = required_id(record.id.take(), line)?;
+        if id.contains(char::is_whitespace) {
+            return Err(format!("the _id {id:?} has a blank in it, which TREC's run files cannot carry: rename it"));
+        }
+        Ok(Self { id, text: record.full_text()? })
+    }
+}
+
+impl Survey {
+    /// Whether grain number `number` has the checksum `found`.
+    pub fn is_still(&self, number: usize, found: &[u8; 32]) -> bool {
+        self.grains.get(number) == Some(found)
+    }
+}
+
+/// A checksum of consecutive passages.
+#[derive(Default)]
+pub struct Grain {
+    hasher: blake3::Hasher,
+    num_passages: usize,
+}
+
+impl Grain {
+    /// Adds a passage; gives the checksum with the last one of a grain.
+    pub fn push(&mut self, passage: &Passage) -> Option<[u8; 32]> {
+        for part in [&passage.id, &passage.text] {
+            self.hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+        }
+        self.num_passages += 1;
+        if self.num_passages == GRAIN { self.end() } else { None }
+    }
+
+    /// Gives the checksum of the passages since the last one, if there are any.
+    pub fn end(&mut self) -> Option<[u8; 32]> {
+        let grain = std::mem::take(self);
+        (grain.num_passages > 0).then(|| *grain.hasher.finalize().as_bytes())
+    }
+}
+
+/// The first 8 bytes of BLAKE3.
+fn hash(id: &str) -> u64 {
+    let hash = blake3::hash(id.as_bytes());
+    u64::from_le_bytes(std::array::from_fn(|i| hash.as_bytes()[i]))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tercet_cluster::Solo;
+
+    use super::*;
+
+    fn survey(lines: &[&str]) -> anyhow::Result<Survey> {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("corpus.jsonl"), lines.iter().map(|line| format!("{line}\n")).collect::<String>())
+            .unwrap();
+        CorpusFiles::of(&[dir.path().to_owned()]).survey(&Solo::new())
+    }
+
+    #[test]
+    fn what_it_is_does_not_depend_on_how_it_is_cut_into_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = |i: usize| format!("{{\"_id\": \"d{i}\", \"title\": \"T\", \"text\": \"t {i}\"}}\n");
+        let write = |name: &str, range: std::ops::Range<usize>| {
+            let path = dir.path().join(name);
+            fs::write(&path, range.map(line).collect::<String>()).unwrap();
+            path
+        };
+        let whole = CorpusFiles::of(&[write("whole.jsonl", 0..600)]).survey(&Solo::new()).unwrap();
+        let parts = [write("a.jsonl", 0..7), write("b.jsonl", 7..600)];
+        let parts = CorpusFiles::of(&parts).survey(&Solo::new()).unwrap();
+        assert_eq!((&whole.corpus, &whole.grains), (&parts.corpus, &parts.grains));
+        assert_eq!((whole.corpus.passages, whole.grains.len()), (600, 3));
+        assert!(whole.is_still(2, &whole.grains[2]) && !whole.is_still(3, &whole.grains[2]));
+        let other = CorpusFiles::of(&[write("other.jsonl", 1..601)]).survey(&Solo::new()).unwrap();
+        assert_ne!(other.corpus.blake3, whole.corpus.blake3);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named_with_its_place() {
+        let error = |lines: &[&str]| survey(lines).err().unwrap().to_string();
+        let (one, two) = (r#"{"_id": "a", "text": "x"}"#, r#"{"_id": "b", "text": "x"}"#);
+        let said = error(&[one, two, one]);
+        assert!(
+            said.contains("corpus.jsonl:3: a second passage with the _id \"a\", which ")
+                && said.contains("jsonl:1 has"),
+            "{said}"
+        );
+        assert!(error(&[one, r#"{"text": "x"}"#]).contains("corpus.jsonl:2: no \"_id\""));
+        assert!(
+            error(&[one, r#"{"_id": "a b", "text": "x"}"#]).contains("corpus.jsonl:2: the _id \"a b\" has a blank")
+        );
+        assert!(error(&[]).contains("corpus.jsonl: holds no passage"));
+    }
+}

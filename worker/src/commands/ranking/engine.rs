@@ -1,0 +1,46 @@
+//! What every part of a search knows.
+
+use tercet_cluster::Collective;
+use tercet_protocol::args::{Bm25Lengths, Lists};
+use tercet_retrieval::{Bm25, DocLengths, Index};
+
+use crate::commands::texts::TextEncoder;
+
+/// An index that is searched.
+pub struct Search<'a> {
+    pub(super) index: &'a Index,
+    pub(super) encoder: &'a TextEncoder,
+    pub(super) ranks: &'a dyn Collective,
+    pub(super) lists: &'a Lists,
+    pub(super) bm25: Bm25,
+    /// What stands before each query, and its tokens at most.
+    pub(super) query_prompt: &'a str,
+    pub(super) query_max_len: usize,
+}
+
+impl<'a> Search<'a> {
+    /// Of an index that `encoder`'s model made. Reads this rank's part of it, to see that it is whole. Every rank calls
+    /// it.
+    ///
+    /// # Errors
+    /// A block that is damaged, or a prompt that leaves no room for a query; a rank that is gone.
+    pub fn new(
+        index: &'a Index,
+        encoder: &'a TextEncoder,
+        lists: &'a Lists,
+        (query_prompt, query_max_len): (&'a str, usize),
+        ranks: &'a dyn Collective,
+    ) -> anyhow::Result<Self> {
+        encoder.check_room(query_prompt, query_max_len)?;
+        for block in index.blocks().iter().skip(ranks.rank()).step_by(ranks.world_size()) {
+            block.verify()?;
+        }
+        ranks.barrier()?;
+        let lengths = match lists.bm25_lengths {
+            Bm25Lengths::Exact => DocLengths::Exact,
+            Bm25Lengths::Lucene => DocLengths::Lucene,
+        };
+        let bm25 = index.bm25(lists.bm25_k1, lists.bm25_b, lengths);
+        Ok(Self { index, encoder, ranks, lists, bm25, query_prompt, query_max_len })
+    }
+}

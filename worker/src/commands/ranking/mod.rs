@@ -1,0 +1,112 @@
+//! Exact ranking of an index's documents, over ranks: what `search` writes.
+//!
+//! - dense, lexical, BM25: every document; each rank searches blocks of its own, and the best lists are merged
+//!   (`first.rs`).
+//! - dense + lexical: the documents of both lists.
+//! - multi-vector, and all three: the dense list's first, encoded again (`again.rs`).
+//!
+//! Every score and every list is the same for any number of ranks (docs/know/retrieval.md says why).
+
+mod again;
+mod engine;
+mod first;
+mod merge;
+mod queries;
+
+use tercet_protocol::args::Ranking;
+use tercet_retrieval::{Hit, Index, fuse};
+
+use super::error::CommandError;
+pub use engine::Search;
+use merge::merged;
+use queries::Vectors;
+pub use queries::{Query, RUN};
+
+/// The lists of one ranking, one for each query.
+pub type Ranked = (Ranking, Vec<Vec<Hit>>);
+
+impl Search<'_> {
+    /// The lists of `queries` by each of `rankings`, on rank 0; the other ranks have lists of no meaning. Every rank
+    /// calls it with the same.
+    ///
+    /// # Errors
+    /// A query that the tokenizer cannot take, a block that is damaged, or a collective that failed.
+    pub fn rank(&self, queries: &[Query], rankings: &[Ranking]) -> anyhow::Result<Vec<Ranked>> {
+        let has = |ranking: Ranking| rankings.contains(&ranking);
+        let encodes_again = has(Ranking::MultiVector) || has(Ranking::All);
+        let vectors = Vectors::of(self, queries, encodes_again)?;
+        let needs = |ranking: Ranking| has(ranking) || rankings.iter().any(|other| made_of(*other).contains(&ranking));
+        let [dense, lexical, bm25] = self.search_own(&vectors, queries, FIRST.map(needs));
+
+        // All ranks need the dense list's best.
+        let dense = merged(self, dense, self.lists.top)?;
+        let lexical = merged(self, lexical, self.lists.top)?;
+        let bm25 = merged(self, bm25, self.lists.top)?;
+        let [multi_vector, all] = match encodes_again {
+            true => self.encode_again(&vectors, &dense)?.map(Some),
+            false => [None, None],
+        };
+        let mut ranked = Vec::new();
+        for &ranking in rankings {
+            let lists = match ranking {
+                Ranking::Dense => dense.clone(),
+                Ranking::Lexical => lexical.clone(),
+                Ranking::Bm25 => bm25.clone(),
+                Ranking::DenseLexical => {
+                    let weights = self.lists.dense_lexical_weights.0.map(|weight| weight as f32);
+                    let pairs = dense.iter().zip(&lexical);
+                    pairs.map(|(dense, lexical)| fuse([dense, lexical], weights, self.lists.top, self.index)).collect()
+                }
+                Ranking::MultiVector => multi_vector.clone().unwrap_or_default(),
+                Ranking::All => all.clone().unwrap_or_default(),
+            };
+            ranked.push((ranking, lists));
+        }
+        Ok(ranked)
+    }
+}
+
+/// Rankings of every document.
+const FIRST: [Ranking; 3] = [Ranking::Dense, Ranking::Lexical, Ranking::Bm25];
+
+/// The heads that a ranking is made of.
+fn made_of(ranking: Ranking) -> &'static [Ranking] {
+    match ranking {
+        Ranking::Dense | Ranking::MultiVector => &[Ranking::Dense],
+        Ranking::Lexical => &[Ranking::Lexical],
+        Ranking::Bm25 => &[Ranking::Bm25],
+        Ranking::DenseLexical => &[Ranking::Dense, Ranking::Lexical],
+        Ranking::All => &[Ranking::Dense],
+    }
+}
+
+/// The rankings that are asked for, or all that `index` has without encoding passages again.
+///
+/// # Errors
+/// [`CommandError::Usage`]: the index lacks what one of them is made of.
+pub fn possible(asked: &[Ranking], index: &Index) -> Result<Vec<Ranking>, CommandError> {
+    let heads = index.settings().encoding.heads;
+    let has = |ranking: Ranking| match ranking {
+        Ranking::Dense | Ranking::MultiVector => heads.dense,
+        Ranking::Lexical => heads.lexical,
+        Ranking::Bm25 => heads.bm25,
+        Ranking::DenseLexical | Ranking::All => heads.dense && heads.lexical,
+    };
+    let mut rankings = match asked.is_empty() {
+        true => [&FIRST[..], &[Ranking::DenseLexical]].concat().into_iter().filter(|ranking| has(*ranking)).collect(),
+        false => asked.to_vec(),
+    };
+    rankings.sort_unstable();
+    rankings.dedup();
+    match rankings.iter().find(|ranking| !has(**ranking)) {
+        Some(lacking) => Err(CommandError::Usage(format!(
+            "--rankings {}: the index lacks a head that it needs; it has{}. Leave it out, or index the corpus with more \
+             --heads",
+            lacking.name(),
+            [(heads.dense, " dense"), (heads.lexical, " lexical"), (heads.bm25, " bm25")]
+                .map(|(has, name)| if has { name } else { "" })
+                .concat()
+        ))),
+        None => Ok(rankings),
+    }
+}

@@ -1,0 +1,70 @@
+//! Queries, and what they are searched with.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use tch::Tensor;
+use tercet_retrieval::TokenWeights;
+
+use super::engine::Search;
+use crate::commands::vectors::token_weights;
+use crate::model::representation::Heads;
+
+/// Queries that go through the encoder together, whatever the number of ranks.
+pub const RUN: usize = 64;
+
+/// A query.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'a> {
+    /// What the model reads.
+    pub text: &'a str,
+    /// Documents that its lists leave out, ascending.
+    pub left_out: &'a [u32],
+}
+
+/// The representations of Q queries, on every rank.
+pub(super) struct Vectors {
+    /// [Q, d], on this rank's device.
+    pub dense: Tensor,
+    pub lexical: Vec<TokenWeights>,
+    /// Of each token qtf · idf.
+    pub bm25: Vec<TokenWeights>,
+    /// Per query, [tokens, dm], on the host; of no vectors if they are not wanted.
+    pub multi_vector: Vec<Tensor>,
+}
+
+impl Vectors {
+    /// Every rank calls it.
+    pub fn of(search: &Search, queries: &[Query], multi_vector: bool) -> anyhow::Result<Self> {
+        let Search { index, encoder, ranks, query_prompt, query_max_len, .. } = *search;
+        let heads = index.settings().encoding.heads;
+        let texts: Vec<&str> = queries.iter().map(|query| query.text).collect();
+        let own = texts.chunks(RUN).skip(ranks.rank()).step_by(ranks.world_size());
+        let wanted = Heads { lexical: heads.lexical, multi_vector };
+        let mut parts = vec![encoder.encode_stretch(query_prompt, &[], query_max_len, wanted)?.vectors];
+        for run in own {
+            parts.push(encoder.encode_stretch(query_prompt, run, query_max_len, wanted)?.vectors);
+        }
+        let all = crate::commands::vectors::TextVectors::concat(parts).gather_runs(RUN, ranks)?;
+        Ok(Self {
+            dense: all.dense.to_device(encoder.device()),
+            lexical: all.lexical.iter().map(token_weights).collect(),
+            bm25: if heads.bm25 { Self::bm25(search, &texts)? } else { vec![TokenWeights::new(); texts.len()] },
+            multi_vector: all.multi_vector,
+        })
+    }
+
+    fn bm25(search: &Search, texts: &[&str]) -> anyhow::Result<Vec<TokenWeights>> {
+        let tokens = search.encoder.tokens(texts, search.query_max_len)?;
+        let distinct: BTreeSet<u32> = tokens.iter().flatten().copied().collect();
+        let idf: HashMap<u32, f64> = distinct
+            .into_iter()
+            .map(|token| (token, search.bm25.idf(search.index.document_frequency(token))))
+            .collect();
+        let weights = |tokens: &Vec<u32>| {
+            let mut counts = BTreeMap::<u32, u32>::new();
+            tokens.iter().for_each(|token| *counts.entry(*token).or_default() += 1);
+            counts.into_iter().map(|(token, count)| (token, (f64::from(count) * idf[&token]) as f32)).collect()
+        };
+        Ok(tokens.iter().map(weights).collect())
+    }
+}
