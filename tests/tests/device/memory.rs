@@ -115,7 +115,6 @@ fn no_step_holds_more_than_planned() {
         train(&place, "run", &recipe, &device, 1, &settings).succeed();
         let held = Counts::read(&place.path("run-counts")).most_bytes(0);
         println!("{run}: {:.2} MiB held at most, {:.2} MiB planned", held as f64 / MIB as f64, planned / MIB as f64);
-        println!("{} {parts:?}", plan["memory"]["phase"]);
         assert!(held as f64 <= planned, "{run}: {held} bytes held, {planned} planned: {parts:?}");
     }
 }

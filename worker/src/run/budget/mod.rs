@@ -46,8 +46,9 @@ const SLACK: [f64; 2] = [0.05, 0.08];
 /// Finds and sets the sizes in `settings`: both, if the recipe has a budget; how many graphs are kept, if it says
 /// nothing of memory. Every rank calls it, when all is allocated that the run holds between steps.
 ///
-/// # Errors [`DoesNotFit`]: a budget that was asked for is too small, or a GPU cannot score the longest batch; or a
-/// collective that failed.
+/// # Errors
+/// [`DoesNotFit`]: a budget that was asked for is too small, or a GPU cannot score the longest batch; or a collective
+/// that failed.
 pub fn fit(
     model: &M3Model,
     ranks: &dyn Collective,
