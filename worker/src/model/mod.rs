@@ -362,9 +362,13 @@ impl M3Model {
     pub fn check_lengths(&self, longest: usize, max_id: i64) -> Result<(), ModelError> {
         let limit = self.config.max_text_len();
         if longest > limit {
+            let key = match self.purpose() {
+                Purpose::Retrieval => "passage_max_len",
+                Purpose::Pretraining { .. } => "text_max_len",
+            };
             return Err(ModelError::Setting(format!(
-                "a text of {longest} tokens is longer than the model's limit of {limit}: lower data.passage_max_len or \
-                 raise model.max_position_embeddings to {}",
+                "a text of {longest} tokens is longer than the model's limit of {limit}: lower data.{key} or raise \
+                 model.max_position_embeddings to {}",
                 longest + self.config.first_position()
             )));
         }
