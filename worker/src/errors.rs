@@ -5,12 +5,13 @@ use tercet_configs::{ExitCode, ModelFolderError, RecipeError};
 use tercet_retrieval::IndexError;
 use tercet_sampler::{PlanError, RowError, StoreError, TokenizeError};
 
+use crate::agreement::same_weights::WeightsDiffer;
 use crate::checkpoint::CheckpointError;
-use crate::commands::CommandError;
+use crate::files::CommandError;
 use crate::model::ModelError;
 use crate::preflight::SickMachine;
 use crate::run::budget::DoesNotFit;
-use crate::run::{NotFinite, SetupError, WeightsDiffer};
+use crate::run::{NotFinite, SetupError};
 
 /// The code of the first cause that has one, of an I/O error by its kind; anything else is a bug.
 pub fn code_of(error: &anyhow::Error) -> ExitCode {

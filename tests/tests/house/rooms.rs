@@ -11,9 +11,11 @@ use super::source::{Kind, files, from_root, root, tokens};
 /// `preflight` and `record` stand above `checkpoint`: the one looks at the folder that checkpoints go to, the other
 /// says which was written. Both stand above `step`, as does `checkpoint`: a record is of a step, and a checkpoint holds
 /// the optimizer. `machine` stands above `tensors`: a GPU's memory is libtorch's to tell.
-const ROOMS: [&[&str]; 10] = [
+const ROOMS: [&[&str]; 12] = [
     &["commands"],
     &["run"],
+    &["retrieval"],
+    &["agreement"],
     &["record", "preflight"],
     &["checkpoint"],
     &["step"],
@@ -21,7 +23,7 @@ const ROOMS: [&[&str]; 10] = [
     &["model"],
     &["ops"],
     &["machine"],
-    &["tensors"],
+    &["tensors", "files"],
 ];
 
 /// Files of no room. They know all rooms: what can be asked for, and what each error ends a process with.

@@ -18,13 +18,13 @@ use tercet_configs::{CpuMatmul, Head};
 use tercet_protocol::args::EncodeArgs;
 use tercet_sampler::{LineReader, LinesOf, ReadAt, is_of_objects, unpacked_name};
 
-use super::error::CommandError;
-use super::output::{AtomicFile, must_be_free};
-use super::prefixes;
-use super::records::{TextRecord, for_each_line, for_each_line_of, like_an_id};
-use super::texts::{BLOCK_BYTES, EncoderOptions, TextEncoder, blocks};
-use super::vectors::{TextVectors, floats, share};
+use crate::files::CommandError;
+use crate::files::output::{AtomicFile, must_be_free};
+use crate::files::records::{TextRecord, for_each_line, for_each_line_of, like_an_id};
 use crate::model::representation::{Heads, offsets};
+use crate::retrieval::prefixes;
+use crate::retrieval::texts::{BLOCK_BYTES, EncoderOptions, TextEncoder, blocks};
+use crate::retrieval::vectors::{TextVectors, floats, share};
 
 /// Encodes the input. Every rank calls it; rank 0 writes.
 ///

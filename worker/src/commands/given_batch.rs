@@ -15,8 +15,8 @@ use tercet_sampler::{
     GroupSize, Policy, Row, RowReader, Share, SpecialTokens, TextIds, TextInput, TextTokenizer, text_id, unpacked_name,
 };
 
-use super::error::CommandError;
-use super::records::tell_near_keys;
+use crate::files::CommandError;
+use crate::files::records::tell_near_keys;
 
 /// A whole batch before it is dealt: Q queries, G passages each.
 #[derive(Debug, Default)]

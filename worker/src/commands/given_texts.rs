@@ -7,7 +7,7 @@ use std::path::Path;
 use tch::{Kind, Tensor};
 use tercet_sampler::{Share, TextInput};
 
-use super::error::CommandError;
+use crate::files::CommandError;
 use crate::model::pretraining::{DecoderRow, HiddenPlaces};
 use crate::step::pretraining::masks::GivenMasks;
 

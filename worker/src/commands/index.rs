@@ -1,37 +1,20 @@
 //! `index`: a corpus in, a folder of blocks out, which can be searched (docs/know/retrieval.md).
-//!
-//! Ranks share the blocks that are not there yet. A block's bytes follow from the corpus, the model and the settings,
-//! whichever rank makes it and whatever was there before. So the same command goes on with an index that it was killed
-//! over, on any number of ranks.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-use tercet_cluster::{Collective, broadcast_bytes};
+use tercet_cluster::Collective;
 use tercet_configs::CpuMatmul;
 use tercet_protocol::args::{IndexArgs, IndexHead, Prefixes, StoreArg};
-use tercet_retrieval::{
-    BLOCKS, Block, BlockBuilder, BlockMeta, Contents, Encoding, GRAIN, MANIFEST, Manifest, SETTINGS, Settings, Stored,
-    block_len, block_name,
-};
+use tercet_retrieval::{Contents, Encoding, Stored};
 
-use super::corpus::{CorpusFiles, Grain, Passage, Survey};
-use super::error::CommandError;
-use super::output::{AtomicFile, must_be_free, write_atomically};
-use super::prefixes;
-use super::texts::{BLOCK_BYTES, EncoderOptions, Stretch, TextEncoder};
-use super::vectors::{floats, token_weights};
 use crate::machine::device::device_kind;
-use crate::model::representation::Heads;
-
-/// How often a rank says how far it is.
-const TELL_EVERY: Duration = Duration::from_secs(30);
+use crate::retrieval::corpus::CorpusFiles;
+use crate::retrieval::indexing::{make_index, must_be_an_index_or_free};
+use crate::retrieval::prefixes;
+use crate::retrieval::texts::{EncoderOptions, TextEncoder};
 
 /// Makes the index, or what is missing of it. Every rank calls it.
 ///
 /// # Errors
-/// What is wrong with model, corpus or folder; [`CommandError`] where it is one of the latter two.
+/// What is wrong with model, corpus or folder; [`crate::files::CommandError`] where it is one of the latter two.
 pub fn run(args: &IndexArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     must_be_an_index_or_free(&args.out, ranks)?;
     let options = EncoderOptions {
@@ -47,41 +30,14 @@ pub fn run(args: &IndexArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     encoder.check_room(&prompt, args.passage_max_len)?;
     let files = CorpusFiles::of(&args.corpus);
     let survey = files.survey(ranks)?;
-    let settings = Settings::new(encoder.weights_of(), survey.corpus.clone(), encoding(args, &encoder, prompt.clone()));
-    let missing = begin(&args.out, &settings, ranks)?;
     prefixes::tell(ranks, "passages", &prompt, std::iter::empty());
-    let own: Vec<usize> = missing.into_iter().skip(ranks.rank()).step_by(ranks.world_size()).collect();
-    let mut work = Work {
-        out: &args.out,
-        encoder: &encoder,
-        encoding: &settings.encoding,
-        survey: &survey,
-        block_len: block_len(&survey.corpus) as u64,
-        tells: ranks.rank() == 0,
-        told: Instant::now(),
-        num_blocks: own.len(),
-        own,
-        done: 0,
-        num_empty: 0,
-        block: None,
-        failed: None,
-    };
-    work.make_blocks(&files)?;
-    let num_empty = ranks_sum(ranks, work.num_empty)?;
-    if ranks.rank() == 0 {
-        finish(args, settings, num_empty)?;
+    let encoding = encoding(args, &encoder, prompt);
+    if let Some(manifest) = make_index(&args.out, &encoder, encoding, (&files, &survey), ranks)? {
+        let (passages, num_blocks) = (manifest.settings.corpus.passages, manifest.blocks.len());
+        let megabytes = manifest.blocks.iter().map(|block| block.bytes).sum::<u64>() as f64 / 1e6;
+        println!("{passages} passages in {num_blocks} blocks of {}, {megabytes:.1} MB", args.out.display());
     }
     Ok(())
-}
-
-/// Refuses, before the work begins, a folder that is there and is no index. Every rank calls it.
-fn must_be_an_index_or_free(out: &Path, ranks: &dyn Collective) -> anyhow::Result<()> {
-    // With settings, or with nothing, or with the beginning of settings: a process may have been killed over any.
-    let is_own = fs::read_dir(out).is_ok_and(|entries| {
-        let names: Vec<_> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        names.iter().any(|name| name == SETTINGS) || names.iter().all(|name| name.starts_with(SETTINGS))
-    });
-    must_be_free(ranks, (!is_own).then_some(out))
 }
 
 fn encoding(args: &IndexArgs, encoder: &TextEncoder, passage_prompt: String) -> Encoding {
@@ -99,212 +55,5 @@ fn encoding(args: &IndexArgs, encoder: &TextEncoder, passage_prompt: String) -> 
         passage_prompt,
         passage_max_len: args.passage_max_len,
         sub_batch_tokens: args.sub_batch_tokens,
-    }
-}
-
-/// Begins the index in `out`, or takes up the one that is there; the blocks that it lacks. Every rank calls it.
-fn begin(out: &Path, settings: &Settings, ranks: &dyn Collective) -> anyhow::Result<Vec<usize>> {
-    let mut missing = Vec::new();
-    if ranks.rank() == 0 {
-        match Settings::read(out)? {
-            Some(begun) => must_be_same(out, &begun, settings)?,
-            None => write_atomically(&out.join(SETTINGS), &settings.to_json())?,
-        }
-        let folder = out.join(BLOCKS);
-        fs::create_dir_all(&folder).map_err(CommandError::file(&folder))?;
-        let num_blocks = settings.corpus.passages.div_ceil(block_len(&settings.corpus) as u64) as usize;
-        let absent: Vec<usize> = (0..num_blocks).filter(|number| !folder.join(block_name(*number)).exists()).collect();
-        if absent.len() < num_blocks {
-            tracing::info!("{} of {num_blocks} blocks are there already", num_blocks - absent.len());
-        }
-        missing = absent.iter().flat_map(|number| (*number as u64).to_le_bytes()).collect();
-    }
-    broadcast_bytes(ranks, &mut missing, 0)?;
-    Ok(missing.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes) as usize).collect())
-}
-
-fn must_be_same(out: &Path, begun: &Settings, settings: &Settings) -> Result<(), CommandError> {
-    let differences = begun.differences(settings);
-    if differences.is_empty() {
-        return Ok(());
-    }
-    Err(CommandError::Usage(format!(
-        "{}: this index was begun with something else, and goes on only with the same: {}. Choose another --out, or \
-         remove the folder",
-        out.display(),
-        differences.join("; ")
-    )))
-}
-
-/// A sum over ranks. Every rank calls it; it is also where they wait for each other.
-fn ranks_sum(ranks: &dyn Collective, own: usize) -> anyhow::Result<usize> {
-    let mut sum = [own as i64];
-    ranks.all_reduce(sum.as_mut_slice().into(), tercet_cluster::ReduceOp::Sum)?;
-    Ok(sum[0] as usize)
-}
-
-/// Writes the manifest, when all blocks are there, and tells the user.
-fn finish(args: &IndexArgs, settings: Settings, num_empty: usize) -> anyhow::Result<()> {
-    let len = block_len(&settings.corpus) as u64;
-    let mut blocks = Vec::new();
-    for number in 0..settings.corpus.passages.div_ceil(len) {
-        let path = args.out.join(BLOCKS).join(block_name(number as usize));
-        let block = Block::open(&path, settings.encoding.heads, settings.encoding.stored)?;
-        let expected = len.min(settings.corpus.passages - number * len) as usize;
-        if block.num_passages() != expected {
-            let reason = format!("holds {} passages instead of {expected}: remove it", block.num_passages());
-            return Err(CommandError::Data { path, reason }.into());
-        }
-        blocks.push(BlockMeta {
-            file: block_name(number as usize),
-            passages: expected,
-            tokens: block.num_tokens(),
-            bytes: fs::metadata(&path).map_err(CommandError::file(&path))?.len(),
-            blake3: block.checksum()?.to_owned(),
-        });
-    }
-    if num_empty > 0 {
-        tracing::warn!("{num_empty} passages are blank or without a token: they all get the same representation");
-    }
-    let bytes: u64 = blocks.iter().map(|block| block.bytes).sum();
-    let (passages, num_blocks) = (settings.corpus.passages, blocks.len());
-    write_atomically(&args.out.join(MANIFEST), &Manifest { settings, blocks }.to_json())?;
-    let megabytes = bytes as f64 / 1e6;
-    println!("{passages} passages in {num_blocks} blocks of {}, {megabytes:.1} MB", args.out.display());
-    Ok(())
-}
-
-/// The blocks that a rank makes.
-struct Work<'a> {
-    out: &'a Path,
-    encoder: &'a TextEncoder,
-    encoding: &'a Encoding,
-    survey: &'a Survey,
-    block_len: u64,
-    tells: bool,
-    told: Instant,
-    num_blocks: usize,
-    /// Their numbers, ascending.
-    own: Vec<usize>,
-    /// How many of them are written.
-    done: usize,
-    num_empty: usize,
-    block: Option<OpenBlock>,
-    /// Why no more passage is read.
-    failed: Option<anyhow::Error>,
-}
-
-/// A block that is being made.
-struct OpenBlock {
-    builder: BlockBuilder,
-    grain: Grain,
-    /// Passages that are not encoded yet, and the bytes of their texts.
-    stretch: Vec<Passage>,
-    stretch_bytes: usize,
-}
-
-impl Work<'_> {
-    /// Reads the corpus as far as is needed, and writes the blocks.
-    fn make_blocks(&mut self, files: &CorpusFiles) -> anyhow::Result<()> {
-        let read = match self.own.is_empty() {
-            true => Ok(()),
-            false => files.for_each(|number, _, line| {
-                let block = (number / self.block_len) as usize;
-                // What is refused here ends the reading, and is looked at below.
-                let Some(&next) = self.own.get(self.done) else { return Err(String::new()) };
-                if block != next {
-                    return Ok(());
-                }
-                let passage = Passage::parse(line)?;
-                self.take(number, passage).map_err(|error| {
-                    let reason = error.to_string();
-                    self.failed = Some(error);
-                    reason
-                })
-            }),
-        };
-        match (self.failed.take(), self.own.get(self.done)) {
-            (Some(error), _) => Err(error),
-            (None, None) => Ok(()),
-            (None, Some(_)) => Err(read.err().unwrap_or_else(|| self.changed()).into()),
-        }
-    }
-
-    /// Takes passage `number`, which is of the block that is next.
-    fn take(&mut self, number: u64, passage: Passage) -> anyhow::Result<()> {
-        let open = self.block.get_or_insert_with(|| OpenBlock {
-            builder: BlockBuilder::new(self.encoding.heads, self.encoding.stored),
-            grain: Grain::default(),
-            stretch: Vec::new(),
-            stretch_bytes: 0,
-        });
-        let is_last = number + 1 == self.survey.corpus.passages || (number + 1).is_multiple_of(self.block_len);
-        let grain = open.grain.push(&passage).or_else(|| is_last.then(|| open.grain.end()).flatten());
-        if grain.is_some_and(|found| !self.survey.is_still(number as usize / GRAIN, &found)) {
-            return Err(self.changed().into());
-        }
-        // A stretch ends where its texts would be too many, as in all that is encoded.
-        if !open.stretch.is_empty() && open.stretch_bytes + passage.text.len() > BLOCK_BYTES {
-            self.num_empty += open.encode(self.encoder, self.encoding)?;
-        }
-        open.stretch_bytes += passage.text.len();
-        open.stretch.push(passage);
-        if is_last && let Some(mut block) = self.block.take() {
-            self.num_empty += block.encode(self.encoder, self.encoding)?;
-            self.write(block.builder)?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, block: BlockBuilder) -> Result<(), CommandError> {
-        let path = self.path(self.own[self.done]);
-        let mut file = AtomicFile::create(&path)?;
-        block.write(&mut file).map_err(CommandError::file(&path))?;
-        file.replace()?;
-        self.done += 1;
-        if self.tells && self.told.elapsed() > TELL_EVERY {
-            self.told = Instant::now();
-            tracing::info!("{} of this rank's {} blocks are written", self.done, self.num_blocks);
-        }
-        Ok(())
-    }
-
-    fn path(&self, number: usize) -> PathBuf {
-        self.out.join(BLOCKS).join(block_name(number))
-    }
-
-    fn changed(&self) -> CommandError {
-        CommandError::Usage(
-            "--corpus: it has changed while it was read: type the same command again, with another --out if the change is \
-             to stay"
-                .into(),
-        )
-    }
-}
-
-impl OpenBlock {
-    /// Encodes the passages that are not, and puts them into the block; how many are blank or without a token.
-    fn encode(&mut self, encoder: &TextEncoder, encoding: &Encoding) -> anyhow::Result<usize> {
-        let passages = std::mem::take(&mut self.stretch);
-        self.stretch_bytes = 0;
-        let texts: Vec<&str> = passages.iter().map(|passage| passage.text.as_str()).collect();
-        let (heads, max_len) = (encoding.heads, encoding.passage_max_len);
-        let tokens = match heads.bm25 {
-            true => encoder.tokens(&texts, max_len)?,
-            false => vec![Vec::new(); texts.len()],
-        };
-        let wanted = Heads { lexical: heads.lexical, multi_vector: false };
-        let Stretch { vectors, num_empty } =
-            encoder.encode_stretch(&encoding.passage_prompt, &texts, max_len, wanted)?;
-        let dense = floats(&vectors.dense);
-        let width = dense.len() / texts.len().max(1);
-        for (i, passage) in passages.iter().enumerate() {
-            let dense = &dense[i * width..(i + 1) * width];
-            let lexical = &token_weights(&vectors.lexical[i]);
-            let (id, text, tokens) = (&passage.id, &passage.text, &tokens[i]);
-            let put = self.builder.push(tercet_retrieval::Passage { id, text, dense, lexical, tokens });
-            put.map_err(|error| CommandError::Usage(format!("the passage {id:?}: {error}")))?;
-        }
-        Ok(num_empty)
     }
 }

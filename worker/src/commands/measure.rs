@@ -11,13 +11,13 @@ use tercet_protocol::args::MeasureArgs;
 use tercet_protocol::says::{self, measure};
 
 use super::peak::{product_flops_per_sec, ranks_mean};
+use crate::agreement::matmul::{self, Needs};
+use crate::agreement::{compute_kind_of, precision};
 use crate::model::M3Model;
 use crate::model::representation::{Heads, Representations, zero_gradients};
 use crate::model::sub_batch::SubBatches;
 use crate::run::budget::{PretrainingTrial, made_up_text};
-use crate::run::matmul::{self, Needs};
-use crate::run::precision;
-use crate::run::{compute_kind_of, model_of};
+use crate::run::model_of;
 use crate::step::clip::clip_grad_norm;
 use crate::step::reduce::GradientReducer;
 use crate::step::settings::{Objective, StepSettings};

@@ -5,25 +5,15 @@
 //! them ends all ranks with the same error.
 
 pub mod bench;
-mod corpus;
 pub mod doctor;
 pub mod encode;
-mod error;
 pub mod eval;
 mod given_batch;
 mod given_texts;
 pub mod index;
 pub mod measure;
 pub mod mine;
-mod output;
 mod peak;
-mod prefixes;
 pub mod probe;
-mod ranking;
-mod records;
 pub mod search;
 pub mod step;
-mod texts;
-mod vectors;
-
-pub use error::CommandError;

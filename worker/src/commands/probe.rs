@@ -11,13 +11,13 @@ use tercet_configs::Precision;
 use tercet_protocol::args::ProbeArgs;
 use tercet_protocol::says::{self, probe};
 
+use crate::agreement::compute_kind_of;
 use crate::machine::device::{device_kind, device_of};
 use crate::ops::Weight;
 use crate::ops::attention::{Attention, Group, TextSpan, Texts};
 use crate::ops::dropout::Dropout;
 use crate::ops::linear::{Linear, LinearOutput};
 use crate::ops::matmul::Matmul;
-use crate::run::compute_kind_of;
 use crate::tensors::libtorch;
 
 /// Dimensions of a head, as most encoders have them.

@@ -9,12 +9,12 @@ use tercet_protocol::args::{Prefixes, Ranking, SearchArgs};
 use tercet_protocol::says::search::SearchRecord;
 use tercet_retrieval::{Index, run_lines};
 
-use super::error::CommandError;
-use super::eval::{self, read_queries};
-use super::output::{AtomicFile, must_be_free};
-use super::prefixes;
-use super::ranking::{Query, RUN, Ranked, Search, possible};
-use super::texts::{EncoderOptions, TextEncoder};
+use crate::files::CommandError;
+use crate::files::output::{AtomicFile, must_be_free};
+use crate::retrieval::judged::{self, read_queries};
+use crate::retrieval::prefixes;
+use crate::retrieval::ranking::{Query, RUN, Ranked, Search, possible};
+use crate::retrieval::texts::{EncoderOptions, TextEncoder};
 
 /// Queries of a batch at most, however much memory there is.
 const LARGEST_BATCH: u64 = 8192;
@@ -99,7 +99,7 @@ fn record_of(
 }
 
 /// Refuses what a run file cannot carry, and no query at all.
-fn check_queries(args: &SearchArgs, queries: &[eval::Query]) -> Result<(), CommandError> {
+fn check_queries(args: &SearchArgs, queries: &[judged::Query]) -> Result<(), CommandError> {
     let data = |reason: String| Err(CommandError::Data { path: args.queries.clone(), reason });
     if queries.is_empty() {
         return data("holds no query".into());
@@ -127,7 +127,7 @@ fn batch_len(args: &SearchArgs, rankings: &[Ranking], encoder: &TextEncoder) -> 
 
 fn write(
     file: &mut AtomicFile,
-    queries: &[eval::Query],
+    queries: &[judged::Query],
     (ranking, lists): &Ranked,
     index: &Index,
 ) -> std::io::Result<()> {

@@ -12,12 +12,12 @@ use tercet_protocol::args::StepArgs;
 use tercet_protocol::says::{self, step};
 use tercet_sampler::{Share, TextInput, contiguous_share};
 
-use super::error::CommandError;
 use super::given_batch::GivenBatch;
 use super::given_texts::GivenTexts;
+use crate::agreement::{compute_kind_of, kind_of, precision, same_weights};
+use crate::files::CommandError;
 use crate::machine::device::device_of;
 use crate::model::{M3Model, ModelOptions, Purpose};
-use crate::run::{compute_kind_of, kind_of, precision, same_weights};
 use crate::step::contrastive::loss::hybrid;
 use crate::step::gradients;
 use crate::step::inspect::Unseen;

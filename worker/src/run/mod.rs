@@ -6,10 +6,7 @@ mod error;
 mod faults;
 mod hold;
 mod lock;
-pub mod matmul;
 mod other_weights;
-pub mod precision;
-pub(crate) mod same_weights;
 mod saver;
 mod setup;
 pub mod stop;
@@ -25,6 +22,8 @@ use tercet_protocol::args::RankTrainArgs;
 use tercet_protocol::says::StepRecord;
 use tercet_sampler::{Batch, Plan, Prefetcher};
 
+use crate::agreement::matmul::{self, Needs};
+use crate::agreement::{compute_kind_of, precision, same_weights};
 use crate::checkpoint::TrainState;
 use crate::machine::phase;
 use crate::preflight;
@@ -39,13 +38,10 @@ pub use error::SetupError;
 pub use faults::NotFinite;
 use faults::{Faults, Reaction, RollBack};
 use hold::Hold;
-use matmul::Needs;
 use other_weights::OtherWeights;
-pub use same_weights::WeightsDiffer;
 use saver::Saver;
 use setup::Run;
 pub(crate) use setup::{agree_on_recipe, check_same_tokenizer, model_of, plan};
-pub use setup::{compute_kind_of, kind_of};
 
 /// Trains as the recipe says. Every rank calls it. [`ExitCode::Preempted`] says that it was asked to stop and can go
 /// on.

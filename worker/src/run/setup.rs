@@ -7,15 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tch::Kind;
 use tercet_cluster::{Collective, all_ranks, broadcast_bytes};
-use tercet_configs::{Origin, Precision, Prompts, Recipe};
+use tercet_configs::{Origin, Prompts, Recipe};
 use tercet_protocol::args::{RankTrainArgs, TrainArgs};
 use tercet_sampler::{Plan, Store, agreed_prefixes, write_durably};
 
 use super::error::SetupError;
 use super::lock::RunLock;
-use super::same_weights;
+use crate::agreement::{kind_of, same_weights};
 use crate::checkpoint::{self, Progress, Resumed, TrainState};
 use crate::machine::cores;
 use crate::machine::device::device_of;
@@ -49,26 +48,6 @@ struct Start {
     optimizer: AdamW,
     /// The checkpoint, and how far it is.
     resumed: Option<(PathBuf, TrainState)>,
-}
-
-/// The libtorch type of weights, gradients, optimizer state, scores and loss.
-pub fn kind_of(precision: Precision) -> Kind {
-    match precision {
-        Precision::Auto | Precision::Fp32 | Precision::Bf16 => Kind::Float,
-        Precision::Fp64 => Kind::Double,
-    }
-}
-
-/// The libtorch type that the encoder computes in.
-///
-/// # Panics
-/// Nobody has decided yet ([`super::precision`]).
-pub fn compute_kind_of(precision: Precision) -> Kind {
-    match precision {
-        Precision::Auto => unreachable!("decided when the ranks knew their devices"),
-        Precision::Bf16 => Kind::BFloat16,
-        Precision::Fp32 | Precision::Fp64 => kind_of(precision),
-    }
 }
 
 /// Loads and checks everything; `remarks` are told beside the plan's warnings. Every rank calls it.

@@ -8,10 +8,7 @@
 //!
 //! A rank's documents stay in its memory as 32-bit floats, multi-vector ones too: 2 KB a token for a model 512 wide.
 
-mod beir;
 mod hits;
-mod metrics;
-mod qrels;
 mod search;
 mod trec;
 
@@ -23,21 +20,18 @@ use tercet_configs::CpuMatmul;
 use tercet_protocol::args::EvalArgs;
 use tercet_protocol::says::eval::{Metrics, Results};
 
-use beir::folder_name;
-pub use beir::{Dataset, Query};
-pub(super) use beir::{find, read_queries, required_id};
 pub use hits::{Hit, TopHits};
-pub use qrels::Judgments;
 pub use search::Rankings;
 pub(super) use search::{for_each_dense_row, merge_ranks};
 pub use trec::write_run;
 
-use super::error::CommandError;
-use super::output::{must_be_free, write_together};
-use super::prefixes;
-use super::texts::{EncoderOptions, TextEncoder};
-use super::vectors::share;
+use crate::files::CommandError;
+use crate::files::output::{must_be_free, write_together};
 use crate::model::representation::Heads;
+use crate::retrieval::judged::{Dataset, folder_name, metrics};
+use crate::retrieval::prefixes;
+use crate::retrieval::texts::{EncoderOptions, TextEncoder};
+use crate::retrieval::vectors::share;
 
 /// Head → figures, in the order of [`Rankings::by_head`].
 type Figures = Vec<(&'static str, Metrics)>;

@@ -15,7 +15,7 @@ use tercet_cluster::Collective;
 use tercet_configs::HYBRID_WEIGHTS;
 
 use super::hits::{Hit, TopHits, merge};
-use crate::commands::vectors::{TextVectors, TokenWeights, floats, gather};
+use crate::retrieval::vectors::{TextVectors, TokenWeights, floats, gather};
 
 /// Documents in a list of the dense, lexical and dense + lexical rankings.
 pub const DEPTH: usize = 1000;

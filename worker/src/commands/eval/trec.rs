@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::hits::Hit;
-use crate::commands::error::CommandError;
-use crate::commands::output::write_atomically;
+use crate::files::CommandError;
+use crate::files::output::write_atomically;
 
 /// Writes the rankings of all queries. `doc_ids[hit.doc]` is a hit's id; ranks count from 1. Scores have the digits
 /// that give back the very same 32-bit number, so that trec_eval sees the same ties.

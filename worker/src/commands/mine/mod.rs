@@ -19,14 +19,14 @@ use tercet_protocol::args::MineArgs;
 
 use self::known::{Known, Passages};
 use self::rows::{MinedRow, distinct, read_rows};
-use super::error::CommandError;
 use super::eval::{Hit, TopHits, for_each_dense_row, merge_ranks};
-use super::output::{AtomicFile, must_be_free, must_be_lines};
-use super::prefixes;
-use super::records::{TextRecord, tell_near_keys};
-use super::texts::{EncoderOptions, TextEncoder};
-use super::vectors::share;
+use crate::files::CommandError;
+use crate::files::output::{AtomicFile, must_be_free, must_be_lines};
+use crate::files::records::{TextRecord, tell_near_keys};
 use crate::model::representation::Heads;
+use crate::retrieval::prefixes;
+use crate::retrieval::texts::{EncoderOptions, TextEncoder};
+use crate::retrieval::vectors::share;
 
 /// Mines negatives for all rows. Every rank calls it; rank 0 writes.
 ///

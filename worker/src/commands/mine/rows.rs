@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use tercet_sampler::{ReadAt, Row, WrittenRow};
 
-use crate::commands::error::CommandError;
+use crate::files::CommandError;
 
 /// One row.
 #[derive(Debug)]

@@ -10,9 +10,9 @@ use tercet_cluster::{Collective, broadcast_bytes};
 use tercet_retrieval::{Corpus, GRAIN};
 use tercet_sampler::{ReadAt, for_each_object};
 
-use super::error::CommandError;
-use super::eval::{find, required_id};
-use super::records::TextRecord;
+use super::judged::{find, required_id};
+use crate::files::CommandError;
+use crate::files::records::TextRecord;
 
 /// The files of a corpus, in order.
 pub struct CorpusFiles(Vec<PathBuf>);

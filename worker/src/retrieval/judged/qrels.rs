@@ -9,8 +9,8 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use crate::commands::error::CommandError;
-use crate::commands::records::for_each_line;
+use crate::files::CommandError;
+use crate::files::records::for_each_line;
 
 /// Judgments of one query: document id → relevance.
 pub type Judgments = HashMap<String, i64>;

@@ -16,7 +16,7 @@ mod queries;
 use tercet_protocol::args::Ranking;
 use tercet_retrieval::{Hit, Index, fuse};
 
-use super::error::CommandError;
+use crate::files::CommandError;
 pub use engine::Search;
 use merge::merged;
 use queries::Vectors;

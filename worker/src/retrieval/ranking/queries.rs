@@ -6,8 +6,8 @@ use tch::Tensor;
 use tercet_retrieval::TokenWeights;
 
 use super::engine::Search;
-use crate::commands::vectors::token_weights;
 use crate::model::representation::Heads;
+use crate::retrieval::vectors::token_weights;
 
 /// Queries that go through the encoder together, whatever the number of ranks.
 pub const RUN: usize = 64;
@@ -44,7 +44,7 @@ impl Vectors {
         for run in own {
             parts.push(encoder.encode_stretch(query_prompt, run, query_max_len, wanted)?.vectors);
         }
-        let all = crate::commands::vectors::TextVectors::concat(parts).gather_runs(RUN, ranks)?;
+        let all = crate::retrieval::vectors::TextVectors::concat(parts).gather_runs(RUN, ranks)?;
         Ok(Self {
             dense: all.dense.to_device(encoder.device()),
             lexical: all.lexical.iter().map(token_weights).collect(),

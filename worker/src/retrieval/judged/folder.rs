@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use tercet_sampler::plain_or_packed;
 
 use super::qrels::{Judgments, read_qrels};
-use crate::commands::error::CommandError;
-use crate::commands::records::{TextRecord, no_id};
+use crate::files::CommandError;
+use crate::files::records::{TextRecord, no_id};
 
 /// Endings of the files of columns that stand in for JSON Lines.
 const COLUMNS: [&str; 2] = ["parquet", "arrow"];
@@ -187,7 +187,7 @@ fn doc_number(doc_ids: &[String], id: &str) -> Option<usize> {
 }
 
 /// The folder's name.
-pub(super) fn folder_name(dir: &Path) -> Result<String, CommandError> {
+pub fn folder_name(dir: &Path) -> Result<String, CommandError> {
     // `.` and `data/..` have a name once resolved.
     let full = dir.canonicalize().map_err(CommandError::file(dir))?;
     Ok(full.file_name().map_or_else(|| "dataset".into(), |name| name.to_string_lossy().into_owned()))
@@ -227,6 +227,10 @@ fn too_large(path: &Path) -> CommandError {
     CommandError::Data { path: path.to_owned(), reason: format!("more than {} documents", u32::MAX) }
 }
 
+/// The queries of a file of records with `_id` and `text`, in its order.
+///
+/// # Errors
+/// A file that cannot be read, or a record without an id or a text.
 pub fn read_queries(path: &Path) -> Result<Vec<Query>, CommandError> {
     let mut queries = Vec::new();
     let mut seen = HashSet::new();

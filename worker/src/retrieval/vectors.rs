@@ -6,7 +6,7 @@
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::{Buffer, Collective, Scalar, gather_counts};
 
-use super::error::CommandError;
+use crate::files::CommandError;
 use crate::model::representation::Representations;
 
 /// Token id → weight, ascending by token id.

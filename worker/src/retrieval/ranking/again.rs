@@ -14,9 +14,9 @@ use tercet_retrieval::Hit;
 use super::engine::Search;
 use super::merge::merged;
 use super::queries::Vectors;
-use crate::commands::texts::{BLOCK_BYTES, Stretch};
 use crate::model::representation::Heads;
 use crate::ops::inner_products::products;
+use crate::retrieval::texts::{BLOCK_BYTES, Stretch};
 
 /// Documents of a stretch at most.
 const STRETCH: usize = 64;

@@ -4,7 +4,7 @@ use tercet_cluster::Collective;
 use tercet_protocol::args::{Bm25Lengths, Lists};
 use tercet_retrieval::{Bm25, DocLengths, Index};
 
-use crate::commands::texts::TextEncoder;
+use crate::retrieval::texts::TextEncoder;
 
 /// An index that is searched.
 pub struct Search<'a> {

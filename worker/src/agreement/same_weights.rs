@@ -14,7 +14,7 @@ use tercet_configs::ExitCode;
 use crate::tensors::checksum::checksum;
 
 /// Steps between two comparisons where there is no checkpoint: some 10 ms of a GPU's time for half a billion weights.
-pub(super) const EVERY: u64 = 100;
+pub const EVERY: u64 = 100;
 
 /// Ranks with other weights than the rest.
 #[derive(Debug, thiserror::Error)]

@@ -10,14 +10,14 @@ use tercet_configs::{CpuMatmul, Pooling, Precision, Prompts};
 use tercet_retrieval::WeightsOf;
 use tercet_sampler::{SpecialTokens, SubBatchLimit, TextInput, TextTokenizer, text_id};
 
-use super::error::CommandError;
 use super::vectors::{TextVectors, gather, share};
+use crate::agreement::matmul::{self, Needs};
+use crate::agreement::{compute_kind_of, precision, same_weights};
+use crate::files::CommandError;
 use crate::machine::device::device_of;
 use crate::model::encode::encode_texts;
 use crate::model::representation::Heads;
 use crate::model::{M3Model, ModelOptions};
-use crate::run::matmul::{self, Needs};
-use crate::run::{compute_kind_of, precision, same_weights};
 use crate::tensors::checksum::checksum;
 
 /// Texts whose representations lie in device memory at a time, in bytes of text: some 300,000 tokens, which is about

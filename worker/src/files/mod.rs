@@ -1,0 +1,8 @@
+//! What commands read and write: files of lines and records, outputs that are there whole or not at all, and what can
+//! be wrong with either.
+
+mod error;
+pub mod output;
+pub mod records;
+
+pub use error::CommandError;

@@ -1,0 +1,8 @@
+//! Queries whose relevant documents are known, and how well ranked lists answer them.
+
+mod folder;
+pub mod metrics;
+mod qrels;
+
+pub use folder::{Dataset, Query, find, folder_name, read_queries, required_id};
+pub use qrels::Judgments;
