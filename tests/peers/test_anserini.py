@@ -69,12 +69,17 @@ def assert_same(ours: dict, theirs: dict, num_queries: int, compare, what: str, 
 
 
 def untied(scores: dict[str, float]) -> dict[str, float]:
-    """Of scores in a row that are a ten-thousandth apart at most Anserini takes a millionth, two, three, … off."""
+    """The scores, rounded to four places, before Anserini's ScoreTiesAdjusterReranker made all of them different.
+
+    Of scores in a row that are a ten-thousandth apart at most it takes a millionth, two, three, … off.
+    """
     found, last, taken = {}, math.inf, 0
     for doc, score in scores.items():
-        near = round(score + (taken + 1) * 1e-6, 4)
-        last, taken = (near, taken + 1) if last - near < 1.1e-4 else (round(score, 4), 0)
-        found[doc] = last
+        if_new, if_near = round(score, 4), round(score + (taken + 1) * 1e-6, 4)
+        misfit = abs(score - if_new) - abs(score + (taken + 1) * 1e-6 - if_near)
+        # Both fit after a hundred in a row.
+        is_near = last - if_near < 1e-4 if abs(misfit) < 4e-7 else misfit > 0
+        found[doc], taken, last = (if_near, taken + 1, score) if is_near else (if_new, 0, score)
     return found
 
 
