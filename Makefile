@@ -4,7 +4,7 @@
 # LIBTORCH=FOLDER uses one that is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 search-10m test-nccl test-cuda-build test-gpu test-peers bench bench-prepare bench-peers lint deny clean
+.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 search-10m test-nccl test-cuda-build test-gpu test-peers bench bench-prepare bench-peers bench-search lint deny clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
@@ -51,7 +51,7 @@ soak: build ## Hurt a training run a hundred times, in every way, and compare it
 rehearse-96: build ## The recipes of stages 1 and 2 with a miniature model on 96 real ranks of this machine
 	@$(CARGO) test --release --workspace --test system rehearse:: -- --ignored --nocapture --test-threads=1
 
-search-10m: build ## Search ten million passages, and look at the memory: PASSAGES=N takes another number
+search-10m: build ## Search ten million passages, and look at the memory; kill 30 times: PASSAGES=N takes another number
 	@$(CARGO) test --release --workspace --test system retrieval_scale:: -- --ignored --nocapture
 
 # Apart from `test`: the wheel is 240 MB unpacked, for one test.
@@ -101,6 +101,9 @@ bench-prepare: build $(PEERS)/requirements.txt ## Measure prepare beside Python:
 bench-peers: build $(ALL_PEERS) ## Measure training beside Python: TOKENIZER=MODEL_DIR ROWS="FILE.jsonl …" [RETROMAE=FOLDER] [ARGS=…]
 	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B worker/benches/peers/bench_peers.py \
 		--tokenizer $(TOKENIZER) $(if $(RETROMAE),--retromae $(RETROMAE)) $(ROWS) $(ARGS)
+
+bench-search: build $(PEERS)/requirements.txt ## Measure a dense query beside numpy and faiss: ARGS="--passages N"
+	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B worker/benches/peers/bench_search.py $(ARGS)
 
 lint: setup ## Formatting, clippy and rustdoc, warnings being errors
 	@cargo fmt --all --check

@@ -1,5 +1,7 @@
 //! A folder of a test's own, and the files that commands read: a tokenizer, rows, a token store, recipes.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -42,8 +44,8 @@ impl Place {
     /// Writes a file.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
         path
     }
 
@@ -128,15 +130,31 @@ pub fn topic_rows(lens: impl IntoIterator<Item = usize>, vocabulary: usize) -> V
 
 /// Copies a folder with its content.
 pub fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())) {
         let path = entry.unwrap().path();
         let target = to.join(path.file_name().unwrap());
         if path.is_dir() {
             copy_folder(&path, &target);
         } else {
             // fs::copy would copy permissions, but the copy must be writable.
-            std::fs::write(&target, std::fs::read(&path).unwrap()).unwrap();
+            fs::write(&target, fs::read(&path).unwrap()).unwrap();
         }
     }
+}
+
+/// Every file below `dir`, with its content.
+pub fn files_below(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        match path.is_dir() {
+            true => {
+                found.extend(files_below(&path).into_iter().map(|(below, bytes)| (format!("{name}/{below}"), bytes)));
+            }
+            false => _ = found.insert(name, fs::read(&path).unwrap()),
+        }
+    }
+    found
 }

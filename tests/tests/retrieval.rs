@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
-use tercet_tests::place::Place;
+use tercet_tests::place::{Place, files_below};
 use tercet_tests::program::Tercet;
 use tercet_tests::random::Random;
 use tercet_tests::scene::{Scene, VOCABULARY};
@@ -176,22 +176,8 @@ fn assert_is_best(list: &[(String, f32)], expected: &BTreeMap<&str, f64>, depth:
     assert!(listed.keys().all(|doc| expected.contains_key(doc)), "{what}");
 }
 
-/// Every file below `dir`, with its content.
-fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        match path.is_dir() {
-            true => found.extend(files(&path).into_iter().map(|(below, bytes)| (format!("{name}/{below}"), bytes))),
-            false => _ = found.insert(name, fs::read(&path).unwrap()),
-        }
-    }
-    found
-}
-
 fn assert_same_files(found: &Path, expected: &Path) {
-    let (found, expected) = (files(found), files(expected));
+    let (found, expected) = (files_below(found), files_below(expected));
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
     let differ: Vec<_> = expected.keys().filter(|name| found[*name] != expected[*name]).collect();
     assert!(differ.is_empty(), "{differ:?} differ");
@@ -273,7 +259,7 @@ fn every_list_is_that_of_scoring_each_pair_by_itself() {
 /// The model's weights of each passage, as an index of 32-bit floats has them.
 fn weights_in(index: &Path, num_docs: usize) -> Vec<BTreeMap<i64, f32>> {
     let mut docs = Vec::new();
-    for (_, bytes) in files(&index.join("blocks")) {
+    for (_, bytes) in files_below(&index.join("blocks")) {
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let numbers = |name: &str, size: usize| -> Vec<u64> {
             let data = file.tensor(name).unwrap().data().to_vec();
@@ -363,7 +349,7 @@ fn bf16_is_half_as_large_and_nearly_the_same() {
     let size = |store: &str| -> usize {
         library.index(store, 1).arg("--store").arg(store).arg("--heads").arg("dense,lexical").succeed();
         library.search(store, &format!("runs-{store}"), 1).succeed();
-        files(&library.place().path(store)).values().map(Vec::len).sum()
+        files_below(&library.place().path(store)).values().map(Vec::len).sum()
     };
     assert!(size("bf16") < size("fp32"));
     let list = |store: &str| run(&library.place().path(&format!("runs-{store}/dense.trec")));

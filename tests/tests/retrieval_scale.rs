@@ -1,5 +1,6 @@
 //! Ten million passages: an index of random vectors and postings, searched by one rank and by two, in memory that does
-//! not grow with it. `PASSAGES=N` takes another number.
+//! not grow with it. `PASSAGES=N` takes another number. And an index and a search that are killed at thirty random
+//! moments each.
 //!
 //! The index is made without a model, by the crate that `tercet index` writes blocks with. A process's own memory
 //! (`RssAnon`) is looked at while it runs; mapped files are the kernel's to keep or drop.
@@ -9,13 +10,14 @@
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tercet_retrieval::{
     BLOCKS, Block, BlockBuilder, BlockMeta, Corpus, MANIFEST, Manifest, Passage, SETTINGS, Settings, block_len,
     block_name,
 };
+use tercet_tests::place::files_below;
 use tercet_tests::program::{Running, Tercet};
 use tercet_tests::random::Random;
 use tercet_tests::scene::{Scene, VOCABULARY};
@@ -135,4 +137,78 @@ fn ten_million_passages_are_searched_in_memory_that_does_not_grow_with_them() {
         let read = |runs: &str| fs::read(place.path(runs).join(&name)).unwrap();
         assert!(read("runs-1") == read("runs-2"), "{name:?}");
     }
+}
+
+/// Passages of the corpus that is indexed again and again.
+const KILLED_PASSAGES: usize = 30_000;
+const KILLS: usize = 30;
+
+/// Starts `task` and kills all of its processes at a random moment of `whole`.
+fn kill_within(task: Tercet, whole: Duration, random: &mut Random) {
+    let moment = whole.mul_f64(random.unit());
+    let run = task.start();
+    std::thread::sleep(moment);
+    drop(run);
+}
+
+/// Other tests kill at each operation on files; here nothing says when.
+#[test]
+#[ignore = "minutes"]
+fn index_and_search_are_killed_at_thirty_random_moments() {
+    let scene = Scene::new(1, 0);
+    scene.train("start", 1).set("steps=0").succeed();
+    let (place, model) = (&scene.place, scene.checkpoint("start", 0).join("model"));
+    let mut random = Random::new(23);
+    let mut lines = |name: &str, count: usize| {
+        let mut text = || (0..TOKENS).map(|_| format!("w{} ", random.within(4..VOCABULARY))).collect::<String>();
+        let line = |i: usize| format!("{}\n", json!({"_id": format!("{name}{i}"), "text": text()}));
+        (0..count).map(line).collect::<String>()
+    };
+    place.write("corpus.jsonl", &lines("d", KILLED_PASSAGES));
+    place.write("queries.jsonl", &lines("q", QUERIES));
+    let index = |out: &str, ranks: usize| {
+        let task = Tercet::new("index").arg("--model").arg(&model).arg("--corpus").arg(place.path("corpus.jsonl"));
+        task.arg("--heads").arg("dense,lexical,bm25,words").arg("--out").arg(place.path(out)).ranks(ranks)
+    };
+    let search = |out: &str, ranks: usize| {
+        let task = Tercet::new("search").arg("--model").arg(&model).arg("--index").arg(place.path("whole"));
+        let task = task.arg("--queries").arg(place.path("queries.jsonl")).arg("--out").arg(place.path(out));
+        task.arg("--rankings").arg("dense,lexical,bm25,bm25_words,dense_lexical,all").ranks(ranks)
+    };
+    let timed = |task: Tercet| {
+        let started = Instant::now();
+        task.succeed();
+        started.elapsed()
+    };
+    let same =
+        |found: &str, expected: &str| assert!(files_below(&place.path(found)) == files_below(&place.path(expected)));
+
+    let (whole, mut finished, mut begun) = (timed(index("whole", 2)), 0, 0);
+    let mut random = Random::new(29);
+    for _ in 0..KILLS {
+        kill_within(index("killed", 1 + random.within(0..2)), whole, &mut random);
+        let blocks = fs::read_dir(place.path("killed").join(BLOCKS)).map_or(0, Iterator::count);
+        begun += usize::from(blocks > 0);
+        if place.path("killed").join(MANIFEST).exists() {
+            same("killed", "whole");
+            fs::remove_dir_all(place.path("killed")).unwrap();
+            finished += 1;
+        }
+    }
+    index("killed", 2).succeed();
+    same("killed", "whole");
+    println!("an index of {whole:.1?} killed {KILLS} times: {begun} times with blocks, {finished} times finished");
+
+    let (whole, mut finished) = (timed(search("runs", 2)), 0);
+    for _ in 0..KILLS {
+        kill_within(search("runs-killed", 1 + random.within(0..2)), whole, &mut random);
+        if place.path("runs-killed/search.json").exists() {
+            same("runs-killed", "runs");
+            fs::remove_dir_all(place.path("runs-killed")).unwrap();
+            finished += 1;
+        }
+    }
+    search("runs-killed", 2).succeed();
+    same("runs-killed", "runs");
+    println!("a search of {whole:.1?} killed {KILLS} times, {finished} times finished");
 }

@@ -146,8 +146,8 @@ impl Block {
         self.score(lists, |_, weight| weights.of(weight), scores, visit);
     }
 
-    /// The lexical score of passage `i`, the same number as [`score_lexical`](Self::score_lexical)'s of exact weights; 0
-    /// without a common token.
+    /// The lexical score of passage `i`, the same number as [`score_lexical`](Self::score_lexical)'s of exact weights;
+    /// 0 without a common token.
     ///
     /// # Panics
     /// If no block has so many passages.

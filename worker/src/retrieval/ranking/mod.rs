@@ -1,7 +1,7 @@
 //! Exact ranking of an index's documents, over ranks: what `search` writes.
 //!
-//! - dense, lexical, BM25 over tokens and over words: every document; each rank searches blocks of its own, and the best lists are merged
-//!   (`first.rs`).
+//! - dense, lexical, BM25 over tokens and over words: every document; each rank searches blocks of its own, and the
+//!   best lists are merged (`first.rs`).
 //! - dense + lexical: the documents of both lists.
 //! - multi-vector, and all three: the dense list's first, encoded again (`again.rs`).
 //!
