@@ -18,7 +18,7 @@ const NUM_DOCS: usize = 700;
 const NUM_QUERIES: usize = 70;
 
 /// A model, and a corpus of three blocks with queries, of words that are a token each.
-struct Library {
+pub(super) struct Library {
     scene: Scene,
     model: PathBuf,
     docs: Vec<(String, Vec<usize>)>,
@@ -30,7 +30,7 @@ fn written(words: &[usize]) -> String {
 }
 
 impl Library {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let scene = Scene::new(1, 0);
         scene.train("start", 1).set("steps=0").succeed();
         let model = scene.checkpoint("start", 0).join("model");
@@ -54,16 +54,16 @@ impl Library {
         library
     }
 
-    fn place(&self) -> &Place {
+    pub(super) fn place(&self) -> &Place {
         &self.scene.place
     }
 
-    fn index(&self, out: &str, ranks: usize) -> Tercet {
+    pub(super) fn index(&self, out: &str, ranks: usize) -> Tercet {
         let command = Tercet::new("index").arg("--model").arg(&self.model).arg("--corpus");
         command.arg(self.place().path("corpus.jsonl")).arg("--out").arg(self.place().path(out)).ranks(ranks)
     }
 
-    fn search(&self, index: &str, out: &str, ranks: usize) -> Tercet {
+    pub(super) fn search(&self, index: &str, out: &str, ranks: usize) -> Tercet {
         let command = Tercet::new("search").arg("--model").arg(&self.model).arg("--index");
         let command = command.arg(self.place().path(index)).arg("--queries").arg(self.place().path("queries.jsonl"));
         command.arg("--out").arg(self.place().path(out)).ranks(ranks)

@@ -84,6 +84,7 @@ fn full(text: &str) -> Vec<Command> {
             sub_batch_tokens: 1,
             device: DeviceArg::Cpu,
             precision: PrecisionArg::Fp32,
+            dry_run: true,
         }),
         Command::Search(SearchArgs {
             model: path(),
@@ -106,6 +107,7 @@ fn full(text: &str) -> Vec<Command> {
             sub_batch_tokens: 0,
             device: DeviceArg::Cuda,
             precision: PrecisionArg::Bf16,
+            dry_run: true,
         }),
         Command::Eval(EvalArgs {
             model: path(),

@@ -43,4 +43,24 @@ impl<'a> Search<'a> {
         let bm25 = index.bm25(lists.bm25_k1, lists.bm25_b, lengths);
         Ok(Self { index, encoder, ranks, lists, bm25, query_prompt, query_max_len })
     }
+
+    /// What is searched.
+    pub fn index(&self) -> &'a Index {
+        self.index
+    }
+
+    /// The model that made it.
+    pub fn encoder(&self) -> &'a TextEncoder {
+        self.encoder
+    }
+
+    /// How lists are made.
+    pub fn lists(&self) -> &'a Lists {
+        self.lists
+    }
+
+    /// Who shares the work.
+    pub fn ranks(&self) -> &'a dyn Collective {
+        self.ranks
+    }
 }

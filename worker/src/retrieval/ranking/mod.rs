@@ -12,6 +12,7 @@ mod engine;
 mod first;
 mod merge;
 mod queries;
+mod timed;
 
 use tercet_protocol::args::Ranking;
 use tercet_retrieval::{Hit, Index, fuse};
@@ -33,7 +34,7 @@ impl Search<'_> {
     /// A query that the tokenizer cannot take, a block that is damaged, or a collective that failed.
     pub fn rank(&self, queries: &[Query], rankings: &[Ranking]) -> anyhow::Result<Vec<Ranked>> {
         let has = |ranking: Ranking| rankings.contains(&ranking);
-        let encodes_again = has(Ranking::MultiVector) || has(Ranking::All);
+        let encodes_again = rankings.iter().any(|ranking| is_encoded_again(*ranking));
         let vectors = Vectors::of(self, queries, encodes_again)?;
         let needs = |ranking: Ranking| has(ranking) || rankings.iter().any(|other| made_of(*other).contains(&ranking));
         let [dense, lexical, bm25] = self.search_own(&vectors, queries, FIRST.map(needs));
@@ -64,6 +65,11 @@ impl Search<'_> {
         }
         Ok(ranked)
     }
+}
+
+/// Whether a ranking is of what an index does not hold.
+pub fn is_encoded_again(ranking: Ranking) -> bool {
+    matches!(ranking, Ranking::MultiVector | Ranking::All)
 }
 
 /// Rankings of every document.
