@@ -31,6 +31,11 @@ fn written(words: &[usize]) -> String {
 
 impl Library {
     pub(super) fn new() -> Self {
+        Self::of(NUM_DOCS, NUM_QUERIES)
+    }
+
+    /// Of so many passages and queries.
+    pub(super) fn of(num_docs: usize, num_queries: usize) -> Self {
         let scene = Scene::new(1, 0);
         scene.train("start", 1).set("steps=0").succeed();
         let model = scene.checkpoint("start", 0).join("model");
@@ -40,10 +45,10 @@ impl Library {
             // The order of names is not that of places.
             (0..count).map(|i| (format!("{name}{}", i * 7919 % count), text(i))).collect()
         };
-        let (mut docs, queries) = (texts("d", NUM_DOCS, 40), texts("q", NUM_QUERIES, 6));
+        let (mut docs, queries) = (texts("d", num_docs, 40), texts("q", num_queries, 6));
         // Some have the words of another, so that scores are equal, also over the ends of blocks and lists.
-        for i in 0..NUM_DOCS / 3 {
-            docs[NUM_DOCS - 1 - i].1 = docs[i / 4].1.clone();
+        for i in 0..num_docs / 3 {
+            docs[num_docs - 1 - i].1 = docs[i / 4].1.clone();
         }
         let library = Self { scene, model, docs, queries };
         let lines = |texts: &[(String, Vec<usize>)]| -> String {
