@@ -272,6 +272,73 @@ fn every_list_is_that_of_scoring_each_pair_by_itself() {
     }
 }
 
+/// The model's weights of each passage, as an index of 32-bit floats has them.
+fn weights_in(index: &Path, num_docs: usize) -> Vec<BTreeMap<i64, f32>> {
+    let mut docs = Vec::new();
+    for (_, bytes) in files(&index.join("blocks")) {
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let numbers = |name: &str, size: usize| -> Vec<u64> {
+            let data = file.tensor(name).unwrap().data().to_vec();
+            let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+            data.chunks_exact(size).map(number).collect()
+        };
+        let (tokens, offsets) = (numbers("lexical.tokens", 4), numbers("lexical.offsets", 8));
+        let (places, weights) = (numbers("lexical.docs", 2), numbers("lexical.weights", 4));
+        let first = docs.len();
+        docs.resize(first + numbers("ids.offsets", 8).len() - 1, BTreeMap::new());
+        for (token, ends) in tokens.iter().zip(offsets.windows(2)) {
+            for posting in ends[0] as usize..ends[1] as usize {
+                let weight = f32::from_bits(weights[posting] as u32);
+                docs[first + places[posting] as usize].insert(*token as i64, weight);
+            }
+        }
+    }
+    assert_eq!(docs.len(), num_docs);
+    docs
+}
+
+#[test]
+fn published_scores_are_whole_numbers_of_ten_thousandths() {
+    let library = Library::new();
+    let place = library.place();
+    library.index("index", 1).arg("--store").arg("fp32").succeed();
+    let search = |index: &str, out: &str| library.search(index, out, 2).arg("--lexical").arg("published");
+    let said = search("index", "runs").run();
+    assert!(said.code == Some(0) && !said.stderr().contains("--store fp32"), "{}", said.stderr());
+    let record: Value = serde_json::from_slice(&fs::read(place.path("runs/search.json")).unwrap()).unwrap();
+    assert_eq!(record["lexical"], "published");
+
+    let (docs, queries) = (weights_in(&place.path("index"), NUM_DOCS), library.encoded("queries").lexical);
+    let hundredths = |weight: &f32| (100.0 * f64::from(*weight)).ceil() as u64;
+    let [dense, lexical, both] =
+        ["dense", "lexical", "dense_lexical"].map(|name| run(&place.path(&format!("runs/{name}.trec"))));
+    for ((query, _), own) in library.queries.iter().zip(&queries) {
+        let mut expected: Vec<(String, f32)> = Vec::new();
+        for ((id, _), doc) in library.docs.iter().zip(&docs) {
+            let terms = own.iter().map(|(token, weight)| hundredths(weight) * doc.get(token).map_or(0, hundredths));
+            let score = terms.sum::<u64>();
+            if score > 0 {
+                expected.push((id.clone(), score as f32));
+            }
+        }
+        expected.sort_by(|(a, first), (b, second)| second.total_cmp(first).then_with(|| b.cmp(a)));
+        assert_eq!(lexical.get(query).cloned().unwrap_or_default(), expected, "{query}");
+
+        let part = |list: &Run, doc: &str| -> f64 {
+            let list = list.get(query).into_iter().flatten();
+            list.clone().find(|(own, _)| own == doc).map_or(0.0, |(_, score)| f64::from(*score))
+        };
+        for (doc, score) in &both[query] {
+            let expected = part(&dense, doc) + 0.3 * part(&lexical, doc) / 1e4;
+            assert!((f64::from(*score) - expected).abs() < 1e-6, "{query} {doc}: {score} for {expected}");
+        }
+    }
+
+    library.index("rounded", 1).succeed();
+    let said = search("rounded", "runs-rounded").run();
+    assert!(said.code == Some(0) && said.stderr().contains("the index stores weights in bf16"), "{}", said.stderr());
+}
+
 #[test]
 fn any_number_of_ranks_and_threads_and_any_memory_give_the_same_bytes() {
     let library = Library::new();

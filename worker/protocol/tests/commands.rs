@@ -12,9 +12,9 @@ use clap::Subcommand;
 use tercet_configs::Head;
 use tercet_protocol::Command;
 use tercet_protocol::args::{
-    BenchArgs, Bm25Lengths, DeviceArg, DoctorArgs, EncodeArgs, EvalArgs, IndexArgs, IndexHead, Lists, MeasureArgs,
-    MineArgs, PoolingArg, PrecisionArg, Prefixes, ProbeArgs, RankRange, RankTrainArgs, Ranking, RecipeArgs, SearchArgs,
-    Side, StepArgs, StoreArg, TrainArgs, Weights,
+    BenchArgs, Bm25Lengths, DeviceArg, DoctorArgs, EncodeArgs, EvalArgs, IndexArgs, IndexHead, LexicalArg, Lists,
+    MeasureArgs, MineArgs, PoolingArg, PrecisionArg, Prefixes, ProbeArgs, RankRange, RankTrainArgs, Ranking,
+    RecipeArgs, SearchArgs, Side, StepArgs, StoreArg, TrainArgs, Weights,
 };
 
 /// What a user, or a file's name, may bring along.
@@ -97,6 +97,7 @@ fn full(text: &str) -> Vec<Command> {
                 rerank: 2,
                 dense_lexical_weights: Weights([0.2, 0.8]),
                 all_weights: Weights([0.15, 0.5, 1e-300]),
+                lexical: LexicalArg::Published,
                 bm25_k1: 0.0,
                 bm25_b: 1.0,
                 bm25_lengths: Bm25Lengths::Lucene,

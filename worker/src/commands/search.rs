@@ -134,6 +134,7 @@ fn record_of(
         rerank: lists.rerank,
         dense_lexical_weights: lists.dense_lexical_weights.0,
         all_weights: lists.all_weights.0,
+        lexical: lists.lexical.to_string(),
         bm25_k1: lists.bm25_k1,
         bm25_b: lists.bm25_b,
         bm25_lengths: lists.bm25_lengths.to_string(),

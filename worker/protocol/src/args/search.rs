@@ -71,6 +71,9 @@ pub struct Lists {
     /// Weights of dense, lexical and multi-vector scores in all
     #[arg(long, value_name = "D,L,M", default_value_t = Weights(HYBRID_WEIGHTS), value_parser = weights::<3>)]
     pub all_weights: Weights<3>,
+    /// What the weights of tokens are taken for in lexical and dense_lexical
+    #[arg(long, value_enum, default_value_t)]
+    pub lexical: LexicalArg,
     /// BM25: how soon a token that occurs again counts little
     #[arg(long, value_name = "K1", default_value_t = 0.9, value_parser = at_least_zero)]
     pub bm25_k1: f64,
@@ -104,6 +107,23 @@ impl Ranking {
     /// As it is typed, and as a run file is called.
     pub fn name(self) -> String {
         name_of(&self)
+    }
+}
+
+/// What weights of tokens are taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LexicalArg {
+    /// What they are
+    #[default]
+    Exact,
+    /// Whole hundredths, rounded up, as in M3's published evaluation; scores are whole numbers
+    Published,
+}
+
+impl fmt::Display for LexicalArg {
+    /// As it is typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&name_of(self))
     }
 }
 
@@ -170,7 +190,8 @@ fn bytes(text: &str) -> Result<u64, String> {
 
 impl SearchArgs {
     pub(crate) fn words(&self, words: Words) -> Vec<OsString> {
-        let Lists { top, rerank, dense_lexical_weights, all_weights, bm25_k1, bm25_b, bm25_lengths } = &self.lists;
+        let Lists { top, rerank, dense_lexical_weights, all_weights, lexical, bm25_k1, bm25_b, bm25_lengths } =
+            &self.lists;
         let rankings: Vec<String> = self.rankings.iter().map(name_of).collect();
         words
             .value("--model", &self.model)
@@ -182,6 +203,7 @@ impl SearchArgs {
             .shown("--rerank", rerank)
             .shown("--dense-lexical-weights", dense_lexical_weights)
             .shown("--all-weights", all_weights)
+            .shown("--lexical", lexical)
             .shown("--bm25-k1", bm25_k1)
             .shown("--bm25-b", bm25_b)
             .shown("--bm25-lengths", bm25_lengths)

@@ -1,8 +1,8 @@
 //! What every part of a search knows.
 
 use tercet_cluster::Collective;
-use tercet_protocol::args::{Bm25Lengths, Lists};
-use tercet_retrieval::{Bm25, DocLengths, Index};
+use tercet_protocol::args::{Bm25Lengths, LexicalArg, Lists};
+use tercet_retrieval::{Bm25, DocLengths, Index, LexicalWeights, Stored};
 
 use crate::retrieval::texts::TextEncoder;
 
@@ -13,6 +13,7 @@ pub struct Search<'a> {
     pub(super) ranks: &'a dyn Collective,
     pub(super) lists: &'a Lists,
     pub(super) bm25: Bm25,
+    pub(super) lexical: LexicalWeights,
     /// What stands before each query, and its tokens at most.
     pub(super) query_prompt: &'a str,
     pub(super) query_max_len: usize,
@@ -41,7 +42,20 @@ impl<'a> Search<'a> {
             Bm25Lengths::Lucene => DocLengths::Lucene,
         };
         let bm25 = index.bm25(lists.bm25_k1, lists.bm25_b, lengths);
-        Ok(Self { index, encoder, ranks, lists, bm25, query_prompt, query_max_len })
+        let lexical = match lists.lexical {
+            LexicalArg::Exact => LexicalWeights::Exact,
+            LexicalArg::Published => LexicalWeights::Published,
+        };
+        let encoding = &index.settings().encoding;
+        let is_rounded = encoding.heads.lexical && encoding.stored != Stored::Fp32;
+        if is_rounded && lexical == LexicalWeights::Published && ranks.rank() == 0 {
+            tracing::warn!(
+                "--lexical published: the index stores weights in {}, so some are another hundredth than the published \
+                 procedure's; `tercet index --store fp32` keeps them whole",
+                encoding.stored.name()
+            );
+        }
+        Ok(Self { index, encoder, ranks, lists, bm25, lexical, query_prompt, query_max_len })
     }
 
     /// What is searched.

@@ -54,7 +54,8 @@ impl Search<'_> {
                 Ranking::Lexical => lexical.clone(),
                 Ranking::Bm25 => bm25.clone(),
                 Ranking::DenseLexical => {
-                    let weights = self.lists.dense_lexical_weights.0.map(|weight| weight as f32);
+                    let [of_dense, of_lexical] = self.lists.dense_lexical_weights.0;
+                    let weights = [of_dense, of_lexical / self.lexical.scale()].map(|weight| weight as f32);
                     let pairs = dense.iter().zip(&lexical);
                     pairs.map(|(dense, lexical)| fuse([dense, lexical], weights, self.lists.top, self.index)).collect()
                 }
