@@ -10,6 +10,7 @@ BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
 # FlagEmbedding's pre-training needs a transformers of its own, where RETROMAE=FOLDER names its code.
 PEERS_RETROMAE := $(PEERS)-retromae
+ANSERINI := $(CURDIR)/.deps/anserini/anserini-0.25.0-fatjar.jar
 ALL_PEERS := $(PEERS)/requirements.txt $(if $(RETROMAE),$(PEERS_RETROMAE)/requirements.txt)
 NCCL := $(CURDIR)/.deps/nccl
 CARGO := cluster/setup/with.sh cargo
@@ -70,7 +71,7 @@ test-cuda-build: ## What can be proved of the CUDA build without a GPU (9 GB in 
 test-gpu: build ## Ten minutes that settle what this machine's GPUs do; fails where there is none: ARGS="--only PART,…"
 	@$(BIN)/tercet-test-gpu $(ARGS)
 
-test-peers: build $(ALL_PEERS) ## Compare with FlagEmbedding, sentence-transformers and others (5.5 GB) [RETROMAE=FOLDER]
+test-peers: build $(ALL_PEERS) $(ANSERINI) ## Compare with FlagEmbedding, sentence-transformers and others (5.5 GB) [RETROMAE=FOLDER]
 	@$(CARGO) build --release --package tercet-retrieval --example answers
 	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B -m pytest -p no:cacheprovider tests/peers
 
@@ -82,6 +83,14 @@ $(PEERS)/requirements.txt $(PEERS_RETROMAE)/requirements.txt:
 	@python3 -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@cp $< $@
+
+# Of the wheel only Lucene with Anserini is wanted, 174 MB.
+$(ANSERINI): | $(PEERS)/requirements.txt
+	@echo "anserini: taking the jar of PyPI's pyserini into $(@D)" >&2
+	@rm -rf $(@D) && mkdir -p $(@D)/wheel
+	@$(PEERS)/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(@D) pyserini==0.25.0
+	@cd $(@D) && python3 -m zipfile -e pyserini-*.whl wheel && rm pyserini-*.whl
+	@mv $(@D)/wheel/pyserini/resources/jars/$(@F) $(@D) && rm -r $(@D)/wheel && touch $@
 
 bench: setup ## Measure, as ratios to what the machine can do
 	@$(CARGO) bench --workspace --bench '*'

@@ -202,13 +202,14 @@ fn assert_same_files(found: &Path, expected: &Path) {
     assert!(differ.is_empty(), "{differ:?} differ");
 }
 
-const RANKINGS: [&str; 6] = ["dense", "lexical", "bm25", "dense_lexical", "multi_vector", "all"];
-const ALL: [&str; 2] = ["--rankings", "dense,lexical,bm25,dense_lexical,multi_vector,all"];
+const RANKINGS: [&str; 7] = ["dense", "lexical", "bm25", "bm25_words", "dense_lexical", "multi_vector", "all"];
+const ALL: [&str; 2] = ["--rankings", "dense,lexical,bm25,bm25_words,dense_lexical,multi_vector,all"];
+const HEADS: [&str; 2] = ["--heads", "dense,lexical,bm25,words"];
 
 #[test]
 fn every_list_is_that_of_scoring_each_pair_by_itself() {
     let library = Library::new();
-    library.index("index", 2).arg("--store").arg("fp32").succeed();
+    library.index("index", 2).arg("--store").arg("fp32").arg(HEADS[0]).arg(HEADS[1]).succeed();
     let (top, rerank) = (50, 20);
     let search = library.search("index", "runs", 2).arg(ALL[0]).arg(ALL[1]).arg("--top").arg(top.to_string());
     let search = search.arg("--rerank").arg(rerank.to_string()).arg("--all-weights").arg("0.15,0.5,0.35");
@@ -244,6 +245,8 @@ fn every_list_is_that_of_scoring_each_pair_by_itself() {
         check("dense", &among(&dense, &everything), top);
         check("lexical", &among(&lexical, &above_zero(&lexical)), top);
         check("bm25", &among(&lucene, &above_zero(&lucene)), top);
+        // A token is a word here.
+        check("bm25_words", &among(&lucene, &above_zero(&lucene)), top);
 
         // Of the lists, as they are written: what one of them lacks counts as nothing.
         let listed = |name: &str| -> BTreeMap<&str, f64> {
@@ -343,13 +346,14 @@ fn published_scores_are_whole_numbers_of_ten_thousandths() {
 fn any_number_of_ranks_and_threads_and_any_memory_give_the_same_bytes() {
     let library = Library::new();
     let place = library.place();
-    library.index("index-1", 1).succeed();
+    library.index("index-1", 1).arg(HEADS[0]).arg(HEADS[1]).succeed();
     assert_eq!(fs::read_dir(place.path("index-1/blocks")).unwrap().count(), 3);
     library.search("index-1", "runs-1", 1).arg(ALL[0]).arg(ALL[1]).arg("--top").arg("30").succeed();
     for ranks in [2, 3, 4] {
         let (index, runs) = (format!("index-{ranks}"), format!("runs-{ranks}"));
         let threads = (5 - ranks).to_string();
-        library.index(&index, ranks).env("OMP_NUM_THREADS", &threads).succeed();
+        let made = library.index(&index, ranks).arg(HEADS[0]).arg(HEADS[1]);
+        made.env("OMP_NUM_THREADS", &threads).succeed();
         assert_same_files(&place.path(&index), &place.path("index-1"));
         // A batch of 64 queries, of 70.
         let search = library.search(&index, &runs, ranks).arg(ALL[0]).arg(ALL[1]).arg("--top").arg("30");

@@ -64,6 +64,7 @@ fn block(path: &Path, settings: &Settings, first: usize, count: usize) -> BlockM
         file: path.file_name().unwrap().to_str().unwrap().to_owned(),
         passages: count,
         tokens: written.num_tokens(),
+        words: written.num_words(),
         bytes: fs::metadata(path).unwrap().len(),
         blake3: written.checksum().unwrap().to_owned(),
     }

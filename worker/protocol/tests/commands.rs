@@ -75,7 +75,7 @@ fn full(text: &str) -> Vec<Command> {
             model: path(),
             corpus: paths(),
             out: path(),
-            heads: vec![IndexHead::Bm25, IndexHead::Dense],
+            heads: vec![IndexHead::Bm25, IndexHead::Words, IndexHead::Dense],
             store: StoreArg::Fp32,
             passage_prefix: Some(text.into()),
             passage_max_len: 3,

@@ -10,7 +10,7 @@ use crate::build::{BlockBuilder, Contents};
 use crate::error::IndexError;
 use crate::lexical::LexicalWeights;
 use crate::number::{Numbers, Stored};
-use crate::postings::{BM25, LEXICAL, Postings, Values};
+use crate::postings::{BM25, LEXICAL, List, Postings, Values, WordPostings};
 use crate::tensors::{MappedTensors, u32_at, u64_at};
 use crate::texts::Texts;
 
@@ -26,6 +26,7 @@ pub struct Block {
     dense: Option<(Range<usize>, usize)>,
     lexical: Option<Postings>,
     counts: Option<(Postings, Range<usize>)>,
+    words: Option<(WordPostings, Range<usize>)>,
 }
 
 impl Block {
@@ -51,13 +52,12 @@ impl Block {
             }
         });
         let lexical = contents.lexical.then(|| Postings::find(&file, LEXICAL, Values::Weights(stored)));
-        let counts = contents.bm25.then(|| {
-            let postings = Postings::find(&file, BM25, Values::Counts)?;
-            match file.find("bm25.lens", Dtype::U32)? {
-                (place, [count]) if *count == num_passages => Ok((postings, place)),
-                (_, shape) => Err(file.damaged(format!("bm25.lens has the shape {shape:?}"))),
-            }
-        });
+        let lens = |name| match file.find(name, Dtype::U32)? {
+            (place, [count]) if *count == num_passages => Ok(place),
+            (_, shape) => Err(file.damaged(format!("{name} has the shape {shape:?}"))),
+        };
+        let counts = contents.bm25.then(|| Ok((Postings::find(&file, BM25, Values::Counts)?, lens("bm25.lens")?)));
+        let words = contents.words.then(|| Ok((WordPostings::find(&file)?, lens("words.lens")?)));
         Ok(Self {
             stored,
             num_passages,
@@ -67,6 +67,7 @@ impl Block {
             dense: dense.transpose()?,
             lexical: lexical.transpose()?,
             counts: counts.transpose()?,
+            words: words.transpose()?,
             file,
         })
     }
@@ -140,8 +141,9 @@ impl Block {
         scores: &mut Vec<f32>,
         visit: impl FnMut(usize, f32),
     ) {
-        let query: Vec<(u32, f32)> = query.iter().map(|&(token, own)| (token, weights.of(own))).collect();
-        self.score(self.lexical.as_ref(), &query, |_, weight| weights.of(weight), scores, visit);
+        let list = |token: u32| self.lexical.as_ref()?.list(&self.file, token);
+        let lists = query.iter().map(|&(token, own)| (list(token), weights.of(own)));
+        self.score(lists, |_, weight| weights.of(weight), scores, visit);
     }
 
     /// The lexical score of passage `i`, the same number as [`score_lexical`](Self::score_lexical)'s of exact weights; 0
@@ -164,37 +166,78 @@ impl Block {
         scores: &mut Vec<f32>,
         visit: impl FnMut(usize, f32),
     ) {
-        let postings = self.counts.as_ref().map(|(postings, _)| postings);
-        self.score(postings, query, |doc, count| count / (count + norms[doc]), scores, visit);
+        let lists = query.iter().map(|(token, own)| (self.counts_of(*token), *own));
+        self.score(lists, |doc, count| count / (count + norms[doc]), scores, visit);
+    }
+
+    /// The same over words; `norms` are [`word_norms`](Self::word_norms).
+    pub fn score_bm25_words(
+        &self,
+        query: &[(String, f32)],
+        norms: &[f32],
+        scores: &mut Vec<f32>,
+        visit: impl FnMut(usize, f32),
+    ) {
+        let lists = query.iter().map(|(word, own)| (self.counts_of_word(word), *own));
+        self.score(lists, |doc, count| count / (count + norms[doc]), scores, visit);
     }
 
     /// What BM25 puts beside each passage's counts.
     pub fn bm25_norms(&self, bm25: &Bm25) -> Vec<f32> {
-        self.lens().map(|len| bm25.norm(len)).collect()
+        self.token_lens().map(|len| bm25.norm(len)).collect()
+    }
+
+    /// The same over words.
+    pub fn word_norms(&self, bm25: &Bm25) -> Vec<f32> {
+        self.word_lens().map(|len| bm25.norm(len)).collect()
     }
 
     /// Passages that have `token`.
     pub fn document_frequency(&self, token: u32) -> usize {
-        let list = self.counts.as_ref().and_then(|(postings, _)| postings.list(&self.file, token));
-        list.map_or(0, |list| list.len())
+        self.counts_of(token).map_or(0, |list| list.len())
+    }
+
+    /// Passages that have `word`.
+    pub fn word_frequency(&self, word: &str) -> usize {
+        self.counts_of_word(word).map_or(0, |list| list.len())
     }
 
     /// Tokens of all passages; 0 without counts.
     pub fn num_tokens(&self) -> u64 {
-        self.lens().map(u64::from).sum()
+        self.token_lens().map(u64::from).sum()
     }
 
-    fn lens(&self) -> impl Iterator<Item = u32> {
-        let place = self.counts.as_ref().map_or(0..0, |(_, lens)| lens.clone());
-        let bytes = self.file.bytes(&place);
+    /// Words of all passages; 0 without counts of words.
+    pub fn num_words(&self) -> u64 {
+        self.word_lens().map(u64::from).sum()
+    }
+
+    fn counts_of(&self, token: u32) -> Option<List<'_>> {
+        self.counts.as_ref()?.0.list(&self.file, token)
+    }
+
+    fn counts_of_word(&self, word: &str) -> Option<List<'_>> {
+        self.words.as_ref()?.0.list(&self.file, word)
+    }
+
+    fn token_lens(&self) -> impl Iterator<Item = u32> {
+        self.lens(self.counts.as_ref().map(|(_, lens)| lens))
+    }
+
+    fn word_lens(&self) -> impl Iterator<Item = u32> {
+        self.lens(self.words.as_ref().map(|(_, lens)| lens))
+    }
+
+    fn lens(&self, place: Option<&Range<usize>>) -> impl Iterator<Item = u32> + use<'_> {
+        let bytes = place.map_or(&[][..], |place| self.file.bytes(place));
         (0..bytes.len() / 4).map(|i| u32_at(bytes, i))
     }
 
+    /// `lists` are the postings of the query's terms, where there are any, and what each weighs there.
     #[inline(always)]
-    fn score(
+    fn score<'a>(
         &self,
-        postings: Option<&Postings>,
-        query: &[(u32, f32)],
+        lists: impl Iterator<Item = (Option<List<'a>>, f32)>,
         weigh: impl Fn(usize, f32) -> f32,
         scores: &mut Vec<f32>,
         mut visit: impl FnMut(usize, f32),
@@ -202,11 +245,9 @@ impl Block {
         scores.clear();
         scores.resize(self.num_passages, 0.0);
         let mut is_any = false;
-        for &(token, own) in query {
-            if let Some(list) = postings.and_then(|postings| postings.list(&self.file, token)) {
-                is_any = true;
-                list.for_each(|doc, value| scores[doc] += own * weigh(doc, value));
-            }
+        for (list, own) in lists.filter_map(|(list, own)| Some((list?, own))) {
+            is_any = true;
+            list.for_each(|doc, value| scores[doc] += own * weigh(doc, value));
         }
         if is_any {
             scores.iter().enumerate().filter(|(_, score)| **score > 0.0).for_each(|(doc, &score)| visit(doc, score));
@@ -224,7 +265,7 @@ mod tests {
     use crate::bm25::DocLengths;
     use crate::build::Passage;
 
-    const ALL: Contents = Contents { dense: true, lexical: true, bm25: true };
+    const ALL: Contents = Contents { dense: true, lexical: true, bm25: true, words: true };
 
     /// Tokens of a passage, and the weight of each distinct one.
     type Made = (Vec<u32>, Vec<(u32, f32)>);
@@ -300,7 +341,15 @@ mod tests {
                 }).sum();
                 prop_assert!((f64::from(found[i]) - expected).abs() < 1e-5, "{} {}", found[i], expected);
             }
+            // A passage's text has its tokens as words.
+            let words: Vec<(String, f32)> = query.iter().map(|(token, own)| (token.to_string(), *own)).collect();
+            let mut found_by_words = vec![0.0; passages.len()];
+            let put = |doc: usize, score| found_by_words[doc] = score;
+            block.score_bm25_words(&words, &block.word_norms(&bm25), &mut scores, put);
+            prop_assert_eq!(found_by_words, found);
+            prop_assert_eq!(block.num_words(), num_tokens);
             for token in 0..14 {
+                prop_assert_eq!(block.word_frequency(&token.to_string()), block.document_frequency(token));
                 let having = passages.iter().filter(|(tokens, _)| tokens.contains(&token)).count();
                 prop_assert_eq!(block.document_frequency(token), having);
             }
@@ -330,7 +379,7 @@ mod tests {
 
     #[test]
     fn what_it_does_not_hold_is_not_found_and_what_it_lacks_is_refused() {
-        let dense = Contents { dense: true, lexical: false, bm25: false };
+        let dense = Contents { dense: true, lexical: false, bm25: false, words: false };
         let path = written(&[made(vec![1], |_| 1.0)], dense, Stored::Fp32);
         let block = Block::open(&path, dense, Stored::Fp32).unwrap();
         block.score_lexical(&[(1, 1.0)], LexicalWeights::Exact, &mut Vec::new(), |_, _| panic!("there are no weights"));
@@ -343,7 +392,7 @@ mod tests {
 
     #[test]
     fn a_block_has_a_largest_size() {
-        let none = Contents { dense: false, lexical: false, bm25: false };
+        let none = Contents { dense: false, lexical: false, bm25: false, words: false };
         let mut builder = BlockBuilder::new(none, Stored::Bf16);
         let passage = Passage { id: "", text: "", dense: &[], lexical: &[], tokens: &[] };
         (0..BlockBuilder::LARGEST).for_each(|_| builder.push(passage).unwrap());

@@ -27,7 +27,7 @@ pub struct Bm25 {
     pub lengths: DocLengths,
     /// Documents of the corpus.
     pub num_docs: u64,
-    /// Their tokens.
+    /// Their tokens, or words.
     pub num_tokens: u64,
 }
 

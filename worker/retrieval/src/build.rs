@@ -7,9 +7,10 @@ use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 
 use crate::number::Stored;
-use crate::postings::{BM25, LEXICAL, PostingsBuilder, Values};
+use crate::postings::{BM25, LEXICAL, PostingsBuilder, Values, WordsBuilder};
 use crate::tensors::{Entry, write};
 use crate::texts::TextsBuilder;
+use crate::words::words;
 
 /// Which heads an index has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,8 @@ pub struct Contents {
     pub lexical: bool,
     /// Counts of tokens.
     pub bm25: bool,
+    /// Counts of words.
+    pub words: bool,
 }
 
 /// A passage as it goes into a block. What the block does not hold is not looked at.
@@ -47,6 +50,8 @@ pub struct BlockBuilder {
     lexical: PostingsBuilder,
     counts: PostingsBuilder,
     lens: Vec<u8>,
+    words: WordsBuilder,
+    word_lens: Vec<u8>,
     ids: Vec<u8>,
     id_offsets: Vec<u8>,
     texts: TextsBuilder,
@@ -66,6 +71,8 @@ impl BlockBuilder {
             lexical: PostingsBuilder::new(Values::Weights(stored)),
             counts: PostingsBuilder::new(Values::Counts),
             lens: Vec::new(),
+            words: WordsBuilder::new(),
+            word_lens: Vec::new(),
             ids: Vec::new(),
             id_offsets: 0u64.to_le_bytes().to_vec(),
             texts: TextsBuilder::default(),
@@ -94,6 +101,11 @@ impl BlockBuilder {
             passage.tokens.iter().for_each(|token| *counts.entry(*token).or_default() += 1);
             self.counts.push(doc, counts.into_iter().map(|(token, count)| (token, count as f32)));
             self.lens.extend((passage.tokens.len() as u32).to_le_bytes());
+        }
+        if self.contents.words {
+            let words = words(passage.text);
+            self.word_lens.extend((words.len() as u32).to_le_bytes());
+            self.words.push(doc, words);
         }
         self.ids.extend(passage.id.as_bytes());
         self.id_offsets.extend((self.ids.len() as u64).to_le_bytes());
@@ -126,6 +138,10 @@ impl BlockBuilder {
         if self.contents.bm25 {
             entries.extend(self.counts.into_entries(BM25));
             entries.push(("bm25.lens", Dtype::U32, vec![count], self.lens));
+        }
+        if self.contents.words {
+            entries.extend(self.words.into_entries());
+            entries.push(("words.lens", Dtype::U32, vec![count], self.word_lens));
         }
         entries.extend(self.texts.into_entries()?);
         write(entries, out).map(drop)

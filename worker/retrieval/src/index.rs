@@ -104,7 +104,7 @@ impl Index {
         block.text(place)
     }
 
-    /// BM25 over this corpus.
+    /// BM25 over this corpus's tokens.
     pub fn bm25(&self, k1: f64, b: f64, lengths: DocLengths) -> Bm25 {
         let num_tokens = self.manifest.blocks.iter().map(|block| block.tokens).sum();
         Bm25 { k1, b, lengths, num_docs: self.num_docs() as u64, num_tokens }
@@ -115,9 +115,20 @@ impl Index {
         self.manifest.blocks.iter().map(|block| block.bytes).sum()
     }
 
+    /// BM25 over its words.
+    pub fn bm25_words(&self, k1: f64, b: f64, lengths: DocLengths) -> Bm25 {
+        let num_tokens = self.manifest.blocks.iter().map(|block| block.words).sum();
+        Bm25 { num_tokens, ..self.bm25(k1, b, lengths) }
+    }
+
     /// Documents that have `token`.
     pub fn document_frequency(&self, token: u32) -> u64 {
         self.blocks.iter().map(|block| block.document_frequency(token) as u64).sum()
+    }
+
+    /// Documents that have `word`.
+    pub fn word_frequency(&self, word: &str) -> u64 {
+        self.blocks.iter().map(|block| block.word_frequency(word) as u64).sum()
     }
 }
 

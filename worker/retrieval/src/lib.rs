@@ -23,6 +23,7 @@ mod postings;
 mod run;
 mod tensors;
 mod texts;
+mod words;
 
 pub use answers::{Answers, cleaned};
 pub use block::Block;
@@ -38,5 +39,6 @@ pub use manifest::{
     block_name,
 };
 pub use number::{Numbers, Stored};
-pub use postings::TokenWeights;
+pub use postings::{TokenWeights, WordWeights};
 pub use run::run_lines;
+pub use words::words;

@@ -20,7 +20,7 @@ pub const MANIFEST: &str = "manifest.json";
 pub const BLOCKS: &str = "blocks";
 
 /// The version of the formats.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Passages whose checksum is one: every block is some of these.
 pub const GRAIN: usize = 256;
@@ -109,6 +109,8 @@ pub struct BlockMeta {
     pub passages: usize,
     /// Their tokens; 0 without the head `bm25`.
     pub tokens: u64,
+    /// Their words; 0 without the head `words`.
+    pub words: u64,
     /// The file's size.
     pub bytes: u64,
     /// The checksum over its tensors.
@@ -226,7 +228,7 @@ mod tests {
             WeightsOf { weights: of("1"), config: of("2"), tokenizer: of("3") },
             Corpus { passages: 5, text_bytes: 100, blake3: of("4") },
             Encoding {
-                heads: Contents { dense: true, lexical: true, bm25: false },
+                heads: Contents { dense: true, lexical: true, bm25: false, words: false },
                 stored: Stored::Bf16,
                 precision: Precision::Fp32,
                 device: Device::Cpu,
@@ -260,11 +262,11 @@ mod tests {
         assert_eq!(Settings::read(dir.path()).unwrap(), None);
         fs::write(dir.path().join(SETTINGS), settings().to_json()).unwrap();
         assert_eq!(Settings::read(dir.path()).unwrap(), Some(settings()));
-        let other = Settings { format: 2, ..settings() };
+        let other = Settings { format: 1, ..settings() };
         let manifest = Manifest { settings: other.clone(), blocks: Vec::new() };
         fs::write(dir.path().join(MANIFEST), manifest.to_json()).unwrap();
         let error = Manifest::read(dir.path()).unwrap_err();
-        assert!(error.to_string().contains("version 2"), "{error}");
+        assert!(error.to_string().contains("version 1"), "{error}");
         fs::write(dir.path().join(SETTINGS), "{").unwrap();
         assert!(Settings::read(dir.path()).unwrap_err().to_string().contains("damaged"));
     }

@@ -2,6 +2,8 @@
 //!
 //! Legend: T distinct tokens of the block, P postings.
 
+use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::ops::Range;
 
 use safetensors::tensor::Dtype;
@@ -13,11 +15,16 @@ use crate::tensors::{Entry, MappedTensors, u32_at, u64_at};
 /// Token id → weight, ascending by token id.
 pub type TokenWeights = Vec<(u32, f32)>;
 
+/// Word → weight, ascending by word.
+pub type WordWeights = Vec<(String, f32)>;
+
 /// Names of the tensors of one inverted index: tokens, offsets, docs, values.
 pub(crate) type Names = [&'static str; 4];
 
 pub(crate) const LEXICAL: Names = ["lexical.tokens", "lexical.offsets", "lexical.docs", "lexical.weights"];
 pub(crate) const BM25: Names = ["bm25.tokens", "bm25.offsets", "bm25.docs", "bm25.counts"];
+/// The words, as bytes one after another and where each begins; then as above.
+const WORDS: [&str; 5] = ["words.bytes", "words.starts", "words.offsets", "words.docs", "words.counts"];
 
 /// What a posting's value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,14 +102,73 @@ impl PostingsBuilder {
     }
 }
 
-/// Where the postings of a mapped file lie.
+/// Postings of words. A word has a number in the order of coming; in the file it has its place among all, sorted.
 #[derive(Debug)]
-pub(crate) struct Postings {
-    tokens: Range<usize>,
+pub(crate) struct WordsBuilder {
+    numbers: HashMap<String, u32>,
+    counts: PostingsBuilder,
+}
+
+impl WordsBuilder {
+    pub(crate) fn new() -> Self {
+        Self { numbers: HashMap::new(), counts: PostingsBuilder::new(Values::Counts) }
+    }
+
+    /// Adds passage `doc`, whose words these are, as often as they occur.
+    pub(crate) fn push(&mut self, doc: u16, words: Vec<String>) {
+        let mut counts = HashMap::<u32, u32>::new();
+        for word in words {
+            let next = self.numbers.len() as u32;
+            *counts.entry(*self.numbers.entry(word).or_insert(next)).or_default() += 1;
+        }
+        self.counts.push(doc, counts.into_iter().map(|(number, count)| (number, count as f32)));
+    }
+
+    pub(crate) fn into_entries(self) -> Vec<Entry> {
+        let mut words: Vec<(String, u32)> = self.numbers.into_iter().collect();
+        words.sort_unstable();
+        let (mut bytes, mut starts) = (Vec::new(), 0u64.to_le_bytes().to_vec());
+        let mut places = vec![0; words.len()];
+        for (place, (word, number)) in words.iter().enumerate() {
+            bytes.extend(word.as_bytes());
+            starts.extend((bytes.len() as u64).to_le_bytes());
+            places[*number as usize] = place as u32;
+        }
+        let mut counts = self.counts;
+        counts.all.iter_mut().for_each(|posting| posting.token = places[posting.token as usize]);
+        let [byte_name, start_name, offsets, docs, values] = WORDS;
+        let mut entries = vec![
+            (byte_name, Dtype::U8, vec![bytes.len()], bytes),
+            (start_name, Dtype::U64, vec![words.len() + 1], starts),
+        ];
+        // Every number occurs, so a word's list is at its place, and no table of numbers is needed.
+        entries.extend(counts.into_entries(["", offsets, docs, values]).into_iter().skip(1));
+        entries
+    }
+}
+
+/// Where the lists of a mapped file lie.
+#[derive(Debug)]
+struct Lists {
     offsets: Range<usize>,
     docs: Range<usize>,
     values: Range<usize>,
     values_are: Values,
+}
+
+/// Where the postings of tokens lie.
+#[derive(Debug)]
+pub(crate) struct Postings {
+    tokens: Range<usize>,
+    lists: Lists,
+}
+
+/// Where the postings of words lie.
+#[derive(Debug)]
+pub(crate) struct WordPostings {
+    bytes: Range<usize>,
+    starts: Range<usize>,
+    lists: Lists,
 }
 
 /// The postings of one token.
@@ -113,34 +179,77 @@ pub(crate) struct List<'a> {
     values_are: Values,
 }
 
+impl Lists {
+    /// Of `count` tokens.
+    fn find(
+        file: &MappedTensors,
+        [offsets, docs, values]: [&'static str; 3],
+        values_are: Values,
+        count: usize,
+    ) -> Result<Self, IndexError> {
+        let (offset_place, offset_shape) = file.find(offsets, Dtype::U64)?;
+        let (doc_place, doc_shape) = file.find(docs, Dtype::U16)?;
+        let (value_place, value_shape) = file.find(values, values_are.dtype())?;
+        if offset_shape != [count + 1] || doc_shape != value_shape {
+            return Err(file.damaged(format!("{offsets} to {values} do not fit each other")));
+        }
+        Ok(Self { offsets: offset_place, docs: doc_place, values: value_place, values_are })
+    }
+
+    fn at<'a>(&self, file: &'a MappedTensors, place: usize) -> List<'a> {
+        let offsets = file.bytes(&self.offsets);
+        let (from, to) = (u64_at(offsets, place) as usize, u64_at(offsets, place + 1) as usize);
+        let size = self.values_are.dtype().bitsize() / 8;
+        List {
+            docs: &file.bytes(&self.docs)[2 * from..2 * to],
+            values: &file.bytes(&self.values)[size * from..size * to],
+            values_are: self.values_are,
+        }
+    }
+}
+
 impl Postings {
     pub(crate) fn find(
         file: &MappedTensors,
         [tokens, offsets, docs, values]: Names,
         values_are: Values,
     ) -> Result<Self, IndexError> {
-        let (token_place, token_shape) = file.find(tokens, Dtype::U32)?;
-        let (offset_place, offset_shape) = file.find(offsets, Dtype::U64)?;
-        let (doc_place, doc_shape) = file.find(docs, Dtype::U16)?;
-        let (value_place, value_shape) = file.find(values, values_are.dtype())?;
-        if offset_shape != [token_shape.iter().product::<usize>() + 1] || doc_shape != value_shape {
-            return Err(file.damaged(format!("{tokens} to {values} do not fit each other")));
-        }
-        Ok(Self { tokens: token_place, offsets: offset_place, docs: doc_place, values: value_place, values_are })
+        let (tokens, shape) = file.find(tokens, Dtype::U32)?;
+        let lists = Lists::find(file, [offsets, docs, values], values_are, shape.iter().product())?;
+        Ok(Self { tokens, lists })
     }
 
     /// The postings of `token`, if a passage has it.
     pub(crate) fn list<'a>(&self, file: &'a MappedTensors, token: u32) -> Option<List<'a>> {
         let tokens = file.bytes(&self.tokens).as_chunks::<4>().0;
         let place = tokens.binary_search_by_key(&token, |bytes| u32::from_le_bytes(*bytes)).ok()?;
-        let offsets = file.bytes(&self.offsets);
-        let (from, to) = (u64_at(offsets, place) as usize, u64_at(offsets, place + 1) as usize);
-        let size = self.values_are.dtype().bitsize() / 8;
-        Some(List {
-            docs: &file.bytes(&self.docs)[2 * from..2 * to],
-            values: &file.bytes(&self.values)[size * from..size * to],
-            values_are: self.values_are,
-        })
+        Some(self.lists.at(file, place))
+    }
+}
+
+impl WordPostings {
+    pub(crate) fn find(file: &MappedTensors) -> Result<Self, IndexError> {
+        let [bytes, starts, offsets, docs, values] = WORDS;
+        let (starts, shape) = file.find(starts, Dtype::U64)?;
+        let count = shape.iter().product::<usize>().saturating_sub(1);
+        let lists = Lists::find(file, [offsets, docs, values], Values::Counts, count)?;
+        Ok(Self { bytes: file.find(bytes, Dtype::U8)?.0, starts, lists })
+    }
+
+    /// The postings of `word`, if a passage has it.
+    pub(crate) fn list<'a>(&self, file: &'a MappedTensors, word: &str) -> Option<List<'a>> {
+        let (bytes, starts) = (file.bytes(&self.bytes), file.bytes(&self.starts).as_chunks::<8>().0);
+        let start = |place: usize| u64::from_le_bytes(starts[place]) as usize;
+        let (mut from, mut to) = (0, starts.len() - 1);
+        while from < to {
+            let middle = (from + to) / 2;
+            match bytes[start(middle)..start(middle + 1)].cmp(word.as_bytes()) {
+                Ordering::Less => from = middle + 1,
+                Ordering::Greater => to = middle,
+                Ordering::Equal => return Some(self.lists.at(file, middle)),
+            }
+        }
+        None
     }
 }
 

@@ -54,7 +54,12 @@ pub fn run(args: &IndexArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
 fn encoding(args: &IndexArgs, encoder: &TextEncoder, passage_prompt: String) -> Encoding {
     let has = |head: IndexHead| args.heads.contains(&head);
     Encoding {
-        heads: Contents { dense: has(IndexHead::Dense), lexical: has(IndexHead::Lexical), bm25: has(IndexHead::Bm25) },
+        heads: Contents {
+            dense: has(IndexHead::Dense),
+            lexical: has(IndexHead::Lexical),
+            bm25: has(IndexHead::Bm25),
+            words: has(IndexHead::Words),
+        },
         stored: match args.store {
             StoreArg::Bf16 => Stored::Bf16,
             StoreArg::Fp32 => Stored::Fp32,

@@ -136,6 +136,7 @@ fn finish(out: &Path, settings: Settings, num_empty: usize) -> anyhow::Result<Ma
             file: block_name(number as usize),
             passages: expected,
             tokens: block.num_tokens(),
+            words: block.num_words(),
             bytes: fs::metadata(&path).map_err(CommandError::file(&path))?.len(),
             blake3: block.checksum()?.to_owned(),
         });

@@ -65,6 +65,8 @@ pub enum IndexHead {
     Lexical,
     /// BM25, over the model's tokens
     Bm25,
+    /// BM25, over words
+    Words,
 }
 
 /// The type of an index's numbers.

@@ -95,6 +95,8 @@ pub enum Ranking {
     Lexical,
     /// BM25, over the model's tokens
     Bm25,
+    /// BM25, over words
+    Bm25Words,
     /// Dense and lexical scores, over the documents of both lists
     DenseLexical,
     /// Multi-vectors, of the dense list's best

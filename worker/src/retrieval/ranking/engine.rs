@@ -13,6 +13,7 @@ pub struct Search<'a> {
     pub(super) ranks: &'a dyn Collective,
     pub(super) lists: &'a Lists,
     pub(super) bm25: Bm25,
+    pub(super) bm25_words: Bm25,
     pub(super) lexical: LexicalWeights,
     /// What stands before each query, and its tokens at most.
     pub(super) query_prompt: &'a str,
@@ -42,6 +43,7 @@ impl<'a> Search<'a> {
             Bm25Lengths::Lucene => DocLengths::Lucene,
         };
         let bm25 = index.bm25(lists.bm25_k1, lists.bm25_b, lengths);
+        let bm25_words = index.bm25_words(lists.bm25_k1, lists.bm25_b, lengths);
         let lexical = match lists.lexical {
             LexicalArg::Exact => LexicalWeights::Exact,
             LexicalArg::Published => LexicalWeights::Published,
@@ -55,7 +57,7 @@ impl<'a> Search<'a> {
                 encoding.stored.name()
             );
         }
-        Ok(Self { index, encoder, ranks, lists, bm25, lexical, query_prompt, query_max_len })
+        Ok(Self { index, encoder, ranks, lists, bm25, bm25_words, lexical, query_prompt, query_max_len })
     }
 
     /// What is searched.

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tercet_retrieval::{Hit, Index, TokenWeights, TopHits};
+use tercet_retrieval::{Hit, Index, TopHits};
 
 use super::engine::Search;
 use super::queries::{Query, Vectors};
@@ -10,11 +10,11 @@ use crate::ops::inner_products::{Keep, offer_products};
 use crate::tensors::libtorch::parallel;
 
 impl Search<'_> {
-    /// The best of this rank's documents by the dense head, the lexical head and BM25, of which `wanted` says which
-    /// are.
-    pub(super) fn search_own(&self, vectors: &Vectors, queries: &[Query], wanted: [bool; 3]) -> [Vec<Vec<Hit>>; 3] {
+    /// The best of this rank's documents by the dense head, the lexical head, BM25 and BM25 over words, of which
+    /// `wanted` says which are.
+    pub(super) fn search_own(&self, vectors: &Vectors, queries: &[Query], wanted: [bool; 4]) -> [Vec<Vec<Hit>>; 4] {
         let lists = || Kept::new(self.index, queries, self.lists.top);
-        let (dense, lexical, bm25) = (lists(), lists(), lists());
+        let (dense, lexical, bm25, bm25_words) = (lists(), lists(), lists(), lists());
         let blocks = self.index.blocks().iter().enumerate();
         for (number, block) in blocks.skip(self.ranks.rank()).step_by(self.ranks.world_size()) {
             let first = self.index.first_doc(number);
@@ -29,8 +29,14 @@ impl Search<'_> {
                 let norms = block.bm25_norms(&self.bm25);
                 bm25.add(first, &vectors.bm25, |query, room, hit| block.score_bm25(query, &norms, room, hit));
             }
+            if wanted[3] {
+                let norms = block.word_norms(&self.bm25_words);
+                bm25_words.add(first, &vectors.bm25_words, |query, room, hit| {
+                    block.score_bm25_words(query, &norms, room, hit);
+                });
+            }
         }
-        [dense, lexical, bm25].map(Kept::into_lists)
+        [dense, lexical, bm25, bm25_words].map(Kept::into_lists)
     }
 }
 
@@ -68,11 +74,11 @@ impl<'a> Kept<'a> {
     }
 
     /// Offers each of `queries` what `score` finds of it in a block, on all threads.
-    fn add(
+    fn add<T: Sync>(
         &self,
         first: u32,
-        queries: &[TokenWeights],
-        score: impl Fn(&TokenWeights, &mut Vec<f32>, &mut dyn FnMut(usize, f32)) + Sync,
+        queries: &[Vec<(T, f32)>],
+        score: impl Fn(&[(T, f32)], &mut Vec<f32>, &mut dyn FnMut(usize, f32)) + Sync,
     ) {
         parallel(queries.len(), 1, |numbers| {
             let (mut room, mut hits) = (Vec::new(), Vec::new());

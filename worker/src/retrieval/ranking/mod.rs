@@ -1,6 +1,6 @@
 //! Exact ranking of an index's documents, over ranks: what `search` writes.
 //!
-//! - dense, lexical, BM25: every document; each rank searches blocks of its own, and the best lists are merged
+//! - dense, lexical, BM25 over tokens and over words: every document; each rank searches blocks of its own, and the best lists are merged
 //!   (`first.rs`).
 //! - dense + lexical: the documents of both lists.
 //! - multi-vector, and all three: the dense list's first, encoded again (`again.rs`).
@@ -37,12 +37,13 @@ impl Search<'_> {
         let encodes_again = rankings.iter().any(|ranking| is_encoded_again(*ranking));
         let vectors = Vectors::of(self, queries, encodes_again)?;
         let needs = |ranking: Ranking| has(ranking) || rankings.iter().any(|other| made_of(*other).contains(&ranking));
-        let [dense, lexical, bm25] = self.search_own(&vectors, queries, FIRST.map(needs));
+        let [dense, lexical, bm25, bm25_words] = self.search_own(&vectors, queries, FIRST.map(needs));
 
         // All ranks need the dense list's best.
         let dense = merged(self, dense, self.lists.top)?;
         let lexical = merged(self, lexical, self.lists.top)?;
         let bm25 = merged(self, bm25, self.lists.top)?;
+        let bm25_words = merged(self, bm25_words, self.lists.top)?;
         let [multi_vector, all] = match encodes_again {
             true => self.encode_again(&vectors, &dense)?.map(Some),
             false => [None, None],
@@ -53,6 +54,7 @@ impl Search<'_> {
                 Ranking::Dense => dense.clone(),
                 Ranking::Lexical => lexical.clone(),
                 Ranking::Bm25 => bm25.clone(),
+                Ranking::Bm25Words => bm25_words.clone(),
                 Ranking::DenseLexical => {
                     let [of_dense, of_lexical] = self.lists.dense_lexical_weights.0;
                     let weights = [of_dense, of_lexical / self.lexical.scale()].map(|weight| weight as f32);
@@ -74,7 +76,7 @@ pub fn is_encoded_again(ranking: Ranking) -> bool {
 }
 
 /// Rankings of every document.
-const FIRST: [Ranking; 3] = [Ranking::Dense, Ranking::Lexical, Ranking::Bm25];
+const FIRST: [Ranking; 4] = [Ranking::Dense, Ranking::Lexical, Ranking::Bm25, Ranking::Bm25Words];
 
 /// The heads that a ranking is made of.
 fn made_of(ranking: Ranking) -> &'static [Ranking] {
@@ -82,6 +84,7 @@ fn made_of(ranking: Ranking) -> &'static [Ranking] {
         Ranking::Dense | Ranking::MultiVector => &[Ranking::Dense],
         Ranking::Lexical => &[Ranking::Lexical],
         Ranking::Bm25 => &[Ranking::Bm25],
+        Ranking::Bm25Words => &[Ranking::Bm25Words],
         Ranking::DenseLexical => &[Ranking::Dense, Ranking::Lexical],
         Ranking::All => &[Ranking::Dense],
     }
@@ -97,6 +100,7 @@ pub fn possible(asked: &[Ranking], index: &Index) -> Result<Vec<Ranking>, Comman
         Ranking::Dense | Ranking::MultiVector => heads.dense,
         Ranking::Lexical => heads.lexical,
         Ranking::Bm25 => heads.bm25,
+        Ranking::Bm25Words => heads.words,
         Ranking::DenseLexical | Ranking::All => heads.dense && heads.lexical,
     };
     let mut rankings = match asked.is_empty() {
@@ -110,7 +114,7 @@ pub fn possible(asked: &[Ranking], index: &Index) -> Result<Vec<Ranking>, Comman
             "--rankings {}: the index lacks a head that it needs; it has{}. Leave it out, or index the corpus with more \
              --heads",
             lacking.name(),
-            [(heads.dense, " dense"), (heads.lexical, " lexical"), (heads.bm25, " bm25")]
+            [(heads.dense, " dense"), (heads.lexical, " lexical"), (heads.bm25, " bm25"), (heads.words, " words")]
                 .map(|(has, name)| if has { name } else { "" })
                 .concat()
         ))),

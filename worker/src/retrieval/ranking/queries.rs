@@ -1,9 +1,10 @@
 //! Queries, and what they are searched with.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::Hash;
 
 use tch::Tensor;
-use tercet_retrieval::TokenWeights;
+use tercet_retrieval::{TokenWeights, WordWeights, words};
 
 use super::engine::Search;
 use crate::model::representation::Heads;
@@ -28,6 +29,8 @@ pub(super) struct Vectors {
     pub lexical: Vec<TokenWeights>,
     /// Of each token qtf · idf.
     pub bm25: Vec<TokenWeights>,
+    /// The same of each word.
+    pub bm25_words: Vec<WordWeights>,
     /// Per query, [tokens, dm], on the host; of no vectors if they are not wanted.
     pub multi_vector: Vec<Tensor>,
 }
@@ -49,22 +52,31 @@ impl Vectors {
             dense: all.dense.to_device(encoder.device()),
             lexical: all.lexical.iter().map(token_weights).collect(),
             bm25: if heads.bm25 { Self::bm25(search, &texts)? } else { vec![TokenWeights::new(); texts.len()] },
+            bm25_words: if heads.words { Self::bm25_words(search, &texts) } else { vec![Vec::new(); texts.len()] },
             multi_vector: all.multi_vector,
         })
     }
 
     fn bm25(search: &Search, texts: &[&str]) -> anyhow::Result<Vec<TokenWeights>> {
         let tokens = search.encoder.tokens(texts, search.query_max_len)?;
-        let distinct: BTreeSet<u32> = tokens.iter().flatten().copied().collect();
-        let idf: HashMap<u32, f64> = distinct
-            .into_iter()
-            .map(|token| (token, search.bm25.idf(search.index.document_frequency(token))))
-            .collect();
-        let weights = |tokens: &Vec<u32>| {
-            let mut counts = BTreeMap::<u32, u32>::new();
-            tokens.iter().for_each(|token| *counts.entry(*token).or_default() += 1);
-            counts.into_iter().map(|(token, count)| (token, (f64::from(count) * idf[&token]) as f32)).collect()
-        };
-        Ok(tokens.iter().map(weights).collect())
+        Ok(weighed(tokens, |token| search.bm25.idf(search.index.document_frequency(*token))))
     }
+
+    fn bm25_words(search: &Search, texts: &[&str]) -> Vec<WordWeights> {
+        let words = texts.iter().map(|text| words(text)).collect();
+        weighed(words, |word: &String| search.bm25_words.idf(search.index.word_frequency(word)))
+    }
+}
+
+/// Of each query's terms qtf · idf, ascending by term.
+fn weighed<T: Ord + Clone + Hash>(queries: Vec<Vec<T>>, idf: impl Fn(&T) -> f64) -> Vec<Vec<(T, f32)>> {
+    let distinct: HashSet<&T> = queries.iter().flatten().collect();
+    let idf: HashMap<T, f64> = distinct.into_iter().map(|term| (term.clone(), idf(term))).collect();
+    let weigh = |terms: Vec<T>| {
+        let mut counts = BTreeMap::<T, u32>::new();
+        terms.into_iter().for_each(|term| *counts.entry(term).or_default() += 1);
+        let weight = |(term, count): (T, u32)| ((f64::from(count) * idf[&term]) as f32, term);
+        counts.into_iter().map(weight).map(|(weight, term)| (term, weight)).collect()
+    };
+    queries.into_iter().map(weigh).collect()
 }
