@@ -19,8 +19,8 @@ use tercet_retrieval::{Hit, Index, fuse};
 use crate::files::CommandError;
 pub use engine::Search;
 use merge::merged;
+pub use queries::Query;
 use queries::Vectors;
-pub use queries::{Query, RUN};
 
 /// The lists of one ranking, one for each query.
 pub type Ranked = (Ranking, Vec<Vec<Hit>>);
