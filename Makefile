@@ -47,7 +47,7 @@ test-slurm: build ## Run the tests that need a real Slurm, in namespaces of this
 soak: build ## Hurt a training run a hundred times, in every way, and compare its weights with an undisturbed one's
 	@$(CARGO) test --release --workspace --test system soak:: -- --ignored --nocapture
 
-rehearse-96: build ## The recipes of stages 1 and 2 with a miniature model on 96 real ranks of this machine
+rehearse-96: build ## Stages 1 and 2, an index and a search, with a miniature model on 96 real ranks of this machine
 	@$(CARGO) test --release --workspace --test system rehearse:: -- --ignored --nocapture --test-threads=1
 
 search-10m: build ## Search ten million passages, and look at the memory: PASSAGES=N takes another number
@@ -71,6 +71,7 @@ test-gpu: build ## Ten minutes that settle what this machine's GPUs do; fails wh
 	@$(BIN)/tercet-test-gpu $(ARGS)
 
 test-peers: build $(ALL_PEERS) ## Compare with FlagEmbedding, sentence-transformers and others (5.5 GB) [RETROMAE=FOLDER]
+	@$(CARGO) build --release --package tercet-retrieval --example answers
 	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B -m pytest -p no:cacheprovider tests/peers
 
 # The copy of the list is the stamp: it is there when all of it is installed.

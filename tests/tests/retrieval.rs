@@ -18,7 +18,7 @@ const NUM_DOCS: usize = 700;
 const NUM_QUERIES: usize = 70;
 
 /// A model, and a corpus of three blocks with queries, of words that are a token each.
-struct Library {
+pub(super) struct Library {
     scene: Scene,
     model: PathBuf,
     docs: Vec<(String, Vec<usize>)>,
@@ -30,7 +30,12 @@ fn written(words: &[usize]) -> String {
 }
 
 impl Library {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
+        Self::of(NUM_DOCS, NUM_QUERIES)
+    }
+
+    /// Of so many passages and queries.
+    pub(super) fn of(num_docs: usize, num_queries: usize) -> Self {
         let scene = Scene::new(1, 0);
         scene.train("start", 1).set("steps=0").succeed();
         let model = scene.checkpoint("start", 0).join("model");
@@ -40,10 +45,10 @@ impl Library {
             // The order of names is not that of places.
             (0..count).map(|i| (format!("{name}{}", i * 7919 % count), text(i))).collect()
         };
-        let (mut docs, queries) = (texts("d", NUM_DOCS, 40), texts("q", NUM_QUERIES, 6));
+        let (mut docs, queries) = (texts("d", num_docs, 40), texts("q", num_queries, 6));
         // Some have the words of another, so that scores are equal, also over the ends of blocks and lists.
-        for i in 0..NUM_DOCS / 3 {
-            docs[NUM_DOCS - 1 - i].1 = docs[i / 4].1.clone();
+        for i in 0..num_docs / 3 {
+            docs[num_docs - 1 - i].1 = docs[i / 4].1.clone();
         }
         let library = Self { scene, model, docs, queries };
         let lines = |texts: &[(String, Vec<usize>)]| -> String {
@@ -54,16 +59,16 @@ impl Library {
         library
     }
 
-    fn place(&self) -> &Place {
+    pub(super) fn place(&self) -> &Place {
         &self.scene.place
     }
 
-    fn index(&self, out: &str, ranks: usize) -> Tercet {
+    pub(super) fn index(&self, out: &str, ranks: usize) -> Tercet {
         let command = Tercet::new("index").arg("--model").arg(&self.model).arg("--corpus");
         command.arg(self.place().path("corpus.jsonl")).arg("--out").arg(self.place().path(out)).ranks(ranks)
     }
 
-    fn search(&self, index: &str, out: &str, ranks: usize) -> Tercet {
+    pub(super) fn search(&self, index: &str, out: &str, ranks: usize) -> Tercet {
         let command = Tercet::new("search").arg("--model").arg(&self.model).arg("--index");
         let command = command.arg(self.place().path(index)).arg("--queries").arg(self.place().path("queries.jsonl"));
         command.arg("--out").arg(self.place().path(out)).ranks(ranks)
@@ -265,6 +270,73 @@ fn every_list_is_that_of_scoring_each_pair_by_itself() {
             .collect();
         check("all", &all, rerank);
     }
+}
+
+/// The model's weights of each passage, as an index of 32-bit floats has them.
+fn weights_in(index: &Path, num_docs: usize) -> Vec<BTreeMap<i64, f32>> {
+    let mut docs = Vec::new();
+    for (_, bytes) in files(&index.join("blocks")) {
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let numbers = |name: &str, size: usize| -> Vec<u64> {
+            let data = file.tensor(name).unwrap().data().to_vec();
+            let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+            data.chunks_exact(size).map(number).collect()
+        };
+        let (tokens, offsets) = (numbers("lexical.tokens", 4), numbers("lexical.offsets", 8));
+        let (places, weights) = (numbers("lexical.docs", 2), numbers("lexical.weights", 4));
+        let first = docs.len();
+        docs.resize(first + numbers("ids.offsets", 8).len() - 1, BTreeMap::new());
+        for (token, ends) in tokens.iter().zip(offsets.windows(2)) {
+            for posting in ends[0] as usize..ends[1] as usize {
+                let weight = f32::from_bits(weights[posting] as u32);
+                docs[first + places[posting] as usize].insert(*token as i64, weight);
+            }
+        }
+    }
+    assert_eq!(docs.len(), num_docs);
+    docs
+}
+
+#[test]
+fn published_scores_are_whole_numbers_of_ten_thousandths() {
+    let library = Library::new();
+    let place = library.place();
+    library.index("index", 1).arg("--store").arg("fp32").succeed();
+    let search = |index: &str, out: &str| library.search(index, out, 2).arg("--lexical").arg("published");
+    let said = search("index", "runs").run();
+    assert!(said.code == Some(0) && !said.stderr().contains("--store fp32"), "{}", said.stderr());
+    let record: Value = serde_json::from_slice(&fs::read(place.path("runs/search.json")).unwrap()).unwrap();
+    assert_eq!(record["lexical"], "published");
+
+    let (docs, queries) = (weights_in(&place.path("index"), NUM_DOCS), library.encoded("queries").lexical);
+    let hundredths = |weight: &f32| (100.0 * f64::from(*weight)).ceil() as u64;
+    let [dense, lexical, both] =
+        ["dense", "lexical", "dense_lexical"].map(|name| run(&place.path(&format!("runs/{name}.trec"))));
+    for ((query, _), own) in library.queries.iter().zip(&queries) {
+        let mut expected: Vec<(String, f32)> = Vec::new();
+        for ((id, _), doc) in library.docs.iter().zip(&docs) {
+            let terms = own.iter().map(|(token, weight)| hundredths(weight) * doc.get(token).map_or(0, hundredths));
+            let score = terms.sum::<u64>();
+            if score > 0 {
+                expected.push((id.clone(), score as f32));
+            }
+        }
+        expected.sort_by(|(a, first), (b, second)| second.total_cmp(first).then_with(|| b.cmp(a)));
+        assert_eq!(lexical.get(query).cloned().unwrap_or_default(), expected, "{query}");
+
+        let part = |list: &Run, doc: &str| -> f64 {
+            let list = list.get(query).into_iter().flatten();
+            list.clone().find(|(own, _)| own == doc).map_or(0.0, |(_, score)| f64::from(*score))
+        };
+        for (doc, score) in &both[query] {
+            let expected = part(&dense, doc) + 0.3 * part(&lexical, doc) / 1e4;
+            assert!((f64::from(*score) - expected).abs() < 1e-6, "{query} {doc}: {score} for {expected}");
+        }
+    }
+
+    library.index("rounded", 1).succeed();
+    let said = search("rounded", "runs-rounded").run();
+    assert!(said.code == Some(0) && said.stderr().contains("the index stores weights in bf16"), "{}", said.stderr());
 }
 
 #[test]

@@ -12,8 +12,8 @@ use clap::Subcommand;
 use tercet_configs::Head;
 use tercet_protocol::Command;
 use tercet_protocol::args::{
-    BenchArgs, Bm25Lengths, DeviceArg, DoctorArgs, EncodeArgs, EvalArgs, EvalChoices, IndexArgs, IndexHead, Lists,
-    MeasureArgs, MineArgs, PoolingArg, PrecisionArg, Prefixes, ProbeArgs, RankRange, RankTrainArgs, Ranking,
+    BenchArgs, Bm25Lengths, DeviceArg, DoctorArgs, EncodeArgs, EvalArgs, EvalChoices, IndexArgs, IndexHead, LexicalArg,
+    Lists, MeasureArgs, MineArgs, PoolingArg, PrecisionArg, Prefixes, ProbeArgs, RankRange, RankTrainArgs, Ranking,
     RecipeArgs, SearchArgs, Side, StepArgs, StoreArg, TrainArgs, Weights,
 };
 
@@ -84,6 +84,7 @@ fn full(text: &str) -> Vec<Command> {
             sub_batch_tokens: 1,
             device: DeviceArg::Cpu,
             precision: PrecisionArg::Fp32,
+            dry_run: true,
         }),
         Command::Search(SearchArgs {
             model: path(),
@@ -96,6 +97,7 @@ fn full(text: &str) -> Vec<Command> {
                 rerank: 2,
                 dense_lexical_weights: Weights([0.2, 0.8]),
                 all_weights: Weights([0.15, 0.5, 1e-300]),
+                lexical: LexicalArg::Published,
                 bm25_k1: 0.0,
                 bm25_b: 1.0,
                 bm25_lengths: Bm25Lengths::Lucene,
@@ -106,6 +108,7 @@ fn full(text: &str) -> Vec<Command> {
             sub_batch_tokens: 0,
             device: DeviceArg::Cuda,
             precision: PrecisionArg::Bf16,
+            dry_run: true,
         }),
         Command::Eval(EvalArgs {
             model: path(),
@@ -122,6 +125,7 @@ fn full(text: &str) -> Vec<Command> {
                 rerank: Some(2),
                 dense_lexical_weights: Some(Weights([0.0, 0.8])),
                 all_weights: Some(Weights([0.15, 0.5, 1e-300])),
+                lexical: Some(LexicalArg::Published),
                 bm25_k1: Some(0.0),
                 bm25_b: Some(1.0),
                 bm25_lengths: Some(Bm25Lengths::Lucene),

@@ -8,6 +8,7 @@ use safetensors::tensor::Dtype;
 use crate::bm25::Bm25;
 use crate::build::{BlockBuilder, Contents};
 use crate::error::IndexError;
+use crate::lexical::LexicalWeights;
 use crate::number::{Numbers, Stored};
 use crate::postings::{BM25, LEXICAL, Postings, Values};
 use crate::tensors::{MappedTensors, u32_at, u64_at};
@@ -131,13 +132,20 @@ impl Block {
     }
 
     /// Calls `visit` with each passage that has a token of `query`, and the sum over common tokens of the products of
-    /// their weights, added in the order of `query`. `scores` is room that is used again.
-    pub fn score_lexical(&self, query: &[(u32, f32)], scores: &mut Vec<f32>, visit: impl FnMut(usize, f32)) {
-        self.score(self.lexical.as_ref(), query, |_, weight| weight, scores, visit);
+    /// what `weights` makes of theirs, added in the order of `query`. `scores` is room that is used again.
+    pub fn score_lexical(
+        &self,
+        query: &[(u32, f32)],
+        weights: LexicalWeights,
+        scores: &mut Vec<f32>,
+        visit: impl FnMut(usize, f32),
+    ) {
+        let query: Vec<(u32, f32)> = query.iter().map(|&(token, own)| (token, weights.of(own))).collect();
+        self.score(self.lexical.as_ref(), &query, |_, weight| weights.of(weight), scores, visit);
     }
 
-    /// The lexical score of passage `i`, the same number as [`score_lexical`](Self::score_lexical)'s; 0 without a
-    /// common token.
+    /// The lexical score of passage `i`, the same number as [`score_lexical`](Self::score_lexical)'s of exact weights; 0
+    /// without a common token.
     ///
     /// # Panics
     /// If no block has so many passages.
@@ -258,7 +266,7 @@ mod tests {
             let mut scores = Vec::new();
 
             let mut found = vec![0.0; passages.len()];
-            block.score_lexical(&query, &mut scores, |doc, score| found[doc] = score);
+            block.score_lexical(&query, LexicalWeights::Exact, &mut scores, |doc, score| found[doc] = score);
             for (i, (_, weights)) in passages.iter().enumerate() {
                 let expected = query.iter().fold(0.0, |sum, (token, own)| {
                     let there = weights.iter().find(|(other, _)| other == token);
@@ -266,6 +274,15 @@ mod tests {
                 });
                 prop_assert_eq!(found[i], expected);
                 prop_assert_eq!(block.lexical_of(&query, i), expected);
+            }
+
+            let mut found = vec![0.0; passages.len()];
+            block.score_lexical(&query, LexicalWeights::Published, &mut scores, |doc, score| found[doc] = score);
+            let hundredths = |weight: f32| (f64::from(weight) * 100.0).ceil() as u32;
+            for (i, (_, weights)) in passages.iter().enumerate() {
+                let of = |token: &u32| weights.iter().find(|(other, _)| other == token).map_or(0.0, |(_, own)| *own);
+                let terms = query.iter().map(|(token, own)| hundredths(*own) * hundredths(stored.rounded(of(token))));
+                prop_assert_eq!(found[i], terms.sum::<u32>() as f32);
             }
 
             let num_tokens: usize = passages.iter().map(|(tokens, _)| tokens.len()).sum();
@@ -316,7 +333,7 @@ mod tests {
         let dense = Contents { dense: true, lexical: false, bm25: false };
         let path = written(&[made(vec![1], |_| 1.0)], dense, Stored::Fp32);
         let block = Block::open(&path, dense, Stored::Fp32).unwrap();
-        block.score_lexical(&[(1, 1.0)], &mut Vec::new(), |_, _| panic!("there are no weights"));
+        block.score_lexical(&[(1, 1.0)], LexicalWeights::Exact, &mut Vec::new(), |_, _| panic!("there are no weights"));
         assert_eq!((block.lexical_of(&[(1, 1.0)], 0), block.document_frequency(1), block.num_tokens()), (0.0, 0, 0));
         let error = Block::open(&path, ALL, Stored::Fp32).unwrap_err();
         assert!(error.to_string().contains("it has no lexical.tokens"), "{error}");

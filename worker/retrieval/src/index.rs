@@ -110,6 +110,11 @@ impl Index {
         Bm25 { k1, b, lengths, num_docs: self.num_docs() as u64, num_tokens }
     }
 
+    /// Bytes of the blocks.
+    pub fn num_bytes(&self) -> u64 {
+        self.manifest.blocks.iter().map(|block| block.bytes).sum()
+    }
+
     /// Documents that have `token`.
     pub fn document_frequency(&self, token: u32) -> u64 {
         self.blocks.iter().map(|block| block.document_frequency(token) as u64).sum()

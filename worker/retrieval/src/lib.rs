@@ -16,6 +16,7 @@ mod error;
 mod fuse;
 mod hits;
 mod index;
+mod lexical;
 mod manifest;
 mod number;
 mod postings;
@@ -31,6 +32,7 @@ pub use error::IndexError;
 pub use fuse::fuse;
 pub use hits::{Hit, Ids, TopHits, rank_order};
 pub use index::Index;
+pub use lexical::LexicalWeights;
 pub use manifest::{
     BLOCKS, BlockMeta, Corpus, Encoding, GRAIN, MANIFEST, Manifest, SETTINGS, Settings, WeightsOf, block_len,
     block_name,

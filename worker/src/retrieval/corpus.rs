@@ -18,6 +18,7 @@ use crate::files::records::TextRecord;
 pub struct CorpusFiles(Vec<PathBuf>);
 
 /// A passage: its name, and what the model reads.
+#[derive(Debug, Clone)]
 pub struct Passage {
     /// Its `_id`.
     pub id: String,

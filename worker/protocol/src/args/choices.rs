@@ -8,7 +8,7 @@ use tercet_configs::{Metric, from_toml};
 
 use super::search::{Lists, at_least_one, at_least_zero, share, weights};
 use super::texts::text_len;
-use super::{Bm25Lengths, Ranking, Weights};
+use super::{Bm25Lengths, LexicalArg, Ranking, Weights};
 use crate::words::Words;
 
 /// What is evaluated, and how: options of `eval`, and under the same names, with `_` for `-`, the keys of a suite.
@@ -46,6 +46,9 @@ pub struct EvalChoices {
     /// Weights of dense, lexical and multi-vector scores in all; 1,0.3,1 unless it is said
     #[arg(long, value_name = "D,L,M", value_parser = weights::<3>)]
     pub all_weights: Option<Weights<3>>,
+    /// What the weights of tokens are taken for in lexical and dense_lexical; exact unless it is said
+    #[arg(long, value_enum)]
+    pub lexical: Option<LexicalArg>,
     /// BM25: how soon a token that occurs again counts little; 0.9 unless it is said
     #[arg(long, value_name = "K1", value_parser = at_least_zero)]
     pub bm25_k1: Option<f64>,
@@ -103,6 +106,7 @@ impl EvalChoices {
             rerank: self.rerank.or(suite.rerank),
             dense_lexical_weights: self.dense_lexical_weights.or(suite.dense_lexical_weights),
             all_weights: self.all_weights.or(suite.all_weights),
+            lexical: self.lexical.or(suite.lexical),
             bm25_k1: self.bm25_k1.or(suite.bm25_k1),
             bm25_b: self.bm25_b.or(suite.bm25_b),
             bm25_lengths: self.bm25_lengths.or(suite.bm25_lengths),
@@ -111,12 +115,14 @@ impl EvalChoices {
 
     /// How lists are made.
     pub fn lists(&self) -> Lists {
-        let Lists { top, rerank, dense_lexical_weights, all_weights, bm25_k1, bm25_b, bm25_lengths } = Lists::default();
+        let Lists { top, rerank, dense_lexical_weights, all_weights, lexical, bm25_k1, bm25_b, bm25_lengths } =
+            Lists::default();
         Lists {
             top: self.top.unwrap_or(top),
             rerank: self.rerank.unwrap_or(rerank),
             dense_lexical_weights: self.dense_lexical_weights.unwrap_or(dense_lexical_weights),
             all_weights: self.all_weights.unwrap_or(all_weights),
+            lexical: self.lexical.unwrap_or(lexical),
             bm25_k1: self.bm25_k1.unwrap_or(bm25_k1),
             bm25_b: self.bm25_b.unwrap_or(bm25_b),
             bm25_lengths: self.bm25_lengths.unwrap_or(bm25_lengths),
@@ -138,6 +144,7 @@ impl EvalChoices {
             .each("--rerank", shown(&self.rerank))
             .each("--dense-lexical-weights", shown(&self.dense_lexical_weights))
             .each("--all-weights", shown(&self.all_weights))
+            .each("--lexical", shown(&self.lexical))
             .each("--bm25-k1", shown(&self.bm25_k1))
             .each("--bm25-b", shown(&self.bm25_b))
             .each("--bm25-lengths", shown(&self.bm25_lengths))

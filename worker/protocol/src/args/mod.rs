@@ -30,7 +30,7 @@ pub use measure::MeasureArgs;
 pub use mine::{MineArgs, RankRange};
 pub use probe::ProbeArgs;
 pub use recipe::RecipeArgs;
-pub use search::{Bm25Lengths, Lists, Ranking, SearchArgs, Weights};
+pub use search::{Bm25Lengths, LexicalArg, Lists, Ranking, SearchArgs, Weights};
 pub use step::StepArgs;
 pub use texts::{PrecisionArg, Prefixes};
 pub use train::{RankTrainArgs, TrainArgs};

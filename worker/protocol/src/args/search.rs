@@ -52,6 +52,9 @@ pub struct SearchArgs {
     /// Arithmetic of the encoder
     #[arg(long, value_enum, default_value_t)]
     pub precision: PrecisionArg,
+    /// Measure on a part what it takes, say what all of it would take here or elsewhere, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// How long lists are, and what scores are made of.
@@ -69,6 +72,9 @@ pub struct Lists {
     /// Weights of dense, lexical and multi-vector scores in all
     #[arg(long, value_name = "D,L,M", default_value_t = Lists::default().all_weights, value_parser = weights::<3>)]
     pub all_weights: Weights<3>,
+    /// What the weights of tokens are taken for in lexical and dense_lexical
+    #[arg(long, value_enum, default_value_t)]
+    pub lexical: LexicalArg,
     /// BM25: how soon a token that occurs again counts little
     #[arg(long, value_name = "K1", default_value_t = Lists::default().bm25_k1, value_parser = at_least_zero)]
     pub bm25_k1: f64,
@@ -103,6 +109,24 @@ impl Ranking {
     /// As it is typed, and as a run file is called.
     pub fn name(self) -> String {
         name_of(&self)
+    }
+}
+
+/// What weights of tokens are taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LexicalArg {
+    /// What they are
+    #[default]
+    Exact,
+    /// Whole hundredths, rounded up, as in M3's published evaluation; scores are whole numbers
+    Published,
+}
+
+impl fmt::Display for LexicalArg {
+    /// As it is typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&name_of(self))
     }
 }
 
@@ -144,6 +168,7 @@ impl Default for Lists {
             rerank: 200,
             dense_lexical_weights: Weights([HYBRID_WEIGHTS[0], HYBRID_WEIGHTS[1]]),
             all_weights: Weights(HYBRID_WEIGHTS),
+            lexical: LexicalArg::default(),
             bm25_k1: 0.9,
             bm25_b: 0.4,
             bm25_lengths: Bm25Lengths::default(),
@@ -192,7 +217,8 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
 
 impl SearchArgs {
     pub(crate) fn words(&self, words: Words) -> Vec<OsString> {
-        let Lists { top, rerank, dense_lexical_weights, all_weights, bm25_k1, bm25_b, bm25_lengths } = &self.lists;
+        let Lists { top, rerank, dense_lexical_weights, all_weights, lexical, bm25_k1, bm25_b, bm25_lengths } =
+            &self.lists;
         let rankings: Vec<String> = self.rankings.iter().map(name_of).collect();
         words
             .value("--model", &self.model)
@@ -204,6 +230,7 @@ impl SearchArgs {
             .shown("--rerank", rerank)
             .shown("--dense-lexical-weights", dense_lexical_weights)
             .shown("--all-weights", all_weights)
+            .shown("--lexical", lexical)
             .shown("--bm25-k1", bm25_k1)
             .shown("--bm25-b", bm25_b)
             .shown("--bm25-lengths", bm25_lengths)
@@ -213,6 +240,7 @@ impl SearchArgs {
             .shown("--sub-batch-tokens", self.sub_batch_tokens)
             .value("--device", self.device.name())
             .shown("--precision", self.precision)
+            .flag("--dry-run", self.dry_run)
             .all()
     }
 }

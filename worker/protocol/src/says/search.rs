@@ -23,6 +23,8 @@ pub struct SearchRecord {
     pub dense_lexical_weights: [f64; 2],
     /// Weights of dense, lexical and multi-vector scores.
     pub all_weights: [f64; 3],
+    /// What weights of tokens were taken for.
+    pub lexical: String,
     /// BM25's k1.
     pub bm25_k1: f64,
     /// BM25's b.

@@ -1,9 +1,10 @@
 //! What every part of a search knows.
 
 use tercet_cluster::Collective;
-use tercet_protocol::args::{Bm25Lengths, Lists, Ranking};
-use tercet_retrieval::{Bm25, DocLengths, Index};
+use tercet_protocol::args::{Bm25Lengths, LexicalArg, Lists, Ranking};
+use tercet_retrieval::{Bm25, DocLengths, Index, LexicalWeights, Stored};
 
+use super::is_encoded_again;
 use super::queries::RUN;
 use crate::retrieval::texts::TextEncoder;
 
@@ -17,6 +18,7 @@ pub struct Search<'a> {
     pub(super) ranks: &'a dyn Collective,
     pub(super) lists: &'a Lists,
     pub(super) bm25: Bm25,
+    pub(super) lexical: LexicalWeights,
     /// What stands before each query, and its tokens at most.
     pub(super) query_prompt: &'a str,
     pub(super) query_max_len: usize,
@@ -45,13 +47,46 @@ impl<'a> Search<'a> {
             Bm25Lengths::Lucene => DocLengths::Lucene,
         };
         let bm25 = index.bm25(lists.bm25_k1, lists.bm25_b, lengths);
-        Ok(Self { index, encoder, ranks, lists, bm25, query_prompt, query_max_len })
+        let lexical = match lists.lexical {
+            LexicalArg::Exact => LexicalWeights::Exact,
+            LexicalArg::Published => LexicalWeights::Published,
+        };
+        let encoding = &index.settings().encoding;
+        let is_rounded = encoding.heads.lexical && encoding.stored != Stored::Fp32;
+        if is_rounded && lexical == LexicalWeights::Published && ranks.rank() == 0 {
+            tracing::warn!(
+                "--lexical published: the index stores weights in {}, so some are another hundredth than the published \
+                 procedure's; `tercet index --store fp32` keeps them whole",
+                encoding.stored.name()
+            );
+        }
+        Ok(Self { index, encoder, ranks, lists, bm25, lexical, query_prompt, query_max_len })
+    }
+
+    /// What is searched.
+    pub fn index(&self) -> &'a Index {
+        self.index
+    }
+
+    /// The model that made it.
+    pub fn encoder(&self) -> &'a TextEncoder {
+        self.encoder
+    }
+
+    /// How lists are made.
+    pub fn lists(&self) -> &'a Lists {
+        self.lists
+    }
+
+    /// Who shares the work.
+    pub fn ranks(&self) -> &'a dyn Collective {
+        self.ranks
     }
 
     /// How many queries, with their lists by each of `rankings`, have room in `memory` bytes of a rank.
     pub fn batch_len(&self, memory: u64, rankings: &[Ranking]) -> usize {
         let (dense, multi_vector) = self.encoder.dims();
-        let encodes_again = rankings.iter().any(|ranking| matches!(ranking, Ranking::MultiVector | Ranking::All));
+        let encodes_again = rankings.iter().any(|ranking| is_encoded_again(*ranking));
         // A list is open to twice its length while it is made, and there once more when ranks' lists are merged.
         let lists = 4 * 8 * self.lists.top as u64 * rankings.len() as u64;
         // This rank's queries, and all ranks'.

@@ -22,7 +22,8 @@ impl Search<'_> {
                 offer_products(&vectors.dense, rows, &InBlock { kept: &dense, first });
             }
             if wanted[1] {
-                lexical.add(first, &vectors.lexical, |query, room, hit| block.score_lexical(query, room, hit));
+                let weights = self.lexical;
+                lexical.add(first, &vectors.lexical, |query, room, hit| block.score_lexical(query, weights, room, hit));
             }
             if wanted[2] {
                 let norms = block.bm25_norms(&self.bm25);

@@ -12,6 +12,7 @@ mod engine;
 mod first;
 mod merge;
 mod queries;
+mod timed;
 
 use tercet_protocol::args::Ranking;
 use tercet_retrieval::{Hit, Index, fuse};
@@ -33,7 +34,7 @@ impl Search<'_> {
     /// A query that the tokenizer cannot take, a block that is damaged, or a collective that failed.
     pub fn rank(&self, queries: &[Query], rankings: &[Ranking]) -> anyhow::Result<Vec<Ranked>> {
         let has = |ranking: Ranking| rankings.contains(&ranking);
-        let encodes_again = has(Ranking::MultiVector) || has(Ranking::All);
+        let encodes_again = rankings.iter().any(|ranking| is_encoded_again(*ranking));
         let vectors = Vectors::of(self, queries, encodes_again)?;
         let needs = |ranking: Ranking| has(ranking) || rankings.iter().any(|other| made_of(*other).contains(&ranking));
         let [dense, lexical, bm25] = self.search_own(&vectors, queries, FIRST.map(needs));
@@ -53,7 +54,8 @@ impl Search<'_> {
                 Ranking::Lexical => lexical.clone(),
                 Ranking::Bm25 => bm25.clone(),
                 Ranking::DenseLexical => {
-                    let weights = self.lists.dense_lexical_weights.0.map(|weight| weight as f32);
+                    let [of_dense, of_lexical] = self.lists.dense_lexical_weights.0;
+                    let weights = [of_dense, of_lexical / self.lexical.scale()].map(|weight| weight as f32);
                     let pairs = dense.iter().zip(&lexical);
                     pairs.map(|(dense, lexical)| fuse([dense, lexical], weights, self.lists.top, self.index)).collect()
                 }
@@ -64,6 +66,11 @@ impl Search<'_> {
         }
         Ok(ranked)
     }
+}
+
+/// Whether a ranking is of what an index does not hold.
+fn is_encoded_again(ranking: Ranking) -> bool {
+    matches!(ranking, Ranking::MultiVector | Ranking::All)
 }
 
 /// Rankings of every document.
