@@ -7,7 +7,6 @@ use tercet_protocol::says;
 use tercet_retrieval::{Contents, Encoding, Stored};
 
 use super::dry_run;
-use crate::machine::device::device_kind;
 use crate::retrieval::corpus::CorpusFiles;
 use crate::retrieval::indexing::{make_index, must_be_an_index_or_free};
 use crate::retrieval::prefixes;
@@ -35,7 +34,7 @@ pub fn run(args: &IndexArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let files = CorpusFiles::of(&args.corpus);
     let survey = files.survey(ranks)?;
     prefixes::tell(ranks, "passages", &prompt, std::iter::empty());
-    let encoding = encoding(args, &encoder, prompt);
+    let encoding = encoding(args, &encoder, &prompt);
     if args.dry_run {
         let sample = dry_run::of_index(&encoder, &encoding, (&files, &survey), ranks)?;
         if ranks.rank() == 0 {
@@ -51,25 +50,17 @@ pub fn run(args: &IndexArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn encoding(args: &IndexArgs, encoder: &TextEncoder, passage_prompt: String) -> Encoding {
+fn encoding(args: &IndexArgs, encoder: &TextEncoder, prompt: &str) -> Encoding {
     let has = |head: IndexHead| args.heads.contains(&head);
-    Encoding {
-        heads: Contents {
-            dense: has(IndexHead::Dense),
-            lexical: has(IndexHead::Lexical),
-            bm25: has(IndexHead::Bm25),
-            words: has(IndexHead::Words),
-        },
-        stored: match args.store {
-            StoreArg::Bf16 => Stored::Bf16,
-            StoreArg::Fp32 => Stored::Fp32,
-        },
-        precision: encoder.precision(),
-        device: device_kind(encoder.device()),
-        pooling: encoder.pooling(),
-        mcls: args.mcls.map(Into::into),
-        passage_prompt,
-        passage_max_len: args.passage_max_len,
-        sub_batch_tokens: args.sub_batch_tokens,
-    }
+    let heads = Contents {
+        dense: has(IndexHead::Dense),
+        lexical: has(IndexHead::Lexical),
+        bm25: has(IndexHead::Bm25),
+        words: has(IndexHead::Words),
+    };
+    let stored = match args.store {
+        StoreArg::Bf16 => Stored::Bf16,
+        StoreArg::Fp32 => Stored::Fp32,
+    };
+    encoder.encoding(heads, stored, prompt, args.passage_max_len)
 }

@@ -16,11 +16,8 @@ use crate::files::output::{AtomicFile, must_be_free};
 use crate::machine::device::device_kind;
 use crate::retrieval::judged::{self, read_queries};
 use crate::retrieval::prefixes;
-use crate::retrieval::ranking::{Query, RUN, Ranked, Search, is_encoded_again, possible};
+use crate::retrieval::ranking::{Query, Ranked, Search, possible};
 use crate::retrieval::texts::{EncoderOptions, TextEncoder};
-
-/// Queries of a batch at most, however much memory there is.
-const LARGEST_BATCH: u64 = 8192;
 
 /// Queries that `--dry-run` times, and those that it searches before.
 const DRY_RUN: usize = 256;
@@ -54,7 +51,7 @@ pub fn run(args: &SearchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let [prompt, _] = prefixes::over(&asked, encoder.prompts());
     prefixes::tell(ranks, "queries", &prompt, queries.iter().map(|query| query.text.as_str()));
     let search = Search::new(&index, &encoder, &args.lists, (&prompt, args.query_max_len), ranks)?;
-    let batch = batch_len(args, &rankings, &encoder);
+    let batch = search.batch_len(args.memory, &rankings);
     if args.dry_run {
         return dry_run(&search, &queries, &rankings, batch);
     }
@@ -155,19 +152,6 @@ fn check_queries(args: &SearchArgs, queries: &[judged::Query]) -> Result<(), Com
         }
         None => Ok(()),
     }
-}
-
-/// How many queries there is room for.
-fn batch_len(args: &SearchArgs, rankings: &[Ranking], encoder: &TextEncoder) -> usize {
-    let (dense, multi_vector) = encoder.dims();
-    let encodes_again = rankings.iter().any(|ranking| is_encoded_again(*ranking));
-    // A list is open to twice its length while it is made, and there once more when ranks' lists are merged.
-    let lists = 4 * 8 * args.lists.top as u64 * rankings.len() as u64;
-    // This rank's queries, and all ranks'.
-    let vectors = if encodes_again { 2 * 4 * args.query_max_len as u64 * multi_vector as u64 } else { 0 };
-    let room = (args.memory / (lists + vectors + 8 * dense as u64)).min(LARGEST_BATCH) as usize;
-    // Whole runs, so that a query is encoded beside the same ones whatever room there is.
-    (room / RUN * RUN).max(RUN)
 }
 
 fn write(

@@ -242,11 +242,7 @@ impl Work<'_> {
     }
 
     fn changed(&self) -> CommandError {
-        CommandError::Usage(
-            "--corpus: it has changed while it was read: type the same command again, with another --out if the change is \
-             to stay"
-                .into(),
-        )
+        CommandError::Usage("the corpus has changed while it was read: type the same command again".into())
     }
 }
 

@@ -20,8 +20,8 @@ use tercet_retrieval::{Hit, Index, fuse};
 use crate::files::CommandError;
 pub use engine::Search;
 use merge::merged;
+pub use queries::Query;
 use queries::Vectors;
-pub use queries::{Query, RUN};
 
 /// The lists of one ranking, one for each query.
 pub type Ranked = (Ranking, Vec<Vec<Hit>>);
@@ -71,7 +71,7 @@ impl Search<'_> {
 }
 
 /// Whether a ranking is of what an index does not hold.
-pub fn is_encoded_again(ranking: Ranking) -> bool {
+fn is_encoded_again(ranking: Ranking) -> bool {
     matches!(ranking, Ranking::MultiVector | Ranking::All)
 }
 
