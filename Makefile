@@ -48,7 +48,7 @@ test-slurm: build ## Run the tests that need a real Slurm, in namespaces of this
 soak: build ## Hurt a training run a hundred times, in every way, and compare its weights with an undisturbed one's
 	@$(CARGO) test --release --workspace --test system soak:: -- --ignored --nocapture
 
-rehearse-96: build ## The recipes of stages 1 and 2 with a miniature model on 96 real ranks of this machine
+rehearse-96: build ## Stages 1 and 2, an index and a search, with a miniature model on 96 real ranks of this machine
 	@$(CARGO) test --release --workspace --test system rehearse:: -- --ignored --nocapture --test-threads=1
 
 search-10m: build ## Search ten million passages, and look at the memory; kill 30 times: PASSAGES=N takes another number

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
+
 use crate::check::check;
 use crate::error::RecipeError;
 use crate::recipe::Recipe;
@@ -27,10 +29,8 @@ impl Recipe {
     /// As [`Recipe::load`], without [`RecipeError::Read`].
     pub fn parse(text: &str, path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
         // The file is parsed first, because its errors can show the line.
-        let mut recipe: Recipe = toml::from_str(text).map_err(|e| RecipeError::Syntax {
-            path: path.to_owned(),
-            message: with_suggestion(e.to_string().trim_end(), e.message()),
-        })?;
+        let mut recipe: Recipe =
+            from_toml(text).map_err(|message| RecipeError::Syntax { path: path.to_owned(), message })?;
         for setting in overrides {
             recipe = recipe.with_override(setting)?;
         }
@@ -109,6 +109,14 @@ impl Recipe {
         }
         root.try_into().map_err(|e: toml::de::Error| fail(with_suggestion(e.to_string().trim_end(), e.message())))
     }
+}
+
+/// Reads TOML.
+///
+/// # Errors
+/// What is wrong, with its line; for a misspelt key also the one that was probably meant.
+pub fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    toml::from_str(text).map_err(|e| with_suggestion(e.to_string().trim_end(), e.message()))
 }
 
 /// Whether both are paths to the same existing file or folder.

@@ -1,9 +1,11 @@
-//! The paper's stages 1 and 2 on many real ranks of one machine, with a miniature model: every rank has the share that
-//! the plan deals it, and together they compute what one rank computes. `make rehearse-96` is the one with 96 ranks.
+//! The paper's stages 1 and 2, an index and a search on many real ranks of one machine, with a miniature model: every
+//! rank has the share that the plan deals it, and together they compute what one rank computes. `make rehearse-96` is the one with 96 ranks.
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,8 @@ use tercet_tests::place::{Place, recipe};
 use tercet_tests::program::Tercet;
 use tercet_tests::random::Random;
 use tercet_tests::scene::metrics;
+
+use super::retrieval::Library;
 
 const VOCABULARY: usize = 1000;
 
@@ -201,9 +205,52 @@ fn ninety_six_ranks_pre_train_as_one() {
     whole(&Rehearsal::of_texts(6, lens), 6);
 }
 
+/// A block for each rank, all rankings, and the same bytes as one rank's.
+#[test]
+#[ignore = "minutes; `make rehearse-96` runs it"]
+fn ninety_six_ranks_index_and_search_as_one() {
+    let ranks = num_ranks();
+    let library = Library::of(256 * ranks, 200);
+    let rankings = "--rankings=dense,lexical,bm25,dense_lexical,multi_vector,all";
+    for ranks in [1, ranks] {
+        let started = Instant::now();
+        library.index(&format!("index-{ranks}"), ranks).within(LIMIT).succeed();
+        let indexed = started.elapsed();
+        let search = library.search(&format!("index-{ranks}"), &format!("run-{ranks}"), ranks);
+        search.arg(rankings).arg("--top=100").arg("--rerank=20").within(LIMIT).succeed();
+        println!(
+            "{ranks} ranks: index {:.1} s, search {:.1} s",
+            indexed.as_secs_f64(),
+            (started.elapsed() - indexed).as_secs_f64()
+        );
+    }
+    for what in ["index", "run"] {
+        let [one, many] = [1, ranks].map(|ranks| contents(&library.place().path(&format!("{what}-{ranks}"))));
+        assert!(one.len() > 5 && one == many, "{what}: {ranks} ranks write other bytes than one");
+    }
+}
+
+/// The files of a folder and of those in it, by name.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = PathBuf::from(path.file_name().unwrap());
+        match path.is_dir() {
+            true => found.extend(contents(&path).into_iter().map(|(below, bytes)| (name.join(below), bytes))),
+            false => _ = found.insert(name, fs::read(&path).unwrap()),
+        }
+    }
+    found
+}
+
+fn num_ranks() -> usize {
+    std::env::var("REHEARSE_RANKS").map_or(96, |ranks| ranks.parse().unwrap())
+}
+
 /// On 96 ranks and on one.
 fn whole(rehearsal: &Rehearsal, steps: u64) {
-    let ranks = std::env::var("REHEARSE_RANKS").map_or(96, |ranks| ranks.parse().unwrap());
+    let ranks = num_ranks();
     let memory = rehearsal.train(ranks);
     assert_eq!(memory.len(), ranks);
     print_memory("memory (proportional)", memory);

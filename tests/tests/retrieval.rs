@@ -18,7 +18,7 @@ const NUM_DOCS: usize = 700;
 const NUM_QUERIES: usize = 70;
 
 /// A model, and a corpus of three blocks with queries, of words that are a token each.
-struct Library {
+pub(super) struct Library {
     scene: Scene,
     model: PathBuf,
     docs: Vec<(String, Vec<usize>)>,
@@ -30,7 +30,12 @@ fn written(words: &[usize]) -> String {
 }
 
 impl Library {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
+        Self::of(NUM_DOCS, NUM_QUERIES)
+    }
+
+    /// Of so many passages and queries.
+    pub(super) fn of(num_docs: usize, num_queries: usize) -> Self {
         let scene = Scene::new(1, 0);
         scene.train("start", 1).set("steps=0").succeed();
         let model = scene.checkpoint("start", 0).join("model");
@@ -40,10 +45,10 @@ impl Library {
             // The order of names is not that of places.
             (0..count).map(|i| (format!("{name}{}", i * 7919 % count), text(i))).collect()
         };
-        let (mut docs, queries) = (texts("d", NUM_DOCS, 40), texts("q", NUM_QUERIES, 6));
+        let (mut docs, queries) = (texts("d", num_docs, 40), texts("q", num_queries, 6));
         // Some have the words of another, so that scores are equal, also over the ends of blocks and lists.
-        for i in 0..NUM_DOCS / 3 {
-            docs[NUM_DOCS - 1 - i].1 = docs[i / 4].1.clone();
+        for i in 0..num_docs / 3 {
+            docs[num_docs - 1 - i].1 = docs[i / 4].1.clone();
         }
         let library = Self { scene, model, docs, queries };
         let lines = |texts: &[(String, Vec<usize>)]| -> String {
@@ -54,16 +59,16 @@ impl Library {
         library
     }
 
-    fn place(&self) -> &Place {
+    pub(super) fn place(&self) -> &Place {
         &self.scene.place
     }
 
-    fn index(&self, out: &str, ranks: usize) -> Tercet {
+    pub(super) fn index(&self, out: &str, ranks: usize) -> Tercet {
         let command = Tercet::new("index").arg("--model").arg(&self.model).arg("--corpus");
         command.arg(self.place().path("corpus.jsonl")).arg("--out").arg(self.place().path(out)).ranks(ranks)
     }
 
-    fn search(&self, index: &str, out: &str, ranks: usize) -> Tercet {
+    pub(super) fn search(&self, index: &str, out: &str, ranks: usize) -> Tercet {
         let command = Tercet::new("search").arg("--model").arg(&self.model).arg("--index");
         let command = command.arg(self.place().path(index)).arg("--queries").arg(self.place().path("queries.jsonl"));
         command.arg("--out").arg(self.place().path(out)).ranks(ranks)

@@ -45,9 +45,9 @@ pub enum Command {
     /// Turn texts into their dense, lexical and multi-vector representations
     Encode(OnRanks<EncodeArgs>),
     /// Turn a corpus into an index on disk, which can be searched
-    Index(OnRanks<IndexArgs>),
+    Index(Scaled<IndexArgs>),
     /// Rank an index's passages for queries, exactly: TREC run files by each head and their combinations
-    Search(OnRanks<SearchArgs>),
+    Search(Scaled<SearchArgs>),
     /// Measure retrieval on BEIR-format folders with each head and their combinations
     Eval(OnRanks<EvalArgs>),
     /// Find hard negatives for training rows in a corpus
@@ -77,6 +77,23 @@ pub struct OnRanks<A: Args> {
     /// World size.
     #[command(flatten)]
     pub ranks: Ranks,
+}
+
+/// What ranks do, and what else `--dry-run` is to reckon with.
+#[derive(Debug, Args)]
+pub struct Scaled<A: Args> {
+    /// What is done where.
+    #[command(flatten)]
+    pub on: OnRanks<A>,
+    /// With --dry-run: passages of the corpus; default: those of this one
+    #[arg(long, value_name = "PASSAGES", requires = "dry_run")]
+    pub for_passages: Option<NonZeroU64>,
+    /// With --dry-run: ranks that are to share the work; default: as many as measure it
+    #[arg(long, value_name = "RANKS", requires = "dry_run")]
+    pub for_ranks: Option<NonZeroUsize>,
+    /// With --dry-run: floating-point operations per second of each of them, e.g. 120e12; default: what is measured
+    #[arg(long, value_name = "RATE", value_parser = rate, requires = "dry_run")]
+    pub flops: Option<f64>,
 }
 
 /// `tercet prepare`.

@@ -1,18 +1,36 @@
 //! `tercet search`: from queries to ranked documents.
 
+use anyhow::Context;
 use tercet_protocol::Command;
 use tercet_protocol::args::SearchArgs;
+use tercet_protocol::says::dry_run::SearchSample;
 
-use crate::args::OnRanks;
+use crate::args::Scaled;
 use crate::place::Placement;
+use crate::plan::{Scale, search_table};
 use crate::screen::Screen;
 use crate::start::{self, Input};
 
-/// Has the ranks do it; what they print is for the user as it is.
+/// Has the ranks do it; what they print is for the user as it is. With `--dry-run` they measure, and what a query would
+/// cost is reckoned here.
 ///
 /// # Errors
 /// Ranks that did not end well.
-pub fn run(args: &OnRanks<SearchArgs>) -> anyhow::Result<()> {
-    let (placement, screen) = (Placement::find(&args.ranks, args.what.device.into())?, Screen::new());
-    start::run(&placement, &Command::Search(args.what.clone()), Input::Nothing, &screen, |line| screen.pass(line))
+pub fn run(args: &Scaled<SearchArgs>) -> anyhow::Result<()> {
+    let what = &args.on.what;
+    let (placement, screen) = (Placement::find(&args.on.ranks, what.device.into())?, Screen::new());
+    let command = Command::Search(what.clone());
+    if !what.dry_run {
+        return start::run(&placement, &command, Input::Nothing, &screen, |line| screen.pass(line));
+    }
+    let mut output = Vec::new();
+    start::run(&placement, &command, Input::Nothing, &screen, |line| output.extend_from_slice(line))?;
+    let sample: SearchSample = serde_json::from_slice(&output).context("reading what the ranks measured")?;
+    let scale = Scale {
+        passages: args.for_passages.map_or(sample.passages, Into::into),
+        ranks: args.for_ranks.map_or(sample.world_size, Into::into),
+        flops: args.flops,
+    };
+    screen.pass(search_table(&sample, scale).as_bytes());
+    Ok(())
 }

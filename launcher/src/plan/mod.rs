@@ -14,6 +14,7 @@ mod memory;
 mod picture;
 mod predicted;
 mod report;
+mod retrieval;
 #[cfg(test)]
 mod shape_of_tests;
 mod table;
@@ -36,6 +37,7 @@ pub use flops::forward as forward_flops;
 pub use load::Encoded;
 pub use picture::draw;
 pub use predicted::Predicted;
+pub use retrieval::{Scale, index_table, search_table};
 #[cfg(test)]
 pub use shape_of_tests::{pretraining_shape as test_pretraining_shape, shape as test_shape};
 pub use table::table;

@@ -12,8 +12,8 @@ use clap::Subcommand;
 use tercet_configs::Head;
 use tercet_protocol::Command;
 use tercet_protocol::args::{
-    BenchArgs, Bm25Lengths, DeviceArg, DoctorArgs, EncodeArgs, EvalArgs, IndexArgs, IndexHead, LexicalArg, Lists,
-    MeasureArgs, MineArgs, PoolingArg, PrecisionArg, Prefixes, ProbeArgs, RankRange, RankTrainArgs, Ranking,
+    BenchArgs, Bm25Lengths, DeviceArg, DoctorArgs, EncodeArgs, EvalArgs, EvalChoices, IndexArgs, IndexHead, LexicalArg,
+    Lists, MeasureArgs, MineArgs, PoolingArg, PrecisionArg, Prefixes, ProbeArgs, RankRange, RankTrainArgs, Ranking,
     RecipeArgs, SearchArgs, Side, StepArgs, StoreArg, TrainArgs, Weights,
 };
 
@@ -84,6 +84,7 @@ fn full(text: &str) -> Vec<Command> {
             sub_batch_tokens: 1,
             device: DeviceArg::Cpu,
             precision: PrecisionArg::Fp32,
+            dry_run: true,
         }),
         Command::Search(SearchArgs {
             model: path(),
@@ -107,18 +108,35 @@ fn full(text: &str) -> Vec<Command> {
             sub_batch_tokens: 0,
             device: DeviceArg::Cuda,
             precision: PrecisionArg::Bf16,
+            dry_run: true,
         }),
         Command::Eval(EvalArgs {
             model: path(),
             data: paths(),
-            split: text.into(),
-            keep_identical_ids: true,
+            suite: Some(path()),
+            choices: EvalChoices {
+                split: Some(text.into()),
+                keep_identical_ids: true,
+                rankings: vec![Ranking::All, Ranking::Bm25],
+                metrics: vec!["map@7".parse().unwrap(), "answer_recall@1".parse().unwrap()],
+                query_max_len: Some(3),
+                passage_max_len: Some(usize::MAX),
+                top: Some(1),
+                rerank: Some(2),
+                dense_lexical_weights: Some(Weights([0.0, 0.8])),
+                all_weights: Some(Weights([0.15, 0.5, 1e-300])),
+                lexical: Some(LexicalArg::Published),
+                bm25_k1: Some(0.0),
+                bm25_b: Some(1.0),
+                bm25_lengths: Some(Bm25Lengths::Lucene),
+            },
             prefixes: prefixes.clone(),
             out: Some(path()),
-            query_max_len: 3,
-            passage_max_len: usize::MAX,
+            index: Some(path()),
+            store: StoreArg::Bf16,
             mcls,
             json: Some(path()),
+            memory: 1,
             sub_batch_tokens: 1,
             device: DeviceArg::Cpu,
             precision: PrecisionArg::Fp32,
@@ -214,7 +232,7 @@ fn what_is_typed_alone_has_defaults_and_they_are_read_as_they_are() {
     assert_eq!((search.lists.dense_lexical_weights.0, search.lists.all_weights.0), ([1.0, 0.3], [1.0, 0.3, 1.0]));
     assert!(search.rankings.is_empty());
     let Command::Eval(eval) = typed("eval --model m --data a b --data c").unwrap() else { unreachable!() };
-    assert_eq!((eval.data.len(), eval.split.as_str(), eval.keep_identical_ids), (3, "test", false));
+    assert_eq!((eval.data.len(), eval.choices), (3, EvalChoices::default()));
 }
 
 #[test]

@@ -110,6 +110,11 @@ impl Index {
         Bm25 { k1, b, lengths, num_docs: self.num_docs() as u64, num_tokens }
     }
 
+    /// Bytes of the blocks.
+    pub fn num_bytes(&self) -> u64 {
+        self.manifest.blocks.iter().map(|block| block.bytes).sum()
+    }
+
     /// BM25 over its words.
     pub fn bm25_words(&self, k1: f64, b: f64, lengths: DocLengths) -> Bm25 {
         let num_tokens = self.manifest.blocks.iter().map(|block| block.words).sum();

@@ -3,9 +3,10 @@
 use tercet_cluster::Collective;
 use tercet_configs::CpuMatmul;
 use tercet_protocol::args::{IndexArgs, IndexHead, Prefixes, StoreArg};
+use tercet_protocol::says;
 use tercet_retrieval::{Contents, Encoding, Stored};
 
-use crate::machine::device::device_kind;
+use super::dry_run;
 use crate::retrieval::corpus::CorpusFiles;
 use crate::retrieval::indexing::{make_index, must_be_an_index_or_free};
 use crate::retrieval::prefixes;
@@ -16,7 +17,9 @@ use crate::retrieval::texts::{EncoderOptions, TextEncoder};
 /// # Errors
 /// What is wrong with model, corpus or folder; [`crate::files::CommandError`] where it is one of the latter two.
 pub fn run(args: &IndexArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
-    must_be_an_index_or_free(&args.out, ranks)?;
+    if !args.dry_run {
+        must_be_an_index_or_free(&args.out, ranks)?;
+    }
     let options = EncoderOptions {
         pooling: args.pooling.map(Into::into),
         mcls: args.mcls,
@@ -31,7 +34,14 @@ pub fn run(args: &IndexArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let files = CorpusFiles::of(&args.corpus);
     let survey = files.survey(ranks)?;
     prefixes::tell(ranks, "passages", &prompt, std::iter::empty());
-    let encoding = encoding(args, &encoder, prompt);
+    let encoding = encoding(args, &encoder, &prompt);
+    if args.dry_run {
+        let sample = dry_run::of_index(&encoder, &encoding, (&files, &survey), ranks)?;
+        if ranks.rank() == 0 {
+            println!("{}", says::line(&sample));
+        }
+        return Ok(());
+    }
     if let Some(manifest) = make_index(&args.out, &encoder, encoding, (&files, &survey), ranks)? {
         let (passages, num_blocks) = (manifest.settings.corpus.passages, manifest.blocks.len());
         let megabytes = manifest.blocks.iter().map(|block| block.bytes).sum::<u64>() as f64 / 1e6;
@@ -40,25 +50,17 @@ pub fn run(args: &IndexArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn encoding(args: &IndexArgs, encoder: &TextEncoder, passage_prompt: String) -> Encoding {
+fn encoding(args: &IndexArgs, encoder: &TextEncoder, prompt: &str) -> Encoding {
     let has = |head: IndexHead| args.heads.contains(&head);
-    Encoding {
-        heads: Contents {
-            dense: has(IndexHead::Dense),
-            lexical: has(IndexHead::Lexical),
-            bm25: has(IndexHead::Bm25),
-            words: has(IndexHead::Words),
-        },
-        stored: match args.store {
-            StoreArg::Bf16 => Stored::Bf16,
-            StoreArg::Fp32 => Stored::Fp32,
-        },
-        precision: encoder.precision(),
-        device: device_kind(encoder.device()),
-        pooling: encoder.pooling(),
-        mcls: args.mcls.map(Into::into),
-        passage_prompt,
-        passage_max_len: args.passage_max_len,
-        sub_batch_tokens: args.sub_batch_tokens,
-    }
+    let heads = Contents {
+        dense: has(IndexHead::Dense),
+        lexical: has(IndexHead::Lexical),
+        bm25: has(IndexHead::Bm25),
+        words: has(IndexHead::Words),
+    };
+    let stored = match args.store {
+        StoreArg::Bf16 => Stored::Bf16,
+        StoreArg::Fp32 => Stored::Fp32,
+    };
+    encoder.encoding(heads, stored, prompt, args.passage_max_len)
 }

@@ -6,6 +6,7 @@
 
 pub mod bench;
 pub mod doctor;
+mod dry_run;
 pub mod encode;
 pub mod eval;
 mod given_batch;

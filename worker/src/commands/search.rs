@@ -6,18 +6,22 @@ use std::path::PathBuf;
 use tercet_cluster::Collective;
 use tercet_configs::CpuMatmul;
 use tercet_protocol::args::{Prefixes, Ranking, SearchArgs};
+use tercet_protocol::says;
+use tercet_protocol::says::dry_run::SearchSample;
 use tercet_protocol::says::search::SearchRecord;
 use tercet_retrieval::{Index, run_lines};
 
 use crate::files::CommandError;
 use crate::files::output::{AtomicFile, must_be_free};
+use crate::machine::device::device_kind;
 use crate::retrieval::judged::{self, read_queries};
 use crate::retrieval::prefixes;
-use crate::retrieval::ranking::{Query, RUN, Ranked, Search, possible};
+use crate::retrieval::ranking::{Query, Ranked, Search, possible};
 use crate::retrieval::texts::{EncoderOptions, TextEncoder};
 
-/// Queries of a batch at most, however much memory there is.
-const LARGEST_BATCH: u64 = 8192;
+/// Queries that `--dry-run` times, and those that it searches before.
+const DRY_RUN: usize = 256;
+const WARM_UP: usize = 4;
 
 /// Searches. Every rank calls it; rank 0 writes.
 ///
@@ -28,7 +32,9 @@ pub fn run(args: &SearchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let rankings = possible(&args.rankings, &index)?;
     // Run files are put in their places earlier. Without the record they are left from a search that was killed.
     let (record, paths) = (args.out.join("search.json"), run_files(args, &rankings));
-    must_be_free(ranks, [record.as_path()])?;
+    if !args.dry_run {
+        must_be_free(ranks, [record.as_path()])?;
+    }
     let queries = read_queries(&args.queries)?;
     check_queries(args, &queries)?;
     let encoding = &index.settings().encoding;
@@ -45,11 +51,15 @@ pub fn run(args: &SearchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let [prompt, _] = prefixes::over(&asked, encoder.prompts());
     prefixes::tell(ranks, "queries", &prompt, queries.iter().map(|query| query.text.as_str()));
     let search = Search::new(&index, &encoder, &args.lists, (&prompt, args.query_max_len), ranks)?;
+    let batch = search.batch_len(args.memory, &rankings);
+    if args.dry_run {
+        return dry_run(&search, &queries, &rankings, batch);
+    }
     let mut files = match ranks.rank() {
         0 => paths.iter().map(|path| AtomicFile::create(path)).collect::<Result<Vec<_>, _>>()?,
         _ => Vec::new(),
     };
-    for batch in queries.chunks(batch_len(args, &rankings, &encoder)) {
+    for batch in queries.chunks(batch) {
         let asked: Vec<Query> = batch.iter().map(|query| Query { text: &query.text, left_out: &[] }).collect();
         let ranked = search.rank(&asked, &rankings)?;
         for ((file, path), ranked) in files.iter_mut().zip(&paths).zip(&ranked) {
@@ -64,6 +74,37 @@ pub fn run(args: &SearchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         file.write_all(&serde_json::to_vec_pretty(&said)?).map_err(CommandError::file(&record))?;
         file.commit()?;
         println!("{num_queries} queries, {num_docs} documents: {} run files in {}", paths.len(), args.out.display());
+    }
+    Ok(())
+}
+
+/// Searches some of `queries` part by part, and prints how long that took.
+fn dry_run(search: &Search, queries: &[judged::Query], rankings: &[Ranking], batch: usize) -> anyhow::Result<()> {
+    let asked = |count: usize| -> Vec<Query> {
+        queries.iter().take(count).map(|query| Query { text: &query.text, left_out: &[] }).collect()
+    };
+    // The first pages, and what libtorch sets up once.
+    search.time(&asked(WARM_UP), rankings)?;
+    let asked = asked(DRY_RUN);
+    let times = search.time(&asked, rankings)?;
+    let index = search.index();
+    if search.ranks().rank() == 0 {
+        let sample = SearchSample {
+            world_size: search.ranks().world_size(),
+            device: device_kind(search.encoder().device()),
+            passages: index.num_docs() as u64,
+            index_bytes: index.num_bytes(),
+            dense_width: search.encoder().dims().0 as u64,
+            queries: asked.len() as u64,
+            batch: batch as u64,
+            encode_secs: times.encode,
+            first_secs: times.first_by_name(),
+            again_secs: times.again,
+            candidates: times.candidates as u64,
+            rerank: search.lists().rerank,
+            top: search.lists().top,
+        };
+        println!("{}", says::line(&sample));
     }
     Ok(())
 }
@@ -111,19 +152,6 @@ fn check_queries(args: &SearchArgs, queries: &[judged::Query]) -> Result<(), Com
         }
         None => Ok(()),
     }
-}
-
-/// How many queries there is room for.
-fn batch_len(args: &SearchArgs, rankings: &[Ranking], encoder: &TextEncoder) -> usize {
-    let (dense, multi_vector) = encoder.dims();
-    let encodes_again = rankings.iter().any(|ranking| matches!(ranking, Ranking::MultiVector | Ranking::All));
-    // A list is open to twice its length while it is made, and there once more when ranks' lists are merged.
-    let lists = 4 * 8 * args.lists.top as u64 * rankings.len() as u64;
-    // This rank's queries, and all ranks'.
-    let vectors = if encodes_again { 2 * 4 * args.query_max_len as u64 * multi_vector as u64 } else { 0 };
-    let room = (args.memory / (lists + vectors + 8 * dense as u64)).min(LARGEST_BATCH) as usize;
-    // Whole runs, so that a query is encoded beside the same ones whatever room there is.
-    (room / RUN * RUN).max(RUN)
 }
 
 fn write(

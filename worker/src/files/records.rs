@@ -139,7 +139,10 @@ pub fn like_an_id(line: &str) -> Option<String> {
 }
 
 /// The name in the field `key`.
-fn id_of(key: &str, value: Value) -> Result<String, String> {
+///
+/// # Errors
+/// The reason, to be put behind its place.
+pub fn id_of(key: &str, value: Value) -> Result<String, String> {
     match value {
         Value::String(id) => Ok(id),
         Value::Number(id) if id.is_i64() || id.is_u64() => Ok(id.to_string()),

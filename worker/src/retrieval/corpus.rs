@@ -18,6 +18,7 @@ use crate::files::records::TextRecord;
 pub struct CorpusFiles(Vec<PathBuf>);
 
 /// A passage: its name, and what the model reads.
+#[derive(Debug, Clone)]
 pub struct Passage {
     /// Its `_id`.
     pub id: String,
@@ -60,12 +61,27 @@ impl CorpusFiles {
     /// Every rank calls it; rank 0 reads, and all have the result.
     ///
     /// # Errors
-    /// On rank 0: a file that cannot be read, a passage that cannot be used, an id that occurs twice, no passage at
-    /// all. A rank that is gone.
+    /// On rank 0: a file that cannot be read, a passage that cannot be used, an id that occurs twice or has a blank in
+    /// it, no passage at all. A rank that is gone.
     pub fn survey(&self, ranks: &dyn Collective) -> anyhow::Result<Survey> {
+        self.survey_with(ranks, |_, passage| match passage.id.contains(char::is_whitespace) {
+            true => Err(blank_in(&passage.id)),
+            false => Ok(()),
+        })
+    }
+
+    /// As [`survey`](Self::survey), of ids of any kind; on rank 0 `visit` sees each passage with its number.
+    ///
+    /// # Errors
+    /// As there, or `visit` refuses a passage by giving a reason.
+    pub fn survey_with(
+        &self,
+        ranks: &dyn Collective,
+        visit: impl FnMut(u64, &Passage) -> Result<(), String>,
+    ) -> anyhow::Result<Survey> {
         let (mut figures, mut grains) = (Vec::new(), Vec::new());
         if ranks.rank() == 0 {
-            let survey = self.read_all()?;
+            let survey = self.read_all(visit)?;
             figures = serde_json::to_vec(&survey.corpus)?;
             grains = survey.grains.concat();
         }
@@ -74,11 +90,12 @@ impl CorpusFiles {
         Ok(Survey { corpus: serde_json::from_slice(&figures)?, grains: grains.as_chunks().0.to_vec() })
     }
 
-    fn read_all(&self) -> Result<Survey, CommandError> {
+    fn read_all(&self, mut visit: impl FnMut(u64, &Passage) -> Result<(), String>) -> Result<Survey, CommandError> {
         let (mut hashes, mut grains, mut grain) = (Vec::new(), Vec::new(), Grain::default());
         let mut text_bytes = 0;
-        self.for_each(|_, _, line| {
+        self.for_each(|number, _, line| {
             let passage = Passage::parse(line)?;
+            visit(number, &passage)?;
             hashes.push(hash(&passage.id));
             text_bytes += passage.text.len() as u64;
             grains.extend(grain.push(&passage));
@@ -128,9 +145,6 @@ impl Passage {
     pub fn parse(line: &str) -> Result<Self, String> {
         let mut record = TextRecord::parse(line)?;
         let id = required_id(record.id.take(), line)?;
-        if id.contains(char::is_whitespace) {
-            return Err(format!("the _id {id:?} has a blank in it, which TREC's run files cannot carry: rename it"));
-        }
         Ok(Self { id, text: record.full_text()? })
     }
 }
@@ -164,6 +178,11 @@ impl Grain {
         let grain = std::mem::take(self);
         (grain.num_passages > 0).then(|| *grain.hasher.finalize().as_bytes())
     }
+}
+
+/// Why a name cannot be used where run files are written.
+pub fn blank_in(id: &str) -> String {
+    format!("the _id {id:?} has a blank in it, which TREC's run files cannot carry: rename it")
 }
 
 /// The first 8 bytes of BLAKE3.

@@ -170,7 +170,7 @@ struct Work<'a> {
 }
 
 /// A block that is being made.
-struct OpenBlock {
+pub struct OpenBlock {
     builder: BlockBuilder,
     grain: Grain,
     /// Passages that are not encoded yet, and the bytes of their texts.
@@ -207,23 +207,16 @@ impl Work<'_> {
 
     /// Takes passage `number`, which is of the block that is next.
     fn take(&mut self, number: u64, passage: Passage) -> anyhow::Result<()> {
-        let open = self.block.get_or_insert_with(|| OpenBlock {
-            builder: BlockBuilder::new(self.encoding.heads, self.encoding.stored),
-            grain: Grain::default(),
-            stretch: Vec::new(),
-            stretch_bytes: 0,
-        });
+        let open = self.block.get_or_insert_with(|| OpenBlock::new(self.encoding));
         let is_last = number + 1 == self.survey.corpus.passages || (number + 1).is_multiple_of(self.block_len);
         let grain = open.grain.push(&passage).or_else(|| is_last.then(|| open.grain.end()).flatten());
         if grain.is_some_and(|found| !self.survey.is_still(number as usize / GRAIN, &found)) {
             return Err(self.changed().into());
         }
-        // A stretch ends where its texts would be too many, as in all that is encoded.
-        if !open.stretch.is_empty() && open.stretch_bytes + passage.text.len() > BLOCK_BYTES {
+        if open.is_full(&passage) {
             self.num_empty += open.encode(self.encoder, self.encoding)?;
         }
-        open.stretch_bytes += passage.text.len();
-        open.stretch.push(passage);
+        open.add(passage);
         if is_last && let Some(mut block) = self.block.take() {
             self.num_empty += block.encode(self.encoder, self.encoding)?;
             self.write(block.builder)?;
@@ -249,17 +242,43 @@ impl Work<'_> {
     }
 
     fn changed(&self) -> CommandError {
-        CommandError::Usage(
-            "--corpus: it has changed while it was read: type the same command again, with another --out if the change is \
-             to stay"
-                .into(),
-        )
+        CommandError::Usage("the corpus has changed while it was read: type the same command again".into())
     }
 }
 
 impl OpenBlock {
-    /// Encodes the passages that are not, and puts them into the block; how many are blank or without a token.
-    fn encode(&mut self, encoder: &TextEncoder, encoding: &Encoding) -> anyhow::Result<usize> {
+    /// An empty one.
+    pub fn new(encoding: &Encoding) -> Self {
+        Self {
+            builder: BlockBuilder::new(encoding.heads, encoding.stored),
+            grain: Grain::default(),
+            stretch: Vec::new(),
+            stretch_bytes: 0,
+        }
+    }
+
+    /// Whether the passages that wait are to be encoded before this one is added: a stretch ends where its texts would
+    /// be too many, as in all that is encoded.
+    pub fn is_full(&self, next: &Passage) -> bool {
+        !self.stretch.is_empty() && self.stretch_bytes + next.text.len() > BLOCK_BYTES
+    }
+
+    /// Adds a passage to those that wait.
+    pub fn add(&mut self, passage: Passage) {
+        self.stretch_bytes += passage.text.len();
+        self.stretch.push(passage);
+    }
+
+    /// What is encoded.
+    pub fn into_builder(self) -> BlockBuilder {
+        self.builder
+    }
+
+    /// Encodes the passages that wait, and puts them into the block; how many are blank or without a token.
+    ///
+    /// # Errors
+    /// A passage that the tokenizer cannot take, or representations that are not numbers.
+    pub fn encode(&mut self, encoder: &TextEncoder, encoding: &Encoding) -> anyhow::Result<usize> {
         let passages = std::mem::take(&mut self.stretch);
         self.stretch_bytes = 0;
         let texts: Vec<&str> = passages.iter().map(|passage| passage.text.as_str()).collect();

@@ -7,14 +7,14 @@ use std::path::Path;
 use tch::{Device, Kind};
 use tercet_cluster::{Collective, ReduceOp};
 use tercet_configs::{CpuMatmul, Pooling, Precision, Prompts};
-use tercet_retrieval::WeightsOf;
+use tercet_retrieval::{Contents, Encoding, Stored, WeightsOf};
 use tercet_sampler::{SpecialTokens, SubBatchLimit, TextInput, TextTokenizer, text_id};
 
 use super::vectors::{TextVectors, gather, share};
 use crate::agreement::matmul::{self, Needs};
 use crate::agreement::{compute_kind_of, precision, same_weights};
 use crate::files::CommandError;
-use crate::machine::device::device_of;
+use crate::machine::device::{device_kind, device_of};
 use crate::model::encode::encode_texts;
 use crate::model::representation::Heads;
 use crate::model::{M3Model, ModelOptions};
@@ -97,6 +97,21 @@ impl TextEncoder {
     /// The widths of a dense and of a multi-vector representation.
     pub fn dims(&self) -> (i64, i64) {
         self.model.dims()
+    }
+
+    /// What the numbers of an index of passages by this model depend on, but for the passages and the weights.
+    pub fn encoding(&self, heads: Contents, stored: Stored, passage_prompt: &str, passage_max_len: usize) -> Encoding {
+        Encoding {
+            heads,
+            stored,
+            precision: self.precision,
+            device: device_kind(self.device()),
+            pooling: self.pooling(),
+            mcls: self.mcls.map(Into::into),
+            passage_prompt: passage_prompt.to_owned(),
+            passage_max_len,
+            sub_batch_tokens: self.limit.tokens,
+        }
     }
 
     /// By what the model is told from others: all that its representations follow from, but for how it is used.

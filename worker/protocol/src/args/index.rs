@@ -51,6 +51,9 @@ pub struct IndexArgs {
     /// Arithmetic of the encoder
     #[arg(long, value_enum, default_value_t)]
     pub precision: PrecisionArg,
+    /// Measure on a part what it takes, say what all of it would take here or elsewhere, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// What an index can be searched by.
@@ -92,6 +95,7 @@ impl IndexArgs {
             .shown("--sub-batch-tokens", self.sub_batch_tokens)
             .value("--device", self.device.name())
             .shown("--precision", self.precision)
+            .flag("--dry-run", self.dry_run)
             .all()
     }
 }

@@ -4,6 +4,7 @@
 //! only a launcher is asked.
 
 mod bench;
+mod choices;
 mod device;
 mod doctor;
 mod encode;
@@ -19,6 +20,7 @@ mod texts;
 mod train;
 
 pub use bench::BenchArgs;
+pub use choices::EvalChoices;
 pub use device::DeviceArg;
 pub use doctor::DoctorArgs;
 pub use encode::{EncodeArgs, PoolingArg, Side};

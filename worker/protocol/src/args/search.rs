@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use serde::Deserialize;
 use tercet_configs::{HYBRID_WEIGHTS, MemoryBudget};
 
 use super::DeviceArg;
@@ -51,31 +52,34 @@ pub struct SearchArgs {
     /// Arithmetic of the encoder
     #[arg(long, value_enum, default_value_t)]
     pub precision: PrecisionArg,
+    /// Measure on a part what it takes, say what all of it would take here or elsewhere, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// How long lists are, and what scores are made of.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Lists {
     /// Documents of a list at most
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = Lists::default().top, value_parser = at_least_one)]
     pub top: usize,
     /// The best of the dense list that are encoded again for multi_vector and all
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = Lists::default().rerank, value_parser = at_least_one)]
     pub rerank: usize,
     /// Weights of dense and lexical scores in dense_lexical
-    #[arg(long, value_name = "D,L", default_value_t = of_pair(), value_parser = weights::<2>)]
+    #[arg(long, value_name = "D,L", default_value_t = Lists::default().dense_lexical_weights, value_parser = weights::<2>)]
     pub dense_lexical_weights: Weights<2>,
     /// Weights of dense, lexical and multi-vector scores in all
-    #[arg(long, value_name = "D,L,M", default_value_t = Weights(HYBRID_WEIGHTS), value_parser = weights::<3>)]
+    #[arg(long, value_name = "D,L,M", default_value_t = Lists::default().all_weights, value_parser = weights::<3>)]
     pub all_weights: Weights<3>,
     /// What the weights of tokens are taken for in lexical and dense_lexical
     #[arg(long, value_enum, default_value_t)]
     pub lexical: LexicalArg,
     /// BM25: how soon a token that occurs again counts little
-    #[arg(long, value_name = "K1", default_value_t = 0.9, value_parser = at_least_zero)]
+    #[arg(long, value_name = "K1", default_value_t = Lists::default().bm25_k1, value_parser = at_least_zero)]
     pub bm25_k1: f64,
     /// BM25: how far length counts, 0 to 1
-    #[arg(long, value_name = "B", default_value_t = 0.4, value_parser = share)]
+    #[arg(long, value_name = "B", default_value_t = Lists::default().bm25_b, value_parser = share)]
     pub bm25_b: f64,
     /// BM25: what a document's length is
     #[arg(long, value_enum, default_value_t)]
@@ -83,8 +87,9 @@ pub struct Lists {
 }
 
 /// What documents are ranked by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Deserialize)]
 #[value(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Ranking {
     /// Dense vectors
     Dense,
@@ -110,7 +115,8 @@ impl Ranking {
 }
 
 /// What weights of tokens are taken for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LexicalArg {
     /// What they are
     #[default]
@@ -127,7 +133,8 @@ impl fmt::Display for LexicalArg {
 }
 
 /// What BM25 takes a document's length for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Bm25Lengths {
     /// Its number of tokens
     #[default]
@@ -144,7 +151,8 @@ impl fmt::Display for Bm25Lengths {
 }
 
 /// Weights of scores in a sum.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "Vec<f64>")]
 pub struct Weights<const N: usize>(pub [f64; N]);
 
 impl<const N: usize> fmt::Display for Weights<N> {
@@ -154,33 +162,55 @@ impl<const N: usize> fmt::Display for Weights<N> {
     }
 }
 
-fn of_pair() -> Weights<2> {
-    Weights([HYBRID_WEIGHTS[0], HYBRID_WEIGHTS[1]])
-}
-
-fn weights<const N: usize>(text: &str) -> Result<Weights<N>, String> {
-    let numbers: Result<Vec<f64>, String> = text.split(',').map(at_least_zero).collect();
-    let numbers = <[f64; N]>::try_from(numbers?).map_err(|_| format!("expected {N} numbers with commas between"))?;
-    match numbers.iter().any(|weight| *weight > 0.0) {
-        true => Ok(Weights(numbers)),
-        false => Err("one weight at least must be above 0".into()),
+impl Default for Lists {
+    /// As if nothing were typed.
+    fn default() -> Self {
+        Self {
+            top: 1000,
+            rerank: 200,
+            dense_lexical_weights: Weights([HYBRID_WEIGHTS[0], HYBRID_WEIGHTS[1]]),
+            all_weights: Weights(HYBRID_WEIGHTS),
+            lexical: LexicalArg::default(),
+            bm25_k1: 0.9,
+            bm25_b: 0.4,
+            bm25_lengths: Bm25Lengths::default(),
+        }
     }
 }
 
-fn at_least_zero(text: &str) -> Result<f64, String> {
+impl<const N: usize> TryFrom<Vec<f64>> for Weights<N> {
+    type Error = String;
+
+    fn try_from(numbers: Vec<f64>) -> Result<Self, String> {
+        let numbers = <[f64; N]>::try_from(numbers).map_err(|_| format!("expected {N} numbers with commas between"))?;
+        if let Some(bad) = numbers.iter().find(|weight| !weight.is_finite() || **weight < 0.0) {
+            return Err(format!("{bad} is no number of at least 0"));
+        }
+        match numbers.iter().any(|weight| *weight > 0.0) {
+            true => Ok(Self(numbers)),
+            false => Err("one weight at least must be above 0".into()),
+        }
+    }
+}
+
+pub(super) fn weights<const N: usize>(text: &str) -> Result<Weights<N>, String> {
+    text.split(',').map(at_least_zero).collect::<Result<Vec<f64>, String>>()?.try_into()
+}
+
+pub(super) fn at_least_zero(text: &str) -> Result<f64, String> {
     let number = text.trim().parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
     number.ok_or_else(|| format!("{text:?} is no number of at least 0"))
 }
 
-fn share(text: &str) -> Result<f64, String> {
+pub(super) fn share(text: &str) -> Result<f64, String> {
     at_least_zero(text).ok().filter(|number| *number <= 1.0).ok_or_else(|| format!("{text:?} is no number from 0 to 1"))
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse::<usize>().ok().filter(|number| *number > 0).ok_or_else(|| format!("{text:?} is no number above 0"))
 }
 
-fn bytes(text: &str) -> Result<u64, String> {
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
     match MemoryBudget::parse(text) {
         Some(MemoryBudget::Bytes(bytes)) => Ok(bytes),
         _ => Err("expected bytes, or a size such as 4GiB".into()),
@@ -212,6 +242,7 @@ impl SearchArgs {
             .shown("--sub-batch-tokens", self.sub_batch_tokens)
             .value("--device", self.device.name())
             .shown("--precision", self.precision)
+            .flag("--dry-run", self.dry_run)
             .all()
     }
 }

@@ -1,4 +1,4 @@
-//! What `eval` writes: its `--json`, and metrics.json beside the run files.
+//! What `eval` writes: its `--json`, and metrics.json and per_query.jsonl beside the run files.
 
 use std::collections::BTreeMap;
 
@@ -7,16 +7,19 @@ use serde::{Deserialize, Serialize};
 /// Data set → head, or combination of heads → figures.
 pub type Results = BTreeMap<String, BTreeMap<String, Metrics>>;
 
-/// One query's figures, or their mean over queries. Each lies in 0..=1.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Metrics {
-    /// Normalised discounted cumulative gain of the first 10.
-    #[serde(rename = "ndcg@10")]
-    pub ndcg_at_10: f64,
-    /// Share of the relevant documents that are among the first 100.
-    #[serde(rename = "recall@100")]
-    pub recall_at_100: f64,
-    /// 1 / rank of the first relevant document, 0 if it is not among the first 10.
-    #[serde(rename = "mrr@10")]
-    pub mrr_at_10: f64,
+/// Name → figure, in 0..=1: of one query, or the mean over queries.
+pub type Metrics = BTreeMap<String, f64>;
+
+/// One query's figures: a line of per_query.jsonl.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PerQuery {
+    /// The data set.
+    pub data: String,
+    /// The query's `_id`.
+    pub query: String,
+    /// The head, or combination of heads.
+    pub ranking: String,
+    /// Its figures.
+    #[serde(flatten)]
+    pub metrics: Metrics,
 }

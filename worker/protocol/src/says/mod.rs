@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod doctor;
+pub mod dry_run;
 pub mod eval;
 mod event;
 pub mod measure;

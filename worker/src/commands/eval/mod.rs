@@ -1,98 +1,103 @@
 //! `eval`: how well a model retrieves on BEIR-format folders, with each head and their combinations.
 //!
-//! Every rank encodes and keeps its part of a corpus; queries are encoded in parts too and then shared, every rank
-//! searches its part for all of them, and the best lists are merged. [`Rankings`] says what is ranked how.
-//!
 //! The document that has the query's very id is left out of its list, as in BEIR's own evaluation: in some data sets
 //! (Quora, ArguAna) queries are documents of the corpus.
-//!
-//! A rank's documents stay in its memory as 32-bit floats, multi-vector ones too: 2 KB a token for a model 512 wide.
 
 mod hits;
+mod place;
 mod search;
-mod trec;
+mod table;
 
-use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use tercet_cluster::Collective;
-use tercet_configs::CpuMatmul;
-use tercet_protocol::args::EvalArgs;
-use tercet_protocol::says::eval::{Metrics, Results};
+use tercet_configs::{CpuMatmul, Metric};
+use tercet_protocol::args::{EvalArgs, EvalChoices, Ranking, StoreArg};
+use tercet_protocol::says::eval::{Metrics, PerQuery, Results};
+use tercet_retrieval::Stored;
 
 pub use hits::{Hit, TopHits};
-pub use search::Rankings;
-pub(super) use search::{for_each_dense_row, merge_ranks};
-pub use trec::write_run;
+use place::Indices;
+pub use search::{for_each_dense_row, merge_ranks};
+use table::table;
 
 use crate::files::CommandError;
-use crate::files::output::{must_be_free, write_together};
-use crate::model::representation::Heads;
-use crate::retrieval::judged::{Dataset, folder_name, metrics};
+use crate::files::output::{AtomicFile, must_be_free, write_together};
+use crate::retrieval::judged::{Dataset, Evaluation, Figures, evaluate, folder_name};
 use crate::retrieval::prefixes;
 use crate::retrieval::texts::{EncoderOptions, TextEncoder};
-use crate::retrieval::vectors::share;
 
-/// Head → figures, in the order of [`Rankings::by_head`].
-type Figures = Vec<(&'static str, Metrics)>;
+/// What is ranked by unless something else is asked for.
+const RANKINGS: [Ranking; 5] =
+    [Ranking::Dense, Ranking::Lexical, Ranking::MultiVector, Ranking::DenseLexical, Ranking::All];
 
 /// Evaluates the model on each folder. Every rank calls it; rank 0 writes.
 ///
 /// # Errors
 /// What is wrong with model, data or output; [`CommandError`] where it is data or output.
 pub fn run(args: &EvalArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
-    check_folders(args)?;
-    let metrics = args.out.as_ref().map(|out| out.join("metrics.json"));
-    let to_screen = args.json.as_deref() == Some(Path::new("-"));
-    let json_file = args.json.as_ref().filter(|_| !to_screen);
-    // Run files are written earlier. Without metrics.json they are left from an evaluation that was killed.
-    let outputs: Vec<&Path> = metrics.iter().chain(json_file).map(PathBuf::as_path).collect();
-    must_be_free(ranks, outputs.iter().copied())?;
+    let choices = choices(args)?;
+    let split = choices.split.as_deref().unwrap_or("test");
+    let metrics = if choices.metrics.is_empty() { Metric::DEFAULT.to_vec() } else { choices.metrics.clone() };
+    check_folders(args, split, &metrics)?;
+    let outputs = Outputs::of(args);
+    must_be_free(ranks, outputs.of_figures())?;
+    let indices = Indices::find(args, ranks)?;
     let options = EncoderOptions {
         pooling: None,
         mcls: args.mcls,
         sub_batch_tokens: args.sub_batch_tokens,
         precision: args.precision.into(),
-        matmul: CpuMatmul::Auto,
+        matmul: CpuMatmul::Onednn,
     };
     let encoder = TextEncoder::load(&args.model, options, ranks)?;
-    let mut results = BTreeMap::new();
+    let how = how(args, &choices, metrics, &encoder)?;
+    prefixes::tell(ranks, "documents", &how.passage_prompt, std::iter::empty());
+    let mut per_query = outputs.per_query(ranks)?;
+    let mut results = Results::new();
+    let mut tables = Vec::new();
     for folder in &args.data {
-        let mut data = Dataset::load(folder, &args.split, ranks.rank(), ranks.world_size())?;
-        check_names(args, &data)?;
-        leave_out_namesakes(args, &mut data, ranks);
-        let mut rankings = rank_documents(args, &encoder, &mut data, ranks)?;
-        list_a_miss(&data, &mut rankings.lexical);
-        let figures = rankings.by_head().map(|(head, lists)| (head, figures(&data, lists))).to_vec();
-        if ranks.rank() == 0 {
-            data.remarks.iter().for_each(|remark| tracing::warn!("{}: {remark}", data.name));
-            if let Some(out) = &args.out {
-                write_runs(&out.join(&data.name), &data, &rankings)?;
-            }
+        let data = Dataset::load(folder, split, &how.metrics, ranks)?;
+        tell(&data, &how, &encoder, ranks)?;
+        let runs = args.out.as_ref().map(|out| out.join(&data.name));
+        let Some(figures) = evaluate(&encoder, &data, &how, indices.folder(), runs.as_deref(), ranks)? else {
+            continue;
+        };
+        if let Some((path, file)) = &mut per_query {
+            write_per_query(file, &data, &how, &figures).map_err(CommandError::file(path))?;
         }
-        results.insert(data.name, (figures, data.doc_ids.len(), data.queries.len()));
+        let by_ranking = figures.iter().map(|own| (own.ranking.name(), named(&how.metrics, &own.means)));
+        results.insert(data.name.clone(), by_ranking.collect());
+        tables.push((data.name.clone(), table(&data, split, &how.metrics, &figures)));
     }
     if ranks.rank() == 0 {
-        let by_head = |figures: &Figures| figures.iter().map(|&(head, figures)| (head.to_owned(), figures)).collect();
-        let all: Results = results.iter().map(|(name, (figures, ..))| (name.clone(), by_head(figures))).collect();
-        let json = serde_json::to_vec_pretty(&all)?;
-        write_together(&outputs, &json)?;
-        if to_screen {
+        if let Some((_, file)) = per_query {
+            file.replace()?;
+        }
+        let json = serde_json::to_vec_pretty(&results)?;
+        write_together(&outputs.of_figures(), &json)?;
+        if outputs.to_screen() {
             println!("{}", String::from_utf8_lossy(&json));
             return Ok(());
         }
-        for (name, (figures, num_docs, num_queries)) in &results {
-            print!("{}", table(name, &args.split, figures, *num_docs, *num_queries));
-        }
+        tables.sort();
+        tables.iter().for_each(|(_, table)| print!("{table}"));
     }
     Ok(())
 }
 
+/// What is typed, and what the suite says where nothing is.
+fn choices(args: &EvalArgs) -> Result<EvalChoices, CommandError> {
+    let suite = args.suite.as_deref().map(EvalChoices::load).transpose().map_err(CommandError::Usage)?;
+    Ok(args.choices.clone().over(suite.unwrap_or_default()))
+}
+
 /// Checks that every folder has what it needs, and a name of its own, before the work on the first one begins.
-fn check_folders(args: &EvalArgs) -> Result<(), CommandError> {
+fn check_folders(args: &EvalArgs, split: &str, metrics: &[Metric]) -> Result<(), CommandError> {
     let mut names = Vec::new();
     for folder in &args.data {
-        Dataset::check(folder, &args.split)?;
+        Dataset::check(folder, split, metrics)?;
         let name = folder_name(folder)?;
         if names.contains(&name) {
             let message = format!("--data: two folders are called {name}, and so would their results be");
@@ -103,91 +108,122 @@ fn check_folders(args: &EvalArgs) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Whether the names of the texts can be written into run files, which have blanks between their columns.
-fn check_names(args: &EvalArgs, data: &Dataset) -> Result<(), CommandError> {
-    match (&args.out, &data.id_with_blank) {
-        (Some(_), Some(id)) => Err(CommandError::Usage(format!(
-            "{}: the _id {id:?} has a blank in it, which TREC's run files cannot carry: leave out --out (--json FILE has the \
-             figures), or rename it",
-            data.name
-        ))),
-        _ => Ok(()),
+/// The files of all data sets together.
+struct Outputs<'a> {
+    args: &'a EvalArgs,
+    metrics: Option<PathBuf>,
+}
+
+impl<'a> Outputs<'a> {
+    fn of(args: &'a EvalArgs) -> Self {
+        Self { args, metrics: args.out.as_ref().map(|out| out.join("metrics.json")) }
+    }
+
+    /// Whether the figures are printed as JSON.
+    fn to_screen(&self) -> bool {
+        self.args.json.as_deref() == Some(Path::new("-"))
+    }
+
+    /// The files of the figures, all with the same content. The others are written earlier: without these they are
+    /// left from an evaluation that was killed.
+    fn of_figures(&self) -> Vec<&Path> {
+        let json = self.args.json.as_ref().filter(|_| !self.to_screen());
+        self.metrics.iter().chain(json).map(PathBuf::as_path).collect()
+    }
+
+    /// Opens the file of each query's figures, on rank 0.
+    fn per_query(&self, ranks: &dyn Collective) -> Result<Option<(PathBuf, AtomicFile)>, CommandError> {
+        let path = self.args.out.as_ref().filter(|_| ranks.rank() == 0).map(|out| out.join("per_query.jsonl"));
+        path.map(|path| AtomicFile::create(&path).map(|file| (path, file))).transpose()
     }
 }
 
-/// Keeps documents that have their query's id only if the user asks for it, and reports their number.
-fn leave_out_namesakes(args: &EvalArgs, data: &mut Dataset, ranks: &dyn Collective) {
-    let num = data.namesakes.iter().flatten().count();
-    if args.keep_identical_ids {
-        data.namesakes.fill(None);
-    } else if num > 0 && ranks.rank() == 0 {
+/// How all folders are evaluated.
+fn how(
+    args: &EvalArgs,
+    choices: &EvalChoices,
+    metrics: Vec<Metric>,
+    encoder: &TextEncoder,
+) -> Result<Evaluation, CommandError> {
+    let lists = choices.lists();
+    if let Some(deep) = metrics.iter().find(|metric| metric.at > lists.top) {
+        let message = format!("--metrics {deep}: lists have {} documents at most: give a larger --top", lists.top);
+        return Err(CommandError::Usage(message));
+    }
+    let mut rankings = if choices.rankings.is_empty() { RANKINGS.to_vec() } else { choices.rankings.clone() };
+    let mut seen = Vec::new();
+    rankings.retain(|ranking| {
+        !seen.contains(ranking) && {
+            seen.push(*ranking);
+            true
+        }
+    });
+    let [query_prompt, passage_prompt] = prefixes::over(&args.prefixes, encoder.prompts());
+    Ok(Evaluation {
+        rankings,
+        lists,
+        metrics,
+        query_prompt,
+        query_max_len: choices.query_max_len.unwrap_or(512),
+        passage_prompt,
+        passage_max_len: choices.passage_max_len.unwrap_or(8192),
+        stored: match args.store {
+            StoreArg::Bf16 => Stored::Bf16,
+            StoreArg::Fp32 => Stored::Fp32,
+        },
+        keep_identical_ids: choices.keep_identical_ids,
+        memory: args.memory,
+    })
+}
+
+/// Says, on rank 0, what is particular about a folder. Every rank calls it.
+fn tell(data: &Dataset, how: &Evaluation, encoder: &TextEncoder, ranks: &dyn Collective) -> anyhow::Result<()> {
+    let texts = || data.queries.iter().map(|query| query.text.as_str());
+    prefixes::tell(ranks, "queries", &how.query_prompt, texts());
+    if ranks.rank() != 0 {
+        return Ok(());
+    }
+    data.remarks.iter().for_each(|remark| tracing::warn!("{}: {remark}", data.name));
+    let num_empty = encoder.tokenless(&texts().collect::<Vec<_>>())?.len();
+    if num_empty > 0 {
+        tracing::warn!(
+            "{}: {num_empty} queries are blank or without a token: they all get the same representation",
+            data.name
+        );
+    }
+    let num_namesakes = data.namesakes.iter().flatten().count();
+    if num_namesakes > 0 && !how.keep_identical_ids {
         tracing::info!(
-            "{}: {num} of {} queries have the id of a document, which is left out of their lists as in BEIR's own \
+            "{}: {num_namesakes} of {} queries have the id of a document, which is left out of their lists as in BEIR's own \
              evaluation (--keep-identical-ids keeps it)",
             data.name,
             data.queries.len()
         );
     }
-}
-
-/// Ranks the corpus for every query; takes the documents' texts out of `data`. Every rank calls it.
-fn rank_documents(
-    args: &EvalArgs,
-    encoder: &TextEncoder,
-    data: &mut Dataset,
-    ranks: &dyn Collective,
-) -> anyhow::Result<Rankings> {
-    let [query_prompt, passage_prompt] = prefixes::over(&args.prefixes, encoder.prompts());
-    let queries: Vec<&str> = data.queries.iter().map(|query| query.text.as_str()).collect();
-    let (numbers, docs): (Vec<u32>, Vec<String>) = std::mem::take(&mut data.own_docs).into_iter().unzip();
-    let docs: Vec<&str> = docs.iter().map(String::as_str).collect();
-    prefixes::tell(ranks, "queries", &query_prompt, queries.iter().copied());
-    prefixes::tell(ranks, "documents", &passage_prompt, docs.iter().copied());
-    let queries: Vec<&str> = share(&queries, ranks).copied().collect();
-    let queries = encoder.encode(&query_prompt, &queries, args.query_max_len, Heads::ALL, ranks)?.gather(ranks)?;
-    let docs = encoder.encode(&passage_prompt, &docs, args.passage_max_len, Heads::ALL, ranks)?;
-    search::Corpus::new(numbers, docs, encoder.device()).search(&queries, &data.namesakes, ranks)
-}
-
-/// Lists one document that is not relevant, with score 0, for each query that finds none: trec_eval leaves a query
-/// without a line out of its means, but finding nothing must count as 0.
-fn list_a_miss(data: &Dataset, rankings: &mut [Vec<Hit>]) {
-    for (query, ranking) in data.queries.iter().zip(rankings).filter(|(_, ranking)| ranking.is_empty()) {
-        let judgments = &data.qrels[&query.id];
-        let is_miss = |id: &String| *id != query.id && judgments.get(id).is_none_or(|&relevance| relevance <= 0);
-        if let Some(miss) = data.doc_ids.iter().position(is_miss) {
-            ranking.push(Hit::new(miss as u32, 0.0));
-        }
-    }
-}
-
-fn figures(data: &Dataset, rankings: &[Vec<Hit>]) -> Metrics {
-    let per_query: Vec<Metrics> = data
-        .queries
-        .iter()
-        .zip(rankings)
-        .map(|(query, ranking)| {
-            let ids = ranking.iter().map(|hit| data.doc_ids[hit.doc as usize].as_str());
-            metrics::of_query(ids, &data.qrels[&query.id])
-        })
-        .collect();
-    metrics::mean(&per_query)
-}
-
-fn write_runs(folder: &Path, data: &Dataset, rankings: &Rankings) -> Result<(), CommandError> {
-    for (head, lists) in rankings.by_head() {
-        let by_query = data.queries.iter().map(|query| query.id.as_str()).zip(lists.iter().map(Vec::as_slice));
-        write_run(&folder.join(format!("{head}.trec")), by_query, &data.doc_ids, head)?;
-    }
     Ok(())
 }
 
-fn table(name: &str, split: &str, figures: &Figures, num_docs: usize, num_queries: usize) -> String {
-    let split = if split == "test" { String::new() } else { format!(", {split}") };
-    let mut table = format!("{name}{split}: {num_docs} documents, {num_queries} queries\n");
-    table += &format!("  {:<14}{:>9}{:>12}{:>9}\n", "head", "nDCG@10", "Recall@100", "MRR@10");
-    for (head, m) in figures {
-        table += &format!("  {head:<14}{:>9.4}{:>12.4}{:>9.4}\n", m.ndcg_at_10, m.recall_at_100, m.mrr_at_10);
+fn named(metrics: &[Metric], figures: &[f64]) -> Metrics {
+    metrics.iter().map(Metric::to_string).zip(figures.iter().copied()).collect()
+}
+
+fn write_per_query(
+    file: &mut AtomicFile,
+    data: &Dataset,
+    how: &Evaluation,
+    figures: &[Figures],
+) -> std::io::Result<()> {
+    for own in figures {
+        for (query, figures) in data.queries.iter().zip(&own.per_query) {
+            let line = PerQuery {
+                data: data.name.clone(),
+                query: query.id.clone(),
+                ranking: own.ranking.name(),
+                metrics: named(&how.metrics, figures),
+            };
+            serde_json::to_writer(&mut *file, &line)?;
+            file.write_all(b"\n")?;
+        }
     }
-    table
+    Ok(())
 }

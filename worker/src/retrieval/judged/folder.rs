@@ -3,18 +3,22 @@
 //! split does not judge are left out. Unlike that loader, two texts of one name are refused, and the first two files
 //! may be packed, or have columns.
 //!
-//! Every rank reads the whole folder, knows all ids and keeps the texts of its own documents. Documents are numbered
-//! by id in *descending* byte order, because that is how trec_eval breaks ties: of two documents with the same score
-//! the one with the smaller number ranks first.
+//! Rank 0 reads the folder. Of the corpus it keeps the places of documents that have to do with a query.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+use tercet_cluster::{Collective, broadcast_bytes};
+use tercet_configs::Metric;
+use tercet_retrieval::Answers;
 use tercet_sampler::plain_or_packed;
 
-use super::qrels::{Judgments, read_qrels};
+use super::answers::read_answers;
+use super::qrels::{Judgments, Qrels, read_qrels};
 use crate::files::CommandError;
 use crate::files::records::{TextRecord, no_id};
+use crate::retrieval::corpus::{CorpusFiles, Survey};
 
 /// Endings of the files of columns that stand in for JSON Lines.
 const COLUMNS: [&str; 2] = ["parquet", "arrow"];
@@ -22,11 +26,8 @@ const COLUMNS: [&str; 2] = ["parquet", "arrow"];
 /// Names in a folder that a message lists.
 const LISTED_NAMES: usize = 12;
 
-/// A document's number and text.
-pub type Document = (u32, String);
-
-/// One query that has judgments.
-#[derive(Debug, PartialEq, Eq)]
+/// A query.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Query {
     /// Its `_id`.
     pub id: String,
@@ -34,59 +35,155 @@ pub struct Query {
     pub text: String,
 }
 
-/// One BEIR folder, as one rank sees it.
-#[derive(Debug)]
+/// One BEIR folder.
 pub struct Dataset {
     /// The folder's name.
     pub name: String,
-    /// Id of every document, in descending byte order; a document's number is its place here.
-    pub doc_ids: Vec<String>,
-    /// This rank's documents: number and text.
-    pub own_docs: Vec<Document>,
+    /// The corpus.
+    pub files: CorpusFiles,
+    /// What it is.
+    pub survey: Survey,
     /// The queries that have judgments, in the order of `queries.jsonl`.
     pub queries: Vec<Query>,
-    /// Query id → judgments, for each of `queries`.
-    pub qrels: BTreeMap<String, Judgments>,
-    /// The document that has the query's very id, for each of `queries`.
+    /// The document that has the query's very id, for each of `queries`: its place in the corpus.
     pub namesakes: Vec<Option<u32>>,
-    /// What was left out, with numbers and what follows from them.
-    pub remarks: Vec<String>,
     /// An id with a blank in it, which a run file cannot carry.
     pub id_with_blank: Option<String>,
+    /// Query id → judgments, for each of `queries`; on rank 0.
+    pub qrels: BTreeMap<String, Judgments>,
+    /// The answers of each of `queries`, if figures need them; on rank 0.
+    pub answers: Vec<Answers>,
+    /// What was left out, with numbers and what follows from them; on rank 0.
+    pub remarks: Vec<String>,
+}
+
+/// What every rank knows of a folder.
+#[derive(Default, Serialize, Deserialize)]
+struct Known {
+    queries: Vec<Query>,
+    namesakes: Vec<Option<u32>>,
+    id_with_blank: Option<String>,
+}
+
+/// What rank 0 has read of a folder, until the corpus is known.
+#[derive(Default)]
+struct Read {
+    queries: Vec<Query>,
+    /// The file of judgments, and what it holds; none if figures go by answers alone.
+    qrels: Option<(PathBuf, Qrels)>,
+    /// The answers of each query that has some, if figures need them.
+    answers: Option<HashMap<String, Vec<String>>>,
+    /// Documents that are judged, or have the id of a query, and where they are in the corpus.
+    places: HashMap<String, Option<u32>>,
+    id_with_blank: Option<String>,
+    remarks: Vec<String>,
 }
 
 impl Dataset {
-    /// Whether the folder at `dir` has the files of `split`.
+    /// Whether the folder at `dir` has the files of `split` that `metrics` need.
     ///
     /// # Errors
     /// [`CommandError::Usage`] with what is missing and what is there.
-    pub fn check(dir: &Path, split: &str) -> Result<(), CommandError> {
-        qrels_of(dir, split)?;
+    pub fn check(dir: &Path, split: &str, metrics: &[Metric]) -> Result<(), CommandError> {
+        if needs_qrels(dir, split, metrics) {
+            qrels_of(dir, split)?;
+        }
         file_of(dir, "corpus.jsonl")?;
         file_of(dir, "queries.jsonl").map(drop)
     }
 
-    /// Reads the folder at `dir`, with the judgments of `split`, for rank `rank` of `world_size`.
+    /// Reads the folder at `dir`, with what `metrics` need of the judgments of `split`. Every rank calls it.
     ///
     /// # Errors
-    /// [`CommandError`] with file, line and reason for anything missing, malformed or named twice, and where no query
-    /// or no document is left to evaluate.
-    pub fn load(dir: &Path, split: &str, rank: usize, world_size: usize) -> Result<Self, CommandError> {
-        let qrels_path = qrels_of(dir, split)?;
-        let mut remarks = Vec::new();
-        let (doc_ids, own_docs) = read_corpus(&file_of(dir, "corpus.jsonl")?, rank, world_size)?;
-        let mut queries = read_queries(&file_of(dir, "queries.jsonl")?)?;
-        let known: HashSet<&str> = queries.iter().map(|query| query.id.as_str()).collect();
-        let is_doc = |id: &str| doc_number(&doc_ids, id).is_some();
-        let mut qrels = read_qrels(&qrels_path, |id| [known.contains(id), is_doc(id)])?;
+    /// On rank 0 [`CommandError`] with file, line and reason for anything missing, malformed or named twice, and where
+    /// no query or no document is left to evaluate. A rank that is gone.
+    pub fn load(dir: &Path, split: &str, metrics: &[Metric], ranks: &dyn Collective) -> anyhow::Result<Self> {
+        let mut read = match ranks.rank() {
+            0 => Read::of(dir, split, metrics)?,
+            _ => Read::default(),
+        };
+        let files = CorpusFiles::of(&[dir.to_owned()]);
+        let survey = files.survey_with(ranks, |number, passage| {
+            if let Some(place) = read.places.get_mut(&passage.id) {
+                *place = Some(u32::try_from(number).map_err(|_| "more than 4 billion documents")?);
+            }
+            if read.id_with_blank.is_none() && passage.id.contains(char::is_whitespace) {
+                read.id_with_blank = Some(passage.id.clone());
+            }
+            Ok(())
+        })?;
+        let (mut known, mut bytes) = (Known::default(), Vec::new());
+        if ranks.rank() == 0 {
+            read.leave_out_strangers()?;
+            known = read.known();
+            bytes = serde_json::to_vec(&known)?;
+        }
+        broadcast_bytes(ranks, &mut bytes, 0)?;
+        if ranks.rank() != 0 {
+            known = serde_json::from_slice(&bytes)?;
+        }
+        let Known { queries, namesakes, id_with_blank } = known;
+        let (answers, remarks) = (read.answers_of(&queries), read.remarks);
+        let qrels = read.qrels.map_or_else(BTreeMap::new, |(_, qrels)| qrels.judgments);
+        Ok(Self { name: folder_name(dir)?, files, survey, queries, namesakes, id_with_blank, qrels, answers, remarks })
+    }
+}
 
+impl Read {
+    /// Reads all but the corpus.
+    fn of(dir: &Path, split: &str, metrics: &[Metric]) -> Result<Self, CommandError> {
+        Dataset::check(dir, split, metrics)?;
+        let queries_path = file_of(dir, "queries.jsonl")?;
+        let mut queries = read_queries(&queries_path)?;
+        let known: HashSet<&str> = queries.iter().map(|query| query.id.as_str()).collect();
+        let mut places = HashMap::new();
+        let qrels = match needs_qrels(dir, split, metrics) {
+            true => {
+                let path = qrels_of(dir, split)?;
+                let qrels = read_qrels(&path, |id| known.contains(id))?;
+                let docs = qrels.judgments.values().flat_map(HashMap::keys).chain(qrels.judgments.keys());
+                places.extend(docs.chain(qrels.header.iter().map(|header| &header.doc)).map(|id| (id.clone(), None)));
+                Some((path, qrels))
+            }
+            false => None,
+        };
+        drop(known);
+        let answers = match metrics.iter().any(|metric| metric.needs_answers()) {
+            true => Some(read_answers(&find(dir, "answers.jsonl").unwrap_or(queries_path.clone()))?),
+            false => None,
+        };
+        if let (None, Some(answers)) = (&qrels, &answers) {
+            queries.retain(|query| answers.contains_key(&query.id));
+            if queries.is_empty() {
+                let reason = "no query of it has answers: they stand in its own \"answers\", or in answers.jsonl beside \
+                              it under the same ids";
+                return Err(CommandError::Data { path: queries_path, reason: reason.into() });
+            }
+            places.extend(queries.iter().map(|query| (query.id.clone(), None)));
+        }
+        Ok(Self { queries, qrels, answers, places, id_with_blank: None, remarks: Vec::new() })
+    }
+
+    fn is_doc(&self, id: &str) -> bool {
+        self.places.get(id).is_some_and(Option::is_some)
+    }
+
+    /// Leaves out queries that are not judged and judgments of queries that are not there, and counts.
+    fn leave_out_strangers(&mut self) -> Result<(), CommandError> {
+        let Some((path, Qrels { judgments, header })) = self.qrels.take() else { return Ok(()) };
+        if let Some(header) = header.filter(|header| self.is_doc(&header.doc)) {
+            return Err(header.error());
+        }
+        let mut qrels = judgments;
+        let known: HashSet<&str> = self.queries.iter().map(|query| query.id.as_str()).collect();
         let unknown_queries: Vec<String> = qrels.keys().filter(|id| !known.contains(id.as_str())).cloned().collect();
+        let mut remarks = Vec::new();
         if unknown_queries.len() == qrels.len() {
             let swapped =
-                if qrels.keys().all(|id| is_doc(id)) { "; its first column holds documents' ids" } else { "" };
+                if qrels.keys().all(|id| self.is_doc(id)) { "; its first column holds documents' ids" } else { "" };
             let reason =
                 format!("judges no query of queries.jsonl: the ids of the two files must be the same{swapped}");
-            return Err(CommandError::Data { path: qrels_path, reason });
+            return Err(CommandError::Data { path, reason });
         }
         if let Some(first) = unknown_queries.first() {
             let (lacking, all) = (unknown_queries.len(), qrels.len());
@@ -96,10 +193,10 @@ impl Dataset {
             qrels.retain(|query, _| known.contains(query.as_str()));
         }
         let judged: HashSet<&str> = qrels.values().flat_map(HashMap::keys).map(String::as_str).collect();
-        let unknown: Vec<&str> = judged.iter().copied().filter(|id| !is_doc(id)).collect();
+        let unknown: Vec<&str> = judged.iter().copied().filter(|id| !self.is_doc(id)).collect();
         if unknown.len() == judged.len() {
             let reason = "judges no document of corpus.jsonl: the ids of the two files must be the same".into();
-            return Err(CommandError::Data { path: qrels_path, reason });
+            return Err(CommandError::Data { path, reason });
         }
         if let Some(first) = unknown.iter().min() {
             remarks.push(format!(
@@ -112,14 +209,38 @@ impl Dataset {
         if num_without > 0 {
             remarks.push(format!("{num_without} queries have no document judged above 0; they score 0"));
         }
-        drop(known);
-        queries.retain(|query| qrels.contains_key(&query.id));
-        let namesakes =
-            queries.iter().map(|query| doc_number(&doc_ids, &query.id).map(|number| number as u32)).collect();
-        let ids = || doc_ids.iter().chain(queries.iter().map(|query| &query.id));
-        let id_with_blank = ids().find(|id| id.contains(char::is_whitespace)).cloned();
-        Ok(Self { name: folder_name(dir)?, namesakes, remarks, id_with_blank, doc_ids, own_docs, queries, qrels })
+        self.queries.retain(|query| qrels.contains_key(&query.id));
+        if let Some(answers) = &self.answers {
+            let num_without = self.queries.iter().filter(|query| !answers.contains_key(&query.id)).count();
+            if num_without > 0 {
+                remarks.push(format!("{num_without} queries have no answers; their answer recall is 0"));
+            }
+        }
+        self.remarks = remarks;
+        self.qrels = Some((path, Qrels { judgments: qrels, header: None }));
+        Ok(())
     }
+
+    /// What all ranks need of it.
+    fn known(&mut self) -> Known {
+        let queries = std::mem::take(&mut self.queries);
+        let namesakes = queries.iter().map(|query| self.places.get(&query.id).copied().flatten()).collect();
+        let blank = queries.iter().map(|query| &query.id).find(|id| id.contains(char::is_whitespace));
+        Known { namesakes, id_with_blank: self.id_with_blank.take().or_else(|| blank.cloned()), queries }
+    }
+
+    fn answers_of(&self, queries: &[Query]) -> Vec<Answers> {
+        let Some(answers) = &self.answers else { return Vec::new() };
+        let of = |query: &Query| answers.get(&query.id).map_or_else(Answers::default, |own| Answers::new(own));
+        queries.iter().map(of).collect()
+    }
+}
+
+/// Whether queries are those that a split judges. Otherwise they are those that have answers, if figures go by answers
+/// alone and no judgments are there.
+fn needs_qrels(dir: &Path, split: &str, metrics: &[Metric]) -> bool {
+    let by_answers = !metrics.is_empty() && metrics.iter().all(|metric| metric.needs_answers());
+    !by_answers || plain_or_packed(&dir.join("qrels").join(format!("{split}.tsv"))).exists()
 }
 
 /// The file `name` of the folder, plain or packed; or, of JSON Lines, the same name as columns; if there is one.
@@ -182,49 +303,11 @@ fn listed<T: AsRef<str>>(names: &[T]) -> String {
     }
 }
 
-fn doc_number(doc_ids: &[String], id: &str) -> Option<usize> {
-    doc_ids.binary_search_by(|known| id.cmp(known.as_str())).ok()
-}
-
 /// The folder's name.
 pub fn folder_name(dir: &Path) -> Result<String, CommandError> {
     // `.` and `data/..` have a name once resolved.
     let full = dir.canonicalize().map_err(CommandError::file(dir))?;
     Ok(full.file_name().map_or_else(|| "dataset".into(), |name| name.to_string_lossy().into_owned()))
-}
-
-/// All ids in descending order, and the documents at lines `rank`, `rank + world_size`, … with their numbers.
-fn read_corpus(path: &Path, rank: usize, world_size: usize) -> Result<(Vec<String>, Vec<Document>), CommandError> {
-    let (mut ids, mut own) = (Vec::new(), Vec::new());
-    TextRecord::for_each(path, |_, mut record, line| {
-        let place = ids.len();
-        ids.push(required_id(record.id.take(), line)?);
-        let text = record.full_text()?;
-        if place % world_size == rank {
-            own.push((place, text));
-        }
-        Ok(())
-    })?;
-    if ids.is_empty() {
-        return Err(CommandError::Data { path: path.to_owned(), reason: "holds no document".into() });
-    }
-    let mut by_id: Vec<u32> = (0..u32::try_from(ids.len()).map_err(|_| too_large(path))?).collect();
-    by_id.sort_unstable_by(|&a, &b| ids[b as usize].cmp(&ids[a as usize]));
-    let mut numbers = vec![0u32; ids.len()];
-    for (number, &place) in (0u32..).zip(&by_id) {
-        numbers[place as usize] = number;
-    }
-    let own = own.into_iter().map(|(place, text)| (numbers[place], text)).collect();
-    let sorted: Vec<String> = by_id.iter().map(|&place| std::mem::take(&mut ids[place as usize])).collect();
-    if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-        let reason = format!("two documents have the _id {:?}; ids must be unique", twice[0]);
-        return Err(CommandError::Data { path: path.to_owned(), reason });
-    }
-    Ok((sorted, own))
-}
-
-fn too_large(path: &Path) -> CommandError {
-    CommandError::Data { path: path.to_owned(), reason: format!("more than {} documents", u32::MAX) }
 }
 
 /// The queries of a file of records with `_id` and `text`, in its order.
@@ -259,8 +342,11 @@ pub fn required_id(id: Option<String>, line: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::fs;
+
+    use tercet_cluster::Solo;
+
+    use super::*;
 
     const CORPUS: &str = "{\"_id\": \"d1\", \"title\": \"T\", \"text\": \"one\"}\n{\"_id\": \"d10\", \"text\": \"ten\"}\n{\"_id\": \"d2\", \"text\": \"two\"}\n";
     const QUERIES: &str = "{\"_id\": \"q1\", \"text\": \"first\"}\n{\"_id\": \"q2\", \"text\": \"unjudged\"}\n";
@@ -275,31 +361,24 @@ mod tests {
         dir
     }
 
-    fn error(corpus: &str, queries: &str, qrels: &str) -> String {
-        Dataset::load(folder(corpus, queries, qrels).path(), "test", 0, 1).unwrap_err().to_string()
+    fn load(dir: &Path, split: &str) -> anyhow::Result<Dataset> {
+        Dataset::load(dir, split, &Metric::DEFAULT, &Solo::new())
     }
 
-    #[test]
-    fn documents_are_numbered_by_descending_id_and_shared_by_lines() {
-        let dir = folder(CORPUS, QUERIES, QRELS);
-        let first = Dataset::load(dir.path(), "test", 0, 2).unwrap();
-        let second = Dataset::load(dir.path(), "test", 1, 2).unwrap();
-        assert_eq!(first.doc_ids, ["d2", "d10", "d1"]);
-        assert_eq!(second.doc_ids, first.doc_ids);
-        assert_eq!(first.own_docs, [(2, "T one".to_owned()), (0, "two".to_owned())]);
-        assert_eq!(second.own_docs, [(1, "ten".to_owned())]);
+    fn error(corpus: &str, queries: &str, qrels: &str) -> String {
+        load(folder(corpus, queries, qrels).path(), "test").err().unwrap().to_string()
     }
 
     #[test]
     fn unknown_ids_are_counted_and_unjudged_queries_left_out() {
-        let data = Dataset::load(folder(CORPUS, QUERIES, QRELS).path(), "test", 0, 1).unwrap();
+        let data = load(folder(CORPUS, QUERIES, QRELS).path(), "test").unwrap();
         assert_eq!(data.queries, [Query { id: "q1".into(), text: "first".into() }]);
         assert_eq!(data.remarks.len(), 2, "{:?}", data.remarks);
         assert!(data.remarks[0].contains("1 of 2 judged queries") && data.remarks[0].contains("\"q9\""));
         assert!(data.remarks[1].contains("1 of 2 judged documents") && data.remarks[1].contains("\"gone\""));
         assert_eq!(data.qrels["q1"]["d10"], 2);
         assert!(!data.qrels.contains_key("q9"));
-        let data = Dataset::load(folder(CORPUS, QUERIES, "q1\td1\t0\n").path(), "test", 0, 1).unwrap();
+        let data = load(folder(CORPUS, QUERIES, "q1\td1\t0\n").path(), "test").unwrap();
         assert!(data.remarks[0].contains("1 queries have no document judged above 0"), "{:?}", data.remarks);
     }
 
@@ -307,15 +386,35 @@ mod tests {
     fn a_query_is_its_text_and_may_be_a_document() {
         let queries = "{\"_id\": \"d2\", \"title\": \"T\", \"text\": \"two\"}\n{\"_id\": \"q 1\", \"text\": \"one\"}\n";
         let qrels = "d2\td1\t1\nq 1\td1\t1\n";
-        let data = Dataset::load(folder(CORPUS, queries, qrels).path(), "test", 0, 1).unwrap();
+        let data = load(folder(CORPUS, queries, qrels).path(), "test").unwrap();
         assert_eq!(data.queries[0].text, "two");
-        assert_eq!(data.namesakes, [Some(0), None]);
+        assert_eq!(data.namesakes, [Some(2), None]);
         assert_eq!(data.id_with_blank.as_deref(), Some("q 1"));
     }
 
     #[test]
+    fn without_judgments_queries_are_those_with_answers() {
+        let queries =
+            "{\"_id\": \"q1\", \"text\": \"a\", \"answers\": [\"Ten\"]}\n{\"_id\": \"q2\", \"text\": \"b\"}\n";
+        let dir = folder(CORPUS, queries, QRELS);
+        let by_answers = ["answer_recall@5".parse().unwrap()];
+        let load = || Dataset::load(dir.path(), "test", &by_answers, &Solo::new()).unwrap();
+        assert_eq!(load().remarks.len(), 2, "what is judged is read where it is");
+        fs::remove_dir_all(dir.path().join("qrels")).unwrap();
+        let data = load();
+        assert_eq!((data.queries.len(), data.queries[0].id.as_str(), data.qrels.len()), (1, "q1", 0));
+        assert!(data.answers[0].are_in("one, TEN") && !data.answers[0].are_in("one"));
+        fs::write(dir.path().join("answers.jsonl"), "{\"_id\": \"q2\", \"answers\": [\"one\", \"two\"]}\n").unwrap();
+        let data = load();
+        assert_eq!(data.queries[0].id, "q2");
+        assert!(data.answers[0].are_in("two"));
+        let message = Dataset::load(dir.path(), "test", &Metric::DEFAULT, &Solo::new()).err().unwrap().to_string();
+        assert!(message.contains("qrels/test.tsv: no such file"), "{message}");
+    }
+
+    #[test]
     fn what_is_missing_is_named_with_what_is_there() {
-        let missing = |dir: &Path, split: &str| Dataset::load(dir, split, 0, 1).unwrap_err();
+        let missing = |dir: &Path, split: &str| Dataset::check(dir, split, &Metric::DEFAULT).unwrap_err();
         let message = missing(Path::new("no/such/folder"), "test").to_string();
         assert!(message.contains("no/such/folder: there is no such folder"), "{message}");
         let dir = folder(CORPUS, QUERIES, QRELS);
@@ -341,7 +440,7 @@ mod tests {
         let message = error("{\"_id\": \" d1\", \"text\": \"x\"}\n", QUERIES, QRELS);
         assert!(message.contains("corpus.jsonl:1: the _id \" d1\""), "{message}");
         let message = error(&CORPUS.repeat(2), QUERIES, QRELS);
-        assert!(message.contains("corpus.jsonl: two documents have the _id \"d2\""), "{message}");
+        assert!(message.contains("corpus.jsonl:4: a second passage with the _id \"d1\""), "{message}");
         let message = error(CORPUS, &QUERIES.repeat(2), QRELS);
         assert!(message.contains("queries.jsonl:3: a second query with the _id \"q1\""), "{message}");
         let message = error(CORPUS, QUERIES, "q7\td1\t1\n");
@@ -351,6 +450,6 @@ mod tests {
         let message = error(CORPUS, QUERIES, "q1\tgone\t1\n");
         assert!(message.contains("judges no document"), "{message}");
         let message = error("", QUERIES, QRELS);
-        assert!(message.contains("holds no document"), "{message}");
+        assert!(message.contains("holds no passage"), "{message}");
     }
 }

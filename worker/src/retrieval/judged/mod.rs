@@ -1,8 +1,11 @@
 //! Queries whose relevant documents are known, and how well ranked lists answer them.
 
+mod answers;
+mod evaluate;
 mod folder;
-pub mod metrics;
+mod metrics;
 mod qrels;
 
+pub use evaluate::{Evaluation, Figures, evaluate};
 pub use folder::{Dataset, Query, find, folder_name, read_queries, required_id};
 pub use qrels::Judgments;

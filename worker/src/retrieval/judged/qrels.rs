@@ -9,29 +9,56 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use tercet_sampler::ReadAt;
+
 use crate::files::CommandError;
 use crate::files::records::for_each_line;
 
 /// Judgments of one query: document id → relevance.
 pub type Judgments = HashMap<String, i64>;
 
-/// Reads the judgments; `is_known` says whether a text names a query (`[0]`) or a document (`[1]`).
+/// The judgments of a split.
+#[derive(Debug, Default)]
+pub(super) struct Qrels {
+    /// Query id → judgments.
+    pub judgments: BTreeMap<String, Judgments>,
+    /// The first line, if it was passed over.
+    pub header: Option<Header>,
+}
+
+/// A first line that was passed over because it names no query. It was none if it names a document.
+#[derive(Debug)]
+pub(super) struct Header {
+    /// What stands in the document's place.
+    pub doc: String,
+    score: String,
+    at: ReadAt,
+}
+
+impl Header {
+    /// What is wrong with the line if it is a judgment.
+    pub fn error(&self) -> CommandError {
+        self.at.error(no_whole_number(&self.score)).into()
+    }
+}
+
+/// Reads the judgments; `is_query` says whether a text names a query.
 ///
 /// # Errors
 /// [`CommandError`] with file, line and reason for a line that is no judgment, and for a second, different judgment of
 /// the same query and document.
-pub(super) fn read_qrels(
-    path: &Path,
-    is_known: impl Fn(&str) -> [bool; 2],
-) -> Result<BTreeMap<String, Judgments>, CommandError> {
+pub(super) fn read_qrels(path: &Path, is_query: impl Fn(&str) -> bool) -> Result<Qrels, CommandError> {
     let mut qrels = BTreeMap::<String, Judgments>::new();
-    let mut is_first = true;
-    for_each_line(path, |_, line| {
+    let (mut is_first, mut header) = (true, None);
+    for_each_line(path, |at, line| {
         if line.trim().is_empty() {
             return Ok(());
         }
         let columns = columns(line);
-        if std::mem::take(&mut is_first) && is_header(&columns, &is_known)? {
+        if std::mem::take(&mut is_first)
+            && let Some([doc, score]) = header_of(&columns, &is_query)?
+        {
+            header = Some(Header { doc: doc.to_owned(), score: score.to_owned(), at: at.clone() });
             return Ok(());
         }
         let [query, doc, score] = judgment(&columns)?;
@@ -51,7 +78,7 @@ pub(super) fn read_qrels(
     })?;
     match qrels.is_empty() {
         true => Err(CommandError::Data { path: path.to_owned(), reason: "holds no judgment".into() }),
-        false => Ok(qrels),
+        false => Ok(Qrels { judgments: qrels, header }),
     }
 }
 
@@ -70,10 +97,14 @@ fn unquoted(column: &str) -> Cow<'_, str> {
     }
 }
 
-fn is_header(columns: &[Cow<'_, str>], is_known: &impl Fn(&str) -> [bool; 2]) -> Result<bool, String> {
-    let [query, .., doc, score] = columns else { return Ok(false) };
-    if !(3..=4).contains(&columns.len()) || !is_word(score) || is_known(query)[0] || is_known(doc)[1] {
-        return Ok(false);
+/// What stands in the places of document and score, if the line may be a header.
+fn header_of<'a>(
+    columns: &'a [Cow<'_, str>],
+    is_query: &impl Fn(&str) -> bool,
+) -> Result<Option<[&'a str; 2]>, String> {
+    let [query, .., doc, score] = columns else { return Ok(None) };
+    if !(3..=4).contains(&columns.len()) || !is_word(score) || is_query(query) {
+        return Ok(None);
     }
     let names = |column: &str, words: [&str; 3]| words.iter().any(|word| column.to_lowercase().contains(word));
     if names(query, ["corpus", "doc", "passage"]) && names(doc, ["query", "qid", "question"]) {
@@ -81,7 +112,7 @@ fn is_header(columns: &[Cow<'_, str>], is_known: &impl Fn(&str) -> [bool; 2]) ->
             "the columns are {query:?} and then {doc:?}: queries must come first (query-id, corpus-id, score)"
         ));
     }
-    Ok(true)
+    Ok(Some([doc, score]))
 }
 
 /// Whether it is neither a number nor what stands in a number's place.
@@ -115,7 +146,11 @@ fn whole_number(score: &str) -> Result<i64, String> {
         Some((whole, zeros)) if zeros.bytes().all(|digit| digit == b'0') => whole,
         _ => score,
     };
-    whole.parse().map_err(|_| format!("the score {score:?} is not a whole number: a judgment is 0, 1, 2, …"))
+    whole.parse().map_err(|_| no_whole_number(score))
+}
+
+fn no_whole_number(score: &str) -> String {
+    format!("the score {score:?} is not a whole number: a judgment is 0, 1, 2, …")
 }
 
 #[cfg(test)]
@@ -126,8 +161,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("test.tsv");
         std::fs::write(&path, text).unwrap();
-        let known = |id: &str| ['q', 'd'].map(|kind| id.strip_prefix(kind).is_some_and(|n| n.parse::<u32>().is_ok()));
-        let qrels = read_qrels(&path, known).map_err(|error| {
+        let is_named = |id: &str, kind: char| id.strip_prefix(kind).is_some_and(|n| n.parse::<u32>().is_ok());
+        let qrels = read_qrels(&path, |id| is_named(id, 'q')).and_then(|qrels| match &qrels.header {
+            Some(header) if is_named(&header.doc, 'd') => Err(header.error()),
+            _ => Ok(qrels.judgments),
+        });
+        let qrels = qrels.map_err(|error| {
             let message = error.to_string();
             message.split_once("test.tsv").map(|(_, rest)| rest.to_owned()).unwrap_or(message)
         })?;
@@ -154,6 +193,7 @@ mod tests {
             ("q1\td1\tgood", ":1: the score \"good\""),
             ("q1\td1\t", ":1: the score \"\""),
             ("q1\td1\t0.5", ":1: the score \"0.5\""),
+            ("x\td1\tgood", ":1: the score \"good\""),
             ("x\ty\tnan", ":1: the score \"nan\""),
             ("corpus-id\tquery-id\tscore", ":1: the columns are \"corpus-id\""),
             ("query-id\tcorpus-id\tscore\nquery-id\tcorpus-id\tscore", ":2: the score \"score\""),

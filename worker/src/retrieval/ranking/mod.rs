@@ -12,6 +12,7 @@ mod engine;
 mod first;
 mod merge;
 mod queries;
+mod timed;
 
 use tercet_protocol::args::Ranking;
 use tercet_retrieval::{Hit, Index, fuse};
@@ -19,8 +20,8 @@ use tercet_retrieval::{Hit, Index, fuse};
 use crate::files::CommandError;
 pub use engine::Search;
 use merge::merged;
+pub use queries::Query;
 use queries::Vectors;
-pub use queries::{Query, RUN};
 
 /// The lists of one ranking, one for each query.
 pub type Ranked = (Ranking, Vec<Vec<Hit>>);
@@ -33,7 +34,7 @@ impl Search<'_> {
     /// A query that the tokenizer cannot take, a block that is damaged, or a collective that failed.
     pub fn rank(&self, queries: &[Query], rankings: &[Ranking]) -> anyhow::Result<Vec<Ranked>> {
         let has = |ranking: Ranking| rankings.contains(&ranking);
-        let encodes_again = has(Ranking::MultiVector) || has(Ranking::All);
+        let encodes_again = rankings.iter().any(|ranking| is_encoded_again(*ranking));
         let vectors = Vectors::of(self, queries, encodes_again)?;
         let needs = |ranking: Ranking| has(ranking) || rankings.iter().any(|other| made_of(*other).contains(&ranking));
         let [dense, lexical, bm25, bm25_words] = self.search_own(&vectors, queries, FIRST.map(needs));
@@ -67,6 +68,11 @@ impl Search<'_> {
         }
         Ok(ranked)
     }
+}
+
+/// Whether a ranking is of what an index does not hold.
+fn is_encoded_again(ranking: Ranking) -> bool {
+    matches!(ranking, Ranking::MultiVector | Ranking::All)
 }
 
 /// Rankings of every document.
