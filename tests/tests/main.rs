@@ -13,6 +13,7 @@ mod device_choice;
 mod docs;
 mod doctor;
 mod dry_run;
+mod eval;
 mod faults;
 mod golden_step;
 mod hosts;

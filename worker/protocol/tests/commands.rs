@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use tercet_configs::Head;
@@ -278,4 +278,23 @@ fn what_makes_no_sense_is_refused_and_named() {
         let error = typed(line).unwrap_err();
         assert!(error.contains(named), "{line}: {error}");
     }
+}
+
+#[test]
+fn every_suite_loads_and_what_is_typed_goes_before_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/eval");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let suite = EvalChoices::load(&path).unwrap();
+        assert!(suite.rankings.len() == 6 && suite.metrics.iter().all(|metric| metric.at <= suite.lists().top));
+        names.push(path.file_stem().unwrap().to_str().unwrap().to_owned());
+        let long = suite.passage_max_len == Some(8192);
+        assert_eq!(suite.lists().all_weights.0, if long { [0.15, 0.5, 0.35] } else { [1.0, 0.3, 1.0] });
+        let typed = EvalChoices { top: Some(7), metrics: vec!["map@7".parse().unwrap()], ..EvalChoices::default() };
+        let both = typed.clone().over(suite.clone());
+        assert_eq!((both.top, &both.metrics, both.rerank), (Some(7), &typed.metrics, suite.rerank));
+    }
+    names.sort();
+    assert_eq!(names, ["beir", "miracl", "mkqa", "mldr", "narrativeqa"]);
 }
