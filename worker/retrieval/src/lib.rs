@@ -20,6 +20,7 @@ mod manifest;
 mod number;
 mod postings;
 mod run;
+mod shingles;
 mod tensors;
 mod texts;
 
@@ -38,3 +39,4 @@ pub use manifest::{
 pub use number::{Numbers, Stored};
 pub use postings::TokenWeights;
 pub use run::run_lines;
+pub use shingles::Shingles;

@@ -20,7 +20,7 @@ pub const MANIFEST: &str = "manifest.json";
 pub const BLOCKS: &str = "blocks";
 
 /// The version of the formats.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Passages whose checksum is one: every block is some of these.
 pub const GRAIN: usize = 256;
@@ -260,11 +260,11 @@ mod tests {
         assert_eq!(Settings::read(dir.path()).unwrap(), None);
         fs::write(dir.path().join(SETTINGS), settings().to_json()).unwrap();
         assert_eq!(Settings::read(dir.path()).unwrap(), Some(settings()));
-        let other = Settings { format: 2, ..settings() };
+        let other = Settings { format: 1, ..settings() };
         let manifest = Manifest { settings: other.clone(), blocks: Vec::new() };
         fs::write(dir.path().join(MANIFEST), manifest.to_json()).unwrap();
         let error = Manifest::read(dir.path()).unwrap_err();
-        assert!(error.to_string().contains("version 2"), "{error}");
+        assert!(error.to_string().contains("version 1"), "{error}");
         fs::write(dir.path().join(SETTINGS), "{").unwrap();
         assert!(Settings::read(dir.path()).unwrap_err().to_string().contains("damaged"));
     }

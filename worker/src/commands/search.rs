@@ -13,11 +13,8 @@ use crate::files::CommandError;
 use crate::files::output::{AtomicFile, must_be_free};
 use crate::retrieval::judged::{self, read_queries};
 use crate::retrieval::prefixes;
-use crate::retrieval::ranking::{Query, RUN, Ranked, Search, possible};
+use crate::retrieval::ranking::{Query, Ranked, Search, at_a_time, possible};
 use crate::retrieval::texts::{EncoderOptions, TextEncoder};
-
-/// Queries of a batch at most, however much memory there is.
-const LARGEST_BATCH: u64 = 8192;
 
 /// Searches. Every rank calls it; rank 0 writes.
 ///
@@ -49,7 +46,7 @@ pub fn run(args: &SearchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         0 => paths.iter().map(|path| AtomicFile::create(path)).collect::<Result<Vec<_>, _>>()?,
         _ => Vec::new(),
     };
-    for batch in queries.chunks(batch_len(args, &rankings, &encoder)) {
+    for batch in queries.chunks(at_a_time(args.memory, (&args.lists, &rankings), args.query_max_len, &encoder)) {
         let asked: Vec<Query> = batch.iter().map(|query| Query { text: &query.text, left_out: &[] }).collect();
         let ranked = search.rank(&asked, &rankings)?;
         for ((file, path), ranked) in files.iter_mut().zip(&paths).zip(&ranked) {
@@ -110,19 +107,6 @@ fn check_queries(args: &SearchArgs, queries: &[judged::Query]) -> Result<(), Com
         }
         None => Ok(()),
     }
-}
-
-/// How many queries there is room for.
-fn batch_len(args: &SearchArgs, rankings: &[Ranking], encoder: &TextEncoder) -> usize {
-    let (dense, multi_vector) = encoder.dims();
-    let encodes_again = rankings.iter().any(|ranking| matches!(ranking, Ranking::MultiVector | Ranking::All));
-    // A list is open to twice its length while it is made, and there once more when ranks' lists are merged.
-    let lists = 4 * 8 * args.lists.top as u64 * rankings.len() as u64;
-    // This rank's queries, and all ranks'.
-    let vectors = if encodes_again { 2 * 4 * args.query_max_len as u64 * multi_vector as u64 } else { 0 };
-    let room = (args.memory / (lists + vectors + 8 * dense as u64)).min(LARGEST_BATCH) as usize;
-    // Whole runs, so that a query is encoded beside the same ones whatever room there is.
-    (room / RUN * RUN).max(RUN)
 }
 
 fn write(

@@ -145,36 +145,30 @@ fn weights<const N: usize>(text: &str) -> Result<Weights<N>, String> {
     }
 }
 
-fn at_least_zero(text: &str) -> Result<f64, String> {
+pub(super) fn at_least_zero(text: &str) -> Result<f64, String> {
     let number = text.trim().parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
     number.ok_or_else(|| format!("{text:?} is no number of at least 0"))
 }
 
-fn share(text: &str) -> Result<f64, String> {
+pub(super) fn share(text: &str) -> Result<f64, String> {
     at_least_zero(text).ok().filter(|number| *number <= 1.0).ok_or_else(|| format!("{text:?} is no number from 0 to 1"))
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse::<usize>().ok().filter(|number| *number > 0).ok_or_else(|| format!("{text:?} is no number above 0"))
 }
 
-fn bytes(text: &str) -> Result<u64, String> {
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
     match MemoryBudget::parse(text) {
         Some(MemoryBudget::Bytes(bytes)) => Ok(bytes),
         _ => Err("expected bytes, or a size such as 4GiB".into()),
     }
 }
 
-impl SearchArgs {
-    pub(crate) fn words(&self, words: Words) -> Vec<OsString> {
-        let Lists { top, rerank, dense_lexical_weights, all_weights, bm25_k1, bm25_b, bm25_lengths } = &self.lists;
-        let rankings: Vec<String> = self.rankings.iter().map(name_of).collect();
+impl Lists {
+    pub(super) fn add_to(&self, words: Words) -> Words {
+        let Lists { top, rerank, dense_lexical_weights, all_weights, bm25_k1, bm25_b, bm25_lengths } = self;
         words
-            .value("--model", &self.model)
-            .value("--index", &self.index)
-            .value("--queries", &self.queries)
-            .value("--out", &self.out)
-            .each("--rankings", rankings)
             .shown("--top", top)
             .shown("--rerank", rerank)
             .shown("--dense-lexical-weights", dense_lexical_weights)
@@ -182,6 +176,20 @@ impl SearchArgs {
             .shown("--bm25-k1", bm25_k1)
             .shown("--bm25-b", bm25_b)
             .shown("--bm25-lengths", bm25_lengths)
+    }
+}
+
+impl SearchArgs {
+    pub(crate) fn words(&self, words: Words) -> Vec<OsString> {
+        let rankings: Vec<String> = self.rankings.iter().map(name_of).collect();
+        let words = words
+            .value("--model", &self.model)
+            .value("--index", &self.index)
+            .value("--queries", &self.queries)
+            .value("--out", &self.out)
+            .each("--rankings", rankings);
+        self.lists
+            .add_to(words)
             .each("--query-prefix", &self.query_prefix)
             .shown("--query-max-len", self.query_max_len)
             .shown("--memory", self.memory)

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod eval;
 mod event;
 pub mod measure;
+pub mod mine;
 pub mod probe;
 mod record;
 pub mod search;

@@ -22,7 +22,6 @@ use tercet_protocol::says::eval::{Metrics, Results};
 
 pub use hits::{Hit, TopHits};
 pub use search::Rankings;
-pub(super) use search::{for_each_dense_row, merge_ranks};
 pub use trec::write_run;
 
 use crate::files::CommandError;

@@ -43,4 +43,9 @@ impl<'a> Search<'a> {
         let bm25 = index.bm25(lists.bm25_k1, lists.bm25_b, lengths);
         Ok(Self { index, encoder, ranks, lists, bm25, query_prompt, query_max_len })
     }
+
+    /// What encodes queries.
+    pub fn encoder(&self) -> &'a TextEncoder {
+        self.encoder
+    }
 }

@@ -11,6 +11,7 @@ mod again;
 mod engine;
 mod first;
 mod merge;
+mod pairs;
 mod queries;
 
 use tercet_protocol::args::Ranking;
@@ -19,8 +20,9 @@ use tercet_retrieval::{Hit, Index, fuse};
 use crate::files::CommandError;
 pub use engine::Search;
 use merge::merged;
+pub use pairs::PairScorer;
 use queries::Vectors;
-pub use queries::{Query, RUN};
+pub use queries::{Query, RUN, at_a_time};
 
 /// The lists of one ranking, one for each query.
 pub type Ranked = (Ranking, Vec<Vec<Hit>>);

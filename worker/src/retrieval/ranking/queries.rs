@@ -3,14 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tch::Tensor;
+use tercet_protocol::args::{Lists, Ranking};
 use tercet_retrieval::TokenWeights;
 
 use super::engine::Search;
 use crate::model::representation::Heads;
+use crate::retrieval::texts::TextEncoder;
 use crate::retrieval::vectors::token_weights;
 
 /// Queries that go through the encoder together, whatever the number of ranks.
 pub const RUN: usize = 64;
+
+/// Queries of a batch at most, however much memory there is.
+const LARGEST_BATCH: u64 = 8192;
 
 /// A query.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +24,24 @@ pub struct Query<'a> {
     pub text: &'a str,
     /// Documents that its lists leave out, ascending.
     pub left_out: &'a [u32],
+}
+
+/// How many queries there is room for in `memory` bytes of a rank, when they are ranked in `rankings`: whole runs.
+pub fn at_a_time(
+    memory: u64,
+    (lists, rankings): (&Lists, &[Ranking]),
+    query_max_len: usize,
+    encoder: &TextEncoder,
+) -> usize {
+    let (dense, multi_vector) = encoder.dims();
+    let encodes_again = rankings.iter().any(|ranking| matches!(ranking, Ranking::MultiVector | Ranking::All));
+    // A list is open to twice its length while it is made, and there once more when ranks' lists are merged.
+    let lists = 4 * 8 * lists.top as u64 * rankings.len() as u64;
+    // This rank's queries, and all ranks'.
+    let vectors = if encodes_again { 2 * 4 * query_max_len as u64 * multi_vector as u64 } else { 0 };
+    let room = (memory / (lists + vectors + 8 * dense as u64)).min(LARGEST_BATCH) as usize;
+    // Whole runs, so that a query is encoded beside the same ones whatever room there is.
+    (room / RUN * RUN).max(RUN)
 }
 
 /// The representations of Q queries, on every rank.
@@ -53,7 +76,8 @@ impl Vectors {
         })
     }
 
-    fn bm25(search: &Search, texts: &[&str]) -> anyhow::Result<Vec<TokenWeights>> {
+    /// Of each text the weights that BM25 is computed with.
+    pub fn bm25(search: &Search, texts: &[&str]) -> anyhow::Result<Vec<TokenWeights>> {
         let tokens = search.encoder.tokens(texts, search.query_max_len)?;
         let distinct: BTreeSet<u32> = tokens.iter().flatten().copied().collect();
         let idf: HashMap<u32, f64> = distinct
