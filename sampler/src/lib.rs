@@ -47,10 +47,10 @@ pub use plan::{
 pub use prefetch::{BATCHES_AHEAD, Prefetcher};
 pub use prepare::{
     Companions, Long, OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, TextOptions,
-    is_unfinished, prepare, prepare_with,
+    detect_language, is_unfinished, prepare, prepare_with,
 };
 pub use records::{for_each_object, is_of_objects};
-pub use rows::{NearKey, Row, RowReader, WrittenRow, parse_row};
+pub use rows::{NearKey, Row, RowReader, WrittenRow, WrittenRows, parse_row};
 pub use share::{Batch, Origin, RowId, Share};
 pub use special::SpecialTokens;
 pub use store::{

@@ -94,6 +94,11 @@ impl TextEncoder {
         self.model.pooling
     }
 
+    /// Whether the folder has weights of all three heads.
+    pub fn has_all_heads(&self) -> bool {
+        self.model.fresh.is_empty()
+    }
+
     /// The widths of a dense and of a multi-vector representation.
     pub fn dims(&self) -> (i64, i64) {
         self.model.dims()
@@ -130,11 +135,23 @@ impl TextEncoder {
     /// # Errors
     /// A text that the tokenizer cannot take.
     pub fn tokens(&self, texts: &[&str], max_len: usize) -> anyhow::Result<Vec<Vec<u32>>> {
-        let mut contents = self.tokenizer.encode_contents(texts)?;
-        // All but CLS and EOS.
-        let most = max_len.min(self.model.config.max_text_len()).saturating_sub(2);
+        let mut contents = self.contents(texts)?;
+        let most = self.num_tokens_of(max_len);
         contents.iter_mut().for_each(|content| content.truncate(most));
         Ok(contents)
+    }
+
+    /// The tokens of each text, special ones excepted, however many.
+    ///
+    /// # Errors
+    /// A text that the tokenizer cannot take.
+    pub fn contents(&self, texts: &[&str]) -> anyhow::Result<Vec<Vec<u32>>> {
+        Ok(self.tokenizer.encode_contents(texts)?)
+    }
+
+    /// How many of a text's tokens go into the encoder at most if it is cut to `max_len`: all but CLS and EOS.
+    pub fn num_tokens_of(&self, max_len: usize) -> usize {
+        max_len.min(self.model.config.max_text_len()).saturating_sub(2)
     }
 
     /// The places of those of `texts` of which the tokenizer makes no token; blank ones are among them.

@@ -8,6 +8,7 @@ pub mod dry_run;
 pub mod eval;
 mod event;
 pub mod measure;
+pub mod mine;
 pub mod probe;
 mod record;
 pub mod search;

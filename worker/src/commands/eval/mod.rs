@@ -3,9 +3,7 @@
 //! The document that has the query's very id is left out of its list, as in BEIR's own evaluation: in some data sets
 //! (Quora, ArguAna) queries are documents of the corpus.
 
-mod hits;
 mod place;
-mod search;
 mod table;
 
 use std::io::Write;
@@ -17,9 +15,7 @@ use tercet_protocol::args::{EvalArgs, EvalChoices, Ranking, StoreArg};
 use tercet_protocol::says::eval::{Metrics, PerQuery, Results};
 use tercet_retrieval::Stored;
 
-pub use hits::{Hit, TopHits};
 use place::Indices;
-pub use search::{for_each_dense_row, merge_ranks};
 use table::table;
 
 use crate::files::CommandError;
