@@ -12,6 +12,7 @@ mod device;
 mod device_choice;
 mod docs;
 mod doctor;
+mod evaluating;
 mod faults;
 mod golden_step;
 mod hosts;
