@@ -19,7 +19,8 @@ pub struct EvalSection {
     pub split: String,
     /// Optimizer steps between evaluations; 0: only after the last step. Each has a checkpoint of the same step.
     pub every_steps: u64,
-    /// The figures: "ndcg", "recall", "mrr", "map" or "precision" with a cut-off of any depth, "ndcg@10".
+    /// The figures: "ndcg", "recall", "mrr", "map", "precision" or "answer_recall", with a cut-off of any depth:
+    /// "ndcg@10".
     pub metrics: Vec<Metric>,
     /// The largest number of tokens of a query; 0: `data.query_max_len`.
     pub query_max_len: usize,

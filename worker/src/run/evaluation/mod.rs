@@ -292,8 +292,8 @@ fn judged_by(how: &Evaluation, data: &[Dataset]) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut add = |text: &str| _ = hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
     add(&format!("{how:?}"));
-    for Dataset { name, survey, queries, qrels, .. } in data {
-        [name, &survey.corpus.blake3].into_iter().for_each(|text| add(text));
+    for Dataset { name, survey, queries, qrels, answers, .. } in data {
+        [name, &survey.corpus.blake3, &format!("{answers:?}")].into_iter().for_each(|text| add(text));
         for judged::Query { id, text } in queries {
             let judged: BTreeMap<&String, &i64> = qrels.get(id).into_iter().flatten().collect();
             [id, text, &format!("{judged:?}")].into_iter().for_each(|text| add(text));
