@@ -14,6 +14,7 @@ mod docs;
 mod doctor;
 mod dry_run;
 mod eval;
+mod evaluating;
 mod faults;
 mod golden_step;
 mod hosts;

@@ -153,7 +153,7 @@ fn finish(out: &Path, settings: Settings, num_empty: usize) -> anyhow::Result<Ma
 /// The blocks that a rank makes.
 struct Work<'a> {
     out: &'a Path,
-    encoder: &'a TextEncoder,
+    encoder: &'a TextEncoder<'a>,
     encoding: &'a Encoding,
     survey: &'a Survey,
     block_len: u64,

@@ -15,7 +15,7 @@ pub mod search;
 pub mod step;
 
 pub use event::{Beat, Event};
-pub use record::{RankShares, StepRecord};
+pub use record::{EvalRecord, RankShares, StepRecord};
 
 use serde::{Deserialize, Deserializer, Serialize};
 

@@ -27,7 +27,7 @@ pub(super) struct Miner<'a> {
     pub index: &'a Index,
     pub search: &'a Search<'a>,
     pub known: &'a Known,
-    pub teacher: Option<&'a TextEncoder>,
+    pub teacher: Option<&'a TextEncoder<'a>>,
     pub ranks: &'a dyn Collective,
 }
 

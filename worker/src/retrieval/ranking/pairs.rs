@@ -19,7 +19,7 @@ use crate::retrieval::vectors::floats;
 /// Scores by a weighted sum of a model's heads.
 pub struct PairScorer<'a> {
     /// The model.
-    pub encoder: &'a TextEncoder,
+    pub encoder: &'a TextEncoder<'a>,
     /// What stands before each query, and its tokens at most.
     pub query: (&'a str, usize),
     /// The same of each passage.
