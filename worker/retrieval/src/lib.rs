@@ -2,12 +2,13 @@
 //!
 //! [`BlockBuilder`] puts passages into a file, [`Index`] maps the files of a folder. [`Block::score_lexical`] and
 //! [`Block::score_bm25`] score by postings, [`TopHits`] keeps the best, [`fuse`] puts lists together, [`run_lines`]
-//! writes them. docs/know/retrieval.md has the formats and the order of ties.
+//! writes them. [`Answers`] are looked for in texts. docs/know/retrieval.md has the formats and the order of ties.
 //!
 //! This crate knows nothing of tensors, MPI or models: what encodes texts and multiplies vectors is the worker's.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod answers;
 mod block;
 mod bm25;
 mod build;
@@ -22,6 +23,7 @@ mod run;
 mod tensors;
 mod texts;
 
+pub use answers::{Answers, cleaned};
 pub use block::Block;
 pub use bm25::{Bm25, DocLengths};
 pub use build::{BlockBuilder, Contents, Passage};
