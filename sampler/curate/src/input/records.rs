@@ -28,19 +28,15 @@ pub fn for_each_record(
     let (mut header, mut is_first): (Vec<String>, _) = (Vec::new(), true);
     for_each_cells(path, |at, cells| {
         if std::mem::take(&mut is_first) {
-            if by_number && !is_header(cells) {
-                header = (1..=cells.len()).map(|number| number.to_string()).collect();
-            } else {
-                header = match by_number {
-                    true => (1..=cells.len()).map(|number| number.to_string()).collect(),
-                    false => cells.iter().map(|cell| cell.trim().to_owned()).collect(),
-                };
-                let is_there = |column: &&&str| header.iter().any(|own| own == *column);
-                // A path begins with its column's name, so one of the two suffices.
-                if !columns.is_empty() && !columns.iter().any(|column| is_there(&column)) {
-                    let there = names(header.iter().map(String::as_str));
-                    return Err(format!("the first line should name the columns {columns:?}, and has {there}").into());
-                }
+            header = match by_number {
+                true => (1..=cells.len()).map(|number| number.to_string()).collect(),
+                false => cells.iter().map(|cell| cell.trim().to_owned()).collect(),
+            };
+            if !by_number && !header.iter().any(|name| columns.contains(&name.as_str())) {
+                let there = names(header.iter().map(String::as_str));
+                return Err(format!("the first line should name the columns {columns:?}, and has {there}").into());
+            }
+            if !by_number || is_header(cells) {
                 return Ok(());
             }
         }
