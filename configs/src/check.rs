@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::check_data::check_data;
+use crate::check_eval::check_eval;
 use crate::error::RecipeError;
 use crate::recipe::{Backend, DeviceChoice, LossPreset, LossSection, PretrainSection, Recipe, Teacher};
 
@@ -47,6 +48,7 @@ pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
     check_pretrain(&recipe.pretrain).or_else(|(key, message)| fail(key, message))?;
     check_weights(loss).or_else(|(key, message)| fail(key, message))?;
     check_data(data, loss.preset.is_pretraining()).or_else(|(key, message)| fail(&format!("data.{key}"), message))?;
+    check_eval(recipe).or_else(|(key, message)| fail(key, message))?;
     if loss.preset == LossPreset::Dense && loss.teacher == Teacher::None && loss.distill_start_step > 0 {
         return fail("loss.distill_start_step", "has no meaning with preset = \"dense\", which does not distil".into());
     }

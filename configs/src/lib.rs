@@ -15,6 +15,7 @@
 
 mod check;
 mod check_data;
+mod check_eval;
 mod data;
 mod device;
 mod encoder_config;
@@ -58,9 +59,9 @@ pub use pooling::Pooling;
 pub use prompts::Prompts;
 pub use purpose::Purpose;
 pub use recipe::{
-    Backend, CheckpointSection, DecoderQuery, DeviceChoice, FaultsSection, LogSection, LossPreset, LossSection,
-    ModelSection, OnFaults, OptimizerSection, Origin, Positions, Precision, PretrainSection, RandomWords, Recipe,
-    RestartSection, Teacher,
+    Backend, CheckpointSection, DecoderQuery, DeviceChoice, EvalSection, FaultsSection, LogSection, LossPreset,
+    LossSection, ModelSection, OnFaults, OptimizerSection, Origin, Positions, Precision, PretrainSection, RandomWords,
+    Recipe, RestartSection, Teacher,
 };
 pub use visible_devices::VisibleDevices;
 pub use weight_files::{WeightFiles, WeightFormat};

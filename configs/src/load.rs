@@ -51,10 +51,10 @@ impl Recipe {
     }
 
     /// The keys whose values differ from `other`'s and change what is computed. The other keys may differ between a run
-    /// and its continuation: where its files go, how often it reports or saves, what it does about faults and dead
-    /// ranks, and how it is cut up for a machine.
+    /// and its continuation: where its files go, how often it reports or saves, what it is judged by, what it does
+    /// about faults and dead ranks, and how it is cut up for a machine.
     pub fn differing_keys(&self, other: &Self) -> Vec<String> {
-        const FREE: [&str; 15] = [
+        const FREE: [&str; 16] = [
             "name",
             "deterministic",
             "cpu_matmul",
@@ -67,6 +67,7 @@ impl Recipe {
             "kept_graph_tokens",
             "memory_budget",
             "checkpoint",
+            "eval",
             "faults",
             "restart",
             "log",

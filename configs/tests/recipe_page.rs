@@ -34,6 +34,9 @@ comments in `configs/src`; a test holds the two equal.
 restarts.
 ";
 
+/// A type that a recipe has as text.
+const TEXT: &str = "Metric";
+
 /// A struct or an enum of the recipe.
 #[derive(Debug, Default)]
 struct Type {
@@ -174,7 +177,8 @@ impl Page<'_> {
             }
             self.keys.insert(key.clone());
             let mut value = self.kind(bare);
-            if let Some(element) = inside(bare, "Vec").filter(|element| self.types.contains_key(*element)) {
+            let is_section = |element: &&str| *element != TEXT && self.types.contains_key(*element);
+            if let Some(element) = inside(bare, "Vec").filter(is_section) {
                 let heading = self.told.get(element).cloned().unwrap_or_else(|| format!("`[[{key}]]`"));
                 value = format!("list, see {heading}");
                 if !self.told.contains_key(element) {
@@ -204,6 +208,8 @@ impl Page<'_> {
             "[f64; 3]" => "three numbers".into(),
             "String" => "text".into(),
             "PathBuf" => "path".into(),
+            "Vec<PathBuf>" => "list of paths".into(),
+            _ if inside(holds, "Vec") == Some(TEXT) => "list of texts".into(),
             "MemoryBudget" => "size".into(),
             "BTreeMap<String, f64>" => "table of numbers".into(),
             _ if inside(holds, "Vec").is_some_and(|element| self.types.contains_key(element)) => "list".into(),

@@ -36,7 +36,8 @@ pub use error::{PrepareError, RowError, StoreError, TokenizeError};
 pub use identity::{TextIds, text_id};
 pub use layout::{SubBatchLayout, SubBatchLimit, TextGroup, lay_out};
 pub use lines::{
-    LineReader, LinesOf, PackedWriter, evident, json_fields, json_object, plain_or_packed, unpacked_name, utf8,
+    LineReader, LinesOf, PackedWriter, evident, json_fields, json_object, plain_or_packed, unpacked, unpacked_name,
+    utf8,
 };
 pub use place::ReadAt;
 pub use plan::hash;
@@ -47,10 +48,10 @@ pub use plan::{
 pub use prefetch::{BATCHES_AHEAD, Prefetcher};
 pub use prepare::{
     Companions, Long, OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, TextOptions,
-    is_unfinished, prepare, prepare_with,
+    detect_language, is_unfinished, prepare, prepare_with,
 };
 pub use records::{for_each_object, is_of_objects};
-pub use rows::{NearKey, Row, RowReader, WrittenRow, parse_row};
+pub use rows::{NearKey, Row, RowReader, WrittenRow, WrittenRows, parse_row};
 pub use share::{Batch, Origin, RowId, Share};
 pub use special::SpecialTokens;
 pub use store::{

@@ -69,8 +69,17 @@ impl Scene {
     }
 }
 
-/// The lines of metrics.jsonl.
+/// The lines of metrics.jsonl that are steps'.
 pub fn metrics(run_dir: &Path) -> Vec<Value> {
+    lines_of_metrics(run_dir).into_iter().filter(|line| line.get("eval_secs").is_none()).collect()
+}
+
+/// The lines of metrics.jsonl that are evaluations'.
+pub fn evaluations(run_dir: &Path) -> Vec<Value> {
+    lines_of_metrics(run_dir).into_iter().filter(|line| line.get("eval_secs").is_some()).collect()
+}
+
+fn lines_of_metrics(run_dir: &Path) -> Vec<Value> {
     let text = fs::read_to_string(run_dir.join("metrics.jsonl")).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

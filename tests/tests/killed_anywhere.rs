@@ -241,8 +241,12 @@ fn eval() {
         let task = Tercet::new("eval").arg("--model").arg(&model).arg("--data").arg(place.path("beir"));
         task.arg("--out").arg(place.path("out/runs")).arg("--json").arg(place.path("out/figures.json"))
     };
-    let between = [("rename", 2), ("link", 1), ("link", 2), ("remove", 1), ("remove", 2)];
-    tasks(place, task, &between.map(|(only, at)| at_the(only, at)));
+    // Its index: settings, one block and the manifest; then five run files and the queries' figures.
+    let mut strikes: Vec<Strike> = (1..=14).map(|at| Strike::at("tercet-worker", at)).collect();
+    let at_its_end = [("rename", 3), ("rename", 4), ("rename", 8), ("rename", 9), ("link", 1), ("link", 2)];
+    strikes.extend(at_its_end.map(|(only, at)| at_the(only, at)));
+    strikes.extend([at_the("remove", 1), at_the("remove", 2)]);
+    tasks(place, task, &strikes);
 }
 
 /// An index at every operation until its second block is there, and at those of its end; and a search's run files.

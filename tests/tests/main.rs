@@ -13,10 +13,13 @@ mod device_choice;
 mod docs;
 mod doctor;
 mod dry_run;
+mod eval;
+mod evaluating;
 mod faults;
 mod golden_step;
 mod hosts;
 mod house;
+mod import;
 mod killed;
 mod killed_anywhere;
 mod memory;
@@ -47,7 +50,7 @@ mod watching;
 #[test]
 fn every_test_file_is_a_module() {
     let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for name in ["launcher", "sampler", "tests", "worker"] {
+    for name in ["launcher", "sampler", "sampler/curate", "tests", "worker"] {
         let folder = crates.join(name).join("tests");
         let main = std::fs::read_to_string(folder.join("main.rs")).unwrap();
         for entry in std::fs::read_dir(&folder).unwrap() {

@@ -58,7 +58,9 @@ fn block(path: &Path, settings: &Settings, first: usize, count: usize) -> BlockM
         let tokens: Vec<u32> = (begin..begin + TOKENS as u32).collect();
         let lexical: Vec<(u32, f32)> = tokens.iter().map(|token| (*token, random.unit() as f32)).collect();
         let (id, text) = (format!("d{doc}"), tokens.iter().map(|token| format!("w{token} ")).collect::<String>());
-        builder.push(Passage { id: &id, text: &text, dense: &dense, lexical: &lexical, tokens: &tokens }).unwrap();
+        let identities = [doc as u64; 2];
+        let (id, text, dense, lexical, tokens) = (&id, &text, &dense, &lexical, &tokens);
+        builder.push(Passage { id, text, identities, dense, lexical, tokens }).unwrap();
     }
     builder.write(&mut std::io::BufWriter::new(fs::File::create(path).unwrap())).unwrap();
     let written = Block::open(path, settings.encoding.heads, settings.encoding.stored).unwrap();

@@ -24,7 +24,7 @@ fn recipe() -> Recipe {
 }
 
 fn state(step: u64) -> TrainState {
-    let progress = Progress { step, skipped: 2, left_out: BTreeSet::from([3, 9]) };
+    let progress = Progress { step, skipped: 2, left_out: BTreeSet::from([3, 9]), evaluates: true };
     TrainState { progress, recipe_hash: "hash".into(), plan_checksum: 5, cpu_matmul: None }
 }
 

@@ -4,6 +4,7 @@
 mod backend;
 mod checkpoint;
 mod device;
+mod eval;
 mod faults;
 mod log;
 mod loss;
@@ -27,6 +28,7 @@ use crate::pooling::Pooling;
 pub use backend::Backend;
 pub use checkpoint::CheckpointSection;
 pub use device::DeviceChoice;
+pub use eval::EvalSection;
 pub use faults::{FaultsSection, OnFaults};
 pub use log::LogSection;
 pub use loss::{LossPreset, LossSection, Teacher};
@@ -109,6 +111,9 @@ pub struct Recipe {
     /// When to save, and how much to keep.
     #[serde(default)]
     pub checkpoint: CheckpointSection,
+    /// What the run is judged by while it lasts.
+    #[serde(default)]
+    pub eval: EvalSection,
     /// What to do about losses and gradients that are no numbers.
     #[serde(default)]
     pub faults: FaultsSection,
@@ -140,6 +145,11 @@ impl Recipe {
     /// What pre-training hides; none with another objective.
     pub fn masks(&self) -> Option<&PretrainSection> {
         self.loss.preset.is_pretraining().then_some(&self.pretrain)
+    }
+
+    /// Whether checkpoints are taken before the last step.
+    pub fn saves_under_way(&self) -> bool {
+        self.checkpoint.every_steps > 0 || (!self.eval.data.is_empty() && self.eval.every_steps > 0)
     }
 
     /// Fills in the pooling, where the recipe leaves it to the model's folder. A folder that is gone, as it may be when

@@ -16,7 +16,7 @@ pub struct RestartSection {
     pub min_world: usize,
     /// Seconds without a finished step after which the run hangs, and without a sign of life after which a rank is
     /// lost. 0: 20 times the slowest of the last steps and at least 60, and 15 for signs of life. Before the first step
-    /// and while a checkpoint is waited for a hang is ten times as long.
+    /// and while a checkpoint is waited for a hang is ten times as long; an evaluation has time as long as it moves.
     pub hang_secs: f64,
     /// Seconds that the ranks may take, when asked to stop, to finish their step and to write a checkpoint.
     pub stop_secs: f64,

@@ -67,10 +67,18 @@ impl Commands {
         self.quietly("mine", words.into_iter().chain(number).chain(self.ranks()).collect())
     }
 
-    /// Evaluates on BEIR folders and writes the figures to `json`, the run files to `runs`.
-    pub fn eval(&self, model: &Path, folders: &[PathBuf], runs: &Path, json: &Path) -> anyhow::Result<()> {
+    /// Evaluates on BEIR folders by `rankings` and writes the figures to `json`, the run files to `runs`.
+    pub fn eval(
+        &self,
+        model: &Path,
+        folders: &[PathBuf],
+        rankings: &[&str],
+        runs: &Path,
+        json: &Path,
+    ) -> anyhow::Result<()> {
         let mut words: Vec<OsString> = vec!["--model".into(), model.into(), "--data".into()];
         words.extend(folders.iter().map(OsString::from));
+        words.extend(["--rankings".into(), rankings.join(",").into()]);
         words.extend(["--out".into(), runs.into(), "--json".into(), json.into()]);
         self.quietly("eval", words.into_iter().chain(self.ranks()).collect())
     }

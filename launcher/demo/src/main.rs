@@ -5,10 +5,9 @@
 //! stages (dense only; then all three heads with mined negatives) and measures again. Everything that Tercet does is
 //! done by `tercet` itself, with commands that a user would type, and lies in one run folder afterwards.
 //!
-//! Not here: anything that training needs. The measures of [`bm25`] and [`summary`] are the demo's yardstick only.
+//! Not here: anything that training needs. [`summary`] only shows what `tercet eval` measures.
 
 mod args;
-mod bm25;
 mod child;
 mod cjk;
 mod commands;

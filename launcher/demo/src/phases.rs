@@ -1,6 +1,5 @@
 //! The demo's phases in order, from the text to the table.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -10,9 +9,9 @@ use anyhow::Context;
 use crate::args::DemoArgs;
 use crate::commands::{Commands, recipe};
 use crate::corpus::Written;
-use crate::summary::{Summary, read_figures, tokens_per_sec};
+use crate::summary::{BM25, HEADS, Summary, read_figures, take_bm25, tokens_per_sec};
 use crate::tell::tell;
-use crate::{bm25, source, tokenizer};
+use crate::{source, tokenizer};
 
 /// The recipes and the model are part of the program, so that it works in any folder.
 const DENSE_RECIPE: &str = include_str!("../../../configs/demo-dense.toml");
@@ -70,12 +69,12 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     (fresh.steps, fresh.run_dir) = (0, out.join("fresh"));
     let fresh_model = commands.train(&fresh, &out.join("fresh.toml"))?;
     let tasks: Vec<PathBuf> = written.tasks.iter().map(|task| out.join("eval").join(task.0)).collect();
-    let eval = |model: &Path, name: &str| {
+    let eval = |model: &Path, rankings: &[&str], name: &str| {
         let json = out.join(format!("{name}.json"));
-        commands.eval(model, &tasks, &out.join(name), &json)?;
+        commands.eval(model, &tasks, rankings, &out.join(name), &json)?;
         read_figures(&json)
     };
-    let before = eval(&fresh_model, "before")?;
+    let before = eval(&fresh_model, &HEADS, "before")?;
     clock.phase("before", "the untrained model on held-out text")?;
 
     let dense_model = commands.train(&dense, &out.join("dense.toml"))?;
@@ -97,15 +96,14 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     keep_sets(&mut unified.data.sets, &written);
     let model = commands.train(&unified, &out.join("unified.toml"))?;
     clock.phase("stage 2", &format!("three heads, {} steps on {num_ranks} ranks", unified.steps))?;
-    let after = eval(&model, "after")?;
+    let mut after = eval(&model, &[&HEADS[..], &[BM25]].concat(), "after")?;
     clock.phase("after", "the trained model on held-out text")?;
 
-    let bm25 =
-        written.tasks.iter().map(|task| Ok((task.0.to_owned(), bm25::evaluate(&out.join("eval").join(task.0))?)));
+    let bm25 = take_bm25(&mut after);
     let summary = Summary {
         before,
         after,
-        bm25: bm25.collect::<anyhow::Result<BTreeMap<_, _>>>()?,
+        bm25,
         steps: dense.steps + unified.steps,
         tokens_per_sec: tokens_per_sec(&[&dense.run_dir, &unified.run_dir])?,
         world_size: num_ranks.get(),

@@ -1,5 +1,4 @@
-//! What came of it: the table that a person reads, and summary.json for programs. BM25's figures are a yardstick beside
-//! those of `tercet eval`.
+//! What came of it: the table that a person reads, and summary.json for programs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,12 +6,22 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
-use serde::Deserialize;
-
-use crate::bm25::Scores;
+use serde::{Deserialize, Serialize};
 
 /// Heads and combinations in the table's order.
-const HEADS: [&str; 5] = ["dense", "lexical", "multi_vector", "dense_lexical", "all"];
+pub(crate) const HEADS: [&str; 5] = ["dense", "lexical", "multi_vector", "dense_lexical", "all"];
+
+/// What counting words achieves: tokens of the model, which need no training (Robertson et al., 1994).
+pub(crate) const BM25: &str = "bm25";
+
+/// How well a task was answered, as means over its queries; with the names that `tercet eval` uses.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Scores {
+    #[serde(rename = "ndcg@10")]
+    pub ndcg_at_10: f64,
+    #[serde(rename = "recall@100")]
+    pub recall_at_100: f64,
+}
 
 /// Task → head → figures, as `tercet eval --json` writes them.
 pub(crate) type Figures = BTreeMap<String, BTreeMap<String, Scores>>;
@@ -21,6 +30,12 @@ pub(crate) type Figures = BTreeMap<String, BTreeMap<String, Scores>>;
 pub(crate) fn read_figures(path: &Path) -> anyhow::Result<Figures> {
     let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{}", path.display()))
+}
+
+/// Takes BM25's figures out of those of the heads.
+pub(crate) fn take_bm25(figures: &mut Figures) -> BTreeMap<String, Scores> {
+    let taken = figures.iter_mut().map(|(task, own)| (task.clone(), own.remove(BM25)));
+    taken.filter_map(|(task, scores)| Some((task, scores?))).collect()
 }
 
 /// Everything that the table and summary.json say.
@@ -125,8 +140,11 @@ mod tests {
 
     #[test]
     fn the_monolingual_task_is_at_the_top_and_the_others_below_their_names() {
-        let bm25 = BTreeMap::from([("mono".to_owned(), Scores { ndcg_at_10: 0.625, recall_at_100: 0.75 })]);
-        let (before, after) = (figures(0.125), figures(0.5));
+        let (before, mut after) = (figures(0.125), figures(0.5));
+        let scores = Scores { ndcg_at_10: 0.625, recall_at_100: 0.75 };
+        after.get_mut("mono").unwrap().insert(BM25.to_owned(), scores);
+        let bm25 = take_bm25(&mut after);
+        assert_eq!(bm25, BTreeMap::from([("mono".to_owned(), scores)]));
         let summary = Summary { before, after, bm25, steps: 7, tokens_per_sec: 9.6, world_size: 2, seconds: 1.0 };
         let json = summary.to_json();
         assert_eq!(json["before"]["dense"]["ndcg@10"], 0.125);

@@ -4,6 +4,7 @@
 
 mod inputs;
 
+use std::ffi::OsString;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
@@ -54,6 +55,17 @@ pub enum Command {
     Mine(OnRanks<MineArgs>),
     /// Write a pre-trained model as another program's folder
     Export(Export),
+    /// Turn a data set as it is published into training rows, or a benchmark into folders that `eval` reads
+    Import(Import),
+}
+
+/// `tercet import`: what is asked is the business of the program that does it.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true, disable_version_flag = true)]
+pub struct Import {
+    /// The kind of data set, and its files; --help lists the kinds
+    #[arg(value_name = "KIND …", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<OsString>,
 }
 
 /// How many ranks do the work, and where.

@@ -5,6 +5,7 @@ mod doctor;
 mod encode;
 mod eval;
 mod export;
+mod import;
 mod index;
 mod mine;
 mod plan;
@@ -36,5 +37,6 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
         Command::Eval(args) => eval::run(args),
         Command::Mine(args) => mine::run(args),
         Command::Export(args) => export::run(args),
+        Command::Import(args) => import::run(args),
     }
 }

@@ -73,7 +73,7 @@ impl Run<'_> {
                 world_size: self.world_size,
                 load,
                 num_global_passages: step.num_passages(),
-                keeps_snapshot: rank == 0 && self.recipe.checkpoint.every_steps > 0,
+                keeps_snapshot: rank == 0 && self.recipe.saves_under_way(),
                 distils: self.recipe.loss.distils_in(at_step),
                 shards_state: self.recipe.optimizer.shard_state,
             })

@@ -8,14 +8,13 @@
 use std::env;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::process::Command;
 
 use tercet_configs::ExitCode;
 
 use super::environment;
 use crate::exit::Fail;
-use crate::place::programs::{find_in_path, is_program};
+use crate::place::programs::{find_in_path, find_own};
 use crate::place::{Launch, Placement};
 
 /// The worker's program.
@@ -41,7 +40,7 @@ const OTHERS_NODES: &str = "^slurm,tm,lsf,gridengine,alps";
 /// # Errors
 /// [`Fail`] with [`ExitCode::Usage`] where `tercet-worker`, or `mpirun` if it is needed, is not installed.
 pub fn command(placement: &Placement, what: &tercet_protocol::Command) -> Result<Command, Fail> {
-    let (worker, words) = (find_worker()?, what.words());
+    let (worker, words) = (find_own(WORKER)?, what.words());
     let ranks = placement.num_ranks();
     if ranks.get() == 1 && placement.launch() == Launch::Here {
         let mut command = Command::new(worker);
@@ -129,18 +128,6 @@ fn may_read_other_processes() -> bool {
     let remote = libc::iovec { iov_base: (&raw const from).cast_mut().cast(), iov_len: 1 };
     // SAFETY: both vectors describe one byte of this process that outlives the call; `from` is only read.
     unsafe { libc::process_vm_readv(libc::getpid(), &local, 1, &remote, 1, 0) == 1 }
-}
-
-/// The worker beside this program, as cargo and packages put it, or the one in PATH.
-fn find_worker() -> Result<PathBuf, Fail> {
-    let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(WORKER)));
-    let beside = beside.filter(|path| is_program(path));
-    beside.or_else(|| find_in_path(WORKER)).ok_or_else(|| {
-        Fail::new(
-            ExitCode::Usage,
-            format!("{WORKER} is neither beside this program nor in PATH: build it with `make build`"),
-        )
-    })
 }
 
 #[cfg(test)]

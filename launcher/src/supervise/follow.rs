@@ -83,7 +83,7 @@ impl Follower {
                 (self.step, self.has_stepped) = (step.step, true);
                 self.resumed();
             }
-            Event::Warning { .. } | Event::End { .. } => {}
+            Event::Warning { .. } | Event::Evaluating { .. } | Event::Evaluated { .. } | Event::End { .. } => {}
         }
         self.progress.event(event);
     }

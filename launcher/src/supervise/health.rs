@@ -26,6 +26,10 @@ const SILENT_SECS: f64 = 15.0;
 /// have.
 const STILL_SECS: f64 = 2.0;
 
+/// A rank that evaluates moves if it has told of something new since so many seconds at most. Signs of life come once a
+/// second.
+const MOVES_SECS: f64 = 5.0;
+
 /// The number of looks, one a second, that are counted together. A rank that is the only one at work in [`LAG_LOOKS`]
 /// of them is called slow.
 const LOOKS: u32 = 60;
@@ -55,7 +59,7 @@ pub struct Health {
     hang_secs: f64,
     now: Duration,
     ranks: Vec<Option<Seen>>,
-    /// When the last step was done; the start before the first one.
+    /// When the last step was done, or an evaluation behind it last moved; the start before the first one.
     stepped_at: Duration,
     step_secs: VecDeque<f64>,
     num_steps: u64,
@@ -84,6 +88,10 @@ impl Health {
     /// A rank lives.
     pub fn heard(&mut self, beat: Beat) {
         let at = self.now;
+        // How long an evaluation takes depends on the data, not on the steps.
+        if beat.evaluates && beat.secs < MOVES_SECS {
+            self.stepped_at = at;
+        }
         if let Some(seen) = self.ranks.get_mut(beat.rank) {
             *seen = Some(Seen { beat, at });
         }
@@ -247,7 +255,20 @@ mod tests {
     fn beat(rank: usize, doing: &str, secs: f64) -> Beat {
         let (waits, saves) = (doing.starts_with("all-reduce"), doing.starts_with("writing"));
         let (host, phase) = (format!("gpu{:02}", rank / 8), "reduce".to_owned());
-        Beat { rank, host, pid: 1, step: 4817, phase, doing: doing.into(), waits, saves, secs, still_secs: 0.0 }
+        let evaluates = false;
+        Beat {
+            rank,
+            host,
+            pid: 1,
+            step: 4817,
+            phase,
+            doing: doing.into(),
+            waits,
+            saves,
+            evaluates,
+            secs,
+            still_secs: 0.0,
+        }
     }
 
     /// After a step, `secs` of which each rank gives signs of life as `doing` has it; none is silence.
@@ -318,6 +339,23 @@ mod tests {
         let doing = |rank| Some(if rank == 0 { "writing a checkpoint" } else { "all-reduce" });
         assert_eq!(after(4, 0.0, 600, doing), None);
         assert!(words(after(4, 0.0, 602, doing)).starts_with("rank 0 (gpu00): writing a checkpoint for 60"));
+    }
+
+    #[test]
+    fn an_evaluation_has_time_as_long_as_it_moves() {
+        let mut health = Health::new(2, 5.0);
+        (0..2).for_each(|rank| health.heard(beat(rank, "computing", 0.0)));
+        health.stepped();
+        let mut trouble = |secs: f64| {
+            let evaluates =
+                |rank, doing, secs| Beat { evaluates: true, phase: "evaluation".into(), ..beat(rank, doing, secs) };
+            health.heard(evaluates(0, "computing", secs));
+            health.heard(evaluates(1, "all-reduce", secs + 90.0));
+            health.look(SECOND)
+        };
+        assert!((0..600).all(|_| trouble(0.5).is_none()));
+        let words = words((1..20).find_map(|secs| trouble(f64::from(secs))));
+        assert!(words.starts_with("rank 0 (gpu00): computing step 4817 (evaluation) for"), "{words}");
     }
 
     #[test]

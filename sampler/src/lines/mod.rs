@@ -55,30 +55,20 @@ impl LineReader {
     /// # Errors
     /// As [`LineReader::open`].
     pub fn over(path: &Path, file: impl Read + Send + 'static, lines_of: LinesOf) -> Result<Self, RowError> {
-        let opening = |source| RowError::Open { path: path.to_owned(), source };
-        let foreign = |reason| RowError::Foreign { path: path.to_owned(), reason };
-        let mut packed = Judged::of(Box::new(file));
-        // Reading, not opening, fails for a folder.
-        if let Some(e) = packed.failed.take_if(|_| packed.first_bytes.is_empty()) {
-            return Err(opening(e));
-        }
-        let (packing, named) = (Packing::of_bytes(&packed.first_bytes), Packing::of_name(path));
-        if packing == Packing::Plain && named != Packing::Plain && !packed.first_bytes.is_empty() {
-            let reason = evident(&packed.first_bytes).unwrap_or_else(|| {
-                let name = named.name();
-                format!("named as {name}, but it is not valid {name} data: unpacked already? Then give it its name")
-            });
-            return Err(foreign(reason));
-        }
-        let input = match packing {
-            Packing::Plain => packed,
-            _ => Judged::of(packing.unpack(packed.into_whole()).map_err(opening)?),
-        };
-        if let Some(reason) = evident::of_lines(&input.first_bytes, lines_of) {
-            return Err(foreign(reason));
-        }
-        let input = input.into_whole();
+        let (packing, input) = unpack(path, file, |first_bytes| evident::of_lines(first_bytes, lines_of))?;
         Ok(Self { path: path.to_owned(), packing, input, max_line_bytes: MAX_LINE_BYTES, line: 0, failed: false })
+    }
+
+    /// The next bytes, as many as are held, without passing over them; none at the end of the file. Before the first
+    /// line they are the file's first 64 KiB, or all of it.
+    ///
+    /// # Errors
+    /// As [`read_line`](Self::read_line).
+    pub fn peek(&mut self) -> Result<&[u8], RowError> {
+        let held = self.input.fill_buf().map(<[u8]>::len);
+        self.checked(held)?;
+        // What is held is returned without reading.
+        Ok(self.input.fill_buf().unwrap_or_default())
     }
 
     /// Reads the next line into `buffer`, without its end, and returns its number from 1; None at the end of the file.
@@ -139,6 +129,51 @@ impl LineReader {
             RowError::Read { path: self.path.clone(), line: self.line, reason, source }
         })
     }
+}
+
+/// The content of the file at `path`, whatever it is packed as, without a byte order mark before it.
+///
+/// # Errors
+/// The file cannot be read, or is evidently no text.
+pub fn unpacked(path: &Path) -> Result<Box<dyn BufRead + Send>, RowError> {
+    let opening = |source| RowError::Open { path: path.to_owned(), source };
+    let (_, mut content) = unpack(path, File::open(path).map_err(opening)?, evident)?;
+    while content.fill_buf().map_err(opening)?.starts_with(BYTE_ORDER_MARK) {
+        content.consume(BYTE_ORDER_MARK.len());
+    }
+    Ok(content)
+}
+
+/// How `file` is packed, and its content; `path` names it in errors. `judge` says of the content's first bytes what is
+/// wrong.
+fn unpack(
+    path: &Path,
+    file: impl Read + Send + 'static,
+    judge: impl Fn(&[u8]) -> Option<String>,
+) -> Result<(Packing, Box<dyn BufRead + Send>), RowError> {
+    let opening = |source| RowError::Open { path: path.to_owned(), source };
+    let foreign = |reason| RowError::Foreign { path: path.to_owned(), reason };
+    let mut packed = Judged::of(Box::new(file));
+    // Reading, not opening, fails for a folder.
+    if let Some(e) = packed.failed.take_if(|_| packed.first_bytes.is_empty()) {
+        return Err(opening(e));
+    }
+    let (packing, named) = (Packing::of_bytes(&packed.first_bytes), Packing::of_name(path));
+    if packing == Packing::Plain && named != Packing::Plain && !packed.first_bytes.is_empty() {
+        let reason = evident(&packed.first_bytes).unwrap_or_else(|| {
+            let name = named.name();
+            format!("named as {name}, but it is not valid {name} data: unpacked already? Then give it its name")
+        });
+        return Err(foreign(reason));
+    }
+    let content = match packing {
+        Packing::Plain => packed,
+        _ => Judged::of(packing.unpack(packed.into_whole()).map_err(opening)?),
+    };
+    if let Some(reason) = judge(&content.first_bytes) {
+        return Err(foreign(reason));
+    }
+    Ok((packing, content.into_whole()))
 }
 
 /// The line as text. The error is the reason alone.

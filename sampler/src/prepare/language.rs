@@ -10,16 +10,17 @@ const MIN_BYTES: usize = 48;
 
 /// The name of a row's language: its `own`, or the ISO 639-3 code of what is detected in `text`, or `und`.
 pub(super) fn language_of(own: Option<String>, text: &str) -> String {
-    own.unwrap_or_else(|| detect(text))
+    own.unwrap_or_else(|| detect_language(text).unwrap_or(UNKNOWN_LANGUAGE).to_owned())
 }
 
-fn detect(text: &str) -> String {
+/// The ISO 639-3 code of the language that `text` begins in; None where that is not certain, as of short texts.
+pub fn detect_language(text: &str) -> Option<&'static str> {
     if text.len() < MIN_BYTES {
-        return UNKNOWN_LANGUAGE.to_owned();
+        return None;
     }
     let end = text.char_indices().nth(MAX_CHARACTERS).map_or(text.len(), |(end, _)| end);
     let detected = whatlang::detect(&text[..end]).filter(whatlang::Info::is_reliable);
-    detected.map_or(UNKNOWN_LANGUAGE, |info| info.lang().code()).to_owned()
+    detected.map(|info| info.lang().code())
 }
 
 #[cfg(test)]

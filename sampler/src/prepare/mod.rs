@@ -18,6 +18,7 @@ mod tokenized;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+pub use language::detect_language;
 pub use options::{Long, OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, TextOptions};
 
 use crate::columns::files_of;

@@ -20,4 +20,4 @@ pub use reader::RowReader;
 pub use row::Row;
 pub(crate) use source::{RawRow, RecordSource, RowSource};
 pub(crate) use texts::{RawText, TextSource};
-pub use written::WrittenRow;
+pub use written::{WrittenRow, WrittenRows};

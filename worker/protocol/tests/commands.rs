@@ -6,15 +6,15 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use tercet_configs::Head;
 use tercet_protocol::Command;
 use tercet_protocol::args::{
-    BenchArgs, Bm25Lengths, DeviceArg, DoctorArgs, EncodeArgs, EvalArgs, EvalChoices, IndexArgs, IndexHead, LexicalArg,
-    Lists, MeasureArgs, MineArgs, PoolingArg, PrecisionArg, Prefixes, ProbeArgs, RankRange, RankTrainArgs, Ranking,
-    RecipeArgs, SearchArgs, Side, StepArgs, StoreArg, TrainArgs, Weights,
+    BenchArgs, Bm25Lengths, DeviceArg, DoctorArgs, Draw, EncodeArgs, EvalArgs, EvalChoices, Few, Filters, IndexArgs,
+    IndexHead, LexicalArg, Lists, MeasureArgs, MineArgs, PoolingArg, PrecisionArg, Prefixes, ProbeArgs, RankRange,
+    RankTrainArgs, Ranking, RecipeArgs, SearchArgs, Side, StepArgs, StoreArg, TrainArgs, Weights,
 };
 
 /// What a user, or a file's name, may bring along.
@@ -45,6 +45,16 @@ fn full(text: &str) -> Vec<Command> {
     let paths = || vec![path(), PathBuf::from(OsStr::from_bytes(b"not\xffUTF-8"))];
     let prefixes = Prefixes { query_prefix: Some(text.into()), passage_prefix: Some(String::new()) };
     let mcls = NonZeroUsize::new(256);
+    let lists = Lists {
+        top: 1,
+        rerank: 2,
+        dense_lexical_weights: Weights([0.2, 0.8]),
+        all_weights: Weights([0.15, 0.5, 1e-300]),
+        lexical: LexicalArg::Published,
+        bm25_k1: 0.0,
+        bm25_b: 1.0,
+        bm25_lengths: Bm25Lengths::Lucene,
+    };
     let step = |rows, tokens, dataset| StepArgs { recipe: recipe(text), model: path(), rows, dataset, tokens };
     vec![
         Command::Train(RankTrainArgs {
@@ -92,16 +102,7 @@ fn full(text: &str) -> Vec<Command> {
             queries: path(),
             out: path(),
             rankings: vec![Ranking::All, Ranking::DenseLexical, Ranking::Bm25],
-            lists: Lists {
-                top: 1,
-                rerank: 2,
-                dense_lexical_weights: Weights([0.2, 0.8]),
-                all_weights: Weights([0.15, 0.5, 1e-300]),
-                lexical: LexicalArg::Published,
-                bm25_k1: 0.0,
-                bm25_b: 1.0,
-                bm25_lengths: Bm25Lengths::Lucene,
-            },
+            lists: lists.clone(),
             query_prefix: Some(text.into()),
             query_max_len: 3,
             memory: 1,
@@ -143,18 +144,62 @@ fn full(text: &str) -> Vec<Command> {
         }),
         Command::Mine(MineArgs {
             model: path(),
-            rows: path(),
+            rows: paths(),
             out: path(),
-            corpus: Some(path()),
-            prefixes,
+            index: None,
+            corpus: paths(),
+            ranking: Ranking::Bm25,
+            lists: lists.clone(),
+            prefixes: prefixes.clone(),
             negatives: 0,
             range: RankRange { skip: 0, depth: 1 },
+            draw: Draw::Top,
+            few: Few::Drop,
+            filters: Filters {
+                near_duplicates: Some(0.5),
+                answers: true,
+                max_share: Some(1.0),
+                margin: Some(1e-300),
+                max_score: Some(-1.5),
+                min_score: Some(-1e300),
+                same_language: true,
+                per_document: Some(1),
+            },
+            write_scores: true,
+            teacher: Some(path()),
+            temperature: 1e-9,
             query_max_len: 4,
             passage_max_len: 5,
             seed: u64::MAX,
+            memory: 1,
             sub_batch_tokens: 2,
             device: DeviceArg::Auto,
             precision: PrecisionArg::Auto,
+        }),
+        Command::Mine(MineArgs {
+            model: path(),
+            rows: paths(),
+            out: path(),
+            index: Some(path()),
+            corpus: Vec::new(),
+            ranking: Ranking::All,
+            lists,
+            prefixes: Prefixes { passage_prefix: None, ..prefixes },
+            negatives: 1,
+            range: RankRange { skip: 1, depth: 2 },
+            draw: Draw::Uniform,
+            few: Few::Keep,
+            filters: Filters::default(),
+            write_scores: false,
+            teacher: None,
+            temperature: 1.0,
+            query_max_len: 4,
+            passage_max_len: 5,
+            seed: 0,
+            memory: 7,
+            sub_batch_tokens: 2,
+            device: DeviceArg::Cuda,
+            precision: PrecisionArg::Fp32,
         }),
         Command::Probe(ProbeArgs { tokens: 100, lens: vec![1, usize::MAX], heads: 3 }),
     ]
@@ -220,9 +265,13 @@ fn what_is_typed_alone_has_defaults_and_they_are_read_as_they_are() {
     let Command::Encode(encode) = typed("encode --model m --input - --out o.jsonl").unwrap() else { unreachable!() };
     assert_eq!(encode.heads, [Head::Dense, Head::Lexical, Head::MultiVector]);
     assert_eq!((encode.max_len, encode.sub_batch_tokens, encode.mcls, encode.pooling), (8192, 8192, None, None));
-    let Command::Mine(mine) = typed("mine --model m --rows r --out o").unwrap() else { unreachable!() };
+    let Command::Mine(mine) = typed("mine --model m --rows r s --out o").unwrap() else { unreachable!() };
     let lens = (mine.query_max_len, mine.passage_max_len);
     assert_eq!((lens, mine.negatives, mine.seed, mine.range.to_string().as_str()), ((512, 8192), 7, 42, "10-100"));
+    assert_eq!(
+        (mine.rows.len(), mine.ranking, mine.few, &mine.filters),
+        (2, Ranking::Dense, Few::Widen, &Filters::default())
+    );
     let Command::Index(index) = typed("index --model m --corpus a b --out o").unwrap() else { unreachable!() };
     assert_eq!((index.corpus.len(), index.heads.len(), index.store), (2, 3, StoreArg::Bf16));
     let Command::Search(search) = typed("search --model m --index i --queries q --out o --memory 2GiB").unwrap() else {
@@ -265,6 +314,11 @@ fn what_makes_no_sense_is_refused_and_named() {
         ("mine --model m --rows r.jsonl --out o.jsonl --passage-max-len 2", "need 3"),
         ("mine --model m --rows r.jsonl --out o.jsonl --range 100-10", "nothing is left between 100 and 10"),
         ("mine --model m --rows r.jsonl --out o.jsonl --range 10", "expected two ranks"),
+        ("mine --model m --rows r.jsonl --out o.jsonl --index i --corpus c", "--corpus"),
+        ("mine --model m --rows r.jsonl --out o.jsonl --index i --passage-prefix p", "--passage-prefix"),
+        ("mine --model m --rows r.jsonl --out o.jsonl --teacher t", "--write-scores"),
+        ("mine --model m --rows r.jsonl --out o.jsonl --near-duplicates 80", "from 0 to 1"),
+        ("mine --model m --rows r.jsonl --out o.jsonl --temperature 0", "above 0"),
         ("encode --model m --input i --out o.jsonl --heads dense,sparse", "sparse"),
         ("index --model m --out o", "--corpus"),
         ("index --model m --corpus c --out o --heads multi_vector", "multi_vector"),
@@ -278,4 +332,23 @@ fn what_makes_no_sense_is_refused_and_named() {
         let error = typed(line).unwrap_err();
         assert!(error.contains(named), "{line}: {error}");
     }
+}
+
+#[test]
+fn every_suite_loads_and_what_is_typed_goes_before_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/eval");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let suite = EvalChoices::load(&path).unwrap();
+        assert!(suite.rankings.len() == 6 && suite.metrics.iter().all(|metric| metric.at <= suite.lists().top));
+        names.push(path.file_stem().unwrap().to_str().unwrap().to_owned());
+        let long = suite.passage_max_len == Some(8192);
+        assert_eq!(suite.lists().all_weights.0, if long { [0.15, 0.5, 0.35] } else { [1.0, 0.3, 1.0] });
+        let typed = EvalChoices { top: Some(7), metrics: vec!["map@7".parse().unwrap()], ..EvalChoices::default() };
+        let both = typed.clone().over(suite.clone());
+        assert_eq!((both.top, &both.metrics, both.rerank), (Some(7), &typed.metrics, suite.rerank));
+    }
+    names.sort();
+    assert_eq!(names, ["beir", "miracl", "mkqa", "mldr", "narrativeqa"]);
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use tercet_protocol::says::{self, Beat, Event, StepRecord};
+use tercet_protocol::says::{self, Beat, EvalRecord, Event, StepRecord};
 
 fn record() -> StepRecord {
     StepRecord {
@@ -16,6 +16,11 @@ fn record() -> StepRecord {
         phase_secs: BTreeMap::from([("input".to_owned(), 0.25)]),
         ..StepRecord::default()
     }
+}
+
+fn evaluation() -> EvalRecord {
+    let figures = BTreeMap::from([(EvalRecord::name_of("mean", "dense", "ndcg@10"), 0.25)]);
+    EvalRecord { step: 6, eval_secs: 1.5, eval_secs_so_far: 2.5, eval_share: 0.125, figures }
 }
 
 fn events() -> Vec<Event> {
@@ -35,7 +40,10 @@ fn events() -> Vec<Event> {
         Event::Checkpoint { path: run_dir.join("step-00000006"), step: 6 },
         Event::Stopped { step: 4 },
         Event::Heartbeat(Beat { rank: 1, host: "gpu04".into(), doing: "computing".into(), ..Beat::default() }),
-        Event::End { run_dir, steps: 6 },
+        Event::End { run_dir: run_dir.clone(), steps: 6, early: None },
+        Event::Evaluating { step: 6 },
+        Event::Evaluated { record: evaluation(), shown: "mean/dense/ndcg@10".into(), best: true },
+        Event::End { run_dir, steps: 6, early: Some("no better".into()) },
     ]
 }
 
@@ -61,7 +69,7 @@ fn lines_are_to_the_byte_what_readers_know() {
     assert_eq!(line(3), r#"{"event":"checkpoint","path":"runs/demo/step-00000006","step":6}"#);
     assert_eq!(
         line(5),
-        r#"{"event":"heartbeat","rank":1,"host":"gpu04","pid":0,"step":0,"phase":"","doing":"computing","waits":false,"saves":false,"secs":0.0,"still_secs":0.0}"#
+        r#"{"event":"heartbeat","rank":1,"host":"gpu04","pid":0,"step":0,"phase":"","doing":"computing","waits":false,"saves":false,"evaluates":false,"secs":0.0,"still_secs":0.0}"#
     );
     assert_eq!(line(6), r#"{"event":"end","run_dir":"runs/demo","steps":6}"#);
     let metrics = says::line(&record());
@@ -69,6 +77,17 @@ fn lines_are_to_the_byte_what_readers_know() {
     let keys: Vec<&str> =
         metrics.split("\":").map(|part| part.rsplit('"').next().unwrap()).filter(|key| !key.is_empty()).collect();
     assert_eq!(keys[..3], ["all_reduce_bytes", "checkpoint_stall_secs", "dataset"], "in alphabetical order");
+}
+
+#[test]
+fn an_evaluation_is_told_from_a_step_and_has_its_figures_by_their_names() {
+    let line = says::line(&evaluation());
+    let expected =
+        r#"{"eval/mean/dense/ndcg@10":0.25,"eval_secs":1.5,"eval_secs_so_far":2.5,"eval_share":0.125,"step":6}"#;
+    assert_eq!(line, expected);
+    assert_eq!(serde_json::from_str::<EvalRecord>(&line).unwrap(), evaluation());
+    let is_one = |line: &str| EvalRecord::is_one(&serde_json::from_str(line).unwrap());
+    assert!(is_one(&line) && !is_one(&says::line(&record())));
 }
 
 #[test]

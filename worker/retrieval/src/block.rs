@@ -22,6 +22,7 @@ pub struct Block {
     num_passages: usize,
     ids: Range<usize>,
     id_offsets: Range<usize>,
+    identities: Range<usize>,
     texts: Texts,
     dense: Option<(Range<usize>, usize)>,
     lexical: Option<Postings>,
@@ -58,9 +59,14 @@ impl Block {
         };
         let counts = contents.bm25.then(|| Ok((Postings::find(&file, BM25, Values::Counts)?, lens("bm25.lens")?)));
         let words = contents.words.then(|| Ok((WordPostings::find(&file)?, lens("words.lens")?)));
+        let identities = match file.find("texts.identities", Dtype::U64)? {
+            (place, &[count, 2]) if count == num_passages => place,
+            (_, shape) => return Err(file.damaged(format!("texts.identities has the shape {shape:?}"))),
+        };
         Ok(Self {
             stored,
             num_passages,
+            identities,
             ids: file.find("ids.bytes", Dtype::U8)?.0,
             id_offsets,
             texts: Texts::find(&file)?,
@@ -105,6 +111,16 @@ impl Block {
     pub fn id(&self, i: usize) -> &[u8] {
         let offsets = self.file.bytes(&self.id_offsets);
         &self.file.bytes(&self.ids)[u64_at(offsets, i) as usize..u64_at(offsets, i + 1) as usize]
+    }
+
+    /// The hashes by which the text of passage `i` is told to be another's: of the text, and of what it is without its
+    /// title.
+    ///
+    /// # Panics
+    /// If there is no such passage.
+    pub fn identities(&self, i: usize) -> [u64; 2] {
+        let bytes = self.file.bytes(&self.identities);
+        [u64_at(bytes, 2 * i), u64_at(bytes, 2 * i + 1)]
     }
 
     /// The text of passage `i`.
@@ -281,7 +297,9 @@ mod tests {
         for (i, (tokens, weights)) in passages.iter().enumerate() {
             let (id, text) = (format!("d{i}"), format!("{tokens:?}"));
             let dense = [i as f32 / 3.0, -1.0];
-            builder.push(Passage { id: &id, text: &text, dense: &dense, lexical: weights, tokens }).unwrap();
+            let identities = [i as u64, u64::MAX - i as u64];
+            let passage = Passage { id: &id, text: &text, identities, dense: &dense, lexical: weights, tokens };
+            builder.push(passage).unwrap();
         }
         let path = tempfile::tempdir().unwrap().keep().join(crate::manifest::block_name(0));
         builder.write(&mut File::create(&path).unwrap()).unwrap();
@@ -365,6 +383,7 @@ mod tests {
         assert_eq!((block.num_passages(), width), (500, 2));
         for i in [0, 1, 255, 499] {
             assert_eq!(block.id(i), format!("d{i}").as_bytes());
+            assert_eq!(block.identities(i), [i as u64, u64::MAX - i as u64]);
             assert_eq!(block.text(i).unwrap(), format!("[{i}, {}]", i + 1));
             assert_eq!(dense.slice(2 * i, 2).to_vec(), [Stored::Bf16.rounded(i as f32 / 3.0), -1.0]);
         }
@@ -394,7 +413,7 @@ mod tests {
     fn a_block_has_a_largest_size() {
         let none = Contents { dense: false, lexical: false, bm25: false, words: false };
         let mut builder = BlockBuilder::new(none, Stored::Bf16);
-        let passage = Passage { id: "", text: "", dense: &[], lexical: &[], tokens: &[] };
+        let passage = Passage { id: "", text: "", identities: [0; 2], dense: &[], lexical: &[], tokens: &[] };
         (0..BlockBuilder::LARGEST).for_each(|_| builder.push(passage).unwrap());
         assert!(builder.push(passage).is_err());
     }

@@ -39,7 +39,7 @@ impl Bm25 {
     }
 
     /// What stands beside tf below the fraction's line, for a document of `len` tokens.
-    pub(crate) fn norm(&self, len: u32) -> f32 {
+    pub fn norm(&self, len: u32) -> f32 {
         let len = match self.lengths {
             DocLengths::Exact => len,
             DocLengths::Lucene => of_byte(to_byte(len)),

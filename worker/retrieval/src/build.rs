@@ -32,6 +32,8 @@ pub struct Passage<'a> {
     pub id: &'a str,
     /// What the model reads.
     pub text: &'a str,
+    /// Hashes by which texts are told to be the same: of the text, and of what it is without its title.
+    pub identities: [u64; 2],
     /// Its dense vector, `[d]`.
     pub dense: &'a [f32],
     /// Its tokens' weights, each token once.
@@ -54,6 +56,7 @@ pub struct BlockBuilder {
     word_lens: Vec<u8>,
     ids: Vec<u8>,
     id_offsets: Vec<u8>,
+    identities: Vec<u8>,
     texts: TextsBuilder,
 }
 
@@ -75,6 +78,7 @@ impl BlockBuilder {
             word_lens: Vec::new(),
             ids: Vec::new(),
             id_offsets: 0u64.to_le_bytes().to_vec(),
+            identities: Vec::new(),
             texts: TextsBuilder::default(),
         }
     }
@@ -109,6 +113,7 @@ impl BlockBuilder {
         }
         self.ids.extend(passage.id.as_bytes());
         self.id_offsets.extend((self.ids.len() as u64).to_le_bytes());
+        passage.identities.iter().for_each(|identity| self.identities.extend(identity.to_le_bytes()));
         self.texts.push(passage.text)?;
         self.num_passages += 1;
         Ok(())
@@ -123,6 +128,7 @@ impl BlockBuilder {
         let mut entries: Vec<Entry> = vec![
             ("ids.bytes", Dtype::U8, vec![self.ids.len()], self.ids),
             ("ids.offsets", Dtype::U64, vec![count + 1], self.id_offsets),
+            ("texts.identities", Dtype::U64, vec![count, 2], self.identities),
         ];
         if self.contents.dense {
             let dtype = match self.stored {

@@ -32,7 +32,7 @@ pub enum IndexError {
         reason: String,
     },
     /// A file is not what was written.
-    #[error("{}: damaged: {reason}. Remove the file and type the `tercet index` command again: it makes the block anew", path.display())]
+    #[error("{}: damaged: {reason}. Remove the file and type the `tercet index` or `tercet eval` command again: it makes the block anew", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,

@@ -92,6 +92,15 @@ impl Index {
         (&self.blocks[block], (doc - self.first[block]) as usize)
     }
 
+    /// The hashes of the text of document `doc`, with its title and without ([`Block::identities`]).
+    ///
+    /// # Panics
+    /// If there is no such document.
+    pub fn identities(&self, doc: u32) -> [u64; 2] {
+        let (block, place) = self.place(doc);
+        block.identities(place)
+    }
+
     /// The text of document `doc`.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ pub enum LexicalWeights {
 impl LexicalWeights {
     /// What stands for `weight`.
     #[inline(always)]
-    pub(crate) fn of(self, weight: f32) -> f32 {
+    pub fn of(self, weight: f32) -> f32 {
         match self {
             Self::Exact => weight,
             // In 64 bits the product is exact.

@@ -21,6 +21,7 @@ mod manifest;
 mod number;
 mod postings;
 mod run;
+mod shingles;
 mod tensors;
 mod texts;
 mod words;
@@ -41,4 +42,5 @@ pub use manifest::{
 pub use number::{Numbers, Stored};
 pub use postings::{TokenWeights, WordWeights};
 pub use run::run_lines;
+pub use shingles::Shingles;
 pub use words::words;

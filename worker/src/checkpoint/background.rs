@@ -40,6 +40,17 @@ impl Background {
         self.desk.as_mut().expect("the one before was waited for").kept.goes_on_from(step);
     }
 
+    /// The checkpoint of `best` stays whatever its number. Removes those that need not stay for that any longer; the
+    /// newest is that of `step`. Call [`Background::wait`] first.
+    ///
+    /// # Panics
+    /// If a snapshot is being written.
+    pub fn best_is(&mut self, best: Option<u64>, step: u64) {
+        let desk = self.desk.as_mut().expect("the one before was waited for");
+        desk.kept.best_is(best);
+        desk.remarks.extend(desk.kept.complete(&self.run_dir, step));
+    }
+
     /// Makes the system provide the snapshot's memory now, in the background, instead of page by page during the first
     /// snapshot. A run that continues from a checkpoint, that of `step`, also removes those that need not stay, because
     /// the run before may have been killed before it did so.

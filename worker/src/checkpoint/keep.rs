@@ -17,6 +17,8 @@ use super::manifest::{Flaw, Manifest, NAME};
 #[derive(Debug)]
 pub struct Kept {
     keep: usize,
+    /// The step of the one that stays whatever its number, because its model is the best.
+    best: Option<u64>,
     /// Steps of checkpoints that have passed a complete check.
     good: BTreeSet<u64>,
     /// Steps of those that are left alone and have been reported.
@@ -26,13 +28,18 @@ pub struct Kept {
 impl Kept {
     /// The `keep` newest good ones stay (0: all). The checkpoint of `step`, if there is one, has passed every check.
     pub fn new(keep: usize, step: u64) -> Self {
-        Self { keep, good: BTreeSet::from([step]), told: BTreeSet::new() }
+        Self { keep, best: None, good: BTreeSet::from([step]), told: BTreeSet::new() }
     }
 
     /// The run continues from the checkpoint of `step`, which has passed every check; no later one has.
     pub fn goes_on_from(&mut self, step: u64) {
         self.good.retain(|good| *good < step);
         self.good.insert(step);
+    }
+
+    /// The checkpoint of `step` stays besides the newest, if it is good.
+    pub fn best_is(&mut self, step: Option<u64>) {
+        self.best = step;
     }
 
     /// The checkpoint of `step` is complete: removes earlier ones that need not stay, and returns what the user should
@@ -48,7 +55,7 @@ impl Kept {
         let mut remarks = Vec::new();
         let mut num_good = 1;
         for (old, path) in list(run_dir).into_iter().rev().filter(|(old, _)| *old < step) {
-            if num_good >= self.keep {
+            if num_good >= self.keep && self.best != Some(old) {
                 if !path.join(NAME).is_file() {
                     continue;
                 }

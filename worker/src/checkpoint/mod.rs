@@ -55,6 +55,9 @@ pub struct Progress {
     /// Steps, from 1, whose batches the run leaves out because it rolled back from them.
     #[serde(default)]
     pub left_out: BTreeSet<u64>,
+    /// The evaluation of this step follows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evaluates: bool,
 }
 
 impl Progress {

@@ -88,9 +88,9 @@ fn own_sample(
     let world = ranks.world_size() as u64;
     let every = (survey.corpus.text_bytes / (bytes_of_rank * world)).max(1);
     let mut own = Vec::new();
-    files.for_each(|number, _, line| {
+    files.for_each(|number, _, unread| {
         if number % every == 0 && number / every % world == ranks.rank() as u64 {
-            own.push(Passage::parse(line)?);
+            own.push(unread.passage()?);
         }
         Ok(())
     })?;

@@ -113,7 +113,10 @@ impl AtomicFile {
 }
 
 /// As [`AtomicFile::commit`], for files that belong together.
-fn commit_together(mut files: Vec<AtomicFile>) -> Result<(), CommandError> {
+///
+/// # Errors
+/// As there; none of them is in its place then.
+pub fn commit_together(mut files: Vec<AtomicFile>) -> Result<(), CommandError> {
     files.iter_mut().try_for_each(AtomicFile::sync)?;
     let linked = files.iter_mut().try_for_each(AtomicFile::link);
     for file in files.iter().filter(|file| linked.is_err() && is_interrupted(&file.path)) {

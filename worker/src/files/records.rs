@@ -113,9 +113,20 @@ impl TextRecord {
     /// # Errors
     /// The title is no string: a query's may be anything, as it is not read.
     pub fn full_text(self) -> Result<String, String> {
+        self.titled_text().map(|(text, _)| text)
+    }
+
+    /// That, and where in it the text begins that follows the title; 0 without a title.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn titled_text(self) -> Result<(String, usize), String> {
         Ok(match self.title.map(|title| string("title", title)).transpose()? {
-            Some(title) if !title.trim().is_empty() => format!("{title} {}", self.text).trim().to_owned(),
-            _ => self.text,
+            Some(title) if !title.trim().is_empty() => {
+                let start = title.trim_start().len() + 1;
+                (format!("{title} {}", self.text).trim().to_owned(), start)
+            }
+            _ => (self.text, 0),
         })
     }
 }
@@ -230,6 +241,10 @@ mod tests {
         assert_eq!(text(r#"{"_id": "1", "title": " ", "text": "b"}"#), "b");
         assert_eq!(text(r#"{"_id": "1", "title": null, "text": "b"}"#), "b");
         assert_eq!(text(r#"{"query": "b"}"#), "b");
+        let titled = |line: &str| TextRecord::parse(line).unwrap().titled_text().unwrap();
+        assert_eq!(titled(r#"{"title": " A ", "text": " b "}"#), ("A   b".to_owned(), 3));
+        assert_eq!(titled(r#"{"title": "A", "text": " "}"#), ("A".to_owned(), 2));
+        assert_eq!(titled(r#"{"text": "b"}"#), ("b".to_owned(), 0));
         let titled = TextRecord::parse(r#"{"query": {"a": 1}, "text": "c", "title": 3}"#).unwrap();
         assert_eq!(titled.text, "c");
         assert_eq!(titled.full_text().unwrap_err(), "\"title\" is 3: a string is expected");

@@ -130,9 +130,22 @@ fn checkpoint_bytes(recipe: &Recipe) -> Option<u64> {
 /// The number of checkpoints that the run keeps at the same time, plus the one being written, minus those that exist.
 fn num_checkpoints(recipe: &Recipe) -> u64 {
     let section = &recipe.checkpoint;
-    let made = recipe.steps.checked_div(section.every_steps).unwrap_or(1).max(1);
-    let kept = if section.keep == 0 { made } else { made.min(section.keep as u64 + 1) };
+    let evaluates_every = if recipe.eval.data.is_empty() { 0 } else { recipe.eval.every_steps };
+    let due = |every_steps: u64| recipe.steps.checked_div(every_steps).unwrap_or(0);
+    let for_both = due(lcm(section.every_steps, evaluates_every));
+    let made = (due(section.every_steps) + due(evaluates_every) - for_both).max(1);
+    let stay = section.keep as u64 + u64::from(section.keep_best.is_some());
+    let kept = if section.keep == 0 { made } else { made.min(stay + 1) };
     kept.saturating_sub(checkpoint::num_checkpoints(&recipe.run_dir)).max(1)
+}
+
+/// The least common multiple; 0 of 0 and anything.
+fn lcm(a: u64, b: u64) -> u64 {
+    let (mut divisor, mut rest) = (a, b);
+    while rest > 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    a.checked_div(divisor).map_or(0, |part| part.saturating_mul(b))
 }
 
 #[cfg(test)]

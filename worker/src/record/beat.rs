@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,12 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// The current step, from 1; 0 before the first.
 static STEP: AtomicU64 = AtomicU64::new(0);
+
+/// Whether the model is being evaluated.
+static EVALUATES: AtomicBool = AtomicBool::new(false);
+
+/// The phase that is told meanwhile, whatever part of it the rank is in.
+const EVALUATION: &str = "evaluation";
 
 /// The processor time of a thread, and since when it has not grown.
 struct Clock {
@@ -56,6 +62,14 @@ pub fn at_step(step: u64) {
     STEP.store(step, Ordering::Relaxed);
 }
 
+/// Does `work`, which evaluates the model: as long as it moves, nobody takes it for a step that hangs.
+pub fn during_evaluation<T>(work: impl FnOnce() -> T) -> T {
+    EVALUATES.store(true, Ordering::Relaxed);
+    let result = work();
+    EVALUATES.store(false, Ordering::Relaxed);
+    result
+}
+
 /// Starts to give signs of life, until the process ends. The training thread calls it. When nobody reads them any more,
 /// the kernel or mpirun has asked this rank to stop. If it has not stopped after `stop_secs`, it is ended, so that no
 /// hanging rank outlives its launcher.
@@ -85,9 +99,11 @@ fn line(rank: usize, host: &str, still_secs: f64) -> String {
         (doing, None) => doing.name().to_owned(),
     };
     let (waits, saves) = (now.doing.waits(), now.doing == Doing::WritingCheckpoint);
-    let (host, pid, phase) = (host.to_owned(), process::id(), phase::current_name().to_owned());
+    let evaluates = EVALUATES.load(Ordering::Relaxed);
+    let phase = if evaluates { EVALUATION } else { phase::current_name() };
+    let (host, pid, phase) = (host.to_owned(), process::id(), phase.to_owned());
     let [secs, still_secs] = [now.secs, still_secs].map(|secs| (secs * 10.0).round() / 10.0);
-    Event::Heartbeat(Beat { rank, host, pid, step, phase, doing, waits, saves, secs, still_secs }).line()
+    Event::Heartbeat(Beat { rank, host, pid, step, phase, doing, waits, saves, evaluates, secs, still_secs }).line()
 }
 
 /// Writes a line in one piece, so that other ranks' output does not get into it.

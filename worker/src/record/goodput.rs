@@ -1,8 +1,9 @@
 //! Goodput: the share of the time since a run first began that was spent on steps that count.
 //!
 //! A step that is repeated after a restart counts once, and a step without an update does not count. The rest is
-//! start-up, restarts, waiting for rows and checkpoints, and the time in which the run was stopped. The first beginning
-//! is in a file of the run folder; the useful seconds are part of its history.
+//! start-up, restarts, waiting for rows and checkpoints, evaluations, and the time in which the run was stopped. The
+//! evaluations' share is told apart. The first beginning is in a file of the run folder; the useful seconds are part of
+//! its history.
 
 use std::fs;
 use std::path::Path;
@@ -43,8 +44,13 @@ impl Goodput {
 
     /// The share, from 0 to 1. Hosts' clocks may differ, and the beginning is known only to the second.
     pub fn share(&self) -> f64 {
+        self.share_of(self.useful_secs)
+    }
+
+    /// The same share of other seconds than those of steps.
+    pub fn share_of(&self, secs: f64) -> f64 {
         let wall_secs = since_1970().as_secs().saturating_sub(self.began) as f64;
-        self.useful_secs / wall_secs.max(self.useful_secs).max(f64::MIN_POSITIVE)
+        secs / wall_secs.max(secs).max(f64::MIN_POSITIVE)
     }
 }
 

@@ -1,4 +1,5 @@
-//! metrics.jsonl: a line for each step, in order, whatever happened to the run in between. ranks.jsonl works alike.
+//! metrics.jsonl: a line for each step, in order, whatever happened to the run in between, and one for an evaluation
+//! behind that of its step. ranks.jsonl works alike.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::Value;
-use tercet_protocol::says;
+use tercet_protocol::says::{self, EvalRecord};
 
 /// The number of bytes read at a time, from the end.
 const BLOCK: u64 = 1 << 16;
@@ -20,7 +21,7 @@ pub struct History {
 
 impl History {
     /// Opens `path` for the steps after `step`, and cuts off the lines of later steps. Returns the last remaining
-    /// lines, at most `num_last`, oldest first.
+    /// lines, oldest first: those of at most `num_last` steps, and of evaluations between and behind them.
     ///
     /// Only the part from those lines on is read, so it takes as long after a million steps as after ten.
     ///
@@ -64,14 +65,15 @@ impl History {
     }
 }
 
-/// Truncates `file` after the last line of a step up to `step`. Returns the last `num_last` remaining lines, oldest
-/// first.
+/// Truncates `file` after the last line of a step up to `step`. Returns the last remaining lines, as [`History::open`]
+/// does.
 fn cut_back(file: &mut File, step: u64, num_last: usize) -> io::Result<Vec<Value>> {
     let mut start = file.metadata()?.len();
     let mut bytes = Vec::new(); // from `start` on, without what is cut off
     let mut kept: Vec<Value> = Vec::new(); // newest first
     let mut end = 0;
-    while kept.len() < num_last.max(1) {
+    let mut num_steps = 0;
+    while num_steps < num_last.max(1) {
         // Takes the newest line of what was read, once its beginning was read as well.
         let line_start = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |feed| feed + 1);
         if line_start == 0 && start > 0 {
@@ -90,6 +92,7 @@ fn cut_back(file: &mut File, step: u64, num_last: usize) -> io::Result<Vec<Value
             if kept.is_empty() {
                 end = start + bytes.len() as u64;
             }
+            num_steps += usize::from(!EvalRecord::is_one(&line));
             kept.push(line);
         }
         if line_start == 0 {
@@ -103,7 +106,9 @@ fn cut_back(file: &mut File, step: u64, num_last: usize) -> io::Result<Vec<Value
     if end > 0 && !has_feed {
         file.write_all(b"\n")?;
     }
-    kept.truncate(num_last);
+    if num_last == 0 {
+        kept.clear();
+    }
     kept.reverse();
     Ok(kept)
 }
@@ -138,6 +143,20 @@ mod tests {
             let num_kept = step.min(400);
             let expected: Vec<u64> = (num_kept.saturating_sub(num_last as u64) + 1..=num_kept).collect();
             assert_eq!(last, expected, "after step {step}");
+        }
+    }
+
+    #[test]
+    fn an_evaluation_belongs_to_its_step_and_counts_as_none() {
+        let evaluation = |step: u64| format!("{{\"step\":{step},\"eval_secs\":1.5}}\n");
+        let all: Vec<String> = (1..=40).map(|step| line(step) + &evaluation(step)).collect();
+        for (step, num_last, num_lines) in [(40, 3, 6), (17, 1, 2), (17, 0, 0), (2, 9, 4)] {
+            let (text, last) = cut(&all.concat(), step, num_last);
+            assert!(
+                text == format!("{}{{\"step\":{}}}\n", all[..step as usize].concat(), step + 1),
+                "after step {step}"
+            );
+            assert_eq!(last.len(), num_lines, "after step {step}: {last:?}");
         }
     }
 

@@ -7,9 +7,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use tercet_cluster::Collective;
 use tercet_configs::Recipe;
-use tercet_protocol::says::{Event, StepRecord};
+use tercet_protocol::says::{EvalRecord, Event, StepRecord};
 
 use super::beat;
 use super::fitted::Fitted;
@@ -38,6 +39,8 @@ struct Sink {
     events: bool,
     log_every: u64,
     last_step: u64,
+    /// The step of the last evaluation in the history.
+    evaluated: Option<u64>,
     run_dir: PathBuf,
 }
 
@@ -58,7 +61,7 @@ impl Recorder {
         }
         let run_dir = recipe.run_dir.clone();
         let spike_ratio = recipe.faults.grad_norm_spike;
-        let Opened { history, spikes, num_spikes, goodput } = open(&run_dir, first_step, spike_ratio)?;
+        let Opened { history, spikes, num_spikes, goodput, evaluated } = open(&run_dir, first_step, spike_ratio)?;
         let tensorboard = or_without(EventFile::create(&run_dir.join("tensorboard"), ranks.host()));
         let (log_every, last_step) = (recipe.log.every_steps.max(1), recipe.steps);
         let sink = Sink {
@@ -72,6 +75,7 @@ impl Recorder {
             events,
             log_every,
             last_step,
+            evaluated,
             run_dir,
         };
         let (world_size, startup_secs) = (ranks.world_size(), process_secs());
@@ -144,6 +148,44 @@ impl Recorder {
         Ok(())
     }
 
+    /// The model is about to be evaluated, after `step` steps.
+    pub fn evaluating(&self, step: u64) {
+        let Some(sink) = &self.sink else { return };
+        sink.event(|| Event::Evaluating { step });
+    }
+
+    /// Records an evaluation, of which `shown` is the figure to show; `best` tells that its checkpoint is the best so
+    /// far by that figure.
+    ///
+    /// # Errors
+    /// metrics.jsonl cannot be written.
+    pub fn evaluated(&mut self, record: &EvalRecord, shown: &str, best: bool) -> anyhow::Result<()> {
+        let Some(sink) = &mut self.sink else { return Ok(()) };
+        sink.keep_evaluation(record)?;
+        sink.event(|| Event::Evaluated { record: record.clone(), shown: shown.to_owned(), best });
+        let means = record.figures.iter().filter(|(name, _)| name.starts_with("eval/mean/"));
+        let means: String =
+            means.map(|(name, figure)| format!("  {} {figure:.4}", &name["eval/mean/".len()..])).collect();
+        tracing::info!("evaluated step {} in {:.1} s:{means}", record.step, record.eval_secs);
+        Ok(())
+    }
+
+    /// Takes an evaluation into the history that a run which was killed has not recorded there.
+    ///
+    /// # Errors
+    /// metrics.jsonl cannot be written.
+    pub fn evaluated_before(&mut self, record: &EvalRecord) -> anyhow::Result<()> {
+        match &mut self.sink {
+            Some(sink) if sink.evaluated != Some(record.step) => sink.keep_evaluation(record),
+            _ => Ok(()),
+        }
+    }
+
+    /// The share of `secs` in the time since the run first began; 0 on the ranks that do not record.
+    pub fn share_of(&self, secs: f64) -> f64 {
+        self.sink.as_ref().map_or(0.0, |sink| sink.goodput.share_of(secs))
+    }
+
     /// Reports what the user should know, in the log and as an event.
     pub fn warn(&self, text: &str) {
         let Some(sink) = &self.sink else { return };
@@ -171,8 +213,9 @@ impl Recorder {
     /// metrics.jsonl cannot be cut back.
     pub fn roll_back(&mut self, step: u64) -> anyhow::Result<()> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
-        let Opened { history, spikes, num_spikes, goodput } = open(&sink.run_dir, step, sink.spike_ratio)?;
+        let Opened { history, spikes, num_spikes, goodput, evaluated } = open(&sink.run_dir, step, sink.spike_ratio)?;
         (sink.history, sink.spikes, sink.num_spikes, sink.goodput) = (history, spikes, num_spikes, goodput);
+        sink.evaluated = evaluated;
         Ok(())
     }
 
@@ -188,19 +231,35 @@ impl Recorder {
         Ok(())
     }
 
-    /// Records that the run is complete.
+    /// Records that the run is complete, with `steps` steps done; `early` says why, where they are fewer than was asked
+    /// for.
     ///
     /// # Errors
     /// metrics.jsonl cannot be synced.
-    pub fn end(&mut self, steps: u64) -> anyhow::Result<()> {
+    pub fn end(&mut self, steps: u64, early: Option<String>) -> anyhow::Result<()> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
         sink.history.sync()?;
-        sink.event(|| Event::End { run_dir: sink.run_dir.clone(), steps });
+        if let Some(why) = &early {
+            tracing::info!("ended after step {steps}: {why}");
+        }
+        sink.event(|| Event::End { run_dir: sink.run_dir.clone(), steps, early });
         Ok(())
     }
 }
 
 impl Sink {
+    fn keep_evaluation(&mut self, record: &EvalRecord) -> anyhow::Result<()> {
+        self.history.push(record)?;
+        self.evaluated = Some(record.step);
+        let mut scalars: Vec<(String, f64)> = record.figures.clone().into_iter().collect();
+        scalars.push(("speed/eval_secs".into(), record.eval_secs));
+        scalars.push(("speed/eval_share".into(), record.eval_share));
+        if let Some(mut file) = self.tensorboard.take() {
+            self.tensorboard = or_without(file.scalars(record.step, &scalars).map(|()| file));
+        }
+        Ok(())
+    }
+
     fn look_for_spike(&mut self, record: &StepRecord) {
         if !record.grad_norm.is_finite() {
             return;
@@ -241,15 +300,19 @@ struct Opened {
     spikes: Spikes,
     num_spikes: u64,
     goodput: Goodput,
+    /// The step of the last evaluation in the history, if it is not too long ago.
+    evaluated: Option<u64>,
 }
 
 fn open(run_dir: &Path, step: u64, spike_ratio: f64) -> anyhow::Result<Opened> {
     let (history, last) = History::open(run_dir.join("metrics.jsonl"), step, spikes::WINDOW)?;
+    let (evaluations, last): (Vec<Value>, Vec<Value>) = last.into_iter().partition(EvalRecord::is_one);
+    let evaluated = evaluations.last().and_then(|line| line["step"].as_u64());
     let last: Vec<StepRecord> = last.into_iter().filter_map(|line| serde_json::from_value(line).ok()).collect();
     let norms = last.iter().map(|record| record.grad_norm).filter(|norm| norm.is_finite());
     let spikes = Spikes::new(spike_ratio, norms);
     let (num_spikes, useful_secs) = last.last().map_or((0, 0.0), |last| (last.grad_norm_spikes, last.useful_secs));
-    Ok(Opened { history, spikes, num_spikes, goodput: Goodput::new(run_dir, useful_secs) })
+    Ok(Opened { history, spikes, num_spikes, goodput: Goodput::new(run_dir, useful_secs), evaluated })
 }
 
 /// The run continues without TensorBoard if its file cannot be written.

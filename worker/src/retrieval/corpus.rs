@@ -8,14 +8,28 @@ use std::path::PathBuf;
 
 use tercet_cluster::{Collective, broadcast_bytes};
 use tercet_retrieval::{Corpus, GRAIN};
-use tercet_sampler::{ReadAt, for_each_object};
+use tercet_sampler::{ReadAt, WrittenRows, for_each_object};
 
 use super::judged::{find, required_id};
 use crate::files::CommandError;
 use crate::files::records::TextRecord;
 
 /// The files of a corpus, in order.
-pub struct CorpusFiles(Vec<PathBuf>);
+pub struct CorpusFiles {
+    paths: Vec<PathBuf>,
+    of: Holds,
+}
+
+/// What passages of a file are.
+#[derive(Clone, Copy)]
+enum Holds {
+    /// Objects with names.
+    Named,
+    /// Objects with names or without.
+    Texts,
+    /// Positives and negatives of training rows.
+    Rows,
+}
 
 /// A passage: its name, and what the model reads.
 #[derive(Debug, Clone)]
@@ -24,6 +38,23 @@ pub struct Passage {
     pub id: String,
     /// Title and text.
     pub text: String,
+    /// Where in it the text begins that follows the title; 0 without a title.
+    pub title_len: usize,
+}
+
+/// A passage that has been come to, and not looked at yet.
+pub struct Unread<'a> {
+    number: u64,
+    form: Form<'a>,
+}
+
+enum Form<'a> {
+    /// An object with a name.
+    Named(&'a str),
+    /// An object.
+    Object(&'a str),
+    /// The text itself.
+    Text(&'a str),
 }
 
 /// A corpus in figures.
@@ -35,25 +66,53 @@ pub struct Survey {
 }
 
 impl CorpusFiles {
-    /// Of what was typed: files, folders of columns, or BEIR folders.
+    /// Of what was typed: files, folders of columns, or BEIR folders. Passages have names.
     pub fn of(paths: &[PathBuf]) -> Self {
-        Self(paths.iter().map(|path| find(path, "corpus.jsonl").unwrap_or_else(|| path.clone())).collect())
+        Self { paths: found(paths), of: Holds::Named }
     }
 
-    /// Calls `visit` with each passage's number, from 0, where it stands, and the passage as a line of JSON.
+    /// As [`of`](Self::of), but passages need no names: one without gets its number for one.
+    pub fn of_texts(paths: &[PathBuf]) -> Self {
+        Self { paths: found(paths), of: Holds::Texts }
+    }
+
+    /// The positives and negatives of the training rows in the files `paths`, each text once; names are numbers.
+    pub fn of_rows(paths: &[PathBuf]) -> Self {
+        Self { paths: paths.to_vec(), of: Holds::Rows }
+    }
+
+    /// Calls `visit` with each passage's number, from 0, where it stands, and the passage.
     ///
     /// # Errors
     /// A file cannot be read, or `visit` refuses a passage by giving a reason.
     pub fn for_each(
         &self,
-        mut visit: impl FnMut(u64, &ReadAt, &str) -> Result<(), String>,
+        mut visit: impl FnMut(u64, &ReadAt, &Unread) -> Result<(), String>,
     ) -> Result<(), CommandError> {
         let mut number = 0;
-        for path in &self.0 {
-            for_each_object(path, &TextRecord::KEYS, |at, line| {
-                number += 1;
-                visit(number - 1, at, line)
-            })?;
+        let mut visit = |at: &ReadAt, form: Form| {
+            number += 1;
+            visit(number - 1, at, &Unread { number: number - 1, form })
+        };
+        // Of a text 128 bits of its hash: that two texts share them is out of the question.
+        let mut seen = HashSet::<[u8; 16]>::new();
+        for path in &self.paths {
+            match self.of {
+                Holds::Named => for_each_object(path, &TextRecord::KEYS, |at, line| visit(at, Form::Named(line)))?,
+                Holds::Texts => for_each_object(path, &TextRecord::KEYS, |at, line| visit(at, Form::Object(line)))?,
+                Holds::Rows => {
+                    for read in WrittenRows::open(path)? {
+                        let read = read?;
+                        for text in read.row.pos.iter().chain(&read.row.neg) {
+                            let hash = blake3::hash(text.as_bytes());
+                            if seen.insert(std::array::from_fn(|i| hash.as_bytes()[i])) {
+                                let visited = visit(&read.at, Form::Text(text));
+                                visited.map_err(|reason| read.at.error(reason))?;
+                            }
+                        }
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -93,8 +152,8 @@ impl CorpusFiles {
     fn read_all(&self, mut visit: impl FnMut(u64, &Passage) -> Result<(), String>) -> Result<Survey, CommandError> {
         let (mut hashes, mut grains, mut grain) = (Vec::new(), Vec::new(), Grain::default());
         let mut text_bytes = 0;
-        self.for_each(|number, _, line| {
-            let passage = Passage::parse(line)?;
+        self.for_each(|number, _, unread| {
+            let passage = unread.passage()?;
             visit(number, &passage)?;
             hashes.push(hash(&passage.id));
             text_bytes += passage.text.len() as u64;
@@ -103,7 +162,7 @@ impl CorpusFiles {
         })?;
         grains.extend(grain.end());
         if hashes.is_empty() {
-            let path = self.0.first().cloned().unwrap_or_default();
+            let path = self.paths.first().cloned().unwrap_or_default();
             return Err(CommandError::Data { path, reason: "holds no passage".into() });
         }
         let passages = hashes.len() as u64;
@@ -123,8 +182,8 @@ impl CorpusFiles {
             return Ok(());
         }
         let mut seen = HashMap::new();
-        self.for_each(|_, at, line| {
-            let id = Passage::parse(line)?.id;
+        self.for_each(|_, at, unread| {
+            let id = unread.passage()?.id;
             match twice.contains(&hash(&id)).then(|| seen.insert(id.clone(), at.clone())).flatten() {
                 Some(before) => {
                     let before = before.error(String::new()).to_string();
@@ -137,15 +196,41 @@ impl CorpusFiles {
     }
 }
 
-impl Passage {
-    /// Of a line of JSON.
+/// Files where BEIR folders are meant.
+fn found(paths: &[PathBuf]) -> Vec<PathBuf> {
+    paths.iter().map(|path| find(path, "corpus.jsonl").unwrap_or_else(|| path.clone())).collect()
+}
+
+impl Unread<'_> {
+    /// The passage.
     ///
     /// # Errors
     /// The reason, to be put behind its place.
-    pub fn parse(line: &str) -> Result<Self, String> {
+    pub fn passage(&self) -> Result<Passage, String> {
+        let (line, is_named) = match self.form {
+            Form::Named(line) => (line, true),
+            Form::Object(line) => (line, false),
+            Form::Text(text) => return Ok(Passage { id: self.number_as_name(), text: text.to_owned(), title_len: 0 }),
+        };
         let mut record = TextRecord::parse(line)?;
-        let id = required_id(record.id.take(), line)?;
-        Ok(Self { id, text: record.full_text()? })
+        let id = match record.id.take() {
+            None if !is_named => self.number_as_name(),
+            id => required_id(id, line)?,
+        };
+        let (text, title_len) = record.titled_text()?;
+        Ok(Passage { id, text, title_len })
+    }
+
+    /// As many digits for all, so that the order of names is that of numbers.
+    fn number_as_name(&self) -> String {
+        format!("passage-{:010}", self.number)
+    }
+}
+
+impl Passage {
+    /// What it is without its title, if it has one.
+    pub fn untitled(&self) -> Option<&str> {
+        (self.title_len > 0).then(|| self.text.get(self.title_len..).unwrap_or_default())
     }
 }
 
@@ -169,6 +254,7 @@ impl Grain {
         for part in [&passage.id, &passage.text] {
             self.hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
         }
+        self.hasher.update(&(passage.title_len as u64).to_le_bytes());
         self.num_passages += 1;
         if self.num_passages == GRAIN { self.end() } else { None }
     }

@@ -13,6 +13,7 @@ use tercet_retrieval::{
     BLOCKS, Block, BlockBuilder, BlockMeta, Encoding, GRAIN, MANIFEST, Manifest, SETTINGS, Settings, block_len,
     block_name,
 };
+use tercet_sampler::text_id;
 
 use super::corpus::{CorpusFiles, Grain, Passage, Survey};
 use super::texts::{BLOCK_BYTES, Stretch, TextEncoder};
@@ -152,7 +153,7 @@ fn finish(out: &Path, settings: Settings, num_empty: usize) -> anyhow::Result<Ma
 /// The blocks that a rank makes.
 struct Work<'a> {
     out: &'a Path,
-    encoder: &'a TextEncoder,
+    encoder: &'a TextEncoder<'a>,
     encoding: &'a Encoding,
     survey: &'a Survey,
     block_len: u64,
@@ -183,14 +184,14 @@ impl Work<'_> {
     fn make_blocks(&mut self, files: &CorpusFiles) -> anyhow::Result<()> {
         let read = match self.own.is_empty() {
             true => Ok(()),
-            false => files.for_each(|number, _, line| {
+            false => files.for_each(|number, _, unread| {
                 let block = (number / self.block_len) as usize;
                 // What is refused here ends the reading, and is looked at below.
                 let Some(&next) = self.own.get(self.done) else { return Err(String::new()) };
                 if block != next {
                     return Ok(());
                 }
-                let passage = Passage::parse(line)?;
+                let passage = unread.passage()?;
                 self.take(number, passage).map_err(|error| {
                     let reason = error.to_string();
                     self.failed = Some(error);
@@ -283,10 +284,10 @@ impl OpenBlock {
         self.stretch_bytes = 0;
         let texts: Vec<&str> = passages.iter().map(|passage| passage.text.as_str()).collect();
         let (heads, max_len) = (encoding.heads, encoding.passage_max_len);
-        let tokens = match heads.bm25 {
-            true => encoder.tokens(&texts, max_len)?,
-            false => vec![Vec::new(); texts.len()],
-        };
+        let tokens = encoder.contents(&texts)?;
+        let untitled: Vec<&str> = passages.iter().filter_map(Passage::untitled).collect();
+        let mut untitled = encoder.contents(&untitled)?.into_iter();
+        let most = encoder.num_tokens_of(max_len);
         let wanted = Heads { lexical: heads.lexical, multi_vector: false };
         let Stretch { vectors, num_empty } =
             encoder.encode_stretch(&encoding.passage_prompt, &texts, max_len, wanted)?;
@@ -295,8 +296,11 @@ impl OpenBlock {
         for (i, passage) in passages.iter().enumerate() {
             let dense = &dense[i * width..(i + 1) * width];
             let lexical = &token_weights(&vectors.lexical[i]);
-            let (id, text, tokens) = (&passage.id, &passage.text, &tokens[i]);
-            let put = self.builder.push(tercet_retrieval::Passage { id, text, dense, lexical, tokens });
+            let whole = text_id(&tokens[i]);
+            let without_title = passage.untitled().and_then(|_| untitled.next()).map(|tokens| text_id(&tokens));
+            let identities = [whole, without_title.unwrap_or(whole)];
+            let (id, text, tokens) = (&passage.id, &passage.text, &tokens[i][..most.min(tokens[i].len())]);
+            let put = self.builder.push(tercet_retrieval::Passage { id, text, identities, dense, lexical, tokens });
             put.map_err(|error| CommandError::Usage(format!("the passage {id:?}: {error}")))?;
         }
         Ok(num_empty)

@@ -1,8 +1,9 @@
 //! Texts → token ids → representations in host memory: what every command on texts begins with.
 
 use std::num::NonZeroUsize;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::Path;
+use std::rc::Rc;
 
 use tch::{Device, Kind};
 use tercet_cluster::{Collective, ReduceOp};
@@ -40,15 +41,42 @@ pub struct EncoderOptions {
 }
 
 /// A model with its tokenizer.
-pub struct TextEncoder {
-    model: M3Model,
-    tokenizer: TextTokenizer,
+pub struct TextEncoder<'a> {
+    model: Held<'a>,
+    tokenizer: Rc<TextTokenizer>,
     limit: SubBatchLimit,
     mcls: Option<NonZeroUsize>,
     precision: Precision,
 }
 
-impl TextEncoder {
+/// A model: one's own, or one that somebody goes on with.
+enum Held<'a> {
+    Own(Box<M3Model>),
+    Live(&'a M3Model),
+}
+
+impl Deref for Held<'_> {
+    type Target = M3Model;
+
+    fn deref(&self) -> &M3Model {
+        match self {
+            Self::Own(model) => model,
+            Self::Live(model) => model,
+        }
+    }
+}
+
+impl<'a> TextEncoder<'a> {
+    /// Of a model as it is now, in training, which computes in `precision`. `limit` is what goes through it at a time.
+    pub fn of_live(
+        model: &'a M3Model,
+        tokenizer: Rc<TextTokenizer>,
+        limit: SubBatchLimit,
+        precision: Precision,
+    ) -> Self {
+        Self { model: Held::Live(model), tokenizer, limit, mcls: None, precision }
+    }
+
     /// Reads the model directory at `dir`, with the tokenizer.json in it. Every rank calls it.
     ///
     /// # Errors
@@ -75,8 +103,9 @@ impl TextEncoder {
         if ranks.rank() == 0 {
             model.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
         }
-        let tokenizer = TextTokenizer::load(&model.tokenizer_folder().join("tokenizer.json"))?;
-        Ok(Self { model, tokenizer, limit: SubBatchLimit { tokens: sub_batch_tokens, texts: 0 }, mcls, precision })
+        let tokenizer = Rc::new(TextTokenizer::load(&model.tokenizer_folder().join("tokenizer.json"))?);
+        let (model, limit) = (Held::Own(Box::new(model)), SubBatchLimit { tokens: sub_batch_tokens, texts: 0 });
+        Ok(Self { model, tokenizer, limit, mcls, precision })
     }
 
     /// Where the model is.
@@ -92,6 +121,11 @@ impl TextEncoder {
     /// How the dense head reads a text, decided.
     pub fn pooling(&self) -> Pooling {
         self.model.pooling
+    }
+
+    /// Whether the folder has weights of all three heads.
+    pub fn has_all_heads(&self) -> bool {
+        self.model.fresh.is_empty()
     }
 
     /// The widths of a dense and of a multi-vector representation.
@@ -130,11 +164,23 @@ impl TextEncoder {
     /// # Errors
     /// A text that the tokenizer cannot take.
     pub fn tokens(&self, texts: &[&str], max_len: usize) -> anyhow::Result<Vec<Vec<u32>>> {
-        let mut contents = self.tokenizer.encode_contents(texts)?;
-        // All but CLS and EOS.
-        let most = max_len.min(self.model.config.max_text_len()).saturating_sub(2);
+        let mut contents = self.contents(texts)?;
+        let most = self.num_tokens_of(max_len);
         contents.iter_mut().for_each(|content| content.truncate(most));
         Ok(contents)
+    }
+
+    /// The tokens of each text, special ones excepted, however many.
+    ///
+    /// # Errors
+    /// A text that the tokenizer cannot take.
+    pub fn contents(&self, texts: &[&str]) -> anyhow::Result<Vec<Vec<u32>>> {
+        Ok(self.tokenizer.encode_contents(texts)?)
+    }
+
+    /// How many of a text's tokens go into the encoder at most if it is cut to `max_len`: all but CLS and EOS.
+    pub fn num_tokens_of(&self, max_len: usize) -> usize {
+        max_len.min(self.model.config.max_text_len()).saturating_sub(2)
     }
 
     /// The places of those of `texts` of which the tokenizer makes no token; blank ones are among them.

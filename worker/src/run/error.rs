@@ -35,6 +35,12 @@ pub enum SetupError {
          the tokenizer and a row for it to the model's table of words, or take another model"
     )]
     NoMask(String),
+    /// Evaluation reads texts, and nothing says how.
+    #[error(
+        "{0} has no tokenizer.json, which [eval] reads texts with: name the store's in model.tokenizer, or leave eval.data \
+         out"
+    )]
+    NoTokenizer(String),
     /// A checkpoint of another recipe.
     #[error(
         "{path}: was written by another recipe ({keys}): undo the change to resume, or start a new run from its model with --set model.path={path}/model run_dir=…"

@@ -3,6 +3,7 @@
 pub mod budget;
 mod diagnosis;
 mod error;
+mod evaluation;
 mod faults;
 mod hold;
 mod lock;
@@ -25,7 +26,7 @@ use tercet_sampler::{Batch, Plan, Prefetcher};
 use crate::agreement::matmul::{self, Needs};
 use crate::agreement::{compute_kind_of, precision, same_weights};
 use crate::checkpoint::TrainState;
-use crate::machine::phase;
+use crate::machine::{memory, phase};
 use crate::preflight;
 use crate::record::beat;
 use crate::record::figures::share_figures;
@@ -35,6 +36,7 @@ use crate::record::step_record;
 use crate::step::settings::{StepSettings, Trainee};
 use crate::step::train_step;
 pub use error::SetupError;
+use evaluation::Evaluations;
 pub use faults::NotFinite;
 use faults::{Faults, Reaction, RollBack};
 use hold::Hold;
@@ -56,27 +58,32 @@ pub fn run(args: &RankTrainArgs, ranks: &Counted) -> anyhow::Result<ExitCode> {
     }
     let mut remarks = preflight::check(&recipe, ranks)?;
     remarks.extend(precision::decide(&mut recipe, args.what.resume, ranks)?);
-    let run = setup::set_up(&recipe, args, remarks, ranks)?;
-    let saver = Saver::new(&recipe, &run, ranks)?;
+    let mut run = setup::set_up(&recipe, args, remarks, ranks)?;
+    let datasets = std::mem::take(&mut run.datasets);
+    let evaluations = Evaluations::new(&recipe, datasets, &run.model, run.progress.step, ranks)?;
+    let best = evaluations.as_ref().and_then(Evaluations::best);
+    let saver = Saver::new(&recipe, &run, best, ranks)?;
     let (settings, shares) = (StepSettings::of(&recipe), Shares::start(&recipe, ranks)?);
     let faults = Faults::new(recipe.faults);
     let (hold, others) = (Hold::of_environment(ranks.rank())?, OtherWeights::of_environment()?);
+    let stopping = false;
     let mut training =
-        Training { recipe: &recipe, ranks, faults, run, saver, settings, shares, hold, others, stopping: false };
+        Training { recipe: &recipe, ranks, faults, run, saver, evaluations, settings, shares, hold, others, stopping };
     let Some(plan) = training.run.plan.clone() else {
         // Its one checkpoint, unless that is what the run goes on from.
         if !training.run.is_resumed {
             training.save()?;
         }
-        return training.end();
+        return training.end(None);
     };
     training.fit(&plan)?;
     training.hold.after(training.run.progress.step)?;
     if any_rank(ranks, stop::asked())? {
         return training.stop();
     }
+    let mut next = training.catch_up()?;
     let mut batches = training.read_ahead(&plan)?;
-    while training.run.progress.step < recipe.steps {
+    while next == Next::Step && training.run.progress.step < recipe.steps {
         beat::at_step(training.run.progress.step + 1);
         let batch = heartbeat::during(Doing::ReadingBatch, || batches.next()).context("the plan ended early")??;
         let done = training.step(batch, batches.wait_secs(), &plan);
@@ -87,14 +94,14 @@ pub fn run(args: &RankTrainArgs, ranks: &Counted) -> anyhow::Result<ExitCode> {
                 training.roll_back(roll_back)?;
                 batches = training.read_ahead(&plan)?;
             }
-            done => {
-                if training.ends_after(matches!(done, Done::Updated))? {
-                    return training.stop();
-                }
-            }
+            done => next = training.after_step(matches!(done, Done::Updated))?,
         }
     }
-    training.end()
+    match next {
+        Next::Step => training.end(None),
+        Next::Stop => training.stop(),
+        Next::End(why) => training.end(Some(why)),
+    }
 }
 
 /// A run, and what happens around its steps.
@@ -104,12 +111,24 @@ struct Training<'a> {
     faults: Faults,
     run: Run,
     saver: Saver,
+    evaluations: Option<Evaluations>,
     settings: StepSettings,
     shares: Option<Shares>,
     hold: Hold,
     others: OtherWeights,
     /// All ranks know that one of them has been asked to stop.
     stopping: bool,
+}
+
+/// What follows a step.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// The next one, if there is one.
+    Step,
+    /// The run stops, because somebody asked for it, and can go on.
+    Stop,
+    /// It is complete, and why.
+    End(String),
 }
 
 /// What a step came to.
@@ -181,12 +200,14 @@ impl Training<'_> {
         self.react(record, culprit)
     }
 
-    /// Takes a checkpoint if one is due after a step that has made an update or not, of weights that are all ranks';
-    /// whether the run ends with it because somebody asked to stop. Every rank calls it.
-    fn ends_after(&mut self, updated: bool) -> anyhow::Result<bool> {
+    /// Takes a checkpoint if one is due after a step that has made an update or not, of weights that are all ranks',
+    /// and evaluates the model if that is due. Every rank calls it.
+    fn after_step(&mut self, updated: bool) -> anyhow::Result<Next> {
         let step = self.run.progress.step;
-        let ends = self.stopping && updated && step < self.recipe.steps;
-        let saves = self.saver.is_due(step, updated) || ends;
+        let stops = self.stopping && updated && step < self.recipe.steps;
+        let evaluates = self.evaluations.as_mut().is_some_and(|evaluations| evaluations.is_due(step, updated));
+        self.run.progress.evaluates = evaluates;
+        let saves = self.saver.is_due(step, updated) || evaluates || stops;
         self.others.after(step, self.ranks.rank(), &self.run.model.parameters.flat);
         if saves || step.is_multiple_of(same_weights::EVERY) {
             let weights = &self.run.model.parameters.flat;
@@ -199,10 +220,48 @@ impl Training<'_> {
         if saves {
             self.save()?;
         }
-        if !ends {
-            self.hold.after(step)?;
+        if stops {
+            return Ok(Next::Stop);
         }
-        Ok(ends)
+        self.hold.after(step)?;
+        if evaluates { self.evaluate() } else { Ok(Next::Step) }
+    }
+
+    /// Evaluates the model of the checkpoint that was just taken. Every rank calls it.
+    fn evaluate(&mut self) -> anyhow::Result<Next> {
+        let Some(evaluations) = &mut self.evaluations else { return Ok(Next::Step) };
+        let (Run { model, recorder, progress, .. }, ranks) = (&mut self.run, self.ranks);
+        // From here on a run that goes on knows that this evaluation is still to be made.
+        self.saver.wait_together(recorder, ranks)?;
+        recorder.evaluating(progress.step);
+        let (limit, step) = (self.settings.sub_batch, progress.step);
+        let is_whole = beat::during_evaluation(|| evaluations.evaluate(model, limit, step, recorder, ranks))?;
+        // What it took has other sizes than what steps take.
+        memory::give_back(model.options().1);
+        if !is_whole {
+            return Ok(Next::Stop);
+        }
+        self.saver.best_is(evaluations.best(), step);
+        self.saver.report(recorder)?;
+        Ok(self.end_early())
+    }
+
+    /// Makes the evaluation that an earlier part of the run has not come to. Every rank calls it.
+    fn catch_up(&mut self) -> anyhow::Result<Next> {
+        let Run { recorder, progress, .. } = &mut self.run;
+        let Some(evaluations) = self.evaluations.as_ref().filter(|_| progress.step > 0) else { return Ok(Next::Step) };
+        match evaluations.of(progress.step) {
+            Some(record) => recorder.evaluated_before(record)?,
+            None if progress.evaluates || progress.step == self.recipe.steps => return self.evaluate(),
+            None => {}
+        }
+        Ok(self.end_early())
+    }
+
+    /// Whether another step follows, by what evaluations have found.
+    fn end_early(&self) -> Next {
+        let evaluations = self.evaluations.as_ref().filter(|_| self.run.progress.step < self.recipe.steps);
+        evaluations.and_then(Evaluations::end_early).map_or(Next::Step, Next::End)
     }
 
     /// Tells of a fault, and what follows. Every rank calls it.
@@ -250,6 +309,10 @@ impl Training<'_> {
         };
         let known = std::mem::replace(&mut self.run.progress, state.progress).left_out;
         self.saver.goes_on_from(self.run.progress.step);
+        if let Some(evaluations) = &mut self.evaluations {
+            evaluations.goes_on_from(self.run.progress.step, self.ranks)?;
+            self.saver.best_is(evaluations.best(), self.run.progress.step);
+        }
         let progress = &mut self.run.progress;
         progress.left_out.extend(known.iter().chain(&left_out));
         self.run.recorder.roll_back(progress.step)?;
@@ -279,10 +342,11 @@ impl Training<'_> {
         self.saver.save(model, optimizer, state, recorder, self.shares.as_ref())
     }
 
-    /// The last checkpoint is complete, and with it the run. Every rank calls it.
-    fn end(mut self) -> anyhow::Result<ExitCode> {
+    /// The last checkpoint is complete, and with it the run; `early` says why, where that is before its last step.
+    /// Every rank calls it.
+    fn end(mut self, early: Option<String>) -> anyhow::Result<ExitCode> {
         self.saver.wait_together(&mut self.run.recorder, self.ranks)?;
-        self.run.recorder.end(self.recipe.steps)?;
+        self.run.recorder.end(self.run.progress.step, early)?;
         Ok(ExitCode::Success)
     }
 

@@ -24,19 +24,21 @@ pub(super) struct Saver {
 }
 
 impl Saver {
-    /// Checkpoints of `run` as the recipe asks for them. From here on the run folder must belong to this run alone.
+    /// Checkpoints of `run` as the recipe asks for them; that of step `best` stays whatever its number. From here on
+    /// the run folder must belong to this run alone.
     ///
     /// # Errors
     /// As [`Snapshot::new`].
-    pub fn new(recipe: &Recipe, run: &Run, ranks: &dyn Collective) -> anyhow::Result<Self> {
+    pub fn new(recipe: &Recipe, run: &Run, best: Option<u64>, ranks: &dyn Collective) -> anyhow::Result<Self> {
         let every_steps = recipe.checkpoint.every_steps;
         let mut background = None;
         if ranks.rank() == 0 {
             remove_interrupted(&recipe.run_dir).iter().for_each(|left| run.recorder.warn(left));
             let snapshot = Snapshot::new(&run.model, recipe)?;
-            let kept = Kept::new(recipe.checkpoint.keep, run.progress.step);
+            let mut kept = Kept::new(recipe.checkpoint.keep, run.progress.step);
+            kept.best_is(best);
             let background = background.insert(Background::new(recipe.run_dir.clone(), kept, snapshot));
-            if every_steps > 0 || run.is_resumed {
+            if recipe.saves_under_way() || run.is_resumed {
                 background.prepare(run.is_resumed.then_some(run.progress.step))?;
             }
         }
@@ -122,6 +124,13 @@ impl Saver {
     pub fn wait_together(&mut self, recorder: &mut Recorder, ranks: &dyn Collective) -> anyhow::Result<()> {
         self.wait(recorder)?;
         ranks.barrier().map_err(|error: CollectiveError| error.into())
+    }
+
+    /// The checkpoint of `best` stays whatever its number; `step` is the newest's. Call [`Saver::wait`] first.
+    pub fn best_is(&mut self, best: Option<u64>, step: u64) {
+        if let Some(background) = &mut self.background {
+            background.best_is(best, step);
+        }
     }
 
     /// The run continues from the checkpoint of `step`. Call [`Saver::wait`] first.

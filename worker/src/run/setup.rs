@@ -13,6 +13,7 @@ use tercet_protocol::args::{RankTrainArgs, TrainArgs};
 use tercet_sampler::{Plan, Store, agreed_prefixes, write_durably};
 
 use super::error::SetupError;
+use super::evaluation;
 use super::lock::RunLock;
 use crate::agreement::{kind_of, same_weights};
 use crate::checkpoint::{self, Progress, Resumed, TrainState};
@@ -22,6 +23,7 @@ use crate::model::{M3Model, ModelOptions, Purpose};
 use crate::ops::matmul::Measured;
 use crate::record::log;
 use crate::record::recorder::Recorder;
+use crate::retrieval::judged::Dataset;
 use crate::step::update::AdamW;
 
 /// A run that is ready for its next step.
@@ -35,6 +37,8 @@ pub(super) struct Run {
     /// It goes on from a checkpoint.
     pub is_resumed: bool,
     pub recorder: Recorder,
+    /// What it is judged by while it lasts.
+    pub datasets: Vec<Dataset>,
     /// What multiplies matrices, where it was measured.
     pub matmul: Option<Measured>,
     /// Rank 0's, held until the run ends.
@@ -80,6 +84,7 @@ pub(super) fn set_up(
         tracing::info!("the encoder computes in {}", recipe.precision.name());
     }
 
+    let datasets = evaluation::read(recipe, &mut remarks, ranks)?;
     let plan = if recipe.steps > 0 { Some(Arc::new(plan(recipe, ranks)?)) } else { None };
     let Start { mut model, optimizer, resumed } = weights(recipe, resume, ranks, &mut remarks)?;
     if let Some(plan) = &plan {
@@ -112,7 +117,7 @@ pub(super) fn set_up(
     for name in &model.fresh {
         tracing::debug!("{name} starts fresh");
     }
-    Ok(Run { model, optimizer, plan, progress, is_resumed, recorder, matmul, lock })
+    Ok(Run { model, optimizer, plan, progress, is_resumed, recorder, datasets, matmul, lock })
 }
 
 /// What is to be said of a history that no checkpoint goes with: the run begins anew.

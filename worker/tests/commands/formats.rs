@@ -49,7 +49,9 @@ fn every_format_of_rows_and_of_passages_is_mined_to_the_same_bytes() {
         let paths = format!("--model {} --rows {} --out {}", model.display(), rows.display(), out.display());
         job::run(2, &format!("mine {paths} --corpus {} --negatives 3 --range 0-10", corpus.display())).unwrap();
         let mined = fs::read_to_string(&out).unwrap();
-        fs::remove_file(&out).unwrap(); // it would not be written over
+        for written in [out, fixture.path("mined.jsonl.mine.json")] {
+            fs::remove_file(written).unwrap(); // it would not be written over
+        }
         mined
     };
     let plain = mine(&all_rows[0], &all_passages[0]);

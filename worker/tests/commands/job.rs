@@ -6,7 +6,7 @@ use std::time::Duration;
 use tercet_cluster::connect;
 use tercet_configs::Backend;
 use tercet_protocol::Command;
-use tercet_worker::commands::{encode, eval, mine};
+use tercet_worker::commands::{encode, eval, index, mine};
 use tercet_worker::errors::code_of;
 
 /// The arguments that the ranks get, one a line.
@@ -38,6 +38,7 @@ fn rank_side() {
     let result = match command {
         Command::Encode(args) => encode::run(&args, ranks.as_ref()),
         Command::Eval(args) => eval::run(&args, ranks.as_ref()),
+        Command::Index(args) => index::run(&args, ranks.as_ref()),
         Command::Mine(args) => mine::run(&args, ranks.as_ref()),
         other => panic!("no test needs {other:?}"),
     };

@@ -7,6 +7,7 @@ mod fixture;
 mod formats;
 mod job;
 mod meaning;
+mod mining;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -232,7 +233,9 @@ fn mined_negatives_are_nobodys_positives_and_the_same_on_any_number_of_ranks() {
         let paths = format!("--model {} --rows {} --out {}", model.display(), input.display(), out.display());
         job::run(ranks, &format!("mine {paths} {options}")).unwrap();
         let mined = read_lines(&out);
-        fs::remove_file(&out).unwrap(); // it would not be written over
+        for written in [out, fixture.path("mined.jsonl.mine.json")] {
+            fs::remove_file(written).unwrap(); // it would not be written over
+        }
         mined
     };
     let one = mine(1, "");

@@ -27,7 +27,7 @@ pub use encode::{EncodeArgs, PoolingArg, Side};
 pub use eval::EvalArgs;
 pub use index::{IndexArgs, IndexHead, StoreArg};
 pub use measure::MeasureArgs;
-pub use mine::{MineArgs, RankRange};
+pub use mine::{Draw, Few, Filters, MineArgs, RankRange};
 pub use probe::ProbeArgs;
 pub use recipe::RecipeArgs;
 pub use search::{Bm25Lengths, LexicalArg, Lists, Ranking, SearchArgs, Weights};

@@ -217,17 +217,10 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-impl SearchArgs {
-    pub(crate) fn words(&self, words: Words) -> Vec<OsString> {
-        let Lists { top, rerank, dense_lexical_weights, all_weights, lexical, bm25_k1, bm25_b, bm25_lengths } =
-            &self.lists;
-        let rankings: Vec<String> = self.rankings.iter().map(name_of).collect();
+impl Lists {
+    pub(super) fn add_to(&self, words: Words) -> Words {
+        let Lists { top, rerank, dense_lexical_weights, all_weights, lexical, bm25_k1, bm25_b, bm25_lengths } = self;
         words
-            .value("--model", &self.model)
-            .value("--index", &self.index)
-            .value("--queries", &self.queries)
-            .value("--out", &self.out)
-            .each("--rankings", rankings)
             .shown("--top", top)
             .shown("--rerank", rerank)
             .shown("--dense-lexical-weights", dense_lexical_weights)
@@ -236,6 +229,20 @@ impl SearchArgs {
             .shown("--bm25-k1", bm25_k1)
             .shown("--bm25-b", bm25_b)
             .shown("--bm25-lengths", bm25_lengths)
+    }
+}
+
+impl SearchArgs {
+    pub(crate) fn words(&self, words: Words) -> Vec<OsString> {
+        let rankings: Vec<String> = self.rankings.iter().map(name_of).collect();
+        let words = words
+            .value("--model", &self.model)
+            .value("--index", &self.index)
+            .value("--queries", &self.queries)
+            .value("--out", &self.out)
+            .each("--rankings", rankings);
+        self.lists
+            .add_to(words)
             .each("--query-prefix", &self.query_prefix)
             .shown("--query-max-len", self.query_max_len)
             .shown("--memory", self.memory)

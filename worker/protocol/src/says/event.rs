@@ -6,11 +6,14 @@
 //!  "world_size":2}
 //! {"event":"step","dataset":"man","epoch":0,…,"loss":1.2,…,"step":1,…}      (a line of metrics.jsonl)
 //! {"event":"warning","text":"step 120: loss NaN, …: update skipped (1 in a row, 4 in all)"}
+//! {"event":"evaluating","step":600}
+//! {"event":"evaluated","best":true,"eval/mean/dense/ndcg@10":0.31,…,"eval_secs":9.1,…,"shown":"mean/dense/ndcg@10",
+//!  "step":600}                                    (with a line of metrics.jsonl)
 //! {"event":"checkpoint","path":"runs/demo/step-00000600","step":600}
 //! {"event":"end","run_dir":"runs/demo","steps":600}
 //! {"event":"stopped","step":412}
 //! {"event":"heartbeat","rank":1,"host":"gpu04","pid":77,"step":413,"phase":"reduce","doing":"all-reduce of bucket 3",
-//!  "waits":true,"saves":false,"secs":0.2,"still_secs":0.0}
+//!  "waits":true,"saves":false,"evaluates":false,"secs":0.2,"still_secs":0.0}
 //! ```
 //!
 //! Steps count from 1: `step` is how many are done, `last_step` how many there will be, and `first_step` how many were
@@ -20,7 +23,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::StepRecord;
+use super::{EvalRecord, StepRecord};
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +53,21 @@ pub enum Event {
         /// One line.
         text: String,
     },
+    /// The model is about to be evaluated.
+    Evaluating {
+        /// Steps done.
+        step: u64,
+    },
+    /// The model has been evaluated.
+    Evaluated {
+        /// The line of metrics.jsonl.
+        #[serde(flatten)]
+        record: EvalRecord,
+        /// The figure to show: `mean/dense/ndcg@10`.
+        shown: String,
+        /// Its checkpoint is the best so far by this figure.
+        best: bool,
+    },
     /// A checkpoint is complete.
     Checkpoint {
         /// Its directory.
@@ -71,6 +89,9 @@ pub enum Event {
         /// Steps done.
         #[serde(default)]
         steps: u64,
+        /// Why it is, with fewer steps than the recipe has.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        early: Option<String>,
     },
 }
 
@@ -94,6 +115,9 @@ pub struct Beat {
     pub waits: bool,
     /// It waits for a checkpoint to be written.
     pub saves: bool,
+    /// The model is being evaluated.
+    #[serde(default)]
+    pub evaluates: bool,
     /// Seconds for which nothing of this has changed.
     pub secs: f64,
     /// Seconds in which its training thread has used no processor time: who waits for other ranks asks for them all the

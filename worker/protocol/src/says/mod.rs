@@ -8,13 +8,14 @@ pub mod dry_run;
 pub mod eval;
 mod event;
 pub mod measure;
+pub mod mine;
 pub mod probe;
 mod record;
 pub mod search;
 pub mod step;
 
 pub use event::{Beat, Event};
-pub use record::{RankShares, StepRecord};
+pub use record::{EvalRecord, RankShares, StepRecord};
 
 use serde::{Deserialize, Deserializer, Serialize};
 

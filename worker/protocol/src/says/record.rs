@@ -1,4 +1,5 @@
-//! A step's figures: a line of the run folder's metrics.jsonl, and with `log.per_rank` one of ranks.jsonl.
+//! A step's figures: a line of the run folder's metrics.jsonl, and with `log.per_rank` one of ranks.jsonl. An
+//! evaluation's are a line of metrics.jsonl as well.
 
 use std::collections::BTreeMap;
 
@@ -94,6 +95,39 @@ impl StepRecord {
     fn unknown() -> Self {
         let [loss, learning_rate, grad_norm, tokens_per_sec, padding_share, goodput] = [f64::NAN; 6];
         Self { loss, learning_rate, grad_norm, tokens_per_sec, padding_share, goodput, ..Self::default() }
+    }
+}
+
+/// An evaluation of the model after a step: a line of metrics.jsonl behind the step's own. `eval_secs` tells the two
+/// kinds of lines apart.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct EvalRecord {
+    /// Steps done.
+    pub step: u64,
+    /// Seconds that it took.
+    pub eval_secs: f64,
+    /// Seconds of all evaluations so far, each counted once.
+    pub eval_secs_so_far: f64,
+    /// These seconds' share of the time since the run first began.
+    pub eval_share: f64,
+    /// `eval/DATA SET/RANKING/METRIC` → the mean over the queries of the data set, or over data sets for the data set
+    /// `mean`.
+    #[serde(flatten)]
+    pub figures: BTreeMap<String, f64>,
+}
+
+impl EvalRecord {
+    /// How the name of each figure begins.
+    pub const BEGINNING: &str = "eval/";
+
+    /// The name under which a figure is recorded, of its parts.
+    pub fn name_of(dataset: &str, ranking: &str, metric: &str) -> String {
+        format!("{}{dataset}/{ranking}/{metric}", Self::BEGINNING)
+    }
+
+    /// Whether a line of metrics.jsonl is an evaluation's.
+    pub fn is_one(line: &serde_json::Value) -> bool {
+        line.get("eval_secs").is_some()
     }
 }
 

@@ -3,9 +3,7 @@
 //! The document that has the query's very id is left out of its list, as in BEIR's own evaluation: in some data sets
 //! (Quora, ArguAna) queries are documents of the corpus.
 
-mod hits;
 mod place;
-mod search;
 mod table;
 
 use std::io::Write;
@@ -17,9 +15,7 @@ use tercet_protocol::args::{EvalArgs, EvalChoices, Ranking, StoreArg};
 use tercet_protocol::says::eval::{Metrics, PerQuery, Results};
 use tercet_retrieval::Stored;
 
-pub use hits::{Hit, TopHits};
 use place::Indices;
-pub use search::{for_each_dense_row, merge_ranks};
 use table::table;
 
 use crate::files::CommandError;
@@ -40,6 +36,7 @@ pub fn run(args: &EvalArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let choices = choices(args)?;
     let split = choices.split.as_deref().unwrap_or("test");
     let metrics = if choices.metrics.is_empty() { Metric::DEFAULT.to_vec() } else { choices.metrics.clone() };
+    check_depth(&choices, &metrics)?;
     check_folders(args, split, &metrics)?;
     let outputs = Outputs::of(args);
     must_be_free(ranks, outputs.of_figures())?;
@@ -52,7 +49,7 @@ pub fn run(args: &EvalArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         matmul: CpuMatmul::Onednn,
     };
     let encoder = TextEncoder::load(&args.model, options, ranks)?;
-    let how = how(args, &choices, metrics, &encoder)?;
+    let how = how(args, &choices, metrics, &encoder);
     prefixes::tell(ranks, "documents", &how.passage_prompt, std::iter::empty());
     let mut per_query = outputs.per_query(ranks)?;
     let mut results = Results::new();
@@ -91,6 +88,17 @@ pub fn run(args: &EvalArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
 fn choices(args: &EvalArgs) -> Result<EvalChoices, CommandError> {
     let suite = args.suite.as_deref().map(EvalChoices::load).transpose().map_err(CommandError::Usage)?;
     Ok(args.choices.clone().over(suite.unwrap_or_default()))
+}
+
+/// Refuses figures that look further down than lists go.
+fn check_depth(choices: &EvalChoices, metrics: &[Metric]) -> Result<(), CommandError> {
+    let top = choices.lists().top;
+    match metrics.iter().find(|metric| metric.at > top) {
+        Some(deep) => Err(CommandError::Usage(format!(
+            "--metrics {deep}: lists have {top} documents at most: give a larger --top"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Checks that every folder has what it needs, and a name of its own, before the work on the first one begins.
@@ -139,29 +147,18 @@ impl<'a> Outputs<'a> {
 }
 
 /// How all folders are evaluated.
-fn how(
-    args: &EvalArgs,
-    choices: &EvalChoices,
-    metrics: Vec<Metric>,
-    encoder: &TextEncoder,
-) -> Result<Evaluation, CommandError> {
-    let lists = choices.lists();
-    if let Some(deep) = metrics.iter().find(|metric| metric.at > lists.top) {
-        let message = format!("--metrics {deep}: lists have {} documents at most: give a larger --top", lists.top);
-        return Err(CommandError::Usage(message));
-    }
-    let mut rankings = if choices.rankings.is_empty() { RANKINGS.to_vec() } else { choices.rankings.clone() };
-    let mut seen = Vec::new();
-    rankings.retain(|ranking| {
-        !seen.contains(ranking) && {
-            seen.push(*ranking);
-            true
+fn how(args: &EvalArgs, choices: &EvalChoices, metrics: Vec<Metric>, encoder: &TextEncoder) -> Evaluation {
+    let asked = if choices.rankings.is_empty() { &RANKINGS[..] } else { &choices.rankings };
+    let mut rankings = Vec::new();
+    for ranking in asked {
+        if !rankings.contains(ranking) {
+            rankings.push(*ranking);
         }
-    });
+    }
     let [query_prompt, passage_prompt] = prefixes::over(&args.prefixes, encoder.prompts());
-    Ok(Evaluation {
+    Evaluation {
         rankings,
-        lists,
+        lists: choices.lists(),
         metrics,
         query_prompt,
         query_max_len: choices.query_max_len.unwrap_or(512),
@@ -173,7 +170,7 @@ fn how(
         },
         keep_identical_ids: choices.keep_identical_ids,
         memory: args.memory,
-    })
+    }
 }
 
 /// Says, on rank 0, what is particular about a folder. Every rank calls it.

@@ -1,125 +1,178 @@
-//! The passages to draw from, and which of them are known to answer a row's query.
+//! Which passages are known to answer a row's query.
 //!
 //! As in training (docs/know/loss.md, "False negatives"): texts are the same if their tokens are, and what answers a
-//! query is every positive of every row whose query has the same tokens.
+//! query is every positive of every row whose query has the same tokens. What is kept of texts is hashes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 
-use super::rows::MinedRow;
+use tercet_cluster::Collective;
+use tercet_retrieval::Index;
+use tercet_sampler::{Row, text_id};
 
-/// Distinct passages, in the order in which they first appear.
-#[derive(Debug)]
-pub(super) struct Passages<'a> {
-    /// The first of each that are the same.
-    pub texts: Vec<&'a str>,
-    /// Those that were left out because no token is left of them.
-    pub num_tokenless: usize,
-    numbers: HashMap<u64, u32>,
-    /// Those with a title, by the identity of what they are without it.
-    untitled: HashMap<u64, Vec<u32>>,
-}
+use super::rows::{MinedRow, for_each_batch};
+use crate::files::CommandError;
+use crate::retrieval::texts::TextEncoder;
 
-impl<'a> Passages<'a> {
-    /// Of `texts`, each with what it is without its title if it has one; `id_of` gives their identities.
-    pub fn new(texts: impl Iterator<Item = (&'a str, Option<&'a str>)>, id_of: impl Fn(&str) -> Option<u64>) -> Self {
-        let (numbers, untitled) = (HashMap::new(), HashMap::<u64, Vec<u32>>::new());
-        let mut passages = Self { texts: Vec::new(), num_tokenless: 0, numbers, untitled };
-        for (text, without_title) in texts {
-            let Some(id) = id_of(text) else {
-                passages.num_tokenless += 1;
-                continue;
-            };
-            let number = *passages.numbers.entry(id).or_insert_with(|| {
-                passages.texts.push(text);
-                passages.texts.len() as u32 - 1
-            });
-            if let Some(id) = without_title.and_then(&id_of) {
-                passages.untitled.entry(id).or_default().push(number);
-            }
-        }
-        passages
-    }
+/// Rows whose texts are hashed at a time.
+const BATCH: usize = 4096;
 
-    /// The passages that are the text of this identity, with a title or without.
-    pub fn that_are(&self, id: u64) -> impl Iterator<Item = u32> {
-        self.numbers.get(&id).into_iter().chain(self.untitled.get(&id).into_iter().flatten()).copied()
-    }
-}
-
-/// Which passages are no negatives of which row.
-#[derive(Debug)]
+/// What all rows know together.
+#[derive(Debug, Default)]
 pub(super) struct Known {
-    /// By the query's identity, ascending.
-    answers: HashMap<u64, Vec<u32>>,
+    /// By the query's identity: those of its answers and of itself, ascending.
+    answers: HashMap<u64, Vec<u64>>,
+    /// Where the passages of an index are that have one of those identities.
+    places: HashMap<u64, Vec<u32>>,
+    /// How often each identity is a positive's.
+    positives: HashMap<u64, u64>,
+    /// Rows.
+    pub num_rows: u64,
+    /// Rows of a symmetric type, whose passages take the query's prefix.
+    pub num_symmetric: u64,
+    /// Rows that have scores of negatives already.
+    pub num_scored: u64,
+    /// Passages of the index without a token.
+    pub num_tokenless: u64,
+    near_keys: BTreeMap<(String, &'static str), usize>,
+}
+
+/// The identities of a row's texts.
+#[derive(Debug)]
+pub(super) struct RowIds {
+    /// The query, with its prompt and alone.
+    pub queries: [Option<u64>; 2],
+    /// The positives.
+    pub positives: Vec<u64>,
 }
 
 impl Known {
-    /// What all rows know together. A query that stands among the passages is no negative of itself.
-    pub fn of_rows(rows: &[MinedRow], passages: &Passages<'_>, id_of: impl Fn(&str) -> Option<u64>) -> Self {
-        let mut answers = HashMap::<u64, Vec<u32>>::new();
-        let numbers = |text: &str| id_of(text).into_iter().flat_map(|id| passages.that_are(id));
-        for row in rows {
-            let Some(query) = id_of(&row.query) else { continue };
-            let texts = row.row.pos.iter().map(String::as_str).chain(row.queries());
-            answers.entry(query).or_default().extend(texts.flat_map(numbers));
+    /// Reads the rows. Every rank calls it.
+    ///
+    /// # Errors
+    /// A file or a row that cannot be used: among them a query or positive of which the tokenizer leaves no token.
+    pub fn of_rows(paths: &[PathBuf], encoder: &TextEncoder, ranks: &dyn Collective) -> anyhow::Result<Self> {
+        let mut known = Self::default();
+        for_each_batch(paths, BATCH, |_, _, rows| {
+            for (row, ids) in rows.iter().zip(identities(rows, encoder, ranks)?) {
+                let missing = ids.iter().position(Option::is_none).filter(|place| *place != 1);
+                if let Some(place) = missing {
+                    let (field, text) = match place {
+                        0 => ("query".to_owned(), &row.query),
+                        _ => (format!("pos[{}]", place - 2), &row.row.pos[place - 2]),
+                    };
+                    let reason = format!("{field:?} has no token, so it has no representation: {text:?}");
+                    return Err(CommandError::from(row.at.error(reason)).into());
+                }
+                known.add(&row.row, &RowIds::of(&ids));
+            }
+            Ok(())
+        })?;
+        for answers in known.answers.values_mut() {
+            answers.sort_unstable();
+            answers.dedup();
+            answers.shrink_to_fit();
         }
-        for known in answers.values_mut() {
-            known.sort_unstable();
-            known.dedup();
-        }
-        Self { answers }
+        Ok(known)
     }
 
-    /// The passages, ascending, that are no negatives of a row whose query has this identity.
-    pub fn answers(&self, query: u64) -> &[u32] {
-        self.answers.get(&query).map_or(&[], Vec::as_slice)
+    fn add(&mut self, row: &Row, ids: &RowIds) {
+        let Some(query) = ids.queries[0] else { return };
+        self.answers.entry(query).or_default().extend(ids.all());
+        ids.positives.iter().for_each(|id| *self.positives.entry(*id).or_default() += 1);
+        self.num_rows += 1;
+        self.num_symmetric += u64::from(row.kind.as_deref().is_some_and(|kind| kind.starts_with("symmetric")));
+        self.num_scored += u64::from(row.neg_scores.as_ref().is_some_and(|scores| !scores.is_empty()));
+        for near in &row.near_keys {
+            *self.near_keys.entry((near.key.clone(), near.meant)).or_default() += 1;
+        }
+    }
+
+    /// Finds what is known among the passages of `index`.
+    pub fn find(&mut self, index: &Index) {
+        let nothing = text_id(&[]);
+        let wanted: std::collections::HashSet<u64> = self.answers.values().flatten().copied().collect();
+        for (number, block) in index.blocks().iter().enumerate() {
+            for i in 0..block.num_passages() {
+                let [whole, untitled] = block.identities(i);
+                self.num_tokenless += u64::from(whole == nothing);
+                let doc = index.first_doc(number) + i as u32;
+                for id in [Some(whole), Some(untitled).filter(|id| *id != whole)].into_iter().flatten() {
+                    if wanted.contains(&id) {
+                        self.places.entry(id).or_default().push(doc);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The identities of what is no negative of a query.
+    pub fn answers(&self, query: Option<u64>) -> &[u64] {
+        query.and_then(|query| self.answers.get(&query)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The passages that are no negatives of a query, ascending.
+    pub fn docs(&self, query: Option<u64>) -> Vec<u32> {
+        let of = |id| self.places.get(id).into_iter().flatten().copied();
+        let mut docs: Vec<u32> = self.answers(query).iter().flat_map(of).collect();
+        docs.sort_unstable();
+        docs.dedup();
+        docs
+    }
+
+    /// Reports what is odd about the rows, and how many positives are no passage of the index. One may stand there in
+    /// slightly other words, and be drawn.
+    pub fn tell(&self, passages: &str) {
+        for ((key, meant), rows) in &self.near_keys {
+            tracing::warn!("{key:?} of {rows} rows is not read; perhaps {meant:?} is what is meant");
+        }
+        let all: u64 = self.positives.values().sum();
+        let strangers: u64 =
+            self.positives.iter().filter(|(id, _)| !self.places.contains_key(id)).map(|(_, count)| count).sum();
+        if strangers > 0 {
+            tracing::warn!(
+                "{strangers} of {all} positives are no passage of {passages}: one that stands there in other words may be \
+                 drawn as its own negative; --near-duplicates finds it"
+            );
+        }
+        if self.num_tokenless > 0 {
+            tracing::warn!("{} passages have no token; they are drawn for no row", self.num_tokenless);
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::rows::row_of;
-    use super::*;
-
-    /// Texts are the same if their words are.
-    fn id_of(text: &str) -> Option<u64> {
-        let words: Vec<u32> = text.split_whitespace().map(|word| word.bytes().map(u32::from).sum()).collect();
-        (!words.is_empty()).then(|| tercet_sampler::text_id(&words))
+impl RowIds {
+    /// Of the query with its prompt, the query alone, and the positives.
+    pub fn of(ids: &[Option<u64>]) -> Self {
+        Self { queries: [ids[0], ids[1]], positives: ids[2..].iter().flatten().copied().collect() }
     }
 
-    fn rows(lines: &[&str]) -> Vec<MinedRow> {
-        lines.iter().map(|line| row_of(line).unwrap()).collect()
+    fn all(&self) -> impl Iterator<Item = u64> {
+        self.queries.iter().flatten().chain(&self.positives).copied()
     }
+}
 
-    #[test]
-    fn a_query_knows_the_answers_of_all_its_rows_and_itself() {
-        let rows = rows(&[
-            r#"{"query": "a b", "pos": ["c", "d"], "neg": ["e"]}"#,
-            r#"{"query": " a  b ", "pos": ["f "]}"#,
-            r#"{"query": "b", "pos": ["c"], "prompt": "a "}"#,
-            r#"{"query": "c", "pos": ["d"]}"#,
-        ]);
-        let texts = ["c", "d", " d", "e", "f", "a  b", "b", " "];
-        let passages = Passages::new(texts.into_iter().map(|text| (text, None)), id_of);
-        assert_eq!(passages.texts, ["c", "d", "e", "f", "a  b", "b"]);
-        assert_eq!(passages.num_tokenless, 1);
-        let known = Known::of_rows(&rows, &passages, id_of);
-        let of = |row: usize| known.answers(id_of(&rows[row].query).unwrap());
-        // c, d and f, the query "a b", and "b", which stands with the prompt "a " for the same.
-        assert_eq!(of(0), [0, 1, 3, 4, 5]);
-        assert_eq!(of(1), of(0));
-        assert_eq!(of(2), of(0));
-        assert_eq!(of(3), [0, 1]);
+/// The identities of each row's texts: the query with its prompt, the query alone, the positives. Every rank calls it
+/// with the same rows.
+///
+/// # Errors
+/// As [`TextEncoder::identities`].
+pub(super) fn identities(
+    rows: &[MinedRow],
+    encoder: &TextEncoder,
+    ranks: &dyn Collective,
+) -> anyhow::Result<Vec<Vec<Option<u64>>>> {
+    let (mut texts, mut places) = (Vec::new(), HashMap::new());
+    for text in rows.iter().flat_map(texts_of) {
+        places.entry(text).or_insert_with(|| {
+            texts.push(text);
+            texts.len() - 1
+        });
     }
+    let ids = encoder.identities(&texts, ranks)?;
+    Ok(rows.iter().map(|row| texts_of(row).map(|text| ids[places[text]]).collect()).collect())
+}
 
-    #[test]
-    fn an_answer_is_known_with_any_title_and_without() {
-        let rows = rows(&[r#"{"query": "q", "pos": ["c"]}"#, r#"{"query": "r", "pos": ["t c"]}"#]);
-        let texts = [("t c", Some("c")), ("d", None), ("u c", Some("c")), ("c", None), ("t", Some(""))];
-        let passages = Passages::new(texts.into_iter(), id_of);
-        let known = Known::of_rows(&rows, &passages, id_of);
-        let of = |row: usize| known.answers(id_of(&rows[row].query).unwrap());
-        assert_eq!(of(0), [0, 2, 3]);
-        assert_eq!(of(1), [0]);
-    }
+fn texts_of(row: &MinedRow) -> impl Iterator<Item = &str> {
+    row.queries().into_iter().chain(row.row.pos.iter().map(String::as_str))
 }

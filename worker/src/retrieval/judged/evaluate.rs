@@ -61,8 +61,8 @@ pub struct Figures {
 }
 
 /// Evaluates `encoder` on `data`. The index of the corpus is made in a folder of its own below `indices`, or gone on
-/// with; equal corpora have one. With `runs` each ranking's lists are written there, as `RANKING.trec`. Every rank calls
-/// it; rank 0 has the figures, in the order of `how.rankings`.
+/// with; equal corpora have one. With `runs` each ranking's lists are written there, as `RANKING.trec`. Every rank
+/// calls it; rank 0 has the figures, in the order of `how.rankings`.
 ///
 /// # Errors
 /// A name that a run file cannot carry; a corpus that has changed since it was loaded; what is wrong with the index or
@@ -169,8 +169,8 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// For each of `count` queries from number `first` on, where the first document with an answer stands in each of its
-    /// lists, as far as figures look.
+    /// For each of `count` queries from number `first` on, where the first document with an answer stands in each of
+    /// its lists, as far as figures look.
     fn first_answers(
         &self,
         first: usize,
@@ -224,8 +224,8 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// A document that is not relevant, with the score 0, to be listed for a query that finds none: trec_eval leaves a query
-/// without a line out of its means, but finding nothing must count as 0.
+/// A document that is not relevant, with the score 0, to be listed for a query that finds none: trec_eval leaves a
+/// query without a line out of its means, but finding nothing must count as 0.
 fn a_miss(data: &Dataset, index: &Index, query: &Query) -> Option<Hit> {
     let judgments = data.qrels.get(&query.id);
     let is_miss = |doc: &u32| {

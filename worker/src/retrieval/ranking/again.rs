@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 use tercet_retrieval::Hit;
 
 use super::engine::Search;
@@ -19,7 +19,7 @@ use crate::ops::inner_products::products;
 use crate::retrieval::texts::{BLOCK_BYTES, Stretch};
 
 /// Documents of a stretch at most.
-const STRETCH: usize = 64;
+pub(super) const STRETCH: usize = 64;
 
 /// Who wants a document: the query, and the document's dense score there.
 type Asker = (usize, f32);
@@ -78,7 +78,9 @@ impl Search<'_> {
         for ((doc, askers), own) in wanted.iter().zip(&docs.multi_vector) {
             let asking: Vec<&Tensor> = askers.iter().map(|&(query, _)| &vectors.multi_vector[query]).collect();
             let (block, place) = self.index.place(*doc);
-            for (&(query, dense), multi_vector) in askers.iter().zip(self.late_interaction(&asking, own)) {
+            for (&(query, dense), multi_vector) in
+                askers.iter().zip(late_interaction(&asking, own, self.encoder.device()))
+            {
                 found[0][query].push(Hit::new(*doc, multi_vector));
                 let lexical = block.lexical_of(&vectors.lexical[query], place);
                 let all = weights[0] * dense + weights[1] * lexical + weights[2] * multi_vector;
@@ -86,24 +88,6 @@ impl Search<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Mean over each query's vectors of the best inner product with the document's; 0 where either has none.
-    fn late_interaction(&self, queries: &[&Tensor], doc: &Tensor) -> Vec<f32> {
-        let num_vectors = doc.size()[0] as usize;
-        if num_vectors == 0 {
-            return vec![0.0; queries.len()];
-        }
-        let device = self.encoder.device();
-        let all = Tensor::cat(queries, 0).to_device(device); // [N, dm]
-        let similar = products(&all, &doc.to_device(device)); // [N, L]
-        let mut best =
-            similar.chunks_exact(num_vectors).map(|row| row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-        let score = |query: &&Tensor| {
-            let len = query.size()[0] as usize;
-            best.by_ref().take(len).sum::<f32>() / len.max(1) as f32
-        };
-        queries.iter().map(score).collect()
     }
 
     /// The ranks' lists, each sorted, as one.
@@ -116,4 +100,20 @@ impl Search<'_> {
         });
         merged(self, sorted.collect(), depth)
     }
+}
+
+/// Mean over each query's vectors of the best inner product with the document's; 0 where either has none.
+pub(super) fn late_interaction(queries: &[&Tensor], doc: &Tensor, device: Device) -> Vec<f32> {
+    let num_vectors = doc.size()[0] as usize;
+    if num_vectors == 0 {
+        return vec![0.0; queries.len()];
+    }
+    let all = Tensor::cat(queries, 0).to_device(device); // [N, dm]
+    let similar = products(&all, &doc.to_device(device)); // [N, L]
+    let mut best = similar.chunks_exact(num_vectors).map(|row| row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let score = |query: &&Tensor| {
+        let len = query.size()[0] as usize;
+        best.by_ref().take(len).sum::<f32>() / len.max(1) as f32
+    };
+    queries.iter().map(score).collect()
 }

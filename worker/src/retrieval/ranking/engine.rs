@@ -14,7 +14,7 @@ const LARGEST_BATCH: u64 = 8192;
 /// An index that is searched.
 pub struct Search<'a> {
     pub(super) index: &'a Index,
-    pub(super) encoder: &'a TextEncoder,
+    pub(super) encoder: &'a TextEncoder<'a>,
     pub(super) ranks: &'a dyn Collective,
     pub(super) lists: &'a Lists,
     pub(super) bm25: Bm25,
@@ -33,7 +33,7 @@ impl<'a> Search<'a> {
     /// A block that is damaged, or a prompt that leaves no room for a query; a rank that is gone.
     pub fn new(
         index: &'a Index,
-        encoder: &'a TextEncoder,
+        encoder: &'a TextEncoder<'a>,
         lists: &'a Lists,
         (query_prompt, query_max_len): (&'a str, usize),
         ranks: &'a dyn Collective,
@@ -71,7 +71,7 @@ impl<'a> Search<'a> {
     }
 
     /// The model that made it.
-    pub fn encoder(&self) -> &'a TextEncoder {
+    pub fn encoder(&self) -> &'a TextEncoder<'a> {
         self.encoder
     }
 

@@ -11,6 +11,7 @@ mod again;
 mod engine;
 mod first;
 mod merge;
+mod pairs;
 mod queries;
 mod timed;
 
@@ -20,8 +21,9 @@ use tercet_retrieval::{Hit, Index, fuse};
 use crate::files::CommandError;
 pub use engine::Search;
 use merge::merged;
-pub use queries::Query;
+pub use pairs::PairScorer;
 use queries::Vectors;
+pub use queries::{Query, RUN};
 
 /// The lists of one ranking, one for each query.
 pub type Ranked = (Ranking, Vec<Vec<Hit>>);

@@ -57,12 +57,13 @@ impl Vectors {
         })
     }
 
-    fn bm25(search: &Search, texts: &[&str]) -> anyhow::Result<Vec<TokenWeights>> {
+    /// Of each text the weights that BM25 is computed with.
+    pub fn bm25(search: &Search, texts: &[&str]) -> anyhow::Result<Vec<TokenWeights>> {
         let tokens = search.encoder.tokens(texts, search.query_max_len)?;
         Ok(weighed(tokens, |token| search.bm25.idf(search.index.document_frequency(*token))))
     }
 
-    fn bm25_words(search: &Search, texts: &[&str]) -> Vec<WordWeights> {
+    pub fn bm25_words(search: &Search, texts: &[&str]) -> Vec<WordWeights> {
         let words = texts.iter().map(|text| words(text)).collect();
         weighed(words, |word: &String| search.bm25_words.idf(search.index.word_frequency(word)))
     }

@@ -1,0 +1,56 @@
+//! What keeps an import from being done, and the exit code of a process that ends with it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tercet_configs::ExitCode;
+use tercet_sampler::RowError;
+
+/// Why nothing was imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// A file of the data set, or a line of it, is not what it should be.
+    #[error(transparent)]
+    Input(#[from] RowError),
+    /// Files can be read, and together they are not what they should be.
+    #[error("{}: {reason}", path.display())]
+    Data {
+        /// The file, or the folder.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// Something else must be asked for.
+    #[error("{0}")]
+    Usage(String),
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+}
+
+impl ImportError {
+    /// The data at `path` are wrong for `reason`.
+    pub fn data(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Data { path: path.to_owned(), reason: reason.into() }
+    }
+
+    /// A function that makes an error of the operating system's about `path`.
+    pub fn io(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
+        |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    /// The exit code of a process that ends with this error.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Input(error) => error.exit_code(),
+            Self::Data { .. } => ExitCode::Data,
+            Self::Usage(_) => ExitCode::Usage,
+            Self::Io { source, .. } => ExitCode::of_io(source),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Joins queries and documents by lists of their ids, and writes them as rows in the order of the queries.
+//!
+//! In memory are the ids of the queries that are judged and of the documents that are named for them. The documents'
+//! texts are on disk ([`TextsOnDisk`]), so a collection may be larger than memory.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::on_disk::TextsOnDisk;
+use crate::args::Judged;
+use crate::error::ImportError;
+use crate::input::{Text, TextFields, for_each_cells, for_each_text, is_header};
+use crate::output::{Row, Rows};
+
+/// The documents of a query, by number.
+#[derive(Debug, Default)]
+struct Documents {
+    pos: Vec<u32>,
+    neg: Vec<u32>,
+    /// How many of `neg` are from lists of negatives.
+    listed: usize,
+    /// The query's text was met.
+    is_met: bool,
+}
+
+/// Which documents belong to which queries.
+#[derive(Debug, Default)]
+pub struct Join {
+    queries: HashMap<String, Documents>,
+    docs: HashMap<String, u32>,
+}
+
+/// Files of texts with ids, and where in them these stand.
+pub struct Texts<'a> {
+    /// The files.
+    pub paths: &'a [PathBuf],
+    /// Where id and text stand; none: in the usual places.
+    pub fields: Option<&'a TextFields>,
+}
+
+impl Join {
+    fn doc(&mut self, id: &str) -> Result<u32, String> {
+        if let Some(&number) = self.docs.get(id) {
+            return Ok(number);
+        }
+        let number = u32::try_from(self.docs.len()).map_err(|_| "more than 4 billion documents are named")?;
+        self.docs.insert(id.to_owned(), number);
+        Ok(number)
+    }
+
+    fn query(&mut self, id: &str) -> &mut Documents {
+        if !self.queries.contains_key(id) {
+            self.queries.insert(id.to_owned(), Documents::default());
+        }
+        self.queries.entry(id.to_owned()).or_default()
+    }
+
+    /// Reads judgments. A document is a positive from `min_score` on, and a negative if it is judged 0 or less; what is
+    /// between is neither.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a line is no judgment.
+    pub fn judgments(&mut self, path: &Path, min_score: i64) -> Result<(), ImportError> {
+        if path.extension().is_some_and(|ending| ending == "json") {
+            return self.labels(path);
+        }
+        let mut is_first = true;
+        for_each_cells(path, |_, cells| {
+            if std::mem::take(&mut is_first) && is_header(cells) {
+                return Ok(());
+            }
+            let (query, doc, score) = match cells {
+                [query, doc] => (query, doc, "1"),
+                [query, doc, score] | [query, _, doc, score] => (query, doc, *score),
+                _ => {
+                    let expected = "expected 2 columns (query, document), 3 (query, document, score) or TREC's 4 \
+                                    (query, 0, document, score)";
+                    return Err(format!("{expected}, found {}", cells.len()).into());
+                }
+            };
+            let (query, doc) = (query.trim(), doc.trim());
+            let score: f64 = match score.trim().parse::<f64>() {
+                Ok(score) if score.is_finite() => score,
+                _ => return Err(format!("the score {score:?} is no number").into()),
+            };
+            if query.is_empty() || doc.is_empty() {
+                return Err("the id of the query or of the document is empty".into());
+            }
+            let number = self.doc(doc)?;
+            let documents = self.query(query);
+            if score >= min_score as f64 {
+                documents.pos.push(number);
+            } else if score <= 0.0 {
+                documents.neg.push(number);
+            }
+            Ok(())
+        })
+    }
+
+    /// Reads COLIEE's labels: one object with a list of documents for each query.
+    fn labels(&mut self, path: &Path) -> Result<(), ImportError> {
+        #[derive(Deserialize)]
+        struct Labels(HashMap<String, Vec<String>>);
+        let text = std::fs::read(path).map_err(ImportError::io(path))?;
+        let labels: Labels = serde_json::from_slice(&text).map_err(|error| {
+            let expected = "one object with a list of documents' ids for each query's id is expected";
+            ImportError::data(path, format!("{error}: {expected}"))
+        })?;
+        for (query, docs) in labels.0 {
+            for doc in docs {
+                let number = self.doc(&doc).map_err(|reason| ImportError::data(path, reason))?;
+                self.query(&query).pos.push(number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads lines of a query, a positive and a negative. A query takes at most `max` of the negatives.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a line has other columns.
+    pub fn triples(&mut self, path: &Path, max: usize) -> Result<(), ImportError> {
+        let mut is_first = true;
+        for_each_cells(path, |_, cells| {
+            if std::mem::take(&mut is_first) && is_header(cells) {
+                return Ok(());
+            }
+            let [query, pos, neg] = cells else {
+                return Err(format!("expected 3 columns (query, positive, negative), found {}", cells.len()).into());
+            };
+            let pos = self.doc(pos.trim())?;
+            let documents = self.query(query.trim());
+            if !documents.pos.contains(&pos) {
+                documents.pos.push(pos);
+            }
+            Ok(self.negative(query.trim(), neg.trim(), max)?)
+        })
+    }
+
+    /// Reads lines of a query and a negative, whatever follows them, or a TREC run. Queries without judgments are passed
+    /// over.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a line has other columns.
+    pub fn negatives(&mut self, path: &Path, max: usize) -> Result<(), ImportError> {
+        let mut is_first = true;
+        for_each_cells(path, |_, cells| {
+            if std::mem::take(&mut is_first) && is_header(cells) {
+                return Ok(());
+            }
+            let (query, doc) = match cells {
+                [query, "Q0", doc, ..] | [query, doc, ..] => (query, doc),
+                _ => return Err("expected 2 columns or more (query, document), or a TREC run, found one".into()),
+            };
+            Ok(self.negative(query.trim(), doc.trim(), max)?)
+        })
+    }
+
+    fn negative(&mut self, query: &str, doc: &str, max: usize) -> Result<(), String> {
+        if self.queries.get(query).is_none_or(|documents| documents.pos.is_empty() || documents.listed >= max) {
+            return Ok(());
+        }
+        let number = self.doc(doc)?;
+        let documents = self.query(query);
+        if !documents.pos.contains(&number) && !documents.neg.contains(&number) {
+            documents.neg.push(number);
+            documents.listed += 1;
+        }
+        Ok(())
+    }
+
+    /// Writes the rows of the queries that have a positive.
+    ///
+    /// # Errors
+    /// A file cannot be read or written, an id is there twice, or the ids of the files are not the same.
+    pub fn write(mut self, collection: &Texts, queries: &Texts, out: &Path) -> Result<String, ImportError> {
+        let texts = self.collected(collection, out)?;
+        let mut rows = Rows::create(out)?;
+        let mut lacking = 0;
+        for path in queries.paths {
+            for_each_text(path, queries.fields, |_, Text { id, text }| {
+                let Some(documents) = self.queries.get_mut(&id) else { return Ok(()) };
+                if std::mem::replace(&mut documents.is_met, true) {
+                    return Err(format!("a second query with the id {id:?}").into());
+                }
+                if documents.pos.is_empty() {
+                    rows.leave_out("queries without a document that is judged high enough", 1);
+                    return Ok(());
+                }
+                let read = |numbers: &[u32]| -> Result<Vec<String>, ImportError> {
+                    let texts = numbers.iter().map(|&number| texts.get(number).map_err(ImportError::io(out)));
+                    Ok(texts.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+                };
+                let (pos, neg) = (read(&documents.pos)?, read(&documents.neg)?);
+                lacking += (documents.pos.len() + documents.neg.len() - pos.len() - neg.len()) as u64;
+                match pos.is_empty() {
+                    true => rows.leave_out("queries none of whose positives the collection has", 1),
+                    false => rows.write(Row { query: text, pos, neg })?,
+                }
+                Ok(())
+            })?;
+        }
+        rows.leave_out("times that a judged document is not in the collection", lacking);
+        let unmet = self.queries.values().filter(|documents| !documents.is_met).count();
+        rows.leave_out("judged queries that the queries' files do not have", unmet as u64);
+        rows.finish()
+    }
+
+    /// The texts of the documents that are named, on the disk of `out`.
+    fn collected(&self, collection: &Texts, out: &Path) -> Result<TextsOnDisk, ImportError> {
+        let mut texts = TextsOnDisk::new(self.docs.len(), out).map_err(ImportError::io(out))?;
+        for path in collection.paths {
+            for_each_text(path, collection.fields, |_, Text { id, text }| {
+                let Some(&number) = self.docs.get(&id) else { return Ok(()) };
+                if texts.has(number) {
+                    return Err(format!("a second document with the id {id:?}").into());
+                }
+                Ok(texts.put(number, &text).map_err(ImportError::io(out))?)
+            })?;
+        }
+        texts.complete().map_err(ImportError::io(out))?;
+        Ok(texts)
+    }
+}
+
+/// Reads the negatives that are asked for.
+///
+/// # Errors
+/// As [`Join::negatives`].
+pub fn add_negatives(join: &mut Join, judged: &Judged) -> Result<(), ImportError> {
+    judged.negatives.as_deref().map_or(Ok(()), |path| join.negatives(path, judged.max_negatives))
+}

@@ -1,0 +1,204 @@
+//! Lines of a table: comma-separated with quotes (RFC 4180), between tabs without quotes, or between blanks.
+//!
+//! A file's name and its first line tell which. Between tabs quotes are ordinary characters, as the tables of MS MARCO
+//! and T2Ranking have them.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use tercet_sampler::{LineReader, LinesOf, ReadAt, RowError, unpacked_name, utf8};
+
+use super::refusal::{Kept, Refusal};
+use crate::error::ImportError;
+
+/// What stands between cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Between {
+    Comma,
+    Tab,
+    Blanks,
+}
+
+/// Calls `visit` with the cells of each line of `path`, and where it is. Blank lines are passed over.
+///
+/// # Errors
+/// The file cannot be read or is evidently no table, a line is not UTF-8, or what `visit` ends with.
+pub fn for_each_cells(
+    path: &Path,
+    mut visit: impl FnMut(&ReadAt, &[&str]) -> Result<(), Refusal>,
+) -> Result<(), ImportError> {
+    let mut lines = LineReader::open(path, LinesOf::Text)?;
+    let between = between(path, lines.peek()?);
+    let path: Arc<Path> = Arc::from(path);
+    let mut kept = Kept::default();
+    let mut visited = |line: u64, cells: &[&str]| {
+        let at = ReadAt::line(&path, line);
+        visit(&at, cells).map_err(|refusal| at.error(kept.reason(refusal)))
+    };
+    let read = match between {
+        Between::Comma => commas(&path, lines, &mut visited),
+        Between::Tab | Between::Blanks => plain(&path, lines, between, &mut visited),
+    };
+    kept.or(read)
+}
+
+fn between(path: &Path, first_bytes: &[u8]) -> Between {
+    let first = first_bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let ending = unpacked_name(path).extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+    match ending.as_deref() {
+        Some("csv") => Between::Comma,
+        _ if first.contains(&b'\t') => Between::Tab,
+        Some("tsv") => Between::Blanks,
+        _ if first.contains(&b',') => Between::Comma,
+        _ => Between::Blanks,
+    }
+}
+
+type Visit<'a> = dyn FnMut(u64, &[&str]) -> Result<(), RowError> + 'a;
+
+fn plain(path: &Arc<Path>, mut lines: LineReader, between: Between, visit: &mut Visit) -> Result<(), RowError> {
+    let mut line = Vec::new();
+    while let Some(number) = lines.read_line(&mut line)? {
+        let text = utf8(&line).map_err(|reason| ReadAt::line(path, number).error(reason))?;
+        if text.trim().is_empty() {
+            continue;
+        }
+        let cells: Vec<&str> = match between {
+            Between::Blanks => text.split_whitespace().collect(),
+            _ => text.split('\t').collect(),
+        };
+        visit(number, &cells)?;
+    }
+    Ok(())
+}
+
+fn commas(path: &Arc<Path>, lines: LineReader, visit: &mut Visit) -> Result<(), RowError> {
+    let failed = Arc::new(Mutex::new(None));
+    let lines = Lines { lines, held: Vec::new(), at: 0, failed: failed.clone() };
+    let mut table = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(lines);
+    let mut row = csv::StringRecord::new();
+    loop {
+        let line = table.position().line();
+        match table.read_record(&mut row) {
+            Ok(false) => return Ok(()),
+            Ok(true) => {
+                let cells: Vec<&str> = row.iter().collect();
+                // The reader passes over blank lines and says of a row where they began, so its end tells where it is.
+                let breaks: usize = cells.iter().map(|cell| cell.matches('\n').count()).sum();
+                visit(table.position().line().saturating_sub(1 + breaks as u64), &cells)?;
+            }
+            Err(error) => {
+                if let Some(failed) = failed.lock().ok().and_then(|mut failed| failed.take()) {
+                    return Err(failed);
+                }
+                let line = error.position().map_or(line, csv::Position::line);
+                let reason = match error.kind() {
+                    csv::ErrorKind::Utf8 { .. } => "not UTF-8: convert the file, as with `iconv`".into(),
+                    _ => error.to_string(),
+                };
+                return Err(ReadAt::line(path, line).error(reason));
+            }
+        }
+    }
+}
+
+/// Lines as one stream, for a reader that finds the ends of rows by itself.
+struct Lines {
+    lines: LineReader,
+    held: Vec<u8>,
+    at: usize,
+    /// The error that ended reading, which a stream has no room for.
+    failed: Arc<Mutex<Option<RowError>>>,
+}
+
+impl Read for Lines {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.held.len() {
+            match self.lines.read_line(&mut self.held) {
+                Ok(None) => return Ok(0),
+                Ok(Some(_)) => (self.at, _) = (0, self.held.push(b'\n')),
+                Err(error) => {
+                    if let Ok(mut failed) = self.failed.lock() {
+                        *failed = Some(error);
+                    }
+                    return Err(io::Error::other("reading failed"));
+                }
+            }
+        }
+        let len = buffer.len().min(self.held.len() - self.at);
+        buffer[..len].copy_from_slice(&self.held[self.at..self.at + len]);
+        self.at += len;
+        Ok(len)
+    }
+}
+
+/// Whether a first line names its columns: all of its cells are words of Latin letters, and the first one names an id,
+/// as qid, pid, query-id, doc_id, question_id or _id do.
+pub fn is_header(cells: &[&str]) -> bool {
+    const NAMED: [&str; 17] = [
+        "", "q", "p", "d", "query", "question", "topic", "passage", "doc", "document", "corpus", "ans", "answer",
+        "pos", "neg", "text", "case",
+    ];
+    let is_word = |cell: &&str| cell.chars().all(|c| c.is_ascii_alphabetic() || "_- ".contains(c)) && cell.len() <= 32;
+    let first = cells.first().map(|cell| cell.trim().to_ascii_lowercase()).unwrap_or_default();
+    let named = first.strip_suffix("id").map(|named| named.trim_end_matches(['-', '_', ' ']));
+    named.is_some_and(|named| NAMED.contains(&named)) && cells.iter().all(is_word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, text: &str) -> Vec<(String, Vec<String>)> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let mut all = Vec::new();
+        for_each_cells(&path, |at, cells| {
+            let place = at.error("x".into()).to_string();
+            let place = place.trim_end_matches(": x").rsplit(':').next().unwrap().to_owned();
+            all.push((place, cells.iter().map(|cell| (*cell).to_owned()).collect()));
+            Ok(())
+        })
+        .unwrap();
+        all
+    }
+
+    fn rows(expected: &[(&str, &[&str])]) -> Vec<(String, Vec<String>)> {
+        let owned = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect();
+        expected.iter().map(|(line, cells)| ((*line).to_owned(), owned(cells))).collect()
+    }
+
+    #[test]
+    fn quotes_mean_something_between_commas_only() {
+        let expected = rows(&[("1", &["1", "a \"b\"\nc, d"]), ("3", &["2", "e"]), ("5", &["3", ""])]);
+        assert_eq!(read("a.csv", "1,\"a \"\"b\"\"\r\nc, d\"\n2,e\n\n3,\n"), expected);
+        assert_eq!(
+            read("a.tsv", "1\t\"a\n2\tb, c\td\"\n"),
+            rows(&[("1", &["1", "\"a"]), ("2", &["2", "b, c", "d\""])])
+        );
+    }
+
+    #[test]
+    fn the_first_line_tells_where_the_name_does_not() {
+        let expected = rows(&[("1", &["qid", "pid"]), ("2", &["1", "2"])]);
+        for text in ["\u{feff}qid,pid\n1,2\n", "qid\tpid\n1\t2", "qid pid\n1   2\n"] {
+            assert_eq!(read("candidates.txt", text), expected, "{text}");
+        }
+        assert_eq!(read("qrels.tsv", "1 0 7 1\n"), rows(&[("1", &["1", "0", "7", "1"])]));
+    }
+
+    #[test]
+    fn a_header_names_an_id_first_and_is_words_only() {
+        for header in
+            [&["pid", "passage"][..], &["query-id", "corpus-id", "score"], &["_id", "text"], &["ID", "content"]]
+        {
+            assert!(is_header(header), "{header:?}");
+        }
+        for line in [&["1", "2"][..], &["squid", "a squid"], &["qid", "0", "d1", "1"], &["q1", "what is this?"], &[]] {
+            assert!(!is_header(line), "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Objects, or lines of a table as objects.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+use tercet_sampler::{ReadAt, is_of_objects};
+
+use super::cells::{for_each_cells, is_header};
+use super::fields::names;
+use super::objects::for_each_object;
+use super::refusal::Refusal;
+use crate::error::ImportError;
+
+/// Calls `visit` with each record of `path`. What is no JSON Lines, Parquet or Arrow by its name is a table. Its first
+/// line names the columns, unless they are asked for by numbers.
+///
+/// # Errors
+/// The file cannot be read or is evidently another, a table lacks a column, or what `visit` ends with.
+pub fn for_each_record(
+    path: &Path,
+    columns: &[&str],
+    mut visit: impl FnMut(&ReadAt, Map<String, Value>) -> Result<(), Refusal>,
+) -> Result<(), ImportError> {
+    if is_of_objects(path) {
+        return for_each_object(path, columns, visit);
+    }
+    let by_number = columns.iter().all(|column| column.parse::<usize>().is_ok());
+    let (mut header, mut is_first): (Vec<String>, _) = (Vec::new(), true);
+    for_each_cells(path, |at, cells| {
+        if std::mem::take(&mut is_first) {
+            if by_number && !is_header(cells) {
+                header = (1..=cells.len()).map(|number| number.to_string()).collect();
+            } else {
+                header = match by_number {
+                    true => (1..=cells.len()).map(|number| number.to_string()).collect(),
+                    false => cells.iter().map(|cell| cell.trim().to_owned()).collect(),
+                };
+                let is_there = |column: &&&str| header.iter().any(|own| own == *column);
+                // A path begins with its column's name, so one of the two suffices.
+                if !columns.is_empty() && !columns.iter().any(|column| is_there(&column)) {
+                    let there = names(header.iter().map(String::as_str));
+                    return Err(format!("the first line should name the columns {columns:?}, and has {there}").into());
+                }
+                return Ok(());
+            }
+        }
+        if cells.len() != header.len() {
+            return Err(format!("expected {} columns as in the first line, found {}", header.len(), cells.len()).into());
+        }
+        visit(at, header.iter().cloned().zip(cells.iter().map(|cell| Value::from(*cell))).collect())
+    })
+}

@@ -1,0 +1,55 @@
+//! Why reading ends before the end of a file.
+
+use crate::error::ImportError;
+
+/// What a visitor ends reading with.
+#[derive(Debug)]
+pub enum Refusal {
+    /// What was read is wrong. It is the reason alone; whoever reads adds file and line.
+    Wrong(String),
+    /// Something else failed, such as writing.
+    Failed(ImportError),
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self::Wrong(reason)
+    }
+}
+
+impl From<&str> for Refusal {
+    fn from(reason: &str) -> Self {
+        Self::Wrong(reason.to_owned())
+    }
+}
+
+impl From<ImportError> for Refusal {
+    fn from(error: ImportError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Keeps the error of a visitor while a reader passes on reasons only.
+#[derive(Debug, Default)]
+pub(super) struct Kept(Option<ImportError>);
+
+impl Kept {
+    /// The reason for the reader.
+    pub(super) fn reason(&mut self, refusal: Refusal) -> String {
+        match refusal {
+            Refusal::Wrong(reason) => reason,
+            Refusal::Failed(error) => {
+                self.0 = Some(error);
+                String::new()
+            }
+        }
+    }
+
+    /// What reading ended with: the visitor's own error, if it had one.
+    pub(super) fn or<E: Into<ImportError>>(self, read: Result<(), E>) -> Result<(), ImportError> {
+        match self.0 {
+            Some(error) => Err(error),
+            None => read.map_err(Into::into),
+        }
+    }
+}

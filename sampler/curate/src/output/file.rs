@@ -1,0 +1,67 @@
+//! A file that is written beside its name and gets it when it is complete and on the disk.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use tercet_sampler::PackedWriter;
+
+use super::partial::Partial;
+use crate::error::ImportError;
+
+/// One that is being written, packed as its name says.
+pub struct WholeFile {
+    path: PathBuf,
+    /// Where it is written; none for what cannot be replaced, such as a pipe.
+    partial: Option<Partial>,
+    writer: PackedWriter<BufWriter<File>>,
+}
+
+impl WholeFile {
+    /// Begins the file at `path`, which may be there and is then replaced in the end.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn create(path: &Path) -> Result<Self, ImportError> {
+        let is_other = path.symlink_metadata().is_ok_and(|there| !there.file_type().is_file());
+        let partial = (!is_other).then(|| Partial::of(path));
+        let written = partial.as_ref().map_or(path, Partial::place);
+        let file = File::create(written).map_err(ImportError::io(written))?;
+        let writer = PackedWriter::new(path, BufWriter::with_capacity(1 << 20, file)).map_err(ImportError::io(path))?;
+        Ok(Self { path: path.to_owned(), partial, writer })
+    }
+
+    /// Writes a line of JSON.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn object(&mut self, object: &impl Serialize) -> Result<(), ImportError> {
+        let written = serde_json::to_writer(&mut self.writer, object).map_err(io::Error::from);
+        let written = written.and_then(|()| self.writer.write_all(b"\n"));
+        written.map_err(|source| ImportError::Io { path: self.path.clone(), source })
+    }
+
+    /// Writes a line of text.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn line(&mut self, line: &str) -> Result<(), ImportError> {
+        let written = self.writer.write_all(line.as_bytes()).and_then(|()| self.writer.write_all(b"\n"));
+        written.map_err(|source| ImportError::Io { path: self.path.clone(), source })
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn finish(self) -> Result<(), ImportError> {
+        let Self { path, partial, writer } = self;
+        let file = writer.finish().and_then(|buffered| buffered.into_inner().map_err(io::IntoInnerError::into_error));
+        let finished = file.and_then(|file| match partial {
+            Some(partial) => file.sync_all().and_then(|()| partial.name()),
+            None => Ok(()),
+        });
+        finished.map_err(ImportError::io(&path))
+    }
+}
