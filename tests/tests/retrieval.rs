@@ -286,6 +286,23 @@ fn weights_in(index: &Path, num_docs: usize) -> Vec<BTreeMap<i64, f32>> {
     docs
 }
 
+/// Passages are not encoded for it, and it gives the same.
+#[test]
+fn an_index_of_counts_alone_is_searched_by_them() {
+    let library = Library::new();
+    let place = library.place();
+    library.index("whole", 1).arg(HEADS[0]).arg(HEADS[1]).succeed();
+    library.index("counts", 2).arg("--heads").arg("bm25,words").succeed();
+    library.search("whole", "runs-whole", 1).succeed();
+    library.search("counts", "runs-counts", 1).succeed();
+    let names: BTreeSet<String> = files_below(&place.path("runs-counts")).into_keys().collect();
+    assert_eq!(names, ["bm25.trec", "bm25_words.trec", "search.json"].map(str::to_owned).into());
+    for ranking in ["bm25", "bm25_words"] {
+        let list = |runs: &str| fs::read(place.path(&format!("{runs}/{ranking}.trec"))).unwrap();
+        assert!(list("runs-counts") == list("runs-whole"), "{ranking}");
+    }
+}
+
 #[test]
 fn published_scores_are_whole_numbers_of_ten_thousandths() {
     let library = Library::new();

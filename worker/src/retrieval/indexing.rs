@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use tercet_cluster::{Collective, broadcast_bytes};
 use tercet_retrieval::{
-    BLOCKS, Block, BlockBuilder, BlockMeta, Encoding, GRAIN, MANIFEST, Manifest, SETTINGS, Settings, block_len,
-    block_name,
+    BLOCKS, Block, BlockBuilder, BlockMeta, Encoding, GRAIN, MANIFEST, Manifest, SETTINGS, Settings, TokenWeights,
+    block_len, block_name,
 };
 use tercet_sampler::text_id;
 
@@ -288,18 +288,28 @@ impl OpenBlock {
         let untitled: Vec<&str> = passages.iter().filter_map(Passage::untitled).collect();
         let mut untitled = encoder.contents(&untitled)?.into_iter();
         let most = encoder.num_tokens_of(max_len);
-        let wanted = Heads { lexical: heads.lexical, multi_vector: false };
-        let Stretch { vectors, num_empty } =
-            encoder.encode_stretch(&encoding.passage_prompt, &texts, max_len, wanted)?;
-        let dense = floats(&vectors.dense);
+        let (dense, lexical, num_empty) = match heads.dense || heads.lexical {
+            true => {
+                let wanted = Heads { lexical: heads.lexical, multi_vector: false };
+                let Stretch { vectors, num_empty } =
+                    encoder.encode_stretch(&encoding.passage_prompt, &texts, max_len, wanted)?;
+                (floats(&vectors.dense), vectors.lexical.iter().map(token_weights).collect(), num_empty)
+            }
+            // Counts need no vectors.
+            false => {
+                let is_empty = |(text, tokens): (&&str, &Vec<u32>)| tokens.is_empty() || text.trim().is_empty();
+                let num_empty = texts.iter().zip(&tokens).filter(|pair| is_empty(*pair)).count();
+                (Vec::new(), vec![TokenWeights::new(); texts.len()], num_empty)
+            }
+        };
         let width = dense.len() / texts.len().max(1);
         for (i, passage) in passages.iter().enumerate() {
             let dense = &dense[i * width..(i + 1) * width];
-            let lexical = &token_weights(&vectors.lexical[i]);
             let whole = text_id(&tokens[i]);
             let without_title = passage.untitled().and_then(|_| untitled.next()).map(|tokens| text_id(&tokens));
             let identities = [whole, without_title.unwrap_or(whole)];
             let (id, text, tokens) = (&passage.id, &passage.text, &tokens[i][..most.min(tokens[i].len())]);
+            let lexical = &lexical[i];
             let put = self.builder.push(tercet_retrieval::Passage { id, text, identities, dense, lexical, tokens });
             put.map_err(|error| CommandError::Usage(format!("the passage {id:?}: {error}")))?;
         }
