@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tercet_sampler::{for_each_object, json_object};
 
-use super::required_id;
+use super::names::required_id;
 use crate::files::CommandError;
 use crate::files::records::id_of;
 

@@ -4,8 +4,10 @@ mod answers;
 mod evaluate;
 mod folder;
 mod metrics;
+mod names;
 mod qrels;
 
 pub use evaluate::{Evaluation, Figures, evaluate};
-pub use folder::{Dataset, Query, find, folder_name, read_queries, required_id};
+pub use folder::{Dataset, Query, read_queries};
+pub use names::{find, folder_name, required_id};
 pub use qrels::Judgments;

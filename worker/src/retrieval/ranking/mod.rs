@@ -28,7 +28,23 @@ pub use queries::{Query, RUN};
 /// The lists of one ranking, one for each query.
 pub type Ranked = (Ranking, Vec<Vec<Hit>>);
 
+/// Queries of a batch at most, however much memory there is.
+const LARGEST_BATCH: u64 = 8192;
+
 impl Search<'_> {
+    /// How many queries, with their lists by each of `rankings`, have room in `memory` bytes of a rank.
+    pub fn batch_len(&self, memory: u64, rankings: &[Ranking]) -> usize {
+        let (dense, multi_vector) = self.encoder.dims();
+        let encodes_again = rankings.iter().any(|ranking| is_encoded_again(*ranking));
+        // A list is open to twice its length while it is made, and there once more when ranks' lists are merged.
+        let lists = 4 * 8 * self.lists.top as u64 * rankings.len() as u64;
+        // This rank's queries, and all ranks'.
+        let vectors = if encodes_again { 2 * 4 * self.query_max_len as u64 * multi_vector as u64 } else { 0 };
+        let room = (memory / (lists + vectors + 8 * dense as u64)).min(LARGEST_BATCH) as usize;
+        // Whole runs, so that a query is encoded beside the same ones whatever room there is.
+        (room / RUN * RUN).max(RUN)
+    }
+
     /// The lists of `queries` by each of `rankings`, on rank 0; the other ranks have lists of no meaning. Every rank
     /// calls it with the same.
     ///
