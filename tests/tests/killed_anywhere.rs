@@ -220,7 +220,11 @@ fn encode_and_mine() {
         let task = Tercet::new("mine").arg("--model").arg(&model).arg("--rows").arg(place.path("rows.jsonl"));
         task.arg("--range").arg("0-5").arg("--out").arg(place.path("out/mined.jsonl"))
     };
-    tasks(place, mine, &[at_the("write", 2), at_the("link", 1), at_the("remove", 1)]);
+    // While it makes its index, while it removes it, and while it puts rows and report in their places.
+    let mut strikes: Vec<Strike> = (1..=60).step_by(4).map(|at| Strike::at("tercet-worker", at)).collect();
+    strikes.extend([("link", 1), ("link", 2), ("rename", 2)].map(|(only, at)| at_the(only, at)));
+    strikes.extend((1..=8).map(|at| at_the("remove", at)));
+    tasks(place, mine, &strikes);
 }
 
 #[test]

@@ -258,11 +258,28 @@ pub fn must_be_lines(path: &Path) -> Result<(), CommandError> {
     }
 }
 
-/// Whether `paths[i]` is left from a process that was killed before all of `paths`, which have the same content, were
-/// finished.
+/// Whether `paths[i]` is left from a process that was killed before all of `paths`, which belong together, were
+/// finished: it was not, or the last, which is finished last, was not. Of files with the same content it is enough that
+/// another was about to be put in its place.
 fn is_left(paths: &[&Path], i: usize) -> bool {
     let same = |other: &&Path| Some(fs::read(beside(other)).ok()? == fs::read(paths[i]).ok()?);
-    is_interrupted(paths[i]) || paths[i + 1..].iter().any(|other| same(other) == Some(true))
+    let last = paths.last().is_some_and(|last| is_interrupted(last));
+    last || is_interrupted(paths[i]) || paths[i + 1..].iter().any(|other| same(other) == Some(true))
+}
+
+/// Removes those of `paths`, which belong together, that are left from a process that was killed before all of them
+/// were finished. Before any of them is written: what says that they are not finished is written anew.
+///
+/// # Errors
+/// [`CommandError::File`].
+pub fn remove_left(paths: &[&Path]) -> Result<(), CommandError> {
+    for i in 0..paths.len() {
+        // The last says it of the others, so it goes last.
+        if paths[i].symlink_metadata().is_ok() && is_left(paths, i) {
+            fs::remove_file(paths[i]).map_err(CommandError::file(paths[i]))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes `bytes` to each of `paths`.
@@ -270,12 +287,7 @@ fn is_left(paths: &[&Path], i: usize) -> bool {
 /// # Errors
 /// As [`AtomicFile::create`] and [`AtomicFile::commit`].
 pub fn write_together(paths: &[&Path], bytes: &[u8]) -> Result<(), CommandError> {
-    for i in 0..paths.len() {
-        // First, for what says that they are not finished is about to be written anew.
-        if paths[i].symlink_metadata().is_ok() && is_left(paths, i) {
-            fs::remove_file(paths[i]).map_err(CommandError::file(paths[i]))?;
-        }
-    }
+    remove_left(paths)?;
     let mut files: Vec<AtomicFile> = Vec::new();
     for path in paths {
         if files.iter().all(|file| std::path::absolute(&file.path).ok() != std::path::absolute(path).ok()) {
@@ -390,6 +402,17 @@ mod tests {
         write_together(&paths, b"3").unwrap();
         assert_eq!(paths.map(|path| fs::read(path).unwrap()), [b"3", b"3"]);
         assert_eq!((is_free(), fs::read_dir(dir.path()).unwrap().count()), (false, 2), "finished");
+        let rows = dir.path().join("rows.jsonl");
+        let together = [rows.as_path(), second.as_path()];
+        fs::write(&rows, "whatever").unwrap();
+        fs::hard_link(&second, beside(&second)).unwrap();
+        assert!(must_be_free(&ranks, together).is_ok(), "the last of them is not finished");
+        remove_left(&together).unwrap();
+        assert_eq!(together.map(|path| path.exists()), [false; 2]);
+        fs::rename(beside(&second), &second).unwrap();
+        fs::write(&rows, "somebody's").unwrap();
+        assert!(must_be_free(&ranks, together).is_err());
+        fs::remove_file(&rows).unwrap();
         let error = AtomicFile::create(&first).unwrap().commit().unwrap_err();
         assert!(matches!(error, CommandError::Exists(_)), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);

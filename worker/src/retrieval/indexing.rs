@@ -80,6 +80,25 @@ pub fn must_be_an_index_or_free(out: &Path, ranks: &dyn Collective) -> anyhow::R
     must_be_free(ranks, (!is_own).then_some(out))
 }
 
+/// Removes the index in the folder `out`, if there is one, so that whoever is killed leaves one that is begun.
+///
+/// # Errors
+/// [`CommandError::File`].
+pub fn remove_index(out: &Path) -> Result<(), CommandError> {
+    for name in [MANIFEST, BLOCKS, SETTINGS] {
+        let path = out.join(name);
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        match removed {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(CommandError::file(&path)(error)),
+            _ => {}
+        }
+    }
+    match fs::remove_dir(out) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(CommandError::file(out)(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Begins the index in `out`, or takes up the one that is there; the blocks that it lacks. Every rank calls it.
 fn begin(out: &Path, settings: &Settings, ranks: &dyn Collective) -> anyhow::Result<Vec<usize>> {
     let mut missing = Vec::new();

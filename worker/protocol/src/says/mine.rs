@@ -76,8 +76,8 @@ pub struct Quantiles {
     pub max: f64,
 }
 
-/// Answers that a row does not know itself, and other rows of the same query do: what would have been drawn wrongly if
-/// nobody knew them. It estimates the answers that nobody knows.
+/// Answers that a row does not know itself, and other rows of the same query do: what could have been drawn wrongly if
+/// they did not. It says something of the answers that nobody knows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct KnownElsewhere {
     /// Rows of which others know more.

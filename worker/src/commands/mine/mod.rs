@@ -15,6 +15,7 @@ mod known;
 mod miner;
 mod outputs;
 mod rows;
+mod said;
 mod searched;
 mod tally;
 
@@ -32,8 +33,8 @@ use self::miner::{Miner, Tallies};
 use self::outputs::Outputs;
 use self::rows::for_each_batch;
 use crate::files::CommandError;
-use crate::files::output::{AtomicFile, commit_together, must_be_free};
-use crate::retrieval::indexing::must_be_an_index_or_free;
+use crate::files::output::{AtomicFile, commit_together, must_be_free, remove_left};
+use crate::retrieval::indexing::{must_be_an_index_or_free, remove_index};
 use crate::retrieval::ranking::{RUN, Search};
 use crate::retrieval::texts::{EncoderOptions, TextEncoder};
 
@@ -68,6 +69,9 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     });
     let teacher = teacher.transpose()?;
 
+    if ranks.rank() == 0 {
+        remove_left(&outputs.paths().collect::<Vec<_>>())?;
+    }
     let mut known = Known::of_rows(&args.rows, &encoder, ranks)?;
     let (index, query_prompt) = searched::index(args, given, (&encoder, &known), &outputs.index, ranks)?;
     known.find(&index);
@@ -88,11 +92,11 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         let bytes = [&serde_json::to_vec_pretty(&report)?[..], b"\n"].concat();
         file.write_all(&bytes).map_err(CommandError::file(&outputs.report))?;
         // Before the rows are in their places: who is killed between does it all again, and leaves nothing behind.
-        if args.index.is_none() && outputs.index.exists() {
-            std::fs::remove_dir_all(&outputs.index).map_err(CommandError::file(&outputs.index))?;
+        if args.index.is_none() {
+            remove_index(&outputs.index)?;
         }
         commit_together(files.into_iter().chain([file]).collect())?;
-        tell(args, &known, &report);
+        said::say(args, &known, &report);
     }
     Ok(())
 }
@@ -148,27 +152,4 @@ fn report(args: &MineArgs, index: &Index, tallies: &Tallies) -> MineReport {
         by_file: parts(&tallies.by_file),
         by_language: parts(&tallies.by_language),
     }
-}
-
-fn tell(args: &MineArgs, known: &Known, report: &MineReport) {
-    let (all, passages) = (&report.all, report.passages);
-    if all.short + all.dropped > 0 {
-        let (few, rows, wanted) = (all.short + all.dropped, all.rows, args.negatives);
-        let became = match (all.dropped, all.without) {
-            (0, 0) => String::new(),
-            (0, none) => format!(", {none} of them none"),
-            (dropped, _) => format!(", and {dropped} are left out"),
-        };
-        tracing::warn!(
-            "{few} of {rows} rows got fewer than {wanted} negatives{became}: {passages} passages are few for --range {}, or \
-             the filters are strict: lower it, or give more passages",
-            args.range
-        );
-    }
-    if known.num_scored > 0 && !args.write_scores {
-        let scored = known.num_scored;
-        tracing::warn!("the neg_scores of {scored} rows belonged to their old negatives and are removed");
-    }
-    let written = all.rows - all.dropped;
-    println!("{written} rows with negatives from {passages} passages in {}", args.out.display());
 }
