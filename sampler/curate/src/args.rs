@@ -41,8 +41,8 @@ pub enum Kind {
     Dpr(RowFiles),
     /// Rows of Tevatron's JSON Lines (MIRACL, Mr. TyDi, MLDR, …): query → positive_passages, negative_passages
     Tevatron(RowFiles),
-    /// Rows of texts with ids and lists of ids (mMARCO, T2Ranking, cMedQA2, LeCaRDv2, COLIEE, …): a collection, queries,
-    /// and which belongs to which
+    /// Rows of texts with ids and lists of ids (mMARCO, T2Ranking, cMedQA2, LeCaRDv2, COLIEE, …): a collection,
+    /// queries, and which belongs to which
     Tsv(Tsv),
     /// Rows of pairs or triples in named columns (NLI, xP3, CodeSearchNet, S2ORC, …): JSON Lines, Parquet, CSV or TSV
     Columns(Columns),
@@ -121,8 +121,8 @@ pub struct Tsv {
     /// Lines of a query's id, a positive's and a negative's
     #[arg(long, value_name = "FILE")]
     pub triples: Option<PathBuf>,
-    /// Where a document's id and text stand, as names or numbers of columns: pid,title+body; default: in the first and in
-    /// the last column, or under the usual names
+    /// Where a document's id and text stand, as names or numbers of columns: pid,title+body; default: in the first and
+    /// in the last column, or under the usual names
     #[arg(long, value_name = "ID,TEXT")]
     pub collection_fields: Option<TextFields>,
     /// The same for queries

@@ -1,7 +1,7 @@
 //! `tercet-curate`: from data as others publish them to what Tercet reads. `tercet import` starts it.
 //!
-//! [`import`] has a file a kind of data set. It reads by [`input`] and writes by [`output`], training rows or evaluation
-//! folders, and what is written is there whole or not at all.
+//! [`import`] has a file a kind of data set. It reads by [`input`] and writes by [`output`], training rows or
+//! evaluation folders, and what is written is there whole or not at all.
 //!
 //! Not here: tokens, models, ranks. Whoever only trains needs none of this.
 

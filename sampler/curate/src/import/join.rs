@@ -139,8 +139,8 @@ impl Join {
         })
     }
 
-    /// Reads lines of a query and a negative, whatever follows them, or a TREC run. Queries without judgments are passed
-    /// over.
+    /// Reads lines of a query and a negative, whatever follows them, or a TREC run. Queries without judgments are
+    /// passed over.
     ///
     /// # Errors
     /// The file cannot be read, or a line has other columns.

@@ -1,5 +1,5 @@
-//! MIRACL (Zhang et al., 2023) as it is on Hugging Face: miracl/miracl has topics and judgments, miracl/miracl-corpus the
-//! passages.
+//! MIRACL (Zhang et al., 2023) as it is on Hugging Face: miracl/miracl has topics and judgments, miracl/miracl-corpus
+//! the passages.
 //!
 //! `miracl-v1.0-LANG/topics/topics.miracl-v1.0-LANG-SPLIT.tsv` are lines of id and query, `…/qrels/qrels.…tsv` TREC's
 //! four columns, `miracl-corpus-v1.0-LANG/docs-N.jsonl.gz` objects with docid, title and text. Published figures are of

@@ -1,5 +1,5 @@
-//! MKQA (Longpre et al., 2021; apple/ml-mkqa) as Contriever and the M3 paper evaluate it: questions in 26 languages, one
-//! corpus, and a question is answered by a passage that has one of its English answers.
+//! MKQA (Longpre et al., 2021; apple/ml-mkqa) as Contriever and the M3 paper evaluate it: questions in 26 languages,
+//! one corpus, and a question is answered by a passage that has one of its English answers.
 //!
 //! The corpus is BEIR's nq, title and text on two lines, in lower case and cleaned up ([`tercet_retrieval::cleaned`]).
 //! All languages share it: one file with as many names.

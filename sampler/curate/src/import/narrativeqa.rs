@@ -1,5 +1,5 @@
-//! NarrativeQA (Kočiský et al., 2018) as it is on Hugging Face, deepmind/narrativeqa: rows with `document` (id, text, …),
-//! `question` (text, …) and `answers`. Which whole story is a question about?
+//! NarrativeQA (Kočiský et al., 2018) as it is on Hugging Face, deepmind/narrativeqa: rows with `document` (id, text,
+//! …), `question` (text, …) and `answers`. Which whole story is a question about?
 //!
 //! A story is repeated in the row of each of its questions, and is written once.
 

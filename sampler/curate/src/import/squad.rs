@@ -1,8 +1,8 @@
 //! SQuAD's JSON (rajpurkar.github.io/SQuAD-explorer) and what looks like it: a question's positive is its paragraph.
 //!
 //! `{"data": [{"title", "paragraphs": [{"context", "qas": [{"question", "is_impossible"}]}]}]}`; or CMRC 2018's own
-//! form, `[{"context_text", "qas": [{"query_text"}]}]`. Questions that the paragraph does not answer (SQuAD 2.0) are left
-//! out. The title is not put before the paragraph.
+//! form, `[{"context_text", "qas": [{"query_text"}]}]`. Questions that the paragraph does not answer (SQuAD 2.0) are
+//! left out. The title is not put before the paragraph.
 
 use serde::Deserialize;
 

@@ -8,9 +8,8 @@ use serde_json::{Map, Value};
 /// Names of a record that a message lists.
 const SHOWN_NAMES: usize = 12;
 
-/// One text's place: `a` is a column or key, `a.b` the key b of the object a or of each object of
-/// the list a, `a+b` the texts of both with a space
-/// between. Where columns have no names they have numbers, from 1.
+/// One text's place: `a` is a column or key, `a.b` the key b of the object a or of each object of the list a, `a+b` the
+/// texts of both with a space between. Where columns have no names they have numbers, from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
     parts: Vec<String>,
