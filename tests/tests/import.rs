@@ -58,8 +58,10 @@ fn an_mldr_becomes_a_folder_that_is_evaluated() {
     // A query has the words of its document, and of no other.
     let metrics = fs::read_to_string(place.path("results/metrics.json")).unwrap();
     let metrics: Value = serde_json::from_str(&metrics).unwrap();
-    let found = metrics.to_string();
-    assert!(found.contains("\"num_queries\":4") && found.contains("\"num_docs\":8"), "{found}");
+    assert_eq!(metrics["de"]["dense"]["ndcg@10"], 1.0, "{metrics}");
+    let per_query = fs::read_to_string(place.path("results/per_query.jsonl")).unwrap();
+    let of_dense = per_query.lines().filter(|line| line.contains("\"dense\""));
+    assert_eq!(of_dense.count(), 4, "{per_query}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The paper's stages 1 and 2, an index and a search on many real ranks of one machine, with a miniature model: every
-//! rank has the share that the plan deals it, and together they compute what one rank computes. `make rehearse-96` is the one with 96 ranks.
+//! rank has the share that the plan deals it, and together they compute what one rank computes. `make rehearse-96` is
+//! the one with 96 ranks.
 
 #![allow(clippy::unwrap_used)]
 
