@@ -341,7 +341,7 @@ fn every_suite_loads_and_what_is_typed_goes_before_it() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let suite = EvalChoices::load(&path).unwrap();
-        assert!(suite.rankings.len() == 6 && suite.metrics.iter().all(|metric| metric.at <= suite.lists().top));
+        assert!(suite.rankings.len() == 7 && suite.metrics.iter().all(|metric| metric.at <= suite.lists().top));
         names.push(path.file_stem().unwrap().to_str().unwrap().to_owned());
         let long = suite.passage_max_len == Some(8192);
         assert_eq!(suite.lists().all_weights.0, if long { [0.15, 0.5, 0.35] } else { [1.0, 0.3, 1.0] });
