@@ -22,7 +22,7 @@ fn a_squad_becomes_rows_and_rows_become_a_store() {
     let place = Place::new();
     let paragraph = |n: usize| {
         json!({"context": format!("w{} w{} w{}", n, n + 1, n + 2), "qas": [
-            {"id": n, "question": format!("w{n}"), "answers": [], "is_impossible": n % 2 == 0}]})
+            {"id": n, "question": format!("w{n}"), "answers": [], "is_impossible": n < 9}]})
     };
     let paragraphs: Vec<Value> = (4..14).map(paragraph).collect();
     place.write(
@@ -39,29 +39,41 @@ fn a_squad_becomes_rows_and_rows_become_a_store() {
 }
 
 #[test]
-fn an_mldr_becomes_a_folder_that_is_evaluated() {
+fn benchmarks_become_folders_that_are_evaluated() {
     let scene = Scene::new(1, 0);
     scene.train("start", 1).set("steps=0").succeed();
     let (place, model) = (&scene.place, scene.checkpoint("start", 0).join("model"));
-    let docs: String =
-        (4..12).map(|n| format!("{}\n", json!({"docid": format!("doc-de-{n}"), "text": format!("w{n}")}))).collect();
+    let lines = |objects: Vec<Value>| -> String { objects.iter().map(|object| format!("{object}\n")).collect() };
+    let eval = |folders: &[&str], metric: &str| -> Value {
+        let command = Tercet::new("eval").arg("--model").arg(&model).arg("--data");
+        let command = folders.iter().fold(command, |command, folder| command.arg(place.path(folder)));
+        let said = command.arg("--json").arg("-").arg("--rankings").arg("bm25").arg("--metrics").arg(metric).succeed();
+        serde_json::from_str(&said).unwrap()
+    };
+
+    let docs = (4..12).map(|n| json!({"docid": format!("doc-de-{n}"), "text": format!("w{n}")})).collect();
+    place.write("MLDR/mldr-v1.0-de/corpus.jsonl", &lines(docs));
+    // A query has the word of its document, and of no other; but the last one has another's.
     let query = |n: usize| {
         let about = json!([{"docid": format!("doc-de-{n}"), "text": format!("w{n}")}]);
-        json!({"query_id": format!("q-de-{n}"), "query": format!("w{n}"), "positive_passages": about, "negative_passages": []})
+        let asked = format!("w{}", if n == 7 { 8 } else { n });
+        json!({"query_id": format!("q-de-{n}"), "query": asked, "positive_passages": about, "negative_passages": []})
     };
-    let queries: String = (4..8).map(|n| format!("{}\n", query(n))).collect();
-    place.write("MLDR/mldr-v1.0-de/corpus.jsonl", &docs);
-    place.write("MLDR/mldr-v1.0-de/test.jsonl", &queries);
-    import(place, &["mldr", "@MLDR", "--out", "@eval"]).succeed();
-    let eval = Tercet::new("eval").arg("--model").arg(model).arg("--data").arg(place.path("eval/de"));
-    eval.arg("--out").arg(place.path("results")).succeed();
-    // A query has the words of its document, and of no other.
-    let metrics = fs::read_to_string(place.path("results/metrics.json")).unwrap();
-    let metrics: Value = serde_json::from_str(&metrics).unwrap();
-    assert_eq!(metrics["de"]["dense"]["ndcg@10"], 1.0, "{metrics}");
-    let per_query = fs::read_to_string(place.path("results/per_query.jsonl")).unwrap();
-    let of_dense = per_query.lines().filter(|line| line.contains("\"dense\""));
-    assert_eq!(of_dense.count(), 4, "{per_query}");
+    place.write("MLDR/mldr-v1.0-de/test.jsonl", &lines((4..8).map(query).collect()));
+    import(place, &["mldr", "@MLDR", "--out", "@mldr"]).succeed();
+    assert_eq!(eval(&["mldr/de"], "recall@1")["de"]["bm25"]["recall@1"], 0.75);
+
+    let question = |n: usize| {
+        json!({"example_id": n, "queries": {"en": format!("w{n}"), "fi": format!("w{}", n + 1)},
+               "answers": {"en": [{"type": "entity", "text": format!("W{n}"), "aliases": []}]}})
+    };
+    place.write("mkqa.jsonl", &lines((4..6).map(question).collect()));
+    let passages = (4..12).map(|n| json!({"_id": format!("doc{n}"), "title": "", "text": format!("W{n}")})).collect();
+    place.write("nq.jsonl", &lines(passages));
+    import(place, &["mkqa", "@mkqa.jsonl", "--corpus", "@nq.jsonl", "--out", "@mkqa"]).succeed();
+    let figures = eval(&["mkqa/en", "mkqa/fi"], "answer_recall@1");
+    assert_eq!(figures["en"]["bm25"]["answer_recall@1"], 1.0, "{figures}");
+    assert_eq!(figures["fi"]["bm25"]["answer_recall@1"], 0.0, "{figures}");
 }
 
 #[test]
