@@ -144,6 +144,27 @@ fn those_that_are_kept_are_good_also_if_they_were_damaged_since_they_were_writte
 }
 
 #[test]
+fn the_best_one_stays_as_long_as_it_is_the_best_and_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = dir.path();
+    let best = |keep: usize, from: u64, best: u64| {
+        let mut kept = Kept::new(keep, from);
+        kept.best_is(Some(best));
+        kept
+    };
+    write_to(run_dir, &[10, 20, 30, 40], best(1, 0, 20));
+    assert_eq!(names(run_dir), ["step-00000020", "step-00000040"]);
+    // Among the newest it takes nobody's place.
+    write_to(run_dir, &[50], best(2, 40, 40));
+    assert_eq!(names(run_dir), ["step-00000040", "step-00000050"]);
+    write_to(run_dir, &[60], best(1, 50, 40));
+    cut_off(run_dir, &[40]);
+    let (.., remarks) = write_to(run_dir, &[70], best(1, 60, 40));
+    assert_eq!(names(run_dir), ["step-00000070"]);
+    assert!(remarks[0].contains("step-00000040: model/model.safetensors: has 100 bytes of"), "{remarks:?}");
+}
+
+#[test]
 fn what_is_no_checkpoint_is_neither_counted_nor_removed() {
     let (dir, ..) = run_folder(&[10, 20, 30, 40], 0);
     let run_dir = dir.path();

@@ -10,6 +10,7 @@ use anyhow::Context;
 use tercet_cluster::{Collective, all_ranks, broadcast_bytes};
 use tercet_configs::{Origin, Prompts, Recipe};
 use tercet_protocol::args::{RankTrainArgs, TrainArgs};
+use tercet_protocol::says::EvalRecord;
 use tercet_sampler::{Plan, Store, agreed_prefixes, write_durably};
 
 use super::error::SetupError;
@@ -123,8 +124,8 @@ pub(super) fn set_up(
 /// What is to be said of a history that no checkpoint goes with: the run begins anew.
 fn lost_history(run_dir: &Path) -> Option<String> {
     let history = File::open(run_dir.join("metrics.jsonl")).ok()?;
-    let num_steps =
-        BufReader::new(history).split(b'\n').map_while(Result::ok).filter(|line| line.ends_with(b"}")).count();
+    let is_step = |line: &Vec<u8>| serde_json::from_slice(line).is_ok_and(|line| !EvalRecord::is_one(&line));
+    let num_steps = BufReader::new(history).split(b'\n').map_while(Result::ok).filter(is_step).count();
     let run_dir = run_dir.display();
     (num_steps > 0).then(|| {
         format!("no checkpoint in {run_dir}: the run begins anew, and its history of {num_steps} steps is written over")
@@ -301,7 +302,12 @@ mod tests {
     fn a_history_without_a_checkpoint_is_told_of_if_it_has_steps() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(lost_history(folder.path()), None);
-        for (text, steps) in [("", None), ("{\"step\":1,\"lo", None), ("{\"step\":1}\n{\"step\":2}\n{\"st", Some(2))] {
+        for (text, steps) in [
+            ("", None),
+            ("{\"step\":1,\"lo", None),
+            ("{\"step\":1}\n{\"step\":2}\n{\"st", Some(2)),
+            ("{\"step\":1}\n{\"step\":1,\"eval_secs\":1}\n", Some(1)),
+        ] {
             fs::write(folder.path().join("metrics.jsonl"), text).unwrap();
             let told = lost_history(folder.path());
             assert_eq!(told.is_some(), steps.is_some(), "{told:?}");

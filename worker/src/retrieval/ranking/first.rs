@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tercet_cluster::heartbeat;
 use tercet_retrieval::{Hit, Index, TopHits};
 
 use super::engine::Search;
@@ -17,6 +18,8 @@ impl Search<'_> {
         let (dense, lexical, bm25, bm25_words) = (lists(), lists(), lists(), lists());
         let blocks = self.index.blocks().iter().enumerate();
         for (number, block) in blocks.skip(self.ranks.rank()).step_by(self.ranks.world_size()) {
+            // A rank that goes through large blocks for long does not hang.
+            heartbeat::touch();
             let first = self.index.first_doc(number);
             if let (Some((rows, _)), true) = (block.dense(), wanted[0]) {
                 offer_products(&vectors.dense, rows, &InBlock { kept: &dense, first });
