@@ -36,11 +36,16 @@ impl Shingles {
         let mut common = 0;
         while let (Some(a), Some(b)) = (own.peek(), others.peek()) {
             match a.cmp(b) {
-                std::cmp::Ordering::Less => _ = own.next(),
-                std::cmp::Ordering::Greater => _ = others.next(),
+                std::cmp::Ordering::Less => {
+                    own.next();
+                }
+                std::cmp::Ordering::Greater => {
+                    others.next();
+                }
                 std::cmp::Ordering::Equal => {
                     common += 1;
-                    (own.next(), others.next());
+                    own.next();
+                    others.next();
                 }
             }
         }
