@@ -271,7 +271,7 @@ fn every_filter_takes_what_it_is_told_to_and_is_counted() {
     ];
     let mut alone = vec![0u64; filters.len()];
     // Each by itself, then all of them together.
-    for chosen in (0..filters.len()).map(|i| i..i + 1).chain([0..filters.len()]) {
+    for chosen in (0..filters.len()).map(|i| i..i + 1).chain(std::iter::once(0..filters.len())) {
         let options: Vec<&str> = filters[chosen.clone()].iter().map(|filter| filter.0).collect();
         let options = format!("{index} --range 1-60 --negatives 20 --draw top --few keep {}", options.join(" "));
         let (mined, report) = lab.mine(1, &options).unwrap();

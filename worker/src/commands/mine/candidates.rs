@@ -260,10 +260,10 @@ impl Drawn {
         let mut drawn = Self::default();
         let end = args.range.depth.min(ranked.len());
         let mut left = Vec::new();
-        for rank in args.range.skip..end {
-            match judge(ranked[rank])? {
+        for (rank, hit) in ranked.iter().enumerate().take(end).skip(args.range.skip) {
+            match judge(*hit)? {
                 Some(reason) => drawn.removed.push(reason),
-                None => left.push((rank, ranked[rank])),
+                None => left.push((rank, *hit)),
             }
         }
         if args.draw == Draw::Uniform {

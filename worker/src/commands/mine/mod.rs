@@ -84,7 +84,6 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let tallies = tallies.gather(ranks)?;
     let report = report(args, &index, &tallies);
     // A folder cannot be removed on every file system while somebody has its files open.
-    drop(search);
     drop(index);
     ranks.barrier()?;
     if ranks.rank() == 0 {
