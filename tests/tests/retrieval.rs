@@ -451,7 +451,7 @@ fn what_cannot_be_indexed_or_searched_is_named() {
 
     library.index("dense", 1).arg("--heads").arg("dense").succeed();
     let lexical = library.search("dense", "runs", 2).arg("--rankings").arg("all").run();
-    lexical.fails_with(2, &["--rankings all: the index lacks a head", "it has dense", "--heads"]);
+    lexical.fails_with(2, &["the ranking all: the index lacks a head", "it has dense", "--heads"]);
     place.write("queries.jsonl", "{\"_id\": \"q 1\", \"text\": \"w5\"}\n");
     library.search("dense", "runs", 1).run().fails_with(4, &["queries.jsonl: the _id \"q 1\" has a blank in it"]);
     place.write("queries.jsonl", "");

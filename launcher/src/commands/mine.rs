@@ -22,14 +22,15 @@ pub fn run(args: &OnRanks<MineArgs>) -> anyhow::Result<()> {
     let what = Command::Mine(args.what.clone());
     let ended = start::run(&placement, &what, Input::Nothing, &screen, |line| screen.pass(line));
     // Ranks refuse to mine again what is there. Then a launcher that was killed may have left it without its picture.
-    let drawn = draw(&args.what.report(), &args.what.picture());
+    let (report, picture) = (args.what.report(), args.what.picture());
+    let drawn = if ended.is_ok() || !picture.exists() { draw(&report, &picture) } else { Ok(()) };
     ended.and(drawn)
 }
 
-/// Draws the report at `path`, if it is there and has no picture yet.
+/// Draws the report at `path`, if it is there.
 fn draw(path: &Path, picture: &Path) -> anyhow::Result<()> {
     let report = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<MineReport>(&bytes).ok());
-    match report.filter(|_| !picture.exists()) {
+    match report {
         Some(report) => bars::draw(&panels(&report), picture),
         None => Ok(()),
     }
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_is_drawn_once() {
+    fn a_report_is_drawn_in_the_place_of_an_older_one() {
         let dir = tempfile::tempdir().unwrap();
         let (path, picture) = (dir.path().join("mine.json"), dir.path().join("mine.svg"));
         draw(&path, &picture).unwrap();
@@ -121,8 +122,8 @@ mod tests {
         {
             assert!(svg.contains(text), "{text}: {svg}");
         }
-        fs::write(&picture, "").unwrap();
+        fs::write(&picture, "an older one").unwrap();
         draw(&path, &picture).unwrap();
-        assert!(fs::read(&picture).unwrap().is_empty());
+        assert_eq!(fs::read_to_string(&picture).unwrap(), svg);
     }
 }

@@ -121,6 +121,10 @@ impl Health {
             return None;
         }
         self.looked_at = self.now;
+        // An evaluation shares blocks of a corpus, which are few where it is small.
+        if self.ranks.iter().flatten().any(|seen| seen.beat.evaluates) {
+            return None;
+        }
         let mut at_work = self.ranks.iter().flatten().filter(|seen| !seen.beat.waits).map(|seen| seen.beat.rank);
         if let (Some(rank), None) = (at_work.next(), at_work.next()) {
             self.alone[rank] += 1;

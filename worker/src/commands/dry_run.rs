@@ -3,7 +3,8 @@
 //! The launcher says what all of it would take (`launcher/src/plan/retrieval.rs`).
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use safetensors::SafeTensors;
 use tercet_cluster::{Collective, ReduceOp};
@@ -14,10 +15,14 @@ use tercet_retrieval::{BlockBuilder, Encoding};
 use crate::files::CommandError;
 use crate::retrieval::corpus::{CorpusFiles, Passage, Survey};
 use crate::retrieval::indexing::OpenBlock;
-use crate::retrieval::texts::TextEncoder;
+use crate::retrieval::texts::{TextEncoder, blocks};
 
 /// Texts that a rank encodes before the clock starts.
-const WARM_UP: usize = 8;
+const WARM_UP: usize = 4;
+/// A rank begins no further stretch of its sample after this.
+const ENOUGH: Duration = Duration::from_secs(10);
+/// Bytes of texts that are encoded together: some ten thousand tokens.
+const STRETCH_BYTES: usize = 1 << 15;
 
 /// Encodes and packs a part of a corpus, spread over all of it. Every rank calls it.
 ///
@@ -33,26 +38,27 @@ pub fn of_index(
     let mut warm_up = OpenBlock::new(encoding);
     own.iter().take(WARM_UP).for_each(|passage| warm_up.add(passage.clone()));
     warm_up.encode(encoder, encoding)?;
-    let texts: Vec<&str> = own.iter().map(|passage| passage.text.as_str()).collect();
+    let mut block = OpenBlock::new(encoding);
+    ranks.barrier()?;
+    let (started, mut done) = (Instant::now(), 0);
+    for stretch in stretches(&own) {
+        if started.elapsed() > ENOUGH && done > 0 {
+            break;
+        }
+        done = stretch.end;
+        own[stretch].iter().for_each(|passage| block.add(passage.clone()));
+        block.encode(encoder, encoding)?;
+    }
+    let encode_secs = slowest(ranks, started.elapsed().as_secs_f64())?;
+    let texts: Vec<&str> = own[..done].iter().map(|passage| passage.text.as_str()).collect();
     let lens: Vec<u64> = encoder
         .tokens(&texts, encoding.passage_max_len)?
         .iter()
         .map(|content| content.len() as u64 + SPECIAL)
         .collect();
-    let mut block = OpenBlock::new(encoding);
-    ranks.barrier()?;
-    let started = Instant::now();
-    for passage in &own {
-        if block.is_full(passage) {
-            block.encode(encoder, encoding)?;
-        }
-        block.add(passage.clone());
-    }
-    block.encode(encoder, encoding)?;
-    let encode_secs = slowest(ranks, started.elapsed().as_secs_f64())?;
     let stored = stored_bytes(block.into_builder())?;
     let names: Vec<String> = stored.keys().cloned().collect();
-    let own_sums = [own.len() as u64, lens.iter().sum(), lens.iter().map(|len| len * len).sum()];
+    let own_sums = [done as u64, lens.iter().sum(), lens.iter().map(|len| len * len).sum()];
     let mut sums: Vec<i64> = own_sums.iter().chain(stored.values()).map(|number| *number as i64).collect();
     ranks.all_reduce(sums.as_mut_slice().into(), ReduceOp::Sum)?;
     let sums: Vec<u64> = sums.iter().map(|number| *number as u64).collect();
@@ -68,6 +74,12 @@ pub fn of_index(
         encode_secs,
         stored_bytes: names.into_iter().zip(sums[3..].iter().copied()).collect(),
     })
+}
+
+/// Passages that are encoded together, so that the clock is looked at between them.
+fn stretches(own: &[Passage]) -> Vec<Range<usize>> {
+    let texts: Vec<&str> = own.iter().map(|passage| passage.text.as_str()).collect();
+    blocks(&texts, STRETCH_BYTES)
 }
 
 /// CLS and EOS.
@@ -89,7 +101,8 @@ fn own_sample(
     let every = (survey.corpus.text_bytes / (bytes_of_rank * world)).max(1);
     let mut own = Vec::new();
     files.for_each(|number, _, unread| {
-        if number % every == 0 && number / every % world == ranks.rank() as u64 {
+        let is_own = number % every == 0 && number / every % world == ranks.rank() as u64;
+        if is_own && own.len() < BlockBuilder::LARGEST {
             own.push(unread.passage()?);
         }
         Ok(())

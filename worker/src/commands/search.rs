@@ -12,7 +12,7 @@ use tercet_protocol::says::search::SearchRecord;
 use tercet_retrieval::{Index, run_lines};
 
 use crate::files::CommandError;
-use crate::files::output::{AtomicFile, must_be_free};
+use crate::files::output::{AtomicFile, is_begun, must_be_free};
 use crate::machine::device::device_kind;
 use crate::retrieval::judged::{self, read_queries};
 use crate::retrieval::prefixes;
@@ -30,10 +30,11 @@ const WARM_UP: usize = 4;
 pub fn run(args: &SearchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let index = Index::open(&args.index)?;
     let rankings = possible(&args.rankings, &index)?;
-    // Run files are put in their places earlier. Without the record they are left from a search that was killed.
     let (record, paths) = (args.out.join("search.json"), run_files(args, &rankings));
     if !args.dry_run {
-        must_be_free(ranks, [record.as_path()])?;
+        // Beside a record that was begun, run files are left from a search that was killed. Others are somebody's.
+        let others = if is_begun(&record) { &[] } else { &paths[..] };
+        must_be_free(ranks, [&record].into_iter().chain(others).map(PathBuf::as_path))?;
     }
     let queries = read_queries(&args.queries)?;
     check_queries(args, &queries)?;
@@ -55,6 +56,8 @@ pub fn run(args: &SearchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     if args.dry_run {
         return dry_run(&search, &queries, &rankings, batch);
     }
+    // Before any run file is in its place.
+    let record_file = (ranks.rank() == 0).then(|| AtomicFile::create(&record)).transpose()?;
     let mut files = match ranks.rank() {
         0 => paths.iter().map(|path| AtomicFile::create(path)).collect::<Result<Vec<_>, _>>()?,
         _ => Vec::new(),
@@ -66,11 +69,10 @@ pub fn run(args: &SearchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
             write(file, batch, ranked, &index).map_err(CommandError::file(path))?;
         }
     }
-    if ranks.rank() == 0 {
+    if let Some(mut file) = record_file {
         files.into_iter().try_for_each(AtomicFile::replace)?;
         let (num_queries, num_docs) = (queries.len(), index.num_docs());
         let said = record_of(args, &index, &rankings, num_queries, prompt);
-        let mut file = AtomicFile::create(&record)?;
         file.write_all(&serde_json::to_vec_pretty(&said)?).map_err(CommandError::file(&record))?;
         file.commit()?;
         println!("{num_queries} queries, {num_docs} documents: {} run files in {}", paths.len(), args.out.display());

@@ -139,6 +139,11 @@ fn is_interrupted(path: &Path) -> bool {
     identity(path).is_some_and(|own| identity(&beside(path)) == Some(own))
 }
 
+/// Whether a process has begun to write the file for `path`, and was killed or is at work.
+pub fn is_begun(path: &Path) -> bool {
+    beside(path).symlink_metadata().is_ok()
+}
+
 /// Where the file for `path` is written.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();

@@ -19,6 +19,8 @@ use crate::output::{Row, Rows};
 struct Documents {
     pos: Vec<u32>,
     neg: Vec<u32>,
+    /// Judged to be neither.
+    between: Vec<u32>,
     /// How many of `neg` are from lists of negatives.
     listed: usize,
     /// The query's text was met.
@@ -94,6 +96,8 @@ impl Join {
                 documents.pos.push(number);
             } else if score <= 0.0 {
                 documents.neg.push(number);
+            } else {
+                documents.between.push(number);
             }
             Ok(())
         })
@@ -164,7 +168,7 @@ impl Join {
         }
         let number = self.doc(doc)?;
         let documents = self.query(query);
-        if !documents.pos.contains(&number) && !documents.neg.contains(&number) {
+        if ![&documents.pos, &documents.neg, &documents.between].iter().any(|judged| judged.contains(&number)) {
             documents.neg.push(number);
             documents.listed += 1;
         }

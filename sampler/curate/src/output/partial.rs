@@ -14,9 +14,10 @@ pub(super) struct Partial {
 
 impl Partial {
     pub(super) fn of(path: &Path) -> Self {
-        let mut name = path.as_os_str().to_owned();
+        // Not of the path as it is typed, which may end with a slash.
+        let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".tercet-partial");
-        Self { path: path.to_owned(), partial: name.into(), is_named: false }
+        Self { path: path.to_owned(), partial: path.with_file_name(name), is_named: false }
     }
 
     /// Where to write.

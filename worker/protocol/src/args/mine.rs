@@ -189,7 +189,7 @@ impl MineArgs {
     /// The folder of the index that is made for this, and removed at the end.
     pub fn own_index(&self) -> PathBuf {
         match self.writes_a_folder() {
-            true => self.out.join("index"),
+            true => self.out.join("mine.index"),
             false => self.beside(".index"),
         }
     }
@@ -267,7 +267,7 @@ mod tests {
             let folder = of(folder);
             assert!(folder.writes_a_folder());
             assert_eq!(folder.report(), folder.out.join("mine.json"));
-            assert_eq!(folder.own_index(), folder.out.join("index"));
+            assert_eq!(folder.own_index(), folder.out.join("mine.index"));
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::files::CommandError;
 use crate::files::output::{AtomicFile, must_be_free, write_together};
 use crate::retrieval::judged::{Dataset, Evaluation, Figures, evaluate, folder_name};
 use crate::retrieval::prefixes;
+use crate::retrieval::ranking::is_encoded_again;
 use crate::retrieval::texts::{EncoderOptions, TextEncoder};
 
 /// What is ranked by unless something else is asked for.
@@ -51,11 +52,17 @@ pub fn run(args: &EvalArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let encoder = TextEncoder::load(&args.model, options, ranks)?;
     let how = how(args, &choices, metrics, &encoder);
     prefixes::tell(ranks, "documents", &how.passage_prompt, std::iter::empty());
+    tell_of_short_lists(&how, ranks);
     let mut per_query = outputs.per_query(ranks)?;
     let mut results = Results::new();
     let mut tables = Vec::new();
-    for folder in &args.data {
-        let data = Dataset::load(folder, split, &how.metrics, ranks)?;
+    // What is wrong with any of them is said before the work on the first one begins.
+    let load = |folder: &PathBuf| Dataset::load(folder, split, &how.metrics, ranks);
+    let all_data: Vec<Dataset> = args.data.iter().map(load).collect::<anyhow::Result<_>>()?;
+    if args.out.is_some() {
+        all_data.iter().try_for_each(Dataset::must_fit_run_files)?;
+    }
+    for data in all_data {
         tell(&data, &how, &encoder, ranks)?;
         let runs = args.out.as_ref().map(|out| out.join(&data.name));
         let Some(figures) = evaluate(&encoder, &data, &how, indices.folder(), runs.as_deref(), ranks)? else {
@@ -98,6 +105,20 @@ fn check_depth(choices: &EvalChoices, metrics: &[Metric]) -> Result<(), CommandE
             "--metrics {deep}: lists have {top} documents at most: give a larger --top"
         ))),
         None => Ok(()),
+    }
+}
+
+/// Says which figures look further down than lists of candidates that are encoded again.
+fn tell_of_short_lists(how: &Evaluation, ranks: &dyn Collective) {
+    let rerank = how.lists.rerank;
+    let again: Vec<String> =
+        how.rankings.iter().filter(|ranking| is_encoded_again(**ranking)).map(|ranking| ranking.name()).collect();
+    let deep = how.metrics.iter().filter(|metric| metric.at > rerank).max_by_key(|metric| metric.at);
+    if let (Some(deep), false, 0) = (deep, again.is_empty(), ranks.rank()) {
+        tracing::warn!(
+            "{deep} of {}: their lists have {rerank} documents at most; a larger --rerank makes them longer",
+            again.join(" and ")
+        );
     }
 }
 

@@ -102,9 +102,11 @@ impl Candidates {
                 rank += 1;
                 Reason::PositiveElsewhere
             } else if let Some(&place) = seen.get(&own[0]) {
-                // Its score is the same. Of copies the first of the corpus stands for all.
+                // Of copies with one score the first of the corpus stands for all.
                 let kept: &mut Hit = &mut found.ranked[place];
-                kept.doc = kept.doc.min(hit.doc);
+                if kept.score == hit.score {
+                    kept.doc = kept.doc.min(hit.doc);
+                }
                 Reason::Copy
             } else {
                 seen.insert(own[0], found.ranked.len());
@@ -123,22 +125,32 @@ impl Candidates {
     }
 }
 
+/// Bytes of texts that are kept at most.
+const MOST_BYTES: usize = 64 << 20;
+
 /// Texts of passages that several rows may look at.
 pub(super) struct Passages<'a> {
     pub index: &'a Index,
     texts: HashMap<u32, String>,
+    /// Of all texts that are kept.
+    bytes: usize,
 }
 
 impl<'a> Passages<'a> {
     /// None yet.
     pub fn new(index: &'a Index) -> Self {
-        Self { index, texts: HashMap::new() }
+        Self { index, texts: HashMap::new(), bytes: 0 }
     }
 
     /// Of `doc`.
     pub fn text(&mut self, doc: u32) -> anyhow::Result<&str> {
         if !self.texts.contains_key(&doc) {
-            self.texts.insert(doc, self.index.text(doc)?);
+            let text = self.index.text(doc)?;
+            if self.bytes + text.len() > MOST_BYTES {
+                (self.texts, self.bytes) = (HashMap::new(), 0);
+            }
+            self.bytes += text.len();
+            self.texts.insert(doc, text);
         }
         Ok(self.texts.get(&doc).map_or("", String::as_str))
     }

@@ -1,7 +1,7 @@
 //! A batch of rows: ranked by all ranks together, then filtered, scored and written run by run.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tercet_cluster::{Collective, gather_bytes};
@@ -70,7 +70,7 @@ struct Run<'a> {
 }
 
 impl Miner<'_> {
-    /// The lines of `rows` of the file `path`, whose first has the number `first`, on every rank. Every rank calls it.
+    /// The lines of `rows` of the file `path`, whose first has the number `first`, on rank 0. Every rank calls it.
     pub fn mine(&self, first: u64, path: &Path, rows: &[MinedRow], tallies: &mut Tallies) -> anyhow::Result<Vec<u8>> {
         let ids: Vec<RowIds> =
             identities(rows, self.search.encoder(), self.ranks)?.iter().map(|ids| RowIds::of(ids)).collect();
@@ -78,7 +78,9 @@ impl Miner<'_> {
         let mut runs = self.own_runs(rows, &ids, &self.lists(&queries)?);
         self.look_deeper(rows, &ids, &mut runs)?;
 
-        let file = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
+        let same_name = |other: &&PathBuf| other.file_name() == path.file_name();
+        let name = path.file_name().filter(|_| self.args.rows.iter().filter(same_name).count() < 2);
+        let file = name.map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
         let mut own = Vec::new();
         for run in &runs {
             let lines = self.lines(first + run.start as u64, run, |language, add| tallies.add(&file, language, add))?;
@@ -217,7 +219,19 @@ impl Miner<'_> {
         rows: &[MinedRow],
         negatives: &[Vec<String>],
     ) -> anyhow::Result<Vec<[Vec<f32>; 2]>> {
-        let [query_prompt, passage_prompt] = prefixes::over(&Default::default(), teacher.prompts());
+        let [query_prompt, mut passage_prompt] = prefixes::over(&Default::default(), teacher.prompts());
+        // As in training; with other rows among them nobody knows which prompt is meant.
+        match rows.iter().filter(|row| row.is_symmetric()).count() {
+            0 => {}
+            n if n == rows.len() || query_prompt == passage_prompt => passage_prompt.clone_from(&query_prompt),
+            _ => {
+                let message = "--teacher: its prompts for queries and passages differ, and only some rows are of a \
+                               symmetric type: mine them by themselves";
+                return Err(CommandError::Usage(message.into()).into());
+            }
+        }
+        teacher.check_room(&query_prompt, self.args.query_max_len)?;
+        teacher.check_room(&passage_prompt, self.args.passage_max_len)?;
         let weights = match teacher.has_all_heads() {
             true => self.args.lists.all_weights.0.map(|weight| weight as f32),
             false => [1.0, 0.0, 0.0],
@@ -247,6 +261,9 @@ impl Miner<'_> {
     /// All ranks' `num_runs` runs of lines, each with its length before it, one after another.
     fn in_order(&self, num_runs: usize, own: &[u8]) -> anyhow::Result<Vec<u8>> {
         let gathered = gather_bytes(self.ranks, own)?;
+        if self.ranks.rank() > 0 {
+            return Ok(Vec::new());
+        }
         let mut rest: Vec<&[u8]> = gathered.iter().map(Vec::as_slice).collect();
         let mut lines = Vec::new();
         for run in 0..num_runs {

@@ -92,7 +92,10 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         file.write_all(&bytes).map_err(CommandError::file(&outputs.report))?;
         // Before the rows are in their places: who is killed between does it all again, and leaves nothing behind.
         if args.index.is_none() {
-            remove_index(&outputs.index)?;
+            // What was mined counts for more than what cannot be removed.
+            if let Err(error) = remove_index(&outputs.index) {
+                tracing::warn!("{}: not removed: {error}", outputs.index.display());
+            }
         }
         commit_together(files.into_iter().chain([file]).collect())?;
         said::say(args, &known, &report);

@@ -15,11 +15,13 @@ use super::folder::{Dataset, Query};
 use super::metrics::{Seen, mean};
 use crate::files::CommandError;
 use crate::files::output::AtomicFile;
-use crate::retrieval::corpus::blank_in;
 use crate::retrieval::indexing::make_index;
 use crate::retrieval::ranking::{self, Ranked, Search};
 use crate::retrieval::texts::TextEncoder;
 use crate::tensors::libtorch::parallel;
+
+/// Added to a figure, it makes zero of minus zero, which is the sum of nothing.
+const NO_SIGN: f64 = 0.0;
 
 /// Digits of a checksum in the name of an index.
 const DIGITS: usize = 16;
@@ -75,8 +77,8 @@ pub fn evaluate(
     runs: Option<&Path>,
     ranks: &dyn Collective,
 ) -> anyhow::Result<Option<Vec<Figures>>> {
-    if let (Some(_), Some(id)) = (runs, &data.id_with_blank) {
-        return Err(CommandError::Usage(format!("{}: {}", data.name, blank_in(id))).into());
+    if runs.is_some() {
+        data.must_fit_run_files()?;
     }
     encoder.check_room(&how.query_prompt, how.query_max_len)?;
     let encoding = encoder.encoding(heads_of(how), how.stored, &how.passage_prompt, how.passage_max_len);
@@ -158,7 +160,9 @@ impl<'a> Judge<'a> {
                 // Ids were read as UTF-8.
                 let ids = list.iter().take(deepest).map(|hit| str::from_utf8(self.index.id(hit.doc)).unwrap_or(""));
                 let seen = Seen::new(ids, self.data.qrels.get(&query.id), answered[place][i]);
-                self.figures[i].per_query.push(self.how.metrics.iter().map(|metric| seen.figure(*metric)).collect());
+                self.figures[i]
+                    .per_query
+                    .push(self.how.metrics.iter().map(|metric| seen.figure(*metric) + NO_SIGN).collect());
                 if let Some((path, file)) = self.files.get_mut(i) {
                     let miss = if list.is_empty() { a_miss(self.data, self.index, query) } else { None };
                     let list = if list.is_empty() { miss.as_slice() } else { list };

@@ -19,7 +19,7 @@ use super::names::{file_of, find, folder_name, qrels_of, required_id};
 use super::qrels::{Judgments, Qrels, read_qrels};
 use crate::files::CommandError;
 use crate::files::records::TextRecord;
-use crate::retrieval::corpus::{CorpusFiles, Survey};
+use crate::retrieval::corpus::{CorpusFiles, Survey, blank_in};
 
 /// A query.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +75,17 @@ struct Read {
 }
 
 impl Dataset {
+    /// Refuses names that run files cannot carry.
+    ///
+    /// # Errors
+    /// [`CommandError::Usage`] with the first of them.
+    pub fn must_fit_run_files(&self) -> Result<(), CommandError> {
+        match &self.id_with_blank {
+            Some(id) => Err(CommandError::Usage(format!("{}: {}", self.name, blank_in(id)))),
+            None => Ok(()),
+        }
+    }
+
     /// Whether the folder at `dir` has the files of `split` that `metrics` need.
     ///
     /// # Errors

@@ -89,7 +89,7 @@ impl Search<'_> {
 }
 
 /// Whether a ranking is of what an index does not hold.
-fn is_encoded_again(ranking: Ranking) -> bool {
+pub fn is_encoded_again(ranking: Ranking) -> bool {
     matches!(ranking, Ranking::MultiVector | Ranking::All)
 }
 
@@ -129,8 +129,8 @@ pub fn possible(asked: &[Ranking], index: &Index) -> Result<Vec<Ranking>, Comman
     rankings.dedup();
     match rankings.iter().find(|ranking| !has(**ranking)) {
         Some(lacking) => Err(CommandError::Usage(format!(
-            "--rankings {}: the index lacks a head that it needs; it has{}. Leave it out, or index the corpus with more \
-             --heads",
+            "the ranking {}: the index lacks a head that it needs; it has{}. Ask for another, or index the corpus with \
+             more --heads",
             lacking.name(),
             [(heads.dense, " dense"), (heads.lexical, " lexical"), (heads.bm25, " bm25"), (heads.words, " words")]
                 .map(|(has, name)| if has { name } else { "" })

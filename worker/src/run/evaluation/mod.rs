@@ -275,7 +275,7 @@ fn how(recipe: &Recipe, model: &M3Model) -> Evaluation {
     let lists = Lists::default();
     Evaluation {
         rankings: RANKINGS.into_iter().filter(|ranking| trained.contains(&ranking.name().as_str())).collect(),
-        lists: Lists { top: lists.top.max(deepest), ..lists },
+        lists: Lists { top: lists.top.max(deepest), rerank: lists.rerank.max(deepest), ..lists },
         metrics: metrics.clone(),
         query_prompt,
         query_max_len: or(*query_max_len, recipe.data.query_max_len),
