@@ -18,6 +18,7 @@ pub mod hold;
 pub mod injury;
 pub mod killer;
 pub mod lab;
+pub mod library;
 pub mod native;
 pub mod place;
 pub mod program;

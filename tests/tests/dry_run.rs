@@ -1,6 +1,6 @@
 //! `tercet index --dry-run` and `tercet search --dry-run`: they measure, reckon and write nothing.
 
-use super::retrieval::Library;
+use tercet_tests::library::Library;
 
 #[test]
 fn an_index_and_a_search_are_reckoned_and_nothing_is_written() {

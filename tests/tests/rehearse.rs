@@ -4,9 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,12 +12,12 @@ use serde_json::Value;
 use tercet_configs::Recipe;
 use tercet_fixtures::ModelConfig;
 use tercet_sampler::{Plan, Store, deal_batch};
-use tercet_tests::place::{Place, recipe};
+use tercet_tests::place::{Place, files_below, recipe};
 use tercet_tests::program::Tercet;
 use tercet_tests::random::Random;
 use tercet_tests::scene::metrics;
 
-use super::retrieval::Library;
+use tercet_tests::library::Library;
 
 const VOCABULARY: usize = 1000;
 
@@ -226,23 +224,9 @@ fn ninety_six_ranks_index_and_search_as_one() {
         );
     }
     for what in ["index", "run"] {
-        let [one, many] = [1, ranks].map(|ranks| contents(&library.place().path(&format!("{what}-{ranks}"))));
+        let [one, many] = [1, ranks].map(|ranks| files_below(&library.place().path(&format!("{what}-{ranks}"))));
         assert!(one.len() > 5 && one == many, "{what}: {ranks} ranks write other bytes than one");
     }
-}
-
-/// The files of a folder and of those in it, by name.
-fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = PathBuf::from(path.file_name().unwrap());
-        match path.is_dir() {
-            true => found.extend(contents(&path).into_iter().map(|(below, bytes)| (name.join(below), bytes))),
-            false => _ = found.insert(name, fs::read(&path).unwrap()),
-        }
-    }
-    found
 }
 
 fn num_ranks() -> usize {

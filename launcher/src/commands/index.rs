@@ -1,14 +1,14 @@
 //! `tercet index`: from a corpus to an index.
 
-use anyhow::Context;
 use tercet_configs::{EncoderConfig, LossSection, ModelFolder, ModelSection, ModelShape, Precision};
 use tercet_protocol::Command;
 use tercet_protocol::args::IndexArgs;
 use tercet_protocol::says::dry_run::IndexSample;
 
+use super::dry_run::{measured, scale};
 use crate::args::Scaled;
 use crate::place::Placement;
-use crate::plan::{Scale, index_table};
+use crate::plan::index_table;
 use crate::screen::Screen;
 use crate::start::{self, Input};
 
@@ -24,14 +24,8 @@ pub fn run(args: &Scaled<IndexArgs>) -> anyhow::Result<()> {
     if !what.dry_run {
         return start::run(&placement, &command, Input::Nothing, &screen, |line| screen.pass(line));
     }
-    let mut output = Vec::new();
-    start::run(&placement, &command, Input::Nothing, &screen, |line| output.extend_from_slice(line))?;
-    let sample: IndexSample = serde_json::from_slice(&output).context("reading what the ranks measured")?;
-    let scale = Scale {
-        passages: args.for_passages.map_or(sample.passages, Into::into),
-        ranks: args.for_ranks.map_or(sample.world_size, Into::into),
-        flops: args.flops,
-    };
+    let sample: IndexSample = measured(&placement, &command, &screen)?;
+    let scale = scale(args, sample.passages, sample.world_size);
     screen.pass(index_table(&sample, &shape(what)?, scale).as_bytes());
     Ok(())
 }

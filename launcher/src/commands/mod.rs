@@ -2,6 +2,7 @@
 
 mod bench;
 mod doctor;
+mod dry_run;
 mod encode;
 mod eval;
 mod export;

@@ -1,13 +1,13 @@
 //! `tercet search`: from queries to ranked documents.
 
-use anyhow::Context;
 use tercet_protocol::Command;
 use tercet_protocol::args::SearchArgs;
 use tercet_protocol::says::dry_run::SearchSample;
 
+use super::dry_run::{measured, scale};
 use crate::args::Scaled;
 use crate::place::Placement;
-use crate::plan::{Scale, search_table};
+use crate::plan::search_table;
 use crate::screen::Screen;
 use crate::start::{self, Input};
 
@@ -23,14 +23,8 @@ pub fn run(args: &Scaled<SearchArgs>) -> anyhow::Result<()> {
     if !what.dry_run {
         return start::run(&placement, &command, Input::Nothing, &screen, |line| screen.pass(line));
     }
-    let mut output = Vec::new();
-    start::run(&placement, &command, Input::Nothing, &screen, |line| output.extend_from_slice(line))?;
-    let sample: SearchSample = serde_json::from_slice(&output).context("reading what the ranks measured")?;
-    let scale = Scale {
-        passages: args.for_passages.map_or(sample.passages, Into::into),
-        ranks: args.for_ranks.map_or(sample.world_size, Into::into),
-        flops: args.flops,
-    };
+    let sample: SearchSample = measured(&placement, &command, &screen)?;
+    let scale = scale(args, sample.passages, sample.world_size);
     screen.pass(search_table(&sample, scale).as_bytes());
     Ok(())
 }

@@ -8,9 +8,10 @@ use tercet_cluster::{Collective, gather_bytes};
 use tercet_protocol::args::{MineArgs, Ranking};
 use tercet_retrieval::{Hit, Index, LexicalWeights, Stored};
 
-use super::candidates::{Candidates, Drawn, Passages, Sieve, needs_positive_scores};
+use super::candidates::{Candidates, Drawn};
 use super::known::{Known, RowIds, identities};
 use super::rows::MinedRow;
+use super::sieve::{Passages, Sieve, needs_positive_scores};
 use super::tally::Tally;
 use crate::files::CommandError;
 use crate::retrieval::prefixes;

@@ -17,6 +17,7 @@ mod outputs;
 mod rows;
 mod said;
 mod searched;
+mod sieve;
 mod tally;
 
 use std::collections::BTreeMap;
