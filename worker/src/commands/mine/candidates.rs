@@ -1,5 +1,5 @@
-//! From a ranked list to negatives: known answers go, what is left has ranks, filters (`sieve.rs`) go through the range,
-//! some are drawn.
+//! From a ranked list to negatives: known answers go, what is left has ranks, filters (`sieve.rs`) go through the
+//! range, some are drawn.
 
 use std::collections::{HashMap, HashSet};
 
