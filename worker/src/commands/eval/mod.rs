@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use tercet_cluster::Collective;
 use tercet_configs::{CpuMatmul, Metric};
-use tercet_protocol::args::{EvalArgs, EvalChoices, Ranking, StoreArg};
+use tercet_protocol::args::{EvalArgs, EvalChoices, StoreArg};
 use tercet_protocol::says::eval::{Metrics, PerQuery, Results};
 use tercet_retrieval::Stored;
 
@@ -22,12 +22,8 @@ use crate::files::CommandError;
 use crate::files::output::{AtomicFile, must_be_free, write_together};
 use crate::retrieval::judged::{Dataset, Evaluation, Figures, evaluate, folder_name};
 use crate::retrieval::prefixes;
-use crate::retrieval::ranking::is_encoded_again;
+use crate::retrieval::ranking::{BY_HEADS, is_encoded_again};
 use crate::retrieval::texts::{EncoderOptions, TextEncoder};
-
-/// What is ranked by unless something else is asked for.
-const RANKINGS: [Ranking; 5] =
-    [Ranking::Dense, Ranking::Lexical, Ranking::MultiVector, Ranking::DenseLexical, Ranking::All];
 
 /// Evaluates the model on each folder. Every rank calls it; rank 0 writes.
 ///
@@ -169,7 +165,7 @@ impl<'a> Outputs<'a> {
 
 /// How all folders are evaluated.
 fn how(args: &EvalArgs, choices: &EvalChoices, metrics: Vec<Metric>, encoder: &TextEncoder) -> Evaluation {
-    let asked = if choices.rankings.is_empty() { &RANKINGS[..] } else { &choices.rankings };
+    let asked = if choices.rankings.is_empty() { &BY_HEADS[..] } else { &choices.rankings };
     let mut rankings = Vec::new();
     for ranking in asked {
         if !rankings.contains(ranking) {

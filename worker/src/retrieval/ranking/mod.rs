@@ -93,6 +93,11 @@ pub fn is_encoded_again(ranking: Ranking) -> bool {
     matches!(ranking, Ranking::MultiVector | Ranking::All)
 }
 
+/// What a model is judged by unless something else is asked for: its heads and their combinations, in the order in which
+/// people read them.
+pub const BY_HEADS: [Ranking; 5] =
+    [Ranking::Dense, Ranking::Lexical, Ranking::MultiVector, Ranking::DenseLexical, Ranking::All];
+
 /// Rankings of every document.
 const FIRST: [Ranking; 4] = [Ranking::Dense, Ranking::Lexical, Ranking::Bm25, Ranking::Bm25Words];
 

@@ -17,7 +17,7 @@ use std::time::Instant;
 use anyhow::Context;
 use tercet_cluster::{Collective, any_rank, broadcast_bytes};
 use tercet_configs::{EvalSection, Precision, Recipe};
-use tercet_protocol::args::{Lists, Prefixes, Ranking};
+use tercet_protocol::args::{Lists, Prefixes};
 use tercet_protocol::says::EvalRecord;
 use tercet_retrieval::Stored;
 use tercet_sampler::{SubBatchLimit, TextTokenizer};
@@ -30,12 +30,9 @@ use crate::model::M3Model;
 use crate::record::recorder::Recorder;
 use crate::retrieval::judged::{self, Dataset, Evaluation, evaluate, folder_name};
 use crate::retrieval::prefixes;
+use crate::retrieval::ranking::BY_HEADS;
 use crate::retrieval::texts::TextEncoder;
 use past::Past;
-
-/// What documents are ranked by, in the order in which people read them.
-const RANKINGS: [Ranking; 5] =
-    [Ranking::Dense, Ranking::Lexical, Ranking::MultiVector, Ranking::DenseLexical, Ranking::All];
 
 /// Memory of a rank for queries and their lists.
 const MEMORY: u64 = 1 << 30;
@@ -274,7 +271,7 @@ fn how(recipe: &Recipe, model: &M3Model) -> Evaluation {
     let deepest = metrics.iter().map(|metric| metric.at).max().unwrap_or(0);
     let lists = Lists::default();
     Evaluation {
-        rankings: RANKINGS.into_iter().filter(|ranking| trained.contains(&ranking.name().as_str())).collect(),
+        rankings: BY_HEADS.into_iter().filter(|ranking| trained.contains(&ranking.name().as_str())).collect(),
         lists: Lists { top: lists.top.max(deepest), rerank: lists.rerank.max(deepest), ..lists },
         metrics: metrics.clone(),
         query_prompt,
