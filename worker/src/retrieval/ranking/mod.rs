@@ -93,8 +93,8 @@ pub fn is_encoded_again(ranking: Ranking) -> bool {
     matches!(ranking, Ranking::MultiVector | Ranking::All)
 }
 
-/// What a model is judged by unless something else is asked for: its heads and their combinations, in the order in which
-/// people read them.
+/// What a model is judged by unless something else is asked for: its heads and their combinations, in the order in
+/// which people read them.
 pub const BY_HEADS: [Ranking; 5] =
     [Ranking::Dense, Ranking::Lexical, Ranking::MultiVector, Ranking::DenseLexical, Ranking::All];
 
