@@ -56,15 +56,19 @@ pub enum Command {
     /// Write a pre-trained model as another program's folder
     Export(Export),
     /// Turn a data set as it is published into training rows, or a benchmark into folders that `eval` reads
-    Import(Import),
+    Import(Words),
+    /// Turn raw text into training rows: pairs, filters, duplicates, benchmarks' texts, relevance
+    Curate(Words),
+    /// Have a language model ask questions about long documents: training rows and evaluation folders
+    Synthesize(Words),
 }
 
-/// `tercet import`: what is asked is the business of the program that does it.
+/// `tercet import`, `curate` and `synthesize`: what is asked is the business of the program that does it.
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true, disable_version_flag = true)]
-pub struct Import {
-    /// The kind of data set, and its files; --help lists the kinds
-    #[arg(value_name = "KIND …", trailing_var_arg = true, allow_hyphen_values = true)]
+pub struct Words {
+    /// What `import` is to read, or a recipe; --help says more
+    #[arg(value_name = "WORDS", trailing_var_arg = true, allow_hyphen_values = true)]
     pub words: Vec<OsString>,
 }
 

@@ -1,12 +1,12 @@
 //! The commands, each as thin as it can be: from what was typed to the room that does it, and to what is shown of it.
 
 mod bench;
+mod curate;
 mod doctor;
 mod dry_run;
 mod encode;
 mod eval;
 mod export;
-mod import;
 mod index;
 mod mine;
 mod plan;
@@ -38,6 +38,8 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
         Command::Eval(args) => eval::run(args),
         Command::Mine(args) => mine::run(args),
         Command::Export(args) => export::run(args),
-        Command::Import(args) => import::run(args),
+        Command::Import(args) => curate::run("import", args),
+        Command::Curate(args) => curate::run("curate", args),
+        Command::Synthesize(args) => curate::run("synthesize", args),
     }
 }

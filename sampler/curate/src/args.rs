@@ -1,5 +1,6 @@
 //! What can be typed: one struct per kind of data set.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -20,6 +21,35 @@ pub struct Cli {
 pub enum Command {
     /// Turn a data set as it is published into training rows, or a benchmark into folders that `tercet eval` reads
     Import(Import),
+    /// Turn raw text into training rows by a recipe: pairs, filters, duplicates, benchmarks' texts, relevance
+    Curate(Curate),
+    /// Have a language model ask questions about long documents: training rows and evaluation folders
+    Synthesize(Synthesize),
+}
+
+/// `tercet curate`.
+#[derive(Debug, Args)]
+pub struct Curate {
+    /// The curation's recipe; its paths are relative to its own folder
+    #[arg(value_name = "FILE")]
+    pub recipe: PathBuf,
+    /// The folder to write rows and the report to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Files that are read at the same time; default: one a core
+    #[arg(short = 'j', long, value_name = "NUMBER")]
+    pub jobs: Option<NonZeroUsize>,
+}
+
+/// `tercet synthesize`.
+#[derive(Debug, Args)]
+pub struct Synthesize {
+    /// The recipe; its paths are relative to its own folder
+    #[arg(value_name = "FILE")]
+    pub recipe: PathBuf,
+    /// The folder to write to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 /// `tercet import`.

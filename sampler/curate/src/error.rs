@@ -1,4 +1,4 @@
-//! What keeps an import from being done, and the exit code of a process that ends with it.
+//! What keeps this program from doing what is asked, and the exit code of a process that ends with it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use tercet_configs::ExitCode;
 use tercet_sampler::RowError;
 
-/// Why nothing was imported.
+/// Why it is not done.
 #[derive(Debug, thiserror::Error)]
-pub enum ImportError {
-    /// A file of the data set, or a line of it, is not what it should be.
+pub enum CurateError {
+    /// A file of the data, or a line of it, is not what it should be.
     #[error(transparent)]
     Input(#[from] RowError),
     /// Files can be read, and together they are not what they should be.
@@ -33,7 +33,7 @@ pub enum ImportError {
     },
 }
 
-impl ImportError {
+impl CurateError {
     /// The data at `path` are wrong for `reason`.
     pub fn data(path: &Path, reason: impl Into<String>) -> Self {
         Self::Data { path: path.to_owned(), reason: reason.into() }

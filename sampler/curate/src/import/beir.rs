@@ -4,14 +4,14 @@ use tercet_sampler::plain_or_packed;
 
 use super::join::{Join, Texts, add_negatives};
 use crate::args::Beir;
-use crate::error::ImportError;
+use crate::error::CurateError;
 
-pub fn run(args: &Beir) -> Result<String, ImportError> {
+pub fn run(args: &Beir) -> Result<String, CurateError> {
     let file = |name: &str| {
         let path = plain_or_packed(&args.dir.join(name));
         match path.is_file() {
             true => Ok(path),
-            false => Err(ImportError::Usage(format!("{}: no such file", path.display()))),
+            false => Err(CurateError::Usage(format!("{}: no such file", path.display()))),
         }
     };
     let qrels = file(&format!("qrels/{}.tsv", args.split))?;

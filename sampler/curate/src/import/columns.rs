@@ -1,15 +1,15 @@
 //! Pairs and triples in named columns: JSON Lines, Parquet, Arrow, CSV or TSV.
 
 use crate::args::Columns;
-use crate::error::ImportError;
+use crate::error::CurateError;
 use crate::input::{Field, for_each_record};
 use crate::output::{Row, Rows};
 
-pub fn run(args: &Columns) -> Result<String, ImportError> {
+pub fn run(args: &Columns) -> Result<String, CurateError> {
     let fields: Vec<&Field> = [&args.query].into_iter().chain(&args.pos).chain(&args.neg).collect();
     if fields.iter().any(|field| field.is_by_number()) && !fields.iter().all(|field| field.is_by_number()) {
         let reason = "columns are named all by numbers (of a table without a first line of names) or all by names";
-        return Err(ImportError::Usage(reason.into()));
+        return Err(CurateError::Usage(reason.into()));
     }
     let mut columns: Vec<&str> = fields.iter().flat_map(|field| field.columns()).collect();
     columns.extend(args.conditions.iter().map(|condition| condition.column()));

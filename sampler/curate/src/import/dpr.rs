@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use crate::args::RowFiles;
-use crate::error::ImportError;
+use crate::error::CurateError;
 use crate::input::{for_each_entry, titled};
 use crate::output::{Row, Rows};
 
@@ -26,7 +26,7 @@ fn texts(passages: Vec<Passage>) -> Vec<String> {
     passages.into_iter().map(|passage| titled(passage.title.as_deref(), &passage.text)).collect()
 }
 
-pub fn run(args: &RowFiles) -> Result<String, ImportError> {
+pub fn run(args: &RowFiles) -> Result<String, CurateError> {
     let mut rows = Rows::create(&args.rows.out)?;
     for path in &args.files {
         for_each_entry(path, "data", |question: Question| {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::on_disk::TextsOnDisk;
 use crate::args::Judged;
-use crate::error::ImportError;
+use crate::error::CurateError;
 use crate::input::{Text, TextFields, for_each_cells, for_each_text, is_header};
 use crate::output::{Row, Rows};
 
@@ -64,7 +64,7 @@ impl Join {
     ///
     /// # Errors
     /// The file cannot be read, or a line is no judgment.
-    pub fn judgments(&mut self, path: &Path, min_score: i64) -> Result<(), ImportError> {
+    pub fn judgments(&mut self, path: &Path, min_score: i64) -> Result<(), CurateError> {
         if path.extension().is_some_and(|ending| ending == "json") {
             return self.labels(path);
         }
@@ -104,17 +104,17 @@ impl Join {
     }
 
     /// Reads COLIEE's labels: one object with a list of documents for each query.
-    fn labels(&mut self, path: &Path) -> Result<(), ImportError> {
+    fn labels(&mut self, path: &Path) -> Result<(), CurateError> {
         #[derive(Deserialize)]
         struct Labels(HashMap<String, Vec<String>>);
-        let text = std::fs::read(path).map_err(ImportError::io(path))?;
+        let text = std::fs::read(path).map_err(CurateError::io(path))?;
         let labels: Labels = serde_json::from_slice(&text).map_err(|error| {
             let expected = "one object with a list of documents' ids for each query's id is expected";
-            ImportError::data(path, format!("{error}: {expected}"))
+            CurateError::data(path, format!("{error}: {expected}"))
         })?;
         for (query, docs) in labels.0 {
             for doc in docs {
-                let number = self.doc(&doc).map_err(|reason| ImportError::data(path, reason))?;
+                let number = self.doc(&doc).map_err(|reason| CurateError::data(path, reason))?;
                 self.query(&query).pos.push(number);
             }
         }
@@ -125,7 +125,7 @@ impl Join {
     ///
     /// # Errors
     /// The file cannot be read, or a line has other columns.
-    pub fn triples(&mut self, path: &Path, max: usize) -> Result<(), ImportError> {
+    pub fn triples(&mut self, path: &Path, max: usize) -> Result<(), CurateError> {
         let mut is_first = true;
         for_each_cells(path, |_, cells| {
             if std::mem::take(&mut is_first) && is_header(cells) {
@@ -148,7 +148,7 @@ impl Join {
     ///
     /// # Errors
     /// The file cannot be read, or a line has other columns.
-    pub fn negatives(&mut self, path: &Path, max: usize) -> Result<(), ImportError> {
+    pub fn negatives(&mut self, path: &Path, max: usize) -> Result<(), CurateError> {
         let mut is_first = true;
         for_each_cells(path, |_, cells| {
             if std::mem::take(&mut is_first) && is_header(cells) {
@@ -179,7 +179,7 @@ impl Join {
     ///
     /// # Errors
     /// A file cannot be read or written, an id is there twice, or the ids of the files are not the same.
-    pub fn write(mut self, collection: &Texts, queries: &Texts, out: &Path) -> Result<String, ImportError> {
+    pub fn write(mut self, collection: &Texts, queries: &Texts, out: &Path) -> Result<String, CurateError> {
         let texts = self.collected(collection, out)?;
         let mut rows = Rows::create(out)?;
         let mut lacking = 0;
@@ -193,8 +193,8 @@ impl Join {
                     rows.leave_out("queries without a document that is judged high enough", 1);
                     return Ok(());
                 }
-                let read = |numbers: &[u32]| -> Result<Vec<String>, ImportError> {
-                    let texts = numbers.iter().map(|&number| texts.get(number).map_err(ImportError::io(out)));
+                let read = |numbers: &[u32]| -> Result<Vec<String>, CurateError> {
+                    let texts = numbers.iter().map(|&number| texts.get(number).map_err(CurateError::io(out)));
                     Ok(texts.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
                 };
                 let (pos, neg) = (read(&documents.pos)?, read(&documents.neg)?);
@@ -213,18 +213,18 @@ impl Join {
     }
 
     /// The texts of the documents that are named, on the disk of `out`.
-    fn collected(&self, collection: &Texts, out: &Path) -> Result<TextsOnDisk, ImportError> {
-        let mut texts = TextsOnDisk::new(self.docs.len(), out).map_err(ImportError::io(out))?;
+    fn collected(&self, collection: &Texts, out: &Path) -> Result<TextsOnDisk, CurateError> {
+        let mut texts = TextsOnDisk::new(self.docs.len(), out).map_err(CurateError::io(out))?;
         for path in collection.paths {
             for_each_text(path, collection.fields, |_, Text { id, text }| {
                 let Some(&number) = self.docs.get(&id) else { return Ok(()) };
                 if texts.has(number) {
                     return Err(format!("a second document with the id {id:?}").into());
                 }
-                Ok(texts.put(number, &text).map_err(ImportError::io(out))?)
+                Ok(texts.put(number, &text).map_err(CurateError::io(out))?)
             })?;
         }
-        texts.complete().map_err(ImportError::io(out))?;
+        texts.complete().map_err(CurateError::io(out))?;
         Ok(texts)
     }
 }
@@ -233,6 +233,6 @@ impl Join {
 ///
 /// # Errors
 /// As [`Join::negatives`].
-pub fn add_negatives(join: &mut Join, judged: &Judged) -> Result<(), ImportError> {
+pub fn add_negatives(join: &mut Join, judged: &Judged) -> Result<(), CurateError> {
     judged.negatives.as_deref().map_or(Ok(()), |path| join.negatives(path, judged.max_negatives))
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::args::Languages;
-use crate::error::ImportError;
+use crate::error::CurateError;
 use crate::output::{Begun, Folder, Origin};
 
 /// The folder of a language's files: `NAME-LANG` in one of `dirs`, or one of `dirs` itself.
@@ -19,13 +19,13 @@ pub fn folder_of(dirs: &[PathBuf], prefix: &str, language: &str) -> Option<PathB
 ///
 /// # Errors
 /// There are none.
-pub fn chosen(args: &Languages, dirs: &[PathBuf], prefix: &str) -> Result<Vec<String>, ImportError> {
+pub fn chosen(args: &Languages, dirs: &[PathBuf], prefix: &str) -> Result<Vec<String>, CurateError> {
     if !args.lang.is_empty() {
         return Ok(args.lang.clone());
     }
     let mut found = BTreeSet::new();
     for dir in dirs {
-        let entries = fs::read_dir(dir).map_err(ImportError::io(dir))?;
+        let entries = fs::read_dir(dir).map_err(CurateError::io(dir))?;
         let below = entries.flatten().filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name());
         let names = dir.file_name().map(ToOwned::to_owned).into_iter().chain(below);
         let language = |name: std::ffi::OsString| name.to_str()?.strip_prefix(prefix).map(str::to_owned);
@@ -34,7 +34,7 @@ pub fn chosen(args: &Languages, dirs: &[PathBuf], prefix: &str) -> Result<Vec<St
     match found.is_empty() {
         true => {
             let dirs: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
-            Err(ImportError::Usage(format!("{}: no folder {prefix}LANG there", dirs.join(", "))))
+            Err(CurateError::Usage(format!("{}: no folder {prefix}LANG there", dirs.join(", "))))
         }
         false => Ok(found.into_iter().collect()),
     }
@@ -48,8 +48,8 @@ pub fn write(
     out: &Path,
     language: &str,
     origin: Origin,
-    write: impl FnOnce(&Folder) -> Result<String, ImportError>,
-) -> Result<String, ImportError> {
+    write: impl FnOnce(&Folder) -> Result<String, CurateError>,
+) -> Result<String, CurateError> {
     let dir = out.join(language);
     match Folder::begin(&dir, origin)? {
         Begun::IsThere => Ok(format!("{}: was there already, of the same files", dir.display())),

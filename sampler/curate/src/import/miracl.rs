@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::languages;
 use crate::args::Miracl;
-use crate::error::ImportError;
+use crate::error::CurateError;
 use crate::input::{Text, for_each_cells, for_each_object, for_each_text, id_of};
 use crate::output::{Folder, Origin, TextLine};
 
@@ -25,7 +25,7 @@ struct Passage {
     text: String,
 }
 
-pub fn run(args: &Miracl) -> Result<String, ImportError> {
+pub fn run(args: &Miracl) -> Result<String, CurateError> {
     let mut said = Vec::new();
     for language in languages::chosen(&args.languages, &args.dirs, "miracl-v1.0-")? {
         let files = Files::of(&args.dirs, &language, &args.split)?;
@@ -48,14 +48,14 @@ struct Files {
 }
 
 impl Files {
-    fn of(dirs: &[PathBuf], language: &str, split: &str) -> Result<Self, ImportError> {
-        let missing = |name: String| ImportError::Usage(format!("{name}: no such folder where the files should be"));
+    fn of(dirs: &[PathBuf], language: &str, split: &str) -> Result<Self, CurateError> {
+        let missing = |name: String| CurateError::Usage(format!("{name}: no such folder where the files should be"));
         let folder = |prefix: &str| {
             languages::folder_of(dirs, prefix, language).ok_or_else(|| missing(format!("{prefix}{language}")))
         };
         let (judged, corpus) = (folder("miracl-v1.0-")?, folder("miracl-corpus-v1.0-")?);
         let file = |what: &str| judged.join(what).join(format!("{what}.miracl-v1.0-{language}-{split}.tsv"));
-        let entries = fs::read_dir(&corpus).map_err(ImportError::io(&corpus))?;
+        let entries = fs::read_dir(&corpus).map_err(CurateError::io(&corpus))?;
         let number = |path: &Path| -> Option<u64> {
             path.file_name()?.to_str()?.strip_prefix("docs-")?.split_once('.')?.0.parse().ok()
         };
@@ -66,14 +66,14 @@ impl Files {
         if let Some(lacking) = (0..docs.len().max(1)).find(|&i| docs.get(i).is_none_or(|doc| doc.0 != i as u64)) {
             let what = corpus.join(format!("docs-{lacking}.jsonl.gz"));
             let reason = "no such file: published figures are of the whole corpus";
-            return Err(ImportError::Usage(format!("{}: {reason}", what.display())));
+            return Err(CurateError::Usage(format!("{}: {reason}", what.display())));
         }
         let docs = docs.into_iter().map(|(_, path)| path).collect();
         Ok(Self { topics: file("topics"), qrels: file("qrels"), docs })
     }
 }
 
-fn write(files: &Files, split: &str, folder: &Folder) -> Result<String, ImportError> {
+fn write(files: &Files, split: &str, folder: &Folder) -> Result<String, CurateError> {
     let (mut queries, mut topics) = (folder.queries()?, HashSet::new());
     for_each_text(&files.topics, None, |_, Text { id, text }| {
         queries.object(&TextLine { id: &id, title: "", text: &text })?;
@@ -121,7 +121,7 @@ fn write(files: &Files, split: &str, folder: &Folder) -> Result<String, ImportEr
             "{some} of {all} judged passages are in no file docs-N.jsonl.gz ({first:?}): a file is missing, and published \
              figures are of the whole corpus"
         );
-        return Err(ImportError::data(&files.qrels, reason));
+        return Err(CurateError::data(&files.qrels, reason));
     }
     Ok(format!("{num_docs} passages, {} queries, {num_judgments} judgments ({split})", queries_judged.len()))
 }

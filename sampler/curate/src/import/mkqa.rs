@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::languages;
 use crate::args::Mkqa;
-use crate::error::ImportError;
+use crate::error::CurateError;
 use crate::input::{for_each_object, id_of};
 use crate::output::{AnswersLine, Folder, Origin, TextLine};
 
@@ -67,7 +67,7 @@ fn answers_of(answers: Vec<Answer>) -> Option<Vec<String>> {
     Some(answerable.flat_map(|answer| answer.aliases.into_iter().flatten().chain(answer.text)).collect())
 }
 
-pub fn run(args: &Mkqa) -> Result<String, ImportError> {
+pub fn run(args: &Mkqa) -> Result<String, CurateError> {
     let (questions, read) = questions(&args.questions)?;
     let languages = match &args.languages.lang[..] {
         [] => questions.first().map(|first| first.queries.keys().cloned().collect()).unwrap_or_default(),
@@ -80,7 +80,7 @@ pub fn run(args: &Mkqa) -> Result<String, ImportError> {
             questions.len(),
             PUBLISHED[1]
         );
-        return Err(ImportError::data(&args.questions, reason));
+        return Err(CurateError::data(&args.questions, reason));
     }
     let mut with_corpus: Option<PathBuf> = None;
     for language in languages {
@@ -94,7 +94,7 @@ pub fn run(args: &Mkqa) -> Result<String, ImportError> {
 }
 
 /// The questions that are evaluated, and the number of all.
-fn questions(path: &Path) -> Result<(Vec<Question>, usize), ImportError> {
+fn questions(path: &Path) -> Result<(Vec<Question>, usize), CurateError> {
     let (mut questions, mut read) = (Vec::new(), 0);
     for_each_object(path, &["example_id", "queries", "answers"], |_, example: Example| {
         read += 1;
@@ -105,7 +105,7 @@ fn questions(path: &Path) -> Result<(Vec<Question>, usize), ImportError> {
         Ok(())
     })?;
     match questions.is_empty() {
-        true => Err(ImportError::data(path, "has no question with an answer that could stand in a passage")),
+        true => Err(CurateError::data(path, "has no question with an answer that could stand in a passage")),
         false => Ok((questions, read)),
     }
 }
@@ -116,12 +116,12 @@ fn write(
     language: &str,
     with_corpus: Option<&Path>,
     folder: &Folder,
-) -> Result<String, ImportError> {
+) -> Result<String, CurateError> {
     let (mut queries, mut answers) = (folder.queries()?, folder.answers()?);
     for question in questions {
         let Some(text) = question.queries.get(language).and_then(Value::as_str) else {
             let reason = format!("question {} is not there in {language:?}", question.id);
-            return Err(ImportError::data(&args.questions, reason));
+            return Err(CurateError::data(&args.questions, reason));
         };
         queries.object(&TextLine { id: &question.id, title: "", text })?;
         answers.object(&AnswersLine { id: &question.id, answers: &question.answers })?;
@@ -140,7 +140,7 @@ fn write(
         Ok(corpus.object(&TextLine { id: &id, title: "", text: &tercet_retrieval::cleaned(&text) })?)
     })?;
     if num_passages == 0 {
-        return Err(ImportError::data(&args.corpus, "holds no passage"));
+        return Err(CurateError::data(&args.corpus, "holds no passage"));
     }
     corpus.finish()?;
     Ok(format!("{} queries, {num_passages} passages", questions.len()))

@@ -13,7 +13,7 @@ use tercet_sampler::plain_or_packed;
 use super::languages;
 use super::tevatron::KEYS;
 use crate::args::Mldr;
-use crate::error::ImportError;
+use crate::error::CurateError;
 use crate::input::{for_each_object, id_of};
 use crate::output::{Folder, Origin, TextLine};
 
@@ -35,11 +35,11 @@ struct Document {
     text: String,
 }
 
-pub fn run(args: &Mldr) -> Result<String, ImportError> {
+pub fn run(args: &Mldr) -> Result<String, CurateError> {
     let mut said = Vec::new();
     for language in languages::chosen(&args.languages, &args.dirs, "mldr-v1.0-")? {
         let Some(dir) = languages::folder_of(&args.dirs, "mldr-v1.0-", &language) else {
-            return Err(ImportError::Usage(format!("mldr-v1.0-{language}: no such folder where the files should be")));
+            return Err(CurateError::Usage(format!("mldr-v1.0-{language}: no such folder where the files should be")));
         };
         let file = |name: &str| plain_or_packed(&dir.join(format!("{name}.jsonl")));
         let (queries, corpus) = (file(&args.split), file("corpus"));
@@ -51,7 +51,7 @@ pub fn run(args: &Mldr) -> Result<String, ImportError> {
     Ok(said.join("\n"))
 }
 
-fn write(queries: &Path, corpus: &Path, split: &str, folder: &Folder) -> Result<String, ImportError> {
+fn write(queries: &Path, corpus: &Path, split: &str, folder: &Folder) -> Result<String, CurateError> {
     let (mut lines, mut qrels) = (folder.queries()?, folder.qrels(split)?);
     let (mut ids, mut lacking) = (HashSet::new(), HashSet::new());
     for_each_object(queries, &KEYS, |_, query: Query| {
@@ -82,7 +82,7 @@ fn write(queries: &Path, corpus: &Path, split: &str, folder: &Folder) -> Result<
     lines.finish()?;
     if let Some(first) = lacking.iter().min() {
         let reason = format!("lacks {} of the documents that queries are about ({first:?})", lacking.len());
-        return Err(ImportError::data(corpus, reason));
+        return Err(CurateError::data(corpus, reason));
     }
     Ok(format!("{num_docs} documents, {} queries ({split})", ids.len()))
 }

@@ -15,13 +15,13 @@ mod tevatron;
 mod tsv;
 
 use crate::args::Kind;
-use crate::error::ImportError;
+use crate::error::CurateError;
 
 /// Imports what is asked for, and returns what to say of it.
 ///
 /// # Errors
 /// The data are not what they should be, or files cannot be read or written.
-pub fn run(kind: &Kind) -> Result<String, ImportError> {
+pub fn run(kind: &Kind) -> Result<String, CurateError> {
     match kind {
         Kind::Squad(args) => squad::run(args),
         Kind::Beir(args) => beir::run(args),

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::args::NarrativeQa;
-use crate::error::ImportError;
+use crate::error::CurateError;
 use crate::input::{for_each_object, id_of};
 use crate::output::{Begun, Folder, Origin, TextLine};
 
@@ -31,7 +31,7 @@ struct Question {
     text: String,
 }
 
-pub fn run(args: &NarrativeQa) -> Result<String, ImportError> {
+pub fn run(args: &NarrativeQa) -> Result<String, CurateError> {
     let files: Vec<&Path> = args.files.iter().map(AsRef::as_ref).collect();
     let origin = Origin::of("narrativeqa", None, Some(&args.split), &files)?;
     let Begun::New(folder) = Folder::begin(&args.out, origin)? else {
@@ -59,7 +59,7 @@ pub fn run(args: &NarrativeQa) -> Result<String, ImportError> {
         })?;
     }
     if num_queries == 0 {
-        return Err(ImportError::data(&args.files[0], "holds no question"));
+        return Err(CurateError::data(&args.files[0], "holds no question"));
     }
     corpus.finish()?;
     queries.finish()?;

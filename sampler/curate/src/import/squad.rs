@@ -7,7 +7,7 @@
 use serde::Deserialize;
 
 use crate::args::RowFiles;
-use crate::error::ImportError;
+use crate::error::CurateError;
 use crate::input::for_each_entry;
 use crate::output::{Row, Rows};
 
@@ -33,7 +33,7 @@ struct Question {
     is_impossible: bool,
 }
 
-pub fn run(args: &RowFiles) -> Result<String, ImportError> {
+pub fn run(args: &RowFiles) -> Result<String, CurateError> {
     let mut rows = Rows::create(&args.rows.out)?;
     for path in &args.files {
         for_each_entry(path, "data", |article: Article| {

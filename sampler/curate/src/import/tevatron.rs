@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use crate::args::RowFiles;
-use crate::error::ImportError;
+use crate::error::CurateError;
 use crate::input::{for_each_object, titled};
 use crate::output::{Row, Rows};
 
@@ -40,7 +40,7 @@ fn texts(passages: Vec<Passage>) -> Result<Vec<String>, String> {
     passages.into_iter().map(text).collect()
 }
 
-pub fn run(args: &RowFiles) -> Result<String, ImportError> {
+pub fn run(args: &RowFiles) -> Result<String, CurateError> {
     let mut rows = Rows::create(&args.rows.out)?;
     for path in &args.files {
         for_each_object(path, &KEYS, |_, query: Query| {

@@ -3,9 +3,9 @@
 
 use super::join::{Join, Texts, add_negatives};
 use crate::args::Tsv;
-use crate::error::ImportError;
+use crate::error::CurateError;
 
-pub fn run(args: &Tsv) -> Result<String, ImportError> {
+pub fn run(args: &Tsv) -> Result<String, CurateError> {
     let mut join = Join::default();
     if let Some(qrels) = &args.qrels {
         join.judgments(qrels, args.judged.min_score)?;

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use tercet_sampler::{LineReader, LinesOf, ReadAt, RowError, unpacked_name, utf8};
 
 use super::refusal::{Kept, Refusal};
-use crate::error::ImportError;
+use crate::error::CurateError;
 
 /// What stands between cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ enum Between {
 pub fn for_each_cells(
     path: &Path,
     mut visit: impl FnMut(&ReadAt, &[&str]) -> Result<(), Refusal>,
-) -> Result<(), ImportError> {
+) -> Result<(), CurateError> {
     let mut lines = LineReader::open(path, LinesOf::Text)?;
     let between = between(path, lines.peek()?);
     let path: Arc<Path> = Arc::from(path);

@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Error, IgnoredAny, MapAccess,
 use tercet_sampler::{ReadAt, RowError, unpacked};
 
 use super::refusal::{Kept, Refusal};
-use crate::error::ImportError;
+use crate::error::CurateError;
 
 /// Calls `visit` with each element of the list that `path` holds: the file is the list, or an object that has it under
 /// `key`.
@@ -22,7 +22,7 @@ pub fn for_each_entry<T: DeserializeOwned>(
     path: &Path,
     key: &str,
     mut visit: impl FnMut(T) -> Result<(), Refusal>,
-) -> Result<(), ImportError> {
+) -> Result<(), CurateError> {
     // JSON is read byte by byte, which a reader behind a pointer makes slow.
     let content = BufReader::with_capacity(256 << 10, unpacked(path)?);
     let mut json = serde_json::Deserializer::from_reader(content);

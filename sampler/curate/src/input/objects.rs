@@ -7,7 +7,7 @@ use serde_json::Value;
 use tercet_sampler::{ReadAt, json_object};
 
 use super::refusal::{Kept, Refusal};
-use crate::error::ImportError;
+use crate::error::CurateError;
 
 /// Calls `visit` with each object of `path`. Of columns only those `used` are read.
 ///
@@ -17,7 +17,7 @@ pub fn for_each_object<T: DeserializeOwned>(
     path: &Path,
     used: &[&str],
     mut visit: impl FnMut(&ReadAt, T) -> Result<(), Refusal>,
-) -> Result<(), ImportError> {
+) -> Result<(), CurateError> {
     let mut kept = Kept::default();
     let read = tercet_sampler::for_each_object(path, used, |at, line| {
         visit(at, json_object(line)?).map_err(|refusal| kept.reason(refusal))

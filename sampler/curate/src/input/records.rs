@@ -9,7 +9,7 @@ use super::cells::{for_each_cells, is_header};
 use super::fields::names;
 use super::objects::for_each_object;
 use super::refusal::Refusal;
-use crate::error::ImportError;
+use crate::error::CurateError;
 
 /// Calls `visit` with each record of `path`. What is no JSON Lines, Parquet or Arrow by its name is a table. Its first
 /// line names the columns, unless they are asked for by numbers.
@@ -20,7 +20,7 @@ pub fn for_each_record(
     path: &Path,
     columns: &[&str],
     mut visit: impl FnMut(&ReadAt, Map<String, Value>) -> Result<(), Refusal>,
-) -> Result<(), ImportError> {
+) -> Result<(), CurateError> {
     if is_of_objects(path) {
         return for_each_object(path, columns, visit);
     }

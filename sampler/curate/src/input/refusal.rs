@@ -1,6 +1,6 @@
 //! Why reading ends before the end of a file.
 
-use crate::error::ImportError;
+use crate::error::CurateError;
 
 /// What a visitor ends reading with.
 #[derive(Debug)]
@@ -8,7 +8,7 @@ pub enum Refusal {
     /// What was read is wrong. It is the reason alone; whoever reads adds file and line.
     Wrong(String),
     /// Something else failed, such as writing.
-    Failed(ImportError),
+    Failed(CurateError),
 }
 
 impl From<String> for Refusal {
@@ -23,15 +23,15 @@ impl From<&str> for Refusal {
     }
 }
 
-impl From<ImportError> for Refusal {
-    fn from(error: ImportError) -> Self {
+impl From<CurateError> for Refusal {
+    fn from(error: CurateError) -> Self {
         Self::Failed(error)
     }
 }
 
 /// Keeps the error of a visitor while a reader passes on reasons only.
 #[derive(Debug, Default)]
-pub(super) struct Kept(Option<ImportError>);
+pub(super) struct Kept(Option<CurateError>);
 
 impl Kept {
     /// The reason for the reader.
@@ -46,7 +46,7 @@ impl Kept {
     }
 
     /// What reading ended with: the visitor's own error, if it had one.
-    pub(super) fn or<E: Into<ImportError>>(self, read: Result<(), E>) -> Result<(), ImportError> {
+    pub(super) fn or<E: Into<CurateError>>(self, read: Result<(), E>) -> Result<(), CurateError> {
         match self.0 {
             Some(error) => Err(error),
             None => read.map_err(Into::into),

@@ -12,7 +12,7 @@ use super::fields::TextFields;
 use super::objects::{checked_id, for_each_object, id_of};
 use super::records::for_each_record;
 use super::refusal::{Kept, Refusal};
-use crate::error::ImportError;
+use crate::error::CurateError;
 
 /// Usual names of an id.
 const IDS: [&str; 7] = ["_id", "id", "docid", "doc_id", "pid", "qid", "query_id"];
@@ -45,7 +45,7 @@ pub fn for_each_text(
     path: &Path,
     fields: Option<&TextFields>,
     mut visit: impl FnMut(&ReadAt, Text) -> Result<(), Refusal>,
-) -> Result<(), ImportError> {
+) -> Result<(), CurateError> {
     let is_saved = |name: &str| path.join(name).is_file();
     if path.is_dir() && !is_saved("state.json") && !is_saved("dataset_dict.json") {
         return folder(path, fields, visit);
@@ -103,13 +103,13 @@ fn folder(
     path: &Path,
     fields: Option<&TextFields>,
     mut visit: impl FnMut(&ReadAt, Text) -> Result<(), Refusal>,
-) -> Result<(), ImportError> {
+) -> Result<(), CurateError> {
     let files = files_in(path)?;
     if files.is_empty() {
-        return Err(ImportError::data(path, "the folder holds no .txt and no .json file"));
+        return Err(CurateError::data(path, "the folder holds no .txt and no .json file"));
     }
     for file in files {
-        let bytes = fs::read(&file).map_err(ImportError::io(&file))?;
+        let bytes = fs::read(&file).map_err(CurateError::io(&file))?;
         let at = ReadAt::line(&Arc::from(file.as_path()), 1);
         let mut kept = Kept::default();
         let visited = utf8(&bytes).and_then(|content| text_of(&file, content, fields)).map_err(Refusal::from);
@@ -121,8 +121,8 @@ fn folder(
 }
 
 /// The folder's texts in the order of their names.
-fn files_in(path: &Path) -> Result<Vec<PathBuf>, ImportError> {
-    let entries = fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(ImportError::io(path))?;
+fn files_in(path: &Path) -> Result<Vec<PathBuf>, CurateError> {
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(CurateError::io(path))?;
     let is_text = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "txt" || ending == "json");
     let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).filter(is_text).collect();
     files.sort();

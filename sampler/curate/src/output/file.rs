@@ -8,7 +8,7 @@ use serde::Serialize;
 use tercet_sampler::PackedWriter;
 
 use super::partial::Partial;
-use crate::error::ImportError;
+use crate::error::CurateError;
 
 /// One that is being written, packed as its name says.
 pub struct WholeFile {
@@ -23,12 +23,12 @@ impl WholeFile {
     ///
     /// # Errors
     /// The operating system's.
-    pub fn create(path: &Path) -> Result<Self, ImportError> {
+    pub fn create(path: &Path) -> Result<Self, CurateError> {
         let is_other = path.symlink_metadata().is_ok_and(|there| !there.file_type().is_file());
         let partial = (!is_other).then(|| Partial::of(path));
         let written = partial.as_ref().map_or(path, Partial::place);
-        let file = File::create(written).map_err(ImportError::io(written))?;
-        let writer = PackedWriter::new(path, BufWriter::with_capacity(1 << 20, file)).map_err(ImportError::io(path))?;
+        let file = File::create(written).map_err(CurateError::io(written))?;
+        let writer = PackedWriter::new(path, BufWriter::with_capacity(1 << 20, file)).map_err(CurateError::io(path))?;
         Ok(Self { path: path.to_owned(), partial, writer })
     }
 
@@ -36,32 +36,32 @@ impl WholeFile {
     ///
     /// # Errors
     /// The operating system's.
-    pub fn object(&mut self, object: &impl Serialize) -> Result<(), ImportError> {
+    pub fn object(&mut self, object: &impl Serialize) -> Result<(), CurateError> {
         let written = serde_json::to_writer(&mut self.writer, object).map_err(io::Error::from);
         let written = written.and_then(|()| self.writer.write_all(b"\n"));
-        written.map_err(|source| ImportError::Io { path: self.path.clone(), source })
+        written.map_err(|source| CurateError::Io { path: self.path.clone(), source })
     }
 
     /// Writes a line of text.
     ///
     /// # Errors
     /// The operating system's.
-    pub fn line(&mut self, line: &str) -> Result<(), ImportError> {
+    pub fn line(&mut self, line: &str) -> Result<(), CurateError> {
         let written = self.writer.write_all(line.as_bytes()).and_then(|()| self.writer.write_all(b"\n"));
-        written.map_err(|source| ImportError::Io { path: self.path.clone(), source })
+        written.map_err(|source| CurateError::Io { path: self.path.clone(), source })
     }
 
     /// Gives the file its name.
     ///
     /// # Errors
     /// The operating system's.
-    pub fn finish(self) -> Result<(), ImportError> {
+    pub fn finish(self) -> Result<(), CurateError> {
         let Self { path, partial, writer } = self;
         let file = writer.finish().and_then(|buffered| buffered.into_inner().map_err(io::IntoInnerError::into_error));
         let finished = file.and_then(|file| match partial {
             Some(partial) => file.sync_all().and_then(|()| partial.name()),
             None => Ok(()),
         });
-        finished.map_err(ImportError::io(&path))
+        finished.map_err(CurateError::io(&path))
     }
 }

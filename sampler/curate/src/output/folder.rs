@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file::WholeFile;
 use super::partial::Partial;
-use crate::error::ImportError;
+use crate::error::CurateError;
 
 /// The corpus is packed: MIRACL's English one has 33 million passages.
 const CORPUS: &str = "corpus.jsonl.zst";
@@ -31,12 +31,12 @@ impl Origin {
     ///
     /// # Errors
     /// A file is not there.
-    pub fn of(kind: &str, language: Option<&str>, split: Option<&str>, files: &[&Path]) -> Result<Self, ImportError> {
+    pub fn of(kind: &str, language: Option<&str>, split: Option<&str>, files: &[&Path]) -> Result<Self, CurateError> {
         let described = files.iter().map(|path| {
-            let bytes = fs::metadata(path).map_err(ImportError::io(path))?.len();
+            let bytes = fs::metadata(path).map_err(CurateError::io(path))?.len();
             Ok((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), bytes))
         });
-        let files = described.collect::<Result<_, ImportError>>()?;
+        let files = described.collect::<Result<_, CurateError>>()?;
         Ok(Self { kind: kind.into(), language: language.map(Into::into), split: split.map(Into::into), files })
     }
 }
@@ -60,7 +60,7 @@ impl Folder {
     ///
     /// # Errors
     /// There is another one. The operating system's.
-    pub fn begin(dir: &Path, origin: Origin) -> Result<Begun, ImportError> {
+    pub fn begin(dir: &Path, origin: Origin) -> Result<Begun, CurateError> {
         let there = dir.join(ORIGIN);
         if dir.exists() {
             let found = fs::read(&there).ok().and_then(|text| serde_json::from_slice::<Origin>(&text).ok());
@@ -70,7 +70,7 @@ impl Folder {
                     let what =
                         if found.is_some() { "was imported from other files, or another split" } else { "is there" };
                     let dir = dir.display();
-                    Err(ImportError::Usage(format!(
+                    Err(CurateError::Usage(format!(
                         "{dir}: {what}: nothing is overwritten, choose another or remove it"
                     )))
                 }
@@ -78,9 +78,9 @@ impl Folder {
         }
         let partial = Partial::of(dir);
         if partial.place().exists() {
-            fs::remove_dir_all(partial.place()).map_err(ImportError::io(partial.place()))?;
+            fs::remove_dir_all(partial.place()).map_err(CurateError::io(partial.place()))?;
         }
-        fs::create_dir_all(partial.place().join("qrels")).map_err(ImportError::io(partial.place()))?;
+        fs::create_dir_all(partial.place().join("qrels")).map_err(CurateError::io(partial.place()))?;
         Ok(Begun::New(Self { partial, origin }))
     }
 
@@ -88,7 +88,7 @@ impl Folder {
     ///
     /// # Errors
     /// The operating system's.
-    pub fn corpus(&self) -> Result<WholeFile, ImportError> {
+    pub fn corpus(&self) -> Result<WholeFile, CurateError> {
         WholeFile::create(&self.partial.place().join(CORPUS))
     }
 
@@ -96,16 +96,16 @@ impl Folder {
     ///
     /// # Errors
     /// The operating system's.
-    pub fn share_corpus(&self, other: &Path) -> Result<(), ImportError> {
+    pub fn share_corpus(&self, other: &Path) -> Result<(), CurateError> {
         let own = self.partial.place().join(CORPUS);
-        fs::hard_link(other.join(CORPUS), &own).map_err(ImportError::io(&own))
+        fs::hard_link(other.join(CORPUS), &own).map_err(CurateError::io(&own))
     }
 
     /// Its queries, to be written.
     ///
     /// # Errors
     /// The operating system's.
-    pub fn queries(&self) -> Result<WholeFile, ImportError> {
+    pub fn queries(&self) -> Result<WholeFile, CurateError> {
         WholeFile::create(&self.partial.place().join("queries.jsonl"))
     }
 
@@ -113,7 +113,7 @@ impl Folder {
     ///
     /// # Errors
     /// The operating system's.
-    pub fn answers(&self) -> Result<WholeFile, ImportError> {
+    pub fn answers(&self) -> Result<WholeFile, CurateError> {
         WholeFile::create(&self.partial.place().join("answers.jsonl"))
     }
 
@@ -121,7 +121,7 @@ impl Folder {
     ///
     /// # Errors
     /// The operating system's.
-    pub fn qrels(&self, split: &str) -> Result<WholeFile, ImportError> {
+    pub fn qrels(&self, split: &str) -> Result<WholeFile, CurateError> {
         let mut file = WholeFile::create(&self.partial.place().join("qrels").join(format!("{split}.tsv")))?;
         file.line("query-id\tcorpus-id\tscore")?;
         Ok(file)
@@ -131,14 +131,14 @@ impl Folder {
     ///
     /// # Errors
     /// The operating system's.
-    pub fn finish(self) -> Result<(), ImportError> {
+    pub fn finish(self) -> Result<(), CurateError> {
         let mut origin = WholeFile::create(&self.partial.place().join(ORIGIN))?;
         origin.object(&self.origin)?;
         origin.finish()?;
         // A folder judged by answers has no qrels.
         _ = fs::remove_dir(self.partial.place().join("qrels"));
         let path = self.partial.place().to_owned();
-        self.partial.name().map_err(ImportError::io(&path))
+        self.partial.name().map_err(CurateError::io(&path))
     }
 }
 

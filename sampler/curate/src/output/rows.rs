@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::file::WholeFile;
-use crate::error::ImportError;
+use crate::error::CurateError;
 
 /// A row.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -34,7 +34,7 @@ impl Rows {
     ///
     /// # Errors
     /// The operating system's.
-    pub fn create(path: &Path) -> Result<Self, ImportError> {
+    pub fn create(path: &Path) -> Result<Self, CurateError> {
         Ok(Self { path: path.to_owned(), file: WholeFile::create(path)?, written: 0, left_out: BTreeMap::new() })
     }
 
@@ -43,7 +43,7 @@ impl Rows {
     ///
     /// # Errors
     /// The operating system's.
-    pub fn write(&mut self, row: Row) -> Result<(), ImportError> {
+    pub fn write(&mut self, row: Row) -> Result<(), CurateError> {
         let Row { query, pos, neg } = row;
         if query.trim().is_empty() {
             self.leave_out("rows whose query has no text", 1);
@@ -85,11 +85,11 @@ impl Rows {
     ///
     /// # Errors
     /// No row was written. The operating system's.
-    pub fn finish(self) -> Result<String, ImportError> {
+    pub fn finish(self) -> Result<String, CurateError> {
         let left_out: Vec<String> = self.left_out.iter().map(|(what, count)| format!("{count} {what}")).collect();
         if self.written == 0 {
             let all = if left_out.is_empty() { "the input is empty".into() } else { left_out.join(", ") };
-            return Err(ImportError::data(&self.path, format!("not written, as it would have no row: {all}")));
+            return Err(CurateError::data(&self.path, format!("not written, as it would have no row: {all}")));
         }
         self.file.finish()?;
         let mut said = format!("{}: {} rows", self.path.display(), self.written);

@@ -1,11 +1,11 @@
-//! `tercet import`: becomes `tercet-curate`, which reads other people's layouts.
+//! `tercet import`, `tercet curate` and `tercet synthesize`: become `tercet-curate`, which makes training data.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use anyhow::Context;
 
-use crate::args::Import;
+use crate::args::Words;
 use crate::place::programs::find_own;
 
 /// The program.
@@ -15,8 +15,8 @@ const CURATE: &str = "tercet-curate";
 ///
 /// # Errors
 /// The program is not built, or cannot be started.
-pub fn run(args: &Import) -> anyhow::Result<()> {
+pub fn run(command: &str, args: &Words) -> anyhow::Result<()> {
     let program = find_own(CURATE)?;
-    let error = Command::new(&program).arg("import").args(&args.words).exec();
+    let error = Command::new(&program).arg(command).args(&args.words).exec();
     Err(error).with_context(|| format!("starting {}", program.display()))
 }

@@ -1,0 +1,61 @@
+//! The recipe of a curation.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::duplicates::DuplicatesRecipe;
+use crate::error::CurateError;
+use crate::filters::FiltersRecipe;
+use crate::relevance::RelevanceRecipe;
+use crate::sources::Source;
+
+/// All of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Where pairs come from, in the order of precedence: of equal rows the first stays.
+    pub source: Vec<Source>,
+    /// Rules for each pair.
+    #[serde(default)]
+    pub filters: toml::Table,
+    /// Rows that are there already.
+    #[serde(default)]
+    pub duplicates: DuplicatesRecipe,
+    /// A model's judgment.
+    #[serde(default)]
+    pub relevance: Option<RelevanceRecipe>,
+}
+
+impl Recipe {
+    /// Reads and checks the recipe at `path`.
+    ///
+    /// # Errors
+    /// It cannot be read, or is none; with the line, or the key.
+    pub fn load(path: &Path) -> Result<Self, CurateError> {
+        let text = std::fs::read_to_string(path).map_err(CurateError::io(path))?;
+        let wrong = |reason| CurateError::Usage(format!("{}: {reason}", path.display()));
+        let recipe: Self = tercet_configs::from_toml(&text).map_err(wrong)?;
+        recipe.check().map_err(|(key, reason)| wrong(format!("{key}: {reason}")))?;
+        Ok(recipe)
+    }
+
+    fn check(&self) -> Result<(), (String, String)> {
+        for source in &self.source {
+            let within = |(key, reason): (String, String)| (format!("source {:?}: {key}", source.name), reason);
+            source.check().map_err(within)?;
+            self.filters_of(source).map_err(within)?;
+        }
+        self.duplicates.check()
+    }
+
+    /// The filters for a source: its own keys before the common ones.
+    ///
+    /// # Errors
+    /// The key that is wrong, and why.
+    pub fn filters_of(&self, source: &Source) -> Result<FiltersRecipe, (String, String)> {
+        let mut table = self.filters.clone();
+        table.extend(source.filters.clone());
+        tercet_configs::from_toml(&table.to_string()).map_err(|reason| ("filters".to_owned(), reason))
+    }
+}
