@@ -36,8 +36,8 @@ pub use error::{PrepareError, RowError, StoreError, TokenizeError};
 pub use identity::{TextIds, text_id};
 pub use layout::{SubBatchLayout, SubBatchLimit, TextGroup, lay_out};
 pub use lines::{
-    LineReader, LinesOf, PackedWriter, evident, json_fields, json_object, plain_or_packed, unpacked, unpacked_name,
-    utf8,
+    LineReader, LinesOf, PackedWriter, Unpacked, evident, json_fields, json_object, plain_or_packed, unpacked,
+    unpacked_name, utf8,
 };
 pub use place::ReadAt;
 pub use plan::hash;
