@@ -1,0 +1,44 @@
+//! What is decided by looking at all rows: duplicates, texts of benchmarks, a model's judgment.
+
+use super::place::Place;
+use super::reading::keys_of;
+use super::recipe::Recipe;
+use super::units::Unit;
+use crate::duplicates::{self, dropped_rows};
+use crate::error::CurateError;
+use crate::reason::Reason;
+
+/// Which rows of each unit go.
+#[derive(Debug)]
+pub struct Dropped {
+    found: Vec<duplicates::Found>,
+}
+
+impl Dropped {
+    /// The rows of unit `number` that go, ascending, each with its first reason.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn of_unit(&self, number: usize) -> Result<Vec<(u32, &Reason)>, CurateError> {
+        let mut all: Vec<(u32, &Reason)> = Vec::new();
+        for found in &self.found {
+            let Some(file) = found.units.get(number) else { continue };
+            all.extend(dropped_rows(file)?.into_iter().map(|(row, reason)| (row, &found.reasons[usize::from(reason)])));
+        }
+        // Stable: what was found first stays first.
+        all.sort_by_key(|(row, _)| *row);
+        all.dedup_by_key(|(row, _)| *row);
+        Ok(all)
+    }
+}
+
+/// Finds what goes of `units`, which are all read.
+///
+/// # Errors
+/// A benchmark cannot be read, ranks failed; the operating system's.
+pub fn find(units: &[Unit], recipe: &Recipe, place: &Place, jobs: usize) -> Result<Dropped, CurateError> {
+    let keys: Vec<_> = units.iter().map(|unit| keys_of(place, unit)).collect();
+    let scratch = place.work("duplicates")?;
+    let duplicates = duplicates::find(&keys, &recipe.duplicates, &recipe.base, &scratch, jobs)?;
+    Ok(Dropped { found: vec![duplicates] })
+}
