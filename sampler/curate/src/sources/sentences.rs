@@ -3,12 +3,12 @@
 use unicode_segmentation::UnicodeSegmentation;
 
 /// Characters that a first sentence has at least if it ends with a full stop, which may be an abbreviation's.
-const MIN_CHARS: usize = 16;
+const MIN_CHARS: usize = 12;
 
 /// A text's first sentence and the rest of it; None if it has no second sentence.
 ///
 /// Sentences end as Unicode's UAX #29 says: after `.`, `?`, `!` and the marks of other scripts (`。`, `？`, `！`, `।`,
-/// `؟`, …) and at a line's end. A full stop of a text's first 16 characters ends none, since "Dr." and "U.S." begin
+/// `؟`, …) and at a line's end. A full stop within a text's first 12 characters ends none, since "Dr." and "U.S." begin
 /// texts too. Scripts without marks, such as Thai, have sentences of whole lines.
 pub(super) fn split_first(text: &str) -> Option<(&str, &str)> {
     let text = text.trim();

@@ -45,8 +45,11 @@ const LITERAL: [&str; 2] = ["nowiki", "pre"];
 /// Links within each other that are told apart; a picture's caption has links, and few have more.
 const MAX_NESTED_LINKS: usize = 16;
 
-/// Bytes between `<` and `>` of a tag in prose.
+/// Bytes between `<` and `>` of a tag.
 const MAX_TAG_BYTES: usize = 1000;
+
+/// Characters of a switch.
+const MAX_SWITCH_CHARS: usize = 64;
 
 /// Endings of files that a link shows.
 const PICTURES: [&str; 11] =
@@ -148,14 +151,14 @@ fn without_hidden_elements(text: &str) -> String {
             continue;
         }
         let known = HIDDEN.iter().chain(&LITERAL).find(|name| names_tag(&rest[1..], name));
-        let end = known.and_then(|_| rest.bytes().take(MAX_TAG_BYTES).position(|byte| byte == b'>'));
+        let end = known.and_then(|_| tag_len(rest));
         let (Some(&name), Some(end)) = (known, end) else {
             shown.push('<');
             rest = &rest[1..];
             continue;
         };
-        let is_closed = rest[..end].ends_with('/');
-        rest = &rest[end + 1..];
+        let is_closed = rest[..end].ends_with("/>");
+        rest = &rest[end..];
         if is_closed || unclosed.contains(&name) {
             continue;
         }
@@ -378,10 +381,11 @@ fn plain(line: &str) -> String {
 
 /// The length of the tag with which `text` begins.
 fn tag_len(text: &str) -> Option<usize> {
-    let name = text[1..].trim_start_matches('/');
-    let window = &text.as_bytes()[..text.len().min(MAX_TAG_BYTES)];
-    let end = name.starts_with(|c: char| c.is_ascii_alphabetic()).then(|| window.iter().position(|b| *b == b'>'))??;
-    Some(end + 1)
+    let is_named = text[1..].trim_start_matches('/').starts_with(|c: char| c.is_ascii_alphabetic());
+    let mut inside = text.bytes().enumerate().skip(1).take(MAX_TAG_BYTES);
+    // No tag begins within another.
+    let (end, byte) = inside.find(|(_, byte)| matches!(byte, b'<' | b'>'))?;
+    (is_named && byte == b'>').then_some(end + 1)
 }
 
 /// What stands between the words that a tag stands between.
@@ -394,7 +398,8 @@ fn blank_of(tag: &str) -> &'static str {
 /// The length of the switch with which `text` begins: `__NOTOC__`, in any language.
 fn switch_len(text: &str) -> Option<usize> {
     let inside = text.strip_prefix("__")?;
-    let len = inside.find(|c: char| !c.is_uppercase() && c != '_').unwrap_or(inside.len());
+    let letters = inside.chars().take(MAX_SWITCH_CHARS).take_while(|c| c.is_uppercase() || *c == '_');
+    let len = letters.map(char::len_utf8).sum();
     let switch = &inside[..len];
     (switch.len() > 4 && switch.ends_with("__") && !switch.starts_with('_')).then_some(2 + len)
 }
