@@ -23,7 +23,10 @@ impl Dropped {
         let mut all: Vec<(u32, &Reason)> = Vec::new();
         for found in &self.found {
             let Some(file) = found.units.get(number) else { continue };
-            all.extend(dropped_rows(file)?.into_iter().map(|(row, reason)| (row, &found.reasons[usize::from(reason)])));
+            for dropped in dropped_rows(file)? {
+                let (row, reason) = dropped?;
+                all.push((row, &found.reasons[usize::from(reason)]));
+            }
         }
         // Stable: what was found first stays first.
         all.sort_by_key(|(row, _)| *row);
