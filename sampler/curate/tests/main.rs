@@ -4,6 +4,7 @@
 
 mod folders;
 mod rows;
+mod synthesis;
 mod written;
 
 use std::path::{Path, PathBuf};
