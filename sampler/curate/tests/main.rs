@@ -5,6 +5,7 @@
 mod curation;
 mod folders;
 mod rows;
+mod synthesis;
 mod written;
 
 use std::path::{Path, PathBuf};
