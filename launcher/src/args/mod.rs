@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tercet_protocol::args::{
-    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, IndexArgs, MineArgs, RecipeArgs, SearchArgs, StepArgs, TrainArgs,
+    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, IndexArgs, MineArgs, RecipeArgs, ScoreArgs, SearchArgs, StepArgs,
+    TrainArgs,
 };
 
 pub use inputs::DataSetInput;
@@ -53,6 +54,8 @@ pub enum Command {
     Eval(OnRanks<EvalArgs>),
     /// Find hard negatives for training rows in a corpus
     Mine(OnRanks<MineArgs>),
+    /// Score the pairs of training rows, and say how many passages of an index score higher
+    Score(OnRanks<ScoreArgs>),
     /// Write a pre-trained model as another program's folder
     Export(Export),
     /// Turn a data set as it is published into training rows, or a benchmark into folders that `eval` reads
