@@ -1,7 +1,9 @@
 //! The files of sources, to rows and keys.
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 use tercet_sampler::ReadAt;
@@ -90,7 +92,16 @@ pub fn read(
     };
     let filters = (0..recipe.source.len()).map(filters).collect::<Result<Vec<_>, _>>()?;
     let left: Vec<&Unit> = units.iter().filter(|unit| !place.of_unit(unit).exists()).copied().collect();
-    parallel::map(&left, jobs, |unit| read_unit(unit, recipe, &filters[unit.source], place, first))?;
+    let read = AtomicUsize::new(units.len() - left.len());
+    parallel::map(&left, jobs, |unit| {
+        let counted = read_unit(unit, recipe, &filters[unit.source], place, first)?;
+        let (number, all) = (1 + read.fetch_add(1, Ordering::Relaxed), units.len());
+        let (kept, offered) = (counted.rows, u64::from(counted.rows) + counted.accounts.num_offered());
+        let file = unit.file.display();
+        // Nobody is left to be told that standard error is closed.
+        _ = writeln!(io::stderr(), "tercet: {number} of {all} files: {file}: filters kept {kept} of {offered}");
+        Ok::<_, CurateError>(())
+    })?;
     Ok(())
 }
 
@@ -100,7 +111,7 @@ fn read_unit(
     filters: &Filters,
     place: &Place,
     first: Option<u64>,
-) -> Result<(), CurateError> {
+) -> Result<Counted, CurateError> {
     let source = &recipe.source[unit.source];
     let partial = Partial::of(&place.of_unit(unit));
     let dir = partial.place();
@@ -151,7 +162,8 @@ fn read_unit(
     keys.finish()?;
     let counts = dir.join(COUNTS);
     tercet_sampler::write_durably(&counts, &to_json(&counted)).map_err(CurateError::io(&counts))?;
-    partial.name().map_err(CurateError::io(&place.of_unit(unit)))
+    partial.name().map_err(CurateError::io(&place.of_unit(unit)))?;
+    Ok(counted)
 }
 
 /// The language of what has none.

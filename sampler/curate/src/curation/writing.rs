@@ -59,7 +59,7 @@ pub fn write(
     let folder = place.folder(DROPPED)?;
     for (reason, samples) in samples.0 {
         let mut file = WholeFile::create(&folder.join(format!("{reason}.jsonl")))?;
-        samples.iter().try_for_each(|sample| file.object(sample))?;
+        samples.iter().try_for_each(|sample| file.object(&sample.shown()))?;
         file.finish()?;
     }
     Ok(accounts)

@@ -13,6 +13,7 @@ pub struct Partial {
 }
 
 impl Partial {
+    /// What will be at `path`.
     pub fn of(path: &Path) -> Self {
         // Not of the path as it is typed, which may end with a slash.
         let mut name = path.file_name().unwrap_or_default().to_owned();
