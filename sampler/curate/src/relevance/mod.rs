@@ -13,6 +13,8 @@ mod judged;
 mod recipe;
 mod sample;
 mod tercet;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fs;
