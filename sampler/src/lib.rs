@@ -38,8 +38,8 @@ pub use eval_folder::{EvalFolder, NamedBy, check_evaluation};
 pub use identity::{TextIds, text_id};
 pub use layout::{SubBatchLayout, SubBatchLimit, TextGroup, lay_out};
 pub use lines::{
-    LineReader, LinesOf, PackedWriter, evident, json_fields, json_object, plain_or_packed, unpacked, unpacked_name,
-    utf8,
+    LineReader, LinesOf, PackedWriter, Unpacked, evident, json_fields, json_object, plain_or_packed, unpacked,
+    unpacked_name, utf8,
 };
 pub use place::ReadAt;
 pub use plan::hash;
