@@ -1,5 +1,7 @@
 //! Horizontal bars with a name before and a number behind each, in panels below one another.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 use std::path::Path;
 
 use anyhow::Context;
