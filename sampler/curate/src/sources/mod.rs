@@ -131,6 +131,9 @@ impl Source {
         if self.aligned.is_some() && (self.columns.is_some() || self.format.is_some()) {
             return wrong("aligned", "files of lines have no format and no other columns".into());
         }
+        if self.aligned.is_some() && self.kind.is_of_one_text() {
+            return wrong("aligned", format!("a pair of kind {} is made of one text", self.kind));
+        }
         match self.format {
             Some(format) => self.check_format(format),
             None => Ok(()),

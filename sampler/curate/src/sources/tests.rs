@@ -283,6 +283,7 @@ fn keys_that_contradict_each_other_are_named() {
         ("kind = \"title-body\"\nformat = \"jsonl\"\ncolumns = [\"title\", \"text\"]", "columns"),
         ("kind = \"parallel\"\nformat = \"tsv\"\ncolumns = [\"a\", \"a\"]", "columns"),
         ("kind = \"parallel\"\naligned = [\"de\"]", "aligned"),
+        ("kind = \"first-sentence-rest\"\naligned = [\"de\", \"en\"]", "aligned"),
         ("kind = \"parallel\"\naligned = [\"de\", \"en\"]\nformat = \"tsv\"", "aligned"),
         ("kind = \"parallel\"\nmin = { x = nan }", "min"),
     ] {
@@ -598,7 +599,11 @@ fn a_warc_file_gives_its_pages() {
         }
         let given = corpus.given();
         assert_eq!(given.pairs.len(), 5, "{:?}", given.dropped);
-        assert!(given.pairs[..4].iter().all(|(title, body)| title == "All about cats and their mice" && body.contains("fish & meat")));
+        assert!(
+            given.pairs[..4]
+                .iter()
+                .all(|(title, body)| title == "All about cats and their mice" && body.contains("fish & meat"))
+        );
         assert_eq!(given.pairs[4], ("Ein Titel".to_owned(), "Ein Text.".to_owned()));
         assert_eq!(given.places[0], format!("{name}: row 3"));
         assert_eq!(given.dropped, expected);
