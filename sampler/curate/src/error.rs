@@ -23,6 +23,9 @@ pub enum CurateError {
     /// Something else must be asked for.
     #[error("{0}")]
     Usage(String),
+    /// Another machine, or another program, does not do its part; trying again can help.
+    #[error("{0}")]
+    Machine(String),
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -50,6 +53,7 @@ impl CurateError {
             Self::Input(error) => error.exit_code(),
             Self::Data { .. } => ExitCode::Data,
             Self::Usage(_) => ExitCode::Usage,
+            Self::Machine(_) => ExitCode::Machine,
             Self::Io { source, .. } => ExitCode::of_io(source),
         }
     }

@@ -30,9 +30,7 @@ pub struct Asked {
 impl Asked {
     /// What `recipe` asks for of these files.
     pub fn new(recipe: &Recipe, first: Option<u64>, units: &[Unit]) -> Self {
-        // A file that cannot be looked at is told of when it is read.
-        let bytes = |unit: &Unit| fs::metadata(&unit.file).map_or(0, |file| file.len());
-        let files = units.iter().map(|unit| (unit.file.clone(), bytes(unit))).collect();
+        let files = units.iter().flat_map(|unit| unit.files.iter().cloned()).collect();
         Self { recipe: recipe.to_toml(), first, files }
     }
 }

@@ -18,14 +18,14 @@ use crate::duplicates::UnitKeys;
 use crate::error::CurateError;
 use crate::filters::{Filters, Judged};
 use crate::output::{Partial, WholeFile};
-use crate::sources::Offered;
+use crate::sources::{Offered, Source};
 
 /// The rows of a unit, one a line: [`RowLine`].
 const ROWS: &str = "rows.jsonl.zst";
 const KEYS: &str = "keys";
 const COUNTS: &str = "counts.json";
 
-/// Rows of one file at most, so that a row's number has 32 bits.
+/// Rows of a unit at most, so that a row's number has 32 bits.
 const MOST_ROWS: u32 = u32::MAX;
 
 /// What is known of a unit once it is read.
@@ -33,6 +33,8 @@ const MOST_ROWS: u32 = u32::MAX;
 pub struct Counted {
     /// Rows that filters left.
     pub rows: u32,
+    /// For each file, how many of them are of files before it.
+    pub starts: Vec<u32>,
     /// What filters dropped.
     pub accounts: Accounts,
     /// Some of that.
@@ -92,14 +94,18 @@ pub fn read(
     };
     let filters = (0..recipe.source.len()).map(filters).collect::<Result<Vec<_>, _>>()?;
     let left: Vec<&Unit> = units.iter().filter(|unit| !place.of_unit(unit).exists()).copied().collect();
-    let read = AtomicUsize::new(units.len() - left.len());
+    let files = |units: &[&Unit]| units.iter().map(|unit| unit.files.len()).sum::<usize>();
+    let (read, all) = (AtomicUsize::new(files(units) - files(&left)), files(units));
     parallel::map(&left, jobs, |unit| {
         let counted = read_unit(unit, recipe, &filters[unit.source], place, first)?;
-        let (number, all) = (1 + read.fetch_add(1, Ordering::Relaxed), units.len());
+        let number = unit.files.len() + read.fetch_add(unit.files.len(), Ordering::Relaxed);
         let (kept, offered) = (counted.rows, u64::from(counted.rows) + counted.accounts.num_offered());
-        let file = unit.file.display();
+        let source = &recipe.source[unit.source].name;
         // Nobody is left to be told that standard error is closed.
-        _ = writeln!(io::stderr(), "tercet: {number} of {all} files: {file}: filters kept {kept} of {offered}");
+        _ = writeln!(
+            io::stderr(),
+            "tercet: {number} of {all} files read; of {offered} pairs of {source} filters kept {kept}"
+        );
         Ok::<_, CurateError>(())
     })?;
     Ok(())
@@ -118,17 +124,36 @@ fn read_unit(
     remove(dir)?;
     fs::create_dir_all(dir).map_err(CurateError::io(dir))?;
     let mut rows = WholeFile::create(&dir.join(ROWS))?;
-    let mut keys = UnitKeys::create(&dir.join(KEYS), &recipe.duplicates)?;
+    let mut keys = UnitKeys::create(&dir.join(KEYS), &recipe.duplicates, source.compared())?;
     let mut counted = Counted::default();
+    for (file, _) in &unit.files {
+        counted.starts.push(counted.rows);
+        read_file(file, source, filters, first, (&mut rows, &mut keys, &mut counted))?;
+    }
+    rows.finish()?;
+    keys.finish()?;
+    let counts = dir.join(COUNTS);
+    tercet_sampler::write_durably(&counts, &to_json(&counted)).map_err(CurateError::io(&counts))?;
+    partial.name().map_err(CurateError::io(&place.of_unit(unit)))?;
+    Ok(counted)
+}
+
+fn read_file(
+    file: &Path,
+    source: &Source,
+    filters: &Filters,
+    first: Option<u64>,
+    (rows, keys, counted): (&mut WholeFile, &mut UnitKeys, &mut Counted),
+) -> Result<(), CurateError> {
     let (mut records, mut is_enough) = (0, false);
-    let read = source.read(&unit.file, &mut |at: &ReadAt, offered: Offered| {
+    let read = source.read(file, &mut |at: &ReadAt, offered: Offered| {
         if first.is_some_and(|first| records >= first) {
             is_enough = true;
             // It only ends the reading.
             return Err(CurateError::Usage(String::new()));
         }
         records += 1;
-        let Counted { rows: number, accounts, samples } = &mut counted;
+        let Counted { rows: number, accounts, samples, .. } = &mut *counted;
         match offered {
             Offered::Dropped(reason, text) => {
                 accounts.no_pair(&reason);
@@ -145,8 +170,8 @@ fn read_unit(
                     return Ok(());
                 }
                 if *number == MOST_ROWS {
-                    let reason = format!("has more than {MOST_ROWS} rows: cut it into several files");
-                    return Err(CurateError::data(&unit.file, reason));
+                    let reason = format!("more than {MOST_ROWS} rows: cut it into several files");
+                    return Err(CurateError::data(file, reason));
                 }
                 *number += 1;
                 let lang = (language != UNKNOWN).then_some(language.as_str());
@@ -155,15 +180,7 @@ fn read_unit(
             }
         }
     });
-    if !is_enough {
-        read?;
-    }
-    rows.finish()?;
-    keys.finish()?;
-    let counts = dir.join(COUNTS);
-    tercet_sampler::write_durably(&counts, &to_json(&counted)).map_err(CurateError::io(&counts))?;
-    partial.name().map_err(CurateError::io(&place.of_unit(unit)))?;
-    Ok(counted)
+    if is_enough { Ok(()) } else { read }
 }
 
 /// The language of what has none.
