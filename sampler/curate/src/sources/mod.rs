@@ -141,8 +141,8 @@ impl Source {
         }
     }
 
-    /// What rows must nearly have in common to be one: a page under another title is there already, and several questions
-    /// to a paragraph are several rows.
+    /// What rows must nearly have in common to be one: a page under another title is there already, and several
+    /// questions to a paragraph are several rows.
     pub fn compared(&self) -> Compared {
         match self.kind {
             Kind::TitleBody | Kind::TitleAbstract | Kind::HeadingSection | Kind::FirstSentenceRest => Compared::Passage,
