@@ -32,6 +32,7 @@ mod text_input;
 mod tokenize;
 
 pub use batch::{DealtBatch, ShareLens, deal_batch, deal_global, read_dealt, read_share};
+pub use columns::guarded;
 pub use deal::{Deal, contiguous_share, deal, text_cost};
 pub use error::{PrepareError, RowError, StoreError, TokenizeError};
 pub use eval_folder::{EvalFolder, NamedBy, check_evaluation};

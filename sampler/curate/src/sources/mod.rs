@@ -132,14 +132,17 @@ impl Source {
         if self.aligned.is_some() && (self.columns.is_some() || self.format.is_some()) {
             return wrong("aligned", "files of lines have no format and no other columns".into());
         }
+        if self.aligned.is_some() && self.kind.is_of_one_text() {
+            return wrong("aligned", format!("a pair of kind {} is made of one text", self.kind));
+        }
         match self.format {
             Some(format) => self.check_format(format),
             None => Ok(()),
         }
     }
 
-    /// What rows must nearly have in common to be one: a page under another title is there already, and several questions
-    /// to a paragraph are several rows.
+    /// What rows must nearly have in common to be one: a page under another title is there already, and several
+    /// questions to a paragraph are several rows.
     pub fn compared(&self) -> Compared {
         match self.kind {
             Kind::TitleBody | Kind::TitleAbstract | Kind::HeadingSection | Kind::FirstSentenceRest => Compared::Passage,
