@@ -291,8 +291,8 @@ fn a_warc_file_gives_its_pages() {
     let expected = pairs(&[
         ("http_status", "http://e"),
         ("not_html", "http://f"),
-        ("content-encoding", "http://g"),
-        ("content-encoding", "http://h"),
+        ("content_encoding", "http://g"),
+        ("content_encoding", "http://h"),
         ("not_html", "http://i"),
         ("too_long", "http://j"),
     ]);
