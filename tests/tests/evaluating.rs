@@ -90,7 +90,7 @@ fn without_secs(line: &Value) -> Value {
 }
 
 /// A folder of `num` queries with one relevant document each, among three times as many.
-fn write_data(scene: &Scene, name: &str, num: usize) {
+pub fn write_data(scene: &Scene, name: &str, num: usize) {
     let rows = topic_rows((0..num).map(|i| 5 + i % 20), VOCABULARY);
     let (mut corpus, mut queries, mut qrels) =
         (String::new(), String::new(), "query-id\tcorpus-id\tscore\n".to_owned());
@@ -298,4 +298,11 @@ fn what_cannot_be_judged_by_is_refused_before_the_first_step() {
     let unknown = train(&["small"]).set("checkpoint.keep_best=large/dense/ndcg@10");
     refused(unknown, 2, &["no data set of eval.data is called \"large\"; there are mean, small"]);
     refused(train(&["small"]).set("eval.early_stop=2"), 2, &["eval.early_stop: goes by the figure"]);
+    // A plan says so, too.
+    let plan = |folder: &str| {
+        let plan = Tercet::new("plan").arg(&scene.recipe).arg("--device").arg("cpu").arg("--world").arg("2");
+        plan.set(format!("eval.data={:?}", [place.path(folder)])).set("eval.split=dev").run()
+    };
+    plan("nowhere").fails_with(2, &["this run would fail: eval.data", "nowhere"]);
+    plan("small").fails_with(2, &["qrels/dev.tsv: no such file", "choose one with eval.split = \"test\""]);
 }

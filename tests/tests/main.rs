@@ -36,6 +36,7 @@ mod retrieval_scale;
 mod safety;
 mod same_numbers;
 mod same_weights;
+mod score;
 mod setup;
 mod sharded_state;
 mod slurm;

@@ -37,10 +37,10 @@ impl FromStr for DataSetInput {
     }
 }
 
-/// The file name without .gz or .zst and without .jsonl, .json or .txt.
+/// The file name without .gz, .bz2 or .zst and without .jsonl, .json or .txt.
 fn stem(path: &Path) -> String {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+    let name = [".gz", ".bz2", ".zst"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name);
     let endings = [".jsonl", ".json", ".txt"];
     endings.into_iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name).to_owned()
 }

@@ -1,15 +1,15 @@
 //! Web pages: the title and the sections of what a reader came for.
 //!
-//! Which part of a page that is, the crate `legible` finds as Firefox's reader view does (Readability). It takes time in
-//! proportion to the square of how deep elements stand in each other and of the attributes that one has, so pages with
-//! more than browsers and authors have of both are dropped before it sees them.
+//! Which part of a page that is, the crate `legible` finds as Firefox's reader view does (Readability). Its time grows
+//! with the square of how deep elements stand in each other and of the attributes that one has, so pages with more of
+//! either than browsers and authors have are dropped before it sees them.
 
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
 use encoding_rs::Encoding;
-use tercet_sampler::ReadAt;
+use tercet_sampler::{ReadAt, guarded};
 
 use super::document::{Document, Section, TOO_LONG, whole};
 use super::entities::decoded;
@@ -80,6 +80,8 @@ const BLOCKS: [&str; 40] = [
 const ENCODING: Reason = Reason::new("encoding");
 /// Elements stand too deep in each other, or one has too many attributes.
 const TOO_DEEP: Reason = Reason::new("too-deep");
+/// The parser gave up: html5ever panics on a `<meta>` whose content ends with "charset".
+const UNPARSED: Reason = Reason::new("unparsed");
 /// There is no text that a reader came for.
 const NO_MAIN_TEXT: Reason = Reason::new("no-main-text");
 
@@ -105,12 +107,14 @@ pub(super) fn offer(
     if is_too_deep(&page) {
         return offers.drop(at, TOO_DEEP, name);
     }
-    match legible::parse(&page, None, Some(legible::Options::new().disable_json_ld(true))) {
-        Ok(article) => {
+    let options = legible::Options::new().disable_json_ld(true);
+    match guarded(|| Ok(legible::parse(&page, None, Some(options)))) {
+        Ok(Ok(article)) => {
             let sections = sections(&article.content);
             offers.document(at, Document { title: one_line(&article.title), sections, language: None })
         }
-        Err(_) => offers.drop(at, NO_MAIN_TEXT, name),
+        Ok(Err(_)) => offers.drop(at, NO_MAIN_TEXT, name),
+        Err(_) => offers.drop(at, UNPARSED, name),
     }
 }
 

@@ -34,6 +34,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tercet_sampler::ReadAt;
 
+use crate::duplicates::Compared;
 use crate::error::CurateError;
 use crate::pair::Pair;
 use crate::reason::Reason;
@@ -131,9 +132,21 @@ impl Source {
         if self.aligned.is_some() && (self.columns.is_some() || self.format.is_some()) {
             return wrong("aligned", "files of lines have no format and no other columns".into());
         }
+        if self.aligned.is_some() && self.kind.is_of_one_text() {
+            return wrong("aligned", format!("a pair of kind {} is made of one text", self.kind));
+        }
         match self.format {
             Some(format) => self.check_format(format),
             None => Ok(()),
+        }
+    }
+
+    /// What rows must nearly have in common to be one: a page under another title is there already, and several
+    /// questions to a paragraph are several rows.
+    pub fn compared(&self) -> Compared {
+        match self.kind {
+            Kind::TitleBody | Kind::TitleAbstract | Kind::HeadingSection | Kind::FirstSentenceRest => Compared::Passage,
+            Kind::InstructionOutput | Kind::Parallel | Kind::QuestionAnswer => Compared::Pair,
         }
     }
 
