@@ -1,7 +1,7 @@
 """The stages of a pipeline's configuration: each is one command, what it reads, and the folder that it fills.
 
 A string of the configuration may name what a stage makes: `{curate}` is that stage's folder, `{stage1.model}` the model
-that a training stage ends with. A stage that names another comes after it.
+that a training stage ends with, and `{run}` the folder of all. A stage that names another comes after it.
 
 A folder is named after its stage and a hash of all that its command is asked for: its words, in which the folders
 before it stand, and the recipes that it reads. Another question is another folder, so nothing that is there is written
@@ -42,7 +42,7 @@ class Pipeline:
         """The graph of the paper."""
         config = self.config
         if "text" in config:
-            self.add("text", "text", config["text"]["command"], folder=config["text"]["out"])
+            self.add("text", "text", config["text"]["command"], folder=f"{self.run}/text")
         if "curate" in config:
             self.with_recipe("curate", ["curate"], config["curate"])
         if "synthesize" in config:
@@ -118,8 +118,9 @@ class Pipeline:
 
     def add(self, name, kind, words, out=None, folder=None, reads=None, steps=None):
         """A stage whose folder follows `out` among its words, or is `folder`."""
-        after = dict.fromkeys(part for word in words for part in re.findall(r"\{(\w+)[.}]", word))
-        words = [word.format_map(self.stages) for word in words]
+        named = dict.fromkeys(part for word in words for part in re.findall(r"\{(\w+)[.}]", word))
+        after = [part for part in named if part != "run"]
+        words = [word.format_map({"run": self.run, **self.stages}) for word in words]
         asked = [words, Path(reads).read_text() if reads else ""]
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:10]
         folder = folder or f"{self.run}/{name}-{digest}"
@@ -131,7 +132,7 @@ class Pipeline:
         words = [*words, "--resume"] if kind == "train" else words
         model = f"{folder}/step-{steps:08}/model" if steps is not None else None
         ranks = self.on(name, kind).get("ranks", 1)
-        self.stages[name] = Stage(name, kind, folder, words, list(after), ranks, model, reads)
+        self.stages[name] = Stage(name, kind, folder, words, after, ranks, model, reads)
 
     def on(self, name, kind):
         """Where a stage runs: what the configuration says of its kind, and of itself."""
