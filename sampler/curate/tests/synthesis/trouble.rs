@@ -179,6 +179,7 @@ fn a_kill_at_any_moment_costs_no_more_than_what_was_under_way() {
         let mut child = begin(&place);
         // One more is under way.
         while stub.num_requests() <= last {
+            assert!(child.try_wait().unwrap().is_none());
             std::thread::yield_now();
         }
         child.kill().unwrap();

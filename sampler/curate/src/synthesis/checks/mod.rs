@@ -33,7 +33,7 @@ pub fn question(answer: &Answered, paragraph: &str, language: &str, checks: &Che
         return refuse("too-short");
     }
     if chars > checks.max_chars {
-        return refuse("too-long");
+        return refuse("too_long");
     }
     if checks.language && !languages::same(question, paragraph) {
         return refuse("other-language");
@@ -88,6 +88,6 @@ mod tests {
             assert_eq!(judged(text, "stop"), Err(expected.to_owned()), "{text}");
         }
         assert_eq!(judged("When was the Forth Bridge", "length"), Err("cut-off".into()));
-        assert_eq!(judged(&format!("{} ok?", "word ".repeat(80)), "stop"), Err("too-long".into()));
+        assert_eq!(judged(&format!("{} ok?", "word ".repeat(80)), "stop"), Err("too_long".into()));
     }
 }
