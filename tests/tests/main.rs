@@ -25,6 +25,7 @@ mod killed_anywhere;
 mod memory;
 mod memory_budget;
 mod nccl;
+mod pipeline;
 mod plan;
 mod precision;
 mod pretraining;
