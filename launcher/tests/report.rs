@@ -163,7 +163,7 @@ fn what_is_no_run_and_no_evaluation_is_refused_and_nothing_is_written() {
         ("empty", "empty: neither a run (metrics.jsonl, recipe.toml) nor an evaluation"),
         ("killed", "killed: an evaluation that was not finished: type its `tercet eval` again"),
         ("runs/one/metrics.jsonl", "is a file: name the folder that it is in"),
-        ("runs/one runs/../runs/one", "one is there twice"),
+        ("runs/one ./runs/one", "runs/one is there twice"),
         ("seeds=runs/one,runs/two", "only evaluations are averaged"),
         ("runs/one --out absent/report.html", "writing absent/report.md"),
     ] {

@@ -17,6 +17,9 @@ const COLORS: [RGBColor; 7] = [
     RGBColor(128, 128, 128),
 ];
 
+/// A curve of so many points is shown with its running mean.
+const MANY: usize = 40;
+
 /// One curve: points from left to right, all of them numbers.
 pub type Curve = Vec<(f64, f64)>;
 
@@ -26,8 +29,8 @@ pub fn color(nth: usize) -> String {
     format!("#{red:02X}{green:02X}{blue:02X}")
 }
 
-/// Draws `curves`, each in the colour of its place; an empty one leaves its colour out. `label` writes a value at the
-/// vertical axis. Axes are in `currentColor`.
+/// Draws `curves`, each in the colour of its place; an empty one leaves its colour out. One of many points is pale, and
+/// its running mean stands before it. `label` writes a value at the vertical axis. Axes are in `currentColor`.
 ///
 /// # Errors
 /// The picture cannot be drawn.
@@ -59,14 +62,34 @@ fn draw(curves: &[Curve], label: &dyn Fn(f64) -> String, svg: &mut String) -> an
         .y_label_formatter(&|value| label(*value))
         .draw()?;
     for (nth, curve) in curves.iter().enumerate() {
-        let style = COLORS[nth % COLORS.len()].stroke_width(3);
+        let color = COLORS[nth % COLORS.len()];
+        let mut line = |points: &[(f64, f64)], style: ShapeStyle| -> anyhow::Result<()> {
+            chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
+            Ok(())
+        };
         match curve.as_slice() {
-            [point] => _ = chart.draw_series([Circle::new(*point, 5, style.filled())])?,
-            points => _ = chart.draw_series(LineSeries::new(points.iter().copied(), style))?,
+            [point] => _ = chart.draw_series([Circle::new(*point, 5, color.filled())])?,
+            points if points.len() < MANY => line(points, color.stroke_width(3))?,
+            points => {
+                line(points, color.mix(0.3).stroke_width(2))?;
+                line(&running_mean(points), color.stroke_width(3))?;
+            }
         }
     }
     drop(chart);
     Ok(area.present()?)
+}
+
+/// Each point with the mean of those around it: a twentieth of all, and fewer at the ends.
+fn running_mean(points: &[(f64, f64)]) -> Curve {
+    let half = points.len() / MANY;
+    let around = |(at, (x, _)): (usize, &(f64, f64))| {
+        // As many on both sides, so that a straight line stays one.
+        let half = half.min(at).min(points.len() - 1 - at);
+        let near = &points[at - half..=at + half];
+        (*x, near.iter().map(|point| point.1).sum::<f64>() / near.len() as f64)
+    };
+    points.iter().enumerate().map(around).collect()
 }
 
 /// From the least to the greatest with a `margin`, and never nothing.
@@ -91,6 +114,16 @@ mod tests {
         assert!(svg.contains(&color(0)) && !svg.contains(&color(1)) && svg.contains(&color(2)), "{svg}");
         assert!(svg.contains("currentColor") && !svg.contains("#000000"), "{svg}");
         assert!(svg.contains("&lt;2") && svg.contains("<polyline") && svg.contains("<circle"), "{svg}");
+    }
+
+    #[test]
+    fn a_running_mean_leaves_straight_lines_and_takes_noise() {
+        let points: Curve = (0..100).map(|x| (f64::from(x), 2.0 * f64::from(x))).collect();
+        assert_eq!(running_mean(&points), points);
+        let noise: Curve = (0..100).map(|x| (f64::from(x), f64::from(x % 5))).collect();
+        assert!(running_mean(&noise)[2..98].iter().all(|point| point.1 == 2.0));
+        let svg = curves_svg(&[noise], &|value| value.to_string()).unwrap();
+        assert!(svg.contains("opacity=\"0.3\""), "{svg}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tercet_configs::Metric;
 use super::bootstrap::{Differences, Interval, SAMPLES, SEED, intervals};
 use super::document::{Block, Cell, Section, Table};
 use super::evaluated::{DataSet, Evaluated};
+use crate::plan::grouped;
 
 /// Rankings in the order of rows; others stand behind them.
 const RANKINGS: [&str; 7] = ["bm25", "bm25_words", "dense", "lexical", "multi_vector", "dense_lexical", "all"];
@@ -119,7 +120,8 @@ impl<'a> Group<'a> {
             let base = if self.members.len() == 1 { pair.base.1 } else { &self.base().name };
             text += &format!(
                 " Beside a figure: its difference from that of {base} in the same column, and the difference's 95 % \
-                 interval, by {SAMPLES} paired bootstrap samples of the queries (seed {SEED}). Bold: 0 is outside."
+                 interval, by {} paired bootstrap samples of the queries (seed {SEED}). Bold: 0 is outside.",
+                grouped(SAMPLES as u64)
             );
         }
         for own in self.members.iter().filter(|own| own.num > 1) {

@@ -50,6 +50,8 @@ fn cell(cell: &Cell) -> String {
 /// `text` in one line, with nothing in it that Markdown takes for more than text.
 fn escaped(text: &str) -> String {
     let all: Vec<char> = text.trim().chars().collect();
+    // Brackets alone are no link.
+    let may_link = ["](", "][", "]:", "[^"].iter().any(|link| text.contains(link));
     let is_letter = |at: Option<usize>| at.and_then(|at| all.get(at)).is_some_and(|c| c.is_alphanumeric());
     let mut safe = String::with_capacity(text.len());
     for (at, &c) in all.iter().enumerate() {
@@ -58,7 +60,8 @@ fn escaped(text: &str) -> String {
             c if c.is_control() => safe.push('\u{fffd}'),
             // Within a word it emphasises nothing.
             '_' if is_letter(at.checked_sub(1)) && is_letter(Some(at + 1)) => safe.push('_'),
-            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '~' | '&' | '$' => safe.extend(['\\', c]),
+            '[' if !may_link => safe.push('['),
+            '\\' | '`' | '*' | '_' | '[' | '<' | '>' | '|' | '~' | '&' | '$' => safe.extend(['\\', c]),
             // What would begin a heading, a list or a rule.
             '#' | '+' | '-' | '=' if at == 0 && all.get(1).is_none_or(|next| *next == ' ' || *next == c) => {
                 safe.extend(['\\', c]);
@@ -77,8 +80,9 @@ mod tests {
     fn whatever_texts_hold_a_row_is_a_line_with_its_cells() {
         assert_eq!(
             escaped("a|b <b> *x* multi_vector _x_ [l](u)\n# h"),
-            "a\\|b \\<b\\> \\*x\\* multi_vector \\_x\\_ \\[l\\](u) # h"
+            "a\\|b \\<b\\> \\*x\\* multi_vector \\_x\\_ \\[l](u) # h"
         );
+        assert_eq!(escaped("+0.9 [0.2, 1.6]"), "+0.9 [0.2, 1.6]");
         assert_eq!(
             [escaped("- x"), escaped("-0.5"), escaped("---"), escaped("# x")],
             ["\\- x", "-0.5", "\\---", "\\# x"]

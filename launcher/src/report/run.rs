@@ -113,11 +113,14 @@ impl Run {
     /// # Errors
     /// A file that cannot be read, or whose content is none of a run's.
     pub fn read(name: &str, folder: &Path) -> anyhow::Result<Self> {
-        let toml = read_if_there(&folder.join("recipe.toml"))?;
+        let (toml, path) = (read_if_there(&folder.join("recipe.toml"))?, folder.join("recipe.toml"));
+        let recipe = toml.as_ref().and_then(|text| Recipe::parse(text, &path, &[]).ok());
+        // One of an earlier version has the defaults of keys that it lacks.
+        let text = recipe.as_ref().map(Recipe::to_toml).or(toml);
         let mut run = Self {
             name: name.to_owned(),
-            recipe: toml.as_ref().and_then(|text| Recipe::parse(text, &folder.join("recipe.toml"), &[]).ok()),
-            keys: toml.as_ref().map(|text| keys_of(text, &folder.join("recipe.toml"))).transpose()?.unwrap_or_default(),
+            recipe,
+            keys: text.map(|text| keys_of(&text, &path)).transpose()?.unwrap_or_default(),
             sums: Sums::default(),
             last: None,
             curves: BTreeMap::new(),
