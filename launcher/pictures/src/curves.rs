@@ -95,9 +95,11 @@ fn running_mean(points: &[(f64, f64)]) -> Curve {
 /// From the least to the greatest with a `margin`, and never nothing.
 fn range(values: impl Iterator<Item = f64>, margin: f64) -> (f64, f64) {
     let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)));
+    // What differs by its rounding alone is the same.
+    let differ = high - low > 1e-9 * low.abs().max(high.abs());
     match () {
         () if low > high => (0.0, 1.0),
-        () if low < high => (low - margin * (high - low), high + margin * (high - low)),
+        () if differ => (low - margin * (high - low), high + margin * (high - low)),
         () if low == 0.0 => (-1.0, 1.0),
         () => (low - 0.5 * low.abs(), high + 0.5 * high.abs()),
     }
@@ -132,6 +134,7 @@ mod tests {
             assert!(curves_svg(&[curve], &|value| value.to_string()).unwrap().starts_with("<svg"));
         }
         assert_eq!(range([3.0].into_iter(), 0.1), (1.5, 4.5));
+        assert!(range([0.1 + 0.2, 0.3].into_iter(), 0.1).0 < 0.2);
         assert_eq!(range([1.0, 2.0].into_iter(), 0.5), (0.5, 2.5));
     }
 }

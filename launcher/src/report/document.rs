@@ -106,6 +106,17 @@ impl Unit {
             Self::Scaled(unit) => crate::plan::scaled(value, unit),
         }
     }
+
+    /// `value` at an axis: as short as it is round.
+    pub fn tick(self, value: f64) -> String {
+        let text = self.write(value);
+        match self {
+            Self::Plain if text.contains('.') && !text.contains('e') => {
+                text.trim_end_matches('0').trim_end_matches('.').to_owned()
+            }
+            _ => text,
+        }
+    }
 }
 
 impl<T: Into<String>> From<T> for Cell {
@@ -135,6 +146,7 @@ mod tests {
         let plain = [1.23456, 12.3456, 1234.56, 0.012345, -0.5, 0.0, 1e-5, 123_456.0].map(|v| Unit::Plain.write(v));
         assert_eq!(plain, ["1.235", "12.35", "1235", "0.0123", "-0.5000", "0", "1.000e-5", "1.235e5"]);
         assert_eq!([Unit::Share.write(0.0213), Unit::Small.write(4.2e-4)], ["2.1 %", "4.20e-4"]);
+        assert_eq!([4.0, 0.5, 1e-5, 1000.0].map(|v| Unit::Plain.tick(v)), ["4", "0.5", "1.000e-5", "1000"]);
         assert_eq!(Unit::Scaled("B").write(1.2e9), "1.20 GB");
     }
 }

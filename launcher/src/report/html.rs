@@ -84,7 +84,7 @@ fn chart(chart: &Chart) -> anyhow::Result<String> {
     for curve in &chart.curves {
         curves[curve.nth].clone_from(&curve.points);
     }
-    let svg = curves_svg(&curves, &|value| chart.unit.write(value))?;
+    let svg = curves_svg(&curves, &|value| chart.unit.tick(value))?;
     let legend = chart.curves.iter().map(|curve| {
         let color = color(curve.nth);
         format!("<span><i style=\"background:{color}\"></i>{}</span>", escaped(&curve.name))
