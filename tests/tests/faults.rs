@@ -11,8 +11,6 @@ use tercet_tests::place::topic_rows;
 use tercet_tests::program::Tercet;
 use tercet_tests::scene::{Scene, VOCABULARY, assert_same_run, evaluations, metrics};
 
-use crate::evaluating::write_data;
-
 /// One epoch: every row once.
 const STEPS: u64 = 10;
 
@@ -162,7 +160,7 @@ fn a_run_rolls_back_and_leaves_the_batch_out() {
 #[test]
 fn a_run_that_rolls_back_is_judged_as_one_that_skips() {
     let faulty = Faulty::new(&BAD, 2);
-    write_data(&faulty.scene, "small", 12);
+    faulty.scene.write_judged("small", 12);
     let data = [faulty.scene.place.path("small")];
     let train = |run: &str| {
         let train = faulty.train(run, 1).set(format!("eval.data={data:?}")).set("eval.split=test");

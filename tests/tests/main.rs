@@ -31,6 +31,7 @@ mod precision;
 mod pretraining;
 mod ranks_agree;
 mod rehearse;
+mod reporting;
 mod resume;
 mod retrieval;
 mod retrieval_scale;

@@ -14,7 +14,7 @@ use tercet_protocol::args::{
     TrainArgs,
 };
 
-pub use inputs::DataSetInput;
+pub use inputs::{DataSetInput, ReportInput};
 
 /// Trains and runs text-embedding models with three heads: dense, lexical and multi-vector.
 #[derive(Debug, Parser)]
@@ -56,6 +56,8 @@ pub enum Command {
     Mine(OnRanks<MineArgs>),
     /// Score the pairs of training rows, and say how many passages of an index score higher
     Score(OnRanks<ScoreArgs>),
+    /// Show runs and evaluations side by side: one page of HTML, and the same as Markdown
+    Report(Report),
     /// Write a pre-trained model as another program's folder
     Export(Export),
     /// Turn a data set as it is published into training rows, or a benchmark into folders that `eval` reads
@@ -354,6 +356,25 @@ fn count(text: &str) -> Result<NonZeroU64, String> {
     let number = || Some(text.parse::<f64>().ok().filter(is_whole)? as u64);
     let count = text.parse().ok().or_else(number).and_then(NonZeroU64::new);
     count.ok_or_else(|| "expected a whole number above 0, e.g. 5000000 or 5e6".into())
+}
+
+/// `tercet report`.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// Folders of runs, and of evaluations as `eval --out` writes them, in any order; each is compared with the first
+    /// of its kind. NAME= before a folder is what it is called, else its own name; several evaluations behind one name,
+    /// as of several seeds, are averaged query by query
+    #[arg(value_name = "[NAME=]FOLDER[,FOLDER…]", required = true)]
+    pub folders: Vec<ReportInput>,
+    /// The page to write; the Markdown lies beside it, with .md for .html; what is there is written over
+    #[arg(long, value_name = "FILE.html", default_value = "report.html", value_parser = page)]
+    pub out: PathBuf,
+}
+
+fn page(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let is_page = path.extension().is_some_and(|ending| ending == "html" || ending == "htm");
+    is_page.then_some(path).ok_or_else(|| "expected a name that ends with .html; the .md lies beside it".into())
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -12,6 +12,7 @@ mod mine;
 mod plan;
 mod prepare;
 mod recipe;
+mod report;
 mod score;
 mod search;
 mod step;
@@ -39,6 +40,7 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
         Command::Eval(args) => eval::run(args),
         Command::Mine(args) => mine::run(args),
         Command::Score(args) => score::run(args),
+        Command::Report(args) => report::run(args),
         Command::Export(args) => export::run(args),
         Command::Import(args) => curate::run("import", args),
         Command::Curate(args) => curate::run("curate", args),
