@@ -23,6 +23,9 @@ pub enum CurateError {
     /// Something else must be asked for.
     #[error("{0}")]
     Usage(String),
+    /// Another machine, or another program, does not do its part; trying again can help.
+    #[error("{0}")]
+    Machine(String),
     /// Ranks did not do what this program asked them for. They have said why.
     #[error("tercet {command} ended with {}: what it says stands above", ended(*code, *signal))]
     Ranks {
@@ -64,6 +67,7 @@ impl CurateError {
             Self::Input(error) => error.exit_code(),
             Self::Data { .. } => ExitCode::Data,
             Self::Usage(_) => ExitCode::Usage,
+            Self::Machine(_) => ExitCode::Machine,
             Self::Io { source, .. } => ExitCode::of_io(source),
         }
     }

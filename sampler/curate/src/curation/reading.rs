@@ -124,7 +124,7 @@ fn read_unit(
     remove(dir)?;
     fs::create_dir_all(dir).map_err(CurateError::io(dir))?;
     let mut rows = WholeFile::create(&dir.join(ROWS))?;
-    let mut keys = UnitKeys::create(&dir.join(KEYS), &recipe.duplicates)?;
+    let mut keys = UnitKeys::create(&dir.join(KEYS), &recipe.duplicates, source.compared())?;
     let mut counted = Counted::default();
     for (file, _) in &unit.files {
         counted.starts.push(counted.rows);

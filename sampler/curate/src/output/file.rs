@@ -35,6 +35,11 @@ impl WholeFile {
         Ok(Self { path: path.to_owned(), partial, writer })
     }
 
+    /// The name that it gets.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes a line of JSON.
     ///
     /// # Errors

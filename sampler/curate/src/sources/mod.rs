@@ -34,6 +34,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tercet_sampler::ReadAt;
 
+use crate::duplicates::Compared;
 use crate::error::CurateError;
 use crate::pair::Pair;
 use crate::reason::Reason;
@@ -134,6 +135,15 @@ impl Source {
         match self.format {
             Some(format) => self.check_format(format),
             None => Ok(()),
+        }
+    }
+
+    /// What rows must nearly have in common to be one: a page under another title is there already, and several questions
+    /// to a paragraph are several rows.
+    pub fn compared(&self) -> Compared {
+        match self.kind {
+            Kind::TitleBody | Kind::TitleAbstract | Kind::HeadingSection | Kind::FirstSentenceRest => Compared::Passage,
+            Kind::InstructionOutput | Kind::Parallel | Kind::QuestionAnswer => Compared::Pair,
         }
     }
 

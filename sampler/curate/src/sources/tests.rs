@@ -598,7 +598,11 @@ fn a_warc_file_gives_its_pages() {
         }
         let given = corpus.given();
         assert_eq!(given.pairs.len(), 5, "{:?}", given.dropped);
-        assert!(given.pairs[..4].iter().all(|(title, body)| title == "All about cats and their mice" && body.contains("fish & meat")));
+        assert!(
+            given.pairs[..4]
+                .iter()
+                .all(|(title, body)| title == "All about cats and their mice" && body.contains("fish & meat"))
+        );
         assert_eq!(given.pairs[4], ("Ein Titel".to_owned(), "Ein Text.".to_owned()));
         assert_eq!(given.places[0], format!("{name}: row 3"));
         assert_eq!(given.dropped, expected);
