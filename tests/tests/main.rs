@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod bench;
+mod curate_relevance;
 mod data;
 mod determinism;
 mod device;
