@@ -129,7 +129,13 @@ fn a_pair_stays_that_scores_enough_and_is_among_the_best_of_all() {
         let what = match scores[pair] < middle {
             true => "low_relevance",
             // What is too near to call may be either.
-            false if least < 40 && most >= 40 => if is_kept { "kept" } else { "inconsistent" },
+            false if least < 40 && most >= 40 => {
+                if is_kept {
+                    "kept"
+                } else {
+                    "inconsistent"
+                }
+            }
             false if most < 40 => "kept",
             false => "inconsistent",
         };
@@ -154,9 +160,10 @@ fn a_killed_curation_goes_on_with_what_ranks_have_done() {
     let place = raw.library.place();
     let killer = Killer::new(&place.path(""));
     let mut killed = 0;
-    for (strike, (program, at)) in [("tercet-curate", 40), ("tercet-curate", 60), ("tercet-worker", 12), ("tercet-worker", 25)]
-        .into_iter()
-        .enumerate()
+    for (strike, (program, at)) in
+        [("tercet-curate", 40), ("tercet-curate", 60), ("tercet-worker", 12), ("tercet-worker", 25)]
+            .into_iter()
+            .enumerate()
     {
         let out = format!("killed-{strike}");
         let folder = place.path(&out);

@@ -70,7 +70,7 @@ fn main() {
 fn measure(asked: &Asked, rows: u64) {
     let dir = asked.dir.join(format!("tercet-duplicates-{rows}"));
     fs::create_dir_all(&dir).unwrap();
-    let made = Made { rows, texts: asked.texts };
+    let made = Made { rows, texts: asked.texts, words: 100 };
     let mut recipe = DuplicatesRecipe::default();
     if asked.texts > 0 {
         fs::write(dir.join("texts.txt"), (0..asked.texts).map(|i| made.benchmark(i) + "\n").collect::<String>())
