@@ -1,19 +1,19 @@
 //! Rows that are there already: exact duplicates, near-duplicates, and texts of benchmarks.
 //!
 //! While a unit's rows are kept their keys are written ([`UnitKeys`]): hashes of what is compared of the texts
-//! ([`units`]), and MinHash keys of bands ([`signature`]). When all units have theirs, [`find`] goes through one column
+//! (`units`), and MinHash keys of bands (`signature`). When all units have theirs, [`find`] goes through one column
 //! of keys of all units after the other, and says for each unit which rows are to go:
 //!
-//! 1. contaminated rows: the query or the passage has a key of a benchmark's text ([`contamination`]);
+//! 1. contaminated rows: the query or the passage has a key of a benchmark's text (`contamination`);
 //! 2. exact duplicates: a row before it has the same texts;
-//! 3. near-duplicates: a row before it has the same key in any band, whether that row stays or not ([`repeated`]).
+//! 3. near-duplicates: a row before it has the same key in any band, whether that row stays or not (`repeated`).
 //!
 //! There are no clusters, so nothing has to see all pairs. Of rows that are alike in a chain the first stays always,
 //! and at least as many stay as when of each cluster one does: a row goes only because of a row before it.
 //!
-//! In memory are three bits a row, what `repeated` and `contamination` say of their tables, and a thread's buffers of 32
-//! KiB for each 3.6 million rows. On disk are the keys (128 bytes a row, and 256 with benchmarks), 128 bytes for each
-//! text of a benchmark, and 24 bytes a row meanwhile.
+//! In memory are three bits a row, what `repeated` and `contamination` say of their tables, and a thread's buffers of
+//! 32 KiB for each 3.6 million rows. On disk are the keys (128 bytes a row, and 256 with benchmarks), 128 bytes for
+//! each text of a benchmark, and 24 bytes a row meanwhile.
 
 mod benchmarks;
 mod contamination;

@@ -2,7 +2,8 @@
 //! sequences of units have a key in common with probability 1 − (1 − s^rows)^bands.
 //!
 //! A sequence is a 32-bit hash of `ngram` units that follow each other; a text of fewer units is one sequence. Hash
-//! functions are integer arithmetic, so a text has the same keys on every machine, whichever vector instructions it has.
+//! functions are integer arithmetic, so a text has the same keys on every machine, whichever vector instructions it
+//! has.
 
 use pulp::{Arch, Simd, WithSimd};
 

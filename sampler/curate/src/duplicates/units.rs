@@ -1,11 +1,11 @@
 //! What is compared of a text: its units, each by a hash.
 //!
 //! A unit is a word: letters, digits and marks that follow each other, in Unicode's compatibility form (NFKC) and in
-//! lower case. Where a script puts no blanks between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese, …) a unit is a
-//! character with its marks. White space, punctuation and symbols only stand between units. So case, punctuation, line
-//! breaks, full width and the way an accent is encoded make no difference; digits and accents do, other than in
-//! datatrove, because a row about 2019 is not one about 2020, and since marks are vowels in many scripts. A text without
-//! a letter or digit has its other characters for units.
+//! lower case. Where a script puts no blanks between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese, …) a unit is
+//! a character with its marks. White space, punctuation and symbols only stand between units. So case, punctuation,
+//! line breaks, full width and the way an accent is encoded make no difference; digits and accents do, other than in
+//! datatrove, because a row about 2019 is not one about 2020, and since marks are vowels in many scripts. A text
+//! without a letter or digit has its other characters for units.
 
 use std::sync::LazyLock;
 

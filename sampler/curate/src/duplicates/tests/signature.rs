@@ -47,7 +47,7 @@ fn signatures_estimate_the_share_of_common_sequences() {
         let signature = signer.signature(&a).to_vec();
         let equal = signature.iter().zip(signer.signature(&b)).filter(|(a, b)| a == b).count();
         let functions = signature.len() as f64;
-        if exact < 0.05 || exact > 0.95 {
+        if !(0.05..=0.95).contains(&exact) {
             // A deviation is no measure there.
             assert!((equal as f64 / functions - exact).abs() < 0.1, "{equal} {exact}");
             continue;
