@@ -1,5 +1,6 @@
 //! Where in a file a row, or a text, was read.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -47,12 +48,29 @@ impl ReadAt {
         Self::new(path, Place::Line, number)
     }
 
+    /// Row, or record, `number`, from 1, of the file at `path`.
+    pub fn row(path: &Arc<Path>, number: u64) -> Self {
+        Self::new(path, Place::Row, number)
+    }
+
     pub(crate) fn new(path: &Arc<Path>, place: Place, number: u64) -> Self {
         Self { path: path.clone(), place, number }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The error for what is wrong there.
     pub fn error(&self, reason: String) -> RowError {
         self.place.error(&self.path, self.number, reason)
+    }
+}
+
+/// As messages name it: `FILE:LINE`, or `FILE: row NUMBER`.
+impl fmt::Display for ReadAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.place.named(&self.path, self.number))
     }
 }

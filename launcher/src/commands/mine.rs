@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use tercet_pictures::{Bar, Panel};
 use tercet_protocol::Command;
 use tercet_protocol::args::MineArgs;
 use tercet_protocol::says::mine::{MineReport, Quantiles};
@@ -10,7 +11,6 @@ use tercet_protocol::says::mine::{MineReport, Quantiles};
 use crate::args::OnRanks;
 use crate::place::Placement;
 use crate::screen::Screen;
-use crate::screen::bars::{self, Bar, Panel};
 use crate::start::{self, Input};
 
 /// Has the ranks do it; what they print is for the user as it is. Their report becomes a picture.
@@ -31,7 +31,7 @@ pub fn run(args: &OnRanks<MineArgs>) -> anyhow::Result<()> {
 fn draw(path: &Path, picture: &Path) -> anyhow::Result<()> {
     let report = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<MineReport>(&bytes).ok());
     match report {
-        Some(report) => bars::draw(&panels(&report), picture),
+        Some(report) => tercet_pictures::draw(&panels(&report), picture),
         None => Ok(()),
     }
 }

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use tercet_pictures::{Bar, Panel};
+
 use super::report::{CellReport, Report, StepFigures};
 use super::units::{percent, scaled};
-use crate::screen::bars::{self, Bar, Panel};
 
 /// Draws `report` to `path`.
 ///
@@ -37,7 +38,7 @@ pub fn draw(report: &Report, path: &Path) -> anyhow::Result<()> {
                 .collect(),
         }
     }));
-    bars::draw(&panels, path)
+    tercet_pictures::draw(&panels, path)
 }
 
 /// The run's cells by their longest text.

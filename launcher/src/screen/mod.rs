@@ -1,7 +1,6 @@
-//! What is shown: lines and a bar while ranks run ([`terminal`], [`progress`]), which of `mpirun`'s words are worth
-//! showing ([`noise`]), and pictures ([`bars`]).
+//! What is shown: lines and a bar while ranks run ([`terminal`], [`progress`]), and which of `mpirun`'s words are
+//! worth showing ([`noise`]).
 
-pub mod bars;
 pub mod noise;
 pub mod progress;
 mod terminal;

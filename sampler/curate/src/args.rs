@@ -1,7 +1,9 @@
 //! What can be typed: one struct per kind of data set.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -39,6 +41,46 @@ pub struct Curate {
     /// Files that are read at the same time; default: one a core
     #[arg(short = 'j', long, value_name = "NUMBER")]
     pub jobs: Option<NonZeroUsize>,
+    /// Only read files, and of these every N-th, from the I-th (from 0) on; when all shares are read, on whatever
+    /// machines, the same command without this does the rest
+    #[arg(long, value_name = "I/N")]
+    pub share: Option<FilesShare>,
+    /// Read only so many records of each file, to try a recipe
+    #[arg(long, value_name = "RECORDS")]
+    pub first: Option<u64>,
+}
+
+/// Every `of`-th file, from `index` on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FilesShare {
+    /// Which, from 0.
+    pub index: usize,
+    /// Of how many.
+    pub of: usize,
+}
+
+impl FilesShare {
+    /// Whether it has file `number`.
+    pub fn has(self, number: usize) -> bool {
+        number % self.of == self.index
+    }
+}
+
+impl FromStr for FilesShare {
+    type Err = String;
+
+    fn from_str(typed: &str) -> Result<Self, String> {
+        let expected = || format!("{typed:?}: expected I/N with I below N, as 0/8");
+        let (index, of) = typed.split_once('/').ok_or_else(expected)?;
+        let (Ok(index), Ok(of)) = (index.parse(), of.parse()) else { return Err(expected()) };
+        if index < of { Ok(Self { index, of }) } else { Err(expected()) }
+    }
+}
+
+impl fmt::Display for FilesShare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.of)
+    }
 }
 
 /// `tercet synthesize`.

@@ -1,34 +1,11 @@
-//! `tercet-curate`: from data as others publish them to what Tercet reads. `tercet import`, `tercet curate` and
-//! `tercet synthesize` start it.
-//!
-//! [`import`] has a file a kind of labelled data set. [`curation`] makes rows of raw text: [`sources`] give pairs,
-//! [`filters`] judge each, [`duplicates`] find what is there already, [`relevance`] asks a model. [`synthesis`] has
-//! questions to long documents made by a language model. All read by [`input`] and write by [`output`], and what is
-//! written is there whole or not at all.
-//!
-//! Not here: tokens, models, ranks. Whoever only trains needs none of this.
-
-#![cfg_attr(test, allow(clippy::unwrap_used))]
-
-mod args;
-mod curation;
-mod duplicates;
-mod error;
-mod filters;
-mod import;
-mod input;
-mod output;
-mod pair;
-mod reason;
-mod relevance;
-mod sources;
-mod synthesis;
+//! `tercet-curate`, which `tercet import`, `tercet curate` and `tercet synthesize` start.
 
 use std::io::{self, Write};
 
 use clap::Parser;
 
-use args::{Cli, Command};
+use tercet_curate::args::{Cli, Command};
+use tercet_curate::{curation, import, synthesis};
 
 fn main() {
     let done = match Cli::parse().command {

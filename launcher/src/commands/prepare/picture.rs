@@ -1,17 +1,17 @@
 //! How long a store's rows are, as a picture: a panel for each data set.
 
+use tercet_pictures::{Bar, Panel};
 use tercet_sampler::DatasetMeta;
 
 use super::lengths::LengthCounts;
-use crate::screen::bars::{self, Bar, Panel};
 
 /// Draws the lengths of the rows' longest texts.
 ///
 /// # Errors
-/// As [`bars::svg`].
+/// As [`tercet_pictures::svg`].
 pub fn svg(datasets: &[DatasetMeta]) -> anyhow::Result<String> {
     let panels: Vec<Panel> = datasets.iter().map(panel).collect();
-    bars::svg(&panels)
+    tercet_pictures::svg(&panels)
 }
 
 fn panel(dataset: &DatasetMeta) -> Panel {

@@ -7,4 +7,5 @@ mod rows;
 
 pub use file::WholeFile;
 pub use folder::{AnswersLine, Begun, Folder, Origin, TextLine};
+pub use partial::Partial;
 pub use rows::{Row, Rows};

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 /// A file or folder beside `path`. Always of the same name: what a killed process left is written over.
 #[derive(Debug)]
-pub(super) struct Partial {
+pub struct Partial {
     path: PathBuf,
     partial: PathBuf,
     is_named: bool,
 }
 
 impl Partial {
-    pub(super) fn of(path: &Path) -> Self {
+    /// What will be at `path`.
+    pub fn of(path: &Path) -> Self {
         // Not of the path as it is typed, which may end with a slash.
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".tercet-partial");
@@ -21,12 +22,12 @@ impl Partial {
     }
 
     /// Where to write.
-    pub(super) fn place(&self) -> &Path {
+    pub fn place(&self) -> &Path {
         &self.partial
     }
 
     /// Gives it its name.
-    pub(super) fn name(mut self) -> io::Result<()> {
+    pub fn name(mut self) -> io::Result<()> {
         fs::rename(&self.partial, &self.path)?;
         self.is_named = true;
         Ok(())

@@ -1,0 +1,182 @@
+//! The report: JSON for programs, a table for people, and pictures of languages and lengths.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tercet_pictures::{Bar, Panel};
+
+use super::accounts::{Accounts, Lengths, buckets};
+use super::place::{Place, to_json};
+use super::recipe::Recipe;
+use crate::error::CurateError;
+use crate::relevance::Scores;
+
+/// Written last: where it is, all is done.
+pub const REPORT: &str = "report.json";
+/// The same to read.
+pub const TABLE: &str = "report.txt";
+const PICTURE: &str = "report.svg";
+
+/// Reasons that a line of the table names.
+const NAMED_REASONS: usize = 4;
+/// Languages that have a bar of their own.
+const NAMED_LANGUAGES: usize = 30;
+
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    all: Counts<'a>,
+    sources: BTreeMap<&'a str, Counts<'a>>,
+    /// How pairs score, if a model was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relevance: Option<&'a Scores>,
+}
+
+#[derive(Debug, Serialize)]
+struct Counts<'a> {
+    /// Pairs, and records that gave none.
+    offered: u64,
+    kept: u64,
+    dropped: BTreeMap<String, u64>,
+    #[serde(flatten)]
+    accounts: &'a Accounts,
+}
+
+impl<'a> Counts<'a> {
+    fn of(accounts: &'a Accounts) -> Self {
+        let dropped = accounts.reasons().into_iter().map(|(reason, count)| (reason.to_string(), count)).collect();
+        Self { offered: accounts.num_offered(), kept: accounts.num_kept(), dropped, accounts }
+    }
+}
+
+/// Writes it of the accounts of each source, and of how pairs score.
+///
+/// # Errors
+/// The operating system's.
+pub fn write(
+    accounts: &[Accounts],
+    relevance: Option<&Scores>,
+    recipe: &Recipe,
+    place: &Place,
+) -> Result<(), CurateError> {
+    let mut all = Accounts::default();
+    accounts.iter().for_each(|accounts| all.merge(accounts));
+    let names = || recipe.source.iter().map(|source| source.name.as_str());
+    place.write(TABLE, table(&all, names().zip(accounts)).as_bytes())?;
+    // Bars and texts can always be drawn into a string.
+    let picture = tercet_pictures::svg(&panels(&all)).map_err(|error| CurateError::Usage(error.to_string()))?;
+    place.write(PICTURE, picture.as_bytes())?;
+    let sources = names().zip(accounts.iter().map(Counts::of)).collect();
+    place.write(REPORT, &to_json(&Report { all: Counts::of(&all), sources, relevance }))
+}
+
+/// A line for each source and for all, and a line for each language.
+fn table<'a>(all: &'a Accounts, sources: impl Iterator<Item = (&'a str, &'a Accounts)>) -> String {
+    let mut lines = vec![["source", "offered", "kept", "", "dropped for"].map(str::to_owned)];
+    lines.extend(sources.chain([("all", all)]).map(|(name, accounts)| {
+        let (offered, kept) = (accounts.num_offered(), accounts.num_kept());
+        let mut reasons: Vec<_> = accounts.reasons().into_iter().collect();
+        reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let mut named: Vec<String> =
+            reasons.iter().take(NAMED_REASONS).map(|(reason, count)| format!("{reason} {count}")).collect();
+        if reasons.len() > NAMED_REASONS {
+            named.push(format!("{} more", reasons.len() - NAMED_REASONS));
+        }
+        [name.to_owned(), offered.to_string(), kept.to_string(), share(kept, offered), named.join(", ")]
+    }));
+    let mut told = aligned(&lines);
+    let total = all.num_kept();
+    let mut lines = vec![["language", "kept", "", "characters", ""].map(str::to_owned)];
+    lines.extend(by_kept(all).into_iter().map(|(name, kept)| {
+        let passages = &all.languages[name].passage;
+        let mean = passages.characters.checked_div(kept).map_or(String::new(), |mean| mean.to_string());
+        [name.to_owned(), kept.to_string(), share(kept, total), mean, String::new()]
+    }));
+    told += "\n";
+    told += &aligned(&lines);
+    told
+}
+
+/// Languages of kept rows, the most frequent first.
+fn by_kept(all: &Accounts) -> Vec<(&str, u64)> {
+    let kept = all.languages.iter().map(|(name, language)| (name.as_str(), language.kept));
+    let mut all: Vec<_> = kept.filter(|(_, kept)| *kept > 0).collect();
+    all.sort_by_key(|(_, kept)| std::cmp::Reverse(*kept));
+    all
+}
+
+fn share(part: u64, whole: u64) -> String {
+    if whole == 0 { "–".to_owned() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) }
+}
+
+/// Columns of one width each, numbers to the right.
+fn aligned<const N: usize>(lines: &[[String; N]]) -> String {
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let cells = |line: &[String; N]| {
+        let cells = line.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
+            if column == 0 || column == N - 1 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        });
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    lines.iter().map(cells).collect()
+}
+
+/// Languages, and lengths of passages and queries.
+fn panels(all: &Accounts) -> Vec<Panel> {
+    let total = all.num_kept();
+    let bar = |name: String, count: u64| Bar {
+        name,
+        value: count as f64,
+        label: format!("{count} ({})", share(count, total)),
+    };
+    let languages = by_kept(all);
+    let rest: u64 = languages.iter().skip(NAMED_LANGUAGES).map(|(_, kept)| kept).sum();
+    let named = languages.iter().take(NAMED_LANGUAGES).map(|(name, kept)| bar((*name).to_owned(), *kept));
+    let others = languages.len().saturating_sub(NAMED_LANGUAGES);
+    let others = (others > 0).then(|| bar(format!("{others} others"), rest));
+    let mut panels = vec![Panel { title: "Rows by language".into(), bars: named.chain(others).collect() }];
+    let of = |title: &str, lengths: fn(&super::accounts::Language) -> &Lengths| {
+        let mut sum = Lengths::default();
+        all.languages.values().for_each(|language| sum.merge(lengths(language)));
+        let there = |from: &u64| sum.from.get(from).copied().unwrap_or(0);
+        let bounds: Vec<u64> = buckets().collect();
+        let first = bounds.iter().position(|from| there(from) > 0).unwrap_or(0);
+        let last = bounds.iter().rposition(|from| there(from) > 0).unwrap_or(0);
+        let bars = (first..=last).map(|i| bar(format!("from {}", bounds[i]), there(&bounds[i]))).collect();
+        Panel { title: title.into(), bars }
+    };
+    panels.push(of("Characters of passages", |language| &language.passage));
+    panels.push(of("Characters of queries", |language| &language.query));
+    panels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::Reason;
+
+    #[test]
+    fn a_table_names_sources_reasons_and_languages() {
+        let mut one = Accounts::default();
+        one.kept("de", "Was?", "Das ist es.");
+        one.kept("en", "What?", "That is it.");
+        one.kept("en", "Where?", "There it is, behind the house.");
+        one.dropped("en", &Reason::new("short"));
+        let empty = Accounts::default();
+        let told = table(&one, [("wiki", &one), ("none", &empty)].into_iter());
+        assert_eq!(
+            told,
+            "source  offered  kept          dropped for\n\
+             wiki          4     3  75.0 %  short 1\n\
+             none          0     0       –\n\
+             all           4     3  75.0 %  short 1\n\
+             \n\
+             language  kept          characters\n\
+             en           2  66.7 %          20\n\
+             de           1  33.3 %          11\n"
+        );
+        let panels = panels(&one);
+        assert_eq!(panels[0].bars.iter().map(|bar| bar.name.as_str()).collect::<Vec<_>>(), ["en", "de"]);
+        assert_eq!(panels[1].bars.iter().map(|bar| bar.value).collect::<Vec<_>>(), [2.0, 0.0, 0.0, 1.0]);
+    }
+}
