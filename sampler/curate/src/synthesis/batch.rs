@@ -33,8 +33,8 @@ struct Part {
     entries: Vec<Entry>,
 }
 
-/// Writes the wanted requests to `path`, and to `path` with .2, .3, … before its ending when it is full. Returns what to
-/// say.
+/// Writes the wanted requests to `path`, and to `path` with .2, .3, … before its ending when it is full. Returns what
+/// to say.
 ///
 /// # Errors
 /// Not even one request is within the limits. The operating system's.

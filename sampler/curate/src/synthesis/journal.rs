@@ -2,8 +2,8 @@
 //! costs money happens.
 //!
 //! A request is written before it is sent, with all that it can use, and its answer when it is there. What was sent and
-//! never answered stays counted with all that it can use, as the server may have worked on it. So the sum is never below
-//! what a server counts, whenever this program is killed. A line that a kill cut off is dropped.
+//! never answered stays counted with all that it can use, as the server may have worked on it. So the sum is never
+//! below what a server counts, whenever this program is killed. A line that a kill cut off is dropped.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};

@@ -44,8 +44,8 @@ use request::Requests;
 /// Makes what is asked for, and returns what to say of it.
 ///
 /// # Errors
-/// Something else must be asked for, a limit is reached, files cannot be read or written, or the language model does not
-/// answer. In the second and the last case what there is so far is written.
+/// Something else must be asked for, a limit is reached, files cannot be read or written, or the language model does
+/// not answer. In the second and the last case what there is so far is written.
 pub fn run(args: &Synthesize) -> Result<String, CurateError> {
     let recipe = Recipe::load(&args.recipe)?;
     let base = args.recipe.parent().unwrap_or(Path::new(""));

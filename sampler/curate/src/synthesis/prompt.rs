@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::error::CurateError;
 
-/// Prompts by name. `multilongdoc` is the paper's (arXiv 2402.03216v4, appendix A.2, and the card of Shitao/MLDR), which
-/// is the only one published; there it is followed by the text. `multilongdoc-zh` is Tercet's translation of it.
+/// Prompts by name. `multilongdoc` is the paper's (arXiv 2402.03216v4, appendix A.2, and the card of Shitao/MLDR),
+/// which is the only one published; there it is followed by the text. `multilongdoc-zh` is Tercet's translation of it.
 pub const PRESETS: [(&str, &str); 2] = [
     (
         "multilongdoc",

@@ -2,8 +2,8 @@
 //! the third person.
 //!
 //! Left out are words that mostly do something else: possessives, which mostly go back to the question itself; articles
-//! and relative pronouns that look the same; and what only fills a place ("es gibt", "il y a"). A question that uses "it"
-//! so ("is it possible") is lost.
+//! and relative pronouns that look the same; and what only fills a place ("es gibt", "il y a"). A question that uses
+//! "it" so ("is it possible") is lost.
 
 use unicode_segmentation::UnicodeSegmentation;
 
