@@ -81,8 +81,7 @@ class Pipeline:
             self.add(f"index{number}", "index", index, out="--out")
             words += ["--index", f"{{index{number}}}"]
         self.add(f"mine{number}", "mine", words + mined.get("options", []), out="--out")
-        # A file of the folder has the name of the file that it was mined for, if that is one of lines.
-        return {name: f"{{mine{number}}}/{Path(file).name}" for name, file in rows["files"].items()}
+        return {name: f"{{mine{number}}}/{name_of_lines(file)}" for name, file in rows["files"].items()}
 
     def with_recipe(self, name, words, config):
         """A command whose recipe says everything."""
@@ -142,3 +141,9 @@ class Pipeline:
     def done(self, stage):
         """The file that is there when the stage is complete."""
         return f"{self.run}/done/{Path(stage.folder).name}"
+
+
+def name_of_lines(file):
+    """What `tercet mine` calls its rows of a file: the same if they are lines, else `.jsonl`."""
+    name = file.rpartition("/")[2]
+    return name if re.search(r"\.jsonl(\.gz|\.zst)?$", name) else f"{name.partition('.')[0]}.jsonl"
