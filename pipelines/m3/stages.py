@@ -85,7 +85,8 @@ class Pipeline:
 
     def with_recipe(self, name, words, config):
         """A command whose recipe says everything."""
-        self.add(name, name, [*words, config["recipe"], *config.get("options", [])], out="--out", reads=config["recipe"])
+        words = [*words, config["recipe"], *config.get("options", [])]
+        self.add(name, name, words, out="--out", reads=config["recipe"])
 
     def prepare(self, name, before, config):
         """A token store."""
@@ -106,7 +107,9 @@ class Pipeline:
 
     def evaluate(self, model, suite):
         """A suite's figures of a model."""
-        words = ["eval", "--model", f"{{{model}.model}}", "--data", *suite["data"], "--suite", suite["suite"]]
+        below = suite.get("languages")
+        data = [f"{folder}/{language}" for folder in suite["data"] for language in below] if below else suite["data"]
+        words = ["eval", "--model", f"{{{model}.model}}", "--data", *data, "--suite", suite["suite"]]
         name = f"eval_{model}_{suite['name']}"
         self.add(name, "eval", words + suite.get("options", []), out="--out", reads=suite["suite"])
 
