@@ -125,7 +125,8 @@ class DataSet:
 
     def write_order(self, path):
         """The file of row numbers in the order by length. Only choices among a row's negatives look into it."""
-        schema = pa.schema([pa.field("row", pa.uint64(), nullable=False), pa.field("check", pa.uint32(), nullable=False)])
+        columns = (("row", pa.uint64()), ("check", pa.uint32()))
+        schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns])
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
             for start in range(0, self.num_rows if self.negatives else 0, ROWS_PER_BATCH):
                 rows = range(start, min(start + ROWS_PER_BATCH, self.num_rows))

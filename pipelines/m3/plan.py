@@ -83,7 +83,7 @@ class Planner:
         if not lengths.has_tokens and self.has_all_heads(stage):
             for setting in ("loss.preset=dense", "loss.distill=false", "loss.distill_start_step=0"):
                 words += ["--set", setting]
-            self.remarks.append(f"{stage.name}: the encoder and the dense head alone: what the other heads cost depends on texts")
+            self.remarks.append(f"{stage.name}: encoder and dense head alone; the others' costs depend on texts")
         for key in ("device", "flops", "bandwidth"):
             words += [f"--{key}", str(self.plan[key])] if key in self.plan else []
         model = self.plan.get("model_config")
@@ -138,8 +138,8 @@ class Planner:
             rows.append([columns.get(key, "") for key in keys])
         widths = [max(len(row[i]) for row in rows) for i in range(len(keys))]
         for row in rows:
-            first, *others = [cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))]
-            yield "  ".join([first, *others]).rstrip()
+            cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]
+            yield "  ".join(cells).rstrip()
         yield ""
         yield from dict.fromkeys(self.remarks)
         yield from self.to_be_measured()

@@ -81,12 +81,12 @@ class Pipeline:
             self.add(f"index{number}", "index", index, out="--out")
             words += ["--index", f"{{index{number}}}"]
         self.add(f"mine{number}", "mine", words + mined.get("options", []), out="--out")
-        # A file of the folder has the name of the file that it was mined for, if that is one of lines.
-        return {name: f"{{mine{number}}}/{Path(file).name}" for name, file in rows["files"].items()}
+        return {name: f"{{mine{number}}}/{name_of_lines(file)}" for name, file in rows["files"].items()}
 
     def with_recipe(self, name, words, config):
         """A command whose recipe says everything."""
-        self.add(name, name, [*words, config["recipe"], *config.get("options", [])], out="--out", reads=config["recipe"])
+        words = [*words, config["recipe"], *config.get("options", [])]
+        self.add(name, name, words, out="--out", reads=config["recipe"])
 
     def prepare(self, name, before, config):
         """A token store."""
@@ -107,7 +107,9 @@ class Pipeline:
 
     def evaluate(self, model, suite):
         """A suite's figures of a model."""
-        words = ["eval", "--model", f"{{{model}.model}}", "--data", *suite["data"], "--suite", suite["suite"]]
+        below = suite.get("languages")
+        data = [f"{folder}/{language}" for folder in suite["data"] for language in below] if below else suite["data"]
+        words = ["eval", "--model", f"{{{model}.model}}", "--data", *data, "--suite", suite["suite"]]
         name = f"eval_{model}_{suite['name']}"
         self.add(name, "eval", words + suite.get("options", []), out="--out", reads=suite["suite"])
 
@@ -142,3 +144,9 @@ class Pipeline:
     def done(self, stage):
         """The file that is there when the stage is complete."""
         return f"{self.run}/done/{Path(stage.folder).name}"
+
+
+def name_of_lines(file):
+    """What `tercet mine` calls its rows of a file: the same if they are lines, else `.jsonl`."""
+    name = file.rpartition("/")[2]
+    return name if re.search(r"\.jsonl(\.gz|\.zst)?$", name) else f"{name.partition('.')[0]}.jsonl"
