@@ -86,6 +86,7 @@ test-gpu: build ## Ten minutes that settle what this machine's GPUs do; fails wh
 
 test-peers: build $(ALL_PEERS) $(ANSERINI) ## Compare with FlagEmbedding, sentence-transformers and others (5.5 GB) [RETROMAE=FOLDER]
 	@$(CARGO) build --release --package tercet-retrieval --example answers
+	@$(CARGO) build --release --package tercet-curate --example judge
 	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B -m pytest -p no:cacheprovider tests/peers
 
 # The copy of the list is the stamp: it is there when all of it is installed.

@@ -17,6 +17,11 @@ impl Reason {
         Self(Cow::Borrowed(name))
     }
 
+    /// The rule `name`, whose characters are such.
+    pub const fn of(name: String) -> Self {
+        Self(Cow::Owned(name))
+    }
+
     /// The rule `rule` about `what`, which is put into the characters that a name may have.
     pub fn about(rule: &str, what: &str) -> Self {
         let kept = |c: char| if c.is_alphanumeric() || "_.-".contains(c) { c } else { '_' };

@@ -90,7 +90,7 @@ pub fn read(
         move |(key, reason): (String, String)| CurateError::Usage(format!("source {name:?}: {key}: {reason}"))
     };
     let filters = |source| {
-        recipe.filters_of(&recipe.source[source]).and_then(|filters| Filters::new(&filters)).map_err(wrong(source))
+        recipe.filters_of(&recipe.source[source]).and_then(|filters| Filters::new(&filters, &recipe.base)).map_err(wrong(source))
     };
     let filters = (0..recipe.source.len()).map(filters).collect::<Result<Vec<_>, _>>()?;
     let left: Vec<&Unit> = units.iter().filter(|unit| !place.of_unit(unit).exists()).copied().collect();
@@ -161,8 +161,8 @@ fn read_file(
                 Ok(())
             }
             Offered::Pair(pair) => {
-                let Judged { language, broken } = filters.judge(&pair);
-                let (query, passage) = (pair.query.as_str(), pair.passage.as_str());
+                let Judged { language, broken, passage: cleaned } = filters.judge(&pair);
+                let (query, passage) = (pair.query.as_str(), cleaned.as_deref().unwrap_or(&pair.passage));
                 if let Some(reason) = broken {
                     accounts.dropped(&language, &reason);
                     let sample = || Sample::new(&source.name, at.to_string(), Some(query), passage);

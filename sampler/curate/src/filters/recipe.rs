@@ -1,0 +1,348 @@
+//! `[filters]` of a curation's recipe.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::words::Splitting;
+
+/// The least and the most that a count may be.
+pub type Range = [u64; 2];
+
+/// The rules for each pair. Bounds have the names of datatrove's arguments; what is not given is as the rule set's
+/// publication has it, and `false` leaves the rule out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FiltersRecipe {
+    /// Characters of a query, from and to.
+    pub query_chars: Option<Range>,
+    /// Words of a query.
+    pub query_words: Option<Range>,
+    /// Characters of a passage.
+    pub passage_chars: Option<Range>,
+    /// Words of a passage.
+    pub passage_words: Option<Range>,
+    /// The longer of the two texts has at most so many times the characters of the shorter one.
+    pub length_ratio_max: Option<f64>,
+    /// The most of a query, as a share of its characters, that stands in the passage as one stretch of words.
+    pub copy_max: Option<f64>,
+    /// The same of the passage's beginning.
+    pub copy_start_max: Option<f64>,
+
+    /// fastText's model of languages, such as lid.176.ftz; without it languages are detected by whatlang.
+    pub lid: Option<PathBuf>,
+    /// The languages that a passage may have.
+    pub languages: Option<Vec<String>>,
+    /// A passage's language must be detected with a higher score.
+    pub language_min: Option<f64>,
+    /// The languages that a query may have.
+    pub query_languages: Option<Vec<String>>,
+    /// A query's language must be detected with a higher score.
+    pub query_language_min: Option<f64>,
+
+    /// The sets of rules that a passage must keep, in their order.
+    pub rules: RuleSets,
+    /// Passages of fewer words are no documents, and are not asked about `rules`; default: 50.
+    pub document_words: Option<u64>,
+    /// How texts are split into words.
+    pub words: Splitting,
+
+    /// Gopher's quality: the least number of words, punctuation not counted; 50.
+    pub min_doc_words: Limit,
+    /// The greatest number of words, punctuation not counted; 100,000.
+    pub max_doc_words: Limit,
+    /// The least mean of the words' lengths; 3. Texts without spaces between words are not asked.
+    pub min_avg_word_length: Limit,
+    /// The greatest mean of the words' lengths; 10.
+    pub max_avg_word_length: Limit,
+    /// Hashes for each word, and ellipses for each word; 0.1.
+    pub max_symbol_word_ratio: Limit,
+    /// Lines that begin with a bullet; 0.9.
+    pub max_bullet_lines_ratio: Limit,
+    /// Lines that end with an ellipsis; 0.3.
+    pub max_ellipsis_lines_ratio: Limit,
+    /// The least share of words with a letter, whatever datatrove's name says; 0.8.
+    pub max_non_alpha_words_ratio: Limit,
+    /// The least number of different stop words; 2.
+    pub min_stop_words: Limit,
+    /// Stop words, of whatever language; default: eight English ones, which only English passages are asked about.
+    pub stop_words: Option<Vec<String>>,
+
+    /// Gopher's repetition: lines that were there before; 0.3.
+    pub dup_line_frac: Limit,
+    /// Paragraphs that were there before; 0.3.
+    pub dup_para_frac: Limit,
+    /// Characters of lines that were there before; 0.2.
+    pub dup_line_char_frac: Limit,
+    /// Characters of paragraphs that were there before; 0.2.
+    pub dup_para_char_frac: Limit,
+    /// Numbers of words, and the most characters of the most frequent n-gram of as many; 2 to 4 words, 0.20 to 0.16.
+    pub top_n_grams: Option<Vec<(usize, f64)>>,
+    /// Numbers of words, and the most characters that repeated n-grams of as many have; 5 to 10 words, 0.15 to 0.10.
+    pub dup_n_grams: Option<Vec<(usize, f64)>>,
+
+    /// C4: marks of citations are taken out; true.
+    pub remove_citations: Option<bool>,
+    /// A line that ends no sentence goes; true.
+    pub filter_no_terminal_punct: Option<bool>,
+    /// The least number of sentences in the lines that stay; 5.
+    pub min_num_sentences: Limit,
+    /// A line with fewer words goes; 3.
+    pub min_words_per_line: Limit,
+    /// A line with a longer word goes; 1,000.
+    pub max_word_length: Limit,
+    /// A text with "lorem ipsum" is dropped; true.
+    pub filter_lorem_ipsum: Option<bool>,
+    /// A line with "javascript" goes; true.
+    pub filter_javascript: Option<bool>,
+    /// A text with { is dropped; true.
+    pub filter_curly_bracket: Option<bool>,
+    /// A line about terms of use, privacy or cookies goes; true.
+    pub filter_policy: Option<bool>,
+
+    /// FineWeb: the least share of lines that end a sentence; 0.12.
+    pub line_punct_thr: Limit,
+    /// A text none of whose lines ends a sentence stays; false.
+    pub line_punct_exclude_zero: Option<bool>,
+    /// The characters that end a line; default: those that end sentences in any script.
+    pub stop_chars: Option<String>,
+    /// Short lines; 0.67.
+    pub short_line_thr: Limit,
+    /// A short line's characters at most; 30.
+    pub short_line_length: Option<usize>,
+    /// Characters of lines that were there before; 0.01.
+    pub char_duplicates_ratio: Limit,
+    /// Line ends for each word; 0.3.
+    pub new_line_ratio: Limit,
+
+    /// NeMo, for text that is not English: digits among all characters; 0.15.
+    pub max_number_to_text_ratio: Limit,
+    /// Characters of addresses; 0.2.
+    pub max_url_to_text_ratio: Limit,
+    /// White space; 0.25.
+    pub max_white_space_ratio: Limit,
+    /// Parentheses; 0.1.
+    pub max_parentheses_ratio: Limit,
+    /// The least share of different lines, whatever NeMo's name says, as of the next three; 0.7.
+    pub max_repeated_line_fraction: Limit,
+    /// Different paragraphs; 0.7.
+    pub max_repeated_paragraphs_ratio: Limit,
+    /// Characters of different lines; 0.8.
+    pub max_repeated_lines_char_ratio: Limit,
+    /// Characters of different paragraphs; 0.8.
+    pub max_repeated_paragraphs_char_ratio: Limit,
+    /// Lines that end no sentence; 0.85.
+    pub max_num_sentences_without_endmark_ratio: Limit,
+}
+
+impl FiltersRecipe {
+    /// Says what is wrong with it: the key, and the reason.
+    ///
+    /// # Errors
+    /// A range is empty, a share is none, or a list has nothing.
+    pub fn check(&self) -> Result<(), (String, String)> {
+        let wrong = |key: &str, reason: String| Err((key.to_owned(), reason));
+        let ranges = [
+            ("query_chars", self.query_chars),
+            ("query_words", self.query_words),
+            ("passage_chars", self.passage_chars),
+            ("passage_words", self.passage_words),
+        ];
+        for (key, range) in ranges {
+            if let Some([from, to]) = range.filter(|[from, to]| from > to) {
+                return wrong(key, format!("from {from} to {to} there is nothing: the smaller number comes first"));
+            }
+        }
+        let shares = [
+            ("copy_max", self.copy_max),
+            ("copy_start_max", self.copy_start_max),
+            ("language_min", self.language_min),
+            ("query_language_min", self.query_language_min),
+        ];
+        for (key, share) in shares {
+            if let Some(share) = share.filter(|share| !(0.0..=1.0).contains(share)) {
+                return wrong(key, format!("{share} is no share: a number from 0 to 1 is expected"));
+            }
+        }
+        if let Some(ratio) = self.length_ratio_max.filter(|ratio| !(*ratio >= 1.0)) {
+            return wrong("length_ratio_max", format!("{ratio} is less than 1, which the ratio of equal lengths is"));
+        }
+        let lists = [("languages", &self.languages), ("query_languages", &self.query_languages)];
+        match lists.into_iter().find(|(_, list)| list.as_ref().is_some_and(Vec::is_empty)) {
+            Some((key, _)) => wrong(key, "no language is named, so nothing would be kept".to_owned()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A bound of a rule.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum Limit {
+    /// As published.
+    #[default]
+    Published,
+    /// The rule is left out.
+    Off,
+    /// Another number.
+    At(f64),
+}
+
+impl Limit {
+    /// The bound, where `published` is the usual one.
+    pub fn or(self, published: f64) -> Option<f64> {
+        match self {
+            Self::Published => Some(published),
+            Self::Off => None,
+            Self::At(bound) => Some(bound),
+        }
+    }
+}
+
+impl Serialize for Limit {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Published => serializer.serialize_none(),
+            Self::Off => serializer.serialize_bool(false),
+            Self::At(bound) => serializer.serialize_f64(*bound),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Limit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LimitVisitor)
+    }
+}
+
+struct LimitVisitor;
+
+impl Visitor<'_> for LimitVisitor {
+    type Value = Limit;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number, or false to leave the rule out")
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Limit, E> {
+        match value {
+            false => Ok(Limit::Off),
+            true => Ok(Limit::Published),
+        }
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Limit, E> {
+        self.visit_f64(value as f64)
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Limit, E> {
+        self.visit_f64(value as f64)
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Limit, E> {
+        match value >= 0.0 {
+            true => Ok(Limit::At(value)),
+            false => Err(E::custom(format!("{value} is no bound: 0 or more is expected, or false"))),
+        }
+    }
+}
+
+/// A published set of rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuleSet {
+    /// [`GopherRepetition`](Self::GopherRepetition) and [`GopherQuality`](Self::GopherQuality).
+    Gopher,
+    /// Lengths, symbols, bullets and stop words.
+    GopherQuality,
+    /// Repeated lines, paragraphs and n-grams.
+    GopherRepetition,
+    /// Lines and sentences; it takes lines and citations out of the passage.
+    C4,
+    /// Lines.
+    #[serde(rename = "fineweb")]
+    FineWeb,
+    /// Characters and lines of text that is not English.
+    Nemo,
+}
+
+/// Sets of rules: one, a list of them, or "none".
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Named", into = "Vec<RuleSet>")]
+pub struct RuleSets(pub Vec<RuleSet>);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a set of rules is expected, a list of them, or \"none\"")]
+enum Named {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl TryFrom<Named> for RuleSets {
+    type Error = String;
+
+    fn try_from(named: Named) -> Result<Self, String> {
+        let names = match named {
+            Named::One(none) if none == "none" => Vec::new(),
+            Named::One(name) => vec![name],
+            Named::Several(names) => names,
+        };
+        let set = |name: String| match name.as_str() {
+            "gopher" => Ok(RuleSet::Gopher),
+            "gopher-quality" => Ok(RuleSet::GopherQuality),
+            "gopher-repetition" => Ok(RuleSet::GopherRepetition),
+            "c4" => Ok(RuleSet::C4),
+            "fineweb" => Ok(RuleSet::FineWeb),
+            "nemo" => Ok(RuleSet::Nemo),
+            _ => Err(format!(
+                "{name:?} is no set of rules: gopher, gopher-quality, gopher-repetition, c4, fineweb, nemo and none are"
+            )),
+        };
+        names.into_iter().map(set).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl From<RuleSets> for Vec<RuleSet> {
+    fn from(sets: RuleSets) -> Self {
+        sets.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_key_is_told() {
+        let wrong = |text: &str| match toml::from_str::<FiltersRecipe>(text) {
+            Ok(recipe) => recipe.check().unwrap_err().1,
+            Err(error) => error.to_string(),
+        };
+        for (text, expected) in [
+            ("rules = 'gofer'", "gopher, gopher-quality"),
+            ("rules = 3", "a set of rules is expected"),
+            ("min_doc_words = -1", "0 or more is expected"),
+            ("min_doc_words = 'x'", "a number, or false"),
+            ("query_chars = [5, 2]", "the smaller number comes first"),
+            ("copy_max = 2", "a number from 0 to 1 is expected"),
+            ("languages = []", "no language is named"),
+            ("length_ratio_max = 0.5", "less than 1"),
+            ("word = 'english'", "unknown field"),
+        ] {
+            let told = wrong(text);
+            assert!(told.contains(expected), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn rules_are_one_several_or_none() {
+        let sets = |text: &str| toml::from_str::<FiltersRecipe>(text).unwrap().rules.0;
+        assert_eq!(sets("rules = 'none'"), []);
+        assert_eq!(sets("rules = 'fineweb'"), [RuleSet::FineWeb]);
+        assert_eq!(sets("rules = ['gopher', 'c4']"), [RuleSet::Gopher, RuleSet::C4]);
+        let recipe: FiltersRecipe = toml::from_str("min_doc_words = 20\nmax_doc_words = false").unwrap();
+        let bounds = [recipe.min_doc_words, recipe.max_doc_words, recipe.min_stop_words].map(|limit| limit.or(2.0));
+        assert_eq!(bounds, [Some(20.0), None, Some(2.0)]);
+    }
+}
