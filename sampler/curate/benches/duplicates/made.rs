@@ -18,6 +18,8 @@ pub enum Planted {
 pub struct Made {
     pub rows: u64,
     pub texts: u64,
+    /// Words of a passage.
+    pub words: u64,
 }
 
 fn mix(x: u64) -> u64 {
@@ -50,7 +52,7 @@ impl Made {
     /// A benchmark's text.
     pub fn benchmark(&self, number: u64) -> String {
         let mut text = String::new();
-        words(&mut text, mix(!number), 100);
+        words(&mut text, mix(!number), self.words);
         text
     }
 
@@ -71,12 +73,16 @@ impl Made {
             _ if of / 10 % 100 == 1 && of % 10 == 5 && self.texts > 0 => {
                 passage = self.benchmark(mix(of ^ 0x5eed) % self.texts);
             }
-            _ => words(&mut passage, mix(of), 100),
+            _ => words(&mut passage, mix(of), self.words),
         }
         words(&mut query, !of, 8);
         if planted == Planted::Near {
             _ = write!(query, "{number}");
-            let at = passage.char_indices().filter(|(_, c)| *c == ' ').map(|(at, _)| at).nth((draw % 80) as usize + 10);
+            let at = passage
+                .char_indices()
+                .filter(|(_, c)| *c == ' ')
+                .map(|(at, _)| at)
+                .nth((draw % (self.words - 20)) as usize + 10);
             passage.insert_str(at.unwrap_or_default(), &format!(" changed{number}"));
         }
         visit(&query, &passage, planted)

@@ -11,18 +11,9 @@
 //! What was planted must be found. 100 million rows take 28 GB in DIR (default: the system's temporary folder), which
 //! are removed.
 
-// The program is no library: what is measured is compiled in, and the rest of it not used.
-#![allow(dead_code, unused_imports, missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
-#[path = "../../src/duplicates/mod.rs"]
-mod duplicates;
-#[path = "../../src/error.rs"]
-mod error;
-#[path = "../../src/input/mod.rs"]
-mod input;
 mod made;
-#[path = "../../src/reason.rs"]
-mod reason;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,8 +21,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use duplicates::{Compared, DuplicatesRecipe, Found, UnitKeys, dropped_rows, find};
 use made::{Made, Planted};
+use tercet_curate::duplicates::{Compared, DuplicatesRecipe, Found, UnitKeys, dropped_rows, find};
 
 /// Rows of a unit.
 const UNIT: u64 = 1_000_000;
@@ -79,7 +70,7 @@ fn main() {
 fn measure(asked: &Asked, rows: u64) {
     let dir = asked.dir.join(format!("tercet-duplicates-{rows}"));
     fs::create_dir_all(&dir).unwrap();
-    let made = Made { rows, texts: asked.texts };
+    let made = Made { rows, texts: asked.texts, words: 100 };
     let mut recipe = DuplicatesRecipe::default();
     if asked.texts > 0 {
         fs::write(dir.join("texts.txt"), (0..asked.texts).map(|i| made.benchmark(i) + "\n").collect::<String>())

@@ -3,17 +3,20 @@
 use std::fs::{self, File};
 
 use super::place::{Place, to_json};
-use super::reading::keys_of;
+use super::reading::{keys_of, rows_of};
 use super::recipe::Recipe;
 use super::units::Unit;
 use crate::duplicates::{self, Found, dropped_rows};
 use crate::error::CurateError;
 use crate::reason::Reason;
+use crate::relevance::{self, Scores};
 
 /// Which rows of each unit go.
 #[derive(Debug)]
 pub struct Dropped {
     found: Vec<Found>,
+    /// How the pairs score that a model was asked about.
+    pub scores: Option<Scores>,
 }
 
 impl Dropped {
@@ -45,7 +48,16 @@ pub fn find(units: &[Unit], recipe: &Recipe, place: &Place, jobs: usize) -> Resu
         let keys: Vec<_> = units.iter().map(|unit| keys_of(place, unit)).collect();
         duplicates::find(&keys, &recipe.duplicates, &recipe.base, &place.work("duplicates")?, jobs)
     })?;
-    Ok(Dropped { found: vec![duplicates] })
+    let mut dropped = Dropped { found: vec![duplicates], scores: None };
+    if let Some(relevance) = &recipe.relevance {
+        let rows: Vec<_> = units.iter().map(|unit| rows_of(place, unit)).collect();
+        let of_unit = |unit: usize| Ok(dropped.of_unit(unit)?.into_iter().map(|(row, _)| row).collect());
+        let units = relevance::Units { rows: &rows, dropped: &of_unit };
+        let found = relevance::find(units, relevance, &recipe.base, &place.work("relevance")?)?;
+        dropped.found.push(found.dropped);
+        dropped.scores = Some(found.scores);
+    }
+    Ok(dropped)
 }
 
 /// What `find` finds, which is kept: a command that is typed again does not look again.

@@ -47,7 +47,7 @@ pub fn run(args: &Curate) -> Result<String, CurateError> {
     }
     let dropped = global::find(&units, &recipe, &place, jobs)?;
     let accounts = writing::write(&units, &recipe, &place, &dropped, jobs)?;
-    report::write(&accounts, &recipe, &place)?;
+    report::write(&accounts, dropped.scores.as_ref(), &recipe, &place)?;
     place.finish()?;
     place.told()
 }

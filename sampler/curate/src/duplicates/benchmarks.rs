@@ -13,7 +13,7 @@ use tercet_sampler::{LineReader, LinesOf, ReadAt, is_of_objects, plain_or_packed
 
 use super::recipe::Documents;
 use crate::error::CurateError;
-use crate::input::{for_each_cells, for_each_object, is_header, titled};
+use crate::input::{for_each_cells, for_each_object, is_header, matching, titled};
 
 /// Texts of a file's objects, by their usual names; of training rows the query and its positives.
 const TEXTS: [&str; 6] = ["text", "query", "question", "passage", "content", "contents"];
@@ -34,26 +34,8 @@ type Visit<'a> = dyn FnMut(&str) -> Result<(), CurateError> + 'a;
 /// # Errors
 /// A pattern is none, or matches nothing; what it matches is no benchmark.
 pub fn benchmarks(against: &[String], base: &Path) -> Result<Vec<Benchmark>, CurateError> {
-    let mut paths = Vec::new();
-    for pattern in against {
-        let wrong = |reason: &str| CurateError::Usage(format!("duplicates.against: {pattern:?} {reason}"));
-        let below = base.join(pattern);
-        let found = glob::glob(&below.to_string_lossy()).map_err(|error| wrong(&format!("is no pattern: {error}")))?;
-        let before = paths.len();
-        for path in found {
-            let path =
-                path.map_err(|error| CurateError::io(error.path())(std::io::Error::from(error.error().kind())))?;
-            // Hidden files are nobody's benchmark.
-            if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
-                paths.push(path);
-            }
-        }
-        if paths.len() == before {
-            return Err(wrong(&format!("matches nothing: there is no {}", below.display())));
-        }
-    }
-    paths.sort();
-    paths.dedup();
+    let wrong = |reason| CurateError::Usage(format!("duplicates.against: {reason}"));
+    let paths = matching(base, against, |_| true, wrong)?;
     let names = names(&paths);
     let named = paths.into_iter().zip(names).map(|(path, name)| Benchmark { name, path });
     named.map(|benchmark| benchmark.check().map(|()| benchmark)).collect()

@@ -33,4 +33,5 @@ mod tests;
 
 pub use find::{Found, dropped_rows, find};
 pub use keys::UnitKeys;
+pub use marks::MarkedRows;
 pub use recipe::{Compared, DuplicatesRecipe};

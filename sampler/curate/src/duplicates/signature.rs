@@ -4,7 +4,7 @@
 //! A sequence is a 32-bit hash of `ngram` units that follow each other; a text of fewer units is one sequence. Hash
 //! functions are integer arithmetic, so a text has the same keys on every machine, whichever vector instructions it has.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::mixing::{hash, mix};
 
@@ -80,21 +80,33 @@ impl Signer {
         if sequences.is_empty() {
             sequences.push((mix(window) >> 32) as u32);
         }
-        arch.dispatch(
-            #[inline(always)]
-            || {
-                for (least, [xors, factors]) in least.iter_mut().zip(functions.iter()) {
-                    let mut lanes = [u32::MAX; LANES];
-                    for &sequence in sequences.iter() {
-                        for lane in 0..LANES {
-                            lanes[lane] = lanes[lane].min(permuted(sequence, xors[lane], factors[lane]));
-                        }
-                    }
-                    *least = lanes;
-                }
-            },
-        );
+        arch.dispatch(Minima { sequences, functions, least });
         &least.as_flattened()[..shape.bands * shape.rows]
+    }
+}
+
+/// The least value of each function over `sequences`.
+struct Minima<'a> {
+    sequences: &'a [u32],
+    functions: &'a [[[u32; LANES]; 2]],
+    least: &'a mut [[u32; LANES]],
+}
+
+impl WithSimd for Minima<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { sequences, functions, least } = self;
+        for (least, [xors, factors]) in least.iter_mut().zip(functions) {
+            let mut lanes = [u32::MAX; LANES];
+            for &sequence in sequences {
+                for lane in 0..LANES {
+                    lanes[lane] = lanes[lane].min(permuted(sequence, xors[lane], factors[lane]));
+                }
+            }
+            *least = lanes;
+        }
     }
 }
 

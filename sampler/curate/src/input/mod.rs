@@ -7,6 +7,7 @@
 mod cells;
 mod entries;
 mod fields;
+mod files;
 mod objects;
 mod on_disk;
 mod records;
@@ -16,6 +17,7 @@ mod texts;
 pub use cells::{Between, for_each_cells, for_each_row, is_header};
 pub use entries::for_each_entry;
 pub use fields::{Condition, Field, TextFields};
+pub use files::matching;
 pub use objects::{for_each_object, id_of};
 pub use on_disk::TextsOnDisk;
 pub use records::for_each_record;

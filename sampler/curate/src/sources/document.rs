@@ -15,7 +15,7 @@ use crate::reason::Reason;
 const MAX_BYTES: u64 = 64 << 20;
 
 /// The document is longer than any that can be used.
-pub(super) const TOO_LONG: Reason = Reason::new("too-long");
+pub(super) const TOO_LONG: Reason = Reason::new("too_long");
 
 /// A document.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -79,11 +79,11 @@ const BLOCKS: [&str; 40] = [
 /// The page is in no encoding that it states, and not in UTF-8.
 const ENCODING: Reason = Reason::new("encoding");
 /// Elements stand too deep in each other, or one has too many attributes.
-const TOO_DEEP: Reason = Reason::new("too-deep");
+const TOO_DEEP: Reason = Reason::new("too_deep");
 /// The parser gave up: html5ever panics on a `<meta>` whose content ends with "charset".
 const UNPARSED: Reason = Reason::new("unparsed");
 /// There is no text that a reader came for.
-const NO_MAIN_TEXT: Reason = Reason::new("no-main-text");
+const NO_MAIN_TEXT: Reason = Reason::new("no_main_text");
 
 /// Offers the page that `file` is.
 pub(super) fn read(file: &Path, offers: &mut Offers<'_>) -> Result<(), CurateError> {

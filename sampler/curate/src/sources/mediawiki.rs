@@ -24,7 +24,7 @@ const REDIRECT: Reason = Reason::new("redirect");
 /// The page is no article.
 const NAMESPACE: Reason = Reason::new("namespace");
 /// The page is written in something other than wikitext, or its text was deleted or left out.
-const NO_WIKITEXT: Reason = Reason::new("no-wikitext");
+const NO_WIKITEXT: Reason = Reason::new("no_wikitext");
 
 /// The longest piece of a dump between two tags. MediaWiki's own limit of a page is 2 MiB.
 const MAX_PIECE_BYTES: u64 = 64 << 20;

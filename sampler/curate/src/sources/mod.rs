@@ -3,7 +3,7 @@
 //! [`kind`] says what a pair is, [`format`] what files hold: records, of which [`records`] takes columns (lines of
 //! [`json`], rows of Parquet and Arrow, [`tables`], [`aligned`] files), or documents with a title and sections
 //! ([`document`]): pages of a [`mediawiki`] dump, whose text [`wikitext`] makes plain, [`html`] pages, captures in
-//! [`warc`] files, plain texts. [`files`] finds the files, [`offers`] passes on what they give.
+//! [`warc`] files, plain texts. [`offers`] passes on what they give.
 //!
 //! A record is held at a time. What is not what the source says is an error with file and line, or with
 //! `on_error = "skip"` dropped with the reason `unreadable`; a file that ends early or cannot be unpacked is always an
@@ -12,7 +12,6 @@
 mod aligned;
 mod document;
 mod entities;
-mod files;
 mod format;
 mod html;
 mod json;
@@ -36,6 +35,7 @@ use tercet_sampler::ReadAt;
 
 use crate::duplicates::Compared;
 use crate::error::CurateError;
+use crate::input::matching;
 use crate::pair::Pair;
 use crate::reason::Reason;
 use format::Format;
@@ -189,7 +189,7 @@ impl Source {
     /// suit. The operating system's.
     pub fn files(&self, base: &Path) -> Result<Vec<PathBuf>, CurateError> {
         let within = |key: &str, reason: String| CurateError::Usage(format!("source {:?}: {key}: {reason}", self.name));
-        let files = files::matching(base, &self.files, |reason| within("files", reason))?;
+        let files = matching(base, &self.files, Path::is_file, |reason| within("files", reason))?;
         for file in &files {
             match &self.aligned {
                 Some(endings) => drop(aligned::partners(file, endings).map_err(|reason| within("aligned", reason))?),

@@ -12,15 +12,15 @@ use crate::reason::Reason;
 /// The record is not what the source says.
 const UNREADABLE: Reason = Reason::new("unreadable");
 /// There is no text to search with: no title, no question.
-const NO_QUERY: Reason = Reason::new("no-query");
+const NO_QUERY: Reason = Reason::new("no_query");
 /// There is no text to be found: an empty body, a missing answer.
-const NO_PASSAGE: Reason = Reason::new("no-passage");
+const NO_PASSAGE: Reason = Reason::new("no_passage");
 /// Its record gave as many pairs as it may.
-const MAX_PAIRS: Reason = Reason::new("max-pairs");
+const MAX_PAIRS: Reason = Reason::new("max_pairs");
 /// There is no heading with a text below it.
-const NO_HEADING: Reason = Reason::new("no-heading");
+const NO_HEADING: Reason = Reason::new("no_heading");
 /// There is no second sentence.
-const ONE_SENTENCE: Reason = Reason::new("one-sentence");
+const ONE_SENTENCE: Reason = Reason::new("one_sentence");
 
 /// Bytes of a text that is dropped which are passed on to be looked at.
 const SHOWN_BYTES: usize = 1000;

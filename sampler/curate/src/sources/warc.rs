@@ -16,11 +16,11 @@ use crate::error::CurateError;
 use crate::reason::Reason;
 
 /// The server did not send the page (a status other than 200).
-const HTTP_STATUS: Reason = Reason::new("http-status");
+const HTTP_STATUS: Reason = Reason::new("http_status");
 /// What was sent is no page of HTML.
-const NOT_HTML: Reason = Reason::new("not-html");
+const NOT_HTML: Reason = Reason::new("not_html");
 /// What was sent is cut off, or packed so that it cannot be unpacked.
-const CONTENT_ENCODING: Reason = Reason::new("content-encoding");
+const CONTENT_ENCODING: Reason = Reason::new("content_encoding");
 /// The text is not in UTF-8.
 const ENCODING: Reason = Reason::new("encoding");
 

@@ -219,13 +219,17 @@ fn files(source: &Documents, base: &Path) -> Result<Vec<PathBuf>, CurateError> {
             all.insert(path);
             continue;
         }
-        let dir = path.parent().unwrap_or(base);
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let entries = std::fs::read_dir(dir).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let name: Vec<char> = name.chars().collect();
         let matching = |entry: &std::fs::DirEntry| {
             matches(&name, &entry.file_name().to_string_lossy().chars().collect::<Vec<_>>())
         };
-        let found = entries.map_err(CurateError::io(dir))?.into_iter().filter(matching).map(|entry| entry.path());
+        let found = entries
+            .map_err(CurateError::io(dir))?
+            .into_iter()
+            .filter(matching)
+            .map(|entry| path.with_file_name(entry.file_name()));
         let before = all.len();
         all.extend(found);
         if all.len() == before {

@@ -192,14 +192,14 @@ impl<'a> Plan<'a> {
         let (language, mut standing) = (&self.chosen.languages[number], Standing::default());
         for attempt in 0..self.recipe.checks.attempts {
             let Some(request) = self.requests.of(language, document, attempt)? else {
-                let reason = Reason::new("no-paragraph");
+                let reason = Reason::new("no_paragraph");
                 standing.refused.push(Refused { reason, text: String::new() });
                 break;
             };
             let refused = match journal.known(&request.key) {
                 None => return Ok((standing, Some(attempt))),
                 Some(Known::Refused(reason)) => {
-                    Refused { reason: Reason::new("refused-by-server"), text: reason.clone() }
+                    Refused { reason: Reason::new("refused_by_server"), text: reason.clone() }
                 }
                 Some(Known::Answered(answer)) => {
                     let (paragraph, checks) = (&request.paragraph, &self.recipe.checks);

@@ -110,7 +110,7 @@ fn a_request_that_a_server_refuses_is_not_sent_again() {
     let place = Place::new();
     documents(&place, 24);
     recipe(&place, &stub.endpoint, "train = { en = 4 }", "concurrency = 1");
-    ends(&place, &[], 0, &["4 of 4", "3 refused-by-server"]);
+    ends(&place, &[], 0, &["4 of 4", "3 refused_by_server"]);
     assert_eq!(stub.num_requests(), 7);
     assert!(place.lines("out/refused.jsonl")[0].contains("too long for me"));
     ends(&place, &[], 0, &["4 of 4"]);
@@ -179,6 +179,7 @@ fn a_kill_at_any_moment_costs_no_more_than_what_was_under_way() {
         let mut child = begin(&place);
         // One more is under way.
         while stub.num_requests() <= last {
+            assert!(child.try_wait().unwrap().is_none());
             std::thread::yield_now();
         }
         child.kill().unwrap();

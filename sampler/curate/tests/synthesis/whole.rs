@@ -85,7 +85,7 @@ fn the_same_bytes_whatever_the_concurrency_and_the_order_of_files() {
         recipe(&place, &stub.endpoint, QUESTIONS, &format!("concurrency = {concurrency}"));
         ends(&place, &[], 0, &["26 of 26"]);
         let report = json_of(&place, "out/report.json");
-        assert!(report["languages"]["en"]["refused"]["no-question"].as_u64().unwrap() > 0, "{report}");
+        assert!(report["languages"]["en"]["refused"]["no_question"].as_u64().unwrap() > 0, "{report}");
         let made = made(&place);
         match &first {
             None => first = Some(made),
@@ -109,7 +109,7 @@ fn answers_that_do_not_pass_are_replaced_and_counted() {
     let place = Place::new();
     documents(&place, 24);
     recipe(&place, &stub.endpoint, "train = { en = 4 }", "concurrency = 1\n[checks]\nattempts = 1");
-    ends(&place, &[], 0, &["4 of 4", "pronoun", "several-questions"]);
+    ends(&place, &[], 0, &["4 of 4", "pronoun", "several_questions"]);
     let refused = place.objects("out/refused.jsonl");
     assert_eq!(refused.len(), stub.num_requests() - 4);
     assert!(refused.iter().all(|line| line["document"].as_str().unwrap().starts_with('d')), "{refused:?}");

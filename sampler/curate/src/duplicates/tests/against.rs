@@ -150,7 +150,7 @@ fn what_is_no_benchmark_is_refused() {
         };
         assert_eq!(found, code, "{said}");
     };
-    refused("\"nothing/*\"", 2, "\"nothing/*\" matches nothing");
+    refused("\"nothing/*\"", 2, "duplicates.against: \"nothing/*\" matches no file in");
     refused("\"eval/***\"", 2, "is no pattern");
     refused("\"eval/*\"", 2, "eval/empty: the folder has neither queries.jsonl nor corpus.jsonl");
     refused("\"page.html\"", 2, "no evaluation folder, and no file of texts");

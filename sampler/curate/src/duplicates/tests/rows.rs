@@ -133,17 +133,47 @@ fn a_key_that_most_rows_have_is_no_other_case() {
     assert!(found.iter().map(|(row, _)| *row).eq(1..20_000) && found.iter().all(|(_, reason)| reason == EXACT));
 }
 
+/// How many clusters rows form, of which any two that have a key in a band in common are in one.
+fn clusters(place: &Place, rows: &[Row]) -> usize {
+    fn root(parents: &[usize], mut row: usize) -> usize {
+        while parents[row] != row {
+            row = parents[row];
+        }
+        row
+    }
+    let mut texts = TextKeys::of(&place.recipe);
+    let (mut first, mut parents) = (HashMap::new(), (0..rows.len()).collect::<Vec<_>>());
+    for (number, (_, passage)) in rows.iter().enumerate() {
+        let mut bands = Vec::new();
+        texts.keys(passage, true, &mut bands);
+        for key in bands.into_iter().enumerate() {
+            let other = root(&parents, *first.entry(key).or_insert(number));
+            let own = root(&parents, number);
+            parents[own.max(other)] = own.min(other);
+        }
+    }
+    (0..rows.len()).filter(|row| parents[*row] == *row).count()
+}
+
 #[test]
 fn of_a_chain_the_first_stays_and_no_fewer_than_of_clusters() {
-    let place = Place::new("");
+    let place = Place::new("exact = false");
     let mut draw = Draw(5);
-    let text = draw.text(100);
+    let text = draw.text(4000);
     let words: Vec<&str> = text.split(' ').collect();
-    let rows: Vec<Row> = (0..20).map(|i| row(&i.to_string(), &words[i..i + 80].join(" "))).collect();
-    let unit = place.unit("1", Compared::Passage, &rows);
-    let found: Vec<u32> = place.find(&[unit], 1).remove(0).into_iter().map(|(row, _)| row).collect();
+    let passage = |from: usize| row(&from.to_string(), &words[from..from + 80].join(" "));
+    let kept = |rows: &[Row]| {
+        let unit = place.unit("1", Compared::Passage, rows);
+        rows.len() - place.find(&[unit], 1).remove(0).len()
+    };
     // Each is near to the one before it.
-    assert!(found.iter().copied().eq(1..20), "{found:?}");
+    let chain: Vec<Row> = (0..20).map(passage).collect();
+    assert_eq!((kept(&chain), clusters(&place, &chain)), (1, 1));
+    // What links two rows may come after both.
+    let rows: Vec<Row> = (0..2000).map(|_| passage(draw.below(3900))).collect();
+    let (kept, clusters) = (kept(&rows), clusters(&place, &rows));
+    println!("of {} rows {kept} stay, and {clusters} of clusters", rows.len());
+    assert!(kept > clusters, "{kept} {clusters}");
 }
 
 #[test]

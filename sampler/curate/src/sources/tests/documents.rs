@@ -62,8 +62,8 @@ fn a_dump_gives_its_articles_and_says_what_else_it_has() {
         let expected = [
             ("redirect", "Spree"),
             ("namespace", "Diskussion:Berlin"),
-            ("no-wikitext", "Common.js"),
-            ("no-wikitext", "Gelöscht"),
+            ("no_wikitext", "Common.js"),
+            ("no_wikitext", "Gelöscht"),
         ];
         assert_eq!(given.dropped, pairs(&expected));
     }
@@ -71,7 +71,7 @@ fn a_dump_gives_its_articles_and_says_what_else_it_has() {
     let queries: Vec<&str> = given.pairs.iter().map(|(query, _)| query.as_str()).collect();
     assert_eq!(queries, ["Berlin Anfang", "Berlin Code"]);
     let given = Corpus::new("kind = \"heading-section\"", "a.xml", dump(&page("A", "x"))).given();
-    assert_eq!(reasons(&given), ["no-heading"]);
+    assert_eq!(reasons(&given), ["no_heading"]);
     let keys = "kind = \"first-sentence-rest\"\nlanguage = \"xx\"";
     let given = Corpus::new(keys, "a.xml", dump(&page("Berlin", BERLIN))).given();
     assert_eq!(given.pairs[0].0, "Berlin ist die Haupt\u{ad}stadt von Deutschland.");
@@ -195,19 +195,19 @@ fn a_page_gives_its_main_text_by_headings() {
     assert!(given.pairs[0].1.contains("fïsh & meat"));
     let wrong: Vec<u8> = HTML.replace("fish", "fïsh").chars().map(|c| c as u8).collect();
     assert_eq!(reasons(&Corpus::new("kind = \"title-body\"", "cats.html", &wrong).given()), ["encoding"]);
-    assert_eq!(reasons(&Corpus::new("kind = \"title-body\"", "cats.html", "<p></p>").given()), ["no-main-text"]);
+    assert_eq!(reasons(&Corpus::new("kind = \"title-body\"", "cats.html", "<p></p>").given()), ["no_main_text"]);
 }
 
 #[test]
 fn a_bomb_of_html_is_dropped() {
     let attributes: String = (0..100_000).map(|i| format!(" a{i}")).collect();
     for (page, reason) in [
-        ("<div>".repeat(300_000), "too-deep"),
-        ("<table><tr><td>".repeat(100_000), "too-deep"),
-        (format!("<div{attributes}>{HTML}</div>"), "too-deep"),
-        (format!("<div title='x'{attributes}>{HTML}</div>"), "too-deep"),
-        (format!("<div '{attributes}>{HTML}</div>"), "too-deep"),
-        ("<p>x".repeat(1_500_000), "too-long"),
+        ("<div>".repeat(300_000), "too_deep"),
+        ("<table><tr><td>".repeat(100_000), "too_deep"),
+        (format!("<div{attributes}>{HTML}</div>"), "too_deep"),
+        (format!("<div title='x'{attributes}>{HTML}</div>"), "too_deep"),
+        (format!("<div '{attributes}>{HTML}</div>"), "too_deep"),
+        ("<p>x".repeat(1_500_000), "too_long"),
     ] {
         let given = Corpus::new("kind = \"title-body\"", "bomb.html", page).given();
         assert_eq!(reasons(&given), [reason]);
@@ -289,12 +289,12 @@ fn a_warc_file_gives_its_pages() {
         warc_record("conversion", "http://k", "Ein Titel\nEin Text.\n".as_bytes()),
     ];
     let expected = pairs(&[
-        ("http-status", "http://e"),
-        ("not-html", "http://f"),
-        ("content-encoding", "http://g"),
-        ("content-encoding", "http://h"),
-        ("not-html", "http://i"),
-        ("too-long", "http://j"),
+        ("http_status", "http://e"),
+        ("not_html", "http://f"),
+        ("content_encoding", "http://g"),
+        ("content_encoding", "http://h"),
+        ("not_html", "http://i"),
+        ("too_long", "http://j"),
     ]);
     // Each record is a member of its own, as in Common Crawl's files, or all are one stream.
     let members: Vec<u8> = records.iter().flat_map(|record| gzip(record)).collect();
@@ -337,7 +337,7 @@ fn a_text_is_a_document() {
     assert_eq!(given.pairs, pairs(&[("A title", "The body.")]));
     let given = Corpus::new("kind = \"first-sentence-rest\"", "a.txt.zst", "Is it? It is.").given();
     assert_eq!(given.pairs, pairs(&[("Is it?", "It is.")]));
-    assert_eq!(reasons(&Corpus::new("kind = \"title-body\"", "a.txt", "x").given()), ["no-passage"]);
+    assert_eq!(reasons(&Corpus::new("kind = \"title-body\"", "a.txt", "x").given()), ["no_passage"]);
     Corpus::new("kind = \"title-body\"", "a.txt", b"\xff").refuses(4, &["a.txt:1", "not UTF-8"]);
 }
 

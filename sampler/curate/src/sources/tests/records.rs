@@ -13,7 +13,7 @@ fn records_of_the_papers_sources_need_no_names_of_fields() {
         let given = Corpus::new("kind = \"title-abstract\"", &format!("s2orc.jsonl{packing}"), s2orc).given();
         assert_eq!(given.pairs, pairs(&[("On cats", "Cats sleep.")]));
         assert_eq!(given.places, ["s2orc.jsonl:1".replace(".jsonl", &format!(".jsonl{packing}"))]);
-        assert_eq!(given.dropped, pairs(&[("no-query", "x"), ("no-passage", "On dogs")]));
+        assert_eq!(given.dropped, pairs(&[("no_query", "x"), ("no_passage", "On dogs")]));
     }
     let xp3 = r#"{"inputs": "Translate: Hund", "targets": "dog", "language": "en", "split": "train"}"#;
     let given =
@@ -26,15 +26,15 @@ fn records_of_the_papers_sources_need_no_names_of_fields() {
     let given = Corpus::new("kind = \"first-sentence-rest\"\nlanguage = \"th\"", "c4-th.json.gz", mc4).given();
     assert_eq!(given.pairs, pairs(&[("ข่าววันนี้", "เนื้อหาของข่าว")]));
     assert_eq!(given.languages, [Some("th".to_owned())]);
-    assert_eq!(reasons(&given), ["one-sentence", "no-passage"]);
+    assert_eq!(reasons(&given), ["one_sentence", "no_passage"]);
     let news = r#"{"title": "Rain", "text": "It rained.", "domain": "a.b", "date": "2017", "description": "", "url": "u", "image_url": null}"#;
     assert_eq!(Corpus::new("kind = \"title-body\"", "cc.jsonl", news).given().pairs, pairs(&[("Rain", "It rained.")]));
     let asked = r#"{"question": "Why?", "answer": ["So.", "", "Thus."], "n": 1}"#;
     let given = Corpus::new("kind = \"question-answer\"", "qa.jsonl", asked).given();
     assert_eq!(given.pairs, pairs(&[("Why?", "So."), ("Why?", "Thus.")]));
-    assert_eq!(reasons(&given), ["no-passage"]);
+    assert_eq!(reasons(&given), ["no_passage"]);
     let given = Corpus::new("kind = \"question-answer\"\nmax_pairs = 1", "qa.jsonl", asked).given();
-    assert_eq!((given.pairs.len(), reasons(&given)), (1, vec!["no-passage", "max-pairs"]));
+    assert_eq!((given.pairs.len(), reasons(&given)), (1, vec!["no_passage", "max_pairs"]));
     let named = r#"{"t": {"head": "h"}, "a": "x", "b": "y"}"#;
     let given = Corpus::new("kind = \"title-body\"\nquery = \"t.head\"\npassage = \"a+b\"", "n.jsonl", named).given();
     assert_eq!(given.pairs, pairs(&[("h", "x y")]));
@@ -59,7 +59,7 @@ fn rows_of_columns_give_what_lines_give() {
     let given = Corpus::new(keys, "rows.parquet", &bytes).given();
     assert_eq!(given.pairs, pairs(&[("a", "A")]));
     assert_eq!((given.scores, given.places), (vec![vec![0.9]], vec!["rows.parquet: row 1".to_owned()]));
-    assert_eq!(given.dropped, pairs(&[("no-query", "B"), ("score-score", "c")]));
+    assert_eq!(given.dropped, pairs(&[("no_query", "B"), ("score-score", "c")]));
     Corpus::new("kind = \"title-abstract\"", "rows.parquet", &bytes).refuses(4, &["row 1: ", "\"abstract\""]);
     Corpus::new(keys, "cut.parquet", &bytes[..bytes.len() / 2]).refuses(4, &["cut.parquet"]);
 }
@@ -99,7 +99,7 @@ fn parallel_sentences_are_columns_or_files() {
     corpus.write("CCMatrix.de-en.scores", "1.1\n1.2\n1.3\n1.0\n");
     let given = corpus.given();
     assert_eq!(given.pairs, pairs(&[("Hund", "dog")]));
-    assert_eq!(given.dropped, pairs(&[("no-query", "x"), ("no-passage", "Katze"), ("score-scores", "Maus")]));
+    assert_eq!(given.dropped, pairs(&[("no_query", "x"), ("no_passage", "Katze"), ("score-scores", "Maus")]));
     corpus.write("CCMatrix.de-en.scores", "1.1\n1.2\n1.3\n");
     corpus.refuses(4, &["CCMatrix.de-en.de has a line 4", "CCMatrix.de-en.scores has not"]);
     let other = Corpus::new(moses, "a.fr", "x\n");

@@ -18,7 +18,7 @@ pub use pronouns::has_list;
 pub fn question(answer: &Answered, paragraph: &str, language: &str, checks: &Checks) -> Result<String, Reason> {
     let refuse = |name| Err(Reason::new(name));
     if answer.finish.as_deref() == Some("length") {
-        return refuse("cut-off");
+        return refuse("cut_off");
     }
     let question = one::bare(&answer.text);
     let chars = question.chars().count();
@@ -30,13 +30,13 @@ pub fn question(answer: &Answered, paragraph: &str, language: &str, checks: &Che
         one::check(question, &family).map_err(Reason::new)?;
     }
     if chars < checks.min_chars {
-        return refuse("too-short");
+        return refuse("too_short");
     }
     if chars > checks.max_chars {
-        return refuse("too-long");
+        return refuse("too_long");
     }
     if checks.language && !languages::same(question, paragraph) {
-        return refuse("other-language");
+        return refuse("other_language");
     }
     if checks.no_pronouns && pronouns::has(question, &family) {
         return refuse("pronoun");
@@ -70,24 +70,24 @@ mod tests {
         for (text, expected) in [
             ("", "empty"),
             (" \n", "empty"),
-            ("The bridge was opened in 1890.", "no-question"),
-            ("When was the bridge opened? Why of steel?", "several-questions"),
-            ("Here is a question about bridges. When was the Forth Bridge opened?", "more-than-a-question"),
-            ("When was the Forth Bridge opened?\n\nAnswer: 1890", "more-than-a-question"),
-            ("Why so?", "too-short"),
+            ("The bridge was opened in 1890.", "no_question"),
+            ("When was the bridge opened? Why of steel?", "several_questions"),
+            ("Here is a question about bridges. When was the Forth Bridge opened?", "more_than_a_question"),
+            ("When was the Forth Bridge opened?\n\nAnswer: 1890", "more_than_a_question"),
+            ("Why so?", "too_short"),
             (
                 "Quand le pont du Forth a-t-il été ouvert à la circulation, et par qui a-t-il été construit ?",
-                "other-language",
+                "other_language",
             ),
-            ("什么时候开通的福斯桥？为", "more-than-a-question"),
-            ("福斯桥是在哪一年正式开通的？", "other-language"),
+            ("什么时候开通的福斯桥？为", "more_than_a_question"),
+            ("福斯桥是在哪一年正式开通的？", "other_language"),
             ("When was this bridge opened?", "pronoun"),
             ("Why is it made of steel?", "pronoun"),
             ("The engineers had learnt of the Tay Bridge disaster that wind must be what?", "copied"),
         ] {
             assert_eq!(judged(text, "stop"), Err(expected.to_owned()), "{text}");
         }
-        assert_eq!(judged("When was the Forth Bridge", "length"), Err("cut-off".into()));
-        assert_eq!(judged(&format!("{} ok?", "word ".repeat(80)), "stop"), Err("too-long".into()));
+        assert_eq!(judged("When was the Forth Bridge", "length"), Err("cut_off".into()));
+        assert_eq!(judged(&format!("{} ok?", "word ".repeat(80)), "stop"), Err("too_long".into()));
     }
 }

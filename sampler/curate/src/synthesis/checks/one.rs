@@ -71,14 +71,14 @@ pub fn check(text: &str, language: &str) -> Result<(), &'static str> {
     let marks = if language == "hy" { 0 } else { body.matches(MARKS).count() };
     match (marks, has_mark) {
         (0, false) if UNMARKED.contains(&language) => {}
-        (0, false) => return Err("no-question"),
+        (0, false) => return Err("no_question"),
         (0, true) => {}
-        (_, true) => return Err("several-questions"),
-        (_, false) => return Err("more-than-a-question"),
+        (_, true) => return Err("several_questions"),
+        (_, false) => return Err("more_than_a_question"),
     }
     let body = body.trim_end_matches(WIDE_STOPS);
     match body.contains(['\n', '\r']) || body.contains(WIDE_STOPS) || has_sentence(body) {
-        true => Err("more-than-a-question"),
+        true => Err("more_than_a_question"),
         false => Ok(()),
     }
 }
@@ -113,8 +113,8 @@ mod tests {
         ] {
             assert_eq!(check(text, language), Ok(()), "{text}");
         }
-        assert_eq!(check("東京は首都です。大阪はどこですか？", "ja"), Err("more-than-a-question"));
-        assert_eq!(check("भारत की राजधानी दिल्ली है। वह कहाँ है?", "hi"), Err("more-than-a-question"));
-        assert_eq!(check("北京在哪里？上海在哪里？", "zh"), Err("several-questions"));
+        assert_eq!(check("東京は首都です。大阪はどこですか？", "ja"), Err("more_than_a_question"));
+        assert_eq!(check("भारत की राजधानी दिल्ली है। वह कहाँ है?", "hi"), Err("more_than_a_question"));
+        assert_eq!(check("北京在哪里？上海在哪里？", "zh"), Err("several_questions"));
     }
 }

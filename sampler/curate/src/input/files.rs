@@ -10,14 +10,16 @@ use crate::error::CurateError;
 const OPTIONS: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
-/// The files below `base` that are `named`, by paths or patterns, each once and in the order of their paths.
+/// What is below `base` and `named`, by paths or patterns, each once and in the order of their paths. Of what a pattern
+/// matches only what is `wanted`.
 ///
 /// # Errors
 /// What `wrong` makes of the reason if a path is not there, or a pattern matches nothing or is none. The operating
 /// system's.
-pub(super) fn matching(
+pub fn matching(
     base: &Path,
     named: &[String],
+    wanted: impl Fn(&Path) -> bool,
     wrong: impl Fn(String) -> CurateError,
 ) -> Result<Vec<PathBuf>, CurateError> {
     let mut files = Vec::new();
@@ -36,7 +38,7 @@ pub(super) fn matching(
         let found = glob::glob_with(&pattern, OPTIONS).map_err(|e| wrong(format!("{name:?} is no pattern: {e}")))?;
         for path in found {
             let path = path.map_err(|e| CurateError::Io { path: e.path().to_owned(), source: e.into() })?;
-            if path.is_file() {
+            if wanted(&path) {
                 files.push(path);
             }
         }
