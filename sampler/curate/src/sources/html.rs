@@ -222,11 +222,9 @@ fn sections(html: &str) -> Vec<Section> {
         rest = &after[name.len()..];
         rest = &rest[tag(rest).0..];
         match (name.as_bytes(), is_end) {
-            (&[b'h', digit @ b'1'..=b'6'], false) => {
-                if level.is_none() {
-                    end(&mut sections, writer.take());
-                    level = Some(digit);
-                }
+            (&[b'h', digit @ b'1'..=b'6'], false) if level.is_none() => {
+                end(&mut sections, writer.take());
+                level = Some(digit);
             }
             (&[b'h', digit @ b'1'..=b'6'], true) if level == Some(digit) => {
                 let heading = one_line(&writer.take());

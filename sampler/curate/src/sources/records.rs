@@ -1,5 +1,7 @@
 //! Which columns of a record are the texts, the language and the scores of pairs.
 
+use std::cmp::Ordering;
+
 use serde_json::{Map, Value};
 use tercet_sampler::ReadAt;
 
@@ -65,7 +67,8 @@ impl Columns {
             }
         };
         // What is not a number is below every number.
-        let low = self.min.iter().zip(&pair.scores).find(|((_, min), score)| !(**score >= *min));
+        let is_low = |score: &f64, min: &f64| score.partial_cmp(min).is_none_or(Ordering::is_lt);
+        let low = self.min.iter().zip(&pair.scores).find(|((_, min), score)| is_low(score, min));
         if let Some(((name, _), _)) = low {
             return offers.drop(at, Reason::about("score", name), &pair.query);
         }

@@ -340,3 +340,45 @@ fn a_text_is_a_document() {
     assert_eq!(reasons(&Corpus::new("kind = \"title-body\"", "a.txt", "x").given()), ["no_passage"]);
     Corpus::new("kind = \"title-body\"", "a.txt", b"\xff").refuses(4, &["a.txt:1", "not UTF-8"]);
 }
+
+#[test]
+fn whatever_bytes_change_reading_ends_with_what_there_is_or_with_the_place() {
+    let sent = answer(200, "Content-Type: text/html", HTML.as_bytes());
+    let files = [
+        ("a.xml", "heading-section", dump(&page("Berlin", BERLIN)).into_bytes()),
+        ("a.html", "title-body", HTML.as_bytes().to_vec()),
+        (
+            "a.warc",
+            "title-body",
+            [warc_record("response", "http://a", &sent), warc_record("request", "", b"")].concat(),
+        ),
+        ("a.jsonl", "title-body", b"{\"title\": \"a\", \"text\": [\"b\", null]}\n".repeat(20)),
+        ("a.csv", "title-body", b"title,text\n\"a \"\"b\"\"\",c\n".repeat(20)),
+        ("a.txt", "first-sentence-rest", "Ein Satz. Und ein anderer, 猫。".repeat(9).into_bytes()),
+    ];
+    let mut state = 1_u64;
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for (name, kind, content) in files {
+        let corpus = Corpus::new(&format!("kind = \"{kind}\""), name, "");
+        for _ in 0..300 {
+            let mut changed = content.clone();
+            for _ in 0..=random(8) {
+                let (at, end) = (random(changed.len()), random(changed.len()));
+                match random(4) {
+                    0 => changed[at] = random(256) as u8,
+                    1 => changed[at] = b"<>&;[]{}|='\"\n\0"[random(14)],
+                    2 => changed = [&changed[..at], &changed[end..]].concat(),
+                    _ => changed.truncate(at + 1),
+                }
+            }
+            corpus.write(name, &changed);
+            if let Err(error) = corpus.read() {
+                assert_eq!(error.exit_code().code(), 4, "{error}");
+                assert!(error.to_string().contains(name), "{error}");
+            }
+        }
+    }
+}

@@ -71,8 +71,8 @@ pub(super) fn with_labels(text: &str, names: &Namespaces) -> String {
             if open.len() < MAX_NESTED_LINKS {
                 open.push(Link::Page { start: shown.len(), pipe: None });
             }
-        } else if rest.starts_with('[') {
-            match web_address(&rest[1..]) {
+        } else if let Some(after) = rest.strip_prefix('[') {
+            match web_address(after) {
                 Some(len) => {
                     taken = 1 + len;
                     if open.len() < MAX_NESTED_LINKS {
