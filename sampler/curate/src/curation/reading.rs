@@ -90,7 +90,10 @@ pub fn read(
         move |(key, reason): (String, String)| CurateError::Usage(format!("source {name:?}: {key}: {reason}"))
     };
     let filters = |source| {
-        recipe.filters_of(&recipe.source[source]).and_then(|filters| Filters::new(&filters, &recipe.base)).map_err(wrong(source))
+        recipe
+            .filters_of(&recipe.source[source])
+            .and_then(|filters| Filters::new(&filters, &recipe.base))
+            .map_err(wrong(source))
     };
     let filters = (0..recipe.source.len()).map(filters).collect::<Result<Vec<_>, _>>()?;
     let left: Vec<&Unit> = units.iter().filter(|unit| !place.of_unit(unit).exists()).copied().collect();

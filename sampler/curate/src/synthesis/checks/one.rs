@@ -91,7 +91,7 @@ fn has_sentence(text: &str) -> bool {
         let may_abbreviate = word.ends_with('.') && (letters.contains('.') || letters.chars().count() <= ABBREVIATION);
         letters.len() < word.len() && !may_abbreviate
     };
-    words.iter().take(words.len().saturating_sub(1)).any(|word| ends(word))
+    words.iter().take(words.len().saturating_sub(1)).any(ends)
 }
 
 #[cfg(test)]
