@@ -165,8 +165,8 @@ fn with_suggestion(shown: &str, message: &str) -> String {
     }
 }
 
-/// The list that stands in a string, as it would be typed on a command line, if `message` is of a string in the place of
-/// a list.
+/// The list that stands in a string, as it would be typed on a command line, if `message` is of a string in the place
+/// of a list.
 fn as_list(message: &str) -> Option<String> {
     let typed = message.strip_prefix("invalid type: string \"")?.strip_suffix("\", expected a sequence")?;
     let quoted = |part: &str| if part.parse::<f64>().is_ok() { part.to_owned() } else { format!("\"{part}\"") };

@@ -131,5 +131,5 @@ fn scores_need_no_index_and_are_gone_on_with() {
     place.write("theirs/b.jsonl", "theirs");
     pairs.score("theirs", 1).run().fails_with(2, &["theirs/b.jsonl is there already"]);
     place.write("b.jsonl", "{\"query\": \"w5\", \"pos\": []}\n");
-    pairs.score("wrong", 1).run().fails_with(4, &["b.jsonl: line 1: \"pos\" is empty"]);
+    pairs.score("wrong", 1).run().fails_with(4, &["b.jsonl:1: \"pos\" is empty"]);
 }
