@@ -37,6 +37,7 @@ pub fn run(args: &Curate) -> Result<String, CurateError> {
     let jobs = args.jobs.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get);
     let place = Place::open(&args.out, &Asked::new(&recipe, args.first, &units), args.share)?;
     if place.is_done() {
+        place.finish()?;
         return Ok(format!("{}: is done already\n\n{}", args.out.display(), place.told()?));
     }
     let own: Vec<_> = units.iter().filter(|unit| args.share.is_none_or(|share| share.has(unit.number))).collect();

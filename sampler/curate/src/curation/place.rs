@@ -151,13 +151,16 @@ impl Place {
         write_durably(&path, bytes).map_err(CurateError::io(&path))
     }
 
-    /// Removes what was needed on the way.
+    /// Removes what was needed on the way, or what a killed process left of it.
     ///
     /// # Errors
     /// The operating system's.
     pub fn finish(&self) -> Result<(), CurateError> {
         let work = self.dir.join(WORK);
-        fs::remove_dir_all(&work).map_err(CurateError::io(&work))
+        match fs::remove_dir_all(&work) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CurateError::io(&work)(error)),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -91,7 +91,8 @@ pub fn judge(status: u16, body: &str, wait: Option<Duration>) -> Reply {
         },
         400 | 413 | 422 => Reply::Refused { status, reason: said(body) },
         429 if error_code(body).as_deref() == Some("insufficient_quota") => Reply::Stop(why()),
-        429 => Reply::Again { used: MayHaveUsed::NoTokens, why: why(), wait },
+        // Busy, or not ready yet: both are said before any work.
+        429 | 503 => Reply::Again { used: MayHaveUsed::NoTokens, why: why(), wait },
         408 | 409 | 425 | 500..=599 => Reply::Again { used: MayHaveUsed::All, why: why(), wait },
         _ => Reply::Stop(why()),
     }
@@ -169,7 +170,7 @@ mod tests {
             matches!(judge(status, body, None), Reply::Again { used: MayHaveUsed::All, .. })
         }
         assert!(again(200, &body[..40]) && again(200, &[body, body].concat()) && again(200, "{\"choices\": []}"));
-        assert!(again(500, "") && again(503, "<html>") && !again(429, "slow down"));
+        assert!(again(500, "") && again(502, "<html>") && !again(503, "loading") && !again(429, "slow down"));
         let reason = "too long".to_owned();
         assert_eq!(judge(400, r#"{"error": {"message": "too  long"}}"#, None), Reply::Refused { status: 400, reason });
         for (status, body) in

@@ -44,7 +44,7 @@ fn a_server_in_trouble_is_asked_again_until_it_answers() {
     assert_eq!(costs["used"]["requests"], seen.requests.len());
     let used = &costs["used"];
     assert!(used["tokens_in"].as_u64().unwrap() + used["tokens_out"].as_u64().unwrap() >= seen.tokens, "{costs}");
-    let lost = (0..seen.requests.len()).filter(|&number| (1..6).contains(&trouble(number))).count();
+    let lost = (0..seen.requests.len()).filter(|&number| (1..5).contains(&trouble(number))).count();
     assert_eq!(costs["of_it_without_answer"]["requests"], lost);
 }
 
