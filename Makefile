@@ -4,7 +4,7 @@
 # LIBTORCH=FOLDER uses one that is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 rehearse-m3 m3-mini m3-plan search-10m test-nccl test-cuda-build test-gpu test-peers bench bench-prepare bench-peers bench-search lint deny clean
+.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 rehearse-m3 m3-mini m3-plan search-10m curate-debian test-nccl test-cuda-build test-gpu test-peers bench bench-prepare bench-peers bench-search lint deny clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
@@ -66,6 +66,9 @@ rehearse-m3: build $(SNAKEMAKE)/requirements.txt ## The graph of m3-mini with a 
 
 search-10m: build ## Search ten million passages, and look at the memory; kill 30 times: PASSAGES=N takes another number
 	@$(CARGO) test --release --workspace --test system retrieval_scale:: -- --ignored --nocapture
+
+curate-debian: build ## Make training rows of Debian's documentation in a hundred languages, into runs/curate-debian
+	@tests/curate-debian/run.sh
 
 # Apart from `test`: the wheel is 240 MB unpacked, for one test.
 test-nccl: build $(NCCL)/nvidia/nccl/lib/libnccl.so.2 ## Load NVIDIA's NCCL, read its version, be refused without a driver

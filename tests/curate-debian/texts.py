@@ -114,7 +114,7 @@ def messages_of(path):
     with open(path, "rb") as file:
         try:
             catalogue = gettext.GNUTranslations(file)._catalog
-        except (OSError, UnicodeDecodeError, struct.error):
+        except (OSError, ValueError, LookupError, struct.error):
             return
     for key, translated in catalogue.items():
         message = key[0] if isinstance(key, tuple) else key
