@@ -4,12 +4,13 @@
 # LIBTORCH=FOLDER uses one that is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 search-10m test-nccl test-cuda-build test-gpu test-peers bench bench-prepare bench-peers bench-search lint deny clean
+.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 rehearse-m3 m3-mini m3-plan search-10m test-nccl test-cuda-build test-gpu test-peers bench bench-prepare bench-peers bench-search lint deny clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
 # FlagEmbedding's pre-training needs a transformers of its own, where RETROMAE=FOLDER names its code.
 PEERS_RETROMAE := $(PEERS)-retromae
+SNAKEMAKE := $(CURDIR)/.deps/snakemake
 ANSERINI := $(CURDIR)/.deps/anserini/anserini-0.25.0-fatjar.jar
 ALL_PEERS := $(PEERS)/requirements.txt $(if $(RETROMAE),$(PEERS_RETROMAE)/requirements.txt)
 NCCL := $(CURDIR)/.deps/nccl
@@ -33,6 +34,14 @@ demo: setup ## Train a small model on manual pages in many languages, and show h
 	@$(CARGO) build --release --package tercet --package tercet-worker --package tercet-demo
 	@$(BIN)/tercet-demo
 
+m3-mini: build $(SNAKEMAKE)/requirements.txt ## The paper's whole graph in miniature, from Debian's manual pages to tables; goes on where it was ended
+	@$(CARGO) build --release --package tercet --package tercet-worker --package tercet-demo
+	@TERCET_PROGRAMS=$(BIN) $(SNAKEMAKE)/bin/snakemake --snakefile pipelines/m3/Snakefile \
+		--workflow-profile pipelines/m3/profiles/local --configfile $(or $(CONFIG),pipelines/m3/config/mini.yaml)
+
+m3-plan: build $(SNAKEMAKE)/requirements.txt ## What each job of the paper's run takes: ranks, hours, disk, bytes: CONFIG=FILE.yaml
+	@$(SNAKEMAKE)/bin/python -B pipelines/m3/plan.py $(or $(CONFIG),pipelines/m3/config/m3.yaml) $(BIN)/tercet
+
 # Two tests per core: many wait for a process more than they compute.
 test: build ## Run all tests, or those whose path contains NAME: T=NAME, e.g. a file's or a test's
 	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} \
@@ -50,6 +59,10 @@ soak: build ## Hurt a training run a hundred times, in every way, and compare it
 
 rehearse-96: build ## Stages 1 and 2, an index and a search, with a miniature model on 96 real ranks of this machine
 	@$(CARGO) test --release --workspace --test system rehearse:: -- --ignored --nocapture --test-threads=1
+
+rehearse-m3: build $(SNAKEMAKE)/requirements.txt ## The graph of m3-mini with a toy model, killed at random moments: the same tables
+	@$(CARGO) build --release --package tercet --package tercet-worker --package tercet-demo
+	@$(CARGO) test --release --workspace --test system pipeline:: -- --ignored --nocapture
 
 search-10m: build ## Search ten million passages, and look at the memory; kill 30 times: PASSAGES=N takes another number
 	@$(CARGO) test --release --workspace --test system retrieval_scale:: -- --ignored --nocapture
@@ -79,8 +92,9 @@ test-peers: build $(ALL_PEERS) $(ANSERINI) ## Compare with FlagEmbedding, senten
 # The copy of the list is the stamp: it is there when all of it is installed.
 $(PEERS)/requirements.txt: tests/peers/requirements.txt | setup
 $(PEERS_RETROMAE)/requirements.txt: tests/peers/requirements-retromae.txt | setup
-$(PEERS)/requirements.txt $(PEERS_RETROMAE)/requirements.txt:
-	@echo "peers: installing $< into $(@D)" >&2
+$(SNAKEMAKE)/requirements.txt: pipelines/m3/requirements.txt | setup
+$(PEERS)/requirements.txt $(PEERS_RETROMAE)/requirements.txt $(SNAKEMAKE)/requirements.txt:
+	@echo "$(notdir $(@D)): installing $< into $(@D)" >&2
 	@python3 -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@cp $< $@

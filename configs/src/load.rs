@@ -158,10 +158,19 @@ fn with_suggestion(shown: &str, message: &str) -> String {
         let scored = known.iter().map(|k| (strsim::jaro_winkler(typed, k), *k));
         scored.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(score, _)| *score > 0.75)
     });
-    match best {
-        Some((_, meant)) => format!("{shown}\ndid you mean `{meant}`?"),
-        None => shown.to_owned(),
+    match (best, as_list(message)) {
+        (Some((_, meant)), _) => format!("{shown}\ndid you mean `{meant}`?"),
+        (None, Some(list)) => format!("{shown}\na list is expected there: did you mean {list}?"),
+        (None, None) => shown.to_owned(),
     }
+}
+
+/// The list that stands in a string, as it would be typed on a command line, if `message` is of a string in the place
+/// of a list.
+fn as_list(message: &str) -> Option<String> {
+    let typed = message.strip_prefix("invalid type: string \"")?.strip_suffix("\", expected a sequence")?;
+    let quoted = |part: &str| if part.parse::<f64>().is_ok() { part.to_owned() } else { format!("\"{part}\"") };
+    Some(format!("[{}]", typed.split(',').map(|part| quoted(part.trim())).collect::<Vec<_>>().join(", ")))
 }
 
 #[cfg(test)]
@@ -186,6 +195,16 @@ mod tests {
         assert_eq!(recipe.precision, Precision::Fp64);
         assert!(!recipe.loss.distill);
         assert_eq!(recipe.loss.temperature, 0.05);
+    }
+
+    #[test]
+    fn a_string_in_the_place_of_a_list_shows_the_list() {
+        let message =
+            parse("name = \"t\"\n[eval]\ndata = \"beir/nfcorpus, beir/scifact\"\n", &[]).unwrap_err().to_string();
+        assert!(message.contains("line 3"), "{message}");
+        assert!(message.contains("did you mean [\"beir/nfcorpus\", \"beir/scifact\"]?"), "{message}");
+        assert_eq!(as_list("invalid type: string \"1,0.3\", expected a sequence").unwrap(), "[1, 0.3]");
+        assert_eq!(as_list("invalid type: integer `1`, expected a sequence"), None);
     }
 
     #[test]

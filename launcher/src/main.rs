@@ -7,6 +7,7 @@ mod exit;
 mod export;
 mod place;
 mod plan;
+mod report;
 mod screen;
 mod start;
 mod submit;

@@ -10,6 +10,7 @@ mod prepare;
 mod prepare_hostile;
 mod prepare_resumed;
 mod ranks;
+mod report;
 mod signals;
 mod stand_in;
 mod typed;

@@ -12,7 +12,7 @@ fn tercet(words: &str) -> Ran {
 fn help_has_one_line_for_every_command() {
     let ran = tercet("--help");
     assert_eq!(ran.code, Some(0));
-    for command in ["prepare", "plan", "train", "step", "encode", "eval", "mine", "export"] {
+    for command in ["prepare", "plan", "train", "step", "encode", "eval", "mine", "report", "export"] {
         let line = ran.stdout.lines().find(|line| line.trim_start().starts_with(command));
         assert!(line.is_some_and(|line| line.split_whitespace().count() > 4), "{command}: {}", ran.stdout);
         let help = tercet(&format!("{command} --help"));
@@ -40,6 +40,9 @@ fn a_mistake_in_the_arguments_ends_with_2() {
         "mine --model m --rows r.jsonl --out o.jsonl --range 100-10",
         "prepare --tokenizer t.json --out s a.jsonl,b.jsonl",
         "export model out",
+        "report",
+        "report a,b",
+        "report a --out report.md",
     ] {
         let ran = tercet(words);
         assert_eq!(ran.code, Some(2), "{words}: {}", ran.stderr);

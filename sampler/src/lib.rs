@@ -15,6 +15,7 @@ mod batch;
 mod columns;
 mod deal;
 mod error;
+mod eval_folder;
 mod identity;
 mod layout;
 mod lines;
@@ -31,13 +32,15 @@ mod text_input;
 mod tokenize;
 
 pub use batch::{DealtBatch, ShareLens, deal_batch, deal_global, read_dealt, read_share};
+pub use columns::guarded;
 pub use deal::{Deal, contiguous_share, deal, text_cost};
 pub use error::{PrepareError, RowError, StoreError, TokenizeError};
+pub use eval_folder::{EvalFolder, NamedBy, check_evaluation};
 pub use identity::{TextIds, text_id};
 pub use layout::{SubBatchLayout, SubBatchLimit, TextGroup, lay_out};
 pub use lines::{
-    LineReader, LinesOf, PackedWriter, evident, json_fields, json_object, plain_or_packed, unpacked, unpacked_name,
-    utf8,
+    LineReader, LinesOf, PackedWriter, Unpacked, evident, json_fields, json_object, plain_or_packed, unpacked,
+    unpacked_name, utf8,
 };
 pub use place::ReadAt;
 pub use plan::hash;

@@ -48,6 +48,11 @@ impl ReadAt {
         Self::new(path, Place::Line, number)
     }
 
+    /// Row, or record, `number`, from 1, of the file at `path`.
+    pub fn row(path: &Arc<Path>, number: u64) -> Self {
+        Self::new(path, Place::Row, number)
+    }
+
     pub(crate) fn new(path: &Arc<Path>, place: Place, number: u64) -> Self {
         Self { path: path.clone(), place, number }
     }

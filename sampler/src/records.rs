@@ -1,4 +1,4 @@
-//! The one reader of files that hold an object a row: JSON Lines (plain, gzip or zstd), Parquet or Arrow.
+//! The one reader of files that hold an object a row: JSON Lines (plain or packed), Parquet or Arrow.
 //!
 //! The first bytes of a file decide its format, except for lines of a text that is not JSON, which only a name can
 //! tell. What the objects mean is decided by who reads them: [`crate::RowReader`] for training rows,

@@ -3,7 +3,8 @@
 
     texts.py UNPACKED OUT
 
-OUT/pages/LANG.jsonl     a page of GNOME's user documentation: id, title, text, sections of heading and text
+OUT/pages/LANG.jsonl     a page of GNOME's user documentation: id, title, text
+OUT/sections/LANG.jsonl  a section of a page: title, heading, text
 OUT/parallel/LANG.tsv    the first paragraph of a page, in English and in LANG
 OUT/messages/LANG.tsv    a message in English and in LANG, of gettext's catalogues (.mo)
 """
@@ -35,7 +36,7 @@ def text_of(element, without=frozenset()):
 
     def walk(node):
         name = local(node)
-        if name in PASSED_OVER or name in without:
+        if node is not element and (name in PASSED_OVER or name in without):
             return
         if name in BLOCKS:
             parts.append("\n")
@@ -81,6 +82,7 @@ def pages_of(folder):
 
 def write_pages(help_folder, out):
     (out / "pages").mkdir(parents=True, exist_ok=True)
+    (out / "sections").mkdir(parents=True, exist_ok=True)
     (out / "parallel").mkdir(parents=True, exist_ok=True)
     english = pages_of(help_folder / "C")
     for folder in sorted(help_folder.iterdir()):
@@ -92,8 +94,12 @@ def write_pages(help_folder, out):
             continue
         with open(out / "pages" / f"{language}.jsonl", "w", encoding="utf-8") as file:
             for page in pages.values():
-                line = {key: page[key] for key in ("id", "title", "text", "sections")}
+                line = {key: page[key] for key in ("id", "title", "text")}
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        with open(out / "sections" / f"{language}.jsonl", "w", encoding="utf-8") as file:
+            for page in pages.values():
+                for section in page["sections"]:
+                    file.write(json.dumps({"title": page["title"], **section}, ensure_ascii=False) + "\n")
         if language == "en":
             continue
         with open(out / "parallel" / f"{language}.tsv", "w", encoding="utf-8") as file:

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tercet_fixtures::{ModelConfig, RecipeBuilder};
 
 use crate::place::{Place, topic_rows};
@@ -49,6 +49,24 @@ impl Scene {
     pub fn train(&self, run: &str, ranks: usize) -> Tercet {
         let run_dir = self.place.path(run);
         Tercet::new("train").arg(&self.recipe).ranks(ranks).set(format!("run_dir={}", run_dir.display()))
+    }
+
+    /// Writes an evaluation folder: `num` queries with one relevant document each, among three times as many.
+    pub fn write_judged(&self, name: &str, num: usize) {
+        let rows = topic_rows((0..num).map(|i| 5 + i % 20), VOCABULARY);
+        let (mut corpus, mut queries, mut qrels) =
+            (String::new(), String::new(), "query-id\tcorpus-id\tscore\n".to_owned());
+        for (i, row) in rows.iter().enumerate() {
+            let texts = [&row["pos"][0], &row["neg"][0], &row["neg"][1]];
+            for (place, text) in texts.into_iter().enumerate() {
+                corpus += &format!("{}\n", json!({"_id": format!("d{i}-{place}"), "text": text}));
+            }
+            queries += &format!("{}\n", json!({"_id": format!("q{i}"), "text": row["query"]}));
+            qrels += &format!("q{i}\td{i}-0\t1\n");
+        }
+        self.place.write(&format!("{name}/corpus.jsonl"), &corpus);
+        self.place.write(&format!("{name}/queries.jsonl"), &queries);
+        self.place.write(&format!("{name}/qrels/test.tsv"), &qrels);
     }
 
     /// The path of the checkpoint of `step`.

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Where paths of this repository begin.
-const ROOMS: [&str; 8] = [".ci/", "cluster/", "configs/", "docs/", "launcher/", "sampler/", "tests/", "worker/"];
+const ROOMS: [&str; 9] =
+    [".ci/", "cluster/", "configs/", "docs/", "launcher/", "pipelines/", "sampler/", "tests/", "worker/"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -7,12 +7,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tercet_tests::hold::Hold;
 use tercet_tests::killer::{Killer, Strike};
-use tercet_tests::place::topic_rows;
 use tercet_tests::program::{Tercet, send};
-use tercet_tests::scene::{Scene, VOCABULARY, assert_same_run, evaluations, metrics};
+use tercet_tests::scene::{Scene, assert_same_run, evaluations, metrics};
 
 const FIGURE: &str = "mean/dense/ndcg@10";
 
@@ -24,8 +23,8 @@ struct Judged {
 impl Judged {
     fn new(steps: u64, checkpoint_every: u64) -> Self {
         let scene = Scene::new(steps, checkpoint_every);
-        write_data(&scene, "small", 12);
-        write_data(&scene, "other", 20);
+        scene.write_judged("small", 12);
+        scene.write_judged("other", 20);
         Self { scene }
     }
 
@@ -87,24 +86,6 @@ fn without_secs(line: &Value) -> Value {
         assert!(line.as_object_mut().unwrap().remove(key).is_some(), "{line} has no {key}");
     }
     line
-}
-
-/// A folder of `num` queries with one relevant document each, among three times as many.
-fn write_data(scene: &Scene, name: &str, num: usize) {
-    let rows = topic_rows((0..num).map(|i| 5 + i % 20), VOCABULARY);
-    let (mut corpus, mut queries, mut qrels) =
-        (String::new(), String::new(), "query-id\tcorpus-id\tscore\n".to_owned());
-    for (i, row) in rows.iter().enumerate() {
-        let texts = [&row["pos"][0], &row["neg"][0], &row["neg"][1]];
-        for (place, text) in texts.into_iter().enumerate() {
-            corpus += &format!("{}\n", json!({"_id": format!("d{i}-{place}"), "text": text}));
-        }
-        queries += &format!("{}\n", json!({"_id": format!("q{i}"), "text": row["query"]}));
-        qrels += &format!("q{i}\td{i}-0\t1\n");
-    }
-    scene.place.write(&format!("{name}/corpus.jsonl"), &corpus);
-    scene.place.write(&format!("{name}/queries.jsonl"), &queries);
-    scene.place.write(&format!("{name}/qrels/test.tsv"), &qrels);
 }
 
 #[test]
@@ -278,9 +259,9 @@ fn what_cannot_be_judged_by_is_refused_before_the_first_step() {
     let judged = Judged::new(2, 0);
     let scene = &judged.scene;
     let place = &scene.place;
-    write_data(scene, "mean", 2);
-    write_data(scene, "below/small", 2);
-    write_data(scene, "strange", 2);
+    scene.write_judged("mean", 2);
+    scene.write_judged("below/small", 2);
+    scene.write_judged("strange", 2);
     place.write("strange/qrels/test.tsv", "query-id\tcorpus-id\tscore\nq0\tgone\t1\n");
     let train = |folders: &[&str]| {
         let data: Vec<_> = folders.iter().map(|name| place.path(name)).collect();

@@ -9,7 +9,7 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 use tercet_tests::place::topic_rows;
 use tercet_tests::program::Tercet;
-use tercet_tests::scene::{Scene, VOCABULARY, assert_same_run, metrics};
+use tercet_tests::scene::{Scene, VOCABULARY, assert_same_run, evaluations, metrics};
 
 /// One epoch: every row once.
 const STEPS: u64 = 10;
@@ -154,6 +154,28 @@ fn a_run_rolls_back_and_leaves_the_batch_out() {
         train(&name).arg("--resume").succeed();
         assert_same_run(&faulty.scene, &name, "rolls", STEPS);
     }
+}
+
+/// Evaluations are as if the batch had been skipped, and each step has one.
+#[test]
+fn a_run_that_rolls_back_is_judged_as_one_that_skips() {
+    let faulty = Faulty::new(&BAD, 2);
+    faulty.scene.write_judged("small", 12);
+    let data = [faulty.scene.place.path("small")];
+    let train = |run: &str| {
+        let train = faulty.train(run, 1).set(format!("eval.data={data:?}")).set("eval.split=test");
+        train.set("eval.every_steps=2")
+    };
+    train("skips").succeed();
+    train("rolls").set("faults.max_in_a_row=1").set("faults.then=roll_back").succeed();
+    assert!(faulty.log("rolls").contains("rolled back from step"), "{}", faulty.log("rolls"));
+    let figures = |run: &str| -> Vec<(u64, f64)> {
+        let value = |line: &Value| (line["step"].as_u64().unwrap(), line["eval/small/dense/ndcg@10"].as_f64().unwrap());
+        evaluations(&faulty.scene.place.path(run)).iter().map(value).collect()
+    };
+    let found = figures("rolls");
+    assert_eq!(found, figures("skips"));
+    assert!(found.len() > 3 && found.windows(2).all(|pair| pair[0].0 < pair[1].0), "{found:?}");
 }
 
 #[test]

@@ -64,6 +64,11 @@ fn short(place: &Place, words: &str, strike: Option<(&Killer, Strike)>) -> Outpu
 /// Kills a short command at every operation, types it again, and compares; how many times it was killed. `code` is what
 /// it ends with.
 fn walk(place: &Place, words: &str, code: i32) -> usize {
+    walk_of("tercet", place, words, code)
+}
+
+/// The same, where `tercet` becomes the program of that name.
+fn walk_of(program: &'static str, place: &Place, words: &str, code: i32) -> usize {
     let killer = Killer::new(&place.path(""));
     let out = emptied(place, "out");
     let undisturbed = short(place, words, None);
@@ -71,7 +76,7 @@ fn walk(place: &Place, words: &str, code: i32) -> usize {
     let whole = snapshot(&out);
     for at in 1..MANY {
         emptied(place, "out");
-        let killed = short(place, words, Some((&killer, Strike::at("tercet", at))));
+        let killed = short(place, words, Some((&killer, Strike::at(program, at))));
         if killed.status.code() == Some(code) {
             assert_eq!(snapshot(&out), whole);
             return at - 1;
@@ -79,7 +84,7 @@ fn walk(place: &Place, words: &str, code: i32) -> usize {
         assert_eq!(killed.status.signal(), Some(libc::SIGKILL), "{}", String::from_utf8_lossy(&killed.stderr));
         if at % 3 == 0 {
             // Once more, soon after it has begun to go on.
-            short(place, words, Some((&killer, Strike::at("tercet", 1 + at % 11))));
+            short(place, words, Some((&killer, Strike::at(program, 1 + at % 11))));
         }
         let ended = short(place, words, None);
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
@@ -127,6 +132,26 @@ fn prepare() {
         assert_eq!(ended.status.code(), Some(4), "{at}: {}", String::from_utf8_lossy(&ended.stderr));
         emptied(&place, "out");
     }
+}
+
+/// Two sources, each of which has rows of the other and of the benchmark.
+#[test]
+fn curate() {
+    let place = Place::new();
+    let words = |n: usize| (0..30).map(|i| format!("w{}", n * 100 + i)).collect::<Vec<_>>().join(" ");
+    let lines = |key: &str, numbers: &[usize]| {
+        let line = |n: &usize| json!({key: format!("title {n}"), "text": words(*n)}).to_string() + "\n";
+        numbers.iter().map(line).collect::<String>()
+    };
+    place.write("a.jsonl", &lines("title", &[1, 2, 3, 1, 9]));
+    place.write("b.jsonl", &(lines("title", &[4, 2]) + "{\"title\": \"no text\", \"text\": \"\"}\n"));
+    place.write("eval/corpus.jsonl", &lines("_id", &[9]));
+    place.write("eval/queries.jsonl", "{\"_id\": \"q\", \"text\": \"another\"}\n");
+    let source =
+        |name: &str| format!("[[source]]\nname = {name:?}\nkind = \"title-body\"\nfiles = [\"{name}.jsonl\"]\n");
+    place.write("curate.toml", &(source("a") + &source("b") + "[duplicates]\nagainst = [\"eval\"]\n"));
+    let kills = walk_of("tercet-curate", &place, "curate curate.toml --out out/new -j 1", 0);
+    assert!(kills > 100, "{kills}");
 }
 
 /// Texts that are split go on inside one, and packed ones where the last row was full.

@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod bench;
+mod curate_relevance;
 mod data;
 mod determinism;
 mod device;
@@ -25,17 +26,20 @@ mod killed_anywhere;
 mod memory;
 mod memory_budget;
 mod nccl;
+mod pipeline;
 mod plan;
 mod precision;
 mod pretraining;
 mod ranks_agree;
 mod rehearse;
+mod reporting;
 mod resume;
 mod retrieval;
 mod retrieval_scale;
 mod safety;
 mod same_numbers;
 mod same_weights;
+mod score;
 mod setup;
 mod sharded_state;
 mod slurm;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tercet_cluster::{Collective, CollectiveError, Counted, card, meet};
 use tercet_configs::{Backend, DeviceChoice, ExitCode, error_line};
 use tercet_protocol::Command;
-use tercet_worker::commands::{bench, doctor, encode, eval, index, measure, mine, probe, search, step};
+use tercet_worker::commands::{bench, doctor, encode, eval, index, measure, mine, probe, score, search, step};
 use tercet_worker::errors::code_of;
 use tercet_worker::machine::{self, cores, device, gpu_settings};
 use tercet_worker::preflight::{SickMachine, agree_on_device};
@@ -106,6 +106,7 @@ fn main() {
         Command::Search(args) => search::run(args, &ranks).map(|()| ExitCode::Success),
         Command::Eval(args) => eval::run(args, &ranks).map(|()| ExitCode::Success),
         Command::Mine(args) => mine::run(args, &ranks).map(|()| ExitCode::Success),
+        Command::Score(args) => score::run(args, &ranks).map(|()| ExitCode::Success),
         Command::Probe(args) => probe::run(args, &ranks).map(|()| ExitCode::Success),
     };
     let code = done.unwrap_or_else(|error| fail(&ranks, &error));

@@ -23,6 +23,9 @@ pub struct DemoArgs {
     /// Ranks (worker processes) to start; default: 2, or 1 on a machine with one NVIDIA GPU
     #[arg(short = 'n', long = "ranks", value_name = "RANKS")]
     pub ranks: Option<NonZeroUsize>,
+    /// Only write the text: pages, training rows, held-out tasks and a tokenizer, for a pipeline of one's own
+    #[arg(long)]
+    pub text_only: bool,
 }
 
 impl DemoArgs {

@@ -13,6 +13,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde_json::json;
 
+use crate::mandoc::Section;
 use crate::pages::Page;
 
 /// Characters of a page's telling section that make a short passage (about 120 tokens).
@@ -99,6 +100,7 @@ pub(crate) fn write(pages: &[Page], num_tokens: impl Fn(&str) -> usize, out: &Pa
         ("cross", cross(&translations)),
         ("title", titles(&translations, &num_tokens)),
     ];
+    write_pages(&train, out)?;
     write_texts(sets[..2].iter().flat_map(|(_, rows)| rows), &out.join("rows"))?;
     for (name, rows) in sets {
         write_rows(&rows, &out.join("rows"), name)?;
@@ -109,6 +111,27 @@ pub(crate) fn write(pages: &[Page], num_tokens: impl Fn(&str) -> usize, out: &Pa
         written.tasks.push((name, task.queries.len(), task.passages.len()));
     }
     Ok(written)
+}
+
+/// The training pages as raw text: `out/pages/LANGUAGE.jsonl`, a page a line with its sections, and `out/corpus.jsonl`,
+/// their telling sections with ids.
+fn write_pages(pages: &[&Page], out: &Path) -> anyhow::Result<()> {
+    let folder = out.join("pages");
+    fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
+    let mut languages: BTreeMap<&str, Vec<&Page>> = BTreeMap::new();
+    for page in pages {
+        languages.entry(&page.language).or_default().push(page);
+    }
+    for (language, pages) in languages {
+        let section = |s: &Section| json!({"heading": s.title, "text": s.text});
+        let line = |p: &&Page| {
+            let sections: Vec<_> = p.sections.iter().map(section).collect();
+            json!({"id": p.id(), "title": p.description, "text": p.body(PAGE_CHARS), "sections": sections})
+        };
+        write_lines(&folder.join(format!("{language}.jsonl")), pages.iter().map(line))?;
+    }
+    let passages = pages.iter().map(|p| json!({"_id": p.id(), "text": p.prose(SECTION_CHARS)}));
+    write_lines(&out.join("corpus.jsonl"), passages)
 }
 
 /// `folder/NAME.jsonl` in the published trainer's row format.
@@ -284,7 +307,6 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::mandoc::Section;
 
     fn pages() -> Vec<Page> {
         let mut pages = Vec::new();

@@ -45,6 +45,9 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     clock.phase("tokenizer", &format!("a Unigram model trained on it, {}", tokenizer.display()))?;
     let written = text.write(&tokenizer, out)?;
     clock.phase("rows", &written.to_string())?;
+    if args.text_only {
+        return Ok(());
+    }
     let rows = |name: &str| out.join("rows").join(format!("{name}.jsonl"));
     let files: Vec<PathBuf> = written.data_sets.iter().map(|(name, _)| rows(name)).collect();
     let store = out.join("store-dense");

@@ -1,12 +1,16 @@
-//! Horizontal bars with a name before and a number behind each, in panels below one another.
+//! Horizontal bars with a name before and a number behind each, in panels below one another; and curves for pages.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod curves;
 
 use std::path::Path;
 
 use anyhow::Context;
 use plotters::coord::Shift;
 use plotters::prelude::*;
+
+pub use curves::{Curve, color, curves_svg};
 
 const WIDTH: u32 = 900;
 const TITLE_HEIGHT: u32 = 44;

@@ -1,4 +1,5 @@
-//! `NAME=FILE[,FILE…]`: how `tercet prepare` is told a data set's name and files.
+//! `NAME=FILE[,FILE…]`: how `tercet prepare` is told a data set's name and files, and `tercet report` the like of
+//! folders.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,24 +13,21 @@ pub struct DataSetInput {
     pub paths: Vec<PathBuf>,
 }
 
+/// What a report is made of: a run, an evaluation, or several evaluations of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportInput {
+    /// What it is to be called.
+    pub name: Option<String>,
+    /// Its folders; at least one.
+    pub paths: Vec<PathBuf>,
+}
+
 impl FromStr for DataSetInput {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // A slash before the `=` means that the `=` belongs to a path.
-        let (name, files) = match text.split_once('=').filter(|(name, _)| !name.contains('/')) {
-            Some((name, files)) => (Some(name), files),
-            None => (None, text),
-        };
-        let paths: Vec<PathBuf> = files.split(',').map(PathBuf::from).collect();
-        if paths.iter().any(|path| path.as_os_str().is_empty()) {
-            return Err("a file name is empty: expected NAME=FILE[,FILE…] or FILE".into());
-        }
-        let name = match name {
-            Some(name) => name.to_owned(),
-            None if paths.len() == 1 => stem(&paths[0]),
-            None => return Err("several files need a name: NAME=FILE,FILE".into()),
-        };
+        let (name, paths) = split(text, "FILE")?;
+        let name = name.unwrap_or_else(|| stem(&paths[0]));
         if name.is_empty() {
             return Err("the name before = is empty: expected NAME=FILE[,FILE…] or FILE".into());
         }
@@ -37,10 +35,39 @@ impl FromStr for DataSetInput {
     }
 }
 
-/// The file name without .gz or .zst and without .jsonl, .json or .txt.
+impl FromStr for ReportInput {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, paths) = split(text, "FOLDER")?;
+        if name.as_ref().is_some_and(|name| name.trim().is_empty()) {
+            return Err("the name before = is empty: expected NAME=FOLDER[,FOLDER…] or FOLDER".into());
+        }
+        Ok(Self { name, paths })
+    }
+}
+
+/// The name, if one is typed, and the paths behind it.
+fn split(text: &str, what: &str) -> Result<(Option<String>, Vec<PathBuf>), String> {
+    // A slash before the `=` means that the `=` belongs to a path.
+    let (name, paths) = match text.split_once('=').filter(|(name, _)| !name.contains('/')) {
+        Some((name, paths)) => (Some(name.to_owned()), paths),
+        None => (None, text),
+    };
+    let paths: Vec<PathBuf> = paths.split(',').map(PathBuf::from).collect();
+    if paths.iter().any(|path| path.as_os_str().is_empty()) {
+        return Err(format!("a {} name is empty: expected NAME={what}[,{what}…] or {what}", what.to_lowercase()));
+    }
+    if name.is_none() && paths.len() > 1 {
+        return Err(format!("several {}s need a name: NAME={what},{what}", what.to_lowercase()));
+    }
+    Ok((name, paths))
+}
+
+/// The file name without .gz, .bz2 or .zst and without .jsonl, .json or .txt.
 fn stem(path: &Path) -> String {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+    let name = [".gz", ".bz2", ".zst"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name);
     let endings = [".jsonl", ".json", ".txt"];
     endings.into_iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name).to_owned()
 }

@@ -10,10 +10,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tercet_protocol::args::{
-    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, IndexArgs, MineArgs, RecipeArgs, SearchArgs, StepArgs, TrainArgs,
+    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, IndexArgs, MineArgs, RecipeArgs, ScoreArgs, SearchArgs, StepArgs,
+    TrainArgs,
 };
 
-pub use inputs::DataSetInput;
+pub use inputs::{DataSetInput, ReportInput};
 
 /// Trains and runs text-embedding models with three heads: dense, lexical and multi-vector.
 #[derive(Debug, Parser)]
@@ -53,6 +54,10 @@ pub enum Command {
     Eval(OnRanks<EvalArgs>),
     /// Find hard negatives for training rows in a corpus
     Mine(OnRanks<MineArgs>),
+    /// Score the pairs of training rows, and say how many passages of an index score higher
+    Score(OnRanks<ScoreArgs>),
+    /// Show runs and evaluations side by side: one page of HTML, and the same as Markdown
+    Report(Report),
     /// Write a pre-trained model as another program's folder
     Export(Export),
     /// Turn a data set as it is published into training rows, or a benchmark into folders that `eval` reads
@@ -101,8 +106,8 @@ pub struct Scaled<A: Args> {
     /// What is done where.
     #[command(flatten)]
     pub on: OnRanks<A>,
-    /// With --dry-run: passages of the corpus; default: those of this one
-    #[arg(long, value_name = "PASSAGES", requires = "dry_run")]
+    /// With --dry-run: passages of the corpus, e.g. 1e9; default: those of this one
+    #[arg(long, value_name = "PASSAGES", value_parser = count, requires = "dry_run")]
     pub for_passages: Option<NonZeroU64>,
     /// With --dry-run: ranks that are to share the work; default: as many as measure it
     #[arg(long, value_name = "RANKS", requires = "dry_run")]
@@ -344,7 +349,50 @@ pub enum Layout {
     MaskedLm,
 }
 
+/// A whole number, which may be written as 1e9.
+fn count(text: &str) -> Result<NonZeroU64, String> {
+    // Up to 2^53 all whole numbers are floats.
+    let is_whole = |number: &f64| (1.0..=9e15).contains(number) && number.fract() == 0.0;
+    let number = || Some(text.parse::<f64>().ok().filter(is_whole)? as u64);
+    let count = text.parse().ok().or_else(number).and_then(NonZeroU64::new);
+    count.ok_or_else(|| "expected a whole number above 0, e.g. 5000000 or 5e6".into())
+}
+
+/// `tercet report`.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// Folders of runs, and of evaluations as `eval --out` writes them, in any order; each is compared with the first
+    /// of its kind. NAME= before a folder is what it is called, else its own name; several evaluations behind one name,
+    /// as of several seeds, are averaged query by query
+    #[arg(value_name = "[NAME=]FOLDER[,FOLDER…]", required = true)]
+    pub folders: Vec<ReportInput>,
+    /// The page to write; the Markdown lies beside it, with .md for .html; what is there is written over
+    #[arg(long, value_name = "FILE.html", default_value = "report.html", value_parser = page)]
+    pub out: PathBuf,
+}
+
+fn page(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let is_page = path.extension().is_some_and(|ending| ending == "html" || ending == "htm");
+    is_page.then_some(path).ok_or_else(|| "expected a name that ends with .html; the .md lies beside it".into())
+}
+
 fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse::<f64>().ok().filter(|rate| rate.is_finite() && *rate > 0.0);
     rate.ok_or_else(|| "expected a number above 0 per second, e.g. 120e12".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_may_be_written_with_an_exponent() {
+        let good = |text: &str| count(text).unwrap().get();
+        assert_eq!((good("7"), good("1e9"), good("2.5e3")), (7, 1_000_000_000, 2500));
+        assert_eq!(good("18446744073709551615"), u64::MAX);
+        for bad in ["0", "-1", "1.5", "1e30", "nan", "", "many"] {
+            assert!(count(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -12,6 +12,8 @@ mod mine;
 mod plan;
 mod prepare;
 mod recipe;
+mod report;
+mod score;
 mod search;
 mod step;
 mod submit;
@@ -37,6 +39,8 @@ pub fn run(command: &Command) -> anyhow::Result<()> {
         Command::Search(args) => search::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Mine(args) => mine::run(args),
+        Command::Score(args) => score::run(args),
+        Command::Report(args) => report::run(args),
         Command::Export(args) => export::run(args),
         Command::Import(args) => curate::run("import", args),
         Command::Curate(args) => curate::run("curate", args),

@@ -29,7 +29,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tercet_configs::{Device, ExitCode, ModelShape, Recipe, error_line};
-use tercet_sampler::{Phase, Plan};
+use tercet_sampler::{Phase, Plan, check_evaluation};
 
 use crate::exit;
 
@@ -72,6 +72,7 @@ pub fn report(
     let store = Plan::store_of(recipe).map_err(|error| take(error.into())).ok();
     let plan =
         store.as_ref().and_then(|store| Plan::new(Arc::clone(store), recipe).map_err(|error| take(error.into())).ok());
+    errors.extend(check_evaluation(recipe).err());
     let mut report = Report {
         recipe: recipe.name.clone(),
         world_size: world,

@@ -95,7 +95,7 @@ impl Follower {
         self.progress.restarted(lost_steps);
         let (from_step, world_size, resumed_secs) =
             (self.first_step, self.world_size, failed_at.elapsed().as_secs_f64());
-        record::append(&self.run_dir, &Line::Resumed { from_step, lost_steps, world_size, resumed_secs });
+        record::append(&self.run_dir, Line::Resumed { from_step, lost_steps, world_size, resumed_secs });
     }
 
     /// Whether the ranks have to be taken down.
@@ -123,8 +123,9 @@ impl Follower {
     /// The ranks are gone, because of `why`.
     pub fn failed(&mut self, why: &str) {
         let secs = self.trouble.as_ref().map_or_else(|| self.health.longest_silence(), |trouble| trouble.secs);
-        let line = Line::Failed { why, step: self.step, world_size: self.world_size, detected_secs: secs };
-        record::append(&self.run_dir, &line);
+        let line =
+            Line::Failed { why: why.to_owned(), step: self.step, world_size: self.world_size, detected_secs: secs };
+        record::append(&self.run_dir, line);
         // Ranks that failed before any step do not hide when the run last moved.
         self.failed.get_or_insert((Instant::now(), self.step));
     }

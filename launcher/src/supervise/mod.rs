@@ -9,7 +9,7 @@ mod follow;
 mod health;
 mod lines;
 mod policy;
-mod record;
+pub mod record;
 mod survivors;
 
 use std::ffi::OsString;

@@ -89,9 +89,18 @@ pub struct Synthesize {
     /// The recipe; its paths are relative to its own folder
     #[arg(value_name = "FILE")]
     pub recipe: PathBuf,
-    /// The folder to write to
+    /// The folder to write to, with the journal; the same command goes on where it was stopped
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Send nothing: say how many requests there will be, and what they can cost
+    #[arg(long, conflicts_with_all = ["batch_out", "batch_in"])]
+    pub dry_run: bool,
+    /// Send nothing: write the next requests into a file for a batch interface, or several if it would be too large
+    #[arg(long, value_name = "FILE", conflicts_with = "batch_in")]
+    pub batch_out: Option<PathBuf>,
+    /// Send nothing: read what came back of batches, answers and errors, and write what there is
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub batch_in: Vec<PathBuf>,
 }
 
 /// `tercet import`.

@@ -23,6 +23,19 @@ pub enum CurateError {
     /// Something else must be asked for.
     #[error("{0}")]
     Usage(String),
+    /// Another machine, or another program, does not do its part; trying again can help.
+    #[error("{0}")]
+    Machine(String),
+    /// Ranks did not do what this program asked them for. They have said why.
+    #[error("tercet {command} ended with {}: what it says stands above", ended(*code, *signal))]
+    Ranks {
+        /// What they were asked for.
+        command: &'static str,
+        /// The exit code, if there is one.
+        code: Option<i32>,
+        /// The signal that ended it otherwise.
+        signal: Option<i32>,
+    },
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -46,11 +59,23 @@ impl CurateError {
 
     /// The exit code of a process that ends with this error.
     pub fn exit_code(&self) -> ExitCode {
+        let known = [ExitCode::Usage, ExitCode::Data, ExitCode::Preempted, ExitCode::Bug];
         match self {
+            Self::Ranks { code, .. } => {
+                known.into_iter().find(|known| Some(known.code()) == *code).unwrap_or(ExitCode::Machine)
+            }
             Self::Input(error) => error.exit_code(),
             Self::Data { .. } => ExitCode::Data,
             Self::Usage(_) => ExitCode::Usage,
+            Self::Machine(_) => ExitCode::Machine,
             Self::Io { source, .. } => ExitCode::of_io(source),
         }
+    }
+}
+
+fn ended(code: Option<i32>, signal: Option<i32>) -> String {
+    match (code, signal) {
+        (Some(code), _) => format!("code {code}"),
+        (None, signal) => format!("signal {}", signal.unwrap_or_default()),
     }
 }

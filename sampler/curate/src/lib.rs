@@ -9,6 +9,8 @@
 //! Not here: tokens, models, ranks. Whoever only trains needs none of this.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+// It is a library for this package's program, examples and benches alone; its documentation is read by who changes it.
+#![allow(rustdoc::private_intra_doc_links)]
 
 pub mod args;
 pub mod curation;

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod curation;
 mod folders;
 mod rows;
+mod synthesis;
 mod written;
 
 use std::path::{Path, PathBuf};
@@ -30,12 +32,31 @@ impl Place {
         std::fs::write(path, text).unwrap();
     }
 
-    /// `tercet import` with these words, in this folder: its exit code and what it said.
-    fn import(&self, words: &[&str]) -> (i32, String) {
+    /// `tercet` with these words, in this folder: its exit code and what it said.
+    fn run(&self, words: &[&str]) -> (i32, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tercet-curate"));
-        let ended = command.arg("import").args(words).current_dir(self.0.path()).output().unwrap();
+        let ended = command.args(words).current_dir(self.0.path()).output().unwrap();
         let said = String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap();
         (ended.status.code().unwrap(), said)
+    }
+
+    /// The same, which must succeed.
+    fn run_well(&self, words: &[&str]) -> String {
+        let (code, said) = self.run(words);
+        assert_eq!(code, 0, "{words:?}: {said}");
+        said
+    }
+
+    /// The same, which must end with `code` and say all of `expected`.
+    fn refuse_run(&self, words: &[&str], code: i32, expected: &[&str]) {
+        let (found, said) = self.run(words);
+        assert_eq!(found, code, "{words:?}: {said}");
+        expected.iter().for_each(|part| assert!(said.contains(part), "{words:?}: {said:?} lacks {part:?}"));
+    }
+
+    /// `tercet import` with these words, in this folder: its exit code and what it said.
+    fn import(&self, words: &[&str]) -> (i32, String) {
+        self.run(&[&["import"], words].concat())
     }
 
     /// The same, which must succeed.

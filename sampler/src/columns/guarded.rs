@@ -1,4 +1,5 @@
-//! Turns panics of the Arrow and Parquet decoders into errors. They panic on some damaged files.
+//! Turns panics of others' decoders into errors. Those of Arrow and Parquet panic on some damaged files, and a parser of
+//! HTML on some pages.
 //!
 //! The state that a panic leaves behind is discarded. Such panics are not printed: a hook, set once, checks a flag of
 //! the thread.
@@ -14,7 +15,10 @@ thread_local! {
 static HOOK: Once = Once::new();
 
 /// The result of `decode`, or its panic's message as the error.
-pub(super) fn guarded<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+///
+/// # Errors
+/// `decode`'s own, or its panic's message.
+pub fn guarded<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     HOOK.call_once(|| {
         let hook = take_hook();
         set_hook(Box::new(move |panic| {

@@ -23,9 +23,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::error::RowError;
 use crate::lines::CountingFile;
-use guarded::guarded;
-
 pub(crate) use folder::files_of;
+pub use guarded::guarded;
 
 /// The number of Parquet rows that are decoded together.
 const ROWS_PER_BATCH: usize = 1024;

@@ -1,6 +1,6 @@
 //! Reads the lines of text files, whatever wrote them, for all commands.
 //!
-//! Files are plain, gzip or zstd, recognised by content. A line ends with LF or CR LF. A byte order mark before a line,
+//! Files are plain, gzip, bzip2 or zstd, recognised by content. A line ends with LF or CR LF. A byte order mark before a line,
 //! which concatenating files leaves, is not part of it. A file that evidently has no such lines (`evident`) is refused
 //! as a whole.
 
@@ -119,15 +119,65 @@ impl LineReader {
     fn checked(&mut self, read: io::Result<usize>) -> Result<usize, RowError> {
         read.map_err(|source| {
             self.failed = true;
-            let reason = match (self.packing, source.kind()) {
-                (Packing::Plain, _) => source.to_string(),
-                (_, io::ErrorKind::UnexpectedEof) => {
-                    format!("the {} data ends early: copy the file again", self.packing.name())
-                }
-                _ => format!("not valid {} data: {source}", self.packing.name()),
-            };
-            RowError::Read { path: self.path.clone(), line: self.line, reason, source }
+            broken(&self.path, self.packing, self.line, source)
         })
+    }
+}
+
+/// The error for reading that ended after `line` for `source`.
+fn broken(path: &Path, packing: Packing, line: u64, source: io::Error) -> RowError {
+    let reason = match (packing, source.kind()) {
+        (Packing::Plain, _) => source.to_string(),
+        (_, io::ErrorKind::UnexpectedEof) => format!("the {} data ends early: copy the file again", packing.name()),
+        _ => format!("not valid {} data: {source}", packing.name()),
+    };
+    RowError::Read { path: path.to_owned(), line, reason, source }
+}
+
+/// The content of a file of any kind, whatever it is packed as, for who recognises it without help.
+pub struct Unpacked {
+    path: PathBuf,
+    packing: Packing,
+    input: Box<dyn BufRead + Send>,
+}
+
+impl Unpacked {
+    /// Opens `path`.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn open(path: &Path) -> Result<Self, RowError> {
+        let file = File::open(path).map_err(|source| RowError::Open { path: path.to_owned(), source })?;
+        let (packing, input) = unpack(path, file, |_| None)?;
+        Ok(Self { path: path.to_owned(), packing, input })
+    }
+
+    /// A function that makes the error of reading that ended after `line` for the reason that it is given.
+    pub fn broken(&self, line: u64) -> impl Fn(io::Error) -> RowError + 'static {
+        let (path, packing) = (self.path.clone(), self.packing);
+        move |source| broken(&path, packing, line, source)
+    }
+}
+
+impl Read for Unpacked {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.input.read(buffer)
+    }
+}
+
+impl BufRead for Unpacked {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.input.fill_buf()
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.input.consume(len);
+    }
+}
+
+impl fmt::Debug for Unpacked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unpacked").field("path", &self.path).finish_non_exhaustive()
     }
 }
 

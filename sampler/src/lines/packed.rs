@@ -1,4 +1,4 @@
-//! Files compressed with gzip or zstd. The content decides how one is read, and the name how it is written.
+//! Files compressed with gzip, bzip2 or zstd. The content decides how one is read, and the name how it is written.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::GzDecoder;
 
 pub(super) const READ_BUFFER_BYTES: usize = 256 << 10;
@@ -18,6 +19,7 @@ const MAX_WINDOW_LOG: u32 = 31;
 pub(super) enum Packing {
     Plain,
     Gzip,
+    Bzip2,
     Zstd,
 }
 
@@ -26,6 +28,9 @@ impl Packing {
     pub(super) fn of_bytes(first_bytes: &[u8]) -> Self {
         match first_bytes {
             [0x1f, 0x8b, ..] => Self::Gzip,
+            // A block's magic number follows, or the end's in what packs nothing. Text may begin with the first four.
+            [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', b'&', b'S', b'Y', ..]
+            | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, 0x45, 0x38, 0x50, 0x90, ..] => Self::Bzip2,
             // The second pattern is a skippable frame, with which parallel and seekable writers begin.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             _ => Self::Plain,
@@ -36,6 +41,7 @@ impl Packing {
     pub(super) fn of_name(path: &Path) -> Self {
         match path.extension().and_then(|ending| ending.to_str()) {
             Some(ending) if ending.eq_ignore_ascii_case("gz") => Self::Gzip,
+            Some(ending) if ending.eq_ignore_ascii_case("bz2") => Self::Bzip2,
             Some(ending) if ending.eq_ignore_ascii_case("zst") => Self::Zstd,
             _ => Self::Plain,
         }
@@ -45,6 +51,7 @@ impl Packing {
         match self {
             Self::Plain => "plain text",
             Self::Gzip => "gzip",
+            Self::Bzip2 => "bzip2",
             Self::Zstd => "zstd",
         }
     }
@@ -54,6 +61,7 @@ impl Packing {
         Ok(match self {
             Self::Plain => Box::new(packed),
             Self::Gzip => Box::new(GzipReader { member: Some(GzDecoder::new(packed)) }),
+            Self::Bzip2 => Box::new(MultiBzDecoder::new(packed)),
             Self::Zstd => {
                 let mut decoder = zstd::Decoder::with_buffer(packed)?;
                 decoder.window_log_max(MAX_WINDOW_LOG)?;
@@ -126,11 +134,11 @@ impl Read for CountingFile {
 pub fn unpacked_name(path: &Path) -> PathBuf {
     match Packing::of_name(path) {
         Packing::Plain => path.to_owned(),
-        Packing::Gzip | Packing::Zstd => path.with_extension(""),
+        Packing::Gzip | Packing::Bzip2 | Packing::Zstd => path.with_extension(""),
     }
 }
 
-/// `path` if it exists, else the same name with `.gz` or `.zst` appended if that exists, else `path`.
+/// `path` if it exists, else the same name with `.gz`, `.zst` or `.bz2` appended if that exists, else `path`.
 pub fn plain_or_packed(path: &Path) -> PathBuf {
     let with_ending = |ending: &str| {
         let mut name = path.as_os_str().to_owned();
@@ -140,10 +148,15 @@ pub fn plain_or_packed(path: &Path) -> PathBuf {
     if path.exists() {
         return path.to_owned();
     }
-    [".gz", ".zst"].map(with_ending).into_iter().find(|packed| packed.exists()).unwrap_or_else(|| path.to_owned())
+    [".gz", ".zst", ".bz2"]
+        .map(with_ending)
+        .into_iter()
+        .find(|packed| packed.exists())
+        .unwrap_or_else(|| path.to_owned())
 }
 
-/// Writes a file in the compression of its name: gzip for `.gz`, zstd for `.zst`, else plain.
+/// Writes a file in the compression of its name: gzip for `.gz`, bzip2 for `.bz2`, zstd for
+/// `.zst`, else plain.
 pub struct PackedWriter<W: Write> {
     inner: Inner<W>,
 }
@@ -151,6 +164,7 @@ pub struct PackedWriter<W: Write> {
 enum Inner<W: Write> {
     Plain(W),
     Gzip(flate2::write::GzEncoder<W>),
+    Bzip2(bzip2::write::BzEncoder<W>),
     Zstd(zstd::Encoder<'static, W>),
 }
 
@@ -163,6 +177,7 @@ impl<W: Write> PackedWriter<W> {
         let inner = match Packing::of_name(path) {
             Packing::Plain => Inner::Plain(file),
             Packing::Gzip => Inner::Gzip(flate2::write::GzEncoder::new(file, flate2::Compression::default())),
+            Packing::Bzip2 => Inner::Bzip2(bzip2::write::BzEncoder::new(file, bzip2::Compression::default())),
             Packing::Zstd => Inner::Zstd(zstd::Encoder::new(file, zstd::DEFAULT_COMPRESSION_LEVEL)?),
         };
         Ok(Self { inner })
@@ -176,6 +191,7 @@ impl<W: Write> PackedWriter<W> {
         match self.inner {
             Inner::Plain(file) => Ok(file),
             Inner::Gzip(encoder) => encoder.finish(),
+            Inner::Bzip2(encoder) => encoder.finish(),
             Inner::Zstd(encoder) => encoder.finish(),
         }
     }
@@ -186,6 +202,7 @@ impl<W: Write> Write for PackedWriter<W> {
         match &mut self.inner {
             Inner::Plain(file) => file.write(bytes),
             Inner::Gzip(encoder) => encoder.write(bytes),
+            Inner::Bzip2(encoder) => encoder.write(bytes),
             Inner::Zstd(encoder) => encoder.write(bytes),
         }
     }
@@ -194,6 +211,7 @@ impl<W: Write> Write for PackedWriter<W> {
         match &mut self.inner {
             Inner::Plain(file) => file.flush(),
             Inner::Gzip(encoder) => encoder.flush(),
+            Inner::Bzip2(encoder) => encoder.flush(),
             Inner::Zstd(encoder) => encoder.flush(),
         }
     }
@@ -205,7 +223,12 @@ mod tests {
 
     #[test]
     fn what_is_written_is_packed_as_it_is_named_and_read_back() {
-        for (name, packing) in [("a.jsonl", Packing::Plain), ("a.jsonl.gz", Packing::Gzip), ("A.ZST", Packing::Zstd)] {
+        for (name, packing) in [
+            ("a.jsonl", Packing::Plain),
+            ("a.jsonl.gz", Packing::Gzip),
+            ("a.jsonl.bz2", Packing::Bzip2),
+            ("A.ZST", Packing::Zstd),
+        ] {
             let mut writer = PackedWriter::new(Path::new(name), Vec::new()).unwrap();
             writer.write_all(b"some text\n").unwrap();
             let packed = writer.finish().unwrap();
@@ -234,6 +257,28 @@ mod tests {
         assert_eq!(read([one.clone(), zeros.clone(), member(b""), two, vec![0]].concat()).unwrap(), "one\ntwo\n");
         assert!(read([one.clone(), zeros, b"x".to_vec()].concat()).is_err());
         assert!(read(one[..one.len() - 1].to_vec()).is_err());
+    }
+
+    #[test]
+    fn all_streams_of_bzip2_are_read_and_a_cut_one_is_not() {
+        let stream = |text: &[u8]| {
+            let mut writer = PackedWriter::new(Path::new("a.bz2"), Vec::new()).unwrap();
+            writer.write_all(text).unwrap();
+            writer.finish().unwrap()
+        };
+        let read = |packed: Vec<u8>| {
+            let mut text = String::new();
+            let mut packed = Packing::Bzip2.unpack(buffered(io::Cursor::new(packed))).unwrap();
+            packed.read_to_string(&mut text).map(|_| text)
+        };
+        let (one, two, none) = (stream(b"one\n"), stream(b"two\n"), stream(b""));
+        assert_eq!(read([one.clone(), none.clone(), two.clone()].concat()).unwrap(), "one\ntwo\n");
+        assert_eq!(Packing::of_bytes(&none), Packing::Bzip2);
+        assert_eq!(Packing::of_bytes(b"BZh9 is no archive"), Packing::Plain);
+        for cut in [one[..one.len() - 1].to_vec(), [&one[..], &two[..5]].concat()] {
+            assert_eq!(read(cut).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        }
+        assert!(read([&one[..], b"x"].concat()).is_err());
     }
 
     #[test]

@@ -69,6 +69,11 @@ impl Row {
             None => Cow::Borrowed(&self.query),
         }
     }
+
+    /// Whether it is of a symmetric type, whose passages take the query's prefix.
+    pub fn is_symmetric(&self) -> bool {
+        self.kind.as_deref().is_some_and(|kind| kind.starts_with("symmetric"))
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use tercet_configs::{DeviceChoice, Recipe, RecipeError};
 
 use crate::args::{
-    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, IndexArgs, MeasureArgs, MineArgs, ProbeArgs, RankTrainArgs,
+    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, IndexArgs, MeasureArgs, MineArgs, ProbeArgs, RankTrainArgs, ScoreArgs,
     SearchArgs, StepArgs,
 };
 use crate::words::Words;
@@ -34,6 +34,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Hard negatives for rows
     Mine(MineArgs),
+    /// Scores of rows' pairs, and how many passages of an index score higher
+    Score(ScoreArgs),
     /// What libtorch makes of the device: which attention kernels it chooses, and how fast they are
     Probe(ProbeArgs),
 }
@@ -74,6 +76,7 @@ impl Command {
             Self::Search(args) => args.words(Words::of("search")),
             Self::Eval(args) => args.words(Words::of("eval")),
             Self::Mine(args) => args.words(Words::of("mine")),
+            Self::Score(args) => args.words(Words::of("score")),
             Self::Probe(args) => args.words(Words::of("probe")),
         }
     }
@@ -86,7 +89,13 @@ impl Command {
             Self::Bench(args) => Some(args.recipe.load()),
             Self::Step(args) => Some(args.recipe.load()),
             Self::Doctor(args) => args.load(),
-            Self::Encode(_) | Self::Index(_) | Self::Search(_) | Self::Eval(_) | Self::Mine(_) | Self::Probe(_) => None,
+            Self::Encode(_)
+            | Self::Index(_)
+            | Self::Search(_)
+            | Self::Eval(_)
+            | Self::Mine(_)
+            | Self::Score(_)
+            | Self::Probe(_) => None,
         }
     }
 
@@ -98,6 +107,7 @@ impl Command {
             Self::Search(args) => args.device.into(),
             Self::Eval(args) => args.device.into(),
             Self::Mine(args) => args.device.into(),
+            Self::Score(args) => args.device.into(),
             Self::Doctor(args) => args.device_choice(recipe),
             Self::Train(_) | Self::Measure(_) | Self::Bench(_) | Self::Step(_) | Self::Probe(_) => {
                 recipe.map_or_else(DeviceChoice::default, |recipe| recipe.device)

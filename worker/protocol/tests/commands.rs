@@ -14,7 +14,7 @@ use tercet_protocol::Command;
 use tercet_protocol::args::{
     BenchArgs, Bm25Lengths, DeviceArg, DoctorArgs, Draw, EncodeArgs, EvalArgs, EvalChoices, Few, Filters, IndexArgs,
     IndexHead, LexicalArg, Lists, MeasureArgs, MineArgs, PoolingArg, PrecisionArg, Prefixes, ProbeArgs, RankRange,
-    RankTrainArgs, Ranking, RecipeArgs, SearchArgs, Side, StepArgs, StoreArg, TrainArgs, Weights,
+    RankTrainArgs, Ranking, RecipeArgs, ScoreArgs, SearchArgs, Side, StepArgs, StoreArg, TrainArgs, Weights,
 };
 
 /// What a user, or a file's name, may bring along.
@@ -184,7 +184,7 @@ fn full(text: &str) -> Vec<Command> {
             corpus: Vec::new(),
             ranking: Ranking::All,
             lists,
-            prefixes: Prefixes { passage_prefix: None, ..prefixes },
+            prefixes: Prefixes { passage_prefix: None, ..prefixes.clone() },
             negatives: 1,
             range: RankRange { skip: 1, depth: 2 },
             draw: Draw::Uniform,
@@ -200,6 +200,34 @@ fn full(text: &str) -> Vec<Command> {
             sub_batch_tokens: 2,
             device: DeviceArg::Cuda,
             precision: PrecisionArg::Fp32,
+        }),
+        Command::Score(ScoreArgs {
+            model: path(),
+            rows: paths(),
+            out: path(),
+            index: None,
+            top: 10,
+            prefixes: prefixes.clone(),
+            query_max_len: 4,
+            passage_max_len: Some(5),
+            memory: 7,
+            sub_batch_tokens: 2,
+            device: DeviceArg::Cuda,
+            precision: PrecisionArg::Fp32,
+        }),
+        Command::Score(ScoreArgs {
+            model: path(),
+            rows: paths(),
+            out: path(),
+            index: Some(path()),
+            top: 1,
+            prefixes: Prefixes { passage_prefix: None, ..prefixes },
+            query_max_len: 4,
+            passage_max_len: None,
+            memory: 7,
+            sub_batch_tokens: 2,
+            device: DeviceArg::Auto,
+            precision: PrecisionArg::Auto,
         }),
         Command::Probe(ProbeArgs { tokens: 100, lens: vec![1, usize::MAX], heads: 3 }),
     ]
@@ -257,6 +285,7 @@ fn what_is_typed_alone_has_defaults_and_they_are_read_as_they_are() {
         "search --model m --index i --queries q --out o",
         "eval --model m --data a",
         "mine --model m --rows r.jsonl --out o.jsonl",
+        "score --model m --rows r.jsonl --out o",
         "probe",
     ] {
         let command = typed(line).unwrap();

@@ -36,6 +36,11 @@ impl Index {
         let mut first = vec![0u32];
         for meta in &manifest.blocks {
             let path = dir.join(BLOCKS).join(&meta.file);
+            if !path.exists() {
+                let reason = "a block of the index is gone: type the `tercet index` or `tercet eval` command again, it \
+                              makes the block anew";
+                return Err(IndexError::NotThere { path, reason: reason.into() });
+            }
             let block = Block::open(&path, encoding.heads, encoding.stored)?;
             if block.checksum()? != meta.blake3 || block.num_passages() != meta.passages {
                 return Err(IndexError::damaged(&path, "it is not the block that the manifest names"));

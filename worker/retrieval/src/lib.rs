@@ -37,7 +37,7 @@ pub use index::Index;
 pub use lexical::LexicalWeights;
 pub use manifest::{
     BLOCKS, BlockMeta, Corpus, Encoding, GRAIN, MANIFEST, Manifest, SETTINGS, Settings, WeightsOf, block_len,
-    block_name,
+    block_name, differences,
 };
 pub use number::{Numbers, Stored};
 pub use postings::{TokenWeights, WordWeights};

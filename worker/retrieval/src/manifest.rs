@@ -195,8 +195,8 @@ fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>, IndexError
     }
 }
 
-/// What two of a kind have otherwise.
-pub(crate) fn differences<T: Serialize>(own: &T, other: &T) -> Vec<String> {
+/// What `own` has otherwise than `other`, as "key: own's there, other's here".
+pub fn differences<T: Serialize>(own: &T, other: &T) -> Vec<String> {
     let [own, other] = [own, other].map(|value| {
         let mut flat = BTreeMap::new();
         // As in `to_json`.

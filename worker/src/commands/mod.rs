@@ -16,5 +16,6 @@ pub mod measure;
 pub mod mine;
 mod peak;
 pub mod probe;
+pub mod score;
 pub mod search;
 pub mod step;

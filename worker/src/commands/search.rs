@@ -12,7 +12,7 @@ use tercet_protocol::says::search::SearchRecord;
 use tercet_retrieval::{Index, run_lines};
 
 use crate::files::CommandError;
-use crate::files::output::{AtomicFile, is_begun, must_be_free};
+use crate::files::output::{AtomicFile, is_begun, must_be_free, remove_begun};
 use crate::machine::device::device_kind;
 use crate::retrieval::judged::{self, read_queries};
 use crate::retrieval::prefixes;
@@ -51,6 +51,9 @@ pub fn run(args: &SearchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let asked = Prefixes { query_prefix: args.query_prefix.clone(), passage_prefix: None };
     let [prompt, _] = prefixes::over(&asked, encoder.prompts());
     prefixes::tell(ranks, "queries", &prompt, queries.iter().map(|query| query.text.as_str()));
+    if ranks.rank() == 0 {
+        tell_of_empty(&encoder, &queries)?;
+    }
     let search = Search::new(&index, &encoder, &args.lists, (&prompt, args.query_max_len), ranks)?;
     let batch = search.batch_len(args.memory, &rankings);
     if args.dry_run {
@@ -59,7 +62,11 @@ pub fn run(args: &SearchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     // Before any run file is in its place.
     let record_file = (ranks.rank() == 0).then(|| AtomicFile::create(&record)).transpose()?;
     let mut files = match ranks.rank() {
-        0 => paths.iter().map(|path| AtomicFile::create(path)).collect::<Result<Vec<_>, _>>()?,
+        0 => {
+            // The record is held, so whoever began these is dead: also those that this search does not write.
+            run_files(args, &Ranking::ALL).iter().try_for_each(|path| remove_begun(path))?;
+            paths.iter().map(|path| AtomicFile::create(path)).collect::<Result<Vec<_>, _>>()?
+        }
         _ => Vec::new(),
     };
     for batch in queries.chunks(batch) {
@@ -76,6 +83,16 @@ pub fn run(args: &SearchArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         file.write_all(&serde_json::to_vec_pretty(&said)?).map_err(CommandError::file(&record))?;
         file.commit()?;
         println!("{num_queries} queries, {num_docs} documents: {} run files in {}", paths.len(), args.out.display());
+    }
+    Ok(())
+}
+
+/// Says how many queries say nothing.
+fn tell_of_empty(encoder: &TextEncoder, queries: &[judged::Query]) -> anyhow::Result<()> {
+    let texts: Vec<&str> = queries.iter().map(|query| query.text.as_str()).collect();
+    let num_empty = encoder.tokenless(&texts)?.len();
+    if num_empty > 0 {
+        tracing::warn!("{num_empty} queries are blank or without a token: they all get the same representation");
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! be wrong with either.
 
 mod error;
+pub mod names;
 pub mod output;
 pub mod records;
 

@@ -144,6 +144,17 @@ pub fn is_begun(path: &Path) -> bool {
     beside(path).symlink_metadata().is_ok()
 }
 
+/// Removes what a killed process has begun to write for `path`, if there is something.
+///
+/// # Errors
+/// [`CommandError::File`].
+pub fn remove_begun(path: &Path) -> Result<(), CommandError> {
+    match fs::remove_file(beside(path)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(CommandError::file(&beside(path))(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Where the file for `path` is written.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();

@@ -89,6 +89,7 @@ impl Recorder {
         });
         // With events it is the launcher that shows them; the log file has them in any case.
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        // `tercet report` reads this line.
         let steps = format!("steps {} to {}", first_step + 1, recipe.steps);
         tracing::info!("{}: {world_size} ranks, {steps}, ready after {startup_secs:.2} s", recipe.name);
         Ok(Self { sink: Some(sink) })

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use tercet_cluster::{Collective, broadcast_bytes};
 use tercet_retrieval::{Corpus, GRAIN};
-use tercet_sampler::{ReadAt, WrittenRows, for_each_object};
+use tercet_sampler::{EvalFolder, NamedBy, ReadAt, WrittenRows, for_each_object};
 
-use super::judged::{find, required_id};
+use super::judged::required_id;
 use crate::files::CommandError;
 use crate::files::records::TextRecord;
 
@@ -198,7 +198,8 @@ impl CorpusFiles {
 
 /// Files where BEIR folders are meant.
 fn found(paths: &[PathBuf]) -> Vec<PathBuf> {
-    paths.iter().map(|path| find(path, "corpus.jsonl").unwrap_or_else(|| path.clone())).collect()
+    let corpus = |dir| EvalFolder { dir, named_by: NamedBy::Options }.find("corpus.jsonl");
+    paths.iter().map(|path| corpus(path).unwrap_or_else(|| path.clone())).collect()
 }
 
 impl Unread<'_> {

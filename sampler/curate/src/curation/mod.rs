@@ -1,6 +1,6 @@
 //! `tercet curate`: raw files to training rows, by a recipe.
 //!
-//! A unit is one file of one source. [`reading`] makes rows of each unit, and keys by which duplicates are found; units
+//! A unit is some files of one source, or a large one. [`reading`] makes rows of each unit, and keys by which duplicates are found; units
 //! are read in any order, by threads, and by processes that share them. When all are read, what must see all rows
 //! comes: duplicates, and a model's judgment. [`writing`] puts the rows that stay into one file a source, and
 //! [`accounts`] say of every pair what became of it.
@@ -37,20 +37,18 @@ pub fn run(args: &Curate) -> Result<String, CurateError> {
     let jobs = args.jobs.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get);
     let place = Place::open(&args.out, &Asked::new(&recipe, args.first, &units), args.share)?;
     if place.is_done() {
+        place.finish()?;
         return Ok(format!("{}: is done already\n\n{}", args.out.display(), place.told()?));
     }
     let own: Vec<_> = units.iter().filter(|unit| args.share.is_none_or(|share| share.has(unit.number))).collect();
     reading::read(&own, &recipe, &place, args.first, jobs)?;
     if let Some(share) = args.share {
         let (out, recipe) = (args.out.display(), args.recipe.display());
-        return Ok(format!(
-            "{out}: share {share} is read, {} files; when all shares are: tercet curate {recipe} --out {out}",
-            own.len()
-        ));
+        return Ok(format!("{out}: share {share} is read; when all are: tercet curate {recipe} --out {out}"));
     }
     let dropped = global::find(&units, &recipe, &place, jobs)?;
     let accounts = writing::write(&units, &recipe, &place, &dropped, jobs)?;
-    report::write(&accounts, &recipe, &place)?;
+    report::write(&accounts, dropped.scores.as_ref(), &recipe, &place)?;
     place.finish()?;
     place.told()
 }

@@ -30,9 +30,7 @@ pub struct Asked {
 impl Asked {
     /// What `recipe` asks for of these files.
     pub fn new(recipe: &Recipe, first: Option<u64>, units: &[Unit]) -> Self {
-        // A file that cannot be looked at is told of when it is read.
-        let bytes = |unit: &Unit| fs::metadata(&unit.file).map_or(0, |file| file.len());
-        let files = units.iter().map(|unit| (unit.file.clone(), bytes(unit))).collect();
+        let files = units.iter().flat_map(|unit| unit.files.iter().cloned()).collect();
         Self { recipe: recipe.to_toml(), first, files }
     }
 }
@@ -153,13 +151,16 @@ impl Place {
         write_durably(&path, bytes).map_err(CurateError::io(&path))
     }
 
-    /// Removes what was needed on the way.
+    /// Removes what was needed on the way, or what a killed process left of it.
     ///
     /// # Errors
     /// The operating system's.
     pub fn finish(&self) -> Result<(), CurateError> {
         let work = self.dir.join(WORK);
-        fs::remove_dir_all(&work).map_err(CurateError::io(&work))
+        match fs::remove_dir_all(&work) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CurateError::io(&work)(error)),
+            _ => Ok(()),
+        }
     }
 }
 

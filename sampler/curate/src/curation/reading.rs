@@ -1,7 +1,9 @@
 //! The files of sources, to rows and keys.
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 use tercet_sampler::ReadAt;
@@ -16,14 +18,14 @@ use crate::duplicates::UnitKeys;
 use crate::error::CurateError;
 use crate::filters::{Filters, Judged};
 use crate::output::{Partial, WholeFile};
-use crate::sources::Offered;
+use crate::sources::{Offered, Source};
 
 /// The rows of a unit, one a line: [`RowLine`].
 const ROWS: &str = "rows.jsonl.zst";
 const KEYS: &str = "keys";
 const COUNTS: &str = "counts.json";
 
-/// Rows of one file at most, so that a row's number has 32 bits.
+/// Rows of a unit at most, so that a row's number has 32 bits.
 const MOST_ROWS: u32 = u32::MAX;
 
 /// What is known of a unit once it is read.
@@ -31,6 +33,8 @@ const MOST_ROWS: u32 = u32::MAX;
 pub struct Counted {
     /// Rows that filters left.
     pub rows: u32,
+    /// For each file, how many of them are of files before it.
+    pub starts: Vec<u32>,
     /// What filters dropped.
     pub accounts: Accounts,
     /// Some of that.
@@ -86,11 +90,27 @@ pub fn read(
         move |(key, reason): (String, String)| CurateError::Usage(format!("source {name:?}: {key}: {reason}"))
     };
     let filters = |source| {
-        recipe.filters_of(&recipe.source[source]).and_then(|filters| Filters::new(&filters, &recipe.base)).map_err(wrong(source))
+        recipe
+            .filters_of(&recipe.source[source])
+            .and_then(|filters| Filters::new(&filters, &recipe.base))
+            .map_err(wrong(source))
     };
     let filters = (0..recipe.source.len()).map(filters).collect::<Result<Vec<_>, _>>()?;
     let left: Vec<&Unit> = units.iter().filter(|unit| !place.of_unit(unit).exists()).copied().collect();
-    parallel::map(&left, jobs, |unit| read_unit(unit, recipe, &filters[unit.source], place, first))?;
+    let files = |units: &[&Unit]| units.iter().map(|unit| unit.files.len()).sum::<usize>();
+    let (read, all) = (AtomicUsize::new(files(units) - files(&left)), files(units));
+    parallel::map(&left, jobs, |unit| {
+        let counted = read_unit(unit, recipe, &filters[unit.source], place, first)?;
+        let number = unit.files.len() + read.fetch_add(unit.files.len(), Ordering::Relaxed);
+        let (kept, offered) = (counted.rows, u64::from(counted.rows) + counted.accounts.num_offered());
+        let source = &recipe.source[unit.source].name;
+        // Nobody is left to be told that standard error is closed.
+        _ = writeln!(
+            io::stderr(),
+            "tercet: {number} of {all} files read; of {offered} pairs of {source} filters kept {kept}"
+        );
+        Ok::<_, CurateError>(())
+    })?;
     Ok(())
 }
 
@@ -100,24 +120,43 @@ fn read_unit(
     filters: &Filters,
     place: &Place,
     first: Option<u64>,
-) -> Result<(), CurateError> {
+) -> Result<Counted, CurateError> {
     let source = &recipe.source[unit.source];
     let partial = Partial::of(&place.of_unit(unit));
     let dir = partial.place();
     remove(dir)?;
     fs::create_dir_all(dir).map_err(CurateError::io(dir))?;
     let mut rows = WholeFile::create(&dir.join(ROWS))?;
-    let mut keys = UnitKeys::create(&dir.join(KEYS), &recipe.duplicates)?;
+    let mut keys = UnitKeys::create(&dir.join(KEYS), &recipe.duplicates, source.compared())?;
     let mut counted = Counted::default();
+    for (file, _) in &unit.files {
+        counted.starts.push(counted.rows);
+        read_file(file, source, filters, first, (&mut rows, &mut keys, &mut counted))?;
+    }
+    rows.finish()?;
+    keys.finish()?;
+    let counts = dir.join(COUNTS);
+    tercet_sampler::write_durably(&counts, &to_json(&counted)).map_err(CurateError::io(&counts))?;
+    partial.name().map_err(CurateError::io(&place.of_unit(unit)))?;
+    Ok(counted)
+}
+
+fn read_file(
+    file: &Path,
+    source: &Source,
+    filters: &Filters,
+    first: Option<u64>,
+    (rows, keys, counted): (&mut WholeFile, &mut UnitKeys, &mut Counted),
+) -> Result<(), CurateError> {
     let (mut records, mut is_enough) = (0, false);
-    let read = source.read(&unit.file, &mut |at: &ReadAt, offered: Offered| {
+    let read = source.read(file, &mut |at: &ReadAt, offered: Offered| {
         if first.is_some_and(|first| records >= first) {
             is_enough = true;
             // It only ends the reading.
             return Err(CurateError::Usage(String::new()));
         }
         records += 1;
-        let Counted { rows: number, accounts, samples } = &mut counted;
+        let Counted { rows: number, accounts, samples, .. } = &mut *counted;
         match offered {
             Offered::Dropped(reason, text) => {
                 accounts.no_pair(&reason);
@@ -134,8 +173,8 @@ fn read_unit(
                     return Ok(());
                 }
                 if *number == MOST_ROWS {
-                    let reason = format!("has more than {MOST_ROWS} rows: cut it into several files");
-                    return Err(CurateError::data(&unit.file, reason));
+                    let reason = format!("more than {MOST_ROWS} rows: cut it into several files");
+                    return Err(CurateError::data(file, reason));
                 }
                 *number += 1;
                 let lang = (language != UNKNOWN).then_some(language.as_str());
@@ -144,14 +183,7 @@ fn read_unit(
             }
         }
     });
-    if !is_enough {
-        read?;
-    }
-    rows.finish()?;
-    keys.finish()?;
-    let counts = dir.join(COUNTS);
-    tercet_sampler::write_durably(&counts, &to_json(&counted)).map_err(CurateError::io(&counts))?;
-    partial.name().map_err(CurateError::io(&place.of_unit(unit)))
+    if is_enough { Ok(()) } else { read }
 }
 
 /// The language of what has none.

@@ -69,7 +69,8 @@ impl Recipe {
             source.check().map_err(within)?;
             self.filters_of(source).map_err(within)?;
         }
-        self.duplicates.check()
+        self.duplicates.check()?;
+        self.relevance.as_ref().map_or(Ok(()), RelevanceRecipe::check)
     }
 
     /// The filters for a source: its own keys before the common ones.

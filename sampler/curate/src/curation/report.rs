@@ -9,6 +9,7 @@ use super::accounts::{Accounts, Lengths, buckets};
 use super::place::{Place, to_json};
 use super::recipe::Recipe;
 use crate::error::CurateError;
+use crate::relevance::Scores;
 
 /// Written last: where it is, all is done.
 pub const REPORT: &str = "report.json";
@@ -25,6 +26,9 @@ const NAMED_LANGUAGES: usize = 30;
 struct Report<'a> {
     all: Counts<'a>,
     sources: BTreeMap<&'a str, Counts<'a>>,
+    /// How pairs score, if a model was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relevance: Option<&'a Scores>,
 }
 
 #[derive(Debug, Serialize)]
@@ -44,11 +48,16 @@ impl<'a> Counts<'a> {
     }
 }
 
-/// Writes it of the accounts of each source.
+/// Writes it of the accounts of each source, and of how pairs score.
 ///
 /// # Errors
 /// The operating system's.
-pub fn write(accounts: &[Accounts], recipe: &Recipe, place: &Place) -> Result<(), CurateError> {
+pub fn write(
+    accounts: &[Accounts],
+    relevance: Option<&Scores>,
+    recipe: &Recipe,
+    place: &Place,
+) -> Result<(), CurateError> {
     let mut all = Accounts::default();
     accounts.iter().for_each(|accounts| all.merge(accounts));
     let names = || recipe.source.iter().map(|source| source.name.as_str());
@@ -57,7 +66,7 @@ pub fn write(accounts: &[Accounts], recipe: &Recipe, place: &Place) -> Result<()
     let picture = tercet_pictures::svg(&panels(&all)).map_err(|error| CurateError::Usage(error.to_string()))?;
     place.write(PICTURE, picture.as_bytes())?;
     let sources = names().zip(accounts.iter().map(Counts::of)).collect();
-    place.write(REPORT, &to_json(&Report { all: Counts::of(&all), sources }))
+    place.write(REPORT, &to_json(&Report { all: Counts::of(&all), sources, relevance }))
 }
 
 /// A line for each source and for all, and a line for each language.

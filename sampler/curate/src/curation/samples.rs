@@ -17,14 +17,24 @@ pub struct Sample {
     /// What decides whether it is among them.
     hash: u64,
     /// The source's name.
-    pub source: String,
+    source: String,
     /// File and line.
-    pub at: String,
+    at: String,
     /// The query; of a record without a pair, none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub query: Option<String>,
+    query: Option<String>,
     /// The passage, or what the record shows; the beginning of it.
-    pub passage: String,
+    passage: String,
+}
+
+/// A sample as it is written to be looked at.
+#[derive(Debug, Serialize)]
+pub struct Shown<'a> {
+    source: &'a str,
+    at: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query: Option<&'a str>,
+    passage: &'a str,
 }
 
 impl Sample {
@@ -45,6 +55,14 @@ fn hash(query: Option<&str>, passage: &str) -> u64 {
     let mut first = [0; 8];
     hasher.finalize_xof().fill(&mut first);
     u64::from_le_bytes(first)
+}
+
+impl Sample {
+    /// Without what only chooses it.
+    pub fn shown(&self) -> Shown<'_> {
+        let Self { source, at, query, passage, .. } = self;
+        Shown { source, at, query: query.as_deref(), passage }
+    }
 }
 
 /// Samples by reason.

@@ -1,30 +1,51 @@
-//! Units: the files of all sources, in the order in which of equal rows the first stays.
+//! Units: some files of a source, in the order in which of equal rows the first stays.
 
+use std::fs;
 use std::path::PathBuf;
 
 use super::recipe::Recipe;
 use crate::error::CurateError;
 
-/// A file of a source.
+/// Files of a unit together, in bytes, unless one alone is larger: enough that a folder for each is nothing beside it.
+const UNIT_BYTES: u64 = 16 << 20;
+/// Files of a unit at most.
+const UNIT_FILES: usize = 4096;
+
+/// Files of a source that are read one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
     /// Its number among all.
     pub number: usize,
     /// The index of its source in the recipe.
     pub source: usize,
-    /// The file.
-    pub file: PathBuf,
+    /// The files and their bytes.
+    pub files: Vec<(PathBuf, u64)>,
 }
 
-/// All files of a recipe: sources in the recipe's order, files in the order of their paths.
+/// All units of a recipe: sources in the recipe's order, files in the order of their paths. A file that is larger than
+/// a unit is one alone.
 ///
 /// # Errors
-/// A pattern matches nothing, a file belongs to a source twice; the operating system's.
+/// A pattern matches nothing; the operating system's.
 pub fn all(recipe: &Recipe) -> Result<Vec<Unit>, CurateError> {
-    let mut units = Vec::new();
+    let mut units: Vec<Unit> = Vec::new();
     for (source, asked) in recipe.source.iter().enumerate() {
-        for file in asked.files(&recipe.base)? {
-            units.push(Unit { number: units.len(), source, file });
+        let mut room = 0;
+        for path in asked.files(&recipe.base)? {
+            let bytes = fs::metadata(&path).map_err(CurateError::io(&path))?.len();
+            match units
+                .last_mut()
+                .filter(|unit| unit.source == source && bytes <= room && unit.files.len() < UNIT_FILES)
+            {
+                Some(unit) => {
+                    unit.files.push((path, bytes));
+                    room -= bytes;
+                }
+                None => {
+                    units.push(Unit { number: units.len(), source, files: vec![(path, bytes)] });
+                    room = UNIT_BYTES.saturating_sub(bytes);
+                }
+            }
         }
     }
     Ok(units)

@@ -59,7 +59,7 @@ pub fn write(
     let folder = place.folder(DROPPED)?;
     for (reason, samples) in samples.0 {
         let mut file = WholeFile::create(&folder.join(format!("{reason}.jsonl")))?;
-        samples.iter().try_for_each(|sample| file.object(sample))?;
+        samples.iter().try_for_each(|sample| file.object(&sample.shown()))?;
         file.finish()?;
     }
     Ok(accounts)
@@ -74,7 +74,12 @@ fn write_unit(
 ) -> Result<Counted, CurateError> {
     let source = &recipe.source[unit.source];
     let mut counted = counted(place, unit)?;
-    let Counted { accounts, samples, .. } = &mut counted;
+    let Counted { accounts, samples, starts, .. } = &mut counted;
+    let at = |number: u32| {
+        let file = starts.partition_point(|start| *start <= number) - 1;
+        let row = u64::from(number - starts[file]) + 1;
+        format!("{}: row {row} of those that filters kept", unit.files[file].0.display())
+    };
     let rows = rows_of(place, unit);
     let mut reader = LineReader::open(&rows, LinesOf::Objects)?;
     let file = File::create(path).map_err(CurateError::io(path))?;
@@ -87,9 +92,8 @@ fn write_unit(
         match goes.next_if(|(row, _)| *row == number) {
             Some((_, reason)) => {
                 accounts.dropped(language, reason);
-                let at =
-                    || format!("{}: row {} of those that filters kept", unit.file.display(), u64::from(number) + 1);
-                samples.add(reason, Some(query), passage, || Sample::new(&source.name, at(), Some(query), passage));
+                samples
+                    .add(reason, Some(query), passage, || Sample::new(&source.name, at(number), Some(query), passage));
             }
             None => {
                 accounts.kept(language, query, passage);

@@ -166,7 +166,7 @@ impl FiltersRecipe {
                 return wrong(key, format!("{share} is no share: a number from 0 to 1 is expected"));
             }
         }
-        if let Some(ratio) = self.length_ratio_max.filter(|ratio| !(*ratio >= 1.0)) {
+        if let Some(ratio) = self.length_ratio_max.filter(|ratio| ratio.is_nan() || *ratio < 1.0) {
             return wrong("length_ratio_max", format!("{ratio} is less than 1, which the ratio of equal lengths is"));
         }
         let lists = [("languages", &self.languages), ("query_languages", &self.query_languages)];

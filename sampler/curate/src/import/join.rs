@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::on_disk::TextsOnDisk;
 use crate::args::Judged;
 use crate::error::CurateError;
-use crate::input::{Text, TextFields, for_each_cells, for_each_text, is_header};
+use crate::input::{Text, TextFields, TextsOnDisk, for_each_cells, for_each_text, is_header};
 use crate::output::{Row, Rows};
 
 /// The documents of a query, by number.

@@ -9,7 +9,6 @@ mod miracl;
 mod mkqa;
 mod mldr;
 mod narrativeqa;
-mod on_disk;
 mod squad;
 mod tevatron;
 mod tsv;

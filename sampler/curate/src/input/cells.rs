@@ -15,9 +15,12 @@ use crate::error::CurateError;
 
 /// What stands between cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Between {
+pub enum Between {
+    /// A comma; cells may be in quotes.
     Comma,
+    /// A tab.
     Tab,
+    /// Any number of blanks.
     Blanks,
 }
 
@@ -29,17 +32,33 @@ pub fn for_each_cells(
     path: &Path,
     mut visit: impl FnMut(&ReadAt, &[&str]) -> Result<(), Refusal>,
 ) -> Result<(), CurateError> {
+    for_each_row(path, None, |at, cells| visit(at, cells?))
+}
+
+/// As [`for_each_cells`], with what stands between cells if it is known, and a reason in the place of a line that has
+/// no cells.
+///
+/// # Errors
+/// The file cannot be read or is evidently no table, or what `visit` ends with.
+pub fn for_each_row(
+    path: &Path,
+    known: Option<Between>,
+    mut visit: impl FnMut(&ReadAt, Result<&[&str], String>) -> Result<(), Refusal>,
+) -> Result<(), CurateError> {
     let mut lines = LineReader::open(path, LinesOf::Text)?;
-    let between = between(path, lines.peek()?);
+    let between = match known {
+        Some(between) => between,
+        None => between(path, lines.peek()?),
+    };
     let path: Arc<Path> = Arc::from(path);
     let mut kept = Kept::default();
-    let mut visited = |line: u64, cells: &[&str]| {
+    let mut visited = |line: u64, cells: Result<&[&str], String>| {
         let at = ReadAt::line(&path, line);
         visit(&at, cells).map_err(|refusal| at.error(kept.reason(refusal)))
     };
     let read = match between {
         Between::Comma => commas(&path, lines, &mut visited),
-        Between::Tab | Between::Blanks => plain(&path, lines, between, &mut visited),
+        Between::Tab | Between::Blanks => plain(lines, between, &mut visited),
     };
     kept.or(read)
 }
@@ -56,22 +75,24 @@ fn between(path: &Path, first_bytes: &[u8]) -> Between {
     }
 }
 
-type Visit<'a> = dyn FnMut(u64, &[&str]) -> Result<(), RowError> + 'a;
+type Visit<'a> = dyn FnMut(u64, Result<&[&str], String>) -> Result<(), RowError> + 'a;
 
-fn plain(path: &Arc<Path>, mut lines: LineReader, between: Between, visit: &mut Visit) -> Result<(), RowError> {
+fn plain(mut lines: LineReader, between: Between, visit: &mut Visit) -> Result<(), RowError> {
     let mut line = Vec::new();
-    while let Some(number) = lines.read_line(&mut line)? {
-        let text = utf8(&line).map_err(|reason| ReadAt::line(path, number).error(reason))?;
-        if text.trim().is_empty() {
-            continue;
-        }
-        let cells: Vec<&str> = match between {
-            Between::Blanks => text.split_whitespace().collect(),
-            _ => text.split('\t').collect(),
+    loop {
+        let (number, text) = match lines.read_line(&mut line) {
+            Ok(None) => return Ok(()),
+            Ok(Some(number)) => (number, utf8(&line)),
+            Err(RowError::Line { line, reason, .. }) => (line, Err(reason)),
+            Err(error) => return Err(error),
         };
-        visit(number, &cells)?;
+        match text {
+            Ok(text) if text.trim().is_empty() => {}
+            Ok(text) if between == Between::Tab => visit(number, Ok(&text.split('\t').collect::<Vec<_>>()))?,
+            Ok(text) => visit(number, Ok(&text.split_whitespace().collect::<Vec<_>>()))?,
+            Err(reason) => visit(number, Err(reason))?,
+        }
     }
-    Ok(())
 }
 
 fn commas(path: &Arc<Path>, lines: LineReader, visit: &mut Visit) -> Result<(), RowError> {
@@ -87,18 +108,19 @@ fn commas(path: &Arc<Path>, lines: LineReader, visit: &mut Visit) -> Result<(), 
                 let cells: Vec<&str> = row.iter().collect();
                 // The reader passes over blank lines and says of a row where they began, so its end tells where it is.
                 let breaks: usize = cells.iter().map(|cell| cell.matches('\n').count()).sum();
-                visit(table.position().line().saturating_sub(1 + breaks as u64), &cells)?;
+                visit(table.position().line().saturating_sub(1 + breaks as u64), Ok(&cells))?;
             }
             Err(error) => {
                 if let Some(failed) = failed.lock().ok().and_then(|mut failed| failed.take()) {
                     return Err(failed);
                 }
                 let line = error.position().map_or(line, csv::Position::line);
-                let reason = match error.kind() {
-                    csv::ErrorKind::Utf8 { .. } => "not UTF-8: convert the file, as with `iconv`".into(),
-                    _ => error.to_string(),
-                };
-                return Err(ReadAt::line(path, line).error(reason));
+                match error.kind() {
+                    csv::ErrorKind::Utf8 { .. } => {
+                        visit(line, Err("not UTF-8: convert the file, as with `iconv`".into()))?;
+                    }
+                    _ => return Err(ReadAt::line(path, line).error(error.to_string())),
+                }
             }
         }
     }

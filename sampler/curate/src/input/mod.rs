@@ -7,14 +7,19 @@
 mod cells;
 mod entries;
 mod fields;
+mod files;
 mod objects;
+mod on_disk;
 mod records;
 mod refusal;
 mod texts;
 
-pub use cells::{for_each_cells, is_header};
+pub use cells::{Between, for_each_cells, for_each_row, is_header};
 pub use entries::for_each_entry;
 pub use fields::{Condition, Field, TextFields};
+pub use files::matching;
 pub use objects::{for_each_object, id_of};
+pub use on_disk::TextsOnDisk;
 pub use records::for_each_record;
+pub use refusal::Refusal;
 pub use texts::{Text, for_each_text, titled};

@@ -19,7 +19,7 @@ pub struct WholeFile {
 }
 
 impl WholeFile {
-    /// Begins the file at `path`, which may be there and is then replaced in the end.
+    /// Begins the file at `path`, which may be there and is then replaced in the end. Folders above it are made.
     ///
     /// # Errors
     /// The operating system's.
@@ -27,9 +27,17 @@ impl WholeFile {
         let is_other = path.symlink_metadata().is_ok_and(|there| !there.file_type().is_file());
         let partial = (!is_other).then(|| Partial::of(path));
         let written = partial.as_ref().map_or(path, Partial::place);
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(CurateError::io(folder))?;
+        }
         let file = File::create(written).map_err(CurateError::io(written))?;
         let writer = PackedWriter::new(path, BufWriter::with_capacity(1 << 20, file)).map_err(CurateError::io(path))?;
         Ok(Self { path: path.to_owned(), partial, writer })
+    }
+
+    /// The name that it gets.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Writes a line of JSON.

@@ -1,12 +1,148 @@
-//! Questions to long documents by a language model, as MultiLongDoc's were made.
+//! `tercet synthesize`: questions to long documents by a language model, as MultiLongDoc's were made (M3 paper,
+//! appendix A.2).
+//!
+//! [`documents`] chooses documents, [`paragraph`] draws a paragraph of each, [`request`] asks about it with a
+//! [`prompt`]. [`plan`] says which requests are wanted, by what the [`journal`] knows. [`ask`] sends them to an
+//! [`endpoint`], within [`caps`] and at a [`pace`]; [`batch`] has them carried by files. [`checks`] judge answers, and
+//! [`outputs`] and the [`report`] are made of those that passed: of the same journal, the same bytes.
+
+mod ask;
+mod batch;
+mod caps;
+mod checks;
+mod documents;
+mod dry_run;
+mod endpoint;
+mod journal;
+mod languages;
+mod measure;
+mod outputs;
+mod pace;
+mod paragraph;
+mod plan;
+mod prompt;
+mod recipe;
+mod reply;
+mod report;
+mod request;
+
+use std::fs;
+use std::path::Path;
 
 use crate::args::Synthesize;
 use crate::error::CurateError;
+use ask::End;
+use documents::Chosen;
+use endpoint::Endpoint;
+use journal::Journal;
+use measure::Measure;
+use plan::{Plan, Wanted};
+use recipe::Recipe;
+use report::Report;
+use request::Requests;
 
 /// Makes what is asked for, and returns what to say of it.
 ///
 /// # Errors
-/// Something else must be asked for, files cannot be read or written, or the language model does not answer.
-pub fn run(_args: &Synthesize) -> Result<String, CurateError> {
-    Ok(String::new())
+/// Something else must be asked for, a limit is reached, files cannot be read or written, or the language model does
+/// not answer. In the second and the last case what there is so far is written.
+pub fn run(args: &Synthesize) -> Result<String, CurateError> {
+    let recipe = Recipe::load(&args.recipe)?;
+    let base = args.recipe.parent().unwrap_or(Path::new(""));
+    let measure = Measure::new(&recipe.lengths, base)?;
+    let sends = !args.dry_run && args.batch_out.is_none() && args.batch_in.is_empty();
+    // What is wrong with a key is told before all documents are read.
+    let endpoint = sends.then(|| Endpoint::new(&recipe.llm)).transpose()?;
+    let journal_path = args.out.join("journal.jsonl");
+    if args.dry_run {
+        let chosen = Chosen::of(&recipe, &measure, base, &std::env::temp_dir())?;
+        let requests = Requests::new(&recipe, &measure, &chosen, base)?;
+        let (mut plan, journal) = (Plan::new(&recipe, &chosen, &requests), Journal::look_at(&journal_path)?);
+        let (stands, wanted) = plan.stand(&journal)?;
+        return dry_run::priced(&recipe, &plan, (&stands, &wanted), measure.unit(), &journal);
+    }
+    fs::create_dir_all(&args.out).map_err(CurateError::io(&args.out))?;
+    let mut journal = Journal::open(&journal_path)?;
+    let chosen = Chosen::of(&recipe, &measure, base, &args.out)?;
+    outputs::check(&args.out, &chosen)?;
+    let requests = Requests::new(&recipe, &measure, &chosen, base)?;
+    let mut plan = Plan::new(&recipe, &chosen, &requests);
+    let read = match args.batch_in.as_slice() {
+        [] => None,
+        files => Some(batch::read(files, &mut journal)?),
+    };
+    let (mut stands, mut wanted) = plan.stand(&journal)?;
+    if let Some(file) = &args.batch_out {
+        return match wanted.is_empty() {
+            true => Ok("no request is wanted".to_owned()),
+            false => batch::write(file, &wanted, &plan, &recipe.caps, &mut journal),
+        };
+    }
+    let mut end = None;
+    if let Some(endpoint) = &endpoint {
+        refuse_batches(&plan, &wanted, &journal)?;
+        while end.is_none() && !wanted.is_empty() {
+            let request = |number: usize| plan.request(&wanted[number]);
+            end = ask::ask(wanted.len(), request, endpoint, (&recipe.llm, &recipe.caps), &mut journal);
+            (stands, wanted) = plan.stand(&journal)?;
+        }
+    }
+    if let Some(End::Failed(error)) = end {
+        return Err(error);
+    }
+    outputs::write(&args.out, (&recipe, &args.recipe), &chosen, &stands)?;
+    let report = Report::new(&recipe, &chosen, &stands);
+    report.write(&args.out, &recipe.caps, &journal)?;
+    said(args, &recipe, &report, (end, read, wanted.len()), &journal)
+}
+
+/// What to say at the end.
+fn said(
+    args: &Synthesize,
+    recipe: &Recipe,
+    report: &Report,
+    (end, read, wanted): (Option<End>, Option<String>, usize),
+    journal: &Journal,
+) -> Result<String, CurateError> {
+    let (there, all) = report.questions();
+    let so_far = format!("{there} of {all} questions are written to {}", args.out.display());
+    match end {
+        Some(End::Cap(cap)) => {
+            let why = format!("{cap} is reached; {so_far}: raise it and type the same command again");
+            return Err(CurateError::Usage(why));
+        }
+        Some(End::Down(why)) => {
+            return Err(CurateError::Machine(format!("{why}; {so_far}: type the same command again")));
+        }
+        Some(End::Stop(why)) => return Err(CurateError::Usage(format!("{why}; {so_far}"))),
+        Some(End::Failed(error)) => return Err(error),
+        None => {}
+    }
+    let mut lines: Vec<String> = read.into_iter().collect();
+    lines.push(report.table(&recipe.caps, journal));
+    lines.push(so_far);
+    if wanted > 0 {
+        lines.push(format!("{wanted} more requests are wanted: --batch-out writes them"));
+    } else if there < all {
+        lines.push("the others lack, as there are no more documents to ask about".to_owned());
+    }
+    Ok(lines.join("\n"))
+}
+
+/// Refuses to send what stands in a batch file.
+fn refuse_batches(plan: &Plan<'_>, wanted: &[Wanted], journal: &Journal) -> Result<(), CurateError> {
+    if journal.in_batches().next().is_none() {
+        return Ok(());
+    }
+    let mut count = 0;
+    for one in wanted {
+        count += u64::from(journal.batch_of(&plan.request(one)?.key).is_some());
+    }
+    match count {
+        0 => Ok(()),
+        _ => Err(CurateError::Usage(format!(
+            "{count} of the requests stand in batch files: read with --batch-in what came back of them, or the files \
+             themselves if they were never submitted"
+        ))),
+    }
 }

@@ -108,6 +108,10 @@ pub enum Ranking {
 }
 
 impl Ranking {
+    /// All of them, in their order.
+    pub const ALL: [Self; 7] =
+        [Self::Dense, Self::Lexical, Self::Bm25, Self::Bm25Words, Self::DenseLexical, Self::MultiVector, Self::All];
+
     /// As it is typed, and as a run file is called.
     pub fn name(self) -> String {
         name_of(&self)

@@ -11,6 +11,7 @@ pub mod measure;
 pub mod mine;
 pub mod probe;
 mod record;
+pub mod score;
 pub mod search;
 pub mod step;
 

@@ -6,21 +6,23 @@
 mod place;
 mod table;
 
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use tercet_cluster::Collective;
 use tercet_configs::{CpuMatmul, Metric};
-use tercet_protocol::args::{EvalArgs, EvalChoices, StoreArg};
+use tercet_protocol::args::{EvalArgs, EvalChoices, Ranking, StoreArg};
 use tercet_protocol::says::eval::{Metrics, PerQuery, Results};
 use tercet_retrieval::Stored;
+use tercet_sampler::{EvalFolder, NamedBy};
 
 use place::Indices;
 use table::table;
 
 use crate::files::CommandError;
-use crate::files::output::{AtomicFile, must_be_free, write_together};
-use crate::retrieval::judged::{Dataset, Evaluation, Figures, evaluate, folder_name};
+use crate::files::output::{AtomicFile, must_be_free, remove_begun, write_together};
+use crate::retrieval::judged::{Dataset, Evaluation, Figures, evaluate};
 use crate::retrieval::prefixes;
 use crate::retrieval::ranking::{BY_HEADS, is_encoded_again};
 use crate::retrieval::texts::{EncoderOptions, TextEncoder};
@@ -122,8 +124,9 @@ fn tell_of_short_lists(how: &Evaluation, ranks: &dyn Collective) {
 fn check_folders(args: &EvalArgs, split: &str, metrics: &[Metric]) -> Result<(), CommandError> {
     let mut names = Vec::new();
     for folder in &args.data {
-        Dataset::check(folder, split, metrics)?;
-        let name = folder_name(folder)?;
+        let given = EvalFolder { dir: folder, named_by: NamedBy::Options };
+        given.check(split, metrics).map_err(CommandError::Usage)?;
+        let name = given.name().map_err(CommandError::file(folder))?;
         if names.contains(&name) {
             let message = format!("--data: two folders are called {name}, and so would their results be");
             return Err(CommandError::Usage(message));
@@ -159,7 +162,15 @@ impl<'a> Outputs<'a> {
     /// Opens the file of each query's figures, on rank 0.
     fn per_query(&self, ranks: &dyn Collective) -> Result<Option<(PathBuf, AtomicFile)>, CommandError> {
         let path = self.args.out.as_ref().filter(|_| ranks.rank() == 0).map(|out| out.join("per_query.jsonl"));
-        path.map(|path| AtomicFile::create(&path).map(|file| (path, file))).transpose()
+        let file = path.map(|path| AtomicFile::create(&path).map(|file| (path, file))).transpose()?;
+        // It is held, so whoever began run files is dead: also those of data sets that are not evaluated now.
+        for folder in self.args.out.iter().filter(|_| file.is_some()).flat_map(fs::read_dir).flatten().flatten() {
+            let left = |ranking: &Ranking| folder.path().join(format!("{}.trec", ranking.name()));
+            if folder.path().is_dir() {
+                Ranking::ALL.iter().map(left).try_for_each(|path| remove_begun(&path))?;
+            }
+        }
+        Ok(file)
     }
 }
 

@@ -10,7 +10,7 @@ use tercet_cluster::Collective;
 use tercet_retrieval::Index;
 use tercet_sampler::{Row, text_id};
 
-use super::rows::{MinedRow, for_each_batch, is_symmetric};
+use super::rows::{MinedRow, for_each_batch};
 use crate::files::CommandError;
 use crate::retrieval::texts::TextEncoder;
 
@@ -81,7 +81,7 @@ impl Known {
         self.answers.entry(query).or_default().extend(ids.all());
         ids.positives.iter().for_each(|id| *self.positives.entry(*id).or_default() += 1);
         self.num_rows += 1;
-        self.num_symmetric += u64::from(is_symmetric(row));
+        self.num_symmetric += u64::from(row.is_symmetric());
         self.num_scored += u64::from(row.neg_scores.as_ref().is_some_and(|scores| !scores.is_empty()));
         for near in &row.near_keys {
             *self.near_keys.entry((near.key.clone(), near.meant)).or_default() += 1;

@@ -222,7 +222,7 @@ impl Miner<'_> {
     ) -> anyhow::Result<Vec<[Vec<f32>; 2]>> {
         let [query_prompt, mut passage_prompt] = prefixes::over(&Default::default(), teacher.prompts());
         // As in training; with other rows among them nobody knows which prompt is meant.
-        match rows.iter().filter(|row| row.is_symmetric()).count() {
+        match rows.iter().filter(|row| row.row.is_symmetric()).count() {
             0 => {}
             n if n == rows.len() || query_prompt == passage_prompt => passage_prompt.clone_from(&query_prompt),
             _ => {

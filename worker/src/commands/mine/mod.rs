@@ -25,7 +25,7 @@ use std::io::Write;
 
 use tercet_cluster::Collective;
 use tercet_configs::CpuMatmul;
-use tercet_protocol::args::{MineArgs, Ranking};
+use tercet_protocol::args::{Few, MineArgs, Ranking};
 use tercet_protocol::says::mine::{MineReport, Mined};
 use tercet_retrieval::Index;
 
@@ -50,6 +50,9 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let outputs = Outputs::of(args)?;
     must_be_free(ranks, outputs.paths())?;
     check_depth(args)?;
+    if ranks.rank() == 0 {
+        tell_of_short_range(args);
+    }
     let given = args.index.as_deref().map(Index::open).transpose()?;
     if given.is_none() {
         must_be_an_index_or_free(&outputs.index, ranks)?;
@@ -135,6 +138,19 @@ fn check_depth(args: &MineArgs) -> Result<(), CommandError> {
             args.range
         ))),
         false => Ok(()),
+    }
+}
+
+/// Says what becomes of rows that want more negatives than the range has ranks.
+fn tell_of_short_range(args: &MineArgs) {
+    let (range, negatives) = (args.range.depth - args.range.skip, args.negatives);
+    if negatives > range {
+        let follows = match args.few {
+            Few::Widen => "the others come from further down",
+            Few::Keep => "no row gets more",
+            Few::Drop => "every row is left out",
+        };
+        tracing::warn!("--range {} has {range} ranks for {negatives} negatives: {follows} (--few)", args.range);
     }
 }
 

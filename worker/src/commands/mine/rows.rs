@@ -20,19 +20,9 @@ pub(super) struct MinedRow {
     fields: Vec<(String, String)>,
 }
 
-/// Whether a row is of a symmetric type.
-pub(super) fn is_symmetric(row: &Row) -> bool {
-    row.kind.as_deref().is_some_and(|kind| kind.starts_with("symmetric"))
-}
-
 impl MinedRow {
     fn of(WrittenRow { at, row, fields }: WrittenRow) -> Self {
         Self { at, query: row.query_text().into_owned(), row, fields }
-    }
-
-    /// Whether its passages take the query's prompt.
-    pub fn is_symmetric(&self) -> bool {
-        is_symmetric(&self.row)
     }
 
     /// Texts that name the query: with its prompt, and alone.

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use tercet_cluster::{Collective, broadcast_bytes};
 use tercet_configs::Metric;
 use tercet_retrieval::Answers;
-use tercet_sampler::plain_or_packed;
+use tercet_sampler::{EvalFolder, NamedBy};
 
 use super::answers::read_answers;
-use super::names::{file_of, find, folder_name, qrels_of, required_id};
+use super::names::required_id;
 use super::qrels::{Judgments, Qrels, read_qrels};
 use crate::files::CommandError;
 use crate::files::records::TextRecord;
@@ -86,18 +86,6 @@ impl Dataset {
         }
     }
 
-    /// Whether the folder at `dir` has the files of `split` that `metrics` need.
-    ///
-    /// # Errors
-    /// [`CommandError::Usage`] with what is missing and what is there.
-    pub fn check(dir: &Path, split: &str, metrics: &[Metric]) -> Result<(), CommandError> {
-        if needs_qrels(dir, split, metrics) {
-            qrels_of(dir, split)?;
-        }
-        file_of(dir, "corpus.jsonl")?;
-        file_of(dir, "queries.jsonl").map(drop)
-    }
-
     /// Reads the folder at `dir`, with what `metrics` need of the judgments of `split`. Every rank calls it.
     ///
     /// # Errors
@@ -131,21 +119,32 @@ impl Dataset {
         let Known { queries, namesakes, id_with_blank } = known;
         let (answers, remarks) = (read.answers_of(&queries), read.remarks);
         let qrels = read.qrels.map_or_else(BTreeMap::new, |(_, qrels)| qrels.judgments);
-        Ok(Self { name: folder_name(dir)?, files, survey, queries, namesakes, id_with_blank, qrels, answers, remarks })
+        Ok(Self {
+            name: of_options(dir).name().map_err(CommandError::file(dir))?,
+            files,
+            survey,
+            queries,
+            namesakes,
+            id_with_blank,
+            qrels,
+            answers,
+            remarks,
+        })
     }
 }
 
 impl Read {
     /// Reads all but the corpus.
     fn of(dir: &Path, split: &str, metrics: &[Metric]) -> Result<Self, CommandError> {
-        Dataset::check(dir, split, metrics)?;
-        let queries_path = file_of(dir, "queries.jsonl")?;
+        let folder = of_options(dir);
+        folder.check(split, metrics).map_err(CommandError::Usage)?;
+        let queries_path = folder.file("queries.jsonl").map_err(CommandError::Usage)?;
         let mut queries = read_queries(&queries_path)?;
         let known: HashSet<&str> = queries.iter().map(|query| query.id.as_str()).collect();
         let mut places = HashMap::new();
-        let qrels = match needs_qrels(dir, split, metrics) {
+        let qrels = match folder.needs_qrels(split, metrics) {
             true => {
-                let path = qrels_of(dir, split)?;
+                let path = folder.qrels(split).map_err(CommandError::Usage)?;
                 let qrels = read_qrels(&path, |id| known.contains(id))?;
                 let docs = qrels.judgments.values().flat_map(HashMap::keys).chain(qrels.judgments.keys());
                 places.extend(docs.chain(qrels.header.iter().map(|header| &header.doc)).map(|id| (id.clone(), None)));
@@ -155,7 +154,7 @@ impl Read {
         };
         drop(known);
         let answers = match metrics.iter().any(|metric| metric.needs_answers()) {
-            true => Some(read_answers(&find(dir, "answers.jsonl").unwrap_or(queries_path.clone()))?),
+            true => Some(read_answers(&folder.find("answers.jsonl").unwrap_or(queries_path.clone()))?),
             false => None,
         };
         if let (None, Some(answers)) = (&qrels, &answers) {
@@ -242,11 +241,9 @@ impl Read {
     }
 }
 
-/// Whether queries are those that a split judges. Otherwise they are those that have answers, if figures go by answers
-/// alone and no judgments are there.
-fn needs_qrels(dir: &Path, split: &str, metrics: &[Metric]) -> bool {
-    let by_answers = !metrics.is_empty() && metrics.iter().all(|metric| metric.needs_answers());
-    !by_answers || plain_or_packed(&dir.join("qrels").join(format!("{split}.tsv"))).exists()
+/// The folder at `dir`. A recipe's was looked at before, with messages of its own.
+fn of_options(dir: &Path) -> EvalFolder<'_> {
+    EvalFolder { dir, named_by: NamedBy::Options }
 }
 
 /// The queries of a file of records with `_id` and `text`, in its order.
@@ -337,25 +334,6 @@ mod tests {
         assert!(data.answers[0].are_in("two"));
         let message = Dataset::load(dir.path(), "test", &Metric::DEFAULT, &Solo::new()).err().unwrap().to_string();
         assert!(message.contains("qrels/test.tsv: no such file"), "{message}");
-    }
-
-    #[test]
-    fn what_is_missing_is_named_with_what_is_there() {
-        let missing = |dir: &Path, split: &str| Dataset::check(dir, split, &Metric::DEFAULT).unwrap_err();
-        let message = missing(Path::new("no/such/folder"), "test").to_string();
-        assert!(message.contains("no/such/folder: there is no such folder"), "{message}");
-        let dir = folder(CORPUS, QUERIES, QRELS);
-        let error = missing(dir.path(), "dev");
-        assert!(error.to_string().contains("qrels/dev.tsv: no such file"), "{error}");
-        assert!(error.to_string().contains("has test: choose one with --split test"), "{error}");
-        assert_eq!(error.exit_code(), tercet_configs::ExitCode::Usage);
-        let outer = tempfile::tempdir().unwrap();
-        fs::rename(dir.path(), outer.path().join("small")).unwrap();
-        let message = missing(outer.path(), "test").to_string();
-        assert!(message.contains("small has one: give that to --data"), "{message}");
-        fs::remove_file(outer.path().join("small/queries.jsonl")).unwrap();
-        let message = missing(&outer.path().join("small"), "test").to_string();
-        assert!(message.contains("queries.jsonl: no such file; there are: corpus.jsonl, qrels"), "{message}");
     }
 
     #[test]

@@ -9,5 +9,5 @@ mod qrels;
 
 pub use evaluate::{Evaluation, Figures, evaluate};
 pub use folder::{Dataset, Query, read_queries};
-pub use names::{find, folder_name, required_id};
+pub use names::required_id;
 pub use qrels::Judgments;

@@ -20,7 +20,7 @@ use tercet_configs::{EvalSection, Precision, Recipe};
 use tercet_protocol::args::{Lists, Prefixes};
 use tercet_protocol::says::EvalRecord;
 use tercet_retrieval::Stored;
-use tercet_sampler::{SubBatchLimit, TextTokenizer};
+use tercet_sampler::{SubBatchLimit, TextTokenizer, check_evaluation};
 
 use super::error::SetupError;
 use super::stop;
@@ -28,7 +28,7 @@ use crate::checkpoint;
 use crate::files::CommandError;
 use crate::model::M3Model;
 use crate::record::recorder::Recorder;
-use crate::retrieval::judged::{self, Dataset, Evaluation, evaluate, folder_name};
+use crate::retrieval::judged::{self, Dataset, Evaluation, evaluate};
 use crate::retrieval::prefixes;
 use crate::retrieval::ranking::BY_HEADS;
 use crate::retrieval::texts::TextEncoder;
@@ -64,10 +64,7 @@ pub(super) struct Evaluations {
 /// that is gone.
 pub(super) fn read(recipe: &Recipe, remarks: &mut Vec<String>, ranks: &dyn Collective) -> anyhow::Result<Vec<Dataset>> {
     let EvalSection { data: folders, split, metrics, .. } = &recipe.eval;
-    check_names(recipe)?;
-    for folder in folders {
-        Dataset::check(folder, split, metrics).context("the recipe's eval.data")?;
-    }
+    check_evaluation(recipe).map_err(CommandError::Usage)?;
     let mut data = Vec::new();
     for folder in folders {
         let own = Dataset::load(folder, split, metrics, ranks).context("the recipe's eval.data")?;
@@ -75,32 +72,6 @@ pub(super) fn read(recipe: &Recipe, remarks: &mut Vec<String>, ranks: &dyn Colle
         data.push(own);
     }
     Ok(data)
-}
-
-/// Whether figures can be told apart by their data sets, and the one that checkpoints are kept by is among them.
-fn check_names(recipe: &Recipe) -> anyhow::Result<()> {
-    let mut names = vec![EvalSection::MEAN.to_owned()];
-    for folder in &recipe.eval.data {
-        let name = folder_name(folder).context("the recipe's eval.data")?;
-        if names.contains(&name) {
-            let reason = if name == EvalSection::MEAN { "which means all of them" } else { "as another one is" };
-            let message =
-                format!("eval.data: {} is called {name}, {reason}, and so would its figures be", folder.display());
-            return Err(CommandError::Usage(message).into());
-        }
-        names.push(name);
-    }
-    let figure = recipe.checkpoint.keep_best.as_deref();
-    if let Some([dataset, ..]) =
-        figure.and_then(EvalSection::parts).filter(|[dataset, ..]| !names.iter().any(|name| name == dataset))
-    {
-        let message = format!(
-            "checkpoint.keep_best: no data set of eval.data is called {dataset:?}; there are {}",
-            names.join(", ")
-        );
-        return Err(CommandError::Usage(message).into());
-    }
-    Ok(())
 }
 
 impl Evaluations {

@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""What a configuration's stages will do and cost, before anything is booked for them.
+
+    plan.py CONFIG.yaml [TERCET]
+
+A line for each stage: ranks, GPU-hours, disk, memory of a rank, and what a rank sends. Figures of training are those of
+`tercet plan`, of the stage's own store if it is complete, else of a store that has only lengths, made of the rows and
+lengths in the configuration's section `plan`. Where such numbers are missing, the table says so and has no figure.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+import yaml
+
+from lengths import Lengths
+from stages import Pipeline
+
+# Of a token, and of a row: order, lengths and offsets (docs/know/formats.md, "Token store").
+TOKEN_BYTES, ROW_BYTES = 4, 40
+# Of a parameter, in a checkpoint: the weight and AdamW's two moments, each in 32 bits.
+CHECKPOINT_BYTES = 12
+
+
+def scaled(value, unit):
+    """`5.33 GB`."""
+    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}"
+
+
+class Planner:
+    """Asks `tercet plan` for each run of a pipeline."""
+
+    def __init__(self, config, tercet, scratch):
+        self.pipeline, self.tercet, self.scratch = Pipeline(config), tercet, Path(scratch)
+        self.plan, self.made_up, self.remarks = config.get("plan", {}), {}, []
+
+    def lengths(self, name):
+        """What is known of a store: its manifest, or the configuration's numbers."""
+        manifest = Path(str(self.pipeline.stages[name])) / "manifest.json"
+        if manifest.exists() and not manifest.with_name("unfinished.json").exists():
+            return Lengths.of_manifest(manifest)
+        asked = self.plan.get("stores", {}).get(name)
+        if asked is None:
+            self.remarks.append(f"{name}: say its rows and lengths in the configuration, as plan.stores.{name}")
+            return None
+        if asked.get("assumed"):
+            self.remarks.append(f"{name}: {asked['assumed']}")
+        return Lengths.of_config(asked)
+
+    def row(self, stage):
+        """The columns of a stage: ranks, GPU-hours, disk, memory, sent."""
+        if stage.kind == "prepare":
+            lengths = self.lengths(stage.name)
+            self.made_up[stage.name] = lengths
+            return self.store_columns(lengths)
+        return self.train_columns(stage) if stage.kind == "train" else {}
+
+    def store_columns(self, lengths):
+        if lengths is None:
+            return {}
+        disk = lengths.num_tokens * TOKEN_BYTES + lengths.num_rows * ROW_BYTES
+        return {"rows": f"{lengths.num_rows:,}", "disk": scaled(disk, "B")}
+
+    def train_columns(self, stage):
+        """What `tercet plan` says of a run."""
+        store = next(name for name in stage.after if self.pipeline.stages[name].kind == "prepare")
+        lengths = self.made_up.get(store)
+        if lengths is None:
+            return {}
+        words = ["plan", stage.recipe, "--world", str(stage.ranks), "--json", "-"]
+        for word, setting in zip(stage.words, stage.words[1:]):
+            if word == "--set" and not setting.startswith("data.store="):
+                words += ["--set", setting]
+        words += ["--set", f"data.store={lengths.store(self.scratch / store)}"]
+        if not lengths.has_tokens and self.has_all_heads(stage):
+            for setting in ("loss.preset=dense", "loss.distill=false", "loss.distill_start_step=0"):
+                words += ["--set", setting]
+            self.remarks.append(f"{stage.name}: encoder and dense head alone; the others' costs depend on texts")
+        for key in ("device", "flops", "bandwidth"):
+            words += [f"--{key}", str(self.plan[key])] if key in self.plan else []
+        model = self.plan.get("model_config")
+        words += ["--model-config", model] if model and not self.is_there(stage) else []
+        said = subprocess.run([self.tercet, *words], capture_output=True, text=True, check=False)
+        if not said.stdout.startswith("{"):
+            self.remarks.append(f"{stage.name}: {said.stderr.strip() or said.stdout.strip()}")
+            return {}
+        return self.of_plan(stage, json.loads(said.stdout))
+
+    def of_plan(self, stage, plan):
+        columns, model, totals = {}, plan.get("model") or {}, plan.get("totals") or {}
+        self.remarks += [f"{stage.name}: {said}" for said in plan["errors"] + plan["warnings"]]
+        if totals.get("tokens"):
+            columns["tokens"] = scaled(totals["tokens"], "")
+        if totals.get("time"):
+            columns["hours"] = scaled(totals["time"]["rank_hours"], "h")
+            columns["takes"] = scaled(totals["time"]["secs"] / 3600, "h")
+        if totals.get("sent_bytes_per_rank"):
+            columns["sent"] = scaled(totals["sent_bytes_per_rank"], "B")
+        if plan.get("memory"):
+            columns["memory"] = scaled(plan["memory"]["total_bytes"], "B")
+        if model.get("num_parameters"):
+            # The newest ones that are kept, and the one that is being written.
+            kept = self.kept(stage.recipe) + 1
+            columns["disk"] = scaled(model["num_parameters"] * CHECKPOINT_BYTES * kept, "B")
+        return columns
+
+    @staticmethod
+    def kept(recipe):
+        return tomllib.loads(Path(recipe).read_text()).get("checkpoint", {}).get("keep", 3)
+
+    @staticmethod
+    def has_all_heads(stage):
+        """Whether the run trains all heads."""
+        loss = tomllib.loads(Path(stage.recipe).read_text()).get("loss", {})
+        return loss.get("preset", "unified") not in ("dense", "retromae", "mlm")
+
+    @staticmethod
+    def is_there(stage):
+        """Whether the model that the stage starts from can be read."""
+        paths = [word.partition("=")[2] for word in stage.words if word.startswith(("model.path=", "model.config="))]
+        return bool(paths) and Path(paths[-1]).exists()
+
+    def table(self):
+        """The lines to print."""
+        keys = ["stage", "ranks", "rows", "tokens", "hours", "takes", "disk", "memory", "sent"]
+        names = ["stage", "ranks", "rows", "tokens", "rank-hours", "takes", "disk", "memory/rank", "sent/rank"]
+        rows = [names]
+        for stage in self.pipeline.stages.values():
+            columns = {"stage": stage.name, "ranks": str(stage.ranks), **self.row(stage)}
+            rows.append([columns.get(key, "") for key in keys])
+        widths = [max(len(row[i]) for row in rows) for i in range(len(keys))]
+        for row in rows:
+            cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]
+            yield "  ".join(cells).rstrip()
+        yield ""
+        yield from dict.fromkeys(self.remarks)
+        yield from self.to_be_measured()
+
+    def to_be_measured(self):
+        """Stages whose cost a model and a sample of the passages tell."""
+        scale = self.plan.get("passages")
+        for stage in self.pipeline.stages.values():
+            if stage.kind != "index":
+                continue
+            words = ["tercet", *stage.words, "--dry-run"]
+            words += ["--for-passages", str(scale)] if scale else []
+            words += ["--for-ranks", str(stage.ranks)]
+            words += ["--flops", str(self.plan["flops"])] if "flops" in self.plan else []
+            yield f"{stage.name}: when its model is there: {shlex.join(words)}"
+
+
+def main():
+    config = yaml.safe_load(Path(sys.argv[1]).read_text())
+    tercet = sys.argv[2] if len(sys.argv) > 2 else "target/release/tercet"
+    with tempfile.TemporaryDirectory() as scratch:
+        for line in Planner(config, tercet, scratch).table():
+            print(line)
+
+
+if __name__ == "__main__":
+    main()

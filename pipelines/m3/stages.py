@@ -1,0 +1,152 @@
+"""The stages of a pipeline's configuration: each is one command, what it reads, and the folder that it fills.
+
+A string of the configuration may name what a stage makes: `{curate}` is that stage's folder, `{stage1.model}` the model
+that a training stage ends with, and `{run}` the folder of all. A stage that names another comes after it.
+
+A folder is named after its stage and a hash of all that its command is asked for: its words, in which the folders
+before it stand, and the recipes that it reads. Another question is another folder, so nothing that is there is written
+over, and what was asked for before is found again. Ranks and machines are no part of it: results do not depend on them.
+"""
+
+import hashlib
+import json
+import re
+import tomllib
+from pathlib import Path
+
+
+class Stage:
+    """A command, and what is known of it before it runs."""
+
+    def __init__(self, name, kind, folder, words, after, ranks, model=None, recipe=None):
+        self.name, self.kind, self.folder, self.words = name, kind, folder, words
+        self.after, self.ranks, self.model, self.recipe = after, ranks, model, recipe
+
+    def __str__(self):
+        return self.folder
+
+    @property
+    def begins_anew(self):
+        """Whether a command that was ended begins again, with nothing of the one before in its way."""
+        return self.kind in ("text", "mine", "eval", "report")
+
+
+class Pipeline:
+    """All stages of a configuration, in an order in which they can run."""
+
+    def __init__(self, config):
+        self.config, self.run, self.stages = config, config["run"], {}
+        self.build()
+
+    def build(self):
+        """The graph of the paper."""
+        config = self.config
+        if "text" in config:
+            self.add("text", "text", config["text"]["command"], folder=f"{self.run}/text")
+        if "curate" in config:
+            self.with_recipe("curate", ["curate"], config["curate"])
+        if "synthesize" in config:
+            self.with_recipe("synthesize", ["synthesize"], config["synthesize"])
+        self.prepare("texts", ["--texts"], config["texts"])
+        self.train("stage1", "texts", config["stage1"])
+        self.prepare("pairs", [], config["pairs"])
+        self.train("stage2", "pairs", config["stage2"], after="stage1")
+        self.fine_tune(config["stage3"], config["rows"])
+        for model in config["eval"]["models"]:
+            for suite in config["eval"]["suites"]:
+                self.evaluate(model, suite)
+        if "report" in config:
+            self.report(config["report"])
+
+    def fine_tune(self, stage3, rows):
+        """Rounds of mining, each with the newest model, and after each a training run; the last one is stage 3."""
+        model, rounds = "stage2", rows.get("rounds", 1)
+        for number in range(1, rounds + 1):
+            files, mined = rows["files"], rows.get("mine")
+            if mined:
+                files = self.mine(number, model, rows, mined)
+            files = {**files, **rows.get("as_they_are", {})}
+            self.prepare(f"rows{number}", [], {"files": files, "options": rows.get("options", [])})
+            if number < rounds:
+                self.train(f"warmup{number}", f"rows{number}", self.config["warmup"], after=model)
+                model = f"warmup{number}"
+            else:
+                self.train("stage3", f"rows{number}", stage3, after=model)
+
+    def mine(self, number, model, rows, mined):
+        """The files of rows with their negatives."""
+        words = ["mine", "--model", f"{{{model}.model}}", "--rows", *rows["files"].values()]
+        if "corpus" in mined:
+            index = ["index", "--model", f"{{{model}.model}}", "--corpus", *mined["corpus"], *mined.get("index", [])]
+            self.add(f"index{number}", "index", index, out="--out")
+            words += ["--index", f"{{index{number}}}"]
+        self.add(f"mine{number}", "mine", words + mined.get("options", []), out="--out")
+        return {name: f"{{mine{number}}}/{name_of_lines(file)}" for name, file in rows["files"].items()}
+
+    def with_recipe(self, name, words, config):
+        """A command whose recipe says everything."""
+        words = [*words, config["recipe"], *config.get("options", [])]
+        self.add(name, name, words, out="--out", reads=config["recipe"])
+
+    def prepare(self, name, before, config):
+        """A token store."""
+        files = [word for name, file in config["files"].items() for word in [*before, f"{name}={file}"]]
+        words = ["prepare", "--tokenizer", self.config["tokenizer"], *config.get("options", []), *files]
+        self.add(name, "prepare", words, out="--out")
+
+    def train(self, name, store, config, after=None):
+        """A training run; with `after`, from that run's last model."""
+        settings = [f"data.store={{{store}}}", *([f"model.path={{{after}.model}}"] if after else [])]
+        settings += config.get("set", [])
+        words = ["train", config["recipe"], *[word for setting in settings for word in ("--set", setting)]]
+        steps = tomllib.loads(Path(config["recipe"]).read_text())["steps"]
+        for setting in settings:
+            key, _, value = setting.partition("=")
+            steps = int(value.replace("_", "")) if key.strip() == "steps" else steps
+        self.add(name, "train", words, out="--set run_dir=", reads=config["recipe"], steps=steps)
+
+    def evaluate(self, model, suite):
+        """A suite's figures of a model."""
+        below = suite.get("languages")
+        data = [f"{folder}/{language}" for folder in suite["data"] for language in below] if below else suite["data"]
+        words = ["eval", "--model", f"{{{model}.model}}", "--data", *data, "--suite", suite["suite"]]
+        name = f"eval_{model}_{suite['name']}"
+        self.add(name, "eval", words + suite.get("options", []), out="--out", reads=suite["suite"])
+
+    def report(self, config):
+        """All runs and figures beside each other."""
+        seen = [f"{{{name}}}" for name, stage in self.stages.items() if stage.kind in ("train", "eval")]
+        self.add("report", "report", ["report", *seen, *config.get("options", [])], out="--out")
+
+    def add(self, name, kind, words, out=None, folder=None, reads=None, steps=None):
+        """A stage whose folder follows `out` among its words, or is `folder`."""
+        named = dict.fromkeys(part for word in words for part in re.findall(r"\{(\w+)[.}]", word))
+        after = [part for part in named if part != "run"]
+        words = [word.format_map({"run": self.run, **self.stages}) for word in words]
+        asked = [words, Path(reads).read_text() if reads else ""]
+        digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:10]
+        folder = folder or f"{self.run}/{name}-{digest}"
+        if self.on(name, kind).get("ranks"):
+            words = [*words, "-n", str(self.on(name, kind)["ranks"])]
+        if out:
+            *before, last = out.split(" ")
+            words = [*words, *before, last + folder] if last.endswith("=") else [*words, out, folder]
+        words = [*words, "--resume"] if kind == "train" else words
+        model = f"{folder}/step-{steps:08}/model" if steps is not None else None
+        ranks = self.on(name, kind).get("ranks", 1)
+        self.stages[name] = Stage(name, kind, folder, words, after, ranks, model, reads)
+
+    def on(self, name, kind):
+        """Where a stage runs: what the configuration says of its kind, and of itself."""
+        machines = self.config.get("machines", {})
+        return {**machines.get("default", {}), **machines.get(kind, {}), **machines.get(name, {})}
+
+    def done(self, stage):
+        """The file that is there when the stage is complete."""
+        return f"{self.run}/done/{Path(stage.folder).name}"
+
+
+def name_of_lines(file):
+    """What `tercet mine` calls its rows of a file: the same if they are lines, else `.jsonl`."""
+    name = file.rpartition("/")[2]
+    return name if re.search(r"\.jsonl(\.gz|\.zst)?$", name) else f"{name.partition('.')[0]}.jsonl"

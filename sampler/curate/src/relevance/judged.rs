@@ -1,0 +1,131 @@
+//! Some units' rows, scored by ranks and judged by what the recipe says.
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use tercet_sampler::{LineReader, LinesOf, json_object, utf8, write_durably};
+
+use super::tercet::Tercet;
+use super::{RelevanceRecipe, Scores, Units, make_folder};
+use crate::error::CurateError;
+use crate::output::WholeFile;
+
+/// Who scores, and by what.
+pub(super) struct Ranks<'a> {
+    pub tercet: &'a Tercet,
+    pub recipe: &'a RelevanceRecipe,
+    /// The folder to which the recipe's paths are relative.
+    pub base: &'a Path,
+    /// The index of random passages, if there is one.
+    pub index: Option<&'a Path>,
+}
+
+/// What `tercet score` says of a row.
+#[derive(Debug, Deserialize)]
+struct Scored {
+    pos_scores: [f32; 1],
+    better: Option<[usize; 1]>,
+}
+
+/// Writes, for each unit of `group`, the rows that go to its file of `dropped`; and how pairs score. Of a group that is
+/// done nothing is done again.
+///
+/// # Errors
+/// Ranks failed. The operating system's.
+pub(super) fn judge(
+    ranks: &Ranks,
+    units: Units,
+    group: Range<usize>,
+    scratch: &Path,
+    dropped: &[PathBuf],
+) -> Result<Scores, CurateError> {
+    let of_group = |name: &str| scratch.join(format!("{name}-{:06}", group.start));
+    let (asked, scored, done) = (of_group("asked"), of_group("scores"), of_group("counts"));
+    let scores = match fs::read(&done) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| CurateError::data(&done, error.to_string()))?,
+        Err(_) => {
+            make_folder(&asked)?;
+            let (mut own, mut files) = (Vec::new(), Vec::new());
+            for unit in group {
+                let path = asked.join(format!("{unit:06}.jsonl.zst"));
+                match write_asked(units, unit, &path)? {
+                    true => {
+                        own.push((unit, scored.join(path.file_name().unwrap_or_default())));
+                        files.push(path);
+                    }
+                    false => write(&dropped[unit], &[])?,
+                }
+            }
+            if !files.is_empty() {
+                ranks.tercet.run("score", ranks.recipe.score_words(ranks.base, &files, ranks.index, &scored))?;
+            }
+            let mut scores = Scores::default();
+            for (unit, scored) in own {
+                write(&dropped[unit], &goes(units, unit, &scored, ranks.recipe, &mut scores)?)?;
+            }
+            // Plain numbers always have a form.
+            write(&done, &serde_json::to_vec(&scores).unwrap_or_default())?;
+            scores
+        }
+    };
+    for folder in [asked, scored] {
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(CurateError::io(&folder))?;
+        }
+    }
+    Ok(scores)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), CurateError> {
+    write_durably(path, bytes).map_err(CurateError::io(path))
+}
+
+/// Copies the rows of a unit that are asked about to `path`, unless they are there. Whether there are any.
+fn write_asked(units: Units, unit: usize, path: &Path) -> Result<bool, CurateError> {
+    if path.exists() {
+        return Ok(true);
+    }
+    let mut file = None;
+    units.for_each_row(unit, |_, line| {
+        let file = match &mut file {
+            Some(file) => file,
+            empty => empty.insert(WholeFile::create(path)?),
+        };
+        file.line(line)
+    })?;
+    let is_asked = file.is_some();
+    file.map_or(Ok(()), WholeFile::finish)?;
+    Ok(is_asked)
+}
+
+/// The rows of a unit that go, as [`crate::duplicates::dropped_rows`] reads them: each one's number and its reason's.
+fn goes(
+    units: Units,
+    unit: usize,
+    scored: &Path,
+    recipe: &RelevanceRecipe,
+    scores: &mut Scores,
+) -> Result<Vec<u8>, CurateError> {
+    let mut reader = LineReader::open(scored, LinesOf::Objects)?;
+    let (mut goes, mut of_row) = (Vec::new(), Vec::new());
+    units.for_each_row(unit, |number, _| {
+        let wrong = |reason: String| CurateError::data(scored, reason);
+        if reader.read_line(&mut of_row)?.is_none() {
+            return Err(wrong("ends before its rows do: remove it, and type the command again".into()));
+        }
+        let row: Scored = utf8(&of_row).and_then(json_object).map_err(wrong)?;
+        let (score, better) = (row.pos_scores[0], row.better.map(|[better]| better));
+        scores.add(score, better);
+        let is_low = recipe.min_score.is_some_and(|least| f64::from(score) < least);
+        let top = recipe.consistency.map(|consistency| consistency.top.get());
+        let is_inconsistent = better.zip(top).is_some_and(|(better, top)| better >= top);
+        if let Some(reason) = if is_low { Some(0_u16) } else { is_inconsistent.then_some(1) } {
+            goes.extend(number.to_le_bytes());
+            goes.extend(reason.to_le_bytes());
+        }
+        Ok(())
+    })?;
+    Ok(goes)
+}
