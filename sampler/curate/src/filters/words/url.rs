@@ -17,7 +17,8 @@ pub struct Addresses {
 impl Addresses {
     /// Makes the expressions ready.
     pub fn new() -> Self {
-        let before = r"^(?:[\w+\-.]{2,}://)?(?:\S+(?::\S*)?@)?";
+        // The first class is Python's \w and three signs; a mark that combines is no \w there.
+        let before = r"^(?:[\p{L}\p{N}_+\-.]{2,}://)?(?:\S+(?::\S*)?@)?";
         let after = r"(?::\d{2,5})?(?:[/?#]\S*)?$";
         let host =
             r"(?:(?:[A-Za-z0-9\x{a1}-\x{ffff}][A-Za-z0-9\x{a1}-\x{ffff}_-]{0,62})?[A-Za-z0-9\x{a1}-\x{ffff}]\.)+";
