@@ -1,4 +1,4 @@
-//! A report as Markdown: for `diff`, and for wherever Markdown is shown. A table's row is a line, and charts are tables.
+//! A report as Markdown: for `diff`, and for wherever Markdown is shown. A row of a table is a line; charts are tables.
 
 use super::document::{Block, Cell, Chart, Document, Table};
 use super::tenths;
