@@ -8,10 +8,14 @@ use serde::{Deserialize, Serialize};
 use tercet_sampler::write_durably;
 
 use super::recipe::Recipe;
-use super::report;
 use super::units::Unit;
 use crate::args::FilesShare;
 use crate::error::CurateError;
+
+/// The report is written last: where it is, all is done.
+pub const REPORT: &str = "report.json";
+/// The same to read.
+pub const TABLE: &str = "report.txt";
 
 const ASKED: &str = "curation.json";
 const WORK: &str = "work";
@@ -52,7 +56,7 @@ impl Place {
     /// Something else was begun there, or somebody is at work there. The operating system's.
     pub fn open(dir: &Path, asked: &Asked, share: Option<FilesShare>) -> Result<Self, CurateError> {
         let work = dir.join(WORK);
-        if dir.join(report::REPORT).exists() && !work.exists() {
+        if dir.join(REPORT).exists() && !work.exists() {
             // Done: nothing but what was asked is read any more, and nothing is locked for long.
             let whole = File::open(dir.join(ASKED)).map_err(CurateError::io(dir))?;
             let place = Self { dir: dir.to_owned(), _whole: whole, _share: None };
@@ -106,7 +110,7 @@ impl Place {
 
     /// Whether the report is written, which is last.
     pub fn is_done(&self) -> bool {
-        self.dir.join(report::REPORT).exists()
+        self.dir.join(REPORT).exists()
     }
 
     /// The report's table.
@@ -114,7 +118,7 @@ impl Place {
     /// # Errors
     /// The operating system's.
     pub fn told(&self) -> Result<String, CurateError> {
-        let path = self.dir.join(report::TABLE);
+        let path = self.dir.join(TABLE);
         let told = fs::read_to_string(&path).map_err(CurateError::io(&path))?;
         Ok(told.trim_end().to_owned())
     }

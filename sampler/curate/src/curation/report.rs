@@ -6,15 +6,11 @@ use serde::Serialize;
 use tercet_pictures::{Bar, Panel};
 
 use super::accounts::{Accounts, Lengths, buckets};
-use super::place::{Place, to_json};
+use super::place::{Place, REPORT, TABLE, to_json};
 use super::recipe::Recipe;
 use crate::error::CurateError;
 use crate::relevance::Scores;
 
-/// Written last: where it is, all is done.
-pub const REPORT: &str = "report.json";
-/// The same to read.
-pub const TABLE: &str = "report.txt";
 const PICTURE: &str = "report.svg";
 
 /// Reasons that a line of the table names.

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tercet_sampler::{LineReader, LinesOf, json_object, utf8, write_durably};
 
+use super::recipe::RelevanceRecipe;
+use super::rows::{Scores, Units, make_folder};
 use super::tercet::Tercet;
-use super::{RelevanceRecipe, Scores, Units, make_folder};
 use crate::error::CurateError;
 use crate::output::WholeFile;
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Deserialize;
 use tercet_sampler::{LineReader, LinesOf, json_object};
 
-use super::Units;
+use super::rows::Units;
 use crate::error::CurateError;
 use crate::output::{TextLine, WholeFile};
 

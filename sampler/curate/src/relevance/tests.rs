@@ -1,8 +1,10 @@
 //! [`find_by`](super::find_by) with a launcher that is a script: what is asked of it, and what becomes of its answers.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use super::*;
 

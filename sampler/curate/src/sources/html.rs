@@ -11,9 +11,10 @@ use std::sync::Arc;
 use encoding_rs::Encoding;
 use tercet_sampler::{ReadAt, guarded};
 
-use super::document::{Document, Section, TOO_LONG, whole};
+use super::document::{Document, Section, TOO_LONG};
 use super::entities::decoded;
 use super::offers::Offers;
+use super::text::whole;
 use crate::error::CurateError;
 use crate::reason::Reason;
 

@@ -4,7 +4,7 @@ use tercet_sampler::ReadAt;
 
 use super::document::Document;
 use super::kind::Kind;
-use super::{Offered, sentences};
+use super::sentences;
 use crate::error::CurateError;
 use crate::pair::Pair;
 use crate::reason::Reason;
@@ -24,6 +24,15 @@ const ONE_SENTENCE: Reason = Reason::new("one_sentence");
 
 /// Bytes of a text that is dropped which are passed on to be looked at.
 const SHOWN_BYTES: usize = 1000;
+
+/// What a record of a file gives.
+#[derive(Debug)]
+pub enum Offered {
+    /// A pair.
+    Pair(Pair),
+    /// None, for this reason, and the text to show.
+    Dropped(Reason, String),
+}
 
 /// Calls a visitor with what a file of a source gives.
 pub(super) struct Offers<'a> {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tercet_sampler::ReadAt;
 
 use super::offers::Offers;
-use super::{Language, Source};
+use super::source::{Language, Source};
 use crate::error::CurateError;
 use crate::input::Field;
 use crate::pair::Pair;

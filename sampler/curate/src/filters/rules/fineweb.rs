@@ -3,7 +3,7 @@
 //! Source: Penedo et al., 2024, arXiv 2406.17557, section 3.6, as datatrove 0.10.1 has them (`FineWebQualityFilter`).
 //! Lines are those that are not blank.
 
-use super::{Bound, Rule};
+use super::rule::{Bound, Rule};
 use crate::filters::characters::{SPACE, TERMINAL, is};
 use crate::filters::document::Document;
 use crate::filters::recipe::FiltersRecipe;

@@ -3,7 +3,7 @@
 //! Source: Rae et al., 2021, arXiv 2112.11446, A.1.1, as datatrove 0.10.1 reads them (`GopherQualityFilter`):
 //! punctuation counts as words, but for the first two rules.
 
-use super::{Bound, For, Rule};
+use super::rule::{Bound, For, Rule};
 use crate::filters::characters::{SPACE, is};
 use crate::filters::document::{Document, lines};
 use crate::filters::recipe::FiltersRecipe;

@@ -2,7 +2,7 @@
 //!
 //! Source: Rae et al., 2021, arXiv 2112.11446, table A1, as datatrove 0.10.1 reads it (`GopherRepetitionFilter`).
 
-use super::{Bound, Rule};
+use super::rule::{Bound, Rule};
 use crate::filters::document::{Document, parts, strip};
 use crate::filters::recipe::FiltersRecipe;
 use crate::filters::repeats::Duplicates;

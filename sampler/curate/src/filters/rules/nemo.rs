@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Bound, Rule};
+use super::rule::{Bound, Rule};
 use crate::filters::characters::{SPACE, TERMINAL, is};
 use crate::filters::document::{Document, strip};
 use crate::filters::recipe::FiltersRecipe;

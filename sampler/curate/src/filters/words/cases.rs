@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Word;
+use super::word::Word;
 
 const LISTED: &str = include_str!("english.txt");
 
@@ -38,7 +38,7 @@ struct Span {
 }
 
 impl Cases {
-    /// Reads the list.
+    /// Reads the list; [`add_sequences`](Self::add_sequences) follows.
     pub fn new() -> Self {
         let mut cases = Self {
             by_text: HashMap::new(),
@@ -51,7 +51,6 @@ impl Cases {
             let kind = words.next().unwrap_or_default();
             words.for_each(|word| cases.add_kind(kind, word));
         }
-        cases.add_sequences();
         cases
     }
 
@@ -88,16 +87,15 @@ impl Cases {
         self.by_text.insert(text, Case(parts.iter().map(|part| part.as_ref().len()).collect()));
     }
 
-    /// Finds out how listed words would be split if they were not listed.
-    fn add_sequences(&mut self) {
-        let without = super::Splitter { cases: Self::empty(), addresses: super::Addresses::new() };
+    /// Finds out how listed words would be split if they were not listed, which `split` does.
+    pub fn add_sequences(&mut self, split: impl Fn(&str, &mut Vec<Word>)) {
         let mut texts: Vec<&String> = self.by_text.keys().collect();
         texts.sort_unstable();
-        let (mut pieces, mut suffixes) = (Vec::new(), Vec::new());
+        let mut pieces = Vec::new();
         let mut sequences: HashMap<String, Vec<Vec<String>>> = HashMap::new();
         for text in texts {
             pieces.clear();
-            without.affixes(text, Word { start: 0, end: text.len() }, None, &mut pieces, &mut suffixes);
+            split(text, &mut pieces);
             // A sequence of one piece is the word itself, and was found as such.
             if pieces.len() > 1 {
                 let pieces: Vec<String> = pieces.iter().map(|piece| piece.of(text).to_owned()).collect();
@@ -108,7 +106,7 @@ impl Cases {
         self.by_first = sequences;
     }
 
-    fn empty() -> Self {
+    pub fn empty() -> Self {
         Self {
             by_text: HashMap::new(),
             by_first: HashMap::new(),

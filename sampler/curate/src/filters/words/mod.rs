@@ -7,6 +7,7 @@
 mod affixes;
 mod cases;
 mod url;
+mod word;
 
 use std::sync::LazyLock;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::characters::{ACTIVE, PUNCTUATION, SENTENCE_END, SPACE, UNSPACED, classes, is};
 use cases::Cases;
 use url::Addresses;
+pub use word::Word;
 
 /// How texts are split into words.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,22 +27,6 @@ pub enum Splitting {
     ByScript,
     /// As spaCy splits English, whatever the language is.
     English,
-}
-
-/// A word, by its place in the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Word {
-    /// Its first byte.
-    pub start: usize,
-    /// The byte after it.
-    pub end: usize,
-}
-
-impl Word {
-    /// Its characters.
-    pub fn of(self, text: &str) -> &str {
-        &text[self.start..self.end]
-    }
 }
 
 /// What splits words; it is made once.
@@ -114,7 +100,12 @@ fn cut_scripts(text: &str, words: &mut Vec<Word>, whole: &mut Vec<Word>) {
 
 impl Splitter {
     fn new() -> Self {
-        Self { cases: Cases::new(), addresses: Addresses::new() }
+        let without = Self { cases: Cases::empty(), addresses: Addresses::new() };
+        let mut cases = Cases::new();
+        cases.add_sequences(|text, pieces| {
+            without.affixes(text, Word { start: 0, end: text.len() }, None, pieces, &mut Vec::new());
+        });
+        Self { cases, addresses: Addresses::new() }
     }
 
     /// The pieces of a text: words, and white space but for single blanks.
