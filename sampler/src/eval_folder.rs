@@ -1,5 +1,5 @@
-//! Which files an evaluation folder has: `corpus.jsonl`, `queries.jsonl` and `qrels/SPLIT.tsv`, as BEIR has them (Thakur
-//! et al., 2021). What is in them is the worker's to read.
+//! Which files an evaluation folder has: `corpus.jsonl`, `queries.jsonl` and `qrels/SPLIT.tsv`, as BEIR has them
+//! (Thakur et al., 2021). What is in them is the worker's to read.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -131,8 +131,8 @@ impl EvalFolder<'_> {
     }
 }
 
-/// Whether the folders of a recipe's `[eval]` have what its figures need, these can be told apart by the folders' names,
-/// and the one that checkpoints are kept by is among them.
+/// Whether the folders of a recipe's `[eval]` have what its figures need, these can be told apart by the folders'
+/// names, and the one that checkpoints are kept by is among them.
 ///
 /// # Errors
 /// What is wrong, and what to do.

@@ -1,5 +1,5 @@
-//! `tercet curate` with `[relevance]`: what a model drops, against scoring each pair by itself; the same from any number
-//! of ranks and after kills; ranks' failures.
+//! `tercet curate` with `[relevance]`: what a model drops, against scoring each pair by itself; the same from any
+//! number of ranks and after kills; ranks' failures.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
-//! What `tercet-curate` does: from data as others publish them to what Tercet reads. `tercet import`, `tercet curate` and
-//! `tercet synthesize` start it.
+//! What `tercet-curate` does: from data as others publish them to what Tercet reads. `tercet import`, `tercet curate`
+//! and `tercet synthesize` start it.
 //!
 //! [`import`] has a file a kind of labelled data set. [`curation`] makes rows of raw text: [`sources`] give pairs,
 //! [`filters`] judge each, [`duplicates`] find what is there already, [`relevance`] asks a model. [`synthesis`] has

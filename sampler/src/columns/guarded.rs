@@ -1,5 +1,5 @@
-//! Turns panics of others' decoders into errors. Those of Arrow and Parquet panic on some damaged files, and a parser of
-//! HTML on some pages.
+//! Turns panics of others' decoders into errors. Those of Arrow and Parquet panic on some damaged files, and a parser
+//! of HTML on some pages.
 //!
 //! The state that a panic leaves behind is discarded. Such panics are not printed: a hook, set once, checks a flag of
 //! the thread.

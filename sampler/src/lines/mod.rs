@@ -1,8 +1,8 @@
 //! Reads the lines of text files, whatever wrote them, for all commands.
 //!
-//! Files are plain, gzip, bzip2 or zstd, recognised by content. A line ends with LF or CR LF. A byte order mark before a line,
-//! which concatenating files leaves, is not part of it. A file that evidently has no such lines (`evident`) is refused
-//! as a whole.
+//! Files are plain, gzip, bzip2 or zstd, recognised by content. A line ends with LF or CR LF. A byte order mark before
+//! a line, which concatenating files leaves, is not part of it. A file that evidently has no such lines (`evident`) is
+//! refused as a whole.
 
 mod evident;
 mod json;

@@ -155,8 +155,7 @@ pub fn plain_or_packed(path: &Path) -> PathBuf {
         .unwrap_or_else(|| path.to_owned())
 }
 
-/// Writes a file in the compression of its name: gzip for `.gz`, bzip2 for `.bz2`, zstd for
-/// `.zst`, else plain.
+/// Writes a file in the compression of its name: gzip for `.gz`, bzip2 for `.bz2`, zstd for `.zst`, else plain.
 pub struct PackedWriter<W: Write> {
     inner: Inner<W>,
 }

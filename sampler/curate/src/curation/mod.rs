@@ -1,9 +1,9 @@
 //! `tercet curate`: raw files to training rows, by a recipe.
 //!
-//! A unit is some files of one source, or a large one. [`reading`] makes rows of each unit, and keys by which duplicates are found; units
-//! are read in any order, by threads, and by processes that share them. When all are read, what must see all rows
-//! comes: duplicates, and a model's judgment. [`writing`] puts the rows that stay into one file a source, and
-//! [`accounts`] say of every pair what became of it.
+//! A unit is some files of one source, or a large one. [`reading`] makes rows of each unit, and keys by which
+//! duplicates are found; units are read in any order, by threads, and by processes that share them. When all are read,
+//! what must see all rows comes: duplicates, and a model's judgment. [`writing`] puts the rows that stay into one file
+//! a source, and [`accounts`] say of every pair what became of it.
 //!
 //! What is finished is kept in the folder `work`, so that a killed curation goes on with what it lacks. It is removed
 //! with the end of the work.

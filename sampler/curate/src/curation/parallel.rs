@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-/// Calls `work` with each of `all`, `jobs` at the same time, and returns what it returned in their order. After an error
-/// nothing more is begun.
+/// Calls `work` with each of `all`, `jobs` at the same time, and returns what it returned in their order. After an
+/// error nothing more is begun.
 ///
 /// # Errors
 /// The error of the first of `all` that ended with one.

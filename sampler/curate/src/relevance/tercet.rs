@@ -36,8 +36,8 @@ impl Tercet {
         Self(path)
     }
 
-    /// Runs `tercet COMMAND WORDS`, and waits for its end. What it says goes to standard error. It is asked to stop when
-    /// this process ends, however it ends.
+    /// Runs `tercet COMMAND WORDS`, and waits for its end. What it says goes to standard error. It is asked to stop
+    /// when this process ends, however it ends.
     ///
     /// # Errors
     /// It cannot be started, or does not end well; with its exit code.
