@@ -28,7 +28,7 @@ class Stage:
     @property
     def begins_anew(self):
         """Whether a command that was ended begins again, with nothing of the one before in its way."""
-        return self.kind in ("text", "mine", "eval", "report")
+        return self.kind in ("text", "mine", "eval")
 
 
 class Pipeline:
@@ -115,17 +115,17 @@ class Pipeline:
 
     def report(self, config):
         """All runs and figures beside each other."""
-        seen = [f"{{{name}}}" for name, stage in self.stages.items() if stage.kind in ("train", "eval")]
-        self.add("report", "report", ["report", *seen, *config.get("options", [])], out="--out")
+        seen = [f"{name}={{{name}}}" for name, stage in self.stages.items() if stage.kind in ("train", "eval")]
+        self.add("report", "report", ["report", *seen, *config.get("options", [])], out="--out", ending=".html")
 
-    def add(self, name, kind, words, out=None, folder=None, reads=None, steps=None):
+    def add(self, name, kind, words, out=None, folder=None, reads=None, steps=None, ending=""):
         """A stage whose folder follows `out` among its words, or is `folder`."""
         named = dict.fromkeys(part for word in words for part in re.findall(r"\{(\w+)[.}]", word))
         after = [part for part in named if part != "run"]
         words = [word.format_map({"run": self.run, **self.stages}) for word in words]
         asked = [words, Path(reads).read_text() if reads else ""]
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:10]
-        folder = folder or f"{self.run}/{name}-{digest}"
+        folder = folder or f"{self.run}/{name}-{digest}{ending}"
         if self.on(name, kind).get("ranks"):
             words = [*words, "-n", str(self.on(name, kind)["ranks"])]
         if out:
