@@ -100,7 +100,9 @@ impl Filters {
             judged.broken = ruled.broken;
             judged.passage = ruled.text;
             if let (None, Some(passage)) = (&judged.broken, &judged.passage) {
-                judged.broken = self.broken_length(&pair.query, passage, buffer);
+                let cleaned = Pair { passage: passage.clone(), ..pair.clone() };
+                judged.broken =
+                    self.broken_length(&pair.query, passage, buffer).or_else(|| self.broken_overlap(&cleaned, buffer));
             }
         }
         judged

@@ -71,8 +71,11 @@ impl Source {
     /// Its keys contradict each other.
     pub fn check(&self) -> Result<(), (String, String)> {
         let wrong = |key: &str, reason: String| Err((key.to_owned(), reason));
-        if self.name.is_empty() || !self.name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) {
-            return wrong("name", format!("{:?}: letters, digits, _, . and - are expected", self.name));
+        if self.name.is_empty()
+            || self.name.starts_with('.')
+            || !self.name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+        {
+            return wrong("name", format!("{:?}: letters, digits, _, . and - are expected, no . first", self.name));
         }
         if self.files.is_empty() {
             return wrong("files", "none are named".into());
