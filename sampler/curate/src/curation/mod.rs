@@ -27,6 +27,9 @@ use crate::error::CurateError;
 use place::{Asked, Place};
 use recipe::Recipe;
 
+/// Threads at most: each has some files open.
+const MOST_JOBS: usize = 128;
+
 /// Curates what is asked for, and returns what to say of it.
 ///
 /// # Errors
@@ -34,7 +37,7 @@ use recipe::Recipe;
 pub fn run(args: &Curate) -> Result<String, CurateError> {
     let recipe = Recipe::load(&args.recipe)?;
     let units = units::all(&recipe)?;
-    let jobs = args.jobs.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let jobs = args.jobs.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get).min(MOST_JOBS);
     // Whatever is wrong is said before the folder is begun.
     let filters = recipe.filters()?;
     let place = Place::open(&args.out, &Asked::new(&recipe, args.first, &units)?, args.share)?;
@@ -43,6 +46,9 @@ pub fn run(args: &Curate) -> Result<String, CurateError> {
         return Ok(format!("{}: is done already\n\n{}", args.out.display(), place.told()?));
     }
     let own: Vec<_> = units.iter().filter(|unit| args.share.is_none_or(|share| share.has(unit.number))).collect();
+    if own.is_empty() {
+        return Ok(format!("{}: nothing falls to this share: there are {} units", args.out.display(), units.len()));
+    }
     reading::read(&own, &recipe, &filters, &place, (args.first, jobs))?;
     if let Some(share) = args.share {
         let (out, recipe) = (args.out.display(), args.recipe.display());

@@ -148,8 +148,9 @@ fn read_file(
     first: Option<u64>,
     (rows, keys, counted): (&mut WholeFile, &mut UnitKeys, &mut Counted),
 ) -> Result<(), CurateError> {
-    let (mut records, mut is_enough, mut last) = (0, false, None);
+    let (mut records, mut is_enough, mut last, mut any) = (0, false, None, false);
     let read = source.read(file, &mut |at: &ReadAt, offered: Offered| {
+        any = true;
         if let Some(first) = first {
             // A record may give several pairs.
             records += u64::from(last.as_ref() != Some(at));
@@ -193,7 +194,14 @@ fn read_file(
             }
         }
     });
-    if is_enough { Ok(()) } else { read }
+    if !is_enough {
+        read?;
+    }
+    if !any {
+        // Nobody is left to be told that standard error is closed.
+        _ = writeln!(io::stderr(), "tercet: warning: {} holds no record: is it what it should be?", file.display());
+    }
+    Ok(())
 }
 
 /// The language of what has none.

@@ -96,6 +96,15 @@ impl Source {
         if self.aligned.is_some() && self.kind.is_of_one_text() {
             return wrong("aligned", format!("a pair of kind {} is made of one text", self.kind));
         }
+        if let Some(Language::Stated(language)) = &self.language {
+            let code = language.split(['-', '_', '@']).next().unwrap_or_default();
+            if !(2..=3).contains(&code.len()) || !code.chars().all(|c| c.is_ascii_lowercase()) {
+                return wrong(
+                    "language",
+                    format!("{language:?} is no code of a language, such as \"de\" or \"pt-BR\""),
+                );
+            }
+        }
         match self.format {
             Some(format) => self.check_format(format),
             None => Ok(()),
