@@ -35,7 +35,7 @@ impl Place {
 }
 
 /// The line, or the row of columns, that something was read from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadAt {
     path: Arc<Path>,
     place: Place,

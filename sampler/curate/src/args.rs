@@ -1,4 +1,4 @@
-//! What can be typed: one struct per kind of data set.
+//! What can be typed: one struct per command, and of `import` one per kind of data set.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -41,32 +41,32 @@ pub struct Curate {
     /// Files that are read at the same time; default: one a core
     #[arg(short = 'j', long, value_name = "NUMBER")]
     pub jobs: Option<NonZeroUsize>,
-    /// Only read files, and of these every N-th, from the I-th (from 0) on; when all shares are read, on whatever
-    /// machines, the same command without this does the rest
+    /// Only read files, and of these the I-th (from 0) of N shares; when all shares are read, on whatever machines, the
+    /// same command without this does the rest
     #[arg(long, value_name = "I/N")]
-    pub share: Option<FilesShare>,
+    pub share: Option<UnitsShare>,
     /// Read only so many records of each file, to try a recipe
     #[arg(long, value_name = "RECORDS")]
     pub first: Option<u64>,
 }
 
-/// Every `of`-th file, from `index` on.
+/// Every `of`-th unit (files of 16 MB together, or a larger one), from `index` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FilesShare {
+pub struct UnitsShare {
     /// Which, from 0.
     pub index: usize,
     /// Of how many.
     pub of: usize,
 }
 
-impl FilesShare {
-    /// Whether it has file `number`.
+impl UnitsShare {
+    /// Whether it has unit `number`.
     pub fn has(self, number: usize) -> bool {
         number % self.of == self.index
     }
 }
 
-impl FromStr for FilesShare {
+impl FromStr for UnitsShare {
     type Err = String;
 
     fn from_str(typed: &str) -> Result<Self, String> {
@@ -77,7 +77,7 @@ impl FromStr for FilesShare {
     }
 }
 
-impl fmt::Display for FilesShare {
+impl fmt::Display for UnitsShare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.index, self.of)
     }

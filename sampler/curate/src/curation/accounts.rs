@@ -14,7 +14,7 @@ const BUCKETS: usize = 64;
 pub struct Accounts {
     /// Counts by the language of the passage.
     pub languages: BTreeMap<String, Language>,
-    /// What records gave no pair for.
+    /// What was left out before there was a pair to judge.
     pub no_pair: BTreeMap<Reason, u64>,
 }
 

@@ -1,8 +1,12 @@
 //! What is decided by looking at all rows: duplicates, texts of benchmarks, a model's judgment.
 
 use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
 
-use super::place::{Place, to_json};
+use serde::{Deserialize, Serialize};
+
+use super::place::{Place, sync, to_json};
 use super::reading::{keys_of, rows_of};
 use super::recipe::Recipe;
 use super::units::Unit;
@@ -44,11 +48,7 @@ impl Dropped {
 /// # Errors
 /// A benchmark cannot be read, ranks failed; the operating system's.
 pub fn find(units: &[Unit], recipe: &Recipe, place: &Place, jobs: usize) -> Result<Dropped, CurateError> {
-    let duplicates = once(place, "duplicates", || {
-        let keys: Vec<_> = units.iter().map(|unit| keys_of(place, unit)).collect();
-        duplicates::find(&keys, &recipe.duplicates, &recipe.base, &place.work("duplicates")?, jobs)
-    })?;
-    let mut dropped = Dropped { found: vec![duplicates], scores: None };
+    let mut dropped = Dropped { found: vec![duplicates(units, recipe, place, jobs)?], scores: None };
     if let Some(relevance) = &recipe.relevance {
         let rows: Vec<_> = units.iter().map(|unit| rows_of(place, unit)).collect();
         let of_unit = |unit: usize| Ok(dropped.of_unit(unit)?.into_iter().map(|(row, _)| row).collect());
@@ -60,17 +60,44 @@ pub fn find(units: &[Unit], recipe: &Recipe, place: &Place, jobs: usize) -> Resu
     Ok(dropped)
 }
 
-/// What `find` finds, which is kept: a command that is typed again does not look again.
-fn once(place: &Place, name: &str, find: impl FnOnce() -> Result<Found, CurateError>) -> Result<Found, CurateError> {
-    let path = place.work("")?.join(format!("{name}.json"));
-    if let Ok(bytes) = fs::read(&path) {
-        return serde_json::from_slice(&bytes).map_err(|error| CurateError::data(&path, error.to_string()));
+/// What is kept of duplicates that were found.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    reasons: Vec<Reason>,
+    /// For each unit the name of its file in the folder of duplicates.
+    files: Vec<String>,
+}
+
+/// Duplicates and benchmarks' texts. They are kept, so a command that is typed again does not look again.
+fn duplicates(units: &[Unit], recipe: &Recipe, place: &Place, jobs: usize) -> Result<Found, CurateError> {
+    let (path, scratch) = (place.work("")?.join("duplicates.json"), place.work("duplicates")?);
+    let keys: Vec<_> = units.iter().map(|unit| keys_of(place, unit)).collect();
+    let found = match fs::read(&path) {
+        Ok(bytes) => {
+            let kept = serde_json::from_slice(&bytes).map_err(|error| CurateError::data(&path, error.to_string()));
+            let Kept { reasons, files } = kept?;
+            Found { reasons, units: files.iter().map(|file| scratch.join(file)).collect() }
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(CurateError::io(&path)(error)),
+        Err(_) => {
+            let found = duplicates::find(&keys, &recipe.duplicates, &recipe.base, &scratch, jobs)?;
+            // What says that they are there must not outlive them, not even where the power fails.
+            for file in &found.units {
+                File::open(file).and_then(|file| file.sync_all()).map_err(CurateError::io(file))?;
+            }
+            sync(&scratch)?;
+            let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let kept = Kept { reasons: found.reasons.clone(), files: found.units.iter().map(name).collect() };
+            tercet_sampler::write_durably(&path, &to_json(&kept)).map_err(CurateError::io(&path))?;
+            found
+        }
+    };
+    // Nobody needs them any more, and they are as large as the rows.
+    for keys in keys {
+        match fs::remove_file(&keys) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(CurateError::io(&keys)(error)),
+            _ => {}
+        }
     }
-    let found = find()?;
-    // What says that they are there must not outlive them, not even where the power fails.
-    for file in &found.units {
-        File::open(file).and_then(|file| file.sync_all()).map_err(CurateError::io(file))?;
-    }
-    tercet_sampler::write_durably(&path, &to_json(&found)).map_err(CurateError::io(&path))?;
     Ok(found)
 }

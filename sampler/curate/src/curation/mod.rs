@@ -27,6 +27,9 @@ use crate::error::CurateError;
 use place::{Asked, Place};
 use recipe::Recipe;
 
+/// Threads at most: each has some files open.
+const MOST_JOBS: usize = 128;
+
 /// Curates what is asked for, and returns what to say of it.
 ///
 /// # Errors
@@ -34,21 +37,27 @@ use recipe::Recipe;
 pub fn run(args: &Curate) -> Result<String, CurateError> {
     let recipe = Recipe::load(&args.recipe)?;
     let units = units::all(&recipe)?;
-    let jobs = args.jobs.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-    let place = Place::open(&args.out, &Asked::new(&recipe, args.first, &units), args.share)?;
+    let jobs = args.jobs.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get).min(MOST_JOBS);
+    // Whatever is wrong is said before the folder is begun.
+    let filters = recipe.filters()?;
+    let place = Place::open(&args.out, &Asked::new(&recipe, args.first, &units)?, args.share)?;
     if place.is_done() {
         place.finish()?;
         return Ok(format!("{}: is done already\n\n{}", args.out.display(), place.told()?));
     }
     let own: Vec<_> = units.iter().filter(|unit| args.share.is_none_or(|share| share.has(unit.number))).collect();
-    reading::read(&own, &recipe, &place, args.first, jobs)?;
+    if own.is_empty() {
+        return Ok(format!("{}: nothing falls to this share: there are {} units", args.out.display(), units.len()));
+    }
+    reading::read(&own, &recipe, &filters, &place, (args.first, jobs))?;
     if let Some(share) = args.share {
         let (out, recipe) = (args.out.display(), args.recipe.display());
-        return Ok(format!("{out}: share {share} is read; when all are: tercet curate {recipe} --out {out}"));
+        let first = args.first.map_or(String::new(), |first| format!(" --first {first}"));
+        return Ok(format!("{out}: share {share} is read; when all are: tercet curate {recipe} --out {out}{first}"));
     }
     let dropped = global::find(&units, &recipe, &place, jobs)?;
     let accounts = writing::write(&units, &recipe, &place, &dropped, jobs)?;
-    report::write(&accounts, dropped.scores.as_ref(), &recipe, &place)?;
+    report::write(&accounts, &filters, dropped.scores.as_ref(), &recipe, &place)?;
     place.finish()?;
     place.told()
 }

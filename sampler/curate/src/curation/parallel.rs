@@ -1,6 +1,6 @@
 //! Work on many things at the same time.
 
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -21,7 +21,11 @@ pub fn map<T: Sync, R: Send, E: Send>(
         while !failed.load(Ordering::Relaxed) {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(one) = all.get(number) else { break };
-            let result = work(one);
+            // A panic ends the others' work, too.
+            let result = catch_unwind(AssertUnwindSafe(|| work(one))).unwrap_or_else(|panic| {
+                failed.store(true, Ordering::Relaxed);
+                resume_unwind(panic)
+            });
             failed.fetch_or(result.is_err(), Ordering::Relaxed);
             // Nobody panics while holding it.
             done.lock().expect("no panic").push((number, result));

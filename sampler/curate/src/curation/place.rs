@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use tercet_sampler::write_durably;
 
 use super::recipe::Recipe;
-use super::units::Unit;
-use crate::args::FilesShare;
+use super::units::{Unit, bytes_of};
+use crate::args::UnitsShare;
 use crate::error::CurateError;
 
 /// The report is written last: where it is, all is done.
@@ -23,19 +23,35 @@ const WORK: &str = "work";
 /// What rows depend on: the same of it gives the same bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
+    /// The program's version.
+    version: String,
     /// The recipe with all that it says, as TOML.
     recipe: String,
     /// Records that are read of each file, if not all.
     first: Option<u64>,
-    /// Files and their bytes.
-    files: Vec<(PathBuf, u64)>,
+    /// The files of each unit and their bytes.
+    units: Vec<Vec<(String, u64)>>,
+    /// What else is read: benchmarks and models.
+    beside: Vec<(String, u64)>,
 }
 
 impl Asked {
-    /// What `recipe` asks for of these files.
-    pub fn new(recipe: &Recipe, first: Option<u64>, units: &[Unit]) -> Self {
-        let files = units.iter().flat_map(|unit| unit.files.iter().cloned()).collect();
-        Self { recipe: recipe.to_toml(), first, files }
+    /// What `recipe` asks for of these units.
+    ///
+    /// # Errors
+    /// A benchmark or a model is none, or is not there.
+    pub fn new(recipe: &Recipe, first: Option<u64>, units: &[Unit]) -> Result<Self, CurateError> {
+        // As the recipe names them, from wherever it is called.
+        let name = |path: &Path| path.strip_prefix(&recipe.base).unwrap_or(path).to_string_lossy().into_owned();
+        let of_unit = |unit: &Unit| unit.files.iter().map(|(path, bytes)| (name(path), *bytes)).collect();
+        let beside = recipe.read_beside()?.into_iter().map(|path| Ok((name(&path), bytes_of(&path)?)));
+        Ok(Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            recipe: recipe.to_toml(),
+            first,
+            units: units.iter().map(of_unit).collect(),
+            beside: beside.collect::<Result<_, CurateError>>()?,
+        })
     }
 }
 
@@ -54,8 +70,12 @@ impl Place {
     ///
     /// # Errors
     /// Something else was begun there, or somebody is at work there. The operating system's.
-    pub fn open(dir: &Path, asked: &Asked, share: Option<FilesShare>) -> Result<Self, CurateError> {
+    pub fn open(dir: &Path, asked: &Asked, share: Option<UnitsShare>) -> Result<Self, CurateError> {
         let work = dir.join(WORK);
+        if !dir.join(ASKED).exists() && !is_begun(dir)? {
+            let reason = "is there, and is not a curation's: nothing is overwritten, choose another";
+            return Err(CurateError::Usage(format!("{}: {reason}", dir.display())));
+        }
         if dir.join(REPORT).exists() && !work.exists() {
             // Done: nothing but what was asked is read any more, and nothing is locked for long.
             let whole = File::open(dir.join(ASKED)).map_err(CurateError::io(dir))?;
@@ -63,33 +83,18 @@ impl Place {
             place.compare(asked)?;
             return Ok(place);
         }
-        if dir.is_dir() && !dir.join(ASKED).exists() && !work.exists() && !is_empty(dir)? {
-            let reason = "is there, and is not a curation's: nothing is overwritten, choose another";
-            return Err(CurateError::Usage(format!("{}: {reason}", dir.display())));
-        }
         fs::create_dir_all(&work).map_err(CurateError::io(&work))?;
-        let locked = |name: &str, shared: bool| {
-            let path = work.join(name);
-            let file = File::create(&path).map_err(CurateError::io(&path))?;
-            match if shared { file.try_lock_shared() } else { file.try_lock() } {
-                Ok(()) => Ok(file),
-                Err(TryLockError::WouldBlock) => {
-                    let reason = "another process is curating there: wait for its end, or choose another folder";
-                    Err(CurateError::Usage(format!("{}: {reason}", dir.display())))
-                }
-                // There are file systems without locks.
-                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
-                Err(TryLockError::Error(error)) => Err(CurateError::io(&path)(error)),
-            }
-        };
-        let whole = locked("lock", share.is_some())?;
-        let own = share.map(|share| locked(&format!("lock-{}-{}", share.index, share.of), false)).transpose()?;
+        let whole = lock(&work.join("lock"), Lock::of(share.is_none()))?;
+        let own = share.map(|share| format!("lock-{}-{}", share.index, share.of));
+        let own = own.map(|name| lock(&work.join(name), Lock::Alone)).transpose()?;
         let place = Self { dir: dir.to_owned(), _whole: whole, _share: own };
+        // Shares may begin together.
+        let beginning = lock(&work.join("lock-asked"), Lock::Waiting)?;
         match place.dir.join(ASKED).exists() {
             true => place.compare(asked)?,
-            // Shares that begin together write the same.
             false => place.write(ASKED, &to_json(asked))?,
         }
+        drop(beginning);
         Ok(place)
     }
 
@@ -102,7 +107,9 @@ impl Place {
             there if there == *asked => return Ok(()),
             Asked { recipe, .. } if recipe != asked.recipe => "another recipe",
             Asked { first, .. } if first != asked.first => "another --first",
-            _ => "other files, or files of other sizes",
+            Asked { version, .. } if version != asked.version => "another version of this program",
+            Asked { units, .. } if units != asked.units => "other files, or files of other sizes",
+            _ => "other benchmarks or models, or some of other sizes",
         };
         let dir = self.dir.display();
         Err(CurateError::Usage(format!("{dir}: was begun with {what}: choose another folder, or remove it")))
@@ -141,6 +148,14 @@ impl Place {
         self.folder(&format!("{WORK}/{name}"))
     }
 
+    /// A lock on a unit, which nobody else then reads.
+    ///
+    /// # Errors
+    /// Somebody reads it. The operating system's.
+    pub fn lock_unit(&self, unit: &Unit) -> Result<File, CurateError> {
+        lock(&self.of_unit(unit).with_extension("lock"), Lock::Alone)
+    }
+
     /// The folder of a unit, which is there when the unit is read.
     pub fn of_unit(&self, unit: &Unit) -> PathBuf {
         self.dir.join(WORK).join("units").join(format!("{:06}", unit.number))
@@ -176,6 +191,63 @@ pub fn to_json(value: &impl Serialize) -> Vec<u8> {
     json
 }
 
-fn is_empty(dir: &Path) -> Result<bool, CurateError> {
-    Ok(fs::read_dir(dir).map_err(CurateError::io(dir))?.next().is_none())
+/// Makes names in the folder `dir` durable.
+///
+/// # Errors
+/// The operating system's.
+pub fn sync(dir: &Path) -> Result<(), CurateError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(CurateError::io(dir))
+}
+
+/// How a file is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lock {
+    /// With others.
+    Together,
+    /// Nobody else has it.
+    Alone,
+    /// The same, and others are waited for.
+    Waiting,
+}
+
+impl Lock {
+    fn of(is_alone: bool) -> Self {
+        if is_alone { Self::Alone } else { Self::Together }
+    }
+}
+
+/// The file `path`, locked as long as it is open.
+fn lock(path: &Path, how: Lock) -> Result<File, CurateError> {
+    let file = File::create(path).map_err(CurateError::io(path))?;
+    let locked = match how {
+        Lock::Together => file.try_lock_shared(),
+        Lock::Alone => file.try_lock(),
+        Lock::Waiting => file.lock().map_err(TryLockError::Error),
+    };
+    match locked {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let reason = "another process is curating there: wait for its end, or choose another folder";
+            Err(CurateError::Usage(format!("{}: {reason}", path.display())))
+        }
+        // There are file systems without locks.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
+        Err(TryLockError::Error(error)) => Err(CurateError::io(path)(error)),
+    }
+}
+
+/// Whether `dir`, in which it is not said what was asked, is empty or not there, or holds what a curation begins with.
+fn is_begun(dir: &Path) -> Result<bool, CurateError> {
+    let names = |dir: &Path| -> Result<Vec<String>, CurateError> {
+        match fs::read_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            entries => entries
+                .and_then(|entries| {
+                    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+                })
+                .map_err(CurateError::io(dir)),
+        }
+    };
+    let is_ours = names(dir)?.iter().all(|name| name == WORK || name.starts_with(ASKED));
+    Ok(is_ours && (!dir.join(WORK).exists() || names(&dir.join(WORK))?.iter().all(|name| name.starts_with("lock"))))
 }

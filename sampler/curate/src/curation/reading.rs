@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
@@ -18,12 +19,17 @@ use crate::duplicates::UnitKeys;
 use crate::error::CurateError;
 use crate::filters::{Filters, Judged};
 use crate::output::{Partial, WholeFile};
+use crate::reason::Reason;
 use crate::sources::{Offered, Source};
 
 /// The rows of a unit, one a line: [`RowLine`].
 const ROWS: &str = "rows.jsonl.zst";
 const KEYS: &str = "keys";
 const COUNTS: &str = "counts.json";
+
+/// The longest text of a row. Escaped as JSON, both fit a line that can be read.
+const MOST_BYTES: usize = 5 << 20;
+const TOO_LONG: Reason = Reason::new("too_long");
 
 /// Rows of a unit at most, so that a row's number has 32 bits.
 const MOST_ROWS: u32 = u32::MAX;
@@ -80,26 +86,20 @@ pub fn counted(place: &Place, unit: &Unit) -> Result<Counted, CurateError> {
 pub fn read(
     units: &[&Unit],
     recipe: &Recipe,
+    filters: &[Arc<Filters>],
     place: &Place,
-    first: Option<u64>,
-    jobs: usize,
+    (first, jobs): (Option<u64>, usize),
 ) -> Result<(), CurateError> {
     place.work("units")?;
-    let wrong = |source: usize| {
-        let name = &recipe.source[source].name;
-        move |(key, reason): (String, String)| CurateError::Usage(format!("source {name:?}: {key}: {reason}"))
-    };
-    let filters = |source| {
-        recipe
-            .filters_of(&recipe.source[source])
-            .and_then(|filters| Filters::new(&filters, &recipe.base))
-            .map_err(wrong(source))
-    };
-    let filters = (0..recipe.source.len()).map(filters).collect::<Result<Vec<_>, _>>()?;
     let left: Vec<&Unit> = units.iter().filter(|unit| !place.of_unit(unit).exists()).copied().collect();
     let files = |units: &[&Unit]| units.iter().map(|unit| unit.files.len()).sum::<usize>();
     let (read, all) = (AtomicUsize::new(files(units) - files(&left)), files(units));
     parallel::map(&left, jobs, |unit| {
+        let _lock = place.lock_unit(unit)?;
+        // Another share may have it by now.
+        if place.of_unit(unit).exists() {
+            return Ok(());
+        }
         let counted = read_unit(unit, recipe, &filters[unit.source], place, first)?;
         let number = unit.files.len() + read.fetch_add(unit.files.len(), Ordering::Relaxed);
         let (kept, offered) = (counted.rows, u64::from(counted.rows) + counted.accounts.num_offered());
@@ -148,14 +148,19 @@ fn read_file(
     first: Option<u64>,
     (rows, keys, counted): (&mut WholeFile, &mut UnitKeys, &mut Counted),
 ) -> Result<(), CurateError> {
-    let (mut records, mut is_enough) = (0, false);
+    let (mut records, mut is_enough, mut last, mut any) = (0, false, None, false);
     let read = source.read(file, &mut |at: &ReadAt, offered: Offered| {
-        if first.is_some_and(|first| records >= first) {
-            is_enough = true;
-            // It only ends the reading.
-            return Err(CurateError::Usage(String::new()));
+        any = true;
+        if let Some(first) = first {
+            // A record may give several pairs.
+            records += u64::from(last.as_ref() != Some(at));
+            last = Some(at.clone());
+            if records > first {
+                is_enough = true;
+                // It only ends the reading.
+                return Err(CurateError::Usage(String::new()));
+            }
         }
-        records += 1;
         let Counted { rows: number, accounts, samples, .. } = &mut *counted;
         match offered {
             Offered::Dropped(reason, text) => {
@@ -164,6 +169,12 @@ fn read_file(
                 Ok(())
             }
             Offered::Pair(pair) => {
+                if pair.query.len().max(pair.passage.len()) > MOST_BYTES {
+                    accounts.no_pair(&TOO_LONG);
+                    let (at, text) = (at.to_string(), pair.query.as_str());
+                    samples.add(&TOO_LONG, None, text, || Sample::new(&source.name, at, None, text));
+                    return Ok(());
+                }
                 let Judged { language, broken, passage: cleaned } = filters.judge(&pair);
                 let (query, passage) = (pair.query.as_str(), cleaned.as_deref().unwrap_or(&pair.passage));
                 if let Some(reason) = broken {
@@ -183,7 +194,14 @@ fn read_file(
             }
         }
     });
-    if is_enough { Ok(()) } else { read }
+    if !is_enough {
+        read?;
+    }
+    if !any {
+        // Nobody is left to be told that standard error is closed.
+        _ = writeln!(io::stderr(), "tercet: warning: {} holds no record: is it what it should be?", file.display());
+    }
+    Ok(())
 }
 
 /// The language of what has none.

@@ -1,14 +1,15 @@
 //! The recipe of a curation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::duplicates::DuplicatesRecipe;
+use crate::duplicates::{self, DuplicatesRecipe};
 use crate::error::CurateError;
-use crate::filters::FiltersRecipe;
-use crate::relevance::RelevanceRecipe;
+use crate::filters::{Filters, FiltersRecipe};
+use crate::relevance::{self, RelevanceRecipe};
 use crate::sources::Source;
 
 /// All of it.
@@ -59,10 +60,6 @@ impl Recipe {
         let mut names = BTreeSet::new();
         for source in &self.source {
             let within = |(key, reason): (String, String)| (format!("source {:?}: {key}", source.name), reason);
-            let is_file_name = |name: &str| !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\']);
-            if !is_file_name(&source.name) {
-                return Err(within(("name".into(), "it names a file: no slash, no point at its beginning".into())));
-            }
             if !names.insert(source.name.as_str()) {
                 return Err(within(("name".into(), "two sources have it".into())));
             }
@@ -73,13 +70,52 @@ impl Recipe {
         self.relevance.as_ref().map_or(Ok(()), RelevanceRecipe::check)
     }
 
+    /// The filters for each source. Sources that ask for the same share them, and with them a model of languages.
+    ///
+    /// # Errors
+    /// The source and the key that are wrong, and why; a model of languages cannot be read.
+    pub fn filters(&self) -> Result<Vec<Arc<Filters>>, CurateError> {
+        let mut made: BTreeMap<String, Arc<Filters>> = BTreeMap::new();
+        let of = |source: &Source| {
+            let wrong = |(key, reason)| CurateError::Usage(format!("source {:?}: {key}: {reason}", source.name));
+            let asked = self.merged(source).to_string();
+            if let Some(filters) = made.get(&asked) {
+                return Ok(filters.clone());
+            }
+            let filters =
+                self.filters_of(source).and_then(|recipe| Filters::new(&recipe, &self.base)).map_err(wrong)?;
+            Ok(made.entry(asked).or_insert(Arc::new(filters)).clone())
+        };
+        self.source.iter().map(of).collect()
+    }
+
+    /// The files beside those of sources that rows depend on: benchmarks, models.
+    ///
+    /// # Errors
+    /// A benchmark or a model is none, or is not there.
+    pub fn read_beside(&self) -> Result<Vec<PathBuf>, CurateError> {
+        let mut all: Vec<PathBuf> =
+            duplicates::benchmarks(&self.duplicates.against, &self.base)?.into_iter().map(|one| one.path).collect();
+        if let Some(relevance) = &self.relevance {
+            relevance::check(relevance, &self.base)?;
+            all.push(self.base.join(&relevance.model));
+        }
+        let lid = |source| Some(self.merged(source).get("lid")?.as_str()?.to_owned());
+        all.extend(self.source.iter().filter_map(lid).map(|lid| self.base.join(lid)));
+        Ok(all)
+    }
+
+    fn merged(&self, source: &Source) -> toml::Table {
+        let mut table = self.filters.clone();
+        table.extend(source.filters.clone());
+        table
+    }
+
     /// The filters for a source: its own keys before the common ones.
     ///
     /// # Errors
     /// The key that is wrong, and why.
-    pub fn filters_of(&self, source: &Source) -> Result<FiltersRecipe, (String, String)> {
-        let mut table = self.filters.clone();
-        table.extend(source.filters.clone());
-        tercet_configs::from_toml(&table.to_string()).map_err(|reason| ("filters".to_owned(), reason))
+    fn filters_of(&self, source: &Source) -> Result<FiltersRecipe, (String, String)> {
+        tercet_configs::from_toml(&self.merged(source).to_string()).map_err(|reason| ("filters".to_owned(), reason))
     }
 }

@@ -1,6 +1,7 @@
 //! The report: JSON for programs, a table for people, and pictures of languages and lengths.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 use tercet_pictures::{Bar, Panel};
@@ -9,6 +10,7 @@ use super::accounts::{Accounts, Lengths, buckets};
 use super::place::{Place, REPORT, TABLE, to_json};
 use super::recipe::Recipe;
 use crate::error::CurateError;
+use crate::filters::Filters;
 use crate::relevance::Scores;
 
 const PICTURE: &str = "report.svg";
@@ -22,9 +24,18 @@ const NAMED_LANGUAGES: usize = 30;
 struct Report<'a> {
     all: Counts<'a>,
     sources: BTreeMap<&'a str, Counts<'a>>,
+    /// For each source the published rules that it was asked about, in order.
+    rules: BTreeMap<&'a str, Vec<AskedRule>>,
     /// How pairs score, if a model was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     relevance: Option<&'a Scores>,
+}
+
+#[derive(Debug, Serialize)]
+struct AskedRule {
+    reason: String,
+    computes: String,
+    bound: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,6 +61,7 @@ impl<'a> Counts<'a> {
 /// The operating system's.
 pub fn write(
     accounts: &[Accounts],
+    filters: &[Arc<Filters>],
     relevance: Option<&Scores>,
     recipe: &Recipe,
     place: &Place,
@@ -62,7 +74,9 @@ pub fn write(
     let picture = tercet_pictures::svg(&panels(&all)).map_err(|error| CurateError::Usage(error.to_string()))?;
     place.write(PICTURE, picture.as_bytes())?;
     let sources = names().zip(accounts.iter().map(Counts::of)).collect();
-    place.write(REPORT, &to_json(&Report { all: Counts::of(&all), sources, relevance }))
+    let rule = |(reason, computes, bound)| AskedRule { reason, computes, bound };
+    let rules = names().zip(filters.iter().map(|filters| filters.rules().into_iter().map(rule).collect())).collect();
+    place.write(REPORT, &to_json(&Report { all: Counts::of(&all), sources, rules, relevance }))
 }
 
 /// A line for each source and for all, and a line for each language.

@@ -1,7 +1,7 @@
 //! Units: some files of a source, in the order in which of equal rows the first stays.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::recipe::Recipe;
 use crate::error::CurateError;
@@ -32,7 +32,8 @@ pub fn all(recipe: &Recipe) -> Result<Vec<Unit>, CurateError> {
     for (source, asked) in recipe.source.iter().enumerate() {
         let mut room = 0;
         for path in asked.files(&recipe.base)? {
-            let bytes = fs::metadata(&path).map_err(CurateError::io(&path))?.len();
+            let with = asked.read_with(&path)?;
+            let bytes = with.iter().map(|path| bytes_of(path)).sum::<Result<u64, _>>()?;
             match units
                 .last_mut()
                 .filter(|unit| unit.source == source && bytes <= room && unit.files.len() < UNIT_FILES)
@@ -49,4 +50,18 @@ pub fn all(recipe: &Recipe) -> Result<Vec<Unit>, CurateError> {
         }
     }
     Ok(units)
+}
+
+/// The bytes of a file, or of all files below a folder.
+///
+/// # Errors
+/// The operating system's.
+pub fn bytes_of(path: &Path) -> Result<u64, CurateError> {
+    let failed = CurateError::io(path);
+    let found = fs::metadata(path).map_err(&failed)?;
+    if !found.is_dir() {
+        return Ok(found.len());
+    }
+    let entries = fs::read_dir(path).map_err(&failed)?;
+    entries.map(|entry| bytes_of(&entry.map_err(&failed)?.path())).sum()
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use serde::Deserialize;
 use tercet_sampler::{LineReader, LinesOf, PackedWriter, json_object, utf8};
@@ -10,7 +11,7 @@ use tercet_sampler::{LineReader, LinesOf, PackedWriter, json_object, utf8};
 use super::accounts::Accounts;
 use super::global::Dropped;
 use super::parallel;
-use super::place::Place;
+use super::place::{Place, sync};
 use super::reading::{Counted, UNKNOWN, counted, rows_of};
 use super::recipe::Recipe;
 use super::samples::{Sample, Samples};
@@ -44,13 +45,16 @@ pub fn write(
 ) -> Result<Vec<Accounts>, CurateError> {
     let final_rows = place.work("rows")?;
     let path = |unit: &Unit| final_rows.join(format!("{:06}.jsonl.zst", unit.number));
-    let done = parallel::map(units, jobs, |unit| write_unit(unit, recipe, place, dropped, &path(unit)))?;
-    let mut accounts = vec![Accounts::default(); recipe.source.len()];
-    let mut samples = Samples::default();
-    for (unit, done) in units.iter().zip(done) {
-        accounts[unit.source].merge(&done.accounts);
-        samples.merge(done.samples);
-    }
+    let sums = Mutex::new((vec![Accounts::default(); recipe.source.len()], Samples::default()));
+    parallel::map(units, jobs, |unit| {
+        let Counted { accounts, samples, .. } = write_unit(unit, recipe, place, dropped, &path(unit))?;
+        // Nobody panics while holding it. Sums and smallest hashes do not depend on the order.
+        let mut sums = sums.lock().expect("no panic");
+        sums.0[unit.source].merge(&accounts);
+        sums.1.merge(samples);
+        Ok::<_, CurateError>(())
+    })?;
+    let (accounts, samples) = sums.into_inner().expect("no panic");
     let rows = place.folder(ROWS)?;
     for (index, source) in recipe.source.iter().enumerate() {
         let parts: Vec<PathBuf> = units.iter().filter(|unit| unit.source == index).map(path).collect();
@@ -62,6 +66,8 @@ pub fn write(
         samples.iter().try_for_each(|sample| file.object(&sample.shown()))?;
         file.finish()?;
     }
+    sync(&rows)?;
+    sync(&folder)?;
     Ok(accounts)
 }
 
@@ -74,6 +80,7 @@ fn write_unit(
 ) -> Result<Counted, CurateError> {
     let source = &recipe.source[unit.source];
     let mut counted = counted(place, unit)?;
+    let counted_rows = counted.rows;
     let Counted { accounts, samples, starts, .. } = &mut counted;
     let at = |number: u32| {
         let file = starts.partition_point(|start| *start <= number) - 1;
@@ -102,6 +109,10 @@ fn write_unit(
             }
         }
         number += 1;
+    }
+    if number != counted_rows || goes.next().is_some() {
+        let reason = "has other rows than were counted: remove the folder \"work\" that it is in";
+        return Err(CurateError::data(&rows, reason));
     }
     let flushed = writer.finish().and_then(|mut file| file.flush());
     flushed.map_err(CurateError::io(path))?;

@@ -24,7 +24,8 @@ const LISTS: [&str; 2] = ["pos", "answers"];
 pub struct Benchmark {
     /// Its name, which no other has.
     pub name: String,
-    path: PathBuf,
+    /// The folder, or the file.
+    pub path: PathBuf,
 }
 
 type Visit<'a> = dyn FnMut(&str) -> Result<(), CurateError> + 'a;
@@ -45,7 +46,9 @@ pub fn benchmarks(against: &[String], base: &Path) -> Result<Vec<Benchmark>, Cur
 fn names(paths: &[PathBuf]) -> Vec<String> {
     let last = |path: &PathBuf, count: usize| {
         let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
-        parts[parts.len().saturating_sub(count)..].join("_")
+        // As reasons are spelt.
+        let kept = |c: char| if c.is_alphanumeric() || "_.-".contains(c) { c } else { '_' };
+        parts[parts.len().saturating_sub(count)..].join("_").chars().map(kept).collect::<String>()
     };
     let longest = paths.iter().map(|path| path.iter().count()).max().unwrap_or(1);
     let of = |count| paths.iter().map(|path| last(path, count)).collect::<Vec<_>>();

@@ -78,8 +78,8 @@ impl Hits {
         Ok(hits)
     }
 
-    /// Compares two columns of all rows. A row counts for the first benchmark that has it; which that is does not
-    /// depend on threads, as a piece of a unit is one thread's.
+    /// Compares two columns of all rows. A row counts for the benchmark that is found first, whole texts before near
+    /// ones; which that is does not depend on threads, as a piece of a unit is one thread's.
     fn compare<const N: usize>(
         &self,
         units: &Units<'_>,

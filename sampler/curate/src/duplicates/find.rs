@@ -4,8 +4,6 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::benchmarks::{Benchmark, benchmarks};
 use super::contamination::{BLOCK, Hits, write_keys};
 use super::keys::RowLayout;
@@ -17,7 +15,7 @@ use crate::error::CurateError;
 use crate::reason::Reason;
 
 /// What [`find`] found: for each reason a number, and for each unit the rows that go.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default)]
 pub struct Found {
     /// The reasons, in the order of precedence: the benchmarks, `exact_duplicate`, `near_duplicate`.
     pub reasons: Vec<Reason>,

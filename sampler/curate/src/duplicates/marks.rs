@@ -52,6 +52,10 @@ impl MarkedRows {
     /// The operating system's.
     pub fn open(path: &Path) -> Result<Self, CurateError> {
         let file = File::open(path).map_err(CurateError::io(path))?;
+        let bytes = file.metadata().map_err(CurateError::io(path))?.len();
+        if bytes % 6 != 0 {
+            return Err(CurateError::data(path, "is cut off: remove the folder \"work\" that it is in"));
+        }
         Ok(Self { path: path.to_owned(), file: BufReader::with_capacity(1 << 16, file) })
     }
 }

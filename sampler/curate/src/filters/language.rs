@@ -51,6 +51,14 @@ impl Detector {
         Ok(Self::Model(Box::new(model)))
     }
 
+    /// The codes of all languages that it can find.
+    pub fn codes(&self) -> Vec<&str> {
+        match self {
+            Self::Model(model) => (0..model.num_labels()).map(|number| model.label(number)).collect(),
+            Self::Whatlang => whatlang::Lang::all().iter().map(|lang| short_code(lang.code())).collect(),
+        }
+    }
+
     /// The most likely language of `text`, and how likely the likeliest of the languages `asked` is.
     pub fn detect(&self, text: &str, asked: Option<&[String]>, buffers: &mut Buffers) -> Detected<'_> {
         let is_asked = |code: &str| asked.is_none_or(|asked| asked.iter().any(|language| language == code));

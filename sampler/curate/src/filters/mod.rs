@@ -68,6 +68,13 @@ impl Filters {
         recipe.check()?;
         let model = recipe.lid.as_ref().map(|lid| base.join(lid));
         let detector = Detector::new(model.as_deref()).map_err(|reason| ("lid".to_owned(), reason))?;
+        let codes = detector.codes();
+        for (key, asked) in [("languages", &recipe.languages), ("query_languages", &recipe.query_languages)] {
+            if let Some(unknown) = asked.iter().flatten().find(|code| !codes.contains(&code.as_str())) {
+                let reason = format!("{unknown:?} is never found, so it would keep nothing: {}", codes.join(", "));
+                return Err((key.to_owned(), reason));
+            }
+        }
         Ok(Self { recipe: recipe.clone(), detector, rules: Rules::new(recipe)? })
     }
 
@@ -100,7 +107,9 @@ impl Filters {
             judged.broken = ruled.broken;
             judged.passage = ruled.text;
             if let (None, Some(passage)) = (&judged.broken, &judged.passage) {
-                judged.broken = self.broken_length(&pair.query, passage, buffer);
+                let cleaned = Pair { passage: passage.clone(), ..pair.clone() };
+                judged.broken =
+                    self.broken_length(&pair.query, passage, buffer).or_else(|| self.broken_overlap(&cleaned, buffer));
             }
         }
         judged

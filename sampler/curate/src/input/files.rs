@@ -1,5 +1,6 @@
 //! The files that patterns name.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
@@ -43,10 +44,13 @@ pub fn matching(
             }
         }
         if files.len() == before {
+            let base = if base.as_os_str().is_empty() { Path::new(".") } else { base };
             return Err(wrong(format!("{name:?} matches no file in {}", base.display())));
         }
     }
     files.sort();
-    files.dedup();
+    // A file may be named in several ways.
+    let mut seen = HashSet::new();
+    files.retain(|file| seen.insert(file.canonicalize().unwrap_or_else(|_| file.clone())));
     Ok(files)
 }

@@ -1,6 +1,7 @@
 //! Some units' rows, scored by ranks and judged by what the recipe says.
 
 use std::fs;
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -46,6 +47,7 @@ pub(super) fn judge(
     let (asked, scored, done) = (of_group("asked"), of_group("scores"), of_group("counts"));
     let scores = match fs::read(&done) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| CurateError::data(&done, error.to_string()))?,
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(CurateError::io(&done)(error)),
         Err(_) => {
             make_folder(&asked)?;
             let (mut own, mut files) = (Vec::new(), Vec::new());

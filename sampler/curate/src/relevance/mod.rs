@@ -43,6 +43,19 @@ pub struct Found {
     pub scores: Scores,
 }
 
+/// Says before any work what would end it.
+///
+/// # Errors
+/// There is no launcher, or no such model.
+pub fn check(recipe: &RelevanceRecipe, base: &Path) -> Result<(), CurateError> {
+    let model = base.join(&recipe.model);
+    if !model.join("config.json").is_file() {
+        let reason = "no config.json: a model's folder in the Hugging Face layout is expected";
+        return Err(CurateError::Usage(format!("relevance.model: {}: {reason}", model.display())));
+    }
+    Tercet::find().map(drop)
+}
+
 /// Finds the rows of `units` that go. The recipe's paths are relative to `base`. `scratch` is a folder of its own,
 /// whose content nobody needs afterwards but the files of [`Found::dropped`]; what a killed process left there is gone
 /// on with.

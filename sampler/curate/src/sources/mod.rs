@@ -64,6 +64,17 @@ impl Source {
         Ok(files)
     }
 
+    /// What is read with `file`: it and, of aligned files, those that belong to it.
+    ///
+    /// # Errors
+    /// One of them is not there.
+    pub fn read_with(&self, file: &Path) -> Result<Vec<PathBuf>, CurateError> {
+        match &self.aligned {
+            Some(endings) => aligned::partners(file, endings).map_err(|reason| CurateError::data(file, reason)),
+            None => Ok(vec![file.to_owned()]),
+        }
+    }
+
     /// Calls `visit` with what each record of `file` gives, in order.
     ///
     /// # Errors

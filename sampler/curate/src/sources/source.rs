@@ -71,8 +71,11 @@ impl Source {
     /// Its keys contradict each other.
     pub fn check(&self) -> Result<(), (String, String)> {
         let wrong = |key: &str, reason: String| Err((key.to_owned(), reason));
-        if self.name.is_empty() || !self.name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) {
-            return wrong("name", format!("{:?}: letters, digits, _, . and - are expected", self.name));
+        if self.name.is_empty()
+            || self.name.starts_with('.')
+            || !self.name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+        {
+            return wrong("name", format!("{:?}: letters, digits, _, . and - are expected, no . first", self.name));
         }
         if self.files.is_empty() {
             return wrong("files", "none are named".into());
@@ -92,6 +95,15 @@ impl Source {
         }
         if self.aligned.is_some() && self.kind.is_of_one_text() {
             return wrong("aligned", format!("a pair of kind {} is made of one text", self.kind));
+        }
+        if let Some(Language::Stated(language)) = &self.language {
+            let code = language.split(['-', '_', '@']).next().unwrap_or_default();
+            if !(2..=3).contains(&code.len()) || !code.chars().all(|c| c.is_ascii_lowercase()) {
+                return wrong(
+                    "language",
+                    format!("{language:?} is no code of a language, such as \"de\" or \"pt-BR\""),
+                );
+            }
         }
         match self.format {
             Some(format) => self.check_format(format),

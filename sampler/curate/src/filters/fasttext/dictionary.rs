@@ -65,6 +65,11 @@ impl Dictionary {
         &self.labels[number]
     }
 
+    /// The number of labels.
+    pub fn num_labels(&self) -> usize {
+        self.labels.len()
+    }
+
     /// How often each label was there in training.
     pub fn label_counts(&self) -> &[i64] {
         &self.label_counts

@@ -56,6 +56,11 @@ impl FastText {
         self.dictionary.label(number)
     }
 
+    /// The number of labels.
+    pub fn num_labels(&self) -> usize {
+        self.dictionary.num_labels()
+    }
+
     /// The probabilities of all labels, by their numbers; None if the text has nothing that the model knows. Line ends
     /// are blanks.
     pub fn scores<'b>(&self, text: &str, buffers: &'b mut Buffers) -> Option<&'b [f32]> {
