@@ -369,7 +369,10 @@ fn a_block_that_is_not_what_was_written_is_refused_and_made_anew() {
     }
     assert!(!place.path("runs").exists());
     fs::remove_file(&block).unwrap();
-    library.search("index", "runs", 1).run().fails_with(2, &["000002.safetensors: No such file"]);
+    library
+        .search("index", "runs", 1)
+        .run()
+        .fails_with(2, &["000002.safetensors: a block of the index is gone", "tercet index"]);
     library.index("index", 1).succeed();
     assert_same_files(&place.path("index"), &place.path("whole"));
 }

@@ -353,10 +353,10 @@ mod tests {
 
     #[test]
     fn rows_are_not_named_as_what_they_are_not() {
-        for name in ["a.jsonl", "a.jsonl.gz", "a.json.zst", "b/a.ndjson"] {
+        for name in ["a.jsonl", "a.jsonl.gz", "a.json.zst", "a.jsonl.bz2", "b/a.ndjson"] {
             must_be_lines(Path::new(name)).unwrap();
         }
-        for name in ["a.parquet", "a.csv", "-", "a", "a.gz", "a.jsonl.bz2"] {
+        for name in ["a.parquet", "a.csv", "-", "a", "a.gz", "a.jsonl.xz"] {
             assert!(must_be_lines(Path::new(name)).is_err(), "{name}");
         }
     }

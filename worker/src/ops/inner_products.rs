@@ -117,6 +117,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::ops::generator::seeded;
 
     struct All(Vec<Mutex<Vec<(usize, f32)>>>, usize);
 
@@ -156,8 +157,7 @@ mod tests {
     }
 
     fn random(shape: [i64; 2], seed: i64) -> Tensor {
-        tch::manual_seed(seed);
-        Tensor::randn(shape, (Kind::Float, Device::Cpu))
+        seeded(seed.cast_unsigned(), || Tensor::randn(shape, (Kind::Float, Device::Cpu)))
     }
 
     /// The sum in order, one fused operation after another.

@@ -15,6 +15,7 @@ mod cpu;
 pub mod dropout;
 pub mod embed;
 pub mod gelu;
+pub mod generator;
 pub mod inner_products;
 pub mod layer_norm;
 pub mod linear;

@@ -31,7 +31,7 @@ pub struct Asked {
     first: Option<u64>,
     /// The files of each unit and their bytes.
     units: Vec<Vec<(String, u64)>>,
-    /// What else is read: benchmarks and models.
+    /// What else is read: benchmarks and models of languages.
     beside: Vec<(String, u64)>,
 }
 
@@ -109,7 +109,7 @@ impl Place {
             Asked { first, .. } if first != asked.first => "another --first",
             Asked { version, .. } if version != asked.version => "another version of this program",
             Asked { units, .. } if units != asked.units => "other files, or files of other sizes",
-            _ => "other benchmarks or models, or some of other sizes",
+            _ => "other benchmarks or another model of languages, or some of other sizes",
         };
         let dir = self.dir.display();
         Err(CurateError::Usage(format!("{dir}: was begun with {what}: choose another folder, or remove it")))

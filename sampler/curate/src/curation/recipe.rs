@@ -89,7 +89,7 @@ impl Recipe {
         self.source.iter().map(of).collect()
     }
 
-    /// The files beside those of sources that rows depend on: benchmarks, models.
+    /// The files beside those of sources that rows depend on: benchmarks, models of languages.
     ///
     /// # Errors
     /// A benchmark or a model is none, or is not there.
@@ -97,8 +97,8 @@ impl Recipe {
         let mut all: Vec<PathBuf> =
             duplicates::benchmarks(&self.duplicates.against, &self.base)?.into_iter().map(|one| one.path).collect();
         if let Some(relevance) = &self.relevance {
+            // Its files are not among them: what scores follow from is kept with the scores.
             relevance::check(relevance, &self.base)?;
-            all.push(self.base.join(&relevance.model));
         }
         let lid = |source| Some(self.merged(source).get("lid")?.as_str()?.to_owned());
         all.extend(self.source.iter().filter_map(lid).map(|lid| self.base.join(lid)));

@@ -62,12 +62,10 @@ fn forward_group(attention: &Attention, qkv: &Tensor, group: &Group, text: usize
     let parts = split(attention, qkv, group).map(|part| part.detach().set_requires_grad(keep)); // [B, h, L, k]
     let [query, key, value] = &parts;
     let dropout = attention.dropout;
-    if dropout.is_on() {
-        dropout.at(text as u64).seed_libtorch();
-    }
     let (mask, p) = (group.attention_mask.as_ref(), dropout.probability());
     let attend = || Tensor::scaled_dot_product_attention(query, key, value, mask, p, false, None, false);
-    let output = if keep { tch::with_grad(attend) } else { tch::no_grad(attend) };
+    let attend = || if keep { tch::with_grad(attend) } else { tch::no_grad(attend) };
+    let output = if dropout.is_on() { dropout.at(text as u64).drawn_by_libtorch(attend) } else { attend() };
     (parts, output)
 }
 

@@ -1,5 +1,7 @@
 //! The masks of dropout: their place, which seeds them, and their probability.
 
+use crate::ops::generator::seeded;
+
 /// Probabilities are multiples of one over this, 2³².
 pub(in crate::ops) const STEPS: f64 = 4_294_967_296.0;
 
@@ -27,9 +29,9 @@ impl Dropout {
         self.probability > 0.0
     }
 
-    /// Seeds libtorch's generator, where its own kernels draw.
-    pub(in crate::ops) fn seed_libtorch(self) {
-        tch::manual_seed(self.seed as i64);
+    /// What libtorch's own kernels draw for this place.
+    pub(in crate::ops) fn drawn_by_libtorch<T>(self, draw: impl FnOnce() -> T) -> T {
+        seeded(self.seed, draw)
     }
 
     /// The probability that was asked for.

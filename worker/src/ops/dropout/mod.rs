@@ -23,8 +23,7 @@ impl Dropout {
     }
 
     fn apply_by_libtorch(self, x: &mut Tensor) {
-        self.seed_libtorch();
-        let kept = x.empty_like().bernoulli_float_(1.0 - self.steps() / STEPS);
+        let kept = self.drawn_by_libtorch(|| x.empty_like().bernoulli_float_(1.0 - self.steps() / STEPS));
         let _ = x.g_mul_(&(kept * f64::from(self.scale())));
     }
 }

@@ -10,6 +10,7 @@ use tercet_sampler::SpecialTokens;
 use super::positions;
 use crate::model::pretraining::is_of_pretraining;
 use crate::model::{ModelError, ModelOptions, Parameters, Spec, encoder, head_of};
+use crate::ops::generator::seeded;
 
 /// What does not fit: every weight that is missing or of another shape.
 pub(super) fn misfits(
@@ -94,13 +95,14 @@ pub(super) fn fill(
             None => fresh.push(spec.name.clone()),
         }
     }
-    tch::manual_seed(options.seed as i64);
     let names: HashSet<&String> = fresh.iter().collect();
-    parameters.initialise(|name| names.contains(&name.to_owned()));
-    // Last, so that no weight's start depends on whether positions are drawn.
-    if let Some((mut target, found)) = extended {
-        target.copy_(&positions::extend(found, config, options).to_kind(target.kind()));
-    }
+    seeded(options.seed, || {
+        parameters.initialise(|name| names.contains(&name.to_owned()));
+        // Last, so that no weight's start depends on whether positions are drawn.
+        if let Some((mut target, found)) = extended {
+            target.copy_(&positions::extend(found, config, options).to_kind(target.kind()));
+        }
+    });
     fresh
 }
 

@@ -18,6 +18,7 @@ use tokenizer::{check_padding, continuations_for, remark_on_case, special_tokens
 use super::weights::Weights;
 use crate::machine::allocator;
 use crate::model::{M3Model, ModelError, ModelOptions, Origin, Parameters, Purpose, Spec, encoder, heads, pretraining};
+use crate::ops::generator::seeded;
 
 impl M3Model {
     /// Reads `dir`: config.json, the weights (model.safetensors or pytorch_model.bin, whole or in shards), and the
@@ -130,8 +131,7 @@ impl M3Model {
         let specs = all_specs(&config, options.purpose, wanted_dim(&config, options), with_pooler);
         let fresh = specs.iter().map(|spec| spec.name.clone()).collect();
         let mut parameters = Parameters::new(specs, kind, device);
-        tch::manual_seed(options.seed as i64);
-        parameters.initialise(|_| true);
+        seeded(options.seed, || parameters.initialise(|_| true));
         let continuations = continuations_for(options.purpose, &tokenizer)?;
         let origin = Origin {
             special,
