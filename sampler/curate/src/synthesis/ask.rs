@@ -19,6 +19,9 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// A server is gone if so many requests one after another are given up, or as many as are under way.
 const GIVEN_UP: usize = 3;
 
+/// It ends if the first requests of a folder are refused, so many of them: others would be as well.
+pub const REFUSED: usize = 8;
+
 /// Why not all requests have an answer.
 #[derive(Debug)]
 pub enum End {
@@ -43,6 +46,8 @@ struct State<'a> {
     given_up: usize,
     given_up_in_a_row: usize,
     last_failure: String,
+    /// Nothing was answered, and enough was refused.
+    is_all_refused: bool,
     end: Option<End>,
 }
 
@@ -72,6 +77,7 @@ pub fn ask(
         given_up: 0,
         given_up_in_a_row: 0,
         last_failure: String::new(),
+        is_all_refused: false,
         end: None,
     };
     let asking = Asking { endpoint, llm, caps, state: Mutex::new(state), changed: Condvar::new() };
@@ -221,8 +227,18 @@ impl<'a> Asking<'a> {
                 (entry, Some(wait))
             }
         };
-        if let Err(error) = state.journal.write(entry.into_iter().collect()) {
-            self.end(state, End::Failed(error));
+        let is_refused = matches!(entry, Some(Entry::Refused { .. }));
+        let written = state.journal.write(entry.into_iter().collect());
+        // What is under way when it ends is freed as well.
+        let least = if state.is_all_refused { 1 } else { REFUSED };
+        let freed = written.and_then(|()| if is_refused { state.journal.free_refused(least) } else { Ok(None) });
+        match freed {
+            Ok(None) => {}
+            Ok(Some(why)) => {
+                state.is_all_refused = true;
+                self.end(state, End::Stop(why));
+            }
+            Err(error) => self.end(state, End::Failed(error)),
         }
         again
     }

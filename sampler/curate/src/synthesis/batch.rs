@@ -31,6 +31,8 @@ struct Part {
     file: WholeFile,
     bytes: usize,
     entries: Vec<Entry>,
+    /// Names of its requests, if they are written once more.
+    keys: Vec<String>,
 }
 
 /// Writes the wanted requests to `path`, and to `path` with .2, .3, … before its ending when it is full. Returns what
@@ -48,6 +50,8 @@ pub fn write(
     if let Some(said) = write_again(path, wanted, plan, journal)? {
         return Ok(said);
     }
+    // All that are needed are looked for before the first is counted as sent.
+    (0..=wanted.len().saturating_sub(1) / MAX_REQUESTS).try_for_each(|place| free(&path_of(path, place)))?;
     let (mut part, mut said, mut written): (Option<Part>, Vec<String>, _) = (None, Vec::new(), HashSet::new());
     let mut reserved = journal.used();
     let mut reached = None;
@@ -68,7 +72,10 @@ pub fn write(
         }
         let mut now = match part.take() {
             Some(part) => part,
-            None => Part::begin(path, journal.num_batches() + 1, said.len())?,
+            None => {
+                free(&path_of(path, said.len()))?;
+                Part::begin(path, journal.num_batches() + 1, said.len())?
+            }
         };
         let (key, most) = (request.key.clone(), request.most);
         let (tokens_in, tokens_out, batch) = (most.tokens_in, most.tokens_out, Some(now.number));
@@ -108,9 +115,13 @@ fn write_again(
             std::collections::btree_map::Entry::Vacant(free) => free.insert(Part::begin(path, number, place)?),
         };
         part.file.line(&line(&request.key, &request.body))?;
+        part.keys.push(request.key);
     }
     if written.is_empty() {
         return Ok(None);
+    }
+    for part in files.values().filter(|part| !has_requests(part.file.path(), &part.keys)) {
+        free(part.file.path())?;
     }
     for part in files.into_values() {
         part.file.finish()?;
@@ -120,6 +131,31 @@ fn write_again(
         path.display(),
         written.len()
     )))
+}
+
+/// Checks that there is no file at `path`; what is no file (a pipe, a terminal) can be written to.
+fn free(path: &Path) -> Result<(), CurateError> {
+    match path.symlink_metadata() {
+        Ok(there) if there.is_file() => Err(CurateError::Usage(format!(
+            "{}: is there, and has not just the requests that would be written: nothing is overwritten, choose another \
+             --batch-out",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the file at `path` has exactly these requests, whose names are hashes of what they say.
+fn has_requests(path: &Path, keys: &[String]) -> bool {
+    let mut found = Vec::new();
+    let read = for_each_object(path, &["custom_id", "response", "error", "body"], |_, line: Line| {
+        match line.body {
+            Some(_) => found.push(line.custom_id),
+            None => return Err("no request".into()),
+        }
+        Ok(())
+    });
+    read.is_ok() && found == keys
 }
 
 fn line(key: &str, body: &str) -> String {
@@ -139,7 +175,7 @@ fn path_of(path: &Path, place: usize) -> PathBuf {
 impl Part {
     fn begin(path: &Path, number: u32, place: usize) -> Result<Self, CurateError> {
         let file = WholeFile::create(&path_of(path, place))?;
-        Ok(Self { number, file, bytes: 0, entries: Vec::new() })
+        Ok(Self { number, file, bytes: 0, entries: Vec::new(), keys: Vec::new() })
     }
 
     fn has_room(&self, line: &str) -> bool {

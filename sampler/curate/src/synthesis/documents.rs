@@ -120,6 +120,15 @@ impl Chosen {
         Ok(Self { languages, unknown, texts })
     }
 
+    /// The files that a recipe names.
+    ///
+    /// # Errors
+    /// None has a name of theirs, or a folder cannot be read.
+    pub fn files(recipe: &Recipe, base: &Path) -> Result<Vec<PathBuf>, CurateError> {
+        let of_sources = recipe.documents.iter().map(|source| files(source, base));
+        Ok(of_sources.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
     /// The title and the text of a document.
     ///
     /// # Errors

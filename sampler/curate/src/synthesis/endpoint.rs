@@ -38,6 +38,9 @@ impl Endpoint {
                 let key = std::env::var(name).unwrap_or_default().trim().to_owned();
                 if key.is_empty() || !key.chars().all(|c| c.is_ascii_graphic()) {
                     let reason = "is to have the key, and has none, or one with other characters than a key's";
+                    // A key can look like a name, so only what looks like no key is repeated.
+                    let is_plain = name.len() <= 40 && !name.contains(|c: char| c.is_ascii_lowercase());
+                    let name = if is_plain { name } else { "that it names" };
                     return Err(CurateError::Usage(format!(
                         "llm.api_key_env: the environment variable {name} {reason}"
                     )));
@@ -105,12 +108,17 @@ impl Endpoint {
     }
 }
 
+/// Characters of a key that is one: what is shorter ("EMPTY", "x") stands in place of a key, and is a word as others
+/// are.
+const LEAST_KEY: usize = 8;
+
 impl Secret {
     /// The reply without the key, which a server may repeat.
     fn hidden(&self, reply: Reply) -> Reply {
         match reply {
             Reply::Answered(mut answer) => {
-                answer.text = self.hide(answer.text);
+                answer.text = self.hide_in_answer(answer.text);
+                answer.finish = answer.finish.map(|finish| self.hide(finish));
                 Reply::Answered(answer)
             }
             Reply::Refused { status, reason } => Reply::Refused { status, reason: self.hide(reason) },
@@ -119,26 +127,57 @@ impl Secret {
         }
     }
 
-    /// `text` without the key, and without words that begin or end as a long one does: servers repeat keys with stars
-    /// in their middle.
-    fn hide(&self, text: String) -> String {
-        let Some(key) = &self.0 else { return text };
-        let text = text.replace(key.as_str(), HIDDEN);
-        if key.len() < 16 {
-            return text;
+    /// An answer without the key, or long pieces of a long one: shorter ones may be words of a question.
+    fn hide_in_answer(&self, text: String) -> String {
+        match &self.0 {
+            Some(key) if key.len() >= 16 => without_runs(&text, key, 12),
+            Some(key) if key.len() >= LEAST_KEY => text.replace(key.as_str(), HIDDEN),
+            _ => text,
         }
-        let (first, last) = (&key[..8], &key[key.len() - 4..]);
+    }
+
+    /// A message without pieces of the key, and without words that begin or end as it does around a mask: servers repeat
+    /// keys with stars in their middle.
+    fn hide(&self, text: String) -> String {
+        let Some(key) = self.0.as_ref().filter(|key| key.len() >= LEAST_KEY) else { return text };
         let is_part = |word: &str| {
+            let word = word.replace("...", "*").replace('…', "*");
             let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '*');
-            word.contains(first) || word.contains('*') && word.ends_with(last)
+            let (Some((before, _)), Some((_, after))) = (word.split_once('*'), word.rsplit_once('*')) else {
+                return false;
+            };
+            // A quotation mark or the like may stand before it.
+            before.contains(&key[..3]) || before.contains(HIDDEN) || after.contains(&key[key.len() - 3..])
         };
-        text.split_inclusive(char::is_whitespace)
+        without_runs(&text, key, LEAST_KEY)
+            .split_inclusive(char::is_whitespace)
             .map(|word| match is_part(word) {
                 true => format!("{HIDDEN}{}", if word.ends_with(char::is_whitespace) { " " } else { "" }),
                 false => word.to_owned(),
             })
             .collect()
     }
+}
+
+/// `text` without any run of at least `least` characters that the key has as well; a key is of ASCII.
+fn without_runs(text: &str, key: &str, least: usize) -> String {
+    let (bytes, key) = (text.as_bytes(), key.as_bytes());
+    let has = |run: &[u8]| key.windows(run.len()).any(|part| part == run);
+    let (mut kept, mut at) = (String::with_capacity(text.len()), 0);
+    while let Some(c) = text[at..].chars().next() {
+        let mut len = least;
+        if bytes.len() < at + len || !has(&bytes[at..at + len]) {
+            kept.push(c);
+            at += c.len_utf8();
+            continue;
+        }
+        while at + len < bytes.len() && len < key.len() && has(&bytes[at..=at + len]) {
+            len += 1;
+        }
+        kept += HIDDEN;
+        at += len;
+    }
+    kept
 }
 
 #[cfg(test)]
@@ -157,6 +196,16 @@ mod tests {
         assert_eq!(hide("ends in ****cdef"), "ends in [key]");
         assert_eq!(hide("nothing of it"), "nothing of it");
         assert_eq!(Secret(None).hide("as it is".into()), "as it is");
-        assert_eq!(Secret(Some("EMPTY".into())).hide("EMPTY or not".into()), "[key] or not");
+        assert_eq!(hide("a piece: j-0123456789abcde, or sk-proj-01"), "a piece: j-[key], or [key]".replace("j-", ""));
+        assert_eq!(hide("sk-...def and sk-…"), "[key] [key]".replace(' ', " and "));
+        let answer = |text: &str| secret.hide_in_answer(text.into());
+        assert_eq!(
+            answer("Was sk-proj-0123456789abcdef, or proj-0123456, 01234567?"),
+            "Was [key], or [key], 01234567?"
+        );
+        for short in ["EMPTY", "main", "e"] {
+            let (secret, text) = (Secret(Some(short.into())), "EMPTY or the main one");
+            assert_eq!((secret.hide(text.into()), secret.hide_in_answer(text.into())), (text.into(), text.into()));
+        }
     }
 }

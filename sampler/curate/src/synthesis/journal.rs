@@ -16,6 +16,9 @@ use super::caps::Used;
 use super::reply::Answer;
 use crate::error::CurateError;
 
+/// How each line begins.
+const BEGINNING: &[u8] = b"{\"event\":\"";
+
 /// A line of the journal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -50,6 +53,11 @@ pub enum Entry {
     },
     /// Nothing came back of a batch in which it was: the server may have worked on it.
     Lost {
+        /// The request.
+        key: String,
+    },
+    /// It was refused as all others were, so the recipe or the server is at fault: it is asked again.
+    Free {
         /// The request.
         key: String,
     },
@@ -176,6 +184,12 @@ impl Journal {
             line.clear();
             lines.read_until(b'\n', &mut line).map_err(&io)?;
             if line.last() != Some(&b'\n') {
+                // Only what a kill can have left is dropped.
+                let len = line.len().min(BEGINNING.len());
+                if line[..len] != BEGINNING[..len] {
+                    let reason = "its end is no line of a journal: it is somebody else's, choose another --out";
+                    return Err(CurateError::data(&path, reason));
+                }
                 return Ok(whole);
             }
             number += 1;
@@ -210,6 +224,11 @@ impl Journal {
             Entry::Lost { key } => {
                 if let Some(open) = self.open.remove(&key) {
                     self.lost = self.lost.plus(open.most);
+                }
+            }
+            Entry::Free { key } => {
+                if matches!(self.known.get(&key), Some(Known::Refused(_))) {
+                    self.known.remove(&key);
                 }
             }
             Entry::NotSent { key } => self.close(&key, None),
@@ -250,6 +269,35 @@ impl Journal {
     /// What is known of a request for good.
     pub fn known(&self, key: &str) -> Option<&Known> {
         self.known.get(key)
+    }
+
+    /// The requests that were refused, if nothing else is known: no answer ever came.
+    pub fn only_refused(&self) -> Vec<String> {
+        if self.known.values().any(|known| matches!(known, Known::Answered(_))) {
+            return Vec::new();
+        }
+        self.known.keys().cloned().collect()
+    }
+
+    /// Has the requests asked again that were refused, if so many were and none has an answer. Returns what to say then.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn free_refused(&mut self, least: usize) -> Result<Option<String>, CurateError> {
+        let refused = self.only_refused();
+        let Some(Known::Refused(reason)) = refused.iter().min().and_then(|key| self.known.get(key)) else {
+            return Ok(None);
+        };
+        if refused.len() < least {
+            return Ok(None);
+        }
+        let why = format!(
+            "the server answers nothing, and has refused {} requests (HTTP {reason}): mend what it names (llm.model, \
+             llm.parameters, prompt, or the server) and type the same command again, which asks them again",
+            refused.len()
+        );
+        self.write(refused.into_iter().map(|key| Entry::Free { key }).collect())?;
+        Ok(Some(why))
     }
 
     /// The batch file in which an open request stands.

@@ -54,6 +54,7 @@ pub fn run(args: &Synthesize) -> Result<String, CurateError> {
     // What is wrong with a key is told before all documents are read.
     let endpoint = sends.then(|| Endpoint::new(&recipe.llm)).transpose()?;
     let journal_path = args.out.join("journal.jsonl");
+    outputs::check_place(&args.out, &Chosen::files(&recipe, base)?)?;
     if args.dry_run {
         let chosen = Chosen::of(&recipe, &measure, base, &std::env::temp_dir())?;
         let requests = Requests::new(&recipe, &measure, &chosen, base)?;
@@ -86,6 +87,13 @@ pub fn run(args: &Synthesize) -> Result<String, CurateError> {
             end = ask::ask(wanted.len(), request, endpoint, (&recipe.llm, &recipe.caps), &mut journal);
             (stands, wanted) = plan.stand(&journal)?;
         }
+    }
+    // With few documents there are fewer requests than that.
+    let least = if wanted.is_empty() { 1 } else { ask::REFUSED };
+    if end.is_none()
+        && let Some(why) = journal.free_refused(least)?
+    {
+        end = Some(End::Stop(why));
     }
     if let Some(End::Failed(error)) = end {
         return Err(error);

@@ -78,6 +78,40 @@ fn folder_of(out: &Path, language: &str) -> PathBuf {
     out.join("eval").join(language)
 }
 
+/// Names in `out` that are written.
+const NAMES: [&str; 7] =
+    ["train.jsonl.zst", "refused.jsonl", "report.json", "report.txt", "costs.json", "journal.jsonl", "eval"];
+
+/// Checks that `out` is free, or a folder that was begun here, and that none of `documents` would be written over.
+///
+/// # Errors
+/// It is not.
+pub fn check_place(out: &Path, documents: &[PathBuf]) -> Result<(), CurateError> {
+    let there = match fs::read_dir(out) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        // A file, say.
+        Err(error) => return Err(CurateError::io(out)(error)),
+    };
+    if there && !out.join("journal.jsonl").is_file() {
+        return Err(CurateError::Usage(format!(
+            "{}: is there, and is not a folder of `tercet synthesize` (it has no journal.jsonl): nothing is overwritten, \
+             choose another --out",
+            out.display()
+        )));
+    }
+    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let written = NAMES.map(|name| whole(&out.join(name)));
+    match documents.iter().find(|path| written.iter().any(|place| whole(path).starts_with(place))) {
+        None => Ok(()),
+        Some(path) => Err(CurateError::Usage(format!(
+            "{}: is a file of documents at a place that is written to: choose another --out than {}",
+            path.display(),
+            out.display()
+        ))),
+    }
+}
+
 /// Checks that the folders in `out` are of our making, as they will be replaced.
 ///
 /// # Errors

@@ -253,6 +253,20 @@ impl Recipe {
                 "no user, question mark or blank belongs there; the key is read from api_key_env",
             );
         }
+        let mut route = llm.endpoint.trim_end_matches('/');
+        if route.ends_with("/chat/completions") {
+            route = route.trim_end_matches("/chat/completions");
+            return wrong("endpoint", &format!("/chat/completions is added to it: write {route:?}"));
+        }
+        let is_name = |name: &String| {
+            let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            name.chars().all(is_of_name) && name.starts_with(|c: char| !c.is_ascii_digit())
+        };
+        if !llm.api_key_env.as_ref().is_none_or(is_name) {
+            let reason = "the name of an environment variable is expected (letters, digits and _), which has the key; the \
+                          key itself belongs into no file";
+            return wrong("api_key_env", reason);
+        }
         if llm.model.is_empty() {
             return wrong("model", "it has no name");
         }

@@ -45,6 +45,9 @@ struct OfLanguage {
     corpus: usize,
     /// Answers that did not pass, by reason.
     refused: BTreeMap<String, u64>,
+    /// What the server said of the first request that it refused.
+    #[serde(skip)]
+    server_said: Option<String>,
     /// Whether there is a list of pronouns.
     pronouns_checked: bool,
 }
@@ -82,6 +85,11 @@ impl Report {
                 lacking: SPLITS.iter().map(|&split| (split.name(), stand.lacking[split as usize])).collect(),
                 corpus: if is_evaluated { corpus_of(recipe, stand).len() } else { 0 },
                 refused,
+                server_said: {
+                    let mut of_server =
+                        stand.refused.iter().filter(|(_, a)| a.reason.to_string() == "refused_by_server");
+                    of_server.next().map(|(_, answer)| answer.text.clone())
+                },
                 pronouns_checked: recipe.checks.no_pronouns && checks::has_list(&languages::family(&language.name)),
             };
             (language.name.clone(), of_language)
@@ -147,6 +155,9 @@ impl Report {
             let reasons: Vec<String> = of.refused.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
             if !reasons.is_empty() {
                 _ = writeln!(said, "{name}: answers that did not pass: {}", reasons.join(", "));
+            }
+            if let Some(why) = &of.server_said {
+                _ = writeln!(said, "{name}: refused by the server, for one: HTTP {why}");
             }
             if !of.pronouns_checked {
                 _ = writeln!(said, "{name}: pronouns are not looked for");

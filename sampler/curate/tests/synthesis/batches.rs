@@ -34,6 +34,10 @@ fn batches_come_back_in_any_order_with_errors_and_gaps() {
     std::fs::remove_file(place.path("requests.jsonl")).unwrap();
     let said = ends(&place, &["--batch-out", "requests.jsonl"], 0, &["the 26 requests that were written before"]);
     assert!(std::fs::read(place.path("requests.jsonl")).unwrap() == bytes, "{said}");
+    ends(&place, &["--batch-out", "requests.jsonl"], 0, &["the 26 requests that were written before"]);
+    place.write("mine.jsonl", "mine");
+    ends(&place, &["--batch-out", "mine.jsonl"], 2, &["mine.jsonl: is there", "nothing is overwritten"]);
+    assert_eq!(place.lines("mine.jsonl"), ["mine"]);
     ends(&place, &[], 2, &["26 of the requests stand in batch files", "--batch-in"]);
 
     // Backwards in two files, one twice, two with errors, one refused, one missing, one of somebody else.
@@ -60,6 +64,7 @@ fn batches_come_back_in_any_order_with_errors_and_gaps() {
     ends(&place, &["--batch-in", "output.jsonl", "errors.jsonl"], 0, &expected);
     assert_eq!(json_of(&place, "out/report.json")["complete"], false);
 
+    ends(&place, &["--batch-out", "mine.jsonl"], 2, &["mine.jsonl: is there"]);
     ends(&place, &["--batch-out", "more.jsonl"], 0, &["more.jsonl: 4 requests"]);
     place.write("output.jsonl", lines(&place.objects("more.jsonl").iter().map(answer).collect::<Vec<_>>()));
     ends(&place, &["--batch-in", "output.jsonl"], 0, &["26 of 26 questions"]);

@@ -110,11 +110,38 @@ fn a_request_that_a_server_refuses_is_not_sent_again() {
     let place = Place::new();
     documents(&place, 24);
     recipe(&place, &stub.endpoint, "train = { en = 4 }", "concurrency = 1");
-    ends(&place, &[], 0, &["4 of 4", "3 refused_by_server"]);
+    ends(&place, &[], 0, &["4 of 4", "3 refused_by_server", ": too long for me"]);
     assert_eq!(stub.num_requests(), 7);
     assert!(place.lines("out/refused.jsonl")[0].contains("too long for me"));
     ends(&place, &[], 0, &["4 of 4"]);
     assert_eq!(stub.num_requests(), 7);
+}
+
+#[test]
+fn a_server_that_refuses_everything_is_left_and_asked_again_after_a_repair() {
+    let stub = Stub::new(|number, _| match number {
+        0..40 => Act::Status(400, "", "{\"error\": {\"message\": \"no such parameter\"}}".into()),
+        _ => Act::Answer,
+    });
+    let place = Place::new();
+    documents(&place, 24);
+    recipe(&place, &stub.endpoint, QUESTIONS, "concurrency = 4");
+    let mut before = 0;
+    while stub.num_requests() < 40 - 12 {
+        ends(&place, &[], 2, &["has refused", "HTTP 400: no such parameter", "0 of 26"]);
+        assert!((8..12).contains(&(stub.num_requests() - before)));
+        before = stub.num_requests();
+    }
+    // Fewer than that in all.
+    let (few, other) = (Place::new(), Stub::new(|_, _| Act::Status(422, "", "no".into())));
+    documents(&few, 24);
+    recipe(&few, &other.endpoint, "train = { en = 1 }", "");
+    ends(&few, &[], 2, &["HTTP 422: no"]);
+    // It takes what it refused before.
+    let good = Stub::good();
+    recipe(&place, &good.endpoint, QUESTIONS, "");
+    ends(&place, &[], 0, &["26 of 26"]);
+    assert!(made(&place) == undisturbed());
 }
 
 #[test]

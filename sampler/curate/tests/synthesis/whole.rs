@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::json;
 
 use super::stub::{Act, Stub};
-use super::{QUESTIONS, documents, ends, json_of, made, recipe};
+use super::{QUESTIONS, documents, ends, json_of, made, recipe, synthesize};
 use crate::Place;
 
 #[test]
@@ -151,6 +151,11 @@ fn what_is_wrong_in_a_recipe_is_named() {
     refuse("train = 1", "[llm.parameters]\nmax_tokens = 9\nstream = true", &["llm.parameters.stream"]);
     refuse("train = 1", "[caps]\ncost = 3", &["caps.cost", "price_in"]);
     refuse("train = 1", "api_key_env = \"NOT_SET_HERE\"", &["llm.api_key_env", "NOT_SET_HERE"]);
+    refuse("train = 1", "api_key_env = \"sk-9-x\"", &["llm.api_key_env", "name of an environment variable"]);
+    let said = synthesize(&place, &[]).1;
+    assert!(!said.contains("sk-9"), "{said}");
+    recipe(&place, "http://127.0.0.1:1/v1/chat/completions/", "train = 1", "");
+    ends(&place, &[], 2, &["llm.endpoint", "write \"http://127.0.0.1:1/v1\""]);
     recipe(&place, &format!("http://user:{}@127.0.0.1/v1", super::KEY), "train = 1", "");
     let said = ends(&place, &[], 2, &["llm.endpoint"]);
     assert!(!said.contains(super::KEY));
@@ -164,8 +169,26 @@ fn a_folder_of_somebody_else_is_left_alone() {
     let (place, stub) = (Place::new(), Stub::good());
     documents(&place, 24);
     recipe(&place, &stub.endpoint, QUESTIONS, "");
+    place.write("out/journal.jsonl", "");
     place.write("out/eval/en/queries.jsonl", "mine");
     ends(&place, &[], 2, &["out/eval/en: is there, and was not made by"]);
     assert_eq!(stub.num_requests(), 0);
     assert_eq!(place.lines("out/eval/en/queries.jsonl"), ["mine"]);
+    place.write("out/notes.txt", "mine");
+    std::fs::remove_file(place.path("out/journal.jsonl")).unwrap();
+    for words in [&[][..], &["--dry-run"], &["--batch-out", "r.jsonl"]] {
+        ends(&place, words, 2, &["out: is there, and is not a folder of", "nothing is overwritten"]);
+    }
+    place.write("out/journal.jsonl", "my diary");
+    ends(&place, &[], 4, &["out/journal.jsonl", "somebody else's"]);
+    assert_eq!(place.lines("out/journal.jsonl"), ["my diary"]);
+    // Documents at a place that is written to.
+    std::fs::remove_dir_all(place.path("out")).unwrap();
+    place.write("out/journal.jsonl", "");
+    std::fs::copy(place.path("articles.en.jsonl"), place.path("out/refused.jsonl")).unwrap();
+    let text = std::fs::read_to_string(place.path("synth.toml")).unwrap();
+    place.write("synth.toml", text.replace("\"articles.*.jsonl\"", "\"out/refused.jsonl\""));
+    ends(&place, &[], 2, &["out/refused.jsonl: is a file of documents"]);
+    assert_eq!(place.objects("out/refused.jsonl").len(), 24);
+    assert_eq!(stub.num_requests(), 0);
 }
