@@ -243,11 +243,15 @@ pub fn read(files: &[PathBuf], journal: &mut Journal) -> Result<String, CurateEr
                 read.again += 1;
                 return Ok(());
             }
-            let Some(batch) = of_batches.get(&key) else {
-                read.others += 1;
-                return Ok(());
-            };
-            came_back.insert(*batch);
+            match of_batches.get(&key) {
+                Some(batch) => _ = came_back.insert(*batch),
+                // An answer that comes after others of its file is paid like them.
+                None if journal.was_in_batch(&key) && line.response.is_some() => {}
+                None => {
+                    read.others += 1;
+                    return Ok(());
+                }
+            }
             let entry = match (line.response, line.error.filter(|error| !error.is_null()), line.body) {
                 (Some(response), _, _) => {
                     entry(judge(response.status_code, &response.body.to_string(), None), &key, journal)

@@ -5,7 +5,7 @@
 //! never answered stays counted with all that it can use, as the server may have worked on it. So the sum is never
 //! below what a server counts, whenever this program is killed. A line that a kill cut off is dropped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -116,6 +116,10 @@ pub struct Journal {
     file: Option<File>,
     known: HashMap<String, Known>,
     open: HashMap<String, Open>,
+    /// The requests that have ever stood in a batch file: their answers may come late.
+    batched: HashSet<String>,
+    /// Those given up of which nothing had come back, with what they are counted with.
+    given_up: HashMap<String, Used>,
     used: Used,
     /// The part of it that belongs to requests that were sent again, as nothing had come back.
     lost: Used,
@@ -167,6 +171,8 @@ impl Journal {
             file: None,
             known: HashMap::new(),
             open: HashMap::new(),
+            batched: HashSet::new(),
+            given_up: HashMap::new(),
             used: Used::default(),
             lost: Used::default(),
             batches: 0,
@@ -207,6 +213,9 @@ impl Journal {
             Entry::Sent { key, tokens_in, tokens_out, batch } => {
                 let most = Used { requests: 1, tokens_in, tokens_out };
                 self.used = self.used.plus(most);
+                if batch.is_some() {
+                    self.batched.insert(key.clone());
+                }
                 self.batches = self.batches.max(batch.unwrap_or_default());
                 if let Some(before) = self.open.insert(key, Open { most, batch }) {
                     self.lost = self.lost.plus(before.most);
@@ -224,6 +233,7 @@ impl Journal {
             Entry::Lost { key } => {
                 if let Some(open) = self.open.remove(&key) {
                     self.lost = self.lost.plus(open.most);
+                    self.given_up.insert(key, open.most);
                 }
             }
             Entry::Free { key } => {
@@ -237,8 +247,13 @@ impl Journal {
 
     /// Counts what an open request really used: itself and these tokens, or nothing at all.
     fn close(&mut self, key: &str, tokens: Option<(u64, u64)>) {
-        if let Some(open) = self.open.remove(key) {
-            self.used = self.used.minus(open.most);
+        let most = match self.open.remove(key) {
+            Some(open) => Some(open.most),
+            // It came late, and takes the place of what was counted for it.
+            None => self.given_up.remove(key).inspect(|most| self.lost = self.lost.minus(*most)),
+        };
+        if let Some(most) = most {
+            self.used = self.used.minus(most);
             if let Some((tokens_in, tokens_out)) = tokens {
                 self.used = self.used.plus(Used { requests: 1, tokens_in, tokens_out });
             }
@@ -312,7 +327,13 @@ impl Journal {
 
     /// What an open request can use.
     pub fn most(&self, key: &str) -> Used {
-        self.open.get(key).map_or_else(Used::default, |open| open.most)
+        let open = self.open.get(key).map(|open| open.most);
+        open.or_else(|| self.given_up.get(key).copied()).unwrap_or_default()
+    }
+
+    /// Whether a request has ever stood in a batch file.
+    pub fn was_in_batch(&self, key: &str) -> bool {
+        self.batched.contains(key)
     }
 
     /// The number of batch files so far.

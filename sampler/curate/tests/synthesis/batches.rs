@@ -82,6 +82,21 @@ fn batches_come_back_in_any_order_with_errors_and_gaps() {
 }
 
 #[test]
+fn answers_that_come_late_are_taken() {
+    let place = Place::new();
+    documents(&place, 24);
+    recipe(&place, "http://127.0.0.1:9/v1", QUESTIONS, "");
+    ends(&place, &["--batch-out", "requests.jsonl"], 0, &[]);
+    let back: Vec<Value> = place.objects("requests.jsonl").iter().map(answer).collect();
+    place.write("some.jsonl", lines(&back[..10]));
+    place.write("rest.jsonl", lines(&back[10..]));
+    ends(&place, &["--batch-in", "some.jsonl"], 0, &["10 answers, 16 requests that did not come back", "10 of 26"]);
+    ends(&place, &["--batch-in", "rest.jsonl"], 0, &["read: 16 answers", "26 of 26", "used: 26 requests"]);
+    let costs = json_of(&place, "out/costs.json");
+    assert_eq!(costs["of_it_without_answer"]["requests"], 0);
+}
+
+#[test]
 fn what_was_never_submitted_is_free_again() {
     let (place, stub) = (Place::new(), Stub::good());
     documents(&place, 24);
