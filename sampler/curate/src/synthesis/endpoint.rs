@@ -136,8 +136,8 @@ impl Secret {
         }
     }
 
-    /// A message without pieces of the key, and without words that begin or end as it does around a mask: servers repeat
-    /// keys with stars in their middle.
+    /// A message without pieces of the key, and without words that begin or end as it does around a mask: servers
+    /// repeat keys with stars in their middle.
     fn hide(&self, text: String) -> String {
         let Some(key) = self.0.as_ref().filter(|key| key.len() >= LEAST_KEY) else { return text };
         let is_part = |word: &str| {

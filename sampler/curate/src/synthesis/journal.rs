@@ -294,7 +294,8 @@ impl Journal {
         self.known.keys().cloned().collect()
     }
 
-    /// Has the requests asked again that were refused, if so many were and none has an answer. Returns what to say then.
+    /// Has the requests asked again that were refused, if so many were and none has an answer. Returns what to say
+    /// then.
     ///
     /// # Errors
     /// The operating system's.
