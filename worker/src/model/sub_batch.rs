@@ -1,10 +1,12 @@
-//! A rank's sub-batches and their tensors, which say where every hidden state goes and follow from token ids alone.
+//! A rank's sub-batches and their tensors. The tensors say where every hidden state goes, and follow from token ids
+//! alone.
 //!
 //! The sampler's layout decides which texts go together. A sub-batch's tokens lie one after another in one flat list,
 //! so that everything that works token by token sees no padding. On a CPU attention works text by text; on a GPU it
 //! takes the layout's groups of neighbours of nearly one length, padded to the longest.
 //!
-//! Legend: T tokens of the sub-batch, padding included; S its distinct (text, token) pairs; V its vectors.
+//! Legend: T tokens of the sub-batch, padding included; K those with a lexical weight; S its distinct (text, token)
+//! pairs; V its vectors.
 
 use tch::{Device, Kind, Tensor};
 use tercet_configs::{Head, PerHead};
@@ -32,7 +34,8 @@ pub struct SubBatch {
     pub cls: Pooled,
     /// All real tokens.
     pub real: Pooled,
-    /// Places of non-special tokens, int64 `[K]`; none, like what follows, where the head does not run.
+    /// Places of the tokens with a lexical weight, int64 `[K]`. Empty, as are the fields below, for a head that does
+    /// not run.
     pub lexical_token: Tensor,
     /// Which distinct (text, token) pair of the sub-batch each of them is, int64 `[K]`.
     pub lexical_slot: Tensor,
@@ -55,7 +58,7 @@ impl SubBatch {
         gradients.as_ref().zip(places).map(|(gradient, places)| gradient.index_select(0, places))
     }
 
-    /// Texts.
+    /// The number of texts.
     pub fn num_texts(&self) -> i64 {
         self.texts.size()[0]
     }
@@ -65,7 +68,7 @@ impl SubBatch {
         Texts { spans: &self.spans, groups: &self.groups }
     }
 
-    /// T.
+    /// The number of tokens, padding included (T).
     pub fn num_padded_tokens(&self) -> usize {
         self.token_ids.size()[0] as usize
     }
@@ -76,7 +79,7 @@ impl SubBatch {
 pub struct Framing {
     /// The token id that fills the shorter texts of a group.
     pub pad: i64,
-    /// Where their tensors lie.
+    /// The device of their tensors.
     pub device: Device,
     /// The type that attention computes in.
     pub kind: Kind,
@@ -86,8 +89,8 @@ pub struct Framing {
 /// whose rows do not, in every layer.
 const MASK_ROW_ELEMENTS: usize = 16;
 
-/// A list of texts, cut into sub-batches as [`lay_out`] says; on a CPU, where attention goes text by text, without
-/// padding.
+/// A list of texts, cut into sub-batches as [`lay_out`] says. On a CPU nothing is padded, because attention goes text
+/// by text.
 ///
 /// A sub-batch's tensors are made when it is asked for: all of them together would take some seventy bytes a token.
 pub struct SubBatches<'a> {
@@ -107,7 +110,7 @@ impl<'a> SubBatches<'a> {
         Self::padded(texts, limit, max_padding, framing, heads)
     }
 
-    /// As [`SubBatches::new`], where padding may be up to `max_padding` of a group's tokens.
+    /// As [`SubBatches::new`], with padding of at most the share `max_padding` of a group's tokens.
     pub(crate) fn padded(
         texts: &'a [TextInput],
         limit: SubBatchLimit,
@@ -137,12 +140,12 @@ impl<'a> SubBatches<'a> {
         self.layouts.is_empty()
     }
 
-    /// Real tokens of all of them.
+    /// The number of real tokens in all of them.
     pub fn num_tokens(&self) -> usize {
         self.texts.iter().map(|text| text.ids.len()).sum()
     }
 
-    /// Tokens of all of them, padding included.
+    /// The number of tokens in all of them, padding included.
     pub fn num_padded_tokens(&self) -> usize {
         self.layouts.iter().map(SubBatchLayout::num_padded_tokens).sum()
     }
@@ -182,7 +185,8 @@ struct Builder {
     texts: Vec<i64>,
     ids: Vec<i64>,
     positions: Vec<i64>,
-    /// What is added to similarities: 0, or −∞ where a token is padding; of the groups that have any, row by row.
+    /// What is added to similarities: 0, or −∞ where a token is padding. Only groups with padding have a part, row by
+    /// row.
     mask: Vec<f32>,
     cls: Vec<(usize, usize)>,
     real: Vec<(usize, usize)>,
