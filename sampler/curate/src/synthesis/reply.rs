@@ -98,6 +98,21 @@ pub fn judge(status: u16, body: &str, wait: Option<Duration>) -> Reply {
     }
 }
 
+/// What it means that a server redirects to this `location`.
+pub fn redirected(status: u16, location: Option<&str>) -> Reply {
+    let to = match location {
+        Some(location) => {
+            let location = shown(location);
+            let route = location.trim_end_matches('/').trim_end_matches("/chat/completions");
+            format!(" to {location}: if that is the server you mean, write llm.endpoint = {route:?}")
+        }
+        None => ", and does not say where to: llm.endpoint must be the server's own address".to_owned(),
+    };
+    Reply::Stop(format!(
+        "HTTP {status}: the endpoint redirects{to} (redirects are not followed, as they would get the key)"
+    ))
+}
+
 /// The answer in a response's body, or why there is none.
 fn completion(body: &str) -> Result<Answer, String> {
     let completion: Completion = serde_json::from_str(body).map_err(|error| error.to_string())?;
@@ -110,7 +125,7 @@ fn completion(body: &str) -> Result<Answer, String> {
 }
 
 /// The message of an error's body, or the body's beginning.
-fn said(body: &str) -> String {
+pub fn said(body: &str) -> String {
     let value: Value = serde_json::from_str(body).unwrap_or_default();
     let message = value.pointer("/error/message").or_else(|| value.get("message")).or_else(|| value.get("detail"));
     match message.or_else(|| value.get("error")).and_then(Value::as_str) {
