@@ -152,6 +152,19 @@ fn a_run_that_was_killed_or_has_not_begun_is_reported_and_broken_files_are_not()
     let ran = report(&lab, "results/before results/after");
     assert_eq!(ran.code, Some(4), "{}", ran.stderr);
     assert!(ran.stderr.contains("results/after/per_query.jsonl: line 1: missing field"), "{}", ran.stderr);
+    for (metrics, expected) in [
+        ("{}", "holds no data set"),
+        ("{\"de\": {}}", "holds no figure of de"),
+        ("{\"de\": {\"dense\": {}}}", "holds no figure of de"),
+        ("", "EOF"),
+        ("[]", "invalid type"),
+    ] {
+        fs::write(lab.path("results/after/metrics.json"), metrics).unwrap();
+        let ran = report(&lab, "results/before results/after");
+        assert_eq!(ran.code, Some(4), "{metrics}: {}", ran.stderr);
+        let begins = "tercet: results/after/metrics.json: ";
+        assert!(ran.stderr.starts_with(begins) && ran.stderr.contains(expected), "{metrics}: {}", ran.stderr);
+    }
 }
 
 #[test]

@@ -178,7 +178,10 @@ impl<'a> Asking<'a> {
             let wait = self.settle(&mut state, request, reply, &passes);
             self.changed.notify_all();
             let Some(asked_for) = wait else { return };
-            if attempt < self.llm.retries && state.end.is_none() {
+            if state.end.is_some() {
+                return;
+            }
+            if attempt < self.llm.retries {
                 let wait = asked_for.unwrap_or_default().max(self.backoff(request, attempt));
                 let why = match asked_for {
                     Some(_) => format!("the server says {}", state.last_failure),

@@ -214,6 +214,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_tls_refuses_is_not_tried_again_and_says_what_to_do() {
+        let error = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        for error in [Error::Rustls(error()), Error::Io(std::io::Error::other(error()))] {
+            assert!(tls_error(&error).unwrap().contains("SSL_CERT_FILE"));
+        }
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
+        assert!(tls_error(&Error::Rustls(alert)).unwrap().contains("ask for no certificate"));
+        assert!(tls_error(&Error::ConnectionFailed).is_none());
+    }
+
+    #[test]
     fn a_key_is_hidden_whole_or_in_part() {
         let secret = Secret(Some("sk-proj-0123456789abcdef".into()));
         let hide = |text: &str| secret.hide(text.into());
