@@ -36,6 +36,20 @@ pub enum End {
     Failed(CurateError),
 }
 
+impl End {
+    /// The same as an error, with what there is `so_far`.
+    pub fn told(self, so_far: &str) -> CurateError {
+        match self {
+            Self::Cap(cap) => {
+                CurateError::Usage(format!("{cap} is reached; {so_far}: raise it and type the same command again"))
+            }
+            Self::Down(why) => CurateError::Machine(format!("{why}; {so_far}: type the same command again")),
+            Self::Stop(why) => CurateError::Usage(format!("{why}; {so_far}")),
+            Self::Failed(error) => error,
+        }
+    }
+}
+
 struct State<'a> {
     journal: &'a mut Journal,
     pace: Pace,

@@ -92,12 +92,7 @@ impl Chosen {
     /// A file is not there or cannot be read, a document has no text, or a length cannot be told.
     pub fn of(recipe: &Recipe, measure: &Measure, base: &Path, out: &Path) -> Result<Self, CurateError> {
         let (mut found, mut unknown) = (BTreeMap::<String, (Language, BTreeSet<u128>)>::new(), 0);
-        let (mut progress, mut count) = (Progress::begin(), 0u64);
-        for_each_document(recipe, base, |read| {
-            count += 1;
-            if progress.is_due() {
-                say(&format!("{count} documents are looked at"));
-            }
+        for_each_document(recipe, base, "are looked at", |read| {
             let Some(name) = &read.language else {
                 unknown += 1;
                 return Ok(());
@@ -180,7 +175,7 @@ fn keep(
         .flat_map(|language| language.documents.iter().map(|d| ((language.name.as_str(), d.hash), d.number)))
         .collect();
     let mut texts = TextsOnDisk::new(2 * count as usize, &out.join("texts")).map_err(CurateError::io(out))?;
-    for_each_document(recipe, base, |read| {
+    for_each_document(recipe, base, "are read again, for the texts of those that are taken", |read| {
         let key = (read.language.as_deref().unwrap_or_default(), read.hash(recipe.seed));
         let number = numbers.get(&key).filter(|&&number| !texts.has(2 * number));
         if let Some(number) = number {
@@ -196,12 +191,14 @@ fn keep(
     }
 }
 
+/// Calls `visit` with each document, and says now and then to how many what is done.
 fn for_each_document(
     recipe: &Recipe,
     base: &Path,
+    done: &str,
     mut visit: impl FnMut(&Read) -> Result<(), Refusal>,
 ) -> Result<(), CurateError> {
-    let mut seen = HashSet::new();
+    let (mut seen, mut progress, mut count) = (HashSet::new(), Progress::begin(), 0u64);
     for source in &recipe.documents {
         // A field's name cannot be wrong.
         let [text, title]: [Field; 2] = [&source.text, &source.title].map(|name| match name.parse() {
@@ -214,6 +211,10 @@ fn for_each_document(
                 continue;
             }
             for_each_object(&file, &used, |_, record: Map<String, Value>| {
+                count += 1;
+                if progress.is_due() {
+                    say(&format!("{count} documents {done}"));
+                }
                 visit(&read(source, &text, &title, &record)?)
             })?;
         }

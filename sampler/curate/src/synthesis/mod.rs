@@ -104,29 +104,19 @@ pub fn run(args: &Synthesize) -> Result<String, CurateError> {
     let report = Report::new(&recipe, &chosen, &stands);
     report::write_costs(&args.out, &recipe.caps, journal.ledger())?;
     let (there, all) = report.questions();
-    let so_far = format!("{there} of {all} questions are");
     // What is not finished takes the place of nothing that has more.
     let earlier = Report::questions_in(&args.out);
-    let is_kept = (end.is_some() || !wanted.is_empty()) && earlier > there;
-    let so_far = match is_kept {
-        true => format!("{so_far} there, so {} keeps the {earlier} of an earlier run", args.out.display()),
-        false => {
-            outputs::write(&args.out, (&recipe, &args.recipe), &chosen, &stands)?;
-            report.write(&args.out, &recipe.caps, journal.ledger())?;
-            format!("{so_far} written to {}", args.out.display())
-        }
+    let is_finished = end.is_none() && wanted.is_empty();
+    let so_far = if is_finished || there >= earlier {
+        outputs::write(&args.out, (&recipe, &args.recipe), &chosen, &stands)?;
+        report.write(&args.out, &recipe.caps, journal.ledger())?;
+        format!("{there} of {all} questions are written to {}", args.out.display())
+    } else {
+        let out = args.out.display();
+        format!("{there} of {all} questions are there, so {out} keeps the {earlier} of an earlier run")
     };
-    match end {
-        Some(End::Cap(cap)) => {
-            let why = format!("{cap} is reached; {so_far}: raise it and type the same command again");
-            return Err(CurateError::Usage(why));
-        }
-        Some(End::Down(why)) => {
-            return Err(CurateError::Machine(format!("{why}; {so_far}: type the same command again")));
-        }
-        Some(End::Stop(why)) => return Err(CurateError::Usage(format!("{why}; {so_far}"))),
-        Some(End::Failed(error)) => return Err(error),
-        None => {}
+    if let Some(end) = end {
+        return Err(end.told(&so_far));
     }
     let mut lines: Vec<String> = read.into_iter().collect();
     lines.push(report.table(&recipe.caps, journal.ledger()));
@@ -134,7 +124,7 @@ pub fn run(args: &Synthesize) -> Result<String, CurateError> {
     let to_write = wanted.len() - num_in_batches(&plan, &wanted, journal.ledger())?;
     if to_write > 0 {
         lines.push(format!("{to_write} more requests are wanted: --batch-out writes them"));
-    } else if wanted.is_empty() && there < all {
+    } else if is_finished && there < all {
         lines.push("the others lack, and no request can bring them: the lines above say why".to_owned());
     }
     Ok(lines.join("\n"))

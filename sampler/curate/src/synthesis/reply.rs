@@ -100,16 +100,14 @@ pub fn judge(status: u16, body: &str, wait: Option<Duration>) -> Reply {
 
 /// What it means that a server redirects to this `location`.
 pub fn redirected(status: u16, location: Option<&str>) -> Reply {
-    let to = match location {
-        Some(location) => {
-            let location = shown(location);
-            let route = location.trim_end_matches('/').trim_end_matches("/chat/completions");
-            format!(" to {location}: if that is the server you mean, write llm.endpoint = {route:?}")
-        }
-        None => ", and does not say where to: llm.endpoint must be the server's own address".to_owned(),
-    };
+    let to = location.map(|location| format!(" to {}", shown(location))).unwrap_or_default();
+    let route = location.filter(|location| location.contains("://")).map(|location| {
+        let route = location.trim_end_matches('/').trim_end_matches("/chat/completions");
+        format!(": write llm.endpoint = {:?} if that is the server you mean", shown(route))
+    });
+    let route = route.unwrap_or_else(|| ": llm.endpoint must be the address that this leads to".to_owned());
     Reply::Stop(format!(
-        "HTTP {status}: the endpoint redirects{to} (redirects are not followed, as they would get the key)"
+        "HTTP {status}: the endpoint redirects{to}, and is not followed, as that would get the key{route}"
     ))
 }
 

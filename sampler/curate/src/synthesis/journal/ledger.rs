@@ -109,10 +109,9 @@ impl Ledger {
                     return;
                 }
                 let used = (answered.tokens_in, answered.tokens_out);
-                match self.close(&answered.key) {
-                    Some(most) => self.excess.see(used, most),
-                    // It was said to have failed, and came all the same.
-                    None => {}
+                // None is of one that was said to have failed, and came all the same.
+                if let Some(most) = self.close(&answered.key) {
+                    self.excess.see(used, most);
                 }
                 self.count(used);
                 self.known.insert(answered.key.clone(), Known::Answered(answered));
