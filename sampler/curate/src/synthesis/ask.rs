@@ -145,6 +145,90 @@ impl State<'_> {
     /// How far it is.
     fn told(&self, count: usize, caps: &Caps) -> String {
         let used = self.journal.ledger().used();
+        let cost = caps.cost(used).map(|cost| format!(", cost {cost}")).unwrap_or_default();
+        format!(
+            "{} of {count} requests are settled, {} with an answer that passes; used so far: {} tokens{cost}{}",
+            self.settled,
+            self.passed,
+            used.tokens(),
+            self.progress.left(self.settled, count)
+        )
+    }
+}
+
+/// The requests to send, by number.
+pub struct Asked<R, P> {
+    /// How many there are.
+    pub count: usize,
+    /// Makes one.
+    pub request: R,
+    /// Whether the answer to one passes the checks.
+    pub passes: P,
+}
+
+struct Asking<'a> {
+    endpoint: &'a Endpoint,
+    llm: &'a Llm,
+    caps: &'a Caps,
+    count: usize,
+    state: Mutex<State<'a>>,
+    changed: Condvar,
+}
+
+/// Sends the requests, and writes what becomes of them into the journal. None: each has been answered or refused.
+pub fn ask<R, P>(
+    asked: &Asked<R, P>,
+    endpoint: &Endpoint,
+    (llm, caps): (&Llm, &Caps),
+    journal: &mut Journal,
+) -> Option<End>
+where
+    R: Fn(usize) -> Result<Request, CurateError> + Sync,
+    P: Fn(usize, &Request, &Answered) -> bool + Sync,
+{
+    let count = asked.count;
+    let state = State {
+        has_reply: journal.ledger().has_answers(),
+        journal,
+        pace: Pace::new(llm.requests_per_minute, llm.tokens_per_minute),
+        next: 0,
+        in_flight: 0,
+        taken: HashSet::new(),
+        given_up: 0,
+        given_up_in_a_row: 0,
+        last_failure: String::new(),
+        settled: 0,
+        passed: 0,
+        progress: Progress::begin(),
+        is_all_refused: false,
+        end: None,
+    };
+    let asking = Asking { endpoint, llm, caps, count, state: Mutex::new(state), changed: Condvar::new() };
+    say(&format!("{count} requests are wanted, {} are sent at a time", llm.concurrency.min(count)));
+    std::thread::scope(|threads| {
+        for _ in 0..llm.concurrency.min(count) {
+            threads.spawn(|| {
+                while let Some(number) = asking.take() {
+                    match (asked.request)(number) {
+                        Ok(request) => asking.send(&request, |answered| (asked.passes)(number, &request, answered)),
+                        Err(error) => asking.end(&mut asking.state(), End::Failed(error)),
+                    }
+                }
+            });
+        }
+    });
+    let state = asking.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    say(&state.told(count, caps));
+    let left = (state.given_up > 0).then(|| {
+        End::Down(format!("{} requests were given up, the last one for {}", state.given_up, state.last_failure))
+    });
+    state.end.or(left)
+}
+
+impl State<'_> {
+    /// How far it is.
+    fn told(&self, count: usize, caps: &Caps) -> String {
+        let used = self.journal.ledger().used();
         format!(
             "{} of {count} requests are settled, {} with an answer that passes; used so far: {} tokens, {}{}",
             self.settled,

@@ -1,6 +1,8 @@
 //! Servers that are busy, broken, wrong or gone, and kills.
 
 use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -101,7 +103,17 @@ fn a_wrong_key_ends_it_and_is_nowhere_to_be_read() {
     ends(&place, &[], 2, &["HTTP 307: the endpoint redirects to ", &route]);
     assert_eq!(elsewhere.num_requests(), 0);
     // A server without TLS where it is expected.
-    recipe(&place, &elsewhere.endpoint.replace("http:", "https:"), QUESTIONS, "");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    recipe(&place, &format!("https://{}/v1", listener.local_addr().unwrap()), QUESTIONS, "");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // A client that has seen enough breaks its connection.
+            _ = stream
+                .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                .and_then(|()| stream.read_to_end(&mut Vec::new()));
+        }
+    });
     ends(&place, &[], 2, &["does not speak TLS", "http://"]);
 }
 
