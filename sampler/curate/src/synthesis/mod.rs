@@ -4,7 +4,8 @@
 //! [`documents`] chooses documents, [`paragraph`] draws a paragraph of each, [`request`] asks about it with a
 //! [`prompt`]. [`plan`] says which requests are wanted, by what the [`journal`] knows. [`ask`] sends them to an
 //! [`endpoint`], within [`caps`] and at a [`pace`]; [`batch`] has them carried by files. [`checks`] judge answers, and
-//! [`outputs`] and the [`report`] are made of those that passed: of the same journal, the same bytes.
+//! [`outputs`] and the [`report`] are made of those that passed: of the same journal, the same bytes. What [`progress`]
+//! says meanwhile goes to standard error.
 
 mod ask;
 mod batch;
