@@ -152,6 +152,11 @@ fn a_run_that_was_killed_or_has_not_begun_is_reported_and_broken_files_are_not()
     let ran = report(&lab, "results/before results/after");
     assert_eq!(ran.code, Some(4), "{}", ran.stderr);
     assert!(ran.stderr.contains("results/after/per_query.jsonl: line 1: missing field"), "{}", ran.stderr);
+}
+
+#[test]
+fn an_evaluation_without_figures_is_broken() {
+    let lab = lab();
     for (metrics, expected) in [
         ("{}", "holds no data set"),
         ("{\"de\": {}}", "holds no figure of de"),
@@ -165,6 +170,7 @@ fn a_run_that_was_killed_or_has_not_begun_is_reported_and_broken_files_are_not()
         let begins = "tercet: results/after/metrics.json: ";
         assert!(ran.stderr.starts_with(begins) && ran.stderr.contains(expected), "{metrics}: {}", ran.stderr);
     }
+    assert!(!lab.path("report.html").exists());
 }
 
 #[test]

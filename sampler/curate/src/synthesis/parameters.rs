@@ -1,4 +1,4 @@
-//! `[llm.parameters]`: what of it a server would refuse, or take for something else, is refused before anything is sent.
+//! `[llm.parameters]`: what of it a server would refuse, or take for something else, is refused before it is sent.
 
 use toml::{Table, Value};
 

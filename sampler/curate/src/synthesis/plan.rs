@@ -88,8 +88,8 @@ pub struct Stand<'a> {
 }
 
 impl Stand<'_> {
-    /// The documents that dev's and test's questions are about and, up to the number asked for, those that no question is
-    /// about; by hash, so that their places tell nothing.
+    /// The documents that dev's and test's questions are about and, up to the number asked for, those that no question
+    /// is about; by hash, so that their places tell nothing.
     pub fn corpus(&self, recipe: &Recipe) -> Vec<&Document> {
         let hashes = |is_of: fn(Split) -> bool| -> HashSet<u128> {
             let of = self.questions.iter().filter(|(split, ..)| is_of(*split));
