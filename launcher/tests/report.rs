@@ -155,6 +155,25 @@ fn a_run_that_was_killed_or_has_not_begun_is_reported_and_broken_files_are_not()
 }
 
 #[test]
+fn an_evaluation_without_figures_is_broken() {
+    let lab = lab();
+    for (metrics, expected) in [
+        ("{}", "holds no data set"),
+        ("{\"de\": {}}", "holds no figure of de"),
+        ("{\"de\": {\"dense\": {}}}", "holds no figure of de"),
+        ("", "EOF"),
+        ("[]", "invalid type"),
+    ] {
+        fs::write(lab.path("results/after/metrics.json"), metrics).unwrap();
+        let ran = report(&lab, "results/before results/after");
+        assert_eq!(ran.code, Some(4), "{metrics}: {}", ran.stderr);
+        let begins = "tercet: results/after/metrics.json: ";
+        assert!(ran.stderr.starts_with(begins) && ran.stderr.contains(expected), "{metrics}: {}", ran.stderr);
+    }
+    assert!(!lab.path("report.html").exists());
+}
+
+#[test]
 fn what_is_no_run_and_no_evaluation_is_refused_and_nothing_is_written() {
     let lab = lab();
     fs::create_dir(lab.path("empty")).unwrap();

@@ -91,12 +91,19 @@ fn read(folder: &Path) -> anyhow::Result<BTreeMap<String, DataSet>> {
     let bytes = fs::read(&path).with_context(|| format!("{}", path.display()))?;
     let data = |why: String| Fail::new(ExitCode::Data, format!("{}: {why}", path.display()));
     let results: Results = serde_json::from_slice(&bytes).map_err(|error| data(error.to_string()))?;
+    let nothing = |of: &str| data(format!("{of}: it is none that `tercet eval` wrote, or broken: evaluate again"));
+    if results.is_empty() {
+        return Err(nothing("holds no data set").into());
+    }
     let mut by_query = read_queries(&folder.join("per_query.jsonl"))?;
     let mut sets = BTreeMap::new();
     for (name, rankings) in results {
         let mut read = by_query.remove(&name).unwrap_or_default();
         let (queries, order) = read.in_order();
         let mut figures = BTreeMap::new();
+        if rankings.values().all(BTreeMap::is_empty) {
+            return Err(nothing(&format!("holds no figure of {name}")).into());
+        }
         for (ranking, metrics) in rankings {
             for (metric, mean) in metrics {
                 let values = read.figures.get_mut(&ranking).and_then(|own| own.remove(&metric)).unwrap_or_default();

@@ -98,6 +98,10 @@ pub struct Synthesize {
     /// Send nothing: write the next requests into a file for a batch interface, or several if it would be too large
     #[arg(long, value_name = "FILE", conflicts_with = "batch_in")]
     pub batch_out: Option<PathBuf>,
+    /// With --batch-out: also write what stands in batch files and never came back; what was submitted all the same is
+    /// paid twice
+    #[arg(long, requires = "batch_out")]
+    pub batch_again: bool,
     /// Send nothing: read what came back of batches, answers and errors, and write what there is
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub batch_in: Vec<PathBuf>,

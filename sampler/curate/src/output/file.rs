@@ -64,12 +64,35 @@ impl WholeFile {
     /// # Errors
     /// The operating system's.
     pub fn finish(self) -> Result<(), CurateError> {
+        self.complete()?.name()
+    }
+
+    /// Brings all of it to the disk, where it is still without its name.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn complete(self) -> Result<CompleteFile, CurateError> {
         let Self { path, partial, writer } = self;
         let file = writer.finish().and_then(|buffered| buffered.into_inner().map_err(io::IntoInnerError::into_error));
-        let finished = file.and_then(|file| match partial {
-            Some(partial) => file.sync_all().and_then(|()| partial.name()),
-            None => Ok(()),
-        });
-        finished.map_err(CurateError::io(&path))
+        // A pipe has no disk.
+        let synced = file.and_then(|file| if partial.is_some() { file.sync_all() } else { Ok(()) });
+        synced.map_err(CurateError::io(&path))?;
+        Ok(CompleteFile { path, partial })
+    }
+}
+
+/// A file that is on the disk and has not got its name yet.
+pub struct CompleteFile {
+    path: PathBuf,
+    partial: Option<Partial>,
+}
+
+impl CompleteFile {
+    /// Gives it its name.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn name(self) -> Result<(), CurateError> {
+        self.partial.map_or(Ok(()), Partial::name).map_err(CurateError::io(&self.path))
     }
 }

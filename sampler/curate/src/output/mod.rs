@@ -5,7 +5,7 @@ mod folder;
 mod partial;
 mod rows;
 
-pub use file::WholeFile;
+pub use file::{CompleteFile, WholeFile};
 pub use folder::{AnswersLine, Begun, Folder, Origin, TextLine};
 pub use partial::Partial;
 pub use rows::{Row, Rows};

@@ -8,6 +8,7 @@ use super::caps::Caps;
 use super::endpoint::Endpoint;
 use super::journal::{Answered, Entry, Journal};
 use super::pace::Pace;
+use super::progress::{Progress, say};
 use super::recipe::Llm;
 use super::reply::{MayHaveUsed, Reply};
 use super::request::Request;
@@ -35,6 +36,20 @@ pub enum End {
     Failed(CurateError),
 }
 
+impl End {
+    /// The same as an error, with what there is `so_far`.
+    pub fn told(self, so_far: &str) -> CurateError {
+        match self {
+            Self::Cap(cap) => {
+                CurateError::Usage(format!("{cap} is reached; {so_far}: raise it and type the same command again"))
+            }
+            Self::Down(why) => CurateError::Machine(format!("{why}; {so_far}: type the same command again")),
+            Self::Stop(why) => CurateError::Usage(format!("{why}; {so_far}")),
+            Self::Failed(error) => error,
+        }
+    }
+}
+
 struct State<'a> {
     journal: &'a mut Journal,
     pace: Pace,
@@ -46,29 +61,50 @@ struct State<'a> {
     given_up: usize,
     given_up_in_a_row: usize,
     last_failure: String,
+    /// Whether anything came back of any request, by which it is known how the server counts.
+    has_reply: bool,
+    /// What became of the requests of this call: those that are settled, and of them those that pass the checks.
+    settled: usize,
+    passed: usize,
+    progress: Progress,
     /// Nothing was answered, and enough was refused.
     is_all_refused: bool,
     end: Option<End>,
+}
+
+/// The requests to send, by number.
+pub struct Asked<R, P> {
+    /// How many there are.
+    pub count: usize,
+    /// Makes one.
+    pub request: R,
+    /// Whether the answer to one passes the checks.
+    pub passes: P,
 }
 
 struct Asking<'a> {
     endpoint: &'a Endpoint,
     llm: &'a Llm,
     caps: &'a Caps,
+    count: usize,
     state: Mutex<State<'a>>,
     changed: Condvar,
 }
 
-/// Sends `count` requests, which `request` makes, and writes what becomes of them into the journal. None: each has been
-/// answered or refused.
-pub fn ask(
-    count: usize,
-    request: impl Fn(usize) -> Result<Request, CurateError> + Sync,
+/// Sends the requests, and writes what becomes of them into the journal. None: each has been answered or refused.
+pub fn ask<R, P>(
+    asked: &Asked<R, P>,
     endpoint: &Endpoint,
     (llm, caps): (&Llm, &Caps),
     journal: &mut Journal,
-) -> Option<End> {
+) -> Option<End>
+where
+    R: Fn(usize) -> Result<Request, CurateError> + Sync,
+    P: Fn(usize, &Request, &Answered) -> bool + Sync,
+{
+    let count = asked.count;
     let state = State {
+        has_reply: journal.ledger().has_answers(),
         journal,
         pace: Pace::new(llm.requests_per_minute, llm.tokens_per_minute),
         next: 0,
@@ -77,16 +113,20 @@ pub fn ask(
         given_up: 0,
         given_up_in_a_row: 0,
         last_failure: String::new(),
+        settled: 0,
+        passed: 0,
+        progress: Progress::begin(),
         is_all_refused: false,
         end: None,
     };
-    let asking = Asking { endpoint, llm, caps, state: Mutex::new(state), changed: Condvar::new() };
+    let asking = Asking { endpoint, llm, caps, count, state: Mutex::new(state), changed: Condvar::new() };
+    say(&format!("{count} requests are wanted, {} are sent at a time", llm.concurrency.min(count)));
     std::thread::scope(|threads| {
         for _ in 0..llm.concurrency.min(count) {
             threads.spawn(|| {
-                while let Some(number) = asking.take(count) {
-                    match request(number) {
-                        Ok(request) => asking.send(&request),
+                while let Some(number) = asking.take() {
+                    match (asked.request)(number) {
+                        Ok(request) => asking.send(&request, |answered| (asked.passes)(number, &request, answered)),
                         Err(error) => asking.end(&mut asking.state(), End::Failed(error)),
                     }
                 }
@@ -94,10 +134,26 @@ pub fn ask(
         }
     });
     let state = asking.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    say(&state.told(count, caps));
     let left = (state.given_up > 0).then(|| {
         End::Down(format!("{} requests were given up, the last one for {}", state.given_up, state.last_failure))
     });
     state.end.or(left)
+}
+
+impl State<'_> {
+    /// How far it is.
+    fn told(&self, count: usize, caps: &Caps) -> String {
+        let used = self.journal.ledger().used();
+        let cost = caps.cost(used).map(|cost| format!(", cost {cost}")).unwrap_or_default();
+        format!(
+            "{} of {count} requests are settled, {} with an answer that passes; used so far: {} tokens{cost}{}",
+            self.settled,
+            self.passed,
+            used.tokens(),
+            self.progress.left(self.settled, count)
+        )
+    }
 }
 
 impl<'a> Asking<'a> {
@@ -112,16 +168,17 @@ impl<'a> Asking<'a> {
     }
 
     /// The number of the next request.
-    fn take(&self, count: usize) -> Option<usize> {
+    fn take(&self) -> Option<usize> {
         let mut state = self.state();
         let number = state.next;
         state.next += 1;
-        (number < count && state.end.is_none()).then_some(number)
+        (number < self.count && state.end.is_none()).then_some(number)
     }
 
     /// Sends a request until there is an answer, or no hope of one.
-    fn send(&self, request: &Request) {
+    fn send(&self, request: &Request, passes: impl Fn(&Answered) -> bool) {
         if !self.state().taken.insert(request.key.clone()) {
+            self.state().settled += 1;
             return;
         }
         for attempt in 0..=self.llm.retries {
@@ -131,12 +188,22 @@ impl<'a> Asking<'a> {
             let reply = self.endpoint.post(&request.body);
             let mut state = self.state();
             state.in_flight -= 1;
-            let wait = self.settle(&mut state, request, reply);
+            state.has_reply = true;
+            let wait = self.settle(&mut state, request, reply, &passes);
             self.changed.notify_all();
-            let Some(wait) = wait else { return };
+            let Some(asked_for) = wait else { return };
+            if state.end.is_some() {
+                return;
+            }
             if attempt < self.llm.retries {
+                let wait = asked_for.unwrap_or_default().max(self.backoff(request, attempt));
+                let why = match asked_for {
+                    Some(_) => format!("the server says {}", state.last_failure),
+                    None => format!("{}; then it is sent again", state.last_failure),
+                };
+                state.progress.waits(wait, &why);
                 drop(state);
-                self.sleep(wait.unwrap_or_default().max(self.backoff(request, attempt)));
+                self.sleep(wait);
                 continue;
             }
             state.given_up += 1;
@@ -155,8 +222,13 @@ impl<'a> Asking<'a> {
             if state.end.is_some() {
                 return false;
             }
-            if let Some(cap) = self.caps.beyond(state.journal.used().plus(request.most)) {
-                if state.in_flight == 0 {
+            // The first request of all is alone under way: what it uses says how the server counts.
+            let is_early = self.caps.limit_tokens() && !state.has_reply && state.in_flight > 0;
+            let beyond = self.caps.beyond(state.journal.ledger().used_with(request.most));
+            if is_early || beyond.is_some() {
+                if let Some(cap) = beyond
+                    && state.in_flight == 0
+                {
                     self.end(&mut state, End::Cap(cap));
                     return false;
                 }
@@ -187,7 +259,13 @@ impl<'a> Asking<'a> {
     }
 
     /// Writes what became of a request. Some: it is to be sent again, after the server's wait.
-    fn settle(&self, state: &mut State<'_>, request: &Request, reply: Reply) -> Option<Option<Duration>> {
+    fn settle(
+        &self,
+        state: &mut State<'_>,
+        request: &Request,
+        reply: Reply,
+        passes: impl Fn(&Answered) -> bool,
+    ) -> Option<Option<Duration>> {
         let key = request.key.clone();
         let (entry, again) = match reply {
             Reply::Answered(answer) => {
@@ -195,11 +273,14 @@ impl<'a> Asking<'a> {
                 let answered = Answered::new(key, answer, request.most);
                 let used = answered.tokens_in + answered.tokens_out;
                 state.pace.give_back(request.most.tokens().saturating_sub(used));
+                state.settled += 1;
+                state.passed += usize::from(passes(&answered));
                 (Some(Entry::Answered(answered)), None)
             }
             Reply::Refused { status, reason } => {
                 state.given_up_in_a_row = 0;
                 state.pace.give_back(request.most.tokens());
+                state.settled += 1;
                 (Some(Entry::Refused { key, status, reason }), None)
             }
             Reply::Stop(why) => {
@@ -239,6 +320,9 @@ impl<'a> Asking<'a> {
                 self.end(state, End::Stop(why));
             }
             Err(error) => self.end(state, End::Failed(error)),
+        }
+        if state.progress.is_due() {
+            say(&state.told(self.count, self.caps));
         }
         again
     }

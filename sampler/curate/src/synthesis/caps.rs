@@ -15,9 +15,9 @@ pub struct Caps {
     /// Cost, in the currency of the prices.
     pub cost: Option<f64>,
     /// The price of a million tokens of a prompt.
-    pub price_in: f64,
+    pub price_in: Option<f64>,
     /// The price of a million tokens of an answer.
-    pub price_out: f64,
+    pub price_out: Option<f64>,
 }
 
 /// What is used.
@@ -35,9 +35,9 @@ impl Used {
     /// Both together.
     pub fn plus(self, other: Self) -> Self {
         Self {
-            requests: self.requests + other.requests,
-            tokens_in: self.tokens_in + other.tokens_in,
-            tokens_out: self.tokens_out + other.tokens_out,
+            requests: self.requests.saturating_add(other.requests),
+            tokens_in: self.tokens_in.saturating_add(other.tokens_in),
+            tokens_out: self.tokens_out.saturating_add(other.tokens_out),
         }
     }
 
@@ -52,7 +52,7 @@ impl Used {
 
     /// Tokens in and out.
     pub fn tokens(self) -> u64 {
-        self.tokens_in + self.tokens_out
+        self.tokens_in.saturating_add(self.tokens_out)
     }
 }
 
@@ -79,23 +79,49 @@ impl Caps {
     /// # Errors
     /// A number is negative, or a limit on cost has no prices.
     pub fn check(&self) -> Result<(), (String, String)> {
-        let numbers = [("price_in", Some(self.price_in)), ("price_out", Some(self.price_out)), ("cost", self.cost)];
-        for (key, number) in numbers {
+        for (key, number) in [("price_in", self.price_in), ("price_out", self.price_out), ("cost", self.cost)] {
             if number.is_some_and(|number| !(0.0..=1e9).contains(&number)) {
                 return Err((format!("caps.{key}"), "0 to 1,000,000,000 is expected".into()));
             }
         }
-        if self.cost.is_some() && self.price_in == 0.0 && self.price_out == 0.0 {
-            return Err(("caps.cost".into(), "without price_in and price_out nothing has a cost".into()));
+        if self.cost.is_none() {
+            return Ok(());
         }
-        Ok(())
+        match (self.price_in, self.price_out) {
+            (Some(price_in), Some(price_out)) if price_in + price_out > 0.0 => Ok(()),
+            (Some(_), Some(_)) => Err(("caps.cost".into(), "with both prices 0 nothing has a cost".into())),
+            _ => Err(("caps.cost".into(), format!("nothing has a cost without prices: {}", self.missing_prices()))),
+        }
     }
 
-    /// What it costs.
-    pub fn cost(&self, used: Used) -> Cost {
+    /// Which prices are not given, in words; empty if both are.
+    fn missing_prices(&self) -> String {
+        match (self.price_in, self.price_out) {
+            (Some(_), Some(_)) => String::new(),
+            (None, Some(_)) => "caps.price_in is not given".to_owned(),
+            (Some(_), None) => "caps.price_out is not given".to_owned(),
+            (None, None) => "caps.price_in and caps.price_out are not given".to_owned(),
+        }
+    }
+
+    /// What it costs, if both prices are given.
+    pub fn cost(&self, used: Used) -> Option<Cost> {
         // A price for a million tokens is as many 10⁻¹² for a token as it has millionths.
         let part = |tokens: u64, price: f64| u128::from(tokens) * (price * 1e6).ceil() as u128;
-        Cost(part(used.tokens_in, self.price_in) + part(used.tokens_out, self.price_out))
+        Some(Cost(part(used.tokens_in, self.price_in?) + part(used.tokens_out, self.price_out?)))
+    }
+
+    /// What it costs, or why nobody knows.
+    pub fn cost_in_words(&self, used: Used) -> String {
+        match self.cost(used) {
+            Some(cost) => format!("cost {cost}"),
+            None => format!("cost unknown ({})", self.missing_prices()),
+        }
+    }
+
+    /// Whether tokens have a limit, directly or by their cost.
+    pub fn limit_tokens(&self) -> bool {
+        self.tokens.is_some() || self.cost.is_some()
     }
 
     /// The limit that `used` is beyond, in words.
@@ -106,7 +132,8 @@ impl Caps {
         if let Some(cap) = self.tokens.filter(|&cap| used.tokens() > cap) {
             return Some(format!("caps.tokens = {cap}"));
         }
-        let cap = self.cost.filter(|&cap| self.cost(used) > Cost((cap * 1e12).floor() as u128));
+        let cost = self.cost(used).unwrap_or_default();
+        let cap = self.cost.filter(|&cap| cost > Cost((cap * 1e12).floor() as u128));
         cap.map(|cap| format!("caps.cost = {cap}"))
     }
 }
@@ -117,9 +144,9 @@ mod tests {
 
     #[test]
     fn costs_are_exact_and_limits_may_be_reached() {
-        let caps = Caps { cost: Some(0.3), price_in: 0.1, price_out: 0.2, requests: Some(3), tokens: None };
+        let caps = Caps { cost: Some(0.3), price_in: Some(0.1), price_out: Some(0.2), requests: Some(3), tokens: None };
         let used = Used { requests: 3, tokens_in: 1_000_000, tokens_out: 1_000_000 };
-        assert_eq!(caps.cost(used).to_string(), "0.3000");
+        assert_eq!(caps.cost_in_words(used), "cost 0.3000");
         assert_eq!(caps.beyond(used), None);
         let one_more = |requests, tokens_in| used.plus(Used { requests, tokens_in, tokens_out: 0 });
         assert_eq!(caps.beyond(one_more(0, 1)), Some("caps.cost = 0.3".into()));

@@ -11,6 +11,7 @@ use tercet_sampler::detect_language;
 
 use super::languages;
 use super::measure::Measure;
+use super::progress::{Progress, say};
 use super::recipe::{Documents, Recipe};
 use crate::error::CurateError;
 use crate::input::{Field, Refusal, TextsOnDisk, for_each_object};
@@ -51,6 +52,12 @@ pub struct Language {
     pub documents: Vec<Document>,
 }
 
+impl Language {
+    fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), read: 0, too_short: 0, too_long: 0, documents: Vec::new() }
+    }
+}
+
 /// All documents that are taken.
 pub struct Chosen {
     /// By name.
@@ -85,15 +92,13 @@ impl Chosen {
     /// A file is not there or cannot be read, a document has no text, or a length cannot be told.
     pub fn of(recipe: &Recipe, measure: &Measure, base: &Path, out: &Path) -> Result<Self, CurateError> {
         let (mut found, mut unknown) = (BTreeMap::<String, (Language, BTreeSet<u128>)>::new(), 0);
-        for_each_document(recipe, base, |read| {
+        for_each_document(recipe, base, "are looked at", |read| {
             let Some(name) = &read.language else {
                 unknown += 1;
                 return Ok(());
             };
             if !found.contains_key(name) {
-                let language =
-                    Language { name: name.clone(), read: 0, too_short: 0, too_long: 0, documents: Vec::new() };
-                found.insert(name.clone(), (language, BTreeSet::new()));
+                found.insert(name.clone(), (Language::new(name), BTreeSet::new()));
             }
             // It is there now.
             let Some((language, hashes)) = found.get_mut(name) else { return Ok(()) };
@@ -108,6 +113,10 @@ impl Chosen {
             }
             Ok(())
         })?;
+        // What is asked for is counted, also where there is nothing of it.
+        for name in recipe.questions.languages() {
+            found.entry(name.to_owned()).or_insert_with(|| (Language::new(name), BTreeSet::new()));
+        }
         let mut languages = Vec::with_capacity(found.len());
         let mut count = 0;
         for (mut language, hashes) in found.into_values() {
@@ -145,8 +154,7 @@ impl Chosen {
 /// The documents that a language needs at most.
 fn wanted(recipe: &Recipe, language: &str) -> usize {
     let of = &recipe.questions;
-    let questions = of.train.number(language) + of.dev.number(language) + of.test.number(language);
-    READY * questions + of.corpus.number(language)
+    ready(of.of(language)) + of.corpus.number(language)
 }
 
 /// The documents about which so many questions are asked at most.
@@ -167,7 +175,7 @@ fn keep(
         .flat_map(|language| language.documents.iter().map(|d| ((language.name.as_str(), d.hash), d.number)))
         .collect();
     let mut texts = TextsOnDisk::new(2 * count as usize, &out.join("texts")).map_err(CurateError::io(out))?;
-    for_each_document(recipe, base, |read| {
+    for_each_document(recipe, base, "are read again, for the texts of those that are taken", |read| {
         let key = (read.language.as_deref().unwrap_or_default(), read.hash(recipe.seed));
         let number = numbers.get(&key).filter(|&&number| !texts.has(2 * number));
         if let Some(number) = number {
@@ -183,12 +191,14 @@ fn keep(
     }
 }
 
+/// Calls `visit` with each document, and says now and then to how many what is done.
 fn for_each_document(
     recipe: &Recipe,
     base: &Path,
+    done: &str,
     mut visit: impl FnMut(&Read) -> Result<(), Refusal>,
 ) -> Result<(), CurateError> {
-    let mut seen = HashSet::new();
+    let (mut seen, mut progress, mut count) = (HashSet::new(), Progress::begin(), 0u64);
     for source in &recipe.documents {
         // A field's name cannot be wrong.
         let [text, title]: [Field; 2] = [&source.text, &source.title].map(|name| match name.parse() {
@@ -201,6 +211,10 @@ fn for_each_document(
                 continue;
             }
             for_each_object(&file, &used, |_, record: Map<String, Value>| {
+                count += 1;
+                if progress.is_due() {
+                    say(&format!("{count} documents {done}"));
+                }
                 visit(&read(source, &text, &title, &record)?)
             })?;
         }

@@ -7,7 +7,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Error, Timeout};
 
 use super::recipe::Llm;
-use super::reply::{MayHaveUsed, Reply, judge, retry_after};
+use super::reply::{MayHaveUsed, Reply, judge, redirected, retry_after};
 use crate::error::CurateError;
 
 /// Bytes of a reply that are read: many times the longest answer.
@@ -75,8 +75,11 @@ impl Endpoint {
             request = request.header("authorization", format!("Bearer {key}"));
         }
         let reply = request.send(body).and_then(|mut response| {
-            let wait = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
-            let wait = wait.and_then(|value| retry_after(value, SystemTime::now()));
+            let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+            let wait = header("retry-after").and_then(|value| retry_after(&value, SystemTime::now()));
+            if response.status().is_redirection() {
+                return Ok(redirected(response.status().as_u16(), header("location").as_deref()));
+            }
             let read = response.body_mut().with_config().limit(MAX_REPLY).lossy_utf8(true).read_to_string();
             match (response.status().as_u16(), read) {
                 // An error says enough without its body.
@@ -93,7 +96,7 @@ impl Endpoint {
         let why = format!("{}: {error}", self.url);
         let used = match error {
             Error::BadUri(_) | Error::Http(_) | Error::InvalidProxyUrl => return Reply::Stop(why),
-            Error::Rustls(rustls::Error::InvalidCertificate(_)) => return Reply::Stop(why),
+            _ if let Some(reason) = tls_error(error) => return Reply::Stop(format!("{}: {reason}", self.url)),
             Error::HostNotFound | Error::ConnectionFailed => MayHaveUsed::Nothing,
             Error::Timeout(Timeout::Resolve | Timeout::Connect) => MayHaveUsed::Nothing,
             Error::Io(error)
@@ -106,6 +109,32 @@ impl Endpoint {
         };
         Reply::Again { used, why, wait: None }
     }
+}
+
+/// What is wrong with a connection that TLS does not let come about, and what to do. None: it is something else, or may
+/// pass.
+fn tls_error(error: &Error) -> Option<String> {
+    let error = match error {
+        Error::Rustls(error) => error,
+        // It comes wrapped, as connections are made when they are first written to.
+        Error::Io(error) => error.get_ref()?.downcast_ref::<rustls::Error>()?,
+        _ => return None,
+    };
+    let what_to_do = match error {
+        rustls::Error::InvalidCertificate(_) => {
+            "the server's certificate is not trusted: llm.endpoint must have the name that it was issued for, and \
+             SSL_CERT_FILE may name a file with the certificate of who issued it"
+        }
+        rustls::Error::InvalidMessage(_) => {
+            "what answers does not speak TLS: is it an http:// address, or another port?"
+        }
+        rustls::Error::AlertReceived(_) | rustls::Error::PeerIncompatible(_) => {
+            "the server and this program agree on no way to speak TLS: the server must have TLS 1.2 or 1.3, and ask for \
+             no certificate"
+        }
+        _ => return None,
+    };
+    Some(format!("{what_to_do} ({error})"))
 }
 
 /// Characters of a key that is one: what is shorter ("EMPTY", "x") stands in place of a key, and is a word as others
@@ -183,6 +212,17 @@ fn without_runs(text: &str, key: &str, least: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_tls_refuses_is_not_tried_again_and_says_what_to_do() {
+        let error = || rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        for error in [Error::Rustls(error()), Error::Io(std::io::Error::other(error()))] {
+            assert!(tls_error(&error).unwrap().contains("SSL_CERT_FILE"));
+        }
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
+        assert!(tls_error(&Error::Rustls(alert)).unwrap().contains("ask for no certificate"));
+        assert!(tls_error(&Error::ConnectionFailed).is_none());
+    }
 
     #[test]
     fn a_key_is_hidden_whole_or_in_part() {

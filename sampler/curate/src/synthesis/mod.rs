@@ -4,7 +4,8 @@
 //! [`documents`] chooses documents, [`paragraph`] draws a paragraph of each, [`request`] asks about it with a
 //! [`prompt`]. [`plan`] says which requests are wanted, by what the [`journal`] knows. [`ask`] sends them to an
 //! [`endpoint`], within [`caps`] and at a [`pace`]; [`batch`] has them carried by files. [`checks`] judge answers, and
-//! [`outputs`] and the [`report`] are made of those that passed: of the same journal, the same bytes.
+//! [`outputs`] and the [`report`] are made of those that passed: of the same journal, the same bytes. What [`progress`]
+//! says meanwhile goes to standard error.
 
 mod ask;
 mod batch;
@@ -14,12 +15,15 @@ mod documents;
 mod dry_run;
 mod endpoint;
 mod journal;
+mod lacking;
 mod languages;
 mod measure;
 mod outputs;
 mod pace;
 mod paragraph;
+mod parameters;
 mod plan;
+mod progress;
 mod prompt;
 mod recipe;
 mod reply;
@@ -31,10 +35,10 @@ use std::path::Path;
 
 use crate::args::Synthesize;
 use crate::error::CurateError;
-use ask::End;
+use ask::{Asked, End};
 use documents::Chosen;
 use endpoint::Endpoint;
-use journal::Journal;
+use journal::{Journal, Ledger};
 use measure::Measure;
 use plan::{Plan, Wanted};
 use recipe::Recipe;
@@ -58,34 +62,34 @@ pub fn run(args: &Synthesize) -> Result<String, CurateError> {
     if args.dry_run {
         let chosen = Chosen::of(&recipe, &measure, base, &std::env::temp_dir())?;
         let requests = Requests::new(&recipe, &measure, &chosen, base)?;
-        let (mut plan, journal) = (Plan::new(&recipe, &chosen, &requests), Journal::look_at(&journal_path)?);
-        let (stands, wanted) = plan.stand(&journal)?;
-        return dry_run::priced(&recipe, &plan, (&stands, &wanted), measure.unit(), &journal);
+        let (mut plan, ledger) = (Plan::new(&recipe, &chosen, &requests), Journal::look_at(&journal_path)?);
+        let (stands, wanted) = plan.stand(&ledger)?;
+        return dry_run::priced(&recipe, &plan, (&stands, &wanted), measure.unit(), &ledger);
     }
     fs::create_dir_all(&args.out).map_err(CurateError::io(&args.out))?;
     let mut journal = Journal::open(&journal_path)?;
     let chosen = Chosen::of(&recipe, &measure, base, &args.out)?;
-    outputs::check(&args.out, &chosen)?;
     let requests = Requests::new(&recipe, &measure, &chosen, base)?;
     let mut plan = Plan::new(&recipe, &chosen, &requests);
     let read = match args.batch_in.as_slice() {
         [] => None,
         files => Some(batch::read(files, &mut journal)?),
     };
-    let (mut stands, mut wanted) = plan.stand(&journal)?;
+    let (mut stands, mut wanted) = plan.stand(journal.ledger())?;
     if let Some(file) = &args.batch_out {
-        return match wanted.is_empty() {
-            true => Ok("no request is wanted".to_owned()),
-            false => batch::write(file, &wanted, &plan, &recipe.caps, &mut journal),
-        };
+        return batch::write((file, args.batch_again), &wanted, &plan, &recipe.caps, &mut journal);
     }
     let mut end = None;
     if let Some(endpoint) = &endpoint {
-        refuse_batches(&plan, &wanted, &journal)?;
+        refuse_batches(num_in_batches(&plan, &wanted, journal.ledger())?, journal.ledger())?;
         while end.is_none() && !wanted.is_empty() {
-            let request = |number: usize| plan.request(&wanted[number]);
-            end = ask::ask(wanted.len(), request, endpoint, (&recipe.llm, &recipe.caps), &mut journal);
-            (stands, wanted) = plan.stand(&journal)?;
+            let asked = Asked {
+                count: wanted.len(),
+                request: |number: usize| plan.request(&wanted[number]),
+                passes: |number: usize, request: &_, answer: &_| plan.passes(&wanted[number], request, answer),
+            };
+            end = ask::ask(&asked, endpoint, (&recipe.llm, &recipe.caps), &mut journal);
+            (stands, wanted) = plan.stand(journal.ledger())?;
         }
     }
     // With few documents there are fewer requests than that.
@@ -98,59 +102,54 @@ pub fn run(args: &Synthesize) -> Result<String, CurateError> {
     if let Some(End::Failed(error)) = end {
         return Err(error);
     }
-    outputs::write(&args.out, (&recipe, &args.recipe), &chosen, &stands)?;
     let report = Report::new(&recipe, &chosen, &stands);
-    report.write(&args.out, &recipe.caps, &journal)?;
-    said(args, &recipe, &report, (end, read, wanted.len()), &journal)
-}
-
-/// What to say at the end.
-fn said(
-    args: &Synthesize,
-    recipe: &Recipe,
-    report: &Report,
-    (end, read, wanted): (Option<End>, Option<String>, usize),
-    journal: &Journal,
-) -> Result<String, CurateError> {
+    report::write_costs(&args.out, &recipe.caps, journal.ledger())?;
     let (there, all) = report.questions();
-    let so_far = format!("{there} of {all} questions are written to {}", args.out.display());
-    match end {
-        Some(End::Cap(cap)) => {
-            let why = format!("{cap} is reached; {so_far}: raise it and type the same command again");
-            return Err(CurateError::Usage(why));
-        }
-        Some(End::Down(why)) => {
-            return Err(CurateError::Machine(format!("{why}; {so_far}: type the same command again")));
-        }
-        Some(End::Stop(why)) => return Err(CurateError::Usage(format!("{why}; {so_far}"))),
-        Some(End::Failed(error)) => return Err(error),
-        None => {}
+    // What is not finished takes the place of nothing that has more.
+    let earlier = Report::questions_in(&args.out);
+    let is_finished = end.is_none() && wanted.is_empty();
+    let so_far = if is_finished || there >= earlier {
+        outputs::write(&args.out, (&recipe, &args.recipe), &chosen, &stands)?;
+        report.write(&args.out, &recipe.caps, journal.ledger())?;
+        format!("{there} of {all} questions are written to {}", args.out.display())
+    } else {
+        let out = args.out.display();
+        format!("{there} of {all} questions are there, so {out} keeps the {earlier} of an earlier run")
+    };
+    if let Some(end) = end {
+        return Err(end.told(&so_far));
     }
     let mut lines: Vec<String> = read.into_iter().collect();
-    lines.push(report.table(&recipe.caps, journal));
+    lines.push(report.table(&recipe.caps, journal.ledger()));
     lines.push(so_far);
-    if wanted > 0 {
-        lines.push(format!("{wanted} more requests are wanted: --batch-out writes them"));
-    } else if there < all {
-        lines.push("the others lack, as there are no more documents to ask about".to_owned());
+    let to_write = wanted.len() - num_in_batches(&plan, &wanted, journal.ledger())?;
+    if to_write > 0 {
+        lines.push(format!("{to_write} more requests are wanted: --batch-out writes them"));
+    } else if is_finished && there < all {
+        lines.push("the others lack, and no request can bring them: the lines above say why".to_owned());
     }
     Ok(lines.join("\n"))
 }
 
-/// Refuses to send what stands in a batch file.
-fn refuse_batches(plan: &Plan<'_>, wanted: &[Wanted], journal: &Journal) -> Result<(), CurateError> {
-    if journal.in_batches().next().is_none() {
-        return Ok(());
+/// How many of the wanted requests stand in batch files.
+fn num_in_batches(plan: &Plan<'_>, wanted: &[Wanted], ledger: &Ledger) -> Result<usize, CurateError> {
+    if ledger.open_batches().is_empty() {
+        return Ok(0);
     }
     let mut count = 0;
     for one in wanted {
-        count += u64::from(journal.batch_of(&plan.request(one)?.key).is_some());
+        count += usize::from(ledger.batch_of(&plan.request(one)?.key).is_some());
     }
-    match count {
-        0 => Ok(()),
-        _ => Err(CurateError::Usage(format!(
-            "{count} of the requests stand in batch files: read with --batch-in what came back of them, or the files \
-             themselves if they were never submitted"
+    Ok(count)
+}
+
+/// Refuses to send what stands in a batch file.
+fn refuse_batches(count: usize, ledger: &Ledger) -> Result<(), CurateError> {
+    match batch::open(ledger).filter(|_| count > 0) {
+        None => Ok(()),
+        Some(open) => Err(CurateError::Usage(format!(
+            "{count} of the requests stand in batch files ({open}): read with --batch-in what came back of them, or the \
+             files themselves if they were never submitted"
         ))),
     }
 }

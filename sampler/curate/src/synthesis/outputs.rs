@@ -1,22 +1,26 @@
 //! What is written: training rows, folders for evaluation, and answers that did not pass. All of it is made anew of the
 //! journal each time.
 
-use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, DirEntry};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::documents::{Chosen, Document};
+use super::documents::Chosen;
 use super::plan::{Split, Stand};
 use super::recipe::Recipe;
+use super::report::REPORT;
 use crate::error::CurateError;
 use crate::input::titled;
-use crate::output::{Begun, Folder, Origin, TextLine, WholeFile};
+use crate::output::{Begun, Folder, Origin, Partial, TextLine, WholeFile};
 
 /// What folders are said to be made by.
 const KIND: &str = "synthesize";
+
+/// The folder with those for evaluation, one a language.
+const EVAL: &str = "eval";
 
 /// A training row.
 #[derive(Serialize)]
@@ -35,7 +39,8 @@ struct RefusedLine<'a> {
     answer: &'a str,
 }
 
-/// Writes everything into `out`, in place of what [`check`] found there. The recipe is at `recipe_path`.
+/// Writes everything into `out`, in place of what [`check_place`] found there, but for the report, which follows. The
+/// recipe is at `recipe_path`.
 ///
 /// # Errors
 /// The operating system's.
@@ -58,39 +63,53 @@ pub fn write(
             refused.object(&RefusedLine { reason, lang, document, answer: &answer.text })?;
         }
     }
+    let dir = out.join(EVAL);
+    let eval = Partial::of(&dir);
+    remove(eval.place())?;
+    for stand in stands.iter().filter(|stand| stand.questions.iter().any(|(split, ..)| *split != Split::Train)) {
+        let name = &stand.language.name;
+        let origin = Origin::of(KIND, Some(name), None, &[recipe_path])?;
+        write_folder(&eval.place().join(name), origin, recipe, chosen, stand)?;
+    }
+    // All is on the disk, and takes the place of what was there.
+    let report = out.join(REPORT);
+    match fs::remove_file(&report) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(CurateError::io(&report)(error)),
+        _ => {}
+    }
     rows.finish()?;
     refused.finish()?;
-    for stand in stands {
-        let dir = folder_of(out, &stand.language.name);
-        if dir.exists() {
-            fs::remove_dir_all(&dir).map_err(CurateError::io(&dir))?;
-        }
-        if stand.questions.iter().any(|(split, ..)| *split != Split::Train) {
-            let origin = Origin::of(KIND, Some(&stand.language.name), None, &[recipe_path])?;
-            write_folder(&dir, origin, recipe, chosen, stand)?;
-        }
+    remove(&dir)?;
+    match eval.place().exists() {
+        true => eval.name().map_err(CurateError::io(&dir)),
+        false => Ok(()),
     }
-    Ok(())
 }
 
-/// Where the folder for evaluation of a language is.
-fn folder_of(out: &Path, language: &str) -> PathBuf {
-    out.join("eval").join(language)
+fn remove(dir: &Path) -> Result<(), CurateError> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(CurateError::io(dir)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Names in `out` that are written.
 const NAMES: [&str; 7] =
-    ["train.jsonl.zst", "refused.jsonl", "report.json", "report.txt", "costs.json", "journal.jsonl", "eval"];
+    ["train.jsonl.zst", "refused.jsonl", "report.json", "report.txt", "costs.json", "journal.jsonl", EVAL];
 
-/// Checks that `out` is free, or a folder that was begun here, and that none of `documents` would be written over.
+/// Checks that `out` is free, or a folder that was begun here with nothing in place of its own that is somebody else's,
+/// and that none of `documents` would be written over.
 ///
 /// # Errors
 /// It is not.
 pub fn check_place(out: &Path, documents: &[PathBuf]) -> Result<(), CurateError> {
     let there = match fs::read_dir(out) {
         Ok(mut entries) => entries.next().is_some(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        // A file, say.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            let reason = "is a file, or lies below one: --out must be a folder, which is made if it is not there";
+            return Err(CurateError::Usage(format!("{}: {reason}", out.display())));
+        }
         Err(error) => return Err(CurateError::io(out)(error)),
     };
     if there && !out.join("journal.jsonl").is_file() {
@@ -100,6 +119,7 @@ pub fn check_place(out: &Path, documents: &[PathBuf]) -> Result<(), CurateError>
             out.display()
         )));
     }
+    check_eval(&out.join(EVAL))?;
     let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let written = NAMES.map(|name| whole(&out.join(name)));
     match documents.iter().find(|path| written.iter().any(|place| whole(path).starts_with(place))) {
@@ -112,19 +132,19 @@ pub fn check_place(out: &Path, documents: &[PathBuf]) -> Result<(), CurateError>
     }
 }
 
-/// Checks that the folders in `out` are of our making, as they will be replaced.
-///
-/// # Errors
-/// One is not.
-pub fn check(out: &Path, chosen: &Chosen) -> Result<(), CurateError> {
-    for language in &chosen.languages {
-        let dir = folder_of(out, &language.name);
-        let origin = fs::read(dir.join("import.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
+/// Checks that all in the folder `dir` is of our making, as it will be replaced.
+fn check_eval(dir: &Path) -> Result<(), CurateError> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(CurateError::io(dir))?,
+    };
+    for path in entries.iter().map(DirEntry::path) {
+        let origin = fs::read(path.join("import.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let kind = origin.as_ref().and_then(|origin: &Value| origin.get("kind")?.as_str());
-        if dir.exists() && kind != Some(KIND) {
+        if kind != Some(KIND) {
             return Err(CurateError::Usage(format!(
                 "{}: is there, and was not made by `tercet synthesize`: choose another --out, or remove it",
-                dir.display()
+                path.display()
             )));
         }
     }
@@ -155,30 +175,10 @@ fn write_folder(
     }
     queries.finish()?;
     let mut corpus = folder.corpus()?;
-    for document in corpus_of(recipe, stand) {
+    for document in stand.corpus(recipe) {
         let (title, text) = chosen.title_and_text(document)?;
         corpus.object(&TextLine { id: &document.id(), title: &title, text: &text })?;
     }
     corpus.finish()?;
     folder.finish()
-}
-
-/// The documents that dev's and test's questions are about and, up to the number asked for, those that no question is
-/// about; by hash, so that their places tell nothing.
-pub fn corpus_of<'a>(recipe: &Recipe, stand: &'a Stand<'_>) -> Vec<&'a Document> {
-    let hashes = |is_of: fn(Split) -> bool| -> HashSet<u128> {
-        let of = stand.questions.iter().filter(|(split, ..)| is_of(*split));
-        of.map(|(_, document, _)| document.hash).collect()
-    };
-    let (judged, trained) = (hashes(|split| split != Split::Train), hashes(|split| split == Split::Train));
-    let mut others = recipe.questions.corpus.number(&stand.language.name).saturating_sub(judged.len());
-    let belongs = |document: &&Document| {
-        if judged.contains(&document.hash) {
-            return true;
-        }
-        let is_other = others > 0 && !trained.contains(&document.hash);
-        others -= usize::from(is_other);
-        is_other
-    };
-    stand.language.documents.iter().filter(belongs).collect()
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::checks;
 use super::documents::{Chosen, Document, Language, ready};
-use super::journal::{Journal, Known};
+use super::journal::{Answered, Known, Ledger};
 use super::recipe::Recipe;
 use super::request::{Request, Requests};
 use crate::error::CurateError;
@@ -81,8 +81,32 @@ pub struct Stand<'a> {
     pub refused: Vec<(Document, Refused)>,
     /// Documents asked about, or to be asked about.
     pub asked: u64,
+    /// Those of them whose answer is still to come.
+    pub open: u64,
     /// Questions that lack, by split, for which there is a document or none.
     pub lacking: [u64; 3],
+}
+
+impl Stand<'_> {
+    /// The documents that dev's and test's questions are about and, up to the number asked for, those that no question
+    /// is about; by hash, so that their places tell nothing.
+    pub fn corpus(&self, recipe: &Recipe) -> Vec<&Document> {
+        let hashes = |is_of: fn(Split) -> bool| -> HashSet<u128> {
+            let of = self.questions.iter().filter(|(split, ..)| is_of(*split));
+            of.map(|(_, document, _)| document.hash).collect()
+        };
+        let (judged, trained) = (hashes(|split| split != Split::Train), hashes(|split| split == Split::Train));
+        let mut others = recipe.questions.corpus.number(&self.language.name).saturating_sub(judged.len());
+        let belongs = |document: &&Document| {
+            if judged.contains(&document.hash) {
+                return true;
+            }
+            let is_other = others > 0 && !trained.contains(&document.hash);
+            others -= usize::from(is_other);
+            is_other
+        };
+        self.language.documents.iter().filter(belongs).collect()
+    }
 }
 
 /// The plan, and what is known so far.
@@ -110,23 +134,30 @@ impl<'a> Plan<'a> {
         request.ok_or_else(|| CurateError::Usage(format!("document {}: no paragraph", wanted.document.id())))
     }
 
-    /// How all languages stand by what the journal knows, and which questions are wanted next.
+    /// Whether a question's answer passes the checks; that it repeats another is seen when all are there.
+    pub fn passes(&self, wanted: &Wanted, request: &Request, answer: &Answered) -> bool {
+        let language = &self.chosen.languages[wanted.language].name;
+        checks::question(answer, &request.paragraph, language, &self.recipe.checks).is_ok()
+    }
+
+    /// How all languages stand by what the ledger knows, and which questions are wanted next.
     ///
     /// # Errors
     /// The operating system's.
-    pub fn stand(&mut self, journal: &Journal) -> Result<(Vec<Stand<'a>>, Vec<Wanted>), CurateError> {
+    pub fn stand(&mut self, ledger: &Ledger) -> Result<(Vec<Stand<'a>>, Vec<Wanted>), CurateError> {
         let (mut stands, mut wanted) = (Vec::new(), Vec::new());
         for number in 0..self.chosen.languages.len() {
-            let (stand, next) = self.stand_of(number, journal)?;
+            let (stand, next) = self.stand_of(number, ledger)?;
             stands.push(stand);
             wanted.extend(next);
         }
         Ok((stands, wanted))
     }
 
-    fn stand_of(&mut self, number: usize, journal: &Journal) -> Result<(Stand<'a>, Vec<Wanted>), CurateError> {
+    fn stand_of(&mut self, number: usize, ledger: &Ledger) -> Result<(Stand<'a>, Vec<Wanted>), CurateError> {
         let language = &self.chosen.languages[number];
-        let mut stand = Stand { language, questions: Vec::new(), refused: Vec::new(), asked: 0, lacking: [0; 3] };
+        let mut stand =
+            Stand { language, questions: Vec::new(), refused: Vec::new(), asked: 0, open: 0, lacking: [0; 3] };
         let (mut wanted, mut seen) = (Vec::new(), HashSet::new());
         for (split, documents) in self.dealt(language) {
             let quota = self.quota(language, split);
@@ -135,11 +166,12 @@ impl<'a> Plan<'a> {
                 if good + open == quota {
                     break;
                 }
-                let (standing, next) = self.look(number, document, journal)?;
+                let (standing, next) = self.look(number, document, ledger)?;
                 stand.asked += 1;
                 stand.refused.extend(standing.refused.iter().map(|refused| (*document, refused.clone())));
                 if let Some(attempt) = next {
                     open += 1;
+                    stand.open += 1;
                     wanted.push(Wanted { language: number, document: *document, attempt });
                 } else if let Some(question) = standing.question {
                     // The same question twice has two answers, of which one would count as wrong.
@@ -184,7 +216,7 @@ impl<'a> Plan<'a> {
         &mut self,
         number: usize,
         document: &Document,
-        journal: &Journal,
+        ledger: &Ledger,
     ) -> Result<(Standing, Option<u32>), CurateError> {
         if let Some(standing) = self.known.get(&(number, document.hash)) {
             return Ok((standing.clone(), None));
@@ -196,7 +228,7 @@ impl<'a> Plan<'a> {
                 standing.refused.push(Refused { reason, text: String::new() });
                 break;
             };
-            let refused = match journal.known(&request.key) {
+            let refused = match ledger.known(&request.key) {
                 None => return Ok((standing, Some(attempt))),
                 Some(Known::Refused(reason)) => {
                     Refused { reason: Reason::new("refused_by_server"), text: reason.clone() }

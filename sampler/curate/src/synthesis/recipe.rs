@@ -1,11 +1,12 @@
 //! The recipe of `tercet synthesize`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::caps::Caps;
+use super::parameters;
 use super::prompt::{PRESETS, Prompt};
 use crate::error::CurateError;
 
@@ -181,6 +182,15 @@ impl<T> PerLanguage<T> {
         }
     }
 
+    /// The languages that have a value of their own.
+    fn languages(&self) -> impl Iterator<Item = &str> {
+        let by = match self {
+            Self::Same(_) => None,
+            Self::By(values) => Some(values),
+        };
+        by.into_iter().flat_map(BTreeMap::keys).map(String::as_str).filter(|name| *name != "default")
+    }
+
     /// All values.
     pub fn values(&self) -> Box<dyn Iterator<Item = &T> + '_> {
         match self {
@@ -194,6 +204,19 @@ impl PerLanguage<u32> {
     /// The number for `language`; 0 if there is none.
     pub fn number(&self, language: &str) -> usize {
         self.of(language).map_or(0, |number| *number as usize)
+    }
+}
+
+impl Questions {
+    /// The questions of a language, without its corpus.
+    pub fn of(&self, language: &str) -> usize {
+        [&self.train, &self.dev, &self.test].iter().map(|split| split.number(language)).sum()
+    }
+
+    /// The languages that are asked for by their names.
+    pub fn languages(&self) -> BTreeSet<&str> {
+        let all = [&self.train, &self.dev, &self.test].into_iter().flat_map(PerLanguage::languages);
+        all.filter(|name| self.of(name) > 0).collect()
     }
 }
 
@@ -270,16 +293,7 @@ impl Recipe {
         if llm.model.is_empty() {
             return wrong("model", "it has no name");
         }
-        if self.max_tokens_out().is_none() {
-            let reason =
-                "max_tokens or max_completion_tokens, of at least 1, must limit an answer: caps reckon with it";
-            return wrong("parameters", reason);
-        }
-        for key in ["model", "messages", "stream", "n"] {
-            if llm.parameters.contains_key(key) {
-                return wrong(&format!("parameters.{key}"), "this is no parameter that may be set");
-            }
-        }
+        parameters::check(&llm.parameters).map_err(|(key, reason)| (format!("llm.parameters{key}"), reason))?;
         if !(1..=1024).contains(&llm.concurrency) {
             return wrong("concurrency", "1 to 1024");
         }
@@ -292,13 +306,6 @@ impl Recipe {
             return wrong("patience_secs", "0 to 86,400 seconds");
         }
         Ok(())
-    }
-
-    /// The tokens of an answer at most.
-    pub fn max_tokens_out(&self) -> Option<u64> {
-        let limits = ["max_tokens", "max_completion_tokens"].map(|key| self.llm.parameters.get(key));
-        let limits: Vec<u64> = limits.iter().flatten().filter_map(|n| u64::try_from(n.as_integer()?).ok()).collect();
-        limits.into_iter().max().filter(|&limit| limit > 0)
     }
 
     /// The prompts by language, read from their files below `base`.
@@ -333,9 +340,11 @@ fn title() -> String {
 }
 
 fn parameters() -> toml::Table {
-    [("temperature".to_owned(), 0.0.into()), ("max_tokens".to_owned(), 128.into()), ("seed".to_owned(), 42.into())]
-        .into_iter()
-        .collect()
+    toml::Table::from_iter([
+        ("temperature".to_owned(), 0.0.into()),
+        ("max_tokens".to_owned(), 128.into()),
+        ("seed".to_owned(), 42.into()),
+    ])
 }
 
 fn eight() -> usize {

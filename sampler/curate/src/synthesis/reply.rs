@@ -98,6 +98,19 @@ pub fn judge(status: u16, body: &str, wait: Option<Duration>) -> Reply {
     }
 }
 
+/// What it means that a server redirects to this `location`.
+pub fn redirected(status: u16, location: Option<&str>) -> Reply {
+    let to = location.map(|location| format!(" to {}", shown(location))).unwrap_or_default();
+    let route = location.filter(|location| location.contains("://")).map(|location| {
+        let route = location.trim_end_matches('/').trim_end_matches("/chat/completions");
+        format!(": write llm.endpoint = {:?} if that is the server you mean", shown(route))
+    });
+    let route = route.unwrap_or_else(|| ": llm.endpoint must be the address that this leads to".to_owned());
+    Reply::Stop(format!(
+        "HTTP {status}: the endpoint redirects{to}, and is not followed, as that would get the key{route}"
+    ))
+}
+
 /// The answer in a response's body, or why there is none.
 fn completion(body: &str) -> Result<Answer, String> {
     let completion: Completion = serde_json::from_str(body).map_err(|error| error.to_string())?;
@@ -110,7 +123,7 @@ fn completion(body: &str) -> Result<Answer, String> {
 }
 
 /// The message of an error's body, or the body's beginning.
-fn said(body: &str) -> String {
+pub fn said(body: &str) -> String {
     let value: Value = serde_json::from_str(body).unwrap_or_default();
     let message = value.pointer("/error/message").or_else(|| value.get("message")).or_else(|| value.get("detail"));
     match message.or_else(|| value.get("error")).and_then(Value::as_str) {

@@ -5,17 +5,24 @@ use std::fmt::Write;
 use std::path::Path;
 
 use serde::Serialize;
+use serde_json::Value;
 
-use super::caps::{Caps, Used};
+use super::caps::{Caps, Cost, Used};
 use super::checks;
 use super::documents::Chosen;
-use super::journal::Journal;
+use super::journal::Ledger;
+use super::lacking;
 use super::languages;
-use super::outputs::corpus_of;
 use super::plan::{SPLITS, Split, Stand};
 use super::recipe::Recipe;
 use crate::error::CurateError;
 use crate::output::WholeFile;
+
+/// Counts, for programs. It is removed before anything else is replaced and written last: where it is, all that lies
+/// there is one run's work.
+pub const REPORT: &str = "report.json";
+/// The same to read.
+const TABLE: &str = "report.txt";
 
 /// `report.json`.
 #[derive(Debug, Serialize)]
@@ -45,6 +52,9 @@ struct OfLanguage {
     corpus: usize,
     /// Answers that did not pass, by reason.
     refused: BTreeMap<String, u64>,
+    /// Why questions lack, if nothing but documents is missing.
+    #[serde(skip)]
+    why_lacking: Option<String>,
     /// What the server said of the first request that it refused.
     #[serde(skip)]
     server_said: Option<String>,
@@ -59,9 +69,10 @@ struct Costs {
     used: Used,
     /// The part of it that was sent and of which nothing came back, with all that it can have used.
     of_it_without_answer: Used,
-    price_in: f64,
-    price_out: f64,
-    cost: f64,
+    price_in: Option<f64>,
+    price_out: Option<f64>,
+    /// None without prices.
+    cost: Option<f64>,
 }
 
 impl Report {
@@ -83,8 +94,9 @@ impl Report {
                 asked: stand.asked,
                 questions: SPLITS.iter().map(|&split| (split.name(), count(split))).collect(),
                 lacking: SPLITS.iter().map(|&split| (split.name(), stand.lacking[split as usize])).collect(),
-                corpus: if is_evaluated { corpus_of(recipe, stand).len() } else { 0 },
+                corpus: if is_evaluated { stand.corpus(recipe).len() } else { 0 },
                 refused,
+                why_lacking: lacking::why(stand, recipe),
                 server_said: {
                     let mut of_server =
                         stand.refused.iter().filter(|(_, a)| a.reason.to_string() == "refused_by_server");
@@ -107,27 +119,30 @@ impl Report {
         (there, there + sum(|language| &language.lacking))
     }
 
-    /// Writes `report.json`, `report.txt` with the table, and `costs.json`.
+    /// Writes `report.txt` with the table and, last of all that a run writes, `report.json`.
     ///
     /// # Errors
     /// The operating system's.
-    pub fn write(&self, out: &Path, caps: &Caps, journal: &Journal) -> Result<(), CurateError> {
-        let (used, price_in, price_out) = (journal.used(), caps.price_in, caps.price_out);
-        let cost = caps.cost(used).as_f64();
-        let costs = Costs { used, of_it_without_answer: journal.unanswered(), price_in, price_out, cost };
-        let mut file = WholeFile::create(&out.join("report.json"))?;
+    pub fn write(&self, out: &Path, caps: &Caps, ledger: &Ledger) -> Result<(), CurateError> {
+        let mut file = WholeFile::create(&out.join(TABLE))?;
+        file.line(&self.table(caps, ledger))?;
+        file.finish()?;
+        let mut file = WholeFile::create(&out.join(REPORT))?;
         file.object(self)?;
-        file.finish()?;
-        let mut file = WholeFile::create(&out.join("report.txt"))?;
-        file.line(&self.table(caps, journal))?;
-        file.finish()?;
-        let mut file = WholeFile::create(&out.join("costs.json"))?;
-        file.object(&costs)?;
         file.finish()
     }
 
+    /// The questions that the report in `out` counts. Without a report what lies there is no run's work.
+    pub fn questions_in(out: &Path) -> u64 {
+        let report = std::fs::read(out.join(REPORT)).ok();
+        let report: Value = report.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let languages = report["languages"].as_object().into_iter().flat_map(|all| all.values());
+        let counts = languages.filter_map(|language| language["questions"].as_object()).flat_map(|of| of.values());
+        counts.filter_map(Value::as_u64).sum()
+    }
+
     /// The same as a table.
-    pub fn table(&self, caps: &Caps, journal: &Journal) -> String {
+    pub fn table(&self, caps: &Caps, ledger: &Ledger) -> String {
         let heads = [
             "language",
             "documents",
@@ -159,6 +174,9 @@ impl Report {
             if let Some(why) = &of.server_said {
                 _ = writeln!(said, "{name}: refused by the server, for one: HTTP {why}");
             }
+            if let Some(why) = &of.why_lacking {
+                _ = writeln!(said, "{name}: {why}");
+            }
             if !of.pronouns_checked {
                 _ = writeln!(said, "{name}: pronouns are not looked for");
             }
@@ -166,21 +184,37 @@ impl Report {
         if self.documents_of_unknown_language > 0 {
             _ = writeln!(said, "{} documents of a language that nobody knows", self.documents_of_unknown_language);
         }
-        let (used, lost) = (journal.used(), journal.unanswered());
+        let (used, lost) = (ledger.used(), ledger.unanswered());
         _ = write!(
             said,
-            "used: {} requests, {} tokens in, {} out, cost {}",
+            "used: {} requests, {} tokens in, {} out, {}",
             used.requests,
             used.tokens_in,
             used.tokens_out,
-            caps.cost(used)
+            caps.cost_in_words(used)
         );
         if lost.requests > 0 {
             let tokens = lost.tokens();
             _ = write!(said, " (of it {} requests without an answer, at most {tokens} tokens)", lost.requests);
         }
+        if ledger.excess() > 1.0 {
+            let times = ledger.excess();
+            _ = write!(said, "\nan answer used {times:.2} times what was reserved for it: so much is reserved since");
+        }
         said
     }
+}
+
+/// Writes `costs.json`.
+///
+/// # Errors
+/// The operating system's.
+pub fn write_costs(out: &Path, caps: &Caps, ledger: &Ledger) -> Result<(), CurateError> {
+    let (used, price_in, price_out) = (ledger.used(), caps.price_in, caps.price_out);
+    let cost = caps.cost(used).map(Cost::as_f64);
+    let mut file = WholeFile::create(&out.join("costs.json"))?;
+    file.object(&Costs { used, of_it_without_answer: ledger.unanswered(), price_in, price_out, cost })?;
+    file.finish()
 }
 
 /// Columns, the first to the left and the others to the right.

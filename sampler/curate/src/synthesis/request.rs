@@ -8,6 +8,7 @@ use super::caps::Used;
 use super::documents::{Chosen, Document, Language};
 use super::measure::Measure;
 use super::paragraph::paragraph;
+use super::parameters;
 use super::prompt::Prompt;
 use super::recipe::{PerLanguage, Recipe};
 use crate::error::CurateError;
@@ -46,7 +47,8 @@ impl<'a> Requests<'a> {
     /// A prompt cannot be read, a chosen language has none, or a parameter has no place in JSON.
     pub fn new(recipe: &'a Recipe, measure: &'a Measure, chosen: &'a Chosen, base: &Path) -> Result<Self, CurateError> {
         let prompts = recipe.prompts(base)?;
-        if let Some(language) = chosen.languages.iter().find(|language| prompts.of(&language.name).is_none()) {
+        let mut languages = chosen.languages.iter().filter(|language| recipe.questions.of(&language.name) > 0);
+        if let Some(language) = languages.find(|language| prompts.of(&language.name).is_none()) {
             let name = &language.name;
             return Err(CurateError::Usage(format!("prompt: none for {name}: add {name:?} or \"default\"")));
         }
@@ -86,7 +88,7 @@ impl<'a> Requests<'a> {
         let most = Used {
             requests: 1,
             tokens_in: content.len() as u64 + AROUND,
-            tokens_out: self.recipe.max_tokens_out().unwrap_or_default(),
+            tokens_out: parameters::max_tokens(&self.recipe.llm.parameters),
         };
         body.insert("messages".into(), json!([{"role": "user", "content": content}]));
         let body = sorted(Value::Object(body)).to_string();

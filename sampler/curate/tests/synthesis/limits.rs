@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::stub::{Act, Stub};
+use super::stub::{Act, Stub, completion, question};
 use super::{QUESTIONS, begin, documents, ends, json_of, recipe};
 use crate::Place;
 
@@ -88,4 +88,38 @@ fn silence_ends_with_the_timeout_and_counts_as_used() {
     let costs = json_of(&place, "out/costs.json");
     assert_eq!(costs["used"], costs["of_it_without_answer"]);
     assert!(costs["used"]["tokens_in"].as_u64().unwrap() > 300, "{costs}");
+}
+
+#[test]
+fn a_server_that_counts_more_than_can_be_passes_a_limit_by_one_answer() {
+    let stub = Stub::new(|_, body| {
+        let mut reply = completion(body, &question(body));
+        // Ten times what the longest answer can have.
+        reply["usage"]["completion_tokens"] = 1280.into();
+        Act::Status(200, "", reply.to_string())
+    });
+    let place = Place::new();
+    documents(&place, 24);
+    let more = "concurrency = 16\n[caps]\ntokens = 500";
+    recipe(&place, &stub.endpoint, QUESTIONS, more);
+    let used = |place: &Place| {
+        let costs = json_of(place, "out/costs.json");
+        costs["used"]["tokens_in"].as_u64().unwrap() + costs["used"]["tokens_out"].as_u64().unwrap()
+    };
+    ends(&place, &[], 2, &["caps.tokens = 500 is reached"]);
+    assert_eq!(stub.num_requests(), 0);
+    for cap in [10_000, 20_000] {
+        recipe(&place, &stub.endpoint, QUESTIONS, &more.replace("500", &cap.to_string()));
+        ends(&place, &[], 2, &[&format!("caps.tokens = {cap} is reached")]);
+        let used = used(&place);
+        assert!(used <= cap && used > cap / 2, "{used} of {cap}");
+    }
+    assert!(place.lines("out/report.txt").iter().any(|line| line.starts_with("an answer used 10.00 times")));
+    // Of one whose excess nobody knows yet only one is under way.
+    let (other, before) = (Place::new(), stub.num_requests());
+    documents(&other, 24);
+    recipe(&other, &stub.endpoint, QUESTIONS, &more.replace("500", "1400"));
+    ends(&other, &[], 2, &["caps.tokens = 1400 is reached"]);
+    assert_eq!(stub.num_requests() - before, 1);
+    assert!(used(&other) > 1400);
 }

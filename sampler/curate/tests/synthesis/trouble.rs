@@ -1,6 +1,8 @@
 //! Servers that are busy, broken, wrong or gone, and kills.
 
 use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -51,13 +53,13 @@ fn a_server_in_trouble_is_asked_again_until_it_answers() {
 #[test]
 fn a_server_that_asks_for_time_gets_it() {
     let busy = |number: usize, _: &Value| match number {
-        0 => Act::Status(429, "retry-after: 1\r\n", String::new()),
+        0 => Act::Status(429, "retry-after: 1\r\n", "{\"error\": \"slow down\"}".into()),
         _ => Act::Answer,
     };
     let (place, stub) = (Place::new(), Stub::new(busy));
     documents(&place, 24);
     recipe(&place, &stub.endpoint, "train = { en = 3 }", "concurrency = 1");
-    ends(&place, &[], 0, &["3 of 3"]);
+    ends(&place, &[], 0, &["3 of 3", "tercet: waiting 1 s: the server says HTTP 429: slow down"]);
     let seen = stub.seen.lock().unwrap();
     assert!(seen.requests[1].1 - seen.requests[0].1 >= Duration::from_secs(1));
     assert_eq!(seen.requests[1].0, seen.requests[0].0);
@@ -97,8 +99,22 @@ fn a_wrong_key_ends_it_and_is_nowhere_to_be_read() {
     let place = Place::new();
     documents(&place, 24);
     recipe(&place, &stub.endpoint, QUESTIONS, "api_key_env = \"TEST_KEY\"");
-    ends(&place, &[], 2, &["HTTP 307"]);
+    let route = format!("write llm.endpoint = \"{}\"", elsewhere.endpoint);
+    ends(&place, &[], 2, &["HTTP 307: the endpoint redirects to ", &route]);
     assert_eq!(elsewhere.num_requests(), 0);
+    // A server without TLS where it is expected.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    recipe(&place, &format!("https://{}/v1", listener.local_addr().unwrap()), QUESTIONS, "");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // A client that has seen enough breaks its connection.
+            _ = stream
+                .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                .and_then(|()| stream.read_to_end(&mut Vec::new()));
+        }
+    });
+    ends(&place, &[], 2, &["does not speak TLS", "http://"]);
 }
 
 #[test]
@@ -228,4 +244,26 @@ fn a_kill_at_any_moment_costs_no_more_than_what_was_under_way() {
     seen.requests.iter().for_each(|(body, ..)| *times.entry(body.to_string()).or_default() += 1);
     assert_eq!(times.len(), 26);
     assert!(seen.requests.len() - 26 <= KILLS.len() * CONCURRENCY);
+}
+
+#[test]
+fn what_was_made_stays_when_nothing_is_answered() {
+    let (place, stub) = (Place::new(), Stub::good());
+    documents(&place, 24);
+    recipe(&place, &stub.endpoint, QUESTIONS, "");
+    ends(&place, &[], 0, &["26 of 26"]);
+    let before = made(&place);
+    let kept = "0 of 26 questions are there, so out keeps the 26 of an earlier run";
+    // Another temperature asks anew.
+    let anew = "[llm.parameters]\nmax_tokens = 9\ntemperature = 1";
+    recipe(&place, "http://127.0.0.1:9/v1", QUESTIONS, &format!("retries = 0\n{anew}"));
+    ends(&place, &[], 3, &[kept, "type the same command again"]);
+    assert!(made(&place) == before);
+    recipe(&place, &stub.endpoint, QUESTIONS, &format!("{anew}\n[caps]\nrequests = 0"));
+    ends(&place, &[], 2, &["caps.requests = 0 is reached", kept]);
+    recipe(&place, &stub.endpoint, QUESTIONS, &format!("concurrency = 1\n{anew}\n[caps]\nrequests = 30"));
+    ends(&place, &[], 2, &["caps.requests = 30", "4 of 26 questions are there, so out keeps the 26"]);
+    assert!(made(&place) == before);
+    recipe(&place, &stub.endpoint, QUESTIONS, anew);
+    ends(&place, &[], 0, &["26 of 26 questions are written to out"]);
 }

@@ -118,7 +118,7 @@ fn answers_that_do_not_pass_are_replaced_and_counted() {
     let place = Place::new();
     documents(&place, 5);
     recipe(&place, &stub.endpoint, "train = { en = 4 }", "");
-    ends(&place, &[], 0, &["0 of 4", "no more documents to ask about", "10 pronoun"]);
+    ends(&place, &[], 0, &["0 of 4", "of 5 documents 0 are too short", "no request can bring them", "10 pronoun"]);
     assert_eq!(stub.num_requests(), 10);
     assert_eq!(place.objects("out/train.jsonl.zst").len(), 0);
 }
@@ -132,6 +132,13 @@ fn a_dry_run_prices_it_and_does_nothing() {
     let before = place.names();
     let expected =
         ["requests: 26, if each", "tokens out: at most 3328", "at least 3 minutes", "caps.cost = 0.001 may be reached"];
+    ends(&place, &["--dry-run"], 0, &expected);
+    recipe(&place, &stub.endpoint, QUESTIONS, "[caps]\nprice_in = 0.5");
+    let said = ends(&place, &["--dry-run"], 0, &["cost unknown (caps.price_out is not given)"]);
+    assert!(!said.contains("cost: ") && !said.contains("cost about"), "{said}");
+    recipe(&place, &stub.endpoint, "train = { en = 1, fr = 2 }", "");
+    let expected =
+        ["cost unknown (caps.price_in and caps.price_out are not given)", "fr: 0 documents", "no document is of this"];
     ends(&place, &["--dry-run"], 0, &expected);
     assert_eq!((place.names(), stub.num_requests()), (before, 0));
 }
@@ -149,7 +156,22 @@ fn what_is_wrong_in_a_recipe_is_named() {
     refuse("train = 1\nvalid = 3", "", &["valid"]);
     refuse("train = 1", "[llm.parameters]\ntemperature = 0", &["llm.parameters", "max_tokens"]);
     refuse("train = 1", "[llm.parameters]\nmax_tokens = 9\nstream = true", &["llm.parameters.stream"]);
+    for (more, key, expected) in [
+        ("seed = \"7\"", "seed", "a whole number"),
+        ("seed = 9_223_372_036_854_775_807", "seed", "below"),
+        ("top_p = nan", "top_p", "nan has no place in JSON"),
+        ("top_p = 1.5", "top_p", "found 1.5"),
+        ("temperature = \"hot\"", "temperature", "a number from 0 to 2"),
+        ("stop = [inf]", "stop", "inf"),
+        ("since = 2026-01-01", "since", "date"),
+        ("max_completion_tokens = 9", "", "not both"),
+    ] {
+        let key = if key.is_empty() { "llm.parameters: ".to_owned() } else { format!("llm.parameters.{key}: ") };
+        refuse("train = 1", &format!("[llm.parameters]\nmax_tokens = 9\n{more}"), &[&key, expected]);
+    }
+    refuse("train = 1", "[llm.parameters]\nmax_tokens = 0", &["llm.parameters.max_tokens", "at least 1"]);
     refuse("train = 1", "[caps]\ncost = 3", &["caps.cost", "price_in"]);
+    refuse("train = 1", "[caps]\ncost = 3\nprice_in = 1", &["caps.cost", "caps.price_out is not given"]);
     refuse("train = 1", "api_key_env = \"NOT_SET_HERE\"", &["llm.api_key_env", "NOT_SET_HERE"]);
     refuse("train = 1", "api_key_env = \"sk-9-x\"", &["llm.api_key_env", "name of an environment variable"]);
     let said = synthesize(&place, &[]).1;
@@ -174,6 +196,10 @@ fn a_folder_of_somebody_else_is_left_alone() {
     ends(&place, &[], 2, &["out/eval/en: is there, and was not made by"]);
     assert_eq!(stub.num_requests(), 0);
     assert_eq!(place.lines("out/eval/en/queries.jsonl"), ["mine"]);
+    std::fs::remove_dir_all(place.path("out/eval")).unwrap();
+    place.write("out/eval/notes/text", "mine");
+    ends(&place, &[], 2, &["out/eval/notes: is there, and was not made by"]);
+    std::fs::remove_dir_all(place.path("out/eval")).unwrap();
     place.write("out/notes.txt", "mine");
     std::fs::remove_file(place.path("out/journal.jsonl")).unwrap();
     for words in [&[][..], &["--dry-run"], &["--batch-out", "r.jsonl"]] {
@@ -182,6 +208,17 @@ fn a_folder_of_somebody_else_is_left_alone() {
     place.write("out/journal.jsonl", "my diary");
     ends(&place, &[], 4, &["out/journal.jsonl", "somebody else's"]);
     assert_eq!(place.lines("out/journal.jsonl"), ["my diary"]);
+    // A file, and below a file.
+    std::fs::remove_dir_all(place.path("out")).unwrap();
+    for out in ["out", "out/below"] {
+        place.write("out", "mine");
+        for words in [&[][..], &["--dry-run"], &["--batch-out", "r.jsonl"]] {
+            let (code, said) = place.run(&[&["synthesize", "synth.toml", "--out", out], words].concat());
+            assert!(code == 2 && said.contains(&format!("{out}: is a file, or lies below one")), "{code} {said}");
+        }
+    }
+    std::fs::remove_file(place.path("out")).unwrap();
+    place.write("out/journal.jsonl", "");
     // Documents at a place that is written to.
     std::fs::remove_dir_all(place.path("out")).unwrap();
     place.write("out/journal.jsonl", "");
@@ -191,4 +228,44 @@ fn a_folder_of_somebody_else_is_left_alone() {
     ends(&place, &[], 2, &["out/refused.jsonl: is a file of documents"]);
     assert_eq!(place.objects("out/refused.jsonl").len(), 24);
     assert_eq!(stub.num_requests(), 0);
+}
+
+#[test]
+fn what_lies_there_is_one_runs_work() {
+    let (place, stub) = (Place::new(), Stub::good());
+    documents(&place, 24);
+    recipe(&place, &stub.endpoint, QUESTIONS, "");
+    ends(&place, &[], 0, &["26 of 26"]);
+    // Another run makes folders of other languages.
+    recipe(&place, &stub.endpoint, "train = 2\ndev = { en = 1 }\ncorpus = 3", "");
+    ends(&place, &[], 0, &["7 of 7"]);
+    let folders = std::fs::read_dir(place.path("out/eval")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(folders.collect::<Vec<_>>(), ["en"]);
+    recipe(&place, &stub.endpoint, "train = 2", "");
+    ends(&place, &[], 0, &["6 of 6"]);
+    assert!(!place.path("out/eval").exists());
+}
+
+#[test]
+fn languages_without_documents_lack() {
+    let (place, stub) = (Place::new(), Stub::good());
+    documents(&place, 24);
+    recipe(&place, &stub.endpoint, "train = { en = 2, fr = 3 }\ntest = { ko = 1, en = 0, default = 0 }", "");
+    let expected = ["2 of 6", "fr: 3 questions lack: no document is of this language", "ko: 1 questions lack"];
+    ends(&place, &[], 0, &expected);
+    let report = json_of(&place, "out/report.json");
+    assert_eq!((&report["complete"], &report["languages"]["fr"]["lacking"]["train"]), (&json!(false), &json!(3)));
+}
+
+#[test]
+fn it_says_how_far_it_is() {
+    let (place, stub) = (Place::new(), Stub::good());
+    documents(&place, 24);
+    recipe(&place, &stub.endpoint, QUESTIONS, "[caps]\nprice_in = 0.5\nprice_out = 1.5");
+    let expected = [
+        "tercet: 26 requests are wanted, 8 are sent at a time",
+        "tercet: 26 of 26 requests are settled, 26 with an answer that passes; used so far: ",
+    ];
+    let said = ends(&place, &[], 0, &expected);
+    assert!(said.contains(" tokens, cost 0.0"), "{said}");
 }
