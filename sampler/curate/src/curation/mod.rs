@@ -40,6 +40,10 @@ pub fn run(args: &Curate) -> Result<String, CurateError> {
     let jobs = args.jobs.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get).min(MOST_JOBS);
     // Whatever is wrong is said before the folder is begun.
     let filters = recipe.filters()?;
+    for (index, source) in recipe.source.iter().enumerate() {
+        let first = units.iter().find(|unit| unit.source == index).and_then(|unit| unit.files.first());
+        first.map_or(Ok(()), |(file, _)| source.try_columns(file))?;
+    }
     let place = Place::open(&args.out, &Asked::new(&recipe, args.first, &units)?, args.share)?;
     if place.is_done() {
         place.finish()?;

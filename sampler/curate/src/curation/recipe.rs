@@ -64,7 +64,19 @@ impl Recipe {
                 return Err(within(("name".into(), "two sources have it".into())));
             }
             source.check().map_err(within)?;
-            self.filters_of(source).map_err(within)?;
+            let filters = self.filters_of(source).map_err(within)?;
+            let without = source.filters.keys().find_map(|key| Some((key, filters.without_effect(key)?)));
+            if let Some((key, reason)) = without {
+                return Err(within((format!("filters.{key}"), reason)));
+            }
+        }
+        // What is said for all sources is for those of them that have the rules.
+        let all: Vec<FiltersRecipe> = self.source.iter().map(|s| self.filters_of(s)).collect::<Result<_, _>>()?;
+        for key in self.filters.keys() {
+            let without: Option<Vec<String>> = all.iter().map(|filters| filters.without_effect(key)).collect();
+            if let Some(reason) = without.and_then(|reasons| reasons.into_iter().next()) {
+                return Err((format!("filters.{key}"), reason));
+            }
         }
         self.duplicates.check()?;
         self.relevance.as_ref().map_or(Ok(()), RelevanceRecipe::check)

@@ -79,8 +79,10 @@ pub struct FiltersRecipe {
     /// Characters of paragraphs that were there before; 0.2.
     pub dup_para_char_frac: Limit,
     /// Numbers of words, and the most characters of the most frequent n-gram of as many; 2 to 4 words, 0.20 to 0.16.
+    #[serde(deserialize_with = "n_grams")]
     pub top_n_grams: Option<Vec<(usize, f64)>>,
     /// Numbers of words, and the most characters that repeated n-grams of as many have; 5 to 10 words, 0.15 to 0.10.
+    #[serde(deserialize_with = "n_grams")]
     pub dup_n_grams: Option<Vec<(usize, f64)>>,
 
     /// C4: marks of citations are taken out; true.
@@ -141,7 +143,7 @@ impl FiltersRecipe {
     /// Says what is wrong with it: the key, and the reason.
     ///
     /// # Errors
-    /// A range is empty, a share is none, or a list has nothing.
+    /// A range is empty, a share is none, a list has nothing, or a bound is given of rules that are not asked for.
     pub fn check(&self) -> Result<(), (String, String)> {
         let wrong = |key: &str, reason: String| Err((key.to_owned(), reason));
         let ranges = [
@@ -170,11 +172,46 @@ impl FiltersRecipe {
             return wrong("length_ratio_max", format!("{ratio} is less than 1, which the ratio of equal lengths is"));
         }
         let lists = [("languages", &self.languages), ("query_languages", &self.query_languages)];
-        match lists.into_iter().find(|(_, list)| list.as_ref().is_some_and(Vec::is_empty)) {
-            Some((key, _)) => wrong(key, "no language is named, so nothing would be kept".to_owned()),
-            None => Ok(()),
+        if let Some((key, _)) = lists.into_iter().find(|(_, list)| list.as_ref().is_some_and(Vec::is_empty)) {
+            return wrong(key, "no language is named, so nothing would be kept".to_owned());
         }
+        for (key, list) in [("top_n_grams", &self.top_n_grams), ("dup_n_grams", &self.dup_n_grams)] {
+            if let Some((n, share)) = list.iter().flatten().find(|(n, share)| *n == 0 || !(0.0..=1.0).contains(share)) {
+                let reason = format!("[{n}, {share}]: a number of words from 1 and a share from 0 to 1 are expected");
+                return wrong(key, reason);
+            }
+        }
+        Ok(())
     }
+
+    /// Says that `key` is a bound of rules that are not asked for, which would change nothing. None if it is none.
+    pub fn without_effect(&self, key: &str) -> Option<String> {
+        let of = RuleSet::of_bound(key)?;
+        let is_asked = self.rules.0.iter().any(|asked| of.iter().any(|set| asked.has(*set)));
+        let named: Vec<&str> = of.iter().map(|set| set.name()).collect();
+        (!is_asked).then(|| match self.rules.0.is_empty() {
+            true => format!("no rules are asked for: add them as rules = {:?}, or leave the key out", named[0]),
+            false => format!(
+                "a bound of {}, which `rules` does not name: add the set to it, or leave the key out",
+                named.join(" and ")
+            ),
+        })
+    }
+}
+
+/// Pairs of a number of words and a share; `false` is none.
+fn n_grams<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<(usize, f64)>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "pairs of a number of words and a share are expected, as [[2, 0.2]], or false")]
+    enum NGrams {
+        Named(Vec<(usize, f64)>),
+        Asked(bool),
+    }
+    Ok(match NGrams::deserialize(deserializer)? {
+        NGrams::Named(pairs) => Some(pairs),
+        NGrams::Asked(false) => Some(Vec::new()),
+        NGrams::Asked(true) => None,
+    })
 }
 
 /// A bound of a rule.
@@ -249,7 +286,7 @@ impl Visitor<'_> for LimitVisitor {
 }
 
 /// A published set of rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RuleSet {
     /// [`GopherRepetition`](Self::GopherRepetition) and [`GopherQuality`](Self::GopherQuality).
@@ -265,6 +302,73 @@ pub enum RuleSet {
     FineWeb,
     /// Characters and lines of text that is not English.
     Nemo,
+}
+
+impl RuleSet {
+    const ALL: [Self; 6] =
+        [Self::Gopher, Self::GopherQuality, Self::GopherRepetition, Self::C4, Self::FineWeb, Self::Nemo];
+
+    /// Its name in a recipe.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gopher => "gopher",
+            Self::GopherQuality => "gopher-quality",
+            Self::GopherRepetition => "gopher-repetition",
+            Self::C4 => "c4",
+            Self::FineWeb => "fineweb",
+            Self::Nemo => "nemo",
+        }
+    }
+
+    /// Whether it is `other`, or has it in it.
+    fn has(self, other: Self) -> bool {
+        self == other || (self == Self::Gopher && matches!(other, Self::GopherQuality | Self::GopherRepetition))
+    }
+
+    /// The sets that the key of a bound is of; none for keys of other rules.
+    fn of_bound(key: &str) -> Option<&'static [Self]> {
+        Some(match key {
+            "document_words" => &Self::ALL,
+            "min_doc_words"
+            | "max_doc_words"
+            | "min_avg_word_length"
+            | "max_avg_word_length"
+            | "max_symbol_word_ratio"
+            | "max_bullet_lines_ratio"
+            | "max_ellipsis_lines_ratio"
+            | "max_non_alpha_words_ratio"
+            | "min_stop_words"
+            | "stop_words" => &[Self::GopherQuality],
+            "dup_line_frac" | "dup_para_frac" | "dup_line_char_frac" | "dup_para_char_frac" | "top_n_grams"
+            | "dup_n_grams" => &[Self::GopherRepetition],
+            "remove_citations"
+            | "filter_no_terminal_punct"
+            | "min_num_sentences"
+            | "min_words_per_line"
+            | "max_word_length"
+            | "filter_lorem_ipsum"
+            | "filter_javascript"
+            | "filter_curly_bracket"
+            | "filter_policy" => &[Self::C4],
+            "line_punct_thr"
+            | "line_punct_exclude_zero"
+            | "stop_chars"
+            | "short_line_thr"
+            | "short_line_length"
+            | "char_duplicates_ratio"
+            | "new_line_ratio" => &[Self::FineWeb],
+            "max_number_to_text_ratio"
+            | "max_url_to_text_ratio"
+            | "max_white_space_ratio"
+            | "max_parentheses_ratio"
+            | "max_repeated_line_fraction"
+            | "max_repeated_paragraphs_ratio"
+            | "max_repeated_lines_char_ratio"
+            | "max_repeated_paragraphs_char_ratio"
+            | "max_num_sentences_without_endmark_ratio" => &[Self::Nemo],
+            _ => return None,
+        })
+    }
 }
 
 /// Sets of rules: one, a list of them, or "none".
@@ -288,16 +392,12 @@ impl TryFrom<Named> for RuleSets {
             Named::One(name) => vec![name],
             Named::Several(names) => names,
         };
-        let set = |name: String| match name.as_str() {
-            "gopher" => Ok(RuleSet::Gopher),
-            "gopher-quality" => Ok(RuleSet::GopherQuality),
-            "gopher-repetition" => Ok(RuleSet::GopherRepetition),
-            "c4" => Ok(RuleSet::C4),
-            "fineweb" => Ok(RuleSet::FineWeb),
-            "nemo" => Ok(RuleSet::Nemo),
-            _ => Err(format!(
-                "{name:?} is no set of rules: gopher, gopher-quality, gopher-repetition, c4, fineweb, nemo and none are"
-            )),
+        let set = |name: String| match RuleSet::ALL.into_iter().find(|set| set.name() == name) {
+            Some(set) => Ok(set),
+            None => {
+                let all = RuleSet::ALL.map(RuleSet::name).join(", ");
+                Err(format!("{name:?} is no set of rules: {all} are; no rules are asked for by rules = \"none\""))
+            }
         };
         names.into_iter().map(set).collect::<Result<_, _>>().map(Self)
     }
@@ -322,6 +422,10 @@ mod tests {
         for (text, expected) in [
             ("rules = 'gofer'", "gopher, gopher-quality"),
             ("rules = 3", "a set of rules is expected"),
+            ("rules = ['none']", "no rules are asked for by rules = \"none\""),
+            ("top_n_grams = 0.2", "as [[2, 0.2]], or false"),
+            ("dup_n_grams = [[5, 15]]", "[5, 15]: a number of words from 1 and a share"),
+            ("top_n_grams = [[0, 0.1]]", "[0, 0.1]: a number of words from 1"),
             ("min_doc_words = -1", "0 or more is expected"),
             ("min_doc_words = 'x'", "a number, or false"),
             ("query_chars = [5, 2]", "the smaller number comes first"),
@@ -336,11 +440,32 @@ mod tests {
     }
 
     #[test]
+    fn every_key_is_of_rules_that_are_known_or_of_none() {
+        let recipe: FiltersRecipe = toml::from_str("rules = 'fineweb'").unwrap();
+        let serde_json::Value::Object(keys) = serde_json::to_value(&recipe).unwrap() else { panic!("no object") };
+        let others = [
+            "query_chars", "query_words", "passage_chars", "passage_words", "length_ratio_max", "copy_max",
+            "copy_start_max", "lid", "languages", "language_min", "query_languages", "query_language_min", "rules",
+            "words",
+        ];
+        let without: Vec<&String> = keys.keys().filter(|key| RuleSet::of_bound(key).is_none()).collect();
+        assert_eq!(without.len(), others.len(), "{without:?}");
+        assert!(without.iter().all(|key| others.contains(&key.as_str())), "{without:?}");
+        assert_eq!(recipe.without_effect("short_line_thr"), None);
+        assert!(recipe.without_effect("min_doc_words").unwrap().contains("a bound of gopher-quality, which"));
+        let gopher: FiltersRecipe = toml::from_str("rules = 'gopher'").unwrap();
+        assert_eq!((gopher.without_effect("min_doc_words"), gopher.without_effect("dup_n_grams")), (None, None));
+    }
+
+    #[test]
     fn rules_are_one_several_or_none() {
         let sets = |text: &str| toml::from_str::<FiltersRecipe>(text).unwrap().rules.0;
         assert_eq!(sets("rules = 'none'"), []);
         assert_eq!(sets("rules = 'fineweb'"), [RuleSet::FineWeb]);
         assert_eq!(sets("rules = ['gopher', 'c4']"), [RuleSet::Gopher, RuleSet::C4]);
+        let n_grams = |text: &str| toml::from_str::<FiltersRecipe>(text).unwrap().top_n_grams;
+        assert_eq!(n_grams("top_n_grams = false"), Some(vec![]));
+        assert_eq!((n_grams("top_n_grams = true"), n_grams("")), (None, None));
         let recipe: FiltersRecipe = toml::from_str("min_doc_words = 20\nmax_doc_words = false").unwrap();
         let bounds = [recipe.min_doc_words, recipe.max_doc_words, recipe.min_stop_words].map(|limit| limit.or(2.0));
         assert_eq!(bounds, [Some(20.0), None, Some(2.0)]);
