@@ -444,8 +444,19 @@ mod tests {
         let recipe: FiltersRecipe = toml::from_str("rules = 'fineweb'").unwrap();
         let serde_json::Value::Object(keys) = serde_json::to_value(&recipe).unwrap() else { panic!("no object") };
         let others = [
-            "query_chars", "query_words", "passage_chars", "passage_words", "length_ratio_max", "copy_max",
-            "copy_start_max", "lid", "languages", "language_min", "query_languages", "query_language_min", "rules",
+            "query_chars",
+            "query_words",
+            "passage_chars",
+            "passage_words",
+            "length_ratio_max",
+            "copy_max",
+            "copy_start_max",
+            "lid",
+            "languages",
+            "language_min",
+            "query_languages",
+            "query_language_min",
+            "rules",
             "words",
         ];
         let without: Vec<&String> = keys.keys().filter(|key| RuleSet::of_bound(key).is_none()).collect();

@@ -9,10 +9,7 @@ pub type NumberedLine<'b> = (u64, Result<&'b str, String>);
 ///
 /// # Errors
 /// Reading fails; nothing follows it.
-pub fn next_line<'b>(
-    lines: &mut LineReader,
-    buffer: &'b mut Vec<u8>,
-) -> Result<Option<NumberedLine<'b>>, RowError> {
+pub fn next_line<'b>(lines: &mut LineReader, buffer: &'b mut Vec<u8>) -> Result<Option<NumberedLine<'b>>, RowError> {
     match lines.read_line(buffer) {
         Ok(number) => Ok(number.map(|number| (number, utf8(buffer)))),
         Err(RowError::Line { line, reason, .. }) => Ok(Some((line, Err(reason)))),

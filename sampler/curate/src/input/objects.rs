@@ -31,9 +31,8 @@ pub fn for_each_object_line(
     mut visit: impl FnMut(&ReadAt, &str) -> Result<(), Refusal>,
 ) -> Result<(), CurateError> {
     let mut kept = Kept::default();
-    let read = tercet_sampler::for_each_object(path, used, |at, line| {
-        visit(at, line).map_err(|refusal| kept.reason(refusal))
-    });
+    let read =
+        tercet_sampler::for_each_object(path, used, |at, line| visit(at, line).map_err(|refusal| kept.reason(refusal)));
     kept.or(read)
 }
 

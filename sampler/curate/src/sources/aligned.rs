@@ -32,12 +32,7 @@ pub(super) fn partners(file: &Path, endings: &[String]) -> Result<Vec<PathBuf>, 
 }
 
 /// Offers what the lines of `file` and of those that belong to it give together.
-pub(super) fn read(
-    file: &Path,
-    endings: &[String],
-    columns: &Columns,
-    offers: &mut Offers<'_>,
-) -> Result<(), Refusal> {
+pub(super) fn read(file: &Path, endings: &[String], columns: &Columns, offers: &mut Offers<'_>) -> Result<(), Refusal> {
     let paths = partners(file, endings).map_err(|reason| CurateError::data(file, reason))?;
     let mut files =
         paths.iter().map(|path| LineReader::open(path, LinesOf::Text)).collect::<Result<Vec<_>, RowError>>()?;
@@ -45,7 +40,8 @@ pub(super) fn read(
     let mut lines = vec![Vec::new(); files.len()];
     for number in 1.. {
         let at = ReadAt::line(&path, number);
-        let texts = files.iter_mut().zip(&mut lines).map(|(file, line)| Ok(next_line(file, line)?.map(|(_, text)| text)));
+        let texts =
+            files.iter_mut().zip(&mut lines).map(|(file, line)| Ok(next_line(file, line)?.map(|(_, text)| text)));
         let texts = texts.collect::<Result<Vec<_>, RowError>>()?;
         if let Some(ended) = texts.iter().position(Option::is_none) {
             let Some(longer) = texts.iter().position(Option::is_some) else { return Ok(()) };

@@ -90,11 +90,7 @@ impl Columns {
     }
 
     /// A pair without its passage, its passages, and its scores in the order of [`min`](Self::min).
-    fn texts(
-        &self,
-        record: &Map<String, Value>,
-        offers: &Offers<'_>,
-    ) -> Result<(Pair, Vec<String>, Vec<f64>), String> {
+    fn texts(&self, record: &Map<String, Value>, offers: &Offers<'_>) -> Result<(Pair, Vec<String>, Vec<f64>), String> {
         let query = match offers.kind.is_of_one_text() {
             true => String::new(),
             false => self.query.text(record)?,

@@ -79,13 +79,7 @@ impl Header {
         Ok((Self { num_cells: (names.len(), max), places }, is_line_of_names))
     }
 
-    fn offer(
-        &self,
-        at: &ReadAt,
-        cells: &[&str],
-        columns: &Columns,
-        offers: &mut Offers<'_>,
-    ) -> Result<(), Refusal> {
+    fn offer(&self, at: &ReadAt, cells: &[&str], columns: &Columns, offers: &mut Offers<'_>) -> Result<(), Refusal> {
         let (min, max) = self.num_cells;
         if cells.len() < min || cells.len() > max {
             return offers.unreadable(at, format!("expected {min} columns, found {}", cells.len()));
