@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let filters = Filters::new(&recipe, base).map_err(|(key, reason)| format!("{path}: {key}: {reason}"))?;
     let answer = |asked: Asked| match asked {
         Asked::Judge { passage, query, language } => {
-            let judged = filters.judge(&Pair { query, passage, language, scores: Vec::new() });
+            let judged = filters.judge(&Pair { query, passage, language });
             let broken = judged.broken.map(|reason| reason.to_string());
             json!({ "broken": broken, "language": judged.language, "passage": judged.passage })
         }
@@ -60,7 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let asked: Value = serde_json::from_str(line)?;
         let text = |key: &str| asked[key].as_str().unwrap_or_default().to_owned();
         let language = asked["language"].as_str().map(str::to_owned);
-        Ok(Pair { query: text("query"), passage: text("passage"), language, scores: Vec::new() })
+        Ok(Pair { query: text("query"), passage: text("passage"), language })
     });
     let pairs = pairs.collect::<Result<Vec<_>, serde_json::Error>>()?;
     for _ in 0..times.parse::<usize>()? {

@@ -1,7 +1,7 @@
 //! What a source offers for training: two texts that belong together.
 
 /// A pair of texts. Neither is blank; blanks at their ends are cut off.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pair {
     /// What is searched with: a title, a question, an instruction, a heading, a sentence.
     pub query: String,
@@ -9,6 +9,4 @@ pub struct Pair {
     pub passage: String,
     /// The language of the passage, if the source states it.
     pub language: Option<String>,
-    /// Numbers that the source gives with the pair, in the order of the names in its `min`.
-    pub scores: Vec<f64>,
 }

@@ -90,9 +90,138 @@ fn every_pair_is_a_row_or_has_a_reason() {
     assert!(ats.contains(&"raw/b-1.jsonl: row 3 of those that filters kept"), "{ats:?}");
     assert_eq!(dropped[0]["source"], "b");
     assert!(std::fs::read_to_string(place.path("out/report.svg")).unwrap().contains("Rows by language"));
-    // Typed again it says the same, and reads nothing.
-    std::fs::remove_file(place.path("out/rows/a.jsonl.zst")).unwrap();
+    // Typed again it says the same.
     assert!(place.run_well(&["curate", "curate.toml", "--out", "out"]).contains("is done already"));
+}
+
+#[test]
+fn lengths_are_told_in_tokens_as_well_where_a_tokenizer_is_named() {
+    let place = scene();
+    let recipe = format!("tokenizer = \"model\"\n{RECIPE}");
+    place.write("curate.toml", &recipe);
+    let words = |out| ["curate", "curate.toml", "--out", out];
+    place.refuse_run(&words("out"), 2, &["tokenizer: ", "model", "No such file"]);
+    assert!(!place.path("out").exists());
+    // A token for each word.
+    place.write("model/tokenizer.json", tercet_fixtures::word_tokenizer(["title"]).to_string());
+    let said = place.run_well(&words("out"));
+    assert!(said.contains("characters  tokens"), "{said}");
+    let report: Value = serde_json::from_slice(&std::fs::read(place.path("out/report.json")).unwrap()).unwrap();
+    let languages = report["sources"]["b"]["languages"].as_object().unwrap();
+    let sum = |of: &str, what: &str| {
+        let counts = languages.values().filter_map(|language| language[of]["tokens"].pointer(what)?.as_u64());
+        counts.sum::<u64>()
+    };
+    // Of source b 13 rows stay, whose passages have 12 words and whose queries have 3.
+    assert_eq!((sum("passage", "/tokens"), sum("passage", "/from/12")), (13 * 12, 13));
+    assert_eq!((sum("query", "/tokens"), sum("query", "/from/3")), (13 * 3, 13));
+    assert!(std::fs::read_to_string(place.path("out/report.svg")).unwrap().contains("Tokens of passages"));
+    // Without one nothing else changes.
+    place.write("plain.toml", RECIPE);
+    place.run_well(&["curate", "plain.toml", "--out", "plain"]);
+    let rows = |out: &str| std::fs::read(place.path(&format!("{out}/rows/a.jsonl.zst"))).unwrap();
+    assert!(rows("out") == rows("plain"));
+    assert!(!String::from_utf8(std::fs::read(place.path("plain/report.json")).unwrap()).unwrap().contains("tokens"));
+    // Another tokenizer is another account.
+    place.write("model/tokenizer.json", tercet_fixtures::word_tokenizer(["title", "b"]).to_string());
+    place.refuse_run(&words("out"), 2, &["another tokenizer"]);
+}
+
+#[test]
+fn what_is_gone_or_changed_after_the_end_is_told_and_can_be_written_anew() {
+    let place = scene();
+    place.write("curate.toml", RECIPE);
+    let words = ["curate", "curate.toml", "--out", "out"];
+    place.run_well(&words);
+    let whole = written(&place, "out");
+    place.write("out/dropped/contaminated-tiny.jsonl", "cut");
+    let mends = "put it back, or remove out/report.json and type the command again";
+    place.refuse_run(&words, 2, &["out/dropped/contaminated-tiny.jsonl: has 3 bytes, and had", mends]);
+    std::fs::remove_file(place.path("out/dropped/contaminated-tiny.jsonl")).unwrap();
+    std::fs::remove_file(place.path("out/rows/a.jsonl.zst")).unwrap();
+    place.refuse_run(&words, 2, &["out/dropped/contaminated-tiny.jsonl: is gone", mends]);
+    std::fs::remove_file(place.path("out/report.json")).unwrap();
+    place.run_well(&words);
+    assert_eq!(written(&place, "out"), whole);
+    place.run_well(&words);
+}
+
+#[test]
+fn a_bound_of_rules_that_are_not_asked_for_is_refused() {
+    let place = scene();
+    let refused = |recipe: &str, expected: &[&str]| {
+        place.write("wrong.toml", recipe);
+        place.refuse_run(&["curate", "wrong.toml", "--out", "wrong"], 2, expected);
+    };
+    let filters = |keys: &str| format!("{RECIPE}\n[filters]\n{keys}\n");
+    refused(&filters("min_doc_words = 3"), &["filters.min_doc_words: no rules are asked for", "gopher-quality"]);
+    refused(
+        &filters("rules = \"fineweb\"\nmin_num_sentences = 3"),
+        &["filters.min_num_sentences: a bound of c4, which `rules` does not name"],
+    );
+    refused(&filters("document_words = 0"), &["filters.document_words: no rules are asked for"]);
+    refused(&filters("rules = [\"none\"]"), &["no rules are asked for by rules = \"none\""]);
+    refused(&filters("rules = \"gopher\"\ntop_n_grams = 3"), &["[[2, 0.2]], or false"]);
+    let own = "kind = \"title-body\"\nfilters = { rules = \"none\", min_doc_words = 3 }";
+    let of_one = RECIPE.replace("kind = \"title-body\"", own);
+    refused(
+        &format!("{of_one}\n[filters]\nrules = \"gopher\"\n"),
+        &["source \"a\": filters.min_doc_words: no rules are asked for"],
+    );
+    // A bound for all sources is one for those that have the rules.
+    let of_one = RECIPE.replace("kind = \"title-body\"", "kind = \"title-body\"\nfilters = { rules = \"gopher\" }");
+    place.write("right.toml", format!("{of_one}\n[filters]\nmin_doc_words = 3\ntop_n_grams = false\n"));
+    place.run_well(&["curate", "right.toml", "--out", "right"]);
+    let report: Value = serde_json::from_slice(&std::fs::read(place.path("right/report.json")).unwrap()).unwrap();
+    let rules: Vec<&str> =
+        report["rules"]["a"].as_array().unwrap().iter().map(|rule| rule["reason"].as_str().unwrap()).collect();
+    assert!(rules.contains(&"duplicated_5_n_grams") && !rules.contains(&"top_2_gram"), "{rules:?}");
+    assert_eq!(report["rules"]["b"], json!([]));
+}
+
+#[test]
+fn a_column_that_no_record_of_the_first_file_has_is_the_recipes_mistake() {
+    let place = scene();
+    place.write("t/a.tsv", "title\ttext\nx\ty\n");
+    place.write("m/a.de", "Hund\n");
+    place.write("m/a.en", "dog\n");
+    let source = |keys: &str| format!("[[source]]\nname = \"s\"\nkind = \"title-body\"\n{keys}\n");
+    for on_error in ["", "on_error = \"skip\"\n"] {
+        for (keys, said) in [
+            (
+                "files = [\"raw/a-*.jsonl\"]\nquery = \"nope\"",
+                "raw/a-0.jsonl has the columns that it asks for: no \"nope\"",
+            ),
+            ("files = [\"raw/a-*.jsonl\"]\nmin = { laser = 1.0 }", "no \"laser\", which should be a number"),
+            ("files = [\"raw/a-*.jsonl\"]\nlanguage = { column = \"l\" }", "no \"l\", which should name the language"),
+            (
+                "files = [\"t/a.tsv\"]\npassage = \"nope\"",
+                "t/a.tsv has the columns that it asks for: no column \"nope\"",
+            ),
+            (
+                "files = [\"m/a.de\"]\naligned = [\"de\", \"en\"]\nquery = \"fr\"",
+                "m/a.de has the columns that it asks for: no \"fr\"",
+            ),
+        ] {
+            place.write("wrong.toml", source(&format!("{on_error}{keys}")));
+            place.refuse_run(&["curate", "wrong.toml", "--out", "wrong"], 2, &["source \"s\": no record of ", said]);
+            assert!(!place.path("wrong").exists());
+        }
+    }
+    // Where others have the column it is the record's, or the file's, mistake.
+    place.write("n/a.jsonl", format!("{}\n{}\n", pair("x", "y"), json!({"title": "z"})));
+    place.write("n/b.tsv", "title\tother\nx\ty\n");
+    place.write("wrong.toml", source("files = [\"n/a.jsonl\"]"));
+    place.refuse_run(&["curate", "wrong.toml", "--out", "wrong"], 4, &["n/a.jsonl:2: no \"text\" among \"title\""]);
+    place.write("wrong.toml", source("on_error = \"skip\"\nfiles = [\"t/a.tsv\", \"n/a.jsonl\"]"));
+    place.run_well(&["curate", "wrong.toml", "--out", "skipped"]);
+    assert_eq!(place.objects("skipped/dropped/no_column.jsonl").len(), 1);
+    place.write("wrong.toml", source("on_error = \"skip\"\nfiles = [\"n/*\"]"));
+    place.refuse_run(&["curate", "wrong.toml", "--out", "mixed"], 4, &["n/b.tsv:1: no column \"text\""]);
+    // A dump in which nothing is a dump.
+    place.write("n/c.xml", "<page><title>a</title></page>\n");
+    place.write("wrong.toml", source("files = [\"n/c.xml\"]"));
+    place.refuse_run(&["curate", "wrong.toml", "--out", "dump"], 4, &["n/c.xml:1: ", "<mediawiki>"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod curation;
 mod folders;
+mod ranks;
 mod rows;
 mod synthesis;
 mod written;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::reason::Reason;
 
-/// Lengths are counted in halves of powers of two: from 1, 1.5, 2, 3, 4, 6, 8, … characters on.
+/// Lengths are counted in halves of powers of two: from 1, 1.5, 2, 3, 4, 6, 8, … characters or tokens on.
 const BUCKETS: usize = 64;
 
 /// Counts of a unit, of a source, or of all.
@@ -25,9 +25,9 @@ pub struct Language {
     pub kept: u64,
     /// Pairs that go.
     pub dropped: BTreeMap<Reason, u64>,
-    /// Characters of the kept rows' queries.
+    /// The kept rows' queries.
     pub query: Lengths,
-    /// Characters of the kept rows' passages.
+    /// The kept rows' passages.
     pub passage: Lengths,
 }
 
@@ -36,29 +36,51 @@ pub struct Language {
 pub struct Lengths {
     /// Characters in all.
     pub characters: u64,
-    /// Texts by the length from which on they are counted together.
+    /// Texts by the number of characters from which on they are counted together.
+    pub from: BTreeMap<u64, u64>,
+    /// The same in tokens, if the recipe names a tokenizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Tokens>,
+}
+
+/// How long texts are in tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// Tokens in all.
+    pub tokens: u64,
+    /// Texts by the number of tokens from which on they are counted together.
     pub from: BTreeMap<u64, u64>,
 }
 
 impl Lengths {
-    /// Counts a text.
-    pub fn add(&mut self, text: &str) {
+    /// Counts a text, and its tokens if they are counted.
+    pub fn add(&mut self, text: &str, tokens: Option<u64>) {
         let characters = text.chars().count() as u64;
         self.characters += characters;
         *self.from.entry(bucket(characters)).or_default() += 1;
+        if let Some(tokens) = tokens {
+            let counted = self.tokens.get_or_insert_default();
+            counted.tokens += tokens;
+            *counted.from.entry(bucket(tokens)).or_default() += 1;
+        }
     }
 
     /// Adds `other`'s counts.
     pub fn merge(&mut self, other: &Self) {
         self.characters += other.characters;
         add_all(&mut self.from, &other.from);
+        if let Some(Tokens { tokens, from }) = &other.tokens {
+            let counted = self.tokens.get_or_insert_default();
+            counted.tokens += tokens;
+            add_all(&mut counted.from, from);
+        }
     }
 }
 
 /// The length from which on texts of this length are counted.
-fn bucket(characters: u64) -> u64 {
-    let Some(power) = characters.checked_ilog2().map(|log| 1_u64 << log) else { return 0 };
-    if characters >= power + power / 2 && power > 1 { power + power / 2 } else { power }
+fn bucket(len: u64) -> u64 {
+    let Some(power) = len.checked_ilog2().map(|log| 1_u64 << log) else { return 0 };
+    if len >= power + power / 2 && power > 1 { power + power / 2 } else { power }
 }
 
 /// All lengths from which texts may be counted, ascending.
@@ -94,12 +116,12 @@ impl Accounts {
         }
     }
 
-    /// Counts a row that stays.
-    pub fn kept(&mut self, language: &str, query: &str, passage: &str) {
+    /// Counts a row that stays, with the tokens of query and passage if they are counted.
+    pub fn kept(&mut self, language: &str, [query, passage]: [&str; 2], tokens: Option<[u64; 2]>) {
         let counts = self.language(language);
         counts.kept += 1;
-        counts.query.add(query);
-        counts.passage.add(passage);
+        counts.query.add(query, tokens.map(|[query, _]| query));
+        counts.passage.add(passage, tokens.map(|[_, passage]| passage));
     }
 
     fn language(&mut self, language: &str) -> &mut Language {
@@ -149,7 +171,7 @@ mod tests {
     fn accounts_add_up() {
         let (blank, short) = (Reason::new("blank"), Reason::new("short"));
         let mut one = Accounts::default();
-        one.kept("de", "Was?", "Das.");
+        one.kept("de", ["Was?", "Das."], Some([3, 2]));
         one.dropped("de", &short);
         one.no_pair(&blank);
         let mut sum = one.clone();
@@ -157,5 +179,7 @@ mod tests {
         assert_eq!((sum.num_kept(), sum.num_offered()), (2, 6));
         assert_eq!(sum.reasons(), BTreeMap::from([(blank, 2), (short, 2)]));
         assert_eq!(sum.languages["de"].query.characters, 8);
+        let tokens = sum.languages["de"].query.tokens.as_ref();
+        assert_eq!(tokens, Some(&Tokens { tokens: 6, from: BTreeMap::from([(3, 2)]) }));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::iter::Peekable;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use super::place::{Place, sync, to_json};
 use super::reading::{keys_of, rows_of};
 use super::recipe::Recipe;
 use super::units::Unit;
-use crate::duplicates::{self, Found, dropped_rows};
+use crate::duplicates::{self, Found, MarkedRows, dropped_rows};
 use crate::error::CurateError;
 use crate::reason::Reason;
 use crate::relevance::{self, Scores};
@@ -24,22 +25,41 @@ pub struct Dropped {
 }
 
 impl Dropped {
-    /// The rows of unit `number` that go, ascending, each with its first reason.
+    /// The rows of unit `number` that go, one at a time as they may be many.
     ///
     /// # Errors
     /// The operating system's.
-    pub fn of_unit(&self, number: usize) -> Result<Vec<(u32, &Reason)>, CurateError> {
-        let mut all: Vec<(u32, &Reason)> = Vec::new();
-        for found in &self.found {
-            for dropped in dropped_rows(&found.units[number])? {
-                let (row, reason) = dropped?;
-                all.push((row, &found.reasons[usize::from(reason)]));
+    pub fn of_unit(&self, number: usize) -> Result<DroppedRows<'_>, CurateError> {
+        let of_file = |found: &'_ Found| dropped_rows(&found.units[number]).map(Iterator::peekable);
+        let each = self.found.iter().map(|found| Ok((found.reasons.as_slice(), of_file(found)?)));
+        each.collect::<Result<_, CurateError>>().map(DroppedRows)
+    }
+}
+
+/// Rows of a unit, ascending, each with its first reason. They are of several files, of which the first counts.
+#[derive(Debug)]
+pub struct DroppedRows<'a>(Vec<(&'a [Reason], Peekable<MarkedRows>)>);
+
+impl<'a> Iterator for DroppedRows<'a> {
+    type Item = Result<(u32, &'a Reason), CurateError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut least = None;
+        for (_, rows) in &mut self.0 {
+            match rows.peek() {
+                Some(Ok((row, _))) => least = Some(least.map_or(*row, |least: u32| least.min(*row))),
+                Some(Err(_)) => return rows.next()?.err().map(Err),
+                None => {}
             }
         }
-        // Stable: what was found first stays first.
-        all.sort_by_key(|(row, _)| *row);
-        all.dedup_by_key(|(row, _)| *row);
-        Ok(all)
+        let (least, mut first) = (least?, None);
+        for (reasons, rows) in &mut self.0 {
+            let is_it = |next: &Result<(u32, u16), _>| next.as_ref().is_ok_and(|(row, _)| *row == least);
+            if let Some(Ok((_, reason))) = rows.next_if(is_it) {
+                first.get_or_insert(&reasons[usize::from(reason)]);
+            }
+        }
+        Some(Ok((least, first?)))
     }
 }
 
@@ -51,7 +71,10 @@ pub fn find(units: &[Unit], recipe: &Recipe, place: &Place, jobs: usize) -> Resu
     let mut dropped = Dropped { found: vec![duplicates(units, recipe, place, jobs)?], scores: None };
     if let Some(relevance) = &recipe.relevance {
         let rows: Vec<_> = units.iter().map(|unit| rows_of(place, unit)).collect();
-        let of_unit = |unit: usize| Ok(dropped.of_unit(unit)?.into_iter().map(|(row, _)| row).collect());
+        let of_unit = |unit: usize| {
+            let numbers = dropped.of_unit(unit)?.map(|dropped| dropped.map(|(row, _)| row));
+            Ok(Box::new(numbers) as relevance::Numbers<'_>)
+        };
         let units = relevance::Units { rows: &rows, dropped: &of_unit };
         let found = relevance::find(units, relevance, &recipe.base, &place.work("relevance")?)?;
         dropped.found.push(found.dropped);

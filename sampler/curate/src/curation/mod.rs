@@ -40,8 +40,14 @@ pub fn run(args: &Curate) -> Result<String, CurateError> {
     let jobs = args.jobs.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get).min(MOST_JOBS);
     // Whatever is wrong is said before the folder is begun.
     let filters = recipe.filters()?;
+    let tokenizer = recipe.tokenizer()?;
+    for (index, source) in recipe.source.iter().enumerate() {
+        let first = units.iter().find(|unit| unit.source == index).and_then(|unit| unit.files.first());
+        first.map_or(Ok(()), |(file, _)| source.try_columns(file))?;
+    }
     let place = Place::open(&args.out, &Asked::new(&recipe, args.first, &units)?, args.share)?;
     if place.is_done() {
+        place.check_written()?;
         place.finish()?;
         return Ok(format!("{}: is done already\n\n{}", args.out.display(), place.told()?));
     }
@@ -56,8 +62,8 @@ pub fn run(args: &Curate) -> Result<String, CurateError> {
         return Ok(format!("{out}: share {share} is read; when all are: tercet curate {recipe} --out {out}{first}"));
     }
     let dropped = global::find(&units, &recipe, &place, jobs)?;
-    let accounts = writing::write(&units, &recipe, &place, &dropped, jobs)?;
-    report::write(&accounts, &filters, dropped.scores.as_ref(), &recipe, &place)?;
+    let written = writing::write(&units, (&recipe, tokenizer.as_ref()), &place, &dropped, jobs)?;
+    report::write(written, &filters, dropped.scores.as_ref(), &recipe, &place)?;
     place.finish()?;
     place.told()
 }

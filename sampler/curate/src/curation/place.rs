@@ -1,5 +1,6 @@
 //! The folder of a curation: what is asked for there, what is finished, and who is at work.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ pub struct Asked {
     first: Option<u64>,
     /// The files of each unit and their bytes.
     units: Vec<Vec<(String, u64)>>,
-    /// What else is read: benchmarks and models of languages.
+    /// What else is read: benchmarks, models of languages, a tokenizer.
     beside: Vec<(String, u64)>,
 }
 
@@ -109,7 +110,7 @@ impl Place {
             Asked { first, .. } if first != asked.first => "another --first",
             Asked { version, .. } if version != asked.version => "another version of this program",
             Asked { units, .. } if units != asked.units => "other files, or files of other sizes",
-            _ => "other benchmarks or another model of languages, or some of other sizes",
+            _ => "other benchmarks, another model of languages or another tokenizer, or some of other sizes",
         };
         let dir = self.dir.display();
         Err(CurateError::Usage(format!("{dir}: was begun with {what}: choose another folder, or remove it")))
@@ -118,6 +119,36 @@ impl Place {
     /// Whether the report is written, which is last.
     pub fn is_done(&self) -> bool {
         self.dir.join(REPORT).exists()
+    }
+
+    /// Whether what was written is there as the report counts it.
+    ///
+    /// # Errors
+    /// A file is gone, or has another size. The operating system's.
+    pub fn check_written(&self) -> Result<(), CurateError> {
+        /// What is read of the report.
+        #[derive(Deserialize)]
+        struct Written {
+            #[serde(default)]
+            files: BTreeMap<String, u64>,
+        }
+        let report = self.dir.join(REPORT);
+        let json = fs::read(&report).map_err(CurateError::io(&report))?;
+        let Written { files } =
+            serde_json::from_slice(&json).map_err(|error| CurateError::data(&report, error.to_string()))?;
+        for (name, bytes) in files {
+            let path = self.dir.join(name);
+            let what = match fs::metadata(&path) {
+                Ok(there) if there.len() == bytes => continue,
+                Ok(there) => format!("has {} bytes, and had {bytes} when it was written", there.len()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => "is gone".to_owned(),
+                Err(error) => return Err(CurateError::io(&path)(error)),
+            };
+            let (path, report) = (path.display(), report.display());
+            let mends = format!("put it back, or remove {report} and type the command again, which writes all anew");
+            return Err(CurateError::Usage(format!("{path}: {what}: {mends}")));
+        }
+        Ok(())
     }
 
     /// The report's table.

@@ -18,6 +18,7 @@ use super::units::Unit;
 use crate::duplicates::UnitKeys;
 use crate::error::CurateError;
 use crate::filters::{Filters, Judged};
+use crate::input::Refusal;
 use crate::output::{Partial, WholeFile};
 use crate::reason::Reason;
 use crate::sources::{Offered, Source};
@@ -148,17 +149,15 @@ fn read_file(
     first: Option<u64>,
     (rows, keys, counted): (&mut WholeFile, &mut UnitKeys, &mut Counted),
 ) -> Result<(), CurateError> {
-    let (mut records, mut is_enough, mut last, mut any) = (0, false, None, false);
-    let read = source.read(file, &mut |at: &ReadAt, offered: Offered| {
+    let (mut records, mut last, mut any) = (0, None, false);
+    source.read(file, &mut |at: &ReadAt, offered: Offered| {
         any = true;
         if let Some(first) = first {
             // A record may give several pairs.
             records += u64::from(last.as_ref() != Some(at));
             last = Some(at.clone());
             if records > first {
-                is_enough = true;
-                // It only ends the reading.
-                return Err(CurateError::Usage(String::new()));
+                return Err(Refusal::Enough);
             }
         }
         let Counted { rows: number, accounts, samples, .. } = &mut *counted;
@@ -185,18 +184,15 @@ fn read_file(
                 }
                 if *number == MOST_ROWS {
                     let reason = format!("more than {MOST_ROWS} rows: cut it into several files");
-                    return Err(CurateError::data(file, reason));
+                    return Err(CurateError::data(file, reason).into());
                 }
                 *number += 1;
                 let lang = (language != UNKNOWN).then_some(language.as_str());
                 rows.object(&RowLine { query, pos: [passage], lang })?;
-                keys.add(query, passage)
+                Ok(keys.add(query, passage)?)
             }
         }
-    });
-    if !is_enough {
-        read?;
-    }
+    })?;
     if !any {
         // Nobody is left to be told that standard error is closed.
         _ = writeln!(io::stderr(), "tercet: warning: {} holds no record: is it what it should be?", file.display());

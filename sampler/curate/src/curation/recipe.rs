@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tercet_sampler::TextTokenizer;
 
 use crate::duplicates::{self, DuplicatesRecipe};
 use crate::error::CurateError;
@@ -16,6 +17,9 @@ use crate::sources::Source;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
+    /// A tokenizer.json, or a folder with one: by it the lengths of rows are told in tokens as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
     /// Where pairs come from, in the order of precedence: of equal rows the first stays.
     pub source: Vec<Source>,
     /// Rules for each pair.
@@ -64,7 +68,19 @@ impl Recipe {
                 return Err(within(("name".into(), "two sources have it".into())));
             }
             source.check().map_err(within)?;
-            self.filters_of(source).map_err(within)?;
+            let filters = self.filters_of(source).map_err(within)?;
+            let without = source.filters.keys().find_map(|key| Some((key, filters.without_effect(key)?)));
+            if let Some((key, reason)) = without {
+                return Err(within((format!("filters.{key}"), reason)));
+            }
+        }
+        // What is said for all sources is for those of them that have the rules.
+        let all: Vec<FiltersRecipe> = self.source.iter().map(|s| self.filters_of(s)).collect::<Result<_, _>>()?;
+        for key in self.filters.keys() {
+            let without: Option<Vec<String>> = all.iter().map(|filters| filters.without_effect(key)).collect();
+            if let Some(reason) = without.and_then(|reasons| reasons.into_iter().next()) {
+                return Err((format!("filters.{key}"), reason));
+            }
         }
         self.duplicates.check()?;
         self.relevance.as_ref().map_or(Ok(()), RelevanceRecipe::check)
@@ -89,7 +105,24 @@ impl Recipe {
         self.source.iter().map(of).collect()
     }
 
-    /// The files beside those of sources that rows depend on: benchmarks, models of languages.
+    /// The tokenizer by which lengths are told, if there is one.
+    ///
+    /// # Errors
+    /// It cannot be read, or is none.
+    pub fn tokenizer(&self) -> Result<Option<TextTokenizer>, CurateError> {
+        let load = |path: PathBuf| {
+            TextTokenizer::load(&path)
+                .map_err(|error| CurateError::Usage(format!("tokenizer: {}", tercet_configs::error_line(&error))))
+        };
+        self.tokenizer_file().map(load).transpose()
+    }
+
+    fn tokenizer_file(&self) -> Option<PathBuf> {
+        let path = self.base.join(self.tokenizer.as_ref()?);
+        Some(if path.is_dir() { path.join("tokenizer.json") } else { path })
+    }
+
+    /// The files beside those of sources that what is written depends on: benchmarks, models of languages, a tokenizer.
     ///
     /// # Errors
     /// A benchmark or a model is none, or is not there.
@@ -102,6 +135,7 @@ impl Recipe {
         }
         let lid = |source| Some(self.merged(source).get("lid")?.as_str()?.to_owned());
         all.extend(self.source.iter().filter_map(lid).map(|lid| self.base.join(lid)));
+        all.extend(self.tokenizer_file());
         Ok(all)
     }
 

@@ -9,6 +9,7 @@ use tercet_pictures::{Bar, Panel};
 use super::accounts::{Accounts, Lengths, buckets};
 use super::place::{Place, REPORT, TABLE, to_json};
 use super::recipe::Recipe;
+use super::writing::Written;
 use crate::error::CurateError;
 use crate::filters::Filters;
 use crate::relevance::Scores;
@@ -26,6 +27,8 @@ struct Report<'a> {
     sources: BTreeMap<&'a str, Counts<'a>>,
     /// For each source the published rules that it was asked about, in order.
     rules: BTreeMap<&'a str, Vec<AskedRule>>,
+    /// The bytes of each file that was written, but for this one.
+    files: BTreeMap<String, u64>,
     /// How pairs score, if a model was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     relevance: Option<&'a Scores>,
@@ -55,12 +58,12 @@ impl<'a> Counts<'a> {
     }
 }
 
-/// Writes it of the accounts of each source, and of how pairs score.
+/// Writes it of what was written before, and of how pairs score.
 ///
 /// # Errors
 /// The operating system's.
 pub fn write(
-    accounts: &[Accounts],
+    Written { accounts, mut files }: Written,
     filters: &[Arc<Filters>],
     relevance: Option<&Scores>,
     recipe: &Recipe,
@@ -69,14 +72,18 @@ pub fn write(
     let mut all = Accounts::default();
     accounts.iter().for_each(|accounts| all.merge(accounts));
     let names = || recipe.source.iter().map(|source| source.name.as_str());
-    place.write(TABLE, table(&all, names().zip(accounts)).as_bytes())?;
+    let mut write = |name: &str, text: &str| {
+        files.insert(name.to_owned(), text.len() as u64);
+        place.write(name, text.as_bytes())
+    };
+    write(TABLE, &table(&all, names().zip(&accounts)))?;
     // Bars and texts can always be drawn into a string.
     let picture = tercet_pictures::svg(&panels(&all)).map_err(|error| CurateError::Usage(error.to_string()))?;
-    place.write(PICTURE, picture.as_bytes())?;
+    write(PICTURE, &picture)?;
     let sources = names().zip(accounts.iter().map(Counts::of)).collect();
     let rule = |(reason, computes, bound)| AskedRule { reason, computes, bound };
     let rules = names().zip(filters.iter().map(|filters| filters.rules().into_iter().map(rule).collect())).collect();
-    place.write(REPORT, &to_json(&Report { all: Counts::of(&all), sources, rules, relevance }))
+    place.write(REPORT, &to_json(&Report { all: Counts::of(&all), sources, rules, files, relevance }))
 }
 
 /// A line for each source and for all, and a line for each language.
@@ -95,11 +102,14 @@ fn table<'a>(all: &'a Accounts, sources: impl Iterator<Item = (&'a str, &'a Acco
     }));
     let mut told = aligned(&lines);
     let total = all.num_kept();
-    let mut lines = vec![["language", "kept", "", "characters", ""].map(str::to_owned)];
+    let has_tokens = all.languages.values().any(|language| language.passage.tokens.is_some());
+    let tokens = if has_tokens { "tokens" } else { "" };
+    let mut lines = vec![["language", "kept", "", "characters", tokens, ""].map(str::to_owned)];
     lines.extend(by_kept(all).into_iter().map(|(name, kept)| {
         let passages = &all.languages[name].passage;
-        let mean = passages.characters.checked_div(kept).map_or(String::new(), |mean| mean.to_string());
-        [name.to_owned(), kept.to_string(), share(kept, total), mean, String::new()]
+        let mean = |sum: u64| sum.checked_div(kept).map_or(String::new(), |mean| mean.to_string());
+        let tokens = passages.tokens.as_ref().map_or(String::new(), |tokens| mean(tokens.tokens));
+        [name.to_owned(), kept.to_string(), share(kept, total), mean(passages.characters), tokens, String::new()]
     }));
     told += "\n";
     told += &aligned(&lines);
@@ -145,18 +155,23 @@ fn panels(all: &Accounts) -> Vec<Panel> {
     let others = languages.len().saturating_sub(NAMED_LANGUAGES);
     let others = (others > 0).then(|| bar(format!("{others} others"), rest));
     let mut panels = vec![Panel { title: "Rows by language".into(), bars: named.chain(others).collect() }];
-    let of = |title: &str, lengths: fn(&super::accounts::Language) -> &Lengths| {
-        let mut sum = Lengths::default();
-        all.languages.values().for_each(|language| sum.merge(lengths(language)));
-        let there = |from: &u64| sum.from.get(from).copied().unwrap_or(0);
+    let (mut passages, mut queries) = (Lengths::default(), Lengths::default());
+    for language in all.languages.values() {
+        passages.merge(&language.passage);
+        queries.merge(&language.query);
+    }
+    let mut add = |title: &str, lens: &BTreeMap<u64, u64>| {
+        let there = |from: &u64| lens.get(from).copied().unwrap_or(0);
         let bounds: Vec<u64> = buckets().collect();
         let first = bounds.iter().position(|from| there(from) > 0).unwrap_or(0);
         let last = bounds.iter().rposition(|from| there(from) > 0).unwrap_or(0);
         let bars = (first..=last).map(|i| bar(format!("from {}", bounds[i]), there(&bounds[i]))).collect();
-        Panel { title: title.into(), bars }
+        panels.push(Panel { title: title.into(), bars });
     };
-    panels.push(of("Characters of passages", |language| &language.passage));
-    panels.push(of("Characters of queries", |language| &language.query));
+    add("Characters of passages", &passages.from);
+    add("Characters of queries", &queries.from);
+    passages.tokens.iter().for_each(|tokens| add("Tokens of passages", &tokens.from));
+    queries.tokens.iter().for_each(|tokens| add("Tokens of queries", &tokens.from));
     panels
 }
 
@@ -168,9 +183,9 @@ mod tests {
     #[test]
     fn a_table_names_sources_reasons_and_languages() {
         let mut one = Accounts::default();
-        one.kept("de", "Was?", "Das ist es.");
-        one.kept("en", "What?", "That is it.");
-        one.kept("en", "Where?", "There it is, behind the house.");
+        one.kept("de", ["Was?", "Das ist es."], None);
+        one.kept("en", ["What?", "That is it."], None);
+        one.kept("en", ["Where?", "There it is, behind the house."], None);
         one.dropped("en", &Reason::new("short"));
         let empty = Accounts::default();
         let told = table(&one, [("wiki", &one), ("none", &empty)].into_iter());
@@ -185,7 +200,15 @@ mod tests {
              en           2  66.7 %          20\n\
              de           1  33.3 %          11\n"
         );
+        let mut counted = Accounts::default();
+        counted.kept("de", ["Was?", "Das ist es."], Some([2, 4]));
+        assert!(
+            table(&counted, [].into_iter())
+                .ends_with("characters  tokens\nde           1  100.0 %          11       4\n")
+        );
+        assert_eq!(panels(&counted).len(), 5);
         let panels = panels(&one);
+        assert_eq!(panels.len(), 3);
         assert_eq!(panels[0].bars.iter().map(|bar| bar.name.as_str()).collect::<Vec<_>>(), ["en", "de"]);
         assert_eq!(panels[1].bars.iter().map(|bar| bar.value).collect::<Vec<_>>(), [2.0, 0.0, 0.0, 1.0]);
     }

@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 
-use tercet_sampler::{LineReader, LinesOf, ReadAt, RowError, unpacked_name, utf8};
+use tercet_sampler::{LineReader, LinesOf, ReadAt, RowError, unpacked_name};
 
+use super::lines::next_line;
 use super::refusal::{Kept, Refusal};
 use crate::error::CurateError;
 
@@ -79,13 +80,7 @@ type Visit<'a> = dyn FnMut(u64, Result<&[&str], String>) -> Result<(), RowError>
 
 fn plain(mut lines: LineReader, between: Between, visit: &mut Visit) -> Result<(), RowError> {
     let mut line = Vec::new();
-    loop {
-        let (number, text) = match lines.read_line(&mut line) {
-            Ok(None) => return Ok(()),
-            Ok(Some(number)) => (number, utf8(&line)),
-            Err(RowError::Line { line, reason, .. }) => (line, Err(reason)),
-            Err(error) => return Err(error),
-        };
+    while let Some((number, text)) = next_line(&mut lines, &mut line)? {
         match text {
             Ok(text) if text.trim().is_empty() => {}
             Ok(text) if between == Between::Tab => visit(number, Ok(&text.split('\t').collect::<Vec<_>>()))?,
@@ -93,6 +88,7 @@ fn plain(mut lines: LineReader, between: Between, visit: &mut Visit) -> Result<(
             Err(reason) => visit(number, Err(reason))?,
         }
     }
+    Ok(())
 }
 
 fn commas(path: &Arc<Path>, lines: LineReader, visit: &mut Visit) -> Result<(), RowError> {

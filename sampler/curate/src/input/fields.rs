@@ -30,6 +30,11 @@ impl Field {
         self.parts.iter().flat_map(|part| [Some(part.as_str()), part.split_once('.').map(|(first, _)| first)]).flatten()
     }
 
+    /// Whether a record has all columns in which it looks.
+    pub fn is_in(&self, record: &Map<String, Value>) -> bool {
+        self.parts.iter().all(|part| value_at(part, record).is_ok())
+    }
+
     /// Whether it names columns by numbers.
     pub fn is_by_number(&self) -> bool {
         self.parts.iter().all(|part| part.parse::<usize>().is_ok())

@@ -18,10 +18,21 @@ pub fn for_each_object<T: DeserializeOwned>(
     used: &[&str],
     mut visit: impl FnMut(&ReadAt, T) -> Result<(), Refusal>,
 ) -> Result<(), CurateError> {
+    for_each_object_line(path, used, |at, line| visit(at, json_object(line)?))
+}
+
+/// The same with each object as a line of JSON, which need not be valid.
+///
+/// # Errors
+/// The file cannot be read or is evidently another, or what `visit` ends with.
+pub fn for_each_object_line(
+    path: &Path,
+    used: &[&str],
+    mut visit: impl FnMut(&ReadAt, &str) -> Result<(), Refusal>,
+) -> Result<(), CurateError> {
     let mut kept = Kept::default();
-    let read = tercet_sampler::for_each_object(path, used, |at, line| {
-        visit(at, json_object(line)?).map_err(|refusal| kept.reason(refusal))
-    });
+    let read =
+        tercet_sampler::for_each_object(path, used, |at, line| visit(at, line).map_err(|refusal| kept.reason(refusal)));
     kept.or(read)
 }
 

@@ -1,5 +1,7 @@
 //! Why reading ends before the end of a file.
 
+use tercet_sampler::RowError;
+
 use crate::error::CurateError;
 
 /// What a visitor ends reading with.
@@ -9,6 +11,8 @@ pub enum Refusal {
     Wrong(String),
     /// Something else failed, such as writing.
     Failed(CurateError),
+    /// Nothing is wrong, and no more is wanted: reading ends well.
+    Enough,
 }
 
 impl From<String> for Refusal {
@@ -29,27 +33,34 @@ impl From<CurateError> for Refusal {
     }
 }
 
-/// Keeps the error of a visitor while a reader passes on reasons only.
+impl From<RowError> for Refusal {
+    fn from(error: RowError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Keeps what a visitor ended with while a reader passes on reasons only.
 #[derive(Debug, Default)]
-pub(super) struct Kept(Option<CurateError>);
+pub(super) struct Kept(Option<Refusal>);
 
 impl Kept {
     /// The reason for the reader.
     pub(super) fn reason(&mut self, refusal: Refusal) -> String {
         match refusal {
             Refusal::Wrong(reason) => reason,
-            Refusal::Failed(error) => {
-                self.0 = Some(error);
+            other => {
+                self.0 = Some(other);
                 String::new()
             }
         }
     }
 
-    /// What reading ended with: the visitor's own error, if it had one.
+    /// What reading ended with: the visitor's own end, if it had one.
     pub(super) fn or<E: Into<CurateError>>(self, read: Result<(), E>) -> Result<(), CurateError> {
         match self.0 {
-            Some(error) => Err(error),
-            None => read.map_err(Into::into),
+            Some(Refusal::Failed(error)) => Err(error),
+            Some(Refusal::Enough) => Ok(()),
+            Some(Refusal::Wrong(_)) | None => read.map_err(Into::into),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Some units' rows, scored by ranks and judged by what the recipe says.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use super::recipe::RelevanceRecipe;
 use super::rows::{Scores, Units, make_folder};
 use super::tercet::Tercet;
 use crate::error::CurateError;
-use crate::output::WholeFile;
+use crate::output::{Partial, WholeFile};
 
 /// Who scores, and by what.
 pub(super) struct Ranks<'a> {
@@ -66,7 +66,7 @@ pub(super) fn judge(
             }
             let mut scores = Scores::default();
             for (unit, scored) in own {
-                write(&dropped[unit], &goes(units, unit, &scored, ranks.recipe, &mut scores)?)?;
+                write_goes(units, unit, &scored, (ranks.recipe, dropped[unit].as_path()), &mut scores)?;
             }
             // Plain numbers always have a form.
             write(&done, &serde_json::to_vec(&scores).unwrap_or_default())?;
@@ -103,16 +103,19 @@ fn write_asked(units: Units, unit: usize, path: &Path) -> Result<bool, CurateErr
     Ok(is_asked)
 }
 
-/// The rows of a unit that go, as [`crate::duplicates::dropped_rows`] reads them: each one's number and its reason's.
-fn goes(
+/// Writes the rows of a unit that go to `path`, as [`crate::duplicates::dropped_rows`] reads them: each one's number
+/// and its reason's.
+fn write_goes(
     units: Units,
     unit: usize,
     scored: &Path,
-    recipe: &RelevanceRecipe,
+    (recipe, path): (&RelevanceRecipe, &Path),
     scores: &mut Scores,
-) -> Result<Vec<u8>, CurateError> {
+) -> Result<(), CurateError> {
     let mut reader = LineReader::open(scored, LinesOf::Objects)?;
-    let (mut goes, mut of_row) = (Vec::new(), Vec::new());
+    let partial = Partial::of(path);
+    let mut goes = BufWriter::new(File::create(partial.place()).map_err(CurateError::io(path))?);
+    let mut of_row = Vec::new();
     units.for_each_row(unit, |number, _| {
         let wrong = |reason: String| CurateError::data(scored, reason);
         if reader.read_line(&mut of_row)?.is_none() {
@@ -125,10 +128,11 @@ fn goes(
         let top = recipe.consistency.map(|consistency| consistency.top.get());
         let is_inconsistent = better.zip(top).is_some_and(|(better, top)| better >= top);
         if let Some(reason) = if is_low { Some(0_u16) } else { is_inconsistent.then_some(1) } {
-            goes.extend(number.to_le_bytes());
-            goes.extend(reason.to_le_bytes());
+            let written = goes.write_all(&number.to_le_bytes()).and_then(|()| goes.write_all(&reason.to_le_bytes()));
+            written.map_err(CurateError::io(path))?;
         }
         Ok(())
     })?;
-    Ok(goes)
+    let written = goes.flush().and_then(|()| goes.get_ref().sync_all()).and_then(|()| partial.name());
+    written.map_err(CurateError::io(path))
 }

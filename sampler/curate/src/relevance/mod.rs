@@ -18,17 +18,22 @@ mod tercet;
 mod tests;
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::duplicates;
 use crate::error::CurateError;
 use crate::reason::Reason;
 pub use recipe::RelevanceRecipe;
 use rows::make_folder;
-pub use rows::{Scores, Units};
+pub use rows::{Numbers, Scores, Units};
 use tercet::Tercet;
 
 /// Units whose rows are scored by one command.
 const UNITS_AT_A_TIME: usize = 256;
+
+/// How long ranks that an earlier process started are waited for. They are asked to stop when it ends, and are killed
+/// if they have not within a few seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The reasons, in the order of precedence.
 const LOW_RELEVANCE: Reason = Reason::new("low_relevance");
@@ -63,11 +68,11 @@ pub fn check(recipe: &RelevanceRecipe, base: &Path) -> Result<(), CurateError> {
 /// # Errors
 /// Ranks failed, with their exit code. The operating system's.
 pub fn find(units: Units, recipe: &RelevanceRecipe, base: &Path, scratch: &Path) -> Result<Found, CurateError> {
-    find_by(&Tercet::find()?, units, recipe, base, scratch)
+    find_by(Tercet::find()?, units, recipe, base, scratch)
 }
 
 fn find_by(
-    tercet: &Tercet,
+    mut tercet: Tercet,
     units: Units,
     recipe: &RelevanceRecipe,
     base: &Path,
@@ -77,6 +82,8 @@ fn find_by(
     found.dropped.reasons = vec![LOW_RELEVANCE, INCONSISTENT];
     found.dropped.units = (0..units.rows.len()).map(|unit| scratch.join(format!("dropped/{unit:06}"))).collect();
     make_folder(&scratch.join("dropped"))?;
+    // Those that a killed process started may not have ended yet, and write here.
+    tercet.be_alone(&scratch.join("ranks"), PATIENCE)?;
     let index = match recipe.consistency {
         Some(consistency) => {
             let passages = scratch.join("passages.jsonl.zst");
@@ -89,7 +96,7 @@ fn find_by(
         }
         None => None,
     };
-    let ranks = judged::Ranks { tercet, recipe, base, index: index.as_deref() };
+    let ranks = judged::Ranks { tercet: &tercet, recipe, base, index: index.as_deref() };
     for first in (0..units.rows.len()).step_by(UNITS_AT_A_TIME) {
         let group = first..units.rows.len().min(first + UNITS_AT_A_TIME);
         found.scores.merge(&judged::judge(&ranks, units, group, scratch, &found.dropped.units)?);

@@ -15,8 +15,11 @@ pub struct Units<'a> {
     /// Of each unit a file with a line of JSON for each row, with `query` and `pos`.
     pub rows: &'a [PathBuf],
     /// The numbers of a unit's rows that are not asked about, ascending.
-    pub dropped: &'a dyn Fn(usize) -> Result<Vec<u32>, CurateError>,
+    pub dropped: &'a dyn Fn(usize) -> Result<Numbers<'a>, CurateError>,
 }
+
+/// Numbers of rows that are read one at a time.
+pub type Numbers<'a> = Box<dyn Iterator<Item = Result<u32, CurateError>> + 'a>;
 
 impl Units<'_> {
     /// Calls `visit` with the number and the line of each row of a unit that is asked about.
@@ -27,13 +30,14 @@ impl Units<'_> {
     ) -> Result<(), CurateError> {
         let rows = &self.rows[unit];
         let mut reader = LineReader::open(rows, LinesOf::Objects)?;
-        let mut dropped = (self.dropped)(unit)?.into_iter().peekable();
+        let mut dropped = (self.dropped)(unit)?.peekable();
         let mut line = Vec::new();
         for number in 0.. {
             if reader.read_line(&mut line)?.is_none() {
                 break;
             }
-            if dropped.next_if_eq(&number).is_none() {
+            let is_next = |next: &Result<u32, _>| next.as_ref().map_or(true, |next| *next == number);
+            if dropped.next_if(is_next).transpose()?.is_none() {
                 visit(number, utf8(&line).map_err(|reason| CurateError::data(rows, reason))?)?;
             }
         }

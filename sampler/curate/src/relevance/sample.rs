@@ -81,7 +81,7 @@ mod tests {
         let lines: Vec<String> =
             texts.iter().map(|text| serde_json::json!({"query": "q", "pos": [text]}).to_string() + "\n").collect();
         std::fs::write(&rows, lines.concat()).unwrap();
-        let units = Units { rows: &[rows], dropped: &|_| Ok(dropped.to_vec()) };
+        let units = Units { rows: &[rows], dropped: &|_| Ok(Box::new(dropped.iter().copied().map(Ok))) };
         let count = write(units, NonZeroU64::new(wanted).unwrap(), &out).unwrap();
         assert_eq!(write(units, NonZeroU64::MIN, &out).unwrap(), count, "what is there stays");
         let mut reader = LineReader::open(&out, LinesOf::Objects).unwrap();

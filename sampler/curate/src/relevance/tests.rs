@@ -72,8 +72,9 @@ impl Scene {
     fn find(&self, recipe: &str, dropped: &dyn Fn(usize) -> Vec<u32>) -> Result<Found, CurateError> {
         let recipe: RelevanceRecipe = tercet_configs::from_toml(&format!("model = \"m\"\n{recipe}")).unwrap();
         let tercet = Tercet::at(self.dir.path().join("tercet"));
-        let units = Units { rows: &self.rows, dropped: &|unit| Ok(dropped(unit)) };
-        find_by(&tercet, units, &recipe, Path::new("/base"), &self.dir.path().join("scratch"))
+        let dropped = |unit| Ok(Box::new(dropped(unit).into_iter().map(Ok)) as Numbers<'_>);
+        let units = Units { rows: &self.rows, dropped: &dropped };
+        find_by(tercet, units, &recipe, Path::new("/base"), &self.dir.path().join("scratch"))
     }
 
     /// The script has been given all rows of these units that are asked about.
@@ -195,4 +196,18 @@ fn many_units_are_asked_about_a_part_at_a_time() {
     scene.assert_given(&(0..num_units).collect::<Vec<_>>());
     // Each unit is copied and joined, and none is kept in memory.
     assert_eq!(looked.get(), 2 * num_units);
+}
+
+#[test]
+fn ranks_that_do_not_end_are_waited_for_no_longer_than_patience() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ranks");
+    fs::write(&path, "tercet score, process 7").unwrap();
+    let held = fs::File::open(&path).unwrap();
+    held.lock().unwrap();
+    let error = Tercet::at("tercet".into()).be_alone(&path, Duration::ZERO).unwrap_err();
+    assert_eq!(error.exit_code().code(), 3);
+    assert!(error.to_string().contains("ranks: tercet score, process 7 of an earlier command did not end"), "{error}");
+    drop(held);
+    Tercet::at("tercet".into()).be_alone(&path, Duration::ZERO).unwrap();
 }

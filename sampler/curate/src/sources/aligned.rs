@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tercet_sampler::{LineReader, LinesOf, ReadAt, RowError, plain_or_packed, unpacked_name, utf8};
+use tercet_sampler::{LineReader, LinesOf, ReadAt, RowError, plain_or_packed, unpacked_name};
 
 use super::offers::Offers;
 use super::records::Columns;
 use crate::error::CurateError;
+use crate::input::{Refusal, next_line};
 
 /// The files that belong to `file`, itself first: the same name with the other endings, packed or not.
 ///
@@ -31,12 +32,7 @@ pub(super) fn partners(file: &Path, endings: &[String]) -> Result<Vec<PathBuf>, 
 }
 
 /// Offers what the lines of `file` and of those that belong to it give together.
-pub(super) fn read(
-    file: &Path,
-    endings: &[String],
-    columns: &Columns,
-    offers: &mut Offers<'_>,
-) -> Result<(), CurateError> {
+pub(super) fn read(file: &Path, endings: &[String], columns: &Columns, offers: &mut Offers<'_>) -> Result<(), Refusal> {
     let paths = partners(file, endings).map_err(|reason| CurateError::data(file, reason))?;
     let mut files =
         paths.iter().map(|path| LineReader::open(path, LinesOf::Text)).collect::<Result<Vec<_>, RowError>>()?;
@@ -44,26 +40,20 @@ pub(super) fn read(
     let mut lines = vec![Vec::new(); files.len()];
     for number in 1.. {
         let at = ReadAt::line(&path, number);
-        let mut read = Vec::with_capacity(files.len());
-        for (reader, line) in files.iter_mut().zip(&mut lines) {
-            read.push(match reader.read_line(line) {
-                Ok(number) => Ok(number.is_some()),
-                Err(RowError::Line { reason, .. }) => Err(reason),
-                Err(error) => return Err(error.into()),
-            });
-        }
-        if let Some(ended) = read.iter().position(|read| *read == Ok(false)) {
-            let Some(longer) = read.iter().position(|read| *read != Ok(false)) else { return Ok(()) };
+        let texts =
+            files.iter_mut().zip(&mut lines).map(|(file, line)| Ok(next_line(file, line)?.map(|(_, text)| text)));
+        let texts = texts.collect::<Result<Vec<_>, RowError>>()?;
+        if let Some(ended) = texts.iter().position(Option::is_none) {
+            let Some(longer) = texts.iter().position(Option::is_some) else { return Ok(()) };
             let (ended, longer) = (paths[ended].display(), paths[longer].display());
             let reason = format!("{longer} has a line {number} and {ended} has not: they do not belong together");
-            return Err(CurateError::data(file, reason));
+            return Err(CurateError::data(file, reason).into());
         }
         let record: Result<Map<String, Value>, String> = endings
             .iter()
-            .zip(read)
-            .zip(&lines)
-            .map(|((ending, read), line)| {
-                let text = read.and_then(|_| utf8(line)).map_err(|reason| format!("{ending}: {reason}"))?;
+            .zip(texts.into_iter().flatten())
+            .map(|(ending, text)| {
+                let text = text.map_err(|reason| format!("{ending}: {reason}"))?;
                 Ok((ending.clone(), Value::from(text)))
             })
             .collect();

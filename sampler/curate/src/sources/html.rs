@@ -15,7 +15,7 @@ use super::document::{Document, Section, TOO_LONG};
 use super::entities::decoded;
 use super::offers::Offers;
 use super::text::whole;
-use crate::error::CurateError;
+use crate::input::Refusal;
 use crate::reason::Reason;
 
 /// The longest page that is read. Common Crawl cuts pages off at 1 MiB, and since 2025 at 5 MiB.
@@ -87,7 +87,7 @@ const UNPARSED: Reason = Reason::new("unparsed");
 const NO_MAIN_TEXT: Reason = Reason::new("no_main_text");
 
 /// Offers the page that `file` is.
-pub(super) fn read(file: &Path, offers: &mut Offers<'_>) -> Result<(), CurateError> {
+pub(super) fn read(file: &Path, offers: &mut Offers<'_>) -> Result<(), Refusal> {
     let at = ReadAt::line(&Arc::from(file), 1);
     let name = file.display().to_string();
     match whole(file, MAX_BYTES)? {
@@ -103,7 +103,7 @@ pub(super) fn offer(
     bytes: &[u8],
     stated: Option<&str>,
     offers: &mut Offers<'_>,
-) -> Result<(), CurateError> {
+) -> Result<(), Refusal> {
     let Some(page) = text(bytes, stated) else { return offers.drop(at, ENCODING, name) };
     if is_too_deep(&page) {
         return offers.drop(at, TOO_DEEP, name);

@@ -5,24 +5,18 @@ use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
-use tercet_sampler::{LineReader, LinesOf, ReadAt, RowError, json_object, utf8};
+use tercet_sampler::{LineReader, LinesOf, ReadAt, json_object};
 
 use super::offers::Offers;
 use super::records::Columns;
-use crate::error::CurateError;
+use crate::input::{Refusal, for_each_object_line, next_line};
 
 /// Offers what each line of `file` gives. Blank lines are passed over.
-pub(super) fn read_lines(file: &Path, columns: &Columns, offers: &mut Offers<'_>) -> Result<(), CurateError> {
+pub(super) fn read_lines(file: &Path, columns: &Columns, offers: &mut Offers<'_>) -> Result<(), Refusal> {
     let mut lines = LineReader::open(file, LinesOf::Objects)?;
     let path: Arc<Path> = Arc::from(file);
     let mut line = Vec::new();
-    loop {
-        let (number, text) = match lines.read_line(&mut line) {
-            Ok(None) => return Ok(()),
-            Ok(Some(number)) => (number, utf8(&line)),
-            Err(RowError::Line { line, reason, .. }) => (line, Err(reason)),
-            Err(error) => return Err(error.into()),
-        };
+    while let Some((number, text)) = next_line(&mut lines, &mut line)? {
         let at = ReadAt::line(&path, number);
         match text {
             Ok(text) if text.trim().is_empty() => {}
@@ -30,25 +24,16 @@ pub(super) fn read_lines(file: &Path, columns: &Columns, offers: &mut Offers<'_>
             Err(reason) => offers.unreadable(&at, reason)?,
         }
     }
+    Ok(())
 }
 
 /// Offers what each row of `file` gives, or of the files of the folder that it is.
-pub(super) fn read_columns(file: &Path, columns: &Columns, offers: &mut Offers<'_>) -> Result<(), CurateError> {
+pub(super) fn read_columns(file: &Path, columns: &Columns, offers: &mut Offers<'_>) -> Result<(), Refusal> {
     let wanted: Vec<&str> = columns.wanted().iter().map(String::as_str).collect();
-    let mut failed = None;
-    let read = tercet_sampler::for_each_object(file, &wanted, |at, line| {
-        offer(at, line, columns, offers).map_err(|error| {
-            failed = Some(error);
-            String::new()
-        })
-    });
-    match failed {
-        Some(error) => Err(error),
-        None => read.map_err(Into::into),
-    }
+    Ok(for_each_object_line(file, &wanted, |at, line| offer(at, line, columns, offers))?)
 }
 
-fn offer(at: &ReadAt, line: &str, columns: &Columns, offers: &mut Offers<'_>) -> Result<(), CurateError> {
+fn offer(at: &ReadAt, line: &str, columns: &Columns, offers: &mut Offers<'_>) -> Result<(), Refusal> {
     let whole = || json_object::<Map<String, Value>>(line);
     let mut json = serde_json::Deserializer::from_str(line);
     match Wanted(columns.wanted()).deserialize(&mut json).and_then(|record| json.end().map(|()| record)) {

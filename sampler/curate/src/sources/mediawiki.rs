@@ -16,7 +16,7 @@ use tercet_sampler::{ReadAt, RowError, Unpacked};
 use super::document::Document;
 use super::offers::Offers;
 use super::wikitext::{Namespaces, sections};
-use crate::error::CurateError;
+use crate::input::Refusal;
 use crate::reason::Reason;
 
 /// The page leads to another.
@@ -45,7 +45,7 @@ struct Page {
 }
 
 /// Offers the articles of `file`.
-pub(super) fn read(file: &Path, offers: &mut Offers<'_>) -> Result<(), CurateError> {
+pub(super) fn read(file: &Path, offers: &mut Offers<'_>) -> Result<(), Refusal> {
     let content = Unpacked::open(file)?;
     let path: Arc<Path> = Arc::from(file);
     let (line, held) = (Rc::new(Cell::new(1)), Rc::new(Cell::new(0)));
@@ -64,6 +64,7 @@ pub(super) fn read(file: &Path, offers: &mut Offers<'_>) -> Result<(), CurateErr
         line,
         held,
         within: Vec::new(),
+        is_begun: false,
         names: Namespaces::default(),
         language: None,
         page: None,
@@ -74,7 +75,7 @@ pub(super) fn read(file: &Path, offers: &mut Offers<'_>) -> Result<(), CurateErr
         dump.held.set(0);
         piece.clear();
         match dump.xml.read_event_into(&mut piece) {
-            Ok(Event::Eof) => return dump.end(),
+            Ok(Event::Eof) => return Ok(dump.end()?),
             Ok(event) => dump.take(&event, offers)?,
             Err(quick_xml::Error::Io(error)) => {
                 let error = io::Error::new(error.kind(), error.to_string());
@@ -95,6 +96,8 @@ struct Dump {
     broken: Box<dyn Fn(io::Error) -> RowError>,
     /// The elements that are open.
     within: Vec<String>,
+    /// Whether the element that a dump is has begun.
+    is_begun: bool,
     names: Namespaces,
     language: Option<String>,
     page: Option<Page>,
@@ -106,14 +109,15 @@ impl Dump {
     }
 
     /// The end of the file, which is that of the dump.
-    fn end(&self) -> Result<(), CurateError> {
+    fn end(&self) -> Result<(), RowError> {
         match self.within.last() {
-            Some(open) => Err(self.wrong(&format!("the dump ends within <{open}>: copy the file again")).into()),
-            None => Ok(()),
+            Some(open) => Err(self.wrong(&format!("the dump ends within <{open}>: copy the file again"))),
+            None if self.is_begun => Ok(()),
+            None => Err(self.wrong("no <mediawiki> begins, which a dump of a MediaWiki is within")),
         }
     }
 
-    fn take(&mut self, event: &Event<'_>, offers: &mut Offers<'_>) -> Result<(), CurateError> {
+    fn take(&mut self, event: &Event<'_>, offers: &mut Offers<'_>) -> Result<(), Refusal> {
         match event {
             Event::Start(element) => {
                 self.open(element)?;
@@ -147,19 +151,22 @@ impl Dump {
         Ok(())
     }
 
-    fn open(&mut self, element: &BytesStart<'_>) -> Result<(), CurateError> {
+    fn open(&mut self, element: &BytesStart<'_>) -> Result<(), RowError> {
         let attribute = |name: &str| {
             let found = element.try_get_attribute(name).ok().flatten();
             found.and_then(|found| found.normalized_value(XmlVersion::Explicit1_0).ok().map(|value| value.into_owned()))
         };
         match (self.within.as_slice(), element.name().as_ref()) {
-            ([], "mediawiki") => self.language = attribute("xml:lang").filter(|language| !language.is_empty()),
-            ([], "page") | ([_], "page") => {
+            ([], "mediawiki") => {
+                self.is_begun = true;
+                self.language = attribute("xml:lang").filter(|language| !language.is_empty());
+            }
+            ([_], "page") => {
                 self.page = Some(Page { line: self.line.get(), ..Page::default() });
             }
             ([], found) => {
                 let reason = format!("a <{found}> begins, where a dump of a MediaWiki is expected (<mediawiki>)");
-                return Err(self.wrong(&reason).into());
+                return Err(self.wrong(&reason));
             }
             ([.., namespaces], "namespace") if namespaces == "namespaces" => {
                 self.names.begin(attribute("key").as_deref().unwrap_or_default());
@@ -194,7 +201,7 @@ impl Dump {
         }
     }
 
-    fn offer(&self, page: Page, offers: &mut Offers<'_>) -> Result<(), CurateError> {
+    fn offer(&self, page: Page, offers: &mut Offers<'_>) -> Result<(), Refusal> {
         let at = ReadAt::line(&self.path, page.line);
         // Exports before schema 0.6 do not name the namespace, before 0.7 the model.
         if !matches!(page.namespace.as_str(), "" | "0") {

@@ -34,13 +34,16 @@ use std::path::{Path, PathBuf};
 use tercet_sampler::ReadAt;
 
 use crate::error::CurateError;
-use crate::input::matching;
+use crate::input::{Refusal, matching};
 use format::Format;
 pub use offers::Offered;
-use offers::Offers;
+use offers::{NO_COLUMN, Offers, UNREADABLE};
 use records::Columns;
 pub use source::Source;
 use source::{Language, OnError};
+
+/// Records in which one must have the columns that are asked for, where one that has not is an error anyway.
+const MOST_TRIED: u64 = 1000;
 
 impl Source {
     /// Its files below `base`, each once, in the order of their paths.
@@ -75,6 +78,43 @@ impl Source {
         }
     }
 
+    /// Looks whether records of `file`, the source's first one, have the columns that are asked for. That none of them
+    /// has is no mistake of the file's.
+    ///
+    /// # Errors
+    /// No record at the beginning has them; where others are dropped, no record at all. What else is wrong with the
+    /// file is left to who reads it.
+    pub fn try_columns(&self, file: &Path) -> Result<(), CurateError> {
+        // What can be read only once, such as a pipe, is not tried.
+        if !(file.is_file() || file.is_dir()) || self.format_of(file).is_ok_and(Format::is_of_documents) {
+            return Ok(());
+        }
+        let dropping = Self { on_error: OnError::Skip, ..self.clone() };
+        let most = if self.on_error == OnError::Skip { u64::MAX } else { MOST_TRIED };
+        let (mut lacking, mut read) = (None, 0);
+        // What ends reading is found again.
+        _ = dropping.read(file, &mut |_, offered| {
+            match offered {
+                Offered::Dropped(reason, said) if reason == NO_COLUMN => _ = lacking.get_or_insert(said),
+                Offered::Dropped(reason, _) if reason == UNREADABLE => {}
+                _ => {
+                    lacking = None;
+                    return Err(Refusal::Enough);
+                }
+            }
+            read += 1;
+            if read < most { Ok(()) } else { Err(Refusal::Enough) }
+        });
+        match lacking {
+            None => Ok(()),
+            Some(said) => {
+                let (name, file) = (&self.name, file.display());
+                let reason = format!("no record of {file} has the columns that it asks for: {said}");
+                Err(CurateError::Usage(format!("source {name:?}: {reason}")))
+            }
+        }
+    }
+
     /// Calls `visit` with what each record of `file` gives, in order.
     ///
     /// # Errors
@@ -82,8 +122,20 @@ impl Source {
     pub fn read(
         &self,
         file: &Path,
-        visit: &mut dyn FnMut(&ReadAt, Offered) -> Result<(), CurateError>,
+        visit: &mut dyn FnMut(&ReadAt, Offered) -> Result<(), Refusal>,
     ) -> Result<(), CurateError> {
+        match self.offer(file, visit) {
+            Ok(()) | Err(Refusal::Enough) => Ok(()),
+            Err(Refusal::Wrong(reason)) => Err(CurateError::data(file, reason)),
+            Err(Refusal::Failed(error)) => Err(error),
+        }
+    }
+
+    fn offer(
+        &self,
+        file: &Path,
+        visit: &mut dyn FnMut(&ReadAt, Offered) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
         let mut offers = Offers {
             visit,
             kind: self.kind,

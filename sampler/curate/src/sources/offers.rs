@@ -5,12 +5,14 @@ use tercet_sampler::ReadAt;
 use super::document::Document;
 use super::kind::Kind;
 use super::sentences;
-use crate::error::CurateError;
+use crate::input::Refusal;
 use crate::pair::Pair;
 use crate::reason::Reason;
 
 /// The record is not what the source says.
-const UNREADABLE: Reason = Reason::new("unreadable");
+pub(super) const UNREADABLE: Reason = Reason::new("unreadable");
+/// The record has not the columns that the source asks for.
+pub(super) const NO_COLUMN: Reason = Reason::new("no_column");
 /// There is no text to search with: no title, no question.
 const NO_QUERY: Reason = Reason::new("no_query");
 /// There is no text to be found: an empty body, a missing answer.
@@ -36,7 +38,7 @@ pub enum Offered {
 
 /// Calls a visitor with what a file of a source gives.
 pub(super) struct Offers<'a> {
-    pub(super) visit: &'a mut dyn FnMut(&ReadAt, Offered) -> Result<(), CurateError>,
+    pub(super) visit: &'a mut dyn FnMut(&ReadAt, Offered) -> Result<(), Refusal>,
     pub(super) kind: Kind,
     /// The language that the source states.
     pub(super) language: Option<String>,
@@ -48,21 +50,30 @@ pub(super) struct Offers<'a> {
 
 impl Offers<'_> {
     /// A record that gives nothing.
-    pub(super) fn drop(&mut self, at: &ReadAt, reason: Reason, text: &str) -> Result<(), CurateError> {
+    pub(super) fn drop(&mut self, at: &ReadAt, reason: Reason, text: &str) -> Result<(), Refusal> {
         let end = (0..=SHOWN_BYTES.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
         (self.visit)(at, Offered::Dropped(reason, text[..end].trim().to_owned()))
     }
 
     /// A record that is not what the source says, for `reason`.
-    pub(super) fn unreadable(&mut self, at: &ReadAt, reason: String) -> Result<(), CurateError> {
+    pub(super) fn unreadable(&mut self, at: &ReadAt, reason: String) -> Result<(), Refusal> {
+        self.unfit(at, UNREADABLE, reason)
+    }
+
+    /// A record without a column that the source asks for, which `reason` names.
+    pub(super) fn no_column(&mut self, at: &ReadAt, reason: String) -> Result<(), Refusal> {
+        self.unfit(at, NO_COLUMN, reason)
+    }
+
+    fn unfit(&mut self, at: &ReadAt, what: Reason, reason: String) -> Result<(), Refusal> {
         match self.skips {
-            true => self.drop(at, UNREADABLE, &reason),
+            true => self.drop(at, what, &reason),
             false => Err(at.error(reason).into()),
         }
     }
 
     /// A record's pairs, or one pair, or the reason that there is none.
-    pub(super) fn pairs(&mut self, at: &ReadAt, pairs: impl IntoIterator<Item = Pair>) -> Result<(), CurateError> {
+    pub(super) fn pairs(&mut self, at: &ReadAt, pairs: impl IntoIterator<Item = Pair>) -> Result<(), Refusal> {
         let mut given = 0;
         for mut pair in pairs {
             trim(&mut pair.query);
@@ -81,8 +92,8 @@ impl Offers<'_> {
         Ok(())
     }
 
-    /// The pair of a text's first sentence and the rest, with the language and the scores of `pair`.
-    pub(super) fn first_sentence(&mut self, at: &ReadAt, text: &str, pair: Pair) -> Result<(), CurateError> {
+    /// The pair of a text's first sentence and the rest, with the language of `pair`.
+    pub(super) fn first_sentence(&mut self, at: &ReadAt, text: &str, pair: Pair) -> Result<(), Refusal> {
         if text.trim().is_empty() {
             return self.drop(at, NO_PASSAGE, "");
         }
@@ -93,9 +104,9 @@ impl Offers<'_> {
     }
 
     /// The pairs of a document, as the source's kind makes them.
-    pub(super) fn document(&mut self, at: &ReadAt, document: Document) -> Result<(), CurateError> {
+    pub(super) fn document(&mut self, at: &ReadAt, document: Document) -> Result<(), Refusal> {
         let language = self.language.clone().or_else(|| document.language.clone());
-        let of = |query: String, passage: String| Pair { query, passage, language: language.clone(), scores: vec![] };
+        let of = |query: String, passage: String| Pair { query, passage, language: language.clone() };
         match self.kind {
             Kind::FirstSentenceRest => {
                 let body = document.body();

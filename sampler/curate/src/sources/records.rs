@@ -7,8 +7,7 @@ use tercet_sampler::ReadAt;
 
 use super::offers::Offers;
 use super::source::{Language, Source};
-use crate::error::CurateError;
-use crate::input::Field;
+use crate::input::{Field, Refusal};
 use crate::pair::Pair;
 use crate::reason::Reason;
 
@@ -58,17 +57,20 @@ impl Columns {
         record: &Map<String, Value>,
         whole: impl FnOnce() -> Option<Map<String, Value>>,
         offers: &mut Offers<'_>,
-    ) -> Result<(), CurateError> {
-        let (pair, passages) = match self.texts(record, offers) {
+    ) -> Result<(), Refusal> {
+        let (pair, passages, scores) = match self.texts(record, offers) {
             Ok(found) => found,
             Err(reason) => {
                 let reason = whole().and_then(|record| self.texts(&record, offers).err()).unwrap_or(reason);
-                return offers.unreadable(at, reason);
+                return match self.are_in(record) {
+                    true => offers.unreadable(at, reason),
+                    false => offers.no_column(at, reason),
+                };
             }
         };
         // What is not a number is below every number.
         let is_low = |score: &f64, min: &f64| score.partial_cmp(min).is_none_or(Ordering::is_lt);
-        let low = self.min.iter().zip(&pair.scores).find(|((_, min), score)| is_low(score, min));
+        let low = self.min.iter().zip(&scores).find(|((_, min), score)| is_low(score, min));
         if let Some(((name, _), _)) = low {
             return offers.drop(at, Reason::about("score", name), &pair.query);
         }
@@ -81,8 +83,14 @@ impl Columns {
         }
     }
 
-    /// A pair without its passage, and its passages.
-    fn texts(&self, record: &Map<String, Value>, offers: &Offers<'_>) -> Result<(Pair, Vec<String>), String> {
+    /// Whether a record has all that are asked for.
+    fn are_in(&self, record: &Map<String, Value>) -> bool {
+        let mut others = self.language.iter().chain(self.min.iter().map(|(name, _)| name));
+        self.query.is_in(record) && self.passage.is_in(record) && others.all(|name| record.contains_key(name))
+    }
+
+    /// A pair without its passage, its passages, and its scores in the order of [`min`](Self::min).
+    fn texts(&self, record: &Map<String, Value>, offers: &Offers<'_>) -> Result<(Pair, Vec<String>, Vec<f64>), String> {
         let query = match offers.kind.is_of_one_text() {
             true => String::new(),
             false => self.query.text(record)?,
@@ -96,7 +104,7 @@ impl Columns {
             None => offers.language.clone(),
         };
         let scores = self.min.iter().map(|(name, _)| score(name, record)).collect::<Result<_, _>>()?;
-        Ok((Pair { query, passage: String::new(), language, scores }, passages))
+        Ok((Pair { query, passage: String::new(), language }, passages, scores))
     }
 }
 

@@ -6,9 +6,8 @@ use serde_json::{Map, Value};
 use tercet_sampler::ReadAt;
 
 use super::format::Format;
-use super::offers::Offers;
+use super::offers::{NO_COLUMN, Offers};
 use super::records::Columns;
-use crate::error::CurateError;
 use crate::input::{Between, Refusal, for_each_row, is_header};
 
 /// Offers what each line of `file` gives. The columns are `named`, or asked for by numbers, or else named in the first
@@ -19,18 +18,25 @@ pub(super) fn read(
     named: Option<&[String]>,
     columns: &Columns,
     offers: &mut Offers<'_>,
-) -> Result<(), CurateError> {
+) -> Result<(), Refusal> {
     let between = if format == Format::Csv { Between::Comma } else { Between::Tab };
     let mut header: Option<Header> = None;
-    for_each_row(file, Some(between), |at, cells| {
+    let read = for_each_row(file, Some(between), |at, cells| {
         let cells = match cells {
             Ok(cells) => cells,
-            Err(reason) => return Ok(offers.unreadable(at, reason)?),
+            Err(reason) => return offers.unreadable(at, reason),
         };
         let header = match &header {
             Some(header) => header,
             None => {
-                let (found, is_line_of_names) = Header::of(cells, named, columns)?;
+                let (found, is_line_of_names) = match Header::of(cells, named, columns) {
+                    Ok(found) => found,
+                    Err(reason) => {
+                        // It is so for all lines, so that it ends reading even where single lines are dropped.
+                        offers.drop(at, NO_COLUMN, &reason)?;
+                        return Err(reason.into());
+                    }
+                };
                 let found = header.insert(found);
                 if is_line_of_names {
                     return Ok(());
@@ -38,8 +44,9 @@ pub(super) fn read(
                 found
             }
         };
-        Ok(header.offer(at, cells, columns, offers)?)
-    })
+        header.offer(at, cells, columns, offers)
+    });
+    Ok(read?)
 }
 
 /// The columns that are wanted of a table.
@@ -52,7 +59,7 @@ struct Header {
 
 impl Header {
     /// What the first line says, and whether it holds names rather than a record.
-    fn of(cells: &[&str], named: Option<&[String]>, columns: &Columns) -> Result<(Self, bool), Refusal> {
+    fn of(cells: &[&str], named: Option<&[String]>, columns: &Columns) -> Result<(Self, bool), String> {
         let by_number = columns.wanted().iter().all(|name| name.parse::<usize>().is_ok());
         let (names, is_line_of_names): (Vec<String>, bool) = match named {
             Some(named) => (named.to_vec(), cells.iter().zip(named).all(|(cell, name)| cell.trim() == name)),
@@ -66,19 +73,13 @@ impl Header {
         let is_missing = |name: &&String| !is_part(name, columns.wanted()) && place(name).is_none();
         if let Some(missing) = columns.wanted().iter().find(is_missing) {
             let whence = if named.is_some() { "among `columns`" } else { "in the first line" };
-            return Err(format!("no column {missing:?} {whence}: {names:?}").into());
+            return Err(format!("no column {missing:?} {whence}: {names:?}"));
         }
         let max = if named.is_none() { names.len() } else { usize::MAX };
         Ok((Self { num_cells: (names.len(), max), places }, is_line_of_names))
     }
 
-    fn offer(
-        &self,
-        at: &ReadAt,
-        cells: &[&str],
-        columns: &Columns,
-        offers: &mut Offers<'_>,
-    ) -> Result<(), CurateError> {
+    fn offer(&self, at: &ReadAt, cells: &[&str], columns: &Columns, offers: &mut Offers<'_>) -> Result<(), Refusal> {
         let (min, max) = self.num_cells;
         if cells.len() < min || cells.len() > max {
             return offers.unreadable(at, format!("expected {min} columns, found {}", cells.len()));

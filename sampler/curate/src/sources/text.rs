@@ -9,12 +9,13 @@ use tercet_sampler::{ReadAt, Unpacked, utf8};
 use super::document::{Document, TOO_LONG};
 use super::offers::Offers;
 use crate::error::CurateError;
+use crate::input::Refusal;
 
 /// The longest document that a file is.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// Offers the file's text as a document.
-pub(super) fn read(file: &Path, offers: &mut Offers<'_>) -> Result<(), CurateError> {
+pub(super) fn read(file: &Path, offers: &mut Offers<'_>) -> Result<(), Refusal> {
     let at = ReadAt::line(&Arc::from(file), 1);
     let Some(bytes) = whole(file, MAX_BYTES)? else {
         return offers.drop(&at, TOO_LONG, &file.display().to_string());

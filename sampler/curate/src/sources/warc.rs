@@ -12,7 +12,7 @@ use tercet_sampler::{ReadAt, RowError, Unpacked};
 use super::document::{Document, TOO_LONG};
 use super::html;
 use super::offers::Offers;
-use crate::error::CurateError;
+use crate::input::Refusal;
 use crate::reason::Reason;
 
 /// The server did not send the page (a status other than 200).
@@ -34,7 +34,7 @@ const MAX_HEADERS: usize = 256;
 const HEAD_BYTES: u64 = 1 << 20;
 
 /// Offers the captures of `file`.
-pub(super) fn read(file: &Path, offers: &mut Offers<'_>) -> Result<(), CurateError> {
+pub(super) fn read(file: &Path, offers: &mut Offers<'_>) -> Result<(), Refusal> {
     let content = Unpacked::open(file)?;
     let mut records = Records { path: Arc::from(file), broken: Box::new(content.broken(0)), content, number: 0 };
     while let Some(record) = records.next()? {
@@ -53,7 +53,7 @@ pub(super) fn read(file: &Path, offers: &mut Offers<'_>) -> Result<(), CurateErr
 }
 
 /// Offers the page that an answer of HTTP is.
-fn page(at: &ReadAt, target: &str, answer: &[u8], offers: &mut Offers<'_>) -> Result<(), CurateError> {
+fn page(at: &ReadAt, target: &str, answer: &[u8], offers: &mut Offers<'_>) -> Result<(), Refusal> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut head = httparse::Response::new(&mut headers);
     let Ok(httparse::Status::Complete(head_len)) = head.parse(answer) else {

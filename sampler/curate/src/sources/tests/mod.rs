@@ -17,12 +17,11 @@ struct Corpus {
     source: Source,
 }
 
-/// What was offered: pairs with their languages and scores, and reasons with texts.
+/// What was offered: pairs with their languages, and reasons with texts.
 #[derive(Debug, Default, PartialEq)]
 struct Given {
     pairs: Vec<(String, String)>,
     languages: Vec<Option<String>>,
-    scores: Vec<Vec<f64>>,
     dropped: Vec<(String, String)>,
     places: Vec<String>,
 }
@@ -51,7 +50,6 @@ impl Corpus {
                     Offered::Pair(pair) => {
                         given.pairs.push((pair.query, pair.passage));
                         given.languages.push(pair.language);
-                        given.scores.push(pair.scores);
                         let place = at.error("x".into()).to_string();
                         given.places.push(place.rsplit('/').next().unwrap().trim_end_matches(": x").to_owned());
                     }

@@ -1,12 +1,15 @@
 //! `[filters]` of a curation's recipe.
 
-use std::fmt;
+mod limit;
+mod rule_sets;
+
 use std::path::PathBuf;
 
-use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::words::Splitting;
+pub use limit::Limit;
+pub use rule_sets::{RuleSet, RuleSets};
 
 /// The least and the most that a count may be.
 pub type Range = [u64; 2];
@@ -79,8 +82,10 @@ pub struct FiltersRecipe {
     /// Characters of paragraphs that were there before; 0.2.
     pub dup_para_char_frac: Limit,
     /// Numbers of words, and the most characters of the most frequent n-gram of as many; 2 to 4 words, 0.20 to 0.16.
+    #[serde(deserialize_with = "n_grams")]
     pub top_n_grams: Option<Vec<(usize, f64)>>,
     /// Numbers of words, and the most characters that repeated n-grams of as many have; 5 to 10 words, 0.15 to 0.10.
+    #[serde(deserialize_with = "n_grams")]
     pub dup_n_grams: Option<Vec<(usize, f64)>>,
 
     /// C4: marks of citations are taken out; true.
@@ -141,7 +146,7 @@ impl FiltersRecipe {
     /// Says what is wrong with it: the key, and the reason.
     ///
     /// # Errors
-    /// A range is empty, a share is none, or a list has nothing.
+    /// A range is empty, a share is none, a list has nothing, or a bound is given of rules that are not asked for.
     pub fn check(&self) -> Result<(), (String, String)> {
         let wrong = |key: &str, reason: String| Err((key.to_owned(), reason));
         let ranges = [
@@ -170,143 +175,46 @@ impl FiltersRecipe {
             return wrong("length_ratio_max", format!("{ratio} is less than 1, which the ratio of equal lengths is"));
         }
         let lists = [("languages", &self.languages), ("query_languages", &self.query_languages)];
-        match lists.into_iter().find(|(_, list)| list.as_ref().is_some_and(Vec::is_empty)) {
-            Some((key, _)) => wrong(key, "no language is named, so nothing would be kept".to_owned()),
-            None => Ok(()),
+        if let Some((key, _)) = lists.into_iter().find(|(_, list)| list.as_ref().is_some_and(Vec::is_empty)) {
+            return wrong(key, "no language is named, so nothing would be kept".to_owned());
         }
-    }
-}
-
-/// A bound of a rule.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub enum Limit {
-    /// As published.
-    #[default]
-    Published,
-    /// The rule is left out.
-    Off,
-    /// Another number.
-    At(f64),
-}
-
-impl Limit {
-    /// The bound, where `published` is the usual one.
-    pub fn or(self, published: f64) -> Option<f64> {
-        match self {
-            Self::Published => Some(published),
-            Self::Off => None,
-            Self::At(bound) => Some(bound),
+        for (key, list) in [("top_n_grams", &self.top_n_grams), ("dup_n_grams", &self.dup_n_grams)] {
+            if let Some((n, share)) = list.iter().flatten().find(|(n, share)| *n == 0 || !(0.0..=1.0).contains(share)) {
+                let reason = format!("[{n}, {share}]: a number of words from 1 and a share from 0 to 1 are expected");
+                return wrong(key, reason);
+            }
         }
+        Ok(())
+    }
+
+    /// Says that `key` is a bound of rules that are not asked for, which would change nothing. None if it is none.
+    pub fn without_effect(&self, key: &str) -> Option<String> {
+        let of = RuleSet::of_bound(key)?;
+        let is_asked = self.rules.0.iter().any(|asked| of.iter().any(|set| asked.has(*set)));
+        let named: Vec<&str> = of.iter().map(|set| set.name()).collect();
+        (!is_asked).then(|| match self.rules.0.is_empty() {
+            true => format!("no rules are asked for: add them as rules = {:?}, or leave the key out", named[0]),
+            false => format!(
+                "a bound of {}, which `rules` does not name: add the set to it, or leave the key out",
+                named.join(" and ")
+            ),
+        })
     }
 }
 
-impl Serialize for Limit {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Published => serializer.serialize_none(),
-            Self::Off => serializer.serialize_bool(false),
-            Self::At(bound) => serializer.serialize_f64(*bound),
-        }
+/// Pairs of a number of words and a share; `false` is none.
+fn n_grams<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<(usize, f64)>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "pairs of a number of words and a share are expected, as [[2, 0.2]], or false")]
+    enum NGrams {
+        Named(Vec<(usize, f64)>),
+        Asked(bool),
     }
-}
-
-impl<'de> Deserialize<'de> for Limit {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(LimitVisitor)
-    }
-}
-
-struct LimitVisitor;
-
-impl Visitor<'_> for LimitVisitor {
-    type Value = Limit;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number, or false to leave the rule out")
-    }
-
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Limit, E> {
-        match value {
-            false => Ok(Limit::Off),
-            true => Ok(Limit::Published),
-        }
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Limit, E> {
-        self.visit_f64(value as f64)
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Limit, E> {
-        self.visit_f64(value as f64)
-    }
-
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Limit, E> {
-        match value >= 0.0 {
-            true => Ok(Limit::At(value)),
-            false => Err(E::custom(format!("{value} is no bound: 0 or more is expected, or false"))),
-        }
-    }
-}
-
-/// A published set of rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RuleSet {
-    /// [`GopherRepetition`](Self::GopherRepetition) and [`GopherQuality`](Self::GopherQuality).
-    Gopher,
-    /// Lengths, symbols, bullets and stop words.
-    GopherQuality,
-    /// Repeated lines, paragraphs and n-grams.
-    GopherRepetition,
-    /// Lines and sentences; it takes lines and citations out of the passage.
-    C4,
-    /// Lines.
-    #[serde(rename = "fineweb")]
-    FineWeb,
-    /// Characters and lines of text that is not English.
-    Nemo,
-}
-
-/// Sets of rules: one, a list of them, or "none".
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Named", into = "Vec<RuleSet>")]
-pub struct RuleSets(pub Vec<RuleSet>);
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a set of rules is expected, a list of them, or \"none\"")]
-enum Named {
-    One(String),
-    Several(Vec<String>),
-}
-
-impl TryFrom<Named> for RuleSets {
-    type Error = String;
-
-    fn try_from(named: Named) -> Result<Self, String> {
-        let names = match named {
-            Named::One(none) if none == "none" => Vec::new(),
-            Named::One(name) => vec![name],
-            Named::Several(names) => names,
-        };
-        let set = |name: String| match name.as_str() {
-            "gopher" => Ok(RuleSet::Gopher),
-            "gopher-quality" => Ok(RuleSet::GopherQuality),
-            "gopher-repetition" => Ok(RuleSet::GopherRepetition),
-            "c4" => Ok(RuleSet::C4),
-            "fineweb" => Ok(RuleSet::FineWeb),
-            "nemo" => Ok(RuleSet::Nemo),
-            _ => Err(format!(
-                "{name:?} is no set of rules: gopher, gopher-quality, gopher-repetition, c4, fineweb, nemo and none are"
-            )),
-        };
-        names.into_iter().map(set).collect::<Result<_, _>>().map(Self)
-    }
-}
-
-impl From<RuleSets> for Vec<RuleSet> {
-    fn from(sets: RuleSets) -> Self {
-        sets.0
-    }
+    Ok(match NGrams::deserialize(deserializer)? {
+        NGrams::Named(pairs) => Some(pairs),
+        NGrams::Asked(false) => Some(Vec::new()),
+        NGrams::Asked(true) => None,
+    })
 }
 
 #[cfg(test)]
@@ -322,6 +230,10 @@ mod tests {
         for (text, expected) in [
             ("rules = 'gofer'", "gopher, gopher-quality"),
             ("rules = 3", "a set of rules is expected"),
+            ("rules = ['none']", "no rules are asked for by rules = \"none\""),
+            ("top_n_grams = 0.2", "as [[2, 0.2]], or false"),
+            ("dup_n_grams = [[5, 15]]", "[5, 15]: a number of words from 1 and a share"),
+            ("top_n_grams = [[0, 0.1]]", "[0, 0.1]: a number of words from 1"),
             ("min_doc_words = -1", "0 or more is expected"),
             ("min_doc_words = 'x'", "a number, or false"),
             ("query_chars = [5, 2]", "the smaller number comes first"),
@@ -336,11 +248,43 @@ mod tests {
     }
 
     #[test]
+    fn every_key_is_of_rules_that_are_known_or_of_none() {
+        let recipe: FiltersRecipe = toml::from_str("rules = 'fineweb'").unwrap();
+        let serde_json::Value::Object(keys) = serde_json::to_value(&recipe).unwrap() else { panic!("no object") };
+        let others = [
+            "query_chars",
+            "query_words",
+            "passage_chars",
+            "passage_words",
+            "length_ratio_max",
+            "copy_max",
+            "copy_start_max",
+            "lid",
+            "languages",
+            "language_min",
+            "query_languages",
+            "query_language_min",
+            "rules",
+            "words",
+        ];
+        let without: Vec<&String> = keys.keys().filter(|key| RuleSet::of_bound(key).is_none()).collect();
+        assert_eq!(without.len(), others.len(), "{without:?}");
+        assert!(without.iter().all(|key| others.contains(&key.as_str())), "{without:?}");
+        assert_eq!(recipe.without_effect("short_line_thr"), None);
+        assert!(recipe.without_effect("min_doc_words").unwrap().contains("a bound of gopher-quality, which"));
+        let gopher: FiltersRecipe = toml::from_str("rules = 'gopher'").unwrap();
+        assert_eq!((gopher.without_effect("min_doc_words"), gopher.without_effect("dup_n_grams")), (None, None));
+    }
+
+    #[test]
     fn rules_are_one_several_or_none() {
         let sets = |text: &str| toml::from_str::<FiltersRecipe>(text).unwrap().rules.0;
         assert_eq!(sets("rules = 'none'"), []);
         assert_eq!(sets("rules = 'fineweb'"), [RuleSet::FineWeb]);
         assert_eq!(sets("rules = ['gopher', 'c4']"), [RuleSet::Gopher, RuleSet::C4]);
+        let n_grams = |text: &str| toml::from_str::<FiltersRecipe>(text).unwrap().top_n_grams;
+        assert_eq!(n_grams("top_n_grams = false"), Some(vec![]));
+        assert_eq!((n_grams("top_n_grams = true"), n_grams("")), (None, None));
         let recipe: FiltersRecipe = toml::from_str("min_doc_words = 20\nmax_doc_words = false").unwrap();
         let bounds = [recipe.min_doc_words, recipe.max_doc_words, recipe.min_stop_words].map(|limit| limit.or(2.0));
         assert_eq!(bounds, [Some(20.0), None, Some(2.0)]);
