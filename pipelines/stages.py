@@ -39,49 +39,12 @@ class Pipeline:
         self.build()
 
     def build(self):
-        """The graph of the paper."""
-        config = self.config
-        if "text" in config:
-            self.add("text", "text", config["text"]["command"], folder=f"{self.run}/text")
-        if "curate" in config:
-            self.with_recipe("curate", ["curate"], config["curate"])
-        if "synthesize" in config:
-            self.with_recipe("synthesize", ["synthesize"], config["synthesize"])
-        self.prepare("texts", ["--texts"], config["texts"])
-        self.train("stage1", "texts", config["stage1"])
-        self.prepare("pairs", [], config["pairs"])
-        self.train("stage2", "pairs", config["stage2"], after="stage1")
-        self.fine_tune(config["stage3"], config["rows"])
-        for model in config["eval"]["models"]:
-            for suite in config["eval"]["suites"]:
-                self.evaluate(model, suite)
-        if "report" in config:
-            self.report(config["report"])
+        """Adds the stages, each after those that it names."""
+        raise NotImplementedError
 
-    def fine_tune(self, stage3, rows):
-        """Rounds of mining, each with the newest model, and after each a training run; the last one is stage 3."""
-        model, rounds = "stage2", rows.get("rounds", 1)
-        for number in range(1, rounds + 1):
-            files, mined = rows["files"], rows.get("mine")
-            if mined:
-                files = self.mine(number, model, rows, mined)
-            files = {**files, **rows.get("as_they_are", {})}
-            self.prepare(f"rows{number}", [], {"files": files, "options": rows.get("options", [])})
-            if number < rounds:
-                self.train(f"warmup{number}", f"rows{number}", self.config["warmup"], after=model)
-                model = f"warmup{number}"
-            else:
-                self.train("stage3", f"rows{number}", stage3, after=model)
-
-    def mine(self, number, model, rows, mined):
-        """The files of rows with their negatives."""
-        words = ["mine", "--model", f"{{{model}.model}}", "--rows", *rows["files"].values()]
-        if "corpus" in mined:
-            index = ["index", "--model", f"{{{model}.model}}", "--corpus", *mined["corpus"], *mined.get("index", [])]
-            self.add(f"index{number}", "index", index, out="--out")
-            words += ["--index", f"{{index{number}}}"]
-        self.add(f"mine{number}", "mine", words + mined.get("options", []), out="--out")
-        return {name: f"{{mine{number}}}/{name_of_lines(file)}" for name, file in rows["files"].items()}
+    def text(self, config):
+        """Text to begin with, made by a command of its own."""
+        self.add("text", "text", config["command"], folder=f"{self.run}/text")
 
     def with_recipe(self, name, words, config):
         """A command whose recipe says everything."""
@@ -105,18 +68,29 @@ class Pipeline:
             steps = int(value.replace("_", "")) if key.strip() == "steps" else steps
         self.add(name, "train", words, out="--set run_dir=", reads=config["recipe"], steps=steps)
 
-    def evaluate(self, model, suite):
+    def index(self, name, model, corpus, options):
+        """A corpus as a model sees it; its name."""
+        words = ["index", "--model", f"{{{model}.model}}", "--corpus", *corpus, *options]
+        self.add(name, "index", words, out="--out")
+        return name
+
+    def mine(self, name, model, files, options, index=None):
+        """The files of rows with their negatives."""
+        words = ["mine", "--model", f"{{{model}.model}}", "--rows", *files.values()]
+        words += ["--index", f"{{{index}}}"] if index else []
+        self.add(name, "mine", words + options, out="--out")
+        return {set_name: f"{{{name}}}/{name_of_lines(file)}" for set_name, file in files.items()}
+
+    def evaluate(self, name, model, suite):
         """A suite's figures of a model."""
         below = suite.get("languages")
         data = [f"{folder}/{language}" for folder in suite["data"] for language in below] if below else suite["data"]
         words = ["eval", "--model", f"{{{model}.model}}", "--data", *data, "--suite", suite["suite"]]
-        name = f"eval_{model}_{suite['name']}"
         self.add(name, "eval", words + suite.get("options", []), out="--out", reads=suite["suite"])
 
-    def report(self, config):
-        """All runs and figures beside each other."""
-        seen = [f"{name}={{{name}}}" for name, stage in self.stages.items() if stage.kind in ("train", "eval")]
-        self.add("report", "report", ["report", *seen, *config.get("options", [])], out="--out", ending=".html")
+    def report(self, name, seen, config):
+        """Runs and figures beside each other, each as `NAME={stage}`."""
+        self.add(name, "report", ["report", *seen, *config.get("options", [])], out="--out", ending=".html")
 
     def add(self, name, kind, words, out=None, folder=None, reads=None, steps=None, ending=""):
         """A stage whose folder follows `out` among its words, or is `folder`."""
