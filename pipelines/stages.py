@@ -1,7 +1,8 @@
 """The stages of a pipeline's configuration: each is one command, what it reads, and the folder that it fills.
 
 A string of the configuration may name what a stage makes: `{curate}` is that stage's folder, `{stage1.model}` the model
-that a training stage ends with, and `{run}` the folder of all. A stage that names another comes after it.
+that a training stage ends with, `{run}` the folder of all, and `{data}` one of the user's. A stage that names another
+comes after it.
 
 A folder is named after its stage and a hash of all that its command is asked for: its words, in which the folders
 before it stand, and the recipes that it reads. Another question is another folder, so nothing that is there is written
@@ -36,6 +37,7 @@ class Pipeline:
 
     def __init__(self, config):
         self.config, self.run, self.stages = config, config["run"], {}
+        self.names = {name: config[name] for name in ("run", "data") if name in config}
         self.build()
 
     def build(self):
@@ -79,7 +81,7 @@ class Pipeline:
         words = ["mine", "--model", f"{{{model}.model}}", "--rows", *files.values()]
         words += ["--index", f"{{{index}}}"] if index else []
         self.add(name, "mine", words + options, out="--out")
-        return {set_name: f"{{{name}}}/{name_of_lines(file)}" for set_name, file in files.items()}
+        return mined_files(name, files)
 
     def evaluate(self, name, model, suite):
         """A suite's figures of a model."""
@@ -95,8 +97,8 @@ class Pipeline:
     def add(self, name, kind, words, out=None, folder=None, reads=None, steps=None, ending=""):
         """A stage whose folder follows `out` among its words, or is `folder`."""
         named = dict.fromkeys(part for word in words for part in re.findall(r"\{(\w+)[.}]", word))
-        after = [part for part in named if part != "run"]
-        words = [word.format_map({"run": self.run, **self.stages}) for word in words]
+        after = [part for part in named if part not in self.names]
+        words = [word.format_map({**self.names, **self.stages}) for word in words]
         asked = [words, Path(reads).read_text() if reads else ""]
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:10]
         folder = folder or f"{self.run}/{name}-{digest}{ending}"
@@ -118,6 +120,11 @@ class Pipeline:
     def done(self, stage):
         """The file that is there when the stage is complete."""
         return f"{self.run}/done/{Path(stage.folder).name}"
+
+
+def mined_files(name, files):
+    """Where a stage that mines has put its rows of each file."""
+    return {set_name: f"{{{name}}}/{name_of_lines(file)}" for set_name, file in files.items()}
 
 
 def name_of_lines(file):
