@@ -18,8 +18,9 @@ from pathlib import Path
 
 import yaml
 
+sys.path.append(str(Path(__file__).parents[1]))
+from graph import Paper
 from lengths import Lengths
-from stages import Pipeline
 
 # Of a token, and of a row: order, lengths and offsets (docs/know/formats.md, "Token store").
 TOKEN_BYTES, ROW_BYTES = 4, 40
@@ -39,7 +40,7 @@ class Planner:
     """Asks `tercet plan` for each run of a pipeline."""
 
     def __init__(self, config, tercet, scratch):
-        self.pipeline, self.tercet, self.scratch = Pipeline(config), tercet, Path(scratch)
+        self.pipeline, self.tercet, self.scratch = Paper(config), tercet, Path(scratch)
         self.plan, self.made_up, self.remarks = config.get("plan", {}), {}, []
 
     def lengths(self, name):

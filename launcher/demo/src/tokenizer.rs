@@ -19,8 +19,6 @@ use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, TokenizerBuilder, Trainer, decoders};
 
-/// Pieces, special tokens included; configs/demo-model.json has room for exactly these.
-const VOCAB_SIZE: u32 = 16_000;
 /// Their ids are their places here, those of XLM-RoBERTa.
 const SPECIAL_TOKENS: [&str; 5] = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"];
 /// Substrings that training starts from. More cost time and change little at this vocabulary size.
@@ -31,13 +29,13 @@ const NUM_THREADS: usize = 2;
 const SCORE_STEP: f64 = 0.0001;
 
 /// Trains on `texts` (5 MB take about 15 s on two cores) and writes tokenizer.json and its companions into `folder`.
-/// Returns tokenizer.json's path.
+/// It has at most `pieces`, special tokens included. Returns tokenizer.json's path.
 ///
 /// # Errors
 /// If training fails (too little text) or a file cannot be written.
-pub(crate) fn train(texts: Vec<String>, folder: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn train(texts: Vec<String>, pieces: u32, folder: &Path) -> anyhow::Result<PathBuf> {
     let trainer = UnigramTrainer::builder()
-        .vocab_size(VOCAB_SIZE)
+        .vocab_size(pieces)
         .special_tokens(SPECIAL_TOKENS.iter().map(|t| AddedToken::from(*t, true)).collect())
         .unk_token(Some("<unk>".to_owned()))
         .seed_size(SEED_SIZE)
@@ -164,7 +162,7 @@ mod tests {
             (0..600).map(|n| format!("word{} {}{} part{}", n % 37, rare(n), rare(n / 2), n % 11)).collect();
         let train = |texts: Vec<String>| {
             let folder = tempfile::tempdir().unwrap();
-            fs::read(super::train(texts, folder.path()).unwrap()).unwrap()
+            fs::read(super::train(texts, 16_000, folder.path()).unwrap()).unwrap()
         };
         let first = train(texts.clone());
         for _ in 0..3 {
@@ -177,7 +175,7 @@ mod tests {
         let words = ["file", "directory", "list", "print", "sort", "Größe", "ファイル", "文件", "каталог"];
         let texts = (0..400).map(|n| format!("{} the {} {}", words[n % 9], words[n * 7 % 9], words[n * 5 % 9]));
         let folder = tempfile::tempdir().unwrap();
-        let path = train(texts.collect(), folder.path()).unwrap();
+        let path = train(texts.collect(), 16_000, folder.path()).unwrap();
         let tokenizer = tokenizers::Tokenizer::from_file(path).unwrap();
         for (id, token) in SPECIAL_TOKENS.iter().enumerate() {
             assert_eq!(tokenizer.token_to_id(token), Some(id as u32));
