@@ -3,7 +3,7 @@
 #
 # A rule's output is a file that says that its command is complete. Snakemake removes the outputs of a rule before it
 # runs again, and a command that goes on where it was ended needs what it left. What it fills is therefore no output.
-# Commands that begin anew refuse to write over what is there; their folders are outputs, so that Snakemake clears them.
+# The folder of one that begins anew is an output, so that Snakemake clears it.
 
 import os
 import shlex
@@ -26,9 +26,10 @@ def command(stage):
     line = shlex.join([f"{PROGRAMS}/{own[0]}", *own[1:]])
     # Whoever ends Snakemake ends what it started.
     line = f"exec setpriv --pdeathsig TERM {line}"
-    if stage.kind == "prepare":
-        # It may have been complete when Snakemake was ended, and a complete store is not written over.
-        line = f"[ -f {stage}/manifest.json ] && [ ! -f {stage}/unfinished.json ] || {line}"
+    if stage.complete:
+        # It may have been when Snakemake was ended.
+        there, before = map(shlex.quote, stage.complete)
+        line = f"[ -f {there} ] && [ ! -e {before} ] || {line}"
     return line
 
 

@@ -35,7 +35,17 @@ class Stage:
     @property
     def begins_anew(self):
         """Whether a command that was ended begins again, with nothing of the one before in its way."""
-        return self.kind in ("text", "mine", "eval")
+        return self.kind == "text"
+
+    @property
+    def complete(self):
+        """Of a command that refuses what is complete: a file that it has then, and one that it has until then."""
+        files = {
+            "prepare": ("manifest.json", "unfinished.json"),
+            "mine": ("mine.json", "mine.json.tercet-partial"),
+            "eval": ("metrics.json", "metrics.json.tercet-partial"),
+        }
+        return tuple(f"{self.folder}/{name}" for name in files.get(self.kind, ()))
 
 
 class Pipeline:
