@@ -5,8 +5,9 @@
 
 A line for each stage: ranks, GPU-hours, disk, memory of a rank, and what a rank sends. Figures of training are those of
 `tercet plan`, of the stage's own store if it is complete, else of a store that has only lengths, made of the rows and
-lengths in the configuration's section `plan`. Of what searches and evaluates, encoding is reckoned from the corpora named
-there, and curation from its pairs. Where such numbers are missing, the table says so and has no figure.
+lengths in the configuration's section `plan`. For an index, mining and evaluations encoding and products are reckoned
+from the corpora named there, for curation and stores their rates. Where such numbers are missing, the table says so and
+has no figure. The last line is the sum.
 """
 
 import json
@@ -41,13 +42,20 @@ def scaled(value, unit):
     return f"{value:.3g} {unit}"
 
 
+def duration(hours):
+    """`4,550 h`, `2.3 h`, `12 min`."""
+    if hours < 1:
+        return f"{60 * hours:.2g} min" if hours < 1 / 6 else f"{60 * hours:.0f} min"
+    return f"{hours:,.1f} h" if hours < 10 else f"{hours:,.0f} h"
+
+
 class Planner:
     """Asks `tercet plan` for each run of a pipeline."""
 
     def __init__(self, config, tercet, scratch):
         self.pipeline, self.tercet, self.scratch = Paper(config), tercet, Path(scratch)
         self.plan, self.made_up, self.remarks = config.get("plan", {}), {}, []
-        self.rank_hours = 0
+        self.rank_hours, self.disk_bytes = 0, 0
 
     def lengths(self, name):
         """What is known of a store: its manifest, or the configuration's numbers."""
@@ -67,7 +75,7 @@ class Planner:
         if stage.kind == "prepare":
             lengths = self.lengths(stage.name)
             self.made_up[stage.name] = lengths
-            return self.store_columns(lengths)
+            return self.store_columns(stage, lengths)
         kinds = {"train": self.train_columns, "curate": self.curate_columns, "synthesize": self.synthesize_columns}
         searches = dict.fromkeys(("index", "mine", "eval"), self.search_columns)
         return {**kinds, **searches}.get(stage.kind, lambda _: {})(stage)
@@ -84,6 +92,18 @@ class Planner:
             self.remarks.append(f"{name or section}: {numbers['assumed']}")
         return numbers
 
+    def has(self, *keys):
+        """Whether `plan` has all of these."""
+        lacking = [f"plan.{key}" for key in keys if key not in self.plan]
+        if lacking:
+            self.remarks.append(f"say {' and '.join(lacking)} in the configuration: without there are no hours")
+        return not lacking
+
+    def disk(self, num_bytes):
+        """A cell, which counts for all stages together."""
+        self.disk_bytes += num_bytes
+        return scaled(num_bytes, "B")
+
     def curate_columns(self, stage):
         """Hours of the stage's cores, and what it writes."""
         keys = ("pairs", "kept", "pairs_per_core_sec", "bytes_per_row")
@@ -92,9 +112,9 @@ class Planner:
             return {}
         pairs, kept, rate, row_bytes = (float(numbers[key]) for key in keys)
         cores = self.pipeline.on(stage.name, stage.kind).get("threads", 1)
-        columns = {"rows": f"{int(kept):,}", "takes": scaled(pairs / rate / cores / 3600, "h")}
+        columns = {"rows": f"{int(kept):,}", "takes": duration(pairs / rate / cores / 3600)}
         # The keys by which duplicates are found take as much again as the rows while it works.
-        return {**columns, "disk": scaled(2 * kept * row_bytes, "B")}
+        return {**columns, "disk": self.disk(2 * kept * row_bytes)}
 
     def synthesize_columns(self, stage):
         """What its caps let it ask; the time is the server's."""
@@ -109,7 +129,7 @@ class Planner:
         name = stage.name.replace("mine", "index", 1) if stage.kind == "mine" else stage.name
         name = stage.name.rpartition("_")[2] if stage.kind == "eval" else name
         numbers = self.asked("corpora", name, ("passages", "tokens", "queries"))
-        if numbers is None or not {"model_config", "flops"} <= self.plan.keys():
+        if numbers is None or not self.has("model_config", "flops"):
             return {}
         model = json.loads(Path(self.plan["model_config"]).read_text())
         width, layers = model["hidden_size"], model["num_hidden_layers"]
@@ -125,18 +145,24 @@ class Planner:
         flops = encoded * tokens * (2 * weights + 4 * layers * width * tokens)
         flops += 2 * width * queries * passages if stage.kind != "index" else 0
         hours = flops / float(self.plan["flops"]) / 3600
-        columns = {"hours": scaled(hours, "h"), "takes": scaled(hours / stage.ranks, "h")}
+        columns = {"hours": duration(hours), "takes": duration(hours / stage.ranks)}
         self.rank_hours += hours
         if encoded:
             columns["tokens"] = scaled(encoded * tokens, "")
-            columns["disk"] = scaled(passages * (DENSE_BYTES[stage.kind] * width + INDEX_TOKEN_BYTES * tokens), "B")
+            columns["disk"] = self.disk(passages * (DENSE_BYTES[stage.kind] * width + INDEX_TOKEN_BYTES * tokens))
         return columns
 
-    def store_columns(self, lengths):
+    def store_columns(self, stage, lengths):
         if lengths is None:
             return {}
         disk = lengths.num_tokens * TOKEN_BYTES + lengths.num_rows * ROW_BYTES
-        return {"rows": f"{lengths.num_rows:,}", "disk": scaled(disk, "B")}
+        columns = {"rows": f"{lengths.num_rows:,}", "tokens": scaled(lengths.num_tokens, ""), "disk": self.disk(disk)}
+        rate = self.asked("prepare", None, ("tokens_per_core_sec",))
+        if rate:
+            cores = self.pipeline.on(stage.name, stage.kind).get("threads", 1)
+            secs = lengths.num_tokens / float(rate["tokens_per_core_sec"]) / cores
+            columns["takes"] = duration(secs / 3600)
+        return columns
 
     def train_columns(self, stage):
         """What `tercet plan` says of a run."""
@@ -153,7 +179,8 @@ class Planner:
             for setting in ("loss.preset=dense", "loss.distill=false", "loss.distill_start_step=0"):
                 words += ["--set", setting]
             self.remarks.append(f"{stage.name}: encoder and dense head alone; the others' costs depend on texts")
-        for key in ("device", "flops", "bandwidth"):
+        rates = ("flops", "bandwidth") if self.has("flops", "bandwidth") else ()
+        for key in ("device", *rates):
             words += [f"--{key}", str(self.plan[key])] if key in self.plan else []
         model = self.plan.get("model_config")
         words += ["--model-config", model] if model and not self.is_there(stage) else []
@@ -170,8 +197,8 @@ class Planner:
             columns["tokens"] = scaled(totals["tokens"], "")
         if totals.get("time"):
             self.rank_hours += totals["time"]["rank_hours"]
-            columns["hours"] = scaled(totals["time"]["rank_hours"], "h")
-            columns["takes"] = scaled(totals["time"]["secs"] / 3600, "h")
+            columns["hours"] = duration(totals["time"]["rank_hours"])
+            columns["takes"] = duration(totals["time"]["secs"] / 3600)
         if totals.get("sent_bytes_per_rank"):
             columns["sent"] = scaled(totals["sent_bytes_per_rank"], "B")
         if plan.get("memory"):
@@ -179,7 +206,7 @@ class Planner:
         if model.get("num_parameters"):
             # The newest ones that are kept, and the one that is being written.
             kept = self.kept(stage.recipe) + 1
-            columns["disk"] = scaled(model["num_parameters"] * CHECKPOINT_BYTES * kept, "B")
+            columns["disk"] = self.disk(model["num_parameters"] * CHECKPOINT_BYTES * kept)
         return columns
 
     @staticmethod
@@ -206,7 +233,8 @@ class Planner:
         for stage in self.pipeline.stages.values():
             columns = {"stage": stage.name, "ranks": str(stage.ranks), **self.row(stage)}
             rows.append([columns.get(key, "") for key in keys])
-        rows.append([{"stage": "all", "hours": scaled(self.rank_hours, "h")}.get(key, "") for key in keys])
+        total = {"stage": "all", "hours": duration(self.rank_hours), "disk": scaled(self.disk_bytes, "B")}
+        rows.append([total.get(key, "") for key in keys])
         widths = [max(len(row[i]) for row in rows) for i in range(len(keys))]
         for row in rows:
             cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]
