@@ -46,8 +46,9 @@ impl Graph {
     fn new(folder: PathBuf, endpoint: &str) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         fs::create_dir(&folder).unwrap();
-        let copied = Command::new("cp").arg("--archive").args(["pipelines", "configs"].map(|name| root.join(name)));
-        assert!({ copied }.arg(&folder).status().unwrap().success());
+        let mut copy = Command::new("cp");
+        copy.arg("--archive").args(["pipelines", "configs"].map(|name| root.join(name))).arg(&folder);
+        assert!(copy.status().unwrap().success());
         fs::write(folder.join("long.yaml"), LONG_DOCUMENTS).unwrap();
         let recipe = format!(
             "[[documents]]\nfiles = [\"{{text}}/pages/en.jsonl\"]\nlanguage = \"en\"\n[lengths]\n\
