@@ -4,13 +4,16 @@
 # LIBTORCH=FOLDER uses one that is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 rehearse-m3 m3-mini m3-plan search-10m curate-debian test-nccl test-cuda-build test-gpu test-peers bench bench-prepare bench-peers bench-search lint deny clean
+.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 rehearse-m3 m3-mini m3-plan ablations search-10m curate-debian test-nccl test-cuda-build test-gpu test-peers bench bench-prepare bench-peers bench-search lint deny clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
 # FlagEmbedding's pre-training needs a transformers of its own, where RETROMAE=FOLDER names its code.
 PEERS_RETROMAE := $(PEERS)-retromae
 SNAKEMAKE := $(CURDIR)/.deps/snakemake
+ABLATIONS := pipelines/ablations/config
+# What `make curate-debian` writes last.
+CURATED := runs/curate-debian/curated/report.json
 ANSERINI := $(CURDIR)/.deps/anserini/anserini-0.25.0-fatjar.jar
 ALL_PEERS := $(PEERS)/requirements.txt $(if $(RETROMAE),$(PEERS_RETROMAE)/requirements.txt)
 NCCL := $(CURDIR)/.deps/nccl
@@ -41,6 +44,17 @@ m3-mini: build $(SNAKEMAKE)/requirements.txt ## The paper's whole graph in minia
 
 m3-plan: build $(SNAKEMAKE)/requirements.txt ## What each job of the paper's run takes: ranks, hours, disk, bytes: CONFIG=FILE.yaml
 	@$(SNAKEMAKE)/bin/python -B pipelines/m3/plan.py $(or $(CONFIG),pipelines/m3/config/m3.yaml) $(BIN)/tercet
+
+# Of one's own data, the folder has rows in train and BEIR folders in eval. CONFIG=FILE.yaml has the last word.
+ablations: build $(SNAKEMAKE)/requirements.txt $(if $(DATA),,$(CURATED)) ## The paper's claims in small, as tables; goes on where it was ended [SEEDS=3] [DATA=FOLDER]
+	@$(CARGO) build --release --package tercet --package tercet-worker --package tercet-demo
+	@TERCET_PROGRAMS=$(BIN) $(SNAKEMAKE)/bin/snakemake --snakefile pipelines/ablations/Snakefile \
+		--workflow-profile pipelines/m3/profiles/local --configfile $(ABLATIONS)/ablations.yaml \
+		$(ABLATIONS)/$(if $(DATA),data,debian).yaml $(CONFIG) \
+		--config seeds=$(or $(SEEDS),1) $(if $(DATA),data=$(abspath $(DATA)))
+
+$(CURATED): | build
+	@tests/curate-debian/run.sh
 
 # Two tests per core: many wait for a process more than they compute.
 test: build ## Run all tests, or those whose path contains NAME: T=NAME, e.g. a file's or a test's

@@ -5,7 +5,9 @@
 
 A line for each stage: ranks, GPU-hours, disk, memory of a rank, and what a rank sends. Figures of training are those of
 `tercet plan`, of the stage's own store if it is complete, else of a store that has only lengths, made of the rows and
-lengths in the configuration's section `plan`. Where such numbers are missing, the table says so and has no figure.
+lengths in the configuration's section `plan`. For an index, mining and evaluations encoding and products are reckoned
+from the corpora named there, for curation and stores their rates. Where such numbers are missing, the table says so and
+has no figure. The last line is the sum.
 """
 
 import json
@@ -18,13 +20,18 @@ from pathlib import Path
 
 import yaml
 
+sys.path.append(str(Path(__file__).parents[1]))
+from graph import Paper
 from lengths import Lengths
-from stages import Pipeline
 
 # Of a token, and of a row: order, lengths and offsets (docs/know/formats.md, "Token store").
 TOKEN_BYTES, ROW_BYTES = 4, 40
 # Of a parameter, in a checkpoint: the weight and AdamW's two moments, each in 32 bits.
 CHECKPOINT_BYTES = 12
+# Of a passage's token, in an index: its weights, postings and packed text (docs/measured/now.md: 1.35 kB for 86).
+INDEX_TOKEN_BYTES = 15.7
+# Of an entry of its dense vector, by the kind of command that makes the index.
+DENSE_BYTES = {"index": 2, "mine": 4, "eval": 4}
 
 
 def scaled(value, unit):
@@ -35,12 +42,20 @@ def scaled(value, unit):
     return f"{value:.3g} {unit}"
 
 
+def duration(hours):
+    """`4,550 h`, `2.3 h`, `12 min`."""
+    if hours < 1:
+        return f"{60 * hours:.2g} min" if hours < 1 / 6 else f"{60 * hours:.0f} min"
+    return f"{hours:,.1f} h" if hours < 10 else f"{hours:,.0f} h"
+
+
 class Planner:
     """Asks `tercet plan` for each run of a pipeline."""
 
     def __init__(self, config, tercet, scratch):
-        self.pipeline, self.tercet, self.scratch = Pipeline(config), tercet, Path(scratch)
+        self.pipeline, self.tercet, self.scratch = Paper(config), tercet, Path(scratch)
         self.plan, self.made_up, self.remarks = config.get("plan", {}), {}, []
+        self.rank_hours, self.disk_bytes = 0, 0
 
     def lengths(self, name):
         """What is known of a store: its manifest, or the configuration's numbers."""
@@ -60,14 +75,94 @@ class Planner:
         if stage.kind == "prepare":
             lengths = self.lengths(stage.name)
             self.made_up[stage.name] = lengths
-            return self.store_columns(lengths)
-        return self.train_columns(stage) if stage.kind == "train" else {}
+            return self.store_columns(stage, lengths)
+        kinds = {"train": self.train_columns, "curate": self.curate_columns, "synthesize": self.synthesize_columns}
+        searches = dict.fromkeys(("index", "mine", "eval"), self.search_columns)
+        return {**kinds, **searches}.get(stage.kind, lambda _: {})(stage)
 
-    def store_columns(self, lengths):
+    def asked(self, section, name, keys):
+        """The numbers of a section of `plan`, if all are there."""
+        numbers = self.plan.get(section, {})
+        numbers = numbers if name is None else numbers.get(name, {})
+        where = ".".join(["plan", section, *([name] if name else [])])
+        if any(key not in numbers for key in keys):
+            self.remarks.append(f"{name or section}: say {', '.join(keys)} in the configuration, as {where}")
+            return None
+        if numbers.get("assumed"):
+            self.remarks.append(f"{name or section}: {numbers['assumed']}")
+        return numbers
+
+    def has(self, *keys):
+        """Whether `plan` has all of these."""
+        lacking = [f"plan.{key}" for key in keys if key not in self.plan]
+        if lacking:
+            self.remarks.append(f"say {' and '.join(lacking)} in the configuration: without there are no hours")
+        return not lacking
+
+    def disk(self, num_bytes):
+        """A cell, which counts for all stages together."""
+        self.disk_bytes += num_bytes
+        return scaled(num_bytes, "B")
+
+    def curate_columns(self, stage):
+        """Hours of the stage's cores, and what it writes."""
+        keys = ("pairs", "kept", "pairs_per_core_sec", "bytes_per_row")
+        numbers = self.asked("curate", None, keys)
+        if numbers is None:
+            return {}
+        pairs, kept, rate, row_bytes = (float(numbers[key]) for key in keys)
+        cores = self.pipeline.on(stage.name, stage.kind).get("threads", 1)
+        columns = {"rows": f"{int(kept):,}", "takes": duration(pairs / rate / cores / 3600)}
+        # The keys by which duplicates are found take as much again as the rows while it works.
+        return {**columns, "disk": self.disk(2 * kept * row_bytes)}
+
+    def synthesize_columns(self, stage):
+        """What its caps let it ask; the time is the server's."""
+        caps = tomllib.loads(Path(stage.words[1]).read_text()).get("caps", {})
+        known = [f"{caps[cap]:,} {cap}" for cap in ("requests", "tokens") if cap in caps]
+        told = f"at most {' and '.join(known)}, by its caps" if known else "say caps in its recipe"
+        self.remarks.append(f"{stage.name}: {told}; the time is that of the server")
+        return {}
+
+    def search_columns(self, stage):
+        """Of an index the encoding; of mining the products; of an evaluation index and candidates."""
+        name = stage.name.replace("mine", "index", 1) if stage.kind == "mine" else stage.name
+        name = stage.name.rpartition("_")[2] if stage.kind == "eval" else name
+        numbers = self.asked("corpora", name, ("passages", "tokens", "queries"))
+        if numbers is None or not self.has("model_config", "flops"):
+            return {}
+        model = json.loads(Path(self.plan["model_config"]).read_text())
+        width, layers = model["hidden_size"], model["num_hidden_layers"]
+        passages, tokens, queries = (float(numbers[key]) for key in ("passages", "tokens", "queries"))
+        encoded = passages
+        if stage.kind == "eval":
+            suite = tomllib.loads(Path(stage.recipe).read_text())
+            # A data set's candidates are encoded once, so at most all of its corpus.
+            encoded += min(queries * suite.get("rerank", 200), passages * numbers.get("searched", 1))
+        if stage.kind == "mine" and "--index" in stage.words:
+            encoded = 0
+        weights = layers * (4 * width**2 + 2 * width * model["intermediate_size"])
+        flops = encoded * tokens * (2 * weights + 4 * layers * width * tokens)
+        flops += 2 * width * queries * passages if stage.kind != "index" else 0
+        hours = flops / float(self.plan["flops"]) / 3600
+        columns = {"hours": duration(hours), "takes": duration(hours / stage.ranks)}
+        self.rank_hours += hours
+        if encoded:
+            columns["tokens"] = scaled(encoded * tokens, "")
+            columns["disk"] = self.disk(passages * (DENSE_BYTES[stage.kind] * width + INDEX_TOKEN_BYTES * tokens))
+        return columns
+
+    def store_columns(self, stage, lengths):
         if lengths is None:
             return {}
         disk = lengths.num_tokens * TOKEN_BYTES + lengths.num_rows * ROW_BYTES
-        return {"rows": f"{lengths.num_rows:,}", "disk": scaled(disk, "B")}
+        columns = {"rows": f"{lengths.num_rows:,}", "tokens": scaled(lengths.num_tokens, ""), "disk": self.disk(disk)}
+        rate = self.asked("prepare", None, ("tokens_per_core_sec",))
+        if rate:
+            cores = self.pipeline.on(stage.name, stage.kind).get("threads", 1)
+            secs = lengths.num_tokens / float(rate["tokens_per_core_sec"]) / cores
+            columns["takes"] = duration(secs / 3600)
+        return columns
 
     def train_columns(self, stage):
         """What `tercet plan` says of a run."""
@@ -84,7 +179,8 @@ class Planner:
             for setting in ("loss.preset=dense", "loss.distill=false", "loss.distill_start_step=0"):
                 words += ["--set", setting]
             self.remarks.append(f"{stage.name}: encoder and dense head alone; the others' costs depend on texts")
-        for key in ("device", "flops", "bandwidth"):
+        rates = ("flops", "bandwidth") if self.has("flops", "bandwidth") else ()
+        for key in ("device", *rates):
             words += [f"--{key}", str(self.plan[key])] if key in self.plan else []
         model = self.plan.get("model_config")
         words += ["--model-config", model] if model and not self.is_there(stage) else []
@@ -100,8 +196,9 @@ class Planner:
         if totals.get("tokens"):
             columns["tokens"] = scaled(totals["tokens"], "")
         if totals.get("time"):
-            columns["hours"] = scaled(totals["time"]["rank_hours"], "h")
-            columns["takes"] = scaled(totals["time"]["secs"] / 3600, "h")
+            self.rank_hours += totals["time"]["rank_hours"]
+            columns["hours"] = duration(totals["time"]["rank_hours"])
+            columns["takes"] = duration(totals["time"]["secs"] / 3600)
         if totals.get("sent_bytes_per_rank"):
             columns["sent"] = scaled(totals["sent_bytes_per_rank"], "B")
         if plan.get("memory"):
@@ -109,7 +206,7 @@ class Planner:
         if model.get("num_parameters"):
             # The newest ones that are kept, and the one that is being written.
             kept = self.kept(stage.recipe) + 1
-            columns["disk"] = scaled(model["num_parameters"] * CHECKPOINT_BYTES * kept, "B")
+            columns["disk"] = self.disk(model["num_parameters"] * CHECKPOINT_BYTES * kept)
         return columns
 
     @staticmethod
@@ -136,6 +233,8 @@ class Planner:
         for stage in self.pipeline.stages.values():
             columns = {"stage": stage.name, "ranks": str(stage.ranks), **self.row(stage)}
             rows.append([columns.get(key, "") for key in keys])
+        total = {"stage": "all", "hours": duration(self.rank_hours), "disk": scaled(self.disk_bytes, "B")}
+        rows.append([total.get(key, "") for key in keys])
         widths = [max(len(row[i]) for row in rows) for i in range(len(keys))]
         for row in rows:
             cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]
@@ -146,12 +245,12 @@ class Planner:
 
     def to_be_measured(self):
         """Stages whose cost a model and a sample of the passages tell."""
-        scale = self.plan.get("passages")
         for stage in self.pipeline.stages.values():
             if stage.kind != "index":
                 continue
             words = ["tercet", *stage.words, "--dry-run"]
-            words += ["--for-passages", str(scale)] if scale else []
+            passages = self.plan.get("corpora", {}).get(stage.name, {}).get("passages")
+            words += ["--for-passages", str(passages)] if passages else []
             words += ["--for-ranks", str(stage.ranks)]
             words += ["--flops", str(self.plan["flops"])] if "flops" in self.plan else []
             yield f"{stage.name}: when its model is there: {shlex.join(words)}"

@@ -1,80 +1,207 @@
 //! The paper's whole graph (pipelines/m3) with a toy for a model: killed at random moments and started again, it ends
 //! with the tables of one that nothing happened to.
 //!
-//! `make rehearse-m3` installs Snakemake and runs it. It fetches Debian's manual pages, as the demo does. Both graphs
-//! have one text, because the training of its tokenizer gives other pieces each time.
+//! `make rehearse-m3` installs Snakemake and runs it. It fetches Debian's manual pages, as the demo does. The questions
+//! about long documents are a stand-in's, which answers as a server with a language model does.
 
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tercet_tests::place::Place;
 use tercet_tests::program::program;
 use tercet_tests::random::Random;
 
-const KILLS: usize = 12;
+const KILLS: usize = 14;
 
-/// Starts the graph, all of it below `run`.
-fn start(run: &Path) -> Child {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let snakemake = root.join(".deps/snakemake/bin/snakemake");
-    assert!(snakemake.exists(), "{}: `make rehearse-m3` installs it", snakemake.display());
-    let folder = "pipelines/m3";
-    let mut command = Command::new(snakemake);
-    command.args(["--snakefile", &format!("{folder}/Snakefile"), "--config", &format!("run={}", run.display())]);
-    command.args(["--workflow-profile", &format!("{folder}/profiles/local")]);
-    command.args(["--configfile", &format!("{folder}/config/tiny.yaml")]);
-    command.env("TERCET_PROGRAMS", program("tercet").parent().unwrap()).current_dir(root);
-    command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap()
+/// What the toy's configuration gets in addition: questions about long documents, rows and figures of them.
+const LONG_DOCUMENTS: &str = r#"
+synthesize: {recipe: synthesize.toml}
+rows:
+  as_they_are: {long: "{synthesize}/train.jsonl.zst"}
+eval:
+  suites:
+    - {name: manuals, suite: pipelines/m3/mini/eval.toml, data: ["{text}/eval/mono", "{text}/eval/cross"]}
+    - {name: long, suite: pipelines/m3/mini/eval.toml, data: ["{synthesize}/eval/en"]}
+"#;
+
+/// A folder in which the graph runs.
+struct Graph {
+    folder: PathBuf,
+    run: PathBuf,
 }
 
-/// The figures of all evaluations, by their stages' names.
-fn tables(run: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(run).unwrap().map(|entry| entry.unwrap());
-    let evaluations = entries.filter(|entry| entry.file_name().to_str().unwrap().starts_with("eval_"));
-    let table = |entry: fs::DirEntry| {
-        // Behind it a hash of words, in which the run's folder stands.
-        let name = entry.file_name().into_string().unwrap().rsplit_once('-').unwrap().0.to_owned();
-        (name, fs::read(entry.path().join("metrics.json")).unwrap())
-    };
-    evaluations.map(table).collect()
+impl Graph {
+    fn new(folder: PathBuf, endpoint: &str) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        fs::create_dir(&folder).unwrap();
+        let mut copy = Command::new("cp");
+        copy.arg("--archive").args(["pipelines", "configs"].map(|name| root.join(name))).arg(&folder);
+        assert!(copy.status().unwrap().success());
+        fs::write(folder.join("long.yaml"), LONG_DOCUMENTS).unwrap();
+        let recipe = format!(
+            "[[documents]]\nfiles = [\"{{text}}/pages/en.jsonl\"]\nlanguage = \"en\"\n[lengths]\n\
+             document = [2_000, 32_000]\nparagraph = [200, 2_000]\n[questions]\ntrain = 12\ndev = 2\ntest = 4\n\
+             corpus = 12\n[llm]\nendpoint = \"{endpoint}\"\nmodel = \"stand-in\"\nconcurrency = 1\n"
+        );
+        fs::write(folder.join("synthesize.toml"), recipe).unwrap();
+        Self { run: folder.join("runs/m3-tiny"), folder }
+    }
+
+    fn start(&self) -> Child {
+        let snakemake = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.deps/snakemake/bin/snakemake");
+        assert!(snakemake.exists(), "{}: `make rehearse-m3` installs it", snakemake.display());
+        let mut command = Command::new(snakemake);
+        command.args(["--snakefile", "pipelines/m3/Snakefile", "--workflow-profile", "pipelines/m3/profiles/local"]);
+        command.args(["--configfile", "pipelines/m3/config/tiny.yaml", "long.yaml"]).current_dir(&self.folder);
+        command.env("TERCET_PROGRAMS", program("tercet").parent().unwrap());
+        let said = fs::File::options().create(true).append(true).open(self.folder.join("said.txt")).unwrap();
+        command.stdout(Stdio::null()).stderr(said).process_group(0).spawn().unwrap()
+    }
+
+    fn num_done(&self) -> usize {
+        fs::read_dir(self.run.join("done")).map_or(0, Iterator::count)
+    }
+
+    /// Whether there is a folder of stage `name` that has `part`.
+    fn has(&self, name: &str, part: &str) -> bool {
+        self.folders(name).any(|folder| folder.join(part).exists())
+    }
+
+    /// The folders of stages whose names begin with `name`.
+    fn folders(&self, name: &str) -> impl Iterator<Item = PathBuf> {
+        let entries = fs::read_dir(&self.run).into_iter().flatten().map(|entry| entry.unwrap());
+        entries.filter(move |e| e.file_name().to_str().unwrap().starts_with(name)).map(|entry| entry.path())
+    }
+
+    /// What must come out the same: the tokenizer, curated rows, questions, and the figures of all evaluations.
+    fn results(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut files = vec![self.run.join("text/tokenizer/tokenizer.json")];
+        for rows in self.folders("curate-") {
+            files.extend(fs::read_dir(rows.join("rows")).unwrap().map(|entry| entry.unwrap().path()));
+        }
+        files.extend(self.folders("synthesize-").map(|folder| folder.join("train.jsonl.zst")));
+        files.extend(self.folders("eval_").map(|folder| folder.join("metrics.json")));
+        let name = |file: &Path| file.strip_prefix(&self.run).unwrap().to_str().unwrap().to_owned();
+        files.iter().map(|file| (name(file), fs::read(file).unwrap())).collect()
+    }
+
+    /// Its last words.
+    fn said(&self) -> String {
+        let said = fs::read_to_string(self.folder.join("said.txt")).unwrap();
+        said.lines().rev().take(60).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    fn complete(&self) {
+        assert!(self.start().wait().unwrap().success(), "{}", self.said());
+    }
+}
+
+/// A server that answers each prompt with a question that depends on the prompt alone; its address, and how often it
+/// was asked.
+fn stand_in() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}/v1", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let count = count.clone();
+            // A client that is killed breaks its connection.
+            std::thread::spawn(move || _ = answer(stream.unwrap(), &count));
+        }
+    });
+    (endpoint, asked)
+}
+
+fn answer(mut stream: TcpStream, asked: &AtomicUsize) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    loop {
+        let (mut headers, mut line) = (String::new(), String::new());
+        while reader.read_line(&mut line)? > 0 && line != "\r\n" {
+            headers += &line.to_lowercase();
+            line.clear();
+        }
+        let Some((_, rest)) = headers.split_once("content-length:") else { return Ok(()) };
+        let mut body = vec![0; rest.lines().next().unwrap().trim().parse().unwrap()];
+        reader.read_exact(&mut body)?;
+        asked.fetch_add(1, Ordering::SeqCst);
+        let request: Value = serde_json::from_slice(&body).unwrap();
+        let prompt = request["messages"][0]["content"].as_str().unwrap();
+        let number = &blake3::hash(prompt.as_bytes()).to_hex()[..8];
+        let text = format!("Which parts of the manual with the number {number} do careful readers remember best?");
+        // Long enough to be killed between two answers.
+        sleep(Duration::from_millis(100));
+        let answer = json!({
+            "id": "1", "object": "chat.completion", "created": 1, "model": request["model"],
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": prompt.len() / 3, "completion_tokens": 20, "total_tokens": prompt.len() / 3 + 20},
+        });
+        let answer = answer.to_string();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length";
+        write!(stream, "{head}: {}\r\n\r\n{answer}", answer.len())?;
+    }
 }
 
 #[test]
 #[ignore = "takes many minutes; make rehearse-m3"]
 fn killed_at_random_moments_it_ends_with_the_same_tables() {
-    let place = Place::new();
-    let (whole, hurt) = (place.path("whole"), place.path("hurt"));
-    assert!(start(&whole).wait().unwrap().success(), "the undisturbed graph failed");
-    fs::create_dir_all(hurt.join("done")).unwrap();
-    for made in ["text", "done/text"] {
-        let copied = Command::new("cp").arg("--archive").args([whole.join(made), hurt.join(made)]).status().unwrap();
-        assert!(copied.success(), "{made} was not copied");
-    }
+    let (place, (endpoint, asked)) = (Place::new(), stand_in());
+    let [whole, hurt] = ["whole", "hurt"].map(|name| Graph::new(place.path(name), &endpoint));
+    whole.complete();
+    let asked_by_whole = asked.load(Ordering::SeqCst);
     let mut random = Random::new(5);
     for kill in 0..KILLS {
-        let mut snakemake = start(&hurt);
-        // No wait for anything: it chooses the moment.
-        sleep(Duration::from_millis(random.within(3_000..30_000) as u64));
-        let id = snakemake.id() as libc::pid_t;
-        // Snakemake alone, which its commands outlive for a moment, or everything of its process group at once.
-        let target = if kill % 2 == 0 { id } else { -id };
-        // SAFETY: kill has no memory effects; the process has not been waited for, so its id is its own.
-        unsafe { libc::kill(target, libc::SIGKILL) };
+        let num_done = hurt.num_done();
+        let mut snakemake = hurt.start();
+        // Within curation, within the questions, and before or after the end of a further stage. What it waits for is
+        // only where it begins to choose: any moment must do.
+        let is_time = || match kill {
+            1 => hurt.has("curate-", "work"),
+            2 => asked.load(Ordering::SeqCst) >= asked_by_whole + 6,
+            _ => kill % 2 == 0 || hurt.num_done() > num_done,
+        };
+        let mut has_ended = false;
+        while !has_ended && !is_time() {
+            sleep(Duration::from_millis(20));
+            has_ended = snakemake.try_wait().unwrap().is_some();
+        }
+        if !has_ended {
+            if ![1, 2].contains(&kill) {
+                sleep(Duration::from_millis(random.within(500..12_000) as u64));
+            }
+            let id = snakemake.id() as libc::pid_t;
+            // Snakemake alone, which its commands outlive for a moment, or everything of its process group at once.
+            let target = if kill % 2 == 0 { id } else { -id };
+            // SAFETY: kill has no memory effects; the process has not been waited for, so its id is its own.
+            unsafe { libc::kill(target, libc::SIGKILL) };
+        }
         let ended = snakemake.wait().unwrap();
-        eprintln!("kill {}: {} stages complete", kill + 1, fs::read_dir(hurt.join("done")).map_or(0, Iterator::count));
+        eprintln!("kill {}: {} stages complete, {ended}", kill + 1, hurt.num_done());
         if ended.signal().is_none() {
+            assert!(ended.success(), "{}", hurt.said());
             break;
         }
     }
-    assert!(start(&hurt).wait().unwrap().success(), "the graph that was killed does not go on");
-    let tables_of_whole = tables(&whole);
-    assert_eq!(tables_of_whole.len(), 3, "{:?}", tables_of_whole.keys());
-    assert!(tables_of_whole == tables(&hurt), "the tables differ: {} and {}", whole.display(), hurt.display());
+    hurt.complete();
+    let (results, results_of_hurt) = (whole.results(), hurt.results());
+    let names: Vec<_> = results.keys().collect();
+    assert_eq!(names.iter().filter(|name| name.starts_with("eval_")).count(), 6, "{names:?}");
+    assert_eq!(names, results_of_hurt.keys().collect::<Vec<_>>());
+    let differing: Vec<_> = names.into_iter().filter(|name| results[*name] != results_of_hurt[*name]).collect();
+    assert!(differing.is_empty(), "{differing:?} differ");
+    // Of a request under way when its command is killed there is no answer.
+    let asked_by_hurt = asked.load(Ordering::SeqCst) - asked_by_whole;
+    assert!(asked_by_hurt <= asked_by_whole + KILLS, "{asked_by_hurt} requests for {asked_by_whole} answers");
 }

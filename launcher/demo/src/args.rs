@@ -16,8 +16,8 @@ pub struct DemoArgs {
     /// Where downloaded manual pages are kept; default: tercet/manpages in the user's cache folder
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
-    /// Train on your own text instead: a folder with JSON Lines (.jsonl, .jsonl.gz, .jsonl.zst) of rows
-    /// {"query": …, "pos": ["…"]}
+    /// Train on your own text instead: a folder with JSON Lines (.jsonl, .jsonl.gz, .jsonl.zst), there or in folders
+    /// below it, of rows {"query": …, "pos": ["…"]}
     #[arg(long, value_name = "FOLDER")]
     pub corpus: Option<PathBuf>,
     /// Ranks (worker processes) to start; default: 2, or 1 on a machine with one NVIDIA GPU
@@ -26,6 +26,9 @@ pub struct DemoArgs {
     /// Only write the text: pages, training rows, held-out tasks and a tokenizer, for a pipeline of one's own
     #[arg(long)]
     pub text_only: bool,
+    /// Pieces of the tokenizer, special tokens included; the demo's model has room for exactly the default
+    #[arg(long, value_name = "N", default_value_t = 16_000, requires = "text_only")]
+    pub pieces: u32,
 }
 
 impl DemoArgs {

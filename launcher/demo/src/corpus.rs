@@ -4,7 +4,7 @@
 //! name: a held-out page was never seen in any language. Everything is decided by hashes of names, so the same pages
 //! give the same files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -38,6 +38,8 @@ const WHOLE_PAGES: [(usize, usize); 10] = [
     (7000, 2),
     (usize::MAX, 2),
 ];
+/// Characters of a page that is long: a little over 1,000 tokens.
+const LONG_CHARS: usize = 4_000;
 /// Tokens of a description that is paired with another one at most: the few longer ones would fill no batch.
 const TITLE_TOKENS: usize = 40;
 /// Queries per held-out task at most.
@@ -86,6 +88,20 @@ pub(crate) fn sample_texts(pages: &[Page]) -> Vec<String> {
     train.map(|page| format!("{}\n{}", page.description, page.prose(SECTION_CHARS))).collect()
 }
 
+/// The same of rows of the user's own, `num_bytes` in all: from all of them alike, whatever their order in the files.
+pub(crate) fn sample_rows(rows: &[Row], num_bytes: usize) -> Vec<String> {
+    let mut order: Vec<&Row> = rows.iter().collect();
+    order.sort_by_cached_key(|(query, passage)| dice("sample", &format!("{query}\n{passage}")));
+    let beginning = |text: &str| text.chars().take(SECTION_CHARS).collect::<String>();
+    let mut taken = 0;
+    let texts = order.into_iter().map(|(query, passage)| format!("{}\n{}", beginning(query), beginning(passage)));
+    let fits = |text: &String| {
+        taken += text.len();
+        taken <= num_bytes
+    };
+    texts.take_while(fits).collect()
+}
+
 /// Writes training rows and held-out tasks below `out`; `num_tokens` measures a text.
 ///
 /// # Errors
@@ -106,6 +122,9 @@ pub(crate) fn write(pages: &[Page], num_tokens: impl Fn(&str) -> usize, out: &Pa
         write_rows(&rows, &out.join("rows"), name)?;
         written.data_sets.push((name, rows.len()));
     }
+    // Not for the demo, which has no time for long pages: for pipelines of one's own.
+    write_rows(&long_pages(&train), &out.join("rows"), "long")?;
+    long_task(&held_out).write(&out.join("eval/long"))?;
     for (name, task) in [("mono", mono_task(&held_out)), ("cross", cross_task(&held_out))] {
         task.write(&out.join("eval").join(name))?;
         written.tasks.push((name, task.queries.len(), task.passages.len()));
@@ -141,10 +160,12 @@ fn write_rows(rows: &[Row], folder: &Path, name: &str) -> anyhow::Result<()> {
     write_lines(&folder.join(format!("{name}.jsonl")), lines)
 }
 
-/// `folder/texts.jsonl`: the passages as texts alone, for the rehearsal of pre-training.
+/// `folder/texts.jsonl`: the passages as texts alone, each once, for pre-training.
 fn write_texts<'a>(rows: impl Iterator<Item = &'a Row>, folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
-    write_lines(&folder.join("texts.jsonl"), rows.map(|(_, passage)| json!({"text": passage})))
+    let mut seen = HashSet::new();
+    let texts = rows.map(|(_, passage)| passage).filter(|passage| seen.insert(*passage));
+    write_lines(&folder.join("texts.jsonl"), texts.map(|text| json!({"text": text})))
 }
 
 /// (query, passage)
@@ -181,6 +202,12 @@ fn whole_pages(pages: &[&Page], num_tokens: impl Fn(&str) -> usize) -> Vec<Row> 
         }
     }
     rows
+}
+
+/// Same language: description → the whole page, of all pages that are long.
+fn long_pages(pages: &[&Page]) -> Vec<Row> {
+    let rows = pages.iter().map(|page| (page.description.clone(), page.body(PAGE_CHARS)));
+    rows.filter(|(_, body)| body.chars().count() >= LONG_CHARS).collect()
 }
 
 /// Another language: description → the telling section of the page's translations.
@@ -242,9 +269,19 @@ struct Task {
     queries: Vec<(String, String, Vec<String>)>,
 }
 
-/// Description → the page in the same language. The corpus has pages of all languages mixed, but each in one language
-/// only: its translations would be right as well.
+/// Description → the page in the same language, of which it has the telling section.
 fn mono_task(held_out: &[&Page]) -> Task {
+    same_language(held_out, |page| page.prose(SECTION_CHARS))
+}
+
+/// Description → the whole page in the same language, among pages that are long.
+fn long_task(held_out: &[&Page]) -> Task {
+    let long = held_out.iter().filter(|page| page.body(PAGE_CHARS).chars().count() >= LONG_CHARS);
+    same_language(&long.copied().collect::<Vec<_>>(), |page| page.body(PAGE_CHARS))
+}
+
+/// The corpus has pages of all languages mixed, but each in one language only: its translations would be right as well.
+fn same_language(held_out: &[&Page], passage: impl Fn(&Page) -> String) -> Task {
     let names = by_name(held_out).into_values();
     let mut pages: Vec<&Page> =
         names.filter_map(|pages| pages.into_iter().min_by_key(|p| dice("mono", &p.id()))).collect();
@@ -252,7 +289,7 @@ fn mono_task(held_out: &[&Page]) -> Task {
     let asked = pages.iter().take(NUM_QUERIES);
     Task {
         queries: asked.map(|p| (format!("q/{}", p.id()), p.description.clone(), vec![p.id()])).collect(),
-        passages: pages.iter().map(|p| (p.id(), p.prose(SECTION_CHARS))).collect(),
+        passages: pages.iter().map(|p| (p.id(), passage(p))).collect(),
     }
 }
 
@@ -304,8 +341,6 @@ fn write_lines(path: &Path, lines: impl Iterator<Item = impl std::fmt::Display>)
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
 
     fn pages() -> Vec<Page> {

@@ -41,7 +41,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
         None => source::manual_pages(args.cache.as_deref())?,
     };
     clock.phase("text", &text.to_string())?;
-    let tokenizer = tokenizer::train(text.sample(), &out.join("tokenizer"))?;
+    let tokenizer = tokenizer::train(text.sample(), args.pieces, &out.join("tokenizer"))?;
     clock.phase("tokenizer", &format!("a Unigram model trained on it, {}", tokenizer.display()))?;
     let written = text.write(&tokenizer, out)?;
     clock.phase("rows", &written.to_string())?;

@@ -45,19 +45,13 @@ fn default_cache() -> anyhow::Result<PathBuf> {
     Ok(base.ok_or_else(no_home)?.join("tercet/manpages"))
 }
 
-/// The rows of every JSON Lines file in `folder`, each with its first positive.
+/// The rows of every JSON Lines file in `folder` and below it, each with its first positive.
 ///
 /// # Errors
 /// Exit code 4 for a malformed row or no rows at all.
 pub(crate) fn own_rows(folder: &Path) -> anyhow::Result<Text> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder).with_context(|| format!("--corpus {}", folder.display()))? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if [".jsonl", ".jsonl.gz", ".jsonl.zst"].iter().any(|ending| name.ends_with(ending)) {
-            files.push(path);
-        }
-    }
+    find_lines(folder, &mut files).with_context(|| format!("--corpus {}", folder.display()))?;
     files.sort();
     let mut rows = Vec::new();
     for file in &files {
@@ -74,6 +68,20 @@ pub(crate) fn own_rows(folder: &Path) -> anyhow::Result<Text> {
     Ok(Text::Rows(rows))
 }
 
+/// Adds the files of JSON Lines in `folder` and below it to `files`. A link to a folder is not followed.
+fn find_lines(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        if entry.file_type()?.is_dir() {
+            find_lines(&path, files)?;
+        } else if [".jsonl", ".jsonl.gz", ".jsonl.zst"].iter().any(|ending| name.ends_with(ending)) {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
 fn bad_data(error: tercet_sampler::RowError) -> Fail {
     Fail::new(ExitCode::Data, error.to_string())
 }
@@ -83,15 +91,7 @@ impl Text {
     pub fn sample(&self) -> Vec<String> {
         match self {
             Text::Pages { pages, .. } => corpus::sample_texts(pages),
-            Text::Rows(rows) => {
-                let mut num_bytes = 0;
-                let texts = rows.iter().map(|(query, passage)| format!("{query}\n{passage}"));
-                let fits = |text: &String| {
-                    num_bytes += text.len();
-                    num_bytes <= SAMPLE_BYTES
-                };
-                texts.take_while(fits).collect()
-            }
+            Text::Rows(rows) => corpus::sample_rows(rows, SAMPLE_BYTES),
         }
     }
 
@@ -143,8 +143,9 @@ mod tests {
         }
         let Text::Rows(rows) = own_rows(folder.path()).unwrap() else { panic!("rows were given") };
         assert_eq!(rows, [("q a.jsonl".into(), "p".into()), ("q b.jsonl".into(), "p".into())]);
-        fs::write(folder.path().join("c.jsonl"), "{\"query\": 1}\n").unwrap();
+        fs::create_dir(folder.path().join("below")).unwrap();
+        fs::write(folder.path().join("below/c.jsonl"), "{\"query\": 1}\n").unwrap();
         let error = own_rows(folder.path()).unwrap_err();
-        assert!(error.to_string().contains("c.jsonl") && crate::fail::code_of(&error) == 4, "{error}");
+        assert!(error.to_string().contains("below/c.jsonl") && crate::fail::code_of(&error) == 4, "{error}");
     }
 }

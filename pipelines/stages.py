@@ -1,7 +1,8 @@
 """The stages of a pipeline's configuration: each is one command, what it reads, and the folder that it fills.
 
 A string of the configuration may name what a stage makes: `{curate}` is that stage's folder, `{stage1.model}` the model
-that a training stage ends with, and `{run}` the folder of all. A stage that names another comes after it.
+that a training stage ends with, `{run}` the folder of all, and `{data}` one of the user's. A stage that names another
+comes after it. The recipe of `curate` or `synthesize` may name stages, too: filled in it lies below the folder of all.
 
 A folder is named after its stage and a hash of all that its command is asked for: its words, in which the folders
 before it stand, and the recipes that it reads. Another question is another folder, so nothing that is there is written
@@ -10,9 +11,13 @@ over, and what was asked for before is found again. Ranks and machines are no pa
 
 import hashlib
 import json
+import os
 import re
 import tomllib
 from pathlib import Path
+
+# What a recipe may name: a stage's folder, or its model.
+NAMED = re.compile(r"\{(\w+)(?:\.model)?\}")
 
 
 class Stage:
@@ -21,6 +26,8 @@ class Stage:
     def __init__(self, name, kind, folder, words, after, ranks, model=None, recipe=None):
         self.name, self.kind, self.folder, self.words = name, kind, folder, words
         self.after, self.ranks, self.model, self.recipe = after, ranks, model, recipe
+        # Of a recipe that names stages: where it lies when it is filled in, and its text.
+        self.filled_in = None
 
     def __str__(self):
         return self.folder
@@ -28,7 +35,17 @@ class Stage:
     @property
     def begins_anew(self):
         """Whether a command that was ended begins again, with nothing of the one before in its way."""
-        return self.kind in ("text", "mine", "eval")
+        return self.kind == "text"
+
+    @property
+    def complete(self):
+        """Of a command that refuses what is complete: a file that it has then, and one that it has until then."""
+        files = {
+            "prepare": ("manifest.json", "unfinished.json"),
+            "mine": ("mine.json", "mine.json.tercet-partial"),
+            "eval": ("metrics.json", "metrics.json.tercet-partial"),
+        }
+        return tuple(f"{self.folder}/{name}" for name in files.get(self.kind, ()))
 
 
 class Pipeline:
@@ -36,57 +53,35 @@ class Pipeline:
 
     def __init__(self, config):
         self.config, self.run, self.stages = config, config["run"], {}
+        self.names = {name: config[name] for name in ("run", "data") if name in config}
         self.build()
 
     def build(self):
-        """The graph of the paper."""
-        config = self.config
-        if "text" in config:
-            self.add("text", "text", config["text"]["command"], folder=f"{self.run}/text")
-        if "curate" in config:
-            self.with_recipe("curate", ["curate"], config["curate"])
-        if "synthesize" in config:
-            self.with_recipe("synthesize", ["synthesize"], config["synthesize"])
-        self.prepare("texts", ["--texts"], config["texts"])
-        self.train("stage1", "texts", config["stage1"])
-        self.prepare("pairs", [], config["pairs"])
-        self.train("stage2", "pairs", config["stage2"], after="stage1")
-        self.fine_tune(config["stage3"], config["rows"])
-        for model in config["eval"]["models"]:
-            for suite in config["eval"]["suites"]:
-                self.evaluate(model, suite)
-        if "report" in config:
-            self.report(config["report"])
+        """Adds the stages, each after those that it names."""
+        raise NotImplementedError
 
-    def fine_tune(self, stage3, rows):
-        """Rounds of mining, each with the newest model, and after each a training run; the last one is stage 3."""
-        model, rounds = "stage2", rows.get("rounds", 1)
-        for number in range(1, rounds + 1):
-            files, mined = rows["files"], rows.get("mine")
-            if mined:
-                files = self.mine(number, model, rows, mined)
-            files = {**files, **rows.get("as_they_are", {})}
-            self.prepare(f"rows{number}", [], {"files": files, "options": rows.get("options", [])})
-            if number < rounds:
-                self.train(f"warmup{number}", f"rows{number}", self.config["warmup"], after=model)
-                model = f"warmup{number}"
-            else:
-                self.train("stage3", f"rows{number}", stage3, after=model)
-
-    def mine(self, number, model, rows, mined):
-        """The files of rows with their negatives."""
-        words = ["mine", "--model", f"{{{model}.model}}", "--rows", *rows["files"].values()]
-        if "corpus" in mined:
-            index = ["index", "--model", f"{{{model}.model}}", "--corpus", *mined["corpus"], *mined.get("index", [])]
-            self.add(f"index{number}", "index", index, out="--out")
-            words += ["--index", f"{{index{number}}}"]
-        self.add(f"mine{number}", "mine", words + mined.get("options", []), out="--out")
-        return {name: f"{{mine{number}}}/{name_of_lines(file)}" for name, file in rows["files"].items()}
+    def text(self, config):
+        """Text to begin with, made by a command of its own."""
+        self.add("text", "text", config["command"], folder=f"{self.run}/text")
 
     def with_recipe(self, name, words, config):
-        """A command whose recipe says everything."""
-        words = [*words, config["recipe"], *config.get("options", [])]
-        self.add(name, name, words, out="--out", reads=config["recipe"])
+        """A command whose recipe says everything, stages before it included."""
+        recipe, options = config["recipe"], config.get("options", [])
+        text = Path(recipe).read_text()
+        after = dict.fromkeys(part for part in NAMED.findall(text) if part in self.stages)
+        if not after:
+            self.add(name, name, [*words, recipe, *options], out="--out", reads=recipe)
+            return
+        folder = f"{self.run}/recipes"
+
+        def relative(part):
+            return os.path.relpath(part[0].format_map(self.stages), folder) if part[1] in after else part[0]
+
+        text = NAMED.sub(relative, text)
+        recipe = f"{folder}/{name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}.toml"
+        self.add(name, name, [*words, recipe, *options], out="--out")
+        self.stages[name].after += after
+        self.stages[name].filled_in = recipe, text
 
     def prepare(self, name, before, config):
         """A token store."""
@@ -105,24 +100,35 @@ class Pipeline:
             steps = int(value.replace("_", "")) if key.strip() == "steps" else steps
         self.add(name, "train", words, out="--set run_dir=", reads=config["recipe"], steps=steps)
 
-    def evaluate(self, model, suite):
+    def index(self, name, model, corpus, options):
+        """A corpus as a model sees it; its name."""
+        words = ["index", "--model", f"{{{model}.model}}", "--corpus", *corpus, *options]
+        self.add(name, "index", words, out="--out")
+        return name
+
+    def mine(self, name, model, files, options, index=None):
+        """The files of rows with their negatives."""
+        words = ["mine", "--model", f"{{{model}.model}}", "--rows", *files.values()]
+        words += ["--index", f"{{{index}}}"] if index else []
+        self.add(name, "mine", words + options, out="--out")
+        return mined_files(name, files)
+
+    def evaluate(self, name, model, suite):
         """A suite's figures of a model."""
         below = suite.get("languages")
         data = [f"{folder}/{language}" for folder in suite["data"] for language in below] if below else suite["data"]
         words = ["eval", "--model", f"{{{model}.model}}", "--data", *data, "--suite", suite["suite"]]
-        name = f"eval_{model}_{suite['name']}"
         self.add(name, "eval", words + suite.get("options", []), out="--out", reads=suite["suite"])
 
-    def report(self, config):
-        """All runs and figures beside each other."""
-        seen = [f"{name}={{{name}}}" for name, stage in self.stages.items() if stage.kind in ("train", "eval")]
-        self.add("report", "report", ["report", *seen, *config.get("options", [])], out="--out", ending=".html")
+    def report(self, name, seen, config):
+        """Runs and figures beside each other, each as `NAME={stage}`."""
+        self.add(name, "report", ["report", *seen, *config.get("options", [])], out="--out", ending=".html")
 
     def add(self, name, kind, words, out=None, folder=None, reads=None, steps=None, ending=""):
         """A stage whose folder follows `out` among its words, or is `folder`."""
         named = dict.fromkeys(part for word in words for part in re.findall(r"\{(\w+)[.}]", word))
-        after = [part for part in named if part != "run"]
-        words = [word.format_map({"run": self.run, **self.stages}) for word in words]
+        after = [part for part in named if part not in self.names]
+        words = [word.format_map({**self.names, **self.stages}) for word in words]
         asked = [words, Path(reads).read_text() if reads else ""]
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:10]
         folder = folder or f"{self.run}/{name}-{digest}{ending}"
@@ -144,6 +150,11 @@ class Pipeline:
     def done(self, stage):
         """The file that is there when the stage is complete."""
         return f"{self.run}/done/{Path(stage.folder).name}"
+
+
+def mined_files(name, files):
+    """Where a stage that mines has put its rows of each file."""
+    return {set_name: f"{{{name}}}/{name_of_lines(file)}" for set_name, file in files.items()}
 
 
 def name_of_lines(file):

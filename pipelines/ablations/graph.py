@@ -1,0 +1,80 @@
+"""The graph of the ablations: variants of the paper's training runs, and the tables that set them side by side.
+
+Texts and token stores are there once. Every run, and what is mined by its model, is there once for each seed; a run that
+several tables name is one stage. What is not named by a table is not trained.
+"""
+
+from glob import glob
+
+from stages import Pipeline, mined_files
+
+
+class Ablations(Pipeline):
+    def build(self):
+        self.text(self.config["text"])
+        for name, table in self.config["tables"].items():
+            rows = [(row, ",".join(f"{{{self.evaluated(row, seed)}}}" for seed in self.seeds())) for row in table]
+            self.report(name, [f"{row['name']}={folders}" for row, folders in rows], {})
+        runs = [name for name, stage in self.stages.items() if stage.kind == "train"]
+        self.report("runs", [f"{name}={{{name}}}" for name in runs], {})
+
+    def seeds(self):
+        return range(1, int(self.config.get("seeds", 1)) + 1)
+
+    def evaluated(self, row, seed):
+        """The stage that has a row's figures."""
+        suite = self.config["suites"][row["suite"]]
+        name, model = f"eval_{row['suite']}_{row['run']}_{seed}", self.trained(row["run"], seed)
+        if name not in self.stages:
+            self.evaluate(name, model, {**suite, "data": self.files(suite["data"])})
+        return name
+
+    def trained(self, run, seed):
+        """The stage that has a run's model."""
+        name, config = f"{run}_{seed}", self.config["train"][run]
+        if name in self.stages:
+            return name
+        after = self.trained(config["after"], seed) if "after" in config else None
+        store = self.prepared(config["store"], seed)
+        begin = [] if after else [f"model.config={self.config['model']}", f"model.tokenizer={self.config['tokenizer']}"]
+        settings = [f"seed={seed}", *begin, *self.config.get("set", {}).get(config["recipe"], []), *config.get("set", [])]
+        recipe = f"{self.config['recipes']}/{config['recipe']}.toml"
+        self.train(name, store, {"recipe": recipe, "set": settings}, after=after)
+        return name
+
+    def prepared(self, store, seed):
+        """The stage that has a store; one with negatives that a model has found is a seed's own."""
+        config = self.config["stores"][store]
+        mined = config.get("mine")
+        name = f"{store}_{seed}" if mined else store
+        if name in self.stages:
+            return name
+        files = self.sets(config["files"])
+        if mined:
+            files = self.mined(mined, self.trained(self.config["mine"]["model"], seed), files, seed)
+        if "long" in config:
+            files["long"] = ",".join(self.files(config["long"]))
+        before = ["--texts"] if config.get("texts") else []
+        self.prepare(name, before, {"files": files, "options": config.get("options", [])})
+        return name
+
+    def mined(self, negatives, model, files, seed):
+        """The files of rows with negatives of a kind."""
+        name, config = f"{negatives}_{seed}", self.config["mine"]
+        if name not in self.stages:
+            self.mine(name, model, files, [*config["options"], *config[negatives]])
+        return mined_files(name, files)
+
+    def sets(self, patterns):
+        """Data sets by their names: each file is one."""
+        return {file.rpartition("/")[2].partition(".jsonl")[0]: file for file in self.files(patterns)}
+
+    def files(self, patterns):
+        """Files and folders; those in the user's folder may be patterns."""
+        found = []
+        for pattern in patterns:
+            there = sorted(glob(pattern.format_map(self.names))) if pattern.startswith("{data}") else [pattern]
+            if not there:
+                raise SystemExit(f"{pattern.format_map(self.names)}: there is no such file (data=FOLDER names the folder)")
+            found += there
+        return found
