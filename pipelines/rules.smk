@@ -1,5 +1,5 @@
-# The rules of PIPELINE, which the Snakefile that includes this has made (stages.py): one for each of its stages, and one
-# command each.
+# The rules of PIPELINE, which the Snakefile that includes this has made: one for each of its stages (stages.py), and
+# one command each.
 #
 # A rule's output is a file that says that its command is complete. Snakemake removes the outputs of a rule before it
 # runs again, and a command that goes on where it was ended needs what it left. What it fills is therefore no output.

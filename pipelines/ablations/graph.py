@@ -1,7 +1,7 @@
 """The graph of the ablations: variants of the paper's training runs, and the tables that set them side by side.
 
-Texts and token stores are there once. Every run, and what is mined by its model, is there once for each seed; a run that
-several tables name is one stage. What is not named by a table is not trained.
+Texts and token stores are there once. Every run, and what is mined by its model, is there once for each seed; a run
+that several tables name is one stage. What is not named by a table is not trained.
 """
 
 from glob import glob
@@ -36,8 +36,11 @@ class Ablations(Pipeline):
             return name
         after = self.trained(config["after"], seed) if "after" in config else None
         store = self.prepared(config["store"], seed)
-        begin = [] if after else [f"model.config={self.config['model']}", f"model.tokenizer={self.config['tokenizer']}"]
-        settings = [f"seed={seed}", *begin, *self.config.get("set", {}).get(config["recipe"], []), *config.get("set", [])]
+        settings = [f"seed={seed}"]
+        if not after:
+            settings += [f"model.config={self.config['model']}", f"model.tokenizer={self.config['tokenizer']}"]
+        # For all runs of the recipe, and for this one.
+        settings += [*self.config.get("set", {}).get(config["recipe"], []), *config.get("set", [])]
         recipe = f"{self.config['recipes']}/{config['recipe']}.toml"
         self.train(name, store, {"recipe": recipe, "set": settings}, after=after)
         return name
@@ -73,8 +76,12 @@ class Ablations(Pipeline):
         """Files and folders; those in the user's folder may be patterns."""
         found = []
         for pattern in patterns:
-            there = sorted(glob(pattern.format_map(self.names))) if pattern.startswith("{data}") else [pattern]
-            if not there:
-                raise SystemExit(f"{pattern.format_map(self.names)}: there is no such file (data=FOLDER names the folder)")
-            found += there
+            if pattern.startswith("{data}"):
+                pattern = pattern.format_map(self.names)
+                found += sorted(glob(pattern)) or self.missing(pattern)
+            else:
+                found.append(pattern)
         return found
+
+    def missing(self, pattern):
+        raise SystemExit(f"{pattern}: there is no such file; --config data=FOLDER says where the data are")

@@ -132,8 +132,8 @@ pub(crate) fn write(pages: &[Page], num_tokens: impl Fn(&str) -> usize, out: &Pa
     Ok(written)
 }
 
-/// The training pages as raw text: `out/pages/LANGUAGE.jsonl`, a page a line with its sections, and `out/corpus.jsonl`,
-/// their telling sections with ids.
+/// The training pages as raw text: `out/pages/LANGUAGE.jsonl`, a page a line with its sections, `out/texts.jsonl`, all
+/// pages as texts alone, and `out/corpus.jsonl`, their telling sections with ids.
 fn write_pages(pages: &[&Page], out: &Path) -> anyhow::Result<()> {
     let folder = out.join("pages");
     fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
@@ -149,6 +149,7 @@ fn write_pages(pages: &[&Page], out: &Path) -> anyhow::Result<()> {
         };
         write_lines(&folder.join(format!("{language}.jsonl")), pages.iter().map(line))?;
     }
+    write_lines(&out.join("texts.jsonl"), pages.iter().map(|p| json!({"text": p.body(PAGE_CHARS)})))?;
     let passages = pages.iter().map(|p| json!({"_id": p.id(), "text": p.prose(SECTION_CHARS)}));
     write_lines(&out.join("corpus.jsonl"), passages)
 }
