@@ -14,7 +14,7 @@ fn recipe(name: &str) -> Recipe {
 fn every_shipped_recipe_loads() {
     let mut count = 0;
     let read = |folder: &str| std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap();
-    let others = ["Cargo.toml", "eval.toml"];
+    let others = ["Cargo.toml", "demo-eval.toml", "eval.toml"];
     for entry in read(".").chain(read("../tests/recipes")).chain(read("../pipelines/m3/mini")) {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|e| e == "toml") && !others.iter().any(|other| path.ends_with(other)) {
@@ -28,9 +28,14 @@ fn every_shipped_recipe_loads() {
 /// What continues from a run names the checkpoint that the run ends with.
 #[test]
 fn recipes_that_continue_the_demo_find_its_model() {
-    let dense = recipe("demo-dense.toml");
-    let model = dense.run_dir.join(format!("step-{:08}/model", dense.steps));
-    for name in ["demo.toml", "stage3-rehearsal.toml"] {
+    let stages = [
+        ("demo-retromae.toml", "demo-dense.toml"),
+        ("demo-dense.toml", "demo.toml"),
+        ("demo-dense.toml", "stage3-rehearsal.toml"),
+    ];
+    for (before, name) in stages {
+        let before = recipe(before);
+        let model = before.run_dir.join(format!("step-{:08}/model", before.steps));
         assert_eq!(recipe(name).model.path.as_ref(), Some(&model), "{name}");
     }
 }

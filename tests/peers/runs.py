@@ -91,7 +91,7 @@ def demo() -> Run:
         store=DEMO / "store-unified",
         training=DEMO / "unified",
         eval_data=sorted((DEMO / "eval").iterdir()),
-        eval_out=DEMO / "after",
+        eval_out=DEMO / "results/stage3",
         pooling="cls",
         multi_vector_dim=json.loads((model / "config.json").read_text())["hidden_size"],
     )

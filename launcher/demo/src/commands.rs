@@ -45,6 +45,12 @@ impl Commands {
         self.quietly("prepare", words)
     }
 
+    /// Tokenises the texts of `file` into `store`, for pre-training.
+    pub fn prepare_texts(&self, tokenizer: &Path, store: &Path, file: &Path) -> anyhow::Result<()> {
+        let words = ["--tokenizer".into(), tokenizer.into(), "--out".into(), store.into()];
+        self.quietly("prepare", words.into_iter().chain(["--texts".into(), file.into()]).collect())
+    }
+
     /// Writes `recipe` to `file` and trains as it says, with its progress on the terminal. Returns the model directory.
     pub fn train(&self, recipe: &Recipe, file: &Path) -> anyhow::Result<PathBuf> {
         fs::write(file, recipe.to_toml()).with_context(|| format!("writing {}", file.display()))?;
@@ -67,20 +73,18 @@ impl Commands {
         self.quietly("mine", words.into_iter().chain(number).chain(self.ranks()).collect())
     }
 
-    /// Evaluates on BEIR folders by `rankings` and writes the figures to `json`, the run files to `runs`.
-    pub fn eval(
-        &self,
-        model: &Path,
-        folders: &[PathBuf],
-        rankings: &[&str],
-        runs: &Path,
-        json: &Path,
-    ) -> anyhow::Result<()> {
+    /// Evaluates on BEIR folders as `suite` says and writes figures and run files to `out`.
+    pub fn eval(&self, model: &Path, folders: &[PathBuf], suite: &Path, out: &Path) -> anyhow::Result<()> {
         let mut words: Vec<OsString> = vec!["--model".into(), model.into(), "--data".into()];
         words.extend(folders.iter().map(OsString::from));
-        words.extend(["--rankings".into(), rankings.join(",").into()]);
-        words.extend(["--out".into(), runs.into(), "--json".into(), json.into()]);
+        words.extend(["--suite".into(), suite.into(), "--out".into(), out.into()]);
         self.quietly("eval", words.into_iter().chain(self.ranks()).collect())
+    }
+
+    /// Shows runs and evaluations side by side in `page`.
+    pub fn report<'a>(&self, folders: impl Iterator<Item = &'a PathBuf>, page: &Path) -> anyhow::Result<()> {
+        let words = folders.map(OsString::from).chain(["--out".into(), page.into()]);
+        self.quietly("report", words.collect())
     }
 
     fn ranks(&self) -> [OsString; 2] {

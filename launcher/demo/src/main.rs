@@ -1,9 +1,10 @@
 //! `tercet-demo`, which `make demo` builds and starts: from nothing to a model with three heads, on real text, in
 //! minutes on two CPU cores.
 //!
-//! It fetches Debian's manual pages in 25 languages, trains a tokenizer, measures the untrained model, trains it in two
-//! stages (dense only; then all three heads with mined negatives) and measures again. Everything that Tercet does is
-//! done by `tercet` itself, with commands that a user would type, and lies in one run folder afterwards.
+//! It fetches Debian's manual pages in 25 languages, trains a tokenizer, and trains a model in the paper's three stages
+//! (RetroMAE on texts; the dense head on pairs; all three heads with mined negatives). It measures before the first and
+//! after each. Everything that Tercet does is done by `tercet` itself, with commands that a user would type, and lies in
+//! one run folder afterwards.
 //!
 //! Not here: anything that training needs. [`summary`] only shows what `tercet eval` measures.
 

@@ -9,14 +9,16 @@ use anyhow::Context;
 use crate::args::DemoArgs;
 use crate::commands::{Commands, recipe};
 use crate::corpus::Written;
-use crate::summary::{BM25, HEADS, Summary, read_figures, take_bm25, tokens_per_sec};
+use crate::summary::{STAGES, Summary, read_figures, tokens_per_sec};
 use crate::tell::tell;
 use crate::{source, tokenizer};
 
-/// The recipes and the model are part of the program, so that it works in any folder.
+/// The recipes, the model and the evaluation are part of the program, so that it works in any folder.
+const RETROMAE_RECIPE: &str = include_str!("../../../configs/demo-retromae.toml");
 const DENSE_RECIPE: &str = include_str!("../../../configs/demo-dense.toml");
 const UNIFIED_RECIPE: &str = include_str!("../../../configs/demo.toml");
 const MODEL_CONFIG: &str = include_str!("../../../configs/demo-model.json");
+const EVAL_SUITE: &str = include_str!("../../../configs/demo-eval.toml");
 
 /// Hard negatives mined per row.
 const NUM_NEGATIVES: usize = 7;
@@ -48,81 +50,105 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     if args.text_only {
         return Ok(());
     }
-    let rows = |name: &str| out.join("rows").join(format!("{name}.jsonl"));
-    let files: Vec<PathBuf> = written.data_sets.iter().map(|(name, _)| rows(name)).collect();
-    let store = out.join("store-dense");
-    commands.prepare(&tokenizer, &store, &files)?;
-    clock.phase("prepare", &format!("token store {}", store.display()))?;
 
-    let model_config = out.join("model-config.json");
-    fs::write(&model_config, MODEL_CONFIG).with_context(|| format!("writing {}", model_config.display()))?;
-    let run_dir = out.join("dense");
-    let mut dense = recipe(
-        DENSE_RECIPE,
-        "demo-dense.toml",
+    let rows = |name: &str| out.join("rows").join(format!("{name}.jsonl"));
+    let store = |name: &str| out.join(format!("store-{name}"));
+    let run_dir = |name: &str| out.join(name);
+    let files: Vec<PathBuf> = written.data_sets.iter().map(|(name, _)| rows(name)).collect();
+    commands.prepare_texts(&tokenizer, &store("texts"), &rows("texts"))?;
+    commands.prepare(&tokenizer, &store("dense"), &files)?;
+    let stores = [store("texts"), store("dense")].map(|store| store.display().to_string());
+    clock.phase("prepare", &format!("token stores {}", stores.join(" and ")))?;
+
+    let (model_config, suite) = (out.join("model-config.json"), out.join("eval.toml"));
+    for (path, text) in [(&model_config, MODEL_CONFIG), (&suite, EVAL_SUITE)] {
+        fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    let tasks: Vec<PathBuf> = written.tasks.iter().map(|task| out.join("eval").join(task.0)).collect();
+    let results = STAGES.map(|stage| out.join("results").join(stage));
+    let eval = |model: &Path, stage: usize| {
+        commands.eval(model, &tasks, &suite, &results[stage])?;
+        read_figures(&results[stage].join("metrics.json"))
+    };
+
+    let retromae = recipe(
+        RETROMAE_RECIPE,
+        "demo-retromae.toml",
         &[
             ("model.config", &model_config),
             ("model.tokenizer", &tokenizer),
-            ("data.store", &store),
-            ("run_dir", &run_dir),
+            ("data.store", &store("texts")),
+            ("run_dir", &run_dir("retromae")),
         ],
     )?;
-    keep_sets(&mut dense.data.sets, &written);
-    let mut fresh = dense.clone();
-    (fresh.steps, fresh.run_dir) = (0, out.join("fresh"));
+    let mut fresh = retromae.clone();
+    (fresh.steps, fresh.run_dir) = (0, run_dir("fresh"));
     let fresh_model = commands.train(&fresh, &out.join("fresh.toml"))?;
-    let tasks: Vec<PathBuf> = written.tasks.iter().map(|task| out.join("eval").join(task.0)).collect();
-    let eval = |model: &Path, rankings: &[&str], name: &str| {
-        let json = out.join(format!("{name}.json"));
-        commands.eval(model, &tasks, rankings, &out.join(name), &json)?;
-        read_figures(&json)
-    };
-    let before = eval(&fresh_model, &HEADS, "before")?;
-    clock.phase("before", "the untrained model on held-out text")?;
+    let untrained = eval(&fresh_model, 0)?;
+    clock.phase("evaluate", "the untrained model on held-out text")?;
 
+    let retromae_model = commands.train(&retromae, &out.join("retromae.toml"))?;
+    clock.phase("stage 1", &format!("RetroMAE on texts, {} steps on {num_ranks} ranks", retromae.steps))?;
+    let pre_trained = eval(&retromae_model, 1)?;
+    clock.phase("evaluate", "stage 1's model")?;
+
+    let mut dense = recipe(
+        DENSE_RECIPE,
+        "demo-dense.toml",
+        &[("model.path", &retromae_model), ("data.store", &store("dense")), ("run_dir", &run_dir("dense"))],
+    )?;
+    keep_sets(&mut dense.data.sets, &written);
     let dense_model = commands.train(&dense, &out.join("dense.toml"))?;
-    clock.phase("stage 1", &format!("dense head, {} steps on {num_ranks} ranks", dense.steps))?;
+    clock.phase("stage 2", &format!("dense head on pairs, {} steps on {num_ranks} ranks", dense.steps))?;
+    let contrasted = eval(&dense_model, 2)?;
+    clock.phase("evaluate", "stage 2's model")?;
+
     let mined = rows("section-mined");
     commands.mine(&dense_model, &rows("section"), &mined, NUM_NEGATIVES)?;
     clock.phase("mine", &format!("{NUM_NEGATIVES} hard negatives per row, {}", mined.display()))?;
-    let (store, run_dir) = (out.join("store-unified"), out.join("unified"));
     let mined = PathBuf::from(format!("section={}", mined.display()));
     // As in the paper, the last stage is about queries and passages: pairs across languages were the stage before.
     let files: Vec<PathBuf> = std::iter::once(mined).chain(files.into_iter().filter(|f| *f == rows("page"))).collect();
-    commands.prepare(&tokenizer, &store, &files)?;
-    clock.phase("prepare", &format!("token store {}", store.display()))?;
+    commands.prepare(&tokenizer, &store("unified"), &files)?;
+    clock.phase("prepare", &format!("token store {}", store("unified").display()))?;
     let mut unified = recipe(
         UNIFIED_RECIPE,
         "demo.toml",
-        &[("model.path", &dense_model), ("data.store", &store), ("run_dir", &run_dir)],
+        &[("model.path", &dense_model), ("data.store", &store("unified")), ("run_dir", &run_dir("unified"))],
     )?;
     keep_sets(&mut unified.data.sets, &written);
     let model = commands.train(&unified, &out.join("unified.toml"))?;
-    clock.phase("stage 2", &format!("three heads, {} steps on {num_ranks} ranks", unified.steps))?;
-    let mut after = eval(&model, &[&HEADS[..], &[BM25]].concat(), "after")?;
-    clock.phase("after", "the trained model on held-out text")?;
+    clock.phase("stage 3", &format!("three heads on mined rows, {} steps on {num_ranks} ranks", unified.steps))?;
+    let fine_tuned = eval(&model, 3)?;
+    clock.phase("evaluate", "stage 3's model")?;
 
-    let bm25 = take_bm25(&mut after);
-    let summary = Summary {
-        before,
-        after,
-        bm25,
-        steps: dense.steps + unified.steps,
-        tokens_per_sec: tokens_per_sec(&[&dense.run_dir, &unified.run_dir])?,
+    let trained = [&retromae.run_dir, &dense.run_dir, &unified.run_dir];
+    let report = out.join("report.html");
+    commands.report(trained.into_iter().chain(&results), &report)?;
+    let mut summary = Summary {
+        stages: [untrained, pre_trained, contrasted, fine_tuned],
+        bm25: Default::default(),
+        steps: retromae.steps + dense.steps + unified.steps,
+        tokens_per_sec: tokens_per_sec(&trained)?,
         world_size: num_ranks.get(),
         seconds: started.elapsed().as_secs_f64(),
     };
+    summary.take_bm25();
     let path = out.join("summary.json");
     fs::write(&path, format!("{:#}\n", summary.to_json())).with_context(|| format!("writing {}", path.display()))?;
     tell(format_args!("{}", summary.table()))?;
-    tell(format_args!("{} of held-out text; figures in {}", written.describe_tasks(), path.display()))?;
-    tell(format_args!("run folder {}, {:.0} s in all; to look further:", out.display(), summary.seconds))?;
-    tell(format_args!("  tensorboard --logdir {}", out.display()))?;
+    tell(format_args!("{} of held-out text", written.describe_tasks()))?;
+    tell(format_args!("run folder {}, {:.0} s in all:", out.display(), summary.seconds))?;
+    let model = model.display();
+    tell(format_args!("  model    {model}"))?;
+    tell(format_args!("  rows     {}", out.join("rows").display()))?;
+    tell(format_args!("  curves   {}, or tensorboard --logdir {}", report.display(), out.display()))?;
+    tell(format_args!("  figures  {}", path.display()))?;
+    tell(format_args!("to look further:"))?;
     tell(format_args!(
-        "  echo 'list directory contents' | tercet encode --model {} --input - --out vectors.jsonl",
-        model.display()
+        "  echo 'list directory contents' | tercet encode --model {model} --input - --out vectors.jsonl"
     ))?;
-    tell(format_args!("  tercet eval --model {} --data {}", model.display(), tasks[0].display()))
+    tell(format_args!("  tercet eval --model {model} --suite {} --data {}", suite.display(), tasks[0].display()))
 }
 
 /// Leaves out the settings of data sets that this text does not have.
@@ -170,12 +196,14 @@ mod tests {
     #[test]
     fn the_built_in_recipes_load() {
         let out = Path::new("a folder/with \"quotes\"");
-        let dense = recipe(DENSE_RECIPE, "demo-dense.toml", &[("run_dir", out)]).unwrap();
-        assert_eq!(dense.run_dir, out);
-        assert!(dense.model.path.is_none() && dense.model.config.is_some());
-        let unified = recipe(UNIFIED_RECIPE, "demo.toml", &[]).unwrap();
-        assert!(unified.model.path.is_some() && unified.model.config.is_none());
-        assert_eq!(dense.data.length_groups.last().map(|g| g.max_len), Some(8192));
+        let retromae = recipe(RETROMAE_RECIPE, "demo-retromae.toml", &[("run_dir", out)]).unwrap();
+        assert_eq!(retromae.run_dir, out);
+        assert!(retromae.model.path.is_none() && retromae.model.config.is_some());
+        for (text, name) in [(DENSE_RECIPE, "demo-dense.toml"), (UNIFIED_RECIPE, "demo.toml")] {
+            let next = recipe(text, name, &[]).unwrap();
+            assert!(next.model.path.is_some() && next.model.config.is_none());
+            assert_eq!(next.data.length_groups.last().map(|g| g.max_len), Some(8192));
+        }
         serde_json::from_str::<serde_json::Value>(MODEL_CONFIG).unwrap();
     }
 }

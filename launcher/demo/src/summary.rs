@@ -32,19 +32,17 @@ pub(crate) fn read_figures(path: &Path) -> anyhow::Result<Figures> {
     serde_json::from_str(&text).with_context(|| format!("{}", path.display()))
 }
 
-/// Takes BM25's figures out of those of the heads.
-pub(crate) fn take_bm25(figures: &mut Figures) -> BTreeMap<String, Scores> {
-    let taken = figures.iter_mut().map(|(task, own)| (task.clone(), own.remove(BM25)));
-    taken.filter_map(|(task, scores)| Some((task, scores?))).collect()
-}
+/// The model after each stage, and before the first, by the names of its figures.
+pub(crate) const STAGES: [&str; 4] = ["untrained", "stage1", "stage2", "stage3"];
 
 /// Everything that the table and summary.json say.
 #[derive(Debug)]
 pub(crate) struct Summary {
-    pub before: Figures,
-    pub after: Figures,
+    /// As [`STAGES`].
+    pub stages: [Figures; STAGES.len()],
+    /// By task.
     pub bm25: BTreeMap<String, Scores>,
-    /// Steps of both stages.
+    /// Steps of all stages.
     pub steps: u64,
     pub tokens_per_sec: f64,
     pub world_size: usize,
@@ -52,53 +50,59 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// The monolingual task at the top level; others (`cross`) as objects of the same shape.
-    pub fn to_json(&self) -> serde_json::Value {
-        let empty = BTreeMap::new();
-        let of = |figures: &Figures, task: &str| serde_json::json!(figures.get(task).unwrap_or(&empty));
-        let mut json = serde_json::json!({
-            "before": of(&self.before, "mono"),
-            "after": of(&self.after, "mono"),
-            "bm25": self.bm25,
-            "steps": self.steps,
-            "tokens_per_sec": self.tokens_per_sec.round(),
-            "world_size": self.world_size,
-            "seconds": self.seconds.round(),
-        });
-        for task in self.after.keys().filter(|task| *task != "mono") {
-            json[task] = serde_json::json!({"before": of(&self.before, task), "after": of(&self.after, task)});
+    /// Takes BM25's figures out of those of the heads: no stage changes them.
+    pub fn take_bm25(&mut self) {
+        for (task, heads) in self.stages.iter_mut().flatten() {
+            if let Some(scores) = heads.remove(BM25) {
+                self.bm25.insert(task.clone(), scores);
+            }
         }
+    }
+
+    /// The monolingual task's figures at the top level; others (`cross`) as objects of the same shape. What is `before`
+    /// and `after` is the first and the last of `stages`.
+    pub fn to_json(&self) -> serde_json::Value {
+        let of = |task: &str| {
+            let stages = STAGES.iter().zip(&self.stages);
+            let stages: BTreeMap<_, _> =
+                stages.filter_map(|(stage, figures)| Some((stage, figures.get(task)?))).collect();
+            serde_json::json!({"before": stages.get(&STAGES[0]), "after": stages.get(&STAGES[3]), "stages": stages})
+        };
+        let mut json = of("mono");
+        for task in self.stages[0].keys().filter(|task| *task != "mono") {
+            json[task] = of(task);
+        }
+        json["bm25"] = serde_json::json!(self.bm25);
+        json["steps"] = self.steps.into();
+        json["tokens_per_sec"] = self.tokens_per_sec.round().into();
+        json["world_size"] = self.world_size.into();
+        json["seconds"] = self.seconds.round().into();
         json
     }
 
-    /// One block per task: each head before and after, BM25 below.
+    /// One block per task: each head after each stage, BM25 below.
     pub fn table(&self) -> String {
         let mut table = String::new();
-        for (task, after) in self.after.iter().rev() {
+        for task in self.stages[0].keys().rev() {
             let title = match task.as_str() {
                 "mono" => "same language",
                 "cross" => "another language",
                 other => other,
             };
+            let stages = format!("{:>7}{:>7}{:>7}{:>7}", "none", "1", "2", "3");
             // Writing to a string cannot fail.
-            let _ = writeln!(table, "\n{title:<18}       nDCG@10              Recall@100");
-            let _ = writeln!(table, "{:<18}  before    after      before    after", "");
+            let _ = writeln!(table, "\n{title:<18}{:>14}{:14}   {:>17}", "nDCG@10", "", "Recall@100");
+            let _ = writeln!(table, "{:<18}{stages}   {stages}", "after stage");
             for head in HEADS {
-                let before = self.before.get(task).and_then(|heads| heads.get(head));
-                if let (Some(before), Some(after)) = (before, after.get(head)) {
-                    let _ = writeln!(
-                        table,
-                        "  {head:<16}  {:>6.3}   {:>6.3}      {:>6.3}   {:>6.3}",
-                        before.ndcg_at_10, after.ndcg_at_10, before.recall_at_100, after.recall_at_100
-                    );
-                }
+                let after: Vec<_> = self.stages.iter().filter_map(|figures| figures.get(task)?.get(head)).collect();
+                let row = |value: fn(&Scores) -> f64| -> String {
+                    after.iter().map(|scores| format!("{:>7.3}", value(scores))).collect()
+                };
+                let _ = writeln!(table, "  {head:<16}{}   {}", row(|s| s.ndcg_at_10), row(|s| s.recall_at_100));
             }
             if let Some(bm25) = self.bm25.get(task) {
-                let _ = writeln!(
-                    table,
-                    "  {:<16}           {:>6.3}               {:>6.3}",
-                    "BM25 (untrained)", bm25.ndcg_at_10, bm25.recall_at_100
-                );
+                let (ndcg, recall) = (bm25.ndcg_at_10, bm25.recall_at_100);
+                let _ = writeln!(table, "  {:<16}{ndcg:>28.3}   {recall:>28.3}", "BM25 (untrained)");
             }
         }
         table
@@ -106,7 +110,7 @@ impl Summary {
 }
 
 /// Real tokens per second over a run's steps, from its metrics.jsonl.
-pub(crate) fn tokens_per_sec(run_dirs: &[&Path]) -> anyhow::Result<f64> {
+pub(crate) fn tokens_per_sec(run_dirs: &[impl AsRef<Path>]) -> anyhow::Result<f64> {
     #[derive(Deserialize)]
     struct Step {
         tokens_per_sec: Option<f64>,
@@ -114,7 +118,7 @@ pub(crate) fn tokens_per_sec(run_dirs: &[&Path]) -> anyhow::Result<f64> {
     }
     let (mut tokens, mut secs) = (0.0, 0.0);
     for run_dir in run_dirs {
-        let path = run_dir.join("metrics.jsonl");
+        let path = run_dir.as_ref().join("metrics.jsonl");
         let text = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
         for step in text.lines().filter_map(|line| serde_json::from_str::<Step>(line).ok()) {
             if let (Some(rate), Some(step_secs)) = (step.tokens_per_sec, step.step_secs) {
@@ -140,20 +144,23 @@ mod tests {
 
     #[test]
     fn the_monolingual_task_is_at_the_top_and_the_others_below_their_names() {
-        let (before, mut after) = (figures(0.125), figures(0.5));
+        let mut stages = [0.125, 0.25, 0.375, 0.5].map(figures);
         let scores = Scores { ndcg_at_10: 0.625, recall_at_100: 0.75 };
-        after.get_mut("mono").unwrap().insert(BM25.to_owned(), scores);
-        let bm25 = take_bm25(&mut after);
-        assert_eq!(bm25, BTreeMap::from([("mono".to_owned(), scores)]));
-        let summary = Summary { before, after, bm25, steps: 7, tokens_per_sec: 9.6, world_size: 2, seconds: 1.0 };
+        stages[3].get_mut("mono").unwrap().insert(BM25.to_owned(), scores);
+        let mut summary =
+            Summary { stages, bm25: BTreeMap::new(), steps: 7, tokens_per_sec: 9.6, world_size: 2, seconds: 1.0 };
+        summary.take_bm25();
+        assert_eq!(summary.bm25, BTreeMap::from([("mono".to_owned(), scores)]));
         let json = summary.to_json();
         assert_eq!(json["before"]["dense"]["ndcg@10"], 0.125);
-        assert_eq!(json["after"]["dense"]["ndcg@10"], 0.5);
+        assert_eq!(json["stages"]["stage2"]["dense"]["ndcg@10"], 0.375);
+        assert_eq!(json["after"], json["stages"]["stage3"]);
+        assert!(json["after"].get(BM25).is_none() && json["bm25"]["mono"]["ndcg@10"] == 0.625);
         assert_eq!(json["cross"]["after"]["dense"]["recall@100"], 0.5);
         assert_eq!((json["steps"].as_u64(), json["tokens_per_sec"].as_f64()), (Some(7), Some(10.0)));
         let table = summary.table();
-        assert!(table.contains("dense              0.125    0.500"), "{table}");
-        assert!(table.contains("0.625"), "{table}");
+        assert!(table.contains("dense             0.125  0.250  0.375  0.500"), "{table}");
+        assert!(table.contains("0.625") && table.lines().all(|line| line.len() <= 80), "{table}");
         assert!(table.find("same language") < table.find("another language"), "{table}");
     }
 
