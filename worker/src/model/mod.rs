@@ -26,7 +26,7 @@ pub use parameters::{Init, Parameters, Spec};
 pub use tercet_configs::Purpose;
 
 use crate::machine::phase::{Phase, during};
-use crate::model::pretraining::{Body, Pretraining, PretrainingBatch, Scales, Told};
+use crate::model::pretraining::{Body, MASKED_LM_BIAS, Pretraining, PretrainingBatch, Scales, Told};
 use crate::model::representation::{Gradients, Heads, SubBatchRepresentations};
 use crate::model::sub_batch::{Framing, SubBatch};
 use crate::tensors::libtorch;
@@ -410,6 +410,22 @@ impl M3Model {
         if let Some(now) = prompts {
             self.prompts = now;
         }
+    }
+
+    /// Whether the head that predicts words has no bias of a file.
+    pub fn predicts_words_afresh(&self) -> bool {
+        self.fresh.iter().any(|name| name == MASKED_LM_BIAS)
+    }
+
+    /// Makes the head that predicts words expect each as often as it occurs in the texts: the bias is the logarithm of
+    /// its share, `counts` being how often each id occurs. A bias of 0 would have to learn that in thousands of steps,
+    /// and until then what all texts have in common would crowd the hidden states, sentence vectors among them.
+    pub fn expect_words(&mut self, counts: &[u64]) {
+        let total = counts.iter().sum::<u64>() as f64 + counts.len() as f64;
+        let shares: Vec<f64> = counts.iter().map(|&count| ((count + 1) as f64 / total).ln()).collect();
+        let mut bias = self.parameters.leaf(MASKED_LM_BIAS);
+        tch::no_grad(|| bias.copy_(&Tensor::from_slice(&shares)));
+        self.parameters.refresh();
     }
 
     fn assemble(config: EncoderConfig, parameters: Parameters, pooling: Pooling, origin: Origin) -> Self {

@@ -11,6 +11,7 @@ mod other_weights;
 mod saver;
 mod setup;
 pub mod stop;
+mod words;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -16,6 +16,7 @@ use tercet_sampler::{Plan, Store, agreed_prefixes, write_durably};
 use super::error::SetupError;
 use super::evaluation;
 use super::lock::RunLock;
+use super::words;
 use crate::agreement::{kind_of, same_weights};
 use crate::checkpoint::{self, Progress, Resumed, TrainState};
 use crate::machine::cores;
@@ -94,6 +95,9 @@ pub(super) fn set_up(
         model.trains_on(prompts, plan.longest_text());
         check_same_tokenizer(&model, plan.store(), &recipe.data.store)?;
         model.check_lengths(plan.longest_text(), i64::from(plan.store().max_token_id()))?;
+        if resumed.is_none() && model.predicts_words_afresh() {
+            model.expect_words(&words::counts(plan, model.config.vocab_size)?);
+        }
     }
     if let Some((path, state)) = &resumed {
         check_same_run(path, recipe, plan.as_deref(), state)?;

@@ -14,6 +14,9 @@ use crate::ops::layer_norm::Normalised;
 use crate::ops::linear::LinearOutput;
 use crate::ops::vocabulary::{Predicted, Projection, ProjectionGradient};
 
+/// The name of the bias of the projection to the vocabulary.
+pub const MASKED_LM_BIAS: &str = "lm_head.bias";
+
 /// Names, shapes and initial values of the head's weights.
 pub(super) fn specs(c: &EncoderConfig) -> Vec<Spec> {
     c.mlm_head_weights().into_iter().map(|(name, shape)| spec(c, (name.to_owned(), shape))).collect()
@@ -42,7 +45,7 @@ impl MaskedLm {
             dense: LinearPlace::new(parameters, &["lm_head.dense".to_owned()]),
             norm: NormPlace::new(config, parameters, "lm_head.layer_norm"),
             table: parameters.span(&[EMBEDDING_TABLES[0].to_owned()]),
-            bias: parameters.span(&["lm_head.bias".to_owned()]),
+            bias: parameters.span(&[MASKED_LM_BIAS.to_owned()]),
         }
     }
 

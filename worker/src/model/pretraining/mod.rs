@@ -13,6 +13,7 @@ use tch::Tensor;
 use tercet_configs::{DecoderQuery, EncoderConfig};
 
 pub(super) use body::Body;
+pub(super) use masked_lm::MASKED_LM_BIAS;
 
 pub use batch::{DecoderRow, DecoderRows, HiddenPlaces, HiddenWords, PretrainingBatch, PretrainingTexts};
 
