@@ -145,7 +145,8 @@ lint: setup ## Formatting, clippy and rustdoc, warnings being errors
 wrap: ## Wrap again the comments that `make test T=house` complains of
 	@WRAP=1 $(CARGO) test --release --workspace --test system house::comments
 
-# Licences, sources and duplicates by deny.toml, from what is downloaded. `cargo deny check advisories` needs a git server.
+# Licences, sources and duplicates by deny.toml, from what is downloaded. `cargo deny check advisories` needs a git
+# server.
 deny: ## Licences and sources of third-party crates (needs cargo-deny)
 	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 2; }
 	@cargo deny --offline --log-level error check bans licenses sources

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests whose path contains $1, in whatever program they are; fails if there is none. `make test T=NAME` calls it.
+# Runs the tests whose path contains $1, in whatever program they are; fails if there is none. `make test T=NAME` calls
+# it.
 set -uo pipefail
 # Of the programs that have no such test, nothing is shown.
 nothing='^$|^running 0 tests$|^test result: ok\. 0 passed; 0 failed; 0 ignored;'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Twenty steps of training, and their weights' SHA-256. BEFORE is another `tercet`, with its tercet-worker beside it, or a
-# revision of git, which is built here first; then the two are compared. `make same-numbers` calls this.
+# Twenty steps of training, and their weights' SHA-256. BEFORE is another `tercet`, with its tercet-worker beside it, or
+# a revision of git, which is built here first; then the two are compared. `make same-numbers` calls this.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LIBTORCH=${LIBTORCH:-$PWD/.deps/libtorch}

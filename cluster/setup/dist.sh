@@ -3,10 +3,10 @@
 #
 #   cluster/setup/dist.sh PROGRAMS [FOLDER]
 #
-# PROGRAMS is the folder of `tercet`, `tercet-worker` and `tercet-test-gpu`, as cargo built them against LIBTORCH or
-# .deps/libtorch. The folder (else dist/tercet-VERSION-KIND) runs wherever it lies: the worker finds lib/torch/lib beside its own folder,
-# and libtorch finds NVIDIA's libraries beside that. It holds no MPI and no driver: those are the machine's.
-# TAR=1 also makes FOLDER.tar.
+# PROGRAMS is the folder of `tercet`, `tercet-worker`, `tercet-curate` and `tercet-test-gpu`, as cargo built them
+# against LIBTORCH or .deps/libtorch. The folder (else dist/tercet-VERSION-KIND) runs wherever it lies: the worker finds
+# lib/torch/lib beside its own folder, and libtorch finds NVIDIA's libraries beside that. It holds no MPI and no driver:
+# those are the machine's. TAR=1 also makes FOLDER.tar.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -33,7 +33,7 @@ new="$folder.new"
 rm -rf "$new"
 trap 'rm -rf "$new"' EXIT
 mkdir -p "$new"/{bin,lib/torch/lib,cluster,licences}
-cp "$programs"/tercet{,-worker,-test-gpu} "$new/bin/"
+cp "$programs"/tercet{,-worker,-curate,-test-gpu} "$new/bin/"
 cp "$lib"/*.so* "$new/lib/torch/lib/"
 for nvidia in "$wheels"/nvidia/*/lib; do
   compgen -G "$nvidia/*.so*" >/dev/null || continue

@@ -16,8 +16,8 @@
 #SBATCH --output=slurm-%A_%a.out     # in the folder that sbatch is called in
 #SBATCH --array=0-3
 
-# Signals go to the launcher, which has all ranks take a checkpoint of the same step and ends with 75. One that comes before
-# there is a launcher is kept for it.
+# Signals go to the launcher, which has all ranks take a checkpoint of the same step and ends with 75. One that comes
+# before there is a launcher is kept for it.
 launcher=
 signalled=0
 early=0
@@ -34,8 +34,8 @@ trap stop USR1 TERM
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 # NCCL says what goes wrong, and nothing else.
 export NCCL_DEBUG=WARN
-# A packet is given up after 4.096 us * 2^22 = 17 s times the retries, not 4 s: a switch that reroutes may take longer, and a
-# queue pair that has failed cannot be mended, it ends the run. Hangs are found by heartbeats, not by this.
+# A packet is given up after 4.096 us * 2^22 = 17 s times the retries, not 4 s: a switch that reroutes may take longer,
+# and a queue pair that has failed cannot be mended, it ends the run. Hangs are found by heartbeats, not by this.
 export NCCL_IB_TIMEOUT=22
 export NCCL_IB_RETRY_CNT=7
 # The site's choices; NCCL finds good ones itself unless a node has several networks:

@@ -32,7 +32,8 @@ fi
 
 setup() { TORCH=$1 TELL=1 cluster/setup/libtorch.sh "$folder/deps"; }
 build() { LIBTORCH=$libtorch cluster/setup/with.sh cargo build --release --package tercet --package tercet-worker; }
-# Links the worker again, by this linker. rustc asks `cc` to link; with flags of cargo everything would be compiled anew.
+# Links the worker again, by this linker. rustc asks `cc` to link; with flags of cargo everything would be compiled
+# anew.
 link_by() {
   mkdir -p "$folder/bin"
   printf '#!/bin/sh\nexec %s "$@" -fuse-ld=%s\n' "$(command -v cc)" "$1" > "$folder/bin/cc"

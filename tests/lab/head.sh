@@ -19,8 +19,8 @@ mkdir /run/hosts /run/munge
 mount --bind /run/etc-hosts /etc/hosts
 
 ip link set lo up
-# An address of its own: otherwise it has the lowest of its ports', and another one when that host crashes, which the other
-# hosts learn of only after a minute.
+# An address of its own: otherwise it has the lowest of its ports', and another one when that host crashes, which the
+# other hosts learn of only after a minute.
 ip link add switch address 02:00:0a:4d:00:01 type bridge
 ip addr add 10.77.0.1/24 dev switch
 ip link set switch up

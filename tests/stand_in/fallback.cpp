@@ -1,5 +1,5 @@
-// Every operator that has no kernel of its own here: checked as CUDA's kernels check, then done by the CPU's kernel over
-// the shadow.
+// Every operator that has no kernel of its own here: checked as CUDA's kernels check, then done by the CPU's kernel
+// over the shadow.
 #include "stand_in.h"
 
 #include <ATen/core/LegacyTypeDispatch.h>

@@ -1,5 +1,5 @@
-// What a device's tensor holds, as a CPU tensor over the shadow: of the same sizes, strides and offset, and tensors that
-// share a storage share it here as well.
+// What a device's tensor holds, as a CPU tensor over the shadow: of the same sizes, strides and offset, and tensors
+// that share a storage share it here as well.
 #include "stand_in.h"
 
 namespace stand_in {

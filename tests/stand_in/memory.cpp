@@ -1,4 +1,5 @@
-// The memory of the devices: address ranges, a first-fit allocator in each, and what libtorch's caching allocator tells.
+// The memory of the devices: address ranges, a first-fit allocator in each, and what libtorch's caching allocator
+// tells.
 //
 // Addresses are four times the memory, so that memory which is split up is never refused for that reason alone. What
 // was freed stays reserved until emptyCache, as with CUDA's caching allocator: the driver's free memory does not count

@@ -1,5 +1,5 @@
-// What libtorch asks about devices: which is the current one, streams and events. Streams have numbers and nothing else:
-// all work is done at once, but for the copies of pinned.cpp.
+// What libtorch asks about devices: which is the current one, streams and events. Streams have numbers and nothing
+// else: all work is done at once, but for the copies of pinned.cpp.
 #include "stand_in.h"
 
 #include <c10/core/impl/DeviceGuardImplInterface.h>

@@ -1,9 +1,9 @@
 // A STAND-IN for tests, not CUDA: devices of libtorch's type CUDA on a libtorch that has only its CPU part.
 //
-// Each device has a range of addresses that nobody can read or write, the device addresses: code that follows a device's
-// pointer is killed by SIGSEGV, as it would be with a GPU. What a device holds lies in a second range, the shadow, at a
-// fixed distance from the first. Only this library looks at it. An operator runs the CPU's kernel on tensors over the
-// shadow, after the checks that CUDA's kernels make.
+// Each device has a range of addresses that nobody can read or write, the device addresses: code that follows a
+// device's pointer is killed by SIGSEGV, as it would be with a GPU. What a device holds lies in a second range, the
+// shadow, at a fixed distance from the first. Only this library looks at it. An operator runs the CPU's kernel on
+// tensors over the shadow, after the checks that CUDA's kernels make.
 //
 // Variables of the environment; N is a number:
 //

@@ -2,7 +2,7 @@
 
 use std::ops::Add;
 
-use super::Mpi;
+use super::joined::Mpi;
 use super::messages::Messages;
 use crate::buffer::{Buffer, BufferMut, Scalar};
 use crate::error::CollectiveError;
@@ -22,20 +22,20 @@ pub(super) struct Started<'a, O> {
 impl<'a, O> Started<'a, O> {
     /// Starts the operation that `operation` makes from its messages.
     pub fn new(mpi: &'a Mpi, operation: impl FnOnce(Messages) -> O) -> Self {
-        let number = mpi.num_started.replace(mpi.num_started.get() + 1);
+        let number = mpi.next_number();
         Self { mpi, number, operation: operation(mpi.messages(number)) }
     }
 }
 
 impl<O: Operation> Operation for Started<'_, O> {
     fn advance(&mut self, block: bool) -> Result<bool, CollectiveError> {
-        let turn = self.mpi.num_settled.get();
+        let turn = self.mpi.turn();
         assert!(!block || self.number == turn, "operations are waited for in the order in which they were started");
         self.operation.advance(block)
     }
 
     fn settle(&mut self) {
-        self.mpi.num_settled.set(self.number + 1);
+        self.mpi.settled(self.number);
     }
 }
 

@@ -25,7 +25,7 @@ mod api;
 mod communicator;
 mod driver;
 mod even;
-mod join;
+mod joined;
 mod library;
 mod run;
 mod search;
@@ -35,36 +35,15 @@ use std::ops::Range;
 
 use crate::buffer::{Buffer, BufferMut, Memory};
 use crate::collective::{Collective, ReduceOp};
-use crate::error::{Check, CollectiveError, Place};
-use crate::mpi::Mpi;
+use crate::error::CollectiveError;
 use crate::pending::Pending;
-use communicator::Communicator;
-use driver::{Device, Stream};
-use even::{Copies, Even, Room};
+use even::{Copies, Even};
+pub use joined::Nccl;
 pub use library::nccl_version;
 use run::Run;
 use started::{Calls, Lengths, Started};
 
-/// The ranks of an MPI job, each with a GPU of its own. Dropping it leaves NCCL and then MPI in good order.
-pub struct Nccl {
-    place: Place,
-    // The fields stand in the order in which they must be dropped.
-    communicator: Communicator,
-    stream: Stream,
-    room: Room,
-    device: Device,
-    mpi: Mpi,
-}
-
-// SAFETY: the handles belong to this value alone, and CUDA and NCCL let any one thread at a time use them. A thread
-// that it moves to has the GPU's context current if it works with libtorch on that GPU, as every user does.
-unsafe impl Send for Nccl {}
-
 impl Nccl {
-    fn check(&self, operation: &'static str) -> Check<'_> {
-        Check { place: &self.place, operation }
-    }
-
     /// Starts `calls`, or nothing if no rank has any element.
     fn start<'a>(
         &'a self,

@@ -4,11 +4,11 @@ use std::ffi::{c_int, c_void};
 
 use cudarc::nccl::sys::ncclRedOp_t;
 
-use super::Nccl;
 use super::api::{Code, SUCCESS};
 use super::communicator::Waits;
 use super::driver::Event;
 use super::even::Copies;
+use super::joined::Nccl;
 use super::run::Run;
 use crate::buffer::{Buffer, BufferMut, Element, Memory};
 use crate::collective::{Collective, ReduceOp};

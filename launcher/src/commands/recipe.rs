@@ -13,7 +13,7 @@ use crate::place::Placement;
 /// The recipe, and where its ranks run.
 ///
 /// # Errors
-/// A recipe that cannot be used, or not on so many ranks; hosts that cannot be used.
+/// A recipe that cannot be used, or not on this number of ranks; hosts that cannot be used.
 pub fn load(typed: &RecipeArgs, asked: &Ranks) -> anyhow::Result<(Recipe, Placement)> {
     let recipe = typed.load()?;
     let alone = recipe.backend == Backend::Solo && asked.ranks.is_none() && asked.hosts.is_none();
@@ -22,10 +22,10 @@ pub fn load(typed: &RecipeArgs, asked: &Ranks) -> anyhow::Result<(Recipe, Placem
     Ok((recipe, placement))
 }
 
-/// The recipe alone, for so many ranks.
+/// The recipe alone, for `num_ranks` ranks.
 ///
 /// # Errors
-/// A recipe that cannot be used, or not on so many ranks.
+/// A recipe that cannot be used, or not on this number of ranks.
 pub fn load_for(typed: &RecipeArgs, num_ranks: NonZeroUsize) -> anyhow::Result<Recipe> {
     let recipe = typed.load()?;
     check_backend(&recipe, &typed.path, num_ranks)?;

@@ -28,7 +28,7 @@ pub struct StepFlops {
 }
 
 impl StepFlops {
-    /// Of a rank with this load, `num_global_passages` being P.
+    /// The operations of a rank with this load, `num_global_passages` being P.
     pub fn of(shape: &ModelShape, load: &RankLoad, num_global_passages: f64) -> Self {
         let all = forward(shape, &load.encoded);
         Self {

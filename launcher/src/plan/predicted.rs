@@ -22,7 +22,7 @@ pub struct Predicted {
 }
 
 impl Predicted {
-    /// Of a text of `len` tokens, special ones included.
+    /// The words that are predicted of a text of `len` tokens, special ones included.
     pub fn of(recipe: &Recipe, len: usize) -> Self {
         let Some(masks) = recipe.masks() else { return Self::default() };
         let words = len.saturating_sub(SpecialTokens::NUM_FRAMING);
@@ -41,7 +41,7 @@ impl Predicted {
     }
 }
 
-/// Of a text with so many words and tokens.
+/// The words that the encoder predicts of a text of `words` words and `len` tokens.
 fn encoder_labels(masks: &PretrainSection, words: usize, len: usize) -> f64 {
     if masks.mask_specials {
         masks.num_hidden(masks.encoder_mask, len) as f64 * words as f64 / len.max(1) as f64

@@ -83,10 +83,10 @@ pub fn search_table(sample: &SearchSample, scale: Scale) -> String {
         grouped(sample.queries),
         grouped(sample.passages)
     );
-    // Of one rank's work, in seconds a query.
+    // The time of one rank's work, in seconds a query.
     let of_rank = |secs: f64| secs / queries * sample.world_size as f64;
     let encode = of_rank(sample.encode_secs);
-    // Of a candidate.
+    // The time of a candidate.
     let again = sample.again_secs.map(|secs| secs * sample.world_size as f64 / sample.candidates.max(1) as f64);
     let mut line = |what: &str, secs: f64, more: String| _ = writeln!(text, "  {what:<14}{:>9}{more}", short(secs));
     line("encoding", encode, String::new());

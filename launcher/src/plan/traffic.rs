@@ -33,7 +33,7 @@ pub struct StepTraffic {
 }
 
 impl StepTraffic {
-    /// Of a step with these loads, one per rank; `masks` where known answers are left out of the negatives.
+    /// The traffic of a step with these loads, one per rank; `masks` where known answers are left out of the negatives.
     pub fn of(shape: &ModelShape, ranks: &[RankLoad], two_way: bool, masks: bool) -> Self {
         let gradient = (shape.element_bytes * shape.num_parameters) as f64;
         if shape.purpose != Purpose::Retrieval {

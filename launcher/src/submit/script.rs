@@ -119,8 +119,8 @@ const ENVIRONMENT: &str = "
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 # NCCL says what goes wrong, and nothing else.
 export NCCL_DEBUG=WARN
-# A packet is given up after 4.096 us * 2^22 = 17 s times the retries, not 4 s: a switch that reroutes may take longer, and a
-# queue pair that has failed cannot be mended, it ends the run. Hangs are found by heartbeats, not by this.
+# A packet is given up after 4.096 us * 2^22 = 17 s times the retries, not 4 s: a switch that reroutes may take longer,
+# and a queue pair that has failed cannot be mended, it ends the run. Hangs are found by heartbeats, not by this.
 export NCCL_IB_TIMEOUT=22
 export NCCL_IB_RETRY_CNT=7
 # The site's choices; NCCL finds good ones itself unless a node has several networks:
@@ -134,8 +134,8 @@ export NCCL_IB_RETRY_CNT=7
 
 /// It stands before anything that takes time, because a signal may come as soon as the script runs.
 const SIGNALS: &str = r#"
-# Signals go to the launcher, which has all ranks take a checkpoint of the same step and ends with 75. One that comes before
-# there is a launcher is kept for it.
+# Signals go to the launcher, which has all ranks take a checkpoint of the same step and ends with 75. One that comes
+# before there is a launcher is kept for it.
 launcher=
 signalled=0
 early=0

@@ -6,9 +6,9 @@
 //!
 //! For each N it writes rows of a query of 8 words and a passage of `--words` (default: 60) into packed files of half a
 //! million, of which a tenth are exact and a tenth near-duplicates of rows before them, and has `tercet-curate` make
-//! rows of them: Gopher's, C4's and FineWeb's rules and both kinds of duplicates; with `--detect yes` whatlang tells the
-//! language of each, which the source states otherwise. Bounds that made-up words break are wide open, so that most rows
-//! come to the duplicates. Time, memory and disk are the program's alone. The files in DIR (default: the system's
+//! rows of them: Gopher's, C4's and FineWeb's rules and both kinds of duplicates; with `--detect yes` whatlang tells
+//! the language of each, which the source states otherwise. Bounds that made-up words break are wide open, so that most
+//! rows come to the duplicates. Time, memory and disk are the program's alone. The files in DIR (default: the system's
 //! temporary folder) are removed: 100 million rows of 25 words take up to 40 GB there.
 
 #![allow(missing_docs, clippy::unwrap_used)]

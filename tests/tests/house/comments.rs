@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::source::{Kind, files, from_root, tokens};
 
 /// Columns of a line.
-const WIDTH: usize = 120;
+pub const WIDTH: usize = 120;
 
 /// A line is taken for cut short if the next one's first word would have fitted and so many columns more.
 const SPARE: usize = 20;

@@ -7,9 +7,11 @@
 //!    stands in [`circles::KNOWN`].
 //! 2. **Rooms.** In worker/src a room imports only what stands below it ([`rooms`]).
 //! 3. **Comments** are at most 120 columns wide and fill their lines ([`comments`]).
+//! 4. **Prose** of pages, and comments of files that are no Rust, are at most 120 columns wide ([`prose`]).
 
 mod circles;
 mod comments;
 mod imports;
+mod prose;
 mod rooms;
 mod source;

@@ -30,7 +30,7 @@ pub const BLOCK_BYTES: usize = 1 << 20;
 pub struct EncoderOptions {
     /// Replaces what the folder says of pooling.
     pub pooling: Option<Pooling>,
-    /// Puts a CLS before every so many tokens of a text.
+    /// Puts a CLS before each stretch of this many tokens of a text.
     pub mcls: Option<NonZeroUsize>,
     /// Padded tokens that go through the encoder at a time.
     pub sub_batch_tokens: usize,
@@ -67,7 +67,8 @@ impl Deref for Held<'_> {
 }
 
 impl<'a> TextEncoder<'a> {
-    /// Of a model as it is now, in training, which computes in `precision`. `limit` is what goes through it at a time.
+    /// The encoder of a model as it is now, in training, which computes in `precision`. `limit` is what goes through it
+    /// at a time.
     pub fn of_live(
         model: &'a M3Model,
         tokenizer: Rc<TextTokenizer>,

@@ -73,8 +73,8 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    /// Of a row's `list`. `identities` gives those of a passage; `answers` are of what is known of the query,
-    /// ascending.
+    /// The candidates of a row's `list`. `identities` gives those of a passage; `answers` are of what is known of the
+    /// query, ascending.
     pub fn of(
         list: &[Hit],
         identities: impl Fn(u32) -> [u64; 2],

@@ -107,7 +107,7 @@ impl<'a> Sieve<'a> {
         let filters = self.filters;
         let lowest = self.lowest.map(f64::from);
         let above = |limit: Option<f64>| limit.is_some_and(|limit| score > limit);
-        // Of a negative score the share is further down as well.
+        // A share of a negative score is further down as well.
         let by_share = lowest.zip(filters.max_share).map(|(lowest, share)| lowest - (1.0 - share) * lowest.abs());
         let by_margin = lowest.zip(filters.margin).map(|(lowest, margin)| lowest - margin);
         if above(by_share) {

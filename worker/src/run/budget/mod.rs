@@ -35,10 +35,10 @@ use trial::{
     try_sub_batch, warm_up,
 };
 
-/// Of the memory that "auto" finds free.
+/// The share of the memory that "auto" finds free.
 const AUTO_SHARE: f64 = 0.9;
-/// Of a CPU's memory that is free where the recipe says nothing of memory: others may need the rest. A GPU is the
-/// rank's own, and there it is as with "auto".
+/// The share of a CPU's free memory that is taken where the recipe says nothing of memory: others may need the rest. A
+/// GPU is the rank's own, and there it is as with "auto".
 const UNASKED_SHARE: f64 = 0.5;
 /// Part of the budget that stays free on a CPU and on a GPU: what the allocator loses between blocks.
 const SLACK: [f64; 2] = [0.05, 0.08];

@@ -21,7 +21,8 @@
 
 namespace at::native {
 
-// oneDNN's product, result = beta·result + alpha·mat1·mat2. libtorch exports it, but installs no header that declares it.
+// oneDNN's product, result = beta·result + alpha·mat1·mat2. libtorch exports it, but installs no header that declares
+// it.
 TORCH_API void mkldnn_matmul(const Tensor& mat1, const Tensor& mat2, const Tensor& result, float beta, float alpha);
 
 }  // namespace at::native

@@ -1,5 +1,5 @@
-// Calls about a GPU itself: its allocator's cache, moments in its work. They go through c10's interfaces, which are there
-// in every build of libtorch.
+// Calls about a GPU itself: its allocator's cache, moments in its work. They go through c10's interfaces, which are
+// there in every build of libtorch.
 
 #include "attempt.h"
 

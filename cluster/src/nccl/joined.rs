@@ -1,4 +1,4 @@
-//! How the ranks of an MPI job get to share a communicator.
+//! The ranks of an MPI job that have a GPU each, and how they get to share a communicator.
 //!
 //! If one rank lacks something, all ranks learn it before they wait for each other in NCCL, and one of them reports it.
 
@@ -7,15 +7,29 @@ use std::time::Duration;
 
 use cudarc::nccl::sys::ncclUniqueId;
 
-use super::Nccl;
 use super::communicator::Communicator;
-use super::driver::Device;
+use super::driver::{Device, Stream};
 use super::even::Room;
 use super::library::Library;
 use crate::collective::Collective;
-use crate::error::{CollectiveError, Place};
+use crate::error::{Check, CollectiveError, Place};
 use crate::mpi::Mpi;
 use crate::values::{broadcast_bytes, gather_counts};
+
+/// The ranks of an MPI job, each with a GPU of its own. Dropping it leaves NCCL and then MPI in good order.
+pub struct Nccl {
+    pub(super) place: Place,
+    // The fields stand in the order in which they must be dropped.
+    pub(super) communicator: Communicator,
+    pub(super) stream: Stream,
+    pub(super) room: Room,
+    pub(super) device: Device,
+    pub(super) mpi: Mpi,
+}
+
+// SAFETY: the handles belong to this value alone, and CUDA and NCCL let any one thread at a time use them. A thread
+// that it moves to has the GPU's context current if it works with libtorch on that GPU, as every user does.
+unsafe impl Send for Nccl {}
 
 impl Nccl {
     /// Joins with the ranks of `mpi`. Every rank calls it once, before anything touches its GPU, with the same
@@ -38,6 +52,10 @@ impl Nccl {
         id.internal = bytes.map(|byte| byte as std::ffi::c_char);
         let communicator = agree(&mpi, &place, Communicator::meet(library, &place, id, deadline))?;
         Ok(Self { place, communicator, stream, room: Room::default(), device, mpi })
+    }
+
+    pub(super) fn check(&self, operation: &'static str) -> Check<'_> {
+        Check { place: &self.place, operation }
     }
 }
 
