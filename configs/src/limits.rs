@@ -4,9 +4,6 @@
 
 use crate::loss_table::NUM_TERMS;
 
-/// Padding's largest share of a group of texts that go through the encoder together on a GPU.
-pub const GPU_PADDING: f64 = 0.03;
-
 /// Elements of a tile of scoring at most: similarities of query vectors and passages, and lexical weights that are laid
 /// out over the queries' vocabulary.
 pub const TILE_ELEMENTS: usize = 1 << 22;
