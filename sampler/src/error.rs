@@ -115,7 +115,7 @@ pub enum TokenizeError {
     },
     /// The model has its tokenizer in another form.
     #[error(
-        "tokenizer {}: is not there, but {slow} is: make it of that, as with \
+        "tokenizer {}: is not there, but {slow} is: make it from that, as with \
          transformers.AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
         path.display()
     )]
@@ -127,7 +127,7 @@ pub enum TokenizeError {
     },
     /// The file is a vocabulary, not a tokenizer.
     #[error(
-        "tokenizer {}: is a vocabulary, and a tokenizer.json is expected: make one of it, as with \
+        "tokenizer {}: is a vocabulary, and a tokenizer.json is expected: make one from it, as with \
          transformers.AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
         path.display()
     )]

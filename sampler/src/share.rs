@@ -55,7 +55,7 @@ pub struct Share {
     pub num_queries: usize,
     /// G; 0 where rows are texts alone.
     pub group_size: usize,
-    /// Queries on all ranks together.
+    /// The number of queries on all ranks together.
     pub num_global_queries: usize,
     /// Teacher scores of the passages, if the data set has them. `[Q·G]`
     pub teacher_scores: Option<Vec<f32>>,

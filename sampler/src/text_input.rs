@@ -7,8 +7,8 @@ use crate::SpecialTokens;
 pub struct TextInput {
     /// Token ids, without padding.
     pub ids: Vec<i64>,
-    /// Positions of the CLS tokens, ascending, the first one among them, when there are several; empty for just the
-    /// first.
+    /// Positions of the CLS tokens, ascending and with the first one among them, if there are several; empty if there
+    /// is just the first.
     pub cls_positions: Vec<usize>,
     lexical_ids: Vec<i64>,
 }
@@ -49,7 +49,7 @@ impl TextInput {
         &self.lexical_ids
     }
 
-    /// Vectors of the multi-vector head.
+    /// The number of vectors of the multi-vector head.
     pub fn num_vectors(&self) -> usize {
         self.ids.len() - self.cls_positions.len().max(1).min(self.ids.len())
     }

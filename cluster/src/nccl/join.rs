@@ -76,7 +76,7 @@ fn share_none(mpi: &Mpi, place: &Place, device: &Device) -> Result<(), Collectiv
         )),
     };
     agree(mpi, place, found).map_err(|error| match error {
-        // How many ranks there are, and which GPUs they see, is the user's to say.
+        // The user decides on the number of ranks and on the GPUs that they see.
         CollectiveError::Join(words) => CollectiveError::Started(words),
         other => other,
     })

@@ -8,7 +8,7 @@ use tercet_configs::{Device, error_line};
 
 use super::document::{Block, Cell, Section, Table};
 use super::run::Run;
-use crate::plan::{self, percent, scaled};
+use crate::plan::{self, scaled};
 
 /// A table for each run of which a plan can be made.
 pub fn section(runs: &[Run]) -> Option<Section> {

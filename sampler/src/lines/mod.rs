@@ -134,7 +134,7 @@ fn broken(path: &Path, packing: Packing, line: u64, source: io::Error) -> RowErr
     RowError::Read { path: path.to_owned(), line, reason, source }
 }
 
-/// The content of a file of any kind, whatever it is packed as, for who recognises it without help.
+/// The content of a file of any kind, whatever it is packed as, for a reader that recognises the kind itself.
 pub struct Unpacked {
     path: PathBuf,
     packing: Packing,

@@ -147,7 +147,7 @@ impl Plan {
         self.schedule.phases()
     }
 
-    /// How many batches each cell gives in the first `steps` steps. Time: independent of the steps.
+    /// The number of batches that each cell gives in the first `steps` steps. The time does not depend on the steps.
     pub fn batches_given_by(&self, steps: u64) -> Vec<u64> {
         self.schedule.given_by(steps)
     }
@@ -157,17 +157,17 @@ impl Plan {
         &self.store
     }
 
-    /// Tokens of a query, or of a text alone, at most, special tokens included.
+    /// The largest number of tokens of a query, or of a text alone, special tokens included.
     pub fn query_max_len(&self) -> usize {
         self.query_max_len
     }
 
-    /// Tokens of a passage at most, special tokens included; 0 where rows are texts alone.
+    /// The largest number of tokens of a passage, special tokens included; 0 where rows are texts alone.
     pub fn passage_max_len(&self) -> usize {
         self.passage_max_len
     }
 
-    /// Tokens that no text of any batch exceeds, prefixes and special tokens included.
+    /// The number of tokens that no text of any batch exceeds, prefixes and special tokens included.
     pub fn longest_text(&self) -> usize {
         let cut = self.query_max_len.max(self.passage_max_len);
         let longest = self.cells.iter().map(|cell| {

@@ -33,7 +33,7 @@ pub(super) struct Chunk<R> {
 pub(super) struct Position {
     pub(super) source: usize,
     pub(super) number: u64,
-    /// If above 0, the position is inside a text that is split, after so many of its parts.
+    /// If above 0, the position is inside a text that is split, after this number of its parts.
     #[serde(default)]
     pub(super) parts: usize,
 }

@@ -40,9 +40,9 @@ pub struct PrepareInput {
     pub name: String,
     /// What its rows are. A store holds data sets of one kind.
     pub holds: Holds,
-    /// JSON Lines (plain, gzip or zstd), Parquet, Arrow, and folders of Hugging Face `datasets`; for texts alone also
-    /// lines of plain text, which is what a file has that is not named as one of the others. Their rows are stored in
-    /// this order.
+    /// JSON Lines (plain, or compressed with gzip, bzip2 or zstd), Parquet, Arrow, and folders of Hugging Face
+    /// `datasets`. For texts alone, a file of lines that is not named as JSON Lines holds lines of plain text. The
+    /// files' rows are stored in this order.
     pub paths: Vec<PathBuf>,
 }
 

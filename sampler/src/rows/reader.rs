@@ -7,7 +7,8 @@ use super::source::{RawRow, RecordSource, RowSource};
 use crate::columns::files_of;
 use crate::error::RowError;
 
-/// Reads the rows of one file in order: JSON Lines (plain, gzip or zstd; blank lines are skipped), Parquet or Arrow.
+/// Reads the rows of one file in order: JSON Lines (plain, or compressed with gzip, bzip2 or zstd; blank lines are
+/// skipped), Parquet or Arrow.
 ///
 /// After a [`RowError::Line`] or [`RowError::Row`] the next row follows; after any other error nothing does.
 #[derive(Debug)]

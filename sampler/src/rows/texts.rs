@@ -85,7 +85,7 @@ impl RecordSource for TextSource {
             && utf8(line).and_then(parse_text).is_ok()
         {
             let reason = "its lines are objects with a \"text\", and by its name they would be taken for texts themselves: \
-                          name it .jsonl (.gz or .zst may follow)";
+                          name it .jsonl (.gz, .bz2 or .zst may follow)";
             return Err(RowError::Foreign { path: self.path.clone(), reason: reason.into() });
         }
         Ok(Some((number, text)))

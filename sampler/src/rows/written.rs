@@ -1,4 +1,4 @@
-//! Rows with everything that they hold, for who writes them again.
+//! Rows with everything that they hold, for whoever writes them again.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

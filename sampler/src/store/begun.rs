@@ -14,11 +14,11 @@ pub struct StoreSettings {
     pub tokenizer_hash: String,
     /// Its special tokens.
     pub special: SpecialTokens,
-    /// Tokens of a query at most, special tokens included; longer ones are cut.
+    /// The largest number of tokens of a query, special tokens included; longer ones are cut.
     pub query_max_len: usize,
-    /// Tokens of a passage at most, special tokens included; longer ones are cut.
+    /// The largest number of tokens of a passage, special tokens included; longer ones are cut.
     pub passage_max_len: usize,
-    /// Tokens of a text alone at most, special tokens included; longer ones are cut.
+    /// The largest number of tokens of a text alone, special tokens included; longer ones are cut.
     pub text_max_len: usize,
     /// Rows of every shard but a data set's last, at least 1; fewer where rows are so long that a shard would be huge.
     pub rows_per_shard: u64,
@@ -32,14 +32,14 @@ pub(super) struct Begun {
     /// Those that are finished.
     pub(super) datasets: Vec<DatasetMeta>,
     max_token_id: u32,
-    /// The store can be gone on with.
+    /// Whether a later attempt can continue the store.
     pub(super) is_resumable: bool,
-    /// There is something to go on with.
+    /// Whether there is something to continue.
     pub(super) is_kept: bool,
 }
 
 impl Begun {
-    /// Without a data set, and not to be gone on with.
+    /// A store without a data set, which cannot be continued.
     pub(super) fn new(settings: StoreSettings) -> Self {
         debug_assert!(settings.query_max_len.max(settings.passage_max_len).max(settings.text_max_len) <= MAX_TEXT_LEN);
         Self {
@@ -52,7 +52,7 @@ impl Begun {
         }
     }
 
-    /// From now on there is something to go on with.
+    /// From now on there is something to continue, if the store can be continued at all.
     pub(super) fn keep(&mut self) {
         self.is_kept |= self.is_resumable;
     }

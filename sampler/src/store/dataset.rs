@@ -20,8 +20,8 @@ use crate::special::SpecialTokens;
 /// decoded batches smaller (about 500 bytes each); smaller ones bound the writer's memory.
 const ROWS_PER_RECORD_BATCH: u64 = 4096;
 
-/// Tokens of a record batch and of a shard, as the data set's first rows let expect: 16 MiB and 512 MiB. Parallel file
-/// systems like few large files; a shard is also what an attempt that is stopped loses at most.
+/// Tokens of a record batch and of a shard, estimated from the data set's first rows: 16 MiB and 512 MiB. Parallel file
+/// systems are best with few large files, and an attempt that is stopped loses at most one shard.
 const TOKENS_PER_RECORD_BATCH: u64 = 4 << 20;
 const TOKENS_PER_SHARD: u64 = 128 << 20;
 
@@ -69,8 +69,8 @@ impl<'a> DatasetWriter<'a> {
         self.extend(vec![LabelledRow { tokens: row, language: UNKNOWN_LANGUAGE.to_owned(), num_cut: 0 }])
     }
 
-    /// Chooses how many rows a shard has, if that is not known yet and there are rows to tell. `packed` ones will be as
-    /// long as they may.
+    /// Chooses the number of rows of a shard, if it is not chosen yet and there are rows to judge by. Rows that are
+    /// `packed` will be as long as they may.
     pub(crate) fn expect<'r>(&mut self, rows: impl Iterator<Item = &'r TokenRow>, packed: bool) {
         if self.totals.rows_per_shard > 0 {
             return;
@@ -92,7 +92,7 @@ impl<'a> DatasetWriter<'a> {
         self.totals.rows_per_record_batch = batch.clamp(1, self.totals.rows_per_shard);
     }
 
-    /// Tokens of a row's query at most; of its text, where rows are texts alone.
+    /// The largest number of tokens of a row's query, or of its text where rows are texts alone.
     fn query_max_len(&self) -> usize {
         match self.holds {
             Holds::Pairs => self.store.settings.query_max_len,
@@ -120,14 +120,14 @@ impl<'a> DatasetWriter<'a> {
         Ok(())
     }
 
-    /// Rows that the shard in hand still takes; none if nothing tells yet how many a shard has.
+    /// The number of rows that the current shard still takes; none if a shard's number is not chosen yet.
     pub(crate) fn room(&self) -> Option<u64> {
         let held = self.shard.as_ref().map_or(0, |shard| shard.num_rows);
         (self.totals.rows_per_shard > 0).then(|| self.totals.rows_per_shard - held)
     }
 
-    /// Finishes the shard in hand, if there is one, and keeps `state` with it: an interrupted preparation goes on from
-    /// here. Otherwise a shard is finished when the row after its last comes.
+    /// Finishes the current shard, if there is one, and keeps `state` with it: an interrupted preparation continues
+    /// from here. Otherwise a shard is finished when the row after its last comes.
     pub(crate) fn end_shard(&mut self, state: Value) -> Result<(), StoreError> {
         let Some(mut shard) = self.shard.take() else { return Ok(()) };
         shard.write_batch()?;

@@ -1,4 +1,4 @@
-//! A file that is there completely or not at all, also after the machine went down.
+//! A file that is there completely or not at all, even if the machine goes down.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -31,7 +31,8 @@ fn beside(path: &Path) -> PathBuf {
     PathBuf::from(beside)
 }
 
-/// Writes `bytes` to the file at `path`, which may be there: after a kill at any moment the old or the new content is.
+/// Writes `bytes` to the file at `path`, in place of what it holds. A kill at any moment leaves the old content or the
+/// new, whole.
 ///
 /// # Errors
 /// The operating system's.

@@ -1,7 +1,7 @@
-//! One writer at a time: a lock on the store's folder itself, so that no file tells of it in the store.
+//! One writer at a time: a lock on the store's folder itself, so that the store has no lock file.
 //!
-//! The system lets go of it when the process ends, however it ends. Where a file system locks no folders (NFS is one),
-//! there is none, and nothing keeps a second writer away.
+//! The system releases the lock when the process ends, however it ends. Some file systems lock no folders (NFS is one):
+//! there nothing keeps a second writer away.
 
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
@@ -10,11 +10,11 @@ use std::path::Path;
 
 use crate::error::StoreError;
 
-/// A folder that no other writer has; dropped, others may.
+/// A folder that no other writer can take until this is dropped.
 #[derive(Debug)]
 pub(super) struct HeldFolder {
     folder: File,
-    /// It was not there before.
+    /// Whether it was not there before.
     pub(super) is_new: bool,
 }
 
@@ -47,8 +47,7 @@ impl HeldFolder {
 
 impl Drop for HeldFolder {
     fn drop(&mut self) {
-        // Closing would do, were it not for a process that another thread is starting, which has the descriptor for a
-        // moment.
+        // Closing would not always do: a process that another thread is just starting has the descriptor for a moment.
         let _ = self.folder.unlock();
     }
 }

@@ -25,11 +25,11 @@ pub struct Manifest {
     pub special: SpecialTokens,
     /// The largest token id in any row, special tokens included: the model's vocabulary must be larger.
     pub max_token_id: u32,
-    /// Tokens of a query at most, special tokens included.
+    /// The largest number of tokens of a query, special tokens included.
     pub query_max_len: usize,
-    /// Tokens of a passage at most, special tokens included.
+    /// The largest number of tokens of a passage, special tokens included.
     pub passage_max_len: usize,
-    /// Tokens of a text alone at most, special tokens included; none if no data set holds such.
+    /// The largest number of tokens of a text alone, special tokens included; none if no data set holds such.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_max_len: Option<usize>,
     /// The data sets, in the order in which they were given.
@@ -70,7 +70,8 @@ pub struct DatasetMeta {
     pub by_length: FileMeta,
     /// The distinct lengths of rows' texts, in the same order.
     pub shapes: FileMeta,
-    /// `[length, rows]` ascending: so many rows' longest text has at most `length` tokens, special tokens included.
+    /// `[length, rows]` ascending: the number of rows whose longest text has at most `length` tokens, special tokens
+    /// included.
     pub rows_up_to: Vec<(usize, u64)>,
     /// Tokens of all texts, without special tokens but for those between packed texts.
     pub num_tokens: u64,
@@ -122,7 +123,7 @@ pub struct ShardMeta {
     pub file: FileMeta,
 }
 
-/// A file of the store, so that damage can be told.
+/// A file of the store, with what damage is recognised by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileMeta {
     /// Name inside the data set's folder.
@@ -142,7 +143,7 @@ pub struct SourceMeta {
     pub rows: u64,
     /// Lines that were skipped as malformed.
     pub skipped: u64,
-    /// Texts taken from it, where rows are texts: packed or split they are not as many as the rows.
+    /// Texts taken from it, where rows are texts alone. Packed or split, they differ in number from the rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub texts: Option<u64>,
 }
@@ -196,7 +197,7 @@ impl Manifest {
 }
 
 impl DatasetMeta {
-    /// The file that row `row` came from, and how many of the data set's rows came from that file before it.
+    /// The file that row `row` came from, and the number of the data set's rows that came from that file before it.
     pub fn source_of(&self, row: u64) -> Option<(&SourceMeta, u64)> {
         let mut before = 0;
         self.sources.iter().find_map(|source| {

@@ -57,7 +57,8 @@ impl FromBatch for Entries {
 pub(super) struct WrittenOrder {
     pub(super) by_length: FileMeta,
     pub(super) shapes: FileMeta,
-    /// `[length, rows]` ascending: so many rows' longest text has at most `length` tokens, special tokens included.
+    /// `[length, rows]` ascending: the number of rows whose longest text has at most `length` tokens, special tokens
+    /// included.
     pub(super) rows_up_to: Vec<(usize, u64)>,
 }
 

@@ -72,7 +72,7 @@ impl Store {
         &self.manifest
     }
 
-    /// How many data sets it has.
+    /// The number of data sets.
     pub fn num_datasets(&self) -> usize {
         self.manifest.datasets.len()
     }

@@ -18,7 +18,7 @@ impl StoredRow {
         self.columns.query.get(self.row)
     }
 
-    /// How many positives there are: at least 1, or none where rows are texts alone.
+    /// The number of positives: at least 1, or 0 where rows are texts alone.
     pub fn num_pos(&self) -> usize {
         self.columns.pos.range(self.row).len()
     }
@@ -31,7 +31,7 @@ impl StoredRow {
         self.text(&self.columns.pos, i)
     }
 
-    /// How many negatives there are.
+    /// The number of negatives.
     pub fn num_neg(&self) -> usize {
         self.columns.neg.range(self.row).len()
     }

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Every file appears under its name when it is complete and on the disk. What an attempt left without its record is
-//! written anew. What is kept goes when the manifest is there: first what no record is needed for, then the records,
-//! last the request; so whatever is left at any moment can be gone on with.
+//! written anew. What is kept is removed when the manifest is there: first what no record is needed for, then the
+//! records, last the request. So whatever is left at any moment can be continued.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -68,7 +68,7 @@ pub(super) struct DatasetRecord {
 /// What an earlier attempt left of a data set.
 #[derive(Debug)]
 pub(crate) enum Left {
-    /// Nothing that can be gone on with.
+    /// Nothing that can be continued.
     Nothing,
     /// Finished shards.
     Shards(LeftShards),

@@ -1,4 +1,4 @@
-//! The write side: tokenised rows in, a finished store out, or none, or one to be gone on with.
+//! The write side: tokenised rows in; a finished store out, or one that can be continued, or none.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -12,12 +12,12 @@ use super::manifest::{DatasetMeta, Holds, MANIFEST_FILE, Manifest, check_name};
 use super::unfinished::{Left, LeftDataset, LeftShards, UNFINISHED_FILE, tidy};
 use crate::error::StoreError;
 
-/// Writes a store. The manifest comes last; dropped before [`finish`](Self::finish), it removes what it wrote, or keeps
-/// what can be gone on with.
+/// Writes a store. The manifest comes last. A writer that is dropped before [`finish`](Self::finish) removes what it
+/// wrote, or keeps it if it can be continued.
 #[derive(Debug)]
 pub struct StoreWriter {
     dir: PathBuf,
-    /// Until all is written or removed.
+    /// Held until all is written or removed.
     held: HeldFolder,
     /// What is removed if the store is not finished and nothing of it is kept.
     written: Vec<PathBuf>,
@@ -25,7 +25,7 @@ pub struct StoreWriter {
 }
 
 impl StoreWriter {
-    /// Starts a store in `dir`, which is made if it is missing. It cannot be gone on with.
+    /// Starts a store in `dir`, which is made if it is missing. It cannot be continued.
     ///
     /// # Errors
     /// `dir` holds something already, cannot be made, or is being written by another process.
@@ -52,7 +52,7 @@ impl StoreWriter {
         Ok(writer)
     }
 
-    /// Starts a store in `dir`, or goes on with the one that was begun there with the same `request`.
+    /// Starts a store in `dir`, or continues the one that was begun there with the same `request`.
     ///
     /// # Errors
     /// `dir` holds something else, or what was begun with another request; it cannot be made, or another process writes
@@ -174,12 +174,12 @@ impl StoreWriter {
 }
 
 impl Drop for StoreWriter {
-    /// Half a store that cannot be gone on with helps nobody, and would be in the way of the next attempt.
+    /// Half a store that cannot be continued helps nobody, and would be in the way of the next attempt.
     fn drop(&mut self) {
         if self.begun.is_kept {
             return;
         }
-        // Backwards: the request, which says that the rest may be gone on with, goes last.
+        // Backwards: the request, which says that the rest can be continued, goes last.
         for path in self.written.iter().rev() {
             // What cannot be removed is named by the next attempt as being in the way.
             let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };

@@ -6,8 +6,8 @@
 //! OpenMP's variables) is left alone, and so is a machine that may have other work: there the kernel places threads.
 //!
 //! Limits: GPUs are those that the NVIDIA driver lists, in the order of their slots (`CUDA_DEVICE_ORDER=PCI_BUS_ID`).
-//! If `CUDA_VISIBLE_DEVICES` names them in another way than by number, their NUMA nodes are not searched. This has
-//! never run with a GPU.
+//! If `CUDA_VISIBLE_DEVICES` names them in another way than by number, their NUMA nodes are not searched. docs/gpu.md
+//! says what of this has run with a GPU.
 
 use std::collections::BTreeSet;
 use std::path::Path;

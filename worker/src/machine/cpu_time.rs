@@ -1,4 +1,4 @@
-//! Processor time that this process and its threads have used.
+//! Processor time that this process and its threads have used, in seconds.
 
 /// Processor time of all threads of this process so far.
 pub fn cpu_secs() -> f64 {

@@ -2,7 +2,7 @@
 //! driver and libtorch see.
 //!
 //! A rank that should compute on a GPU and cannot is told apart from one that computes on the CPU: nothing here takes
-//! the CPU instead. Whether such a rank ends, and with which words, is decided where all ranks' facts are.
+//! the CPU instead. Whether such a rank ends, and with which message, is decided where all ranks' facts are known.
 
 use std::env;
 use std::path::Path;
@@ -42,8 +42,8 @@ pub fn device_kind(device: Device) -> tercet_configs::Device {
     if device.is_cuda() { tercet_configs::Device::Cuda } else { tercet_configs::Device::Cpu }
 }
 
-/// The rank's device: its GPU, by its place among its host's ranks, or the CPU, as was [decided](decide). The CPU where
-/// nobody has decided, as in tests, whose numbers are a CPU's.
+/// The rank's device: its GPU, by its place among its host's ranks, or the CPU, as was [decided](decide). It is the CPU
+/// where nobody has decided, as in tests, whose numbers are a CPU's.
 pub fn device_of(ranks: &dyn Collective) -> Device {
     match DECIDED.get() {
         // That there is one was found before it was decided so.

@@ -1,4 +1,4 @@
-//! Measures the memory of the rank's device, the memory that a piece of work takes, and processor time.
+//! Measures the memory of the machine and of the rank's device, and the memory that a piece of work takes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,7 +71,8 @@ pub fn device_peak_bytes(device: Device) -> Option<u64> {
     }
 }
 
-/// The free bytes of the device: on a CPU what the system or the process's control group has left.
+/// The free bytes of the device: on a CPU the least that the system and the process's control groups have left, and
+/// [`u64::MAX`] if neither says.
 pub fn free_bytes(device: Device) -> u64 {
     match device {
         Device::Cuda(index) => device_memory(index).free,

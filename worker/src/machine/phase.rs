@@ -20,9 +20,9 @@ use crate::tensors::libtorch::device::Moment;
 /// What a rank is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Waiting for the batch, building the sub-batches.
+    /// Waiting for the batch, drawing masks, building the sub-batches.
     Input,
-    /// The encoder's first pass.
+    /// The encoder's first pass; in pre-training its only one.
     Forward,
     /// Forward passes recomputed for the backward pass.
     Recompute,

@@ -2,15 +2,15 @@
 //!
 //! A host asks a GPU for work and goes on, so what it measures by its own clock is how long asking took. Here a moment
 //! is marked in the GPU's stream wherever the host changes its phase. The moments are read later, when the GPU has come
-//! to them, so nobody waits for anybody. What is not over when it is asked for is counted the next time: of a step that
-//! is mostly its update.
+//! to them, so nobody waits for anybody. A stretch that is not over when seconds are asked for is counted the next
+//! time. At the end of a step that is mostly its update.
 
 use std::collections::VecDeque;
 
 /// Moments of the type `M` in their order, each of which begins a stretch, in a phase `P`, that the next one ends.
 pub(super) struct Timeline<M, P> {
     marks: VecDeque<(M, Option<P>)>,
-    /// The number of the last marks that were made since seconds were last asked for.
+    /// The number of marks, the last ones, that were made since seconds were last asked for.
     num_new: usize,
 }
 
@@ -30,8 +30,8 @@ impl<M, P> Timeline<M, P> {
         self.marks.iter_mut().rev().take(self.num_new).for_each(|(_, phase)| *phase = None);
     }
 
-    /// Tells `add` the phase and the seconds of each stretch that is over and was not yet told. Returns the moments
-    /// that are needed no more.
+    /// Calls `add` with the phase and the seconds of each stretch that is over and was not yet counted. Returns the
+    /// moments that are no longer needed.
     pub fn take(
         &mut self,
         is_over: impl Fn(&M) -> bool,

@@ -42,7 +42,7 @@ pub(super) fn layer_specs(c: &EncoderConfig, name: &str) -> Vec<Spec> {
     c.layer_weights(name).into_iter().map(|weight| spec(c, weight)).collect()
 }
 
-/// A weight of the encoder, or one like those: norms begin as 1, biases as 0.
+/// The spec of an encoder weight, or of one like those. Weights of norms begin as 1, and biases as 0.
 pub(super) fn spec(c: &EncoderConfig, (name, shape): (String, Vec<usize>)) -> Spec {
     let init = match name.as_str() {
         norm if norm.ends_with("LayerNorm.weight") || norm.ends_with("layer_norm.weight") => Init::Constant(1.0),
@@ -126,7 +126,7 @@ impl Encoder {
         self.embed_backward(parameters, &saved.norm, (&texts.token_ids, &texts.positions), seed, grad);
     }
 
-    /// Words as layers take them, [T, d], of the tokens `ids` at `positions` of their texts, int64 `[T]` each; and what
+    /// The first layer's input, [T, d], from the tokens `ids` at `positions` of their texts, int64 `[T]` each; and what
     /// [`Encoder::embed_backward`] needs.
     pub(super) fn embed(
         &self,
@@ -139,7 +139,7 @@ impl Encoder {
         self.norm_embedded(parameters, embed::forward(&self.tables, ids, &self.places(positions)), seed)
     }
 
-    /// The norm and the dropout behind the sum of an embedding's parts, [T, d].
+    /// Norm and dropout of the `sum` of an embedding's parts, [T, d], in the type that the layers compute in.
     pub(super) fn norm_embedded(
         &self,
         parameters: &Parameters,
@@ -182,13 +182,13 @@ impl Encoder {
         dropout(seed, self.config.hidden_dropout_prob)
     }
 
-    /// The rows in the table of positions of tokens at `positions` of their texts, int64 `[T]`.
+    /// The rows of the position table for tokens at `positions` of their texts, int64 `[T]`.
     pub(super) fn places(&self, positions: &Tensor) -> Tensor {
         positions + self.config.first_position() as i64
     }
 }
 
-/// A layer's own seed of dropout, so that every layer has other masks.
+/// The seed of a layer's dropout, so that every layer has masks of its own.
 pub(super) fn layer_seed(seed: Option<u64>, layer: usize) -> Option<u64> {
     seed.map(|seed| seed.wrapping_add((layer as u64 + 1) << 32))
 }

@@ -1,7 +1,7 @@
 //! The three heads: hidden states [T, d] of a sub-batch's tokens → its representations.
 //!
-//! Sources: the paper, section 3.1; special tokens' zero weight and the dropped first token as in the published
-//! trainer.
+//! Sources: M3-Embedding (Chen et al., 2024, arXiv 2402.03216), where it describes hybrid retrieval. The zero weight of
+//! special tokens and the first token's missing vector are the published trainer's.
 
 use tch::{Kind, Tensor};
 use tercet_configs::{EncoderConfig, Pooling};
@@ -11,13 +11,13 @@ use crate::model::representation::{Heads, SubBatchRepresentations};
 use crate::model::sub_batch::SubBatch;
 use crate::ops::sums;
 
-/// Below this a vector counts as zero and is not scaled up (as torch's `normalize`).
+/// The smallest number that a vector is divided by, so that zeros stay zeros (as in torch's `normalize`).
 const MIN_NORM: f64 = 1e-12;
 
 /// Names, shapes and initial values of the lexical and multi-vector heads' weights.
 pub(super) fn specs(c: &EncoderConfig, multi_vector_dim: usize) -> Vec<Spec> {
     let d = c.hidden_size as i64;
-    // Of unit gain, so that a fresh multi-vector head already separates tokens.
+    // The gain is 1, so that a fresh multi-vector head already separates tokens.
     let unit = (d as f64).powf(-0.5);
     [
         ("colbert_linear.weight", vec![multi_vector_dim as i64, d], Init::Normal(unit)),
@@ -36,7 +36,8 @@ pub(super) fn specs(c: &EncoderConfig, multi_vector_dim: usize) -> Vec<Spec> {
 /// The heads' linear maps, by the names of their files and weights.
 pub(super) const HEADS: [&str; 2] = ["colbert_linear", "sparse_linear"];
 
-/// The head that a weight of this name belongs to, whose gradient is autograd's; none: the encoder.
+/// The head that a weight of this name belongs to; none for all other weights. Autograd computes the gradients of these
+/// heads' weights, and hand-written code those of all others.
 pub fn head_of(weight: &str) -> Option<&str> {
     let (head, _) = weight.split_once('.')?;
     HEADS.contains(&head).then_some(head)

@@ -5,7 +5,7 @@
 //! hand a layer keeps only what is expensive to recompute (the activation function's output is not), and each product
 //! adds its gradient straight to the flat fp32 buffer.
 //!
-//! Legend: T tokens of a sub-batch, d hidden size, f intermediate size.
+//! Legend: T tokens of a sub-batch, R rows that attend to them, d hidden size, f intermediate size.
 
 use tch::Tensor;
 use tercet_configs::EncoderConfig;
@@ -44,7 +44,7 @@ struct SavedRest {
     output_norm: Normalised,
 }
 
-/// What a forward pass over rows that ask and tokens that answer leaves for its backward pass.
+/// What a forward pass of cross-attention saves for its backward pass.
 pub(super) struct SavedCross {
     /// [R, d].
     query: Tensor,
@@ -123,8 +123,8 @@ impl Layer {
         (output, keep.then_some(SavedLayer { input, attention, rest }))
     }
 
-    /// [R, d] from rows that ask, `query` [R, d], and the tokens that they may see, `context` [T, d], as `visible`
-    /// says. The residual is the query's.
+    /// Cross-attention: [R, d] from the rows `query`, [R, d], which attend to the tokens `context`, [T, d], as far as
+    /// `visible` lets them see these. The residual is the query's.
     pub(super) fn forward_cross(
         &self,
         parameters: &Parameters,

@@ -81,21 +81,22 @@ impl ModelError {
 pub struct ModelOptions {
     /// What it is for.
     pub purpose: Purpose,
-    /// How the dense head reads a text; none: what the folder's pooling says, else CLS.
+    /// How the dense head reads a text. None: as the folder's pooling says, else CLS.
     pub pooling: Option<Pooling>,
-    /// Dense and multi-vector representations have length 1; none: what the folder's modules.json says, else true.
+    /// Whether dense and multi-vector representations are scaled to length 1. None: as the folder's modules.json says,
+    /// else true.
     pub normalize: Option<bool>,
     /// The tokenizer.json, where it is not the one beside the model.
     pub tokenizer: Option<PathBuf>,
-    /// Positions wanted; 0 keeps the model's.
+    /// The least number of positions that the model should have. 0 keeps the model's.
     pub max_position_embeddings: usize,
-    /// How positions start that the model's files do not have.
+    /// How positions that the model's files lack are initialised.
     pub positions: Positions,
     /// The weight α of hierarchical positions.
     pub positions_alpha: f64,
-    /// Width of the multi-vector head; 0: as the file says, the hidden size for a fresh one.
+    /// Width of the multi-vector head. 0: as its file says, or the hidden size where the head is drawn afresh.
     pub multi_vector_dim: usize,
-    /// Replaces both dropout probabilities.
+    /// Replaces both dropout probabilities of config.json. None keeps them.
     pub dropout: Option<f64>,
     /// Seeds weights that no file gives.
     pub seed: u64,
@@ -140,7 +141,7 @@ impl ModelOptions {
 /// What the backward pass of a sub-batch needs of its forward pass.
 pub struct Graph {
     saved: encoder::SavedEncoder,
-    /// [T, d], or [texts, d].
+    /// The hidden states that the heads read: [T, d], or [texts, d] if these are of CLS alone.
     hidden: Tensor,
 }
 
@@ -165,21 +166,21 @@ pub struct M3Model {
     pub parameters: Parameters,
     /// How the dense head reads a text.
     pub pooling: Pooling,
-    /// Dense and multi-vector representations have length 1.
+    /// Whether dense and multi-vector representations are scaled to length 1.
     pub normalize: bool,
-    /// Ids without a lexical weight: CLS, EOS, PAD, UNK.
+    /// The special tokens. CLS, EOS, PAD and UNK get no lexical weight.
     pub special: SpecialTokens,
     /// For pre-training: whether the token of each id continues a word; empty if the tokenizer marks none.
     pub continuations: Vec<bool>,
-    /// Weights that are in no file and were drawn afresh.
+    /// The names of the weights that no file had and that were drawn afresh.
     pub fresh: Vec<String>,
     /// The prompts before texts, as the folder states them or as the model was trained with.
     pub prompts: Prompts,
     /// What the user should know about the folder that the model was read from.
     pub remarks: Vec<String>,
-    /// The tokenizer.json, or the directory without one, that the tokenizer comes from, for export.
+    /// Where the tokenizer comes from, for export: a tokenizer.json, or a directory without one.
     tokenizer: PathBuf,
-    /// Tokens of a text at most, for export.
+    /// The largest number of tokens of a text, for export.
     max_seq_len: usize,
     /// The folder's config_sentence_transformers.json, for export.
     settings: Map<String, Value>,
@@ -250,8 +251,8 @@ impl M3Model {
         self.parameters.compute_in(kind);
     }
 
-    /// Representations of one sub-batch without gradient; with `keep`, what [`M3Model::backward`] needs as well. `seed`
-    /// seeds dropout; none: no dropout.
+    /// The representations of one sub-batch, without gradient. With `keep`, what [`M3Model::backward`] needs is
+    /// returned as well. `seed` seeds dropout; without one nothing is dropped.
     pub fn represent(
         &self,
         texts: &SubBatch,
@@ -284,7 +285,7 @@ impl M3Model {
         self.encoder.forward(&self.parameters, texts, self.heads().want_only_cls(texts, heads), seed, keep)
     }
 
-    /// Adds the gradients of all weights to the flat gradient; `gradients` are those of all texts' representations,
+    /// Adds the gradients of all weights to the flat gradient. `gradients` are those of all texts' representations, and
     /// `seed` is the one that `graph` was made with. Calls `ready(first)` once this sub-batch adds nothing more to the
     /// gradients of matrices from offset `first` on.
     ///
@@ -307,8 +308,9 @@ impl M3Model {
         self.encoder.backward(&self.parameters, saved, texts, seed, grad, ready);
     }
 
-    /// Takes one sub-batch of pre-training through, forward and backward: adds the gradient of the encoder's and the
-    /// decoder's loss, each times its scale, to the flat gradient. `seed` and `ready` are as for [`M3Model::backward`].
+    /// Runs one sub-batch of pre-training forward and backward, and adds the gradients of the encoder's and the
+    /// decoder's losses, each times its scale, to the flat gradient. `seed` and `ready` are as for
+    /// [`M3Model::backward`].
     ///
     /// # Panics
     /// If the model is not for pre-training.
@@ -323,8 +325,8 @@ impl M3Model {
         self.pretraining().learn(self.body(), batch, (query, scales), seed, ready)
     }
 
-    /// The sums of pre-training's decoder as in [`Told`], without gradient, where the texts' sentence vectors are
-    /// `cls`, [texts, d]. None without a decoder or a label.
+    /// The decoder's sums as in [`Told`], without gradient, from the sentence vectors `cls`, [texts, d]. None if the
+    /// model has no decoder, or the decoder has nothing to predict.
     ///
     /// # Panics
     /// If the model is not for pre-training.
@@ -383,7 +385,8 @@ impl M3Model {
     }
 
     /// Records what the model is trained with, for export: the prompts of queries and passages (none: data sets differ
-    /// in them), and the longest text's number of tokens.
+    /// in them), and the longest text's number of tokens. A remark is added where the model's folder names other
+    /// prompts.
     pub fn trains_on(&mut self, prompts: Option<Prompts>, longest: usize) {
         self.max_seq_len = self.max_seq_len.max(longest).min(self.config.max_text_len());
         let trained = prompts.clone().unwrap_or_default();

@@ -14,7 +14,10 @@ pub struct LinearPlace {
 }
 
 impl LinearPlace {
-    /// The maps `names` of one input, which lie beside each other, as one map.
+    /// The maps called `names` as one map. They have the same input, and their weights lie beside each other.
+    ///
+    /// # Panics
+    /// As [`Parameters::span`].
     pub fn new(parameters: &Parameters, names: &[String]) -> Self {
         let all = |suffix: &str| names.iter().map(|name| format!("{name}.{suffix}")).collect::<Vec<_>>();
         Self { weight: parameters.span(&all("weight")), bias: parameters.span(&all("bias")) }

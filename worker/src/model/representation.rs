@@ -4,7 +4,7 @@
 //! tensors, without padding; where each text's part starts follows from its token ids alone, so it is known before
 //! anything is encoded.
 //!
-//! Legend: B texts, S distinct (text, token) pairs, T vectors, d hidden size, dm width of a vector.
+//! Legend: B texts, S distinct (text, token) pairs, V vectors, d hidden size, dm width of a vector.
 
 use tch::{Device, Kind, Tensor};
 use tercet_sampler::TextInput;
@@ -31,7 +31,7 @@ pub struct Lexical {
 /// The multi-vector head's output.
 #[derive(Debug)]
 pub struct MultiVector {
-    /// [T, dm].
+    /// [V, dm].
     pub vectors: Tensor,
     /// Text i has vectors `offsets[i]..offsets[i + 1]`; [B + 1].
     pub offsets: Vec<usize>,
@@ -48,8 +48,8 @@ pub struct Representations {
     pub multi_vector: Option<MultiVector>,
 }
 
-/// What the heads make of one sub-batch: the same flat tensors, in the sub-batch's own order: dense [B, d], lexical
-/// `[S]`, multi-vector [T, dm].
+/// What the heads make of one sub-batch: the same flat tensors, in the sub-batch's own order. Dense is [B, d], lexical
+/// `[S]`, multi-vector [V, dm].
 pub type SubBatchRepresentations = PerHead<Tensor>;
 
 /// Gradients of representations: the same flat tensors.

@@ -1,9 +1,10 @@
-//! A rank's sub-batches and their tensors, which say where every hidden state goes and follow from token ids alone.
+//! A rank's sub-batches and their tensors. The tensors say where every hidden state goes, and follow from token ids
+//! alone.
 //!
 //! The sampler's layout decides which texts go together. A sub-batch's tokens lie one after another in one flat list,
 //! without padding, on every device.
 //!
-//! Legend: T tokens of the sub-batch; S its distinct (text, token) pairs; V its vectors.
+//! Legend: T tokens of the sub-batch; K those with a lexical weight; S its distinct (text, token) pairs; V its vectors.
 
 use tch::{Device, Kind, Tensor};
 use tercet_configs::{Head, PerHead};
@@ -30,7 +31,8 @@ pub struct SubBatch {
     pub cls: Pooled,
     /// All tokens.
     pub all: Pooled,
-    /// Places of non-special tokens, int64 `[K]`; none, like what follows, where the head does not run.
+    /// Places of the tokens with a lexical weight, int64 `[K]`. Empty, as are the fields below, for a head that does
+    /// not run.
     pub lexical_token: Tensor,
     /// Which distinct (text, token) pair of the sub-batch each of them is, int64 `[K]`.
     pub lexical_slot: Tensor,
@@ -53,12 +55,12 @@ impl SubBatch {
         gradients.as_ref().zip(places).map(|(gradient, places)| gradient.index_select(0, places))
     }
 
-    /// Texts.
+    /// The number of texts.
     pub fn num_texts(&self) -> i64 {
         self.texts.size()[0]
     }
 
-    /// T.
+    /// The number of tokens (T).
     pub fn num_tokens(&self) -> usize {
         self.token_ids.size()[0] as usize
     }
@@ -67,7 +69,7 @@ impl SubBatch {
 /// What sub-batches take from the model that they are for.
 #[derive(Debug, Clone, Copy)]
 pub struct Framing {
-    /// Where their tensors lie.
+    /// The device of their tensors.
     pub device: Device,
     /// The type that attention computes in.
     pub kind: Kind,
@@ -111,7 +113,7 @@ impl<'a> SubBatches<'a> {
         self.layouts.is_empty()
     }
 
-    /// Tokens of all of them.
+    /// The number of tokens in all of them.
     pub fn num_tokens(&self) -> usize {
         self.layouts.iter().map(|layout| layout.num_tokens).sum()
     }

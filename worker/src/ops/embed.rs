@@ -1,7 +1,7 @@
 //! Embeddings: the sum of rows of three tables, words, positions and token types, and its gradient.
 //!
-//! The sum is linear in the tables, so the gradient is three additions; autograd would allocate a whole table's for
-//! every sub-batch. libtorch does it on every device.
+//! The sum is linear in the tables, so the gradient is three additions. Autograd would allocate the gradient of a whole
+//! table for every sub-batch. libtorch's operations do it on every device.
 //!
 //! Legend: T tokens, d the width.
 
@@ -22,12 +22,12 @@ pub fn backward([mut words, positions, types]: [Tensor; 3], ids: &Tensor, places
     add_type_gradient(types, grad);
 }
 
-/// The part of the positions' table alone.
+/// Adds the position table's part of the gradient alone.
 pub fn add_position_gradient(mut positions: Tensor, places: &Tensor, grad: &Tensor) {
     add_rows(&mut positions, places, grad);
 }
 
-/// The part of the token types' table alone.
+/// Adds the token-type table's part of the gradient alone.
 pub fn add_type_gradient(types: Tensor, grad: &Tensor) {
     let _ = types.get(0).g_add_(&grad.sum_dim_intlist([0i64].as_slice(), false, None::<Kind>));
 }

@@ -7,7 +7,7 @@ use tch::Tensor;
 use super::linear::{LinearOutput, add_column_sums};
 use super::{Engine, cpu};
 
-/// [T, f] of what a linear map gave.
+/// The activations, [T, f], of a linear map's output.
 pub fn forward(x: &LinearOutput) -> Tensor {
     match Engine::of(&x.values) {
         Engine::Cpu => cpu::gelu::forward(&x.values, x.bias()),
@@ -15,7 +15,7 @@ pub fn forward(x: &LinearOutput) -> Tensor {
     }
 }
 
-/// The result, recomputed, and the gradient of `x` from the result's, `d`, [T, f] each; adds that of the map's bias to
+/// The activations, recomputed, and the gradient of `x` from theirs, `d`, [T, f] each; adds that of the map's bias to
 /// `linear_bias`, `[f]`.
 pub fn backward(x: &LinearOutput, d: Tensor, linear_bias: &mut Tensor) -> [Tensor; 2] {
     match Engine::of(&x.values) {

@@ -1,7 +1,8 @@
 //! Inner products of queries with many stored vectors, of which only the best are wanted.
 //!
-//! On a CPU a kernel computes them; a product is the same number in any company. On a GPU they are computed and chosen
-//! there, in tiles of one shape that are filled up with zeros, so that a card's library always takes the same way.
+//! On a CPU a kernel computes them, and a product is the same number whatever other products are computed with it. On a
+//! GPU they are computed and chosen there. Tiles are filled up with zeros to one shape, so that the GPU's library
+//! always chooses the same kernel.
 //!
 //! Legend: Q queries, d width, R rows.
 
@@ -16,11 +17,11 @@ const ROWS: usize = 1 << 14;
 /// Queries of a tile on a GPU.
 const QUERIES: usize = 256;
 
-/// Who keeps the best products of each query.
+/// Keeps the best products of each query.
 pub trait Keep: Sync {
-    /// The most that are kept of a query.
+    /// The largest number of products that are kept of a query.
     fn depth(&self) -> usize;
-    /// What is less than this is not wanted of `query` any more.
+    /// Products of `query` below this are no longer wanted.
     fn floor(&self, query: usize) -> f32;
     /// Offers products of `query`, each with its row.
     fn offer(&self, query: usize, products: &mut dyn Iterator<Item = (usize, f32)>);
@@ -80,7 +81,8 @@ fn offer_by_libtorch(queries: &Tensor, rows: Numbers, keep: &impl Keep) {
             let floors: Vec<f32> = asking.map(|query| keep.floor(query)).collect();
             let mut floors = Tensor::from_slice(&floors).to_device(device).unsqueeze(1); // [Q, 1]
             if keep.depth() > 0 && keep.depth() < count {
-                // The last that can be among the best of this tile alone; what equals it is decided by who keeps them.
+                // The smallest product that can be among the best of this tile alone. Which of those that equal it are
+                // kept is `keep`'s to decide.
                 let (best, _) = products.topk(keep.depth() as i64, 1, true, false);
                 floors = floors.maximum(&best.amin([1], true));
             }

@@ -2,10 +2,11 @@
 //!
 //! A file or folder is an operation, forward and backward, over tensors. It holds the operation as libtorch's
 //! operations make it, on any device and in any type (the reference), and decides once what computes it (`Engine`);
-//! nobody outside this room asks. Faster kernels for a CPU lie in `cpu/`. Kernels for a GPU go into `cuda/` beside it
-//! and get an engine of their own, an arm in those operations that have one; a GPU takes the references so far, which
-//! are libtorch's own kernels there. No model changes for it. What a kernel must know of an operation (weights, masks,
-//! settings) has a file of its own in the operation's folder, so that kernels import no operation.
+//! nobody outside this room asks. Faster kernels for a CPU lie in `cpu/`. A GPU takes the references, which are
+//! libtorch's own kernels there. Kernels for a GPU would go into a folder `cuda/` beside `cpu/`, with an engine of
+//! their own and an arm in the operations that have one; the model would not change. What a kernel must know of an
+//! operation (weights, masks, settings) has a file of its own in the operation's folder, so that kernels import no
+//! operation.
 //!
 //! Not here: which operations make a layer, and where its weights lie (the model).
 

@@ -1,9 +1,9 @@
 //! The projection of rows to the vocabulary and its cross-entropy, without ever holding rows × vocabulary.
 //!
-//! A tile of rows at a time is projected, its loss and the gradient of its logits are taken, and that goes back to the
-//! rows and into the weights' gradient. What a tile takes is bounded, so memory does not grow with the number of rows
-//! times the vocabulary. Logits, loss and their gradient are in float32 (in float64 where all is), whatever type rows
-//! and weights are of.
+//! Rows are projected a tile at a time. The tile's loss and the gradient of its logits are taken, and that gradient
+//! goes back to the rows and into the weights' gradient. A tile's memory is bounded, so memory does not grow with the
+//! number of rows times the vocabulary. Logits, loss and their gradient are in float32 (in float64 where all is),
+//! whatever type rows and weights are of.
 //!
 //! Legend: K rows, R those of a tile, V vocabulary, d hidden size.
 
@@ -35,15 +35,15 @@ pub struct ProjectionGradient {
 
 /// Sums over rows, on the rows' device.
 pub struct Predicted {
-    /// Of −log softmax at the label and of rows whose largest logit is the label's: float64 `[2]`.
+    /// The sum of −log softmax at the label, and the number of rows whose largest logit is the label's: float64 `[2]`.
     pub sums: Tensor,
     /// The rows' gradient, [K, d]; none without a gradient.
     pub d_rows: Option<Tensor>,
 }
 
 impl Projection {
-    /// Predicts `labels`, int64 `[K]`, from `rows`, [K, d]. With `gradient`, that of `scale` times the sum of
-    /// cross-entropies is added there and taken to the rows.
+    /// Predicts `labels`, int64 `[K]`, from `rows`, [K, d]. With `gradient`, the weights' gradient of `scale` times the
+    /// sum of cross-entropies is added there, and the rows' gradient is computed as well.
     pub fn predict(
         &self,
         rows: &Tensor,

@@ -3,7 +3,8 @@
 //! Similarities exist only for one tile of query vectors × passages at a time. The forward pass keeps which passage
 //! vector won (int32 [Tq, P]), so the backward pass is exact without computing a similarity again.
 //!
-//! Legend: Q queries, P passages, Tq query vectors, Tp passage vectors, dm their width, L the tile's longest passage.
+//! Legend: Q queries, P passages, Tq query vectors, Tp passage vectors, dm their width; of a tile, t query vectors, p
+//! passages, L vectors of the longest passage.
 
 use std::ops::Range;
 
@@ -90,8 +91,7 @@ pub fn backward(
         let _ = d_queries.narrow(0, from, len).g_add_(&sums);
 
         // A passage vector's gradient is a weighted sum of the query vectors that it won: the same sums, over the pairs
-        // sorted by winner.
-        // By a stable sort on a GPU, so that a sum has one order there.
+        // sorted by winner. The sort is stable on a GPU, so that a sum has one order there.
         let (sorted, order) = winner.sort_stable(device != Device::Cpu, 0, false);
         let starts = starts_of(&sorted, num_passage_vectors);
         let query = order.divide_scalar_mode(num_passages, "floor") + from;

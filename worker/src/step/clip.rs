@@ -12,7 +12,7 @@ use crate::step::reduce::{buckets, narrow, parts};
 use crate::tensors::libtorch::norms;
 
 /// Returns the gradient's global norm, and scales the gradient down to `settings.max_grad_norm` if the norm is larger
-/// (0: never). Every rank calls it, and holds the summed gradient of its own parts at least.
+/// (0: never). Every rank calls it, and holds at least the summed gradient of its own parts.
 ///
 /// As in torch's clip_grad_norm_, 1e-6 keeps the quotient finite.
 ///

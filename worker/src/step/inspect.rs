@@ -4,7 +4,8 @@ use crate::model::representation::Representations;
 use crate::model::sub_batch::SubBatch;
 use crate::scoring::Scores;
 
-/// Sees a step's stages in their order. It must not change what it sees.
+/// Sees a step's stages in their order. It must not change what it sees. Pre-training has no scores, and shows its
+/// gradients alone.
 pub trait Inspect {
     /// This rank's texts have been encoded.
     fn representations(&mut self, _representations: &Representations) {}

@@ -14,7 +14,7 @@ use crate::step::contrastive::loss::Terms;
 pub struct Outcome {
     /// The global batch's loss: the same on every rank, once it is summed.
     pub loss: f64,
-    /// What its objective told.
+    /// The results of its objective.
     pub told: Told,
     /// Real tokens that this rank encoded.
     pub num_tokens: usize,
@@ -22,16 +22,16 @@ pub struct Outcome {
     pub device: Device,
 }
 
-/// What an objective told.
+/// The results of one of the objectives.
 #[derive(Debug)]
 pub enum Told {
-    /// Contrastive learning.
+    /// Those of contrastive learning.
     Contrastive(Contrasted),
-    /// Pre-training.
+    /// Those of pre-training.
     Pretraining(Predicted),
 }
 
-/// What contrastive learning told.
+/// The results of contrastive learning.
 #[derive(Debug)]
 pub struct Contrasted {
     /// The loss's parts: the same on every rank, once they are summed.
@@ -42,24 +42,24 @@ pub struct Contrasted {
     pub num_false_negatives: usize,
 }
 
-/// What pre-training told: the same on every rank, once it is summed.
+/// The results of pre-training: the same on every rank, once they are summed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Predicted {
     /// The encoder's masked words.
     pub encoder: Predictions,
     /// The decoder's words; none without a decoder.
     pub decoder: Option<Predictions>,
-    /// Where it was looked at what the sentence vector carries: the decoder's −log probabilities, summed over so many
-    /// labels, with the texts' own vectors and with other texts', and that number.
+    /// The check of what the sentence vector carries, in a step that makes it: the decoder's −log probability, summed
+    /// over labels, with the texts' own vectors; the same with other texts' vectors; and the number of these labels.
     pub looked_at: Option<[f64; 3]>,
 }
 
-/// What was predicted of all ranks' labels.
+/// How well all ranks' labels were predicted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Predictions {
     /// The mean cross-entropy; 0 where nothing was to predict.
     pub loss: f64,
-    /// Labels.
+    /// The number of labels.
     pub num_labels: i64,
     /// The share of labels that were predicted first.
     pub accuracy: f64,
@@ -76,7 +76,7 @@ impl Predicted {
         self.of_sides(|side| side.accuracy)
     }
 
-    /// Labels by name.
+    /// The numbers of labels, by name.
     pub fn counts(&self) -> BTreeMap<String, i64> {
         self.of_sides(|side| side.num_labels)
             .into_iter()
@@ -84,7 +84,8 @@ impl Predicted {
             .collect()
     }
 
-    /// By how much the decoder's loss is larger with other texts' sentence vectors, where that was looked at.
+    /// By how much the decoder's loss is larger with other texts' sentence vectors; none in a step that does not check
+    /// it.
     pub fn decoder_gap(&self) -> Option<f64> {
         let [own, other, labels] = self.looked_at?;
         (labels > 0.0).then(|| (other - own) / labels)
@@ -95,7 +96,7 @@ impl Predicted {
         sides.into_iter().filter_map(|(name, side)| Some((name.to_owned(), value(side?)))).collect()
     }
 
-    /// What is summed over ranks: as many numbers in every step, 0 where there is nothing.
+    /// What is summed over ranks: the same number of values in every step, with 0 for those that do not exist.
     fn shares(&self) -> [f64; PREDICTION_NUMBERS - 1] {
         let share = |side: Option<Predictions>| side.map_or([0.0; 2], |side| [side.loss, side.accuracy]);
         let ([a, b], [c, d], [e, f, g]) =
@@ -115,7 +116,7 @@ impl Predicted {
 }
 
 impl Outcome {
-    /// What contrastive learning told.
+    /// The results of contrastive learning.
     ///
     /// # Panics
     /// If the objective was another.

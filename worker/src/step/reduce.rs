@@ -5,10 +5,10 @@
 //! to all layers, are the last buckets; they are small. Buckets start in this order on every rank, whatever a rank's
 //! sub-batches are and whether it has any, so the ranks are in step.
 //!
-//! Every bucket has a part for each rank. In all buckets but the last of either kind of weights these parts are of one
-//! length, so that NCCL reduces and gathers them in place. Where the optimizer's state is sharded over the ranks
-//! (ZeRO-1; Rajbhandari et al., 2020, arXiv 1910.02054), a rank receives the sums of its own parts alone, updates their
-//! weights, and then receives the other ranks' weights.
+//! Every bucket has a part for each rank. These parts are of one length, so that NCCL reduces and gathers them in
+//! place, except in the bucket at the end of either kind of weights. Where the optimizer's state is sharded over the
+//! ranks (ZeRO-1; Rajbhandari et al., 2020, arXiv 1910.02054), a rank receives the sums of its own parts alone, updates
+//! their weights, and then receives the other ranks' weights.
 
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -16,7 +16,7 @@ use crate::ops::adamw::Update;
 use crate::step::reduce::{buckets, gather_weights, narrow, parts};
 use crate::tensors::exchange::InPlace;
 
-/// Elements updated at a time, as tensors' sizes are typed.
+/// [`UPDATE_CHUNK`] in the type of tensors' sizes.
 const CHUNK: i64 = UPDATE_CHUNK as i64;
 
 /// Running means and the count of updates.

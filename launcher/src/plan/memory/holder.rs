@@ -137,13 +137,13 @@ impl Holder<'_> {
 
     fn batch(&self) -> f64 {
         let load = self.load;
-        let ids = BATCH_TOKEN_BYTES * (load.tokens + load.query_pairs + load.passage_pairs);
+        let ids = BATCH_TOKEN_BYTES * (load.encoded.tokens + load.query_pairs + load.passage_pairs);
         let (masked, laid_out) = match self.shape.purpose {
             Purpose::Retrieval => (0.0, load.kept.tokens + load.largest.tokens),
             // What the encoder reads in place of the texts' own words, and the labels; one sub-batch at a time.
             Purpose::Pretraining { .. } => {
                 let labels = LABEL_BYTES * load.encoded.predicted.labels();
-                (BATCH_TOKEN_BYTES * load.tokens + labels, load.largest.tokens)
+                (BATCH_TOKEN_BYTES * load.encoded.tokens + labels, load.largest.tokens)
             }
         };
         let layout = LAYOUT_TOKEN_BYTES * laid_out;

@@ -16,7 +16,7 @@ use crate::model::heads::HEADS;
 use crate::model::pretraining::PRETRAINING_FILES;
 use crate::model::{ModelError, Purpose, encoder, heads, pretraining};
 
-/// Names of tensors without a place that an error lists.
+/// The largest number of tensors without a place that an error names.
 const LISTED: usize = 6;
 
 /// A model's tensors, by the encoder's and the heads' own names.
@@ -78,7 +78,7 @@ impl Weights {
 struct Gathered {
     /// The names that the model has a place for.
     places: BTreeSet<String>,
-    /// A place's name for a tensor's.
+    /// Gives the name of a tensor's place from the tensor's own name.
     place_of: fn(&str) -> String,
     num_layers: usize,
     /// By place: the tensor's origin, for messages, and the tensor.

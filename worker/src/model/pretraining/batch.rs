@@ -1,4 +1,4 @@
-//! What is hidden of texts, and the tensors that a sub-batch of them becomes.
+//! What pre-training hides of texts, and the tensors that a sub-batch of them becomes.
 //!
 //! Legend: of a text: n tokens, S mask sets; of a sub-batch: T tokens, K labels of the encoder, R of the decoder.
 
@@ -17,7 +17,7 @@ use crate::tensors::upload::{Part, Upload, Uploaded};
 pub struct HiddenWords {
     /// Each text with its mask tokens and random words.
     pub inputs: Vec<TextInput>,
-    /// Of each text the places that are to be predicted, ascending, and the tokens that are there.
+    /// The places that are to be predicted in each text, ascending, each with the token that stands there.
     pub labels: Vec<Vec<(usize, i64)>>,
 }
 
@@ -26,7 +26,7 @@ pub struct HiddenWords {
 pub struct HiddenPlaces {
     /// Whether set s hides place j: at s·n + j, [S, n].
     pub sets: Vec<bool>,
-    /// Each row, ascending: the place that it predicts, the token there, and its set.
+    /// The rows, by ascending places.
     pub rows: Vec<DecoderRow>,
 }
 
@@ -88,8 +88,8 @@ impl<'a> PretrainingTexts<'a> {
         &self.inputs
     }
 
-    /// The tensors of sub-batch `i`; `places` tells what the decoder does not see of a text, by its number, where a
-    /// decoder is trained.
+    /// The tensors of sub-batch `i`. `places` gives what the decoder does not see of the text with an index; it is none
+    /// where no decoder is trained.
     pub fn build(&self, i: usize, places: Option<&dyn Fn(usize) -> HiddenPlaces>) -> PretrainingBatch {
         let texts = self.inputs.build(i);
         let mut upload = Upload::default();

@@ -1,8 +1,8 @@
 //! RetroMAE's decoder: one layer that predicts every word of a text from the sentence vector and the words that it may
 //! see.
 //!
-//! Its rows ask with the sentence vector at their places. Its context is the text itself, unmasked, with the sentence
-//! vector in place of the first token.
+//! A row's query is the sentence vector plus the embedding of the row's place. The context is the text itself,
+//! unmasked, with the sentence vector in place of the first token.
 //!
 //! Legend: R rows, T tokens of the sub-batch, d hidden size.
 
@@ -18,10 +18,10 @@ use crate::ops::embed;
 use crate::ops::layer_norm::Normalised;
 use crate::ops::sums::add_runs;
 
-/// How its weights' names begin.
+/// The prefix of its weights' names.
 const NAME: &str = "c_head";
 
-/// Names, shapes and starts of the decoder's weights.
+/// Names, shapes and initial values of the decoder's weights.
 pub(super) fn specs(config: &EncoderConfig) -> Vec<Spec> {
     layer_specs(config, NAME)
 }
@@ -29,7 +29,7 @@ pub(super) fn specs(config: &EncoderConfig) -> Vec<Spec> {
 /// The decoder; its weights lie in [`Parameters`].
 pub(super) struct Decoder {
     layer: Layer,
-    /// Layers of the encoder: dropout's masks here are those of the layers that would follow.
+    /// The number of the encoder's layers. Dropout here takes the seeds of the layers that would follow them.
     num_layers: usize,
     table: Tensor,
     token_types: Tensor,
@@ -39,7 +39,7 @@ pub(super) struct Decoder {
 pub(super) struct SavedDecoder {
     layer: SavedCross,
     context_norm: Normalised,
-    /// None where the query is no embedding.
+    /// None where the query is not normalised ([`DecoderQuery::Positions`]).
     query_norm: Option<Normalised>,
 }
 
@@ -115,7 +115,7 @@ impl Decoder {
         d_cls.to_kind(parameters.compute_kind())
     }
 
-    /// Of the layer's dropout, the context's and the query's.
+    /// The seeds of the layer's dropout, the context's and the query's.
     fn seeds(&self, seed: Option<u64>) -> [Option<u64>; 3] {
         [0, 1, 2].map(|place| layer_seed(seed, self.num_layers + place))
     }

@@ -1,5 +1,5 @@
-//! The head that predicts words: a linear map, the activation function, a norm, and the table of words once more with a
-//! bias of its own.
+//! The masked-language-model head, which predicts words: a linear map, GELU, a layer norm, and a projection by the
+//! table of word embeddings with a bias of its own.
 //!
 //! Legend: K rows, V vocabulary, d hidden size.
 
@@ -14,7 +14,7 @@ use crate::ops::layer_norm::Normalised;
 use crate::ops::linear::LinearOutput;
 use crate::ops::vocabulary::{Predicted, Projection, ProjectionGradient};
 
-/// Names, shapes and starts of the head's weights.
+/// Names, shapes and initial values of the head's weights.
 pub(super) fn specs(c: &EncoderConfig) -> Vec<Spec> {
     c.mlm_head_weights().into_iter().map(|(name, shape)| spec(c, (name.to_owned(), shape))).collect()
 }
@@ -27,7 +27,7 @@ pub(super) struct MaskedLm {
     bias: Span,
 }
 
-/// What the rows became on their way to the vocabulary.
+/// The rows as they are projected to the vocabulary, and what the backward pass needs of them.
 struct Transformed {
     /// Before the activation function, [K, d].
     inner: LinearOutput,
@@ -46,9 +46,9 @@ impl MaskedLm {
         }
     }
 
-    /// Predicts `labels`, int64 `[K]`, from `rows`, [K, d], and learns from it: sums of −log probability and of labels
-    /// predicted first, float64 `[2]`, and the gradient of the rows. That of the weights is added to the flat one. All
-    /// gradients are of `scale` times the sum.
+    /// Predicts `labels`, int64 `[K]`, from `rows`, [K, d]. Returns the sum of −log probability and the number of
+    /// labels predicted first, float64 `[2]`, and the gradient of the rows, [K, d]. The weights' gradients are added to
+    /// the flat one. All gradients are those of `scale` times the sum of −log probability.
     pub(super) fn learn(
         &self,
         parameters: &Parameters,
@@ -69,7 +69,7 @@ impl MaskedLm {
         (sums, self.dense.of(parameters).input_gradient(&d_inner))
     }
 
-    /// The same sums, and nothing is learnt.
+    /// The sums of [`MaskedLm::learn`], without gradients.
     pub(super) fn predict(&self, parameters: &Parameters, rows: &Tensor, labels: &Tensor) -> Tensor {
         let output = self.transform(parameters, rows).output;
         self.projection(parameters).predict(&output, labels, 1.0, None).sums

@@ -1,8 +1,8 @@
 //! What stands on the encoder in pre-training: the head that predicts words, and RetroMAE's decoder (Xiao et al., 2022,
 //! arXiv 2205.12035).
 //!
-//! A sub-batch goes through once, forward and backward: nothing couples its rows with others'. The head is one for both
-//! sides, and its matrix is the table of words.
+//! A sub-batch goes through once, forward and backward, because nothing couples its texts with others'. Encoder and
+//! decoder share one head, whose matrix is the table of word embeddings.
 
 mod batch;
 mod body;
@@ -22,7 +22,7 @@ use crate::ops::sums::add_rows;
 use decoder::Decoder;
 use masked_lm::MaskedLm;
 
-/// How the names of the head's and of the decoder's weights begin, and the file beside the encoder's that they are in.
+/// The prefixes of the head's and the decoder's weights, each with the file beside the encoder's that holds them.
 pub(super) const PRETRAINING_FILES: [(&str, &str); 2] =
     [("lm_head.", "mlm_head.safetensors"), ("c_head.", "decoder.safetensors")];
 
@@ -31,7 +31,7 @@ pub(super) fn is_of_pretraining(weight: &str) -> bool {
     PRETRAINING_FILES.iter().any(|(prefix, _)| weight.starts_with(prefix))
 }
 
-/// Names, shapes and starts of the weights.
+/// Names, shapes and initial values of the weights.
 pub(super) fn specs(config: &EncoderConfig, with_decoder: bool) -> Vec<Spec> {
     let mut specs = masked_lm::specs(config);
     if with_decoder {
@@ -46,7 +46,7 @@ pub struct Pretraining {
     decoder: Option<Decoder>,
 }
 
-/// What the encoder's and the decoder's losses are multiplied with: one over the number of all ranks' labels.
+/// The factors of the encoder's and the decoder's losses: one over the number of all ranks' labels.
 #[derive(Debug, Clone, Copy)]
 pub struct Scales {
     /// The encoder's.
@@ -55,12 +55,12 @@ pub struct Scales {
     pub decoder: f64,
 }
 
-/// What a sub-batch came to, on its device. Sums over labels: of −log probability, and of those predicted first;
-/// float64 `[2]`.
+/// The results of one sub-batch, on its device. A side's sums are the sum of −log probability over its labels and the
+/// number of labels predicted first, float64 `[2]`.
 pub struct Told {
-    /// The encoder's; none where nothing was to predict.
+    /// The encoder's sums; none where nothing was to predict.
     pub encoder: Option<Tensor>,
-    /// The decoder's, likewise.
+    /// The decoder's sums, likewise.
     pub decoder: Option<Tensor>,
     /// The texts' sentence vectors, [texts, d].
     pub cls: Tensor,
@@ -82,9 +82,9 @@ impl Pretraining {
 }
 
 impl Pretraining {
-    /// Takes one sub-batch through encoder, decoder and head, and back: adds the gradient of the two losses, each times
-    /// its scale, to the flat gradient. `seed` seeds dropout; none: no dropout. Calls `ready(first)` once this
-    /// sub-batch adds nothing more to the gradients of matrices from offset `first` on.
+    /// Runs one sub-batch through encoder, decoder and head, forward and backward, and adds the gradients of the two
+    /// losses, each times its scale, to the flat gradient. `seed` seeds dropout; without one nothing is dropped. Calls
+    /// `ready(first)` once this sub-batch adds nothing more to the gradients of matrices from offset `first` on.
     pub(super) fn learn(
         &self,
         body: Body,
@@ -127,8 +127,8 @@ impl Pretraining {
         Told { encoder: of_encoder, decoder: of_decoder, cls }
     }
 
-    /// The decoder's sums as in [`Told`], without gradient, where the texts' sentence vectors are `cls`, [texts, d].
-    /// None without a decoder or a label.
+    /// The decoder's sums as in [`Told`], without gradient, from the sentence vectors `cls`, [texts, d]. None if there
+    /// is no decoder, or it has nothing to predict.
     pub(super) fn decode(
         &self,
         body: Body,

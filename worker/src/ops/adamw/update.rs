@@ -3,7 +3,7 @@
 /// One update's constants.
 #[derive(Debug, Clone, Copy)]
 pub struct Update {
-    /// The factor that weight decay multiplies weights with.
+    /// The factor that weight decay multiplies weights by.
     pub kept: f64,
     /// β₁ and β₂, the decay rates of the running means of gradients and of their squares.
     pub betas: [f64; 2],

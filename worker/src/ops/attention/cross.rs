@@ -2,8 +2,8 @@
 
 use tch::Tensor;
 
-/// What attention of rows to tokens is made of, or their gradients. Attention of CLS alone asks with a row for each
-/// text, a decoder with a row for each place that it predicts.
+/// The operands of attention of rows to tokens, or their gradients. Attention of CLS alone has a query row for each
+/// text, and a decoder has one for each place that it predicts.
 pub struct CrossAttention {
     /// [rows, d].
     pub query: Tensor,

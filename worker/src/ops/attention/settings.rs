@@ -37,7 +37,7 @@ impl Asked<'_> {
     }
 }
 
-/// Similarities are divided by the root of the head size, the last of `query`'s dimensions.
+/// The factor of similarities: one over the root of the head size, the last of `query`'s dimensions.
 pub(super) fn scale(query: &Tensor) -> f64 {
     (query.size()[query.dim() - 1] as f64).powf(-0.5)
 }

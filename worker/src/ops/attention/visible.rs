@@ -1,11 +1,11 @@
-//! Attention of rows that ask to the tokens that each of them may see: enhanced decoding (Xiao et al., 2022, arXiv
+//! Attention of query rows to the tokens that each of them may see: enhanced decoding (Xiao et al., 2022, arXiv
 //! 2205.12035).
 //!
-//! A row sees what the mask set that it has taken leaves visible, and never its own place. Masks of a text are its
-//! sets, one bit of meaning a place, and one number a row; only a tile of rows ever has a mask of its own, and no text
-//! has its probabilities whole. libtorch's operations do it on every device, a tile of a text at a time.
+//! A row sees what its mask set leaves visible, and never its own place. A text's masks are kept as its sets and the
+//! number of each row's set. Masks and probabilities row by row exist for one tile of rows at a time only. libtorch's
+//! operations do it on every device.
 //!
-//! Legend: R rows that ask, T tokens of the sub-batch, d hidden size, h heads, k head size; of a text: n tokens, S mask
+//! Legend: R query rows, T tokens of the sub-batch, d hidden size, h heads, k head size; of a text: n tokens, S mask
 //! sets, r the rows of a tile.
 
 use std::ops::Range;
@@ -118,7 +118,7 @@ impl Attention {
         })
     }
 
-    /// What values are weighed with, [h, r, n].
+    /// The weights of the values, [h, r, n].
     fn used(&self, tile: &Tile) -> Tensor {
         let mut used = tile.probabilities.copy();
         self.dropout.at(tile.place).apply(&mut used);
@@ -143,7 +143,7 @@ impl Attention {
 
 impl VisibleText {
     /// What is added to similarities of `len` rows from `first` on, [r, n]: 0, or −∞ where a place is hidden. Rows that
-    /// see nothing get 0: a softmax over nothing would be no number.
+    /// see nothing get 0, because a softmax over nothing would be NaN.
     fn mask(&self, first: i64, len: i64, sees: Option<&Tensor>, kind: Kind) -> Tensor {
         let of_rows = |all: &Tensor| all.narrow(0, first, len);
         let mut hidden = self.hidden.index_select(0, &of_rows(&self.set_of_row)); // [r, n]

@@ -14,7 +14,7 @@ const BLOCK: usize = 1 << 14;
 /// An update's constants in float32.
 #[derive(Debug, Clone, Copy)]
 struct Constants {
-    /// The factor that weight decay multiplies weights with.
+    /// The factor that weight decay multiplies weights by.
     kept: f32,
     /// Shares of the new gradient in the running means of gradients and of their squares: 1 − β₁ and 1 − β₂.
     fresh: [f32; 2],

@@ -8,9 +8,9 @@ use tch::{Device, Kind, Tensor};
 use super::product::LANES;
 use super::{Shared, column_sums, elements, elements_mut, exp};
 
-/// Of each row of `logits`, [R, V] in float32 and yet without `bias`, `[V]`: −log softmax at its label (int64 `[R]`),
-/// and 1 where the largest is there, [R, 2] in float64. With `d_bias`, `[V]`, the logits become their gradient, `scale`
-/// times that of the sum, and its columns are added there.
+/// [R, 2] in float64: of each row −log softmax at its label, and 1 if its largest logit is there, else 0. `logits` are
+/// [R, V] in float32, without the `bias`, `[V]`, which is added here; `labels` are `[R]`. With `d_bias`, `[V]`, the
+/// logits become the gradient of `scale` times the sum of −log softmax, and its column sums are added to `d_bias`.
 ///
 /// # Panics
 /// If tensors have other sizes.
@@ -48,7 +48,7 @@ pub fn in_place(logits: &mut Tensor, bias: &Tensor, labels: &[i64], scale: f32, 
     told
 }
 
-/// Adds the bias; returns the largest, or what is no number if there is one.
+/// Adds the bias; returns the largest of the logits that are not NaN. A NaN shows in the sum of exponentials.
 #[inline(always)]
 fn with_bias(logits: &mut [f32], bias: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];

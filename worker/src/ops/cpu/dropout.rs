@@ -1,6 +1,6 @@
-//! Dropout on a processor: a hash of an element's place decides whether it is dropped (MurmurHash3's finaliser, whose
-//! 32-bit steps a compiler turns into vector instructions). Drawing is one pass over the tensor; libtorch's generator
-//! takes some twenty times as long.
+//! Dropout on a CPU: a hash of an element's place decides whether it is dropped (MurmurHash3's finaliser, whose 32-bit
+//! steps a compiler turns into vector instructions). Drawing is one pass over the tensor. libtorch's generator takes
+//! some twenty times as long.
 //!
 //! It serves float64, too, so that masks do not depend on the type.
 
@@ -46,7 +46,7 @@ fn apply_to<T: Number>(dropout: Dropout, x: &mut [T]) {
 
 /// For kernels, which work on one row of float32 numbers at a time; `first` is the place of its first element.
 impl Dropout {
-    /// Calls `work` with every element of a row, what dropout multiplies it with, and its number in the row.
+    /// Calls `work` with every element of a row, the factor that dropout multiplies it by, and its index in the row.
     #[inline(always)]
     pub fn each<T>(self, first: usize, row: &mut [T], mut work: impl FnMut(&mut T, f32, usize)) {
         // Loops and not `for_each`: a call that is not inlined runs without the vector instructions of its caller.
@@ -95,7 +95,7 @@ impl Dropout {
     }
 }
 
-/// Draws the factors that elements are multiplied with.
+/// Draws the factors that elements are multiplied by.
 #[derive(Clone, Copy)]
 struct Draw {
     seed: [u32; 2],

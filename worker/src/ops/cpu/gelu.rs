@@ -78,8 +78,8 @@ fn backward_in<E: Element>(x: &[E], bias: &[f32], d: &mut [E], output: &mut [E],
     });
 }
 
-/// The normal distribution at x: how much lies below, to 1e-7, and its density. The error function is approximated as
-/// in Abramowitz and Stegun (1964), 7.1.26.
+/// The standard normal distribution at x: its cumulative probability, to 1e-7, and its density. The error function is
+/// approximated as in Abramowitz and Stegun (1964), 7.1.26.
 #[inline(always)]
 fn normal(x: f32) -> (f32, f32) {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;

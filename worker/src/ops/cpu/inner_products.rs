@@ -15,7 +15,7 @@ use tercet_retrieval::{Numbers, Stored};
 use super::product::{LANES, Left, Shape, multiply};
 use super::{Shared, elements, parallel};
 
-/// Rows of a tile: their columns in float32 fit a core's second cache at a width of 1024.
+/// Rows of a tile: their columns in float32 fit a core's L2 cache at a width of 1024.
 const TILE: usize = 64;
 /// Queries whose products with a tile are computed at a time.
 const QUERIES: usize = 256;

@@ -204,7 +204,7 @@ impl<'a> Norm<'a> {
         });
     }
 
-    /// Mean and inverse deviation of the first d numbers; uses what follows them.
+    /// Mean and inverse deviation of the first d numbers; overwrites what follows them.
     #[inline(always)]
     fn moments(&self, numbers: &mut [f32]) -> (f32, f32) {
         let d = self.weight.len();

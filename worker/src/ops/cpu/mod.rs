@@ -1,6 +1,6 @@
-//! Operations on a processor in float32 and bfloat16: loops of our own, where libtorch's operations, each a pass over
-//! memory, take a large part of a step. They run on libtorch's threads, compiled for the vector instructions that the
-//! processor has. Every result is the same on any number of threads.
+//! Kernels for a CPU in float32 and bfloat16: loops of our own, where libtorch's operations, each a pass over memory,
+//! take a large part of a step. They run on libtorch's threads, with the vector instructions that the processor has.
+//! Every result is the same on any number of threads.
 //!
 //! Not here: large matrix products, which are oneDNN's or MKL's ([`super::linear`]).
 

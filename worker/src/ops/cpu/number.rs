@@ -67,7 +67,7 @@ impl Element for BFloat16 {
     }
 }
 
-/// Does `$work` with `$element` naming the type of a tensor's numbers, of one that there are kernels for.
+/// Does `$work` with `$element` as the type of the tensor's elements. The tensor is of a type that kernels exist for.
 macro_rules! in_elements_of {
     ($tensor:expr, $element:ident => $work:expr) => {
         match $tensor.kind() {

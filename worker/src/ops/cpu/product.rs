@@ -16,7 +16,7 @@ pub struct Left<'a> {
     pub depth_stride: usize,
 }
 
-/// c[m, n] = a[m, depth] · b[depth, n], or with `add` that much is added to c. Rows of `b` and `c` are `b_len` and
+/// c[m, n] = a[m, depth] · b[depth, n]; with `add` the product is added to c. Rows of `b` and `c` are `b_len` and
 /// `c_len` apart; n is a multiple of [`LANES`].
 #[derive(Clone, Copy)]
 pub struct Shape {

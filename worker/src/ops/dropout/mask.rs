@@ -5,7 +5,7 @@ use crate::ops::generator::seeded;
 /// Probabilities are multiples of one over this, 2³².
 pub(in crate::ops) const STEPS: f64 = 4_294_967_296.0;
 
-/// A place in the encoder where elements are dropped, and with which probability.
+/// A place in the encoder where elements are dropped, and the probability of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Dropout {
     pub(in crate::ops) seed: u64,
@@ -29,7 +29,7 @@ impl Dropout {
         self.probability > 0.0
     }
 
-    /// What libtorch's own kernels draw for this place.
+    /// The result of `draw`, whose libtorch kernels draw their masks for this place.
     pub(in crate::ops) fn drawn_by_libtorch<T>(self, draw: impl FnOnce() -> T) -> T {
         seeded(self.seed, draw)
     }

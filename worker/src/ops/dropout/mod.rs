@@ -1,7 +1,7 @@
 //! Dropout whose mask is a function of its place, not of a generator's state: the same in every pass over a sub-batch,
 //! whatever was kept or computed before, and never stored.
 //!
-//! On a CPU masks are the same in every type. On a GPU they are libtorch's generator's, which is seeded with the place.
+//! On a CPU masks are the same in every type. On a GPU libtorch's generator draws them, seeded with the place.
 
 mod mask;
 

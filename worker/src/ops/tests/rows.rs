@@ -69,7 +69,7 @@ pub fn norm() -> Case {
     Case { name: "layer norm".into(), kinds: MASTERS, found: Box::new(found), exact, tolerances: [3e-6, 0.0] }
 }
 
-/// As a GPU does it in bfloat16. (It could be any type; on a CPU the kernels are taken.)
+/// As a GPU does it in bfloat16. (On a CPU the kernels serve that type.)
 pub fn norm_of_sum_by_libtorch(width: i64, p: f64) -> Case {
     let Case { exact, .. } = norm_of_sum(width, p);
     let (inputs, weights, dropout) = of_a_sum(width, p);

@@ -127,7 +127,8 @@ impl KnownAnswers {
     }
 }
 
-/// The pairs (row, column) in which `via` leads from the row's identity to one that `to` leads from to the column.
+/// The pairs (row, column) for which `via` relates the row's identity to another identity, and `to` that one to the
+/// column.
 fn join(rows: &[u64], via: &Relation<u64>, to: &Relation<usize>) -> Vec<(usize, usize)> {
     let columns = |id: u64| via.of(id).flat_map(|via| to.of(via));
     rows.iter().enumerate().flat_map(|(row, &id)| columns(id).map(move |column| (row, column))).collect()

@@ -54,7 +54,7 @@ impl Terms {
         ]
     }
 
-    /// The parts by name, those that the preset has.
+    /// The terms that the preset has, by name.
     pub fn by_name(&self) -> BTreeMap<String, Option<f64>> {
         // Plain structs of numbers cannot fail to serialise.
         serde_json::from_value(serde_json::to_value(self).expect("plain data")).expect("numbers by name")
@@ -172,7 +172,8 @@ fn read(total: &Tensor, taken: &[(Slot, Tensor)]) -> (f64, Terms) {
     (values[0], terms)
 }
 
-/// A head's hard loss per query, `[Q]`, with the teacher's scores if the rows have any. `group` are columns of `s`.
+/// A head's hard loss per query, `[Q]`. `scores`, [Q, G], are the teacher's, if the rows have any, and `group`, [Q, G],
+/// are the columns of `s` that they belong to.
 fn contrast(teacher: Teacher, s: &Tensor, positive: &Tensor, group: &Tensor, scores: Option<&Tensor>) -> Tensor {
     match scores.filter(|_| teacher != Teacher::None).map(|t| t.to_kind(s.kind()).softmax(-1, None)) {
         None => info_nce(s, positive),

@@ -1,8 +1,8 @@
 //! The contrastive objective: queries against the passages of all ranks.
 //!
-//! Gradient caching (Gao et al., 2021) with the score matrices as the cut: encode without graphs, score, take the
-//! loss's gradient back to the representations, then encode again sub-batch by sub-batch with graphs. Activation memory
-//! is one sub-batch's, whatever the batch.
+//! Gradient caching (Gao et al., 2021, arXiv 2101.06983) with the score matrices as the cut: encode without graphs,
+//! score, take the loss's gradient back to the representations, then encode again with graphs, sub-batch by sub-batch.
+//! Activation memory is one sub-batch's, whatever the batch.
 //!
 //! Legend: Q local queries, P all ranks' passages.
 

@@ -1,8 +1,9 @@
 //! What is hidden of a text: words that the encoder has to predict, and places that rows of the decoder do not see.
 //!
 //! Every choice is a hash of the row's key, which names seed, step and row, and of the place. So it is the same on any
-//! rank, in any sub-batch and after a restart, and nothing is kept between steps. Of n places as many are hidden as
-//! the published code hides, the nearest even number where p·n lies between two, and not each with a probability.
+//! rank, in any sub-batch and after a restart, and nothing is kept between steps. As in the published code, the number
+//! of hidden places is fixed: p·n of n, rounded as Python rounds (halves to the even number), and at least one. No
+//! place is hidden with a probability of its own.
 
 use std::sync::Arc;
 
@@ -12,8 +13,8 @@ use tercet_sampler::{Share, SpecialTokens, TextInput, hash};
 use crate::model::M3Model;
 use crate::model::pretraining::{DecoderRow, HiddenPlaces, HiddenWords};
 
-/// Of the tokens that the encoder has to predict, those that become the mask token, and those and the ones that become
-/// a random word (Devlin et al., 2019, arXiv 1810.04805).
+/// Of the tokens that the encoder has to predict, the share that becomes the mask token, and the share that becomes
+/// that or a random word; the rest stays as it is (Devlin et al., 2019, arXiv 1810.04805).
 const SHOWN_AS: [f64; 2] = [0.8, 0.9];
 
 /// What a hash decides.
@@ -85,7 +86,7 @@ impl Masker<'_> {
         }
     }
 
-    /// Labels of the decoder, of all texts.
+    /// The number of the decoder's labels in all texts.
     pub fn num_decoder_labels(&self) -> usize {
         let of_text = |(text, &key): (&TextInput, &u64)| match self.masks {
             Masks::Drawn => text.ids.len().saturating_sub(SpecialTokens::NUM_FRAMING),
@@ -107,7 +108,8 @@ pub struct Drawing<'a> {
 }
 
 impl<'a> Drawing<'a> {
-    /// For a tokenizer's special tokens, a model's vocabulary, and which of its tokens continue words.
+    /// For a tokenizer's special tokens and a model's vocabulary. `continuations` says of each id whether its token
+    /// continues a word.
     pub fn new(
         section: &'a PretrainSection,
         special: &SpecialTokens,
@@ -144,7 +146,7 @@ impl<'a> Drawing<'a> {
         (input, labels)
     }
 
-    /// Which places each row of the decoder does not see. A row is every token but the first and the last.
+    /// The places that each row of the decoder does not see. Every token but the first and the last has a row.
     pub fn places(&self, key: u64, ids: &[i64]) -> HiddenPlaces {
         let (len, section) = (ids.len(), self.section);
         let num_sets = section.mask_sets.min(len);
@@ -203,8 +205,8 @@ struct Words {
 }
 
 impl Words {
-    /// `count` places: those with the smallest hashes. Of words those with the smallest hashes of their first places,
-    /// as many as fit into `count`: one that is too long for what is left is passed over.
+    /// `count` places: those with the smallest hashes. Of whole words it takes those whose first places have the
+    /// smallest hashes, as many as fit into `count` places. A word that is too long for what is left is passed over.
     fn drawn(&self, key: u64, what: &[u64], count: usize) -> Vec<usize> {
         let key = hash(&[&[key], what].concat());
         let hashed = |place: usize| (hash(&[key, place as u64]), place);

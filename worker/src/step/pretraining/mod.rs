@@ -22,8 +22,8 @@ use crate::step::pretraining::masks::Masks;
 use crate::step::reduce::GradientReducer;
 use crate::step::settings::Trainee;
 
-/// Adds the gradient of this rank's texts to the flat buffer, and lets `sum` begin with what is final of it. The
-/// outcome's loss is this rank's share. Every rank calls it.
+/// Adds the gradient of this rank's texts to the flat buffer, and lets `sum` start on what is final. The outcome's loss
+/// is this rank's share. Every rank calls it.
 ///
 /// # Errors
 /// A collective that failed.
@@ -94,7 +94,7 @@ pub fn compute(
 enum Side {
     Encoder,
     Decoder,
-    /// The decoder with the texts' own vectors, where others were looked at.
+    /// The decoder with the texts' own vectors, where others' were tried.
     Own,
     /// The same with other texts' vectors.
     Other,
@@ -120,15 +120,15 @@ impl Sums {
     }
 }
 
-/// Looks at what the sentence vector carries: the decoder's loss with another text's.
+/// The check of what the sentence vector carries: the decoder's loss with another text's vector.
 ///
-/// A text takes the vector of the one before it in its sub-batch, the first that of the last one; where a sub-batch has
-/// a single text, that of the sub-batch before.
+/// A text takes the vector of the text before it in its sub-batch, and the first text that of the last. The only text
+/// of a sub-batch takes that of the last text of the sub-batch before.
 #[derive(Default)]
 struct Gap {
     /// The last text's vector so far, [1, d].
     before: Option<Tensor>,
-    /// Labels of the texts that were looked at.
+    /// The number of labels of the texts that were tried.
     num_labels: i64,
 }
 

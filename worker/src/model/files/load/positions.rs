@@ -8,7 +8,7 @@ use tercet_configs::{EncoderConfig, Positions};
 
 use crate::model::{ModelError, ModelOptions};
 
-/// Refuses more positions than the learned ones make.
+/// Refuses more hierarchical positions than the learned ones make, which is the square of their number.
 ///
 /// # Errors
 /// [`ModelError::Setting`] with the numbers and what to ask for instead.

@@ -10,8 +10,8 @@ use tercet_sampler::{SpecialTokens, TextTokenizer, TokenizeError};
 
 use crate::model::{ModelError, Purpose};
 
-/// The special tokens of `tokenizer`, or of tokenizer.json or special_tokens.json in `folder`; and the file that they
-/// are from, or the directory in the last case.
+/// The special tokens, and the file that they come from. They are those of `tokenizer` if one is named, else of the
+/// folder's tokenizer.json, else of its special_tokens.json, for which the directory is returned in place of the file.
 pub(super) fn special_tokens(
     folder: &ModelFolder,
     tokenizer: Option<&Path>,
@@ -75,8 +75,8 @@ pub(super) fn check_padding(
         return Ok(());
     }
     let reason = format!(
-        "pad_token_id is {}, from which positions are counted, and the padding token of {} has the id {}: put right the \
-         one that is not as the model was made with",
+        "pad_token_id is {}, from which positions are counted, and the padding token of {} has the id {}: correct \
+         the one that is not what the model was trained with",
         config.pad_token_id,
         tokenizer.display(),
         special.pad

@@ -149,7 +149,7 @@ fn what_else(head: &[u8]) -> Option<&'static str> {
         None
     } else if head.starts_with(LEGACY) || head.get(257..262) == Some(b"ustar") {
         Some(
-            "is in the format that torch.save had before PyTorch 1.6, which is not read: save it anew with \
+            "is in the format that torch.save had before PyTorch 1.6, which is not read: save it again with \
              torch.save(torch.load(FILE), FILE)",
         )
     } else if head.get(8) == Some(&b'{') {

@@ -11,7 +11,7 @@ pub struct Storage {
     pub kind: Kind,
     /// Its name in the archive.
     pub key: Rc<str>,
-    /// How many.
+    /// Their number.
     pub numel: usize,
 }
 

@@ -159,7 +159,8 @@ impl<E: Element> WithSimd for Forward<'_, E> {
             let max = maximum(row);
             let exponentials = exponentials(row, max);
             // SAFETY: the place is this pair's own.
-            unsafe { log_sums.slice(pair, 1) }[0] = max + exponentials.ln();
+            let log_sum = unsafe { log_sums.slice(pair, 1) };
+            log_sum[0] = max + exponentials.ln();
             of.dropout.at(pair as u64).apply_row(&mut row[..n], 0);
             sum.fill(0.0);
             for (token, weight) in row[..n].iter().enumerate() {
