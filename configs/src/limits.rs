@@ -4,6 +4,10 @@
 
 use crate::loss_table::NUM_TERMS;
 
+/// Probabilities of attention that are held at a time, unless one head of a text has more, where no kernel of attention
+/// serves.
+pub const MOST_PROBABILITIES: usize = 1 << 27;
+
 /// Elements of a tile of scoring at most: similarities of query vectors and passages, and lexical weights that are laid
 /// out over the queries' vocabulary.
 pub const TILE_ELEMENTS: usize = 1 << 22;

@@ -15,6 +15,8 @@ pub struct Encoded {
     pub tokens: f64,
     /// Σ L² over the texts: what attention costs.
     pub squares: f64,
+    /// Tokens of the longest text.
+    pub longest: f64,
     /// What pre-training has to predict of them.
     pub predicted: Predicted,
 }
@@ -23,7 +25,8 @@ impl Encoded {
     fn of(layout: &SubBatchLayout, lens: &[usize], predicted: impl Fn(usize) -> Predicted) -> Self {
         layout.texts.iter().map(|&text| lens[text]).fold(Self::default(), |sum, len| {
             let tokens = len as f64;
-            sum.plus(Self { num_texts: 1.0, tokens, squares: tokens * tokens, predicted: predicted(len) })
+            let (squares, predicted) = (tokens * tokens, predicted(len));
+            sum.plus(Self { num_texts: 1.0, tokens, squares, longest: tokens, predicted })
         })
     }
 
@@ -32,6 +35,7 @@ impl Encoded {
             num_texts: self.num_texts + other.num_texts,
             tokens: self.tokens + other.tokens,
             squares: self.squares + other.squares,
+            longest: self.longest.max(other.longest),
             predicted: self.predicted + other.predicted,
         }
     }
@@ -123,7 +127,8 @@ mod tests {
         let load = RankLoad::new(&share, SubBatchLimit { tokens: 10, texts: 0 }, 10, nothing);
         assert_eq!((load.num_queries, load.num_passages), (2.0, 2.0));
         assert_eq!((load.query_vectors, load.passage_vectors), (5.0, 8.0));
-        let encoded = |num_texts, tokens, squares| Encoded { num_texts, tokens, squares, ..Encoded::default() };
+        let encoded =
+            |num_texts, tokens, squares| Encoded { num_texts, tokens, squares, longest: 5.0, ..Encoded::default() };
         assert_eq!(load.encoded, encoded(4.0, 17.0, 79.0));
         assert_eq!(load.kept, encoded(2.0, 10.0, 50.0));
         assert_eq!(load.largest_recomputed, encoded(2.0, 7.0, 29.0));

@@ -214,10 +214,7 @@ mod tests {
             ..StepRecord::default()
         };
         let left = Some(Duration::from_secs(190));
-        assert_eq!(
-            describe(&step, 600, None, left),
-            "step  20/600  loss 1.2345  lr 4.20e-4  812 tok/s  left 3m10s"
-        );
+        assert_eq!(describe(&step, 600, None, left), "step  20/600  loss 1.2345  lr 4.20e-4  812 tok/s  left 3m10s");
         step.device_peak_bytes = Some(61_200_000_000);
         let with_figure = describe(&step, 600, Some("dense ndcg@10 0.3120"), left);
         assert!(with_figure.ends_with("812 tok/s  GPU 61.2 GB  dense ndcg@10 0.3120  left 3m10s"));

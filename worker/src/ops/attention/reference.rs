@@ -7,19 +7,16 @@
 //! heads at a time.
 
 use tch::Tensor;
+use tercet_configs::limits::MOST_PROBABILITIES;
 
 use super::settings::{Asked, Attention, scale};
-
-/// Probabilities at a time: 512 MiB in float32.
-const MOST_PROBABILITIES: i64 = 1 << 27;
 
 /// What is attended to, [R, d].
 pub fn forward(attention: &Attention, asked: &Asked) -> Tensor {
     let output = asked.parts[0].empty_like();
     for part in parts(attention, asked) {
         let [query, key, value] = part.of(asked.parts.each_ref()); // [c, r, k], [c, n, k] twice
-        let mut used = probabilities(&query, &key);
-        part.drop_in(attention, &mut used);
+        let used = part.dropped(attention, probabilities(&query, &key));
         part.rows(&output).copy_(&used.bmm(&value));
     }
     output.flatten(1, 2)
@@ -33,14 +30,14 @@ pub fn backward(attention: &Attention, asked: &Asked, d_output: &Tensor) -> [Ten
         let [query, key, value] = part.of(asked.parts.each_ref());
         let d_rows = part.rows(&d_output); // [c, r, k]
         let probabilities = probabilities(&query, &key); // [c, r, n]
-        let mut used = probabilities.copy();
-        part.drop_in(attention, &mut used);
+        let used = if attention.dropout.is_on() { probabilities.copy() } else { probabilities.shallow_clone() };
+        let used = part.dropped(attention, used);
         let d_value = used.transpose(1, 2).bmm(&d_rows);
-        let mut d_probabilities = d_rows.bmm(&value.transpose(1, 2)); // [c, r, n]
-        part.drop_in(attention, &mut d_probabilities);
+        drop(used);
+        let d_probabilities = part.dropped(attention, d_rows.bmm(&value.transpose(1, 2))); // [c, r, n]
         let kind = probabilities.kind();
-        let d_similarities =
-            Tensor::internal_softmax_backward_data(&d_probabilities, &probabilities, -1, kind) * scale(&query);
+        let mut d_similarities = Tensor::internal_softmax_backward_data(&d_probabilities, &probabilities, -1, kind);
+        let _ = d_similarities.g_mul_scalar_(scale(&query));
         let gradients = [d_similarities.bmm(&key), d_similarities.transpose(1, 2).bmm(&query), d_value];
         for (mut into, gradient) in part.of(d_parts.each_ref()).into_iter().zip(gradients) {
             into.copy_(&gradient);
@@ -63,7 +60,7 @@ fn parts(attention: &Attention, asked: &Asked) -> Vec<Part> {
     let mut parts = Vec::new();
     for (text, (asks, answers)) in asked.asks.spans.iter().zip(&asked.answers.spans).enumerate() {
         let [rows, tokens] = [asks, answers].map(|span| [span.first as i64, span.len as i64]);
-        let at_a_time = (MOST_PROBABILITIES / (rows[1] * tokens[1]).max(1)).max(1);
+        let at_a_time = (MOST_PROBABILITIES as i64 / (rows[1] * tokens[1]).max(1)).max(1);
         for first_head in (0..attention.num_heads).step_by(at_a_time as usize) {
             let num_heads = at_a_time.min(attention.num_heads - first_head);
             parts.push(Part { text, first_head, num_heads, rows, tokens });
@@ -86,12 +83,13 @@ impl Part {
         all.narrow(0, first, len).narrow(1, self.first_head, self.num_heads).transpose(0, 1)
     }
 
-    /// Dropout in place of [c, r, n], with the kernel's masks: every head of every text has its own.
-    fn drop_in(&self, attention: &Attention, probabilities: &mut Tensor) {
+    /// `numbers`, [c, r, n], after dropout in place, with the kernel's masks: every head of every text has its own.
+    fn dropped(&self, attention: &Attention, numbers: Tensor) -> Tensor {
         for head in 0..self.num_heads {
             let place = self.text as i64 * attention.num_heads + self.first_head + head;
-            attention.dropout.at(place as u64).apply(&mut probabilities.get(head));
+            attention.dropout.at(place as u64).apply(&mut numbers.get(head));
         }
+        numbers
     }
 }
 

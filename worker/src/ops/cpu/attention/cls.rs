@@ -34,8 +34,7 @@ impl ClsAttention<'_> {
     /// If tensors have other sizes.
     pub fn forward(&self, query: &Tensor, key_value: &Tensor) -> [Tensor; 2] {
         let mut output = query.empty_like();
-        let mut log_sums =
-            Tensor::empty([query.size()[0], self.num_heads as i64], (Kind::Float, Device::Cpu));
+        let mut log_sums = Tensor::empty([query.size()[0], self.num_heads as i64], (Kind::Float, Device::Cpu));
         in_elements_of!(query, E => {
             let numbers = Numbers::<E>::new(self, query, key_value);
             let (output, log_sums) = (Shared::new(elements_mut(&mut output)), Shared::new(elements_mut(&mut log_sums)));
