@@ -4,8 +4,9 @@
 
 use crate::loss_table::NUM_TERMS;
 
-/// Padding's largest share of a group of texts that go through the encoder together on a GPU.
-pub const GPU_PADDING: f64 = 0.03;
+/// Probabilities of attention that are held at a time, unless one head of a text has more, where no kernel of attention
+/// serves.
+pub const MOST_PROBABILITIES: usize = 1 << 27;
 
 /// Elements of a tile of scoring at most: similarities of query vectors and passages, and lexical weights that are laid
 /// out over the queries' vocabulary.

@@ -9,7 +9,7 @@ use crate::stand_in::{Ran, StandIn};
 const EVENTS: &str = r#"
 echo '{"event":"start","run_dir":"runs/t","first_step":0,"last_step":5,"world_size":2,"warnings":["few rows"]}'
 for step in 1 2 3 4 5; do
-    echo '{"event":"step","step":'$step',"loss":1.5,"learning_rate":4.2e-4,"tokens_per_sec":812,"padding_share":0.021}'
+    echo '{"event":"step","step":'$step',"loss":1.5,"learning_rate":4.2e-4,"tokens_per_sec":812}'
 done
 echo 'no event'
 echo '{"event":"checkpoint","path":"runs/t/step-00000005","step":5}'
@@ -27,7 +27,7 @@ fn training_in_a_log_is_plain_lines_on_standard_error() {
         assert_eq!(lines[..3], ["training to step 5 on 2 ranks", "run folder runs/t", "warning: few rows"]);
         let steps = ["2/5", "4/5", "5/5"].map(|step| format!("step {step}  loss 1.5000  lr 4.20e-4  812 tok/s"));
         assert!(steps.iter().zip(&lines[3..6]).all(|(step, line)| line.starts_with(step)), "{}", ran.stderr);
-        assert!(lines[3].contains("padding 2.1 %  left "), "{}", lines[3]);
+        assert!(lines[3].contains("812 tok/s  left "), "{}", lines[3]);
         assert_eq!(lines[6], "checkpoint runs/t/step-00000005");
         assert!(lines[7].starts_with("5 steps in ") && lines[7].ends_with("run folder runs/t"), "{}", lines[7]);
     }

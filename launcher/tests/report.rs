@@ -7,7 +7,7 @@ use crate::stand_in::{Ran, StandIn};
 fn step(step: u64, loss: f64) -> String {
     format!(
         "{{\"step\":{step},\"dataset\":\"d\",\"loss\":{loss},\"terms\":{{\"dense\":{loss},\"lexical\":null}},\
-         \"learning_rate\":0.001,\"grad_norm\":1.0,\"tokens\":1000,\"tokens_per_sec\":500.0,\"padding_share\":0.2,\
+         \"learning_rate\":0.001,\"grad_norm\":1.0,\"tokens\":1000,\"tokens_per_sec\":500.0,\
          \"imbalance\":1.5,\"step_secs\":2.0,\"wait_secs\":0.5,\"wait_share\":0.25,\"goodput\":0.75,\
          \"phase_secs\":{{\"forward\":1.5,\"loss\":0.5}},\"rss_bytes\":2000000,\"peak_rss_bytes\":3000000,\
          \"skipped\":1}}\n"
@@ -86,7 +86,6 @@ fn runs_and_evaluations_stand_side_by_side() {
         "| steps done | 30 of 40 | 30 of 40 |",
         "| ranks | 2 | 2 |",
         "| tokens | 30.0 k | 30.0 k |",
-        "| padding | 20.0 % | 20.0 % |",
         "| largest over mean cost of ranks | 1.5000 | 1.5000 |",
         "| goodput | 75.0 % | 75.0 % |",
         "| wait for input | 25.0 % | 25.0 % |",

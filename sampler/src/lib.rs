@@ -37,7 +37,7 @@ pub use deal::{Deal, contiguous_share, deal, text_cost};
 pub use error::{PrepareError, RowError, StoreError, TokenizeError};
 pub use eval_folder::{EvalFolder, NamedBy, check_evaluation};
 pub use identity::{TextIds, text_id};
-pub use layout::{SubBatchLayout, SubBatchLimit, TextGroup, lay_out};
+pub use layout::{SubBatchLayout, SubBatchLimit, lay_out};
 pub use lines::{
     LineReader, LinesOf, PackedWriter, Unpacked, evident, json_fields, json_object, plain_or_packed, unpacked,
     unpacked_name, utf8,

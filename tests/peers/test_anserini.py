@@ -64,21 +64,24 @@ def assert_same(ours: dict, theirs: dict, num_queries: int, compare, what: str, 
     assert ours.keys() == theirs.keys() and len(ours) > num_queries / 2
     for query, own in ours.items():
         assert own.keys() == theirs[query].keys(), query
-        scores = untied(theirs[query])
+        scores = untied(theirs[query], own)
         compare(f"Anserini: {what}", list(own.values()), [scores[doc] for doc in own], limit)
 
 
-def untied(scores: dict[str, float]) -> dict[str, float]:
+def untied(scores: dict[str, float], ours: dict[str, float]) -> dict[str, float]:
     """The scores, rounded to four places, before Anserini's ScoreTiesAdjusterReranker made all of them different.
 
-    Of scores in a row that are a ten-thousandth apart at most it takes a millionth, two, three, … off.
+    Of scores in a row that are a ten-thousandth apart at most it takes a millionth, two, three, … off. After a hundred
+    in a row a score may have been one or its neighbour; then it is the one that is nearer to ours.
     """
     found, last, taken = {}, math.inf, 0
     for doc, score in scores.items():
         if_new, if_near = round(score, 4), round(score + (taken + 1) * 1e-6, 4)
         misfit = abs(score - if_new) - abs(score + (taken + 1) * 1e-6 - if_near)
-        # Both fit after a hundred in a row.
-        is_near = last - if_near < 1e-4 if abs(misfit) < 4e-7 else misfit > 0
+        if abs(misfit) < 4e-7:
+            is_near = last - if_near < 1e-4 and abs(ours[doc] - if_near) <= abs(ours[doc] - if_new)
+        else:
+            is_near = misfit > 0
         found[doc], taken, last = (if_near, taken + 1, score) if is_near else (if_new, 0, score)
     return found
 

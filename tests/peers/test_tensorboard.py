@@ -12,7 +12,6 @@ TAGS = {
     "speed/tokens_per_sec": "tokens_per_sec",
     "speed/step_secs": "step_secs",
     "speed/goodput": "goodput",
-    "batch/padding_share": "padding_share",
     "speed/input_wait_share": "wait_share",
     "batch/imbalance": "imbalance",
     "batch/false_negatives": "false_negatives",

@@ -1,7 +1,8 @@
-// Attention as CUDA has it: which kernel is chosen, and the kernels, of which the CPU has none.
+// Attention as CUDA has it: which kernel libtorch would choose, and the flash kernel over texts that lie side by side,
+// of which the CPU has none.
 //
-// All of them compute in float32 (float64 for float64) from all similarities, and round at the end. Dropout's mask is
-// drawn from a seed that the forward pass hands to the backward pass, as CUDA's kernels do.
+// It computes in float32 from all similarities of a text, and rounds at the end. Dropout's masks are drawn from a seed
+// that the forward pass hands to the backward pass, as CUDA's kernel does.
 #include "stand_in.h"
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -70,23 +71,20 @@ int64_t choice(const Tensor& query, const Tensor& key, const Tensor& value, cons
   return static_cast<int64_t>(chosen);
 }
 
-// --- Forward and backward
-
 Tensor host(HostView& views, const Tensor& tensor) {
   if (!tensor.defined()) return tensor;
   const auto host = tensor.is_cuda() ? views.of(tensor) : tensor;
   return host.scalar_type() == at::kDouble ? host : host.to(at::kFloat);
 }
 
+// Of one text: rows that ask, [h, r, k], to tokens that answer, [h, n, k].
 struct Similarities {
   Tensor log_sums, probabilities;
   // Of dropout; undefined without.
   Tensor factors;
 
-  Similarities(const Tensor& query, const Tensor& key, const Tensor& bias, double dropout, bool causal, double scale,
-               int64_t seed) {
+  Similarities(const Tensor& query, const Tensor& key, double dropout, bool causal, double scale, at::Generator& generator) {
     auto scores = query.matmul(key.transpose(-2, -1)) * scale;
-    if (bias.defined()) scores = scores + bias.to(scores.scalar_type());
     if (causal) {
       const auto keeps = at::ones({scores.size(-2), scores.size(-1)}, at::kBool).tril();
       scores = scores.masked_fill(keeps.logical_not(), -INFINITY);
@@ -94,7 +92,6 @@ struct Similarities {
     log_sums = scores.logsumexp(-1);
     probabilities = (scores - log_sums.unsqueeze(-1)).exp();
     if (dropout > 0) {
-      auto generator = at::detail::createCPUGenerator(static_cast<uint64_t>(seed));
       factors = at::empty_like(probabilities).bernoulli_(1 - dropout, generator) / (1 - dropout);
     }
   }
@@ -117,26 +114,47 @@ Tensor to_device(const Tensor& host, const Tensor& like, std::optional<at::Scala
   return host.to(type.value_or(like.scalar_type())).to(like.device());
 }
 
-struct Forward {
-  Tensor output, log_sums, seed;
+// Texts that lie side by side: rows that ask, [R, h, k], and tokens that answer, [T, h, k].
+struct Texts {
+  std::vector<int> asks, answers;
+
+  Texts(HostView& views, const Tensor& starts_query, const Tensor& starts_key, int64_t longest_query, int64_t longest_key)
+      : asks(host_of(views, starts_query)), answers(host_of(views, starts_key)) {
+    TORCH_CHECK(asks.size() == answers.size(), "cu_seqlens_k must have shape (batch_size + 1)");
+    for (size_t i = 0; i + 1 < asks.size(); ++i) {
+      TORCH_CHECK(asks[i + 1] - asks[i] <= longest_query && answers[i + 1] - answers[i] <= longest_key,
+                  "a text is longer than max_seqlen says: the kernel would leave its end out");
+    }
+  }
+
+  size_t size() const { return asks.size() - 1; }
+  // [h, rows of text i, k] and [h, its tokens, k].
+  Tensor asking(const Tensor& rows, size_t i) const { return of(rows, asks, i); }
+  Tensor answering(const Tensor& rows, size_t i) const { return of(rows, answers, i); }
+
+ private:
+  static std::vector<int> host_of(HostView& views, const Tensor& starts) {
+    TORCH_CHECK(starts.scalar_type() == at::kInt, "cu_seqlens must have dtype int32");
+    TORCH_CHECK(starts.is_cuda(), "cu_seqlens must be on the device");
+    TORCH_CHECK(starts.is_contiguous(), "cu_seqlens must be contiguous");
+    const auto host = views.of(starts);
+    const int* first = host.data_ptr<int>();
+    return {first, first + host.numel()};
+  }
+  static Tensor of(const Tensor& rows, const std::vector<int>& starts, size_t i) {
+    return rows.narrow(0, starts[i], starts[i + 1] - starts[i]).transpose(0, 1);
+  }
 };
 
-Forward forward(const char* op, const Tensor& query, const Tensor& key, const Tensor& value, const Tensor& bias,
-                double dropout, bool causal, std::optional<double> scale) {
-  check_devices(op, query, {{"key", key}, {"value", value}, {"attn_bias", bias}});
-  count(Kind::Launch, op);
-  const Silent quiet;
-  const at::AutoDispatchBelowADInplaceOrView below_autograd;
-  HostView views;
-  int64_t seed = 0;
-  // Another one every time, as CUDA's generator moves on.
-  if (dropout > 0) seed = at::empty({}, at::kLong).random_().item<int64_t>();
-  const Similarities all(host(views, query), host(views, key), host(views, bias), dropout, causal, scale_of(query, scale),
-                         seed);
-  // [B, h, L, k], rows of all heads beside each other, as the kernels write them.
-  const auto output = all.dropped(all.probabilities).matmul(host(views, value)).transpose(1, 2).contiguous().transpose(1, 2);
-  return {to_device(output, query), to_device(all.log_sums, query, at::kFloat),
-          at::empty({}, at::kLong).fill_(seed).to(query.device())};
+void check_flash(const Tensor& query, const Tensor& key, const Tensor& value) {
+  TORCH_CHECK(stand_in_capability() >= 80, "FlashAttention only supports Ampere GPUs or newer.");
+  TORCH_CHECK(query.scalar_type() == at::kBFloat16 || query.scalar_type() == at::kHalf,
+              "FlashAttention only support fp16 and bf16 data type");
+  for (const auto& part : {query, key, value}) {
+    TORCH_CHECK(part.dim() == 3 && part.stride(-1) == 1, "Input tensor must have contiguous last dimension");
+    TORCH_CHECK(part.scalar_type() == query.scalar_type(), "query, key and value must have the same dtype");
+  }
+  TORCH_CHECK(query.size(-1) % 8 == 0 && query.size(-1) <= 256, "head_size should be a multiple of 8, at most 256");
 }
 
 // CUDA sums a query's gradient over blocks of keys in the order in which they are done, unless it is told not to.
@@ -146,84 +164,73 @@ Tensor over_keys(const Tensor& d_scores, const Tensor& key) {
   return d_scores.index_select(-1, order).matmul(key.index_select(-2, order));
 }
 
-std::tuple<Tensor, Tensor, Tensor> backward(const char* op, const Tensor& grad, const Tensor& query, const Tensor& key,
-                                            const Tensor& value, const Tensor& bias, const Tensor& seed, double dropout,
-                                            bool causal, std::optional<double> scale) {
-  if (!grad.defined()) return {};
-  check_devices(op, query, {{"key", key}, {"value", value}, {"attn_bias", bias}, {"grad_out", grad}});
+// --- Forward and backward
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> flash(
+    const Tensor& query, const Tensor& key, const Tensor& value, const std::optional<Tensor>& starts_query,
+    const std::optional<Tensor>& starts_key, c10::SymInt longest_query, c10::SymInt longest_key, double dropout, bool causal,
+    bool, std::optional<double> scale, std::optional<c10::SymInt>, std::optional<c10::SymInt>, const std::optional<Tensor>&,
+    const std::optional<Tensor>&, const std::optional<Tensor>&, std::optional<int64_t>) {
+  const char* op = "_flash_attention_forward";
+  check_devices(op, query, {{"key", key}, {"value", value}});
+  check_flash(query, key, value);
   count(Kind::Launch, op);
   const Silent quiet;
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
   HostView views;
+  const Texts texts(views, *starts_query, *starts_key, longest_query.expect_int(), longest_key.expect_int());
+  const auto q = host(views, query), k = host(views, key), v = host(views, value);
+  int64_t seed = 0;
+  // Another one every time, as CUDA's generator moves on.
+  if (dropout > 0) seed = at::empty({}, at::kLong).random_().item<int64_t>();
+  auto generator = at::detail::createCPUGenerator(static_cast<uint64_t>(seed));
+  auto output = at::empty_like(q, at::MemoryFormat::Contiguous);
+  auto log_sums = at::empty({query.size(1), query.size(0)}, q.options());
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const Similarities all(texts.asking(q, i), texts.answering(k, i), dropout, causal, scale_of(query, scale), generator);
+    texts.asking(output, i).copy_(all.dropped(all.probabilities).matmul(texts.answering(v, i)));
+    log_sums.narrow(1, texts.asks[i], all.log_sums.size(1)).copy_(all.log_sums);
+  }
+  const auto state = at::empty({2}, at::kLong).fill_(seed).to(query.device());
+  return {to_device(output, query), to_device(log_sums, query, at::kFloat), state, at::empty({}, at::kLong).fill_(0).to(query.device()),
+          Tensor()};
+}
+
+std::tuple<Tensor, Tensor, Tensor> flash_backward(
+    const Tensor& grad, const Tensor& query, const Tensor& key, const Tensor& value, const Tensor& out, const Tensor& log_sums,
+    const Tensor& starts_query, const Tensor& starts_key, c10::SymInt longest_query, c10::SymInt longest_key, double dropout,
+    bool causal, const Tensor& state, const Tensor&, std::optional<double> scale, std::optional<c10::SymInt>,
+    std::optional<c10::SymInt>) {
+  const char* op = "_flash_attention_backward";
+  check_devices(op, query, {{"key", key}, {"value", value}, {"grad_out", grad}, {"out", out}, {"logsumexp", log_sums}});
+  check_flash(query, key, value);
+  count(Kind::Launch, op);
+  const Silent quiet;
+  const at::AutoDispatchBelowADInplaceOrView below_autograd;
+  HostView views;
+  const Texts texts(views, starts_query, starts_key, longest_query.expect_int(), longest_key.expect_int());
   const auto q = host(views, query), k = host(views, key), v = host(views, value), d = host(views, grad);
   const auto factor = scale_of(query, scale);
-  const Similarities all(q, k, host(views, bias), dropout, causal, factor, views.of(seed).item<int64_t>());
-  const auto& p = all.probabilities;
-  const auto d_value = all.dropped(p).transpose(-2, -1).matmul(d);
-  const auto d_p = all.dropped(d.matmul(v.transpose(-2, -1)));
-  const auto d_scores = p * (d_p - (d_p * p).sum(-1, true)) * factor;
-  return {to_device(over_keys(d_scores, k), query), to_device(d_scores.transpose(-2, -1).matmul(q), key),
-          to_device(d_value, value)};
-}
-
-// --- libtorch's three
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> efficient(const Tensor& query, const Tensor& key, const Tensor& value,
-                                                     const std::optional<Tensor>& bias, bool, double dropout, bool causal,
-                                                     std::optional<double> scale) {
-  const auto done = forward("_scaled_dot_product_efficient_attention", query, key, value, bias.value_or(Tensor()), dropout,
-                            causal, scale);
-  return {done.output, done.log_sums, done.seed, done.seed};
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> efficient_backward(
-    const Tensor& grad, const Tensor& query, const Tensor& key, const Tensor& value, const Tensor& bias, const Tensor&,
-    const Tensor&, const Tensor& seed, const Tensor&, double dropout, std::array<bool, 4>, bool causal,
-    std::optional<double> scale) {
-  auto [d_query, d_key, d_value] = backward("_scaled_dot_product_efficient_attention_backward", grad, query, key, value,
-                                            bias, seed, dropout, causal, scale);
-  return {d_query, d_key, d_value, Tensor()};
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor, c10::SymInt, c10::SymInt, Tensor, Tensor, Tensor> flash(
-    const Tensor& query, const Tensor& key, const Tensor& value, double dropout, bool causal, bool, std::optional<double> scale) {
-  const auto done = forward("_scaled_dot_product_flash_attention", query, key, value, Tensor(), dropout, causal, scale);
-  return {done.output, done.log_sums, Tensor(), Tensor(), query.size(2), key.size(2), done.seed, done.seed, Tensor()};
-}
-
-std::tuple<Tensor, Tensor, Tensor> flash_backward(const Tensor& grad, const Tensor& query, const Tensor& key,
-                                                  const Tensor& value, const Tensor&, const Tensor&, const Tensor&,
-                                                  const Tensor&, c10::SymInt, c10::SymInt, double dropout, bool causal,
-                                                  const Tensor& seed, const Tensor&, std::optional<double> scale) {
-  return backward("_scaled_dot_product_flash_attention_backward", grad, query, key, value, Tensor(), seed, dropout, causal,
-                  scale);
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor, c10::SymInt, c10::SymInt, Tensor, Tensor, Tensor> cudnn(
-    const Tensor& query, const Tensor& key, const Tensor& value, const std::optional<Tensor>& bias, bool, double dropout,
-    bool causal, bool, std::optional<double> scale) {
-  const auto done =
-      forward("_scaled_dot_product_cudnn_attention", query, key, value, bias.value_or(Tensor()), dropout, causal, scale);
-  return {done.output, done.log_sums, Tensor(), Tensor(), query.size(2), key.size(2), done.seed, done.seed, Tensor()};
-}
-
-std::tuple<Tensor, Tensor, Tensor> cudnn_backward(const Tensor& grad, const Tensor& query, const Tensor& key,
-                                                  const Tensor& value, const Tensor&, const Tensor&, const Tensor& seed,
-                                                  const Tensor&, const Tensor& bias, const Tensor&, const Tensor&,
-                                                  c10::SymInt, c10::SymInt, double dropout, bool causal,
-                                                  std::optional<double> scale) {
-  return backward("_scaled_dot_product_cudnn_attention_backward", grad, query, key, value, bias, seed, dropout, causal,
-                  scale);
+  auto generator = at::detail::createCPUGenerator(static_cast<uint64_t>(views.of(state).data_ptr<int64_t>()[0]));
+  const auto d_query = at::empty_like(q, at::MemoryFormat::Contiguous), d_key = at::empty_like(k, at::MemoryFormat::Contiguous),
+             d_value = at::empty_like(v, at::MemoryFormat::Contiguous);
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const auto own_q = texts.asking(q, i), own_k = texts.answering(k, i), own_d = texts.asking(d, i);
+    const Similarities all(own_q, own_k, dropout, causal, factor, generator);
+    const auto& p = all.probabilities;
+    const auto d_p = all.dropped(own_d.matmul(texts.answering(v, i).transpose(-2, -1)));
+    const auto d_scores = p * (d_p - (d_p * p).sum(-1, true)) * factor;
+    texts.asking(d_query, i).copy_(over_keys(d_scores, own_k));
+    texts.answering(d_key, i).copy_(d_scores.transpose(-2, -1).matmul(own_q));
+    texts.answering(d_value, i).copy_(all.dropped(p).transpose(-2, -1).matmul(own_d));
+  }
+  return {to_device(d_query, query), to_device(d_key, key), to_device(d_value, value)};
 }
 
 TORCH_LIBRARY_IMPL(aten, CUDA, library) {
   library.impl("_fused_sdp_choice", choice);
-  library.impl("_scaled_dot_product_efficient_attention", efficient);
-  library.impl("_scaled_dot_product_efficient_attention_backward", efficient_backward);
-  library.impl("_scaled_dot_product_flash_attention", flash);
-  library.impl("_scaled_dot_product_flash_attention_backward", flash_backward);
-  library.impl("_scaled_dot_product_cudnn_attention", cudnn);
-  library.impl("_scaled_dot_product_cudnn_attention_backward", cudnn_backward);
+  library.impl("_flash_attention_forward", flash);
+  library.impl("_flash_attention_backward", flash_backward);
 }
 
 }  // namespace

@@ -46,7 +46,6 @@ fn the_phases_sum_to_the_step_and_the_share_is_one() {
                 assert!(phases[phase].as_f64().unwrap() > 0.0, "{phase} in {step}");
             }
             assert!(0.0 < number("peak_share") && number("peak_share") < 1.0, "{step}");
-            assert!((0.0..1.0).contains(&number("padding_share")), "{step}");
         }
         assert!(between < BETWEEN_CLOCKS_SECS, "{steps:?}");
     }

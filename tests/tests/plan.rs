@@ -53,7 +53,7 @@ fn train(place: &Place, recipe: &Path, settings: &[&str], ranks: usize, name: &s
 }
 
 #[test]
-fn every_steps_tokens_padding_balance_and_bytes_are_as_planned() {
+fn every_steps_tokens_balance_and_bytes_are_as_planned() {
     let place = Place::new();
     let recipe = recipe(&place, &small());
     for (i, settings) in OBJECTIVES.into_iter().enumerate() {
@@ -101,7 +101,6 @@ fn same_steps(plan: &Value, metrics: &[Value], up_to: [u64; 2], what: &str) {
         *nth += 1;
         for (key, planned) in [
             ("tokens", &planned["tokens"]),
-            ("padding_share", &planned["padding_share"]),
             ("imbalance", &planned["imbalance"]),
             ("all_reduce_bytes", &planned["traffic"]["all_reduce_bytes"]),
             ("ring_bytes", &planned["traffic"]["ring_bytes"]),

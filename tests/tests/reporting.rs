@@ -72,7 +72,6 @@ fn a_report_says_what_was_planned_what_happened_and_how_good_it_is() {
     // What is dealt is what was planned, in both runs: all steps are counted once.
     for name in [
         "tokens",
-        "padding",
         "largest over mean cost of ranks",
         "bytes to all-reduces",
         "bytes to the ring",
@@ -96,7 +95,7 @@ fn a_report_says_what_was_planned_what_happened_and_how_good_it_is() {
             assert_eq!(own[0][2].contains('['), run == 1, "only the second is compared with the first");
         }
     }
-    for chart in ["loss: distill_lexical", "ndcg@10, dense", "goodput", "resident memory", "padding"] {
+    for chart in ["loss: distill_lexical", "ndcg@10, dense", "goodput", "resident memory"] {
         assert!(html.contains(&format!("aria-label=\"{chart}\"")) && text.contains(&format!("**{chart}**")), "{chart}");
     }
     assert_eq!([html, text], report(&scene, "again.html"), "the same folders make the same bytes");

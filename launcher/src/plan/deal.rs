@@ -81,7 +81,7 @@ fn deal_one(
     let mut ranks = Vec::with_capacity(world_size);
     for rank in 0..world_size {
         let share = dealt.share_lens(plan, rank)?;
-        ranks.push(RankLoad::new(&share, limit, device.max_padding(), kept_graph_tokens, predicted));
+        ranks.push(RankLoad::new(&share, limit, kept_graph_tokens, predicted));
     }
     let DealtBatch { group_size, deal, .. } = dealt;
     let two_way = plan.source(&plan.cells()[cell]).policy.two_way;

@@ -22,14 +22,9 @@ pub struct DealtStep {
 }
 
 impl DealtStep {
-    /// Real tokens of all ranks.
+    /// Tokens of all ranks.
     pub fn tokens(&self) -> f64 {
-        self.ranks.iter().map(|rank| rank.tokens).sum()
-    }
-
-    /// Padding's share of the tokens of all ranks.
-    pub fn padding_share(&self) -> f64 {
-        1.0 - self.tokens() / self.ranks.iter().map(|rank| rank.encoded.tokens).sum::<f64>().max(1.0)
+        self.ranks.iter().map(|rank| rank.encoded.tokens).sum()
     }
 
     /// Passages of all ranks.

@@ -43,7 +43,6 @@ impl Run<'_> {
         StepFigures {
             group_size: step.group_size as f64,
             tokens: step.tokens(),
-            padding_share: step.padding_share(),
             imbalance: step.imbalance,
             flops,
             traffic,
@@ -119,7 +118,6 @@ impl Run<'_> {
         let totals = Totals {
             epochs: seen / rows.max(1.0),
             tokens,
-            padding_share: 1.0 - tokens / sum(&|b| b.tokens / (1.0 - b.padding_share)),
             imbalance: mean(&|b| b.imbalance),
             flops_per_rank: sum(&|b| b.flops.total()),
             sent_bytes_per_rank: steps * traffic.sent_bytes(self.world_size),

@@ -145,7 +145,7 @@ mod tests {
     fn pre_training_by_hand() {
         // Texts of 7 and 3 tokens: 5 and 1 rows, 38 pairs, and 2 and 1 labels of the encoder.
         let predicted = Predicted { encoder_labels: 3.0, decoder_labels: 6.0, decoder_pairs: 38.0 };
-        let encoded = Encoded { num_texts: 2.0, tokens: 10.0, squares: 58.0, predicted };
+        let encoded = Encoded { num_texts: 2.0, tokens: 10.0, squares: 58.0, predicted, ..Encoded::default() };
         let load = RankLoad { encoded, kept: encoded, num_queries: 2.0, ..RankLoad::default() };
         let flops = StepFlops::of(&pretraining_shape(), &load, 0.0);
         let encoder = 2.0 * (10.0 * 1024.0 + 32.0 * 58.0);

@@ -11,20 +11,22 @@ use super::predicted::Predicted;
 pub struct Encoded {
     /// Texts.
     pub num_texts: f64,
-    /// Tokens, padding included.
+    /// Their tokens.
     pub tokens: f64,
-    /// Σ L² over the texts, padding included: what attention costs.
+    /// Σ L² over the texts: what attention costs.
     pub squares: f64,
+    /// Tokens of the longest text.
+    pub longest: f64,
     /// What pre-training has to predict of them.
     pub predicted: Predicted,
 }
 
 impl Encoded {
-    fn of(layout: &SubBatchLayout, predicted: impl Fn(usize) -> Predicted) -> Self {
-        layout.groups.iter().fold(Self::default(), |sum, group| {
-            let (texts, len) = (group.texts.len() as f64, group.padded_len as f64);
-            let predicted = group.texts.iter().map(|&text| predicted(text)).sum();
-            sum.plus(Self { num_texts: texts, tokens: texts * len, squares: texts * len * len, predicted })
+    fn of(layout: &SubBatchLayout, lens: &[usize], predicted: impl Fn(usize) -> Predicted) -> Self {
+        layout.texts.iter().map(|&text| lens[text]).fold(Self::default(), |sum, len| {
+            let tokens = len as f64;
+            let (squares, predicted) = (tokens * tokens, predicted(len));
+            sum.plus(Self { num_texts: 1.0, tokens, squares, longest: tokens, predicted })
         })
     }
 
@@ -33,6 +35,7 @@ impl Encoded {
             num_texts: self.num_texts + other.num_texts,
             tokens: self.tokens + other.tokens,
             squares: self.squares + other.squares,
+            longest: self.longest.max(other.longest),
             predicted: self.predicted + other.predicted,
         }
     }
@@ -47,8 +50,6 @@ pub struct RankLoad {
     pub num_passages: f64,
     /// Positives of its rows, chosen or not.
     pub num_positives: f64,
-    /// Real tokens of all its texts.
-    pub tokens: f64,
     /// All its texts.
     pub encoded: Encoded,
     /// Those whose graphs the first pass keeps.
@@ -74,12 +75,10 @@ pub struct RankLoad {
 }
 
 impl RankLoad {
-    /// The load of a share, cut into sub-batches as a worker does it whose device wants padding up to `max_padding`;
-    /// `predicted` is what pre-training has to predict of a text with so many tokens.
+    /// The load of a share, cut into sub-batches as a worker does it; `predicted` is what pre-training has to predict of a text with so many tokens.
     pub fn new(
         share: &ShareLens,
         limit: SubBatchLimit,
-        max_padding: f64,
         kept_graph_tokens: usize,
         predicted: impl Fn(usize) -> Predicted,
     ) -> Self {
@@ -90,19 +89,18 @@ impl RankLoad {
             num_queries: queries.len() as f64,
             num_passages: passages.len() as f64,
             num_positives: *num_positives as f64,
-            tokens: sum(&lens),
             query_vectors: sum(queries) - queries.len() as f64,
             passage_vectors: sum(passages) - passages.len() as f64,
             ..Self::default()
         };
         let larger = |a: Encoded, b: Encoded| if b.tokens > a.tokens { b } else { a };
         let mut budget = kept_graph_tokens;
-        for layout in lay_out(&lens, limit, max_padding) {
-            let own = Encoded::of(&layout, |text| predicted(lens[text]));
+        for layout in lay_out(&lens, limit) {
+            let own = Encoded::of(&layout, &lens, &predicted);
             load.encoded = load.encoded.plus(own);
             load.largest = larger(load.largest, own);
             load.last = own;
-            match budget.checked_sub(layout.num_padded_tokens()) {
+            match budget.checked_sub(layout.num_tokens) {
                 Some(left) => {
                     budget = left;
                     load.kept = load.kept.plus(own);
@@ -116,8 +114,6 @@ impl RankLoad {
 
 #[cfg(test)]
 mod tests {
-    use tercet_configs::limits::GPU_PADDING;
-
     use super::*;
 
     fn nothing(_: usize) -> Predicted {
@@ -126,31 +122,16 @@ mod tests {
 
     #[test]
     fn kept_and_recomputed_sub_batches_are_told_apart() {
-        // Sub-batches of (5, 5), (5, 2): 10 tokens each where 10 are kept, then padded tokens 7 in two groups.
+        // Sub-batches of (5, 5), (5, 2): the first 10 tokens are kept.
         let share = ShareLens { queries: vec![2, 5], passages: vec![5, 5], num_positives: 3 };
-        let load = RankLoad::new(&share, SubBatchLimit { tokens: 10, texts: 0 }, GPU_PADDING, 10, nothing);
-        assert_eq!((load.num_queries, load.num_passages, load.tokens), (2.0, 2.0, 17.0));
+        let load = RankLoad::new(&share, SubBatchLimit { tokens: 10, texts: 0 }, 10, nothing);
+        assert_eq!((load.num_queries, load.num_passages), (2.0, 2.0));
         assert_eq!((load.query_vectors, load.passage_vectors), (5.0, 8.0));
-        let encoded = |num_texts, tokens, squares| Encoded { num_texts, tokens, squares, ..Encoded::default() };
+        let encoded =
+            |num_texts, tokens, squares| Encoded { num_texts, tokens, squares, longest: 5.0, ..Encoded::default() };
         assert_eq!(load.encoded, encoded(4.0, 17.0, 79.0));
         assert_eq!(load.kept, encoded(2.0, 10.0, 50.0));
         assert_eq!(load.largest_recomputed, encoded(2.0, 7.0, 29.0));
         assert_eq!((load.largest, load.last), (load.kept, load.largest_recomputed));
-    }
-
-    #[test]
-    fn padding_is_what_the_layout_adds() {
-        let share = ShareLens { passages: vec![100, 99], ..ShareLens::default() };
-        let load = RankLoad::new(&share, SubBatchLimit { tokens: 1000, texts: 0 }, GPU_PADDING, 0, nothing);
-        assert_eq!((load.encoded.tokens, load.encoded.squares, load.kept.tokens), (200.0, 20_000.0, 0.0));
-        assert_eq!(load.tokens, 199.0);
-    }
-
-    #[test]
-    fn padding_has_nothing_to_predict() {
-        let share = ShareLens { queries: vec![100, 99], ..ShareLens::default() };
-        let all = |len: usize| Predicted { decoder_labels: len as f64, ..Predicted::default() };
-        let load = RankLoad::new(&share, SubBatchLimit { tokens: 1000, texts: 0 }, GPU_PADDING, 0, all);
-        assert_eq!((load.encoded.tokens, load.encoded.predicted.decoder_labels), (200.0, 199.0));
     }
 }

@@ -1,6 +1,6 @@
 //! What a run will do and cost, before anything is booked for it.
 //!
-//! Rows, batches and steps come from the plan itself; padding, balance, bytes and memory from dealing some of its steps
+//! Rows, batches and steps come from the plan itself; balance, bytes and memory from dealing some of its steps
 //! as training would; operations from the model's shape; times from rates that are given or measured.
 
 mod cells;

@@ -92,10 +92,8 @@ pub struct CellReport {
 pub struct StepFigures {
     /// Passages per query.
     pub group_size: f64,
-    /// Real tokens, all ranks.
+    /// Tokens, all ranks.
     pub tokens: f64,
-    /// Padding's share of the encoded tokens.
-    pub padding_share: f64,
     /// Most loaded rank's estimated cost over the mean.
     pub imbalance: f64,
     /// The rank that computes most.
@@ -125,10 +123,7 @@ pub struct StepReport {
 pub struct Totals {
     /// Passes over the data.
     pub epochs: f64,
-    /// Real tokens.
     pub tokens: f64,
-    /// Padding's share of the encoded tokens.
-    pub padding_share: f64,
     /// Most loaded rank's cost over the mean, the mean over steps.
     pub imbalance: f64,
     /// Operations of the slowest ranks.
@@ -163,7 +158,6 @@ impl StepFigures {
         Some(Self {
             group_size: mean(&|f| f.group_size),
             tokens: mean(&|f| f.tokens),
-            padding_share: mean(&|f| f.padding_share),
             imbalance: mean(&|f| f.imbalance),
             flops: StepFlops {
                 forward: mean(&|f| f.flops.forward),

@@ -55,15 +55,15 @@ fn cells(cells: &[CellReport], world_size: usize) -> String {
             _ = writeln!(text, "\n{}", cell.dataset);
             _ = writeln!(
                 text,
-                "{:>11}{:>15}{:>9}{:>10}{:>8}{:>8}{:>9}{:>8}{:>8}{:>10}{:>8}",
-                "tokens", "rows", "batch", "batches", "steps", "tokens", "padding", "balance", "FLOP", "sent", "time"
+                "{:>11}{:>15}{:>9}{:>10}{:>8}{:>8}{:>8}{:>8}{:>10}{:>8}",
+                "tokens", "rows", "batch", "batches", "steps", "tokens", "balance", "FLOP", "sent", "time"
             );
         }
-        let figures = cell.batch.map_or_else(|| ["-"; 6].map(str::to_owned), |batch| figures(&batch, world_size));
-        let [tokens, padding, balance, flops, sent, time] = figures;
+        let figures = cell.batch.map_or_else(|| ["-"; 5].map(str::to_owned), |batch| figures(&batch, world_size));
+        let [tokens, balance, flops, sent, time] = figures;
         _ = writeln!(
             text,
-            "{:>11}{:>15}{:>9}{:>10}{:>8}{tokens:>8}{padding:>9}{balance:>8}{flops:>8}{sent:>10}{time:>8}",
+            "{:>11}{:>15}{:>9}{:>10}{:>8}{tokens:>8}{balance:>8}{flops:>8}{sent:>10}{time:>8}",
             format!("{}-{}", cell.above_tokens + 1, cell.up_to_tokens),
             grouped(cell.rows),
             grouped(cell.global_batch),
@@ -74,13 +74,12 @@ fn cells(cells: &[CellReport], world_size: usize) -> String {
     text
 }
 
-/// tokens, padding, balance, FLOP per rank, bytes per rank, seconds of a step.
-fn figures(batch: &StepFigures, world_size: usize) -> [String; 6] {
+/// tokens, balance, FLOP per rank, bytes per rank, seconds of a step.
+fn figures(batch: &StepFigures, world_size: usize) -> [String; 5] {
     let known = batch.flops.total() > 0.0;
     let or_dash = |text: String| if known { text } else { "-".to_owned() };
     [
         scaled(batch.tokens, ""),
-        percent(batch.padding_share),
         format!("{:.3}", batch.imbalance),
         or_dash(scaled(batch.flops.total(), "")),
         or_dash(scaled(batch.traffic.sent_bytes(world_size), "B")),
@@ -97,10 +96,9 @@ fn totals(report: &Report) -> String {
     if let Some(totals) = &report.totals {
         _ = writeln!(
             text,
-            "the run        {:.2} epochs, {} tokens, padding {}, most loaded rank over mean {:.3}",
+            "the run        {:.2} epochs, {} tokens, most loaded rank over mean {:.3}",
             totals.epochs,
             scaled(totals.tokens, ""),
-            percent(totals.padding_share),
             totals.imbalance
         );
         if totals.flops_per_rank > 0.0 {

@@ -103,7 +103,7 @@ impl Rates {
         let [num_texts, text_len] = [found.num_texts, found.text_len].map(|number| number as f64);
         let tokens = num_texts * text_len;
         let predicted = std::iter::repeat_n(Predicted::of(recipe, found.text_len), found.num_texts).sum();
-        let texts = Encoded { num_texts, tokens, squares: tokens * text_len, predicted };
+        let texts = Encoded { num_texts, tokens, squares: tokens * text_len, longest: text_len, predicted };
         Self {
             // Backward is two more forward passes.
             flops_per_sec: 3.0 * forward(shape, &texts) / found.encoder_secs,

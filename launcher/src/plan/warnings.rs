@@ -12,9 +12,6 @@ const MANY_PASSES: f64 = 10.0;
 /// The share by which the most loaded rank may exceed the mean.
 const IMBALANCE: f64 = 1.05;
 
-/// Padding's share of the tokens from which on the user is warned.
-const PADDING: f64 = 0.05;
-
 /// Why training would refuse to start, each with a remedy.
 pub fn errors(plan: &Plan, recipe: &Recipe, world_size: usize, shape: Option<&ModelShape>) -> Vec<String> {
     let mut errors = Vec::new();
@@ -54,7 +51,6 @@ pub fn warnings(plan: &Plan, recipe: &Recipe, world_size: usize, cells: &[CellRe
     let steps: Vec<u64> = cells.iter().map(|cell| cell.steps).collect();
     warnings.extend(contrast::warnings(plan, recipe, &steps));
     warnings.extend(unbalanced(cells, world_size));
-    warnings.extend(padded(cells));
     warnings.extend(sub_batches(plan, recipe, cells));
     warnings.extend(passes(cells));
     warnings
@@ -69,16 +65,6 @@ fn unbalanced(cells: &[CellReport], world_size: usize) -> Option<String> {
         name(worst),
         100.0 * (imbalance - 1.0),
         worst.global_batch
-    ))
-}
-
-/// Cells whose texts differ too much in length for their number.
-fn padded(cells: &[CellReport]) -> Option<String> {
-    let (worst, share, others) = worst(cells, PADDING, |batch| batch.padding_share)?;
-    Some(format!(
-        "{}: {:.0} % of the tokens are padding{others}: raise sub_batch_tokens, or the group's global_batch",
-        name(worst),
-        100.0 * share
     ))
 }
 

@@ -8,7 +8,7 @@ use tercet_configs::{Device, error_line};
 
 use super::document::{Block, Cell, Section, Table};
 use super::run::Run;
-use crate::plan::{self, percent, scaled};
+use crate::plan::{self, scaled};
 
 /// A table for each run of which a plan can be made.
 pub fn section(runs: &[Run]) -> Option<Section> {
@@ -46,7 +46,6 @@ fn table(run: &Run) -> Result<Table, String> {
     };
     let bytes = |value: f64| scaled(value.round(), "B");
     row("tokens", Some(totals.tokens), Some(sums.tokens), &|tokens| scaled(tokens.round(), ""));
-    row("padding", Some(totals.padding_share), Some(1.0 - sums.tokens / sums.encoded), &percent);
     row("largest over mean cost of ranks", Some(totals.imbalance), sums.mean(sums.imbalance), &|v| format!("{v:.4}"));
     let traffic = planned.traffic.filter(|_| planned.memory.is_some());
     let handed = traffic.map(|traffic| [traffic.all_reduce_bytes, traffic.ring_bytes, traffic.gather_bytes]);

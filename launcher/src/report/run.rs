@@ -49,10 +49,8 @@ pub struct Run {
 pub struct Sums {
     /// How many they are.
     pub steps: u64,
-    /// Real tokens.
+    /// Tokens.
     pub tokens: f64,
-    /// Tokens that went through the encoder.
-    pub encoded: f64,
     /// Largest over mean cost.
     pub imbalance: f64,
     /// Seconds.
@@ -99,7 +97,7 @@ impl Kind {
         match self {
             Self::Losses => "Losses",
             Self::Optimizer => "Optimizer",
-            Self::Batches => "Batches: padding and balance",
+            Self::Batches => "Batches: balance",
             Self::Speed => "Speed and goodput",
             Self::Memory => "Memory of the largest rank",
             Self::Evaluation => "Evaluations during the run, means over data sets",
@@ -197,10 +195,8 @@ impl Run {
 
 impl Sums {
     fn add(&mut self, step: &StepRecord) {
-        let or_zero = |value: f64| if value.is_finite() { value } else { 0.0 };
         self.steps += 1;
         self.tokens += step.tokens as f64;
-        self.encoded += step.tokens as f64 / (1.0 - or_zero(step.padding_share).min(0.99));
         self.imbalance += step.imbalance;
         self.step_secs += step.step_secs;
         self.wait_secs += step.wait_secs;
@@ -228,7 +224,6 @@ fn figures(step: &StepRecord) -> Vec<(Figure, f64)> {
         (figure(Kind::Optimizer, "gradient norm", Unit::Plain), step.grad_norm),
         (figure(Kind::Optimizer, "learning rate", Unit::Small), step.learning_rate),
         (figure(Kind::Batches, "largest over mean cost of ranks", Unit::Plain), step.imbalance),
-        (figure(Kind::Batches, "padding", Unit::Share), step.padding_share),
         (figure(Kind::Speed, "goodput", Unit::Share), step.goodput),
         (figure(Kind::Speed, "tokens a second", Unit::Scaled("")), step.tokens_per_sec),
         (figure(Kind::Speed, "wait for input", Unit::Share), step.wait_share),

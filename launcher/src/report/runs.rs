@@ -61,7 +61,6 @@ fn facts() -> Vec<Fact> {
         ("evaluations' share of the time", |run| run.evaluations.last().map(|last| percent(last.eval_share))),
         ("wait for checkpoints", |run| (run.sums.steps > 0).then(|| duration(run.sums.checkpoint_secs))),
         ("wait for input", |run| (run.sums.step_secs > 0.0).then(|| percent(run.sums.wait_secs / run.sums.step_secs))),
-        ("padding", |run| (run.sums.encoded > 0.0).then(|| percent(1.0 - run.sums.tokens / run.sums.encoded))),
         ("largest over mean cost of ranks", |run| run.sums.mean(run.sums.imbalance).map(|mean| format!("{mean:.4}"))),
         ("peak resident memory of a rank", |run| {
             (run.sums.peak_rss_bytes > 0).then(|| scaled(run.sums.peak_rss_bytes as f64, "B"))

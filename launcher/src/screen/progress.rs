@@ -147,14 +147,13 @@ impl Progress {
     }
 }
 
-/// `step 120/600  loss 1.234  lr 4.20e-4  812 tok/s  padding 2.1 %  dense ndcg@10 0.3120  left 3m10s`
+/// `step 120/600  loss 1.234  lr 4.20e-4  812 tok/s  dense ndcg@10 0.3120  left 3m10s`
 fn describe(step: &StepRecord, last_step: u64, figure: Option<&str>, left: Option<Duration>) -> String {
     let width = last_step.to_string().len();
     let mut parts = vec![format!("step {:>width$}/{last_step}", step.step)];
     parts.extend(known(step.loss).map(|loss| format!("loss {loss:.4}")));
     parts.extend(known(step.learning_rate).map(|rate| format!("lr {rate:.2e}")));
     parts.extend(known(step.tokens_per_sec).map(|rate| format!("{rate:.0} tok/s")));
-    parts.extend(known(step.padding_share).map(|share| format!("padding {:.1} %", share * 100.0)));
     parts.extend(step.device_peak_bytes.map(|bytes| format!("GPU {}", scaled(bytes as f64, "B"))));
     parts.extend(figure.map(str::to_owned));
     parts.extend(left.map(|left| format!("left {}", short(left))));
@@ -211,20 +210,16 @@ mod tests {
             loss: 1.23449,
             learning_rate: 4.2e-4,
             tokens_per_sec: 812.4,
-            padding_share: 0.0213,
             goodput: 0.9,
             ..StepRecord::default()
         };
         let left = Some(Duration::from_secs(190));
-        assert_eq!(
-            describe(&step, 600, None, left),
-            "step  20/600  loss 1.2345  lr 4.20e-4  812 tok/s  padding 2.1 %  left 3m10s"
-        );
+        assert_eq!(describe(&step, 600, None, left), "step  20/600  loss 1.2345  lr 4.20e-4  812 tok/s  left 3m10s");
         step.device_peak_bytes = Some(61_200_000_000);
         let with_figure = describe(&step, 600, Some("dense ndcg@10 0.3120"), left);
-        assert!(with_figure.ends_with("padding 2.1 %  GPU 61.2 GB  dense ndcg@10 0.3120  left 3m10s"));
+        assert!(with_figure.ends_with("812 tok/s  GPU 61.2 GB  dense ndcg@10 0.3120  left 3m10s"));
         step.device_peak_bytes = None;
-        (step.loss, step.padding_share) = (f64::NAN, f64::NAN);
+        step.loss = f64::NAN;
         assert_eq!(describe(&step, 20, None, None), "step 20/20  lr 4.20e-4  812 tok/s");
     }
 

@@ -1,6 +1,5 @@
 //! The two ways to divide a global batch among ranks and to cut a rank's part into sub-batches.
 
-use tercet_configs::limits::GPU_PADDING;
 use tercet_sampler::{SubBatchLimit, contiguous_share, deal, lay_out, text_cost};
 
 use crate::batches::Table;
@@ -91,9 +90,7 @@ fn encoded(rows: &[&[usize]], rank: &[usize], up_to: usize, side: Side) -> Vec<(
     match side {
         Side::Tercet => {
             let lens: Vec<usize> = rank.iter().flat_map(|&i| rows[i].iter().copied()).collect();
-            let sub_batches = lay_out(&lens, SubBatchLimit { tokens: SUB_BATCH_TOKENS, texts: 0 }, GPU_PADDING);
-            let groups = sub_batches.into_iter().flat_map(|sub_batch| sub_batch.groups);
-            groups.map(|group| (group.texts.len(), group.padded_len)).collect()
+            lens.into_iter().map(|len| (1, len)).collect()
         }
         Side::Published => {
             let queries: Vec<usize> = rank.iter().map(|&i| rows[i][0]).collect();

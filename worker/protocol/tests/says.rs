@@ -105,7 +105,7 @@ fn a_step_may_carry_more_than_is_known_and_less() {
     let line = br#"{"event":"step","step":3,"epoch":0,"loss":1,"else":[1],"grad_norm":null}"#;
     let Some(Event::Step(step)) = Event::parse(line) else { unreachable!() };
     assert_eq!((step.step, step.loss), (3, 1.0));
-    assert!(step.grad_norm.is_nan() && step.goodput.is_nan() && step.padding_share.is_nan());
+    assert!(step.grad_norm.is_nan() && step.goodput.is_nan() && step.tokens_per_sec.is_nan());
 }
 
 #[test]

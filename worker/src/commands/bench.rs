@@ -131,7 +131,6 @@ fn step_report(
     let [encoder_labels, decoder_labels] = labels(outcome);
     let tokens = [
         outcome.num_tokens as f64,
-        outcome.num_padded_tokens as f64,
         sum(|len| len * len),
         if decoder_labels > 0.0 { sum(|len| len * (len - SpecialTokens::NUM_FRAMING as f64).max(0.0)) } else { 0.0 },
     ];
@@ -146,11 +145,10 @@ fn step_report(
         cpu_secs: means[num_phases + 1],
         phase_secs: mean_phases.by_name(),
         tokens: all[num_phases + 2],
-        padded_tokens: all[num_phases + 3],
-        squares: all[num_phases + 4],
+        squares: all[num_phases + 3],
         encoder_labels,
         decoder_labels,
-        decoder_pairs: all[num_phases + 5],
+        decoder_pairs: all[num_phases + 4],
     })
 }
 

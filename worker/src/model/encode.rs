@@ -9,7 +9,7 @@ use crate::model::sub_batch::{SubBatch, SubBatches};
 
 /// Encodes `texts` sub-batch by sub-batch; the result is in their order.
 ///
-/// A text has the same representation alone as inside a batch, but for rounding, because padding is masked everywhere.
+/// A text has the same representation alone as inside a batch, but for rounding, because texts never see each other.
 pub fn encode_texts(model: &M3Model, texts: &[TextInput], heads: Heads, limit: SubBatchLimit) -> Representations {
     let _guard = tch::no_grad_guard();
     let mut all = Representations::zeros(texts, model.dims(), heads, model.options());

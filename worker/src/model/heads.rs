@@ -84,7 +84,7 @@ impl HeadWeights {
     fn dense(&self, tokens: &Tensor, texts: &SubBatch) -> Tensor {
         let pooled = match self.pooling {
             Pooling::Cls => &texts.cls,
-            Pooling::Mean => &texts.real,
+            Pooling::Mean => &texts.all,
         };
         let rows = tokens.index_select(0, &pooled.token).to_kind(self.kind()); // [K, d]
         let dense = if pooled.one_per_text {

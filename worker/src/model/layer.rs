@@ -98,7 +98,7 @@ impl Layer {
         keep: bool,
     ) -> (Tensor, Option<SavedLayer>) {
         let qkv = self.qkv.of(parameters).forward_before_bias(&input); // [T, 3d]
-        let attended = self.attention(seed).forward(&qkv, texts.spans(), keep);
+        let attended = self.attention(seed).forward(&qkv, &texts.tokens);
         let (output, rest) = self.forward_rest(parameters, &input, &attended.output(), seed);
         let attention = SavedAttention::All(qkv, attended);
         (output, keep.then_some(SavedLayer { input, attention, rest }))
@@ -117,8 +117,8 @@ impl Layer {
         let first = input.index_select(0, &texts.cls.token);
         let [query, key_value] = self.qkv.cut_at(first.size()[1]).map(|place| place.of(parameters));
         let cls = CrossAttention { query: query.forward(&first), key_value: key_value.forward(&input) };
-        let attended = self.attention(seed).forward_cls(&cls, &texts.groups);
-        let (output, rest) = self.forward_rest(parameters, &first, &attended, seed);
+        let attended = self.attention(seed).forward_cls(&cls, &texts.firsts, &texts.tokens);
+        let (output, rest) = self.forward_rest(parameters, &first, &attended.output(), seed);
         let attention = SavedAttention::Cls(cls);
         (output, keep.then_some(SavedLayer { input, attention, rest }))
     }
@@ -193,17 +193,18 @@ impl Layer {
         match attention {
             SavedAttention::All(qkv, attended) => {
                 let (mut d_input, d_attended) = self.backward_rest(parameters, rest, &attended.output(), seed, grad);
-                let d_qkv = self.attention(seed).backward(&qkv, texts.spans(), attended, &d_attended);
-                drop((d_attended, qkv));
+                let d_qkv = self.attention(seed).backward(&qkv, &texts.tokens, &attended, &d_attended);
+                drop((d_attended, attended, qkv));
                 self.qkv.gradient(parameters).add(&input, &d_qkv);
                 self.qkv.of(parameters).add_input_gradient(&d_qkv, &mut d_input);
                 d_input
             }
             SavedAttention::Cls(cls) => {
                 // One row a text is cheaper to recompute than to keep.
-                let attended = self.attention(seed).forward_cls(&cls, &texts.groups);
-                let (mut d_first, d_attended) = self.backward_rest(parameters, rest, &attended, seed, grad);
-                let d = self.attention(seed).backward_cls(&cls, &texts.groups, &d_attended);
+                let (attention, rows) = (self.attention(seed), (&texts.firsts, &texts.tokens));
+                let attended = attention.forward_cls(&cls, rows.0, rows.1);
+                let (mut d_first, d_attended) = self.backward_rest(parameters, rest, &attended.output(), seed, grad);
+                let d = attention.backward_cls(&cls, rows, &attended, &d_attended);
                 let [query, key_value] = self.qkv.cut_at(d_first.size()[1]);
                 query.gradient(parameters).add(&input.index_select(0, &texts.cls.token), &d.query);
                 query.of(parameters).add_input_gradient(&d.query, &mut d_first);

@@ -198,7 +198,7 @@ impl M3Model {
     /// What sub-batches need to know of the model.
     pub fn framing(&self) -> Framing {
         let (device, kind) = (self.parameters.flat.device(), self.parameters.compute_kind());
-        Framing { pad: self.special.pad.into(), device, kind }
+        Framing { device, kind }
     }
 
     /// Widths of a dense and of a multi-vector representation; 0 without that head.

@@ -2,28 +2,25 @@
 //! alone.
 //!
 //! The sampler's layout decides which texts go together. A sub-batch's tokens lie one after another in one flat list,
-//! so that everything that works token by token sees no padding. On a CPU attention works text by text; on a GPU it
-//! takes the layout's groups of neighbours of nearly one length, padded to the longest.
+//! without padding, on every device.
 //!
-//! Legend: T tokens of the sub-batch, padding included; K those with a lexical weight; S its distinct (text, token)
-//! pairs; V its vectors.
+//! Legend: T tokens of the sub-batch; K those with a lexical weight; S its distinct (text, token) pairs; V its vectors.
 
 use tch::{Device, Kind, Tensor};
 use tercet_configs::{Head, PerHead};
-use tercet_sampler::{SubBatchLayout, SubBatchLimit, TextGroup, TextInput, lay_out};
+use tercet_sampler::{SubBatchLayout, SubBatchLimit, TextInput, lay_out};
 
-use crate::machine::device::device_kind;
 use crate::model::pooled::{Pooled, PooledParts};
 use crate::model::representation::{Gradients, Heads, SubBatchRepresentations, offsets};
-use crate::ops::attention::{Group, TextSpan, Texts};
+use crate::ops::attention::{TextRows, spans, starts};
 use crate::tensors::upload::Upload;
 
 /// One sub-batch on its device.
 pub struct SubBatch {
-    /// Groups of texts, longest first; together they are the T tokens.
-    pub groups: Vec<Group>,
-    /// Where each text's real tokens lie.
-    pub spans: Vec<TextSpan>,
+    /// Which of the T tokens are each text's, longest text first.
+    pub tokens: TextRows,
+    /// One row a text, for what its first token alone asks.
+    pub firsts: TextRows,
     /// The texts' indices in the list that was cut, int64 `[texts]`.
     pub texts: Tensor,
     /// int64 `[T]`.
@@ -32,8 +29,8 @@ pub struct SubBatch {
     pub positions: Tensor,
     /// The CLS tokens.
     pub cls: Pooled,
-    /// All real tokens.
-    pub real: Pooled,
+    /// All tokens.
+    pub all: Pooled,
     /// Places of the tokens with a lexical weight, int64 `[K]`. Empty, as are the fields below, for a head that does
     /// not run.
     pub lexical_token: Tensor,
@@ -63,13 +60,8 @@ impl SubBatch {
         self.texts.size()[0]
     }
 
-    /// Which tokens are one text's, for attention.
-    pub fn spans(&self) -> Texts<'_> {
-        Texts { spans: &self.spans, groups: &self.groups }
-    }
-
-    /// The number of tokens, padding included (T).
-    pub fn num_padded_tokens(&self) -> usize {
+    /// The number of tokens (T).
+    pub fn num_tokens(&self) -> usize {
         self.token_ids.size()[0] as usize
     }
 }
@@ -77,20 +69,13 @@ impl SubBatch {
 /// What sub-batches take from the model that they are for.
 #[derive(Debug, Clone, Copy)]
 pub struct Framing {
-    /// The token id that fills the shorter texts of a group.
-    pub pad: i64,
     /// The device of their tensors.
     pub device: Device,
     /// The type that attention computes in.
     pub kind: Kind,
 }
 
-/// A row of an attention mask takes a multiple of this many elements: a GPU's kernels want it, and would copy a mask
-/// whose rows do not, in every layer.
-const MASK_ROW_ELEMENTS: usize = 16;
-
-/// A list of texts, cut into sub-batches as [`lay_out`] says. On a CPU nothing is padded, because attention goes text
-/// by text.
+/// A list of texts, cut into sub-batches as [`lay_out`] says.
 ///
 /// A sub-batch's tensors are made when it is asked for: all of them together would take some seventy bytes a token.
 pub struct SubBatches<'a> {
@@ -106,24 +91,12 @@ pub struct SubBatches<'a> {
 impl<'a> SubBatches<'a> {
     /// Cuts `texts` for a model of which `heads` run.
     pub fn new(texts: &'a [TextInput], limit: SubBatchLimit, framing: Framing, heads: Heads) -> Self {
-        let max_padding = device_kind(framing.device).max_padding();
-        Self::padded(texts, limit, max_padding, framing, heads)
-    }
-
-    /// As [`SubBatches::new`], with padding of at most the share `max_padding` of a group's tokens.
-    pub(crate) fn padded(
-        texts: &'a [TextInput],
-        limit: SubBatchLimit,
-        max_padding: f64,
-        framing: Framing,
-        heads: Heads,
-    ) -> Self {
         let lens: Vec<usize> = texts.iter().map(|text| text.ids.len()).collect();
         let lexical = |text: &TextInput| if heads.lexical { text.lexical_ids().len() } else { 0 };
         Self {
             lexical: offsets(texts.iter().map(lexical)),
             vector: offsets(texts.iter().map(TextInput::num_vectors)),
-            layouts: lay_out(&lens, limit, max_padding),
+            layouts: lay_out(&lens, limit),
             texts,
             heads,
             framing,
@@ -140,25 +113,20 @@ impl<'a> SubBatches<'a> {
         self.layouts.is_empty()
     }
 
-    /// The number of real tokens in all of them.
+    /// The number of tokens in all of them.
     pub fn num_tokens(&self) -> usize {
-        self.texts.iter().map(|text| text.ids.len()).sum()
-    }
-
-    /// The number of tokens in all of them, padding included.
-    pub fn num_padded_tokens(&self) -> usize {
-        self.layouts.iter().map(SubBatchLayout::num_padded_tokens).sum()
+        self.layouts.iter().map(|layout| layout.num_tokens).sum()
     }
 
     /// The texts of sub-batch `i`, as indices in the list that was cut, in its own order.
     pub fn texts_of(&self, i: usize) -> impl Iterator<Item = usize> {
-        self.layouts[i].groups.iter().flat_map(|group| group.texts.iter().copied())
+        self.layouts[i].texts.iter().copied()
     }
 
     /// The tensors of sub-batch `i`.
     pub fn build(&self, i: usize) -> SubBatch {
         let mut builder = Builder::default();
-        self.layouts[i].groups.iter().for_each(|group| builder.push_group(group, self));
+        self.layouts[i].texts.iter().for_each(|&text| builder.push_text(text, self));
         builder.finish(self.framing)
     }
 
@@ -168,28 +136,15 @@ impl<'a> SubBatches<'a> {
     }
 }
 
-/// Where a group lies.
-struct GroupPlace {
-    first: usize,
-    num_texts: usize,
-    len: usize,
-    /// The first element of its mask; none without padding.
-    mask: Option<usize>,
-}
-
 /// A sub-batch as it grows, text by text.
 #[derive(Default)]
 struct Builder {
-    groups: Vec<GroupPlace>,
-    spans: Vec<TextSpan>,
+    lens: Vec<usize>,
     texts: Vec<i64>,
     ids: Vec<i64>,
     positions: Vec<i64>,
-    /// What is added to similarities: 0, or −∞ where a token is padding. Only groups with padding have a part, row by
-    /// row.
-    mask: Vec<f32>,
     cls: Vec<(usize, usize)>,
-    real: Vec<(usize, usize)>,
+    all: Vec<(usize, usize)>,
     lexical_token: Vec<i64>,
     lexical_slot: Vec<i64>,
     lexical_target: Vec<i64>,
@@ -198,28 +153,13 @@ struct Builder {
 }
 
 impl Builder {
-    fn push_group(&mut self, group: &TextGroup, whole: &SubBatches) {
-        let (num_texts, len) = (group.texts.len(), group.padded_len);
-        let lens = group.texts.iter().map(|&i| whole.texts[i].ids.len());
-        let mask = lens.clone().any(|real| real < len).then_some(self.mask.len());
-        if mask.is_some() {
-            let row = |real| {
-                (0..len.next_multiple_of(MASK_ROW_ELEMENTS))
-                    .map(move |t| if t < real { 0.0 } else { f32::NEG_INFINITY })
-            };
-            self.mask.extend(lens.flat_map(row));
-        }
-        self.groups.push(GroupPlace { first: self.ids.len(), num_texts, len, mask });
-        group.texts.iter().for_each(|&i| self.push_text(i, len, whole));
-    }
-
-    /// Appends text `i`, padded to `len`.
-    fn push_text(&mut self, i: usize, len: usize, whole: &SubBatches) {
+    /// Appends text `i`.
+    fn push_text(&mut self, i: usize, whole: &SubBatches) {
         let (text, base, b) = (&whole.texts[i], self.ids.len(), self.texts.len());
-        self.spans.push(TextSpan { first: base, len: text.ids.len() });
+        self.lens.push(text.ids.len());
         self.texts.push(i as i64);
         for t in 0..text.ids.len() {
-            self.real.push((base + t, b));
+            self.all.push((base + t, b));
             if text.is_cls(t) {
                 self.cls.push((base + t, b));
             }
@@ -232,8 +172,8 @@ impl Builder {
             self.vector_token.extend(tokens.map(|t| (base + t) as i64));
             self.vector_target.extend((whole.vector[i]..whole.vector[i + 1]).map(|k| k as i64));
         }
-        self.ids.extend(text.ids.iter().copied().chain(std::iter::repeat(whole.framing.pad)).take(len));
-        self.positions.extend(0..len as i64);
+        self.ids.extend_from_slice(&text.ids);
+        self.positions.extend(0..text.ids.len() as i64);
     }
 
     /// A text's distinct tokens, whose weights begin at `first` in the whole list's.
@@ -263,19 +203,21 @@ impl Builder {
             &self.vector_target,
         ];
         let lists = lists.map(|values| upload.add(values));
-        let [cls, real] = [&self.cls, &self.real].map(|tokens| PooledParts::of(tokens, self.texts.len(), &mut upload));
-        let mask = upload.add(&self.mask);
+        let [cls, all] = [&self.cls, &self.all].map(|tokens| PooledParts::of(tokens, self.texts.len(), &mut upload));
+        let rows = [spans(self.lens.iter().copied()), spans(self.lens.iter().map(|_| 1))];
+        let rows = rows.map(|spans| (upload.add(&starts(&spans)), spans));
         let sent = upload.send(framing.device);
         let [texts, token_ids, positions, lexical_token, lexical_slot, lexical_target, vector_token, vector_target] =
             lists.map(|part| sent.of(&part));
+        let [tokens, firsts] = rows.map(|(starts, spans)| TextRows { spans, starts: sent.of(&starts) });
         SubBatch {
-            groups: groups(&self.groups, &sent.of(&mask).to_kind(framing.kind)),
-            spans: self.spans,
+            tokens,
+            firsts,
             texts,
             token_ids,
             positions,
             cls: cls.on(&sent),
-            real: real.on(&sent),
+            all: all.on(&sent),
             lexical_token,
             lexical_slot,
             lexical_target,
@@ -285,66 +227,38 @@ impl Builder {
     }
 }
 
-/// The groups, with views of their masks.
-fn groups(places: &[GroupPlace], masks: &Tensor) -> Vec<Group> {
-    let group = |place: &GroupPlace| {
-        let (num_texts, len) = (place.num_texts as i64, place.len as i64);
-        let row = place.len.next_multiple_of(MASK_ROW_ELEMENTS) as i64;
-        let mask =
-            |first| masks.narrow(0, first as i64, num_texts * row).view([num_texts, 1, 1, row]).narrow(3, 0, len);
-        Group { first: place.first as i64, num_texts, len, attention_mask: place.mask.map(mask) }
-    };
-    places.iter().map(group).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use tercet_configs::limits::GPU_PADDING;
     use tercet_sampler::SpecialTokens;
 
     use super::*;
+    use crate::ops::attention::TextSpan;
 
     const SPECIAL: SpecialTokens = SpecialTokens { cls: 0, eos: 2, pad: 1, unk: 3, mask: None };
 
-    fn texts(lens: &[usize]) -> Vec<TextInput> {
+    fn cut_all(lens: &[usize], tokens: usize) -> Vec<SubBatch> {
         let ids = |n: usize| (0..n as i64).map(|t| if t == 0 { 0 } else { 4 + t % 3 }).collect();
-        lens.iter().map(|&n| TextInput::new(ids(n), &SPECIAL)).collect()
-    }
-
-    fn cut_all(lens: &[usize], tokens: usize, max_padding: f64) -> Vec<SubBatch> {
-        let (texts, limit) = (texts(lens), SubBatchLimit { tokens, texts: 0 });
-        let framing = Framing { pad: 1, device: Device::Cpu, kind: Kind::Float };
-        SubBatches::padded(&texts, limit, max_padding, framing, Heads::ALL).iter().collect()
+        let texts: Vec<TextInput> = lens.iter().map(|&n| TextInput::new(ids(n), &SPECIAL)).collect();
+        let framing = Framing { device: Device::Cpu, kind: Kind::Float };
+        let limit = SubBatchLimit { tokens, texts: 0 };
+        SubBatches::new(&texts, limit, framing, Heads::ALL).iter().collect()
     }
 
     #[test]
-    fn groups_lie_one_after_another_and_are_masked_where_padded() {
-        let cut = cut_all(&[100, 99, 98, 50, 50], 1000, GPU_PADDING);
-        let groups: Vec<(i64, i64, i64)> = cut[0].groups.iter().map(|g| (g.first, g.num_texts, g.len)).collect();
-        assert_eq!(groups, [(0, 3, 100), (300, 2, 50)]);
-        let masks: Vec<_> = cut[0].groups.iter().map(|g| g.attention_mask.as_ref()).collect();
-        let mask = masks[0].unwrap();
-        assert_eq!((mask.size(), mask.stride()), (vec![3, 1, 1, 100], vec![112, 112, 112, 1]));
-        let closed = mask.isneginf().sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Int64);
-        assert_eq!(Vec::<i64>::try_from(closed).unwrap(), [0, 1, 2]);
-        assert_eq!(mask.narrow(3, 0, 98).abs().sum(Kind::Float).double_value(&[]), 0.0);
-        assert!(masks[1].is_none());
-        assert_eq!(cut[0].num_texts(), 5);
-        assert_eq!((cut[0].real.token.size(), cut[0].num_padded_tokens()), (vec![397], 400));
-    }
-
-    #[test]
-    fn groups_without_padding_are_of_one_length() {
-        let cut = cut_all(&[100, 99, 99], 1000, 0.0);
-        let groups: Vec<(i64, i64, i64)> = cut[0].groups.iter().map(|g| (g.first, g.num_texts, g.len)).collect();
-        assert_eq!(groups, [(0, 1, 100), (100, 2, 99)]);
-        assert_eq!(cut[0].num_padded_tokens(), 298);
-        assert_eq!(cut[0].spans[2], TextSpan { first: 199, len: 99 });
+    fn texts_lie_one_after_another_longest_first() {
+        let cut = cut_all(&[50, 99, 100], 200);
+        let sizes: Vec<_> = cut.iter().map(|c| (c.num_texts(), c.num_tokens())).collect();
+        assert_eq!(sizes, [(2, 199), (1, 50)]);
+        assert_eq!(cut[0].tokens.spans[1], TextSpan { first: 100, len: 99 });
+        let starts = |rows: &TextRows| Vec::<i32>::try_from(&rows.starts).unwrap();
+        assert_eq!((starts(&cut[0].tokens), cut[0].tokens.longest()), (vec![0, 100, 199], 100));
+        assert_eq!((starts(&cut[0].firsts), cut[0].firsts.longest()), (vec![0, 1, 2], 1));
+        assert_eq!(Vec::<i64>::try_from(&cut[0].texts).unwrap(), [2, 1]);
     }
 
     #[test]
     fn repeated_tokens_share_a_slot_and_cls_gets_no_vector() {
-        let cut = cut_all(&[6], 100, 0.0);
+        let cut = cut_all(&[6], 100);
         // Ids 0 5 6 4 5 6: three distinct ones, the CLS without weight and vector.
         assert_eq!(cut[0].lexical_target.size(), [3]);
         assert_eq!(Vec::<i64>::try_from(&cut[0].lexical_slot).unwrap(), [1, 2, 0, 1, 2]);

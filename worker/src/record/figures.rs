@@ -32,11 +32,11 @@ pub fn share_figures(
             0
         }
     };
-    let counts = [outcome.num_tokens, outcome.num_padded_tokens, num_false_negatives];
+    let counts = [outcome.num_tokens, num_false_negatives];
     let bytes = [traffic.all_reduce_bytes, traffic.ring_bytes, traffic.gather_bytes];
-    let mut sums = [0.0; 6];
-    sums[..3].copy_from_slice(&counts.map(|count| count as f64));
-    sums[3..].copy_from_slice(&bytes.map(|bytes| bytes as f64 / ranks.world_size() as f64));
+    let mut sums = [0.0; 5];
+    sums[..2].copy_from_slice(&counts.map(|count| count as f64));
+    sums[2..].copy_from_slice(&bytes.map(|bytes| bytes as f64 / ranks.world_size() as f64));
     ranks.all_reduce(sums.as_mut_slice().into(), ReduceOp::Sum)?;
     let [resident, peak] = resident_bytes().map(|bytes| bytes as f64);
     let [spread, lexical, teacher] = signs.largest();
@@ -51,10 +51,9 @@ pub fn share_figures(
     record.wait_share = record.wait_secs / record.step_secs.max(f64::MIN_POSITIVE);
     record.tokens = sums[0] as u64;
     record.tokens_per_sec = sums[0] / record.step_secs;
-    record.padding_share = 1.0 - sums[0] / sums[1];
-    record.false_negatives = sums[2] as u64;
+    record.false_negatives = sums[1] as u64;
     [record.all_reduce_bytes, record.ring_bytes, record.gather_bytes] =
-        [sums[3], sums[4], sums[5]].map(|bytes| bytes.round() as u64);
+        [sums[2], sums[3], sums[4]].map(|bytes| bytes.round() as u64);
     (record.rss_bytes, record.peak_rss_bytes) = (maxima[0] as u64, maxima[1] as u64);
     record.device_peak_bytes = on_device.map(|_| maxima[7] as u64);
     Ok(Signs { spread: maxima[4], lexical: maxima[5], teacher: maxima[6], ..signs })

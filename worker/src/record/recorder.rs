@@ -134,14 +134,13 @@ impl Recorder {
         if record.step.is_multiple_of(sink.log_every) || record.step == sink.last_step {
             let on_device = record.device_peak_bytes.map(|bytes| format!("  GPU {} MiB", bytes >> 20));
             tracing::info!(
-                "step {}/{}  loss {:.4}  lr {:.2e}  grad norm {:.3}  {:.0} tokens/s  padding {:.1} %  wait {:.3} s{}",
+                "step {}/{}  loss {:.4}  lr {:.2e}  grad norm {:.3}  {:.0} tokens/s  wait {:.3} s{}",
                 record.step,
                 sink.last_step,
                 record.loss,
                 record.learning_rate,
                 record.grad_norm,
                 record.tokens_per_sec,
-                100.0 * record.padding_share,
                 record.wait_secs,
                 on_device.unwrap_or_default(),
             );

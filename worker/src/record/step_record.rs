@@ -38,7 +38,6 @@ pub fn scalars(record: &StepRecord) -> Vec<(String, f64)> {
         ("speed/step_secs", record.step_secs),
         ("speed/goodput", record.goodput),
         ("speed/input_wait_share", record.wait_share),
-        ("batch/padding_share", record.padding_share),
         ("batch/imbalance", record.imbalance),
         ("batch/false_negatives", record.false_negatives as f64),
         ("faults/skipped", record.skipped as f64),

@@ -18,8 +18,6 @@ pub struct Outcome {
     pub told: Told,
     /// Real tokens that this rank encoded.
     pub num_tokens: usize,
-    /// Tokens that it encoded, padding included.
-    pub num_padded_tokens: usize,
     /// Where it was computed.
     pub device: Device,
 }

@@ -1,9 +1,9 @@
 //! A benchmark's figures: operations are counted and set against the rate of matrix products.
 //!
-//! Model operations are those of the real tokens, in the encoder and what stands on it, forward and backward once:
+//! Model operations are those of the tokens, in the encoder and what stands on it, forward and backward once:
 //! three forward passes. In pre-training that is the decoder, and the projection to the vocabulary of the words that
-//! both sides had to predict. Neither padding nor recomputation counts, nor do the score matrices, whose lexical part
-//! depends on the texts' words.
+//! both sides had to predict. Recomputation does not count, nor do the score matrices, whose lexical part depends
+//! on the texts' words.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ pub struct Report {
     pub peak_flops_per_sec: f64,
     /// The same by libtorch's `matmul`, which is not always the fastest way.
     pub libtorch_flops_per_sec: f64,
-    /// The step whose rate of real tokens is the median; of an even number the slower of the two in the middle.
+    /// The step whose rate of tokens is the median; of an even number the slower of the two in the middle.
     pub median: StepReport,
     pub steps: Vec<StepReport>,
     /// The largest rank's.
@@ -46,10 +46,9 @@ pub struct StepReport {
     pub cpu_secs: f64,
     /// Sums to `step_secs`.
     pub phase_secs: BTreeMap<String, f64>,
-    /// Real ones, of all ranks.
+    /// Of all ranks.
     pub tokens: f64,
     pub tokens_per_sec: f64,
-    pub padding_share: f64,
     /// Of all ranks.
     pub model_flops: f64,
     /// Of what all ranks' matrix products would have done in the time.
@@ -89,15 +88,14 @@ impl StepReport {
             decoder_labels: step.decoder_labels,
             decoder_pairs: step.decoder_pairs,
         };
-        let real = Encoded { tokens: step.tokens, squares: step.squares, predicted, ..Encoded::default() };
-        let model_flops = 3.0 * forward_flops(shape, &real);
+        let encoded = Encoded { tokens: step.tokens, squares: step.squares, predicted, ..Encoded::default() };
+        let model_flops = 3.0 * forward_flops(shape, &encoded);
         Self {
             step_secs: step.step_secs,
             cpu_secs: step.cpu_secs,
             phase_secs: step.phase_secs.clone(),
             tokens: step.tokens,
             tokens_per_sec: step.tokens / step.step_secs,
-            padding_share: 1.0 - step.tokens / step.padded_tokens,
             model_flops,
             peak_share: model_flops / (step.step_secs * peak),
         }
@@ -115,7 +113,7 @@ pub mod tests {
     use super::*;
     use crate::plan::{test_pretraining_shape, test_shape};
 
-    /// Steps of these seconds on two ranks that do 10 kFLOP/s each, 10 real tokens of 16 in texts of 7 and 3.
+    /// Steps of these seconds on two ranks that do 10 kFLOP/s each, 10 tokens in texts of 7 and 3.
     pub fn report(step_secs: &[f64]) -> Report {
         let step = |secs: f64| bench::Step {
             step_secs: secs,
@@ -124,7 +122,6 @@ pub mod tests {
                 .map(|(name, share)| (name.to_owned(), share * secs))
                 .into(),
             tokens: 10.0,
-            padded_tokens: 16.0,
             squares: 58.0,
             ..bench::Step::default()
         };
@@ -145,12 +142,12 @@ pub mod tests {
     }
 
     #[test]
-    fn the_share_is_three_passes_over_the_real_tokens_by_hand() {
+    fn the_share_is_three_passes_over_the_tokens_by_hand() {
         // d 8, ffn 16, 2 layers: 1024 a token and layer; attention 32 per square and layer; heads 16 + 64 a token.
         let step = &report(&[8.0]).median;
         assert_eq!(step.model_flops, 3.0 * (2.0 * (10.0 * 1024.0 + 32.0 * 58.0) + 10.0 * 80.0));
         assert_eq!(step.peak_share, step.model_flops / (8.0 * 20_000.0));
-        assert_eq!((step.tokens_per_sec, step.padding_share), (1.25, 0.375));
+        assert_eq!(step.tokens_per_sec, 1.25);
     }
 
     #[test]
@@ -158,7 +155,6 @@ pub mod tests {
         let step = bench::Step {
             step_secs: 1.0,
             tokens: 10.0,
-            padded_tokens: 16.0,
             squares: 58.0,
             encoder_labels: 3.0,
             decoder_labels: 6.0,

@@ -57,16 +57,15 @@ fn breakdown(step: &StepReport) -> String {
     text + "\n"
 }
 
-fn figures(report: &Report) -> [(&'static str, String); 8] {
+fn figures(report: &Report) -> [(&'static str, String); 7] {
     let step = &report.median;
     let rates = || report.steps.iter().map(|step| step.tokens_per_sec);
     let (slowest, fastest) = (rates().fold(f64::INFINITY, f64::min), rates().fold(0.0, f64::max));
     let rate = |rate: f64| grouped(rate.round() as u64);
     [
-        ("real tokens", format!("{}/s ({} to {})", rate(step.tokens_per_sec), rate(slowest), rate(fastest))),
-        ("padding", percent(step.padding_share)),
+        ("tokens", format!("{}/s ({} to {})", rate(step.tokens_per_sec), rate(slowest), rate(fastest))),
         ("processor time", format!("{} of {} a rank", duration(step.cpu_secs), duration(step.step_secs))),
-        ("model operations", format!("{} (real tokens, forward and backward once)", scaled(step.model_flops, "FLOP"))),
+        ("model operations", format!("{} (forward and backward once)", scaled(step.model_flops, "FLOP"))),
         ("matrix products", format!("{} a rank, at best", scaled(report.peak_flops_per_sec, "FLOP/s"))),
         ("share of that peak", percent(step.peak_share)),
         (
@@ -106,7 +105,6 @@ mod tests {
         assert_eq!(line("loss"), ["loss", "1.0000", "s", "12.5", "%"]);
         assert_eq!(line("scoring"), ["scoring", "0.0000", "s", "0.0", "%"]);
         assert_eq!(line("sum"), ["sum", "8.0000", "s", "100.0", "%"]);
-        assert_eq!(line("padding"), ["padding", "37.5", "%"]);
         assert!(table.contains("8.00 kFLOP/s at best; "), "{table}");
         assert!(table.contains("1.00 MB a rank"), "{table}");
         assert!(table.starts_with("a: 3 steps timed on 2 ranks of 1 thread, fp32; "), "{table}");

@@ -20,7 +20,7 @@ pub(super) fn phases(holder: &Holder) -> Vec<Phase> {
 impl Holder<'_> {
     fn first_pass(&self) -> Phase {
         let load = self.load;
-        let transient = self.transient_forward(load.largest.tokens);
+        let transient = self.transient_forward(&load.largest);
         let mut parts = vec![part("representations", self.representations())];
         parts.push(part("kept graphs", self.graph(&load.kept)));
         parts.push(part("activations of one sub-batch", transient));
@@ -48,7 +48,7 @@ impl Holder<'_> {
         // Kept graphs go first: they are there while the first of them is walked back, and gone when others are built.
         let kept = self.graph(&load.kept);
         let recomputed = self.graph(&load.largest_recomputed);
-        let backward = self.transient_backward(load.largest.tokens);
+        let backward = self.transient_backward(&load.largest);
         let representations = self.representations();
         let parts = vec![
             part("representations", representations),

@@ -3,7 +3,9 @@
 //! Legend: T tokens of a sub-batch, d hidden size, e bytes of an element.
 
 use serde::Serialize;
-use tercet_configs::limits::{BUCKET_BYTES, BUCKETS_UNDER_WAY, TILE_ELEMENTS, TILE_QUERY_VECTORS, UPDATE_CHUNK};
+use tercet_configs::limits::{
+    BUCKET_BYTES, BUCKETS_UNDER_WAY, MOST_PROBABILITIES, TILE_ELEMENTS, TILE_QUERY_VECTORS, UPDATE_CHUNK,
+};
 use tercet_configs::{Device, ModelShape, Purpose};
 use tercet_sampler::BATCHES_AHEAD;
 
@@ -137,13 +139,13 @@ impl Holder<'_> {
 
     fn batch(&self) -> f64 {
         let load = self.load;
-        let ids = BATCH_TOKEN_BYTES * (load.tokens + load.query_pairs + load.passage_pairs);
+        let ids = BATCH_TOKEN_BYTES * (load.encoded.tokens + load.query_pairs + load.passage_pairs);
         let (masked, laid_out) = match self.shape.purpose {
             Purpose::Retrieval => (0.0, load.kept.tokens + load.largest.tokens),
             // What the encoder reads in place of the texts' own words, and the labels; one sub-batch at a time.
             Purpose::Pretraining { .. } => {
                 let labels = LABEL_BYTES * load.encoded.predicted.labels();
-                (BATCH_TOKEN_BYTES * load.tokens + labels, load.largest.tokens)
+                (BATCH_TOKEN_BYTES * load.encoded.tokens + labels, load.largest.tokens)
             }
         };
         let layout = LAYOUT_TOKEN_BYTES * laid_out;
@@ -174,7 +176,7 @@ impl Holder<'_> {
     }
 
     /// Bytes of one sub-batch on its way through a layer, or through the heads, nothing of it kept.
-    pub(super) fn transient_forward(&self, tokens: f64) -> f64 {
+    pub(super) fn transient_forward(&self, texts: &Encoded) -> f64 {
         let c = &self.shape.config;
         let (d, ffn, compute) = (c.hidden_size as f64, c.intermediate_size as f64, self.shape.compute_bytes as f64);
         let layer = match self.device {
@@ -183,17 +185,27 @@ impl Holder<'_> {
             // the feed-forward layer before and after its activation; the second norm's input, sum and result.
             Device::Cuda => compute * (11.0 * d + 2.0 * ffn) + self.norm_temporaries(2.0) * d,
         };
-        tokens * layer.max(compute * d + self.e() * self.head_floats())
+        texts.tokens * layer.max(compute * d + self.e() * self.head_floats()) + 2.0 * self.probabilities(texts)
     }
 
     /// Bytes alive besides the graph while it is walked back: the activation again, its gradient and the gradient
     /// before it, of the layer's two sums; or a norm's input and gradients; or the heads with their gradients.
-    pub(super) fn transient_backward(&self, tokens: f64) -> f64 {
+    pub(super) fn transient_backward(&self, texts: &Encoded) -> f64 {
         let c = &self.shape.config;
         let (d, ffn, compute) = (c.hidden_size as f64, c.intermediate_size as f64, self.shape.compute_bytes as f64);
         let layer = compute * (3.0 * ffn + 3.0 * d);
         let norm = (compute * 4.0 + self.norm_temporaries(3.0)) * d;
-        tokens * layer.max(norm).max(2.0 * self.e() * self.head_floats())
+        texts.tokens * layer.max(norm).max(2.0 * self.e() * self.head_floats()) + 4.0 * self.probabilities(texts)
+    }
+
+    /// What attention holds once or more where no kernel serves it: on a GPU in float32, the probabilities of some heads
+    /// of one text (`worker/src/ops/attention/reference.rs`).
+    fn probabilities(&self, texts: &Encoded) -> f64 {
+        if self.device == Device::Cpu || self.shape.compute_bytes < self.shape.element_bytes {
+            return 0.0;
+        }
+        let (square, heads) = (texts.longest * texts.longest, self.shape.config.num_attention_heads as f64);
+        self.e() * (heads * square).min(square.max(MOST_PROBABILITIES as f64))
     }
 
     /// Bytes of a norm's numbers in float32, where a GPU computes the others in bfloat16: the sum and the result on the

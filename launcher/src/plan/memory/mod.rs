@@ -124,7 +124,7 @@ mod tests {
     fn pre_training_holds_one_sub_batch_and_one_tile_of_logits() {
         let shape = pretraining_shape();
         let predicted = Predicted { encoder_labels: 3e5, decoder_labels: 9e5, decoder_pairs: 9e10 };
-        let largest = Encoded { num_texts: 10.0, tokens: 1e6, squares: 1e11, predicted };
+        let largest = Encoded { num_texts: 10.0, tokens: 1e6, squares: 1e11, predicted, ..Encoded::default() };
         let all = Encoded { tokens: 5e6, ..largest };
         let memory = peak(&shape, &RankLoad { encoded: all, kept: all, largest, ..RankLoad::default() }, 1);
         assert_eq!(memory.phase, "words of the decoder");

@@ -7,6 +7,7 @@ use tercet_configs::Device;
 use tercet_configs::limits::{VISIBLE_TILE_ELEMENTS, logits_rows};
 
 use super::holder::{Holder, Part, Phase, part};
+use crate::plan::load::Encoded;
 
 /// Tensors of a tile that the decoder's attention has at once: similarities, the mask, probabilities, those with
 /// dropout, and their gradient.
@@ -28,7 +29,7 @@ pub(super) fn phases(holder: &Holder, decoder: bool) -> Vec<Phase> {
         let back = [part("activations of the decoder", holder.decoder_backward())];
         phases.push(("decoder backward", with(&[&layer, &attention, &back])));
     }
-    let back = part("activations of one sub-batch", holder.transient_backward(holder.load.largest.tokens));
+    let back = part("activations of one sub-batch", holder.transient_backward(&holder.load.largest));
     phases.push(("encoder backward", vec![saved, back]));
     phases.extend(holder.after_passes(&[]));
     phases
@@ -82,7 +83,9 @@ impl Holder<'_> {
     /// Gradients on their way back: of the feed-forward layer, or of what asks, keys, values and the context.
     fn decoder_backward(&self) -> f64 {
         let (rows, tokens) = (self.load.largest.predicted.decoder_labels, self.load.largest.tokens);
-        self.transient_backward(rows).max(3.0 * self.c() * self.d() * (rows + tokens))
+        // Its attention has tiles, which stand elsewhere.
+        let asking = Encoded { tokens: rows, ..Encoded::default() };
+        self.transient_backward(&asking).max(3.0 * self.c() * self.d() * (rows + tokens))
     }
 
     fn visible_tiles(&self) -> f64 {

@@ -21,7 +21,7 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
     let report = stage.json(command, until)?;
     let all = report["attention"].as_array().context("tercet-worker probe tells nothing about attention")?;
     ensure!(report["device"] == "cuda", "the worker computed on {}, not on a GPU", report["device"]);
-    let head = ["precision", "texts × tokens", "padded", "dropout", "kernel", "first call", "then", "TFLOP/s"];
+    let head = ["precision", "texts × tokens", "dropout", "kernel", "first call", "then", "TFLOP/s"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let mut seen: Vec<(&Value, &Value)> = Vec::new();
     for attention in all {
@@ -38,7 +38,6 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
         rows.push(vec![
             text("precision"),
             format!("{} × {}", text("texts"), text("len")),
-            if attention["padded"] == true { "yes".into() } else { "no".into() },
             text("dropout"),
             text("kernel"),
             format!("{:.2} ms", first * 1e3),

@@ -28,10 +28,10 @@ pub struct Report {
     /// The most that a rank's tensors took at once on its GPU in a timed step; none on CPUs.
     #[serde(default)]
     pub device_peak_bytes: Option<f64>,
-    /// Padded tokens of a sub-batch, as the steps had them.
+    /// Tokens of a sub-batch, as the steps had them.
     #[serde(default)]
     pub sub_batch_tokens: usize,
-    /// Padded tokens whose graphs rank 0 kept.
+    /// Tokens whose graphs rank 0 kept.
     #[serde(default)]
     pub kept_graph_tokens: usize,
 }
@@ -45,11 +45,9 @@ pub struct Step {
     pub cpu_secs: f64,
     /// By phase; they sum to `step_secs`, on a GPU nearly: it is the GPU's own time.
     pub phase_secs: BTreeMap<String, f64>,
-    /// Real ones.
+    /// Encoded.
     pub tokens: f64,
-    /// With padding.
-    pub padded_tokens: f64,
-    /// Σ L² of the real lengths.
+    /// Σ L² of the texts' lengths.
     pub squares: f64,
     /// In pre-training: words that the encoder had to predict.
     #[serde(default)]

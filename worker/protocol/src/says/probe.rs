@@ -12,24 +12,22 @@ pub struct Report {
     pub device: String,
     /// Of the GPU, as the driver says; None on a CPU.
     pub free_bytes: Option<u64>,
-    /// One for each precision, length, and with and without padding and dropout.
+    /// One for each precision, length, and with and without dropout.
     pub attention: Vec<Attention>,
 }
 
-/// Attention of texts of one length, forward and backward, as a layer calls it.
+/// Attention of texts of nearly one length, forward and backward, as a layer calls it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attention {
     /// Of queries, keys and values.
     pub precision: Precision,
     /// Texts.
     pub texts: usize,
-    /// Tokens of each, padding included.
+    /// Tokens of the longest; the others have a token less.
     pub len: usize,
-    /// A text is shorter than the others, so that they have a mask.
-    pub padded: bool,
     /// Of probabilities.
     pub dropout: f64,
-    /// The kernel that was chosen: libtorch's `flash`, `efficient`, `cudnn` or `math`, or `own`.
+    /// What attended: libtorch's `flash`, `own`, or, where neither serves, the slow `reference`.
     pub kernel: String,
     /// The first call's seconds: a kernel may prepare itself for each new shape.
     pub first_secs: f64,

@@ -38,14 +38,11 @@ pub struct StepRecord {
     /// Before clipping.
     #[serde(deserialize_with = "figure")]
     pub grad_norm: f64,
-    /// Real tokens of all ranks.
+    /// Of all ranks.
     pub tokens: u64,
-    /// Real tokens (without padding) per second, all ranks together.
+    /// Per second, all ranks together.
     #[serde(deserialize_with = "figure")]
     pub tokens_per_sec: f64,
-    /// Padding's share of the tokens that went through the encoder, 0 to 1.
-    #[serde(deserialize_with = "figure")]
-    pub padding_share: f64,
     /// Largest over mean estimated cost of the ranks.
     #[serde(deserialize_with = "figure")]
     pub imbalance: f64,
@@ -93,8 +90,8 @@ pub struct StepRecord {
 
 impl StepRecord {
     fn unknown() -> Self {
-        let [loss, learning_rate, grad_norm, tokens_per_sec, padding_share, goodput] = [f64::NAN; 6];
-        Self { loss, learning_rate, grad_norm, tokens_per_sec, padding_share, goodput, ..Self::default() }
+        let [loss, learning_rate, grad_norm, tokens_per_sec, goodput] = [f64::NAN; 5];
+        Self { loss, learning_rate, grad_norm, tokens_per_sec, goodput, ..Self::default() }
     }
 }
 

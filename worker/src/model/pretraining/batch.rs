@@ -1,7 +1,6 @@
 //! What pre-training hides of texts, and the tensors that a sub-batch of them becomes.
 //!
-//! Legend: of a text: n tokens, S mask sets; of a sub-batch: T tokens, padding included, K labels of the encoder, R of
-//! the decoder.
+//! Legend: of a text: n tokens, S mask sets; of a sub-batch: T tokens, K labels of the encoder, R of the decoder.
 
 use std::ops::Range;
 
@@ -94,11 +93,11 @@ impl<'a> PretrainingTexts<'a> {
     pub fn build(&self, i: usize, places: Option<&dyn Fn(usize) -> HiddenPlaces>) -> PretrainingBatch {
         let texts = self.inputs.build(i);
         let mut upload = Upload::default();
-        let mut own_ids = vec![self.framing.pad; texts.num_padded_tokens()];
+        let mut own_ids = Vec::with_capacity(texts.num_tokens());
         let (mut encoder_place, mut encoder_label) = (Vec::new(), Vec::new());
         let mut rows = RowsBuilder::default();
-        for ((number, text), span) in self.inputs.texts_of(i).enumerate().zip(&texts.spans) {
-            own_ids[span.first..span.first + span.len].copy_from_slice(&self.own[text].ids);
+        for ((number, text), span) in self.inputs.texts_of(i).enumerate().zip(&texts.tokens.spans) {
+            own_ids.extend_from_slice(&self.own[text].ids);
             for &(place, label) in &self.words.labels[text] {
                 encoder_place.push((span.first + place) as i64);
                 encoder_label.push(label);
@@ -108,7 +107,7 @@ impl<'a> PretrainingTexts<'a> {
             }
         }
         let lists = [&own_ids, &encoder_place, &encoder_label].map(|list| upload.add(list));
-        let rows = rows.finish(texts.spans.len(), &mut upload);
+        let rows = rows.finish(texts.tokens.spans.len(), &mut upload);
         let sent = upload.send(self.framing.device);
         let [own_ids, encoder_place, encoder_label] = lists.map(|part| sent.of(&part));
         let decoder = rows.map(|rows| rows.on(&sent, self.framing));

@@ -1,65 +1,99 @@
-//! Attention as it is defined, text by text: softmax(query·keyᵀ / √k), dropout, times value; and its derivative. It
-//! holds all of a text's probabilities, so it is for tests and short texts.
+//! Attention as it is defined, text by text: softmax(query·keyᵀ / √k), dropout, times value; and its derivative.
 //!
-//! Legend: T tokens, d hidden size, h heads, k head size, n tokens of a text.
+//! It serves where no kernel does. A call of libtorch for every text and operation makes it slow for short texts, and
+//! it holds some heads' probabilities of a whole text, as many heads as [`MOST_PROBABILITIES`] allows.
+//!
+//! Legend: R rows that ask, T tokens that answer, d hidden size, h heads, k head size; of a text: r rows, n tokens, c
+//! heads at a time.
 
 use tch::Tensor;
+use tercet_configs::limits::MOST_PROBABILITIES;
 
-use super::settings::{Attention, scale};
-use super::texts::TextSpan;
+use super::settings::{Asked, Attention, scale};
 
-/// The result, [T, d], from queries, keys and values beside each other, [T, 3d]; 0 where there is no text.
-pub fn forward(attention: &Attention, qkv: &Tensor, texts: &[TextSpan]) -> Tensor {
-    let output = Tensor::zeros([qkv.size()[0], qkv.size()[1] / 3], (qkv.kind(), qkv.device()));
-    for (text, &span) in texts.iter().enumerate() {
-        let [query, key, value] = views(attention, qkv, span); // [h, n, k]
-        let probabilities = probabilities(&query, &key);
-        drop_in(attention, text, &probabilities);
-        let [mut into] = views(attention, &output, span);
-        into.copy_(&probabilities.bmm(&value));
+/// What is attended to, [R, d].
+pub fn forward(attention: &Attention, asked: &Asked) -> Tensor {
+    let output = asked.parts[0].empty_like();
+    for part in parts(attention, asked) {
+        let [query, key, value] = part.of(asked.parts.each_ref()); // [c, r, k], [c, n, k] twice
+        let used = part.dropped(attention, probabilities(&query, &key));
+        part.rows(&output).copy_(&used.bmm(&value));
     }
-    output
+    output.flatten(1, 2)
 }
 
-/// The gradient of `qkv`, [T, 3d], from the result's, [T, d].
-pub fn backward(attention: &Attention, qkv: &Tensor, texts: &[TextSpan], d_output: &Tensor) -> Tensor {
-    let d_qkv = qkv.zeros_like();
-    for (text, &span) in texts.iter().enumerate() {
-        let [query, key, value] = views(attention, qkv, span); // [h, n, k]
-        let [d_output] = views(attention, d_output, span); // [h, n, k]
-        let probabilities = probabilities(&query, &key); // [h, n, n]
-        let dropped = probabilities.copy();
-        drop_in(attention, text, &dropped);
-        let d_value = dropped.transpose(1, 2).bmm(&d_output);
-        let d_probabilities = d_output.bmm(&value.transpose(1, 2)); // [h, n, n]
-        drop_in(attention, text, &d_probabilities);
+/// The gradients of queries [R, h, k], keys and values [T, h, k], from the result's, [R, d].
+pub fn backward(attention: &Attention, asked: &Asked, d_output: &Tensor) -> [Tensor; 3] {
+    let d_parts = asked.parts.each_ref().map(Tensor::empty_like);
+    let d_output = d_output.view_as(&asked.parts[0]);
+    for part in parts(attention, asked) {
+        let [query, key, value] = part.of(asked.parts.each_ref());
+        let d_rows = part.rows(&d_output); // [c, r, k]
+        let probabilities = probabilities(&query, &key); // [c, r, n]
+        let used = if attention.dropout.is_on() { probabilities.copy() } else { probabilities.shallow_clone() };
+        let used = part.dropped(attention, used);
+        let d_value = used.transpose(1, 2).bmm(&d_rows);
+        drop(used);
+        let d_probabilities = part.dropped(attention, d_rows.bmm(&value.transpose(1, 2))); // [c, r, n]
         let kind = probabilities.kind();
-        let d_similarities =
-            Tensor::internal_softmax_backward_data(&d_probabilities, &probabilities, -1, kind) * scale(&query);
+        let mut d_similarities = Tensor::internal_softmax_backward_data(&d_probabilities, &probabilities, -1, kind);
+        let _ = d_similarities.g_mul_scalar_(scale(&query));
         let gradients = [d_similarities.bmm(&key), d_similarities.transpose(1, 2).bmm(&query), d_value];
-        for (mut into, gradient) in views::<3>(attention, &d_qkv, span).into_iter().zip(gradients) {
+        for (mut into, gradient) in part.of(d_parts.each_ref()).into_iter().zip(gradients) {
             into.copy_(&gradient);
         }
     }
-    d_qkv
+    d_parts
 }
 
-/// [h, n, n], before dropout.
-fn probabilities(query: &Tensor, key: &Tensor) -> Tensor {
-    (query * scale(query)).bmm(&key.transpose(1, 2)).softmax(-1, None)
+/// Some heads of one text.
+struct Part {
+    text: usize,
+    first_head: i64,
+    num_heads: i64,
+    /// First and number of its rows, and of its tokens.
+    rows: [i64; 2],
+    tokens: [i64; 2],
 }
 
-/// Dropout in place, with the kernel's masks: every head of every text has its own.
-fn drop_in(attention: &Attention, text: usize, probabilities: &Tensor) {
-    for head in 0..attention.num_heads {
-        let place = text as i64 * attention.num_heads + head;
-        attention.dropout.at(place as u64).apply(&mut probabilities.get(head));
+fn parts(attention: &Attention, asked: &Asked) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for (text, (asks, answers)) in asked.asks.spans.iter().zip(&asked.answers.spans).enumerate() {
+        let [rows, tokens] = [asks, answers].map(|span| [span.first as i64, span.len as i64]);
+        let at_a_time = (MOST_PROBABILITIES as i64 / (rows[1] * tokens[1]).max(1)).max(1);
+        for first_head in (0..attention.num_heads).step_by(at_a_time as usize) {
+            let num_heads = at_a_time.min(attention.num_heads - first_head);
+            parts.push(Part { text, first_head, num_heads, rows, tokens });
+        }
+    }
+    parts
+}
+
+impl Part {
+    /// Views of its part of [R, h, k], [c, r, k].
+    fn rows(&self, all: &Tensor) -> Tensor {
+        self.view(all, self.rows)
+    }
+
+    fn of(&self, [query, key, value]: [&Tensor; 3]) -> [Tensor; 3] {
+        [self.rows(query), self.view(key, self.tokens), self.view(value, self.tokens)]
+    }
+
+    fn view(&self, all: &Tensor, [first, len]: [i64; 2]) -> Tensor {
+        all.narrow(0, first, len).narrow(1, self.first_head, self.num_heads).transpose(0, 1)
+    }
+
+    /// `numbers`, [c, r, n], after dropout in place, with the kernel's masks: every head of every text has its own.
+    fn dropped(&self, attention: &Attention, numbers: Tensor) -> Tensor {
+        for head in 0..self.num_heads {
+            let place = self.text as i64 * attention.num_heads + self.first_head + head;
+            attention.dropout.at(place as u64).apply(&mut numbers.get(head));
+        }
+        numbers
     }
 }
 
-/// Views of what lies beside each other in the rows of `x`, [h, n, k] of a text each.
-fn views<const PARTS: usize>(attention: &Attention, x: &Tensor, span: TextSpan) -> [Tensor; PARTS] {
-    let rows = x.narrow(0, span.first as i64, span.len as i64);
-    let parts = rows.view([span.len as i64, PARTS as i64, attention.num_heads, -1]);
-    std::array::from_fn(|part| parts.select(1, part as i64).transpose(0, 1))
+/// [c, r, n], before dropout.
+fn probabilities(query: &Tensor, key: &Tensor) -> Tensor {
+    (query * scale(query)).bmm(&key.transpose(1, 2)).softmax(-1, None)
 }

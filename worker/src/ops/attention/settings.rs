@@ -1,7 +1,8 @@
-//! The settings of attention, for every implementation.
+//! The settings of attention, and what is asked of it, for every implementation.
 
 use tch::Tensor;
 
+use super::texts::TextRows;
 use crate::ops::dropout::Dropout;
 
 /// The settings of attention.
@@ -11,6 +12,29 @@ pub struct Attention {
     pub num_heads: i64,
     /// Dropout of probabilities.
     pub dropout: Dropout,
+}
+
+/// Rows that ask and tokens that answer, text by text.
+///
+/// Legend: R rows, T tokens, h heads, k head size.
+pub(super) struct Asked<'a> {
+    /// Queries [R, h, k], keys and values [T, h, k], with their bias; views.
+    pub parts: [Tensor; 3],
+    /// Which rows are each text's, among the R.
+    pub asks: &'a TextRows,
+    /// Which tokens are each text's, among the T.
+    pub answers: &'a TextRows,
+}
+
+impl Asked<'_> {
+    pub fn starts(&self) -> [&Tensor; 2] {
+        [&self.asks.starts, &self.answers.starts]
+    }
+
+    /// The most rows and the most tokens of a text.
+    pub fn longest(&self) -> [i64; 2] {
+        [self.asks.longest() as i64, self.answers.longest() as i64]
+    }
 }
 
 /// The factor of similarities: one over the root of the head size, the last of `query`'s dimensions.

@@ -1,41 +1,43 @@
-//! Which tokens are one text's.
+//! Which rows are one text's.
 
 use tch::Tensor;
 
-/// Where one text's real tokens lie.
+/// Where one text's rows lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextSpan {
-    /// The first one's place among the T tokens.
+    /// The first one's place.
     pub first: usize,
-    /// Number of tokens.
+    /// Number of rows.
     pub len: usize,
 }
 
-/// Neighbours of nearly one length: tokens `first .. first + num_texts · len`.
-pub struct Group {
-    /// The first token's place.
-    pub first: i64,
-    /// Texts.
-    pub num_texts: i64,
-    /// Tokens of each, padding included.
-    pub len: i64,
-    /// What is added to similarities, of their type, [num_texts, 1, 1, len]: 0, or −∞ where a token is padding. None
-    /// when nothing is padded.
-    pub attention_mask: Option<Tensor>,
+/// The rows of texts, one text after another, without gaps.
+pub struct TextRows {
+    /// Text by text.
+    pub spans: Vec<TextSpan>,
+    /// Where each text begins, and where the last one ends, int32 `[texts + 1]`, on the device that computes.
+    pub starts: Tensor,
 }
 
-impl Group {
-    /// Tokens of all its texts, padding included.
-    pub fn num_tokens(&self) -> i64 {
-        self.num_texts * self.len
+impl TextRows {
+    /// Rows of the longest text.
+    pub fn longest(&self) -> usize {
+        self.spans.iter().map(|span| span.len).max().unwrap_or(0)
     }
 }
 
-/// Which tokens are one text's, twice: text by text, and by groups.
-#[derive(Clone, Copy)]
-pub struct Texts<'a> {
-    /// Every text, in the groups' order.
-    pub spans: &'a [TextSpan],
-    /// Together they are the T tokens.
-    pub groups: &'a [Group],
+/// Spans of so many rows each, one after another.
+pub fn spans(lens: impl IntoIterator<Item = usize>) -> Vec<TextSpan> {
+    let mut first = 0;
+    let span = |len| {
+        first += len;
+        TextSpan { first: first - len, len }
+    };
+    lens.into_iter().map(span).collect()
+}
+
+/// [`TextRows::starts`] of `spans`.
+pub fn starts(spans: &[TextSpan]) -> Vec<i32> {
+    let end = spans.last().map_or(0, |span| span.first + span.len);
+    spans.iter().map(|span| span.first).chain([end]).map(|row| row as i32).collect()
 }

@@ -1,57 +1,18 @@
-//! Attention, its texts in groups with and without padding.
+//! Attention of texts side by side.
 
 use tch::{Device, Kind, Tensor};
 
 use super::{ALL, Case, leaves, mapped, mask, wave};
-use crate::ops::attention::{Attention, CrossAttention, Group, TextSpan, Texts, Visible, VisibleText};
+use crate::ops::attention::{Attention, CrossAttention, TextRows, TextSpan, Visible, VisibleText, spans, starts};
 use crate::ops::dropout::Dropout;
 use crate::tensors::libtorch;
 
-/// Groups of texts of these lengths, padded to each group's first.
-struct Layout {
-    spans: Vec<TextSpan>,
-    groups: Vec<Group>,
-}
-
-impl Layout {
-    fn new(lens: &[&[usize]]) -> Self {
-        let (mut spans, mut groups, mut first) = (Vec::new(), Vec::new(), 0);
-        for &group in lens {
-            let len = group[0];
-            spans.extend(group.iter().enumerate().map(|(i, &own)| TextSpan { first: first + i * len, len: own }));
-            let row = |&own| (0..len).map(move |t| if t < own { 0.0 } else { f64::NEG_INFINITY });
-            let mask: Vec<f64> = group.iter().flat_map(row).collect();
-            let (num_texts, padded_len) = (group.len() as i64, len as i64);
-            let is_padded = mask.iter().any(|&added| added < 0.0);
-            let attention_mask = is_padded.then(|| Tensor::from_slice(&mask).view([num_texts, 1, 1, padded_len]));
-            groups.push(Group { first: first as i64, num_texts, len: padded_len, attention_mask });
-            first += group.len() * len;
-        }
-        Self { spans, groups }
-    }
-
-    /// The groups, with masks of this type.
-    fn groups(&self, kind: Kind) -> Vec<Group> {
-        let group = |group: &Group| {
-            let attention_mask = group.attention_mask.as_ref().map(|mask| mask.to_kind(kind));
-            Group { attention_mask, ..*group }
-        };
-        self.groups.iter().map(group).collect()
-    }
-
-    /// T.
-    fn num_tokens(&self) -> i64 {
-        self.groups.iter().map(Group::num_tokens).sum()
-    }
-
-    /// 1 for real tokens, 0 for padding: [T, 1].
-    fn real(&self) -> Tensor {
-        let real = Tensor::zeros([self.num_tokens(), 1], (Kind::Double, Device::Cpu));
-        for span in &self.spans {
-            let _ = real.narrow(0, span.first as i64, span.len as i64).fill_(1.0);
-        }
-        real
-    }
+/// Texts of these lengths, and one row of each.
+fn rows(lens: &[usize]) -> [TextRows; 2] {
+    [spans(lens.iter().copied()), spans(lens.iter().map(|_| 1))].map(|spans| {
+        let starts = Tensor::from_slice(&starts(&spans));
+        TextRows { spans, starts }
+    })
 }
 
 const HEADS: i64 = 2;
@@ -62,18 +23,17 @@ fn attend([query, key, value]: [Tensor; 3], mask: &Tensor) -> Tensor {
     ((query.matmul(&key.tr()) * scale).softmax(-1, None) * mask).matmul(&value)
 }
 
-pub fn attention(what: &str, lens: &[&[usize]], head_len: i64, p: f64) -> Case {
-    let layout = Layout::new(lens);
-    let (tokens, width) = (layout.num_tokens(), HEADS * head_len);
+pub fn attention(lens: &[usize], head_len: i64, p: f64) -> Case {
+    let [texts, _] = rows(lens);
+    let (tokens, width) = (lens.iter().sum::<usize>() as i64, HEADS * head_len);
     let attention = Attention { num_heads: HEADS, dropout: Dropout::new(3, p) };
     let (qkv, bias) = (wave(&[tokens, 3 * width], 0.71, 2.0), wave(&[3 * width], 1.0, 0.3));
-    // Padding gets no gradient, as it reaches no representation.
-    let d_output = wave(&[tokens, width], 0.37, 2.0) * layout.real();
+    let d_output = wave(&[tokens, width], 0.37, 2.0);
 
     let [leaf] = leaves([&qkv]);
     let with_bias = &leaf + &bias;
     let output = Tensor::zeros([tokens, width], (Kind::Double, Device::Cpu));
-    for (text, span) in layout.spans.iter().enumerate() {
+    for (text, span) in texts.spans.iter().enumerate() {
         let len = span.len as i64;
         let rows = with_bias.narrow(0, span.first as i64, len);
         for head in 0..HEADS {
@@ -86,52 +46,45 @@ pub fn attention(what: &str, lens: &[&[usize]], head_len: i64, p: f64) -> Case {
     let exact = vec![output.detach(), leaf.grad()];
     let found = move |kind| {
         let (qkv, d_output) = (mapped(&qkv, &bias, kind), d_output.to_kind(kind));
-        let texts = Texts { spans: &layout.spans, groups: &layout.groups(kind) };
-        let attended = attention.forward(&qkv, texts, true);
-        let output = attended.output() * layout.real().to_kind(kind);
-        vec![output, attention.backward(&qkv, texts, attended, &d_output)]
+        let attended = attention.forward(&qkv, &texts);
+        vec![attended.output(), attention.backward(&qkv, &texts, &attended, &d_output)]
     };
-    let name = format!("attention, {what}, head of {head_len}, dropout {p}");
+    let name = format!("attention, head of {head_len}, dropout {p}");
     Case { name, kinds: ALL, found: Box::new(found), exact, tolerances: [2e-6, 2e-2] }
 }
 
-pub fn cls_attention(lens: &[&[usize]], p: f64) -> Case {
-    let (layout, head_len, width) = (Layout::new(lens), 4, 8);
+pub fn cls_attention(lens: &[usize], head_len: i64, p: f64) -> Case {
+    let ([texts, firsts], width) = (rows(lens), HEADS * head_len);
     let attention = Attention { num_heads: HEADS, dropout: Dropout::new(3, p) };
-    let num_texts = layout.spans.len() as i64;
-    let (query, key_value) = (wave(&[num_texts, width], 0.7, 2.0), wave(&[layout.num_tokens(), 2 * width], 0.9, 2.0));
+    let (num_texts, tokens) = (lens.len() as i64, lens.iter().sum::<usize>() as i64);
+    let (query, key_value) = (wave(&[num_texts, width], 0.7, 2.0), wave(&[tokens, 2 * width], 0.9, 2.0));
     let d_output = wave(&[num_texts, width], 0.3, 1.0);
 
     let [q, kv] = leaves([&query, &key_value]);
-    let (mut rows, mut spans) = (Vec::new(), layout.spans.iter());
-    for (number, group) in layout.groups.iter().enumerate() {
-        let pairs = mask(attention.dropout.at(number as u64), &[group.num_texts * HEADS, group.len]);
-        for (i, span) in (0..group.num_texts).zip(&mut spans) {
-            let own = kv.narrow(0, span.first as i64, span.len as i64);
-            let heads = (0..HEADS).map(|head| {
-                let at = |t: &Tensor, part: i64| t.narrow(1, part * width + head * head_len, head_len);
-                let mask = pairs.narrow(0, i * HEADS + head, 1).narrow(1, 0, span.len as i64);
-                attend([at(&q.narrow(0, rows.len() as i64, 1), 0), at(&own, 0), at(&own, 1)], &mask)
-            });
-            let row = Tensor::cat(&heads.collect::<Vec<_>>(), 1);
-            rows.push(row);
-        }
-    }
-    let output = Tensor::cat(&rows, 0);
+    let of_text = |(span, text): (&TextSpan, i64)| {
+        let own = kv.narrow(0, span.first as i64, span.len as i64);
+        let heads = (0..HEADS).map(|head| {
+            let at = |t: &Tensor, part: i64| t.narrow(1, part * width + head * head_len, head_len);
+            let mask = mask(attention.dropout.at((text * HEADS + head) as u64), &[1, span.len as i64]);
+            attend([at(&q.narrow(0, text, 1), 0), at(&own, 0), at(&own, 1)], &mask)
+        });
+        Tensor::cat(&heads.collect::<Vec<_>>(), 1)
+    };
+    let output = Tensor::cat(&texts.spans.iter().zip(0..).map(of_text).collect::<Vec<_>>(), 0);
     libtorch::backward(&[(&output, &d_output)]);
     let exact = vec![output.detach(), q.grad(), kv.grad()];
     let found = move |kind| {
         let [query, key_value, d_output] = [&query, &key_value, &d_output].map(|t| t.to_kind(kind));
         let cls = CrossAttention { query, key_value };
-        let groups = layout.groups(kind);
-        let d = attention.backward_cls(&cls, &groups, &d_output);
-        vec![attention.forward_cls(&cls, &groups), d.query, d.key_value]
+        let attended = attention.forward_cls(&cls, &firsts, &texts);
+        let d = attention.backward_cls(&cls, (&firsts, &texts), &attended, &d_output);
+        vec![attended.output(), d.query, d.key_value]
     };
-    let name = format!("attention of CLS, dropout {p}");
+    let name = format!("attention of CLS, head of {head_len}, dropout {p}");
     Case { name, kinds: ALL, found: Box::new(found), exact, tolerances: [2e-6, 3e-2] }
 }
 
-/// Two texts, of 5 and of 3 tokens with one of padding behind each; 3 rows and 1 row that ask. In the first text row 1
+/// Two texts, of 5 and of 3 tokens with a token of no text behind each; 3 rows and 1 row that ask. In the first text row 1
 /// sees nothing: its set leaves its own place alone.
 pub fn visible_attention(p: f64) -> Case {
     let (head_len, width) = (4, 8);

@@ -42,14 +42,10 @@ fn cases() -> Vec<Case> {
     cases.extend([(48, 0.0), (41, 0.1)].map(|(width, p)| norm_of_sum_by_libtorch(width, p)));
     // One token, whole vectors, one more, several blocks of rows with a short last one, heads of no whole vector.
     for (head_len, p) in [(4, 0.0), (32, 0.0), (40, 0.1), (64, 0.1)] {
-        cases.push(attention("of every length", &[&[250], &[17], &[16], &[3], &[1]], head_len, p));
+        let lens = [250, 17, 16, 3, 1];
+        cases.extend([attention(&lens, head_len, p), cls_attention(&lens, head_len, p)]);
     }
-    for p in [0.0, 0.1] {
-        let padded: &[&[usize]] = &[&[40, 40, 39], &[5, 2]];
-        cases.push(attention("padded", padded, 4, p));
-        cases.push(cls_attention(padded, p));
-        cases.push(visible_attention(p));
-    }
+    cases.extend([0.0, 0.1].map(visible_attention));
     // Fewer rows than a tile has, and two tiles with a short last one; widths of whole vectors and of others.
     cases.extend([(7, 64), (1, 37), (150, 131_072 + 5)].map(|(rows, words)| prediction(rows, words)));
     cases
@@ -80,8 +76,8 @@ fn every_operation_is_its_definition_in_every_type() {
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     let threads = tch::get_num_threads();
-    let attention = attention("of every length", &[&[90], &[17]], 40, 0.1);
-    for case in [activation(), norm_of_sum(48, 0.1), attention, adamw(), prediction(70, 1003)] {
+    let attentions = [attention(&[90, 17], 40, 0.1), cls_attention(&[90, 17], 40, 0.1)];
+    for case in [activation(), norm_of_sum(48, 0.1), adamw(), prediction(70, 1003)].into_iter().chain(attentions) {
         let [one, three] = [1, 3].map(|count| {
             tch::set_num_threads(count);
             tch::no_grad(|| (case.found)(Kind::Float))

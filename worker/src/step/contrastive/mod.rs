@@ -70,7 +70,6 @@ pub fn compute(
             num_false_negatives: scored.num_false_negatives,
         }),
         num_tokens: sub_batches.num_tokens(),
-        num_padded_tokens: sub_batches.num_padded_tokens(),
         device: model.options().1,
     })
 }

@@ -58,7 +58,7 @@ pub fn encode_first_pass(
     let mut kept = Vec::with_capacity(sub_batches.len());
     for i in 0..sub_batches.len() {
         let sub_batch = during(Phase::Input, || sub_batches.build(i));
-        let left = budget.checked_sub(sub_batch.num_padded_tokens());
+        let left = budget.checked_sub(sub_batch.num_tokens());
         budget = left.unwrap_or(budget);
         let (own, graph) = model.represent(&sub_batch, passes.heads, passes.seed(i), left.is_some());
         all.scatter(&sub_batch, &own);

@@ -85,7 +85,6 @@ pub fn compute(
         loss: encoder.loss + decoder.map_or(0.0, |decoder| decoder.loss),
         told: ToldOf::Pretraining(Predicted { encoder, decoder, looked_at }),
         num_tokens: texts.sub_batches().num_tokens(),
-        num_padded_tokens: texts.sub_batches().num_padded_tokens(),
         device: model.options().1,
     })
 }

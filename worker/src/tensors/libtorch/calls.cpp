@@ -6,6 +6,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/_flash_attention_forward.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
@@ -48,6 +49,23 @@ bool tercet_layer_norm_backward(const at::Tensor* grad, const at::Tensor* input,
     out[0] = new at::Tensor(d_input);
     out[1] = new at::Tensor(d_weight);
     out[2] = new at::Tensor(d_bias);
+  });
+}
+
+// Attention of queries to keys and values of texts that lie side by side; `starts` are int32 [texts + 1]. out receives
+// four new tensors: the result, the logarithms of sums, and the two that dropout's masks follow from.
+bool tercet_flash_attention(const at::Tensor* query, const at::Tensor* key, const at::Tensor* value,
+                            const at::Tensor* starts_query, const at::Tensor* starts_key, int64_t longest_query,
+                            int64_t longest_key, double dropout, double scale, at::Tensor** out, char* error,
+                            size_t error_len) {
+  return attempt(error, error_len, [&] {
+    auto [output, log_sums, state, unused, mask] =
+        at::_flash_attention_forward(*query, *key, *value, *starts_query, *starts_key, longest_query, longest_key,
+                                     dropout, /*is_causal=*/false, /*return_debug_mask=*/false, scale);
+    out[0] = new at::Tensor(output);
+    out[1] = new at::Tensor(log_sums);
+    out[2] = new at::Tensor(state);
+    out[3] = new at::Tensor(unused);
   });
 }
 

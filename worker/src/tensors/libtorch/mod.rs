@@ -4,6 +4,7 @@
 //! does.
 
 pub mod device;
+mod flash;
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ops::Range;
@@ -11,6 +12,8 @@ use std::ptr;
 
 use tch::{Device, Kind, Tensor};
 use tercet_configs::MatmulLibrary;
+
+pub use flash::{FlashAttention, flash_attention};
 
 /// Room for libtorch's message.
 const MESSAGE_BYTES: usize = 4096;

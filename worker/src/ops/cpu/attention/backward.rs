@@ -83,7 +83,7 @@ impl<E: Element> WithSimd for Backward<'_, E> {
 }
 
 #[inline(always)]
-fn inner_product<E: Element>(a: &[f32], b: &[E]) -> f32 {
+pub fn inner_product<E: Element>(a: &[f32], b: &[E]) -> f32 {
     let mut lanes = [0.0; LANES];
     for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
         for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {

@@ -64,7 +64,7 @@ impl<E: Element> WithSimd for Forward<'_, E> {
 
 /// The largest number of a row of whole vectors.
 #[inline(always)]
-fn maximum(row: &[f32]) -> f32 {
+pub fn maximum(row: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     for numbers in row.chunks_exact(LANES) {
         for (lane, x) in lanes.iter_mut().zip(numbers) {
@@ -76,7 +76,7 @@ fn maximum(row: &[f32]) -> f32 {
 
 /// Replaces every x of a row of whole vectors by e^(x − max); returns their sum.
 #[inline(always)]
-fn exponentials(row: &mut [f32], max: f32) -> f32 {
+pub fn exponentials(row: &mut [f32], max: f32) -> f32 {
     let mut lanes = [0.0; LANES];
     for numbers in row.chunks_exact_mut(LANES) {
         for (lane, x) in lanes.iter_mut().zip(numbers) {

@@ -1,9 +1,10 @@
 //! Attention of the tokens of each text to each other: similarities exist for a few rows of one text and head at a
 //! time, in a core's cache, and are computed again in the backward pass (Dao et al., 2022, arXiv 2205.14135).
 //!
-//! Legend: T tokens, d hidden size, h heads, k head size, n the real tokens of a text.
+//! Legend: T tokens, d hidden size, h heads, k head size, n the tokens of a text.
 
 mod backward;
+mod cls;
 mod forward;
 mod pair;
 mod settings;
@@ -15,6 +16,7 @@ use super::{Element, Shared, elements, elements_mut, in_elements_of};
 use crate::ops::attention::TextSpan;
 use crate::ops::dropout::Dropout;
 use crate::tensors::libtorch::parallel;
+pub use cls::ClsAttention;
 pub use settings::Attention;
 
 use backward::Backward;
@@ -35,9 +37,8 @@ impl<'a> Attention<'a> {
     /// If tensors have other sizes.
     pub fn forward(&self, qkv: &Tensor) -> [Tensor; 2] {
         let size = qkv.size();
-        // Zeros for padding, whose rows are left out.
-        let mut output = Tensor::zeros([size[0], size[1] / 3], (qkv.kind(), Device::Cpu));
-        let mut log_sums = Tensor::zeros([size[0], self.num_heads as i64], (Kind::Float, Device::Cpu));
+        let mut output = Tensor::empty([size[0], size[1] / 3], (qkv.kind(), Device::Cpu));
+        let mut log_sums = Tensor::empty([size[0], self.num_heads as i64], (Kind::Float, Device::Cpu));
         in_elements_of!(qkv, E => {
             self.forward_in::<E>(elements(qkv), elements_mut(&mut output), elements_mut(&mut log_sums));
         });
@@ -49,7 +50,7 @@ impl<'a> Attention<'a> {
     /// # Panics
     /// If tensors have other sizes.
     pub fn backward(&self, qkv: &Tensor, [output, log_sums]: [&Tensor; 2], d_output: &Tensor) -> Tensor {
-        let mut d_qkv = qkv.zeros_like();
+        let mut d_qkv = qkv.empty_like();
         in_elements_of!(qkv, E => {
             let saved = [output, d_output].map(elements::<E>);
             self.backward_in(elements(qkv), saved, elements(log_sums), elements_mut(&mut d_qkv));
@@ -67,7 +68,6 @@ impl<'a> Attention<'a> {
         self.for_each_pair(|pairs| Arch::new().dispatch(Forward { attention: self, pairs, qkv, output, log_sums }));
     }
 
-    /// Only real tokens' numbers are read and written.
     fn backward_in<E: Element>(&self, qkv: &[E], [output, d_output]: [&[E]; 2], log_sums: &[f32], d_qkv: &mut [E]) {
         self.check(qkv.len(), output.len(), log_sums.len());
         self.check(d_qkv.len(), d_output.len(), log_sums.len());
@@ -83,11 +83,8 @@ impl<'a> Attention<'a> {
         assert_eq!(output, log_sums * self.head_len, "[T, d] and [T, h]");
     }
 
-    /// (text, head) pairs on all threads, dealt out one by one because the first texts are the longest.
     fn for_each_pair(&self, work: impl Fn(Pairs) + Sync) {
-        let num_pairs = self.texts.len() * self.num_heads;
-        let num_threads = (tch::get_num_threads().max(1) as usize).min(num_pairs);
-        parallel(num_threads, 1, |threads| threads.for_each(|thread| work((thread..num_pairs).step_by(num_threads))));
+        parallel_pairs(self.texts.len() * self.num_heads, work);
     }
 
     fn pair(&self, number: usize) -> Pair {
@@ -103,6 +100,12 @@ impl<'a> Attention<'a> {
     fn scale(&self) -> f32 {
         (self.head_len as f32).powf(-0.5)
     }
+}
+
+/// (text, head) pairs on all threads, dealt out one by one because the first texts are the longest.
+fn parallel_pairs(num_pairs: usize, work: impl Fn(Pairs) + Sync) {
+    let num_threads = (tch::get_num_threads().max(1) as usize).min(num_pairs);
+    parallel(num_threads, 1, |threads| threads.for_each(|thread| work((thread..num_pairs).step_by(num_threads))));
 }
 
 #[cfg(test)]

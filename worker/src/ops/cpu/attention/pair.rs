@@ -1,6 +1,6 @@
 //! One head of one text: where its numbers lie, and copies of them that products can read.
 //!
-//! Legend: T tokens, d hidden size, h heads, k head size, n the real tokens of a text, N and K those and the head size
+//! Legend: T tokens, d hidden size, h heads, k head size, n the tokens of a text, N and K those and the head size
 //! in whole vectors, R rows at a time.
 
 use super::settings::Attention;

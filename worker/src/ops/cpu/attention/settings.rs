@@ -6,7 +6,7 @@ use crate::ops::dropout::Dropout;
 /// The settings of attention.
 #[derive(Clone, Copy)]
 pub struct Attention<'a> {
-    /// The texts; tokens that are no text's take no part.
+    /// The texts, which are the T tokens.
     pub(super) texts: &'a [TextSpan],
     /// h.
     pub(super) num_heads: usize,
