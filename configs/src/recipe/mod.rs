@@ -79,13 +79,13 @@ pub struct Recipe {
     /// `kept_graph_tokens`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_budget: Option<MemoryBudget>,
-    /// Padded tokens that one rank pushes through the encoder at a time; a longer text goes alone.
+    /// Tokens that one rank pushes through the encoder at a time; a longer text goes alone.
     #[serde(default = "default_sub_batch_tokens")]
     pub sub_batch_tokens: usize,
     /// Texts per sub-batch at most; 0 leaves it to `sub_batch_tokens`.
     #[serde(default)]
     pub sub_batch_texts: usize,
-    /// Padded tokens per rank and step whose graphs are kept, so that they need no second forward pass; 0 keeps none.
+    /// Tokens per rank and step whose graphs are kept, so that they need no second forward pass; 0 keeps none.
     /// Without it as many as the memory holds that is free when the run begins: half of a CPU's, nine tenths of a
     /// GPU's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
