@@ -12,7 +12,7 @@ use tercet_tests::text_scene::TextScene;
 
 /// What may pass between the two readings of a clock, in the step where it is the least: what else the machine does can
 /// come between them, though not always.
-const BETWEEN_CLOCKS_SECS: f64 = 0.05;
+pub const BETWEEN_CLOCKS_SECS: f64 = 0.05;
 
 /// The golden model over 32 rows, 10 steps of 8.
 fn recipe(place: &Place) -> PathBuf {

@@ -141,6 +141,23 @@ fn beside(name: &str, link: &str) -> String {
     parts.join("/")
 }
 
+/// The page says what a head costs, and nobody counts again.
+#[test]
+fn a_head_is_in_as_many_files_as_the_page_says() {
+    let files = files();
+    let names_it = |(name, text): &(&String, &String)| {
+        name.ends_with(".rs") && ["MultiVector", "multi_vector"].iter().any(|word| text.contains(word))
+    };
+    // This file names the words as well, to count them.
+    let names: Vec<&String> =
+        files.iter().filter(names_it).map(|(name, _)| name).filter(|name| !name.ends_with("tests/docs.rs")).collect();
+    let (tests, programs): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| name.split('/').any(|part| part == "tests"));
+    let says = format!("finds {} files of programs and {} of tests", programs.len(), tests.len());
+    let page = files["docs/change/extending.md"].split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(page.contains(&says), "docs/change/extending.md should say: {says}");
+}
+
 #[test]
 fn what_leads_nowhere_is_seen() {
     assert_eq!(beside("docs/use/data.md", "../know/loss.md#terms"), "docs/know/loss.md#terms");

@@ -15,16 +15,16 @@ use tercet_tests::scene::{Scene, VOCABULARY, assert_same_run, evaluations, metri
 const STEPS: u64 = 10;
 
 /// Rows of two steps in the middle, with some between them.
-const BAD: [usize; 2] = [21, 30];
+pub const BAD: [usize; 2] = [21, 30];
 
 /// Rows of which those of `bad` end in a word that the model has no numbers for, and that model. All rows are of one
 /// length group.
-struct Faulty {
-    scene: Scene,
+pub struct Faulty {
+    pub scene: Scene,
 }
 
 impl Faulty {
-    fn new(bad: &[usize], checkpoint_every: u64) -> Self {
+    pub fn new(bad: &[usize], checkpoint_every: u64) -> Self {
         let mut rows = topic_rows((0..40).map(|i| 4 + i % 7), VOCABULARY);
         for &row in bad {
             rows[row]["query"] = format!("{} w{VOCABULARY}", rows[row]["query"].as_str().unwrap()).into();
@@ -54,12 +54,12 @@ impl Faulty {
         Self { scene }
     }
 
-    fn train(&self, run: &str, ranks: usize) -> Tercet {
+    pub fn train(&self, run: &str, ranks: usize) -> Tercet {
         let train = self.scene.train(run, ranks).set("data.length_groups=[{max_len=64,global_batch=4}]");
         train.set("data.group_size=1").set("faults.max_in_a_row=3")
     }
 
-    fn log(&self, run: &str) -> String {
+    pub fn log(&self, run: &str) -> String {
         fs::read_to_string(self.scene.place.path(run).join("train.log")).unwrap()
     }
 

@@ -9,13 +9,13 @@ use std::path::Path;
 use serde_json::Value;
 use tercet_tests::compare::{number, same_gradients};
 use tercet_tests::hold::Hold;
-use tercet_tests::place::golden;
+use tercet_tests::place::{golden, recipe};
 use tercet_tests::program::{Tercet, send};
 use tercet_tests::scene::metrics;
 use tercet_tests::tensors::{self, Tensors};
 use tercet_tests::text_scene::{TextScene, VOCABULARY};
 
-/// Folder, and what differs from configs/golden-mae.toml.
+/// Folder, and what differs from tests/recipes/golden-mae.toml.
 const CASES: [(&str, &[&str]); 6] = [
     ("nano_xlmr_mae/basic", &[]),
     ("nano_bert_mae/basic", &[]),
@@ -27,8 +27,8 @@ const CASES: [(&str, &[&str]); 6] = [
 
 fn step(folder: &str, settings: &[&str], ranks: usize) -> Value {
     let model = golden(folder.split('/').next().unwrap()).join("hf");
-    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/golden-mae.toml");
-    let command = Tercet::new("step").arg(recipe).arg("--json").ranks(ranks).arg("--model").arg(model);
+    let command =
+        Tercet::new("step").arg(recipe("golden-mae.toml")).arg("--json").ranks(ranks).arg("--model").arg(model);
     let command = command.arg("--tokens").arg(golden(folder).join("tensors.safetensors"));
     let output = settings.iter().fold(command, |command, setting| command.set(setting)).succeed();
     serde_json::from_str(&output).unwrap()

@@ -11,7 +11,7 @@ use tercet_tests::compare::{close, number};
 use tercet_tests::place::Place;
 use tercet_tests::program::Tercet;
 
-const STEPS: u64 = 4;
+pub const STEPS: u64 = 4;
 
 /// Over MPI, on the CPU: no more arguments and no variables.
 const PLAIN: Way = Way { more: &[], variables: &[] };

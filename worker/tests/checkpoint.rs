@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 use tercet_configs::Recipe;
-use tercet_worker::checkpoint::{self, Background, Kept, Progress, Snapshot, TrainState, newest_good};
+use tercet_worker::checkpoint::{self, Background, CheckpointError, Kept, Progress, Snapshot, TrainState, newest_good};
 use tercet_worker::model::{M3Model, ModelOptions};
-use tercet_worker::step::update::AdamW;
+use tercet_worker::step::update::{AdamW, Moment};
 
 const BLOCK: u64 = 4096;
 
@@ -49,10 +49,13 @@ fn write_to(run_dir: &Path, steps: &[u64], kept: Kept) -> (M3Model, AdamW, Vec<S
         add(&optimizer.square, 0.25);
         background.wait().unwrap();
         let history = File::create(run_dir.join("metrics.jsonl")).unwrap();
-        let moments = [&optimizer.mean, &optimizer.square];
-        background
-            .begin(vec![history], |snapshot| snapshot.take(&model.parameters.flat, moments, state(step)))
-            .unwrap();
+        let taken = background.begin(vec![history], |snapshot| -> Result<(), CheckpointError> {
+            snapshot.take(&model.parameters.flat, state(step));
+            snapshot.take_moment(Moment::Mean, 0, &optimizer.mean);
+            snapshot.take_moment(Moment::Square, 0, &optimizer.square);
+            Ok(())
+        });
+        taken.unwrap();
         // Training goes on at once: what is written is what there was.
         add(&model.parameters.flat, 1.0);
         let complete = background.wait().unwrap().unwrap();
@@ -228,7 +231,7 @@ fn what_was_taken_is_what_is_loaded() {
     assert_eq!((newest.as_deref(), refused.len()), (Some(checkpoint::directory(dir.path(), 30).as_path()), 0));
     assert!(!checkpoint::directory(dir.path(), 10).exists(), "two are kept");
     let options = ModelOptions::default();
-    let found = checkpoint::load(&newest.unwrap(), &options, Device::Cpu, Kind::Float).unwrap();
+    let found = checkpoint::load(&newest.unwrap(), &options, Device::Cpu, Kind::Float, AdamW::new).unwrap();
     // Adding 1 and taking it away again rounds.
     assert!(found.model.parameters.flat.allclose(&model.parameters.flat, 0.0, 1e-6, false));
     assert_eq!((found.optimizer.mean, found.optimizer.square), (optimizer.mean, optimizer.square));
@@ -321,7 +324,7 @@ fn a_checkpoint_is_put_into_the_memory_that_a_run_has() {
     };
     let before = places(&model, &optimizer);
     let path = checkpoint::directory(dir.path(), 7);
-    let anew = checkpoint::load(&path, &ModelOptions::default(), Device::Cpu, Kind::Float).unwrap();
+    let anew = checkpoint::load(&path, &ModelOptions::default(), Device::Cpu, Kind::Float, AdamW::new).unwrap();
     let found = checkpoint::reload(&path, &mut model, &mut optimizer).unwrap();
     assert_eq!((found, optimizer.updates), (state(7), 5));
     assert_eq!(places(&model, &optimizer), before, "nothing was made anew");

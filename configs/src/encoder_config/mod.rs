@@ -281,6 +281,10 @@ impl EncoderConfig {
 /// Why there is no config.json, judging by what its folder holds instead.
 fn missing(path: &Path) -> String {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // `model.config` may name a file that is no model folder's.
+    if path.file_name().is_some_and(|name| name != "config.json") {
+        return "no such file".into();
+    }
     if !dir.exists() {
         return "no such folder: models are not downloaded; fetch the model first and name its folder".into();
     }
@@ -422,6 +426,8 @@ mod tests {
         assert!(message().contains("step-00000001/model"), "{}", message());
         let gone = EncoderConfig::load(&dir.path().join("org/name/config.json")).unwrap_err().to_string();
         assert!(gone.contains("no such folder"), "{gone}");
+        let other = EncoderConfig::load(&dir.path().join("configs/shape.json")).unwrap_err().to_string();
+        assert!(other.ends_with("shape.json: no such file"), "{other}");
         let inside_a_file = EncoderConfig::load(&model.join("config.json/config.json")).unwrap_err().to_string();
         assert!(inside_a_file.contains("is a file: name the model's folder"), "{inside_a_file}");
         std::fs::write(&path, "version https://git-lfs.github.com/spec/v1\n").unwrap();

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tercet_tests::compare::all_close;
 use tercet_tests::place::{recipe, topic_rows};
 use tercet_tests::program::Tercet;
 use tercet_tests::scene::{Scene, VOCABULARY, metrics};
@@ -53,4 +54,27 @@ fn the_demo_in_small() {
     let losses: Vec<f64> = metrics(&path("unified")).iter().map(|step| step["loss"].as_f64().unwrap()).collect();
     assert_eq!(losses.len() as u64, STEPS);
     assert!(model_of("unified").join("sparse_linear.pt").is_file());
+
+    scene.write_judged("judged", 12);
+    let figures = |out: &str, on: &dyn Fn(Tercet) -> Tercet| -> Vec<f64> {
+        let eval = Tercet::new("eval").ranks(1).arg("--model").arg(model_of("unified")).arg("--precision").arg("fp32");
+        on(eval.arg("--data").arg(path("judged")).arg("--out").arg(path(out))).succeed();
+        let metrics: Value = serde_json::from_slice(&fs::read(path(out).join("metrics.json")).unwrap()).unwrap();
+        let mut found = Vec::new();
+        numbers(&metrics, &mut found);
+        found
+    };
+    let (found, expected) = (figures("on-device", &|eval| device.under(eval)), figures("on-cpu", &|eval| eval));
+    assert!(expected.len() > 5 && expected.iter().any(|figure| *figure > 0.0), "{expected:?}");
+    all_close("figures", &found, &expected, 1e-6);
+}
+
+/// All numbers of a report, in its order.
+fn numbers(of: &Value, found: &mut Vec<f64>) {
+    match of {
+        Value::Number(number) => found.extend(number.as_f64()),
+        Value::Array(all) => all.iter().for_each(|one| numbers(one, found)),
+        Value::Object(all) => all.values().for_each(|one| numbers(one, found)),
+        _ => {}
+    }
 }

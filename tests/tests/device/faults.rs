@@ -3,9 +3,10 @@
 use tercet_tests::hold::Hold;
 use tercet_tests::program::send;
 use tercet_tests::scene::Scene;
-use tercet_tests::stand_in::StandIn;
+use tercet_tests::stand_in::{Counts, StandIn};
 
 use super::ranks::over;
+use crate::faults::{BAD, Faulty};
 
 #[test]
 fn too_little_memory_is_said_with_what_to_do() {
@@ -39,4 +40,21 @@ fn a_killed_rank_ends_the_others() {
     send(running.wait_for_ranks(2)[1], libc::SIGKILL);
     hold.release();
     running.wait().fails_with(3, &["signal 9"]);
+}
+
+/// The weights and the optimizer's state are read into the memory that they have: beside them a device of a large model
+/// has no room for others.
+#[test]
+fn rolling_back_takes_no_more_of_the_device_than_steps_do() {
+    let Some(device) = StandIn::new(1) else { return };
+    let most = |bad: &[usize]| {
+        let faulty = Faulty::new(bad, 2);
+        let counts = faulty.scene.place.path("counts");
+        let train = faulty.train("run", 1).set("faults.max_in_a_row=1").set("faults.then=roll_back");
+        device.clone().with("STAND_IN_COUNTS", &counts).under(train.set("precision=fp32")).succeed();
+        (Counts::read(&counts).most_bytes(0), faulty.log("run").matches("rolled back").count())
+    };
+    let ((undisturbed, none), (rolled, some)) = (most(&[]), most(&BAD));
+    println!("{undisturbed} bytes undisturbed, {rolled} with {some} roll-backs");
+    assert!(none == 0 && some > 0 && rolled <= undisturbed, "{some} roll-backs: {rolled} bytes for {undisturbed}");
 }

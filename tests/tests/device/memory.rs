@@ -9,6 +9,8 @@ use tercet_tests::place::Place;
 use tercet_tests::program::Tercet;
 use tercet_tests::stand_in::{Counts, StandIn};
 
+use crate::sharded_state;
+
 const MIB: u64 = 1 << 20;
 const VOCABULARY: usize = 500;
 
@@ -116,5 +118,37 @@ fn no_step_holds_more_than_planned() {
         let held = Counts::read(&place.path("run-counts")).most_bytes(0);
         println!("{run}: {:.2} MiB held at most, {:.2} MiB planned", held as f64 / MIB as f64, planned / MIB as f64);
         assert!(held as f64 <= planned, "{run}: {held} bytes held, {planned} planned: {parts:?}");
+    }
+}
+
+/// A checkpoint at each step and a resumed run hold no more of a device than a step does. So with two ranks a sharded
+/// run holds, at its most, half of the optimizer's moments less than a whole one. Its bits are the same, resumed or
+/// not.
+#[test]
+fn checkpoints_of_a_sharded_run_hold_no_more_than_its_steps() {
+    let Some(devices) = StandIn::new(2) else { return };
+    let place = Place::new();
+    let recipe = sharded_state::recipe(&place);
+    let most = |run: &str, sharded: bool, resumes: bool| {
+        let settings = ["precision=fp32", "device=cuda", "checkpoint.every_steps=1", "kept_graph_tokens=0"];
+        let mut settings = settings.map(str::to_owned).to_vec();
+        settings.push(format!("optimizer.shard_state={sharded}"));
+        let mut train = train(&place, run, &recipe, &devices, 2, &settings);
+        if resumes {
+            train = train.arg("--resume");
+        }
+        train.succeed();
+        Counts::read(&place.path(&format!("{run}-counts"))).most_bytes(0)
+    };
+    let (whole, sharded) = (most("whole", false, false), most("sharded", true, false));
+    let last = format!("step-{:08}", sharded_state::STEPS);
+    fs::remove_dir_all(place.copy(&place.path("sharded"), "resumed").join(&last)).unwrap();
+    let resumed = most("resumed", true, true);
+    sharded_state::assert_same_state(&place, "sharded", "whole");
+    sharded_state::assert_same_state(&place, "resumed", "whole");
+    let moments = fs::metadata(place.path("whole").join(&last).join("train/optimizer.safetensors")).unwrap().len();
+    println!("{} MiB whole, {} sharded, {} resumed", whole / MIB, sharded / MIB, resumed / MIB);
+    for (run, most) in [("sharded", sharded), ("resumed", resumed)] {
+        assert!(most + moments * 49 / 100 <= whole, "{run}: {most} bytes held, {whole} of a whole state");
     }
 }

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cards;
 mod demo;
 mod faults;
 mod limits;
@@ -22,7 +23,10 @@ use std::path::Path;
 use serde_json::Value;
 use tercet_tests::place::{Place, golden, recipe};
 use tercet_tests::program::Tercet;
+use tercet_tests::scene::Scene;
 use tercet_tests::stand_in::StandIn;
+
+use crate::bench::BETWEEN_CLOCKS_SECS;
 
 /// `tercet step` of tests/recipes/golden.toml with the nano model.
 fn golden_step(tokens: &Path, settings: &[&str]) -> Tercet {
@@ -52,4 +56,22 @@ fn doctor_says_that_it_computes_on_the_devices() {
         let device = &rank["device"];
         assert_eq!((&device["used"], &device["libtorch_gpus"]), (&Value::from("cuda"), &Value::from(2)), "{device}");
     }
+}
+
+/// By events on the device, which are as many clocks as there are phases.
+#[test]
+fn the_phases_of_bench_sum_to_the_step() {
+    let Some(device) = StandIn::new(1) else { return };
+    let scene = Scene::new(10, 0);
+    let bench = Tercet::new("bench").arg(&scene.recipe).ranks(1).arg("--json").set("precision=fp32");
+    let report = report(device.with("STAND_IN_LARGEST", "1e9").under(bench));
+    let steps = report["steps"].as_array().unwrap();
+    assert!(!steps.is_empty());
+    // What else the machine does can come between two clocks, though not in every step.
+    let between = steps.iter().map(|step| {
+        let phases = step["phase_secs"].as_object().unwrap();
+        let sum: f64 = phases.values().map(|secs| secs.as_f64().unwrap()).sum();
+        (sum - step["step_secs"].as_f64().unwrap()).abs()
+    });
+    assert!(between.fold(f64::INFINITY, f64::min) < BETWEEN_CLOCKS_SECS, "{steps:?}");
 }

@@ -6,11 +6,14 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::json;
+use tercet_tests::batch::TokenBatch;
 use tercet_tests::place::topic_rows;
 use tercet_tests::program::Tercet;
 use tercet_tests::scene::{Scene, VOCABULARY};
 use tercet_tests::stand_in::{Counts, StandIn};
 use tercet_tests::text_scene::TextScene;
+
+use super::golden_step;
 
 #[test]
 fn what_the_worker_calls_is_asked_of_the_cuda_build() {
@@ -26,6 +29,16 @@ fn what_the_worker_calls_is_asked_of_the_cuda_build() {
         }
     }
     device.under(scene.train("mean", 1).set("model.pooling=mean")).succeed();
+    device.under(scene.train("sharded", 1).set("optimizer.shard_state=true")).succeed();
+    scene.write_judged("judged", 6);
+    let judged = scene.train("judging", 1).set(format!("eval.data={:?}", [scene.place.path("judged")]));
+    device.under(judged.set("eval.split=test").set("eval.every_steps=1")).succeed();
+    let tokens = scene.place.path("batch.safetensors");
+    TokenBatch::random(1, 8, 3, 32).write(&tokens);
+    for precision in ["precision=fp32", "precision=bf16"] {
+        let taught = ["loss.teacher=kl_div", "data.two_way=false", precision];
+        device.under(golden_step(&tokens, &taught)).succeed();
+    }
 
     let texts = TextScene::new();
     for precision in ["fp32", "bf16"] {
@@ -60,7 +73,7 @@ fn what_the_worker_calls_is_asked_of_the_cuda_build() {
     let encode = command("encode").arg("--input").arg(scene.place.write("texts.txt", &texts));
     device.under(encode.arg("--mcls").arg("16").arg("--out").arg(scene.place.path("vectors.safetensors"))).succeed();
     device.under(command("eval").arg("--data").arg(scene.place.path("beir"))).succeed();
-    let mine = command("mine").arg("--rows").arg(rows_file).arg("--negatives").arg("2");
+    let mine = command("mine").arg("--rows").arg(&rows_file).arg("--negatives").arg("2");
     device.under(mine.arg("--out").arg(scene.place.path("mined.jsonl"))).succeed();
 
     let index = command("index").arg("--corpus").arg(scene.place.path("beir"));
@@ -68,6 +81,8 @@ fn what_the_worker_calls_is_asked_of_the_cuda_build() {
     let search = command("search").arg("--index").arg(scene.place.path("index")).arg("--top").arg("3");
     let search = search.arg("--queries").arg(scene.place.path("beir/queries.jsonl")).arg("--rankings").arg("dense,all");
     device.under(search.arg("--out").arg(scene.place.path("runs"))).succeed();
+    let score = command("score").arg("--rows").arg(&rows_file).arg("--index").arg(scene.place.path("index"));
+    device.under(score.arg("--out").arg(scene.place.path("scored"))).succeed();
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda-build/operators.txt");
     let list = fs::read_to_string(&path).unwrap();

@@ -1,10 +1,8 @@
 //! Pre-training on the device: the published numbers, and a run on two devices.
 
-use std::path::Path;
-
 use serde_json::Value;
 use tercet_tests::compare::number;
-use tercet_tests::place::golden;
+use tercet_tests::place::{golden, recipe};
 use tercet_tests::program::Tercet;
 use tercet_tests::scene::metrics;
 use tercet_tests::stand_in::StandIn;
@@ -12,7 +10,7 @@ use tercet_tests::text_scene::TextScene;
 
 use super::{ranks, report};
 
-/// Folder, and what differs from configs/golden-mae.toml.
+/// Folder, and what differs from tests/recipes/golden-mae.toml.
 const CASES: [(&str, &[&str]); 5] = [
     ("nano_xlmr_mae/basic", &[]),
     ("nano_bert_mae/basic", &["sub_batch_tokens=20"]),
@@ -28,8 +26,8 @@ fn published_losses_and_gradients_in_every_precision() {
         let reference: Value =
             serde_json::from_str(&std::fs::read_to_string(golden(folder).join("ref.json")).unwrap()).unwrap();
         for (precision, tolerance) in [("fp64", 1e-9), ("fp32", 1e-5), ("bf16", 2e-2)] {
-            let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/golden-mae.toml");
-            let step = Tercet::new("step").arg(recipe).arg("--json").set(format!("precision={precision}"));
+            let step =
+                Tercet::new("step").arg(recipe("golden-mae.toml")).arg("--json").set(format!("precision={precision}"));
             let step = step.arg("--model").arg(golden(folder.split('/').next().unwrap()).join("hf"));
             let step = step.arg("--tokens").arg(golden(folder).join("tensors.safetensors"));
             let found = report(device.under(settings.iter().fold(step, |step, setting| step.set(setting))));

@@ -76,13 +76,17 @@ impl Background {
     /// Call [`Background::wait`] first: there is room for only one snapshot.
     ///
     /// # Errors
-    /// [`CheckpointError::Write`] if the system starts no thread.
+    /// What `fill` fails with; [`CheckpointError::Write`] if the system starts no thread.
     ///
     /// # Panics
     /// If a snapshot is being written.
-    pub fn begin(&mut self, histories: Vec<File>, fill: impl FnOnce(&mut Snapshot)) -> Result<(), CheckpointError> {
+    pub fn begin<E: From<CheckpointError>>(
+        &mut self,
+        histories: Vec<File>,
+        fill: impl FnOnce(&mut Snapshot) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut desk = self.desk.take().expect("the one before was waited for");
-        fill(&mut desk.snapshot);
+        fill(&mut desk.snapshot)?;
         let run_dir = self.run_dir.clone();
         let target = directory(&run_dir, desk.snapshot.state.progress.step);
         let work = move || {
@@ -93,7 +97,7 @@ impl Background {
             });
             (desk, written)
         };
-        self.start(target, work)
+        Ok(self.start(target, work)?)
     }
 
     /// Runs `work` in a thread; `path` names its target in errors.

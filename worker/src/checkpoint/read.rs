@@ -9,7 +9,7 @@ use tercet_configs::Recipe;
 
 use super::manifest::{Flaw, Manifest};
 use crate::checkpoint::{CheckpointError, TrainState, list};
-use crate::model::{M3Model, ModelOptions};
+use crate::model::{M3Model, ModelOptions, Parameters};
 use crate::step::update::AdamW;
 
 /// The state of a run after a step.
@@ -50,16 +50,23 @@ pub fn newest_recipe(run_dir: &Path) -> Option<Recipe> {
     list(run_dir).into_iter().rev().find_map(recipe)
 }
 
-/// Loads a checkpoint that [`newest_good`] found.
+/// Loads a checkpoint that [`newest_good`] found. `optimizer` makes the state that it is read into: of a sharded one
+/// the rank's parts are taken.
 ///
 /// # Errors
 /// A file cannot be read, or lacks what it should hold.
-pub fn load(path: &Path, options: &ModelOptions, device: Device, kind: Kind) -> Result<Resumed, CheckpointError> {
+pub fn load(
+    path: &Path,
+    options: &ModelOptions,
+    device: Device,
+    kind: Kind,
+    optimizer: impl FnOnce(&Parameters) -> AdamW,
+) -> Result<Resumed, CheckpointError> {
     // The checkpoint has its own copy of the tokenizer.
     let options = ModelOptions { tokenizer: None, ..options.clone() };
     let model = M3Model::load(&path.join("model"), &options, device, kind)
         .map_err(|source| CheckpointError::Model { path: path.to_owned(), source })?;
-    let mut optimizer = AdamW::new(&model.parameters);
+    let mut optimizer = optimizer(&model.parameters);
     let state = read_train(path, &model, &mut optimizer)?;
     Ok(Resumed { model, optimizer, state })
 }

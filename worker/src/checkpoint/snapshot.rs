@@ -9,6 +9,7 @@ use tercet_configs::Recipe;
 
 use super::TrainState;
 use crate::model::{HostTensor, M3Model, ModelError, ModelFiles};
+use crate::step::update::Moment;
 
 /// The state of a run at one step, as plain bytes.
 pub struct Snapshot {
@@ -50,12 +51,21 @@ impl Snapshot {
         [&mut self.weights, &mut self.mean, &mut self.square].into_iter().for_each(|room| room.fill(1));
     }
 
-    /// Copies the flat buffers, `[N]` each. Training waits only for this.
-    pub fn take(&mut self, weights: &Tensor, [mean, square]: [&Tensor; 2], state: TrainState) {
-        for (flat, room) in [(weights, &mut self.weights), (mean, &mut self.mean), (square, &mut self.square)] {
-            flat.copy_data_u8(room, flat.numel());
-        }
+    /// Copies the weights, `[N]`. Training waits only for this and for [`Snapshot::take_moment`].
+    pub fn take(&mut self, weights: &Tensor, state: TrainState) {
+        weights.copy_data_u8(&mut self.weights, weights.numel());
         self.state = state;
+    }
+
+    /// Copies `values` of one of the optimizer's moments, which belong to the elements of the flat buffers from `start`
+    /// on. A checkpoint needs both moments of all elements.
+    pub fn take_moment(&mut self, moment: Moment, start: i64, values: &Tensor) {
+        let room = match moment {
+            Moment::Mean => &mut self.mean,
+            Moment::Square => &mut self.square,
+        };
+        let start = start as usize * self.kind.elt_size_in_bytes();
+        values.copy_data_u8(&mut room[start..], values.numel());
     }
 
     /// Every weight.

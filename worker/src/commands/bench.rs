@@ -43,10 +43,7 @@ pub fn run(args: &BenchArgs, ranks: &Counted) -> anyhow::Result<()> {
     model.check_lengths(plan.longest_text(), i64::from(plan.store().max_token_id()))?;
     model.enable_gradients(compute_kind_of(recipe.precision));
     matmul::choose(&mut model, recipe.cpu_matmul, None, Needs::Training, ranks)?;
-    let mut optimizer = AdamW::new(&model.parameters);
-    if recipe.optimizer.shard_state {
-        optimizer = optimizer.shard(ranks, &model.parameters);
-    }
+    let mut optimizer = AdamW::of(&recipe.optimizer, &model.parameters, ranks);
     let mut settings = StepSettings::of(&recipe);
     budget::fit(&model, ranks, &plan, &recipe, &mut settings)?;
     let (trainee, with_teacher) =

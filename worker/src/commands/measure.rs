@@ -51,10 +51,7 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         done(&model.parameters.flat_grad().narrow(0, 0, 1));
         Ok(())
     })?;
-    let mut optimizer = AdamW::new(&model.parameters);
-    if recipe.optimizer.shard_state {
-        optimizer = optimizer.shard(ranks, &model.parameters);
-    }
+    let mut optimizer = AdamW::of(&recipe.optimizer, &model.parameters, ranks);
     let update_secs = slowest(ranks, || {
         clip_grad_norm(ranks, &model.parameters, &recipe.optimizer)?;
         // A rate of 0 costs what any other does and leaves the weights.

@@ -329,18 +329,13 @@ impl Training<'_> {
     /// Takes a checkpoint. Every rank calls it; rank 0 has it written.
     fn save(&mut self) -> anyhow::Result<()> {
         let Run { model, optimizer, plan, progress, recorder, matmul, .. } = &mut self.run;
-        let mut whole = None;
-        if self.recipe.optimizer.shard_state {
-            whole = optimizer.gather(self.ranks, &model.parameters)?;
-        }
-        let optimizer = whole.as_ref().unwrap_or(optimizer);
         let state = || TrainState {
             progress: progress.clone(),
             recipe_hash: self.recipe.hash(),
             plan_checksum: plan.as_ref().map_or(0, |plan| plan.checksum(progress.step)),
             cpu_matmul: matmul.clone(),
         };
-        self.saver.save(model, optimizer, state, recorder, self.shares.as_ref())
+        self.saver.save(model, optimizer, state, recorder, self.shares.as_ref(), self.ranks)
     }
 
     /// The last checkpoint is complete, and with it the run; `early` says why, where that is before its last step.

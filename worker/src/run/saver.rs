@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use tch::Tensor;
 use tercet_cluster::heartbeat::{self, Doing};
 use tercet_cluster::{Collective, CollectiveError};
 use tercet_configs::Recipe;
@@ -57,9 +58,10 @@ impl Saver {
     }
 
     /// Takes a checkpoint and lets it be written. If the previous one is still being written, training waits for it.
+    /// Every rank calls it.
     ///
     /// # Errors
-    /// The previous one could not be written.
+    /// The previous one could not be written; a collective that failed.
     pub fn save(
         &mut self,
         model: &M3Model,
@@ -67,8 +69,12 @@ impl Saver {
         state: impl FnOnce() -> TrainState,
         recorder: &mut Recorder,
         shares: Option<&Shares>,
+        ranks: &dyn Collective,
     ) -> anyhow::Result<()> {
-        let Some(background) = &mut self.background else { return Ok(()) };
+        let parameters = &model.parameters;
+        let Some(background) = &mut self.background else {
+            return Ok(optimizer.gather(ranks, parameters, |_, _, _| ())?);
+        };
         let started = Instant::now();
         let state = state();
         let was_busy = background.is_busy();
@@ -84,9 +90,10 @@ impl Saver {
         }
         if let Some(history) = recorder.history()? {
             let shares = shares.map(Shares::history).transpose()?.flatten();
-            let moments = [&optimizer.mean, &optimizer.square];
-            background.begin([history].into_iter().chain(shares).collect(), |snapshot| {
-                snapshot.take(&model.parameters.flat, moments, state)
+            background.begin([history].into_iter().chain(shares).collect(), |snapshot| -> anyhow::Result<()> {
+                snapshot.take(&parameters.flat, state);
+                let take = |moment, start, values: &Tensor| snapshot.take_moment(moment, start, values);
+                Ok(optimizer.gather(ranks, parameters, take)?)
             })?;
         }
         self.stall += started.elapsed();

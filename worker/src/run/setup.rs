@@ -21,7 +21,7 @@ use crate::agreement::{kind_of, same_weights};
 use crate::checkpoint::{self, Progress, Resumed, TrainState};
 use crate::machine::cores;
 use crate::machine::device::device_of;
-use crate::model::{M3Model, ModelOptions, Purpose};
+use crate::model::{M3Model, ModelOptions, Parameters, Purpose};
 use crate::ops::matmul::Measured;
 use crate::record::log;
 use crate::record::recorder::Recorder;
@@ -177,7 +177,7 @@ fn weights(recipe: &Recipe, resume: bool, ranks: &dyn Collective, remarks: &mut 
         return Ok(Start { model, optimizer, resumed: Some((path, state)) });
     }
     let model = model_of(recipe, ranks)?;
-    let optimizer = own_part(recipe, ranks, &model, AdamW::new(&model.parameters));
+    let optimizer = AdamW::of(&recipe.optimizer, &model.parameters, ranks);
     Ok(Start { model, optimizer, resumed: None })
 }
 
@@ -255,16 +255,12 @@ fn load_newest(
 ) -> anyhow::Result<Option<(PathBuf, Resumed)>> {
     let Some(path) = newest_good(recipe, ranks, remarks)? else { return Ok(None) };
     let options = ModelOptions::of(recipe);
-    let mut resumed = checkpoint::load(&path, &options, device_of(ranks), kind_of(recipe.precision))
+    let (device, kind) = (device_of(ranks), kind_of(recipe.precision));
+    let optimizer = |parameters: &Parameters| AdamW::of(&recipe.optimizer, parameters, ranks);
+    let resumed = checkpoint::load(&path, &options, device, kind, optimizer)
         .inspect_err(|_| remarks.iter().for_each(|text| tracing::warn!("{text}")))?;
     same_weights::check(ranks, &resumed.model.parameters.flat, format_args!("as {} has them", path.display()))?;
-    resumed.optimizer = own_part(recipe, ranks, &resumed.model, resumed.optimizer);
     Ok(Some((path, resumed)))
-}
-
-/// What of the optimizer's state this rank keeps.
-fn own_part(recipe: &Recipe, ranks: &dyn Collective, model: &M3Model, optimizer: AdamW) -> AdamW {
-    if recipe.optimizer.shard_state { optimizer.shard(ranks, &model.parameters) } else { optimizer }
 }
 
 /// The same token id must be the same token. A model without a tokenizer.json leaves nothing to compare.

@@ -27,8 +27,18 @@ pub struct AdamW {
     pub square: Tensor,
     /// Updates made.
     pub updates: u64,
-    /// The elements of the flat buffers that the state covers.
+    /// The elements of the flat buffers that the state covers: all, or a part of every bucket, in the buckets' order.
     own_ranges: Vec<Range<i64>>,
+    is_sharded: bool,
+}
+
+/// One of the two running means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Of gradients.
+    Mean,
+    /// Of squared gradients.
+    Square,
 }
 
 impl AdamW {
@@ -36,17 +46,18 @@ impl AdamW {
     #[allow(clippy::single_range_in_vec_init, reason = "one range of elements")]
     pub fn new(parameters: &Parameters) -> Self {
         let (mean, square) = (parameters.flat.zeros_like(), parameters.flat.zeros_like());
-        Self { mean, square, updates: 0, own_ranges: vec![0..parameters.numel()] }
+        Self { mean, square, updates: 0, own_ranges: vec![0..parameters.numel()], is_sharded: false }
     }
 
-    /// The part of this whole state that a rank keeps.
-    pub fn shard(self, ranks: &dyn Collective, parameters: &Parameters) -> Self {
+    /// Zero state of what this rank keeps: with `settings.shard_state` of its parts, and no more is ever made.
+    pub fn of(settings: &OptimizerSection, parameters: &Parameters, ranks: &dyn Collective) -> Self {
+        if !settings.shard_state {
+            return Self::new(parameters);
+        }
         let own_ranges = own_parts(ranks, parameters);
-        let pick = |flat: &Tensor| {
-            let parts: Vec<Tensor> = own_ranges.iter().map(|range| narrow(flat, range)).collect();
-            Tensor::cat(&parts, 0)
-        };
-        Self { mean: pick(&self.mean), square: pick(&self.square), updates: self.updates, own_ranges }
+        let len: i64 = own_ranges.iter().map(|own| own.end - own.start).sum();
+        let zeros = || Tensor::zeros([len], (parameters.flat.kind(), parameters.flat.device()));
+        Self { mean: zeros(), square: zeros(), updates: 0, own_ranges, is_sharded: true }
     }
 
     /// Copies the moments, mean and square, of the elements of the flat buffers from `start` on into the state. A
@@ -68,27 +79,41 @@ impl AdamW {
         }
     }
 
-    /// The whole of a sharded state, on rank 0. Every rank calls it.
+    /// Hands the moments of all elements to `take` on rank 0, piece by piece: each piece with the offset of its first
+    /// element in the flat buffers. Every rank calls it, after an update.
+    ///
+    /// A sharded state comes bucket by bucket. The flat gradient, which the next step zeroes, gives the room and is
+    /// overwritten, so the device holds no more than during a step.
     ///
     /// # Errors
     /// A collective that failed.
-    pub fn gather(&self, ranks: &dyn Collective, parameters: &Parameters) -> Result<Option<Self>, CollectiveError> {
-        let mut whole = (ranks.rank() == 0).then(|| Self::new(parameters));
+    pub fn gather(
+        &self,
+        ranks: &dyn Collective,
+        parameters: &Parameters,
+        mut take: impl FnMut(Moment, i64, &Tensor),
+    ) -> Result<(), CollectiveError> {
+        let moments = [(Moment::Mean, &self.mean), (Moment::Square, &self.square)];
+        if !self.is_sharded {
+            if ranks.rank() == 0 {
+                moments.iter().for_each(|(moment, values)| take(*moment, 0, values));
+            }
+            return Ok(());
+        }
+        let _guard = tch::no_grad_guard();
         let mut at = 0;
         for (bucket, own) in buckets(parameters, ranks.world_size()).into_iter().zip(&self.own_ranges) {
-            let moments = [(&self.mean, 0), (&self.square, 1)];
-            for (moment, which) in moments {
-                let values = Tensor::zeros([bucket.end - bucket.start], (moment.kind(), moment.device()));
-                let len = own.end - own.start;
-                values.narrow(0, own.start - bucket.start, len).copy_(&moment.narrow(0, at, len));
-                InPlace::gather_parts(ranks, values.shallow_clone())?.wait()?;
-                if let Some(whole) = &mut whole {
-                    narrow([&whole.mean, &whole.square][which], &bucket).copy_(&values);
+            let (room, len) = (narrow(&parameters.flat_grad(), &bucket), own.end - own.start);
+            for (moment, state) in moments {
+                room.narrow(0, own.start - bucket.start, len).copy_(&state.narrow(0, at, len));
+                InPlace::gather_parts(ranks, room.shallow_clone())?.wait()?;
+                if ranks.rank() == 0 {
+                    take(moment, bucket.start, &room);
                 }
             }
-            at += own.end - own.start;
+            at += len;
         }
-        Ok(whole.map(|whole| Self { updates: self.updates, ..whole }))
+        Ok(())
     }
 
     /// One update of all weights with the gradient in the flat buffer. Every rank calls it; with `settings.shard_state`
@@ -154,13 +179,14 @@ mod tests {
         let empty = |len: i64| Tensor::zeros([len], (tch::Kind::Float, tch::Device::Cpu));
         for own_ranges in [vec![0..10], vec![2..4, 7..9], vec![0..1, 3..3, 5..10]] {
             let len = own_ranges.iter().map(|own| own.end - own.start).sum();
-            let mut state = AdamW { mean: empty(len), square: empty(len), updates: 0, own_ranges: own_ranges.clone() };
+            let (mean, square, own_ranges) = (empty(len), empty(len), own_ranges.clone());
+            let mut state = AdamW { mean, square, updates: 0, own_ranges, is_sharded: true };
             // Three parameters, whose borders lie elsewhere.
             for part in [0..3, 3..8, 8..10] {
                 let own = narrow(&values, &part);
                 state.put(part.start, [&own, &(&own * 2.0)]);
             }
-            let parts: Vec<Tensor> = own_ranges.iter().map(|own| narrow(&values, own)).collect();
+            let parts: Vec<Tensor> = state.own_ranges.iter().map(|own| narrow(&values, own)).collect();
             let expected = Tensor::cat(&parts, 0);
             assert_eq!(state.mean, expected);
             assert_eq!(state.square, expected * 2.0);

@@ -33,9 +33,10 @@ impl From<&Tensor> for HostTensor<'static> {
 impl safetensors::View for &HostTensor<'_> {
     fn dtype(&self) -> Dtype {
         match self.kind {
+            Kind::Float => Dtype::F32,
             Kind::Double => Dtype::F64,
             Kind::Int64 => Dtype::I64,
-            _ => Dtype::F32,
+            other => unreachable!("{other:?} tensors are never written"),
         }
     }
 

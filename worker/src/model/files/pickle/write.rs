@@ -24,7 +24,7 @@ pub fn write_state_dict(path: &Path, tensors: &[(&str, &HostTensor)]) -> std::io
     archive.start_file(format!("{stem}/data.pkl"), options)?;
     archive.write_all(&program(tensors))?;
     archive.start_file(format!("{stem}/byteorder"), options)?;
-    archive.write_all(b"little")?;
+    archive.write_all(if cfg!(target_endian = "big") { b"big" } else { b"little" })?;
     for (key, (_, tensor)) in tensors.iter().enumerate() {
         archive.start_file(format!("{stem}/data/{key}"), options)?;
         archive.write_all(&tensor.bytes)?;
@@ -32,6 +32,20 @@ pub fn write_state_dict(path: &Path, tensors: &[(&str, &HostTensor)]) -> std::io
     archive.start_file(format!("{stem}/version"), options)?;
     archive.write_all(b"3\n")?;
     archive.finish()?.sync_all()
+}
+
+/// Appends a number: in four bytes where they hold it, else in eight.
+fn int(out: &mut Vec<u8>, n: i64) {
+    match i32::try_from(n) {
+        Ok(n) => {
+            out.push(b'J');
+            out.extend(n.to_le_bytes());
+        }
+        Err(_) => {
+            out.extend(b"\x8a\x08");
+            out.extend(n.to_le_bytes());
+        }
+    }
 }
 
 /// The pickle program of a dict of tensors, each over a storage of its own.
@@ -42,12 +56,12 @@ fn program(tensors: &[(&str, &HostTensor)]) -> Vec<u8> {
         out.extend((s.len() as u32).to_le_bytes());
         out.extend(s.as_bytes());
     };
-    let int = |out: &mut Vec<u8>, n: i64| {
-        out.push(b'J');
-        out.extend((n as i32).to_le_bytes());
-    };
     for (key, (name, tensor)) in tensors.iter().enumerate() {
-        let storage = if tensor.kind == Kind::Double { "DoubleStorage" } else { "FloatStorage" };
+        let storage = match tensor.kind {
+            Kind::Float => "FloatStorage",
+            Kind::Double => "DoubleStorage",
+            other => unreachable!("{other:?} tensors are never written"),
+        };
         text(&mut out, name);
         out.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
         text(&mut out, "storage");
@@ -67,4 +81,22 @@ fn program(tensors: &[(&str, &HostTensor)]) -> Vec<u8> {
     }
     out.extend(b"u."); // set items, stop
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_takes_the_bytes_that_it_needs() {
+        for (number, expected) in [
+            (7, &b"J\x07\0\0\0"[..]),
+            (i64::from(i32::MAX), b"J\xff\xff\xff\x7f"),
+            (1 << 31, b"\x8a\x08\0\0\0\x80\0\0\0\0"),
+        ] {
+            let mut out = Vec::new();
+            int(&mut out, number);
+            assert_eq!(out, expected);
+        }
+    }
 }
