@@ -3,8 +3,8 @@
 //!
 //! It fetches Debian's manual pages in 25 languages, trains a tokenizer, and trains a model in the paper's three stages
 //! (RetroMAE on texts; the dense head on pairs; all three heads with mined negatives). It measures before the first and
-//! after each. Everything that Tercet does is done by `tercet` itself, with commands that a user would type, and lies in
-//! one run folder afterwards.
+//! after each. Everything that Tercet does is done by `tercet` itself, with commands that a user would type, and lies
+//! in one run folder afterwards.
 //!
 //! Not here: anything that training needs. [`summary`] only shows what `tercet eval` measures.
 

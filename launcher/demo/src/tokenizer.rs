@@ -1,7 +1,7 @@
 //! A tokenizer of the demo's own: a Unigram model trained on its corpus, in the shape of XLM-RoBERTa's.
 //!
-//! The same texts give the same file: the trainer of the crate `tokenizers` alone does not, for it goes through words in
-//! the order of a hash map, and adds its numbers up in an order that depends on threads.
+//! The same texts give the same file: the trainer of the crate `tokenizers` alone does not, for it goes through words
+//! in the order of a hash map, and adds its numbers up in an order that depends on threads.
 //!
 //! Also writes the two small files with which Hugging Face's loaders take the folder for a model's tokenizer.
 

@@ -198,8 +198,8 @@ impl Holder<'_> {
         texts.tokens * layer.max(norm).max(2.0 * self.e() * self.head_floats()) + 4.0 * self.probabilities(texts)
     }
 
-    /// What attention holds once or more where no kernel serves it: on a GPU in float32, the probabilities of some heads
-    /// of one text (`worker/src/ops/attention/reference.rs`).
+    /// What attention holds once or more where no kernel serves it: on a GPU in float32, the probabilities of some
+    /// heads of one text (`worker/src/ops/attention/reference.rs`).
     fn probabilities(&self, texts: &Encoded) -> f64 {
         if self.device == Device::Cpu || self.shape.compute_bytes < self.shape.element_bytes {
             return 0.0;

@@ -1,8 +1,9 @@
 //! Reads files of any layout, whatever they are packed as.
 //!
-//! [`lines`] are lines of text, [`objects`] lines of JSON or rows of columns, [`cells`] lines of a table, [`entries`] the elements of one list
-//! of JSON. [`records`] are objects or lines of a table, in whose [`Field`]s texts stand; [`texts`] are texts with ids.
-//! Each is read one at a time. A visitor refuses one by a reason, and the error has file and line.
+//! [`lines`] are lines of text, [`objects`] lines of JSON or rows of columns, [`cells`] lines of a table, [`entries`]
+//! the elements of one list of JSON. [`records`] are objects or lines of a table, in whose [`Field`]s texts stand;
+//! [`texts`] are texts with ids. Each is read one at a time. A visitor refuses one by a reason, and the error has file
+//! and line.
 
 mod cells;
 mod entries;

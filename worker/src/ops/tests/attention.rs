@@ -84,8 +84,8 @@ pub fn cls_attention(lens: &[usize], head_len: i64, p: f64) -> Case {
     Case { name, kinds: ALL, found: Box::new(found), exact, tolerances: [2e-6, 3e-2] }
 }
 
-/// Two texts, of 5 and of 3 tokens with a token of no text behind each; 3 rows and 1 row that ask. In the first text row 1
-/// sees nothing: its set leaves its own place alone.
+/// Two texts, of 5 and of 3 tokens with a token of no text behind each; 3 rows and 1 row that ask. In the first text
+/// row 1 sees nothing: its set leaves its own place alone.
 pub fn visible_attention(p: f64) -> Case {
     let (head_len, width) = (4, 8);
     let attention = Attention { num_heads: HEADS, dropout: Dropout::new(3, p) };
