@@ -116,6 +116,22 @@ impl Ranking {
     pub fn name(self) -> String {
         name_of(&self)
     }
+
+    /// Whether it ranks again by what an index does not hold, the best documents of the dense list.
+    pub fn encodes_again(self) -> bool {
+        matches!(self, Self::MultiVector | Self::All)
+    }
+
+    /// What an index must hold for it, as the rankings by that alone.
+    pub fn needs_of_an_index(self) -> &'static [Self] {
+        match self {
+            Self::Dense | Self::MultiVector => &[Self::Dense],
+            Self::Lexical => &[Self::Lexical],
+            Self::Bm25 => &[Self::Bm25],
+            Self::Bm25Words => &[Self::Bm25Words],
+            Self::DenseLexical | Self::All => &[Self::Dense, Self::Lexical],
+        }
+    }
 }
 
 /// What weights of tokens are taken for.
