@@ -245,6 +245,14 @@ impl M3Model {
         (self.parameters.flat.kind(), self.parameters.flat.device())
     }
 
+    /// The name of what attends in training: `own`, `flash` or `reference`.
+    pub fn attends_by(&self) -> &'static str {
+        let like = Tensor::empty([0], (self.parameters.compute_kind(), self.parameters.flat.device()));
+        let (heads, p) = (self.config.num_attention_heads, self.config.attention_probs_dropout_prob);
+        let attention = Attention { num_heads: heads as i64, dropout: Dropout::new(0, p) };
+        attention.kernel_name(&like, (self.config.hidden_size / heads) as i64)
+    }
+
     /// Allocates gradients and makes the encoder compute in `kind`; needed once before [`M3Model::backward`].
     pub fn enable_gradients(&mut self, kind: Kind) {
         self.parameters.enable_gradients(|name| head_of(name).is_none());
@@ -418,11 +426,11 @@ impl M3Model {
     }
 
     /// Makes the head that predicts words expect each as often as it occurs in the texts: the bias is the logarithm of
-    /// its share, `counts` being how often each id occurs. A bias of 0 would have to learn that in thousands of steps,
+    /// its share, `counts` being how often each id occurs, and one more. A bias of 0 would have to learn that in thousands of steps,
     /// and until then what all texts have in common would crowd the hidden states, sentence vectors among them.
-    pub fn expect_words(&mut self, counts: &[u64]) {
-        let total = counts.iter().sum::<u64>() as f64 + counts.len() as f64;
-        let shares: Vec<f64> = counts.iter().map(|&count| ((count + 1) as f64 / total).ln()).collect();
+    pub fn expect_words(&mut self, counts: &[f64]) {
+        let total = counts.iter().sum::<f64>() + counts.len() as f64;
+        let shares: Vec<f64> = counts.iter().map(|count| ((count + 1.0) / total).ln()).collect();
         let mut bias = self.parameters.leaf(MASKED_LM_BIAS);
         tch::no_grad(|| bias.copy_(&Tensor::from_slice(&shares)));
         self.parameters.refresh();
