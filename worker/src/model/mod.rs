@@ -29,6 +29,8 @@ use crate::machine::phase::{Phase, during};
 use crate::model::pretraining::{Body, MASKED_LM_BIAS, Pretraining, PretrainingBatch, Scales, Told};
 use crate::model::representation::{Gradients, Heads, SubBatchRepresentations};
 use crate::model::sub_batch::{Framing, SubBatch};
+use crate::ops::attention::Attention;
+use crate::ops::dropout::Dropout;
 use crate::tensors::libtorch;
 
 /// Why a model cannot be read or written.
