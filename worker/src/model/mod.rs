@@ -247,9 +247,9 @@ impl M3Model {
         (self.parameters.flat.kind(), self.parameters.flat.device())
     }
 
-    /// The name of what attends in training: `own`, `flash` or `reference`.
-    pub fn attends_by(&self) -> &'static str {
-        let like = Tensor::empty([0], (self.parameters.compute_kind(), self.parameters.flat.device()));
+    /// The name of what attends in training that computes in `kind`: `own`, `flash` or `reference`.
+    pub fn attends_by(&self, kind: Kind) -> &'static str {
+        let like = Tensor::empty([0], (kind, self.parameters.flat.device()));
         let (heads, p) = (self.config.num_attention_heads, self.config.attention_probs_dropout_prob);
         let attention = Attention { num_heads: heads as i64, dropout: Dropout::new(0, p) };
         attention.kernel_name(&like, (self.config.hidden_size / heads) as i64)
@@ -428,8 +428,9 @@ impl M3Model {
     }
 
     /// Makes the head that predicts words expect each as often as it occurs in the texts: the bias is the logarithm of
-    /// its share, `counts` being how often each id occurs, and one more. A bias of 0 would have to learn that in thousands of steps,
-    /// and until then what all texts have in common would crowd the hidden states, sentence vectors among them.
+    /// its share, `counts` being how often each id occurs, and one more. A bias of 0 would have to learn that in
+    /// thousands of steps, and until then what all texts have in common would crowd the hidden states, sentence vectors
+    /// among them.
     pub fn expect_words(&mut self, counts: &[f64]) {
         let total = counts.iter().sum::<f64>() + counts.len() as f64;
         let shares: Vec<f64> = counts.iter().map(|count| ((count + 1.0) / total).ln()).collect();

@@ -17,7 +17,7 @@ use super::error::SetupError;
 use super::evaluation;
 use super::lock::RunLock;
 use super::words;
-use crate::agreement::{kind_of, same_weights};
+use crate::agreement::{compute_kind_of, kind_of, same_weights};
 use crate::checkpoint::{self, Progress, Resumed, TrainState};
 use crate::machine::cores;
 use crate::machine::device::device_of;
@@ -89,7 +89,7 @@ pub(super) fn set_up(
     let datasets = evaluation::read(recipe, &mut remarks, ranks)?;
     let plan = if recipe.steps > 0 { Some(Arc::new(plan(recipe, ranks)?)) } else { None };
     let Start { mut model, optimizer, resumed } = weights(recipe, resume, ranks, &mut remarks)?;
-    if device_of(ranks).is_cuda() && model.attends_by() == "reference" {
+    if device_of(ranks).is_cuda() && model.attends_by(compute_kind_of(recipe.precision)) == "reference" {
         remarks.push(SLOW_ATTENTION.into());
     }
     if let Some(plan) = &plan {

@@ -199,26 +199,30 @@ impl Holder<'_> {
         let layer = compute * (3.0 * ffn + 3.0 * d);
         let norm = (compute * 4.0 + self.norm_temporaries(3.0)) * d;
         let passing = texts.tokens * layer.max(norm).max(2.0 * self.e() * self.head_floats());
-        // The sums grow with the number of texts: the last sub-batch, of the shortest, may have most.
-        let attention = self.attention_backward(texts).max(self.attention_backward(&self.load.last));
-        passing.max(attention) + 4.0 * self.probabilities(texts)
+        passing.max(self.attention_backward(texts.tokens)) + 4.0 * self.probabilities(texts)
     }
 
-    /// What goes through attention on a GPU on its way back: gradients of the result, of queries, keys and values one by
-    /// one and beside each other; and the flash kernel's sums of the queries' gradients in float32, as many as
-    /// multiprocessors share a head, each text with 128 rows more.
-    fn attention_backward(&self, texts: &Encoded) -> f64 {
+    /// What goes through attention on a GPU on its way back, of at most `tokens`: gradients of the result, of queries,
+    /// keys and values one by one and beside each other; and the flash kernel's sums of the queries' gradients in
+    /// float32. There are as many of these as multiprocessors share a head, and each text has 128 rows more.
+    fn attention_backward(&self, tokens: f64) -> f64 {
         let c = &self.shape.config;
         if self.device == Device::Cpu || !self.flash_attends() {
             return 0.0;
         }
-        let (d, heads) = (c.hidden_size as f64, c.num_attention_heads as f64);
+        let (d, heads, load) = (c.hidden_size as f64, c.num_attention_heads as f64, self.load);
         let head_size = c.hidden_size / c.num_attention_heads;
         let rounded = head_size.next_multiple_of(if head_size > 128 { 64 } else { 32 }) as f64;
-        let shares = (MULTIPROCESSORS / (texts.num_texts * heads).max(1.0)).ceil();
-        let rows = texts.tokens + 128.0 * texts.num_texts;
-        let sums = shares * rows * heads * rounded + rows * heads;
-        self.shape.compute_bytes as f64 * texts.tokens * 7.0 * d + size_of::<f32>() as f64 * sums
+        let sums = |texts: f64, tokens: f64| {
+            let shares = (MULTIPROCESSORS / (texts * heads)).ceil();
+            (tokens + 128.0 * texts) * heads * (shares * rounded + 1.0)
+        };
+        // Few long texts have many sums each, and many short ones have many rows.
+        let longest = load.encoded.longest.max(1.0);
+        let of_long = sums((tokens / longest).floor().max(1.0), tokens.max(longest));
+        let of_short = [load.largest, load.last].map(|of| sums(of.num_texts.max(1.0), of.tokens));
+        let most = of_short.into_iter().fold(of_long, f64::max);
+        self.shape.compute_bytes as f64 * tokens * 7.0 * d + size_of::<f32>() as f64 * most
     }
 
     /// Whether libtorch's flash kernel attends.
