@@ -48,6 +48,11 @@ impl Heads {
         if without { Self::DENSE } else { Self::ALL }
     }
 
+    /// Those of them that an index holds; multi-vectors are made again of the documents that a ranking needs.
+    pub fn in_an_index(self) -> Self {
+        Self { multi_vector: false, ..self }
+    }
+
     /// How many.
     pub fn num(self) -> usize {
         1 + usize::from(self.lexical) + usize::from(self.multi_vector)

@@ -8,6 +8,11 @@ use crate::loss_table::NUM_TERMS;
 /// serves.
 pub const MOST_PROBABILITIES: usize = 1 << 27;
 
+/// Whether a GPU's flash kernel of attention takes heads of this size, in bfloat16 on cards that have it.
+pub fn flash_takes(head_size: usize) -> bool {
+    head_size.is_multiple_of(8) && head_size <= 256
+}
+
 /// Elements of a tile of scoring at most: similarities of query vectors and passages, and lexical weights that are laid
 /// out over the queries' vocabulary.
 pub const TILE_ELEMENTS: usize = 1 << 22;

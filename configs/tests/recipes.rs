@@ -14,7 +14,7 @@ fn recipe(name: &str) -> Recipe {
 fn every_shipped_recipe_loads() {
     let mut count = 0;
     let read = |folder: &str| std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap();
-    let others = ["Cargo.toml", "demo-eval.toml", "eval.toml"];
+    let others = ["Cargo.toml", "curate.toml", "demo-eval.toml", "eval.toml"];
     for entry in read(".").chain(read("../tests/recipes")).chain(read("../pipelines/m3/mini")) {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|e| e == "toml") && !others.iter().any(|other| path.ends_with(other)) {

@@ -120,7 +120,8 @@ struct Texts {
 
   Texts(HostView& views, const Tensor& starts_query, const Tensor& starts_key, int64_t longest_query, int64_t longest_key)
       : asks(host_of(views, starts_query)), answers(host_of(views, starts_key)) {
-    TORCH_CHECK(asks.size() == answers.size(), "cu_seqlens_k must have shape (batch_size + 1)");
+    TORCH_CHECK(asks.size() == answers.size() && asks.size() > 1, "cu_seqlens_k must have shape (batch_size + 1)");
+    TORCH_CHECK(asks.front() == 0 && answers.front() == 0, "texts begin at row 0");
     for (size_t i = 0; i + 1 < asks.size(); ++i) {
       TORCH_CHECK(asks[i + 1] - asks[i] <= longest_query && answers[i + 1] - answers[i] <= longest_key,
                   "a text is longer than max_seqlen says: the kernel would leave its end out");
@@ -146,7 +147,24 @@ struct Texts {
   }
 };
 
+// CUDA's backward pass holds sums of the queries' gradients in float32: as many as multiprocessors share a head where
+// the order of addition is fixed, each text with 128 rows more, and a number for each row.
+Tensor room_of_sums(const Tensor& query, int64_t texts) {
+  constexpr int64_t multiprocessors = 108;
+  const int64_t heads = query.size(1), size = query.size(2), unit = size > 128 ? 64 : 32;
+  const int64_t shares = at::globalContext().deterministicAlgorithms() ? (multiprocessors + texts * heads - 1) / (texts * heads) : 1;
+  const int64_t rounded = (size + unit - 1) / unit * unit;
+  return at::empty({(query.size(0) + 128 * texts) * heads * (shares * rounded + 1)}, query.options().dtype(at::kFloat));
+}
+
+// CUDA leaves what lies behind the last text as it was, without a word.
+void check_ends(const Texts& texts, const Tensor& query, const Tensor& key) {
+  TORCH_CHECK(texts.asks.back() == query.size(0) && texts.answers.back() == key.size(0), "the last text ends elsewhere");
+}
+
 void check_flash(const Tensor& query, const Tensor& key, const Tensor& value) {
+  TORCH_CHECK(key.sizes() == value.sizes() && query.size(1) == key.size(1) && query.size(2) == key.size(2),
+              "shapes of query, key and value do not go together");
   TORCH_CHECK(stand_in_capability() >= 80, "FlashAttention only supports Ampere GPUs or newer.");
   TORCH_CHECK(query.scalar_type() == at::kBFloat16 || query.scalar_type() == at::kHalf,
               "FlashAttention only support fp16 and bf16 data type");
@@ -179,6 +197,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> flash(
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
   HostView views;
   const Texts texts(views, *starts_query, *starts_key, longest_query.expect_int(), longest_key.expect_int());
+  check_ends(texts, query, key);
   const auto q = host(views, query), k = host(views, key), v = host(views, value);
   int64_t seed = 0;
   // Another one every time, as CUDA's generator moves on.
@@ -191,9 +210,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> flash(
     texts.asking(output, i).copy_(all.dropped(all.probabilities).matmul(texts.answering(v, i)));
     log_sums.narrow(1, texts.asks[i], all.log_sums.size(1)).copy_(all.log_sums);
   }
-  const auto state = at::empty({2}, at::kLong).fill_(seed).to(query.device());
-  return {to_device(output, query), to_device(log_sums, query, at::kFloat), state, at::empty({}, at::kLong).fill_(0).to(query.device()),
-          Tensor()};
+  // Two numbers of 64 bits without a sign, as CUDA has them.
+  const auto state = at::empty({2}, at::kLong).fill_(seed).to(at::kUInt64).to(query.device());
+  return {to_device(output, query), to_device(log_sums, query, at::kFloat), state,
+          at::empty({}, at::kLong).fill_(0).to(at::kUInt64).to(query.device()), Tensor()};
 }
 
 std::tuple<Tensor, Tensor, Tensor> flash_backward(
@@ -209,9 +229,11 @@ std::tuple<Tensor, Tensor, Tensor> flash_backward(
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
   HostView views;
   const Texts texts(views, starts_query, starts_key, longest_query.expect_int(), longest_key.expect_int());
+  check_ends(texts, query, key);
   const auto q = host(views, query), k = host(views, key), v = host(views, value), d = host(views, grad);
   const auto factor = scale_of(query, scale);
-  auto generator = at::detail::createCPUGenerator(static_cast<uint64_t>(views.of(state).data_ptr<int64_t>()[0]));
+  const auto room = room_of_sums(query, texts.size());
+  auto generator = at::detail::createCPUGenerator(static_cast<uint64_t>(views.of(state).data_ptr<uint64_t>()[0]));
   const auto d_query = at::empty_like(q, at::MemoryFormat::Contiguous), d_key = at::empty_like(k, at::MemoryFormat::Contiguous),
              d_value = at::empty_like(v, at::MemoryFormat::Contiguous);
   for (size_t i = 0; i < texts.size(); ++i) {

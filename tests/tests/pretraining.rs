@@ -161,6 +161,22 @@ fn later_stages_and_further_pre_training_start_from_what_is_saved() {
     encode.arg("--out").arg(scene.place.path("out.jsonl")).ranks(1).succeed();
 }
 
+/// A step at next to no rate leaves the bias as it began: the logarithm of each word's share, every word once more.
+#[test]
+fn a_fresh_head_expects_words_as_often_as_they_occur() {
+    let scene = TextScene::of(["w4 w5 w5 w6", "w6 w5", "w7"].map(str::to_owned).into_iter().cycle().take(12));
+    let recipe = scene.recipe(1).set("optimizer.learning_rate", 1e-9);
+    scene.train(&recipe, "run", 1).succeed();
+    let head = tensors::read(&scene.checkpoint("run", 1).join("model/mlm_head.safetensors"));
+    let bias = &head["lm_head.bias"];
+    assert_eq!(bias.len(), VOCABULARY);
+    let total = 4.0 * 7.0 + VOCABULARY as f64;
+    let mut counts: Vec<f64> = bias.iter().map(|share| share.exp() * total - 1.0).collect();
+    counts.sort_by(f64::total_cmp);
+    let expected = std::iter::repeat_n(0.0, VOCABULARY - 4).chain([4.0, 4.0, 8.0, 12.0]);
+    assert!(counts.iter().zip(expected).all(|(found, count)| (found - count).abs() < 1e-4), "{counts:?}");
+}
+
 #[test]
 fn what_cannot_be_pre_trained_is_refused_in_words() {
     let scene = TextScene::new();

@@ -49,12 +49,13 @@ impl EvalSection {
     /// The name of the mean over data sets, which no data set has.
     pub const MEAN: &str = "mean";
 
+    /// The heads and their combinations by name, in the order in which people read them.
+    pub const BY_HEADS: [&str; 5] = ["dense", "lexical", "multi_vector", "dense_lexical", "all"];
+
     /// What documents are ranked by, by name: all heads that `preset` trains, and their combinations.
     pub fn rankings(preset: LossPreset) -> &'static [&'static str] {
         match preset {
-            LossPreset::Unified | LossPreset::PaperV1 | LossPreset::Independent => {
-                &["dense", "lexical", "dense_lexical", "multi_vector", "all"]
-            }
+            LossPreset::Unified | LossPreset::PaperV1 | LossPreset::Independent => &Self::BY_HEADS,
             LossPreset::Dense => &["dense"],
             LossPreset::Retromae | LossPreset::Mlm => &[],
         }

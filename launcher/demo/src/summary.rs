@@ -9,7 +9,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 /// Heads and combinations in the table's order.
-pub(crate) const HEADS: [&str; 5] = ["dense", "lexical", "multi_vector", "dense_lexical", "all"];
+pub(crate) const HEADS: [&str; 5] = tercet_configs::EvalSection::BY_HEADS;
 
 /// What counting words achieves: tokens of the model, which need no training (Robertson et al., 1994).
 pub(crate) const BM25: &str = "bm25";

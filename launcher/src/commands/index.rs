@@ -37,6 +37,6 @@ fn shape(what: &IndexArgs) -> anyhow::Result<ModelShape> {
     let pooling = folder.pooling(what.pooling.map(Into::into))?;
     let loss = LossSection::default();
     let mut shape = ModelShape::new(config, &ModelSection::default(), &loss, Precision::Fp32, (true, pooling));
-    shape.heads.multi_vector = false;
+    shape.heads = shape.heads.in_an_index();
     Ok(shape)
 }

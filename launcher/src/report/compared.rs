@@ -3,17 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tercet_configs::Metric;
+use tercet_configs::{EvalSection, Metric};
 
 use super::bootstrap::{Differences, Interval, SAMPLES, SEED, intervals};
 use super::document::{Block, Cell, Section, Table};
 use super::evaluated::{DataSet, Evaluated};
 use crate::plan::grouped;
 
-/// Rankings in the order of rows; others stand behind them.
-const RANKINGS: [&str; 7] = ["bm25", "bm25_words", "dense", "lexical", "multi_vector", "dense_lexical", "all"];
-/// Rankings that no training changes.
+/// Rankings that no training changes. Rows are in their order, then in that of the heads; others stand behind them.
 const UNTRAINED: [&str; 2] = ["bm25", "bm25_words"];
+
+fn in_order() -> impl Iterator<Item = &'static str> {
+    UNTRAINED.into_iter().chain(EvalSection::BY_HEADS)
+}
 
 /// Evaluations that share a data set with the same queries as the first of them, with which they are compared.
 struct Group<'a> {
@@ -147,7 +149,7 @@ impl<'a> Group<'a> {
             .figures()
             .filter(|(member, ranking, _)| !(*member > 0 && self.is_one_for_all(ranking)))
             .map(|(member, ranking, _)| {
-                (RANKINGS.iter().position(|own| *own == ranking).unwrap_or(RANKINGS.len()), ranking, member)
+                (in_order().position(|own| own == ranking).unwrap_or(usize::MAX), ranking, member)
             })
             .collect();
         rows.into_iter().map(|(_, ranking, member)| (member, ranking)).collect()

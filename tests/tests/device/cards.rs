@@ -51,12 +51,14 @@ fn a_run_computes_in_what_its_card_is_made_for_and_its_folder_says_so() {
         let recipe = fs::read_to_string(scene.place.path(&run).join("recipe.toml")).unwrap();
         let found = recipe.lines().find(|line| line.starts_with("precision = "));
         assert_eq!(found, Some(&*format!("precision = {precision:?}")), "compute capability {capability}");
+        let log = fs::read_to_string(scene.place.path(&run).join("train.log")).unwrap();
+        assert_eq!(log.contains("attention goes text by text"), precision == "fp32", "{log}");
     }
 }
 
-/// libtorch prefers cuDNN's attention on Hopper, which prepares itself anew for each length.
+/// libtorch would prefer cuDNN's attention on Hopper, which prepares itself anew for each length.
 #[test]
-fn attention_is_never_cudnns() {
+fn attention_is_the_flash_kernels_wherever_it_serves() {
     let Some(device) = StandIn::new(1) else { return };
     let place = Place::new();
     for capability in ["80", "90"] {
@@ -67,6 +69,7 @@ fn attention_is_never_cudnns() {
         let report: Value = serde_json::from_str(&probe.succeed()).unwrap();
         assert_eq!(report["device"], "cuda", "{report}");
         let all = report["attention"].as_array().unwrap();
-        assert!(!all.is_empty() && all.iter().all(|one| one["kernel"] != "cudnn"), "{report}");
+        let expected = |one: &Value| if one["precision"] == "bf16" { "flash" } else { "reference" };
+        assert!(!all.is_empty() && all.iter().all(|one| one["kernel"] == expected(one)), "{report}");
     }
 }

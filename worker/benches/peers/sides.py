@@ -99,7 +99,7 @@ def read_tercet(_, output: str) -> jobs.Outcome:
             step["step_secs"],
             step["cpu_secs"],
             round(step["tokens"]),
-            round(step["tokens"] / (1 - step["padding_share"])),
+            round(step["tokens"]),
         )
         for step in report["steps"]
     ]

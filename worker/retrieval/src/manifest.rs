@@ -96,7 +96,7 @@ pub struct Encoding {
     pub passage_prompt: String,
     /// Tokens of a passage at most.
     pub passage_max_len: usize,
-    /// Padded tokens that went through the encoder at a time.
+    /// Tokens that went through the encoder at a time.
     pub sub_batch_tokens: usize,
 }
 

@@ -1,4 +1,4 @@
-//! `probe`: which attention kernels libtorch chooses on this device, and what they cost, in the shapes of a model.
+//! `probe`: what attends on this device, and what it costs, in the shapes of a model.
 //!
 //! Whether libtorch's flash kernel serves depends on card, type and head size, and decides a factor of ten or more.
 
@@ -98,7 +98,7 @@ impl Trial {
             texts: self.texts,
             len: self.len,
             dropout: self.dropout,
-            kernel: attention.kernel_name(&qkv).to_owned(),
+            kernel: attention.kernel_name(&d_output, HEAD_SIZE).to_owned(),
             first_secs,
             secs,
             flops_per_sec: flops / secs,

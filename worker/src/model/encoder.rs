@@ -106,8 +106,6 @@ impl Encoder {
 
     /// Adds the gradients of all weights, from the gradient of the hidden states that the forward pass gave. Calls
     /// `ready(first)` once this sub-batch adds nothing more to the gradients of matrices from offset `first` on.
-    ///
-    /// Padding contributes nothing: its hidden states reach no representation, so its gradient is exactly 0.
     pub fn backward(
         &self,
         parameters: &Parameters,

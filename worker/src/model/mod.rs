@@ -29,6 +29,8 @@ use crate::machine::phase::{Phase, during};
 use crate::model::pretraining::{Body, MASKED_LM_BIAS, Pretraining, PretrainingBatch, Scales, Told};
 use crate::model::representation::{Gradients, Heads, SubBatchRepresentations};
 use crate::model::sub_batch::{Framing, SubBatch};
+use crate::ops::attention::Attention;
+use crate::ops::dropout::Dropout;
 use crate::tensors::libtorch;
 
 /// Why a model cannot be read or written.
@@ -245,6 +247,14 @@ impl M3Model {
         (self.parameters.flat.kind(), self.parameters.flat.device())
     }
 
+    /// The name of what attends in training that computes in `kind`: `own`, `flash` or `reference`.
+    pub fn attends_by(&self, kind: Kind) -> &'static str {
+        let like = Tensor::empty([0], (kind, self.parameters.flat.device()));
+        let (heads, p) = (self.config.num_attention_heads, self.config.attention_probs_dropout_prob);
+        let attention = Attention { num_heads: heads as i64, dropout: Dropout::new(0, p) };
+        attention.kernel_name(&like, (self.config.hidden_size / heads) as i64)
+    }
+
     /// Allocates gradients and makes the encoder compute in `kind`; needed once before [`M3Model::backward`].
     pub fn enable_gradients(&mut self, kind: Kind) {
         self.parameters.enable_gradients(|name| head_of(name).is_none());
@@ -418,11 +428,12 @@ impl M3Model {
     }
 
     /// Makes the head that predicts words expect each as often as it occurs in the texts: the bias is the logarithm of
-    /// its share, `counts` being how often each id occurs. A bias of 0 would have to learn that in thousands of steps,
-    /// and until then what all texts have in common would crowd the hidden states, sentence vectors among them.
-    pub fn expect_words(&mut self, counts: &[u64]) {
-        let total = counts.iter().sum::<u64>() as f64 + counts.len() as f64;
-        let shares: Vec<f64> = counts.iter().map(|&count| ((count + 1) as f64 / total).ln()).collect();
+    /// its share, `counts` being how often each id occurs, and one more. A bias of 0 would have to learn that in
+    /// thousands of steps, and until then what all texts have in common would crowd the hidden states, sentence vectors
+    /// among them.
+    pub fn expect_words(&mut self, counts: &[f64]) {
+        let total = counts.iter().sum::<f64>() + counts.len() as f64;
+        let shares: Vec<f64> = counts.iter().map(|count| ((count + 1.0) / total).ln()).collect();
         let mut bias = self.parameters.leaf(MASKED_LM_BIAS);
         tch::no_grad(|| bias.copy_(&Tensor::from_slice(&shares)));
         self.parameters.refresh();

@@ -11,8 +11,8 @@ pub struct Fitted {
     pub scoring_bytes: u64,
     /// One sub-batch, forward and backward.
     pub sub_batch_bytes: u64,
-    /// Padded tokens of a sub-batch.
+    /// Tokens of a sub-batch.
     pub sub_batch_tokens: usize,
-    /// Padded tokens whose graphs are kept: the smallest rank's.
+    /// Tokens whose graphs are kept: the smallest rank's.
     pub kept_graph_tokens: usize,
 }

@@ -309,7 +309,7 @@ impl OpenBlock {
         let most = encoder.num_tokens_of(max_len);
         let (dense, lexical, num_empty) = match heads.dense || heads.lexical {
             true => {
-                let wanted = Heads { lexical: heads.lexical, multi_vector: false };
+                let wanted = Heads { lexical: heads.lexical, ..Heads::DENSE };
                 let Stretch { vectors, num_empty } =
                     encoder.encode_stretch(&encoding.passage_prompt, &texts, max_len, wanted)?;
                 (floats(&vectors.dense), vectors.lexical.iter().map(token_weights).collect(), num_empty)

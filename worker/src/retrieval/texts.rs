@@ -32,7 +32,7 @@ pub struct EncoderOptions {
     pub pooling: Option<Pooling>,
     /// Puts a CLS before each stretch of this many tokens of a text.
     pub mcls: Option<NonZeroUsize>,
-    /// Padded tokens that go through the encoder at a time.
+    /// Tokens that go through the encoder at a time.
     pub sub_batch_tokens: usize,
     /// The encoder's arithmetic; "auto" is decided by the ranks' devices.
     pub precision: Precision,

@@ -88,14 +88,13 @@ impl Saver {
                 state.progress.step
             ));
         }
-        if let Some(history) = recorder.history()? {
-            let shares = shares.map(Shares::history).transpose()?.flatten();
-            background.begin([history].into_iter().chain(shares).collect(), |snapshot| -> anyhow::Result<()> {
-                snapshot.take(&parameters.flat, state);
-                let take = |moment, start, values: &Tensor| snapshot.take_moment(moment, start, values);
-                Ok(optimizer.gather(ranks, parameters, take)?)
-            })?;
-        }
+        let shares = shares.map(Shares::history).transpose()?.flatten();
+        let histories = recorder.history()?.into_iter().chain(shares).collect();
+        background.begin(histories, |snapshot| -> anyhow::Result<()> {
+            snapshot.take(&parameters.flat, state);
+            let take = |moment, start, values: &Tensor| snapshot.take_moment(moment, start, values);
+            Ok(optimizer.gather(ranks, parameters, take)?)
+        })?;
         self.stall += started.elapsed();
         tell(recorder, before, &remarks);
         Ok(())

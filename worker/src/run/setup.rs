@@ -17,7 +17,7 @@ use super::error::SetupError;
 use super::evaluation;
 use super::lock::RunLock;
 use super::words;
-use crate::agreement::{kind_of, same_weights};
+use crate::agreement::{compute_kind_of, kind_of, same_weights};
 use crate::checkpoint::{self, Progress, Resumed, TrainState};
 use crate::machine::cores;
 use crate::machine::device::device_of;
@@ -89,6 +89,9 @@ pub(super) fn set_up(
     let datasets = evaluation::read(recipe, &mut remarks, ranks)?;
     let plan = if recipe.steps > 0 { Some(Arc::new(plan(recipe, ranks)?)) } else { None };
     let Start { mut model, optimizer, resumed } = weights(recipe, resume, ranks, &mut remarks)?;
+    if device_of(ranks).is_cuda() && model.attends_by(compute_kind_of(recipe.precision)) == "reference" {
+        remarks.push(SLOW_ATTENTION.into());
+    }
     if let Some(plan) = &plan {
         let prefixes = agreed_prefixes(plan.store(), &recipe.data);
         let prompts = prefixes.map(|(query, passage)| Prompts::of_prefixes(query, passage));
@@ -96,7 +99,9 @@ pub(super) fn set_up(
         check_same_tokenizer(&model, plan.store(), &recipe.data.store)?;
         model.check_lengths(plan.longest_text(), i64::from(plan.store().max_token_id()))?;
         if resumed.is_none() && model.predicts_words_afresh() {
-            model.expect_words(&words::counts(plan, model.config.vocab_size)?);
+            let datasets = plan.sources().iter().flat_map(|source| source.datasets.iter().copied());
+            model.expect_words(&words::counts(plan.store(), datasets, model.config.vocab_size)?);
+            same_weights::check(ranks, &model.parameters.flat, "with the words' shares")?;
         }
     }
     if let Some((path, state)) = &resumed {
@@ -124,6 +129,10 @@ pub(super) fn set_up(
     }
     Ok(Run { model, optimizer, plan, progress, is_resumed, recorder, datasets, matmul, lock })
 }
+
+/// What is to be said where no kernel attends.
+const SLOW_ATTENTION: &str = "attention goes text by text, many times slower than libtorch's flash kernel, which takes \
+    bfloat16 on cards of compute capability 8.0 and newer, and heads of a multiple of 8 dimensions up to 256";
 
 /// What is to be said of a history that no checkpoint goes with: the run begins anew.
 fn lost_history(run_dir: &Path) -> Option<String> {

@@ -22,7 +22,7 @@ pub struct StepSettings {
     pub objective: Objective,
     /// How much goes through the encoder at a time.
     pub sub_batch: SubBatchLimit,
-    /// The largest number of padded tokens whose graphs the first pass keeps.
+    /// The largest number of tokens whose graphs the first pass keeps.
     pub kept_graph_tokens: usize,
     /// Seeds dropout.
     pub seed: u64,

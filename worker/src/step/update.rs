@@ -80,7 +80,7 @@ impl AdamW {
     }
 
     /// Hands the moments of all elements to `take` on rank 0, piece by piece: each piece with the offset of its first
-    /// element in the flat buffers. Every rank calls it, after an update.
+    /// element in the flat buffers. Every rank calls it, between steps, when nobody needs the gradient any more.
     ///
     /// A sharded state comes bucket by bucket. The flat gradient, which the next step zeroes, gives the room and is
     /// overwritten, so the device holds no more than during a step.
@@ -150,7 +150,7 @@ impl AdamW {
             update.apply(&mut weights, &narrow(&gradient, &chunk), moments.each_mut());
             at += len;
         }
-        if settings.shard_state { gather_weights(ranks, parameters) } else { Ok(()) }
+        if self.is_sharded { gather_weights(ranks, parameters) } else { Ok(()) }
     }
 }
 

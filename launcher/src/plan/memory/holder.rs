@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 use tercet_configs::limits::{
-    BUCKET_BYTES, BUCKETS_UNDER_WAY, MOST_PROBABILITIES, TILE_ELEMENTS, TILE_QUERY_VECTORS, UPDATE_CHUNK,
+    BUCKET_BYTES, BUCKETS_UNDER_WAY, MOST_PROBABILITIES, TILE_ELEMENTS, TILE_QUERY_VECTORS, UPDATE_CHUNK, flash_takes,
 };
 use tercet_configs::{Device, ModelShape, Purpose};
 use tercet_sampler::BATCHES_AHEAD;
@@ -40,6 +40,9 @@ const SIMILARITY_TILES: f64 = 5.0;
 
 /// AdamW's temporaries on a GPU, each of the elements that it updates at a time.
 const UPDATE_TEMPORARIES: f64 = 5.0;
+
+/// Multiprocessors of a large card, by which the flash kernel decides how many sums it makes of a gradient.
+const MULTIPROCESSORS: f64 = 132.0;
 
 /// A token id of a batch; a text has its ids, and its distinct ones once more.
 const BATCH_TOKEN_BYTES: f64 = 8.0;
@@ -195,17 +198,50 @@ impl Holder<'_> {
         let (d, ffn, compute) = (c.hidden_size as f64, c.intermediate_size as f64, self.shape.compute_bytes as f64);
         let layer = compute * (3.0 * ffn + 3.0 * d);
         let norm = (compute * 4.0 + self.norm_temporaries(3.0)) * d;
-        texts.tokens * layer.max(norm).max(2.0 * self.e() * self.head_floats()) + 4.0 * self.probabilities(texts)
+        let passing = texts.tokens * layer.max(norm).max(2.0 * self.e() * self.head_floats());
+        passing.max(self.attention_backward(texts.tokens)) + 4.0 * self.probabilities(texts)
+    }
+
+    /// What goes through attention on a GPU on its way back, of at most `tokens`: gradients of the result, of queries,
+    /// keys and values one by one and beside each other; and the flash kernel's sums of the queries' gradients in
+    /// float32. There are as many of these as multiprocessors share a head, and each text has 128 rows more.
+    fn attention_backward(&self, tokens: f64) -> f64 {
+        let c = &self.shape.config;
+        if self.device == Device::Cpu || !self.flash_attends() {
+            return 0.0;
+        }
+        let (d, heads, load) = (c.hidden_size as f64, c.num_attention_heads as f64, self.load);
+        let head_size = c.hidden_size / c.num_attention_heads;
+        let rounded = head_size.next_multiple_of(if head_size > 128 { 64 } else { 32 }) as f64;
+        let sums = |texts: f64, tokens: f64| {
+            let shares = (MULTIPROCESSORS / (texts * heads)).ceil();
+            (tokens + 128.0 * texts) * heads * (shares * rounded + 1.0)
+        };
+        // Few long texts have many sums each, and many short ones have many rows.
+        let longest = load.encoded.longest.max(1.0);
+        let of_long = sums((tokens / longest).floor().max(1.0), tokens.max(longest));
+        let of_short = [load.largest, load.last].map(|of| sums(of.num_texts.max(1.0), of.tokens));
+        let most = of_short.into_iter().fold(of_long, f64::max);
+        self.shape.compute_bytes as f64 * tokens * 7.0 * d + size_of::<f32>() as f64 * most
+    }
+
+    /// Whether libtorch's flash kernel attends.
+    fn flash_attends(&self) -> bool {
+        let c = &self.shape.config;
+        let in_bf16 = self.shape.compute_bytes < self.shape.element_bytes;
+        in_bf16 && flash_takes(c.hidden_size / c.num_attention_heads)
     }
 
     /// What attention holds once or more where no kernel serves it: on a GPU in float32, the probabilities of some
     /// heads of one text (`worker/src/ops/attention/reference.rs`).
     fn probabilities(&self, texts: &Encoded) -> f64 {
-        if self.device == Device::Cpu || self.shape.compute_bytes < self.shape.element_bytes {
+        if self.device == Device::Cpu || self.flash_attends() {
             return 0.0;
         }
-        let (square, heads) = (texts.longest * texts.longest, self.shape.config.num_attention_heads as f64);
-        self.e() * (heads * square).min(square.max(MOST_PROBABILITIES as f64))
+        // The longest text of all: it need not be in the largest sub-batch.
+        let longest = texts.longest.max(self.load.encoded.longest);
+        let (square, heads) = (longest * longest, self.shape.config.num_attention_heads as f64);
+        self.shape.compute_bytes as f64 * (heads * square).min(square.max(MOST_PROBABILITIES as f64))
     }
 
     /// Bytes of a norm's numbers in float32, where a GPU computes the others in bfloat16: the sum and the result on the

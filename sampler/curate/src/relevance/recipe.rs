@@ -42,7 +42,7 @@ pub struct RelevanceRecipe {
     /// Tokens of a passage at most; longer ones are cut.
     #[serde(default = "usual_len")]
     pub passage_max_len: usize,
-    /// Padded tokens that a rank pushes through the encoder at a time.
+    /// Tokens that a rank pushes through the encoder at a time.
     #[serde(default = "usual_sub_batch")]
     pub sub_batch_tokens: usize,
 }

@@ -1,4 +1,4 @@
-//! Which attention kernels libtorch chooses for a model's shapes, what they cost, and what each new shape costs first.
+//! What attends in a model's shapes on this card, what it costs, and what each new shape costs first.
 
 use std::time::Instant;
 
@@ -32,6 +32,12 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
             found.wrong(format!(
                 "the {} kernel takes {first:.2} s for a new shape ({} texts of {} tokens) and {then:.4} s for a known one",
                 text("kernel"), text("texts"), text("len")
+            ));
+        }
+        if attention["precision"] == "bf16" && text("kernel") != "flash" {
+            found.wrong(format!(
+                "in bf16 the {} attends, and not libtorch's flash kernel: it is many times slower",
+                text("kernel")
             ));
         }
         seen.push(kernel);

@@ -42,7 +42,7 @@ pub struct IndexArgs {
     /// How the dense head reads a text; default: as the model directory says
     #[arg(long, value_enum)]
     pub pooling: Option<PoolingArg>,
-    /// Padded tokens that a rank pushes through the encoder at a time: fewer need less memory
+    /// Tokens that a rank pushes through the encoder at a time: fewer need less memory
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
     pub sub_batch_tokens: usize,
     /// What ranks compute on

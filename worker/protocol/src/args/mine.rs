@@ -75,7 +75,7 @@ pub struct MineArgs {
     /// Memory of a rank for queries and their lists: the more, the more queries go through the index at a time
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = bytes)]
     pub memory: u64,
-    /// Padded tokens that a rank pushes through the encoder at a time: fewer need less memory
+    /// Tokens that a rank pushes through the encoder at a time: fewer need less memory
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
     pub sub_batch_tokens: usize,
     /// What ranks compute on

@@ -43,7 +43,7 @@ pub struct SearchArgs {
     /// Memory of a rank for queries and their lists: the more, the more queries go through the index at a time
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = bytes)]
     pub memory: u64,
-    /// Padded tokens that a rank pushes through the encoder at a time: fewer need less memory
+    /// Tokens that a rank pushes through the encoder at a time: fewer need less memory
     #[arg(long, value_name = "TOKENS", default_value_t = 8192)]
     pub sub_batch_tokens: usize,
     /// What ranks compute on
@@ -115,6 +115,22 @@ impl Ranking {
     /// As it is typed, and as a run file is called.
     pub fn name(self) -> String {
         name_of(&self)
+    }
+
+    /// Whether it ranks again by what an index does not hold, the best documents of the dense list.
+    pub fn encodes_again(self) -> bool {
+        matches!(self, Self::MultiVector | Self::All)
+    }
+
+    /// What an index must hold for it, as the rankings by that alone.
+    pub fn needs_of_an_index(self) -> &'static [Self] {
+        match self {
+            Self::Dense | Self::MultiVector => &[Self::Dense],
+            Self::Lexical => &[Self::Lexical],
+            Self::Bm25 => &[Self::Bm25],
+            Self::Bm25Words => &[Self::Bm25Words],
+            Self::DenseLexical | Self::All => &[Self::Dense, Self::Lexical],
+        }
     }
 }
 

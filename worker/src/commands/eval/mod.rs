@@ -24,7 +24,7 @@ use crate::files::CommandError;
 use crate::files::output::{AtomicFile, must_be_free, remove_begun, write_together};
 use crate::retrieval::judged::{Dataset, Evaluation, Figures, evaluate};
 use crate::retrieval::prefixes;
-use crate::retrieval::ranking::{BY_HEADS, is_encoded_again};
+use crate::retrieval::ranking::BY_HEADS;
 use crate::retrieval::texts::{EncoderOptions, TextEncoder};
 
 /// Evaluates the model on each folder. Every rank calls it; rank 0 writes.
@@ -110,7 +110,7 @@ fn check_depth(choices: &EvalChoices, metrics: &[Metric]) -> Result<(), CommandE
 fn tell_of_short_lists(how: &Evaluation, ranks: &dyn Collective) {
     let rerank = how.lists.rerank;
     let again: Vec<String> =
-        how.rankings.iter().filter(|ranking| is_encoded_again(**ranking)).map(|ranking| ranking.name()).collect();
+        how.rankings.iter().filter(|ranking| ranking.encodes_again()).map(|ranking| ranking.name()).collect();
     let deep = how.metrics.iter().filter(|metric| metric.at > rerank).max_by_key(|metric| metric.at);
     if let (Some(deep), false, 0) = (deep, again.is_empty(), ranks.rank()) {
         tracing::warn!(

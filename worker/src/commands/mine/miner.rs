@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tercet_cluster::{Collective, gather_bytes};
-use tercet_protocol::args::{MineArgs, Ranking};
+use tercet_protocol::args::MineArgs;
 use tercet_retrieval::{Hit, Index, LexicalWeights, Stored};
 
 use super::candidates::{Candidates, Drawn};
@@ -115,10 +115,8 @@ impl Miner<'_> {
 
     /// Ranks again, without what is known, for rows of whose lists too little is left because so much of them is known.
     fn look_deeper(&self, rows: &[MinedRow], ids: &[RowIds], runs: &mut [Run]) -> anyhow::Result<()> {
-        let depth = match self.args.ranking {
-            Ranking::MultiVector | Ranking::All => self.args.lists.rerank.min(self.args.lists.top),
-            _ => self.args.lists.top,
-        };
+        let lists = &self.args.lists;
+        let depth = if self.args.ranking.encodes_again() { lists.rerank.min(lists.top) } else { lists.top };
         let is_short = |found: &Candidates| {
             let is_full = found.ranked.len() + found.removed.len() >= depth;
             is_full && found.ranked.len() < self.args.range.depth

@@ -25,7 +25,7 @@ use std::io::Write;
 
 use tercet_cluster::Collective;
 use tercet_configs::CpuMatmul;
-use tercet_protocol::args::{Few, MineArgs, Ranking};
+use tercet_protocol::args::{Few, MineArgs};
 use tercet_protocol::says::mine::{MineReport, Mined};
 use tercet_retrieval::Index;
 
@@ -128,10 +128,9 @@ fn mine_all(miner: &Miner, outputs: &Outputs) -> anyhow::Result<(Vec<AtomicFile>
 
 /// Refuses a range that no list reaches.
 fn check_depth(args: &MineArgs) -> Result<(), CommandError> {
-    let (depth, option) = match args.ranking {
-        Ranking::MultiVector | Ranking::All => (args.lists.rerank.min(args.lists.top), "rerank"),
-        _ => (args.lists.top, "top"),
-    };
+    let lists = &args.lists;
+    let (depth, option) =
+        if args.ranking.encodes_again() { (lists.rerank.min(lists.top), "rerank") } else { (lists.top, "top") };
     match args.range.depth > depth {
         true => Err(CommandError::Usage(format!(
             "--range {}: lists end at rank {depth}: lower it, or raise --{option}",

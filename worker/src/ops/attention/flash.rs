@@ -7,24 +7,27 @@
 //! Legend: R rows that ask, T tokens that answer, d hidden size, h heads, k head size.
 
 use tch::{Device, Kind, Tensor};
+use tercet_configs::limits::flash_takes;
 
 use super::settings::{Asked, Attention, scale};
+use crate::ops::dropout::Dropout;
 use crate::tensors::libtorch;
 
 /// What the forward pass saves for the backward pass.
 pub struct Saved(libtorch::FlashAttention);
 
-/// Whether the kernel takes numbers of this type and device, with heads of this size.
-pub fn serves(like: &Tensor, head_size: i64) -> bool {
-    if !matches!(like.device(), Device::Cuda(_)) || !matches!(like.kind(), Kind::BFloat16 | Kind::Half) {
+/// Whether the kernel takes numbers of this type and device, with heads of this size and this dropout.
+pub fn serves(like: &Tensor, head_size: i64, dropout: Dropout) -> bool {
+    if !matches!(like.device(), Device::Cuda(_)) || like.kind() != Kind::BFloat16 {
         return false;
     }
     // The kernel pads no heads; libtorch's door does, and so would choose it.
-    head_size % 8 == 0 && {
+    flash_takes(head_size as usize) && {
         // libtorch knows its kernels' demands. It looks at types, sizes and the card, never at the numbers.
         const FLASH: i64 = 1;
         let one = Tensor::empty([1, 1, 1, head_size], (like.kind(), like.device())).set_requires_grad(true);
-        let choose = || Tensor::internal_fused_sdp_choice(&one, &one, &one, None::<&Tensor>, 0.0, false, None, false);
+        let p = dropout.probability();
+        let choose = || Tensor::internal_fused_sdp_choice(&one, &one, &one, None::<&Tensor>, p, false, None, false);
         tch::with_grad(choose) == FLASH
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Tokens of all texts lie side by side, and nobody pads. There are three implementations. On a CPU in float32 and
 //! bfloat16 it is a kernel of our own. On a GPU in bfloat16 it is libtorch's flash kernel. Neither ever holds a text's
-//! probabilities. Elsewhere (float64; float32 on a GPU; cards before Ampere) it is the `reference`, which holds them,
-//! and is slow.
+//! probabilities. Elsewhere (float64; float32 on a GPU; cards before Ampere; heads whose size is no multiple of 8,
+//! or above 256) it is the `reference`, which holds them, and is slow.
 //!
 //! Attention of the first token alone gives the same result and gradients as attention of all. Dense representations by
 //! CLS pooling need nothing else of the last layer: the other tokens only give it keys and values.
@@ -18,6 +18,7 @@ mod texts;
 mod visible;
 
 use tch::Tensor;
+use tercet_configs::limits::MOST_PROBABILITIES;
 
 pub use cross::CrossAttention;
 pub use settings::Attention;
@@ -100,29 +101,29 @@ impl Attention {
         }
     }
 
-    /// The name of what attends: `own`, `flash` or `reference`.
-    pub fn kernel_name(&self, qkv: &LinearOutput) -> &'static str {
-        let values = &qkv.values;
-        match Engine::of(values) {
+    /// The name of what attends to numbers of the type and device of `like`, with heads of so many dimensions: `own`,
+    /// `flash` or `reference`.
+    pub fn kernel_name(&self, like: &Tensor, head_size: i64) -> &'static str {
+        match Engine::of(like) {
             Engine::Cpu => "own",
-            Engine::Libtorch if flash::serves(values, values.size()[1] / 3 / self.num_heads) => "flash",
+            Engine::Libtorch if flash::serves(like, head_size, self.dropout) => "flash",
             Engine::Libtorch => "reference",
         }
     }
 
     fn forward_by_libtorch(&self, asked: &Asked) -> Attended {
         let query = &asked.parts[0];
-        if flash::serves(query, query.size()[2]) {
+        if flash::serves(query, query.size()[2], self.dropout) {
             Attended::Flash(flash::forward(self, asked))
         } else {
-            Attended::Reference(reference::forward(self, asked))
+            Attended::Reference(reference::forward(self, asked, MOST_PROBABILITIES))
         }
     }
 
     fn backward_by_libtorch(&self, asked: &Asked, attended: &Attended, d_output: &Tensor) -> [Tensor; 3] {
         match attended {
             Attended::Flash(saved) => flash::backward(self, asked, saved, d_output),
-            _ => reference::backward(self, asked, d_output),
+            _ => reference::backward(self, asked, MOST_PROBABILITIES, d_output),
         }
     }
 

@@ -1,20 +1,19 @@
 //! Attention as it is defined, text by text: softmax(query·keyᵀ / √k), dropout, times value; and its derivative.
 //!
 //! It serves where no kernel does. A call of libtorch for every text and operation makes it slow for short texts, and
-//! it holds some heads' probabilities of a whole text, as many heads as [`MOST_PROBABILITIES`] allows.
+//! it holds some heads' probabilities of a whole text, `most` at a time, or one head's.
 //!
 //! Legend: R rows that ask, T tokens that answer, d hidden size, h heads, k head size; of a text: r rows, n tokens, c
 //! heads at a time.
 
-use tch::Tensor;
-use tercet_configs::limits::MOST_PROBABILITIES;
+use tch::{Device, Tensor};
 
 use super::settings::{Asked, Attention, scale};
 
 /// What is attended to, [R, d].
-pub fn forward(attention: &Attention, asked: &Asked) -> Tensor {
+pub fn forward(attention: &Attention, asked: &Asked, most: usize) -> Tensor {
     let output = asked.parts[0].empty_like();
-    for part in parts(attention, asked) {
+    for part in parts(attention, asked, most) {
         let [query, key, value] = part.of(asked.parts.each_ref()); // [c, r, k], [c, n, k] twice
         let used = part.dropped(attention, probabilities(&query, &key));
         part.rows(&output).copy_(&used.bmm(&value));
@@ -23,10 +22,10 @@ pub fn forward(attention: &Attention, asked: &Asked) -> Tensor {
 }
 
 /// The gradients of queries [R, h, k], keys and values [T, h, k], from the result's, [R, d].
-pub fn backward(attention: &Attention, asked: &Asked, d_output: &Tensor) -> [Tensor; 3] {
+pub fn backward(attention: &Attention, asked: &Asked, most: usize, d_output: &Tensor) -> [Tensor; 3] {
     let d_parts = asked.parts.each_ref().map(Tensor::empty_like);
     let d_output = d_output.view_as(&asked.parts[0]);
-    for part in parts(attention, asked) {
+    for part in parts(attention, asked, most) {
         let [query, key, value] = part.of(asked.parts.each_ref());
         let d_rows = part.rows(&d_output); // [c, r, k]
         let probabilities = probabilities(&query, &key); // [c, r, n]
@@ -56,11 +55,11 @@ struct Part {
     tokens: [i64; 2],
 }
 
-fn parts(attention: &Attention, asked: &Asked) -> Vec<Part> {
+fn parts(attention: &Attention, asked: &Asked, most: usize) -> Vec<Part> {
     let mut parts = Vec::new();
     for (text, (asks, answers)) in asked.asks.spans.iter().zip(&asked.answers.spans).enumerate() {
         let [rows, tokens] = [asks, answers].map(|span| [span.first as i64, span.len as i64]);
-        let at_a_time = (MOST_PROBABILITIES as i64 / (rows[1] * tokens[1]).max(1)).max(1);
+        let at_a_time = (most as i64 / (rows[1] * tokens[1]).max(1)).max(1);
         for first_head in (0..attention.num_heads).step_by(at_a_time as usize) {
             let num_heads = at_a_time.min(attention.num_heads - first_head);
             parts.push(Part { text, first_head, num_heads, rows, tokens });
@@ -83,11 +82,14 @@ impl Part {
         all.narrow(0, first, len).narrow(1, self.first_head, self.num_heads).transpose(0, 1)
     }
 
-    /// `numbers`, [c, r, n], after dropout in place, with the kernel's masks: every head of every text has its own.
-    fn dropped(&self, attention: &Attention, numbers: Tensor) -> Tensor {
-        for head in 0..self.num_heads {
-            let place = self.text as i64 * attention.num_heads + self.first_head + head;
-            attention.dropout.at(place as u64).apply(&mut numbers.get(head));
+    /// `numbers`, [c, r, n], after dropout in place. On a CPU the masks are the kernel's: every head of every text has
+    /// its own. On a GPU one is drawn for all heads.
+    fn dropped(&self, attention: &Attention, mut numbers: Tensor) -> Tensor {
+        let first = self.text as i64 * attention.num_heads + self.first_head;
+        let of_head = |head: i64| attention.dropout.at((first + head) as u64);
+        match numbers.device() {
+            Device::Cpu => (0..self.num_heads).for_each(|head| of_head(head).apply(&mut numbers.get(head))),
+            _ => of_head(0).apply(&mut numbers),
         }
         numbers
     }
@@ -96,4 +98,29 @@ impl Part {
 /// [c, r, n], before dropout.
 fn probabilities(query: &Tensor, key: &Tensor) -> Tensor {
     (query * scale(query)).bmm(&key.transpose(1, 2)).softmax(-1, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::ops::attention::{TextRows, spans, starts};
+    use crate::ops::dropout::Dropout;
+
+    #[test]
+    fn a_head_at_a_time_gives_what_all_at_once_give() {
+        let spans = spans([5, 1, 3]);
+        let texts = TextRows { starts: Tensor::from_slice(&starts(&spans)), spans };
+        let wave = |step: f64| (Tensor::arange(9 * 3 * 4, (Kind::Double, Device::Cpu)) * step).sin().view([9, 3, 4]);
+        let asked = Asked { parts: [0.7, 0.9, 1.3].map(wave), asks: &texts, answers: &texts };
+        let attention = Attention { num_heads: 3, dropout: Dropout::new(3, 0.2) };
+        let d_output = wave(0.4).view([9, 12]);
+        let [one, all] = [1, 1 << 20].map(|most| {
+            let d = backward(&attention, &asked, most, &d_output);
+            (forward(&attention, &asked, most), d)
+        });
+        assert_eq!(one.0, all.0);
+        assert!(one.1.iter().zip(&all.1).all(|(one, all)| one == all));
+    }
 }

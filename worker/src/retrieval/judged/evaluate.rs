@@ -110,12 +110,12 @@ pub fn evaluate(
 
 /// What an index must hold to be ranked by all that is asked for.
 fn heads_of(how: &Evaluation) -> Contents {
-    let has = |needing: &[Ranking]| how.rankings.iter().any(|ranking| needing.contains(ranking));
+    let has = |part: Ranking| how.rankings.iter().any(|ranking| ranking.needs_of_an_index().contains(&part));
     Contents {
-        dense: has(&[Ranking::Dense, Ranking::DenseLexical, Ranking::MultiVector, Ranking::All]),
-        lexical: has(&[Ranking::Lexical, Ranking::DenseLexical, Ranking::All]),
-        bm25: has(&[Ranking::Bm25]),
-        words: has(&[Ranking::Bm25Words]),
+        dense: has(Ranking::Dense),
+        lexical: has(Ranking::Lexical),
+        bm25: has(Ranking::Bm25),
+        words: has(Ranking::Bm25Words),
     }
 }
 

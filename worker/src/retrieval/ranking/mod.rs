@@ -35,7 +35,7 @@ impl Search<'_> {
     /// How many queries, with their lists by each of `rankings`, have room in `memory` bytes of a rank.
     pub fn batch_len(&self, memory: u64, rankings: &[Ranking]) -> usize {
         let (dense, multi_vector) = self.encoder.dims();
-        let encodes_again = rankings.iter().any(|ranking| is_encoded_again(*ranking));
+        let encodes_again = rankings.iter().any(|ranking| ranking.encodes_again());
         // A list is open to twice its length while it is made, and there once more when ranks' lists are merged.
         let lists = 4 * 8 * self.lists.top as u64 * rankings.len() as u64;
         // This rank's queries, and all ranks'.
@@ -52,7 +52,7 @@ impl Search<'_> {
     /// A query that the tokenizer cannot take, a block that is damaged, or a collective that failed.
     pub fn rank(&self, queries: &[Query], rankings: &[Ranking]) -> anyhow::Result<Vec<Ranked>> {
         let has = |ranking: Ranking| rankings.contains(&ranking);
-        let encodes_again = rankings.iter().any(|ranking| is_encoded_again(*ranking));
+        let encodes_again = rankings.iter().any(|ranking| ranking.encodes_again());
         let vectors = Vectors::of(self, queries, encodes_again)?;
         let needs = |ranking: Ranking| has(ranking) || rankings.iter().any(|other| made_of(*other).contains(&ranking));
         let [dense, lexical, bm25, bm25_words] = self.search_own(&vectors, queries, FIRST.map(needs));
@@ -88,11 +88,6 @@ impl Search<'_> {
     }
 }
 
-/// Whether a ranking is of what an index does not hold.
-pub fn is_encoded_again(ranking: Ranking) -> bool {
-    matches!(ranking, Ranking::MultiVector | Ranking::All)
-}
-
 /// What a model is judged by unless something else is asked for: its heads and their combinations, in the order in
 /// which people read them.
 pub const BY_HEADS: [Ranking; 5] =
@@ -119,13 +114,13 @@ fn made_of(ranking: Ranking) -> &'static [Ranking] {
 /// [`CommandError::Usage`]: the index lacks what one of them is made of.
 pub fn possible(asked: &[Ranking], index: &Index) -> Result<Vec<Ranking>, CommandError> {
     let heads = index.settings().encoding.heads;
-    let has = |ranking: Ranking| match ranking {
-        Ranking::Dense | Ranking::MultiVector => heads.dense,
+    let holds = |part: &Ranking| match part {
         Ranking::Lexical => heads.lexical,
         Ranking::Bm25 => heads.bm25,
         Ranking::Bm25Words => heads.words,
-        Ranking::DenseLexical | Ranking::All => heads.dense && heads.lexical,
+        _ => heads.dense,
     };
+    let has = |ranking: Ranking| ranking.needs_of_an_index().iter().all(holds);
     let mut rankings = match asked.is_empty() {
         true => [&FIRST[..], &[Ranking::DenseLexical]].concat().into_iter().filter(|ranking| has(*ranking)).collect(),
         false => asked.to_vec(),

@@ -9,7 +9,7 @@ use tercet_protocol::args::Ranking;
 use super::engine::Search;
 use super::merge::merged;
 use super::queries::{Query, Vectors};
-use super::{FIRST, is_encoded_again, made_of};
+use super::{FIRST, made_of};
 
 /// Seconds, on the slowest rank.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Search<'_> {
     /// # Errors
     /// As there.
     pub fn time(&self, queries: &[Query], rankings: &[Ranking]) -> anyhow::Result<Times> {
-        let again = rankings.iter().any(|ranking| is_encoded_again(*ranking));
+        let again = rankings.iter().any(|ranking| ranking.encodes_again());
         let (vectors, encode) = self.timed(|| Vectors::of(self, queries, again))?;
         let needed = |ranking: &Ranking| rankings.iter().any(|other| made_of(*other).contains(ranking));
         let (mut first, mut dense) = (Vec::new(), Vec::new());

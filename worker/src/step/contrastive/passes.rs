@@ -15,7 +15,7 @@ pub struct Passes<'a> {
     pub model: &'a M3Model,
     /// The heads that the loss trains.
     pub heads: Heads,
-    /// The largest number of padded tokens whose graphs the first pass keeps.
+    /// The largest number of tokens whose graphs the first pass keeps.
     pub kept_graph_tokens: usize,
     /// The run's seed. Dropout's seed depends on it.
     pub seed: u64,

@@ -59,6 +59,7 @@ impl ClsAttention<'_> {
             let numbers = Numbers::<E>::new(self, query, key_value);
             let [output, d_output] = [output, d_output].map(elements::<E>);
             let log_sums = elements(log_sums);
+            assert!(output.len() == numbers.query.len() && d_output.len() == output.len(), "[B, d] each");
             let (d_query, d_key_value) =
                 (Shared::new(elements_mut(&mut d_query)), Shared::new(elements_mut(&mut d_key_value)));
             self.for_each_pair(|pairs| {
@@ -88,7 +89,9 @@ impl<'a, E: Element> Numbers<'a, E> {
         let (query, key_value) = (elements::<E>(query), elements::<E>(key_value));
         let num_tokens = of.texts.last().map_or(0, |text| text.first + text.len);
         assert_eq!(query.len() * num_tokens * 2, key_value.len() * of.texts.len(), "[B, d] and [T, 2d]");
-        let head_len = query.len() / of.texts.len().max(1) / of.num_heads;
+        let pairs = of.texts.len() * of.num_heads;
+        let head_len = query.len() / pairs.max(1);
+        assert_eq!(query.len(), head_len * pairs, "[B, h·k]");
         Self { of, query, key_value, head_len }
     }
 
@@ -209,7 +212,7 @@ impl<E: Element> WithSimd for Backward<'_, E> {
             for (token, (p, d)) in p.iter().zip(d.iter()).enumerate() {
                 add_times(&mut sum, numbers.token(pair, token, 0), *d);
                 for (part, factor, of_part) in [(0, *d, &query), (1, *p, &d_row)] {
-                    // SAFETY: the place is this pair's and token's own.
+                    // SAFETY: the place is this pair's and token's own, since no two texts share a token.
                     let to = unsafe { d_key_value.slice(numbers.at(pair, token, part), head_len) };
                     to.iter_mut().zip(of_part).for_each(|(to, x)| *to = E::narrow(factor * x));
                 }
