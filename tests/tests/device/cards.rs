@@ -9,7 +9,9 @@ use tercet_tests::scene::Scene;
 use tercet_tests::stand_in::StandIn;
 
 /// The variables of a stand-in whose GPUs CUDA does not give, exit code, and words.
-const BLIND: [(&[(&str, &str)], i32, &[&str]); 2] = [
+type Blind = (&'static [(&'static str, &'static str)], i32, &'static [&'static str]);
+
+const BLIND: [Blind; 2] = [
     (
         &[("STAND_IN_ERROR", "35"), ("STAND_IN_DRIVER", "12020")],
         2,
