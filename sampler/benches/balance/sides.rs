@@ -1,6 +1,6 @@
 //! The two ways to divide a global batch among ranks and to cut a rank's part into sub-batches.
 
-use tercet_sampler::{SubBatchLimit, contiguous_share, deal, lay_out, text_cost};
+use tercet_sampler::{contiguous_share, deal, text_cost};
 
 use crate::batches::Table;
 use crate::distribution::Distribution;
