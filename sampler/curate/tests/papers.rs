@@ -1,6 +1,7 @@
 //! The paper's recipe, `pipelines/m3/curate.toml`, on a miniature of each source as it is published.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,7 +27,13 @@ fn parquet(place: &Place, name: &str, columns: &[(&str, Vec<&str>)]) {
     writer.close().unwrap();
 }
 
-/// The published layouts, each with one pair that stays. Files have their published names though they are not packed.
+fn gz(text: &str) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(text.as_bytes()).unwrap();
+    packed.finish().unwrap()
+}
+
+/// The published layouts, each with one pair that stays.
 fn published(place: &Place) {
     let lines = |lines: &[Value]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
     let question = json!({"title": "when was the harbour of the town filled up", "text": "In 1870, for a park."});
@@ -36,13 +43,13 @@ fn published(place: &Place) {
     );
     place.write(
         "data/raw/s2orc/1.jsonl.gz",
-        lines(&[
+        gz(&lines(&[
             json!({"title": "On harbours", "abstract": "We study harbours that became parks."}),
             json!({"title": "On parks", "abstract": "None."}),
-        ]),
+        ])),
     );
     place.write(
-        "data/raw/wikipedia/simplewiki-20240101-pages-articles-multistream.xml.bz2",
+        "data/raw/wikipedia/simplewiki-20240101-pages-articles-multistream.xml",
         "<mediawiki xml:lang=\"en\"><page><title>Harbour</title><ns>0</ns><id>1</id><revision><id>2</id>\
          <model>wikitext</model><text>A '''harbour''' is where [[ship]]s are safe from the sea.</text>\
          </revision></page></mediawiki>",
@@ -64,11 +71,11 @@ fn published(place: &Place) {
     );
     place.write(
         "data/raw/mc4/c4-en.tfrecord-00000.json.gz",
-        lines(&[
+        gz(&lines(&[
             json!({"text": PAGE, "url": "https://example.org/a"}),
             json!({"text": "Buy now, as it is cheap. We have everything that you need.", "url": "https://example.org/b"}),
             json!({"text": format!("A page. {}", "Click here for more. ".repeat(60)), "url": "https://example.org/c"}),
-        ]),
+        ])),
     );
     let news = "Workers of a port in Scotland voted on Monday to end the strike that has kept ships waiting for a \
         month. The union said that the offer was not what it had asked for, but that it would help families before \
@@ -82,9 +89,9 @@ fn published(place: &Place) {
     );
     place.write(
         "data/raw/nllb/deu_Latn-eng_Latn.gz",
-        "Der Hafen ist zu.\tThe harbour is closed.\t1.2\t0.99\t0.98\tcrawl-data/1\t_\tcrawl-data/2\t_\n\
+        gz("Der Hafen ist zu.\tThe harbour is closed.\t1.2\t0.99\t0.98\tcrawl-data/1\t_\tcrawl-data/2\t_\n\
          Ein Park ist offen.\tA square is open.\t1.05\t0.99\t0.98\tcrawl-data/1\t_\tcrawl-data/2\t_\n\
-         Ein Hund bellt.\tA dog barks.\t1.2\t0.99\t0.4\tcrawl-data/1\t_\tcrawl-data/2\t_\n",
+         Ein Hund bellt.\tA dog barks.\t1.2\t0.99\t0.4\tcrawl-data/1\t_\tcrawl-data/2\t_\n"),
     );
     place.write("data/raw/ccmatrix/CCMatrix.de-en.de", "Die Kirche ist alt.\nJa, das ist es.\n");
     place.write(
@@ -110,10 +117,10 @@ fn the_papers_recipe_reads_every_source_and_keeps_what_is_good() {
     published(&place);
     let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/m3/curate.toml");
     let recipe = std::fs::read_to_string(recipe).unwrap();
-    // fastText's model is not here. whatlang is as sure of texts of this length.
-    let without_lid = recipe.replace("\nlid = ", "\n# lid = ");
-    assert_ne!(without_lid, recipe);
-    place.write("pipelines/m3/curate.toml", without_lid);
+    // fastText's model is not here, and whatlang is as sure of texts of this length. Nothing here packs as bzip2.
+    let here = recipe.replace("\nlid = ", "\n# lid = ").replace(".xml*.bz2", ".xml");
+    assert_eq!(here.len() + ".bz2*".len(), recipe.len() + "# ".len());
+    place.write("pipelines/m3/curate.toml", here);
     place.run_well(&["curate", "pipelines/m3/curate.toml", "--out", "out"]);
     let report: Value = serde_json::from_slice(&std::fs::read(place.path("out/report.json")).unwrap()).unwrap();
     for (source, dropped) in [
