@@ -16,7 +16,8 @@ const PAGE: &str = "The town lies on both sides of the river, and it has been a 
     Boats brought salt from the coast and went back with timber, wool and grain that farmers of the valley sold. \
     In the nineteenth century a railway took over most of that traffic, so the harbour was filled up and became a \
     park. Visitors who come today find a museum about shipping, two old churches and a market that is held every \
-    Saturday. The council wants to open a part of the harbour again, but many people think that it costs too much.";
+    Saturday. The council wants to open a part of the harbour again, but many people think that it costs too much. \
+    They would have a school for that money.";
 
 fn parquet(place: &Place, name: &str, columns: &[(&str, Vec<&str>)]) {
     let column = |texts: &Vec<&str>| Arc::new(StringArray::from(texts.clone())) as ArrayRef;
@@ -73,7 +74,6 @@ fn published(place: &Place) {
         "data/raw/mc4/c4-en.tfrecord-00000.json.gz",
         gz(&lines(&[
             json!({"text": PAGE, "url": "https://example.org/a"}),
-            json!({"text": "Buy now, as it is cheap. We have everything that you need.", "url": "https://example.org/b"}),
             json!({"text": format!("A page. {}", "Click here for more. ".repeat(60)), "url": "https://example.org/c"}),
         ])),
     );
@@ -82,11 +82,7 @@ fn published(place: &Place) {
         the winter. Managers welcomed the result and promised to open all gates on Wednesday. A minister who had \
         spoken with both sides called it a good day for the region. Experts expect that it will take until spring \
         to clear the containers, because trains and drivers are short and the roads to the south are being repaired.";
-    parquet(
-        place,
-        "data/raw/cc-news/1.parquet",
-        &[("title", vec!["Strike ends", "Short"]), ("text", vec![news, "Not much was written about it in the end."])],
-    );
+    parquet(place, "data/raw/cc-news/1.parquet", &[("title", vec!["Strike ends"]), ("text", vec![news])]);
     place.write(
         "data/raw/nllb/deu_Latn-eng_Latn.gz",
         gz("Der Hafen ist zu.\tThe harbour is closed.\t1.2\t0.99\t0.98\tcrawl-data/1\t_\tcrawl-data/2\t_\n\
@@ -129,8 +125,8 @@ fn the_papers_recipe_reads_every_source_and_keeps_what_is_good() {
         ("wikipedia", json!({})),
         ("xp3", json!({"copied": 1})),
         ("codesearchnet", json!({})),
-        ("mc4", json!({"gopher_short_doc": 1, "top_2_gram": 1})),
-        ("cc-news", json!({"gopher_short_doc": 1})),
+        ("mc4", json!({"top_2_gram": 1})),
+        ("cc-news", json!({})),
         ("nllb", json!({"score-laser": 1, "score-tgt_lid": 1})),
         ("ccmatrix.de-en", json!({"length_ratio": 1})),
     ] {

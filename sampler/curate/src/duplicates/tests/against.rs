@@ -155,7 +155,7 @@ fn a_query_with_a_word_changed_goes_and_another_question_stays() {
         "when was marie curie born",
         "what is the length of the longest river in south america",
         "who was king when the first world war began",
-        "how tall is the roof of the station in the middle of the town",
+        "how high is the roof of the tower in the middle of the town",
         "which river flows through the new part of budapest",
     ];
     let mut rows: Vec<Row> = going.iter().enumerate().map(|(i, (query, _))| row(query, &text(i as u64))).collect();
