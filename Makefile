@@ -27,8 +27,9 @@ setup: ## Install what is missing: MPI, libclang, libtorch (into .deps; TORCH=cp
 	@TELL='$(filter setup,$(MAKECMDGOALS))' cluster/setup/libtorch.sh .deps
 
 # One profile everywhere: third-party code is built once.
-build: setup ## Build tercet, tercet-worker, tercet-curate and tercet-test-gpu into target/release
-	@$(CARGO) build --release --package tercet --package tercet-worker --package tercet-curate --package tercet-test-gpu
+build: setup ## Build tercet, tercet-worker, tercet-curate and tercet-test-gpu into target/release [CURATE=no]
+	@$(CARGO) build --release --package tercet --package tercet-worker --package tercet-test-gpu \
+		$(if $(filter no,$(CURATE)),,--package tercet-curate)
 
 dist: build ## Pack what ranks need into DIST=FOLDER (dist/tercet-VERSION-KIND); TAR=1 makes FOLDER.tar, too
 	@cluster/setup/dist.sh $(BIN) $(DIST)

@@ -33,7 +33,9 @@ new="$folder.new"
 rm -rf "$new"
 trap 'rm -rf "$new"' EXIT
 mkdir -p "$new"/{bin,lib/torch/lib,cluster,licences}
-cp "$programs"/tercet{,-worker,-curate,-test-gpu} "$new/bin/"
+cp "$programs"/tercet{,-worker,-test-gpu} "$new/bin/"
+# `make build CURATE=no` leaves it out.
+[ ! -e "$programs/tercet-curate" ] || cp "$programs/tercet-curate" "$new/bin/"
 cp "$lib"/*.so* "$new/lib/torch/lib/"
 for nvidia in "$wheels"/nvidia/*/lib; do
   compgen -G "$nvidia/*.so*" >/dev/null || continue

@@ -4,6 +4,7 @@
 
 mod curation;
 mod folders;
+mod papers;
 mod ranks;
 mod rows;
 mod synthesis;

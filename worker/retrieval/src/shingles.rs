@@ -30,6 +30,11 @@ impl Shingles {
         Self(hashes)
     }
 
+    /// A hash of each sequence, ascending.
+    pub fn hashes(&self) -> &[u64] {
+        &self.0
+    }
+
     /// The sequences of both as a share of those of either; 0 if neither has one.
     pub fn jaccard(&self, other: &Self) -> f64 {
         let (mut own, mut others) = (self.0.iter().peekable(), other.0.iter().peekable());

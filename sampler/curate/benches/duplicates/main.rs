@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use made::{Made, Planted};
-use tercet_curate::duplicates::{Compared, DuplicatesRecipe, Found, UnitKeys, dropped_rows, find};
+use tercet_curate::duplicates::{Compared, DuplicatesRecipe, Found, Queries, UnitKeys, benchmarks, dropped_rows, find};
 
 /// Rows of a unit.
 const UNIT: u64 = 1_000_000;
@@ -77,6 +77,7 @@ fn measure(asked: &Asked, rows: u64) {
             .unwrap();
         recipe.against = vec!["texts.txt".into()];
     }
+    let queries = Queries::of(&benchmarks(&recipe.against, &dir).unwrap()).unwrap();
     let begun = Times::now();
     each_unit(asked.threads, rows, |_, numbers| {
         let bytes: usize = numbers.map(|row| made.row(row, |query, passage, _| query.len() + passage.len())).sum();
@@ -86,7 +87,7 @@ fn measure(asked: &Asked, rows: u64) {
     let unit = |i: u64| dir.join(format!("{i:05}.keys"));
     let begun = Times::now();
     each_unit(asked.threads, rows, |i, numbers| {
-        let mut keys = UnitKeys::create(&unit(i), &recipe, Compared::Passage).unwrap();
+        let mut keys = UnitKeys::create(&unit(i), (&recipe, &queries), Compared::Passage).unwrap();
         numbers.for_each(|row| made.row(row, |query, passage, _| keys.add(query, passage).unwrap()));
         keys.finish().unwrap();
     });

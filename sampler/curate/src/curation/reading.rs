@@ -15,7 +15,7 @@ use super::place::{Place, to_json};
 use super::recipe::Recipe;
 use super::samples::{Sample, Samples};
 use super::units::Unit;
-use crate::duplicates::UnitKeys;
+use crate::duplicates::{Queries, UnitKeys, benchmarks};
 use crate::error::CurateError;
 use crate::filters::{Filters, Judged};
 use crate::input::Refusal;
@@ -83,7 +83,7 @@ pub fn counted(place: &Place, unit: &Unit) -> Result<Counted, CurateError> {
 /// Reads those of `units` that are not read yet, `jobs` at the same time.
 ///
 /// # Errors
-/// A file cannot be read or is not what its source says. The operating system's.
+/// A file cannot be read or is not what its source says; so can a benchmark. The operating system's.
 pub fn read(
     units: &[&Unit],
     recipe: &Recipe,
@@ -92,6 +92,7 @@ pub fn read(
     (first, jobs): (Option<u64>, usize),
 ) -> Result<(), CurateError> {
     place.work("units")?;
+    let queries = Queries::of(&benchmarks(&recipe.duplicates.against, &recipe.base)?)?;
     let left: Vec<&Unit> = units.iter().filter(|unit| !place.of_unit(unit).exists()).copied().collect();
     let files = |units: &[&Unit]| units.iter().map(|unit| unit.files.len()).sum::<usize>();
     let (read, all) = (AtomicUsize::new(files(units) - files(&left)), files(units));
@@ -101,7 +102,7 @@ pub fn read(
         if place.of_unit(unit).exists() {
             return Ok(());
         }
-        let counted = read_unit(unit, recipe, &filters[unit.source], place, first)?;
+        let counted = read_unit(unit, (recipe, &queries), &filters[unit.source], place, first)?;
         let number = unit.files.len() + read.fetch_add(unit.files.len(), Ordering::Relaxed);
         let (kept, offered) = (counted.rows, u64::from(counted.rows) + counted.accounts.num_offered());
         let source = &recipe.source[unit.source].name;
@@ -117,7 +118,7 @@ pub fn read(
 
 fn read_unit(
     unit: &Unit,
-    recipe: &Recipe,
+    (recipe, queries): (&Recipe, &Queries),
     filters: &Filters,
     place: &Place,
     first: Option<u64>,
@@ -128,7 +129,7 @@ fn read_unit(
     remove(dir)?;
     fs::create_dir_all(dir).map_err(CurateError::io(dir))?;
     let mut rows = WholeFile::create(&dir.join(ROWS))?;
-    let mut keys = UnitKeys::create(&dir.join(KEYS), &recipe.duplicates, source.compared())?;
+    let mut keys = UnitKeys::create(&dir.join(KEYS), (&recipe.duplicates, queries), source.compared())?;
     let mut counted = Counted::default();
     for (file, _) in &unit.files {
         counted.starts.push(counted.rows);
@@ -147,7 +148,7 @@ fn read_file(
     source: &Source,
     filters: &Filters,
     first: Option<u64>,
-    (rows, keys, counted): (&mut WholeFile, &mut UnitKeys, &mut Counted),
+    (rows, keys, counted): (&mut WholeFile, &mut UnitKeys<'_>, &mut Counted),
 ) -> Result<(), CurateError> {
     let (mut records, mut last, mut any) = (0, None, false);
     source.read(file, &mut |at: &ReadAt, offered: Offered| {

@@ -89,21 +89,26 @@ impl Benchmark {
     /// A file cannot be read or holds something else, it holds no text, or what `visit` ends with.
     pub fn for_each_text(&self, documents: Documents, visit: &mut Visit<'_>) -> Result<(), CurateError> {
         let mut count = 0u64;
-        let mut counted = |text: &str| {
-            if text.trim().is_empty() {
-                return Ok(());
-            }
+        self.visit(documents, &mut |text| {
             count += 1;
             visit(text)
-        };
-        match (self.path.is_dir(), self.is_of_lines()) {
-            (true, _) => self.folder(documents, &mut counted)?,
-            (false, true) => lines(&self.path, &mut counted)?,
-            (false, false) => objects(&self.path, &mut counted)?,
-        }
+        })?;
         match count {
             0 => Err(self.is_none("it has no text that counts")),
             _ => Ok(()),
+        }
+    }
+
+    /// The same, of which there may be none.
+    ///
+    /// # Errors
+    /// A file cannot be read or holds something else, or what `visit` ends with.
+    pub fn visit(&self, documents: Documents, visit: &mut Visit<'_>) -> Result<(), CurateError> {
+        let mut some = |text: &str| if text.trim().is_empty() { Ok(()) } else { visit(text) };
+        match (self.path.is_dir(), self.is_of_lines()) {
+            (true, _) => self.folder(documents, &mut some),
+            (false, true) => lines(&self.path, &mut some),
+            (false, false) => objects(&self.path, &mut some),
         }
     }
 

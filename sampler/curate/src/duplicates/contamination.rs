@@ -1,7 +1,8 @@
 //! Rows with a text of a benchmark.
 //!
 //! Benchmarks' keys are written once, to a file a benchmark. Then one column of them after the other is brought into
-//! memory, as many keys at a time as [`BLOCK`] says, and the same column of both texts of all rows is read past it.
+//! memory, as many keys at a time as [`BLOCK`] says, and the same column of both texts of all rows is read past it. Near
+//! queries were looked for when rows were read (`queries`), and have a column of their own.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -10,7 +11,7 @@ use std::sync::Mutex;
 
 use super::benchmarks::Benchmark;
 use super::key_file::{KeyFile, KeyWriter};
-use super::keys::{RowLayout, Side, TextKeys, text_layout};
+use super::keys::{RowLayout, Side, TextKeys, near_query, text_layout};
 use super::marks::{Marked, MarkedRows, Marks, marked_bytes};
 use super::recipe::{Compared, DuplicatesRecipe};
 use super::spans::{Span, Units, in_threads};
@@ -37,7 +38,7 @@ pub fn write_keys(
         benchmarks[i].for_each_text(recipe.documents, &mut |text| {
             keys.clear();
             keys.extend([0; 2]);
-            let whole = texts.keys(text, true, keys);
+            let (whole, _) = texts.keys(text, true, keys);
             keys[..2].copy_from_slice(&whole);
             file.add(keys)
         })?;
@@ -75,11 +76,11 @@ impl Hits {
             let columns = sides(Some(band));
             each_block::<1>(benchmarks, 1 + band, block, &mut |known| hits.compare(units, columns, known, threads))?;
         }
+        hits.look(units, &[layout.query_column()], near_query, threads)?;
         Ok(hits)
     }
 
-    /// Compares two columns of all rows. A row counts for the benchmark that is found first, whole texts before near
-    /// ones; which that is does not depend on threads, as a piece of a unit is one thread's.
+    /// Compares two columns of all rows.
     fn compare<const N: usize>(
         &self,
         units: &Units<'_>,
@@ -87,14 +88,26 @@ impl Hits {
         known: &Known<N>,
         threads: usize,
     ) -> Result<(), CurateError> {
+        self.look(units, &sides, |key| known.get(key), threads)
+    }
+
+    /// Looks at columns of all rows. A row counts for the benchmark that is found first: whole texts, near ones, near
+    /// queries. Which that is does not depend on threads, as a piece of a unit is one thread's.
+    fn look<const N: usize>(
+        &self,
+        units: &Units<'_>,
+        columns_of_rows: &[usize],
+        benchmark: impl Fn([u64; N]) -> Option<u16> + Sync,
+        threads: usize,
+    ) -> Result<(), CurateError> {
         let begin = || (Vec::new(), Vec::new());
         let work = |(keys, found): &mut (Vec<[u64; N]>, Vec<u8>), span: &Span| {
             let columns = units.files[span.unit].columns()?;
             for chunk in span.chunks.clone() {
-                for column in sides {
-                    columns.read(chunk, column, keys)?;
+                for column in columns_of_rows {
+                    columns.read(chunk, *column, keys)?;
                     for (row, key) in columns.rows(chunk).zip(&*keys) {
-                        let Some(benchmark) = known.get(*key) else { continue };
+                        let Some(benchmark) = benchmark(*key) else { continue };
                         if !self.marks.set(units.start(span.unit) + row) {
                             // A unit has fewer than 2^32 rows.
                             found.extend_from_slice(&marked_bytes((row as u32, benchmark)));

@@ -16,7 +16,7 @@ use crate::error::CurateError;
 
 /// Rows of a chunk.
 pub const CHUNK: usize = 8192;
-const FORMAT: &[u8; 16] = b"tercet keys 1\0\0\0";
+const FORMAT: &[u8; 16] = b"tercet keys 2\0\0\0";
 const TRAILER: usize = 40;
 
 /// What a file of keys has to say of itself.

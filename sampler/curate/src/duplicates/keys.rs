@@ -1,12 +1,14 @@
 //! Which keys a row has, and in which columns they stand.
 //!
 //! Without benchmarks a row has the key of its two texts and, a band each, of what its source compares. With benchmarks
-//! it has the keys of each text alone, from which those follow: a benchmark's text may be either.
+//! it has the keys of each text alone, from which those follow: a benchmark's text may be either. Then it has a last column
+//! as well: one more than the number of the benchmark with a query that one of the texts nearly is, or 0.
 
 use std::path::Path;
 
 use super::key_file::{Columns, KeyFile, KeyWriter, Layout};
 use super::mixing::{hash, hash_wide};
+use super::queries::{Queries, SHORT};
 use super::recipe::{Compared, DuplicatesRecipe};
 use super::signature::Signer;
 use super::units::Units;
@@ -34,7 +36,7 @@ impl RowLayout {
         let has_texts = !recipe.against.is_empty();
         let sides = if has_texts { 2 } else { 1 };
         let mut widths = vec![16; sides];
-        widths.resize(sides * (1 + bands), 8);
+        widths.resize(sides * (1 + bands) + usize::from(has_texts), 8);
         Self { layout: Layout { widths, settings: settings(recipe, sides as u64) }, bands, has_texts }
     }
 
@@ -95,6 +97,17 @@ impl RowLayout {
             Some(band) => 2 + side as usize * self.bands + band,
         }
     }
+
+    /// The column of near queries, where there are benchmarks.
+    pub fn query_column(&self) -> usize {
+        2 + 2 * self.bands
+    }
+}
+
+/// What the column of near queries says of a row.
+pub fn near_query([key]: [u64; 1]) -> Option<u16> {
+    // It was written from 16 bits.
+    key.checked_sub(1).map(|benchmark| benchmark as u16)
 }
 
 /// The layout of a benchmark's keys: of each text the whole, and the bands.
@@ -133,14 +146,14 @@ impl TextKeys {
         Self { units: Units::default(), signer: recipe.shape().map(Signer::new) }
     }
 
-    /// The key of the whole of `text`; those of its bands are put into `bands`, if keys have bands and `is_near` asks
-    /// for them.
-    pub fn keys(&mut self, text: &str, is_near: bool, bands: &mut Vec<u64>) -> [u64; 2] {
+    /// The key of the whole of `text`, and the number of its units; the keys of its bands are put into `bands`, if keys
+    /// have bands and `is_near` asks for them.
+    pub fn keys(&mut self, text: &str, is_near: bool, bands: &mut Vec<u64>) -> ([u64; 2], usize) {
         let units = self.units.of(text);
         if let Some(signer) = self.signer.as_mut().filter(|_| is_near) {
             signer.keys(units, bands);
         }
-        hash_wide(units.iter().copied())
+        (hash_wide(units.iter().copied()), units.len())
     }
 }
 
@@ -148,8 +161,9 @@ impl TextKeys {
 ///
 /// In memory are a chunk's keys: about 2 MB.
 #[derive(Debug)]
-pub struct UnitKeys {
+pub struct UnitKeys<'a> {
     texts: TextKeys,
+    queries: &'a Queries,
     file: KeyWriter,
     compared: Compared,
     has_texts: bool,
@@ -158,16 +172,22 @@ pub struct UnitKeys {
     passage_bands: Vec<u64>,
 }
 
-impl UnitKeys {
-    /// Begins the file `path`. `of` is what rows of the source must have nearly in common, unless the recipe says it.
+impl<'a> UnitKeys<'a> {
+    /// Begins the file `path`. `of` is what rows of the source must have nearly in common, unless the recipe says it;
+    /// `queries` are those of the recipe's benchmarks.
     ///
     /// # Errors
     /// The operating system's.
-    pub fn create(path: &Path, recipe: &DuplicatesRecipe, of: Compared) -> Result<Self, CurateError> {
+    pub fn create(
+        path: &Path,
+        (recipe, queries): (&DuplicatesRecipe, &'a Queries),
+        of: Compared,
+    ) -> Result<Self, CurateError> {
         let RowLayout { layout, has_texts, .. } = RowLayout::of(recipe);
         let compared = recipe.compared(of);
         Ok(Self {
             texts: TextKeys::of(recipe),
+            queries,
             file: KeyWriter::create(path, layout, compared)?,
             compared,
             has_texts,
@@ -182,19 +202,23 @@ impl UnitKeys {
     /// # Errors
     /// The operating system's; the unit has more than 2³² rows.
     pub fn add(&mut self, query: &str, passage: &str) -> Result<(), CurateError> {
-        let Self { texts, file, compared, has_texts, keys, query_bands, passage_bands } = self;
+        let Self { texts, queries, file, compared, has_texts, keys, query_bands, passage_bands } = self;
         query_bands.clear();
         passage_bands.clear();
         let is_pair = *compared == Compared::Pair;
-        let query = texts.keys(query, *has_texts || is_pair, query_bands);
-        let passage = texts.keys(passage, true, passage_bands);
+        let (query_key, query_units) = texts.keys(query, *has_texts || is_pair, query_bands);
+        let (passage_key, passage_units) = texts.keys(passage, true, passage_bands);
         keys.clear();
         if *has_texts {
-            keys.extend([query, passage].as_flattened());
+            keys.extend([query_key, passage_key].as_flattened());
             keys.append(query_bands);
             keys.append(passage_bands);
+            let short =
+                [(query, query_units), (passage, passage_units)].into_iter().filter(|(_, units)| *units < SHORT);
+            let near = short.filter_map(|(text, _)| queries.nearly(text)).min();
+            keys.push(near.map_or(0, |benchmark| 1 + u64::from(benchmark)));
         } else {
-            keys.extend(pair(query, passage));
+            keys.extend(pair(query_key, passage_key));
             match is_pair {
                 true => keys.extend(query_bands.iter().zip(passage_bands).map(|(q, p)| near_pair(*q, *p))),
                 false => keys.append(passage_bands),

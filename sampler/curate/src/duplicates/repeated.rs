@@ -244,6 +244,7 @@ impl Hasher for Itself {
 mod tests {
     use super::super::keys::{RowLayout, UnitKeys};
     use super::super::mixing::mix;
+    use super::super::queries::Queries;
     use super::super::recipe::{Compared, DuplicatesRecipe, Near};
     use super::*;
 
@@ -275,7 +276,8 @@ mod tests {
             .enumerate()
             .map(|(unit, rows)| {
                 let path = dir.path().join(format!("unit-{unit}"));
-                let mut keys = UnitKeys::create(&path, &recipe, Compared::Passage).unwrap();
+                let queries = Queries::default();
+                let mut keys = UnitKeys::create(&path, (&recipe, &queries), Compared::Passage).unwrap();
                 (0..*rows).for_each(|_| keys.add("q", "p").unwrap());
                 keys.finish().unwrap();
                 layout.open(&path).unwrap()

@@ -129,6 +129,47 @@ fn a_benchmarks_text_is_the_first_reason_and_names_are_told_apart() {
 }
 
 #[test]
+fn a_query_with_a_word_changed_goes_and_another_question_stays() {
+    let place = Place::new("against = [\"eval/*\"]");
+    let queries = [
+        "what is the name of the highest mountain in north america",
+        "who was president during the 2nd world war in the united states",
+        "when was albert einstein born",
+        "which river flows through the old town of heidelberg",
+    ];
+    let line = |(i, text): (usize, &&str)| format!("{{\"_id\": \"{i}\", \"text\": \"{text}\"}}\n");
+    place.write("eval/a/corpus.jsonl", line((0, &"how high is the roof of the station in the middle of the town")));
+    place.write("eval/b/queries.jsonl", queries[..3].iter().enumerate().map(line).collect::<String>());
+    place.write("eval/c/queries.jsonl", queries[1..].iter().enumerate().map(line).collect::<String>());
+    let text = |seed: u64| Draw(seed).text(60);
+    let going = [
+        ("What is the name of highest mountain in North America?", "b"),
+        ("what is the name of the highest mountain in north amerika", "b"),
+        ("what is the name of the tallest mountain in north america", "b"),
+        ("who was president during the second world war in the united states", "b"),
+        ("which river flows through old town of heidelberg", "c"),
+    ];
+    // Other questions; and a document with a word changed, for which nobody looks.
+    let staying = [
+        "when was isaac newton born",
+        "when was marie curie born",
+        "what is the length of the longest river in south america",
+        "who was king when the first world war began",
+        "how high is the roof of the tower in the middle of the town",
+        "which river flows through the new part of budapest",
+    ];
+    let mut rows: Vec<Row> = going.iter().enumerate().map(|(i, (query, _))| row(query, &text(i as u64))).collect();
+    // A passage as well, however long the query is.
+    rows.push(row(&text(10), going[2].0));
+    rows.extend(staying.iter().enumerate().map(|(i, query)| row(query, &text(20 + i as u64))));
+    let benchmarks = going.iter().map(|(_, benchmark)| *benchmark).chain(["b"]);
+    let expected: Vec<_> = benchmarks.enumerate().map(|(i, name)| (i as u32, format!("contaminated-{name}"))).collect();
+    for threads in [1, 3] {
+        assert_eq!(found(&place, &rows, threads), expected);
+    }
+}
+
+#[test]
 fn what_is_no_benchmark_is_refused() {
     let refused = |recipe: &str, code: u8, expected: &str| {
         let (place, _) = place(&format!("against = [{recipe}]"), &mut Draw(4));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::{Compared, DuplicatesRecipe, Found, UnitKeys, dropped_rows, find};
+use super::{Compared, DuplicatesRecipe, Found, Queries, UnitKeys, benchmarks, dropped_rows, find};
 use crate::error::CurateError;
 
 /// A small generator of numbers.
@@ -80,7 +80,10 @@ impl Place {
 
     /// The keys of a unit.
     fn unit(&self, name: &str, of: Compared, rows: &[Row]) -> PathBuf {
-        let mut keys = UnitKeys::create(&self.path(name), &self.recipe, of).unwrap();
+        // What is no benchmark is refused where they are compared.
+        let queries = benchmarks(&self.recipe.against, self.dir.path()).and_then(|all| Queries::of(&all));
+        let queries = queries.unwrap_or_default();
+        let mut keys = UnitKeys::create(&self.path(name), (&self.recipe, &queries), of).unwrap();
         rows.iter().for_each(|(query, passage)| keys.add(query, passage).unwrap());
         keys.finish().unwrap();
         self.path(name)

@@ -81,7 +81,7 @@ fn expected(place: &Place, units: &[Vec<Row>], of: &[Compared]) -> Vec<Vec<(u32,
         let mut found = Vec::new();
         for (number, (query, passage)) in rows.iter().enumerate() {
             let (mut q, mut p) = (Vec::new(), Vec::new());
-            let whole = [texts.keys(query, true, &mut q), texts.keys(passage, true, &mut p)].concat();
+            let whole = [texts.keys(query, true, &mut q).0, texts.keys(passage, true, &mut p).0].concat();
             let is_exact = !is_new((0, whole));
             let bands = q.iter().zip(&p).enumerate().map(|(band, (q, p))| match of {
                 Compared::Pair => (band + 1, vec![*q, *p]),
