@@ -122,6 +122,11 @@ impl Recipe {
         Some(if path.is_dir() { path.join("tokenizer.json") } else { path })
     }
 
+    /// A file's path as the recipe names it, from wherever it is called.
+    pub fn name_of(&self, path: &Path) -> String {
+        path.strip_prefix(&self.base).unwrap_or(path).to_string_lossy().into_owned()
+    }
+
     /// The files beside those of sources that what is written depends on: benchmarks, models of languages, a tokenizer.
     ///
     /// # Errors
