@@ -274,7 +274,14 @@ fn what_cannot_be_curated_is_refused() {
     refused(&RECIPE.replace("name = \"b\"", "name = \"b/c\""), 2, &["source \"b/c\": name"]);
     refused(&RECIPE.replace("raw/a-*", "raw/x-*"), 2, &["source \"a\": files", "raw/x-*"]);
     refused(&RECIPE.replace("eval/*", "nothing/*"), 2, &["duplicates.against", "nothing/*"]);
-    refused(&format!("{RECIPE}\n[filters]\nmin_charz = 3\n"), 2, &["source \"a\": filters", "min_charz"]);
+    // Filters are named by the recipe's own lines, of whichever source they are.
+    let filters = format!("{RECIPE}\n[filters]\nmin_charz = 3\n");
+    let line = filters.lines().count();
+    refused(&filters, 2, &["wrong.toml: TOML parse error at line ", &format!("line {line}, column 1"), "min_charz"]);
+    refused(&filters.replace("min_charz", "copy_max = \"x\" #"), 2, &[&format!("line {line}, column 12")]);
+    let of_one = RECIPE.replace("name = \"b\"", "name = \"b\"\nfilters = { copy_maxx = 1 }");
+    let line = 1 + of_one.lines().position(|line| line.contains("copy_maxx")).unwrap();
+    refused(&of_one, 2, &[&format!("line {line}, column 13"), "did you mean `copy_max`?"]);
     place.refuse_run(&["curate", "absent.toml", "--out", "wrong"], 2, &["absent.toml"]);
     place.write("right.toml", RECIPE);
     place.refuse_run(&["curate", "right.toml", "--out", "raw"], 2, &["is not a curation's"]);
