@@ -379,7 +379,8 @@ fn a_value_inside_a_column_is_a_language_or_a_score_in_every_format() {
     place.write("raw/table.tsv", table);
     let source = |file: &str, keys: &str| {
         format!(
-            "[[source]]\nname = \"s\"\nkind = \"title-body\"\nquery = \"metadata.title\"\nfiles = [\"raw/{file}\"]\n{keys}\n"
+            "[[source]]\nname = \"s\"\nkind = \"title-body\"\nquery = \"metadata.title\"\n\
+             files = [\"raw/{file}\"]\n{keys}\n"
         )
     };
     let keys = "language = { column = \"metadata.language\" }\nmin = { \"metadata.language_score\" = 0.5 }";

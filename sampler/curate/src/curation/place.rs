@@ -125,8 +125,8 @@ impl Place {
         // Nobody is left to be told that standard error is closed.
         _ = writeln!(
             io::stderr(),
-            "tercet: {}: begun with other files, or files of other sizes: what was read of {kept} of {all} files stays, \
-             {} are to be read",
+            "tercet: {}: begun with other files, or files of other sizes: what was read of {kept} of {all} files \
+             stays, {} are to be read",
             self.dir.display(),
             all - kept,
         );

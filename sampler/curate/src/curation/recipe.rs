@@ -62,7 +62,8 @@ impl Recipe {
         let text = std::fs::read_to_string(path).map_err(CurateError::io(path))?;
         let wrong = |reason| CurateError::Usage(format!("{}: {reason}", path.display()));
         let mut recipe: Self = tercet_configs::from_toml(&text).map_err(wrong)?;
-        // Filters are kept as they are typed, for each source to have its own. What is wrong with one has its line here.
+        // Filters are kept as they are typed, for each source to have its own. What is wrong with one has its line
+        // here.
         let _: Typed = tercet_configs::from_toml(&text).map_err(wrong)?;
         recipe.base = path.parent().unwrap_or(Path::new("")).to_owned();
         recipe.check().map_err(|(key, reason)| wrong(format!("{key}: {reason}")))?;
