@@ -274,7 +274,14 @@ fn what_cannot_be_curated_is_refused() {
     refused(&RECIPE.replace("name = \"b\"", "name = \"b/c\""), 2, &["source \"b/c\": name"]);
     refused(&RECIPE.replace("raw/a-*", "raw/x-*"), 2, &["source \"a\": files", "raw/x-*"]);
     refused(&RECIPE.replace("eval/*", "nothing/*"), 2, &["duplicates.against", "nothing/*"]);
-    refused(&format!("{RECIPE}\n[filters]\nmin_charz = 3\n"), 2, &["source \"a\": filters", "min_charz"]);
+    // Filters are named by the recipe's own lines, of whichever source they are.
+    let filters = format!("{RECIPE}\n[filters]\nmin_charz = 3\n");
+    let line = filters.lines().count();
+    refused(&filters, 2, &["wrong.toml: TOML parse error at line ", &format!("line {line}, column 1"), "min_charz"]);
+    refused(&filters.replace("min_charz", "copy_max = \"x\" #"), 2, &[&format!("line {line}, column 12")]);
+    let of_one = RECIPE.replace("name = \"b\"", "name = \"b\"\nfilters = { copy_maxx = 1 }");
+    let line = 1 + of_one.lines().position(|line| line.contains("copy_maxx")).unwrap();
+    refused(&of_one, 2, &[&format!("line {line}, column 13"), "did you mean `copy_max`?"]);
     place.refuse_run(&["curate", "absent.toml", "--out", "wrong"], 2, &["absent.toml"]);
     place.write("right.toml", RECIPE);
     place.refuse_run(&["curate", "right.toml", "--out", "raw"], 2, &["is not a curation's"]);
@@ -285,7 +292,110 @@ fn what_cannot_be_curated_is_refused() {
     let (code, said) = place.run(&["curate", "curate.toml", "--out", "out"]);
     assert_eq!(code, 4, "{said}");
     assert!(said.contains("raw/b-1.jsonl:1") && said.contains("title"), "{said}");
-    // Mended, it is another file of another size: it is said, not mixed in silence.
-    place.write("raw/b-1.jsonl", "{\"title\": \"mended\", \"text\": \"x\"}\n");
-    place.refuse_run(&["curate", "curate.toml", "--out", "out"], 2, &["other files"]);
+}
+
+#[test]
+fn a_file_that_is_mended_is_all_that_is_read_again() {
+    let place = scene();
+    place.write("curate.toml", RECIPE);
+    let words = |out| ["curate", "curate.toml", "--out", out, "-j", "1"];
+    let right = std::fs::read(place.path("raw/b-1.jsonl")).unwrap();
+    let with_a_bad_line = [&right[..], b"{\n"].concat();
+    place.write("raw/b-1.jsonl", &with_a_bad_line);
+    place.refuse_run(&words("out"), 4, &["3 of 6 files read", "raw/b-1.jsonl:6"]);
+    // Another recipe is refused still.
+    place.write("other.toml", RECIPE.replace("eval/*", "eval/tiny"));
+    place.refuse_run(&["curate", "other.toml", "--out", "out"], 2, &["was begun with another recipe"]);
+    place.write("raw/b-1.jsonl", &right);
+    let said = place.run_well(&words("out"));
+    assert!(said.contains("what was read of 3 of 6 files stays, 3 are to be read"), "{said}");
+    assert!(said.contains("pairs of b ") && !said.contains("pairs of a "), "{said}");
+    place.run_well(&words("fresh"));
+    assert!(written(&place, "out") == written(&place, "fresh"));
+    let asked = |out: &str| std::fs::read(place.path(&format!("{out}/curation.json"))).unwrap();
+    assert!(asked("out") == asked("fresh"));
+    // What is done is not made of other files.
+    place.write("raw/b-1.jsonl", &with_a_bad_line);
+    place.refuse_run(&words("out"), 2, &["was begun with other files", "and is done: choose another folder"]);
+}
+
+#[test]
+fn what_saw_all_files_is_made_anew_when_they_change() {
+    let place = scene();
+    place.write("curate.toml", RECIPE);
+    let command = |out| ["curate", "curate.toml", "--out", out];
+    // Killed while it writes: where the dropped pairs should be, there is a file.
+    place.write("out/dropped", "in the way");
+    place.refuse_run(&command("out"), 2, &["out/dropped"]);
+    assert!(place.path("out/work/duplicates.json").exists() && place.path("out/rows/a.jsonl.zst").exists());
+    // One more file of a, and one of b less: a share finds it as well.
+    place.write("raw/a-3.jsonl", format!("{}\n", pair("of a new file", &words(5000, 40))));
+    std::fs::remove_file(place.path("raw/b-2.jsonl")).unwrap();
+    let said = place.run_well(&["curate", "curate.toml", "--out", "out", "--share", "1/2"]);
+    assert!(said.contains("what was read of 0 of 6 files stays, 6 are to be read"), "{said}");
+    assert!(!place.path("out/work/duplicates.json").exists() && !place.path("out/dropped").exists());
+    place.run_well(&command("out"));
+    place.run_well(&command("fresh"));
+    assert!(written(&place, "out") == written(&place, "fresh"));
+}
+
+#[test]
+fn a_value_inside_a_column_is_a_language_or_a_score_in_every_format() {
+    use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, StructArray};
+    use arrow_schema::{DataType, Field};
+    use std::sync::Arc;
+
+    let place = Place::new();
+    let texts = ["A b c.", "D e f.", "G h i."];
+    let values = [(Some("de"), 0.9), (Some("de"), 0.1), (None, 0.8)];
+    // As datatrove writes them.
+    let record = |(text, (language, score)): (&str, (Option<&str>, f64))| {
+        let metadata = json!({"title": "t", "language": language, "language_score": score});
+        format!("{}\n", json!({"text": text, "id": "x", "metadata": metadata}))
+    };
+    place.write("raw/lines.jsonl", texts.into_iter().zip(values).map(record).collect::<String>());
+    let metadata: Vec<(Arc<Field>, ArrayRef)> = vec![
+        (Arc::new(Field::new("title", DataType::Utf8, true)), Arc::new(StringArray::from(vec!["t"; 3]))),
+        (
+            Arc::new(Field::new("language", DataType::Utf8, true)),
+            Arc::new(StringArray::from_iter(values.map(|(language, _)| language))),
+        ),
+        (
+            Arc::new(Field::new("language_score", DataType::Float64, true)),
+            Arc::new(Float64Array::from_iter(values.map(|(_, score)| Some(score)))),
+        ),
+    ];
+    let columns: [(&str, ArrayRef); 2] =
+        [("text", Arc::new(StringArray::from(texts.to_vec()))), ("metadata", Arc::new(StructArray::from(metadata)))];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    place.write("raw/rows.parquet", &bytes);
+    // A table's column may be called so.
+    let table = "text\tmetadata.title\tmetadata.language\tmetadata.language_score\n\
+                 A b c.\tt\tde\t0.9\nD e f.\tt\tde\t0.1\nG h i.\tt\t\t0.8\n";
+    place.write("raw/table.tsv", table);
+    let source = |file: &str, keys: &str| {
+        format!(
+            "[[source]]\nname = \"s\"\nkind = \"title-body\"\nquery = \"metadata.title\"\n\
+             files = [\"raw/{file}\"]\n{keys}\n"
+        )
+    };
+    let keys = "language = { column = \"metadata.language\" }\nmin = { \"metadata.language_score\" = 0.5 }";
+    for file in ["lines.jsonl", "rows.parquet", "table.tsv"] {
+        place.write("curate.toml", source(file, keys));
+        place.run_well(&["curate", "curate.toml", "--out", file]);
+        let rows = place.objects(&format!("{file}/rows/s.jsonl.zst"));
+        let found: Vec<(&Value, &Value)> = rows.iter().map(|row| (&row["pos"][0], &row["lang"])).collect();
+        let (first, last) = ((json!("A b c."), json!("de")), json!("G h i."));
+        assert_eq!(found[0], (&first.0, &first.1), "{file}: {rows:?}");
+        assert_eq!((found.len(), found[1].0), (2, &last), "{file}: {rows:?}");
+        assert_eq!(place.lines(&format!("{file}/dropped/score-metadata.language_score.jsonl")).len(), 1, "{file}");
+        for wrong in ["language = { column = \"meta.language\" }", "min = { \"meta.score\" = 1 }"] {
+            place.write("wrong.toml", source(file, wrong));
+            place.refuse_run(&["curate", "wrong.toml", "--out", "wrong"], 2, &["source \"s\": no record of ", "meta."]);
+        }
+    }
 }

@@ -204,6 +204,9 @@ fn a_collection_queries_and_lists_of_ids() {
         4,
         &["qrels.retrieval.train.tsv:2: expected 3 columns", "found 2"],
     );
+    // Lists of another collection's ids: what is wrong is the list and its line.
+    place.write("others.tsv", "qid\t-\tpid\trel\n10\t0\t77\t1\n");
+    refuse(&["--qrels", "others.tsv"], 4, &["others.tsv:2: no row can be made: the collection has no document \"77\""]);
     place.write("collection.tsv", "0\tnull\n1\n");
     refuse(&["--qrels", "qrels.retrieval.train.tsv"], 4, &["collection.tsv:2: expected two columns or more"]);
 }

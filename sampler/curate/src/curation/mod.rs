@@ -5,10 +5,11 @@
 //! what must see all rows comes: duplicates, and a model's judgment. [`writing`] puts the rows that stay into one file
 //! a source, and [`accounts`] say of every pair what became of it.
 //!
-//! What is finished is kept in the folder `work`, so that a killed curation goes on with what it lacks. It is removed
-//! with the end of the work.
+//! What is finished is kept in the folder `work`, so that a killed curation goes on with what it lacks, and one whose
+//! files were mended with what they changed. It is removed with the end of the work.
 
 mod accounts;
+mod asked;
 mod global;
 mod parallel;
 mod place;
@@ -24,7 +25,8 @@ use std::thread::available_parallelism;
 
 use crate::args::Curate;
 use crate::error::CurateError;
-use place::{Asked, Place};
+use asked::Asked;
+use place::Place;
 use recipe::Recipe;
 
 /// Threads at most: each has some files open.
@@ -45,7 +47,7 @@ pub fn run(args: &Curate) -> Result<String, CurateError> {
         let first = units.iter().find(|unit| unit.source == index).and_then(|unit| unit.files.first());
         first.map_or(Ok(()), |(file, _)| source.try_columns(file))?;
     }
-    let place = Place::open(&args.out, &Asked::new(&recipe, args.first, &units)?, args.share)?;
+    let place = Place::open(&args.out, &Asked::new(&recipe, args.first, &units)?, &units, args.share)?;
     if place.is_done() {
         place.check_written()?;
         place.finish()?;

@@ -1,15 +1,19 @@
 //! The folder of a curation: what is asked for there, what is finished, and who is at work.
+//!
+//! A unit's folder is named after what it is read from. Where files were changed, added or removed since the folder was
+//! begun, the folders of all other units are the same, and stay.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tercet_sampler::write_durably;
 
-use super::recipe::Recipe;
-use super::units::{Unit, bytes_of};
+use super::asked::{Asked, Other};
+use super::units::Unit;
 use crate::args::UnitsShare;
 use crate::error::CurateError;
 
@@ -18,43 +22,15 @@ pub const REPORT: &str = "report.json";
 /// The same to read.
 pub const TABLE: &str = "report.txt";
 
+/// The folder of rows, with a file for each source.
+pub const ROWS: &str = "rows";
+/// The folder of what was dropped, with a file for each reason.
+pub const DROPPED: &str = "dropped";
+/// The keys of a unit, by which duplicates are found.
+pub const KEYS: &str = "keys";
+
 const ASKED: &str = "curation.json";
 const WORK: &str = "work";
-
-/// What rows depend on: the same of it gives the same bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
-    /// The program's version.
-    version: String,
-    /// The recipe with all that it says, as TOML.
-    recipe: String,
-    /// Records that are read of each file, if not all.
-    first: Option<u64>,
-    /// The files of each unit and their bytes.
-    units: Vec<Vec<(String, u64)>>,
-    /// What else is read: benchmarks, models of languages, a tokenizer.
-    beside: Vec<(String, u64)>,
-}
-
-impl Asked {
-    /// What `recipe` asks for of these units.
-    ///
-    /// # Errors
-    /// A benchmark or a model is none, or is not there.
-    pub fn new(recipe: &Recipe, first: Option<u64>, units: &[Unit]) -> Result<Self, CurateError> {
-        // As the recipe names them, from wherever it is called.
-        let name = |path: &Path| path.strip_prefix(&recipe.base).unwrap_or(path).to_string_lossy().into_owned();
-        let of_unit = |unit: &Unit| unit.files.iter().map(|(path, bytes)| (name(path), *bytes)).collect();
-        let beside = recipe.read_beside()?.into_iter().map(|path| Ok((name(&path), bytes_of(&path)?)));
-        Ok(Self {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            recipe: recipe.to_toml(),
-            first,
-            units: units.iter().map(of_unit).collect(),
-            beside: beside.collect::<Result<_, CurateError>>()?,
-        })
-    }
-}
 
 /// The folder, locked as long as this lives.
 #[derive(Debug)]
@@ -67,11 +43,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// Opens the folder `dir` for what is asked, or begins it.
+    /// Opens the folder `dir` for what is asked of `units`, or begins it. If it was begun with other files, what was
+    /// read of the same ones stays.
     ///
     /// # Errors
     /// Something else was begun there, or somebody is at work there. The operating system's.
-    pub fn open(dir: &Path, asked: &Asked, share: Option<UnitsShare>) -> Result<Self, CurateError> {
+    pub fn open(dir: &Path, asked: &Asked, units: &[Unit], share: Option<UnitsShare>) -> Result<Self, CurateError> {
         let work = dir.join(WORK);
         if !dir.join(ASKED).exists() && !is_begun(dir)? {
             let reason = "is there, and is not a curation's: nothing is overwritten, choose another";
@@ -81,39 +58,79 @@ impl Place {
             // Done: nothing but what was asked is read any more, and nothing is locked for long.
             let whole = File::open(dir.join(ASKED)).map_err(CurateError::io(dir))?;
             let place = Self { dir: dir.to_owned(), _whole: whole, _share: None };
-            place.compare(asked)?;
-            return Ok(place);
+            return place.compare(asked)?.map_or(Ok(place), |other| Err(other.refused(dir)));
         }
         fs::create_dir_all(&work).map_err(CurateError::io(&work))?;
+        // Shares may begin together. Who has this lock waits for no other.
+        let beginning = lock(&work.join("lock-asked"), Lock::Waiting)?;
+        let was_begun = dir.join(ASKED).exists();
         let whole = lock(&work.join("lock"), Lock::of(share.is_none()))?;
         let own = share.map(|share| format!("lock-{}-{}", share.index, share.of));
         let own = own.map(|name| lock(&work.join(name), Lock::Alone)).transpose()?;
-        let place = Self { dir: dir.to_owned(), _whole: whole, _share: own };
-        // Shares may begin together.
-        let beginning = lock(&work.join("lock-asked"), Lock::Waiting)?;
-        match place.dir.join(ASKED).exists() {
-            true => place.compare(asked)?,
-            false => place.write(ASKED, &to_json(asked))?,
+        let mut place = Self { dir: dir.to_owned(), _whole: whole, _share: own };
+        let other = if was_begun { place.compare(asked)? } else { None };
+        match other {
+            Some(Other::Files) if !place.is_done() => {
+                if share.is_some() {
+                    // Nobody else may be reading what was asked for before. A lock that is held is given back first;
+                    // a file system without locks has none to give back.
+                    _ = place._whole.unlock();
+                    place._whole = lock(&work.join("lock"), Lock::Alone)?;
+                }
+                place.keep_units(units)?;
+                place.write(ASKED, &to_json(asked))?;
+                if share.is_some() {
+                    _ = place._whole.unlock();
+                    place._whole = lock(&work.join("lock"), Lock::Together)?;
+                }
+            }
+            Some(other) => return Err(other.refused(dir)),
+            None if was_begun => {}
+            None => place.write(ASKED, &to_json(asked))?,
         }
         drop(beginning);
         Ok(place)
     }
 
-    fn compare(&self, asked: &Asked) -> Result<(), CurateError> {
+    /// In what the folder was begun with something else than `asked`.
+    fn compare(&self, asked: &Asked) -> Result<Option<Other>, CurateError> {
         let path = self.dir.join(ASKED);
         let there = fs::read(&path).map_err(CurateError::io(&path))?;
         let there: Asked =
             serde_json::from_slice(&there).map_err(|error| CurateError::data(&path, error.to_string()))?;
-        let what = match there {
-            there if there == *asked => return Ok(()),
-            Asked { recipe, .. } if recipe != asked.recipe => "another recipe",
-            Asked { first, .. } if first != asked.first => "another --first",
-            Asked { version, .. } if version != asked.version => "another version of this program",
-            Asked { units, .. } if units != asked.units => "other files, or files of other sizes",
-            _ => "other benchmarks, another model of languages or another tokenizer, or some of other sizes",
-        };
-        let dir = self.dir.display();
-        Err(CurateError::Usage(format!("{dir}: was begun with {what}: choose another folder, or remove it")))
+        Ok(there.other(asked))
+    }
+
+    /// Removes what was made of other files than those of `units`, and what was made of all files together.
+    fn keep_units(&self, units: &[Unit]) -> Result<(), CurateError> {
+        let read = self.work("units")?;
+        // Where duplicates were found already, the keys by which they are found are gone.
+        let is_read = |unit: &&Unit| self.of_unit(unit).join(KEYS).exists();
+        let kept: Vec<&Unit> = units.iter().filter(is_read).collect();
+        let names: HashSet<OsString> = kept.iter().map(|unit| OsString::from(&unit.name)).collect();
+        for entry in fs::read_dir(&read).map_err(CurateError::io(&read))? {
+            let entry = entry.map_err(CurateError::io(&read))?;
+            if !names.contains(&entry.file_name()) {
+                remove(&entry.path())?;
+            }
+        }
+        for name in ["duplicates.json", "duplicates", "relevance", "rows"] {
+            remove(&self.dir.join(WORK).join(name))?;
+        }
+        for name in [ROWS, DROPPED] {
+            remove(&self.dir.join(name))?;
+        }
+        let all: usize = units.iter().map(|unit| unit.files.len()).sum();
+        let kept: usize = kept.iter().map(|unit| unit.files.len()).sum();
+        // Nobody is left to be told that standard error is closed.
+        _ = writeln!(
+            io::stderr(),
+            "tercet: {}: begun with other files, or files of other sizes: what was read of {kept} of {all} files \
+             stays, {} are to be read",
+            self.dir.display(),
+            all - kept,
+        );
+        Ok(())
     }
 
     /// Whether the report is written, which is last.
@@ -189,7 +206,7 @@ impl Place {
 
     /// The folder of a unit, which is there when the unit is read.
     pub fn of_unit(&self, unit: &Unit) -> PathBuf {
-        self.dir.join(WORK).join("units").join(format!("{:06}", unit.number))
+        self.dir.join(WORK).join("units").join(&unit.name)
     }
 
     /// Writes the file `name`, whole or not at all.
@@ -206,11 +223,19 @@ impl Place {
     /// # Errors
     /// The operating system's.
     pub fn finish(&self) -> Result<(), CurateError> {
-        let work = self.dir.join(WORK);
-        match fs::remove_dir_all(&work) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CurateError::io(&work)(error)),
-            _ => Ok(()),
-        }
+        remove(&self.dir.join(WORK))
+    }
+}
+
+/// Removes the file or folder `path`, if it is there.
+///
+/// # Errors
+/// The operating system's.
+pub fn remove(path: &Path) -> Result<(), CurateError> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CurateError::io(path)(error)),
+        _ => Ok(()),
     }
 }
 

@@ -11,7 +11,7 @@ use tercet_sampler::ReadAt;
 
 use super::accounts::Accounts;
 use super::parallel;
-use super::place::{Place, to_json};
+use super::place::{KEYS, Place, remove, to_json};
 use super::recipe::Recipe;
 use super::samples::{Sample, Samples};
 use super::units::Unit;
@@ -25,7 +25,6 @@ use crate::sources::{Offered, Source};
 
 /// The rows of a unit, one a line: [`RowLine`].
 const ROWS: &str = "rows.jsonl.zst";
-const KEYS: &str = "keys";
 const COUNTS: &str = "counts.json";
 
 /// The longest text of a row. Escaped as JSON, both fit a line that can be read.
@@ -203,10 +202,3 @@ fn read_file(
 
 /// The language of what has none.
 pub const UNKNOWN: &str = "und";
-
-fn remove(dir: &Path) -> Result<(), CurateError> {
-    match dir.exists() {
-        true => fs::remove_dir_all(dir).map_err(CurateError::io(dir)),
-        false => Ok(()),
-    }
-}

@@ -37,6 +37,22 @@ pub struct Recipe {
     pub base: PathBuf,
 }
 
+/// The filters of a recipe, each where it is typed.
+#[derive(Deserialize)]
+struct Typed {
+    #[serde(default, rename = "filters")]
+    _filters: FiltersRecipe,
+    #[serde(rename = "source")]
+    _source: Vec<TypedSource>,
+}
+
+/// The filters of a source.
+#[derive(Deserialize)]
+struct TypedSource {
+    #[serde(default, rename = "filters")]
+    _filters: FiltersRecipe,
+}
+
 impl Recipe {
     /// Reads and checks the recipe at `path`.
     ///
@@ -46,6 +62,9 @@ impl Recipe {
         let text = std::fs::read_to_string(path).map_err(CurateError::io(path))?;
         let wrong = |reason| CurateError::Usage(format!("{}: {reason}", path.display()));
         let mut recipe: Self = tercet_configs::from_toml(&text).map_err(wrong)?;
+        // Filters are kept as they are typed, for each source to have its own. What is wrong with one has its line
+        // here.
+        let _: Typed = tercet_configs::from_toml(&text).map_err(wrong)?;
         recipe.base = path.parent().unwrap_or(Path::new("")).to_owned();
         recipe.check().map_err(|(key, reason)| wrong(format!("{key}: {reason}")))?;
         Ok(recipe)
@@ -120,6 +139,11 @@ impl Recipe {
     fn tokenizer_file(&self) -> Option<PathBuf> {
         let path = self.base.join(self.tokenizer.as_ref()?);
         Some(if path.is_dir() { path.join("tokenizer.json") } else { path })
+    }
+
+    /// A file's path as the recipe names it, from wherever it is called.
+    pub fn name_of(&self, path: &Path) -> String {
+        path.strip_prefix(&self.base).unwrap_or(path).to_string_lossy().into_owned()
     }
 
     /// The files beside those of sources that what is written depends on: benchmarks, models of languages, a tokenizer.

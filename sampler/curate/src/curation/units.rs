@@ -18,6 +18,8 @@ pub struct Unit {
     pub number: usize,
     /// The index of its source in the recipe.
     pub source: usize,
+    /// The name of its folder, which follows from its source's name and its files' names and bytes alone.
+    pub name: String,
     /// The files and their bytes.
     pub files: Vec<(PathBuf, u64)>,
 }
@@ -43,13 +45,26 @@ pub fn all(recipe: &Recipe) -> Result<Vec<Unit>, CurateError> {
                     room -= bytes;
                 }
                 None => {
-                    units.push(Unit { number: units.len(), source, files: vec![(path, bytes)] });
+                    units.push(Unit { number: units.len(), source, name: String::new(), files: vec![(path, bytes)] });
                     room = UNIT_BYTES.saturating_sub(bytes);
                 }
             }
         }
     }
+    units.iter_mut().for_each(|unit| unit.name = name_of(unit, recipe));
     Ok(units)
+}
+
+/// The name of a unit's folder.
+fn name_of(unit: &Unit, recipe: &Recipe) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |text: &str| _ = hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+    add(&recipe.source[unit.source].name);
+    for (path, bytes) in &unit.files {
+        add(&recipe.name_of(path));
+        add(&bytes.to_string());
+    }
+    hasher.finalize().to_hex()[..32].to_owned()
 }
 
 /// The bytes of a file, or of all files below a folder.

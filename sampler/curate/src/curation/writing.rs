@@ -12,18 +12,13 @@ use tercet_sampler::{LineReader, LinesOf, PackedWriter, TextTokenizer, json_obje
 use super::accounts::Accounts;
 use super::global::Dropped;
 use super::parallel;
-use super::place::{Place, sync};
+use super::place::{DROPPED, Place, ROWS, sync};
 use super::reading::{Counted, UNKNOWN, counted, rows_of};
 use super::recipe::Recipe;
 use super::samples::{Sample, Samples};
 use super::units::Unit;
 use crate::error::CurateError;
 use crate::output::{Partial, WholeFile};
-
-/// The folder of rows, with a file for each source.
-pub const ROWS: &str = "rows";
-/// The folder of what was dropped, with a file for each reason.
-pub const DROPPED: &str = "dropped";
 
 /// A line of a unit's rows.
 #[derive(Debug, Deserialize)]

@@ -31,6 +31,8 @@ struct Documents {
 pub struct Join {
     queries: HashMap<String, Documents>,
     docs: HashMap<String, u32>,
+    /// The files that name positives.
+    lists: Vec<PathBuf>,
 }
 
 /// Files of texts with ids, and where in them these stand.
@@ -64,6 +66,7 @@ impl Join {
     /// # Errors
     /// The file cannot be read, or a line is no judgment.
     pub fn judgments(&mut self, path: &Path, min_score: i64) -> Result<(), CurateError> {
+        self.lists.push(path.to_owned());
         if path.extension().is_some_and(|ending| ending == "json") {
             return self.labels(path);
         }
@@ -125,6 +128,7 @@ impl Join {
     /// # Errors
     /// The file cannot be read, or a line has other columns.
     pub fn triples(&mut self, path: &Path, max: usize) -> Result<(), CurateError> {
+        self.lists.push(path.to_owned());
         let mut is_first = true;
         for_each_cells(path, |_, cells| {
             if std::mem::take(&mut is_first) && is_header(cells) {
@@ -206,9 +210,33 @@ impl Join {
             })?;
         }
         rows.leave_out("times that a judged document is not in the collection", lacking);
+        if rows.is_empty() {
+            self.name_what_is_not_there(&texts)?;
+        }
         let unmet = self.queries.values().filter(|documents| !documents.is_met).count();
         rows.leave_out("judged queries that the queries' files do not have", unmet as u64);
         rows.finish()
+    }
+
+    /// Says where a document is named that the collection does not have.
+    ///
+    /// # Errors
+    /// There is one: the list and the line that name it.
+    fn name_what_is_not_there(&self, texts: &TextsOnDisk) -> Result<(), CurateError> {
+        let is_lacking = |doc: &str| self.docs.get(doc).is_some_and(|&number| !texts.has(number));
+        let reason = |doc: &str| format!("no row can be made: the collection has no document {doc:?}");
+        for path in &self.lists {
+            if path.extension().is_some_and(|ending| ending == "json") {
+                let lacking = self.docs.keys().filter(|doc| is_lacking(doc)).min();
+                lacking.map_or(Ok(()), |doc| Err(CurateError::data(path, reason(doc))))?;
+                continue;
+            }
+            for_each_cells(path, |_, cells| {
+                let ([_, _, doc, _] | [_, doc, ..]) = cells else { return Ok(()) };
+                if is_lacking(doc.trim()) { Err(reason(doc.trim()).into()) } else { Ok(()) }
+            })?;
+        }
+        Ok(())
     }
 
     /// The texts of the documents that are named, on the disk of `out`.

@@ -26,8 +26,7 @@ impl FromStr for Field {
 impl Field {
     /// The columns in which it looks.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
-        // A column's name may have a point in it.
-        self.parts.iter().flat_map(|part| [Some(part.as_str()), part.split_once('.').map(|(first, _)| first)]).flatten()
+        self.parts.iter().flat_map(|part| columns_of(part))
     }
 
     /// Whether a record has all columns in which it looks.
@@ -67,6 +66,28 @@ impl Field {
             n => Err(format!("{:?} has {n} texts: one is expected", self.parts.join("+"))),
         }
     }
+}
+
+/// The columns in which `path`, as a part of a [`Field`], may stand: its first key, and itself, as a column's name may
+/// have a point in it.
+pub fn columns_of(path: &str) -> impl Iterator<Item = &str> {
+    [Some(path), path.split_once('.').map(|(first, _)| first)].into_iter().flatten()
+}
+
+/// The one value at `path`, null if it is not there below its first key. None if the record has no such key.
+///
+/// # Errors
+/// It asks for a key in something that has none. The error is the reason alone.
+pub fn value_of<'a>(path: &str, record: &'a Map<String, Value>) -> Result<Option<&'a Value>, String> {
+    let Ok((mut value, rest)) = value_at(path, record) else { return Ok(None) };
+    for key in rest.into_iter().flat_map(|rest| rest.split('.')) {
+        value = match value {
+            Value::Object(inside) => inside.get(key).unwrap_or(&Value::Null),
+            Value::Null => &Value::Null,
+            other => return Err(format!("{path:?} asks for {key:?} in {other}, which has no keys")),
+        };
+    }
+    Ok(Some(value))
 }
 
 /// The texts at `path`, whose first key the record has. What columns leave out because it is null has none.

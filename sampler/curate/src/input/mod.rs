@@ -18,7 +18,7 @@ mod texts;
 
 pub use cells::{Between, for_each_cells, for_each_row, is_header};
 pub use entries::for_each_entry;
-pub use fields::{Condition, Field, TextFields};
+pub use fields::{Condition, Field, TextFields, columns_of, value_of};
 pub use files::matching;
 pub use lines::next_line;
 pub use objects::{for_each_object, for_each_object_line, id_of};

@@ -74,6 +74,11 @@ impl Rows {
         Ok(())
     }
 
+    /// Whether no row was written.
+    pub fn is_empty(&self) -> bool {
+        self.written == 0
+    }
+
     /// Counts what is left out, in words that follow a number.
     pub fn leave_out(&mut self, what: &'static str, count: u64) {
         if count > 0 {

@@ -7,7 +7,7 @@ use tercet_sampler::ReadAt;
 
 use super::offers::Offers;
 use super::source::{Language, Source};
-use crate::input::{Field, Refusal};
+use crate::input::{Field, Refusal, columns_of, value_of};
 use crate::pair::Pair;
 use crate::reason::Reason;
 
@@ -16,7 +16,7 @@ pub(super) struct Columns {
     query: Field,
     passage: Field,
     language: Option<String>,
-    /// The columns of scores, in the order of their names, and the least that each may be.
+    /// The places of scores, in the order of their names, and the least that each may be.
     min: Vec<(String, f64)>,
     /// All names that are looked up.
     wanted: Vec<String>,
@@ -36,9 +36,9 @@ impl Columns {
             _ => None,
         };
         let min: Vec<(String, f64)> = source.min.iter().map(|(name, min)| (name.clone(), *min)).collect();
-        let of_fields = query.columns().chain(passage.columns()).map(str::to_owned);
+        let values = language.iter().chain(min.iter().map(|(name, _)| name)).flat_map(|name| columns_of(name));
         let mut wanted: Vec<String> =
-            of_fields.chain(language.clone()).chain(min.iter().map(|(name, _)| name.clone())).collect();
+            query.columns().chain(passage.columns()).chain(values).map(str::to_owned).collect();
         wanted.sort();
         wanted.dedup();
         Self { query, passage, language, min, wanted }
@@ -86,7 +86,9 @@ impl Columns {
     /// Whether a record has all that are asked for.
     fn are_in(&self, record: &Map<String, Value>) -> bool {
         let mut others = self.language.iter().chain(self.min.iter().map(|(name, _)| name));
-        self.query.is_in(record) && self.passage.is_in(record) && others.all(|name| record.contains_key(name))
+        self.query.is_in(record)
+            && self.passage.is_in(record)
+            && others.all(|name| matches!(value_of(name, record), Ok(Some(_))))
     }
 
     /// A pair without its passage, its passages, and its scores in the order of [`min`](Self::min).
@@ -109,7 +111,7 @@ impl Columns {
 }
 
 fn language(column: &str, record: &Map<String, Value>) -> Result<Option<String>, String> {
-    match record.get(column) {
+    match value_of(column, record)? {
         Some(Value::String(language)) => Ok(Some(language.trim().to_owned()).filter(|language| !language.is_empty())),
         Some(Value::Null) => Ok(None),
         Some(other) => Err(format!("{column:?} is {other}: a language is expected")),
@@ -118,7 +120,7 @@ fn language(column: &str, record: &Map<String, Value>) -> Result<Option<String>,
 }
 
 fn score(name: &str, record: &Map<String, Value>) -> Result<f64, String> {
-    let found = record.get(name).ok_or_else(|| format!("no {name:?}, which should be a number"))?;
+    let found = value_of(name, record)?.ok_or_else(|| format!("no {name:?}, which should be a number"))?;
     let number = match found {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),

@@ -32,7 +32,7 @@ pub struct Source {
     pub(super) aligned: Option<Vec<String>>,
     /// The passages' language.
     pub(super) language: Option<Language>,
-    /// What numbers in these columns must at least be.
+    /// What numbers in these columns must at least be; `a.b` is the key b in the object a.
     #[serde(default)]
     pub(super) min: BTreeMap<String, f64>,
     /// Pairs that a record or a document gives at most, the first ones.
@@ -45,7 +45,7 @@ pub struct Source {
     pub filters: toml::Table,
 }
 
-/// A language that all passages have, or the column that names it.
+/// A language that all passages have, or the column that names it, or `a.b` for the key b in the object a.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Language {
