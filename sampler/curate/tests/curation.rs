@@ -324,7 +324,8 @@ fn what_saw_all_files_is_made_anew_when_they_change() {
     let place = scene();
     place.write("curate.toml", RECIPE);
     let command = |out| ["curate", "curate.toml", "--out", out];
-    // Killed while it writes: where the dropped pairs should be, there is a file.
+    // Ended while it writes: where the dropped pairs should be, there is a file.
+    place.run_well(&["curate", "curate.toml", "--out", "out", "--share", "0/2"]);
     place.write("out/dropped", "in the way");
     place.refuse_run(&command("out"), 2, &["out/dropped"]);
     assert!(place.path("out/work/duplicates.json").exists() && place.path("out/rows/a.jsonl.zst").exists());

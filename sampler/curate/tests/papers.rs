@@ -125,7 +125,7 @@ fn the_papers_recipe_reads_every_source_and_keeps_what_is_good() {
         ("wikipedia", json!({})),
         ("xp3", json!({"copied": 1})),
         ("codesearchnet", json!({})),
-        ("mc4", json!({"top_2_gram": 1})),
+        ("mc4", json!({"passage_language": 1})),
         ("cc-news", json!({})),
         ("nllb", json!({"score-laser": 1, "score-tgt_lid": 1})),
         ("ccmatrix.de-en", json!({"length_ratio": 1})),
