@@ -33,13 +33,8 @@ fn mask(device: Device) -> Tensor {
     Tensor::ones([4], (Kind::Bool, device))
 }
 
-fn attend(mask: Option<&Tensor>) -> Result<Tensor, TchError> {
-    let q = Tensor::ones([1, 1, 4, 4], GPU);
-    Tensor::f_scaled_dot_product_attention(&q, &q, &q, mask, 0.0, false, None::<f64>, false)
-}
-
 /// All but what kills a process.
-const TRIES: [Try; 24] = [
+const TRIES: [Try; 22] = [
     ("add", || four(GPU).f_add(&four(CPU)), MIXED),
     ("add into", || four(GPU).f_add_out(&four(CPU), &four(GPU)), MIXED),
     ("a number of the host", || four(GPU).f_mul(&Tensor::ones([0; 0], CPU)), ""),
@@ -59,12 +54,6 @@ const TRIES: [Try; 24] = [
     ("cat", || Tensor::f_cat(&[four(GPU), four(CPU)], 0), MIXED),
     ("masked_fill", || four(GPU).f_masked_fill_tensor(&mask(Device::Cpu), &Tensor::zeros([0; 0], CPU)), MIXED),
     ("where", || four(GPU).f_where_self(&mask(Device::Cuda(0)), &four(CPU)), MIXED),
-    (
-        "attention with a mask of the host",
-        || attend(Some(&Tensor::ones([1, 1, 4, 4], (Kind::Bool, Device::Cpu)))),
-        MIXED,
-    ),
-    ("attention", || attend(None), ""),
     ("two devices", || four(GPU).f_add(&four((Kind::Float, Device::Cuda(1)))), MIXED),
     ("a device that is not there", || Tensor::f_ones([4], (Kind::Float, Device::Cuda(7))), "invalid device ordinal"),
     ("too much memory", || Tensor::f_empty([1 << 40], GPU), "CUDA out of memory. Tried to allocate"),

@@ -87,9 +87,9 @@ impl Attention {
         d_output: &Tensor,
     ) -> CrossAttention {
         match attended {
-            Attended::Kernel(saved) => {
+            Attended::Kernel([_, log_sums]) => {
                 let [query, key_value] =
-                    self.cls_kernel(texts).backward([&cls.query, &cls.key_value], saved.each_ref(), d_output);
+                    self.cls_kernel(texts).backward([&cls.query, &cls.key_value], log_sums, d_output);
                 CrossAttention { query, key_value }
             }
             _ => {

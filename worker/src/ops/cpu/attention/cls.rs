@@ -43,27 +43,21 @@ impl ClsAttention<'_> {
         [output, log_sums]
     }
 
-    /// The gradients of queries, [B, d], and of keys and values, [T, 2d], from what the forward pass gave and its
+    /// The gradients of queries, [B, d], and of keys and values, [T, 2d], from the forward pass's logarithms and its
     /// result's gradient, [B, d].
     ///
     /// # Panics
     /// If tensors have other sizes.
-    pub fn backward(
-        &self,
-        [query, key_value]: [&Tensor; 2],
-        [output, log_sums]: [&Tensor; 2],
-        d_output: &Tensor,
-    ) -> [Tensor; 2] {
+    pub fn backward(&self, [query, key_value]: [&Tensor; 2], log_sums: &Tensor, d_output: &Tensor) -> [Tensor; 2] {
         let (mut d_query, mut d_key_value) = (query.empty_like(), key_value.empty_like());
         in_elements_of!(query, E => {
             let numbers = Numbers::<E>::new(self, query, key_value);
-            let [output, d_output] = [output, d_output].map(elements::<E>);
-            let log_sums = elements(log_sums);
-            assert!(output.len() == numbers.query.len() && d_output.len() == output.len(), "[B, d] each");
+            let (log_sums, d_output) = (elements(log_sums), elements::<E>(d_output));
+            assert_eq!(d_output.len(), numbers.query.len(), "[B, d]");
             let (d_query, d_key_value) =
                 (Shared::new(elements_mut(&mut d_query)), Shared::new(elements_mut(&mut d_key_value)));
             self.for_each_pair(|pairs| {
-                Arch::new().dispatch(Backward { numbers, pairs, output, log_sums, d_output, d_query, d_key_value });
+                Arch::new().dispatch(Backward { numbers, pairs, log_sums, d_output, d_query, d_key_value });
             });
         });
         [d_query, d_key_value]
@@ -180,7 +174,6 @@ impl<E: Element> WithSimd for Forward<'_, E> {
 struct Backward<'a, E> {
     numbers: Numbers<'a, E>,
     pairs: Pairs,
-    output: &'a [E],
     log_sums: &'a [f32],
     d_output: &'a [E],
     d_query: Shared<'a, E>,
@@ -192,7 +185,7 @@ impl<E: Element> WithSimd for Backward<'_, E> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { numbers, pairs, output, log_sums, d_output, d_query, d_key_value } = self;
+        let Self { numbers, pairs, log_sums, d_output, d_query, d_key_value } = self;
         let (of, head_len, scale) = (numbers.of, numbers.head_len, numbers.scale());
         let [mut query, mut d_row, mut sum] = [(); 3].map(|()| vec![0.0; head_len]);
         let (mut probabilities, mut d_similarities) = (numbers.row(), numbers.row());
@@ -206,8 +199,19 @@ impl<E: Element> WithSimd for Backward<'_, E> {
                 *p = exp(*p - log_sums[pair]);
                 *d = inner_product(&d_row, numbers.token(pair, token, 1));
             }
-            let mean = inner_product(&d_row, &output[own.clone()]);
-            of.dropout.at(pair as u64).differentiate_row(p, d, mean, 0);
+            // The gradients of a row cancel in the key's bias, and do so to rounding only if the sums are the row's own.
+            let (dropout, total) = (of.dropout.at(pair as u64), p.iter().sum::<f32>());
+            let mut mean = 0.0;
+            dropout.each(
+                0,
+                p,
+                #[inline(always)]
+                |p, factor, token| {
+                    *p /= total;
+                    mean += *p * factor * d[token];
+                },
+            );
+            dropout.differentiate_row(p, d, mean, 0);
             sum.fill(0.0);
             for (token, (p, d)) in p.iter().zip(d.iter()).enumerate() {
                 add_times(&mut sum, numbers.token(pair, token, 0), *d);
