@@ -1,8 +1,8 @@
 //! Rows with a text of a benchmark.
 //!
 //! Benchmarks' keys are written once, to a file a benchmark. Then one column of them after the other is brought into
-//! memory, as many keys at a time as [`BLOCK`] says, and the same column of both texts of all rows is read past it. Near
-//! queries were looked for when rows were read (`queries`), and have a column of their own.
+//! memory, as many keys at a time as [`BLOCK`] says, and the same column of both texts of all rows is read past it.
+//! Near queries were looked for when rows were read (`queries`), and have a column of their own.
 
 use std::fs::OpenOptions;
 use std::io::Write;

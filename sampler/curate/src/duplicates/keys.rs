@@ -1,8 +1,8 @@
 //! Which keys a row has, and in which columns they stand.
 //!
 //! Without benchmarks a row has the key of its two texts and, a band each, of what its source compares. With benchmarks
-//! it has the keys of each text alone, from which those follow: a benchmark's text may be either. Then it has a last column
-//! as well: one more than the number of the benchmark with a query that one of the texts nearly is, or 0.
+//! it has the keys of each text alone, from which those follow: a benchmark's text may be either. Then it has a last
+//! column as well: one more than the number of the benchmark with a query that one of the texts nearly is, or 0.
 
 use std::path::Path;
 

@@ -13,8 +13,9 @@
 //! has a benchmark's text: then what is near it goes as well. A row goes only because of a row before it.
 //!
 //! In memory are three bits a row, what `repeated` and `contamination` say of their tables, and a thread's buffers of
-//! 32 KiB for each 3.6 million rows, 8 MiB at most, and short queries of benchmarks while rows are read. On disk are the keys (128 bytes a row, and 264 with benchmarks),
-//! 128 bytes for each text of a benchmark, and 24 bytes a row meanwhile.
+//! 32 KiB for each 3.6 million rows, 8 MiB at most, and short queries of benchmarks while rows are read. On disk are
+//! the keys (128 bytes a row, and 264 with benchmarks), 128 bytes for each text of a benchmark, and 24 bytes a row
+//! meanwhile.
 
 mod benchmarks;
 mod contamination;

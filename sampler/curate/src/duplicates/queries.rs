@@ -6,8 +6,8 @@
 //! No text is compared with all. Sequences have an order, rare ones first. Of two texts that share the least share of
 //! sequences the first sequences, as many as [`prefix`] says, have one in common (Chaudhuri, Ganti and Kaushik, 2006;
 //! Bayardo, Ma and Srikant, 2007). So there is a list of queries for each sequence that is among the first ones of a
-//! query, and a text is compared with those in the lists of its own first ones. Most texts have enough sequences that no
-//! query has, and are compared with none.
+//! query, and a text is compared with those in the lists of its own first ones. Most texts have enough sequences that
+//! no query has, and are compared with none.
 
 use std::collections::HashMap;
 

@@ -199,7 +199,8 @@ impl<E: Element> WithSimd for Backward<'_, E> {
                 *p = exp(*p - log_sums[pair]);
                 *d = inner_product(&d_row, numbers.token(pair, token, 1));
             }
-            // The gradients of a row cancel in the key's bias, and do so to rounding only if the sums are the row's own.
+            // The gradients of a row cancel in the key's bias, and do so to rounding only if the sums are the row's
+            // own.
             let (dropout, total) = (of.dropout.at(pair as u64), p.iter().sum::<f32>());
             let mut mean = 0.0;
             dropout.each(
