@@ -3,6 +3,8 @@
 //! A missing key has the value that transformers' configuration class of the family gives it. A key that makes the
 //! model compute something else than Tercet does is refused by name.
 
+mod export;
+mod family;
 mod keys;
 mod refused;
 mod weights;
@@ -13,6 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::json_file::{ModelFolderError, read_json};
 use crate::purpose::Purpose;
+use family::{FAMILIES, Family};
 use keys::Keys;
 use refused::refuse_other_models;
 
@@ -52,91 +55,10 @@ pub struct EncoderConfig {
     family: &'static Family,
 }
 
-/// A family of models, with the defaults that transformers has for it alone.
-#[derive(Debug)]
-struct Family {
-    name: &'static str,
-    pad_token_id: usize,
-    vocab_size: usize,
-    /// The class of a bare encoder.
-    class: &'static str,
-    /// The class of an encoder with the head that predicts masked words.
-    masked_lm: &'static str,
-    /// What stands before the encoder's names in that class.
-    prefix: &'static str,
-}
-
-static FAMILIES: [Family; 4] = [
-    Family {
-        name: "xlm-roberta",
-        pad_token_id: 1,
-        vocab_size: 30_522,
-        class: "XLMRobertaModel",
-        masked_lm: "XLMRobertaForMaskedLM",
-        prefix: "roberta",
-    },
-    Family {
-        name: "roberta",
-        pad_token_id: 1,
-        vocab_size: 50_265,
-        class: "RobertaModel",
-        masked_lm: "RobertaForMaskedLM",
-        prefix: "roberta",
-    },
-    Family {
-        name: "camembert",
-        pad_token_id: 1,
-        vocab_size: 30_522,
-        class: "CamembertModel",
-        masked_lm: "CamembertForMaskedLM",
-        prefix: "roberta",
-    },
-    Family {
-        name: "bert",
-        pad_token_id: 0,
-        vocab_size: 30_522,
-        class: "BertModel",
-        masked_lm: "BertForMaskedLM",
-        prefix: "bert",
-    },
-];
-
-/// Keys that an exported config.json leaves out because they no longer hold, or held only for another program's model:
-/// labels of a task's head, code of the original folder, the file's former writer.
-const NOT_EXPORTED: [&str; 13] = [
-    "_name_or_path",
-    "_num_labels",
-    "adapters",
-    "auto_map",
-    "classifier_dropout",
-    "finetuning_task",
-    "id2label",
-    "label2id",
-    "num_labels",
-    "problem_type",
-    "quantization_config",
-    "sentence_transformers",
-    "transformers_version",
-];
-
 /// Two special tokens and one of the text; with fewer tokens all texts are the same.
 const MIN_TEXT_LEN: usize = 3;
 
 impl EncoderConfig {
-    /// What transformers' class with a masked-language-model head calls the weight that is `own` here: the encoder's
-    /// under its prefix, those of the head (`lm_head.…`) as the family has them. Others keep their names.
-    pub fn masked_lm_name(&self, own: &str) -> String {
-        let prefix = self.family.prefix;
-        match own.strip_prefix("lm_head.") {
-            Some("bias") if prefix == "bert" => "cls.predictions.bias".to_owned(),
-            Some(part) if prefix == "bert" => {
-                format!("cls.predictions.transform.{}", part.replace("layer_norm", "LayerNorm"))
-            }
-            None if ["embeddings.", "encoder."].iter().any(|start| own.starts_with(start)) => format!("{prefix}.{own}"),
-            _ => own.to_owned(),
-        }
-    }
-
     /// Reads and checks `path`.
     ///
     /// # Errors
@@ -241,40 +163,6 @@ impl EncoderConfig {
     /// The largest number of tokens of a text.
     pub fn max_text_len(&self) -> usize {
         self.max_position_embeddings.saturating_sub(self.first_position())
-    }
-
-    /// The `config.json` of the encoder in its current state, with weights of the type `dtype` (torch's name).
-    pub fn to_json(&self, dtype: &str) -> Value {
-        Value::Object(self.json_of(self.family.class, dtype))
-    }
-
-    /// The `config.json` of the same encoder with the head that predicts masked words.
-    pub fn masked_lm_json(&self, dtype: &str) -> Value {
-        let mut json = self.json_of(self.family.masked_lm, dtype);
-        json.insert("tie_word_embeddings".into(), true.into());
-        Value::Object(json)
-    }
-
-    /// The class of transformers that has the encoder and this head, and what stands before the encoder's names there.
-    pub fn masked_lm(&self) -> (&'static str, &'static str) {
-        (self.family.masked_lm, self.family.prefix)
-    }
-
-    fn json_of(&self, class: &str, dtype: &str) -> Map<String, Value> {
-        let mut json = self.raw.clone();
-        json.retain(|key, _| !NOT_EXPORTED.contains(&key.as_str()));
-        json.insert("architectures".into(), [class].into_iter().collect());
-        json.insert("max_position_embeddings".into(), self.max_position_embeddings.into());
-        json.insert("hidden_dropout_prob".into(), self.hidden_dropout_prob.into());
-        json.insert("attention_probs_dropout_prob".into(), self.attention_probs_dropout_prob.into());
-        // transformers 4 reads `torch_dtype`, transformers 5 both names.
-        if !json.contains_key("dtype") {
-            json.insert("torch_dtype".into(), dtype.into());
-        }
-        for key in ["dtype", "torch_dtype"] {
-            json.entry(key).and_modify(|stated| *stated = dtype.into());
-        }
-        json
     }
 }
 

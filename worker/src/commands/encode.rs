@@ -19,7 +19,8 @@ use tercet_protocol::args::EncodeArgs;
 use tercet_sampler::{LineReader, LinesOf, ReadAt, is_of_objects, unpacked_name};
 
 use crate::files::CommandError;
-use crate::files::output::{AtomicFile, must_be_free};
+use crate::files::atomic::AtomicFile;
+use crate::files::output::must_be_free;
 use crate::files::records::{TextRecord, for_each_line, for_each_line_of, like_an_id};
 use crate::model::representation::{Heads, offsets};
 use crate::retrieval::prefixes;

@@ -21,8 +21,9 @@ use tercet_retrieval::{Contents, Corpus, Encoding, Hit, Index, LexicalWeights, S
 use tercet_sampler::{WrittenRow, WrittenRows, text_id};
 
 use crate::files::CommandError;
+use crate::files::atomic::{AtomicFile, write_atomically};
 use crate::files::names::in_folder;
-use crate::files::output::{AtomicFile, must_be_free, write_atomically};
+use crate::files::output::must_be_free;
 use crate::retrieval::prefixes;
 use crate::retrieval::ranking::{PairScorer, Query, RUN, Search, possible};
 use crate::retrieval::texts::{EncoderOptions, TextEncoder};

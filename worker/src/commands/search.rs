@@ -12,7 +12,8 @@ use tercet_protocol::says::search::SearchRecord;
 use tercet_retrieval::{Index, run_lines};
 
 use crate::files::CommandError;
-use crate::files::output::{AtomicFile, is_begun, must_be_free, remove_begun};
+use crate::files::atomic::{AtomicFile, is_begun, remove_begun};
+use crate::files::output::must_be_free;
 use crate::machine::device::device_kind;
 use crate::retrieval::judged::{self, read_queries};
 use crate::retrieval::prefixes;

@@ -2,143 +2,43 @@
 
 pub mod encode;
 mod encoder;
+mod error;
 mod files;
 mod heads;
 mod layer;
+mod on_encoder;
+mod options;
 mod parameters;
 mod places;
 mod pooled;
 pub mod pretraining;
 pub mod representation;
 pub mod sub_batch;
+mod word_shares;
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
-use tercet_configs::{DecoderQuery, EncoderConfig, ExitCode, ModelFolderError, Pooling, Positions, Prompts, Recipe};
+use tercet_configs::{DecoderQuery, EncoderConfig, Pooling, Prompts};
 use tercet_sampler::{SpecialTokens, not_in_table};
 
 pub use encoder::Encoder;
+pub use error::ModelError;
 pub use files::{HostTensor, ModelFiles, write_safetensors};
 pub use heads::{HeadWeights, head_of};
+pub use options::ModelOptions;
 pub use parameters::{Init, Parameters, Spec};
 pub use tercet_configs::Purpose;
 
 use crate::machine::phase::{Phase, during};
-use crate::model::pretraining::{Body, MASKED_LM_BIAS, Pretraining, PretrainingBatch, Scales, Told};
+use crate::model::on_encoder::OnEncoder;
+use crate::model::pretraining::{Body, PretrainingBatch, Scales, Told};
 use crate::model::representation::{Gradients, Heads, SubBatchRepresentations};
 use crate::model::sub_batch::{Framing, SubBatch};
 use crate::ops::attention::Attention;
 use crate::ops::dropout::Dropout;
 use crate::tensors::libtorch;
-
-/// Why a model cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum ModelError {
-    /// A folder or config.json that is unreadable or of another architecture.
-    #[error(transparent)]
-    Folder(#[from] ModelFolderError),
-    /// A file of the model directory that cannot be read.
-    #[error("{}: {reason}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Weights that do not make the model that config.json describes.
-    #[error("{}: the weights do not fit config.json:{}", path.display(), problems.iter().map(|p| format!("\n  {p}")).collect::<String>())]
-    Weights {
-        /// The weights' file.
-        path: PathBuf,
-        /// Name, expected and found shape of each weight that does not fit.
-        problems: Vec<String>,
-    },
-    /// Writing failed.
-    #[error("writing {}: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// The operating system's reason.
-        source: std::io::Error,
-    },
-    /// Settings that the model cannot follow.
-    #[error("{0}")]
-    Setting(String),
-}
-
-impl ModelError {
-    /// The exit code of a process that ends with this error.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Write { .. } => ExitCode::Machine,
-            _ => ExitCode::Usage,
-        }
-    }
-}
-
-/// What a recipe or a command line says about a model.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ModelOptions {
-    /// What it is for.
-    pub purpose: Purpose,
-    /// How the dense head reads a text. None: as the folder's pooling says, else CLS.
-    pub pooling: Option<Pooling>,
-    /// Whether dense and multi-vector representations are scaled to length 1. None: as the folder's modules.json says,
-    /// else true.
-    pub normalize: Option<bool>,
-    /// The tokenizer.json, where it is not the one beside the model.
-    pub tokenizer: Option<PathBuf>,
-    /// The least number of positions that the model should have. 0 keeps the model's.
-    pub max_position_embeddings: usize,
-    /// How positions that the model's files lack are initialised.
-    pub positions: Positions,
-    /// The weight α of hierarchical positions.
-    pub positions_alpha: f64,
-    /// Width of the multi-vector head. 0: as its file says, or the hidden size where the head is drawn afresh.
-    pub multi_vector_dim: usize,
-    /// Replaces both dropout probabilities of config.json. None keeps them.
-    pub dropout: Option<f64>,
-    /// Seeds weights that no file gives.
-    pub seed: u64,
-}
-
-impl Default for ModelOptions {
-    fn default() -> Self {
-        Self {
-            purpose: Purpose::Retrieval,
-            pooling: None,
-            normalize: None,
-            tokenizer: None,
-            max_position_embeddings: 0,
-            positions: Positions::default(),
-            positions_alpha: 0.4,
-            multi_vector_dim: 0,
-            dropout: None,
-            seed: 42,
-        }
-    }
-}
-
-impl ModelOptions {
-    /// The recipe's `[model]`, for what it trains.
-    pub fn of(recipe: &Recipe) -> Self {
-        let section = &recipe.model;
-        Self {
-            purpose: Purpose::of(recipe.loss.preset),
-            pooling: section.pooling,
-            normalize: Some(section.normalize),
-            tokenizer: section.tokenizer.clone(),
-            max_position_embeddings: section.max_position_embeddings,
-            positions: section.positions,
-            positions_alpha: section.positions_alpha,
-            multi_vector_dim: section.multi_vector_dim,
-            dropout: section.dropout,
-            seed: recipe.seed,
-        }
-    }
-}
 
 /// What the backward pass of a sub-batch needs of its forward pass.
 pub struct Graph {
@@ -190,12 +90,6 @@ pub struct M3Model {
     on_encoder: OnEncoder,
 }
 
-/// What stands on the encoder.
-enum OnEncoder {
-    Heads { weights: HeadWeights, multi_vector_dim: usize },
-    Pretraining(Box<Pretraining>),
-}
-
 impl M3Model {
     /// What sub-batches need to know of the model.
     pub fn framing(&self) -> Framing {
@@ -205,41 +99,12 @@ impl M3Model {
 
     /// Widths of a dense and of a multi-vector representation; 0 without that head.
     pub fn dims(&self) -> (i64, i64) {
-        let multi_vector_dim = match &self.on_encoder {
-            OnEncoder::Heads { multi_vector_dim, .. } => *multi_vector_dim,
-            OnEncoder::Pretraining(_) => 0,
-        };
-        (self.config.hidden_size as i64, multi_vector_dim as i64)
+        (self.config.hidden_size as i64, self.on_encoder.multi_vector_dim() as i64)
     }
 
     /// What it is for.
     pub fn purpose(&self) -> Purpose {
-        match &self.on_encoder {
-            OnEncoder::Heads { .. } => Purpose::Retrieval,
-            OnEncoder::Pretraining(parts) => Purpose::Pretraining { decoder: parts.has_decoder() },
-        }
-    }
-
-    /// The three heads.
-    ///
-    /// # Panics
-    /// If the model is for pre-training.
-    fn heads(&self) -> &HeadWeights {
-        match &self.on_encoder {
-            OnEncoder::Heads { weights, .. } => weights,
-            OnEncoder::Pretraining(_) => panic!("a model for pre-training has no heads"),
-        }
-    }
-
-    /// What pre-training puts on the encoder.
-    ///
-    /// # Panics
-    /// If the model is for retrieval.
-    fn pretraining(&self) -> &Pretraining {
-        match &self.on_encoder {
-            OnEncoder::Heads { .. } => panic!("a model for retrieval has no parts of pre-training"),
-            OnEncoder::Pretraining(parts) => parts,
-        }
+        self.on_encoder.purpose()
     }
 
     /// Type and device of weights, gradients and representations.
@@ -272,7 +137,7 @@ impl M3Model {
     ) -> (SubBatchRepresentations, Option<Graph>) {
         let _guard = tch::no_grad_guard();
         let (hidden, saved) = self.encode(texts, heads, seed, keep);
-        let own = during(Phase::Heads, || self.heads().represent(&hidden, texts, heads));
+        let own = during(Phase::Heads, || self.on_encoder.heads().represent(&hidden, texts, heads));
         (own, saved.map(|saved| Graph { saved, hidden }))
     }
 
@@ -292,7 +157,7 @@ impl M3Model {
         seed: Option<u64>,
         keep: bool,
     ) -> (Tensor, Option<encoder::SavedEncoder>) {
-        self.encoder.forward(&self.parameters, texts, self.heads().want_only_cls(texts, heads), seed, keep)
+        self.encoder.forward(&self.parameters, texts, self.on_encoder.heads().want_only_cls(texts, heads), seed, keep)
     }
 
     /// Adds the gradients of all weights to the flat gradient. `gradients` are those of all texts' representations, and
@@ -311,7 +176,8 @@ impl M3Model {
         let Graph { saved, hidden } = graph;
         let grad = during(Phase::Heads, || {
             let hidden = hidden.set_requires_grad(true);
-            let (own, seeds) = (self.heads().represent(&hidden, texts, gradients.heads()), texts.part_of(gradients));
+            let (own, seeds) =
+                (self.on_encoder.heads().represent(&hidden, texts, gradients.heads()), texts.part_of(gradients));
             libtorch::backward(&own.iter().zip(seeds.iter()).collect::<Vec<_>>());
             hidden.grad()
         });
@@ -332,7 +198,7 @@ impl M3Model {
         seed: Option<u64>,
         ready: &mut dyn FnMut(i64),
     ) -> Told {
-        self.pretraining().learn(self.body(), batch, (query, scales), seed, ready)
+        self.on_encoder.pretraining().learn(self.body(), batch, (query, scales), seed, ready)
     }
 
     /// The decoder's sums as in [`Told`], without gradient, from the sentence vectors `cls`, [texts, d]. None if the
@@ -347,7 +213,7 @@ impl M3Model {
         query: DecoderQuery,
         seed: Option<u64>,
     ) -> Option<Tensor> {
-        self.pretraining().decode(self.body(), cls, batch, query, seed)
+        self.on_encoder.pretraining().decode(self.body(), cls, batch, query, seed)
     }
 
     fn body(&self) -> Body<'_> {
@@ -422,35 +288,12 @@ impl M3Model {
         }
     }
 
-    /// Whether the head that predicts words has no bias of a file.
-    pub fn predicts_words_afresh(&self) -> bool {
-        self.fresh.iter().any(|name| name == MASKED_LM_BIAS)
-    }
-
-    /// Makes the head that predicts words expect each as often as it occurs in the texts: the bias is the logarithm of
-    /// its share, `counts` being how often each id occurs, and one more. A bias of 0 would have to learn that in
-    /// thousands of steps, and until then what all texts have in common would crowd the hidden states, sentence vectors
-    /// among them.
-    pub fn expect_words(&mut self, counts: &[f64]) {
-        let total = counts.iter().sum::<f64>() + counts.len() as f64;
-        let shares: Vec<f64> = counts.iter().map(|count| ((count + 1.0) / total).ln()).collect();
-        let mut bias = self.parameters.leaf(MASKED_LM_BIAS);
-        tch::no_grad(|| bias.copy_(&Tensor::from_slice(&shares)));
-        self.parameters.refresh();
-    }
-
     fn assemble(config: EncoderConfig, parameters: Parameters, pooling: Pooling, origin: Origin) -> Self {
         let Origin { special, continuations, fresh, tokenizer, normalize, max_seq_len, prompts, settings, remarks } =
             origin;
-        let on_encoder = if parameters.contains("colbert_linear.weight") {
-            let multi_vector_dim = parameters.leaf("colbert_linear.weight").size()[0] as usize;
-            OnEncoder::Heads { weights: HeadWeights::new(&parameters, pooling, normalize), multi_vector_dim }
-        } else {
-            OnEncoder::Pretraining(Box::new(Pretraining::new(&config, &parameters)))
-        };
         Self {
             encoder: Encoder::new(&config, &parameters),
-            on_encoder,
+            on_encoder: OnEncoder::new(&config, &parameters, pooling, normalize),
             config,
             parameters,
             pooling,

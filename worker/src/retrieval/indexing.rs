@@ -19,7 +19,8 @@ use super::corpus::{CorpusFiles, Grain, Passage, Survey};
 use super::texts::{BLOCK_BYTES, Stretch, TextEncoder};
 use super::vectors::{floats, token_weights};
 use crate::files::CommandError;
-use crate::files::output::{AtomicFile, must_be_free, write_atomically};
+use crate::files::atomic::{AtomicFile, write_atomically};
+use crate::files::output::must_be_free;
 use crate::model::representation::Heads;
 
 /// How often a rank says how far it is.

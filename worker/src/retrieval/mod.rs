@@ -12,6 +12,7 @@
 pub mod corpus;
 pub mod indexing;
 pub mod judged;
+mod mcls;
 pub mod prefixes;
 pub mod ranking;
 pub mod texts;

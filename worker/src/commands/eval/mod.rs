@@ -21,7 +21,8 @@ use place::Indices;
 use table::table;
 
 use crate::files::CommandError;
-use crate::files::output::{AtomicFile, must_be_free, remove_begun, write_together};
+use crate::files::atomic::{AtomicFile, remove_begun};
+use crate::files::output::{must_be_free, write_together};
 use crate::retrieval::judged::{Dataset, Evaluation, Figures, evaluate};
 use crate::retrieval::prefixes;
 use crate::retrieval::ranking::BY_HEADS;

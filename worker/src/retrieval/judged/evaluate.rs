@@ -14,7 +14,7 @@ use tercet_retrieval::{Contents, Hit, Ids, Index, IndexError, Settings, Stored, 
 use super::folder::{Dataset, Query};
 use super::metrics::{Seen, mean};
 use crate::files::CommandError;
-use crate::files::output::AtomicFile;
+use crate::files::atomic::AtomicFile;
 use crate::retrieval::indexing::make_index;
 use crate::retrieval::ranking::{self, Ranked, Search};
 use crate::retrieval::texts::TextEncoder;

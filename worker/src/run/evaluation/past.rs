@@ -14,7 +14,7 @@ use tercet_protocol::says::EvalRecord;
 
 use crate::checkpoint;
 use crate::files::CommandError;
-use crate::files::output::write_atomically;
+use crate::files::atomic::write_atomically;
 
 /// The content of `eval/step-00000600.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -3,9 +3,12 @@
 //! Time is the launcher's own, and counts only while the launcher runs. If it was stopped or starved for a while, no
 //! rank is blamed for what the launcher did not hear.
 
+mod lag;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use lag::Lag;
 use tercet_protocol::says::Beat;
 
 /// Without a deadline from the recipe: at least this, and [`SLOWEST_TIMES`] the slowest of the last steps.
@@ -29,11 +32,6 @@ const STILL_SECS: f64 = 2.0;
 /// A rank that evaluates moves if it has told of something new since so many seconds at most. Signs of life come once a
 /// second.
 const MOVES_SECS: f64 = 5.0;
-
-/// The number of looks, one a second, that are counted together. A rank that is the only one at work in [`LAG_LOOKS`]
-/// of them is called slow.
-const LOOKS: u32 = 60;
-const LAG_LOOKS: u32 = 54;
 
 /// The longest pause between two looks that counts in full.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
@@ -63,10 +61,7 @@ pub struct Health {
     stepped_at: Duration,
     step_secs: VecDeque<f64>,
     num_steps: u64,
-    /// Looks so far, and in how many of them a rank was the only one at work.
-    looks: u32,
-    alone: Vec<u32>,
-    looked_at: Duration,
+    lag: Lag,
 }
 
 impl Health {
@@ -79,9 +74,7 @@ impl Health {
             stepped_at: Duration::ZERO,
             step_secs: VecDeque::new(),
             num_steps: 0,
-            looks: 0,
-            alone: vec![0; world_size],
-            looked_at: Duration::ZERO,
+            lag: Lag::new(world_size),
         }
     }
 
@@ -115,34 +108,12 @@ impl Health {
         self.silence().or_else(|| self.hang())
     }
 
-    /// A rank that the others wait for all the time. It is reported once.
+    /// A rank that the others wait for all the time. It is reported once a minute at most.
     pub fn lag(&mut self) -> Option<String> {
-        if self.now - self.looked_at < Duration::from_secs(1) || self.num_steps == 0 || self.ranks.len() < 2 {
+        if self.num_steps == 0 || self.ranks.len() < 2 {
             return None;
         }
-        self.looked_at = self.now;
-        // An evaluation shares blocks of a corpus, which are few where it is small.
-        if self.ranks.iter().flatten().any(|seen| seen.beat.evaluates) {
-            return None;
-        }
-        let mut at_work = self.ranks.iter().flatten().filter(|seen| !seen.beat.waits).map(|seen| seen.beat.rank);
-        if let (Some(rank), None) = (at_work.next(), at_work.next()) {
-            self.alone[rank] += 1;
-        }
-        self.looks += 1;
-        if self.looks < LOOKS {
-            return None;
-        }
-        let alone = std::mem::replace(&mut self.alone, vec![0; self.ranks.len()]);
-        self.looks = 0;
-        let (rank, count) = alone.into_iter().enumerate().max_by_key(|(_, count)| *count)?;
-        let seen = self.ranks[rank].as_ref()?;
-        (count >= LAG_LOOKS).then(|| {
-            let Beat { host, phase, .. } = &seen.beat;
-            format!(
-                "rank {rank} ({host}) is slow: in {count} of the last {LOOKS} s all others waited for it (now in {phase})"
-            )
-        })
+        self.lag.look(self.now, self.ranks.iter().flatten().map(|seen| &seen.beat))
     }
 
     /// Seconds without a step after which the run hangs.
