@@ -77,7 +77,7 @@ impl Trial {
         let lens = (0..self.texts).map(|text| self.len - usize::from(text > 0));
         let spans = spans(lens.clone());
         let starts = Tensor::from_slice(&starts(&spans)).to_device(device);
-        let (rows, tokens) = (TextRows { spans, starts }, lens.sum::<usize>() as i64);
+        let (rows, tokens) = (TextRows::new(spans, starts), lens.sum::<usize>() as i64);
         let qkv = queries_keys_values(tokens, width, options);
         let attention = Attention { num_heads, dropout: Dropout::new(7, self.dropout) };
         let d_output = Tensor::ones([tokens, width], options);

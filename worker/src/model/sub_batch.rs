@@ -209,7 +209,7 @@ impl Builder {
         let sent = upload.send(framing.device);
         let [texts, token_ids, positions, lexical_token, lexical_slot, lexical_target, vector_token, vector_target] =
             lists.map(|part| sent.of(&part));
-        let [tokens, firsts] = rows.map(|(starts, spans)| TextRows { spans, starts: sent.of(&starts) });
+        let [tokens, firsts] = rows.map(|(starts, spans)| TextRows::new(spans, sent.of(&starts)));
         SubBatch {
             tokens,
             firsts,
@@ -249,8 +249,8 @@ mod tests {
         let cut = cut_all(&[50, 99, 100], 200);
         let sizes: Vec<_> = cut.iter().map(|c| (c.num_texts(), c.num_tokens())).collect();
         assert_eq!(sizes, [(2, 199), (1, 50)]);
-        assert_eq!(cut[0].tokens.spans[1], TextSpan { first: 100, len: 99 });
-        let starts = |rows: &TextRows| Vec::<i32>::try_from(&rows.starts).unwrap();
+        assert_eq!(cut[0].tokens.spans()[1], TextSpan { first: 100, len: 99 });
+        let starts = |rows: &TextRows| Vec::<i32>::try_from(rows.starts()).unwrap();
         assert_eq!((starts(&cut[0].tokens), cut[0].tokens.longest()), (vec![0, 100, 199], 100));
         assert_eq!((starts(&cut[0].firsts), cut[0].firsts.longest()), (vec![0, 1, 2], 1));
         assert_eq!(Vec::<i64>::try_from(&cut[0].texts).unwrap(), [2, 1]);

@@ -96,7 +96,7 @@ impl<'a> PretrainingTexts<'a> {
         let mut own_ids = Vec::with_capacity(texts.num_tokens());
         let (mut encoder_place, mut encoder_label) = (Vec::new(), Vec::new());
         let mut rows = RowsBuilder::default();
-        for ((number, text), span) in self.inputs.texts_of(i).enumerate().zip(&texts.tokens.spans) {
+        for ((number, text), span) in self.inputs.texts_of(i).enumerate().zip(texts.tokens.spans()) {
             own_ids.extend_from_slice(&self.own[text].ids);
             for &(place, label) in &self.words.labels[text] {
                 encoder_place.push((span.first + place) as i64);
@@ -107,7 +107,7 @@ impl<'a> PretrainingTexts<'a> {
             }
         }
         let lists = [&own_ids, &encoder_place, &encoder_label].map(|list| upload.add(list));
-        let rows = rows.finish(texts.tokens.spans.len(), &mut upload);
+        let rows = rows.finish(texts.tokens.spans().len(), &mut upload);
         let sent = upload.send(self.framing.device);
         let [own_ids, encoder_place, encoder_label] = lists.map(|part| sent.of(&part));
         let decoder = rows.map(|rows| rows.on(&sent, self.framing));

@@ -139,10 +139,10 @@ impl Attention {
     }
 
     fn kernel<'a>(&self, qkv: &'a LinearOutput, texts: &'a TextRows) -> cpu::attention::Attention<'a> {
-        cpu::attention::Attention::new(&texts.spans, self.num_heads, qkv.bias(), self.dropout)
+        cpu::attention::Attention::new(texts.spans(), self.num_heads, qkv.bias(), self.dropout)
     }
 
     fn cls_kernel<'a>(&self, texts: &'a TextRows) -> cpu::attention::ClsAttention<'a> {
-        cpu::attention::ClsAttention { texts: &texts.spans, num_heads: self.num_heads as usize, dropout: self.dropout }
+        cpu::attention::ClsAttention { texts: texts.spans(), num_heads: self.num_heads as usize, dropout: self.dropout }
     }
 }

@@ -57,7 +57,7 @@ struct Part {
 
 fn parts(attention: &Attention, asked: &Asked, most: usize) -> Vec<Part> {
     let mut parts = Vec::new();
-    for (text, (asks, answers)) in asked.asks.spans.iter().zip(&asked.answers.spans).enumerate() {
+    for (text, (asks, answers)) in asked.asks.spans().iter().zip(asked.answers.spans()).enumerate() {
         let [rows, tokens] = [asks, answers].map(|span| [span.first as i64, span.len as i64]);
         let at_a_time = (most as i64 / (rows[1] * tokens[1]).max(1)).max(1);
         for first_head in (0..attention.num_heads).step_by(at_a_time as usize) {
@@ -111,7 +111,8 @@ mod tests {
     #[test]
     fn a_head_at_a_time_gives_what_all_at_once_give() {
         let spans = spans([5, 1, 3]);
-        let texts = TextRows { starts: Tensor::from_slice(&starts(&spans)), spans };
+        let starts = Tensor::from_slice(&starts(&spans));
+        let texts = TextRows::new(spans, starts);
         let wave = |step: f64| (Tensor::arange(9 * 3 * 4, (Kind::Double, Device::Cpu)) * step).sin().view([9, 3, 4]);
         let asked = Asked { parts: [0.7, 0.9, 1.3].map(wave), asks: &texts, answers: &texts };
         let attention = Attention { num_heads: 3, dropout: Dropout::new(3, 0.2) };

@@ -28,7 +28,7 @@ pub(super) struct Asked<'a> {
 
 impl Asked<'_> {
     pub fn starts(&self) -> [&Tensor; 2] {
-        [&self.asks.starts, &self.answers.starts]
+        [self.asks.starts(), self.answers.starts()]
     }
 
     /// The most rows and the most tokens of a text.

@@ -13,13 +13,34 @@ pub struct TextSpan {
 
 /// The rows of texts, one text after another, without gaps.
 pub struct TextRows {
-    /// Text by text.
-    pub spans: Vec<TextSpan>,
-    /// Where each text begins, and where the last one ends, int32 `[texts + 1]`, on the device that computes.
-    pub starts: Tensor,
+    spans: Vec<TextSpan>,
+    starts: Tensor,
 }
 
 impl TextRows {
+    /// The rows of `spans`, which [`spans()`] makes; `starts` has [`starts()`] of them, on the device that computes.
+    ///
+    /// # Panics
+    /// If `starts` is not of so many texts.
+    pub fn new(spans: Vec<TextSpan>, starts: Tensor) -> Self {
+        assert_eq!(
+            starts.size(),
+            [spans.len() as i64 + 1],
+            "rows of texts: where each begins, and where the last ends"
+        );
+        Self { spans, starts }
+    }
+
+    /// Text by text.
+    pub fn spans(&self) -> &[TextSpan] {
+        &self.spans
+    }
+
+    /// Where each text begins, and where the last one ends, int32 `[texts + 1]`, on the device that computes.
+    pub fn starts(&self) -> &Tensor {
+        &self.starts
+    }
+
     /// Rows of the longest text.
     pub fn longest(&self) -> usize {
         self.spans.iter().map(|span| span.len).max().unwrap_or(0)

@@ -11,7 +11,7 @@ use crate::tensors::libtorch;
 fn rows(lens: &[usize]) -> [TextRows; 2] {
     [spans(lens.iter().copied()), spans(lens.iter().map(|_| 1))].map(|spans| {
         let starts = Tensor::from_slice(&starts(&spans));
-        TextRows { spans, starts }
+        TextRows::new(spans, starts)
     })
 }
 
@@ -33,7 +33,7 @@ pub fn attention(lens: &[usize], head_len: i64, p: f64) -> Case {
     let [leaf] = leaves([&qkv]);
     let with_bias = &leaf + &bias;
     let output = Tensor::zeros([tokens, width], (Kind::Double, Device::Cpu));
-    for (text, span) in texts.spans.iter().enumerate() {
+    for (text, span) in texts.spans().iter().enumerate() {
         let len = span.len as i64;
         let rows = with_bias.narrow(0, span.first as i64, len);
         for head in 0..HEADS {
@@ -70,7 +70,7 @@ pub fn cls_attention(lens: &[usize], head_len: i64, p: f64) -> Case {
         });
         Tensor::cat(&heads.collect::<Vec<_>>(), 1)
     };
-    let output = Tensor::cat(&texts.spans.iter().zip(0..).map(of_text).collect::<Vec<_>>(), 0);
+    let output = Tensor::cat(&texts.spans().iter().zip(0..).map(of_text).collect::<Vec<_>>(), 0);
     libtorch::backward(&[(&output, &d_output)]);
     let exact = vec![output.detach(), q.grad(), kv.grad()];
     let found = move |kind| {
