@@ -6,6 +6,8 @@
 //!
 //! Legend: R rows that ask, T tokens that answer, d hidden size, h heads, k head size.
 
+use std::sync::{Mutex, PoisonError};
+
 use tch::{Device, Kind, Tensor};
 use tercet_configs::limits::flash_takes;
 
@@ -16,20 +18,36 @@ use crate::tensors::libtorch;
 /// What the forward pass saves for the backward pass.
 pub struct Saved(libtorch::FlashAttention);
 
-/// Whether the kernel takes numbers of this type and device, with heads of this size and this dropout.
+/// What libtorch's answer depends on: the device, the heads' size, and whether anything is dropped.
+type Case = (Device, i64, bool);
+
+/// Whether the kernel takes numbers of this type and device, with heads of this size and this dropout. libtorch is
+/// asked once a process for each case: every layer of every pass wants to know, and the answer stays.
 pub fn serves(like: &Tensor, head_size: i64, dropout: Dropout) -> bool {
-    if !matches!(like.device(), Device::Cuda(_)) || like.kind() != Kind::BFloat16 {
+    static ANSWERS: Mutex<Vec<(Case, bool)>> = Mutex::new(Vec::new());
+    let device = like.device();
+    // The kernel pads no heads; libtorch's door does, and so would choose it.
+    if !device.is_cuda() || like.kind() != Kind::BFloat16 || !flash_takes(head_size as usize) {
         return false;
     }
-    // The kernel pads no heads; libtorch's door does, and so would choose it.
-    flash_takes(head_size as usize) && {
-        // libtorch knows its kernels' demands. It looks at types, sizes and the card, never at the numbers.
-        const FLASH: i64 = 1;
-        let one = Tensor::empty([1, 1, 1, head_size], (like.kind(), like.device())).set_requires_grad(true);
-        let p = dropout.probability();
-        let choose = || Tensor::internal_fused_sdp_choice(&one, &one, &one, None::<&Tensor>, p, false, None, false);
-        tch::with_grad(choose) == FLASH
+    let mut answers = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let case = (device, head_size, dropout.is_on());
+    if let Some((_, answer)) = answers.iter().find(|(asked, _)| *asked == case) {
+        return *answer;
     }
+    let answer = is_chosen(device, head_size, dropout);
+    answers.push((case, answer));
+    answer
+}
+
+/// Whether libtorch would choose the kernel. It knows its kernels' demands, and looks at types, sizes and the card,
+/// never at the numbers.
+fn is_chosen(device: Device, head_size: i64, dropout: Dropout) -> bool {
+    const FLASH: i64 = 1;
+    let one = Tensor::empty([1, 1, 1, head_size], (Kind::BFloat16, device)).set_requires_grad(true);
+    let p = dropout.probability();
+    let choose = || Tensor::internal_fused_sdp_choice(&one, &one, &one, None::<&Tensor>, p, false, None, false);
+    tch::with_grad(choose) == FLASH
 }
 
 /// What is attended to, and what the backward pass needs of it.
