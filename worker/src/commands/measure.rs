@@ -92,14 +92,15 @@ impl<'a> Trial<'a> {
     /// Of as many texts as a sub-batch takes, one at least.
     fn new(model: &'a M3Model, settings: &'a StepSettings, text_len: usize) -> Self {
         let (limit, len) = (settings.sub_batch, text_len.clamp(2, model.config.max_text_len()));
+        let lens = vec![len; (limit.tokens / len).max(1)];
         let heads = match &settings.objective {
             Objective::Contrastive(loss) => Heads::of(loss.preset),
             Objective::Pretraining(section, _) => {
-                let trial = PretrainingTrial::new(model, section, len, limit.tokens);
+                let trial = PretrainingTrial::new(model, section, lens.into_iter());
                 return Self { num_texts: trial.num_texts(), pass: Box::new(move || trial.pass(model)) };
             }
         };
-        let texts = vec![made_up_text(model, len, 0); (limit.tokens / len).max(1)];
+        let texts: Vec<_> = lens.into_iter().map(|len| made_up_text(model, len, 0)).collect();
         let sub_batch = SubBatches::new(&texts, limit, model.framing(), heads).build(0);
         let num_texts = sub_batch.num_texts() as usize;
         let pass = move || {

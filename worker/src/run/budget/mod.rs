@@ -3,8 +3,8 @@
 //! A step holds, besides what the run always holds: the texts and representations of its batch with all that scoring
 //! needs, one sub-batch on its way through the encoder and back, and the graphs that are kept. The first is tried with
 //! the longest batch that the plan can give, its representations made up (the encoder has no part in it); the second
-//! and what one kept graph's token takes with one sub-batch of the longest texts. What is left of the budget is for
-//! graphs.
+//! and what one kept graph's token takes with a sub-batch of the longest texts and one of as many texts as there can
+//! be. What is left of the budget is for graphs.
 //!
 //! On a GPU all that is not tensors is made before the first look: CUDA's context and the products' workspaces by a
 //! product, NCCL's buffers by a sum over ranks and by the ring. What is used is then what the driver says. The largest
@@ -31,8 +31,8 @@ use crate::step::settings::StepSettings;
 pub use error::DoesNotFit;
 pub(crate) use trial::{PretrainingTrial, made_up_text};
 use trial::{
-    SMALLEST_SUB_BATCH, Shape, Tried, extrapolated, largest_by_steps, largest_that_fits, longest_scoring, tokens_of,
-    try_sub_batch, warm_up,
+    SMALLEST_SUB_BATCH, Shape, Texts, extrapolated, largest_by_steps, largest_that_fits, longest_scoring,
+    try_sub_batches, warm_up,
 };
 
 /// The share of the memory that "auto" finds free.
@@ -61,15 +61,15 @@ pub fn fit(
     let unasked = recipe.memory_budget.is_none() && recipe.kept_graph_tokens.is_none();
     let Some(budget) = recipe.memory_budget.or(unasked.then_some(MemoryBudget::Auto)) else { return Ok(None) };
     let shapes: Vec<Shape> = plan.cells().iter().map(|cell| Shape::longest(plan, cell, ranks.world_size())).collect();
-    let longest = shapes.iter().map(|s| s.query_len.max(s.passage_len)).max().unwrap_or(2);
+    let texts = Texts::of(&shapes);
     warm_up(model, ranks)?;
     let scoring = longest_scoring(model, ranks, settings, &shapes)?;
     if unasked {
-        return keep_what_fits(model, ranks, scoring, longest, settings).map(Some);
+        return keep_what_fits(model, ranks, scoring, texts, settings).map(Some);
     }
     // What the program itself takes shows only when it has done everything once: libraries' code, and what they
     // compile. Where not even this fits, the trials below say so.
-    let _ = try_sub_batch(model, settings, longest, SMALLEST_SUB_BATCH);
+    let _ = try_sub_batches(model, settings, texts, SMALLEST_SUB_BATCH);
     let used = used_bytes(device);
     let budget_bytes = match budget {
         MemoryBudget::Bytes(bytes) => bytes,
@@ -78,13 +78,13 @@ pub fn fit(
     let left = less_slack(budget_bytes, device).saturating_sub(used);
     let for_sub_batch = left.saturating_sub(scoring);
     let found = match device {
-        Device::Cuda(_) => largest_that_fits(model, settings, longest, for_sub_batch),
-        _ => largest_by_steps(model, settings, longest, for_sub_batch),
+        Device::Cuda(_) => largest_that_fits(model, settings, texts, for_sub_batch),
+        _ => largest_by_steps(model, settings, texts, for_sub_batch),
     };
     let tokens = agree_on_least(ranks, found.map_or(0, |found| found.0))?;
     let fits = found.is_some_and(|(_, sub_batch)| scoring + sub_batch.peak <= left);
     let all_fit = agree_on_least(ranks, usize::from(fits))? == 1;
-    let Some((tried, sub_batch)) = found.filter(|_| all_fit) else {
+    let Some((_, sub_batch)) = found.filter(|_| all_fit) else {
         let text_bytes = found.map_or(for_sub_batch, |found| found.1.peak);
         let slack = slack(device);
         return Err(
@@ -92,7 +92,7 @@ pub fn fit(
         );
     };
     let left = left - scoring - sub_batch.peak;
-    let kept = num_kept(left, sub_batch.kept as f64 / tokens_of(longest, tried) as f64);
+    let kept = num_kept(left, sub_batch.kept_per_token);
     settings.sub_batch.tokens = tokens;
     settings.kept_graph_tokens = kept;
     // What the trials took is free for the steps, and not counted as used.
@@ -113,18 +113,15 @@ fn keep_what_fits(
     model: &M3Model,
     ranks: &dyn Collective,
     scoring: u64,
-    longest: usize,
+    texts: Texts,
     settings: &mut StepSettings,
 ) -> anyhow::Result<Fitted> {
     let device = model.options().1;
-    let whole = settings.sub_batch.tokens.max(longest);
+    let whole = settings.sub_batch.tokens.max(texts.longest);
     let tried = match device {
         // A GPU tries in no time what a CPU would take minutes for.
-        Device::Cuda(_) => try_sub_batch(model, settings, longest, whole).map(|taken| Tried {
-            peak: taken.peak,
-            kept_per_token: taken.kept as f64 / tokens_of(longest, whole) as f64,
-        }),
-        _ => extrapolated(model, settings, longest, whole),
+        Device::Cuda(_) => try_sub_batches(model, settings, texts, whole),
+        _ => extrapolated(model, settings, texts.longest, whole),
     };
     let share = if device == Device::Cpu { UNASKED_SHARE } else { AUTO_SHARE };
     let used = used_bytes(device);

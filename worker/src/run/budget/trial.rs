@@ -1,4 +1,5 @@
-//! Tries parts of a step, and measures what they take: the scoring of the longest batch, and sub-batches.
+//! Tries parts of a step, and measures what they take: the scoring of the longest batch, and sub-batches of the longest
+//! texts and of the most.
 
 use tch::{Device, Tensor};
 use tercet_cluster::{Collective, unless_out_of_memory};
@@ -22,6 +23,10 @@ use crate::tensors::exchange::InPlace;
 const SAMPLED_TOKENS: [usize; 2] = [256, 512];
 /// Sub-batches larger than this gain nothing, those smaller than a text do not exist.
 pub(super) const SMALLEST_SUB_BATCH: usize = 512;
+/// Tokens of the shortest text with a word: CLS, the word, EOS.
+const SHORTEST: usize = 3;
+/// All texts go into one sub-batch.
+const TOGETHER: SubBatchLimit = SubBatchLimit { tokens: usize::MAX, texts: 0 };
 
 /// Has a GPU and its libraries make what they need besides tensors, by a product and a sum over ranks as steps do them.
 /// Nothing on a CPU. Every rank calls it.
@@ -94,6 +99,10 @@ impl Shape {
         self.num_queries * (self.query_len + self.group_size * self.passage_len)
     }
 
+    fn num_texts(&self) -> usize {
+        self.num_queries * (1 + self.group_size)
+    }
+
     fn pairs(&self) -> usize {
         self.num_queries * self.num_global_queries * self.group_size
     }
@@ -158,6 +167,41 @@ fn try_scoring(model: &M3Model, ranks: &dyn Collective, loss: &LossSection, shap
     Ok(taken)
 }
 
+/// The texts that sub-batches may be made of.
+#[derive(Clone, Copy)]
+pub(super) struct Texts {
+    /// Tokens of the longest.
+    pub longest: usize,
+    /// The most that a rank has in one batch.
+    pub most: usize,
+}
+
+impl Texts {
+    pub fn of(shapes: &[Shape]) -> Self {
+        let of = |number: fn(&Shape) -> usize, least| shapes.iter().map(number).fold(least, usize::max);
+        Self { longest: of(|s| s.query_len.max(s.passage_len), 2), most: of(Shape::num_texts, 1) }
+    }
+
+    /// The lengths of the texts in the sub-batches of `tokens` that may take most memory. One has texts as long as any
+    /// can be. The other has as many texts as a batch can have, if these are more. Most of what a sub-batch takes goes
+    /// by its tokens, but neither contains the other. Long texts have more pairs of tokens. Each text has a dense
+    /// vector and, where only CLS are read, a row of all that the last layer keeps. libtorch's flash kernel, going
+    /// backward, sets 128 rows aside for each text, in float32: much more than the rows of a short text.
+    fn extremes(self, tokens: usize) -> Vec<Vec<usize>> {
+        let long = self.longest_of(tokens);
+        let most = self.most.min(tokens / SHORTEST);
+        let many = (0..most).map(|text| tokens / most + usize::from(text < tokens % most)).collect();
+        if most > long.len() { vec![long, many] } else { vec![long] }
+    }
+
+    /// Texts of the longest length, and one of the tokens that are left.
+    fn longest_of(self, tokens: usize) -> Vec<usize> {
+        let rest = Some(tokens % self.longest).filter(|rest| *rest >= SHORTEST && tokens > self.longest);
+        let whole = (tokens / self.longest).max(1);
+        std::iter::repeat_n(self.longest, whole).chain(rest).collect()
+    }
+}
+
 /// The sizes of sub-batches that are tried, ascending: all ranks and all runs try the same, whatever is free.
 fn sizes(settings: &StepSettings, longest: usize) -> Vec<usize> {
     let most = settings.sub_batch.tokens;
@@ -166,24 +210,24 @@ fn sizes(settings: &StepSettings, longest: usize) -> Vec<usize> {
     larger.collect()
 }
 
-/// The largest sub-batch of texts of `longest` tokens that `bytes` hold, and what it takes, from the smallest on: a CPU
-/// may need minutes for a large one. The smallest, if not even that fits.
+/// The largest sub-batch of `texts` that `bytes` hold, and what it takes, from the smallest on: a CPU may need minutes
+/// for a large one. The smallest, if not even that fits.
 pub(super) fn largest_by_steps(
     model: &M3Model,
     settings: &StepSettings,
-    longest: usize,
+    texts: Texts,
     bytes: u64,
-) -> Option<(usize, Taken)> {
-    let mut found: Option<(usize, Taken)> = None;
-    for tokens in sizes(settings, longest) {
+) -> Option<(usize, Tried)> {
+    let mut found: Option<(usize, Tried)> = None;
+    for tokens in sizes(settings, texts.longest) {
         // Memory grows no faster than tokens: the next size is tried only if it must fit.
-        let must_fit = |&(before, taken): &(usize, Taken)| {
-            taken.peak + taken.peak * (tokens - before) as u64 / before as u64 <= bytes
+        let must_fit = |&(before, tried): &(usize, Tried)| {
+            tried.peak + tried.peak * (tokens - before) as u64 / before as u64 <= bytes
         };
         if !found.as_ref().is_none_or(must_fit) {
             break;
         }
-        found = Some((tokens, try_sub_batch(model, settings, longest, tokens)?));
+        found = Some((tokens, try_sub_batches(model, settings, texts, tokens)?));
     }
     found
 }
@@ -192,36 +236,58 @@ pub(super) fn largest_by_steps(
 pub(super) fn largest_that_fits(
     model: &M3Model,
     settings: &StepSettings,
-    longest: usize,
+    texts: Texts,
     bytes: u64,
-) -> Option<(usize, Taken)> {
+) -> Option<(usize, Tried)> {
     let mut found = None;
-    for tokens in sizes(settings, longest).into_iter().rev() {
-        found = try_sub_batch(model, settings, longest, tokens).map(|taken| (tokens, taken));
-        // Its blocks would lie in the way of smaller ones.
-        give_back(model.options().1);
-        if found.is_some_and(|(_, taken)| taken.peak <= bytes) {
+    for tokens in sizes(settings, texts.longest).into_iter().rev() {
+        found = try_sub_batches(model, settings, texts, tokens).map(|tried| (tokens, tried));
+        if found.is_some_and(|(_, tried)| tried.peak <= bytes) {
             break;
         }
     }
     found
 }
 
-/// One sub-batch through the encoder and back; what is kept is its graph. None where a GPU's memory does not suffice.
-pub(super) fn try_sub_batch(model: &M3Model, settings: &StepSettings, longest: usize, tokens: usize) -> Option<Taken> {
+/// What a sub-batch takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tried {
+    /// Forward and backward, in bytes.
+    pub peak: u64,
+    /// A token's part of its graph, in bytes.
+    pub kept_per_token: f64,
+}
+
+/// The most that sub-batches of `tokens` take. None where a GPU's memory does not suffice.
+pub(super) fn try_sub_batches(model: &M3Model, settings: &StepSettings, texts: Texts, tokens: usize) -> Option<Tried> {
+    let mut most = Tried { peak: 0, kept_per_token: 0.0 };
+    for lens in texts.extremes(tokens) {
+        let taken = try_sub_batch(model, settings, &lens);
+        // Its blocks would lie in the way of the next.
+        give_back(model.options().1);
+        let Taken { peak, kept } = taken?;
+        let num_tokens = lens.iter().sum::<usize>() as f64;
+        most.peak = most.peak.max(peak);
+        most.kept_per_token = most.kept_per_token.max(kept as f64 / num_tokens);
+    }
+    Some(most)
+}
+
+/// One sub-batch of texts of `lens` tokens through the encoder and back; what is kept is its graph. None where a GPU's
+/// memory does not suffice.
+fn try_sub_batch(model: &M3Model, settings: &StepSettings, lens: &[usize]) -> Option<Taken> {
     let device = model.options().1;
     let once = || {
         let heads = match &settings.objective {
             Objective::Contrastive(loss) => Heads::of(loss.preset),
             Objective::Pretraining(section, _) => {
-                let trial = PretrainingTrial::new(model, section, longest, tokens);
+                let trial = PretrainingTrial::new(model, section, lens.iter().copied());
                 // It keeps no graph: there is one pass.
                 return Taken { kept: 0, ..measure(device, || trial.pass(model)).1 };
             }
         };
-        let texts = vec![made_up_text(model, longest, 0); (tokens / longest).max(1)];
-        let limit = SubBatchLimit { tokens, texts: 0 };
-        let sub_batch = &SubBatches::new(&texts, limit, model.framing(), heads).build(0);
+        let texts: Vec<TextInput> = lens.iter().map(|len| made_up_text(model, *len, 0)).collect();
+        let sub_batch = &SubBatches::new(&texts, TOGETHER, model.framing(), heads).build(0);
         let all = Representations::zeros(&texts, model.dims(), heads, model.options());
         let gradients = zero_gradients(&all);
         let (graph, forward) = measure(device, || model.graph(sub_batch, heads, Some(0)));
@@ -239,19 +305,14 @@ pub(super) fn try_sub_batch(model: &M3Model, settings: &StepSettings, longest: u
 pub(crate) struct PretrainingTrial<'a> {
     section: &'a PretrainSection,
     share: Share,
-    limit: SubBatchLimit,
 }
 
 impl<'a> PretrainingTrial<'a> {
-    /// As many texts of `len` tokens as a sub-batch of `tokens` takes, one at least.
-    pub fn new(model: &M3Model, section: &'a PretrainSection, len: usize, tokens: usize) -> Self {
-        let num_texts = (tokens / len).max(1);
-        let share = Share {
-            texts: (0..num_texts).map(|salt| made_up_text(model, len, salt)).collect(),
-            row_keys: (0..num_texts as u64).collect(),
-            ..Share::default()
-        };
-        Self { section, share, limit: SubBatchLimit { tokens, texts: 0 } }
+    /// Texts of `lens` tokens.
+    pub fn new(model: &M3Model, section: &'a PretrainSection, lens: impl Iterator<Item = usize>) -> Self {
+        let texts: Vec<TextInput> = lens.enumerate().map(|(salt, len)| made_up_text(model, len, salt)).collect();
+        let row_keys = (0..texts.len() as u64).collect();
+        Self { section, share: Share { texts, row_keys, ..Share::default() } }
     }
 
     /// Its texts.
@@ -264,38 +325,23 @@ impl<'a> PretrainingTrial<'a> {
         let masker = Masks::Drawn.of(model, self.section, &self.share);
         let (words, places) = (masker.words(), |text: usize| masker.places(text));
         let with_decoder = model.purpose() == Purpose::Pretraining { decoder: true };
-        let texts = PretrainingTexts::new(&self.share.texts, &words, self.limit, model.framing());
+        let texts = PretrainingTexts::new(&self.share.texts, &words, TOGETHER, model.framing());
         let batch = texts.build(0, with_decoder.then_some(&places as &dyn Fn(usize) -> _));
         let scales = Scales { encoder: 0.0, decoder: 0.0 };
         model.pretrain(&batch, self.section.decoder_query, scales, Some(0), &mut |_| ());
     }
 }
 
-/// What a sub-batch takes.
-#[derive(Clone, Copy)]
-pub(super) struct Tried {
-    /// Forward and backward, in bytes.
-    pub peak: u64,
-    /// A token's part of its graph, in bytes.
-    pub kept_per_token: f64,
-}
-
-/// What a sub-batch of `tokens` would take, by two smaller ones.
+/// What a sub-batch of `tokens` would take, by two smaller ones of the longest texts. The number of texts is left out:
+/// on a CPU it counts for little, and most of the memory stays free.
 pub(super) fn extrapolated(model: &M3Model, settings: &StepSettings, longest: usize, tokens: usize) -> Option<Tried> {
-    let len = longest.min(SAMPLED_TOKENS[0]);
-    let [small, large] = SAMPLED_TOKENS
-        .map(|tokens| Some((tokens_of(len, tokens) as f64, try_sub_batch(model, settings, len, tokens)?)));
+    let texts = Texts { longest: longest.min(SAMPLED_TOKENS[0]), most: 0 };
+    let [small, large] = SAMPLED_TOKENS.map(|tokens| try_sub_batches(model, settings, texts, tokens));
     let (small, large) = small.zip(large)?;
     // On a CPU a sub-batch takes something, and something for each token.
-    let per_token = (large.1.peak.saturating_sub(small.1.peak)) as f64 / (large.0 - small.0).max(1.0);
-    let tokens = tokens_of(longest, tokens) as f64;
-    let peak = large.1.peak + (per_token * (tokens - large.0).max(0.0)) as u64;
-    Some(Tried { peak, kept_per_token: large.1.kept as f64 / large.0 })
-}
-
-/// Tokens of a sub-batch that is allowed `tokens` and made of texts of `longest`.
-pub(super) fn tokens_of(longest: usize, tokens: usize) -> usize {
-    (tokens / longest).max(1) * longest
+    let per_token = large.peak.saturating_sub(small.peak) as f64 / (SAMPLED_TOKENS[1] - SAMPLED_TOKENS[0]) as f64;
+    let peak = large.peak + (per_token * tokens.saturating_sub(SAMPLED_TOKENS[1]) as f64) as u64;
+    Some(Tried { peak, ..large })
 }
 
 /// A text of `len` tokens, framed as any other, nearly all of them distinct.
@@ -304,4 +350,19 @@ pub(crate) fn made_up_text(model: &M3Model, len: usize, salt: usize) -> TextInpu
     let id =
         |t: usize| if t == 0 { i64::from(model.special.cls) } else { ((t * 7919 + salt * 31) % vocabulary) as i64 };
     TextInput::new((0..len).map(id).collect(), &model.special)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sub_batches_of_the_longest_texts_and_of_the_most_have_all_tokens() {
+        let extremes = |longest, most, tokens| Texts { longest, most }.extremes(tokens);
+        assert_eq!(extremes(512, 4, 1024), [vec![512, 512], vec![256; 4]]);
+        assert_eq!(extremes(300, 2, 1000), [[300, 300, 300, 100]], "there are more of the longest");
+        assert_eq!(extremes(100, 7, 101), [vec![100], vec![15, 15, 15, 14, 14, 14, 14]], "a text has three tokens");
+        assert_eq!(extremes(100, 1000, 200), [vec![100; 2], [vec![4; 2], vec![3; 64]].concat()]);
+        assert_eq!(extremes(600, 1, 512), [[600]], "a longer text goes alone");
+    }
 }
