@@ -161,7 +161,8 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // SAFETY: this value owns the handle and does not use it again; the driver first ends what is under way.
+        // SAFETY: this value owns the handle and does not use it again. The call does not wait: work that is under way
+        // goes on, and the driver frees the stream's resources when it is done.
         let _ = unsafe { sys::cuStreamDestroy_v2(self.0) };
     }
 }
