@@ -86,7 +86,11 @@ impl Background {
         fill: impl FnOnce(&mut Snapshot) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut desk = self.desk.take().expect("the one before was waited for");
-        fill(&mut desk.snapshot)?;
+        if let Err(error) = fill(&mut desk.snapshot) {
+            // Nothing is being written, and what has not been told yet is not lost.
+            self.desk = Some(desk);
+            return Err(error);
+        }
         let run_dir = self.run_dir.clone();
         let target = directory(&run_dir, desk.snapshot.state.progress.step);
         let work = move || {
