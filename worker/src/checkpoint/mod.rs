@@ -8,6 +8,7 @@
 mod background;
 mod keep;
 mod manifest;
+mod moments;
 mod read;
 mod snapshot;
 mod write;

@@ -1,13 +1,13 @@
 //! Reads checkpoints: verifies everything, then loads.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind};
 use tercet_configs::Recipe;
 
 use super::manifest::{Flaw, Manifest};
+use super::moments::Moments;
 use crate::checkpoint::{CheckpointError, TrainState, list};
 use crate::model::{M3Model, ModelOptions, Parameters};
 use crate::step::update::AdamW;
@@ -87,16 +87,12 @@ fn read_train(path: &Path, model: &M3Model, optimizer: &mut AdamW) -> Result<Tra
     let bad = |reason: String| CheckpointError::Bad { path: path.to_owned(), reason };
     let state = fs::read_to_string(path.join("train/state.json")).map_err(|e| bad(format!("train/state.json: {e}")))?;
     let state: TrainState = serde_json::from_str(&state).map_err(|e| bad(format!("train/state.json: {e}")))?;
-    let tensors = Tensor::read_safetensors(path.join("train/optimizer.safetensors"))
-        .map_err(|e| bad(format!("train/optimizer.safetensors: {e}")))?;
-    let tensors: HashMap<String, Tensor> = tensors.into_iter().collect();
+    let of_moments = |reason: String| bad(format!("train/optimizer.safetensors: {reason}"));
+    let moments = Moments::open(&path.join("train/optimizer.safetensors")).map_err(of_moments)?;
     for spec in model.parameters.specs() {
-        let find = |moment: &str| {
-            let found = tensors.get(&format!("{moment}.{}", spec.name)).filter(|t| t.size() == spec.shape);
-            found.ok_or_else(|| bad(format!("train/optimizer.safetensors: {moment}.{} does not fit", spec.name)))
-        };
+        let read = |moment: &str| moments.read(&format!("{moment}.{}", spec.name), &spec.shape).map_err(of_moments);
         let start = model.parameters.span(std::slice::from_ref(&spec.name)).start();
-        optimizer.put(start, [find("mean")?, find("square")?]);
+        optimizer.put(start, [&read("mean")?, &read("square")?]);
     }
     optimizer.updates = state.progress.updates();
     Ok(state)
