@@ -8,8 +8,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufReader, Write};
+use std::net::TcpStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use tercet_fixtures::completions;
 use tercet_tests::place::Place;
 use tercet_tests::program::program;
 use tercet_tests::random::Random;
@@ -111,47 +111,24 @@ impl Graph {
 /// A server that answers each prompt with a question that depends on the prompt alone; its address, and how often it
 /// was asked.
 fn stand_in() -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}/v1", listener.local_addr().unwrap());
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let count = count.clone();
-            // A client that is killed breaks its connection.
-            std::thread::spawn(move || _ = answer(stream.unwrap(), &count));
-        }
-    });
-    (endpoint, asked)
+    (completions::listen(move |stream| answer(stream, &count)), asked)
 }
 
 fn answer(mut stream: TcpStream, asked: &AtomicUsize) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    loop {
-        let (mut headers, mut line) = (String::new(), String::new());
-        while reader.read_line(&mut line)? > 0 && line != "\r\n" {
-            headers += &line.to_lowercase();
-            line.clear();
-        }
-        let Some((_, rest)) = headers.split_once("content-length:") else { return Ok(()) };
-        let mut body = vec![0; rest.lines().next().unwrap().trim().parse().unwrap()];
-        reader.read_exact(&mut body)?;
+    let mut requests = BufReader::new(stream.try_clone()?);
+    while let Some((_, request)) = completions::next_request(&mut requests)? {
         asked.fetch_add(1, Ordering::SeqCst);
-        let request: Value = serde_json::from_slice(&body).unwrap();
-        let prompt = request["messages"][0]["content"].as_str().unwrap();
-        let number = &blake3::hash(prompt.as_bytes()).to_hex()[..8];
+        let number = &blake3::hash(completions::prompt(&request).as_bytes()).to_hex()[..8];
         let text = format!("Which parts of the manual with the number {number} do careful readers remember best?");
         // Long enough to be killed between two answers.
         sleep(Duration::from_millis(100));
-        let answer = json!({
-            "id": "1", "object": "chat.completion", "created": 1, "model": request["model"],
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": prompt.len() / 3, "completion_tokens": 20, "total_tokens": prompt.len() / 3 + 20},
-        });
-        let answer = answer.to_string();
+        let answer = completions::completion(&request, &text).to_string();
         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length";
         write!(stream, "{head}: {}\r\n\r\n{answer}", answer.len())?;
     }
+    Ok(())
 }
 
 #[test]

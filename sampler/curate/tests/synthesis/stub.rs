@@ -1,11 +1,13 @@
 //! A server with OpenAI's interface that does what a test tells it.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufReader, Read, Write};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use tercet_fixtures::completions;
+pub use tercet_fixtures::completions::completion;
 
 /// What becomes of a request.
 pub enum Act {
@@ -41,17 +43,9 @@ pub struct Stub {
 impl Stub {
     /// One that does what `act` says of the n-th request, from 0.
     pub fn new(act: impl Fn(usize, &Value) -> Act + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = format!("http://{}/v1", listener.local_addr().unwrap());
         let (seen, act) = (Arc::new(Mutex::new(Seen::default())), Arc::new(act));
         let served = seen.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (seen, act) = (served.clone(), act.clone());
-                // A client that is killed breaks its connection.
-                std::thread::spawn(move || _ = serve(stream.unwrap(), &seen, &*act));
-            }
-        });
+        let endpoint = completions::listen(move |stream| serve(stream, &served, &*act));
         Self { endpoint, seen }
     }
 
@@ -66,18 +60,9 @@ impl Stub {
 }
 
 fn serve(stream: TcpStream, seen: &Mutex<Seen>, act: &dyn Fn(usize, &Value) -> Act) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut requests = BufReader::new(stream.try_clone()?);
     let mut stream = stream;
-    loop {
-        let (mut headers, mut line) = (String::new(), String::new());
-        while reader.read_line(&mut line)? > 0 && line != "\r\n" {
-            headers += &line.to_lowercase();
-            line.clear();
-        }
-        let Some((_, rest)) = headers.split_once("content-length:") else { return Ok(()) };
-        let mut body = vec![0; rest.lines().next().unwrap().trim().parse().unwrap()];
-        reader.read_exact(&mut body)?;
-        let body: Value = serde_json::from_slice(&body).unwrap();
+    while let Some((headers, body)) = completions::next_request(&mut requests)? {
         assert!(headers.starts_with("post /v1/chat/completions "), "{headers}");
         let number = {
             let mut seen = seen.lock().unwrap();
@@ -90,7 +75,7 @@ fn serve(stream: TcpStream, seen: &Mutex<Seen>, act: &dyn Fn(usize, &Value) -> A
             Act::Status(status, more, text) => (status, more, text, false),
             Act::Cut => (200, "", completion(&body, &question(&body)).to_string(), true),
             Act::Silence => {
-                reader.read_to_end(&mut Vec::new())?;
+                requests.read_to_end(&mut Vec::new())?;
                 return Ok(());
             }
         };
@@ -107,24 +92,15 @@ fn serve(stream: TcpStream, seen: &Mutex<Seen>, act: &dyn Fn(usize, &Value) -> A
         stream.write_all(head.as_bytes())?;
         stream.write_all(sent.as_bytes())?;
         if is_cut {
-            return Ok(());
+            break;
         }
     }
-}
-
-/// A completion; a token is counted for each third byte of the prompt, and 20 for each answer.
-pub fn completion(request: &Value, text: &str) -> Value {
-    let prompt = request["messages"][0]["content"].as_str().unwrap();
-    json!({
-        "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": request["model"],
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": prompt.len() / 3, "completion_tokens": 20, "total_tokens": prompt.len() / 3 + 20},
-    })
+    Ok(())
 }
 
 /// A question about what a paragraph of [`super::documents`] is about.
 pub fn question(request: &Value) -> String {
-    let prompt = request["messages"][0]["content"].as_str().unwrap();
+    let prompt = completions::prompt(request);
     let named = |mark: &str| {
         let (_, rest) = prompt.split_once(mark)?;
         let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
