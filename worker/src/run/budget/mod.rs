@@ -21,6 +21,7 @@ mod trial;
 
 use tch::Device;
 use tercet_cluster::{Collective, ReduceOp};
+use tercet_configs::limits::{AUTO_SHARE, BUDGET_SLACK};
 use tercet_configs::{MemoryBudget, Recipe};
 use tercet_sampler::Plan;
 
@@ -35,13 +36,9 @@ use trial::{
     try_sub_batch, warm_up,
 };
 
-/// The share of the memory that "auto" finds free.
-const AUTO_SHARE: f64 = 0.9;
 /// The share of a CPU's free memory that is taken where the recipe says nothing of memory: others may need the rest. A
 /// GPU is the rank's own, and there it is as with "auto".
 const UNASKED_SHARE: f64 = 0.5;
-/// Part of the budget that stays free on a CPU and on a GPU: what the allocator loses between blocks.
-const SLACK: [f64; 2] = [0.05, 0.08];
 
 /// Finds and sets the sizes in `settings`: both, if the recipe has a budget; how many graphs are kept, if it says
 /// nothing of memory. Every rank calls it, when all is allocated that the run holds between steps.
@@ -154,7 +151,7 @@ fn less_slack(bytes: u64, device: Device) -> u64 {
 }
 
 fn slack(device: Device) -> f64 {
-    SLACK[usize::from(device.is_cuda())]
+    BUDGET_SLACK[usize::from(device.is_cuda())]
 }
 
 /// This rank's part of the given share of what is free: ranks share a machine's memory, and no GPU. Every rank calls
