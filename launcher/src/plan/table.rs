@@ -19,7 +19,9 @@ pub fn table(report: &Report) -> String {
     text += &memory(report);
     text += &collectives(report);
     text += &timetable::table(report);
-    let marked = |mark: &str, lines: &[String]| lines.iter().map(|line| wrapped(mark, line)).collect::<String>();
+    let marked = |mark: &str, lines: &[String]| {
+        lines.iter().map(|line| format!("\n{}", wrapped(mark, line))).collect::<String>()
+    };
     text += &marked("warning: ", &report.warnings);
     text += &marked("error: ", &report.errors);
     text
@@ -47,9 +49,9 @@ fn head(report: &Report) -> String {
     text + "\n"
 }
 
-/// `all of those up to 500`, `a fifth`.
+/// `500: 69.9 %`.
 fn kept_share(length: &LengthReport) -> String {
-    format!("{} up to {}", percent(length.batch.kept_share), length.up_to_tokens)
+    format!("{}: {}", length.up_to_tokens, percent(length.batch.kept_share))
 }
 
 /// One block per data set, one line per length group.
@@ -138,13 +140,14 @@ fn memory(report: &Report) -> String {
         );
     }
     let kept = report.fit.kept_graph_tokens;
+    let shares: Vec<String> = report.lengths.iter().map(kept_share).collect();
     if kept > 0 && report.lengths.iter().any(|length| length.batch.kept_share < 1.0) {
-        _ = writeln!(
-            text,
-            "  graphs of {} tokens a rank are kept; {}",
+        let message = format!(
+            "graphs of {} tokens are kept. That is, by the steps' longest texts, {} of a rank's tokens",
             grouped(kept as u64),
-            report.lengths.iter().map(kept_share).collect::<Vec<_>>().join(", ")
+            shares.join(", ")
         );
+        text += &wrapped("  ", &message);
     }
     if report.device == Device::Cuda && kept == 0 {
         text += "  kept graphs take what the GPU has left, unless the recipe says how many are kept\n";
@@ -177,7 +180,7 @@ fn collectives(report: &Report) -> String {
 
 /// `mark` and `message`, broken between words.
 fn wrapped(mark: &str, message: &str) -> String {
-    let mut text = format!("\n{mark}");
+    let mut text = mark.to_owned();
     let mut column = mark.chars().count();
     for (i, word) in message.split_whitespace().enumerate() {
         let len = word.chars().count();

@@ -35,7 +35,19 @@ fn steps(lengths: &[LengthReport], rates: &Rates) -> String {
     _ = writeln!(
         text,
         "{:>10}{:>8}{:>8}{:>8}{:>8}{:>8}{:>7}{:>7}{:>7}{:>8}{:>9}{:>7}  {}",
-        "up to", "tokens", "forward", "again", "back", "scores", "ring", "sum", "update", "step", "tokens/s", "peak", "most"
+        "up to",
+        "tokens",
+        "forward",
+        "again",
+        "back",
+        "scores",
+        "ring",
+        "sum",
+        "update",
+        "step",
+        "tokens/s",
+        "peak",
+        "most"
     );
     for length in lengths {
         let Some(secs) = length.batch.secs else { continue };
@@ -112,25 +124,25 @@ fn card_rates(speed: &Speed, world_size: usize) -> String {
         [] => "assumed, for nobody has measured this card with `make test-gpu`".to_owned(),
         parts => format!("measured: {}; the others are assumed", parts.join(", ")),
     };
+    let tera = |rate: f64| format!("{:.1}", rate / 1e12);
     let mut text = format!(
-        "a {} of {} at its peak: products {}, in float32 {}, memory {}, attention {} at {} tokens\n",
+        "{}: {} of {} TFLOP/s, float32 {}, attention {} at 512 tokens; memory {}",
         speed.card,
-        scaled(speed.peak_flops_per_sec, "FLOP/s"),
-        scaled(speed.product_flops_per_sec, "FLOP/s"),
-        scaled(speed.fp32_flops_per_sec, "FLOP/s"),
+        tera(speed.product_flops_per_sec),
+        tera(speed.peak_flops_per_sec),
+        tera(speed.fp32_flops_per_sec),
+        tera(1.0 / speed.attention(512.0, 1.0, 0.0)),
         scaled(speed.memory_bytes_per_sec, "B/s"),
-        scaled(1.0 / speed.attention(512.0, 1.0, 0.0), "FLOP/s"),
-        512,
     );
     if world_size > 1 {
-        _ = writeln!(
+        _ = write!(
             text,
-            "all-reduce {}, ring {}",
+            "; all-reduce {}, ring {}",
             scaled(speed.network.all_reduce_bytes_per_sec, "B/s"),
             scaled(speed.network.ring_bytes_per_sec, "B/s")
         );
     }
-    text + &format!("rates are {measured}\n")
+    text + &format!("\nthese rates are {measured}\n")
 }
 
 /// What was timed on the card, with the arithmetic beside it.
@@ -149,7 +161,12 @@ fn compared(steps: &[Compared]) -> String {
             text,
             "{:>12}{:>22}{:>18}{:>18}{:>18}",
             step.len,
-            format!("{} {} ({:+.0} %)", scaled(measured, ""), scaled(predicted, ""), 100.0 * (predicted / measured - 1.0)),
+            format!(
+                "{} {} ({:+.0} %)",
+                scaled(measured, ""),
+                scaled(predicted, ""),
+                100.0 * (predicted / measured - 1.0)
+            ),
             pair(step.encoder_secs),
             pair(step.scoring_secs),
             pair(step.update_secs),

@@ -62,7 +62,12 @@ impl Fit {
         let smallest = sizes.clone().last().unwrap_or(said.sub_batch_tokens);
         let sub_batch_tokens = sizes.into_iter().find(|&tokens| taken(tokens).0 <= left).unwrap_or(smallest);
         let (peak, per_token) = taken(sub_batch_tokens);
-        let kept = ((left - peak) / per_token).max(0.0) as usize;
+        // The graphs that are kept are gone when another is computed again: its room is theirs, if
+        // they are two of its size.
+        let beside = ((left - peak) / per_token).max(0.0) as usize;
+        let most = sub_batch_tokens.max(longest_text);
+        let instead = beside + most / longest_text * longest_text;
+        let kept = if peak <= left && instead >= 2 * most { instead } else { beside };
         let kept_graph_tokens = if recipe.masks().is_some() { usize::MAX } else { kept };
         Self { sub_batch_tokens, kept_graph_tokens }
     }
@@ -128,7 +133,8 @@ impl Rank<'_> {
         let (len, predicted) = (longest_text as f64, Predicted::of(self.recipe, longest_text));
         let one = Encoded { num_texts: 1.0, tokens: len, squares: len * len, longest: len, predicted };
         let texts = one.share(num_texts);
-        let load = RankLoad { encoded: texts, largest: texts, largest_recomputed: texts, last: texts, ..RankLoad::default() };
+        let load =
+            RankLoad { encoded: texts, largest: texts, largest_recomputed: texts, last: texts, ..RankLoad::default() };
         let holder = self.holder(&load);
         let peak = match self.shape.purpose {
             Purpose::Retrieval => holder.graph(&texts) + holder.transient_backward(&texts),

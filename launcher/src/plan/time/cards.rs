@@ -75,22 +75,10 @@ const HOPPER: Card = Card {
 /// All that are known. The larger memories come first: the driver's name of the smaller A100 has no size in it.
 pub const CARDS: [Card; 5] = [
     AMPERE,
-    Card {
-        name: "a100-40",
-        driver_words: &["A100"],
-        memory_bytes: 42.4e9,
-        memory_bytes_per_sec: 1.555e12,
-        ..AMPERE
-    },
+    Card { name: "a100-40", driver_words: &["A100"], memory_bytes: 42.4e9, memory_bytes_per_sec: 1.555e12, ..AMPERE },
     Card { name: "a800-80", driver_words: &["A800"], nvlink_bytes_per_sec: 200e9, ..AMPERE },
     HOPPER,
-    Card {
-        name: "h200",
-        driver_words: &["H200"],
-        memory_bytes: 150.0e9,
-        memory_bytes_per_sec: 4.8e12,
-        ..HOPPER
-    },
+    Card { name: "h200", driver_words: &["H200"], memory_bytes: 150.0e9, memory_bytes_per_sec: 4.8e12, ..HOPPER },
 ];
 
 impl Card {

@@ -47,12 +47,7 @@ impl Layers<'_> {
         let qkv_back = 3.0 * QKV_BACK.bytes(1.0, self.types());
         let attention = self.attention(texts);
         [
-            Spent {
-                products: maps[0],
-                attention: attention[0],
-                memory: moved(norm, gelu),
-                launches: LAYER_LAUNCHES,
-            },
+            Spent { products: maps[0], attention: attention[0], memory: moved(norm, gelu), launches: LAYER_LAUNCHES },
             Spent {
                 products: maps[1],
                 attention: attention[1],

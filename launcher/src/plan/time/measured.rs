@@ -179,11 +179,8 @@ impl Timed {
     fn compared(&self, shape: &ModelShape, speed: &Speed) -> Compared {
         let query = self.len.min(QUERY_LEN);
         let rows = (self.tokens / (query + GROUP_SIZE * self.len) as f64).round().max(1.0) as usize;
-        let share = ShareLens {
-            queries: vec![query; rows],
-            passages: vec![self.len; GROUP_SIZE * rows],
-            num_positives: rows,
-        };
+        let share =
+            ShareLens { queries: vec![query; rows], passages: vec![self.len; GROUP_SIZE * rows], num_positives: rows };
         let kept = if self.phases(&["recompute"]) > 0.0 { 0 } else { usize::MAX };
         let limit = SubBatchLimit { tokens: SUB_BATCH_TOKENS, texts: 0 };
         let mut load = RankLoad::new(&share, limit, kept, |_| Predicted::default());
@@ -266,9 +263,7 @@ mod tests {
                                "loss": 0.01, "optimizer": 0.05, "other": 0.04},
             },
         });
-        let attention = |precision: &str, dropout: f64, len: usize, rate: f64| {
-            json!({"precision": precision, "dropout": dropout, "len": len, "flops_per_sec": rate})
-        };
+        let attention = |precision: &str, dropout: f64, len: usize, rate: f64| json!({"precision": precision, "dropout": dropout, "len": len, "flops_per_sec": rate});
         json!({
             "format": 1, "small": false, "shape": "XLM-RoBERTa-large",
             "parts": [

@@ -94,8 +94,7 @@ impl Scoring<'_> {
         };
         // Each winner's vector is read, and so is each query's for the vectors that it won.
         let vectors = 2.0 * self.e() * dim * winners;
-        let backward =
-            Spent { memory: self.speed.memory(vectors + WINNER_BACK_BYTES * winners), ..Spent::default() };
+        let backward = Spent { memory: self.speed.memory(vectors + WINNER_BACK_BYTES * winners), ..Spent::default() };
         [forward, backward]
     }
 
@@ -125,8 +124,14 @@ mod tests {
             ..RankLoad::default()
         };
         let (speed, shape) = (round(), large(preset));
-        let scoring =
-            Scoring { speed: &speed, shape: &shape, load: &load, num_global_passages: 9216.0, world_size, distils: false };
+        let scoring = Scoring {
+            speed: &speed,
+            shape: &shape,
+            load: &load,
+            num_global_passages: 9216.0,
+            world_size,
+            distils: false,
+        };
         scoring.passes()
     }
 
@@ -145,9 +150,9 @@ mod tests {
     fn multi_vector_scores_by_hand() {
         let [alone, alone_back] = passes(LossPreset::Dense, 24);
         let [forward, backward] = passes(LossPreset::Unified, 24);
-        // 960 · 2,304,000 similarities of 1,024, in float32; lexical weights of 300 tokens are bound by their bytes.
+        // 960 · 2,304,000 similarities of 1,024, and weights of 300 tokens, in float32.
         let similarities = 960.0 * 2_304_000.0;
-        let lexical = 4.0 * (48.0 * 300.0 + 9216.0 * 300.0 + 48.0 * 9216.0) / 1e12;
+        let lexical = 2.0 * 48.0 * 9216.0 * 300.0 / 10e12;
         let products = alone.products + 2.0 * similarities * 1024.0 / 10e12 + lexical;
         assert!((forward.products - products).abs() < 1e-9, "{forward:?}");
         let winners = 960.0 * 9216.0;

@@ -29,9 +29,8 @@ fn projection(on: &Layers, labels: f64) -> [Spent; 2] {
     let (map, tiles) = (on.maps(labels, &[(d, d)]), labels / tile);
     let logits = on.maps(tile, &[(d, words)]).map(|secs| secs * tiles);
     let moved = [LOGITS, LOGITS_BACK].map(|moved| moved.bytes(labels * words, types));
-    let rest = [(GELU, NORM), (GELU_BACK, NORM_BACK)].map(|(gelu, norm)| {
-        gelu.bytes(labels * d, types) + norm.bytes(labels * d, types)
-    });
+    let rest = [(GELU, NORM), (GELU_BACK, NORM_BACK)]
+        .map(|(gelu, norm)| gelu.bytes(labels * d, types) + norm.bytes(labels * d, types));
     [0, 1].map(|way| Spent {
         products: map[way] + logits[way],
         memory: on.speed.memory(moved[way] + rest[way]),
@@ -51,9 +50,8 @@ fn decoder(on: &Layers, texts: &Encoded) -> [Spent; 2] {
     let product = on.speed.product(2.0 * d * texts.predicted.decoder_pairs, 0.0);
     let probabilities = config.num_attention_heads as f64 * texts.predicted.decoder_pairs;
     let visible = [VISIBLE, VISIBLE_BACK].map(|moved| moved.bytes(probabilities, types));
-    let rest = [(NORM, GELU), (NORM_BACK, GELU_BACK)].map(|(norm, gelu)| {
-        2.0 * norm.bytes(rows * d, types) + gelu.bytes(rows * f, types)
-    });
+    let rest = [(NORM, GELU), (NORM_BACK, GELU_BACK)]
+        .map(|(norm, gelu)| 2.0 * norm.bytes(rows * d, types) + gelu.bytes(rows * f, types));
     // Two products forward; on the way back the first once more, and four.
     let products = [2.0 * product, 5.0 * product];
     let launches = [LAYER_LAUNCHES, LAYER_BACK_LAUNCHES];
