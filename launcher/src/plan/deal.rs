@@ -75,7 +75,7 @@ fn deal_one(
     let mut ranks = Vec::with_capacity(world_size);
     for rank in 0..world_size {
         let share = dealt.share_lens(plan, rank)?;
-        ranks.push(RankLoad::new(&share, limit, fit.kept_graph_tokens, predicted));
+        ranks.push(RankLoad::new(&share, limit, fit.kept_graph_tokens.unwrap_or(usize::MAX), predicted));
     }
     let DealtBatch { group_size, deal, .. } = dealt;
     let two_way = plan.source(&plan.cells()[cell]).policy.two_way;

@@ -139,7 +139,7 @@ fn memory(report: &Report) -> String {
             percent(part.bytes / memory.total_bytes)
         );
     }
-    let kept = report.fit.kept_graph_tokens;
+    let kept = report.fit.kept_graph_tokens.unwrap_or(usize::MAX);
     let shares: Vec<String> = report.lengths.iter().map(kept_share).collect();
     if kept > 0 && report.lengths.iter().any(|length| length.batch.kept_share < 1.0) {
         let message = format!(

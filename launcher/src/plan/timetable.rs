@@ -80,7 +80,7 @@ fn whole(report: &Report, time: &TotalTime) -> String {
     let shares = time.parts.named().map(|(name, secs)| (name, secs / time.secs));
     let parts = shares.iter().filter(|(_, share)| *share >= 0.0005);
     let parts: Vec<String> = parts.map(|(name, share)| format!("{name} {}", percent(*share))).collect();
-    let mut text = format!("\na step takes {}: {}\n", duration(time.step_secs), parts.join(", "));
+    let mut text = format!("\na step takes {}\n{}\n", duration(time.step_secs), parts.join(", "));
     if let Some(kinds) = &time.by_kind {
         let of = |secs: f64| percent(secs / kinds.total());
         _ = writeln!(
@@ -137,7 +137,7 @@ fn card_rates(speed: &Speed, world_size: usize) -> String {
     if world_size > 1 {
         _ = write!(
             text,
-            "; all-reduce {}, ring {}",
+            "\nall-reduce {}, ring {}",
             scaled(speed.network.all_reduce_bytes_per_sec, "B/s"),
             scaled(speed.network.ring_bytes_per_sec, "B/s")
         );

@@ -22,19 +22,19 @@ const SMALLEST_SUB_BATCH: usize = 512;
 pub struct Fit {
     /// Tokens of a sub-batch at most.
     pub sub_batch_tokens: usize,
-    /// Tokens whose graphs are kept at most; in pre-training all are.
-    pub kept_graph_tokens: usize,
+    /// Tokens whose graphs are kept at most; none where all are, as in pre-training.
+    pub kept_graph_tokens: Option<usize>,
 }
 
 impl Fit {
     /// Where nothing is known of the memory. Where the recipe says nothing, a CPU keeps what its memory holds, which is
     /// all of batches that fit a machine, and of a GPU nothing is counted on.
     pub fn unknown(recipe: &Recipe, device: Device) -> Self {
-        let unsaid = if device == Device::Cpu { usize::MAX } else { 0 };
+        let unsaid = (device == Device::Cuda).then_some(0);
         let kept_graph_tokens = match recipe.masks() {
             // In pre-training a sub-batch goes through once, and nothing is computed again.
-            Some(_) => usize::MAX,
-            None => recipe.kept_graph_tokens.unwrap_or(unsaid),
+            Some(_) => None,
+            None => recipe.kept_graph_tokens.or(unsaid),
         };
         Self { sub_batch_tokens: recipe.sub_batch_tokens, kept_graph_tokens }
     }
@@ -68,8 +68,7 @@ impl Fit {
         let most = sub_batch_tokens.max(longest_text);
         let instead = beside + most / longest_text * longest_text;
         let kept = if peak <= left && instead >= 2 * most { instead } else { beside };
-        let kept_graph_tokens = if recipe.masks().is_some() { usize::MAX } else { kept };
-        Self { sub_batch_tokens, kept_graph_tokens }
+        Self { sub_batch_tokens, kept_graph_tokens: recipe.masks().is_none().then_some(kept) }
     }
 }
 

@@ -161,8 +161,8 @@ impl Room {
     /// the sub-batch does not fit.
     ///
     /// The graphs that are kept are walked back first, and are gone when another is computed again. So the graph of the
-    /// sub-batch needs no room beside them, if they are two of the largest size or more: a later, smaller sub-batch may be
-    /// kept as well, and is there while an earlier one is computed again.
+    /// sub-batch needs no room beside them, if they are two of the largest size or more: a later, smaller sub-batch may
+    /// be kept as well, and is there while an earlier one is computed again.
     fn num_kept(&self, per_token: f64) -> usize {
         if per_token <= 0.0 || self.sub_batch > self.left {
             return 0;
