@@ -34,20 +34,8 @@ fn steps(lengths: &[LengthReport], rates: &Rates) -> String {
     let mut text = format!("\n{label}a step's time by its longest texts, on the slowest rank\n");
     _ = writeln!(
         text,
-        "{:>10}{:>8}{:>8}{:>8}{:>8}{:>8}{:>7}{:>7}{:>7}{:>8}{:>9}{:>7}  {}",
-        "up to",
-        "tokens",
-        "forward",
-        "again",
-        "back",
-        "scores",
-        "ring",
-        "sum",
-        "update",
-        "step",
-        "tokens/s",
-        "peak",
-        "most"
+        "{:>10}{:>8}{:>8}{:>8}{:>8}{:>8}{:>7}{:>7}{:>7}{:>8}{:>9}{:>7}  most",
+        "up to", "tokens", "forward", "again", "back", "scores", "ring", "sum", "update", "step", "tokens/s", "peak"
     );
     for length in lengths {
         let Some(secs) = length.batch.secs else { continue };
