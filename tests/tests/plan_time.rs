@@ -37,7 +37,8 @@ for name in ('texts', 'pairs', 'rows1'):
 ";
 
 /// A stage, its store, the number of ranks that the paper had, and its batches as multiples of 96.
-const STAGES: [(u8, &str, usize, &[(usize, usize)]); 3] = [
+type Stage = (u8, &'static str, usize, &'static [(usize, usize)]);
+const STAGES: [Stage; 3] = [
     (1, "texts", 32, &[(8192, 16_416)]),
     (2, "pairs", 96, &[]),
     (
