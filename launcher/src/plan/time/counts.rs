@@ -13,15 +13,14 @@ pub struct Moved {
     pub wide: f64,
 }
 
-/// Bias, dropout, residual and norm, in float32: `worker/src/ops/layer_norm/mod.rs`, `forward_sum_in_float32`; dropout
-/// is six of them (`worker/src/ops/dropout/mod.rs`).
-pub const NORM: Moved = Moved { compute: 4.0, wide: 13.0 };
-/// The same on the way back: `backward_sum_in_float32`, and libtorch's norm, which goes over its input twice.
-pub const NORM_BACK: Moved = Moved { compute: 4.0, wide: 16.0 };
-/// The activation function: `worker/src/ops/gelu.rs`.
+/// Bias, dropout, residual and norm by the kernel: `worker/src/ops/cuda/text/layer_norm.cu`.
+pub const NORM: Moved = Moved { compute: 4.0, wide: 0.0 };
+/// The same on the way back, likewise.
+pub const NORM_BACK: Moved = Moved { compute: 4.0, wide: 0.0 };
+/// The activation function by the kernel: `worker/src/ops/cuda/text/gelu.cu`.
 pub const GELU: Moved = Moved { compute: 2.0, wide: 0.0 };
 /// Its gradient, the activations again, the sums of columns.
-pub const GELU_BACK: Moved = Moved { compute: 6.0, wide: 0.0 };
+pub const GELU_BACK: Moved = Moved { compute: 4.0, wide: 0.0 };
 /// Gradients of queries, keys and values, put beside each other and summed by columns, for each of the three.
 pub const QKV_BACK: Moved = Moved { compute: 3.0, wide: 0.0 };
 /// What attention's kernel reads and writes, of the width: `worker/src/ops/attention/flash.rs`.
@@ -29,9 +28,9 @@ pub const ATTENTION: Moved = Moved { compute: 4.0, wide: 0.0 };
 /// The same on the way back, with the sums of the queries' gradients in float32.
 pub const ATTENTION_BACK: Moved = Moved { compute: 8.0, wide: 3.0 };
 /// Rows of three tables, their sum, norm and dropout: `worker/src/model/encoder.rs`, `worker/src/ops/embed.rs`.
-pub const EMBED: Moved = Moved { compute: 1.0, wide: 17.0 };
+pub const EMBED: Moved = Moved { compute: 1.0, wide: 13.0 };
 /// Norm and dropout, and the sorted sums of rows.
-pub const EMBED_BACK: Moved = Moved { compute: 1.0, wide: 22.0 };
+pub const EMBED_BACK: Moved = Moved { compute: 1.0, wide: 18.0 };
 /// A token's multi-vector: map, norm, and its place among all: `worker/src/model/heads.rs`.
 pub const VECTOR: Moved = Moved { compute: 2.0, wide: 10.0 };
 /// The same by autograd.
@@ -41,9 +40,9 @@ pub const LOGITS: Moved = Moved { compute: 0.0, wide: 8.0 };
 /// Their gradient.
 pub const LOGITS_BACK: Moved = Moved { compute: 3.0, wide: 8.0 };
 /// A probability of the decoder's attention: `worker/src/ops/attention/visible.rs`.
-pub const VISIBLE: Moved = Moved { compute: 14.0, wide: 0.0 };
+pub const VISIBLE: Moved = Moved { compute: 10.0, wide: 0.0 };
 /// The same on the way back, where it is computed again.
-pub const VISIBLE_BACK: Moved = Moved { compute: 28.0, wide: 0.0 };
+pub const VISIBLE_BACK: Moved = Moved { compute: 20.0, wide: 0.0 };
 /// A similarity of two vectors: `worker/src/scoring/multi_vector.rs`.
 pub const SIMILARITY: Moved = Moved { compute: 0.0, wide: 5.0 };
 /// The passages' lexical weights, laid out over the queries' vocabulary: `worker/src/scoring/lexical.rs`.
@@ -60,21 +59,22 @@ pub const WINNER_BYTES: f64 = 40.0;
 /// Bytes of the same on the way back: sorted by winner, in int64.
 pub const WINNER_BACK_BYTES: f64 = 190.0;
 
-/// Passes over a weight and its moments by AdamW as libtorch computes it: `worker/src/ops/adamw/mod.rs`.
-pub const ADAMW_PASSES: f64 = 28.0;
+/// Passes over a weight, its gradient and its moments by the kernel: `worker/src/ops/cuda/text/elements.cu`, `adamw`. It
+/// clips as well, and writes the encoder's copy.
+pub const ADAMW_PASSES: f64 = 7.0;
 /// Launches of that, for each chunk of the weights.
-pub const ADAMW_LAUNCHES: f64 = 12.0;
-/// Passes over the gradient besides: zeroed, scaled by its norm.
-pub const GRADIENT_PASSES: f64 = 3.0;
+pub const ADAMW_LAUNCHES: f64 = 1.0;
+/// Passes over the gradient besides: zeroed.
+pub const GRADIENT_PASSES: f64 = 1.0;
 
 /// Launches of a layer forward.
-pub const LAYER_LAUNCHES: f64 = 22.0;
+pub const LAYER_LAUNCHES: f64 = 8.0;
 /// Launches of a layer backward.
-pub const LAYER_BACK_LAUNCHES: f64 = 40.0;
-/// Launches of a sub-batch besides its layers, forward and backward: 160 together.
-pub const SUB_BATCH_LAUNCHES: [f64; 2] = [60.0, 100.0];
+pub const LAYER_BACK_LAUNCHES: f64 = 18.0;
+/// Launches of a sub-batch besides its layers, forward and backward: 156 together.
+pub const SUB_BATCH_LAUNCHES: [f64; 2] = [60.0, 96.0];
 /// Launches of a step besides its sub-batches and its update, on one rank.
-pub const SCORING_LAUNCHES: f64 = 205.0;
+pub const SCORING_LAUNCHES: f64 = 192.0;
 /// Launches for each further rank's passages.
 pub const BLOCK_LAUNCHES: f64 = 72.0;
 /// Launches of a tile of similarities, forward.

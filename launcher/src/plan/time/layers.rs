@@ -150,11 +150,11 @@ pub mod tests {
         let rate = 1.0 / speed.attention(512.0, 1.0, 0.0);
         assert!((forward.attention - 2.0 * product / rate).abs() < 1e-9);
         assert!((backward.attention - 5.0 * product / rate).abs() < 1e-9);
-        // Two norms of 4 · 2 + 13 · 4 bytes an element, and 4 · 4 for the activations, four times as wide: 136 d.
+        // Two norms of 4 · 2 bytes an element, and 2 · 2 for the activations, four times as wide: 32 d.
         let moved = |bytes: f64| bytes * 1024.0 * 16_384.0 / 1e12;
-        assert!((forward.memory - moved(136.0)).abs() < 1e-9, "{forward:?}");
-        // Norms 2 · (8 + 64), activations 4 · 12, queries, keys and values 3 · 6.
-        assert!((backward.memory - moved(144.0 + 48.0 + 18.0)).abs() < 1e-9, "{backward:?}");
+        assert!((forward.memory - moved(32.0)).abs() < 1e-9, "{forward:?}");
+        // Norms 2 · 8, activations 4 · 8, queries, keys and values 3 · 6.
+        assert!((backward.memory - moved(16.0 + 32.0 + 18.0)).abs() < 1e-9, "{backward:?}");
     }
 
     #[test]
@@ -177,7 +177,7 @@ pub mod tests {
         };
         let [whole, halves] = [1.0, 2.0].map(|parts| of(LossPreset::Unified, parts));
         assert!((whole[0].products - halves[0].products).abs() < 1e-9);
-        assert_eq!((whole[0].launches, halves[0].launches), (24.0 * 22.0 + 60.0, 2.0 * (24.0 * 22.0 + 60.0)));
+        assert_eq!((whole[0].launches, halves[0].launches), (24.0 * 8.0 + 60.0, 2.0 * (24.0 * 8.0 + 60.0)));
         let dense = of(LossPreset::Dense, 1.0);
         let share = dense[0].attention / whole[0].attention;
         assert!((23.1..23.3).contains(&(24.0 * share)), "{share}");

@@ -89,12 +89,12 @@ mod tests {
         let predicted = Predicted { encoder_labels: 0.0, decoder_labels: 510.0, decoder_pairs: 510.0 * 512.0 };
         let texts = Encoded { num_texts: 1.0, tokens: 512.0, squares: 512.0 * 512.0, longest: 512.0, predicted };
         let [forward, backward] = decoder(&on, &texts);
-        // 16 heads, 14 and 28 passes of 2 bytes; norms of 60 and 72 bytes, activations of 4 and 12, four times as wide.
+        // 16 heads, 10 and 20 passes of 2 bytes; norms of 8 bytes, activations of 4 and 8, four times as wide.
         let probabilities = 16.0 * 510.0 * 512.0;
         let rows = 510.0 * 1024.0;
-        assert!((forward.memory - (28.0 * probabilities + 136.0 * rows) / 1e12).abs() < 1e-12, "{forward:?}");
-        assert!((backward.memory - (56.0 * probabilities + 192.0 * rows) / 1e12).abs() < 1e-12, "{backward:?}");
-        assert_eq!((forward.launches, backward.launches), (22.0, 40.0));
+        assert!((forward.memory - (20.0 * probabilities + 32.0 * rows) / 1e12).abs() < 1e-12, "{forward:?}");
+        assert!((backward.memory - (40.0 * probabilities + 48.0 * rows) / 1e12).abs() < 1e-12, "{backward:?}");
+        assert_eq!((forward.launches, backward.launches), (8.0, 18.0));
         let both = passes(&on, &texts, 1.0);
         assert!(both[0].products > forward.products && passes(&on, &texts, 0.0)[0] == Spent::default());
     }
