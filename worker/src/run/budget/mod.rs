@@ -21,6 +21,7 @@ mod trial;
 
 use tch::Device;
 use tercet_cluster::{Collective, ReduceOp};
+use tercet_configs::limits::{AUTO_SHARE, BUDGET_SLACK};
 use tercet_configs::{MemoryBudget, Recipe};
 use tercet_sampler::Plan;
 
@@ -35,13 +36,9 @@ use trial::{
     try_sub_batch, warm_up,
 };
 
-/// The share of the memory that "auto" finds free.
-const AUTO_SHARE: f64 = 0.9;
 /// The share of a CPU's free memory that is taken where the recipe says nothing of memory: others may need the rest. A
 /// GPU is the rank's own, and there it is as with "auto".
 const UNASKED_SHARE: f64 = 0.5;
-/// Part of the budget that stays free on a CPU and on a GPU: what the allocator loses between blocks.
-const SLACK: [f64; 2] = [0.05, 0.08];
 
 /// Finds and sets the sizes in `settings`: both, if the recipe has a budget; how many graphs are kept, if it says
 /// nothing of memory. Every rank calls it, when all is allocated that the run holds between steps.
@@ -91,8 +88,9 @@ pub fn fit(
             DoesNotFit::Budget { budget_bytes, used_bytes: used, scoring_bytes: scoring, text_bytes, slack }.into()
         );
     };
-    let left = left - scoring - sub_batch.peak;
-    let kept = num_kept(left, sub_batch.kept as f64 / tokens_of(longest, tried) as f64);
+    let (graph_tokens, most_tokens) = (tokens_of(longest, tried), tokens.max(longest));
+    let room = Room { left: left - scoring, sub_batch: sub_batch.peak, graph_tokens, most_tokens };
+    let kept = room.num_kept(sub_batch.kept as f64 / graph_tokens as f64);
     settings.sub_batch.tokens = tokens;
     settings.kept_graph_tokens = kept;
     // What the trials took is free for the steps, and not counted as used.
@@ -130,8 +128,11 @@ fn keep_what_fits(
     let used = used_bytes(device);
     let budget_bytes = used + share_of_free(ranks, device, share)?;
     // Where the recipe's sub-batch itself does not fit, nothing is kept; the first step will say what is to be done.
-    let left = tried.map_or(0, |tried| less_slack(budget_bytes, device).saturating_sub(used + scoring + tried.peak));
-    settings.kept_graph_tokens = tried.map_or(0, |tried| num_kept(left, tried.kept_per_token));
+    settings.kept_graph_tokens = tried.map_or(0, |tried| {
+        let left = less_slack(budget_bytes, device).saturating_sub(used + scoring);
+        let graph_tokens = tokens_of(longest, whole);
+        Room { left, sub_batch: tried.peak, graph_tokens, most_tokens: whole }.num_kept(tried.kept_per_token)
+    });
     give_back(device);
     Ok(Fitted {
         budget_bytes,
@@ -143,9 +144,33 @@ fn keep_what_fits(
     })
 }
 
-/// Tokens whose graphs `bytes` hold; none where a step keeps no graph.
-fn num_kept(bytes: u64, per_token: f64) -> usize {
-    if per_token > 0.0 { (bytes as f64 / per_token) as usize } else { 0 }
+/// The room for graphs.
+struct Room {
+    /// Bytes of the budget that are left for the encoder.
+    left: u64,
+    /// Bytes that a sub-batch takes on its way through the encoder and back, its graph included.
+    sub_batch: u64,
+    /// Its tokens.
+    graph_tokens: usize,
+    /// The most tokens that a sub-batch can have, of shorter texts.
+    most_tokens: usize,
+}
+
+impl Room {
+    /// Tokens whose graphs are kept, each of which takes `per_token` bytes; none where a step keeps no graph, or where
+    /// the sub-batch does not fit.
+    ///
+    /// The graphs that are kept are walked back first, and are gone when another is computed again. So the graph of the
+    /// sub-batch needs no room beside them, if they are two of the largest size or more: a later, smaller sub-batch may
+    /// be kept as well, and is there while an earlier one is computed again.
+    fn num_kept(&self, per_token: f64) -> usize {
+        if per_token <= 0.0 || self.sub_batch > self.left {
+            return 0;
+        }
+        let beside = ((self.left - self.sub_batch) as f64 / per_token) as usize;
+        let instead = beside + self.graph_tokens;
+        if instead >= 2 * self.most_tokens { instead } else { beside }
+    }
 }
 
 /// The part of a budget of `bytes` that may be planned with.
@@ -154,7 +179,7 @@ fn less_slack(bytes: u64, device: Device) -> u64 {
 }
 
 fn slack(device: Device) -> f64 {
-    SLACK[usize::from(device.is_cuda())]
+    BUDGET_SLACK[usize::from(device.is_cuda())]
 }
 
 /// This rank's part of the given share of what is free: ranks share a machine's memory, and no GPU. Every rank calls
@@ -172,4 +197,19 @@ fn agree_on_least(ranks: &dyn Collective, own: usize) -> anyhow::Result<usize> {
     let mut least = [own as i64];
     ranks.all_reduce(least.as_mut_slice().into(), ReduceOp::Min)?;
     Ok(least[0] as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn graphs_that_are_kept_take_the_place_of_the_sub_batchs_own() {
+        // A sub-batch of 100 tokens takes 1,300 bytes, of which its graph is 1,000.
+        let kept = |left: u64| Room { left, sub_batch: 1_300, graph_tokens: 100, most_tokens: 100 }.num_kept(10.0);
+        // Two graphs of the sub-batch's size fit beside what is no graph; then it needs no room of its own.
+        assert_eq!((kept(1_299), kept(1_300), kept(2_000), kept(2_299)), (0, 0, 70, 99));
+        assert_eq!((kept(2_300), kept(5_300)), (200, 500));
+        assert_eq!(Room { left: 9, sub_batch: 1, graph_tokens: 1, most_tokens: 1 }.num_kept(0.0), 0);
+    }
 }
