@@ -5,8 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::root;
-use crate::native;
+use crate::native::{self, root};
 
 /// Sums and products are joined where the text says so, and nowhere else; rows are read as vectors.
 const FLAGS: [&str; 7] = ["-std=c++20", "-O2", "-w", "-fPIC", "-fopenmp", "-ffp-contract=off", "-fno-strict-aliasing"];

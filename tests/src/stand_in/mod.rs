@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 pub use counts::Counts;
 
-use crate::native;
+use crate::native::{self, root};
 use crate::program::Tercet;
 
 /// The parts that see libtorch, each compiled by itself; front.c beside them sees nothing of it.
@@ -92,10 +92,6 @@ fn library() -> Option<&'static Path> {
         }
     });
     library.as_deref()
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
 /// Builds it for `libtorch`, in a minute of one core, unless that has been done.

@@ -51,7 +51,7 @@ impl Engine {
     /// As [`Engine::of`], for what is done to whole rows of this width.
     fn of_rows(x: &Tensor, width: i64) -> Self {
         match Self::of(x) {
-            Self::Cuda if !cuda::layer_norm::takes(width) => Self::Libtorch,
+            Self::Cuda if !cuda::Rows::fit(width) => Self::Libtorch,
             engine => engine,
         }
     }

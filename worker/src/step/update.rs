@@ -113,8 +113,8 @@ impl AdamW {
     }
 
     /// One update of all weights with `clip` times the gradient in the flat buffer; the encoder's copy of the weights
-    /// follows. Every rank calls it; with `settings.shard_state` each updates the weights whose state it keeps, and gets
-    /// the others from their ranks.
+    /// follows. Every rank calls it; with `settings.shard_state` each updates the weights whose state it keeps, and
+    /// gets the others from their ranks.
     ///
     /// # Errors
     /// A collective that failed.

@@ -8,11 +8,6 @@ use super::sums;
 use crate::ops::dropout::Dropout;
 use crate::ops::layer_norm::{LayerNorm, Normalised};
 
-/// Whether kernels take rows of this width.
-pub fn takes(width: i64) -> bool {
-    Rows::fit(width)
-}
-
 /// norm(dropout(`x` + `linear_bias`) + `residual`), [T, d], and what the backward pass needs; the bias is `[d]` in
 /// float32.
 ///

@@ -1,5 +1,6 @@
 //! Kernels for GPUs in float32 and bfloat16, and dropout's also in float64: loops of our own, where libtorch's
-//! operations would be several passes over memory. They compute what those in `cpu/` do, with the same masks of dropout.
+//! operations would be several passes over memory. They compute what those in `cpu/` do, with the same masks of
+//! dropout.
 //!
 //! Their text, in `text/`, is part of the program. NVRTC, which comes with libtorch, compiles it for the card when a
 //! process first needs it, in a second; the result is kept in the user's cache folder. They are launched in the stream
@@ -32,7 +33,7 @@ use tch::Device;
 
 use crate::machine::cuda::compute_capability;
 use driver::{Driver, Function};
-pub use launch::Gpu;
+pub use launch::{Gpu, Rows};
 use nvrtc::{Nvrtc, OPTIONS};
 
 /// What the kernels are compiled from.
