@@ -118,7 +118,7 @@ fn ones(like: &Tensor, kind: Kind) -> Tensor {
 fn mapped(x: &Tensor, bias: &Tensor, kind: Kind) -> LinearOutput {
     let identity = Tensor::eye(x.size()[1], (kind, Device::Cpu));
     let map = Linear { weight: identity, bias: weight(bias, kind), matmul: Matmul::default() };
-    map.forward_before_bias(&x.to_kind(kind))
+    map.forward_before_gelu(&x.to_kind(kind))
 }
 
 /// What dropout multiplies with.
