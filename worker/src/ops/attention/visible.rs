@@ -17,6 +17,7 @@ use super::cross::CrossAttention;
 use super::settings::{Attention, scale};
 use crate::ops::Engine;
 use crate::ops::cpu::attention::VisibleAttention;
+use crate::ops::dropout::Dropout;
 
 /// What the rows of a sub-batch may see, text by text.
 pub struct Visible {
@@ -51,8 +52,8 @@ struct Tile {
     probabilities: Tensor,
     /// [r, 1].
     sees: Option<Tensor>,
-    /// What dropout's masks depend on where libtorch draws them.
-    place: u64,
+    /// The text's number, the tile's in its text, and its first row's.
+    number: [u64; 3],
 }
 
 impl Attention {
@@ -60,7 +61,7 @@ impl Attention {
     pub fn forward_visible(&self, cross: &CrossAttention, visible: &Visible) -> Tensor {
         match Engine::of(&cross.query) {
             Engine::Cpu => self.visible_kernel(visible).forward(&cross.query, &cross.key_value),
-            Engine::Libtorch => self.forward_tiles(cross, visible),
+            Engine::Cuda | Engine::Libtorch => self.forward_tiles(cross, visible),
         }
     }
 
@@ -72,7 +73,7 @@ impl Attention {
                     self.visible_kernel(visible).backward(&cross.query, &cross.key_value, d_output);
                 CrossAttention { query, key_value }
             }
-            Engine::Libtorch => self.backward_tiles(cross, visible, d_output),
+            Engine::Cuda | Engine::Libtorch => self.backward_tiles(cross, visible, d_output),
         }
     }
 
@@ -138,7 +139,7 @@ impl Attention {
             let mut similarities = (&query * scale(&query)).bmm(&key.transpose(1, 2)); // [h, r, n]
             let _ = similarities.g_add_(&text.mask(first, len, sees.as_ref(), query.kind()));
             let probabilities = similarities.softmax(-1, None);
-            Tile { rows, query, probabilities, sees, place: ((i as u64) << 32) + number }
+            Tile { rows, query, probabilities, sees, number: [i as u64, number, first as u64] }
         })
     }
 
@@ -152,16 +153,18 @@ impl Attention {
         used
     }
 
-    /// Dropout of a tile's numbers, [h, r, n], in place. On a CPU the masks are the kernel's: every row of every head
-    /// has its own.
+    /// Dropout of a tile's numbers, [h, r, n], in place. The masks are those of the CPU's kernel, in which every head of
+    /// every text has its own; where libtorch draws them, one is drawn for the tile.
     fn drop(&self, tile: &Tile, numbers: &mut Tensor) {
-        if !numbers.device().is_cuda() && self.dropout.is_on() {
-            for (row, head) in tile.rows.clone().flat_map(|row| (0..self.num_heads).map(move |head| (row, head))) {
-                let mut of_row = numbers.get(head).get(row - tile.rows.start);
-                self.dropout.at((row * self.num_heads + head) as u64).apply(&mut of_row);
+        let [text, tile_number, first_row] = tile.number;
+        if Dropout::is_by_place(numbers.device()) {
+            for head in 0..self.num_heads {
+                let dropout = self.dropout.at(text * self.num_heads as u64 + head as u64);
+                let first = first_row as i64 * numbers.size()[2];
+                dropout.beginning_at(first).apply(&mut numbers.get(head));
             }
         } else {
-            self.dropout.at(tile.place).apply(numbers);
+            self.dropout.at((text << 32) + tile_number).apply(numbers);
         }
     }
 

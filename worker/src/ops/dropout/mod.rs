@@ -11,6 +11,7 @@ use tch::{Device, Tensor};
 pub use mask::Dropout;
 
 use super::{cpu, cuda};
+pub(in crate::ops) use mask::PLACE_STEP;
 use mask::STEPS;
 
 impl Dropout {

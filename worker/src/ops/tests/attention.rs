@@ -126,11 +126,10 @@ pub fn visible_attention(texts: Vec<VisibleRows>, head_len: i64, p: f64) -> Case
 
     let [q, kv] = leaves([&query, &key_value]);
     let mut rows = Vec::new();
-    for text in &texts {
+    for (number, text) in texts.iter().enumerate() {
         for row in 0..text.3.len() {
             let sees = seen_by(text, row);
-            let number = rows.len() as i64;
-            let own = q.narrow(0, number, 1);
+            let own = q.narrow(0, rows.len() as i64, 1);
             if sees.is_empty() {
                 rows.push(&own * 0.0);
                 continue;
@@ -139,8 +138,9 @@ pub fn visible_attention(texts: Vec<VisibleRows>, head_len: i64, p: f64) -> Case
             let context = kv.index_select(0, &(&sees + text.0));
             let heads = (0..HEADS).map(|head| {
                 let at = |t: &Tensor, part: i64| t.narrow(1, part * width + head * head_len, head_len);
-                let dropped = attention.dropout.at((number * HEADS + head) as u64);
-                let mask = mask(dropped, &[1, text.1[0].len() as i64]).index_select(1, &sees);
+                let dropped = attention.dropout.at((number as i64 * HEADS + head) as u64);
+                let masks = mask(dropped, &[text.3.len() as i64, text.1[0].len() as i64]);
+                let mask = masks.narrow(0, row as i64, 1).index_select(1, &sees);
                 attend([at(&own, 0), at(&context, 0), at(&context, 1)], &mask)
             });
             rows.push(Tensor::cat(&heads.collect::<Vec<_>>(), 1));

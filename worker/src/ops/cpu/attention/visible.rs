@@ -150,8 +150,8 @@ impl<'a, E: Element> Numbers<'a, E> {
     #[inline(always)]
     fn pair(&self, number: usize) -> (&'a Text, Pair, Pair) {
         let (text, head) = (&self.of.texts[number / self.of.num_heads], number % self.of.num_heads);
-        let part =
-            |span| Pair { text: span, head, head_len: self.head_len(), width: self.width, dropout: self.of.dropout };
+        let dropout = self.of.dropout.at(number as u64);
+        let part = |span| Pair { text: span, head, head_len: self.head_len(), width: self.width, dropout };
         (text, part(text.rows), part(text.tokens))
     }
 
@@ -164,12 +164,6 @@ impl<'a, E: Element> Numbers<'a, E> {
     #[inline(always)]
     fn scale(&self) -> f32 {
         (self.head_len() as f32).powf(-0.5)
-    }
-
-    /// Dropout of row number `i` of a pair. Every row of every head has masks of its own.
-    #[inline(always)]
-    fn dropout(&self, asks: &Pair, i: usize) -> Dropout {
-        asks.dropout.at(((asks.text.first + i) * self.of.num_heads + asks.head) as u64)
     }
 
     /// Room for the longest text's tokens, and for the most rows of a text.
@@ -217,7 +211,7 @@ impl<E: Element> WithSimd for Forward<'_, E> {
                     if text.hide(first + i, row) {
                         let max = maximum(row);
                         factors[i] = 1.0 / exponentials(row, max);
-                        numbers.dropout(&asks, first + i).apply_row(row, 0);
+                        asks.dropout.apply_row(row, (first + i) * n);
                     } else {
                         row.fill(0.0);
                     }
@@ -282,12 +276,11 @@ impl<E: Element> WithSimd for Backward<'_, E> {
                     let max = maximum(p);
                     let factor = 1.0 / exponentials(p, max);
                     p.iter_mut().for_each(|p| *p *= factor);
-                    let dropout = numbers.dropout(&asks, first + i);
                     used.clear();
                     used.extend_from_slice(p);
-                    dropout.apply_row(&mut used, 0);
+                    asks.dropout.apply_row(&mut used, (first + i) * n);
                     let mean = inner_product(&used, d);
-                    dropout.differentiate_row(p, d, mean, 0);
+                    asks.dropout.differentiate_row(p, d, mean, (first + i) * n);
                 }
                 let by_row = Shape { rows, depth: n, columns: head, b_len: head, c_len: head, add: false };
                 let left = Left { numbers: &d_similarities, row_stride: tokens, depth_stride: 1 };
