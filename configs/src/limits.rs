@@ -50,8 +50,8 @@ pub const PREDICTION_NUMBERS: usize = 8;
 /// decoder's.
 pub const LABEL_COUNTS: usize = 2;
 
-/// Probabilities of a tile of the decoder's attention at most, of all its heads together, where libtorch computes it: on
-/// a CPU, in float64, and on a GPU, which wants large products.
+/// Probabilities of a tile of the decoder's attention at most, of all its heads together, where libtorch computes it:
+/// on a CPU, in float64, and on a GPU, which wants large products.
 pub const VISIBLE_TILE_ELEMENTS: [usize; 2] = [1 << 20, 1 << 25];
 
 /// Bytes of a tile of logits, likewise.

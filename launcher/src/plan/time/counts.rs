@@ -59,8 +59,8 @@ pub const WINNER_BYTES: f64 = 40.0;
 /// Bytes of the same on the way back: sorted by winner, in int64.
 pub const WINNER_BACK_BYTES: f64 = 190.0;
 
-/// Passes over a weight, its gradient and its moments by the kernel: `worker/src/ops/cuda/text/elements.cu`, `adamw`. It
-/// clips as well, and writes the encoder's copy.
+/// Passes over a weight, its gradient and its moments by the kernel: `worker/src/ops/cuda/text/elements.cu`, `adamw`.
+/// It clips as well, and writes the encoder's copy.
 pub const ADAMW_PASSES: f64 = 7.0;
 /// Launches of that, for each chunk of the weights.
 pub const ADAMW_LAUNCHES: f64 = 1.0;

@@ -15,6 +15,7 @@ mod flash;
 mod reference;
 mod settings;
 mod texts;
+mod tiles;
 mod visible;
 
 use tch::Tensor;

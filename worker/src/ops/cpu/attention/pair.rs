@@ -48,8 +48,8 @@ impl Pair {
         &numbers[self.at(i, stride, part)..][..self.head_len]
     }
 
-    /// Copies the head's part of all rows, times `factor`, into rows of `row_len` numbers. It lies in the `part`th block
-    /// of the model's width in rows of `stride` numbers.
+    /// Copies the head's part of all rows, times `factor`, into rows of `row_len` numbers. It lies in the `part`th
+    /// block of the model's width in rows of `stride` numbers.
     #[inline(always)]
     pub fn gather<E: Element>(
         &self,

@@ -1,8 +1,8 @@
 //! Attention of query rows to the tokens that each of them may see. As in attention of all tokens, similarities exist
 //! for a few rows of one text and head at a time, in a core's cache, and are computed again in the backward pass.
 //!
-//! Legend: R query rows, T tokens, d hidden size, h heads, k head size; of a text: n tokens, N those in whole vectors, S
-//! mask sets.
+//! Legend: R query rows, T tokens, d hidden size, h heads, k head size; of a text: n tokens, N those in whole vectors,
+//! S mask sets.
 
 use pulp::{Arch, Simd, WithSimd};
 use tch::Tensor;
