@@ -4,7 +4,7 @@
 # LIBTORCH=FOLDER uses one that is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 rehearse-m3 m3-mini m3-plan ablations search-10m curate-debian test-nccl test-cuda-build test-gpu test-peers bench bench-prepare bench-peers bench-search lint deny clean
+.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 rehearse-m3 m3-mini m3-plan ablations search-10m curate-debian test-nccl test-nvrtc test-cuda-build test-gpu test-peers bench bench-prepare bench-peers bench-search lint deny clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
@@ -17,6 +17,7 @@ CURATED := runs/curate-debian/curated/report.json
 ANSERINI := $(CURDIR)/.deps/anserini/anserini-0.25.0-fatjar.jar
 ALL_PEERS := $(PEERS)/requirements.txt $(if $(RETROMAE),$(PEERS_RETROMAE)/requirements.txt)
 NCCL := $(CURDIR)/.deps/nccl
+NVRTC := $(CURDIR)/.deps/nvrtc
 CARGO := cluster/setup/with.sh cargo
 
 help: ## List these targets
@@ -93,6 +94,16 @@ $(NCCL)/nvidia/nccl/lib/libnccl.so.2: | setup
 	@echo "nccl: installing the PyPI wheel into $(NCCL)" >&2
 	@rm -rf $(NCCL) && python3 -m venv $(NCCL)/venv
 	@$(NCCL)/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(NCCL) nvidia-nccl-cu13
+
+# Apart from `test`, too: 230 MB unpacked. NVRTC says nothing of what it has in its own cache.
+test-nvrtc: build $(NVRTC)/nvidia/cu13/lib/libnvrtc.so.13 ## Compile the kernels for three kinds of cards by NVIDIA's NVRTC: registers, spills
+	@TERCET_TEST_NVRTC=1 CUDA_CACHE_DISABLE=1 CUDA_HOME=$(NVRTC)/nvidia/cu13 \
+		$(CARGO) test --release --workspace --lib nvrtc_compiles -- --nocapture
+
+$(NVRTC)/nvidia/cu13/lib/libnvrtc.so.13: | setup
+	@echo "nvrtc: installing the PyPI wheel into $(NVRTC)" >&2
+	@rm -rf $(NVRTC) && python3 -m venv $(NVRTC)/venv
+	@$(NVRTC)/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(NVRTC) nvidia-cuda-nvrtc==13.0.*
 
 # Apart from `test`: NVIDIA's libraries are gigabytes, and it builds everything in a folder of its own.
 test-cuda-build: ## What can be proved of the CUDA build without a GPU (9 GB in .deps/cuda-build; TORCH=cu130 or cu126)

@@ -32,6 +32,13 @@ pub const BUCKETS_UNDER_WAY: usize = 4;
 /// Elements that AdamW updates at a time where libtorch does it: bounds the temporaries.
 pub const UPDATE_CHUNK: usize = 1 << 22;
 
+/// The share of the memory that `memory_budget = "auto"` finds free and takes; on a GPU also where the recipe says
+/// nothing of memory.
+pub const AUTO_SHARE: f64 = 0.9;
+
+/// The part of a budget that stays free on a CPU and on a GPU: what the allocator loses between blocks.
+pub const BUDGET_SLACK: [f64; 2] = [0.05, 0.08];
+
 /// Numbers whose sums over ranks make the step's loss: its terms and the whole, 64-bit floats.
 pub const LOSS_NUMBERS: usize = NUM_TERMS + 1;
 
@@ -43,8 +50,8 @@ pub const PREDICTION_NUMBERS: usize = 8;
 /// decoder's.
 pub const LABEL_COUNTS: usize = 2;
 
-/// Probabilities of a tile of the decoder's attention at most, of all its heads together, on a CPU and on a GPU, which
-/// wants large products.
+/// Probabilities of a tile of the decoder's attention at most, of all its heads together, where libtorch computes it:
+/// on a CPU, in float64, and on a GPU, which wants large products.
 pub const VISIBLE_TILE_ELEMENTS: [usize; 2] = [1 << 20, 1 << 25];
 
 /// Bytes of a tile of logits, likewise.

@@ -56,7 +56,7 @@ fn the_table_is_narrow_and_says_how_to_get_times() {
     let ran = lab.run("plan small.toml --picture plan.svg --json plan.json", "");
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(ran.stdout.lines().all(|line| line.chars().count() <= 110), "{}", ran.stdout);
-    for words in ["an epoch       6 steps", "--flops 120e12 --bandwidth 20e9", "AdamW's two moments", "all-reduce"] {
+    for words in ["an epoch       6 steps", "--gpu a100-80", "--flops 120e12", "AdamW's two moments", "all-reduce"] {
         assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
     }
     assert!(std::fs::read_to_string(lab.path("plan.svg")).unwrap().contains("tokens of the run"));
@@ -97,6 +97,82 @@ fn given_rates_become_times_and_rank_hours() {
     assert!((hours - secs(&slow) * 2.0 / 3600.0).abs() < 1e-12);
     let ran = lab.run("plan small.toml --world 2 --flops 1e6", "");
     assert!(ran.code == Some(2) && ran.stderr.contains("--bandwidth"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_card_has_times_by_length_and_keeps_what_fits() {
+    let lab = lab();
+    let ran = lab.run("plan small.toml --world 2 --gpu a100-80", "");
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stdout.lines().all(|line| line.chars().count() <= 110), "{}", ran.stdout);
+    for words in ["predicted: a step's time", "assumed, for nobody has measured this card", "GPU memory", "GPU-hours"] {
+        assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
+    }
+    let plan = |words: &str| json(&lab.run(&format!("plan small.toml --world 2 {words} --json -"), ""));
+    let [a100, h200] = ["--gpu a100-80", "--gpu h200"].map(plan);
+    assert_eq!(
+        (&a100["device"], &a100["precision"], &a100["rates"]["card"]),
+        (&"cuda".into(), &"bf16".into(), &"a100-80".into())
+    );
+    // 80 GB hold all of a toy's graphs, and nothing is computed again; without a card nobody counts on that.
+    assert_eq!(
+        (&a100["lengths"][0]["batch"]["kept_share"], plan("--device cuda")["fit"]["kept_graph_tokens"].as_u64()),
+        (&1.0.into(), Some(0))
+    );
+    let kept = |plan: &Value| plan["fit"]["kept_graph_tokens"].as_u64().unwrap();
+    assert!(kept(&h200) as f64 > 1.6 * kept(&a100) as f64, "{} and {}", kept(&h200), kept(&a100));
+    let secs = |plan: &Value| plan["totals"]["time"]["secs"].as_f64().unwrap();
+    let parts: f64 = a100["totals"]["time"]["parts"].as_object().unwrap().values().map(|v| v.as_f64().unwrap()).sum();
+    assert!((parts / secs(&a100) - 1.0).abs() < 1e-9);
+    let by_length: f64 = a100["lengths"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|length| {
+            let step: f64 = length["batch"]["secs"].as_object().unwrap().values().map(|v| v.as_f64().unwrap()).sum();
+            length["steps"].as_f64().unwrap() * step
+        })
+        .sum();
+    assert!((by_length / secs(&a100) - 1.0).abs() < 1e-9);
+    // Across machines two ranks have one network adapter each.
+    let apart = plan("--gpu a100-80 --gpus-per-node 1");
+    assert_eq!(apart["rates"]["ring_bytes_per_sec"], 0.92 * 25e9);
+    assert_eq!(plan("--gpu a100-80 --bandwidth 1e9")["rates"]["ring_bytes_per_sec"], 1e9);
+}
+
+#[test]
+fn a_cards_own_measurements_replace_what_is_assumed() {
+    let lab = lab();
+    let report = r#"{"format": 1, "small": false, "shape": "XLM-RoBERTa-large", "parts": [
+        {"name": "device", "figures": {"nvidia_smi": "name, driver\nNVIDIA H100 80GB HBM3, 580\n"}},
+        {"name": "speed", "figures": {"bench": {"512": {"peak_flops_per_sec": 7e14, "median": {
+            "tokens": 65280.0, "step_secs": 0.6, "phase_secs": {"forward": 0.2, "backward": 0.3}}}}}}]}"#;
+    std::fs::write(lab.path("report.json"), report).unwrap();
+    let plan = json(&lab.run("plan small.toml --world 2 --measured report.json --json -", ""));
+    assert_eq!(
+        (&plan["rates"]["card"], &plan["rates"]["product_flops_per_sec"]),
+        (&"h100".into(), &(0.85 * 7e14).into())
+    );
+    assert_eq!(plan["rates"]["measured"], serde_json::json!(["matrix products"]));
+    assert_eq!(plan["compared"][0]["measured_tokens_per_sec"], 65280.0 / 0.6);
+    let ran = lab.run("plan small.toml --world 2 --measured report.json", "");
+    assert!(ran.stdout.contains("measured: matrix products; the others are assumed"), "{}", ran.stdout);
+    assert!(ran.stdout.lines().all(|line| line.chars().count() <= 110), "{}", ran.stdout);
+    std::fs::write(lab.path("other.json"), report.replace("NVIDIA H100", "NVIDIA L40S")).unwrap();
+    for (words, reason) in [
+        ("--measured absent.json", "--measured absent.json: "),
+        ("--measured small.toml", "small.toml: this is no report of `make test-gpu`"),
+        ("--measured report.json --gpu a100-80", "of a card named \"NVIDIA H100 80GB HBM3\", which is no a100-80"),
+        ("--measured other.json", "of which nothing is known here: say with --gpu"),
+        ("--gpu v100", "expected one of a100-80"),
+        ("--gpu h100 --flops 1e12", "cannot be used with"),
+        ("--bandwidth 1e9", "required"),
+        ("--gpu h100 --set precision=fp32", "reckon with bfloat16, and the recipe's precision is fp32"),
+    ] {
+        let ran = lab.run(&format!("plan small.toml --world 2 {words}"), "");
+        assert_eq!(ran.code, Some(2), "{words}: {}{}", ran.stdout, ran.stderr);
+        assert!(ran.stderr.contains(reason), "{words}: {}", ran.stderr);
+    }
 }
 
 #[test]

@@ -4,9 +4,9 @@
     plan.py CONFIG.yaml [TERCET]
 
 A line for each stage: ranks, GPU-hours, disk, memory of a rank, and what a rank sends. Figures of training are those of
-`tercet plan`, of the stage's own store if it is complete, else of a store that has only lengths, made of the rows and
-lengths in the configuration's section `plan`. For an index, mining and evaluations encoding and products are reckoned
-from the corpora named there, for curation and stores their rates. Where such numbers are missing, the table says so and
+`tercet plan` for the cards that the configuration names, of the stage's own store if it is complete, else of a store
+that has only lengths, made of the rows and lengths in the configuration's section `plan`. For an index, mining and
+evaluations encoding and products are reckoned from the corpora named there, for curation and stores their rates. Where such numbers are missing, the table says so and
 has no figure. The last line is the sum.
 """
 
@@ -175,13 +175,7 @@ class Planner:
             if word == "--set" and not setting.startswith("data.store="):
                 words += ["--set", setting]
         words += ["--set", f"data.store={lengths.store(self.scratch / store)}"]
-        if not lengths.has_tokens and self.has_all_heads(stage):
-            for setting in ("loss.preset=dense", "loss.distill=false", "loss.distill_start_step=0"):
-                words += ["--set", setting]
-            self.remarks.append(f"{stage.name}: encoder and dense head alone; the others' costs depend on texts")
-        rates = ("flops", "bandwidth") if self.has("flops", "bandwidth") else ()
-        for key in ("device", *rates):
-            words += [f"--{key}", str(self.plan[key])] if key in self.plan else []
+        words += self.speed(stage)
         model = self.plan.get("model_config")
         words += ["--model-config", model] if model and not self.is_there(stage) else []
         said = subprocess.run([self.tercet, *words], capture_output=True, text=True, check=False)
@@ -189,6 +183,19 @@ class Planner:
             self.remarks.append(f"{stage.name}: {said.stderr.strip() or said.stdout.strip()}")
             return {}
         return self.of_plan(stage, json.loads(said.stdout))
+
+    def speed(self, stage):
+        """What `tercet plan` is told of the stage's cards."""
+        cards = self.plan.get("gpu", {})
+        card = cards.get(stage.name, cards.get("default"))
+        if card:
+            self.remarks.append(f"{stage.name}: hours are predicted for {card}")
+            rates = {"gpu": card, "bandwidth": self.plan.get("bandwidth"), "measured": self.plan.get("measured")}
+        elif self.has("flops", "bandwidth"):
+            rates = {"device": "cuda", "flops": self.plan["flops"], "bandwidth": self.plan["bandwidth"]}
+        else:
+            rates = {"device": "cuda"}
+        return [word for key, value in rates.items() if value for word in (f"--{key}", str(value))]
 
     def of_plan(self, stage, plan):
         columns, model, totals = {}, plan.get("model") or {}, plan.get("totals") or {}
@@ -212,12 +219,6 @@ class Planner:
     @staticmethod
     def kept(recipe):
         return tomllib.loads(Path(recipe).read_text()).get("checkpoint", {}).get("keep", 3)
-
-    @staticmethod
-    def has_all_heads(stage):
-        """Whether the run trains all heads."""
-        loss = tomllib.loads(Path(stage.recipe).read_text()).get("loss", {})
-        return loss.get("preset", "unified") not in ("dense", "retromae", "mlm")
 
     @staticmethod
     def is_there(stage):

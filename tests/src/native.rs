@@ -12,6 +12,11 @@ pub fn c_library(out: &Path, sources: &[PathBuf], flags: &[&str]) {
     assert!(cc.status().unwrap().success(), "{cc:?}");
 }
 
+/// The folder of the sources.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
 /// Runs commands, as many at a time as the machine has cores; all must succeed.
 pub fn run_all(commands: impl IntoIterator<Item = Command>) {
     let most = thread::available_parallelism().map_or(1, |cores| cores.get());

@@ -28,6 +28,7 @@ mod memory_budget;
 mod nccl;
 mod pipeline;
 mod plan;
+mod plan_time;
 mod precision;
 mod pretraining;
 mod ranks_agree;

@@ -179,7 +179,9 @@ fn times_are_the_rates(plan: &Value) {
     let flops = number(&rates["flops_per_sec"]);
     assert!(flops < number(&rates["peak_flops_per_sec"]), "{rates}");
     let parts = &totals["time"]["parts"];
-    close("computing", number(&parts["compute_secs"]) * flops, number(&totals["flops_per_rank"]), 1e-9);
+    let computing =
+        ["forward_secs", "recompute_secs", "backward_secs", "scoring_secs"].map(|part| number(&parts[part]));
+    close("computing", computing.iter().sum::<f64>() * flops, number(&totals["flops_per_rank"]), 1e-9);
     close("updating", number(&parts["update_secs"]), 12.0 * number(&rates["update_secs"]), 1e-9);
     let sum = parts.as_object().unwrap().values().map(number).sum();
     close("all", number(&totals["time"]["secs"]), sum, 1e-9);

@@ -8,13 +8,15 @@ use std::ffi::OsString;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use tercet_protocol::args::{
     BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, IndexArgs, MineArgs, RecipeArgs, ScoreArgs, SearchArgs, StepArgs,
     TrainArgs,
 };
 
 pub use inputs::{DataSetInput, ReportInput};
+
+use crate::plan::Card;
 
 /// Trains and runs text-embedding models with three heads: dense, lexical and multi-vector.
 #[derive(Debug, Parser)]
@@ -183,6 +185,7 @@ pub enum OnError {
 
 /// `tercet plan`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("speed").args(["flops", "gpu", "measured"]).multiple(true)))]
 pub struct Plan {
     /// Whose run.
     #[command(flatten)]
@@ -194,16 +197,26 @@ pub struct Plan {
     #[arg(long, value_name = "FILE")]
     pub model_config: Option<PathBuf>,
     /// The memory to estimate; default: the recipe's device, or cuda if this machine has an NVIDIA GPU
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, conflicts_with_all = ["gpu", "measured"])]
     pub device: Option<Device>,
+    /// A kind of GPU: its memory, and times from its data sheet; a100-40, a100-80, a800-80, h100 or h200
+    #[arg(long, value_name = "CARD", value_parser = Card::named, conflicts_with = "flops")]
+    pub gpu: Option<Card>,
+    /// What `make test-gpu` measured on such a GPU (its report.json), in place of assumed rates
+    #[arg(long, value_name = "FILE", conflicts_with = "flops")]
+    pub measured: Option<PathBuf>,
+    /// GPUs of one machine, which reach each other without the network
+    #[arg(long, value_name = "GPUS", default_value = "8")]
+    pub gpus_per_node: NonZeroUsize,
     /// Floating-point operations per second that a rank achieves in the encoder, e.g. 120e12
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub flops: Option<f64>,
-    /// Bytes per second that a rank sends, e.g. 20e9
-    #[arg(long, value_name = "RATE", value_parser = rate, requires = "flops")]
+    /// Bytes per second that a rank sends, e.g. 20e9; default with --gpu: what cards and network adapters like NVIDIA's
+    /// do
+    #[arg(long, value_name = "RATE", value_parser = rate, requires = "speed")]
     pub bandwidth: Option<f64>,
     /// Measure these rates here, with the recipe's model on as many ranks
-    #[arg(long, conflicts_with = "flops")]
+    #[arg(long, conflicts_with_all = ["flops", "gpu", "measured"])]
     pub measure: bool,
     /// Ranks to measure with, where this machine is not the one that will train
     #[arg(long, value_name = "RANKS", requires = "measure")]

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Context;
-use tercet_configs::{Device, DeviceChoice, ExitCode, ModelShape, Recipe};
+use tercet_configs::{Device, DeviceChoice, ExitCode, ModelShape, Precision, Recipe};
 use tercet_protocol::Command;
 use tercet_protocol::args::MeasureArgs;
 use tercet_protocol::says::{StepRecord, measure};
@@ -15,7 +15,7 @@ use super::recipe;
 use crate::args::{self, Plan, Ranks};
 use crate::exit::Fail;
 use crate::place::{Placement, gpus};
-use crate::plan::{self, Rates};
+use crate::plan::{self, Card, Flat, Measured, Network, Rates, Speed, Target};
 use crate::screen::Screen;
 use crate::start::{self, Input};
 
@@ -25,7 +25,9 @@ use crate::start::{self, Input};
 /// A recipe, a store or a model that cannot be used; all that can be said nevertheless is printed before.
 pub fn run(args: &Plan) -> anyhow::Result<()> {
     let (mut recipe, world_size) = load(args)?;
+    let on_card = OnCard::of(args)?;
     let device = match args.device {
+        _ if on_card.is_some() => Device::Cuda,
         Some(args::Device::Cpu) => Device::Cpu,
         Some(args::Device::Cuda) => Device::Cuda,
         // What ranks would compute on if they were started here.
@@ -34,9 +36,24 @@ pub fn run(args: &Plan) -> anyhow::Result<()> {
     };
     // A card that is booked for a run is taken for one that computes in bfloat16.
     recipe.precision = recipe.precision.on(device, true);
-    let rates = |shape: &ModelShape, text_len| rates(args, &recipe, shape, world_size, text_len);
-    let (mut report, code) = plan::report(&recipe, world_size, device, args.model_config.as_deref(), rates)?;
+    if on_card.is_some() && recipe.precision != Precision::Bf16 {
+        let message = format!(
+            "--gpu and --measured reckon with bfloat16, and the recipe's precision is {}: say how fast a rank is with --flops",
+            recipe.precision.name()
+        );
+        return Err(Fail::new(ExitCode::Usage, message).into());
+    }
+    let memory_bytes = on_card.as_ref().map(|on_card| on_card.card.memory_bytes);
+    let speed = on_card.as_ref().map(|on_card| on_card.speed(args, world_size));
+    let rates = |shape: &ModelShape, text_len| match &speed {
+        Some(speed) => Ok(Some(Rates::Card(speed.clone()))),
+        None => rates(args, &recipe, shape, world_size, text_len),
+    };
+    let target = Target { world_size, device, memory_bytes };
+    let (mut report, code) = plan::report(&recipe, target, args.model_config.as_deref(), rates)?;
     report.measured_peak_bytes = measured_peak_bytes(&recipe.run_dir);
+    let measured = on_card.as_ref().and_then(|on_card| on_card.measured.as_ref());
+    report.compared = measured.zip(speed.as_ref()).map_or_else(Vec::new, |(found, speed)| found.compared(speed));
     let screen = Screen::new();
     let json = serde_json::to_string_pretty(&report).context("writing the plan as JSON")? + "\n";
     match args.json.as_deref() {
@@ -54,6 +71,50 @@ pub fn run(args: &Plan) -> anyhow::Result<()> {
     match report.errors.as_slice() {
         [] => Ok(()),
         [first, ..] => Err(Fail::with_code(code, format!("this run would fail: {first}")).into()),
+    }
+}
+
+/// The card that the run is planned for.
+struct OnCard {
+    card: Card,
+    /// What was measured on one.
+    measured: Option<Measured>,
+}
+
+impl OnCard {
+    /// The one that is named, or that the report is of.
+    fn of(args: &Plan) -> anyhow::Result<Option<Self>> {
+        let measured = args.measured.as_deref().map(Measured::read).transpose()?;
+        let of_report = measured.as_ref().and_then(Measured::card);
+        let refused = |message: String| anyhow::Error::from(Fail::new(ExitCode::Usage, message));
+        let name = measured.as_ref().map_or("", |measured| &measured.driver_name);
+        let card = match (args.gpu, of_report) {
+            (Some(asked), Some(found)) if asked.name != found.name => {
+                return Err(refused(format!("--measured is of a card named {name:?}, which is no {}", asked.name)));
+            }
+            (Some(card), _) | (None, Some(card)) => card,
+            (None, None) if measured.is_some() => {
+                let why = format!("--measured is of a card named {name:?}, of which nothing is known here");
+                return Err(refused(format!("{why}: say with --gpu which of the known ones it is most like")));
+            }
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(Self { card, measured }))
+    }
+
+    /// What is measured and, for the rest, assumed of it.
+    fn speed(&self, args: &Plan, world_size: NonZeroUsize) -> Speed {
+        let [within, adapter] = self.card.sends();
+        let within = self.measured.as_ref().and_then(Measured::nvlink).unwrap_or(within);
+        let network = match args.bandwidth {
+            Some(rate) => Network::given(rate),
+            None => Network::of([within, adapter], world_size.get(), args.gpus_per_node.get()),
+        };
+        let assumed = Speed::assumed(&self.card, network);
+        match &self.measured {
+            Some(measured) => measured.instead_of(assumed, args.bandwidth.is_some()),
+            None => assumed,
+        }
     }
 }
 
@@ -88,7 +149,7 @@ fn rates(
             let message = format!("--flops for {world_size} ranks needs --bandwidth BYTES_PER_SECOND as well");
             return Err(Fail::new(ExitCode::Usage, message).into());
         }
-        return Ok(Some(Rates::given(flops, args.bandwidth.unwrap_or_default())));
+        return Ok(Some(Rates::Flat(Flat::given(flops, args.bandwidth.unwrap_or_default()))));
     }
     if !args.measure {
         return Ok(None);
@@ -104,5 +165,5 @@ fn rates(
     let mut output = Vec::new();
     start::run(&placement, &what, Input::Nothing, &screen, |line| output.extend_from_slice(line))?;
     let found: measure::Report = serde_json::from_slice(&output).context("reading what the ranks measured")?;
-    Ok(Some(Rates::measured(recipe, shape, &found)))
+    Ok(Some(Rates::Flat(Flat::measured(recipe, shape, &found))))
 }

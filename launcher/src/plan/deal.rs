@@ -4,11 +4,12 @@
 //! over those that the run takes. The same recipe, store and world give the same figures.
 
 use rayon::prelude::*;
-use tercet_configs::{Device, Recipe};
+use tercet_configs::Recipe;
 use tercet_sampler::{DealtBatch, Plan, PlanError, SubBatchLimit, deal_global};
 
 use super::dealt::DealtStep;
 use super::load::RankLoad;
+use super::memory::Fit;
 use super::predicted::Predicted;
 use super::vocabulary::add_distinct;
 
@@ -18,8 +19,8 @@ const BATCHES_PER_CELL: u64 = 32;
 /// The approximate number of rows of all dealt batches together. They take a second or two.
 const ROWS: u64 = 2_000_000;
 
-/// Deals a sample of the batches that the run takes to `world_size` ranks of a kind of `device`; `lexical` also counts
-/// distinct tokens, which needs the texts themselves.
+/// Deals a sample of the batches that the run takes to `world_size` ranks, which compute and keep what `fit` says;
+/// `lexical` also counts distinct tokens, which needs the texts themselves.
 ///
 /// # Errors
 /// If the store cannot be read, or rows lack what the recipe asks for.
@@ -27,13 +28,13 @@ pub fn deal_sample(
     plan: &Plan,
     recipe: &Recipe,
     batches: &[u64],
-    (world_size, device): (usize, Device),
+    (world_size, fit): (usize, Fit),
     lexical: bool,
 ) -> Result<Vec<DealtStep>, PlanError> {
     let wanted = sample(plan, batches);
     let dealt = wanted.into_par_iter().map(|(cell, nth)| {
         let progress = (nth as f64 + 0.5) / batches[cell] as f64;
-        deal_one(plan, recipe, (cell, nth), progress, (world_size, device))
+        deal_one(plan, recipe, (cell, nth), progress, (world_size, fit))
     });
     let mut dealt: Vec<DealtStep> = dealt.collect::<Result<_, _>>()?;
     if lexical {
@@ -66,22 +67,15 @@ fn deal_one(
     recipe: &Recipe,
     (cell, nth): (usize, u64),
     progress: f64,
-    (world_size, device): (usize, Device),
+    (world_size, fit): (usize, Fit),
 ) -> Result<DealtStep, PlanError> {
     let dealt = deal_global(plan, plan.batch_of_cell(cell, nth), world_size)?;
-    let limit = SubBatchLimit { tokens: recipe.sub_batch_tokens, texts: recipe.sub_batch_texts };
-    // Where the recipe says nothing, a CPU keeps what its memory holds: all graphs of batches that fit a machine.
-    let unsaid = if device == Device::Cpu { usize::MAX } else { 0 };
-    let kept_graph_tokens = match recipe.masks() {
-        // In pre-training a sub-batch goes through once, and nothing is computed again.
-        Some(_) => usize::MAX,
-        None => recipe.kept_graph_tokens.unwrap_or(unsaid),
-    };
+    let limit = SubBatchLimit { tokens: fit.sub_batch_tokens, texts: recipe.sub_batch_texts };
     let predicted = |len| Predicted::of(recipe, len);
     let mut ranks = Vec::with_capacity(world_size);
     for rank in 0..world_size {
         let share = dealt.share_lens(plan, rank)?;
-        ranks.push(RankLoad::new(&share, limit, kept_graph_tokens, predicted));
+        ranks.push(RankLoad::new(&share, limit, fit.kept_graph_tokens.unwrap_or(usize::MAX), predicted));
     }
     let DealtBatch { group_size, deal, .. } = dealt;
     let two_way = plan.source(&plan.cells()[cell]).policy.two_way;

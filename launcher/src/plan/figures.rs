@@ -3,8 +3,9 @@
 use tercet_configs::{Device, ModelShape, Recipe};
 
 use super::dealt::DealtStep;
+use super::flops::{StepFlops, forward};
 use super::memory::{Holder, PeakMemory};
-use super::report::{CellReport, StepFigures, StepReport, TotalTime, Totals};
+use super::report::{CellReport, LengthReport, StepFigures, StepReport, TotalTime, Totals};
 use super::time::{Rates, StepSecs, StepWork};
 use super::traffic::StepTraffic;
 
@@ -19,7 +20,7 @@ pub struct Run<'a> {
     /// W.
     pub world_size: usize,
     /// How fast.
-    pub rates: Option<Rates>,
+    pub rates: Option<&'a Rates>,
 }
 
 impl Run<'_> {
@@ -39,32 +40,56 @@ impl Run<'_> {
 
     fn figures(&self, step: &DealtStep, peak: Option<&PeakMemory>) -> StepFigures {
         let work = self.shape.and_then(|shape| self.slowest(shape, step));
-        let (flops, traffic) = work.map(|work| (work.flops, work.traffic)).unwrap_or_default();
+        let timed = self.rates.zip(work.as_ref()).map(|(rates, (work, _))| rates.step(work));
+        let secs = timed.map(|(secs, _)| secs);
+        let peak_share = self.rates.and_then(Rates::peak_flops_per_sec).zip(secs).zip(self.shape);
+        let peak_share = peak_share.map(|((rate, secs), shape)| {
+            let passes: f64 = step.ranks.iter().map(|rank| 3.0 * forward(shape, &rank.encoded)).sum();
+            passes / (rate * secs.total() * self.world_size as f64)
+        });
+        let kept = work.as_ref().map_or(0.0, |(work, _)| work.load.kept.tokens / work.load.encoded.tokens.max(1.0));
+        let (flops, traffic) = work.map(|(work, flops)| (flops, work.traffic)).unwrap_or_default();
         StepFigures {
             group_size: step.group_size as f64,
             tokens: step.tokens(),
             imbalance: step.imbalance,
             flops,
             traffic,
-            secs: self.rates.zip(work).map(|(rates, work)| rates.step(&work)),
+            kept_share: kept,
+            secs,
+            by_kind: timed.and_then(|(_, by_kind)| by_kind),
+            peak_share,
             peak_memory_bytes: peak.map_or(0.0, |peak| peak.total_bytes),
         }
     }
 
     /// The work of the rank that computes most.
-    fn slowest(&self, shape: &ModelShape, step: &DealtStep) -> Option<StepWork> {
+    fn slowest<'a>(&self, shape: &'a ModelShape, step: &'a DealtStep) -> Option<(StepWork<'a>, StepFlops)> {
         let Recipe { loss, optimizer, .. } = self.recipe;
         let traffic = StepTraffic::of(shape, &step.ranks, step.two_way, loss.mask_false_negatives);
-        let of = |rank| {
-            let (passages, sent) = (step.num_passages(), (traffic, self.world_size));
-            StepWork::of(shape, rank, passages, sent, optimizer.shard_state)
+        let num_global_passages = step.num_passages();
+        let flops = step.ranks.iter().map(|load| (load, StepFlops::of(shape, load, num_global_passages)));
+        let (load, flops) = flops.max_by(|a, b| a.1.total().total_cmp(&b.1.total()))?;
+        let work = StepWork {
+            shape,
+            load,
+            num_global_passages,
+            traffic,
+            world_size: self.world_size,
+            shards_state: optimizer.shard_state,
+            distils: loss.distils_in(self.at_step(step)),
         };
-        step.ranks.iter().map(of).max_by(|a, b| a.flops.total().total_cmp(&b.flops.total()))
+        Some((work, flops))
+    }
+
+    /// The step of the run that it stands for.
+    fn at_step(&self, step: &DealtStep) -> u64 {
+        (step.progress * self.recipe.steps as f64) as u64
     }
 
     /// Of the rank that needs most.
     fn peak(&self, shape: &ModelShape, step: &DealtStep) -> Option<PeakMemory> {
-        let at_step = (step.progress * self.recipe.steps as f64) as u64;
+        let at_step = self.at_step(step);
         let peaks = step.ranks.iter().enumerate().map(|(rank, load)| {
             PeakMemory::of(&Holder {
                 shape,
@@ -94,6 +119,27 @@ impl Run<'_> {
         }
     }
 
+    /// The run's steps by their longest texts.
+    pub fn lengths(&self, cells: &[CellReport]) -> Vec<LengthReport> {
+        let mut taken: Vec<(&CellReport, &StepFigures)> =
+            cells.iter().filter(|cell| cell.steps > 0).filter_map(|cell| Some((cell, cell.batch.as_ref()?))).collect();
+        taken.sort_by_key(|(cell, _)| cell.up_to_tokens);
+        let group = |cells: &[(&CellReport, &StepFigures)]| {
+            let batch = StepFigures::weighted_mean(cells.iter().map(|(cell, batch)| (cell.steps as f64, *batch)))?;
+            let tokens_per_rank = batch.tokens / self.world_size as f64;
+            Some(LengthReport {
+                above_tokens: cells.iter().map(|(cell, _)| cell.above_tokens).min()?,
+                up_to_tokens: cells[0].0.up_to_tokens,
+                steps: cells.iter().map(|(cell, _)| cell.steps).sum(),
+                batch,
+                tokens_per_rank,
+                tokens_per_sec_per_rank: batch.secs.map(|secs| tokens_per_rank / secs.total()),
+                longest_phase: batch.secs.map(|secs| secs.longest()),
+            })
+        };
+        taken.chunk_by(|a, b| a.0.up_to_tokens == b.0.up_to_tokens).filter_map(group).collect()
+    }
+
     /// Sums over the run's steps.
     pub fn totals(&self, cells: &[CellReport]) -> Option<(Totals, StepTraffic)> {
         let known: Vec<(f64, StepFigures)> =
@@ -121,17 +167,17 @@ impl Run<'_> {
             imbalance: mean(&|b| b.imbalance),
             flops_per_rank: sum(&|b| b.flops.total()),
             sent_bytes_per_rank: steps * traffic.sent_bytes(self.world_size),
-            time: self.rates.filter(|_| self.shape.is_some()).map(|_| {
-                let secs = |f: &dyn Fn(&StepSecs) -> f64| sum(&|b| b.secs.as_ref().map_or(0.0, f));
-                let parts = StepSecs {
-                    compute_secs: secs(&|s| s.compute_secs),
-                    ring_secs: secs(&|s| s.ring_secs),
-                    all_reduce_secs: secs(&|s| s.all_reduce_secs),
-                    update_secs: secs(&|s| s.update_secs),
-                };
-                let total = parts.total();
-                let rank_hours = total * self.world_size as f64 / 3600.0;
-                TotalTime { step_secs: total / steps, secs: total, rank_hours, parts }
+            time: StepFigures::weighted_mean(known.iter().map(|(steps, batch)| (*steps, batch))).and_then(|mean| {
+                let step_secs = mean.secs?.total();
+                let secs = step_secs * steps;
+                Some(TotalTime {
+                    step_secs,
+                    secs,
+                    rank_hours: secs * self.world_size as f64 / 3600.0,
+                    parts: StepSecs::weighted(std::iter::once((steps, mean.secs?))),
+                    by_kind: mean.by_kind.map(|by_kind| by_kind * steps),
+                    peak_share: mean.peak_share,
+                })
             }),
         };
         Some((totals, traffic))

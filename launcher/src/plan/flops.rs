@@ -66,19 +66,24 @@ fn vocabulary(shape: &ModelShape, texts: &Encoded) -> f64 {
 
 /// One forward pass over encoder and heads.
 pub fn encoder(shape: &ModelShape, texts: &Encoded) -> f64 {
-    let c = &shape.config;
-    let (d, ffn) = (c.hidden_size as f64, c.intermediate_size as f64);
-    // Four d × d maps and two d × ffn; attention's two products, L × L × d each.
-    let layer = texts.tokens * (8.0 * d * d + 4.0 * d * ffn) + 4.0 * d * texts.squares;
-    // Where CLS alone is wanted, the last layer does for the other tokens no more than their keys and values.
-    let last = if shape.only_cls {
-        texts.tokens * (4.0 * d * d + 4.0 * d) + texts.num_texts * (4.0 * d * d + 4.0 * d * ffn)
-    } else {
-        layer
-    };
+    let layer = layer(shape, texts);
+    let last = if shape.only_cls { cls_layer(shape, texts) } else { layer };
+    let d = shape.config.hidden_size as f64;
     let lexical = if shape.heads.lexical { 2.0 * d } else { 0.0 };
     let multi_vector = if shape.heads.multi_vector { 2.0 * d * shape.multi_vector_dim as f64 } else { 0.0 };
-    (c.num_hidden_layers as f64 - 1.0) * layer + last + texts.tokens * (lexical + multi_vector)
+    (shape.config.num_hidden_layers as f64 - 1.0) * layer + last + texts.tokens * (lexical + multi_vector)
+}
+
+/// One layer: four d × d maps and two d × ffn; attention's two products, L × L × d each.
+pub fn layer(shape: &ModelShape, texts: &Encoded) -> f64 {
+    let (d, ffn) = (shape.config.hidden_size as f64, shape.config.intermediate_size as f64);
+    texts.tokens * (8.0 * d * d + 4.0 * d * ffn) + 4.0 * d * texts.squares
+}
+
+/// The last layer where CLS alone is wanted: it does for the other tokens no more than their keys and values.
+pub fn cls_layer(shape: &ModelShape, texts: &Encoded) -> f64 {
+    let (d, ffn) = (shape.config.hidden_size as f64, shape.config.intermediate_size as f64);
+    texts.tokens * (4.0 * d * d + 4.0 * d) + texts.num_texts * (4.0 * d * d + 4.0 * d * ffn)
 }
 
 /// Forward, and backward to queries and to passages.

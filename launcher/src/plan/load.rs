@@ -39,6 +39,23 @@ impl Encoded {
             predicted: self.predicted + other.predicted,
         }
     }
+
+    /// These sub-batches without those of `some`, which are among them.
+    pub fn less(&self, some: &Self) -> Self {
+        let rest = self.plus(Self { longest: 0.0, ..some.share(-1.0) });
+        if rest.num_texts > 0.0 { rest } else { Self::default() }
+    }
+
+    /// A part of them, whose texts are as long.
+    pub fn share(&self, part: f64) -> Self {
+        Self {
+            num_texts: part * self.num_texts,
+            tokens: part * self.tokens,
+            squares: part * self.squares,
+            longest: self.longest,
+            predicted: self.predicted * part,
+        }
+    }
 }
 
 /// A rank's share of one step.
@@ -52,8 +69,12 @@ pub struct RankLoad {
     pub num_positives: f64,
     /// All its texts.
     pub encoded: Encoded,
+    /// The number of its sub-batches.
+    pub num_sub_batches: f64,
     /// Those whose graphs the first pass keeps.
     pub kept: Encoded,
+    /// Their number.
+    pub num_kept_sub_batches: f64,
     /// The largest sub-batch that is encoded twice.
     pub largest_recomputed: Encoded,
     /// The largest sub-batch of all.
@@ -99,12 +120,14 @@ impl RankLoad {
         for layout in lay_out(&lens, limit) {
             let own = Encoded::of(&layout, &lens, &predicted);
             load.encoded = load.encoded.plus(own);
+            load.num_sub_batches += 1.0;
             load.largest = larger(load.largest, own);
             load.last = own;
             match budget.checked_sub(layout.num_tokens) {
                 Some(left) => {
                     budget = left;
                     load.kept = load.kept.plus(own);
+                    load.num_kept_sub_batches += 1.0;
                 }
                 None => load.largest_recomputed = larger(load.largest_recomputed, own),
             }
@@ -134,5 +157,9 @@ mod tests {
         assert_eq!(load.kept, encoded(2.0, 10.0, 50.0));
         assert_eq!(load.largest_recomputed, encoded(2.0, 7.0, 29.0));
         assert_eq!((load.largest, load.last), (load.kept, load.largest_recomputed));
+        assert_eq!((load.num_sub_batches, load.num_kept_sub_batches), (2.0, 1.0));
+        assert_eq!(load.encoded.less(&load.kept), load.largest_recomputed);
+        assert_eq!(load.encoded.less(&load.encoded), Encoded::default());
+        assert_eq!((load.encoded.share(0.5).tokens, load.encoded.share(0.5).longest), (8.5, 5.0));
     }
 }

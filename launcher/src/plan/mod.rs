@@ -19,6 +19,7 @@ mod retrieval;
 mod shape_of_tests;
 mod table;
 mod time;
+mod timetable;
 mod traffic;
 mod units;
 mod vocabulary;
@@ -41,27 +42,46 @@ pub use retrieval::{Scale, index_table, search_table};
 #[cfg(test)]
 pub use shape_of_tests::{pretraining_shape as test_pretraining_shape, shape as test_shape};
 pub use table::table;
-pub use time::Rates;
+pub use time::{Card, Flat, Measured, Network, Rates, Speed};
 pub use units::{counted, duration, grouped, percent, scaled};
 
 use dealt::DealtStep;
 use figures::Run;
+use memory::Fit;
 use report::{ModelReport, Report};
 
-/// What `recipe` will do on `world_size` ranks with `device`s, and the exit code of the first of its errors.
-/// `model_config` is a config.json to go by instead of the recipe's model, and `rates` says what a rank with a model of
-/// some shape achieves with texts of some length, where that is known.
+/// What a run is planned for.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Ranks.
+    pub world_size: NonZeroUsize,
+    /// What they compute on.
+    pub device: Device,
+    /// The memory of one, where it is known; graphs are then kept as far as it goes.
+    pub memory_bytes: Option<f64>,
+}
+
+impl Target {
+    /// Ranks whose memory nobody knows.
+    pub fn new(world_size: NonZeroUsize, device: Device) -> Self {
+        Self { world_size, device, memory_bytes: None }
+    }
+}
+
+/// What `recipe` will do on `target`, and the exit code of the first of its errors. `model_config` is a config.json to
+/// go by instead of the recipe's model, and `rates` says what a rank with a model of some shape achieves with texts of
+/// some length, where that is known.
 ///
 /// # Errors
 /// Batches that cannot be dealt, or rates that cannot be found out. Whatever else is wrong with the run is in the
 /// report.
 pub fn report(
     recipe: &Recipe,
-    world_size: NonZeroUsize,
-    device: Device,
+    target: Target,
     model_config: Option<&Path>,
     rates: impl FnOnce(&ModelShape, usize) -> anyhow::Result<Option<Rates>>,
 ) -> anyhow::Result<(Report, i32)> {
+    let Target { world_size, device, memory_bytes } = target;
     let world = world_size.get();
     let (mut errors, mut code) = (Vec::new(), None);
     let mut take = |error: anyhow::Error| {
@@ -83,11 +103,14 @@ pub fn report(
         rows: store.as_ref().map_or(0, |store| store.manifest().datasets.iter().map(|set| set.num_rows).sum()),
         steps_per_round: plan.iter().flat_map(|plan| plan.phases()).map(Phase::steps_per_round).collect(),
         cells: store.as_ref().map_or(Vec::new(), |store| cells::stored(store, &recipe.data.length_groups)),
+        lengths: Vec::new(),
         totals: None,
+        fit: Fit::unknown(recipe, device),
         memory: None,
         measured_peak_bytes: None,
         traffic: None,
         rates: None,
+        compared: Vec::new(),
         dealt_batches: Vec::new(),
         warnings: Vec::new(),
         errors,
@@ -95,17 +118,23 @@ pub fn report(
     if let Some(plan) = &plan {
         let batches = plan.batches_given_by(recipe.steps);
         let lexical = shape.as_ref().is_some_and(|shape| shape.heads.lexical);
-        let dealt = deal::deal_sample(plan, recipe, &batches, (world, report.device), lexical)?;
+        if let Some((shape, bytes)) = shape.as_ref().zip(memory_bytes) {
+            report.fit = Fit::on_card(shape, recipe, plan, world, bytes);
+        }
+        let dealt = deal::deal_sample(plan, recipe, &batches, (world, report.fit), lexical)?;
         if let Some(shape) = &shape {
             report.rates = rates(shape, typical_len(&dealt))?;
         }
-        let run = Run { recipe, shape: shape.as_ref(), device: report.device, world_size: world, rates: report.rates };
+        let run = Run { recipe, shape: shape.as_ref(), device, world_size: world, rates: report.rates.as_ref() };
         (report.dealt_batches, report.memory) = run.steps(&dealt);
         report.cells = cells::planned(plan, &batches);
         run.fill(&mut report.cells, &report.dealt_batches);
+        report.lengths = run.lengths(&report.cells);
         (report.totals, report.traffic) = run.totals(&report.cells).unzip();
         report.errors.extend(warnings::errors(plan, recipe, world, shape.as_ref()));
         report.warnings = warnings::warnings(plan, recipe, world, &report.cells);
+        report.warnings.extend(warnings::memory(report.memory.as_ref(), memory_bytes));
+        report.warnings.extend(lexical.then(|| warnings::lengths_alone(plan)).flatten());
     }
     // What is found without an error of its own is the recipe's.
     Ok((report, code.unwrap_or(ExitCode::Usage.code())))

@@ -5,7 +5,7 @@
 //! tokens may be drawn for a mask, too, the number of labels is the mean over what may be drawn.
 
 use std::iter::Sum;
-use std::ops::Add;
+use std::ops::{Add, Mul};
 
 use tercet_configs::{PretrainSection, Purpose, Recipe};
 use tercet_sampler::SpecialTokens;
@@ -58,6 +58,18 @@ impl Add for Predicted {
             encoder_labels: self.encoder_labels + other.encoder_labels,
             decoder_labels: self.decoder_labels + other.decoder_labels,
             decoder_pairs: self.decoder_pairs + other.decoder_pairs,
+        }
+    }
+}
+
+impl Mul<f64> for Predicted {
+    type Output = Self;
+
+    fn mul(self, times: f64) -> Self {
+        Self {
+            encoder_labels: self.encoder_labels * times,
+            decoder_labels: self.decoder_labels * times,
+            decoder_pairs: self.decoder_pairs * times,
         }
     }
 }

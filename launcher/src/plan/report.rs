@@ -5,8 +5,8 @@ use serde::Serialize;
 use tercet_configs::{Device, Precision};
 
 use super::flops::StepFlops;
-use super::memory::PeakMemory;
-use super::time::{Rates, StepSecs};
+use super::memory::{Fit, PeakMemory};
+use super::time::{Compared, KindSecs, Rates, StepSecs};
 use super::traffic::StepTraffic;
 
 /// A whole plan. What could not be found out is absent, and `errors` says why.
@@ -30,8 +30,12 @@ pub struct Report {
     pub steps_per_round: Vec<u64>,
     /// One for every data set and length group that has rows.
     pub cells: Vec<CellReport>,
+    /// The run's steps by their longest texts, all data sets together.
+    pub lengths: Vec<LengthReport>,
     /// The whole run.
     pub totals: Option<Totals>,
+    /// What a rank computes at a time and keeps.
+    pub fit: Fit,
     /// The largest rank of the largest step.
     pub memory: Option<PeakMemory>,
     /// The most that a rank's tensors have taken on its GPU in the run folder's run so far, to set beside it.
@@ -40,6 +44,8 @@ pub struct Report {
     pub traffic: Option<StepTraffic>,
     /// What times rest on.
     pub rates: Option<Rates>,
+    /// Steps that were timed on the card, beside what these rates say of them.
+    pub compared: Vec<Compared>,
     /// The batches that were dealt to find all this.
     pub dealt_batches: Vec<StepReport>,
     /// What would waste, and what to do.
@@ -87,6 +93,25 @@ pub struct CellReport {
     pub batch: Option<StepFigures>,
 }
 
+/// The steps of one length group.
+#[derive(Debug, Clone, Serialize)]
+pub struct LengthReport {
+    /// Rows have more tokens than this.
+    pub above_tokens: usize,
+    /// Rows have at most this number of tokens.
+    pub up_to_tokens: usize,
+    /// Steps of the run.
+    pub steps: u64,
+    /// The mean step.
+    pub batch: StepFigures,
+    /// Its tokens, the ranks' mean.
+    pub tokens_per_rank: f64,
+    /// The same in a second; with rates.
+    pub tokens_per_sec_per_rank: Option<f64>,
+    /// The phase that takes most; with rates.
+    pub longest_phase: Option<&'static str>,
+}
+
 /// A step of one cell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct StepFigures {
@@ -100,8 +125,14 @@ pub struct StepFigures {
     pub flops: StepFlops,
     /// A rank's bytes.
     pub traffic: StepTraffic,
+    /// The share of the tokens whose graphs are kept, of the rank that computes most.
+    pub kept_share: f64,
     /// With rates.
     pub secs: Option<StepSecs>,
+    /// What the computing goes to; with a card's rates.
+    pub by_kind: Option<KindSecs>,
+    /// Three forward passes of all ranks, in the step's time, of the peak; with rates that have one.
+    pub peak_share: Option<f64>,
     /// The largest rank's.
     pub peak_memory_bytes: f64,
 }
@@ -145,16 +176,29 @@ pub struct TotalTime {
     pub rank_hours: f64,
     /// Sums over the run's steps.
     pub parts: StepSecs,
+    /// What the computing goes to, likewise; with a card's rates.
+    pub by_kind: Option<KindSecs>,
+    /// Three forward passes of all ranks, in the run's time, of the peak; with rates that have one.
+    pub peak_share: Option<f64>,
 }
 
 impl StepFigures {
     /// The mean of `figures`; `None` without any.
     pub fn mean<'a>(figures: impl Iterator<Item = &'a StepFigures>) -> Option<Self> {
-        let all: Vec<&StepFigures> = figures.collect();
-        let n = all.len() as f64;
-        let mean = |f: &dyn Fn(&StepFigures) -> f64| all.iter().map(|own| f(own)).sum::<f64>() / n;
-        let secs = |f: &dyn Fn(&StepSecs) -> f64| mean(&|own| own.secs.as_ref().map_or(0.0, f));
-        let first = all.first()?;
+        Self::weighted_mean(figures.map(|own| (1.0, own)))
+    }
+
+    /// The mean of figures that each count so often; `None` without any.
+    pub fn weighted_mean<'a>(figures: impl Iterator<Item = (f64, &'a StepFigures)>) -> Option<Self> {
+        let all: Vec<(f64, &StepFigures)> = figures.filter(|(times, _)| *times > 0.0).collect();
+        let n: f64 = all.iter().map(|(times, _)| times).sum();
+        let mean = |f: &dyn Fn(&StepFigures) -> f64| all.iter().map(|(times, own)| times * f(own)).sum::<f64>() / n;
+        let (_, first) = all.first()?;
+        let known = all.iter().filter_map(|(times, own)| Some((times / n, own.secs?)));
+        let secs = StepSecs::weighted(known);
+        let by_kind = all.iter().filter_map(|(times, own)| Some(own.by_kind? * (times / n)));
+        // A share of the peak is a share of time.
+        let peak = mean(&|f| f.peak_share.unwrap_or(0.0) * f.secs.map_or(0.0, |secs| secs.total()));
         Some(Self {
             group_size: mean(&|f| f.group_size),
             tokens: mean(&|f| f.tokens),
@@ -173,13 +217,11 @@ impl StepFigures {
                 ring_score_bytes: mean(&|f| f.traffic.ring_score_bytes),
                 gather_bytes: mean(&|f| f.traffic.gather_bytes),
             },
-            secs: first.secs.map(|_| StepSecs {
-                compute_secs: secs(&|s| s.compute_secs),
-                ring_secs: secs(&|s| s.ring_secs),
-                all_reduce_secs: secs(&|s| s.all_reduce_secs),
-                update_secs: secs(&|s| s.update_secs),
-            }),
-            peak_memory_bytes: all.iter().map(|f| f.peak_memory_bytes).fold(0.0, f64::max),
+            kept_share: mean(&|f| f.kept_share),
+            secs: first.secs.map(|_| secs),
+            by_kind: first.by_kind.and(by_kind.reduce(|sum, of| sum + of)),
+            peak_share: first.peak_share.map(|_| peak / secs.total()),
+            peak_memory_bytes: all.iter().map(|(_, f)| f.peak_memory_bytes).fold(0.0, f64::max),
         })
     }
 }

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use tercet_configs::Device;
 
-use super::report::{CellReport, Report, StepFigures};
+use super::report::{CellReport, LengthReport, Report, StepFigures};
+use super::timetable;
 use super::units::{duration, grouped, percent, scaled};
 
 /// Longest message line.
@@ -17,8 +18,10 @@ pub fn table(report: &Report) -> String {
     text += &totals(report);
     text += &memory(report);
     text += &collectives(report);
-    text += &time(report);
-    let marked = |mark: &str, lines: &[String]| lines.iter().map(|line| wrapped(mark, line)).collect::<String>();
+    text += &timetable::table(report);
+    let marked = |mark: &str, lines: &[String]| {
+        lines.iter().map(|line| format!("\n{}", wrapped(mark, line))).collect::<String>()
+    };
     text += &marked("warning: ", &report.warnings);
     text += &marked("error: ", &report.errors);
     text
@@ -44,6 +47,11 @@ fn head(report: &Report) -> String {
     }
     _ = write!(text, "; {}", report.precision.name());
     text + "\n"
+}
+
+/// `500: 69.9 %`.
+fn kept_share(length: &LengthReport) -> String {
+    format!("{}: {}", length.up_to_tokens, percent(length.batch.kept_share))
 }
 
 /// One block per data set, one line per length group.
@@ -131,7 +139,17 @@ fn memory(report: &Report) -> String {
             percent(part.bytes / memory.total_bytes)
         );
     }
-    if report.device == Device::Cuda && memory.parts.iter().all(|part| part.name != "kept graphs") {
+    let kept = report.fit.kept_graph_tokens.unwrap_or(usize::MAX);
+    let shares: Vec<String> = report.lengths.iter().map(kept_share).collect();
+    if kept > 0 && report.lengths.iter().any(|length| length.batch.kept_share < 1.0) {
+        let message = format!(
+            "graphs of {} tokens are kept. That is, by the steps' longest texts, {} of a rank's tokens",
+            grouped(kept as u64),
+            shares.join(", ")
+        );
+        text += &wrapped("  ", &message);
+    }
+    if report.device == Device::Cuda && kept == 0 {
         text += "  kept graphs take what the GPU has left, unless the recipe says how many are kept\n";
     }
     if let Some(bytes) = report.measured_peak_bytes {
@@ -160,47 +178,9 @@ fn collectives(report: &Report) -> String {
     text
 }
 
-fn time(report: &Report) -> String {
-    if report.memory.is_none() {
-        return String::new();
-    }
-    let Some((rates, time)) = report.rates.zip(report.totals.as_ref().and_then(|totals| totals.time.as_ref())) else {
-        return "\ntimes: say how fast a rank is with --flops 120e12 --bandwidth 20e9, or let --measure find out here\n"
-            .into();
-    };
-    let mut text = format!(
-        "\na step takes {} (computing {}, waiting for the ring {} and the all-reduce {}, update {})\n",
-        duration(time.step_secs),
-        percent(time.parts.compute_secs / time.secs),
-        percent(time.parts.ring_secs / time.secs),
-        percent(time.parts.all_reduce_secs / time.secs),
-        percent(time.parts.update_secs / time.secs),
-    );
-    let hours = if report.device == Device::Cuda { "GPU-hours" } else { "rank-hours" };
-    _ = writeln!(
-        text,
-        "the run takes {}, {} {hours}, without checkpoints",
-        duration(time.secs),
-        scaled(time.rank_hours, "").trim_end()
-    );
-    _ = write!(text, "at {} a rank", scaled(rates.flops_per_sec, "FLOP/s"));
-    if let Some(peak) = rates.peak_flops_per_sec {
-        _ = write!(text, " ({} of what one large product reaches)", percent(rates.flops_per_sec / peak));
-    }
-    if report.world_size > 1 {
-        _ = write!(
-            text,
-            ", all-reduce {}, ring {}",
-            scaled(rates.all_reduce_bytes_per_sec, "B/s"),
-            scaled(rates.ring_bytes_per_sec, "B/s")
-        );
-    }
-    text + "\n"
-}
-
 /// `mark` and `message`, broken between words.
 fn wrapped(mark: &str, message: &str) -> String {
-    let mut text = format!("\n{mark}");
+    let mut text = mark.to_owned();
     let mut column = mark.chars().count();
     for (i, word) in message.split_whitespace().enumerate() {
         let len = word.chars().count();

@@ -4,7 +4,10 @@ use tercet_configs::{ModelShape, Recipe};
 use tercet_sampler::{Plan, not_in_table};
 
 use super::contrast;
+use super::memory::PeakMemory;
 use super::report::{CellReport, StepFigures};
+use super::units::scaled;
+use super::vocabulary::has_lengths_alone;
 
 /// The number of passes over the same rows from which on the user is warned.
 const MANY_PASSES: f64 = 10.0;
@@ -54,6 +57,27 @@ pub fn warnings(plan: &Plan, recipe: &Recipe, world_size: usize, cells: &[CellRe
     warnings.extend(sub_batches(plan, recipe, cells));
     warnings.extend(passes(cells));
     warnings
+}
+
+/// A step that needs more than a card has.
+pub fn memory(peak: Option<&PeakMemory>, memory_bytes: Option<f64>) -> Option<String> {
+    let (peak, bytes) = peak.zip(memory_bytes).filter(|(peak, bytes)| peak.total_bytes > *bytes)?;
+    Some(format!(
+        "a rank needs {} in the {}, and the card has {}: lower sub_batch_tokens or kept_graph_tokens, set memory_budget = \
+         \"auto\", share AdamW's moments out with optimizer.shard_state, or use more ranks",
+        scaled(peak.total_bytes, "B"),
+        peak.phase,
+        scaled(bytes, "B"),
+    ))
+}
+
+/// Costs of the lexical head that follow from no text.
+pub fn lengths_alone(plan: &Plan) -> Option<String> {
+    has_lengths_alone(plan).then(|| {
+        "the store has lengths and no texts: distinct tokens, which the lexical head's costs depend on, are those that \
+         texts of such lengths usually have"
+            .to_owned()
+    })
 }
 
 /// Cells whose ranks wait for the most loaded one.

@@ -8,7 +8,7 @@ use tercet_configs::{Device, error_line};
 
 use super::document::{Block, Cell, Section, Table};
 use super::run::Run;
-use crate::plan::{self, scaled};
+use crate::plan::{self, Target, scaled};
 
 /// A table for each run of which a plan can be made.
 pub fn section(runs: &[Run]) -> Option<Section> {
@@ -35,8 +35,8 @@ fn table(run: &Run) -> Result<Table, String> {
     let device = if run.sums.device_peak_bytes.is_some() { Device::Cuda } else { Device::Cpu };
     recipe.precision = recipe.precision.on(device, true);
     recipe.steps = run.steps();
-    let (planned, _) =
-        plan::report(&recipe, ranks, device, None, |_, _| Ok(None)).map_err(|error| error_line(error.as_ref()))?;
+    let (planned, _) = plan::report(&recipe, Target::new(ranks, device), None, |_, _| Ok(None))
+        .map_err(|error| error_line(error.as_ref()))?;
     let totals = planned.totals.ok_or_else(|| planned.errors.join("; "))?;
     let sums = &run.sums;
     let mut rows = Vec::new();

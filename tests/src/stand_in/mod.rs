@@ -2,6 +2,7 @@
 //! shipped. docs/change/testing.md says what it shows and what it cannot show.
 
 mod counts;
+pub mod kernels;
 mod operators;
 
 use std::ffi::OsString;
@@ -12,7 +13,7 @@ use std::sync::OnceLock;
 
 pub use counts::Counts;
 
-use crate::native;
+use crate::native::{self, root};
 use crate::program::Tercet;
 
 /// The parts that see libtorch, each compiled by itself; front.c beside them sees nothing of it.
@@ -63,12 +64,17 @@ impl StandIn {
     #[must_use]
     pub fn under(&self, tercet: Tercet) -> Tercet {
         let tercet = tercet.with_gpus().env("LD_PRELOAD", self.library);
+        // Compiled kernels are kept here, and not with the user's.
+        let tercet = tercet.env("XDG_CACHE_HOME", self.library.with_file_name("cache"));
         self.variables.iter().fold(tercet, |tercet, (name, value)| tercet.env(name, value))
     }
 
     /// The variables that make any program that uses libtorch see these devices.
     pub fn variables(&self) -> impl Iterator<Item = (&'static str, OsString)> {
-        std::iter::once(("LD_PRELOAD", self.library.into())).chain(self.variables.iter().cloned())
+        let cache = self.library.with_file_name("cache").into();
+        [("LD_PRELOAD", self.library.into()), ("XDG_CACHE_HOME", cache)]
+            .into_iter()
+            .chain(self.variables.iter().cloned())
     }
 }
 
@@ -88,10 +94,6 @@ fn library() -> Option<&'static Path> {
     library.as_deref()
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
-}
-
 /// Builds it for `libtorch`, in a minute of one core, unless that has been done.
 fn build(libtorch: &Path) -> Result<PathBuf, String> {
     let lib = libtorch.join("lib");
@@ -107,12 +109,14 @@ fn build(libtorch: &Path) -> Result<PathBuf, String> {
     let sources = root().join("tests/stand_in");
     let read = |name: &str| fs::read(sources.join(name)).unwrap_or_else(|e| panic!("tests/stand_in/{name}: {e}"));
     let mut inputs: Vec<Vec<u8>> = PARTS.iter().map(|part| read(&format!("{part}.cpp"))).collect();
-    inputs.extend([read("stand_in.h"), read("front.c")]);
+    inputs.extend(["stand_in.h", "front.c", "kernels.cpp", "launch.h", "threads.h"].map(read));
+    inputs.push(kernels::header().into_bytes());
     inputs.push(fs::read(libtorch.join("include/torch/version.h")).unwrap_or_default());
     inputs.extend([operators::header(&list).into_bytes(), real.to_string_lossy().into_owned().into_bytes()]);
     let folder = native::kept("stand-in", &inputs, |folder| {
         eprintln!("building the stand-in of a CUDA device for {}", libtorch.display());
         fs::write(folder.join("operators.inc"), operators::header(&list)).unwrap();
+        fs::write(folder.join("kernels.inc"), kernels::header()).unwrap();
         compile(folder, &sources, libtorch, real);
     });
     Ok(folder.join("stand-in.so"))
@@ -131,22 +135,22 @@ fn compile(folder: &Path, sources: &Path, libtorch: &Path, real: &Path) {
     let mut command = compiler();
     command.args(["-x", "c++-header"]).arg(sources.join("stand_in.h")).arg("-o").arg(folder.join("stand_in.h.gch"));
     native::run_all([command]);
-    native::run_all(PARTS.map(|part| {
+    let objects = PARTS.map(|part| {
         let mut command = compiler();
         command.arg("-include").arg(&header).arg("-c").arg(sources.join(format!("{part}.cpp")));
         command.arg("-o").arg(folder.join(format!("{part}.o")));
         command
-    }));
+    });
+    native::run_all(objects.into_iter().chain([kernels::object(folder, sources)]));
     let mut command = Command::new("c++");
-    command.args(["-shared", "-o"]).arg(folder.join("stand-in-device.so"));
-    command.args(PARTS.map(|part| folder.join(format!("{part}.o"))));
+    command.args(["-shared", "-fopenmp", "-o"]).arg(folder.join("stand-in-device.so"));
+    let objects = || PARTS.into_iter().chain(["kernels"]).map(|part| folder.join(format!("{part}.o")));
+    command.args(objects());
     command.arg("-L").arg(libtorch.join("lib")).arg("-L").arg(real).args(["-ltorch_cpu", "-lc10"]);
     // libtorch_cpu.so wants libraries that the linker does not find, and the program has.
     command.arg(format!("-Wl,-rpath,{},--allow-shlib-undefined", real.display()));
     native::run_all([command]);
     native::c_library(&folder.join("stand-in.so"), &[sources.join("front.c")], &["-O1", "-ldl"]);
-    for part in PARTS {
-        fs::remove_file(folder.join(format!("{part}.o"))).unwrap();
-    }
+    objects().for_each(|object| fs::remove_file(object).unwrap());
     fs::remove_file(folder.join("stand_in.h.gch")).unwrap();
 }

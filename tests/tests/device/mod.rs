@@ -9,6 +9,7 @@
 mod cards;
 mod demo;
 mod faults;
+mod kernels;
 mod limits;
 mod memory;
 mod numbers;

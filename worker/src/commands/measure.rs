@@ -53,9 +53,9 @@ pub fn run(args: &MeasureArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     })?;
     let mut optimizer = AdamW::of(&recipe.optimizer, &model.parameters, ranks);
     let update_secs = slowest(ranks, || {
-        clip_grad_norm(ranks, &model.parameters, &recipe.optimizer)?;
+        let clip = clip_grad_norm(ranks, &model.parameters, &recipe.optimizer)?;
         // A rate of 0 costs what any other does and leaves the weights.
-        optimizer.update(ranks, &model.parameters, &recipe.optimizer, 0.0)?;
+        optimizer.update(ranks, &model.parameters, &recipe.optimizer, 0.0, clip.factor)?;
         done(&model.parameters.flat.narrow(0, 0, 1));
         Ok(())
     })?;

@@ -114,5 +114,5 @@ fn queries_keys_values(tokens: i64, width: i64, options: (Kind, Device)) -> Line
         Tensor::zeros([3 * width], (if options.0 == Kind::Double { Kind::Double } else { Kind::Float }, options.1));
     let bias = Weight { compute: master.to_kind(options.0), master };
     let x = Tensor::linspace(-1.0, 1.0, tokens, (Kind::Double, Device::Cpu)).to_kind(options.0).to_device(options.1);
-    Linear { weight, bias, matmul: Matmul::default() }.forward_before_bias(&x.view([tokens, 1]))
+    Linear { weight, bias, matmul: Matmul::default() }.forward_before_attention(&x.view([tokens, 1]))
 }

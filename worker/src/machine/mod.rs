@@ -5,7 +5,7 @@ pub mod card;
 pub mod clock;
 pub mod cores;
 pub mod cpu_time;
-mod cuda;
+pub mod cuda;
 pub mod device;
 pub mod gpu_settings;
 pub mod memory;

@@ -97,7 +97,7 @@ impl Layer {
         seed: Option<u64>,
         keep: bool,
     ) -> (Tensor, Option<SavedLayer>) {
-        let qkv = self.qkv.of(parameters).forward_before_bias(&input); // [T, 3d]
+        let qkv = self.qkv.of(parameters).forward_before_attention(&input); // [T, 3d]
         let attended = self.attention(seed).forward(&qkv, &texts.tokens);
         let (output, rest) = self.forward_rest(parameters, &input, &attended.output(), seed);
         let attention = SavedAttention::All(qkv, attended);
@@ -173,7 +173,7 @@ impl Layer {
         let norm = self.attention_norm.of(parameters);
         let (middle, attention_norm) = norm.forward_sum(projected, input, after_attention);
 
-        let inner = self.intermediate.of(parameters).forward_before_bias(&middle); // [T, f]
+        let inner = self.intermediate.of(parameters).forward_before_gelu(&middle); // [T, f]
         let activated = gelu::forward(&inner);
         let projected = self.output.of(parameters).forward_before_norm(&activated); // [T, d]
         let (output, output_norm) = self.output_norm.of(parameters).forward_sum(projected, &middle, after_output);

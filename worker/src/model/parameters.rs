@@ -142,11 +142,17 @@ impl Parameters {
         self.compute = (kind != self.flat.kind()).then(|| self.flat.to_kind(kind));
     }
 
-    /// Renews the encoder's copy after the weights have changed.
+    /// Renews the encoder's copy. Whoever changes the weights calls it, or changes the copy as well.
     pub fn refresh(&self) {
         if let Some(copy) = &self.compute {
             tch::no_grad(|| copy.shallow_clone().copy_(&self.flat));
         }
+    }
+
+    /// The encoder's copy of the weights, `[N]`, for one who changes both; none where the encoder computes with the
+    /// weights themselves.
+    pub fn copy(&self) -> Option<&Tensor> {
+        self.compute.as_ref()
     }
 
     /// The type that the encoder computes in.

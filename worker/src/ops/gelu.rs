@@ -5,12 +5,13 @@
 use tch::Tensor;
 
 use super::linear::{LinearOutput, add_column_sums};
-use super::{Engine, cpu};
+use super::{Engine, cpu, cuda};
 
 /// The activations, [T, f], of a linear map's output.
 pub fn forward(x: &LinearOutput) -> Tensor {
     match Engine::of(&x.values) {
         Engine::Cpu => cpu::gelu::forward(&x.values, x.bias()),
+        Engine::Cuda => cuda::gelu::forward(&cuda::Gpu::of(&x.values), &x.values, x.bias()),
         Engine::Libtorch => x.values.gelu("none"),
     }
 }
@@ -20,6 +21,7 @@ pub fn forward(x: &LinearOutput) -> Tensor {
 pub fn backward(x: &LinearOutput, d: Tensor, linear_bias: &mut Tensor) -> [Tensor; 2] {
     match Engine::of(&x.values) {
         Engine::Cpu => cpu::gelu::backward(&x.values, x.bias(), d, linear_bias),
+        Engine::Cuda => cuda::gelu::backward(&cuda::Gpu::of(&d), &x.values, x.bias(), d, linear_bias),
         Engine::Libtorch => {
             let d_x = x.values.gelu_backward(&d, "none");
             add_column_sums(linear_bias, &d_x);

@@ -41,7 +41,7 @@ pub fn offer_products(queries: &Tensor, rows: Numbers, keep: &impl Keep) {
                 }
             }
         }),
-        Engine::Libtorch => offer_by_libtorch(queries, rows, keep),
+        Engine::Cuda | Engine::Libtorch => offer_by_libtorch(queries, rows, keep),
     }
 }
 
@@ -49,7 +49,7 @@ pub fn offer_products(queries: &Tensor, rows: Numbers, keep: &impl Keep) {
 pub fn products(queries: &Tensor, rows: &Tensor) -> Vec<f32> {
     match Engine::of(queries) {
         Engine::Cpu => inner_products::products(queries, rows),
-        Engine::Libtorch => numbers(&queries.matmul(&rows.tr())),
+        Engine::Cuda | Engine::Libtorch => numbers(&queries.matmul(&rows.tr())),
     }
 }
 

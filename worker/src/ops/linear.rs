@@ -54,26 +54,33 @@ impl Linear {
     pub fn forward(&self, x: &Tensor) -> Tensor {
         match Engine::of(x) {
             Engine::Cpu => self.product(x).g_add_(&self.bias.compute),
-            Engine::Libtorch => self.forward_by_libtorch(x),
+            Engine::Cuda | Engine::Libtorch => self.forward_by_libtorch(x),
         }
     }
 
-    /// As [`Linear::forward`], for an operation that adds the bias itself if it has a kernel.
-    pub fn forward_before_bias(&self, x: &Tensor) -> LinearOutput {
+    /// As [`Linear::forward`], for attention, which on a CPU adds the bias itself.
+    pub fn forward_before_attention(&self, x: &Tensor) -> LinearOutput {
         match Engine::of(x) {
-            Engine::Cpu => LinearOutput { values: self.product(x), bias: Some(self.bias.master.shallow_clone()) },
-            Engine::Libtorch => LinearOutput { values: self.forward_by_libtorch(x), bias: None },
+            Engine::Cpu => self.apart(x),
+            Engine::Cuda | Engine::Libtorch => self.together(x),
         }
     }
 
-    /// As [`Linear::forward_before_bias`], for a norm of a sum, which in bfloat16 adds the bias in float32 on every
-    /// device.
+    /// As [`Linear::forward`], for the activation function, which adds the bias itself if it has a kernel.
+    pub fn forward_before_gelu(&self, x: &Tensor) -> LinearOutput {
+        match Engine::of(x) {
+            Engine::Cpu | Engine::Cuda => self.apart(x),
+            Engine::Libtorch => self.together(x),
+        }
+    }
+
+    /// As [`Linear::forward`], for a norm of a sum, which adds the bias itself if it has a kernel, and in bfloat16, in
+    /// float32, on every device.
     pub fn forward_before_norm(&self, x: &Tensor) -> LinearOutput {
-        match Engine::of(x) {
-            Engine::Libtorch if x.kind() == Kind::BFloat16 => {
-                LinearOutput { values: self.product(x), bias: Some(self.bias.master.shallow_clone()) }
-            }
-            Engine::Cpu | Engine::Libtorch => self.forward_before_bias(x),
+        match Engine::of_rows(x, self.weight.size()[0]) {
+            Engine::Cpu | Engine::Cuda => self.apart(x),
+            Engine::Libtorch if x.kind() == Kind::BFloat16 => self.apart(x),
+            Engine::Libtorch => self.together(x),
         }
     }
 
@@ -85,6 +92,14 @@ impl Linear {
     /// Adds the input's gradient to `d_x`, [T, in].
     pub fn add_input_gradient(&self, grad: &Tensor, d_x: &mut Tensor) {
         add_product(self.matmul.input_gradient, d_x, grad, &self.weight);
+    }
+
+    fn apart(&self, x: &Tensor) -> LinearOutput {
+        LinearOutput { values: self.product(x), bias: Some(self.bias.master.shallow_clone()) }
+    }
+
+    fn together(&self, x: &Tensor) -> LinearOutput {
+        LinearOutput { values: self.forward_by_libtorch(x), bias: None }
     }
 
     fn product(&self, x: &Tensor) -> Tensor {

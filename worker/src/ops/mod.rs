@@ -2,17 +2,16 @@
 //!
 //! A file or folder is an operation, forward and backward, over tensors. It holds the operation as libtorch's
 //! operations make it, on any device and in any type (the reference), and decides once what computes it (`Engine`);
-//! nobody outside this room asks. Faster kernels for a CPU lie in `cpu/`. A GPU takes the references, which are
-//! libtorch's own kernels there. Kernels for a GPU would go into a folder `cuda/` beside `cpu/`, with an engine of
-//! their own and an arm in the operations that have one; the model would not change. What a kernel must know of an
-//! operation (weights, masks, settings) has a file of its own in the operation's folder, so that kernels import no
-//! operation.
+//! nobody outside this room asks. Faster kernels lie in `cpu/` for a CPU and in `cuda/` for GPUs. Where there is none,
+//! the reference serves. What a kernel must know of an operation (weights, masks, settings) has a file of its own in
+//! the operation's folder, so that kernels import no operation.
 //!
 //! Not here: which operations make a layer, and where its weights lie (the model).
 
 pub mod adamw;
 pub mod attention;
 mod cpu;
+mod cuda;
 pub mod dropout;
 pub mod embed;
 pub mod gelu;
@@ -35,6 +34,8 @@ enum Engine {
     Libtorch,
     /// The kernels in `cpu/`.
     Cpu,
+    /// The kernels in `cuda/`, and libtorch's operations where these have none.
+    Cuda,
 }
 
 impl Engine {
@@ -42,7 +43,16 @@ impl Engine {
     fn of(x: &Tensor) -> Self {
         match (x.device(), x.kind()) {
             (Device::Cpu, Kind::Float | Kind::BFloat16) => Self::Cpu,
+            (device, Kind::Float | Kind::BFloat16) if cuda::serves(device) => Self::Cuda,
             _ => Self::Libtorch,
+        }
+    }
+
+    /// As [`Engine::of`], for what is done to whole rows of this width.
+    fn of_rows(x: &Tensor, width: i64) -> Self {
+        match Self::of(x) {
+            Self::Cuda if !cuda::Rows::fit(width) => Self::Libtorch,
+            engine => engine,
         }
     }
 }

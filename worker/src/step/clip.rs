@@ -11,8 +11,18 @@ use crate::model::Parameters;
 use crate::step::reduce::{buckets, narrow, parts};
 use crate::tensors::libtorch::norms;
 
-/// Returns the gradient's global norm, and scales the gradient down to `settings.max_grad_norm` if the norm is larger
-/// (0: never). Every rank calls it, and holds at least the summed gradient of its own parts.
+/// The gradient's norm, and how it is clipped.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Clip {
+    /// The global norm before clipping.
+    pub norm: f64,
+    /// What the update multiplies the gradient by: at most 1.
+    pub factor: f64,
+}
+
+/// The gradient's global norm, and the factor that scales the gradient down to `settings.max_grad_norm` if the norm is
+/// larger (0: never). The gradient stays as it is. Every rank calls it, and holds at least the summed gradient of its
+/// own parts.
 ///
 /// As in torch's clip_grad_norm_, 1e-6 keeps the quotient finite.
 ///
@@ -22,15 +32,11 @@ pub fn clip_grad_norm(
     ranks: &dyn Collective,
     parameters: &Parameters,
     settings: &OptimizerSection,
-) -> Result<f64, CollectiveError> {
+) -> Result<Clip, CollectiveError> {
     let _guard = tch::no_grad_guard();
     let norm = grad_norm(ranks, parameters)?;
-    let max_norm = settings.max_grad_norm;
-    let scale = max_norm / (norm + 1e-6);
-    if max_norm > 0.0 && scale < 1.0 {
-        let _ = parameters.flat_grad().g_mul_scalar_(scale);
-    }
-    Ok(norm)
+    let scale = settings.max_grad_norm / (norm + 1e-6);
+    Ok(Clip { norm, factor: if settings.max_grad_norm > 0.0 && scale < 1.0 { scale } else { 1.0 } })
 }
 
 /// The global norm, from the norms of all parts, added up rank by rank. Each rank computes the norms of its own parts

@@ -46,16 +46,16 @@ pub fn train_step(
     let outcome = gradients(of, ranks, share, &mut Unseen)?;
     let traffic = ranks.take_traffic();
     let clip = || clip_grad_norm(ranks, parameters, settings);
-    let grad_norm = during(Phase::Optimizer, || waiting(parameters.flat.device(), clip))?;
+    let clip = during(Phase::Optimizer, || waiting(parameters.flat.device(), clip))?;
     let rate = learning_rate(settings, share.step, of.settings.num_steps);
     // All ranks should have the same sums and the same norm, but a rank with faulty memory or a faulty device may not.
     // So they agree before any weight changes.
-    let finite = outcome.loss.is_finite() && grad_norm.is_finite();
+    let finite = outcome.loss.is_finite() && clip.norm.is_finite();
     let [faulty, stops] = any_rank_each(ranks, [!finite, asks()])?;
     if !faulty {
-        during(Phase::Optimizer, || optimizer.update(ranks, parameters, settings, rate))?;
+        during(Phase::Optimizer, || optimizer.update(ranks, parameters, settings, rate, clip.factor))?;
     }
-    Ok(Stepped { outcome, traffic, grad_norm, learning_rate: rate, is_updated: !faulty, stops })
+    Ok(Stepped { outcome, traffic, grad_norm: clip.norm, learning_rate: rate, is_updated: !faulty, stops })
 }
 
 /// The loss of one global batch (phases 3 to 8). Its gradient, summed over ranks, is left in the model's flat buffer;
@@ -70,7 +70,6 @@ pub fn gradients(
     see: &mut dyn Inspect,
 ) -> Result<Outcome, CollectiveError> {
     let _ = of.model.parameters.flat_grad().zero_();
-    of.model.parameters.refresh();
     let mut sum = GradientReducer::new(ranks, &of.model.parameters, of.settings.optimizer.shard_state);
     let own = match &of.settings.objective {
         Objective::Contrastive(loss) => contrastive::compute(of, loss, ranks, share, &mut sum, see)?,

@@ -9,15 +9,11 @@ use std::ops::Range;
 use tch::Tensor;
 use tercet_cluster::{Collective, CollectiveError};
 use tercet_configs::OptimizerSection;
-use tercet_configs::limits::UPDATE_CHUNK;
 
 use crate::model::Parameters;
 use crate::ops::adamw::Update;
 use crate::step::reduce::{buckets, gather_weights, narrow, parts};
 use crate::tensors::exchange::InPlace;
-
-/// [`UPDATE_CHUNK`] in the type of tensors' sizes.
-const CHUNK: i64 = UPDATE_CHUNK as i64;
 
 /// Running means and the count of updates.
 pub struct AdamW {
@@ -116,8 +112,9 @@ impl AdamW {
         Ok(())
     }
 
-    /// One update of all weights with the gradient in the flat buffer. Every rank calls it; with `settings.shard_state`
-    /// each updates the weights whose state it keeps, and gets the others from their ranks.
+    /// One update of all weights with `clip` times the gradient in the flat buffer; the encoder's copy of the weights
+    /// follows. Every rank calls it; with `settings.shard_state` each updates the weights whose state it keeps, and
+    /// gets the others from their ranks.
     ///
     /// # Errors
     /// A collective that failed.
@@ -127,6 +124,7 @@ impl AdamW {
         parameters: &Parameters,
         settings: &OptimizerSection,
         learning_rate: f64,
+        clip: f64,
     ) -> Result<(), CollectiveError> {
         let _guard = tch::no_grad_guard();
         self.updates += 1;
@@ -135,10 +133,13 @@ impl AdamW {
         let correction2 = 1.0 - b2.powf(self.updates as f64);
         let gradient = parameters.flat_grad();
         let decayed = parameters.num_decayed();
+        // Of a sharded state the others' weights are yet to come.
+        let copy = parameters.copy().filter(|_| !self.is_sharded);
         let mut at = 0;
-        for chunk in self.own_ranges.iter().flat_map(|range| chunks(range, decayed)) {
+        for chunk in self.own_ranges.iter().flat_map(|range| cut(range, decayed)) {
             let len = chunk.end - chunk.start;
             let update = Update {
+                clip,
                 kept: if chunk.start < decayed { 1.0 - learning_rate * settings.weight_decay } else { 1.0 },
                 betas: [b1, b2],
                 rate: learning_rate / correction1,
@@ -147,10 +148,15 @@ impl AdamW {
             };
             let mut moments = [&self.mean, &self.square].map(|moment| moment.narrow(0, at, len));
             let mut weights = narrow(&parameters.flat, &chunk);
-            update.apply(&mut weights, &narrow(&gradient, &chunk), moments.each_mut());
+            let mut copy = copy.map(|copy| narrow(copy, &chunk));
+            update.apply(&mut weights, &narrow(&gradient, &chunk), moments.each_mut(), copy.as_mut());
             at += len;
         }
-        if self.is_sharded { gather_weights(ranks, parameters) } else { Ok(()) }
+        if self.is_sharded {
+            gather_weights(ranks, parameters)?;
+            parameters.refresh();
+        }
+        Ok(())
     }
 }
 
@@ -161,11 +167,10 @@ fn own_parts(ranks: &dyn Collective, parameters: &Parameters) -> Vec<Range<i64>>
     buckets(parameters, world_size).iter().map(own).collect()
 }
 
-/// `elements` in pieces that are updated at a time, each on one side of where weight decay ends.
-fn chunks(elements: &Range<i64>, decayed: i64) -> impl Iterator<Item = Range<i64>> + use<> {
+/// `elements` cut where weight decay ends, without empty parts.
+fn cut(elements: &Range<i64>, decayed: i64) -> impl Iterator<Item = Range<i64>> + use<> {
     let boundary = decayed.clamp(elements.start, elements.end);
-    let cut = |from: i64, to: i64| (from..to).step_by(CHUNK as usize).map(move |start| start..(start + CHUNK).min(to));
-    cut(elements.start, boundary).chain(cut(boundary, elements.end))
+    [elements.start..boundary, boundary..elements.end].into_iter().filter(|part| !part.is_empty())
 }
 
 #[cfg(test)]
@@ -194,9 +199,9 @@ mod tests {
     }
 
     #[test]
-    fn chunks_lie_on_one_side_of_where_decay_ends() {
-        let all = |elements, decayed| chunks(&elements, decayed).collect::<Vec<_>>();
-        assert_eq!(all(0..CHUNK + 5, 3), [0..3, 3..CHUNK + 3, CHUNK + 3..CHUNK + 5]);
+    fn parts_lie_on_one_side_of_where_decay_ends() {
+        let all = |elements, decayed| cut(&elements, decayed).collect::<Vec<_>>();
+        assert_eq!(all(0..9, 3), [0..3, 3..9]);
         assert_eq!(all(7..9, 20), all(7..9, 0));
         assert_eq!(all(4..4, 4), []);
     }

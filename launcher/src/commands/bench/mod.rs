@@ -16,7 +16,7 @@ use tercet_protocol::says::bench;
 use self::report::Report;
 use super::recipe;
 use crate::args::Bench;
-use crate::plan;
+use crate::plan::{self, Target};
 use crate::screen::Screen;
 use crate::start::{self, Input};
 
@@ -50,6 +50,6 @@ fn planned_bytes(recipe: &Recipe, measured: &bench::Report) -> Option<f64> {
         ..recipe.clone()
     };
     let world_size = NonZeroUsize::new(measured.world_size)?;
-    let (report, _) = plan::report(&recipe, world_size, Device::Cuda, None, |_, _| Ok(None)).ok()?;
+    let (report, _) = plan::report(&recipe, Target::new(world_size, Device::Cuda), None, |_, _| Ok(None)).ok()?;
     Some(report.memory?.bytes_of_tensors())
 }

@@ -4,7 +4,7 @@
 
 use tercet_configs::limits::TILE_ELEMENTS;
 
-use super::holder::{Holder, Part, Phase, part};
+use super::holder::{Holder, Part, Phase, bytes_of, part};
 use crate::plan::traffic::{block_bytes, gradient_bytes};
 
 /// A shared (passage, token) pair's two places, which scoring keeps for its way back.
@@ -15,6 +15,12 @@ pub(super) fn phases(holder: &Holder) -> Vec<Phase> {
     let after = holder.after_passes(&holder.after_scores());
     let passes = [holder.first_pass(), holder.scores_and_loss(), holder.score_backward(), holder.second_pass()];
     passes.into_iter().chain(after).collect()
+}
+
+/// What scoring takes, representations and tiles included.
+pub(super) fn scoring(holder: &Holder) -> f64 {
+    let phases = [holder.scores_and_loss(), holder.score_backward()];
+    phases.iter().map(|(_, parts)| bytes_of(parts)).fold(0.0, f64::max) + holder.similarity_tiles()
 }
 
 impl Holder<'_> {

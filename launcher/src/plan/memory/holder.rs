@@ -123,7 +123,12 @@ impl Holder<'_> {
         }
     }
 
-    fn similarity_tiles(&self) -> f64 {
+    /// What is there between steps: everything but what is made of a batch.
+    pub(super) fn between_steps(&self) -> f64 {
+        bytes_of(&self.always()) - self.batch() - self.similarity_tiles()
+    }
+
+    pub(super) fn similarity_tiles(&self) -> f64 {
         if !self.shape.heads.multi_vector {
             return 0.0;
         }
@@ -262,6 +267,11 @@ impl Holder<'_> {
         }
         BUCKET_BYTES.min(self.shape.element_bytes * self.shape.num_parameters).next_power_of_two() as f64
     }
+}
+
+/// The sum of parts.
+pub(super) fn bytes_of(parts: &[Part]) -> f64 {
+    parts.iter().map(|part| part.bytes).sum()
 }
 
 /// A part of that name.

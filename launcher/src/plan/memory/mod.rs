@@ -5,12 +5,14 @@
 //! never been compared with one: the allocator's fragmentation is not in it.
 
 mod contrastive;
+mod fit;
 mod holder;
 mod pretraining;
 
 use serde::Serialize;
 use tercet_configs::Purpose;
 
+pub use fit::Fit;
 pub use holder::{Holder, Part};
 
 /// The most that a rank holds at once.

@@ -88,7 +88,11 @@ impl Holder<'_> {
         self.transient_backward(&asking).max(3.0 * self.c() * self.d() * (rows + tokens))
     }
 
+    /// On a CPU float64 alone is computed in tiles; the kernel of the other types has a few rows in the cache.
     fn visible_tiles(&self) -> f64 {
+        if self.device == Device::Cpu && self.c() < 8.0 {
+            return 0.0;
+        }
         let heads = self.shape.config.num_attention_heads as f64;
         let elements = heads * self.load.largest.predicted.decoder_pairs;
         VISIBLE_TILES * self.c() * elements.min(VISIBLE_TILE_ELEMENTS[self.device as usize] as f64)

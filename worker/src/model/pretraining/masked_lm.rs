@@ -79,7 +79,7 @@ impl MaskedLm {
     }
 
     fn transform(&self, parameters: &Parameters, rows: &Tensor) -> Transformed {
-        let inner = self.dense.of(parameters).forward_before_bias(rows);
+        let inner = self.dense.of(parameters).forward_before_gelu(rows);
         let (output, norm) = self.norm.of(parameters).forward(gelu::forward(&inner));
         Transformed { inner, norm, output }
     }

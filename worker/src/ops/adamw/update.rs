@@ -3,6 +3,8 @@
 /// One update's constants.
 #[derive(Debug, Clone, Copy)]
 pub struct Update {
+    /// What the gradient is multiplied by: 1, or less where its norm is clipped.
+    pub clip: f64,
     /// The factor that weight decay multiplies weights by.
     pub kept: f64,
     /// β₁ and β₂, the decay rates of the running means of gradients and of their squares.

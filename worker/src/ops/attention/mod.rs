@@ -15,6 +15,7 @@ mod flash;
 mod reference;
 mod settings;
 mod texts;
+mod tiles;
 mod visible;
 
 use tch::Tensor;
@@ -54,7 +55,7 @@ impl Attention {
     pub fn forward(&self, qkv: &LinearOutput, texts: &TextRows) -> Attended {
         match Engine::of(&qkv.values) {
             Engine::Cpu => Attended::Kernel(self.kernel(qkv, texts).forward(&qkv.values)),
-            Engine::Libtorch => self.forward_by_libtorch(&self.all(qkv, texts)),
+            Engine::Cuda | Engine::Libtorch => self.forward_by_libtorch(&self.all(qkv, texts)),
         }
     }
 
@@ -74,7 +75,7 @@ impl Attention {
     pub fn forward_cls(&self, cls: &CrossAttention, firsts: &TextRows, texts: &TextRows) -> Attended {
         match Engine::of(&cls.query) {
             Engine::Cpu => Attended::Kernel(self.cls_kernel(texts).forward(&cls.query, &cls.key_value)),
-            Engine::Libtorch => self.forward_by_libtorch(&self.of_cls(cls, firsts, texts)),
+            Engine::Cuda | Engine::Libtorch => self.forward_by_libtorch(&self.of_cls(cls, firsts, texts)),
         }
     }
 
@@ -106,8 +107,8 @@ impl Attention {
     pub fn kernel_name(&self, like: &Tensor, head_size: i64) -> &'static str {
         match Engine::of(like) {
             Engine::Cpu => "own",
-            Engine::Libtorch if flash::serves(like, head_size, self.dropout) => "flash",
-            Engine::Libtorch => "reference",
+            _ if flash::serves(like, head_size, self.dropout) => "flash",
+            Engine::Cuda | Engine::Libtorch => "reference",
         }
     }
 

@@ -6,9 +6,10 @@
 //! Legend: R rows that ask, T tokens that answer, d hidden size, h heads, k head size; of a text: r rows, n tokens, c
 //! heads at a time.
 
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use super::settings::{Asked, Attention, scale};
+use crate::ops::dropout::Dropout;
 
 /// What is attended to, [R, d].
 pub fn forward(attention: &Attention, asked: &Asked, most: usize) -> Tensor {
@@ -82,14 +83,15 @@ impl Part {
         all.narrow(0, first, len).narrow(1, self.first_head, self.num_heads).transpose(0, 1)
     }
 
-    /// `numbers`, [c, r, n], after dropout in place. On a CPU the masks are the kernel's: every head of every text has
-    /// its own. On a GPU one is drawn for all heads.
+    /// `numbers`, [c, r, n], after dropout in place. The masks are those of the CPU's kernel, in which every head of
+    /// every text has its own; where libtorch draws them, one is drawn for all heads.
     fn dropped(&self, attention: &Attention, mut numbers: Tensor) -> Tensor {
         let first = self.text as i64 * attention.num_heads + self.first_head;
         let of_head = |head: i64| attention.dropout.at((first + head) as u64);
-        match numbers.device() {
-            Device::Cpu => (0..self.num_heads).for_each(|head| of_head(head).apply(&mut numbers.get(head))),
-            _ => of_head(0).apply(&mut numbers),
+        if Dropout::is_by_place(numbers.device()) {
+            (0..self.num_heads).for_each(|head| of_head(head).apply(&mut numbers.get(head)));
+        } else {
+            of_head(0).apply(&mut numbers);
         }
         numbers
     }

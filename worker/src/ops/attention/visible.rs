@@ -1,20 +1,13 @@
-//! Attention of query rows to the tokens that each of them may see: enhanced decoding (Xiao et al., 2022, arXiv
-//! 2205.12035).
+//! What the rows of enhanced decoding may see (Xiao et al., 2022, arXiv 2205.12035).
 //!
 //! A row sees what its mask set leaves visible, and never its own place. A text's masks are kept as its sets and the
-//! number of each row's set. Masks and probabilities row by row exist for one tile of rows at a time only. libtorch's
-//! operations do it on every device.
+//! number of each row's set.
 //!
-//! Legend: R query rows, T tokens of the sub-batch, d hidden size, h heads, k head size; of a text: n tokens, S mask
-//! sets, r the rows of a tile.
+//! Legend: R query rows, T tokens of the sub-batch; of a text: n tokens, S mask sets, r some of its rows.
 
 use std::ops::Range;
 
 use tch::{Kind, Tensor};
-use tercet_configs::limits::VISIBLE_TILE_ELEMENTS;
-
-use super::cross::CrossAttention;
-use super::settings::{Attention, scale};
 
 /// What the rows of a sub-batch may see, text by text.
 pub struct Visible {
@@ -39,112 +32,10 @@ pub struct VisibleText {
     pub sees: Option<Tensor>,
 }
 
-/// A tile of a text's rows, every head apart.
-struct Tile {
-    /// Among the R.
-    rows: Range<i64>,
-    /// [h, r, k].
-    query: Tensor,
-    /// Before dropout, [h, r, n].
-    probabilities: Tensor,
-    /// [r, 1].
-    sees: Option<Tensor>,
-    /// What dropout's masks depend on.
-    place: u64,
-}
-
-impl Attention {
-    /// What the rows attend to, [R, d].
-    pub fn forward_visible(&self, cross: &CrossAttention, visible: &Visible) -> Tensor {
-        let output = cross.query.empty_like();
-        for (i, text) in visible.texts.iter().enumerate() {
-            let [key, value] = self.text_key_and_value(&cross.key_value, text);
-            for tile in self.tiles(i, text, &cross.query, &key) {
-                let Tile { rows, .. } = &tile;
-                let mut into = self.by_head(&output.narrow(0, rows.start, rows.end - rows.start));
-                into.copy_(&self.used(&tile).bmm(&value));
-            }
-        }
-        output
-    }
-
-    /// Gradients of queries, keys and values from the result's, [R, d].
-    pub fn backward_visible(&self, cross: &CrossAttention, visible: &Visible, d_output: &Tensor) -> CrossAttention {
-        let d = CrossAttention { query: cross.query.empty_like(), key_value: cross.key_value.zeros_like() };
-        for (i, text) in visible.texts.iter().enumerate() {
-            let [key, value] = self.text_key_and_value(&cross.key_value, text);
-            let [mut d_key, mut d_value] = self.text_key_and_value(&d.key_value, text);
-            for tile in self.tiles(i, text, &cross.query, &key) {
-                let Tile { rows, query, probabilities, sees, place } = &tile;
-                let of_rows = |all: &Tensor| self.by_head(&all.narrow(0, rows.start, rows.end - rows.start));
-                let d_rows = of_rows(d_output); // [h, r, k]
-                let _ = d_value.g_add_(&self.used(&tile).transpose(1, 2).bmm(&d_rows));
-                let mut d_probabilities = d_rows.bmm(&value.transpose(1, 2)); // [h, r, n]
-                self.dropout.at(*place).apply(&mut d_probabilities);
-                if let Some(sees) = sees {
-                    let _ = d_probabilities.g_mul_(sees);
-                }
-                let kind = probabilities.kind();
-                let d_similarities =
-                    Tensor::internal_softmax_backward_data(&d_probabilities, probabilities, -1, kind) * scale(query);
-                of_rows(&d.query).copy_(&d_similarities.bmm(&key));
-                let _ = d_key.g_add_(&d_similarities.transpose(1, 2).bmm(query));
-            }
-        }
-        d
-    }
-
-    /// The tiles of text number `i`.
-    fn tiles<'a>(
-        &'a self,
-        i: usize,
-        text: &'a VisibleText,
-        query: &'a Tensor,
-        key: &'a Tensor,
-    ) -> impl Iterator<Item = Tile> + 'a {
-        let num_tokens = text.tokens.end - text.tokens.start;
-        let most = VISIBLE_TILE_ELEMENTS[usize::from(query.device().is_cuda())] as i64;
-        let tile_rows = (most / (self.num_heads * num_tokens)).max(1);
-        let num_rows = text.rows.end - text.rows.start;
-        (0..num_rows).step_by(tile_rows as usize).zip(0u64..).map(move |(first, number)| {
-            let len = tile_rows.min(num_rows - first);
-            let rows = text.rows.start + first..text.rows.start + first + len;
-            let query = self.by_head(&query.narrow(0, rows.start, len));
-            let sees = text.sees.as_ref().map(|sees| sees.narrow(0, first, len));
-            let mut similarities = (&query * scale(&query)).bmm(&key.transpose(1, 2)); // [h, r, n]
-            let _ = similarities.g_add_(&text.mask(first, len, sees.as_ref(), query.kind()));
-            let probabilities = similarities.softmax(-1, None);
-            Tile { rows, query, probabilities, sees, place: ((i as u64) << 32) + number }
-        })
-    }
-
-    /// The weights of the values, [h, r, n].
-    fn used(&self, tile: &Tile) -> Tensor {
-        let mut used = tile.probabilities.copy();
-        self.dropout.at(tile.place).apply(&mut used);
-        if let Some(sees) = &tile.sees {
-            let _ = used.g_mul_(sees);
-        }
-        used
-    }
-
-    /// A view of rows, [h, r, k] of [r, d].
-    fn by_head(&self, rows: &Tensor) -> Tensor {
-        rows.view([rows.size()[0], self.num_heads, -1]).transpose(0, 1)
-    }
-
-    /// Views of a text's keys and values, [h, n, k].
-    fn text_key_and_value(&self, key_value: &Tensor, text: &VisibleText) -> [Tensor; 2] {
-        let len = text.tokens.end - text.tokens.start;
-        let parts = key_value.narrow(0, text.tokens.start, len).view([len, 2, self.num_heads, -1]);
-        [0, 1].map(|i| parts.select(1, i).transpose(0, 1))
-    }
-}
-
 impl VisibleText {
     /// What is added to similarities of `len` rows from `first` on, [r, n]: 0, or −∞ where a place is hidden. Rows that
     /// see nothing get 0, because a softmax over nothing would be NaN.
-    fn mask(&self, first: i64, len: i64, sees: Option<&Tensor>, kind: Kind) -> Tensor {
+    pub(super) fn mask(&self, first: i64, len: i64, sees: Option<&Tensor>, kind: Kind) -> Tensor {
         let of_rows = |all: &Tensor| all.narrow(0, first, len);
         let mut hidden = self.hidden.index_select(0, &of_rows(&self.set_of_row)); // [r, n]
         let itself = of_rows(&self.place_of_row).unsqueeze(1);

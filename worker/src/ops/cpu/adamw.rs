@@ -14,6 +14,8 @@ const BLOCK: usize = 1 << 14;
 /// An update's constants in float32.
 #[derive(Debug, Clone, Copy)]
 struct Constants {
+    /// What the gradient is multiplied by.
+    clip: f32,
     /// The factor that weight decay multiplies weights by.
     kept: f32,
     /// Shares of the new gradient in the running means of gradients and of their squares: 1 − β₁ and 1 − β₂.
@@ -32,6 +34,7 @@ struct Constants {
 /// If they have different lengths.
 pub fn apply(update: &Update, weights: &mut Tensor, gradient: &Tensor, moments: [&mut Tensor; 2]) {
     let constants = Constants {
+        clip: update.clip as f32,
         kept: update.kept as f32,
         fresh: update.betas.map(|beta| (1.0 - beta) as f32),
         rate: update.rate as f32,
@@ -56,6 +59,7 @@ impl Constants {
                 #[inline(always)]
                 || {
                     for (((w, m), s), &g) in weights.iter_mut().zip(means).zip(squares).zip(gradient) {
+                        let g = g * self.clip;
                         *m = self.fresh[0].mul_add(g - *m, *m);
                         *s = self.fresh[1].mul_add(g * g - *s, *s);
                         *w = (*w).mul_add(self.kept, -self.rate * *m / s.sqrt().mul_add(self.scale, self.epsilon));

@@ -8,7 +8,7 @@ use pulp::Arch;
 use tch::{Kind, Tensor};
 
 use super::{Number, Shared, elements_mut, in_elements_of};
-use crate::ops::dropout::Dropout;
+use crate::ops::dropout::{Dropout, PLACE_STEP};
 use crate::tensors::libtorch::parallel;
 
 /// Elements that a thread takes at a time.
@@ -119,7 +119,7 @@ impl Draw {
 /// The hash of an element's place.
 #[inline(always)]
 fn hash([low, high]: [u32; 2], place: u32) -> u32 {
-    let hash = place.wrapping_mul(0x9e37_79b1).wrapping_add(low);
+    let hash = place.wrapping_mul(PLACE_STEP).wrapping_add(low);
     let hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b) ^ high;
     let hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
     hash ^ (hash >> 16)

@@ -5,6 +5,9 @@ use crate::ops::generator::seeded;
 /// Probabilities are multiples of one over this, 2³².
 pub(in crate::ops) const STEPS: f64 = 4_294_967_296.0;
 
+/// What the hash of an element's place grows by from one element to the next, before it is mixed.
+pub(in crate::ops) const PLACE_STEP: u32 = 0x9e37_79b1;
+
 /// A place in the encoder where elements are dropped, and the probability of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Dropout {
@@ -22,6 +25,12 @@ impl Dropout {
     /// The dropout of another place, whose masks are independent of this one's.
     pub fn at(self, place: u64) -> Self {
         Self { seed: mix(self.seed.wrapping_add(mix(place.wrapping_add(1)))), ..self }
+    }
+
+    /// The dropout whose first element is this one's element number `first`, where masks are a hash of the place.
+    pub(in crate::ops) fn beginning_at(self, first: i64) -> Self {
+        let low = (self.seed as u32).wrapping_add((first as u32).wrapping_mul(PLACE_STEP));
+        Self { seed: (self.seed >> 32 << 32) | u64::from(low), ..self }
     }
 
     /// Whether anything is dropped at all.

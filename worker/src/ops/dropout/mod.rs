@@ -1,7 +1,8 @@
 //! Dropout whose mask is a function of its place, not of a generator's state: the same in every pass over a sub-batch,
 //! whatever was kept or computed before, and never stored.
 //!
-//! On a CPU masks are the same in every type. On a GPU libtorch's generator draws them, seeded with the place.
+//! Masks are the same in every type, on a CPU and on a GPU that has kernels. On other GPUs libtorch's generator draws
+//! them, seeded with the place.
 
 mod mask;
 
@@ -9,7 +10,8 @@ use tch::{Device, Tensor};
 
 pub use mask::Dropout;
 
-use super::cpu;
+use super::{cpu, cuda};
+pub(in crate::ops) use mask::PLACE_STEP;
 use mask::STEPS;
 
 impl Dropout {
@@ -18,8 +20,14 @@ impl Dropout {
         match x.device() {
             _ if !self.is_on() => {}
             Device::Cpu => cpu::dropout::apply(self, x),
+            device if cuda::serves(device) => cuda::dropout::apply(&cuda::Gpu::of(x), self, x),
             _ => self.apply_by_libtorch(x),
         }
+    }
+
+    /// Whether masks on `device` are a hash of an element's place, as on a CPU.
+    pub(super) fn is_by_place(device: Device) -> bool {
+        device == Device::Cpu || cuda::serves(device)
     }
 
     fn apply_by_libtorch(self, x: &mut Tensor) {

@@ -11,7 +11,7 @@ pub use weights::LayerNorm;
 
 use super::dropout::Dropout;
 use super::linear::{LinearOutput, add_column_sums};
-use super::{Engine, cpu};
+use super::{Engine, cpu, cuda};
 use crate::tensors::libtorch::layer_norm_backward;
 
 /// The gradient of a layer norm: views of the flat one, which are added to.
@@ -41,10 +41,15 @@ impl LayerNorm {
 
     /// dropout(`x`) + `residual`, normalised, [T, d].
     pub fn forward_sum(&self, x: LinearOutput, residual: &Tensor, dropout: Dropout) -> (Tensor, Normalised) {
-        match Engine::of(&x.values) {
+        match Engine::of_rows(&x.values, residual.size()[1]) {
             Engine::Cpu => {
                 let linear_bias = x.bias().shallow_clone();
                 cpu::layer_norm::forward_sum(self, x.values, &linear_bias, residual, dropout)
+            }
+            Engine::Cuda => {
+                let linear_bias = x.bias().shallow_clone();
+                let gpu = cuda::Gpu::of(residual);
+                cuda::layer_norm::forward_sum(&gpu, self, x.values, &linear_bias, residual, dropout)
             }
             Engine::Libtorch if x.values.kind() == Kind::BFloat16 => self.forward_sum_in_float32(&x, residual, dropout),
             Engine::Libtorch => {
@@ -66,10 +71,14 @@ impl LayerNorm {
         mut gradient: LayerNormGradient,
         linear_bias: &mut Tensor,
     ) -> [Tensor; 2] {
-        match Engine::of(grad) {
+        match Engine::of_rows(grad, grad.size()[1]) {
             Engine::Cpu => {
                 let sums = [&mut gradient.weight, &mut gradient.bias, linear_bias];
                 cpu::layer_norm::backward_sum(self, saved, grad, dropout, sums)
+            }
+            Engine::Cuda => {
+                let sums = [&mut gradient.weight, &mut gradient.bias, linear_bias];
+                cuda::layer_norm::backward_sum(&cuda::Gpu::of(grad), self, saved, grad, dropout, sums)
             }
             Engine::Libtorch if grad.kind() == Kind::BFloat16 => {
                 self.backward_sum_in_float32(saved, grad, dropout, gradient, linear_bias)

@@ -84,17 +84,14 @@ pub fn cls_attention(lens: &[usize], head_len: i64, p: f64) -> Case {
     Case { name, kinds: ALL, found: Box::new(found), exact, tolerances: [2e-6, 3e-2] }
 }
 
+/// A text whose rows see a part of it: its first token, its mask sets, and of each row its set and its place.
+type VisibleRows = (i64, Vec<Vec<bool>>, Vec<i64>, Vec<i64>);
+
 /// Two texts, of 5 and of 3 tokens with a token of no text behind each; 3 rows and 1 row that ask. In the first text
 /// row 1 sees nothing: its set leaves its own place alone.
-pub fn visible_attention(p: f64) -> Case {
-    let (head_len, width) = (4, 8);
-    let attention = Attention { num_heads: HEADS, dropout: Dropout::new(3, p) };
-    let (query, key_value) = (wave(&[4, width], 0.7, 2.0), wave(&[10, 2 * width], 0.9, 2.0));
-    let d_output = wave(&[4, width], 0.3, 1.0);
-    // First token, tokens, sets, and of each row its set and its place.
-    type Text = (i64, Vec<Vec<bool>>, Vec<i64>, Vec<i64>);
+pub fn short_visible() -> Vec<VisibleRows> {
     let (seen, hidden) = (false, true);
-    let texts: [Text; 2] = [
+    vec![
         (
             0,
             vec![vec![seen, hidden, seen, hidden, seen], vec![hidden, hidden, seen, hidden, hidden]],
@@ -102,27 +99,48 @@ pub fn visible_attention(p: f64) -> Case {
             vec![1, 2, 4],
         ),
         (6, vec![vec![seen, seen, hidden]], vec![0], vec![1]),
-    ];
+    ]
+}
+
+/// More rows than are worked on at a time, and a last block that is short.
+pub fn long_visible() -> Vec<VisibleRows> {
+    let text = |first, len: i64, num_sets: i64| {
+        let set = |set: i64| (0..len).map(|place| (place * (set + 3) + set) % 7 < 3).collect();
+        let places: Vec<i64> = (1..len).collect();
+        (first, (0..num_sets).map(set).collect(), places.iter().map(|place| place * 5 % num_sets).collect(), places)
+    };
+    vec![text(0, 131, 4), text(132, 17, 1), text(149, 40, 9)]
+}
+
+pub fn visible_attention(texts: Vec<VisibleRows>, head_len: i64, p: f64) -> Case {
+    let width = HEADS * head_len;
+    let attention = Attention { num_heads: HEADS, dropout: Dropout::new(3, p) };
+    let num_rows = texts.iter().map(|(.., places)| places.len() as i64).sum::<i64>();
+    let tokens = texts.last().map_or(0, |(first, sets, ..)| first + sets[0].len() as i64 + 1);
+    let (query, key_value) = (wave(&[num_rows, width], 0.7, 2.0), wave(&[tokens, 2 * width], 0.9, 2.0));
+    let d_output = wave(&[num_rows, width], 0.3, 1.0);
+    let seen_by = |(_, sets, set_of_row, places): &VisibleRows, row: usize| -> Vec<i64> {
+        let set = &sets[set_of_row[row] as usize];
+        (0..set.len() as i64).filter(|&other| other != places[row] && !set[other as usize]).collect()
+    };
 
     let [q, kv] = leaves([&query, &key_value]);
     let mut rows = Vec::new();
-    for (number, (first, sets, set_of_row, places)) in texts.iter().enumerate() {
-        let len = sets[0].len() as i64;
-        let dropped = attention.dropout.at((number as u64) << 32);
-        let dropped = mask(dropped, &[HEADS, places.len() as i64, len]);
-        for (row, (&set, &place)) in set_of_row.iter().zip(places).enumerate() {
-            let sees: Vec<i64> =
-                (0..len).filter(|&other| other != place && !sets[set as usize][other as usize]).collect();
+    for (number, text) in texts.iter().enumerate() {
+        for row in 0..text.3.len() {
+            let sees = seen_by(text, row);
             let own = q.narrow(0, rows.len() as i64, 1);
             if sees.is_empty() {
                 rows.push(&own * 0.0);
                 continue;
             }
             let sees = Tensor::from_slice(&sees);
-            let context = kv.index_select(0, &(&sees + *first));
+            let context = kv.index_select(0, &(&sees + text.0));
             let heads = (0..HEADS).map(|head| {
                 let at = |t: &Tensor, part: i64| t.narrow(1, part * width + head * head_len, head_len);
-                let mask = dropped.get(head).narrow(0, row as i64, 1).index_select(1, &sees);
+                let dropped = attention.dropout.at((number as i64 * HEADS + head) as u64);
+                let masks = mask(dropped, &[text.3.len() as i64, text.1[0].len() as i64]);
+                let mask = masks.narrow(0, row as i64, 1).index_select(1, &sees);
                 attend([at(&own, 0), at(&context, 0), at(&context, 1)], &mask)
             });
             rows.push(Tensor::cat(&heads.collect::<Vec<_>>(), 1));
@@ -131,21 +149,28 @@ pub fn visible_attention(p: f64) -> Case {
     let output = Tensor::cat(&rows, 0);
     libtorch::backward(&[(&output, &d_output)]);
     let exact = vec![output.detach(), q.grad(), kv.grad()];
+    let name = format!("attention of {num_rows} rows to what they may see, head of {head_len}, dropout {p}");
     let found = move |kind| {
         let [query, key_value, d_output] = [&query, &key_value, &d_output].map(|t| t.to_kind(kind));
         let cross = CrossAttention { query, key_value };
-        let text = |(i, (first, sets, set_of_row, places)): (usize, &Text)| VisibleText {
-            rows: if i == 0 { 0..3 } else { 3..4 },
-            tokens: *first..*first + sets[0].len() as i64,
-            hidden: Tensor::from_slice(&sets.concat()).view([sets.len() as i64, -1]),
-            set_of_row: Tensor::from_slice(set_of_row),
-            place_of_row: Tensor::from_slice(places),
-            sees: (i == 0).then(|| Tensor::from_slice(&[1.0, 0.0, 1.0]).view([-1, 1]).to_kind(kind)),
+        let mut first_row = 0;
+        let of_text = |text: &VisibleRows| {
+            let (first, sets, set_of_row, places) = text;
+            first_row += places.len() as i64;
+            let sees: Vec<f32> = (0..places.len()).map(|row| f32::from(!seen_by(text, row).is_empty())).collect();
+            let all_see = sees.iter().all(|&sees| sees == 1.0);
+            VisibleText {
+                rows: first_row - places.len() as i64..first_row,
+                tokens: *first..*first + sets[0].len() as i64,
+                hidden: Tensor::from_slice(&sets.concat()).view([sets.len() as i64, -1]),
+                set_of_row: Tensor::from_slice(set_of_row),
+                place_of_row: Tensor::from_slice(places),
+                sees: (!all_see).then(|| Tensor::from_slice(&sees).view([-1, 1]).to_kind(kind)),
+            }
         };
-        let visible = Visible { texts: texts.iter().enumerate().map(text).collect() };
+        let visible = Visible { texts: texts.iter().map(of_text).collect() };
         let d = attention.backward_visible(&cross, &visible, &d_output);
         vec![attention.forward_visible(&cross, &visible), d.query, d.key_value]
     };
-    let name = format!("attention of rows to what they may see, dropout {p}");
     Case { name, kinds: ALL, found: Box::new(found), exact, tolerances: [2e-6, 3e-2] }
 }

@@ -14,7 +14,7 @@ use super::Weight;
 use super::dropout::Dropout;
 use super::linear::{Linear, LinearOutput};
 use super::matmul::Matmul;
-use attention::{attention, cls_attention, visible_attention};
+use attention::{attention, cls_attention, long_visible, short_visible, visible_attention};
 use rows::{activation, adamw, dropout, embedding, linear, norm, norm_of_sum, norm_of_sum_by_libtorch};
 use vocabulary::prediction;
 
@@ -45,7 +45,9 @@ fn cases() -> Vec<Case> {
         let lens = [250, 17, 16, 3, 1];
         cases.extend([attention(&lens, head_len, p), cls_attention(&lens, head_len, p)]);
     }
-    cases.extend([0.0, 0.1].map(visible_attention));
+    for p in [0.0, 0.1] {
+        cases.extend([visible_attention(short_visible(), 4, p), visible_attention(long_visible(), 40, p)]);
+    }
     // Fewer rows than a tile has, and two tiles with a short last one; widths of whole vectors and of others.
     cases.extend([(7, 64), (1, 37), (150, 131_072 + 5)].map(|(rows, words)| prediction(rows, words)));
     cases
@@ -76,7 +78,8 @@ fn every_operation_is_its_definition_in_every_type() {
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     let threads = tch::get_num_threads();
-    let attentions = [attention(&[90, 17], 40, 0.1), cls_attention(&[90, 17], 40, 0.1)];
+    let attentions =
+        [attention(&[90, 17], 40, 0.1), cls_attention(&[90, 17], 40, 0.1), visible_attention(long_visible(), 40, 0.1)];
     for case in [activation(), norm_of_sum(48, 0.1), adamw(), prediction(70, 1003)].into_iter().chain(attentions) {
         let [one, three] = [1, 3].map(|count| {
             tch::set_num_threads(count);
@@ -115,7 +118,7 @@ fn ones(like: &Tensor, kind: Kind) -> Tensor {
 fn mapped(x: &Tensor, bias: &Tensor, kind: Kind) -> LinearOutput {
     let identity = Tensor::eye(x.size()[1], (kind, Device::Cpu));
     let map = Linear { weight: identity, bias: weight(bias, kind), matmul: Matmul::default() };
-    map.forward_before_bias(&x.to_kind(kind))
+    map.forward_before_gelu(&x.to_kind(kind))
 }
 
 /// What dropout multiplies with.

@@ -133,13 +133,16 @@ pub fn adamw() -> Case {
     let [w, g, mean] = [0.7, 0.3, 0.9].map(|step| wave(&[len], step, 2.0));
     let square = wave(&[len], 0.2, 1.0).abs();
     let [b1, b2] = [0.9, 0.99];
-    let update = Update { kept: 0.98, betas: [b1, b2], rate: 0.1, root: 0.7, epsilon: 1e-8 };
-    let (new_mean, new_square) = (&mean * b1 + &g * (1.0 - b1), &square * b2 + &g * &g * (1.0 - b2));
+    let update = Update { clip: 0.5, kept: 0.98, betas: [b1, b2], rate: 0.1, root: 0.7, epsilon: 1e-8 };
+    let clipped = &g * update.clip;
+    let (new_mean, new_square) = (&mean * b1 + &clipped * (1.0 - b1), &square * b2 + &clipped * &clipped * (1.0 - b2));
     let new_w = &w * update.kept - &new_mean * update.rate / (new_square.sqrt() / update.root + update.epsilon);
     let exact = vec![new_w, new_mean, new_square];
     let found = move |kind| {
         let [mut w, g, mut mean, mut square] = [&w, &g, &mean, &square].map(|t| t.to_kind(kind).copy());
-        update.apply(&mut w, &g, [&mut mean, &mut square]);
+        let mut copy = w.to_kind(Kind::BFloat16);
+        update.apply(&mut w, &g, [&mut mean, &mut square], Some(&mut copy));
+        assert_eq!(copy, w.to_kind(Kind::BFloat16));
         vec![w, mean, square]
     };
     Case { name: "AdamW".into(), kinds: MASTERS, found: Box::new(found), exact, tolerances: [1e-6, 0.0] }

@@ -21,6 +21,7 @@ mod trial;
 
 use tch::Device;
 use tercet_cluster::{Collective, ReduceOp};
+use tercet_configs::limits::{AUTO_SHARE, BUDGET_SLACK};
 use tercet_configs::{MemoryBudget, Recipe};
 use tercet_sampler::Plan;
 
@@ -31,17 +32,13 @@ use crate::step::settings::StepSettings;
 pub use error::DoesNotFit;
 pub(crate) use trial::{PretrainingTrial, made_up_text};
 use trial::{
-    SMALLEST_SUB_BATCH, Shape, Texts, extrapolated, largest_by_steps, largest_that_fits, longest_scoring,
+    SMALLEST_SUB_BATCH, Shape, Texts, Tried, extrapolated, largest_by_steps, largest_that_fits, longest_scoring,
     try_sub_batches, warm_up,
 };
 
-/// The share of the memory that "auto" finds free.
-const AUTO_SHARE: f64 = 0.9;
 /// The share of a CPU's free memory that is taken where the recipe says nothing of memory: others may need the rest. A
 /// GPU is the rank's own, and there it is as with "auto".
 const UNASKED_SHARE: f64 = 0.5;
-/// Part of the budget that stays free on a CPU and on a GPU: what the allocator loses between blocks.
-const SLACK: [f64; 2] = [0.05, 0.08];
 
 /// Finds and sets the sizes in `settings`: both, if the recipe has a budget; how many graphs are kept, if it says
 /// nothing of memory. Every rank calls it, when all is allocated that the run holds between steps.
@@ -91,8 +88,8 @@ pub fn fit(
             DoesNotFit::Budget { budget_bytes, used_bytes: used, scoring_bytes: scoring, text_bytes, slack }.into()
         );
     };
-    let left = left - scoring - sub_batch.peak;
-    let kept = num_kept(left, sub_batch.kept_per_token);
+    // A text longer than a sub-batch may be goes alone.
+    let kept = Room { left: left - scoring, tried: sub_batch, most_tokens: tokens.max(texts.longest) }.num_kept();
     settings.sub_batch.tokens = tokens;
     settings.kept_graph_tokens = kept;
     // What the trials took is free for the steps, and not counted as used.
@@ -127,8 +124,10 @@ fn keep_what_fits(
     let used = used_bytes(device);
     let budget_bytes = used + share_of_free(ranks, device, share)?;
     // Where the recipe's sub-batch itself does not fit, nothing is kept; the first step will say what is to be done.
-    let left = tried.map_or(0, |tried| less_slack(budget_bytes, device).saturating_sub(used + scoring + tried.peak));
-    settings.kept_graph_tokens = tried.map_or(0, |tried| num_kept(left, tried.kept_per_token));
+    settings.kept_graph_tokens = tried.map_or(0, |tried| {
+        let left = less_slack(budget_bytes, device).saturating_sub(used + scoring);
+        Room { left, tried, most_tokens: whole }.num_kept()
+    });
     give_back(device);
     Ok(Fitted {
         budget_bytes,
@@ -140,9 +139,31 @@ fn keep_what_fits(
     })
 }
 
-/// Tokens whose graphs `bytes` hold; none where a step keeps no graph.
-fn num_kept(bytes: u64, per_token: f64) -> usize {
-    if per_token > 0.0 { (bytes as f64 / per_token) as usize } else { 0 }
+/// The room for graphs.
+struct Room {
+    /// Bytes of the budget that are left for the encoder.
+    left: u64,
+    /// What a sub-batch takes on its way through the encoder and back.
+    tried: Tried,
+    /// The most tokens that a sub-batch can have.
+    most_tokens: usize,
+}
+
+impl Room {
+    /// Tokens whose graphs are kept; none where a step keeps no graph, or where the sub-batch does not fit.
+    ///
+    /// The graphs that are kept are walked back first, and are gone when another is computed again. So the graph of the
+    /// sub-batch needs no room beside them, if they are two of the largest size or more: a later, smaller sub-batch may
+    /// be kept as well, and is there while an earlier one is computed again.
+    fn num_kept(&self) -> usize {
+        let Tried { peak, without_graph, kept_per_token } = self.tried;
+        if kept_per_token <= 0.0 || peak > self.left {
+            return 0;
+        }
+        let kept = |beside: u64| ((self.left - beside) as f64 / kept_per_token) as usize;
+        let instead = kept(without_graph);
+        if instead >= 2 * self.most_tokens { instead } else { kept(peak) }
+    }
 }
 
 /// The part of a budget of `bytes` that may be planned with.
@@ -151,7 +172,7 @@ fn less_slack(bytes: u64, device: Device) -> u64 {
 }
 
 fn slack(device: Device) -> f64 {
-    SLACK[usize::from(device.is_cuda())]
+    BUDGET_SLACK[usize::from(device.is_cuda())]
 }
 
 /// This rank's part of the given share of what is free: ranks share a machine's memory, and no GPU. Every rank calls
@@ -169,4 +190,21 @@ fn agree_on_least(ranks: &dyn Collective, own: usize) -> anyhow::Result<usize> {
     let mut least = [own as i64];
     ranks.all_reduce(least.as_mut_slice().into(), ReduceOp::Min)?;
     Ok(least[0] as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn graphs_that_are_kept_take_the_place_of_the_sub_batchs_own() {
+        // A sub-batch of 100 tokens takes 1,300 bytes, of which its graph is 1,000.
+        let tried = Tried { peak: 1_300, without_graph: 300, kept_per_token: 10.0 };
+        let kept = |left: u64| Room { left, tried, most_tokens: 100 }.num_kept();
+        // Two graphs of the sub-batch's size fit beside what is no graph; then it needs no room of its own.
+        assert_eq!((kept(1_299), kept(1_300), kept(2_000), kept(2_299)), (0, 0, 70, 99));
+        assert_eq!((kept(2_300), kept(5_300)), (200, 500));
+        let tried = Tried { peak: 1, without_graph: 1, kept_per_token: 0.0 };
+        assert_eq!(Room { left: 9, tried, most_tokens: 1 }.num_kept(), 0, "a step keeps no graph");
+    }
 }

@@ -254,13 +254,15 @@ pub(super) fn largest_that_fits(
 pub(super) struct Tried {
     /// Forward and backward, in bytes.
     pub peak: u64,
+    /// Of them, what is not its graph.
+    pub without_graph: u64,
     /// A token's part of its graph, in bytes.
     pub kept_per_token: f64,
 }
 
 /// The most that sub-batches of `tokens` take. None where a GPU's memory does not suffice.
 pub(super) fn try_sub_batches(model: &M3Model, settings: &StepSettings, texts: Texts, tokens: usize) -> Option<Tried> {
-    let mut most = Tried { peak: 0, kept_per_token: 0.0 };
+    let mut most = Tried { peak: 0, without_graph: 0, kept_per_token: 0.0 };
     for lens in texts.extremes(tokens) {
         let taken = try_sub_batch(model, settings, &lens);
         // Its blocks would lie in the way of the next.
@@ -268,6 +270,7 @@ pub(super) fn try_sub_batches(model: &M3Model, settings: &StepSettings, texts: T
         let Taken { peak, kept } = taken?;
         let num_tokens = lens.iter().sum::<usize>() as f64;
         most.peak = most.peak.max(peak);
+        most.without_graph = most.without_graph.max(peak - kept);
         most.kept_per_token = most.kept_per_token.max(kept as f64 / num_tokens);
     }
     Some(most)
@@ -341,7 +344,8 @@ pub(super) fn extrapolated(model: &M3Model, settings: &StepSettings, longest: us
     // On a CPU a sub-batch takes something, and something for each token.
     let per_token = large.peak.saturating_sub(small.peak) as f64 / (SAMPLED_TOKENS[1] - SAMPLED_TOKENS[0]) as f64;
     let peak = large.peak + (per_token * tokens.saturating_sub(SAMPLED_TOKENS[1]) as f64) as u64;
-    Some(Tried { peak, ..large })
+    let graph = (large.kept_per_token * tokens as f64) as u64;
+    Some(Tried { peak, without_graph: peak.saturating_sub(graph), ..large })
 }
 
 /// A text of `len` tokens, framed as any other, nearly all of them distinct.

@@ -103,6 +103,7 @@ pub(super) fn fill(
             target.copy_(&positions::extend(found, config, options).to_kind(target.kind()));
         }
     });
+    parameters.refresh();
     fresh
 }
 

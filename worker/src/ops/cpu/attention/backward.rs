@@ -32,7 +32,7 @@ impl<E: Element> WithSimd for Backward<'_, E> {
         for pair in pairs.map(|number| attention.pair(number)) {
             let (n, tokens) = (pair.text.len, pair.tokens());
             operands.load(attention, &pair, qkv);
-            pair.gather(d_output, &mut d_rows, head);
+            pair.gather(d_output, [pair.width, 0], 1.0, &mut d_rows, head);
             transpose(&operands.value, head, n, &mut value_columns, tokens);
             let rows = rows_at_a_time(tokens);
             for first in (0..n).step_by(rows) {

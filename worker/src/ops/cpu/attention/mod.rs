@@ -8,6 +8,7 @@ mod cls;
 mod forward;
 mod pair;
 mod settings;
+mod visible;
 
 use pulp::Arch;
 use tch::{Device, Kind, Tensor};
@@ -18,6 +19,7 @@ use crate::ops::dropout::Dropout;
 use crate::tensors::libtorch::parallel;
 pub use cls::ClsAttention;
 pub use settings::Attention;
+pub use visible::VisibleAttention;
 
 use backward::Backward;
 use forward::Forward;

@@ -48,15 +48,23 @@ impl Pair {
         &numbers[self.at(i, stride, part)..][..self.head_len]
     }
 
-    /// Copies the head's part of all tokens' gradients, [T, d], into rows of `row_len` numbers.
+    /// Copies the head's part of all rows, times `factor`, into rows of `row_len` numbers. It lies in the `part`th
+    /// block of the model's width in rows of `stride` numbers.
     #[inline(always)]
-    pub fn gather<E: Element>(&self, from: &[E], to: &mut [f32], row_len: usize) {
+    pub fn gather<E: Element>(
+        &self,
+        from: &[E],
+        [stride, part]: [usize; 2],
+        factor: f32,
+        to: &mut [f32],
+        row_len: usize,
+    ) {
         for (i, to) in to.chunks_exact_mut(row_len).take(self.text.len).enumerate() {
-            to.iter_mut().zip(self.row(from, i, self.width, 0)).for_each(|(to, from)| *to = from.widen());
+            to.iter_mut().zip(self.row(from, i, stride, part)).for_each(|(to, from)| *to = from.widen() * factor);
         }
     }
 
-    /// Likewise queries, keys or values, the `part`th block of `qkv`, with their `bias` and times `factor`.
+    /// Likewise queries, keys or values, the `part`th block of `qkv`, with their `bias`.
     #[inline(always)]
     fn gather_part<E: Element>(
         &self,

@@ -1,0 +1,88 @@
+//! What an operation of the worker moves and asks for on a GPU in bfloat16: its traffic with the card's memory besides
+//! that of products, and the operations that the host launches.
+//!
+//! Traffic is counted in the sources named below, as elements read or written. Launches are those that the tests on the
+//! stand-in device count (`tests/tests/device/limits.txt`). A change of these operations must change the numbers.
+
+/// Elements that are read or written, for each element that an operation is about.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Moved {
+    /// In the encoder's type.
+    pub compute: f64,
+    /// In the weights' type.
+    pub wide: f64,
+}
+
+/// Bias, dropout, residual and norm by the kernel: `worker/src/ops/cuda/text/layer_norm.cu`.
+pub const NORM: Moved = Moved { compute: 4.0, wide: 0.0 };
+/// The same on the way back, likewise.
+pub const NORM_BACK: Moved = Moved { compute: 4.0, wide: 0.0 };
+/// The activation function by the kernel: `worker/src/ops/cuda/text/gelu.cu`.
+pub const GELU: Moved = Moved { compute: 2.0, wide: 0.0 };
+/// Its gradient, the activations again, the sums of columns.
+pub const GELU_BACK: Moved = Moved { compute: 4.0, wide: 0.0 };
+/// Gradients of queries, keys and values, put beside each other and summed by columns, for each of the three.
+pub const QKV_BACK: Moved = Moved { compute: 3.0, wide: 0.0 };
+/// What attention's kernel reads and writes, of the width: `worker/src/ops/attention/flash.rs`.
+pub const ATTENTION: Moved = Moved { compute: 4.0, wide: 0.0 };
+/// The same on the way back, with the sums of the queries' gradients in float32.
+pub const ATTENTION_BACK: Moved = Moved { compute: 8.0, wide: 3.0 };
+/// Rows of three tables, their sum, norm and dropout: `worker/src/model/encoder.rs`, `worker/src/ops/embed.rs`.
+pub const EMBED: Moved = Moved { compute: 1.0, wide: 13.0 };
+/// Norm and dropout, and the sorted sums of rows.
+pub const EMBED_BACK: Moved = Moved { compute: 1.0, wide: 18.0 };
+/// A token's multi-vector: map, norm, and its place among all: `worker/src/model/heads.rs`.
+pub const VECTOR: Moved = Moved { compute: 2.0, wide: 10.0 };
+/// The same by autograd.
+pub const VECTOR_BACK: Moved = Moved { compute: 2.0, wide: 20.0 };
+/// Logits and their softmax: `worker/src/ops/vocabulary.rs`.
+pub const LOGITS: Moved = Moved { compute: 0.0, wide: 8.0 };
+/// Their gradient.
+pub const LOGITS_BACK: Moved = Moved { compute: 3.0, wide: 8.0 };
+/// A probability of the decoder's attention: `worker/src/ops/attention/visible.rs`.
+pub const VISIBLE: Moved = Moved { compute: 10.0, wide: 0.0 };
+/// The same on the way back, where it is computed again.
+pub const VISIBLE_BACK: Moved = Moved { compute: 20.0, wide: 0.0 };
+/// A similarity of two vectors: `worker/src/scoring/multi_vector.rs`.
+pub const SIMILARITY: Moved = Moved { compute: 0.0, wide: 5.0 };
+/// The passages' lexical weights, laid out over the queries' vocabulary: `worker/src/scoring/lexical.rs`.
+pub const LEXICAL: Moved = Moved { compute: 0.0, wide: 3.0 };
+/// The same, and their gradients.
+pub const LEXICAL_BACK: Moved = Moved { compute: 0.0, wide: 6.0 };
+/// A score of a head in the loss, forward and backward: `worker/src/step/contrastive/loss.rs`.
+pub const LOSS: Moved = Moved { compute: 0.0, wide: 30.0 };
+/// The same with self-distillation.
+pub const LOSS_DISTILLED: Moved = Moved { compute: 0.0, wide: 50.0 };
+
+/// Bytes of a query vector's winner in one passage: found and kept.
+pub const WINNER_BYTES: f64 = 40.0;
+/// Bytes of the same on the way back: sorted by winner, in int64.
+pub const WINNER_BACK_BYTES: f64 = 190.0;
+
+/// Passes over a weight, its gradient and its moments by the kernel: `worker/src/ops/cuda/text/elements.cu`, `adamw`.
+/// It clips as well, and writes the encoder's copy.
+pub const ADAMW_PASSES: f64 = 7.0;
+/// Launches of that, for each chunk of the weights.
+pub const ADAMW_LAUNCHES: f64 = 1.0;
+/// Passes over the gradient besides: zeroed.
+pub const GRADIENT_PASSES: f64 = 1.0;
+
+/// Launches of a layer forward.
+pub const LAYER_LAUNCHES: f64 = 8.0;
+/// Launches of a layer backward.
+pub const LAYER_BACK_LAUNCHES: f64 = 18.0;
+/// Launches of a sub-batch besides its layers, forward and backward: 156 together.
+pub const SUB_BATCH_LAUNCHES: [f64; 2] = [60.0, 96.0];
+/// Launches of a step besides its sub-batches and its update, on one rank.
+pub const SCORING_LAUNCHES: f64 = 192.0;
+/// Launches for each further rank's passages.
+pub const BLOCK_LAUNCHES: f64 = 72.0;
+/// Launches of a tile of similarities, forward.
+pub const TILE_LAUNCHES: f64 = 9.0;
+
+impl Moved {
+    /// Bytes for `elements`, in types of so many bytes.
+    pub fn bytes(self, elements: f64, [compute, wide]: [usize; 2]) -> f64 {
+        elements * (self.compute * compute as f64 + self.wide * wide as f64)
+    }
+}
