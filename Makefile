@@ -4,13 +4,14 @@
 # LIBTORCH=FOLDER uses one that is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 rehearse-m3 m3-mini m3-plan ablations search-10m curate-debian test-nccl test-nvrtc test-cuda-build test-gpu test-peers bench bench-prepare bench-peers bench-search lint deny clean
+.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 rehearse-m3 m3-mini m3-plan ablations search-10m curate-debian test-nccl test-nvrtc test-cuda-build test-gpu test-peers bench bench-prepare bench-peers bench-search bench-wordllama lint deny clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
 # FlagEmbedding's pre-training needs a transformers of its own, where RETROMAE=FOLDER names its code.
 PEERS_RETROMAE := $(PEERS)-retromae
 SNAKEMAKE := $(CURDIR)/.deps/snakemake
+WORDLLAMA := $(CURDIR)/.deps/wordllama
 ABLATIONS := pipelines/ablations/config
 # What `make curate-debian` writes last.
 CURATED := runs/curate-debian/curated/report.json
@@ -47,13 +48,14 @@ m3-mini: build $(SNAKEMAKE)/requirements.txt ## The paper's whole graph in minia
 m3-plan: build $(SNAKEMAKE)/requirements.txt ## What each job of the paper's run takes: ranks, hours, disk, bytes: CONFIG=FILE.yaml
 	@$(SNAKEMAKE)/bin/python -B pipelines/m3/plan.py $(or $(CONFIG),pipelines/m3/config/m3.yaml) $(BIN)/tercet
 
-# Of one's own data, the folder has rows in train and BEIR folders in eval. CONFIG=FILE.yaml has the last word.
-ablations: build $(SNAKEMAKE)/requirements.txt $(if $(DATA),,$(CURATED)) ## The paper's claims in small, as tables; goes on where it was ended [SEEDS=3] [DATA=FOLDER]
+# Of one's own data, the folder has rows in train and BEIR folders in eval. CONFIG=FILE.yaml has the last word. With
+# TABLE=NAME only that table is made.
+ablations: build $(SNAKEMAKE)/requirements.txt $(if $(DATA),,$(CURATED)) ## The paper's claims in small, as tables; goes on where it was ended [SEEDS=3] [DATA=FOLDER] [TABLE=NAME]
 	@$(CARGO) build --release --package tercet --package tercet-worker --package tercet-demo
 	@TERCET_PROGRAMS=$(BIN) $(SNAKEMAKE)/bin/snakemake --snakefile pipelines/ablations/Snakefile \
 		--workflow-profile pipelines/m3/profiles/local --configfile $(ABLATIONS)/ablations.yaml \
 		$(ABLATIONS)/$(if $(DATA),data,debian).yaml $(CONFIG) \
-		--config seeds=$(or $(SEEDS),1) $(if $(DATA),data=$(abspath $(DATA)))
+		--config seeds=$(or $(SEEDS),1) $(if $(DATA),data=$(abspath $(DATA))) -- $(TABLE)
 
 $(CURATED): | build
 	@tests/curate-debian/run.sh
@@ -122,7 +124,8 @@ test-peers: build $(ALL_PEERS) $(ANSERINI) ## Compare with FlagEmbedding, senten
 $(PEERS)/requirements.txt: tests/peers/requirements.txt | setup
 $(PEERS_RETROMAE)/requirements.txt: tests/peers/requirements-retromae.txt | setup
 $(SNAKEMAKE)/requirements.txt: pipelines/m3/requirements.txt | setup
-$(PEERS)/requirements.txt $(PEERS_RETROMAE)/requirements.txt $(SNAKEMAKE)/requirements.txt:
+$(WORDLLAMA)/requirements.txt: worker/benches/peers/requirements-wordllama.txt | setup
+$(patsubst %,%/requirements.txt,$(PEERS) $(PEERS_RETROMAE) $(SNAKEMAKE) $(WORDLLAMA)):
 	@echo "$(notdir $(@D)): installing $< into $(@D)" >&2
 	@python3 -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
@@ -148,6 +151,9 @@ bench-peers: build $(ALL_PEERS) ## Measure training beside Python: TOKENIZER=MOD
 
 bench-search: build $(PEERS)/requirements.txt ## Measure a dense query beside numpy and faiss: ARGS="--passages N"
 	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B worker/benches/peers/bench_search.py $(ARGS)
+
+bench-wordllama: $(WORDLLAMA)/requirements.txt ## Judge the small encoder that PyPI carries as `tercet eval` does: DATA="FOLDER …" OUT=FOLDER
+	@$(WORDLLAMA)/bin/python -B worker/benches/peers/eval_wordllama.py --data $(DATA) --out $(OUT)
 
 lint: setup ## Formatting, clippy and rustdoc, warnings being errors
 	@cargo fmt --all --check

@@ -55,8 +55,8 @@ class Ablations(Pipeline):
         files = self.sets(config["files"])
         if mined:
             files = self.mined(mined, self.trained(self.config["mine"]["model"], seed), files, seed)
-        if "long" in config:
-            files["long"] = ",".join(self.files(config["long"]))
+        for set_name, patterns in config.get("as_they_are", {}).items():
+            files[set_name] = ",".join(self.files(patterns))
         before = ["--texts"] if config.get("texts") else []
         self.prepare(name, before, {"files": files, "options": config.get("options", [])})
         return name
