@@ -118,7 +118,8 @@ fn same_steps(plan: &Value, metrics: &[Value], up_to: [u64; 2], what: &str) {
     }
 }
 
-/// The figures of docs/measured/now.md come from larger models; this holds the estimate to what it is for.
+/// The estimate's constants were set by larger models, before the engine (docs/measured/history.md). This holds it to
+/// what it is for.
 #[test]
 fn peak_memory_is_about_as_planned() {
     let place = Place::new();
@@ -169,7 +170,7 @@ fn times_follow_from_the_rates_that_are_measured() {
     }
 }
 
-/// Of 12 steps.
+/// In a plan of 12 steps.
 fn times_are_the_rates(plan: &Value) {
     let (rates, totals) = (&plan["rates"], &plan["totals"]);
     for rate in ["flops_per_sec", "all_reduce_bytes_per_sec", "ring_bytes_per_sec", "update_secs"] {

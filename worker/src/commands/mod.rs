@@ -1,8 +1,8 @@
 //! What `tercet-worker` can be asked to do.
 //!
 //! Each command is a struct of arguments ([`tercet_protocol`]) and a `run` that every rank calls. Ranks share the
-//! texts; rank 0 alone writes files and standard output. Every rank reads the input files itself, so that a mistake in
-//! them ends all ranks with the same error.
+//! texts. Rank 0 alone writes to standard output. What all ranks must know of an input, they read themselves or hear of
+//! from the one that read it, so that a mistake in it ends all ranks with the same error.
 
 pub mod bench;
 pub mod doctor;
