@@ -2,7 +2,7 @@
 # Runs the tests whose path contains $1, in whatever program they are; fails if there is none. `make test T=NAME` calls
 # it.
 set -uo pipefail
-# Of the programs that have no such test, nothing is shown.
+# Programs that have no such test show nothing.
 nothing='^$|^running 0 tests$|^test result: ok\. 0 passed; 0 failed; 0 ignored;'
 cargo test --release --workspace --tests --no-fail-fast -- "$1" | grep --line-buffered -vE "$nothing"
 status=("${PIPESTATUS[@]}")

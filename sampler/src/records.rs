@@ -39,7 +39,7 @@ pub(crate) enum Record<'a> {
 pub(crate) type Numbered<T> = (u64, Result<T, String>);
 
 impl Records {
-    /// Opens `path`, whose lines, if it has lines, are objects. Of columns only those are decoded whose name is
+    /// Opens `path`, whose lines, if it has lines, are objects. Only columns are decoded whose name is
     /// `wanted`. The bytes read from the file, counted as stored on disk, are added to `bytes_read`.
     pub(crate) fn open(
         path: &Path,

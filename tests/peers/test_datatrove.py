@@ -97,7 +97,7 @@ def made_up() -> list[str]:
         return "".join(parts[:-1]) + draw.choice(ENDS)
 
     def text() -> str:
-        # Of few words much is repeated.
+        # Much of few words is repeated.
         words = draw.sample(WORDS, draw.choice([3, 12, 60, len(WORDS)]))
         if draw.random() < 0.7:
             words = words + WORDS[:9] * draw.choice([1, 5])

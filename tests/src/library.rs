@@ -35,13 +35,13 @@ pub fn written(words: &[usize]) -> String {
 }
 
 impl Library {
-    /// Of the usual size.
+    /// A library of the usual size.
     #[allow(clippy::new_without_default)] // A default costs no process.
     pub fn new() -> Self {
         Self::of(NUM_DOCS, NUM_QUERIES)
     }
 
-    /// Of so many passages and queries.
+    /// A library of `num_docs` passages and `num_queries` queries.
     pub fn of(num_docs: usize, num_queries: usize) -> Self {
         let scene = Scene::new(1, 0);
         scene.train("start", 1).set("steps=0").succeed();
@@ -104,7 +104,7 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// Of the file at `path`.
+    /// The bytes of the file at `path`.
     pub fn read(path: &Path) -> Self {
         let bytes = fs::read(path).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();

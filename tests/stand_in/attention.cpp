@@ -77,7 +77,7 @@ Tensor host(HostView& views, const Tensor& tensor) {
   return host.scalar_type() == at::kDouble ? host : host.to(at::kFloat);
 }
 
-// Of one text: rows that ask, [h, r, k], to tokens that answer, [h, n, k].
+// One text's: rows that ask, [h, r, k], to tokens that answer, [h, n, k].
 struct Similarities {
   Tensor log_sums, probabilities;
   // Of dropout; undefined without.

@@ -237,7 +237,7 @@ fn answers_are_looked_for_in_the_texts_of_the_first_documents() {
     );
     let queries = ["w10", "w20", "w30", "w40"];
     place.write("qa/queries.jsonl", &lines((0..4).map(|i| json!({"_id": format!("q{i}"), "text": queries[i]}))));
-    // Of the third no document has the answer as a whole token; the fourth has none.
+    // No document has the third's answer as a whole token; the fourth has none.
     let answers = [json!(["nothing", "W11  w12"]), json!(["w20"]), json!(["w3"]), json!([])];
     place.write("qa/answers.jsonl", &lines((0..4).map(|i| json!({"_id": format!("q{i}"), "answers": answers[i]}))));
     let figures = |options: &str| {
@@ -282,7 +282,7 @@ fn what_is_particular_about_a_folder_is_said_and_counts_as_nothing_found() {
         assert!(ended.stderr().contains(said), "{said}: {}", ended.stderr());
     }
     let figures = library.figures("out/metrics.json");
-    // Of five queries q1, q4 and q5 find what is judged by its dense vector, and q1 by a token.
+    // Three of five queries (q1, q4 and q5) find what is judged by its dense vector, and q1 by a token.
     assert_eq!(
         (&figures["odd"]["dense"]["recall@100"], &figures["odd"]["bm25"]["recall@100"]),
         (&json!(0.6), &json!(0.2))

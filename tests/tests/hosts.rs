@@ -31,7 +31,7 @@ struct Cluster<'a> {
 }
 
 impl<'a> Cluster<'a> {
-    /// Of runs with `settings`.
+    /// A scene of runs with `settings`.
     fn new(settings: &'a [&'a str]) -> Option<Self> {
         let lab = Lab::start(3)?;
         let scene = Scene::new(STEPS, EVERY);

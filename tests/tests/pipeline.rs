@@ -178,7 +178,7 @@ fn killed_at_random_moments_it_ends_with_the_same_tables() {
     assert_eq!(names, results_of_hurt.keys().collect::<Vec<_>>());
     let differing: Vec<_> = names.into_iter().filter(|name| results[*name] != results_of_hurt[*name]).collect();
     assert!(differing.is_empty(), "{differing:?} differ");
-    // Of a request under way when its command is killed there is no answer.
+    // A request that is under way when its command is killed has no answer.
     let asked_by_hurt = asked.load(Ordering::SeqCst) - asked_by_whole;
     assert!(asked_by_hurt <= asked_by_whole + KILLS, "{asked_by_hurt} requests for {asked_by_whole} answers");
 }

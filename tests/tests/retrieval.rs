@@ -128,7 +128,7 @@ fn every_list_is_that_of_scoring_each_pair_by_itself() {
         // A token is a word here.
         check("bm25_words", &among(&lucene, &above_zero(&lucene)), top);
 
-        // Of the lists, as they are written: what one of them lacks counts as nothing.
+        // The lists as they are written: what one of them lacks counts as nothing.
         let listed = |name: &str| -> BTreeMap<&str, f64> {
             let list = runs[name].get(query).into_iter().flatten();
             list.map(|(doc, score)| (doc.as_str(), f64::from(*score))).collect()

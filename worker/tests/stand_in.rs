@@ -109,7 +109,7 @@ fn mistakes_with_devices_are_caught_in_cudas_words() {
     assert!(output.status.success() && text.contains("all tried"), "{text}");
 }
 
-/// Of a GPU the driver would say so, or the processor.
+/// The driver of a GPU would say so, or the processor.
 #[test]
 fn the_host_cannot_touch_a_devices_memory() {
     for mistake in ["read", "write"] {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PretrainSection {
-    /// The share of a text's tokens that the encoder has to predict, above 0 and below 1. Of these 80 % become the mask
+    /// The share of a text's tokens that the encoder has to predict, above 0 and below 1. 80 % of these become the mask
     /// token, 10 % a random word, and 10 % stay as they are.
     pub encoder_mask: f64,
     /// The share of a text's places that each mask set hides from rows of the decoder, above 0 and below 1.

@@ -20,12 +20,12 @@ use crate::pages::Page;
 const SECTION_CHARS: usize = 420;
 /// Characters of a page that is a passage as a whole: a little over 8,192 tokens, which `prepare` cuts exactly.
 const PAGE_CHARS: usize = 32_000;
-/// Of every hundred page names, these many are held out.
+/// The number of page names in a hundred that are held out.
 const HELD_OUT_PERCENT: u64 = 20;
 /// Other languages whose text a description is paired with.
 const CROSS_LANGUAGES: usize = 2;
-/// Whole pages up to so many tokens, and how many of them: batches of every length group, few of the expensive long
-/// ones.
+/// Whole pages: the most tokens of a page, and the number of pages. There are batches of every length group, and few of
+/// the expensive long ones.
 const WHOLE_PAGES: [(usize, usize); 10] = [
     (120, 0),
     (500, 64),
@@ -294,7 +294,7 @@ fn same_language(held_out: &[&Page], passage: impl Fn(&Page) -> String) -> Task 
     }
 }
 
-/// Description → the page in other languages. Of each page, half of the languages ask and the other half are in the
+/// Description → the page in other languages. Half of a page's languages ask and the other half are in the
 /// corpus, so that a query's own language cannot answer it.
 fn cross_task(held_out: &[&Page]) -> Task {
     let (mut passages, mut asked) = (Vec::new(), Vec::new());

@@ -64,7 +64,7 @@ const PACKAGES: [&str; 40] = [
 /// What reads the pages, 0.4 MB.
 const MANDOC: &str = "mandoc";
 
-/// Of a program that is not there.
+/// What is said of a program that is not there.
 const CANNOT_RUN: &str = "cannot be run";
 
 /// The unpacked packages.
@@ -126,7 +126,7 @@ fn no_registry(reason: &str) -> Fail {
 /// are missing or too old to be of use, with lists of our own. The error is apt's reason.
 fn download(cache: &Path, wanted: &[&str]) -> Result<(), String> {
     let num_downloaded = download_with(cache, wanted, &[]);
-    // Of what is still wanted the registry may simply have nothing.
+    // The registry may simply have nothing of what is still wanted.
     if num_downloaded.is_ok_and(|n| n > 0 || ["manpages", MANDOC].iter().all(|p| packages(cache).join(p).is_dir())) {
         return Ok(());
     }

@@ -1,9 +1,9 @@
 //! Manual pages as sections of plain text, read by the program `mandoc`.
 //!
-//! mandoc knows the macros of manual pages (man and mdoc), their tables, conditions and escapes. Of what it can write,
-//! HTML names the sections: its markdown knows mdoc pages only, and its plain text tells a section by an indent. This
-//! HTML is well-formed XML. What is kept of it is what a person reads, one paragraph a line: fonts, links and indents
-//! vanish, and so do equations.
+//! mandoc knows the macros of manual pages (man and mdoc), their tables, conditions and escapes. HTML is the one of its
+//! outputs that names the sections: its markdown knows mdoc pages only, and its plain text tells a section by an
+//! indent. This HTML is well-formed XML. What is kept of it is what a person reads, one paragraph a line: fonts, links
+//! and indents vanish, and so do equations.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

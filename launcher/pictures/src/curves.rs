@@ -17,7 +17,7 @@ const COLORS: [RGBColor; 7] = [
     RGBColor(128, 128, 128),
 ];
 
-/// A curve of so many points is shown with its running mean.
+/// A curve of at least this number of points is shown with its running mean.
 const MANY: usize = 40;
 
 /// One curve: points from left to right, all of them numbers.

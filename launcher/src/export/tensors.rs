@@ -85,7 +85,7 @@ impl Tensors {
     /// A file with these tensors.
     ///
     /// # Errors
-    /// There are so many that a header cannot name them.
+    /// There are more than a header can name.
     pub fn new(mut tensors: Vec<(String, Place)>) -> anyhow::Result<Self> {
         // The order of the safetensors crate: each type's elements lie at multiples of their size.
         tensors.sort_by(|(a, one), (b, other)| other.dtype.cmp(&one.dtype).then(a.cmp(b)));

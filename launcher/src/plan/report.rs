@@ -188,7 +188,7 @@ impl StepFigures {
         Self::weighted_mean(figures.map(|own| (1.0, own)))
     }
 
-    /// The mean of figures that each count so often; `None` without any.
+    /// The mean of figures, each with its weight; `None` without any.
     pub fn weighted_mean<'a>(figures: impl Iterator<Item = (f64, &'a StepFigures)>) -> Option<Self> {
         let all: Vec<(f64, &StepFigures)> = figures.filter(|(times, _)| *times > 0.0).collect();
         let n: f64 = all.iter().map(|(times, _)| times).sum();

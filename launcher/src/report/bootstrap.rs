@@ -73,7 +73,7 @@ impl Differences {
     }
 }
 
-/// Of each column of `samples`; none where there are no numbers.
+/// The interval of each column of `samples`; none where there are no numbers.
 fn middle(samples: &[Vec<f64>], num: usize) -> Vec<Option<Interval>> {
     let column = |column: usize| {
         let mut values: Vec<f64> = samples.iter().map(|sample| sample[column]).collect();
@@ -123,7 +123,7 @@ mod tests {
         assert!(near(found.low, 0.025) && near(found.high, 0.975), "{found:?}, exactly {low} to {high}");
     }
 
-    /// Of many queries the mean is normal: 1.96 standard errors on both sides; of a mean over data sets as well.
+    /// The mean of many queries is normal: 1.96 standard errors on both sides; of a mean over data sets as well.
     #[test]
     fn many_queries_have_the_normal_interval() {
         let values = |seed: u64| (0..2_000).map(move |i| (hash(&[seed, i]) >> 11) as f64 / (1_u64 << 53) as f64 - 0.4);

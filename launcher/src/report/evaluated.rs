@@ -17,7 +17,7 @@ use crate::exit::Fail;
 pub struct Evaluated {
     /// What it is called.
     pub name: String,
-    /// Of how many evaluations this is the mean.
+    /// The number of evaluations that this is the mean of.
     pub num: usize,
     /// By data set.
     pub sets: BTreeMap<String, DataSet>,

@@ -160,7 +160,7 @@ pub fn evaluations(runs: &[Run]) -> Option<Section> {
         let values = run.evaluations.iter().filter_map(|own| Some((own.step, *own.figures.get(name)?)));
         let values: Vec<(u64, f64)> = values.collect();
         let Some(last) = values.last() else { return Cell::none() };
-        // Of equals the first.
+        // The first of equals.
         let best = values.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or(last);
         let note = format!("{:.1} at step {}", 100.0 * best.1, grouped(best.0));
         Cell::noted(format!("{:.1}", 100.0 * last.1), if best.1 > last.1 { note } else { String::new() })

@@ -73,7 +73,7 @@ const REPLACED: [(&str, &[&str]); 6] = [
 const WHOLE: [&str; 1] = ["no"];
 
 impl SbatchOption {
-    /// Of what was typed: `--account=me`, `account=me` or `-Ame`.
+    /// The option that was typed: `--account=me`, `account=me` or `-Ame`.
     ///
     /// # Errors
     /// [`ExitCode::Usage`] for characters that no option has.

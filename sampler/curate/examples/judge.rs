@@ -3,7 +3,7 @@
 //! FILTERS.toml has the keys of `[filters]`; its paths are relative to its folder. Each line of standard input is an
 //! object. `passage` is judged as a pair's, with `query` if it is there, and answered by `broken`, `language` and
 //! `passage`. `split` is a text to split, and answered by `words` and `sentences`. With TIMES all lines are read first
-//! and judged so many times by one thread; the answers are the seconds of each time.
+//! and judged TIMES times by one thread; the answers are the seconds of each time.
 
 use std::error::Error;
 use std::fs;

@@ -45,7 +45,7 @@ pub struct Curate {
     /// same command without this does the rest
     #[arg(long, value_name = "I/N")]
     pub share: Option<UnitsShare>,
-    /// Read only so many records of each file, to try a recipe
+    /// Records of each file to read at most, to try a recipe
     #[arg(long, value_name = "RECORDS")]
     pub first: Option<u64>,
 }
@@ -55,7 +55,7 @@ pub struct Curate {
 pub struct UnitsShare {
     /// Which, from 0.
     pub index: usize,
-    /// Of how many.
+    /// The number of parts.
     pub of: usize,
 }
 

@@ -23,7 +23,7 @@ fn a_folder_that_is_there_is_left_alone() {
     let said = place.succeed(&["mldr", "MLDR", "--out", "eval"]);
     assert_eq!(said, "eval/th: was there already, of the same files\n");
     assert_eq!(fs::metadata(place.path("eval/th/corpus.jsonl.zst")).unwrap().modified().unwrap(), before);
-    // Of another corpus, or of somebody else's making.
+    // The folder is of another corpus, or of somebody else's making.
     place.write("MLDR/mldr-v1.0-th/corpus.jsonl", "{\"docid\": \"d0\", \"text\": \"other\"}\n");
     place.refuse(
         &["mldr", "MLDR", "--out", "eval"],

@@ -97,7 +97,7 @@ impl Pack {
     /// The row so far, if there is one. Its language is that of most of its tokens.
     pub(super) fn take(&mut self) -> Option<(usize, LabelledRow)> {
         let Open { source, content, num_cut, languages } = self.open.take()?;
-        // Of several with equally many tokens the first by name, for the same store in every run.
+        // The first by name of several with equally many tokens, for the same store in every run.
         let most = languages.into_iter().rev().max_by_key(|&(_, tokens)| tokens);
         let language = most.map(|(language, _)| language).unwrap_or_default();
         let tokens = TokenRow { query: content, ..TokenRow::default() };

@@ -75,7 +75,7 @@ impl Inputs {
         Ok(Self { folder: folder.to_owned() })
     }
 
-    /// The command that computes a case on so many ranks.
+    /// The command that computes a case on `ranks` ranks.
     pub fn step(&self, programs: &Programs, case: &Case, precision: &str, ranks: usize) -> Command {
         let model = if case.wide { "wide" } else { "nano" };
         let mut command = programs.tercet(["step"]);

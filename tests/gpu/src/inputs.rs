@@ -73,18 +73,18 @@ pub fn wide_model(folder: &Path) -> anyhow::Result<()> {
     safetensors::serialize_to_file(views, metadata, &path).with_context(|| format!("writing {}", path.display()))
 }
 
-/// tokenizer.json of a tokenizer of so many words.
+/// tokenizer.json of a tokenizer, by its number of words.
 pub fn tokenizer(words: usize) -> String {
     word_tokenizer(numbered_words(words)).to_string()
 }
 
-/// A text of so many tokens, the two special ones included, of words below `vocabulary`.
+/// A text of `len` tokens, the two special ones included, of words below `vocabulary`.
 pub fn text(random: &mut Random, len: usize, vocabulary: usize) -> String {
     let words = (2..len.max(3)).map(|_| format!("w{}", random.within(4..vocabulary)));
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Rows of texts of so many tokens: a query, a positive, a negative.
+/// Rows of texts, `lens` tokens of a query and of a passage: a query, a positive, a negative.
 pub fn rows(count: usize, lens: [usize; 2], vocabulary: usize) -> Vec<Value> {
     let mut random = Random::new(11);
     let [query, passage] = lens;

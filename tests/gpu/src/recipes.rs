@@ -48,7 +48,7 @@ pub fn recipe(stage: &Stage, name: &str, recipe: &RecipeBuilder) -> anyhow::Resu
     write(&stage.path(&format!("{name}/recipe.toml")), recipe.to_string())
 }
 
-/// `tercet train` of a recipe into the run folder `run`, on so many ranks.
+/// `tercet train` of a recipe into the run folder `run`, on `ranks` ranks.
 pub fn train(stage: &Stage, recipe: &Path, run: &Path, ranks: usize) -> Command {
     let mut command = stage.programs.tercet(["train"]);
     command.arg(recipe).args(["-n", &ranks.to_string(), "--set"]).arg(named("run_dir", run));

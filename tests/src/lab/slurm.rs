@@ -1,5 +1,5 @@
-//! A real Slurm over a lab's hosts: Debian's munge, slurmctld and a slurmd for each host. Of its two partitions, the
-//! jobs of one (`urgent`) displace those of the other.
+//! A real Slurm over a lab's hosts: Debian's munge, slurmctld and a slurmd for each host. The jobs of one of
+//! its two partitions (`urgent`) displace those of the other.
 //!
 //! Limits: there is no accounting, there are no control groups and no devices.
 

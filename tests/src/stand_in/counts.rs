@@ -12,7 +12,7 @@ type Table = BTreeMap<(String, String), i64>;
 pub struct Counts(Table);
 
 impl Counts {
-    /// Of all processes that wrote to FILE.PID, `file` being what STAND_IN_COUNTS was.
+    /// The counts of all processes that wrote to FILE.PID, `file` being what STAND_IN_COUNTS was.
     pub fn read(file: &Path) -> Self {
         let (folder, name) = (file.parent().unwrap(), format!("{}.", file.file_name().unwrap().to_str().unwrap()));
         let mut table = Table::new();

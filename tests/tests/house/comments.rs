@@ -11,7 +11,7 @@ use super::source::{Kind, files, from_root, tokens};
 /// Columns of a line.
 pub const WIDTH: usize = 120;
 
-/// A line is taken for cut short if the next one's first word would have fitted and so many columns more.
+/// Columns that must be free besides the next line's first word for a line to be taken for cut short.
 const SPARE: usize = 20;
 
 /// Lines without a string that are wider than [`WIDTH`], from 0.

@@ -2,7 +2,8 @@
 //!
 //! [`Command`] is what a rank is told: the arguments of a worker's command ([`args`]) as a struct and as the words of a
 //! command line. The launcher's own commands are these arguments and what only it asks for, such as the number of
-//! ranks. [`says`] is what a rank answers: JSON on its standard output, and in files that others read.
+//! ranks. [`says`] is what a rank answers: JSON on its standard output, and in files that others read. The reports of
+//! `tercet bench` and `tercet-test-gpu`, which other programs read, are there, too.
 //!
 //! What else is expected of a rank:
 //! - only rank 0 writes to standard output, but for signs of life: for `train --events` one [`says::Event`] a line, for

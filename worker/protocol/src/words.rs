@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 pub struct Words(Vec<OsString>);
 
 impl Words {
-    /// Of a command.
+    /// The words of a command, which begin with its name.
     pub fn of(command: &str) -> Self {
         Self(vec![command.into()])
     }

@@ -21,7 +21,7 @@ const BETWEEN: char = '\n';
 pub struct Answers(Vec<String>);
 
 impl Answers {
-    /// Of a question. An answer without a token is left out: DPR's own code finds it in every text.
+    /// The answers to a question. An answer without a token is left out: DPR's own code finds it in every text.
     pub fn new(answers: &[impl AsRef<str>]) -> Self {
         let tokens = answers.iter().map(|answer| tokens(answer.as_ref()));
         Self(tokens.filter(|answer| answer.len() > BETWEEN.len_utf8()).collect())
@@ -50,7 +50,7 @@ fn tokens(text: &str) -> String {
         tokens.push_str(token.as_str());
         tokens.push(BETWEEN);
     }
-    // Of the whole, because no rule of lower case looks past a control.
+    // The whole text's, because no rule of lower case looks past a control.
     tokens.to_lowercase()
 }
 

@@ -58,11 +58,11 @@ pub struct Settings {
 /// Checksums of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WeightsOf {
-    /// Of all weights, heads' included, as they were read.
+    /// The checksum of all weights, heads' included, as they were read.
     pub weights: String,
-    /// Of config.json.
+    /// The checksum of config.json.
     pub config: String,
-    /// Of tokenizer.json.
+    /// The checksum of tokenizer.json.
     pub tokenizer: String,
 }
 
@@ -127,7 +127,7 @@ pub struct Manifest {
 }
 
 impl Settings {
-    /// Of a new index.
+    /// The manifest of a new index.
     pub fn new(model: WeightsOf, corpus: Corpus, encoding: Encoding) -> Self {
         Self { format: FORMAT, model, corpus, encoding }
     }
@@ -155,7 +155,7 @@ impl Settings {
 }
 
 impl Manifest {
-    /// Of the folder at `dir`, if its index is finished.
+    /// The manifest of the folder at `dir`, if its index is finished.
     ///
     /// # Errors
     /// The file cannot be read.

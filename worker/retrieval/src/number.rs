@@ -70,7 +70,7 @@ impl<'a> Numbers<'a> {
     /// Numbers `first..first + count`.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If there are fewer.
     pub fn slice(self, first: usize, count: usize) -> Self {
         let size = self.stored.bytes();
         Self { bytes: &self.bytes[first * size..(first + count) * size], ..self }

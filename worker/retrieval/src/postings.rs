@@ -64,7 +64,7 @@ impl PostingsBuilder {
         Self { values, all: Vec::new() }
     }
 
-    /// Adds passage `doc`, whose distinct tokens these are. Of weights only those above 0 are kept.
+    /// Adds passage `doc`, whose distinct tokens these are. Only weights above 0 are kept.
     pub(crate) fn push(&mut self, doc: u16, tokens: impl Iterator<Item = (u32, f32)>) {
         self.all.extend(tokens.filter(|(_, value)| *value > 0.0).map(|(token, value)| Posting { token, doc, value }));
     }

@@ -38,7 +38,7 @@ pub(crate) fn write(mut entries: Vec<Entry>, out: &mut impl Write) -> io::Result
     Ok(checksum)
 }
 
-/// Of tensors in whatever order.
+/// The checksum of tensors in whatever order.
 fn checksum<'a>(tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
     let mut tensors: Vec<(&str, &[u8])> = tensors.collect();
     tensors.sort_unstable_by_key(|(name, _)| *name);

@@ -95,7 +95,7 @@ impl Texts {
         u32_at(file.bytes(&self.lens), i) as usize
     }
 
-    /// Text `i` of the block, which has so many.
+    /// Text `i` of the block, one of those that it has.
     pub(crate) fn get(&self, file: &MappedTensors, i: usize) -> Result<String, IndexError> {
         let first = file.bytes(&self.first);
         let frame = count_up_to(first, i as u32) - 1;

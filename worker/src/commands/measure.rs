@@ -89,7 +89,7 @@ struct Trial<'a> {
 }
 
 impl<'a> Trial<'a> {
-    /// Of as many texts as a sub-batch takes, one at least.
+    /// A batch of as many texts as a sub-batch takes, one at least.
     fn new(model: &'a M3Model, settings: &'a StepSettings, text_len: usize) -> Self {
         let (limit, len) = (settings.sub_batch, text_len.clamp(2, model.config.max_text_len()));
         let lens = vec![len; (limit.tokens / len).max(1)];

@@ -35,7 +35,7 @@ impl Default for Signs {
 }
 
 impl Signs {
-    /// Of this rank's part of a step; `with_teacher` if its teacher scores are used.
+    /// The numbers of this rank's part of a step; `with_teacher` if its teacher scores are used.
     pub fn of(share: &Share, outcome: &Outcome, with_teacher: bool) -> Self {
         let Told::Contrastive(contrasted) = &outcome.told else {
             // Single texts are contrasted with nothing, and there is one thing to learn from each all the same.

@@ -66,7 +66,7 @@ pub struct Survey {
 }
 
 impl CorpusFiles {
-    /// Of what was typed: files, folders of columns, or BEIR folders. Passages have names.
+    /// The corpus that was typed: files, folders of columns, or BEIR folders. Passages have names.
     pub fn of(paths: &[PathBuf]) -> Self {
         Self { paths: found(paths), of: Holds::Named }
     }
@@ -94,7 +94,7 @@ impl CorpusFiles {
             number += 1;
             visit(number - 1, at, &Unread { number: number - 1, form })
         };
-        // Of a text 128 bits of its hash: that two texts share them is out of the question.
+        // A text stands for 128 bits of its hash: that two texts share them is out of the question.
         let mut seen = HashSet::<[u8; 16]>::new();
         for path in &self.paths {
             match self.of {

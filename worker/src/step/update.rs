@@ -133,7 +133,7 @@ impl AdamW {
         let correction2 = 1.0 - b2.powf(self.updates as f64);
         let gradient = parameters.flat_grad();
         let decayed = parameters.num_decayed();
-        // Of a sharded state the others' weights are yet to come.
+        // The other ranks' weights of a sharded state are yet to come.
         let copy = parameters.copy().filter(|_| !self.is_sharded);
         let mut at = 0;
         for chunk in self.own_ranges.iter().flat_map(|range| cut(range, decayed)) {

@@ -5,7 +5,7 @@
 
 use tch::{Kind, Tensor};
 
-/// Elements that are summed at a time. So many 32-bit numbers, each times a factor below 2¹⁰, stay below 2⁶³.
+/// Elements that are summed at a time. The sum of their 32 bits, each times a factor below 2¹⁰, stays below 2⁶³.
 const PIECE: i64 = 1 << 20;
 /// The number of factors, a prime: elements that change places change the second sum.
 const FACTORS: i64 = 1021;

@@ -19,7 +19,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of work that begins.
+    /// The progress of work that begins.
     pub fn new(screen: Screen) -> Self {
         Self { screen, started: Instant::now(), logged: Instant::now(), open: false }
     }

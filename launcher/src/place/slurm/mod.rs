@@ -1,7 +1,7 @@
 //! The Slurm allocation that this process is in, from the variables that `sbatch`, `salloc` and `srun` set: which nodes
 //! ([`nodelist`]), and how many ranks each takes ([`counts`]).
 //!
-//! Of a heterogeneous job only the first component's nodes can be used: `mpirun` has `srun` start its daemons, which
+//! Only the nodes of a heterogeneous job's first component can be used: `mpirun` has `srun` start its daemons, which
 //! goes to that one. In a container Slurm's programs are often missing: then ranks run on this machine, if that is all
 //! there is.
 

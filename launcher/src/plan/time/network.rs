@@ -44,10 +44,10 @@ impl Network {
         Self { all_reduce_bytes_per_sec: bytes_per_sec, ring_bytes_per_sec: bytes_per_sec, exchange_secs: 0.0 }
     }
 
-    /// Of cards that send so many bytes per second to others of their machine and over a network adapter, of which each
-    /// card has one. An all-reduce goes on as many rings as there are adapters, and each ring leaves a machine once; so
-    /// a rank sends as fast as all of its machine's adapters together, or as to the other cards. A neighbour in another
-    /// machine is reached by one adapter.
+    /// The network of cards, by the bytes per second that a card sends to others of its machine and over a network
+    /// adapter, of which each card has one. An all-reduce goes on as many rings as there are adapters, and each ring
+    /// leaves a machine once; so a rank sends as fast as all of its machine's adapters together, or as to the other
+    /// cards. A neighbour in another machine is reached by one adapter.
     pub fn of([within, adapter]: [f64; 2], world_size: usize, per_machine: usize) -> Self {
         let (all_reduce, ring) = match world_size > per_machine {
             true => (within.min(per_machine as f64 * adapter), within.min(adapter)),

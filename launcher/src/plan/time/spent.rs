@@ -32,7 +32,7 @@ pub struct KindSecs {
 }
 
 impl Spent {
-    /// Of a phase, whose operations the host launches one after the other while the card computes.
+    /// The seconds of a phase, whose operations the host launches one after the other while the card computes.
     pub fn by_kind(&self, launch_secs: f64) -> KindSecs {
         let busy = self.products + self.attention + self.memory;
         KindSecs {

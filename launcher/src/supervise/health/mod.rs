@@ -29,7 +29,7 @@ const SILENT_SECS: f64 = 15.0;
 /// have.
 const STILL_SECS: f64 = 2.0;
 
-/// A rank that evaluates moves if it has told of something new since so many seconds at most. Signs of life come once a
+/// A rank that evaluates moves if the last new thing that it told of is not older than this. Signs of life come once a
 /// second.
 const MOVES_SECS: f64 = 5.0;
 

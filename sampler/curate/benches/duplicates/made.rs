@@ -59,7 +59,7 @@ impl Made {
     /// Calls `visit` with a row.
     pub fn row<T>(&self, number: u64, visit: impl FnOnce(&str, &str, Planted) -> T) -> T {
         let draw = mix(number ^ 0x5eed);
-        // Of a tenth before it, which are new: no duplicate is one of a duplicate.
+        // It is one of the first eight rows of ten that come before, which are new: no duplicate is one of a duplicate.
         let before = number - number % 10;
         let (planted, of) = match number % 10 {
             8 if before > 0 => (Planted::Exact, draw % (before / 10) * 10 + draw / 7 % 8),

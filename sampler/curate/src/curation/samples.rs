@@ -38,7 +38,7 @@ pub struct Shown<'a> {
 }
 
 impl Sample {
-    /// Of the text of `source` at `at`.
+    /// The sample of the text of `source` at `at`.
     pub fn new(source: &str, at: String, query: Option<&str>, passage: &str) -> Self {
         let cut = |text: &str| match text.char_indices().nth(SHOWN) {
             Some((end, _)) => format!("{}…", &text[..end]),

@@ -1,8 +1,8 @@
 //! Benchmarks' texts: what no row may have.
 //!
-//! A benchmark is an evaluation folder as `tercet eval` reads it, or a file of texts. Of a folder count the queries
+//! A benchmark is an evaluation folder as `tercet eval` reads it, or a file of texts. A folder's queries count
 //! that a split other than `train` judges (BEIR's folders have the training queries in the same file), all if there are
-//! no judgments, and its documents. A document counts with its title and without: a row's passage may be either.
+//! no judgments, and so do its documents. A document counts with its title and without: a row's passage may be either.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};

@@ -92,7 +92,7 @@ fn reasons(benchmarks: &[Benchmark]) -> Result<Vec<Reason>, CurateError> {
     }
 }
 
-/// Writes what goes of a unit with so many rows, the first of which has the number `start` among all.
+/// Writes what goes of a unit of `rows` rows, the first of which has the number `start` among all.
 fn write_dropped(
     path: &Path,
     contaminated: &[(u32, u16)],

@@ -46,7 +46,7 @@ pub struct MarkedRows {
 }
 
 impl MarkedRows {
-    /// Of the file `path`.
+    /// The marks of the file `path`.
     ///
     /// # Errors
     /// The operating system's.

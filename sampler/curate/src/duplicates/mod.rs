@@ -9,7 +9,7 @@
 //! 2. exact duplicates: a row before it has the same texts;
 //! 3. near-duplicates: a row before it has the same key in any band, whether that row stays or not (`repeated`).
 //!
-//! There are no clusters, so nothing has to see all pairs. Of rows that are alike in a chain the first stays, unless it
+//! There are no clusters, so nothing has to see all pairs. The first of rows that are alike in a chain stays, unless it
 //! has a benchmark's text: then what is near it goes as well. A row goes only because of a row before it.
 //!
 //! In memory are three bits a row, what `repeated` and `contamination` say of their tables, and a thread's buffers of

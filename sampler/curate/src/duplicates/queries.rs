@@ -3,11 +3,11 @@
 //! MinHash of words misses them: where one of ten words is another, two of three sequences of five words are as well.
 //! Sequences of characters lose a few around the change.
 //!
-//! No text is compared with all. Sequences have an order, rare ones first. Of two texts that share the least share of
-//! sequences the first sequences, as many as [`prefix`] says, have one in common (Chaudhuri, Ganti and Kaushik, 2006;
-//! Bayardo, Ma and Srikant, 2007). So there is a list of queries for each sequence that is among the first ones of a
-//! query, and a text is compared with those in the lists of its own first ones. Most texts have enough sequences that
-//! no query has, and are compared with none.
+//! No text is compared with all. Sequences have an order, rare ones first. If two texts have the least share of
+//! sequences in common, their first sequences, as many as [`prefix`] says, have one in common as well (Chaudhuri, Ganti
+//! and Kaushik, 2006; Bayardo, Ma and Srikant, 2007). So there is a list of queries for each sequence that is among the
+//! first ones of a query, and a text is compared with those in the lists of its own first ones. Most texts have enough
+//! sequences that no query has, and are compared with none.
 
 use std::collections::HashMap;
 

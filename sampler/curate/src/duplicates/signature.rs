@@ -29,7 +29,7 @@ pub struct Bands {
 #[derive(Debug)]
 pub struct Signer {
     shape: Bands,
-    /// Of each function, what it takes the exclusive or with and what it multiplies by; a multiple of [`LANES`].
+    /// For each function, what it takes the exclusive or with and what it multiplies by; a multiple of [`LANES`].
     functions: Vec<[[u32; LANES]; 2]>,
     /// What a unit that leaves a sequence counted for.
     leaving: u64,

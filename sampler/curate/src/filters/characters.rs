@@ -37,7 +37,7 @@ pub const CURRENCY: u16 = 1 << 12;
 pub const BEFORE_POINT: u16 = 1 << 13;
 /// A word that has none of these is not split.
 pub const ACTIVE: u16 = 1 << 14;
-/// Of a script that writes without spaces between words.
+/// Whether a character is of a script that writes without spaces between words.
 pub const UNSPACED: u16 = 1 << 15;
 
 /// Classes by expressions; [`table`] adds those that are made of others.

@@ -67,7 +67,7 @@ impl Detector {
             Self::Model(model) => {
                 for (number, score) in model.scores(text, buffers).into_iter().flatten().enumerate() {
                     let (code, score) = (model.label(number), f64::from(*score));
-                    // Of equally likely languages it is the first.
+                    // It is the first of equally likely languages.
                     if score > found.score {
                         (found.code, found.score) = (code, score);
                     }

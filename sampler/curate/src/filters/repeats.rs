@@ -12,7 +12,7 @@ const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
 #[derive(Debug, Default)]
 pub struct Repeats {
     slots: Vec<u32>,
-    /// Of an n-gram that is the first of its kind: how often it is there.
+    /// For an n-gram that is the first of its kind: how often it is there.
     counts: Vec<u32>,
     parts: Vec<(usize, usize)>,
     joined: Joined,
@@ -87,7 +87,7 @@ impl Repeats {
     }
 
     /// The characters of the most frequent n-gram, with a blank between its words, times the number of its occurrences;
-    /// None if there are fewer than n words. Of equally frequent n-grams it is the first.
+    /// None if there are fewer than n words. It is the first of equally frequent n-grams.
     pub fn top_n_gram(&mut self, n: usize) -> Option<usize> {
         let Self { slots, counts, joined, .. } = self;
         let num = joined.num_n_grams(n)?;

@@ -11,8 +11,8 @@ use crate::error::CurateError;
 const OPTIONS: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
-/// What is below `base` and `named`, by paths or patterns, each once and in the order of their paths. Of what a pattern
-/// matches only what is `wanted`.
+/// What is below `base` and `named`, by paths or patterns, each once and in the order of their paths. What a pattern
+/// matches must be `wanted`.
 ///
 /// # Errors
 /// What `wrong` makes of the reason if a path is not there, or a pattern matches nothing or is none. The operating

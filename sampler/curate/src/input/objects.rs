@@ -9,7 +9,7 @@ use tercet_sampler::{ReadAt, json_object};
 use super::refusal::{Kept, Refusal};
 use crate::error::CurateError;
 
-/// Calls `visit` with each object of `path`. Of columns only those `used` are read.
+/// Calls `visit` with each object of `path`. Only columns that are `used` are read.
 ///
 /// # Errors
 /// The file cannot be read or is evidently another, an object is no `T`, or what `visit` ends with.

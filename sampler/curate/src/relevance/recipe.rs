@@ -15,7 +15,7 @@ pub struct RelevanceRecipe {
     /// Pairs whose dense vectors have a lower cosine go; C-Pack takes 0.43 with the model that it scores by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_score: Option<f64>,
-    /// Pairs go whose passage is not among the best of so many random ones.
+    /// Pairs go whose passage is not among the best beside random ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consistency: Option<Consistency>,
     /// Ranks to start; by default as many as `tercet score` starts.
@@ -54,7 +54,7 @@ pub struct Consistency {
     /// Random passages, of all rows; E5 takes a million.
     #[serde(default = "million")]
     pub passages: NonZeroU64,
-    /// A pair stays whose passage is among so many best; E5 takes 2.
+    /// The number of best passages that a pair's must be among; E5 takes 2.
     #[serde(default = "two")]
     pub top: NonZeroUsize,
 }

@@ -12,7 +12,7 @@ use crate::error::CurateError;
 /// The rows of all units.
 #[derive(Clone, Copy)]
 pub struct Units<'a> {
-    /// Of each unit a file with a line of JSON for each row, with `query` and `pos`.
+    /// A file for each unit, with a line of JSON for each row, with `query` and `pos`.
     pub rows: &'a [PathBuf],
     /// The numbers of a unit's rows that are not asked about, ascending.
     pub dropped: &'a dyn Fn(usize) -> Result<Numbers<'a>, CurateError>,

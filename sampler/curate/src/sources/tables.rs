@@ -69,7 +69,7 @@ impl Header {
         let place = |name: &String| names.iter().position(|found| found == name);
         let places: Vec<(usize, String)> =
             columns.wanted().iter().filter_map(|name| Some((place(name)?, name.clone()))).collect();
-        // Of a name with a point in it the part before the point is wanted too, and is no column here.
+        // The part of a name before a point is wanted too, and is no column here.
         let is_missing = |name: &&String| !is_part(name, columns.wanted()) && place(name).is_none();
         if let Some(missing) = columns.wanted().iter().find(is_missing) {
             let whence = if named.is_some() { "among `columns`" } else { "in the first line" };

@@ -17,10 +17,10 @@ use crate::error::CurateError;
 /// The longest wait of ours before a request is sent again.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
-/// A server is gone if so many requests one after another are given up, or as many as are under way.
+/// Requests that are given up one after another before a server counts as gone; fewer if fewer are under way.
 const GIVEN_UP: usize = 3;
 
-/// It ends if the first requests of a folder are refused, so many of them: others would be as well.
+/// It ends if this number of a folder's requests are refused, and they are the first: others would be as well.
 pub const REFUSED: usize = 8;
 
 /// Why not all requests have an answer.

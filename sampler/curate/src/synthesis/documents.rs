@@ -16,7 +16,7 @@ use super::recipe::{Documents, Recipe};
 use crate::error::CurateError;
 use crate::input::{Field, Refusal, TextsOnDisk, for_each_object};
 
-/// For each question that is wanted so many documents are ready: one about which no answer passes is replaced.
+/// Documents that are ready for each question that is wanted: one about which no answer passes is replaced.
 const READY: usize = 2;
 
 /// Detected names of languages, other than `und`.
@@ -157,7 +157,7 @@ fn wanted(recipe: &Recipe, language: &str) -> usize {
     ready(of.of(language)) + of.corpus.number(language)
 }
 
-/// The documents about which so many questions are asked at most.
+/// The number of documents about which `questions` questions are asked at most.
 pub fn ready(questions: usize) -> usize {
     READY * questions
 }

@@ -23,7 +23,7 @@ impl Pace {
         Self { per_request, per_token, next_request: now, next_tokens: now, paused_until: now }
     }
 
-    /// How long a request with so many tokens must wait. None: it may be sent, and takes its place.
+    /// How long a request with this number of tokens must wait. None: it may be sent, and takes its place.
     pub fn wait(&mut self, tokens: u64) -> Option<Duration> {
         let now = Instant::now();
         let next = self.next_request.max(self.next_tokens).max(self.paused_until);
@@ -35,7 +35,7 @@ impl Pace {
         None
     }
 
-    /// A request used so many tokens less than it could have.
+    /// A request used fewer tokens than it could have, by this number.
     pub fn give_back(&mut self, tokens: u64) {
         self.next_tokens = self.next_tokens.checked_sub(self.time(tokens)).unwrap_or(self.next_tokens);
     }
@@ -45,7 +45,7 @@ impl Pace {
         self.paused_until = self.paused_until.max(Instant::now() + wait);
     }
 
-    /// The least time for so many requests and tokens.
+    /// The least time for these numbers of requests and tokens.
     pub fn least(&self, requests: u64, tokens: u64) -> Duration {
         let requests = self.per_request.as_secs_f64() * requests as f64;
         Duration::from_secs_f64(requests.max(self.per_token * tokens as f64))

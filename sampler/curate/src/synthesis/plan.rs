@@ -119,7 +119,7 @@ pub struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// Of these documents.
+    /// A plan for these documents.
     pub fn new(recipe: &'a Recipe, chosen: &'a Chosen, requests: &'a Requests<'a>) -> Self {
         Self { recipe, chosen, requests, known: HashMap::new() }
     }

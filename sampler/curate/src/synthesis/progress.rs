@@ -19,7 +19,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of what begins now.
+    /// The progress of what begins now.
     pub fn begin() -> Self {
         let begun = Instant::now();
         Self { begun, next: begun + EVERY, waits_until: begun }

@@ -76,7 +76,7 @@ struct Costs {
 }
 
 impl Report {
-    /// Of how languages stand.
+    /// How languages stand.
     pub fn new(recipe: &Recipe, chosen: &Chosen, stands: &[Stand<'_>]) -> Self {
         let of = |stand: &Stand<'_>| {
             let language = stand.language;

@@ -41,7 +41,7 @@ pub struct Requests<'a> {
 }
 
 impl<'a> Requests<'a> {
-    /// Of these documents, with the prompts below `base`.
+    /// The requests about these documents, with the prompts below `base`.
     ///
     /// # Errors
     /// A prompt cannot be read, a chosen language has none, or a parameter has no place in JSON.

@@ -113,7 +113,7 @@ fn lengths_are_told_in_tokens_as_well_where_a_tokenizer_is_named() {
         let counts = languages.values().filter_map(|language| language[of]["tokens"].pointer(what)?.as_u64());
         counts.sum::<u64>()
     };
-    // Of source b 13 rows stay, whose passages have 12 words and whose queries have 3.
+    // 13 rows of source b stay, whose passages have 12 words and whose queries have 3.
     assert_eq!((sum("passage", "/tokens"), sum("passage", "/from/12")), (13 * 12, 13));
     assert_eq!((sum("query", "/tokens"), sum("query", "/from/3")), (13 * 3, 13));
     assert!(std::fs::read_to_string(place.path("out/report.svg")).unwrap().contains("Tokens of passages"));

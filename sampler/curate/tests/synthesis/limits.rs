@@ -115,7 +115,7 @@ fn a_server_that_counts_more_than_can_be_passes_a_limit_by_one_answer() {
         assert!(used <= cap && used > cap / 2, "{used} of {cap}");
     }
     assert!(place.lines("out/report.txt").iter().any(|line| line.starts_with("an answer used 10.00 times")));
-    // Of one whose excess nobody knows yet only one is under way.
+    // Only one request is under way while nobody knows by how much answers exceed what was asked for.
     let (other, before) = (Place::new(), stub.num_requests());
     documents(&other, 24);
     recipe(&other, &stub.endpoint, QUESTIONS, &more.replace("500", "1400"));

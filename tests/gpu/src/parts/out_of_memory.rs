@@ -13,7 +13,7 @@ use crate::sizes::TOKENIZER_WORDS;
 use crate::stage::Stage;
 use tercet_fixtures::RecipeBuilder;
 
-/// Bytes of a token's graph in each layer and dimension; it has about 24, so that so many tokens do not fit.
+/// Bytes of a token's graph in each layer and dimension; it has about 24, so the tokens that are asked for do not fit.
 const GRAPH_BYTES: usize = 16;
 
 pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<()> {

@@ -19,7 +19,7 @@ use crate::stage::Stage;
 /// Steps of the run.
 const STEPS: u64 = 6;
 
-/// What float64's sums in another order become in so many updates, each of which divides by a gradient's own size.
+/// What float64's sums in another order become in these updates, each of which divides by a gradient's own size.
 const FP64: f64 = 1e-7;
 /// The same of float32.
 const FP32: f64 = 1e-3;

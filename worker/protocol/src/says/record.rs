@@ -28,7 +28,7 @@ pub struct StepRecord {
     /// In pre-training the shares of masked words that were predicted first, by name of the side.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub accuracies: BTreeMap<String, f64>,
-    /// In pre-training, every so many steps (`pretrain.gap_every`): by how much the decoder's loss is larger with
+    /// In pre-training, in every step that looks (`pretrain.gap_every`): by how much the decoder's loss is larger with
     /// another text's sentence vector, which is what the vector carries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decoder_gap: Option<f64>,

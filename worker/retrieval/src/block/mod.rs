@@ -31,7 +31,7 @@ pub struct Block {
 }
 
 impl Block {
-    /// Maps the file at `path`. Of its content only the header is read.
+    /// Maps the file at `path`. Only its header is read.
     ///
     /// # Errors
     /// It cannot be read, or is no such block.

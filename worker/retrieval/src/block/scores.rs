@@ -27,7 +27,7 @@ impl Block {
     /// 0 without a common token.
     ///
     /// # Panics
-    /// If no block has so many passages.
+    /// If `i` is larger than a block's last passage can be.
     pub fn lexical_of(&self, query: &[(u32, f32)], i: usize) -> f32 {
         let doc = u16::try_from(i).expect("a passage of a block");
         let weight = |token: u32| self.lexical.as_ref()?.list(&self.file, token)?.value_of(doc);

@@ -101,7 +101,7 @@ impl Candidates {
                 rank += 1;
                 Reason::PositiveElsewhere
             } else if let Some(&place) = seen.get(&own[0]) {
-                // Of copies with one score the first of the corpus stands for all.
+                // The first of the corpus stands for all copies with one score.
                 let kept: &mut Hit = &mut found.ranked[place];
                 if kept.score == hit.score {
                     kept.doc = kept.doc.min(hit.doc);

@@ -142,7 +142,7 @@ impl Known {
 }
 
 impl RowIds {
-    /// Of the query with its prompt, the query alone, and the positives.
+    /// Identities of the query with its prompt, the query alone, and the positives.
     pub fn of(ids: &[Option<u64>]) -> Self {
         Self { queries: [ids[0], ids[1]], positives: ids[2..].iter().flatten().copied().collect() }
     }

@@ -19,7 +19,7 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
-    /// Of what was typed.
+    /// The outputs that were typed.
     ///
     /// # Errors
     /// [`CommandError::Usage`]: a name that is no file of lines, inputs whose outputs would have one name, an input

@@ -128,7 +128,7 @@ impl Values {
     }
 }
 
-/// Of values in order, each with how often it occurs.
+/// The quantiles of values in order, each with how often it occurs.
 fn quantiles(values: impl Iterator<Item = (f64, u64)>) -> Option<Quantiles> {
     let values: Vec<(f64, u64)> = values.collect();
     let all: u64 = values.iter().map(|(_, count)| count).sum();

@@ -51,7 +51,7 @@ impl Attended {
 }
 
 impl Attention {
-    /// Of all tokens, [T, d], from queries, keys and values beside each other, [T, 3d].
+    /// The attended values of all tokens, [T, d], from queries, keys and values beside each other, [T, 3d].
     pub fn forward(&self, qkv: &LinearOutput, texts: &TextRows) -> Attended {
         match Engine::of(&qkv.values) {
             Engine::Cpu => Attended::Kernel(self.kernel(qkv, texts).forward(&qkv.values)),
@@ -71,7 +71,7 @@ impl Attention {
         }
     }
 
-    /// Of each text's first token, [texts, d]; `firsts` are rows of one a text.
+    /// The attended values of each text's first token, [texts, d]; `firsts` are rows of one a text.
     pub fn forward_cls(&self, cls: &CrossAttention, firsts: &TextRows, texts: &TextRows) -> Attended {
         match Engine::of(&cls.query) {
             Engine::Cpu => Attended::Kernel(self.cls_kernel(texts).forward(&cls.query, &cls.key_value)),
@@ -102,8 +102,8 @@ impl Attention {
         }
     }
 
-    /// The name of what attends to numbers of the type and device of `like`, with heads of so many dimensions: `own`,
-    /// `flash` or `reference`.
+    /// The name of what attends to numbers of the type and device of `like`, with heads of `head_size` dimensions:
+    /// `own`, `flash` or `reference`.
     pub fn kernel_name(&self, like: &Tensor, head_size: i64) -> &'static str {
         match Engine::of(like) {
             Engine::Cpu => "own",

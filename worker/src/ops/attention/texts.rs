@@ -21,7 +21,7 @@ impl TextRows {
     /// The rows of `spans`, which [`spans()`] makes; `starts` has [`starts()`] of them, on the device that computes.
     ///
     /// # Panics
-    /// If `starts` is not of so many texts.
+    /// If `starts` is of another number of texts.
     pub fn new(spans: Vec<TextSpan>, starts: Tensor) -> Self {
         assert_eq!(
             starts.size(),
@@ -47,7 +47,7 @@ impl TextRows {
     }
 }
 
-/// Spans of so many rows each, one after another.
+/// Spans of these numbers of rows, one after another.
 pub fn spans(lens: impl IntoIterator<Item = usize>) -> Vec<TextSpan> {
     let mut first = 0;
     let span = |len| {

@@ -130,7 +130,7 @@ struct Judge<'a> {
     data: &'a Dataset,
     how: &'a Evaluation,
     index: &'a Index,
-    /// Of each ranking its figures so far.
+    /// Each ranking's figures so far.
     figures: Vec<Figures>,
     /// The run file of each ranking, if there are any.
     files: Vec<(PathBuf, AtomicFile)>,

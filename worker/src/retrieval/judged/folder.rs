@@ -3,7 +3,7 @@
 //! split does not judge are left out. Unlike that loader, two texts of one name are refused, and the first two files
 //! may be packed, or have columns.
 //!
-//! Rank 0 reads the folder. Of the corpus it keeps the places of documents that have to do with a query.
+//! Rank 0 reads the folder. It keeps the places of the corpus' documents that have to do with a query.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};

@@ -21,7 +21,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Of documents that are ranked as in `ranking`, as far as it is looked at.
+    /// What is seen of documents that are ranked as in `ranking`, as far as it is looked at.
     pub fn new<'a>(
         ranking: impl Iterator<Item = &'a str>,
         judgments: Option<&Judgments>,
@@ -55,7 +55,7 @@ impl Seen {
                 let precisions = (1..).zip(places()).map(|(found, place)| f64::from(found) / (place + 1) as f64);
                 precisions.sum::<f64>() / num_relevant
             }
-            // Of as many documents as were asked for, also where the list is shorter.
+            // The share of as many documents as were asked for, also where the list is shorter.
             MetricKind::Precision | MetricKind::AnswerRecall => places().count() as f64 / at as f64,
         }
     }

@@ -21,8 +21,8 @@ pub struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// Of an index that `encoder`'s model made. Reads this rank's part of it, to see that it is whole. Every rank calls
-    /// it.
+    /// A search in an index that `encoder`'s model made. Reads this rank's part of it, to see that it is whole. Every
+    /// rank calls it.
     ///
     /// # Errors
     /// A block that is damaged, or a prompt that leaves no room for a query; a rank that is gone.

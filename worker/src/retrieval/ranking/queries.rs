@@ -27,7 +27,7 @@ pub(super) struct Vectors {
     /// [Q, d], on this rank's device.
     pub dense: Tensor,
     pub lexical: Vec<TokenWeights>,
-    /// Of each token qtf · idf.
+    /// qtf · idf of each token.
     pub bm25: Vec<TokenWeights>,
     /// The same of each word.
     pub bm25_words: Vec<WordWeights>,
@@ -57,7 +57,7 @@ impl Vectors {
         })
     }
 
-    /// Of each text the weights that BM25 is computed with.
+    /// The weights of each text that BM25 is computed with.
     pub fn bm25(search: &Search, texts: &[&str]) -> anyhow::Result<Vec<TokenWeights>> {
         let tokens = search.encoder.tokens(texts, search.query_max_len)?;
         Ok(weighed(tokens, |token| search.bm25.idf(search.index.document_frequency(*token))))
@@ -69,7 +69,7 @@ impl Vectors {
     }
 }
 
-/// Of each query's terms qtf · idf, ascending by term.
+/// qtf · idf of each query's terms, ascending by term.
 fn weighed<T: Ord + Clone + Hash>(queries: Vec<Vec<T>>, idf: impl Fn(&T) -> f64) -> Vec<Vec<(T, f32)>> {
     let distinct: HashSet<&T> = queries.iter().flatten().collect();
     let idf: HashMap<T, f64> = distinct.into_iter().map(|term| (term.clone(), idf(term))).collect();

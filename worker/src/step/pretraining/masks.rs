@@ -13,8 +13,8 @@ use tercet_sampler::{Share, SpecialTokens, TextInput, hash};
 use crate::model::M3Model;
 use crate::model::pretraining::{DecoderRow, HiddenPlaces, HiddenWords};
 
-/// Of the tokens that the encoder has to predict, the share that becomes the mask token, and the share that becomes
-/// that or a random word; the rest stays as it is (Devlin et al., 2019, arXiv 1810.04805).
+/// Shares of the tokens that the encoder has to predict: what becomes the mask token, and what becomes that or a
+/// random word; the rest stays as it is (Devlin et al., 2019, arXiv 1810.04805).
 const SHOWN_AS: [f64; 2] = [0.8, 0.9];
 
 /// What a hash decides.
@@ -205,7 +205,7 @@ struct Words {
 }
 
 impl Words {
-    /// `count` places: those with the smallest hashes. Of whole words it takes those whose first places have the
+    /// `count` places: those with the smallest hashes. It takes whole words whose first places have the
     /// smallest hashes, as many as fit into `count` places. A word that is too long for what is left is passed over.
     fn drawn(&self, key: u64, what: &[u64], count: usize) -> Vec<usize> {
         let key = hash(&[&[key], what].concat());

@@ -40,7 +40,7 @@ fn rows_that_are_there_already_go() {
     let units = [place.unit("1", Compared::Passage, &first), place.unit("2", Compared::Passage, &second)];
     let found = place.find(&units, 2);
     assert_eq!(found, [dropped(&[(2, EXACT), (3, NEAR)]), dropped(&[(1, EXACT), (2, EXACT), (3, NEAR)])]);
-    // Of equal rows the first stays, whichever that is.
+    // The first of equal rows stays, whichever that is.
     let [one, two] = units;
     let found = place.find(&[two, one], 2);
     assert_eq!(found, [dropped(&[(2, EXACT), (3, NEAR)]), dropped(&[(1, EXACT), (2, EXACT), (3, NEAR)])]);

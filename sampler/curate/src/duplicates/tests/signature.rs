@@ -60,7 +60,7 @@ fn signatures_estimate_the_share_of_common_sequences() {
     }
     let (mean, square) = (sum / f64::from(pairs), squares / f64::from(pairs));
     println!("of {pairs} pairs {beyond} deviate by more than 3σ; mean {mean:.3} σ, mean square {square:.3} σ²");
-    // Of a normal distribution 27 do. Pairs with a paragraph in common are not independent.
+    // In a normal distribution 27 do. Pairs with a paragraph in common are not independent.
     assert!(beyond <= 60 && mean.abs() < 0.1 && (square - 1.0).abs() < 0.1);
 }
 

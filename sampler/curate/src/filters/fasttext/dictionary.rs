@@ -15,7 +15,7 @@ pub struct Dictionary {
     num_words: u32,
     labels: Vec<String>,
     label_counts: Vec<i64>,
-    /// Of quantized models: the n-grams that were kept, by their bucket; None if all were.
+    /// In quantized models: the n-grams that were kept, by their bucket; None if all were.
     kept: Option<HashMap<u32, u32>>,
     arguments: Arguments,
 }

@@ -15,7 +15,7 @@ const SOFTMAX: i32 = 3;
 pub struct Output {
     weights: Matrix,
     num_labels: usize,
-    /// Of a tree, the two nodes below each inner node, as numbers of nodes; labels are the first nodes.
+    /// In a tree, the two nodes below each inner node, as numbers of nodes; labels are the first nodes.
     tree: Option<Vec<(usize, usize)>>,
 }
 

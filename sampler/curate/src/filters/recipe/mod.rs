@@ -27,7 +27,7 @@ pub struct FiltersRecipe {
     pub passage_chars: Option<Range>,
     /// Words of a passage.
     pub passage_words: Option<Range>,
-    /// The longer of the two texts has at most so many times the characters of the shorter one.
+    /// The longer of the two texts has at most this multiple of the shorter one's characters.
     pub length_ratio_max: Option<f64>,
     /// The most of a query, as a share of its characters, that stands in the passage as one stretch of words.
     pub copy_max: Option<f64>,

@@ -76,7 +76,7 @@ fn a_dump_gives_its_articles_and_says_what_else_it_has() {
     let given = Corpus::new(keys, "a.xml", dump(&page("Berlin", BERLIN))).given();
     assert_eq!(given.pairs[0].0, "Berlin ist die Haupt\u{ad}stadt von Deutschland.");
     assert_eq!(given.languages, [Some("xx".to_owned())]);
-    // Of a page's history the last revision counts.
+    // The last revision of a page's history counts.
     let history = page("A", "new")
         .replace("<revision>", "<revision><text xml:space=\"preserve\">old</text></revision><revision>");
     assert_eq!(Corpus::new("kind = \"title-body\"", "a.xml", dump(&history)).given().pairs, pairs(&[("A", "new")]));

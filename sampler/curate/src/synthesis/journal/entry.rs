@@ -9,7 +9,7 @@ use super::super::reply::Answer;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Entry {
-    /// The request is about to be sent, or stands in a batch file. It can use so many tokens.
+    /// The request is about to be sent, or stands in a batch file. It can use `tokens` tokens.
     Sent {
         /// The request.
         key: String,

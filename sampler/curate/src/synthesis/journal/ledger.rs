@@ -72,7 +72,7 @@ impl Excess {
 }
 
 impl Ledger {
-    /// Of no lines.
+    /// The ledger of a journal without lines.
     pub fn new() -> Self {
         Self {
             known: HashMap::new(),

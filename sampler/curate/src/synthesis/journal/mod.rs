@@ -88,8 +88,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Has the requests asked again that were refused, if so many were and none has an answer. Returns what to say
-    /// then.
+    /// Has the requests that were refused asked again, if there are `least` of them or more and none has an answer.
+    /// Returns what to say then.
     ///
     /// # Errors
     /// The operating system's.

@@ -79,7 +79,7 @@ mod tests {
         ModelOptions { positions, max_position_embeddings, normalize, ..Default::default() }
     }
 
-    /// Of 64 learned positions: `nano_xlmr_mae`, whose first is row 2, or `nano_bert_mae`.
+    /// A model of 64 learned positions: `nano_xlmr_mae`, whose first is row 2, or `nano_bert_mae`.
     fn load(nano: &str, options: &ModelOptions, kind: Kind) -> M3Model {
         M3Model::load(&golden(nano).join("hf"), options, Device::Cpu, kind).unwrap()
     }
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(of(Positions::Fresh, 1).parameters.flat, one.parameters.flat);
         let drawn = |model: &M3Model| model.parameters.leaf(TABLE).narrow(0, 66, 1_934);
         assert_ne!(drawn(&one), drawn(&other));
-        // Of 62,000 numbers, the standard deviation is config.json's to 0.3 %.
+        // The standard deviation of 62,000 numbers is config.json's to 0.3 %.
         let (mean, deviation) = (drawn(&one).mean(Kind::Double), drawn(&one).std(true));
         assert!(mean.double_value(&[]).abs() < 5e-4 && (deviation.double_value(&[]) - 0.02).abs() < 5e-4);
         for head in ["colbert_linear.weight", "sparse_linear.weight"] {
