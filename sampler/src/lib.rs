@@ -39,8 +39,8 @@ pub use eval_folder::{EvalFolder, NamedBy, check_evaluation};
 pub use identity::{TextIds, text_id};
 pub use layout::{SubBatchLayout, SubBatchLimit, lay_out};
 pub use lines::{
-    LineReader, LinesOf, PackedWriter, Unpacked, evident, json_fields, json_object, plain_or_packed, unpacked,
-    unpacked_name, utf8,
+    LineReader, LinesOf, PackedWriter, Unpacked, evident, json_fields, json_object, plain_or_packed, unpacked, unpacked_name,
+    utf8,
 };
 pub use place::ReadAt;
 pub use plan::hash;
@@ -50,7 +50,7 @@ pub use plan::{
 };
 pub use prefetch::{BATCHES_AHEAD, Prefetcher};
 pub use prepare::{
-    Companions, Long, OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, TextOptions,
+    Companions, Long, OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, Skipped, TextOptions,
     detect_language, is_unfinished, prepare, prepare_with,
 };
 pub use records::{for_each_object, is_of_objects};

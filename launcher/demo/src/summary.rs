@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
-use serde::{Deserialize, Serialize};
+use tercet_protocol::says::StepRecord;
+use tercet_protocol::says::eval::{Metrics, Results};
 
 /// Heads and combinations in the table's order.
 pub(crate) const HEADS: [&str; 5] = tercet_configs::EvalSection::BY_HEADS;
@@ -14,22 +15,17 @@ pub(crate) const HEADS: [&str; 5] = tercet_configs::EvalSection::BY_HEADS;
 /// What counting words achieves: tokens of the model, which need no training (Robertson et al., 1994).
 pub(crate) const BM25: &str = "bm25";
 
-/// How well a task was answered, as means over its queries; with the names that `tercet eval` uses.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Scores {
-    #[serde(rename = "ndcg@10")]
-    pub ndcg_at_10: f64,
-    #[serde(rename = "recall@100")]
-    pub recall_at_100: f64,
-}
+/// The figures that are shown, as `tercet eval` names them.
+const SHOWN: [&str; 2] = ["ndcg@10", "recall@100"];
 
-/// Task → head → figures, as `tercet eval --json` writes them.
-pub(crate) type Figures = BTreeMap<String, BTreeMap<String, Scores>>;
-
-/// Reads what `tercet eval --json` wrote.
-pub(crate) fn read_figures(path: &Path) -> anyhow::Result<Figures> {
+/// Reads what `tercet eval --json` wrote: task → head → the figures that are shown.
+pub(crate) fn read_figures(path: &Path) -> anyhow::Result<Results> {
     let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{}", path.display()))
+    let mut results: Results = serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
+    for metrics in results.values_mut().flat_map(BTreeMap::values_mut) {
+        metrics.retain(|name, _| SHOWN.contains(&name.as_str()));
+    }
+    Ok(results)
 }
 
 /// The model after each stage, and before the first, by the names of its figures.
@@ -39,9 +35,9 @@ pub(crate) const STAGES: [&str; 4] = ["untrained", "stage1", "stage2", "stage3"]
 #[derive(Debug)]
 pub(crate) struct Summary {
     /// As [`STAGES`].
-    pub stages: [Figures; STAGES.len()],
+    pub stages: [Results; STAGES.len()],
     /// By task.
-    pub bm25: BTreeMap<String, Scores>,
+    pub bm25: BTreeMap<String, Metrics>,
     /// Steps of all stages.
     pub steps: u64,
     pub tokens_per_sec: f64,
@@ -95,13 +91,14 @@ impl Summary {
             let _ = writeln!(table, "{:<18}{stages}   {stages}", "after stage");
             for head in HEADS {
                 let after: Vec<_> = self.stages.iter().filter_map(|figures| figures.get(task)?.get(head)).collect();
-                let row = |value: fn(&Scores) -> f64| -> String {
-                    after.iter().map(|scores| format!("{:>7.3}", value(scores))).collect()
+                let row = |name: &str| -> String {
+                    after.iter().map(|metrics| format!("{:>7.3}", figure(metrics, name))).collect()
                 };
-                let _ = writeln!(table, "  {head:<16}{}   {}", row(|s| s.ndcg_at_10), row(|s| s.recall_at_100));
+                let [ndcg, recall] = SHOWN.map(row);
+                let _ = writeln!(table, "  {head:<16}{ndcg}   {recall}");
             }
             if let Some(bm25) = self.bm25.get(task) {
-                let (ndcg, recall) = (bm25.ndcg_at_10, bm25.recall_at_100);
+                let [ndcg, recall] = SHOWN.map(|name| figure(bm25, name));
                 let _ = writeln!(table, "  {:<16}{ndcg:>28.3}   {recall:>28.3}", "BM25 (untrained)");
             }
         }
@@ -109,32 +106,31 @@ impl Summary {
     }
 }
 
+/// A figure; NaN where `tercet eval` did not report it.
+fn figure(metrics: &Metrics, name: &str) -> f64 {
+    metrics.get(name).copied().unwrap_or(f64::NAN)
+}
+
 /// Real tokens per second over a run's steps, from its metrics.jsonl.
 pub(crate) fn tokens_per_sec(run_dirs: &[impl AsRef<Path>]) -> anyhow::Result<f64> {
-    #[derive(Deserialize)]
-    struct Step {
-        tokens_per_sec: Option<f64>,
-        step_secs: Option<f64>,
-    }
-    let (mut tokens, mut secs) = (0.0, 0.0);
+    let (mut tokens, mut secs) = (0, 0.0);
     for run_dir in run_dirs {
         let path = run_dir.as_ref().join("metrics.jsonl");
         let text = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
-        for step in text.lines().filter_map(|line| serde_json::from_str::<Step>(line).ok()) {
-            if let (Some(rate), Some(step_secs)) = (step.tokens_per_sec, step.step_secs) {
-                tokens += rate * step_secs;
-                secs += step_secs;
-            }
+        // An evaluation's line has neither tokens nor seconds of a step.
+        for step in text.lines().filter_map(|line| serde_json::from_str::<StepRecord>(line).ok()) {
+            tokens += step.tokens;
+            secs += step.step_secs;
         }
     }
-    Ok(if secs > 0.0 { tokens / secs } else { 0.0 })
+    Ok(if secs > 0.0 { tokens as f64 / secs } else { 0.0 })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn figures(ndcg: f64) -> Figures {
+    fn figures(ndcg: f64) -> Results {
         let json = format!(
             r#"{{"mono": {{"dense": {{"ndcg@10": {ndcg}, "recall@100": 0.5, "mrr@10": 0.1}}}},
                 "cross": {{"dense": {{"ndcg@10": 0.25, "recall@100": 0.5, "mrr@10": 0.1}}}}}}"#
@@ -145,8 +141,8 @@ mod tests {
     #[test]
     fn the_monolingual_task_is_at_the_top_and_the_others_below_their_names() {
         let mut stages = [0.125, 0.25, 0.375, 0.5].map(figures);
-        let scores = Scores { ndcg_at_10: 0.625, recall_at_100: 0.75 };
-        stages[3].get_mut("mono").unwrap().insert(BM25.to_owned(), scores);
+        let scores = Metrics::from([("ndcg@10".to_owned(), 0.625), ("recall@100".to_owned(), 0.75)]);
+        stages[3].get_mut("mono").unwrap().insert(BM25.to_owned(), scores.clone());
         let mut summary =
             Summary { stages, bm25: BTreeMap::new(), steps: 7, tokens_per_sec: 9.6, world_size: 2, seconds: 1.0 };
         summary.take_bm25();
@@ -167,7 +163,12 @@ mod tests {
     #[test]
     fn the_rate_is_that_of_all_steps_together() {
         let folder = tempfile::tempdir().unwrap();
-        let lines = "{\"step\":1,\"tokens_per_sec\":100,\"step_secs\":1}\n{\"step\":2,\"tokens_per_sec\":400,\"step_secs\":2}\n";
+        let step = |tokens, step_secs| {
+            let record = StepRecord { tokens, step_secs, ..StepRecord::default() };
+            serde_json::to_string(&record).unwrap() + "\n"
+        };
+        let evaluation = "{\"step\": 2, \"eval_secs\": 9, \"eval/mono/dense/ndcg@10\": 0.5}\n";
+        let lines = [step(100, 1.0), evaluation.to_owned(), step(800, 2.0)].concat();
         fs::write(folder.path().join("metrics.jsonl"), lines).unwrap();
         assert_eq!(tokens_per_sec(&[folder.path()]).unwrap(), 300.0);
     }

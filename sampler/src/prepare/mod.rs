@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 pub use language::detect_language;
 pub use options::{Long, OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, TextOptions};
+pub use skipped::Skipped;
 
 use crate::columns::files_of;
 use crate::error::PrepareError;

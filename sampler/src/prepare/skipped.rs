@@ -1,11 +1,12 @@
 //! The list of rows left out, `skipped.jsonl`, one line of JSON each. Each data set has one while the store is made; in
 //! the end there is one for all.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
 use crate::place::Place;
@@ -18,14 +19,19 @@ pub(super) struct SkippedList {
     bytes: u64,
 }
 
-#[derive(Serialize)]
-struct Skipped<'a> {
-    file: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    row: Option<u64>,
-    reason: &'a str,
+/// A row that was left out: a line of the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped<'a> {
+    /// As it was named.
+    pub file: Cow<'a, str>,
+    /// Its line, from 1, in a file of lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// Its number, from 1, in a table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<u64>,
+    /// A sentence.
+    pub reason: Cow<'a, str>,
 }
 
 impl SkippedList {
@@ -47,7 +53,7 @@ impl SkippedList {
             Place::Line => (Some(number), None),
             Place::Row => (None, Some(number)),
         };
-        let skipped = Skipped { file: &path.to_string_lossy(), line, row, reason };
+        let skipped = Skipped { file: path.to_string_lossy(), line, row, reason: reason.into() };
         let mut line = serde_json::to_vec(&skipped).map_err(io::Error::from).map_err(|e| self.error(e))?;
         line.push(b'\n');
         self.bytes += line.len() as u64;

@@ -1,12 +1,13 @@
 //! What a part has found.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
+use tercet_protocol::says::card::Figures;
 
 /// Figures for the file, lines for the page, and what is wrong.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// By name.
-    pub figures: Map<String, Value>,
+    /// For programs.
+    pub figures: Figures,
     /// Markdown.
     pub lines: Vec<String>,
     /// Sentences; none if all is right.
@@ -16,9 +17,9 @@ pub struct Found {
 }
 
 impl Found {
-    /// Keeps a figure for the file.
+    /// Keeps a figure that no program looks for.
     pub fn figure(&mut self, name: &str, value: impl Into<Value>) {
-        self.figures.insert(name.to_owned(), value.into());
+        self.figures.others.insert(name.to_owned(), value.into());
     }
 
     /// A line of the page.

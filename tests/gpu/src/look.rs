@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use serde_json::Value;
+use tercet_protocol::says::probe;
 
 use crate::programs::Programs;
 
@@ -19,12 +19,11 @@ pub fn gpus(programs: &Programs) -> anyhow::Result<(usize, u64)> {
     let until = Instant::now() + LIMIT;
     // Texts of one token are passed over: this only looks.
     let ended = programs.run(programs.worker(["probe", "--lens", "1"]), until)?;
-    let report: Value = ended.json().context("tercet-worker does not start")?;
-    let count = report["num_gpus"].as_u64().context("tercet-worker probe does not tell the number of GPUs")?;
+    let report: probe::Report = ended.json().context("tercet-worker does not start")?;
     let listed = listed();
-    if count > 0 {
-        let free = report["free_bytes"].as_u64().context("tercet-worker probe does not tell its GPU's memory")?;
-        return Ok((count as usize, free));
+    if report.num_gpus > 0 {
+        let free = report.free_bytes.context("tercet-worker probe does not tell its GPU's memory")?;
+        return Ok((report.num_gpus, free));
     }
     if listed == 0 {
         bail!("there is no GPU here: nvidia-smi lists none and libtorch sees none. Nothing was tried");

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 
 /// How often a program is looked at.
 const POLL: Duration = Duration::from_millis(20);
@@ -141,11 +141,11 @@ impl Ended {
         Ok(self)
     }
 
-    /// Its standard output as JSON, if it succeeded.
+    /// What it wrote as JSON to standard output, if it succeeded.
     ///
     /// # Errors
     /// It did not, or wrote something else.
-    pub fn json(&self) -> anyhow::Result<Value> {
+    pub fn json<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
         self.succeeded()?;
         serde_json::from_str(&self.stdout).with_context(|| format!("reading what `{}` wrote", self.line))
     }

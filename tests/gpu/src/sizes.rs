@@ -1,6 +1,7 @@
 //! How large models and texts are: by the card's memory, or toys.
 
 use tercet_fixtures::ModelConfig;
+use tercet_protocol::says::card::Timed;
 
 const GB: u64 = 1_000_000_000;
 
@@ -16,8 +17,8 @@ pub struct Sizes {
     pub usual_len: usize,
     /// Tokens of a step.
     pub step_tokens: usize,
-    /// Tokens of a sub-batch.
-    pub sub_batch_tokens: usize,
+    /// What the steps whose speed is measured are made of.
+    pub timed: Timed,
     /// Steps that are timed.
     pub timed_steps: usize,
     /// The model that is trained twice and resumed.
@@ -33,8 +34,12 @@ pub struct Sizes {
 /// Tokens that the tokenizer of measurements knows; the models know more, as many as XLM-RoBERTa does.
 pub const TOKENIZER_WORDS: usize = 5000;
 
+/// Tokens of a query at most, and passages of a row, in the steps that are timed.
+const QUERY_LEN: usize = 64;
+const GROUP_SIZE: usize = 2;
+
 impl Sizes {
-    /// For a card with so much free memory.
+    /// For a card that has this memory free.
     pub fn of(free_bytes: u64, small: bool) -> Self {
         if small {
             return Self::toys();
@@ -51,7 +56,7 @@ impl Sizes {
             lens: vec![64, 512, 2048, 8192],
             usual_len: 512,
             step_tokens,
-            sub_batch_tokens: 16_384,
+            timed: Timed { query_len: QUERY_LEN, group_size: GROUP_SIZE, sub_batch_tokens: 16_384 },
             timed_steps: 3,
             repeated: ModelConfig {
                 num_layers: 4,
@@ -72,7 +77,7 @@ impl Sizes {
             lens: vec![16, 128],
             usual_len: 16,
             step_tokens: 512,
-            sub_batch_tokens: 256,
+            timed: Timed { query_len: QUERY_LEN, group_size: GROUP_SIZE, sub_batch_tokens: 256 },
             timed_steps: 1,
             repeated: ModelConfig { dropout: 0.1, initializer_range: 0.1, ..ModelConfig::of_width(32, 200, 64) },
             repeated_len: 64,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 
 use crate::numbers::CpuNumbers;
 use crate::programs::{Ended, Programs};
@@ -46,7 +46,7 @@ impl Stage {
     ///
     /// # Errors
     /// It cannot be started, or did not succeed.
-    pub fn json(&self, command: Command, until: Instant) -> anyhow::Result<Value> {
+    pub fn json<T: DeserializeOwned>(&self, command: Command, until: Instant) -> anyhow::Result<T> {
         self.run(command, until)?.json()
     }
 }

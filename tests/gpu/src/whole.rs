@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, ensure};
+use serde_json::Value;
+use tercet_protocol::says::card::{self, FORMAT, Figures, Outcome, Report};
+use tercet_protocol::says::probe;
 
 use crate::args::Args;
 use crate::found::{Found, NothingToDo};
@@ -12,12 +15,9 @@ use crate::look;
 use crate::numbers::CpuNumbers;
 use crate::parts::{PARTS, Part, cpu_runs, cpu_steps};
 use crate::programs::Programs;
-use crate::report::{Done, Outcome, Report};
+use crate::report::{summary, write_both};
 use crate::sizes::Sizes;
 use crate::stage::Stage;
-
-/// Of the report's form.
-const FORMAT: u32 = 1;
 
 /// What is kept of the whole's time for the report.
 const FOR_THE_REPORT: Duration = Duration::from_secs(2);
@@ -61,47 +61,52 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     };
     let until =
         started + Duration::from_secs(args.limit_secs) - FOR_THE_REPORT.min(Duration::from_secs(args.limit_secs));
-    let mut parts = Vec::new();
+    let (mut parts, mut lines) = (Vec::new(), Vec::new());
     for part in &PARTS {
         let is_wanted = args.only.is_empty() || args.only.iter().any(|name| name == part.name);
         if !is_wanted {
             parts.push(nothing(part, Outcome::NotAskedFor, "it was not asked for (--only)"));
+            lines.push(Vec::new());
             continue;
         }
         if Instant::now() >= until {
             parts.push(nothing(part, Outcome::NotReached, "the time of the whole was over"));
+            lines.push(Vec::new());
             continue;
         }
         eprintln!("[{:4.0} s] {}: {}", started.elapsed().as_secs_f64(), part.name, part.question);
-        let done = one(part, &stage, until);
+        let (done, on_page) = one(part, &stage, until);
         for line in done.why.iter().chain(&done.left_out) {
             eprintln!("         {line}");
         }
         eprintln!("[{:4.0} s] {}: {}", started.elapsed().as_secs_f64(), part.name, done.outcome.words());
         parts.push(done);
+        lines.push(on_page);
     }
     // Models and runs of a card's size are gigabytes.
     _ = std::fs::remove_dir_all(&stage.work);
     let all_right = parts.iter().all(|part| part.outcome.is_no_fault());
     let report = Report {
         format: FORMAT,
-        tercet: env!("CARGO_PKG_VERSION"),
+        tercet: env!("CARGO_PKG_VERSION").to_owned(),
         small: args.small,
         all_right,
         began,
         secs: started.elapsed().as_secs_f64(),
-        shape: stage.sizes.shape,
+        shape: stage.sizes.shape.to_owned(),
+        config: stage.sizes.model.json().as_object().cloned().unwrap_or_default(),
+        timed: stage.sizes.timed,
         cpu_numbers: stage.numbers.made.clone(),
         parts,
     };
-    let [page, json] = report.write(&folder)?;
-    println!("{}: {}", if all_right { "all right" } else { "SOMETHING IS NOT RIGHT" }, report.summary());
+    let [page, json] = write_both(&report, &lines, &folder)?;
+    println!("{}: {}", if all_right { "all right" } else { "SOMETHING IS NOT RIGHT" }, summary(&report));
     println!("to read: {}\nto send: {}", page.display(), json.display());
     Ok(i32::from(!all_right))
 }
 
-/// Does a part; whatever happens in it is its outcome.
-fn one(part: &Part, stage: &Stage, until: Instant) -> Done {
+/// Does a part, whatever happens in it is its outcome; and what the page has of it.
+fn one(part: &Part, stage: &Stage, until: Instant) -> (card::Part, Vec<String>) {
     let started = Instant::now();
     let mut found = Found::default();
     let result = (part.run)(stage, &mut found, until.min(started + Duration::from_secs(part.limit_secs)));
@@ -115,31 +120,28 @@ fn one(part: &Part, stage: &Stage, until: Instant) -> Done {
             if nothing_to_do { Outcome::NotRun } else { Outcome::Failed }
         }
     };
-    Done {
-        name: part.name,
-        question: part.question,
+    let done = card::Part {
         outcome,
         why,
         left_out: found.left_out,
         secs: started.elapsed().as_secs_f64(),
-        limit_secs: part.limit_secs,
         figures: found.figures,
-        lines: found.lines,
-    }
+        ..nothing(part, outcome, "")
+    };
+    (done, found.lines)
 }
 
 /// A part that was not begun.
-fn nothing(part: &Part, outcome: Outcome, why: &str) -> Done {
-    Done {
-        name: part.name,
-        question: part.question,
+fn nothing(part: &Part, outcome: Outcome, why: &str) -> card::Part {
+    card::Part {
+        name: part.name.to_owned(),
+        question: part.question.to_owned(),
         outcome,
         why: vec![why.to_owned()],
         left_out: Vec::new(),
         secs: 0.0,
         limit_secs: part.limit_secs,
-        figures: serde_json::Map::new(),
-        lines: Vec::new(),
+        figures: Figures::default(),
     }
 }
 
@@ -150,9 +152,9 @@ fn write_cpu_numbers(programs: Programs, folder: &Path, file: &Path) -> anyhow::
     let sizes = Sizes::of(0, false);
     let (work, numbers) = (folder.join("work"), CpuNumbers::default());
     let stage = Stage { programs, sizes, work, num_gpus: 0, free_bytes: 0, numbers, at_once: 1 };
-    let report = stage.json(stage.programs.worker(["probe", "--lens", "1"]), until)?;
-    ensure!(report["num_gpus"] == 0, "this machine has a GPU: the CPU's numbers are made on one that has none");
-    let doctor = stage.json(stage.programs.tercet(["doctor", "--json", "-"]), until)?;
+    let report: probe::Report = stage.json(stage.programs.worker(["probe", "--lens", "1"]), until)?;
+    ensure!(report.num_gpus == 0, "this machine has a GPU: the CPU's numbers are made on one that has none");
+    let doctor: Value = stage.json(stage.programs.tercet(["doctor", "--json", "-"]), until)?;
     let mut made = std::collections::BTreeMap::new();
     made.insert("command".to_owned(), "tercet-test-gpu --write-cpu-numbers tests/gpu/cpu-numbers.json".to_owned());
     made.insert("seconds_since_1970".to_owned(), now().to_string());

@@ -12,8 +12,8 @@ use anyhow::Context;
 use tercet_configs::{Device, ModelShape, Recipe};
 use tercet_protocol::Command;
 use tercet_protocol::says::bench;
+use tercet_protocol::says::bench_report::Report;
 
-use self::report::Report;
 use super::recipe;
 use crate::args::Bench;
 use crate::plan::{self, Target};
@@ -33,7 +33,7 @@ pub fn run(args: &Bench) -> anyhow::Result<()> {
     start::run(&placement, &what, Input::Nothing, &screen, |line| output.extend_from_slice(line))?;
     let measured: bench::Report = serde_json::from_slice(&output).context("reading what tercet-worker bench wrote")?;
     let planned = measured.device_peak_bytes.and_then(|_| planned_bytes(&recipe, &measured));
-    let report = Report { planned_device_bytes: planned, ..Report::new(recipe.name, &shape, measured)? };
+    let report = Report { planned_device_bytes: planned, ..report::report(recipe.name, &shape, measured)? };
     let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { table::table(&report) };
     screen.pass(text.as_bytes());
     Ok(())

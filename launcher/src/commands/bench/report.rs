@@ -5,100 +5,53 @@
 //! both sides had to predict. Recomputation does not count, nor do the score matrices, whose lexical part depends
 //! on the texts' words.
 
-use std::collections::BTreeMap;
-
 use anyhow::Context;
-use serde::Serialize;
-use tercet_configs::{ModelShape, Precision};
+use tercet_configs::ModelShape;
 use tercet_protocol::says::bench;
+use tercet_protocol::says::bench_report::{Report, StepReport};
 
 use crate::plan::{Encoded, Predicted, forward_flops};
 
-/// All that `tercet bench` says; what `--json` prints.
-#[derive(Debug, Serialize)]
-pub struct Report {
-    pub recipe: String,
-    pub world_size: usize,
-    /// Of each rank.
-    pub threads: usize,
-    pub precision: Precision,
-    pub num_parameters: f64,
-    /// A rank's best rate in a large matrix product, on its threads, in this precision, while all ranks do the same.
-    pub peak_flops_per_sec: f64,
-    /// The same by libtorch's `matmul`, which is not always the fastest way.
-    pub libtorch_flops_per_sec: f64,
-    /// The step whose rate of tokens is the median; of an even number the slower of the two in the middle.
-    pub median: StepReport,
-    pub steps: Vec<StepReport>,
-    /// The largest rank's.
-    pub peak_rss_bytes: f64,
-    /// The most that a rank's tensors took at once on its GPU; none on CPUs.
-    pub device_peak_bytes: Option<f64>,
-    /// What `tercet plan` expects of it, the program's own memory left out.
-    pub planned_device_bytes: Option<f64>,
+/// The report on the recipe of that name, whose model has this shape.
+///
+/// # Errors
+/// No step was timed.
+pub fn report(recipe: String, shape: &ModelShape, measured: bench::Report) -> anyhow::Result<Report> {
+    let peak = measured.product_flops_per_sec * measured.world_size as f64;
+    let steps: Vec<StepReport> = measured.steps.iter().map(|timed| step(shape, timed, peak)).collect();
+    Ok(Report {
+        recipe,
+        world_size: measured.world_size,
+        threads: measured.threads,
+        precision: measured.precision,
+        num_parameters: shape.num_parameters as f64,
+        peak_flops_per_sec: measured.product_flops_per_sec,
+        libtorch_flops_per_sec: measured.libtorch_product_flops_per_sec,
+        median: median(&steps).context("tercet-worker bench timed no step")?,
+        steps,
+        peak_rss_bytes: measured.peak_rss_bytes,
+        device_peak_bytes: measured.device_peak_bytes,
+        planned_device_bytes: None,
+    })
 }
 
-/// One timed step.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct StepReport {
-    pub step_secs: f64,
-    /// Of all threads of a rank, the ranks' mean.
-    pub cpu_secs: f64,
-    /// Sums to `step_secs`.
-    pub phase_secs: BTreeMap<String, f64>,
-    /// Of all ranks.
-    pub tokens: f64,
-    pub tokens_per_sec: f64,
-    /// Of all ranks.
-    pub model_flops: f64,
-    /// Of what all ranks' matrix products would have done in the time.
-    pub peak_share: f64,
-}
-
-impl Report {
-    /// Of the recipe of that name, whose model has this shape.
-    ///
-    /// # Errors
-    /// No step was timed.
-    pub fn new(recipe: String, shape: &ModelShape, measured: bench::Report) -> anyhow::Result<Self> {
-        let peak = measured.product_flops_per_sec * measured.world_size as f64;
-        let steps: Vec<StepReport> = measured.steps.iter().map(|step| StepReport::new(shape, step, peak)).collect();
-        Ok(Self {
-            recipe,
-            world_size: measured.world_size,
-            threads: measured.threads,
-            precision: measured.precision,
-            num_parameters: shape.num_parameters as f64,
-            peak_flops_per_sec: measured.product_flops_per_sec,
-            libtorch_flops_per_sec: measured.libtorch_product_flops_per_sec,
-            median: median(&steps).context("tercet-worker bench timed no step")?,
-            steps,
-            peak_rss_bytes: measured.peak_rss_bytes,
-            device_peak_bytes: measured.device_peak_bytes,
-            planned_device_bytes: None,
-        })
-    }
-}
-
-impl StepReport {
-    /// `peak` is all ranks' together.
-    fn new(shape: &ModelShape, step: &bench::Step, peak: f64) -> Self {
-        let predicted = Predicted {
-            encoder_labels: step.encoder_labels,
-            decoder_labels: step.decoder_labels,
-            decoder_pairs: step.decoder_pairs,
-        };
-        let encoded = Encoded { tokens: step.tokens, squares: step.squares, predicted, ..Encoded::default() };
-        let model_flops = 3.0 * forward_flops(shape, &encoded);
-        Self {
-            step_secs: step.step_secs,
-            cpu_secs: step.cpu_secs,
-            phase_secs: step.phase_secs.clone(),
-            tokens: step.tokens,
-            tokens_per_sec: step.tokens / step.step_secs,
-            model_flops,
-            peak_share: model_flops / (step.step_secs * peak),
-        }
+/// `peak` is all ranks' together.
+fn step(shape: &ModelShape, timed: &bench::Step, peak: f64) -> StepReport {
+    let predicted = Predicted {
+        encoder_labels: timed.encoder_labels,
+        decoder_labels: timed.decoder_labels,
+        decoder_pairs: timed.decoder_pairs,
+    };
+    let encoded = Encoded { tokens: timed.tokens, squares: timed.squares, predicted, ..Encoded::default() };
+    let model_flops = 3.0 * forward_flops(shape, &encoded);
+    StepReport {
+        step_secs: timed.step_secs,
+        cpu_secs: timed.cpu_secs,
+        phase_secs: timed.phase_secs.clone(),
+        tokens: timed.tokens,
+        tokens_per_sec: timed.tokens / timed.step_secs,
+        model_flops,
+        peak_share: model_flops / (timed.step_secs * peak),
     }
 }
 
@@ -110,12 +63,16 @@ fn median(steps: &[StepReport]) -> Option<StepReport> {
 
 #[cfg(test)]
 pub mod tests {
+    use std::collections::BTreeMap;
+
+    use tercet_configs::Precision;
+
     use super::*;
     use crate::plan::{test_pretraining_shape, test_shape};
 
     /// Steps of these seconds on two ranks that do 10 kFLOP/s each, 10 tokens in texts of 7 and 3.
-    pub fn report(step_secs: &[f64]) -> Report {
-        let step = |secs: f64| bench::Step {
+    pub fn timed(step_secs: &[f64]) -> Report {
+        let of_secs = |secs: f64| bench::Step {
             step_secs: secs,
             cpu_secs: secs,
             phase_secs: [("forward", 0.25), ("recompute", 0.125), ("backward", 0.5), ("loss", 0.125)]
@@ -132,19 +89,19 @@ pub mod tests {
             cpu_matmul: BTreeMap::new(),
             product_flops_per_sec: 10_000.0,
             libtorch_product_flops_per_sec: 8_000.0,
-            steps: step_secs.iter().map(|secs| step(*secs)).collect(),
+            steps: step_secs.iter().map(|secs| of_secs(*secs)).collect(),
             peak_rss_bytes: 1e6,
             device_peak_bytes: None,
             sub_batch_tokens: 8192,
             kept_graph_tokens: 0,
         };
-        Report::new("a".into(), &test_shape(true), measured).unwrap()
+        report("a".into(), &test_shape(true), measured).unwrap()
     }
 
     #[test]
     fn the_share_is_three_passes_over_the_tokens_by_hand() {
         // d 8, ffn 16, 2 layers: 1024 a token and layer; attention 32 per square and layer; heads 16 + 64 a token.
-        let step = &report(&[8.0]).median;
+        let step = &timed(&[8.0]).median;
         assert_eq!(step.model_flops, 3.0 * (2.0 * (10.0 * 1024.0 + 32.0 * 58.0) + 10.0 * 80.0));
         assert_eq!(step.peak_share, step.model_flops / (8.0 * 20_000.0));
         assert_eq!(step.tokens_per_sec, 1.25);
@@ -152,7 +109,7 @@ pub mod tests {
 
     #[test]
     fn pre_training_counts_the_decoder_and_the_words_that_were_predicted_by_hand() {
-        let step = bench::Step {
+        let timed = bench::Step {
             step_secs: 1.0,
             tokens: 10.0,
             squares: 58.0,
@@ -161,7 +118,7 @@ pub mod tests {
             decoder_pairs: 38.0,
             ..bench::Step::default()
         };
-        let report = StepReport::new(&test_pretraining_shape(), &step, 1e6);
+        let report = step(&test_pretraining_shape(), &timed, 1e6);
         // As plan/flops.rs has it by hand.
         let decoder = 6.0 * 768.0 + 10.0 * 256.0 + 32.0 * 38.0;
         let forward = 2.0 * (10.0 * 1024.0 + 32.0 * 58.0) + decoder + 9.0 * (128.0 + 1600.0);
@@ -170,8 +127,8 @@ pub mod tests {
 
     #[test]
     fn the_median_is_one_of_the_steps() {
-        assert_eq!(report(&[4.0, 1.0, 2.0]).median.step_secs, 2.0);
-        assert_eq!(report(&[4.0, 1.0, 2.0, 3.0]).median.step_secs, 3.0);
+        assert_eq!(timed(&[4.0, 1.0, 2.0]).median.step_secs, 2.0);
+        assert_eq!(timed(&[4.0, 1.0, 2.0, 3.0]).median.step_secs, 3.0);
         assert_eq!(median(&[]), None);
     }
 }

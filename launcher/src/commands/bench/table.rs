@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::report::{Report, StepReport};
+use tercet_protocol::says::bench_report::{Report, StepReport};
+
 use crate::plan::{counted, duration, grouped, percent, scaled};
 
 /// The breakdown's lines, each with the worker's phases that it is made of.
@@ -41,16 +42,15 @@ pub fn table(report: &Report) -> String {
 
 /// Seconds and per cent of the step by phase.
 fn breakdown(step: &StepReport) -> String {
-    let secs_of = |phase: &str| step.phase_secs.get(phase).copied().unwrap_or_default();
     let mut text = String::from("the median step\n");
     let mut line = |indent: usize, name: &str, secs: f64| {
         let share = percent(secs / step.step_secs);
         _ = writeln!(text, "{:indent$}{name:width$}{secs:>10.4} s{share:>9}", "", width = 18 - indent);
     };
     for (name, phases) in LINES {
-        line(2, name, phases.iter().copied().map(secs_of).sum());
+        line(2, name, step.secs_of(phases));
         if phases.len() > 1 {
-            phases.iter().for_each(|phase| line(4, phase, secs_of(phase)));
+            phases.iter().for_each(|phase| line(4, phase, step.secs_of(&[*phase])));
         }
     }
     line(2, "sum", step.phase_secs.values().sum());
@@ -91,11 +91,11 @@ fn peak(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::bench::report::tests::report;
+    use crate::commands::bench::report::tests::timed;
 
     #[test]
     fn every_phase_is_in_one_line_and_the_lines_sum_to_the_step() {
-        let table = table(&report(&[8.0, 4.0, 16.0]));
+        let table = table(&timed(&[8.0, 4.0, 16.0]));
         let line = |name: &str| {
             let line = table.lines().find(|line| line.trim_start().starts_with(name));
             line.unwrap_or_else(|| panic!("{name} is missing:\n{table}")).split_whitespace().collect::<Vec<_>>()
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_gpus_peak_stands_beside_the_plans() {
-        let mut report = report(&[8.0]);
+        let mut report = timed(&[8.0]);
         (report.device_peak_bytes, report.planned_device_bytes) = (Some(61.2e9), Some(63e9));
         assert_eq!(peak(&report), "61.2 GB of a GPU (planned: 63.0 GB), 1.00 MB of the host, a rank");
     }

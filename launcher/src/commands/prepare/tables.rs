@@ -8,8 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use anyhow::Context;
-use serde::Deserialize;
-use tercet_sampler::{DatasetMeta, LanguageMeta, PrepareReport};
+use tercet_sampler::{DatasetMeta, LanguageMeta, PrepareReport, Skipped};
 
 /// How many skipped lines are shown; all of them are in the store's list.
 const SHOWN_SKIPPED: usize = 10;
@@ -76,18 +75,11 @@ pub fn languages(datasets: &[DatasetMeta]) -> String {
 
 /// The first of the skipped lines, and where all of them are.
 pub fn skipped(num_skipped: u64, list: &Path) -> anyhow::Result<String> {
-    #[derive(Deserialize)]
-    struct Skipped {
-        file: String,
-        line: Option<u64>,
-        row: Option<u64>,
-        reason: String,
-    }
     let reading = || format!("reading {}", list.display());
     let mut text = format!("{num_skipped} rows were skipped; all of them are listed in {}\n", list.display());
     for line in BufReader::new(File::open(list).with_context(reading)?).lines().take(SHOWN_SKIPPED) {
-        let Skipped { file, line, row, reason } =
-            serde_json::from_str(&line.with_context(reading)?).with_context(reading)?;
+        let line = line.with_context(reading)?;
+        let Skipped { file, line, row, reason } = serde_json::from_str(&line).with_context(reading)?;
         let line = line.map(|line| format!(":{line}")).unwrap_or_default();
         let row = row.map(|row| format!(" row {row}:")).unwrap_or_default();
         text += &format!("  {file}{line}:{row} {reason}\n");

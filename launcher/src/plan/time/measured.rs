@@ -4,8 +4,11 @@
 use std::path::Path;
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tercet_configs::{EncoderConfig, ExitCode, LossSection, ModelSection, ModelShape, Pooling, Precision};
+use tercet_protocol::says::bench_report::StepReport;
+use tercet_protocol::says::card::{ATTENTION, COLLECTIVES, DEVICE, FORMAT, Figures, Report, SPEED, Timed};
+use tercet_protocol::says::probe::Attention;
 use tercet_sampler::{ShareLens, SubBatchLimit};
 
 use super::cards::{Card, SHAPES_SHARE};
@@ -13,17 +16,9 @@ use super::speed::Speed;
 use super::step::{StepSecs, StepWork};
 use super::update;
 use crate::exit::Fail;
-use crate::plan::load::RankLoad;
 use crate::plan::predicted::Predicted;
 use crate::plan::traffic::StepTraffic;
-
-/// The report's form that is understood.
-const FORMAT: u64 = 1;
-/// Tokens of a query, and passages of a row, in the steps that it times (`tests/gpu/src/parts/speed.rs`).
-const QUERY_LEN: usize = 64;
-const GROUP_SIZE: usize = 2;
-/// Tokens of their sub-batches (`tests/gpu/src/sizes.rs`).
-const SUB_BATCH_TOKENS: usize = 16_384;
+use crate::plan::load::RankLoad;
 
 /// A report.
 #[derive(Debug, Clone)]
@@ -36,16 +31,9 @@ pub struct Measured {
     attention: Vec<(f64, f64)>,
     memory: Option<f64>,
     nvlink: Option<f64>,
-    steps: Vec<Timed>,
-}
-
-/// A step that was timed on one card.
-#[derive(Debug, Clone)]
-struct Timed {
-    len: usize,
-    tokens: f64,
-    secs: f64,
-    phase_secs: Map<String, Value>,
+    timed: Timed,
+    /// Tokens of a passage, and the median step of one card.
+    steps: Vec<(usize, StepReport)>,
 }
 
 /// A step that was timed, and what the arithmetic says of it with the rates that were measured.
@@ -81,35 +69,39 @@ impl Measured {
             let words = format!("the report's form is {}, and {FORMAT} is understood", report["format"]);
             return Err(refused(path, &words));
         }
-        if report["small"] != false {
+        let report: Report =
+            serde_json::from_value(report).map_err(|error| refused(path, &format!("{is_none}: {error}")))?;
+        if report.small {
             return Err(refused(path, "the report is of toys (--small), which say nothing of a card"));
         }
         Ok(Self::of(&report))
     }
 
-    fn of(report: &Value) -> Self {
-        let part = |name: &str| {
-            let parts = report["parts"].as_array().into_iter().flatten();
-            parts.into_iter().find(|part| part["name"] == name).map_or(&Value::Null, |part| &part["figures"])
-        };
-        let shape = report["shape"].as_str().and_then(shape_named);
-        let bench = &part("speed")["bench"];
-        let steps: Vec<Timed> =
-            bench.as_object().into_iter().flatten().filter_map(|(len, bench)| Timed::of(len, bench)).collect();
-        let rate = |bench: &Value| bench["peak_flops_per_sec"].as_f64();
-        let rates = bench.as_object().into_iter().flatten().filter_map(|(_, bench)| rate(bench));
-        let mut attention: Vec<(f64, f64)> =
-            part("attention")["attention"].as_array().into_iter().flatten().filter_map(attention_rate).collect();
+    fn of(report: &Report) -> Self {
+        let shape = shape_of(report);
+        let speed = report.figures(SPEED).into_iter().flat_map(|figures| &figures.bench);
+        let rates = speed.clone().map(|(_, bench)| bench.peak_flops_per_sec);
+        let is_timed = |step: &StepReport| step.tokens > 0.0 && step.step_secs > 0.0;
+        let step = |len: &str, step: &StepReport| Some((len.parse().ok()?, step.clone()));
+        let steps: Vec<(usize, StepReport)> = speed
+            .clone()
+            .filter(|(_, bench)| is_timed(&bench.median))
+            .filter_map(|(len, bench)| step(len, &bench.median))
+            .collect();
+        let attention = report.figures(ATTENTION).into_iter().flat_map(|figures| &figures.attention);
+        let mut attention: Vec<(f64, f64)> = attention.filter_map(attention_rate).collect();
         attention.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let updates = steps.iter().filter_map(|step| step.phase("optimizer").filter(|secs| *secs > 0.0));
+        let updates = steps.iter().map(|(_, step)| step.secs_of(&["optimizer"])).filter(|secs| *secs > 0.0);
         let update = updates.reduce(f64::min);
+        let card = report.figures(DEVICE).and_then(|figures| figures.card.clone());
         Self {
-            driver_name: driver_name(part("device")["nvidia_smi"].as_str().unwrap_or_default()),
+            driver_name: card.unwrap_or_default(),
             best_products: rates.reduce(f64::max).filter(|rate| *rate > 0.0),
             attention,
             // An update is nothing but traffic with the memory.
             memory: shape.as_ref().zip(update).map(|(shape, secs)| update::bytes(shape, 1, false) / secs),
-            nvlink: slowest_link(&part("collectives")["bandwidth"]),
+            nvlink: report.figures(COLLECTIVES).and_then(slowest_link),
+            timed: report.timed,
             steps,
             shape,
         }
@@ -150,96 +142,58 @@ impl Measured {
     /// The steps that were timed beside `speed`'s arithmetic, shortest texts first.
     pub fn compared(&self, speed: &Speed) -> Vec<Compared> {
         let Some(shape) = &self.shape else { return Vec::new() };
-        let mut all: Vec<Compared> = self.steps.iter().map(|step| step.compared(shape, speed)).collect();
+        let of = |(len, step): &(usize, StepReport)| compared(shape, self.timed, *len, step, speed);
+        let mut all: Vec<Compared> = self.steps.iter().map(of).collect();
         all.sort_by_key(|step| step.len);
         all
     }
 }
 
-impl Timed {
-    fn of(len: &str, bench: &Value) -> Option<Self> {
-        let median = &bench["median"];
-        let step = Self {
-            len: len.parse().ok()?,
-            tokens: median["tokens"].as_f64()?,
-            secs: median["step_secs"].as_f64()?,
-            phase_secs: median["phase_secs"].as_object()?.clone(),
-        };
-        (step.tokens > 0.0 && step.secs > 0.0).then_some(step)
-    }
-
-    fn phase(&self, name: &str) -> Option<f64> {
-        self.phase_secs.get(name)?.as_f64()
-    }
-
-    fn phases(&self, names: &[&str]) -> f64 {
-        names.iter().filter_map(|name| self.phase(name)).sum()
-    }
-
-    fn compared(&self, shape: &ModelShape, speed: &Speed) -> Compared {
-        let query = self.len.min(QUERY_LEN);
-        let rows = (self.tokens / (query + GROUP_SIZE * self.len) as f64).round().max(1.0) as usize;
-        let share =
-            ShareLens { queries: vec![query; rows], passages: vec![self.len; GROUP_SIZE * rows], num_positives: rows };
-        let kept = if self.phases(&["recompute"]) > 0.0 { 0 } else { usize::MAX };
-        let limit = SubBatchLimit { tokens: SUB_BATCH_TOKENS, texts: 0 };
-        let mut load = RankLoad::new(&share, limit, kept, |_| Predicted::default());
-        load.query_vocabulary = load.query_vectors;
-        let work = StepWork {
-            shape,
-            load: &load,
-            num_global_passages: load.num_passages,
-            traffic: StepTraffic::default(),
-            world_size: 1,
-            shards_state: false,
-            distils: false,
-        };
-        let secs = StepSecs::of(&work, &speed.computed(&work), &speed.network);
-        let encoder = secs.forward_secs + secs.recompute_secs + secs.backward_secs;
-        Compared {
-            len: self.len,
-            measured_tokens_per_sec: self.tokens / self.secs,
-            predicted_tokens_per_sec: load.encoded.tokens / secs.total(),
-            encoder_secs: [self.phases(&["forward", "recompute", "backward", "heads"]), encoder],
-            scoring_secs: [self.phases(&["scoring", "loss"]), secs.scoring_secs],
-            update_secs: [self.phases(&["optimizer"]), secs.update_secs],
-        }
+/// A step with passages of `len` tokens, measured and by arithmetic.
+fn compared(shape: &ModelShape, timed: Timed, len: usize, step: &StepReport, speed: &Speed) -> Compared {
+    let query = len.min(timed.query_len);
+    let rows = (step.tokens / (query + timed.group_size * len) as f64).round().max(1.0) as usize;
+    let passages = vec![len; timed.group_size * rows];
+    let share = ShareLens { queries: vec![query; rows], passages, num_positives: rows };
+    let kept = if step.secs_of(&["recompute"]) > 0.0 { 0 } else { usize::MAX };
+    let limit = SubBatchLimit { tokens: timed.sub_batch_tokens, texts: 0 };
+    let mut load = RankLoad::new(&share, limit, kept, |_| Predicted::default());
+    load.query_vocabulary = load.query_vectors;
+    let work = StepWork {
+        shape,
+        load: &load,
+        num_global_passages: load.num_passages,
+        traffic: StepTraffic::default(),
+        world_size: 1,
+        shards_state: false,
+        distils: false,
+    };
+    let secs = StepSecs::of(&work, &speed.computed(&work), &speed.network);
+    let encoder = secs.forward_secs + secs.recompute_secs + secs.backward_secs;
+    Compared {
+        len,
+        measured_tokens_per_sec: step.tokens / step.step_secs,
+        predicted_tokens_per_sec: load.encoded.tokens / secs.total(),
+        encoder_secs: [step.secs_of(&["forward", "recompute", "backward", "heads"]), encoder],
+        scoring_secs: [step.secs_of(&["scoring", "loss"]), secs.scoring_secs],
+        update_secs: [step.secs_of(&["optimizer"]), secs.update_secs],
     }
 }
 
 /// In bfloat16 with dropout, as training attends: tokens of a text, operations per second.
-fn attention_rate(found: &Value) -> Option<(f64, f64)> {
-    let trains = found["precision"] == "bf16" && found["dropout"].as_f64()? > 0.0;
-    let (len, rate) = (found["len"].as_f64()?, found["flops_per_sec"].as_f64()?);
-    (trains && len > 0.0 && rate > 0.0).then_some((len, rate))
+fn attention_rate(found: &Attention) -> Option<(f64, f64)> {
+    let trains = found.precision == Precision::Bf16 && found.dropout > 0.0;
+    (trains && found.len > 0 && found.flops_per_sec > 0.0).then_some((found.len as f64, found.flops_per_sec))
 }
 
-/// The first card's name in what `nvidia-smi --query-gpu=name,… --format=csv` says.
-fn driver_name(csv: &str) -> String {
-    csv.lines().nth(1).and_then(|line| line.split(',').next()).unwrap_or_default().trim().to_owned()
+/// The lowest of the ranks' rates.
+fn slowest_link(figures: &Figures) -> Option<f64> {
+    figures.all_reduce_bytes_per_sec.iter().copied().filter(|rate| *rate > 0.0).reduce(f64::min)
 }
 
-/// The lowest of the ranks' `…: 231.4 GB/s`.
-fn slowest_link(lines: &Value) -> Option<f64> {
-    let rate = |line: &Value| line.as_str()?.strip_suffix("GB/s")?.rsplit(':').next()?.trim().parse::<f64>().ok();
-    let rates = lines.as_array()?.iter().filter_map(rate).filter(|rate| *rate > 0.0);
-    rates.reduce(f64::min).map(|rate| rate * 1e9)
-}
-
-/// The models whose speed `tercet-test-gpu` measures (`tests/gpu/src/sizes.rs`).
-fn shape_named(name: &str) -> Option<ModelShape> {
-    let (layers, width, heads) = match name {
-        "XLM-RoBERTa-large" => (24, 1024, 16),
-        "XLM-RoBERTa-base" => (12, 768, 12),
-        "half of XLM-RoBERTa-base" => (6, 384, 6),
-        _ => return None,
-    };
-    let config = json!({
-        "model_type": "xlm-roberta", "vocab_size": 250_002, "hidden_size": width, "num_hidden_layers": layers,
-        "num_attention_heads": heads, "intermediate_size": 4 * width, "max_position_embeddings": 8194,
-        "pad_token_id": 1, "type_vocab_size": 1,
-    });
-    let config = EncoderConfig::from_json(config.as_object()?.clone()).ok()?;
+/// The model whose speed was measured.
+fn shape_of(report: &Report) -> Option<ModelShape> {
+    let config = EncoderConfig::from_json(report.config.clone()).ok()?;
     let (section, loss) = (ModelSection::default(), LossSection::default());
     Some(ModelShape::new(config, &section, &loss, Precision::Bf16, (true, Pooling::Cls)))
 }
@@ -250,35 +204,52 @@ fn refused(path: &Path, why: &str) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::plan::time::network::Network;
 
     /// As `tercet-test-gpu` writes it, of one length.
-    fn report() -> Value {
-        let bench = json!({
-            "peak_flops_per_sec": 260e12,
-            "median": {
-                "tokens": 65_280.0, "step_secs": 1.5, "tokens_per_sec": 43_520.0,
-                "phase_secs": {"forward": 0.4, "recompute": 0.0, "backward": 0.8, "heads": 0.1, "scoring": 0.1,
-                               "loss": 0.01, "optimizer": 0.05, "other": 0.04},
-            },
+    fn report() -> Report {
+        let step = json!({
+            "tokens": 65_280.0, "step_secs": 1.5, "cpu_secs": 1.0, "tokens_per_sec": 43_520.0, "model_flops": 1e14,
+            "peak_share": 0.3,
+            "phase_secs": {"forward": 0.4, "recompute": 0.0, "backward": 0.8, "heads": 0.1, "scoring": 0.1,
+                           "loss": 0.01, "optimizer": 0.05, "other": 0.04},
         });
-        let attention = |precision: &str, dropout: f64, len: usize, rate: f64| json!({"precision": precision, "dropout": dropout, "len": len, "flops_per_sec": rate});
-        json!({
-            "format": 1, "small": false, "shape": "XLM-RoBERTa-large",
+        let bench = json!({
+            "recipe": "speed-512-1", "world_size": 1, "threads": 1, "precision": "bf16", "num_parameters": 569e6,
+            "peak_flops_per_sec": 260e12, "libtorch_flops_per_sec": 250e12, "median": step, "steps": [step],
+            "peak_rss_bytes": 1e9,
+        });
+        let attention = |precision: &str, dropout: f64, len: usize, rate: f64| {
+            json!({"precision": precision, "dropout": dropout, "len": len, "flops_per_sec": rate, "texts": 1,
+                   "kernel": "flash", "first_secs": 0.1, "secs": 0.1})
+        };
+        let part = |name: &str, figures: Value| {
+            json!({"name": name, "question": "?", "outcome": "ok", "why": [], "left_out": [], "secs": 1.0,
+                   "limit_secs": 2, "figures": figures})
+        };
+        let report = json!({
+            "format": FORMAT, "tercet": "0", "small": false, "all_right": true, "began": 0, "secs": 1.0,
+            "shape": "XLM-RoBERTa-large", "cpu_numbers": {},
+            "config": {
+                "model_type": "xlm-roberta", "vocab_size": 250_002, "hidden_size": 1024, "num_hidden_layers": 24,
+                "num_attention_heads": 16, "intermediate_size": 4096, "max_position_embeddings": 8194,
+                "pad_token_id": 1, "type_vocab_size": 1,
+            },
+            "timed": {"query_len": 64, "group_size": 2, "sub_batch_tokens": 16_384},
             "parts": [
-                {"name": "device", "figures": {"nvidia_smi": "name, driver\nNVIDIA A100-SXM4-80GB, 580\n"}},
-                {"name": "attention", "figures": {"attention": [
+                part("device", json!({"card": "NVIDIA A100-SXM4-80GB", "num_gpus": 8})),
+                part("attention", json!({"attention": [
                     attention("bf16", 0.1, 8192, 150e12), attention("bf16", 0.1, 64, 20e12),
                     attention("bf16", 0.0, 64, 30e12), attention("fp32", 0.1, 64, 1e12),
-                ]}},
-                {"name": "collectives", "figures": {"bandwidth": [
-                    "rank 0: all-reduce of 256 MiB over 8 GPUs: 231.0 GB/s",
-                    "rank 1: all-reduce of 256 MiB over 8 GPUs: 229.5 GB/s",
-                ]}},
-                {"name": "speed", "figures": {"bench": {"512": bench}}},
+                ]})),
+                part("collectives", json!({"all_reduce_bytes_per_sec": [231.0e9, 229.5e9]})),
+                part("speed", json!({"bench": {"512": bench}})),
             ],
-        })
+        });
+        serde_json::from_value(report).unwrap()
     }
 
     fn speed(measured: &Measured) -> Speed {
@@ -297,7 +268,7 @@ mod tests {
         // 38 bytes of 569 million weights in 50 ms.
         assert!((4.3e11..4.35e11).contains(&speed.memory_bytes_per_sec), "{speed:?}");
         assert_eq!(speed.measured, ["matrix products", "attention", "memory", "links between cards"]);
-        let nothing = Measured::of(&json!({"parts": []}));
+        let nothing = Measured::of(&Report { parts: Vec::new(), ..report() });
         assert!(nothing.card().is_none() && nothing.nvlink().is_none());
     }
 
@@ -323,9 +294,11 @@ mod tests {
         };
         assert!(refused("hello").contains("report.json: this is no report of `make test-gpu`"));
         assert!(refused("{\"a\": 1}").contains("this is no report"));
-        assert!(refused("{\"parts\": [], \"format\": 9, \"small\": false}").contains("form is 9, and 1 is understood"));
-        assert!(refused("{\"parts\": [], \"format\": 1, \"small\": true}").contains("toys"));
-        std::fs::write(&path, report().to_string()).unwrap();
+        assert!(refused("{\"parts\": [], \"format\": 9}").contains("form is 9, and 2 is understood"));
+        assert!(refused("{\"parts\": [], \"format\": 2}").contains("missing field"));
+        let written = |report: &Report| serde_json::to_string(report).unwrap();
+        assert!(refused(&written(&Report { small: true, ..report() })).contains("toys"));
+        std::fs::write(&path, written(&report())).unwrap();
         assert_eq!(Measured::read(&path).unwrap().driver_name, "NVIDIA A100-SXM4-80GB");
         let absent = Measured::read(&dir.path().join("absent")).unwrap_err();
         assert_eq!(crate::exit::code_of(&absent), 2);

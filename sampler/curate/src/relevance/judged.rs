@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use tercet_protocol::says::score::RowScores;
 use tercet_sampler::{LineReader, LinesOf, json_object, utf8, write_durably};
 
 use super::recipe::RelevanceRecipe;
@@ -24,15 +24,8 @@ pub(super) struct Ranks<'a> {
     pub index: Option<&'a Path>,
 }
 
-/// What `tercet score` says of a row.
-#[derive(Debug, Deserialize)]
-struct Scored {
-    pos_scores: [f32; 1],
-    better: Option<[usize; 1]>,
-}
-
-/// Writes, for each unit of `group`, the rows that go to its file of `dropped`; and how pairs score. Of a group that is
-/// done nothing is done again.
+/// Writes, for each unit of `group`, the rows that go to its file of `dropped`; and how pairs score. Nothing of a group
+/// that is done is done again.
 ///
 /// # Errors
 /// Ranks failed. The operating system's.
@@ -121,8 +114,12 @@ fn write_goes(
         if reader.read_line(&mut of_row)?.is_none() {
             return Err(wrong("ends before its rows do: remove it, and type the command again".into()));
         }
-        let row: Scored = utf8(&of_row).and_then(json_object).map_err(wrong)?;
-        let (score, better) = (row.pos_scores[0], row.better.map(|[better]| better));
+        let row: RowScores = utf8(&of_row).and_then(json_object).map_err(wrong)?;
+        // Every row that was asked about has one positive.
+        let [score] = row.pos_scores[..] else {
+            return Err(wrong(format!("a row has {} scores, and one positive", row.pos_scores.len())));
+        };
+        let better = row.better.and_then(|better| better.first().copied());
         scores.add(score, better);
         let is_low = recipe.min_score.is_some_and(|least| f64::from(score) < least);
         let top = recipe.consistency.map(|consistency| consistency.top.get());

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
-use serde_json::Value;
+use anyhow::ensure;
+use tercet_configs::{Device, Precision};
+use tercet_protocol::says::probe::Report;
 
-use crate::compare::number;
 use crate::found::Found;
 use crate::stage::Stage;
 
@@ -18,41 +18,38 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
     let mut command = stage.programs.worker(["probe", "--lens", &lens.join(",")]);
     command.args(["--tokens", &stage.sizes.attention_tokens.to_string()]);
     command.args(["--heads", &stage.sizes.model.num_heads.to_string()]);
-    let report = stage.json(command, until)?;
-    let all = report["attention"].as_array().context("tercet-worker probe tells nothing about attention")?;
-    ensure!(report["device"] == "cuda", "the worker computed on {}, not on a GPU", report["device"]);
+    let report: Report = stage.json(command, until)?;
+    ensure!(report.device == Report::name_of(Device::Cuda), "the worker computed on {}, not on a GPU", report.device);
     let head = ["precision", "texts × tokens", "dropout", "kernel", "first call", "then", "TFLOP/s"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    let mut seen: Vec<(&Value, &Value)> = Vec::new();
-    for attention in all {
-        let text = |key: &str| attention[key].as_str().map_or_else(|| attention[key].to_string(), str::to_owned);
-        let (first, then) = (number(&attention["first_secs"]), number(&attention["secs"]));
-        let kernel = (&attention["kernel"], &attention["precision"]);
-        if seen.contains(&kernel) && first - then > MOST_FOR_A_SHAPE_SECS && !stage.sizes.small {
+    let mut seen = Vec::new();
+    for attention in &report.attention {
+        let (first, then) = (attention.first_secs, attention.secs);
+        let (precision, kernel) = (attention.precision, &attention.kernel);
+        if seen.contains(&(kernel, precision)) && first - then > MOST_FOR_A_SHAPE_SECS && !stage.sizes.small {
             found.wrong(format!(
-                "the {} kernel takes {first:.2} s for a new shape ({} texts of {} tokens) and {then:.4} s for a known one",
-                text("kernel"), text("texts"), text("len")
+                "the {kernel} kernel takes {first:.2} s for a new shape ({} texts of {} tokens) and {then:.4} s for a known one",
+                attention.texts, attention.len
             ));
         }
-        if attention["precision"] == "bf16" && text("kernel") != "flash" {
+        if precision == Precision::Bf16 && kernel != "flash" {
             found.wrong(format!(
-                "in bf16 the {} attends, and not libtorch's flash kernel: it is many times slower",
-                text("kernel")
+                "in bf16 the {kernel} attends, and not libtorch's flash kernel: it is many times slower"
             ));
         }
-        seen.push(kernel);
+        seen.push((kernel, precision));
         rows.push(vec![
-            text("precision"),
-            format!("{} × {}", text("texts"), text("len")),
-            text("dropout"),
-            text("kernel"),
+            precision.name().to_owned(),
+            format!("{} × {}", attention.texts, attention.len),
+            attention.dropout.to_string(),
+            kernel.clone(),
             format!("{:.2} ms", first * 1e3),
             format!("{:.2} ms", then * 1e3),
-            format!("{:.1}", number(&attention["flops_per_sec"]) / 1e12),
+            format!("{:.1}", attention.flops_per_sec / 1e12),
         ]);
     }
     found.line(format!("{} heads of 64 dimensions, forward and backward:\n", stage.sizes.model.num_heads));
     found.table(&rows);
-    found.figure("attention", report["attention"].clone());
+    found.figures.attention = report.attention;
     Ok(())
 }

@@ -4,7 +4,6 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use serde_json::json;
 
 use crate::found::Found;
 use crate::rank::DONE;
@@ -28,11 +27,16 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
     let lines: Vec<&str> = ended.succeeded()?.stdout.lines().filter(|line| line.contains("GB/s")).collect();
     ensure!(lines.len() == ranks, "{} of {ranks} ranks have told their bandwidth", lines.len());
     lines.iter().for_each(|line| found.line(format!("- {line}")));
-    found.figure("bandwidth", json!(lines));
+    found.figures.all_reduce_bytes_per_sec = lines.iter().filter_map(|line| bytes_per_sec(line)).collect();
     Ok(())
 }
 
-/// This program as so many ranks.
+/// The rate of a rank's line, `…: 231.4 GB/s` (cluster/tests/nccl/operations.rs).
+fn bytes_per_sec(line: &str) -> Option<f64> {
+    Some(1e9 * line.strip_suffix("GB/s")?.rsplit(':').next()?.trim().parse::<f64>().ok()?)
+}
+
+/// This program as ranks, of that number.
 fn command(part: &str, ranks: usize) -> anyhow::Result<Command> {
     let own = std::env::current_exe().context("finding this program")?;
     let mut command = if ranks == 1 { Command::new(&own) } else { Command::new("mpirun") };
@@ -55,4 +59,11 @@ fn command(part: &str, ranks: usize) -> anyhow::Result<Command> {
     }
     command.args(["rank", part]);
     Ok(command)
+}
+
+#[cfg(test)]
+#[test]
+fn a_ranks_rate_is_read_from_its_line() {
+    assert_eq!(bytes_per_sec("rank 1: all-reduce of 256 MiB over 8 GPUs: 229.5 GB/s"), Some(229.5e9));
+    assert_eq!(bytes_per_sec("rank 1: GB/s"), None);
 }

@@ -22,6 +22,9 @@ const FIELDS: [&str; 10] = [
     "compute_mode",
 ];
 
+/// The name of the figure that has its answer.
+const QUERY: &str = "nvidia_smi";
+
 pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<()> {
     found.figure("num_gpus", stage.num_gpus);
     found.figure("free_bytes", stage.free_bytes);
@@ -44,7 +47,7 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
         found.wrong(ended.complaint());
     }
     for (name, words) in [
-        ("nvidia_smi", vec![format!("--query-gpu={}", FIELDS.join(",")), "--format=csv".into()]),
+        (QUERY, vec![format!("--query-gpu={}", FIELDS.join(",")), "--format=csv".into()]),
         ("topology", vec!["topo".into(), "-m".into()]),
     ] {
         let mut command = Command::new("nvidia-smi");
@@ -52,6 +55,9 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
         match stage.run(command, until) {
             Ok(ended) if ended.code == Some(0) => {
                 found.line(format!("```\n{}\n```\n", ended.stdout.trim_end()));
+                if name == QUERY {
+                    found.figures.card = card(&ended.stdout);
+                }
                 found.figure(name, ended.stdout);
             }
             Ok(ended) => found.left_out(ended.complaint()),
@@ -59,6 +65,11 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
         }
     }
     Ok(())
+}
+
+/// The first card's name in the answer, whose first line has the fields' names.
+fn card(csv: &str) -> Option<String> {
+    Some(csv.lines().nth(1)?.split(',').next()?.trim().to_owned())
 }
 
 fn gpus(count: usize) -> String {
@@ -104,4 +115,11 @@ fn without_names(report: &mut Value) {
         Value::Array(all) => all.iter_mut().for_each(without_names),
         _ => {}
     }
+}
+
+#[cfg(test)]
+#[test]
+fn the_first_cards_name_is_the_first_field_behind_the_head() {
+    assert_eq!(card("name, driver\nNVIDIA H200, 580\nother, 580\n").as_deref(), Some("NVIDIA H200"));
+    assert_eq!(card("name, driver\n"), None);
 }

@@ -31,7 +31,7 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
     steps(stage, found, until, &CASES.iter().collect::<Vec<_>>(), 1)
 }
 
-/// Does the cases on so many ranks, and compares them.
+/// Does the cases on `ranks` ranks, and compares them.
 ///
 /// # Errors
 /// A program that cannot be started.
@@ -96,7 +96,7 @@ pub fn steps(stage: &Stage, found: &mut Found, until: Instant, cases: &[&Case], 
 
 /// How far a step is from the CPU's, and how far it may be.
 fn compare(stage: &Stage, case: &Case, precision: &str, ended: &Ended) -> anyhow::Result<(Distance, Distance)> {
-    let report = ended.json()?;
+    let report: Value = ended.json()?;
     let expected = stage.numbers.step(case.name, precision)?;
     Ok(match precision {
         "fp64" => {

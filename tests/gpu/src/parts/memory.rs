@@ -4,9 +4,9 @@
 use std::time::Instant;
 
 use anyhow::Context;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::speed::{device_peak, head, recipe_of, row, timed};
+use super::speed::{head, recipe_of, row, timed};
 use crate::compare::number;
 use crate::found::Found;
 use crate::stage::Stage;
@@ -23,13 +23,13 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
     let recipe = recipe_of(stage, len, 1, until)?;
     let mut command = stage.programs.tercet(["plan"]);
     command.arg(&recipe).args(["--json", "-", "--world", "1", "--device", "cuda"]);
-    let plan = stage.json(command, until)?;
+    let plan: Value = stage.json(command, until)?;
     let planned = plan["memory"]["total_bytes"].as_f64().context("tercet plan does not tell the memory")?;
     // The program's own memory is not the allocator's.
     let of_tensors = planned - part(&plan, "program");
     let fixed = timed(stage, len, 1, &[], until)?;
     let auto = timed(stage, len, 1, &["memory_budget=\"auto\""], until)?;
-    let measured = device_peak(&fixed);
+    let measured = fixed.device_peak_bytes;
     let mut rows = vec![head(), row(&format!("{len}, as the recipe says"), &fixed)];
     rows.push(row(&format!("{len}, memory_budget = \"auto\""), &auto));
     found.table(&rows);
@@ -46,8 +46,8 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
         Some(_) => {}
         None => found.wrong("tercet bench --json does not tell the peak of the GPU's memory"),
     }
-    let recomputed = number(&auto["median"]["phase_secs"]["recompute"]);
-    if let Some(bytes) = device_peak(&auto) {
+    let recomputed = auto.median.secs_of(&["recompute"]);
+    if let Some(bytes) = auto.device_peak_bytes {
         found.line(format!("the budget uses {:.0} % of what was free, {:.1} GB\n", 100.0 * bytes / free, free / 1e9));
         if bytes > free {
             found.wrong(format!("{:.1} GB of tensors in {:.1} GB of free memory", bytes / 1e9, free / 1e9));
@@ -60,7 +60,7 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
         }
     }
     found.figure("planned", plan["memory"].clone());
-    found.figure("bench", json!({"as_the_recipe_says": fixed, "auto": auto}));
+    found.figures.bench = [("as_the_recipe_says".to_owned(), fixed), ("auto".to_owned(), auto)].into();
     Ok(())
 }
 

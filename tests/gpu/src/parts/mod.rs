@@ -13,6 +13,8 @@ mod training;
 
 use std::time::Instant;
 
+use tercet_protocol::says::card::{ATTENTION, COLLECTIVES, DEVICE, SPEED};
+
 use crate::found::Found;
 use crate::stage::Stage;
 
@@ -33,7 +35,7 @@ pub struct Part {
 
 /// All parts.
 pub const PARTS: [Part; 10] = [
-    Part { name: "device", question: "What is the machine, and is it fit?", limit_secs: 60, run: device::run },
+    Part { name: DEVICE, question: "What is the machine, and is it fit?", limit_secs: 60, run: device::run },
     Part {
         name: "golden",
         question: "Are loss, scores and gradients the CPU's, in fp64, fp32 and bf16?",
@@ -48,19 +50,19 @@ pub const PARTS: [Part; 10] = [
         run: repeat::run,
     },
     Part {
-        name: "attention",
+        name: ATTENTION,
         question: "Which attention kernels are chosen, and how fast are they?",
         limit_secs: 60,
         run: attention::run,
     },
     Part {
-        name: "collectives",
+        name: COLLECTIVES,
         question: "Does NCCL do every operation, and how fast is it?",
         limit_secs: 60,
         run: collectives::run,
     },
     Part {
-        name: "speed",
+        name: SPEED,
         question: "How many tokens a second, and which share of the card's matrix products?",
         limit_secs: 200,
         run: speed::run,

@@ -2,11 +2,8 @@
 
 use std::time::Instant;
 
-use serde_json::json;
-
 use super::{golden, speed};
 use crate::cases::CASES;
-use crate::compare::number;
 use crate::found::{Found, NothingToDo};
 use crate::stage::Stage;
 
@@ -28,9 +25,9 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
         speed::row(&format!("{len}, one GPU"), &one),
         speed::row(&format!("{len}, {} GPUs", stage.num_gpus), &all),
     ]);
-    let rate = |report: &serde_json::Value| number(&report["median"]["tokens_per_sec"]);
-    let share = rate(&all) / (rate(&one) * stage.num_gpus as f64);
+    let share = all.median.tokens_per_sec / (one.median.tokens_per_sec * stage.num_gpus as f64);
     found.line(format!("{:.1} % of {} times one GPU's tokens a second\n", 100.0 * share, stage.num_gpus));
-    found.figure("bench", json!({"one": one, "all": all, "share": share}));
+    found.figure("share", share);
+    found.figures.bench = [("one".to_owned(), one), ("all".to_owned(), all)].into();
     Ok(())
 }

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use serde_json::{Value, json};
 use tercet_fixtures::RecipeBuilder;
+use tercet_protocol::says::bench_report::Report;
+use tercet_protocol::says::card::Timed;
 
-use crate::compare::number;
 use crate::found::Found;
 use crate::inputs;
 use crate::recipes::{config, recipe, store};
@@ -15,23 +15,21 @@ use crate::stage::Stage;
 
 pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<()> {
     let mut rows = vec![head()];
-    let mut reports = serde_json::Map::new();
     found.line(format!(
         "{}, fresh weights, {PRECISION}, {} tokens a step, {} a sub-batch, all three heads:\n",
-        stage.sizes.shape, stage.sizes.step_tokens, stage.sizes.sub_batch_tokens
+        stage.sizes.shape, stage.sizes.step_tokens, stage.sizes.timed.sub_batch_tokens
     ));
     for &len in &stage.sizes.lens {
         match timed(stage, len, 1, &[], until) {
             Ok(report) => {
                 rows.push(row(&len.to_string(), &report));
                 judge(len, &report, found);
-                reports.insert(len.to_string(), report);
+                found.figures.bench.insert(len.to_string(), report);
             }
             Err(error) => found.wrong(format!("{len} tokens: {error:#}")),
         }
     }
     found.table(&rows);
-    found.figure("bench", reports);
     Ok(())
 }
 
@@ -46,39 +44,24 @@ pub fn head() -> Vec<String> {
 }
 
 /// A report's row.
-pub fn row(name: &str, report: &Value) -> Vec<String> {
-    let median = &report["median"];
-    let peak = device_peak(report).map_or_else(|| "not told".into(), |bytes| format!("{:.2} GB", bytes / 1e9));
+pub fn row(name: &str, report: &Report) -> Vec<String> {
+    let median = &report.median;
+    let peak = report.device_peak_bytes.map_or_else(|| "not told".into(), |bytes| format!("{:.2} GB", bytes / 1e9));
     vec![
         name.to_owned(),
-        format!("{:.0}", number(&median["tokens_per_sec"])),
-        format!("{:.3} s", number(&median["step_secs"])),
-        format!("{:.1} %", 100.0 * number(&median["peak_share"])),
-        format!("{:.1}", number(&report["peak_flops_per_sec"]) / 1e12),
+        format!("{:.0}", median.tokens_per_sec),
+        format!("{:.3} s", median.step_secs),
+        format!("{:.1} %", 100.0 * median.peak_share),
+        format!("{:.1}", report.peak_flops_per_sec / 1e12),
         peak,
     ]
 }
 
 /// A rate that is no number, or a share above what the card can do, is a fault of the measurement.
-fn judge(len: usize, report: &Value, found: &mut Found) {
-    let share = number(&report["median"]["peak_share"]);
+fn judge(len: usize, report: &Report, found: &mut Found) {
+    let share = report.median.peak_share;
     if !(share > 0.0 && share < 1.0) {
         found.wrong(format!("{len} tokens: the share of the matrix products is {share}"));
-    }
-}
-
-/// The most that the allocator had, of any figure of a report that says so.
-pub fn device_peak(report: &Value) -> Option<f64> {
-    let of_key = |key: &str, value: &Value| match value {
-        Value::Number(bytes) if key.contains("peak") && (key.contains("device") || key.contains("gpu")) => {
-            bytes.as_f64()
-        }
-        inner => device_peak(inner),
-    };
-    match report {
-        Value::Object(all) => all.iter().filter_map(|(key, value)| of_key(key, value)).reduce(f64::max),
-        Value::Array(all) => all.iter().filter_map(device_peak).reduce(f64::max),
-        _ => None,
     }
 }
 
@@ -86,17 +69,12 @@ pub fn device_peak(report: &Value) -> Option<f64> {
 ///
 /// # Errors
 /// It did not succeed.
-pub fn timed(stage: &Stage, len: usize, ranks: usize, settings: &[&str], until: Instant) -> anyhow::Result<Value> {
+pub fn timed(stage: &Stage, len: usize, ranks: usize, settings: &[&str], until: Instant) -> anyhow::Result<Report> {
     let recipe = recipe_of(stage, len, ranks, until)?;
     let mut command = stage.programs.tercet(["bench"]);
     command.arg(recipe).args(["--json", "--steps", &stage.sizes.timed_steps.to_string(), "-n", &ranks.to_string()]);
     settings.iter().for_each(|setting| _ = command.args(["--set", setting]));
-    let mut report = stage.json(command, until)?;
-    // What a reader needs of each step is its rate.
-    report["steps"] = json!(
-        report["steps"].as_array().into_iter().flatten().map(|step| step["tokens_per_sec"].clone()).collect::<Vec<_>>()
-    );
-    Ok(report)
+    stage.json(command, until)
 }
 
 /// The recipe of steps with texts of one length; it is made when it is first asked for.
@@ -109,13 +87,14 @@ pub fn recipe_of(stage: &Stage, len: usize, ranks: usize, until: Instant) -> any
     if made.is_file() {
         return Ok(made);
     }
-    let query = len.min(64);
-    // Each row is a query and two passages, and all ranks have as many.
-    let rows = ranks * (stage.sizes.step_tokens / (query + 2 * len)).max(1);
+    let Timed { query_len, group_size, sub_batch_tokens } = stage.sizes.timed;
+    let query = len.min(query_len);
+    // All ranks have as many rows.
+    let rows = ranks * (stage.sizes.step_tokens / (query + group_size * len)).max(1);
     let made = inputs::rows(2 * rows, [query, len], TOKENIZER_WORDS);
     let (store, tokenizer) = store(stage, &name, &made, TOKENIZER_WORDS, until)?;
     let config = config(stage, &name, &stage.sizes.model)?;
     let builder = RecipeBuilder::new(&name, 100).set("precision", PRECISION).fresh_model(&config, &tokenizer);
-    let builder = builder.data(&store, [query, len], 2).length_groups(&[(len, rows)]);
-    recipe(stage, &name, &builder.set("sub_batch_tokens", stage.sizes.sub_batch_tokens))
+    let builder = builder.data(&store, [query, len], group_size).length_groups(&[(len, rows)]);
+    recipe(stage, &name, &builder.set("sub_batch_tokens", sub_batch_tokens))
 }

@@ -1,8 +1,11 @@
-//! What ranks answer: each JSON that a worker writes and somebody else reads.
+//! What ranks answer: each JSON that a worker writes and somebody else reads. So are the reports of `tercet bench` and
+//! `tercet-test-gpu`, which other programs read.
 //!
 //! JSON has neither infinities nor NaN: a figure that is one is written as null.
 
 pub mod bench;
+pub mod bench_report;
+pub mod card;
 pub mod doctor;
 pub mod dry_run;
 pub mod eval;
