@@ -36,6 +36,10 @@ pub const UPDATE_CHUNK: usize = 1 << 22;
 /// nothing of memory.
 pub const AUTO_SHARE: f64 = 0.9;
 
+/// Tokens of the smallest sub-batch that a memory budget tries: larger ones gain nothing, and smaller ones than a text
+/// do not exist.
+pub const SMALLEST_SUB_BATCH: usize = 512;
+
 /// The part of a budget that stays free on a CPU and on a GPU: what the allocator loses between blocks.
 pub const BUDGET_SLACK: [f64; 2] = [0.05, 0.08];
 
@@ -61,7 +65,7 @@ const LOGITS_BYTES: [usize; 2] = [64 << 20, 512 << 20];
 /// rows would cost more than the products.
 const LOGITS_MIN_ROWS: usize = 128;
 
-/// Rows of a tile of logits over a vocabulary, whose elements have so many bytes.
+/// Rows of a tile of logits over a vocabulary, whose elements have `element_bytes` bytes.
 pub fn logits_rows(on_gpu: bool, vocab_size: usize, element_bytes: usize) -> usize {
     (LOGITS_BYTES[usize::from(on_gpu)] / (vocab_size * element_bytes).max(1)).max(LOGITS_MIN_ROWS)
 }

@@ -5,7 +5,7 @@
 //! keeps graphs in what is left of nine tenths of the free memory. Here the same is reckoned.
 
 use serde::Serialize;
-use tercet_configs::limits::{AUTO_SHARE, BUDGET_SLACK};
+use tercet_configs::limits::{AUTO_SHARE, BUDGET_SLACK, SMALLEST_SUB_BATCH};
 use tercet_configs::{Device, MemoryBudget, ModelShape, Purpose, Recipe};
 use tercet_sampler::{Cell, Plan, ShareLens, SubBatchLimit};
 
@@ -13,9 +13,6 @@ use super::holder::{Holder, bytes_of};
 use super::{contrastive, pretraining};
 use crate::plan::load::{Encoded, RankLoad};
 use crate::plan::predicted::Predicted;
-
-/// The smallest sub-batch that the worker tries where a budget was asked for.
-const SMALLEST_SUB_BATCH: usize = 512;
 
 /// Sizes of a rank's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -2,7 +2,8 @@
 //! that of products, and the operations that the host launches.
 //!
 //! Traffic is counted in the sources named below, as elements read or written. Launches are those that the tests on the
-//! stand-in device count (`tests/tests/device/limits.txt`). A change of these operations must change the numbers.
+//! stand-in device count (`tests/tests/device/limits.txt`, with which a test compares them). A change of these
+//! operations must change the numbers.
 
 /// Elements that are read or written, for each element that an operation is about.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,8 +82,33 @@ pub const BLOCK_LAUNCHES: f64 = 72.0;
 pub const TILE_LAUNCHES: f64 = 9.0;
 
 impl Moved {
-    /// Bytes for `elements`, in types of so many bytes.
+    /// Bytes for `elements`, in types of these sizes in bytes.
     pub fn bytes(self, elements: f64, [compute, wide]: [usize; 2]) -> f64 {
         elements * (self.compute * compute as f64 + self.wide * wide as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The launches that the file allows of something.
+    fn counted(what: &str) -> f64 {
+        let name = format!("{what}: launch ");
+        let mut lines = include_str!("../../../../tests/tests/device/limits.txt").lines();
+        let number = lines.find_map(|line| line.strip_prefix(&name));
+        number.unwrap_or_else(|| panic!("limits.txt has no {what}")).parse().unwrap()
+    }
+
+    #[test]
+    fn launches_are_those_that_are_counted_on_the_stand_in_device() {
+        assert_eq!((LAYER_LAUNCHES, LAYER_BACK_LAUNCHES), (counted("layer forward"), counted("layer backward")));
+        // Its model has two layers, all of a step's texts go into one sub-batch, and one chunk holds the weights.
+        let layers = 2.0 * (LAYER_LAUNCHES + LAYER_BACK_LAUNCHES);
+        let sub_batch = layers + SUB_BATCH_LAUNCHES.iter().sum::<f64>();
+        assert_eq!(sub_batch, counted("sub-batch"));
+        let step = sub_batch + SCORING_LAUNCHES + ADAMW_LAUNCHES;
+        assert_eq!(step, counted("step"));
+        assert_eq!(2.0 * (step + BLOCK_LAUNCHES), counted("step of two ranks"));
     }
 }

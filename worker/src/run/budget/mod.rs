@@ -21,7 +21,7 @@ mod trial;
 
 use tch::Device;
 use tercet_cluster::{Collective, ReduceOp};
-use tercet_configs::limits::{AUTO_SHARE, BUDGET_SLACK};
+use tercet_configs::limits::{AUTO_SHARE, BUDGET_SLACK, SMALLEST_SUB_BATCH};
 use tercet_configs::{MemoryBudget, Recipe};
 use tercet_sampler::Plan;
 
@@ -32,8 +32,7 @@ use crate::step::settings::StepSettings;
 pub use error::DoesNotFit;
 pub(crate) use trial::{PretrainingTrial, made_up_text};
 use trial::{
-    SMALLEST_SUB_BATCH, Shape, Texts, Tried, extrapolated, largest_by_steps, largest_that_fits, longest_scoring,
-    try_sub_batches, warm_up,
+    Shape, Texts, Tried, extrapolated, largest_by_steps, largest_that_fits, longest_scoring, try_sub_batches, warm_up,
 };
 
 /// The share of a CPU's free memory that is taken where the recipe says nothing of memory: others may need the rest. A

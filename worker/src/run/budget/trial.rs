@@ -3,7 +3,7 @@
 
 use tch::{Device, Tensor};
 use tercet_cluster::{Collective, unless_out_of_memory};
-use tercet_configs::limits::BUCKET_BYTES;
+use tercet_configs::limits::{BUCKET_BYTES, SMALLEST_SUB_BATCH};
 use tercet_configs::{LossSection, Negatives, PretrainSection};
 use tercet_sampler::{BATCHES_AHEAD, Cell, Plan, Share, SubBatchLimit, TextIds, TextInput};
 
@@ -21,8 +21,6 @@ use crate::tensors::exchange::InPlace;
 
 /// Tokens of the sub-batches that are tried where nothing was asked for: little work even for a large model.
 const SAMPLED_TOKENS: [usize; 2] = [256, 512];
-/// Sub-batches larger than this gain nothing, those smaller than a text do not exist.
-pub(super) const SMALLEST_SUB_BATCH: usize = 512;
 /// Tokens of the shortest text with a word: CLS, the word, EOS.
 const SHORTEST: usize = 3;
 /// All texts go into one sub-batch.
@@ -254,7 +252,7 @@ pub(super) fn largest_that_fits(
 pub(super) struct Tried {
     /// Forward and backward, in bytes.
     pub peak: u64,
-    /// Of them, what is not its graph.
+    /// The part of them that is not its graph.
     pub without_graph: u64,
     /// A token's part of its graph, in bytes.
     pub kept_per_token: f64,
