@@ -41,4 +41,4 @@ pub use crate::panic::unless_out_of_memory;
 pub use crate::pending::Pending;
 pub use crate::ring::{block_owners, rank_before};
 pub use crate::solo::Solo;
-pub use crate::values::{all_ranks, any_rank, any_rank_each, broadcast_bytes, gather_bytes, gather_counts};
+pub use crate::values::{all_ranks, any_rank, any_rank_each, broadcast_bytes, gather_counts, gather_ragged};

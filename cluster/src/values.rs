@@ -1,7 +1,8 @@
-//! Small values that ranks share: counts, flags, and bytes whose length only one rank knows.
+//! Small values that ranks share: counts, flags, and lists whose length only one rank knows.
 //!
 //! All functions are collective: every rank calls them, in the same order.
 
+use crate::buffer::{Buffer, Scalar};
 use crate::collective::{Collective, ReduceOp};
 use crate::error::CollectiveError;
 
@@ -16,14 +17,14 @@ pub fn gather_counts(ranks: &dyn Collective, count: usize) -> Result<Vec<usize>,
     Ok(all.into_iter().map(|count| count as usize).collect())
 }
 
-/// Every rank's `own`, of any length, in rank order. Every rank calls it.
+/// Every rank's `own`, of whatever length, in rank order. Every rank calls it.
 ///
 /// # Errors
 /// As [`Collective::all_gather`].
-pub fn gather_bytes(ranks: &dyn Collective, own: &[u8]) -> Result<Vec<Vec<u8>>, CollectiveError> {
+pub fn gather_ragged<T: Scalar + Default>(ranks: &dyn Collective, own: &[T]) -> Result<Vec<Vec<T>>, CollectiveError> {
     let counts = gather_counts(ranks, own.len())?;
-    let mut all = vec![0u8; counts.iter().sum()];
-    ranks.all_gather(own.into(), all.as_mut_slice().into(), &counts)?;
+    let mut all = vec![T::default(); counts.iter().sum()];
+    ranks.all_gather(Buffer::from(own), all.as_mut_slice().into(), &counts)?;
     let mut rest = &all[..];
     let parts = counts.iter().map(|&count| {
         let (part, tail) = rest.split_at(count);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use tch::Tensor;
-use tercet_cluster::{Collective, gather_bytes};
+use tercet_cluster::{Collective, gather_ragged};
 use tercet_configs::ExitCode;
 
 use crate::tensors::checksum::checksum;
@@ -52,7 +52,7 @@ pub(crate) fn check(ranks: &dyn Collective, weights: &Tensor, when: impl Display
     if odd.is_empty() {
         return Ok(());
     }
-    let hosts = gather_bytes(ranks, ranks.host().as_bytes())?;
+    let hosts = gather_ragged(ranks, ranks.host().as_bytes())?;
     let hosts: Vec<_> = hosts.iter().map(|host| String::from_utf8_lossy(host).into_owned()).collect();
     Err(WeightsDiffer { when: when.to_string(), who: who(&odd, &hosts) }.into())
 }

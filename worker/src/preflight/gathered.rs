@@ -1,14 +1,14 @@
 //! What the ranks tell rank 0, and what it tells them.
 
 use serde::{Deserialize, Serialize};
-use tercet_cluster::{Collective, CollectiveError, broadcast_bytes, gather_bytes};
+use tercet_cluster::{Collective, CollectiveError, broadcast_bytes, gather_ragged};
 use tercet_protocol::says::doctor::RankFacts;
 
 use super::gpus;
 
 /// All ranks' facts, on rank 0. Every rank calls it.
 pub fn gather(ranks: &dyn Collective, own: &RankFacts) -> Result<Option<Vec<RankFacts>>, CollectiveError> {
-    let all = gather_bytes(ranks, &serde_json::to_vec(own).expect("plain data"))?;
+    let all = gather_ragged(ranks, &serde_json::to_vec(own).expect("plain data"))?;
     // If a rank of another build writes what this one cannot read, it counts as a rank without a program.
     let read = |(rank, bytes): (usize, &Vec<u8>)| {
         serde_json::from_slice(bytes).unwrap_or_else(|_| RankFacts { rank, ..RankFacts::default() })

@@ -19,7 +19,7 @@ mod software;
 mod speed;
 mod verdict;
 
-use tercet_cluster::{Collective, CollectiveError, gather_bytes};
+use tercet_cluster::{Collective, CollectiveError, gather_ragged};
 use tercet_configs::{DeviceChoice, ExitCode, Recipe};
 use tercet_protocol::says::doctor::{Finding, Level, RankFacts, Report};
 
@@ -74,7 +74,7 @@ pub fn examine(
         // One machine after the other would be fairer to a shared disk, but would take minutes with many machines.
         found.folder.iter_mut().for_each(folder::time_writing);
     }
-    let hosts = gather_bytes(ranks, ranks.host().as_bytes())?;
+    let hosts = gather_ragged(ranks, ranks.host().as_bytes())?;
     let hosts: Vec<String> = hosts.iter().map(|host| String::from_utf8_lossy(host).into_owned()).collect();
     let network = speed::network(ranks, &hosts)?;
     let report = gather(ranks, &own)?.map(|facts| {

@@ -4,7 +4,8 @@
 //! length go to different ranks.
 
 use tch::{Device, Kind, Tensor};
-use tercet_cluster::{Buffer, Collective, Scalar, gather_counts};
+pub use tercet_cluster::gather_ragged as gather;
+use tercet_cluster::{Collective, gather_counts};
 
 use crate::files::CommandError;
 use crate::model::representation::Representations;
@@ -132,25 +133,6 @@ pub fn token_weights(weights: &TokenWeights) -> tercet_retrieval::TokenWeights {
 /// This rank's part of `items`: every world-size-th, from its own number on.
 pub fn share<'a, T>(items: &'a [T], ranks: &dyn Collective) -> impl Iterator<Item = &'a T> + use<'a, T> {
     items.iter().skip(ranks.rank()).step_by(ranks.world_size())
-}
-
-/// Every rank's `values`, of whatever length, by rank. Every rank calls it.
-///
-/// # Errors
-/// As [`Collective::all_gather`].
-pub fn gather<T: Scalar + Default>(ranks: &dyn Collective, values: &[T]) -> anyhow::Result<Vec<Vec<T>>> {
-    let counts = gather_counts(ranks, values.len())?;
-    let mut all = vec![T::default(); counts.iter().sum()];
-    ranks.all_gather(Buffer::from(values), all.as_mut_slice().into(), &counts)?;
-    let mut rest = all.as_slice();
-    Ok(counts
-        .into_iter()
-        .map(|count| {
-            let (own, others) = rest.split_at(count);
-            rest = others;
-            own.to_vec()
-        })
-        .collect())
 }
 
 /// The elements of a tensor, in row-major order.

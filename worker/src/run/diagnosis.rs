@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
-use tercet_cluster::{Collective, CollectiveError, all_ranks, broadcast_bytes};
+use tercet_cluster::{Collective, CollectiveError, all_ranks, gather_ragged};
 use tercet_sampler::{Batch, RowId, Share, Store};
 
 use crate::model::Parameters;
@@ -90,13 +90,8 @@ pub(super) fn find_culprit(
 /// Every rank's finding, on all ranks. Every rank calls it.
 fn gather(ranks: &dyn Collective, own: Option<Finding>) -> Result<Vec<Option<Finding>>, CollectiveError> {
     // Plain data can always be written as JSON, and all ranks run the same program.
-    let own = serde_json::to_vec(&own).expect("plain data");
-    let of_rank = |root| {
-        let mut bytes = own.clone();
-        broadcast_bytes(ranks, &mut bytes, root)?;
-        Ok(serde_json::from_slice(&bytes).expect("what a rank wrote"))
-    };
-    (0..ranks.world_size()).map(of_rank).collect()
+    let all = gather_ragged(ranks, &serde_json::to_vec(&own).expect("plain data"))?;
+    Ok(all.iter().map(|bytes| serde_json::from_slice(bytes).expect("what a rank wrote")).collect())
 }
 
 impl Finding {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tercet_cluster::{Collective, gather_bytes};
+use tercet_cluster::{Collective, gather_ragged};
 use tercet_protocol::args::MineArgs;
 use tercet_retrieval::{Hit, Index, LexicalWeights, Stored};
 
@@ -44,7 +44,7 @@ impl Tallies {
     /// Those of all ranks together. Every rank calls it.
     pub fn gather(&self, ranks: &dyn Collective) -> anyhow::Result<Self> {
         let mut sum = Self::default();
-        for bytes in gather_bytes(ranks, &serde_json::to_vec(self)?)? {
+        for bytes in gather_ragged(ranks, &serde_json::to_vec(self)?)? {
             let own: Self = serde_json::from_slice(&bytes)?;
             sum.all.add_all(&own.all);
             own.by_file.into_iter().for_each(|(name, tally)| sum.by_file.entry(name).or_default().add_all(&tally));
@@ -259,7 +259,7 @@ impl Miner<'_> {
 
     /// All ranks' `num_runs` runs of lines, each with its length before it, one after another.
     fn in_order(&self, num_runs: usize, own: &[u8]) -> anyhow::Result<Vec<u8>> {
-        let gathered = gather_bytes(self.ranks, own)?;
+        let gathered = gather_ragged(self.ranks, own)?;
         if self.ranks.rank() > 0 {
             return Ok(Vec::new());
         }

@@ -1,6 +1,6 @@
 //! The ranks' lists made one.
 
-use tercet_cluster::gather_bytes;
+use tercet_cluster::gather_ragged;
 use tercet_retrieval::{Hit, TopHits};
 
 use super::engine::Search;
@@ -28,7 +28,7 @@ pub(super) fn merged(search: &Search, lists: Vec<Vec<Hit>>, depth: usize) -> any
                 own.extend(hit.score.to_le_bytes());
             });
         }
-        let gathered = gather_bytes(ranks, &own)?;
+        let gathered = gather_ragged(ranks, &own)?;
         let mut parts: Vec<_> = gathered.iter().map(|bytes| bytes.as_chunks::<HIT>().0.iter()).collect();
         for _ in lists {
             let mut top = TopHits::new(depth);

@@ -9,7 +9,7 @@
 //! Legend: Q local queries, R all ranks' queries, P all ranks' passages.
 
 use tch::Tensor;
-use tercet_cluster::{Collective, CollectiveError, gather_counts};
+use tercet_cluster::{Collective, CollectiveError, gather_ragged};
 use tercet_configs::Negatives;
 use tercet_sampler::TextIds;
 
@@ -156,12 +156,8 @@ impl<T: Ord> FromIterator<(u64, T)> for Relation<T> {
 
 /// Every rank's identities. Every rank calls it.
 fn gather(ranks: &dyn Collective, own: &TextIds, group_size: usize) -> Result<Vec<TextIds>, CollectiveError> {
-    let own = packed(own);
-    let counts = gather_counts(ranks, own.len())?;
-    let mut all = vec![0i64; counts.iter().sum()];
-    ranks.all_gather(own.as_slice().into(), all.as_mut_slice().into(), &counts)?;
-    let mut rest = all.into_iter().map(i64::cast_unsigned);
-    Ok(counts.into_iter().map(|count| unpacked(rest.by_ref().take(count), group_size)).collect())
+    let all = gather_ragged(ranks, &packed(own))?;
+    Ok(all.into_iter().map(|ids| unpacked(ids.into_iter().map(i64::cast_unsigned), group_size)).collect())
 }
 
 /// The number of queries, each query's number of positives; then the identities of queries, passages and positives.
