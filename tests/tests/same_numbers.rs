@@ -1,8 +1,9 @@
 //! The proof that a change leaves the numbers alone: twenty steps before and after, and the same bits.
 //!
-//! `make same-numbers` prints the weights' SHA-256 of four runs: the dense and the unified loss, on one rank and on
-//! two, fresh weights from a seed, made-up texts that go the whole way from JSON Lines on, dropout in all layers.
-//! `BEFORE` names another build, and the runs are compared; docs/change/testing.md says how it is used.
+//! `make same-numbers` prints the weights' SHA-256 of eight runs: the dense and the unified loss, RetroMAE and masked
+//! words alone, each on one rank and on two, with fresh weights from a seed, made-up texts that go the whole way from
+//! files on, and dropout in all layers. `BEFORE` names another build, and the runs are compared;
+//! docs/change/testing.md says how it is used.
 
 #![allow(clippy::unwrap_used)]
 
@@ -22,11 +23,47 @@ use tercet_tests::tensors;
 const STEPS: usize = 20;
 const VOCABULARY: usize = 4000;
 
-/// The weights of a model directory: the encoder's, and the heads'.
-const WEIGHTS: [&str; 3] = ["model.safetensors", "colbert_linear.pt", "sparse_linear.pt"];
+/// The encoder's weights in a model directory.
+const ENCODER: &str = "model.safetensors";
 
-/// What is run: loss and ranks.
-const RUNS: [(&str, usize); 4] = [("dense", 1), ("dense", 2), ("unified", 1), ("unified", 2)];
+/// What is run on one rank and on two.
+const OBJECTIVES: [Objective; 4] = [
+    // The dense loss has nothing to distil.
+    Objective { preset: "dense", settings: &["loss.distill_start_step=0"], ..CONTRASTIVE },
+    Objective { preset: "unified", settings: &["loss.distill_start_step=8"], ..CONTRASTIVE },
+    PRETRAINING,
+    Objective { preset: "mlm", weights: &[ENCODER, "mlm_head.safetensors"], ..PRETRAINING },
+];
+
+const CONTRASTIVE: Objective = Objective {
+    preset: "",
+    recipe: "same-numbers.toml",
+    tokenizer: "model/tokenizer.json",
+    store: "store",
+    settings: &[],
+    weights: &[ENCODER, "colbert_linear.pt", "sparse_linear.pt"],
+};
+
+const PRETRAINING: Objective = Objective {
+    preset: "retromae",
+    recipe: "same-numbers-texts.toml",
+    tokenizer: "model/mask-tokenizer.json",
+    store: "texts",
+    settings: &[],
+    weights: &[ENCODER, "mlm_head.safetensors", "decoder.safetensors"],
+};
+
+/// What is trained for, and with what.
+struct Objective {
+    /// Of the loss.
+    preset: &'static str,
+    recipe: &'static str,
+    tokenizer: &'static str,
+    store: &'static str,
+    settings: &'static [&'static str],
+    /// Files of the model directory.
+    weights: &'static [&'static str],
+}
 
 /// A build of `tercet`, and a folder for what it makes.
 struct Build {
@@ -37,12 +74,13 @@ struct Build {
 /// What a run has left.
 struct Trained {
     model: PathBuf,
+    weights: &'static [&'static str],
     /// Loss and gradient norm of each step.
     figures: Vec<[f64; 2]>,
 }
 
 impl Build {
-    /// Has the program prepare a store of its own: the numbers begin with the texts.
+    /// Has the program prepare stores of its own, of pairs and of texts: the numbers begin with the texts.
     fn new(program: PathBuf) -> Self {
         let place = Place::new();
         let tokenizer = place.word_tokenizer("model/tokenizer.json", VOCABULARY);
@@ -59,35 +97,43 @@ impl Build {
             prepare = prepare.arg(format!("{name}={}", place.write(&format!("{name}.jsonl"), &rows).display()));
         }
         prepare.succeed();
+        let tokenizer = place.mask_tokenizer("model/mask-tokenizer.json", VOCABULARY);
+        let lens = (0..120).map(|i| if i % 5 == 0 { 130 + i * 37 % 350 } else { 4 + i * 7 % 110 });
+        // The last word of the other tokenizer is the mask of this one.
+        let rows = topic_rows(lens, VOCABULARY - 1);
+        let texts: String = rows.iter().map(|row| row["pos"][0].as_str().unwrap().to_owned() + "\n").collect();
+        let texts = format!("texts={}", place.write("texts.txt", &texts).display());
+        let prepare = Tercet::of(&program, "prepare").arg("--tokenizer").arg(tokenizer);
+        prepare.arg("--out").arg(place.path("texts")).arg("--texts").arg(texts).succeed();
         Self { program, place }
     }
 
-    fn train(&self, loss: &str, ranks: usize) -> Trained {
+    fn train(&self, objective: &Objective, ranks: usize) -> Trained {
         let path = |name: &str| self.place.path(name);
-        let run_dir = path(&format!("{loss}-{ranks}"));
-        let train = Tercet::of(&self.program, "train").arg(recipe("same-numbers.toml")).ranks(ranks);
+        let Objective { preset, weights, .. } = *objective;
+        let run_dir = path(&format!("{preset}-{ranks}"));
+        let train = Tercet::of(&self.program, "train").arg(recipe(objective.recipe)).ranks(ranks);
         let settings = [
             format!("run_dir={}", run_dir.display()),
             format!("model.config={}", path("model/config.json").display()),
-            format!("model.tokenizer={}", path("model/tokenizer.json").display()),
-            format!("data.store={}", path("store").display()),
-            format!("loss.preset={loss}"),
-            // The dense loss has nothing to distil.
-            format!("loss.distill_start_step={}", if loss == "dense" { 0 } else { 8 }),
+            format!("model.tokenizer={}", path(objective.tokenizer).display()),
+            format!("data.store={}", path(objective.store).display()),
+            format!("loss.preset={preset}"),
         ];
-        settings.iter().fold(train, |train, setting| train.set(setting)).succeed();
+        let settings = settings.iter().map(String::as_str).chain(objective.settings.iter().copied());
+        settings.fold(train, |train, setting| train.set(setting)).succeed();
         let figures: Vec<_> = metrics(&run_dir).iter().map(|s| [number(&s["loss"]), number(&s["grad_norm"])]).collect();
         assert_eq!(figures.len(), STEPS);
-        Trained { model: run_dir.join(format!("step-{STEPS:08}/model")), figures }
+        Trained { model: run_dir.join(format!("step-{STEPS:08}/model")), weights, figures }
     }
 }
 
 impl Trained {
     fn bytes(&self) -> Vec<u8> {
-        WEIGHTS.iter().flat_map(|file| fs::read(self.model.join(file)).unwrap()).collect()
+        self.weights.iter().flat_map(|file| fs::read(self.model.join(file)).unwrap()).collect()
     }
 
-    /// As `cat model.safetensors colbert_linear.pt sparse_linear.pt | sha256sum` says it.
+    /// As `cat` of the files in their order, `| sha256sum`, says it.
     fn sha256(&self) -> String {
         let mut child = Command::new("sha256sum")
             .stdin(Stdio::piped())
@@ -119,7 +165,7 @@ impl Trained {
 
 /// The tensor of the encoder that differs most, relative to its largest element.
 fn weights_differ(after: &Path, before: &Path) -> String {
-    let [after, before] = [after, before].map(|model| tensors::read(&model.join(WEIGHTS[0])));
+    let [after, before] = [after, before].map(|model| tensors::read(&model.join(ENCODER)));
     let names =
         |of: &tensors::Tensors| of.iter().map(|(name, values)| (name.clone(), values.len())).collect::<Vec<_>>();
     if names(&after) != names(&before) {
@@ -139,7 +185,7 @@ fn weights_differ(after: &Path, before: &Path) -> String {
 }
 
 #[test]
-#[ignore = "a minute, and more with BEFORE; `make same-numbers` runs it"]
+#[ignore = "two minutes, and more with BEFORE; `make same-numbers` runs it"]
 fn the_weights_are_those_from_before() {
     let after = Build::new(program("tercet"));
     // Relative to where it was typed, which is the project's folder.
@@ -147,14 +193,14 @@ fn the_weights_are_those_from_before() {
     let before = before.map(|before| Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(before));
     let before = before.map(|before| Build::new(fs::canonicalize(&before).unwrap()));
     let (mut differences, mut hashes) = (BTreeMap::new(), BTreeSet::new());
-    for (loss, ranks) in RUNS {
-        let trained = after.train(loss, ranks);
-        let run = format!("{loss}, {ranks} rank{}", if ranks == 1 { "" } else { "s" });
+    for (objective, ranks) in OBJECTIVES.iter().flat_map(|objective| [(objective, 1), (objective, 2)]) {
+        let trained = after.train(objective, ranks);
+        let run = format!("{}, {ranks} rank{}", objective.preset, if ranks == 1 { "" } else { "s" });
         println!("{run:18} last loss {:<20} sha256 {}", trained.figures[STEPS - 1][0], trained.sha256());
-        // Were there no updates, all four would be the fresh weights.
+        // Were there no updates, all of a kind would be the fresh weights.
         assert!(hashes.insert(trained.sha256()), "{run}: the weights of another run");
         if let Some(before) = &before {
-            let difference = trained.difference(&before.train(loss, ranks));
+            let difference = trained.difference(&before.train(objective, ranks));
             println!("{:18} {}", "", difference.as_deref().unwrap_or("the same as before, to the bit"));
             differences.extend(difference.map(|difference| (run, difference)));
         }
