@@ -9,14 +9,13 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use tercet_configs::GpuKind;
 use tercet_protocol::args::{
     BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, IndexArgs, MineArgs, RecipeArgs, ScoreArgs, SearchArgs, StepArgs,
     TrainArgs,
 };
 
 pub use inputs::{DataSetInput, ReportInput};
-
-use crate::plan::Card;
 
 /// Trains and runs text-embedding models with three heads: dense, lexical and multi-vector.
 #[derive(Debug, Parser)]
@@ -200,8 +199,8 @@ pub struct Plan {
     #[arg(long, value_enum, conflicts_with_all = ["gpu", "measured"])]
     pub device: Option<Device>,
     /// A kind of GPU: its memory, and times from its data sheet; a100-40, a100-80, a800-80, h100 or h200
-    #[arg(long, value_name = "CARD", value_parser = Card::named, conflicts_with = "flops")]
-    pub gpu: Option<Card>,
+    #[arg(long, value_name = "CARD", conflicts_with = "flops")]
+    pub gpu: Option<GpuKind>,
     /// What `make test-gpu` measured on such a GPU (its report.json), in place of assumed rates
     #[arg(long, value_name = "FILE", conflicts_with = "flops")]
     pub measured: Option<PathBuf>,

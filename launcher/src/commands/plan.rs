@@ -88,9 +88,9 @@ impl OnCard {
         let of_report = measured.as_ref().and_then(Measured::card);
         let refused = |message: String| anyhow::Error::from(Fail::new(ExitCode::Usage, message));
         let name = measured.as_ref().map_or("", |measured| &measured.driver_name);
-        let card = match (args.gpu, of_report) {
-            (Some(asked), Some(found)) if asked.name != found.name => {
-                return Err(refused(format!("--measured is of a card named {name:?}, which is no {}", asked.name)));
+        let card = match (args.gpu.map(Card::of), of_report) {
+            (Some(asked), Some(found)) if asked.kind != found.kind => {
+                return Err(refused(format!("--measured is of a card named {name:?}, which is no {}", asked.kind)));
             }
             (Some(card), _) | (None, Some(card)) => card,
             (None, None) if measured.is_some() => {

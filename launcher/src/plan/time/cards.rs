@@ -3,11 +3,13 @@
 //! Rates of data sheets are without sparsity, and a link's are in one direction. What is reached of them is assumed,
 //! from others' measurements, until `tercet plan --measured` has this card's own: docs/gpu.md has the sources.
 
+use tercet_configs::GpuKind;
+
 /// A kind of card.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Card {
-    /// As it is typed.
-    pub name: &'static str,
+    /// Which it is.
+    pub kind: GpuKind,
     /// Words of the name that the driver gives it; all must be there.
     driver_words: &'static [&'static str],
     /// Memory as CUDA reports it.
@@ -47,7 +49,7 @@ pub const EXCHANGE_SECS: f64 = 100e-6;
 const ATTENTION_SHARE: f64 = 0.8;
 
 const AMPERE: Card = Card {
-    name: "a100-80",
+    kind: GpuKind::A100Of80,
     driver_words: &["A100", "80GB"],
     memory_bytes: 85.0e9,
     bf16_flops_per_sec: 312e12,
@@ -60,7 +62,7 @@ const AMPERE: Card = Card {
 };
 
 const HOPPER: Card = Card {
-    name: "h100",
+    kind: GpuKind::H100,
     driver_words: &["H100"],
     memory_bytes: 85.0e9,
     bf16_flops_per_sec: 989e12,
@@ -72,23 +74,20 @@ const HOPPER: Card = Card {
     attention: [(512.0, ATTENTION_SHARE * 210e12), (16_384.0, ATTENTION_SHARE * 290e12)],
 };
 
-/// All that are known. The larger memories come first: the driver's name of the smaller A100 has no size in it.
-pub const CARDS: [Card; 5] = [
-    AMPERE,
-    Card { name: "a100-40", driver_words: &["A100"], memory_bytes: 42.4e9, memory_bytes_per_sec: 1.555e12, ..AMPERE },
-    Card { name: "a800-80", driver_words: &["A800"], nvlink_bytes_per_sec: 200e9, ..AMPERE },
-    HOPPER,
-    Card { name: "h200", driver_words: &["H200"], memory_bytes: 150.0e9, memory_bytes_per_sec: 4.8e12, ..HOPPER },
-];
-
 impl Card {
-    /// The card of a name that was typed.
-    ///
-    /// # Errors
-    /// A sentence with the names that are known.
-    pub fn named(name: &str) -> Result<Self, String> {
-        let known = || format!("expected one of {}", CARDS.map(|card| card.name).join(", "));
-        CARDS.into_iter().find(|card| card.name == name).ok_or_else(known)
+    /// The card of that kind.
+    pub fn of(kind: GpuKind) -> Self {
+        match kind {
+            GpuKind::A100Of80 => AMPERE,
+            GpuKind::A100Of40 => {
+                Self { kind, driver_words: &["A100"], memory_bytes: 42.4e9, memory_bytes_per_sec: 1.555e12, ..AMPERE }
+            }
+            GpuKind::A800Of80 => Self { kind, driver_words: &["A800"], nvlink_bytes_per_sec: 200e9, ..AMPERE },
+            GpuKind::H100 => HOPPER,
+            GpuKind::H200 => {
+                Self { kind, driver_words: &["H200"], memory_bytes: 150.0e9, memory_bytes_per_sec: 4.8e12, ..HOPPER }
+            }
+        }
     }
 
     /// Bytes per second that NCCL is taken to send to other cards of the machine, and over a network adapter.
@@ -98,7 +97,8 @@ impl Card {
 
     /// The card that the driver calls so.
     pub fn of_driver(words: &str) -> Option<Self> {
-        CARDS.into_iter().find(|card| card.driver_words.iter().all(|word| words.contains(word)))
+        // The driver's name of the smaller A100 has no size in it, and the larger one comes first.
+        GpuKind::ALL.into_iter().map(Self::of).find(|card| card.driver_words.iter().all(|word| words.contains(word)))
     }
 }
 
@@ -107,9 +107,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cards_are_known_by_what_is_typed_and_by_the_drivers_names() {
-        assert_eq!(Card::named("h200").unwrap().memory_bytes_per_sec, 4.8e12);
-        assert!(Card::named("v100").unwrap_err().contains("a100-80, a100-40, a800-80, h100, h200"));
+    fn cards_are_known_by_their_kinds_and_by_the_drivers_names() {
+        assert!(GpuKind::ALL.into_iter().all(|kind| Card::of(kind).kind == kind));
+        assert_eq!(Card::of(GpuKind::H200).memory_bytes_per_sec, 4.8e12);
         for (driver, name) in [
             ("NVIDIA A100-SXM4-80GB", "a100-80"),
             ("NVIDIA A100 80GB PCIe", "a100-80"),
@@ -118,7 +118,7 @@ mod tests {
             ("NVIDIA H100 80GB HBM3", "h100"),
             ("NVIDIA H200", "h200"),
         ] {
-            assert_eq!(Card::of_driver(driver).unwrap().name, name, "{driver}");
+            assert_eq!(Card::of_driver(driver).unwrap().kind.name(), name, "{driver}");
         }
         assert_eq!(Card::of_driver("NVIDIA L40S"), None);
     }

@@ -205,6 +205,7 @@ fn refused(path: &Path, why: &str) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tercet_configs::GpuKind;
 
     use super::*;
     use crate::plan::time::network::Network;
@@ -261,7 +262,7 @@ mod tests {
     #[test]
     fn rates_that_were_measured_replace_those_that_are_assumed() {
         let measured = Measured::of(&report());
-        assert_eq!((measured.card().unwrap().name, measured.nvlink()), ("a100-80", Some(229.5e9)));
+        assert_eq!((measured.card().unwrap().kind, measured.nvlink()), (GpuKind::A100Of80, Some(229.5e9)));
         let speed = speed(&measured);
         assert_eq!(speed.product_flops_per_sec, 0.85 * 260e12);
         assert_eq!(speed.attention_flops_per_sec, [(64.0, 20e12), (8192.0, 150e12)]);

@@ -33,7 +33,7 @@ impl Speed {
     /// What the card is taken to reach of its data sheet.
     pub fn assumed(card: &Card, network: Network) -> Self {
         Self {
-            card: card.name,
+            card: card.kind.name(),
             peak_flops_per_sec: card.bf16_flops_per_sec,
             product_flops_per_sec: SHAPES_SHARE * card.best_products * card.bf16_flops_per_sec,
             fp32_flops_per_sec: FP32_SHARE * card.fp32_flops_per_sec,
