@@ -86,7 +86,7 @@ fn main() {
     }
     let ranks = met.connect(backend, device::is_cuda(), deadline).unwrap_or_else(|error| not_joined(error));
     let ranks = Counted::new(ranks);
-    cores::share(&ranks);
+    cores::bind(&ranks);
     let own_device = device::device_of(&ranks);
     gpu_settings::settle(own_device, deterministic);
     machine::card::name_in_messages(own_device);

@@ -8,10 +8,10 @@ use tercet_configs::Recipe;
 use tercet_sampler::{DealtBatch, Plan, PlanError, SubBatchLimit, deal_global};
 
 use super::dealt::DealtStep;
-use super::load::RankLoad;
 use super::memory::Fit;
 use super::predicted::Predicted;
 use super::vocabulary::add_distinct;
+use super::work::RankLoad;
 
 /// The largest number of batches of a cell.
 const BATCHES_PER_CELL: u64 = 32;

@@ -1,6 +1,6 @@
 //! A dealt batch as numbers.
 
-use super::load::RankLoad;
+use super::work::RankLoad;
 
 /// One batch as it would be dealt.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use tercet_configs::{Device, ModelShape, Recipe};
 
 use super::dealt::DealtStep;
 use super::flops::{StepFlops, forward};
-use super::memory::{Holder, PeakMemory};
+use super::memory::{PeakMemory, RankInStep};
 use super::report::{CellReport, LengthReport, StepFigures, StepReport, TotalTime, Totals};
 use super::time::{Rates, StepSecs, StepWork};
 use super::traffic::StepTraffic;
@@ -87,11 +87,11 @@ impl Run<'_> {
         (step.progress * self.recipe.steps as f64) as u64
     }
 
-    /// Of the rank that needs most.
+    /// The memory of the rank that needs most.
     fn peak(&self, shape: &ModelShape, step: &DealtStep) -> Option<PeakMemory> {
         let at_step = self.at_step(step);
         let peaks = step.ranks.iter().enumerate().map(|(rank, load)| {
-            PeakMemory::of(&Holder {
+            PeakMemory::of(&RankInStep {
                 shape,
                 device: self.device,
                 world_size: self.world_size,

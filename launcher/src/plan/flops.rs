@@ -12,7 +12,7 @@
 use serde::Serialize;
 use tercet_configs::{ModelShape, Purpose};
 
-use super::load::{Encoded, RankLoad};
+use super::work::{Encoded, RankLoad};
 
 /// What one rank computes in one step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]

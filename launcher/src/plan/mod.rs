@@ -9,7 +9,6 @@ mod deal;
 mod dealt;
 mod figures;
 mod flops;
-mod load;
 mod memory;
 mod picture;
 mod predicted;
@@ -24,6 +23,7 @@ mod traffic;
 mod units;
 mod vocabulary;
 mod warnings;
+mod work;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -35,7 +35,6 @@ use tercet_sampler::{Phase, Plan, check_evaluation};
 use crate::exit;
 
 pub use flops::forward as forward_flops;
-pub use load::Encoded;
 pub use picture::draw;
 pub use predicted::Predicted;
 pub use retrieval::{Scale, index_table, search_table};
@@ -44,6 +43,7 @@ pub use shape_of_tests::{pretraining_shape as test_pretraining_shape, shape as t
 pub use table::table;
 pub use time::{Card, Flat, Measured, Network, Rates, Speed};
 pub use units::{counted, duration, grouped, percent, scaled};
+pub use work::Encoded;
 
 use dealt::DealtStep;
 use figures::Run;

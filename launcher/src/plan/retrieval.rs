@@ -12,8 +12,8 @@ use tercet_configs::{Device, ModelShape};
 use tercet_protocol::says::dry_run::{IndexSample, SearchSample};
 
 use super::flops::encoder;
-use super::load::Encoded;
 use super::units::{duration, grouped, scaled};
+use super::work::Encoded;
 
 /// For whom it is reckoned.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tercet_configs::limits::{LABEL_COUNTS, LOSS_NUMBERS, PREDICTION_NUMBERS};
 use tercet_configs::{ModelShape, Purpose};
 
-use super::load::RankLoad;
+use super::work::RankLoad;
 
 /// An int64: a token id, a length, a count.
 const INT_BYTES: f64 = 8.0;

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use tercet_sampler::{Plan, PlanError, Share, TextInput, deal_global, read_dealt};
 
 use super::dealt::DealtStep;
-use super::load::RankLoad;
+use super::work::RankLoad;
 
 /// The largest number of passages of a step that is counted exactly. For larger ones one rank's texts of one step stand
 /// for the cell.

@@ -25,10 +25,10 @@ pub(super) fn partial(path: &Path) -> PathBuf {
 }
 
 /// As [`partial`], in a folder that is the user's.
-fn beside(path: &Path) -> PathBuf {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".tercet-partial");
-    PathBuf::from(beside)
+fn partial_of_user(path: &Path) -> PathBuf {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".tercet-partial");
+    PathBuf::from(partial)
 }
 
 /// Writes `bytes` to the file at `path`, in place of what it holds. A kill at any moment leaves the old content or the
@@ -41,7 +41,7 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if path.symlink_metadata().is_ok_and(|there| !there.file_type().is_file()) {
         return fs::write(path, bytes);
     }
-    let partial = beside(path);
+    let partial = partial_of_user(path);
     let mut file = File::create(&partial)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&partial, path));
     if written.is_err() {
@@ -115,7 +115,7 @@ mod tests {
     fn what_is_written_takes_the_place_of_what_was_there_and_of_what_was_left() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("plan.json");
-        fs::write(beside(&path), "half of an earlier attempt, longer than the new one").unwrap();
+        fs::write(partial_of_user(&path), "half of an earlier attempt, longer than the new one").unwrap();
         for text in ["first", "second"] {
             write_durably(&path, text.as_bytes()).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), text);

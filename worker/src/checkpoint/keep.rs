@@ -96,13 +96,13 @@ impl Kept {
 
 /// Removes a checkpoint so that it is complete or absent whenever the process ends.
 pub(super) fn remove(checkpoint: &Path) -> io::Result<()> {
-    let aside = beside(checkpoint);
+    let aside = aside_of(checkpoint);
     fs::rename(checkpoint, &aside)?;
     remove_anything(&aside)
 }
 
 /// A free name beside `checkpoint` for a checkpoint that is about to be removed; `remove_interrupted` recognises it.
-pub(super) fn beside(checkpoint: &Path) -> PathBuf {
+pub(super) fn aside_of(checkpoint: &Path) -> PathBuf {
     let name = checkpoint.file_name().unwrap_or_default().to_string_lossy();
     let numbered = |n: u32| checkpoint.with_file_name(format!(".{name}.removed{n}"));
     let first = checkpoint.with_file_name(format!(".{name}.removed"));

@@ -53,7 +53,7 @@ fn put_in_place(beside: &Path, target: &Path) -> io::Result<Vec<String>> {
     let mut removed = None;
     if target.symlink_metadata().is_ok() {
         if matches!(Manifest::check(target), Ok(()) | Err(Flaw { is_damage: true, .. })) {
-            let aside = keep::beside(target);
+            let aside = keep::aside_of(target);
             fs::rename(target, &aside)?;
             removed = Some(aside);
         } else {

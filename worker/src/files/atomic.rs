@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub struct AtomicFile {
     path: PathBuf,
     /// Its name there; `None` once it has only the name of its place.
-    beside: Option<PathBuf>,
+    partial: Option<PathBuf>,
     /// `None` once all is written.
     file: Option<PackedWriter<BufWriter<File>>>,
     /// The same file, locked until this is dropped.
@@ -40,11 +40,11 @@ impl AtomicFile {
     /// # Errors
     /// [`CommandError::File`]; [`CommandError::Usage`] while another process writes the same one.
     pub fn create(path: &Path) -> Result<Self, CommandError> {
-        let beside = beside(path);
+        let partial = partial_of(path);
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder).map_err(CommandError::file(folder))?;
         }
-        let file = open_locked(&beside, PATIENCE).map_err(|error| match error.kind() {
+        let file = open_locked(&partial, PATIENCE).map_err(|error| match error.kind() {
             ErrorKind::WouldBlock => CommandError::Usage(format!(
                 "{} is being written by another process: wait for it or stop it, or choose another name",
                 path.display()
@@ -57,7 +57,7 @@ impl AtomicFile {
         file.set_len(0).map_err(CommandError::file(path))?;
         let packed = |held: &File| PackedWriter::new(path, BufWriter::with_capacity(1 << 20, held.try_clone()?));
         let packed = packed(&file).map_err(CommandError::file(path))?;
-        Ok(Self { path: path.to_owned(), beside: Some(beside), file: Some(packed), held: file })
+        Ok(Self { path: path.to_owned(), partial: Some(partial), file: Some(packed), held: file })
     }
 
     /// Its place.
@@ -92,18 +92,18 @@ impl AtomicFile {
     }
 
     fn rename(&mut self) -> Result<(), CommandError> {
-        if let Some(beside) = &self.beside {
-            fs::rename(beside, &self.path).map_err(CommandError::file(&self.path))?;
+        if let Some(partial) = &self.partial {
+            fs::rename(partial, &self.path).map_err(CommandError::file(&self.path))?;
         }
-        self.beside = None;
+        self.partial = None;
         sync_folder_of(&self.path);
         Ok(())
     }
 
     /// Gives the file its place's name as well.
     fn link(&mut self) -> Result<(), CommandError> {
-        let Some(beside) = &self.beside else { return Ok(()) };
-        match fs::hard_link(beside, &self.path) {
+        let Some(partial) = &self.partial else { return Ok(()) };
+        match fs::hard_link(partial, &self.path) {
             Ok(()) => {
                 sync_folder_of(&self.path);
                 Ok(())
@@ -139,12 +139,12 @@ fn sync_folder_of(path: &Path) {
 /// Whether the file at `path` has its other name yet.
 pub(super) fn is_interrupted(path: &Path) -> bool {
     let identity = |path: &Path| path.symlink_metadata().ok().map(|file| (file.dev(), file.ino()));
-    identity(path).is_some_and(|own| identity(&beside(path)) == Some(own))
+    identity(path).is_some_and(|own| identity(&partial_of(path)) == Some(own))
 }
 
 /// Whether a process has begun to write the file for `path`, and was killed or is at work.
 pub fn is_begun(path: &Path) -> bool {
-    beside(path).symlink_metadata().is_ok()
+    partial_of(path).symlink_metadata().is_ok()
 }
 
 /// Removes what a killed process has begun to write for `path`, if there is something.
@@ -152,14 +152,14 @@ pub fn is_begun(path: &Path) -> bool {
 /// # Errors
 /// [`CommandError::File`].
 pub fn remove_begun(path: &Path) -> Result<(), CommandError> {
-    match fs::remove_file(beside(path)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(CommandError::file(&beside(path))(error)),
+    match fs::remove_file(partial_of(path)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(CommandError::file(&partial_of(path))(error)),
         _ => Ok(()),
     }
 }
 
 /// Where the file for `path` is written.
-pub(super) fn beside(path: &Path) -> PathBuf {
+pub(super) fn partial_of(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tercet-partial");
     path.with_file_name(name)
@@ -203,9 +203,9 @@ impl Write for AtomicFile {
 
 impl Drop for AtomicFile {
     fn drop(&mut self) {
-        if let Some(beside) = self.beside.take() {
+        if let Some(partial) = self.partial.take() {
             // Nothing is left to do if this fails as well.
-            let _ = fs::remove_file(beside);
+            let _ = fs::remove_file(partial);
         }
     }
 }
@@ -232,7 +232,7 @@ mod tests {
         file.write_all(b"half").unwrap();
         drop(file);
         assert_eq!(fs::read_dir(dir.path().join("new")).unwrap().count(), 0);
-        fs::write(beside(&path), "what a killed process left, which is longer").unwrap();
+        fs::write(partial_of(&path), "what a killed process left, which is longer").unwrap();
         write_atomically(&path, b"whole").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"whole");
         assert_eq!(fs::read_dir(dir.path().join("new")).unwrap().count(), 1);

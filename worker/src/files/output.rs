@@ -8,7 +8,7 @@ use std::path::Path;
 use tercet_cluster::Collective;
 use tercet_sampler::unpacked_name;
 
-use super::atomic::{AtomicFile, beside, commit_together, is_interrupted};
+use super::atomic::{AtomicFile, commit_together, is_interrupted, partial_of};
 use super::error::CommandError;
 
 /// Endings of formats that no command writes. A file with such a name would not be what the name says.
@@ -79,10 +79,10 @@ pub fn must_be_lines(path: &Path) -> Result<(), CommandError> {
 }
 
 /// Whether `paths[i]` is left from a process that was killed before all of `paths`, which belong together, were
-/// finished: it was not, or the last, which is finished last, was not. Of files with the same content it is enough that
+/// finished: it was not, or the last, which is finished last, was not. If files have the same content it is enough that
 /// another was about to be put in its place.
 fn is_left(paths: &[&Path], i: usize) -> bool {
-    let same = |other: &&Path| Some(fs::read(beside(other)).ok()? == fs::read(paths[i]).ok()?);
+    let same = |other: &&Path| Some(fs::read(partial_of(other)).ok()? == fs::read(paths[i]).ok()?);
     let last = paths.last().is_some_and(|last| is_interrupted(last));
     last || is_interrupted(paths[i]) || paths[i + 1..].iter().any(|other| same(other) == Some(true))
 }
@@ -163,27 +163,27 @@ mod tests {
         let is_free = || must_be_free(&ranks, paths).is_ok();
         fs::write(&first, "1").unwrap();
         assert!(!is_free(), "somebody's");
-        fs::write(beside(&second), "2").unwrap();
+        fs::write(partial_of(&second), "2").unwrap();
         assert!(!is_free(), "another command was killed before it put the second in its place");
-        fs::write(beside(&second), "1").unwrap();
+        fs::write(partial_of(&second), "1").unwrap();
         assert!(is_free(), "this one was killed before");
-        fs::hard_link(beside(&second), &second).unwrap();
+        fs::hard_link(partial_of(&second), &second).unwrap();
         assert!(is_free(), "or right after");
-        fs::remove_file(beside(&second)).unwrap();
+        fs::remove_file(partial_of(&second)).unwrap();
         assert!(!is_free(), "finished");
-        fs::hard_link(&first, beside(&first)).unwrap();
-        fs::rename(&second, beside(&second)).unwrap();
+        fs::hard_link(&first, partial_of(&first)).unwrap();
+        fs::rename(&second, partial_of(&second)).unwrap();
         write_together(&paths, b"3").unwrap();
         assert_eq!(paths.map(|path| fs::read(path).unwrap()), [b"3", b"3"]);
         assert_eq!((is_free(), fs::read_dir(dir.path()).unwrap().count()), (false, 2), "finished");
         let rows = dir.path().join("rows.jsonl");
         let together = [rows.as_path(), second.as_path()];
         fs::write(&rows, "whatever").unwrap();
-        fs::hard_link(&second, beside(&second)).unwrap();
+        fs::hard_link(&second, partial_of(&second)).unwrap();
         assert!(must_be_free(&ranks, together).is_ok(), "the last of them is not finished");
         remove_left(&together).unwrap();
         assert_eq!(together.map(|path| path.exists()), [false; 2]);
-        fs::rename(beside(&second), &second).unwrap();
+        fs::rename(partial_of(&second), &second).unwrap();
         fs::write(&rows, "somebody's").unwrap();
         assert!(must_be_free(&ranks, together).is_err());
         fs::remove_file(&rows).unwrap();

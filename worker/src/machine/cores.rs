@@ -22,7 +22,7 @@ const PLACED_BY_USER: [&str; 4] = ["GOMP_CPU_AFFINITY", "KMP_AFFINITY", "OMP_PLA
 /// Ties the rank to its cores, if it should be tied, and sets the number of libtorch's threads: `OMP_NUM_THREADS`, else
 /// one for each of the rank's cores. It must be called before there are threads that compute, because they inherit the
 /// cores.
-pub fn share(ranks: &dyn Collective) {
+pub fn bind(ranks: &dyn Collective) {
     let (own, host) = (allowed("self"), of_host());
     // If the rank was given fewer cores than its host's, these are its share.
     let (num_shares, nth) = if own == host { (ranks.local_size(), ranks.local_rank()) } else { (1, 0) };

@@ -4,26 +4,26 @@
 
 use tercet_configs::limits::TILE_ELEMENTS;
 
-use super::holder::{Holder, Part, Phase, bytes_of, part};
+use super::rank_in_step::{Part, Phase, RankInStep, bytes_of, part};
 use crate::plan::traffic::{block_bytes, gradient_bytes};
 
 /// A shared (passage, token) pair's two places, which scoring keeps for its way back.
 const SHARED_PAIR_BYTES: f64 = 16.0;
 
 /// Its phases, and what each of them holds.
-pub(super) fn phases(holder: &Holder) -> Vec<Phase> {
-    let after = holder.after_passes(&holder.after_scores());
-    let passes = [holder.first_pass(), holder.scores_and_loss(), holder.score_backward(), holder.second_pass()];
+pub(super) fn phases(rank: &RankInStep) -> Vec<Phase> {
+    let after = rank.after_passes(&rank.after_scores());
+    let passes = [rank.first_pass(), rank.scores_and_loss(), rank.score_backward(), rank.second_pass()];
     passes.into_iter().chain(after).collect()
 }
 
 /// What scoring takes, representations and tiles included.
-pub(super) fn scoring(holder: &Holder) -> f64 {
-    let phases = [holder.scores_and_loss(), holder.score_backward()];
-    phases.iter().map(|(_, parts)| bytes_of(parts)).fold(0.0, f64::max) + holder.similarity_tiles()
+pub(super) fn scoring(rank: &RankInStep) -> f64 {
+    let phases = [rank.scores_and_loss(), rank.score_backward()];
+    phases.iter().map(|(_, parts)| bytes_of(parts)).fold(0.0, f64::max) + rank.similarity_tiles()
 }
 
-impl Holder<'_> {
+impl RankInStep<'_> {
     fn first_pass(&self) -> Phase {
         let load = self.load;
         let transient = self.transient_forward(&load.largest);

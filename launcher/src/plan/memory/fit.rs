@@ -9,10 +9,10 @@ use tercet_configs::limits::{AUTO_SHARE, BUDGET_SLACK, SMALLEST_SUB_BATCH};
 use tercet_configs::{Device, MemoryBudget, ModelShape, Purpose, Recipe};
 use tercet_sampler::{Cell, Plan, ShareLens, SubBatchLimit};
 
-use super::holder::{Holder, bytes_of};
+use super::rank_in_step::{RankInStep, bytes_of};
 use super::{contrastive, pretraining};
-use crate::plan::load::{Encoded, RankLoad};
 use crate::plan::predicted::Predicted;
+use crate::plan::work::{Encoded, RankLoad};
 
 /// Sizes of a rank's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -77,8 +77,8 @@ struct Rank<'a> {
 }
 
 impl Rank<'_> {
-    fn holder<'a>(&'a self, load: &'a RankLoad) -> Holder<'a> {
-        Holder {
+    fn rank_in_step<'a>(&'a self, load: &'a RankLoad) -> RankInStep<'a> {
+        RankInStep {
             shape: self.shape,
             device: Device::Cuda,
             world_size: self.world_size,
@@ -110,7 +110,7 @@ impl Rank<'_> {
     /// What the run holds between steps.
     fn held_always(&self, longest: &[RankLoad]) -> f64 {
         let nothing = RankLoad::default();
-        let own = self.holder(longest.first().unwrap_or(&nothing));
+        let own = self.rank_in_step(longest.first().unwrap_or(&nothing));
         own.between_steps()
     }
 
@@ -119,7 +119,7 @@ impl Rank<'_> {
         if self.shape.purpose != Purpose::Retrieval {
             return 0.0;
         }
-        let of = |load: &RankLoad| contrastive::scoring(&self.holder(load));
+        let of = |load: &RankLoad| contrastive::scoring(&self.rank_in_step(load));
         longest.iter().map(of).fold(0.0, f64::max)
     }
 
@@ -131,13 +131,13 @@ impl Rank<'_> {
         let texts = one.share(num_texts);
         let load =
             RankLoad { encoded: texts, largest: texts, largest_recomputed: texts, last: texts, ..RankLoad::default() };
-        let holder = self.holder(&load);
+        let rank = self.rank_in_step(&load);
         let peak = match self.shape.purpose {
-            Purpose::Retrieval => holder.graph(&texts) + holder.transient_backward(&texts),
+            Purpose::Retrieval => rank.graph(&texts) + rank.transient_backward(&texts),
             Purpose::Pretraining { decoder } => {
-                pretraining::phases(&holder, decoder).iter().map(|(_, parts)| bytes_of(parts)).fold(0.0, f64::max)
+                pretraining::phases(&rank, decoder).iter().map(|(_, parts)| bytes_of(parts)).fold(0.0, f64::max)
             }
         };
-        (peak, holder.graph(&one) / len)
+        (peak, rank.graph(&one) / len)
     }
 }

@@ -6,14 +6,14 @@
 
 mod contrastive;
 mod fit;
-mod holder;
 mod pretraining;
+mod rank_in_step;
 
 use serde::Serialize;
 use tercet_configs::Purpose;
 
 pub use fit::Fit;
-pub use holder::{Holder, Part};
+pub use rank_in_step::{Part, RankInStep};
 
 /// The most that a rank holds at once.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -28,13 +28,13 @@ pub struct PeakMemory {
 
 impl PeakMemory {
     /// The phase that needs most, and its parts.
-    pub fn of(holder: &Holder) -> Self {
-        let phases = match holder.shape.purpose {
-            Purpose::Retrieval => contrastive::phases(holder),
-            Purpose::Pretraining { decoder } => pretraining::phases(holder, decoder),
+    pub fn of(rank: &RankInStep) -> Self {
+        let phases = match rank.shape.purpose {
+            Purpose::Retrieval => contrastive::phases(rank),
+            Purpose::Pretraining { decoder } => pretraining::phases(rank, decoder),
         };
         let totals = phases.into_iter().map(|(phase, parts)| {
-            let parts = holder.always().into_iter().chain(parts).filter(|part| part.bytes > 0.0);
+            let parts = rank.always().into_iter().chain(parts).filter(|part| part.bytes > 0.0);
             let parts: Vec<Part> = parts.collect();
             Self { phase, total_bytes: parts.iter().map(|part| part.bytes).sum(), parts }
         });
@@ -44,7 +44,7 @@ impl PeakMemory {
 
     /// Without what a program and its libraries take for themselves.
     pub fn bytes_of_tensors(&self) -> f64 {
-        let is_tensor = |part: &&Part| ![holder::PROGRAM, holder::UNEVEN_PARTS].contains(&part.name);
+        let is_tensor = |part: &&Part| ![rank_in_step::PROGRAM, rank_in_step::UNEVEN_PARTS].contains(&part.name);
         self.parts.iter().filter(is_tensor).map(|part| part.bytes).sum()
     }
 }
@@ -54,12 +54,12 @@ mod tests {
     use tercet_configs::{Device, ModelShape};
 
     use super::*;
-    use crate::plan::load::{Encoded, RankLoad};
     use crate::plan::predicted::Predicted;
     use crate::plan::shape_of_tests::{pretraining_shape, shape};
+    use crate::plan::work::{Encoded, RankLoad};
 
     fn peak(shape: &ModelShape, load: &RankLoad, world_size: usize) -> PeakMemory {
-        let holder = Holder {
+        let rank = RankInStep {
             shape,
             device: Device::Cuda,
             world_size,
@@ -69,7 +69,7 @@ mod tests {
             distils: false,
             shards_state: false,
         };
-        PeakMemory::of(&holder)
+        PeakMemory::of(&rank)
     }
 
     fn bytes(memory: &PeakMemory, name: &str) -> f64 {
@@ -107,7 +107,7 @@ mod tests {
     fn large_score_matrices_are_the_peak_of_the_loss() {
         let load = RankLoad { num_queries: 1e5, num_passages: 1e5, ..RankLoad::default() };
         let shape = shape(false);
-        let holder = Holder {
+        let rank = RankInStep {
             shape: &shape,
             device: Device::Cuda,
             world_size: 2,
@@ -117,7 +117,7 @@ mod tests {
             distils: false,
             shards_state: false,
         };
-        let memory = PeakMemory::of(&holder);
+        let memory = PeakMemory::of(&rank);
         assert_eq!(memory.phase, "scores and loss");
         assert_eq!(bytes(&memory, "score matrices"), 4.0 * 1e5 * 2e5 * 6.0);
     }

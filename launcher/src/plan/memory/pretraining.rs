@@ -6,36 +6,36 @@
 use tercet_configs::Device;
 use tercet_configs::limits::{VISIBLE_TILE_ELEMENTS, logits_rows};
 
-use super::holder::{Holder, Part, Phase, part};
-use crate::plan::load::Encoded;
+use super::rank_in_step::{Part, Phase, RankInStep, part};
+use crate::plan::work::Encoded;
 
 /// Tensors of a tile that the decoder's attention has at once: similarities, the mask, probabilities, those with
 /// dropout, and their gradient.
 const VISIBLE_TILES: f64 = 5.0;
 
 /// Its phases, and what each of them holds.
-pub(super) fn phases(holder: &Holder, decoder: bool) -> Vec<Phase> {
-    let predicted = holder.load.largest.predicted;
-    let saved = part("saved layers of one sub-batch", holder.graph(&holder.load.largest));
-    let hidden = part("hidden states and their gradient", 2.0 * holder.hidden());
-    let head = |labels: f64| [part("labels' rows", holder.label_rows(labels)), part("logits", holder.logits(labels))];
+pub(super) fn phases(rank: &RankInStep, decoder: bool) -> Vec<Phase> {
+    let predicted = rank.load.largest.predicted;
+    let saved = part("saved layers of one sub-batch", rank.graph(&rank.load.largest));
+    let hidden = part("hidden states and their gradient", 2.0 * rank.hidden());
+    let head = |labels: f64| [part("labels' rows", rank.label_rows(labels)), part("logits", rank.logits(labels))];
     let with = |parts: &[&[Part]]| [&[saved.clone(), hidden.clone()], parts.concat().as_slice()].concat();
 
     let mut phases = vec![("words of the encoder", with(&[&head(predicted.encoder_labels)]))];
     if decoder {
-        let layer = [part("the decoder's saved layer", holder.decoder())];
-        let attention = [part("tiles of the decoder's attention", holder.visible_tiles())];
+        let layer = [part("the decoder's saved layer", rank.decoder())];
+        let attention = [part("tiles of the decoder's attention", rank.visible_tiles())];
         phases.push(("words of the decoder", with(&[&layer, &attention, &head(predicted.decoder_labels)])));
-        let back = [part("activations of the decoder", holder.decoder_backward())];
+        let back = [part("activations of the decoder", rank.decoder_backward())];
         phases.push(("decoder backward", with(&[&layer, &attention, &back])));
     }
-    let back = part("activations of one sub-batch", holder.transient_backward(&holder.load.largest));
+    let back = part("activations of one sub-batch", rank.transient_backward(&rank.load.largest));
     phases.push(("encoder backward", vec![saved, back]));
-    phases.extend(holder.after_passes(&[]));
+    phases.extend(rank.after_passes(&[]));
     phases
 }
 
-impl Holder<'_> {
+impl RankInStep<'_> {
     fn c(&self) -> f64 {
         self.shape.compute_bytes as f64
     }

@@ -8,8 +8,8 @@ use super::computed::Computed;
 use super::network::Network;
 use super::step::StepWork;
 use crate::plan::flops::{StepFlops, encoder, forward, scores};
-use crate::plan::load::Encoded;
 use crate::plan::predicted::Predicted;
+use crate::plan::work::Encoded;
 
 /// What a rank achieves.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

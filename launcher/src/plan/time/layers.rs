@@ -12,7 +12,7 @@ use super::counts::{
 use super::speed::Speed;
 use super::spent::Spent;
 use crate::plan::flops::{cls_layer, layer};
-use crate::plan::load::Encoded;
+use crate::plan::work::Encoded;
 
 /// A model on a card.
 pub struct Layers<'a> {
@@ -57,7 +57,7 @@ impl Layers<'_> {
         ]
     }
 
-    /// Of two products forward, and five backward because the first is made again.
+    /// The work of two products forward, and of five backward because the first is made again.
     fn attention(&self, texts: &Encoded) -> [f64; 2] {
         let d = self.shape.config.hidden_size as f64;
         let (len, product) = (texts.squares / texts.tokens.max(1.0), 2.0 * d * texts.squares);

@@ -18,7 +18,7 @@ use super::update;
 use crate::exit::Fail;
 use crate::plan::predicted::Predicted;
 use crate::plan::traffic::StepTraffic;
-use crate::plan::load::RankLoad;
+use crate::plan::work::RankLoad;
 
 /// A report.
 #[derive(Debug, Clone)]

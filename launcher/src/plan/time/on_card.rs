@@ -10,7 +10,7 @@ use super::spent::Spent;
 use super::step::StepWork;
 use super::update::update;
 use super::words;
-use crate::plan::load::Encoded;
+use crate::plan::work::Encoded;
 
 impl Speed {
     /// What a rank computes in a step.
@@ -70,11 +70,11 @@ mod tests {
     use tercet_sampler::{ShareLens, SubBatchLimit};
 
     use super::*;
-    use crate::plan::load::RankLoad;
     use crate::plan::predicted::Predicted;
     use crate::plan::time::layers::tests::large;
     use crate::plan::time::speed::tests::round;
     use crate::plan::traffic::StepTraffic;
+    use crate::plan::work::RankLoad;
 
     fn computed(preset: LossPreset, kept_graph_tokens: usize) -> Computed {
         let share = ShareLens { queries: vec![64; 40], passages: vec![512; 80], num_positives: 40 };

@@ -12,7 +12,7 @@ use super::counts::{
 };
 use super::speed::Speed;
 use super::spent::Spent;
-use crate::plan::load::RankLoad;
+use crate::plan::work::RankLoad;
 
 /// A rank's scores on a card.
 pub struct Scoring<'a> {

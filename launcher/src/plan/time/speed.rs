@@ -45,7 +45,7 @@ impl Speed {
         }
     }
 
-    /// Seconds of a product in bfloat16 that moves so many bytes.
+    /// Seconds of a product in bfloat16 that moves this number of bytes.
     pub fn product(&self, flops: f64, bytes: f64) -> f64 {
         (flops / self.product_flops_per_sec).max(self.memory(bytes))
     }

@@ -5,8 +5,8 @@ use tercet_configs::ModelShape;
 
 use super::computed::Computed;
 use super::network::{Gradient, Network};
-use crate::plan::load::RankLoad;
 use crate::plan::traffic::StepTraffic;
+use crate::plan::work::RankLoad;
 
 /// What the time of a step follows from: what a rank computes, and what it sends meanwhile.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +47,7 @@ pub struct StepSecs {
 }
 
 impl StepSecs {
-    /// Of what a rank computes, and waits for on the network.
+    /// The seconds of what a rank computes, and waits for on the network.
     pub fn of(work: &StepWork, computed: &Computed, network: &Network) -> Self {
         let gradient = Gradient {
             world_size: work.world_size,
@@ -91,7 +91,7 @@ impl StepSecs {
         named.iter().fold(named[0], |most, &part| if part.1 > most.1 { part } else { most }).0
     }
 
-    /// The sum of such seconds, each so many times.
+    /// The sum of such seconds, each times its factor.
     pub fn weighted(all: impl Iterator<Item = (f64, Self)>) -> Self {
         all.fold(Self::default(), |sum, (times, of)| Self {
             forward_secs: sum.forward_secs + times * of.forward_secs,

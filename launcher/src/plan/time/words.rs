@@ -9,7 +9,7 @@ use super::counts::{
 };
 use super::layers::Layers;
 use super::spent::Spent;
-use crate::plan::load::Encoded;
+use crate::plan::work::Encoded;
 
 /// Decoder and projection, forward and backward, over `texts`, in `num_sub_batches` of about one size.
 pub fn passes(on: &Layers, texts: &Encoded, num_sub_batches: f64) -> [Spent; 2] {

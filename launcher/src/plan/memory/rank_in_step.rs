@@ -9,7 +9,7 @@ use tercet_configs::limits::{
 use tercet_configs::{Device, ModelShape, Purpose};
 use tercet_sampler::BATCHES_AHEAD;
 
-use crate::plan::load::{Encoded, RankLoad};
+use crate::plan::work::{Encoded, RankLoad};
 
 /// A part of the peak.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -54,7 +54,7 @@ const LAYOUT_TOKEN_BYTES: f64 = 104.0;
 const LABEL_BYTES: f64 = 32.0;
 
 /// One rank in one step.
-pub struct Holder<'a> {
+pub struct RankInStep<'a> {
     /// The model.
     pub shape: &'a ModelShape,
     /// Where it computes.
@@ -73,7 +73,7 @@ pub struct Holder<'a> {
     pub shards_state: bool,
 }
 
-impl Holder<'_> {
+impl RankInStep<'_> {
     /// What is there in every phase.
     pub(super) fn always(&self) -> Vec<Part> {
         let weights = self.e() * self.num_parameters();

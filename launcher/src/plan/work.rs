@@ -97,7 +97,7 @@ pub struct RankLoad {
 
 impl RankLoad {
     /// The load of a share, cut into sub-batches as a worker does it; `predicted` is what pre-training has to predict
-    /// of a text with so many tokens.
+    /// of a text with that number of tokens.
     pub fn new(
         share: &ShareLens,
         limit: SubBatchLimit,
