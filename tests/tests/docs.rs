@@ -1,9 +1,11 @@
 //! The documentation leads somewhere: every relative link, every heading that is linked to, and every path of this
 //! repository that a page names is there, and so is every page that sources name.
 //!
+//! The table of crates says what the manifests say.
+//!
 //! Not looked at: links into the web, and paths with a placeholder (`…`, `*`, `NAME`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Where paths of this repository begin.
@@ -156,6 +158,59 @@ fn a_head_is_in_as_many_files_as_the_page_says() {
     let says = format!("finds {} files of programs and {} of tests", programs.len(), tests.len());
     let page = files["docs/change/extending.md"].split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(page.contains(&says), "docs/change/extending.md should say: {says}");
+}
+
+/// Folders of crates of this project.
+type Folders = BTreeSet<String>;
+
+/// What a crate and its tests import, by the folder of the crate.
+fn manifests(files: &BTreeMap<String, String>) -> BTreeMap<String, [Folders; 2]> {
+    let name = |text: &str| {
+        text.lines().find_map(|line| Some(line.strip_prefix("name = \"")?.trim_end_matches('"').to_owned()))
+    };
+    let crates: Vec<(&str, String, &String)> = files
+        .iter()
+        .filter_map(|(path, text)| Some((path.strip_suffix("/Cargo.toml")?, name(text)?, text)))
+        .filter(|(_, name, _)| name.starts_with("tercet"))
+        .collect();
+    let folder_of =
+        |word: &str| crates.iter().find(|(_, name, _)| name == word).map(|(folder, ..)| (*folder).to_owned());
+    let imports = |text: &str, sections: &[&str]| -> Folders {
+        let lines = text.lines().scan("", |section, line| {
+            if line.starts_with('[') {
+                *section = line;
+            }
+            Some((*section, line))
+        });
+        let names =
+            lines.filter(|(section, _)| sections.contains(section)).filter_map(|(_, line)| line.split('.').next());
+        names.filter_map(folder_of).collect()
+    };
+    let of = |text: &str| {
+        [imports(text, &["[dependencies]", "[build-dependencies]"]), imports(text, &["[dev-dependencies]"])]
+    };
+    crates.iter().map(|(folder, _, text)| ((*folder).to_owned(), of(text))).collect()
+}
+
+/// The same as the page has it.
+fn table_of_crates(page: &str) -> BTreeMap<String, [Folders; 2]> {
+    let rows = page.lines().skip_while(|line| !line.starts_with("| crate |")).skip(2);
+    let folders =
+        |cell: &str| cell.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect();
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').collect();
+        let [name, own, tests] = cells[..] else { panic!("a row of three cells: {line}") };
+        (name.trim().to_owned(), [folders(own), folders(tests)])
+    };
+    rows.take_while(|line| line.starts_with('|')).map(row).collect()
+}
+
+#[test]
+fn the_table_of_crates_says_what_the_manifests_say() {
+    let files = files();
+    let (found, page) = (manifests(&files), "docs/know/architecture.md");
+    assert!(found.len() > 10 && found["worker"][0].contains("cluster"), "{found:?}");
+    assert_eq!(table_of_crates(&files[page]), found, "{page} and the manifests");
 }
 
 #[test]

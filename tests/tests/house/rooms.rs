@@ -26,6 +26,17 @@ const ROOMS: [&[&str]; 12] = [
     &["tensors", "files"],
 ];
 
+/// What a room may not import though it stands below: the order is a line, and what a room is about is less than that.
+/// Searching knows no training run and no step. Ranks agree before there is a record or a step. A record takes of
+/// training what a step tells, and a look at the machines takes nothing of it.
+const FORBIDDEN: [(&str, &[&str]); 5] = [
+    ("retrieval", &["record", "preflight", "checkpoint", "step", "scoring"]),
+    ("agreement", &["record", "step", "scoring"]),
+    ("record", &["scoring", "model", "ops"]),
+    ("preflight", &["step", "scoring", "model", "ops"]),
+    ("checkpoint", &["scoring"]),
+];
+
 /// Files of no room. They know all rooms: what can be asked for, and what each error ends a process with.
 const DOORS: [&str; 3] = ["lib.rs", "main.rs", "errors.rs"];
 
@@ -78,6 +89,23 @@ fn a_room_imports_only_what_stands_below_it() {
         "imports that lead upward (tests/tests/house/rooms.rs has the order):\n{told}and imports in KNOWN there that are \
          gone: {mended:?}"
     );
+}
+
+#[test]
+fn a_room_imports_nothing_that_it_is_not_about() {
+    let mut told = String::new();
+    for ((from, to), named) in &imports(&root().join("worker/src/lib.rs")) {
+        let (from, to) = (in_worker(from), in_worker(to));
+        let forbidden = FORBIDDEN.iter().find(|(own, _)| *own == room(from)).map_or(&[][..], |(_, rooms)| rooms);
+        if forbidden.contains(&room(to)) {
+            told += &format!("worker/src/{from} imports {to}: {named:?}\n");
+        }
+    }
+    assert!(told.is_empty(), "imports that FORBIDDEN in tests/tests/house/rooms.rs excludes:\n{told}");
+    // A room that is no longer below, or that another name replaced, would forbid nothing.
+    for (own, rooms) in FORBIDDEN {
+        assert!(rooms.iter().all(|other| depth(other) > depth(own)), "{own} may import none of {rooms:?} anyway");
+    }
 }
 
 #[test]
