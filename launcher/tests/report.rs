@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use tercet_fixtures::RecipeBuilder;
+
 use crate::stand_in::{Ran, StandIn};
 
 fn step(step: u64, loss: f64) -> String {
@@ -24,14 +26,12 @@ fn evaluation(step: u64, ndcg: f64) -> String {
 /// A folder of two runs and two evaluations.
 fn lab() -> StandIn {
     let lab = StandIn::new();
-    for (run, rate, scale) in [("one", "0.001", 1.0), ("two", "0.002", 2.0)] {
+    for (run, rate, scale) in [("one", 0.001, 1.0), ("two", 0.002, 2.0)] {
         let folder = lab.path(&format!("runs/{run}"));
         fs::create_dir_all(&folder).unwrap();
-        let recipe = format!(
-            "name = \"t\"\nsteps = 40\nrun_dir = \"runs/{run}\"\nolder_key = \"<b>|x|</b>\"\n[optimizer]\n\
-             learning_rate = {rate}\n[data]\nlength_groups = [{{ max_len = 8, global_batch = 2 }}]\n"
-        );
-        fs::write(folder.join("recipe.toml"), recipe).unwrap();
+        let recipe = RecipeBuilder::new("t", 40).set("run_dir", format!("runs/{run}"));
+        let recipe = recipe.set("older_key", "<b>|x|</b>").set("optimizer.learning_rate", rate);
+        fs::write(folder.join("recipe.toml"), recipe.length_groups(&[(8, 2)]).to_string()).unwrap();
         let mut metrics: String = (1..=20).map(|at| step(at, scale / at as f64)).collect();
         metrics += &evaluation(20, 0.5);
         metrics.extend((21..=30).map(|at| step(at, scale / at as f64)));

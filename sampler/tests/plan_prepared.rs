@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tercet_configs::{ExitCode, Recipe};
-use tercet_fixtures::{SPECIAL, word_tokenizer};
+use tercet_fixtures::{RecipeBuilder, SPECIAL, word_tokenizer};
 use tercet_sampler::{
     Holds, OnError, Plan, PlanError, PrepareInput, PrepareOptions, Store, TextInput, TextOptions, prepare, read_share,
 };
@@ -62,15 +62,24 @@ fn store_of(dir: &Path, rows: &[String]) -> Arc<Store> {
     Arc::new(Store::open(&path("store")).unwrap())
 }
 
+fn plan(store: Arc<Store>, recipe: &RecipeBuilder) -> Result<Plan, PlanError> {
+    Plan::new(store, &Recipe::parse(&recipe.to_string(), Path::new("t.toml"), &[]).unwrap())
+}
+
+/// Batches of `rows` rows with this many passages each, and the tokenizer that was written here.
+fn recipe(tokenizer: &Path, rows: usize, group_size: usize) -> RecipeBuilder {
+    let recipe = RecipeBuilder::new("t", 1).set("model.tokenizer", tokenizer);
+    recipe.set("data.group_size", group_size).length_groups(&[(64, rows)])
+}
+
 #[test]
 fn text_comes_back_out_of_the_batch() {
     let dir = tempfile::tempdir().unwrap();
     let store = prepared(dir.path());
 
     // Rows 0-17 have up to 20 tokens with their frame; rows 18-39 have more.
-    let recipe = "name = \"t\"\n[data]\ngroup_size = 3\n\
-        length_groups = [{ max_len = 20, global_batch = 6 }, { max_len = 64, global_batch = 22 }]";
-    let plan = Plan::new(store, &Recipe::parse(recipe, Path::new("t.toml"), &[]).unwrap()).unwrap();
+    let recipe = RecipeBuilder::new("t", 4).set("data.group_size", 3).length_groups(&[(20, 6), (64, 22)]);
+    let plan = plan(store, &recipe).unwrap();
     assert_eq!((plan.phases()[0].steps_per_round(), plan.warnings().len()), (4, 0));
 
     let words: Vec<String> = SPECIAL.into_iter().map(str::to_owned).chain(words()).collect();
@@ -99,18 +108,12 @@ fn text_comes_back_out_of_the_batch() {
 fn prefixes_stand_before_the_texts_and_need_the_stores_tokenizer() {
     let dir = tempfile::tempdir().unwrap();
     let store = prepared(dir.path());
-    let plan = |tokenizer: &Path, data: &str| {
-        let text = format!(
-            "name = \"t\"\n[model]\ntokenizer = \"{}\"\n[data]\ngroup_size = 2\n{data}\n\
-             length_groups = [{{ max_len = 64, global_batch = 40 }}]",
-            tokenizer.display()
-        );
-        Plan::new(Arc::clone(&store), &Recipe::parse(&text, Path::new("t.toml"), &[]).unwrap())
-    };
     let tokenizer = dir.path().join("tokenizer.json");
-    let prefixed = plan(&tokenizer, "query_prefix = \"query0 filler \"\npassage_prefix = \"query1\"").unwrap();
+    let recipe = || recipe(&tokenizer, 40, 2);
+    let plan = |recipe: RecipeBuilder| plan(Arc::clone(&store), &recipe);
+    let prefixed = recipe().set("data.query_prefix", "query0 filler ").set("data.passage_prefix", "query1");
     let (bare, with) =
-        [plan(&tokenizer, "").unwrap(), prefixed].map(|plan| read_share(&plan, 0, 0, 1).unwrap().share).into();
+        [recipe(), prefixed].map(|recipe| read_share(&plan(recipe).unwrap(), 0, 0, 1).unwrap().share).into();
     let id = |word: &str| (SPECIAL.len() + words().iter().position(|known| known == word).unwrap()) as i64;
     let ids = |texts: &[TextInput]| texts.iter().map(|text| text.ids.clone()).collect::<Vec<_>>();
     let before = |prefix: &[i64], text: &TextInput| [&text.ids[..1], prefix, &text.ids[1..]].concat();
@@ -121,7 +124,8 @@ fn prefixes_stand_before_the_texts_and_need_the_stores_tokenizer() {
 
     for side in ["query", "passage"] {
         let short = |max_len: usize| {
-            plan(&tokenizer, &format!("{side}_prefix = \"query0 filler\"\n{side}_max_len = {max_len}"))
+            let recipe = recipe().set(&format!("data.{side}_prefix"), "query0 filler");
+            plan(recipe.set(&format!("data.{side}_max_len"), max_len))
         };
         short(5).unwrap();
         let error = short(4).unwrap_err();
@@ -132,17 +136,8 @@ fn prefixes_stand_before_the_texts_and_need_the_stores_tokenizer() {
 
     let other = dir.path().join("other.json");
     std::fs::write(&other, std::fs::read_to_string(&tokenizer).unwrap() + "\n").unwrap();
-    let message = plan(&other, "query_prefix = \"query0\"").unwrap_err().to_string();
+    let message = plan(self::recipe(&other, 40, 2).set("data.query_prefix", "query0")).unwrap_err().to_string();
     assert!(message.contains("other.json: is not the tokenizer that the token store was prepared with"), "{message}");
-}
-
-fn plan_of(dir: &Path, store: Arc<Store>, data: &str, loss: &str) -> Result<Plan, PlanError> {
-    let text = format!(
-        "name = \"t\"\n[model]\ntokenizer = \"{}\"\n[data]\ngroup_size = 1\n{data}\n\
-         length_groups = [{{ max_len = 64, global_batch = 2 }}]\n[loss]\n{loss}",
-        dir.join("tokenizer.json").display()
-    );
-    Plan::new(store, &Recipe::parse(&text, Path::new("t.toml"), &[]).unwrap())
 }
 
 #[test]
@@ -156,8 +151,9 @@ fn a_prefix_is_refused_where_it_would_be_other_tokens_than_prefix_and_text() {
     std::fs::write(&path, tokenizer.to_string()).unwrap();
     let row = json!({"query": "query0", "pos": ["positive0"]}).to_string();
     let store = store_of(dir.path(), &[row.clone(), row]);
-    assert!(plan_of(dir.path(), store.clone(), "", "").is_ok());
-    let error = plan_of(dir.path(), store, "query_prefix = \"query: \"", "").unwrap_err();
+    let recipe = recipe(&dir.path().join("tokenizer.json"), 2, 1);
+    assert!(plan(store.clone(), &recipe).is_ok());
+    let error = plan(store, &recipe.set("data.query_prefix", "query: ")).unwrap_err();
     assert!(error.to_string().contains("the prefix \"query:\" cannot be put before texts"), "{error}");
     assert!(error.to_string().contains("ByteLevel") && error.to_string().contains("\"prompt\""), "{error}");
     assert_eq!(error.exit_code(), ExitCode::Usage);
@@ -171,8 +167,9 @@ fn scores_of_some_rows_are_refused_only_where_a_teacher_would_lose_them() {
     let mut scored = row(1);
     (scored["pos_scores"], scored["neg_scores"]) = (json!([1]), json!([0.5]));
     let store = store_of(dir.path(), &[row(0).to_string(), scored.to_string(), row(2).to_string()]);
-    assert!(plan_of(dir.path(), store.clone(), "", "").is_ok());
-    let error = plan_of(dir.path(), store, "", "teacher = \"kl_div\"").unwrap_err();
+    let recipe = recipe(&dir.path().join("tokenizer.json"), 2, 1);
+    assert!(plan(store.clone(), &recipe).is_ok());
+    let error = plan(store, &recipe.set("loss.teacher", "kl_div")).unwrap_err();
     assert!(error.to_string().contains("data set `words`: 2 of 3 rows lack teacher scores"), "{error}");
     assert_eq!(error.exit_code(), ExitCode::Usage);
 }
