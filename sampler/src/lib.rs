@@ -39,7 +39,7 @@ pub use eval_folder::{EvalFolder, NamedBy, check_evaluation};
 pub use identity::{TextIds, text_id};
 pub use layout::{SubBatchLayout, SubBatchLimit, lay_out};
 pub use lines::{
-    LineReader, LinesOf, PackedWriter, Unpacked, evident, json_fields, json_object, plain_or_packed, unpacked, unpacked_name,
+    LineReader, LinesOf, PackedWriter, Unpacked, json_fields, json_object, plain_or_packed, unpacked, unpacked_name,
     utf8,
 };
 pub use place::ReadAt;
@@ -54,7 +54,7 @@ pub use prepare::{
     detect_language, is_unfinished, prepare, prepare_with,
 };
 pub use records::{for_each_object, is_of_objects};
-pub use rows::{NearKey, Row, RowReader, WrittenRow, WrittenRows, parse_row};
+pub use rows::{Row, RowReader, WrittenRow, WrittenRows};
 pub use share::{Batch, Origin, RowId, Share};
 pub use special::SpecialTokens;
 pub use store::{

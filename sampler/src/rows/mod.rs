@@ -14,8 +14,6 @@ mod source;
 mod texts;
 mod written;
 
-pub use keys::NearKey;
-pub use parse::parse_row;
 pub use reader::RowReader;
 pub use row::Row;
 pub(crate) use source::{RawRow, RecordSource, RowSource};

@@ -78,7 +78,7 @@ impl Row {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse_row;
+    use super::super::parse::parse_row;
 
     #[test]
     fn the_prompt_stands_directly_before_the_query() {

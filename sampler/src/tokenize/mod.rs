@@ -146,11 +146,6 @@ impl TextTokenizer {
         &self.special
     }
 
-    /// Tokens of the vocabulary, added ones included.
-    pub fn vocab_size(&self) -> usize {
-        self.tokenizer.get_vocab_size(true)
-    }
-
     /// BLAKE3 of the file, in hex.
     pub fn hash(&self) -> &str {
         &self.hash
