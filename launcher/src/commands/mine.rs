@@ -72,7 +72,7 @@ fn panels(report: &MineReport) -> Vec<Panel> {
             bars: all.removed.iter().map(|(reason, count)| counted(reason.replace('_', " "), *count)).collect(),
         },
         Panel {
-            title: "scores: so many are not above".into(),
+            title: "scores: the share that is not above".into(),
             bars: [("negatives", &all.scores), ("positives", &all.positive_scores)]
                 .into_iter()
                 .flat_map(quantiles)

@@ -157,7 +157,7 @@ launcher=$!
 while wait "$launcher"; code=$?; [ "$signalled" = 1 ]; do signalled=0; done
 launcher=
 
-# Of an array one task: its number alone may stand for the whole array.
+# One task of an array: its number alone may stand for the whole array.
 job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
 # Whether Slurm has not decided otherwise: the job may be cancelled, preempted, or queued again already.
 is_running() { [[ $(scontrol --oneliner show job "$job") == *JobState=RUNNING* ]]; }

@@ -1,5 +1,6 @@
 //! Prose outside Rust's sources is at most 120 columns wide: paragraphs of pages, and comments of scripts,
-//! configurations and C++.
+//! configurations and C++. There and in Rust's comments "the number of" says a number, and not a "so" before
+//! many or often.
 //!
 //! Not looked at: tables, code, headings, and a line that has no space to be broken at, such as a long link.
 
@@ -23,6 +24,15 @@ const COMMENTS: &[(&str, &str)] = &[
     (".cpp", "//"),
     (".h", "//"),
 ];
+
+/// What must not follow "so": "number of" says what is meant.
+const VAGUE: [&str; 2] = ["many", "often"];
+
+/// Whether a line of prose says "so" of a number.
+fn is_vague(line: &str) -> bool {
+    let words: Vec<&str> = line.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    words.windows(2).any(|pair| pair[0].eq_ignore_ascii_case("so") && VAGUE.contains(&pair[1]))
+}
 
 /// Whether a line is too wide, and has a space after its first word at which it could be broken.
 fn is_wide(line: &str, text: &str) -> bool {
@@ -72,6 +82,27 @@ fn prose_is_at_most_120_columns_wide() {
         look(ending, &|text| wide_comments(text, mark));
     }
     assert!(wide.is_empty(), "wider than {WIDTH} columns:\n{wide}");
+}
+
+/// Lines of prose in a page, or in a source's comments, that say "so" of a number.
+fn vague(text: &str, mark: Option<&str>) -> Vec<usize> {
+    let is_prose = |line: &str| mark.is_none_or(|mark| line.trim_start().starts_with(mark));
+    text.lines().enumerate().filter(|(_, line)| is_prose(line) && is_vague(line)).map(|(at, _)| at).collect()
+}
+
+#[test]
+fn a_number_is_called_a_number() {
+    let mut found = String::new();
+    let marks = COMMENTS.iter().map(|(ending, mark)| (*ending, Some(*mark)));
+    for (ending, mark) in [(".md", None), (".rs", Some("//"))].into_iter().chain(marks) {
+        for path in files(ending) {
+            let lines = vague(&fs::read_to_string(&path).unwrap(), mark);
+            found.extend(lines.iter().map(|line| format!("{}:{}\n", from_root(&path), line + 1)));
+        }
+    }
+    assert!(found.is_empty(), "\"so\" of a number, where \"the number of\" says it:\n{found}");
+    assert_eq!(vague("It waits so\noften. So many do.\nSome, so often\n", None), [1, 2]);
+    assert_eq!(vague("so_many(so, many)\n// as so many\n", Some("//")), [1]);
 }
 
 #[test]
