@@ -14,13 +14,13 @@ use std::io::{self, BufRead, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 pub use evident::LinesOf;
+pub(crate) use evident::evident;
 pub(crate) use json::shown;
 pub use json::{json_fields, json_object};
 pub(crate) use packed::CountingFile;
 pub use packed::{PackedWriter, plain_or_packed, unpacked_name};
 
 use crate::error::RowError;
-use evident::evident;
 use packed::{Packing, buffered};
 
 /// The longest line that is read. Longer ones are reported and skipped without being held in memory.

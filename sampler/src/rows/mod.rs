@@ -14,6 +14,7 @@ mod source;
 mod texts;
 mod written;
 
+pub(crate) use keys::NearKey;
 pub use reader::RowReader;
 pub use row::Row;
 pub(crate) use source::{RawRow, RecordSource, RowSource};
