@@ -53,9 +53,9 @@ fn a_run_stays_within_its_budget_and_auto_takes_a_device_for_each_rank() {
     let devices = devices.with_mib(512);
     let place = Place::new();
     let recipe = recipe(&place, &model(), 8);
-    let (most, kept) = trained(&place, &recipe, &devices, 1, "28MiB");
-    println!("28 MiB: {} MiB at most, {kept} tokens kept", most / MIB);
-    assert!(most <= 28 * MIB, "{most} bytes");
+    let (most, kept) = trained(&place, &recipe, &devices, 1, "29MiB");
+    println!("29 MiB: {} MiB at most, {kept} tokens kept", most / MIB);
+    assert!(most <= 29 * MIB, "{most} bytes");
     let (most_alone, kept_alone) = trained(&place, &recipe, &devices, 1, "auto");
     println!("auto: {} MiB at most, {kept_alone} tokens kept", most_alone / MIB);
     assert!(most_alone <= 512 * MIB && kept_alone > kept);

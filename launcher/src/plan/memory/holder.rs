@@ -4,7 +4,8 @@
 
 use serde::Serialize;
 use tercet_configs::limits::{
-    BUCKET_BYTES, BUCKETS_UNDER_WAY, MOST_PROBABILITIES, TILE_ELEMENTS, TILE_QUERY_VECTORS, UPDATE_CHUNK, flash_takes,
+    BUCKET_BYTES, BUCKETS_UNDER_WAY, MOST_PROBABILITIES, SIMILARITY_TILE_ELEMENTS, TILE_QUERY_VECTORS, UPDATE_CHUNK,
+    flash_takes,
 };
 use tercet_configs::{Device, ModelShape, Purpose};
 use tercet_sampler::BATCHES_AHEAD;
@@ -34,9 +35,10 @@ const PROGRAM_BYTES: [f64; 2] = [225e6, 500e6];
 /// MPI's own memory in a rank of several.
 const MPI_BYTES: f64 = 10e6;
 
-/// The number of tiles of similarities that a step's scoring has at once: as computed, masked, and what finds the
-/// maxima. The allocator keeps them until the next step.
-const SIMILARITY_TILES: f64 = 5.0;
+/// The number of tiles of similarities that a step's scoring has at once, on a CPU and on a GPU: as computed, masked,
+/// and what finds the maxima; on a GPU as computed, and then winning vectors that are gathered. The allocator keeps
+/// them until the next step.
+const SIMILARITY_TILES: [f64; 2] = [5.0, 2.0];
 
 /// AdamW's temporaries on a GPU, each of the elements that it updates at a time.
 const UPDATE_TEMPORARIES: f64 = 5.0;
@@ -133,7 +135,8 @@ impl Holder<'_> {
             return 0.0;
         }
         let pairs = self.load.query_vectors.min(TILE_QUERY_VECTORS as f64) * self.load.passage_vectors;
-        SIMILARITY_TILES * self.e() * pairs.min(TILE_ELEMENTS as f64)
+        let device = self.device as usize;
+        SIMILARITY_TILES[device] * self.e() * pairs.min(SIMILARITY_TILE_ELEMENTS[device] as f64)
     }
 
     /// e.

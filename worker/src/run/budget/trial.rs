@@ -13,6 +13,7 @@ use crate::model::pretraining::{PretrainingTexts, Scales};
 use crate::model::representation::{Heads, Representations, zero_gradients};
 use crate::model::sub_batch::SubBatches;
 use crate::model::{M3Model, Purpose};
+use crate::scoring::Rounding;
 use crate::step::contrastive::score;
 use crate::step::inspect::Unseen;
 use crate::step::pretraining::masks::Masks;
@@ -61,7 +62,7 @@ pub(super) fn longest_scoring(
     let Objective::Contrastive(loss) = &settings.objective else { return Ok(0) };
     let mut most = 0;
     for shape in largest.into_iter().chain(other) {
-        most = most.max(try_scoring(model, ranks, loss, shape)?.peak);
+        most = most.max(try_scoring(model, ranks, (loss, settings.rounding(model)), shape)?.peak);
     }
     Ok(most)
 }
@@ -122,7 +123,12 @@ impl Shape {
 
 /// Scores made-up representations of a batch of `shape`, forward and backward; its token ids count, and on a CPU those
 /// of the batches that are read ahead. Every rank calls it.
-fn try_scoring(model: &M3Model, ranks: &dyn Collective, loss: &LossSection, shape: &Shape) -> anyhow::Result<Taken> {
+fn try_scoring(
+    model: &M3Model,
+    ranks: &dyn Collective,
+    (loss, rounding): (&LossSection, Rounding),
+    shape: &Shape,
+) -> anyhow::Result<Taken> {
     let text = |len: usize, salt: usize| made_up_text(model, len, salt);
     let queries = (0..shape.num_queries).map(|i| text(shape.query_len, i));
     let passages = (0..shape.num_queries * shape.group_size).map(|i| text(shape.passage_len, i + 1));
@@ -149,7 +155,7 @@ fn try_scoring(model: &M3Model, ranks: &dyn Collective, loss: &LossSection, shap
         fill(&all.dense);
         all.lexical.iter().for_each(|lexical| fill(&lexical.weights));
         all.multi_vector.iter().for_each(|vectors| fill(&vectors.vectors));
-        score(ranks, &loss, &share, &all, &mut Unseen).map(|_| ())
+        score(ranks, (&loss, rounding), &share, &all, &mut Unseen).map(|_| ())
     };
     let (done, mut taken) = match device {
         Device::Cuda(_) => {

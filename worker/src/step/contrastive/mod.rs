@@ -20,7 +20,7 @@ use crate::machine::card::waiting;
 use crate::machine::phase::{Phase, during};
 use crate::model::representation::{Gradients, Heads, Representations, joined};
 use crate::model::sub_batch::SubBatches;
-use crate::scoring::{RingScoring, Scores};
+use crate::scoring::{RingScoring, Rounding, Scores};
 use crate::step::contrastive::known_answers::KnownAnswers;
 use crate::step::contrastive::loss::{Loss, loss};
 use crate::step::contrastive::passes::{Passes, encode_first_pass, encode_second_pass};
@@ -58,7 +58,7 @@ pub fn compute(
     let sub_batches = during(Phase::Input, cut);
     let (representations, kept) = during(Phase::Forward, || encode_first_pass(&passes, &share.texts, &sub_batches));
     see.representations(&representations);
-    let scored = score(ranks, settings, share, &representations, see)?;
+    let scored = score(ranks, (settings, of.settings.rounding(model)), share, &representations, see)?;
     let second = || encode_second_pass(&passes, &sub_batches, kept, &scored.d_representations, see, ready);
     during(Phase::Backward, second);
 
@@ -92,16 +92,17 @@ pub struct Scored {
 /// A collective that failed.
 pub fn score(
     ranks: &dyn Collective,
-    settings: &LossSection,
+    (settings, rounding): (&LossSection, Rounding),
     share: &Share,
     representations: &Representations,
     see: &mut dyn Inspect,
 ) -> Result<Scored, CollectiveError> {
     let queries = representations.narrow(0, share.num_queries);
-    let passages = representations.narrow(share.num_queries, share.texts.len());
+    let passages = rounding.of_passages(representations.narrow(share.num_queries, share.texts.len()));
     // On a GPU the host mostly waits here: for the encoder's pass, and for sizes that decide the next piece of work.
     let device = representations.dense.device();
-    let mut scoring = during(Phase::Scoring, || waiting(device, || RingScoring::new(ranks, &queries, &passages)))?;
+    let begin = || RingScoring::new(ranks, &queries, &passages, rounding);
+    let mut scoring = during(Phase::Scoring, || waiting(device, begin))?;
     let scores = during(Phase::Scoring, || waiting(device, || scoring.forward()))?; // [Q, P]
     see.scores(&scores);
     let first_passage = scoring.first_passage()[ranks.rank()];
