@@ -4,6 +4,7 @@
 //! and [`pretraining`] have an objective's part (phases 3 to 7): everything between the batch and the gradient's sum
 //! over ranks.
 
+mod ahead;
 pub mod clip;
 pub mod contrastive;
 mod dropout_seed;
