@@ -30,9 +30,9 @@ impl Counts {
         Self(table)
     }
 
-    /// The sum of a kind: `launch`, `wait`, `copy`.
-    pub fn sum(&self, kind: &str) -> i64 {
-        self.0.iter().filter(|((own, _), _)| own == kind).map(|(_, number)| number).sum()
+    /// The sum of a kind, `launch`, `wait`, `copy` or `bytes`, over what `counts` says yes to.
+    pub fn sum(&self, kind: &str, counts: impl Fn(&str) -> bool) -> i64 {
+        self.0.iter().filter(|((own, what), _)| own == kind && counts(what)).map(|(_, number)| number).sum()
     }
 
     /// How often the operator was called.
@@ -61,9 +61,9 @@ impl Counts {
         Self(table)
     }
 
-    /// A kind's counts in words, the most frequent first.
-    pub fn words(&self, kind: &str) -> String {
-        let mut counts: Vec<_> = self.0.iter().filter(|((own, _), _)| own == kind).collect();
+    /// A kind's counts in words, the most frequent first, of what `counts` says yes to.
+    pub fn words(&self, kind: &str, counts: impl Fn(&str) -> bool) -> String {
+        let mut counts: Vec<_> = self.0.iter().filter(|((own, what), _)| own == kind && counts(what)).collect();
         counts.sort_by_key(|(_, number)| -**number);
         counts.iter().map(|((_, what), number)| format!("{what} {number}")).collect::<Vec<_>>().join(", ")
     }

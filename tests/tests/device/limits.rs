@@ -5,6 +5,10 @@
 //! differ by it: a layer more, a pass more (graphs that are not kept are computed again), a sub-batch more. Texts are
 //! few and equally long. The step of stage 3 has the texts that a rank of 24 has there, which make many similarities,
 //! and a miniature for a model: only vectors that are gathered would be more launches in a wide one. Dropout is 0.1.
+//!
+//! Bytes are those that operators read and write beside products and attention, which a card's arithmetic holds up and
+//! not its memory. They follow from the shapes of what an operator is given and gives, as if nothing stayed in a cache,
+//! and are reckoned up linearly, from the model at hand to [`LARGE_TOKENS`] tokens of width [`LARGE_WIDTH`].
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -43,6 +47,45 @@ impl Texts {
     fn num(self) -> usize {
         self.queries * (1 + self.group)
     }
+}
+
+const WIDTH: usize = 32;
+/// What bytes are reckoned up to.
+const LARGE_TOKENS: usize = 16_384;
+const LARGE_WIDTH: usize = 1024;
+
+/// What is counted: its name in limits.txt, the kind of the stand-in's counts, and which of them count.
+const KINDS: [Kind; 6] = [
+    Kind { name: "launch", counted: "launch", counts: |_| true },
+    Kind { name: "wait", counted: "wait", counts: |_| true },
+    Kind { name: "copy", counted: "copy", counts: |_| true },
+    // The host waits until it is over, or the memory is not page-locked.
+    Kind { name: "copy that blocks", counted: "copy", counts: |what| what.contains("(blocks") },
+    // The thread that sends has itself gathered what it sends.
+    Kind { name: "copy made late", counted: "copy", counts: |what| what.contains("(made late)") },
+    Kind { name: "megabytes", counted: "bytes", counts: |what| !is_product(what) },
+];
+
+struct Kind {
+    name: &'static str,
+    counted: &'static str,
+    counts: fn(&str) -> bool,
+}
+
+impl Kind {
+    /// The number in `counts`; of a part for which it means nothing, none.
+    fn of(&self, part: &str, counts: &Counts) -> Option<i64> {
+        let sum = counts.sum(self.counted, self.counts);
+        if self.name != "megabytes" {
+            return Some(sum);
+        }
+        let scale = (LARGE_TOKENS * LARGE_WIDTH) as f64 / (FEW.num() * LEN * WIDTH) as f64;
+        part.starts_with("layer ").then(|| (sum as f64 * scale / 1e6).ceil() as i64)
+    }
+}
+
+fn is_product(operator: &str) -> bool {
+    ["addmm", "mm", "bmm", "baddbmm"].contains(&operator.split('.').next().unwrap())
 }
 
 /// A store, and recipes for models of two and three layers.
@@ -87,7 +130,7 @@ impl Bench {
 
     fn recipe(&self, layers: usize, texts: Texts) -> PathBuf {
         let Texts { store, queries, group, lens } = texts;
-        let tiny = ModelConfig::of_width(32, VOCABULARY, lens[1] + 4);
+        let tiny = ModelConfig::of_width(WIDTH, VOCABULARY, lens[1] + 4);
         let config = ModelConfig { num_layers: layers, dropout: 0.1, ..tiny };
         let config = self.place.model_config(&format!("config-{store}-{layers}.json"), &config);
         let tokenizer = self.place.path(&format!("{store}-tokenizer.json"));
@@ -99,16 +142,23 @@ impl Bench {
 
     /// What all ranks ask for in one step: three steps less two.
     fn step(&self, step: Step) -> Counts {
-        let [three, two] = [3, 2].map(|steps| self.train(step, steps));
+        let [three, two] = [3, 2].map(|steps| self.train(step, steps, 0));
         three.less(&two)
     }
 
-    fn train(&self, step: Step, steps: usize) -> Counts {
+    /// What a checkpoint asks for, before the last one.
+    fn checkpoint(&self) -> Counts {
+        let [with, without] = [1, 0].map(|every| self.train(PLAIN, 2, every));
+        with.less(&without)
+    }
+
+    fn train(&self, step: Step, steps: usize, checkpoint_every: usize) -> Counts {
         let Step { layers, keeps, sub_batches, ranks, texts } = step;
-        let name = format!("{}-{layers}-{keeps}-{sub_batches}-{ranks}-{steps}", texts.store);
+        let name = format!("{}-{layers}-{keeps}-{sub_batches}-{ranks}-{steps}-{checkpoint_every}", texts.store);
         let path = |what: &str| self.place.path(&format!("{what}-{name}"));
         let train = Tercet::new("train").arg(self.recipe(layers, texts)).ranks(ranks).set(format!("steps={steps}"));
         let train = train.set(format!("run_dir={}", path("run").display()));
+        let train = train.set(format!("checkpoint.every_steps={checkpoint_every}"));
         let train = train.set(format!("kept_graph_tokens={}", if keeps { MOST_TOKENS } else { 0 }));
         let train = train.set(format!("sub_batch_texts={}", texts.num() / ranks / sub_batches));
         let device = self.device.clone().with("STAND_IN_COUNTS", path("counts"));
@@ -131,6 +181,7 @@ impl Bench {
             ("sub-batch", self.step(Step { sub_batches: 2, ..PLAIN }).less(&plain)),
             ("step of stage 3", self.step(Step { texts: STAGE_3, ..PLAIN })),
             ("step of two ranks", self.step(Step { ranks: 2, ..PLAIN })),
+            ("checkpoint", self.checkpoint()),
             ("step", plain),
         ]
     }
@@ -153,12 +204,13 @@ fn what_a_step_asks_of_a_device_only_falls() {
     let blesses = std::env::var_os("TERCET_BLESS").is_some_and(|bless| bless == "1");
     let (known, mut said, mut table) = (limits(), String::new(), BTreeMap::new());
     for (part, counts) in bench.parts() {
-        for kind in ["launch", "wait", "copy"] {
-            let (name, found) = (format!("{part}: {kind}"), counts.sum(kind));
-            let limit = known.get(&name).copied();
-            println!("{name} {found}: {}", counts.words(kind));
+        for kind in KINDS {
+            let Some(found) = kind.of(part, &counts) else { continue };
+            let name = format!("{part}: {}", kind.name);
+            let (limit, words) = (known.get(&name).copied(), counts.words(kind.counted, kind.counts));
+            println!("{name} {found}: {words}");
             if limit.is_none_or(|limit| found > limit) && !(blesses && limit.is_none()) {
-                writeln!(said, "{name}: {found}, the limit is {limit:?}: {}", counts.words(kind)).unwrap();
+                writeln!(said, "{name}: {found}, the limit is {limit:?}: {words}").unwrap();
             } else if limit != Some(found) && !blesses {
                 writeln!(said, "{name}: {found}, and the limit is still {limit:?}").unwrap();
             }

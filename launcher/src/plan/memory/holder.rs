@@ -40,7 +40,8 @@ const MPI_BYTES: f64 = 10e6;
 /// them until the next step.
 const SIMILARITY_TILES: [f64; 2] = [5.0, 2.0];
 
-/// AdamW's temporaries on a GPU, each of the elements that it updates at a time.
+/// AdamW's temporaries on a GPU where libtorch's operations make the update, each of the elements that it updates at a
+/// time.
 const UPDATE_TEMPORARIES: f64 = 5.0;
 
 /// Multiprocessors of a large card, by which the flash kernel decides how many sums it makes of a gradient.
@@ -118,11 +119,12 @@ impl Holder<'_> {
         }
     }
 
+    /// The kernels have none, on a CPU as on a GPU; float64 has no kernel on a GPU.
     fn update_temporaries(&self) -> f64 {
-        match self.device {
-            Device::Cpu => 0.0,
-            Device::Cuda => UPDATE_TEMPORARIES * self.e() * (UPDATE_CHUNK as f64).min(self.num_parameters()),
+        if self.device == Device::Cpu || self.shape.element_bytes == size_of::<f32>() {
+            return 0.0;
         }
+        UPDATE_TEMPORARIES * self.e() * (UPDATE_CHUNK as f64).min(self.num_parameters())
     }
 
     /// What is there between steps: everything but what is made of a batch.

@@ -9,7 +9,7 @@ use tercet_sampler::{BATCHES_AHEAD, Cell, Plan, Share, SubBatchLimit, TextIds, T
 
 use super::error::DoesNotFit;
 use crate::machine::memory::{Taken, free_bytes, give_back, measure};
-use crate::model::pretraining::{PretrainingTexts, Scales};
+use crate::model::pretraining::{PretrainingBatch, PretrainingTexts, Scales};
 use crate::model::representation::{Heads, Representations, zero_gradients};
 use crate::model::sub_batch::SubBatches;
 use crate::model::{M3Model, Purpose};
@@ -335,7 +335,8 @@ impl<'a> PretrainingTrial<'a> {
         let (words, places) = (masker.words(), |text: usize| masker.places(text));
         let with_decoder = model.purpose() == Purpose::Pretraining { decoder: true };
         let texts = PretrainingTexts::new(&self.share.texts, &words, TOGETHER, model.framing());
-        let batch = texts.build(0, with_decoder.then_some(&places as &dyn Fn(usize) -> _));
+        let staged = texts.stage(0, with_decoder.then_some(&places as &dyn Fn(usize) -> _));
+        let batch = PretrainingBatch::sent(staged);
         let scales = Scales { encoder: 0.0, decoder: 0.0 };
         model.pretrain(&batch, self.section.decoder_query, scales, Some(0), &mut |_| ());
     }

@@ -21,9 +21,10 @@ use crate::machine::phase::{Phase, during};
 use crate::model::representation::{Gradients, Heads, Representations, joined};
 use crate::model::sub_batch::SubBatches;
 use crate::scoring::{RingScoring, Rounding, Scores};
+use crate::step::ahead::made_ahead;
 use crate::step::contrastive::known_answers::KnownAnswers;
 use crate::step::contrastive::loss::{Loss, loss};
-use crate::step::contrastive::passes::{Passes, encode_first_pass, encode_second_pass};
+use crate::step::contrastive::passes::{Next, Passes, encode_first_pass, encode_second_pass};
 use crate::step::contrastive::targets::Targets;
 use crate::step::contrastive::two_way::add_passage_to_query;
 use crate::step::inspect::Inspect;
@@ -46,20 +47,34 @@ pub fn compute(
 ) -> Result<Outcome, CollectiveError> {
     let (model, heads) = (of.model, Heads::of(settings.preset));
     let (seed, kept_graph_tokens) = (of.settings.seed, of.settings.kept_graph_tokens);
-    let passes = Passes { model, heads, kept_graph_tokens, seed, step: share.step, rank: ranks.rank() };
+    let cut = || SubBatches::new(&share.texts, of.settings.sub_batch, model.framing(), heads);
+    let sub_batches = &during(Phase::Input, cut);
+    let passes = Passes { model, sub_batches, heads, kept_graph_tokens, seed, step: share.step, rank: ranks.rank() };
+    let work = |next: &mut Next| through_passes(&passes, next, settings, ranks, share, sum, see);
+    made_ahead(model.options().1, &passes.order(), |i| sub_batches.stage(i), work)
+}
+
+/// As [`compute`], with sub-batches as `next` gives them.
+fn through_passes(
+    passes: &Passes,
+    next: &mut Next,
+    settings: &LossSection,
+    ranks: &dyn Collective,
+    share: &Share,
+    sum: &mut GradientReducer,
+    see: &mut dyn Inspect,
+) -> Result<Outcome, CollectiveError> {
     let early = !see.looks_at_gradients();
     let ready = |first| {
         if early {
             during(Phase::Reduce, || sum.final_from(first));
         }
     };
-
-    let cut = || SubBatches::new(&share.texts, of.settings.sub_batch, model.framing(), heads);
-    let sub_batches = during(Phase::Input, cut);
-    let (representations, kept) = during(Phase::Forward, || encode_first_pass(&passes, &share.texts, &sub_batches));
+    let first = || encode_first_pass(passes, &share.texts, next);
+    let (representations, kept) = during(Phase::Forward, first);
     see.representations(&representations);
     let scored = score(ranks, (settings, of.settings.rounding(model)), share, &representations, see)?;
-    let second = || encode_second_pass(&passes, &sub_batches, kept, &scored.d_representations, see, ready);
+    let second = || encode_second_pass(passes, kept, &scored.d_representations, next, see, ready);
     during(Phase::Backward, second);
 
     Ok(Outcome {
@@ -69,8 +84,8 @@ pub fn compute(
             scores: scored.scores,
             num_false_negatives: scored.num_false_negatives,
         }),
-        num_tokens: sub_batches.num_tokens(),
-        device: model.options().1,
+        num_tokens: passes.sub_batches.num_tokens(),
+        device: passes.model.options().1,
     })
 }
 
