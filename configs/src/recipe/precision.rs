@@ -17,7 +17,7 @@ pub enum Precision {
     /// The encoder computes in bfloat16; weights, gradients' sums, optimizer state, representations, scores and loss
     /// are 32-bit floats.
     Bf16,
-    /// 64-bit floats; for tests, on the CPU.
+    /// 64-bit floats; for tests, on any device.
     Fp64,
 }
 
