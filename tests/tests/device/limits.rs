@@ -39,10 +39,12 @@ struct Step {
     keeps: bool,
     sub_batches: usize,
     ranks: usize,
+    /// What carries tensors between ranks.
+    backend: &'static str,
 }
 
 /// All graphs are kept, in one sub-batch.
-const PLAIN: Step = Step { layers: 2, keeps: true, sub_batches: 1, ranks: 1 };
+const PLAIN: Step = Step { layers: 2, keeps: true, sub_batches: 1, ranks: 1, backend: "nccl" };
 
 impl Bench {
     fn new() -> Option<Self> {
@@ -78,8 +80,8 @@ impl Bench {
     }
 
     fn train(&self, step: Step, steps: usize) -> Counts {
-        let Step { layers, keeps, sub_batches, ranks } = step;
-        let name = format!("{layers}-{keeps}-{sub_batches}-{ranks}-{steps}");
+        let Step { layers, keeps, sub_batches, ranks, backend } = step;
+        let name = format!("{layers}-{keeps}-{sub_batches}-{ranks}-{backend}-{steps}");
         let path = |what: &str| self.place.path(&format!("{what}-{name}"));
         let train = Tercet::new("train").arg(self.recipe(layers)).ranks(ranks).set(format!("steps={steps}"));
         let train = train.set(format!("run_dir={}", path("run").display()));
@@ -88,7 +90,7 @@ impl Bench {
         let device = self.device.clone().with("STAND_IN_COUNTS", path("counts"));
         match ranks {
             1 => device.under(train).succeed(),
-            _ => over("nccl", &device, train, &path("calls")).succeed(),
+            _ => over(backend, &device, train, &path("calls")).succeed(),
         };
         Counts::read(&path("counts"))
     }
@@ -104,6 +106,7 @@ impl Bench {
             ("layer forward", forward),
             ("sub-batch", self.step(Step { sub_batches: 2, ..PLAIN }).less(&plain)),
             ("step of two ranks", self.step(Step { ranks: 2, ..PLAIN })),
+            ("step of two ranks over mpi", self.step(Step { ranks: 2, backend: "mpi", ..PLAIN })),
             ("step", plain),
         ]
     }
