@@ -124,6 +124,7 @@ void count(Kind kind, const std::string& what) {
   Counts& all = counts();
   all.failure.meet(what);
   if (!all.file) return;
+  if (kind == Kind::Launch) note_settings();
   const char* names[] = {"launch", "wait", "copy"};
   const std::string key = std::string(names[static_cast<int>(kind)]) + ' ' + what + (all.has_places ? place() : " 0");
   std::lock_guard guard(all.lock);

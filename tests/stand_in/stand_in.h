@@ -103,6 +103,10 @@ struct Silent {
   ~Silent();
 };
 
+// --- settings.cpp
+// Notes what libtorch is set to now.
+void note_settings();
+
 // --- determinism.cpp
 // Fails with CUDA's words if a deterministic algorithm is demanded and CUDA has none for this call.
 void check_determinism(const std::string& op, const c10::FunctionSchema& schema, const c10::IValue* arguments);

@@ -45,6 +45,11 @@ impl Counts {
         self.0.keys().filter(|(kind, _)| kind == "launch").map(|(_, operator)| operator.as_str())
     }
 
+    /// What libtorch was set to while operators were called, as `NAME=VALUE`: tests/stand_in/settings.cpp.
+    pub fn settings(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().filter(|(kind, _)| kind == "setting").map(|(_, setting)| setting.as_str())
+    }
+
     /// The most bytes that tensors have held of a device.
     pub fn most_bytes(&self, device: usize) -> u64 {
         self.0[&("most".to_owned(), format!("bytes-of-device-{device}"))] as u64

@@ -102,10 +102,12 @@ struct Step {
     sub_batches: usize,
     ranks: usize,
     texts: Texts,
+    /// What carries tensors between ranks.
+    backend: &'static str,
 }
 
 /// All graphs are kept, in one sub-batch.
-const PLAIN: Step = Step { layers: 2, keeps: true, sub_batches: 1, ranks: 1, texts: FEW };
+const PLAIN: Step = Step { layers: 2, keeps: true, sub_batches: 1, ranks: 1, backend: "nccl", texts: FEW };
 
 impl Bench {
     fn new() -> Option<Self> {
@@ -153,8 +155,8 @@ impl Bench {
     }
 
     fn train(&self, step: Step, steps: usize, checkpoint_every: usize) -> Counts {
-        let Step { layers, keeps, sub_batches, ranks, texts } = step;
-        let name = format!("{}-{layers}-{keeps}-{sub_batches}-{ranks}-{steps}-{checkpoint_every}", texts.store);
+        let Step { layers, keeps, sub_batches, ranks, backend, texts } = step;
+        let name = format!("{}-{layers}-{keeps}-{sub_batches}-{ranks}-{backend}-{steps}-{checkpoint_every}", texts.store);
         let path = |what: &str| self.place.path(&format!("{what}-{name}"));
         let train = Tercet::new("train").arg(self.recipe(layers, texts)).ranks(ranks).set(format!("steps={steps}"));
         let train = train.set(format!("run_dir={}", path("run").display()));
@@ -164,7 +166,7 @@ impl Bench {
         let device = self.device.clone().with("STAND_IN_COUNTS", path("counts"));
         match ranks {
             1 => device.under(train).succeed(),
-            _ => over("nccl", &device, train, &path("calls")).succeed(),
+            _ => over(backend, &device, train, &path("calls")).succeed(),
         };
         Counts::read(&path("counts"))
     }
@@ -181,6 +183,7 @@ impl Bench {
             ("sub-batch", self.step(Step { sub_batches: 2, ..PLAIN }).less(&plain)),
             ("step of stage 3", self.step(Step { texts: STAGE_3, ..PLAIN })),
             ("step of two ranks", self.step(Step { ranks: 2, ..PLAIN })),
+            ("step of two ranks over mpi", self.step(Step { ranks: 2, backend: "mpi", ..PLAIN })),
             ("checkpoint", self.checkpoint()),
             ("step", plain),
         ]

@@ -3,7 +3,6 @@
 
 use tch::{Device, Tensor};
 use tercet_cluster::{Collective, unless_out_of_memory};
-use tercet_configs::limits::BUCKET_BYTES;
 use tercet_configs::{LossSection, Negatives, PretrainSection};
 use tercet_sampler::{BATCHES_AHEAD, Cell, Plan, Share, SubBatchLimit, TextIds, TextInput};
 
@@ -17,6 +16,7 @@ use crate::scoring::Rounding;
 use crate::step::contrastive::score;
 use crate::step::inspect::Unseen;
 use crate::step::pretraining::masks::Masks;
+use crate::step::reduce::bucket_lens;
 use crate::step::settings::{Objective, StepSettings};
 use crate::tensors::exchange::InPlace;
 
@@ -29,19 +29,29 @@ const SHORTEST: usize = 3;
 /// All texts go into one sub-batch.
 const TOGETHER: SubBatchLimit = SubBatchLimit { tokens: usize::MAX, texts: 0 };
 
-/// Has a GPU and its libraries make what they need besides tensors, by a product and a sum over ranks as steps do them.
-/// Nothing on a CPU. Every rank calls it.
-pub(super) fn warm_up(model: &M3Model, ranks: &dyn Collective) -> anyhow::Result<()> {
-    let (kind, device) = model.options();
+/// Has a GPU and its libraries make what they need besides tensors, by a product and the exchanges over ranks as steps
+/// do them, `sharded` or not. Nothing on a CPU. Every rank calls it.
+pub(super) fn warm_up(model: &M3Model, ranks: &dyn Collective, sharded: bool) -> anyhow::Result<()> {
+    let device = model.options().1;
     if device == Device::Cpu {
         return Ok(());
     }
     let square = Tensor::zeros([512, 512], (model.parameters.compute_kind(), device));
     let _ = square.matmul(&square);
-    if ranks.world_size() > 1 {
-        // Scoring, which comes next, exchanges on the ring.
-        let bucket = Tensor::zeros([(BUCKET_BYTES / kind.elt_size_in_bytes()) as i64], (kind, device));
-        InPlace::sum(ranks, bucket)?.wait()?;
+    if ranks.world_size() == 1 {
+        return Ok(());
+    }
+    // Scoring, which comes next, exchanges on the ring. Where the state is sharded and a bucket's parts are not of one
+    // length, NCCL's backend takes memory of its own for the longest such bucket.
+    let parameters = &model.parameters;
+    for len in bucket_lens(parameters, ranks.world_size()) {
+        let bucket = || Tensor::zeros([len], (parameters.flat.kind(), device));
+        if sharded {
+            InPlace::sum_part(ranks, bucket())?.wait()?;
+            InPlace::gather_parts(ranks, bucket())?.wait()?;
+        } else {
+            InPlace::sum(ranks, bucket())?.wait()?;
+        }
     }
     Ok(())
 }
