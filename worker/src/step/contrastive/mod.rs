@@ -50,7 +50,8 @@ pub fn compute(
     let cut = || SubBatches::new(&share.texts, of.settings.sub_batch, model.framing(), heads);
     let sub_batches = &during(Phase::Input, cut);
     let passes = Passes { model, sub_batches, heads, kept_graph_tokens, seed, step: share.step, rank: ranks.rank() };
-    let work = |next: &mut Next| through_passes(&passes, next, settings, ranks, share, sum, see);
+    let how = (settings, of.settings.rounding(model));
+    let work = |next: &mut Next| through_passes(&passes, next, how, ranks, share, sum, see);
     made_ahead(model.options().1, &passes.order(), |i| sub_batches.stage(i), work)
 }
 
@@ -58,7 +59,7 @@ pub fn compute(
 fn through_passes(
     passes: &Passes,
     next: &mut Next,
-    settings: &LossSection,
+    how: (&LossSection, Rounding),
     ranks: &dyn Collective,
     share: &Share,
     sum: &mut GradientReducer,
@@ -73,7 +74,7 @@ fn through_passes(
     let first = || encode_first_pass(passes, &share.texts, next);
     let (representations, kept) = during(Phase::Forward, first);
     see.representations(&representations);
-    let scored = score(ranks, (settings, of.settings.rounding(model)), share, &representations, see)?;
+    let scored = score(ranks, how, share, &representations, see)?;
     let second = || encode_second_pass(passes, kept, &scored.d_representations, next, see, ready);
     during(Phase::Backward, second);
 
