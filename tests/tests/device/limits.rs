@@ -156,7 +156,8 @@ impl Bench {
 
     fn train(&self, step: Step, steps: usize, checkpoint_every: usize) -> Counts {
         let Step { layers, keeps, sub_batches, ranks, backend, texts } = step;
-        let name = format!("{}-{layers}-{keeps}-{sub_batches}-{ranks}-{backend}-{steps}-{checkpoint_every}", texts.store);
+        let name =
+            format!("{}-{layers}-{keeps}-{sub_batches}-{ranks}-{backend}-{steps}-{checkpoint_every}", texts.store);
         let path = |what: &str| self.place.path(&format!("{what}-{name}"));
         let train = Tercet::new("train").arg(self.recipe(layers, texts)).ranks(ranks).set(format!("steps={steps}"));
         let train = train.set(format!("run_dir={}", path("run").display()));
