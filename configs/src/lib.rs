@@ -63,7 +63,7 @@ pub use purpose::Purpose;
 pub use recipe::{
     Backend, CheckpointSection, DecoderQuery, DeviceChoice, EvalSection, FaultsSection, LogSection, LossPreset,
     LossSection, ModelSection, OnFaults, OptimizerSection, Origin, Positions, Precision, PretrainSection, RandomWords,
-    Recipe, RestartSection, Teacher,
+    Recipe, RestartSection, RingPrecision, Teacher,
 };
 pub use visible_devices::VisibleDevices;
 pub use weight_files::{WeightFiles, WeightFormat};

@@ -13,9 +13,15 @@ pub fn flash_takes(head_size: usize) -> bool {
     head_size.is_multiple_of(8) && head_size <= 256
 }
 
-/// Elements of a tile of scoring at most: similarities of query vectors and passages, and lexical weights that are laid
-/// out over the queries' vocabulary.
+/// Elements of a tile of scoring at most: winners of query vectors in passages, on the way back, and lexical weights
+/// that are laid out over the queries' vocabulary.
 pub const TILE_ELEMENTS: usize = 1 << 22;
+
+/// Similarities of a tile of query vectors and passages at most, on a CPU and on a GPU, which wants large products.
+pub const SIMILARITY_TILE_ELEMENTS: [usize; 2] = [1 << 22, 1 << 26];
+
+/// Elements of winning vectors that are gathered at a time, where winners were found by rounded vectors.
+pub const GATHERED_ELEMENTS: usize = 1 << 26;
 
 /// Query vectors of a tile of similarities at most.
 pub const TILE_QUERY_VECTORS: usize = 1 << 10;

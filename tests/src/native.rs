@@ -54,5 +54,11 @@ pub fn kept(name: &str, inputs: &[Vec<u8>], build: impl FnOnce(&Path)) -> PathBu
         build(&unfinished);
         fs::rename(&unfinished, &folder).unwrap();
     }
+    // For people: what was used last has the name alone.
+    let (link, newest) = (kept.join(name), Path::new(folder.file_name().unwrap()));
+    if fs::read_link(&link).ok().as_deref() != Some(newest) {
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(newest, &link).unwrap();
+    }
     folder
 }

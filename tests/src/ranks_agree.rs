@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::batch::TokenBatch;
-use crate::compare::{number, same_gradients, same_step};
+use crate::compare::{close, number, same_gradients, same_step};
 use crate::place::{Place, golden, recipe, topic_rows};
 use crate::program::{Tercet, program};
 use crate::tensors::{self, Tensors};
@@ -144,6 +144,48 @@ pub fn gradients_are_the_same_on_any_ranks(backend: &Backend) {
             same_gradients(&what, &found, &expected, 1e-10);
         }
     }
+}
+
+/// Passages that travel in bfloat16 are rounded wherever they are, so that scores do not depend on ranks; their
+/// gradients are rounded at every hop. What that makes of loss and gradient is in docs/know/exactness.md.
+pub fn passages_in_bfloat16_score_the_same_on_any_ranks(backend: &Backend) {
+    let place = Place::new();
+    let store = place.store_of("rows", &rows_that_answer_each_other(), 64);
+    let recipe = RecipeBuilder::new("ring", 1).set("precision", "fp64").set("model.path", golden("nano_xlmr/hf"));
+    let recipe = recipe.set("model.dropout", 0.0).data(&store, [16, 32], 3).length_groups(&[(32, 12)]);
+    let recipe = recipe.set("optimizer.beta1", 0.0).set("optimizer.max_grad_norm", 0.0);
+    let recipe = place.recipe("recipe.toml", &recipe);
+    let run = |ranks: usize, ring: &str| {
+        let run_dir = place.path(&format!("run-{ring}-{ranks}"));
+        let command = Tercet::new("train").arg(&recipe).ranks(ranks).set(format!("ring_precision={ring}"));
+        backend.of(command.set(format!("run_dir={}", run_dir.display())), ranks).succeed();
+        let metrics = fs::read_to_string(run_dir.join("metrics.jsonl")).unwrap();
+        let metrics: Value = serde_json::from_str(&metrics).unwrap();
+        (number(&metrics["loss"]), gradients(&run_dir))
+    };
+    let (exact, exact_gradients) = run(1, "full");
+    let (expected, alone) = run(1, "bf16");
+    let change = (expected / exact - 1.0).abs();
+    println!("1 rank: loss off by {change:.1e}, gradient by {:.1e}", difference(&alone, &exact_gradients));
+    assert!(change > 0.0 && change < RING_CHANGES[0], "{exact} and {expected}");
+    assert!(difference(&alone, &exact_gradients) < RING_CHANGES[1]);
+    for ranks in 2..=backend.max_ranks {
+        let (loss, found) = run(ranks, "bf16");
+        close(&format!("{ranks} ranks"), loss, expected, 1e-10);
+        let off = difference(&found, &alone);
+        println!("{ranks} ranks: gradient off from one's by {off:.1e}");
+        assert!(off > 0.0 && off < RING_CHANGES[1], "{ranks} ranks: {off}");
+    }
+}
+
+/// What `ring_precision = "bf16"` may change of a loss and of a gradient: a few times as much as was found.
+const RING_CHANGES: [f64; 2] = [4e-3, 1e-2];
+
+/// The norm of the difference as a share of the expected norm, of all gradients together.
+fn difference(found: &Tensors, expected: &Tensors) -> f64 {
+    let pairs = expected.iter().flat_map(|(name, gradient)| found[name].iter().zip(gradient));
+    let (off, all) = pairs.fold((0.0, 0.0), |(off, all), (a, b)| (off + (a - b) * (a - b), all + b * b));
+    (off / all).sqrt()
 }
 
 /// 12 rows. Two have the same query, two have the same positive, one has its own positive as a negative, and some

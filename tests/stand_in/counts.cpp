@@ -124,15 +124,32 @@ void count(Kind kind, const std::string& what) {
   Counts& all = counts();
   all.failure.meet(what);
   if (!all.file) return;
+  if (kind == Kind::Launch) note_settings();
   const char* names[] = {"launch", "wait", "copy"};
   const std::string key = std::string(names[static_cast<int>(kind)]) + ' ' + what + (all.has_places ? place() : " 0");
   std::lock_guard guard(all.lock);
   ++all.of[key];
 }
 
+void count_bytes(const std::string& what, int64_t bytes) {
+  if (silent || bytes == 0) return;
+  Counts& all = counts();
+  if (!all.file) return;
+  std::lock_guard guard(all.lock);
+  all.of["bytes " + what + " 0"] += bytes;
+}
+
+int64_t bytes_of(const at::Tensor& tensor) {
+  if (!tensor.defined()) return 0;
+  // What is read several times over lies there once.
+  return std::min<int64_t>(tensor.numel() * tensor.itemsize(), tensor.storage().nbytes());
+}
+
 }  // namespace stand_in
 
 // kernels.cpp, which sees nothing of libtorch.
-extern "C" void stand_in_launch(const char* kernel) {
-  stand_in::count(stand_in::Kind::Launch, std::string("tercet::") + kernel);
+extern "C" void stand_in_launch(const char* kernel, int64_t bytes) {
+  const std::string name = std::string("tercet::") + kernel;
+  stand_in::count(stand_in::Kind::Launch, name);
+  stand_in::count_bytes(name, bytes);
 }

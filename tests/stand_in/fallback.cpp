@@ -35,7 +35,7 @@ const Names WAITING = {"nonzero", "nonzero.out", "masked_select", "masked_select
 // What is known of an operator before it is called.
 struct Facts {
   std::string name;
-  bool iterates, waits, has_cpu, has_cuda;
+  bool iterates, waits, has_cpu, has_cuda, overwrites;
 };
 
 const Facts& facts_of(const c10::OperatorHandle& op) {
@@ -46,7 +46,7 @@ const Facts& facts_of(const c10::OperatorHandle& op) {
   const auto found = known.find(name);
   if (found != known.end()) return found->second;
   const Facts facts{name, UNCHECKED_NAMES.count(name) > 0, WAITING.count(name) > 0, WITHOUT_CPU_NAMES.count(name) == 0,
-                    WITHOUT_CUDA_NAMES.count(name) == 0};
+                    WITHOUT_CUDA_NAMES.count(name) == 0, base == "fill_" || base == "zero_" || base == "bernoulli_"};
   return known[name] = facts;
 }
 
@@ -81,6 +81,15 @@ struct Call {
     return moved;
   }
 };
+
+// The bytes that the device's tensors of a value take.
+int64_t bytes_of_all(const c10::IValue& value) {
+  auto of = [](const at::Tensor& tensor) { return tensor.defined() && tensor.is_cuda() ? bytes_of(tensor) : 0; };
+  if (value.isTensor()) return of(value.toTensor());
+  int64_t bytes = 0;
+  if (value.isTensorList()) for (const at::Tensor& tensor : value.toTensorVector()) bytes += of(tensor);
+  return bytes;
+}
 
 // Calls `each` with all tensors of a value, and puts what it returns in their place.
 template <class Each>
@@ -117,8 +126,19 @@ void fallback(const c10::OperatorHandle& op, Stack* stack) {
   count(Kind::Launch, name);
   if (call.facts.waits) {
     count(Kind::Wait, name);
-    settle(moment());
+    settle();
   }
+  int64_t bytes = 0;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const int64_t own = bytes_of_all((*stack)[begin + i]);
+    const bool only_written = writes(arguments[i]) && (arguments[i].kwarg_only() || call.facts.overwrites);
+    bytes += own * (writes(arguments[i]) && !only_written ? 2 : 1);
+  }
+  const struct Counted {
+    const std::string& name;
+    int64_t& bytes;
+    ~Counted() { count_bytes(name, bytes); }
+  } counted{name, bytes};
   const Silent quiet;
 
   TORCH_CHECK_NOT_IMPLEMENTED(call.facts.has_cuda, "Could not run 'aten::", name,
@@ -169,7 +189,11 @@ void fallback(const c10::OperatorHandle& op, Stack* stack) {
   for (size_t i = 0; i < returns.size(); ++i) {
     c10::IValue& value = (*stack)[results + i];
     if (!writes(returns[i])) {
-      replace(value, [&](const at::Tensor& tensor) { return call.to_device(tensor); });
+      replace(value, [&](const at::Tensor& tensor) {
+        const auto moved = call.to_device(tensor);
+        if (moved.defined() && moved.is_cuda() && !call.views.back(tensor).defined()) bytes += bytes_of(moved);
+        return moved;
+      });
       continue;
     }
     // What was written is returned as it was given.

@@ -56,7 +56,7 @@ struct CUDAHooks final : CUDAHooksInterface {
   DeviceIndex maybeExchangeDevice(DeviceIndex index) const override { return exchangeDevice(index); }
   void deviceSynchronize(DeviceIndex) const override {
     stand_in::count(stand_in::Kind::Wait, "deviceSynchronize");
-    stand_in::settle(stand_in::moment());
+    stand_in::settle_all();
   }
   Allocator* getCUDADeviceAllocator() const override { return stand_in::allocator(); }
   Allocator* getPinnedMemoryAllocator() const override { return stand_in::pinned_allocator(); }

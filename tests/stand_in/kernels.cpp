@@ -14,7 +14,7 @@
 #include "kernels.inc"
 
 extern "C" void* stand_in_host_address(const void* address, int* owner) __attribute__((weak));
-extern "C" void stand_in_launch(const char* kernel) __attribute__((weak));
+extern "C" void stand_in_launch(const char* kernel, int64_t bytes) __attribute__((weak));
 
 namespace stand_in {
 namespace {
@@ -41,6 +41,27 @@ const char* words(int error) {
 struct Program {
   std::string text, log;
 };
+
+// The bytes that a kernel reads and writes, by its arguments as the text declares them.
+int64_t bytes_of(const std::string& name, void** arguments, int64_t row_blocks) {
+  auto number = [&](int i) { return *static_cast<int64_t*>(arguments[i]); };
+  auto width = [&](int i) { return static_cast<int64_t>(*static_cast<int*>(arguments[i])); };
+  auto is_given = [&](int i) { return *static_cast<void**>(arguments[i]) != nullptr; };
+  auto is = [&](const char* kernel) { return name.rfind(kernel, 0) == 0; };
+  const int64_t element = name.find("bf16") != std::string::npos ? 2 : name.find("f64") != std::string::npos ? 8 : 4;
+  // x and residual become sum and output; a row's mean and rstd; three vectors of weights.
+  if (is("norm_forward")) return row_blocks * (4 * element * width(8) + 8) + 12 * width(8);
+  // Sum and gradient become the residual's gradient and, with dropout, that of x; sums of rows.
+  if (is("norm_backward")) {
+    return number(8) * ((3 + is_given(6)) * element * width(9) + 8) + 4 * width(9) * (3 * row_blocks + 1);
+  }
+  if (is("gelu_forward")) return 2 * element * number(3) * width(4) + 4 * width(4);
+  if (is("gelu_backward")) return 4 * element * number(5) * width(6) + 4 * width(6) * (row_blocks + 1);
+  if (is("add_sums")) return 4 * width(2) * width(3) * (number(1) + 2);
+  if (is("dropout")) return 2 * element * number(1);
+  if (is("adamw")) return (7 * 4 + (is_given(4) ? 2 : 0)) * number(5);
+  return 0;
+}
 
 }  // namespace
 
@@ -92,7 +113,7 @@ int cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, unsigned gr
   if (!is_flat || !grid_x || !grid_y || !threads_x || threads_x > MOST_THREADS || threads_x % 32) return INVALID_VALUE;
   const auto& [name, kernel] = *static_cast<std::pair<const std::string, Kernel>*>(function);
   try {
-    if (stand_in_launch) stand_in_launch(name.c_str());
+    if (stand_in_launch) stand_in_launch(name.c_str(), bytes_of(name, arguments, grid_x));
     const Call call = kernel(arguments);
     const int64_t blocks = static_cast<int64_t>(grid_x) * grid_y;
 #pragma omp parallel for if (blocks > 8)

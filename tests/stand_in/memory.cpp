@@ -42,7 +42,8 @@ std::string in_words(size_t bytes) {
 
 struct Arena {
   const size_t bytes = number("STAND_IN_MIB", 16 << 10) << 20;
-  const size_t context_bytes = number("STAND_IN_CONTEXT_MIB", 0) << 20;
+  // What is given away beside tensors: the context, and what others ask the driver for.
+  size_t other_bytes = number("STAND_IN_CONTEXT_MIB", 0) << 20;
   const size_t range = SPARE_ADDRESSES * bytes;
   const int index;
   char* shadow = reserve(range, PROT_READ | PROT_WRITE);
@@ -57,7 +58,7 @@ struct Arena {
 
   bool has(const void* address) const { return address >= base && address < base + range; }
   size_t held() const { return stats.allocated_bytes[0].current; }
-  size_t unreserved() const { return bytes - std::min(bytes, context_bytes + reserved); }
+  size_t unreserved() const { return bytes - std::min(bytes, other_bytes + reserved); }
 
   void change_reserved(size_t now) {
     auto& stat = stats.reserved_bytes[0];
@@ -69,7 +70,7 @@ struct Arena {
     ++stats.num_ooms;
     TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory. Tried to allocate ", in_words(wanted), ". GPU ", index,
                      " has a total capacity of ", in_words(bytes), " of which ", in_words(unreserved()),
-                     " is free. Including non-PyTorch memory, this process has ", in_words(context_bytes + reserved),
+                     " is free. Including non-PyTorch memory, this process has ", in_words(other_bytes + reserved),
                      " memory in use. Of the allocated memory ", in_words(held()), " is allocated by PyTorch, and ",
                      in_words(reserved - std::min(reserved, held())),
                      " is reserved by PyTorch but unallocated. (A stand-in's words: there is no GPU.)");
@@ -80,7 +81,7 @@ struct Arena {
     std::lock_guard guard(lock);
     auto block = unused.begin();
     while (block != unused.end() && block->second < size) ++block;
-    if (context_bytes + held() + size > bytes || block == unused.end()) refuse(wanted);
+    if (other_bytes + held() + size > bytes || block == unused.end()) refuse(wanted);
     const auto [at, len] = *block;
     unused.erase(block);
     if (len > size) unused[at + size] = len - size;
@@ -88,7 +89,7 @@ struct Arena {
     for (auto* stat : {&stats.allocated_bytes, &stats.active_bytes}) (*stat)[0].increase(size);
     stats.allocation[0].increase(1);
     most = std::max(most, held());
-    const size_t needed = std::min(bytes - context_bytes, round_up(held(), SEGMENT));
+    const size_t needed = std::min(bytes - std::min(bytes, other_bytes), round_up(held(), SEGMENT));
     if (needed > reserved) change_reserved(needed);
     static const bool poison = number("STAND_IN_POISON", 1);
     if (poison) std::memset(shadow + at, 0xff, size);
@@ -217,6 +218,14 @@ const bool registered = [] {
 extern "C" void* stand_in_host_address(const void* address, int* owner) {
   *owner = stand_in::owner_of(address);
   return *owner < 0 ? nullptr : stand_in::to_shadow(address);
+}
+
+// For the stand-in of CUDA's driver: what it has given away, or has got back.
+extern "C" void stand_in_given_away(int index, long bytes) {
+  if (index < 0 || index >= stand_in::num_devices()) return;
+  stand_in::Arena& arena = *stand_in::arenas()[index];
+  std::lock_guard guard(arena.lock);
+  arena.other_bytes += bytes;
 }
 
 // For counts.cpp: the most that tensors have ever held of a device, and what they hold.

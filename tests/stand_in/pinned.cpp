@@ -1,26 +1,35 @@
 // Pinned host memory, and copies that are under way.
 //
-// Everything else happens at once here, but a copy that does not block is over only when somebody has waited: memory
-// that is copied to holds 0xff until then, and memory that is copied from must not have changed until then. So a
-// program that reads too early, or fills a buffer again too early, does not get away with it.
+// Everything else happens at once here, but a copy that does not block is over only when somebody has waited for its
+// stream: memory that is copied to holds 0xff until then, and memory that is copied from must not have changed until
+// then. So a program that reads too early, or fills a buffer again too early, does not get away with it. Nor does one
+// that changes what a copy in a stream beside the default one still has to read: that copies as late as it may.
 #include "stand_in.h"
 
 #include <ATen/core/CachingHostAllocator.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <optional>
+#include <thread>
 
 namespace stand_in {
 namespace {
 
 constexpr size_t ALIGNMENT = 4096;
 
+struct Block {
+  size_t size;
+  std::thread::id made_by;
+};
+
 struct Pinned {
   std::mutex lock;
-  std::map<const char*, size_t> blocks;
+  std::map<const char*, Block> blocks;
 };
 
 Pinned& pinned() {
@@ -45,7 +54,7 @@ struct PinnedAllocator final : at::HostAllocator {
     TORCH_CHECK(address, "CUDA error: out of memory (pinned)");
     Pinned& all = pinned();
     std::lock_guard guard(all.lock);
-    all.blocks[static_cast<char*>(address)] = size;
+    all.blocks[static_cast<char*>(address)] = {size, std::this_thread::get_id()};
     return {address, address, &free_pinned, c10::kCPU};
   }
   at::DeleterFnPtr raw_deleter() const override { return &free_pinned; }
@@ -64,7 +73,10 @@ PinnedAllocator* the_allocator() {
 
 struct UnderWay {
   uint64_t moment;
+  c10::StreamId stream;
   bool writes;
+  // What is still to be copied; undefined in the default stream, whose later work comes after the copy.
+  at::Tensor source;
   // Keeps the memory: like the caching allocator, nobody else gets it before the copy is over.
   c10::Storage storage;
   char* address;
@@ -76,26 +88,37 @@ std::mutex lock;
 std::vector<UnderWay> under_way;
 uint64_t last_moment = 0;
 
-void begin(const at::Tensor& memory, bool writes, const void* bytes) {
+void begin(const at::Tensor& memory, bool writes, const void* bytes, const at::Tensor& source = {}) {
   const auto* from = static_cast<const char*>(bytes);
   auto* address = static_cast<char*>(const_cast<void*>(memory.const_data_ptr()));
   std::vector<char> kept(from, from + memory.nbytes());
   if (writes) std::memset(address, 0xff, memory.nbytes());
   std::lock_guard guard(lock);
-  under_way.push_back({++last_moment, writes, memory.storage(), address, std::move(kept)});
+  under_way.push_back({++last_moment, current_stream(), writes, source, memory.storage(), address, std::move(kept)});
 }
 
 }  // namespace
 
 c10::Allocator* pinned_allocator() { return the_allocator(); }
 
-bool is_pinned(const void* address) {
+namespace {
+
+std::optional<Block> block_of(const void* address) {
   Pinned& all = pinned();
   std::lock_guard guard(all.lock);
   auto after = all.blocks.upper_bound(static_cast<const char*>(address));
-  if (after == all.blocks.begin()) return false;
-  const auto& [begin, size] = *std::prev(after);
-  return static_cast<const char*>(address) < begin + size;
+  if (after == all.blocks.begin()) return {};
+  const auto& [begin, block] = *std::prev(after);
+  return static_cast<const char*>(address) < begin + block.size ? std::optional(block) : std::nullopt;
+}
+
+}  // namespace
+
+bool is_pinned(const void* address) { return block_of(address).has_value(); }
+
+bool is_made_by_this_thread(const void* pinned) {
+  const auto block = block_of(pinned);
+  return block && block->made_by == std::this_thread::get_id();
 }
 
 uint64_t moment() {
@@ -105,22 +128,43 @@ uint64_t moment() {
 
 void begin_reading(const at::Tensor& pinned) { begin(pinned, false, pinned.const_data_ptr()); }
 
-void begin_writing(const at::Tensor& pinned, const at::Tensor& values) { begin(pinned, true, values.const_data_ptr()); }
+void begin_writing(const at::Tensor& pinned, const at::Tensor& values) {
+  begin(pinned, true, to_shadow(values.const_data_ptr()), current_stream() == 0 ? at::Tensor() : values);
+}
 
-void settle(uint64_t until) {
+namespace {
+
+template <class IsOver>
+void settle_where(IsOver is_over) {
   std::vector<UnderWay> over;
   {
     std::lock_guard guard(lock);
-    auto end = std::find_if(under_way.begin(), under_way.end(), [&](const UnderWay& c) { return c.moment > until; });
-    over.assign(std::make_move_iterator(under_way.begin()), std::make_move_iterator(end));
-    under_way.erase(under_way.begin(), end);
+    auto lasts = [&](const UnderWay& copy) { return !is_over(copy); };
+    auto first = std::stable_partition(under_way.begin(), under_way.end(), lasts);
+    over.assign(std::make_move_iterator(first), std::make_move_iterator(under_way.end()));
+    under_way.erase(first, under_way.end());
   }
+  static const size_t millis = number("STAND_IN_COPY_MS", 0);
   bool changed = false;
   for (const UnderWay& copy : over) {
-    if (copy.writes) std::memcpy(copy.address, copy.bytes.data(), copy.bytes.size());
+    if (copy.stream != 0) std::this_thread::sleep_for(std::chrono::milliseconds(millis));
+    if (copy.source.defined()) std::memcpy(copy.address, to_shadow(copy.source.const_data_ptr()), copy.bytes.size());
+    else if (copy.writes) std::memcpy(copy.address, copy.bytes.data(), copy.bytes.size());
     else changed |= std::memcmp(copy.address, copy.bytes.data(), copy.bytes.size()) != 0;
   }
   TORCH_CHECK(!changed, "stand-in: pinned memory was written to while a copy from it to a device was under way");
+}
+
+}  // namespace
+
+void settle(uint64_t until, c10::StreamId stream) {
+  settle_where([&](const UnderWay& copy) { return copy.moment <= until && copy.stream == stream; });
+}
+
+void settle() { settle(moment(), current_stream()); }
+
+void settle_all() {
+  settle_where([](const UnderWay&) { return true; });
 }
 
 namespace {

@@ -25,6 +25,7 @@ double now_ms() {
 struct Event {
   double ms;
   uint64_t moment;
+  c10::StreamId stream;
 };
 
 c10::Device with_index(c10::Device device) {
@@ -63,22 +64,26 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   }
   // The default stream's handle in CUDA, and here every stream's.
   void* getStreamNativeHandle(const c10::Stream) const override { return nullptr; }
-  bool queryStream(const c10::Stream&) const override { return settle(moment()), true; }
-  void synchronizeStream(const c10::Stream&) const override { wait("synchronizeStream", moment()); }
-  void synchronizeDevice(const c10::DeviceIndex) const override { wait("synchronizeDevice", moment()); }
+  bool queryStream(const c10::Stream& stream) const override { return settle(moment(), stream.id()), true; }
+  void synchronizeStream(const c10::Stream& stream) const override {
+    count(Kind::Wait, "synchronizeStream");
+    settle(moment(), stream.id());
+  }
+  void synchronizeDevice(const c10::DeviceIndex) const override {
+    count(Kind::Wait, "synchronizeDevice");
+    settle_all();
+  }
 
-  void record(void** event, const c10::Stream&, const c10::DeviceIndex, const c10::EventFlag) const override {
+  void record(void** event, const c10::Stream& stream, const c10::DeviceIndex, const c10::EventFlag) const override {
     if (!*event) *event = new Event;
-    *static_cast<Event*>(*event) = {now_ms(), moment()};
+    *static_cast<Event*>(*event) = {now_ms(), moment(), stream.id()};
   }
   void destroyEvent(void* event, const c10::DeviceIndex) const noexcept override { delete static_cast<Event*>(event); }
-  void block(void*, const c10::Stream&) const override {}
-  bool queryEvent(void* event) const override {
-    if (event) settle(static_cast<Event*>(event)->moment);
-    return true;
-  }
+  void block(void* event, const c10::Stream&) const override { come_to(event); }
+  bool queryEvent(void* event) const override { return come_to(event), true; }
   void synchronizeEvent(void* event) const override {
-    if (event) wait("synchronizeEvent", static_cast<Event*>(event)->moment);
+    if (event) count(Kind::Wait, "synchronizeEvent");
+    come_to(event);
   }
   double elapsedTime(void* from, void* to, const c10::DeviceIndex) const override {
     TORCH_CHECK(from && to, "Both events must be recorded before calculating elapsed time.");
@@ -88,15 +93,18 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   c10::DeviceIndex deviceCount() const noexcept override { return static_cast<c10::DeviceIndex>(num_devices()); }
 
  private:
-  static void wait(const char* what, uint64_t until) {
-    count(Kind::Wait, what);
-    settle(until);
+  static void come_to(void* event) {
+    if (!event) return;
+    const auto& [ms, moment, stream] = *static_cast<Event*>(event);
+    settle(moment, stream);
   }
 };
 
 }  // namespace
 
 c10::DeviceIndex current_device() { return current; }
+
+c10::StreamId current_stream() { return current_streams[current]; }
 
 void set_device(c10::DeviceIndex index) {
   TORCH_CHECK(index >= 0 && index < num_devices(), "CUDA error: invalid device ordinal");

@@ -17,6 +17,7 @@
 //   STAND_IN_POISON=0       new memory is as it is found, not filled with 0xff: NaN, or an absurd index
 //   STAND_IN_ATOMICS=0      sums that CUDA makes with atomics have a fixed order, though nothing asked for one
 //   STAND_IN_LARGEST=N      products of more multiplications are not done: a measurement of speed is none here
+//   STAND_IN_COPY_MS=N      a copy in another stream than the default one takes so long (0)
 //   STAND_IN_FAIL=OPERATOR:N:WORDS  the Nth call of the operator fails with these words
 //   STAND_IN_COUNTS=FILE    a file to which each process, at its end, appends what it asked of the devices, as FILE.PID
 //   STAND_IN_PLACES=1       the counts say where in the program: return addresses (places.py names them)
@@ -53,18 +54,25 @@ c10::DeviceAllocator* allocator();
 // --- pinned.cpp: host memory that is pinned, and copies that are under way between it and a device.
 c10::Allocator* pinned_allocator();
 bool is_pinned(const void* address);
+// Whether this thread has asked for that memory: nobody has filled it while this thread did something else.
+bool is_made_by_this_thread(const void* pinned);
 // What was asked of the devices before now.
 uint64_t moment();
 // A copy from pinned memory has been asked for: until it is over nobody may write there.
 void begin_reading(const at::Tensor& pinned);
-// A copy to pinned memory has been asked for: nobody finds `values` there until it is over.
+// A copy to pinned memory has been asked for: nobody finds a device's `values` there until it is over. In another
+// stream than the default one it has not been made before, so it copies what the device then has.
 void begin_writing(const at::Tensor& pinned, const at::Tensor& values);
-// All copies that were asked for until `moment` are over.
-void settle(uint64_t moment);
+// All copies that were asked for in a stream until `moment` are over.
+void settle(uint64_t moment, c10::StreamId stream);
+// All copies that were asked for in the current stream are over; in all streams.
+void settle();
+void settle_all();
 
 // --- runtime.cpp
 c10::DeviceIndex current_device();
 void set_device(c10::DeviceIndex index);
+c10::StreamId current_stream();
 
 // --- host.cpp: what a device's tensor holds, as a CPU tensor that lies over it.
 class HostView {
@@ -85,11 +93,19 @@ class HostView {
 enum class Kind { Launch, Wait, Copy };
 // Counts, and fails where STAND_IN_FAIL says so.
 void count(Kind kind, const std::string& what);
+// Counts the bytes that an operator reads and writes.
+void count_bytes(const std::string& what, int64_t bytes);
+// The bytes that a tensor's elements take in memory.
+int64_t bytes_of(const at::Tensor& tensor);
 // What this library itself does with the devices is not the program's doing.
 struct Silent {
   Silent();
   ~Silent();
 };
+
+// --- settings.cpp
+// Notes what libtorch is set to now.
+void note_settings();
 
 // --- determinism.cpp
 // Fails with CUDA's words if a deterministic algorithm is demanded and CUDA has none for this call.

@@ -103,20 +103,23 @@ Tensor& copy(Tensor& self, const Tensor& source, bool non_blocking) {
     } else {
       later = non_blocking && is_under_way(way, self, source);
       const std::string name = name_of(way);
-      count(Kind::Copy, name + (later ? " (under way)" : converts ? " (converts)" : ""));
+      const bool made_late = later && way == Way::ToDevice && is_made_by_this_thread(source.const_data_ptr());
+      const char* blocks = converts ? " (blocks, converts)" : " (blocks)";
+      count(Kind::Copy, name + (!later ? blocks : made_late ? " (made late)" : " (under way)"));
       // From memory that is not pinned the driver waits even where it is not asked to.
       if (way != Way::Between && !later) {
         count(Kind::Wait, name);
-        settle(moment());
+        settle();
       }
     }
+    if (way == Way::Within) count_bytes("copy_", bytes_of(source) + bytes_of(self));
   }
   const Silent quiet;
   HostView views;
   auto host = [&](const Tensor& tensor) { return tensor.is_cuda() ? views.of(tensor) : tensor; };
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
   if (later && way == Way::ToHost) {
-    begin_writing(self, host(source));
+    begin_writing(self, source);
     return self;
   }
   host(self).copy_(host(source));
@@ -126,7 +129,7 @@ Tensor& copy(Tensor& self, const Tensor& source, bool non_blocking) {
 
 at::Scalar local_scalar(const Tensor& self) {
   count(Kind::Wait, "_local_scalar_dense");
-  settle(moment());
+  settle();
   return at::native::_local_scalar_dense_cpu(HostView().of(self));
 }
 

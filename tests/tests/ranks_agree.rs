@@ -21,3 +21,8 @@ fn mpirun_by_hand_does_the_same() {
 fn gradients_are_the_same_on_any_ranks() {
     ranks_agree::gradients_are_the_same_on_any_ranks(&Backend::default());
 }
+
+#[test]
+fn passages_in_bfloat16_score_the_same_on_any_ranks() {
+    ranks_agree::passages_in_bfloat16_score_the_same_on_any_ranks(&Backend::default());
+}

@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 use tercet_configs::Recipe;
 use tercet_worker::checkpoint::{self, Background, CheckpointError, Kept, Progress, Snapshot, TrainState, newest_good};
 use tercet_worker::model::{M3Model, ModelOptions};
-use tercet_worker::step::update::{AdamW, Moment};
+use tercet_worker::step::update::{AdamW, Lasts, Moment};
 
 const BLOCK: u64 = 4096;
 
@@ -51,8 +51,8 @@ fn write_to(run_dir: &Path, steps: &[u64], kept: Kept) -> (M3Model, AdamW, Vec<S
         let history = File::create(run_dir.join("metrics.jsonl")).unwrap();
         let taken = background.begin(vec![history], |snapshot| -> Result<(), CheckpointError> {
             snapshot.take(&model.parameters.flat, state(step));
-            snapshot.take_moment(Moment::Mean, 0, &optimizer.mean);
-            snapshot.take_moment(Moment::Square, 0, &optimizer.square);
+            snapshot.take_moment(Moment::Mean, 0, &optimizer.mean, Lasts::UntilUpdate);
+            snapshot.take_moment(Moment::Square, 0, &optimizer.square, Lasts::UntilUpdate);
             Ok(())
         });
         taken.unwrap();

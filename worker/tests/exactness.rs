@@ -9,7 +9,7 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::Solo;
-use tercet_configs::{LossPreset, LossSection, Negatives, OptimizerSection, Teacher};
+use tercet_configs::{LossPreset, LossSection, Negatives, OptimizerSection, RingPrecision, Teacher};
 use tercet_sampler::{Share, SpecialTokens, SubBatchLimit, TextIds, TextInput, text_id};
 use tercet_worker::model::{M3Model, ModelOptions};
 use tercet_worker::step::gradients;
@@ -106,6 +106,7 @@ fn step(model: &M3Model, loss: &LossSection, batch: &Share, cut: (usize, usize, 
         objective: Objective::Contrastive(loss.clone()),
         sub_batch: SubBatchLimit { tokens, texts },
         kept_graph_tokens,
+        ring_precision: RingPrecision::Full,
         seed: 5,
         optimizer: OptimizerSection::default(),
         num_steps: 1,

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::Solo;
-use tercet_configs::{LossPreset, LossSection, Negatives, OptimizerSection, Teacher};
+use tercet_configs::{LossPreset, LossSection, Negatives, OptimizerSection, RingPrecision, Teacher};
 use tercet_sampler::{Share, SpecialTokens, SubBatchLimit, TextIds, TextInput, text_id};
 use tercet_worker::model::{M3Model, ModelOptions};
 use tercet_worker::step::gradients;
@@ -94,6 +94,7 @@ fn step(loss: &LossSection, batch: &Share, mask_false_negatives: bool) -> Outcom
         objective: Objective::Contrastive(LossSection { mask_false_negatives, ..loss.clone() }),
         sub_batch: SubBatchLimit { tokens: 10_000, texts: 0 },
         kept_graph_tokens: 0,
+        ring_precision: RingPrecision::Full,
         seed: 5,
         optimizer: OptimizerSection::default(),
         num_steps: 1,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::Solo;
-use tercet_configs::{LossPreset, LossSection, Negatives, OptimizerSection, Pooling, Teacher};
+use tercet_configs::{LossPreset, LossSection, Negatives, OptimizerSection, Pooling, RingPrecision, Teacher};
 use tercet_sampler::{Share, SpecialTokens, SubBatchLimit, TextIds, TextInput};
 use tercet_worker::model::{M3Model, ModelOptions, head_of};
 use tercet_worker::step::clip::clip_grad_norm;
@@ -100,6 +100,7 @@ fn read_case(folder: &str, tensors: &str, reference: &str) -> Case {
         objective: Objective::Contrastive(loss),
         sub_batch: SubBatchLimit { tokens: 40, texts: 0 },
         kept_graph_tokens: 0,
+        ring_precision: RingPrecision::Full,
         seed: 1,
         optimizer: OptimizerSection::default(),
         num_steps: 1,

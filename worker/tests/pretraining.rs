@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::Solo;
-use tercet_configs::{DecoderQuery, OptimizerSection, PretrainSection};
+use tercet_configs::{DecoderQuery, OptimizerSection, PretrainSection, RingPrecision};
 use tercet_sampler::{Share, SpecialTokens, SubBatchLimit, TextInput};
 use tercet_worker::machine::allocator;
 use tercet_worker::model::pretraining::{DecoderRow, HiddenPlaces};
@@ -110,6 +110,7 @@ fn step(model: &M3Model, section: &PretrainSection, masks: &Masks, share: &Share
         objective: Objective::Pretraining(section.clone(), masks.clone()),
         sub_batch: SubBatchLimit { tokens: cut.0, texts: cut.1 },
         kept_graph_tokens: 0,
+        ring_precision: RingPrecision::Full,
         seed: 5,
         optimizer: OptimizerSection::default(),
         num_steps: 1,

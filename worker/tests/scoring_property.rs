@@ -11,7 +11,7 @@ use std::sync::MutexGuard;
 use tch::{Device, Kind, Tensor};
 use tercet_cluster::Solo;
 use tercet_worker::model::representation::{Lexical, MultiVector, Representations, offsets, owners};
-use tercet_worker::scoring::{RingScoring, Scores};
+use tercet_worker::scoring::{RingScoring, Rounding, Scores};
 
 const OPTIONS: (Kind, Device) = (Kind::Double, Device::Cpu);
 const DENSE_DIM: i64 = 5;
@@ -108,7 +108,7 @@ fn close(what: &str, found: &Tensor, expected: &Tensor) {
 
 /// Both directions, both ways; a message names `what`.
 fn compare(what: &str, queries: &Representations, passages: &Representations, vocabulary: i64) {
-    compare_but_for_twins(what, queries, passages, vocabulary, &[]);
+    compare_but_for_twins(what, queries, passages, vocabulary, &[], Rounding::NONE);
 }
 
 /// As [`compare`]. `twins` are passage vectors that are equal: which of them a query vector is nearest to is rounding's
@@ -119,6 +119,7 @@ fn compare_but_for_twins(
     passages: &Representations,
     vocabulary: i64,
     twins: &[(i64, i64)],
+    rounding: Rounding,
 ) {
     let own = [leaves(queries), leaves(passages)].map(|side| side.map(|leaf| leaf.set_requires_grad(true)));
     let expected = Scores {
@@ -147,7 +148,7 @@ fn compare_but_for_twins(
 
     let _guard = tch::no_grad_guard();
     let ranks = Solo::new();
-    let mut scoring = RingScoring::new(&ranks, queries, passages).unwrap();
+    let mut scoring = RingScoring::new(&ranks, queries, passages, rounding).unwrap();
     let found = scoring.forward().unwrap();
     for (head, found, expected) in pairs(&found, &expected) {
         close(&format!("{what}: {head} scores"), &found, &expected);
@@ -212,7 +213,7 @@ fn repeated_passages_and_vectors() {
     lexical.token_ids.narrow(0, 3, 3).copy_(&lexical.token_ids.narrow(0, 0, 3));
     lexical.host_ids = Some(Vec::try_from(&lexical.token_ids).unwrap());
     lexical.weights.narrow(0, 3, 3).copy_(&lexical.weights.narrow(0, 0, 3));
-    compare_but_for_twins("repeated", &queries, &passages, 9, &[(8, 11), (9, 12), (10, 13)]);
+    compare_but_for_twins("repeated", &queries, &passages, 9, &[(8, 11), (9, 12), (10, 13)], Rounding::NONE);
 }
 
 /// More query vectors, similarities and shared tokens than one tile holds (2^10, 2^22 and 2^22).
@@ -229,4 +230,41 @@ fn several_tiles() {
     let wide = Shape { vectors: vec![1; 10], tokens: vec![2000; 10] };
     let many = Shape { vectors: vec![1; 2300], tokens: random_lengths(2300, 6) };
     compare("tokens", &random(&wide, 4500), &random(&many, 4500), 4500);
+}
+
+const FINDS: Rounding = Rounding { finds: true, passages: false };
+
+/// Vectors that bfloat16 has: what finds the winners is no other than what scores them.
+#[test]
+fn winners_that_rounding_does_not_change_score_and_learn_as_ever() {
+    for seed in 0..20 {
+        let _turn = seeded(seed);
+        let shape =
+            |num: i64, longest: i64| Shape { vectors: random_lengths(num, longest), tokens: random_lengths(num, 12) };
+        let [queries, passages] =
+            [shape(1 + seed % 5, 7), shape(1 + seed % 11, 15)].map(|shape| random(&shape, 12).rounded(Kind::BFloat16));
+        compare_but_for_twins(&format!("seed {seed}"), &queries, &passages, 12, &[], FINDS);
+    }
+}
+
+/// A score is then that of a vector that is nearly as near as the nearest: short of it by no more than rounding has
+/// made of both their similarities.
+#[test]
+fn winners_by_rounded_vectors_score_nearly_as_much_as_the_nearest() {
+    let _turn = seeded(4);
+    let shape = |num: i64, longest: i64| Shape { vectors: random_lengths(num, longest), tokens: vec![0; num as usize] };
+    let (queries, passages) = (random(&shape(20, 30), 9), random(&shape(40, 60), 9));
+    let ranks = Solo::new();
+    let scores = [Rounding::NONE, FINDS].map(|rounding| {
+        RingScoring::new(&ranks, &queries, &passages, rounding).unwrap().forward().unwrap().multi_vector.unwrap()
+    });
+    let longest = |of: &Representations| {
+        let squares = of.multi_vector.as_ref().unwrap().vectors.square();
+        squares.sum_dim_intlist([1i64].as_slice(), false, Kind::Double).sqrt().max().double_value(&[])
+    };
+    // Rounding to nearest changes a number by 2^-9 of itself at most, a product by twice that, and there are two.
+    let most = 4.0 * 2f64.powi(-9) * longest(&queries) * longest(&passages);
+    let short = &scores[0] - &scores[1];
+    let (least, largest) = (short.min().double_value(&[]), short.max().double_value(&[]));
+    assert!(least > -1e-12 && largest > 0.0 && largest < most, "{least} {largest} {most}");
 }

@@ -13,6 +13,7 @@ mod optimizer;
 mod precision;
 mod pretrain;
 mod restart;
+mod ring_precision;
 
 use std::path::PathBuf;
 
@@ -37,6 +38,7 @@ pub use optimizer::OptimizerSection;
 pub use precision::Precision;
 pub use pretrain::{DecoderQuery, PretrainSection, RandomWords};
 pub use restart::RestartSection;
+pub use ring_precision::RingPrecision;
 
 /// One training run. Relative paths are relative to the working directory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,6 +75,10 @@ pub struct Recipe {
     /// may lag: reading data, saving, sharing a GPU with others.
     #[serde(default = "default_backend_deadline_secs")]
     pub backend_deadline_secs: u64,
+    /// In what type ranks give each other passages, whose vectors are most of what they send. "bf16" halves that, and
+    /// changes the loss by less than an encoder in bfloat16 does (docs/know/exactness.md has figures).
+    #[serde(default)]
+    pub ring_precision: RingPrecision,
     /// What one rank may use of memory, e.g. "12GiB", or "auto": decides how many tokens go through the encoder at a
     /// time (`sub_batch_tokens` at most) and how many graphs are kept (in place of `kept_graph_tokens`), by trying the
     /// longest batch of the plan before the first step. Without it `sub_batch_tokens` holds as it is, and so does

@@ -15,9 +15,9 @@ pub enum Precision {
     /// 32-bit floats.
     Fp32,
     /// The encoder computes in bfloat16; weights, gradients' sums, optimizer state, representations, scores and loss
-    /// are 32-bit floats.
+    /// are 32-bit floats. On a GPU the nearest multi-vectors are found by bfloat16, too.
     Bf16,
-    /// 64-bit floats; for tests, on the CPU.
+    /// 64-bit floats; for tests, on any device.
     Fp64,
 }
 

@@ -65,8 +65,9 @@ impl Run<'_> {
 
     /// The work of the rank that computes most.
     fn slowest<'a>(&self, shape: &'a ModelShape, step: &'a DealtStep) -> Option<(StepWork<'a>, StepFlops)> {
-        let Recipe { loss, optimizer, .. } = self.recipe;
-        let traffic = StepTraffic::of(shape, &step.ranks, step.two_way, loss.mask_false_negatives);
+        let Recipe { loss, optimizer, ring_precision, .. } = self.recipe;
+        let masks = loss.mask_false_negatives;
+        let traffic = StepTraffic::of(shape, &step.ranks, *ring_precision, step.two_way, masks);
         let num_global_passages = step.num_passages();
         let flops = step.ranks.iter().map(|load| (load, StepFlops::of(shape, load, num_global_passages)));
         let (load, flops) = flops.max_by(|a, b| a.1.total().total_cmp(&b.1.total()))?;

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 use tercet_configs::limits::{LABEL_COUNTS, LOSS_NUMBERS, PREDICTION_NUMBERS};
-use tercet_configs::{ModelShape, Purpose};
+use tercet_configs::{ModelShape, Purpose, RingPrecision};
 
 use super::work::RankLoad;
 
@@ -33,8 +33,9 @@ pub struct StepTraffic {
 }
 
 impl StepTraffic {
-    /// The traffic of a step with these loads, one per rank; `masks` where known answers are left out of the negatives.
-    pub fn of(shape: &ModelShape, ranks: &[RankLoad], two_way: bool, masks: bool) -> Self {
+    /// The traffic of a step with these loads, one per rank, whose passages travel in the type `ring`; `masks` where
+    /// known answers are left out of the negatives.
+    pub fn of(shape: &ModelShape, ranks: &[RankLoad], ring: RingPrecision, two_way: bool, masks: bool) -> Self {
         let gradient = (shape.element_bytes * shape.num_parameters) as f64;
         if shape.purpose != Purpose::Retrieval {
             // Nothing couples texts: no rank needs another's.
@@ -50,8 +51,9 @@ impl StepTraffic {
         let travels = ranks.len() > 1;
 
         // Each trip has W − 1 hops of a block; gradients make one more and are home.
-        let ring_block_bytes = 2.0 * others * mean(&|rank| block_bytes(shape, rank));
-        let ring_gradient_bytes = if travels { world * mean(&|rank| gradient_bytes(shape, rank)) } else { 0.0 };
+        let sent = ModelShape { element_bytes: ring.bytes_of(shape.element_bytes), ..shape.clone() };
+        let ring_block_bytes = 2.0 * others * mean(&|rank| block_bytes(&sent, rank));
+        let ring_gradient_bytes = if travels { world * mean(&|rank| gradient_bytes(&sent, rank)) } else { 0.0 };
         // There and back, W − 1 hops each of [Q, all queries].
         let transposed = if two_way { 2.0 * num_heads * others } else { 0.0 };
         let ring_score_bytes = transposed * mean(&|rank| e * rank.num_queries * num_queries);
@@ -118,14 +120,14 @@ mod tests {
 
     #[test]
     fn one_rank_sends_nothing_round_a_ring() {
-        let traffic = StepTraffic::of(&shape(true), &[rank(2.0, 9.0, 7.0)], true, false);
+        let traffic = StepTraffic::of(&shape(true), &[rank(2.0, 9.0, 7.0)], RingPrecision::Full, true, false);
         assert_eq!((traffic.ring_bytes, traffic.all_reduce_sent_bytes(1)), (0.0, 0.0));
     }
 
     #[test]
     fn pre_training_sums_its_gradient_two_counts_and_eight_numbers() {
         let shape = pretraining_shape();
-        let traffic = StepTraffic::of(&shape, &[rank(2.0, 0.0, 0.0); 3], false, true);
+        let traffic = StepTraffic::of(&shape, &[rank(2.0, 0.0, 0.0); 3], RingPrecision::Full, false, true);
         let all_reduce_bytes = 4.0 * shape.num_parameters as f64 + 16.0 + 64.0;
         assert_eq!(traffic, StepTraffic { all_reduce_bytes, ..StepTraffic::default() });
     }
@@ -133,7 +135,7 @@ mod tests {
     #[test]
     fn dense_blocks_of_three_ranks_by_hand() {
         let shape = shape(false);
-        let traffic = StepTraffic::of(&shape, &[rank(2.0, 9.0, 7.0); 3], false, false);
+        let traffic = StepTraffic::of(&shape, &[rank(2.0, 9.0, 7.0); 3], RingPrecision::Full, false, false);
         // A block is 2 · 8 floats: 64 bytes. Two trips of two hops; its gradient three.
         assert_eq!((traffic.ring_block_bytes, traffic.ring_gradient_bytes), (256.0, 192.0));
         assert_eq!((traffic.ring_bytes, traffic.gather_bytes), (448.0, 8.0));
@@ -144,7 +146,7 @@ mod tests {
     #[test]
     fn all_heads_of_two_ranks_by_hand() {
         let ranks = [rank(2.0, 9.0, 7.0), rank(4.0, 11.0, 5.0)];
-        let traffic = StepTraffic::of(&shape(true), &ranks, true, true);
+        let traffic = StepTraffic::of(&shape(true), &ranks, RingPrecision::Full, true, true);
         // Gradients: 4 · (16 + 7 + 9·4) = 236 and 4 · (16 + 5 + 11·4) = 260; blocks have 8 more for each pair.
         assert_eq!(traffic.ring_gradient_bytes, 236.0 + 260.0);
         assert_eq!(traffic.ring_block_bytes, 2.0 * (236.0 + 56.0 + 260.0 + 40.0) / 2.0);
@@ -153,5 +155,10 @@ mod tests {
         // Three counts; 2 passages' lengths for two heads; two counts, 2 and 4 queries twice, 2 passages and 3
         // positives each.
         assert_eq!(traffic.gather_bytes, 8.0 * (3.0 + 4.0 + 2.0 + 6.0 + 2.0 + 3.0));
+        // In bfloat16 half of the numbers' bytes, and token ids as ever.
+        let halved = StepTraffic::of(&shape(true), &ranks, RingPrecision::Bf16, true, true);
+        assert_eq!(halved.ring_gradient_bytes, 118.0 + 130.0);
+        assert_eq!(halved.ring_block_bytes, 2.0 * (118.0 + 56.0 + 130.0 + 40.0) / 2.0);
+        assert_eq!(halved.ring_score_bytes, traffic.ring_score_bytes);
     }
 }

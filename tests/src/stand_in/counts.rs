@@ -30,9 +30,9 @@ impl Counts {
         Self(table)
     }
 
-    /// The sum of a kind: `launch`, `wait`, `copy`.
-    pub fn sum(&self, kind: &str) -> i64 {
-        self.0.iter().filter(|((own, _), _)| own == kind).map(|(_, number)| number).sum()
+    /// The sum of a kind, `launch`, `wait`, `copy` or `bytes`, over what `counts` says yes to.
+    pub fn sum(&self, kind: &str, counts: impl Fn(&str) -> bool) -> i64 {
+        self.0.iter().filter(|((own, what), _)| own == kind && counts(what)).map(|(_, number)| number).sum()
     }
 
     /// How often the operator was called.
@@ -43,6 +43,11 @@ impl Counts {
     /// The operators that were called.
     pub fn operators(&self) -> impl Iterator<Item = &str> {
         self.0.keys().filter(|(kind, _)| kind == "launch").map(|(_, operator)| operator.as_str())
+    }
+
+    /// What libtorch was set to while operators were called, as `NAME=VALUE`: tests/stand_in/settings.cpp.
+    pub fn settings(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().filter(|(kind, _)| kind == "setting").map(|(_, setting)| setting.as_str())
     }
 
     /// The most bytes that tensors have held of a device.
@@ -61,9 +66,9 @@ impl Counts {
         Self(table)
     }
 
-    /// A kind's counts in words, the most frequent first.
-    pub fn words(&self, kind: &str) -> String {
-        let mut counts: Vec<_> = self.0.iter().filter(|((own, _), _)| own == kind).collect();
+    /// A kind's counts in words, the most frequent first, of what `counts` says yes to.
+    pub fn words(&self, kind: &str, counts: impl Fn(&str) -> bool) -> String {
+        let mut counts: Vec<_> = self.0.iter().filter(|((own, what), _)| own == kind && counts(what)).collect();
         counts.sort_by_key(|(_, number)| -**number);
         counts.iter().map(|((_, what), number)| format!("{what} {number}")).collect::<Vec<_>>().join(", ")
     }

@@ -17,7 +17,7 @@ use crate::native::{self, root};
 use crate::program::Tercet;
 
 /// The parts that see libtorch, each compiled by itself; front.c beside them sees nothing of it.
-const PARTS: [&str; 12] = [
+const PARTS: [&str; 13] = [
     "attention",
     "checks",
     "counts",
@@ -29,6 +29,7 @@ const PARTS: [&str; 12] = [
     "pinned",
     "products",
     "runtime",
+    "settings",
     "tensors",
 ];
 

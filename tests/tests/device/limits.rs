@@ -2,8 +2,13 @@
 //! them. limits.txt beside this file has the bounds, which may only fall.
 //!
 //! A step is the difference of two runs, of three steps and of two. A part of it is the difference of two steps that
-//! differ by it: a layer more, a pass more (graphs that are not kept are computed again), a sub-batch more. All texts
-//! are equally long, so that every sub-batch is one group of equal texts. Dropout is 0.1.
+//! differ by it: a layer more, a pass more (graphs that are not kept are computed again), a sub-batch more. Texts are
+//! few and equally long. The step of stage 3 has the texts that a rank of 24 has there, which make many similarities,
+//! and a miniature for a model: only vectors that are gathered would be more launches in a wide one. Dropout is 0.1.
+//!
+//! Bytes are those that operators read and write beside products and attention, which a card's arithmetic holds up and
+//! not its memory. They follow from the shapes of what an operator is given and gives, as if nothing stayed in a cache,
+//! and are reckoned up linearly, from the model at hand to [`LARGE_TOKENS`] tokens of width [`LARGE_WIDTH`].
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -21,10 +26,67 @@ use super::ranks::over;
 const VOCABULARY: usize = 60;
 /// Tokens of a text.
 const LEN: usize = 12;
-const QUERIES: usize = 4;
-const GROUP: usize = 3;
-/// Texts of a batch, of all ranks.
-const TEXTS: usize = QUERIES + QUERIES * GROUP;
+/// More than any batch has.
+const MOST_TOKENS: usize = 200_000;
+
+/// The texts of a batch, of all ranks.
+#[derive(Clone, Copy)]
+struct Texts {
+    store: &'static str,
+    queries: usize,
+    /// Passages for each.
+    group: usize,
+    /// Tokens of a query, and of a passage.
+    lens: [usize; 2],
+}
+
+const FEW: Texts = Texts { store: "rows", queries: 4, group: 3, lens: [LEN, LEN] };
+const STAGE_3: Texts = Texts { store: "rows-3", queries: 48, group: 8, lens: [20, 250] };
+
+impl Texts {
+    fn num(self) -> usize {
+        self.queries * (1 + self.group)
+    }
+}
+
+const WIDTH: usize = 32;
+/// What bytes are reckoned up to.
+const LARGE_TOKENS: usize = 16_384;
+const LARGE_WIDTH: usize = 1024;
+
+/// What is counted: its name in limits.txt, the kind of the stand-in's counts, and which of them count.
+const KINDS: [Kind; 6] = [
+    Kind { name: "launch", counted: "launch", counts: |_| true },
+    Kind { name: "wait", counted: "wait", counts: |_| true },
+    Kind { name: "copy", counted: "copy", counts: |_| true },
+    // The host waits until it is over, or the memory is not page-locked.
+    Kind { name: "copy that blocks", counted: "copy", counts: |what| what.contains("(blocks") },
+    // The thread that sends has itself gathered what it sends.
+    Kind { name: "copy made late", counted: "copy", counts: |what| what.contains("(made late)") },
+    Kind { name: "megabytes", counted: "bytes", counts: |what| !is_product(what) },
+];
+
+struct Kind {
+    name: &'static str,
+    counted: &'static str,
+    counts: fn(&str) -> bool,
+}
+
+impl Kind {
+    /// The number in `counts`; of a part for which it means nothing, none.
+    fn of(&self, part: &str, counts: &Counts) -> Option<i64> {
+        let sum = counts.sum(self.counted, self.counts);
+        if self.name != "megabytes" {
+            return Some(sum);
+        }
+        let scale = (LARGE_TOKENS * LARGE_WIDTH) as f64 / (FEW.num() * LEN * WIDTH) as f64;
+        part.starts_with("layer ").then(|| (sum as f64 * scale / 1e6).ceil() as i64)
+    }
+}
+
+fn is_product(operator: &str) -> bool {
+    ["addmm", "mm", "bmm", "baddbmm"].contains(&operator.split('.').next().unwrap())
+}
 
 /// A store, and recipes for models of two and three layers.
 struct Bench {
@@ -39,56 +101,73 @@ struct Step {
     keeps: bool,
     sub_batches: usize,
     ranks: usize,
+    texts: Texts,
+    /// What carries tensors between ranks.
+    backend: &'static str,
 }
 
 /// All graphs are kept, in one sub-batch.
-const PLAIN: Step = Step { layers: 2, keeps: true, sub_batches: 1, ranks: 1 };
+const PLAIN: Step = Step { layers: 2, keeps: true, sub_batches: 1, ranks: 1, backend: "nccl", texts: FEW };
 
 impl Bench {
     fn new() -> Option<Self> {
         let bench = Self { device: StandIn::new(2)?, place: Place::new() };
-        bench.store();
+        [FEW, STAGE_3].into_iter().for_each(|texts| bench.store(texts));
         Some(bench)
     }
 
-    /// Rows whose texts all have [`LEN`] tokens, two of them for the frame.
-    fn store(&self) {
-        let text = |seed: usize| {
+    /// Rows whose queries all have as many tokens, and whose passages have, two of them for the frame.
+    fn store(&self, texts: Texts) {
+        let Texts { store, queries, group, lens } = texts;
+        let text = |seed: usize, len: usize| {
             let word = |i: usize| format!("w{}", 4 + (seed * 31 + i * 7) % (VOCABULARY - 4));
-            (0..LEN - 2).map(word).collect::<Vec<_>>().join(" ")
+            (0..len - 2).map(word).collect::<Vec<_>>().join(" ")
         };
-        let row = |i: usize| json!({"query": text(i), "pos": [text(i + 1)], "neg": [text(i + 2), text(i + 3)]});
-        self.place.store_of("rows", &(0..40).map(|i| row(5 * i)).collect::<Vec<Value>>(), VOCABULARY);
+        let row = |i: usize| {
+            let passages: Vec<String> = (1..=group).map(|p| text(i + p, lens[1])).collect();
+            json!({"query": text(i, lens[0]), "pos": passages[..1], "neg": passages[1..]})
+        };
+        self.place.store_of(store, &(0..10 * queries).map(|i| row(5 * i)).collect::<Vec<Value>>(), VOCABULARY);
     }
 
-    fn recipe(&self, layers: usize) -> PathBuf {
-        let tiny = ModelConfig::of_width(32, VOCABULARY, LEN + 4);
+    fn recipe(&self, layers: usize, texts: Texts) -> PathBuf {
+        let Texts { store, queries, group, lens } = texts;
+        let tiny = ModelConfig::of_width(WIDTH, VOCABULARY, lens[1] + 4);
         let config = ModelConfig { num_layers: layers, dropout: 0.1, ..tiny };
-        let config = self.place.model_config(&format!("config-{layers}.json"), &config);
-        let recipe = RecipeBuilder::new("limits", 1).fresh_model(&config, &self.place.path("rows-tokenizer.json"));
-        let recipe = recipe.data(&self.place.path("rows"), [LEN, LEN], GROUP).length_groups(&[(LEN, QUERIES)]);
+        let config = self.place.model_config(&format!("config-{store}-{layers}.json"), &config);
+        let tokenizer = self.place.path(&format!("{store}-tokenizer.json"));
+        let recipe = RecipeBuilder::new("limits", 1).fresh_model(&config, &tokenizer);
+        let recipe = recipe.data(&self.place.path(store), lens, group).length_groups(&[(lens[1], queries)]);
         let recipe = recipe.set("checkpoint.every_steps", 0).set("precision", "bf16").set("loss.distill_start_step", 0);
-        self.place.recipe(&format!("recipe-{layers}.toml"), &recipe.set("sub_batch_tokens", 10_000))
+        self.place.recipe(&format!("recipe-{store}-{layers}.toml"), &recipe.set("sub_batch_tokens", MOST_TOKENS))
     }
 
     /// What all ranks ask for in one step: three steps less two.
     fn step(&self, step: Step) -> Counts {
-        let [three, two] = [3, 2].map(|steps| self.train(step, steps));
+        let [three, two] = [3, 2].map(|steps| self.train(step, steps, 0));
         three.less(&two)
     }
 
-    fn train(&self, step: Step, steps: usize) -> Counts {
-        let Step { layers, keeps, sub_batches, ranks } = step;
-        let name = format!("{layers}-{keeps}-{sub_batches}-{ranks}-{steps}");
+    /// What a checkpoint asks for, before the last one.
+    fn checkpoint(&self) -> Counts {
+        let [with, without] = [1, 0].map(|every| self.train(PLAIN, 2, every));
+        with.less(&without)
+    }
+
+    fn train(&self, step: Step, steps: usize, checkpoint_every: usize) -> Counts {
+        let Step { layers, keeps, sub_batches, ranks, backend, texts } = step;
+        let name =
+            format!("{}-{layers}-{keeps}-{sub_batches}-{ranks}-{backend}-{steps}-{checkpoint_every}", texts.store);
         let path = |what: &str| self.place.path(&format!("{what}-{name}"));
-        let train = Tercet::new("train").arg(self.recipe(layers)).ranks(ranks).set(format!("steps={steps}"));
+        let train = Tercet::new("train").arg(self.recipe(layers, texts)).ranks(ranks).set(format!("steps={steps}"));
         let train = train.set(format!("run_dir={}", path("run").display()));
-        let train = train.set(format!("kept_graph_tokens={}", if keeps { 10_000 } else { 0 }));
-        let train = train.set(format!("sub_batch_texts={}", TEXTS / ranks / sub_batches));
+        let train = train.set(format!("checkpoint.every_steps={checkpoint_every}"));
+        let train = train.set(format!("kept_graph_tokens={}", if keeps { MOST_TOKENS } else { 0 }));
+        let train = train.set(format!("sub_batch_texts={}", texts.num() / ranks / sub_batches));
         let device = self.device.clone().with("STAND_IN_COUNTS", path("counts"));
         match ranks {
             1 => device.under(train).succeed(),
-            _ => over("nccl", &device, train, &path("calls")).succeed(),
+            _ => over(backend, &device, train, &path("calls")).succeed(),
         };
         Counts::read(&path("counts"))
     }
@@ -103,7 +182,10 @@ impl Bench {
             ("layer backward", both.less(&forward)),
             ("layer forward", forward),
             ("sub-batch", self.step(Step { sub_batches: 2, ..PLAIN }).less(&plain)),
+            ("step of stage 3", self.step(Step { texts: STAGE_3, ..PLAIN })),
             ("step of two ranks", self.step(Step { ranks: 2, ..PLAIN })),
+            ("step of two ranks over mpi", self.step(Step { ranks: 2, backend: "mpi", ..PLAIN })),
+            ("checkpoint", self.checkpoint()),
             ("step", plain),
         ]
     }
@@ -126,12 +208,13 @@ fn what_a_step_asks_of_a_device_only_falls() {
     let blesses = std::env::var_os("TERCET_BLESS").is_some_and(|bless| bless == "1");
     let (known, mut said, mut table) = (limits(), String::new(), BTreeMap::new());
     for (part, counts) in bench.parts() {
-        for kind in ["launch", "wait", "copy"] {
-            let (name, found) = (format!("{part}: {kind}"), counts.sum(kind));
-            let limit = known.get(&name).copied();
-            println!("{name} {found}: {}", counts.words(kind));
+        for kind in KINDS {
+            let Some(found) = kind.of(part, &counts) else { continue };
+            let name = format!("{part}: {}", kind.name);
+            let (limit, words) = (known.get(&name).copied(), counts.words(kind.counted, kind.counts));
+            println!("{name} {found}: {words}");
             if limit.is_none_or(|limit| found > limit) && !(blesses && limit.is_none()) {
-                writeln!(said, "{name}: {found}, the limit is {limit:?}: {}", counts.words(kind)).unwrap();
+                writeln!(said, "{name}: {found}, the limit is {limit:?}: {words}").unwrap();
             } else if limit != Some(found) && !blesses {
                 writeln!(said, "{name}: {found}, and the limit is still {limit:?}").unwrap();
             }

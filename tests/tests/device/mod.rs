@@ -16,6 +16,7 @@ mod numbers;
 mod operators;
 mod pretraining;
 mod ranks;
+mod settings;
 mod texts;
 mod training;
 

@@ -14,6 +14,7 @@ use tercet_tests::stand_in::{Counts, StandIn};
 use tercet_tests::text_scene::TextScene;
 
 use super::golden_step;
+use crate::faults::{BAD, Faulty};
 
 #[test]
 fn what_the_worker_calls_is_asked_of_the_cuda_build() {
@@ -30,6 +31,10 @@ fn what_the_worker_calls_is_asked_of_the_cuda_build() {
     }
     device.under(scene.train("mean", 1).set("model.pooling=mean")).succeed();
     device.under(scene.train("sharded", 1).set("optimizer.shard_state=true")).succeed();
+    // Where numbers are not finite, a step is computed again and every stage of it looked at.
+    let faulty = Faulty::new(&BAD, 2);
+    device.under(faulty.train("run", 1)).succeed();
+    assert!(faulty.log("run").contains("update skipped"));
     scene.write_judged("judged", 6);
     let judged = scene.train("judging", 1).set(format!("eval.data={:?}", [scene.place.path("judged")]));
     device.under(judged.set("eval.split=test").set("eval.every_steps=1")).succeed();

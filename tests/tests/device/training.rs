@@ -1,5 +1,7 @@
 //! Training on the device: every preset, dropout, kept graphs, a run that was interrupted.
 
+use std::fs;
+
 use tercet_tests::compare::all_close;
 use tercet_tests::scene::{Scene, assert_same_run, metrics};
 use tercet_tests::stand_in::StandIn;
@@ -52,6 +54,24 @@ fn kept_graphs_and_recomputed_ones_are_the_same_to_the_bit() {
             run
         });
         assert_same_run(&scene, &runs[1], &runs[0], STEPS);
+    }
+}
+
+/// Training goes on while a checkpoint is copied, and no further than to the next update: however long the copy takes,
+/// it has the weights and moments of its step.
+#[test]
+fn a_checkpoint_is_of_its_step_however_long_its_copy_takes() {
+    let Some(device) = StandIn::new(1) else { return };
+    let scene = Scene::new(STEPS, 1);
+    let slow = device.clone().with("STAND_IN_COPY_MS", "300");
+    let settings = ["precision=bf16", "checkpoint.keep=10"];
+    trained(&scene, "slow", &settings, Some(&slow));
+    trained(&scene, "quick", &settings, Some(&device));
+    for step in 1..=STEPS {
+        for file in ["model/model.safetensors", "train/optimizer.safetensors"] {
+            let [slow, quick] = ["slow", "quick"].map(|run| fs::read(scene.checkpoint(run, step).join(file)).unwrap());
+            assert!(slow == quick, "step {step}: {file}");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::{Builder, JoinHandle};
 
 use crate::checkpoint::{CheckpointError, Complete, Kept, Snapshot, directory, write};
@@ -13,6 +14,8 @@ pub struct Background {
     /// None while a checkpoint is being written.
     desk: Option<Desk>,
     writing: Option<JoinHandle<Written>>,
+    /// Ends when the snapshot that is being written is complete; none if it was when it was taken.
+    copying: Option<Receiver<()>>,
 }
 
 /// What the threads work with, one after the other.
@@ -29,7 +32,7 @@ type Written = (Desk, Result<Option<Complete>, CheckpointError>);
 impl Background {
     /// Checkpoints of `snapshot`'s run in `run_dir`; `kept` decides which of them stay.
     pub fn new(run_dir: PathBuf, kept: Kept, snapshot: Snapshot) -> Self {
-        Self { run_dir, desk: Some(Desk { snapshot, kept, remarks: Vec::new() }), writing: None }
+        Self { run_dir, desk: Some(Desk { snapshot, kept, remarks: Vec::new() }), writing: None, copying: None }
     }
 
     /// The run continues from the checkpoint of `step`. Call [`Background::wait`] first.
@@ -72,8 +75,15 @@ impl Background {
         self.writing.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
+    /// Returns when nothing reads the weights and the optimizer's moments any more for a checkpoint.
+    pub fn wait_until_copied(&mut self) {
+        // Nothing is sent. The other end is dropped when all is copied.
+        self.copying.take().iter().for_each(|copying| _ = copying.recv());
+    }
+
     /// Lets `fill` take a snapshot and begins to write it; `histories` are synced before the checkpoint is complete.
-    /// Call [`Background::wait`] first: there is room for only one snapshot.
+    /// Call [`Background::wait`] first: there is room for only one snapshot. Call [`Background::wait_until_copied`]
+    /// before weights or moments change.
     ///
     /// # Errors
     /// What `fill` fails with; [`CheckpointError::Write`] if the system starts no thread.
@@ -93,7 +103,11 @@ impl Background {
         }
         let run_dir = self.run_dir.clone();
         let target = directory(&run_dir, desk.snapshot.state.progress.step);
+        let (copies, copying) = channel();
+        self.copying = desk.snapshot.is_incomplete().then_some(copying);
         let work = move || {
+            desk.snapshot.complete();
+            drop(copies);
             let written = write(&run_dir, &desk.snapshot, &histories).map(|(complete, remarks)| {
                 desk.remarks.extend(remarks);
                 desk.remarks.extend(desk.kept.complete(&run_dir, complete.step));

@@ -1,11 +1,13 @@
 //! Checkpoints. Each is a directory `step-00001200/` that is complete or absent.
 //!
-//! Training copies its state into a [`Snapshot`] and goes on. A thread ([`Background`]) writes it under another name,
-//! syncs it, the manifest of sizes and checksums last, and renames it to its place. `model/` is a Hugging Face
+//! Training copies its state into a [`Snapshot`] and goes on; from a GPU the copy is made while the next step computes,
+//! until that step's update. A thread ([`Background`]) writes it under another name, syncs it, the manifest of sizes
+//! and checksums last, and renames it to its place. `model/` is a Hugging Face
 //! directory that other programs load; `train/` holds what resuming needs besides the weights. Weights and optimizer
 //! state are stored by parameter name, so that another world size can load them.
 
 mod background;
+mod download;
 mod keep;
 mod manifest;
 mod moments;

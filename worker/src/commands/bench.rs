@@ -61,7 +61,7 @@ pub fn run(args: &BenchArgs, ranks: &Counted) -> anyhow::Result<()> {
         let (started, cpu_started) = (Instant::now(), cpu_secs());
         let Some(batch) = during(Phase::Input, || batches.next().transpose())? else { break };
         let mut record = step_record::of(&batch, batches.wait_secs());
-        let stepped = train_step(&trainee, &mut optimizer, ranks, &batch.share, || false)?;
+        let stepped = train_step(&trainee, &mut optimizer, ranks, &batch.share, || false, || ())?;
         share_figures(ranks, &batch.share, &stepped, with_teacher, started, &mut record)?;
         let secs = started.elapsed().as_secs_f64();
         let cpu_secs = cpu_secs() - cpu_started;

@@ -14,7 +14,7 @@ use tercet_retrieval::{BlockBuilder, Encoding};
 
 use crate::files::CommandError;
 use crate::retrieval::corpus::{CorpusFiles, Passage, Survey};
-use crate::retrieval::indexing::OpenBlock;
+use crate::retrieval::passages::{Waiting, new_block};
 use crate::retrieval::texts::{TextEncoder, blocks};
 
 /// Texts that a rank encodes before the clock starts.
@@ -35,10 +35,13 @@ pub fn of_index(
     ranks: &dyn Collective,
 ) -> anyhow::Result<IndexSample> {
     let own = own_sample(encoding.device, files, survey, ranks)?;
-    let mut warm_up = OpenBlock::new(encoding);
-    own.iter().take(WARM_UP).for_each(|passage| warm_up.add(passage.clone()));
-    warm_up.encode(encoder, encoding)?;
-    let mut block = OpenBlock::new(encoding);
+    let encode = |passages: &[Passage], block: &mut BlockBuilder| {
+        let mut waiting = Waiting::default();
+        passages.iter().for_each(|passage| waiting.add(passage.clone()));
+        waiting.tokenised(encoder.tokenizer(), encoding)?.encode(encoder, encoding, block)
+    };
+    encode(&own[..WARM_UP.min(own.len())], &mut new_block(encoding))?;
+    let mut block = new_block(encoding);
     ranks.barrier()?;
     let (started, mut done) = (Instant::now(), 0);
     for stretch in stretches(&own) {
@@ -46,8 +49,7 @@ pub fn of_index(
             break;
         }
         done = stretch.end;
-        own[stretch].iter().for_each(|passage| block.add(passage.clone()));
-        block.encode(encoder, encoding)?;
+        encode(&own[stretch], &mut block)?;
     }
     let encode_secs = slowest(ranks, started.elapsed().as_secs_f64())?;
     let texts: Vec<&str> = own[..done].iter().map(|passage| passage.text.as_str()).collect();
@@ -56,7 +58,7 @@ pub fn of_index(
         .iter()
         .map(|content| content.len() as u64 + SPECIAL)
         .collect();
-    let stored = stored_bytes(block.into_builder())?;
+    let stored = stored_bytes(block)?;
     let names: Vec<String> = stored.keys().cloned().collect();
     let own_sums = [done as u64, lens.iter().sum(), lens.iter().map(|len| len * len).sum()];
     let mut sums: Vec<i64> = own_sums.iter().chain(stored.values()).map(|number| *number as i64).collect();

@@ -9,7 +9,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Cursor, Read, Write};
+use std::ops::Range;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
 
 use safetensors::tensor::{Dtype, TensorView};
 use tch::Tensor;
@@ -26,6 +29,9 @@ use crate::model::representation::{Heads, offsets};
 use crate::retrieval::prefixes;
 use crate::retrieval::texts::{BLOCK_BYTES, EncoderOptions, TextEncoder, blocks};
 use crate::retrieval::vectors::{TextVectors, floats, share};
+
+/// Blocks of representations that may wait for a thread to write them.
+const BLOCKS_TO_WRITE: usize = 1;
 
 /// Encodes the input. Every rank calls it; rank 0 writes.
 ///
@@ -45,7 +51,7 @@ pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let encoder = TextEncoder::load(&args.model, options, ranks)?;
     let heads =
         Heads { lexical: args.heads.contains(&Head::Lexical), multi_vector: args.heads.contains(&Head::MultiVector) };
-    let mut writer = match ranks.rank() {
+    let writer = match ranks.rank() {
         0 => Some(Writer::create(&args.out, format, &args.heads)?),
         _ => None,
     };
@@ -57,19 +63,42 @@ pub fn run(args: &EncodeArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         return Err(input[i].at.error(reason).into());
     }
     let prompt = prompt(args, &encoder, &texts, ranks);
-    for block in blocks(&texts, BLOCK_BYTES * ranks.world_size()) {
-        let own: Vec<&str> = share(&texts[block.clone()], ranks).copied().collect();
-        let vectors = encoder.encode(&prompt, &own, args.max_len, heads, ranks)?.gather(ranks)?;
-        if let Some(writer) = &mut writer {
-            let ids = input[block].iter().map(|input| input.id.as_str());
-            writer.write(ids, vectors)?;
-        }
-    }
-    if let Some(writer) = writer {
-        writer.finish()?;
+    let blocks = blocks(&texts, BLOCK_BYTES * ranks.world_size());
+    let own: Vec<Vec<&str>> =
+        blocks.iter().map(|block| share(&texts[block.clone()], ranks).copied().collect()).collect();
+    thread::scope(|scope| {
+        let (vectors, coming) = sync_channel(BLOCKS_TO_WRITE);
+        let (input, blocks) = (&input, &blocks);
+        let writing = writer.map(|writer| scope.spawn(move || write_blocks(writer, input, blocks, coming)));
+        let encoded = encoder.encode_lists(&prompt, &own, args.max_len, heads, ranks, |own| {
+            let all = own.gather(ranks)?;
+            // A writer that is there no more says why below.
+            if writing.is_some() { vectors.send(all).map_err(|_| anyhow::anyhow!("nobody writes")) } else { Ok(()) }
+        });
+        drop(vectors);
+        let written = writing.map(|writing| writing.join().expect("a panic ends the process"));
+        written.unwrap_or(Ok(())).and(encoded)
+    })?;
+    if ranks.rank() == 0 {
         println!("{} texts encoded to {}", input.len(), args.out.display());
     }
     Ok(())
+}
+
+/// Writes the representations of the texts of each of `blocks`, as they come; all or nothing.
+fn write_blocks(
+    mut writer: Writer,
+    input: &[Input],
+    blocks: &[Range<usize>],
+    coming: Receiver<TextVectors>,
+) -> anyhow::Result<()> {
+    let mut num_written = 0;
+    for (block, vectors) in blocks.iter().zip(coming) {
+        writer.write(input[block.clone()].iter().map(|input| input.id.as_str()), vectors)?;
+        num_written += 1;
+    }
+    // Fewer come where encoding has failed.
+    if num_written == blocks.len() { writer.finish() } else { Ok(()) }
 }
 
 /// What stands before the texts. Tells the user what it is, and where a choice is left.

@@ -101,6 +101,17 @@ impl Representations {
         }
     }
 
+    /// These, rounded as `kind` has them; their own type stays.
+    #[must_use]
+    pub fn rounded(self, kind: Kind) -> Self {
+        let round = |of: Tensor| of.to_kind(kind).to_kind(of.kind());
+        Self {
+            dense: round(self.dense),
+            lexical: self.lexical.map(|own| Lexical { weights: round(own.weights), ..own }),
+            multi_vector: self.multi_vector.map(|own| MultiVector { vectors: round(own.vectors), ..own }),
+        }
+    }
+
     /// The heads that ran.
     pub fn heads(&self) -> Heads {
         Heads { lexical: self.lexical.is_some(), multi_vector: self.multi_vector.is_some() }

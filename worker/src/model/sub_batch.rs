@@ -12,8 +12,8 @@ use tercet_sampler::{SubBatchLayout, SubBatchLimit, TextInput, lay_out};
 
 use crate::model::pooled::{Pooled, PooledParts};
 use crate::model::representation::{Gradients, Heads, SubBatchRepresentations, offsets};
-use crate::ops::attention::{TextRows, spans, starts};
-use crate::tensors::upload::Upload;
+use crate::ops::attention::{TextRows, TextSpan, spans, starts};
+use crate::tensors::upload::{Part, Staged, Upload, Uploaded};
 
 /// One sub-batch on its device.
 pub struct SubBatch {
@@ -44,7 +44,51 @@ pub struct SubBatch {
     pub vector_target: Tensor,
 }
 
+/// A [`SubBatch`] on its way to the device.
+pub struct SubBatchParts {
+    /// The fields that are lists of numbers, in their order.
+    lists: [Part; 8],
+    cls: PooledParts,
+    all: PooledParts,
+    /// Rows of [`SubBatch::tokens`] and of [`SubBatch::firsts`].
+    rows: [(Part, Vec<TextSpan>); 2],
+}
+
+impl SubBatchParts {
+    /// Which of the T tokens are each text's.
+    pub fn spans(&self) -> &[TextSpan] {
+        &self.rows[0].1
+    }
+
+    /// The tensors.
+    pub fn on(self, sent: &Uploaded) -> SubBatch {
+        let [texts, token_ids, positions, lexical_token, lexical_slot, lexical_target, vector_token, vector_target] =
+            self.lists.map(|part| sent.of(&part));
+        let [tokens, firsts] = self.rows.map(|(starts, spans)| TextRows::new(spans, sent.of(&starts)));
+        SubBatch {
+            tokens,
+            firsts,
+            texts,
+            token_ids,
+            positions,
+            cls: self.cls.on(sent),
+            all: self.all.on(sent),
+            lexical_token,
+            lexical_slot,
+            lexical_target,
+            vector_token,
+            vector_target,
+        }
+    }
+}
+
 impl SubBatch {
+    /// What was made ready, sent by one copy.
+    pub fn sent(staged: Staged<SubBatchParts>) -> Self {
+        let (parts, sent) = staged.send();
+        parts.on(&sent)
+    }
+
     /// This sub-batch's part of all texts' gradients, in its own order.
     pub fn part_of(&self, gradients: &Gradients) -> SubBatchRepresentations {
         let places = PerHead::of(gradients.heads(), |head| match head {
@@ -113,6 +157,11 @@ impl<'a> SubBatches<'a> {
         self.layouts.is_empty()
     }
 
+    /// The number of tokens of sub-batch `i`.
+    pub fn num_tokens_of(&self, i: usize) -> usize {
+        self.layouts[i].num_tokens
+    }
+
     /// The number of tokens in all of them.
     pub fn num_tokens(&self) -> usize {
         self.layouts.iter().map(|layout| layout.num_tokens).sum()
@@ -123,11 +172,23 @@ impl<'a> SubBatches<'a> {
         self.layouts[i].texts.iter().copied()
     }
 
-    /// The tensors of sub-batch `i`.
-    pub fn build(&self, i: usize) -> SubBatch {
+    /// Adds what sub-batch `i` consists of to `upload`.
+    pub fn add(&self, i: usize, upload: &mut Upload) -> SubBatchParts {
         let mut builder = Builder::default();
         self.layouts[i].texts.iter().for_each(|&text| builder.push_text(text, self));
-        builder.finish(self.framing)
+        builder.finish(upload)
+    }
+
+    /// Sub-batch `i`, ready to be sent. Any thread may ask for it.
+    pub fn stage(&self, i: usize) -> Staged<SubBatchParts> {
+        let mut upload = Upload::default();
+        let parts = self.add(i, &mut upload);
+        upload.stage(self.framing.device, parts)
+    }
+
+    /// The tensors of sub-batch `i`.
+    pub fn build(&self, i: usize) -> SubBatch {
+        SubBatch::sent(self.stage(i))
     }
 
     /// All sub-batches, one after the other.
@@ -189,9 +250,7 @@ impl Builder {
         }
     }
 
-    /// The tensors on the device, sent by one copy.
-    fn finish(self, framing: Framing) -> SubBatch {
-        let mut upload = Upload::default();
+    fn finish(self, upload: &mut Upload) -> SubBatchParts {
         let lists = [
             &self.texts,
             &self.ids,
@@ -203,27 +262,10 @@ impl Builder {
             &self.vector_target,
         ];
         let lists = lists.map(|values| upload.add(values));
-        let [cls, all] = [&self.cls, &self.all].map(|tokens| PooledParts::of(tokens, self.texts.len(), &mut upload));
+        let [cls, all] = [&self.cls, &self.all].map(|tokens| PooledParts::of(tokens, self.texts.len(), upload));
         let rows = [spans(self.lens.iter().copied()), spans(self.lens.iter().map(|_| 1))];
         let rows = rows.map(|spans| (upload.add(&starts(&spans)), spans));
-        let sent = upload.send(framing.device);
-        let [texts, token_ids, positions, lexical_token, lexical_slot, lexical_target, vector_token, vector_target] =
-            lists.map(|part| sent.of(&part));
-        let [tokens, firsts] = rows.map(|(starts, spans)| TextRows::new(spans, sent.of(&starts)));
-        SubBatch {
-            tokens,
-            firsts,
-            texts,
-            token_ids,
-            positions,
-            cls: cls.on(&sent),
-            all: all.on(&sent),
-            lexical_token,
-            lexical_slot,
-            lexical_target,
-            vector_token,
-            vector_target,
-        }
+        SubBatchParts { lists, cls, all, rows }
     }
 }
 

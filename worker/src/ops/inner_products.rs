@@ -2,20 +2,27 @@
 //!
 //! On a CPU a kernel computes them, and a product is the same number whatever other products are computed with it. On a
 //! GPU they are computed and chosen there. Tiles are filled up with zeros to one shape, so that the GPU's library
-//! always chooses the same kernel.
+//! always chooses the same kernel. A thread reads rows while it computes.
 //!
 //! Legend: Q queries, d width, R rows.
+
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use tch::{Device, Kind, Tensor};
 use tercet_retrieval::{Numbers, Stored};
 
 use super::Engine;
 use super::cpu::inner_products;
+use crate::tensors::libtorch::{host_room, send};
+use crate::tensors::upload::upload;
 
 /// Rows of a tile on a GPU.
 const ROWS: usize = 1 << 14;
 /// Queries of a tile on a GPU.
 const QUERIES: usize = 256;
+/// Tiles of rows that wait on the host for a GPU.
+const TILES_AHEAD: usize = 2;
 
 /// Keeps the best products of each query.
 pub trait Keep: Sync {
@@ -53,6 +60,21 @@ pub fn products(queries: &Tensor, rows: &Tensor) -> Vec<f32> {
     }
 }
 
+/// The largest product of each of `queries`, [Q, d], with `rows`, [R, d], both fp32 and on one device; `[Q]`, there.
+///
+/// # Panics
+/// Without a row.
+pub fn best_products(queries: &Tensor, rows: &Tensor) -> Tensor {
+    match Engine::of(queries) {
+        Engine::Cpu => {
+            let all = inner_products::products(queries, rows);
+            let best = |row: &[f32]| row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            Tensor::from_slice(&all.chunks_exact(rows.size()[0] as usize).map(best).collect::<Vec<_>>())
+        }
+        Engine::Cuda | Engine::Libtorch => queries.matmul(&rows.tr()).amax([1], false),
+    }
+}
+
 /// In row-major order.
 fn numbers(of: &Tensor) -> Vec<f32> {
     let host = of.to_device(Device::Cpu).contiguous();
@@ -62,38 +84,63 @@ fn numbers(of: &Tensor) -> Vec<f32> {
 }
 
 fn offer_by_libtorch(queries: &Tensor, rows: Numbers, keep: &impl Keep) {
-    let (num_queries, width, device) = (queries.size()[0] as usize, queries.size()[1] as usize, queries.device());
+    let (width, device) = (queries.size()[1] as usize, queries.device());
     let num_rows = rows.bytes.len() / rows.stored.bytes() / width.max(1);
     let kind = match rows.stored {
         Stored::Bf16 => Kind::BFloat16,
         Stored::Fp32 => Kind::Float,
     };
-    for first_row in (0..num_rows).step_by(ROWS) {
-        let count = ROWS.min(num_rows - first_row);
-        let own = rows.slice(first_row * width, count * width);
-        let tile = Tensor::from_data_size(own.bytes, &[count as i64, width as i64], kind).to_device(device);
-        let tile = filled_up(&tile.to_kind(Kind::Float), ROWS).tr(); // [d, ROWS]
-        for first in (0..num_queries).step_by(QUERIES) {
-            let asking = first..(first + QUERIES).min(num_queries);
-            let (start, len) = (first as i64, asking.len() as i64);
-            let products = filled_up(&queries.narrow(0, start, len), QUERIES).matmul(&tile); // [QUERIES, ROWS]
-            let products = products.narrow(0, 0, len).narrow(1, 0, count as i64);
-            let floors: Vec<f32> = asking.map(|query| keep.floor(query)).collect();
-            let mut floors = Tensor::from_slice(&floors).to_device(device).unsqueeze(1); // [Q, 1]
-            if keep.depth() > 0 && keep.depth() < count {
-                // The smallest product that can be among the best of this tile alone. Which of those that equal it are
-                // kept is `keep`'s to decide.
-                let (best, _) = products.topk(keep.depth() as i64, 1, true, false);
-                floors = floors.maximum(&best.amin([1], true));
+    let starts = (0..num_rows).step_by(ROWS);
+    thread::scope(|scope| {
+        let (read, coming) = sync_channel(TILES_AHEAD);
+        scope.spawn(move || {
+            // Reads the rows, which may lie on a disk, into memory that a device copies from.
+            let tiles = starts.map(|first_row| {
+                let count = ROWS.min(num_rows - first_row);
+                let mut room = host_room(&[count as i64, width as i64], kind);
+                let own = rows.slice(first_row * width, count * width);
+                room.copy_(&Tensor::from_data_size(own.bytes, &room.size(), kind));
+                (first_row, room)
+            });
+            for tile in tiles {
+                if read.send(tile).is_err() {
+                    return;
+                }
             }
-            let wanted = products.ge_tensor(&floors);
-            let (places, values) = (wanted.nonzero(), numbers(&products.masked_select(&wanted))); // query after query
-            let [of_query, of_row] = [0, 1].map(|column| whole_numbers(&places.select(1, column)));
-            let kept: Vec<_> = of_query.into_iter().zip(of_row).zip(values).collect();
-            for own in kept.chunk_by(|((a, _), _), ((b, _), _)| a == b) {
-                let mut products = own.iter().map(|&((_, row), value)| (first_row + row, value));
-                keep.offer(first + own[0].0.0, &mut products);
-            }
+        });
+        for (first_row, rows) in coming {
+            let mut tile = Tensor::empty(rows.size(), (kind, device));
+            send(&mut tile, &rows);
+            offer_tile(queries, (first_row, &tile), keep);
+        }
+    });
+}
+
+/// Offers what is wanted of the products of all `queries` and a tile of rows, [r, d], which begins at `first_row`.
+fn offer_tile(queries: &Tensor, (first_row, rows): (usize, &Tensor), keep: &impl Keep) {
+    let (num_queries, count, device) = (queries.size()[0] as usize, rows.size()[0] as usize, queries.device());
+    let tile = filled_up(&rows.to_kind(Kind::Float), ROWS).tr(); // [d, ROWS]
+    for first in (0..num_queries).step_by(QUERIES) {
+        let asking = first..(first + QUERIES).min(num_queries);
+        let (start, len) = (first as i64, asking.len() as i64);
+        let products = filled_up(&queries.narrow(0, start, len), QUERIES).matmul(&tile); // [QUERIES, ROWS]
+        let products = products.narrow(0, 0, len).narrow(1, 0, count as i64);
+        let floors: Vec<f32> = asking.map(|query| keep.floor(query)).collect();
+        let mut floors = upload(&floors, device).unsqueeze(1); // [Q, 1]
+        if keep.depth() > 0 && keep.depth() < count {
+            // The smallest product that can be among the best of this tile alone. Which of those that equal it are kept
+            // is `keep`'s to decide.
+            let (best, _) = products.topk(keep.depth() as i64, 1, true, false);
+            floors = floors.maximum(&best.amin([1], true));
+        }
+        let wanted = products.ge_tensor(&floors);
+        let (places, values) = (wanted.nonzero(), numbers(&products.masked_select(&wanted))); // query after query
+        let places = whole_numbers(&places.tr()); // of queries, then of rows
+        let (of_query, of_row) = places.split_at(values.len());
+        let kept: Vec<_> = of_query.iter().zip(of_row).zip(values).collect();
+        for own in kept.chunk_by(|((a, _), _), ((b, _), _)| a == b) {
+            let mut products = own.iter().map(|&((_, row), value)| (first_row + row, value));
+            keep.offer(first + own[0].0.0, &mut products);
         }
     }
 }

@@ -38,6 +38,11 @@ enum Engine {
     Cuda,
 }
 
+/// The version of NVRTC, which compiles the kernels for GPUs; if there is none, libtorch's operations serve.
+pub fn nvrtc_version() -> Option<String> {
+    cuda::nvrtc_version()
+}
+
 impl Engine {
     /// The fastest engine for tensors like `x`.
     fn of(x: &Tensor) -> Self {

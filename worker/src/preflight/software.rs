@@ -8,10 +8,15 @@ use tercet_cluster::{mpi_version, nccl_version};
 use tercet_configs::Recipe;
 
 use crate::machine::device;
+use crate::ops::nvrtc_version;
 use crate::tensors::libtorch;
 
 /// The names of what is hashed.
 pub const PROGRAM: &str = "program";
+/// The name of NVIDIA's compiler among versions, and what stands for the version of what is not found.
+pub const NVRTC: &str = "NVRTC";
+pub const NOT_FOUND: &str = "not found";
+
 const RECIPE: &str = "recipe";
 const STORE: &str = "token store";
 const TOKENIZER: &str = "tokenizer";
@@ -23,7 +28,8 @@ pub fn versions() -> BTreeMap<String, String> {
     versions.insert("tercet".into(), env!("CARGO_PKG_VERSION").into());
     versions.insert("MPI".into(), mpi_version());
     if device::is_cuda() {
-        versions.insert("NCCL".into(), nccl_version().unwrap_or_else(|| "not found".into()));
+        versions.insert("NCCL".into(), nccl_version().unwrap_or_else(|| NOT_FOUND.into()));
+        versions.insert(NVRTC.into(), nvrtc_version().unwrap_or_else(|| NOT_FOUND.into()));
     }
     versions
 }

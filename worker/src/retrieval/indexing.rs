@@ -5,23 +5,24 @@
 //! number of ranks.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tercet_cluster::{Collective, broadcast_bytes};
 use tercet_retrieval::{
-    BLOCKS, Block, BlockBuilder, BlockMeta, Encoding, GRAIN, MANIFEST, Manifest, SETTINGS, Settings, TokenWeights,
-    block_len, block_name,
+    BLOCKS, Block, BlockBuilder, BlockMeta, Encoding, GRAIN, MANIFEST, Manifest, SETTINGS, Settings, block_len,
+    block_name,
 };
-use tercet_sampler::text_id;
+use tercet_sampler::TextTokenizer;
 
 use super::corpus::{CorpusFiles, Grain, Passage, Survey};
-use super::texts::{BLOCK_BYTES, Stretch, TextEncoder};
-use super::vectors::{floats, token_weights};
+use super::passages::{TokenisedPassages, Waiting, new_block};
+use super::texts::{STRETCHES_AHEAD, TextEncoder};
 use crate::files::CommandError;
 use crate::files::atomic::{AtomicFile, write_atomically};
 use crate::files::output::must_be_free;
-use crate::model::representation::Heads;
 
 /// How often a rank says how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(30);
@@ -47,18 +48,14 @@ pub fn make_index(
         out,
         encoder,
         encoding: &settings.encoding,
-        survey,
-        block_len: block_len(&survey.corpus) as u64,
         tells: ranks.rank() == 0,
         told: Instant::now(),
-        num_blocks: own.len(),
-        own,
+        own: &own,
         done: 0,
         num_empty: 0,
-        block: None,
-        failed: None,
+        builder: new_block(&settings.encoding),
     };
-    work.make_blocks(files)?;
+    work.make_blocks(files, survey)?;
     let num_empty = ranks_sum(ranks, work.num_empty)?;
     let manifest = match ranks.rank() {
         0 => Some(finish(out, settings, num_empty)?),
@@ -175,164 +172,129 @@ struct Work<'a> {
     out: &'a Path,
     encoder: &'a TextEncoder<'a>,
     encoding: &'a Encoding,
-    survey: &'a Survey,
-    block_len: u64,
     tells: bool,
     told: Instant,
-    num_blocks: usize,
     /// Their numbers, ascending.
-    own: Vec<usize>,
+    own: &'a [usize],
     /// How many of them are written.
     done: usize,
     num_empty: usize,
-    block: Option<OpenBlock>,
-    /// Why no more passage is read.
-    failed: Option<anyhow::Error>,
-}
-
-/// A block that is being made.
-pub struct OpenBlock {
+    /// The block that is being made.
     builder: BlockBuilder,
-    grain: Grain,
-    /// Passages that are not encoded yet, and the bytes of their texts.
-    stretch: Vec<Passage>,
-    stretch_bytes: usize,
 }
 
 impl Work<'_> {
-    /// Reads the corpus as far as is needed, and writes the blocks.
-    fn make_blocks(&mut self, files: &CorpusFiles) -> anyhow::Result<()> {
-        let read = match self.own.is_empty() {
-            true => Ok(()),
-            false => files.for_each(|number, _, unread| {
-                let block = (number / self.block_len) as usize;
-                // What is refused here ends the reading, and is looked at below.
-                let Some(&next) = self.own.get(self.done) else { return Err(String::new()) };
-                if block != next {
-                    return Ok(());
+    /// Reads the corpus as far as is needed, and writes the blocks. A thread reads ahead, and makes the texts' tokens.
+    fn make_blocks(&mut self, files: &CorpusFiles, survey: &Survey) -> anyhow::Result<()> {
+        if self.own.is_empty() {
+            return Ok(());
+        }
+        let (encoder, encoding) = (self.encoder, self.encoding);
+        thread::scope(|scope| {
+            let (read, coming) = sync_channel(STRETCHES_AHEAD);
+            let reading = Reading {
+                tokenizer: encoder.tokenizer(),
+                encoding,
+                survey,
+                block_len: block_len(&survey.corpus) as u64,
+                own: self.own,
+                done: 0,
+                grain: Grain::default(),
+                waiting: Waiting::default(),
+                read,
+            };
+            let reading = scope.spawn(move || reading.run(files));
+            for (passages, is_last) in coming {
+                self.num_empty += passages.encode(encoder, encoding, &mut self.builder)?;
+                if is_last {
+                    self.write()?;
                 }
-                let passage = unread.passage()?;
-                self.take(number, passage).map_err(|error| {
-                    let reason = error.to_string();
-                    self.failed = Some(error);
-                    reason
-                })
-            }),
-        };
-        match (self.failed.take(), self.own.get(self.done)) {
-            (Some(error), _) => Err(error),
-            (None, None) => Ok(()),
-            (None, Some(_)) => Err(read.err().unwrap_or_else(|| self.changed()).into()),
-        }
+            }
+            reading.join().expect("a panic ends the process")
+        })
     }
 
-    /// Takes passage `number`, which is of the block that is next.
-    fn take(&mut self, number: u64, passage: Passage) -> anyhow::Result<()> {
-        let open = self.block.get_or_insert_with(|| OpenBlock::new(self.encoding));
-        let is_last = number + 1 == self.survey.corpus.passages || (number + 1).is_multiple_of(self.block_len);
-        let grain = open.grain.push(&passage).or_else(|| is_last.then(|| open.grain.end()).flatten());
-        if grain.is_some_and(|found| !self.survey.is_still(number as usize / GRAIN, &found)) {
-            return Err(self.changed().into());
-        }
-        if open.is_full(&passage) {
-            self.num_empty += open.encode(self.encoder, self.encoding)?;
-        }
-        open.add(passage);
-        if is_last && let Some(mut block) = self.block.take() {
-            self.num_empty += block.encode(self.encoder, self.encoding)?;
-            self.write(block.builder)?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, block: BlockBuilder) -> Result<(), CommandError> {
-        let path = self.path(self.own[self.done]);
+    fn write(&mut self) -> Result<(), CommandError> {
+        let block = std::mem::replace(&mut self.builder, new_block(self.encoding));
+        let path = self.out.join(BLOCKS).join(block_name(self.own[self.done]));
         let mut file = AtomicFile::create(&path)?;
         block.write(&mut file).map_err(CommandError::file(&path))?;
         file.replace()?;
         self.done += 1;
         if self.tells && self.told.elapsed() > TELL_EVERY {
             self.told = Instant::now();
-            tracing::info!("{} of this rank's {} blocks are written", self.done, self.num_blocks);
+            tracing::info!("{} of this rank's {} blocks are written", self.done, self.own.len());
+        }
+        Ok(())
+    }
+}
+
+/// What a rank reads of the corpus, ahead of the encoder.
+struct Reading<'a> {
+    tokenizer: &'a TextTokenizer,
+    encoding: &'a Encoding,
+    survey: &'a Survey,
+    block_len: u64,
+    /// The numbers of this rank's blocks, ascending.
+    own: &'a [usize],
+    /// How many of them are read.
+    done: usize,
+    grain: Grain,
+    waiting: Waiting,
+    /// Takes stretches, and whether each is its block's last.
+    read: SyncSender<(TokenisedPassages, bool)>,
+}
+
+impl Reading<'_> {
+    /// To the end of this rank's last block.
+    fn run(mut self, files: &CorpusFiles) -> anyhow::Result<()> {
+        let mut failed = None;
+        let read = files.for_each(|number, _, unread| {
+            let block = (number / self.block_len) as usize;
+            // What is refused here ends the reading, and is looked at below.
+            let Some(&next) = self.own.get(self.done) else { return Err(String::new()) };
+            if block != next {
+                return Ok(());
+            }
+            let passage = unread.passage()?;
+            self.take(number, passage).map_err(|error| {
+                let reason = error.to_string();
+                failed = Some(error);
+                reason
+            })
+        });
+        match (failed, self.own.get(self.done)) {
+            (Some(error), _) => Err(error),
+            (None, None) => Ok(()),
+            (None, Some(_)) => Err(read.err().unwrap_or_else(changed).into()),
+        }
+    }
+
+    /// Takes passage `number`, which is of the block that is next.
+    fn take(&mut self, number: u64, passage: Passage) -> anyhow::Result<()> {
+        let is_last = number + 1 == self.survey.corpus.passages || (number + 1).is_multiple_of(self.block_len);
+        let grain = self.grain.push(&passage).or_else(|| is_last.then(|| self.grain.end()).flatten());
+        if grain.is_some_and(|found| !self.survey.is_still(number as usize / GRAIN, &found)) {
+            return Err(changed().into());
+        }
+        if self.waiting.is_full(&passage) {
+            self.send(false)?;
+        }
+        self.waiting.add(passage);
+        if is_last {
+            self.send(true)?;
+            self.done += 1;
         }
         Ok(())
     }
 
-    fn path(&self, number: usize) -> PathBuf {
-        self.out.join(BLOCKS).join(block_name(number))
-    }
-
-    fn changed(&self) -> CommandError {
-        CommandError::Usage("the corpus has changed while it was read: type the same command again".into())
+    /// Fails if nobody wants more, which the other thread says why.
+    fn send(&mut self, is_last: bool) -> anyhow::Result<()> {
+        let passages = std::mem::take(&mut self.waiting).tokenised(self.tokenizer, self.encoding)?;
+        Ok(self.read.send((passages, is_last))?)
     }
 }
 
-impl OpenBlock {
-    /// An empty one.
-    pub fn new(encoding: &Encoding) -> Self {
-        Self {
-            builder: BlockBuilder::new(encoding.heads, encoding.stored),
-            grain: Grain::default(),
-            stretch: Vec::new(),
-            stretch_bytes: 0,
-        }
-    }
-
-    /// Whether the passages that wait are to be encoded before this one is added: a stretch ends where its texts would
-    /// be too many, as in all that is encoded.
-    pub fn is_full(&self, next: &Passage) -> bool {
-        !self.stretch.is_empty() && self.stretch_bytes + next.text.len() > BLOCK_BYTES
-    }
-
-    /// Adds a passage to those that wait.
-    pub fn add(&mut self, passage: Passage) {
-        self.stretch_bytes += passage.text.len();
-        self.stretch.push(passage);
-    }
-
-    /// What is encoded.
-    pub fn into_builder(self) -> BlockBuilder {
-        self.builder
-    }
-
-    /// Encodes the passages that wait, and puts them into the block; how many are blank or without a token.
-    ///
-    /// # Errors
-    /// A passage that the tokenizer cannot take, or representations that are not numbers.
-    pub fn encode(&mut self, encoder: &TextEncoder, encoding: &Encoding) -> anyhow::Result<usize> {
-        let passages = std::mem::take(&mut self.stretch);
-        self.stretch_bytes = 0;
-        let texts: Vec<&str> = passages.iter().map(|passage| passage.text.as_str()).collect();
-        let (heads, max_len) = (encoding.heads, encoding.passage_max_len);
-        let tokens = encoder.contents(&texts)?;
-        let untitled: Vec<&str> = passages.iter().filter_map(Passage::untitled).collect();
-        let mut untitled = encoder.contents(&untitled)?.into_iter();
-        let most = encoder.num_tokens_of(max_len);
-        let (dense, lexical, num_empty) = match heads.dense || heads.lexical {
-            true => {
-                let wanted = Heads { lexical: heads.lexical, ..Heads::DENSE };
-                let Stretch { vectors, num_empty } =
-                    encoder.encode_stretch(&encoding.passage_prompt, &texts, max_len, wanted)?;
-                (floats(&vectors.dense), vectors.lexical.iter().map(token_weights).collect(), num_empty)
-            }
-            // Counts need no vectors.
-            false => {
-                let is_empty = |(text, tokens): (&&str, &Vec<u32>)| tokens.is_empty() || text.trim().is_empty();
-                let num_empty = texts.iter().zip(&tokens).filter(|pair| is_empty(*pair)).count();
-                (Vec::new(), vec![TokenWeights::new(); texts.len()], num_empty)
-            }
-        };
-        let width = dense.len() / texts.len().max(1);
-        for (i, passage) in passages.iter().enumerate() {
-            let dense = &dense[i * width..(i + 1) * width];
-            let whole = text_id(&tokens[i]);
-            let without_title = passage.untitled().and_then(|_| untitled.next()).map(|tokens| text_id(&tokens));
-            let identities = [whole, without_title.unwrap_or(whole)];
-            let (id, text, tokens) = (&passage.id, &passage.text, &tokens[i][..most.min(tokens[i].len())]);
-            let lexical = &lexical[i];
-            let put = self.builder.push(tercet_retrieval::Passage { id, text, identities, dense, lexical, tokens });
-            put.map_err(|error| CommandError::Usage(format!("the passage {id:?}: {error}")))?;
-        }
-        Ok(num_empty)
-    }
+fn changed() -> CommandError {
+    CommandError::Usage("the corpus has changed while it was read: type the same command again".into())
 }

@@ -3,7 +3,7 @@
 //! - [`texts`]: texts → token ids → representations in host memory ([`vectors`]), with what stands before them
 //!   ([`prefixes`]);
 //! - [`corpus`]: the passages of a corpus, from whatever files it is in;
-//! - [`indexing`]: a corpus → an index on disk;
+//! - [`indexing`]: a corpus → an index on disk, its passages by way of [`passages`];
 //! - [`ranking`]: queries → ranked documents of an index;
 //! - [`judged`]: data sets with judgments, and how well lists answer them.
 //!
@@ -13,6 +13,7 @@ pub mod corpus;
 pub mod indexing;
 pub mod judged;
 mod mcls;
+pub mod passages;
 pub mod prefixes;
 pub mod ranking;
 pub mod texts;

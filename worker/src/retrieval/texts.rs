@@ -4,6 +4,8 @@ use std::num::NonZeroUsize;
 use std::ops::{Deref, Range};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use tch::{Device, Kind};
 use tercet_cluster::{Collective, ReduceOp};
@@ -25,6 +27,9 @@ use crate::tensors::checksum::checksum;
 /// Texts whose representations lie in device memory at a time, in bytes of text: some 300,000 tokens, which is about
 /// 1 GB of vectors in a model 1024 wide.
 pub const BLOCK_BYTES: usize = 1 << 20;
+
+/// Stretches whose tokens may be there before the encoder comes to them.
+pub const STRETCHES_AHEAD: usize = 2;
 
 /// How a model's folder is used, where there is a choice.
 #[derive(Debug, Clone, Copy)]
@@ -215,42 +220,55 @@ impl<'a> TextEncoder<'a> {
         Ok((0..texts.len()).map(|i| Some(id(i)).filter(|id| *id != nothing)).collect())
     }
 
-    /// The representations of `texts` with `prompt` directly before each, in their order. A text is cut to `max_len`
-    /// tokens, special ones included, or to what the model takes, if that is less. Every rank calls it, each with texts
-    /// of its own.
+    /// The representations of each of `lists` of texts with `prompt` directly before each text, in their order, given
+    /// to `take` list by list. A text is cut to `max_len` tokens, special ones included, or to what the model takes, if
+    /// that is less. A thread makes the tokens of what comes next while the encoder computes. Every rank calls it, each
+    /// with as many lists, of texts of its own.
     ///
     /// # Errors
     /// A prompt that leaves no room for a text, a tokenizer that does not fit the model, representations that are not
-    /// numbers, or a collective that failed.
-    pub fn encode(
+    /// numbers, or a collective that failed; or `take`'s.
+    pub fn encode_lists(
         &self,
         prompt: &str,
-        texts: &[&str],
+        lists: &[Vec<&str>],
         max_len: usize,
         heads: Heads,
         ranks: &dyn Collective,
-    ) -> anyhow::Result<TextVectors> {
+        mut take: impl FnMut(TextVectors) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         self.check_room(prompt, max_len)?;
-        let mut parts = Vec::new();
-        let mut num_empty = 0;
-        for block in blocks(texts, BLOCK_BYTES) {
-            let Stretch { vectors, num_empty: own } = self.encode_stretch(prompt, &texts[block], max_len, heads)?;
-            num_empty += own;
-            parts.push(vectors);
-        }
-        let mut num_empty = [num_empty as i64];
-        ranks.all_reduce(num_empty.as_mut_slice().into(), ReduceOp::Sum)?;
-        let [num_empty] = num_empty;
-        if num_empty > 0 {
-            tracing::warn!("{num_empty} texts are blank or without a token: they all get the same representation");
-        }
-        match parts.is_empty() {
-            true => self.encode_block(&[], max_len, heads),
-            false => Ok(TextVectors::concat(parts)),
-        }
+        let tokenizer = &*self.tokenizer;
+        thread::scope(|scope| {
+            let (tokens, coming) = sync_channel(STRETCHES_AHEAD);
+            scope.spawn(move || {
+                let stretches =
+                    lists.iter().flat_map(|list| blocks(list, BLOCK_BYTES).into_iter().map(|own| &list[own]));
+                for stretch in stretches {
+                    if tokens.send(Tokenised::of(tokenizer, prompt, stretch)).is_err() {
+                        return; // nobody waits for more
+                    }
+                }
+            });
+            for list in lists {
+                let mut parts = Vec::new();
+                let mut num_empty = 0;
+                for tokenised in coming.iter().take(blocks(list, BLOCK_BYTES).len()) {
+                    let Stretch { vectors, num_empty: own } = self.encode_tokenised(&tokenised?, max_len, heads)?;
+                    num_empty += own;
+                    parts.push(vectors);
+                }
+                tell_of_empty(num_empty, ranks)?;
+                take(match parts.is_empty() {
+                    true => self.encode_block(&[], max_len, heads)?,
+                    false => TextVectors::concat(parts),
+                })?;
+            }
+            Ok(())
+        })
     }
 
-    /// As [`encode`](Self::encode), of a stretch of texts that go through the encoder together, in at most
+    /// As [`encode_lists`](Self::encode_lists), of a stretch of texts that go through the encoder together, in at most
     /// [`BLOCK_BYTES`]. What comes out depends on these texts alone, not on ranks; nobody else need call it.
     ///
     /// # Errors
@@ -262,18 +280,21 @@ impl<'a> TextEncoder<'a> {
         max_len: usize,
         heads: Heads,
     ) -> anyhow::Result<Stretch> {
-        let contents = match prompt {
-            "" => self.tokenizer.encode_contents(texts)?,
-            prompt => {
-                let prompted: Vec<String> = texts.iter().map(|text| format!("{prompt}{text}")).collect();
-                self.tokenizer.encode_contents(&prompted)?
-            }
-        };
-        // With a prompt they are not without tokens, but no less empty.
-        let is_empty = |(text, content): (&&str, &Vec<u32>)| content.is_empty() || text.trim().is_empty();
-        let num_empty = texts.iter().zip(&contents).filter(|pair| is_empty(*pair)).count();
-        let vectors = self.encode_block(&contents, max_len.min(self.model.config.max_text_len()), heads)?;
-        Ok(Stretch { vectors, num_empty })
+        self.encode_tokenised(&Tokenised::of(&self.tokenizer, prompt, texts)?, max_len, heads)
+    }
+
+    /// As [`encode_stretch`](Self::encode_stretch), of texts whose tokens are there.
+    ///
+    /// # Errors
+    /// A tokenizer that does not fit the model, or representations that are not numbers.
+    pub fn encode_tokenised(&self, texts: &Tokenised, max_len: usize, heads: Heads) -> anyhow::Result<Stretch> {
+        let vectors = self.encode_block(&texts.contents, max_len.min(self.model.config.max_text_len()), heads)?;
+        Ok(Stretch { vectors, num_empty: texts.num_empty })
+    }
+
+    /// What makes texts' tokens, for a thread of its own.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        &self.tokenizer
     }
 
     /// Refuses what would leave nothing of any text behind `prompt`.
@@ -311,6 +332,45 @@ impl<'a> TextEncoder<'a> {
             Some(every) => frame_with_cls(content, self.tokenizer.special(), every, max_len),
             None => TextInput::framed(self.tokenizer.special(), &[], content, max_len),
         }
+    }
+}
+
+/// Says, on rank 0, how many texts of all ranks are empty. Every rank calls it.
+fn tell_of_empty(own: usize, ranks: &dyn Collective) -> anyhow::Result<()> {
+    let mut num_empty = [own as i64];
+    ranks.all_reduce(num_empty.as_mut_slice().into(), ReduceOp::Sum)?;
+    let [num_empty] = num_empty;
+    if num_empty > 0 {
+        tracing::warn!("{num_empty} texts are blank or without a token: they all get the same representation");
+    }
+    Ok(())
+}
+
+/// The tokens of texts that will be encoded together.
+pub struct Tokenised {
+    /// Of each text, behind what stands before it; special tokens excepted.
+    contents: Vec<Vec<u32>>,
+    /// How many of the texts are blank or without a token.
+    num_empty: usize,
+}
+
+impl Tokenised {
+    /// Of `texts` with `prompt` directly before each.
+    ///
+    /// # Errors
+    /// A text that the tokenizer cannot take.
+    pub fn of(tokenizer: &TextTokenizer, prompt: &str, texts: &[&str]) -> anyhow::Result<Self> {
+        let contents = match prompt {
+            "" => tokenizer.encode_contents(texts)?,
+            prompt => {
+                let prompted: Vec<String> = texts.iter().map(|text| format!("{prompt}{text}")).collect();
+                tokenizer.encode_contents(&prompted)?
+            }
+        };
+        // With a prompt they are not without tokens, but no less empty.
+        let is_empty = |(text, content): (&&str, &Vec<u32>)| content.is_empty() || text.trim().is_empty();
+        let num_empty = texts.iter().zip(&contents).filter(|pair| is_empty(*pair)).count();
+        Ok(Self { contents, num_empty })
     }
 }
 

@@ -177,7 +177,8 @@ impl Training<'_> {
             return Ok(Done::Skipped);
         }
         let trainee = Trainee { model, settings: &self.settings };
-        let stepped = train_step(&trainee, optimizer, self.ranks, &batch.share, stop::asked)
+        let unread = || self.saver.wait_until_copied();
+        let stepped = train_step(&trainee, optimizer, self.ranks, &batch.share, stop::asked, unread)
             .with_context(|| format!("step {}", progress.step))?;
         self.stopping |= stepped.stops;
         progress.skipped += u64::from(!stepped.is_updated);

@@ -73,7 +73,7 @@ impl Saver {
     ) -> anyhow::Result<()> {
         let parameters = &model.parameters;
         let Some(background) = &mut self.background else {
-            return Ok(optimizer.gather(ranks, parameters, |_, _, _| ())?);
+            return Ok(optimizer.gather(ranks, parameters, |_, _, _, _| ())?);
         };
         let started = Instant::now();
         let state = state();
@@ -92,12 +92,20 @@ impl Saver {
         let histories = recorder.history()?.into_iter().chain(shares).collect();
         background.begin(histories, |snapshot| -> anyhow::Result<()> {
             snapshot.take(&parameters.flat, state);
-            let take = |moment, start, values: &Tensor| snapshot.take_moment(moment, start, values);
+            let take = |moment, start, values: &Tensor, lasts| snapshot.take_moment(moment, start, values, lasts);
             Ok(optimizer.gather(ranks, parameters, take)?)
         })?;
         self.stall += started.elapsed();
         tell(recorder, before, &remarks);
         Ok(())
+    }
+
+    /// Returns when weights and moments may change: the checkpoint that was taken last has all of them.
+    pub fn wait_until_copied(&mut self) {
+        let Some(background) = &mut self.background else { return };
+        let started = Instant::now();
+        background.wait_until_copied();
+        self.stall += started.elapsed();
     }
 
     /// Reports a checkpoint that has become complete. It does not wait.

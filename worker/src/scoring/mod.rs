@@ -11,9 +11,9 @@ pub mod lexical;
 pub mod multi_vector;
 mod ring;
 
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 use tercet_cluster::{Collective, CollectiveError, block_owners, rank_before};
-use tercet_configs::PerHead;
+use tercet_configs::{PerHead, RingPrecision};
 
 use crate::model::representation::{Gradients, Representations, offsets, zero_gradients};
 use crate::tensors::exchange::Passing;
@@ -22,12 +22,37 @@ use ring::{Block, Blocks};
 /// One matrix [Q, P] per head: scores, or gradients with respect to them.
 pub type Scores = PerHead<Tensor>;
 
+/// What of scoring is bfloat16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rounding {
+    /// What winners of multi-vectors are found by.
+    pub finds: bool,
+    /// Passages, and their gradients on the way from rank to rank.
+    pub passages: bool,
+}
+
+impl Rounding {
+    /// None of it.
+    pub const NONE: Self = Self { finds: false, passages: false };
+
+    /// Where an encoder computes in `compute` on `device`, and a recipe says `ring`.
+    pub fn of(compute: Kind, device: Device, ring: RingPrecision) -> Self {
+        Self { finds: compute == Kind::BFloat16 && device.is_cuda(), passages: ring == RingPrecision::Bf16 }
+    }
+
+    /// A rank's own passages as all ranks have them.
+    pub fn of_passages(self, own: Representations) -> Representations {
+        if self.passages { own.rounded(Kind::BFloat16) } else { own }
+    }
+}
+
 /// The two ring trips of one step. Between them it keeps what the first leaves for the second.
 pub struct RingScoring<'a> {
     ranks: &'a dyn Collective,
     queries: &'a Representations,
     blocks: Blocks<'a>,
     lexical_queries: Option<lexical::Queries>,
+    multi_vector_queries: Option<multi_vector::Queries<'a>>,
     /// By the rank that owns the block.
     found: Vec<Found>,
 }
@@ -40,7 +65,8 @@ struct Found {
 }
 
 impl<'a> RingScoring<'a> {
-    /// Prepares scoring of this rank's queries against all ranks' passages. Every rank calls it.
+    /// Prepares scoring of this rank's queries against all ranks' passages; its own are rounded already, if any are
+    /// ([`Rounding::of_passages`]). Every rank calls it.
     ///
     /// # Errors
     /// A collective that failed.
@@ -48,12 +74,16 @@ impl<'a> RingScoring<'a> {
         ranks: &'a dyn Collective,
         queries: &'a Representations,
         passages: &'a Representations,
+        rounding: Rounding,
     ) -> Result<Self, CollectiveError> {
+        let travels = if rounding.passages { Kind::BFloat16 } else { passages.dense.kind() };
+        let multi_vector_queries = queries.multi_vector.as_ref();
         Ok(Self {
             ranks,
             queries,
-            blocks: Blocks::gather(ranks, passages)?,
+            blocks: Blocks::gather(ranks, passages, travels)?,
             lexical_queries: queries.lexical.as_ref().map(lexical::Queries::new),
+            multi_vector_queries: multi_vector_queries.map(|own| multi_vector::Queries::new(own, rounding.finds)),
             found: (0..ranks.world_size()).map(|_| Found::default()).collect(),
         })
     }
@@ -142,8 +172,8 @@ impl<'a> RingScoring<'a> {
         let lexical = self.lexical_queries.as_ref().zip(block.lexical.as_ref());
         let (lexical, tiles) = lexical.map(|(q, p)| q.forward(p)).unzip();
         between();
-        let multi_vector = self.queries.multi_vector.as_ref().zip(block.multi_vector.as_ref());
-        let (multi_vector, winners) = multi_vector.map(|(q, p)| multi_vector::forward(q, p)).unzip();
+        let multi_vector = self.multi_vector_queries.as_ref().zip(block.multi_vector.as_ref());
+        let (multi_vector, winners) = multi_vector.map(|(q, p)| q.forward(p)).unzip();
         between();
         (Scores { dense, lexical, multi_vector }, Found { tiles, winners })
     }
@@ -171,15 +201,15 @@ impl<'a> RingScoring<'a> {
             queries.backward((own, tiles), d, (dq, dp));
         }
         between();
-        if let (Some(q), Some(p), Some(d), Some(dq), Some(dp), Some(winners)) = (
-            &self.queries.multi_vector,
+        if let (Some(queries), Some(own), Some(d), Some(dq), Some(dp), Some(winners)) = (
+            &self.multi_vector_queries,
             &block.multi_vector,
             &d_scores.multi_vector,
             &mut d_queries.multi_vector,
             &mut d_block.multi_vector,
             &self.found[owner].winners,
         ) {
-            multi_vector::backward((q, p), winners, d, (dq, dp));
+            queries.backward((own, winners), d, (dq, dp));
         }
         between();
     }

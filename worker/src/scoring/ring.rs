@@ -3,7 +3,7 @@
 //! In W − 1 hops every rank sees every other rank's passages. While it scores one block the next one arrives, so it
 //! holds at most two foreign blocks. A block is one message that holds only numbers, because the ranks exchange the
 //! lengths of all texts first. On the gradients' trip every rank adds its part to a block's gradients and passes the
-//! sum on; after W hops the sum is home.
+//! sum on; after W hops the sum is home. Messages may be in another type than what is computed with.
 
 use tch::{Kind, Tensor};
 use tercet_cluster::{Collective, CollectiveError, gather_counts};
@@ -17,6 +17,8 @@ pub struct Blocks<'a> {
     own: &'a Representations,
     /// In the order of the owners.
     shapes: Vec<Shape>,
+    /// The type of the numbers in messages.
+    travels: Kind,
 }
 
 /// The shape of one rank's block. Offsets are as in [`Representations`]; a head that does not run has those of no text.
@@ -40,7 +42,7 @@ impl Shape {
 pub enum Block<'a> {
     /// This rank's own.
     Own(&'a Representations),
-    /// Another rank's: its message, and views into it.
+    /// Another rank's: its message, and views into it, or into a copy in the type that is computed with.
     Foreign(Tensor, Representations),
 }
 
@@ -62,11 +64,11 @@ pub struct BlockGradients {
 }
 
 impl<'a> Blocks<'a> {
-    /// Gathers the shapes of all blocks. Every rank calls it with its own block.
+    /// Gathers the shapes of all blocks, which travel in the type `travels`. Every rank calls it with its own block.
     ///
     /// # Errors
     /// A collective that failed.
-    pub fn gather(ranks: &'a dyn Collective, own: &'a Representations) -> Result<Self, CollectiveError> {
+    pub fn gather(ranks: &'a dyn Collective, own: &'a Representations, travels: Kind) -> Result<Self, CollectiveError> {
         let num_texts = gather_counts(ranks, own.num_texts())?;
         let lexical = own.lexical.as_ref().map(|lexical| gather_lengths(ranks, &lexical.offsets, &num_texts));
         let vectors = own.multi_vector.as_ref().map(|vectors| gather_lengths(ranks, &vectors.offsets, &num_texts));
@@ -77,7 +79,7 @@ impl<'a> Blocks<'a> {
             lexical_offsets: of(owner, &lexical),
             vector_offsets: of(owner, &vectors),
         };
-        Ok(Self { ranks, own, shapes: num_texts.into_iter().enumerate().map(shape).collect() })
+        Ok(Self { ranks, own, shapes: num_texts.into_iter().enumerate().map(shape).collect(), travels })
     }
 
     /// The number of texts of every rank's block.
@@ -96,12 +98,11 @@ impl<'a> Blocks<'a> {
     /// A collective that failed.
     pub fn pass(&self, block: &Block, next_owner: usize) -> Result<Passing<'a>, CollectiveError> {
         let message = match block {
-            Block::Own(own) => packed(own),
+            Block::Own(own) => packed(own, self.travels),
             Block::Foreign(message, _) => message.shallow_clone(),
         };
         let shape = &self.shapes[next_owner];
-        let num_bytes = shape.num_pairs() * Kind::Int64.elt_size_in_bytes() as i64
-            + self.num_floats(shape) * self.own.dense.kind().elt_size_in_bytes() as i64;
+        let num_bytes = shape.num_pairs() * Kind::Int64.elt_size_in_bytes() as i64 + self.num_bytes(shape);
         Passing::start(self.ranks, &message, &[num_bytes])
     }
 
@@ -114,7 +115,8 @@ impl<'a> Blocks<'a> {
         let shape = &self.shapes[owner];
         let ids_bytes = shape.num_pairs() * Kind::Int64.elt_size_in_bytes() as i64;
         let token_ids = message.narrow(0, 0, ids_bytes).view_dtype(Kind::Int64);
-        let floats = message.narrow(0, ids_bytes, message.size()[0] - ids_bytes).view_dtype(self.own.dense.kind());
+        let floats = message.narrow(0, ids_bytes, message.size()[0] - ids_bytes).view_dtype(self.travels);
+        let floats = floats.to_kind(self.own.dense.kind());
         let parts = self.parts(&floats, shape);
         let offsets = shape.lexical_offsets.clone();
         let lexical = parts.lexical.map(|weights| Lexical { token_ids, host_ids: None, weights, offsets });
@@ -139,7 +141,9 @@ impl<'a> Blocks<'a> {
         gradients: &BlockGradients,
         next_owner: usize,
     ) -> Result<Passing<'a>, CollectiveError> {
-        Passing::start(self.ranks, &gradients.flat, &[self.num_floats(&self.shapes[next_owner])])
+        // As bytes: not every backend knows every type.
+        let message = gradients.flat.to_kind(self.travels).view_dtype(Kind::Uint8);
+        Passing::start(self.ranks, &message, &[self.num_bytes(&self.shapes[next_owner])])
     }
 
     /// Adds the gradients that have arrived.
@@ -147,12 +151,17 @@ impl<'a> Blocks<'a> {
     /// # Errors
     /// A collective that failed.
     pub fn add_arrived(&self, passing: Passing, gradients: &mut BlockGradients) -> Result<(), CollectiveError> {
-        let _ = gradients.flat.g_add_(&passing.wait()?);
+        let _ = gradients.flat.g_add_(&passing.wait()?.view_dtype(self.travels));
         Ok(())
     }
 
     fn num_floats(&self, shape: &Shape) -> i64 {
         shape.num_texts as i64 * self.own.dense.size()[1] + shape.num_pairs() + shape.num_vectors() * self.vector_dim()
+    }
+
+    /// Of a block's numbers in a message.
+    fn num_bytes(&self, shape: &Shape) -> i64 {
+        self.num_floats(shape) * self.travels.elt_size_in_bytes() as i64
     }
 
     fn vector_dim(&self) -> i64 {
@@ -186,12 +195,14 @@ fn gather_lengths(
     Ok(num_texts.iter().map(|&num| offsets(lengths.by_ref().take(num))).collect())
 }
 
-/// The bytes of a block: token ids, dense vectors, lexical weights, multi-vectors. The widest numbers come first, so
-/// all are aligned.
-fn packed(block: &Representations) -> Tensor {
+/// The bytes of a block, its numbers in the type `travels`: token ids, dense vectors, lexical weights, multi-vectors.
+/// The widest come first, so all are aligned.
+fn packed(block: &Representations, travels: Kind) -> Tensor {
     let lexical = block.lexical.as_ref();
     let vectors = block.multi_vector.as_ref().map(|own| &own.vectors);
-    let tensors = [lexical.map(|own| &own.token_ids), Some(&block.dense), lexical.map(|own| &own.weights), vectors];
-    let bytes = tensors.into_iter().flatten().map(|tensor| tensor.contiguous().flatten(0, -1).view_dtype(Kind::Uint8));
+    let numbers = [Some(&block.dense), lexical.map(|own| &own.weights), vectors].into_iter().flatten();
+    let token_ids = lexical.map(|own| own.token_ids.shallow_clone());
+    let tensors = token_ids.into_iter().chain(numbers.map(|numbers| numbers.to_kind(travels)));
+    let bytes = tensors.map(|tensor| tensor.contiguous().flatten(0, -1).view_dtype(Kind::Uint8));
     Tensor::cat(&bytes.collect::<Vec<_>>(), 0)
 }

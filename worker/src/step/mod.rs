@@ -4,6 +4,7 @@
 //! and [`pretraining`] have an objective's part (phases 3 to 7): everything between the batch and the gradient's sum
 //! over ranks.
 
+mod ahead;
 pub mod clip;
 pub mod contrastive;
 mod dropout_seed;
@@ -29,8 +30,9 @@ use crate::step::settings::{Objective, Trainee};
 use crate::step::update::AdamW;
 
 /// One training step: computes the loss's gradient, clips it, agrees with the other ranks that all is finite, and then
-/// updates the weights (phase 9). The same exchange agrees on stopping: `asks` says whether this rank was asked to
-/// stop. Every rank calls it with its share of the batch.
+/// updates the weights (phase 9), once `unread` has returned: nobody else reads them or the optimizer's state any more.
+/// The same exchange agrees on stopping: `asks` says whether this rank was asked to stop. Every rank calls it with its
+/// share of the batch.
 ///
 /// # Errors
 /// A collective that failed.
@@ -40,6 +42,7 @@ pub fn train_step(
     ranks: &Counted,
     share: &Share,
     asks: impl FnOnce() -> bool,
+    unread: impl FnOnce(),
 ) -> Result<Stepped, CollectiveError> {
     let (parameters, settings) = (&of.model.parameters, &of.settings.optimizer);
     ranks.take_traffic();
@@ -53,6 +56,7 @@ pub fn train_step(
     let finite = outcome.loss.is_finite() && clip.norm.is_finite();
     let [faulty, stops] = any_rank_each(ranks, [!finite, asks()])?;
     if !faulty {
+        unread();
         during(Phase::Optimizer, || optimizer.update(ranks, parameters, settings, rate, clip.factor))?;
     }
     Ok(Stepped { outcome, traffic, grad_norm: clip.norm, learning_rate: rate, is_updated: !faulty, stops })

@@ -10,7 +10,7 @@
 //! ranks (ZeRO-1; Rajbhandari et al., 2020, arXiv 1910.02054), a rank receives the sums of its own parts alone, updates
 //! their weights, and then receives the other ranks' weights.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 
 use tch::Tensor;
@@ -166,6 +166,12 @@ fn most_under_way(ranks: &dyn Collective, flat: &Tensor) -> usize {
 pub fn buckets(parameters: &Parameters, world_size: usize) -> Vec<Range<i64>> {
     let len = bucket_len(parameters.flat.kind().elt_size_in_bytes(), world_size);
     cut(len as i64, parameters.num_decayed(), parameters.numel())
+}
+
+/// The lengths that buckets have, the longest first.
+pub fn bucket_lens(parameters: &Parameters, world_size: usize) -> Vec<i64> {
+    let lens: BTreeSet<i64> = buckets(parameters, world_size).iter().map(|bucket| bucket.end - bucket.start).collect();
+    lens.into_iter().rev().collect()
 }
 
 /// A bucket's length in elements: [`BUCKET_BYTES`], rounded up so that the ranks' parts are of one length and begin at

@@ -1,9 +1,10 @@
 //! What a step computes with.
 
-use tercet_configs::{LossSection, OptimizerSection, PretrainSection, Recipe};
+use tercet_configs::{LossSection, OptimizerSection, PretrainSection, Recipe, RingPrecision};
 use tercet_sampler::SubBatchLimit;
 
 use crate::model::M3Model;
+use crate::scoring::Rounding;
 use crate::step::pretraining::masks::Masks;
 
 /// What is trained, and how.
@@ -24,6 +25,8 @@ pub struct StepSettings {
     pub sub_batch: SubBatchLimit,
     /// The largest number of tokens whose graphs the first pass keeps.
     pub kept_graph_tokens: usize,
+    /// The type in which ranks give each other passages.
+    pub ring_precision: RingPrecision,
     /// Seeds dropout.
     pub seed: u64,
     /// How the weights are updated.
@@ -53,12 +56,18 @@ impl Objective {
 }
 
 impl StepSettings {
+    /// What of scoring is rounded where `model` encodes.
+    pub fn rounding(&self, model: &M3Model) -> Rounding {
+        Rounding::of(model.parameters.compute_kind(), model.options().1, self.ring_precision)
+    }
+
     /// As the recipe says.
     pub fn of(recipe: &Recipe) -> Self {
         Self {
             objective: Objective::of(recipe),
             sub_batch: SubBatchLimit { tokens: recipe.sub_batch_tokens, texts: recipe.sub_batch_texts },
             kept_graph_tokens: recipe.kept_graph_tokens.unwrap_or(0),
+            ring_precision: recipe.ring_precision,
             seed: recipe.seed,
             optimizer: recipe.optimizer.clone(),
             num_steps: recipe.steps,

@@ -37,6 +37,15 @@ pub enum Moment {
     Square,
 }
 
+/// How long a moment's values stay as they were handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasts {
+    /// Until the next update: they are the state itself.
+    UntilUpdate,
+    /// Until the call returns that got them.
+    Briefly,
+}
+
 impl AdamW {
     /// Zero state for `parameters`.
     #[allow(clippy::single_range_in_vec_init, reason = "one range of elements")]
@@ -87,12 +96,12 @@ impl AdamW {
         &self,
         ranks: &dyn Collective,
         parameters: &Parameters,
-        mut take: impl FnMut(Moment, i64, &Tensor),
+        mut take: impl FnMut(Moment, i64, &Tensor, Lasts),
     ) -> Result<(), CollectiveError> {
         let moments = [(Moment::Mean, &self.mean), (Moment::Square, &self.square)];
         if !self.is_sharded {
             if ranks.rank() == 0 {
-                moments.iter().for_each(|(moment, values)| take(*moment, 0, values));
+                moments.iter().for_each(|(moment, values)| take(*moment, 0, values, Lasts::UntilUpdate));
             }
             return Ok(());
         }
@@ -104,7 +113,7 @@ impl AdamW {
                 room.narrow(0, own.start - bucket.start, len).copy_(&state.narrow(0, at, len));
                 InPlace::gather_parts(ranks, room.shallow_clone())?.wait()?;
                 if ranks.rank() == 0 {
-                    take(moment, bucket.start, &room);
+                    take(moment, bucket.start, &room, Lasts::Briefly);
                 }
             }
             at += len;

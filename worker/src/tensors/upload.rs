@@ -3,6 +3,11 @@
 //! A copy for each tensor would be a call of the driver for each and, from memory that is not page-locked, a wait for
 //! all the work that the device still has. The one copy waits for nothing: the host goes on to launch the work that
 //! reads the values, and the device does that after the copy.
+//!
+//! Nobody here remembers which buffers are still being read. libtorch does: a copy that does not block is noted with
+//! the page-locked block that it reads (`record_event` in `copy_kernel_cuda`, aten/src/ATen/native/cuda/Copy.cu), and
+//! the allocator hands a block that was freed out again when an event behind its copies has passed, and not before
+//! (ATen/core/CachingHostAllocator.h). Any thread may ask it.
 
 use tch::kind::Element;
 use tch::{Device, Kind, Tensor};
@@ -37,17 +42,39 @@ impl Upload {
         Part { first_byte, num_bytes: bytes.len(), kind: T::KIND }
     }
 
+    /// Makes them ready to be sent to `device`; `parts` say which of them are what. Any thread may do it, and
+    /// libtorch's threads do nothing for it.
+    pub fn stage<P>(self, device: Device, parts: P) -> Staged<P> {
+        let values = match device {
+            Device::Cpu => Tensor::from_slice(&self.bytes),
+            _ => libtorch::host_copy(&self.bytes),
+        };
+        Staged { values, device, parts }
+    }
+
     /// Sends all of them.
     pub fn send(self, device: Device) -> Uploaded {
-        let all = Tensor::from_slice(&self.bytes);
+        self.stage(device, ()).send().1
+    }
+}
+
+/// Values that are ready to be sent, in page-locked memory where they go to a GPU, and which of them are what.
+pub struct Staged<P> {
+    values: Tensor,
+    device: Device,
+    parts: P,
+}
+
+impl<P> Staged<P> {
+    /// Sends them behind what the device was asked to do so far by the calling thread, which waits for nothing.
+    pub fn send(self) -> (P, Uploaded) {
+        let Self { values, device, parts } = self;
         if device == Device::Cpu {
-            return Uploaded(all);
+            return (parts, Uploaded(values));
         }
-        let mut room = libtorch::host_room(&all.size(), Kind::Uint8);
-        room.copy_(&all);
-        let mut there = Tensor::empty(all.size(), (Kind::Uint8, device));
-        libtorch::send(&mut there, &room);
-        Uploaded(there)
+        let mut there = Tensor::empty(values.size(), (Kind::Uint8, device));
+        libtorch::send(&mut there, &values);
+        (parts, Uploaded(there))
     }
 }
 

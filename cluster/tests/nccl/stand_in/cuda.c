@@ -136,6 +136,13 @@ int cuStreamWaitEvent(Stream* stream, Event* event, unsigned flags) {
   return OK;
 }
 
+/* Tells libtorch's stand-in devices, if the process has them, what is given away of a GPU's memory, or taken back. */
+static void tell(int gpu, long bytes) {
+  typedef void Tell(int, long);
+  Tell* told = (Tell*)dlsym(RTLD_DEFAULT, "stand_in_given_away");
+  if (told) told(gpu, bytes);
+}
+
 int cuMemAlloc_v2(char** address, size_t bytes) {
   if (!current) return INVALID_CONTEXT;
   *address = malloc(bytes ? bytes : 1);
@@ -145,13 +152,17 @@ int cuMemAlloc_v2(char** address, size_t bytes) {
   if (free_one == MAX_ALLOCATIONS) abort();
   allocations[free_one] = (Allocation){*address, bytes, current_gpu()};
   pthread_mutex_unlock(&allocations_lock);
+  tell(current_gpu(), (long)bytes);
   return OK;
 }
 
 int cuMemFree_v2(char* address) {
   pthread_mutex_lock(&allocations_lock);
   for (int i = 0; i < MAX_ALLOCATIONS; ++i)
-    if (allocations[i].address == address) allocations[i].address = NULL;
+    if (allocations[i].address == address) {
+      tell(allocations[i].gpu, -(long)allocations[i].bytes);
+      allocations[i].address = NULL;
+    }
   pthread_mutex_unlock(&allocations_lock);
   return free(address), OK;
 }

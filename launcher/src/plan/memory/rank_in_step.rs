@@ -4,7 +4,8 @@
 
 use serde::Serialize;
 use tercet_configs::limits::{
-    BUCKET_BYTES, BUCKETS_UNDER_WAY, MOST_PROBABILITIES, TILE_ELEMENTS, TILE_QUERY_VECTORS, UPDATE_CHUNK, flash_takes,
+    BUCKET_BYTES, BUCKETS_UNDER_WAY, MOST_PROBABILITIES, SIMILARITY_TILE_ELEMENTS, TILE_QUERY_VECTORS, UPDATE_CHUNK,
+    flash_takes,
 };
 use tercet_configs::{Device, ModelShape, Purpose};
 use tercet_sampler::BATCHES_AHEAD;
@@ -34,11 +35,13 @@ const PROGRAM_BYTES: [f64; 2] = [225e6, 500e6];
 /// MPI's own memory in a rank of several.
 const MPI_BYTES: f64 = 10e6;
 
-/// The number of tiles of similarities that a step's scoring has at once: as computed, masked, and what finds the
-/// maxima. The allocator keeps them until the next step.
-const SIMILARITY_TILES: f64 = 5.0;
+/// The number of tiles of similarities that a step's scoring has at once, on a CPU and on a GPU: as computed, masked,
+/// and what finds the maxima; on a GPU as computed, and then winning vectors that are gathered. The allocator keeps
+/// them until the next step.
+const SIMILARITY_TILES: [f64; 2] = [5.0, 2.0];
 
-/// AdamW's temporaries on a GPU, each of the elements that it updates at a time.
+/// AdamW's temporaries on a GPU where libtorch's operations make the update, each of the elements that it updates at a
+/// time.
 const UPDATE_TEMPORARIES: f64 = 5.0;
 
 /// Multiprocessors of a large card, by which the flash kernel decides how many sums it makes of a gradient.
@@ -116,11 +119,12 @@ impl RankInStep<'_> {
         }
     }
 
+    /// The kernels have none, on a CPU as on a GPU; float64 has no kernel on a GPU.
     fn update_temporaries(&self) -> f64 {
-        match self.device {
-            Device::Cpu => 0.0,
-            Device::Cuda => UPDATE_TEMPORARIES * self.e() * (UPDATE_CHUNK as f64).min(self.num_parameters()),
+        if self.device == Device::Cpu || self.shape.element_bytes == size_of::<f32>() {
+            return 0.0;
         }
+        UPDATE_TEMPORARIES * self.e() * (UPDATE_CHUNK as f64).min(self.num_parameters())
     }
 
     /// What is there between steps: everything but what is made of a batch.
@@ -133,7 +137,8 @@ impl RankInStep<'_> {
             return 0.0;
         }
         let pairs = self.load.query_vectors.min(TILE_QUERY_VECTORS as f64) * self.load.passage_vectors;
-        SIMILARITY_TILES * self.e() * pairs.min(TILE_ELEMENTS as f64)
+        let device = self.device as usize;
+        SIMILARITY_TILES[device] * self.e() * pairs.min(SIMILARITY_TILE_ELEMENTS[device] as f64)
     }
 
     /// e.

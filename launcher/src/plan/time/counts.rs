@@ -44,8 +44,12 @@ pub const LOGITS_BACK: Moved = Moved { compute: 3.0, wide: 8.0 };
 pub const VISIBLE: Moved = Moved { compute: 10.0, wide: 0.0 };
 /// The same on the way back, where it is computed again.
 pub const VISIBLE_BACK: Moved = Moved { compute: 20.0, wide: 0.0 };
-/// A similarity of two vectors: `worker/src/scoring/multi_vector.rs`.
-pub const SIMILARITY: Moved = Moved { compute: 0.0, wide: 5.0 };
+/// A similarity of two vectors, besides the product that makes it: `worker/src/scoring/multi_vector.rs`.
+pub const SIMILARITY: Moved = Moved { compute: 0.0, wide: 1.0 };
+/// A number of a passage's vectors, which are rounded and then padded.
+pub const PADDED: Moved = Moved { compute: 3.0, wide: 1.0 };
+/// A number of a vector that has won: gathered, and multiplied again.
+pub const WON: Moved = Moved { compute: 0.0, wide: 3.0 };
 /// The passages' lexical weights, laid out over the queries' vocabulary: `worker/src/scoring/lexical.rs`.
 pub const LEXICAL: Moved = Moved { compute: 0.0, wide: 3.0 };
 /// The same, and their gradients.
@@ -75,11 +79,13 @@ pub const LAYER_BACK_LAUNCHES: f64 = 18.0;
 /// Launches of a sub-batch besides its layers, forward and backward: 156 together.
 pub const SUB_BATCH_LAUNCHES: [f64; 2] = [60.0, 96.0];
 /// Launches of a step besides its sub-batches and its update, on one rank.
-pub const SCORING_LAUNCHES: f64 = 192.0;
+pub const SCORING_LAUNCHES: f64 = 189.0;
 /// Launches for each further rank's passages.
-pub const BLOCK_LAUNCHES: f64 = 72.0;
+pub const BLOCK_LAUNCHES: f64 = 71.0;
 /// Launches of a tile of similarities, forward.
-pub const TILE_LAUNCHES: f64 = 9.0;
+pub const TILE_LAUNCHES: f64 = 10.0;
+/// Launches for winning vectors that are gathered at a time.
+pub const GATHER_LAUNCHES: f64 = 2.0;
 
 impl Moved {
     /// Bytes for `elements`, in types of these sizes in bytes.

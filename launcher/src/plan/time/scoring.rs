@@ -1,14 +1,15 @@
 //! Score matrices, the loss and their gradients on a card.
 //!
-//! Scores are in float32. Legend: Q local queries, P all ranks' passages, U distinct tokens of the queries, Tq and Tp
-//! their vectors, dm a vector's width, e bytes of a number.
+//! Scores are in float32; winners of multi-vectors are found by products in the encoder's type. Legend: Q local
+//! queries, P all ranks' passages, U distinct tokens of the queries, Tq and Tp their vectors, dm a vector's width, e
+//! bytes of a number.
 
 use tercet_configs::ModelShape;
-use tercet_configs::limits::TILE_ELEMENTS;
+use tercet_configs::limits::{GATHERED_ELEMENTS, SIMILARITY_TILE_ELEMENTS};
 
 use super::counts::{
-    BLOCK_LAUNCHES, LEXICAL, LEXICAL_BACK, LOSS, LOSS_DISTILLED, SCORING_LAUNCHES, SIMILARITY, TILE_LAUNCHES,
-    WINNER_BACK_BYTES, WINNER_BYTES,
+    BLOCK_LAUNCHES, GATHER_LAUNCHES, LEXICAL, LEXICAL_BACK, LOSS, LOSS_DISTILLED, PADDED, SCORING_LAUNCHES, SIMILARITY,
+    TILE_LAUNCHES, WINNER_BACK_BYTES, WINNER_BYTES, WON,
 };
 use super::speed::Speed;
 use super::spent::Spent;
@@ -83,13 +84,19 @@ impl Scoring<'_> {
         let queries = self.load.query_vectors;
         let passages = self.load.passage_vectors / self.load.num_passages.max(1.0) * self.num_global_passages;
         let (similarities, winners) = (queries * passages, queries * self.num_global_passages);
-        let tiles = similarities / TILE_ELEMENTS as f64;
-        // Passages are laid out with padding first, and a tile's are read for each tile of queries.
-        let read = self.e() * dim * (2.0 * passages + queries);
+        // Launches for the first tile of each rank's passages, and what is gathered there, are a block's.
+        let beyond = |all: f64, at_a_time: usize| (all / at_a_time as f64 - self.world_size as f64).max(0.0);
+        let launches = TILE_LAUNCHES * beyond(similarities, SIMILARITY_TILE_ELEMENTS[1])
+            + GATHER_LAUNCHES * beyond(winners * dim, GATHERED_ELEMENTS);
+        let bytes = self.shape.compute_bytes as f64 * dim * (passages + queries) + self.e() * similarities;
+        let moved = SIMILARITY.bytes(similarities, self.types())
+            + PADDED.bytes(dim * passages, self.types())
+            + WON.bytes(dim * winners, self.types())
+            + WINNER_BYTES * winners;
         let forward = Spent {
-            products: self.speed.product_in_float32(2.0 * similarities * dim, read),
-            memory: self.speed.memory(SIMILARITY.bytes(similarities, self.types()) + WINNER_BYTES * winners),
-            launches: TILE_LAUNCHES * tiles,
+            products: self.speed.product(2.0 * similarities * dim, bytes),
+            memory: self.speed.memory(moved),
+            launches,
             ..Spent::default()
         };
         // Each winner's vector is read, and so is each query's for the vectors that it won.
@@ -143,24 +150,31 @@ mod tests {
         assert!((backward.products - 2.0 * forward.products).abs() < 1e-12);
         // 30 passes of 4 bytes, in halves.
         assert!((forward.memory - 60.0 * 48.0 * 9216.0 / 1e12).abs() < 1e-12);
-        assert_eq!(forward.launches + backward.launches, 192.0 + 23.0 * 72.0);
+        assert_eq!(forward.launches + backward.launches, 189.0 + 23.0 * 71.0);
     }
 
     #[test]
     fn multi_vector_scores_by_hand() {
         let [alone, alone_back] = passes(LossPreset::Dense, 24);
         let [forward, backward] = passes(LossPreset::Unified, 24);
-        // 960 · 2,304,000 similarities of 1,024, and weights of 300 tokens, in float32.
+        // 960 · 2,304,000 similarities of 1,024 in bfloat16, and weights of 300 tokens in float32.
         let similarities = 960.0 * 2_304_000.0;
         let lexical = 2.0 * 48.0 * 9216.0 * 300.0 / 10e12;
-        let products = alone.products + 2.0 * similarities * 1024.0 / 10e12 + lexical;
+        let products = alone.products + 2.0 * similarities * 1024.0 / 100e12 + lexical;
         assert!((forward.products - products).abs() < 1e-9, "{forward:?}");
         let winners = 960.0 * 9216.0;
         let others = 12.0 * 9216.0 * 300.0 + 2.0 * 60.0 * 48.0 * 9216.0;
-        let memory = alone.memory + (20.0 * similarities + 40.0 * winners + others) / 1e12;
+        // Vectors are read in float32, and written, read and written in bfloat16; those that win three times in
+        // float32.
+        let vectors = 1024.0 * (10.0 * 2_304_000.0 + 12.0 * winners);
+        let memory = alone.memory + (4.0 * similarities + vectors + 40.0 * winners + others) / 1e12;
         assert!((forward.memory - memory).abs() < 1e-9, "{forward:?}");
         let others = 24.0 * 9216.0 * 300.0 + 2.0 * 60.0 * 48.0 * 9216.0;
         let memory = alone_back.memory + ((8192.0 + 190.0) * winners + others) / 1e12;
         assert!((backward.memory - memory).abs() < 1e-9, "{backward:?}");
+        // 33.0 tiles and 135.0 gatherings, of which 24 are the blocks' own.
+        let (tiles, gathered) = (similarities / 67_108_864.0, winners * 1024.0 / 67_108_864.0);
+        let launches = TILE_LAUNCHES * (tiles - 24.0) + GATHER_LAUNCHES * (gathered - 24.0);
+        assert!((forward.launches - alone.launches - launches).abs() < 1e-9, "{forward:?}");
     }
 }

@@ -4,6 +4,7 @@
 //! against what float64 gives on the CPU: a GPU may be as far from it as the CPU is, and a little further.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -27,48 +28,104 @@ const BF16_TIMES: f64 = 3.0;
 /// And so much besides, where the CPU happens to be near: a few units of bfloat16's 2⁻⁸.
 const BF16_BESIDES: f64 = 2e-2;
 
+/// Every case on the first GPU, and on each other one a case whose heads take the kernels that real models take: a card
+/// that computes wrongly is found wherever it sits.
 pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<()> {
-    steps(stage, found, until, &CASES.iter().collect::<Vec<_>>(), 1)
+    let on = |case: &'static Case, gpu| PRECISIONS.map(|precision| Wanted { case, precision, place: Place::Gpu(gpu) });
+    let first = CASES.iter().flat_map(|case| on(case, 0));
+    let wide = CASES.iter().find(|case| case.wide).context("no case has a wide model")?;
+    let others = (1..stage.num_gpus).flat_map(|gpu| on(wide, gpu));
+    steps(stage, found, until, first.chain(others).collect())
 }
 
 /// Does the cases on `ranks` ranks, and compares them.
 ///
 /// # Errors
 /// A program that cannot be started.
-pub fn steps(stage: &Stage, found: &mut Found, until: Instant, cases: &[&Case], ranks: usize) -> anyhow::Result<()> {
-    let cases: Vec<&Case> = cases.iter().copied().filter(|case| case.small || !stage.sizes.small).collect();
-    let inputs = Inputs::write(&stage.path("golden"))?;
-    let wanted: Vec<(&Case, &str)> =
-        PRECISIONS.iter().flat_map(|precision| cases.iter().map(move |case| (*case, *precision))).collect();
-    let commands = wanted.iter().map(|(case, precision)| {
-        let mut command = inputs.step(&stage.programs, case, precision, ranks);
-        if ranks > 1 {
-            command.args(["--set", "backend=nccl"]);
+pub fn on_ranks(
+    stage: &Stage,
+    found: &mut Found,
+    until: Instant,
+    cases: &[&'static Case],
+    ranks: usize,
+) -> anyhow::Result<()> {
+    let on = |precision| cases.iter().map(move |&case| Wanted { case, precision, place: Place::Ranks(ranks) });
+    steps(stage, found, until, PRECISIONS.into_iter().flat_map(on).collect())
+}
+
+/// A step that is done and compared.
+struct Wanted {
+    case: &'static Case,
+    precision: &'static str,
+    place: Place,
+}
+
+/// Where a step is done.
+#[derive(Clone, Copy)]
+enum Place {
+    /// On this one of the GPUs that libtorch sees.
+    Gpu(usize),
+    /// On so many ranks over NCCL.
+    Ranks(usize),
+}
+
+impl Wanted {
+    fn command(&self, stage: &Stage, inputs: &Inputs) -> Command {
+        let ranks = if let Place::Ranks(ranks) = self.place { ranks } else { 1 };
+        let mut command = inputs.step(&stage.programs, self.case, self.precision, ranks);
+        match self.place {
+            Place::Gpu(0) => {}
+            Place::Gpu(gpu) => _ = command.env("CUDA_VISIBLE_DEVICES", visible(gpu)),
+            Place::Ranks(_) => _ = command.args(["--set", "backend=nccl"]),
         }
         command
-    });
-    let at_once = if ranks > 1 { 1 } else { stage.at_once };
+    }
+
+    fn name(&self) -> String {
+        let Self { case, precision, place } = self;
+        match place {
+            Place::Gpu(gpu) if *gpu > 0 => format!("{} in {precision} on GPU {gpu}", case.name),
+            _ => format!("{} in {precision}", case.name),
+        }
+    }
+}
+
+/// What makes a process see only this one of the GPUs that are seen now.
+fn visible(gpu: usize) -> String {
+    let list = std::env::var("CUDA_VISIBLE_DEVICES").unwrap_or_default();
+    list.split(',').nth(gpu).map_or_else(|| gpu.to_string(), |name| name.trim().to_owned())
+}
+
+/// Does steps, and compares them.
+fn steps(stage: &Stage, found: &mut Found, until: Instant, mut wanted: Vec<Wanted>) -> anyhow::Result<()> {
+    wanted.retain(|wanted| wanted.case.small || !stage.sizes.small);
+    let inputs = Inputs::write(&stage.path("golden"))?;
+    let commands = wanted.iter().map(|wanted| wanted.command(stage, &inputs));
+    let together = wanted.iter().any(|wanted| matches!(wanted.place, Place::Ranks(_)));
+    let at_once = if together { 1 } else { stage.at_once };
     let ended = stage.programs.run_all(commands.collect(), at_once, until)?;
     let mut worst: BTreeMap<&str, (Distance, Distance)> = BTreeMap::new();
     let (mut figures, mut compared) = (Vec::new(), 0);
-    for ((case, precision), ended) in wanted.iter().zip(&ended) {
+    for (wanted, ended) in wanted.iter().zip(&ended) {
+        let Wanted { case, precision, place } = wanted;
         match compare(stage, case, precision, ended) {
             Ok((distance, allowed)) => {
                 compared += 1;
                 for ((what, by), (_, most)) in distance.named().into_iter().zip(allowed.named()) {
                     if by.is_nan() || by > most {
-                        found.wrong(format!(
-                            "{} in {precision}: {what} off by {by:.1e}; {most:.1e} is allowed",
-                            case.name
-                        ));
+                        found.wrong(format!("{}: {what} off by {by:.1e}; {most:.1e} is allowed", wanted.name()));
                     }
                 }
                 let entry = worst.entry(*precision).or_default();
                 *entry = (entry.0.max(distance), entry.1.max(allowed));
                 let off: BTreeMap<&str, f64> = distance.named().into();
-                figures.push(json!({"case": case.name, "precision": precision, "off": off, "secs": ended.secs}));
+                let mut figure = json!({"case": case.name, "precision": precision, "off": off, "secs": ended.secs});
+                if let Place::Gpu(gpu) = place {
+                    figure["gpu"] = json!(gpu);
+                }
+                figures.push(figure);
             }
-            Err(error) => found.wrong(format!("{} in {precision}: {error:#}", case.name)),
+            Err(error) => found.wrong(format!("{}: {error:#}", wanted.name())),
         }
     }
     // Cards before Ampere are meant to.
@@ -81,7 +138,8 @@ pub fn steps(stage: &Stage, found: &mut Found, until: Instant, cases: &[&Case], 
         }
     }
     found.figure("steps", figures);
-    found.line(format!("{compared} of {} steps compared; largest differences, relative:\n", wanted.len()));
+    let gpus = if together || stage.num_gpus == 1 { String::new() } else { format!(", on {} GPUs", stage.num_gpus) };
+    found.line(format!("{compared} of {} steps compared{gpus}; largest differences, relative:\n", wanted.len()));
     let mut rows =
         vec![["precision", "loss", "terms", "scores", "gradients", "set against"].map(str::to_owned).to_vec()];
     for precision in PRECISIONS {

@@ -16,7 +16,7 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
     }
     let ranks = stage.num_gpus.min(MOST_RANKS);
     let cases: Vec<_> = CASES.iter().filter(|case| case.small || case.wide).collect();
-    golden::steps(stage, found, until, &cases, ranks)?;
+    golden::on_ranks(stage, found, until, &cases, ranks)?;
     let len = stage.sizes.usual_len;
     let one = speed::timed(stage, len, 1, &[], until)?;
     let all = speed::timed(stage, len, stage.num_gpus, &["backend=nccl"], until)?;

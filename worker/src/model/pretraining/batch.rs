@@ -8,9 +8,9 @@ use tch::Tensor;
 use tercet_sampler::{SubBatchLimit, TextInput};
 
 use crate::model::representation::Heads;
-use crate::model::sub_batch::{Framing, SubBatch, SubBatches};
+use crate::model::sub_batch::{Framing, SubBatch, SubBatchParts, SubBatches};
 use crate::ops::attention::{Visible, VisibleText};
-use crate::tensors::upload::{Part, Upload, Uploaded};
+use crate::tensors::upload::{Part, Staged, Upload, Uploaded};
 
 /// What the encoder reads of texts, and what it has to predict of each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,6 +63,25 @@ pub struct PretrainingBatch {
     pub decoder: Option<DecoderRows>,
 }
 
+/// A [`PretrainingBatch`] on its way to the device.
+pub struct PretrainingParts {
+    texts: SubBatchParts,
+    /// The fields that are lists of numbers, in their order.
+    lists: [Part; 3],
+    rows: Option<RowsParts>,
+    framing: Framing,
+}
+
+impl PretrainingBatch {
+    /// What was made ready, sent by one copy.
+    pub fn sent(staged: Staged<PretrainingParts>) -> Self {
+        let (PretrainingParts { texts, lists, rows, framing }, sent) = staged.send();
+        let [own_ids, encoder_place, encoder_label] = lists.map(|part| sent.of(&part));
+        let decoder = rows.map(|rows| rows.on(&sent, framing));
+        Self { texts: texts.on(&sent), own_ids, encoder_place, encoder_label, decoder }
+    }
+}
+
 /// What the decoder predicts of a sub-batch.
 pub struct DecoderRows {
     /// The text of each row, int64 `[R]`.
@@ -88,15 +107,15 @@ impl<'a> PretrainingTexts<'a> {
         &self.inputs
     }
 
-    /// The tensors of sub-batch `i`. `places` gives what the decoder does not see of the text with an index; it is none
-    /// where no decoder is trained.
-    pub fn build(&self, i: usize, places: Option<&dyn Fn(usize) -> HiddenPlaces>) -> PretrainingBatch {
-        let texts = self.inputs.build(i);
+    /// Sub-batch `i`, ready to be sent. `places` gives what the decoder does not see of the text with an index; it is
+    /// none where no decoder is trained. Any thread may ask for it.
+    pub fn stage(&self, i: usize, places: Option<&dyn Fn(usize) -> HiddenPlaces>) -> Staged<PretrainingParts> {
         let mut upload = Upload::default();
-        let mut own_ids = Vec::with_capacity(texts.num_tokens());
+        let texts = self.inputs.add(i, &mut upload);
+        let mut own_ids = Vec::with_capacity(self.inputs.num_tokens_of(i));
         let (mut encoder_place, mut encoder_label) = (Vec::new(), Vec::new());
         let mut rows = RowsBuilder::default();
-        for ((number, text), span) in self.inputs.texts_of(i).enumerate().zip(texts.tokens.spans()) {
+        for ((number, text), span) in self.inputs.texts_of(i).enumerate().zip(texts.spans()) {
             own_ids.extend_from_slice(&self.own[text].ids);
             for &(place, label) in &self.words.labels[text] {
                 encoder_place.push((span.first + place) as i64);
@@ -107,11 +126,8 @@ impl<'a> PretrainingTexts<'a> {
             }
         }
         let lists = [&own_ids, &encoder_place, &encoder_label].map(|list| upload.add(list));
-        let rows = rows.finish(texts.tokens.spans().len(), &mut upload);
-        let sent = upload.send(self.framing.device);
-        let [own_ids, encoder_place, encoder_label] = lists.map(|part| sent.of(&part));
-        let decoder = rows.map(|rows| rows.on(&sent, self.framing));
-        PretrainingBatch { texts, own_ids, encoder_place, encoder_label, decoder }
+        let rows = rows.finish(texts.spans().len(), &mut upload);
+        upload.stage(self.framing.device, PretrainingParts { texts, lists, rows, framing: self.framing })
     }
 }
 

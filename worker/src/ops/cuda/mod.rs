@@ -58,6 +58,11 @@ pub struct Kernels {
     functions: HashMap<String, Function>,
 }
 
+/// The version of NVRTC, if it is found.
+pub fn nvrtc_version() -> Option<String> {
+    Nvrtc::find().ok().map(|nvrtc| nvrtc.version_in_words())
+}
+
 /// Whether there are kernels for `device`. The first call for a GPU compiles them.
 pub fn serves(device: Device) -> bool {
     kernels(device).is_some()
@@ -88,7 +93,7 @@ impl Kernels {
         }
         let card = format!("sm_{major}{minor}");
         let (nvrtc, driver) = (Nvrtc::find()?, Driver::of_gpu(index)?);
-        let version = format!("{}.{}", nvrtc.version[0], nvrtc.version[1]);
+        let version = nvrtc.version_in_words();
         let file = cache::file(&[TEXT, &card, &version, &OPTIONS.join(" ")]);
         let kept = file.as_deref().and_then(cache::read);
         // SAFETY: what is read from the cache has the checksum of a whole cubin.

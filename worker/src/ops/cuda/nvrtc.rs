@@ -68,6 +68,12 @@ impl Nvrtc {
         }
     }
 
+    /// `13.0`
+    pub fn version_in_words(&self) -> String {
+        let [major, minor] = self.version;
+        format!("{major}.{minor}")
+    }
+
     /// `text` as a cubin for a card, `sm_90` or the like, and what the compiler has to say.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use tercet_protocol::says::doctor::{Finding, GpuFacts, Level, MachineFacts, Rank
 
 use super::measure::median;
 use super::wording::{counted, mib};
+use crate::preflight::software::{NOT_FOUND, NVRTC};
 
 /// The approximate memory of libtorch and its threads per rank before any model is loaded.
 const RANK_BYTES: u64 = 512 << 20;
@@ -115,6 +116,17 @@ pub(super) fn lost_gpus(facts: &[RankFacts]) -> Vec<Finding> {
         Finding::new(Level::Sick, &rank.host, text)
     })
     .collect()
+}
+
+/// Finds machines on whose GPUs libtorch's operations take the place of our kernels, because their compiler is missing.
+pub(super) fn without_kernels(facts: &[RankFacts]) -> impl Iterator<Item = Finding> {
+    let machines = facts.iter().filter(|rank| rank.machine.is_some());
+    let without = machines.filter(|rank| rank.versions.get(NVRTC).is_some_and(|version| version == NOT_FOUND));
+    without.map(|rank| {
+        let text = "its GPUs compute without kernels of our own, and slower, because NVRTC is not found: `make setup` \
+                    fetches it with libtorch's wheel (PyPI: nvidia-cuda-nvrtc), or put its folder into LD_LIBRARY_PATH";
+        Finding::new(Level::Warning, &rank.host, text)
+    })
 }
 
 /// Finds machines whose GPUs differ from those of most machines.

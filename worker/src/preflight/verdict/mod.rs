@@ -16,7 +16,7 @@ use tercet_protocol::says::doctor::{Finding, Level, MachineFacts, NetworkFacts, 
 use alike::{differences, recipes};
 pub use device::{Unfit, sentences, unfit_devices};
 use folder::folders;
-use machine::{clocks, lost_gpus, memory, sick_gpu, unlike_gpus};
+use machine::{clocks, lost_gpus, memory, sick_gpu, unlike_gpus, without_kernels};
 pub use measure::{SLOW_LINK, SLOW_RANK, median};
 use speed::{slow_links, slow_ranks};
 use visible::visible_gpus;
@@ -52,6 +52,7 @@ pub fn findings(facts: &[RankFacts], network: Option<&NetworkFacts>) -> Vec<Find
     }
     found.extend(lost_gpus(facts));
     found.extend(unlike_gpus(&machines));
+    found.extend(without_kernels(facts));
     let unfit = unfit_devices(facts);
     found
         .extend(visible_gpus(facts).into_iter().filter(|finding| unfit.iter().all(|unfit| unfit.host != finding.host)));

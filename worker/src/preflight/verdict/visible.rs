@@ -1,14 +1,22 @@
 //! Judges the GPUs that ranks see: compares `CUDA_VISIBLE_DEVICES` with the existing GPUs and with the machine's ranks.
 
-use tercet_configs::{DeviceChoice, VisibleDevices};
-use tercet_protocol::says::doctor::{Finding, Level, MachineFacts, RankFacts};
+use tercet_configs::{Device, DeviceChoice, VisibleDevices};
+use tercet_protocol::says::doctor::{DeviceFacts, Finding, Level, MachineFacts, RankFacts};
 
 use super::machine::num_listed;
+use super::wording::counted;
 
 /// Finds ranks that see no GPU, see fewer than was probably meant, or have to share some.
 pub(super) fn visible_gpus(facts: &[RankFacts]) -> Vec<Finding> {
     let machines = facts.iter().filter_map(|rank| Some((rank, rank.machine.as_ref()?)));
     machines.filter_map(|(first, machine)| judge(first, machine, facts)).collect()
+}
+
+/// Whether the machine has GPUs that libtorch does not see, and `nvidia-smi` has not lost as well. As many ranks as
+/// libtorch sees GPUs would start there without a word.
+fn has_unseen(device: &DeviceFacts, machine: &MachineFacts) -> bool {
+    let is_lost = machine.gpu_error.is_none() && num_listed(machine) < device.open_gpus;
+    device.used == Some(Device::Cuda) && device.libtorch_gpus < device.open_gpus && !is_lost
 }
 
 fn judge(first: &RankFacts, machine: &MachineFacts, facts: &[RankFacts]) -> Option<Finding> {
@@ -18,9 +26,16 @@ fn judge(first: &RankFacts, machine: &MachineFacts, facts: &[RankFacts]) -> Opti
     }
     let warning = |text: String| Some(Finding::new(Level::Warning, &first.host, text));
     let Some(list) = &first.visible_devices else {
-        return (present > 0 && ranks > present)
-            .then(|| warning(format!("{ranks} ranks share {present} GPUs")))
-            .flatten();
+        if present > 0 && ranks > present {
+            return warning(format!("{ranks} ranks share {present} GPUs"));
+        }
+        let device = first.device.as_ref().filter(|device| has_unseen(device, machine))?;
+        return warning(format!(
+            "libtorch sees {} of its {}: one has fallen off the bus (`dmesg`, Xid), or is cut up (MIG): no rank can compute on \
+             the others",
+            device.libtorch_gpus,
+            counted(device.open_gpus, "GPU")
+        ));
     };
     let visible = VisibleDevices::read(list, Some(present));
     // Without any GPU, nobody expects ranks to compute on one.

@@ -3,7 +3,7 @@
 //! Candidates of all queries are grouped by document, and each document is encoded once for all queries that want it.
 //! Ranks share stretches of documents; what is in a stretch follows from the candidates alone.
 //!
-//! Legend: N vectors of all queries that want a document, L of a document's.
+//! Legend: N vectors of all queries that want a document, dm their width.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,8 +15,9 @@ use super::engine::Search;
 use super::merge::merged;
 use super::queries::Vectors;
 use crate::model::representation::Heads;
-use crate::ops::inner_products::products;
+use crate::ops::inner_products::best_products;
 use crate::retrieval::texts::{BLOCK_BYTES, Stretch};
+use crate::retrieval::vectors::floats;
 
 /// Documents of a stretch at most.
 pub(super) const STRETCH: usize = 64;
@@ -75,12 +76,12 @@ impl Search<'_> {
         let Stretch { vectors: docs, .. } =
             self.encoder.encode_stretch(&encoding.passage_prompt, &texts, encoding.passage_max_len, heads)?;
         let weights = self.lists.all_weights.0.map(|weight| weight as f32);
-        for ((doc, askers), own) in wanted.iter().zip(&docs.multi_vector) {
-            let asking: Vec<&Tensor> = askers.iter().map(|&(query, _)| &vectors.multi_vector[query]).collect();
+        let asking: Vec<Vec<usize>> =
+            wanted.iter().map(|(_, askers)| askers.iter().map(|(query, _)| *query).collect()).collect();
+        let scores = late_interaction(&vectors.multi_vector, &asking, &docs.multi_vector, self.encoder.device());
+        for ((doc, askers), scores) in wanted.iter().zip(scores) {
             let (block, place) = self.index.place(*doc);
-            for (&(query, dense), multi_vector) in
-                askers.iter().zip(late_interaction(&asking, own, self.encoder.device()))
-            {
+            for (&(query, dense), multi_vector) in askers.iter().zip(scores) {
                 found[0][query].push(Hit::new(*doc, multi_vector));
                 let lexical = block.lexical_of(&vectors.lexical[query], place);
                 let all = weights[0] * dense + weights[1] * lexical + weights[2] * multi_vector;
@@ -102,18 +103,39 @@ impl Search<'_> {
     }
 }
 
-/// Mean over each query's vectors of the best inner product with the document's; 0 where either has none.
-pub(super) fn late_interaction(queries: &[&Tensor], doc: &Tensor, device: Device) -> Vec<f32> {
-    let num_vectors = doc.size()[0] as usize;
-    if num_vectors == 0 {
-        return vec![0.0; queries.len()];
-    }
-    let all = Tensor::cat(queries, 0).to_device(device); // [N, dm]
-    let similar = products(&all, &doc.to_device(device)); // [N, L]
-    let mut best = similar.chunks_exact(num_vectors).map(|row| row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let score = |query: &&Tensor| {
-        let len = query.size()[0] as usize;
-        best.by_ref().take(len).sum::<f32>() / len.max(1) as f32
+/// Of each of `docs` its score with each of the `queries` that `asking` names: the mean over the query's vectors of the
+/// best inner product with the document's; 0 where either has none. Vectors go to the `device` together, and scores
+/// come back so.
+pub(super) fn late_interaction(
+    queries: &[Tensor],
+    asking: &[Vec<usize>],
+    docs: &[Tensor],
+    device: Device,
+) -> Vec<Vec<f32>> {
+    let mut asked: Vec<usize> = asking.concat();
+    asked.sort_unstable();
+    asked.dedup();
+    let on_device = |parts: Vec<&Tensor>| {
+        let lens: Vec<i64> = parts.iter().map(|part| part.size()[0]).collect();
+        // Without a text there is no width.
+        if parts.is_empty() {
+            return Vec::new();
+        }
+        Tensor::cat(&parts, 0).to_device(device).split_with_sizes(lens, 0)
     };
-    queries.iter().map(score).collect()
+    let own = on_device(asked.iter().map(|&query| &queries[query]).collect());
+    let of = |query: &usize| &own[asked.partition_point(|known| known < query)]; // [its vectors, dm]
+    let docs = on_device(docs.iter().collect());
+    let best: Vec<Tensor> = asking
+        .iter()
+        .zip(&docs)
+        .filter(|(asking, doc)| !asking.is_empty() && doc.size()[0] > 0)
+        .map(|(asking, doc)| best_products(&Tensor::cat(&asking.iter().map(of).collect::<Vec<_>>(), 0), doc)) // [N]
+        .collect();
+    let mut best = if best.is_empty() { Vec::new() } else { floats(&Tensor::cat(&best, 0)) }.into_iter();
+    let mut score = |query: &usize, doc: &Tensor| match of(query).size()[0] as usize {
+        len if len > 0 && doc.size()[0] > 0 => best.by_ref().take(len).sum::<f32>() / len as f32,
+        _ => 0.0,
+    };
+    asking.iter().zip(&docs).map(|(asking, doc)| asking.iter().map(|query| score(query, doc)).collect()).collect()
 }

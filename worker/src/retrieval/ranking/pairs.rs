@@ -54,16 +54,20 @@ impl PairScorer<'_> {
                     .vectors;
                 let rounded: Vec<f32> = floats(&docs.dense).into_iter().map(|x| self.stored.rounded(x)).collect();
                 let rounded = Tensor::from_slice(&rounded).view_as(&docs.dense);
-                for (i, &query) in of_query[stretch].iter().enumerate() {
+                let asking = &of_query[stretch];
+                let late = match heads.multi_vector {
+                    true => {
+                        let asking: Vec<Vec<usize>> = asking.iter().map(|&query| vec![query]).collect();
+                        late_interaction(&asked.multi_vector, &asking, &docs.multi_vector, device).concat()
+                    }
+                    false => vec![0.0; asking.len()],
+                };
+                for (i, &query) in asking.iter().enumerate() {
                     let row = |of: &Tensor, i: usize| of.narrow(0, i as i64, 1).to_device(device); // [1, d]
                     let dense = products(&row(&asked.dense, query), &row(&rounded, i))[0];
                     let lexical =
                         if heads.lexical { self.lexical(&asked.lexical[query], &docs.lexical[i]) } else { 0.0 };
-                    let multi_vector = match heads.multi_vector {
-                        true => late_interaction(&[&asked.multi_vector[query]], &docs.multi_vector[i], device)[0],
-                        false => 0.0,
-                    };
-                    scores[query].push(of_dense * dense + of_lexical * lexical + of_multi_vector * multi_vector);
+                    scores[query].push(of_dense * dense + of_lexical * lexical + of_multi_vector * late[i]);
                 }
             }
         }

@@ -7,10 +7,10 @@
 //! be. What is left of the budget is for graphs.
 //!
 //! On a GPU all that is not tensors is made before the first look: CUDA's context and the products' workspaces by a
-//! product, NCCL's buffers by a sum over ranks and by the ring. What is used is then what the driver says. The largest
-//! sub-batch is tried first; where it does not fit, a smaller one is tried. A batch that cannot be scored ends the run,
-//! because nothing smaller would do. The allocator's cache is emptied before each look and after the trials, whose
-//! blocks would lie in the way of the steps'.
+//! product, NCCL's buffers by the gradient's exchanges and by the ring. What is used is then what the driver says. The
+//! largest sub-batch is tried first; where it does not fit, a smaller one is tried. A batch that cannot be scored ends
+//! the run, because nothing smaller would do. The allocator's cache is emptied before each look and after the trials,
+//! whose blocks would lie in the way of the steps'.
 //!
 //! A graph that is kept changes no number, so ranks may keep differently many. How texts are cut into sub-batches
 //! changes rounding, so all ranks cut alike; sizes are powers of two of a base, so that small differences of free
@@ -58,7 +58,7 @@ pub fn fit(
     let Some(budget) = recipe.memory_budget.or(unasked.then_some(MemoryBudget::Auto)) else { return Ok(None) };
     let shapes: Vec<Shape> = plan.cells().iter().map(|cell| Shape::longest(plan, cell, ranks.world_size())).collect();
     let texts = Texts::of(&shapes);
-    warm_up(model, ranks)?;
+    warm_up(model, ranks, settings.optimizer.shard_state)?;
     let scoring = longest_scoring(model, ranks, settings, &shapes)?;
     if unasked {
         return keep_what_fits(model, ranks, scoring, texts, settings).map(Some);

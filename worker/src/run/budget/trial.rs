@@ -3,19 +3,21 @@
 
 use tch::{Device, Tensor};
 use tercet_cluster::{Collective, unless_out_of_memory};
-use tercet_configs::limits::{BUCKET_BYTES, SMALLEST_SUB_BATCH};
+use tercet_configs::limits::SMALLEST_SUB_BATCH;
 use tercet_configs::{LossSection, Negatives, PretrainSection};
 use tercet_sampler::{BATCHES_AHEAD, Cell, Plan, Share, SubBatchLimit, TextIds, TextInput};
 
 use super::error::DoesNotFit;
 use crate::machine::memory::{Taken, free_bytes, give_back, measure};
-use crate::model::pretraining::{PretrainingTexts, Scales};
+use crate::model::pretraining::{PretrainingBatch, PretrainingTexts, Scales};
 use crate::model::representation::{Heads, Representations, zero_gradients};
 use crate::model::sub_batch::SubBatches;
 use crate::model::{M3Model, Purpose};
+use crate::scoring::Rounding;
 use crate::step::contrastive::score;
 use crate::step::inspect::Unseen;
 use crate::step::pretraining::masks::Masks;
+use crate::step::reduce::bucket_lens;
 use crate::step::settings::{Objective, StepSettings};
 use crate::tensors::exchange::InPlace;
 
@@ -26,19 +28,29 @@ const SHORTEST: usize = 3;
 /// All texts go into one sub-batch.
 const TOGETHER: SubBatchLimit = SubBatchLimit { tokens: usize::MAX, texts: 0 };
 
-/// Has a GPU and its libraries make what they need besides tensors, by a product and a sum over ranks as steps do them.
-/// Nothing on a CPU. Every rank calls it.
-pub(super) fn warm_up(model: &M3Model, ranks: &dyn Collective) -> anyhow::Result<()> {
-    let (kind, device) = model.options();
+/// Has a GPU and its libraries make what they need besides tensors, by a product and the exchanges over ranks as steps
+/// do them, `sharded` or not. Nothing on a CPU. Every rank calls it.
+pub(super) fn warm_up(model: &M3Model, ranks: &dyn Collective, sharded: bool) -> anyhow::Result<()> {
+    let device = model.options().1;
     if device == Device::Cpu {
         return Ok(());
     }
     let square = Tensor::zeros([512, 512], (model.parameters.compute_kind(), device));
     let _ = square.matmul(&square);
-    if ranks.world_size() > 1 {
-        // Scoring, which comes next, exchanges on the ring.
-        let bucket = Tensor::zeros([(BUCKET_BYTES / kind.elt_size_in_bytes()) as i64], (kind, device));
-        InPlace::sum(ranks, bucket)?.wait()?;
+    if ranks.world_size() == 1 {
+        return Ok(());
+    }
+    // Scoring, which comes next, exchanges on the ring. Where the state is sharded and a bucket's parts are not of one
+    // length, NCCL's backend takes memory of its own for the longest such bucket.
+    let parameters = &model.parameters;
+    for len in bucket_lens(parameters, ranks.world_size()) {
+        let bucket = || Tensor::zeros([len], (parameters.flat.kind(), device));
+        if sharded {
+            InPlace::sum_part(ranks, bucket())?.wait()?;
+            InPlace::gather_parts(ranks, bucket())?.wait()?;
+        } else {
+            InPlace::sum(ranks, bucket())?.wait()?;
+        }
     }
     Ok(())
 }
@@ -59,7 +71,7 @@ pub(super) fn longest_scoring(
     let Objective::Contrastive(loss) = &settings.objective else { return Ok(0) };
     let mut most = 0;
     for shape in largest.into_iter().chain(other) {
-        most = most.max(try_scoring(model, ranks, loss, shape)?.peak);
+        most = most.max(try_scoring(model, ranks, (loss, settings.rounding(model)), shape)?.peak);
     }
     Ok(most)
 }
@@ -120,7 +132,12 @@ impl Shape {
 
 /// Scores made-up representations of a batch of `shape`, forward and backward; its token ids count, and on a CPU those
 /// of the batches that are read ahead. Every rank calls it.
-fn try_scoring(model: &M3Model, ranks: &dyn Collective, loss: &LossSection, shape: &Shape) -> anyhow::Result<Taken> {
+fn try_scoring(
+    model: &M3Model,
+    ranks: &dyn Collective,
+    (loss, rounding): (&LossSection, Rounding),
+    shape: &Shape,
+) -> anyhow::Result<Taken> {
     let text = |len: usize, salt: usize| made_up_text(model, len, salt);
     let queries = (0..shape.num_queries).map(|i| text(shape.query_len, i));
     let passages = (0..shape.num_queries * shape.group_size).map(|i| text(shape.passage_len, i + 1));
@@ -147,7 +164,7 @@ fn try_scoring(model: &M3Model, ranks: &dyn Collective, loss: &LossSection, shap
         fill(&all.dense);
         all.lexical.iter().for_each(|lexical| fill(&lexical.weights));
         all.multi_vector.iter().for_each(|vectors| fill(&vectors.vectors));
-        score(ranks, &loss, &share, &all, &mut Unseen).map(|_| ())
+        score(ranks, (&loss, rounding), &share, &all, &mut Unseen).map(|_| ())
     };
     let (done, mut taken) = match device {
         Device::Cuda(_) => {
@@ -327,7 +344,8 @@ impl<'a> PretrainingTrial<'a> {
         let (words, places) = (masker.words(), |text: usize| masker.places(text));
         let with_decoder = model.purpose() == Purpose::Pretraining { decoder: true };
         let texts = PretrainingTexts::new(&self.share.texts, &words, TOGETHER, model.framing());
-        let batch = texts.build(0, with_decoder.then_some(&places as &dyn Fn(usize) -> _));
+        let staged = texts.stage(0, with_decoder.then_some(&places as &dyn Fn(usize) -> _));
+        let batch = PretrainingBatch::sent(staged);
         let scales = Scales { encoder: 0.0, decoder: 0.0 };
         model.pretrain(&batch, self.section.decoder_query, scales, Some(0), &mut |_| ());
     }

@@ -20,10 +20,11 @@ use crate::machine::card::waiting;
 use crate::machine::phase::{Phase, during};
 use crate::model::representation::{Gradients, Heads, Representations, joined};
 use crate::model::sub_batch::SubBatches;
-use crate::scoring::{RingScoring, Scores};
+use crate::scoring::{RingScoring, Rounding, Scores};
+use crate::step::ahead::made_ahead;
 use crate::step::contrastive::known_answers::KnownAnswers;
 use crate::step::contrastive::loss::{Loss, loss};
-use crate::step::contrastive::passes::{Passes, encode_first_pass, encode_second_pass};
+use crate::step::contrastive::passes::{Next, Passes, encode_first_pass, encode_second_pass};
 use crate::step::contrastive::targets::Targets;
 use crate::step::contrastive::two_way::add_passage_to_query;
 use crate::step::inspect::Inspect;
@@ -46,20 +47,35 @@ pub fn compute(
 ) -> Result<Outcome, CollectiveError> {
     let (model, heads) = (of.model, Heads::of(settings.preset));
     let (seed, kept_graph_tokens) = (of.settings.seed, of.settings.kept_graph_tokens);
-    let passes = Passes { model, heads, kept_graph_tokens, seed, step: share.step, rank: ranks.rank() };
+    let cut = || SubBatches::new(&share.texts, of.settings.sub_batch, model.framing(), heads);
+    let sub_batches = &during(Phase::Input, cut);
+    let passes = Passes { model, sub_batches, heads, kept_graph_tokens, seed, step: share.step, rank: ranks.rank() };
+    let how = (settings, of.settings.rounding(model));
+    let work = |next: &mut Next| through_passes(&passes, next, how, ranks, share, sum, see);
+    made_ahead(model.options().1, &passes.order(), |i| sub_batches.stage(i), work)
+}
+
+/// As [`compute`], with sub-batches as `next` gives them.
+fn through_passes(
+    passes: &Passes,
+    next: &mut Next,
+    how: (&LossSection, Rounding),
+    ranks: &dyn Collective,
+    share: &Share,
+    sum: &mut GradientReducer,
+    see: &mut dyn Inspect,
+) -> Result<Outcome, CollectiveError> {
     let early = !see.looks_at_gradients();
     let ready = |first| {
         if early {
             during(Phase::Reduce, || sum.final_from(first));
         }
     };
-
-    let cut = || SubBatches::new(&share.texts, of.settings.sub_batch, model.framing(), heads);
-    let sub_batches = during(Phase::Input, cut);
-    let (representations, kept) = during(Phase::Forward, || encode_first_pass(&passes, &share.texts, &sub_batches));
+    let first = || encode_first_pass(passes, &share.texts, next);
+    let (representations, kept) = during(Phase::Forward, first);
     see.representations(&representations);
-    let scored = score(ranks, settings, share, &representations, see)?;
-    let second = || encode_second_pass(&passes, &sub_batches, kept, &scored.d_representations, see, ready);
+    let scored = score(ranks, how, share, &representations, see)?;
+    let second = || encode_second_pass(passes, kept, &scored.d_representations, next, see, ready);
     during(Phase::Backward, second);
 
     Ok(Outcome {
@@ -69,8 +85,8 @@ pub fn compute(
             scores: scored.scores,
             num_false_negatives: scored.num_false_negatives,
         }),
-        num_tokens: sub_batches.num_tokens(),
-        device: model.options().1,
+        num_tokens: passes.sub_batches.num_tokens(),
+        device: passes.model.options().1,
     })
 }
 
@@ -92,16 +108,17 @@ pub struct Scored {
 /// A collective that failed.
 pub fn score(
     ranks: &dyn Collective,
-    settings: &LossSection,
+    (settings, rounding): (&LossSection, Rounding),
     share: &Share,
     representations: &Representations,
     see: &mut dyn Inspect,
 ) -> Result<Scored, CollectiveError> {
     let queries = representations.narrow(0, share.num_queries);
-    let passages = representations.narrow(share.num_queries, share.texts.len());
+    let passages = rounding.of_passages(representations.narrow(share.num_queries, share.texts.len()));
     // On a GPU the host mostly waits here: for the encoder's pass, and for sizes that decide the next piece of work.
     let device = representations.dense.device();
-    let mut scoring = during(Phase::Scoring, || waiting(device, || RingScoring::new(ranks, &queries, &passages)))?;
+    let begin = || RingScoring::new(ranks, &queries, &passages, rounding);
+    let mut scoring = during(Phase::Scoring, || waiting(device, begin))?;
     let scores = during(Phase::Scoring, || waiting(device, || scoring.forward()))?; // [Q, P]
     see.scores(&scores);
     let first_passage = scoring.first_passage()[ranks.rank()];

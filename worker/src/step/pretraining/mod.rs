@@ -15,6 +15,7 @@ use crate::machine::card;
 use crate::machine::phase::{Phase, during};
 use crate::model::pretraining::{PretrainingBatch, PretrainingTexts, Scales, Told};
 use crate::model::{M3Model, Purpose};
+use crate::step::ahead::made_ahead;
 use crate::step::dropout_seed::dropout_seed;
 use crate::step::inspect::Inspect;
 use crate::step::outcome::{Outcome, Predicted, Predictions, Told as ToldOf};
@@ -53,10 +54,11 @@ pub fn compute(
     let looks = section.gap_every > 0 && (share.step + 1).is_multiple_of(section.gap_every);
     let mut sums = Sums::new(model.options().1);
     let mut gap = (looks && with_decoder).then(Gap::default);
-    for i in 0..num {
+    let stage = |i| {
         let places = |text: usize| masker.places(text);
-        let build = || texts.build(i, with_decoder.then_some(&places as &dyn Fn(usize) -> _));
-        let batch = during(Phase::Input, build);
+        texts.stage(i, with_decoder.then_some(&places as &dyn Fn(usize) -> _))
+    };
+    let mut pass = |i: usize, batch: PretrainingBatch| {
         let seed = dropout_seed(of.settings.seed, share.step, ranks.rank(), i);
         let mut ready = |first| {
             if early && i + 1 == num {
@@ -70,7 +72,11 @@ pub fn compute(
         sums.add(Side::Encoder, told.encoder.as_ref());
         sums.add(Side::Decoder, told.decoder.as_ref());
         see.gradient_of(&batch.texts);
-    }
+    };
+    let all: Vec<usize> = (0..num).collect();
+    made_ahead(model.options().1, &all, stage, |next| {
+        (0..num).for_each(|i| pass(i, during(Phase::Input, || PretrainingBatch::sent(next()))));
+    });
 
     let sums = sums.read();
     let of_side = |side: Side, count: i64| {

@@ -17,6 +17,7 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <atomic>
 #include <cstring>
 #include <vector>
 
@@ -167,7 +168,7 @@ bool tercet_built_for_cuda(int64_t* out, char* error, size_t error_len) {
 // driver to ask for it. libtorch keeps such memory for the next one, and gives none away that a copy still reads.
 bool tercet_host_room(int64_t bytes, at::Tensor** out, char* error, size_t error_len) {
   return attempt(error, error_len, [&] {
-    static bool is_lockable = at::globalContext().hasCUDA();
+    static std::atomic<bool> is_lockable = at::globalContext().hasCUDA();
     if (is_lockable) {
       try {
         *out = new at::Tensor(at::empty({bytes}, at::TensorOptions(at::kByte).pinned_memory(true)));

@@ -223,6 +223,14 @@ pub fn host_room(shape: &[i64], kind: Kind) -> Tensor {
     unsafe { Tensor::from_ptr(out.cast()) }.view_dtype(kind).view(shape)
 }
 
+/// The same with these bytes in it, which the calling thread copies by itself.
+pub fn host_copy(bytes: &[u8]) -> Tensor {
+    let room = host_room(&[bytes.len() as i64], Kind::Uint8);
+    // SAFETY: the new tensor has room for as many bytes, in one piece, and nobody else knows it.
+    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), room.data_ptr().cast(), bytes.len()) };
+    room
+}
+
 /// Copies `from`, on the host, into `into`, on a device, behind what the device already has to do; the host does not
 /// wait for it. Nobody writes to `from` any more; it may be dropped.
 pub fn send(into: &mut Tensor, from: &Tensor) {
@@ -274,6 +282,13 @@ mod tests {
             assert_eq!(norms(&parts), expected);
         }
         assert!(norms(&[]).is_empty());
+    }
+
+    #[test]
+    fn bytes_are_copied_as_they_are() {
+        for bytes in [&[][..], &[7], &[0; 100_000]] {
+            assert_eq!(Vec::<u8>::try_from(host_copy(bytes)).unwrap(), bytes);
+        }
     }
 
     #[test]

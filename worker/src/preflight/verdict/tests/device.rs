@@ -223,6 +223,31 @@ fn a_gpu_that_nvidia_smi_no_longer_lists_is_lost_unless_it_is_anothers() {
 }
 
 #[test]
+fn gpus_that_libtorch_does_not_see_are_told_of_though_the_ranks_are_no_more() {
+    let with = |libtorch_gpus, change: &dyn Fn(&mut RankFacts)| {
+        let facts = DeviceFacts { num_local_ranks: 1, libtorch_gpus, ..on_gpu() };
+        findings(
+            &ranks(|all| {
+                all[4..].iter_mut().for_each(|rank| {
+                    rank.device = Some(facts.clone());
+                    rank.machine.iter_mut().for_each(|machine| machine.num_ranks = 1);
+                    change(rank);
+                });
+            }),
+            None,
+        )
+    };
+    is(&with(1, &|_| ()), "c", Level::Warning, &["libtorch sees 1 of its 2 GPUs", "fallen off the bus", "(MIG)"]);
+    assert_eq!(with(2, &|_| ()), []);
+    assert_eq!(with(1, &|rank| rank.visible_devices = Some("1".into())), []);
+    assert_eq!(with(1, &|rank| rank.device.as_mut().unwrap().asked = DeviceChoice::Cpu), []);
+    // What nvidia-smi has lost as well is a sickness, and said once.
+    let lost = with(1, &|rank| rank.machine.iter_mut().for_each(|machine| machine.gpus.truncate(1)));
+    let said = |words: &str| lost.iter().any(|one| one.text.contains(words));
+    assert!(said("nvidia-smi lists 1 of its 2 GPUs") && !said("libtorch sees"), "{lost:?}");
+}
+
+#[test]
 fn on_the_cpu_by_choice_gpus_are_nobodys_business() {
     let on_cpu = DeviceFacts { asked: DeviceChoice::Cpu, used: Some(Device::Cpu), ..on_gpu() };
     let facts = ranks(|facts| {

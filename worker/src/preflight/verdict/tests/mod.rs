@@ -4,6 +4,7 @@ mod device;
 
 use tercet_protocol::says::doctor::{FolderFacts, GpuFacts, LinkFacts, ProductFacts};
 
+use crate::preflight::software::{NOT_FOUND, NVRTC};
 use crate::preflight::verdict::*;
 
 fn gpu(index: u64) -> GpuFacts {
@@ -81,6 +82,21 @@ fn is(found: &[Finding], host: &str, level: Level, words: &[&str]) {
 fn healthy_machines_are_not_found_fault_with() {
     assert_eq!(found(|_| ()), []);
     assert_eq!(level(&[]), Level::Ok);
+}
+
+#[test]
+fn gpus_without_a_compiler_for_our_kernels_are_told_of() {
+    let mut facts = healthy();
+    facts.iter_mut().for_each(|rank| _ = rank.versions.insert(NVRTC.into(), "13.0".into()));
+    assert_eq!(findings(&facts, None), []);
+    facts.iter_mut().for_each(|rank| _ = rank.versions.insert(NVRTC.into(), NOT_FOUND.into()));
+    let found = findings(&facts, None);
+    let hosts: Vec<&str> = found.iter().map(|finding| finding.host.as_str()).collect();
+    assert_eq!(hosts, ["a", "b", "c"]);
+    assert!(
+        found.iter().all(|one| one.level == Level::Warning && one.text.contains("NVRTC is not found")),
+        "{found:?}"
+    );
 }
 
 #[test]
