@@ -159,6 +159,10 @@ impl Bench {
         let name =
             format!("{}-{layers}-{keeps}-{sub_batches}-{ranks}-{backend}-{steps}-{checkpoint_every}", texts.store);
         let path = |what: &str| self.place.path(&format!("{what}-{name}"));
+        // Several parts are differences to the same run.
+        if path("counts").exists() {
+            return Counts::read(&path("counts"));
+        }
         let train = Tercet::new("train").arg(self.recipe(layers, texts)).ranks(ranks).set(format!("steps={steps}"));
         let train = train.set(format!("run_dir={}", path("run").display()));
         let train = train.set(format!("checkpoint.every_steps={checkpoint_every}"));

@@ -9,7 +9,6 @@ use tercet_tests::place::Place;
 use tercet_tests::program::Tercet;
 use tercet_tests::stand_in::{Counts, StandIn};
 
-use super::ranks::with_nccl;
 use crate::sharded_state;
 
 const MIB: u64 = 1 << 20;
@@ -86,27 +85,6 @@ fn a_context_is_part_of_what_a_run_uses() {
     }
     let train = train(&place, "refused", &recipe, &beside, 1, &["memory_budget=\"150MiB\"".to_owned()]);
     train.run().fails_with(2, &["memory_budget: 157286400 bytes are too few", "give at least"]);
-}
-
-/// With three ranks the parts of a bucket are uneven, for which NCCL takes memory of its own.
-#[test]
-fn what_nccl_takes_for_a_sharded_run_is_there_before_the_budget_is_made() {
-    let Some(devices) = StandIn::new(3) else { return };
-    let place = Place::new();
-    let recipe = sharded_state::recipe(&place);
-    let used = |backend: &str| -> u64 {
-        let settings = ["precision=fp32", "optimizer.shard_state=true", "memory_budget=\"300MiB\""];
-        let mut settings = settings.map(str::to_owned).to_vec();
-        settings.push(format!("backend={backend}"));
-        let train = train(&place, backend, &recipe, &devices, 3, &settings);
-        with_nccl(train, &place.path(&format!("{backend}-calls"))).succeed();
-        let log = fs::read_to_string(place.path(backend).join("train.log")).unwrap();
-        let (before, _) = log.split_once(" held between steps").unwrap_or_else(|| panic!("{log}"));
-        before.rsplit(' ').next().unwrap().parse().unwrap()
-    };
-    let (with_room, without) = (used("nccl"), used("mpi"));
-    println!("{with_room} MiB held between steps over NCCL, {without} over MPI");
-    assert!(with_room > without);
 }
 
 /// The trial of the longest batch ends the run at once, on all ranks, and names what would make it smaller.

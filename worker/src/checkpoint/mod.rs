@@ -2,9 +2,9 @@
 //!
 //! Training copies its state into a [`Snapshot`] and goes on; from a GPU the copy is made while the next step computes,
 //! until that step's update. A thread ([`Background`]) writes it under another name, syncs it, the manifest of sizes
-//! and checksums last, and renames it to its place. `model/` is a Hugging Face
-//! directory that other programs load; `train/` holds what resuming needs besides the weights. Weights and optimizer
-//! state are stored by parameter name, so that another world size can load them.
+//! and checksums last, and renames it to its place. `model/` is a Hugging Face directory that other programs load;
+//! `train/` holds what resuming needs besides the weights. Weights and optimizer state are stored by parameter name, so
+//! that another world size can load them.
 
 mod background;
 mod download;
