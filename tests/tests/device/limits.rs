@@ -160,7 +160,7 @@ impl Bench {
             format!("{}-{layers}-{keeps}-{sub_batches}-{ranks}-{backend}-{steps}-{checkpoint_every}", texts.store);
         let path = |what: &str| self.place.path(&format!("{what}-{name}"));
         // Several parts are differences to the same run.
-        if path("counts").exists() {
+        if path("run").exists() {
             return Counts::read(&path("counts"));
         }
         let train = Tercet::new("train").arg(self.recipe(layers, texts)).ranks(ranks).set(format!("steps={steps}"));
