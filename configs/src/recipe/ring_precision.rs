@@ -15,7 +15,7 @@ pub enum RingPrecision {
 }
 
 impl RingPrecision {
-    /// The bytes of a number on its way, where one of the scores has so many.
+    /// The bytes of a number on its way, where one of the scores has `element_bytes`.
     pub fn bytes_of(self, element_bytes: usize) -> usize {
         match self {
             Self::Full => element_bytes,

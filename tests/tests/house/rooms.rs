@@ -33,7 +33,7 @@ const FORBIDDEN: [(&str, &[&str]); 5] = [
     ("retrieval", &["record", "preflight", "checkpoint", "step", "scoring"]),
     ("agreement", &["record", "step", "scoring"]),
     ("record", &["scoring", "model", "ops"]),
-    ("preflight", &["step", "scoring", "model", "ops"]),
+    ("preflight", &["step", "scoring", "model"]),
     ("checkpoint", &["scoring"]),
 ];
 

@@ -65,7 +65,7 @@ struct Wanted {
 enum Place {
     /// On this one of the GPUs that libtorch sees.
     Gpu(usize),
-    /// On so many ranks over NCCL.
+    /// On this number of ranks over NCCL.
     Ranks(usize),
 }
 
