@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tercet_fixtures::{ModelConfig, RecipeBuilder};
 
 use crate::stand_in::{Ran, StandIn};
@@ -27,7 +27,7 @@ fn lab() -> StandIn {
     lab
 }
 
-fn json(ran: &Ran) -> Value {
+fn printed(ran: &Ran) -> Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}{}", ran.stdout, ran.stderr))
 }
 
@@ -36,7 +36,7 @@ fn rows_batches_and_steps_are_those_of_the_store() {
     let lab = lab();
     let ran = lab.run("plan small.toml --world 2 --json -", "");
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    let plan = json(&ran);
+    let plan = printed(&ran);
     let cells = plan["cells"].as_array().unwrap();
     let figures = |key: &str| cells.iter().map(|cell| cell[key].as_u64().unwrap()).collect::<Vec<_>>();
     assert_eq!((figures("rows"), figures("global_batch")), (vec![12, 18], vec![4, 6]));
@@ -89,8 +89,8 @@ fn a_gpus_plan_is_in_bf16_unless_said_otherwise_and_has_the_runs_peak_beside_it(
 #[test]
 fn given_rates_become_times_and_rank_hours() {
     let lab = lab();
-    let slow = json(&lab.run("plan small.toml --world 2 --flops 1e6 --bandwidth 1e9 --json -", ""));
-    let fast = json(&lab.run("plan small.toml --world 2 --flops 2e6 --bandwidth 2e9 --json -", ""));
+    let slow = printed(&lab.run("plan small.toml --world 2 --flops 1e6 --bandwidth 1e9 --json -", ""));
+    let fast = printed(&lab.run("plan small.toml --world 2 --flops 2e6 --bandwidth 2e9 --json -", ""));
     let secs = |plan: &Value| plan["totals"]["time"]["secs"].as_f64().unwrap();
     assert!((secs(&slow) / secs(&fast) - 2.0).abs() < 1e-9);
     let hours = slow["totals"]["time"]["rank_hours"].as_f64().unwrap();
@@ -108,7 +108,7 @@ fn a_card_has_times_by_length_and_keeps_what_fits() {
     for words in ["predicted: a step's time", "assumed, for nobody has measured this card", "GPU memory", "GPU-hours"] {
         assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
     }
-    let plan = |words: &str| json(&lab.run(&format!("plan small.toml --world 2 {words} --json -"), ""));
+    let plan = |words: &str| printed(&lab.run(&format!("plan small.toml --world 2 {words} --json -"), ""));
     let [a100, h200] = ["--gpu a100-80", "--gpu h200"].map(plan);
     assert_eq!(
         (&a100["device"], &a100["precision"], &a100["rates"]["card"]),
@@ -143,17 +143,31 @@ fn a_card_has_times_by_length_and_keeps_what_fits() {
 #[test]
 fn a_cards_own_measurements_replace_what_is_assumed() {
     let lab = lab();
-    let report = r#"{"format": 1, "small": false, "shape": "XLM-RoBERTa-large", "parts": [
-        {"name": "device", "figures": {"nvidia_smi": "name, driver\nNVIDIA H100 80GB HBM3, 580\n"}},
-        {"name": "speed", "figures": {"bench": {"512": {"peak_flops_per_sec": 7e14, "median": {
-            "tokens": 65280.0, "step_secs": 0.6, "phase_secs": {"forward": 0.2, "backward": 0.3}}}}}}]}"#;
-    std::fs::write(lab.path("report.json"), report).unwrap();
-    let plan = json(&lab.run("plan small.toml --world 2 --measured report.json --json -", ""));
+    let step = json!({"tokens": 65_280.0, "step_secs": 0.6, "cpu_secs": 0.6, "tokens_per_sec": 108_800.0,
+        "model_flops": 1e14, "peak_share": 0.3, "phase_secs": {"forward": 0.2, "backward": 0.3}});
+    let bench = json!({"recipe": "speed", "world_size": 1, "threads": 1, "precision": "bf16", "num_parameters": 5.7e8,
+        "peak_flops_per_sec": 7e14, "libtorch_flops_per_sec": 7e14, "median": step, "steps": [step],
+        "peak_rss_bytes": 1e9, "device_peak_bytes": 1e10, "planned_device_bytes": 1e10});
+    let part = |name: &str, figures: Value| {
+        json!({"name": name, "question": "?", "outcome": "ok", "why": [],
+        "left_out": [], "secs": 1.0, "limit_secs": 2, "figures": figures})
+    };
+    let config = json!({"model_type": "xlm-roberta", "vocab_size": 250_002, "hidden_size": 1024,
+        "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096, "pad_token_id": 1,
+        "max_position_embeddings": 8194, "type_vocab_size": 1});
+    let report = json!({"format": 2, "tercet": "0", "small": false, "all_right": true, "began": 0, "secs": 1.0,
+        "shape": "XLM-RoBERTa-large", "cpu_numbers": {}, "config": config,
+        "timed": {"query_len": 64, "group_size": 2, "sub_batch_tokens": 16_384},
+        "parts": [part("device", json!({"card": "NVIDIA H100 80GB HBM3"})),
+                  part("speed", json!({"bench": {"512": bench}}))]});
+    let report = report.to_string();
+    std::fs::write(lab.path("report.json"), &report).unwrap();
+    let plan = printed(&lab.run("plan small.toml --world 2 --measured report.json --json -", ""));
     assert_eq!(
         (&plan["rates"]["card"], &plan["rates"]["product_flops_per_sec"]),
         (&"h100".into(), &(0.85 * 7e14).into())
     );
-    assert_eq!(plan["rates"]["measured"], serde_json::json!(["matrix products"]));
+    assert_eq!(plan["rates"]["measured"], json!(["matrix products"]));
     assert_eq!(plan["compared"][0]["measured_tokens_per_sec"], 65280.0 / 0.6);
     let ran = lab.run("plan small.toml --world 2 --measured report.json", "");
     assert!(ran.stdout.contains("measured: matrix products; the others are assumed"), "{}", ran.stdout);
@@ -181,7 +195,7 @@ fn rates_are_measured_by_the_ranks() {
     let measured = r#"[ "$1" = measure ] || exit 9
         echo '{"product_flops_per_sec": 4e6, "num_texts": 2, "text_len": 5, "encoder_secs": 0.5, "update_secs": 0.25,
                "all_reduce_bytes_per_sec": 0.0, "ring_bytes_per_sec": 1.0}' | tr -d '\n'"#;
-    let plan = json(&lab.run("plan small.toml --measure --json -", measured));
+    let plan = printed(&lab.run("plan small.toml --measure --json -", measured));
     assert_eq!(plan["rates"]["update_secs"], 0.25);
     // Three times the forward pass of two texts of 5 tokens, all heads: by hand in flops.rs.
     let forward = 2.0 * (10.0 * 1024.0 + 32.0 * 50.0) + 10.0 * (16.0 + 128.0);
@@ -261,7 +275,7 @@ fn texts_alone_are_planned_under_a_preset_that_pre_trains() {
     std::fs::write(lab.path("stage1.toml"), recipe.to_string()).unwrap();
     let ran = lab.run("plan stage1.toml --world 2 --json -", "");
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    let plan = json(&ran);
+    let plan = printed(&ran);
     let tokens = |cell: usize| plan["cells"][cell]["batch"]["tokens"].as_f64().unwrap();
     assert_eq!((tokens(0), tokens(1)), (4.0 * 5.0, 6.0 * 7.0));
     assert_eq!((&plan["cells"][0]["batch"]["group_size"], &plan["errors"]), (&0.0.into(), &Value::Array(Vec::new())));

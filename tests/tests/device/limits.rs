@@ -6,9 +6,9 @@
 //! few and equally long. The step of stage 3 has the texts that a rank of 24 has there, which make many similarities,
 //! and a miniature for a model: only vectors that are gathered would be more launches in a wide one. Dropout is 0.1.
 //!
-//! Bytes are those that operators read and write beside products and attention, which a card's arithmetic holds up and
-//! not its memory. They follow from the shapes of what an operator is given and gives, as if nothing stayed in a cache,
-//! and are reckoned up linearly, from the model at hand to [`LARGE_TOKENS`] tokens of width [`LARGE_WIDTH`].
+//! Bytes are those that operators of a pass read and write beside products and attention, which a card's arithmetic
+//! holds up and not its memory. They follow from the shapes of what an operator is given and gives, as if nothing stayed
+//! in a cache, and are reckoned up linearly, from the model at hand to [`LARGE_TOKENS`] tokens of width [`LARGE_WIDTH`].
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -41,6 +41,8 @@ struct Texts {
 }
 
 const FEW: Texts = Texts { store: "rows", queries: 4, group: 3, lens: [LEN, LEN] };
+/// As many tokens for the width as are reckoned up to, so that what goes by tokens and what goes by weights grow alike.
+const LONGER: Texts = Texts { store: "rows-longer", queries: 4, group: 3, lens: [32, 32] };
 const STAGE_3: Texts = Texts { store: "rows-3", queries: 48, group: 8, lens: [20, 250] };
 
 impl Texts {
@@ -63,7 +65,7 @@ const KINDS: [Kind; 6] = [
     Kind { name: "copy that blocks", counted: "copy", counts: |what| what.contains("(blocks") },
     // The thread that sends has itself gathered what it sends.
     Kind { name: "copy made late", counted: "copy", counts: |what| what.contains("(made late)") },
-    Kind { name: "megabytes", counted: "bytes", counts: |what| !is_product(what) },
+    Kind { name: "megabytes", counted: "bytes", counts: passes_over_memory },
 ];
 
 struct Kind {
@@ -79,13 +81,17 @@ impl Kind {
         if self.name != "megabytes" {
             return Some(sum);
         }
-        let scale = (LARGE_TOKENS * LARGE_WIDTH) as f64 / (FEW.num() * LEN * WIDTH) as f64;
+        let scale = (LARGE_TOKENS * LARGE_WIDTH) as f64 / (LONGER.num() * LONGER.lens[1] * WIDTH) as f64;
         part.starts_with("layer ").then(|| (sum as f64 * scale / 1e6).ceil() as i64)
     }
 }
 
-fn is_product(operator: &str) -> bool {
-    ["addmm", "mm", "bmm", "baddbmm"].contains(&operator.split('.').next().unwrap())
+/// Not those of products, nor those of the update, which comes once a step and goes by the weights alone.
+fn passes_over_memory(operator: &str) -> bool {
+    let of_products = ["addmm", "mm", "bmm", "baddbmm"];
+    let of_the_update = ["tercet::adamw", "_foreach_norm", "zero_"];
+    let name = operator.split('.').next().unwrap();
+    !of_products.contains(&name) && !of_the_update.contains(&name)
 }
 
 /// A store, and recipes for models of two and three layers.
@@ -112,7 +118,7 @@ const PLAIN: Step = Step { layers: 2, keeps: true, sub_batches: 1, ranks: 1, bac
 impl Bench {
     fn new() -> Option<Self> {
         let bench = Self { device: StandIn::new(2)?, place: Place::new() };
-        [FEW, STAGE_3].into_iter().for_each(|texts| bench.store(texts));
+        [FEW, LONGER, STAGE_3].into_iter().for_each(|texts| bench.store(texts));
         Some(bench)
     }
 
@@ -179,9 +185,12 @@ impl Bench {
     /// The parts of a step, each by itself.
     fn parts(&self) -> Vec<(&'static str, Counts)> {
         let plain = self.step(PLAIN);
-        let both = self.step(Step { layers: 3, ..PLAIN }).less(&plain);
-        let [three, two] = [3, 2].map(|layers| self.step(Step { layers, keeps: false, ..PLAIN }));
-        let forward = three.less(&two).less(&both);
+        let layer = |keeps| {
+            let [three, two] = [3, 2].map(|layers| self.step(Step { layers, keeps, texts: LONGER, ..PLAIN }));
+            three.less(&two)
+        };
+        let both = layer(true);
+        let forward = layer(false).less(&both);
         vec![
             ("layer backward", both.less(&forward)),
             ("layer forward", forward),
