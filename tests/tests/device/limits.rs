@@ -7,8 +7,9 @@
 //! and a miniature for a model: only vectors that are gathered would be more launches in a wide one. Dropout is 0.1.
 //!
 //! Bytes are those that operators of a pass read and write beside products and attention, which a card's arithmetic
-//! holds up and not its memory. They follow from the shapes of what an operator is given and gives, as if nothing stayed
-//! in a cache, and are reckoned up linearly, from the model at hand to [`LARGE_TOKENS`] tokens of width [`LARGE_WIDTH`].
+//! holds up and not its memory. They follow from the shapes of what an operator is given and gives, as if nothing
+//! stayed in a cache, and are reckoned up linearly, from the model at hand to [`LARGE_TOKENS`] tokens of width
+//! [`LARGE_WIDTH`].
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
