@@ -13,9 +13,10 @@ use tercet_protocol::says::dry_run::IndexSample;
 use tercet_retrieval::{BlockBuilder, Encoding};
 
 use crate::files::CommandError;
+use crate::retrieval::blocks::blocks;
 use crate::retrieval::corpus::{CorpusFiles, Passage, Survey};
 use crate::retrieval::passages::{Waiting, new_block};
-use crate::retrieval::texts::{TextEncoder, blocks};
+use crate::retrieval::texts::TextEncoder;
 
 /// Texts that a rank encodes before the clock starts.
 const WARM_UP: usize = 4;

@@ -26,8 +26,9 @@ use crate::files::atomic::AtomicFile;
 use crate::files::output::must_be_free;
 use crate::files::records::{TextRecord, for_each_line, for_each_line_of, like_an_id};
 use crate::model::representation::{Heads, offsets};
+use crate::retrieval::blocks::{BLOCK_BYTES, blocks};
 use crate::retrieval::prefixes;
-use crate::retrieval::texts::{BLOCK_BYTES, EncoderOptions, TextEncoder, blocks};
+use crate::retrieval::texts::{EncoderOptions, TextEncoder};
 use crate::retrieval::vectors::{TextVectors, floats, share};
 
 /// Blocks of representations that may wait for a thread to write them.

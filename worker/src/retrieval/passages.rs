@@ -3,8 +3,9 @@
 use tercet_retrieval::{BlockBuilder, Encoding, TokenWeights};
 use tercet_sampler::{TextTokenizer, text_id};
 
+use super::blocks::{BLOCK_BYTES, Tokenised};
 use super::corpus::Passage;
-use super::texts::{BLOCK_BYTES, Stretch, TextEncoder, Tokenised};
+use super::texts::{Stretch, TextEncoder};
 use super::vectors::{floats, token_weights};
 use crate::files::CommandError;
 use crate::model::representation::Heads;

@@ -1,7 +1,7 @@
 //! Texts → token ids → representations in host memory: what every command on texts begins with.
 
 use std::num::NonZeroUsize;
-use std::ops::{Deref, Range};
+use std::ops::Deref;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::mpsc::sync_channel;
@@ -13,6 +13,7 @@ use tercet_configs::{CpuMatmul, Pooling, Precision, Prompts};
 use tercet_retrieval::{Contents, Encoding, Stored, WeightsOf};
 use tercet_sampler::{SubBatchLimit, TextInput, TextTokenizer, text_id};
 
+use super::blocks::{BLOCK_BYTES, Tokenised, blocks};
 use super::mcls::frame_with_cls;
 use super::vectors::{TextVectors, gather, share};
 use crate::agreement::matmul::{self, Needs};
@@ -23,10 +24,6 @@ use crate::model::encode::encode_texts;
 use crate::model::representation::Heads;
 use crate::model::{M3Model, ModelOptions};
 use crate::tensors::checksum::checksum;
-
-/// Texts whose representations lie in device memory at a time, in bytes of text: some 300,000 tokens, which is about
-/// 1 GB of vectors in a model 1024 wide.
-pub const BLOCK_BYTES: usize = 1 << 20;
 
 /// Stretches whose tokens may be there before the encoder comes to them.
 pub const STRETCHES_AHEAD: usize = 2;
@@ -346,34 +343,6 @@ fn tell_of_empty(own: usize, ranks: &dyn Collective) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The tokens of texts that will be encoded together.
-pub struct Tokenised {
-    /// Of each text, behind what stands before it; special tokens excepted.
-    contents: Vec<Vec<u32>>,
-    /// How many of the texts are blank or without a token.
-    num_empty: usize,
-}
-
-impl Tokenised {
-    /// Of `texts` with `prompt` directly before each.
-    ///
-    /// # Errors
-    /// A text that the tokenizer cannot take.
-    pub fn of(tokenizer: &TextTokenizer, prompt: &str, texts: &[&str]) -> anyhow::Result<Self> {
-        let contents = match prompt {
-            "" => tokenizer.encode_contents(texts)?,
-            prompt => {
-                let prompted: Vec<String> = texts.iter().map(|text| format!("{prompt}{text}")).collect();
-                tokenizer.encode_contents(&prompted)?
-            }
-        };
-        // With a prompt they are not without tokens, but no less empty.
-        let is_empty = |(text, content): (&&str, &Vec<u32>)| content.is_empty() || text.trim().is_empty();
-        let num_empty = texts.iter().zip(&contents).filter(|pair| is_empty(*pair)).count();
-        Ok(Self { contents, num_empty })
-    }
-}
-
 /// Texts that were encoded together.
 #[derive(Debug)]
 pub struct Stretch {
@@ -381,33 +350,4 @@ pub struct Stretch {
     pub vectors: TextVectors,
     /// How many of them are blank or without a token.
     pub num_empty: usize,
-}
-
-/// Consecutive ranges of at most `max_bytes` of text; a longer text makes a range of its own.
-pub fn blocks(texts: &[&str], max_bytes: usize) -> Vec<Range<usize>> {
-    let mut blocks = Vec::new();
-    let (mut start, mut bytes) = (0, 0);
-    for (i, text) in texts.iter().enumerate() {
-        if i > start && bytes + text.len() > max_bytes {
-            blocks.push(start..i);
-            (start, bytes) = (i, 0);
-        }
-        bytes += text.len();
-    }
-    if start < texts.len() {
-        blocks.push(start..texts.len());
-    }
-    blocks
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blocks_cover_everything_in_order() {
-        assert_eq!(blocks(&["xx", "xx", "xx", "xxxxx", "y"], 4), [0..2, 2..3, 3..4, 4..5]);
-        assert_eq!(blocks(&["x", "", "yyyy"], 4), [0..2, 2..3]);
-        assert!(blocks(&[], 4).is_empty());
-    }
 }

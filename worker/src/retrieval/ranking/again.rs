@@ -16,7 +16,8 @@ use super::merge::merged;
 use super::queries::Vectors;
 use crate::model::representation::Heads;
 use crate::ops::inner_products::best_products;
-use crate::retrieval::texts::{BLOCK_BYTES, Stretch};
+use crate::retrieval::blocks::BLOCK_BYTES;
+use crate::retrieval::texts::Stretch;
 use crate::retrieval::vectors::floats;
 
 /// Documents of a stretch at most.

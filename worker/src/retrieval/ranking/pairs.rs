@@ -13,7 +13,8 @@ use super::engine::Search;
 use super::queries::Vectors;
 use crate::model::representation::Heads;
 use crate::ops::inner_products::products;
-use crate::retrieval::texts::{BLOCK_BYTES, TextEncoder, blocks};
+use crate::retrieval::blocks::{BLOCK_BYTES, blocks};
+use crate::retrieval::texts::TextEncoder;
 use crate::retrieval::vectors::floats;
 
 /// Scores by a weighted sum of a model's heads.
