@@ -40,11 +40,16 @@ pub(crate) fn end_on_panic(place: &Place, end: fn(ExitCode)) {
 fn tell(place: &Place, failure: Option<CardFailure>, print: impl FnOnce()) -> ExitCode {
     let Some(failure) = failure else {
         print();
-        eprintln!("tercet-worker: {place}: panicked: this is a bug; ending every rank of the job");
+        say(&format!("tercet-worker: {place}: panicked: this is a bug; ending every rank of the job\n"));
         return ExitCode::Bug;
     };
-    eprintln!("tercet-worker: {}", line(place, card::own(), &failure));
+    say(&format!("tercet-worker: {}\n", line(place, card::own(), &failure)));
     failure.code
+}
+
+/// Writes a line in one piece: ranks, and mpirun itself, may speak at the same time.
+fn say(line: &str) {
+    eprint!("{line}");
 }
 
 /// `rank 5/8 gpu04, GPU 5: out of memory: CUDA out of memory. Tried to allocate 2.00 GiB: set memory_budget …`

@@ -23,9 +23,9 @@ pub struct DealtBatch {
 /// One rank's share of a batch as lengths: tokens of its texts as they will be encoded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ShareLens {
-    /// Of each query. `[Q]`
+    /// Each query's length. `[Q]`
     pub queries: Vec<usize>,
-    /// Of each passage. `[Q·G]`
+    /// Each passage's length. `[Q·G]`
     pub passages: Vec<usize>,
     /// Positives of all its rows, the ones that were not chosen included.
     pub num_positives: usize,

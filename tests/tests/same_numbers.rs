@@ -55,7 +55,7 @@ const PRETRAINING: Objective = Objective {
 
 /// What is trained for, and with what.
 struct Objective {
-    /// Of the loss.
+    /// The loss's preset.
     preset: &'static str,
     recipe: &'static str,
     tokenizer: &'static str,

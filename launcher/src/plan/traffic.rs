@@ -22,11 +22,11 @@ pub struct StepTraffic {
     pub all_reduce_bytes: f64,
     /// Handed to the ring: passage blocks, and their gradients.
     pub ring_bytes: f64,
-    /// Of these, passage blocks on both trips.
+    /// `ring_bytes`' part: passage blocks on both trips.
     pub ring_block_bytes: f64,
-    /// Of these, the blocks' gradients.
+    /// `ring_bytes`' part: the blocks' gradients.
     pub ring_gradient_bytes: f64,
-    /// Of these, score matrices that a two-way loss transposes.
+    /// `ring_bytes`' part: score matrices that a two-way loss transposes.
     pub ring_score_bytes: f64,
     /// Handed to all-gathers: counts, how long the passages' parts are, and what the texts' identities are.
     pub gather_bytes: f64,

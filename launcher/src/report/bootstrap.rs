@@ -85,7 +85,7 @@ fn middle(samples: &[Vec<f64>], num: usize) -> Vec<Option<Interval>> {
     (0..num).map(column).collect()
 }
 
-/// Of `sorted` values, linear between two of them.
+/// The quantile of `sorted` values, linear between two of them.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let (below, part) = (place.floor() as usize, place.fract());

@@ -16,7 +16,7 @@ pub const PRECISIONS: [&str; 3] = ["fp64", "fp32", "bf16"];
 pub struct Case {
     /// What it is called.
     pub name: &'static str,
-    /// Of the wide model; else of the golden one.
+    /// Whether it is the wide model; else it is the golden one.
     pub wide: bool,
     /// What differs from the recipe.
     pub settings: &'static [&'static str],

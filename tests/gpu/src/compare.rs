@@ -9,13 +9,13 @@ const SMALL_GRADIENT: f64 = 1e-3;
 /// Largest differences, relative.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Distance {
-    /// Of the loss.
+    /// How far the loss is off.
     pub loss: f64,
-    /// Of one of its terms.
+    /// How far one of its terms is off, the worst.
     pub terms: f64,
-    /// Of a head's scores, to the largest of them.
+    /// How far a head's scores are off, as a share of the largest of them.
     pub scores: f64,
-    /// Of a weight's gradient norm.
+    /// How far a weight's gradient norm is off.
     pub gradients: f64,
 }
 

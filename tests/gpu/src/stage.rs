@@ -14,13 +14,13 @@ use crate::sizes::Sizes;
 pub struct Stage {
     /// Tercet's.
     pub programs: Programs,
-    /// Of models and texts.
+    /// The sizes of models and texts.
     pub sizes: Sizes,
     /// A folder for models, texts and runs.
     pub work: PathBuf,
     /// GPUs that libtorch sees.
     pub num_gpus: usize,
-    /// Of the first GPU's memory, when nothing else ran.
+    /// The first GPU's free memory, when nothing else ran.
     pub free_bytes: u64,
     /// What the CPU has computed.
     pub numbers: CpuNumbers,

@@ -180,7 +180,7 @@ pub(crate) struct List<'a> {
 }
 
 impl Lists {
-    /// Of `count` tokens.
+    /// Finds the lists of `count` tokens.
     fn find(
         file: &MappedTensors,
         [offsets, docs, values]: [&'static str; 3],

@@ -11,7 +11,7 @@ const LEN: usize = 5;
 pub struct Shingles(Vec<u64>);
 
 impl Shingles {
-    /// Of `text`.
+    /// Takes `text` apart.
     pub fn of(text: &str) -> Self {
         let mut characters = Vec::with_capacity(text.len());
         for character in text.chars().flat_map(char::to_lowercase) {

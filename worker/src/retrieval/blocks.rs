@@ -10,14 +10,14 @@ pub const BLOCK_BYTES: usize = 1 << 20;
 
 /// The tokens of texts that will be encoded together.
 pub struct Tokenised {
-    /// Of each text, behind what stands before it; special tokens excepted.
+    /// Each text's tokens, behind those that stand before it; special tokens excepted.
     pub contents: Vec<Vec<u32>>,
     /// How many of the texts are blank or without a token.
     pub num_empty: usize,
 }
 
 impl Tokenised {
-    /// Of `texts` with `prompt` directly before each.
+    /// Tokenises `texts`, with `prompt` directly before each.
     ///
     /// # Errors
     /// A text that the tokenizer cannot take.

@@ -19,7 +19,7 @@ pub fn new_block(encoding: &Encoding) -> BlockBuilder {
 #[derive(Default)]
 pub struct Waiting {
     passages: Vec<Passage>,
-    /// Of their texts.
+    /// The length of their texts.
     num_bytes: usize,
 }
 
@@ -58,9 +58,9 @@ impl Waiting {
 /// Passages with their tokens.
 pub struct TokenisedPassages {
     passages: Vec<Passage>,
-    /// Of each, without what stands before it.
+    /// Each passage's tokens, without what stands before it.
     contents: Vec<Vec<u32>>,
-    /// Of each that has a title, without it.
+    /// The tokens of each passage that has a title, without the title.
     untitled: Vec<Vec<u32>>,
     /// What the encoder gets; none where nothing is encoded.
     to_encode: Option<Tokenised>,

@@ -145,7 +145,7 @@ impl Queries {
         Places::All { from, at }
     }
 
-    /// Of each of `ids` whether a query has it, and its column.
+    /// Says of each of `ids` whether a query has it, and its column.
     fn columns(&self, ids: &Tensor) -> (Tensor, Tensor) {
         let column = ids.searchsorted(&self.vocabulary, false, false, "left", None::<&Tensor>);
         let column = column.clamp_max(self.vocabulary.size()[0] - 1);
@@ -166,10 +166,10 @@ struct Tile {
 
 /// Where weights of a block stand in a tile, [count, U].
 enum Places {
-    /// Of the pairs whose tokens the queries share: their indices in the block's weights, int64 `[K]`, and the flat
+    /// Only the pairs whose tokens the queries share: their indices in the block's weights, int64 `[K]`, and the flat
     /// index of each.
     Shared { pairs: Tensor, at: Tensor },
-    /// Of all pairs of the tile, which begin at `from` in the block's weights: the flat index of each, int64; one
+    /// All pairs of the tile, which begin at `from` in the block's weights: the flat index of each, int64; one
     /// behind the last for those that are not shared.
     All { from: i64, at: Tensor },
 }

@@ -54,7 +54,7 @@ struct QueryTile {
 }
 
 impl<'a> Queries<'a> {
-    /// Of `own` queries; `rounds` says that winners are found by rounded vectors.
+    /// Prepares `own` queries; `rounds` says that winners are found by rounded vectors.
     pub fn new(own: &'a MultiVector, rounds: bool) -> Self {
         let (kind, device) = (own.vectors.kind(), own.vectors.device());
         let owners = owners(&own.offsets);

@@ -159,7 +159,7 @@ impl<'a> Blocks<'a> {
         shape.num_texts as i64 * self.own.dense.size()[1] + shape.num_pairs() + shape.num_vectors() * self.vector_dim()
     }
 
-    /// Of a block's numbers in a message.
+    /// What a block's numbers take in a message.
     fn num_bytes(&self, shape: &Shape) -> i64 {
         self.num_floats(shape) * self.travels.elt_size_in_bytes() as i64
     }

@@ -31,9 +31,9 @@ pub struct AdamW {
 /// One of the two running means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// Of gradients.
+    /// AdamW's running mean of gradients.
     Mean,
-    /// Of squared gradients.
+    /// AdamW's running mean of squared gradients.
     Square,
 }
 

@@ -43,7 +43,9 @@ fn rank_side() {
         other => panic!("no test needs {other:?}"),
     };
     if let Err(error) = result {
-        eprintln!("{error:#}");
+        // One write, which mpirun's own words cannot come between: `eprintln` writes piece by piece.
+        let line = format!("{error:#}\n");
+        eprint!("{line}");
         ranks.abort(code_of(&error).code());
     }
 }

@@ -22,7 +22,7 @@ pub struct Card {
     pub memory_bytes_per_sec: f64,
     /// To the other cards of its machine.
     pub nvlink_bytes_per_sec: f64,
-    /// Of a network adapter; NVIDIA's machines of its generation have one for each card.
+    /// A network adapter's rate; NVIDIA's machines of its generation have one for each card.
     pub adapter_bytes_per_sec: f64,
     /// The best products in bfloat16, of what the data sheet says.
     pub best_products: f64,

@@ -13,7 +13,7 @@ pub struct Computed {
     pub backward: f64,
     /// Scores with the loss, and their gradients.
     pub scores: [f64; 2],
-    /// Of `backward`, the last sub-batch, beside which the gradient's sum begins.
+    /// `backward`'s part: the last sub-batch, beside which the gradient's sum begins.
     pub last_backward: f64,
     /// Clipping and AdamW.
     pub update: f64,

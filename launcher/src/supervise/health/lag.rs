@@ -19,7 +19,7 @@ pub struct Lag {
 }
 
 impl Lag {
-    /// Of `world_size` ranks.
+    /// Looks after `world_size` ranks.
     pub fn new(world_size: usize) -> Self {
         Self { looks: 0, looked_at: Duration::ZERO, alone: vec![0; world_size] }
     }

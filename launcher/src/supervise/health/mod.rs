@@ -65,7 +65,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Of `world_size` ranks that are being started; `hang_secs` as in the recipe.
+    /// Looks after `world_size` ranks that are being started; `hang_secs` as in the recipe.
     pub fn new(world_size: usize, hang_secs: f64) -> Self {
         Self {
             hang_secs,

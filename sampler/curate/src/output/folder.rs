@@ -27,7 +27,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Of `files`, imported as `kind`.
+    /// Describes `files`, imported as `kind`.
     ///
     /// # Errors
     /// A file is not there.

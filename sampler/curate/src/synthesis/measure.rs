@@ -18,9 +18,9 @@ const ENDS: [char; 11] = ['.', '!', '?', '。', '！', '？', '؟', '।', '۔',
 /// The unit, and the lengths asked for.
 pub struct Measure {
     tokenizer: Option<TextTokenizer>,
-    /// Of a document.
+    /// A document's bounds.
     pub document: [usize; 2],
-    /// Of a paragraph.
+    /// A paragraph's bounds.
     pub paragraph: [usize; 2],
 }
 

@@ -10,7 +10,7 @@ use tercet_configs::{MatmulLibrary, Precision};
 pub struct Report {
     /// Ranks.
     pub world_size: usize,
-    /// Of each rank.
+    /// Each rank's threads.
     pub threads: usize,
     /// The recipe's, or what was decided for it.
     pub precision: Precision,
@@ -41,7 +41,7 @@ pub struct Report {
 pub struct Step {
     /// By the clock on the wall.
     pub step_secs: f64,
-    /// Of all threads of a rank.
+    /// The seconds of all threads of a rank.
     pub cpu_secs: f64,
     /// By phase; they sum to `step_secs`, on a GPU nearly: it is the GPU's own time.
     pub phase_secs: BTreeMap<String, f64>,

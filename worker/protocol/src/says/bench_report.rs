@@ -14,7 +14,7 @@ pub struct Report {
     pub recipe: String,
     /// Ranks.
     pub world_size: usize,
-    /// Of each rank.
+    /// Each rank's threads.
     pub threads: usize,
     /// The recipe's, or what was decided for it.
     pub precision: Precision,
@@ -41,18 +41,18 @@ pub struct Report {
 pub struct StepReport {
     /// By the clock on the wall.
     pub step_secs: f64,
-    /// Of all threads of a rank, the ranks' mean.
+    /// All threads' seconds in a rank, the ranks' mean.
     pub cpu_secs: f64,
     /// Sums to `step_secs`.
     pub phase_secs: BTreeMap<String, f64>,
-    /// Of all ranks.
+    /// All ranks' tokens.
     pub tokens: f64,
-    /// Of all ranks.
+    /// All ranks' tokens per second.
     #[serde(deserialize_with = "figure")]
     pub tokens_per_sec: f64,
-    /// Of all ranks.
+    /// All ranks' operations.
     pub model_flops: f64,
-    /// Of what all ranks' matrix products would have done in the time.
+    /// The share of what all ranks' matrix products would have done in the time.
     #[serde(deserialize_with = "figure")]
     pub peak_share: f64,
 }

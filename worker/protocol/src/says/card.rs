@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::bench_report;
 use super::probe::Attention;
 
-/// Of the report's form; another number is another form.
+/// The number of the report's form; another number is another form.
 pub const FORMAT: u32 = 2;
 
 /// The part that says what the machine is.
@@ -119,13 +119,13 @@ impl Outcome {
 /// A part's figures: those that a plan is made with, and others by name.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
-    /// Of [`DEVICE`]: the first card, as the driver calls it.
+    /// Found by [`DEVICE`]: the first card, as the driver calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card: Option<String>,
-    /// Of [`ATTENTION`].
+    /// Found by [`ATTENTION`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attention: Vec<Attention>,
-    /// Of [`COLLECTIVES`]: bytes per second of a large sum over the machine's cards, as each rank measured it.
+    /// Found by [`COLLECTIVES`]: bytes per second of a large sum over the machine's cards, as each rank measured it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub all_reduce_bytes_per_sec: Vec<f64>,
     /// What `tercet bench` said; of [`SPEED`] by the tokens of a text.

@@ -10,7 +10,7 @@ pub struct Report {
     pub num_gpus: usize,
     /// What the figures are of.
     pub device: String,
-    /// Of the GPU, as the driver says; None on a CPU.
+    /// The GPU's free memory, as the driver says; None on a CPU.
     pub free_bytes: Option<u64>,
     /// One for each precision, length, and with and without dropout.
     pub attention: Vec<Attention>,
@@ -19,13 +19,13 @@ pub struct Report {
 /// Attention of texts of nearly one length, forward and backward, as a layer calls it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attention {
-    /// Of queries, keys and values.
+    /// The precision of queries, keys and values.
     pub precision: Precision,
     /// Texts.
     pub texts: usize,
     /// Tokens of the longest; the others have a token less.
     pub len: usize,
-    /// Of probabilities.
+    /// The share of probabilities that is dropped.
     pub dropout: f64,
     /// What attended: libtorch's `flash`, `own`, or, where neither serves, the slow `reference`.
     pub kernel: String,

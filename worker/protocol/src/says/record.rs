@@ -38,7 +38,7 @@ pub struct StepRecord {
     /// Before clipping.
     #[serde(deserialize_with = "figure")]
     pub grad_norm: f64,
-    /// Of all ranks.
+    /// All ranks' tokens.
     pub tokens: u64,
     /// Per second, all ranks together.
     #[serde(deserialize_with = "figure")]
@@ -55,7 +55,7 @@ pub struct StepRecord {
     /// The slowest rank's.
     #[serde(deserialize_with = "figure")]
     pub step_secs: f64,
-    /// Of all steps so far that made an update, each counted once.
+    /// The seconds of all steps so far that made an update, each counted once.
     #[serde(deserialize_with = "figure")]
     pub useful_secs: f64,
     /// These seconds' share of the time since the run first began.
@@ -137,7 +137,7 @@ pub struct RankShares {
     pub rows: Vec<i64>,
     /// Real tokens.
     pub tokens: Vec<i64>,
-    /// Of the rows' data sets and numbers, in hexadecimal.
+    /// A checksum of the rows' data sets and numbers, in hexadecimal.
     pub rows_checksum: Vec<String>,
     /// Resident memory.
     pub rss_bytes: Vec<i64>,

@@ -15,8 +15,8 @@ pub struct Report {
     pub loss: Option<f64>,
     /// Its parts by name ([`TERMS`]), each before its weight.
     pub terms: BTreeMap<String, Option<f64>>,
-    /// Of every head, and of them together, divided by the temperature; a row for each query, a column for each
-    /// passage.
+    /// The scores by every head, and by them together, divided by the temperature; a row for each query, a column for
+    /// each passage.
     pub scores: BTreeMap<String, Vec<Vec<Option<f64>>>>,
     /// Query-passage pairs that were left out of the loss.
     #[serde(default)]
@@ -26,7 +26,7 @@ pub struct Report {
     pub counts: BTreeMap<String, i64>,
     /// By the weight's name.
     pub param_grad_norm: BTreeMap<String, Option<f64>>,
-    /// Of all weights together.
+    /// The norm of the gradient of all weights together.
     pub total_grad_norm: Option<f64>,
     /// Ranks.
     pub world_size: usize,

@@ -16,7 +16,7 @@ const MOST_BYTES: usize = 64 << 20;
 pub(super) struct Passages<'a> {
     pub index: &'a Index,
     texts: HashMap<u32, String>,
-    /// Of all texts that are kept.
+    /// The length of all texts that are kept.
     bytes: usize,
 }
 
@@ -26,7 +26,7 @@ impl<'a> Passages<'a> {
         Self { index, texts: HashMap::new(), bytes: 0 }
     }
 
-    /// Of `doc`.
+    /// The text of `doc`, read once.
     pub fn text(&mut self, doc: u32) -> anyhow::Result<&str> {
         if !self.texts.contains_key(&doc) {
             let text = self.index.text(doc)?;
@@ -53,7 +53,7 @@ pub(super) struct Sieve<'a> {
 }
 
 impl<'a> Sieve<'a> {
-    /// Of `row`, whose positives have these scores if they are needed.
+    /// A sieve for `row`, whose positives have these scores if they are needed.
     ///
     /// # Errors
     /// The reason: its answers are none.

@@ -92,9 +92,9 @@ struct Saved<'a, E> {
 
 /// The gradients that the backward pass computes.
 struct Gradients<'a, E> {
-    /// Of the residual, [T, d].
+    /// The residual's, `[T, d]`.
     residual: &'a mut [E],
-    /// Of the linear map's result, [T, d]; none where it is the residual's, without dropout.
+    /// The linear map's result's, `[T, d]`; none where it is the residual's, without dropout.
     linear: Option<&'a mut [E]>,
     /// Is added to those of the norm's weight, of its bias and of the linear map's bias, `[d]` each.
     sums: [&'a mut [f32]; 3],

@@ -104,9 +104,9 @@ impl Search<'_> {
     }
 }
 
-/// Of each of `docs` its score with each of the `queries` that `asking` names: the mean over the query's vectors of the
-/// best inner product with the document's; 0 where either has none. Vectors go to the `device` together, and scores
-/// come back so.
+/// For each of `docs`, its score with each of the `queries` that `asking` names: the mean over the query's vectors of
+/// the best inner product with the document's; 0 where either has none. Vectors go to the `device` together, and
+/// scores come back so.
 pub(super) fn late_interaction(
     queries: &[Tensor],
     asking: &[Vec<usize>],

@@ -38,9 +38,9 @@ pub enum Masks {
 /// What is hidden of given texts.
 #[derive(Debug, Default)]
 pub struct GivenMasks {
-    /// Of all texts.
+    /// The hidden words of all texts.
     pub words: HiddenWords,
-    /// Of each text, for the decoder.
+    /// Each text's hidden places, for the decoder.
     pub places: Vec<HiddenPlaces>,
 }
 
@@ -252,8 +252,9 @@ mod tests {
         std::iter::once(0).chain((0..len - 2).map(word)).chain([2]).collect()
     }
 
-    /// Of `texts` texts of `len` tokens: the shares of tokens that are labels, and of places that a set hides; how
-    /// often a label is shown as the mask token, as another word, and as it is; how often a set hides the first place.
+    /// Draws for `texts` texts of `len` tokens: the shares of tokens that are labels, and of places that a set hides;
+    /// how often a label is shown as the mask token, as another word, and as it is; how often a set hides the first
+    /// place.
     fn statistics(section: &PretrainSection, len: usize, texts: u64) -> ([f64; 2], [f64; 3], f64) {
         let drawing = Drawing::new(section, &SPECIAL, VOCABULARY, &[]);
         let ids = text(len);
