@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,10 @@ use tercet_retrieval::{
 };
 use tercet_sampler::TextTokenizer;
 
+use super::ahead::AHEAD;
 use super::corpus::{CorpusFiles, Grain, Passage, Survey};
 use super::passages::{TokenisedPassages, Waiting, new_block};
-use super::texts::{STRETCHES_AHEAD, TextEncoder};
+use super::texts::TextEncoder;
 use crate::files::CommandError;
 use crate::files::atomic::{AtomicFile, write_atomically};
 use crate::files::output::must_be_free;
@@ -44,19 +45,8 @@ pub fn make_index(
     let settings = Settings::new(encoder.weights_of(), survey.corpus.clone(), encoding);
     let missing = begin(out, &settings, ranks)?;
     let own: Vec<usize> = missing.into_iter().skip(ranks.rank()).step_by(ranks.world_size()).collect();
-    let mut work = Work {
-        out,
-        encoder,
-        encoding: &settings.encoding,
-        tells: ranks.rank() == 0,
-        told: Instant::now(),
-        own: &own,
-        done: 0,
-        num_empty: 0,
-        builder: new_block(&settings.encoding),
-    };
-    work.make_blocks(files, survey)?;
-    let num_empty = ranks_sum(ranks, work.num_empty)?;
+    let work = Work { out, encoder, encoding: &settings.encoding, tells: ranks.rank() == 0, own: &own };
+    let num_empty = ranks_sum(ranks, work.make_blocks(files, survey)?)?;
     let manifest = match ranks.rank() {
         0 => Some(finish(out, settings, num_empty)?),
         _ => None,
@@ -173,25 +163,20 @@ struct Work<'a> {
     encoder: &'a TextEncoder<'a>,
     encoding: &'a Encoding,
     tells: bool,
-    told: Instant,
     /// Their numbers, ascending.
     own: &'a [usize],
-    /// How many of them are written.
-    done: usize,
-    num_empty: usize,
-    /// The block that is being made.
-    builder: BlockBuilder,
 }
 
 impl Work<'_> {
-    /// Reads the corpus as far as is needed, and writes the blocks. A thread reads ahead, and makes the texts' tokens.
-    fn make_blocks(&mut self, files: &CorpusFiles, survey: &Survey) -> anyhow::Result<()> {
+    /// Reads the corpus as far as is needed, and writes the blocks; how many passages are blank or without a token. One
+    /// thread reads ahead and makes the texts' tokens, another writes a block while the next is made.
+    fn make_blocks(&self, files: &CorpusFiles, survey: &Survey) -> anyhow::Result<usize> {
         if self.own.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let (encoder, encoding) = (self.encoder, self.encoding);
         thread::scope(|scope| {
-            let (read, coming) = sync_channel(STRETCHES_AHEAD);
+            let (read, coming) = sync_channel(AHEAD);
             let reading = Reading {
                 tokenizer: encoder.tokenizer(),
                 encoding,
@@ -204,29 +189,51 @@ impl Work<'_> {
                 read,
             };
             let reading = scope.spawn(move || reading.run(files));
-            for (passages, is_last) in coming {
-                self.num_empty += passages.encode(encoder, encoding, &mut self.builder)?;
-                if is_last {
-                    self.write()?;
-                }
-            }
-            reading.join().expect("a panic ends the process")
+            // Handed over when the one before is written: two are in memory.
+            let (made, to_write) = sync_channel(0);
+            let (out, own, tells) = (self.out, self.own, self.tells);
+            let writing = scope.spawn(move || write(out, own, tells, to_write));
+            let encoded = self.encode(coming, made);
+            // Whoever fails stops the others, and comes before them here.
+            writing.join().expect("a panic ends the process")?;
+            let num_empty = encoded?;
+            reading.join().expect("a panic ends the process")?;
+            Ok(num_empty)
         })
     }
 
-    fn write(&mut self) -> Result<(), CommandError> {
-        let block = std::mem::replace(&mut self.builder, new_block(self.encoding));
-        let path = self.out.join(BLOCKS).join(block_name(self.own[self.done]));
+    /// Gives the blocks of `coming` to `made`; how many passages are blank or without a token.
+    fn encode(
+        &self,
+        coming: Receiver<(TokenisedPassages, bool)>,
+        made: SyncSender<BlockBuilder>,
+    ) -> anyhow::Result<usize> {
+        let (mut num_empty, mut block) = (0, new_block(self.encoding));
+        for (passages, is_last) in coming {
+            num_empty += passages.encode(self.encoder, self.encoding, &mut block)?;
+            if is_last {
+                let whole = std::mem::replace(&mut block, new_block(self.encoding));
+                made.send(whole).map_err(|_| anyhow::anyhow!("nobody writes"))?;
+            }
+        }
+        Ok(num_empty)
+    }
+}
+
+/// Writes the blocks whose numbers are `own` into the index `out`, as they come.
+fn write(out: &Path, own: &[usize], tells: bool, blocks: Receiver<BlockBuilder>) -> Result<(), CommandError> {
+    let mut told = Instant::now();
+    for (done, (number, block)) in (1..).zip(own.iter().zip(blocks)) {
+        let path = out.join(BLOCKS).join(block_name(*number));
         let mut file = AtomicFile::create(&path)?;
         block.write(&mut file).map_err(CommandError::file(&path))?;
         file.replace()?;
-        self.done += 1;
-        if self.tells && self.told.elapsed() > TELL_EVERY {
-            self.told = Instant::now();
-            tracing::info!("{} of this rank's {} blocks are written", self.done, self.own.len());
+        if tells && told.elapsed() > TELL_EVERY {
+            told = Instant::now();
+            tracing::info!("{done} of this rank's {} blocks are written", own.len());
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// What a rank reads of the corpus, ahead of the encoder.

@@ -9,6 +9,7 @@
 //!
 //! Formats and what needs no tensors are the crate `tercet_retrieval`'s.
 
+mod ahead;
 pub mod blocks;
 pub mod corpus;
 pub mod indexing;

@@ -4,8 +4,6 @@ use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::mpsc::sync_channel;
-use std::thread;
 
 use tch::{Device, Kind};
 use tercet_cluster::{Collective, ReduceOp};
@@ -13,6 +11,7 @@ use tercet_configs::{CpuMatmul, Pooling, Precision, Prompts};
 use tercet_retrieval::{Contents, Encoding, Stored, WeightsOf};
 use tercet_sampler::{SubBatchLimit, TextInput, TextTokenizer, text_id};
 
+use super::ahead::ahead;
 use super::blocks::{BLOCK_BYTES, Tokenised, blocks};
 use super::mcls::frame_with_cls;
 use super::vectors::{TextVectors, gather, share};
@@ -24,9 +23,6 @@ use crate::model::encode::encode_texts;
 use crate::model::representation::Heads;
 use crate::model::{M3Model, ModelOptions};
 use crate::tensors::checksum::checksum;
-
-/// Stretches whose tokens may be there before the encoder comes to them.
-pub const STRETCHES_AHEAD: usize = 2;
 
 /// How a model's folder is used, where there is a choice.
 #[derive(Debug, Clone, Copy)]
@@ -236,17 +232,8 @@ impl<'a> TextEncoder<'a> {
     ) -> anyhow::Result<()> {
         self.check_room(prompt, max_len)?;
         let tokenizer = &*self.tokenizer;
-        thread::scope(|scope| {
-            let (tokens, coming) = sync_channel(STRETCHES_AHEAD);
-            scope.spawn(move || {
-                let stretches =
-                    lists.iter().flat_map(|list| blocks(list, BLOCK_BYTES).into_iter().map(|own| &list[own]));
-                for stretch in stretches {
-                    if tokens.send(Tokenised::of(tokenizer, prompt, stretch)).is_err() {
-                        return; // nobody waits for more
-                    }
-                }
-            });
+        let stretches = lists.iter().flat_map(|list| blocks(list, BLOCK_BYTES).into_iter().map(|own| &list[own]));
+        ahead(stretches.map(|stretch| Tokenised::of(tokenizer, prompt, stretch)), |coming| {
             for list in lists {
                 let mut parts = Vec::new();
                 let mut num_empty = 0;
@@ -265,22 +252,8 @@ impl<'a> TextEncoder<'a> {
         })
     }
 
-    /// As [`encode_lists`](Self::encode_lists), of a stretch of texts that go through the encoder together, in at most
+    /// As [`encode_lists`](Self::encode_lists), of texts that go through the encoder together, in at most
     /// [`BLOCK_BYTES`]. What comes out depends on these texts alone, not on ranks; nobody else need call it.
-    ///
-    /// # Errors
-    /// As there, but for the prompt, which [`check_room`](Self::check_room) looks at.
-    pub fn encode_stretch(
-        &self,
-        prompt: &str,
-        texts: &[&str],
-        max_len: usize,
-        heads: Heads,
-    ) -> anyhow::Result<Stretch> {
-        self.encode_tokenised(&Tokenised::of(&self.tokenizer, prompt, texts)?, max_len, heads)
-    }
-
-    /// As [`encode_stretch`](Self::encode_stretch), of texts whose tokens are there.
     ///
     /// # Errors
     /// A tokenizer that does not fit the model, or representations that are not numbers.

@@ -16,7 +16,8 @@ use super::merge::merged;
 use super::queries::Vectors;
 use crate::model::representation::Heads;
 use crate::ops::inner_products::best_products;
-use crate::retrieval::blocks::BLOCK_BYTES;
+use crate::retrieval::ahead::ahead;
+use crate::retrieval::blocks::{BLOCK_BYTES, Tokenised};
 use crate::retrieval::texts::Stretch;
 use crate::retrieval::vectors::floats;
 
@@ -38,9 +39,20 @@ impl Search<'_> {
         }
         let wanted: Vec<(u32, Vec<Asker>)> = wanted.into_iter().collect();
         let mut found = [vec![Vec::new(); dense.len()], vec![Vec::new(); dense.len()]];
-        for stretch in self.stretches(&wanted).into_iter().skip(self.ranks.rank()).step_by(self.ranks.world_size()) {
-            self.score_stretch(vectors, &wanted[stretch], &mut found)?;
-        }
+        let stretches = self.stretches(&wanted);
+        let own = || stretches.iter().skip(self.ranks.rank()).step_by(self.ranks.world_size());
+        let (index, tokenizer) = (self.index, self.encoder.tokenizer());
+        let tokenised = |stretch: &Range<usize>| {
+            let texts = wanted[stretch.clone()].iter().map(|(doc, _)| index.text(*doc));
+            let texts = texts.collect::<Result<Vec<String>, _>>()?;
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            Tokenised::of(tokenizer, &index.settings().encoding.passage_prompt, &texts)
+        };
+        ahead(own().map(tokenised), |coming| {
+            own().zip(coming).try_for_each(|(stretch, tokenised)| {
+                self.score_stretch(vectors, (&wanted[stretch.clone()], &tokenised?), &mut found)
+            })
+        })?;
         let [multi_vector, all] = found;
         Ok([self.in_order(multi_vector)?, self.in_order(all)?])
     }
@@ -67,15 +79,12 @@ impl Search<'_> {
     fn score_stretch(
         &self,
         vectors: &Vectors,
-        wanted: &[(u32, Vec<Asker>)],
+        (wanted, texts): (&[(u32, Vec<Asker>)], &Tokenised),
         found: &mut [Vec<Vec<Hit>>; 2],
     ) -> anyhow::Result<()> {
-        let texts: Vec<String> = wanted.iter().map(|(doc, _)| self.index.text(*doc)).collect::<Result<_, _>>()?;
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let encoding = &self.index.settings().encoding;
         let heads = Heads { lexical: false, multi_vector: true };
-        let Stretch { vectors: docs, .. } =
-            self.encoder.encode_stretch(&encoding.passage_prompt, &texts, encoding.passage_max_len, heads)?;
+        let max_len = self.index.settings().encoding.passage_max_len;
+        let Stretch { vectors: docs, .. } = self.encoder.encode_tokenised(texts, max_len, heads)?;
         let weights = self.lists.all_weights.0.map(|weight| weight as f32);
         let asking: Vec<Vec<usize>> =
             wanted.iter().map(|(_, askers)| askers.iter().map(|(query, _)| *query).collect()).collect();

@@ -3,6 +3,8 @@
 //! Queries are encoded together, and passages in stretches. What comes out depends on the given texts alone.
 
 use std::collections::HashMap;
+use std::iter::once;
+use std::ops::Range;
 
 use tch::Tensor;
 use tercet_protocol::args::Ranking;
@@ -13,9 +15,10 @@ use super::engine::Search;
 use super::queries::Vectors;
 use crate::model::representation::Heads;
 use crate::ops::inner_products::products;
-use crate::retrieval::blocks::{BLOCK_BYTES, blocks};
+use crate::retrieval::ahead::ahead;
+use crate::retrieval::blocks::{BLOCK_BYTES, Tokenised, blocks};
 use crate::retrieval::texts::TextEncoder;
-use crate::retrieval::vectors::floats;
+use crate::retrieval::vectors::{TextVectors, floats};
 
 /// Scores by a weighted sum of a model's heads.
 pub struct PairScorer<'a> {
@@ -39,40 +42,50 @@ impl PairScorer<'_> {
     /// # Errors
     /// A text that the tokenizer cannot take, or representations that are not numbers.
     pub fn score(&self, queries: &[&str], passages: &[Vec<&str>]) -> anyhow::Result<Vec<Vec<f32>>> {
-        let [of_dense, of_lexical, of_multi_vector] = self.weights;
+        let [_, of_lexical, of_multi_vector] = self.weights;
         let heads = Heads { lexical: of_lexical != 0.0, multi_vector: of_multi_vector != 0.0 };
-        let asked = self.encoder.encode_stretch(self.query.0, queries, self.query.1, heads)?.vectors;
-        let device = self.encoder.device();
-        let pairs = || passages.iter().enumerate().flat_map(|(query, own)| own.iter().map(move |text| (query, *text)));
-        let (of_query, texts): (Vec<usize>, Vec<&str>) = pairs().unzip();
-        let mut scores = vec![Vec::new(); queries.len()];
-        for block in blocks(&texts, BLOCK_BYTES) {
-            for start in block.clone().step_by(STRETCH) {
-                let stretch = start..(start + STRETCH).min(block.end);
-                let docs = self
-                    .encoder
-                    .encode_stretch(self.passage.0, &texts[stretch.clone()], self.passage.1, heads)?
-                    .vectors;
-                let rounded: Vec<f32> = floats(&docs.dense).into_iter().map(|x| self.stored.rounded(x)).collect();
-                let rounded = Tensor::from_slice(&rounded).view_as(&docs.dense);
-                let asking = &of_query[stretch];
-                let late = match heads.multi_vector {
-                    true => {
-                        let asking: Vec<Vec<usize>> = asking.iter().map(|&query| vec![query]).collect();
-                        late_interaction(&asked.multi_vector, &asking, &docs.multi_vector, device).concat()
-                    }
-                    false => vec![0.0; asking.len()],
-                };
-                for (i, &query) in asking.iter().enumerate() {
-                    let row = |of: &Tensor, i: usize| of.narrow(0, i as i64, 1).to_device(device); // [1, d]
-                    let dense = products(&row(&asked.dense, query), &row(&rounded, i))[0];
-                    let lexical =
-                        if heads.lexical { self.lexical(&asked.lexical[query], &docs.lexical[i]) } else { 0.0 };
-                    scores[query].push(of_dense * dense + of_lexical * lexical + of_multi_vector * late[i]);
-                }
+        let pairs = passages.iter().enumerate().flat_map(|(query, own)| own.iter().map(move |text| (query, *text)));
+        let (of_query, texts): (Vec<usize>, Vec<&str>) = pairs.unzip();
+        let in_block = |block: Range<usize>| {
+            let end = block.end;
+            block.step_by(STRETCH).map(move |start| start..(start + STRETCH).min(end))
+        };
+        let stretches: Vec<Range<usize>> = blocks(&texts, BLOCK_BYTES).into_iter().flat_map(in_block).collect();
+        let (encoder, tokenizer) = (self.encoder, self.encoder.tokenizer());
+        let (of_queries, of_passages) = ((self.query.0, queries), self.passage.0);
+        let tokens = once(of_queries).chain(stretches.iter().map(|stretch| (of_passages, &texts[stretch.clone()])));
+        ahead(tokens.map(|(prompt, texts)| Tokenised::of(tokenizer, prompt, texts)), |coming| {
+            let mut scores = vec![Vec::new(); queries.len()];
+            let mut coming = coming.into_iter();
+            let Some(tokens) = coming.next() else { return Ok(scores) };
+            let asked = encoder.encode_tokenised(&tokens?, self.query.1, heads)?.vectors;
+            for (stretch, tokens) in stretches.iter().zip(coming) {
+                let docs = encoder.encode_tokenised(&tokens?, self.passage.1, heads)?.vectors;
+                self.score_stretch(&asked, &of_query[stretch.clone()], &docs, &mut scores);
             }
+            Ok(scores)
+        })
+    }
+
+    /// Adds the scores of `docs` to those of the queries that ask for them, each of one in its place.
+    fn score_stretch(&self, asked: &TextVectors, asking: &[usize], docs: &TextVectors, scores: &mut [Vec<f32>]) {
+        let [of_dense, of_lexical, of_multi_vector] = self.weights;
+        let device = self.encoder.device();
+        let rounded: Vec<f32> = floats(&docs.dense).into_iter().map(|x| self.stored.rounded(x)).collect();
+        let rounded = Tensor::from_slice(&rounded).view_as(&docs.dense);
+        let late = match of_multi_vector != 0.0 {
+            true => {
+                let asking: Vec<Vec<usize>> = asking.iter().map(|&query| vec![query]).collect();
+                late_interaction(&asked.multi_vector, &asking, &docs.multi_vector, device).concat()
+            }
+            false => vec![0.0; asking.len()],
+        };
+        for (i, &query) in asking.iter().enumerate() {
+            let row = |of: &Tensor, i: usize| of.narrow(0, i as i64, 1).to_device(device); // [1, d]
+            let dense = products(&row(&asked.dense, query), &row(&rounded, i))[0];
+            let lexical = if of_lexical != 0.0 { self.lexical(&asked.lexical[query], &docs.lexical[i]) } else { 0.0 };
+            scores[query].push(of_dense * dense + of_lexical * lexical + of_multi_vector * late[i]);
         }
-        Ok(scores)
     }
 
     /// In the order of the query's tokens, as an index adds up.

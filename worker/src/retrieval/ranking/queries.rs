@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hash;
+use std::iter::once;
 
 use tch::Tensor;
 use tercet_retrieval::{TokenWeights, WordWeights, words};
 
 use super::engine::Search;
 use crate::model::representation::Heads;
-use crate::retrieval::vectors::token_weights;
+use crate::retrieval::ahead::ahead;
+use crate::retrieval::blocks::Tokenised;
+use crate::retrieval::vectors::{TextVectors, token_weights};
 
 /// Queries that go through the encoder together, whatever the number of ranks.
 pub const RUN: usize = 64;
@@ -43,11 +46,14 @@ impl Vectors {
         let texts: Vec<&str> = queries.iter().map(|query| query.text).collect();
         let own = texts.chunks(RUN).skip(ranks.rank()).step_by(ranks.world_size());
         let wanted = Heads { lexical: heads.lexical, multi_vector };
-        let mut parts = vec![encoder.encode_stretch(query_prompt, &[], query_max_len, wanted)?.vectors];
-        for run in own {
-            parts.push(encoder.encode_stretch(query_prompt, run, query_max_len, wanted)?.vectors);
-        }
-        let all = crate::retrieval::vectors::TextVectors::concat(parts).gather_runs(RUN, ranks)?;
+        let tokenizer = encoder.tokenizer();
+        // A rank may have no run of its own, and the widths are those of no text.
+        let runs = once(&[][..]).chain(own).map(|run| Tokenised::of(tokenizer, query_prompt, run));
+        let parts = ahead(runs, |coming| {
+            let encoded = |run: anyhow::Result<_>| Ok(encoder.encode_tokenised(&run?, query_max_len, wanted)?.vectors);
+            coming.into_iter().map(encoded).collect::<anyhow::Result<_>>()
+        })?;
+        let all = TextVectors::concat(parts).gather_runs(RUN, ranks)?;
         Ok(Self {
             dense: all.dense.to_device(encoder.device()),
             lexical: all.lexical.iter().map(token_weights).collect(),
