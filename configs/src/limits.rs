@@ -38,15 +38,20 @@ pub const BUCKETS_UNDER_WAY: usize = 4;
 /// Elements that AdamW updates at a time where libtorch does it: bounds the temporaries.
 pub const UPDATE_CHUNK: usize = 1 << 22;
 
-/// The share of the memory that `memory_budget = "auto"` finds free and takes; on a GPU also where the recipe says
-/// nothing of memory.
-pub const AUTO_SHARE: f64 = 0.9;
+/// The share of the memory that `memory_budget = "auto"` finds free and takes, on a CPU, which others use as well, and
+/// on a GPU, which is the rank's own.
+pub const AUTO_SHARE: [f64; 2] = [0.9, 1.0];
+
+/// The share that kept graphs may take where the recipe says nothing of memory, likewise. Others may need the rest, and
+/// a GPU's rank may be a guest on somebody's screen.
+pub const UNASKED_SHARE: [f64; 2] = [0.5, 0.9];
 
 /// Tokens of the smallest sub-batch that a memory budget tries: larger ones gain nothing, and smaller ones than a text
 /// do not exist.
 pub const SMALLEST_SUB_BATCH: usize = 512;
 
-/// The part of a budget that stays free on a CPU and on a GPU: what the allocator loses between blocks.
+/// The part of a budget that stays free on a CPU and on a GPU: what the allocator loses between blocks. Of a GPU's own
+/// memory it is all that stays free.
 pub const BUDGET_SLACK: [f64; 2] = [0.05, 0.08];
 
 /// Numbers whose sums over ranks make the step's loss: its terms and the whole, 64-bit floats.

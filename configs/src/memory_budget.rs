@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize, Serializer};
 pub enum MemoryBudget {
     /// This number of bytes, the program and its weights included.
     Bytes(u64),
-    /// What the run itself takes and nine tenths of the memory that is free when it begins: a rank's GPU, or a
-    /// machine's memory, divided evenly among its ranks.
+    /// What the run itself takes, and of the memory that is free when it begins all of a rank's GPU, or nine tenths of
+    /// a machine's, divided evenly among its ranks.
     Auto,
 }
 

@@ -2,10 +2,10 @@
 //! holds, as the worker finds it by trying (`worker/src/run/budget/mod.rs`).
 //!
 //! The worker tries the scoring of the longest batch that the plan can give and a sub-batch of its longest texts, and
-//! keeps graphs in what is left of nine tenths of the free memory. Here the same is reckoned.
+//! keeps graphs in what is left of the free memory. Here the same is reckoned.
 
 use serde::Serialize;
-use tercet_configs::limits::{AUTO_SHARE, BUDGET_SLACK, SMALLEST_SUB_BATCH};
+use tercet_configs::limits::{AUTO_SHARE, BUDGET_SLACK, SMALLEST_SUB_BATCH, UNASKED_SHARE};
 use tercet_configs::{Device, MemoryBudget, ModelShape, Purpose, Recipe};
 use tercet_sampler::{Cell, Plan, ShareLens, SubBatchLimit};
 
@@ -38,34 +38,12 @@ impl Fit {
 
     /// On a card with so much memory; as [`Fit::unknown`] where the recipe has the numbers.
     pub fn on_card(shape: &ModelShape, recipe: &Recipe, plan: &Plan, world_size: usize, memory_bytes: f64) -> Self {
-        let said = Self::unknown(recipe, Device::Cuda);
         if recipe.memory_budget.is_none() && recipe.kept_graph_tokens.is_some() {
-            return said;
+            return Self::unknown(recipe, Device::Cuda);
         }
         let rank = Rank { shape, recipe, world_size };
         let longest: Vec<RankLoad> = plan.cells().iter().map(|cell| rank.longest(plan, cell)).collect();
-        let longest_text = plan.longest_text().max(2);
-        let used = rank.held_always(&longest);
-        let budget = match recipe.memory_budget {
-            Some(MemoryBudget::Bytes(bytes)) => bytes as f64,
-            _ => used + AUTO_SHARE * (memory_bytes - used),
-        };
-        let left = budget * (1.0 - BUDGET_SLACK[Device::Cuda as usize]) - used - rank.scoring(&longest);
-        let sizes = std::iter::successors(Some(said.sub_batch_tokens), |tokens| {
-            let smaller = recipe.memory_budget.is_some() && *tokens > SMALLEST_SUB_BATCH.max(longest_text);
-            smaller.then_some((tokens / 2).max(longest_text))
-        });
-        let taken = |tokens: usize| rank.sub_batch(longest_text, tokens.max(longest_text));
-        let smallest = sizes.clone().last().unwrap_or(said.sub_batch_tokens);
-        let sub_batch_tokens = sizes.into_iter().find(|&tokens| taken(tokens).0 <= left).unwrap_or(smallest);
-        let (peak, per_token) = taken(sub_batch_tokens);
-        // The graphs that are kept are gone when another is computed again: its room is theirs, if
-        // they are two of its size.
-        let beside = ((left - peak) / per_token).max(0.0) as usize;
-        let most = sub_batch_tokens.max(longest_text);
-        let instead = beside + most / longest_text * longest_text;
-        let kept = if peak <= left && instead >= 2 * most { instead } else { beside };
-        Self { sub_batch_tokens, kept_graph_tokens: recipe.masks().is_none().then_some(kept) }
+        rank.fit(&longest, plan.longest_text().max(2), memory_bytes)
     }
 }
 
@@ -77,6 +55,34 @@ struct Rank<'a> {
 }
 
 impl Rank<'_> {
+    /// What fits beside the `longest` batches, one of each cell, with texts of at most `longest_text` tokens.
+    fn fit(&self, longest: &[RankLoad], longest_text: usize, memory_bytes: f64) -> Fit {
+        let recipe = self.recipe;
+        let used = self.held_always(longest);
+        let of_free = |share: [f64; 2]| used + share[Device::Cuda as usize] * (memory_bytes - used);
+        let budget = match recipe.memory_budget {
+            Some(MemoryBudget::Bytes(bytes)) => bytes as f64,
+            Some(MemoryBudget::Auto) => of_free(AUTO_SHARE),
+            None => of_free(UNASKED_SHARE),
+        };
+        let left = budget * (1.0 - BUDGET_SLACK[Device::Cuda as usize]) - used - self.scoring(longest);
+        let sizes = std::iter::successors(Some(recipe.sub_batch_tokens), |tokens| {
+            let smaller = recipe.memory_budget.is_some() && *tokens > SMALLEST_SUB_BATCH.max(longest_text);
+            smaller.then_some((tokens / 2).max(longest_text))
+        });
+        let taken = |tokens: usize| self.sub_batch(longest_text, tokens.max(longest_text));
+        let smallest = sizes.clone().last().unwrap_or(recipe.sub_batch_tokens);
+        let sub_batch_tokens = sizes.into_iter().find(|&tokens| taken(tokens).0 <= left).unwrap_or(smallest);
+        let (peak, per_token) = taken(sub_batch_tokens);
+        // The graphs that are kept are gone when another is computed again: its room is theirs, if
+        // they are two of its size.
+        let beside = ((left - peak) / per_token).max(0.0) as usize;
+        let most = sub_batch_tokens.max(longest_text);
+        let instead = beside + most / longest_text * longest_text;
+        let kept = if peak <= left && instead >= 2 * most { instead } else { beside };
+        Fit { sub_batch_tokens, kept_graph_tokens: recipe.masks().is_none().then_some(kept) }
+    }
+
     fn rank_in_step<'a>(&'a self, load: &'a RankLoad) -> RankInStep<'a> {
         RankInStep {
             shape: self.shape,
@@ -95,9 +101,15 @@ impl Rank<'_> {
         let longest = cell.lens.1.min(plan.longest_text());
         let queries = (cell.size.global_batch as usize).div_ceil(self.world_size);
         let group_size = plan.source(cell).policy.group_size.for_batch(usize::MAX - 1);
+        let lens = [plan.query_max_len(), plan.passage_max_len()].map(|most| longest.min(most).max(2));
+        self.made_up(queries, group_size, lens)
+    }
+
+    /// Texts whose lengths are `lens`, of queries and of passages.
+    fn made_up(&self, queries: usize, group_size: usize, lens: [usize; 2]) -> RankLoad {
         let share = ShareLens {
-            queries: vec![longest.min(plan.query_max_len()).max(2); queries],
-            passages: vec![longest.min(plan.passage_max_len()).max(2); queries * group_size],
+            queries: vec![lens[0]; queries],
+            passages: vec![lens[1]; queries * group_size],
             num_positives: queries,
         };
         let limit = SubBatchLimit { tokens: self.recipe.sub_batch_tokens, texts: 0 };
@@ -139,5 +151,43 @@ impl Rank<'_> {
             }
         };
         (peak, rank.graph(&one) / len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use tercet_configs::{GpuKind, LengthGroup};
+
+    use super::*;
+    use crate::plan::time::Card;
+
+    const WORLD: usize = 96;
+
+    /// Tokens whose graphs stage 2's recipe keeps on 96 cards with so much memory.
+    fn kept_in_stage_2(memory_bytes: f64, budget: Option<MemoryBudget>) -> usize {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut recipe = Recipe::load(&root.join("configs/stage2.toml"), &["precision=bf16".to_owned()]).unwrap();
+        assert_eq!(recipe.memory_budget, Some(MemoryBudget::Auto));
+        recipe.memory_budget = budget;
+        let shape = ModelShape::of(&recipe, Some(&root.join("pipelines/m3/config/m3-model.json"))).unwrap();
+        let rank = Rank { shape: &shape, recipe: &recipe, world_size: WORLD };
+        let most = [recipe.data.query_max_len, recipe.data.passage_max_len];
+        let longest =
+            |group: &LengthGroup| rank.made_up(group.global_batch / WORLD, 1, most.map(|most| most.min(group.max_len)));
+        let longest: Vec<RankLoad> = recipe.data.length_groups.iter().map(longest).collect();
+        rank.fit(&longest, most[1], memory_bytes).kept_graph_tokens.unwrap()
+    }
+
+    #[test]
+    fn a_share_of_75_000_tokens_is_kept_whole_in_stage_2_on_80_gb() {
+        let auto = Some(MemoryBudget::Auto);
+        // In round numbers, and what CUDA reports of such cards.
+        for memory_bytes in [80e9, Card::of(GpuKind::A100Of80).memory_bytes, Card::of(GpuKind::H100).memory_bytes] {
+            let [kept, unasked] = [auto, None].map(|budget| kept_in_stage_2(memory_bytes, budget));
+            assert!(kept >= 75_000 && unasked < kept, "{kept} tokens of {memory_bytes} bytes, {unasked} unasked");
+        }
+        assert!(kept_in_stage_2(Card::of(GpuKind::A100Of40).memory_bytes, auto) < 75_000, "of 40 GB it is a part");
     }
 }

@@ -83,9 +83,9 @@ mod tests {
         let load = RankLoad { encoded: texts, largest: texts, largest_recomputed: texts, ..RankLoad::default() };
         let memory = peak(&shape, &load, 1);
         assert_eq!(memory.phase, "second pass");
-        // d 8, ffn 16, 2 heads: a layer keeps 8·8 + 16 + 2 + 4 floats of a token; the last output and the embedding are
-        // 2·8.
-        assert_eq!(bytes(&memory, "graph of one sub-batch"), 4.0 * 1e6 * (2.0 * 86.0 + 16.0));
+        // d 8, ffn 16, 2 heads: a layer keeps 8·8 + 16 + 2 + 4 floats of a token, the last one 3·8, the embedding 8; of
+        // a text the last keeps 5·8 + 16 + 4.
+        assert_eq!(bytes(&memory, "graph of one sub-batch"), 4.0 * (1e6 * (86.0 + 24.0 + 8.0) + 10.0 * 60.0));
         assert_eq!(bytes(&memory, "weights"), 4.0 * shape.num_parameters as f64);
         assert_eq!(bytes(&memory, "AdamW's two moments"), 8.0 * shape.num_parameters as f64);
         assert_eq!(memory.total_bytes, memory.parts.iter().map(|part| part.bytes).sum::<f64>());
@@ -93,9 +93,10 @@ mod tests {
 
     #[test]
     fn kept_graphs_add_up_and_in_bfloat16_are_half_but_for_the_embeddings() {
-        let mut shape = shape(false);
+        let mut shape = shape(true);
         let kept = Encoded { num_texts: 10.0, tokens: 1e6, squares: 1e8, ..Encoded::default() };
         let load = RankLoad { encoded: kept, kept, largest: kept, ..RankLoad::default() };
+        // Two layers, the last output and the embedding.
         assert_eq!(bytes(&peak(&shape, &load, 1), "kept graphs"), 4.0 * 1e6 * (2.0 * 86.0 + 16.0));
         shape.compute_bytes = 2;
         let memory = peak(&shape, &load, 1);
@@ -130,7 +131,7 @@ mod tests {
         let all = Encoded { tokens: 5e6, ..largest };
         let memory = peak(&shape, &RankLoad { encoded: all, kept: all, largest, ..RankLoad::default() }, 1);
         assert_eq!(memory.phase, "words of the decoder");
-        // As of a graph by hand above.
+        // A layer as above, for all tokens; the last output and the embedding are 2·8.
         assert_eq!(bytes(&memory, "saved layers of one sub-batch"), 4.0 * 1e6 * (2.0 * 86.0 + 16.0));
         assert_eq!(bytes(&memory, "hidden states and their gradient"), 4.0 * 1e6 * 16.0);
         // Seven times d and the feed-forward layer's 16 of a row, 4·8 of a token.

@@ -174,10 +174,17 @@ impl RankInStep<'_> {
         let (d, ffn, heads) = (c.hidden_size as f64, c.intermediate_size as f64, c.num_attention_heads as f64);
         // The layer's input; query, key, value; attended; the two sums before a norm and the first one's result; the
         // feed-forward layer before its activation; attention's normaliser, and mean and deviation of norms.
-        let layer = 8.0 * d + ffn + heads + 4.0;
+        let layer = texts.tokens * (8.0 * d + ffn + heads + 4.0);
+        // The last layer with its output. Where first tokens alone are read, it has an input, keys and values for every
+        // token, and for a text the query, what comes after attention, and the output.
+        let last = if self.shape.only_cls {
+            texts.tokens * 3.0 * d + texts.num_texts * (5.0 * d + ffn + 4.0)
+        } else {
+            layer + texts.tokens * d
+        };
+        let layers = (c.num_hidden_layers as f64 - 1.0) * layer + last;
         // The embedding's norm keeps its input in the weights' own type.
-        let tokens = texts.tokens * (c.num_hidden_layers as f64 * layer + d);
-        self.shape.compute_bytes as f64 * tokens + self.e() * texts.tokens * d
+        self.shape.compute_bytes as f64 * layers + self.e() * texts.tokens * d
     }
 
     /// Per token, what the lexical and the multi-vector head keep: the selected hidden states, vectors and their norm.

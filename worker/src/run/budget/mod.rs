@@ -21,7 +21,7 @@ mod trial;
 
 use tch::Device;
 use tercet_cluster::{Collective, ReduceOp};
-use tercet_configs::limits::{AUTO_SHARE, BUDGET_SLACK, SMALLEST_SUB_BATCH};
+use tercet_configs::limits::{AUTO_SHARE, BUDGET_SLACK, SMALLEST_SUB_BATCH, UNASKED_SHARE};
 use tercet_configs::{MemoryBudget, Recipe};
 use tercet_sampler::Plan;
 
@@ -34,10 +34,6 @@ pub(crate) use trial::{PretrainingTrial, made_up_text};
 use trial::{
     Shape, Texts, Tried, extrapolated, largest_by_steps, largest_that_fits, longest_scoring, try_sub_batches, warm_up,
 };
-
-/// The share of a CPU's free memory that is taken where the recipe says nothing of memory: others may need the rest. A
-/// GPU is the rank's own, and there it is as with "auto".
-const UNASKED_SHARE: f64 = 0.5;
 
 /// Finds and sets the sizes in `settings`: both, if the recipe has a budget; how many graphs are kept, if it says
 /// nothing of memory. Every rank calls it, when all is allocated that the run holds between steps.
@@ -119,9 +115,8 @@ fn keep_what_fits(
         Device::Cuda(_) => try_sub_batches(model, settings, texts, whole),
         _ => extrapolated(model, settings, texts.longest, whole),
     };
-    let share = if device == Device::Cpu { UNASKED_SHARE } else { AUTO_SHARE };
     let used = used_bytes(device);
-    let budget_bytes = used + share_of_free(ranks, device, share)?;
+    let budget_bytes = used + share_of_free(ranks, device, UNASKED_SHARE)?;
     // Where the recipe's sub-batch itself does not fit, nothing is kept; the first step will say what is to be done.
     settings.kept_graph_tokens = tried.map_or(0, |tried| {
         let left = less_slack(budget_bytes, device).saturating_sub(used + scoring);
@@ -174,14 +169,14 @@ fn slack(device: Device) -> f64 {
     BUDGET_SLACK[usize::from(device.is_cuda())]
 }
 
-/// This rank's part of the given share of what is free: ranks share a machine's memory, and no GPU. Every rank calls
-/// it.
-fn share_of_free(ranks: &dyn Collective, device: Device, share: f64) -> anyhow::Result<u64> {
+/// This rank's part of the `share` of what is free on a CPU and on a GPU: ranks share a machine's memory, and no GPU.
+/// Every rank calls it.
+fn share_of_free(ranks: &dyn Collective, device: Device, share: [f64; 2]) -> anyhow::Result<u64> {
     // Nobody takes its share before everybody has looked.
     let sharing = if device.is_cuda() { 1 } else { ranks.local_size() as u64 };
     let free = free_bytes(device) / sharing;
     ranks.barrier()?;
-    Ok((free as f64 * share) as u64)
+    Ok((free as f64 * share[usize::from(device.is_cuda())]) as u64)
 }
 
 /// The smallest of all ranks' numbers. Every rank calls it.
