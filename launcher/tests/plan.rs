@@ -105,8 +105,16 @@ fn a_card_has_times_by_length_and_keeps_what_fits() {
     let ran = lab.run("plan small.toml --world 2 --gpu a100-80", "");
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(ran.stdout.lines().all(|line| line.chars().count() <= 110), "{}", ran.stdout);
-    for words in ["predicted: a step's time", "assumed, for nobody has measured this card", "GPU memory", "GPU-hours"] {
+    for words in ["assumed, for nobody has measured this card", "GPU memory", "GPU-hours"] {
         assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
+    }
+    let given = lab.run("plan small.toml --world 2 --flops 1e12 --bandwidth 1e9", "").stdout;
+    for table in [&ran.stdout, &given] {
+        for words in
+            ["  predicted\n", "predicted: a step's time", "predicted: a step takes", "predicted: the run takes"]
+        {
+            assert!(table.contains(words), "{words}: {table}");
+        }
     }
     let plan = |words: &str| printed(&lab.run(&format!("plan small.toml --world 2 {words} --json -"), ""));
     let [a100, h200] = ["--gpu a100-80", "--gpu h200"].map(plan);

@@ -145,6 +145,7 @@ class Planner:
         flops = encoded * tokens * (2 * weights + 4 * layers * width * tokens)
         flops += 2 * width * queries * passages if stage.kind != "index" else 0
         hours = flops / float(self.plan["flops"]) / 3600
+        self.predicted("indexes, mining and evaluations")
         columns = {"hours": duration(hours), "takes": duration(hours / stage.ranks)}
         self.rank_hours += hours
         if encoded:
@@ -192,10 +193,16 @@ class Planner:
             self.remarks.append(f"{stage.name}: hours are predicted for {card}")
             rates = {"gpu": card, "bandwidth": self.plan.get("bandwidth"), "measured": self.plan.get("measured")}
         elif self.has("flops", "bandwidth"):
+            self.predicted(stage.name)
             rates = {"device": "cuda", "flops": self.plan["flops"], "bandwidth": self.plan["bandwidth"]}
         else:
             rates = {"device": "cuda"}
         return [word for key, value in rates.items() if value for word in (f"--{key}", str(value))]
+
+    def predicted(self, what):
+        """Says, once, what these hours rest on, which follow from one rate."""
+        remark = f"{what}: hours are predicted, from {scaled(float(self.plan['flops']), 'FLOP/s')} a card"
+        self.remarks += [] if remark in self.remarks else [remark]
 
     def of_plan(self, stage, plan):
         columns, model, totals = {}, plan.get("model") or {}, plan.get("totals") or {}

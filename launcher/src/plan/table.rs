@@ -63,15 +63,15 @@ fn cells(cells: &[CellReport], world_size: usize) -> String {
             _ = writeln!(text, "\n{}", cell.dataset);
             _ = writeln!(
                 text,
-                "{:>11}{:>15}{:>9}{:>10}{:>8}{:>8}{:>8}{:>8}{:>10}{:>8}",
-                "tokens", "rows", "batch", "batches", "steps", "tokens", "balance", "FLOP", "sent", "time"
+                "{:>11}{:>15}{:>9}{:>10}{:>8}{:>8}{:>8}{:>8}{:>10}{:>11}",
+                "tokens", "rows", "batch", "batches", "steps", "tokens", "balance", "FLOP", "sent", "predicted"
             );
         }
         let figures = cell.batch.map_or_else(|| ["-"; 5].map(str::to_owned), |batch| figures(&batch, world_size));
         let [tokens, balance, flops, sent, time] = figures;
         _ = writeln!(
             text,
-            "{:>11}{:>15}{:>9}{:>10}{:>8}{tokens:>8}{balance:>8}{flops:>8}{sent:>10}{time:>8}",
+            "{:>11}{:>15}{:>9}{:>10}{:>8}{tokens:>8}{balance:>8}{flops:>8}{sent:>10}{time:>11}",
             format!("{}-{}", cell.above_tokens + 1, cell.up_to_tokens),
             grouped(cell.rows),
             grouped(cell.global_batch),

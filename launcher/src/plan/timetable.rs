@@ -19,7 +19,7 @@ pub fn table(report: &Report) -> String {
                 20e9,\nor let --measure find out here\n"
             .into();
     };
-    let mut text = steps(&report.lengths, rates);
+    let mut text = steps(&report.lengths);
     text += &whole(report, time);
     text += &match rates {
         Rates::Flat(flat) => flat_rates(flat, report.world_size),
@@ -29,9 +29,8 @@ pub fn table(report: &Report) -> String {
 }
 
 /// A line for each length group.
-fn steps(lengths: &[LengthReport], rates: &Rates) -> String {
-    let label = if matches!(rates, Rates::Card(_)) { "predicted: " } else { "" };
-    let mut text = format!("\n{label}a step's time by its longest texts, on the slowest rank\n");
+fn steps(lengths: &[LengthReport]) -> String {
+    let mut text = "\npredicted: a step's time by its longest texts, on the slowest rank\n".to_owned();
     _ = writeln!(
         text,
         "{:>10}{:>8}{:>8}{:>8}{:>8}{:>8}{:>7}{:>7}{:>7}{:>8}{:>9}{:>7}  most",
@@ -68,7 +67,7 @@ fn whole(report: &Report, time: &TotalTime) -> String {
     let shares = time.parts.named().map(|(name, secs)| (name, secs / time.secs));
     let parts = shares.iter().filter(|(_, share)| *share >= 0.0005);
     let parts: Vec<String> = parts.map(|(name, share)| format!("{name} {}", percent(*share))).collect();
-    let mut text = format!("\na step takes {}\n{}\n", duration(time.step_secs), parts.join(", "));
+    let mut text = format!("\npredicted: a step takes {}\n{}\n", duration(time.step_secs), parts.join(", "));
     if let Some(kinds) = &time.by_kind {
         let of = |secs: f64| percent(secs / kinds.total());
         _ = writeln!(
@@ -84,7 +83,7 @@ fn whole(report: &Report, time: &TotalTime) -> String {
     let peak = time.peak_share.map_or(String::new(), |share| format!(", at {} of the peak", percent(share)));
     _ = writeln!(
         text,
-        "the run takes {}, {} {hours}{peak}, without checkpoints",
+        "predicted: the run takes {}, {} {hours}{peak}, without checkpoints",
         duration(time.secs),
         scaled(time.rank_hours, "").trim_end()
     );

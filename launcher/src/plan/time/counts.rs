@@ -2,8 +2,10 @@
 //! that of products, and the operations that the host launches.
 //!
 //! Traffic is counted in the sources named below, as elements read or written. Launches are those that the tests on the
-//! stand-in device count (`tests/tests/device/limits.txt`, with which a test compares them). A change of these
-//! operations must change the numbers.
+//! stand-in device count. A test compares both with `tests/tests/device/limits.txt`: the launches of a layer, a
+//! sub-batch, a step and a further rank exactly, a layer's bytes and the launches of further tiles nearly. How a
+//! sub-batch's launches divide between the two ways is counted in the sources alone. A change of these operations must
+//! change the numbers.
 
 /// Elements that are read or written, for each element that an operation is about.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -96,11 +98,13 @@ impl Moved {
 
 #[cfg(test)]
 mod tests {
+    use tercet_configs::limits::SIMILARITY_TILE_ELEMENTS;
+
     use super::*;
 
-    /// The launches that the file allows of something.
-    fn counted(what: &str) -> f64 {
-        let name = format!("{what}: launch ");
+    /// What the file allows of something, in launches or megabytes.
+    fn counted(what: &str, kind: &str) -> f64 {
+        let name = format!("{what}: {kind} ");
         let mut lines = include_str!("../../../../tests/tests/device/limits.txt").lines();
         let number = lines.find_map(|line| line.strip_prefix(&name));
         number.unwrap_or_else(|| panic!("limits.txt has no {what}")).parse().unwrap()
@@ -108,6 +112,7 @@ mod tests {
 
     #[test]
     fn launches_are_those_that_are_counted_on_the_stand_in_device() {
+        let counted = |what| counted(what, "launch");
         assert_eq!((LAYER_LAUNCHES, LAYER_BACK_LAUNCHES), (counted("layer forward"), counted("layer backward")));
         // Its model has two layers, all of a step's texts go into one sub-batch, and one chunk holds the weights.
         let layers = 2.0 * (LAYER_LAUNCHES + LAYER_BACK_LAUNCHES);
@@ -116,5 +121,23 @@ mod tests {
         let step = sub_batch + SCORING_LAUNCHES + ADAMW_LAUNCHES;
         assert_eq!(step, counted("step"));
         assert_eq!(2.0 * (step + BLOCK_LAUNCHES), counted("step of two ranks"));
+        // Stage 3's has a second tile of similarities, of 48 queries of 19 vectors and 384 passages of 249. The plan
+        // takes the part of it that is filled.
+        let tiles = 48.0 * 19.0 * 384.0 * 249.0 / SIMILARITY_TILE_ELEMENTS[1] as f64;
+        let share = (step + TILE_LAUNCHES * (tiles - 1.0)) / counted("step of stage 3");
+        assert!((0.9..=1.0).contains(&share), "{share}");
+    }
+
+    /// The plan leaves out what a large width makes small: means and deviations, and the kernels' own sums.
+    #[test]
+    fn a_layers_bytes_are_nearly_those_that_are_counted() {
+        const ELEMENTS: f64 = 16_384.0 * 1024.0;
+        let bytes = |moved: Moved| moved.bytes(ELEMENTS, [2, 4]);
+        let forward = 2.0 * bytes(NORM) + 4.0 * bytes(GELU);
+        let backward = 2.0 * bytes(NORM_BACK) + 4.0 * bytes(GELU_BACK) + 3.0 * bytes(QKV_BACK);
+        for (what, bytes) in [("layer forward", forward), ("layer backward", backward)] {
+            let share = bytes / 1e6 / counted(what, "megabytes");
+            assert!((0.94..=1.0).contains(&share), "{what}: {share}");
+        }
     }
 }
