@@ -108,13 +108,16 @@ struct Step {
     keeps: bool,
     sub_batches: usize,
     ranks: usize,
+    /// Ranks share AdamW's moments out.
+    sharded: bool,
     texts: Texts,
     /// What carries tensors between ranks.
     backend: &'static str,
 }
 
 /// All graphs are kept, in one sub-batch.
-const PLAIN: Step = Step { layers: 2, keeps: true, sub_batches: 1, ranks: 1, backend: "nccl", texts: FEW };
+const PLAIN: Step =
+    Step { layers: 2, keeps: true, sub_batches: 1, ranks: 1, sharded: false, backend: "nccl", texts: FEW };
 
 impl Bench {
     fn new() -> Option<Self> {
@@ -156,15 +159,15 @@ impl Bench {
     }
 
     /// What a checkpoint asks for, before the last one.
-    fn checkpoint(&self) -> Counts {
-        let [with, without] = [1, 0].map(|every| self.train(PLAIN, 2, every));
+    fn checkpoint(&self, step: Step) -> Counts {
+        let [with, without] = [1, 0].map(|every| self.train(step, 2, every));
         with.less(&without)
     }
 
     fn train(&self, step: Step, steps: usize, checkpoint_every: usize) -> Counts {
-        let Step { layers, keeps, sub_batches, ranks, backend, texts } = step;
-        let name =
-            format!("{}-{layers}-{keeps}-{sub_batches}-{ranks}-{backend}-{steps}-{checkpoint_every}", texts.store);
+        let Step { layers, keeps, sub_batches, ranks, sharded, backend, texts } = step;
+        let kind = format!("{}-{layers}-{keeps}-{sub_batches}-{ranks}-{sharded}-{backend}", texts.store);
+        let name = format!("{kind}-{steps}-{checkpoint_every}");
         let path = |what: &str| self.place.path(&format!("{what}-{name}"));
         // Several parts are differences to the same run.
         if path("run").exists() {
@@ -174,6 +177,7 @@ impl Bench {
         let train = train.set(format!("run_dir={}", path("run").display()));
         let train = train.set(format!("checkpoint.every_steps={checkpoint_every}"));
         let train = train.set(format!("kept_graph_tokens={}", if keeps { MOST_TOKENS } else { 0 }));
+        let train = train.set(format!("optimizer.shard_state={sharded}"));
         let train = train.set(format!("sub_batch_texts={}", texts.num() / ranks / sub_batches));
         let device = self.device.clone().with("STAND_IN_COUNTS", path("counts"));
         match ranks {
@@ -199,7 +203,8 @@ impl Bench {
             ("step of stage 3", self.step(Step { texts: STAGE_3, ..PLAIN })),
             ("step of two ranks", self.step(Step { ranks: 2, ..PLAIN })),
             ("step of two ranks over mpi", self.step(Step { ranks: 2, backend: "mpi", ..PLAIN })),
-            ("checkpoint", self.checkpoint()),
+            ("checkpoint", self.checkpoint(PLAIN)),
+            ("checkpoint of a sharded state", self.checkpoint(Step { ranks: 2, sharded: true, ..PLAIN })),
             ("step", plain),
         ]
     }

@@ -12,6 +12,7 @@ mod keep;
 mod manifest;
 mod moments;
 mod read;
+mod room;
 mod snapshot;
 mod write;
 

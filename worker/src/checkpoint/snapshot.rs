@@ -3,14 +3,19 @@
 //! The memory is three times that of the weights and is reused for every checkpoint. On a CPU the thread that trains
 //! copies all of it, since libtorch's threads belong to that thread. What stays on a GPU until the next update is only
 //! noted by it, and the thread that writes copies it ([`Snapshot::complete`]): the bus takes as long as a short step,
-//! and the GPU computes meanwhile.
+//! and the GPU computes meanwhile. The moments of a sharded state pass by on the GPU, so there is page-locked memory
+//! for all of them, into which the GPU copies, and no thread waits for that before it writes.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
+use safetensors::{Dtype, View};
 use tch::{Device, Kind, Tensor};
 use tercet_configs::Recipe;
 
 use super::TrainState;
-use super::download::download;
-use crate::model::{HostTensor, M3Model, ModelError, ModelFiles};
+use super::room::Room;
+use crate::model::{HostTensor, M3Model, ModelError, ModelFiles, dtype};
 use crate::step::update::{Lasts, Moment};
 use crate::tensors::libtorch::device::SideStream;
 
@@ -23,11 +28,9 @@ pub struct Snapshot {
     /// Name and shape of every parameter, in the order of the flat buffers.
     parameters: Vec<(String, Vec<usize>)>,
     /// The weights and the optimizer's two moments, each of all parameters in that order.
-    flat: [Vec<u8>; 3],
-    /// What the weights of a GPU are copied in.
+    flat: [Room; 3],
+    /// What a GPU's memory is copied in.
     stream: Option<SideStream>,
-    /// What is yet to be copied into each of `flat`.
-    noted: [Option<Tensor>; 3],
 }
 
 /// Which of `flat` has the weights.
@@ -49,30 +52,31 @@ impl Snapshot {
     pub fn new(model: &M3Model, recipe: &Recipe) -> Result<Self, ModelError> {
         let (kind, device) = model.options();
         let shape = |shape: &[i64]| shape.iter().map(|&n| n as usize).collect();
-        let room = || vec![0; model.parameters.numel() as usize * kind.elt_size_in_bytes()];
+        let bytes = model.parameters.numel() as usize * kind.elt_size_in_bytes();
+        let passes_by = device.is_cuda() && recipe.optimizer.shard_state;
+        let moment = || if passes_by { Room::locked(bytes) } else { Room::plain(bytes) };
         Ok(Self {
             files: model.files()?,
             recipe: recipe.to_toml(),
             state: TrainState::default(),
             kind,
             parameters: model.parameters.specs().iter().map(|spec| (spec.name.clone(), shape(&spec.shape))).collect(),
-            flat: [room(), room(), room()],
+            flat: [Room::plain(bytes), moment(), moment()],
             stream: match device {
                 Device::Cuda(index) => Some(SideStream::of(index)),
                 _ => None,
             },
-            noted: [None, None, None],
         })
     }
 
-    /// Writes to every page of the memory, so that the system provides it.
+    /// Has the system provide the memory.
     pub(super) fn touch(&mut self) {
-        self.flat.iter_mut().for_each(|room| room.fill(1));
+        self.flat.iter_mut().for_each(Room::touch);
     }
 
     /// Takes the weights, `[N]`, which stay as they are until the next update.
     pub fn take(&mut self, weights: &Tensor, state: TrainState) {
-        self.noted = [None, None, None];
+        self.flat.iter_mut().for_each(Room::begin);
         self.take_values(WEIGHTS, 0, weights, Lasts::UntilUpdate);
         self.state = state;
     }
@@ -84,53 +88,77 @@ impl Snapshot {
     }
 
     fn take_values(&mut self, place: usize, start: i64, values: &Tensor, lasts: Lasts) {
-        let first = start as usize * self.kind.elt_size_in_bytes();
-        let room = &mut self.flat[place][first..];
-        let Some(stream) = &self.stream else {
-            values.copy_data_u8(room, values.numel());
-            return;
-        };
-        stream.follow();
-        match lasts {
-            Lasts::UntilUpdate => self.noted[place] = Some(values.shallow_clone()),
-            Lasts::Briefly => download(stream, values, &mut room[..values.numel() * self.kind.elt_size_in_bytes()]),
+        let (first, room) = (start as usize * self.kind.elt_size_in_bytes(), &mut self.flat[place]);
+        match &self.stream {
+            None => room.copy(first, values),
+            Some(stream) => {
+                assert!(room.is_locked() || lasts == Lasts::UntilUpdate, "plain memory is filled too late for these");
+                room.take(first, values, stream);
+            }
         }
     }
 
-    /// Whether something is noted and yet to be copied.
+    /// Whether something on the GPU is yet to be copied, which must not change before.
     pub(super) fn is_incomplete(&self) -> bool {
-        self.noted.iter().any(Option::is_some)
+        self.flat.iter().any(Room::is_incomplete)
     }
 
-    /// Copies what is noted. Any thread may call it.
+    /// Returns when all that was taken is there. Any thread may call it.
     pub(super) fn complete(&mut self) {
         let Some(stream) = &self.stream else { return };
-        for (noted, room) in self.noted.iter_mut().zip(&mut self.flat) {
-            noted.take().iter().for_each(|values| download(stream, values, room));
-        }
+        self.flat.iter_mut().for_each(|room| room.complete(stream));
     }
 
     /// Every weight.
     pub(super) fn weights(&self) -> Vec<(&str, HostTensor<'_>)> {
-        self.views(&self.flat[WEIGHTS]).collect()
+        self.parts(WEIGHTS).map(|(name, part)| (name, part.read())).collect()
     }
 
     /// Every moment, as `mean.NAME` and `square.NAME`.
-    pub(super) fn moments(&self) -> Vec<(String, HostTensor<'_>)> {
-        let named = |moment: &'static str, flat| {
-            self.views(flat).map(move |(name, tensor)| (format!("{moment}.{name}"), tensor))
-        };
-        let [mean, square] = [Moment::Mean, Moment::Square].map(|moment| &self.flat[place(moment)]);
-        named("mean", mean).chain(named("square", square)).collect()
+    pub(super) fn moments(&self) -> Vec<(String, Part<'_>)> {
+        let named =
+            |moment: &'static str, place| self.parts(place).map(move |(name, part)| (format!("{moment}.{name}"), part));
+        named("mean", place(Moment::Mean)).chain(named("square", place(Moment::Square))).collect()
     }
 
-    fn views<'a>(&'a self, flat: &'a [u8]) -> impl Iterator<Item = (&'a str, HostTensor<'a>)> {
-        let mut start = 0;
+    fn parts(&self, place: usize) -> impl Iterator<Item = (&str, Part<'_>)> {
+        let mut end = 0;
         self.parameters.iter().map(move |(name, shape)| {
-            let len = shape.iter().product::<usize>() * self.kind.elt_size_in_bytes();
-            let bytes = flat[start..start + len].into();
-            start += len;
-            (name.as_str(), HostTensor { kind: self.kind, shape: shape.clone(), bytes })
+            let start = end;
+            end += shape.iter().product::<usize>() * self.kind.elt_size_in_bytes();
+            (name.as_str(), Part { room: &self.flat[place], kind: self.kind, shape, bytes: start..end })
         })
+    }
+}
+
+/// A parameter's numbers in a room. They are read when they are written.
+pub(super) struct Part<'a> {
+    room: &'a Room,
+    kind: Kind,
+    shape: &'a [usize],
+    bytes: Range<usize>,
+}
+
+impl<'a> Part<'a> {
+    fn read(&self) -> HostTensor<'a> {
+        HostTensor { kind: self.kind, shape: self.shape.to_vec(), bytes: self.room.bytes(self.bytes.clone()) }
+    }
+}
+
+impl View for &Part<'_> {
+    fn dtype(&self) -> Dtype {
+        dtype(self.kind)
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.room.bytes(self.bytes.clone())
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::manifest::{Flaw, Manifest, NAME};
 use crate::checkpoint::{CheckpointError, Snapshot, directory, keep};
-use crate::model::{HostTensor, ModelError, write_safetensors};
+use crate::model::{ModelError, write_safetensors};
 
 /// A complete checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +120,7 @@ fn fill(dir: &Path, snapshot: &Snapshot) -> Result<(), CheckpointError> {
     }
     snapshot.files.save(&dir.join("model"), &snapshot.weights()).map_err(model_error)?;
     let moments = snapshot.moments();
-    let moments: Vec<(&str, &HostTensor)> = moments.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let moments: Vec<_> = moments.iter().map(|(name, part)| (name.as_str(), part)).collect();
     write_safetensors(&dir.join("train/optimizer.safetensors"), &moments).map_err(model_error)?;
     save(dir.join("train/state.json"), &json(&snapshot.state))?;
     save(dir.join("train/recipe.toml"), &snapshot.recipe)?;

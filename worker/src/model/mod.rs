@@ -25,7 +25,7 @@ use tercet_sampler::{SpecialTokens, not_in_table};
 
 pub use encoder::Encoder;
 pub use error::ModelError;
-pub use files::{HostTensor, ModelFiles, write_safetensors};
+pub use files::{HostTensor, ModelFiles, dtype, write_safetensors};
 pub use heads::{HeadWeights, head_of};
 pub use options::ModelOptions;
 pub use parameters::{Init, Parameters, Spec};

@@ -42,7 +42,7 @@ pub enum Moment {
 pub enum Lasts {
     /// Until the next update: they are the state itself.
     UntilUpdate,
-    /// Until the call returns that got them.
+    /// Until the call returns that got them; on a GPU until it has done what the call asked it for.
     Briefly,
 }
 

@@ -32,12 +32,7 @@ impl From<&Tensor> for HostTensor<'static> {
 
 impl safetensors::View for &HostTensor<'_> {
     fn dtype(&self) -> Dtype {
-        match self.kind {
-            Kind::Float => Dtype::F32,
-            Kind::Double => Dtype::F64,
-            Kind::Int64 => Dtype::I64,
-            other => unreachable!("{other:?} tensors are never written"),
-        }
+        dtype(self.kind)
     }
 
     fn shape(&self) -> &[usize] {
@@ -50,5 +45,15 @@ impl safetensors::View for &HostTensor<'_> {
 
     fn data_len(&self) -> usize {
         self.bytes.len()
+    }
+}
+
+/// The type of elements that are written, in files' words.
+pub fn dtype(kind: Kind) -> Dtype {
+    match kind {
+        Kind::Float => Dtype::F32,
+        Kind::Double => Dtype::F64,
+        Kind::Int64 => Dtype::I64,
+        other => unreachable!("{other:?} tensors are never written"),
     }
 }

@@ -7,5 +7,5 @@ mod save;
 mod tokenizer_config;
 mod weights;
 
-pub use host::HostTensor;
+pub use host::{HostTensor, dtype};
 pub use save::{ModelFiles, write_safetensors};

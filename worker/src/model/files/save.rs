@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use safetensors::View;
 use serde_json::{Map, Value, json};
 use tch::Kind;
 use tercet_configs::{EncoderConfig, Pooling, Prompts, TOKENIZER_FILES, in_its_place};
@@ -159,7 +160,7 @@ impl ModelFiles {
 ///
 /// # Errors
 /// [`ModelError::Write`].
-pub fn write_safetensors(path: &Path, tensors: &[(&str, &HostTensor)]) -> Result<(), ModelError> {
+pub fn write_safetensors(path: &Path, tensors: &[(&str, impl View + Copy)]) -> Result<(), ModelError> {
     let fail = |source| ModelError::Write { path: path.to_owned(), source };
     let views = tensors.iter().copied();
     let metadata = [("format".to_string(), "pt".to_string())].into();

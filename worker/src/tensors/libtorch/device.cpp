@@ -67,6 +67,17 @@ bool tercet_stream_follow(const void* stream, char* error, size_t error_len) {
   });
 }
 
+// What the GPU's current stream is asked for from now on comes after what the stream was asked for so far.
+bool tercet_stream_precede(const void* stream, char* error, size_t error_len) {
+  return attempt(error, error_len, [&] {
+    const auto& before = *static_cast<const c10::Stream*>(stream);
+    const c10::impl::VirtualGuardImpl guard(c10::kCUDA);
+    c10::Event now(c10::kCUDA);
+    now.record(before);
+    now.block(guard.getStream(before.device()));
+  });
+}
+
 // Copies a GPU's `from` into `into`, on the host, in a stream; the host does not wait.
 bool tercet_stream_copy(const void* stream, at::Tensor* into, const at::Tensor* from, char* error, size_t error_len) {
   return attempt(error, error_len, [&] {

@@ -18,6 +18,7 @@ unsafe extern "C" {
     fn tercet_stream_new(index: i64, out: *mut *mut c_void, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_stream_free(stream: *mut c_void);
     fn tercet_stream_follow(stream: *const c_void, error: *mut c_char, error_len: usize) -> bool;
+    fn tercet_stream_precede(stream: *const c_void, error: *mut c_char, error_len: usize) -> bool;
     fn tercet_stream_copy(
         stream: *const c_void,
         into: *mut Handle,
@@ -107,6 +108,13 @@ impl SideStream {
     pub fn follow(&self) {
         // SAFETY: the handle is live.
         checked(|error, len| unsafe { tercet_stream_follow(self.0, error, len) });
+    }
+
+    /// What the GPU is asked for from now on by the calling thread comes after what this stream was asked for so far;
+    /// the host does not wait.
+    pub fn precede(&self) {
+        // SAFETY: the handle is live.
+        checked(|error, len| unsafe { tercet_stream_precede(self.0, error, len) });
     }
 
     /// Copies `from`, on the GPU, into `into`, on the host, and does not wait. Nobody changes the one or looks at the
