@@ -60,6 +60,9 @@ struct Origin {
     remarks: Vec<String>,
 }
 
+const SLOW_ATTENTION: &str = "attention goes text by text, many times slower than libtorch's flash kernel, which takes \
+    bfloat16 on cards of compute capability 8.0 and newer, and heads of a multiple of 8 dimensions up to 256";
+
 /// Encoder, heads and all their weights.
 pub struct M3Model {
     /// The encoder's config.json.
@@ -112,12 +115,13 @@ impl M3Model {
         (self.parameters.flat.kind(), self.parameters.flat.device())
     }
 
-    /// The name of what attends in training that computes in `kind`: `own`, `flash` or `reference`.
-    pub fn attends_by(&self, kind: Kind) -> &'static str {
+    /// What is to be said where it computes in `kind` on a GPU and no kernel attends.
+    pub fn slow_attention(&self, kind: Kind) -> Option<&'static str> {
         let like = Tensor::empty([0], (kind, self.parameters.flat.device()));
         let (heads, p) = (self.config.num_attention_heads, self.config.attention_probs_dropout_prob);
         let attention = Attention { num_heads: heads as i64, dropout: Dropout::new(0, p) };
-        attention.kernel_name(&like, (self.config.hidden_size / heads) as i64)
+        let name = attention.kernel_name(&like, (self.config.hidden_size / heads) as i64);
+        (like.device().is_cuda() && name == "reference").then_some(SLOW_ATTENTION)
     }
 
     /// Allocates gradients and makes the encoder compute in `kind`; needed once before [`M3Model::backward`].

@@ -89,6 +89,7 @@ impl<'a> TextEncoder<'a> {
         let mut model = M3Model::load(dir, &options, device, Kind::Float)?;
         same_weights::check(ranks, &model.parameters.flat, format_args!("as {} has them", dir.display()))?;
         model.parameters.compute_in(compute_kind_of(precision));
+        let slow = model.slow_attention(compute_kind_of(precision));
         if precision == Precision::Bf16 && ranks.rank() == 0 {
             tracing::info!("the encoder computes in bf16; --precision fp32 asks for 32-bit floats");
         }
@@ -101,7 +102,8 @@ impl<'a> TextEncoder<'a> {
             );
         }
         if ranks.rank() == 0 {
-            model.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
+            let remarks = model.remarks.iter().map(String::as_str).chain(slow);
+            remarks.for_each(|remark| tracing::warn!("{remark}"));
         }
         let tokenizer = Rc::new(TextTokenizer::load(&model.tokenizer_folder().join("tokenizer.json"))?);
         let (model, limit) = (Held::Own(Box::new(model)), SubBatchLimit { tokens: sub_batch_tokens, texts: 0 });

@@ -89,9 +89,7 @@ pub(super) fn set_up(
     let datasets = evaluation::read(recipe, &mut remarks, ranks)?;
     let plan = if recipe.steps > 0 { Some(Arc::new(plan(recipe, ranks)?)) } else { None };
     let Start { mut model, optimizer, resumed } = weights(recipe, resume, ranks, &mut remarks)?;
-    if device_of(ranks).is_cuda() && model.attends_by(compute_kind_of(recipe.precision)) == "reference" {
-        remarks.push(SLOW_ATTENTION.into());
-    }
+    remarks.extend(model.slow_attention(compute_kind_of(recipe.precision)).map(str::to_owned));
     if let Some(plan) = &plan {
         let prefixes = agreed_prefixes(plan.store(), &recipe.data);
         let prompts = prefixes.map(|(query, passage)| Prompts::of_prefixes(query, passage));
@@ -129,10 +127,6 @@ pub(super) fn set_up(
     }
     Ok(Run { model, optimizer, plan, progress, is_resumed, recorder, datasets, matmul, lock })
 }
-
-/// What is to be said where no kernel attends.
-const SLOW_ATTENTION: &str = "attention goes text by text, many times slower than libtorch's flash kernel, which takes \
-    bfloat16 on cards of compute capability 8.0 and newer, and heads of a multiple of 8 dimensions up to 256";
 
 /// What is to be said of a history that no checkpoint goes with: the run begins anew.
 fn lost_history(run_dir: &Path) -> Option<String> {
