@@ -28,9 +28,14 @@ fn both(subcommand: &str, model: &Path, arguments: impl Fn(Tercet, &str) -> Terc
         let command = Tercet::new(subcommand).ranks(2).arg("--model").arg(model).arg("--precision").arg("fp32");
         arguments(command, name)
     };
-    command("cpu").succeed();
     // The ranks join over NCCL; what they then exchange lies on the host.
-    with_nccl(devices.under(command("device")), &model.with_file_name("nccl-calls")).succeed();
+    let device = with_nccl(devices.under(command("device")), &model.with_file_name("nccl-calls"));
+    for (command, is_slow) in [(command("cpu"), 0), (device, 1)] {
+        let ended = command.run();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr());
+        let said = ended.stderr().matches("attention goes text by text").count();
+        assert_eq!(said, is_slow, "{}", ended.stderr());
+    }
     true
 }
 
@@ -114,25 +119,28 @@ fn an_index_and_its_lists_are_the_cpus() {
         let dense = |name: &str| tensors::rows(&path(&format!("{name}/blocks/{block}.safetensors")), "dense").concat();
         all_close(block, &dense("device"), &dense("cpu"), 1e-5);
     }
-    // Fewer than a block has, so that the device chooses.
-    both("search", &model, |search, name| {
-        let search = search.arg("--index").arg(path("cpu")).arg("--queries").arg(&queries).arg("--top").arg("20");
-        search
-            .arg("--rerank")
-            .arg("10")
-            .arg("--rankings")
-            .arg("dense,bm25,all")
-            .arg("--out")
-            .arg(path(&format!("{name}-runs")))
-    });
-    let scores = |name: &str, ranking: &str| -> Vec<f64> {
-        let run = fs::read_to_string(path(&format!("{name}-runs/{ranking}.trec"))).unwrap();
+    let search = |index: &str, rankings: &str| {
+        // Fewer than a block has, so that the device chooses.
+        both("search", &model, |search, name| {
+            let search = search.arg("--index").arg(path(index)).arg("--queries").arg(&queries).arg("--top").arg("20");
+            let search = search.arg("--rerank").arg("10").arg("--rankings").arg(rankings);
+            search.arg("--out").arg(path(&format!("{name}-{index}-runs")))
+        });
+    };
+    search("cpu", "dense,bm25,all");
+    // Rows of bfloat16 are multiplied as they are, and the products are float32's all the same.
+    let rounded = Tercet::new("index").arg("--model").arg(&model).arg("--corpus").arg(&corpus);
+    rounded.arg("--store").arg("bf16").arg("--out").arg(path("rounded")).succeed();
+    search("rounded", "dense");
+    let scores = |name: &str, index: &str, ranking: &str| -> Vec<f64> {
+        let run = fs::read_to_string(path(&format!("{name}-{index}-runs/{ranking}.trec"))).unwrap();
         run.lines().map(|line| line.split(' ').nth(4).unwrap().parse().unwrap()).collect()
     };
-    for (ranking, count) in [("dense", 70 * 20), ("bm25", 70 * 20), ("all", 70 * 10)] {
-        let [found, expected] = ["device", "cpu"].map(|name| scores(name, ranking));
-        assert!(found.len() == expected.len() && found.len() <= count, "{ranking}: {}", found.len());
+    let all = [("cpu", "dense", 20), ("cpu", "bm25", 20), ("cpu", "all", 10), ("rounded", "dense", 20)];
+    for (index, ranking, depth) in all {
+        let [found, expected] = ["device", "cpu"].map(|name| scores(name, index, ranking));
+        assert!(found.len() == expected.len() && !found.is_empty() && found.len() <= 70 * depth, "{index} {ranking}");
         let close = found.iter().zip(&expected).all(|(found, expected)| (found - expected).abs() < 1e-5);
-        assert!(close, "{ranking}");
+        assert!(close, "{index} {ranking}");
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! On a CPU a kernel computes them, and a product is the same number whatever other products are computed with it. On a
 //! GPU they are computed and chosen there. Tiles are filled up with zeros to one shape, so that the GPU's library
-//! always chooses the same kernel. A thread reads rows while it computes.
+//! always chooses the same kernel. A thread reads rows while it computes. Rows that are stored in bfloat16 are
+//! multiplied as they are, by three parts of each query in bfloat16 whose sum it is to the last bit: a GPU's products
+//! of bfloat16, summed in float32, are many times as fast as float32's, and exact before they are summed.
 //!
 //! Legend: Q queries, d width, R rows.
 
@@ -10,11 +12,13 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use tch::{Device, Kind, Tensor};
+use tercet_configs::MatmulLibrary;
 use tercet_retrieval::{Numbers, Stored};
 
 use super::Engine;
 use super::cpu::inner_products;
-use crate::tensors::libtorch::{host_room, send};
+use crate::machine::card::has_bf16;
+use crate::tensors::libtorch::{add_product, host_room, product_into, send};
 use crate::tensors::upload::upload;
 
 /// Rows of a tile on a GPU.
@@ -90,6 +94,10 @@ fn offer_by_libtorch(queries: &Tensor, rows: Numbers, keep: &impl Keep) {
         Stored::Bf16 => Kind::BFloat16,
         Stored::Fp32 => Kind::Float,
     };
+    let factors = match rows.stored {
+        Stored::Bf16 if has_bf16(device) => parts(queries).into(),
+        _ => vec![queries.shallow_clone()],
+    };
     let starts = (0..num_rows).step_by(ROWS);
     thread::scope(|scope| {
         let (read, coming) = sync_channel(TILES_AHEAD);
@@ -111,19 +119,37 @@ fn offer_by_libtorch(queries: &Tensor, rows: Numbers, keep: &impl Keep) {
         for (first_row, rows) in coming {
             let mut tile = Tensor::empty(rows.size(), (kind, device));
             send(&mut tile, &rows);
-            offer_tile(queries, (first_row, &tile), keep);
+            offer_tile(&factors, (first_row, &tile), keep);
         }
     });
 }
 
-/// Offers what is wanted of the products of all `queries` and a tile of rows, [r, d], which begins at `first_row`.
-fn offer_tile(queries: &Tensor, (first_row, rows): (usize, &Tensor), keep: &impl Keep) {
-    let (num_queries, count, device) = (queries.size()[0] as usize, rows.size()[0] as usize, queries.device());
-    let tile = filled_up(&rows.to_kind(Kind::Float), ROWS).tr(); // [d, ROWS]
+/// Three tensors of bfloat16 whose sum `numbers`, fp32, are, the smallest first: each has 8 of a number's 24 bits.
+fn parts(numbers: &Tensor) -> [Tensor; 3] {
+    let mut rest = numbers.shallow_clone();
+    let mut parts = [(); 3].map(|()| {
+        let part = rest.to_kind(Kind::BFloat16);
+        rest = &rest - part.to_kind(Kind::Float);
+        part
+    });
+    parts.reverse();
+    parts
+}
+
+/// Offers what is wanted of the products of all queries and a tile of rows, [r, d], which begins at `first_row`. The
+/// queries are the sum of `factors`, [Q, d], which are all of one type.
+fn offer_tile(factors: &[Tensor], (first_row, rows): (usize, &Tensor), keep: &impl Keep) {
+    let (num_queries, count, device) = (factors[0].size()[0] as usize, rows.size()[0] as usize, rows.device());
+    let tile = filled_up(&rows.to_kind(factors[0].kind()), ROWS).tr(); // [d, ROWS]
+    let mut products = Tensor::empty([QUERIES as i64, ROWS as i64], (Kind::Float, device));
     for first in (0..num_queries).step_by(QUERIES) {
         let asking = first..(first + QUERIES).min(num_queries);
         let (start, len) = (first as i64, asking.len() as i64);
-        let products = filled_up(&queries.narrow(0, start, len), QUERIES).matmul(&tile); // [QUERIES, ROWS]
+        for (i, factor) in factors.iter().enumerate() {
+            let own = filled_up(&factor.narrow(0, start, len), QUERIES);
+            let multiply = if i == 0 { product_into } else { add_product };
+            multiply(MatmulLibrary::default(), &mut products, &own, &tile);
+        }
         let products = products.narrow(0, 0, len).narrow(1, 0, count as i64);
         let floors: Vec<f32> = asking.map(|query| keep.floor(query)).collect();
         let mut floors = upload(&floors, device).unsqueeze(1); // [Q, 1]
@@ -228,6 +254,14 @@ mod tests {
             let part = products(&queries.narrow(0, 0, 1), &rows.narrow(0, num_rows - 1, 1));
             assert_eq!(part, [expected[num_rows as usize - 1]]);
         }
+    }
+
+    #[test]
+    fn three_parts_are_a_number_to_the_last_bit() {
+        let some = random([50, 40], 7);
+        let numbers = Tensor::cat(&[&some, &(&some * 1e-20), &(&some * 1e20), &(&some + 1.0), &some.zeros_like()], 0);
+        let sum = parts(&numbers).iter().fold(numbers.zeros_like(), |sum, part| sum + part.to_kind(Kind::Float));
+        assert_eq!(sum, numbers);
     }
 
     #[test]
