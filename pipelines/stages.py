@@ -62,7 +62,7 @@ class Pipeline:
 
     def text(self, config):
         """Text to begin with, made by a command of its own."""
-        self.add("text", "text", config["command"], folder=f"{self.run}/text")
+        self.add("text", "text", config["command"], out="--out")
 
     def with_recipe(self, name, words, config):
         """A command whose recipe says everything, stages before it included."""
@@ -124,19 +124,18 @@ class Pipeline:
         """Runs and figures beside each other, each as `NAME={stage}`."""
         self.add(name, "report", ["report", *seen, *config.get("options", [])], out="--out", ending=".html")
 
-    def add(self, name, kind, words, out=None, folder=None, reads=None, steps=None, ending=""):
-        """A stage whose folder follows `out` among its words, or is `folder`."""
+    def add(self, name, kind, words, out, reads=None, steps=None, ending=""):
+        """A stage whose folder follows `out`, after its other words."""
         named = dict.fromkeys(part for word in words for part in re.findall(r"\{(\w+)[.}]", word))
         after = [part for part in named if part not in self.names]
         words = [word.format_map({**self.names, **self.stages}) for word in words]
         asked = [words, Path(reads).read_text() if reads else ""]
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:10]
-        folder = folder or f"{self.run}/{name}-{digest}{ending}"
+        folder = f"{self.run}/{name}-{digest}{ending}"
         if self.on(name, kind).get("ranks"):
             words = [*words, "-n", str(self.on(name, kind)["ranks"])]
-        if out:
-            *before, last = out.split(" ")
-            words = [*words, *before, last + folder] if last.endswith("=") else [*words, out, folder]
+        *before, last = out.split(" ")
+        words = [*words, *before, last + folder] if last.endswith("=") else [*words, out, folder]
         words = [*words, "--resume"] if kind == "train" else words
         model = f"{folder}/step-{steps:08}/model" if steps is not None else None
         ranks = self.on(name, kind).get("ranks", 1)

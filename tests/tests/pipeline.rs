@@ -87,7 +87,7 @@ impl Graph {
 
     /// What must come out the same: the tokenizer, curated rows, questions, and the figures of all evaluations.
     fn results(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut files = vec![self.run.join("text/tokenizer/tokenizer.json")];
+        let mut files: Vec<_> = self.folders("text-").map(|text| text.join("tokenizer/tokenizer.json")).collect();
         for rows in self.folders("curate-") {
             files.extend(fs::read_dir(rows.join("rows")).unwrap().map(|entry| entry.unwrap().path()));
         }
