@@ -201,7 +201,11 @@ fn a_mistake_in_a_configuration_is_named_with_its_key_and_the_choices() {
         ("m3", "machines: {stgae1: {ranks: 2}}", ["machines.stgae1", "stage or kind", "stage1, stage2"]),
         ("m3", "machines: {stage1: {ranks: 2, resources: {mpi: tercet}}}", ["stage1", "2 ranks", "tasks_per_node"]),
         ("ablations", "seeds: 0", ["seeds: ", "1 or more", "0"]),
-        ("ablations", "tables: {t: [{name: a, run: no, suite: short}]}", ["row 'a'", "'no' in train", "fine_tuned"]),
+        (
+            "ablations",
+            "tables: {t: [{name: a, run: nosuch, suite: short}]}",
+            ["row 'a'", "'nosuch' in train", "fine_tuned"],
+        ),
         ("ablations", "train: {mlm: {after: from_mlm}}", ["train.from_mlm.after", "waits for", "mlm"]),
     ];
     for (graph, mistake, words) in mistakes {
