@@ -206,7 +206,7 @@ fn a_mistake_in_a_configuration_is_named_with_its_key_and_the_choices() {
             "tables: {t: [{name: a, run: nosuch, suite: short}]}",
             ["row 'a'", "'nosuch' in train", "fine_tuned"],
         ),
-        ("ablations", "train: {mlm: {after: from_mlm}}", ["train.from_mlm.after", "waits for", "mlm"]),
+        ("ablations", "train: {mlm: {after: from_mlm}}", ["train.mlm.after", "waits for", "mlm"]),
     ];
     for (graph, mistake, words) in mistakes {
         let configs = if graph == "m3" { ["mini", "tiny"] } else { ["ablations", "debian"] };
