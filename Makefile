@@ -68,7 +68,7 @@ test: build ## Run all tests, or those whose path contains NAME: T=NAME, e.g. a 
 same-numbers: build ## Weights after 20 steps, and whether they are those of BEFORE=PROGRAM or BEFORE=REVISION
 	@BEFORE='$(BEFORE)' cluster/setup/with.sh tests/same-numbers.sh
 
-test-slurm: build ## Run the tests that need a real Slurm, in namespaces of this machine (root; installs slurm-wlm and munge)
+test-slurm: build $(SNAKEMAKE)/requirements.txt ## Run the tests that need a real Slurm, in namespaces of this machine (root; installs slurm-wlm and munge)
 	@cluster/setup/system.sh .deps slurm
 	@time $(CARGO) test --release --workspace --test system slurm:: -- --ignored --test-threads=1
 

@@ -9,9 +9,13 @@ import os
 import shlex
 from pathlib import Path
 
+import stages
+
 STAGES = PIPELINE.stages
 PROGRAMS = os.environ.get("TERCET_PROGRAMS", "target/release")
+RUN = shlex.quote(os.path.relpath(Path(stages.__file__).parent / "run.sh"))
 
+# Recipes that name stages, also for `--dry-run`, which prints the commands that read them.
 for file, text in [stage.filled_in for stage in STAGES.values() if stage.filled_in]:
     if not os.path.exists(file):
         os.makedirs(os.path.dirname(file), exist_ok=True)
@@ -20,12 +24,21 @@ for file, text in [stage.filled_in for stage in STAGES.values() if stage.filled_
         beside.rename(file)
 
 
-def command(stage):
+def refused(stage):
+    """The file that run.sh leaves when the stage's command would end in the same way again."""
+    return f"{PIPELINE.run}/refused/{Path(stage.folder).name}"
+
+
+def command(stage, resources):
     """The stage's command line."""
     own = stage.words if stage.kind == "text" else ["tercet", *stage.words]
     line = shlex.join([f"{PROGRAMS}/{own[0]}", *own[1:]])
     # Whoever ends Snakemake ends what it started.
-    line = f"exec setpriv --pdeathsig TERM {line}"
+    line = f"setpriv --pdeathsig KILL {RUN} {shlex.quote(refused(stage))} {line}"
+    if "mpi" in resources:
+        # The rest of what `tercet` asks Slurm's variables for; it looks at them in a job alone.
+        line = f"env SLURM_NTASKS_PER_NODE={resources['tasks_per_node']} {line}"
+    line = f"exec {line}"
     if stage.complete:
         # It may have been when Snakemake was ended.
         there, before = map(shlex.quote, stage.complete)
@@ -33,8 +46,22 @@ def command(stage):
     return line
 
 
+class Retries(int):
+    """Snakemake's `--retries`, which it compares with the tries there were: no more once the command was refused."""
+
+    def __new__(cls, refused):
+        # Snakemake takes an integer, and has not read its own yet.
+        retries = super().__new__(cls, 1)
+        retries.refused = refused
+        return retries
+
+    def __gt__(self, tries):
+        return workflow.execution_settings.retries > tries and not os.path.exists(self.refused)
+
+
 for stage in STAGES.values():
     machine = PIPELINE.on(stage.name, stage.kind)
+    resources = machine.get("resources", {})
 
     rule:
         name:
@@ -48,9 +75,10 @@ for stage in STAGES.values():
             f"{PIPELINE.run}/logs/{Path(stage.folder).name}.txt",
         threads: machine.get("threads", stage.ranks)
         resources:
-            **machine.get("resources", {}),
+            **resources,
+        retries: Retries(refused(stage)),
         # A loop's rules share its variables; what stands here is looked at now, and not when the rule runs.
         params:
-            command=command(stage),
+            command=command(stage, resources),
         shell:
             "{params.command} >> {log} 2>&1"

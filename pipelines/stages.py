@@ -16,8 +16,20 @@ import re
 import tomllib
 from pathlib import Path
 
+from shape import check, choices, refuse
+
 # What a recipe may name: a stage's folder, or its model.
 NAMED = re.compile(r"\{(\w+)(?:\.model)?\}")
+# Kinds of commands.
+KINDS = ("text", "curate", "synthesize", "prepare", "train", "index", "mine", "eval", "report")
+# Shapes (shape.py) of what all graphs' configurations have.
+WORDS = [str]
+COMMON = {
+    "run!": str,
+    "data": str,
+    "text": {"command!": WORDS},
+    "machines": {...: {"ranks": int, "threads": int, "resources": {...: object}}},
+}
 
 
 class Stage:
@@ -51,23 +63,61 @@ class Stage:
 class Pipeline:
     """All stages of a configuration, in an order in which they can run."""
 
-    def __init__(self, config):
-        self.config, self.run, self.stages = config, config["run"], {}
+    # What the configuration may say (shape.py).
+    shape = {...: object}
+
+    def __init__(self, config, files=()):
+        """`files` are those that the configuration was read from."""
+        self.config, self.stages = config, {}
+        self.read_from = [min(os.path.relpath(file), str(file), key=len) for file in files]
+        for message in check(config, self.shape):
+            self.refuse(message)
+        self.run = config["run"]
         self.names = {name: config[name] for name in ("run", "data") if name in config}
         self.build()
+        self.check_machines()
 
     def build(self):
         """Adds the stages, each after those that it names."""
         raise NotImplementedError
 
+    def refuse(self, message):
+        """Says what is wrong with the configuration, and ends."""
+        refuse(f"{', '.join(self.read_from) or 'the configuration'}: {message}")
+
+    def chosen(self, section, name, where):
+        """An entry of a section, by the name that stands at the key `where`."""
+        entries = self.config.get(section, {})
+        if name not in entries:
+            self.refuse(f"{where}: there is no {name!r} in {section}; it has: {choices(entries)}")
+        return entries[name]
+
+    def check_machines(self):
+        """Whether what is said of machines is about stages, and Slurm's jobs have as many tasks as ranks."""
+        bases = {name.rstrip("0123456789_") for name in [*KINDS, "default", *self.config, *self.stages]}
+        for name in self.config.get("machines", {}):
+            if name.rstrip("0123456789_") not in bases:
+                known = choices({*KINDS, *self.stages})
+                self.refuse(f"machines.{name}: no stage or kind of command; they are: {known}")
+        for stage in self.stages.values():
+            asked = self.on(stage.name, stage.kind).get("resources", {})
+            if "mpi" not in asked:
+                continue
+            nodes, tasks = asked.get("nodes", 1), asked.get("tasks_per_node")
+            if not tasks or nodes * tasks != stage.ranks:
+                self.refuse(
+                    f"machines: {stage.name} has {stage.ranks} ranks, and its resources, with mpi, {nodes} nodes of "
+                    f"{tasks or 'no'} tasks_per_node: let their product be its ranks"
+                )
+
     def text(self, config):
         """Text to begin with, made by a command of its own."""
-        self.add("text", "text", config["command"], folder=f"{self.run}/text")
+        self.add("text", "text", config["command"], out="--out")
 
     def with_recipe(self, name, words, config):
         """A command whose recipe says everything, stages before it included."""
         recipe, options = config["recipe"], config.get("options", [])
-        text = Path(recipe).read_text()
+        text = self.read(recipe)
         after = dict.fromkeys(part for part in NAMED.findall(text) if part in self.stages)
         if not after:
             self.add(name, name, [*words, recipe, *options], out="--out", reads=recipe)
@@ -94,11 +144,23 @@ class Pipeline:
         settings = [f"data.store={{{store}}}", *([f"model.path={{{after}.model}}"] if after else [])]
         settings += config.get("set", [])
         words = ["train", config["recipe"], *[word for setting in settings for word in ("--set", setting)]]
-        steps = tomllib.loads(Path(config["recipe"]).read_text())["steps"]
-        for setting in settings:
-            key, _, value = setting.partition("=")
-            steps = int(value.replace("_", "")) if key.strip() == "steps" else steps
+        steps = self.steps(config["recipe"], settings)
         self.add(name, "train", words, out="--set run_dir=", reads=config["recipe"], steps=steps)
+
+    def steps(self, recipe, settings):
+        """How many steps a run takes: what the last setting says, or else the recipe."""
+        said = [value for key, _, value in (setting.partition("=") for setting in settings) if key.strip() == "steps"]
+        try:
+            return int(said[-1].replace("_", "")) if said else int(tomllib.loads(self.read(recipe))["steps"])
+        except (KeyError, TypeError, ValueError) as error:
+            self.refuse(f"{recipe}{', with ' + ', '.join(settings) if said else ''}: no number of steps ({error})")
+
+    def read(self, recipe):
+        """A recipe's text."""
+        try:
+            return Path(recipe).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            self.refuse(f"the recipe {recipe} cannot be read: {error}")
 
     def index(self, name, model, corpus, options):
         """A corpus as a model sees it; its name."""
@@ -124,23 +186,32 @@ class Pipeline:
         """Runs and figures beside each other, each as `NAME={stage}`."""
         self.add(name, "report", ["report", *seen, *config.get("options", [])], out="--out", ending=".html")
 
-    def add(self, name, kind, words, out=None, folder=None, reads=None, steps=None, ending=""):
-        """A stage whose folder follows `out` among its words, or is `folder`."""
+    def add(self, name, kind, words, out, reads=None, steps=None, ending=""):
+        """A stage whose folder follows `out`, after its other words."""
         named = dict.fromkeys(part for word in words for part in re.findall(r"\{(\w+)[.}]", word))
         after = [part for part in named if part not in self.names]
-        words = [word.format_map({**self.names, **self.stages}) for word in words]
-        asked = [words, Path(reads).read_text() if reads else ""]
+        words = [self.filled_in(name, word) for word in words]
+        asked = [words, self.read(reads) if reads else ""]
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:10]
-        folder = folder or f"{self.run}/{name}-{digest}{ending}"
+        folder = f"{self.run}/{name}-{digest}{ending}"
         if self.on(name, kind).get("ranks"):
             words = [*words, "-n", str(self.on(name, kind)["ranks"])]
-        if out:
-            *before, last = out.split(" ")
-            words = [*words, *before, last + folder] if last.endswith("=") else [*words, out, folder]
+        *before, last = out.split(" ")
+        words = [*words, *before, last + folder] if last.endswith("=") else [*words, out, folder]
         words = [*words, "--resume"] if kind == "train" else words
         model = f"{folder}/step-{steps:08}/model" if steps is not None else None
         ranks = self.on(name, kind).get("ranks", 1)
         self.stages[name] = Stage(name, kind, folder, words, after, ranks, model, reads)
+
+    def filled_in(self, name, word):
+        """A word of a stage's command, with folders and models in place of their names."""
+        try:
+            return word.format_map({**self.names, **self.stages})
+        except (LookupError, ValueError, AttributeError):
+            known = choices([*self.names, *self.stages])
+            self.refuse(
+                f"{name}: {word!r} names what is not there before it; names: {known}; of a training run NAME.model"
+            )
 
     def on(self, name, kind):
         """Where a stage runs: what the configuration says of its kind, and of itself."""

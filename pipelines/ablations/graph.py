@@ -6,11 +6,33 @@ that several tables name is one stage. What is not named by a table is not train
 
 from glob import glob
 
-from stages import Pipeline, mined_files
+from shape import choices
+from stages import COMMON, WORDS, Pipeline, mined_files
 
 
 class Ablations(Pipeline):
+    shape = {
+        **COMMON,
+        "text!": COMMON["text"],
+        "seeds": int,
+        "tokenizer!": str,
+        "model!": str,
+        "recipes!": str,
+        "set": {...: WORDS},
+        "train!": {...: {"recipe!": str, "store!": str, "after": str, "set": WORDS}},
+        "stores!": {
+            ...: {"files": WORDS, "texts": bool, "mine": str, "as_they_are": {...: WORDS}, "options": WORDS},
+        },
+        "mine": {"model!": str, "options": WORDS, ...: WORDS},
+        "suites!": {...: {"suite!": str, "data!": WORDS, "options": WORDS}},
+        "tables!": {...: [{"name!": str, "run!": str, "suite!": str}]},
+    }
+
     def build(self):
+        recipes = {run["recipe"] for run in self.config["train"].values()}
+        for recipe in self.config.get("set", {}):
+            if recipe not in recipes:
+                self.refuse(f"set.{recipe}: no run has this recipe; they are: {choices(recipes)}")
         self.text(self.config["text"])
         for name, table in self.config["tables"].items():
             rows = [(row, ",".join(f"{{{self.evaluated(row, seed)}}}" for seed in self.seeds())) for row in table]
@@ -19,23 +41,27 @@ class Ablations(Pipeline):
         self.report("runs", [f"{name}={{{name}}}" for name in runs], {})
 
     def seeds(self):
-        return range(1, int(self.config.get("seeds", 1)) + 1)
+        return range(1, self.config.get("seeds", 1) + 1)
 
     def evaluated(self, row, seed):
         """The stage that has a row's figures."""
-        suite = self.config["suites"][row["suite"]]
-        name, model = f"eval_{row['suite']}_{row['run']}_{seed}", self.trained(row["run"], seed)
+        where = f"tables: the row {row['name']!r}"
+        suite = self.chosen("suites", row["suite"], where)
+        name, model = f"eval_{row['suite']}_{row['run']}_{seed}", self.trained(row["run"], seed, where)
         if name not in self.stages:
             self.evaluate(name, model, {**suite, "data": self.files(suite["data"])})
         return name
 
-    def trained(self, run, seed):
-        """The stage that has a run's model."""
-        name, config = f"{run}_{seed}", self.config["train"][run]
+    def trained(self, run, seed, where, before=()):
+        """The stage that has a run's model; `before` are the runs that wait for it."""
+        name, config = f"{run}_{seed}", self.chosen("train", run, where)
         if name in self.stages:
             return name
-        after = self.trained(config["after"], seed) if "after" in config else None
-        store = self.prepared(config["store"], seed)
+        if run in before:
+            self.refuse(f"{where}: {' waits for '.join([*before, run])}")
+        before = [*before, run]
+        after = self.trained(config["after"], seed, f"train.{run}.after", before) if "after" in config else None
+        store = self.prepared(config["store"], seed, f"train.{run}.store", before)
         settings = [f"seed={seed}"]
         if not after:
             settings += [f"model.config={self.config['model']}", f"model.tokenizer={self.config['tokenizer']}"]
@@ -45,16 +71,18 @@ class Ablations(Pipeline):
         self.train(name, store, {"recipe": recipe, "set": settings}, after=after)
         return name
 
-    def prepared(self, store, seed):
+    def prepared(self, store, seed, where, before):
         """The stage that has a store; one with negatives that a model has found is a seed's own."""
-        config = self.config["stores"][store]
+        config = self.chosen("stores", store, where)
         mined = config.get("mine")
         name = f"{store}_{seed}" if mined else store
         if name in self.stages:
             return name
-        files = self.sets(config["files"])
+        files = self.sets(config.get("files", []))
         if mined:
-            files = self.mined(mined, self.trained(self.config["mine"]["model"], seed), files, seed)
+            self.chosen("mine", mined, f"stores.{store}.mine")
+            model = self.trained(self.config["mine"]["model"], seed, "mine.model", before)
+            files = self.mined(mined, model, files, seed)
         for set_name, patterns in config.get("as_they_are", {}).items():
             files[set_name] = ",".join(self.files(patterns))
         before = ["--texts"] if config.get("texts") else []
@@ -65,7 +93,7 @@ class Ablations(Pipeline):
         """The files of rows with negatives of a kind."""
         name, config = f"{negatives}_{seed}", self.config["mine"]
         if name not in self.stages:
-            self.mine(name, model, files, [*config["options"], *config[negatives]])
+            self.mine(name, model, files, [*config.get("options", []), *config[negatives], "--seed", str(seed)])
         return mined_files(name, files)
 
     def sets(self, patterns):
@@ -84,4 +112,7 @@ class Ablations(Pipeline):
         return found
 
     def missing(self, pattern):
-        raise SystemExit(f"{pattern}: there is no such file; --config data=FOLDER says where the data are")
+        self.refuse(
+            f"{pattern}: there is no such file; data=FOLDER is the folder, and `stores` and `suites` name its files "
+            "(docs/ablations.md)"
+        )

@@ -1,9 +1,50 @@
 """The graph of the paper: its three stages, what they learn from, and the figures of their models."""
 
-from stages import Pipeline
+from shape import choices
+from stages import COMMON, WORDS, Pipeline
+
+RECIPE = {"recipe!": str, "options": WORDS}
+STORE = {"files!": {...: str}, "options": WORDS}
+RUN = {"recipe!": str, "set": WORDS}
+SUITE = {"name!": str, "suite!": str, "data!": WORDS, "languages": WORDS, "options": WORDS}
+ASSUMED = {"assumed": str}
+LENGTHS = {"rows": object, "query": object, "negatives": object, "up_to": {...: object}}
+PLAN = {
+    "model_config": str,
+    "gpu": {...: str},
+    "bandwidth": object,
+    "measured": str,
+    "flops": object,
+    "prepare": {**ASSUMED, "tokens_per_core_sec": object},
+    "curate": {**ASSUMED, **dict.fromkeys(("pairs", "kept", "pairs_per_core_sec", "bytes_per_row"), object)},
+    "corpora": {...: {**ASSUMED, **dict.fromkeys(("passages", "tokens", "queries", "searched"), object)}},
+    "stores": {...: {**ASSUMED, "each": LENGTHS, "sets!": {...: LENGTHS}}},
+}
 
 
 class Paper(Pipeline):
+    shape = {
+        **COMMON,
+        "tokenizer!": str,
+        "curate": RECIPE,
+        "synthesize": RECIPE,
+        "texts!": STORE,
+        "stage1!": RUN,
+        "pairs!": STORE,
+        "stage2!": RUN,
+        "rows!": {
+            **STORE,
+            "rounds": int,
+            "as_they_are": {...: str},
+            "mine": {"corpus": WORDS, "index": WORDS, "options": WORDS},
+        },
+        "warmup": RUN,
+        "stage3!": RUN,
+        "eval!": {"models!": WORDS, "suites!": [SUITE]},
+        "report": {"options": WORDS},
+        "plan": PLAN,
+    }
+
     def build(self):
         config = self.config
         if "text" in config:
@@ -17,7 +58,10 @@ class Paper(Pipeline):
         self.prepare("pairs", [], config["pairs"])
         self.train("stage2", "pairs", config["stage2"], after="stage1")
         self.fine_tune(config["stage3"], config["rows"])
+        runs = [name for name, stage in self.stages.items() if stage.kind == "train"]
         for model in config["eval"]["models"]:
+            if model not in runs:
+                self.refuse(f"eval.models: there is no training run {model!r}; they are: {choices(runs)}")
             for suite in config["eval"]["suites"]:
                 self.evaluate(f"eval_{model}_{suite['name']}", model, suite)
         if "report" in config:
@@ -37,6 +81,8 @@ class Paper(Pipeline):
             files = {**files, **rows.get("as_they_are", {})}
             self.prepare(f"rows{number}", [], {"files": files, "options": rows.get("options", [])})
             if number < rounds:
+                if "warmup" not in self.config:
+                    self.refuse(f"rows.rounds is {rounds}, and warmup, which trains between two rounds, is missing")
                 self.train(f"warmup{number}", f"rows{number}", self.config["warmup"], after=model)
                 model = f"warmup{number}"
             else:

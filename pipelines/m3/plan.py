@@ -3,11 +3,12 @@
 
     plan.py CONFIG.yaml [TERCET]
 
-A line for each stage: ranks, GPU-hours, disk, memory of a rank, and what a rank sends. Figures of training are those of
-`tercet plan` for the cards that the configuration names, of the stage's own store if it is complete, else of a store
-that has only lengths, made of the rows and lengths in the configuration's section `plan`. For an index, mining and
-evaluations encoding and products are reckoned from the corpora named there, for curation and stores their rates. Where such numbers are missing, the table says so and
-has no figure. The last line is the sum.
+A line for each stage: ranks, GPU-hours, core-hours of jobs without ranks, disk, memory of a rank, and what a rank
+sends. Figures of training are those of `tercet plan` for the cards that the configuration names, of the stage's own
+store if it is complete, else of a store that has only lengths, made of the rows and lengths in the configuration's
+section `plan`. For an index, mining and evaluations encoding and products are reckoned from the corpora named there,
+for curation and stores their rates. What is not reckoned is "-"; where numbers for it are missing, the table says so.
+The last line is the sum.
 """
 
 import json
@@ -23,6 +24,7 @@ import yaml
 sys.path.append(str(Path(__file__).parents[1]))
 from graph import Paper
 from lengths import Lengths
+from shape import refuse
 
 # Of a token, and of a row: order, lengths and offsets (docs/know/formats.md, "Token store").
 TOKEN_BYTES, ROW_BYTES = 4, 40
@@ -34,6 +36,14 @@ INDEX_TOKEN_BYTES = 15.7
 DENSE_BYTES = {"index": 2, "mine": 4, "eval": 4}
 
 
+def read(file):
+    """A configuration."""
+    try:
+        return yaml.safe_load(Path(file).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        refuse(f"{file} cannot be read: {error}")
+
+
 def scaled(value, unit):
     """`5.33 GB`."""
     for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -43,7 +53,9 @@ def scaled(value, unit):
 
 
 def duration(hours):
-    """`4,550 h`, `2.3 h`, `12 min`."""
+    """`4,550 h`, `2.3 h`, `12 min`, `3 s`."""
+    if hours < 1 / 60:
+        return f"{3600 * hours:.0f} s"
     if hours < 1:
         return f"{60 * hours:.2g} min" if hours < 1 / 6 else f"{60 * hours:.0f} min"
     return f"{hours:,.1f} h" if hours < 10 else f"{hours:,.0f} h"
@@ -52,8 +64,9 @@ def duration(hours):
 class Planner:
     """Asks `tercet plan` for each run of a pipeline."""
 
-    def __init__(self, config, tercet, scratch):
-        self.pipeline, self.tercet, self.scratch = Paper(config), tercet, Path(scratch)
+    def __init__(self, file, tercet, scratch):
+        config = read(file)
+        self.pipeline, self.tercet, self.scratch = Paper(config, [file]), tercet, Path(scratch)
         self.plan, self.made_up, self.remarks = config.get("plan", {}), {}, []
         self.rank_hours, self.disk_bytes = 0, 0
 
@@ -71,7 +84,7 @@ class Planner:
         return Lengths.of_config(asked)
 
     def row(self, stage):
-        """The columns of a stage: ranks, GPU-hours, disk, memory, sent."""
+        """A stage's cells, by key."""
         if stage.kind == "prepare":
             lengths = self.lengths(stage.name)
             self.made_up[stage.name] = lengths
@@ -111,8 +124,7 @@ class Planner:
         if numbers is None:
             return {}
         pairs, kept, rate, row_bytes = (float(numbers[key]) for key in keys)
-        cores = self.pipeline.on(stage.name, stage.kind).get("threads", 1)
-        columns = {"rows": f"{int(kept):,}", "takes": duration(pairs / rate / cores / 3600)}
+        columns = {"rows": f"{int(kept):,}", **self.of_cores(stage, pairs / rate / 3600)}
         # The keys by which duplicates are found take as much again as the rows while it works.
         return {**columns, "disk": self.disk(2 * kept * row_bytes)}
 
@@ -160,10 +172,13 @@ class Planner:
         columns = {"rows": f"{lengths.num_rows:,}", "tokens": scaled(lengths.num_tokens, ""), "disk": self.disk(disk)}
         rate = self.asked("prepare", None, ("tokens_per_core_sec",))
         if rate:
-            cores = self.pipeline.on(stage.name, stage.kind).get("threads", 1)
-            secs = lengths.num_tokens / float(rate["tokens_per_core_sec"]) / cores
-            columns["takes"] = duration(secs / 3600)
+            columns |= self.of_cores(stage, lengths.num_tokens / float(rate["tokens_per_core_sec"]) / 3600)
         return columns
+
+    def of_cores(self, stage, hours):
+        """Cells of a job that takes so many hours of a core."""
+        cores = self.pipeline.on(stage.name, stage.kind).get("threads", 1)
+        return {"core_hours": duration(hours), "takes": duration(hours / cores)}
 
     def train_columns(self, stage):
         """What `tercet plan` says of a run."""
@@ -235,12 +250,13 @@ class Planner:
 
     def table(self):
         """The lines to print."""
-        keys = ["stage", "ranks", "rows", "tokens", "hours", "takes", "disk", "memory", "sent"]
-        names = ["stage", "ranks", "rows", "tokens", "rank-hours", "takes", "disk", "memory/rank", "sent/rank"]
+        keys = ["stage", "ranks", "rows", "tokens", "hours", "core_hours", "takes", "disk", "memory", "sent"]
+        names = ["stage", "ranks", "rows", "tokens", "rank-hours", "core-hours", "takes", "disk", "memory/rank"]
+        names.append("sent/rank")
         rows = [names]
         for stage in self.pipeline.stages.values():
             columns = {"stage": stage.name, "ranks": str(stage.ranks), **self.row(stage)}
-            rows.append([columns.get(key, "") for key in keys])
+            rows.append([columns.get(key, "-") for key in keys])
         total = {"stage": "all", "hours": duration(self.rank_hours), "disk": scaled(self.disk_bytes, "B")}
         rows.append([total.get(key, "") for key in keys])
         widths = [max(len(row[i]) for row in rows) for i in range(len(keys))]
@@ -248,6 +264,7 @@ class Planner:
             cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]
             yield "  ".join(cells).rstrip()
         yield ""
+        yield "-: not reckoned"
         yield from dict.fromkeys(self.remarks)
         yield from self.to_be_measured()
 
@@ -265,10 +282,9 @@ class Planner:
 
 
 def main():
-    config = yaml.safe_load(Path(sys.argv[1]).read_text())
     tercet = sys.argv[2] if len(sys.argv) > 2 else "target/release/tercet"
     with tempfile.TemporaryDirectory() as scratch:
-        for line in Planner(config, tercet, scratch).table():
+        for line in Planner(sys.argv[1], tercet, scratch).table():
             print(line)
 
 

@@ -5,6 +5,8 @@
 #   slurm.sh node FOLDER    the daemon of this host
 set -eu
 folder=$2
+# Where Slurm's programs look for it. Snakemake's executor starts some of them without SLURM_CONF.
+mount --bind "$folder" /etc/slurm
 case $1 in
   head)
     mkdir -p "$folder/state"

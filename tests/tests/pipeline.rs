@@ -60,11 +60,9 @@ impl Graph {
     }
 
     fn start(&self) -> Child {
-        let snakemake = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.deps/snakemake/bin/snakemake");
-        assert!(snakemake.exists(), "{}: `make rehearse-m3` installs it", snakemake.display());
-        let mut command = Command::new(snakemake);
-        command.args(["--snakefile", "pipelines/m3/Snakefile", "--workflow-profile", "pipelines/m3/profiles/local"]);
-        command.args(["--configfile", "pipelines/m3/config/tiny.yaml", "long.yaml"]).current_dir(&self.folder);
+        let mut command = snakemake("pipelines/m3/Snakefile");
+        command.arg("--configfile").args(["mini", "tiny"].map(|name| format!("pipelines/m3/config/{name}.yaml")));
+        command.arg("long.yaml").current_dir(&self.folder);
         command.env("TERCET_PROGRAMS", program("tercet").parent().unwrap());
         let said = fs::File::options().create(true).append(true).open(self.folder.join("said.txt")).unwrap();
         command.stdout(Stdio::null()).stderr(said).process_group(0).spawn().unwrap()
@@ -87,7 +85,7 @@ impl Graph {
 
     /// What must come out the same: the tokenizer, curated rows, questions, and the figures of all evaluations.
     fn results(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut files = vec![self.run.join("text/tokenizer/tokenizer.json")];
+        let mut files: Vec<_> = self.folders("text-").map(|text| text.join("tokenizer/tokenizer.json")).collect();
         for rows in self.folders("curate-") {
             files.extend(fs::read_dir(rows.join("rows")).unwrap().map(|entry| entry.unwrap().path()));
         }
@@ -106,6 +104,15 @@ impl Graph {
     fn complete(&self) {
         assert!(self.start().wait().unwrap().success(), "{}", self.said());
     }
+}
+
+/// Snakemake, with the local profile of a folder that has the pipelines.
+fn snakemake(snakefile: &str) -> Command {
+    let snakemake = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.deps/snakemake/bin/snakemake");
+    assert!(snakemake.exists(), "{}: `make rehearse-m3` installs it", snakemake.display());
+    let mut command = Command::new(snakemake);
+    command.args(["--snakefile", snakefile, "--workflow-profile", "pipelines/m3/profiles/local"]);
+    command
 }
 
 /// A server that answers each prompt with a question that depends on the prompt alone; its address, and how often it
@@ -181,4 +188,36 @@ fn killed_at_random_moments_it_ends_with_the_same_tables() {
     // A request that is under way when its command is killed has no answer.
     let asked_by_hurt = asked.load(Ordering::SeqCst) - asked_by_whole;
     assert!(asked_by_hurt <= asked_by_whole + KILLS, "{asked_by_hurt} requests for {asked_by_whole} answers");
+}
+
+#[test]
+#[ignore = "needs Snakemake; make rehearse-m3"]
+fn a_mistake_in_a_configuration_is_named_with_its_key_and_the_choices() {
+    let place = Place::new();
+    let mistakes = [
+        ("m3", "rows: {rouns: 2}", ["rows: ", "'rouns'", "as_they_are, files, mine, options, rounds"]),
+        ("m3", "texts: {files: {texts: '{txt}/rows'}}", ["texts: ", "{txt}/rows", "curate, run, text"]),
+        ("m3", "eval: {models: [stage4]}", ["eval.models", "'stage4'", "stage1, stage2, stage3"]),
+        ("m3", "machines: {stgae1: {ranks: 2}}", ["machines.stgae1", "stage or kind", "stage1, stage2"]),
+        ("m3", "machines: {stage1: {ranks: 2, resources: {mpi: tercet}}}", ["stage1", "2 ranks", "tasks_per_node"]),
+        ("ablations", "seeds: 0", ["seeds: ", "1 or more", "0"]),
+        (
+            "ablations",
+            "tables: {t: [{name: a, run: nosuch, suite: short}]}",
+            ["row 'a'", "'nosuch' in train", "fine_tuned"],
+        ),
+        ("ablations", "train: {mlm: {after: from_mlm}}", ["train.mlm.after", "waits for", "mlm"]),
+    ];
+    for (graph, mistake, words) in mistakes {
+        let configs = if graph == "m3" { ["mini", "tiny"] } else { ["ablations", "debian"] };
+        let mut command = snakemake(&format!("pipelines/{graph}/Snakefile"));
+        command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).args(["--dry-run", "--configfile"]);
+        command.args(configs.map(|name| format!("pipelines/{graph}/config/{name}.yaml")));
+        let output = command.arg(place.write("mistake.yaml", mistake)).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{mistake}: {said}");
+        for word in ["mistake.yaml"].into_iter().chain(words) {
+            assert!(said.lines().last().unwrap().contains(word), "{mistake}: {word:?} is not in {said}");
+        }
+    }
 }

@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
+use tercet_tests::compare::{close, number};
 use tercet_tests::hold::Hold;
 use tercet_tests::lab::slurm::Slurm;
 use tercet_tests::lab::wait_until;
@@ -115,10 +116,42 @@ fn num_steps(run_dir: &Path) -> usize {
     fs::read_to_string(run_dir.join("metrics.jsonl")).map_or(0, |text| text.lines().count())
 }
 
+/// A file of the project.
+fn of_project(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
+}
+
 /// A script of cluster/slurm.
 fn ready(name: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../cluster/slurm").join(name)).unwrap()
+    fs::read_to_string(of_project("cluster/slurm").join(name)).unwrap()
 }
+
+/// A graph of two stages: one that trains on two nodes of two ranks, and one that lacks its model.
+const GRAPH: &str = r#"
+import sys
+
+sys.path.insert(0, "{pipelines}")
+from stages import Pipeline
+
+
+class Graph(Pipeline):
+    def build(self):
+        words = ["train", "recipe.toml", "--set", "precision=fp64"]
+        self.add("trained", "train", words, out="--set run_dir=", reads="recipe.toml", steps={steps})
+        self.add("refused", "eval", ["eval", "--model", "no-model", "--data", "no-data"], out="--out")
+
+
+NODES = dict(mpi="tercet", nodes=2, tasks_per_node=2, cpus_per_task=1)
+PIPELINE = Graph(dict(run="graph", machines=dict(trained=dict(ranks=4, resources=NODES))))
+
+
+include: "{pipelines}/rules.smk"
+
+
+rule all:
+    input:
+        [PIPELINE.done(stage) for stage in PIPELINE.stages.values()],
+"#;
 
 #[test]
 #[ignore = "needs Slurm: make test-slurm"]
@@ -296,10 +329,59 @@ fn the_tasks_of_an_array_are_runs_of_their_own() {
 fn slurm_takes_the_ready_scripts() {
     let Some(slurm) = Slurm::start(1) else { return };
     slurm.say("scontrol update NodeName=gpu[01-12] State=IDLE");
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cluster/slurm");
+    let folder = of_project("cluster/slurm");
     for name in ["train.sh", "train-on-what-is-left.sh", "array.sh"] {
         let output = slurm.head("sbatch").args(["--test-only", "-p", "gpu"]).arg(folder.join(name)).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.contains("on nodes gpu"), "{name}: {said}");
+    }
+}
+
+/// The jobs are Snakemake's, as those of `pipelines/m3` on a cluster.
+#[test]
+#[ignore = "needs Slurm: make test-slurm"]
+fn a_graphs_job_has_ranks_on_all_of_its_nodes_and_is_tried_again_unless_it_was_refused() {
+    let Some(slurm) = Slurm::start(2) else { return };
+    let scene = Scene::new(STEPS, 10);
+    scene.train("whole", 4).env("OMP_NUM_THREADS", "1").set("precision=fp64").succeed();
+    let pipelines = fs::canonicalize(of_project("pipelines")).unwrap();
+    let graph = GRAPH.replace("{pipelines}", pipelines.to_str().unwrap()).replace("{steps}", &STEPS.to_string());
+    scene.place.write("Snakefile", &graph);
+    let hold = Hold::after(HELD, &scene.place.path(""), "go");
+    let (name, value) = hold.variable();
+    let installed = of_project(".deps/snakemake/bin/snakemake");
+    assert!(installed.exists(), "{}: `make test-slurm` installs it", installed.display());
+    let mut snakemake = slurm.head("env");
+    snakemake.arg("--chdir").arg(scene.place.path("")).arg(installed);
+    snakemake.arg("--workflow-profile").arg(pipelines.join("m3/profiles/slurm"));
+    snakemake.args("--keep-going --slurm-status-command squeue --slurm-init-seconds-before-status-checks 2".split(' '));
+    snakemake.args(["--default-resources", "slurm_partition=main", "runtime=30"]);
+    snakemake.env(name, value).env("TERCET_PROGRAMS", program("tercet").parent().unwrap());
+    let said = fs::File::create(scene.place.path("said.txt")).unwrap();
+    let mut snakemake = snakemake.stdout(Stdio::null()).stderr(said).spawn().unwrap();
+    // The executor's comment on a job names its rule.
+    let jobs = |rule: &str| -> Vec<String> {
+        let all = slurm.say("squeue --noheader --states=all --format=%i|%k");
+        let named = all.lines().filter(|line| line.contains(rule));
+        named.map(|line| line.split('|').next().unwrap().to_owned()).collect()
+    };
+    wait_until("held ranks", || hold.has(4));
+    for node in ["n1", "n2"] {
+        assert_eq!(slurm.lab.processes_of(node, "tercet-worker").len(), 2, "{node}");
+    }
+    slurm.say(&format!("scancel {}", jobs("trained")[0]));
+    wait_until("a second try", || jobs("trained").len() == 2);
+    hold.release();
+    wait_until("end of the graph", || snakemake.try_wait().unwrap().is_some());
+    let said = fs::read_to_string(scene.place.path("said.txt")).unwrap();
+    assert_eq!((jobs("trained").len(), jobs("refused").len()), (2, 1), "{said}");
+    let folders = fs::read_dir(scene.place.path("graph")).unwrap().map(|entry| entry.unwrap().file_name());
+    let run = folders.map(|name| name.into_string().unwrap()).find(|name| name.starts_with("trained-")).unwrap();
+    // Two ranks on each of two nodes add up in another order than four on one.
+    let [found, expected] = [format!("graph/{run}"), "whole".into()].map(|run| metrics(&scene.place.path(&run)));
+    assert_eq!((found.len() as u64, expected.len() as u64), (STEPS, STEPS));
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(found["tokens"], expected["tokens"], "step {}", expected["step"]);
+        close("loss", number(&found["loss"]), number(&expected["loss"]), 1e-5);
     }
 }
