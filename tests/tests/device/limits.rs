@@ -204,6 +204,7 @@ impl Bench {
             ("step of two ranks", self.step(Step { ranks: 2, ..PLAIN })),
             ("step of two ranks over mpi", self.step(Step { ranks: 2, backend: "mpi", ..PLAIN })),
             ("checkpoint", self.checkpoint(PLAIN)),
+            // Each of the two ranks reads a sum of its weights back, to compare them.
             ("checkpoint of a sharded state", self.checkpoint(Step { ranks: 2, sharded: true, ..PLAIN })),
             ("step", plain),
         ]
