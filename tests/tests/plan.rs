@@ -118,8 +118,7 @@ fn same_steps(plan: &Value, metrics: &[Value], up_to: [u64; 2], what: &str) {
     }
 }
 
-/// The estimate's constants were set by larger models, before the engine (docs/measured/history.md). This holds it to
-/// what it is for.
+/// Measured, it is 0.91 to 1.09 of what is found (docs/measured/now.md); another system's libraries take other room.
 #[test]
 fn peak_memory_is_about_as_planned() {
     let place = Place::new();
@@ -132,7 +131,7 @@ fn peak_memory_is_about_as_planned() {
         let metrics = train(&place, &recipe, &settings, 1, name);
         let found = metrics.last().unwrap()["peak_rss_bytes"].as_f64().unwrap();
         let ratio = planned / found;
-        assert!((0.7..1.4).contains(&ratio), "{name}: planned {planned:e}, found {found:e}");
+        assert!((0.8..1.25).contains(&ratio), "{name}: planned {planned:e}, found {found:e}");
     }
 }
 
@@ -149,7 +148,7 @@ fn peak_memory_of_pre_training_is_about_as_planned() {
         let metrics = train(&scene.place, &recipe, &settings, 1, preset);
         let found = number(&metrics.last().unwrap()["peak_rss_bytes"]);
         let ratio = number(&memory["total_bytes"]) / found;
-        assert!((0.7..1.4).contains(&ratio), "{preset}: found {found:e}, planned {memory:#}");
+        assert!((0.8..1.25).contains(&ratio), "{preset}: found {found:e}, planned {memory:#}");
         println!("{preset}: planned {ratio:.2} of {found:e}: {memory}");
     }
 }
