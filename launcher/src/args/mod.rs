@@ -3,19 +3,23 @@
 //! The arguments of what ranks do are [`tercet_protocol`]'s; here is what only the launcher is asked.
 
 mod inputs;
+mod plan;
+mod prepare;
+mod submit;
 
 use std::ffi::OsString;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use tercet_configs::GpuKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use tercet_protocol::args::{
-    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, IndexArgs, MineArgs, RecipeArgs, ScoreArgs, SearchArgs, StepArgs,
-    TrainArgs,
+    BenchArgs, DoctorArgs, EncodeArgs, EvalArgs, IndexArgs, MineArgs, ScoreArgs, SearchArgs, StepArgs, TrainArgs,
 };
 
 pub use inputs::{DataSetInput, ReportInput};
+pub use plan::{Device, Plan};
+pub use prepare::{Long, OnError, Prepare};
+pub use submit::Submit;
 
 /// Trains and runs text-embedding models with three heads: dense, lexical and multi-vector.
 #[derive(Debug, Parser)]
@@ -118,125 +122,6 @@ pub struct Scaled<A: Args> {
     pub flops: Option<f64>,
 }
 
-/// `tercet prepare`.
-#[derive(Debug, Args)]
-pub struct Prepare {
-    /// The model's tokenizer.json
-    #[arg(long, value_name = "FILE")]
-    pub tokenizer: PathBuf,
-    /// The folder to write the token store to
-    #[arg(long, value_name = "STORE")]
-    pub out: PathBuf,
-    /// Tokens of a query at most, special tokens included; longer ones are cut
-    #[arg(long, value_name = "TOKENS", default_value_t = 512, conflicts_with = "texts")]
-    pub query_max_len: usize,
-    /// Tokens of a passage at most, special tokens included; longer ones are cut
-    #[arg(long, value_name = "TOKENS", default_value_t = 8192, conflicts_with = "texts")]
-    pub passage_max_len: usize,
-    /// A data set of texts alone, for pre-training: JSON Lines, Parquet or Arrow with a "text", or folders of Hugging
-    /// Face datasets; a file named otherwise (.txt) has a text on each line, and blank lines are passed over; may be
-    /// repeated
-    #[arg(long, value_name = "NAME=FILE[,FILE…]")]
-    pub texts: Vec<DataSetInput>,
-    /// Tokens of a row of texts alone at most, special tokens included
-    #[arg(long, value_name = "TOKENS", default_value_t = 8192, requires = "texts")]
-    pub text_max_len: usize,
-    /// What becomes of a text alone that is longer
-    #[arg(long, value_enum, default_value_t = Long::Cut, requires = "texts")]
-    pub long: Long,
-    /// Fill a row of texts alone with the texts that follow in the data set, as long as they fit, with an EOS between
-    /// two; no text is torn
-    #[arg(long, requires = "texts")]
-    pub pack: bool,
-    /// What to do at a malformed line
-    #[arg(long, value_enum, default_value_t = OnError::Stop)]
-    pub on_error: OnError,
-    /// Leave out of all batches the rows whose query and positives, or text, are those of an earlier row of the data
-    /// set
-    #[arg(long)]
-    pub drop_duplicates: bool,
-    /// Rows of a shard file at most; a shard also ends at about 512 MiB
-    #[arg(long, value_name = "ROWS", default_value = "1000000")]
-    pub rows_per_shard: NonZeroU64,
-    /// Data sets of queries and passages: files of JSON Lines (plain, .gz or .zst), Parquet or Arrow, or folders of
-    /// Hugging Face datasets; without NAME, a set is named after its file
-    #[arg(value_name = "NAME=FILE[,FILE…]", required_unless_present = "texts")]
-    pub inputs: Vec<DataSetInput>,
-}
-
-/// What becomes of a text alone that is longer than a row may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Long {
-    /// Its end is cut off
-    Cut,
-    /// It becomes several rows
-    Split,
-}
-
-/// What to do at a malformed line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OnError {
-    /// Stop with file, line and reason
-    Stop,
-    /// Leave the row out, and list what was left out at the end
-    Skip,
-}
-
-/// `tercet plan`.
-#[derive(Debug, Args)]
-#[command(group(ArgGroup::new("speed").args(["flops", "gpu", "measured"]).multiple(true)))]
-pub struct Plan {
-    /// Whose run.
-    #[command(flatten)]
-    pub recipe: RecipeArgs,
-    /// Number of ranks of the run; default: as many as `tercet train` would start here
-    #[arg(long, value_name = "RANKS")]
-    pub world: Option<NonZeroUsize>,
-    /// A config.json instead of the recipe's model, for a model that is not here yet
-    #[arg(long, value_name = "FILE")]
-    pub model_config: Option<PathBuf>,
-    /// The memory to estimate; default: the recipe's device, or cuda if this machine has an NVIDIA GPU
-    #[arg(long, value_enum, conflicts_with_all = ["gpu", "measured"])]
-    pub device: Option<Device>,
-    /// A kind of GPU: its memory, and times from its data sheet; a100-40, a100-80, a800-80, h100 or h200
-    #[arg(long, value_name = "CARD", conflicts_with = "flops")]
-    pub gpu: Option<GpuKind>,
-    /// What `make test-gpu` measured on such a GPU (its report.json), in place of assumed rates
-    #[arg(long, value_name = "FILE", conflicts_with = "flops")]
-    pub measured: Option<PathBuf>,
-    /// GPUs of one machine, which reach each other without the network
-    #[arg(long, value_name = "GPUS", default_value = "8")]
-    pub gpus_per_node: NonZeroUsize,
-    /// Floating-point operations per second that a rank achieves in the encoder, e.g. 120e12
-    #[arg(long, value_name = "RATE", value_parser = rate)]
-    pub flops: Option<f64>,
-    /// Bytes per second that a rank sends, e.g. 20e9; default with --gpu: what cards and network adapters like NVIDIA's
-    /// do
-    #[arg(long, value_name = "RATE", value_parser = rate, requires = "speed")]
-    pub bandwidth: Option<f64>,
-    /// Measure these rates here, with the recipe's model on as many ranks
-    #[arg(long, conflicts_with_all = ["flops", "gpu", "measured"])]
-    pub measure: bool,
-    /// Ranks to measure with, where this machine is not the one that will train
-    #[arg(long, value_name = "RANKS", requires = "measure")]
-    pub measure_ranks: Option<NonZeroUsize>,
-    /// Also write everything as JSON; - writes it to standard output instead of the table
-    #[arg(long, value_name = "FILE|-")]
-    pub json: Option<PathBuf>,
-    /// Also draw tokens, time and memory
-    #[arg(long, value_name = "FILE.svg")]
-    pub picture: Option<PathBuf>,
-}
-
-/// What a plan is made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Device {
-    /// Resident memory of a process.
-    Cpu,
-    /// Memory of a GPU.
-    Cuda,
-}
-
 /// `tercet doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {
@@ -260,56 +145,6 @@ pub struct Train {
     /// World size.
     #[command(flatten)]
     pub ranks: Ranks,
-}
-
-/// `tercet submit`.
-#[derive(Debug, Args)]
-pub struct Submit {
-    /// What is trained.
-    #[command(flatten)]
-    pub recipe: RecipeArgs,
-    /// Nodes to ask for
-    #[arg(long, value_name = "N")]
-    pub nodes: NonZeroUsize,
-    /// GPUs of a node, each with a rank; 0 computes on CPUs
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    pub gpus_per_node: usize,
-    /// Ranks of a node without GPUs
-    #[arg(long, value_name = "N", default_value = "1")]
-    pub ranks_per_node: NonZeroUsize,
-    /// How long a job may run, as Slurm writes it; training that needs longer is queued again
-    #[arg(long, value_name = "TIME", default_value = "1-00:00:00")]
-    pub time: String,
-    /// Seconds before the end of that time at which the run takes its last checkpoint
-    #[arg(long = "signal-secs", value_name = "SECS", default_value_t = 600)]
-    pub signal_secs: u16,
-    /// Slurm's partition; default: the site's
-    #[arg(long)]
-    pub partition: Option<String>,
-    /// Keep the job when a node fails, for a recipe that may go on with fewer ranks
-    #[arg(long)]
-    pub no_kill: bool,
-    /// How often in a row a failed machine may queue the job again
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    pub max_losses: u32,
-    /// A further option of sbatch, e.g. --sbatch=--account=NAME; may be repeated
-    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
-    pub sbatch: Vec<String>,
-    /// Write the script and print it, but do not submit it
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
-impl Submit {
-    /// One per GPU, or as asked.
-    pub fn ranks_per_node(&self) -> NonZeroUsize {
-        NonZeroUsize::new(self.gpus_per_node).unwrap_or(self.ranks_per_node)
-    }
-
-    /// World size.
-    pub fn num_ranks(&self) -> NonZeroUsize {
-        self.nodes.saturating_mul(self.ranks_per_node())
-    }
 }
 
 /// `tercet bench`.

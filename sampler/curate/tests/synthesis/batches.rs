@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::stub::{Stub, completion, question};
+use super::server::{Server, completion, question};
 use super::{QUESTIONS, documents, ends, json_of, made, recipe};
 use crate::Place;
 
@@ -83,8 +83,8 @@ fn batches_come_back_in_any_order_with_errors_and_gaps() {
     // Over HTTP the same is made: only one answer, refused there, was another.
     let other = Place::new();
     documents(&other, 24);
-    let stub = Stub::good();
-    recipe(&other, &stub.endpoint, QUESTIONS, "");
+    let server = Server::good();
+    recipe(&other, &server.endpoint, QUESTIONS, "");
     ends(&other, &[], 0, &[]);
     let names = |place: &Place| made(place).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
     assert_eq!(names(&place), names(&other));
@@ -164,14 +164,14 @@ fn a_kill_before_a_file_has_its_name_leaves_it_to_the_same_command() {
 
 #[test]
 fn what_was_never_submitted_is_free_again() {
-    let (place, stub) = (Place::new(), Stub::good());
+    let (place, server) = (Place::new(), Server::good());
     documents(&place, 24);
-    recipe(&place, &stub.endpoint, QUESTIONS, "");
+    recipe(&place, &server.endpoint, QUESTIONS, "");
     ends(&place, &["--batch-out", "requests.jsonl"], 0, &[]);
     ends(&place, &["--batch-in", "requests.jsonl"], 0, &["26 requests that were not submitted"]);
     assert_eq!(json_of(&place, "out/costs.json")["used"]["requests"], 0);
     ends(&place, &[], 0, &["26 of 26"]);
-    assert_eq!(stub.num_requests(), 26);
+    assert_eq!(server.num_requests(), 26);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod batches;
 mod limits;
-mod stub;
+mod server;
 mod trouble;
 mod whole;
 
@@ -49,7 +49,7 @@ fn documents(place: &Place, per_language: usize) {
 fn recipe(place: &Place, endpoint: &str, questions: &str, more: &str) {
     let text = format!(
         "[[documents]]\nfiles = [\"articles.*.jsonl\"]\n[lengths]\ndocument = [300, 9000]\nparagraph = [60, 300]\n\
-         [questions]\n{questions}\n[llm]\nendpoint = \"{endpoint}\"\nmodel = \"stub\"\nbackoff_secs = 0.001\n{more}\n"
+         [questions]\n{questions}\n[llm]\nendpoint = \"{endpoint}\"\nmodel = \"a-model\"\nbackoff_secs = 0.001\n{more}\n"
     );
     place.write("synth.toml", text);
 }

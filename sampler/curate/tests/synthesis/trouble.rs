@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::stub::{Act, Stub, completion, question};
+use super::server::{Act, Server, completion, question};
 use super::{KEY, QUESTIONS, begin, documents, ends, json_of, made, recipe, synthesize};
 use crate::Place;
 
 /// What a good server's answers make.
 fn undisturbed() -> Vec<(String, Vec<u8>)> {
-    let (place, stub) = (Place::new(), Stub::good());
+    let (place, server) = (Place::new(), Server::good());
     documents(&place, 24);
-    recipe(&place, &stub.endpoint, QUESTIONS, "");
+    recipe(&place, &server.endpoint, QUESTIONS, "");
     ends(&place, &[], 0, &[]);
     made(&place)
 }
@@ -25,7 +25,7 @@ fn undisturbed() -> Vec<(String, Vec<u8>)> {
 fn a_server_in_trouble_is_asked_again_until_it_answers() {
     // Each of the troubles six times, and then no more.
     let trouble = |number: usize| if number < 48 { number % 8 } else { 7 };
-    let stub = Stub::new(move |number, body| {
+    let server = Server::new(move |number, body| {
         let answer = || completion(body, &question(body)).to_string();
         match trouble(number) {
             0 => Act::Status(429, "retry-after: 0\r\n", "{\"error\": {\"message\": \"slow down\"}}".into()),
@@ -39,10 +39,10 @@ fn a_server_in_trouble_is_asked_again_until_it_answers() {
     });
     let place = Place::new();
     documents(&place, 24);
-    recipe(&place, &stub.endpoint, QUESTIONS, "retries = 60");
+    recipe(&place, &server.endpoint, QUESTIONS, "retries = 60");
     ends(&place, &[], 0, &["26 of 26", "requests without an answer"]);
     assert!(made(&place) == undisturbed());
-    let (costs, seen) = (json_of(&place, "out/costs.json"), stub.seen.lock().unwrap());
+    let (costs, seen) = (json_of(&place, "out/costs.json"), server.seen.lock().unwrap());
     assert_eq!(costs["used"]["requests"], seen.requests.len());
     let used = &costs["used"];
     assert!(used["tokens_in"].as_u64().unwrap() + used["tokens_out"].as_u64().unwrap() >= seen.tokens, "{costs}");
@@ -56,49 +56,49 @@ fn a_server_that_asks_for_time_gets_it() {
         0 => Act::Status(429, "retry-after: 1\r\n", "{\"error\": \"slow down\"}".into()),
         _ => Act::Answer,
     };
-    let (place, stub) = (Place::new(), Stub::new(busy));
+    let (place, server) = (Place::new(), Server::new(busy));
     documents(&place, 24);
-    recipe(&place, &stub.endpoint, "train = { en = 3 }", "concurrency = 1");
+    recipe(&place, &server.endpoint, "train = { en = 3 }", "concurrency = 1");
     ends(&place, &[], 0, &["3 of 3", "tercet: waiting 1 s: the server says HTTP 429: slow down"]);
-    let seen = stub.seen.lock().unwrap();
+    let seen = server.seen.lock().unwrap();
     assert!(seen.requests[1].1 - seen.requests[0].1 >= Duration::from_secs(1));
     assert_eq!(seen.requests[1].0, seen.requests[0].0);
     // More than it is given.
-    let (place, stub) = (Place::new(), Stub::new(|_, _| Act::Status(429, "retry-after: 7000\r\n", "later".into())));
+    let (place, server) = (Place::new(), Server::new(|_, _| Act::Status(429, "retry-after: 7000\r\n", "later".into())));
     documents(&place, 24);
-    recipe(&place, &stub.endpoint, "train = { en = 3 }", "concurrency = 1");
+    recipe(&place, &server.endpoint, "train = { en = 3 }", "concurrency = 1");
     ends(&place, &[], 3, &["asks for 7000 s", "llm.patience_secs", "later"]);
-    assert_eq!(stub.num_requests(), 1);
+    assert_eq!(server.num_requests(), 1);
 }
 
 #[test]
 fn a_wrong_key_ends_it_and_is_nowhere_to_be_read() {
     for status in [401, 403, 404] {
-        let stub = Stub::new(move |_, _| {
+        let server = Server::new(move |_, _| {
             let body = format!("{{\"error\": {{\"message\": \"no: {KEY} nor sk-test-****ghij\"}}}}");
             Act::Status(status, "", body)
         });
         let place = Place::new();
         documents(&place, 24);
-        recipe(&place, &stub.endpoint, QUESTIONS, "api_key_env = \"TEST_KEY\"\nconcurrency = 2");
+        recipe(&place, &server.endpoint, QUESTIONS, "api_key_env = \"TEST_KEY\"\nconcurrency = 2");
         let said = ends(&place, &[], 2, &[&format!("HTTP {status}: no: [key]"), "0 of 26"]);
         assert!(!said.contains("sk-test"), "{said}");
-        assert!(stub.num_requests() <= 2);
+        assert!(server.num_requests() <= 2);
         let key = format!("authorization: bearer {KEY}\r\n");
-        assert!(stub.seen.lock().unwrap().requests.iter().all(|(_, _, headers)| headers.contains(&key)));
+        assert!(server.seen.lock().unwrap().requests.iter().all(|(_, _, headers)| headers.contains(&key)));
         for path in place.names() {
             let bytes = std::fs::read(&path).unwrap();
             assert!(!bytes.windows(7).any(|part| part == b"sk-test"), "{}", path.display());
         }
     }
     // Nor does anybody else get it.
-    let elsewhere = Stub::good();
+    let elsewhere = Server::good();
     let location = format!("location: {}/chat/completions\r\n", elsewhere.endpoint);
     let location: &'static str = location.leak();
-    let stub = Stub::new(move |_, _| Act::Status(307, location, String::new()));
+    let server = Server::new(move |_, _| Act::Status(307, location, String::new()));
     let place = Place::new();
     documents(&place, 24);
-    recipe(&place, &stub.endpoint, QUESTIONS, "api_key_env = \"TEST_KEY\"");
+    recipe(&place, &server.endpoint, QUESTIONS, "api_key_env = \"TEST_KEY\"");
     let route = format!("write llm.endpoint = \"{}\"", elsewhere.endpoint);
     ends(&place, &[], 2, &["HTTP 307: the endpoint redirects to ", &route]);
     assert_eq!(elsewhere.num_requests(), 0);
@@ -119,42 +119,42 @@ fn a_wrong_key_ends_it_and_is_nowhere_to_be_read() {
 
 #[test]
 fn a_request_that_a_server_refuses_is_not_sent_again() {
-    let stub = Stub::new(|number, _| match number {
+    let server = Server::new(|number, _| match number {
         0..3 => Act::Status([400, 413, 422][number], "", "{\"error\": {\"message\": \"too long for me\"}}".into()),
         _ => Act::Answer,
     });
     let place = Place::new();
     documents(&place, 24);
-    recipe(&place, &stub.endpoint, "train = { en = 4 }", "concurrency = 1");
+    recipe(&place, &server.endpoint, "train = { en = 4 }", "concurrency = 1");
     ends(&place, &[], 0, &["4 of 4", "3 refused_by_server", ": too long for me"]);
-    assert_eq!(stub.num_requests(), 7);
+    assert_eq!(server.num_requests(), 7);
     assert!(place.lines("out/refused.jsonl")[0].contains("too long for me"));
     ends(&place, &[], 0, &["4 of 4"]);
-    assert_eq!(stub.num_requests(), 7);
+    assert_eq!(server.num_requests(), 7);
 }
 
 #[test]
 fn a_server_that_refuses_everything_is_left_and_asked_again_after_a_repair() {
-    let stub = Stub::new(|number, _| match number {
+    let server = Server::new(|number, _| match number {
         0..40 => Act::Status(400, "", "{\"error\": {\"message\": \"no such parameter\"}}".into()),
         _ => Act::Answer,
     });
     let place = Place::new();
     documents(&place, 24);
-    recipe(&place, &stub.endpoint, QUESTIONS, "concurrency = 4");
+    recipe(&place, &server.endpoint, QUESTIONS, "concurrency = 4");
     let mut before = 0;
-    while stub.num_requests() < 40 - 12 {
+    while server.num_requests() < 40 - 12 {
         ends(&place, &[], 2, &["has refused", "HTTP 400: no such parameter", "0 of 26"]);
-        assert!((8..12).contains(&(stub.num_requests() - before)));
-        before = stub.num_requests();
+        assert!((8..12).contains(&(server.num_requests() - before)));
+        before = server.num_requests();
     }
     // Fewer than that in all.
-    let (few, other) = (Place::new(), Stub::new(|_, _| Act::Status(422, "", "no".into())));
+    let (few, other) = (Place::new(), Server::new(|_, _| Act::Status(422, "", "no".into())));
     documents(&few, 24);
     recipe(&few, &other.endpoint, "train = { en = 1 }", "");
     ends(&few, &[], 2, &["HTTP 422: no"]);
     // It takes what it refused before.
-    let good = Stub::good();
+    let good = Server::good();
     recipe(&place, &good.endpoint, QUESTIONS, "");
     ends(&place, &[], 0, &["26 of 26"]);
     assert!(made(&place) == undisturbed());
@@ -162,10 +162,10 @@ fn a_server_that_refuses_everything_is_left_and_asked_again_after_a_repair() {
 
 #[test]
 fn a_server_that_is_gone_can_come_back() {
-    let stub = Stub::new(|number, _| if number < 4 { Act::Answer } else { Act::Status(502, "", "gone".into()) });
+    let server = Server::new(|number, _| if number < 4 { Act::Answer } else { Act::Status(502, "", "gone".into()) });
     let place = Place::new();
     documents(&place, 24);
-    recipe(&place, &stub.endpoint, QUESTIONS, "retries = 1\nconcurrency = 1");
+    recipe(&place, &server.endpoint, QUESTIONS, "retries = 1\nconcurrency = 1");
     ends(&place, &[], 3, &["does not answer: HTTP 502: gone", "4 of 26", "type the same command again"]);
     assert_eq!(json_of(&place, "out/report.json")["complete"], false);
     // Nobody listens at all: nothing was used.
@@ -173,7 +173,7 @@ fn a_server_that_is_gone_can_come_back() {
     recipe(&place, "http://127.0.0.1:9/v1", QUESTIONS, "retries = 1");
     ends(&place, &[], 3, &["http://127.0.0.1:9/v1/chat/completions", "4 of 26"]);
     assert_eq!(json_of(&place, "out/costs.json")["used"], before);
-    let back = Stub::good();
+    let back = Server::good();
     recipe(&place, &back.endpoint, QUESTIONS, "");
     ends(&place, &[], 0, &["26 of 26"]);
     assert_eq!(back.num_requests(), 22);
@@ -182,13 +182,13 @@ fn a_server_that_is_gone_can_come_back() {
 
 #[test]
 fn one_bad_request_does_not_stop_the_others() {
-    let stub = Stub::new(|_, body| match question(body).contains("Topic3 ") {
+    let server = Server::new(|_, body| match question(body).contains("Topic3 ") {
         true => Act::Status(500, "", "crash".into()),
         false => Act::Answer,
     });
     let place = Place::new();
     documents(&place, 12);
-    recipe(&place, &stub.endpoint, "train = { en = 6 }", "retries = 1\nconcurrency = 2");
+    recipe(&place, &server.endpoint, "train = { en = 6 }", "retries = 1\nconcurrency = 2");
     let (code, said) = synthesize(&place, &[]);
     match code {
         0 => assert!(said.contains("6 of 6"), "{said}"),
@@ -206,7 +206,7 @@ fn a_kill_at_any_moment_costs_no_more_than_what_was_under_way() {
     // Requests beyond this number wait for their answers.
     let allowed = Arc::new((Mutex::new(0), Condvar::new()));
     let gate = allowed.clone();
-    let stub = Stub::new(move |number, _| {
+    let server = Server::new(move |number, _| {
         drop(gate.1.wait_while(gate.0.lock().unwrap(), |allowed| number >= *allowed).unwrap());
         Act::Answer
     });
@@ -214,14 +214,14 @@ fn a_kill_at_any_moment_costs_no_more_than_what_was_under_way() {
         *allowed.0.lock().unwrap() = number;
         allowed.1.notify_all();
     };
-    recipe(&place, &stub.endpoint, QUESTIONS, &format!("concurrency = {CONCURRENCY}"));
+    recipe(&place, &server.endpoint, QUESTIONS, &format!("concurrency = {CONCURRENCY}"));
     const KILLS: [usize; 7] = [0, 1, 2, 1, 3, 4, 2];
     for more in KILLS {
-        let last = stub.num_requests() + more;
+        let last = server.num_requests() + more;
         allow(last);
         let mut child = begin(&place);
         // One more is under way.
-        while stub.num_requests() <= last {
+        while server.num_requests() <= last {
             assert!(child.try_wait().unwrap().is_none());
             std::thread::yield_now();
         }
@@ -236,7 +236,7 @@ fn a_kill_at_any_moment_costs_no_more_than_what_was_under_way() {
     allow(usize::MAX);
     ends(&place, &[], 0, &["26 of 26"]);
     assert!(made(&place) == undisturbed());
-    let (costs, seen) = (json_of(&place, "out/costs.json"), stub.seen.lock().unwrap());
+    let (costs, seen) = (json_of(&place, "out/costs.json"), server.seen.lock().unwrap());
     let used = |name: &str| costs["used"][name].as_u64().unwrap();
     assert!(used("requests") as usize >= seen.requests.len(), "{costs}");
     assert!(used("tokens_in") + used("tokens_out") >= seen.tokens);
@@ -248,9 +248,9 @@ fn a_kill_at_any_moment_costs_no_more_than_what_was_under_way() {
 
 #[test]
 fn what_was_made_stays_when_nothing_is_answered() {
-    let (place, stub) = (Place::new(), Stub::good());
+    let (place, server) = (Place::new(), Server::good());
     documents(&place, 24);
-    recipe(&place, &stub.endpoint, QUESTIONS, "");
+    recipe(&place, &server.endpoint, QUESTIONS, "");
     ends(&place, &[], 0, &["26 of 26"]);
     let before = made(&place);
     let kept = "0 of 26 questions are there, so out keeps the 26 of an earlier run";
@@ -259,11 +259,11 @@ fn what_was_made_stays_when_nothing_is_answered() {
     recipe(&place, "http://127.0.0.1:9/v1", QUESTIONS, &format!("retries = 0\n{anew}"));
     ends(&place, &[], 3, &[kept, "type the same command again"]);
     assert!(made(&place) == before);
-    recipe(&place, &stub.endpoint, QUESTIONS, &format!("{anew}\n[caps]\nrequests = 0"));
+    recipe(&place, &server.endpoint, QUESTIONS, &format!("{anew}\n[caps]\nrequests = 0"));
     ends(&place, &[], 2, &["caps.requests = 0 is reached", kept]);
-    recipe(&place, &stub.endpoint, QUESTIONS, &format!("concurrency = 1\n{anew}\n[caps]\nrequests = 30"));
+    recipe(&place, &server.endpoint, QUESTIONS, &format!("concurrency = 1\n{anew}\n[caps]\nrequests = 30"));
     ends(&place, &[], 2, &["caps.requests = 30", "4 of 26 questions are there, so out keeps the 26"]);
     assert!(made(&place) == before);
-    recipe(&place, &stub.endpoint, QUESTIONS, anew);
+    recipe(&place, &server.endpoint, QUESTIONS, anew);
     ends(&place, &[], 0, &["26 of 26 questions are written to out"]);
 }

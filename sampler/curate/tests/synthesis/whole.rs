@@ -4,17 +4,17 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
-use super::stub::{Act, Stub};
+use super::server::{Act, Server};
 use super::{QUESTIONS, documents, ends, json_of, made, recipe, synthesize};
 use crate::Place;
 
 #[test]
 fn rows_and_folders_are_made_and_share_no_document() {
-    let (place, stub) = (Place::new(), Stub::good());
+    let (place, server) = (Place::new(), Server::good());
     documents(&place, 24);
-    recipe(&place, &stub.endpoint, QUESTIONS, "");
+    recipe(&place, &server.endpoint, QUESTIONS, "");
     ends(&place, &[], 0, &["26 of 26 questions are written to out", "used: 26 requests"]);
-    assert_eq!(stub.num_requests(), 26);
+    assert_eq!(server.num_requests(), 26);
     let rows = place.objects("out/train.jsonl.zst");
     assert_eq!(rows.len(), 15);
     let languages: Vec<&str> = rows.iter().map(|row| row["lang"].as_str().unwrap()).collect();
@@ -52,8 +52,8 @@ fn rows_and_folders_are_made_and_share_no_document() {
             assert!(!trained.contains(&whole));
         }
     }
-    let body = &stub.seen.lock().unwrap().requests[0].0;
-    let expected = json!({"model": "stub", "temperature": 0.0, "max_tokens": 128, "seed": 42});
+    let body = &server.seen.lock().unwrap().requests[0].0;
+    let expected = json!({"model": "a-model", "temperature": 0.0, "max_tokens": 128, "seed": 42});
     expected.as_object().unwrap().iter().for_each(|(key, value)| assert_eq!(&body[key], value));
     let prompt = body["messages"][0]["content"].as_str().unwrap();
     assert!(prompt.starts_with("You are a curious AI assistant, please generate one specific"), "{prompt}");
@@ -67,7 +67,7 @@ fn the_same_bytes_whatever_the_concurrency_and_the_order_of_files() {
     let mut first = None;
     for (concurrency, order) in [(1, ["en", "de", "zh"]), (16, ["zh", "en", "de"])] {
         // One answer in four does not pass.
-        let stub = Stub::new(|_, body| {
+        let server = Server::new(|_, body| {
             let prompt = body["messages"][0]["content"].as_str().unwrap();
             match prompt.bytes().map(u64::from).sum::<u64>() % 4 {
                 0 => Act::Say("No question at all.".into()),
@@ -82,7 +82,7 @@ fn the_same_bytes_whatever_the_concurrency_and_the_order_of_files() {
         let all: Vec<&str> = if concurrency == 1 { all.lines().collect() } else { all.lines().rev().collect() };
         order.iter().for_each(|name| std::fs::remove_file(place.path(&format!("articles.{name}.jsonl"))).unwrap());
         place.write("articles.1.jsonl", all.join("\n"));
-        recipe(&place, &stub.endpoint, QUESTIONS, &format!("concurrency = {concurrency}"));
+        recipe(&place, &server.endpoint, QUESTIONS, &format!("concurrency = {concurrency}"));
         ends(&place, &[], 0, &["26 of 26"]);
         let report = json_of(&place, "out/report.json");
         assert!(report["languages"]["en"]["refused"]["no_question"].as_u64().unwrap() > 0, "{report}");
@@ -92,55 +92,55 @@ fn the_same_bytes_whatever_the_concurrency_and_the_order_of_files() {
             Some(first) => assert!(*first == made),
         }
         // The same command again asks nothing and makes the same.
-        let asked = stub.num_requests();
+        let asked = server.num_requests();
         ends(&place, &[], 0, &["26 of 26"]);
-        assert_eq!(stub.num_requests(), asked);
+        assert_eq!(server.num_requests(), asked);
         assert!(first == Some(super::made(&place)));
     }
 }
 
 #[test]
 fn answers_that_do_not_pass_are_replaced_and_counted() {
-    let stub = Stub::new(|number, _| match number % 5 {
+    let server = Server::new(|number, _| match number % 5 {
         0 => Act::Say("What is this text about, and who wrote the letters?".into()),
         1 => Act::Say("When? And why?".into()),
         _ => Act::Answer,
     });
     let place = Place::new();
     documents(&place, 24);
-    recipe(&place, &stub.endpoint, "train = { en = 4 }", "concurrency = 1\n[checks]\nattempts = 1");
+    recipe(&place, &server.endpoint, "train = { en = 4 }", "concurrency = 1\n[checks]\nattempts = 1");
     ends(&place, &[], 0, &["4 of 4", "pronoun", "several_questions"]);
     let refused = place.objects("out/refused.jsonl");
-    assert_eq!(refused.len(), stub.num_requests() - 4);
+    assert_eq!(refused.len(), server.num_requests() - 4);
     assert!(refused.iter().all(|line| line["document"].as_str().unwrap().starts_with('d')), "{refused:?}");
     // A model that never passes: each document twice, and then there are no more.
-    let stub = Stub::new(|_, _| Act::Say("Why is it?".into()));
+    let server = Server::new(|_, _| Act::Say("Why is it?".into()));
     let place = Place::new();
     documents(&place, 5);
-    recipe(&place, &stub.endpoint, "train = { en = 4 }", "");
+    recipe(&place, &server.endpoint, "train = { en = 4 }", "");
     ends(&place, &[], 0, &["0 of 4", "of 5 documents 0 are too short", "no request can bring them", "10 pronoun"]);
-    assert_eq!(stub.num_requests(), 10);
+    assert_eq!(server.num_requests(), 10);
     assert_eq!(place.objects("out/train.jsonl.zst").len(), 0);
 }
 
 #[test]
 fn a_dry_run_prices_it_and_does_nothing() {
-    let (place, stub) = (Place::new(), Stub::good());
+    let (place, server) = (Place::new(), Server::good());
     documents(&place, 24);
     let prices = "requests_per_minute = 10\n[caps]\nprice_in = 0.5\nprice_out = 1.5\ncost = 0.001";
-    recipe(&place, &stub.endpoint, QUESTIONS, prices);
+    recipe(&place, &server.endpoint, QUESTIONS, prices);
     let before = place.names();
     let expected =
         ["requests: 26, if each", "tokens out: at most 3328", "at least 3 minutes", "caps.cost = 0.001 may be reached"];
     ends(&place, &["--dry-run"], 0, &expected);
-    recipe(&place, &stub.endpoint, QUESTIONS, "[caps]\nprice_in = 0.5");
+    recipe(&place, &server.endpoint, QUESTIONS, "[caps]\nprice_in = 0.5");
     let said = ends(&place, &["--dry-run"], 0, &["cost unknown (caps.price_out is not given)"]);
     assert!(!said.contains("cost: ") && !said.contains("cost about"), "{said}");
-    recipe(&place, &stub.endpoint, "train = { en = 1, fr = 2 }", "");
+    recipe(&place, &server.endpoint, "train = { en = 1, fr = 2 }", "");
     let expected =
         ["cost unknown (caps.price_in and caps.price_out are not given)", "fr: 0 documents", "no document is of this"];
     ends(&place, &["--dry-run"], 0, &expected);
-    assert_eq!((place.names(), stub.num_requests()), (before, 0));
+    assert_eq!((place.names(), server.num_requests()), (before, 0));
 }
 
 #[test]
@@ -188,13 +188,13 @@ fn what_is_wrong_in_a_recipe_is_named() {
 
 #[test]
 fn a_folder_of_somebody_else_is_left_alone() {
-    let (place, stub) = (Place::new(), Stub::good());
+    let (place, server) = (Place::new(), Server::good());
     documents(&place, 24);
-    recipe(&place, &stub.endpoint, QUESTIONS, "");
+    recipe(&place, &server.endpoint, QUESTIONS, "");
     place.write("out/journal.jsonl", "");
     place.write("out/eval/en/queries.jsonl", "mine");
     ends(&place, &[], 2, &["out/eval/en: is there, and was not made by"]);
-    assert_eq!(stub.num_requests(), 0);
+    assert_eq!(server.num_requests(), 0);
     assert_eq!(place.lines("out/eval/en/queries.jsonl"), ["mine"]);
     std::fs::remove_dir_all(place.path("out/eval")).unwrap();
     place.write("out/eval/notes/text", "mine");
@@ -227,30 +227,30 @@ fn a_folder_of_somebody_else_is_left_alone() {
     place.write("synth.toml", text.replace("\"articles.*.jsonl\"", "\"out/refused.jsonl\""));
     ends(&place, &[], 2, &["out/refused.jsonl: is a file of documents"]);
     assert_eq!(place.objects("out/refused.jsonl").len(), 24);
-    assert_eq!(stub.num_requests(), 0);
+    assert_eq!(server.num_requests(), 0);
 }
 
 #[test]
 fn what_lies_there_is_one_runs_work() {
-    let (place, stub) = (Place::new(), Stub::good());
+    let (place, server) = (Place::new(), Server::good());
     documents(&place, 24);
-    recipe(&place, &stub.endpoint, QUESTIONS, "");
+    recipe(&place, &server.endpoint, QUESTIONS, "");
     ends(&place, &[], 0, &["26 of 26"]);
     // Another run makes folders of other languages.
-    recipe(&place, &stub.endpoint, "train = 2\ndev = { en = 1 }\ncorpus = 3", "");
+    recipe(&place, &server.endpoint, "train = 2\ndev = { en = 1 }\ncorpus = 3", "");
     ends(&place, &[], 0, &["7 of 7"]);
     let folders = std::fs::read_dir(place.path("out/eval")).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(folders.collect::<Vec<_>>(), ["en"]);
-    recipe(&place, &stub.endpoint, "train = 2", "");
+    recipe(&place, &server.endpoint, "train = 2", "");
     ends(&place, &[], 0, &["6 of 6"]);
     assert!(!place.path("out/eval").exists());
 }
 
 #[test]
 fn languages_without_documents_lack() {
-    let (place, stub) = (Place::new(), Stub::good());
+    let (place, server) = (Place::new(), Server::good());
     documents(&place, 24);
-    recipe(&place, &stub.endpoint, "train = { en = 2, fr = 3 }\ntest = { ko = 1, en = 0, default = 0 }", "");
+    recipe(&place, &server.endpoint, "train = { en = 2, fr = 3 }\ntest = { ko = 1, en = 0, default = 0 }", "");
     let expected = ["2 of 6", "fr: 3 questions lack: no document is of this language", "ko: 1 questions lack"];
     ends(&place, &[], 0, &expected);
     let report = json_of(&place, "out/report.json");
@@ -259,9 +259,9 @@ fn languages_without_documents_lack() {
 
 #[test]
 fn it_says_how_far_it_is() {
-    let (place, stub) = (Place::new(), Stub::good());
+    let (place, server) = (Place::new(), Server::good());
     documents(&place, 24);
-    recipe(&place, &stub.endpoint, QUESTIONS, "[caps]\nprice_in = 0.5\nprice_out = 1.5");
+    recipe(&place, &server.endpoint, QUESTIONS, "[caps]\nprice_in = 0.5\nprice_out = 1.5");
     let expected = [
         "tercet: 26 requests are wanted, 8 are sent at a time",
         "tercet: 26 of 26 requests are settled, 26 with an answer that passes; used so far: ",

@@ -35,12 +35,12 @@ pub struct Seen {
 }
 
 /// One that serves until the test ends.
-pub struct Stub {
+pub struct Server {
     pub endpoint: String,
     pub seen: Arc<Mutex<Seen>>,
 }
 
-impl Stub {
+impl Server {
     /// One that does what `act` says of the n-th request, from 0.
     pub fn new(act: impl Fn(usize, &Value) -> Act + Send + Sync + 'static) -> Self {
         let (seen, act) = (Arc::new(Mutex::new(Seen::default())), Arc::new(act));
