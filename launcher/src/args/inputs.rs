@@ -1,6 +1,7 @@
-//! `NAME=FILE[,FILE…]`: how `tercet prepare` is told a data set's name and files, and `tercet report` the like of
-//! folders.
+//! Values that are typed in forms of their own: `NAME=FILE[,FILE…]`, by which `tercet prepare` is told a data set's
+//! name and files, and `tercet report` the like of folders; numbers with exponents; names of pages.
 
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -72,6 +73,28 @@ fn stem(path: &Path) -> String {
     endings.into_iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name).to_owned()
 }
 
+/// A whole number, which may be written as 1e9.
+pub(super) fn count(text: &str) -> Result<NonZeroU64, String> {
+    // Up to 2^53 all whole numbers are floats.
+    let is_whole = |number: &f64| (1.0..=9e15).contains(number) && number.fract() == 0.0;
+    let number = || Some(text.parse::<f64>().ok().filter(is_whole)? as u64);
+    let count = text.parse().ok().or_else(number).and_then(NonZeroU64::new);
+    count.ok_or_else(|| "expected a whole number above 0, e.g. 5000000 or 5e6".into())
+}
+
+/// The name of a page of HTML.
+pub(super) fn page(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let is_page = path.extension().is_some_and(|ending| ending == "html" || ending == "htm");
+    is_page.then_some(path).ok_or_else(|| "expected a name that ends with .html; the .md lies beside it".into())
+}
+
+/// Something per second.
+pub(super) fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().ok().filter(|rate| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| "expected a number above 0 per second, e.g. 120e12".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,5 +117,15 @@ mod tests {
         assert!(parse("a.jsonl,b.jsonl").unwrap_err().contains("NAME=FILE,FILE"));
         assert!(parse("=a.jsonl").unwrap_err().contains("name before ="));
         assert!(parse("man=a.jsonl,").unwrap_err().contains("empty"));
+    }
+
+    #[test]
+    fn a_count_may_be_written_with_an_exponent() {
+        let good = |text: &str| count(text).unwrap().get();
+        assert_eq!((good("7"), good("1e9"), good("2.5e3")), (7, 1_000_000_000, 2500));
+        assert_eq!(good("18446744073709551615"), u64::MAX);
+        for bad in ["0", "-1", "1.5", "1e30", "nan", "", "many"] {
+            assert!(count(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -17,6 +17,7 @@ use tercet_protocol::args::{
 };
 
 pub use inputs::{DataSetInput, ReportInput};
+use inputs::{count, page, rate};
 pub use plan::{Device, Plan};
 pub use prepare::{Long, OnError, Prepare};
 pub use submit::Submit;
@@ -196,15 +197,6 @@ pub enum Layout {
     MaskedLm,
 }
 
-/// A whole number, which may be written as 1e9.
-fn count(text: &str) -> Result<NonZeroU64, String> {
-    // Up to 2^53 all whole numbers are floats.
-    let is_whole = |number: &f64| (1.0..=9e15).contains(number) && number.fract() == 0.0;
-    let number = || Some(text.parse::<f64>().ok().filter(is_whole)? as u64);
-    let count = text.parse().ok().or_else(number).and_then(NonZeroU64::new);
-    count.ok_or_else(|| "expected a whole number above 0, e.g. 5000000 or 5e6".into())
-}
-
 /// `tercet report`.
 #[derive(Debug, Args)]
 pub struct Report {
@@ -216,30 +208,4 @@ pub struct Report {
     /// The page to write; the Markdown lies beside it, with .md for .html; what is there is written over
     #[arg(long, value_name = "FILE.html", default_value = "report.html", value_parser = page)]
     pub out: PathBuf,
-}
-
-fn page(text: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text);
-    let is_page = path.extension().is_some_and(|ending| ending == "html" || ending == "htm");
-    is_page.then_some(path).ok_or_else(|| "expected a name that ends with .html; the .md lies beside it".into())
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse::<f64>().ok().filter(|rate| rate.is_finite() && *rate > 0.0);
-    rate.ok_or_else(|| "expected a number above 0 per second, e.g. 120e12".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_count_may_be_written_with_an_exponent() {
-        let good = |text: &str| count(text).unwrap().get();
-        assert_eq!((good("7"), good("1e9"), good("2.5e3")), (7, 1_000_000_000, 2500));
-        assert_eq!(good("18446744073709551615"), u64::MAX);
-        for bad in ["0", "-1", "1.5", "1e30", "nan", "", "many"] {
-            assert!(count(bad).is_err(), "{bad}");
-        }
-    }
 }

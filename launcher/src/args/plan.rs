@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 use tercet_configs::GpuKind;
 use tercet_protocol::args::RecipeArgs;
 
-use super::rate;
+use super::inputs::rate;
 
 /// `tercet plan`.
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::DataSetInput;
+use super::inputs::DataSetInput;
 
 /// `tercet prepare`.
 #[derive(Debug, Args)]
