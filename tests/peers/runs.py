@@ -57,6 +57,8 @@ class Run:
     pooling: str
     """cls or mean."""
     multi_vector_dim: int
+    has_pooler: bool = True
+    """A model that begins with pre-training has none, as that has none."""
 
     @property
     def max_len(self) -> int:
@@ -90,10 +92,11 @@ def demo() -> Run:
         model=model,
         store=DEMO / "store-unified",
         training=DEMO / "unified",
-        eval_data=sorted((DEMO / "eval").iterdir()),
+        eval_data=[DEMO / "eval/cross", DEMO / "eval/mono"],
         eval_out=DEMO / "results/stage3",
         pooling="cls",
         multi_vector_dim=json.loads((model / "config.json").read_text())["hidden_size"],
+        has_pooler=False,
     )
 
 
