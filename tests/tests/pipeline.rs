@@ -191,6 +191,15 @@ fn killed_at_random_moments_it_ends_with_the_same_tables() {
 }
 
 #[test]
+fn a_stage_is_not_told_how_many_threads_its_job_has() {
+    let place = Place::new();
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines/run.sh"));
+    command.arg(place.path("refused")).args(["sh", "-c", "echo ${OMP_NUM_THREADS-each rank divides the cores}"]);
+    let output = command.env("OMP_NUM_THREADS", "2").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "each rank divides the cores\n");
+}
+
+#[test]
 #[ignore = "needs Snakemake; make rehearse-m3"]
 fn a_mistake_in_a_configuration_is_named_with_its_key_and_the_choices() {
     let place = Place::new();
