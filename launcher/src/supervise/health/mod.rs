@@ -167,7 +167,10 @@ impl Health {
                 let Beat { rank, host, .. } = &seen.beat;
                 let others = self.waiting(&[*rank]);
                 let stuck = if seen.beat.waits { "stuck in " } else { "" };
-                format!("rank {rank} ({host}): {stuck}{} for {:.0} s{others}", work(&seen.beat), stuck_secs(seen))
+                let at_it = stuck_secs(seen);
+                // Whoever has been at it for less than that is no reason by itself: the machine may just be slow.
+                let since = if at_it < 0.9 * secs { format!(", no step for {secs:.0} s") } else { String::new() };
+                format!("rank {rank} ({host}): {stuck}{} for {at_it:.0} s{since}{others}", work(&seen.beat))
             }
             None => format!("no step for {secs:.0} s, and no rank is at work{}", self.waiting(&[])),
         };
@@ -307,6 +310,19 @@ mod tests {
         let nobody = "no step for 6 s, and no rank is at work; 4 ranks wait in all-reduce of bucket 1";
         assert_eq!(words(&[]), nobody);
         assert_eq!(words(&[0, 1, 2, 3]), nobody);
+    }
+
+    #[test]
+    fn a_rank_that_is_only_slow_is_told_with_how_long_there_was_no_step() {
+        let mut health = Health::new(1, 5.0);
+        let trouble = (1..20).find_map(|sec| {
+            health.heard(beat(0, "computing", 1.0));
+            if sec == 1 {
+                health.stepped();
+            }
+            health.look(SECOND)
+        });
+        assert_eq!(words(trouble), "rank 0 (gpu00): computing step 4817 (reduce) for 2 s, no step for 6 s");
     }
 
     #[test]
