@@ -297,6 +297,26 @@ fn a_checkpoint_that_is_cut_off_or_altered_at_any_block_is_refused() {
     assert!(cuts > 100 && flips > 50);
 }
 
+/// The run it is of would begin at its step again and again, and keep nothing of what it does.
+#[test]
+fn a_copy_under_another_steps_name_is_not_the_newest() {
+    let (dir, ..) = run_folder(&[6, 10], 0);
+    let copy = |to: u64| {
+        let (from, to) = (checkpoint::directory(dir.path(), 6), checkpoint::directory(dir.path(), to));
+        for file in files(&from) {
+            let target = to.join(file.strip_prefix(&from).unwrap());
+            fs::create_dir_all(target.parent().unwrap()).unwrap();
+            fs::copy(&file, target).unwrap();
+        }
+    };
+    copy(900_000);
+    let (newest, refused) = newest_good(dir.path());
+    assert_eq!(newest, Some(checkpoint::directory(dir.path(), 10)));
+    let reason = refused.iter().map(ToString::to_string).collect::<String>();
+    let expected = "step-00900000: it is the checkpoint of step 6: name it step-00000006, or remove it";
+    assert!(refused.len() == 1 && reason.contains(expected), "{reason}");
+}
+
 /// A bit of every byte of the manifest, on which all else depends.
 #[test]
 fn a_manifest_with_any_other_byte_is_refused() {

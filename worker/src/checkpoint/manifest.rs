@@ -7,15 +7,25 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::directory;
+
 /// The manifest's name.
 pub(super) const NAME: &str = "manifest.json";
 
 /// The format that this version writes and reads.
 const FORMAT: u32 = 1;
 
+/// The state of the run, which has the number of its step.
+const STATE: &str = "train/state.json";
+
 #[derive(Deserialize)]
 struct Format {
     format: u32,
+}
+
+#[derive(Deserialize)]
+struct Step {
+    step: u64,
 }
 
 /// Every file below the checkpoint except the manifest itself.
@@ -72,7 +82,7 @@ impl Manifest {
         Ok(Self { format: FORMAT, files })
     }
 
-    /// Checks the files in `dir` against its manifest. Reads all of them.
+    /// Checks the files in `dir` against its manifest, and its name against the step that it is of. Reads all of them.
     pub fn check(dir: &Path) -> Result<(), Flaw> {
         for (name, expected) in &Self::read(dir)?.files {
             let found = FileEntry::of(&dir.join(name)).map_err(|e| Flaw::of_file(name, &e))?;
@@ -83,7 +93,7 @@ impl Manifest {
                 return Err(Flaw::damage(format!("{name}: its checksum differs: it was altered")));
             }
         }
-        Ok(())
+        check_name(dir)
     }
 
     /// As [`Manifest::check`], but compares only sizes. If a complete check has passed before, only a disk that alters
@@ -112,6 +122,17 @@ impl Manifest {
         }
         serde_json::from_slice(&text).map_err(damaged)
     }
+}
+
+/// A copy under a later step's name would be taken for the newest, and every checkpoint after it for an older one.
+fn check_name(dir: &Path) -> Result<(), Flaw> {
+    let state = fs::read(dir.join(STATE)).map_err(|e| Flaw::of_file(STATE, &e))?;
+    let Step { step } = serde_json::from_slice(&state).map_err(|e| Flaw::damage(format!("{STATE}: {e}")))?;
+    let name = directory(Path::new(""), step);
+    if dir.file_name() == Some(name.as_os_str()) {
+        return Ok(());
+    }
+    Err(Flaw::unknown(format!("it is the checkpoint of step {step}: name it {}, or remove it", name.display())))
 }
 
 impl FileEntry {
