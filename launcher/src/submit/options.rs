@@ -69,19 +69,27 @@ const REPLACED: [(&str, &[&str]); 6] = [
     ("output", &["output", "o"]),
 ];
 
-/// Names that begin like those of refused options, and are whole.
-const WHOLE: [&str; 1] = ["no"];
+/// Options of which some values are refused.
+const BY_VALUE: [&str; 2] = ["export", "gres"];
+
+/// Letters without a value, behind which getopt reads the next letter.
+const FLAGS: &str = "HhkOQsvVW";
 
 impl SbatchOption {
     /// The option that was typed: `--account=me`, `account=me` or `-Ame`.
     ///
     /// # Errors
-    /// [`ExitCode::Usage`] for characters that no option has.
+    /// [`ExitCode::Usage`] for characters that no option has, and for several options.
     pub fn read(typed: &str) -> Result<Self, Fail> {
         quote::sbatch("--sbatch", typed)?;
         if let Some(short) = typed.strip_prefix('-').filter(|rest| !rest.starts_with('-')) {
             let mut letters = short.chars();
             let name = letters.next().map(String::from).unwrap_or_default();
+            if FLAGS.contains(&name) && !letters.as_str().is_empty() {
+                let words =
+                    format!("--sbatch={typed}: one option at a time: --sbatch=-{name}, and the others likewise");
+                return Err(Fail::new(ExitCode::Usage, words));
+            }
             return Ok(Self {
                 name,
                 value: letters.as_str().trim_start_matches('=').to_owned(),
@@ -90,7 +98,7 @@ impl SbatchOption {
         }
         let option = typed.strip_prefix("--").unwrap_or(typed);
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        Ok(Self { name: name.to_owned(), value: value.to_owned(), line: format!("--{option}") })
+        Ok(Self { name: whole(name).to_owned(), value: value.to_owned(), line: format!("--{option}") })
     }
 
     /// What stands behind `#SBATCH `.
@@ -116,8 +124,8 @@ impl SbatchOption {
             1 => self.name == letter,
             _ => self.name == name,
         };
-        let shortened =
-            |name: &str| name.starts_with(&self.name) && self.name.len() > 2 && !WHOLE.contains(&&*self.name);
+        // It may be short for several, all of which are refused.
+        let shortened = |name: &str| name.starts_with(&self.name) && self.name.len() > 2;
         let whole = REFUSED.iter().find(|(name, letter, _)| is(name, letter));
         let found = whole.or_else(|| REFUSED.iter().find(|(name, _, _)| shortened(name)));
         let why = found.map(|(_, _, why)| *why).or_else(|| self.value_refused());
@@ -142,6 +150,17 @@ impl SbatchOption {
             }
             _ => None,
         }
+    }
+}
+
+/// The long name that `typed` is short for, if it is one of those that are known here.
+fn whole(typed: &str) -> &str {
+    let replacing = REPLACED.iter().flat_map(|(_, by)| by.iter().copied());
+    let known = || REFUSED.iter().map(|(name, ..)| *name).chain(replacing.clone()).chain(BY_VALUE);
+    let mut candidates = known().filter(|name| name.starts_with(typed));
+    match (candidates.next(), candidates.next()) {
+        (Some(name), None) if typed.len() > 1 => name,
+        _ => typed,
     }
 }
 
@@ -184,7 +203,9 @@ mod tests {
             ("--array=0-3", "array.sh"),
             ("array=0-3", "array.sh"),
             ("--arr=0-3", "array.sh"),
+            ("--ar=0-3", "array.sh"),
             ("-a0-3", "array.sh"),
+            ("-Ha0-3", "one option at a time"),
             ("--nodes=4", "--nodes"),
             ("-N4", "--nodes"),
             ("--ntasks=4", "--ranks-per-node"),
@@ -194,6 +215,7 @@ mod tests {
             ("--gpus-per-task=1", "--gpus-per-node"),
             ("--gres=gpu:8", "--gpus-per-node"),
             ("--gres=gpu", "--gpus-per-node"),
+            ("--gre=gpu:8", "--gpus-per-node"),
             ("--time=1", "--time"),
             ("-t10", "--time"),
             ("--signal=B:TERM@60", "--signal-secs"),
@@ -201,6 +223,7 @@ mod tests {
             ("--no-req", "queues itself again"),
             ("--export=NONE", "use ALL"),
             ("--export=PATH", "use ALL"),
+            ("--expo=NONE", "use ALL"),
             ("--chdir=/tmp", "run folder"),
             ("-D/tmp", "run folder"),
             ("--wrap=hostname", "tercet's"),
@@ -212,6 +235,7 @@ mod tests {
             "--account=me",
             "account=me",
             "-Ame",
+            "-H",
             "--qos=high",
             "--constraint=a100",
             "-Ca100",
@@ -238,6 +262,7 @@ mod tests {
     fn a_users_line_stands_in_place_of_the_scripts() {
         let replaces = |typed: &str, own: &str| SbatchOption::read(typed).unwrap().replaces(own);
         assert!(replaces("--output=o.txt", "output=slurm-%j.out") && replaces("-oo.txt", "output=slurm-%j.out"));
+        assert!(replaces("--out=o.txt", "output=slurm-%j.out") && replaces("--gpus-per-n=a100:8", "gpus-per-node=8"));
         assert!(replaces("--mem-per-gpu=10G", "mem=0") && replaces("exclusive=user", "exclusive"));
         assert!(!replaces("--account=me", "output=slurm-%j.out") && !replaces("--output=o", "open-mode=append"));
         assert_eq!(SbatchOption::read("-Ame").unwrap().line(), "-Ame");
