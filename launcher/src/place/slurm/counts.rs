@@ -145,7 +145,7 @@ impl Reader<'_> {
                 counted(cpus)
             ));
         }
-        self.check_visible(each);
+        self.check_visible(each, tasks.is_some());
         Ok(each.filter(|each| *each > 0))
     }
 
@@ -173,7 +173,7 @@ impl Reader<'_> {
     }
 
     /// Whether processes of this node see the GPUs that the job has here.
-    fn check_visible(&mut self, each: Option<usize>) {
+    fn check_visible(&mut self, each: Option<usize>, has_tasks: bool) {
         let Some(list) = (self.variable)("CUDA_VISIBLE_DEVICES") else { return };
         let visible = VisibleDevices::read(&list, None);
         if let Some(remark) = &visible.remark {
@@ -182,6 +182,12 @@ impl Reader<'_> {
             self.words.push(format!(
                 "CUDA_VISIBLE_DEVICES, {list:?}, shows {} GPUs, and the job has {each} on this node: a rank for each of \
                  the {each}; -n sets another number",
+                visible.num
+            ));
+        } else if each.is_none() && !has_tasks && visible.num > 1 {
+            self.words.push(format!(
+                "CUDA_VISIBLE_DEVICES, {list:?}, shows {} GPUs, but no variable of Slurm's says that the job has any: one \
+                 rank a node; -n sets another number",
                 visible.num
             ));
         }

@@ -20,6 +20,9 @@ use crate::place::placement::Host;
 /// Numbers of steps from here on are Slurm's own: batch script, interactive shell, and the like.
 const FIRST_SPECIAL_STEP: u64 = 0xffff_fff0;
 
+/// The number of a heterogeneous job's components, by its newer and its older name.
+const HET_SIZES: [&str; 2] = ["SLURM_HET_SIZE", "SLURM_PACK_SIZE"];
+
 /// The surroundings of this process.
 pub struct Surroundings<'a> {
     /// The environment.
@@ -54,6 +57,11 @@ pub fn find(asked: Option<NonZeroUsize>, around: &Surroundings) -> Result<(Found
         return Ok((Found::Outside, vec![word]));
     };
     let mut words = Vec::new();
+    for name in HET_SIZES {
+        if let Some(text) = get(name).filter(|text| text.parse::<usize>().is_err()) {
+            words.push(format!("{name} is {text:?}, which is not understood: it is ignored"));
+        }
+    }
     words.extend(other_components(&job, asked, &get)?);
     let all = node_names(&job, &list, &mut words)?;
     let step = step_nodes(&job, &all, &get, &mut words);
@@ -130,7 +138,7 @@ fn other_components(
         list("HET").or_else(|| list("PACK"))
     };
     let counted = (0..64).filter(|number| named(*number).is_some()).count();
-    let components = size("SLURM_HET_SIZE").or_else(|| size("SLURM_PACK_SIZE")).unwrap_or(0).max(counted);
+    let components = HET_SIZES.into_iter().find_map(size).unwrap_or(0).max(counted);
     if components < 2 {
         return Ok(None);
     }
@@ -202,9 +210,11 @@ fn step_nodes(
 }
 
 fn check_number(nodes: &[String], in_step: bool, get: &dyn Fn(&str) -> Option<String>, words: &mut Vec<String>) {
-    let name = if in_step { "SLURM_STEP_NUM_NODES" } else { "SLURM_JOB_NUM_NODES" };
-    if let Some(text) = get(name).filter(|text| text.parse() != Ok(nodes.len())) {
-        words.push(format!("{name} is {text}, but {} nodes are listed: the list counts", nodes.len()));
+    let names: &[&str] = if in_step { &["SLURM_STEP_NUM_NODES"] } else { &["SLURM_JOB_NUM_NODES", "SLURM_NNODES"] };
+    for name in names {
+        if let Some(text) = get(name).filter(|text| text.parse() != Ok(nodes.len())) {
+            words.push(format!("{name} is {text}, but {} nodes are listed: the list counts", nodes.len()));
+        }
     }
 }
 
@@ -293,6 +303,12 @@ mod tests {
         assert_eq!(words(&[JOB, ("SLURM_JOB_NODELIST", "c[1-2]"), ("SLURMD_NODENAME", "c1")]), "");
         let number = words(&[JOB, ("SLURM_JOB_NODELIST", "gpu[01-02]"), ("SLURM_JOB_NUM_NODES", "3")]);
         assert!(number.contains("SLURM_JOB_NUM_NODES is 3, but 2 nodes are listed"), "{number}");
+        let number = words(&[JOB, ("SLURM_JOB_NODELIST", "gpu[01-02]"), ("SLURM_NNODES", "3")]);
+        assert!(number.contains("SLURM_NNODES is 3, but 2 nodes are listed"), "{number}");
+        let size = words(&[JOB, ("SLURM_JOB_NODELIST", "gpu01"), ("SLURM_HET_SIZE", "two")]);
+        assert!(size.contains("SLURM_HET_SIZE is \"two\", which is not understood"), "{size}");
+        let seen = words(&[JOB, ("SLURM_JOB_NODELIST", "gpu01"), ("CUDA_VISIBLE_DEVICES", "0,1")]);
+        assert!(seen.contains("shows 2 GPUs, but no variable of Slurm's"), "{seen}");
     }
 
     #[test]
