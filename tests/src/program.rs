@@ -26,11 +26,11 @@ const MARK: &str = "TERCET_TEST_RUN";
 /// The variable that hides GPUs.
 const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 
-/// `tercet`, `tercet-worker`, `tercet-curate` or `tercet-test-gpu`, where `make build` puts them. It fails if they are
-/// not what the sources make of them now.
+/// `tercet`, `tercet-worker`, `tercet-curate`, `tercet-demo` or `tercet-test-gpu`, where `make build` puts them. It
+/// fails if they are not what the sources make of them now.
 pub fn program(name: &str) -> PathBuf {
-    static PROGRAMS: [OnceLock<PathBuf>; 4] = [const { OnceLock::new() }; 4];
-    let which = ["tercet", "tercet-worker", "tercet-curate", "tercet-test-gpu"]
+    static PROGRAMS: [OnceLock<PathBuf>; 5] = [const { OnceLock::new() }; 5];
+    let which = ["tercet", "tercet-worker", "tercet-curate", "tercet-demo", "tercet-test-gpu"]
         .iter()
         .position(|program| *program == name)
         .unwrap();

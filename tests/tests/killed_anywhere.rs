@@ -154,6 +154,36 @@ fn curate() {
     assert!(kills > 100, "{kills}");
 }
 
+/// What `make demo` does before the commands of `tercet`. It begins anew, and what it finds is moved aside.
+#[test]
+fn demo() {
+    let place = Place::new();
+    let words = |i: usize| (0..20).map(|j| format!("w{}", (i * 7 + j * j) % 300)).collect::<Vec<_>>().join(" ");
+    let line = |i: usize| json!({"query": format!("what is w{i}"), "pos": [words(i)]}).to_string() + "\n";
+    place.write("corpus/a.jsonl", &(0..300).map(line).collect::<String>());
+    let killer = Killer::new(&place.path(""));
+    let demo = |strike: Option<Strike>| {
+        let mut command = Command::new(program("tercet-demo"));
+        command.args(["--text-only", "--corpus", "corpus", "--pieces", "600", "--out", "out/demo"]);
+        command.envs(strike.map(|strike| killer.variables(&place.path("out"), strike)).into_iter().flatten());
+        command.current_dir(place.path("")).output().unwrap()
+    };
+    emptied(&place, "out");
+    assert!(demo(None).status.success());
+    let whole = snapshot(&place.path("out/demo"));
+    for at in 1..MANY {
+        emptied(&place, "out");
+        let killed = demo(Some(Strike::at("tercet-demo", at)));
+        if killed.status.success() {
+            return assert!(at > 15, "{at}");
+        }
+        assert_eq!(killed.status.signal(), Some(libc::SIGKILL), "{}", String::from_utf8_lossy(&killed.stderr));
+        let ended = demo(None);
+        assert!(ended.status.success(), "after a kill at operation {at}: {}", String::from_utf8_lossy(&ended.stderr));
+        assert_eq!(snapshot(&place.path("out/demo")), whole, "after a kill at operation {at}");
+    }
+}
+
 /// Texts that are split go on inside one, and packed ones where the last row was full.
 #[test]
 fn prepare_texts() {
