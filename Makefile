@@ -4,7 +4,7 @@
 # LIBTORCH=FOLDER uses one that is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 rehearse-m3 m3-mini m3-plan ablations model search-10m curate-debian test-nccl test-nvrtc test-cuda-build test-gpu test-peers bench bench-prepare bench-peers bench-search lint deny clean
+.PHONY: help setup build dist demo test same-numbers wrap test-slurm soak rehearse-96 rehearse-m3 m3-mini m3-plan ablations model data-is-named search-10m curate-debian test-nccl test-nvrtc test-cuda-build test-gpu test-peers bench bench-prepare bench-peers bench-search lint deny clean
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
 PEERS := $(CURDIR)/.deps/peers
@@ -57,7 +57,10 @@ ablations: build $(SNAKEMAKE)/requirements.txt $(if $(DATA),,$(CURATED)) ## The 
 
 model: CONFIG := $(ABLATIONS)/model.yaml
 model: TABLE := model
-model: $(E5)/model ablations ## One model of all rows of a folder, from multilingual-e5-small (PyPI), and its table: DATA=FOLDER
+model: data-is-named $(E5)/model ablations ## One model of all rows of a folder, from multilingual-e5-small (PyPI), and its table: DATA=FOLDER
+
+data-is-named:
+	@[ -n "$(DATA)" ] || { echo "DATA=FOLDER is missing: rows in train, BEIR folders in eval (docs/ablations.md)" >&2; exit 2; }
 
 $(CURATED): | build
 	@tests/curate-debian/run.sh

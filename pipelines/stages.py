@@ -60,6 +60,13 @@ class Stage:
         return tuple(f"{self.folder}/{name}" for name in files.get(self.kind, ()))
 
 
+class Model:
+    """A model folder that no stage makes; `{NAME.model}` is its path."""
+
+    def __init__(self, path):
+        self.model = path
+
+
 class Pipeline:
     """All stages of a configuration, in an order in which they can run."""
 

@@ -7,7 +7,7 @@ that several tables name is one stage. What is not named by a table is not train
 from glob import glob
 
 from shape import choices
-from stages import COMMON, WORDS, Pipeline, mined_files
+from stages import COMMON, WORDS, Model, Pipeline, mined_files
 
 
 class Ablations(Pipeline):
@@ -19,6 +19,7 @@ class Ablations(Pipeline):
         "model!": str,
         "recipes!": str,
         "set": {...: WORDS},
+        "models": {...: str},
         "train!": {...: {"recipe!": str, "store!": str, "after": str, "set": WORDS}},
         "stores!": {
             ...: {"files": WORDS, "texts": bool, "mine": str, "as_they_are": {...: WORDS}, "options": WORDS},
@@ -29,6 +30,7 @@ class Ablations(Pipeline):
     }
 
     def build(self):
+        self.names |= {name: Model(path) for name, path in self.config.get("models", {}).items()}
         recipes = {run["recipe"] for run in self.config["train"].values()}
         for recipe in self.config.get("set", {}):
             if recipe not in recipes:
@@ -53,7 +55,9 @@ class Ablations(Pipeline):
         return name
 
     def trained(self, run, seed, where, before=()):
-        """The stage that has a run's model; `before` are the runs that wait for it."""
+        """What has a run's model; `before` are the runs that wait for it."""
+        if run in self.config.get("models", {}):
+            return run
         name, config = f"{run}_{seed}", self.chosen("train", run, where)
         if name in self.stages:
             return name
