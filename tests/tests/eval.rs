@@ -278,6 +278,7 @@ fn what_is_particular_about_a_folder_is_said_and_counts_as_nothing_found() {
         "1 queries are blank or without a token",
         "1 passages are blank or without a token",
         "1 of 5 queries have the id of a document",
+        " tokens, for which the model has positions, not at 8192",
     ] {
         assert!(ended.stderr().contains(said), "{said}: {}", ended.stderr());
     }

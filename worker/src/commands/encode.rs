@@ -107,6 +107,7 @@ fn prompt(args: &EncodeArgs, encoder: &TextEncoder, texts: &[&str], ranks: &dyn 
     let folder = encoder.prompts();
     let prompt = prefixes::of_texts(args.prefix.as_deref(), args.side, folder);
     prefixes::tell(ranks, "texts", &prompt, texts.iter().copied());
+    encoder.tell_cut(ranks, "texts", args.max_len);
     let unsaid = args.prefix.is_none() && args.side.is_none() && prompt.is_empty() && !folder.are_empty();
     if unsaid && ranks.rank() == 0 {
         let [query, passage] = [&folder.query, &folder.passage].map(|prompt| prompt.clone().unwrap_or_default());

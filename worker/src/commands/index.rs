@@ -34,6 +34,7 @@ pub fn run(args: &IndexArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let files = CorpusFiles::of(&args.corpus);
     let survey = files.survey(ranks)?;
     prefixes::tell(ranks, "passages", &prompt, std::iter::empty());
+    encoder.tell_cut(ranks, "passages", args.passage_max_len);
     let encoding = encoding(args, &encoder, &prompt);
     if args.dry_run {
         let sample = dry_run::of_index(&encoder, &encoding, (&files, &survey), ranks)?;

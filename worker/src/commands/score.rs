@@ -70,6 +70,7 @@ pub fn run(args: &ScoreArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let missing = begin(args, &record, &files, ranks)?;
     prefixes::tell(ranks, "queries", &record.query_prompt, std::iter::empty());
     prefixes::tell(ranks, "passages", &record.encoding.passage_prompt, std::iter::empty());
+    encoder.tell_cut(ranks, "passages", record.encoding.passage_max_len);
 
     let lists = Lists { top: args.top, ..Lists::default() };
     let query = (record.query_prompt.as_str(), record.query_max_len);

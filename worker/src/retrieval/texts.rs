@@ -269,6 +269,14 @@ impl<'a> TextEncoder<'a> {
         &self.tokenizer
     }
 
+    /// Reports, on rank 0, that texts are cut earlier than was asked for.
+    pub fn tell_cut(&self, ranks: &dyn Collective, what: &str, asked: usize) {
+        let most = self.model.config.max_text_len();
+        if ranks.rank() == 0 && most < asked {
+            tracing::info!("{what} are cut at {most} tokens, for which the model has positions, not at {asked}");
+        }
+    }
+
     /// Refuses what would leave nothing of any text behind `prompt`.
     ///
     /// # Errors

@@ -51,6 +51,7 @@ pub fn run(args: &EvalArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
     let encoder = TextEncoder::load(&args.model, options, ranks)?;
     let how = how(args, &choices, metrics, &encoder);
     prefixes::tell(ranks, "documents", &how.passage_prompt, std::iter::empty());
+    encoder.tell_cut(ranks, "documents", how.passage_max_len);
     tell_of_short_lists(&how, ranks);
     let mut per_query = outputs.per_query(ranks)?;
     let mut results = Results::new();

@@ -30,6 +30,7 @@ pub(super) fn index(
     prefixes::tell(ranks, "queries", &query_prompt, std::iter::empty());
     if given.is_none() {
         prefixes::tell(ranks, "passages", &passage_prompt, std::iter::empty());
+        encoder.tell_cut(ranks, "passages", args.passage_max_len);
     }
     encoder.check_room(&query_prompt, args.query_max_len)?;
     let index = match given {
