@@ -53,8 +53,8 @@ pub use prepare::{
     Companions, Long, OnError, PrepareInput, PrepareOptions, PrepareProgress, PrepareReport, Skipped, TextOptions,
     detect_language, is_unfinished, prepare, prepare_with,
 };
-pub use records::{for_each_object, is_of_objects};
-pub use rows::{Row, RowReader, WrittenRow, WrittenRows};
+pub use records::{for_each_object, is_of_objects, must_be_texts};
+pub use rows::{Row, RowReader, WrittenRow, WrittenRows, unknown_type};
 pub use share::{Batch, Origin, RowId, Share};
 pub use special::SpecialTokens;
 pub use store::{

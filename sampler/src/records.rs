@@ -154,9 +154,30 @@ pub fn for_each_object(
 
 /// Whether `path` is, by its name, read as objects: JSON Lines, or columns, or a folder of them.
 pub fn is_of_objects(path: &Path) -> bool {
-    let ending = |path: PathBuf| path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
     let of_lines = matches!(ending(crate::lines::unpacked_name(path)).as_deref(), Some("jsonl" | "json" | "ndjson"));
     of_lines || path.is_dir() || matches!(ending(path.to_owned()).as_deref(), Some("parquet" | "arrow" | "feather"))
+}
+
+/// Checks that the lines of `path` can be texts. By its name it may be a table, whose header, ids and separators would
+/// become part of them.
+///
+/// # Errors
+/// It is one.
+pub fn must_be_texts(path: &Path) -> Result<(), RowError> {
+    let Some(ending) = ending(crate::lines::unpacked_name(path)) else { return Ok(()) };
+    if !matches!(ending.as_str(), "csv" | "tsv" | "tab") {
+        return Ok(());
+    }
+    let reason = format!(
+        "a table, by its name (.{ending}), of which each line would be a text, with the header and every column: write it \
+         as .jsonl or .parquet with a \"text\", or name it .txt if each line is a text"
+    );
+    Err(RowError::Foreign { path: path.to_owned(), reason })
+}
+
+/// How the name ends, in small letters.
+fn ending(path: PathBuf) -> Option<String> {
+    path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase)
 }
 
 /// Whether the line is nothing but white space, of any script.

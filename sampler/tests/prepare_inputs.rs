@@ -311,3 +311,51 @@ fn what_is_in_the_rows_and_not_used_is_told() {
     );
     assert!(scores.contains("1 of 3 rows lack teacher scores"), "{scores}");
 }
+
+/// As with lines: a column is told of by the rows that lack ours, and is refused if no row has ours.
+#[test]
+fn columns_that_are_nearly_ours_are_told_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let batch = as_batch(None);
+    let column = |name: &str| batch.column_by_name(name).unwrap().clone();
+    let with = |columns: &[(&str, &str)]| {
+        let path = dir.path().join("rows.parquet");
+        let common = ["query", "pos"].map(|name| (name, column(name)));
+        let more = columns.iter().map(|(name, like)| (*name, column(like)));
+        let batch = RecordBatch::try_from_iter(common.into_iter().chain(more)).unwrap();
+        write_parquet(&path, &batch, Compression::SNAPPY);
+        let store = format!("store-{}", columns[0].0);
+        prepared(dir.path(), &store, path, OnError::Stop)
+    };
+    for (columns, meant) in [(&[("neg_list", "neg")][..], "neg"), (&[("scores_pos", "pos_scores")], "pos_scores")] {
+        let error = with(columns).unwrap_err().to_string();
+        assert!(error.contains(&format!("{:?} would be ignored, and {meant:?} is missing", columns[0].0)), "{error}");
+    }
+    // A third of the rows have no negatives, and these have a positive each under the other name.
+    let report = with(&[("neg", "neg"), ("mined_negatives", "pos"), ("negative_ids", "pos")]).unwrap();
+    let expected = "100 rows have a key \"mined_negatives\", which is ignored: perhaps \"neg\" is meant (";
+    assert!(report.warnings.len() == 1 && report.warnings[0].contains(expected), "{:?}", report.warnings);
+    assert!(report.warnings[0].ends_with("rows.parquet: row 1)"), "{:?}", report.warnings);
+    let report = with(&[("ce_scores", "pos_scores")]).unwrap();
+    let expected = "300 rows have a key \"ce_scores\", which is ignored: perhaps \"pos_scores\" is meant";
+    assert!(report.warnings.iter().any(|warning| warning.contains(expected)), "{:?}", report.warnings);
+}
+
+#[test]
+fn a_type_that_nobody_knows_is_told_by_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = |kind: &str| format!("{{\"query\": \"river\", \"pos\": [\"stone\"], \"type\": {kind:?}}}\n");
+    let prepare_rows = |name: &str, kind: &str| {
+        let path = dir.path().join(format!("{name}.jsonl"));
+        fs::write(&path, row(kind).repeat(3)).unwrap();
+        prepared(dir.path(), name, path, OnError::Stop)
+    };
+    let report = prepare_rows("unknown", "clustering").unwrap();
+    let [warning] = report.warnings.as_slice() else { panic!("{:?}", report.warnings) };
+    assert!(warning.starts_with("data set rows: 3 rows have the type \"clustering\", which is not known"), "{warning}");
+    assert!(warning.contains("perhaps \"symmetric_clustering\"") && warning.ends_with("unknown.jsonl)"), "{warning}");
+    assert_eq!(prepare_rows("known", "retrieval").unwrap().warnings, [""; 0]);
+    let error = prepare_rows("slip", "symmetric_clas").unwrap_err();
+    assert!(error.to_string().contains("slip.jsonl:1: \"type\" is \"symmetric_clas\", which is not known"), "{error}");
+    assert_eq!(error.exit_code(), ExitCode::Data);
+}

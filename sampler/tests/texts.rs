@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use tercet_configs::ExitCode;
 use tercet_sampler::{
     Holds, Long, OnError, PrepareError, PrepareInput, PrepareOptions, PrepareReport, Store, TextOptions, TextTokenizer,
-    prepare,
+    must_be_texts, prepare,
 };
 
 use crate::word_tokenizer::{WORDS, write};
@@ -199,6 +199,12 @@ fn what_is_no_text_is_said_and_can_be_skipped() {
     assert_refused(&zero_width, "a.txt:2: \"text\" has nothing to predict", ExitCode::Data);
     let objects = prepared("a.txt", &[good]);
     assert_refused(&objects, "a.txt:1: its lines are objects with a \"text\"", ExitCode::Data);
+    for name in ["e.csv", "e.TSV", "e.tab"] {
+        let table = prepared(name, &["id,text", "1,river"]);
+        assert_refused(&table, &format!("{name}:1: "), ExitCode::Data);
+    }
+    assert_refused(&prepared("e.csv", &["river"]), "a table, by its name (.csv)", ExitCode::Data);
+    assert!(must_be_texts(Path::new("e.tsv.gz")).is_err() && must_be_texts(Path::new("csv")).is_ok());
     let not_text = dir.join("b.txt");
     fs::write(&not_text, b"river\ncaf\xe9\n").unwrap();
     assert_refused(&options(dir, &[not_text], up_to(5)), "b.txt:2: not UTF-8", ExitCode::Data);

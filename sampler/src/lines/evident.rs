@@ -46,6 +46,9 @@ const SIGNATURES: [(&[u8], &str); 20] = [
     (b"GGUF", "a GGUF model: lines of text are expected"),
 ];
 
+/// What is wrong with a file as from old Macs.
+pub(super) const CR_ALONE: &str = "its lines end with CR alone: `tr '\\r' '\\n'` makes lines of them";
+
 /// What a file with these first bytes is, if it is certainly not usable text (a Git LFS pointer, an archive, a server's
 /// page, UTF-16, …), with what to do. It serves readers of any file, also of one without lines.
 pub fn evident(first_bytes: &[u8]) -> Option<String> {
@@ -115,7 +118,7 @@ fn line_ends(first_bytes: &[u8]) -> Option<String> {
     let num_cr = first_bytes.trim_ascii_end().iter().filter(|&&byte| byte == b'\r').count();
     let is_objects = first_bytes.windows(2).any(|pair| pair == b"\r{");
     let is_cr = !first_bytes.contains(&b'\n') && (num_cr > 1 || is_objects);
-    is_cr.then(|| "its lines end with CR alone: `tr '\\r' '\\n'` makes lines of them".into())
+    is_cr.then(|| CR_ALONE.into())
 }
 
 /// Recognises JSON that is not one object a line.

@@ -75,8 +75,8 @@ impl LineReader {
     /// Reads the next line into `buffer`, without its end, and returns its number from 1; None at the end of the file.
     ///
     /// # Errors
-    /// [`RowError::Line`] if a line is too long; the next line follows it. [`RowError::Read`] if reading fails; nothing
-    /// follows it.
+    /// [`RowError::Line`] if a line is too long; the next line follows it. [`RowError::Read`] if reading fails, and
+    /// [`RowError::Foreign`] if the file's lines end with CR alone; nothing follows either.
     pub fn read_line(&mut self, buffer: &mut Vec<u8>) -> Result<Option<u64>, RowError> {
         buffer.clear();
         if self.failed {
@@ -94,6 +94,12 @@ impl LineReader {
             self.line += 1;
             let reason = format!("the line is longer than {} MiB", self.max_line_bytes >> 20);
             return Err(RowError::Line { path: self.path.clone(), line: self.line, reason });
+        }
+        // A file without any LF is one line, unless CR ends its lines; its first bytes show that only if it has many.
+        let is_whole = self.line == 0 && !buffer.ends_with(b"\n");
+        if is_whole && buffer.trim_ascii_end().contains(&b'\r') {
+            self.failed = true;
+            return Err(RowError::Foreign { path: self.path.clone(), reason: evident::CR_ALONE.into() });
         }
         self.line += 1;
         while buffer.starts_with(BYTE_ORDER_MARK) {
@@ -321,6 +327,24 @@ mod tests {
         assert_eq!(lines("\u{feff}{}\n\u{feff}\u{feff}{} \r\n\n \r\nlast".as_bytes()), ["{}", "{} ", "", " ", "last"]);
         assert_eq!(lines("a\u{2028}b\u{85}c\rd\n".as_bytes()), ["a\u{2028}b\u{85}c\rd"]);
         assert!(lines(b"").is_empty());
+    }
+
+    #[test]
+    fn lines_that_end_with_cr_alone_are_refused_however_many_or_long_they_are() {
+        let long = format!("{0}\r{0}\r", "w4 ".repeat(40_000));
+        for text in ["w4\rw5\r", "w4\rw5", "w4\rw5\rw6\r", "\rw4", long.as_str()] {
+            for lines_of in [LinesOf::Text, LinesOf::Objects] {
+                let read = reader(text.as_bytes(), lines_of).and_then(|mut reader| {
+                    let read = reader.read_line(&mut Vec::new());
+                    assert_eq!(reader.read_line(&mut Vec::new()).unwrap(), None, "nothing follows");
+                    read
+                });
+                let message = read.unwrap_err().to_string();
+                assert!(message.starts_with("a.jsonl:1: its lines end with CR alone: `tr"), "{message}");
+            }
+        }
+        assert_eq!(lines(b"w4\r"), ["w4"]);
+        assert_eq!(lines(b"w4\r\nw5\rw6"), ["w4", "w5\rw6"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use tercet_configs::{DataSection, DataSet, FewNegatives, LengthGroup, Negatives,
 
 use super::PlanError;
 use super::prefix::Prefixes;
+use crate::rows;
 use crate::{DatasetMeta, Holds, SpecialTokens, Store, TextTokenizer};
 
 /// How a data set's rows become batches.
@@ -168,7 +169,7 @@ fn prefixes_of<'a>(name: &str, kind: Option<&str>, data: &'a DataSection) -> [&'
 
 fn is_symmetric(name: &str, kind: Option<&str>, data: &DataSection) -> bool {
     let own = data.sets.iter().find(|set| set.name == name).and_then(|set| set.symmetric);
-    own.unwrap_or_else(|| kind.unwrap_or_default().starts_with("symmetric"))
+    own.unwrap_or_else(|| rows::is_symmetric(kind.unwrap_or_default()))
 }
 
 /// The prefixes of queries and passages, if all data sets that are drawn from agree on them. The passages of symmetric

@@ -63,7 +63,7 @@ impl<'a> InHand<'a> {
 
     /// Takes row, line or text `number` of file `source`, but for the parts that an earlier attempt has stored.
     fn take(&mut self, record: Tokenized, source: usize, number: u64, place: Place) -> Result<(), PrepareError> {
-        let Tokenized { rows, near_keys, counts, .. } = record;
+        let Tokenized { rows, kind, near_keys, counts } = record;
         let num_parts = rows.len();
         let stored = match self.state.position {
             Position { source: s, number: n, parts } if (s, n) == (source, number) => parts,
@@ -77,6 +77,7 @@ impl<'a> InHand<'a> {
             self.state.position = Position { source, number, parts: if part < num_parts { part } else { 0 } };
             if part == 1 {
                 self.state.count(counts, place);
+                self.state.count_kind(kind.as_deref());
                 near_keys.iter().for_each(|near| self.state.count_near_key(near, place));
             }
             match &mut self.pack {

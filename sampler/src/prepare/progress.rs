@@ -13,7 +13,7 @@ use super::skipped::SkippedList;
 use super::tokenized::{Counts, Tokenized};
 use crate::error::{RowError, StoreError};
 use crate::place::Place;
-use crate::rows::NearKey;
+use crate::rows::{NearKey, unknown_type};
 use crate::store::{Holds, SourceMeta};
 use crate::tokenize::TextTokenizer;
 
@@ -34,6 +34,9 @@ pub(super) struct InputState {
     pub(super) first_skipped: Option<String>,
     /// Ignored keys that are nearly ours, by name.
     near_keys: BTreeMap<String, NearKeyRows>,
+    /// By file: rows whose type is not known.
+    #[serde(default)]
+    unknown_kinds: BTreeMap<usize, u64>,
     unknown: UnknownTexts,
     /// Parts of split texts that were left out.
     #[serde(default)]
@@ -82,6 +85,7 @@ impl InputState {
             skipped_bytes: 0,
             first_skipped: None,
             near_keys: BTreeMap::new(),
+            unknown_kinds: BTreeMap::new(),
             unknown: UnknownTexts::default(),
             parts_left_out: 0,
         })
@@ -131,6 +135,13 @@ impl InputState {
         }
     }
 
+    /// Counts the current row if its type is not known.
+    pub(super) fn count_kind(&mut self, kind: Option<&str>) {
+        if kind.is_some_and(|kind| unknown_type(kind).is_some()) {
+            *self.unknown_kinds.entry(self.position.source).or_default() += 1;
+        }
+    }
+
     /// Counts the texts of the current row, and those of them that are nothing but unknown tokens.
     pub(super) fn count(&mut self, counts: Counts, place: Place) {
         let Position { source, number, .. } = self.position;
@@ -154,6 +165,15 @@ impl InputState {
                 "data set {dataset}: {rows} a key {key:?}, which is ignored: perhaps \"{meant}\" is meant ({first})"
             )
         });
+        // All rows of a data set have one type.
+        let kind = self.kind.as_deref().and_then(|kind| Some((kind, unknown_type(kind)?)));
+        let of_unknown_kind = kind.iter().flat_map(|(kind, what)| {
+            self.unknown_kinds.iter().map(move |(source, num_rows)| {
+                let rows = if *num_rows == 1 { "1 row has".to_owned() } else { format!("{num_rows} rows have") };
+                let path = self.sources[*source].path.display();
+                format!("data set {dataset}: {rows} the type {kind:?}, {what} ({path})")
+            })
+        });
         let is_without = |source: &&SourceMeta| source.texts.unwrap_or(source.rows) == 0;
         let without = self.sources.iter().filter(is_without).map(|source| {
             let SourceMeta { path, skipped, texts, .. } = source;
@@ -172,7 +192,7 @@ impl InputState {
                  perhaps the tokenizer is for another language (first in {first})"
             )
         });
-        near.chain(without).chain(unknown).chain(left_out).collect()
+        near.chain(of_unknown_kind).chain(without).chain(unknown).chain(left_out).collect()
     }
 
     /// The first empty file.

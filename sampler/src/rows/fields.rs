@@ -5,6 +5,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::DataType;
 
 use super::keys::NearKey;
+use super::kind;
 use super::row::{Row, Text, is_blank, language_name, no_text, not_finite, wrong_count};
 use crate::columns::values::{entry, is_list, is_number, is_text, list_at, number_at, string_at};
 
@@ -23,7 +24,8 @@ pub(super) fn check_type(name: &str, found: &DataType) -> Result<(), String> {
     }
 }
 
-/// Row `i` of the batch; the error is the reason alone.
+/// Row `i` of the batch; the error is the reason alone. Of `near_keys` it has those that hold what the row lacks under
+/// our key.
 pub(super) fn row_of(batch: &RecordBatch, i: usize, near_keys: &[NearKey]) -> Result<Row, String> {
     let column = |name: &str| batch.column_by_name(name);
     let string = |name: &str| column(name).map_or(Ok(None), |column| string_at(name, column, i));
@@ -41,8 +43,23 @@ pub(super) fn row_of(batch: &RecordBatch, i: usize, near_keys: &[NearKey]) -> Re
     let pos_scores = scores("pos_scores", "pos", pos.len())?;
     let neg_scores = scores("neg_scores", "neg", neg.len())?;
     let language = language_at(batch, i);
-    let (prompt, kind, near_keys) = (string("prompt")?, string("type")?, near_keys.to_vec());
+    let (prompt, kind, near_keys) = (string("prompt")?, string("type")?, near_keys_at(batch, i, near_keys));
+    kind.as_deref().map_or(Ok(()), kind::check)?;
     Ok(Row { query, pos, neg, pos_scores, neg_scores, prompt, kind, language, near_keys })
+}
+
+fn near_keys_at(batch: &RecordBatch, i: usize, near_keys: &[NearKey]) -> Vec<NearKey> {
+    let holds = |name: &str| batch.column_by_name(name).is_some_and(|column| holds_something(column, i));
+    near_keys.iter().filter(|near| !holds(near.meant) && holds(&near.key)).cloned().collect()
+}
+
+/// Whether row `i` of the column is neither null nor blank nor an empty list.
+fn holds_something(column: &ArrayRef, i: usize) -> bool {
+    let Some((array, place)) = entry(column, i) else { return false };
+    match list_at("", array, place, "") {
+        Ok(list) => list.is_some_and(|list| (0..list.len()).any(|j| entry(&list, j).is_some())),
+        Err(_) => string_at("", array, place).map_or(true, |text| text.is_some_and(|text| !is_blank(&text))),
+    }
 }
 
 /// Row `i` of the batch as a text alone; the error is the reason alone.

@@ -1,6 +1,8 @@
-//! Keys and columns of rows: those that are used, and those that are nearly one of them.
+//! Keys and columns of rows: those that are used, and those that are nearly one of them ([`super::like`]).
 //!
 //! Other keys are ignored, so a value under a misspelt key, or under another trainer's key, would be lost silently.
+
+use super::like::{Held, Likeness, may_be, meant, plain};
 
 /// The keys that a row uses.
 pub(super) const KEYS: [&str; 9] =
@@ -49,50 +51,6 @@ pub struct NearKey {
     pub meant: &'static str,
 }
 
-/// Words for what a key holds. A key is a word for positives or negatives followed by one for texts or scores; a
-/// leading "hard" and trailing digits are ignored.
-const POSITIVE: [&str; 3] = ["positives", "positive", "pos"];
-const NEGATIVE: [&str; 4] = ["negatives", "negative", "negs", "neg"];
-const TEXTS: [&str; 18] = [
-    "",
-    "text",
-    "texts",
-    "doc",
-    "docs",
-    "document",
-    "documents",
-    "passage",
-    "passages",
-    "ctx",
-    "ctxs",
-    "context",
-    "contexts",
-    "messages",
-    "response",
-    "responses",
-    "sample",
-    "samples",
-];
-const SCORES: [&str; 4] = ["score", "scores", "logit", "logits"];
-
-/// Other trainers' words; they are only suggested if ours is missing.
-const OTHERS: [(&str, &[&str]); 5] = [
-    ("query", &["anchor", "question", "questions", "queries", "querytext", "q", "sentence", "messages", "input"]),
-    ("pos", &["response", "answer", "answers", "document", "documents", "passage", "passages", "context", "chosen"]),
-    ("neg", &["rejected", "rejectedresponse", "rejectedresponses", "hn", "distractor", "distractors"]),
-    ("pos_scores", &["teacherscore", "teacherscores"]),
-    ("prompt", &["instruction", "instructions", "queryinstruction", "queryprompt", "prompts"]),
-];
-
-/// How certain it is that a key is meant as ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Likeness {
-    /// It is our word, or clearly a form of it.
-    Same,
-    /// It looks similar, or other trainers use it.
-    Perhaps,
-}
-
 /// The message that `needed` is missing among the keys of a row (`what` is "keys" or "columns").
 pub(super) fn missing(needed: &str, what: &str, keys: &[Key]) -> String {
     let is_ours = |key: &&Key| KEYS.contains(&key.name.as_str());
@@ -135,74 +93,42 @@ fn shown(keys: &[Key]) -> String {
     names.join(", ")
 }
 
-/// A key's letters in lower case, without digits at its end.
-fn plain(key: &str) -> String {
-    let plain: String = key.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-    plain.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned()
-}
-
-/// The row's keys that are nearly ours, if the row lacks ours. `empty` returns the names of the keys that hold an empty
-/// list, which counts as missing; it is called only if some keys are nearly ours.
+/// The row's keys that are nearly ours, if the row lacks ours. `held` returns what each key holds, of which an empty
+/// list counts as missing; it is called only if some keys are nearly ours.
 ///
 /// # Errors
 /// A key certainly stands for a missing one of ours, so negatives or scores would be lost.
-pub(super) fn near(keys: &[Key], empty: impl FnOnce() -> Vec<String>) -> Result<Vec<NearKey>, String> {
+pub(super) fn near(keys: &[Key], held: impl FnOnce() -> Vec<(String, Held)>) -> Result<Vec<NearKey>, String> {
     let others = keys.iter().filter(|key| !key.is_null && !KEYS.contains(&key.name.as_str()));
-    let like: Vec<_> = others.filter_map(|key| Some((key, meant(&key.name)?))).collect();
+    let like: Vec<_> = others.filter_map(|key| Some((&key.name, meant(&key.name)?))).collect();
     if like.is_empty() {
         return Ok(Vec::new());
     }
-    let empty = empty();
-    let holds = |key: &Key| !key.is_null && !empty.contains(&key.name);
-    let has = |ours: &str| keys.iter().any(|key| key.name == ours && holds(key));
+    let held = held();
+    let held_by = |name: &str| held.iter().find(|(key, _)| key == name).map_or(Held::Nothing, |(_, held)| *held);
     let is_named = |ours: &str| keys.iter().any(|key| key.name == ours);
     let mut near = Vec::new();
-    for (key, (meant, likeness)) in like.into_iter().filter(|(key, (meant, _))| holds(key) && !has(meant)) {
+    for (key, (meant, likeness)) in like {
+        if held_by(meant) != Held::Nothing || !may_be(meant, likeness, held_by(key)) {
+            continue;
+        }
         let loses = matches!(meant, "neg" | "pos_scores" | "neg_scores");
         if likeness == Likeness::Same && loses && !is_named(meant) {
-            let key = &key.name;
             return Err(format!("{key:?} would be ignored, and \"{meant}\" is missing: rename it, or take it out"));
         }
-        near.push(NearKey { key: key.name.clone(), meant });
+        near.push(NearKey { key: key.clone(), meant });
     }
     Ok(near)
 }
 
-/// Which of our keys `key`, which is none of them, resembles.
-fn meant(key: &str) -> Option<(&'static str, Likeness)> {
-    let plain = &*plain(key);
-    let same = |ours: &&&str| ours.replace('_', "") == plain;
-    if let Some(ours) = KEYS[..7].iter().find(same) {
-        return Some((ours, Likeness::Same));
-    }
-    let word = plain.strip_prefix("hard").unwrap_or(plain);
-    for (words, texts, scores) in [(&POSITIVE[..], "pos", "pos_scores"), (&NEGATIVE[..], "neg", "neg_scores")] {
-        for rest in words.iter().filter_map(|own| word.strip_prefix(own)) {
-            if SCORES.contains(&rest) {
-                return Some((scores, Likeness::Same));
-            }
-            if TEXTS.contains(&rest) {
-                return Some((texts, Likeness::Same));
-            }
-        }
-    }
-    if SCORES.contains(&plain) {
-        return Some(("pos_scores", Likeness::Perhaps));
-    }
-    if let Some((ours, _)) = OTHERS.iter().find(|(_, words)| words.contains(&plain)) {
-        return Some((ours, Likeness::Perhaps));
-    }
-    // One slip of the pen is allowed, or two in a longer word.
-    let slips = |ours: &str| if ours.len() < 8 { 1 } else { 2 };
-    let is_like = |ours: &&&str| {
-        plain.len().abs_diff(ours.len()) <= slips(ours)
-            && strsim::osa_distance(plain, &ours.replace('_', "")) <= slips(ours)
-    };
-    KEYS[..7].iter().find(is_like).map(|ours| (*ours, Likeness::Perhaps))
+/// Whether what `name` holds matters: it is ours, or nearly.
+pub(super) fn is_looked_at(name: &str) -> bool {
+    KEYS.contains(&name) || meant(name).is_some()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::like::OURS;
     use super::*;
 
     fn keys(names: &[&str]) -> Vec<Key> {
@@ -210,7 +136,17 @@ mod tests {
     }
 
     fn told(names: &[&str]) -> Result<Vec<NearKey>, String> {
-        near(&keys(names), Vec::new)
+        let held = |key: &Key| match key.name.contains("score") {
+            _ if key.is_null => Held::Nothing,
+            true => Held::Numbers,
+            false => Held::Texts,
+        };
+        near(&keys(names), || keys(names).iter().map(|key| (key.name.clone(), held(key))).collect())
+    }
+
+    #[test]
+    fn all_keys_but_the_names_of_a_language_may_be_meant() {
+        assert_eq!(KEYS[..OURS.len()], OURS);
     }
 
     #[test]
@@ -231,6 +167,9 @@ mod tests {
             assert_eq!(found, [NearKey { key: like.into(), meant }], "{like}");
         }
         for (like, meant) in [("teacher_scores", "pos_scores"), ("hn", "neg"), ("distractors", "neg")] {
+            assert_eq!(told(&["query", "pos", like]).unwrap(), [NearKey { key: like.into(), meant }], "{like}");
+        }
+        for (like, meant) in [("ce_scores", "pos_scores"), ("reranker_scores", "pos_scores"), ("negitive", "neg")] {
             assert_eq!(told(&["query", "pos", like]).unwrap(), [NearKey { key: like.into(), meant }], "{like}");
         }
         // If a row has negatives under our key, its other key is something else.

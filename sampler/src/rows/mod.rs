@@ -6,6 +6,8 @@
 
 mod fields;
 mod keys;
+mod kind;
+mod like;
 mod parse;
 mod reader;
 mod row;
@@ -15,6 +17,8 @@ mod texts;
 mod written;
 
 pub(crate) use keys::NearKey;
+pub(crate) use kind::is_symmetric;
+pub use kind::unknown as unknown_type;
 pub use reader::RowReader;
 pub use row::Row;
 pub(crate) use source::{RawRow, RecordSource, RowSource};

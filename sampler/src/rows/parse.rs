@@ -10,6 +10,8 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::keys::{self, Key};
+use super::kind;
+use super::like::Held;
 use super::row::{Row, is_blank, language_name, no_text, not_finite, wrong_count};
 use crate::lines::{json_object, utf8};
 
@@ -83,7 +85,8 @@ pub fn parse_row(line: &[u8]) -> Result<Row, String> {
         Some(row) => row,
         None => row_of(line)?,
     };
-    row.near_keys = keys::near(&keys_of(line), || empty_keys_of(line))?;
+    row.kind.as_deref().map_or(Ok(()), kind::check)?;
+    row.near_keys = keys::near(&keys_of(line), || held_by_keys_of(line))?;
     Ok(row)
 }
 
@@ -118,11 +121,25 @@ pub(super) fn keys_of(line: &str) -> Vec<Key> {
     serde_json::from_str(line).map(|Keys(keys)| keys).unwrap_or_default()
 }
 
-/// The line's keys that hold an empty list.
-fn empty_keys_of(line: &str) -> Vec<String> {
+/// What the line's keys hold.
+fn held_by_keys_of(line: &str) -> Vec<(String, Held)> {
     let object: Map<String, Value> = serde_json::from_str(line).unwrap_or_default();
-    let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
-    object.into_iter().filter(|(_, value)| is_empty(value)).map(|(name, _)| name).collect()
+    object.into_iter().map(|(name, value)| (name, held(&value))).collect()
+}
+
+fn held(value: &Value) -> Held {
+    match value {
+        Value::Null => Held::Nothing,
+        Value::Bool(_) => Held::Other,
+        Value::Number(_) => Held::Number,
+        Value::String(text) if is_blank(text) => Held::Nothing,
+        Value::Object(fields) if fields.is_empty() => Held::Nothing,
+        Value::String(_) | Value::Object(_) => Held::Texts,
+        Value::Array(values) => match values.iter().map(held).find(|held| *held != Held::Nothing) {
+            Some(Held::Number) => Held::Numbers,
+            found => found.unwrap_or(Held::Nothing),
+        },
+    }
 }
 
 struct Keys(Vec<Key>);
@@ -255,6 +272,32 @@ mod tests {
     }
 
     #[test]
+    fn what_a_key_holds_decides_with_its_name() {
+        let near = |rest: &str| parse_row(format!(r#"{{"query": "q", "pos": ["p"], {rest}}}"#).as_bytes());
+        let told = |rest: &str| near(rest).unwrap().near_keys.first().map(|near| (near.key.clone(), near.meant));
+        for lost in [r#""neg_list": ["a"]"#, r#""negative_sentence": "a""#, r#""mined_negatives": [{"text": "a"}]"#] {
+            assert!(near(lost).unwrap_err().ends_with("and \"neg\" is missing: rename it, or take it out"), "{lost}");
+        }
+        assert!(near(r#""neg": ["n"], "scores_neg": [1]"#).unwrap_err().contains("\"neg_scores\" is missing"));
+        assert_eq!(told(r#""neg": [], "neg_list": ["a"]"#), Some(("neg_list".into(), "neg")));
+        assert_eq!(told(r#""negitive": ["a"]"#), Some(("negitive".into(), "neg")));
+        assert_eq!(told(r#""ce_scores": [1, 2]"#), Some(("ce_scores".into(), "pos_scores")));
+        assert_eq!(told(r#""bge_score": 0.5"#), Some(("bge_score".into(), "pos_scores")));
+        for rest in [
+            r#""negatives": 7"#,
+            r#""hard_negatives": true"#,
+            r#""negatives": [""]"#,
+            r#""negative_reviews": 3"#,
+            r#""neg_ids": ["d1"]"#,
+            r#""score": "five stars""#,
+            r#""quality_score": 0.5"#,
+            r#""neg": ["n"], "neg_list": ["a"]"#,
+        ] {
+            assert_eq!(told(rest), None, "{rest}");
+        }
+    }
+
+    #[test]
     fn every_mistake_has_its_reason() {
         for (line, reason) in [
             ("[1]", "not a JSON object"),
@@ -302,6 +345,10 @@ mod tests {
                 "not valid JSON: expected value (column 45): NaN is not JSON",
             ),
             (r#"{"query": "q", "pos": ["p"], "prompt": ["x"]}"#, r#""prompt" is a list: a string is expected"#),
+            (
+                r#"{"query": "q", "pos": ["p"], "type": "only-1neg"}"#,
+                r#""type" is "only-1neg", which is not known: perhaps "only_1neg""#,
+            ),
             (r#"{"query": "q", "pos": ["p"], "type": true}"#, r#""type" is a boolean: a string is expected"#),
         ] {
             let message = parse_row(line.as_bytes()).unwrap_err();

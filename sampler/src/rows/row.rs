@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::keys::NearKey;
+use super::kind::is_symmetric;
 
 /// One training example.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,7 +73,7 @@ impl Row {
 
     /// Whether it is of a symmetric type, whose passages take the query's prefix.
     pub fn is_symmetric(&self) -> bool {
-        self.kind.as_deref().is_some_and(|kind| kind.starts_with("symmetric"))
+        self.kind.as_deref().is_some_and(is_symmetric)
     }
 }
 

@@ -1,11 +1,13 @@
 //! Which columns of a file are those of rows.
 
-use arrow_schema::Schema;
+use arrow_schema::{DataType, Schema};
 
 use super::fields::check_type;
 use super::keys::{self, KEYS, Key, NearKey, TEXT_KEYS};
+use super::like::Held;
+use crate::columns::values::{is_list, is_number, is_text};
 
-/// Checks that the columns are those of rows, and returns those that nearly are.
+/// Checks that the columns are those of rows, and returns those that nearly are, for rows that lack ours.
 pub(super) fn check_columns(schema: &Schema) -> Result<Vec<NearKey>, String> {
     let keys = keys_of(schema);
     for needed in ["query", "pos"] {
@@ -14,7 +16,23 @@ pub(super) fn check_columns(schema: &Schema) -> Result<Vec<NearKey>, String> {
         }
     }
     check_used(schema, &KEYS)?;
-    keys::near(&keys, Vec::new)
+    // Ours may be empty in any row, so they count as such.
+    let held = |name: &str, found: &DataType| if KEYS.contains(&name) { Held::Nothing } else { held(found) };
+    let all = schema.fields().iter().map(|field| (field.name().clone(), held(field.name(), field.data_type())));
+    keys::near(&keys, || all.collect())
+}
+
+/// What the rows of a column of this type hold, if they hold something.
+fn held(found: &DataType) -> Held {
+    let is_object = |found: &DataType| matches!(found, DataType::Struct(_) | DataType::Map(..));
+    match found {
+        DataType::Null => Held::Nothing,
+        found if is_text(found) || is_object(found) => Held::Texts,
+        found if is_number(found) => Held::Number,
+        found if is_list(found, is_number) => Held::Numbers,
+        found if is_list(found, |item| !matches!(item, DataType::Boolean)) => Held::Texts,
+        _ => Held::Other,
+    }
 }
 
 /// Checks that the columns are those of texts alone.

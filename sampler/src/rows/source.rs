@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::fields::row_of;
-use super::keys::{KEYS, NearKey};
+use super::keys::{NearKey, is_looked_at};
 use super::parse::parse_row;
 use super::row::Row;
 use super::schema::check_columns;
@@ -57,7 +57,7 @@ impl RawRow {
 #[derive(Debug)]
 pub(crate) struct RowSource {
     records: Records,
-    /// Ignored columns that are nearly those of rows.
+    /// Ignored columns that are nearly those of rows, for rows that lack ours.
     near_keys: Vec<NearKey>,
 }
 
@@ -65,7 +65,7 @@ impl RecordSource for RowSource {
     type Raw = RawRow;
 
     fn open(path: &Path, bytes_read: Arc<AtomicU64>) -> Result<Self, RowError> {
-        let records = Records::open(path, bytes_read, &|name| KEYS.contains(&name))?;
+        let records = Records::open(path, bytes_read, &is_looked_at)?;
         let near_keys = near_columns(path, &records)?;
         Ok(Self { records, near_keys })
     }

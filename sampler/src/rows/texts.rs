@@ -16,7 +16,7 @@ use super::source::RecordSource;
 use crate::error::RowError;
 use crate::lines::{LinesOf, json_object, utf8};
 use crate::place::Place;
-use crate::records::{Numbered, Record, Records, is_of_objects};
+use crate::records::{Numbered, Record, Records, is_of_objects, must_be_texts};
 
 /// A text that is read but perhaps not yet parsed, so that threads can share the parsing.
 #[derive(Debug)]
@@ -68,6 +68,9 @@ impl RecordSource for TextSource {
     fn open(path: &Path, bytes_read: Arc<AtomicU64>) -> Result<Self, RowError> {
         let lines_of = if is_of_objects(path) { LinesOf::Objects } else { LinesOf::Text };
         let records = Records::open_of(path, lines_of, bytes_read, &|name| TEXT_KEYS.contains(&name))?;
+        if records.schema().is_none() {
+            must_be_texts(path)?;
+        }
         let checked = records.schema().map_or(Ok(()), check_text_columns);
         checked.map_err(|reason| RowError::Columns { path: path.to_owned(), reason })?;
         Ok(Self { path: path.to_owned(), records, lines_of, is_new: true })

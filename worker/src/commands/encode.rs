@@ -19,7 +19,7 @@ use tch::Tensor;
 use tercet_cluster::{Collective, broadcast_bytes};
 use tercet_configs::{CpuMatmul, Head};
 use tercet_protocol::args::EncodeArgs;
-use tercet_sampler::{LineReader, LinesOf, ReadAt, is_of_objects, unpacked_name};
+use tercet_sampler::{LineReader, LinesOf, ReadAt, is_of_objects, must_be_texts, unpacked_name};
 
 use crate::files::CommandError;
 use crate::files::atomic::AtomicFile;
@@ -198,6 +198,7 @@ fn read_input(path: &Path, ranks: &dyn Collective) -> anyhow::Result<Vec<Input>>
     } else if is_of_objects(path) {
         TextRecord::for_each(path, |at, record, line| inputs.push_record(at, record, line))?;
     } else {
+        must_be_texts(path).map_err(CommandError::from)?;
         for_each_line(path, |at, line| inputs.push_line(at, line))?;
     }
     if inputs.texts.is_empty() {

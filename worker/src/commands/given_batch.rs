@@ -16,7 +16,7 @@ use tercet_sampler::{
 };
 
 use crate::files::CommandError;
-use crate::files::records::tell_near_keys;
+use crate::files::unread::Unread;
 
 /// A whole batch before it is dealt: Q queries, G passages each.
 #[derive(Debug, Default)]
@@ -58,7 +58,9 @@ impl GivenBatch {
             tracing::info!("the rows take the settings of data set `{name}` (--dataset chooses another)");
         }
         if ranks.rank() == 0 {
-            tell_near_keys(path, rows.iter());
+            let mut unread = Unread::default();
+            rows.iter().for_each(|row| unread.add(row));
+            unread.tell(&path.display().to_string());
         }
         let rows = leave_out_few(rows, &policy, ranks);
         let Some((_, first)) = rows.first() else {

@@ -24,6 +24,7 @@ use crate::files::CommandError;
 use crate::files::atomic::{AtomicFile, write_atomically};
 use crate::files::names::in_folder;
 use crate::files::output::must_be_free;
+use crate::files::unread::Unread;
 use crate::retrieval::prefixes;
 use crate::retrieval::ranking::{PairScorer, Query, RUN, Search, possible};
 use crate::retrieval::texts::{EncoderOptions, TextEncoder};
@@ -190,6 +191,7 @@ impl Scorer<'_> {
     /// Every rank calls it with the same.
     fn score_file(&self, rows: &Path, out: &Path, batch_len: usize) -> anyhow::Result<()> {
         let mut file = (self.ranks.rank() == 0).then(|| AtomicFile::create(out)).transpose()?;
+        let (name, mut unread) = (rows.display(), Unread::default());
         let mut rows = WrittenRows::open(rows).map_err(CommandError::from)?;
         loop {
             let batch: Vec<WrittenRow> =
@@ -197,11 +199,15 @@ impl Scorer<'_> {
             if batch.is_empty() {
                 break;
             }
+            batch.iter().for_each(|row| unread.add(&row.row));
             let scored = self.score(&batch)?;
             if let Some(file) = &mut file {
                 let lines: String = scored.iter().map(|row| says::line(row) + "\n").collect();
                 file.write_all(lines.as_bytes()).map_err(CommandError::file(out))?;
             }
+        }
+        if file.is_some() {
+            unread.tell(&name.to_string());
         }
         file.map_or(Ok(()), AtomicFile::replace)?;
         Ok(())

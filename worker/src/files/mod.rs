@@ -6,5 +6,6 @@ mod error;
 pub mod names;
 pub mod output;
 pub mod records;
+pub mod unread;
 
 pub use error::CommandError;

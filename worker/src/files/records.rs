@@ -2,13 +2,12 @@
 //!
 //! The lines and objects themselves are the sampler's: plain, compressed or columns, the same for all commands.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
-use tercet_sampler::{LineReader, LinesOf, ReadAt, Row, for_each_object, json_fields, json_object, utf8};
+use tercet_sampler::{LineReader, LinesOf, ReadAt, for_each_object, json_fields, json_object, utf8};
 
 use super::error::CommandError;
 
@@ -190,17 +189,6 @@ fn keys_and_meant(line: &str, names: &[&str]) -> String {
 fn is_like(key: &str, names: &[&str]) -> bool {
     let plain: String = key.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
     names.contains(&plain.as_str()) || (plain == "text" && names.contains(&"texts"))
-}
-
-/// Warns of keys of rows that are not read and resemble one that is.
-pub fn tell_near_keys<'a>(path: &Path, rows: impl Iterator<Item = &'a Row>) {
-    let mut found = BTreeMap::<(&str, &str), usize>::new();
-    for near in rows.flat_map(|row| &row.near_keys) {
-        *found.entry((&near.key, near.meant)).or_default() += 1;
-    }
-    for ((key, meant), rows) in found {
-        tracing::warn!("{}: {key:?} of {rows} rows is not read; perhaps {meant:?} is what is meant", path.display());
-    }
 }
 
 /// Calls `visit` with each line of the file at `path`, also of blank ones, and its place.

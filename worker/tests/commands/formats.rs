@@ -126,6 +126,12 @@ fn what_is_wrong_with_a_packed_file_or_with_columns_is_said_with_its_place() {
     let mut bad = texts(3);
     bad[2]["text"] = Value::Null;
     let [.., columns] = in_all_formats(&fixture, "bad", &bad);
+    let table = fixture.write("e.csv", "id,text\n1,w5 w6\n");
+    let message = error(format!("encode --input {}", table.display()));
+    assert!(message.contains("e.csv:1: a table, by its name (.csv)"), "{message}");
+    let old = fixture.write("old.txt", "w4\rw5\r");
+    let message = error(format!("encode --input {}", old.display()));
+    assert!(message.contains("old.txt:1: its lines end with CR alone"), "{message}");
     let message = error(format!("encode --input {}", columns.display()));
     assert!(message.contains("bad.parquet: row 3: \"text\" is null: a string is expected"), "{message}");
 }

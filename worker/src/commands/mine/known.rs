@@ -3,7 +3,7 @@
 //! As in training (docs/know/loss.md, "False negatives"): texts are the same if their tokens are, and what answers a
 //! query is every positive of every row whose query has the same tokens. What is kept of texts is hashes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use tercet_cluster::Collective;
@@ -12,6 +12,7 @@ use tercet_sampler::{Row, text_id};
 
 use super::rows::{MinedRow, for_each_batch};
 use crate::files::CommandError;
+use crate::files::unread::Unread;
 use crate::retrieval::texts::TextEncoder;
 
 /// Rows whose texts are hashed at a time.
@@ -34,7 +35,7 @@ pub(super) struct Known {
     pub num_scored: u64,
     /// Passages of the index without a token.
     pub num_tokenless: u64,
-    near_keys: BTreeMap<(String, &'static str), usize>,
+    unread: Unread,
 }
 
 /// The identities of a row's texts.
@@ -83,9 +84,7 @@ impl Known {
         self.num_rows += 1;
         self.num_symmetric += u64::from(row.is_symmetric());
         self.num_scored += u64::from(row.neg_scores.as_ref().is_some_and(|scores| !scores.is_empty()));
-        for near in &row.near_keys {
-            *self.near_keys.entry((near.key.clone(), near.meant)).or_default() += 1;
-        }
+        self.unread.add(row);
     }
 
     /// Finds what is known among the passages of `index`.
@@ -123,9 +122,7 @@ impl Known {
     /// Reports what is odd about the rows, and how many positives are no passage of the index. One may stand there in
     /// slightly other words, and be drawn.
     pub fn tell(&self, passages: &str) {
-        for ((key, meant), rows) in &self.near_keys {
-            tracing::warn!("{key:?} of {rows} rows is not read; perhaps {meant:?} is what is meant");
-        }
+        self.unread.tell("the rows");
         let all: u64 = self.positives.values().sum();
         let strangers: u64 =
             self.positives.iter().filter(|(id, _)| !self.places.contains_key(id)).map(|(_, count)| count).sum();

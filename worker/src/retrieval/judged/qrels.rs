@@ -106,13 +106,49 @@ fn header_of<'a>(
     if !(3..=4).contains(&columns.len()) || !is_word(score) || is_query(query) {
         return Ok(None);
     }
-    let names = |column: &str, words: [&str; 3]| words.iter().any(|word| column.to_lowercase().contains(word));
-    if names(query, ["corpus", "doc", "passage"]) && names(doc, ["query", "qid", "question"]) {
+    // TREC's second column is always the same.
+    let expected =
+        [Some(Role::Query), (columns.len() == 4).then_some(Role::Iteration), Some(Role::Doc), Some(Role::Score)];
+    let is_other = |(column, expected): (&Cow<'_, str>, Role)| Role::of(column).is_some_and(|role| role != expected);
+    if columns.iter().zip(expected.into_iter().flatten()).any(is_other) {
+        let names: Vec<String> = columns.iter().map(|column| format!("{column:?}")).collect();
         return Err(format!(
-            "the columns are {query:?} and then {doc:?}: queries must come first (query-id, corpus-id, score)"
+            "the columns are {}: query, document and score are expected in this order (query-id, corpus-id, score), or \
+             TREC's 4 (query, 0, document, score): put the columns in that order, or correct the header",
+            names.join(", ")
         ));
     }
     Ok(Some([doc, score]))
+}
+
+/// What a column is, as its name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Query,
+    Iteration,
+    Doc,
+    Score,
+}
+
+impl Role {
+    /// What `column` is called after; None if that is nothing, or several things.
+    fn of(column: &str) -> Option<Self> {
+        let name = column.to_lowercase();
+        let words: Vec<&str> = name.split(|c: char| !c.is_alphanumeric()).collect();
+        let is = |parts: &[&str], whole: &[&str]| {
+            parts.iter().any(|part| name.contains(part)) || words.iter().any(|word| whole.contains(word))
+        };
+        let queries = ["q", "qid", "qids"];
+        let docs = ["d", "p", "did", "pid", "cid", "dids", "pids"];
+        let roles = [
+            (Self::Query, is(&["query", "queries", "question", "topic"], &queries)),
+            (Self::Iteration, is(&["iter"], &[])),
+            (Self::Doc, is(&["corpus", "doc", "passage", "paragraph"], &docs)),
+            (Self::Score, is(&["score", "relev", "label", "grade", "judg", "rating", "rank"], &["rel", "rels"])),
+        ];
+        let mut said = roles.into_iter().filter(|(_, is_said)| *is_said).map(|(role, _)| role);
+        said.next().filter(|_| said.next().is_none())
+    }
 }
 
 /// Whether it is neither a number nor what stands in a number's place.
@@ -195,11 +231,46 @@ mod tests {
             ("q1\td1\t0.5", ":1: the score \"0.5\""),
             ("x\td1\tgood", ":1: the score \"good\""),
             ("x\ty\tnan", ":1: the score \"nan\""),
-            ("corpus-id\tquery-id\tscore", ":1: the columns are \"corpus-id\""),
+            (
+                "corpus-id\tquery-id\tscore",
+                ":1: the columns are \"corpus-id\", \"query-id\", \"score\": query, document",
+            ),
             ("query-id\tcorpus-id\tscore\nquery-id\tcorpus-id\tscore", ":2: the score \"score\""),
         ] {
             let error = read(&format!("{first}\n{lines}")).unwrap_err();
             assert!(error.starts_with(reason), "{first}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_names_another_order_is_refused_whatever_its_words() {
+        let lines = "q1\td1\t1\n";
+        for header in [
+            "pid\tqid\trel",
+            "did qid rel",
+            "query-id\tscore\tcorpus-id",
+            "score\tquery-id\tcorpus-id",
+            "Passage_ID\tQuestion\tLabel",
+            "docno\ttopic\tjudgment",
+            "a\tqueryid\tb",
+            "qid docid iter rel",
+            "docid 0 qid rel",
+        ] {
+            let error = read(&format!("{header}\n{lines}")).unwrap_err();
+            assert!(
+                error.starts_with(":1: the columns are \"") && error.contains("in this order"),
+                "{header}: {error}"
+            );
+        }
+        for header in [
+            "qid\tpid\trel",
+            "q d s",
+            "a b c",
+            "question_id\tdoc_relevant\tgrade",
+            "topic iter docno judgment",
+            "id\tkey\trank",
+        ] {
+            assert_eq!(read(&format!("{header}\n{lines}")), judged(&[("q1", "d1", 1)]), "{header}");
         }
     }
 
