@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::text::in_another_encoding;
+
 /// A file or folder of a model that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {reason}", path.display())]
@@ -62,12 +64,18 @@ pub(crate) fn read_json(path: &Path) -> Result<Value, ModelFolderError> {
     if let Some(instead) = in_its_place(&bytes) {
         return Err(fail(instead.into()));
     }
+    if let Some(encoding) = in_another_encoding(&bytes) {
+        return Err(fail(format!("is {encoding}")));
+    }
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     serde_json::from_slice(text).map_err(|e| fail(format!("is not JSON: {e}")))
 }
 
-/// As [`read_json`]; none if there is no such file.
-pub(crate) fn read_json_if_there(path: &Path) -> Result<Option<Value>, ModelFolderError> {
+/// The JSON value in `path`; none if there is no such file.
+///
+/// # Errors
+/// The file cannot be read, or is not JSON.
+pub fn read_json_if_there(path: &Path) -> Result<Option<Value>, ModelFolderError> {
     // A dangling link counts as existing, and is an error.
     if path.symlink_metadata().is_ok() { read_json(path).map(Some) } else { Ok(None) }
 }
@@ -92,6 +100,16 @@ mod tests {
         assert!(read_json_if_there(&path).unwrap().is_none());
         std::fs::write(&path, "\u{feff}{\"a\": 1}").unwrap();
         assert_eq!(read_json(&path).unwrap()["a"], 1);
+    }
+
+    #[test]
+    fn text_in_another_encoding_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        let utf_16: Vec<u8> = "\u{feff}{\"a\": 1}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        std::fs::write(&path, utf_16).unwrap();
+        let said = read_json(&path).unwrap_err().to_string();
+        assert!(said.contains("config.json: is UTF-16 text: UTF-8 is expected, `iconv"), "{said}");
     }
 
     #[cfg(unix)]

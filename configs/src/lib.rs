@@ -37,6 +37,7 @@ mod pooling;
 mod prompts;
 mod purpose;
 mod recipe;
+mod text;
 mod visible_devices;
 mod weight_files;
 pub mod weight_names;
@@ -48,7 +49,7 @@ pub use error::RecipeError;
 pub use exit::{ExitCode, error_line};
 pub use gpu_kind::GpuKind;
 pub use head::{Head, Heads, PerHead};
-pub use json_file::{ModelFolderError, in_its_place, unreadable};
+pub use json_file::{ModelFolderError, in_its_place, read_json_if_there, unreadable};
 pub use load::from_toml;
 pub use loss_table::{Distillation, HYBRID_WEIGHTS, LossTable, NUM_TERMS};
 pub use matmul::{CpuMatmul, MatmulLibrary};
@@ -65,5 +66,6 @@ pub use recipe::{
     LossSection, ModelSection, OnFaults, OptimizerSection, Origin, Positions, Precision, PretrainSection, RandomWords,
     Recipe, RestartSection, RingPrecision, Teacher,
 };
+pub use text::{in_another_encoding, read_text};
 pub use visible_devices::VisibleDevices;
 pub use weight_files::{WeightFiles, WeightFormat};

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::check::check;
 use crate::error::RecipeError;
 use crate::recipe::Recipe;
+use crate::text::read_text;
 
 impl Recipe {
     /// Reads `path`, applies `overrides` (`loss.temperature=0.05`, later ones win) and checks the result.
@@ -18,8 +19,7 @@ impl Recipe {
     /// # Errors
     /// [`RecipeError`] says where and what the mistake is; for a misspelt key it also says what was probably meant.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| RecipeError::Read { path: path.to_owned(), source })?;
+        let text = read_text(path).map_err(|source| RecipeError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path, overrides)
     }
 

@@ -5,6 +5,10 @@
 const PREFIXES: [&str; 10] =
     ["module.", "_orig_mod.", "0.", "auto_model.", "base_model.", "model.", "lm.", "roberta.", "bert.", "xlm_roberta."];
 
+/// Those of them that tell the family: BERT counts positions from 0, and the others from the padding id.
+const OF_BERT: [&str; 1] = ["bert."];
+const OF_ROBERTA: [&str; 2] = ["roberta.", "xlm_roberta."];
+
 /// Former names of layer norms' weights.
 const OLD_NAMES: [(&str, &str); 2] = [("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")];
 
@@ -30,16 +34,38 @@ const TASK_HEADS: [&str; 4] = ["classifier.", "qa_outputs.", "score.", "classifi
 
 /// The encoder's own name for what a file calls `name`.
 pub fn bare(name: &str) -> String {
-    let mut name = name;
-    while let Some(rest) = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)) {
-        name = rest;
-    }
+    let name = prefixes(name).1;
     for (old, new) in OLD_NAMES {
         if let Some(stem) = name.strip_suffix(old) {
             return format!("{stem}{new}");
         }
     }
     name.to_owned()
+}
+
+/// The prefixes of `name`, in order, and what is left without them.
+fn prefixes(mut name: &str) -> (Vec<&'static str>, &str) {
+    let mut off = Vec::new();
+    while let Some((prefix, rest)) = PREFIXES.iter().find_map(|prefix| Some((*prefix, name.strip_prefix(prefix)?))) {
+        off.push(prefix);
+        name = rest;
+    }
+    (off, name)
+}
+
+/// Why a file whose encoder has a tensor called `name` does not go with config.json's `model_type`: the name has the
+/// prefix of the other family, whose positions are counted otherwise. Names without such a prefix go with any.
+pub fn of_another_family(name: &str, model_type: &str) -> Option<String> {
+    let (others, whose): (&[&str], _) = match model_type {
+        "bert" => (&OF_ROBERTA, "RoBERTa, XLM-RoBERTa and CamemBERT"),
+        _ => (&OF_BERT, "BERT"),
+    };
+    let prefix = prefixes(name).0.into_iter().find(|prefix| others.contains(prefix))?;
+    Some(format!(
+        "{name} has the prefix {prefix:?} of {whose}, and config.json says model_type {model_type:?}, which counts \
+         positions otherwise: put the config.json there that the weights came with, or, if it is the right one, take the \
+         prefix off the tensors' names"
+    ))
 }
 
 /// The name here of what a file for pre-training calls `name`.
@@ -103,6 +129,28 @@ mod tests {
         assert_eq!(bare("encoder.layer.0.output.LayerNorm.beta"), "encoder.layer.0.output.LayerNorm.bias");
         assert_eq!(bare_in_head("module.colbert_linear.weight", "colbert_linear"), "weight");
         assert_eq!(bare_in_head("linear.bias", "sparse_linear"), "bias");
+    }
+
+    #[test]
+    fn a_prefix_of_the_other_family_is_told() {
+        for (name, model_type, prefix) in [
+            ("roberta.embeddings.LayerNorm.bias", "bert", Some("\"roberta.\"")),
+            ("module.xlm_roberta.pooler.dense.bias", "bert", Some("\"xlm_roberta.\"")),
+            ("model.bert.embeddings.LayerNorm.bias", "xlm-roberta", Some("\"bert.\"")),
+            ("bert.embeddings.LayerNorm.bias", "camembert", Some("\"bert.\"")),
+            ("bert.embeddings.LayerNorm.bias", "bert", None),
+            ("lm.bert.embeddings.LayerNorm.bias", "bert", None),
+            ("roberta.embeddings.LayerNorm.bias", "xlm-roberta", None),
+            ("roberta.embeddings.LayerNorm.bias", "camembert", None),
+            ("xlm_roberta.embeddings.LayerNorm.bias", "xlm-roberta", None),
+            ("module.embeddings.LayerNorm.bias", "bert", None),
+            ("embeddings.LayerNorm.bias", "roberta", None),
+        ] {
+            let told = of_another_family(name, model_type);
+            assert_eq!(told.is_some(), prefix.is_some(), "{name} {model_type}");
+            let model_type = format!("model_type \"{model_type}\"");
+            assert!(told.zip(prefix).is_none_or(|(told, prefix)| told.contains(prefix) && told.contains(&model_type)));
+        }
     }
 
     #[test]

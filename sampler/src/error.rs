@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use tercet_configs::ExitCode;
+use tercet_configs::{ExitCode, ModelFolderError};
 
 /// A row, or a file of rows, that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -143,6 +143,9 @@ pub enum TokenizeError {
         /// What was expected and found.
         reason: String,
     },
+    /// What the file, or tokenizer_config.json beside it, says of texts is not what is done with them.
+    #[error(transparent)]
+    Otherwise(ModelFolderError),
     /// The tokenizer has no tokens for a text.
     #[error("the tokenizer failed on a text: {reason}")]
     Encode {
@@ -156,7 +159,7 @@ impl TokenizeError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Read { source, .. } => exit_code_of_open(source),
-            Self::Slow { .. } | Self::Vocabulary { .. } => ExitCode::Usage,
+            Self::Slow { .. } | Self::Vocabulary { .. } | Self::Otherwise(_) => ExitCode::Usage,
             Self::Invalid { .. } | Self::Encode { .. } => ExitCode::Data,
         }
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use tercet_configs::read_text;
 
 use crate::error::TokenizeError;
 
@@ -42,8 +43,7 @@ impl SpecialTokens {
             padding_side: Option<String>,
         }
         let invalid = |reason: String| TokenizeError::Invalid { path: path.to_owned(), reason };
-        let text =
-            std::fs::read_to_string(path).map_err(|source| TokenizeError::Read { path: path.to_owned(), source })?;
+        let text = read_text(path).map_err(|source| TokenizeError::Read { path: path.to_owned(), source })?;
         let file: File = serde_json::from_str(&text).map_err(|e| invalid(e.to_string()))?;
         match file.padding_side.as_deref() {
             None | Some("right") => Ok(file.special),

@@ -131,12 +131,12 @@ impl ModelFolder {
         }
         let stored = match pooling {
             Some(module) => {
-                let path = root.join(module.path).join("config.json");
+                let path = root.join(&module.path).join("config.json");
                 stored_pooling(&path, &read_json(&path)?)?
             }
             None => StoredPooling::Other(ModelFolderError::new(&path, "lists no Pooling after its Transformer")),
         };
-        let transformer = if first.path.is_empty() { root.to_owned() } else { root.join(first.path) };
+        let transformer = if first.path.is_empty() { root.to_owned() } else { root.join(&first.path) };
         if !transformer.is_dir() {
             let reason = format!("names the folder {:?} as the Transformer's, and it is not there", first.path);
             return Err(ModelFolderError::new(&path, reason));
@@ -225,7 +225,7 @@ fn outer(dir: &Path) -> Option<PathBuf> {
     let outer = dir.parent()?;
     // A file of another kind in the outer folder does not concern this one.
     let modules = read_json_if_there(&outer.join("modules.json")).ok()??;
-    let first = listed(&modules).ok()?.first()?.path.to_owned();
+    let first = listed(&modules).ok()?.first()?.path.clone();
     (!first.is_empty() && outer.join(first) == dir).then(|| outer.to_owned())
 }
 
@@ -368,6 +368,7 @@ mod tests {
             ),
             (vec![("1_Pooling", &*pooling)], "the modules are Pooling"),
             (vec![("../other", &*transformer)], "outside of the model's folder"),
+            (vec![("..\\other", &*transformer)], "outside of the model's folder"),
             (vec![], "lists no modules"),
         ] {
             put(dir.path(), "modules.json", modules(&classes));
@@ -375,9 +376,11 @@ mod tests {
             assert!(message.contains(reason) && message.contains("modules.json"), "{message}");
             assert_eq!(message.contains("use the model without it"), reason.contains("2_Dense"), "{message}");
         }
-        put(dir.path(), "modules.json", modules(&[(".", &*transformer), ("./1_Pooling/", &*pooling)]));
-        let folder = ModelFolder::open(dir.path()).unwrap();
-        assert_eq!((folder.transformer.as_path(), folder.pooling(None).unwrap()), (dir.path(), Pooling::Cls));
+        for [root, inner] in [[".", "./1_Pooling/"], [".\\", ".\\1_Pooling"]] {
+            put(dir.path(), "modules.json", modules(&[(root, &*transformer), (inner, &*pooling)]));
+            let folder = ModelFolder::open(dir.path()).unwrap();
+            assert_eq!((folder.transformer.as_path(), folder.pooling(None).unwrap()), (dir.path(), Pooling::Cls));
+        }
         put(dir.path(), "modules.json", modules(&[("", &*transformer)]));
         let message = ModelFolder::open(dir.path()).unwrap().pooling(None).unwrap_err().to_string();
         assert!(message.contains("no Pooling"), "{message}");

@@ -15,8 +15,9 @@ pub(super) struct Module<'a> {
     pub full: &'a str,
     /// Whether it is one of sentence-transformers' own.
     pub own: bool,
-    /// Its folder, without a leading `./` and a trailing slash; empty for the root.
-    pub path: &'a str,
+    /// Its folder, without a leading `./` and a trailing slash, with slashes for a Windows machine's backslashes; empty
+    /// for the root.
+    pub path: String,
 }
 
 impl Module<'_> {
@@ -34,9 +35,9 @@ pub(super) fn listed(modules: &Value) -> Result<Vec<Module<'_>>, String> {
         .map(|module| {
             let text = |key: &str| module.get(key).and_then(Value::as_str);
             let class = text("type").ok_or("a module has no type")?;
-            let path = text("path").ok_or_else(|| format!("the module {class} has no path"))?.trim_end_matches('/');
-            let path = without_dot(path);
-            let inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+            let path = text("path").ok_or_else(|| format!("the module {class} has no path"))?.replace('\\', "/");
+            let path = without_dot(path.trim_end_matches('/')).to_owned();
+            let inside = Path::new(&path).components().all(|part| matches!(part, Component::Normal(_)));
             if !inside {
                 return Err(format!("the module {class} is at {path:?}, outside of the model's folder"));
             }

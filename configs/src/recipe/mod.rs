@@ -82,7 +82,8 @@ pub struct Recipe {
     /// What one rank may use of memory, e.g. "12GiB", or "auto": decides how many tokens go through the encoder at a
     /// time (`sub_batch_tokens` at most) and how many graphs are kept (in place of `kept_graph_tokens`), by trying the
     /// longest batch of the plan before the first step. Without it `sub_batch_tokens` holds as it is, and so does
-    /// `kept_graph_tokens`.
+    /// `kept_graph_tokens`; where that is missing too, only the number of graphs is found by trying, with a part of
+    /// the free memory (`kept_graph_tokens` says which).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_budget: Option<MemoryBudget>,
     /// Tokens that one rank pushes through the encoder at a time; a longer text goes alone.

@@ -27,6 +27,23 @@ pub struct OptimizerSection {
     pub shard_state: bool,
 }
 
+/// A step changes a weight by about the rate. The weights are kept in fp32, where one of 0.02, the usual size, stays as
+/// it is under less than 1e-9.
+const SMALLEST_RATE: f64 = 1e-10;
+
+impl OptimizerSection {
+    /// A remark on a rate that is not 0 and changes the weights as little; a step under a rate of 0 is told as such.
+    pub fn remark_on_rate(&self) -> Option<String> {
+        let rate = self.learning_rate;
+        (rate > 0.0 && rate < SMALLEST_RATE).then(|| {
+            format!(
+                "optimizer.learning_rate is {rate:e}, which is lost in the rounding of most weights: nothing is learnt; \
+                 rates are usually between 1e-6 and 1e-3"
+            )
+        })
+    }
+}
+
 impl Default for OptimizerSection {
     fn default() -> Self {
         Self {
@@ -39,6 +56,20 @@ impl Default for OptimizerSection {
             max_grad_norm: 1.0,
             linear_decay: true,
             shard_state: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_that_teaches_nothing_is_remarked_on() {
+        for (learning_rate, is_told) in [(0.0, false), (1e-30, true), (1e-11, true), (1e-9, false), (5e-5, false)] {
+            let remark = OptimizerSection { learning_rate, ..Default::default() }.remark_on_rate();
+            assert_eq!(remark.is_some(), is_told, "{learning_rate}");
+            assert!(remark.is_none_or(|remark| remark.contains(&format!("learning_rate is {learning_rate:e}, "))));
         }
     }
 }

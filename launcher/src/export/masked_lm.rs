@@ -95,6 +95,9 @@ fn encoder(folder: &ModelFolder, config: &EncoderConfig) -> Result<BTreeMap<Stri
     for file in &files.files {
         for (name, place) in tensors::read(file)? {
             let bare = names::bare(&name);
+            if let Some(why) = names::of_another_family(&name, &config.model_type) {
+                return Err(ModelFolderError::new(file, why));
+            }
             if !names::is_harmless(&bare) && found.insert(bare, place).is_some() {
                 return Err(ModelFolderError::new(file, format!("{name} is there twice: take out the wrong one")));
             }

@@ -5,12 +5,12 @@
 //! machine's number of cores; so are two names of one machine ([`crate::place::machine`]), which `mpirun` may take for
 //! two, and everything that only some `mpirun`s understand.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::thread;
 
-use tercet_configs::ExitCode;
+use tercet_configs::{ExitCode, read_text};
 
 use crate::exit::Fail;
 use crate::place::machine::{ThisMachine, addresses_of, are_one, is_address};
@@ -25,8 +25,7 @@ const MAX_SLOTS: usize = 1 << 16;
 /// [`ExitCode::Usage`] with file and line for what cannot be understood.
 pub fn read(file: &Path) -> Result<Vec<Host>, Fail> {
     let wrong = |what: String| Fail::new(ExitCode::Usage, format!("hosts {}: {what}", file.display()));
-    let bytes = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|_| wrong("is not UTF-8 text: save it as plain text".into()))?;
+    let text = read_text(file).map_err(|error| wrong(error.to_string()))?;
     parse(&text, &ThisMachine::new(), addresses_of).map_err(wrong)
 }
 
@@ -44,6 +43,9 @@ fn parse(text: &str, this: &ThisMachine, addresses: impl Fn(&str) -> Vec<IpAddr>
     let mut entries: Vec<Entry> = Vec::new();
     // Some editors begin a file with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.trim_end().contains('\r') && !text.contains('\n') {
+        return Err("its lines end with CR alone: `tr '\\r' '\\n'` makes lines of them".into());
+    }
     for (line, words) in text.lines().enumerate().map(|(i, line)| (i + 1, line)) {
         let at = |what: String| format!("line {line}: {what}");
         let Some((name, slots)) = parse_line(words).map_err(at)? else { continue };
@@ -161,15 +163,18 @@ fn is_host_name(name: &str) -> bool {
 }
 
 fn no_host_name(name: &str) -> String {
+    // An address may stand in brackets, with a port behind them, or have a network interface behind it.
+    let inside = name.strip_prefix('[').unwrap_or(name);
+    let address = inside.split([']', '%']).next().unwrap_or(inside);
     let remedy = match name {
         _ if name.contains('@') => "users go to ~/.ssh/config, which ssh reads".into(),
-        _ if name.contains('[') => {
-            format!("a range: write a line for each host (`scontrol show hostnames '{name}'` writes ranges out)")
-        }
-        _ if name.parse::<IpAddr>().is_ok() => {
+        _ if address.parse::<Ipv6Addr>().is_ok() => {
             "mpirun does not take an IPv6 address for a host: give the host a name in /etc/hosts or \
              ~/.ssh/config"
                 .into()
+        }
+        _ if name.contains('[') => {
+            format!("a range: write a line for each host (`scontrol show hostnames '{name}'` writes ranges out)")
         }
         _ if name.contains(',') => "write a line for each host".into(),
         _ => match name.split_once(':') {
@@ -246,6 +251,10 @@ mod tests {
             ("gpu01:8", "line 1: \"gpu01:8\" is not a host name: write `gpu01 slots=8`"),
             ("gpu[01-12] slots=8", "line 1: \"gpu[01-12]\" is not a host name: a range: write a line for each host"),
             ("fe80::1 slots=8", "does not take an IPv6 address"),
+            ("[fe80::1] slots=8", "\"[fe80::1]\" is not a host name: mpirun does not take an IPv6 address"),
+            ("[fe80::1%eth0]:22", "does not take an IPv6 address"),
+            ("fe80::1%eth0 slots=8", "does not take an IPv6 address"),
+            ("gpu01 slots=8\rgpu02 slots=8\r", "its lines end with CR alone"),
             ("gpu01,gpu02 slots=8", "write a line for each host"),
             ("// gpu01 slots=8", "line 1: \"//\" is not a host name"),
             ("# nothing\n", "names no host"),

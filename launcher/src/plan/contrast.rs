@@ -15,6 +15,7 @@ pub fn warnings(plan: &Plan, recipe: &Recipe, steps_of_cells: &[u64]) -> Vec<Str
     if recipe.optimizer.learning_rate == 0.0 {
         warnings.push("optimizer.learning_rate is 0: no step changes a weight".to_owned());
     }
+    warnings.extend(recipe.optimizer.remark_on_rate());
     for (index, cell) in plan.cells().iter().enumerate() {
         if steps_of_cells.get(index).is_none_or(|steps| *steps > 0) {
             warnings.extend(of_cell(plan, recipe, index, cell));

@@ -3,7 +3,7 @@
 //! It reports only what is certain; a file that may be right is left to its reader.
 
 use serde_json::{Map, Value};
-use tercet_configs::in_its_place;
+use tercet_configs::{in_another_encoding, in_its_place};
 
 use super::json::{Unfinished, unfinished};
 
@@ -89,27 +89,10 @@ pub(super) fn of_lines(first_bytes: &[u8], lines_of: LinesOf) -> Option<String> 
 
 /// Text of two or four bytes a character, or an Arrow stream.
 fn encoding(first_bytes: &[u8]) -> Option<String> {
-    let name = match first_bytes {
-        [0xff, 0xff, 0xff, 0xff, ..] => {
-            return Some("an Arrow stream, where lines of text are expected: rows and texts are read from one that is named .arrow and not compressed again".into());
-        }
-        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => "UTF-32",
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "UTF-16",
-        _ => without_mark(first_bytes)?,
-    };
-    Some(format!("{name} text: UTF-8 is expected, `iconv -f {name} -t UTF-8` converts it"))
-}
-
-/// UTF-16 without a mark: in mostly ASCII text, every second byte is 0, and no other.
-fn without_mark(first_bytes: &[u8]) -> Option<&'static str> {
-    const LOOKED_AT: usize = 16;
-    let start = first_bytes.get(..LOOKED_AT)?;
-    let zeros = |from: usize| start[from..].iter().step_by(2).filter(|&&byte| byte == 0).count();
-    match (zeros(0), zeros(1)) {
-        (0, n) if n == LOOKED_AT / 2 => Some("UTF-16LE"),
-        (n, 0) if n == LOOKED_AT / 2 => Some("UTF-16BE"),
-        _ => None,
+    if first_bytes.starts_with(&[0xff; 4]) {
+        return Some("an Arrow stream, where lines of text are expected: rows and texts are read from one that is named .arrow and not compressed again".into());
     }
+    in_another_encoding(first_bytes)
 }
 
 /// Recognises lines that end with CR alone, as on old Macs.

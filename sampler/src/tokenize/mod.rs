@@ -5,6 +5,7 @@
 //!
 //! The ids are always those of the `tokenizers` crate. Tokenizers of the XLM-RoBERTa family reach them in a faster way.
 
+mod beside;
 mod joined;
 mod memo;
 mod normalize;
@@ -21,6 +22,7 @@ use tokenizers::{ModelWrapper, Tokenizer};
 use crate::error::TokenizeError;
 use crate::lines::evident;
 use crate::special::SpecialTokens;
+use beside::check_beside;
 pub(crate) use memo::Memo;
 use pipeline::Pipeline;
 use stated::Stated;
@@ -47,7 +49,8 @@ impl TextTokenizer {
     ///
     /// # Errors
     /// The file cannot be read, or is no tokenizer but perhaps a vocabulary. It does not put exactly one token before
-    /// and one after a text. It has no padding or no unknown token. It states an id that differs from its vocabulary's.
+    /// and one after a text. It has no padding or no unknown token. It states an id that differs from its vocabulary's. A
+    /// tokenizer_config.json beside it says otherwise.
     pub fn load(tokenizer_json: &Path) -> Result<Self, TokenizeError> {
         let path = if tokenizer_json.is_dir() { &tokenizer_json.join("tokenizer.json") } else { tokenizer_json };
         let invalid = |reason: String| TokenizeError::Invalid { path: path.to_owned(), reason };
@@ -66,6 +69,7 @@ impl TextTokenizer {
             })?;
         let file: Stated = serde_json::from_slice(json).map_err(|e| not_one(&e))?;
         file.check_ids(&tokenizer).map_err(invalid)?;
+        check_beside(path, &file).map_err(TokenizeError::Otherwise)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| invalid(e.to_string()))?;
         let special = special_tokens(&tokenizer, file.unknown_token(&tokenizer).as_deref()).map_err(invalid)?;

@@ -18,11 +18,18 @@ pub(super) struct Stated {
     pub(super) pre_tokenizer: Value,
     #[serde(default)]
     post_processor: Value,
+    #[serde(default)]
+    pub(super) truncation: Value,
+    #[serde(default)]
+    pub(super) padding: Value,
     model: Model,
 }
 
 #[derive(Debug, Deserialize)]
 struct Model {
+    /// Old files of WordPiece lack it.
+    #[serde(default, rename = "type")]
+    kind: Value,
     /// WordPiece and BPE have it.
     #[serde(default)]
     unk_token: Value,
@@ -41,6 +48,11 @@ impl Stated {
             check(tokenizer, "added_tokens", &token["content"], &token["id"])?;
         }
         check_post_processor(&self.post_processor, tokenizer)
+    }
+
+    /// Whether the model is WordPiece, as BERT's is.
+    pub(super) fn is_word_piece(&self) -> bool {
+        self.model.kind.is_null() || self.model.kind == "WordPiece"
     }
 
     /// The model's unknown token, if it names one.

@@ -191,11 +191,11 @@ impl Scorer<'_> {
     /// Every rank calls it with the same.
     fn score_file(&self, rows: &Path, out: &Path, batch_len: usize) -> anyhow::Result<()> {
         let mut file = (self.ranks.rank() == 0).then(|| AtomicFile::create(out)).transpose()?;
-        let (name, mut unread) = (rows.display(), Unread::default());
-        let mut rows = WrittenRows::open(rows).map_err(CommandError::from)?;
+        let mut written = WrittenRows::open(rows).map_err(CommandError::from)?;
+        let (mut unread, mut num_empty) = (Unread::default(), 0);
         loop {
             let batch: Vec<WrittenRow> =
-                rows.by_ref().take(batch_len).collect::<Result<_, _>>().map_err(CommandError::from)?;
+                written.by_ref().take(batch_len).collect::<Result<_, _>>().map_err(CommandError::from)?;
             if batch.is_empty() {
                 break;
             }
@@ -204,13 +204,29 @@ impl Scorer<'_> {
             if let Some(file) = &mut file {
                 let lines: String = scored.iter().map(|row| says::line(row) + "\n").collect();
                 file.write_all(lines.as_bytes()).map_err(CommandError::file(out))?;
+                num_empty += self.num_empty(&batch)?;
             }
         }
         if file.is_some() {
-            unread.tell(&name.to_string());
+            unread.tell(&rows.display().to_string());
+        }
+        if num_empty > 0 {
+            tracing::warn!(
+                "{}: {num_empty} queries and positives are without a token: they all get the same representation, and \
+                 their scores say nothing",
+                rows.display()
+            );
         }
         file.map_or(Ok(()), AtomicFile::replace)?;
         Ok(())
+    }
+
+    /// How many queries and positives of a batch have no token.
+    fn num_empty(&self, rows: &[WrittenRow]) -> anyhow::Result<usize> {
+        let queries: Vec<_> = rows.iter().map(|row| row.row.query_text()).collect();
+        let positives = rows.iter().flat_map(|row| &row.row.pos).map(String::as_str);
+        let texts: Vec<&str> = queries.iter().map(AsRef::as_ref).chain(positives).collect();
+        Ok(self.pairs.encoder.tokenless(&texts)?.len())
     }
 
     /// The scores of a batch. Every rank calls it with the same.

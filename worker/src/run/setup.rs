@@ -120,6 +120,7 @@ pub(super) fn set_up(
     }
     ranks.barrier()?;
     remarks.append(&mut model.remarks);
+    remarks.extend(recipe.optimizer.remark_on_rate());
     remarks.extend_from_slice(plan.as_ref().map_or(&[][..], |plan| plan.warnings()));
     let recorder = Recorder::start(recipe, ranks, progress.step, &remarks, events)?;
     for name in &model.fresh {

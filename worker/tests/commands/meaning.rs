@@ -127,7 +127,8 @@ fn what_cannot_be_written_is_told_before_the_work() {
     };
     let (model, data) = (fixture.path("model"), fixture.path("data"));
     let eval = format!("eval --model {} --data {}", model.display(), data.display());
-    let message = refused(format!("{eval} --out {}", fixture.path("runs").display()));
+    let (code, message) = job::run(1, &format!("{eval} --out {}", fixture.path("runs").display())).unwrap_err();
+    assert_eq!(code, ExitCode::Data.code(), "as `index` and `search` have it");
     assert!(message.contains("\"d 1\" has a blank"), "{message}");
     job::run(1, &format!("{eval} --json {}", fixture.path("figures.json").display())).unwrap();
     let mine = format!("mine --model {} --rows {}", model.display(), rows.display());

@@ -59,7 +59,7 @@ impl Measured {
     /// # Errors
     /// A file that cannot be read or is none, or a report of toys.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| refused(path, &error.to_string()))?;
+        let text = tercet_configs::read_text(path).map_err(|error| refused(path, &error.to_string()))?;
         let is_none = "this is no report of `make test-gpu` (report.json in the folder that it names)";
         let report: Value = serde_json::from_str(&text).map_err(|_| refused(path, is_none))?;
         if report["parts"].as_array().is_none() {

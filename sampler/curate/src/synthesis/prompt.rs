@@ -37,7 +37,7 @@ impl Prompt {
     /// # Errors
     /// The file cannot be read, or has no place for the text.
     pub fn load(path: &Path) -> Result<Self, CurateError> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = tercet_configs::read_text(path).map_err(|error| {
             let names: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
             let path = path.display();
             CurateError::Usage(format!("prompt: {path}: {error}: a file is expected, or one of {}", names.join(", ")))

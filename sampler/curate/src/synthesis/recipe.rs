@@ -226,7 +226,7 @@ impl Recipe {
     /// # Errors
     /// It cannot be read, or is none; with the line, or the key.
     pub fn load(path: &Path) -> Result<Self, CurateError> {
-        let text = std::fs::read_to_string(path).map_err(CurateError::io(path))?;
+        let text = tercet_configs::read_text(path).map_err(CurateError::io(path))?;
         let wrong = |reason| CurateError::Usage(format!("{}: {reason}", path.display()));
         let recipe: Self = tercet_configs::from_toml(&text).map_err(wrong)?;
         recipe.check().map_err(|(key, reason)| wrong(format!("{key}: {reason}")))?;

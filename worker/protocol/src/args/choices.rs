@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use serde::Deserialize;
-use tercet_configs::{Metric, from_toml};
+use tercet_configs::{Metric, from_toml, read_text};
 
 use super::search::{Lists, at_least_one, at_least_zero, share, weights};
 use super::texts::text_len;
@@ -67,7 +67,7 @@ impl EvalChoices {
     /// What is wrong where, and for a misspelt key the one that was probably meant.
     pub fn load(path: &Path) -> Result<Self, String> {
         let in_it = |message: String| format!("--suite {}: {message}", path.display());
-        let text = std::fs::read_to_string(path).map_err(|error| in_it(error.to_string()))?;
+        let text = read_text(path).map_err(|error| in_it(error.to_string()))?;
         let suite: Self = from_toml(&text).map_err(in_it)?;
         suite.check().map_err(|(key, message)| in_it(format!("{key}: {message}")))?;
         Ok(suite)

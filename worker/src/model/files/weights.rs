@@ -81,6 +81,7 @@ struct Gathered {
     /// Gives the name of a tensor's place from the tensor's own name.
     place_of: fn(&str) -> String,
     num_layers: usize,
+    model_type: String,
     /// By place: the tensor's origin, for messages, and the tensor.
     tensors: BTreeMap<String, (String, Tensor)>,
     task_heads: BTreeSet<&'static str>,
@@ -98,6 +99,7 @@ impl Gathered {
             places: specs.map(|spec| spec.name).collect(),
             place_of,
             num_layers: config.num_hidden_layers,
+            model_type: config.model_type.clone(),
             tensors: BTreeMap::new(),
             task_heads: BTreeSet::new(),
             strays: BTreeSet::new(),
@@ -124,6 +126,9 @@ impl Gathered {
         }
         for name in &seen {
             let bare = place_of(name);
+            if let Some(why) = names::of_another_family(name, &self.model_type).filter(|_| places.contains(&bare)) {
+                return Err(fail(why));
+            }
             if self.places.contains(&bare) || names::is_harmless(&bare) {
                 continue;
             }

@@ -78,10 +78,10 @@ impl Dataset {
     /// Refuses names that run files cannot carry.
     ///
     /// # Errors
-    /// [`CommandError::Usage`] with the first of them.
+    /// [`CommandError::Data`] with the first of them.
     pub fn must_fit_run_files(&self) -> Result<(), CommandError> {
         match &self.id_with_blank {
-            Some(id) => Err(CommandError::Usage(format!("{}: {}", self.name, blank_in(id)))),
+            Some(id) => Err(CommandError::Data { path: PathBuf::from(&self.name), reason: blank_in(id) }),
             None => Ok(()),
         }
     }

@@ -13,7 +13,7 @@ use tch::{Device, Kind};
 use tercet_configs::{EncoderConfig, ModelFolder, Prompts};
 
 use fit::{check_finite, fill, head_file, misfits};
-use tokenizer::{check_padding, continuations_for, remark_on_case, special_tokens};
+use tokenizer::{check_padding, continuations_for, special_tokens};
 
 use super::weights::Weights;
 use crate::machine::allocator;
@@ -45,7 +45,6 @@ impl M3Model {
             ));
         }
         remarks.extend(remark_on_lengths(&folder, &config));
-        remarks.extend(remark_on_case(&tokenizer));
         let multi_vector_dim = weights.get("colbert_linear.weight").and_then(|w| Some(*w.size().first()? as usize));
         if let Some(found) = multi_vector_dim.filter(|&f| options.multi_vector_dim > 0 && options.multi_vector_dim != f)
         {

@@ -6,7 +6,6 @@ use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
 use tercet_configs::Prompts;
 
-use super::tokenizer::remark_on_case;
 use crate::model::HostTensor;
 use crate::model::files::pickle;
 use crate::model::{M3Model, ModelError, ModelOptions, Purpose, encoder};
@@ -44,13 +43,36 @@ fn prefixes_a_missing_pooler_and_pickled_weights_make_the_same_model() {
     let without_pooler = |prefix: &'static str| {
         move |name: &str, t: Tensor| (!name.starts_with("pooler")).then(|| (format!("{prefix}{name}"), t))
     };
-    for (file, prefix) in [("model.safetensors", "roberta."), ("model.safetensors", "bert."), ("pytorch_model.bin", "")]
+    for (file, prefix) in
+        [("model.safetensors", "roberta."), ("model.safetensors", "module.xlm_roberta."), ("pytorch_model.bin", "")]
     {
         let dir = changed(file, without_pooler(prefix));
         let model = load(dir.path(), &ModelOptions::default()).unwrap();
         assert!(model.fresh.is_empty());
         for spec in model.parameters.specs() {
             assert_eq!(model.parameters.leaf(&spec.name), plain.parameters.leaf(&spec.name), "{}", spec.name);
+        }
+    }
+}
+
+#[test]
+fn weights_of_the_other_family_are_refused() {
+    let refused = |dir: &Path, prefix: &str, model_type: &str| {
+        let error = load(dir, &ModelOptions::default()).err().unwrap();
+        assert_eq!(error.exit_code(), tercet_configs::ExitCode::Usage);
+        let message = error.to_string();
+        assert!(["model.safetensors", prefix, model_type].iter().all(|word| message.contains(word)), "{message}");
+    };
+    let dir = changed("model.safetensors", |name, t| Some((format!("bert.{name}"), t)));
+    refused(dir.path(), "\"bert.\"", "model_type \"xlm-roberta\"");
+    for prefix in ["roberta.", "xlm_roberta.", "", "bert."] {
+        let dir = changed("model.safetensors", |name, t| Some((format!("{prefix}{name}"), t)));
+        let path = dir.path().join("config.json");
+        let config = std::fs::read_to_string(&path).unwrap().replace("\"xlm-roberta\"", "\"bert\"");
+        std::fs::write(&path, config).unwrap();
+        match prefix.contains("roberta") {
+            true => refused(dir.path(), &format!("{prefix:?}"), "model_type \"bert\""),
+            false => drop(load(dir.path(), &ModelOptions::default()).unwrap()),
         }
     }
 }
@@ -113,7 +135,7 @@ fn padding_that_positions_are_not_counted_from_is_refused() {
 }
 
 #[test]
-fn a_tokenizer_that_pads_on_the_left_is_refused() {
+fn what_the_tokenizer_says_and_is_not_done_is_refused() {
     let dir = changed("model.safetensors", |name, t| Some((name.into(), t)));
     let message = || load(dir.path(), &ModelOptions::default()).err().map(|error| error.to_string());
     assert_eq!(message(), None);
@@ -144,6 +166,11 @@ fn a_tokenizer_that_pads_on_the_left_is_refused() {
     write("null");
     std::fs::write(&config, r#"{"padding_side": "left"}"#).unwrap();
     assert!(message().is_some_and(|said| said.contains("tokenizer_config.json")), "{:?}", message());
+    std::fs::write(&config, r#"{"truncation_side": "left"}"#).unwrap();
+    let refused = load(dir.path(), &ModelOptions::default()).err().unwrap();
+    assert_eq!(refused.exit_code(), tercet_configs::ExitCode::Usage);
+    assert!(refused.to_string().ends_with("if that is what the model was made for"), "{refused}");
+    assert!(refused.to_string().starts_with(&format!("{}: truncation_side", config.display())), "{refused}");
 }
 
 #[test]
@@ -173,18 +200,6 @@ fn what_other_programs_read_otherwise_is_remarked_on() {
     std::fs::rename(dir.path().join("sparse_linear.pt"), dir.path().join("sparse_linear.bin")).unwrap();
     let model = load(dir.path(), &ModelOptions::default()).unwrap();
     assert!(model.remarks.len() == 1 && model.remarks[0].contains("sparse_linear.bin"), "{:?}", model.remarks);
-
-    let tokenizer = dir.path().join("tokenizer.json");
-    for (asked, done) in [(true, false), (false, true), (true, true)] {
-        let normalizer = serde_json::json!({"type": "BertNormalizer", "lowercase": done});
-        std::fs::write(&tokenizer, serde_json::json!({"normalizer": normalizer}).to_string()).unwrap();
-        let config = serde_json::json!({"tokenizer_class": "BertTokenizer", "do_lower_case": asked});
-        std::fs::write(dir.path().join("tokenizer_config.json"), config.to_string()).unwrap();
-        let remark = remark_on_case(&tokenizer);
-        let expected = (asked != done).then(|| format!("do_lower_case is {asked}"));
-        assert_eq!(remark.is_some(), expected.is_some());
-        assert!(remark.zip(expected).is_none_or(|(remark, expected)| remark.contains(&expected)));
-    }
 }
 
 /// The names and values of all weights.

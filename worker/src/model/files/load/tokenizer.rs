@@ -1,9 +1,8 @@
-//! The tokenizer of a model's folder, as far as the model depends on it: special ids, padding, lower case.
+//! The tokenizer of a model's folder, as far as the model depends on it: special ids, padding id, lower case.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde_json::Value;
 use tercet_configs::{EncoderConfig, ModelFolder, in_its_place};
 use tercet_sampler::{SpecialTokens, TextTokenizer, TokenizeError};
@@ -26,16 +25,14 @@ pub(super) fn special_tokens(
         if let Some(instead) = in_its_place(&head) {
             return Err(file(&path, instead.into()));
         }
-        let tokenizer = TextTokenizer::load(&path).map_err(|e| file(&path, e.to_string()))?;
+        let tokenizer = TextTokenizer::load(&path).map_err(|error| match error {
+            TokenizeError::Otherwise(stated) => stated.into(),
+            error => file(&path, error.to_string()),
+        })?;
         if folder.lower_case && !lower_cases(&path) {
             let reason = "do_lower_case is true in the model's sentence_bert_config.json, and no normalizer here puts texts \
                           in lower case: add {\"type\": \"Lowercase\"} to its normalizer, or set do_lower_case to false";
             return Err(file(&path, reason.into()));
-        }
-        if let Some(stated) = pads_on_the_left(&path) {
-            let reason = "padding is on the left, and only padding on the right is supported: CLS must be a text's first \
-                          token; set it to \"right\"";
-            return Err(file(&stated, reason.into()));
         }
         return Ok((path, *tokenizer.special()));
     }
@@ -84,30 +81,6 @@ pub(super) fn check_padding(
     Err(ModelError::File { path: path.to_owned(), reason })
 }
 
-/// What tokenizer.json says of padding.
-#[derive(Deserialize)]
-struct TokenizerFile {
-    padding: Option<Padding>,
-}
-
-#[derive(Deserialize)]
-struct Padding {
-    direction: Option<String>,
-}
-
-/// The file that has transformers pad on the left: tokenizer_config.json if it says a side, else the tokenizer.json at
-/// `path`.
-fn pads_on_the_left(path: &Path) -> Option<PathBuf> {
-    let read = |path: &Path| serde_json::from_slice::<Value>(&std::fs::read(path).ok()?).ok();
-    let config_path = path.with_file_name("tokenizer_config.json");
-    if let Some(side) = read(&config_path).and_then(|config| config["padding_side"].as_str().map(str::to_owned)) {
-        return (side == "left").then_some(config_path);
-    }
-    // Only this part is parsed: the vocabulary is megabytes.
-    let file: TokenizerFile = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-    (file.padding?.direction.as_deref() == Some("Left")).then(|| path.to_owned())
-}
-
 /// Whether the normalizer of the tokenizer.json at `path` puts texts in lower case.
 fn lower_cases(path: &Path) -> bool {
     fn lowers(normalizer: &Value) -> bool {
@@ -120,21 +93,4 @@ fn lower_cases(path: &Path) -> bool {
     }
     let json = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     json.is_some_and(|json| lowers(&json["normalizer"]))
-}
-
-/// The remark where transformers would lower-case otherwise than tokenizer.json does: its BERT tokenizers go by
-/// tokenizer_config.json.
-pub(super) fn remark_on_case(tokenizer: &Path) -> Option<String> {
-    let read = |path: &Path| serde_json::from_slice::<Value>(&std::fs::read(path).ok()?).ok();
-    let config_path = tokenizer.with_file_name("tokenizer_config.json");
-    let config = read(&config_path).filter(|c| c["tokenizer_class"].as_str().is_some_and(|c| c.starts_with("Bert")))?;
-    let asked = config["do_lower_case"].as_bool()?;
-    let json = read(tokenizer)?;
-    let normalizer = Some(&json["normalizer"]).filter(|normalizer| normalizer["type"] == "BertNormalizer")?;
-    let done = normalizer["lowercase"].as_bool().filter(|done| *done != asked)?;
-    Some(format!(
-        "{}: do_lower_case is {asked}, and the normalizer of {} has lowercase {done}: texts are tokenised as the latter says",
-        config_path.display(),
-        tokenizer.display()
-    ))
 }
