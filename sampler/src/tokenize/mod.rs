@@ -49,8 +49,8 @@ impl TextTokenizer {
     ///
     /// # Errors
     /// The file cannot be read, or is no tokenizer but perhaps a vocabulary. It does not put exactly one token before
-    /// and one after a text. It has no padding or no unknown token. It states an id that differs from its vocabulary's. A
-    /// tokenizer_config.json beside it says otherwise.
+    /// and one after a text. It has no padding or no unknown token. It states an id that differs from its vocabulary's.
+    /// A tokenizer_config.json beside it says otherwise.
     pub fn load(tokenizer_json: &Path) -> Result<Self, TokenizeError> {
         let path = if tokenizer_json.is_dir() { &tokenizer_json.join("tokenizer.json") } else { tokenizer_json };
         let invalid = |reason: String| TokenizeError::Invalid { path: path.to_owned(), reason };
