@@ -127,12 +127,6 @@ fn scores_need_no_index_and_are_gone_on_with() {
     );
     place.write("a.jsonl", "{\"query\": \"w5\", \"pos\": [\"w6\"]}\n");
     pairs.score("scores", 1).run().fails_with(2, &["begun with something else", "rows: "]);
-    // A text that says nothing is scored, and told.
-    place.write("a.jsonl", "{\"query\": \"\u{ad}\", \"pos\": [\"w6\", \"\u{ad}\"]}\n");
-    let empty = pairs.score("empty", 2).run();
-    assert_eq!(empty.code, Some(0), "{}", empty.stderr());
-    let words = "a.jsonl: 2 queries and positives are without a token";
-    assert_eq!(empty.stderr().matches(words).count(), 1, "{}", empty.stderr());
     // What is there and is not ours stays.
     place.write("theirs/b.jsonl", "theirs");
     pairs.score("theirs", 1).run().fails_with(2, &["theirs/b.jsonl is there already"]);
