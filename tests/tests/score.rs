@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tercet_tests::library::{Library, written};
-use tercet_tests::place::files_below;
+use tercet_tests::place::{copy_folder, files_below};
 use tercet_tests::program::Tercet;
 
 fn inner(a: &[f32], b: &[f32]) -> f64 {
@@ -132,4 +132,23 @@ fn scores_need_no_index_and_are_gone_on_with() {
     pairs.score("theirs", 1).run().fails_with(2, &["theirs/b.jsonl is there already"]);
     place.write("b.jsonl", "{\"query\": \"w5\", \"pos\": []}\n");
     pairs.score("wrong", 1).run().fails_with(4, &["b.jsonl:1: \"pos\" is empty"]);
+}
+
+/// Its tokenizer takes a word out of texts.
+#[test]
+fn texts_without_a_token_are_scored_and_told() {
+    let library = Library::of(2, 2);
+    let place = library.place();
+    copy_folder(&library.model, &place.path("model"));
+    let file = place.path("model/tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    tokenizer["normalizer"] = json!({"type": "Replace", "pattern": {"String": "void"}, "content": ""});
+    fs::write(&file, tokenizer.to_string()).unwrap();
+    place.write("void.jsonl", "{\"query\": \"void\", \"pos\": [\"w6\", \"void\"]}\n");
+    let score =
+        Tercet::new("score").arg("--model").arg(place.path("model")).arg("--rows").arg(place.path("void.jsonl"));
+    let scored = score.arg("--out").arg(place.path("scores")).ranks(2).run();
+    assert_eq!(scored.code, Some(0), "{}", scored.stderr());
+    let words = "void.jsonl: 2 queries and positives are without a token";
+    assert_eq!(scored.stderr().matches(words).count(), 1, "{}", scored.stderr());
 }
