@@ -23,9 +23,14 @@ pub const BLOCKS: &str = "blocks";
 const FORMAT: u32 = 2;
 
 /// Passages whose checksum is one: every block is some of these.
-pub const GRAIN: usize = 256;
-/// Blocks that a corpus is cut into, if it is not so large that they become more.
+pub const GRAIN: usize = 32;
+/// Blocks that a corpus is cut into, if it is neither so large that they become more nor so small that they would be
+/// tiny.
 const NUM_BLOCKS: u64 = 64;
+/// The passages that are enough for a block, whatever their length.
+const ENOUGH_PASSAGES: u64 = 256;
+/// The text that is enough for a block: some sub-batches of the encoder.
+const ENOUGH_TEXT_BYTES: u64 = 64 << 10;
 /// The text of a block, about.
 const BLOCK_TEXT_BYTES: u64 = 256 << 20;
 
@@ -38,7 +43,8 @@ pub fn block_name(number: usize) -> String {
 /// blocks.
 pub fn block_len(corpus: &Corpus) -> usize {
     let mean_bytes = corpus.text_bytes / corpus.passages.max(1) + 1;
-    let wanted = corpus.passages.div_ceil(NUM_BLOCKS).min(BLOCK_TEXT_BYTES / mean_bytes);
+    let enough = (ENOUGH_TEXT_BYTES / mean_bytes).min(ENOUGH_PASSAGES);
+    let wanted = corpus.passages.div_ceil(NUM_BLOCKS).max(enough).min(BLOCK_TEXT_BYTES / mean_bytes);
     (wanted as usize).next_multiple_of(GRAIN).clamp(GRAIN, BlockBuilder::LARGEST)
 }
 
@@ -276,11 +282,14 @@ mod tests {
         let len =
             |passages, mean: u64| block_len(&Corpus { passages, text_bytes: passages * mean, blake3: String::new() });
         assert_eq!(len(0, 0), 256);
-        assert_eq!(len(1000, 500), 256);
+        assert_eq!(len(1000, 100), 256);
+        // Few texts for two ranks, if they are long.
+        assert_eq!(len(160, 800), 96);
+        assert_eq!(len(300, 8000), 32);
         assert_eq!(len(64 * 1000, 500), 1024);
         assert_eq!(len(106_000_000, 500), 65_536);
-        assert_eq!(len(500_000, 30_000), 7936);
+        assert_eq!(len(500_000, 30_000), 7840);
         assert_eq!(len(10_000_000, 30_000), 8960);
-        assert_eq!(len(1_000_000, 1 << 30), 256);
+        assert_eq!(len(1_000_000, 1 << 30), 32);
     }
 }
