@@ -47,17 +47,16 @@ m3-mini: build $(SNAKEMAKE)/requirements.txt ## The paper's whole graph in minia
 m3-plan: build $(SNAKEMAKE)/requirements.txt ## What each job of the paper's run takes: ranks, hours, disk, bytes: CONFIG=FILE.yaml
 	@$(SNAKEMAKE)/bin/python -B pipelines/m3/plan.py $(or $(CONFIG),pipelines/m3/config/m3.yaml) $(BIN)/tercet
 
-# Of one's own data, the folder has rows in train and BEIR folders in eval. CONFIG=FILE.yaml has the last word. With
-# TABLE=NAME only that table is made.
+# Of one's own data, the folder has rows in train and BEIR folders in eval. CONFIG=FILE.yaml has the last word but for
+# TABLE=NAME, with which only that table is made.
 ablations: build $(SNAKEMAKE)/requirements.txt $(if $(DATA),,$(CURATED)) ## The paper's claims in small, as tables; goes on where it was ended [SEEDS=3] [DATA=FOLDER] [TABLE=NAME]
 	@TERCET_PROGRAMS=$(BIN) $(SNAKEMAKE)/bin/snakemake --snakefile pipelines/ablations/Snakefile \
 		--workflow-profile pipelines/m3/profiles/local --configfile $(ABLATIONS)/ablations.yaml \
-		$(ABLATIONS)/$(if $(DATA),data,debian).yaml $(CONFIG) \
-		--config seeds=$(or $(SEEDS),1) $(if $(DATA),data=$(abspath $(DATA))) -- $(TABLE)
+		$(ABLATIONS)/$(if $(DATA),data,debian).yaml $(MODEL_CONFIG) $(CONFIG) \
+		--config seeds=$(or $(SEEDS),1) $(if $(TABLE),only='$(TABLE)') $(if $(DATA),data="$$(realpath -- '$(DATA)')")
 
-model: CONFIG := $(ABLATIONS)/model.yaml
-model: TABLE := model
-model: data-is-named $(E5)/model ablations ## One model of all rows of a folder, from multilingual-e5-small (PyPI), and its table: DATA=FOLDER
+model: MODEL_CONFIG := $(ABLATIONS)/model.yaml
+model: data-is-named $(E5)/model ablations ## One model of a folder's rows, from multilingual-e5-small (PyPI), and its table: DATA=FOLDER
 
 data-is-named:
 	@[ -n "$(DATA)" ] || { echo "DATA=FOLDER is missing: rows in train, BEIR folders in eval (docs/ablations.md)" >&2; exit 2; }

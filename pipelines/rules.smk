@@ -32,7 +32,8 @@ def refused(stage):
 def command(stage, resources):
     """The stage's command line."""
     own = stage.words if stage.kind == "text" else ["tercet", *stage.words]
-    line = shlex.join([f"{PROGRAMS}/{own[0]}", *own[1:]])
+    program = own[0] if "/" in own[0] else f"{PROGRAMS}/{own[0]}"
+    line = shlex.join([program, *own[1:]])
     # Whoever ends Snakemake ends what it started.
     line = f"setpriv --pdeathsig KILL {RUN} {shlex.quote(refused(stage))} {line}"
     if "mpi" in resources:
@@ -73,7 +74,8 @@ for stage in STAGES.values():
             folder=[directory(stage.folder)] if stage.begins_anew else [],
         log:
             f"{PIPELINE.run}/logs/{Path(stage.folder).name}.txt",
-        threads: machine.get("threads", stage.ranks)
+        # On this machine one at a time, as each takes all cores; Slurm's jobs have what their resources say.
+        threads: machine.get("threads") or workflow.resource_settings.cores or stage.ranks
         resources:
             **resources,
         retries: Retries(refused(stage)),
@@ -81,4 +83,4 @@ for stage in STAGES.values():
         params:
             command=command(stage, resources),
         shell:
-            "{params.command} >> {log} 2>&1"
+            "{params.command} >> {log:q} 2>&1"

@@ -5,8 +5,9 @@ that a training stage ends with, `{run}` the folder of all, and `{data}` one of 
 comes after it. The recipe of `curate` or `synthesize` may name stages, too: filled in it lies below the folder of all.
 
 A folder is named after its stage and a hash of all that its command is asked for: its words, in which the folders
-before it stand, and the recipes that it reads. Another question is another folder, so nothing that is there is written
-over, and what was asked for before is found again. Ranks and machines are no part of it: results do not depend on them.
+before it stand, the recipes that it reads and the shapes of fresh models. Another question is another folder, so nothing
+that is there is written over, and what was asked for before is found again. Ranks and machines are no part of it: the
+question is the same, though other ranks round otherwise and draw other dropout.
 """
 
 import hashlib
@@ -18,10 +19,14 @@ from pathlib import Path
 
 from shape import check, choices, refuse
 
-# What a recipe may name: a stage's folder, or its model.
-NAMED = re.compile(r"\{(\w+)(?:\.model)?\}")
-# Kinds of commands.
+# What a word or a recipe may name: a stage's folder, or its model. Other braces are TOML's.
+NAMED = re.compile(r"\{(\w+)(\.model)?\}")
+# Kinds of commands, and those that run on several ranks.
 KINDS = ("text", "curate", "synthesize", "prepare", "train", "index", "mine", "eval", "report")
+WITH_RANKS = ("train", "index", "mine", "eval")
+# How a file's name ends that is packed, and one of lines.
+PACKED = re.compile(r"\.(gz|zst|bz2)$")
+LINES = re.compile(r"\.(jsonl|json|ndjson)(\.(gz|zst|bz2))?$")
 # Shapes (shape.py) of what all graphs' configurations have.
 WORDS = [str]
 COMMON = {
@@ -66,12 +71,17 @@ class Model:
     def __init__(self, path):
         self.model = path
 
+    def __str__(self):
+        return self.model
+
 
 class Pipeline:
     """All stages of a configuration, in an order in which they can run."""
 
     # What the configuration may say (shape.py).
     shape = {...: object}
+    # Stages that a configuration of this graph may have, and this one has not.
+    other_stages = ()
 
     def __init__(self, config, files=()):
         """`files` are those that the configuration was read from."""
@@ -101,11 +111,14 @@ class Pipeline:
 
     def check_machines(self):
         """Whether what is said of machines is about stages, and Slurm's jobs have as many tasks as ranks."""
-        bases = {name.rstrip("0123456789_") for name in [*KINDS, "default", *self.config, *self.stages]}
-        for name in self.config.get("machines", {}):
-            if name.rstrip("0123456789_") not in bases:
-                known = choices({*KINDS, *self.stages})
+        stages = {name for stage in self.stages for name in (stage, unnumbered(stage))}
+        for name, said in self.config.get("machines", {}).items():
+            if name not in {"default", *KINDS, *stages, *self.other_stages}:
+                known = choices({"default", *KINDS, *self.stages})
                 self.refuse(f"machines.{name}: no stage or kind of command; they are: {known}")
+            kinds = {stage.kind for stage in self.stages.values() if name in (stage.name, unnumbered(stage.name))}
+            if "ranks" in said and not kinds | {name} & set(KINDS) <= set(WITH_RANKS):
+                self.refuse(f"machines.{name}.ranks: this command has no ranks; those with ranks: {choices(WITH_RANKS)}")
         for stage in self.stages.values():
             asked = self.on(stage.name, stage.kind).get("resources", {})
             if "mpi" not in asked:
@@ -125,9 +138,9 @@ class Pipeline:
         """A command whose recipe says everything, stages before it included."""
         recipe, options = config["recipe"], config.get("options", [])
         text = self.read(recipe)
-        after = dict.fromkeys(part for part in NAMED.findall(text) if part in self.stages)
+        after = dict.fromkeys(part for part, _ in NAMED.findall(text) if part in self.stages)
         if not after:
-            self.add(name, name, [*words, recipe, *options], out="--out", reads=recipe)
+            self.add(name, name, [*words, recipe, *options], out="--out", reads=[recipe])
             return
         folder = f"{self.run}/recipes"
 
@@ -152,7 +165,8 @@ class Pipeline:
         settings += config.get("set", [])
         words = ["train", config["recipe"], *[word for setting in settings for word in ("--set", setting)]]
         steps = self.steps(config["recipe"], settings)
-        self.add(name, "train", words, out="--set run_dir=", reads=config["recipe"], steps=steps)
+        shapes = [value for key, _, value in (setting.partition("=") for setting in settings) if key == "model.config"]
+        self.add(name, "train", words, out="--set run_dir=", reads=[config["recipe"], *shapes], steps=steps)
 
     def steps(self, recipe, settings):
         """How many steps a run takes: what the last setting says, or else the recipe."""
@@ -162,12 +176,12 @@ class Pipeline:
         except (KeyError, TypeError, ValueError) as error:
             self.refuse(f"{recipe}{', with ' + ', '.join(settings) if said else ''}: no number of steps ({error})")
 
-    def read(self, recipe):
-        """A recipe's text."""
+    def read(self, file):
+        """The text of a recipe, or of a model's config.json."""
         try:
-            return Path(recipe).read_text()
+            return Path(file).read_text()
         except (OSError, UnicodeDecodeError) as error:
-            self.refuse(f"the recipe {recipe} cannot be read: {error}")
+            self.refuse(f"{file} cannot be read: {error}")
 
     def index(self, name, model, corpus, options):
         """A corpus as a model sees it; its name."""
@@ -187,47 +201,60 @@ class Pipeline:
         below = suite.get("languages")
         data = [f"{folder}/{language}" for folder in suite["data"] for language in below] if below else suite["data"]
         words = ["eval", "--model", f"{{{model}.model}}", "--data", *data, "--suite", suite["suite"]]
-        self.add(name, "eval", words + suite.get("options", []), out="--out", reads=suite["suite"])
+        self.add(name, "eval", words + suite.get("options", []), out="--out", reads=[suite["suite"]])
 
     def report(self, name, seen, config):
         """Runs and figures beside each other, each as `NAME={stage}`."""
         self.add(name, "report", ["report", *seen, *config.get("options", [])], out="--out", ending=".html")
 
-    def add(self, name, kind, words, out, reads=None, steps=None, ending=""):
-        """A stage whose folder follows `out`, after its other words."""
-        named = dict.fromkeys(part for word in words for part in re.findall(r"\{(\w+)[.}]", word))
+    def add(self, name, kind, words, out, reads=(), steps=None, ending=""):
+        """A stage whose folder follows `out`, after its other words; `reads` are its recipe and other files that it
+        reads."""
+        named = dict.fromkeys(part for word in words for part, _ in NAMED.findall(word))
         after = [part for part in named if part not in self.names]
         words = [self.filled_in(name, word) for word in words]
-        asked = [words, self.read(reads) if reads else ""]
+        asked = [words, *map(self.read, reads)]
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:10]
         folder = f"{self.run}/{name}-{digest}{ending}"
-        if self.on(name, kind).get("ranks"):
-            words = [*words, "-n", str(self.on(name, kind)["ranks"])]
+        ranks = self.on(name, kind).get("ranks") if kind in WITH_RANKS else None
+        if ranks:
+            words = [*words, "-n", str(ranks)]
         *before, last = out.split(" ")
         words = [*words, *before, last + folder] if last.endswith("=") else [*words, out, folder]
         words = [*words, "--resume"] if kind == "train" else words
         model = f"{folder}/step-{steps:08}/model" if steps is not None else None
-        ranks = self.on(name, kind).get("ranks", 1)
-        self.stages[name] = Stage(name, kind, folder, words, after, ranks, model, reads)
+        self.stages[name] = Stage(name, kind, folder, words, after, ranks or 1, model, next(iter(reads), None))
 
     def filled_in(self, name, word):
         """A word of a stage's command, with folders and models in place of their names."""
-        try:
-            return word.format_map({**self.names, **self.stages})
-        except (LookupError, ValueError, AttributeError):
-            known = choices([*self.names, *self.stages])
-            self.refuse(
-                f"{name}: {word!r} names what is not there before it; names: {known}; of a training run NAME.model"
-            )
+        there = {**self.names, **self.stages}
+
+        def path(part):
+            found = there.get(part[1])
+            found = getattr(found, "model", None) if part[2] else found
+            if found is None:
+                known = choices(there)
+                self.refuse(
+                    f"{name}: {word!r} names what is not there before it; names: {known}; of a training run NAME.model"
+                )
+            return str(found)
+
+        return NAMED.sub(path, word)
 
     def on(self, name, kind):
-        """Where a stage runs: what the configuration says of its kind, and of itself."""
+        """Where a stage runs: what the configuration says of its kind, and of itself, with its number or without."""
         machines = self.config.get("machines", {})
-        return {**machines.get("default", {}), **machines.get(kind, {}), **machines.get(name, {})}
+        names = dict.fromkeys(("default", kind, unnumbered(name), name))
+        return {key: value for name in names for key, value in machines.get(name, {}).items()}
 
     def done(self, stage):
         """The file that is there when the stage is complete."""
         return f"{self.run}/done/{Path(stage.folder).name}"
+
+
+def unnumbered(name):
+    """A stage's name without the number of its round or its seed."""
+    return re.sub(r"_?\d+$", "", name)
 
 
 def mined_files(name, files):
@@ -236,6 +263,10 @@ def mined_files(name, files):
 
 
 def name_of_lines(file):
-    """What `tercet mine` calls its rows of a file: the same if they are lines, else `.jsonl`."""
+    """What `tercet mine` calls its rows of a file: the same if it can be written as lines, else `.jsonl`."""
     name = file.rpartition("/")[2]
-    return name if re.search(r"\.jsonl(\.gz|\.zst)?$", name) else f"{name.partition('.')[0]}.jsonl"
+    if os.path.isdir(file):
+        return f"{name}.jsonl"
+    if LINES.search(name):
+        return name
+    return f"{PACKED.sub('', name).rpartition('.')[0] or name}.jsonl"

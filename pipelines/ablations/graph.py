@@ -1,10 +1,10 @@
 """The graph of the ablations: variants of the paper's training runs, and the tables that set them side by side.
 
 Texts and token stores are there once. Every run, and what is mined by its model, is there once for each seed; a run
-that several tables name is one stage. What is not named by a table is not trained.
+that several tables name is one stage. What no table names that is made is not trained, and its files are not asked for.
 """
 
-from glob import glob
+from glob import escape, glob
 
 from shape import choices
 from stages import COMMON, WORDS, Model, Pipeline, mined_files
@@ -14,6 +14,7 @@ class Ablations(Pipeline):
     shape = {
         **COMMON,
         "text!": COMMON["text"],
+        "only": str,
         "seeds": int,
         "tokenizer!": str,
         "model!": str,
@@ -30,17 +31,25 @@ class Ablations(Pipeline):
     }
 
     def build(self):
+        self.searched = {}
         self.names |= {name: Model(path) for name, path in self.config.get("models", {}).items()}
         recipes = {run["recipe"] for run in self.config["train"].values()}
         for recipe in self.config.get("set", {}):
             if recipe not in recipes:
                 self.refuse(f"set.{recipe}: no run has this recipe; they are: {choices(recipes)}")
         self.text(self.config["text"])
-        for name, table in self.config["tables"].items():
+        chosen = self.config.get("only", "").split() or self.config["tables"]
+        for name in chosen:
+            table = self.chosen("tables", name, "only")
             rows = [(row, ",".join(f"{{{self.evaluated(row, seed)}}}" for seed in self.seeds())) for row in table]
             self.report(name, [f"{row['name']}={folders}" for row, folders in rows], {})
         runs = [name for name, stage in self.stages.items() if stage.kind == "train"]
         self.report("runs", [f"{name}={{{name}}}" for name in runs], {})
+
+    @property
+    def other_stages(self):
+        """Those of tables that are not made."""
+        return {name for section in ("train", "stores", "mine") for name in self.config.get(section, {})}
 
     def seeds(self):
         return range(1, self.config.get("seeds", 1) + 1)
@@ -51,7 +60,8 @@ class Ablations(Pipeline):
         suite = self.chosen("suites", row["suite"], where)
         name, model = f"eval_{row['suite']}_{row['run']}_{seed}", self.trained(row["run"], seed, where)
         if name not in self.stages:
-            self.evaluate(name, model, {**suite, "data": self.files(suite["data"])})
+            data = self.files(suite["data"], f"suites.{row['suite']}.data")
+            self.evaluate(name, model, {**suite, "data": data})
         return name
 
     def trained(self, run, seed, where, before=()):
@@ -82,41 +92,45 @@ class Ablations(Pipeline):
         name = f"{store}_{seed}" if mined else store
         if name in self.stages:
             return name
-        files = self.sets(config.get("files", []))
+        files = self.sets(config.get("files", []), f"stores.{store}.files")
         if mined:
-            self.chosen("mine", mined, f"stores.{store}.mine")
+            where = f"stores.{store}.mine"
+            self.chosen("mine", mined, where)
             model = self.trained(self.config["mine"]["model"], seed, "mine.model", before)
-            files = self.mined(mined, model, files, seed)
+            files = self.mined(mined, model, files, seed, where)
         for set_name, patterns in config.get("as_they_are", {}).items():
-            files[set_name] = ",".join(self.files(patterns))
+            files[set_name] = ",".join(self.files(patterns, f"stores.{store}.as_they_are.{set_name}"))
         before = ["--texts"] if config.get("texts") else []
         self.prepare(name, before, {"files": files, "options": config.get("options", [])})
         return name
 
-    def mined(self, negatives, model, files, seed):
+    def mined(self, negatives, model, files, seed, where):
         """The files of rows with negatives of a kind."""
         name, config = f"{negatives}_{seed}", self.config["mine"]
+        if self.searched.setdefault(name, files) != files:
+            self.refuse(f"{where}: another store's rows have {negatives!r}: give these a name of their own in mine")
         if name not in self.stages:
             self.mine(name, model, files, [*config.get("options", []), *config[negatives], "--seed", str(seed)])
         return mined_files(name, files)
 
-    def sets(self, patterns):
+    def sets(self, patterns, where):
         """Data sets by their names: each file is one."""
-        return {file.rpartition("/")[2].partition(".jsonl")[0]: file for file in self.files(patterns)}
+        return {file.rpartition("/")[2].partition(".jsonl")[0]: file for file in self.files(patterns, where)}
 
-    def files(self, patterns):
-        """Files and folders; those in the user's folder may be patterns."""
+    def files(self, patterns, where):
+        """Files and folders at the key `where`; those in the user's folder may be patterns."""
         found = []
         for pattern in patterns:
             if pattern.startswith("{data}"):
-                pattern = pattern.format_map(self.names)
-                found += sorted(glob(pattern)) or self.missing(pattern)
+                data = self.names["data"]
+                below = pattern.removeprefix("{data}")
+                found += sorted(glob(escape(data) + below)) or self.missing(data + below, where)
             else:
                 found.append(pattern)
         return found
 
-    def missing(self, pattern):
+    def missing(self, pattern, where):
         self.refuse(
-            f"{pattern}: there is no such file; data=FOLDER is the folder, and `stores` and `suites` name its files "
+            f"{where}: there is no {pattern}; DATA=FOLDER is the folder, and a CONFIG names other files of it "
             "(docs/ablations.md)"
         )

@@ -8,7 +8,7 @@ STORE = {"files!": {...: str}, "options": WORDS}
 RUN = {"recipe!": str, "set": WORDS}
 SUITE = {"name!": str, "suite!": str, "data!": WORDS, "languages": WORDS, "options": WORDS}
 ASSUMED = {"assumed": str}
-LENGTHS = {"rows": object, "query": object, "negatives": object, "up_to": {...: object}}
+LENGTHS = {"rows": int, "query": int, "negatives": int, "up_to": {...: object}}
 PLAN = {
     "model_config": str,
     "gpu": {...: str},
@@ -44,6 +44,7 @@ class Paper(Pipeline):
         "report": {"options": WORDS},
         "plan": PLAN,
     }
+    other_stages = ("warmup",)
 
     def build(self):
         config = self.config

@@ -33,7 +33,10 @@ class Lengths:
 
     @classmethod
     def of_config(cls, asked):
-        """Those that a configuration names."""
+        """Those that a configuration names.
+
+        Raises ValueError, which begins with the key: what is asked for is not there, or does not add up.
+        """
         datasets = [DataSet(name, {**asked.get("each", {}), **own}) for name, own in asked["sets"].items()]
         return cls(None, sum(d.num_rows for d in datasets), sum(d.num_tokens for d in datasets), datasets)
 
@@ -67,7 +70,10 @@ class DataSet:
     """A data set's rows by length."""
 
     def __init__(self, name, asked):
-        self.name, self.num_rows, self.query = name, int(asked["rows"]), asked.get("query")
+        for key in ("rows", "up_to"):
+            if key not in asked:
+                raise ValueError(f"sets.{name}: {key} is missing, here and in `each`")
+        self.name, self.num_rows, self.query = name, asked["rows"], asked.get("query")
         self.negatives = asked.get("negatives", 0)
         self.shapes = list(self.spread(asked["up_to"]))
         texts = 1 + self.negatives
@@ -85,7 +91,8 @@ class DataSet:
                     yield longest, until - given
                     given = until
             below, share = length, share + part
-        assert abs(share - 1) < 1e-6, f"{self.name}: the shares of up_to add up to {share}, not to 1"
+        if abs(share - 1) > 1e-6:
+            raise ValueError(f"sets.{self.name}.up_to: the shares add up to {share}, and not to 1")
 
     def write(self, folder):
         """Writes what planning reads below `folder`, and returns the manifest's entry."""

@@ -81,7 +81,10 @@ class Planner:
             return None
         if asked.get("assumed"):
             self.remarks.append(f"{name}: {asked['assumed']}")
-        return Lengths.of_config(asked)
+        try:
+            return Lengths.of_config(asked)
+        except ValueError as error:
+            self.pipeline.refuse(f"plan.stores.{name}.{error}")
 
     def row(self, stage):
         """A stage's cells, by key."""
@@ -130,7 +133,8 @@ class Planner:
 
     def synthesize_columns(self, stage):
         """What its caps let it ask; the time is the server's."""
-        caps = tomllib.loads(Path(stage.words[1]).read_text()).get("caps", {})
+        text = stage.filled_in[1] if stage.filled_in else Path(stage.words[1]).read_text()
+        caps = tomllib.loads(text).get("caps", {})
         known = [f"{caps[cap]:,} {cap}" for cap in ("requests", "tokens") if cap in caps]
         told = f"at most {' and '.join(known)}, by its caps" if known else "say caps in its recipe"
         self.remarks.append(f"{stage.name}: {told}; the time is that of the server")
@@ -139,7 +143,9 @@ class Planner:
     def search_columns(self, stage):
         """Of an index the encoding; of mining the products; of an evaluation index and candidates."""
         name = stage.name.replace("mine", "index", 1) if stage.kind == "mine" else stage.name
-        name = stage.name.rpartition("_")[2] if stage.kind == "eval" else name
+        if stage.kind == "eval":
+            suites = [suite["name"] for suite in self.pipeline.config["eval"]["suites"]]
+            name = max((suite for suite in suites if stage.name.endswith(f"_{suite}")), key=len)
         numbers = self.asked("corpora", name, ("passages", "tokens", "queries"))
         if numbers is None or not self.has("model_config", "flops"):
             return {}
@@ -234,13 +240,15 @@ class Planner:
             columns["memory"] = scaled(plan["memory"]["total_bytes"], "B")
         if model.get("num_parameters"):
             # The newest ones that are kept, and the one that is being written.
-            kept = self.kept(stage.recipe) + 1
+            kept = self.kept(stage) + 1
             columns["disk"] = self.disk(model["num_parameters"] * CHECKPOINT_BYTES * kept)
         return columns
 
     @staticmethod
-    def kept(recipe):
-        return tomllib.loads(Path(recipe).read_text()).get("checkpoint", {}).get("keep", 3)
+    def kept(stage):
+        recipe = tomllib.loads(Path(stage.recipe).read_text()).get("checkpoint", {}).get("keep", 3)
+        said = [word.partition("=")[2] for word in stage.words if word.startswith("checkpoint.keep=")]
+        return int(said[-1]) if said else recipe
 
     @staticmethod
     def is_there(stage):

@@ -1,8 +1,8 @@
 //! The paper's whole graph (pipelines/m3) with a toy for a model: killed at random moments and started again, it ends
-//! with the tables of one that nothing happened to.
+//! with the tables of one that nothing happened to. That of the ablations (pipelines/ablations) comes to its end, too.
 //!
-//! `make rehearse-m3` installs Snakemake and runs it. It fetches Debian's manual pages, as the demo does. The questions
-//! about long documents are a stand-in's, which answers as a server with a language model does.
+//! `make rehearse-m3` installs Snakemake and runs them. They fetch Debian's manual pages, as the demo does. The
+//! questions about long documents are a stand-in's, which answers as a server with a language model does.
 
 #![allow(clippy::unwrap_used)]
 
@@ -36,33 +36,42 @@ eval:
     - {name: long, suite: pipelines/m3/mini/eval.toml, data: ["{synthesize}/eval/en"]}
 "#;
 
-/// A folder in which the graph runs.
+/// A folder in which a graph runs.
 struct Graph {
     folder: PathBuf,
     run: PathBuf,
+    snakefile: &'static str,
+    configs: &'static [&'static str],
 }
 
 impl Graph {
-    fn new(folder: PathBuf, endpoint: &str) -> Self {
+    /// One with a copy of the pipelines; `run` is what its configuration calls so.
+    fn of(folder: PathBuf, run: &str, snakefile: &'static str, configs: &'static [&'static str]) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         fs::create_dir(&folder).unwrap();
         let mut copy = Command::new("cp");
         copy.arg("--archive").args(["pipelines", "configs"].map(|name| root.join(name))).arg(&folder);
         assert!(copy.status().unwrap().success());
-        fs::write(folder.join("long.yaml"), LONG_DOCUMENTS).unwrap();
+        Self { run: folder.join(run), folder, snakefile, configs }
+    }
+
+    /// The paper's, with questions about long documents.
+    fn of_paper(folder: PathBuf, endpoint: &str) -> Self {
+        let configs = &["pipelines/m3/config/mini.yaml", "pipelines/m3/config/tiny.yaml", "long.yaml"];
+        let graph = Self::of(folder, "runs/m3-tiny", "pipelines/m3/Snakefile", configs);
+        fs::write(graph.folder.join("long.yaml"), LONG_DOCUMENTS).unwrap();
         let recipe = format!(
             "[[documents]]\nfiles = [\"{{text}}/pages/en.jsonl\"]\nlanguage = \"en\"\n[lengths]\n\
              document = [2_000, 32_000]\nparagraph = [200, 2_000]\n[questions]\ntrain = 12\ndev = 2\ntest = 4\n\
              corpus = 12\n[llm]\nendpoint = \"{endpoint}\"\nmodel = \"stand-in\"\nconcurrency = 1\n"
         );
-        fs::write(folder.join("synthesize.toml"), recipe).unwrap();
-        Self { run: folder.join("runs/m3-tiny"), folder }
+        fs::write(graph.folder.join("synthesize.toml"), recipe).unwrap();
+        graph
     }
 
     fn start(&self) -> Child {
-        let mut command = snakemake("pipelines/m3/Snakefile");
-        command.arg("--configfile").args(["mini", "tiny"].map(|name| format!("pipelines/m3/config/{name}.yaml")));
-        command.arg("long.yaml").current_dir(&self.folder);
+        let mut command = snakemake(self.snakefile);
+        command.arg("--configfile").args(self.configs).current_dir(&self.folder);
         command.env("TERCET_PROGRAMS", program("tercet").parent().unwrap());
         let said = fs::File::options().create(true).append(true).open(self.folder.join("said.txt")).unwrap();
         command.stdout(Stdio::null()).stderr(said).process_group(0).spawn().unwrap()
@@ -142,7 +151,7 @@ fn answer(mut stream: TcpStream, asked: &AtomicUsize) -> std::io::Result<()> {
 #[ignore = "takes many minutes; make rehearse-m3"]
 fn killed_at_random_moments_it_ends_with_the_same_tables() {
     let (place, (endpoint, asked)) = (Place::new(), stand_in());
-    let [whole, hurt] = ["whole", "hurt"].map(|name| Graph::new(place.path(name), &endpoint));
+    let [whole, hurt] = ["whole", "hurt"].map(|name| Graph::of_paper(place.path(name), &endpoint));
     whole.complete();
     let asked_by_whole = asked.load(Ordering::SeqCst);
     let mut random = Random::new(5);
@@ -191,6 +200,39 @@ fn killed_at_random_moments_it_ends_with_the_same_tables() {
 }
 
 #[test]
+#[ignore = "takes many minutes; make rehearse-m3"]
+fn the_ablations_end_with_their_tables_after_a_kill() {
+    let place = Place::new();
+    let configs = &[
+        "pipelines/ablations/config/ablations.yaml",
+        "pipelines/ablations/config/debian.yaml",
+        "pipelines/ablations/config/tiny.yaml",
+    ];
+    let graph = Graph::of(place.path("graph"), "runs/ablations-tiny", "pipelines/ablations/Snakefile", configs);
+    let mut snakemake = graph.start();
+    while !graph.has("unsupervised_1-", "metrics.jsonl") {
+        assert!(snakemake.try_wait().unwrap().is_none(), "{}", graph.said());
+        sleep(Duration::from_millis(20));
+    }
+    snakemake.kill().unwrap();
+    snakemake.wait().unwrap();
+    graph.complete();
+    for (table, rows) in [
+        ("stages", &["RetroMAE and fine-tuning", "fine-tuning alone", "MLM and fine-tuning"][..]),
+        ("distillation", &["unified", "unified without self-distillation"]),
+        ("distillation_v1", &["paper-v1", "paper-v1 without self-distillation"]),
+        ("long", &["long documents in fine-tuning", "no long documents", "no long documents but MCLS"]),
+        ("negatives", &["mined negatives", "random negatives", "mined and known answers not masked"]),
+    ] {
+        let pages = graph.folders(&format!("{table}-")).filter(|page| page.extension().unwrap() == "md");
+        let page: String = pages.map(|page| fs::read_to_string(page).unwrap()).collect();
+        for row in rows {
+            assert!(page.contains(row), "{table}: {row:?} is not in {page}");
+        }
+    }
+}
+
+#[test]
 fn a_stage_is_not_told_how_many_threads_its_job_has() {
     let place = Place::new();
     let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines/run.sh"));
@@ -209,7 +251,14 @@ fn a_mistake_in_a_configuration_is_named_with_its_key_and_the_choices() {
         ("m3", "eval: {models: [stage4]}", ["eval.models", "'stage4'", "stage1, stage2, stage3"]),
         ("m3", "machines: {stgae1: {ranks: 2}}", ["machines.stgae1", "stage or kind", "stage1, stage2"]),
         ("m3", "machines: {stage1: {ranks: 2, resources: {mpi: tercet}}}", ["stage1", "2 ranks", "tasks_per_node"]),
+        ("m3", "machines: {curate: {ranks: 2}}", ["machines.curate.ranks", "has no ranks", "eval, index, mine, train"]),
         ("ablations", "seeds: 0", ["seeds: ", "1 or more", "0"]),
+        ("ablations", "only: stges", ["only: ", "'stges' in tables", "distillation"]),
+        (
+            "ablations",
+            "stores: {rows_without_long: {files: ['{text}/rows/page.jsonl']}}",
+            ["stores.rows_without_long.mine", "'mined'", "a name of their own in mine"],
+        ),
         (
             "ablations",
             "tables: {t: [{name: a, run: nosuch, suite: short}]}",
