@@ -26,7 +26,7 @@ const FORMAT: u32 = 2;
 pub const GRAIN: usize = 32;
 /// Blocks that a corpus is cut into, if it is neither so large that they become more nor so small that they would be
 /// tiny.
-const NUM_BLOCKS: u64 = 64;
+const NUM_BLOCKS: u64 = 256;
 /// The passages that are enough for a block, whatever their length.
 const ENOUGH_PASSAGES: u64 = 256;
 /// The text that is enough for a block: some sub-batches of the encoder.
@@ -286,9 +286,11 @@ mod tests {
         // Few texts for two ranks, if they are long.
         assert_eq!(len(160, 800), 96);
         assert_eq!(len(300, 8000), 32);
-        assert_eq!(len(64 * 1000, 500), 1024);
+        assert_eq!(len(64 * 1000, 500), 256);
+        // Of 24 ranks none waits for long.
+        assert_eq!(len(493_709, 20_000), 1952);
         assert_eq!(len(106_000_000, 500), 65_536);
-        assert_eq!(len(500_000, 30_000), 7840);
+        assert_eq!(len(500_000, 30_000), 1984);
         assert_eq!(len(10_000_000, 30_000), 8960);
         assert_eq!(len(1_000_000, 1 << 30), 32);
     }
