@@ -88,7 +88,7 @@ rehearse-m3: build $(SNAKEMAKE)/requirements.txt ## The graph of m3-mini with a 
 search-10m: build ## Search ten million passages, and look at the memory; kill 30 times: PASSAGES=N takes another number
 	@$(CARGO) test --release --workspace --test system retrieval_scale:: -- --ignored --nocapture
 
-curate-debian: build ## Make training rows of Debian's documentation in a hundred languages, into runs/curate-debian
+curate-debian: build ## Make training rows of Debian's documentation in some seventy languages, into runs/curate-debian
 	@tests/curate-debian/run.sh
 
 # Apart from `test`: the wheel is 240 MB unpacked, for one test.
@@ -118,7 +118,7 @@ test-cuda-build: ## What can be proved of the CUDA build without a GPU (9 GB in 
 test-gpu: build ## Ten minutes that settle what this machine's GPUs do; fails where there is none: ARGS="--only PART,…"
 	@$(BIN)/tercet-test-gpu $(ARGS)
 
-test-peers: build $(ALL_PEERS) $(ANSERINI) $(E5)/model ## Compare with FlagEmbedding, sentence-transformers and others (5.5 GB) [RETROMAE=FOLDER]
+test-peers: build $(ALL_PEERS) $(ANSERINI) $(E5)/model ## Compare with FlagEmbedding, sentence-transformers and others (5.7 GB) [RETROMAE=FOLDER]
 	@$(CARGO) build --release --package tercet-retrieval --example answers
 	@$(CARGO) build --release --package tercet-curate --example judge
 	@TERCET=$(abspath $(BIN)/tercet) $(PEERS)/bin/python -B -m pytest -p no:cacheprovider tests/peers

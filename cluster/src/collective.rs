@@ -42,7 +42,7 @@ pub trait Collective: Send {
     /// The number of ranks of the job.
     fn world_size(&self) -> usize;
 
-    /// The number of this process among the ranks of its machine, from 0; it is also the GPU that it drives.
+    /// The number of this process among the ranks of its machine, from 0.
     fn local_rank(&self) -> usize;
 
     /// The number of ranks on this machine.

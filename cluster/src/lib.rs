@@ -36,7 +36,7 @@ pub use crate::connect::{Met, connect, meet};
 pub use crate::counted::{Counted, Traffic};
 pub use crate::error::{CollectiveError, Place};
 pub use crate::mpi::{MAX_MESSAGE_BYTES, Mpi, mpi_version};
-pub use crate::nccl::{Nccl, nccl_version};
+pub use crate::nccl::{ALIGNED_ELEMENTS, Nccl, nccl_version};
 pub use crate::panic::unless_out_of_memory;
 pub use crate::pending::Pending;
 pub use crate::ring::{block_owners, rank_before};

@@ -14,8 +14,9 @@ use std::ops::Range;
 use super::driver::{Device, DeviceMemory, Stream};
 use super::run::Run;
 
-/// Every place begins at a multiple of this many elements, so that the GPU moves whole words of its memory.
-const ALIGNED_ELEMENTS: usize = 128;
+/// Where parts are of one length each begins at a multiple of this many elements, so that the GPU moves whole words of
+/// its memory.
+pub const ALIGNED_ELEMENTS: usize = 128;
 
 /// Copies in the backend's stream before and after a call; none where a call works on the buffers themselves.
 #[derive(Default)]

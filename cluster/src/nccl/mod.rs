@@ -38,6 +38,7 @@ use crate::collective::{Collective, ReduceOp};
 use crate::error::CollectiveError;
 use crate::pending::Pending;
 use even::{Copies, Even};
+pub use even::ALIGNED_ELEMENTS;
 pub use joined::Nccl;
 pub use library::nccl_version;
 use run::Run;

@@ -11,6 +11,7 @@ use tercet_cluster::{Collective, ReduceOp};
 use tercet_configs::Device;
 use tercet_protocol::says::dry_run::IndexSample;
 use tercet_retrieval::{BlockBuilder, Encoding};
+use tercet_sampler::SpecialTokens;
 
 use crate::files::CommandError;
 use crate::retrieval::blocks::blocks;
@@ -57,7 +58,7 @@ pub fn of_index(
     let lens: Vec<u64> = encoder
         .tokens(&texts, encoding.passage_max_len)?
         .iter()
-        .map(|content| content.len() as u64 + SPECIAL)
+        .map(|content| (content.len() + SpecialTokens::NUM_FRAMING) as u64)
         .collect();
     let stored = stored_bytes(block)?;
     let names: Vec<String> = stored.keys().cloned().collect();
@@ -84,9 +85,6 @@ fn stretches(own: &[Passage]) -> Vec<Range<usize>> {
     let texts: Vec<&str> = own.iter().map(|passage| passage.text.as_str()).collect();
     blocks(&texts, STRETCH_BYTES)
 }
-
-/// CLS and EOS.
-const SPECIAL: u64 = 2;
 
 /// This rank's part of the sample: passages at equal distances in the corpus.
 fn own_sample(

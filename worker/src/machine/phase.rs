@@ -17,65 +17,24 @@ use tercet_cluster::heartbeat;
 use super::timeline::Timeline;
 use crate::tensors::libtorch::device::Moment;
 
-/// What a rank is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Waiting for the batch, drawing masks, building the sub-batches.
-    Input,
-    /// The encoder's first pass; in pre-training its only one.
-    Forward,
-    /// Forward passes recomputed for the backward pass.
-    Recompute,
-    /// The encoder's backward pass.
-    Backward,
-    /// The heads, forward and backward; in pre-training the one that predicts words.
-    Heads,
-    /// Pre-training's decoder, forward and backward.
-    Decoder,
-    /// Score matrices and their gradients, their communication included.
-    Scoring,
-    /// The loss, its gradient, and known answers.
-    Loss,
-    /// Waiting for the gradient's sum over ranks.
-    Reduce,
-    /// Clipping and updating.
-    Optimizer,
-    /// Everything else.
-    Other,
-}
-
-const NUM_PHASES: usize = Phase::Other as usize + 1;
-
-const NAMES: [&str; NUM_PHASES] = [
-    "input",
-    "forward",
-    "recompute",
-    "backward",
-    "heads",
-    "decoder",
-    "scoring",
-    "loss",
-    "reduce",
-    "optimizer",
-    "other",
-];
+pub use tercet_protocol::says::Phase;
 
 /// The phase that the process's training thread is in, for other threads.
 static CURRENT: AtomicUsize = AtomicUsize::new(Phase::Other as usize);
 
 /// The name of the phase that training is in now; any thread may ask.
 pub fn current_name() -> &'static str {
-    NAMES[CURRENT.load(Ordering::Relaxed)]
+    Phase::ALL[CURRENT.load(Ordering::Relaxed)].name()
 }
 
 /// Seconds by phase.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct PhaseSecs(pub [f64; NUM_PHASES]);
+pub struct PhaseSecs(pub [f64; Phase::ALL.len()]);
 
 impl PhaseSecs {
     /// The same by the phases' names.
     pub fn by_name(&self) -> BTreeMap<String, f64> {
-        NAMES.into_iter().map(str::to_owned).zip(self.0).collect()
+        Phase::ALL.iter().map(|phase| phase.name().to_owned()).zip(self.0).collect()
     }
 }
 

@@ -4,7 +4,6 @@ use tercet_protocol::says::StepRecord;
 use tercet_sampler::Batch;
 
 use crate::machine::phase::PhaseSecs;
-use crate::step::contrastive::loss::Terms;
 
 /// What is known before the step is computed.
 pub fn of(batch: &Batch, wait_secs: f64) -> StepRecord {
@@ -13,7 +12,6 @@ pub fn of(batch: &Batch, wait_secs: f64) -> StepRecord {
         epoch: batch.origin.epoch,
         dataset: batch.origin.dataset.clone(),
         length_group: batch.origin.length_group,
-        terms: Terms::default().by_name(),
         imbalance: batch.origin.imbalance,
         phase_secs: PhaseSecs::default().by_name(),
         wait_secs,

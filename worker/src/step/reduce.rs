@@ -14,14 +14,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 
 use tch::Tensor;
-use tercet_cluster::{Collective, CollectiveError, heartbeat, part_counts};
+use tercet_cluster::{ALIGNED_ELEMENTS, Collective, CollectiveError, heartbeat, part_counts};
 use tercet_configs::limits::{BUCKET_BYTES, BUCKETS_UNDER_WAY};
 
 use crate::model::Parameters;
 use crate::tensors::exchange::{InPlace, is_carried_on_device};
-
-/// Where parts are of one length, each begins at a multiple of this: a GPU moves its memory in aligned words.
-const ALIGNED_ELEMENTS: usize = 128;
 
 /// The sum of one step's gradient over all ranks, or of each rank's parts. Every rank makes one and finishes it.
 pub struct GradientReducer<'a> {

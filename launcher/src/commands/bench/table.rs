@@ -2,21 +2,22 @@
 
 use std::fmt::Write;
 
+use tercet_protocol::says::Phase;
 use tercet_protocol::says::bench_report::{Report, StepReport};
 
 use crate::plan::{counted, duration, grouped, percent, scaled};
 
-/// The breakdown's lines, each with the worker's phases that it is made of.
-const LINES: [(&str, &[&str]); 9] = [
-    ("encoder", &["forward", "recompute", "backward"]),
-    ("heads", &["heads"]),
-    ("decoder", &["decoder"]),
-    ("scoring", &["scoring"]),
-    ("loss", &["loss"]),
-    ("reduce", &["reduce"]),
-    ("optimizer", &["optimizer"]),
-    ("input", &["input"]),
-    ("other", &["other"]),
+/// The breakdown's lines, each with the phases that it is made of.
+const LINES: [(&str, &[Phase]); 9] = [
+    ("encoder", &[Phase::Forward, Phase::Recompute, Phase::Backward]),
+    ("heads", &[Phase::Heads]),
+    ("decoder", &[Phase::Decoder]),
+    ("scoring", &[Phase::Scoring]),
+    ("loss", &[Phase::Loss]),
+    ("reduce", &[Phase::Reduce]),
+    ("optimizer", &[Phase::Optimizer]),
+    ("input", &[Phase::Input]),
+    ("other", &[Phase::Other]),
 ];
 
 /// The whole report.
@@ -50,7 +51,7 @@ fn breakdown(step: &StepReport) -> String {
     for (name, phases) in LINES {
         line(2, name, step.secs_of(phases));
         if phases.len() > 1 {
-            phases.iter().for_each(|phase| line(4, phase, step.secs_of(&[*phase])));
+            phases.iter().for_each(|phase| line(4, phase.name(), step.secs_of(&[*phase])));
         }
     }
     line(2, "sum", step.phase_secs.values().sum());
@@ -108,6 +109,8 @@ mod tests {
         assert!(table.contains("8.00 kFLOP/s at best; "), "{table}");
         assert!(table.contains("1.00 MB a rank"), "{table}");
         assert!(table.starts_with("a: 3 steps timed on 2 ranks of 1 thread, fp32; "), "{table}");
+        let lines: Vec<&Phase> = LINES.iter().flat_map(|(_, phases)| *phases).collect();
+        assert!(Phase::ALL.iter().all(|phase| lines.iter().filter(|of| **of == phase).count() == 1), "{lines:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 use tercet_configs::{EncoderConfig, ExitCode, LossSection, ModelSection, ModelShape, Pooling, Precision};
+use tercet_protocol::says::Phase;
 use tercet_protocol::says::bench_report::StepReport;
 use tercet_protocol::says::card::{ATTENTION, COLLECTIVES, DEVICE, FORMAT, Figures, Report, SPEED, Timed};
 use tercet_protocol::says::probe::Attention;
@@ -91,7 +92,7 @@ impl Measured {
         let attention = report.figures(ATTENTION).into_iter().flat_map(|figures| &figures.attention);
         let mut attention: Vec<(f64, f64)> = attention.filter_map(attention_rate).collect();
         attention.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let updates = steps.iter().map(|(_, step)| step.secs_of(&["optimizer"])).filter(|secs| *secs > 0.0);
+        let updates = steps.iter().map(|(_, step)| step.secs_of(&[Phase::Optimizer])).filter(|secs| *secs > 0.0);
         let update = updates.reduce(f64::min);
         let card = report.figures(DEVICE).and_then(|figures| figures.card.clone());
         Self {
@@ -155,7 +156,7 @@ fn compared(shape: &ModelShape, timed: Timed, len: usize, step: &StepReport, spe
     let rows = (step.tokens / (query + timed.group_size * len) as f64).round().max(1.0) as usize;
     let passages = vec![len; timed.group_size * rows];
     let share = ShareLens { queries: vec![query; rows], passages, num_positives: rows };
-    let kept = if step.secs_of(&["recompute"]) > 0.0 { 0 } else { usize::MAX };
+    let kept = if step.secs_of(&[Phase::Recompute]) > 0.0 { 0 } else { usize::MAX };
     let limit = SubBatchLimit { tokens: timed.sub_batch_tokens, texts: 0 };
     let mut load = RankLoad::new(&share, limit, kept, |_| Predicted::default());
     load.query_vocabulary = load.query_vectors;
@@ -170,13 +171,14 @@ fn compared(shape: &ModelShape, timed: Timed, len: usize, step: &StepReport, spe
     };
     let secs = StepSecs::of(&work, &speed.computed(&work), &speed.network);
     let encoder = secs.forward_secs + secs.recompute_secs + secs.backward_secs;
+    let of_encoder = [Phase::Forward, Phase::Recompute, Phase::Backward, Phase::Heads];
     Compared {
         len,
         measured_tokens_per_sec: step.tokens / step.step_secs,
         predicted_tokens_per_sec: load.encoded.tokens / secs.total(),
-        encoder_secs: [step.secs_of(&["forward", "recompute", "backward", "heads"]), encoder],
-        scoring_secs: [step.secs_of(&["scoring", "loss"]), secs.scoring_secs],
-        update_secs: [step.secs_of(&["optimizer"]), secs.update_secs],
+        encoder_secs: [step.secs_of(&of_encoder), encoder],
+        scoring_secs: [step.secs_of(&[Phase::Scoring, Phase::Loss]), secs.scoring_secs],
+        update_secs: [step.secs_of(&[Phase::Optimizer]), secs.update_secs],
     }
 }
 

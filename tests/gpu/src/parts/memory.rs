@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use serde_json::Value;
+use tercet_protocol::says::Phase;
 
 use super::speed::{head, recipe_of, row, timed};
 use crate::compare::number;
@@ -46,7 +47,7 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
         Some(_) => {}
         None => found.wrong("tercet bench --json does not tell the peak of the GPU's memory"),
     }
-    let recomputed = auto.median.secs_of(&["recompute"]);
+    let recomputed = auto.median.secs_of(&[Phase::Recompute]);
     if let Some(bytes) = auto.device_peak_bytes {
         found.line(format!("the budget uses {:.0} % of what was free, {:.1} GB\n", 100.0 * bytes / free, free / 1e9));
         if bytes > free {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tercet_configs::Precision;
 
-use super::figure;
+use super::{Phase, figure};
 
 /// All that `tercet bench` says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,7 +59,7 @@ pub struct StepReport {
 
 impl StepReport {
     /// The seconds of these phases together; a phase that the step did not have takes none.
-    pub fn secs_of(&self, phases: &[&str]) -> f64 {
-        phases.iter().map(|phase| self.phase_secs.get(*phase).copied().unwrap_or_default()).sum()
+    pub fn secs_of(&self, phases: &[Phase]) -> f64 {
+        phases.iter().map(|phase| self.phase_secs.get(phase.name()).copied().unwrap_or_default()).sum()
     }
 }

@@ -13,12 +13,14 @@ mod event;
 pub mod measure;
 pub mod mine;
 pub mod probe;
+mod phase;
 mod record;
 pub mod score;
 pub mod search;
 pub mod step;
 
 pub use event::{Beat, Event};
+pub use phase::Phase;
 pub use record::{EvalRecord, RankShares, StepRecord};
 
 use serde::{Deserialize, Deserializer, Serialize};

@@ -89,7 +89,7 @@ impl Search<'_> {
 }
 
 /// What a model is judged by unless something else is asked for: its heads and their combinations, in the order in
-/// which people read them.
+/// which people read them. The recipe has the same by name (`EvalSection::BY_HEADS`).
 pub const BY_HEADS: [Ranking; 5] =
     [Ranking::Dense, Ranking::Lexical, Ranking::MultiVector, Ranking::DenseLexical, Ranking::All];
 
@@ -137,5 +137,15 @@ pub fn possible(asked: &[Ranking], index: &Index) -> Result<Vec<Ranking>, Comman
                 .concat()
         ))),
         None => Ok(rankings),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_recipe_names_the_same_rankings() {
+        assert_eq!(BY_HEADS.map(|ranking| ranking.name()), tercet_configs::EvalSection::BY_HEADS);
     }
 }
