@@ -159,7 +159,8 @@ impl Drawn {
         }
         if args.draw == Draw::Uniform {
             let key = |&(rank, _): &Picked| (mix(args.seed, row, (rank - args.range.skip) as u64), rank);
-            left.sort_unstable_by_key(key);
+            // A hash for each, and not for each comparison.
+            left.sort_by_cached_key(key);
         }
         left.truncate(args.negatives);
         left.sort_unstable_by_key(|(rank, _)| *rank);
