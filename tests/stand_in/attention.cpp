@@ -122,6 +122,7 @@ struct Texts {
       : asks(host_of(views, starts_query)), answers(host_of(views, starts_key)) {
     TORCH_CHECK(asks.size() == answers.size() && asks.size() > 1, "cu_seqlens_k must have shape (batch_size + 1)");
     TORCH_CHECK(asks.front() == 0 && answers.front() == 0, "texts begin at row 0");
+    TORCH_CHECK(asks.size() - 1 <= 65535, "CUDA error: invalid configuration argument");
     for (size_t i = 0; i + 1 < asks.size(); ++i) {
       TORCH_CHECK(asks[i + 1] - asks[i] <= longest_query && answers[i + 1] - answers[i] <= longest_key,
                   "a text is longer than max_seqlen says: the kernel would leave its end out");

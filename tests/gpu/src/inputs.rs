@@ -13,20 +13,22 @@ use tercet_tests::random::Random;
 /// A file of a folder.
 type File = (&'static str, &'static [u8]);
 
-/// A golden model's folder in the Hugging Face layout, as tests/golden/README.md describes it.
+/// Files of a golden model's folder in the Hugging Face layout, as tests/golden/README.md describes it.
 macro_rules! golden {
-    ($name:literal) => {
-        [
-            ("config.json", include_bytes!(concat!("../../golden/", $name, "/hf/config.json"))),
-            ("model.safetensors", include_bytes!(concat!("../../golden/", $name, "/hf/model.safetensors"))),
-            ("colbert_linear.pt", include_bytes!(concat!("../../golden/", $name, "/hf/colbert_linear.pt"))),
-            ("sparse_linear.pt", include_bytes!(concat!("../../golden/", $name, "/hf/sparse_linear.pt"))),
-            ("special_tokens.json", include_bytes!(concat!("../../golden/", $name, "/hf/special_tokens.json"))),
-        ]
+    ($model:literal: $($name:literal),*) => {
+        [$(($name, include_bytes!(concat!("../../golden/", $model, "/hf/", $name)))),*]
     };
 }
 
-const NANO_XLMR: [File; 5] = golden!("nano_xlmr");
+const NANO_XLMR: [File; 5] = golden!(
+    "nano_xlmr": "config.json", "model.safetensors", "colbert_linear.pt", "sparse_linear.pt", "special_tokens.json"
+);
+
+const NANO_XLMR_MAE: [File; 4] =
+    golden!("nano_xlmr_mae": "config.json", "model.safetensors", "decoder.safetensors", "special_tokens.json");
+
+/// Texts of which the golden model of pre-training predicts words, and the words.
+pub const MASKED_TEXTS: &[u8] = include_bytes!("../../golden/nano_xlmr_mae/basic/tensors.safetensors");
 
 /// Tokens that the wide model knows.
 pub const WIDE_WORDS: usize = 200;
@@ -53,16 +55,26 @@ pub fn nano_model(folder: &Path) -> anyhow::Result<()> {
     NANO_XLMR.iter().try_for_each(|(name, bytes)| write(&folder.join(name), bytes).map(drop))
 }
 
-/// A model whose heads of 64 dimensions take the kernels that real models take, with the folder's tokenizer.
+/// The golden model of pre-training, of width 32.
 ///
 /// # Errors
 /// It cannot be written.
-pub fn wide_model(folder: &Path) -> anyhow::Result<()> {
-    let config = ModelConfig { num_heads: 2, ..ModelConfig::of_width(128, WIDE_WORDS, WIDE_LEN) };
-    write(&folder.join("config.json"), config.json().to_string())?;
+pub fn pretrained_model(folder: &Path) -> anyhow::Result<()> {
+    NANO_XLMR_MAE.iter().try_for_each(|(name, bytes)| write(&folder.join(name), bytes).map(drop))
+}
+
+/// A model of `config` and its tokenizer, with dropout of hidden states and none of attention, which on a GPU in
+/// bfloat16 draws masks of its own.
+///
+/// # Errors
+/// It cannot be written.
+pub fn model(folder: &Path, config: &ModelConfig, dropout: f64) -> anyhow::Result<()> {
+    let mut json = config.json();
+    json["hidden_dropout_prob"] = json!(dropout);
+    write(&folder.join("config.json"), json.to_string())?;
     write(&folder.join("special_tokens.json"), NANO_XLMR[4].1)?;
-    write(&folder.join("tokenizer.json"), tokenizer(WIDE_WORDS))?;
-    let weights = weights(&config);
+    write(&folder.join("tokenizer.json"), tokenizer(config.vocab_size))?;
+    let weights = weights(config);
     let views = weights.iter().map(|weight| {
         let (name, shape, bytes) = weight;
         TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name.clone(), view))
@@ -104,6 +116,8 @@ pub fn lines(rows: &[Value]) -> String {
 /// numbers of 2⁻²⁴ or so, which no processor rounds.
 fn weights(config: &ModelConfig) -> Vec<(String, Vec<usize>, Vec<u8>)> {
     let (d, inner) = (config.hidden_size, config.intermediate_size);
+    // What a map of hidden states makes should not grow with their width.
+    let spread = if d > 512 { 0.03125 } else { 0.125 };
     let mut shapes: Vec<(String, Vec<usize>, f32, f32)> = Vec::new();
     let mut add = |name: String, shape: &[usize], middle: f32, spread: f32| {
         shapes.push((name, shape.to_vec(), middle, spread));
@@ -125,8 +139,8 @@ fn weights(config: &ModelConfig) -> Vec<(String, Vec<usize>, Vec<u8>)> {
             ("intermediate.dense", [inner, d]),
             ("output.dense", [d, inner]),
         ] {
-            add(at(&format!("{name}.weight")), &[out, width], 0.0, 0.125);
-            add(at(&format!("{name}.bias")), &[out], 0.0, 0.125);
+            add(at(&format!("{name}.weight")), &[out, width], 0.0, spread);
+            add(at(&format!("{name}.bias")), &[out], 0.0, spread);
         }
         for name in ["attention.output.LayerNorm", "output.LayerNorm"] {
             for (name, middle) in norm(at(name)) {
@@ -135,8 +149,8 @@ fn weights(config: &ModelConfig) -> Vec<(String, Vec<usize>, Vec<u8>)> {
         }
     }
     for (name, out) in [("colbert_linear", d), ("sparse_linear", 1)] {
-        add(format!("{name}.weight"), &[out, d], 0.0, 0.125);
-        add(format!("{name}.bias"), &[out], 0.0, 0.125);
+        add(format!("{name}.weight"), &[out, d], 0.0, spread);
+        add(format!("{name}.bias"), &[out], 0.0, spread);
     }
     let mut random = Random::new(5);
     let mut value = |middle: f32, spread: f32| {

@@ -73,7 +73,7 @@ pub fn gradients(
     share: &Share,
     see: &mut dyn Inspect,
 ) -> Result<Outcome, CollectiveError> {
-    let _ = of.model.parameters.flat_grad().zero_();
+    during(Phase::Optimizer, || _ = of.model.parameters.flat_grad().zero_());
     let mut sum = GradientReducer::new(ranks, &of.model.parameters, of.settings.optimizer.shard_state);
     let own = match &of.settings.objective {
         Objective::Contrastive(loss) => contrastive::compute(of, loss, ranks, share, &mut sum, see)?,

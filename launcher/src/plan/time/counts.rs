@@ -69,7 +69,7 @@ pub const WINNER_BACK_BYTES: f64 = 190.0;
 /// Passes over a weight, its gradient and its moments by the kernel: `worker/src/ops/cuda/text/elements.cu`, `adamw`.
 /// It clips as well, and writes the encoder's copy.
 pub const ADAMW_PASSES: f64 = 7.0;
-/// Launches of that, for each chunk of the weights.
+/// Launches of that, for each range of weights.
 pub const ADAMW_LAUNCHES: f64 = 1.0;
 /// Passes over the gradient besides: zeroed.
 pub const GRADIENT_PASSES: f64 = 1.0;

@@ -85,12 +85,15 @@ impl Network {
         }
         let buckets = (traffic.all_reduce_bytes / BUCKET_BYTES as f64).ceil();
         let sent = traffic.all_reduce_sent_bytes(gradient.world_size);
-        let all = secs(sent, self.all_reduce_bytes_per_sec) + buckets * self.exchange_secs;
+        let (carried, begun) = (secs(sent, self.all_reduce_bytes_per_sec), buckets * self.exchange_secs);
         // Half of the way the sums go, the other half their results; or, with sharded state, the updated weights, for
-        // which nothing else is done meanwhile.
+        // which nothing else is done meanwhile. Both then begin once for each bucket.
         let (sums, weights) = match gradient.shards_state {
-            true => (all / 2.0, if gradient.update_gathers { 0.0 } else { all / 2.0 }),
-            false => (all, 0.0),
+            true => {
+                let half = carried / 2.0 + begun;
+                (half, if gradient.update_gathers { 0.0 } else { half })
+            }
+            false => (carried + begun, 0.0),
         };
         let early = sums * (1.0 - gradient.tables_share);
         let beside = early.min(last_backward) * (1.0 - 1.0 / gradient.num_layers as f64);

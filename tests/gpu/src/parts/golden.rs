@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use crate::cases::{CASES, Case, Inputs, PRECISIONS};
+use crate::cases::{CASES, Case, Inputs, Model, PRECISIONS};
 use crate::compare::Distance;
 use crate::found::Found;
 use crate::programs::Ended;
@@ -33,7 +33,7 @@ const BF16_BESIDES: f64 = 2e-2;
 pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<()> {
     let on = |case: &'static Case, gpu| PRECISIONS.map(|precision| Wanted { case, precision, place: Place::Gpu(gpu) });
     let first = CASES.iter().flat_map(|case| on(case, 0));
-    let wide = CASES.iter().find(|case| case.wide).context("no case has a wide model")?;
+    let wide = CASES.iter().find(|case| case.model == Model::Wide).context("no case has a wide model")?;
     let others = (1..stage.num_gpus).flat_map(|gpu| on(wide, gpu));
     steps(stage, found, until, first.chain(others).collect())
 }

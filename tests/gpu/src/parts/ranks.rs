@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{golden, speed};
-use crate::cases::CASES;
+use crate::cases::{CASES, Model};
 use crate::found::{Found, NothingToDo};
 use crate::stage::Stage;
 
@@ -15,7 +15,7 @@ pub fn run(stage: &Stage, found: &mut Found, until: Instant) -> anyhow::Result<(
         return Err(NothingToDo("there is one GPU".into()).into());
     }
     let ranks = stage.num_gpus.min(MOST_RANKS);
-    let cases: Vec<_> = CASES.iter().filter(|case| case.small || case.wide).collect();
+    let cases: Vec<_> = CASES.iter().filter(|case| case.small || case.model == Model::Wide).collect();
     golden::on_ranks(stage, found, until, &cases, ranks)?;
     let len = stage.sizes.usual_len;
     let one = speed::timed(stage, len, 1, &[], until)?;

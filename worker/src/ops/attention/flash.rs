@@ -18,6 +18,9 @@ use crate::tensors::libtorch;
 /// What the forward pass saves for the backward pass.
 pub struct Saved(libtorch::FlashAttention);
 
+/// Texts that the kernel takes at a time: each is a line of its grid, and CUDA's grids have no more.
+pub const MOST_TEXTS: usize = 65_535;
+
 /// What libtorch's answer depends on: the device, the heads' size, and whether anything is dropped.
 type Case = (Device, i64, bool);
 

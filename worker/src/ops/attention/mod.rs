@@ -114,7 +114,8 @@ impl Attention {
 
     fn forward_by_libtorch(&self, asked: &Asked) -> Attended {
         let query = &asked.parts[0];
-        if flash::serves(query, query.size()[2], self.dropout) {
+        let is_in_grid = asked.num_texts() <= flash::MOST_TEXTS;
+        if is_in_grid && flash::serves(query, query.size()[2], self.dropout) {
             Attended::Flash(flash::forward(self, asked))
         } else {
             Attended::Reference(reference::forward(self, asked, MOST_PROBABILITIES))

@@ -31,6 +31,10 @@ impl Asked<'_> {
         [self.asks.starts(), self.answers.starts()]
     }
 
+    pub fn num_texts(&self) -> usize {
+        self.asks.spans().len()
+    }
+
     /// The most rows and the most tokens of a text.
     pub fn longest(&self) -> [i64; 2] {
         [self.asks.longest() as i64, self.answers.longest() as i64]

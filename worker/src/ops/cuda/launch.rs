@@ -136,7 +136,7 @@ impl Gpu<'_> {
     pub unsafe fn launch(&self, name: &str, grid: [i64; 2], num_threads: i64, arguments: &[Argument]) {
         let function = self.kernels.functions[name];
         let mut pointers: Vec<_> = arguments.iter().map(Argument::pointer).collect();
-        let grid = grid.map(|count| u32::try_from(count).expect("a grid of less than 2³² blocks"));
+        let grid = grid.map(|count| i32::try_from(count).expect("a grid of less than 2³¹ blocks") as u32);
         // SAFETY: the pointers are to the arguments, of which the caller says that they are right.
         let launched =
             unsafe { self.kernels.driver.launch(function, grid, num_threads as u32, self.stream, &mut pointers) };
