@@ -44,8 +44,10 @@ impl Heads {
 
     /// The heads that a loss trains. Pre-training trains none, and needs nothing that only the others do.
     pub fn of(preset: LossPreset) -> Self {
-        let without = preset == LossPreset::Dense || preset.is_pretraining();
-        if without { Self::DENSE } else { Self::ALL }
+        match preset {
+            LossPreset::Unified | LossPreset::PaperV1 | LossPreset::Independent => Self::ALL,
+            LossPreset::Dense | LossPreset::Retromae | LossPreset::Mlm => Self::DENSE,
+        }
     }
 
     /// Those of them that an index holds; multi-vectors are made again of the documents that a ranking needs.

@@ -61,7 +61,7 @@ impl ModelShape {
         Ok(Self::new(config, section, &recipe.loss, recipe.precision, (has_pooler.unwrap_or(true), pooling)))
     }
 
-    /// The model of `config`, whose weights have BERT's pooler or not, and whose dense head pools so.
+    /// The model of `config`; whether its weights have BERT's pooler, and how its dense head pools.
     pub fn new(
         config: EncoderConfig,
         section: &ModelSection,

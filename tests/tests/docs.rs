@@ -18,7 +18,7 @@ fn root() -> PathBuf {
 
 /// Every text file of the repository, by its path from the root.
 fn files() -> BTreeMap<String, String> {
-    let endings = ["c", "cpp", "h", "md", "py", "rs", "sh", "toml"];
+    let endings = ["c", "cpp", "cu", "h", "md", "py", "rs", "sh", "smk", "toml", "yaml"];
     let (mut files, mut folders) = (BTreeMap::new(), vec![root()]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {

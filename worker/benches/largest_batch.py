@@ -28,7 +28,7 @@ BASE = {
     "eos_token_id": 2,
 }
 QUERY_LEN = 64
-# Kept free by Tercet, as worker/src/run/budget.rs has it.
+# Kept free by Tercet: BUDGET_SLACK in configs/src/limits.rs.
 SLACK = 0.05
 UNITS = {"MiB": 2**20, "GiB": 2**30}
 

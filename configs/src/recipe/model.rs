@@ -88,8 +88,8 @@ impl ModelSection {
         }
     }
 
-    /// The model's config.json; none where it is not told, or the folder cannot be read: what is wrong is told by who
-    /// loads the model.
+    /// The model's config.json; none where the recipe names no model, or the folder cannot be read. Whoever loads the
+    /// model reports what is wrong.
     pub fn config_json(&self) -> Option<PathBuf> {
         match self.origin().ok()? {
             Origin::Folder(dir) => Some(ModelFolder::open(dir).ok()?.transformer.join("config.json")),

@@ -48,7 +48,7 @@ fn of_cell(plan: &Plan, recipe: &Recipe, index: usize, cell: &Cell) -> Option<St
         }
         _ => format!("{source}, {}-{up_to} tokens: the rows of its first batch", above + 1),
     };
-    // A batch of one row has a word of its own.
+    // Another remark is about batches of one row.
     let only_positives = only_positives && rows.len() > 1;
     if only_positives && recipe.loss.mask_false_negatives && all_known(&rows) {
         return Some(format!(

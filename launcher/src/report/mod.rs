@@ -29,9 +29,9 @@ use run::Run;
 
 /// A report, written out.
 pub struct Report {
-    /// One page.
+    /// The page as HTML.
     pub html: String,
-    /// The same.
+    /// The page as Markdown.
     pub markdown: String,
     /// How many runs it is of.
     pub num_runs: usize,

@@ -20,8 +20,10 @@ const COMMENTS: &[(&str, &str)] = &[
     (".yaml", "#"),
     ("Makefile", "#"),
     ("Snakefile", "#"),
+    (".smk", "#"),
     (".c", "//"),
     (".cpp", "//"),
+    (".cu", "//"),
     (".h", "//"),
 ];
 

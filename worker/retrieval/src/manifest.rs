@@ -20,7 +20,7 @@ pub const MANIFEST: &str = "manifest.json";
 pub const BLOCKS: &str = "blocks";
 
 /// The version of the formats.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Passages whose checksum is one: every block is some of these.
 pub const GRAIN: usize = 32;

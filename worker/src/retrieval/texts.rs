@@ -150,7 +150,7 @@ impl<'a> TextEncoder<'a> {
         }
     }
 
-    /// By what the model is told from others: all that its representations follow from, but for how it is used.
+    /// Checksums that tell the model from others: of all that its representations follow from, but for how it is used.
     pub fn weights_of(&self) -> WeightsOf {
         let config = format!("{:?} {}", self.model.config.raw, self.model.normalize);
         WeightsOf {

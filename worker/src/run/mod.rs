@@ -238,7 +238,7 @@ impl Training<'_> {
         recorder.evaluating(progress.step);
         let (limit, step) = (self.settings.sub_batch, progress.step);
         let is_whole = beat::during_evaluation(|| evaluations.evaluate(model, limit, step, recorder, ranks))?;
-        // What it took has other sizes than what steps take.
+        // An evaluation's tensors have other sizes than a step's.
         memory::give_back(model.options().1);
         if !is_whole {
             return Ok(Next::Stop);

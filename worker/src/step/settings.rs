@@ -1,6 +1,6 @@
 //! What a step computes with.
 
-use tercet_configs::{LossSection, OptimizerSection, PretrainSection, Recipe, RingPrecision};
+use tercet_configs::{LossSection, OptimizerSection, PretrainSection, Purpose, Recipe, RingPrecision};
 use tercet_sampler::SubBatchLimit;
 
 use crate::model::M3Model;
@@ -47,10 +47,9 @@ pub enum Objective {
 impl Objective {
     /// What the recipe trains for; masks are drawn.
     pub fn of(recipe: &Recipe) -> Self {
-        if recipe.loss.preset.is_pretraining() {
-            Self::Pretraining(recipe.pretrain.clone(), Masks::Drawn)
-        } else {
-            Self::Contrastive(recipe.loss.clone())
+        match Purpose::of(recipe.loss.preset) {
+            Purpose::Pretraining { .. } => Self::Pretraining(recipe.pretrain.clone(), Masks::Drawn),
+            Purpose::Retrieval => Self::Contrastive(recipe.loss.clone()),
         }
     }
 }

@@ -18,7 +18,7 @@ pub struct Moved {
 
 /// Bias, dropout, residual and norm by the kernel: `worker/src/ops/cuda/text/layer_norm.cu`.
 pub const NORM: Moved = Moved { compute: 4.0, wide: 0.0 };
-/// The same on the way back, likewise.
+/// The same on the way back.
 pub const NORM_BACK: Moved = Moved { compute: 4.0, wide: 0.0 };
 /// The activation function by the kernel: `worker/src/ops/cuda/text/gelu.cu`.
 pub const GELU: Moved = Moved { compute: 2.0, wide: 0.0 };

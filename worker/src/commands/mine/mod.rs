@@ -95,7 +95,7 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         let mut file = AtomicFile::create(&outputs.report)?;
         let bytes = [&serde_json::to_vec_pretty(&report)?[..], b"\n"].concat();
         file.write_all(&bytes).map_err(CommandError::file(&outputs.report))?;
-        // Before the rows are in their places: who is killed between does it all again, and leaves nothing behind.
+        // Before the rows are in their places: a command that is killed between the two begins anew, and nothing stays.
         if args.index.is_none() {
             // What was mined counts for more than what cannot be removed.
             if let Err(error) = remove_index(&outputs.index) {

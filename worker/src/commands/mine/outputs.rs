@@ -26,7 +26,7 @@ impl Outputs {
     /// that cannot be read twice.
     pub fn of(args: &MineArgs) -> Result<Self, CommandError> {
         for path in args.rows.iter().chain(&args.corpus) {
-            // What is not there is told by who reads it.
+            // Whoever reads the file reports one that is not there.
             if path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
                 let path = path.display();
                 return Err(CommandError::Usage(format!("{path}: it is read several times: give a file, not a pipe")));
