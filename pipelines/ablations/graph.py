@@ -45,6 +45,8 @@ class Ablations(Pipeline):
             self.report(name, [f"{row['name']}={folders}" for row, folders in rows], {})
         runs = [name for name, stage in self.stages.items() if stage.kind == "train"]
         self.report("runs", [f"{name}={{{name}}}" for name in runs], {})
+        if not any("text" in stage.after for stage in self.stages.values()):
+            del self.stages["text"]
 
     @property
     def other_stages(self):
