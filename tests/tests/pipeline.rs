@@ -224,7 +224,8 @@ fn the_ablations_end_with_their_tables_after_a_kill() {
         ("long", &["long documents in fine-tuning", "no long documents", "no long documents but MCLS"]),
         ("negatives", &["mined negatives", "random negatives", "mined and known answers not masked"]),
     ] {
-        let pages = graph.folders(&format!("{table}-")).filter(|page| page.extension().unwrap() == "md");
+        let pages: Vec<PathBuf> = graph.folders(&format!("{table}-")).collect();
+        let pages = pages.iter().filter(|page| page.extension().unwrap() == "md");
         let page: String = pages.map(|page| fs::read_to_string(page).unwrap()).collect();
         for row in rows {
             assert!(page.contains(row), "{table}: {row:?} is not in {page}");

@@ -105,13 +105,13 @@ pub const CASES: [Case; 16] = [
     Case {
         name: "1,024 wide, dropout",
         model: Model::Broad,
-        settings: &["loss.temperature=0.05", "kept_graph_tokens=600"],
+        settings: &["loss.temperature=1", "kept_graph_tokens=600"],
         small: false,
     },
     Case {
         name: "90 wide, dropout",
         model: Model::Odd,
-        settings: &["loss.temperature=0.05", "kept_graph_tokens=600"],
+        settings: &["loss.temperature=1", "kept_graph_tokens=600"],
         small: false,
     },
     Case {
