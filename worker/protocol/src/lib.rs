@@ -7,8 +7,8 @@
 //!
 //! What else is expected of a rank:
 //! - only rank 0 writes to standard output, but for signs of life: for `train --events` one [`says::Event`] a line, for
-//!   `step`, `bench`, `doctor`, `measure`, `probe` and a `--dry-run` one JSON object, for the others what the user should
-//!   see;
+//!   `step`, `bench`, `doctor`, `measure`, `probe` and a `--dry-run` one JSON object, for the others what the user
+//!   should see;
 //! - an error is said once, on standard error, as `tercet-worker: rank 3/8 gpu07: …`, and the process ends with one of
 //!   [`tercet_configs::ExitCode`]'s codes (through `MPI_Abort` where there are several ranks);
 //! - with `encode --input -`, rank 0 has the standard input; the other ranks have none.

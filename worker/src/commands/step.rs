@@ -105,8 +105,8 @@ fn check_texts<'a>(
     Ok(())
 }
 
-/// The 2-norm of all numbers, added up in 64 bits: libtorch adds up a CPU's 32-bit numbers one after another, and is off
-/// by 3e-4 for ten million of them.
+/// The 2-norm of all numbers, added up in 64 bits: libtorch adds up a CPU's 32-bit numbers one after another, and is
+/// off by 3e-4 for ten million of them.
 fn norm(numbers: &Tensor) -> f64 {
     const AT_A_TIME: i64 = 1 << 20;
     let square = |part: &Tensor| part.to_kind(tch::Kind::Double).norm().double_value(&[]).powi(2);
