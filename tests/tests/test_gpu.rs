@@ -46,7 +46,7 @@ fn outcomes(place: &Place) -> (BTreeMap<String, String>, Value) {
 }
 
 /// Cases of the part `golden`, and those that `--small` does.
-const CASES: usize = 16;
+const CASES: usize = 15;
 const IN_SMALL: usize = 3;
 
 /// The steps that the part `golden` has compared on this GPU.
@@ -79,7 +79,8 @@ fn everything_runs_in_small_and_is_right() {
 
 #[test]
 fn every_case_and_run_that_a_card_is_compared_by_is_right() {
-    let Some(devices) = devices() else { return };
+    // A model as wide as large ones has products that count.
+    let Some(devices) = devices().map(|devices| devices.with("STAND_IN_LARGEST", "1e12")) else { return };
     let place = Place::new();
     let ended = on_stand_ins(&place, &devices, &["--only", "golden,training"], &[]).run();
     let (outcomes, report) = outcomes(&place);
