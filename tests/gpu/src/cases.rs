@@ -78,6 +78,11 @@ const fn nano(name: &'static str, settings: &'static [&'static str], small: bool
     Case { name, model: Model::Nano, settings, small }
 }
 
+/// One of a model whose own config.json has dropout.
+const fn dropped(name: &'static str, model: Model) -> Case {
+    Case { name, model, settings: &["loss.temperature=1", "kept_graph_tokens=600"], small: false }
+}
+
 /// All of them. Texts are cut into sub-batches in several ways, some graphs are kept, some computed again.
 pub const CASES: [Case; 15] = [
     nano("unified", &[], true),
@@ -102,18 +107,8 @@ pub const CASES: [Case; 15] = [
         settings: &["loss.preset=dense", "loss.temperature=0.05"],
         small: false,
     },
-    Case {
-        name: "1,024 wide, dropout",
-        model: Model::Broad,
-        settings: &["loss.temperature=1", "kept_graph_tokens=600"],
-        small: false,
-    },
-    Case {
-        name: "90 wide, dropout",
-        model: Model::Odd,
-        settings: &["loss.temperature=1", "kept_graph_tokens=600"],
-        small: false,
-    },
+    dropped("1,024 wide, dropout", Model::Broad),
+    dropped("90 wide, dropout", Model::Odd),
     Case {
         name: "RetroMAE",
         model: Model::Pretrained,
