@@ -59,7 +59,7 @@ pub use share::{Batch, Origin, RowId, Share};
 pub use special::SpecialTokens;
 pub use store::{
     DatasetMeta, DatasetWriter, FileMeta, Holds, LanguageMeta, Manifest, Shape, ShardMeta, SourceMeta, Store,
-    StoreSettings, StoreWriter, StoredRow, TokenRow, write_durably,
+    StoreSettings, StoreWriter, StoredRow, TokenRow, partial_of, write_durably,
 };
 pub use text_input::TextInput;
 pub use tokenize::{TextTokenizer, not_in_table};

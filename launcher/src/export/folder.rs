@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use tercet_configs::ExitCode;
+use tercet_sampler::partial_of;
 
 use super::tensors::Tensors;
 use crate::exit::Fail;
@@ -53,12 +54,10 @@ impl Export {
         if out.symlink_metadata().is_ok() && !is_empty(&out).with_context(|| about(&out))? {
             return self.compare(&out);
         }
-        let Some(name) = out.file_name() else {
+        if out.file_name().is_none() {
             return Err(Fail::new(ExitCode::Usage, format!("{} is no name of a new folder", out.display())).into());
-        };
-        let mut beside = name.to_owned();
-        beside.push(".tercet-partial");
-        let beside = out.with_file_name(beside);
+        }
+        let beside = partial_of(&out);
         if let Some(parent) = out.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             fs::create_dir_all(parent).with_context(|| about(parent))?;
         }

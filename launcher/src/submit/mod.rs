@@ -15,6 +15,7 @@ use std::process::Command;
 
 use anyhow::Context;
 use tercet_configs::{DeviceChoice, ExitCode, Recipe};
+use tercet_sampler::partial_of;
 
 use crate::args::Submit;
 use crate::exit::Fail;
@@ -109,7 +110,7 @@ fn keep(folder: &Path, text: &str) -> anyhow::Result<PathBuf> {
 
 /// Writes a file that is not there yet: whole, or not at all.
 fn write_new(file: &Path, text: &str) -> io::Result<()> {
-    let beside = file.with_extension("sh.partial");
+    let beside = partial_of(file);
     // A command that was killed has left it.
     let _ = fs::remove_file(&beside);
     if file.symlink_metadata().is_ok() {

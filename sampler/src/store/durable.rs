@@ -24,11 +24,13 @@ pub(super) fn partial(path: &Path) -> PathBuf {
     PathBuf::from(partial)
 }
 
-/// As [`partial`], in a folder that is the user's.
-fn partial_of_user(path: &Path) -> PathBuf {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".tercet-partial");
-    PathBuf::from(partial)
+/// Where every program writes a file or folder of the user's before it gets its name. Always of the same name: what a
+/// killed process left is written over.
+pub fn partial_of(path: &Path) -> PathBuf {
+    // Not of the path as it is typed, which may end with a slash.
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tercet-partial");
+    path.with_file_name(name)
 }
 
 /// Writes `bytes` to the file at `path`, in place of what it holds. A kill at any moment leaves the old content or the
@@ -41,7 +43,7 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if path.symlink_metadata().is_ok_and(|there| !there.file_type().is_file()) {
         return fs::write(path, bytes);
     }
-    let partial = partial_of_user(path);
+    let partial = partial_of(path);
     let mut file = File::create(&partial)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&partial, path));
     if written.is_err() {

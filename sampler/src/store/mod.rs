@@ -38,7 +38,7 @@ mod write;
 pub use begun::StoreSettings;
 pub use dataset::DatasetWriter;
 pub(crate) use durable::DurableFile;
-pub use durable::write_durably;
+pub use durable::{partial_of, write_durably};
 pub(crate) use manifest::check_name;
 pub use manifest::{DatasetMeta, FileMeta, Holds, LanguageMeta, Manifest, ShardMeta, SourceMeta};
 pub use read::Store;

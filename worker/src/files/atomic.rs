@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use tercet_sampler::PackedWriter;
+use tercet_sampler::{PackedWriter, partial_of};
 
 use super::error::CommandError;
 
@@ -156,13 +156,6 @@ pub fn remove_begun(path: &Path) -> Result<(), CommandError> {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(CommandError::file(&partial_of(path))(error)),
         _ => Ok(()),
     }
-}
-
-/// Where the file for `path` is written.
-pub(super) fn partial_of(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tercet-partial");
-    path.with_file_name(name)
 }
 
 /// Opens a file, which may be there, for this process alone.

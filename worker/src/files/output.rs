@@ -6,9 +6,9 @@ use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 use tercet_cluster::Collective;
-use tercet_sampler::unpacked_name;
+use tercet_sampler::{partial_of, unpacked_name};
 
-use super::atomic::{AtomicFile, commit_together, is_interrupted, partial_of};
+use super::atomic::{AtomicFile, commit_together, is_interrupted};
 use super::error::CommandError;
 
 /// Endings of formats that no command writes. A file with such a name would not be what the name says.

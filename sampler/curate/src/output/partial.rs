@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tercet_sampler::partial_of;
+
 /// A file or folder beside `path`. Always of the same name: what a killed process left is written over.
 #[derive(Debug)]
 pub struct Partial {
@@ -15,10 +17,7 @@ pub struct Partial {
 impl Partial {
     /// What will be at `path`.
     pub fn of(path: &Path) -> Self {
-        // Not of the path as it is typed, which may end with a slash.
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".tercet-partial");
-        Self { path: path.to_owned(), partial: path.with_file_name(name), is_named: false }
+        Self { path: path.to_owned(), partial: partial_of(path), is_named: false }
     }
 
     /// Where to write.
