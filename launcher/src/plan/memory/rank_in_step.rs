@@ -40,6 +40,9 @@ const MPI_BYTES: f64 = 10e6;
 /// them until the next step.
 const SIMILARITY_TILES: [f64; 2] = [5.0, 2.0];
 
+/// An element of a vector that is rounded to find winners by.
+const BF16_BYTES: f64 = 2.0;
+
 /// AdamW's temporaries on a GPU where libtorch's operations make the update, each of the elements that it updates at a
 /// time.
 const UPDATE_TEMPORARIES: f64 = 5.0;
@@ -88,10 +91,7 @@ impl RankInStep<'_> {
             part(PROGRAM, program),
             part("weights", weights),
             part("gradient", weights),
-            part(
-                "the encoder's bfloat16 weights",
-                if self.shape.compute_bytes < self.shape.element_bytes { weights / 2.0 } else { 0.0 },
-            ),
+            part("the encoder's bfloat16 weights", if self.computes_in_bf16() { weights / 2.0 } else { 0.0 }),
             part("AdamW's two moments", 2.0 * weights / if self.shards_state { self.world_size as f64 } else { 1.0 }),
             part("snapshot for checkpoints", snapshot),
             part("MPI", mpi),
@@ -136,9 +136,23 @@ impl RankInStep<'_> {
         if !self.shape.heads.multi_vector {
             return 0.0;
         }
-        let pairs = self.load.query_vectors.min(TILE_QUERY_VECTORS as f64) * self.load.passage_vectors;
+        let rows = self.load.query_vectors.min(TILE_QUERY_VECTORS as f64);
         let device = self.device as usize;
-        SIMILARITY_TILES[device] * self.e() * pairs.min(SIMILARITY_TILE_ELEMENTS[device] as f64)
+        let tile = (rows * self.load.passage_vectors).min(SIMILARITY_TILE_ELEMENTS[device] as f64);
+        SIMILARITY_TILES[device] * self.e() * tile + self.searched_vectors(tile / rows.max(1.0))
+    }
+
+    /// What a GPU finds winners by, beside what a CPU's tiles are counted with: the vectors of a tile's passages side by
+    /// side, which have `columns` similarities with a query vector; in bfloat16 those of the queries and of a block, too.
+    fn searched_vectors(&self, columns: f64) -> f64 {
+        let dim = self.shape.multi_vector_dim as f64;
+        match self.device {
+            Device::Cpu => 0.0,
+            Device::Cuda if self.computes_in_bf16() => {
+                BF16_BYTES * dim * (self.load.query_vectors + self.load.passage_vectors + columns)
+            }
+            Device::Cuda => self.e() * dim * columns,
+        }
     }
 
     /// e.
@@ -203,7 +217,7 @@ impl RankInStep<'_> {
             Device::Cpu => compute * (d + (2.0 * ffn).max(5.0 * d) + d),
             // At the second norm: input, queries, keys and values, attended twice, the first norm's input and result,
             // the feed-forward layer before and after its activation; the second norm's input, sum and result.
-            Device::Cuda => compute * (11.0 * d + 2.0 * ffn) + self.norm_temporaries(2.0) * d,
+            Device::Cuda => compute * (11.0 * d + 2.0 * ffn),
         };
         texts.tokens * layer.max(compute * d + self.e() * self.head_floats()) + 2.0 * self.probabilities(texts)
     }
@@ -214,7 +228,7 @@ impl RankInStep<'_> {
         let c = &self.shape.config;
         let (d, ffn, compute) = (c.hidden_size as f64, c.intermediate_size as f64, self.shape.compute_bytes as f64);
         let layer = compute * (3.0 * ffn + 3.0 * d);
-        let norm = (compute * 4.0 + self.norm_temporaries(3.0)) * d;
+        let norm = (compute * 4.0 + self.embedding_norm()) * d;
         let passing = texts.tokens * layer.max(norm).max(2.0 * self.e() * self.head_floats());
         passing.max(self.attention_backward(texts.tokens)) + 4.0 * self.probabilities(texts)
     }
@@ -245,8 +259,7 @@ impl RankInStep<'_> {
     /// Whether libtorch's flash kernel attends.
     fn flash_attends(&self) -> bool {
         let c = &self.shape.config;
-        let in_bf16 = self.shape.compute_bytes < self.shape.element_bytes;
-        in_bf16 && flash_takes(c.hidden_size / c.num_attention_heads)
+        self.computes_in_bf16() && flash_takes(c.hidden_size / c.num_attention_heads)
     }
 
     /// What attention holds once or more where no kernel serves it: on a GPU in float32, the probabilities of some
@@ -261,14 +274,14 @@ impl RankInStep<'_> {
         self.shape.compute_bytes as f64 * (heads * square).min(square.max(MOST_PROBABILITIES as f64))
     }
 
-    /// Bytes of a norm's numbers in float32, where a GPU computes the others in bfloat16: the sum and the result on the
-    /// way forward; on the way back the sum, and the gradients of both.
-    fn norm_temporaries(&self, num: f64) -> f64 {
-        if self.device == Device::Cuda && self.shape.compute_bytes < self.shape.element_bytes {
-            num * self.e()
-        } else {
-            0.0
-        }
+    /// Bytes per number of the embeddings' norm, which libtorch computes in float32 where a GPU computes layers in
+    /// bfloat16: on its way back the sum, and the gradients of sum and result. Layers' norms are kernels.
+    fn embedding_norm(&self) -> f64 {
+        if self.device == Device::Cuda && self.computes_in_bf16() { 3.0 * self.e() } else { 0.0 }
+    }
+
+    fn computes_in_bf16(&self) -> bool {
+        self.shape.compute_bytes < self.shape.element_bytes
     }
 
     /// The room in which NCCL's collectives on parts find parts of one length, as long as the largest bucket that needs
