@@ -3,6 +3,7 @@
 //! The rows are dealt to the ranks contiguously, so that the score matrices' rows are in the given order.
 
 use std::collections::BTreeMap;
+use std::slice;
 use std::sync::Arc;
 
 use tch::Tensor;
@@ -18,6 +19,7 @@ use crate::agreement::{compute_kind_of, kind_of, precision, same_weights};
 use crate::files::CommandError;
 use crate::machine::device::device_of;
 use crate::model::{M3Model, ModelOptions, Purpose};
+use crate::ops::norms::norms;
 use crate::step::contrastive::loss::hybrid;
 use crate::step::gradients;
 use crate::step::inspect::Unseen;
@@ -105,14 +107,6 @@ fn check_texts<'a>(
     Ok(())
 }
 
-/// The 2-norm of all numbers, added up in 64 bits: libtorch adds up a CPU's 32-bit numbers one after another, and is
-/// off by 3e-4 for ten million of them.
-fn norm(numbers: &Tensor) -> f64 {
-    const AT_A_TIME: i64 = 1 << 20;
-    let square = |part: &Tensor| part.to_kind(tch::Kind::Double).norm().double_value(&[]).powi(2);
-    numbers.flatten(0, -1).split(AT_A_TIME, 0).iter().map(square).sum::<f64>().sqrt()
-}
-
 fn report(
     model: &M3Model,
     outcome: &Outcome,
@@ -120,7 +114,7 @@ fn report(
     num_queries: usize,
     ranks: &dyn Collective,
 ) -> anyhow::Result<step::Report> {
-    let norm = |gradient: &Tensor| Some(norm(gradient));
+    let norm = |gradient: &Tensor| norms(slice::from_ref(gradient)).pop();
     let trained = model.parameters.named_grads().filter(|(name, _)| !name.starts_with("pooler."));
     let contrasted = match &outcome.told {
         Told::Contrastive(contrasted) => contrasted,

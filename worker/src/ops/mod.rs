@@ -20,6 +20,7 @@ pub mod inner_products;
 pub mod layer_norm;
 pub mod linear;
 pub mod matmul;
+pub mod norms;
 pub mod sums;
 #[cfg(test)]
 mod tests;

@@ -8,8 +8,8 @@ use tercet_cluster::{Collective, CollectiveError};
 use tercet_configs::OptimizerSection;
 
 use crate::model::Parameters;
+use crate::ops::norms::norms;
 use crate::step::reduce::{buckets, narrow, parts};
-use crate::tensors::libtorch::norms;
 
 /// The gradient's norm, and how it is clipped.
 #[derive(Debug, Clone, Copy, PartialEq)]

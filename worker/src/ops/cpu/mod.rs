@@ -11,6 +11,7 @@ pub mod dropout;
 pub mod gelu;
 pub mod inner_products;
 pub mod layer_norm;
+pub mod norm;
 mod number;
 mod product;
 mod slices;
