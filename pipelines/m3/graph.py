@@ -36,7 +36,7 @@ class Paper(Pipeline):
             **STORE,
             "rounds": int,
             "as_they_are": {...: str},
-            "mine": {"corpus": WORDS, "index": WORDS, "options": WORDS},
+            "mine": {"corpus": WORDS, "index": WORDS, "own_passages": WORDS, "options": WORDS},
         },
         "warmup": RUN,
         "stage3!": RUN,
@@ -73,12 +73,7 @@ class Paper(Pipeline):
         """Rounds of mining, each with the newest model, and after each a training run; the last one is stage 3."""
         model, rounds = "stage2", rows.get("rounds", 1)
         for number in range(1, rounds + 1):
-            files, mined = rows["files"], rows.get("mine")
-            if mined:
-                index = None
-                if "corpus" in mined:
-                    index = self.index(f"index{number}", model, mined["corpus"], mined.get("index", []))
-                files = self.mine(f"mine{number}", model, files, mined.get("options", []), index=index)
+            files = self.with_negatives(number, model, rows["files"], rows["mine"]) if "mine" in rows else rows["files"]
             files = {**files, **rows.get("as_they_are", {})}
             self.prepare(f"rows{number}", [], {"files": files, "options": rows.get("options", [])})
             if number < rounds:
@@ -88,3 +83,20 @@ class Paper(Pipeline):
                 model = f"warmup{number}"
             else:
                 self.train("stage3", f"rows{number}", stage3, after=model)
+
+    def with_negatives(self, number, model, files, mine):
+        """The files of rows with negatives that the model finds: in the corpus, or, for sets of another kind than it
+        (long documents), among the passages of their own rows."""
+        apart = {name: files[name] for name in mine.get("own_passages", []) if name in files}
+        for name in mine.get("own_passages", []):
+            if name not in files:
+                self.refuse(f"rows.mine.own_passages: there is no set {name!r} in rows.files: {choices(files)}")
+        together = {name: file for name, file in files.items() if name not in apart}
+        options, index, found = mine.get("options", []), None, {}
+        if together and "corpus" in mine:
+            index = self.index(f"index{number}", model, mine["corpus"], mine.get("index", []))
+        if together:
+            found = self.mine(f"mine{number}", model, together, options, index=index)
+        if apart:
+            found |= self.mine(f"mine_own{number}", model, apart, options)
+        return found

@@ -142,7 +142,8 @@ class Planner:
 
     def search_columns(self, stage):
         """Of an index the encoding; of mining the products; of an evaluation index and candidates."""
-        name = stage.name.replace("mine", "index", 1) if stage.kind == "mine" else stage.name
+        # Without an index it makes one, of what it searches.
+        name = stage.name.replace("mine", "index", 1) if "--index" in stage.words else stage.name
         if stage.kind == "eval":
             suites = [suite["name"] for suite in self.pipeline.config["eval"]["suites"]]
             name = max((suite for suite in suites if stage.name.endswith(f"_{suite}")), key=len)

@@ -21,6 +21,7 @@ use tercet_fixtures::{ModelConfig, RecipeBuilder};
 use tercet_tests::place::Place;
 use tercet_tests::program::Tercet;
 use tercet_tests::stand_in::{Counts, StandIn};
+use tercet_tests::text_scene::TextScene;
 
 use super::ranks::over;
 
@@ -187,6 +188,22 @@ impl Bench {
         Counts::read(&path("counts"))
     }
 
+    /// What a step of RetroMAE asks for, of eight texts of one length in one sub-batch.
+    fn pretraining(&self) -> Counts {
+        let words = |i: usize| (0..LEN).map(move |j| format!("w{}", 4 + (i * 5 + j * j) % 90));
+        let scene = TextScene::of((0..48).map(|i| words(i).collect::<Vec<_>>().join(" ")));
+        let [three, two] = [3, 2].map(|steps| {
+            let recipe = scene.recipe(steps).set("precision", "bf16").set("checkpoint.every_steps", 0);
+            // The gap is measured in no step that counts.
+            let recipe = recipe.set("sub_batch_tokens", MOST_TOKENS).set("pretrain.gap_every", 1000);
+            let (run, counts) = (format!("run-{steps}"), scene.place.path(&format!("counts-{steps}")));
+            let device = self.device.clone().with("STAND_IN_COUNTS", &counts);
+            device.under(scene.train(&recipe, &run, 1)).succeed();
+            Counts::read(&counts)
+        });
+        three.less(&two)
+    }
+
     /// The parts of a step, each by itself.
     fn parts(&self) -> Vec<(&'static str, Counts)> {
         let plain = self.step(PLAIN);
@@ -201,6 +218,7 @@ impl Bench {
             ("layer forward", forward),
             ("sub-batch", self.step(Step { sub_batches: 2, ..PLAIN }).less(&plain)),
             ("step of stage 3", self.step(Step { texts: STAGE_3, ..PLAIN })),
+            ("step of pre-training", self.pretraining()),
             ("step of two ranks", self.step(Step { ranks: 2, ..PLAIN })),
             ("step of two ranks over mpi", self.step(Step { ranks: 2, backend: "mpi", ..PLAIN })),
             ("checkpoint", self.checkpoint(PLAIN)),
