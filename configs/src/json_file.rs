@@ -1,5 +1,6 @@
 //! Reads the small JSON files of a model's folder, with errors that say what a file evidently is.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -76,8 +77,14 @@ pub(crate) fn read_json(path: &Path) -> Result<Value, ModelFolderError> {
 /// # Errors
 /// The file cannot be read, or is not JSON.
 pub fn read_json_if_there(path: &Path) -> Result<Option<Value>, ModelFolderError> {
-    // A dangling link counts as existing, and is an error.
-    if path.symlink_metadata().is_ok() { read_json(path).map(Some) } else { Ok(None) }
+    if is_there(path) { read_json(path).map(Some) } else { Ok(None) }
+}
+
+/// Whether something is at `path`, or may be there, where that may not be asked: opening it says so. A dangling link
+/// counts as existing.
+pub(crate) fn is_there(path: &Path) -> bool {
+    let absent = [ErrorKind::NotFound, ErrorKind::NotADirectory];
+    path.symlink_metadata().err().is_none_or(|error| !absent.contains(&error.kind()))
 }
 
 #[cfg(test)]

@@ -43,6 +43,12 @@ const OTHERS: [(&str, &str); 10] = [
     (".incomplete", "a download that was interrupted"),
 ];
 
+/// What PEFT writes beside an adapter's weights.
+const ADAPTER: &str = "adapter_config.json";
+
+const OF_ADAPTER: &str = "the folder is an adapter's (LoRA), which is not read: merge it into its base model \
+                          (merge_and_unload in PEFT) and save that";
+
 /// Folders of other programs' weights.
 const OTHER_FOLDERS: [(&str, &str); 2] = [("onnx", "ONNX"), ("openvino", "OpenVINO's")];
 
@@ -66,11 +72,10 @@ impl WeightFiles {
     /// There are no weights, and the error says what is there instead; or the index cannot be followed, and the error
     /// names the missing files.
     pub fn find(dir: &Path) -> Result<Self, ModelFolderError> {
-        let adapter = dir.join("adapter_config.json");
+        let adapter = dir.join(ADAPTER);
         if adapter.symlink_metadata().is_ok() {
             // transformers would ignore the weights beside it and apply it to those of its base model.
-            let reason = "the folder is an adapter's (LoRA), which is not read: merge it into its base model \
-                          (merge_and_unload in PEFT) and save that, or move this file away if the weights beside it are whole";
+            let reason = format!("{OF_ADAPTER}, or move this file away if the weights beside it are whole");
             return Err(ModelFolderError::new(&adapter, reason));
         }
         for (whole, index, format) in STANDARD {
@@ -166,6 +171,17 @@ fn none_here(dir: &Path) -> String {
         "no weights here: model.safetensors or pytorch_model.bin, whole or in shards with an index, are read (save_pretrained \
          writes them); {seen}"
     )
+}
+
+/// What a folder without a config.json is by the names in it: an adapter's, or of another program's weights.
+pub(crate) fn of_another_kind(dir: &Path) -> Option<String> {
+    if dir.join(ADAPTER).symlink_metadata().is_ok() {
+        return Some(OF_ADAPTER.into());
+    }
+    let names = std::fs::read_dir(dir).ok()?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut known: Vec<String> = names.filter_map(|name| Some(format!("{name} is {}", other(&name)?))).collect();
+    known.sort();
+    known.into_iter().next()
 }
 
 fn other(name: &str) -> Option<&'static str> {

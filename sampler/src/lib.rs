@@ -16,6 +16,7 @@ mod columns;
 mod deal;
 mod error;
 mod eval_folder;
+mod guarded;
 mod identity;
 mod layout;
 mod lines;
@@ -32,10 +33,10 @@ mod text_input;
 mod tokenize;
 
 pub use batch::{DealtBatch, ShareLens, deal_batch, deal_global, read_dealt, read_share};
-pub use columns::guarded;
 pub use deal::{Deal, contiguous_share, deal, text_cost};
 pub use error::{PrepareError, RowError, StoreError, TokenizeError};
 pub use eval_folder::{EvalFolder, NamedBy, check_evaluation};
+pub use guarded::guarded;
 pub use identity::{TextIds, text_id};
 pub use layout::{SubBatchLayout, SubBatchLimit, lay_out};
 pub use lines::{

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use serde_json::{Value, json};
 use tercet_configs::ExitCode;
 use tercet_sampler::{SpecialTokens, TextInput, TextTokenizer, not_in_table};
 
@@ -49,9 +50,42 @@ fn the_hash_is_the_files() {
     let hash = |bytes: &[u8]| blake3::hash(bytes).to_hex().to_string();
     let bytes = std::fs::read(&path).unwrap();
     assert_eq!(TextTokenizer::load(&path).unwrap().hash(), hash(&bytes));
-    let marked = ["\u{feff}".as_bytes(), &bytes].concat();
-    std::fs::write(&path, &marked).unwrap();
-    assert_eq!(TextTokenizer::load(&path).unwrap().hash(), hash(&marked));
+    // A checkpoint's copy has no byte order mark.
+    std::fs::write(&path, ["\u{feff}".as_bytes(), &bytes].concat()).unwrap();
+    assert_eq!(TextTokenizer::load(&path).unwrap().hash(), hash(&bytes));
+}
+
+#[test]
+fn what_the_library_gives_up_on_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = crate::word_tokenizer::write(dir.path());
+    let good: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let refused = |part: &str, value: Value| {
+        let mut json = good.clone();
+        json[part] = value;
+        std::fs::write(&path, json.to_string()).unwrap();
+        let error = TextTokenizer::load(&path).unwrap_err();
+        assert!(error.to_string().contains("tokenizer.json: not a tokenizer.json: "), "{error}");
+        assert_eq!(error.exit_code(), ExitCode::Data);
+    };
+    refused("normalizer", json!({"type": "Precompiled", "precompiled_charsmap": null}));
+    let mut undeclared = good["post_processor"].clone();
+    undeclared["special_tokens"].as_object_mut().unwrap().remove("<s>");
+    refused("post_processor", undeclared);
+    let merges = json!({"type": "BPE", "vocab": {"<unk>": 0, "a": 1, "b": 2}, "merges": ["a b"], "unk_token": "<unk>"});
+    refused("model", merges);
+}
+
+#[test]
+fn token_types_other_than_the_first_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = crate::word_tokenizer::write(dir.path());
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut json: Value = serde_json::from_str(&text).unwrap();
+    json["post_processor"]["single"][1]["Sequence"]["type_id"] = 1.into();
+    std::fs::write(&path, json.to_string()).unwrap();
+    let error = TextTokenizer::load(&path).unwrap_err();
+    assert!(error.to_string().contains("tokens of a single text the type 1, and only type 0 is supported"), "{error}");
 }
 
 #[test]

@@ -13,8 +13,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::json_file::{ModelFolderError, read_json};
+use crate::json_file::{ModelFolderError, is_there, read_json};
 use crate::purpose::Purpose;
+use crate::weight_files::of_another_kind;
 use family::{FAMILIES, Family};
 use keys::Keys;
 use refused::refuse_other_models;
@@ -65,7 +66,7 @@ impl EncoderConfig {
     /// The file is unreadable, the architecture or activation is not supported, or sizes do not fit.
     pub fn load(path: &Path) -> Result<Self, ModelFolderError> {
         let fail = |reason: String| ModelFolderError::new(path, reason);
-        if path.symlink_metadata().is_err() {
+        if !is_there(path) {
             return Err(fail(missing(path)));
         }
         match read_json(path)? {
@@ -195,7 +196,8 @@ fn missing(path: &Path) -> String {
     } else if let Some(snapshot) = snapshot() {
         format!("no such file: the model seems to be in {}", snapshot.path().display())
     } else {
-        "no such file: a model's folder has config.json, its weights and tokenizer.json".into()
+        let kind = of_another_kind(dir).map(|kind| format!("; {kind}")).unwrap_or_default();
+        format!("no such file: a model's folder has config.json, its weights and tokenizer.json{kind}")
     }
 }
 

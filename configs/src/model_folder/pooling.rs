@@ -26,7 +26,7 @@ pub(super) enum StoredPooling {
     Other(ModelFolderError),
 }
 
-/// The pooling in a pooling's config.json. Without any mode it is the mean, as in sentence-transformers.
+/// The pooling in a pooling's config.json. In sentence-transformers the mean is on unless its key says otherwise.
 pub(super) fn stored_pooling(path: &Path, json: &Value) -> Result<StoredPooling, ModelFolderError> {
     let fail = |reason: String| ModelFolderError::new(path, reason);
     let flag = |key: &str, default: bool| match json.get(key) {
@@ -43,7 +43,7 @@ pub(super) fn stored_pooling(path: &Path, json: &Value) -> Result<StoredPooling,
         Some(other) => return Err(fail(format!("pooling_mode is {other}: a mode's name is expected"))),
         None => {
             for (key, mode) in POOLING_FLAGS {
-                if flag(key, false)? {
+                if flag(key, mode == "mean")? {
                     modes.push(mode.into());
                 }
             }

@@ -4,7 +4,6 @@
 //! asks for are not decoded.
 
 mod folder;
-mod guarded;
 pub(crate) mod json;
 pub(crate) mod values;
 
@@ -22,9 +21,9 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::error::RowError;
+use crate::guarded::guarded;
 use crate::lines::CountingFile;
 pub(crate) use folder::files_of;
-pub use guarded::guarded;
 
 /// The number of Parquet rows that are decoded together.
 const ROWS_PER_BATCH: usize = 1024;

@@ -117,7 +117,7 @@ mod tests {
     fn what_is_written_takes_the_place_of_what_was_there_and_of_what_was_left() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("plan.json");
-        fs::write(partial_of_user(&path), "half of an earlier attempt, longer than the new one").unwrap();
+        fs::write(partial_of(&path), "half of an earlier attempt, longer than the new one").unwrap();
         for text in ["first", "second"] {
             write_durably(&path, text.as_bytes()).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), text);

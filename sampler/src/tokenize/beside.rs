@@ -15,6 +15,9 @@ use super::stated::Stated;
 /// transformers' classes that take tokenizer.json as it is.
 const AS_IT_IS: [&str; 2] = ["PreTrainedTokenizerFast", "TokenizersBackend"];
 
+/// Where files beside a tokenizer.json list tokens that they add.
+const ADDED: [&str; 3] = ["added_tokens_decoder", "additional_special_tokens", "extra_special_tokens"];
+
 /// What to do where the two files differ.
 const REMEDY: &str = "transformers follows tokenizer_config.json, and texts are tokenised here as tokenizer.json says: \
                       correct the one that is not what the model was trained with, or have transformers write both, as \
@@ -41,6 +44,47 @@ pub(super) fn check_beside(tokenizer_json: &Path, stated: &Stated) -> Result<(),
     differing.map_or(Ok(()), |(key, part)| {
         contradicted(format!("{key} is {}, and {part} of tokenizer.json says otherwise: {REMEDY}", config[key]))
     })
+}
+
+/// Checks that the tokenizer at `tokenizer_json`, which is `stated`, has the tokens that files beside it add. To
+/// transformers a token is one that is found in a text before all else if any of these files says so.
+///
+/// # Errors
+/// The file with the token that tokenizer.json does not add, or a file that cannot be read.
+pub(super) fn check_added(tokenizer_json: &Path, stated: &Stated) -> Result<(), ModelFolderError> {
+    let read = |name: &str| {
+        let path = tokenizer_json.with_file_name(name);
+        let json = read_json_if_there(&path)?.unwrap_or_default();
+        Ok::<_, ModelFolderError>((path, json))
+    };
+    let mut files = vec![read("tokenizer_config.json")?];
+    if files[0].1.get("added_tokens_decoder").is_none() {
+        files.push(read("special_tokens_map.json")?);
+        let (path, tokens) = read("added_tokens.json")?;
+        // Tokens are its keys.
+        let tokens: Vec<&String> = tokens.as_object().into_iter().flat_map(|tokens| tokens.keys()).collect();
+        files.push((path, serde_json::json!({ ADDED[0]: tokens })));
+    }
+    for (path, json) in &files {
+        let lacking = ADDED.iter().flat_map(|key| contents(&json[key])).find(|token| !stated.adds(token));
+        if let Some(token) = lacking {
+            let reason = format!(
+                "adds the token {token:?}, which is no added token of tokenizer.json: transformers adds it, and texts are \
+                 tokenised here as tokenizer.json says: have transformers write both, as with \
+                 AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR), or take it out here if the model was trained \
+                 without"
+            );
+            return Err(ModelFolderError::new(path, reason));
+        }
+    }
+    Ok(())
+}
+
+/// The tokens in a list or in an object's values, each by itself or as `content`.
+fn contents(tokens: &Value) -> impl Iterator<Item = &str> {
+    let listed = tokens.as_array().into_iter().flatten();
+    let named = tokens.as_object().into_iter().flat_map(|tokens| tokens.values());
+    listed.chain(named).filter_map(|token| token.as_str().or_else(|| token["content"].as_str()))
 }
 
 /// Refuses the left side, which tokenizer_config.json states, or else tokenizer.json in its part `what`.
@@ -235,6 +279,35 @@ mod tests {
         let parts = json!({"model": {"type": "BPE"}, "pre_tokenizer": bytes(false)});
         let as_it_is = json!({"add_prefix_space": true, "tokenizer_class": "TokenizersBackend"});
         assert_eq!(said(&parts, &as_it_is, &json!({})), None);
+    }
+
+    #[test]
+    fn a_token_that_only_a_file_beside_adds_is_refused_by_its_file() {
+        let parts = json!({"model": {}, "added_tokens": [{"id": 0, "content": "[A]"}]});
+        let stated: Stated = serde_json::from_value(parts).unwrap();
+        let said = |files: &[(&str, Value)]| {
+            let dir = tempfile::tempdir().unwrap();
+            files.iter().for_each(|(name, json)| std::fs::write(dir.path().join(name), json.to_string()).unwrap());
+            check_added(&dir.path().join("tokenizer.json"), &stated).err().map(|error| error.to_string())
+        };
+        let config = "tokenizer_config.json";
+        for token in ["[A]", "[B]"] {
+            for (name, json) in [
+                (config, json!({"added_tokens_decoder": {"0": {"content": token, "special": true}}})),
+                (config, json!({"additional_special_tokens": [token]})),
+                (config, json!({"extra_special_tokens": {"image": {"content": token}}})),
+                ("special_tokens_map.json", json!({"additional_special_tokens": [{"content": token}]})),
+                ("added_tokens.json", json!({token: 0})),
+            ] {
+                let said = said(&[(name, json)]);
+                assert_eq!(said.is_some(), token == "[B]", "{name} {said:?}");
+                assert!(said.is_none_or(|said| said.contains(name) && said.contains("\"[B]\"")));
+            }
+        }
+        // The newer file stands for the older two.
+        let newer = (config, json!({"added_tokens_decoder": {"0": {"content": "[A]"}}}));
+        assert_eq!(said(&[newer, ("added_tokens.json", json!({"[B]": 1}))]), None);
+        assert_eq!(said(&[]), None);
     }
 
     #[test]

@@ -20,9 +20,10 @@ use rayon::prelude::*;
 use tokenizers::{ModelWrapper, Tokenizer};
 
 use crate::error::TokenizeError;
+use crate::guarded::guarded;
 use crate::lines::evident;
 use crate::special::SpecialTokens;
-use beside::check_beside;
+use beside::{check_added, check_beside};
 pub(crate) use memo::Memo;
 use pipeline::Pipeline;
 use stated::Stated;
@@ -58,24 +59,24 @@ impl TextTokenizer {
             Some(slow) => TokenizeError::Slow { path: path.to_owned(), slow },
             None => TokenizeError::Read { path: path.to_owned(), source },
         })?;
-        // Editors on Windows put a mark before a file; the hash still covers the whole file.
+        // Editors on Windows put a mark before a file, which a checkpoint's copy lacks.
         let json = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
         let not_one =
             |e: &dyn fmt::Display| invalid(evident(&bytes).unwrap_or_else(|| format!("not a tokenizer.json: {e}")));
-        let mut tokenizer =
-            Tokenizer::from_bytes(json).map_err(|e| match is_slow(path) && evident(&bytes).is_none() {
-                true => TokenizeError::Vocabulary { path: path.to_owned() },
-                false => not_one(&e),
-            })?;
+        let read = guarded(|| Tokenizer::from_bytes(json).map_err(|e| e.to_string()));
+        let mut tokenizer = read.map_err(|e| match is_slow(path) && evident(&bytes).is_none() {
+            true => TokenizeError::Vocabulary { path: path.to_owned() },
+            false => not_one(&e),
+        })?;
         let file: Stated = serde_json::from_slice(json).map_err(|e| not_one(&e))?;
         file.check_ids(&tokenizer).map_err(invalid)?;
-        check_beside(path, &file).map_err(TokenizeError::Otherwise)?;
+        check_beside(path, &file).and_then(|()| check_added(path, &file)).map_err(TokenizeError::Otherwise)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| invalid(e.to_string()))?;
         let special = special_tokens(&tokenizer, file.unknown_token(&tokenizer).as_deref()).map_err(invalid)?;
         let pipeline = Pipeline::of(json);
         let joins_at_spaces = joined::joins_at_spaces(&file.normalizer, &file.pre_tokenizer);
-        Ok(Self { tokenizer, pipeline, special, joins_at_spaces, hash: blake3::hash(&bytes).to_hex().to_string() })
+        Ok(Self { tokenizer, pipeline, special, joins_at_spaces, hash: blake3::hash(json).to_hex().to_string() })
     }
 
     /// The text's token ids, without special tokens and not cut.
@@ -86,8 +87,8 @@ impl TextTokenizer {
         if let Some(tokens) = self.pipeline.as_ref().and_then(|pipeline| pipeline.encode(text)) {
             return Ok(tokens);
         }
-        let encoding =
-            self.tokenizer.encode_fast(text, false).map_err(|e| TokenizeError::Encode { reason: e.to_string() })?;
+        let encoded = guarded(|| self.tokenizer.encode_fast(text, false).map_err(|e| e.to_string()));
+        let encoding = encoded.map_err(|reason| TokenizeError::Encode { reason })?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -150,7 +151,7 @@ impl TextTokenizer {
         &self.special
     }
 
-    /// BLAKE3 of the file, in hex.
+    /// BLAKE3 of the file, in hex, but for a byte order mark.
     pub fn hash(&self) -> &str {
         &self.hash
     }

@@ -50,6 +50,11 @@ impl Stated {
         check_post_processor(&self.post_processor, tokenizer)
     }
 
+    /// Whether the file has this as an added token, which is found in a text before all else.
+    pub(super) fn adds(&self, token: &str) -> bool {
+        self.added_tokens.as_array().into_iter().flatten().any(|added| added["content"] == token)
+    }
+
     /// Whether the model is WordPiece, as BERT's is.
     pub(super) fn is_word_piece(&self) -> bool {
         self.model.kind.is_null() || self.model.kind == "WordPiece"
@@ -80,7 +85,15 @@ fn check_post_processor(processor: &Value, tokenizer: &Tokenizer) -> Result<(), 
                 let pairs = tokens.into_iter().flatten().zip(ids.into_iter().flatten());
                 pairs.into_iter().try_for_each(|(token, id)| check(tokenizer, part, token, id))?;
             }
-            Ok(())
+            let single = processor["single"].as_array().into_iter().flatten();
+            let types = single.filter_map(|piece| piece.as_object()?.values().next()?["type_id"].as_u64());
+            match types.into_iter().find(|&kind| kind != 0) {
+                Some(kind) => Err(format!(
+                    "its post_processor gives tokens of a single text the type {kind}, and only type 0 is supported: set \
+                     type_id to 0 in \"single\", if that is what the model was trained with"
+                )),
+                None => Ok(()),
+            }
         }
         _ => Ok(()),
     }

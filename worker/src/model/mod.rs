@@ -97,7 +97,8 @@ impl M3Model {
     /// What sub-batches need to know of the model.
     pub fn framing(&self) -> Framing {
         let (device, kind) = (self.parameters.flat.device(), self.parameters.compute_kind());
-        Framing { device, kind }
+        let uncounted = (self.config.first_position() > 0).then_some(i64::from(self.special.pad));
+        Framing { device, kind, uncounted }
     }
 
     /// Widths of a dense and of a multi-vector representation; 0 without that head.

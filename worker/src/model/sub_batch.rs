@@ -117,6 +117,9 @@ pub struct Framing {
     pub device: Device,
     /// The type that attention computes in.
     pub kind: Kind,
+    /// The padding token, where positions are counted from its id, as RoBERTa's family does: written in a text it has
+    /// the position of padding, and those behind it are counted as if it were not there.
+    pub uncounted: Option<i64>,
 }
 
 /// A list of texts, cut into sub-batches as [`lay_out`] says.
@@ -234,7 +237,14 @@ impl Builder {
             self.vector_target.extend((whole.vector[i]..whole.vector[i + 1]).map(|k| k as i64));
         }
         self.ids.extend_from_slice(&text.ids);
-        self.positions.extend(0..text.ids.len() as i64);
+        match whole.framing.uncounted.filter(|padding| text.ids.contains(padding)) {
+            None => self.positions.extend(0..text.ids.len() as i64),
+            Some(padding) => {
+                let mut counted = 0..;
+                let place = |&id: &i64| if id == padding { -1 } else { counted.next().unwrap_or_default() };
+                self.positions.extend(text.ids.iter().map(place));
+            }
+        }
     }
 
     /// A text's distinct tokens, whose weights begin at `first` in the whole list's.
@@ -281,9 +291,22 @@ mod tests {
     fn cut_all(lens: &[usize], tokens: usize) -> Vec<SubBatch> {
         let ids = |n: usize| (0..n as i64).map(|t| if t == 0 { 0 } else { 4 + t % 3 }).collect();
         let texts: Vec<TextInput> = lens.iter().map(|&n| TextInput::new(ids(n), &SPECIAL)).collect();
-        let framing = Framing { device: Device::Cpu, kind: Kind::Float };
+        let framing = Framing { device: Device::Cpu, kind: Kind::Float, uncounted: Some(i64::from(SPECIAL.pad)) };
         let limit = SubBatchLimit { tokens, texts: 0 };
         SubBatches::new(&texts, limit, framing, Heads::ALL).iter().collect()
+    }
+
+    #[test]
+    fn padding_that_is_written_in_a_text_is_not_counted() {
+        let texts = [TextInput::new(vec![0, 5, 1, 6, 2], &SPECIAL), TextInput::new(vec![0, 5, 6, 2], &SPECIAL)];
+        let positions = |uncounted| {
+            let framing = Framing { device: Device::Cpu, kind: Kind::Float, uncounted };
+            let limit = SubBatchLimit { tokens: 100, texts: 0 };
+            let sub_batch = SubBatches::new(&texts, limit, framing, Heads::ALL).build(0);
+            Vec::<i64>::try_from(sub_batch.positions).unwrap()
+        };
+        assert_eq!(positions(Some(1)), [0, 1, -1, 2, 3, 0, 1, 2, 3]);
+        assert_eq!(positions(None), [0, 1, 2, 3, 4, 0, 1, 2, 3]);
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::model::heads::{HEADS, head_of};
 use crate::model::pretraining::{PRETRAINING_FILES, is_of_pretraining};
 use crate::model::{M3Model, ModelError};
 
+/// What editors on Windows put before a text.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// The contents of a model's directory besides the weights. The source files are read once, so that exports do not need
 /// them later: they may lie in a checkpoint that has been deleted since the run resumed from it.
 #[derive(Debug, Clone)]
@@ -44,7 +47,11 @@ impl M3Model {
         let sources = file.map(|file| (file, "tokenizer.json")).into_iter().chain(beside);
         let tokenizer = sources.filter(|(source, _)| source.exists()).map(|(source, name)| {
             let fail = |reason: String| ModelError::File { path: source.clone(), reason };
-            let bytes = fs::read(&source).map_err(|e| fail(e.to_string()))?;
+            let mut bytes = fs::read(&source).map_err(|e| fail(e.to_string()))?;
+            // Other programs take no byte order mark.
+            if bytes.starts_with(BYTE_ORDER_MARK) {
+                bytes.drain(..BYTE_ORDER_MARK.len());
+            }
             match in_its_place(&bytes) {
                 // An empty file may be meant so.
                 Some(instead) if !bytes.is_empty() => Err(fail(instead.into())),

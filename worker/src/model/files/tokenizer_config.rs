@@ -1,10 +1,10 @@
 //! The tokenizer_config.json of an exported model: without it, or with too little in it, other programs' loaders read
 //! the same tokenizer.json as another tokenizer.
 
-use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use tercet_configs::read_json_if_there;
 use tercet_sampler::SpecialTokens;
 
 /// The tokenizer_config.json that `dir` needs, unless it has that already; none where there is no tokenizer.json.
@@ -16,7 +16,7 @@ use tercet_sampler::SpecialTokens;
 /// - Every special token that the lexical head leaves out is named, and the mask token where there is one. BERT's files
 ///   name the last one `sep_token` only; FlagEmbedding wants an `eos_token` and cannot score pairs without.
 pub(super) fn completed(dir: &Path, special: &SpecialTokens, max_len: usize) -> Option<Value> {
-    let read = |name: &str| serde_json::from_slice::<Value>(&fs::read(dir.join(name)).ok()?).ok();
+    let read = |name: &str| read_json_if_there(&dir.join(name)).ok().flatten();
     let found = read("tokenizer_config.json").filter(Value::is_object);
     let mut config = found
         .clone()
@@ -44,6 +44,8 @@ pub(super) fn completed(dir: &Path, special: &SpecialTokens, max_len: usize) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const SPECIAL: SpecialTokens = SpecialTokens { cls: 1, eos: 2, pad: 0, unk: 3, mask: None };

@@ -192,7 +192,7 @@ impl Gathered {
     fn refuse_strays(&self, path: &Path) -> Result<(), ModelError> {
         let Some(first) = self.strays.first() else { return Ok(()) };
         let why = self.strays.iter().find_map(|name| names::why_no_place(&names::bare(name), self.num_layers));
-        let why = why.unwrap_or_else(|| {
+        let why = why.or_else(|| self.under_a_prefix()).unwrap_or_else(|| {
             format!("is the model more than config.json says? take them out if it computes the same without {first}")
         });
         let listed: Vec<&str> = self.strays.iter().take(LISTED).map(String::as_str).collect();
@@ -202,6 +202,21 @@ impl Gathered {
         };
         let reason = format!("no part of the model has a place for {}{more}: {why}", listed.join(", "));
         Err(ModelError::File { path: path.to_owned(), reason })
+    }
+
+    /// What to do about a prefix without which strays would have a place.
+    fn under_a_prefix(&self) -> Option<String> {
+        let prefix = |name: &String| {
+            let cuts = name.match_indices('.').map(|(at, _)| name.split_at(at + 1));
+            cuts.into_iter()
+                .find(|(_, rest)| self.places.contains(&(self.place_of)(rest)))
+                .map(|(prefix, _)| prefix.to_owned())
+        };
+        let prefix = self.strays.iter().find_map(prefix)?;
+        Some(format!(
+            "{prefix:?} stands before names that the model has: save the state dict without it, or without these tensors \
+             if they are another copy"
+        ))
     }
 }
 

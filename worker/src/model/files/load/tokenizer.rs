@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tercet_configs::{EncoderConfig, ModelFolder, in_its_place};
+use tercet_configs::{EncoderConfig, ModelFolder, in_its_place, read_json_if_there, unreadable};
 use tercet_sampler::{SpecialTokens, TextTokenizer, TokenizeError};
 
 use crate::model::{ModelError, Purpose};
@@ -21,7 +21,7 @@ pub(super) fn special_tokens(
     if let Some(path) = named.or_else(|| folder.file("tokenizer.json")) {
         let mut head = Vec::new();
         let read = std::fs::File::open(&path).and_then(|file| file.take(512).read_to_end(&mut head));
-        read.map_err(|e| file(&path, e.to_string()))?;
+        read.map_err(|e| file(&path, unreadable(&path, &e)))?;
         if let Some(instead) = in_its_place(&head) {
             return Err(file(&path, instead.into()));
         }
@@ -91,6 +91,5 @@ fn lower_cases(path: &Path) -> bool {
             _ => false,
         }
     }
-    let json = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-    json.is_some_and(|json| lowers(&json["normalizer"]))
+    read_json_if_there(path).ok().flatten().is_some_and(|json| lowers(&json["normalizer"]))
 }

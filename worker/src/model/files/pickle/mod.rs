@@ -153,7 +153,10 @@ fn what_else(head: &[u8]) -> Option<&'static str> {
              torch.save(torch.load(FILE), FILE)",
         )
     } else if head.get(8) == Some(&b'{') {
-        Some("seems to be a safetensors file, not torch.save's: give it the ending .safetensors")
+        Some(
+            "seems to be a safetensors file, not torch.save's: name a whole model's model.safetensors; save a head's with \
+             torch.save(safetensors.torch.load_file(FILE), FILE)",
+        )
     } else if head.starts_with(b"\x80") {
         Some("is a pickle but not a file of torch.save: save the state dict with torch.save")
     } else {

@@ -1,5 +1,5 @@
-//! Turns panics of others' decoders into errors. Those of Arrow and Parquet panic on some damaged files, and a parser
-//! of HTML on some pages.
+//! Turns panics of others' readers into errors. Those of Arrow and Parquet panic on some damaged files, that of
+//! tokenizer.json on some parts that it cannot use, and a parser of HTML on some pages.
 //!
 //! The state that a panic leaves behind is discarded. Such panics are not printed: a hook, set once, checks a flag of
 //! the thread.
@@ -27,12 +27,12 @@ pub fn guarded<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, Strin
             }
         }));
     });
-    IS_GUARDED.set(true);
+    let outside = IS_GUARDED.replace(true);
     let decoded = catch_unwind(AssertUnwindSafe(decode));
-    IS_GUARDED.set(false);
+    IS_GUARDED.set(outside);
     decoded.unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        Err(format!("the decoder gave up: {}", message.unwrap_or("no reason given")))
+        Err(format!("the reader gave up: {}", message.unwrap_or("no reason given")))
     })
 }
 
@@ -44,7 +44,7 @@ mod tests {
     fn a_panic_is_an_error_and_the_next_one_is_a_panic_again() {
         assert_eq!(guarded(|| Ok(1)), Ok(1));
         let error = guarded::<()>(|| panic!("bad {}", 7)).unwrap_err();
-        assert_eq!(error, "the decoder gave up: bad 7");
+        assert_eq!(error, "the reader gave up: bad 7");
         assert!(!IS_GUARDED.get());
     }
 }
