@@ -10,6 +10,12 @@ use crate::recipe::{Backend, DeviceChoice, LossPreset, LossSection, PretrainSect
 /// Mask sets of a text: with more, each row of the decoder could as well have its own.
 const MOST_MASK_SETS: usize = 4096;
 
+/// Thirty years: what is longer is a slip, and some is longer than a duration can be.
+const MOST_SECS: f64 = 1e9;
+
+/// Rows of a table of positions, and of the multi-vector head, at most: far beyond what any memory holds of a model.
+const MOST_ROWS: usize = 1 << 24;
+
 /// Checks that the recipe's values make a run.
 pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
     let fail =
@@ -71,14 +77,35 @@ pub(crate) fn check(recipe: &Recipe, path: &Path) -> Result<(), RecipeError> {
         if !(value >= 0.0 && value.is_finite()) {
             return fail(key, format!("is {value}: a number of at least 0 is expected"));
         }
+        if key.ends_with("_secs") && value > MOST_SECS {
+            return fail(key, format!("is {value}: at most {MOST_SECS} seconds are expected"));
+        }
+        if key.starts_with("optimizer.") && !(value as f32).is_finite() {
+            return fail(key, format!("is {value}, which is no 32-bit number"));
+        }
+    }
+    if optimizer.epsilon as f32 == 0.0 {
+        let message = format!(
+            "is {}, which is 0 in 32 bits: a weight that no gradient has reached would be divided by it",
+            optimizer.epsilon
+        );
+        return fail("optimizer.epsilon", message);
+    }
+    if !(0.0..=1.0).contains(&optimizer.warmup_ratio) {
+        let message = format!("is {}: a number from 0 to 1 is expected", optimizer.warmup_ratio);
+        return fail("optimizer.warmup_ratio", message);
+    }
+    for (key, value) in [("optimizer.beta1", optimizer.beta1), ("optimizer.beta2", optimizer.beta2)] {
+        if !(0.0..1.0).contains(&value) {
+            return fail(key, format!("is {value}: a number from 0 to below 1 is expected"));
+        }
     }
     for (key, value) in [
-        ("optimizer.warmup_ratio", optimizer.warmup_ratio),
-        ("optimizer.beta1", optimizer.beta1),
-        ("optimizer.beta2", optimizer.beta2),
+        ("model.max_position_embeddings", model.max_position_embeddings),
+        ("model.multi_vector_dim", model.multi_vector_dim),
     ] {
-        if !(0.0..=1.0).contains(&value) {
-            return fail(key, format!("is {value}: a number from 0 to 1 is expected"));
+        if value > MOST_ROWS {
+            return fail(key, format!("is {value}: at most {MOST_ROWS} is expected"));
         }
     }
     Ok(())

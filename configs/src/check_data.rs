@@ -2,6 +2,9 @@
 
 use crate::data::{DataSection, LengthGroup, Negatives};
 
+/// Passages of a query at most, of which lists are made row by row.
+const MOST_IN_GROUP: usize = 10_000;
+
 /// Checks that the section's values make batches. The error is the key below `data` and what is wrong with it.
 /// `of_texts` says that rows are texts alone.
 pub(crate) fn check_data(data: &DataSection, of_texts: bool) -> Result<(), (&'static str, String)> {
@@ -24,6 +27,10 @@ pub(crate) fn check_data(data: &DataSection, of_texts: bool) -> Result<(), (&'st
     }
     if data.group_size == 0 {
         return fail("group_size", "is 0: a group has at least its positive".into());
+    }
+    let of_sets = data.sets.iter().filter_map(|set| set.group_size);
+    if let Some(size) = of_sets.chain([data.group_size]).find(|size| *size > MOST_IN_GROUP) {
+        return fail("group_size", format!("is {size}: at most {MOST_IN_GROUP} passages a query are expected"));
     }
     if data.group_size == 1 && data.negatives == Negatives::Own {
         return fail("group_size", "is 1 with negatives = \"own\": there is nothing to contrast with".into());

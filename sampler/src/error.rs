@@ -94,7 +94,7 @@ impl RowError {
             | Self::Columns { .. }
             | Self::ReadColumns { .. } => ExitCode::Data,
             Self::Folder { .. } => ExitCode::Usage,
-            Self::Open { source, .. } => exit_code_of_open(source),
+            Self::Open { source, .. } => ExitCode::of_io(source),
             // Decoders' errors carry no error number of the operating system.
             Self::Read { source, .. } if source.raw_os_error().is_some() => ExitCode::Machine,
             Self::Read { .. } => ExitCode::Data,
@@ -158,7 +158,7 @@ impl TokenizeError {
     /// The exit code of a process that ends with this error.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Read { source, .. } => exit_code_of_open(source),
+            Self::Read { source, .. } => ExitCode::of_io(source),
             Self::Slow { .. } | Self::Vocabulary { .. } | Self::Otherwise(_) => ExitCode::Usage,
             Self::Invalid { .. } | Self::Encode { .. } => ExitCode::Data,
         }
@@ -248,7 +248,7 @@ impl StoreError {
     /// The exit code of a process that ends with this error.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Io { source, .. } => exit_code_of_open(source),
+            Self::Io { source, .. } => ExitCode::of_io(source),
             Self::NotAStore { .. }
             | Self::Version { .. }
             | Self::Occupied { .. }
@@ -302,14 +302,5 @@ impl PrepareError {
             Self::Tokenize(e) => e.exit_code(),
             Self::Store(e) => e.exit_code(),
         }
-    }
-}
-
-/// A wrong path is the user's mistake; anything else (disk full, I/O error) is the machine's.
-fn exit_code_of_open(source: &io::Error) -> ExitCode {
-    use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied};
-    match source.kind() {
-        NotFound | PermissionDenied | IsADirectory | NotADirectory => ExitCode::Usage,
-        _ => ExitCode::Machine,
     }
 }

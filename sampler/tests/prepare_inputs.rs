@@ -359,3 +359,19 @@ fn a_type_that_nobody_knows_is_told_by_file() {
     assert!(error.to_string().contains("slip.jsonl:1: \"type\" is \"symmetric_clas\", which is not known"), "{error}");
     assert_eq!(error.exit_code(), ExitCode::Data);
 }
+
+#[test]
+fn a_type_that_only_some_rows_have_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = |kind: &str| format!("{{\"query\": \"river\", \"pos\": [\"stone\"]{kind}}}\n");
+    let (typed, untyped) = (row(", \"type\": \"symmetric_sts\""), row(""));
+    for (name, rows, expected) in [
+        ("later", [&untyped, &typed], "later.jsonl:2: \"type\" is \"symmetric_sts\", and the rows before have none"),
+        ("earlier", [&typed, &untyped], "earlier.jsonl:2: has no \"type\", and the rows before have \"symmetric_sts\""),
+    ] {
+        let path = dir.path().join(format!("{name}.jsonl"));
+        fs::write(&path, rows.map(String::as_str).concat()).unwrap();
+        let error = prepared(dir.path(), name, path, OnError::Stop).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}

@@ -53,6 +53,16 @@ fn a_recipe_with_a_mistake() {
         .run()
         .fails_with(2, &["--set loss.temperature=warm", "expected f64"]);
     train(&recipe, 1).set("loss.temperature=0").run().fails_with(2, &["loss.temperature: is 0", "must be above 0"]);
+    for (setting, words) in [
+        ("optimizer.beta2=1.0", "optimizer.beta2: is 1: a number from 0 to below 1"),
+        ("optimizer.epsilon=1e-300", "optimizer.epsilon: is"),
+        ("optimizer.learning_rate=1e300", "which is no 32-bit number"),
+        ("restart.hang_secs=1e300", "restart.hang_secs: is"),
+        ("data.group_size=3000000", "at most 10000 passages a query"),
+        ("model.max_position_embeddings=4000000000", "model.max_position_embeddings: is 4000000000: at most"),
+    ] {
+        train(&recipe, 1).set(setting).run().fails_with(2, &[words]);
+    }
     train(&recipe, 1).set("data.store=/nowhere").run().fails_with(2, &["/nowhere"]);
 }
 

@@ -130,6 +130,17 @@ fn scores_need_no_index_and_are_gone_on_with() {
     // What is there and is not ours stays.
     place.write("theirs/b.jsonl", "theirs");
     pairs.score("theirs", 1).run().fails_with(2, &["theirs/b.jsonl is there already"]);
+    let own = place.write("score.json", "{\"query\": \"w5\", \"pos\": [\"w6\"]}\n");
+    let words = ["score.json would be score.json there, which is the command's own: rename it"];
+    Tercet::new("score")
+        .arg("--model")
+        .arg(&pairs.library.model)
+        .arg("--rows")
+        .arg(own)
+        .arg("--out")
+        .arg(place.path("own"))
+        .run()
+        .fails_with(2, &words);
     place.write("b.jsonl", "{\"query\": \"w5\", \"pos\": []}\n");
     pairs.score("wrong", 1).run().fails_with(4, &["b.jsonl:1: \"pos\" is empty"]);
 }

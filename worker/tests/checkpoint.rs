@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
-use tercet_configs::Recipe;
+use tercet_configs::{ExitCode, Recipe};
 use tercet_worker::checkpoint::{self, Background, CheckpointError, Kept, Progress, Snapshot, TrainState, newest_good};
 use tercet_worker::model::{M3Model, ModelOptions};
 use tercet_worker::step::update::{AdamW, Lasts, Moment};
@@ -351,4 +351,33 @@ fn a_checkpoint_is_put_into_the_memory_that_a_run_has() {
     assert_eq!(model.parameters.flat, anew.model.parameters.flat);
     assert_eq!([optimizer.mean, optimizer.square], [anew.optimizer.mean, anew.optimizer.square]);
     assert_eq!(checkpoint::newest_recipe(dir.path()), Some(recipe()));
+}
+
+#[test]
+fn weights_that_are_not_finite_are_no_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = model();
+    let optimizer = AdamW::new(&model.parameters);
+    let mut background =
+        Background::new(dir.path().to_owned(), Kept::new(2, 0), Snapshot::new(&model, &recipe()).unwrap());
+    for (step, number) in [(1, 1.0), (2, f64::NAN), (3, f64::INFINITY)] {
+        let _ = model.parameters.flat.narrow(0, 77, 1).fill_(number);
+        let history = File::create(dir.path().join("metrics.jsonl")).unwrap();
+        let taken = background.begin(vec![history], |snapshot| -> Result<(), CheckpointError> {
+            snapshot.take(&model.parameters.flat, state(step));
+            snapshot.take_moment(Moment::Mean, 0, &optimizer.mean, Lasts::UntilUpdate);
+            snapshot.take_moment(Moment::Square, 0, &optimizer.square, Lasts::UntilUpdate);
+            Ok(())
+        });
+        taken.unwrap();
+        let written = background.wait();
+        if number.is_finite() {
+            assert_eq!(written.unwrap().unwrap().step, step);
+            continue;
+        }
+        let error = written.unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::Data);
+        assert!(error.to_string().contains(&format!("after step {step} ")), "{error}");
+        assert_eq!(names(dir.path()), ["step-00000001"]);
+    }
 }

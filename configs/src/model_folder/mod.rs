@@ -302,7 +302,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (json, reason) in [
             (json!({"pooling_mode": "lasttoken"}), "\"lasttoken\""),
-            (json!({"pooling_mode_max_tokens": true}), "\"max\""),
+            (json!({"pooling_mode_max_tokens": true, "pooling_mode_mean_tokens": false}), "\"max\""),
             (json!({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true}), "cls, mean, one after another"),
             (json!({"pooling_mode_cls_token": true}), "cls, mean, one after another"),
             (json!({"pooling_mode": "mean", "include_prompt": false}), "include_prompt is false"),

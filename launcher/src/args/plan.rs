@@ -9,6 +9,14 @@ use tercet_protocol::args::RecipeArgs;
 
 use super::inputs::rate;
 
+/// More ranks than any cluster has: each has figures of its own.
+const MOST_RANKS: usize = 100_000;
+
+fn ranks(text: &str) -> Result<NonZeroUsize, String> {
+    let ranks = text.parse().ok().filter(|ranks: &NonZeroUsize| ranks.get() <= MOST_RANKS);
+    ranks.ok_or_else(|| format!("{text:?} is no number from 1 to {MOST_RANKS}"))
+}
+
 /// `tercet plan`.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("speed").args(["flops", "gpu", "measured"]).multiple(true)))]
@@ -17,7 +25,7 @@ pub struct Plan {
     #[command(flatten)]
     pub recipe: RecipeArgs,
     /// Number of ranks of the run; default: as many as `tercet train` would start here
-    #[arg(long, value_name = "RANKS")]
+    #[arg(long, value_name = "RANKS", value_parser = ranks)]
     pub world: Option<NonZeroUsize>,
     /// A config.json instead of the recipe's model, for a model that is not here yet
     #[arg(long, value_name = "FILE")]

@@ -13,7 +13,7 @@ use super::skipped::SkippedList;
 use super::tokenized::{Counts, Tokenized};
 use crate::error::{RowError, StoreError};
 use crate::place::Place;
-use crate::rows::{NearKey, unknown_type};
+use crate::rows::{NearKey, changes_training, unknown_type};
 use crate::store::{Holds, SourceMeta};
 use crate::tokenize::TextTokenizer;
 
@@ -34,6 +34,9 @@ pub(super) struct InputState {
     pub(super) first_skipped: Option<String>,
     /// Ignored keys that are nearly ours, by name.
     near_keys: BTreeMap<String, NearKeyRows>,
+    /// There are rows without a type.
+    #[serde(default)]
+    has_untyped: bool,
     /// By file: rows whose type is not known.
     #[serde(default)]
     unknown_kinds: BTreeMap<usize, u64>,
@@ -85,6 +88,7 @@ impl InputState {
             skipped_bytes: 0,
             first_skipped: None,
             near_keys: BTreeMap::new(),
+            has_untyped: false,
             unknown_kinds: BTreeMap::new(),
             unknown: UnknownTexts::default(),
             parts_left_out: 0,
@@ -114,7 +118,18 @@ impl InputState {
                     "\"type\" is \"{other}\", but \"{first}\" in the rows before: split the file, a data set has one type"
                 ));
             }
-            (None, first) => self.kind.clone_from(first),
+            (Some(first), None) if changes_training(first) => {
+                return Err(format!(
+                    "has no \"type\", and the rows before have \"{first}\": split the file, a data set has one type"
+                ));
+            }
+            (None, Some(other)) if self.has_untyped && changes_training(other) => {
+                return Err(format!(
+                    "\"type\" is \"{other}\", and the rows before have none: split the file, a data set has one type"
+                ));
+            }
+            (None, Some(first)) => self.kind = Some(first.clone()),
+            (None, None) => self.has_untyped = true,
             _ => {}
         }
         Ok(record)

@@ -27,6 +27,11 @@ fn effect(kind: &str) -> [bool; 3] {
     [kind == "only_1neg", kind == "symmetric_class", is_symmetric(kind)]
 }
 
+/// Whether rows of this type train otherwise than rows without one.
+pub(crate) fn changes_training(kind: &str) -> bool {
+    effect(kind) != [false; 3]
+}
+
 /// Checks that `kind` is no slip of the pen for a type that trains otherwise.
 ///
 /// # Errors

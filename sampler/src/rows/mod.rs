@@ -17,8 +17,8 @@ mod texts;
 mod written;
 
 pub(crate) use keys::NearKey;
-pub(crate) use kind::is_symmetric;
 pub use kind::unknown as unknown_type;
+pub(crate) use kind::{changes_training, is_symmetric};
 pub use reader::RowReader;
 pub use row::Row;
 pub(crate) use source::{RawRow, RecordSource, RowSource};

@@ -7,13 +7,13 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::keys::{self, Key};
 use super::kind;
 use super::like::Held;
 use super::row::{Row, is_blank, language_name, no_text, not_finite, wrong_count};
-use crate::lines::{json_object, utf8};
+use crate::lines::{json_fields, json_object, utf8};
 
 /// The fields that are used, of any type, so that a wrong one can be named. Others are ignored.
 #[derive(Deserialize)]
@@ -121,10 +121,10 @@ pub(super) fn keys_of(line: &str) -> Vec<Key> {
     serde_json::from_str(line).map(|Keys(keys)| keys).unwrap_or_default()
 }
 
-/// What the line's keys hold.
+/// What the line's keys hold. A value that is beyond what is read, in a key that is ignored, hides no other.
 fn held_by_keys_of(line: &str) -> Vec<(String, Held)> {
-    let object: Map<String, Value> = serde_json::from_str(line).unwrap_or_default();
-    object.into_iter().map(|(name, value)| (name, held(&value))).collect()
+    let of = |value: &str| serde_json::from_str(value).map_or(Held::Other, |value| held(&value));
+    json_fields(line).into_iter().map(|(name, value)| (name, of(value))).collect()
 }
 
 fn held(value: &Value) -> Held {
@@ -269,6 +269,11 @@ mod tests {
         assert_eq!(near(r#""negatives": []"#).unwrap().near_keys, []);
         assert_eq!(near(r#""neg": ["n"], "negatives": ["w9"]"#).unwrap().near_keys, []);
         assert!(near(r#""negatives": ["w9"]"#).unwrap_err().contains("would be ignored"));
+        // What cannot be read in a key that nobody reads hides nothing.
+        for ignored in [r#""x \ud83d""#, "1e999", &format!("{}{}", "[".repeat(130), "]".repeat(130))] {
+            let said = near(&format!(r#""negatives": ["w9"], "title": {ignored}"#)).unwrap_err();
+            assert!(said.contains("would be ignored"), "{said}");
+        }
     }
 
     #[test]

@@ -259,6 +259,9 @@ impl DatasetMeta {
     }
 }
 
+/// What lies in a store's folder beside its data sets.
+const OWN_FILES: [&str; 3] = [MANIFEST_FILE, super::unfinished::UNFINISHED_FILE, "lengths.svg"];
+
 /// Whether `name` can be a folder or file inside a store, and cannot lead out of it.
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -266,6 +269,9 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
         return Err(format!(
             "{name:?} cannot be a name: letters, digits, '.', '_' and '-' are expected, and no '.' first"
         ));
+    }
+    if OWN_FILES.contains(&name) {
+        return Err(format!("{name:?} cannot be a name: a file of the store itself is called so"));
     }
     Ok(())
 }
@@ -279,7 +285,7 @@ mod tests {
         for good in ["en", "docs.sections.zh-hant", "A_1"] {
             assert!(check_name(good).is_ok(), "{good}");
         }
-        for bad in ["", ".", "..", "../x", "a/b", "a b", "ä", "a\\b", ".hidden"] {
+        for bad in ["manifest.json", "lengths.svg", "", ".", "..", "../x", "a/b", "a b", "ä", "a\\b", ".hidden"] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
     }

@@ -73,7 +73,9 @@ impl TextTokenizer {
         check_beside(path, &file).and_then(|()| check_added(path, &file)).map_err(TokenizeError::Otherwise)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| invalid(e.to_string()))?;
-        let special = special_tokens(&tokenizer, file.unknown_token(&tokenizer).as_deref()).map_err(invalid)?;
+        let unknown = file.unknown_token(&tokenizer);
+        // The post-processor is looked into when a text meets it.
+        let special = guarded(|| special_tokens(&tokenizer, unknown.as_deref())).map_err(invalid)?;
         let pipeline = Pipeline::of(json);
         let joins_at_spaces = joined::joins_at_spaces(&file.normalizer, &file.pre_tokenizer);
         Ok(Self { tokenizer, pipeline, special, joins_at_spaces, hash: blake3::hash(json).to_hex().to_string() })

@@ -82,6 +82,20 @@ pub enum CheckpointError {
         /// The operating system's reason.
         source: std::io::Error,
     },
+    /// The update itself has made a weight that is no number, and nothing is to be gone on from.
+    #[error(
+        "checkpoint {} is not written: after step {step} {name} holds numbers that are not finite, though loss and gradient \
+         were: the update has made them. Lower optimizer.learning_rate or raise optimizer.epsilon; the checkpoints before \
+         it are intact", path.display()
+    )]
+    NotFinite {
+        /// Where it would be.
+        path: PathBuf,
+        /// The number of steps done.
+        step: u64,
+        /// The first such weight.
+        name: String,
+    },
     /// The checkpoint is torn or altered, or the folder is not a checkpoint.
     #[error("checkpoint {}: {reason}", path.display())]
     Bad {
@@ -106,7 +120,7 @@ impl CheckpointError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Write { .. } => ExitCode::Machine,
-            Self::Bad { .. } => ExitCode::Data,
+            Self::Bad { .. } | Self::NotFinite { .. } => ExitCode::Data,
             Self::Model { source, .. } => source.exit_code(),
         }
     }

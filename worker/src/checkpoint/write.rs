@@ -23,7 +23,7 @@ pub struct Complete {
 /// checkpoint is ahead of them.
 ///
 /// # Errors
-/// [`CheckpointError::Write`], after which nothing of this checkpoint is left.
+/// [`CheckpointError::NotFinite`]; [`CheckpointError::Write`], after which nothing of this checkpoint is left.
 pub fn write(
     run_dir: &Path,
     snapshot: &Snapshot,
@@ -31,6 +31,9 @@ pub fn write(
 ) -> Result<(Complete, Vec<String>), CheckpointError> {
     let step = snapshot.state.progress.step;
     let target = directory(run_dir, step);
+    if let Some((name, _)) = snapshot.weights().iter().find(|(_, weight)| !weight.is_finite()) {
+        return Err(CheckpointError::NotFinite { path: target, step, name: (*name).to_owned() });
+    }
     let beside = run_dir.join(format!(".step-{step:08}"));
     let written = fill(&beside, snapshot).and_then(|()| {
         histories.iter().try_for_each(File::sync_data).map_err(|source| io_error(run_dir, source))?;

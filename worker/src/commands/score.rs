@@ -35,6 +35,9 @@ const LARGEST_BATCH: usize = 128 * RUN;
 /// Tokens of a passage, where neither an index nor the user says otherwise.
 const PASSAGE_MAX_LEN: usize = 8192;
 
+/// By what the folder of scores is gone on with.
+const RECORD: &str = "score.json";
+
 /// What scores follow from: the content of score.json, by which they are gone on with.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
@@ -54,7 +57,7 @@ struct Record {
 /// # Errors
 /// What is wrong with model, index, rows or output; [`CommandError`] where it is one of the latter two.
 pub fn run(args: &ScoreArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
-    let files = in_folder(&args.out, &args.rows)?;
+    let files = in_folder(&args.out, &args.rows, &[RECORD])?;
     let index = args.index.as_deref().map(Index::open).transpose()?;
     index.as_ref().map_or(Ok(Vec::new()), |index| possible(&[Ranking::Dense], index))?;
     let given = index.as_ref().map(|index| &index.settings().encoding);
@@ -141,7 +144,7 @@ fn begin(
     files: &[(PathBuf, PathBuf)],
     ranks: &dyn Collective,
 ) -> anyhow::Result<Vec<usize>> {
-    let path = args.out.join("score.json");
+    let path = args.out.join(RECORD);
     let begun = path.exists();
     ranks.barrier()?;
     if !begun {

@@ -39,14 +39,7 @@ impl CommandError {
     /// What a process that fails with this ends with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            // An input that is not there is a mistyped path; anything else is the machine's.
-            Self::File { reason, .. } => match reason.kind() {
-                std::io::ErrorKind::NotFound
-                | std::io::ErrorKind::NotADirectory
-                | std::io::ErrorKind::IsADirectory
-                | std::io::ErrorKind::PermissionDenied => ExitCode::Usage,
-                _ => ExitCode::Machine,
-            },
+            Self::File { reason, .. } => ExitCode::of_io(reason),
             Self::Lines(e) => e.exit_code(),
             Self::Data { .. } => ExitCode::Data,
             Self::Usage(_) | Self::Exists(_) => ExitCode::Usage,

@@ -8,14 +8,21 @@ use tercet_sampler::unpacked_name;
 use super::error::CommandError;
 use super::output::must_be_lines;
 
-/// For each of `inputs` a file of lines in the folder `out`, in the order of their names.
+/// For each of `inputs` a file of lines in the folder `out`, in the order of their names. The command writes `own`
+/// there itself.
 ///
 /// # Errors
-/// [`CommandError::Usage`]: two would have one name.
-pub fn in_folder(out: &Path, inputs: &[PathBuf]) -> Result<Vec<(PathBuf, PathBuf)>, CommandError> {
+/// [`CommandError::Usage`]: two would have one name, or one would have that of `own`.
+pub fn in_folder(out: &Path, inputs: &[PathBuf], own: &[&str]) -> Result<Vec<(PathBuf, PathBuf)>, CommandError> {
     let mut files = BTreeMap::new();
     for input in inputs {
         let name = name_of_lines(input);
+        if own.contains(&name.as_str()) {
+            let (out, input) = (out.display(), input.display());
+            return Err(CommandError::Usage(format!(
+                "--out {out}: {input} would be {name} there, which is the command's own: rename it"
+            )));
+        }
         if let Some(other) = files.insert(out.join(&name), input) {
             return Err(CommandError::Usage(format!(
                 "--out {}: {} and {} would both be {name} there: rename one, or take them by themselves",

@@ -90,7 +90,25 @@ impl TextRecord {
     /// # Errors
     /// The reason, to be put behind file and line.
     pub fn parse(line: &str) -> Result<Self, String> {
-        let Fields { beir_id, id, title, text, query } = json_object(line)?;
+        json_object(line).and_then(|fields| Self::of(fields, line))
+    }
+
+    /// As [`TextRecord::parse`], of a passage: a row's query is none.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse_passage(line: &str) -> Result<Self, String> {
+        let fields: Fields = json_object(line)?;
+        if fields.text.is_none() && fields.query.is_some() {
+            let reason = "no \"text\", and \"query\" is no passage: expected an object like {\"_id\": \"d1\", \"title\": \"…\", \
+                          \"text\": \"…\"} (`mine` searches the passages of rows without --corpus)";
+            return Err(reason.into());
+        }
+        Self::of(fields, line)
+    }
+
+    fn of(fields: Fields, line: &str) -> Result<Self, String> {
+        let Fields { beir_id, id, title, text, query } = fields;
         let id = match (beir_id, id) {
             (Some(id), _) => Some(id_of("_id", id)?),
             (None, Some(id)) => Some(id_of("id", id)?),
@@ -271,6 +289,13 @@ mod tests {
         assert!(no_id(r#"{"doc_id": 3, "text": "a"}"#).contains("perhaps \"doc_id\""));
         assert_eq!(like_an_id(r#"{"ID": 3, "text": "a"}"#).as_deref(), Some("ID"));
         assert_eq!(like_an_id(r#"{"label": 3, "text": "a"}"#), None);
+    }
+
+    #[test]
+    fn a_query_is_no_passage() {
+        let reason = TextRecord::parse_passage(r#"{"query": "a", "pos": ["b"]}"#).unwrap_err();
+        assert!(reason.contains("\"query\" is no passage"), "{reason}");
+        assert_eq!(TextRecord::parse_passage(r#"{"query": "a", "text": "b"}"#).unwrap().text, "b");
     }
 
     fn error(bytes: &'static [u8], visit: impl FnMut(&ReadAt, &str) -> Result<(), String>) -> String {

@@ -213,7 +213,7 @@ impl Unread<'_> {
             Form::Object(line) => (line, false),
             Form::Text(text) => return Ok(Passage { id: self.number_as_name(), text: text.to_owned(), title_len: 0 }),
         };
-        let mut record = TextRecord::parse(line)?;
+        let mut record = TextRecord::parse_passage(line)?;
         let id = match record.id.take() {
             None if !is_named => self.number_as_name(),
             id => required_id(id, line)?,

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tercet_retrieval::Column;
 
 use crate::args::Judged;
 use crate::error::CurateError;
@@ -72,7 +73,11 @@ impl Join {
         }
         let mut is_first = true;
         for_each_cells(path, |_, cells| {
-            if std::mem::take(&mut is_first) && is_header(cells) {
+            let columns: &[Column] = match cells.len() {
+                4 => &[Column::Query, Column::Iteration, Column::Doc, Column::Score],
+                _ => &[Column::Query, Column::Doc, Column::Score],
+            };
+            if std::mem::take(&mut is_first) && is_header_of(cells, columns)? {
                 return Ok(());
             }
             let (query, doc, score) = match cells {
@@ -93,14 +98,19 @@ impl Join {
                 return Err("the id of the query or of the document is empty".into());
             }
             let number = self.doc(doc)?;
-            let documents = self.query(query);
-            if score >= min_score as f64 {
-                documents.pos.push(number);
+            let Documents { pos, neg, between, .. } = self.query(query);
+            let (own, others) = if score >= min_score as f64 {
+                (pos, [neg, between])
             } else if score <= 0.0 {
-                documents.neg.push(number);
+                (neg, [pos, between])
             } else {
-                documents.between.push(number);
+                (between, [pos, neg])
+            };
+            if others.iter().any(|judged| judged.contains(&number)) {
+                let reason = "is judged otherwise by an earlier line: keep one of the two";
+                return Err(format!("query {query:?} and document {doc:?}: {reason}").into());
             }
+            own.push(number);
             Ok(())
         })
     }
@@ -131,7 +141,12 @@ impl Join {
         self.lists.push(path.to_owned());
         let mut is_first = true;
         for_each_cells(path, |_, cells| {
-            if std::mem::take(&mut is_first) && is_header(cells) {
+            if std::mem::take(&mut is_first) && is_header_of(cells, &[Column::Query, Column::Doc, Column::Doc])? {
+                let says =
+                    |place: usize, word: &str| cells.get(place).is_some_and(|name| name.to_lowercase().contains(word));
+                if says(1, "neg") || says(2, "pos") {
+                    return Err(other_order(cells).into());
+                }
                 return Ok(());
             }
             let [query, pos, neg] = cells else {
@@ -146,18 +161,24 @@ impl Join {
         })
     }
 
-    /// Reads lines of a query and a negative, whatever follows them, or a TREC run. Queries without judgments are
-    /// passed over.
+    /// Reads lines of a query and a negative, whatever follows them, or a TREC run, best first. Queries without
+    /// judgments are passed over.
     ///
     /// # Errors
     /// The file cannot be read, or a line has other columns.
     pub fn negatives(&mut self, path: &Path, max: usize) -> Result<(), CurateError> {
-        let mut is_first = true;
+        let (mut is_first, mut lowest) = (true, HashMap::new());
         for_each_cells(path, |_, cells| {
-            if std::mem::take(&mut is_first) && is_header(cells) {
+            if std::mem::take(&mut is_first) && is_header_of(cells, &[Column::Query])? {
                 return Ok(());
             }
             let (query, doc) = match cells {
+                [query, _, doc, rank, score, _]
+                    if rank.trim().parse::<i64>().is_ok() && score.trim().parse::<f64>().is_ok() =>
+                {
+                    descends(&mut lowest, query.trim(), score.trim())?;
+                    (query, doc)
+                }
                 [query, "Q0", doc, ..] | [query, doc, ..] => (query, doc),
                 _ => return Err("expected 2 columns or more (query, document), or a TREC run, found one".into()),
             };
@@ -254,6 +275,46 @@ impl Join {
         }
         texts.complete().map_err(CurateError::io(out))?;
         Ok(texts)
+    }
+}
+
+/// Whether `cells` are a first line that names its columns.
+///
+/// # Errors
+/// By their names they are in another order than `columns`.
+fn is_header_of(cells: &[&str], columns: &[Column]) -> Result<bool, String> {
+    if !is_header(cells) {
+        return Ok(false);
+    }
+    if Column::are_otherwise(cells, columns) { Err(other_order(cells)) } else { Ok(true) }
+}
+
+fn other_order(cells: &[&str]) -> String {
+    let names: Vec<String> = cells.iter().map(|cell| format!("{cell:?}")).collect();
+    format!(
+        "the columns are {}, which are expected in another order (query, document and score; query, positive and negative): \
+         put them in that order, or correct the first line",
+        names.join(", ")
+    )
+}
+
+/// Checks that a run's scores of `query` do not rise; `lowest` has the last of each query.
+fn descends(lowest: &mut HashMap<String, f64>, query: &str, score: &str) -> Result<(), String> {
+    let number = score.parse().ok().filter(|score: &f64| score.is_finite());
+    let number = number.ok_or_else(|| format!("the score {score:?} is no finite number"))?;
+    match lowest.get_mut(query) {
+        Some(last) if number > *last => Err(format!(
+            "query {query:?} has the score {score} behind {last}: a run's best documents are expected first: sort it by \
+             query and score"
+        )),
+        Some(last) => {
+            *last = number;
+            Ok(())
+        }
+        None => {
+            lowest.insert(query.to_owned(), number);
+            Ok(())
+        }
     }
 }
 

@@ -93,7 +93,8 @@ fn plain(mut lines: LineReader, between: Between, visit: &mut Visit) -> Result<(
 
 fn commas(path: &Arc<Path>, lines: LineReader, visit: &mut Visit) -> Result<(), RowError> {
     let failed = Arc::new(Mutex::new(None));
-    let lines = Lines { lines, held: Vec::new(), at: 0, failed: failed.clone() };
+    let lines =
+        Lines { path: path.clone(), lines, held: Vec::new(), at: 0, quotes: Quotes::default(), failed: failed.clone() };
     let mut table = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(lines);
     let mut row = csv::StringRecord::new();
     loop {
@@ -124,9 +125,11 @@ fn commas(path: &Arc<Path>, lines: LineReader, visit: &mut Visit) -> Result<(), 
 
 /// Lines as one stream, for a reader that finds the ends of rows by itself.
 struct Lines {
+    path: Arc<Path>,
     lines: LineReader,
     held: Vec<u8>,
     at: usize,
+    quotes: Quotes,
     /// The error that ended reading, which a stream has no room for.
     failed: Arc<Mutex<Option<RowError>>>,
 }
@@ -134,15 +137,27 @@ struct Lines {
 impl Read for Lines {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.at == self.held.len() {
-            match self.lines.read_line(&mut self.held) {
-                Ok(None) => return Ok(0),
-                Ok(Some(_)) => (self.at, _) = (0, self.held.push(b'\n')),
-                Err(error) => {
-                    if let Ok(mut failed) = self.failed.lock() {
-                        *failed = Some(error);
-                    }
-                    return Err(io::Error::other("reading failed"));
+            let read = self.lines.read_line(&mut self.held);
+            self.at = 0;
+            let error = match read {
+                Ok(Some(line)) => {
+                    self.held.push(b'\n');
+                    self.quotes.pass(line, &self.held);
+                    None
                 }
+                Ok(None) => {
+                    self.held.clear();
+                    let Some(line) = self.quotes.open_since() else { return Ok(0) };
+                    let reason = "a quote opens here and is not closed: close it, or double it where it is a character";
+                    Some(ReadAt::line(&self.path, line).error(reason.into()))
+                }
+                Err(error) => Some(error),
+            };
+            if let Some(error) = error {
+                if let Ok(mut failed) = self.failed.lock() {
+                    *failed = Some(error);
+                }
+                return Err(io::Error::other("reading failed"));
             }
         }
         let len = buffer.len().min(self.held.len() - self.at);
@@ -150,6 +165,62 @@ impl Read for Lines {
         self.at += len;
         Ok(len)
     }
+}
+
+/// Where quotes stand in what has been read: the csv crate takes the rest of a file for one cell if the last is open.
+#[derive(Debug, Default)]
+struct Quotes {
+    within: Within,
+    /// The line of the last opening quote.
+    line: u64,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Within {
+    /// Before a cell, where a quote opens.
+    #[default]
+    Nothing,
+    /// A cell without quotes.
+    Plain,
+    /// Between quotes.
+    Quoted,
+    /// Behind a quote, which closes unless another follows.
+    Closing,
+}
+
+impl Quotes {
+    fn pass(&mut self, line: u64, bytes: &[u8]) {
+        for &byte in bytes {
+            self.within = match (self.within, byte) {
+                (Within::Quoted, b'"') => Within::Closing,
+                (Within::Quoted, _) | (Within::Closing, b'"') => Within::Quoted,
+                (Within::Nothing, b'"') => {
+                    self.line = line;
+                    Within::Quoted
+                }
+                (_, b',' | b'\n') => Within::Nothing,
+                _ => Within::Plain,
+            };
+        }
+    }
+
+    /// The line of a quote that is still open.
+    fn open_since(&self) -> Option<u64> {
+        (self.within == Within::Quoted).then_some(self.line)
+    }
+}
+
+/// Whether a first line names the columns of pairs or triples, by usual names alone.
+pub fn names_columns(cells: &[&str]) -> bool {
+    const USUAL: [&str; 18] = [
+        "id", "idx", "query", "question", "anchor", "sentence", "sent", "text", "title", "passage", "document", "pos",
+        "positive", "neg", "negative", "answer", "label", "score",
+    ];
+    let plain = |cell: &&str| {
+        let name = cell.trim().to_ascii_lowercase();
+        name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches(['_', '-']).to_owned()
+    };
+    !cells.is_empty() && cells.iter().map(plain).all(|name| USUAL.contains(&name.as_str()))
 }
 
 /// Whether a first line names its columns: all of its cells are words of Latin letters, and the first one names an id,
@@ -197,6 +268,21 @@ mod tests {
             read("a.tsv", "1\t\"a\n2\tb, c\td\"\n"),
             rows(&[("1", &["1", "\"a"]), ("2", &["2", "b, c", "d\""])])
         );
+    }
+
+    #[test]
+    fn a_quote_that_stays_open_is_refused_by_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.csv");
+        let said = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            for_each_cells(&path, |_, _| Ok(())).err().map(|error| error.to_string())
+        };
+        for text in ["q,p\na,\"b\nc,d\n", "q,p\na,\"b\"\"\n"] {
+            assert!(said(text).unwrap().contains("a.csv:2: a quote opens here and is not closed"), "{text}");
+        }
+        // A quote within a cell is a character.
+        assert_eq!(said("q,p\n5\" nail,b\n\"a\"x\",b\n"), None);
     }
 
     #[test]

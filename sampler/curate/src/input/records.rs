@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use tercet_sampler::{ReadAt, is_of_objects};
 
-use super::cells::{for_each_cells, is_header};
+use super::cells::{for_each_cells, is_header, names_columns};
 use super::fields::names;
 use super::objects::for_each_object;
 use super::refusal::Refusal;
@@ -36,7 +36,11 @@ pub fn for_each_record(
                 let there = names(header.iter().map(String::as_str));
                 return Err(format!("the first line should name the columns {columns:?}, and has {there}").into());
             }
-            if !by_number || is_header(cells) {
+            let is_twice = |name: &&&str| header.iter().filter(|own| own == *name).count() > 1;
+            if let Some(name) = columns.iter().find(is_twice) {
+                return Err(format!("the first line names two columns {name:?}: rename one").into());
+            }
+            if !by_number || is_header(cells) || names_columns(cells) {
                 return Ok(());
             }
         }

@@ -61,17 +61,50 @@ pub fn for_each_text(
             for_each_object(path, &used, |at, record| visit(at, by_names(&record)?))
         }
         None => {
-            let mut is_first = true;
+            let (mut is_first, mut named) = (true, None);
             for_each_cells(path, |at, cells| {
                 if std::mem::take(&mut is_first) && is_header(cells) {
+                    named = Some(Named::by(cells)?);
                     return Ok(());
                 }
-                let [id, .., text] = cells else {
+                let [id, .., last] = cells else {
                     return Err("expected two columns or more, the id first and the text last, found one".into());
                 };
-                visit(at, Text { id: checked_id("the first column", id.trim().to_owned())?, text: (*text).to_owned() })
+                let text = named.as_ref().map_or_else(|| Ok((*last).to_owned()), |named| named.text(cells))?;
+                visit(at, Text { id: checked_id("the first column", id.trim().to_owned())?, text })
             })
         }
+    }
+}
+
+/// Where text and title stand in a table, by its first line.
+struct Named {
+    text: usize,
+    title: Option<usize>,
+}
+
+impl Named {
+    fn by(cells: &[&str]) -> Result<Self, String> {
+        let names: Vec<String> = cells.iter().map(|cell| cell.trim().to_ascii_lowercase()).collect();
+        let place = |name: &str| names.iter().position(|own| own == name);
+        let text = TEXTS.into_iter().find_map(place).or((cells.len() == 2).then_some(1)).ok_or_else(|| {
+            format!(
+                "the first line names no text by a usual name ({}), but {}: say which columns are id and text \
+                 (--collection-fields, --query-fields)",
+                TEXTS.join(", "),
+                super::fields::names(names.iter().map(String::as_str))
+            )
+        })?;
+        Ok(Self { text, title: place("title").filter(|title| *title != text) })
+    }
+
+    fn text(&self, cells: &[&str]) -> Result<String, String> {
+        let cell = |place: usize| {
+            cells.get(place).ok_or_else(|| {
+                format!("expected {} columns or more as in the first line, found {}", place + 1, cells.len())
+            })
+        };
+        Ok(titled(self.title.map(cell).transpose()?.copied(), cell(self.text)?))
     }
 }
 

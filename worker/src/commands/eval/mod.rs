@@ -124,19 +124,25 @@ fn tell_of_short_lists(how: &Evaluation, ranks: &dyn Collective) {
 
 /// Checks that every folder has what it needs, and a name of its own, before the work on the first one begins.
 fn check_folders(args: &EvalArgs, split: &str, metrics: &[Metric]) -> Result<(), CommandError> {
-    let mut names = Vec::new();
+    let mut names: Vec<String> = OWN.map(str::to_owned).into();
     for folder in &args.data {
         let given = EvalFolder { dir: folder, named_by: NamedBy::Options };
         given.check(split, metrics).map_err(CommandError::Usage)?;
         let name = given.name().map_err(CommandError::file(folder))?;
         if names.contains(&name) {
-            let message = format!("--data: two folders are called {name}, and so would their results be");
+            let message = match OWN.contains(&name.as_str()) {
+                true => format!("--data: a folder is called {name}, as a file of the results is: rename it"),
+                false => format!("--data: two folders are called {name}, and so would their results be"),
+            };
             return Err(CommandError::Usage(message));
         }
         names.push(name);
     }
     Ok(())
 }
+
+/// The names of the files of all data sets together.
+const OWN: [&str; 2] = ["metrics.json", "per_query.jsonl"];
 
 /// The files of all data sets together.
 struct Outputs<'a> {
@@ -146,7 +152,7 @@ struct Outputs<'a> {
 
 impl<'a> Outputs<'a> {
     fn of(args: &'a EvalArgs) -> Self {
-        Self { args, metrics: args.out.as_ref().map(|out| out.join("metrics.json")) }
+        Self { args, metrics: args.out.as_ref().map(|out| out.join(OWN[0])) }
     }
 
     /// Whether the figures are printed as JSON.
@@ -163,7 +169,7 @@ impl<'a> Outputs<'a> {
 
     /// Opens the file of each query's figures, on rank 0.
     fn per_query(&self, ranks: &dyn Collective) -> Result<Option<(PathBuf, AtomicFile)>, CommandError> {
-        let path = self.args.out.as_ref().filter(|_| ranks.rank() == 0).map(|out| out.join("per_query.jsonl"));
+        let path = self.args.out.as_ref().filter(|_| ranks.rank() == 0).map(|out| out.join(OWN[1]));
         let file = path.map(|path| AtomicFile::create(&path).map(|file| (path, file))).transpose()?;
         // It is held, so whoever began run files is dead: also those of data sets that are not evaluated now.
         for folder in self.args.out.iter().filter(|_| file.is_some()).flat_map(fs::read_dir).flatten().flatten() {

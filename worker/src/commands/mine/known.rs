@@ -29,6 +29,8 @@ pub(super) struct Known {
     positives: HashMap<u64, u64>,
     /// Rows.
     pub num_rows: u64,
+    /// Rows that say what answers them.
+    pub num_answered: u64,
     /// Rows of a symmetric type, whose passages take the query's prefix.
     pub num_symmetric: u64,
     /// Rows that have scores of negatives already.
@@ -65,6 +67,7 @@ impl Known {
                     let reason = format!("{field:?} has no token, so it has no representation: {text:?}");
                     return Err(CommandError::from(row.at.error(reason)).into());
                 }
+                known.num_answered += u64::from(row.has_answers());
                 known.add(&row.row, &RowIds::of(&ids));
             }
             Ok(())

@@ -78,6 +78,11 @@ pub fn run(args: &MineArgs, ranks: &dyn Collective) -> anyhow::Result<()> {
         remove_left(&outputs.paths().collect::<Vec<_>>())?;
     }
     let mut known = Known::of_rows(&args.rows, &encoder, ranks)?;
+    if args.filters.answers && known.num_answered == 0 {
+        let message =
+            "--answers: no row has \"answers\", so nothing would be left out by them: a list of strings is expected";
+        return Err(CommandError::Usage(message.into()).into());
+    }
     let (index, query_prompt) = searched::index(args, given, (&encoder, &known), &outputs.index, ranks)?;
     known.find(&index);
     if ranks.rank() == 0 {

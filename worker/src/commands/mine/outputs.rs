@@ -37,7 +37,7 @@ impl Outputs {
             must_be_lines(&args.out)?;
             return Ok(Self { files: vec![(args.out.clone(), args.rows.clone())], report, index });
         }
-        let files = in_folder(&args.out, &args.rows)?;
+        let files = in_folder(&args.out, &args.rows, &["mine.json", "mine.index"])?;
         let files = files.into_iter().map(|(out, rows)| (out, vec![rows])).collect();
         Ok(Self { files, report, index })
     }

@@ -30,6 +30,11 @@ impl MinedRow {
         [&self.query, &self.row.query]
     }
 
+    /// Whether it has `answers`, whatever they are.
+    pub fn has_answers(&self) -> bool {
+        self.fields.iter().any(|(key, value)| key == "answers" && !["null", "[]"].contains(&value.trim()))
+    }
+
     /// Its `answers`: a list of strings, or one.
     ///
     /// # Errors

@@ -20,6 +20,15 @@ impl HostTensor<'_> {
     pub fn numel(&self) -> usize {
         self.shape.iter().product()
     }
+
+    /// Whether every number is one: neither NaN nor infinite.
+    pub fn is_finite(&self) -> bool {
+        match self.kind {
+            Kind::Float => !self.bytes.as_chunks().0.iter().any(|&number| !f32::from_ne_bytes(number).is_finite()),
+            Kind::Double => !self.bytes.as_chunks().0.iter().any(|&number| !f64::from_ne_bytes(number).is_finite()),
+            _ => true,
+        }
+    }
 }
 
 impl From<&Tensor> for HostTensor<'static> {

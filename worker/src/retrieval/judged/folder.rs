@@ -217,6 +217,11 @@ impl Read {
         self.queries.retain(|query| qrels.contains_key(&query.id));
         if let Some(answers) = &self.answers {
             let num_without = self.queries.iter().filter(|query| !answers.contains_key(&query.id)).count();
+            if num_without == self.queries.len() {
+                let reason = "no judged query has answers: they stand in a query's own \"answers\", or in answers.jsonl \
+                              beside the queries under the same ids";
+                return Err(CommandError::Data { path, reason: reason.into() });
+            }
             if num_without > 0 {
                 remarks.push(format!("{num_without} queries have no answers; their answer recall is 0"));
             }

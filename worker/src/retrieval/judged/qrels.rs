@@ -9,6 +9,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use tercet_retrieval::Column;
 use tercet_sampler::ReadAt;
 
 use crate::files::CommandError;
@@ -107,10 +108,11 @@ fn header_of<'a>(
         return Ok(None);
     }
     // TREC's second column is always the same.
-    let expected =
-        [Some(Role::Query), (columns.len() == 4).then_some(Role::Iteration), Some(Role::Doc), Some(Role::Score)];
-    let is_other = |(column, expected): (&Cow<'_, str>, Role)| Role::of(column).is_some_and(|role| role != expected);
-    if columns.iter().zip(expected.into_iter().flatten()).any(is_other) {
+    let expected: &[Column] = match columns.len() {
+        4 => &[Column::Query, Column::Iteration, Column::Doc, Column::Score],
+        _ => &[Column::Query, Column::Doc, Column::Score],
+    };
+    if Column::are_otherwise(&columns.iter().map(AsRef::as_ref).collect::<Vec<_>>(), expected) {
         let names: Vec<String> = columns.iter().map(|column| format!("{column:?}")).collect();
         return Err(format!(
             "the columns are {}: query, document and score are expected in this order (query-id, corpus-id, score), or \
@@ -119,36 +121,6 @@ fn header_of<'a>(
         ));
     }
     Ok(Some([doc, score]))
-}
-
-/// What a column is, as its name says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Query,
-    Iteration,
-    Doc,
-    Score,
-}
-
-impl Role {
-    /// What `column` is called after; None if that is nothing, or several things.
-    fn of(column: &str) -> Option<Self> {
-        let name = column.to_lowercase();
-        let words: Vec<&str> = name.split(|c: char| !c.is_alphanumeric()).collect();
-        let is = |parts: &[&str], whole: &[&str]| {
-            parts.iter().any(|part| name.contains(part)) || words.iter().any(|word| whole.contains(word))
-        };
-        let queries = ["q", "qid", "qids"];
-        let docs = ["d", "p", "did", "pid", "cid", "dids", "pids"];
-        let roles = [
-            (Self::Query, is(&["query", "queries", "question", "topic"], &queries)),
-            (Self::Iteration, is(&["iter"], &[])),
-            (Self::Doc, is(&["corpus", "doc", "passage", "paragraph"], &docs)),
-            (Self::Score, is(&["score", "relev", "label", "grade", "judg", "rating", "rank"], &["rel", "rels"])),
-        ];
-        let mut said = roles.into_iter().filter(|(_, is_said)| *is_said).map(|(role, _)| role);
-        said.next().filter(|_| said.next().is_none())
-    }
 }
 
 /// Whether it is neither a number nor what stands in a number's place.
@@ -162,6 +134,11 @@ fn judgment<'a>(columns: &'a [Cow<'_, str>]) -> Result<[&'a str; 3], String> {
     let (query, doc, score) = match columns {
         [query, doc, score] => (query, doc, score),
         [query, iteration, doc, score] if ["0", "Q0"].contains(&iteration.as_ref()) => (query, doc, score),
+        [_, iteration, _, _] => {
+            return Err(format!(
+                "the second of TREC's 4 columns (query, 0, document, score) is {iteration:?}: 0 is expected"
+            ));
+        }
         _ => {
             return Err(format!(
                 "expected 3 columns between tabs (query-id, corpus-id, score), or TREC's 4 (query, 0, document, score), \

@@ -37,10 +37,11 @@ impl Search<'_> {
         let (dense, multi_vector) = self.encoder.dims();
         let encodes_again = rankings.iter().any(|ranking| ranking.encodes_again());
         // A list is open to twice its length while it is made, and there once more when ranks' lists are merged.
-        let lists = 4 * 8 * self.lists.top as u64 * rankings.len() as u64;
+        let lists = (4 * 8 * rankings.len() as u64).saturating_mul(self.lists.top as u64);
         // This rank's queries, and all ranks'.
         let vectors = if encodes_again { 2 * 4 * self.query_max_len as u64 * multi_vector as u64 } else { 0 };
-        let room = (memory / (lists + vectors + 8 * dense as u64)).min(LARGEST_BATCH) as usize;
+        let a_query = lists.saturating_add(vectors + 8 * dense as u64);
+        let room = (memory / a_query).min(LARGEST_BATCH) as usize;
         // Whole runs, so that a query is encoded beside the same ones whatever room there is.
         (room / RUN * RUN).max(RUN)
     }
