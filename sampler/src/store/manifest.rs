@@ -14,6 +14,9 @@ pub(crate) const FORMAT_VERSION: u32 = 2;
 /// The manifest's file name.
 pub(crate) const MANIFEST_FILE: &str = "manifest.json";
 
+/// Holds what was asked of a store that is not finished.
+pub(crate) const UNFINISHED_FILE: &str = "unfinished.json";
+
 /// What a store holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -260,7 +263,7 @@ impl DatasetMeta {
 }
 
 /// What lies in a store's folder beside its data sets.
-const OWN_FILES: [&str; 3] = [MANIFEST_FILE, super::unfinished::UNFINISHED_FILE, "lengths.svg"];
+const OWN_FILES: [&str; 3] = [MANIFEST_FILE, UNFINISHED_FILE, "lengths.svg"];
 
 /// Whether `name` can be a folder or file inside a store, and cannot lead out of it.
 pub(crate) fn check_name(name: &str) -> Result<(), String> {

@@ -25,9 +25,6 @@ use super::durable::DurableFile;
 use super::manifest::{DatasetMeta, FileMeta, LanguageMeta, ShardMeta};
 use crate::error::StoreError;
 
-/// Holds what was asked of a store that is not finished.
-pub(crate) const UNFINISHED_FILE: &str = "unfinished.json";
-
 const DATASET_RECORD: &str = "dataset.json";
 
 /// A data set's list of rows that were left out; `prepare` writes it.

@@ -8,8 +8,8 @@ use super::begun::{Begun, StoreSettings};
 use super::dataset::DatasetWriter;
 use super::durable::{DurableFile, partial, sync_folder_of};
 use super::held::HeldFolder;
-use super::manifest::{DatasetMeta, Holds, MANIFEST_FILE, Manifest, check_name};
-use super::unfinished::{Left, LeftDataset, LeftShards, UNFINISHED_FILE, tidy};
+use super::manifest::{DatasetMeta, Holds, MANIFEST_FILE, Manifest, UNFINISHED_FILE, check_name};
+use super::unfinished::{Left, LeftDataset, LeftShards, tidy};
 use crate::error::StoreError;
 
 /// Writes a store. The manifest comes last. A writer that is dropped before [`finish`](Self::finish) removes what it

@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::slice;
 
 use safetensors::{Dtype, View};
 use tch::{Device, Kind, Tensor};
@@ -16,6 +17,7 @@ use tercet_configs::Recipe;
 use super::TrainState;
 use super::room::Room;
 use crate::model::{HostTensor, M3Model, ModelError, ModelFiles, dtype};
+use crate::ops::norms::norms;
 use crate::step::update::{Lasts, Moment};
 use crate::tensors::libtorch::device::SideStream;
 
@@ -25,6 +27,8 @@ pub struct Snapshot {
     pub(super) recipe: String,
     pub(super) state: TrainState,
     kind: Kind,
+    /// Every weight was a number when the run began. A model's file may have others in rows that no text reads.
+    pub(super) begins_finite: bool,
     /// Name and shape of every parameter, in the order of the flat buffers.
     parameters: Vec<(String, Vec<usize>)>,
     /// The weights and the optimizer's two moments, each of all parameters in that order.
@@ -60,6 +64,7 @@ impl Snapshot {
             recipe: recipe.to_toml(),
             state: TrainState::default(),
             kind,
+            begins_finite: norms(slice::from_ref(&model.parameters.flat)).iter().all(|norm| norm.is_finite()),
             parameters: model.parameters.specs().iter().map(|spec| (spec.name.clone(), shape(&spec.shape))).collect(),
             flat: [Room::plain(bytes), moment(), moment()],
             stream: match device {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::manifest::{Flaw, Manifest, NAME};
 use crate::checkpoint::{CheckpointError, Snapshot, directory, keep};
-use crate::model::{ModelError, write_safetensors};
+use crate::model::{HostTensor, ModelError, write_safetensors};
 
 /// A complete checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,8 @@ pub fn write(
 ) -> Result<(Complete, Vec<String>), CheckpointError> {
     let step = snapshot.state.progress.step;
     let target = directory(run_dir, step);
-    if let Some((name, _)) = snapshot.weights().iter().find(|(_, weight)| !weight.is_finite()) {
+    let is_lost = |(_, weight): &&(&str, HostTensor)| snapshot.begins_finite && !weight.is_finite();
+    if let Some((name, _)) = snapshot.weights().iter().find(is_lost) {
         return Err(CheckpointError::NotFinite { path: target, step, name: (*name).to_owned() });
     }
     let beside = run_dir.join(format!(".step-{step:08}"));

@@ -3,7 +3,6 @@
 //! The rows are dealt to the ranks contiguously, so that the score matrices' rows are in the given order.
 
 use std::collections::BTreeMap;
-use std::slice;
 use std::sync::Arc;
 
 use tch::Tensor;
@@ -19,7 +18,6 @@ use crate::agreement::{compute_kind_of, kind_of, precision, same_weights};
 use crate::files::CommandError;
 use crate::machine::device::device_of;
 use crate::model::{M3Model, ModelOptions, Purpose};
-use crate::ops::norms::norms;
 use crate::step::contrastive::loss::hybrid;
 use crate::step::gradients;
 use crate::step::inspect::Unseen;
@@ -107,6 +105,13 @@ fn check_texts<'a>(
     Ok(())
 }
 
+/// The 2-norm of all numbers, added up in 64 bits on any device, so that it can be compared with another one's.
+fn norm(numbers: &Tensor) -> f64 {
+    const AT_A_TIME: i64 = 1 << 20;
+    let square = |part: &Tensor| part.to_kind(tch::Kind::Double).norm().double_value(&[]).powi(2);
+    numbers.flatten(0, -1).split(AT_A_TIME, 0).iter().map(square).sum::<f64>().sqrt()
+}
+
 fn report(
     model: &M3Model,
     outcome: &Outcome,
@@ -114,7 +119,7 @@ fn report(
     num_queries: usize,
     ranks: &dyn Collective,
 ) -> anyhow::Result<step::Report> {
-    let norm = |gradient: &Tensor| norms(slice::from_ref(gradient)).pop();
+    let norm = |gradient: &Tensor| Some(norm(gradient));
     let trained = model.parameters.named_grads().filter(|(name, _)| !name.starts_with("pooler."));
     let contrasted = match &outcome.told {
         Told::Contrastive(contrasted) => contrasted,

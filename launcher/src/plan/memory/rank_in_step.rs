@@ -142,8 +142,9 @@ impl RankInStep<'_> {
         SIMILARITY_TILES[device] * self.e() * tile + self.searched_vectors(tile / rows.max(1.0))
     }
 
-    /// What a GPU finds winners by, beside what a CPU's tiles are counted with: the vectors of a tile's passages side by
-    /// side, which have `columns` similarities with a query vector; in bfloat16 those of the queries and of a block, too.
+    /// What a GPU finds winners by, beside what a CPU's tiles are counted with: the vectors of a tile's passages side
+    /// by side, which have `columns` similarities with a query vector; in bfloat16 those of the queries and of a block,
+    /// too.
     fn searched_vectors(&self, columns: f64) -> f64 {
         let dim = self.shape.multi_vector_dim as f64;
         match self.device {
