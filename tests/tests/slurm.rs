@@ -137,7 +137,7 @@ from stages import Pipeline
 class Graph(Pipeline):
     def build(self):
         words = ["train", "recipe.toml", "--set", "precision=fp64"]
-        self.add("trained", "train", words, out="--set run_dir=", reads="recipe.toml", steps={steps})
+        self.add("trained", "train", words, out="--set run_dir=", reads=["recipe.toml"], steps={steps})
         self.add("refused", "eval", ["eval", "--model", "no-model", "--data", "no-data"], out="--out")
 
 

@@ -134,7 +134,7 @@ fn judgment<'a>(columns: &'a [Cow<'_, str>]) -> Result<[&'a str; 3], String> {
     let (query, doc, score) = match columns {
         [query, doc, score] => (query, doc, score),
         [query, iteration, doc, score] if ["0", "Q0"].contains(&iteration.as_ref()) => (query, doc, score),
-        [_, iteration, _, _] => {
+        [_, iteration, _, score] if whole_number(score).is_ok() => {
             return Err(format!(
                 "the second of TREC's 4 columns (query, 0, document, score) is {iteration:?}: 0 is expected"
             ));
@@ -269,7 +269,12 @@ mod tests {
             assert_eq!(read(line), one, "{line}");
         }
         assert_eq!(read("q 1\td 1\t2"), judged(&[("q 1", "d 1", 2)]));
-        for line in ["q1 d1", "q1\td1\t1\tx", "q 1 d1 1", "q1,d1,1"] {
+        let error = read("q 1 d1 1").unwrap_err();
+        assert!(
+            error.starts_with(":1: the second of TREC's 4 columns (query, 0, document, score) is \"1\""),
+            "{error}"
+        );
+        for line in ["q1 d1", "q1\td1\t1\tx", "q1,d1,1"] {
             let error = read(line).unwrap_err();
             assert!(error.starts_with(":1: expected 3 columns"), "{line}: {error}");
         }
