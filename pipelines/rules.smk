@@ -74,8 +74,9 @@ for stage in STAGES.values():
             folder=[directory(stage.folder)] if stage.begins_anew else [],
         log:
             f"{PIPELINE.run}/logs/{Path(stage.folder).name}.txt",
-        # On this machine one at a time, as each takes all cores; Slurm's jobs have what their resources say.
-        threads: machine.get("threads") or workflow.resource_settings.cores or stage.ranks
+        # On this machine one at a time, as each takes all cores. Slurm's jobs have what their resources say; Snakemake
+        # runs in them again, with all of a node's cores, and srun refuses more than a job has.
+        threads: machine.get("threads") or (not workflow.remote_exec and workflow.resource_settings.cores) or stage.ranks
         resources:
             **resources,
         retries: Retries(refused(stage)),
