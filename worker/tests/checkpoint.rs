@@ -48,14 +48,7 @@ fn write_to(run_dir: &Path, steps: &[u64], kept: Kept) -> (M3Model, AdamW, Vec<S
         add(&optimizer.mean, 0.5);
         add(&optimizer.square, 0.25);
         background.wait().unwrap();
-        let history = File::create(run_dir.join("metrics.jsonl")).unwrap();
-        let taken = background.begin(vec![history], |snapshot| -> Result<(), CheckpointError> {
-            snapshot.take(&model.parameters.flat, state(step));
-            snapshot.take_moment(Moment::Mean, 0, &optimizer.mean, Lasts::UntilUpdate);
-            snapshot.take_moment(Moment::Square, 0, &optimizer.square, Lasts::UntilUpdate);
-            Ok(())
-        });
-        taken.unwrap();
+        begin(&mut background, run_dir, (&model, &optimizer), step);
         // Training goes on at once: what is written is what there was.
         add(&model.parameters.flat, 1.0);
         let complete = background.wait().unwrap().unwrap();
@@ -64,6 +57,18 @@ fn write_to(run_dir: &Path, steps: &[u64], kept: Kept) -> (M3Model, AdamW, Vec<S
         remarks.extend(background.take_remarks());
     }
     (model, optimizer, remarks)
+}
+
+/// Takes the checkpoint of `step`, which is then being written.
+fn begin(background: &mut Background, run_dir: &Path, (model, optimizer): (&M3Model, &AdamW), step: u64) {
+    let history = File::create(run_dir.join("metrics.jsonl")).unwrap();
+    let taken = background.begin(vec![history], |snapshot| -> Result<(), CheckpointError> {
+        snapshot.take(&model.parameters.flat, state(step));
+        snapshot.take_moment(Moment::Mean, 0, &optimizer.mean, Lasts::UntilUpdate);
+        snapshot.take_moment(Moment::Square, 0, &optimizer.square, Lasts::UntilUpdate);
+        Ok(())
+    });
+    taken.unwrap();
 }
 
 /// What is called `step-…` or otherwise made of a checkpoint's name, in order.
@@ -362,14 +367,7 @@ fn weights_that_are_not_finite_are_no_checkpoint() {
         Background::new(dir.path().to_owned(), Kept::new(2, 0), Snapshot::new(&model, &recipe()).unwrap());
     for (step, number) in [(1, 1.0), (2, f64::NAN), (3, f64::INFINITY)] {
         let _ = model.parameters.flat.narrow(0, 77, 1).fill_(number);
-        let history = File::create(dir.path().join("metrics.jsonl")).unwrap();
-        let taken = background.begin(vec![history], |snapshot| -> Result<(), CheckpointError> {
-            snapshot.take(&model.parameters.flat, state(step));
-            snapshot.take_moment(Moment::Mean, 0, &optimizer.mean, Lasts::UntilUpdate);
-            snapshot.take_moment(Moment::Square, 0, &optimizer.square, Lasts::UntilUpdate);
-            Ok(())
-        });
-        taken.unwrap();
+        begin(&mut background, dir.path(), (&model, &optimizer), step);
         let written = background.wait();
         if number.is_finite() {
             assert_eq!(written.unwrap().unwrap().step, step);

@@ -8,6 +8,7 @@ mod papers;
 mod ranks;
 mod rows;
 mod synthesis;
+mod tables;
 mod written;
 
 use std::path::{Path, PathBuf};
